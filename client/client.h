@@ -1,0 +1,105 @@
+/*
+ * client: libreel's asynchronous core: trackers asked, storage servers found, calls made, other servers tried. One
+ * client belongs to one loop, and everything here happens on that loop's thread. The blocking face (reel.c) and
+ * reel-httpd are built on it. Touches common/ only.
+ */
+#ifndef REEL_CLIENT_CLIENT_H
+#define REEL_CLIENT_CLIENT_H
+
+#include "common/address.h"
+#include "common/loop.h"
+#include "common/packet_call.h"
+#include "common/proto.h"
+#include "common/workers.h"
+
+#define CLIENT_SERVERS_MAX 16 /* addresses kept of one SADDRS answer */
+
+struct client;
+
+struct client_options {
+    struct address_list trackers;      /* copied; asked from a random one on, the others where it fails */
+    struct workers *resolver;          /* for host names; NULL: numeric only */
+    int64_t connect_timeout_ms;        /* for one server; 0: 1,000 */
+    int64_t call_timeout_ms;           /* for one reply's header; 0: 10,000 */
+    int64_t progress_timeout_ms;       /* without a byte of a body; 0: 30,000 */
+    size_t connections_per_server_max; /* 0: 256; further calls wait in order, bounded by call_timeout_ms */
+    int64_t location_age_ms;           /* how long a user's location is cached; 0: 5,000 */
+    size_t location_entries_max;       /* 0: 10,000 */
+};
+
+MUST_CHECK struct client *client_create(struct loop *loop, const struct client_options *options,
+                                        struct error *error);
+/* Cancels every operation (no callback is called) and closes everything. */
+void client_destroy(struct client *client);
+
+/* Where a user's files are. */
+struct client_location {
+    char group[PROTO_GROUP_SIZE];
+    size_t count; /* at least 1 */
+    struct address servers[CLIENT_SERVERS_MAX]; /* best first */
+};
+
+struct client_operation; /* something under way; cancel it or wait for its callback, which ends it */
+void client_cancel(struct client_operation *operation);
+
+/* Each starter returns NULL only without memory (nothing is called). Callbacks come exactly once, never inside the
+ * starter. ERROR is NULL on success. */
+
+/* The group and servers of KEY's user. CREATE: a new user is given a group (SADDRS); else LOCATE, which fails with
+ * ERROR_NOT_FOUND for an unknown user (a legacy tracker without LOCATE is asked with SADDRS). Cached and answers from
+ * the cache; FRESH asks anyway. While every tracker is away a cached answer is used whatever its age. */
+typedef void (*client_location_callback)(void *argument, const struct client_location *location,
+                                         const struct error *error);
+struct client_operation *client_locate(struct client *client, const struct proto_file_key *key, bool create,
+                                       bool fresh, client_location_callback callback, void *argument);
+
+/* STAT (from a legacy storage server: FILESIZE, with created 0 and no digest). */
+typedef void (*client_stat_callback)(void *argument, const struct proto_stat *stat, const struct error *error);
+struct client_operation *client_stat(struct client *client, const struct proto_file_key *key,
+                                     client_stat_callback callback, void *argument);
+
+/* DELETE, RESTORE. */
+typedef void (*client_done_callback)(void *argument, const struct error *error);
+struct client_operation *client_delete(struct client *client, const struct proto_file_key *key,
+                                       client_done_callback callback, void *argument);
+struct client_operation *client_restore(struct client *client, const struct proto_file_key *key,
+                                        client_done_callback callback, void *argument);
+
+/* LIST: one page. ENTRIES valid during the callback. */
+typedef void (*client_list_callback)(void *argument, const struct proto_list_entry *entries, size_t count,
+                                     const struct error *error);
+struct client_operation *client_list(struct client *client, const struct proto_list *list,
+                                     client_list_callback callback, void *argument);
+
+/* GROUPS and STATUS of the first tracker that answers: TEXT is NUL-terminated, valid during the callback. */
+typedef void (*client_text_callback)(void *argument, const char *text, size_t size, const struct error *error);
+struct client_operation *client_groups(struct client *client, client_text_callback callback, void *argument);
+struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument);
+
+/* PUT (a legacy storage server, or has_digest, name and content type all absent: UPLOAD). The content comes from SOURCE as
+ * in struct packet_call_options; REWIND starts it again from byte 0 for another try (false: it cannot, and the
+ * operation fails with the first error). The same file ID is used in every try: a server that has it already with the
+ * same bytes says so with success. */
+struct client_upload_options {
+    struct proto_put put; /* key, size, name, ... */
+    int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
+    bool (*rewind)(void *argument);
+    int tries; /* over all servers and trackers; 0: 10, as the legacy client does */
+    client_done_callback callback;
+    void *argument;
+};
+struct client_operation *client_upload(struct client *client, const struct client_upload_options *options);
+void client_upload_resume(struct client_operation *operation); /* SOURCE has bytes again */
+
+/* DOWNLOAD: finds a server that answers with success (others of the group are tried first) and hands over the socket at
+ * the first byte of the body. AVOID (may be NULL): an address that is tried last, for going on after a failure
+ * mid-body. The callback gets CALL (then the caller's, ended by packet_call_release()), or an error. */
+typedef void (*client_download_callback)(void *argument, struct packet_call *call, const struct error *error);
+struct client_operation *client_download(struct client *client, const struct proto_file_key *key, int64_t offset,
+                                         int64_t size, const struct address *avoid,
+                                         client_download_callback callback, void *argument);
+
+/* For health checks: true when a tracker answered last time (or none was asked yet). */
+bool client_trackers_reachable(const struct client *client);
+
+#endif

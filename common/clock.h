@@ -1,0 +1,17 @@
+/*
+ * clock: the one time source. Durations and deadlines are monotonic; wall time is for what people and files see.
+ */
+#ifndef REEL_COMMON_CLOCK_H
+#define REEL_COMMON_CLOCK_H
+
+#include "common/base.h"
+
+/* Monotonic time since some fixed point, in milliseconds / microseconds. Any thread. */
+int64_t clock_monotonic_ms(void);
+int64_t clock_monotonic_us(void);
+
+/* Seconds / microseconds since the Unix epoch. May jump: never subtract two of them. */
+int64_t clock_wall_seconds(void);
+int64_t clock_wall_us(void);
+
+#endif
