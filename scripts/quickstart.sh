@@ -1,0 +1,233 @@
+#!/usr/bin/env bash
+# From a fresh clone to a link that plays: installs what is needed, builds a release, starts the four daemons on this
+# machine, uploads a file, downloads it over the packet protocol and over HTTP, and compares every byte.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: scripts/quickstart.sh [OPTION]... [FILE]
+  FILE            what to upload (default: the sample clip tests/media/clip.mp4)
+  --dir DIR       where configuration, metadata, logs and files live (default: ./var/quickstart)
+  --port-base N   tracker on port N, ID server N+1, storage N+2, HTTP N+3, their admin ports N+4..N+7
+                  (default: 21000, 22000, 23000, 8080; admin 21100, 22100, 23100, 8180)
+  --mysql URL     metadata in MySQL or MariaDB: mysql://user:password@host[:port][,host2...] (default: SQLite files)
+  --stop          stop the daemons that were started for DIR, and nothing else
+  --help          this text
+TEXT
+}
+
+fail() { echo "quickstart.sh: $*" >&2; exit 1; }
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+dir=./var/quickstart port_base= mysql= file= stop=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --dir) [ $# -ge 2 ] || fail "--dir needs a directory"; dir=$2; shift ;;
+        --dir=*) dir=${1#*=} ;;
+        --port-base) [ $# -ge 2 ] || fail "--port-base needs a number"; port_base=$2; shift ;;
+        --port-base=*) port_base=${1#*=} ;;
+        --mysql) [ $# -ge 2 ] || fail "--mysql needs a URL"; mysql=$2; shift ;;
+        --mysql=*) mysql=${1#*=} ;;
+        --stop) stop=yes ;;
+        --help|-h) usage; exit 0 ;;
+        -*) usage >&2; fail "unknown option $1" ;;
+        *) [ -z "$file" ] || fail "one FILE only: '$file' and '$1' were given"; file=$1 ;;
+    esac
+    shift
+done
+[ -n "$file" ] || file=$top/tests/media/clip.mp4
+[ -n "$stop" ] || { [ -f "$file" ] && [ -r "$file" ]; } || fail "cannot read the file '$file'"
+[ -n "$stop" ] || mkdir -p "$dir" || fail "cannot make the directory $dir"
+[ -d "$dir" ] || { echo "Nothing runs for $dir: there is no such directory."; exit 0; }
+dir=$(cd "$dir" && pwd)
+# These stand in the configuration as paths among others, which a comma separates.
+case $dir in *[,=\;\#]*) fail "the path '$dir' has a comma, '=', ';' or '#', which a store path cannot have" ;; esac
+
+if [ -n "$port_base" ]; then
+    case $port_base in *[!0-9]*) fail "--port-base takes a number, not '$port_base'" ;; esac
+    [ "$port_base" -ge 1 ] && [ "$port_base" -le 65528 ] || fail "--port-base must be from 1 to 65528"
+    tracker=$port_base idserver=$((port_base + 1)) storage=$((port_base + 2)) httpd=$((port_base + 3))
+    tracker_admin=$((port_base + 4)) idserver_admin=$((port_base + 5))
+    storage_admin=$((port_base + 6)) httpd_admin=$((port_base + 7))
+else
+    tracker=21000 idserver=22000 storage=23000 httpd=8080
+    tracker_admin=21100 idserver_admin=22100 storage_admin=23100 httpd_admin=8180
+fi
+case $mysql in ""|mysql://*) ;; *) fail "--mysql takes a URL like mysql://user:password@host:3306, not '$mysql'" ;; esac
+
+bin=$top/build/release/bin
+daemons="tracker idserver storage httpd"
+
+# The pid of DIR's daemon NAME, or nothing: the pid file's process counts only if it runs with DIR's configuration.
+running_pid() {
+    local pid
+    pid=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 1
+    [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] || return 1
+    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$dir/etc/$1.conf" || return 1
+    echo "$pid"
+}
+
+# HTTP first, then storage: what asks goes before what answers.
+stop_all() {
+    local name pid tries
+    for name in httpd storage idserver tracker; do
+        pid=$(running_pid "$name") || continue
+        kill "$pid" 2>/dev/null || continue
+        for tries in $(seq 1 300); do
+            running_pid "$name" >/dev/null || break
+            sleep 0.1
+        done
+        if running_pid "$name" >/dev/null; then
+            echo "reel-$name (pid $pid) did not stop within 30 s: killed"
+            kill -9 "$pid" 2>/dev/null || true
+        fi
+        [ -z "${1:-}" ] || echo "Stopped reel-$name (pid $pid)."
+    done
+}
+
+if [ -n "$stop" ]; then
+    stop_all loud
+    exit 0
+fi
+
+echo "== Packages"
+"$top/scripts/install-packages.sh" build run
+echo "== Build (release)"
+"$top/scripts/build.sh" release
+
+echo "== Configuration in $dir/etc"
+mkdir -p "$dir"/{etc,run,log,data,meta}
+database_url() { # DAEMON DATABASE
+    if [ -n "$mysql" ]; then
+        local query=
+        local base=${mysql%%\?*}
+        [ "$base" = "$mysql" ] || query="?${mysql#*\?}"
+        echo "${base%/}/$2$query"
+    else
+        echo "sqlite:$dir/meta/$1.db"
+    fi
+}
+common_options() { # NAME ADMIN_PORT
+    cat <<TEXT
+# Written by scripts/quickstart.sh; every option is described in docs/configuration.md.
+[daemon]
+pid_file = $dir/run/$1.pid
+
+[log]
+file = $dir/log/$1.log
+
+[admin]
+listen = 127.0.0.1:$2
+
+TEXT
+}
+write_config() { # NAME ADMIN_PORT, the rest from standard input; only its owner reads what may hold a password
+    (umask 077; { common_options "$1" "$2"; cat; } >"$dir/etc/$1.conf")
+}
+write_config tracker $tracker_admin <<TEXT
+[tracker]
+listen = 127.0.0.1:$tracker
+
+[database]
+url = $(database_url tracker tnv_trackerdb)
+TEXT
+write_config idserver $idserver_admin <<TEXT
+[idserver]
+listen = 127.0.0.1:$idserver
+
+[database]
+url = $(database_url idserver tnv_idsdb)
+TEXT
+write_config storage $storage_admin <<TEXT
+[storage]
+listen = 127.0.0.1:$storage
+group = group001
+paths = $dir/data
+trackers = 127.0.0.1:$tracker
+idservers = 127.0.0.1:$idserver
+heartbeat_interval = 1s
+
+[database]
+url = $(database_url storage tnv_storagedb)
+TEXT
+write_config httpd $httpd_admin <<TEXT
+[httpd]
+listen = 127.0.0.1:$httpd
+trackers = 127.0.0.1:$tracker
+application = tnvideo
+user = quickstart
+TEXT
+
+stop_all
+echo "== Database"
+for name in tracker idserver storage; do
+    "$bin/reel-$name" -c "$dir/etc/$name.conf" --init-db >"$dir/log/init-$name.log" 2>&1 || {
+        cat "$dir/log/init-$name.log" >&2
+        fail "the database of reel-$name could not be set up"
+    }
+done
+
+echo "== Start"
+started=
+give_up() {
+    stop_all
+    fail "$*"
+}
+for name in $daemons; do
+    : >>"$dir/log/$name.log"
+    lines=$(wc -l <"$dir/log/$name.log")
+    setsid nohup "$bin/reel-$name" -c "$dir/etc/$name.conf" </dev/null >>"$dir/log/$name.out" 2>&1 &
+    pid=$!
+    ready=
+    for tries in $(seq 1 100); do
+        admin=${name}_admin
+        if [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:${!admin}/status")" = 200 ] &&
+            running_pid "$name" >/dev/null; then
+            ready=yes
+            break
+        fi
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    if [ -z "$ready" ]; then
+        tail -n "+$((lines + 1))" "$dir/log/$name.log" | tail -n 20 >&2
+        tail -n 20 "$dir/log/$name.out" >&2
+        give_up "reel-$name did not start; its log is $dir/log/$name.log"
+    fi
+    echo "reel-$name runs on 127.0.0.1:${!name} (pid $(running_pid "$name"))"
+done
+
+reel=("$bin/reel" -t "127.0.0.1:$tracker" -u quickstart)
+for tries in $(seq 1 100); do
+    "${reel[@]}" groups 2>/dev/null | grep -q 'STATUS: ACTIVE' && break
+    [ "$tries" -lt 100 ] || give_up "the storage server did not become ACTIVE within 10 s; see $dir/log/storage.log"
+    sleep 0.1
+done
+
+echo "== Round trip of $file ($(stat -L -c %s "$file") bytes)"
+copy=$(mktemp -d "$dir/run/check.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+id=$("${reel[@]}" upload "$file") || give_up "the upload failed"
+"${reel[@]}" download "$id" "$copy/packet" || give_up "the download over the packet protocol failed"
+cmp "$file" "$copy/packet" || give_up "the download over the packet protocol differs from what was uploaded"
+echo "Packet protocol: the same $(stat -c %s "$copy/packet") bytes came back."
+link=http://127.0.0.1:$httpd/files/$id
+named=$("${reel[@]}" --http "http://127.0.0.1:$httpd" url "$id" "$(basename "$file")")
+for url in "$link" "$named"; do
+    curl -sS --fail -o "$copy/http" "$url" || give_up "the download of $url failed"
+    cmp "$file" "$copy/http" || give_up "the download of $url differs from what was uploaded"
+done
+echo "HTTP: the same $(stat -c %s "$copy/http") bytes came back."
+
+stop_command="scripts/quickstart.sh"
+[ "$dir" = "$PWD/var/quickstart" ] || stop_command="$stop_command --dir '$dir'"
+cat <<TEXT
+
+File ID:  $id
+Play it:  $link
+          $named
+Try:      mpv $link      (or a browser, VLC, wget -c, curl -r)
+          build/release/bin/reel -t 127.0.0.1:$tracker -u quickstart upload ANOTHER_FILE
+Logs:     $dir/log/
+Stop:     $stop_command --stop
+TEXT

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
+# unit tests and the system tests, and ends with one line of counts. Exits non-zero on any failure.
+#   scripts/test.sh [unit|system]...     (default: all)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+rooms=("$@")
+[ ${#rooms[@]} -gt 0 ] || rooms=(unit system)
+passed=0 failed=0 skipped=0
+
+scripts/install-packages.sh build run test || exit 1
+echo "== Build (asan)"
+scripts/build.sh asan || exit 1
+
+# A sanitizer's finding ends the process with a code that no test expects.
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+
+run_unit() {
+    local executable name report counted
+    for executable in build/asan/unit/test_*; do
+        name=$(basename "$executable")
+        report=$reports/$name.tap
+        (cd "$reports" && CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 "$OLDPWD/$executable" >"$report" 2>"$report.err")
+        local code=$?
+        local ok not_ok skip
+        skip=$(grep -cE '^ok .*# SKIP' "$report")
+        ok=$(($(grep -cE '^ok ' "$report") - skip))
+        not_ok=$(grep -cE '^not ok ' "$report")
+        # A run that died or found a leak failed, whatever its tests said before.
+        [ $code = 0 ] || [ "$not_ok" -gt 0 ] || not_ok=1
+        [ $((ok + not_ok + skip)) -gt 0 ] || not_ok=1
+        passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+        if [ "$not_ok" -gt 0 ]; then
+            echo "FAILED $name (exit code $code)"
+            grep -vE '^ok ' "$report" | head -n 60
+            tail -n 60 "$report.err"
+        else
+            echo "ok     $name: $ok passed$([ "$skip" = 0 ] || echo ", $skip SKIPPED: $(grep -E '# SKIP' "$report" | head -n 3)")"
+        fi
+    done
+}
+
+run_pytest() { # ROOM
+    local report=$reports/$1.out
+    REEL_BUILD=$PWD/build/asan /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short "tests/$1" 2>&1 | tee "$report"
+    local code=${PIPESTATUS[0]}
+    local last
+    last=$(tail -n 1 "$report")
+    count() { grep -oE "[0-9]+ $1" <<<"$last" | grep -oE '^[0-9]+' || echo 0; }
+    local errors
+    errors=$(($(count failed) + $(count 'errors?')))
+    [ "$code" = 0 ] || [ "$errors" -gt 0 ] || errors=1
+    passed=$((passed + $(count passed))) failed=$((failed + errors)) skipped=$((skipped + $(count skipped)))
+}
+
+for room in "${rooms[@]}"; do
+    echo "== Tests: $room"
+    case $room in
+        unit) run_unit ;;
+        system) run_pytest "$room" ;;
+        *) echo "test.sh: unknown room '$room'; known: unit system" >&2; exit 2 ;;
+    esac
+done
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]

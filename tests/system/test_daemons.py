@@ -1,0 +1,88 @@
+"""What is the same for every daemon: command line, configuration, signals, admin port."""
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from suite import BIN, wait_for
+
+NAMES = ["tracker", "idserver", "storage", "httpd"]
+
+
+@pytest.fixture(params=NAMES)
+def daemon(request, suite):
+    return suite.daemons[request.param]
+
+
+def test_check_config_accepts_what_runs_and_print_config_can_be_read_back(daemon, tmp_path):
+    done = daemon.command("--check-config")
+    assert done.returncode == 0, done.stderr
+    printed = daemon.command("--print-config")
+    assert printed.returncode == 0 and f"[{daemon.name}]" in printed.stdout
+    if "***" not in printed.stdout:
+        again = tmp_path / "again.conf"
+        again.write_text(printed.stdout)
+        twice = subprocess.run([str(BIN / f"reel-{daemon.name}"), "-c", str(again), "--print-config"],
+                               capture_output=True, text=True)
+        assert twice.returncode == 0 and twice.stdout == printed.stdout
+
+
+def test_help_tells_every_option_and_version_the_version(daemon):
+    done = subprocess.run([str(BIN / f"reel-{daemon.name}"), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "listen" in done.stdout and "pid_file" in done.stdout
+    assert subprocess.run([str(BIN / f"reel-{daemon.name}"), "--version"], capture_output=True).returncode == 0
+    assert subprocess.run([str(BIN / f"reel-{daemon.name}"), "--nonsense"], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("listn = 127.0.0.1:1", "listn"), ("listen = 127.0.0.1:99999", "99999"), ("listen = [::1", "[::1"),
+    ("[nosuchsection]\nx = 1", "nosuchsection")])
+def test_a_wrong_option_is_told_with_file_and_line(daemon, tmp_path, line, expected):
+    file = tmp_path / "wrong.conf"
+    file.write_text(f"# a comment\n[{daemon.name}]\n{line}\n")
+    done = subprocess.run([str(BIN / f"reel-{daemon.name}"), "-c", str(file), "--check-config"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{file}:{2 + len(line.splitlines())}:" in done.stderr and expected in done.stderr, done.stderr
+
+
+def test_a_second_instance_says_what_is_in_the_way(daemon):
+    done = daemon.command()
+    assert done.returncode != 0
+    text = done.stderr + daemon.log()
+    assert "in use" in text or "already" in text or "runs" in text
+
+
+def test_the_admin_port_tells_metrics_health_and_status(daemon):
+    code, text = daemon.http("/metrics")
+    assert code == 200 and "# TYPE" in text and "process_resident_memory_bytes" in text
+    assert daemon.http("/healthz")[0] == 200
+    assert isinstance(daemon.status(), dict)
+    assert daemon.http("/nothing")[0] == 404
+
+
+def test_sighup_takes_what_can_be_reloaded_and_says_what_cannot(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    config = {s: dict(o) for s, o in tracker.config.items()}
+    config["tracker"]["listen"] = "127.0.0.1:1"
+    config["log"] = {"level": "warning", "file": tracker.log_file}
+    tracker.configure(config)
+    tracker.hup()
+    wait_for(lambda: "restart" in tracker.log() and "tracker.listen" in tracker.log(), 10, "the log's word on listen")
+    tracker.config_file.write_text("[tracker]\nnonsense = 1\n")
+    tracker.hup()
+    wait_for(lambda: "nonsense" in tracker.log(), 10, "the log's word on the bad file")
+    assert tracker.process.poll() is None
+
+
+def test_sighup_reopens_the_log(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    tracker.log_file.rename(tracker.log_file.with_suffix(".1"))
+    tracker.hup()
+    wait_for(lambda: tracker.log_file.exists() and tracker.log(), 10, "a new log file")

@@ -1,0 +1,90 @@
+"""scripts/quickstart.sh as a new user types it."""
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import urllib.request
+
+import pytest
+
+from suite import ROOT, free_ports
+
+QUICKSTART = ROOT / "scripts" / "quickstart.sh"
+
+
+def run(*arguments, check=True):
+    done = subprocess.run([str(QUICKSTART), *map(str, arguments)], capture_output=True, text=True, timeout=900,
+                          stdin=subprocess.DEVNULL)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def port_base():
+    for _ in range(50):
+        base, = free_ports(1)
+        if base > 65000:
+            continue
+        try:
+            for port in range(base, base + 8):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+    raise RuntimeError("no eight free ports in a row")
+
+
+def pids(directory):
+    return {p.stem: int(p.read_text()) for p in (directory / "run").glob("*.pid")}
+
+
+@pytest.mark.parametrize("metadata", ["sqlite", "mariadb"])
+def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
+    directory, base = tmp_path / "quick start", port_base()
+    more = []
+    if metadata == "mariadb":
+        server = request.getfixturevalue("mariadb")
+        more = ["--mysql", server.url("").rstrip("/")]
+    try:
+        done = run("--dir", directory, "--port-base", base, *more)
+        link = re.search(r"Play it: +(\S+)", done.stdout)[1]
+        assert link.startswith(f"http://127.0.0.1:{base + 3}/files/")
+        assert re.search(r"File ID: +[0-9a-f]{30}\d{6}", done.stdout)
+        clip = (ROOT / "tests/media/clip.mp4").read_bytes()
+        assert urllib.request.urlopen(link, timeout=10).read() == clip
+        first = pids(directory)
+        assert set(first) == {"tracker", "idserver", "storage", "httpd"}
+        for name in first:
+            assert (directory / "log" / f"{name}.log").stat().st_size > 0
+        assert any((directory / "data").rglob("*_???"))
+        # Twice is fine; the first link goes on working.
+        other = tmp_path / "other ü.bin"
+        other.write_bytes(os.urandom(1234567))
+        done = run("--dir", directory, "--port-base", base, *more, other)
+        assert urllib.request.urlopen(link, timeout=10).read() == clip
+        link2 = re.search(r"Play it: +(\S+)", done.stdout)[1]
+        assert urllib.request.urlopen(link2, timeout=10).read() == other.read_bytes()
+        # Another place on the same ports is told so, and does no harm.
+        taken = run("--dir", tmp_path / "second", "--port-base", base, check=False)
+        assert taken.returncode != 0 and str(base) in taken.stderr and "in use" in taken.stderr
+        assert urllib.request.urlopen(link, timeout=10).read() == clip
+        running = pids(directory)
+    finally:
+        stopped = run("--dir", directory, "--stop")
+    for name, pid in running.items():
+        assert f"reel-{name}" in stopped.stdout
+        assert not pathlib.Path(f"/proc/{pid}").exists()
+    assert pids(directory) == {}
+    if metadata == "mariadb":
+        for database in ("tnv_trackerdb", "tnv_idsdb", "tnv_storagedb"):
+            server.sql(f"DROP DATABASE {database}")
+
+
+def test_wrong_options_are_told(tmp_path):
+    for arguments in (["--nonsense"], ["--port-base", "x"], ["--port-base", "70000"], ["/no/such/file"],
+                      ["--mysql", "http://x"]):
+        done = run("--dir", tmp_path / "d", *arguments, check=False)
+        assert done.returncode != 0 and done.stderr.startswith(("quickstart.sh:", "Usage")), done.stderr

@@ -1,0 +1,117 @@
+"""The reel command and libreel."""
+import json
+import os
+import pathlib
+import pty
+import re
+import subprocess
+import threading
+
+import pytest
+
+import wire
+from suite import APP, BIN, BUILD, ROOT, USER, new_id, wait_for
+
+CLIP = ROOT / "tests" / "media" / "clip.mp4"
+
+
+def text(done):
+    return done.stdout.decode().strip()
+
+
+def test_upload_prints_a_file_id_that_everything_else_takes(suite, tmp_path):
+    id = text(suite.reel("upload", CLIP))
+    assert re.fullmatch(r"[0-9a-f]{30}\d{6}", id)
+    suite.reel("download", id, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == CLIP.read_bytes()
+    assert text(suite.reel("size", id)) == str(CLIP.stat().st_size)
+    stat = json.loads(suite.reel("--json", "stat", id).stdout)
+    assert stat["size"] == CLIP.stat().st_size and "clip.mp4" in json.dumps(stat) and "video/mp4" in json.dumps(stat)
+    assert id in text(suite.reel("list"))
+    suite.reel("delete", id)
+    gone = suite.reel("download", id, tmp_path / "gone", check=False)
+    assert gone.returncode == 3 and gone.stderr and not (tmp_path / "gone").exists()
+    suite.reel("restore", id)
+    suite.reel("download", id, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == CLIP.read_bytes()
+
+
+def test_standard_input_and_output(suite):
+    content = os.urandom(3_000_001)
+    id = text(suite.reel("upload", "-", input=content))
+    assert suite.reel("download", id, "-").stdout == content
+
+
+def test_a_download_is_resumed(suite, tmp_path):
+    content = os.urandom(2_000_000)
+    id = text(suite.reel("upload", "-", input=content))
+    part = tmp_path / "part"
+    part.write_bytes(content[:700_001])
+    suite.reel("download", "-c", id, part)
+    assert part.read_bytes() == content
+
+
+def test_groups_and_status(suite):
+    assert "GROUPNAME: group001" in text(suite.reel("groups"))
+    assert "group001" in json.dumps(json.loads(suite.reel("--json", "status").stdout))
+
+
+def test_url_is_a_link_that_works(suite, tmp_path):
+    id = text(suite.reel("upload", CLIP))
+    url = text(suite.reel("--http", f"http://127.0.0.1:{suite.httpd.port}", "url", id, "ein Film ü.mp4"))
+    subprocess.run(["curl", "-sS", "--fail", "-o", str(tmp_path / "f"), url], check=True)
+    assert (tmp_path / "f").read_bytes() == CLIP.read_bytes()
+
+
+def test_exit_codes_and_errors_say_what_is_wrong(suite, tmp_path):
+    missing = suite.reel("size", "no-such-file", check=False)
+    assert missing.returncode == 3 and b"no-such-file" in missing.stderr
+    assert suite.reel("nonsense", check=False).returncode == 2
+    assert suite.reel("upload", tmp_path / "absent", check=False).returncode != 0
+    id = text(suite.reel("upload", "-", input=b"first"))
+    taken = suite.reel("upload", "--file-id", id, "-", input=b"second", check=False)
+    assert taken.returncode == 4
+    again = suite.reel("upload", "--file-id", id, "-", input=b"first")
+    assert text(again) == id
+    nobody = subprocess.run([str(BIN / "reel"), "-t", "127.0.0.1:1", "-u", USER, "size", "x"], capture_output=True)
+    assert nobody.returncode == 5 and b"127.0.0.1:1" in nobody.stderr
+
+
+def test_trackers_from_the_environment_and_a_dead_one_is_passed_over(suite):
+    environment = dict(os.environ, REEL_TRACKERS=f"127.0.0.1:1,127.0.0.1:{suite.tracker.port}", REEL_USER=USER)
+    for _ in range(5):
+        done = subprocess.run([str(BIN / "reel"), "groups"], env=environment, capture_output=True, timeout=30)
+        assert done.returncode == 0 and b"group001" in done.stdout
+
+
+def test_a_dead_storage_server_is_passed_over_for_uploads_too(own_suite, tmp_path):
+    own_suite.start()
+    own_suite.add_storage("storage2").start()
+    own_suite.wait_active(2)
+    own_suite.storage.kill()
+    for i in range(6):
+        id = text(own_suite.reel("upload", CLIP))
+        own_suite.reel("download", id, tmp_path / str(i))
+        assert (tmp_path / str(i)).read_bytes() == CLIP.read_bytes()
+
+
+def test_parallel_commands(suite, tmp_path):
+    problems = []
+
+    def work(number):
+        try:
+            content = os.urandom(200_000 + number)
+            id = text(suite.reel("upload", "-", input=content))
+            assert suite.reel("download", id, "-").stdout == content
+        except BaseException as problem:
+            problems.append(problem)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(12)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not problems, problems[0]
+
+
+def test_the_example_program_works(suite, tmp_path):
+    done = subprocess.run([str(BIN / "reel-example"), f"127.0.0.1:{suite.tracker.port}", str(CLIP)],
+                          capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,272 @@
+"""reel-tracker, byte by byte."""
+import json
+import re
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+import wire
+from suite import APP, new_id, wait_for
+from wire import BEAT, GROUPS, JOIN, LOAD, LOCATE, SADDRS, STATUS, TRACKER, Client, field, file_key, join_body
+
+
+def test_saddrs_names_the_group_and_the_active_server(suite):
+    reply = wire.ask(suite.tracker.address, SADDRS, file_key(APP, "saddrs-user", new_id()))
+    assert (reply.command, reply.status) == (TRACKER, 0)
+    assert reply.body[:17] == b"group001" + bytes(9)
+    assert reply.body[17:] == f"127.0.0.1:{suite.storage.port};".encode() + b"\0"
+
+
+def test_saddrs_is_sticky_and_writes_one_route(suite):
+    user = "sticky-" + new_id()[:12]
+    for _ in range(3):
+        assert wire.ask(suite.tracker.address, SADDRS, file_key(APP, user, new_id())).ok
+    rows = suite.sql("trackerdb", f"SELECT appid, group_name FROM t_router WHERE userid = '{user}'")
+    assert rows == [[APP, "group001"]]
+
+
+def test_user_ids_take_255_bytes_and_tell_case_and_trailing_spaces_apart(suite):
+    long = "u" * 255
+    users = [long, "Case-" + new_id()[:8], "sp-" + new_id()[:8], "片-" + new_id()[:8]]
+    users += [users[1].lower(), users[2] + " "]
+    for user in users:
+        assert wire.ask(suite.tracker.address, SADDRS, file_key(APP, user, "f")).ok
+    count, = suite.sql("trackerdb", "SELECT COUNT(*) FROM t_router WHERE " +
+                       " OR ".join(f"userid = '{u}'" for u in users))[0]
+    assert int(count) == len(users)
+
+
+def test_an_unknown_application_is_refused(suite):
+    reply = wire.ask(suite.tracker.address, SADDRS, file_key("otherapp", "u", "f"))
+    assert (reply.command, reply.status) == (TRACKER, 0xFD)
+    assert reply.number == wire.REFUSED and re.match(r"\[.+\] ", reply.text)
+
+
+@pytest.mark.parametrize("what, body", [
+    ("short", file_key(APP, "u", "f")[:-1]),
+    ("long", file_key(APP, "u", "f") + b"x"),
+    ("application unterminated", b"a" * 16 + field("u", 256) + field("f", 128)),
+    ("user unterminated", field(APP, 16) + b"u" * 256 + field("f", 128)),
+    ("file unterminated", field(APP, 16) + field("u", 256) + b"f" * 128),
+    ("empty application", file_key("", "u", "f")),
+    ("empty user", file_key(APP, "", "f")),
+    ("application with a sign", file_key("tn-video", "u", "f")),
+])
+def test_a_malformed_saddrs_gets_an_error_and_the_connection_goes_on(suite, what, body):
+    with Client(suite.tracker.address) as client:
+        reply = client.call(SADDRS, body)
+        assert reply.status == 0xFD and reply.command == TRACKER
+        assert reply.number == wire.MALFORMED
+        assert reply.text.startswith("[") and "] " in reply.text
+        assert client.call(GROUPS).ok
+
+
+def test_locate_gives_no_new_user_a_group(suite):
+    user = "located-" + new_id()[:12]
+    reply = wire.ask(suite.tracker.address, LOCATE, file_key(APP, user, ""))
+    assert not reply.ok and reply.number == wire.NOT_FOUND
+    assert suite.sql("trackerdb", f"SELECT * FROM t_router WHERE userid = '{user}'") == []
+    assert wire.ask(suite.tracker.address, SADDRS, file_key(APP, user, "f")).ok
+    wait_for(lambda: wire.ask(suite.tracker.address, LOCATE, file_key(APP, user, "")).ok, 5, "LOCATE of a routed user")
+
+
+def test_groups_text_is_what_legacy_clients_print(suite):
+    reply = wire.ask(suite.tracker.address, GROUPS)
+    assert reply.ok and reply.command == TRACKER
+    assert reply.body.endswith(b"\0") and not reply.body.endswith(b"\n\0")
+    lines = reply.body[:-1].decode().split("\n")
+    when = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}"
+    expected = [
+        ("COUNT OF GROUPS", "1"), ("GROUPNAME", "group001"), ("COUNT OF STORAGES", "1"),
+        ("COUNT OF ACTIVE STORAGES", "1"), ("VERSION", r"\S+"), ("HOSTNAME", r"\S+"),
+        ("ADDRESS", f"127.0.0.1:{suite.storage.port}"), ("STARTUP TIME", when), ("JOIN TIME", when),
+        ("BEAT TIME", when), ("STATUS", "ACTIVE")]
+    assert len(lines) == len(expected), lines
+    for line, (label, value) in zip(lines, expected):
+        assert re.fullmatch(re.escape(label.rjust(24) + ": ") + value, line), line
+
+
+def test_status_is_the_table_as_json(suite):
+    reply = wire.ask(suite.tracker.address, STATUS)
+    assert reply.ok
+    table = json.loads(reply.body.rstrip(b"\0"))
+    text = json.dumps(table)
+    assert "group001" in text and f"127.0.0.1:{suite.storage.port}" in text and "ACTIVE" in text
+    assert "group001" in json.dumps(suite.tracker.status())
+
+
+def joined(suite, host, port, group="group001"):
+    client = Client(suite.tracker.address)
+    reply = client.call(JOIN, join_body(group, host, port))
+    assert (reply.command, reply.status, reply.body) == (TRACKER, 0, b"")
+    return client
+
+
+def states(suite):
+    text = wire.ask(suite.tracker.address, GROUPS).body[:-1].decode()
+    return {m[0]: m[1] for m in re.findall(r"ADDRESS: (\S+)\n.*\n.*\n.*\n +STATUS: (\w+)", text)}
+
+
+def test_join_is_online_beat_is_active_silence_is_offline(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    key = file_key(APP, "u", "f")
+    assert wire.ask(tracker.address, SADDRS, key).number == wire.NO_SERVER
+    client = joined(own_suite, "legacy1", 23111)
+    assert states(own_suite) == {"127.0.0.1:23111": "ONLINE"}
+    assert wire.ask(tracker.address, SADDRS, key).number == wire.NO_SERVER
+    beat = field("group001", 17) + field("legacy1", 129)
+    reply = client.call(BEAT, beat)
+    assert (reply.command, reply.status, reply.body) == (TRACKER, 0, b"")
+    assert states(own_suite) == {"127.0.0.1:23111": "ACTIVE"}
+    reply = wire.ask(tracker.address, SADDRS, key)
+    assert reply.body == b"group001" + bytes(9) + b"127.0.0.1:23111;\0"
+    # Silence longer than heartbeat_timeout (4 s here) with the connection open.
+    wait_for(lambda: states(own_suite) == {"127.0.0.1:23111": "OFFLINE"}, 10, "OFFLINE after silence")
+    assert wire.ask(tracker.address, SADDRS, key).number == wire.NO_SERVER
+    assert client.call(BEAT, beat).ok
+    assert states(own_suite) == {"127.0.0.1:23111": "ACTIVE"}
+    # A broken connection: OFFLINE after suspect_grace (1 s here), long before heartbeat_timeout.
+    client.close()
+    begin = time.monotonic()
+    wait_for(lambda: states(own_suite) == {"127.0.0.1:23111": "OFFLINE"}, 3.5, "OFFLINE after a broken connection")
+    assert time.monotonic() - begin < 3.5
+
+
+def test_a_beat_belongs_to_who_joined(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    first, second = joined(own_suite, "media1", 23001), joined(own_suite, "media1", 23002)
+    beat = field("group001", 17) + field("media1", 129)
+    assert second.call(BEAT, beat).ok
+    assert states(own_suite) == {"127.0.0.1:23001": "ONLINE", "127.0.0.1:23002": "ACTIVE"}
+    # On a connection of its own it is matched by group, host and peer address; a stranger is refused.
+    stranger = wire.ask(tracker.address, BEAT, field("group001", 17) + field("media9", 129))
+    assert stranger.status == 0xFD
+    assert wire.ask(tracker.address, BEAT, beat).ok
+    first.close()
+    second.close()
+
+
+def test_a_group_that_is_not_in_the_table_cannot_be_joined(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    with Client(tracker.address) as client:
+        reply = client.call(JOIN, join_body("group777", "m", 1))
+        assert reply.status == 0xFD and "group777" in reply.text
+        own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group777')")
+        assert wait_for(lambda: client.call(JOIN, join_body("group777", "m", 1)).ok, 10, "joining the new group")
+
+
+@pytest.mark.parametrize("body", [
+    join_body("group001", "m", 1)[:-1], join_body("group001", "m", 1) + b"\0", join_body("", "m", 1),
+    join_body("group-01", "m", 1), b"1" * 7 + join_body("group001", "m", 1)[7:],
+    join_body("group001", "m", 1)[:24] + b"h" * 129 + join_body("group001", "m", 1)[153:]])
+def test_a_malformed_join_is_refused(suite, body):
+    with Client(suite.tracker.address) as client:
+        assert client.call(JOIN, body).number == wire.MALFORMED
+        assert client.call(GROUPS).ok
+
+
+def test_two_trackers_route_a_new_user_once(own_suite):
+    one, two = own_suite.add_tracker(), own_suite.add_tracker("tracker2")
+    one.init_db()
+    own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002'), ('group003')")
+    servers = []
+    for tracker in (one, two):
+        tracker.start()
+        for number in (1, 2, 3):
+            client = Client(tracker.address)
+            assert client.call(JOIN, join_body(f"group00{number}", f"m{number}", 23000 + number)).ok
+            assert client.call(BEAT, field(f"group00{number}", 17) + field(f"m{number}", 129)).ok
+            servers.append(client)
+    users = [f"user{i}" for i in range(60)]
+    answers = {}
+
+    def ask(tracker):
+        with Client(tracker.address) as client:
+            for user in users:
+                reply = client.call(SADDRS, file_key(APP, user, "f"))
+                answers.setdefault(user, []).append(reply.body[:17] if reply.ok else reply)
+    threads = [threading.Thread(target=ask, args=(t,)) for t in (one, two) for _ in range(3)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    for user in users:
+        assert len(answers[user]) == 6 and len(set(answers[user])) == 1, answers[user]
+    assert int(own_suite.sql("trackerdb", "SELECT COUNT(*) FROM t_router")[0][0]) == len(users)
+    assert len({a[0] for a in answers.values()}) == 3, "new users are spread over the groups"
+    [s.close() for s in servers]
+
+
+def test_pins_lead_a_user_prefix_to_its_group(own_suite):
+    tracker = own_suite.add_tracker(pins="user:vip-=group002")
+    tracker.init_db()
+    own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002')")
+    tracker.start()
+    clients = []
+    for number in (1, 2):
+        client = Client(tracker.address)
+        assert client.call(JOIN, join_body(f"group00{number}", "m", 23000 + number)).ok
+        assert client.call(BEAT, field(f"group00{number}", 17) + field("m", 129)).ok
+        clients.append(client)
+    for i in range(20):
+        assert wire.ask(tracker.address, SADDRS, file_key(APP, f"vip-{i}", "f")).body[:8] == b"group002"
+    [c.close() for c in clients]
+
+
+def test_known_users_are_served_while_the_database_is_away(own_suite):
+    if own_suite.backend != "mariadb":
+        pytest.skip("SQLite has no server that can go away")
+    from suite import MariaDB
+    own = MariaDB()
+    try:
+        own_suite.mariadb = own
+        tracker = own_suite.add_tracker()
+        tracker.init_db()
+        tracker.start()
+        client = joined(own_suite, "m", 23001)
+        beat = field("group001", 17) + field("m", 129)
+        assert client.call(BEAT, beat).ok
+        assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
+        own.kill()
+        begin = time.monotonic()
+        assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
+        refused = wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f"))
+        assert not refused.ok and refused.number == wire.UNAVAILABLE
+        assert time.monotonic() - begin < 20
+        assert client.call(BEAT, beat).ok
+        own.start()
+        wait_for(lambda: client.call(BEAT, beat).ok and
+                 wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f")).ok, 30, "the database's return")
+        client.close()
+    finally:
+        for daemon in own_suite.daemons.values():
+            daemon.stop()
+        own.remove()
+
+
+def test_saddrs_prefers_the_less_busy_and_gives_at_most_three(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    clients = []
+    for number in range(1, 6):
+        client = Client(tracker.address)
+        assert client.call(JOIN, join_body("group001", f"m{number}", 23000 + number)).ok
+        state = 1 if number <= 3 else 0
+        load = (field("group001", 17) + field(f"m{number}", 129, rubbish=False) +
+                struct.pack(">HB3xqqqiiiq4x", 23000 + number, state, 1 << 40, 1 << 39, 1 << 20, 5, 0, 0, 0))
+        assert len(load) == 200
+        assert client.call(LOAD, load).ok
+        clients.append(client)
+    for _ in range(20):
+        addresses = wire.ask(tracker.address, SADDRS, file_key(APP, "u", "f")).body[17:-1].decode().split(";")
+        assert addresses[-1] == "" and len(addresses) == 4
+        assert {int(a.rsplit(":", 1)[1]) for a in addresses[:2]} == {23004, 23005}
+    [c.close() for c in clients]

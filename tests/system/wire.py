@@ -1,0 +1,155 @@
+"""A small client of the packet protocol, written from docs/protocol.md alone: it shares no code with common/, so that a
+mistake there cannot hide here."""
+import os
+import socket
+import struct
+
+TRACKER, IDSERVER, STORAGE = 100, 101, 102
+JOIN, BEAT, SADDRS, GROUPS, LOAD, STATUS, LOCATE = 10, 11, 12, 13, 14, 15, 16
+GET, RANGE = 40, 41
+UPLOAD, FILESIZE, DOWNLOAD, DELETE, STAT, RESTORE, LIST, PUT = 70, 71, 72, 73, 74, 75, 76, 77
+
+MALFORMED, UNKNOWN_COMMAND, NOT_FOUND, EXISTS, DELETED, OUT_OF_RANGE = -2, -3, -4, -5, -6, -7
+NO_SPACE, UNAVAILABLE, NO_SERVER, DIGEST, REFUSED = -8, -9, -10, -11, -12
+
+
+class Reply:
+    def __init__(self, command, status, body):
+        self.command, self.status, self.body = command, status, body
+
+    @property
+    def ok(self):
+        return self.status == 0
+
+    @property
+    def number(self):
+        assert self.status != 0 and len(self.body) >= 2
+        return struct.unpack(">h", self.body[:2])[0]
+
+    @property
+    def text(self):
+        assert self.status != 0
+        text = self.body[2:]
+        assert text.endswith(b"\0") and len(text) <= 1024 and b"\0" not in text[:-1]
+        return text[:-1].decode()
+
+    def __repr__(self):
+        return f"Reply(command={self.command}, status={self.status:#x}, body={self.body[:200]!r})"
+
+
+def field(value, size, rubbish=True):
+    """A string field as legacy clients send it: the text, its NUL, and whatever was on their stack."""
+    if isinstance(value, str):
+        value = value.encode()
+    rest = size - len(value) - 1
+    assert rest >= 0, "does not fit with its NUL"
+    return value + b"\0" + (os.urandom(rest) if rubbish else bytes(rest))
+
+
+def header(length, command, status=0):
+    return struct.pack(">qBb", length, command, status)
+
+
+def file_key(app, user, file):
+    return field(app, 16) + field(user, 256) + field(file, 128)
+
+
+def upload_head(app, user, file, size):
+    return file_key(app, user, file) + struct.pack(">q", size)
+
+
+def join_body(group, host, port, start=1, join=2, version="1.0"):
+    return field(version, 7) + field(group, 17) + field(host, 129) + struct.pack(">Hqq", port, start, join)
+
+
+def put_head(app, user, file, size, name="", content_type="", digest=None):
+    return (upload_head(app, user, file, size) + field(name, 256) + field(content_type, 128)
+            + struct.pack(">B", 1 if digest else 0) + (digest or bytes(16)))
+
+
+def parse_stat(body):
+    assert len(body) == 443, len(body)
+    size, status, created, deleted, has_digest = struct.unpack(">qBqqB", body[:26])
+    text = lambda at, n: body[at:at + n].split(b"\0", 1)[0].decode()
+    return {"size": size, "status": status, "created": created, "deleted": deleted,
+            "digest": body[26:42] if has_digest else None, "type": text(42, 128), "name": text(170, 256),
+            "group": text(426, 17)}
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, address, timeout=30):
+        self.socket = socket.create_connection(address, timeout=timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def receive_exactly(self, size):
+        data = bytearray()
+        while len(data) < size:
+            part = self.socket.recv(min(size - len(data), 1 << 20))
+            if not part:
+                raise EOFError(f"connection closed after {len(data)} of {size} bytes")
+            data += part
+        return bytes(data)
+
+    def receive(self):
+        length, command, status = struct.unpack(">qBB", self.receive_exactly(10))
+        assert length >= 0
+        return Reply(command, status, self.receive_exactly(length))
+
+    def at_end(self):
+        """True when the peer closed in order, without a reset."""
+        return self.socket.recv(1) == b""
+
+    def call(self, command, body=b"", status=0):
+        self.send(header(len(body), command, status) + body)
+        return self.receive()
+
+    # --- the base set ---
+    def upload(self, app, user, file, content):
+        head = upload_head(app, user, file, len(content))
+        self.send(header(len(head) + len(content), UPLOAD) + head + content)
+        return self.receive()
+
+    def put(self, app, user, file, content, **more):
+        head = put_head(app, user, file, len(content), **more)
+        self.send(header(len(head) + len(content), PUT) + head + content)
+        return self.receive()
+
+    def download(self, app, user, file, offset=0, size=0):
+        return self.call(DOWNLOAD, file_key(app, user, file) + struct.pack(">qq", offset, size))
+
+    def size(self, app, user, file):
+        reply = self.call(FILESIZE, file_key(app, user, file))
+        assert reply.ok, reply
+        assert len(reply.body) == 8
+        return struct.unpack(">q", reply.body)[0]
+
+    def stat(self, app, user, file):
+        reply = self.call(STAT, file_key(app, user, file))
+        return parse_stat(reply.body) if reply.ok else reply
+
+    def list(self, app, user, after="", limit=100, status=0):
+        reply = self.call(LIST, file_key(app, user, after) + struct.pack(">iB", limit, status))
+        assert reply.ok, reply
+        assert len(reply.body) % 571 == 0
+        entries = [reply.body[at:at + 571] for at in range(0, len(reply.body), 571)]
+        return [(e[:128].split(b"\0", 1)[0].decode(), parse_stat(e[128:])) for e in entries]
+
+
+def ask(address, command, body=b""):
+    """One request on a connection of its own."""
+    with Client(address) as client:
+        return client.call(command, body)
