@@ -2,6 +2,8 @@
  * config: one table of options a daemon; it parses, checks, documents, dumps and tells what a reload may change.
  * The file is INI ([section], name = value, # and ; comments); an option may stand once, a list option may be given
  * once with several values. What is wrong is told with file, line, and what would be right.
+ * Comments stand on lines of their own; ";" and "#" inside a value belong to it, and where one follows a blank the line
+ * is refused unless the value is in double quotes (which are taken off; there are no escapes in them).
  */
 #ifndef REEL_COMMON_CONFIG_H
 #define REEL_COMMON_CONFIG_H
@@ -28,8 +30,8 @@ struct config_strings {
     size_t count;
 };
 
-/* One row of a table. minimum..maximum bound the types INTEGER, SIZE and DURATION (in the stored unit), and the
- * port default of ADDRESS types is `minimum`. */
+/* One row of a table. minimum..maximum bound the types INTEGER, SIZE and DURATION (in the stored unit; both 0: anything
+ * that is not negative), and the port default of ADDRESS types is `minimum`. */
 struct config_option {
     const char *section;
     const char *name;
@@ -48,7 +50,8 @@ struct config_table {
     size_t count;
 };
 
-/* Defaults first, then FILE (NULL: defaults only), then OVERRIDES ("section.name=value", from the command line).
+/* Defaults first, then FILE (NULL: defaults only), then OVERRIDES ("section.name=value", from the command line; of two
+ * for one option the later counts). Reads a file: start-up and reload, on the main thread only.
  * CONFIG points at a zeroed struct; on failure it is cleared again. Errors name "FILE:LINE: ...". */
 MUST_CHECK bool config_load(const struct config_table *tables, const char *file, const char *const *overrides,
                             size_t override_count, void *config, struct error *error);
@@ -57,7 +60,8 @@ MUST_CHECK bool config_load(const struct config_table *tables, const char *file,
 void config_clear(const struct config_table *tables, void *config);
 
 /* The whole configuration as a file that would give the same (values in canonical form). Secrets inside URLs
- * (the password of mysql://user:password@host) are shown as "***". */
+ * (the password of mysql://user:password@host) are shown as "***", and so are the values of options whose name ends in
+ * "password" or "secret". */
 void config_print(const struct config_table *tables, const void *config, FILE *out);
 
 /* Every option with type, default, bounds, help: for --help, and as Markdown for docs/configuration.md. */

@@ -32,7 +32,8 @@ struct daemon_config {
 
 struct daemon {
     const struct daemon_spec *spec;
-    const void *config;       /* the loaded configuration; starts with a struct daemon_config */
+    const void *config;       /* as it was at the start (reload() brings what is new; of the common options
+                                 stop_timeout is kept up to date); starts with a struct daemon_config */
     struct loop *main_loop;   /* signals, timers, admin port; the main thread */
     struct loop_group *loops; /* for the work; they run after start() returned true */
     void *state;              /* the daemon's own; set by start() */
@@ -55,7 +56,12 @@ struct daemon_spec {
     bool (*start)(struct daemon *daemon, struct error *error);
     /* Drain: take nothing new, finish what is under way, then daemon_stopped(). Main thread. */
     void (*stop)(struct daemon *daemon);
-    /* Loops have ended: free everything. Main thread. */
+    /* The drain is over, or its time is; the loops still run: end what runs on threads of its own and completes on a
+     * loop (workers_destroy(), db_close()), so that the last completions find their loops. Main thread, may block for
+     * seconds. May be NULL. */
+    void (*end_workers)(struct daemon *daemon);
+    /* The threads of the loops have ended, what was posted to them has run, and their bases still exist: free
+     * everything. The main loop exists too. Main thread. */
     void (*destroy)(struct daemon *daemon);
     /* SIGHUP: take over the reloadable options from NEW_CONFIG (freed after the call; copy). Main thread. May be NULL. */
     bool (*reload)(struct daemon *daemon, const void *new_config, struct error *error);

@@ -67,7 +67,7 @@ MUST_CHECK bool db_url_check(const char *url, struct error *error);
 char *db_url_redact(const char *url, char *buffer, size_t size);
 
 /* Starts the threads; does not need the database to be there: they connect when there is work, and again with back-off
- * after a loss. NULL: bad URL, no memory, no threads. */
+ * after a loss. An idle pool looks after the database every few seconds. NULL: bad URL, no memory, no threads. */
 MUST_CHECK struct db *db_open(const struct db_options *options, struct error *error);
 /* Jobs that wait end with DB_TRANSIENT; waits for the running ones (bounded by the time-outs of the URL). */
 void db_close(struct db *db);
@@ -89,6 +89,8 @@ struct db_job {
     struct error error;
     /* private */
     int64_t deadline_ms;
+    int64_t submitted_us;
+    struct db_waiter *waiter;
     struct task task;
     struct db_job *next;
 };
@@ -96,7 +98,8 @@ struct db_job {
 /* Any thread, never blocks. False when the queue is full: done() is not called. */
 MUST_CHECK bool db_submit(struct db *db, struct db_job *job);
 
-/* For start-up, --init-db and tests: runs the job in the calling thread's time (BLOCKS); done is not called. */
+/* For start-up, --init-db and tests: runs the job in the calling thread's time (BLOCKS); done is not called. Not from
+ * inside a job. */
 enum db_result db_run_wait(struct db *db, struct db_job *job);
 
 /* ---- inside run() ---- */
@@ -112,7 +115,8 @@ void db_rollback(struct db_connection *connection);
 MUST_CHECK enum db_result db_execute(struct db_connection *connection, const char *sql,
                                      const struct db_value *parameters, size_t count, int64_t *affected,
                                      struct error *error);
-/* The same with rows: ROW is called for each; false from it ends the reading (not an error). */
+/* The same with rows: ROW is called for each; false from it ends the reading (not an error; what is left is read away:
+ * use LIMIT). No statement may be run inside of ROW. */
 typedef bool (*db_row_function)(void *argument, const struct db_value *columns, size_t count);
 MUST_CHECK enum db_result db_query(struct db_connection *connection, const char *sql,
                                    const struct db_value *parameters, size_t count, db_row_function row,

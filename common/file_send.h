@@ -26,11 +26,16 @@ struct file_send_options {
     void *argument;
 };
 
-/* NULL (done is not called) only without memory. */
+/* NULL (done is not called) only without memory. Where done() ran inside already, the result is not NULL and no longer
+ * valid: the caller notes the end in done(). The process must ignore SIGPIPE. On the loop. */
 MUST_CHECK struct file_send *file_send_start(const struct file_send_options *options, struct error *error);
 
 /* Ends it; done is not called. If a worker is inside sendfile, CANCELLED (may be NULL) runs on the loop when the fd and
  * socket are out of use: they must stay open until then; else it runs before this returns. */
 void file_send_cancel(struct file_send *send, void (*cancelled)(void *argument), void *argument);
+
+/* Bytes that the peer of a stream SOCKET has not acknowledged yet: where the number falls, the peer takes something,
+ * though the socket may not be writable for long. Any thread. */
+int file_send_unsent(int socket);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "common/base.h"
 #include "common/error.h"
+#include <sys/types.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
@@ -23,6 +24,10 @@ MUST_CHECK bool log_open(const struct log_options *options, struct error *error)
 
 /* Opens the file anew (after logrotate moved it). Failure keeps the open one and is itself logged. */
 void log_reopen(void);
+
+/* Before a privilege drop: makes USER the owner of the file that log_open() created, so that a later reopen may write
+ * to it. A file that was there before keeps its owner; nothing happens without one. Start-up only. */
+MUST_CHECK bool log_give(uid_t user, gid_t group, struct error *error);
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 void log_close(void);

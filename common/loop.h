@@ -9,6 +9,7 @@
 #include "common/base.h"
 #include "common/error.h"
 #include <event2/event.h>
+#include <pthread.h>
 
 /* Something to run on a loop. Embed it in what it is about; it must stay valid until run() is called, and may be
  * freed or posted again from inside run(). */
@@ -32,8 +33,15 @@ void loop_run(struct loop *loop);
 /* Any thread: asks the loop to end after the tasks that are posted already. Does not wait. */
 void loop_stop(struct loop *loop);
 
-/* Waits for the thread (if any) to end, then frees. What belongs to the loop must be gone before. NULL is ignored. */
+/* Stops, waits for the thread (if any) to end, then frees. Tasks that are still posted run in the calling thread before,
+ * and what they post too (a task that posts itself for ever is dropped after 1000 rounds); then what loop_at_end() was
+ * told. Whatever else belongs to the loop must be gone before. NULL is ignored. Blocks. */
 void loop_destroy(struct loop *loop);
+
+/* TASK runs once inside loop_destroy(), when the thread has ended and the base still exists, so that whoever has events
+ * in the base takes them out. Must not be posted. On the loop's thread, or while that does not run. */
+void loop_at_end(struct loop *loop, struct task *task);
+void loop_forget_end(struct loop *loop, struct task *task);
 
 struct event_base *loop_base(struct loop *loop);
 
@@ -44,7 +52,7 @@ void loop_post(struct loop *loop, struct task *task);
 /* The loop whose thread this is, or NULL. */
 struct loop *loop_current(void);
 
-/* An armed pointer to the wall and monotonic clock that is read once an iteration: libevent's cached time, ms. */
+/* Monotonic milliseconds: the same time as clock_monotonic_ms(). Cheap (no system call). */
 int64_t loop_now_ms(struct loop *loop);
 
 /* A fixed set of loops, "one a core" by default. */
@@ -56,7 +64,13 @@ struct loop_group {
 /* COUNT 0 means one for each online core. The threads do not run yet. */
 MUST_CHECK bool loop_group_create(struct loop_group *group, const char *name, size_t count, struct error *error);
 MUST_CHECK bool loop_group_start(struct loop_group *group, struct error *error);
-/* Stops and frees every loop; blocks until the threads have ended. */
+/* Stops and frees every loop as loop_destroy() does; no loop is freed before the threads of all have ended, so that
+ * tasks may post to other loops of the group until the end. Blocks. */
 void loop_group_destroy(struct loop_group *group);
+
+/* A thread with a name (cut at 15 bytes) and signals blocked (but those that a fault raises), for loops, workers and
+ * database threads. */
+MUST_CHECK bool loop_thread_start(pthread_t *thread, const char *name, void *(*run)(void *argument), void *argument,
+                                  struct error *error);
 
 #endif

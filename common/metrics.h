@@ -10,13 +10,15 @@
 struct evbuffer;
 struct metric; /* one time series; lives until the process ends */
 
-/* NAME, HELP: literals. LABELS: e.g. "command=\"upload\"" or NULL; copied. The same name and labels give the same
- * metric. Never NULL: without memory the process ends (start-up only). */
+/* NAME, HELP: literals. LABELS: e.g. "command=\"upload\"" or NULL; copied, values escaped where they need it. The same
+ * name and labels give the same metric. Never NULL: without memory the process ends (start-up only). */
 struct metric *metrics_counter(const char *name, const char *help, const char *labels);
 struct metric *metrics_gauge(const char *name, const char *help, const char *labels);
 /* Durations: observed in microseconds, shown in seconds; buckets from 100 us to 60 s. */
 struct metric *metrics_histogram(const char *name, const char *help, const char *labels);
-/* A gauge whose value is asked for when somebody reads. READ runs on the admin port's thread. */
+/* A gauge whose value is asked for when somebody reads. READ runs on the admin port's thread and registers nothing.
+ * Given again with the same name and labels, READ and ARGUMENT take the place of the earlier ones; READ NULL takes them
+ * away (once this returns no call is under way any more): so that what a gauge reads from can end before the process. */
 void metrics_gauge_read(const char *name, const char *help, const char *labels, double (*read)(void *argument),
                         void *argument);
 

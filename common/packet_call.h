@@ -4,7 +4,10 @@
  *
  * A call goes through the addresses in order. It moves on to the next one when the connection cannot be made, breaks
  * or times out before the first byte of a reply, as long as no byte of a streamed body (`source`) was taken; a
- * failure reply is an answer and ends the call, except where `again` says otherwise.
+ * failure reply is an answer and ends the call, except where `again` says otherwise. A collected reply that breaks off
+ * counts as none (`header` is then asked again about the next address's). Each address has its share of the time that
+ * is left, so that a hanging one does not use up that of the others. A kept connection that turns out dead before the
+ * first byte of a reply is replaced by a new one to the same address, once.
  */
 #ifndef REEL_COMMON_PACKET_CALL_H
 #define REEL_COMMON_PACKET_CALL_H

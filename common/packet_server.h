@@ -6,6 +6,9 @@
  * A request is finished by exactly one of packet_reply(), packet_reply_error(), packet_reply_file() or
  * packet_reply_abort(); at once or later, always on the request's loop. Until then the request and its connection
  * stay valid, also when the peer has gone.
+ *
+ * An idle connection costs 1 KiB here (and what the kernel's socket costs); one with a request under way 8 KiB more, or
+ * as much as the body or head that is held in memory: 64 KiB at most. Replies from memory count beside.
  */
 #ifndef REEL_COMMON_PACKET_SERVER_H
 #define REEL_COMMON_PACKET_SERVER_H
@@ -48,7 +51,7 @@ struct packet_server_options {
     size_t command_count;
     size_t connections_max;        /* over all loops; further ones wait in the backlog */
     int64_t idle_timeout_ms;       /* without a request; 0: never */
-    int64_t progress_timeout_ms;   /* inside a request or reply, without a byte moved by the peer */
+    int64_t progress_timeout_ms;   /* inside a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;      /* how long the rest of a refused body is read and discarded */
     void *argument;                /* packet_server_argument() */
     /* Both may be NULL; on the connection's loop. */
@@ -62,10 +65,12 @@ MUST_CHECK struct packet_server *packet_server_create(const struct packet_server
                                                       struct loop_group *loops, struct error *error);
 
 /* Any thread. Stops accepting, closes idle connections, lets requests under way finish, at most GRACE_MS, then cuts.
- * DONE(ARGUMENT) runs on one of the loops when the last connection is gone. */
+ * DONE(ARGUMENT) runs on one of the loops when the last connection is gone, which a handler that holds its request
+ * delays; it may be NULL. A second call is ignored. */
 void packet_server_stop(struct packet_server *server, int64_t grace_ms, void (*done)(void *argument), void *argument);
 
-/* After the loops have ended. NULL is ignored. */
+/* After the loops have ended, freed or not; or before they ran. Connections that are open still are cut, files on their
+ * way get their DONE. A request that a handler holds even now stays valid; it is finished as ever. NULL is ignored. */
 void packet_server_destroy(struct packet_server *server);
 
 void *packet_server_argument(const struct packet_server *server);
@@ -107,7 +112,8 @@ void packet_reply_abort(struct packet_request *request);
 
 /* Streamed bodies: reads the next min(SIZE, body_left) bytes into BUFFER and then calls DONE(request, bytes) on the
  * loop, perhaps before this returns. BYTES is less than asked only when the peer went or stalled, and then -1: finish
- * with packet_reply_abort() (or any reply: it goes nowhere). BUFFER must stay valid until DONE. One at a time. */
+ * with packet_reply_abort() (or any reply: it goes nowhere). BUFFER must stay valid until DONE. One at a time. A reply
+ * while the read is under way ends it without DONE. */
 void packet_request_read(struct packet_request *request, void *buffer, size_t size,
                          void (*done)(struct packet_request *request, int64_t bytes));
 

@@ -155,8 +155,9 @@ MUST_CHECK bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct pr
 MUST_CHECK bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load, struct error *error);
 
 /* Reply to SADDRS and LOCATE: group 17, then "address;address;" with its NUL. Pack: ADDRESSES is that text; returns the
- * body's size, 0 when BUFFER (SIZE bytes) is too small. Unpack: ADDRESSES points into BODY. A missing trailing NUL or
- * ';' is accepted. */
+ * body's size, 0 when BUFFER (SIZE bytes) is too small or GROUP is not a group name. Unpack: the text is copied to
+ * ADDRESSES (ADDRESSES_SIZE bytes), perhaps empty; address_list_parse() checks it. A missing trailing NUL or ';' is
+ * accepted. */
 size_t proto_saddrs_reply_pack(uint8_t *buffer, size_t size, const char *group, const char *addresses);
 MUST_CHECK bool proto_saddrs_reply_unpack(const uint8_t *body, size_t size, char group[PROTO_GROUP_SIZE],
                                           char *addresses, size_t addresses_size, struct error *error);

@@ -11,8 +11,10 @@
 /* A daemon's script for one back end, as sql/ holds it (see sql/README.md for the conditions in its comments). */
 struct schema_scripts {
     const char *name;   /* "tracker": for messages */
-    const char *sqlite; /* NUL-terminated text */
+    const char *sqlite; /* NUL-terminated text: creates what is missing */
     const char *mysql;
+    const char *sqlite_upgrade; /* run after it: brings older tables up to date; "" or NULL where there is none */
+    const char *mysql_upgrade;
 };
 
 /* Connects to URL, creates the database itself where it is missing, runs what is needed, tells each step on OUT (may be

@@ -1,0 +1,127 @@
+/*
+ * packet_pool: the connections below packet_call: one endpoint for each address with its idle connections,
+ * its limit and queue, its penalty and the addresses that its name resolved to. Touches sockets and libevent
+ * events, asks the resolver's workers for names. Private to packet_pool.c,
+ * packet_call.c and packet_exchange.c; everything
+ * happens on the pool's loop.
+ *
+ * Nothing here calls a user's callback: a waiter's wake() only takes its next step (which never ends a call
+ * at once).
+ */
+#ifndef REEL_COMMON_PACKET_POOL_H
+#define REEL_COMMON_PACKET_POOL_H
+
+#include "common/packet_call.h"
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define POOL_BUFFER_SIZE  4096 /* a header, a whole failure reply, and the little that comes with a header */
+#define POOL_RESOLVED_MAX 8
+
+struct pool_endpoint;
+
+/* Something that waits for a name or for a connection's turn. In at most one list at a time. */
+struct pool_waiter {
+    TAILQ_ENTRY(pool_waiter) link;
+    struct pool_waiter_list *list;                       /* NULL: in none */
+    void (*wake)(struct pool_waiter *waiter, bool turn); /* TURN: a connection may be had now */
+};
+TAILQ_HEAD(pool_waiter_list, pool_waiter);
+
+struct pool_connection {
+    int fd;
+    struct pool_endpoint *endpoint; /* NULL once the pool has gone while a caller held the socket */
+    struct event read, write;       /* persistent; both on the pool's loop */
+    /* Whose it is; NULL while idle. WHAT: EV_READ or EV_WRITE. */
+    void (*handler)(void *owner, short what);
+    void *owner;
+    bool reused;        /* it has answered a request before */
+    bool after_failure; /* its last reply was a failure: a legacy peer closes it soon */
+    size_t used;        /* bytes in buffer */
+    uint8_t buffer[POOL_BUFFER_SIZE];
+    TAILQ_ENTRY(pool_connection) link; /* in the endpoint's idle list */
+};
+TAILQ_HEAD(pool_connection_list, pool_connection);
+
+struct pool_lookup;
+
+struct pool_endpoint {
+    struct packet_pool *pool;
+    struct address address;
+    char text[ADDRESS_TEXT_SIZE]; /* the key */
+    UT_hash_handle hh;
+    size_t references;                /* connections, calls that use it, a look-up */
+    size_t open;                      /* connections: idle, connecting, busy or handed over */
+    struct pool_connection_list idle; /* most recently used first */
+    size_t idle_count;
+    struct pool_waiter_list slots; /* wait for a connection */
+    struct pool_waiter_list names; /* wait for the look-up */
+    int64_t penalty_until_ms;
+    bool numeric;
+    struct socket_address resolved[POOL_RESOLVED_MAX];
+    size_t resolved_count;
+    int64_t resolved_until_ms;  /* also of a failed look-up */
+    struct error resolve_error; /* of the last look-up; ERROR_NONE on success */
+    struct pool_lookup *lookup; /* under way */
+};
+
+TAILQ_HEAD(packet_call_list, packet_call);
+
+struct packet_pool {
+    struct loop *loop;
+    struct packet_pool_options options;
+    struct pool_endpoint *endpoints; /* uthash by text */
+    struct packet_call_list calls;
+    bool ending;
+    uint8_t *scratch; /* PACKET_STREAM reads into it; sink() takes the bytes before anything else is read */
+};
+#define POOL_SCRATCH_SIZE (64 * 1024)
+
+/* The endpoint of ADDRESS with one reference more; NULL without memory. */
+MUST_CHECK struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct address *address);
+void pool_endpoint_put(struct pool_endpoint *endpoint);
+
+/* True while ADDRESS is penalised. */
+bool pool_address_penalised(struct packet_pool *pool, const struct address *address);
+void pool_endpoint_penalise(struct pool_endpoint *endpoint);
+void pool_endpoint_praise(struct pool_endpoint *endpoint);
+
+enum pool_resolution { POOL_RESOLVED, POOL_RESOLVING, POOL_UNRESOLVABLE };
+/* POOL_RESOLVING: WAITER was put into the list of names. POOL_UNRESOLVABLE: ERROR says why. */
+enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct pool_waiter *waiter,
+                                           struct error *error);
+
+/* An idle connection that is still open, now the caller's; NULL when there is none. CAREFUL passes over those
+ * whose last reply was a failure. */
+struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful);
+
+/* True when one more connection may be opened; an idle one is closed for it where that makes room. */
+bool pool_endpoint_has_room(struct pool_endpoint *endpoint);
+
+/* Begins a connection to TARGET: then EV_WRITE tells how it ended. NULL: *ERRNUM says why. */
+struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
+                                             const struct socket_address *target, int *errnum);
+
+void pool_connection_own(struct pool_connection *connection, void (*handler)(void *owner, short what),
+                         void *owner);
+
+/* The end of a connection's use: back to the idle ones when it is still open and nobody has too many, or
+ * closed. Either wakes the first that waits. */
+void pool_connection_park(struct pool_connection *connection);
+void pool_connection_close(struct pool_connection *connection);
+
+/* Wakes the first that waits for a connection when there may be one now. */
+void pool_endpoint_wake(struct pool_endpoint *endpoint);
+
+/* FIRST: before the others that wait. */
+void pool_wait(struct pool_waiter_list *list, struct pool_waiter *waiter, bool first);
+void pool_wait_end(struct pool_waiter *waiter);
+
+/* In packet_call.c: ends every call of the pool; those whose socket a caller holds are only detached. */
+void packet_call_end_all(struct packet_pool *pool);
+
+#endif

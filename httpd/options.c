@@ -1,0 +1,244 @@
+#include "httpd/options.h"
+#include "httpd/http_text.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECTION      "httpd"
+#define KIB          1024
+#define MIB          (1024 * 1024)
+#define DAY_MS       (INT64_C(24) * 3600 * 1000)
+#define AT(member)   offsetof(struct httpd_config, member)
+#define LIVE         true
+#define AT_START     false
+#define NO_BOUNDS    0, 0, NULL
+#define HTTP_PORT    8080
+#define TRACKER_PORT 21000
+
+const struct config_option httpd_options[] = {
+    {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
+     "Addresses and ports to serve HTTP on, separated by commas."},
+    {SECTION, "trackers", CONFIG_ADDRESSES, AT(trackers), "127.0.0.1:21000", TRACKER_PORT, 0, NULL, AT_START,
+     "The trackers, separated by commas; each one is asked, the others where it fails."},
+    {SECTION, "application", CONFIG_STRING, AT(application), "tnvideo", NO_BOUNDS, LIVE,
+     "Application ID that /files/FILEID means; letters and digits, at most 15. Empty: only "
+     "/files/APPLICATION/USER/FILEID is served."},
+    {SECTION, "user", CONFIG_STRING, AT(user), "", NO_BOUNDS, LIVE,
+     "User ID that /files/FILEID means, at most 255 bytes. Empty: only /files/APPLICATION/USER/FILEID is "
+     "served."},
+
+    {SECTION, "connections_max", CONFIG_INTEGER, AT(connections_max), "20000", 1, 10000000, NULL, LIVE,
+     "Open client connections over all loops. Past it idle ones are closed first; with none idle a new one "
+     "waits."},
+    {SECTION, "connections_per_address", CONFIG_INTEGER, AT(connections_per_address), "0", 0, 1000000, NULL,
+     LIVE,
+     "Open connections of one client address over all loops; further ones are answered 503. 0: no limit."},
+    {SECTION, "queue_timeout", CONFIG_DURATION, AT(queue_timeout_ms), "2s", 0, DAY_MS, NULL, LIVE,
+     "How long a new connection waits while connections_max are open before it is answered 503."},
+    {SECTION, "keepalive_requests", CONFIG_INTEGER, AT(keepalive_requests), "100000", 0, INT64_MAX, NULL,
+     LIVE, "Requests on one connection before it is closed. 0: no limit."},
+    {SECTION, "head_timeout", CONFIG_DURATION, AT(head_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
+     "How long a client may take for a request's head, from its first byte (from the connect, for the first "
+     "one), "
+     "and again for a body."},
+    {SECTION, "idle_timeout", CONFIG_DURATION, AT(idle_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
+     "How long a connection is kept without a request."},
+    {SECTION, "send_timeout", CONFIG_DURATION, AT(send_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
+     "How long a client may go without taking a byte of an answer."},
+    {SECTION, "linger_timeout", CONFIG_DURATION, AT(linger_timeout_ms), "2s", 10, DAY_MS, NULL, LIVE,
+     "How long what a client still sends is read and dropped after the last answer, so that it can read that "
+     "answer."},
+
+    {SECTION, "head_size_max", CONFIG_SIZE, AT(head_size_max), "16K", KIB, 60 * KIB, NULL, AT_START,
+     "Bytes of one request's head; a longer one is answered 431."},
+    {SECTION, "target_size_max", CONFIG_SIZE, AT(target_size_max), "8K", 256, 60 * KIB, NULL, LIVE,
+     "Bytes of one request-target (path and query); a longer one is answered 414."},
+    {SECTION, "header_fields_max", CONFIG_INTEGER, AT(header_fields_max), "100", 8, 1000, NULL, LIVE,
+     "Header fields of one request; more are answered 431."},
+    {SECTION, "request_body_max", CONFIG_SIZE, AT(request_body_max), "64K", 0, 1024 * MIB, NULL, LIVE,
+     "Bytes of a request's body that are read and dropped; a longer one is answered 413."},
+
+    {SECTION, "lookup_age", CONFIG_DURATION, AT(lookup_age_ms), "5s", 0, DAY_MS, NULL, LIVE,
+     "How long what a storage server said about a file is believed: a deleted file may be served for so "
+     "long."},
+    {SECTION, "lookup_negative_age", CONFIG_DURATION, AT(lookup_negative_age_ms), "1s", 0, DAY_MS, NULL, LIVE,
+     "How long it is believed that a file is not there. 0: every request for it asks."},
+    {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL, AT_START,
+     "Files that are remembered, in each loop; one takes about 1.5 KiB."},
+    {SECTION, "location_age", CONFIG_DURATION, AT(location_age_ms), "5s", 1, DAY_MS, NULL, AT_START,
+     "How long a tracker's answer (the storage servers of a user) is believed."},
+
+    {SECTION, "connect_timeout", CONFIG_DURATION, AT(connect_timeout_ms), "1s", 10, DAY_MS, NULL, AT_START,
+     "How long connecting to a tracker or storage server may take before another one is tried."},
+    {SECTION, "call_timeout", CONFIG_DURATION, AT(call_timeout_ms), "10s", 10, DAY_MS, NULL, AT_START,
+     "How long trackers and storage servers may take to begin an answer, all tries together; then 504."},
+    {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
+     "How long a storage server may go without sending a byte of a body before the next one goes on from "
+     "there."},
+    {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
+     "Connections to one storage server, for each loop; further requests wait for call_timeout. 0: no "
+     "limit."},
+    {SECTION, "failover_tries", CONFIG_INTEGER, AT(failover_tries), "3", 0, 100, NULL, LIVE,
+     "How often, without a byte in between, a body that broke off is taken up again before the client is cut "
+     "off."},
+
+    {SECTION, "pipes_max", CONFIG_INTEGER, AT(pipes_max), "256", 0, 1000000, NULL, AT_START,
+     "Pipes for relaying bodies inside the kernel, over all loops; further streams are copied. The kernel's "
+     "fs.pipe-user-pages-soft bounds pipes_max times pipe_size for ordinary users. 0: copy always."},
+    {SECTION, "pipe_size", CONFIG_SIZE, AT(pipe_size), "256K", 4 * KIB, 64 * MIB, NULL, AT_START,
+     "Bytes of one such pipe."},
+    {SECTION, "unsent_max", CONFIG_SIZE, AT(unsent_max), "128K", 0, 64 * MIB, NULL, AT_START,
+     "Bytes that wait in the kernel for one client beyond what the network has taken (TCP_NOTSENT_LOWAT): "
+     "what a "
+     "slow client costs. 0: the kernel's own limit."},
+    {SECTION, "rate_limit", CONFIG_SIZE, AT(rate_limit), "0", 0, 1024 * (int64_t)MIB * 1024, NULL, LIVE,
+     "Bytes a second of one connection. 0: no limit."},
+
+    {SECTION, "access_log", CONFIG_STRING, AT(access_log), "", NO_BOUNDS, AT_START,
+     "File for one line a request; \"-\" for standard output (the journal, under systemd); empty for none. "
+     "Reopened "
+     "on SIGHUP and SIGUSR1."},
+    {SECTION, "access_log_format", CONFIG_CHOICE, AT(access_log_format), "combined", 0, 0, "combined|json",
+     LIVE,
+     "Form of its lines: the combined format of web servers with the duration in seconds at the end, or one "
+     "JSON "
+     "object."},
+
+    {SECTION, "cache_control", CONFIG_STRING, AT(cache_control), "public, no-cache", NO_BOUNDS, LIVE,
+     "Cache-Control of files. The bytes under a file ID never change, so \"public, max-age=31536000, "
+     "immutable\" is right "
+     "where a deleted file may live on in caches; the default lets caches keep it and ask each time. Empty: "
+     "left "
+     "out."},
+    {SECTION, "cors_origins", CONFIG_STRINGS, AT(cors_origins), "", NO_BOUNDS, LIVE,
+     "Origins whose pages may read files (Access-Control-Allow-Origin), e.g. https://tv.example; * for every "
+     "one. "
+     "Empty: none."},
+    {SECTION, "server_header", CONFIG_STRING, AT(server_header), "reelstore", NO_BOUNDS, LIVE,
+     "The Server field of answers. Empty: left out."},
+    {SECTION, "retry_after", CONFIG_DURATION, AT(retry_after_ms), "5s", 1000, DAY_MS, NULL, LIVE,
+     "Retry-After of 503 answers, in whole seconds."},
+};
+const size_t httpd_option_count = ARRAY_SIZE(httpd_options);
+
+bool options_is_field_text(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < ' ' || *text > '~')
+            return false;
+    }
+    return true;
+}
+
+bool options_check(const void *config, struct error *error)
+{
+    const struct httpd_config *c = config;
+    if (c->listen.count == 0)
+        return error_set(error, ERROR_MALFORMED, "httpd.listen: at least one address is needed, e.g. *:8080");
+    if (c->trackers.count == 0)
+        return error_set(error, ERROR_MALFORMED, "httpd.trackers: at least one address is needed");
+    if (c->application[0] != '\0' && !proto_name_valid(c->application, PROTO_APPLICATION_SIZE))
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.application: \"%s\" is not 1 to %d letters and digits", c->application,
+                         PROTO_APPLICATION_SIZE - 1);
+    if (strlen(c->user) >= PROTO_USER_SIZE)
+        return error_set(error, ERROR_MALFORMED, "httpd.user: longer than %d bytes", PROTO_USER_SIZE - 1);
+    if (c->target_size_max > c->head_size_max)
+        return error_set(error, ERROR_MALFORMED, "httpd.target_size_max: larger than head_size_max");
+    if (!options_is_field_text(c->cache_control))
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.cache_control: only printable ASCII can stand in a header");
+    if (!options_is_field_text(c->server_header))
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.server_header: only printable ASCII can stand in a header");
+    for (size_t i = 0; i < c->cors_origins.count; i++) {
+        if (!options_is_field_text(c->cors_origins.items[i]) || strchr(c->cors_origins.items[i], ' ') != NULL)
+            return error_set(error, ERROR_MALFORMED,
+                             "httpd.cors_origins: \"%s\" is no origin, e.g. https://tv.example",
+                             c->cors_origins.items[i]);
+    }
+    return true;
+}
+
+static char *field_line(const char *name, const char *value)
+{
+    char *line;
+    if (value[0] == '\0')
+        return strdup("");
+    return asprintf(&line, "%s: %s\r\n", name, value) < 0 ? NULL : line;
+}
+
+static void settings_free(struct http_settings *settings)
+{
+    for (size_t i = 0; i < settings->cors_origin_count; i++)
+        free(settings->cors_origins[i]);
+    free(settings->cors_origins);
+    free(settings->server_line);
+    free(settings->cache_control_line);
+    free(settings);
+}
+
+static bool copy_origins(struct http_settings *settings, const struct config_strings *origins)
+{
+    settings->cors_origins = calloc(origins->count + 1, sizeof(char *));
+    if (settings->cors_origins == NULL)
+        return false;
+    for (size_t i = 0; i < origins->count; i++) {
+        char *copy = strdup(origins->items[i]);
+        if (copy == NULL)
+            return false;
+        settings->cors_origins[settings->cors_origin_count++] = copy;
+        if (strcmp(copy, "*") == 0)
+            settings->cors_any = true;
+    }
+    return true;
+}
+
+struct http_settings *http_settings_create(const struct httpd_config *config)
+{
+    struct http_settings *settings = calloc(1, sizeof(*settings));
+    if (settings == NULL)
+        return NULL;
+    settings->references = 1;
+    snprintf(settings->application, sizeof(settings->application), "%s", config->application);
+    snprintf(settings->user, sizeof(settings->user), "%s", config->user);
+    settings->limits = (struct http_request_limits){.target_max = (size_t)config->target_size_max,
+                                                    .head_max = (size_t)config->head_size_max,
+                                                    .fields_max = (size_t)config->header_fields_max};
+    settings->request_body_max = config->request_body_max;
+    settings->connections_max = config->connections_max;
+    settings->connections_per_address = config->connections_per_address;
+    settings->queue_timeout_ms = config->queue_timeout_ms;
+    settings->keepalive_requests = config->keepalive_requests;
+    settings->head_timeout_ms = config->head_timeout_ms;
+    settings->idle_timeout_ms = config->idle_timeout_ms;
+    settings->send_timeout_ms = config->send_timeout_ms;
+    settings->linger_timeout_ms = config->linger_timeout_ms;
+    settings->storage_timeout_ms = config->storage_timeout_ms;
+    settings->lookup_age_ms = config->lookup_age_ms;
+    settings->lookup_negative_age_ms = config->lookup_negative_age_ms;
+    settings->failover_tries = config->failover_tries;
+    settings->rate_limit = config->rate_limit;
+    settings->retry_after_s = max_i64(1, config->retry_after_ms / 1000);
+    settings->access_log_format = (enum access_log_format)config->access_log_format;
+    settings->server_line = field_line("Server", config->server_header);
+    settings->cache_control_line = field_line("Cache-Control", config->cache_control);
+    if (settings->server_line == NULL || settings->cache_control_line == NULL ||
+        !copy_origins(settings, &config->cors_origins)) {
+        settings_free(settings);
+        return NULL;
+    }
+    return settings;
+}
+
+struct http_settings *http_settings_take(struct http_settings *settings)
+{
+    __atomic_add_fetch(&settings->references, 1, __ATOMIC_RELAXED);
+    return settings;
+}
+
+void http_settings_release(struct http_settings *settings)
+{
+    if (settings != NULL && __atomic_sub_fetch(&settings->references, 1, __ATOMIC_ACQ_REL) == 0)
+        settings_free(settings);
+}

@@ -1,0 +1,104 @@
+/*
+ * options: what httpd.conf may say, as a table and a struct, and the settings made of it that a reload may
+ * replace.
+ */
+#ifndef REEL_HTTPD_OPTIONS_H
+#define REEL_HTTPD_OPTIONS_H
+
+#include "common/daemon.h"
+#include "common/proto.h"
+#include "httpd/http_request.h"
+
+struct httpd_config {
+    struct daemon_config daemon; /* first */
+    struct address_list listen;
+    struct address_list trackers;
+    char *application;
+    char *user;
+
+    int64_t connections_max;
+    int64_t connections_per_address;
+    int64_t queue_timeout_ms;
+    int64_t keepalive_requests;
+    int64_t head_timeout_ms;
+    int64_t idle_timeout_ms;
+    int64_t send_timeout_ms;
+    int64_t linger_timeout_ms;
+
+    int64_t head_size_max;
+    int64_t target_size_max;
+    int64_t header_fields_max;
+    int64_t request_body_max;
+
+    int64_t lookup_age_ms;
+    int64_t lookup_negative_age_ms;
+    int64_t lookup_entries;
+    int64_t location_age_ms;
+
+    int64_t connect_timeout_ms;
+    int64_t call_timeout_ms;
+    int64_t storage_timeout_ms;
+    int64_t storage_connections;
+    int64_t failover_tries;
+
+    int64_t pipes_max;
+    int64_t pipe_size;
+    int64_t unsent_max;
+    int64_t rate_limit;
+
+    char *access_log;
+    int access_log_format; /* enum access_log_format */
+
+    char *cache_control;
+    struct config_strings cors_origins;
+    char *server_header;
+    int64_t retry_after_ms;
+};
+
+enum access_log_format { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON };
+
+extern const struct config_option httpd_options[];
+extern const size_t httpd_option_count;
+
+/* What must fit together beyond the table's bounds. */
+MUST_CHECK bool options_check(const void *config, struct error *error);
+
+/* A text that can stand in a header field as it is: printable ASCII, or empty. */
+bool options_is_field_text(const char *text);
+
+/* The reloadable options in the form that requests use; immutable, shared by the loops by reference. */
+struct http_settings {
+    int references; /* atomic */
+    char application[PROTO_APPLICATION_SIZE];
+    char user[PROTO_USER_SIZE];
+    struct http_request_limits limits;
+    int64_t request_body_max;
+    int64_t connections_max;
+    int64_t connections_per_address;
+    int64_t queue_timeout_ms;
+    int64_t keepalive_requests;
+    int64_t head_timeout_ms;
+    int64_t idle_timeout_ms;
+    int64_t send_timeout_ms;
+    int64_t linger_timeout_ms;
+    int64_t storage_timeout_ms;
+    int64_t lookup_age_ms;
+    int64_t lookup_negative_age_ms;
+    int64_t failover_tries;
+    int64_t rate_limit; /* bytes a second and connection; 0: none */
+    int64_t retry_after_s;
+    enum access_log_format access_log_format;
+    char *server_line;        /* "Server: ...\r\n" or "" */
+    char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */
+    bool cors_any;            /* "*" */
+    char **cors_origins;
+    size_t cors_origin_count;
+};
+
+/* NULL without memory. The caller has one reference. */
+MUST_CHECK struct http_settings *http_settings_create(const struct httpd_config *config);
+/* Any thread. */
+struct http_settings *http_settings_take(struct http_settings *settings);
+void http_settings_release(struct http_settings *settings);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * reel-idserver: hands out numbers that never repeat, one sequence a key (a store path). What it is made of
+ * is in service.c, its options in options.c, its life in common/daemon.c.
+ */
+#include "idserver/options.h"
+#include "idserver/service.h"
+#include "common/schema.h"
+#include "sql/idserver_sql.h"
+#include <stdio.h>
+
+static bool check(const void *config, struct error *error)
+{
+    return idserver_options_check(config, error);
+}
+
+static bool init_db(const void *config, struct error *error)
+{
+    return schema_apply(((const struct idserver_config *)config)->database_url, &idserver_schema, stdout,
+                        error);
+}
+
+int main(int argc, char **argv)
+{
+    const struct daemon_spec spec = {
+        .name = "idserver",
+        .summary = "hands out numbers that never repeat, one sequence a store path",
+        .admin_port = 22100,
+        .options = idserver_options,
+        .option_count = idserver_option_count,
+        .config_size = sizeof(struct idserver_config),
+        .check = check,
+        .init_db = init_db,
+        .start = idserver_service_start,
+        .stop = idserver_service_stop,
+        .end_workers = idserver_service_end_workers,
+        .destroy = idserver_service_destroy,
+        .reload = idserver_service_reload,
+        .health = idserver_service_health,
+        .status = idserver_service_status,
+    };
+    return daemon_run(&spec, argc, argv);
+}

@@ -1,0 +1,119 @@
+/*
+ * reserve: see reserve.h. id_value is the first number that is not reserved; NULL, which a legacy row may
+ * hold, is 0. The UPDATE comes first and takes the row's lock, so that the SELECT after it reads what this
+ * transaction wrote and nobody can come between.
+ */
+#include "idserver/reserve.h"
+#include <inttypes.h>
+
+#define INSERT_TRIES 3
+
+struct row {
+    bool found;
+    bool valid;
+    int64_t value;
+};
+
+static bool take_row(void *argument, const struct db_value *columns, size_t count)
+{
+    struct row *row = argument;
+    if (count < 1)
+        return false;
+    row->found = true;
+    row->value = 0;
+    row->valid = columns[0].type == DB_TYPE_NULL || db_value_integer(&columns[0], &row->value);
+    return false;
+}
+
+static enum db_result read_row(struct db_connection *connection, const char *key, struct row *row,
+                               struct error *error)
+{
+    const struct db_value parameters[] = {db_text(key)};
+    *row = (struct row){0};
+    enum db_result result = db_query(connection, "SELECT id_value FROM t_id_gen WHERE id = ?", parameters,
+                                     ARRAY_SIZE(parameters), take_row, row, error);
+    if (result == DB_OK && row->found && (!row->valid || row->value < 0)) {
+        error_set(error, ERROR_GENERAL, "t_id_gen: id_value of key %s is no number from 0 on", key);
+        return DB_PERMANENT;
+    }
+    return result;
+}
+
+/* The transaction. DB_CONSTRAINT: another ID server inserted the key's first row in the same moment. */
+static enum db_result reserve_once(struct db_connection *connection, const char *key, int64_t count,
+                                   struct reservation *reservation, struct error *error)
+{
+    const struct db_value update[] = {db_integer(count), db_text(key), db_integer(RESERVE_END)};
+    const struct db_value insert[] = {db_text(key), db_integer(count)};
+    struct row row;
+    int64_t affected = 0;
+    *reservation = (struct reservation){0};
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result = db_execute(connection,
+                        "UPDATE t_id_gen SET id_value = COALESCE(id_value, 0) + ?, "
+                        "update_time = CURRENT_TIMESTAMP WHERE id = ? AND COALESCE(id_value, 0) < ?",
+                        update, ARRAY_SIZE(update), &affected, error);
+    if (result != DB_OK)
+        goto done;
+    if (affected == 0) {
+        result = read_row(connection, key, &row, error);
+        if (result != DB_OK || (row.found && row.value >= RESERVE_END))
+            goto done; /* found at the end: the reservation is empty */
+        if (row.found) {
+            result = DB_CONSTRAINT; /* inserted by another since the UPDATE looked for it */
+            goto done;
+        }
+        result = db_execute(connection,
+                            "INSERT INTO t_id_gen (id, id_value, create_time, update_time) "
+                            "VALUES (?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
+                            insert, ARRAY_SIZE(insert), NULL, error);
+        if (result != DB_OK)
+            goto done;
+    }
+    result = read_row(connection, key, &row, error);
+    if (result == DB_OK && (!row.found || row.value < count)) {
+        error_set(error, ERROR_GENERAL, "t_id_gen: the row of key %s was not there after it was written",
+                  key);
+        result = DB_PERMANENT;
+    }
+    if (result != DB_OK)
+        goto done;
+    result = db_commit(connection, error);
+    if (result != DB_OK)
+        return result;
+    reservation->first = row.value - count;
+    reservation->count = min_i64(row.value, RESERVE_END) - reservation->first;
+    return DB_OK;
+done:
+    db_rollback(connection);
+    return result;
+}
+
+enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t count,
+                               struct reservation *reservation, struct error *error)
+{
+    enum db_result result = DB_CONSTRAINT;
+    for (int try = 0; try < INSERT_TRIES && result == DB_CONSTRAINT; try++)
+        result = reserve_once(connection, key, count, reservation, error);
+    if (result == DB_CONSTRAINT) {
+        error_set(error, ERROR_UNAVAILABLE, "t_id_gen: the row of key %s is there and not there", key);
+        result = DB_TRANSIENT;
+    }
+    return result;
+}
+
+static bool ignore_row(void *argument, const struct db_value *columns, size_t count)
+{
+    (void)argument;
+    (void)columns;
+    (void)count;
+    return false;
+}
+
+enum db_result reserve_probe(struct db_connection *connection, struct error *error)
+{
+    return db_query(connection, "SELECT id_value FROM t_id_gen WHERE id = ''", NULL, 0, ignore_row, NULL,
+                    error);
+}

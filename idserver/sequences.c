@@ -1,0 +1,529 @@
+/* sequences: see sequences.h. */
+#include "idserver/sequences.h"
+#include "idserver/reserve.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+/* uthash ends the process without memory; here a key that cannot be kept is refused instead. */
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define SPANS_MAX          4    /* runs kept of a key; with one ID server they join into one */
+#define AHEAD_RETRY_MS     1000 /* after a failed reservation that nobody waited for */
+#define EXHAUSTED_RETRY_MS 10000
+
+struct span {
+    int64_t next, end;
+};
+
+struct sequence {
+    UT_hash_handle hh;
+    char key[PROTO_KEY_SIZE];
+    struct sequences *sequences;
+    struct span spans[SPANS_MAX]; /* in order of their reservation, none empty */
+    size_t span_count;
+    struct sequences_request *waiting, **waiting_end;
+    int64_t retry_ms;     /* monotonic: no reservation ahead of need before */
+    int64_t exhausted_ms; /* monotonic: until when the key counts as used up; 0: it is not */
+    bool used;            /* a reservation has succeeded */
+    bool reserving;
+    /* of the reservation under way; the database thread's while it runs */
+    struct db_job job;
+    int64_t amount;
+    struct reservation reserved;
+};
+
+struct sequences {
+    struct loop *loop;
+    pthread_mutex_t mutex; /* what follows, and every sequence but for its job */
+    struct db *db;         /* NULL once closed */
+    struct sequence *by_key;
+    size_t keys_max;
+    size_t waiting_count, waiting_max;
+    size_t reserving_count;
+    int64_t step;
+    struct config_strings keys;
+    void (*stopped)(void *argument);
+    void *stopped_argument;
+    struct metric *reservations, *failures, *numbers;
+};
+
+static void sequences_lock(struct sequences *sequences)
+{
+    ASSERT(pthread_mutex_lock(&sequences->mutex) == 0);
+}
+
+static void sequences_unlock(struct sequences *sequences)
+{
+    ASSERT(pthread_mutex_unlock(&sequences->mutex) == 0);
+}
+
+/* ---- spans ---- */
+
+static int64_t spans_left(const struct sequence *sequence)
+{
+    int64_t left = 0;
+    for (size_t i = 0; i < sequence->span_count; i++)
+        left += sequence->spans[i].end - sequence->spans[i].next;
+    return left;
+}
+
+static void span_remove(struct sequence *sequence, size_t index)
+{
+    sequence->span_count--;
+    memmove(&sequence->spans[index], &sequence->spans[index + 1],
+            (sequence->span_count - index) * sizeof(sequence->spans[0]));
+}
+
+/* A run of several numbers must be contiguous: the first span that has as many. */
+static bool spans_take(struct sequence *sequence, int64_t count, int64_t *first)
+{
+    for (size_t i = 0; i < sequence->span_count; i++) {
+        struct span *span = &sequence->spans[i];
+        if (span->end - span->next < count)
+            continue;
+        *first = span->next;
+        span->next += count;
+        if (span->next == span->end)
+            span_remove(sequence, i);
+        return true;
+    }
+    return false;
+}
+
+/* The longest run there is, for when no more will come. */
+static bool spans_take_longest(struct sequence *sequence, int64_t *first, int64_t *given)
+{
+    size_t longest = 0;
+    if (sequence->span_count == 0)
+        return false;
+    for (size_t i = 1; i < sequence->span_count; i++) {
+        if (sequence->spans[i].end - sequence->spans[i].next >
+            sequence->spans[longest].end - sequence->spans[longest].next)
+            longest = i;
+    }
+    *given = sequence->spans[longest].end - sequence->spans[longest].next;
+    return spans_take(sequence, *given, first);
+}
+
+/* Numbers skipped are lost, and harmless: the shortest span gives way where there are too many. */
+static void spans_add(struct sequence *sequence, const struct reservation *reserved)
+{
+    struct span *spans = sequence->spans;
+    size_t count = sequence->span_count;
+    if (count > 0 && spans[count - 1].end == reserved->first) {
+        spans[count - 1].end += reserved->count;
+        return;
+    }
+    if (count == SPANS_MAX) {
+        size_t shortest = 0;
+        for (size_t i = 1; i < count; i++) {
+            if (spans[i].end - spans[i].next < spans[shortest].end - spans[shortest].next)
+                shortest = i;
+        }
+        span_remove(sequence, shortest);
+    }
+    spans[sequence->span_count++] =
+        (struct span){.next = reserved->first, .end = reserved->first + reserved->count};
+}
+
+/* ---- answers; under the mutex ---- */
+
+static bool is_exhausted(struct sequence *sequence)
+{
+    return sequence->exhausted_ms != 0 && clock_monotonic_ms() < sequence->exhausted_ms;
+}
+
+/* From memory alone. False: more must be reserved first. */
+static bool answer_now(struct sequence *sequence, struct sequences_request *request)
+{
+    request->ok = true;
+    request->given = request->count;
+    if (spans_take(sequence, request->count, &request->first))
+        return true;
+    if (!is_exhausted(sequence))
+        return false;
+    if (spans_take_longest(sequence, &request->first, &request->given)) {
+        ASSERT(request->given <= request->count);
+        return true;
+    }
+    request->ok = false;
+    error_set(&request->error, ERROR_EXHAUSTED,
+              "the numbers of key %s are used up: all %" PRId64 " are given", request->key, RESERVE_END);
+    return true;
+}
+
+static struct sequences_request *waiting_pop(struct sequence *sequence)
+{
+    struct sequences_request *request = sequence->waiting;
+    sequence->waiting = request->next;
+    if (sequence->waiting == NULL)
+        sequence->waiting_end = &sequence->waiting;
+    request->next = NULL;
+    sequence->sequences->waiting_count--;
+    return request;
+}
+
+/* In order; a run that must wait for more holds up whoever came after it. */
+static void answer_waiting(struct sequence *sequence)
+{
+    while (sequence->waiting != NULL && answer_now(sequence, sequence->waiting)) {
+        struct sequences_request *request = waiting_pop(sequence);
+        if (request->ok)
+            metric_add(sequence->sequences->numbers, request->given);
+        loop_post(request->loop, &request->task);
+    }
+}
+
+static void fail_waiting(struct sequence *sequence, const char *why)
+{
+    while (sequence->waiting != NULL) {
+        struct sequences_request *request = waiting_pop(sequence);
+        request->ok = false;
+        error_set(&request->error, ERROR_UNAVAILABLE, "numbers of key %s cannot be reserved: %s",
+                  request->key, why);
+        loop_post(request->loop, &request->task);
+    }
+}
+
+/* ---- reservations ---- */
+
+static enum db_result run_reservation(struct db_job *job, struct db_connection *connection,
+                                      struct error *error)
+{
+    struct sequence *sequence = CONTAINER_OF(job, struct sequence, job);
+    return reserve_numbers(connection, sequence->key, sequence->amount, &sequence->reserved, error);
+}
+
+static void reservation_done(struct db_job *job);
+
+/* Enough for all that wait, and at least a step. */
+static int64_t amount_needed(const struct sequence *sequence)
+{
+    int64_t amount = 0;
+    for (const struct sequences_request *request = sequence->waiting;
+         request != NULL && amount < RESERVE_MAX - PROTO_RANGE_COUNT_MAX; request = request->next)
+        amount += request->count;
+    return max_i64(amount, sequence->sequences->step);
+}
+
+/* Under the mutex. False: the queue is full. */
+static bool begin_reservation(struct sequence *sequence)
+{
+    struct sequences *sequences = sequence->sequences;
+    sequence->amount = amount_needed(sequence);
+    sequence->reserved = (struct reservation){0};
+    /* Idempotent: a reservation whose fate is unknown is never used, and the next one lies behind it. */
+    sequence->job = (struct db_job){
+        .run = run_reservation, .done = reservation_done, .loop = sequences->loop, .idempotent = true};
+    if (sequences->db == NULL || !db_submit(sequences->db, &sequence->job))
+        return false;
+    sequence->reserving = true;
+    sequences->reserving_count++;
+    return true;
+}
+
+/* Under the mutex: sees to it that a reservation is under way where one is needed, or soon will be. */
+static void reserve_where_needed(struct sequence *sequence)
+{
+    if (sequence->reserving)
+        return;
+    if (sequence->waiting != NULL) {
+        if (!begin_reservation(sequence))
+            fail_waiting(sequence, "too many reservations wait for the database");
+        return;
+    }
+    if (spans_left(sequence) * 2 < sequence->sequences->step && !is_exhausted(sequence) &&
+        clock_monotonic_ms() >= sequence->retry_ms && !begin_reservation(sequence))
+        sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
+}
+
+static void take_success(struct sequence *sequence)
+{
+    const struct reservation *reserved = &sequence->reserved;
+    metric_add(sequence->sequences->reservations, 1);
+    sequence->used = true;
+    sequence->exhausted_ms = 0;
+    if (reserved->count > 0)
+        spans_add(sequence, reserved);
+    if (reserved->count < sequence->amount) {
+        log_error("sequences",
+                  "key %s: the number space ends at %" PRId64 ": only %" PRId64
+                  " numbers are left; give the store path a new key",
+                  sequence->key, RESERVE_END, spans_left(sequence));
+        sequence->exhausted_ms = clock_monotonic_ms() + EXHAUSTED_RETRY_MS;
+    }
+    answer_waiting(sequence);
+}
+
+static void take_failure(struct sequence *sequence)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    const struct db_job *job = &sequence->job;
+    metric_add(sequence->sequences->failures, 1);
+    if (log_gate_open(&gate, 1000, &suppressed)) {
+        log_warning(
+            "sequences", "key %s: %" PRId64 " numbers cannot be reserved: %s; %s (and %" PRIu64 " more)",
+            sequence->key, sequence->amount, job->error.text,
+            sequence->waiting != NULL ? "whoever waits is told so" : "tried again before it is needed",
+            suppressed);
+    }
+    sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
+    /* Whatever is wrong with the database, later or another ID server may do better: worth asking. */
+    fail_waiting(sequence, job->error.text);
+}
+
+/* A key that never had a number does not use up a place. SEQUENCE may be gone after this. */
+static void drop_unused(struct sequence *sequence)
+{
+    if (sequence->used || sequence->reserving)
+        return;
+    ASSERT(sequence->waiting == NULL);
+    HASH_DEL(sequence->sequences->by_key, sequence);
+    free(sequence);
+}
+
+static void reservation_done(struct db_job *job)
+{
+    struct sequence *sequence = CONTAINER_OF(job, struct sequence, job);
+    struct sequences *sequences = sequence->sequences;
+    sequences_lock(sequences);
+    sequence->reserving = false;
+    sequences->reserving_count--;
+    if (job->result == DB_OK)
+        take_success(sequence);
+    else
+        take_failure(sequence);
+    if (sequences->stopped == NULL)
+        reserve_where_needed(sequence);
+    drop_unused(sequence);
+    bool stopped = sequences->stopped != NULL && sequences->reserving_count == 0;
+    sequences_unlock(sequences);
+    if (stopped)
+        sequences->stopped(sequences->stopped_argument);
+}
+
+/* ---- for others ---- */
+
+bool sequences_key_check(const char *key, struct error *error)
+{
+    size_t length = strlen(key);
+    if (length == 0 || length >= PROTO_KEY_SIZE) {
+        return error_set(error, ERROR_MALFORMED, "a key has 1 to %d bytes, not %zu", PROTO_KEY_SIZE - 1,
+                         length);
+    }
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)key[i];
+        if (c < 0x20 || c == 0x7f) {
+            return error_set(error, ERROR_MALFORMED, "key %s: byte %zu is a control character (%d)", key, i,
+                             c);
+        }
+    }
+    return true;
+}
+
+static bool key_is_served(const struct sequences *sequences, const char *key)
+{
+    for (size_t i = 0; i < sequences->keys.count; i++) {
+        if (strcmp(sequences->keys.items[i], key) == 0)
+            return true;
+    }
+    return sequences->keys.count == 0;
+}
+
+static struct sequence *sequence_add(struct sequences *sequences, const char *key, struct error *error)
+{
+    if (HASH_COUNT(sequences->by_key) >= sequences->keys_max) {
+        error_set(error, ERROR_REFUSED, "key %s is refused: %zu keys are served already (idserver.keys_max)",
+                  key, sequences->keys_max);
+        return NULL;
+    }
+    struct sequence *sequence = calloc(1, sizeof(*sequence));
+    if (sequence == NULL)
+        goto fail;
+    sequence->sequences = sequences;
+    sequence->waiting_end = &sequence->waiting;
+    memcpy(sequence->key, key, strlen(key) + 1);
+    HASH_ADD_STR(sequences->by_key, key, sequence);
+    if (sequence->hh.tbl == NULL)
+        goto fail;
+    return sequence;
+fail:
+    free(sequence);
+    error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    return NULL;
+}
+
+static struct sequence *find_sequence(struct sequences *sequences, const char *key, struct error *error)
+{
+    struct sequence *sequence = NULL;
+    if (!sequences_key_check(key, error))
+        return NULL;
+    if (!key_is_served(sequences, key)) {
+        error_set(error, ERROR_REFUSED, "key %s is not served here (idserver.keys)", key);
+        return NULL;
+    }
+    HASH_FIND_STR(sequences->by_key, key, sequence);
+    return sequence != NULL ? sequence : sequence_add(sequences, key, error);
+}
+
+static void request_answered(struct task *task)
+{
+    struct sequences_request *request = CONTAINER_OF(task, struct sequences_request, task);
+    request->done(request);
+}
+
+bool sequences_take(struct sequences *sequences, struct sequences_request *request)
+{
+    bool answered = true;
+    request->ok = false;
+    request->next = NULL;
+    request->error = (struct error){0};
+    request->task.run = request_answered;
+    sequences_lock(sequences);
+    struct sequence *sequence = find_sequence(sequences, request->key, &request->error);
+    if (sequence == NULL)
+        goto done;
+    answered = sequence->waiting == NULL && answer_now(sequence, request);
+    if (answered) {
+        if (request->ok)
+            metric_add(sequences->numbers, request->given);
+    } else if (sequences->waiting_count >= sequences->waiting_max) {
+        request->ok = false;
+        error_set(&request->error, ERROR_UNAVAILABLE, "too many requests wait for numbers");
+        answered = true;
+    } else {
+        *sequence->waiting_end = request;
+        sequence->waiting_end = &request->next;
+        sequences->waiting_count++;
+    }
+    reserve_where_needed(sequence);
+    drop_unused(sequence);
+done:
+    sequences_unlock(sequences);
+    return answered;
+}
+
+size_t sequences_count_keys(struct sequences *sequences)
+{
+    sequences_lock(sequences);
+    size_t count = HASH_COUNT(sequences->by_key);
+    sequences_unlock(sequences);
+    return count;
+}
+
+size_t sequences_count_waiting(struct sequences *sequences)
+{
+    sequences_lock(sequences);
+    size_t count = sequences->waiting_count;
+    sequences_unlock(sequences);
+    return count;
+}
+
+void sequences_each(struct sequences *sequences,
+                    void (*show)(void *argument, const char *key, int64_t next, int64_t left, bool exhausted),
+                    void *argument)
+{
+    sequences_lock(sequences);
+    for (struct sequence *sequence = sequences->by_key; sequence != NULL; sequence = sequence->hh.next) {
+        show(argument, sequence->key, sequence->span_count > 0 ? sequence->spans[0].next : -1,
+             spans_left(sequence), is_exhausted(sequence));
+    }
+    sequences_unlock(sequences);
+}
+
+/* ---- life ---- */
+
+static void keys_clear(struct config_strings *keys)
+{
+    for (size_t i = 0; i < keys->count; i++)
+        free(keys->items[i]);
+    free(keys->items);
+    *keys = (struct config_strings){0};
+}
+
+bool sequences_configure(struct sequences *sequences, int64_t step, const struct config_strings *keys,
+                         struct error *error)
+{
+    struct config_strings copy = {0};
+    copy.items = calloc(keys->count + 1, sizeof(*copy.items));
+    if (copy.items == NULL)
+        goto fail;
+    for (; copy.count < keys->count; copy.count++) {
+        copy.items[copy.count] = strdup(keys->items[copy.count]);
+        if (copy.items[copy.count] == NULL)
+            goto fail;
+    }
+    sequences_lock(sequences);
+    struct config_strings old = sequences->keys;
+    sequences->keys = copy;
+    sequences->step = max_i64(1, min_i64(step, RESERVE_MAX));
+    sequences_unlock(sequences);
+    keys_clear(&old);
+    return true;
+fail:
+    keys_clear(&copy);
+    return error_set(error, ERROR_UNAVAILABLE, "sequences: out of memory");
+}
+
+struct sequences *sequences_create(const struct sequences_options *options, struct error *error)
+{
+    struct sequences *sequences = calloc(1, sizeof(*sequences));
+    if (sequences == NULL || pthread_mutex_init(&sequences->mutex, NULL) != 0) {
+        free(sequences);
+        error_set(error, ERROR_UNAVAILABLE, "sequences: out of memory");
+        return NULL;
+    }
+    sequences->db = options->db;
+    sequences->loop = options->loop;
+    sequences->step = max_i64(1, min_i64(options->step, RESERVE_MAX));
+    sequences->keys_max = options->keys_max;
+    sequences->waiting_max = options->waiting_max;
+    sequences->reservations =
+        metrics_counter("reel_idserver_reservations_total", "Steps reserved in the database.", NULL);
+    sequences->failures =
+        metrics_counter("reel_idserver_reservation_failures_total", "Reservations that failed.", NULL);
+    sequences->numbers = metrics_counter("reel_idserver_numbers_total", "Numbers handed out.", NULL);
+    return sequences;
+}
+
+void sequences_stop(struct sequences *sequences, void (*stopped)(void *argument), void *argument)
+{
+    sequences_lock(sequences);
+    sequences->stopped = stopped;
+    sequences->stopped_argument = argument;
+    bool idle = sequences->reserving_count == 0;
+    sequences_unlock(sequences);
+    if (idle)
+        stopped(argument);
+}
+
+void sequences_close(struct sequences *sequences)
+{
+    sequences_lock(sequences);
+    sequences->db = NULL;
+    sequences_unlock(sequences);
+}
+
+void sequences_destroy(struct sequences *sequences)
+{
+    if (sequences == NULL)
+        return;
+    struct sequence *sequence, *next;
+    HASH_ITER(hh, sequences->by_key, sequence, next)
+    {
+        ASSERT(!sequence->reserving && sequence->waiting == NULL);
+        HASH_DEL(sequences->by_key, sequence);
+        free(sequence);
+    }
+    keys_clear(&sequences->keys);
+    pthread_mutex_destroy(&sequences->mutex);
+    free(sequences);
+}

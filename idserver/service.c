@@ -1,0 +1,355 @@
+/* service: see service.h. A handler runs on its connection's loop, and so does the reply, at once or later.
+ */
+#include "idserver/service.h"
+#include "idserver/reserve.h"
+#include "idserver/sequences.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/packet_server.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct service {
+    struct daemon *daemon;
+    struct db *db;
+    struct sequences *sequences;
+    struct packet_server *server;
+    struct task server_gone; /* the packet server's end, brought to the main loop */
+    int64_t start_time;      /* seconds since the epoch */
+
+    /* The probe; on the main loop but for its job while that runs. */
+    struct event *probe_timer;
+    struct db_job probe_job;
+    bool probing;
+    bool probed; /* at least once, with success */
+    bool stopping;
+    char failure[ERROR_TEXT_SIZE]; /* of the last probe; "" after a success */
+};
+
+/* ---- GET, RANGE ---- */
+
+struct wait {
+    struct packet_request *request;
+    struct sequences_request wanted;
+};
+
+static void answer(struct wait *wait)
+{
+    struct packet_request *request = wait->request;
+    const struct sequences_request *wanted = &wait->wanted;
+    if (!wanted->ok) {
+        packet_reply_failure(request, &wanted->error);
+    } else if (request->command == PROTO_IDSERVER_RANGE) {
+        uint8_t body[PROTO_RANGE_REPLY_SIZE];
+        const struct proto_range_reply reply = {.first = wanted->first, .count = wanted->given};
+        proto_range_reply_pack(body, &reply);
+        packet_reply(request, body, sizeof(body));
+    } else {
+        uint8_t body[PROTO_VALUE_SIZE];
+        proto_value_pack(body, wanted->first);
+        packet_reply(request, body, sizeof(body));
+    }
+    free(wait);
+}
+
+static void numbers_came(struct sequences_request *wanted)
+{
+    answer(CONTAINER_OF(wanted, struct wait, wanted));
+}
+
+static void take_numbers(struct packet_request *request, const char *key, int64_t count)
+{
+    struct service *service = packet_server_argument(packet_connection_server(request->connection));
+    struct wait *wait = calloc(1, sizeof(*wait));
+    if (wait == NULL) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+        return;
+    }
+    wait->request = request;
+    memcpy(wait->wanted.key, key, PROTO_KEY_SIZE);
+    wait->wanted.count = count;
+    wait->wanted.loop = request->loop;
+    wait->wanted.done = numbers_came;
+    if (sequences_take(service->sequences, &wait->wanted))
+        answer(wait);
+}
+
+static void handle_get(struct packet_request *request)
+{
+    char key[PROTO_KEY_SIZE] = {0};
+    struct error error;
+    if (proto_get_unpack(request->head, request->head_size, key, &error))
+        take_numbers(request, key, 1);
+    else
+        packet_reply_failure(request, &error);
+}
+
+static void handle_range(struct packet_request *request)
+{
+    struct proto_range range;
+    struct error error;
+    if (proto_range_unpack(request->head, request->head_size, &range, &error))
+        take_numbers(request, range.key, range.count);
+    else
+        packet_reply_failure(request, &error);
+}
+
+static const struct packet_command commands[] = {
+    {.command = PROTO_IDSERVER_GET,
+     .name = "get",
+     .minimum = PROTO_KEY_MIN,
+     .maximum = PROTO_KEY_SIZE,
+     .handle = handle_get},
+    {.command = PROTO_IDSERVER_RANGE,
+     .name = "range",
+     .minimum = PROTO_RANGE_SIZE,
+     .maximum = PROTO_RANGE_SIZE,
+     .handle = handle_range},
+};
+
+/* ---- the probe ---- */
+
+static void stopped(void *argument)
+{
+    daemon_stopped(((struct service *)argument)->daemon);
+}
+
+static enum db_result run_probe(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    (void)job;
+    return reserve_probe(connection, error);
+}
+
+static void note_probe(struct service *service, const struct error *failure)
+{
+    bool had_failed = service->failure[0] != '\0';
+    if (failure != NULL && !had_failed) {
+        log_warning(
+            "service",
+            "t_id_gen cannot be read: %s; numbers that are reserved already are handed out, others are "
+            "answered as unavailable",
+            failure->text);
+    } else if (failure == NULL && (had_failed || !service->probed)) {
+        log_info("service", "t_id_gen can be read: numbers are handed out");
+    }
+    if (failure == NULL)
+        service->probed = true;
+    snprintf(service->failure, sizeof(service->failure), "%s", failure != NULL ? failure->text : "");
+}
+
+static void probe_done(struct db_job *job)
+{
+    struct service *service = CONTAINER_OF(job, struct service, probe_job);
+    service->probing = false;
+    note_probe(service, job->result == DB_OK ? NULL : &job->error);
+    if (service->stopping)
+        sequences_stop(service->sequences, stopped, service);
+}
+
+static void probe_due(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct service *service = argument;
+    struct error error;
+    if (service->probing)
+        return;
+    service->probe_job = (struct db_job){
+        .run = run_probe, .done = probe_done, .loop = service->daemon->main_loop, .idempotent = true};
+    service->probing = db_submit(service->db, &service->probe_job);
+    if (!service->probing) {
+        error_set(&error, ERROR_UNAVAILABLE, "the database's queue is full");
+        note_probe(service, &error);
+    }
+}
+
+static bool set_probe_interval(struct service *service, int64_t interval_ms)
+{
+    const struct timeval interval = {.tv_sec = (time_t)(interval_ms / 1000),
+                                     .tv_usec = (suseconds_t)(interval_ms % 1000 * 1000)};
+    return event_add(service->probe_timer, &interval) == 0;
+}
+
+/* ---- life ---- */
+
+static double read_keys(void *argument)
+{
+    return (double)sequences_count_keys(((struct service *)argument)->sequences);
+}
+
+static double read_waiting(void *argument)
+{
+    return (double)sequences_count_waiting(((struct service *)argument)->sequences);
+}
+
+static bool start_sequences(struct service *service, const struct idserver_config *config,
+                            struct error *error)
+{
+    const struct db_options database = {
+        .url = config->database_url,
+        .threads = (size_t)config->database_threads,
+        .queue_max = (size_t)config->database_queue,
+        .job_timeout_ms = config->database_timeout_ms,
+    };
+    service->db = db_open(&database, error);
+    if (service->db == NULL)
+        return false;
+    const struct sequences_options options = {
+        .db = service->db,
+        .loop = service->daemon->main_loop,
+        .step = config->step,
+        .keys_max = (size_t)config->keys_max,
+        .waiting_max = (size_t)config->waiting_max,
+    };
+    service->sequences = sequences_create(&options, error);
+    return service->sequences != NULL &&
+           sequences_configure(service->sequences, config->step, &config->keys, error);
+}
+
+static bool start_probe(struct service *service, const struct idserver_config *config, struct error *error)
+{
+    service->probe_timer =
+        event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, probe_due, service);
+    if (service->probe_timer == NULL || !set_probe_interval(service, config->probe_interval_ms))
+        return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");
+    event_active(service->probe_timer, EV_TIMEOUT, 1);
+    return true;
+}
+
+static bool start_server(struct service *service, const struct idserver_config *config, struct error *error)
+{
+    const struct packet_server_options options = {
+        .listen = config->listen,
+        .host_name = daemon_host_name(),
+        .reply_command = PROTO_REPLY_IDSERVER,
+        .commands = commands,
+        .command_count = ARRAY_SIZE(commands),
+        .connections_max = (size_t)config->connections_max,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .progress_timeout_ms = config->progress_timeout_ms,
+        .drain_timeout_ms = config->refused_body_timeout_ms,
+        .argument = service,
+    };
+    service->server = packet_server_create(&options, service->daemon->loops, error);
+    return service->server != NULL;
+}
+
+bool idserver_service_start(struct daemon *daemon, struct error *error)
+{
+    const struct idserver_config *config = daemon->config;
+    struct service *service = calloc(1, sizeof(*service));
+    if (service == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    service->daemon = daemon;
+    service->start_time = clock_wall_seconds();
+    daemon->state = service;
+    if (!start_sequences(service, config, error) || !start_probe(service, config, error) ||
+        !start_server(service, config, error)) {
+        idserver_service_destroy(daemon);
+        return false;
+    }
+    metrics_gauge_read("reel_idserver_keys", "Keys with numbers in memory.", NULL, read_keys, service);
+    metrics_gauge_read("reel_idserver_waiting", "Requests that wait for a reservation.", NULL, read_waiting,
+                       service);
+    return true;
+}
+
+static void server_gone_on_main(struct task *task)
+{
+    struct service *service = CONTAINER_OF(task, struct service, server_gone);
+    service->stopping = true;
+    if (!service->probing)
+        sequences_stop(service->sequences, stopped, service);
+}
+
+static void server_gone(void *argument)
+{
+    struct service *service = argument;
+    service->server_gone.run = server_gone_on_main;
+    loop_post(service->daemon->main_loop, &service->server_gone);
+}
+
+void idserver_service_stop(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    const struct idserver_config *config = daemon->config;
+    event_del(service->probe_timer);
+    packet_server_stop(service->server, config->daemon.stop_timeout_ms, server_gone, service);
+}
+
+void idserver_service_end_workers(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    event_del(service->probe_timer);
+    sequences_close(service->sequences);
+    db_close(service->db);
+    service->db = NULL;
+}
+
+void idserver_service_destroy(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    if (service == NULL)
+        return;
+    packet_server_destroy(service->server);
+    db_close(service->db);
+    if (service->probe_timer != NULL)
+        event_free(service->probe_timer);
+    sequences_destroy(service->sequences);
+    free(service);
+    daemon->state = NULL;
+}
+
+bool idserver_service_reload(struct daemon *daemon, const void *new_config, struct error *error)
+{
+    struct service *service = daemon->state;
+    const struct idserver_config *config = new_config;
+    if (!sequences_configure(service->sequences, config->step, &config->keys, error))
+        return false;
+    packet_server_set_timeouts(service->server, config->idle_timeout_ms, config->progress_timeout_ms);
+    if (!set_probe_interval(service, config->probe_interval_ms))
+        return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");
+    return true;
+}
+
+bool idserver_service_health(struct daemon *daemon, char *reason, size_t reason_size)
+{
+    const struct service *service = daemon->state;
+    if (service->failure[0] != '\0')
+        snprintf(reason, reason_size, "no numbers can be reserved: %s", service->failure);
+    else if (!service->probed)
+        snprintf(reason, reason_size, "the database has not answered yet");
+    else
+        return true;
+    return false;
+}
+
+static void show_key(void *argument, const char *key, int64_t next, int64_t left, bool exhausted)
+{
+    json_t *keys = argument;
+    json_t *name = json_string(key);
+    if (name == NULL)
+        name = json_string("(not UTF-8)");
+    /* Without memory the status has a key less. */
+    (void)json_array_append_new(keys, json_pack("{s:o, s:o, s:I, s:b}", "key", name, "next",
+                                                next >= 0 ? json_integer((json_int_t)next) : json_null(),
+                                                "left", (json_int_t)left, "exhausted", (int)exhausted));
+}
+
+json_t *idserver_service_status(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    json_t *keys = json_array();
+    if (keys == NULL)
+        return NULL;
+    sequences_each(service->sequences, show_key, keys);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:b}, s:I, s:o}", "idserver", daemon_host_name(),
+                     "version", REEL_VERSION, "start_time", (json_int_t)service->start_time, "connections",
+                     (json_int_t)packet_server_connections(service->server), "requests",
+                     (json_int_t)packet_server_requests(service->server), "database", "healthy",
+                     (int)(service->probed && service->failure[0] == '\0'), "waiting",
+                     (json_int_t)sequences_count_waiting(service->sequences), "keys", keys);
+}

@@ -1,0 +1,35 @@
+-- Reelstore: the storage servers' tables, MySQL and MariaDB. May be run at any time: creates what is missing, nothing
+-- else. By hand: mariadb tnv_storagedb < storage.sql   (sql/README.md tells about the lines that begin with "-- @")
+
+-- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted. digest: XXH3-128, 32 hex digits, '' unknown.
+-- deleted_at: seconds since 1970. The time of the upload is in the last component of file_path. File ID, application,
+-- user, path and name are bytes: exact, neither case nor spaces are folded.
+-- @unless table t_file_01
+-- @say created table t_file_01
+CREATE TABLE IF NOT EXISTS t_file_01 (
+    row_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    id VARBINARY(256) NOT NULL,
+    appid VARBINARY(32),
+    userid VARBINARY(255),
+    status TINYINT,
+    file_path VARBINARY(1024),
+    file_size BIGINT,
+    create_time TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP,
+    update_time TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
+    group_name VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+    file_name VARBINARY(256) NOT NULL DEFAULT '',
+    content_type VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+    digest CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
+    deleted_at BIGINT NOT NULL DEFAULT 0,
+    UNIQUE KEY user_file (userid, appid, id),
+    KEY file_path (file_path(255)),
+    KEY status_deleted (status, deleted_at)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- @unless table t_file_02
+-- @say created table t_file_02
+CREATE TABLE IF NOT EXISTS t_file_02 LIKE t_file_01;
+
+-- @unless table t_file_03
+-- @say created table t_file_03
+CREATE TABLE IF NOT EXISTS t_file_03 LIKE t_file_01;

@@ -1,0 +1,105 @@
+-- Reelstore: the storage servers' tables, SQLite. May be run at any time: creates what is missing, nothing
+-- else. By hand: sqlite3 meta.db < storage.sql   (sql/README.md tells about the lines that begin with "-- @")
+
+-- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted. digest: XXH3-128, 32 hex digits, '' unknown.
+-- deleted_at: seconds since 1970. The time of the upload is in the last component of file_path. File ID, application,
+-- user, path and name are bytes: exact, neither case nor spaces are folded.
+
+-- @unless table t_file_01
+-- @say created table t_file_01
+CREATE TABLE IF NOT EXISTS t_file_01 (
+    row_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    appid TEXT,
+    userid TEXT,
+    status INTEGER,
+    file_path TEXT,
+    file_size INTEGER,
+    create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+    update_time TEXT DEFAULT CURRENT_TIMESTAMP,
+    group_name TEXT NOT NULL DEFAULT '',
+    file_name TEXT NOT NULL DEFAULT '',
+    content_type TEXT NOT NULL DEFAULT '',
+    digest TEXT NOT NULL DEFAULT '',
+    deleted_at INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (userid, appid, id)
+);
+
+-- @unless index t_file_01 t_file_01_file_path
+CREATE INDEX IF NOT EXISTS t_file_01_file_path ON t_file_01 (file_path);
+
+-- @unless index t_file_01 t_file_01_status_deleted
+CREATE INDEX IF NOT EXISTS t_file_01_status_deleted ON t_file_01 (status, deleted_at);
+
+-- @unless trigger t_file_01_touch
+CREATE TRIGGER IF NOT EXISTS t_file_01_touch AFTER UPDATE ON t_file_01
+FOR EACH ROW WHEN NEW.update_time IS OLD.update_time
+BEGIN
+    UPDATE t_file_01 SET update_time = CURRENT_TIMESTAMP WHERE rowid = NEW.rowid;
+END;
+
+-- @unless table t_file_02
+-- @say created table t_file_02
+CREATE TABLE IF NOT EXISTS t_file_02 (
+    row_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    appid TEXT,
+    userid TEXT,
+    status INTEGER,
+    file_path TEXT,
+    file_size INTEGER,
+    create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+    update_time TEXT DEFAULT CURRENT_TIMESTAMP,
+    group_name TEXT NOT NULL DEFAULT '',
+    file_name TEXT NOT NULL DEFAULT '',
+    content_type TEXT NOT NULL DEFAULT '',
+    digest TEXT NOT NULL DEFAULT '',
+    deleted_at INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (userid, appid, id)
+);
+
+-- @unless index t_file_02 t_file_02_file_path
+CREATE INDEX IF NOT EXISTS t_file_02_file_path ON t_file_02 (file_path);
+
+-- @unless index t_file_02 t_file_02_status_deleted
+CREATE INDEX IF NOT EXISTS t_file_02_status_deleted ON t_file_02 (status, deleted_at);
+
+-- @unless trigger t_file_02_touch
+CREATE TRIGGER IF NOT EXISTS t_file_02_touch AFTER UPDATE ON t_file_02
+FOR EACH ROW WHEN NEW.update_time IS OLD.update_time
+BEGIN
+    UPDATE t_file_02 SET update_time = CURRENT_TIMESTAMP WHERE rowid = NEW.rowid;
+END;
+
+-- @unless table t_file_03
+-- @say created table t_file_03
+CREATE TABLE IF NOT EXISTS t_file_03 (
+    row_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    appid TEXT,
+    userid TEXT,
+    status INTEGER,
+    file_path TEXT,
+    file_size INTEGER,
+    create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+    update_time TEXT DEFAULT CURRENT_TIMESTAMP,
+    group_name TEXT NOT NULL DEFAULT '',
+    file_name TEXT NOT NULL DEFAULT '',
+    content_type TEXT NOT NULL DEFAULT '',
+    digest TEXT NOT NULL DEFAULT '',
+    deleted_at INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (userid, appid, id)
+);
+
+-- @unless index t_file_03 t_file_03_file_path
+CREATE INDEX IF NOT EXISTS t_file_03_file_path ON t_file_03 (file_path);
+
+-- @unless index t_file_03 t_file_03_status_deleted
+CREATE INDEX IF NOT EXISTS t_file_03_status_deleted ON t_file_03 (status, deleted_at);
+
+-- @unless trigger t_file_03_touch
+CREATE TRIGGER IF NOT EXISTS t_file_03_touch AFTER UPDATE ON t_file_03
+FOR EACH ROW WHEN NEW.update_time IS OLD.update_time
+BEGIN
+    UPDATE t_file_03 SET update_time = CURRENT_TIMESTAMP WHERE rowid = NEW.rowid;
+END;

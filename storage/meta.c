@@ -1,0 +1,568 @@
+/*
+ * meta: cache and jobs over storage/meta_sql.c. The cache keeps compact rows; look-ups under way are shared
+ * behind one mutex.
+ */
+#include "storage/meta.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOM         "meta"
+#define KEY_MAX      (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
+#define TEXTS_SIZE   112 /* content type and name of most files */
+#define CACHE_SHARDS 16
+#define EPOCHS       1024
+#define LOOK_SECONDS 1
+
+/* A row as the cache keeps it: only rows of ours with a place on this server. */
+struct cached_row {
+    int64_t size;
+    int64_t deleted;
+    int64_t value;
+    uint32_t seconds;
+    uint16_t path_index;
+    uint8_t status;
+    bool has_digest;
+    bool has_texts;
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    char texts[TEXTS_SIZE]; /* content type, NUL, name, NUL */
+};
+
+struct row_key {
+    size_t size;
+    uint8_t bytes[KEY_MAX];
+};
+
+/* One query under way and everybody who waits for it. */
+struct lookup {
+    struct meta *meta;
+    struct db_job job;
+    struct proto_file_key file_key;
+    struct row_key key;
+    uint64_t epoch;          /* of the key's slot when the query was asked for */
+    struct meta_find *first; /* newest first */
+    bool found;
+    bool listed; /* others may join */
+    struct meta_row row;
+    UT_hash_handle hh;
+};
+
+struct meta {
+    const struct storage_config *config;
+    const struct store *store;
+    struct loop *loop;
+    struct db *db;
+    struct cache *cache;
+    pthread_mutex_t mutex;
+    struct lookup *lookups;
+    /* A slot's number grows when this server has changed a row of the slot: an answer that was asked for
+     * before is neither cached nor shared, so that nobody here sees the row as it was. */
+    _Atomic uint64_t epochs[EPOCHS];
+    atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
+    struct event *timer;
+    struct metric *hits, *misses, *stale;
+};
+
+/* ---- keys and epochs ---- */
+
+static void make_key(const struct proto_file_key *file_key, struct row_key *key)
+{
+    const char *parts[] = {file_key->application, file_key->user, file_key->file};
+    key->size = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        size_t size = strlen(parts[i]) + 1; /* with its NUL, so that "a","bc" and "ab","c" differ */
+        memcpy(key->bytes + key->size, parts[i], size);
+        key->size += size;
+    }
+}
+
+static _Atomic uint64_t *epoch_of(struct meta *meta, const struct row_key *key)
+{
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (size_t i = 0; i < key->size; i++)
+        hash = (hash ^ key->bytes[i]) * UINT64_C(1099511628211);
+    return &meta->epochs[(hash ^ (hash >> 32)) % EPOCHS];
+}
+
+/* ---- cache ---- */
+
+static void cache_row(struct meta *meta, const struct row_key *key, const struct meta_row *row)
+{
+    struct cached_row cached;
+    if (!row->path || row->stat.size < 0 || !meta_row_ours(meta, row, NULL)) {
+        cache_remove(meta->cache, key->bytes, key->size);
+        return;
+    }
+    memset(&cached, 0, sizeof(cached));
+    cached.size = row->stat.size;
+    cached.deleted = row->stat.deleted;
+    cached.value = row->place.value;
+    cached.seconds = (uint32_t)row->place.seconds;
+    cached.path_index = (uint16_t)store_path_index(row->path);
+    cached.status = row->stat.status;
+    cached.has_digest = row->stat.has_digest;
+    memcpy(cached.digest, row->stat.digest, sizeof(cached.digest));
+    size_t type_size = strlen(row->stat.content_type) + 1, name_size = strlen(row->stat.name) + 1;
+    cached.has_texts = row->has_texts && type_size + name_size <= sizeof(cached.texts);
+    if (cached.has_texts) {
+        memcpy(cached.texts, row->stat.content_type, type_size);
+        memcpy(cached.texts + type_size, row->stat.name, name_size);
+    }
+    cache_put(meta->cache, key->bytes, key->size, &cached);
+}
+
+static void uncache_row(const struct meta *meta, const struct cached_row *cached, struct meta_row *row)
+{
+    memset(row, 0, sizeof(*row));
+    row->path = store_at(meta->store, cached->path_index);
+    row->place = (struct path){.value = cached->value, .seconds = cached->seconds};
+    row->stat.size = cached->size;
+    row->stat.status = cached->status;
+    row->stat.created = cached->seconds;
+    row->stat.deleted = cached->deleted;
+    row->stat.has_digest = cached->has_digest;
+    memcpy(row->stat.digest, cached->digest, sizeof(cached->digest));
+    memcpy(row->stat.group, meta->config->group, strlen(meta->config->group) + 1);
+    row->has_texts = cached->has_texts;
+    if (cached->has_texts) {
+        size_t type_size = strlen(cached->texts) + 1;
+        memcpy(row->stat.content_type, cached->texts, type_size);
+        memcpy(row->stat.name, cached->texts + type_size, strlen(cached->texts + type_size) + 1);
+    }
+    if (!store_path_format(row->path, &row->place, row->file_path))
+        row->file_path[0] = '\0';
+}
+
+bool meta_find_cached(struct meta *meta, const struct proto_file_key *file_key, struct meta_row *row)
+{
+    struct row_key key;
+    struct cached_row cached;
+    int64_t age_ms;
+    make_key(file_key, &key);
+    if (cache_get(meta->cache, key.bytes, key.size, &cached)) {
+        metric_add(meta->hits, 1);
+    } else if (atomic_load(&meta->away) &&
+               cache_get_stale(meta->cache, key.bytes, key.size, &cached, &age_ms)) {
+        metric_add(meta->stale, 1);
+    } else {
+        metric_add(meta->misses, 1);
+        return false;
+    }
+    uncache_row(meta, &cached, row);
+    memcpy(row->file, file_key->file, strlen(file_key->file) + 1);
+    return true;
+}
+
+bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct error *error)
+{
+    if (row->stat.group[0] == '\0' || strcmp(row->stat.group, meta->config->group) == 0)
+        return true;
+    return error_set(error, ERROR_REFUSED, "the file belongs to group %s, and this server to group %s",
+                     row->stat.group, meta->config->group);
+}
+
+/* ---- jobs ---- */
+
+static void start_job(struct db_job *job,
+                      enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
+                      void (*done)(struct db_job *), struct loop *loop)
+{
+    *job = (struct db_job){.run = run, .done = done, .loop = loop, .idempotent = true};
+}
+
+/* The mutex is held: nobody submits while the database is being closed. */
+static bool submit(struct meta *meta, struct db_job *job, struct error *error)
+{
+    if (!meta->db)
+        return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
+    return db_submit(meta->db, job) ||
+           error_set(error, ERROR_UNAVAILABLE, "too many requests wait for the database");
+}
+
+static bool lock_and_submit(struct meta *meta, struct db_job *job, struct error *error)
+{
+    pthread_mutex_lock(&meta->mutex);
+    bool taken = submit(meta, job, error);
+    pthread_mutex_unlock(&meta->mutex);
+    return taken;
+}
+
+static void look_at_database(struct meta *meta)
+{
+    char reason[ERROR_TEXT_SIZE];
+    bool away = !meta_healthy(meta, reason, sizeof(reason));
+    bool was_away = atomic_exchange(&meta->away, away);
+    if (away && !was_away)
+        log_error(ROOM, "%s: rows are served from memory, nothing is stored", reason);
+    else if (was_away && !away)
+        log_info(ROOM, "the database answers again");
+}
+
+/* Words the failure. */
+static void judge_job(struct meta *meta, const struct db_job *job, struct error *error)
+{
+    static struct log_gate gate;
+    uint64_t suppressed;
+    if (job->result == DB_OK)
+        return;
+    if (job->result == DB_TRANSIENT || job->result == DB_UNCERTAIN)
+        look_at_database(meta);
+    if (log_gate_open(&gate, 5000, &suppressed))
+        log_error(ROOM, "database: %s (%llu more since the last line)", job->error.text,
+                  (unsigned long long)suppressed);
+    error_set(error, db_error_code(job->result), "the database failed: %s", job->error.text);
+}
+
+static enum db_result lookup_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
+    return meta_sql_find(connection, lookup->meta->store, &lookup->file_key, &lookup->row, &lookup->found,
+                         error);
+}
+
+static void find_task(struct task *task)
+{
+    struct meta_find *find = CONTAINER_OF(task, struct meta_find, task);
+    find->done(find);
+}
+
+static void answer_find(const struct lookup *lookup, struct meta_find *find, const struct error *error)
+{
+    if (lookup->job.result != DB_OK) {
+        find->result = META_FAILED;
+        find->error = *error;
+    } else if (!lookup->found) {
+        find->result = META_ABSENT;
+    } else {
+        find->result = META_DONE;
+        find->row = lookup->row;
+    }
+    find->task = (struct task){.run = find_task};
+    if (find->loop == lookup->job.loop)
+        find->done(find);
+    else
+        loop_post(find->loop, &find->task);
+}
+
+static void unlist_lookup(struct meta *meta, struct lookup *lookup)
+{
+    if (lookup->listed)
+        HASH_DEL(meta->lookups, lookup);
+    lookup->listed = false;
+}
+
+static void lookup_done(struct db_job *job)
+{
+    struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
+    struct meta *meta = lookup->meta;
+    struct error error = {0};
+    judge_job(meta, job, &error);
+    pthread_mutex_lock(&meta->mutex);
+    unlist_lookup(meta, lookup);
+    struct meta_find *find = lookup->first;
+    pthread_mutex_unlock(&meta->mutex);
+    bool current = atomic_load(epoch_of(meta, &lookup->key)) == lookup->epoch;
+    if (job->result == DB_OK && current) {
+        if (lookup->found)
+            cache_row(meta, &lookup->key, &lookup->row);
+        else
+            cache_remove(meta->cache, lookup->key.bytes, lookup->key.size);
+    }
+    while (find) {
+        struct meta_find *next = find->next;
+        answer_find(lookup, find, &error);
+        find = next;
+    }
+    free(lookup);
+}
+
+bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
+{
+    struct row_key key;
+    struct lookup *lookup = NULL;
+    make_key(&find->key, &key);
+    pthread_mutex_lock(&meta->mutex);
+    uint64_t epoch = atomic_load(epoch_of(meta, &key));
+    HASH_FIND(hh, meta->lookups, key.bytes, key.size, lookup);
+    if (lookup && lookup->epoch == epoch) {
+        find->next = lookup->first;
+        lookup->first = find;
+        pthread_mutex_unlock(&meta->mutex);
+        return true;
+    }
+    if (lookup) /* it may see the row as it was before a change */
+        unlist_lookup(meta, lookup);
+    lookup = calloc(1, sizeof(*lookup));
+    bool taken = false;
+    if (lookup) {
+        lookup->meta = meta;
+        lookup->file_key = find->key;
+        lookup->key = key;
+        lookup->epoch = epoch;
+        lookup->first = find;
+        find->next = NULL;
+        start_job(&lookup->job, lookup_run, lookup_done, find->loop);
+        HASH_ADD_KEYPTR(hh, meta->lookups, lookup->key.bytes, lookup->key.size, lookup);
+        lookup->listed = true;
+        taken = submit(meta, &lookup->job, error);
+        if (!taken) {
+            unlist_lookup(meta, lookup);
+            free(lookup);
+        }
+    } else {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for a look-up");
+    }
+    pthread_mutex_unlock(&meta->mutex);
+    return taken;
+}
+
+/*
+ * The INSERT may be run again when the connection broke and nobody knows whether it counted: the unique index
+ * lets only one of both through, and reading the row then tells whose it is. That is safer than reading
+ * alone: a first INSERT that the database still works on cannot come in later and make a row of a file that
+ * was removed meanwhile.
+ */
+static enum db_result insert_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    bool found = false;
+    enum db_result result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    if (result == DB_OK)
+        insert->outcome = META_INSERTED;
+    if (result == DB_UNCERTAIN)
+        insert->uncertain = true;
+    if (result != DB_CONSTRAINT)
+        return result;
+    struct error reading = {0};
+    result = meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, &found, &reading);
+    if (result != DB_OK) {
+        *error = reading;
+        return result;
+    }
+    if (!found) /* it was purged this moment, or another rule of the table speaks: one more try tells */
+        return ++insert->refusals > 1 ? DB_PERMANENT : DB_TRANSIENT;
+    bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
+    insert->outcome = same ? META_INSERTED : META_TAKEN;
+    return DB_OK;
+}
+
+static void insert_done(struct db_job *job)
+{
+    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    struct meta *meta = insert->meta;
+    struct row_key key;
+    judge_job(meta, job, &insert->error);
+    if (job->result != DB_OK)
+        insert->outcome = insert->uncertain ? META_UNKNOWN : META_NOT_DONE;
+    make_key(&insert->key, &key);
+    atomic_fetch_add(epoch_of(meta, &key), 1);
+    if (insert->outcome == META_INSERTED)
+        cache_row(meta, &key, &insert->row);
+    else
+        cache_remove(meta->cache, key.bytes, key.size);
+    insert->done(insert);
+}
+
+bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error)
+{
+    insert->meta = meta;
+    insert->uncertain = false;
+    insert->refusals = 0;
+    start_job(&insert->job, insert_run, insert_done, insert->loop);
+    return lock_and_submit(meta, &insert->job, error);
+}
+
+static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    struct meta *meta = change->meta;
+    bool changed = false, found = false;
+    bool again = change->runs++ > 0;
+    enum db_result result = meta_sql_set_status(connection, &change->key, meta->config->group, change->status,
+                                                change->stamp, &changed, error);
+    if (result == DB_OK)
+        result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
+    if (result != DB_OK)
+        return result;
+    const struct proto_stat *stat = &change->row.stat;
+    /* A run before this one may have done it without our hearing of it. */
+    bool done_before = again && stat->status == change->status && stat->deleted == change->stamp;
+    if (changed || (found && done_before))
+        change->outcome = META_CHANGED;
+    else if (!found)
+        change->outcome = META_NO_ROW;
+    else if (!meta_row_ours(meta, &change->row, &change->error))
+        change->outcome = META_FOREIGN;
+    else
+        change->outcome = META_ALREADY;
+    return DB_OK;
+}
+
+static void change_done(struct db_job *job)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    struct meta *meta = change->meta;
+    struct row_key key;
+    if (job->result != DB_OK)
+        change->outcome = META_UNCHANGED;
+    judge_job(meta, job, &change->error);
+    make_key(&change->key, &key);
+    atomic_fetch_add(epoch_of(meta, &key), 1);
+    if (change->outcome == META_CHANGED || change->outcome == META_ALREADY)
+        cache_row(meta, &key, &change->row);
+    else
+        cache_remove(meta->cache, key.bytes, key.size);
+    change->done(change);
+}
+
+bool meta_change(struct meta *meta, struct meta_change *change, struct error *error)
+{
+    change->meta = meta;
+    change->stamp = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : 0;
+    change->runs = 0;
+    start_job(&change->job, change_run, change_done, change->loop);
+    return lock_and_submit(meta, &change->job, error);
+}
+
+static void add_entry(void *argument, const struct meta_row *row)
+{
+    struct meta_list *list = argument;
+    if (list->count >= (size_t)list->list.limit || row->stat.size < 0)
+        return;
+    struct proto_list_entry *entry = &list->entries[list->count++];
+    memcpy(entry->file, row->file, sizeof(entry->file));
+    entry->stat = row->stat;
+    if (entry->stat.group[0] == '\0')
+        memcpy(entry->stat.group, list->meta->config->group, strlen(list->meta->config->group) + 1);
+}
+
+static enum db_result list_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
+    list->count = 0;
+    return meta_sql_list(connection, list->meta->store, &list->list, list->meta->config->group, add_entry,
+                         list, error);
+}
+
+static void list_done(struct db_job *job)
+{
+    struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
+    judge_job(list->meta, job, &list->error);
+    list->result = job->result == DB_OK ? META_DONE : META_FAILED;
+    list->done(list);
+}
+
+bool meta_list(struct meta *meta, struct meta_list *list, struct error *error)
+{
+    list->meta = meta;
+    list->count = 0;
+    list->entries = calloc((size_t)list->list.limit, sizeof(*list->entries));
+    if (!list->entries)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a list");
+    start_job(&list->job, list_run, list_done, list->loop);
+    if (lock_and_submit(meta, &list->job, error))
+        return true;
+    free(list->entries);
+    list->entries = NULL;
+    return false;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    look_at_database(argument);
+}
+
+/* ---- making and ending ---- */
+
+struct meta *meta_create(const struct storage_config *config, const struct store *store, struct loop *loop,
+                         struct error *error)
+{
+    struct db_options options = {
+        .url = config->database,
+        .threads = (size_t)config->database_threads,
+        .queue_max = (size_t)config->database_queue,
+        .job_timeout_ms = config->database_timeout_ms,
+    };
+    struct timeval interval = {.tv_sec = LOOK_SECONDS};
+    struct meta *meta = calloc(1, sizeof(*meta));
+    if (!meta) {
+        error_set(error, ERROR_GENERAL, "no memory for the file rows");
+        return NULL;
+    }
+    pthread_mutex_init(&meta->mutex, NULL);
+    meta->config = config;
+    meta->store = store;
+    meta->loop = loop;
+    meta->hits =
+        metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"cache\"");
+    meta->stale =
+        metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"stale\"");
+    meta->misses =
+        metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"database\"");
+    meta->cache = cache_create((size_t)config->cache_entries, config->cache_age_ms, sizeof(struct cached_row),
+                               config->cache_entries >= 16 * CACHE_SHARDS ? CACHE_SHARDS : 1);
+    meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, meta);
+    if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
+        error_set(error, ERROR_GENERAL, "no memory for the file rows");
+        goto fail;
+    }
+    meta->db = db_open(&options, error);
+    if (!meta->db)
+        goto fail;
+    return meta;
+
+fail:
+    meta_destroy(meta);
+    return NULL;
+}
+
+void meta_end(struct meta *meta)
+{
+    pthread_mutex_lock(&meta->mutex);
+    struct db *db = meta->db;
+    meta->db = NULL;
+    pthread_mutex_unlock(&meta->mutex);
+    if (db)
+        db_close(db);
+}
+
+void meta_destroy(struct meta *meta)
+{
+    if (!meta)
+        return;
+    meta_end(meta);
+    if (meta->timer)
+        event_free(meta->timer);
+    cache_destroy(meta->cache);
+    pthread_mutex_destroy(&meta->mutex);
+    free(meta);
+}
+
+void meta_set_age(struct meta *meta, int64_t age_ms)
+{
+    cache_set_age(meta->cache, age_ms);
+}
+
+bool meta_healthy(struct meta *meta, char *reason, size_t reason_size)
+{
+    char why[ERROR_TEXT_SIZE] = "the server is stopping";
+    pthread_mutex_lock(&meta->mutex);
+    bool healthy = meta->db && db_healthy(meta->db, why, sizeof(why));
+    pthread_mutex_unlock(&meta->mutex);
+    if (!healthy)
+        snprintf(reason, reason_size, "the database is away: %s", why);
+    return healthy;
+}
+
+size_t meta_cached_rows(struct meta *meta)
+{
+    return cache_count(meta->cache);
+}

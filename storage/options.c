@@ -1,0 +1,201 @@
+/*
+ * options: the table of reel-storage's options and the checks that a table cannot express. Pure; the common
+ * options
+ * ([daemon], [log], [admin]) are in common/daemon.c.
+ */
+#include "storage/options.h"
+
+#include "common/db.h"
+
+#include <string.h>
+
+#define MEMBER(name) offsetof(struct storage_config, name)
+#define KILO         INT64_C(1024)
+#define MEGA         (1024 * KILO)
+#define GIGA         (1024 * MEGA)
+#define SECOND       INT64_C(1000)
+#define DAY          (86400 * SECOND)
+
+const struct config_option options_table[] = {
+    {"storage", "listen", CONFIG_ADDRESSES, MEMBER(listen), "*:23000", 23000, 0, NULL, false,
+     "Addresses that clients connect to. The port of the first one is told to the trackers."},
+    {"storage", "host_name", CONFIG_STRING, MEMBER(host_name), "", 0, 0, NULL, false,
+     "Name of this server in JOIN and in failure replies, at most 128 bytes. Empty: the machine's host "
+     "name."},
+    {"storage", "group", CONFIG_STRING, MEMBER(group), NULL, 0, 0, NULL, false,
+     "Group that this server belongs to: letters and digits, at most 16. All members of a group hold the "
+     "same files."},
+    {"storage", "applications", CONFIG_STRINGS, MEMBER(applications), "tnvideo", 0, 0, NULL, false,
+     "Application IDs whose requests are taken: letters and digits, at most 15 each."},
+    {"storage", "connections_max", CONFIG_INTEGER, MEMBER(connections_max), "10000", 1, 1000000, NULL, false,
+     "Open client connections; further ones wait in the kernel's backlog."},
+    {"storage", "idle_timeout", CONFIG_DURATION, MEMBER(idle_timeout_ms), "10m", 0, 30 * DAY, NULL, true,
+     "A connection without a request is closed after this time; 0: never."},
+    {"storage", "progress_timeout", CONFIG_DURATION, MEMBER(progress_timeout_ms), "60s", SECOND, DAY, NULL,
+     true, "A transfer in which the peer moves no byte for this time is cut."},
+    {"storage", "drain_timeout", CONFIG_DURATION, MEMBER(drain_timeout_ms), "30s", SECOND, DAY, NULL, false,
+     "How long the rest of a refused upload is read and thrown away, so that its sender can read the "
+     "refusal."},
+
+    {"storage", "paths", CONFIG_STRINGS, MEMBER(paths), NULL, 0, 0, NULL, false,
+     "Store paths, KEY=DIR or just DIR (an absolute directory). KEY (at most 64 bytes; DIR itself where "
+     "absent) stands in "
+     "the file rows and names the sequence of the ID server, so it must never change; DIR is where it lies "
+     "here."},
+    {"storage", "mount_check", CONFIG_CHOICE, MEMBER(mount_check), "none", 0, 0, "none|marker|mount", false,
+     "What proves that a store path is there and not the empty directory beneath an absent mount: marker: it "
+     "holds the "
+     "file .reelstore, made by --init-db; mount: it is a mount point; none: nothing, .reelstore is made "
+     "where missing."},
+    {"storage", "workers", CONFIG_INTEGER, MEMBER(workers_per_path), "8", 1, 256, NULL, false,
+     "Threads that do the file system calls of one store path; each path has its own, so that one that hangs "
+     "stops no "
+     "other."},
+    {"storage", "workers_queue", CONFIG_INTEGER, MEMBER(workers_queue), "8192", 16, 1000000, NULL, false,
+     "File system calls of one store path that may wait for a thread; beyond it requests are refused."},
+    {"storage", "probe_interval", CONFIG_DURATION, MEMBER(probe_interval_ms), "3s", 100, 3600 * SECOND, NULL,
+     false, "How often the free space and the health of each store path are looked at."},
+    {"storage", "hang_timeout", CONFIG_DURATION, MEMBER(hang_timeout_ms), "5s", 100, 3600 * SECOND, NULL,
+     false,
+     "A store path that does not answer a look for this time counts as hanging: requests to it are refused "
+     "at once."},
+    {"storage", "reserve_space", CONFIG_SIZE, MEMBER(reserve_space), "1G", 0, INT64_MAX, NULL, true,
+     "Floor of free bytes: no upload goes to a store path that it would bring below this."},
+    {"storage", "reserve_inodes", CONFIG_INTEGER, MEMBER(reserve_inodes), "1000", 0, INT64_MAX, NULL, true,
+     "Floor of free inodes: no upload goes to a store path below this."},
+
+    {"storage", "database", CONFIG_STRING, MEMBER(database), "sqlite:/var/lib/reelstore/storage.db", 0, 0,
+     NULL, false, "Where the file rows are: mysql://user:password@host1,host2/database or sqlite:/file."},
+    {"storage", "database_threads", CONFIG_INTEGER, MEMBER(database_threads), "8", 1, 256, NULL, false,
+     "Connections to the database, each with a thread."},
+    {"storage", "database_queue", CONFIG_INTEGER, MEMBER(database_queue), "16384", 16, 1000000, NULL, false,
+     "Database jobs that may wait; beyond it requests are refused."},
+    {"storage", "database_timeout", CONFIG_DURATION, MEMBER(database_timeout_ms), "5s", 100, 600 * SECOND,
+     NULL, false, "A request fails when the database could not do its job within this time."},
+    {"storage", "cache_entries", CONFIG_INTEGER, MEMBER(cache_entries), "100000", 1, 100000000, NULL, false,
+     "File rows kept in memory, some 400 bytes each."},
+    {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
+     "How long a file row is served from memory: so long may a file still be read here after another server "
+     "deleted it."},
+    {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "1000", 1, 1000000, NULL, false,
+     "Files kept open for further downloads."},
+    {"storage", "open_age", CONFIG_DURATION, MEMBER(open_age_ms), "5s", 1, DAY, NULL, false,
+     "How long a file is kept open without being asked for again by a fresh look."},
+
+    {"storage", "durability", CONFIG_CHOICE, MEMBER(durability), "durable", 0, 0, "durable|relaxed", false,
+     "durable: a success reply to an upload means that file and directory were fsynced and the row "
+     "committed. relaxed: no "
+     "fsync; what was acknowledged in the last half minute may be lost with a power cut."},
+    {"storage", "chunk_size", CONFIG_SIZE, MEMBER(chunk_size), "128K", 16 * KILO, 16 * MEGA, NULL, false,
+     "Bytes of an upload that are received before they are written; an upload holds at most two such "
+     "buffers."},
+    {"storage", "buffer_memory", CONFIG_SIZE, MEMBER(buffer_memory), "48M", MEGA, 64 * GIGA, NULL, false,
+     "Memory for upload buffers; when it is used up further uploads do with one buffer of 16 KiB each."},
+    {"storage", "uploads_max", CONFIG_INTEGER, MEMBER(uploads_max), "1000", 1, 1000000, NULL, true,
+     "Uploads under way at once; further ones wait."},
+    {"storage", "uploads_waiting", CONFIG_INTEGER, MEMBER(uploads_waiting), "4000", 0, 1000000, NULL, true,
+     "Uploads that may wait for their turn; beyond it they are refused."},
+    {"storage", "uploads_wait", CONFIG_DURATION, MEMBER(uploads_wait_ms), "30s", 1, 3600 * SECOND, NULL, true,
+     "How long an upload waits for its turn before it is refused."},
+
+    {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
+     "Trackers, every one of which is joined; without a port: 21000."},
+    {"storage", "heartbeat_interval", CONFIG_DURATION, MEMBER(heartbeat_interval_ms), "10s", 100,
+     600 * SECOND, NULL, true, "Time between two heartbeats to a tracker."},
+    {"storage", "idservers", CONFIG_ADDRESSES, MEMBER(idservers), "127.0.0.1:22000", 22000, 0, NULL, false,
+     "ID servers; the next one is asked where one fails. Without a port: 22000."},
+    {"storage", "id_range", CONFIG_INTEGER, MEMBER(id_range), "1000", 1, PROTO_RANGE_COUNT_MAX, NULL, false,
+     "Numbers fetched ahead in one request to an ID server; what is left of them at a stop is never used."},
+    {"storage", "id_timeout", CONFIG_DURATION, MEMBER(id_timeout_ms), "5s", 100, 600 * SECOND, NULL, false,
+     "How long an upload waits for a number while no ID server answers."},
+    {"storage", "id_waiting", CONFIG_INTEGER, MEMBER(id_waiting), "10000", 1, 1000000, NULL, false,
+     "Uploads that may wait for a number; beyond it they are refused."},
+    {"storage", "connect_timeout", CONFIG_DURATION, MEMBER(connect_timeout_ms), "1s", 10, 600 * SECOND, NULL,
+     false, "Time to connect to a tracker or an ID server."},
+    {"storage", "call_timeout", CONFIG_DURATION, MEMBER(call_timeout_ms), "3s", 10, 600 * SECOND, NULL, false,
+     "Time that a tracker or the ID servers have for an answer."},
+};
+const size_t options_count = ARRAY_SIZE(options_table);
+
+bool options_path_split(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
+                        struct error *error)
+{
+    const char *equals = strchr(text, '=');
+    size_t size = equals ? (size_t)(equals - text) : strlen(text);
+    *directory = equals ? equals + 1 : text;
+    /* A key written with a slash at its end would give "KEY//AAA" in the rows. */
+    while (size > 1 && text[size - 1] == '/')
+        size--;
+    if (size == 0 || size >= PROTO_KEY_SIZE)
+        return error_set(error, ERROR_GENERAL,
+                         "storage.paths: the key of \"%s\" has %zu bytes; it must have 1 to %d, e.g. KEY=DIR",
+                         text, size, PROTO_KEY_SIZE - 1);
+    if ((*directory)[0] != '/')
+        return error_set(
+            error, ERROR_GENERAL,
+            "storage.paths: the directory of \"%s\" must be absolute, e.g. ../data=/srv/reelstore/data",
+            text);
+    memcpy(key, text, size);
+    key[size] = '\0';
+    return true;
+}
+
+static bool check_paths(const struct storage_config *config, struct error *error)
+{
+    if (config->paths.count == 0)
+        return error_set(error, ERROR_GENERAL, "storage.paths is empty; name at least one directory");
+    if (config->paths.count > 256)
+        return error_set(error, ERROR_GENERAL, "storage.paths has %zu entries; at most 256 are possible",
+                         config->paths.count);
+    for (size_t i = 0; i < config->paths.count; i++) {
+        char key[PROTO_KEY_SIZE], other_key[PROTO_KEY_SIZE];
+        const char *directory, *other_directory;
+        if (!options_path_split(config->paths.items[i], key, &directory, error))
+            return false;
+        for (size_t j = 0; j < i; j++) {
+            if (!options_path_split(config->paths.items[j], other_key, &other_directory, error))
+                return false;
+            if (strcmp(key, other_key) == 0)
+                return error_set(error, ERROR_GENERAL, "storage.paths: the key \"%s\" stands twice", key);
+            if (strcmp(directory, other_directory) == 0)
+                return error_set(error, ERROR_GENERAL, "storage.paths: the directory \"%s\" stands twice",
+                                 directory);
+        }
+    }
+    return true;
+}
+
+bool options_check(const void *opaque, struct error *error)
+{
+    const struct storage_config *config = opaque;
+    if (!proto_name_valid(config->group, PROTO_GROUP_SIZE))
+        return error_set(error, ERROR_GENERAL,
+                         "storage.group \"%s\" must be 1 to %d letters and digits, e.g. group001",
+                         config->group, PROTO_GROUP_SIZE - 1);
+    if (strlen(config->host_name) >= PROTO_HOST_SIZE)
+        return error_set(error, ERROR_GENERAL, "storage.host_name has more than %d bytes",
+                         PROTO_HOST_SIZE - 1);
+    if (config->listen.count == 0)
+        return error_set(error, ERROR_GENERAL, "storage.listen is empty; give an address, e.g. *:23000");
+    if (config->applications.count == 0)
+        return error_set(error, ERROR_GENERAL,
+                         "storage.applications is empty; name at least one, e.g. tnvideo");
+    for (size_t i = 0; i < config->applications.count; i++) {
+        if (!proto_name_valid(config->applications.items[i], PROTO_APPLICATION_SIZE))
+            return error_set(error, ERROR_GENERAL,
+                             "storage.applications: \"%s\" must be 1 to %d letters and digits",
+                             config->applications.items[i], PROTO_APPLICATION_SIZE - 1);
+    }
+    if (!check_paths(config, error))
+        return false;
+    return db_url_check(config->database, error);
+}
+
+bool options_application_known(const struct storage_config *config, const char *application)
+{
+    for (size_t i = 0; i < config->applications.count; i++) {
+        if (strcmp(config->applications.items[i], application) == 0)
+            return true;
+    }
+    return false;
+}

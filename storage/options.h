@@ -1,0 +1,75 @@
+/*
+ * options: the configuration of reel-storage: the struct, its table of options, and what must fit each other.
+ * Called by main.c and, for the struct, by every room of this daemon.
+ */
+#ifndef REEL_STORAGE_OPTIONS_H
+#define REEL_STORAGE_OPTIONS_H
+
+#include "common/daemon.h"
+#include "common/proto.h"
+
+enum options_durability { OPTIONS_DURABLE = 0, OPTIONS_RELAXED = 1 };
+enum options_mount_check { OPTIONS_MOUNT_NONE = 0, OPTIONS_MOUNT_MARKER = 1, OPTIONS_MOUNT_POINT = 2 };
+
+struct storage_config {
+    struct daemon_config daemon; /* must be the first member */
+
+    struct address_list listen;
+    char *host_name; /* "": this machine's */
+    char *group;
+    struct config_strings applications;
+    int64_t connections_max;
+    int64_t idle_timeout_ms;
+    int64_t progress_timeout_ms;
+    int64_t drain_timeout_ms;
+
+    struct config_strings paths; /* KEY=DIR or DIR; see options_path_split() */
+    int mount_check;             /* enum options_mount_check */
+    int64_t workers_per_path;
+    int64_t workers_queue;
+    int64_t probe_interval_ms;
+    int64_t hang_timeout_ms;
+    int64_t reserve_space; /* bytes */
+    int64_t reserve_inodes;
+
+    char *database;
+    int64_t database_threads;
+    int64_t database_queue;
+    int64_t database_timeout_ms;
+    int64_t cache_entries;
+    int64_t cache_age_ms;
+    int64_t open_files;
+    int64_t open_age_ms;
+
+    int durability;        /* enum options_durability */
+    int64_t chunk_size;    /* bytes */
+    int64_t buffer_memory; /* bytes */
+    int64_t uploads_max;
+    int64_t uploads_waiting;
+    int64_t uploads_wait_ms;
+
+    struct address_list trackers;
+    int64_t heartbeat_interval_ms;
+    struct address_list idservers;
+    int64_t id_range;
+    int64_t id_timeout_ms;
+    int64_t id_waiting;
+    int64_t connect_timeout_ms;
+    int64_t call_timeout_ms;
+};
+
+extern const struct config_option options_table[];
+extern const size_t options_count;
+
+/* Checks beyond the table: group, applications, store paths, database URL. Pure. */
+MUST_CHECK bool options_check(const void *config, struct error *error);
+
+/* One item of `paths`. KEY is what stands in file_path and what the ID server counts under; *DIRECTORY points
+ * into TEXT and may end in slashes, which mean nothing. False with what would be right. */
+MUST_CHECK bool options_path_split(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
+                                   struct error *error);
+
+/* True where APPLICATION is one that this server takes files for. */
+bool options_application_known(const struct storage_config *config, const char *application);
+
+#endif

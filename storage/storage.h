@@ -1,0 +1,62 @@
+/*
+ * storage: what the rooms of reel-storage share: the one context of the daemon, made by main.c and passed
+ * explicitly.
+ */
+#ifndef REEL_STORAGE_STORAGE_H
+#define REEL_STORAGE_STORAGE_H
+
+#include "common/metrics.h"
+#include "common/packet_server.h"
+#include "storage/buffers.h"
+#include "storage/gate.h"
+#include "storage/ids.h"
+#include "storage/meta.h"
+#include "storage/open_cache.h"
+#include "storage/options.h"
+#include "storage/store.h"
+#include "storage/type.h"
+
+#include <stdatomic.h>
+
+struct heartbeat;
+
+struct storage_metrics {
+    struct metric *uploads_stored, *uploads_repeated, *uploads_refused, *uploads_failed;
+    struct metric *upload_bytes, *download_bytes;
+    struct metric *collisions; /* numbers whose file existed already */
+    struct metric *leftovers;  /* files without a row that could not be removed */
+    struct metric *sync_time, *row_time;
+};
+
+struct storage {
+    struct daemon *daemon;
+    const struct storage_config *config; /* as it was at the start */
+    const char *host_name;
+    int64_t start_seconds; /* wall clock */
+    atomic_bool stopping;  /* the drain has begun */
+
+    struct workers *resolver; /* host names of trackers and ID servers */
+    struct store *store;
+    struct meta *meta;
+    struct ids *ids;
+    const char **keys; /* of the store paths, for ids */
+    struct types *types;
+    struct buffers *buffers;
+    struct gate *gate;
+    struct open_cache *open_cache;
+    struct heartbeat *heartbeat;
+    struct packet_server *server;
+    struct storage_metrics metrics;
+};
+
+/* The daemon's context of a request. */
+static inline struct storage *storage_of(const struct packet_request *request)
+{
+    return packet_server_argument(packet_connection_server(request->connection));
+}
+
+/* The dispatch table, in commands.c. */
+extern const struct packet_command storage_commands[];
+extern const size_t storage_command_count;
+
+#endif

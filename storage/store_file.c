@@ -1,0 +1,189 @@
+/*
+ * store_file: file system calls on stored files. Blocks; workers of the store path only.
+ */
+#include "storage/store_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_MODE      0640
+#define DIRECTORY_MODE 0750
+
+/* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
+static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
+{
+    store_path_report(path, errnum, what);
+    return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
+}
+
+static const char *place_name(const struct path *place, char text[PATH_TEXT_SIZE])
+{
+    return path_format(place, text) ? text : "(no place)";
+}
+
+static bool sync_directory(struct store_path *path, int root, const char *name, struct error *error)
+{
+    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(path, errno, "open directory", name, error);
+    bool fine = fsync(fd) == 0;
+    int saved = errno;
+    (void)close(fd);
+    return fine || fail(path, saved, "sync directory", name, error);
+}
+
+/*
+ * Makes sure that the directories of VALUE are there. A directory is remembered only when it is known to
+ * last: its name was synced into its parent by this process. One that another process made a moment ago may
+ * not be, so it is synced here again; that costs one fsync for 512 files.
+ */
+static bool make_directories(struct store_path *path, int root, int64_t value, struct error *error)
+{
+    struct cache *known = store_path_directories(path);
+    char name[PATH_TEXT_SIZE], parent[PATH_TEXT_SIZE];
+    uint8_t nothing = 0;
+    int depth = PATH_DIRECTORY_DEPTH;
+    for (; depth > 0; depth--) {
+        int64_t number = path_directory_number(value, depth);
+        if (cache_get(known, &number, sizeof(number), &nothing))
+            break;
+    }
+    for (depth++; depth <= PATH_DIRECTORY_DEPTH; depth++) {
+        int64_t number = path_directory_number(value, depth);
+        path_directory(value, depth, name);
+        path_directory(value, depth - 1, parent);
+        if (mkdirat(root, name, DIRECTORY_MODE) != 0 && errno != EEXIST)
+            return fail(path, errno, "make directory", name, error);
+        if (store_path_durable(path) && !sync_directory(path, root, parent, error))
+            return false;
+        cache_put(known, &number, sizeof(number), &nothing);
+    }
+    return true;
+}
+
+static void forget_directories(struct store_path *path, int64_t value)
+{
+    for (int depth = 1; depth <= PATH_DIRECTORY_DEPTH; depth++) {
+        int64_t number = path_directory_number(value, depth);
+        cache_remove(store_path_directories(path), &number, sizeof(number));
+    }
+}
+
+bool store_file_create(struct store_path *path, const struct path *place, int *fd, struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    struct store_root *root;
+    if (!path_format(place, name))
+        return error_set(error, ERROR_EXHAUSTED,
+                         "number %lld or time %lld is out of bounds for a stored file",
+                         (long long)place->value, (long long)place->seconds);
+    if (!store_path_enter(path, &root, error))
+        return false;
+    bool fine = make_directories(path, root->fd, place->value, error);
+    for (int attempt = 0; fine; attempt++) {
+        *fd = openat(root->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+        if (*fd >= 0)
+            break;
+        int saved = errno;
+        if (saved == ENOENT && attempt == 0) { /* somebody removed a directory that was remembered */
+            forget_directories(path, place->value);
+            fine = make_directories(path, root->fd, place->value, error);
+            continue;
+        }
+        fine = fail(path, saved, "create", name, error);
+        if (saved == EEXIST)
+            error_set(error, ERROR_EXISTS, "%s/%s exists already", store_path_key(path), name);
+    }
+    store_path_leave(path, root);
+    return fine;
+}
+
+bool store_file_write(struct store_path *path, int fd, const void *bytes, size_t size, int64_t offset,
+                      struct error *error)
+{
+    const char *next = bytes;
+    while (size > 0) {
+        ssize_t written = pwrite(fd, next, size, (off_t)offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) /* 0 is no error that pwrite(2) knows; a full disk is the nearest meaning */
+            return fail(path, written < 0 ? errno : ENOSPC, "write", "a file", error);
+        next += written;
+        size -= (size_t)written;
+        offset += written;
+    }
+    return true;
+}
+
+bool store_file_sync(struct store_path *path, int fd, struct error *error)
+{
+    return fsync(fd) == 0 || fail(path, errno, "sync", "a file", error);
+}
+
+bool store_file_sync_directory(struct store_path *path, const struct path *place, struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    struct store_root *root;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    path_directory(place->value, PATH_DIRECTORY_DEPTH, name);
+    bool fine = sync_directory(path, root->fd, name, error);
+    store_path_leave(path, root);
+    return fine;
+}
+
+bool store_file_close(struct store_path *path, int fd, struct error *error)
+{
+    /* On Linux the descriptor is gone also after EINTR. */
+    return close(fd) == 0 || fail(path, errno, "close", "a file", error);
+}
+
+bool store_file_remove(struct store_path *path, const struct path *place, struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    struct store_root *root;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    place_name(place, name);
+    bool fine =
+        unlinkat(root->fd, name, 0) == 0 || errno == ENOENT || fail(path, errno, "remove", name, error);
+    store_path_leave(path, root);
+    return fine;
+}
+
+bool store_file_open(struct store_path *path, const struct path *place, int *fd, int64_t *size,
+                     struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    struct store_root *root;
+    struct stat status;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    place_name(place, name);
+    bool fine = true;
+    /* O_NONBLOCK: a named pipe that somebody left there must not hang the worker; regular files do not mind.
+     */
+    *fd = openat(root->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (*fd < 0) {
+        fine = fail(path, errno, "open", name, error);
+        if (error &&
+            error->code == ERROR_NOT_FOUND) /* the row is there: for the client this is a broken store */
+            error->code = ERROR_IO;
+    } else if (fstat(*fd, &status) != 0) {
+        fine = fail(path, errno, "look at", name, error);
+    } else if (!S_ISREG(status.st_mode)) {
+        fine = error_set(error, ERROR_IO, "%s/%s is not a regular file", store_path_key(path), name);
+    } else {
+        *size = (int64_t)status.st_size;
+    }
+    if (!fine && *fd >= 0) {
+        (void)close(*fd);
+        *fd = -1;
+    }
+    store_path_leave(path, root);
+    return fine;
+}

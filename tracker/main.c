@@ -1,0 +1,43 @@
+/*
+ * reel-tracker: knows every storage server of every group and its state, routes users to groups, tells
+ * clients which servers to ask. What it is made of is in service.c, its options in options.c, its life in
+ * common/daemon.c.
+ */
+#include "tracker/options.h"
+#include "tracker/service.h"
+#include "common/schema.h"
+#include "sql/tracker_sql.h"
+#include <stdio.h>
+
+static bool check(const void *config, struct error *error)
+{
+    return tracker_options_check(config, error);
+}
+
+static bool init_db(const void *config, struct error *error)
+{
+    return schema_apply(((const struct tracker_config *)config)->database_url, &tracker_schema, stdout,
+                        error);
+}
+
+int main(int argc, char **argv)
+{
+    const struct daemon_spec spec = {
+        .name = "tracker",
+        .summary = "knows the storage servers of every group and tells clients which to ask",
+        .admin_port = 21100,
+        .options = tracker_options,
+        .option_count = tracker_option_count,
+        .config_size = sizeof(struct tracker_config),
+        .check = check,
+        .init_db = init_db,
+        .start = tracker_service_start,
+        .stop = tracker_service_stop,
+        .end_workers = tracker_service_end_workers,
+        .destroy = tracker_service_destroy,
+        .reload = tracker_service_reload,
+        .health = tracker_service_health,
+        .status = tracker_service_status,
+    };
+    return daemon_run(&spec, argc, argv);
+}

@@ -1,0 +1,64 @@
+/*
+ * members: the rows of the table: groups in order of their names, each with its storage servers in order of
+ * their first JOIN, and the only function that changes a server's state. Bounded. Not thread-safe: table.c,
+ * the only caller, holds its mutex around every call.
+ */
+#ifndef REEL_TRACKER_MEMBERS_H
+#define REEL_TRACKER_MEMBERS_H
+
+#include "tracker/table.h"
+#include <sys/queue.h>
+
+struct member {
+    TAILQ_ENTRY(member) link;
+    struct table_server shown;
+    uint64_t connection;  /* the one it joined over, while that is open; else 0 */
+    uint64_t join_number; /* the higher, the later it joined */
+    int64_t sign_ms;      /* monotonic: last sign of life */
+    int64_t suspect_ms;   /* monotonic: since when it is suspect */
+    int64_t offline_ms;   /* monotonic: since when it is OFFLINE */
+};
+
+/* Lives while the database or a server names it. */
+struct group {
+    TAILQ_ENTRY(group) link;
+    struct table_group_row row;
+    bool known; /* in the database */
+    bool seen;  /* private to members_set_groups() */
+    TAILQ_HEAD(member_list, member) members;
+    size_t member_count;
+};
+
+struct members {
+    TAILQ_HEAD(group_list, group) groups;
+    size_t group_count, groups_max;
+    size_t member_count, members_max;
+    size_t state_counts[TABLE_STATE_COUNT];
+    size_t suspect_count;
+};
+
+void members_init(struct members *members, size_t groups_max, size_t members_max);
+void members_clear(struct members *members);
+
+/* See table_set_groups(). */
+void members_set_groups(struct members *members, const struct table_group_row *rows, size_t count);
+/* NULL where there is none. */
+struct group *members_find_group(struct members *members, const char *name);
+/* Frees GROUP where neither the database nor a server names it. */
+void members_drop_unused_group(struct members *members, struct group *group);
+
+/* The server of GROUP at PEER and PORT, or NULL. */
+struct member *members_find(struct group *group, const char *peer, uint16_t port);
+/* A new server, OFFLINE, at PEER and PORT; where the table is full the one that has been OFFLINE for longest
+ * makes room. NULL: ERROR_UNAVAILABLE. */
+MUST_CHECK struct member *members_add(struct members *members, struct group *group, const char *peer,
+                                      uint16_t port, struct error *error);
+void members_forget(struct members *members, struct group *group, struct member *member, const char *cause);
+
+/* The only places where a server's state and its being suspect change; logged with CAUSE where they do. */
+void members_set_state(struct members *members, struct member *member, enum table_state state,
+                       struct table_moment now, const char *cause);
+void members_set_suspect(struct members *members, struct member *member, bool suspect,
+                         struct table_moment now, const char *cause);
+
+#endif

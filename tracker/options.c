@@ -1,0 +1,240 @@
+/* options: see options.h. */
+#include "tracker/options.h"
+#include "tracker/pins.h"
+#include "common/db.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define DAY    (24 * 60 * MINUTE)
+
+#define OPTION(member) .offset = offsetof(struct tracker_config, member)
+
+const struct config_option tracker_options[] = {
+    {.section = "tracker",
+     .name = "listen",
+     .type = CONFIG_ADDRESSES,
+     OPTION(listen),
+     .default_value = "*:21000",
+     .minimum = 21000,
+     .help = "Addresses that clients and storage servers connect to; * is every address of this machine."},
+    {.section = "tracker",
+     .name = "connections_max",
+     .type = CONFIG_INTEGER,
+     OPTION(connections_max),
+     .default_value = "10000",
+     .minimum = 1,
+     .maximum = 1000000,
+     .help = "Connections open at once; further ones wait in the kernel's backlog."},
+    {.section = "tracker",
+     .name = "idle_timeout",
+     .type = CONFIG_DURATION,
+     OPTION(idle_timeout_ms),
+     .default_value = "2m",
+     .minimum = 0,
+     .maximum = DAY,
+     .reloadable = true,
+     .help = "A connection without a request for so long is closed; 0: never. Longer than heartbeat_timeout, "
+             "since a "
+             "storage server whose connection closes becomes suspect."},
+    {.section = "tracker",
+     .name = "progress_timeout",
+     .type = CONFIG_DURATION,
+     OPTION(progress_timeout_ms),
+     .default_value = "30s",
+     .minimum = 100,
+     .maximum = DAY,
+     .reloadable = true,
+     .help = "A peer that moves no byte for so long inside a request or reply is disconnected."},
+    {.section = "tracker",
+     .name = "refused_body_timeout",
+     .type = CONFIG_DURATION,
+     OPTION(refused_body_timeout_ms),
+     .default_value = "5s",
+     .minimum = 100,
+     .maximum = 10 * MINUTE,
+     .help = "How long the rest of a refused request is read and discarded, so that its sender can read the "
+             "reply."},
+    {.section = "tracker",
+     .name = "heartbeat_timeout",
+     .type = CONFIG_DURATION,
+     OPTION(heartbeat_timeout_ms),
+     .default_value = "40s",
+     .minimum = 100,
+     .maximum = DAY,
+     .reloadable = true,
+     .help = "A storage server silent for so long is OFFLINE. Several times the servers' heartbeat interval; "
+             "those of "
+             "the predecessor beat every 10 s."},
+    {.section = "tracker",
+     .name = "suspect_grace",
+     .type = CONFIG_DURATION,
+     OPTION(suspect_grace_ms),
+     .default_value = "3s",
+     .minimum = 0,
+     .maximum = DAY,
+     .reloadable = true,
+     .help = "A storage server whose connection broke is suspect at once (named only where no other is left) "
+             "and OFFLINE "
+             "after so long, unless it joins or beats again."},
+    {.section = "tracker",
+     .name = "forget_after",
+     .type = CONFIG_DURATION,
+     OPTION(forget_after_ms),
+     .default_value = "1d",
+     .minimum = SECOND,
+     .maximum = 3650 * DAY,
+     .reloadable = true,
+     .help = "A storage server that has been OFFLINE for so long disappears from the table."},
+    {.section = "tracker",
+     .name = "groups_refresh",
+     .type = CONFIG_DURATION,
+     OPTION(groups_refresh_ms),
+     .default_value = "5s",
+     .minimum = 100,
+     .maximum = DAY,
+     .reloadable = true,
+     .help = "How often t_groups_info is read: new, draining and removed groups are noticed after at most so "
+             "long. A "
+             "JOIN that names an unknown group has it read at once."},
+    {.section = "tracker",
+     .name = "groups_max",
+     .type = CONFIG_INTEGER,
+     OPTION(groups_max),
+     .default_value = "1024",
+     .minimum = 1,
+     .maximum = 100000,
+     .help = "Groups kept; those past it, by name, are left out with a warning."},
+    {.section = "tracker",
+     .name = "storages_max",
+     .type = CONFIG_INTEGER,
+     OPTION(storages_max),
+     .default_value = "4096",
+     .minimum = 1,
+     .maximum = 100000,
+     .help = "Storage servers kept, over all groups; about 1 KiB each. Where it is reached the one that has "
+             "been OFFLINE "
+             "for longest makes room, and a JOIN is refused where none is."},
+    {.section = "tracker",
+     .name = "applications",
+     .type = CONFIG_STRINGS,
+     OPTION(applications),
+     .default_value = "tnvideo",
+     .reloadable = true,
+     .help = "Application IDs that are served, separated by commas: letters and digits, at most 15. Others "
+             "are refused."},
+    {.section = "tracker",
+     .name = "pins",
+     .type = CONFIG_STRINGS,
+     OPTION(pins),
+     .default_value = "",
+     .reloadable = true,
+     .help = "Which groups new users go to, separated by commas: app:APPLICATION=GROUP|GROUP pins an "
+             "application, "
+             "user:PREFIX=GROUP|GROUP the users whose ID begins so. A user's pin goes before an "
+             "application's, the longest "
+             "prefix first; whoever is pinned goes nowhere else. Users that have a group keep it."},
+    {.section = "tracker",
+     .name = "minimum_free",
+     .type = CONFIG_SIZE,
+     OPTION(minimum_free),
+     .default_value = "16M",
+     .minimum = 0,
+     .maximum = INT64_MAX,
+     .reloadable = true,
+     .help = "A group with fewer bytes free (above its storage servers' own floor) gets no new user."},
+    {.section = "tracker",
+     .name = "route_cache_entries",
+     .type = CONFIG_INTEGER,
+     OPTION(route_cache_entries),
+     .default_value = "100000",
+     .minimum = 1,
+     .maximum = 100000000,
+     .help = "Users whose group is kept in memory; about 200 bytes each."},
+    {.section = "tracker",
+     .name = "route_cache_age",
+     .type = CONFIG_DURATION,
+     OPTION(route_cache_age_ms),
+     .default_value = "60s",
+     .minimum = 100,
+     .maximum = 365 * DAY,
+     .reloadable = true,
+     .help = "A user's group is asked anew from the database after so long. While the database is away an "
+             "older answer "
+             "serves."},
+    {.section = "tracker",
+     .name = "unknown_user_age",
+     .type = CONFIG_DURATION,
+     OPTION(unknown_user_age_ms),
+     .default_value = "1s",
+     .minimum = 1,
+     .maximum = DAY,
+     .reloadable = true,
+     .help = "For so long LOCATE answers that a user is unknown without asking the database again."},
+    {.section = "database",
+     .name = "url",
+     .type = CONFIG_STRING,
+     OPTION(database_url),
+     .default_value = "sqlite:/var/lib/reelstore/tracker.db",
+     .help = "Where t_groups_info and t_router are: sqlite:/path/to/file or "
+             "mysql://user:password@host1:3306,host2/database. --init-db creates what is missing there."},
+    {.section = "database",
+     .name = "threads",
+     .type = CONFIG_INTEGER,
+     OPTION(database_threads),
+     .default_value = "4",
+     .minimum = 1,
+     .maximum = 256,
+     .help = "Connections to the database, one thread each."},
+    {.section = "database",
+     .name = "queue_max",
+     .type = CONFIG_INTEGER,
+     OPTION(database_queue),
+     .default_value = "10000",
+     .minimum = 1,
+     .maximum = 1000000,
+     .help =
+         "Look-ups that wait for the database; further ones are answered from the cache or as unavailable."},
+    {.section = "database",
+     .name = "timeout",
+     .type = CONFIG_DURATION,
+     OPTION(database_timeout_ms),
+     .default_value = "3s",
+     .minimum = 10,
+     .maximum = 10 * MINUTE,
+     .help =
+         "A look-up that the database has not answered within this fails, or is answered from the cache."},
+};
+const size_t tracker_option_count = ARRAY_SIZE(tracker_options);
+
+bool tracker_options_check(const struct tracker_config *config, struct error *error)
+{
+    if (config->listen.count == 0)
+        return error_set(error, ERROR_REFUSED,
+                         "tracker.listen is empty: give at least one address, e.g. *:21000");
+    if (config->idle_timeout_ms != 0 && config->idle_timeout_ms <= config->heartbeat_timeout_ms) {
+        return error_set(
+            error, ERROR_REFUSED,
+            "tracker.idle_timeout must be longer than tracker.heartbeat_timeout (or 0): it would cut "
+            "storage servers off between two heartbeats");
+    }
+    if (config->applications.count == 0) {
+        return error_set(error, ERROR_REFUSED,
+                         "tracker.applications is empty: name at least one application, e.g. tnvideo");
+    }
+    for (size_t i = 0; i < config->applications.count; i++) {
+        if (!proto_name_valid(config->applications.items[i], PROTO_APPLICATION_SIZE)) {
+            return error_set(
+                error, ERROR_REFUSED,
+                "tracker.applications: \"%s\" is no application ID: letters and digits, at most %d",
+                config->applications.items[i], PROTO_APPLICATION_SIZE - 1);
+        }
+    }
+    struct pins pins = {0};
+    if (!pins_parse(&config->pins, &pins, error))
+        return false;
+    pins_clear(&pins);
+    struct error cause;
+    if (!db_url_check(config->database_url, &cause))
+        return error_set(error, ERROR_REFUSED, "database.url: %s", cause.text);
+    return true;
+}

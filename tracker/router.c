@@ -1,0 +1,342 @@
+/* router: see router.h. */
+#include "tracker/router.h"
+#include "tracker/pins.h"
+#include "common/cache.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_SHARDS    16
+#define CACHE_KEY_SIZE  (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
+#define INSERT_TRIES    3
+#define LOG_INTERVAL_MS 1000
+
+struct router {
+    struct table *table;
+    struct cache *groups;        /* (application, user) -> group */
+    struct cache *unknown;       /* (application, user) -> a byte: not in t_router a moment ago */
+    pthread_rwlock_t rules_lock; /* what follows */
+    struct db *db;               /* NULL once closed */
+    struct config_strings applications;
+    struct pins pins;
+    struct metric *hits, *misses, *stale, *created;
+};
+
+/* ---- rules ---- */
+
+static void strings_clear(struct config_strings *strings)
+{
+    for (size_t i = 0; i < strings->count; i++)
+        free(strings->items[i]);
+    free(strings->items);
+    *strings = (struct config_strings){0};
+}
+
+static bool strings_copy(struct config_strings *to, const struct config_strings *from)
+{
+    *to = (struct config_strings){0};
+    if (from->count == 0)
+        return true;
+    to->items = calloc(from->count, sizeof(*to->items));
+    if (to->items == NULL)
+        return false;
+    for (; to->count < from->count; to->count++) {
+        to->items[to->count] = strdup(from->items[to->count]);
+        if (to->items[to->count] == NULL) {
+            strings_clear(to);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool router_configure(struct router *router, const struct config_strings *applications,
+                      const struct config_strings *pins, int64_t cache_age_ms, int64_t unknown_age_ms,
+                      struct error *error)
+{
+    struct config_strings new_applications;
+    struct pins new_pins;
+    if (!pins_parse(pins, &new_pins, error))
+        return false;
+    if (!strings_copy(&new_applications, applications)) {
+        pins_clear(&new_pins);
+        return error_set(error, ERROR_UNAVAILABLE, "router: out of memory");
+    }
+    ASSERT(pthread_rwlock_wrlock(&router->rules_lock) == 0);
+    struct config_strings old_applications = router->applications;
+    struct pins old_pins = router->pins;
+    router->applications = new_applications;
+    router->pins = new_pins;
+    ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
+    strings_clear(&old_applications);
+    pins_clear(&old_pins);
+    cache_set_age(router->groups, cache_age_ms);
+    cache_set_age(router->unknown, unknown_age_ms);
+    return true;
+}
+
+static bool application_is_served(struct router *router, const char *application)
+{
+    bool served = false;
+    ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
+    for (size_t i = 0; i < router->applications.count && !served; i++)
+        served = strcmp(router->applications.items[i], application) == 0;
+    ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
+    return served;
+}
+
+static bool place_user(struct router *router, const char *application, const char *user,
+                       char group[PROTO_GROUP_SIZE], struct error *error)
+{
+    ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
+    const struct pin *pin = pins_match(&router->pins, application, user);
+    bool placed = table_place(router->table, pin != NULL ? pin->groups : NULL,
+                              pin != NULL ? pin->group_count : 0, group, error);
+    ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
+    return placed;
+}
+
+/* ---- memory ---- */
+
+static size_t cache_key(char buffer[CACHE_KEY_SIZE], const char *application, const char *user)
+{
+    size_t application_size = strlen(application) + 1, user_size = strlen(user);
+    memcpy(buffer, application, application_size);
+    memcpy(buffer + application_size, user, user_size);
+    return application_size + user_size;
+}
+
+static bool database_works(struct router *router)
+{
+    char reason[ERROR_TEXT_SIZE];
+    ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
+    bool works = router->db != NULL && db_healthy(router->db, reason, sizeof(reason));
+    ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
+    return works;
+}
+
+enum router_answer router_find(struct router *router, const struct proto_file_key *key, bool create,
+                               char group[PROTO_GROUP_SIZE], struct error *error)
+{
+    char cached[CACHE_KEY_SIZE];
+    uint8_t unknown = 0;
+    int64_t age_ms = 0;
+    if (!application_is_served(router, key->application)) {
+        error_set(error, ERROR_REFUSED, "application %s is not served here", key->application);
+        return ROUTER_FAILED;
+    }
+    size_t size = cache_key(cached, key->application, key->user);
+    if (cache_get(router->groups, cached, size, group)) {
+        metric_add(router->hits, 1);
+        return ROUTER_FOUND;
+    }
+    if (!create && cache_get(router->unknown, cached, size, &unknown)) {
+        metric_add(router->hits, 1);
+        error_set(error, ERROR_NOT_FOUND, "user %s of application %s has no group", key->user,
+                  key->application);
+        return ROUTER_FAILED;
+    }
+    if (!database_works(router) && cache_get_stale(router->groups, cached, size, group, &age_ms)) {
+        metric_add(router->stale, 1);
+        return ROUTER_FOUND;
+    }
+    metric_add(router->misses, 1);
+    return ROUTER_ASK;
+}
+
+/* ---- the database: on one of its threads ---- */
+
+static bool take_group(void *argument, const struct db_value *columns, size_t count)
+{
+    struct router_question *question = argument;
+    if (count < 1)
+        return false;
+    question->found = db_value_text(&columns[0], question->group, sizeof(question->group)) &&
+                      proto_name_valid(question->group, sizeof(question->group));
+    if (!question->found) {
+        error_set(&question->error, ERROR_GENERAL,
+                  "t_router has no valid group name for user %s of application %s", question->user,
+                  question->application);
+    }
+    return false;
+}
+
+static enum db_result select_group(struct router_question *question, struct db_connection *connection,
+                                   struct error *error)
+{
+    const struct db_value parameters[] = {db_text(question->application), db_text(question->user)};
+    question->found = false;
+    question->error = (struct error){0};
+    return db_query(connection, "SELECT group_name FROM t_router WHERE appid = ? AND userid = ?", parameters,
+                    ARRAY_SIZE(parameters), take_group, question, error);
+}
+
+/* One statement is one transaction: a row is either there with its group, or not at all. */
+static enum db_result insert_group(struct router_question *question, struct db_connection *connection,
+                                   struct error *error)
+{
+    const struct db_value parameters[] = {db_text(question->application), db_text(question->user),
+                                          db_text(question->group)};
+    return db_execute(connection,
+                      "INSERT INTO t_router (appid, userid, group_name, create_time, update_time) "
+                      "VALUES (?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
+                      parameters, ARRAY_SIZE(parameters), NULL, error);
+}
+
+/* May run again after any failure, also an uncertain one: it begins by reading what is there. */
+static enum db_result run_question(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct router_question *question = CONTAINER_OF(job, struct router_question, job);
+    question->created = false;
+    for (int try = 0; try < INSERT_TRIES; try++) {
+        enum db_result result = select_group(question, connection, error);
+        if (result != DB_OK || question->found || question->error.code != ERROR_NONE)
+            return result;
+        if (!question->create) {
+            error_set(&question->error, ERROR_NOT_FOUND, "user %s of application %s has no group",
+                      question->user, question->application);
+            return DB_OK;
+        }
+        if (!place_user(question->router, question->application, question->user, question->group,
+                        &question->error))
+            return DB_OK;
+        result = insert_group(question, connection, error);
+        if (result == DB_OK) {
+            question->found = question->created = true;
+            return DB_OK;
+        }
+        if (result != DB_CONSTRAINT)
+            return result;
+        /* Another tracker, or another request here, was quicker: what it wrote holds. */
+    }
+    error_set(
+        error, ERROR_GENERAL,
+        "t_router refuses a row for user %s of application %s and has none: is its only unique index the one "
+        "on (appid, userid)?",
+        question->user, question->application);
+    return DB_PERMANENT;
+}
+
+/* ---- back on the loop ---- */
+
+static void log_failure(const struct error *error)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    if (log_gate_open(&gate, LOG_INTERVAL_MS, &suppressed)) {
+        log_warning("router",
+                    "a user's group cannot be looked up: %s; answered from the cache or as unavailable "
+                    "(and %" PRIu64 " more)",
+                    error->text, suppressed);
+    }
+}
+
+static void take_failure(struct router_question *question, const char *key, size_t key_size)
+{
+    struct router *router = question->router;
+    int64_t age_ms = 0;
+    log_failure(&question->job.error);
+    if (cache_get_stale(router->groups, key, key_size, question->group, &age_ms)) {
+        metric_add(router->stale, 1);
+        question->found = true;
+        return;
+    }
+    question->found = false;
+    /* Whatever is wrong with this tracker's database, another tracker may do better: worth asking. */
+    error_set(&question->error, ERROR_UNAVAILABLE, "the group of user %s cannot be looked up: %s",
+              question->user, question->job.error.text);
+}
+
+static void question_done(struct db_job *job)
+{
+    struct router_question *question = CONTAINER_OF(job, struct router_question, job);
+    struct router *router = question->router;
+    char key[CACHE_KEY_SIZE];
+    const uint8_t unknown = 1;
+    size_t key_size = cache_key(key, question->application, question->user);
+    if (job->result != DB_OK) {
+        take_failure(question, key, key_size);
+    } else if (question->found) {
+        cache_put(router->groups, key, key_size, question->group);
+        cache_remove(router->unknown, key, key_size);
+        if (question->created) {
+            metric_add(router->created, 1);
+            log_info("router", "user %s of application %s is routed to group %s", question->user,
+                     question->application, question->group);
+        }
+    } else {
+        cache_remove(router->groups, key, key_size);
+        if (question->error.code == ERROR_NOT_FOUND)
+            cache_put(router->unknown, key, key_size, &unknown);
+    }
+    question->done(question);
+}
+
+bool router_ask(struct router *router, struct router_question *question, struct error *error)
+{
+    question->router = router;
+    question->found = false;
+    question->created = false;
+    question->group[0] = '\0';
+    question->error = (struct error){0};
+    question->job = (struct db_job){
+        .run = run_question, .done = question_done, .loop = question->loop, .idempotent = true};
+    ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
+    bool submitted = router->db != NULL && db_submit(router->db, &question->job);
+    ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
+    return submitted || error_set(error, ERROR_UNAVAILABLE, "too many look-ups wait for the database");
+}
+
+void router_close(struct router *router)
+{
+    ASSERT(pthread_rwlock_wrlock(&router->rules_lock) == 0);
+    router->db = NULL;
+    ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
+}
+
+/* ---- life ---- */
+
+struct router *router_create(const struct router_options *options, struct error *error)
+{
+    struct router *router = calloc(1, sizeof(*router));
+    if (router == NULL || pthread_rwlock_init(&router->rules_lock, NULL) != 0) {
+        free(router);
+        error_set(error, ERROR_UNAVAILABLE, "router: out of memory");
+        return NULL;
+    }
+    router->table = options->table;
+    router->db = options->db;
+    router->groups =
+        cache_create(options->cache_entries, options->cache_age_ms, PROTO_GROUP_SIZE, CACHE_SHARDS);
+    router->unknown = cache_create(options->cache_entries, options->unknown_age_ms, 1, CACHE_SHARDS);
+    if (router->groups == NULL || router->unknown == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "router: out of memory for a cache of %zu users",
+                  options->cache_entries);
+        router_destroy(router);
+        return NULL;
+    }
+    const char *name = "reel_tracker_route_lookups_total";
+    const char *help = "Look-ups of a user's group, by where the answer came from.";
+    router->hits = metrics_counter(name, help, "from=\"cache\"");
+    router->misses = metrics_counter(name, help, "from=\"database\"");
+    router->stale = metrics_counter(name, help, "from=\"stale_cache\"");
+    router->created =
+        metrics_counter("reel_tracker_routes_created_total", "New users that were given a group.", NULL);
+    return router;
+}
+
+void router_destroy(struct router *router)
+{
+    if (router == NULL)
+        return;
+    cache_destroy(router->groups);
+    cache_destroy(router->unknown);
+    strings_clear(&router->applications);
+    pins_clear(&router->pins);
+    pthread_rwlock_destroy(&router->rules_lock);
+    free(router);
+}

@@ -1,0 +1,67 @@
+/*
+ * router: which group a user belongs to: the cache, then t_router, then (SADDRS only) a group is chosen for a
+ * new user and written down, once, also when two trackers are asked at the same moment: the unique index on
+ * (appid, userid) refuses the second row, and what the first wrote is read. Applications that are not
+ * configured are refused here. Thread-safe. Called by service.c.
+ */
+#ifndef REEL_TRACKER_ROUTER_H
+#define REEL_TRACKER_ROUTER_H
+
+#include "tracker/table.h"
+#include "common/config.h"
+#include "common/db.h"
+
+struct router;
+
+struct router_options {
+    struct table *table;
+    struct db *db;
+    size_t cache_entries;
+    int64_t cache_age_ms;   /* a cached answer is used without asking */
+    int64_t unknown_age_ms; /* "no such user" is used without asking; for LOCATE */
+};
+
+MUST_CHECK struct router *router_create(const struct router_options *options, struct error *error);
+/* Before the database is closed (any thread): nothing is submitted any more. */
+void router_close(struct router *router);
+/* After the last look-up has ended. NULL is ignored. */
+void router_destroy(struct router *router);
+
+/* Rules and ages, at start-up and at a reload (any thread). PINS as the configuration has them. On failure
+ * the earlier rules stay. */
+MUST_CHECK bool router_configure(struct router *router, const struct config_strings *applications,
+                                 const struct config_strings *pins, int64_t cache_age_ms,
+                                 int64_t unknown_age_ms, struct error *error);
+
+enum router_answer {
+    ROUTER_FOUND,  /* the group is filled in */
+    ROUTER_FAILED, /* ERROR is filled in: ERROR_REFUSED (application), ERROR_NOT_FOUND (LOCATE) */
+    ROUTER_ASK,    /* only the database knows: router_ask() */
+};
+
+/* What memory alone can answer. CREATE: for SADDRS. While the database is away, cached answers of any age
+ * count. */
+MUST_CHECK enum router_answer router_find(struct router *router, const struct proto_file_key *key,
+                                          bool create, char group[PROTO_GROUP_SIZE], struct error *error);
+
+/* A look-up in the database. Embed it; valid until done(). */
+struct router_question {
+    char application[PROTO_APPLICATION_SIZE];
+    char user[PROTO_USER_SIZE];
+    bool create; /* a user without a group is given one */
+    struct loop *loop;
+    void (*done)(struct router_question *question); /* on LOOP */
+    bool found;
+    char group[PROTO_GROUP_SIZE];
+    struct error error; /* where not found: also what table_place() says, and ERROR_UNAVAILABLE */
+    /* private */
+    struct router *router;
+    struct db_job job;
+    bool created;
+};
+
+/* Any thread, never blocks, never calls done() itself: false when the database's queue is full
+ * (ERROR_UNAVAILABLE). */
+MUST_CHECK bool router_ask(struct router *router, struct router_question *question, struct error *error);
+
+#endif

@@ -1,0 +1,584 @@
+/*
+ * service: see service.h. A handler runs on its connection's loop and answers there; what waits for the
+ * database is a small allocated question that carries the request and frees itself with the reply.
+ */
+#include "tracker/service.h"
+#include "tracker/groups.h"
+#include "tracker/report.h"
+#include "tracker/router.h"
+#include "tracker/table.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/packet_server.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVERS_NAMED 3 /* in an answer to SADDRS */
+#define TICK_MS       250
+
+enum outcome {
+    OUTCOME_OK,
+    OUTCOME_REFUSED,
+    OUTCOME_NOT_FOUND,
+    OUTCOME_NO_SERVER,
+    OUTCOME_NO_SPACE,
+    OUTCOME_FAILED
+};
+#define OUTCOME_COUNT 6
+
+struct service {
+    struct daemon *daemon;
+    struct db *db;
+    struct table *table;
+    struct groups *groups;
+    struct router *router;
+    struct packet_server *server;
+    struct event *tick;
+    struct task stopped;                       /* the packet server's end, brought to the main loop */
+    int64_t start_time;                        /* seconds since the epoch */
+    struct metric *outcomes[2][OUTCOME_COUNT]; /* [create][outcome] */
+};
+
+static struct service *service_of(const struct packet_request *request)
+{
+    return packet_server_argument(packet_connection_server(request->connection));
+}
+
+/* ---- JOIN, BEAT, LOAD ---- */
+
+struct join_wait {
+    struct packet_request *request;
+    struct proto_join join;
+    struct groups_question question;
+};
+
+/* Of a connection's user pointer only one thing matters: whether a storage server joined over it. */
+static char joined_mark;
+
+static void finish_join(struct packet_request *request, const struct proto_join *join)
+{
+    struct service *service = service_of(request);
+    struct packet_connection *connection = request->connection;
+    struct error error;
+    if (!table_join(service->table, packet_connection_id(connection),
+                    packet_connection_peer(connection)->host, join, table_now(), &error)) {
+        packet_reply_failure(request, &error);
+        return;
+    }
+    packet_connection_set_user(connection, &joined_mark);
+    packet_reply(request, NULL, 0);
+}
+
+static void join_group_known(struct groups_question *question)
+{
+    struct join_wait *wait = CONTAINER_OF(question, struct join_wait, question);
+    if (question->known)
+        finish_join(wait->request, &wait->join);
+    else
+        packet_reply_failure(wait->request, &question->error);
+    free(wait);
+}
+
+static void handle_join(struct packet_request *request)
+{
+    struct service *service = service_of(request);
+    struct proto_join join;
+    struct error error;
+    if (!proto_join_unpack(request->head, request->head_size, &join, &error)) {
+        packet_reply_failure(request, &error);
+        return;
+    }
+    if (table_group_known(service->table, join.group)) {
+        finish_join(request, &join);
+        return;
+    }
+    struct join_wait *wait = calloc(1, sizeof(*wait));
+    if (wait == NULL) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+        return;
+    }
+    wait->request = request;
+    wait->join = join;
+    memcpy(wait->question.group, join.group, sizeof(wait->question.group));
+    wait->question.loop = request->loop;
+    wait->question.done = join_group_known;
+    groups_ask(service->groups, &wait->question);
+}
+
+static void handle_beat(struct packet_request *request)
+{
+    struct packet_connection *connection = request->connection;
+    struct proto_beat beat;
+    struct error error;
+    if (!proto_beat_unpack(request->head, request->head_size, &beat, &error) ||
+        !table_beat(service_of(request)->table, packet_connection_id(connection),
+                    packet_connection_peer(connection)->host, &beat, table_now(), &error))
+        packet_reply_failure(request, &error);
+    else
+        packet_reply(request, NULL, 0);
+}
+
+static void handle_load(struct packet_request *request)
+{
+    struct packet_connection *connection = request->connection;
+    struct proto_load load;
+    struct error error;
+    if (!proto_load_unpack(request->head, request->head_size, &load, &error) ||
+        !table_load(service_of(request)->table, packet_connection_id(connection),
+                    packet_connection_peer(connection)->host, &load, table_now(), &error))
+        packet_reply_failure(request, &error);
+    else
+        packet_reply(request, NULL, 0);
+}
+
+static void connection_closed(struct packet_connection *connection)
+{
+    if (packet_connection_user(connection) != &joined_mark)
+        return;
+    struct service *service = packet_server_argument(packet_connection_server(connection));
+    table_connection_closed(service->table, packet_connection_id(connection), table_now());
+}
+
+/* ---- SADDRS, LOCATE ---- */
+
+struct route_wait {
+    struct packet_request *request;
+    struct router_question question;
+};
+
+static enum outcome outcome_of(int code)
+{
+    switch (code) {
+    case ERROR_NONE:
+        return OUTCOME_OK;
+    case ERROR_REFUSED:
+        return OUTCOME_REFUSED;
+    case ERROR_NOT_FOUND:
+        return OUTCOME_NOT_FOUND;
+    case ERROR_NO_SERVER:
+        return OUTCOME_NO_SERVER;
+    case ERROR_NO_SPACE:
+        return OUTCOME_NO_SPACE;
+    default:
+        return OUTCOME_FAILED;
+    }
+}
+
+static void count_outcome(const struct packet_request *request, int code)
+{
+    bool create = request->command == PROTO_TRACKER_SADDRS;
+    metric_add(service_of(request)->outcomes[create][outcome_of(code)], 1);
+}
+
+static void fail_route(struct packet_request *request, const struct error *error)
+{
+    count_outcome(request, error->code);
+    packet_reply_failure(request, error);
+}
+
+static void answer_route(struct packet_request *request, const char *group)
+{
+    struct address servers[SERVERS_NAMED];
+    char text[SERVERS_NAMED * (ADDRESS_TEXT_SIZE + 1) + 1], one[ADDRESS_TEXT_SIZE];
+    uint8_t body[PROTO_GROUP_SIZE + sizeof(text)];
+    struct error error;
+    size_t length = 0;
+    size_t count = table_choose(service_of(request)->table, group, servers, ARRAY_SIZE(servers));
+    if (count == 0) {
+        error_set(&error, ERROR_NO_SERVER, "group %s has no ACTIVE storage server", group);
+        fail_route(request, &error);
+        return;
+    }
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        length += (size_t)snprintf(text + length, sizeof(text) - length, "%s;",
+                                   address_format(&servers[i], one, sizeof(one)));
+    }
+    size_t size = proto_saddrs_reply_pack(body, sizeof(body), group, text);
+    ASSERT(size > 0);
+    count_outcome(request, ERROR_NONE);
+    packet_reply(request, body, size);
+}
+
+static void route_known(struct router_question *question)
+{
+    struct route_wait *wait = CONTAINER_OF(question, struct route_wait, question);
+    if (question->found)
+        answer_route(wait->request, question->group);
+    else
+        fail_route(wait->request, &question->error);
+    free(wait);
+}
+
+static void ask_route(struct packet_request *request, const struct proto_file_key *key, bool create)
+{
+    struct error error;
+    struct route_wait *wait = calloc(1, sizeof(*wait));
+    if (wait == NULL) {
+        error_set(&error, ERROR_UNAVAILABLE, "out of memory");
+        fail_route(request, &error);
+        return;
+    }
+    wait->request = request;
+    memcpy(wait->question.application, key->application, sizeof(wait->question.application));
+    memcpy(wait->question.user, key->user, sizeof(wait->question.user));
+    wait->question.create = create;
+    wait->question.loop = request->loop;
+    wait->question.done = route_known;
+    if (!router_ask(service_of(request)->router, &wait->question, &error)) {
+        fail_route(request, &error);
+        free(wait);
+    }
+}
+
+static void handle_route(struct packet_request *request, bool create)
+{
+    struct proto_file_key key;
+    struct error error;
+    char group[PROTO_GROUP_SIZE];
+    bool ok = create ? proto_file_key_unpack(request->head, request->head_size, &key, &error)
+                     : proto_user_key_unpack(request->head, request->head_size, &key, &error);
+    if (!ok) {
+        fail_route(request, &error);
+        return;
+    }
+    switch (router_find(service_of(request)->router, &key, create, group, &error)) {
+    case ROUTER_FOUND:
+        answer_route(request, group);
+        break;
+    case ROUTER_FAILED:
+        fail_route(request, &error);
+        break;
+    case ROUTER_ASK:
+        ask_route(request, &key, create);
+        break;
+    }
+}
+
+static void handle_saddrs(struct packet_request *request)
+{
+    handle_route(request, true);
+}
+
+static void handle_locate(struct packet_request *request)
+{
+    handle_route(request, false);
+}
+
+/* ---- GROUPS, STATUS ---- */
+
+static void handle_groups(struct packet_request *request)
+{
+    struct table_snapshot snapshot;
+    char *text = NULL;
+    size_t size = 0;
+    if (table_snapshot_take(service_of(request)->table, table_now(), &snapshot)) {
+        text = report_groups(&snapshot, &size);
+        table_snapshot_clear(&snapshot);
+    }
+    if (text == NULL)
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+    else
+        packet_reply_take(request, text, size);
+}
+
+static json_t *service_status(struct service *service)
+{
+    struct table_snapshot snapshot;
+    char reason[ERROR_TEXT_SIZE]; /* for the log and the operator: not told to whoever asks */
+    if (!table_snapshot_take(service->table, table_now(), &snapshot))
+        return NULL;
+    json_t *status = report_status(&snapshot);
+    table_snapshot_clear(&snapshot);
+    if (status == NULL)
+        return NULL;
+    bool works = groups_reading_works(service->groups, reason, sizeof(reason));
+    json_t *head = json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:b, s:b}}", "tracker", daemon_host_name(),
+                             "version", REEL_VERSION, "start_time", (json_int_t)service->start_time,
+                             "connections", (json_int_t)packet_server_connections(service->server),
+                             "requests", (json_int_t)packet_server_requests(service->server), "database",
+                             "healthy", (int)works, "groups_loaded", (int)groups_loaded(service->groups));
+    if (head == NULL || json_object_update(status, head) != 0) {
+        json_decref(head);
+        json_decref(status);
+        return NULL;
+    }
+    json_decref(head);
+    return status;
+}
+
+static void handle_status(struct packet_request *request)
+{
+    json_t *status = service_status(service_of(request));
+    char *text = status != NULL ? json_dumps(status, JSON_COMPACT) : NULL;
+    json_decref(status);
+    if (text == NULL)
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+    else
+        packet_reply_take(request, text, strlen(text));
+}
+
+static const struct packet_command commands[] = {
+    {.command = PROTO_TRACKER_JOIN,
+     .name = "join",
+     .minimum = PROTO_JOIN_SIZE,
+     .maximum = PROTO_JOIN_SIZE,
+     .handle = handle_join},
+    {.command = PROTO_TRACKER_BEAT,
+     .name = "beat",
+     .minimum = PROTO_BEAT_SIZE,
+     .maximum = PROTO_BEAT_SIZE,
+     .handle = handle_beat},
+    {.command = PROTO_TRACKER_SADDRS,
+     .name = "saddrs",
+     .minimum = PROTO_FILE_KEY_SIZE,
+     .maximum = PROTO_FILE_KEY_SIZE,
+     .handle = handle_saddrs},
+    {.command = PROTO_TRACKER_GROUPS, .name = "groups", .minimum = 0, .maximum = 0, .handle = handle_groups},
+    {.command = PROTO_TRACKER_LOAD,
+     .name = "load",
+     .minimum = PROTO_LOAD_SIZE,
+     .maximum = PROTO_LOAD_SIZE,
+     .handle = handle_load},
+    {.command = PROTO_TRACKER_STATUS, .name = "status", .minimum = 0, .maximum = 0, .handle = handle_status},
+    {.command = PROTO_TRACKER_LOCATE,
+     .name = "locate",
+     .minimum = PROTO_FILE_KEY_SIZE,
+     .maximum = PROTO_FILE_KEY_SIZE,
+     .handle = handle_locate},
+};
+
+/* ---- metrics ---- */
+
+static double read_offline(void *argument)
+{
+    return (double)table_count(((struct service *)argument)->table, TABLE_OFFLINE);
+}
+
+static double read_online(void *argument)
+{
+    return (double)table_count(((struct service *)argument)->table, TABLE_ONLINE);
+}
+
+static double read_active(void *argument)
+{
+    return (double)table_count(((struct service *)argument)->table, TABLE_ACTIVE);
+}
+
+static double read_suspect(void *argument)
+{
+    return (double)table_count_suspect(((struct service *)argument)->table);
+}
+
+static double read_groups(void *argument)
+{
+    return (double)table_count_groups(((struct service *)argument)->table);
+}
+
+static void register_metrics(struct service *service)
+{
+    static const char *const outcome_names[OUTCOME_COUNT] = {"ok",        "refused",  "not_found",
+                                                             "no_server", "no_space", "failed"};
+    const char *name = "reel_tracker_storages", *help = "Storage servers by state.";
+    metrics_gauge_read(name, help, "state=\"offline\"", read_offline, service);
+    metrics_gauge_read(name, help, "state=\"online\"", read_online, service);
+    metrics_gauge_read(name, help, "state=\"active\"", read_active, service);
+    metrics_gauge_read("reel_tracker_storages_suspect",
+                       "Storage servers whose connection broke a moment ago.", NULL, read_suspect, service);
+    metrics_gauge_read("reel_tracker_groups", "Groups in the table.", NULL, read_groups, service);
+    for (int create = 0; create < 2; create++) {
+        for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
+            char labels[80];
+            snprintf(labels, sizeof(labels), "command=\"%s\",outcome=\"%s\"", create ? "saddrs" : "locate",
+                     outcome_names[outcome]);
+            service->outcomes[create][outcome] = metrics_counter(
+                "reel_tracker_routes_total", "Answers to SADDRS and LOCATE, by outcome.", labels);
+        }
+    }
+}
+
+/* ---- life ---- */
+
+static struct table_settings settings_of(const struct tracker_config *config)
+{
+    return (struct table_settings){
+        .heartbeat_timeout_ms = config->heartbeat_timeout_ms,
+        .suspect_grace_ms = config->suspect_grace_ms,
+        .forget_after_ms = config->forget_after_ms,
+        .minimum_free = config->minimum_free,
+    };
+}
+
+static void ticked(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    table_tick(((struct service *)argument)->table, table_now());
+}
+
+static bool start_database(struct service *service, const struct tracker_config *config, struct error *error)
+{
+    const struct db_options options = {
+        .url = config->database_url,
+        .threads = (size_t)config->database_threads,
+        .queue_max = (size_t)config->database_queue,
+        .job_timeout_ms = config->database_timeout_ms,
+    };
+    service->db = db_open(&options, error);
+    return service->db != NULL;
+}
+
+static bool start_rooms(struct service *service, const struct tracker_config *config, struct error *error)
+{
+    const struct table_settings settings = settings_of(config);
+    service->table = table_create((size_t)config->groups_max, (size_t)config->storages_max, &settings);
+    if (service->table == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "table: out of memory");
+    const struct router_options options = {
+        .table = service->table,
+        .db = service->db,
+        .cache_entries = (size_t)config->route_cache_entries,
+        .cache_age_ms = config->route_cache_age_ms,
+        .unknown_age_ms = config->unknown_user_age_ms,
+    };
+    service->router = router_create(&options, error);
+    if (service->router == NULL ||
+        !router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
+                          config->unknown_user_age_ms, error))
+        return false;
+    service->groups = groups_create(service->daemon->main_loop, service->db, service->table,
+                                    (size_t)config->groups_max, config->groups_refresh_ms, error);
+    return service->groups != NULL;
+}
+
+static bool start_tick(struct service *service, struct error *error)
+{
+    const struct timeval interval = {.tv_usec = TICK_MS * 1000};
+    service->tick = event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, ticked, service);
+    if (service->tick == NULL || event_add(service->tick, &interval) != 0)
+        return error_set(error, ERROR_UNAVAILABLE, "the table's timer cannot be set");
+    return true;
+}
+
+static bool start_server(struct service *service, const struct tracker_config *config, struct error *error)
+{
+    const struct packet_server_options options = {
+        .listen = config->listen,
+        .host_name = daemon_host_name(),
+        .reply_command = PROTO_REPLY_TRACKER,
+        .commands = commands,
+        .command_count = ARRAY_SIZE(commands),
+        .connections_max = (size_t)config->connections_max,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .progress_timeout_ms = config->progress_timeout_ms,
+        .drain_timeout_ms = config->refused_body_timeout_ms,
+        .argument = service,
+        .closed = connection_closed,
+    };
+    service->server = packet_server_create(&options, service->daemon->loops, error);
+    return service->server != NULL;
+}
+
+bool tracker_service_start(struct daemon *daemon, struct error *error)
+{
+    const struct tracker_config *config = daemon->config;
+    struct service *service = calloc(1, sizeof(*service));
+    if (service == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    service->daemon = daemon;
+    service->start_time = table_now().wall_seconds;
+    daemon->state = service;
+    if (!start_database(service, config, error) || !start_rooms(service, config, error) ||
+        !start_tick(service, error) || !start_server(service, config, error)) {
+        tracker_service_destroy(daemon);
+        return false;
+    }
+    register_metrics(service);
+    return true;
+}
+
+static void groups_stopped(void *argument)
+{
+    daemon_stopped(((struct service *)argument)->daemon);
+}
+
+static void server_stopped_on_main(struct task *task)
+{
+    struct service *service = CONTAINER_OF(task, struct service, stopped);
+    groups_stop(service->groups, groups_stopped, service);
+}
+
+static void server_stopped(void *argument)
+{
+    struct service *service = argument;
+    service->stopped.run = server_stopped_on_main;
+    loop_post(service->daemon->main_loop, &service->stopped);
+}
+
+void tracker_service_stop(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    const struct tracker_config *config = daemon->config;
+    event_del(service->tick);
+    packet_server_stop(service->server, config->daemon.stop_timeout_ms, server_stopped, service);
+}
+
+void tracker_service_end_workers(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    event_del(service->tick);
+    router_close(service->router);
+    groups_close(service->groups);
+    db_close(service->db);
+    service->db = NULL;
+}
+
+void tracker_service_destroy(struct daemon *daemon)
+{
+    struct service *service = daemon->state;
+    if (service == NULL)
+        return;
+    packet_server_destroy(service->server);
+    db_close(service->db);
+    if (service->tick != NULL)
+        event_free(service->tick);
+    groups_destroy(service->groups);
+    router_destroy(service->router);
+    table_destroy(service->table);
+    free(service);
+    daemon->state = NULL;
+}
+
+bool tracker_service_reload(struct daemon *daemon, const void *new_config, struct error *error)
+{
+    struct service *service = daemon->state;
+    const struct tracker_config *config = new_config;
+    if (!router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
+                          config->unknown_user_age_ms, error))
+        return false;
+    const struct table_settings settings = settings_of(config);
+    table_set_settings(service->table, &settings);
+    groups_set_refresh(service->groups, config->groups_refresh_ms);
+    packet_server_set_timeouts(service->server, config->idle_timeout_ms, config->progress_timeout_ms);
+    return true;
+}
+
+bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_size)
+{
+    struct service *service = daemon->state;
+    char cause[ERROR_TEXT_SIZE];
+    if (groups_loaded(service->groups))
+        return true;
+    if (groups_reading_works(service->groups, cause, sizeof(cause)))
+        snprintf(reason, reason_size, "t_groups_info has not been read yet");
+    else
+        snprintf(reason, reason_size, "no group is known: t_groups_info cannot be read: %s", cause);
+    return false;
+}
+
+json_t *tracker_service_status(struct daemon *daemon)
+{
+    return service_status(daemon->state);
+}

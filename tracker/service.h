@@ -1,0 +1,20 @@
+/*
+ * service: the tracker's life and its commands: JOIN, BEAT, LOAD, SADDRS, LOCATE, GROUPS, STATUS
+ * (docs/protocol.md). Puts table, groups, router, database and packet server together. Called by main.c, on
+ * the main thread.
+ */
+#ifndef REEL_TRACKER_SERVICE_H
+#define REEL_TRACKER_SERVICE_H
+
+#include "tracker/options.h"
+
+/* The functions of struct daemon_spec of the same names. */
+MUST_CHECK bool tracker_service_start(struct daemon *daemon, struct error *error);
+void tracker_service_stop(struct daemon *daemon);
+void tracker_service_end_workers(struct daemon *daemon);
+void tracker_service_destroy(struct daemon *daemon);
+MUST_CHECK bool tracker_service_reload(struct daemon *daemon, const void *new_config, struct error *error);
+MUST_CHECK bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_size);
+MUST_CHECK json_t *tracker_service_status(struct daemon *daemon);
+
+#endif

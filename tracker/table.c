@@ -1,0 +1,532 @@
+/* table: see table.h; its rows are in members.c. */
+#include "tracker/table.h"
+#include "tracker/choice.h"
+#include "tracker/members.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct table {
+    pthread_mutex_t mutex;
+    struct members members;
+    uint64_t joins;  /* since the start */
+    int64_t tick_ms; /* monotonic: the last tick; 0 before the first */
+    struct table_settings settings;
+    struct choice_random random;
+    /* Scratch for choices: servers_max and groups_max long, used under the mutex. */
+    struct choice_server *server_candidates;
+    struct member **server_candidate_of;
+    struct choice_group *group_candidates;
+    struct group **group_candidate_of;
+};
+
+const char *table_state_name(enum table_state state)
+{
+    switch (state) {
+    case TABLE_OFFLINE:
+        return "OFFLINE";
+    case TABLE_ONLINE:
+        return "ONLINE";
+    case TABLE_ACTIVE:
+        return "ACTIVE";
+    }
+    return "UNKNOWN";
+}
+
+struct table_moment table_now(void)
+{
+    return (struct table_moment){.monotonic_ms = clock_monotonic_ms(), .wall_seconds = clock_wall_seconds()};
+}
+
+static void table_lock(struct table *table)
+{
+    ASSERT(pthread_mutex_lock(&table->mutex) == 0);
+}
+
+static void table_unlock(struct table *table)
+{
+    ASSERT(pthread_mutex_unlock(&table->mutex) == 0);
+}
+
+struct table *table_create(size_t groups_max, size_t servers_max, const struct table_settings *settings)
+{
+    struct table *table = calloc(1, sizeof(*table));
+    if (table == NULL)
+        return NULL;
+    if (pthread_mutex_init(&table->mutex, NULL) != 0) {
+        free(table);
+        return NULL;
+    }
+    members_init(&table->members, groups_max, servers_max);
+    table->settings = *settings;
+    choice_random_seed(&table->random);
+    table->server_candidates = calloc(servers_max, sizeof(*table->server_candidates));
+    table->server_candidate_of = calloc(servers_max, sizeof(*table->server_candidate_of));
+    table->group_candidates = calloc(groups_max, sizeof(*table->group_candidates));
+    table->group_candidate_of = calloc(groups_max, sizeof(*table->group_candidate_of));
+    if (table->server_candidates == NULL || table->server_candidate_of == NULL ||
+        table->group_candidates == NULL || table->group_candidate_of == NULL) {
+        table_destroy(table);
+        return NULL;
+    }
+    return table;
+}
+
+void table_destroy(struct table *table)
+{
+    if (table == NULL)
+        return;
+    members_clear(&table->members);
+    free(table->server_candidates);
+    free(table->server_candidate_of);
+    free(table->group_candidates);
+    free(table->group_candidate_of);
+    pthread_mutex_destroy(&table->mutex);
+    free(table);
+}
+
+void table_set_settings(struct table *table, const struct table_settings *settings)
+{
+    table_lock(table);
+    table->settings = *settings;
+    table_unlock(table);
+}
+
+void table_set_groups(struct table *table, const struct table_group_row *rows, size_t count)
+{
+    table_lock(table);
+    members_set_groups(&table->members, rows, count);
+    table_unlock(table);
+}
+
+bool table_group_known(struct table *table, const char *name)
+{
+    table_lock(table);
+    struct group *group = members_find_group(&table->members, name);
+    bool known = group != NULL && group->known;
+    table_unlock(table);
+    return known;
+}
+
+/* ---- what storage servers say ---- */
+
+/* An endpoint serves one group: whoever joins as another's endpoint has left that other group. */
+static void leave_other_groups(struct table *table, const struct group *joined, const char *peer,
+                               uint16_t port, struct table_moment now)
+{
+    struct group *group;
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        if (group == joined)
+            continue;
+        struct member *server = members_find(group, peer, port);
+        if (server == NULL)
+            continue;
+        char cause[PROTO_GROUP_SIZE + 40];
+        snprintf(cause, sizeof(cause), "joined group %s instead", joined->row.name);
+        server->connection = 0;
+        members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
+    }
+}
+
+static void server_take_join(struct table *table, struct member *server, uint64_t connection,
+                             const struct proto_join *join, struct table_moment now)
+{
+    struct table_server *shown = &server->shown;
+    snprintf(shown->host, sizeof(shown->host), "%s", join->host);
+    snprintf(shown->version, sizeof(shown->version), "%s", join->version);
+    shown->start_time = join->start_time;
+    shown->join_time = join->join_time;
+    shown->beat_time = now.wall_seconds;
+    shown->has_load = false;
+    server->connection = connection;
+    server->join_number = ++table->joins;
+    server->sign_ms = now.monotonic_ms;
+    members_set_suspect(&table->members, server, false, now, "joined");
+    char cause[64];
+    snprintf(cause, sizeof(cause), "joined over c%" PRIu64, connection);
+    members_set_state(&table->members, server, TABLE_ONLINE, now, cause);
+}
+
+bool table_join(struct table *table, uint64_t connection, const char *peer, const struct proto_join *join,
+                struct table_moment now, struct error *error)
+{
+    if (join->port == 0)
+        return error_set(error, ERROR_REFUSED,
+                         "JOIN with port 0: a storage server states the port it listens on");
+    bool ok = false;
+    table_lock(table);
+    struct group *group = members_find_group(&table->members, join->group);
+    if (group == NULL || !group->known) {
+        error_set(error, ERROR_REFUSED, "group %s is not in t_groups_info: add it there first", join->group);
+        goto done;
+    }
+    struct member *server = members_find(group, peer, join->port);
+    if (server == NULL) {
+        server = members_add(&table->members, group, peer, join->port, error);
+        if (server == NULL)
+            goto done;
+    }
+    leave_other_groups(table, group, peer, join->port, now);
+    server_take_join(table, server, connection, join, now);
+    ok = true;
+done:
+    table_unlock(table);
+    return ok;
+}
+
+/* Whose heartbeat this is (see "Identity" in table.h). PORT 0: not stated. */
+static struct member *find_beating(struct table *table, uint64_t connection, const char *peer,
+                                   const char *group_name, const char *host, uint16_t port,
+                                   struct error *error)
+{
+    struct group *group = members_find_group(&table->members, group_name);
+    struct member *server, *own = NULL, *free_one = NULL;
+    size_t matching = 0, free_count = 0;
+    if (group != NULL) {
+        TAILQ_FOREACH(server, &group->members, link)
+        {
+            if (strcmp(server->shown.host, host) != 0 || (port != 0 && server->shown.address.port != port))
+                continue;
+            if (server->connection == connection && (own == NULL || own->join_number < server->join_number))
+                own = server;
+            if (strcmp(server->shown.address.host, peer) != 0)
+                continue;
+            matching++;
+            if (port != 0 || server->connection == 0) {
+                free_one = server;
+                free_count++;
+            }
+        }
+    }
+    if (own != NULL)
+        return own;
+    if (matching == 1) {
+        TAILQ_FOREACH(server, &group->members, link)
+        {
+            if (strcmp(server->shown.host, host) == 0 && strcmp(server->shown.address.host, peer) == 0 &&
+                (port == 0 || server->shown.address.port == port))
+                return server;
+        }
+    }
+    if (free_count == 1)
+        return free_one;
+    if (matching == 0) {
+        error_set(error, ERROR_REFUSED,
+                  "no storage server of group %s and host %s has joined from %s: join first", group_name,
+                  host, peer);
+    } else {
+        error_set(
+            error, ERROR_REFUSED,
+            "%zu storage servers of group %s and host %s have joined from %s: beat on the connection that "
+            "joined, or join again",
+            matching, group_name, host, peer);
+    }
+    return NULL;
+}
+
+static void server_take_beat(struct table *table, struct member *server, struct table_moment now)
+{
+    server->sign_ms = now.monotonic_ms;
+    server->shown.beat_time = now.wall_seconds;
+    members_set_suspect(&table->members, server, false, now, "a heartbeat came over another connection");
+    members_set_state(&table->members, server, TABLE_ACTIVE, now, "heartbeat");
+}
+
+bool table_beat(struct table *table, uint64_t connection, const char *peer, const struct proto_beat *beat,
+                struct table_moment now, struct error *error)
+{
+    table_lock(table);
+    struct member *server = find_beating(table, connection, peer, beat->group, beat->host, 0, error);
+    if (server != NULL)
+        server_take_beat(table, server, now);
+    table_unlock(table);
+    return server != NULL;
+}
+
+bool table_load(struct table *table, uint64_t connection, const char *peer, const struct proto_load *load,
+                struct table_moment now, struct error *error)
+{
+    if (load->port == 0)
+        return error_set(error, ERROR_REFUSED,
+                         "LOAD with port 0: a storage server states the port it joined with");
+    table_lock(table);
+    struct member *server = find_beating(table, connection, peer, load->group, load->host, load->port, error);
+    if (server != NULL) {
+        server->shown.load = *load;
+        server->shown.has_load = true;
+        server_take_beat(table, server, now);
+    }
+    table_unlock(table);
+    return server != NULL;
+}
+
+void table_connection_closed(struct table *table, uint64_t connection, struct table_moment now)
+{
+    table_lock(table);
+    struct group *group;
+    struct member *server;
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        TAILQ_FOREACH(server, &group->members, link)
+        {
+            if (server->connection != connection)
+                continue;
+            server->connection = 0;
+            if (server->shown.state != TABLE_OFFLINE)
+                members_set_suspect(&table->members, server, true, now, "its connection is gone");
+        }
+    }
+    table_unlock(table);
+}
+
+static void server_tick(struct table *table, struct group *group, struct member *server,
+                        struct table_moment now)
+{
+    const struct table_settings *settings = &table->settings;
+    char cause[80];
+    if (server->shown.state == TABLE_OFFLINE) {
+        if (now.monotonic_ms - server->offline_ms >= settings->forget_after_ms && server->connection == 0) {
+            snprintf(cause, sizeof(cause), "OFFLINE for %" PRId64 " s",
+                     (now.monotonic_ms - server->offline_ms) / 1000);
+            members_forget(&table->members, group, server, cause);
+        }
+        return;
+    }
+    int64_t silent_ms = now.monotonic_ms - server->sign_ms;
+    int64_t suspect_ms = now.monotonic_ms - server->suspect_ms;
+    if (server->shown.suspect && suspect_ms >= settings->suspect_grace_ms) {
+        snprintf(cause, sizeof(cause), "its connection has been gone for %" PRId64 " ms", suspect_ms);
+        members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
+    } else if (silent_ms >= settings->heartbeat_timeout_ms) {
+        snprintf(cause, sizeof(cause), "silent for %" PRId64 " s", silent_ms / 1000);
+        members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
+    }
+}
+
+void table_tick(struct table *table, struct table_moment now)
+{
+    table_lock(table);
+    int64_t gap_ms = table->tick_ms != 0 ? now.monotonic_ms - table->tick_ms : 0;
+    table->tick_ms = now.monotonic_ms;
+    bool paused = gap_ms > TABLE_PAUSE_MS;
+    if (paused)
+        log_warning("table", "this tracker stood still for %" PRId64 " ms: not counted as silence", gap_ms);
+    struct group *group, *next_group;
+    for (group = TAILQ_FIRST(&table->members.groups); group != NULL; group = next_group) {
+        next_group = TAILQ_NEXT(group, link);
+        struct member *server, *next_server;
+        for (server = TAILQ_FIRST(&group->members); server != NULL; server = next_server) {
+            next_server = TAILQ_NEXT(server, link);
+            if (paused) {
+                server->sign_ms = min_i64(server->sign_ms + gap_ms, now.monotonic_ms);
+                server->suspect_ms = min_i64(server->suspect_ms + gap_ms, now.monotonic_ms);
+            }
+            server_tick(table, group, server, now);
+        }
+        members_drop_unused_group(&table->members, group);
+    }
+    table_unlock(table);
+}
+
+/* ---- choosing ---- */
+
+static enum choice_rank server_rank(const struct table_server *server)
+{
+    if (server->suspect)
+        return CHOICE_SUSPECT;
+    if (!server->has_load)
+        return CHOICE_READY;
+    switch ((enum proto_load_state)server->load.state) {
+    case PROTO_LOAD_READY:
+        return CHOICE_READY;
+    case PROTO_LOAD_BUSY:
+        return CHOICE_BUSY;
+    case PROTO_LOAD_READ_ONLY:
+        return CHOICE_READ_ONLY;
+    case PROTO_LOAD_DRAINING:
+        return CHOICE_DRAINING;
+    }
+    return CHOICE_BUSY;
+}
+
+/* An upload keeps disk and network busy for long, a request for a moment, an open connection hardly. */
+static double server_busyness(const struct proto_load *load)
+{
+    return 4.0 * (double)max_i64(load->uploads, 0) + (double)max_i64(load->requests, 0) +
+           0.5 * (double)max_i64(load->connections, 0);
+}
+
+size_t table_choose(struct table *table, const char *group_name, struct address *servers, size_t capacity)
+{
+    size_t picked[16];
+    size_t wanted = min_size(capacity, ARRAY_SIZE(picked));
+    size_t picked_count = 0;
+    table_lock(table);
+    struct group *group = members_find_group(&table->members, group_name);
+    if (group != NULL) {
+        size_t count = 0;
+        struct member *server;
+        TAILQ_FOREACH(server, &group->members, link)
+        {
+            if (server->shown.state != TABLE_ACTIVE)
+                continue;
+            table->server_candidate_of[count] = server;
+            table->server_candidates[count++] = (struct choice_server){
+                .rank = server_rank(&server->shown),
+                .has_load = server->shown.has_load,
+                .busyness = server->shown.has_load ? server_busyness(&server->shown.load) : 0,
+            };
+        }
+        picked_count = choice_servers(table->server_candidates, count, wanted, picked, &table->random);
+        for (size_t i = 0; i < picked_count; i++)
+            servers[i] = table->server_candidate_of[picked[i]]->shown.address;
+    }
+    table_unlock(table);
+    return picked_count;
+}
+
+/* What a new user would find in GROUP. The members of a group hold the same files: the fullest one says what
+ * there is room for. False without an ACTIVE server that takes new files. */
+static bool group_room(const struct group *group, struct choice_group *candidate)
+{
+    bool accepting = false;
+    *candidate = (struct choice_group){.weight = group->row.weight};
+    struct member *server;
+    TAILQ_FOREACH(server, &group->members, link)
+    {
+        const struct table_server *shown = &server->shown;
+        if (shown->state != TABLE_ACTIVE || server_rank(shown) > CHOICE_BUSY)
+            continue;
+        accepting = true;
+        if (!shown->has_load)
+            continue;
+        int64_t free_bytes = shown->load.free_inodes > 0 ? shown->load.free : 0;
+        if (!candidate->has_load || free_bytes < candidate->free) {
+            candidate->has_load = true;
+            candidate->capacity = shown->load.capacity;
+            candidate->free = free_bytes;
+        }
+    }
+    return accepting;
+}
+
+static bool group_is_allowed(const struct group *group, char (*allowed)[PROTO_GROUP_SIZE],
+                             size_t allowed_count)
+{
+    for (size_t i = 0; i < allowed_count; i++) {
+        if (strcmp(allowed[i], group->row.name) == 0)
+            return true;
+    }
+    return allowed_count == 0;
+}
+
+bool table_place(struct table *table, char (*allowed)[PROTO_GROUP_SIZE], size_t allowed_count,
+                 char group_name[PROTO_GROUP_SIZE], struct error *error)
+{
+    size_t open_count = 0, accepting_count = 0, count = 0;
+    bool ok = false;
+    const char *which = allowed_count > 0 ? "group that the user is pinned to" : "group";
+    table_lock(table);
+    struct group *group;
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        if (!group->known || group->row.draining || group->row.weight <= 0 ||
+            !group_is_allowed(group, allowed, allowed_count))
+            continue;
+        open_count++;
+        struct choice_group candidate;
+        if (!group_room(group, &candidate))
+            continue;
+        accepting_count++;
+        if (candidate.has_load && (candidate.free <= 0 || candidate.free < table->settings.minimum_free))
+            continue;
+        table->group_candidate_of[count] = group;
+        table->group_candidates[count++] = candidate;
+    }
+    size_t index = choice_group(table->group_candidates, count, &table->random);
+    if (index < count) {
+        snprintf(group_name, PROTO_GROUP_SIZE, "%s", table->group_candidate_of[index]->row.name);
+        ok = true;
+    } else if (open_count == 0) {
+        error_set(error, ERROR_REFUSED, "no %s is open for new users", which);
+    } else if (accepting_count == 0) {
+        error_set(error, ERROR_NO_SERVER, "no %s has an ACTIVE storage server that takes new files", which);
+    } else {
+        error_set(error, ERROR_NO_SPACE, "no %s has room for new users", which);
+    }
+    table_unlock(table);
+    return ok;
+}
+
+/* ---- reading ---- */
+
+bool table_snapshot_take(struct table *table, struct table_moment now, struct table_snapshot *snapshot)
+{
+    bool ok = false;
+    *snapshot = (struct table_snapshot){0};
+    table_lock(table);
+    snapshot->groups = calloc(table->members.group_count + 1, sizeof(*snapshot->groups));
+    snapshot->servers = calloc(table->members.member_count + 1, sizeof(*snapshot->servers));
+    if (snapshot->groups == NULL || snapshot->servers == NULL)
+        goto done;
+    struct group *group;
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        struct table_group *shown = &snapshot->groups[snapshot->group_count++];
+        shown->row = group->row;
+        shown->known = group->known;
+        shown->server_count = group->member_count;
+        shown->servers = &snapshot->servers[snapshot->server_count];
+        struct member *server;
+        TAILQ_FOREACH(server, &group->members, link)
+        {
+            struct table_server *copy = &snapshot->servers[snapshot->server_count++];
+            *copy = server->shown;
+            copy->silent_ms = now.monotonic_ms - server->sign_ms;
+            if (copy->state == TABLE_ACTIVE)
+                shown->active_count++;
+        }
+    }
+    ok = true;
+done:
+    table_unlock(table);
+    if (!ok)
+        table_snapshot_clear(snapshot);
+    return ok;
+}
+
+void table_snapshot_clear(struct table_snapshot *snapshot)
+{
+    free(snapshot->groups);
+    free(snapshot->servers);
+    *snapshot = (struct table_snapshot){0};
+}
+
+size_t table_count(struct table *table, enum table_state state)
+{
+    table_lock(table);
+    size_t count = table->members.state_counts[state];
+    table_unlock(table);
+    return count;
+}
+
+size_t table_count_suspect(struct table *table)
+{
+    table_lock(table);
+    size_t count = table->members.suspect_count;
+    table_unlock(table);
+    return count;
+}
+
+size_t table_count_groups(struct table *table)
+{
+    table_lock(table);
+    size_t count = table->members.group_count;
+    table_unlock(table);
+    return count;
+}
