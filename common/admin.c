@@ -42,7 +42,10 @@ static void reply_text(struct evhttp_request *request, int code, const char *rea
 {
     struct evbuffer *body = evbuffer_new();
 
-    if (body == NULL || evbuffer_add_printf(body, "%s\n", text) < 0)
+    /* RFC 9110, section 9.3.2: no body behind the header of a HEAD; evhttp would send one. */
+    if (evhttp_request_get_command(request) == EVHTTP_REQ_HEAD)
+        text = NULL;
+    if (body == NULL || (text != NULL && evbuffer_add_printf(body, "%s\n", text) < 0))
         evhttp_send_error(request, HTTP_INTERNAL, NULL);
     else
         reply_buffer(request, code, reason, "text/plain; charset=utf-8", body);

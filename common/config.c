@@ -109,16 +109,16 @@ static void explain_unknown(const struct config_table *tables, const char *secti
 static bool refuse_line(struct load *load, int line, const char *format, ...) PRINTF_LIKE(3, 4);
 static bool refuse_line(struct load *load, int line, const char *format, ...)
 {
-    char text[ERROR_TEXT_SIZE];
+    struct error reason;
     va_list arguments;
 
     if (load->refused_line != 0 && load->refused_line <= line)
         return false; /* the first line that is wrong is told */
     load->refused_line = line;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
+    error_set_va(&reason, ERROR_MALFORMED, format, arguments);
     va_end(arguments);
-    return error_set(load->error, ERROR_MALFORMED, "%s:%d: %s", load->file, line, text);
+    return error_set(load->error, ERROR_MALFORMED, "%s:%d: %s", load->file, line, reason.text);
 }
 
 /* inih's handler: 1 for a good line. */

@@ -27,8 +27,8 @@
 /* What stop_timeout leaves to the daemon for cutting what is still under way, before the loops end anyway. */
 #define STOP_MARGIN_MS 2000
 /* After the loops: how long threads that hang (in a mount that does not answer) may hold up the exit. */
-#define END_TIMEOUT_SECONDS 15
-#define END_ROUNDS          2
+#define END_TIMEOUT_MS INT64_C(15000)
+#define END_ROUNDS     2
 
 struct run {
     struct daemon public;
@@ -60,11 +60,11 @@ struct run {
 
 /* Where somebody reads it: stderr while there is no log, and both where the log is a file that nobody may be
  * looking at yet. */
-static void report(struct run *run, const char *text)
+static void report(const struct run *run, const char *text)
 {
     if (run->log_is_open)
         log_error("daemon", "%s", text);
-    if (!run->log_is_open || run->config->log_file[0] != '\0')
+    if (!run->log_is_open || run->config == NULL || run->config->log_file[0] != '\0')
         (void)fprintf(stderr, "reel-%s: %s\n", run->spec->name, text);
 }
 
@@ -178,9 +178,9 @@ static void begin_stop(struct run *run, int signal_number)
     struct timeval limit = {(time_t)(limit_ms / 1000), (suseconds_t)(limit_ms % 1000 * 1000)};
 
     run->stopping = true;
-    log_info("daemon", "%s: finishing what is under way, at most %" PRId64 " ms", strsignal(signal_number),
-             run->config->stop_timeout_ms);
-    (void)sd_notify(0, "STOPPING=1");
+    log_info("daemon", "SIG%s: finishing what is under way, at most %" PRId64 " ms",
+             sigabbrev_np(signal_number), run->config->stop_timeout_ms);
+    (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_TIMEOUT_MS) * 1000);
     if (event_add(run->stop_timer, &limit) != 0)
         log_error("daemon", "libevent takes no timer: the end may be long in coming");
     if (run->spec->stop != NULL)
@@ -241,7 +241,7 @@ static void free_events(struct run *run)
 static void *guard_end(void *argument)
 {
     struct run *run = argument;
-    int64_t until_ms = clock_monotonic_ms() + END_TIMEOUT_SECONDS * 1000;
+    int64_t until_ms = clock_monotonic_ms() + END_TIMEOUT_MS;
     sigset_t wanted;
     int signal_number;
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
 
-#define INTERVAL_MS 5000 /* without a watchdog */
+#define INTERVAL_SECONDS 5 /* without a watchdog */
 
 /* One loop's question; the task is under way while `asked` is true. */
 struct ping {
@@ -80,7 +80,7 @@ struct daemon_watch *daemon_watch_create(struct loop *main_loop, struct loop_gro
                                          struct error *error)
 {
     struct daemon_watch *watch = calloc(1, sizeof(*watch) + loops->count * sizeof(watch->pings[0]));
-    struct timeval interval = {INTERVAL_MS / 1000, INTERVAL_MS % 1000 * 1000};
+    struct timeval interval = {INTERVAL_SECONDS, 0};
     uint64_t watchdog_us = 0;
 
     if (watch == NULL) {

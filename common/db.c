@@ -77,21 +77,6 @@ struct db {
 
 /* ---- time ---- */
 
-/* Waits on CONDITION with db->lock held, at most MS milliseconds. */
-static void wait_ms(struct db *db, pthread_cond_t *condition, int64_t ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(condition, &db->lock, &until);
-}
-
 /* MS, give or take half of it by chance, so that those who failed together do not try again together. */
 static int64_t with_jitter(int64_t ms)
 {
@@ -108,7 +93,7 @@ static void pause_until(struct db *db, int64_t monotonic_ms)
     int64_t now;
 
     while (!db->stopping && (now = clock_monotonic_ms()) < monotonic_ms)
-        wait_ms(db, &db->keep, monotonic_ms - now);
+        db_condition_wait_ms(&db->keep, &db->lock, monotonic_ms - now);
 }
 
 /* ---- state of the database ---- */
@@ -365,7 +350,7 @@ static void *thread_main(void *argument)
             if (due)
                 break;
             if (thread->index == 0)
-                wait_ms(db, &db->work, probe_ms - now);
+                db_condition_wait_ms(&db->work, &db->lock, probe_ms - now);
             else
                 pthread_cond_wait(&db->work, &db->lock);
         }
@@ -398,7 +383,7 @@ static void *keeper_main(void *argument)
         if (db->head == NULL)
             pthread_cond_wait(&db->keep, &db->lock);
         else if (now < db->head->deadline_ms)
-            wait_ms(db, &db->keep, db->head->deadline_ms - now);
+            db_condition_wait_ms(&db->keep, &db->lock, db->head->deadline_ms - now);
         else
             expire_job(db, take_job(db));
     }
@@ -455,6 +440,7 @@ enum db_result db_run_wait(struct db *db, struct db_job *job)
         job->result = DB_TRANSIENT;
         error_set(&job->error, ERROR_UNAVAILABLE, "database %s: the queue is full", db->url.text);
     }
+    job->waiter = NULL;
     pthread_cond_destroy(&waiter.ended);
     pthread_mutex_destroy(&waiter.lock);
     return job->result;
@@ -477,23 +463,6 @@ static void register_metrics(struct db *db)
     for (size_t i = DB_TRANSIENT; i <= DB_UNCERTAIN; i++)
         db->errors[i] =
             metrics_counter("reel_db_errors_total", "Database jobs that failed, by class.", labels[i]);
-}
-
-static bool init_conditions(struct db *db)
-{
-    pthread_condattr_t attributes;
-    bool good;
-
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    good = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-           pthread_cond_init(&db->work, &attributes) == 0;
-    if (good && pthread_cond_init(&db->keep, &attributes) != 0) {
-        pthread_cond_destroy(&db->work);
-        good = false;
-    }
-    pthread_condattr_destroy(&attributes);
-    return good;
 }
 
 /* Signals belong to the daemon's main thread. */
@@ -569,10 +538,10 @@ struct db *db_open(const struct db_options *options, struct error *error)
         error_set(error, ERROR_UNAVAILABLE, "database %s: cannot make a mutex", db->url.text);
         goto fail_lock;
     }
-    if (!init_conditions(db)) {
-        error_set(error, ERROR_UNAVAILABLE, "database %s: cannot make condition variables", db->url.text);
-        goto fail_conditions;
-    }
+    if (!db_condition_init(&db->work, error))
+        goto fail_work;
+    if (!db_condition_init(&db->keep, error))
+        goto fail_keep;
     failure = start_thread(&db->keeper, keeper_main, db, "db-keeper");
     if (failure != 0) {
         error_set_errno(error, failure, "database %s: cannot start a thread", db->url.text);
@@ -597,7 +566,9 @@ struct db *db_open(const struct db_options *options, struct error *error)
     }
     return db;
 
-fail_conditions:
+fail_keep:
+    pthread_cond_destroy(&db->work);
+fail_work:
     pthread_mutex_destroy(&db->lock);
 fail_lock:
     db_shared_destroy(&db->shared);

@@ -25,7 +25,7 @@
 struct sqlite_state {
     dev_t device; /* of the file that was opened: noticed when another takes its place */
     ino_t inode;
-    bool has_turn;           /* holds shared->write_turn */
+    bool has_turn;           /* holds the turn of struct db_shared */
     int64_t busy_since_ms;   /* start of the wait for the file's lock that is going on */
     int64_t busy_timeout_ms; /* from the URL */
 };
@@ -94,34 +94,38 @@ static int wait_while_busy(void *argument, int count)
 static void give_turn(struct db_connection *connection)
 {
     struct sqlite_state *state = connection->state;
+    struct db_shared *shared = connection->shared;
 
-    if (state != NULL && state->has_turn) {
-        state->has_turn = false;
-        pthread_mutex_unlock(&connection->shared->write_turn);
-    }
+    if (state == NULL || !state->has_turn)
+        return;
+    state->has_turn = false;
+    pthread_mutex_lock(&shared->lock);
+    shared->turn_taken = false;
+    pthread_cond_signal(&shared->turn_given);
+    pthread_mutex_unlock(&shared->lock);
 }
 
 static enum db_result take_turn(struct db_connection *connection, struct error *error)
 {
     struct sqlite_state *state = connection->state;
-    struct timespec until;
+    struct db_shared *shared = connection->shared;
+    int64_t now = clock_monotonic_ms(), until = now + state->busy_timeout_ms;
 
     if (state->has_turn)
         return DB_OK;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += state->busy_timeout_ms / 1000;
-    until.tv_nsec += (state->busy_timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
+    pthread_mutex_lock(&shared->lock);
+    while (shared->turn_taken && now < until) {
+        db_condition_wait_ms(&shared->turn_given, &shared->lock, until - now);
+        now = clock_monotonic_ms();
     }
-    if (pthread_mutex_clocklock(&connection->shared->write_turn, CLOCK_MONOTONIC, &until) != 0) {
-        error_set(error, ERROR_UNAVAILABLE, "database %s: other writers kept it for more than %lld ms",
-                  connection->url->text, (long long)state->busy_timeout_ms);
-        return DB_TRANSIENT;
-    }
-    state->has_turn = true;
-    return DB_OK;
+    state->has_turn = !shared->turn_taken;
+    shared->turn_taken = true;
+    pthread_mutex_unlock(&shared->lock);
+    if (state->has_turn)
+        return DB_OK;
+    error_set(error, ERROR_UNAVAILABLE, "database %s: other writers kept it for more than %lld ms",
+              connection->url->text, (long long)state->busy_timeout_ms);
+    return DB_TRANSIENT;
 }
 
 static enum db_result execute_text(struct db_connection *connection, const char *sql, enum phase phase,

@@ -36,34 +36,36 @@ static int hex_digit(char c)
 /* Percent-decodes FROM[0..SIZE) into a new string; NULL with ERROR on a bad escape. WHAT names the part. */
 static char *decode(const char *from, size_t size, const char *what, struct error *error)
 {
-    char *out = malloc(size + 1);
-    size_t length = 0;
+    char *text = strndup(from, size), *to = text;
 
-    if (out == NULL) {
+    if (text == NULL) {
         error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
         return NULL;
     }
-    for (size_t i = 0; i < size; i++) {
-        if (from[i] != '%') {
-            out[length++] = from[i];
+    for (const char *cursor = text; *cursor != '\0'; cursor++) {
+        int high, low;
+
+        if (*cursor != '%') {
+            *to++ = *cursor;
             continue;
         }
-        int high = i + 1 < size ? hex_digit(from[i + 1]) : -1;
-        int low = i + 2 < size ? hex_digit(from[i + 2]) : -1;
-        if (high < 0 || low < 0 || (high == 0 && low == 0)) {
+        high = hex_digit(cursor[1]);
+        low = high >= 0 ? hex_digit(cursor[2]) : -1;
+        if (low < 0 || (high == 0 && low == 0)) {
             error_set(
                 error, ERROR_GENERAL,
                 "database URL: bad percent escape in the %s (%%XX with two hex digits, not %%00; a percent "
                 "sign itself is %%25)",
                 what);
-            free(out);
+            explicit_bzero(text, strlen(text)); /* it may be the password */
+            free(text);
             return NULL;
         }
-        out[length++] = (char)(high * 16 + low);
-        i += 2;
+        *to++ = (char)(high * 16 + low);
+        cursor += 2;
     }
-    out[length] = '\0';
-    return out;
+    *to = '\0';
+    return text;
 }
 
 static bool parse_duration(const char *name, const char *text, int64_t *out, struct error *error)
@@ -71,7 +73,7 @@ static bool parse_duration(const char *name, const char *text, int64_t *out, str
     static const struct {
         const char *suffix;
         int64_t factor;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}, {"", 1000}};
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000LL}, {"h", 3600 * 1000LL}, {"", 1000}};
     const char *cursor = text;
     int64_t number = 0;
 

@@ -53,8 +53,15 @@ static bool stderr_is_journal(void)
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
     struct stat status;
+    char *end;
 
-    if (stream == NULL || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
+    if (stream == NULL)
+        return false;
+    device = strtoull(stream, &end, 10);
+    if (*end != ':')
+        return false;
+    inode = strtoull(end + 1, &end, 10);
+    if (*end != '\0')
         return false;
     return fstat(STDERR_FILENO, &status) == 0 && (unsigned long long)status.st_dev == device &&
            (unsigned long long)status.st_ino == inode;
@@ -283,6 +290,8 @@ static void write_line(const char *line, size_t length)
     }
 }
 
+static void write_text(enum log_level level, const char *room, const char *format, va_list arguments)
+    PRINTF_LIKE(3, 0);
 static void write_text(enum log_level level, const char *room, const char *format, va_list arguments)
 {
     char text[LINE_SIZE], line[LINE_SIZE];

@@ -195,7 +195,7 @@ static void expire(struct packet_connection *connection)
     case PACKET_SENDING:
     case PACKET_CANCELLED:
     case PACKET_CLOSED:
-        ASSERT(!"a state without a deadline");
+        ASSERT(false); /* these have no deadline */
     }
 }
 

@@ -33,7 +33,7 @@ struct packet_lane {
     struct packet_listener *listeners;
     size_t listener_count;
     bool accepting;
-    TAILQ_HEAD(, packet_connection) connections;
+    TAILQ_HEAD(packet_connections, packet_connection) connections;
     size_t open;               /* connections in the list */
     atomic_bool full;          /* waits for a connection to end anywhere, to accept again */
     bool stopping;             /* packet_server_stop() was called */

@@ -257,7 +257,7 @@ static void tell(struct run *run, const char *name, const char *text, int64_t ro
     if (run->out == NULL)
         return;
     if (rows > 0)
-        (void)fprintf(run->out, "%s: %s (%lld rows)\n", name, text, (long long)rows);
+        (void)fprintf(run->out, "%s: %s (rows: %lld)\n", name, text, (long long)rows);
     else
         (void)fprintf(run->out, "%s: %s\n", name, text);
     (void)fflush(run->out);
@@ -320,10 +320,11 @@ static bool apply_sqlite(struct run *run, const struct schema_scripts *scripts, 
 static bool make_folders(const char *path, struct error *error)
 {
     char *folder = strdup(path);
-    bool good = folder != NULL || error_set(error, ERROR_UNAVAILABLE, "no memory");
+    bool good = true;
 
-    for (char *slash = good ? strchr(folder + 1, '/') : NULL; good && slash != NULL;
-         slash = strchr(slash + 1, '/')) {
+    if (folder == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory");
+    for (char *slash = strchr(folder + 1, '/'); good && slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(folder, 0750) != 0 && errno != EEXIST)
             good = error_set_errno(error, errno, "cannot make the folder %s", folder);
@@ -419,7 +420,7 @@ bool schema_apply(const char *url, const struct schema_scripts *scripts, FILE *o
     if (!good)
         error_set(error, why.code, "%s", why.text);
     else if (run.steps > 0)
-        snprintf(text, sizeof(text), "database %s is up to date now (%zu steps)", parsed.text, run.steps);
+        snprintf(text, sizeof(text), "database %s is up to date now (steps: %zu)", parsed.text, run.steps);
     else
         snprintf(text, sizeof(text), "database %s is up to date: nothing to do", parsed.text);
     if (good)

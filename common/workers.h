@@ -20,7 +20,7 @@ struct job {
 
 struct workers;
 
-/* THREADS at least 1; QUEUE_MAX bounds the jobs that wait (running ones not counted). NAME: thread name and label of
+/* THREADS at least 1; QUEUE_MAX bounds the jobs that wait for a free thread. NAME: thread name and label of
  * the metrics reel_workers_*{pool="NAME"}. NULL on failure. */
 MUST_CHECK struct workers *workers_create(const char *name, size_t threads, size_t queue_max, struct error *error);
 
@@ -36,7 +36,8 @@ size_t workers_running(const struct workers *workers);
 int64_t workers_oldest_ms(const struct workers *workers);
 
 /* Takes no new job, runs those that wait, waits at most TIMEOUT_MS for the threads. False when some still hang: then
- * the pool is left alone, never freed. Their loops must still run or exist until then. NULL is ignored (true). */
+ * the pool is left alone, not freed; another call may try again. Their loops must still run or exist until then. NULL is
+ * ignored (true). */
 bool workers_destroy(struct workers *workers, int64_t timeout_ms);
 
 #endif

@@ -142,10 +142,9 @@ static const http_parser_settings settings = {
     .on_headers_complete = on_headers_complete,
 };
 
-void http_request_init(struct http_request *request, const struct http_request_limits *limits)
+void http_request_init(struct http_request *request)
 {
     memset(request, 0, sizeof(*request));
-    request->limits = limits;
     http_parser_init(parser_of(request), HTTP_REQUEST);
 }
 
@@ -379,11 +378,12 @@ static enum http_request_state parser_failed(struct http_request *request)
     return HTTP_REQUEST_ERROR;
 }
 
-enum http_request_state http_request_parse(struct http_request *request, const char *base, size_t size)
+enum http_request_state http_request_parse(struct http_request *request, const struct http_request_limits *limits, const char *base, size_t size)
 {
     http_parser *parser = parser_of(request);
-    size_t limit = min_size(size, request->limits->head_max);
+    size_t limit = min_size(size, limits->head_max);
     request->base = base;
+    request->limits = limits;
     parser->data = request;
     if (request->method_text.size == 0 && !find_method(request, base, limit)) {
         if (request->status != 0)
@@ -400,7 +400,7 @@ enum http_request_state http_request_parse(struct http_request *request, const c
         if (HTTP_PARSER_ERRNO(parser) != HPE_OK)
             return parser_failed(request);
     }
-    if (size >= request->limits->head_max) {
+    if (size >= limits->head_max) {
         bool in_target = request->field_count == 0 && request->last == LAST_NONE;
         (void)refuse(request, in_target ? 414 : 431,
                      in_target ? "the request-target is too long" : "the header fields are too large");

@@ -86,8 +86,8 @@ struct http_request {
 
     /* Private. */
     _Alignas(8) unsigned char parser[32];
-    const struct http_request_limits *limits;
-    const char *base; /* of the buffer during a call */
+    const struct http_request_limits *limits; /* during a call */
+    const char *base;                         /* of the buffer, during a call */
     struct http_slice name, value;
     uint16_t parsed; /* bytes of the buffer that the parser has taken */
     uint16_t field_count;
@@ -95,12 +95,12 @@ struct http_request {
     bool complete;
 };
 
-/* Begins a request. LIMITS must outlive it. */
-void http_request_init(struct http_request *request, const struct http_request_limits *limits);
+/* Begins a request. */
+void http_request_init(struct http_request *request);
 
 /* BASE holds SIZE bytes of which the first ones are those of the calls before. Line ends before the request
- * line are part of the head. Complexity: every byte is parsed once. */
-enum http_request_state http_request_parse(struct http_request *request, const char *base, size_t size);
+ * line are part of the head. Every byte is parsed once. */
+enum http_request_state http_request_parse(struct http_request *request, const struct http_request_limits *limits, const char *base, size_t size);
 
 /* The value of FIELD, its first line; BYTES NULL where it is absent. */
 struct http_text http_request_field(const struct http_request *request, const char *base,

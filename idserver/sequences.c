@@ -46,6 +46,7 @@ struct sequences {
     struct sequence *by_key;
     size_t keys_max;
     size_t waiting_count, waiting_max;
+    int64_t timeout_ms;
     size_t reserving_count;
     int64_t step;
     struct config_strings keys;
@@ -181,15 +182,21 @@ static void answer_waiting(struct sequence *sequence)
     }
 }
 
-static void fail_waiting(struct sequence *sequence, const char *why)
+/* All that have waited since LIMIT_MS (monotonic) or longer. */
+static void fail_waiting_since(struct sequence *sequence, int64_t limit_ms, const char *why)
 {
-    while (sequence->waiting != NULL) {
+    while (sequence->waiting != NULL && sequence->waiting->since_ms <= limit_ms) {
         struct sequences_request *request = waiting_pop(sequence);
         request->ok = false;
         error_set(&request->error, ERROR_UNAVAILABLE, "numbers of key %s cannot be reserved: %s",
                   request->key, why);
         loop_post(request->loop, &request->task);
     }
+}
+
+static void fail_waiting(struct sequence *sequence, const char *why)
+{
+    fail_waiting_since(sequence, INT64_MAX, why);
 }
 
 /* ---- reservations ---- */
@@ -400,6 +407,7 @@ bool sequences_take(struct sequences *sequences, struct sequences_request *reque
         error_set(&request->error, ERROR_UNAVAILABLE, "too many requests wait for numbers");
         answered = true;
     } else {
+        request->since_ms = clock_monotonic_ms();
         *sequence->waiting_end = request;
         sequence->waiting_end = &request->next;
         sequences->waiting_count++;
@@ -409,6 +417,23 @@ bool sequences_take(struct sequences *sequences, struct sequences_request *reque
 done:
     sequences_unlock(sequences);
     return answered;
+}
+
+void sequences_tick(struct sequences *sequences)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    int64_t limit_ms = clock_monotonic_ms() - sequences->timeout_ms;
+    sequences_lock(sequences);
+    for (struct sequence *sequence = sequences->by_key; sequence != NULL; sequence = sequence->hh.next) {
+        if (sequence->waiting == NULL || sequence->waiting->since_ms > limit_ms)
+            continue;
+        if (log_gate_open(&gate, 1000, &suppressed))
+            log_warning("sequences", "key %s: the database does not answer; whoever waits is told so",
+                        sequence->key);
+        fail_waiting_since(sequence, limit_ms, "the database does not answer");
+    }
+    sequences_unlock(sequences);
 }
 
 size_t sequences_count_keys(struct sequences *sequences)
@@ -486,6 +511,7 @@ struct sequences *sequences_create(const struct sequences_options *options, stru
     sequences->step = max_i64(1, min_i64(options->step, RESERVE_MAX));
     sequences->keys_max = options->keys_max;
     sequences->waiting_max = options->waiting_max;
+    sequences->timeout_ms = options->timeout_ms;
     sequences->reservations =
         metrics_counter("reel_idserver_reservations_total", "Steps reserved in the database.", NULL);
     sequences->failures =

@@ -22,6 +22,7 @@ struct sequences_options {
     int64_t step;      /* 1..RESERVE_MAX */
     size_t keys_max;
     size_t waiting_max;
+    int64_t timeout_ms; /* for an answer */
 };
 
 MUST_CHECK struct sequences *sequences_create(const struct sequences_options *options, struct error *error);
@@ -53,12 +54,17 @@ struct sequences_request {
     int64_t first, given; /* GIVEN 1..COUNT; fewer only at the end of the number space */
     struct error error;   /* ERROR_MALFORMED, ERROR_REFUSED (key), ERROR_EXHAUSTED, ERROR_UNAVAILABLE */
     /* private */
+    int64_t since_ms;
     struct task task;
     struct sequences_request *next;
 };
 
 /* Any thread, never blocks. True: answered already, done() is not called. False: done() will be. */
 MUST_CHECK bool sequences_take(struct sequences *sequences, struct sequences_request *request);
+
+/* Any thread, several times a second: who has waited for TIMEOUT_MS is told that the database does not
+ * answer. What it still reserves is kept for who comes next. */
+void sequences_tick(struct sequences *sequences);
 
 /* Any thread; for metrics and status. */
 size_t sequences_count_keys(struct sequences *sequences);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TICK_MS 250
+
 struct service {
     struct daemon *daemon;
     struct db *db;
@@ -21,6 +23,7 @@ struct service {
     int64_t start_time;      /* seconds since the epoch */
 
     /* The probe; on the main loop but for its job while that runs. */
+    struct event *tick;
     struct event *probe_timer;
     struct db_job probe_job;
     bool probing;
@@ -203,14 +206,26 @@ static bool start_sequences(struct service *service, const struct idserver_confi
         .step = config->step,
         .keys_max = (size_t)config->keys_max,
         .waiting_max = (size_t)config->waiting_max,
+        .timeout_ms = config->database_timeout_ms,
     };
     service->sequences = sequences_create(&options, error);
     return service->sequences != NULL &&
            sequences_configure(service->sequences, config->step, &config->keys, error);
 }
 
-static bool start_probe(struct service *service, const struct idserver_config *config, struct error *error)
+static void ticked(evutil_socket_t fd, short what, void *argument)
 {
+    (void)fd;
+    (void)what;
+    sequences_tick(((struct service *)argument)->sequences);
+}
+
+static bool start_timers(struct service *service, const struct idserver_config *config, struct error *error)
+{
+    const struct timeval interval = {.tv_usec = TICK_MS * 1000};
+    service->tick = event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, ticked, service);
+    if (service->tick == NULL || event_add(service->tick, &interval) != 0)
+        return error_set(error, ERROR_UNAVAILABLE, "the tick's timer cannot be set");
     service->probe_timer =
         event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, probe_due, service);
     if (service->probe_timer == NULL || !set_probe_interval(service, config->probe_interval_ms))
@@ -246,7 +261,7 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     service->daemon = daemon;
     service->start_time = clock_wall_seconds();
     daemon->state = service;
-    if (!start_sequences(service, config, error) || !start_probe(service, config, error) ||
+    if (!start_sequences(service, config, error) || !start_timers(service, config, error) ||
         !start_server(service, config, error)) {
         idserver_service_destroy(daemon);
         return false;
@@ -283,6 +298,7 @@ void idserver_service_stop(struct daemon *daemon)
 void idserver_service_end_workers(struct daemon *daemon)
 {
     struct service *service = daemon->state;
+    event_del(service->tick);
     event_del(service->probe_timer);
     sequences_close(service->sequences);
     db_close(service->db);
@@ -296,6 +312,8 @@ void idserver_service_destroy(struct daemon *daemon)
         return;
     packet_server_destroy(service->server);
     db_close(service->db);
+    if (service->tick != NULL)
+        event_free(service->tick);
     if (service->probe_timer != NULL)
         event_free(service->probe_timer);
     sequences_destroy(service->sequences);
@@ -318,7 +336,10 @@ bool idserver_service_reload(struct daemon *daemon, const void *new_config, stru
 bool idserver_service_health(struct daemon *daemon, char *reason, size_t reason_size)
 {
     const struct service *service = daemon->state;
-    if (service->failure[0] != '\0')
+    char cause[ERROR_TEXT_SIZE];
+    if (!db_healthy(service->db, cause, sizeof(cause)))
+        snprintf(reason, reason_size, "no numbers can be reserved: %s", cause);
+    else if (service->failure[0] != '\0')
         snprintf(reason, reason_size, "no numbers can be reserved: %s", service->failure);
     else if (!service->probed)
         snprintf(reason, reason_size, "the database has not answered yet");

@@ -144,7 +144,7 @@ bool ids_wait(struct ids *ids, size_t index, struct ids_waiter *waiter, struct e
     waiter->value = -1;
     waiter->next = NULL;
     pthread_mutex_lock(&ids->mutex);
-    bool full = ids->waiting >= ids->options.waiting_max;
+    bool ending = ids->ending, full = ending || ids->waiting >= ids->options.waiting_max;
     if (!full) {
         if (sequence->last_waiter)
             sequence->last_waiter->next = waiter;
@@ -156,8 +156,8 @@ bool ids_wait(struct ids *ids, size_t index, struct ids_waiter *waiter, struct e
         want_refill(sequence);
     }
     pthread_mutex_unlock(&ids->mutex);
-    return !full ||
-           error_set(error, ERROR_UNAVAILABLE, "too many uploads wait for a number of %s", sequence->key);
+    return !full || error_set(error, ERROR_UNAVAILABLE, "%s",
+                              ending ? "the server is stopping" : "too many uploads wait for a number");
 }
 
 /* Deadlines stand in order of arrival, so the first ones in the queue pass first. */
@@ -393,6 +393,24 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
     return ids;
 }
 
+void ids_end(struct ids *ids)
+{
+    pthread_mutex_lock(&ids->mutex);
+    bool ended = ids->ending;
+    ids->ending = true;
+    pthread_mutex_unlock(&ids->mutex);
+    if (ended)
+        return;
+    for (size_t i = 0; i < ids->options.key_count; i++) {
+        if (ids->sequences[i].call)
+            packet_call_cancel(ids->sequences[i].call);
+        ids->sequences[i].call = NULL;
+    }
+    packet_pool_destroy(ids->pool);
+    if (ids->timer)
+        event_free(ids->timer);
+}
+
 static void free_ids(struct ids *ids)
 {
     pthread_mutex_destroy(&ids->mutex);
@@ -409,19 +427,10 @@ void ids_destroy(struct ids *ids)
 {
     if (!ids)
         return;
-    for (size_t i = 0; i < ids->options.key_count; i++) {
-        if (ids->sequences[i].call)
-            packet_call_cancel(ids->sequences[i].call);
-    }
-    packet_pool_destroy(ids->pool);
-    if (ids->timer)
-        event_free(ids->timer);
-    pthread_mutex_lock(&ids->mutex);
-    ids->ending = true;
+    ids_end(ids);
     bool posted = false;
     for (size_t i = 0; i < ids->options.key_count; i++)
         posted = posted || ids->sequences[i].refill_posted;
-    pthread_mutex_unlock(&ids->mutex);
     if (!posted) {
         free_ids(ids);
         return;

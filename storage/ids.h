@@ -39,7 +39,9 @@ struct ids_waiter {
 
 /* Before the loops run, or on options->loop. Asks for the first numbers at once. */
 MUST_CHECK struct ids *ids_create(const struct ids_options *options, struct error *error);
-/* After the loop has ended, or on it; nobody may wait. NULL is ignored. */
+/* On the loop's thread: asks nobody any more; numbers at hand can still be taken. */
+void ids_end(struct ids *ids);
+/* After the other loops have ended, while the loop still exists; nobody may wait. NULL is ignored. */
 void ids_destroy(struct ids *ids);
 
 /* Any thread: the next number of the key with this index, where one is at hand. */

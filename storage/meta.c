@@ -433,11 +433,12 @@ bool meta_change(struct meta *meta, struct meta_change *change, struct error *er
 static void add_entry(void *argument, const struct meta_row *row)
 {
     struct meta_list *list = argument;
-    if (list->count >= (size_t)list->list.limit || row->stat.size < 0)
+    if (list->count >= (size_t)list->list.limit)
         return;
     struct proto_list_entry *entry = &list->entries[list->count++];
     memcpy(entry->file, row->file, sizeof(entry->file));
     entry->stat = row->stat;
+    entry->stat.size = max_i64(row->stat.size, 0);
     if (entry->stat.group[0] == '\0')
         memcpy(entry->stat.group, list->meta->config->group, strlen(list->meta->config->group) + 1);
 }

@@ -16,7 +16,7 @@
 #define SECOND       INT64_C(1000)
 #define DAY          (86400 * SECOND)
 
-const struct config_option options_table[] = {
+const struct config_option storage_options[] = {
     {"storage", "listen", CONFIG_ADDRESSES, MEMBER(listen), "*:23000", 23000, 0, NULL, false,
      "Addresses that clients connect to. The port of the first one is told to the trackers."},
     {"storage", "host_name", CONFIG_STRING, MEMBER(host_name), "", 0, 0, NULL, false,
@@ -64,14 +64,14 @@ const struct config_option options_table[] = {
     {"storage", "reserve_inodes", CONFIG_INTEGER, MEMBER(reserve_inodes), "1000", 0, INT64_MAX, NULL, true,
      "Floor of free inodes: no upload goes to a store path below this."},
 
-    {"storage", "database", CONFIG_STRING, MEMBER(database), "sqlite:/var/lib/reelstore/storage.db", 0, 0,
-     NULL, false, "Where the file rows are: mysql://user:password@host1,host2/database or sqlite:/file."},
-    {"storage", "database_threads", CONFIG_INTEGER, MEMBER(database_threads), "8", 1, 256, NULL, false,
+    {"database", "url", CONFIG_STRING, MEMBER(database), "sqlite:/var/lib/reelstore/storage.db", 0, 0, NULL,
+     false, "Where the file rows are: mysql://user:password@host1,host2/database or sqlite:/file."},
+    {"database", "threads", CONFIG_INTEGER, MEMBER(database_threads), "8", 1, 256, NULL, false,
      "Connections to the database, each with a thread."},
-    {"storage", "database_queue", CONFIG_INTEGER, MEMBER(database_queue), "16384", 16, 1000000, NULL, false,
+    {"database", "queue_max", CONFIG_INTEGER, MEMBER(database_queue), "16384", 16, 1000000, NULL, false,
      "Database jobs that may wait; beyond it requests are refused."},
-    {"storage", "database_timeout", CONFIG_DURATION, MEMBER(database_timeout_ms), "5s", 100, 600 * SECOND,
-     NULL, false, "A request fails when the database could not do its job within this time."},
+    {"database", "timeout", CONFIG_DURATION, MEMBER(database_timeout_ms), "5s", 100, 600 * SECOND, NULL,
+     false, "A request fails when the database could not do its job within this time."},
     {"storage", "cache_entries", CONFIG_INTEGER, MEMBER(cache_entries), "100000", 1, 100000000, NULL, false,
      "File rows kept in memory, some 400 bytes each."},
     {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
@@ -115,10 +115,10 @@ const struct config_option options_table[] = {
     {"storage", "call_timeout", CONFIG_DURATION, MEMBER(call_timeout_ms), "3s", 10, 600 * SECOND, NULL, false,
      "Time that a tracker or the ID servers have for an answer."},
 };
-const size_t options_count = ARRAY_SIZE(options_table);
+const size_t storage_option_count = ARRAY_SIZE(storage_options);
 
-bool options_path_split(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
-                        struct error *error)
+bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
+                                struct error *error)
 {
     const char *equals = strchr(text, '=');
     size_t size = equals ? (size_t)(equals - text) : strlen(text);
@@ -150,10 +150,10 @@ static bool check_paths(const struct storage_config *config, struct error *error
     for (size_t i = 0; i < config->paths.count; i++) {
         char key[PROTO_KEY_SIZE], other_key[PROTO_KEY_SIZE];
         const char *directory, *other_directory;
-        if (!options_path_split(config->paths.items[i], key, &directory, error))
+        if (!storage_options_split_path(config->paths.items[i], key, &directory, error))
             return false;
         for (size_t j = 0; j < i; j++) {
-            if (!options_path_split(config->paths.items[j], other_key, &other_directory, error))
+            if (!storage_options_split_path(config->paths.items[j], other_key, &other_directory, error))
                 return false;
             if (strcmp(key, other_key) == 0)
                 return error_set(error, ERROR_GENERAL, "storage.paths: the key \"%s\" stands twice", key);
@@ -165,7 +165,7 @@ static bool check_paths(const struct storage_config *config, struct error *error
     return true;
 }
 
-bool options_check(const void *opaque, struct error *error)
+bool storage_options_check(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
     if (!proto_name_valid(config->group, PROTO_GROUP_SIZE))
@@ -191,7 +191,7 @@ bool options_check(const void *opaque, struct error *error)
     return db_url_check(config->database, error);
 }
 
-bool options_application_known(const struct storage_config *config, const char *application)
+bool storage_options_know_application(const struct storage_config *config, const char *application)
 {
     for (size_t i = 0; i < config->applications.count; i++) {
         if (strcmp(config->applications.items[i], application) == 0)

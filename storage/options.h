@@ -23,7 +23,7 @@ struct storage_config {
     int64_t progress_timeout_ms;
     int64_t drain_timeout_ms;
 
-    struct config_strings paths; /* KEY=DIR or DIR; see options_path_split() */
+    struct config_strings paths; /* KEY=DIR or DIR; see storage_options_split_path() */
     int mount_check;             /* enum options_mount_check */
     int64_t workers_per_path;
     int64_t workers_queue;
@@ -58,18 +58,18 @@ struct storage_config {
     int64_t call_timeout_ms;
 };
 
-extern const struct config_option options_table[];
-extern const size_t options_count;
+extern const struct config_option storage_options[];
+extern const size_t storage_option_count;
 
 /* Checks beyond the table: group, applications, store paths, database URL. Pure. */
-MUST_CHECK bool options_check(const void *config, struct error *error);
+MUST_CHECK bool storage_options_check(const void *config, struct error *error);
 
 /* One item of `paths`. KEY is what stands in file_path and what the ID server counts under; *DIRECTORY points
  * into TEXT and may end in slashes, which mean nothing. False with what would be right. */
-MUST_CHECK bool options_path_split(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
-                                   struct error *error);
+MUST_CHECK bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
+                                           struct error *error);
 
 /* True where APPLICATION is one that this server takes files for. */
-bool options_application_known(const struct storage_config *config, const char *application);
+bool storage_options_know_application(const struct storage_config *config, const char *application);
 
 #endif

@@ -47,6 +47,10 @@ struct storage {
     struct heartbeat *heartbeat;
     struct packet_server *server;
     struct storage_metrics metrics;
+
+    /* The main thread's: requests a second. */
+    int64_t rate_since_ms, rate_requests;
+    int32_t rate;
 };
 
 /* The daemon's context of a request. */

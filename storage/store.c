@@ -50,6 +50,7 @@ struct store_path {
     struct root *root;     /* NULL: cannot be read */
     bool looked;           /* at least one look has ended */
     bool writable;
+    bool full; /* a write failed for want of space */
     bool marker_seen;
     int64_t capacity, free, free_inodes;
     char reason[ERROR_TEXT_SIZE];
@@ -148,6 +149,7 @@ static void take_over(struct store_path *path)
         path->root = fresh;
     path->looked = true;
     path->writable = probe->writable;
+    path->full = probe->error.code == ERROR_NO_SPACE;
     path->marker_seen = path->marker_seen || probe->marker_seen || probe->marker_made;
     path->capacity = probe->capacity;
     path->free = probe->free;
@@ -251,7 +253,7 @@ static bool create_path(struct store *store, size_t index, struct error *error)
     path->store = store;
     path->index = index;
     snprintf(path->reason, sizeof(path->reason), "not looked at yet");
-    if (!options_path_split(config->paths.items[index], path->key, &path->directory, error))
+    if (!storage_options_split_path(config->paths.items[index], path->key, &path->directory, error))
         return false;
     path->probe = (struct store_probe){
         .directory = path->directory,
@@ -396,7 +398,7 @@ bool store_make_markers(const struct storage_config *config, FILE *out, struct e
             .make_marker = true,
             .key = key,
         };
-        if (!options_path_split(config->paths.items[i], key, &probe.directory, error))
+        if (!storage_options_split_path(config->paths.items[i], key, &probe.directory, error))
             return false;
         store_probe_look(&probe);
         if (probe.fd < 0) {
@@ -430,6 +432,12 @@ void store_set_floors(struct store *store, int64_t space, int64_t inodes)
     atomic_store(&store->floor_inodes, inodes);
 }
 
+void store_floors(const struct store *store, int64_t *space, int64_t *inodes)
+{
+    *space = atomic_load(&store->floor_space);
+    *inodes = atomic_load(&store->floor_inodes);
+}
+
 void store_path_status(const struct store_path *constant, struct store_path_status *status)
 {
     struct store_path *path = (struct store_path *)constant; /* its mutex alone is changed */
@@ -437,6 +445,7 @@ void store_path_status(const struct store_path *constant, struct store_path_stat
     pthread_mutex_lock(&path->mutex);
     status->readable = path->root != NULL;
     status->writable = path->root != NULL && path->writable && !atomic_load(&path->failed);
+    status->full = path->full;
     status->capacity = path->capacity;
     status->free = path->free;
     status->free_inodes = path->free_inodes;
@@ -444,100 +453,6 @@ void store_path_status(const struct store_path *constant, struct store_path_stat
     pthread_mutex_unlock(&path->mutex);
     if (status->hanging)
         snprintf(status->reason, sizeof(status->reason), "%s hangs", path->directory);
-}
-
-/* Bytes that an upload of SIZE bytes would leave above the floor; -1 where it does not fit. */
-static int64_t room_for(const struct store *store, const struct store_path_status *status, int64_t size)
-{
-    int64_t floor = atomic_load(&store->floor_space);
-    if (status->free_inodes <= atomic_load(&store->floor_inodes) || status->free < floor ||
-        status->free - floor < size)
-        return -1;
-    return status->free - floor - size;
-}
-
-struct store_path *store_choose(const struct store *store, int64_t size, struct error *error)
-{
-    struct store_path *chosen = NULL;
-    double total = 0;
-    bool full = false;
-    size_t used = 0;
-    char reasons[ERROR_TEXT_SIZE] = "";
-    for (size_t i = 0; i < store->count; i++) {
-        struct store_path *path = &store->paths[i];
-        struct store_path_status status;
-        store_path_status(path, &status);
-        bool usable = status.writable && !status.hanging;
-        int64_t room = usable ? room_for(store, &status, size) : -1;
-        if (room >= 0) {
-            /* Each path replaces the choice with its share of the room seen so far: one pass, fair by weight.
-             */
-            double weight = (double)room + 1;
-            total += weight;
-            if (weight >= total || (double)arc4random() / 4294967296.0 < weight / total)
-                chosen = path;
-        } else if (used < sizeof(reasons)) {
-            full = full || usable;
-            int length =
-                snprintf(reasons + used, sizeof(reasons) - used, "%s%s: %s", used ? "; " : "", path->key,
-                         usable ? "below the floor of free space or inodes" : status.reason);
-            used += length > 0 ? (size_t)length : 0;
-        }
-    }
-    if (!chosen)
-        error_set(error, full ? ERROR_NO_SPACE : ERROR_UNAVAILABLE, "no store path takes %lld bytes (%s)",
-                  (long long)size, reasons);
-    return chosen;
-}
-
-struct store_path *store_find(const struct store *store, const char *file_path, struct path *path,
-                              struct error *error)
-{
-    size_t length = strlen(file_path);
-    if (length < PATH_TEXT_SIZE + 1 || file_path[length - PATH_TEXT_SIZE] != '/' ||
-        !path_parse(file_path + length - PATH_TEXT_SIZE + 1, path)) {
-        error_set(error, ERROR_IO, "the row's path \"%s\" is not KEY/AAA/BBB/CCC/SSSSSSSS_DDD", file_path);
-        return NULL;
-    }
-    size_t key_length = length - PATH_TEXT_SIZE;
-    for (size_t i = 0; i < store->count; i++) {
-        const char *key = store->paths[i].key;
-        if (strlen(key) == key_length && memcmp(key, file_path, key_length) == 0)
-            return &store->paths[i];
-    }
-    error_set(error, ERROR_IO, "the row's path \"%s\" begins with no store path of this server", file_path);
-    return NULL;
-}
-
-void store_space(const struct store *store, struct store_space *space)
-{
-    *space = (struct store_space){0};
-    for (size_t i = 0; i < store->count; i++) {
-        struct store_path_status status;
-        store_path_status(&store->paths[i], &status);
-        if (status.readable)
-            space->capacity += status.capacity;
-        int64_t room = status.writable && !status.hanging ? room_for(store, &status, 0) : -1;
-        if (room < 0)
-            continue;
-        space->writable++;
-        space->free += room;
-        int64_t inodes = status.free_inodes == INT64_MAX ? INT32_MAX : status.free_inodes;
-        space->free_inodes += inodes;
-    }
-}
-
-bool store_healthy(const struct store *store, char *reason, size_t reason_size)
-{
-    for (size_t i = 0; i < store->count; i++) {
-        struct store_path_status status;
-        store_path_status(&store->paths[i], &status);
-        if (!status.readable || status.hanging) {
-            snprintf(reason, reason_size, "store path %s: %s", store->paths[i].key, status.reason);
-            return false;
-        }
-    }
-    return true;
 }
 
 size_t store_path_index(const struct store_path *path)
@@ -614,6 +529,7 @@ void store_path_report(struct store_path *path, int errnum, const char *what)
     }
     if (!atomic_exchange(&path->failed, true)) {
         pthread_mutex_lock(&path->mutex);
+        path->full = errnum == ENOSPC || errnum == EDQUOT;
         snprintf(path->reason, sizeof(path->reason), "%s: %s", what, strerrordesc_np(errnum));
         pthread_mutex_unlock(&path->mutex);
         log_error(ROOM, "store path %s takes no uploads until a trial write works: %s: %s", path->key, what,

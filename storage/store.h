@@ -21,9 +21,9 @@
 struct store;
 struct store_path;
 
-/* CONFIG must have passed options_check() and outlive the store. LOOP: whose timer looks at the paths; its
- * thread must not run yet. Starts the threads and the first look; waits at most FIRST_LOOK_MS for that (0:
- * not at all). */
+/* CONFIG must have passed storage_options_check() and outlive the store. LOOP: whose timer looks at the
+ * paths; its thread must not run yet. Starts the threads and the first look; waits at most FIRST_LOOK_MS for
+ * that (0: not at all). */
 MUST_CHECK struct store *store_create(const struct storage_config *config, struct loop *loop,
                                       int64_t first_look_ms, struct error *error);
 /* Ends the workers while the loops still run (at most TIMEOUT_MS for each path); what is submitted from now
@@ -54,6 +54,8 @@ struct store_path *store_find(const struct store *store, const char *file_path, 
 /* New floors, for SIGHUP. */
 void store_set_floors(struct store *store, int64_t space, int64_t inodes);
 
+void store_floors(const struct store *store, int64_t *space, int64_t *inodes);
+
 struct store_space {
     int64_t capacity; /* bytes, over all paths that can be read */
     int64_t free; /* bytes that uploads may use: the floor taken off, over all paths that can be written */
@@ -77,6 +79,7 @@ bool store_path_durable(const struct store_path *path);
 /* A path's state in words: for /status. Both texts are copied. */
 struct store_path_status {
     bool readable, writable, hanging;
+    bool full; /* not writable for want of space */
     int64_t capacity, free, free_inodes;
     char reason[ERROR_TEXT_SIZE]; /* "" when all is well */
 };

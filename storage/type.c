@@ -1,6 +1,6 @@
 /*
- * type: libmagic with a free list of its handles (a handle serves one thread at a time), and a small table of
- * extensions. Reads libmagic's database on the first use.
+ * type: libmagic with two handles (a handle serves one thread at a time, and maps the database anew), and a
+ * small table of extensions. Reads libmagic's database on the first use.
  */
 #include "storage/type.h"
 
@@ -8,19 +8,25 @@
 
 #include <magic.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define ROOM        "type"
-#define GENERIC     "application/octet-stream"
-#define HANDLES_MAX 8
+#define ROOM    "type"
+#define GENERIC "application/octet-stream"
+#define HANDLES 2
+
+struct handle {
+    pthread_mutex_t mutex; /* held while libmagic looks at a file: a tenth of a millisecond to one */
+    magic_t magic;         /* NULL: not loaded yet */
+    bool broken;           /* libmagic has no database here */
+};
 
 struct types {
-    pthread_mutex_t mutex;
-    magic_t free[HANDLES_MAX];
-    size_t free_count;
-    bool broken; /* libmagic has no database here: said once */
+    struct handle handles[HANDLES];
+    atomic_uint next;
+    atomic_bool told; /* of the missing database */
 };
 
 /* Kinds that libmagic calls plain text or data. BEGINS: what the content must begin with, where the kind has
@@ -60,7 +66,8 @@ struct types *types_create(void)
     struct types *types = calloc(1, sizeof(*types));
     if (!types)
         return NULL;
-    pthread_mutex_init(&types->mutex, NULL);
+    for (size_t i = 0; i < HANDLES; i++)
+        pthread_mutex_init(&types->handles[i].mutex, NULL);
     return types;
 }
 
@@ -68,47 +75,42 @@ void types_destroy(struct types *types)
 {
     if (!types)
         return;
-    for (size_t i = 0; i < types->free_count; i++)
-        magic_close(types->free[i]);
-    pthread_mutex_destroy(&types->mutex);
+    for (size_t i = 0; i < HANDLES; i++) {
+        if (types->handles[i].magic)
+            magic_close(types->handles[i].magic);
+        pthread_mutex_destroy(&types->handles[i].mutex);
+    }
     free(types);
 }
 
-static magic_t take_handle(struct types *types)
+/* Held by the caller, who unlocks its mutex. */
+static struct handle *hold_handle(struct types *types)
 {
-    magic_t handle = NULL;
-    pthread_mutex_lock(&types->mutex);
-    if (types->free_count > 0)
-        handle = types->free[--types->free_count];
-    bool broken = types->broken;
-    pthread_mutex_unlock(&types->mutex);
-    if (handle || broken)
-        return handle;
-
-    handle = magic_open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS | MAGIC_NO_CHECK_TOKENS);
-    if (handle && magic_load(handle, NULL) == 0)
-        return handle;
-    pthread_mutex_lock(&types->mutex);
-    bool first = !types->broken;
-    types->broken = true;
-    pthread_mutex_unlock(&types->mutex);
-    if (first)
-        log_warning(ROOM, "content types come from file names only: libmagic: %s",
-                    handle ? magic_error(handle) : "no memory");
-    if (handle)
-        magic_close(handle);
-    return NULL;
+    for (size_t i = 0; i < HANDLES; i++) {
+        if (pthread_mutex_trylock(&types->handles[i].mutex) == 0)
+            return &types->handles[i];
+    }
+    struct handle *handle = &types->handles[atomic_fetch_add(&types->next, 1) % HANDLES];
+    pthread_mutex_lock(&handle->mutex);
+    return handle;
 }
 
-static void give_handle(struct types *types, magic_t handle)
+static bool load_database(struct types *types, struct handle *handle)
 {
-    pthread_mutex_lock(&types->mutex);
-    bool kept = types->free_count < HANDLES_MAX;
-    if (kept)
-        types->free[types->free_count++] = handle;
-    pthread_mutex_unlock(&types->mutex);
-    if (!kept)
-        magic_close(handle);
+    if (handle->magic || handle->broken)
+        return handle->magic != NULL;
+    magic_t magic = magic_open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS | MAGIC_NO_CHECK_TOKENS);
+    if (magic && magic_load(magic, NULL) == 0) {
+        handle->magic = magic;
+        return true;
+    }
+    handle->broken = true;
+    if (!atomic_exchange(&types->told, true))
+        log_warning(ROOM, "content types come from file names only: libmagic: %s",
+                    magic ? magic_error(magic) : "no memory");
+    if (magic)
+        magic_close(magic);
+    return false;
 }
 
 static bool is_media_type(const char *text)
@@ -125,10 +127,10 @@ static bool is_media_type(const char *text)
 static void ask_magic(struct types *types, const void *bytes, size_t size, char type[PROTO_CONTENT_TYPE_SIZE])
 {
     memcpy(type, GENERIC, sizeof(GENERIC));
-    magic_t handle = size > 0 ? take_handle(types) : NULL;
-    if (!handle)
+    if (size == 0)
         return;
-    const char *said = magic_buffer(handle, bytes, size);
+    struct handle *handle = hold_handle(types);
+    const char *said = load_database(types, handle) ? magic_buffer(handle->magic, bytes, size) : NULL;
     if (said && is_media_type(said)) {
         for (size_t i = 0; i < ARRAY_SIZE(aliases); i++) {
             if (strcmp(said, aliases[i].said) == 0)
@@ -136,7 +138,7 @@ static void ask_magic(struct types *types, const void *bytes, size_t size, char 
         }
         memcpy(type, said, strlen(said) + 1);
     }
-    give_handle(types, handle);
+    pthread_mutex_unlock(&handle->mutex);
 }
 
 static const char *type_of_extension(const char *name, const void *bytes, size_t size)

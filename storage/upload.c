@@ -372,7 +372,7 @@ static void start(struct packet_request *request, const struct proto_put *put)
                            (long long)put->size, (long long)request->body_left);
         return;
     }
-    if (!options_application_known(storage->config, put->key.application)) {
+    if (!storage_options_know_application(storage->config, put->key.application)) {
         packet_reply_error(request, ERROR_REFUSED, "application %s is not served here", put->key.application);
         return;
     }

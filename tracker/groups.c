@@ -4,6 +4,7 @@
  * a question is about: those wait for the next one.
  */
 #include "tracker/groups.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include <inttypes.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@ struct groups {
     struct event *timer;
     struct timeval interval;
     size_t groups_max;
+    int64_t timeout_ms;
 
     /* Owned by the job while it runs, by the loop otherwise. */
     struct db_job job;
@@ -209,6 +211,36 @@ static void woken(struct task *task)
         begin_reading(groups);
 }
 
+/* Moves what has waited since LIMIT_MS (monotonic) or longer from LIST to the front of OLD, and returns that.
+ */
+static struct groups_question *take_old(struct groups_question **list, int64_t limit_ms,
+                                        struct groups_question *old)
+{
+    while (*list != NULL) {
+        struct groups_question *question = *list;
+        if (question->since_ms > limit_ms) {
+            list = &question->next;
+            continue;
+        }
+        *list = question->next;
+        question->next = old;
+        old = question;
+    }
+    return old;
+}
+
+void groups_tick(struct groups *groups)
+{
+    struct error error;
+    int64_t limit_ms = clock_monotonic_ms() - groups->timeout_ms;
+    groups_lock(groups);
+    struct groups_question *old = take_old(&groups->waiting, limit_ms, NULL);
+    old = take_old(&groups->served, limit_ms, old);
+    groups_unlock(groups);
+    error_set(&error, ERROR_UNAVAILABLE, "the database does not answer");
+    answer_questions(groups, old, &error);
+}
+
 /* ---- for others ---- */
 
 static void question_answered(struct task *task)
@@ -221,6 +253,7 @@ void groups_ask(struct groups *groups, struct groups_question *question)
 {
     question->task.run = question_answered;
     question->known = false;
+    question->since_ms = clock_monotonic_ms();
     groups_lock(groups);
     question->next = groups->waiting;
     groups->waiting = question;
@@ -257,7 +290,7 @@ void groups_set_refresh(struct groups *groups, int64_t refresh_ms)
 }
 
 struct groups *groups_create(struct loop *loop, struct db *db, struct table *table, size_t groups_max,
-                             int64_t refresh_ms, struct error *error)
+                             int64_t refresh_ms, int64_t timeout_ms, struct error *error)
 {
     struct groups *groups = calloc(1, sizeof(*groups));
     if (groups == NULL || pthread_mutex_init(&groups->mutex, NULL) != 0) {
@@ -269,6 +302,7 @@ struct groups *groups_create(struct loop *loop, struct db *db, struct table *tab
     groups->db = db;
     groups->table = table;
     groups->groups_max = groups_max;
+    groups->timeout_ms = timeout_ms;
     groups->wake.run = woken;
     /* One more than is kept, so that the table sees (and says) that there are too many. */
     groups->rows = calloc(groups_max + 1, sizeof(*groups->rows));

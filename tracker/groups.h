@@ -13,7 +13,8 @@ struct groups;
 /* The first reading begins when LOOP (the main loop) runs. TABLE and DB must outlive it. GROUPS_MAX rows are
  * read. */
 MUST_CHECK struct groups *groups_create(struct loop *loop, struct db *db, struct table *table,
-                                        size_t groups_max, int64_t refresh_ms, struct error *error);
+                                        size_t groups_max, int64_t refresh_ms, int64_t timeout_ms,
+                                        struct error *error);
 /* On the loop: no reading begins any more; STOPPED (then on the loop, perhaps before this returns) is called
  * when none is under way. */
 void groups_stop(struct groups *groups, void (*stopped)(void *argument), void *argument);
@@ -23,6 +24,9 @@ void groups_close(struct groups *groups);
 /* After the loops have ended. NULL is ignored. */
 void groups_destroy(struct groups *groups);
 
+/* On the loop, several times a second: questions that have waited for too long are answered as unavailable.
+ */
+void groups_tick(struct groups *groups);
 /* On the loop. */
 void groups_set_refresh(struct groups *groups, int64_t refresh_ms);
 
@@ -35,12 +39,13 @@ struct groups_question {
     struct error
         error; /* where not known: ERROR_REFUSED (no such group), ERROR_UNAVAILABLE (cannot be asked) */
     /* private */
+    int64_t since_ms;
     struct task task;
     struct groups_question *next;
 };
 
-/* Any thread. Reads the groups (one reading serves all that ask meanwhile) and answers by done(). To be asked
- * when table_group_known() says no. */
+/* Any thread. Answers within TIMEOUT_MS of groups_create(). Reads the groups (one reading serves all that ask
+ * meanwhile) and answers by done(). To be asked when table_group_known() says no. */
 void groups_ask(struct groups *groups, struct groups_question *question);
 
 /* Any thread: the groups were read at least once. */

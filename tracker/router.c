@@ -2,10 +2,12 @@
 #include "tracker/router.h"
 #include "tracker/pins.h"
 #include "common/cache.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +17,38 @@
 #define INSERT_TRIES    3
 #define LOG_INTERVAL_MS 1000
 
+/* A cached answer that is too old is given after so long, when the database has not confirmed it by then. */
+#define STALE_WAIT_MS 250
+/* And at once for so long after that happened. */
+#define SLOW_MS 1000
+
 struct router {
     struct table *table;
-    struct cache *groups;        /* (application, user) -> group */
-    struct cache *unknown;       /* (application, user) -> a byte: not in t_router a moment ago */
-    pthread_rwlock_t rules_lock; /* what follows */
-    struct db *db;               /* NULL once closed */
+    int64_t timeout_ms;
+    _Atomic int64_t slow_until_ms; /* monotonic: the database kept somebody waiting */
+    struct cache *groups;          /* (application, user) -> group */
+    struct cache *unknown;         /* (application, user) -> a byte: not in t_router a moment ago */
+    pthread_rwlock_t rules_lock;   /* what follows */
+    struct db *db;                 /* NULL once closed */
     struct config_strings applications;
     struct pins pins;
     struct metric *hits, *misses, *stale, *created;
+};
+
+/* A look-up in the database. The job may outlive the answer: it ends with the job. */
+struct question {
+    struct router *router;
+    char application[PROTO_APPLICATION_SIZE];
+    char user[PROTO_USER_SIZE];
+    bool create;
+    router_callback callback; /* NULL once answered */
+    void *argument;
+    struct event *timer;
+    /* The job's while it runs. */
+    struct db_job job;
+    bool found, created;
+    char group[PROTO_GROUP_SIZE];
+    struct error error;
 };
 
 /* ---- rules ---- */
@@ -110,9 +135,11 @@ static size_t cache_key(char buffer[CACHE_KEY_SIZE], const char *application, co
     return application_size + user_size;
 }
 
-static bool database_works(struct router *router)
+static bool database_answers(struct router *router)
 {
     char reason[ERROR_TEXT_SIZE];
+    if (clock_monotonic_ms() < atomic_load_explicit(&router->slow_until_ms, memory_order_relaxed))
+        return false;
     ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
     bool works = router->db != NULL && db_healthy(router->db, reason, sizeof(reason));
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
@@ -140,7 +167,7 @@ enum router_answer router_find(struct router *router, const struct proto_file_ke
                   key->application);
         return ROUTER_FAILED;
     }
-    if (!database_works(router) && cache_get_stale(router->groups, cached, size, group, &age_ms)) {
+    if (!database_answers(router) && cache_get_stale(router->groups, cached, size, group, &age_ms)) {
         metric_add(router->stale, 1);
         return ROUTER_FOUND;
     }
@@ -152,7 +179,7 @@ enum router_answer router_find(struct router *router, const struct proto_file_ke
 
 static bool take_group(void *argument, const struct db_value *columns, size_t count)
 {
-    struct router_question *question = argument;
+    struct question *question = argument;
     if (count < 1)
         return false;
     question->found = db_value_text(&columns[0], question->group, sizeof(question->group)) &&
@@ -165,7 +192,7 @@ static bool take_group(void *argument, const struct db_value *columns, size_t co
     return false;
 }
 
-static enum db_result select_group(struct router_question *question, struct db_connection *connection,
+static enum db_result select_group(struct question *question, struct db_connection *connection,
                                    struct error *error)
 {
     const struct db_value parameters[] = {db_text(question->application), db_text(question->user)};
@@ -176,7 +203,7 @@ static enum db_result select_group(struct router_question *question, struct db_c
 }
 
 /* One statement is one transaction: a row is either there with its group, or not at all. */
-static enum db_result insert_group(struct router_question *question, struct db_connection *connection,
+static enum db_result insert_group(struct question *question, struct db_connection *connection,
                                    struct error *error)
 {
     const struct db_value parameters[] = {db_text(question->application), db_text(question->user),
@@ -190,7 +217,7 @@ static enum db_result insert_group(struct router_question *question, struct db_c
 /* May run again after any failure, also an uncertain one: it begins by reading what is there. */
 static enum db_result run_question(struct db_job *job, struct db_connection *connection, struct error *error)
 {
-    struct router_question *question = CONTAINER_OF(job, struct router_question, job);
+    struct question *question = CONTAINER_OF(job, struct question, job);
     question->created = false;
     for (int try = 0; try < INSERT_TRIES; try++) {
         enum db_result result = select_group(question, connection, error);
@@ -235,60 +262,126 @@ static void log_failure(const struct error *error)
     }
 }
 
-static void take_failure(struct router_question *question, const char *key, size_t key_size)
+static bool stale_group(const struct question *question, char group[PROTO_GROUP_SIZE])
 {
-    struct router *router = question->router;
+    char key[CACHE_KEY_SIZE];
     int64_t age_ms = 0;
-    log_failure(&question->job.error);
-    if (cache_get_stale(router->groups, key, key_size, question->group, &age_ms)) {
-        metric_add(router->stale, 1);
-        question->found = true;
-        return;
-    }
-    question->found = false;
-    /* Whatever is wrong with this tracker's database, another tracker may do better: worth asking. */
-    error_set(&question->error, ERROR_UNAVAILABLE, "the group of user %s cannot be looked up: %s",
-              question->user, question->job.error.text);
+    size_t key_size = cache_key(key, question->application, question->user);
+    return cache_get_stale(question->router->groups, key, key_size, group, &age_ms);
 }
 
-static void question_done(struct db_job *job)
+static void question_answer(struct question *question, const char *group, const struct error *error)
 {
-    struct router_question *question = CONTAINER_OF(job, struct router_question, job);
+    router_callback callback = question->callback;
+    question->callback = NULL;
+    if (callback != NULL)
+        callback(question->argument, group, error);
+}
+
+static void question_free(struct question *question)
+{
+    if (question->timer != NULL)
+        event_free(question->timer);
+    free(question);
+}
+
+/* The database has not answered in time. What the job comes to later is still worth keeping. */
+static void question_timeout(evutil_socket_t fd, short what, void *argument)
+{
+    struct question *question = argument;
+    struct router *router = question->router;
+    struct error error;
+    char group[PROTO_GROUP_SIZE];
+    (void)fd;
+    (void)what;
+    atomic_store_explicit(&router->slow_until_ms, clock_monotonic_ms() + SLOW_MS, memory_order_relaxed);
+    if (stale_group(question, group)) {
+        metric_add(router->stale, 1);
+        question_answer(question, group, NULL);
+        return;
+    }
+    error_set(&error, ERROR_UNAVAILABLE,
+              "the group of user %s cannot be looked up: the database does not answer", question->user);
+    log_failure(&error);
+    question_answer(question, NULL, &error);
+}
+
+static void remember(const struct question *question)
+{
     struct router *router = question->router;
     char key[CACHE_KEY_SIZE];
     const uint8_t unknown = 1;
     size_t key_size = cache_key(key, question->application, question->user);
-    if (job->result != DB_OK) {
-        take_failure(question, key, key_size);
-    } else if (question->found) {
+    if (question->found) {
         cache_put(router->groups, key, key_size, question->group);
         cache_remove(router->unknown, key, key_size);
-        if (question->created) {
-            metric_add(router->created, 1);
-            log_info("router", "user %s of application %s is routed to group %s", question->user,
-                     question->application, question->group);
-        }
     } else {
         cache_remove(router->groups, key, key_size);
         if (question->error.code == ERROR_NOT_FOUND)
             cache_put(router->unknown, key, key_size, &unknown);
     }
-    question->done(question);
+    if (question->created) {
+        metric_add(router->created, 1);
+        log_info("router", "user %s of application %s is routed to group %s", question->user,
+                 question->application, question->group);
+    }
 }
 
-bool router_ask(struct router *router, struct router_question *question, struct error *error)
+static void question_done(struct db_job *job)
 {
-    question->router = router;
-    question->found = false;
-    question->created = false;
-    question->group[0] = '\0';
-    question->error = (struct error){0};
-    question->job = (struct db_job){
-        .run = run_question, .done = question_done, .loop = question->loop, .idempotent = true};
+    struct question *question = CONTAINER_OF(job, struct question, job);
+    if (job->result == DB_OK) {
+        remember(question);
+        question_answer(question, question->found ? question->group : NULL, &question->error);
+    } else if (question->callback != NULL) {
+        log_failure(&job->error);
+        /* Whatever is wrong with this tracker's database, another tracker may do better: worth asking. */
+        error_set(&question->error, ERROR_UNAVAILABLE, "the group of user %s cannot be looked up: %s",
+                  question->user, job->error.text);
+        bool stale = stale_group(question, question->group);
+        metric_add(question->router->stale, stale);
+        question_answer(question, stale ? question->group : NULL, &question->error);
+    }
+    question_free(question);
+}
+
+static bool question_submit(struct question *question)
+{
+    struct router *router = question->router;
     ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
     bool submitted = router->db != NULL && db_submit(router->db, &question->job);
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
-    return submitted || error_set(error, ERROR_UNAVAILABLE, "too many look-ups wait for the database");
+    return submitted;
+}
+
+enum router_answer router_ask(struct router *router, struct loop *loop, const struct proto_file_key *key,
+                              bool create, router_callback callback, void *argument,
+                              char group[PROTO_GROUP_SIZE], struct error *error)
+{
+    struct question *question = calloc(1, sizeof(*question));
+    if (question == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "out of memory");
+        return ROUTER_FAILED;
+    }
+    question->router = router;
+    memcpy(question->application, key->application, sizeof(question->application));
+    memcpy(question->user, key->user, sizeof(question->user));
+    question->create = create;
+    question->callback = callback;
+    question->argument = argument;
+    question->job =
+        (struct db_job){.run = run_question, .done = question_done, .loop = loop, .idempotent = true};
+    bool cached = stale_group(question, group);
+    int64_t wait_ms = cached ? min_i64(STALE_WAIT_MS, router->timeout_ms) : router->timeout_ms;
+    const struct timeval wait = {.tv_sec = (time_t)(wait_ms / 1000),
+                                 .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
+    question->timer = evtimer_new(loop_base(loop), question_timeout, question);
+    if (question->timer != NULL && event_add(question->timer, &wait) == 0 && question_submit(question))
+        return ROUTER_ASK;
+    question_free(question);
+    error_set(error, ERROR_UNAVAILABLE, "too many look-ups wait for the database");
+    metric_add(router->stale, cached);
+    return cached ? ROUTER_FOUND : ROUTER_FAILED;
 }
 
 void router_close(struct router *router)
@@ -309,6 +402,7 @@ struct router *router_create(const struct router_options *options, struct error 
         return NULL;
     }
     router->table = options->table;
+    router->timeout_ms = options->timeout_ms;
     router->db = options->db;
     router->groups =
         cache_create(options->cache_entries, options->cache_age_ms, PROTO_GROUP_SIZE, CACHE_SHARDS);

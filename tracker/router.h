@@ -19,6 +19,7 @@ struct router_options {
     size_t cache_entries;
     int64_t cache_age_ms;   /* a cached answer is used without asking */
     int64_t unknown_age_ms; /* "no such user" is used without asking; for LOCATE */
+    int64_t timeout_ms;     /* for an answer of the database */
 };
 
 MUST_CHECK struct router *router_create(const struct router_options *options, struct error *error);
@@ -44,24 +45,18 @@ enum router_answer {
 MUST_CHECK enum router_answer router_find(struct router *router, const struct proto_file_key *key,
                                           bool create, char group[PROTO_GROUP_SIZE], struct error *error);
 
-/* A look-up in the database. Embed it; valid until done(). */
-struct router_question {
-    char application[PROTO_APPLICATION_SIZE];
-    char user[PROTO_USER_SIZE];
-    bool create; /* a user without a group is given one */
-    struct loop *loop;
-    void (*done)(struct router_question *question); /* on LOOP */
-    bool found;
-    char group[PROTO_GROUP_SIZE];
-    struct error error; /* where not found: also what table_place() says, and ERROR_UNAVAILABLE */
-    /* private */
-    struct router *router;
-    struct db_job job;
-    bool created;
-};
+/* The end of a look-up. GROUP: NULL where it failed; then ERROR tells why: also what table_place() says, and
+ * ERROR_UNAVAILABLE. Both are valid during the call. */
+typedef void (*router_callback)(void *argument, const char *group, const struct error *error);
 
-/* Any thread, never blocks, never calls done() itself: false when the database's queue is full
- * (ERROR_UNAVAILABLE). */
-MUST_CHECK bool router_ask(struct router *router, struct router_question *question, struct error *error);
+/* Asks the database, and gives a user without a group one where CREATE says so. On the thread of LOOP, never
+ * blocks; CALLBACK comes once, later, on the loop, at most TIMEOUT_MS of the options from now: whom the
+ * database keeps waiting gets the cached answer, whatever its age, after a moment already. ROUTER_ASK:
+ * CALLBACK will come. Else it will not, because too many wait: ROUTER_FOUND with a cached answer in GROUP, or
+ * ROUTER_FAILED with ERROR. */
+MUST_CHECK enum router_answer router_ask(struct router *router, struct loop *loop,
+                                         const struct proto_file_key *key, bool create,
+                                         router_callback callback, void *argument,
+                                         char group[PROTO_GROUP_SIZE], struct error *error);
 
 #endif

@@ -143,11 +143,6 @@ static void connection_closed(struct packet_connection *connection)
 
 /* ---- SADDRS, LOCATE ---- */
 
-struct route_wait {
-    struct packet_request *request;
-    struct router_question question;
-};
-
 static enum outcome outcome_of(int code)
 {
     switch (code) {
@@ -202,35 +197,12 @@ static void answer_route(struct packet_request *request, const char *group)
     packet_reply(request, body, size);
 }
 
-static void route_known(struct router_question *question)
+static void route_known(void *argument, const char *group, const struct error *error)
 {
-    struct route_wait *wait = CONTAINER_OF(question, struct route_wait, question);
-    if (question->found)
-        answer_route(wait->request, question->group);
+    if (group != NULL)
+        answer_route(argument, group);
     else
-        fail_route(wait->request, &question->error);
-    free(wait);
-}
-
-static void ask_route(struct packet_request *request, const struct proto_file_key *key, bool create)
-{
-    struct error error;
-    struct route_wait *wait = calloc(1, sizeof(*wait));
-    if (wait == NULL) {
-        error_set(&error, ERROR_UNAVAILABLE, "out of memory");
-        fail_route(request, &error);
-        return;
-    }
-    wait->request = request;
-    memcpy(wait->question.application, key->application, sizeof(wait->question.application));
-    memcpy(wait->question.user, key->user, sizeof(wait->question.user));
-    wait->question.create = create;
-    wait->question.loop = request->loop;
-    wait->question.done = route_known;
-    if (!router_ask(service_of(request)->router, &wait->question, &error)) {
-        fail_route(request, &error);
-        free(wait);
-    }
+        fail_route(argument, error);
 }
 
 static void handle_route(struct packet_request *request, bool create)
@@ -244,17 +216,14 @@ static void handle_route(struct packet_request *request, bool create)
         fail_route(request, &error);
         return;
     }
-    switch (router_find(service_of(request)->router, &key, create, group, &error)) {
-    case ROUTER_FOUND:
+    struct router *router = service_of(request)->router;
+    enum router_answer answer = router_find(router, &key, create, group, &error);
+    if (answer == ROUTER_ASK)
+        answer = router_ask(router, request->loop, &key, create, route_known, request, group, &error);
+    if (answer == ROUTER_FOUND)
         answer_route(request, group);
-        break;
-    case ROUTER_FAILED:
+    else if (answer == ROUTER_FAILED)
         fail_route(request, &error);
-        break;
-    case ROUTER_ASK:
-        ask_route(request, &key, create);
-        break;
-    }
 }
 
 static void handle_saddrs(struct packet_request *request)
@@ -415,7 +384,9 @@ static void ticked(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
-    table_tick(((struct service *)argument)->table, table_now());
+    struct service *service = argument;
+    table_tick(service->table, table_now());
+    groups_tick(service->groups);
 }
 
 static bool start_database(struct service *service, const struct tracker_config *config, struct error *error)
@@ -442,14 +413,16 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
         .cache_entries = (size_t)config->route_cache_entries,
         .cache_age_ms = config->route_cache_age_ms,
         .unknown_age_ms = config->unknown_user_age_ms,
+        .timeout_ms = config->database_timeout_ms,
     };
     service->router = router_create(&options, error);
     if (service->router == NULL ||
         !router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
                           config->unknown_user_age_ms, error))
         return false;
-    service->groups = groups_create(service->daemon->main_loop, service->db, service->table,
-                                    (size_t)config->groups_max, config->groups_refresh_ms, error);
+    service->groups =
+        groups_create(service->daemon->main_loop, service->db, service->table, (size_t)config->groups_max,
+                      config->groups_refresh_ms, config->database_timeout_ms, error);
     return service->groups != NULL;
 }
 
@@ -521,7 +494,6 @@ void tracker_service_stop(struct daemon *daemon)
 {
     struct service *service = daemon->state;
     const struct tracker_config *config = daemon->config;
-    event_del(service->tick);
     packet_server_stop(service->server, config->daemon.stop_timeout_ms, server_stopped, service);
 }
 

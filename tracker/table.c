@@ -185,8 +185,8 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
                                    struct error *error)
 {
     struct group *group = members_find_group(&table->members, group_name);
-    struct member *server, *own = NULL, *free_one = NULL;
-    size_t matching = 0, free_count = 0;
+    struct member *server, *own = NULL, *match = NULL, *unconnected = NULL;
+    size_t match_count = 0, unconnected_count = 0;
     if (group != NULL) {
         TAILQ_FOREACH(server, &group->members, link)
         {
@@ -196,26 +196,21 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
                 own = server;
             if (strcmp(server->shown.address.host, peer) != 0)
                 continue;
-            matching++;
-            if (port != 0 || server->connection == 0) {
-                free_one = server;
-                free_count++;
+            match = server;
+            match_count++;
+            if (server->connection == 0) {
+                unconnected = server;
+                unconnected_count++;
             }
         }
     }
     if (own != NULL)
         return own;
-    if (matching == 1) {
-        TAILQ_FOREACH(server, &group->members, link)
-        {
-            if (strcmp(server->shown.host, host) == 0 && strcmp(server->shown.address.host, peer) == 0 &&
-                (port == 0 || server->shown.address.port == port))
-                return server;
-        }
-    }
-    if (free_count == 1)
-        return free_one;
-    if (matching == 0) {
+    if (match_count == 1)
+        return match;
+    if (unconnected_count == 1)
+        return unconnected;
+    if (match_count == 0) {
         error_set(error, ERROR_REFUSED,
                   "no storage server of group %s and host %s has joined from %s: join first", group_name,
                   host, peer);
@@ -224,7 +219,7 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
             error, ERROR_REFUSED,
             "%zu storage servers of group %s and host %s have joined from %s: beat on the connection that "
             "joined, or join again",
-            matching, group_name, host, peer);
+            match_count, group_name, host, peer);
     }
     return NULL;
 }

@@ -48,3 +48,8 @@ def own_suite(backend, request):
         yield own
     finally:
         own.stop()
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes make no readable names."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None

@@ -128,4 +128,4 @@ def test_it_starts_before_its_database_and_becomes_whole(own_suite):
     assert code == 503 and body.strip()
     server.init_db()
     wait_for(lambda: wire.ask(server.address, GET, b"k\0").ok, 30, "numbers after the database came")
-    assert server.http("/healthz")[0] == 200
+    wait_for(lambda: server.http("/healthz")[0] == 200, 20, "health")

@@ -145,12 +145,16 @@ def test_a_beat_belongs_to_who_joined(own_suite):
     beat = field("group001", 17) + field("media1", 129)
     assert second.call(BEAT, beat).ok
     assert states(own_suite) == {"127.0.0.1:23001": "ONLINE", "127.0.0.1:23002": "ACTIVE"}
-    # On a connection of its own it is matched by group, host and peer address; a stranger is refused.
+    # On a connection of its own it is matched by group, host and peer address: a stranger is refused, and so is a
+    # beat that could be either's.
     stranger = wire.ask(tracker.address, BEAT, field("group001", 17) + field("media9", 129))
     assert stranger.status == 0xFD
-    assert wire.ask(tracker.address, BEAT, beat).ok
-    first.close()
-    second.close()
+    assert wire.ask(tracker.address, BEAT, beat).status == 0xFD
+    third = joined(own_suite, "media3", 23003)
+    assert wire.ask(tracker.address, BEAT, field("group001", 17) + field("media3", 129)).ok
+    assert states(own_suite)["127.0.0.1:23003"] == "ACTIVE"
+    for client in (first, second, third):
+        client.close()
 
 
 def test_a_group_that_is_not_in_the_table_cannot_be_joined(own_suite):

@@ -1,7 +1,7 @@
 /*
- * mariadb_server: a real mariadbd for one test program: in a private folder, on a socket there and a free port of
- * 127.0.0.1; gone with the program, however that ends. Only for tests; header only, so that each test program has
- * its own. Failures end the test.
+ * mariadb_server: a real mariadbd for one test program: in a private folder, on a socket there and a free
+ * port of 127.0.0.1; gone with the program, however that ends. Only for tests; header only, so that each test
+ * program has its own. Failures end the test.
  */
 #ifndef REEL_TESTS_MARIADB_SERVER_H
 #define REEL_TESTS_MARIADB_SERVER_H
@@ -53,7 +53,8 @@ static inline const char *mariadb_server_binary(const char *const *places, size_
 
 static inline const char *mariadb_server_daemon(void)
 {
-    static const char *const places[] = {"/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd", "/usr/bin/mariadbd"};
+    static const char *const places[] = {"/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd",
+                                         "/usr/bin/mariadbd"};
 
     return mariadb_server_binary(places, sizeof(places) / sizeof(places[0]));
 }
@@ -70,7 +71,8 @@ static inline bool mariadb_server_installed(void)
     return mariadb_server_daemon() != NULL && mariadb_server_installer() != NULL;
 }
 
-static inline int mariadb_server_remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
+static inline int mariadb_server_remove_entry(const char *path, const struct stat *status, int type,
+                                              struct FTW *place)
 {
     (void)status;
     (void)type;
@@ -87,7 +89,8 @@ static inline void mariadb_server_remove_folder(const char *directory)
 }
 
 /* Starts PROGRAM with its output in LOG under the folder; it dies with this program. */
-static inline pid_t mariadb_server_spawn(const struct mariadb_server *server, const char *log, char *const *arguments)
+static inline pid_t mariadb_server_spawn(const struct mariadb_server *server, const char *log,
+                                         char *const *arguments)
 {
     char path[128];
     pid_t pid;
@@ -144,11 +147,27 @@ static inline MYSQL *mariadb_server_connect(const struct mariadb_server *server)
     MYSQL *mysql = mysql_init(NULL);
 
     assert_non_null(mysql);
-    if (mysql_real_connect(mysql, NULL, "root", "", NULL, 0, server->socket, CLIENT_MULTI_STATEMENTS) == NULL) {
+    if (mysql_real_connect(mysql, NULL, "root", "", NULL, 0, server->socket, CLIENT_MULTI_STATEMENTS) ==
+        NULL) {
         mysql_close(mysql);
         return NULL;
     }
     return mysql;
+}
+
+/* Ends the test with what LOG under the folder says: the folder will be gone. */
+static inline void mariadb_server_fail(const struct mariadb_server *server, const char *log)
+{
+    char path[128], line[512];
+    FILE *in;
+
+    snprintf(path, sizeof(path), "%s/%s", server->directory, log);
+    in = fopen(path, "r");
+    while (in != NULL && fgets(line, sizeof(line), in) != NULL)
+        print_message("%s: %s", log, line);
+    if (in != NULL)
+        (void)fclose(in);
+    fail_msg("MariaDB did not start");
 }
 
 /* Starts mariadbd on the folder and waits until it answers. */
@@ -156,18 +175,18 @@ static inline void mariadb_server_run(struct mariadb_server *server)
 {
     char datadir[96], socket_option[128], port[32], pid_file[128];
     char *arguments[] = {(char *)(uintptr_t)mariadb_server_daemon(),
-                         (char *)(uintptr_t)"--no-defaults",
+                         (char *)(uintptr_t) "--no-defaults",
                          datadir,
                          socket_option,
                          port,
                          pid_file,
-                         (char *)(uintptr_t)"--bind-address=127.0.0.1",
-                         (char *)(uintptr_t)"--skip-name-resolve",
-                         (char *)(uintptr_t)"--innodb-buffer-pool-size=16M",
-                         (char *)(uintptr_t)"--innodb-log-file-size=8M",
-                         (char *)(uintptr_t)"--innodb-flush-log-at-trx-commit=2",
-                         (char *)(uintptr_t)"--performance-schema=OFF",
-                         geteuid() == 0 ? (char *)(uintptr_t)"--user=root" : NULL,
+                         (char *)(uintptr_t) "--bind-address=127.0.0.1",
+                         (char *)(uintptr_t) "--skip-name-resolve",
+                         (char *)(uintptr_t) "--innodb-buffer-pool-size=16M",
+                         (char *)(uintptr_t) "--innodb-log-file-size=8M",
+                         (char *)(uintptr_t) "--innodb-flush-log-at-trx-commit=2",
+                         (char *)(uintptr_t) "--performance-schema=OFF",
+                         geteuid() == 0 ? (char *)(uintptr_t) "--user=root" : NULL,
                          NULL};
 
     snprintf(datadir, sizeof(datadir), "--datadir=%s/data", server->directory);
@@ -186,7 +205,7 @@ static inline void mariadb_server_run(struct mariadb_server *server)
             break;
         usleep(100000);
     }
-    fail_msg("mariadbd did not start: see %s/server.log", server->directory);
+    mariadb_server_fail(server, "server.log");
 }
 
 /* Runs statements as root. */
@@ -210,7 +229,8 @@ static inline void mariadb_server_execute(const struct mariadb_server *server, c
 }
 
 /* The rows of one query as root: columns parted by "|", rows by newlines, NULL as "NULL". To be freed. */
-static inline char *mariadb_server_read(const struct mariadb_server *server, const char *database, const char *sql)
+static inline char *mariadb_server_read(const struct mariadb_server *server, const char *database,
+                                        const char *sql)
 {
     MYSQL *mysql = mariadb_server_connect(server);
     MYSQL_RES *result;
@@ -251,12 +271,12 @@ static inline void mariadb_server_start(struct mariadb_server *server)
 {
     char datadir[96];
     char *arguments[] = {(char *)(uintptr_t)mariadb_server_installer(),
-                         (char *)(uintptr_t)"--no-defaults",
+                         (char *)(uintptr_t) "--no-defaults",
                          datadir,
-                         (char *)(uintptr_t)"--auth-root-authentication-method=normal",
-                         (char *)(uintptr_t)"--skip-test-db",
-                         (char *)(uintptr_t)"--skip-name-resolve",
-                         geteuid() == 0 ? (char *)(uintptr_t)"--user=root" : NULL,
+                         (char *)(uintptr_t) "--auth-root-authentication-method=normal",
+                         (char *)(uintptr_t) "--skip-test-db",
+                         (char *)(uintptr_t) "--skip-name-resolve",
+                         geteuid() == 0 ? (char *)(uintptr_t) "--user=root" : NULL,
                          NULL};
     int status = -1;
     pid_t pid;
@@ -271,7 +291,7 @@ static inline void mariadb_server_start(struct mariadb_server *server)
     pid = mariadb_server_spawn(server, "install.log", arguments);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (status != 0)
-        fail_msg("mariadb-install-db failed: see %s/install.log", server->directory);
+        mariadb_server_fail(server, "install.log");
     mariadb_server_run(server);
     mariadb_server_execute(server, "CREATE USER '" MARIADB_SERVER_USER "'@'127.0.0.1' IDENTIFIED BY "
                                    "'" MARIADB_SERVER_PASSWORD "';"

@@ -1,6 +1,6 @@
 /*
- * scripted_cluster: a tracker and storage servers made of scripted peers, with faults to order: the base commands and our
- * own, packed and unpacked here by hand, and nothing of common/. Included by tests only.
+ * scripted_cluster: a tracker and storage servers made of scripted peers, with faults to order: the base
+ * commands and our own, packed and unpacked here by hand, and nothing of common/. Included by tests only.
  */
 #ifndef REEL_TESTS_SCRIPTED_CLUSTER_H
 #define REEL_TESTS_SCRIPTED_CLUSTER_H
@@ -29,14 +29,14 @@ struct fake_group {
 struct fake_storage {
     struct peer peer;
     struct fake_group *group;
-    atomic_bool legacy;          /* knows 70..73 only, fails with -1 and closes */
-    atomic_int fail_code;        /* not 0: every request of `fail_left` is answered so */
+    atomic_bool legacy;   /* knows 70..73 only, fails with -1 and closes */
+    atomic_int fail_code; /* not 0: every request of `fail_left` is answered so */
     atomic_int fail_left;
-    atomic_int cut_uploads;      /* so many uploads are cut inside the body */
-    atomic_int cut_downloads;    /* so many downloads are cut inside the body */
-    atomic_int lose_replies;     /* so many uploads are stored and then the connection cut */
-    atomic_bool wrong_length;    /* announces one byte more than was asked for */
-    atomic_bool corrupt;         /* sends the first byte wrong */
+    atomic_int cut_uploads;   /* so many uploads are cut inside the body */
+    atomic_int cut_downloads; /* so many downloads are cut inside the body */
+    atomic_int lose_replies;  /* so many uploads are stored and then the connection cut */
+    atomic_bool wrong_length; /* announces one byte more than was asked for */
+    atomic_bool corrupt;      /* sends the first byte wrong */
 };
 
 struct fake_tracker {
@@ -77,8 +77,8 @@ static inline struct fake_file *fake_find(struct fake_group *group, const uint8_
     for (int i = 0; i < group->count; i++) {
         struct fake_file *file = &group->files[i];
 
-        if (strcmp(file->application, (const char *)key) == 0 && strcmp(file->user, (const char *)key + 16) == 0 &&
-            strcmp(file->id, (const char *)key + 272) == 0)
+        if (strcmp(file->application, (const char *)key) == 0 &&
+            strcmp(file->user, (const char *)key + 16) == 0 && strcmp(file->id, (const char *)key + 272) == 0)
             return file;
     }
     return NULL;
@@ -121,7 +121,8 @@ static inline uint8_t *fake_body(struct fake_storage *storage, int fd, const str
 }
 
 /* False: cut the connection. */
-static inline bool fake_upload(struct fake_storage *storage, int fd, bool put, const uint8_t *body, size_t size)
+static inline bool fake_upload(struct fake_storage *storage, int fd, bool put, const uint8_t *body,
+                               size_t size)
 {
     size_t head = put ? 809 : 408;
     struct fake_group *group = storage->group;
@@ -230,7 +231,8 @@ static inline void fake_list(struct fake_storage *storage, int fd, const uint8_t
 }
 
 /* STAT, RESTORE, DELETE, FILESIZE. */
-static inline void fake_key_command(struct fake_storage *storage, int fd, uint8_t command, const uint8_t *body)
+static inline void fake_key_command(struct fake_storage *storage, int fd, uint8_t command,
+                                    const uint8_t *body)
 {
     struct fake_group *group = storage->group;
     struct fake_file *file;

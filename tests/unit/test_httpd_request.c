@@ -18,13 +18,13 @@ static enum http_request_state parse_in_steps(struct http_request *request, cons
                                               size_t step)
 {
     enum http_request_state state = HTTP_REQUEST_MORE;
-    http_request_init(request, &limits);
+    http_request_init(request);
     for (size_t have = 0; have < size && state == HTTP_REQUEST_MORE;) {
         have = min_size(have + step, size);
         char *copy = malloc(have);
         assert_non_null(copy);
         memcpy(copy, text, have);
-        state = http_request_parse(request, copy, have);
+        state = http_request_parse(request, &limits, copy, have);
         free(copy);
     }
     return state;

@@ -51,7 +51,7 @@ struct fixture {
     struct packet_server *server;
     char path[64];
     int file;
-    atomic_int opened, closed, stopped, failed_reads, files_sent, files_failed, held;
+    atomic_int opened, closed, stopped, failed_reads, files_sent, files_failed, held, changed_reads;
     atomic_bool release;
 };
 
@@ -176,6 +176,10 @@ static void file_done(void *argument, bool ok)
 
 static void handle_file(struct packet_request *request)
 {
+    if ((unpack_u64(request->head) | unpack_u64(request->head + 8)) > INT64_MAX) {
+        packet_reply_error(request, ERROR_RANGE, "not in the file");
+        return;
+    }
     packet_reply_file(request, fixture.file, (int64_t)unpack_u64(request->head),
                       (int64_t)unpack_u64(request->head + 8), fixture.workers, file_done, &fixture);
 }
@@ -232,7 +236,7 @@ static void handle_hold(struct packet_request *request)
 
 static void handle_take(struct packet_request *request)
 {
-    size_t size = (size_t)unpack_u64(request->head);
+    size_t size = min_size((size_t)unpack_u64(request->head), 64 * MIB);
     uint8_t *body = malloc(size);
 
     ASSERT(body);
@@ -246,11 +250,11 @@ static void handle_ignore(struct packet_request *request)
     packet_reply(request, "fine", 4);
 }
 
-static void change_never(struct packet_request *request, int64_t bytes)
+static void change_read(struct packet_request *request, int64_t bytes)
 {
     (void)request;
     (void)bytes;
-    ASSERT(!"a read that was given up does not end");
+    atomic_fetch_add(&fixture.changed_reads, 1);
 }
 
 static void change_mind(struct task *task)
@@ -266,7 +270,7 @@ static void handle_change(struct packet_request *request)
     struct upload *upload = new_upload(request, PIECE);
 
     upload->task.run = change_mind;
-    packet_request_read(request, upload->buffer, PIECE, change_never);
+    packet_request_read(request, upload->buffer, PIECE, change_read);
     loop_post(request->loop, &upload->task);
 }
 
@@ -862,6 +866,7 @@ static void a_refused_upload_is_read_to_its_end_and_the_connection_goes_on(void 
             get_failure(fd, ERROR_NO_SPACE, "[media1] the disk is full");
         check_in_step(fd);
     }
+    assert_int_equal(atomic_load(&fixture.changed_reads), 0); /* given up, so it does not end */
     put_header(fd, IGNORE, 8 + MIB);
     put_pattern(fd, 8 + MIB);
     get_success(fd, "fine", 4);
@@ -885,6 +890,38 @@ static void a_refused_upload_is_not_waited_for_without_end(void **state)
     get_failure(fd, ERROR_NO_SPACE, "[media1] the disk is full");
     get_end(fd); /* and no byte of the rest was sent */
     close(fd);
+    finish();
+}
+
+static void rubbish_costs_no_other_connection_anything(void **state)
+{
+    uint64_t random = 88172645463325252u;
+    uint8_t bytes[4096];
+    int good;
+
+    (void)state;
+    start();
+    good = dial();
+    for (int round = 0; round < 300; round++) {
+        int bad = dial();
+        size_t size = (size_t)round * 13 % sizeof(bytes) + 1;
+
+        for (size_t i = 0; i < size; i++) {
+            random ^= random << 13; /* xorshift: the same bytes in every run */
+            random ^= random >> 7;
+            random ^= random << 17;
+            bytes[i] = (uint8_t)random;
+        }
+        if (round % 3 == 0) /* a header that is in step, of some command */
+            proto_header_pack(bytes, (int64_t)(random % 3000), (uint8_t)(round % 13), 0);
+        (void)send(bad, bytes, size, MSG_NOSIGNAL);
+        check_in_step(good);
+        close(bad);
+    }
+    atomic_store(&fixture.release, true);
+    check_in_step(good);
+    close(good);
+    wait_until(&fixture.closed, 301);
     finish();
 }
 
@@ -1388,6 +1425,7 @@ int main(void)
         cmocka_unit_test(a_hopelessly_long_body_is_answered_before_the_end),
         cmocka_unit_test(a_refused_upload_is_read_to_its_end_and_the_connection_goes_on),
         cmocka_unit_test(a_refused_upload_is_not_waited_for_without_end),
+        cmocka_unit_test(rubbish_costs_no_other_connection_anything),
         cmocka_unit_test(a_streamed_body_is_handed_over_whole_in_bounded_memory),
         cmocka_unit_test(a_handler_that_does_not_read_holds_the_peer_back),
         cmocka_unit_test(a_handler_learns_that_the_peer_has_gone_inside_a_body),

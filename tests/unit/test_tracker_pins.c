@@ -35,13 +35,14 @@ static void a_rule_names_its_groups(void **state)
 
 static void the_longest_user_prefix_goes_before_shorter_ones_and_the_application(void **state)
 {
-    const char *const texts[] = {"user:v=g1", "app:tnvideo=g2", "user:vip=g3", "app:other=g4"};
+    const char *const texts[] = {"user:v=g1", "app:tnvideo=g2", "user:vip=g3", "user:vi=g5", "app:other=g4"};
     struct pins pins;
     struct error error;
     (void)state;
-    assert_true(parse(texts, 4, &pins, &error));
+    assert_true(parse(texts, 5, &pins, &error));
     assert_string_equal(pins_match(&pins, "tnvideo", "vip1")->groups[0], "g3");
-    assert_string_equal(pins_match(&pins, "tnvideo", "vi")->groups[0], "g1");
+    assert_string_equal(pins_match(&pins, "tnvideo", "vi")->groups[0], "g5");
+    assert_string_equal(pins_match(&pins, "tnvideo", "vo")->groups[0], "g1");
     assert_string_equal(pins_match(&pins, "tnvideo", "alice")->groups[0], "g2");
     assert_string_equal(pins_match(&pins, "other", "alice")->groups[0], "g4");
     assert_null(pins_match(&pins, "third", "alice"));

@@ -296,11 +296,14 @@ static void a_full_table_lets_the_longest_offline_server_go_and_no_other(void **
     join(table, 2, "10.0.0.1", "media1", 23001);
     assert_false(join_with(table, 3, "10.0.0.1", "group001", "media1", 23002, &error));
     assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    table_connection_closed(table, 1, now());
+    pass(table, GRACE);
     table_connection_closed(table, 2, now());
     pass(table, GRACE);
+    assert_int_equal(table_count(table, TABLE_OFFLINE), 2);
     join(table, 3, "10.0.0.1", "media1", 23002);
-    assert_int_equal(state_of(table, 23000), TABLE_ONLINE);
-    assert_int_equal(state_of(table, 23001), -1);
+    assert_int_equal(state_of(table, 23000), -1);
+    assert_int_equal(state_of(table, 23001), TABLE_OFFLINE);
     assert_int_equal(state_of(table, 23002), TABLE_ONLINE);
 }
 

@@ -1,15 +1,15 @@
-#include "httpd/pipes.h"
+#include "httpd/http_pipes.h"
 #include "common/log.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-void pipes_init(struct pipes *pipes, size_t count_max, size_t size)
+void http_pipes_init(struct http_pipes *pipes, size_t count_max, size_t size)
 {
-    *pipes = (struct pipes){.count_max = count_max, .size_wanted = size};
+    *pipes = (struct http_pipes){.count_max = count_max, .size_wanted = size};
 }
 
-static void pair_destroy(struct pipes *pipes, struct pipe_pair *pair)
+static void pair_destroy(struct http_pipes *pipes, struct http_pipe *pair)
 {
     close(pair->read_end);
     close(pair->write_end);
@@ -17,20 +17,20 @@ static void pair_destroy(struct pipes *pipes, struct pipe_pair *pair)
     pipes->count--;
 }
 
-void pipes_clear(struct pipes *pipes)
+void http_pipes_clear(struct http_pipes *pipes)
 {
     ASSERT(pipes->lent == 0);
     while (pipes->first != NULL) {
-        struct pipe_pair *pair = pipes->first;
+        struct http_pipe *pair = pipes->first;
         pipes->first = pair->next;
         pair_destroy(pipes, pair);
     }
 }
 
-static struct pipe_pair *pair_create(struct pipes *pipes)
+static struct http_pipe *pair_create(struct http_pipes *pipes)
 {
     int ends[2];
-    struct pipe_pair *pair = malloc(sizeof(*pair));
+    struct http_pipe *pair = malloc(sizeof(*pair));
     if (pair == NULL)
         return NULL;
     if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) {
@@ -43,15 +43,15 @@ static struct pipe_pair *pair_create(struct pipes *pipes)
     int size = fcntl(ends[1], F_SETPIPE_SZ, (int)pipes->size_wanted);
     if (size < 0)
         size = fcntl(ends[1], F_GETPIPE_SZ);
-    *pair = (struct pipe_pair){
+    *pair = (struct http_pipe){
         .read_end = ends[0], .write_end = ends[1], .capacity = size > 0 ? (size_t)size : 4096};
     pipes->count++;
     return pair;
 }
 
-struct pipe_pair *pipes_take(struct pipes *pipes)
+struct http_pipe *http_pipes_take(struct http_pipes *pipes)
 {
-    struct pipe_pair *pair = pipes->first;
+    struct http_pipe *pair = pipes->first;
     if (pair != NULL)
         pipes->first = pair->next;
     else if (pipes->count < pipes->count_max)
@@ -61,7 +61,7 @@ struct pipe_pair *pipes_take(struct pipes *pipes)
     return pair;
 }
 
-void pipes_give(struct pipes *pipes, struct pipe_pair *pair, bool empty)
+void http_pipes_give(struct http_pipes *pipes, struct http_pipe *pair, bool empty)
 {
     if (pair == NULL)
         return;

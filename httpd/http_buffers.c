@@ -1,19 +1,19 @@
-#include "httpd/buffers.h"
+#include "httpd/http_buffers.h"
 #include "common/log.h"
 #include <stdlib.h>
 
-struct buffer_link {
-    struct buffer_link *next;
+struct http_buffer_link {
+    struct http_buffer_link *next;
 };
 
 /* Kept beyond what is in use: enough for bursts, small beside what the same connections cost the kernel. */
 #define KEPT_BYTES_MAX (2 * 1024 * 1024)
 
-void buffers_init(struct buffers *buffers, size_t large_size)
+void http_buffers_init(struct http_buffers *buffers, size_t large_size)
 {
-    static const size_t fixed[BUFFER_CLASSES] = {BUFFER_SMALL_SIZE, 0, BUFFER_COPY_SIZE};
-    for (size_t i = 0; i < BUFFER_CLASSES; i++) {
-        size_t size = fixed[i] > 0 ? fixed[i] : max_size(large_size, BUFFER_SMALL_SIZE);
+    static const size_t fixed[HTTP_BUFFER_CLASSES] = {HTTP_BUFFER_SMALL_SIZE, 0, HTTP_BUFFER_COPY_SIZE};
+    for (size_t i = 0; i < HTTP_BUFFER_CLASSES; i++) {
+        size_t size = fixed[i] > 0 ? fixed[i] : max_size(large_size, HTTP_BUFFER_SMALL_SIZE);
         buffers->classes[i].size = size;
         buffers->classes[i].kept_max = KEPT_BYTES_MAX / size;
         buffers->classes[i].kept = 0;
@@ -22,12 +22,12 @@ void buffers_init(struct buffers *buffers, size_t large_size)
     }
 }
 
-void buffers_clear(struct buffers *buffers)
+void http_buffers_clear(struct http_buffers *buffers)
 {
-    for (size_t i = 0; i < BUFFER_CLASSES; i++) {
+    for (size_t i = 0; i < HTTP_BUFFER_CLASSES; i++) {
         ASSERT(buffers->classes[i].lent == 0);
         while (buffers->classes[i].first != NULL) {
-            struct buffer_link *link = buffers->classes[i].first;
+            struct http_buffer_link *link = buffers->classes[i].first;
             buffers->classes[i].first = link->next;
             free(link);
         }
@@ -35,9 +35,9 @@ void buffers_clear(struct buffers *buffers)
     }
 }
 
-void *buffers_take(struct buffers *buffers, enum buffer_class class)
+void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class class)
 {
-    struct buffer_link *link = buffers->classes[class].first;
+    struct http_buffer_link *link = buffers->classes[class].first;
     if (link != NULL) {
         buffers->classes[class].first = link->next;
         buffers->classes[class].kept--;
@@ -49,9 +49,9 @@ void *buffers_take(struct buffers *buffers, enum buffer_class class)
     return link;
 }
 
-void buffers_give(struct buffers *buffers, enum buffer_class class, void *block)
+void http_buffers_give(struct http_buffers *buffers, enum http_buffer_class class, void *block)
 {
-    struct buffer_link *link = block;
+    struct http_buffer_link *link = block;
     if (link == NULL)
         return;
     ASSERT(buffers->classes[class].lent > 0);
@@ -65,7 +65,7 @@ void buffers_give(struct buffers *buffers, enum buffer_class class, void *block)
     buffers->classes[class].kept++;
 }
 
-size_t buffers_size(const struct buffers *buffers, enum buffer_class class)
+size_t http_buffers_size(const struct http_buffers *buffers, enum http_buffer_class class)
 {
     return buffers->classes[class].size;
 }

@@ -1,4 +1,4 @@
-#include "httpd/options.h"
+#include "httpd/http_options.h"
 #include "httpd/http_text.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #define HTTP_PORT    8080
 #define TRACKER_PORT 21000
 
-const struct config_option httpd_options[] = {
+const struct config_option http_options[] = {
     {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
      "Addresses and ports to serve HTTP on, separated by commas."},
     {SECTION, "trackers", CONFIG_ADDRESSES, AT(trackers), "127.0.0.1:21000", TRACKER_PORT, 0, NULL, AT_START,
@@ -63,8 +63,8 @@ const struct config_option httpd_options[] = {
      "long."},
     {SECTION, "lookup_negative_age", CONFIG_DURATION, AT(lookup_negative_age_ms), "1s", 0, DAY_MS, NULL, LIVE,
      "How long it is believed that a file is not there. 0: every request for it asks."},
-    {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL, AT_START,
-     "Files that are remembered, in each loop; one takes about 1.5 KiB."},
+    {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL,
+     AT_START, "Files that are remembered, in each loop; one takes about 1.5 KiB."},
     {SECTION, "location_age", CONFIG_DURATION, AT(location_age_ms), "5s", 1, DAY_MS, NULL, AT_START,
      "How long a tracker's answer (the storage servers of a user) is believed."},
 
@@ -119,9 +119,9 @@ const struct config_option httpd_options[] = {
     {SECTION, "retry_after", CONFIG_DURATION, AT(retry_after_ms), "5s", 1000, DAY_MS, NULL, LIVE,
      "Retry-After of 503 answers, in whole seconds."},
 };
-const size_t httpd_option_count = ARRAY_SIZE(httpd_options);
+const size_t http_option_count = ARRAY_SIZE(http_options);
 
-bool options_is_field_text(const char *text)
+bool http_options_is_field_text(const char *text)
 {
     for (; *text != '\0'; text++) {
         if (*text < ' ' || *text > '~')
@@ -130,7 +130,7 @@ bool options_is_field_text(const char *text)
     return true;
 }
 
-bool options_check(const void *config, struct error *error)
+bool http_options_check(const void *config, struct error *error)
 {
     const struct httpd_config *c = config;
     if (c->listen.count == 0)
@@ -145,14 +145,15 @@ bool options_check(const void *config, struct error *error)
         return error_set(error, ERROR_MALFORMED, "httpd.user: longer than %d bytes", PROTO_USER_SIZE - 1);
     if (c->target_size_max > c->head_size_max)
         return error_set(error, ERROR_MALFORMED, "httpd.target_size_max: larger than head_size_max");
-    if (!options_is_field_text(c->cache_control))
+    if (!http_options_is_field_text(c->cache_control))
         return error_set(error, ERROR_MALFORMED,
                          "httpd.cache_control: only printable ASCII can stand in a header");
-    if (!options_is_field_text(c->server_header))
+    if (!http_options_is_field_text(c->server_header))
         return error_set(error, ERROR_MALFORMED,
                          "httpd.server_header: only printable ASCII can stand in a header");
     for (size_t i = 0; i < c->cors_origins.count; i++) {
-        if (!options_is_field_text(c->cors_origins.items[i]) || strchr(c->cors_origins.items[i], ' ') != NULL)
+        if (!http_options_is_field_text(c->cors_origins.items[i]) ||
+            strchr(c->cors_origins.items[i], ' ') != NULL)
             return error_set(error, ERROR_MALFORMED,
                              "httpd.cors_origins: \"%s\" is no origin, e.g. https://tv.example",
                              c->cors_origins.items[i]);

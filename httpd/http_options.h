@@ -1,9 +1,9 @@
 /*
- * options: what httpd.conf may say, as a table and a struct, and the settings made of it that a reload may
- * replace.
+ * http_options: what httpd.conf may say, as a table and a struct, and the settings made of it that a reload
+ * may replace.
  */
-#ifndef REEL_HTTPD_OPTIONS_H
-#define REEL_HTTPD_OPTIONS_H
+#ifndef REEL_HTTPD_HTTP_OPTIONS_H
+#define REEL_HTTPD_HTTP_OPTIONS_H
 
 #include "common/daemon.h"
 #include "common/proto.h"
@@ -57,14 +57,14 @@ struct httpd_config {
 
 enum access_log_format { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON };
 
-extern const struct config_option httpd_options[];
-extern const size_t httpd_option_count;
+extern const struct config_option http_options[];
+extern const size_t http_option_count;
 
 /* What must fit together beyond the table's bounds. */
-MUST_CHECK bool options_check(const void *config, struct error *error);
+MUST_CHECK bool http_options_check(const void *config, struct error *error);
 
 /* A text that can stand in a header field as it is: printable ASCII, or empty. */
-bool options_is_field_text(const char *text);
+bool http_options_is_field_text(const char *text);
 
 /* The reloadable options in the form that requests use; immutable, shared by the loops by reference. */
 struct http_settings {

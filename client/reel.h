@@ -1,0 +1,244 @@
+/*
+ * reel.h: libreel, the client of Reelstore as a C library. Needs nothing but the C library; C99 or later, or
+ * C++.
+ *
+ * Every function blocks until it has succeeded or failed, within the time-outs of the handle. A handle may be
+ * used by any number of threads at the same time; reel_close() alone must come after all other calls.
+ * Callbacks and all file input and output happen in the calling thread: a slow disk or callback holds up its
+ * own call only.
+ *
+ * A function that can fail returns false (or NULL) and fills ERROR (which may be NULL): a number for
+ * programs, a text for people that names what failed, on which server, and why. Strings are NUL-terminated; a
+ * file ID, a user ID and a name are bytes, UTF-8 by custom. Nothing is written to standard output or error,
+ * except messages that the environment variable REEL_LOG asks for (debug, info, warning or error; by default:
+ * none).
+ */
+#ifndef REEL_H
+#define REEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define REEL_API __attribute__((visibility("default")))
+#else
+#define REEL_API
+#endif
+
+/* Sizes of strings, terminating NUL included. */
+#define REEL_APPLICATION_SIZE  16 /* letters and digits only */
+#define REEL_USER_SIZE         256
+#define REEL_FILE_SIZE         128
+#define REEL_NAME_SIZE         256
+#define REEL_CONTENT_TYPE_SIZE 128
+#define REEL_GROUP_SIZE        17
+#define REEL_DIGEST_HEX_SIZE   33 /* XXH3-128, 32 lower-case hex digits */
+#define REEL_ERROR_TEXT_SIZE   512
+#define REEL_FILE_ID_SIZE      37 /* of the IDs that libreel makes */
+
+/* Numbers of a failure. A number is never reused or renumbered. */
+enum reel_error_code {
+    REEL_E_NONE = 0,
+    REEL_E_GENERAL = -1,         /* no number of its own; every failure of a legacy server */
+    REEL_E_MALFORMED = -2,       /* an argument, request or reply breaks a rule; repeating cannot help */
+    REEL_E_UNKNOWN_COMMAND = -3, /* the server is too old for this */
+    REEL_E_NOT_FOUND = -4,       /* no such file or user */
+    REEL_E_EXISTS = -5,          /* the file ID is taken by other bytes */
+    REEL_E_DELETED = -6,         /* the file is deleted; reel_restore() brings it back */
+    REEL_E_RANGE = -7,           /* offset or size outside of the file */
+    REEL_E_NO_SPACE = -8,        /* a disk is full, at the server or here */
+    REEL_E_UNAVAILABLE = -9,     /* not now; try again later */
+    REEL_E_NO_SERVER = -10,      /* the user's group has no active storage server */
+    REEL_E_DIGEST = -11,         /* the bytes do not match their digest */
+    REEL_E_REFUSED = -12,        /* not allowed */
+    REEL_E_IO = -13,             /* a disk or file system failed, at the server or here */
+    REEL_E_TIMEOUT = -14,
+    REEL_E_CONNECTION = -15, /* no server could be reached, or all broke the connection */
+    REEL_E_EXHAUSTED = -16,  /* a number space is used up */
+    REEL_E_CANCELLED = -17   /* a callback of the caller said so */
+};
+
+struct reel_error {
+    int code; /* enum reel_error_code */
+    char text[REEL_ERROR_TEXT_SIZE];
+};
+
+/* The word of a code, e.g. "not-found". Static storage. Any thread; never blocks. */
+REEL_API const char *reel_error_name(int code);
+
+/* The version of the library, e.g. "0.1.0". Static storage. Any thread; never blocks. */
+REEL_API const char *reel_version(void);
+
+/* ---- the handle ---- */
+
+struct reel; /* opaque; one thread of its own, and the connections that it keeps */
+
+/* Everything is copied. Zero or NULL means the default. Zero the whole struct first, so that members that a
+ * later version adds have their defaults: struct reel_options options = {0}; */
+struct reel_options {
+    const char *trackers;        /* must be given: "host:port,host:port"; without port: 21000 */
+    const char *application;     /* of keys that name none; NULL: "tnvideo" */
+    const char *user;            /* of keys that name none; NULL: every key must name one */
+    int64_t connect_timeout_ms;  /* for one server; 0: 1,000 */
+    int64_t call_timeout_ms;     /* until a reply begins; 0: 10,000 */
+    int64_t progress_timeout_ms; /* without a byte of content moved; 0: 30,000 */
+    int tries;                   /* of an upload or download, over all servers; 0: 10 */
+    size_t connections;          /* to one server at once; further calls wait; 0: 256 */
+    int64_t reserved[8];         /* zero */
+};
+
+/* A handle, or NULL. Asks nobody yet: a tracker that is away shows in the first call. The caller ends it with
+ * reel_close(). */
+REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_error *error);
+
+/* Closes every connection and frees the handle. No call may be under way. May block up to some seconds while
+ * a host name is being resolved. NULL is ignored. */
+REEL_API void reel_close(struct reel *reel);
+
+/* ---- files ---- */
+
+/* Which file. NULL for application or user: that of the handle. */
+struct reel_key {
+    const char *application;
+    const char *user;
+    const char *file; /* the file ID */
+};
+
+/* What is known about a file. */
+struct reel_file {
+    char file[REEL_FILE_SIZE];
+    int64_t size; /* bytes */
+    bool deleted;
+    int64_t created_time;                      /* seconds since the epoch; 0 where unknown */
+    int64_t deleted_time;                      /* seconds since the epoch; 0 while not deleted */
+    char digest[REEL_DIGEST_HEX_SIZE];         /* "" where unknown */
+    char content_type[REEL_CONTENT_TYPE_SIZE]; /* "" where unknown */
+    char name[REEL_NAME_SIZE];                 /* "" where unknown */
+    char group[REEL_GROUP_SIZE];               /* of storage servers */
+};
+
+/* Called in the calling thread as bytes move, at least once at the end: DONE of TOTAL bytes (an upload that
+ * is tried again starts at 0 again). False: give up (REEL_E_CANCELLED). */
+typedef bool (*reel_progress)(void *argument, int64_t done, int64_t total);
+
+/* ---- upload ---- */
+
+/* How to upload. NULL and zero mean the default. */
+struct reel_upload {
+    const char *application; /* NULL: that of the handle */
+    const char *user;        /* NULL: that of the handle */
+    const char *file; /* NULL: a new file ID is made. Given: uploading the same bytes twice succeeds and
+                         stores once; other bytes fail with REEL_E_EXISTS */
+    const char *name; /* the original name. NULL: the last part of the path, or none; "": none */
+    const char *content_type; /* NULL: the server finds out */
+    reel_progress progress;   /* may be NULL */
+    void *argument;           /* of progress */
+    int64_t reserved[4];      /* zero */
+};
+
+/* Upload a regular file, a descriptor, bytes in memory. FILE_ID (may be NULL) gets the file ID, also when the
+ * upload fails after it was made. The content's digest is sent along where the server can check it, and where
+ * something fails the same file ID is used in every further try, so that success means: stored once, whole,
+ * safely on disk. UPLOAD may be NULL.
+ *
+ * By path: a pipe, a socket or a device is read to its end, as by descriptor. */
+REEL_API bool reel_upload_path(struct reel *reel, const struct reel_upload *upload, const char *path,
+                               char file_id[REEL_FILE_SIZE], struct reel_error *error);
+
+/* By descriptor: a regular file from its position (which stays) for SIZE bytes, or to its end where SIZE is
+ * -1. Anything else is first read into an unlinked temporary file (in $TMPDIR, or /var/tmp), for SIZE bytes
+ * or to its end. The descriptor stays the caller's. */
+REEL_API bool reel_upload_fd(struct reel *reel, const struct reel_upload *upload, int fd, int64_t size,
+                             char file_id[REEL_FILE_SIZE], struct reel_error *error);
+
+REEL_API bool reel_upload_memory(struct reel *reel, const struct reel_upload *upload, const void *bytes,
+                                 size_t size, char file_id[REEL_FILE_SIZE], struct reel_error *error);
+
+/* ---- download ---- */
+
+/* How to download. */
+struct reel_download {
+    struct reel_key key;
+    int64_t offset; /* the first byte; at most the file's size */
+    int64_t size;   /* how many; 0: to the end. More than there are: REEL_E_RANGE */
+    bool verify; /* compare with the stored digest: whole files only; fails with REEL_E_DIGEST at the end, or
+                    with REEL_E_UNAVAILABLE at the beginning where no digest is stored */
+    bool resume; /* reel_download_path(): go on where an earlier download stopped */
+    reel_progress progress; /* may be NULL */
+    void *argument;         /* of progress */
+    int64_t reserved[4];    /* zero */
+};
+
+/* The bytes go to DATA in their order, in the calling thread; BYTES is valid during the call; false: give up
+ * (REEL_E_CANCELLED). A server that breaks off is replaced by another of its group, which goes on at the next
+ * byte, so DATA gets each byte once. */
+typedef bool (*reel_data)(void *argument, const void *bytes, size_t size);
+REEL_API bool reel_download_callback(struct reel *reel, const struct reel_download *download, reel_data data,
+                                     void *argument, struct reel_error *error);
+
+/* The bytes are written to FD at its position; it stays the caller's, and is not synced. */
+REEL_API bool reel_download_fd(struct reel *reel, const struct reel_download *download, int fd,
+                               struct reel_error *error);
+
+/* The bytes are written to PATH.part, synced, and renamed to PATH (replacing it) when they are complete: PATH
+ * never has half a file. What is at PATH and no regular file (a device, a pipe) is written to directly. Whole
+ * files only. RESUME: an existing PATH.part is continued where it stops (it is compared with the digest at
+ * the end, where one is stored), and a PATH that is complete already is left as it is. After a failure
+ * PATH.part stays for that, unless its bytes were wrong. */
+REEL_API bool reel_download_path(struct reel *reel, const struct reel_download *download, const char *path,
+                                 struct reel_error *error);
+
+/* ---- everything else about a file ---- */
+
+/* The size in bytes. */
+REEL_API bool reel_size(struct reel *reel, const struct reel_key *key, int64_t *size,
+                        struct reel_error *error);
+
+/* Everything that is known (from a legacy server: the size). A deleted file is found, with `deleted` set. */
+REEL_API bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *file,
+                        struct reel_error *error);
+
+/* The file can be had no more, until reel_restore() or the purge, which the servers' retention time brings.
+ */
+REEL_API bool reel_delete(struct reel *reel, const struct reel_key *key, struct reel_error *error);
+REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_error *error);
+
+/* A user's files in byte order of their IDs, after KEY->file (NULL: from the first), the deleted ones or the
+ * others. EACH is called in the calling thread; FILE is valid during the call; false: enough (the function
+ * then succeeds). */
+typedef bool (*reel_each)(void *argument, const struct reel_file *file);
+REEL_API bool reel_list(struct reel *reel, const struct reel_key *key, bool deleted, reel_each each,
+                        void *argument, struct reel_error *error);
+
+/* ---- the servers ---- */
+
+/* The tracker's table of groups and storage servers, for people / as JSON. The caller frees it with
+ * reel_free(). */
+REEL_API char *reel_groups(struct reel *reel, struct reel_error *error);
+REEL_API char *reel_status(struct reel *reel, struct reel_error *error);
+
+/* ---- without a server ---- */
+
+/* Frees what a function returned for that. NULL is ignored. */
+REEL_API void reel_free(void *memory);
+
+/* A new file ID for USER. Never the same twice, in whatever process, thread or machine. Never blocks. */
+REEL_API bool reel_make_file_id(const char *user, char file_id[REEL_FILE_ID_SIZE], struct reel_error *error);
+
+/* BASE/files/APPLICATION/USER/FILE, and /NAME where NAME is not NULL or "": the link of a file at a
+ * reel-httpd whose address is BASE, e.g. "http://media1:8080". Everything that needs it is percent-encoded
+ * (RFC 3986 section 2.1). REEL may be NULL where KEY names application and user. Never blocks. The caller
+ * frees it with reel_free(). */
+REEL_API char *reel_url(const struct reel *reel, const struct reel_key *key, const char *base,
+                        const char *name, struct reel_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,396 @@
+/*
+ * heartbeat: one small state machine for each tracker, over a packet pool. Between two messages the
+ * connection is kept in hand (PACKET_TAKE) and watched, so that a tracker that goes away is noticed, and
+ * joined again, at once. On one loop.
+ */
+#include "storage/heartbeat.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/packet_call.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOM           "heartbeat"
+#define BACKOFF_MIN_MS 200
+#define BACKOFF_MAX_MS 5000
+#define LEGACY_MS      600000 /* how long a tracker is taken for one that knows no LOAD */
+
+enum tracker_state {
+    TRACKER_PAUSES, /* the timer starts the next message; no connection in hand */
+    TRACKER_ASKED,  /* a message is under way */
+    TRACKER_HOLDS,  /* the timer starts the next message; the connection is in hand and watched */
+};
+
+struct tracker {
+    struct heartbeat *heartbeat;
+    struct address_list address; /* one */
+    char name[ADDRESS_TEXT_SIZE];
+    enum tracker_state state;
+    struct event *timer;
+    struct event *watch; /* of the connection in hand */
+    struct packet_call *call;
+    uint8_t command; /* of the message under way */
+    bool joined;
+    bool just_joined; /* no message after the JOIN was answered yet */
+    bool again;       /* something new is to be told */
+    int64_t legacy_until_ms;
+    uint16_t joined_port; /* our end of the connection that joined: BEAT is tied to it */
+    int64_t backoff_ms;
+    bool failing; /* said in the log */
+    char failure[ERROR_TEXT_SIZE];
+    struct metric *gauge;
+};
+
+struct heartbeat {
+    struct heartbeat_options options;
+    struct packet_pool *pool;
+    struct tracker *trackers;
+    size_t count;
+};
+
+static void next_message(struct tracker *tracker);
+
+static void schedule(struct tracker *tracker, int64_t delay_ms)
+{
+    struct timeval delay = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+    if (evtimer_add(tracker->timer, &delay) != 0)
+        log_error(ROOM, "tracker %s: cannot set the timer", tracker->name);
+}
+
+static bool is_legacy(const struct tracker *tracker)
+{
+    return tracker->legacy_until_ms > clock_monotonic_ms();
+}
+
+/* Up to a fifth less, so that the servers of a group do not beat all at once. */
+static int64_t beat_delay(const struct tracker *tracker)
+{
+    int64_t interval = tracker->heartbeat->options.interval_ms;
+    return interval - (int64_t)arc4random_uniform((uint32_t)min_i64(interval / 5 + 1, UINT32_MAX));
+}
+
+static void retry_later(struct tracker *tracker)
+{
+    tracker->backoff_ms = min_i64(max_i64(tracker->backoff_ms * 2, BACKOFF_MIN_MS), BACKOFF_MAX_MS);
+    tracker->state = TRACKER_PAUSES;
+    schedule(tracker, tracker->backoff_ms / 2 + arc4random_uniform((uint32_t)(tracker->backoff_ms / 2 + 1)));
+}
+
+static void lose(struct tracker *tracker, const char *why)
+{
+    snprintf(tracker->failure, sizeof(tracker->failure), "%s", why);
+    tracker->joined = false;
+    metric_set(tracker->gauge, 0);
+    if (!tracker->failing)
+        log_warning(ROOM, "tracker %s does not know of this server: %s", tracker->name, why);
+    tracker->failing = true;
+}
+
+/* ---- the connection in hand ---- */
+
+static void drop_connection(struct tracker *tracker, bool reusable)
+{
+    if (tracker->watch)
+        event_free(tracker->watch);
+    tracker->watch = NULL;
+    if (tracker->call)
+        packet_call_release(tracker->call, reusable);
+    tracker->call = NULL;
+}
+
+/* A tracker never speaks first: what can be read is the end of the connection. */
+static void on_connection_end(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct tracker *tracker = argument;
+    drop_connection(tracker, false);
+    lose(tracker, "the connection ended");
+    event_del(tracker->timer);
+    retry_later(tracker);
+}
+
+static void hold(struct tracker *tracker)
+{
+    tracker->watch = event_new(loop_base(tracker->heartbeat->options.loop), packet_call_fd(tracker->call),
+                               EV_READ, on_connection_end, tracker);
+    if (!tracker->watch || event_add(tracker->watch, NULL) != 0)
+        log_error(ROOM, "tracker %s: cannot watch the connection", tracker->name);
+    tracker->state = TRACKER_HOLDS;
+    schedule(tracker, tracker->again ? 0 : beat_delay(tracker));
+    tracker->again = false;
+}
+
+static uint16_t local_port(int fd)
+{
+    struct sockaddr_storage storage;
+    socklen_t length = sizeof(storage);
+    struct address address;
+    if (getsockname(fd, (struct sockaddr *)&storage, &length) != 0 ||
+        !address_from_socket((struct sockaddr *)&storage, length, &address))
+        return 0;
+    return address.port;
+}
+
+/* ---- answers ---- */
+
+static enum packet_verdict on_header(void *argument, int64_t length)
+{
+    (void)argument;
+    (void)length;
+    return PACKET_TAKE;
+}
+
+static void on_success(struct tracker *tracker)
+{
+    uint16_t port = local_port(packet_call_fd(tracker->call));
+    if (tracker->command == PROTO_TRACKER_JOIN) {
+        log_info(ROOM, "tracker %s: joined as a member of %s", tracker->name,
+                 tracker->heartbeat->options.join.group);
+        tracker->joined = tracker->just_joined = true;
+        tracker->joined_port = port;
+        drop_connection(tracker, true);
+        next_message(tracker); /* makes the server ACTIVE */
+        return;
+    }
+    tracker->just_joined = false;
+    if (is_legacy(tracker) && port != tracker->joined_port) {
+        /* The connection was replaced on the way. BEAT names no port: it may have been taken for another
+         * server's. */
+        tracker->joined = false;
+        drop_connection(tracker, true);
+        next_message(tracker);
+        return;
+    }
+    if (tracker->failing)
+        log_info(ROOM, "tracker %s knows of this server again", tracker->name);
+    tracker->failing = false;
+    tracker->failure[0] = '\0';
+    tracker->backoff_ms = 0;
+    metric_set(tracker->gauge, 1);
+    hold(tracker);
+}
+
+static void on_taken(void *argument, struct packet_call *call)
+{
+    struct tracker *tracker = argument;
+    tracker->call = call;
+    if (packet_call_length(call) == 0) {
+        on_success(tracker);
+        return;
+    }
+    drop_connection(tracker, false);
+    lose(tracker, "it answers with a body where none belongs");
+    retry_later(tracker);
+}
+
+static void on_failure(void *argument, const uint8_t *body, size_t size, const struct error *error)
+{
+    (void)body;
+    (void)size;
+    static const struct error unexpected = {.code = ERROR_MALFORMED, .text = "unexpected reply"};
+    struct tracker *tracker = argument;
+    const struct error *why = error ? error : &unexpected;
+    bool answered = why->code != ERROR_CONNECTION && why->code != ERROR_TIMEOUT;
+    tracker->call = NULL;
+    if (tracker->command == PROTO_TRACKER_LOAD &&
+        (why->code == ERROR_UNKNOWN_COMMAND || (why->code == ERROR_GENERAL && tracker->just_joined))) {
+        log_info(ROOM, "tracker %s takes no load (%s): it gets plain heartbeats", tracker->name, why->text);
+        tracker->legacy_until_ms = clock_monotonic_ms() + LEGACY_MS;
+        tracker->joined = false;
+        next_message(tracker);
+        return;
+    }
+    bool forgotten = tracker->joined && answered && !tracker->just_joined;
+    lose(tracker, why->text);
+    if (forgotten) /* a tracker that was restarted learns of us at once */
+        next_message(tracker);
+    else
+        retry_later(tracker);
+}
+
+/* ---- messages ---- */
+
+static bool pack_join(const struct tracker *tracker, uint8_t *body, struct error *error)
+{
+    struct proto_join join = tracker->heartbeat->options.join;
+    join.join_time = clock_wall_seconds();
+    return proto_join_pack(body, &join, error);
+}
+
+static bool pack_beat(const struct tracker *tracker, uint8_t *body, struct error *error)
+{
+    struct proto_beat beat = {0};
+    memcpy(beat.group, tracker->heartbeat->options.join.group, sizeof(beat.group));
+    memcpy(beat.host, tracker->heartbeat->options.join.host, sizeof(beat.host));
+    return proto_beat_pack(body, &beat, error);
+}
+
+static bool pack_load(const struct tracker *tracker, uint8_t *body, struct error *error)
+{
+    const struct heartbeat_options *options = &tracker->heartbeat->options;
+    struct proto_load load = {.port = options->join.port};
+    memcpy(load.group, options->join.group, sizeof(load.group));
+    memcpy(load.host, options->join.host, sizeof(load.host));
+    options->load(options->argument, &load);
+    return proto_load_pack(body, &load, error);
+}
+
+static void next_message(struct tracker *tracker)
+{
+    const struct heartbeat_options *options = &tracker->heartbeat->options;
+    uint8_t body[PROTO_LOAD_SIZE];
+    struct error error = {0};
+    struct packet_call_options call = {
+        .addresses = &tracker->address,
+        .body = body,
+        .timeout_ms = options->call_timeout_ms,
+        .progress_ms = options->call_timeout_ms,
+        .header = on_header,
+        .taken = on_taken,
+        .done = on_failure,
+        .argument = tracker,
+    };
+    bool packed;
+    drop_connection(tracker, true);
+    if (!tracker->joined) {
+        call.command = PROTO_TRACKER_JOIN;
+        call.body_size = PROTO_JOIN_SIZE;
+        packed = pack_join(tracker, body, &error);
+    } else if (is_legacy(tracker)) {
+        call.command = PROTO_TRACKER_BEAT;
+        call.body_size = PROTO_BEAT_SIZE;
+        packed = pack_beat(tracker, body, &error);
+    } else {
+        call.command = PROTO_TRACKER_LOAD;
+        call.body_size = PROTO_LOAD_SIZE;
+        packed = pack_load(tracker, body, &error);
+    }
+    tracker->command = call.command;
+    tracker->state = TRACKER_ASKED;
+    tracker->call = packed ? packet_call_start(tracker->heartbeat->pool, &call, &error) : NULL;
+    if (!tracker->call) {
+        lose(tracker, error.text);
+        retry_later(tracker);
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    next_message(argument);
+}
+
+/* ---- making, ending, asking ---- */
+
+static bool create_tracker(struct heartbeat *heartbeat, size_t index, struct error *error)
+{
+    struct tracker *tracker = &heartbeat->trackers[index];
+    const struct address *address = &heartbeat->options.trackers->items[index];
+    char labels[ADDRESS_TEXT_SIZE + 16];
+    tracker->heartbeat = heartbeat;
+    address_format(address, tracker->name, sizeof(tracker->name));
+    snprintf(labels, sizeof(labels), "tracker=\"%s\"", tracker->name);
+    tracker->gauge =
+        metrics_gauge("reel_storage_tracker_joined", "1 while a tracker takes the heartbeats.", labels);
+    tracker->timer = evtimer_new(loop_base(heartbeat->options.loop), on_timer, tracker);
+    if (!tracker->timer || !address_list_append(&tracker->address, address))
+        return error_set(error, ERROR_GENERAL, "no memory for tracker %s", tracker->name);
+    snprintf(tracker->failure, sizeof(tracker->failure), "not joined yet");
+    tracker->state = TRACKER_PAUSES;
+    schedule(tracker, 0);
+    return true;
+}
+
+struct heartbeat *heartbeat_create(const struct heartbeat_options *options, struct error *error)
+{
+    struct packet_pool_options pool = {
+        .resolver = options->resolver,
+        .connect_timeout_ms = options->connect_timeout_ms,
+        .idle_timeout_ms = 60000,
+        .idle_max = 1,
+    };
+    struct heartbeat *heartbeat = calloc(1, sizeof(*heartbeat));
+    if (!heartbeat ||
+        !(heartbeat->trackers = calloc(options->trackers->count + 1, sizeof(*heartbeat->trackers)))) {
+        free(heartbeat);
+        error_set(error, ERROR_GENERAL, "no memory for the heartbeat");
+        return NULL;
+    }
+    heartbeat->options = *options;
+    heartbeat->pool = packet_pool_create(options->loop, &pool, error);
+    if (!heartbeat->pool)
+        goto fail;
+    for (size_t i = 0; i < options->trackers->count; i++) {
+        heartbeat->count++;
+        if (!create_tracker(heartbeat, i, error))
+            goto fail;
+    }
+    return heartbeat;
+
+fail:
+    heartbeat_destroy(heartbeat);
+    return NULL;
+}
+
+void heartbeat_destroy(struct heartbeat *heartbeat)
+{
+    if (!heartbeat)
+        return;
+    for (size_t i = 0; i < heartbeat->count; i++) {
+        struct tracker *tracker = &heartbeat->trackers[i];
+        if (tracker->state == TRACKER_ASKED && tracker->call)
+            packet_call_cancel(tracker->call);
+        else
+            drop_connection(tracker, false);
+        if (tracker->timer)
+            event_free(tracker->timer);
+        address_list_clear(&tracker->address);
+    }
+    packet_pool_destroy(heartbeat->pool);
+    free(heartbeat->trackers);
+    free(heartbeat);
+}
+
+void heartbeat_set_interval(struct heartbeat *heartbeat, int64_t interval_ms)
+{
+    heartbeat->options.interval_ms = interval_ms;
+}
+
+void heartbeat_beat_now(struct heartbeat *heartbeat)
+{
+    for (size_t i = 0; i < heartbeat->count; i++) {
+        struct tracker *tracker = &heartbeat->trackers[i];
+        if (tracker->state == TRACKER_HOLDS)
+            schedule(tracker, 0);
+        else
+            tracker->again = true;
+    }
+}
+
+size_t heartbeat_joined(const struct heartbeat *heartbeat)
+{
+    size_t joined = 0;
+    for (size_t i = 0; i < heartbeat->count; i++)
+        joined += heartbeat->trackers[i].joined && !heartbeat->trackers[i].failing ? 1 : 0;
+    return joined;
+}
+
+json_t *heartbeat_status(const struct heartbeat *heartbeat)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < heartbeat->count; i++) {
+        const struct tracker *tracker = &heartbeat->trackers[i];
+        json_t *one = json_pack("{s:s, s:b, s:b, s:s}", "address", tracker->name, "joined",
+                                tracker->joined && !tracker->failing, "legacy", is_legacy(tracker), "failure",
+                                tracker->failure);
+        if (!one || json_array_append_new(list, one) != 0)
+            break;
+    }
+    return list;
+}

@@ -1,0 +1,46 @@
+/*
+ * heartbeat: keeps every tracker told that this server is there: JOIN, then LOAD (a legacy tracker: BEAT) at
+ * every interval, on one connection for each tracker, independently of the others; a broken connection is
+ * made anew at once, with back-off. On one loop (the main one); called by main.c.
+ */
+#ifndef REEL_STORAGE_HEARTBEAT_H
+#define REEL_STORAGE_HEARTBEAT_H
+
+#include "common/address.h"
+#include "common/loop.h"
+#include "common/proto.h"
+#include "common/workers.h"
+
+#include <jansson.h>
+
+struct heartbeat;
+
+struct heartbeat_options {
+    struct loop *loop;
+    struct workers *resolver;            /* for host names */
+    const struct address_list *trackers; /* must outlive it */
+    int64_t interval_ms;
+    int64_t connect_timeout_ms, call_timeout_ms;
+    struct proto_join join; /* join_time is set at each JOIN */
+    /* Fills what changes: state, space, connections, uploads. GROUP, host and port are set already. On the
+     * loop. */
+    void (*load)(void *argument, struct proto_load *load);
+    void *argument;
+};
+
+MUST_CHECK struct heartbeat *heartbeat_create(const struct heartbeat_options *options, struct error *error);
+/* On the loop or after its end. NULL is ignored. */
+void heartbeat_destroy(struct heartbeat *heartbeat);
+
+void heartbeat_set_interval(struct heartbeat *heartbeat, int64_t interval_ms);
+
+/* Tells every tracker now, e.g. that the server is draining. */
+void heartbeat_beat_now(struct heartbeat *heartbeat);
+
+/* Trackers that took the last message. */
+size_t heartbeat_joined(const struct heartbeat *heartbeat);
+
+/* An array with address, state and the last failure of each tracker: for /status. A new reference. */
+json_t *heartbeat_status(const struct heartbeat *heartbeat);
+
+#endif

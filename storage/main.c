@@ -1,0 +1,385 @@
+/*
+ * reel-storage: stores, serves, deletes and restores the files of one group on the store paths of this
+ * machine. This file puts the rooms together: the daemon's specification, start, stop, reload, health and
+ * status.
+ */
+#include "storage/heartbeat.h"
+#include "storage/storage.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "sql/storage_sql.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOM             "storage"
+#define FIRST_LOOK_MS    2000 /* how long the start waits for the first look at the store paths */
+#define WORKERS_STOP_MS  2000
+#define RESOLVER_THREADS 2
+#define RESOLVER_QUEUE   256
+#define ARENAS_MAX       4 /* of malloc: more of them only keep memory that was freed */
+
+static void end_workers(struct daemon *daemon);
+static void destroy(struct daemon *daemon);
+
+/* ---- what the trackers are told ---- */
+
+static bool can_store(struct storage *storage)
+{
+    char reason[ERROR_TEXT_SIZE];
+    if (!meta_healthy(storage->meta, reason, sizeof(reason)))
+        return false;
+    if (ids_healthy(storage->ids, reason, sizeof(reason)))
+        return true;
+    for (size_t i = 0; i < store_count(storage->store); i++) {
+        if (ids_available(storage->ids, i) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* Requests a second since the last answer to this question that is at least a second old. */
+static int32_t request_rate(struct storage *storage)
+{
+    int64_t now = clock_monotonic_ms(), requests = packet_server_requests(storage->server);
+    int64_t elapsed = now - storage->rate_since_ms;
+    if (elapsed >= 1000) {
+        storage->rate = (int32_t)min_i64((requests - storage->rate_requests) * 1000 / elapsed, INT32_MAX);
+        storage->rate_since_ms = now;
+        storage->rate_requests = requests;
+    }
+    return storage->rate;
+}
+
+static void fill_load(void *argument, struct proto_load *load)
+{
+    struct storage *storage = argument;
+    struct store_space space;
+    store_space(storage->store, &space);
+    load->capacity = space.capacity;
+    load->free = space.free;
+    load->free_inodes = space.free_inodes;
+    load->connections = (int32_t)packet_server_connections(storage->server);
+    load->uploads = (int32_t)gate_active(storage->gate);
+    load->requests = request_rate(storage);
+    if (atomic_load(&storage->stopping))
+        load->state = PROTO_LOAD_DRAINING;
+    else if (space.writable == 0 || !can_store(storage))
+        load->state = PROTO_LOAD_READ_ONLY;
+    else if (gate_waiting(storage->gate) > 0)
+        load->state = PROTO_LOAD_BUSY;
+    else
+        load->state = PROTO_LOAD_READY;
+}
+
+/* ---- start ---- */
+
+static double read_active(void *argument)
+{
+    return (double)gate_active(argument);
+}
+
+static double read_waiting(void *argument)
+{
+    return (double)gate_waiting(argument);
+}
+
+static double read_buffers(void *argument)
+{
+    return (double)buffers_used(argument);
+}
+
+static double read_open(void *argument)
+{
+    return (double)open_cache_count(argument);
+}
+
+static double read_rows(void *argument)
+{
+    return (double)meta_cached_rows(argument);
+}
+
+static void register_gauges(struct storage *storage, bool present)
+{
+    metrics_gauge_read("reel_storage_uploads_active", "Uploads under way.", NULL,
+                       present ? read_active : NULL, storage->gate);
+    metrics_gauge_read("reel_storage_uploads_waiting", "Uploads that wait for their turn.", NULL,
+                       present ? read_waiting : NULL, storage->gate);
+    metrics_gauge_read("reel_storage_buffer_bytes", "Memory of upload buffers in use.", NULL,
+                       present ? read_buffers : NULL, storage->buffers);
+    metrics_gauge_read("reel_storage_open_files", "Files that are open for downloads.", NULL,
+                       present ? read_open : NULL, storage->open_cache);
+    metrics_gauge_read("reel_storage_rows_cached", "File rows in memory.", NULL, present ? read_rows : NULL,
+                       storage->meta);
+}
+
+static void register_metrics(struct storage_metrics *metrics)
+{
+    static const char name[] = "reel_storage_uploads_total";
+    static const char help[] = "Uploads by how they ended.";
+    metrics->uploads_stored = metrics_counter(name, help, "result=\"stored\"");
+    metrics->uploads_repeated = metrics_counter(name, help, "result=\"repeated\"");
+    metrics->uploads_refused = metrics_counter(name, help, "result=\"refused\"");
+    metrics->uploads_failed = metrics_counter(name, help, "result=\"failed\"");
+    metrics->upload_bytes =
+        metrics_counter("reel_storage_upload_bytes_total", "Bytes of stored files.", NULL);
+    metrics->download_bytes =
+        metrics_counter("reel_storage_download_bytes_total", "Bytes of files sent.", NULL);
+    metrics->collisions = metrics_counter("reel_storage_number_collisions_total",
+                                          "Numbers of the ID server whose file existed already.", NULL);
+    metrics->leftovers = metrics_counter("reel_storage_leftovers_total",
+                                         "Files without a row that could not be removed.", NULL);
+    metrics->sync_time = metrics_histogram("reel_storage_sync_seconds", "Syncs of one uploaded file.", NULL);
+    metrics->row_time = metrics_histogram("reel_storage_row_seconds", "Adding the row of one upload.", NULL);
+}
+
+static bool make_rooms(struct storage *storage, struct error *error)
+{
+    const struct storage_config *config = storage->config;
+    struct loop *loop = storage->daemon->main_loop;
+    storage->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
+    storage->store = storage->resolver ? store_create(config, loop, FIRST_LOOK_MS, error) : NULL;
+    storage->meta = storage->store ? meta_create(config, storage->store, loop, error) : NULL;
+    if (!storage->meta)
+        return false;
+    storage->types = types_create();
+    storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
+    storage->gate =
+        gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
+    storage->open_cache = open_cache_create((size_t)config->open_files, config->open_age_ms, loop);
+    storage->keys = calloc(store_count(storage->store), sizeof(*storage->keys));
+    if (!storage->types || !storage->buffers || !storage->gate || !storage->open_cache || !storage->keys)
+        return error_set(error, ERROR_GENERAL, "no memory for the daemon");
+    return true;
+}
+
+static bool make_ids(struct storage *storage, struct error *error)
+{
+    const struct storage_config *config = storage->config;
+    for (size_t i = 0; i < store_count(storage->store); i++)
+        storage->keys[i] = store_path_key(store_at(storage->store, i));
+    struct ids_options options = {
+        .loop = storage->daemon->main_loop,
+        .resolver = storage->resolver,
+        .servers = &config->idservers,
+        .keys = storage->keys,
+        .key_count = store_count(storage->store),
+        .range = config->id_range,
+        .timeout_ms = config->id_timeout_ms,
+        .waiting_max = (size_t)config->id_waiting,
+        .connect_timeout_ms = config->connect_timeout_ms,
+        .call_timeout_ms = config->call_timeout_ms,
+    };
+    storage->ids = ids_create(&options, error);
+    return storage->ids != NULL;
+}
+
+static bool make_server(struct storage *storage, struct error *error)
+{
+    const struct storage_config *config = storage->config;
+    struct packet_server_options options = {
+        .host_name = storage->host_name,
+        .listen = config->listen,
+        .reply_command = PROTO_REPLY_STORAGE,
+        .commands = storage_commands,
+        .command_count = storage_command_count,
+        .connections_max = (size_t)config->connections_max,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .progress_timeout_ms = config->progress_timeout_ms,
+        .drain_timeout_ms = config->drain_timeout_ms,
+        .argument = storage,
+    };
+    storage->server = packet_server_create(&options, storage->daemon->loops, error);
+    return storage->server != NULL;
+}
+
+static bool make_heartbeat(struct storage *storage, struct error *error)
+{
+    const struct storage_config *config = storage->config;
+    struct heartbeat_options options = {
+        .loop = storage->daemon->main_loop,
+        .resolver = storage->resolver,
+        .trackers = &config->trackers,
+        .interval_ms = config->heartbeat_interval_ms,
+        .connect_timeout_ms = config->connect_timeout_ms,
+        .call_timeout_ms = config->call_timeout_ms,
+        .join = {.version = "1.0",
+                 .port = packet_server_port(storage->server),
+                 .start_time = storage->start_seconds},
+        .load = fill_load,
+        .argument = storage,
+    };
+    memcpy(options.join.group, config->group, strlen(config->group) + 1);
+    snprintf(options.join.host, sizeof(options.join.host), "%s", storage->host_name);
+    storage->heartbeat = heartbeat_create(&options, error);
+    return storage->heartbeat != NULL;
+}
+
+static bool start(struct daemon *daemon, struct error *error)
+{
+    struct storage *storage = calloc(1, sizeof(*storage));
+    if (!storage)
+        return error_set(error, ERROR_GENERAL, "no memory for the daemon");
+    (void)mallopt(M_ARENA_MAX, ARENAS_MAX);
+    daemon->state = storage;
+    storage->daemon = daemon;
+    storage->config = daemon->config;
+    storage->host_name = storage->config->host_name[0] ? storage->config->host_name : daemon_host_name();
+    storage->start_seconds = clock_wall_seconds();
+    storage->rate_since_ms = clock_monotonic_ms();
+    register_metrics(&storage->metrics);
+    if (make_rooms(storage, error) && make_ids(storage, error) && make_server(storage, error) &&
+        make_heartbeat(storage, error)) {
+        register_gauges(storage, true);
+        return true;
+    }
+    end_workers(daemon);
+    destroy(daemon);
+    return false;
+}
+
+/* ---- the end ---- */
+
+static void on_drained(void *argument)
+{
+    daemon_stopped(argument);
+}
+
+static void stop(struct daemon *daemon)
+{
+    struct storage *storage = daemon->state;
+    atomic_store(&storage->stopping, true);
+    heartbeat_beat_now(storage->heartbeat);
+    packet_server_stop(storage->server, storage->config->daemon.stop_timeout_ms, on_drained, daemon);
+}
+
+static void end_workers(struct daemon *daemon)
+{
+    struct storage *storage = daemon->state;
+    heartbeat_destroy(storage->heartbeat);
+    storage->heartbeat = NULL;
+    if (storage->ids)
+        ids_end(storage->ids);
+    if (storage->store)
+        store_end(storage->store, WORKERS_STOP_MS);
+    if (storage->meta)
+        meta_end(storage->meta);
+    (void)workers_destroy(storage->resolver,
+                          WORKERS_STOP_MS); /* a hanging look-up is left alone, and logged */
+    storage->resolver = NULL;
+}
+
+static void destroy(struct daemon *daemon)
+{
+    struct storage *storage = daemon->state;
+    if (storage->server)
+        register_gauges(storage, false);
+    packet_server_destroy(storage->server);
+    open_cache_destroy(storage->open_cache);
+    ids_destroy(storage->ids);
+    gate_destroy(storage->gate);
+    buffers_destroy(storage->buffers);
+    types_destroy(storage->types);
+    meta_destroy(storage->meta);
+    store_destroy(storage->store);
+    free(storage->keys);
+    free(storage);
+    daemon->state = NULL;
+}
+
+/* ---- reload, health, status ---- */
+
+static bool reload(struct daemon *daemon, const void *new_config, struct error *error)
+{
+    struct storage *storage = daemon->state;
+    const struct storage_config *config = new_config;
+    (void)error;
+    store_set_floors(storage->store, config->reserve_space, config->reserve_inodes);
+    meta_set_age(storage->meta, config->cache_age_ms);
+    gate_set_limits(storage->gate, (size_t)config->uploads_max, (size_t)config->uploads_waiting,
+                    config->uploads_wait_ms);
+    packet_server_set_timeouts(storage->server, config->idle_timeout_ms, config->progress_timeout_ms);
+    heartbeat_set_interval(storage->heartbeat, config->heartbeat_interval_ms);
+    return true;
+}
+
+static bool health(struct daemon *daemon, char *reason, size_t reason_size)
+{
+    struct storage *storage = daemon->state;
+    if (atomic_load(&storage->stopping)) {
+        snprintf(reason, reason_size, "stopping");
+        return false;
+    }
+    if (!store_healthy(storage->store, reason, reason_size) ||
+        !meta_healthy(storage->meta, reason, reason_size))
+        return false;
+    return can_store(storage) || ids_healthy(storage->ids, reason, reason_size);
+}
+
+static json_t *paths_status(const struct storage *storage)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < store_count(storage->store); i++) {
+        const struct store_path *path = store_at(storage->store, i);
+        struct store_path_status status;
+        store_path_status(path, &status);
+        json_t *one =
+            json_pack("{s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:s}", "key", store_path_key(path),
+                      "directory", store_path_directory(path), "readable", status.readable, "writable",
+                      status.writable, "hanging", status.hanging, "capacity", (json_int_t)status.capacity,
+                      "free", (json_int_t)status.free, "free_inodes", (json_int_t)status.free_inodes,
+                      "numbers", (json_int_t)ids_available(storage->ids, i), "waiting",
+                      (json_int_t)workers_waiting(store_path_workers(path)), "reason", status.reason);
+        if (!one || json_array_append_new(list, one) != 0)
+            break;
+    }
+    return list;
+}
+
+static json_t *status(struct daemon *daemon)
+{
+    struct storage *storage = daemon->state;
+    char reason[ERROR_TEXT_SIZE] = "";
+    bool database = meta_healthy(storage->meta, reason, sizeof(reason));
+    return json_pack(
+        "{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o}", "group",
+        storage->config->group, "host", storage->host_name, "port", (int)packet_server_port(storage->server),
+        "started", (json_int_t)storage->start_seconds, "stopping", (int)atomic_load(&storage->stopping),
+        "connections", (json_int_t)packet_server_connections(storage->server), "uploads",
+        (json_int_t)gate_active(storage->gate), "uploads_waiting", (json_int_t)gate_waiting(storage->gate),
+        "rows_cached", (json_int_t)meta_cached_rows(storage->meta), "open_files",
+        (json_int_t)open_cache_count(storage->open_cache), "database", database, "database_failure", reason,
+        "paths", paths_status(storage), "trackers", heartbeat_status(storage->heartbeat));
+}
+
+static bool init_db(const void *opaque, struct error *error)
+{
+    const struct storage_config *config = opaque;
+    if (!schema_apply(config->database, &storage_schema, stdout, error))
+        return false;
+    return config->mount_check != OPTIONS_MOUNT_MARKER || store_make_markers(config, stdout, error);
+}
+
+int main(int argc, char **argv)
+{
+    const struct daemon_spec spec = {
+        .name = "storage",
+        .summary = "stores, serves, deletes and restores the files of one group",
+        .admin_port = 23100,
+        .options = storage_options,
+        .option_count = storage_option_count,
+        .config_size = sizeof(struct storage_config),
+        .check = storage_options_check,
+        .init_db = init_db,
+        .start = start,
+        .stop = stop,
+        .end_workers = end_workers,
+        .destroy = destroy,
+        .reload = reload,
+        .health = health,
+        .status = status,
+    };
+    return daemon_run(&spec, argc, argv);
+}
