@@ -419,7 +419,10 @@ int main(int argc, char **argv)
     if (!config_load(settings_tables, settings_file(arguments.config_file, path, sizeof(path)),
                      (const char *const *)arguments.overrides, arguments.override_count, &command.settings,
                      &error)) {
-        result = usage_error("%s", error.text);
+        /* config_load() calls what was not in the file an override, -o: here it was an option or the
+         * environment. */
+        result = strncmp(error.text, "-o ", 3) == 0 ? usage_error("setting %s", error.text + 3)
+                                                    : usage_error("%s", error.text);
         goto done;
     }
     result = run_verb(verb, &command);

@@ -394,20 +394,18 @@ static bool part_continue(struct fetch *fetch, int fd, int64_t size, int64_t *th
     }
 }
 
-/* The rest of the file into FD (PATH.part, at its end). */
-static bool part_complete(struct fetch *fetch, struct reel *reel, int fd, const struct proto_stat *stat,
-                          int64_t there, struct error *error)
+/* The rest of the file into PATH.part, which stands at its end. */
+static bool part_complete(struct fetch *fetch, struct reel *reel, struct writing *writing,
+                          const struct proto_stat *stat, int64_t there, struct error *error)
 {
-    struct writing writing = {.fd = fd};
-
     fetch->before = there;
     fetch->offset = there;
     fetch->size = stat->size - there;
     fetch->data = write_data;
-    fetch->data_argument = &writing;
+    fetch->data_argument = writing;
     if (fetch->size > 0 && !fetch_run(fetch, reel, error)) {
-        if (writing.error.code != ERROR_NONE)
-            *error = writing.error;
+        if (writing->error.code != ERROR_NONE)
+            *error = writing->error;
         return false;
     }
     fetch->total = max_i64(fetch->total, 0);
@@ -447,6 +445,7 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
     struct proto_stat stat;
     size_t size = strlen(path) + sizeof(".part");
     char *part = malloc(size);
+    struct writing writing = {.fd = -1};
     int64_t there = 0;
     int fd = -1;
     bool fine = fetch_init(&fetch, reel, download, true, error);
@@ -457,9 +456,9 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
     if (!fine || (download->resume && path_is_complete(&fetch, path, &stat)))
         goto done;
     (void)snprintf(part, size, "%s.part", path);
-    fd = part_open(part, download->resume, error);
+    fd = writing.fd = part_open(part, download->resume, error);
     fine = fd >= 0 && part_continue(&fetch, fd, stat.size, &there, error) &&
-           part_complete(&fetch, reel, fd, &stat, there, error);
+           part_complete(&fetch, reel, &writing, &stat, there, error);
     if (!fine)
         goto done;
     fine = fetch_verify(&fetch, &stat, error);

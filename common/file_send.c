@@ -239,7 +239,8 @@ static bool take_result(struct file_send *send)
         finish(send, NULL);
         return false;
     }
-    /* Part of a window: the socket is full; or the file is shorter, then it is writable and the next call tells. */
+    /* Part of a window: the socket is full; or the file is shorter, then it is writable and the next call
+     * tells. */
     if (!whole) {
         wait_for_peer(send);
         return false;

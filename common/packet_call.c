@@ -59,6 +59,12 @@ static int64_t after(int64_t start, int64_t duration)
     return duration > 0 ? start + duration : 0;
 }
 
+/* One of PARTS equal parts of DURATION; 0 (no limit) stays 0, and nothing else becomes it. */
+static int64_t share(int64_t duration, size_t parts)
+{
+    return duration > 0 ? max_i64(duration / (int64_t)parts, 1) : 0;
+}
+
 /* When the present state has lasted too long; 0: never. */
 static int64_t call_limit(const struct packet_call *call)
 {
@@ -222,7 +228,7 @@ static void call_next_address(struct packet_call *call)
     call->failure.code = ERROR_NONE;
     if (call->deadline_ms != 0) {
         left = call->deadline_ms - now;
-        call->attempt_deadline_ms = now + max_i64(left / (int64_t)(call->count - call->position), 1);
+        call->attempt_deadline_ms = after(now, share(left, call->count - call->position));
     }
     call_attempt(call, false);
 }
@@ -335,8 +341,8 @@ static void call_connect(struct packet_call *call)
             continue;
         pool_connection_own(call->connection, call_connected, call);
         packet_call_set_state(call, CALL_CONNECTING);
-        call->connect_deadline_ms = after(now, endpoint->pool->options.connect_timeout_ms /
-                                                   (int64_t)(endpoint->resolved_count - call->target));
+        call->connect_deadline_ms = after(
+            now, share(endpoint->pool->options.connect_timeout_ms, endpoint->resolved_count - call->target));
         packet_call_watch(call, &call->connection->write, true);
         packet_call_arm(call);
         return;
@@ -474,7 +480,7 @@ struct packet_call *packet_call_start(struct packet_pool *pool, const struct pac
         memcpy(call->head + PROTO_HEADER_SIZE, options->body, options->body_size);
     order_addresses(call, options->addresses);
     call->deadline_ms = after(now, options->timeout_ms);
-    call->attempt_deadline_ms = after(now, options->timeout_ms / (int64_t)call->count);
+    call->attempt_deadline_ms = after(now, share(options->timeout_ms, call->count));
     call->endpoint = pool_endpoint_get(pool, &call->addresses[0]);
     if (call->endpoint == NULL)
         goto fail;

@@ -144,6 +144,7 @@ bool pool_address_penalised(struct packet_pool *pool, const struct address *addr
 void pool_endpoint_penalise(struct pool_endpoint *endpoint)
 {
     endpoint->penalty_until_ms = clock_monotonic_ms() + endpoint->pool->options.address_penalty_ms;
+    metric_add(endpoint->pool->failed, 1);
 }
 
 void pool_endpoint_praise(struct pool_endpoint *endpoint)
@@ -281,6 +282,7 @@ struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bo
         connection_leave_idle(connection);
         connection->reused = true;
         connection->used = 0;
+        metric_add(endpoint->pool->reused, 1);
         return connection;
     }
     return NULL;
@@ -336,6 +338,7 @@ struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
     connection->endpoint = endpoint;
     endpoint->open++;
     endpoint->references++;
+    metric_add(pool->opened, 1);
     return connection;
 fail:
     if (connection->fd >= 0)
@@ -419,6 +422,13 @@ struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_po
     pool->loop = loop;
     pool->options = *options;
     TAILQ_INIT(&pool->calls);
+    pool->opened =
+        metrics_counter("reel_call_connections_opened_total", "Connections opened to other servers.", NULL);
+    pool->reused = metrics_counter("reel_call_connections_reused_total",
+                                   "Requests to other servers over a connection that was kept.", NULL);
+    pool->failed =
+        metrics_counter("reel_call_addresses_failed_total",
+                        "Addresses that were not reached, broke the connection or kept silent.", NULL);
     return pool;
 }
 

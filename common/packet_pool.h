@@ -11,6 +11,7 @@
 #ifndef REEL_COMMON_PACKET_POOL_H
 #define REEL_COMMON_PACKET_POOL_H
 
+#include "common/metrics.h"
 #include "common/packet_call.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -77,6 +78,7 @@ struct packet_pool {
     struct pool_endpoint *endpoints; /* uthash by text */
     struct packet_call_list calls;
     bool ending;
+    struct metric *opened, *reused, *failed; /* counters */
     uint8_t *scratch; /* PACKET_STREAM reads into it; sink() takes the bytes before anything else is read */
 };
 #define POOL_SCRATCH_SIZE (64 * 1024)

@@ -76,14 +76,20 @@ fail:
     return NULL;
 }
 
-void access_log_destroy(struct access_log *log)
+void access_log_end_workers(struct access_log *log)
 {
     if (log == NULL)
         return;
-    if (!workers_destroy(log->workers, STOP_MS)) {
+    if (workers_destroy(log->workers, STOP_MS))
+        log->workers = NULL;
+    else
         log_warning("access-log", "%s does not take its last lines; they are left behind", log->path);
-        return;
-    }
+}
+
+void access_log_destroy(struct access_log *log)
+{
+    if (log == NULL || log->workers != NULL)
+        return; /* a thread still hangs in the file */
     close(log->fd);
     free(log->path);
     free(log);
@@ -176,6 +182,10 @@ static void buffer_send(struct access_log_buffer *buffer)
     buffer->writing_size = buffer->filled;
     buffer->filled = 0;
     buffer->job = (struct job){.run = write_run, .done = write_done, .loop = buffer->loop};
+    if (buffer->log->workers == NULL) { /* at the very end */
+        write_run(&buffer->job);
+        return;
+    }
     buffer->busy = workers_submit(buffer->log->workers, &buffer->job);
     if (!buffer->busy)
         log_warning("access-log", "%zu bytes of lines are lost: the worker takes no more",

@@ -15,7 +15,10 @@ struct access_log_buffer; /* of one loop */
 
 /* PATH "-" is standard output. NULL on failure. */
 MUST_CHECK struct access_log *access_log_create(const char *path, struct error *error);
-/* After every buffer is gone: writes what is left. NULL is ignored. */
+/* Ends the worker after what it was given is written; what comes later is written at once, by whoever comes.
+ * May block for seconds. No other thread may use LOG or a buffer of it any more. NULL is ignored. */
+void access_log_end_workers(struct access_log *log);
+/* After that, and after every buffer is gone. NULL is ignored. */
 void access_log_destroy(struct access_log *log);
 /* Opens the file anew, on the worker; a failure is logged and keeps the open one. Any thread. */
 void access_log_reopen(struct access_log *log);

@@ -35,37 +35,37 @@ void http_buffers_clear(struct http_buffers *buffers)
     }
 }
 
-void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class class)
+void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class kind)
 {
-    struct http_buffer_link *link = buffers->classes[class].first;
+    struct http_buffer_link *link = buffers->classes[kind].first;
     if (link != NULL) {
-        buffers->classes[class].first = link->next;
-        buffers->classes[class].kept--;
+        buffers->classes[kind].first = link->next;
+        buffers->classes[kind].kept--;
     } else {
-        link = malloc(buffers->classes[class].size);
+        link = malloc(buffers->classes[kind].size);
     }
     if (link != NULL)
-        buffers->classes[class].lent++;
+        buffers->classes[kind].lent++;
     return link;
 }
 
-void http_buffers_give(struct http_buffers *buffers, enum http_buffer_class class, void *block)
+void http_buffers_give(struct http_buffers *buffers, enum http_buffer_class kind, void *block)
 {
     struct http_buffer_link *link = block;
     if (link == NULL)
         return;
-    ASSERT(buffers->classes[class].lent > 0);
-    buffers->classes[class].lent--;
-    if (buffers->classes[class].kept == buffers->classes[class].kept_max) {
+    ASSERT(buffers->classes[kind].lent > 0);
+    buffers->classes[kind].lent--;
+    if (buffers->classes[kind].kept == buffers->classes[kind].kept_max) {
         free(link);
         return;
     }
-    link->next = buffers->classes[class].first;
-    buffers->classes[class].first = link;
-    buffers->classes[class].kept++;
+    link->next = buffers->classes[kind].first;
+    buffers->classes[kind].first = link;
+    buffers->classes[kind].kept++;
 }
 
-size_t http_buffers_size(const struct http_buffers *buffers, enum http_buffer_class class)
+size_t http_buffers_size(const struct http_buffers *buffers, enum http_buffer_class kind)
 {
-    return buffers->classes[class].size;
+    return buffers->classes[kind].size;
 }

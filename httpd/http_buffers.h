@@ -34,9 +34,9 @@ void http_buffers_init(struct http_buffers *buffers, size_t large_size);
 void http_buffers_clear(struct http_buffers *buffers);
 
 /* A block, its bytes undefined; NULL without memory. */
-MUST_CHECK void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class class);
+MUST_CHECK void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class kind);
 /* NULL is ignored. */
-void http_buffers_give(struct http_buffers *buffers, enum http_buffer_class class, void *block);
-size_t http_buffers_size(const struct http_buffers *buffers, enum http_buffer_class class);
+void http_buffers_give(struct http_buffers *buffers, enum http_buffer_class kind, void *block);
+size_t http_buffers_size(const struct http_buffers *buffers, enum http_buffer_class kind);
 
 #endif

@@ -69,8 +69,8 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     http_connection_run(connection);
 }
 
-bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer, socklen_t peer_size,
-                            bool refused)
+bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
+                            socklen_t peer_size, bool refused, bool counted)
 {
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
@@ -78,6 +78,7 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
     connection->loop = loop;
     connection->socket = socket;
     connection->refused = refused;
+    connection->counted = counted;
     connection->readable = true;
     connection->id = loop->next_id;
     loop->next_id += loop->id_step;
@@ -149,7 +150,8 @@ static bool make_room(struct http_connection *connection)
     if (connection->in_start > 0) {
         memmove(connection->in, connection->in + connection->in_start, size);
     } else {
-        char *larger = connection->in_class == HTTP_BUFFER_SMALL ? http_buffers_take(buffers, HTTP_BUFFER_LARGE) : NULL;
+        char *larger =
+            connection->in_class == HTTP_BUFFER_SMALL ? http_buffers_take(buffers, HTTP_BUFFER_LARGE) : NULL;
         if (larger == NULL)
             return false;
         memcpy(larger, connection->in, size);
@@ -217,7 +219,8 @@ static void send_continue(struct http_connection *connection)
         return;
     HTTP_OUTPUT_LITERAL(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
     /* Should so few bytes not fit, the client goes on after a while by itself: the same section says so. */
-    (void)http_output_flush(&connection->out, connection->socket, false, &sent);
+    if (!http_output_flush(&connection->out, connection->socket, false, &sent))
+        log_debug("connection", "c%" PRIu64 ": 100 Continue was not sent: %m", connection->id);
     give_output(connection);
 }
 
@@ -329,6 +332,10 @@ static enum step answer_is_over(struct http_connection *connection)
 {
     uint32_t head = connection->exchange.request.head_size;
     bool failed = connection->exchange.failed;
+    if (connection->exchange.cut) {
+        http_connection_destroy(connection);
+        return STEP_DEAD;
+    }
     http_exchange_end(connection, true);
     give_output(connection);
     connection->sent = 0;
@@ -339,7 +346,8 @@ static enum step answer_is_over(struct http_connection *connection)
         http_connection_set_state(connection, connection->in == NULL ? CONNECTION_IDLE : CONNECTION_HEAD);
         return STEP_AGAIN;
     }
-    /* A close with unread bytes would reset the connection and take the answer with it (RFC 9112 section 9.6). */
+    /* A close with unread bytes would reset the connection and take the answer with it (RFC 9112
+     * section 9.6). */
     give_input(connection);
     if (connection->half_closed || shutdown(connection->socket, SHUT_WR) != 0) {
         http_connection_destroy(connection);
@@ -557,7 +565,8 @@ static int64_t limit_of(const struct http_loop *loop, enum http_connection_state
     return INT64_MAX; /* the client core has limits of its own */
 }
 
-/* The client has taken no byte from us for send_timeout; has it taken any from the kernel? Then it is only slow. */
+/* The client has taken no byte from us for send_timeout; has it taken any from the kernel? Then it is only
+ * slow. */
 static bool queue_has_moved(const struct http_connection *connection, int *queued)
 {
     if (ioctl(connection->socket, SIOCOUTQ, queued) != 0)
@@ -583,8 +592,8 @@ static void time_is_over(struct http_connection *connection)
             connection->queued = queued;
             return;
         }
-        log_info("connection", "c%" PRIu64 ": cut off: the client took no byte for %" PRId64 " ms", connection->id,
-                 connection->loop->settings->send_timeout_ms);
+        log_info("connection", "c%" PRIu64 ": cut off: the client took no byte for %" PRId64 " ms",
+                 connection->id, connection->loop->settings->send_timeout_ms);
         break;
     case CONNECTION_FEED:
         source_stalled(connection->exchange.source);
@@ -610,9 +619,10 @@ void http_connection_sweep(struct http_loop *loop)
         struct http_connection *connection;
         if (limit == INT64_MAX)
             continue;
-        /* One that comes back into its list does so behind LAST; LAST itself may go while others are looked at only
-         * when it is the one looked at. */
-        while ((connection = TAILQ_FIRST(&loop->lists[state])) != NULL && now - connection->since_ms >= limit) {
+        /* One that comes back into its list does so behind LAST; LAST itself may go while others are looked
+         * at only when it is the one looked at. */
+        while ((connection = TAILQ_FIRST(&loop->lists[state])) != NULL &&
+               now - connection->since_ms >= limit) {
             bool end = connection == last;
             time_is_over(connection);
             if (end)

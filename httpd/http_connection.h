@@ -1,9 +1,9 @@
 /*
- * http_connection: one client's connection: bytes in, bytes out, whose turn it is, and how long it may take. What a
- * request means and is answered with is http_exchange's; this room knows framing, order and time only.
+ * http_connection: one client's connection: bytes in, bytes out, whose turn it is, and how long it may take.
+ * What a request means and is answered with is http_exchange's; this room knows framing, order and time only.
  *
- * One state variable, changed by set_state() alone; every callback enters http_connection_run(), which goes on until
- * the state stands still. The client's socket has one edge-triggered event for its whole life.
+ * One state variable, changed by set_state() alone; every callback enters http_connection_run(), which goes
+ * on until the state stands still. The client's socket has one edge-triggered event for its whole life.
  */
 #ifndef REEL_HTTPD_HTTP_CONNECTION_H
 #define REEL_HTTPD_HTTP_CONNECTION_H
@@ -57,16 +57,16 @@ struct http_connection {
     union http_peer peer;
 
     TAILQ_ENTRY(http_connection) again_link; /* in loop->again */
-    bool again;       /* is in there: goes on after the others had their turn */
-    bool readable;    /* the last read may not have emptied the socket */
-    bool hung_up;     /* the client's last byte is on its way: read until it is seen */
-    bool half_closed; /* it was seen */
-    bool refused;    /* beyond a limit: it gets 503 and no more */
-    bool keep_alive; /* after the present answer */
-    bool counted;    /* in the count of its address */
+    bool again;                              /* is in there: goes on after the others had their turn */
+    bool readable;                           /* the last read may not have emptied the socket */
+    bool hung_up;                            /* the client's last byte is on its way: read until it is seen */
+    bool half_closed;                        /* it was seen */
+    bool refused;                            /* beyond a limit: it gets 503 and no more */
+    bool keep_alive;                         /* after the present answer */
+    bool counted;                            /* in the count of its address */
 
-    /* Bytes that came and are not done with: in_start..in_end of IN. While a request is under way its head begins at
-     * in_start, and stays. NULL while there are none. */
+    /* Bytes that came and are not done with: in_start..in_end of IN. While a request is under way its head
+     * begins at in_start, and stays. NULL while there are none. */
     char *in;
     enum http_buffer_class in_class;
     uint32_t in_start, in_end;
@@ -82,12 +82,13 @@ struct http_connection {
     struct http_exchange exchange;
 };
 
-/* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. False without memory. */
-bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer, socklen_t peer_size,
-                            bool refused);
+/* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. COUNTED: its
+ * address is counted. False without memory. */
+bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
+                            socklen_t peer_size, bool refused, bool counted);
 
-/* Goes on with whatever can be gone on with; may free the connection. From events and callbacks only, as the last thing
- * that they do. */
+/* Goes on with whatever can be gone on with; may free the connection. From events and callbacks only, as the
+ * last thing that they do. */
 void http_connection_run(struct http_connection *connection);
 
 /* Ends it at once, in any state. */

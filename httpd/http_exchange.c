@@ -72,14 +72,16 @@ static void add_cors(struct http_connection *connection)
     if (allowed == NULL)
         return;
     http_response_field(out, "Access-Control-Allow-Origin", allowed);
-    HTTP_OUTPUT_LITERAL(out, "Access-Control-Expose-Headers: Accept-Ranges, Content-Disposition, Content-Length, "
-                             "Content-Range, ETag, Last-Modified\r\n");
+    HTTP_OUTPUT_LITERAL(out,
+                        "Access-Control-Expose-Headers: Accept-Ranges, Content-Disposition, Content-Length, "
+                        "Content-Range, ETag, Last-Modified\r\n");
 }
 
 static void send_state(struct http_connection *connection)
 {
     if (connection->out.overflow) {
-        /* Bounds in the configuration and the protocol leave room; what does not fit would be a broken answer. */
+        /* Bounds in the configuration and the protocol leave room; what does not fit would be a broken
+         * answer. */
         log_error("exchange", "c%" PRIu64 ": the answer's head does not fit into %d bytes", connection->id,
                   HTTP_BUFFER_SMALL_SIZE);
         connection->exchange.cut = true;
@@ -130,7 +132,8 @@ void http_exchange_refuse(struct http_connection *connection, int status, const 
     bool json = http_accept_prefers_json(field_of(connection, HTTP_FIELD_ACCEPT));
     size_t size = http_error_body(body, sizeof(body), json, status, message, request_id(connection, id));
     begin_head(connection, status);
-    http_response_field(&connection->out, "Content-Type", json ? "application/json" : "text/plain; charset=utf-8");
+    http_response_field(&connection->out, "Content-Type",
+                        json ? "application/json" : "text/plain; charset=utf-8");
     http_response_content_length(&connection->out, (int64_t)size);
     http_response_field(&connection->out, "X-Request-Id", id);
     add_error_fields(connection, status);
@@ -183,8 +186,8 @@ static void refuse_for_error(struct http_connection *connection, int code, const
     if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
         struct http_text target = http_request_text(head_of(connection), connection->exchange.request.target);
         log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
-                    connection->id, (int)min_size(target.size, 512), target.bytes, status, error_code_name(code), text,
-                    suppressed);
+                    connection->id, (int)min_size(target.size, 512), target.bytes, status,
+                    error_code_name(code), text, suppressed);
     }
     http_exchange_refuse(connection, status, message_of_status(status));
 }
@@ -284,8 +287,8 @@ static void add_content_range(struct http_output *out, const struct http_range *
 }
 
 /* Status line and fields of 200 or 206; LENGTH of the body. */
-static void write_file_head(struct http_connection *connection, const struct http_target *target, int64_t length,
-                            const struct http_range *range, const char *content_type)
+static void write_file_head(struct http_connection *connection, const struct http_target *target,
+                            int64_t length, const struct http_range *range, const char *content_type)
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_output *out = &connection->out;
@@ -308,8 +311,8 @@ static void write_file_head(struct http_connection *connection, const struct htt
 }
 
 /* Section 15.3.7.2. NULL without memory, or where so many parts are more than the whole file. */
-static struct http_multipart *make_multipart(const struct http_range_set *set, int64_t size, const char *content_type,
-                                             int64_t *length)
+static struct http_multipart *make_multipart(const struct http_range_set *set, int64_t size,
+                                             const char *content_type, int64_t *length)
 {
     struct http_multipart *multipart = calloc(1, sizeof(*multipart));
     uint8_t random[12];
@@ -345,14 +348,17 @@ static bool begin_part(struct http_connection *connection)
 }
 
 /* What the Range field comes to. HTTP_RANGE_WHOLE also where it does not count (section 14.2). */
-static enum http_range_verdict find_ranges(struct http_connection *connection, const struct http_conditions *conditions,
-                                           const struct http_validators *validators, struct http_range_set *set)
+static enum http_range_verdict find_ranges(struct http_connection *connection,
+                                           const struct http_conditions *conditions,
+                                           const struct http_validators *validators,
+                                           struct http_range_set *set)
 {
     const struct http_request *request = &connection->exchange.request;
     if (request->method != HTTP_METHOD_GET || http_request_field_count(request, HTTP_FIELD_RANGE) != 1 ||
         !http_conditions_range_applies(conditions, validators, connection->loop->clock.second))
         return HTTP_RANGE_WHOLE;
-    return http_range_parse(field_of(connection, HTTP_FIELD_RANGE), connection->exchange.file->stat.size, set);
+    return http_range_parse(field_of(connection, HTTP_FIELD_RANGE), connection->exchange.file->stat.size,
+                            set);
 }
 
 static void answer_file(struct http_connection *connection, const struct http_target *target)
@@ -364,7 +370,8 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     struct http_range_set set;
     const struct http_range *single = NULL;
     int64_t size = file->stat.size, length = size;
-    const char *content_type = media_type_choose(file->stat.content_type, file->stat.name, target->name, NULL);
+    const char *content_type =
+        media_type_choose(file->stat.content_type, file->stat.name, target->name, NULL);
 
     if (!http_connection_take_output(connection)) {
         http_exchange_refuse(connection, 503, "no memory");
@@ -404,12 +411,17 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     }
 
     write_file_head(connection, target, length, single, content_type);
+    if (connection->out.overflow) {
+        http_exchange_refuse(connection, 500, "the fields of the answer do not fit");
+        return;
+    }
     if (exchange->request.method == HTTP_METHOD_HEAD || length == 0) {
         send_state(connection);
         return;
     }
     struct http_range whole = {0, size};
-    if (!(exchange->multipart != NULL ? begin_part(connection) : open_source(connection, single ? single : &whole)))
+    if (!(exchange->multipart != NULL ? begin_part(connection)
+                                      : open_source(connection, single ? single : &whole)))
         return;
     http_connection_set_state(connection, CONNECTION_OPEN);
 }
@@ -449,7 +461,8 @@ bool http_exchange_next_part(struct http_connection *connection)
             exchange->cut = true;
         return !exchange->cut;
     }
-    http_output_append(&connection->out, delimiter, http_range_last_delimiter(delimiter, multipart->boundary));
+    http_output_append(&connection->out, delimiter,
+                       http_range_last_delimiter(delimiter, multipart->boundary));
     free(multipart);
     exchange->multipart = NULL;
     send_state(connection);
@@ -523,7 +536,8 @@ void http_exchange_begin(struct http_connection *connection)
 
 /* ---- the end ---- */
 
-static void log_access(struct http_connection *connection, bool complete, int64_t duration_us, int64_t body_bytes)
+static void log_access(struct http_connection *connection, bool complete, int64_t duration_us,
+                       int64_t body_bytes)
 {
     const struct http_exchange *exchange = &connection->exchange;
     char peer[INET6_ADDRSTRLEN], id[REQUEST_ID_SIZE];

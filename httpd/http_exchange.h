@@ -1,7 +1,7 @@
 /*
- * http_exchange: what a request asks for and how it is answered: methods, targets, look-up, conditions, ranges, fields
- * and errors. Called by http_connection; writes into the connection's output and opens the body's source, and sends
- * nothing itself.
+ * http_exchange: what a request asks for and how it is answered: methods, targets, look-up, conditions,
+ * ranges, fields and errors. Called by http_connection; writes into the connection's output and opens the
+ * body's source, and sends nothing itself.
  */
 #ifndef REEL_HTTPD_HTTP_EXCHANGE_H
 #define REEL_HTTPD_HTTP_EXCHANGE_H
@@ -11,8 +11,8 @@
 /* The request head is complete and its body skipped: leaves the connection in LOOKUP, OPEN or SEND. */
 void http_exchange_begin(struct http_connection *connection);
 
-/* Answers with an error (4xx, 5xx) instead of whatever was under way, as long as no byte of an answer was sent. MESSAGE:
- * static text, for the client. Leaves the connection in SEND. */
+/* Answers with an error (4xx, 5xx) instead of whatever was under way, as long as no byte of an answer was
+ * sent. MESSAGE: static text, for the client. Leaves the connection in SEND. */
 void http_exchange_refuse(struct http_connection *connection, int status, const char *message);
 
 /* CONNECTION_OPEN: the source has become ready or failed. */

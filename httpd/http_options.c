@@ -4,16 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTION      "httpd"
-#define KIB          1024
-#define MIB          (1024 * 1024)
-#define DAY_MS       (INT64_C(24) * 3600 * 1000)
-#define AT(member)   offsetof(struct httpd_config, member)
-#define LIVE         true
-#define AT_START     false
-#define NO_BOUNDS    0, 0, NULL
-#define HTTP_PORT    8080
-#define TRACKER_PORT 21000
+#define SECTION        "httpd"
+#define KIB            1024
+#define MIB            (1024 * 1024)
+#define DAY_MS         (INT64_C(24) * 3600 * 1000)
+#define FIELD_TEXT_MAX 256 /* bytes; several of them must fit into one answer's head */
+#define AT(member)     offsetof(struct httpd_config, member)
+#define LIVE           true
+#define AT_START       false
+#define NO_BOUNDS      0, 0, NULL
+#define HTTP_PORT      8080
+#define TRACKER_PORT   21000
 
 const struct config_option http_options[] = {
     {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
@@ -63,8 +64,8 @@ const struct config_option http_options[] = {
      "long."},
     {SECTION, "lookup_negative_age", CONFIG_DURATION, AT(lookup_negative_age_ms), "1s", 0, DAY_MS, NULL, LIVE,
      "How long it is believed that a file is not there. 0: every request for it asks."},
-    {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL,
-     AT_START, "Files that are remembered, in each loop; one takes about 1.5 KiB."},
+    {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL, AT_START,
+     "Files that are remembered, in each loop; one takes about 1.5 KiB."},
     {SECTION, "location_age", CONFIG_DURATION, AT(location_age_ms), "5s", 1, DAY_MS, NULL, AT_START,
      "How long a tracker's answer (the storage servers of a user) is believed."},
 
@@ -123,6 +124,8 @@ const size_t http_option_count = ARRAY_SIZE(http_options);
 
 bool http_options_is_field_text(const char *text)
 {
+    if (strlen(text) > FIELD_TEXT_MAX)
+        return false;
     for (; *text != '\0'; text++) {
         if (*text < ' ' || *text > '~')
             return false;
@@ -146,11 +149,13 @@ bool http_options_check(const void *config, struct error *error)
     if (c->target_size_max > c->head_size_max)
         return error_set(error, ERROR_MALFORMED, "httpd.target_size_max: larger than head_size_max");
     if (!http_options_is_field_text(c->cache_control))
-        return error_set(error, ERROR_MALFORMED,
-                         "httpd.cache_control: only printable ASCII can stand in a header");
+        return error_set(
+            error, ERROR_MALFORMED,
+            "httpd.cache_control: only printable ASCII, at most 256 bytes, can stand in a header");
     if (!http_options_is_field_text(c->server_header))
-        return error_set(error, ERROR_MALFORMED,
-                         "httpd.server_header: only printable ASCII can stand in a header");
+        return error_set(
+            error, ERROR_MALFORMED,
+            "httpd.server_header: only printable ASCII, at most 256 bytes, can stand in a header");
     for (size_t i = 0; i < c->cors_origins.count; i++) {
         if (!http_options_is_field_text(c->cors_origins.items[i]) ||
             strchr(c->cors_origins.items[i], ' ') != NULL)

@@ -378,7 +378,9 @@ static enum http_request_state parser_failed(struct http_request *request)
     return HTTP_REQUEST_ERROR;
 }
 
-enum http_request_state http_request_parse(struct http_request *request, const struct http_request_limits *limits, const char *base, size_t size)
+enum http_request_state http_request_parse(struct http_request *request,
+                                           const struct http_request_limits *limits, const char *base,
+                                           size_t size)
 {
     http_parser *parser = parser_of(request);
     size_t limit = min_size(size, limits->head_max);

@@ -100,7 +100,9 @@ void http_request_init(struct http_request *request);
 
 /* BASE holds SIZE bytes of which the first ones are those of the calls before. Line ends before the request
  * line are part of the head. Every byte is parsed once. */
-enum http_request_state http_request_parse(struct http_request *request, const struct http_request_limits *limits, const char *base, size_t size);
+enum http_request_state http_request_parse(struct http_request *request,
+                                           const struct http_request_limits *limits, const char *base,
+                                           size_t size);
 
 /* The value of FIELD, its first line; BYTES NULL where it is absent. */
 struct http_text http_request_field(const struct http_request *request, const char *base,

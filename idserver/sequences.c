@@ -542,9 +542,8 @@ void sequences_destroy(struct sequences *sequences)
 {
     if (sequences == NULL)
         return;
-    struct sequence *sequence, *next;
-    HASH_ITER(hh, sequences->by_key, sequence, next)
-    {
+    struct sequence *sequence;
+    while ((sequence = sequences->by_key) != NULL) {
         ASSERT(!sequence->reserving && sequence->waiting == NULL);
         HASH_DEL(sequences->by_key, sequence);
         free(sequence);

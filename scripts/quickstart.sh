@@ -212,7 +212,7 @@ id=$("${reel[@]}" upload "$file") || give_up "the upload failed"
 cmp "$file" "$copy/packet" || give_up "the download over the packet protocol differs from what was uploaded"
 echo "Packet protocol: the same $(stat -c %s "$copy/packet") bytes came back."
 link=http://127.0.0.1:$httpd/files/$id
-named=$("${reel[@]}" --http "http://127.0.0.1:$httpd" url "$id" "$(basename "$file")")
+named=$("${reel[@]}" --http "http://127.0.0.1:$httpd" url --name "$(basename "$file")" "$id")
 for url in "$link" "$named"; do
     curl -sS --fail -o "$copy/http" "$url" || give_up "the download of $url failed"
     cmp "$file" "$copy/http" || give_up "the download of $url differs from what was uploaded"

@@ -27,20 +27,13 @@ const struct packet_command storage_commands[] = {
 };
 const size_t storage_command_count = ARRAY_SIZE(storage_commands);
 
-static bool application_allowed(struct packet_request *request, const char *application)
-{
-    if (storage_options_know_application(storage_of(request)->config, application))
-        return true;
-    packet_reply_error(request, ERROR_REFUSED, "application %s is not served here", application);
-    return false;
-}
-
 /* False: the request has been answered. */
 static bool take_key(struct packet_request *request, struct proto_file_key *key)
 {
     struct error error = {0};
-    if (proto_file_key_unpack(request->head, request->head_size, key, &error))
-        return application_allowed(request, key->application);
+    if (proto_file_key_unpack(request->head, request->head_size, key, &error) &&
+        applications_check(storage_of(request)->applications, key->application, &error))
+        return true;
     packet_reply_failure(request, &error);
     return false;
 }
@@ -262,12 +255,11 @@ void commands_handle_list(struct packet_request *request)
 {
     struct proto_list asked;
     struct error error = {0};
-    if (!proto_list_unpack(request->head, request->head_size, &asked, &error)) {
+    if (!proto_list_unpack(request->head, request->head_size, &asked, &error) ||
+        !applications_check(storage_of(request)->applications, asked.key.application, &error)) {
         packet_reply_failure(request, &error);
         return;
     }
-    if (!application_allowed(request, asked.key.application))
-        return;
     struct listing *listing = calloc(1, sizeof(*listing));
     if (!listing) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a request");

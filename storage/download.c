@@ -175,13 +175,9 @@ void download_handle(struct packet_request *request)
     struct storage *storage = storage_of(request);
     struct proto_download asked;
     struct error error = {0};
-    if (!proto_download_unpack(request->head, request->head_size, &asked, &error)) {
+    if (!proto_download_unpack(request->head, request->head_size, &asked, &error) ||
+        !applications_check(storage->applications, asked.key.application, &error)) {
         packet_reply_failure(request, &error);
-        return;
-    }
-    if (!storage_options_know_application(storage->config, asked.key.application)) {
-        packet_reply_error(request, ERROR_REFUSED, "application %s is not served here",
-                           asked.key.application);
         return;
     }
     struct download *download = calloc(1, sizeof(*download));

@@ -144,6 +144,9 @@ static bool make_rooms(struct storage *storage, struct error *error)
     storage->meta = storage->store ? meta_create(config, storage->store, loop, error) : NULL;
     if (!storage->meta)
         return false;
+    storage->applications = applications_create(&config->applications, error);
+    if (!storage->applications)
+        return false;
     storage->types = types_create();
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
@@ -282,6 +285,7 @@ static void destroy(struct daemon *daemon)
     gate_destroy(storage->gate);
     buffers_destroy(storage->buffers);
     types_destroy(storage->types);
+    applications_destroy(storage->applications);
     meta_destroy(storage->meta);
     store_destroy(storage->store);
     free(storage->keys);
@@ -295,7 +299,8 @@ static bool reload(struct daemon *daemon, const void *new_config, struct error *
 {
     struct storage *storage = daemon->state;
     const struct storage_config *config = new_config;
-    (void)error;
+    if (!applications_replace(storage->applications, &config->applications, error))
+        return false;
     store_set_floors(storage->store, config->reserve_space, config->reserve_inodes);
     meta_set_age(storage->meta, config->cache_age_ms);
     gate_set_limits(storage->gate, (size_t)config->uploads_max, (size_t)config->uploads_waiting,

@@ -25,7 +25,7 @@ const struct config_option storage_options[] = {
     {"storage", "group", CONFIG_STRING, MEMBER(group), NULL, 0, 0, NULL, false,
      "Group that this server belongs to: letters and digits, at most 16. All members of a group hold the "
      "same files."},
-    {"storage", "applications", CONFIG_STRINGS, MEMBER(applications), "tnvideo", 0, 0, NULL, false,
+    {"storage", "applications", CONFIG_STRINGS, MEMBER(applications), "tnvideo", 0, 0, NULL, true,
      "Application IDs whose requests are taken: letters and digits, at most 15 each."},
     {"storage", "connections_max", CONFIG_INTEGER, MEMBER(connections_max), "10000", 1, 1000000, NULL, false,
      "Open client connections; further ones wait in the kernel's backlog."},
@@ -80,7 +80,7 @@ const struct config_option storage_options[] = {
     {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "1000", 1, 1000000, NULL, false,
      "Files kept open for further downloads."},
     {"storage", "open_age", CONFIG_DURATION, MEMBER(open_age_ms), "5s", 1, DAY, NULL, false,
-     "How long a file is kept open without being asked for again by a fresh look."},
+     "How long a file that is open is used before it is opened anew."},
 
     {"storage", "durability", CONFIG_CHOICE, MEMBER(durability), "durable", 0, 0, "durable|relaxed", false,
      "durable: a success reply to an upload means that file and directory were fsynced and the row "
@@ -189,13 +189,4 @@ bool storage_options_check(const void *opaque, struct error *error)
     if (!check_paths(config, error))
         return false;
     return db_url_check(config->database, error);
-}
-
-bool storage_options_know_application(const struct storage_config *config, const char *application)
-{
-    for (size_t i = 0; i < config->applications.count; i++) {
-        if (strcmp(config->applications.items[i], application) == 0)
-            return true;
-    }
-    return false;
 }

@@ -69,7 +69,4 @@ MUST_CHECK bool storage_options_check(const void *config, struct error *error);
 MUST_CHECK bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
                                            struct error *error);
 
-/* True where APPLICATION is one that this server takes files for. */
-bool storage_options_know_application(const struct storage_config *config, const char *application);
-
 #endif

@@ -7,6 +7,7 @@
 
 #include "common/metrics.h"
 #include "common/packet_server.h"
+#include "storage/applications.h"
 #include "storage/buffers.h"
 #include "storage/gate.h"
 #include "storage/ids.h"
@@ -40,6 +41,7 @@ struct storage {
     struct meta *meta;
     struct ids *ids;
     const char **keys; /* of the store paths, for ids */
+    struct applications *applications;
     struct types *types;
     struct buffers *buffers;
     struct gate *gate;

@@ -372,8 +372,9 @@ static void start(struct packet_request *request, const struct proto_put *put)
                            (long long)put->size, (long long)request->body_left);
         return;
     }
-    if (!storage_options_know_application(storage->config, put->key.application)) {
-        packet_reply_error(request, ERROR_REFUSED, "application %s is not served here", put->key.application);
+    struct error error = {0};
+    if (!applications_check(storage->applications, put->key.application, &error)) {
+        packet_reply_failure(request, &error);
         return;
     }
     struct upload *upload = calloc(1, sizeof(*upload));

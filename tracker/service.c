@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/packet_server.h"
-#include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +36,9 @@ struct service {
     struct router *router;
     struct packet_server *server;
     struct event *tick;
-    struct task stopped;                       /* the packet server's end, brought to the main loop */
-    int64_t start_time;                        /* seconds since the epoch */
+    atomic_bool stopping; /* connections that close now say nothing about their storage servers */
+    struct task stopped;  /* the packet server's end, brought to the main loop */
+    int64_t start_time;   /* seconds since the epoch */
     struct metric *outcomes[2][OUTCOME_COUNT]; /* [create][outcome] */
 };
 
@@ -138,6 +139,8 @@ static void connection_closed(struct packet_connection *connection)
     if (packet_connection_user(connection) != &joined_mark)
         return;
     struct service *service = packet_server_argument(packet_connection_server(connection));
+    if (atomic_load(&service->stopping))
+        return;
     table_connection_closed(service->table, packet_connection_id(connection), table_now());
 }
 
@@ -197,12 +200,23 @@ static void answer_route(struct packet_request *request, const char *group)
     packet_reply(request, body, size);
 }
 
+/* LOCATE of a user without a route: in an installation of one group there is only one place where that user's
+ * files can be, so it is named. No route is written. */
+static void answer_unrouted(struct packet_request *request, const struct error *error)
+{
+    char group[PROTO_GROUP_SIZE];
+    if (error->code == ERROR_NOT_FOUND && table_only_group(service_of(request)->table, group))
+        answer_route(request, group);
+    else
+        fail_route(request, error);
+}
+
 static void route_known(void *argument, const char *group, const struct error *error)
 {
     if (group != NULL)
         answer_route(argument, group);
     else
-        fail_route(argument, error);
+        answer_unrouted(argument, error);
 }
 
 static void handle_route(struct packet_request *request, bool create)
@@ -223,7 +237,7 @@ static void handle_route(struct packet_request *request, bool create)
     if (answer == ROUTER_FOUND)
         answer_route(request, group);
     else if (answer == ROUTER_FAILED)
-        fail_route(request, &error);
+        answer_unrouted(request, &error);
 }
 
 static void handle_saddrs(struct packet_request *request)
@@ -494,6 +508,7 @@ void tracker_service_stop(struct daemon *daemon)
 {
     struct service *service = daemon->state;
     const struct tracker_config *config = daemon->config;
+    atomic_store(&service->stopping, true);
     packet_server_stop(service->server, config->daemon.stop_timeout_ms, server_stopped, service);
 }
 

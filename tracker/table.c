@@ -112,6 +112,20 @@ bool table_group_known(struct table *table, const char *name)
     return known;
 }
 
+bool table_only_group(struct table *table, char name[PROTO_GROUP_SIZE])
+{
+    struct group *group;
+    size_t known = 0;
+    table_lock(table);
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        if (group->known && ++known == 1)
+            memcpy(name, group->row.name, PROTO_GROUP_SIZE);
+    }
+    table_unlock(table);
+    return known == 1;
+}
+
 /* ---- what storage servers say ---- */
 
 /* An endpoint serves one group: whoever joins as another's endpoint has left that other group. */

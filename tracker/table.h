@@ -65,6 +65,9 @@ void table_set_groups(struct table *table, const struct table_group_row *rows, s
 /* True for a group of the latest table_set_groups(). */
 bool table_group_known(struct table *table, const char *group);
 
+/* True, with its name, when the latest table_set_groups() gave exactly one group. */
+bool table_only_group(struct table *table, char name[PROTO_GROUP_SIZE]);
+
 /* ---- what storage servers say; CONNECTION: its id, never 0; PEER: its numeric address ---- */
 
 /* ERROR_REFUSED: unknown group, no port. ERROR_UNAVAILABLE: the table is full of servers that are not

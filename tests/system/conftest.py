@@ -50,6 +50,20 @@ def own_suite(backend, request):
         own.stop()
 
 
+@pytest.fixture
+def mariadb_suite():
+    """An empty suite with a MariaDB of its own, which the test may kill. What it asks makes no sense for a file."""
+    server = MariaDB()
+    own = Suite("mariadb", server)
+    try:
+        yield own
+    finally:
+        try:
+            own.stop()
+        finally:
+            server.remove()
+
+
 def pytest_make_parametrize_id(config, val, argname):
     """Bytes make no readable names."""
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None

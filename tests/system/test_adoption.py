@@ -3,8 +3,6 @@ import os
 import pathlib
 import struct
 
-import pytest
-
 import wire
 from suite import APP, new_id, wait_for
 from test_http import fetch, path
@@ -42,51 +40,49 @@ INSERT INTO t_id_gen(id, id_value) VALUES ('../data', 300);
 }
 
 
-def test_an_existing_installation_is_adopted_with_every_row(own_suite):
-    if own_suite.backend != "mariadb":
-        pytest.skip("the predecessor knows MySQL only")
+def test_an_existing_installation_is_adopted_with_every_row(mariadb_suite):
     files = {}
     for n, (user, file) in enumerate([("tnv001", new_id()), ("tnv002", new_id()), ("tnv001", new_id()),
                                       ("a-third", new_id())]):
         place = f"000/000/000/5F9E3FA7_{n:03X}"
         content = os.urandom(5000 + n)
-        target = own_suite.dir / "data" / place
+        target = mariadb_suite.dir / "data" / place
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         files[(user, file)] = (f"../data/{place}", content)
-    own_suite.add_tracker()
-    own_suite.add_idserver()
-    own_suite.add_storage(paths=f"../data={own_suite.dir}/data")
-    own_suite.add_httpd()
+    mariadb_suite.add_tracker()
+    mariadb_suite.add_idserver()
+    mariadb_suite.add_storage(paths=f"../data={mariadb_suite.dir}/data")
+    mariadb_suite.add_httpd()
     for database, script in LEGACY.items():
-        own_suite.mariadb.sql(f"CREATE DATABASE {own_suite.prefix}{database}")
-        own_suite.sql(database, script)
+        mariadb_suite.mariadb.sql(f"CREATE DATABASE {mariadb_suite.prefix}{database}")
+        mariadb_suite.sql(database, script)
     for (user, file), (place, content) in files.items():
-        own_suite.sql("storagedb", f"INSERT INTO t_file_0{wire_table(user)}(id, appid, userid, status, file_path, "
+        mariadb_suite.sql("storagedb", f"INSERT INTO t_file_0{wire_table(user)}(id, appid, userid, status, file_path, "
                                    f"file_size) VALUES ('{file}', '{APP}', '{user}', 0, '{place}', {len(content)})")
-    for daemon in own_suite.daemons.values():
+    for daemon in mariadb_suite.daemons.values():
         if daemon.name != "httpd":
             daemon.init_db()
             daemon.init_db()
         daemon.start()
-    own_suite.wait_active()
-    assert own_suite.sql("trackerdb", "SELECT userid, group_name FROM t_router ORDER BY userid") == [
+    mariadb_suite.wait_active()
+    assert mariadb_suite.sql("trackerdb", "SELECT userid, group_name FROM t_router ORDER BY userid") == [
         ["tnv001", "group001"], ["tnv002", "group001"]]
-    with own_suite.client() as client:
+    with mariadb_suite.client() as client:
         for (user, file), (place, content) in files.items():
             assert client.size(APP, user, file) == len(content)
             assert client.download(APP, user, file).body == content
         stat = client.stat(APP, "tnv001", list(files)[0][1])
         assert stat["created"] == 0x5F9E3FA7 and stat["size"] == 5000
         assert client.upload(APP, "tnv001", "new-file", b"new").ok
-        row = own_suite.sql("storagedb", f"SELECT file_path FROM t_file_0{wire_table('tnv001')} WHERE id='new-file'")
+        row = mariadb_suite.sql("storagedb", f"SELECT file_path FROM t_file_0{wire_table('tnv001')} WHERE id='new-file'")
         assert row[0][0].startswith("../data/000/000/000/") and row[0][0].endswith("_12C")
         # The same bytes again under a legacy row's ID: stored already. Other bytes: refused.
         (user, file), (place, content) = list(files.items())[0]
         assert client.upload(APP, user, file, content).ok
         assert client.upload(APP, user, file, content[::-1]).number == wire.EXISTS
     for (user, file), (place, content) in list(files.items())[:3]:
-        answer, body = fetch(own_suite, path(file, user=user))
+        answer, body = fetch(mariadb_suite, path(file, user=user))
         assert answer.status == 200 and body == content and answer.headers["ETag"].startswith('"')
 
 

@@ -17,6 +17,14 @@ from suite import APP, ROOT, USER, new_id, wait_for
 CLIP = ROOT / "tests" / "media" / "clip.mp4"
 
 
+@pytest.fixture(autouse=True)
+def routed(request):
+    """Uploads here go straight to the storage server; a client would have asked a tracker first."""
+    if "suite" in request.fixturenames:
+        suite = request.getfixturevalue("suite")
+        assert wire.ask(suite.tracker.address, wire.SADDRS, wire.file_key(APP, USER, "f")).ok
+
+
 @pytest.fixture
 def clip(suite):
     file, content = new_id(), CLIP.read_bytes()
@@ -249,7 +257,7 @@ def test_a_server_that_dies_mid_body_never_leaves_a_short_answer_that_looks_whol
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         s.sendall(f"GET {path(file)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         out = bytearray(s.recv(65536))
-        serving = max(("storage", "storage2"), key=lambda d: own_suite.daemons[d].metric("reel_packet_bytes_sent_total"))
+        serving = max(("storage", "storage2"), key=lambda d: own_suite.daemons[d].metric("reel_packet_sent_bytes_total"))
         own_suite.daemons[serving].kill()
         while part := s.recv(1 << 20):
             out += part

@@ -3,10 +3,8 @@ import os
 import signal
 import time
 
-import pytest
-
 import wire
-from suite import APP, USER, MariaDB, new_id, wait_for
+from suite import APP, USER, new_id, wait_for
 
 
 def test_storage_starts_alone_and_becomes_whole_when_the_others_come(own_suite):
@@ -71,32 +69,21 @@ def test_a_stopped_id_server_is_survived_by_numbers_fetched_ahead(own_suite):
     own_suite.idserver.start()
 
 
-def test_the_database_away_reads_from_the_cache_and_writes_fail_clearly(own_suite):
-    if own_suite.backend != "mariadb":
-        pytest.skip("SQLite has no server that can go away")
-    own = MariaDB()
-    try:
-        own_suite.mariadb = own
-        own_suite.start()
-        with own_suite.client() as client:
-            assert client.upload(APP, USER, "kept", b"kept" * 1000).ok
-            assert client.download(APP, USER, "kept").ok
-            own.kill()
-            assert client.download(APP, USER, "kept").body == b"kept" * 1000
-            begin = time.monotonic()
-            reply = client.upload(APP, USER, "refused", b"x" * 1000)
-            assert not reply.ok and reply.number == wire.UNAVAILABLE and time.monotonic() - begin < 40
-            own.start()
-
-            def upload():
-                return client.upload(APP, USER, "later", b"y" * 1000).ok
-            wait_for(upload, 40, "an upload after the database's return")
-            assert client.download(APP, USER, "refused").number == wire.NOT_FOUND
-            assert client.download(APP, USER, "kept").ok
-    finally:
-        for daemon in own_suite.daemons.values():
-            daemon.stop()
-        own.remove()
+def test_the_database_away_reads_from_the_cache_and_writes_fail_clearly(mariadb_suite):
+    mariadb_suite.start()
+    with mariadb_suite.client() as client:
+        assert client.upload(APP, USER, "kept", b"kept" * 1000).ok
+        assert client.download(APP, USER, "kept").ok
+        mariadb_suite.mariadb.kill()
+        assert client.download(APP, USER, "kept").body == b"kept" * 1000
+        begin = time.monotonic()
+        reply = client.upload(APP, USER, "refused", b"x" * 1000)
+        assert not reply.ok and reply.number == wire.UNAVAILABLE and time.monotonic() - begin < 40
+        mariadb_suite.mariadb.start()
+        wait_for(lambda: client.upload(APP, USER, "later", b"y" * 1000).ok, 40,
+                 "an upload after the database's return")
+        assert client.download(APP, USER, "refused").number == wire.NOT_FOUND
+        assert client.download(APP, USER, "kept").ok
 
 
 def test_sigterm_finishes_a_transfer_in_flight(own_suite):

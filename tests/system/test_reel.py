@@ -30,7 +30,7 @@ def test_upload_prints_a_file_id_that_everything_else_takes(suite, tmp_path):
     assert id in text(suite.reel("list"))
     suite.reel("delete", id)
     gone = suite.reel("download", id, tmp_path / "gone", check=False)
-    assert gone.returncode == 3 and gone.stderr and not (tmp_path / "gone").exists()
+    assert gone.returncode == 7 and gone.stderr and not (tmp_path / "gone").exists()
     suite.reel("restore", id)
     suite.reel("download", id, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == CLIP.read_bytes()
@@ -58,7 +58,7 @@ def test_groups_and_status(suite):
 
 def test_url_is_a_link_that_works(suite, tmp_path):
     id = text(suite.reel("upload", CLIP))
-    url = text(suite.reel("--http", f"http://127.0.0.1:{suite.httpd.port}", "url", id, "ein Film ü.mp4"))
+    url = text(suite.reel("--http", f"http://127.0.0.1:{suite.httpd.port}", "url", "--name", "ein Film ü.mp4", id))
     subprocess.run(["curl", "-sS", "--fail", "-o", str(tmp_path / "f"), url], check=True)
     assert (tmp_path / "f").read_bytes() == CLIP.read_bytes()
 

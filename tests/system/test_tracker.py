@@ -64,13 +64,26 @@ def test_a_malformed_saddrs_gets_an_error_and_the_connection_goes_on(suite, what
         assert client.call(GROUPS).ok
 
 
-def test_locate_gives_no_new_user_a_group(suite):
+def test_locate_names_the_only_group_and_writes_no_route(suite):
     user = "located-" + new_id()[:12]
     reply = wire.ask(suite.tracker.address, LOCATE, file_key(APP, user, ""))
-    assert not reply.ok and reply.number == wire.NOT_FOUND
+    assert reply.ok and reply.body[:9] == b"group001\0"
     assert suite.sql("trackerdb", f"SELECT * FROM t_router WHERE userid = '{user}'") == []
-    assert wire.ask(suite.tracker.address, SADDRS, file_key(APP, user, "f")).ok
-    wait_for(lambda: wire.ask(suite.tracker.address, LOCATE, file_key(APP, user, "")).ok, 5, "LOCATE of a routed user")
+
+
+def test_locate_of_an_unknown_user_among_several_groups_finds_nothing(own_suite):
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002')")
+    tracker.start()
+    client = joined(own_suite, "m", 23001)
+    assert client.call(BEAT, field("group001", 17) + field("m", 129)).ok
+    reply = wire.ask(tracker.address, LOCATE, file_key(APP, "stranger", ""))
+    assert not reply.ok and reply.number == wire.NOT_FOUND
+    assert own_suite.sql("trackerdb", "SELECT * FROM t_router") == []
+    wire.ask(tracker.address, SADDRS, file_key(APP, "stranger", "f"))
+    wait_for(lambda: wire.ask(tracker.address, LOCATE, file_key(APP, "stranger", "")).ok, 5, "LOCATE of a routed user")
+    client.close()
 
 
 def test_groups_text_is_what_legacy_clients_print(suite):
@@ -224,35 +237,25 @@ def test_pins_lead_a_user_prefix_to_its_group(own_suite):
     [c.close() for c in clients]
 
 
-def test_known_users_are_served_while_the_database_is_away(own_suite):
-    if own_suite.backend != "mariadb":
-        pytest.skip("SQLite has no server that can go away")
-    from suite import MariaDB
-    own = MariaDB()
-    try:
-        own_suite.mariadb = own
-        tracker = own_suite.add_tracker()
-        tracker.init_db()
-        tracker.start()
-        client = joined(own_suite, "m", 23001)
-        beat = field("group001", 17) + field("m", 129)
-        assert client.call(BEAT, beat).ok
-        assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
-        own.kill()
-        begin = time.monotonic()
-        assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
-        refused = wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f"))
-        assert not refused.ok and refused.number == wire.UNAVAILABLE
-        assert time.monotonic() - begin < 20
-        assert client.call(BEAT, beat).ok
-        own.start()
-        wait_for(lambda: client.call(BEAT, beat).ok and
-                 wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f")).ok, 30, "the database's return")
-        client.close()
-    finally:
-        for daemon in own_suite.daemons.values():
-            daemon.stop()
-        own.remove()
+def test_known_users_are_served_while_the_database_is_away(mariadb_suite):
+    tracker = mariadb_suite.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    client = joined(mariadb_suite, "m", 23001)
+    beat = field("group001", 17) + field("m", 129)
+    assert client.call(BEAT, beat).ok
+    assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
+    mariadb_suite.mariadb.kill()
+    begin = time.monotonic()
+    assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
+    refused = wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f"))
+    assert not refused.ok and refused.number == wire.UNAVAILABLE
+    assert time.monotonic() - begin < 20
+    assert client.call(BEAT, beat).ok
+    mariadb_suite.mariadb.start()
+    wait_for(lambda: client.call(BEAT, beat).ok and
+             wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f")).ok, 30, "the database's return")
+    client.close()
 
 
 def test_saddrs_prefers_the_less_busy_and_gives_at_most_three(own_suite):
