@@ -194,6 +194,13 @@ static enum input read_input(struct http_connection *connection)
     return errno == EAGAIN || errno == EWOULDBLOCK ? INPUT_NONE : INPUT_BROKEN;
 }
 
+/* Only part of a request has come. A reset that came with it was reported by the same edge, and no other
+ * follows: only another read finds it. */
+static void look_again(struct http_connection *connection)
+{
+    connection->readable = true;
+}
+
 static size_t input_size(const struct http_connection *connection)
 {
     return connection->in_end - connection->in_start;
@@ -278,6 +285,7 @@ static enum step step_head(struct http_connection *connection)
                 refuse_request(connection, exchange->request.status, exchange->request.reason);
                 return STEP_AGAIN;
             }
+            look_again(connection);
         }
         enum input input = read_input(connection);
         if (input == INPUT_END || input == INPUT_BROKEN) {
@@ -316,6 +324,7 @@ static enum step step_body(struct http_connection *connection)
             refuse_request(connection, 413, "a request of this kind has no use for so large a body");
             return STEP_AGAIN;
         }
+        look_again(connection);
         enum input input = read_input(connection);
         if (input == INPUT_END || input == INPUT_BROKEN) {
             http_connection_destroy(connection);
