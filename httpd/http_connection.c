@@ -206,6 +206,13 @@ static size_t input_size(const struct http_connection *connection)
     return connection->in_end - connection->in_start;
 }
 
+void http_connection_drop_head(struct http_connection *connection)
+{
+    if (connection->loop->access_log == NULL &&
+        input_size(connection) == connection->exchange.request.head_size)
+        give_input(connection);
+}
+
 /* ---- the request ---- */
 
 static void refuse_request(struct http_connection *connection, int status, const char *message)
@@ -349,7 +356,8 @@ static enum step answer_is_over(struct http_connection *connection)
     give_output(connection);
     connection->sent = 0;
     if (connection->keep_alive && !connection->loop->draining && !failed) {
-        connection->in_start += head;
+        if (connection->in != NULL)
+            connection->in_start += head;
         if (connection->in_start == connection->in_end)
             give_input(connection);
         http_connection_set_state(connection, connection->in == NULL ? CONNECTION_IDLE : CONNECTION_HEAD);
