@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from suite import APP, BIN, USER, wait_for
+from suite import BIN, wait_for
 from web import path
 
 SECONDS = 40

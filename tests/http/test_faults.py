@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from suite import new_id, wait_for
+import wire
+from suite import APP, USER, wait_for
 from web import fetch
 
 # The kernel's buffers on the way (up to 10 MB) are to hold a part only, wherever a reader stands still.
@@ -294,8 +295,6 @@ def fetch_other(suite):
 
 
 def test_a_file_deleted_during_its_download_is_finished_and_then_gone(single):
-    import wire
-    from suite import APP, USER
     reader = Reader(single)
     reader.until(1_000_000)
     with single.client() as client:

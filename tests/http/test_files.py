@@ -1,15 +1,18 @@
 """What a file's answer says about it: type, validators, ranges; checked against models rather than single examples."""
 import email.parser
 import http.client
+import json
 import random
 import re
+import signal
+import socket
 import subprocess
 
 import pytest
 import xxhash
 
 from conftest import DIGITS
-from suite import new_id
+from suite import new_id, wait_for
 from web import fetch, raw
 
 # name: (type that is served, ffmpeg's arguments)
@@ -191,7 +194,7 @@ def test_validators_are_the_same_from_every_server_and_after_restarts(own_suite)
     own_suite.add_httpd()
     own_suite.add_httpd("httpd2")
     own_suite.launch()
-    files = {new_id(): own_suite_content for own_suite_content in (b"", b"a", bytes(range(256)) * 5000)}
+    files = {new_id(): content for content in (b"", b"a", bytes(range(256)) * 5000)}
     for file, content in files.items():
         own_suite.put(file, content)
     before = {file: validators(own_suite, file) for file in files}
@@ -212,9 +215,6 @@ def test_validators_are_the_same_from_every_server_and_after_restarts(own_suite)
 
 
 def test_the_access_log_is_opened_anew_and_has_a_line_a_request(suite):
-    import json
-    import signal
-    from suite import wait_for
     log = suite.dir / "log" / "access.log"
     fetch(suite, "/files/letters?before", Range="bytes=0-1", User_Agent='quo"te\\')
     find = lambda file, what: file.exists() and [line for line in file.read_text().splitlines() if what in line]
@@ -230,7 +230,6 @@ def test_the_access_log_is_opened_anew_and_has_a_line_a_request(suite):
 
 
 def test_half_closing_after_the_request_loses_nothing(suite):
-    import socket
     with socket.create_connection(("127.0.0.1", suite.httpd.port), timeout=10) as s:
         s.sendall(b"GET /files/digits HTTP/1.1\r\nHost: x\r\n\r\n")
         s.shutdown(socket.SHUT_WR)

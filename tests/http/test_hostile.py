@@ -22,6 +22,8 @@ def start(suite, label, **options):
     """An HTTP server of its own configuration; it ends with the suite."""
     if label not in suite.daemons:
         suite.add_httpd(label, **options).start()
+    # Whoever asked whether it listens is gone, too.
+    wait_for(lambda: connections(suite.daemons[label]) == 0, 10, "a calm server")
     return suite.daemons[label]
 
 
