@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
 # unit tests and the system tests, and ends with one line of counts. Exits non-zero on any failure.
-#   scripts/test.sh [unit|system]...     (default: all)
+#   scripts/test.sh [unit|system|torture]...     (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 rooms=("$@")
-[ ${#rooms[@]} -gt 0 ] || rooms=(unit system)
+[ ${#rooms[@]} -gt 0 ] || rooms=(unit system torture)
 passed=0 failed=0 skipped=0
 
 scripts/install-packages.sh build run test || exit 1
@@ -60,8 +60,8 @@ for room in "${rooms[@]}"; do
     echo "== Tests: $room"
     case $room in
         unit) run_unit ;;
-        system) run_pytest "$room" ;;
-        *) echo "test.sh: unknown room '$room'; known: unit system" >&2; exit 2 ;;
+        system | torture) run_pytest "$room" ;;
+        *) echo "test.sh: unknown room '$room'; known: unit system torture" >&2; exit 2 ;;
     esac
 done
 echo

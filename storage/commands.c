@@ -6,6 +6,7 @@
 #include "storage/storage.h"
 #include "storage/upload.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 
 #include <stdlib.h>
@@ -157,6 +158,10 @@ static void on_changed(struct meta_change *meta)
     case META_CHANGED:
         if (deleting && meta->row.path)
             open_cache_forget(storage->open_cache, meta->row.path, &meta->row.place);
+        if (deleting)
+            CRASH_POINT("delete-before-reply");
+        else
+            CRASH_POINT("restore-before-reply");
         packet_reply(request, NULL, 0);
         break;
     case META_ALREADY:

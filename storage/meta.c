@@ -5,6 +5,7 @@
 #include "storage/meta.h"
 
 #include "common/clock.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/metrics.h"
 
@@ -332,9 +333,12 @@ static enum db_result insert_run(struct db_job *job, struct db_connection *conne
 {
     struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
     bool found = false;
+    CRASH_POINT("row-before-insert");
     enum db_result result = meta_sql_insert(connection, &insert->key, &insert->row, error);
-    if (result == DB_OK)
+    if (result == DB_OK) {
+        CRASH_POINT("row-committed");
         insert->outcome = META_INSERTED;
+    }
     if (result == DB_UNCERTAIN)
         insert->uncertain = true;
     if (result != DB_CONSTRAINT)
@@ -384,8 +388,17 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
     struct meta *meta = change->meta;
     bool changed = false, found = false;
     bool again = change->runs++ > 0;
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    if (deleting)
+        CRASH_POINT("delete-before-row");
+    else
+        CRASH_POINT("restore-before-row");
     enum db_result result = meta_sql_set_status(connection, &change->key, meta->config->group, change->status,
                                                 change->stamp, &changed, error);
+    if (deleting)
+        CRASH_POINT("delete-row-committed");
+    else
+        CRASH_POINT("restore-row-committed");
     if (result == DB_OK)
         result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
     if (result != DB_OK)
