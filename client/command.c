@@ -61,6 +61,8 @@ static const struct command_verb verbs[] = {
     {"restore", "FILE_ID...", "Brings deleted files back.", "", 1, -1, true, command_restore},
     {"list", "[AFTER_FILE_ID]", "Lists the user's files in the order of their IDs.", "DL", 0, 1, true,
      command_list},
+    {"trash", "[AFTER_FILE_ID]", "Lists the user's deleted files that restore can bring back.", "L", 0, 1,
+     true, command_trash},
     {"groups", "", "Prints the groups and their storage servers, for people.", "", 0, 0, true,
      command_groups},
     {"status", "", "Prints the groups and their storage servers as JSON.", "", 0, 0, true, command_status},

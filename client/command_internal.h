@@ -103,6 +103,7 @@ int command_stat(struct command *command);
 int command_delete(struct command *command);
 int command_restore(struct command *command);
 int command_list(struct command *command);
+int command_trash(struct command *command);
 int command_groups(struct command *command);
 int command_status(struct command *command);
 int command_url(struct command *command);

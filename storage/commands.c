@@ -82,7 +82,7 @@ static void reply_stat(struct packet_request *request, const struct meta_row *ro
 static void reply_row(struct packet_request *request, const struct meta_row *row)
 {
     struct error error = {0};
-    if (!meta_row_ours(storage_of(request)->meta, row, &error))
+    if (!meta_row_ours(storage_of(request)->meta, row, &error) || !meta_row_sound(row, &error))
         packet_reply_failure(request, &error);
     else if (row->stat.size < 0)
         packet_reply_error(request, ERROR_IO, "the row of file %s has no size", row->file);

@@ -96,7 +96,8 @@ static _Atomic uint64_t *epoch_of(struct meta *meta, const struct row_key *key)
 static void cache_row(struct meta *meta, const struct row_key *key, const struct meta_row *row)
 {
     struct cached_row cached;
-    if (!row->path || row->stat.size < 0 || !meta_row_ours(meta, row, NULL)) {
+    if (!row->path || row->stat.size < 0 || row->state > META_STATE_DELETED || row->state < 0 ||
+        !meta_row_ours(meta, row, NULL)) {
         cache_remove(meta->cache, key->bytes, key->size);
         return;
     }
@@ -125,6 +126,7 @@ static void uncache_row(const struct meta *meta, const struct cached_row *cached
     row->place = (struct path){.value = cached->value, .seconds = cached->seconds};
     row->stat.size = cached->size;
     row->stat.status = cached->status;
+    row->state = cached->status;
     row->stat.created = cached->seconds;
     row->stat.deleted = cached->deleted;
     row->stat.has_digest = cached->has_digest;
@@ -168,6 +170,21 @@ bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct e
                      row->stat.group, meta->config->group);
 }
 
+bool meta_row_sound(const struct meta_row *row, struct error *error)
+{
+    return row->state != META_STATE_DAMAGED ||
+           error_set(error, ERROR_IO, "file %s was found missing or damaged and is kept out of service",
+                     row->file);
+}
+
+void meta_forget(struct meta *meta, const struct proto_file_key *file_key)
+{
+    struct row_key key;
+    make_key(file_key, &key);
+    atomic_fetch_add(epoch_of(meta, &key), 1);
+    cache_remove(meta->cache, key.bytes, key.size);
+}
+
 /* ---- jobs ---- */
 
 static void start_job(struct db_job *job,
@@ -192,6 +209,23 @@ static bool lock_and_submit(struct meta *meta, struct db_job *job, struct error 
     bool taken = submit(meta, job, error);
     pthread_mutex_unlock(&meta->mutex);
     return taken;
+}
+
+enum db_result meta_run_wait(struct meta *meta, struct db_job *job)
+{
+    pthread_mutex_lock(&meta->mutex);
+    struct db *db = meta->db;
+    pthread_mutex_unlock(&meta->mutex);
+    if (db)
+        return db_run_wait(db, job);
+    job->result = DB_TRANSIENT;
+    error_set(&job->error, ERROR_UNAVAILABLE, "the server is stopping");
+    return job->result;
+}
+
+bool meta_run(struct meta *meta, struct db_job *job, struct error *error)
+{
+    return lock_and_submit(meta, job, error);
 }
 
 static void look_at_database(struct meta *meta)
@@ -412,6 +446,10 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
         change->outcome = META_NO_ROW;
     else if (!meta_row_ours(meta, &change->row, &change->error))
         change->outcome = META_FOREIGN;
+    else if (!deleting && change->row.state == META_STATE_PURGING)
+        change->outcome = META_NO_ROW; /* there is no way back any more */
+    else if (!deleting && !meta_row_sound(&change->row, &change->error))
+        change->outcome = META_UNCHANGED;
     else
         change->outcome = META_ALREADY;
     return DB_OK;
