@@ -3,6 +3,7 @@
  */
 #include "storage/commands.h"
 #include "storage/download.h"
+#include "storage/fsck.h"
 #include "storage/storage.h"
 #include "storage/upload.h"
 
@@ -25,6 +26,7 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},
     {PROTO_STORAGE_LIST, "list", PROTO_LIST_SIZE, PROTO_LIST_SIZE, 0, commands_handle_list},
     {PROTO_STORAGE_PUT, "put", PROTO_PUT_SIZE, INT64_MAX, PROTO_PUT_SIZE, upload_handle_put},
+    {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
 };
 const size_t storage_command_count = ARRAY_SIZE(storage_commands);
 

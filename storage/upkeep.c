@@ -189,13 +189,36 @@ bool upkeep_throttle(struct upkeep *upkeep, int64_t bytes)
 
 /* ---- the thread ---- */
 
+/* At the start, once more when what was left before the start is old enough, then at every interval. */
+static void sweep_if_due(struct upkeep *upkeep)
+{
+    struct sweep_result result;
+    struct error error = {0};
+    if (clock_monotonic_ms() < upkeep->sweep_at_ms)
+        return;
+    bool fine = sweep_all(upkeep, &result, &error);
+    if (!fine && error.code != ERROR_CANCELLED)
+        upkeep_complain(upkeep, "the clean-up pauses", &error);
+    upkeep->sweeps += fine ? 1 : 0;
+    int64_t interval = upkeep->config->sweep_interval_ms;
+    if (!fine)
+        interval = RETRY_MS;
+    else if (upkeep->sweeps == 1)
+        interval = min_i64(interval, upkeep->config->leftover_age_ms + 1000);
+    upkeep->sweep_at_ms = clock_monotonic_ms() + interval;
+}
+
 static void run(struct job *job)
 {
     struct upkeep *upkeep = CONTAINER_OF(job, struct upkeep, job);
     while (!is_stopping(upkeep)) {
         watch_clock(upkeep);
-        (void)upkeep_breathe(upkeep);
-        measure_if_due(upkeep);
+        if (upkeep_breathe(upkeep)) {
+            sweep_if_due(upkeep);
+            scrub_if_wanted(upkeep);
+        } else {
+            measure_if_due(upkeep);
+        }
         nap(upkeep, NAP_MS);
     }
 }
@@ -233,7 +256,9 @@ struct upkeep *upkeep_create(struct storage *storage, int port, struct error *er
     upkeep->storage = storage;
     upkeep->config = storage->config;
     upkeep->clock_offset = clock_wall_seconds() - clock_monotonic_ms() / 1000;
+    upkeep->start_ms = clock_monotonic_ms();
     register_metrics(&upkeep->metrics);
+    scrub_register_metrics(&upkeep->metrics);
     upkeep_reload(upkeep, storage->config);
     lease_init(&upkeep->lease, storage->meta, storage->config->group, storage->host_name, port,
                storage->config->lease_ms);

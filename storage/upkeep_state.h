@@ -15,12 +15,24 @@
 
 #include <pthread.h>
 
+/* What can be wrong with a row and its file. */
+enum scrub_kind {
+    SCRUB_MISSING,
+    SCRUB_SIZE,
+    SCRUB_DIGEST,
+    SCRUB_UNREADABLE, /* the file system failed; nothing is done about it */
+    SCRUB_UNKNOWN,    /* the row's path is none of ours */
+    SCRUB_DAMAGED,    /* marked by an earlier scrub, and still so */
+    SCRUB_KINDS
+};
+
 struct upkeep_metrics {
     struct metric *held;
     struct metric *purged_files, *purged_bytes, *purge_failures;
     struct metric *trash_files, *trash_bytes;
     struct metric *quarantined, *quarantine_removed, *quarantine_bytes;
     struct metric *scrub_running, *scrub_rows, *scrub_bytes, *scrub_digests;
+    struct metric *findings[SCRUB_KINDS];
 };
 
 struct upkeep {
@@ -40,13 +52,12 @@ struct upkeep {
     char last_error[ERROR_TEXT_SIZE];
 
     /* The thread's. Monotonic times. */
-    int64_t renew_at_ms, purge_at_ms, measure_at_ms, sweep_at_ms, scrub_at_ms;
-    bool swept; /* once since the start */
+    int64_t renew_at_ms, purge_at_ms, measure_at_ms, sweep_at_ms, scrub_at_ms, scrub_look_at_ms;
+    int sweeps; /* that ended since the start */
     bool purging;
     int64_t clock_offset;   /* the smallest of wall clock - monotonic clock, seconds, that was seen */
     int64_t throttle_at_us; /* reading may go on then */
-    int64_t trash;
-    struct scrub *scrub; /* NULL: none under way */
+    int64_t start_ms;
 };
 
 /* Keeps the lease, does what is due meanwhile (but what it is called from), and tells whether the caller may
@@ -73,5 +84,21 @@ void upkeep_complain(struct upkeep *upkeep, const char *what, const struct error
 /* One look at what is old enough; removes it. */
 void purge_round(struct upkeep *upkeep);
 void purge_measure(struct upkeep *upkeep); /* also without the lease */
+
+/* ---- storage/sweep.c ---- */
+
+struct sweep_result {
+    int64_t files;     /* looked at */
+    int64_t leftovers; /* without a row: moved to quarantine */
+    int64_t young;     /* without a row, but perhaps of a transfer under way */
+};
+/* All store paths. False with ERROR where it could not be finished. */
+MUST_CHECK bool sweep_all(struct upkeep *upkeep, struct sweep_result *result, struct error *error);
+
+/* ---- storage/scrub.c ---- */
+
+/* Runs the scrub that was asked for or is due, to its end or until something interrupts it. */
+void scrub_if_wanted(struct upkeep *upkeep);
+void scrub_register_metrics(struct upkeep_metrics *metrics);
 
 #endif
