@@ -7,6 +7,7 @@
 #ifndef REEL_STORAGE_META_H
 #define REEL_STORAGE_META_H
 
+#include "storage/insert_batch.h"
 #include "storage/meta_sql.h"
 
 #include <uthash.h>
@@ -82,8 +83,7 @@ struct meta_insert {
     struct error error;
     /* private */
     struct meta *meta;
-    struct db_job job;
-    bool uncertain;
+    struct insert_item item;
     int refusals;
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);

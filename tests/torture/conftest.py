@@ -1,22 +1,21 @@
 """The torture tests use the suite and the client of tests/system."""
 import importlib.util
-import os
 import pathlib
 import random
 import sys
-import time
 
 import pytest
 
 SYSTEM = pathlib.Path(__file__).resolve().parents[1] / "system"
 sys.path.insert(0, str(SYSTEM))
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 _spec = importlib.util.spec_from_file_location("system_conftest", SYSTEM / "conftest.py")
 _system = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_system)
-mariadb, backend, make = _system.mariadb, _system.backend, _system.make
+mariadb, backend = _system.mariadb, _system.backend
 
-SEED = int(os.environ.get("REEL_TORTURE_SEED", time.time_ns() % 1_000_000_000))
+from crash import SEED, make  # noqa: E402
 
 
 def pytest_report_header(config):

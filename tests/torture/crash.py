@@ -3,9 +3,16 @@ import os
 import pathlib
 import re
 import signal
+import time
 import urllib.request
 
-from suite import ROOT, wait_for
+from suite import ROOT, Suite, wait_for
+
+SEED = int(os.environ.get("REEL_TORTURE_SEED", time.time_ns() % 1_000_000_000))
+
+
+def make(backend, request):
+    return Suite(backend, request.getfixturevalue("mariadb") if backend == "mariadb" else None)
 
 
 def points(prefix=""):

@@ -6,7 +6,7 @@ import os
 import power
 import pytest
 import wire
-from crash import check_rows_have_files, leftovers, rows, start
+from crash import check_rows_have_files, leftovers, make, rows, start
 from suite import APP, USER, new_id, wait_for
 
 OPTIONS = {"chunk_size": "16K", "probe_interval": "100ms", "hang_timeout": "30s", "trash_keep": "0",
@@ -20,7 +20,6 @@ CASES = [(call, number) for call, numbers in {
 
 @pytest.fixture(scope="module")
 def failing_suite(backend, request):
-    from conftest import make
     suite = make(backend, request)
     try:
         yield suite.start(storage_options=dict(OPTIONS))

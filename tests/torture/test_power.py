@@ -5,7 +5,7 @@ import time
 import pytest
 import power
 import wire
-from crash import check_rows_have_files, died, points, rows, start
+from crash import check_rows_have_files, died, make, points, rows, start
 from suite import APP, USER, new_id
 
 OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms"}
@@ -47,7 +47,6 @@ def missing(suite, acknowledged):
 
 @pytest.fixture(scope="module")
 def power_suite(backend, request):
-    from conftest import make
     suite = make(backend, request)
     try:
         yield suite.start(storage_options=dict(OPTIONS))

@@ -12,8 +12,7 @@ import threading
 import time
 
 import wire
-from conftest import SEED
-from crash import check_rows_have_files, died, http_get, leftovers, listening, points, rows, start, stored_files
+from crash import SEED, check_rows_have_files, died, http_get, leftovers, listening, points, rows, start, stored_files
 from suite import APP, new_id, wait_for
 
 SECONDS = float(os.environ.get("REEL_TORTURE_SECONDS", "8"))
@@ -121,7 +120,7 @@ class Worker(threading.Thread):
         known = [file for file in self.files if file.there is not None]
         choice = self.dice.random()
         few = len(self.files) < FILES
-        if choice < (0.45 if few else 0.05) or not known:
+        if choice < (0.45 if few else 0.01) or not known:
             self.upload()
         elif choice < 0.8:
             self.download(self.dice.choice(known))
