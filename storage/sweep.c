@@ -73,7 +73,7 @@ static int compare_files(const void *a, const void *b)
 static void on_row(void *argument, const char *file_path)
 {
     struct sweep *sweep = argument;
-    struct sweep_file wanted;
+    struct sweep_file wanted = {.known = false};
     size_t key_size = strlen(store_path_key(sweep->path)) + 1;
     if (strlen(file_path) != key_size + PATH_TEXT_SIZE - 1)
         return;
