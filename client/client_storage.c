@@ -357,6 +357,58 @@ struct client_operation *client_restore(struct client *client, const struct prot
     return key_start(client, key, PROTO_STORAGE_RESTORE, callback, argument);
 }
 
+/* ---- FSCK ---- */
+
+static bool fsck_prepare(struct client_operation *operation, struct error *error)
+{
+    const struct proto_fsck fsck = {.key = operation->key, .action = operation->action};
+
+    operation->body_size = PROTO_FSCK_SIZE;
+    operation->reply_max = CLIENT_TEXT_MAX;
+    return proto_fsck_pack(operation->body, &fsck, error);
+}
+
+static void fsck_failed(struct client_operation *operation, const struct error *error)
+{
+    operation->callback.text(operation->argument, NULL, 0, error);
+}
+
+static void fsck_succeeded(struct client_operation *operation, const uint8_t *body, size_t size)
+{
+    struct error no_memory;
+    char *text = malloc(size + 1);
+
+    if (text == NULL) {
+        (void)error_set(&no_memory, ERROR_UNAVAILABLE, "no memory for a text of %zu bytes", size);
+        client_operation_fail(operation, &no_memory);
+        return;
+    }
+    if (size > 0)
+        memcpy(text, body, size);
+    text[size] = '\0';
+    client_operation_end(operation);
+    operation->callback.text(operation->argument, text, size, NULL);
+    free(text);
+    free(operation);
+}
+
+struct client_operation *client_fsck(struct client *client, const struct proto_file_key *key,
+                                     enum proto_fsck_action action, client_text_callback callback,
+                                     void *argument)
+{
+    struct client_operation *operation = client_operation_create(client, key, client_storage_begin, argument);
+
+    if (operation == NULL)
+        return NULL;
+    operation->command = PROTO_STORAGE_FSCK;
+    operation->action = (uint8_t)action;
+    operation->prepare = fsck_prepare;
+    operation->succeeded = fsck_succeeded;
+    operation->failed = fsck_failed;
+    operation->callback.text = callback;
+    return operation;
+}
+
 /* ---- LIST ---- */
 
 static bool list_prepare(struct client_operation *operation, struct error *error)

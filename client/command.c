@@ -61,6 +61,10 @@ static const struct command_verb verbs[] = {
     {"restore", "FILE_ID...", "Brings deleted files back.", "", 1, -1, true, command_restore},
     {"list", "[AFTER_FILE_ID]", "Lists the user's files in the order of their IDs.", "DL", 0, 1, true,
      command_list},
+    {"trash", "[AFTER_FILE_ID]", "Lists the user's deleted files that restore can bring back.", "L", 0, 1,
+     true, command_trash},
+    {"fsck", "", "Has every file of the group read back, waits, and prints what is wrong.", "RS", 0, 0, true,
+     command_fsck},
     {"groups", "", "Prints the groups and their storage servers, for people.", "", 0, 0, true,
      command_groups},
     {"status", "", "Prints the groups and their storage servers as JSON.", "", 0, 0, true, command_status},
@@ -78,6 +82,8 @@ enum {
     LONG_SIZE = 's',
     LONG_DELETED = 'D',
     LONG_LIMIT = 'L',
+    LONG_REPAIR = 'R',
+    LONG_STATUS = 'S',
     LONG_CONFIG = 256,
     LONG_HTTP,
     LONG_JSON,
@@ -109,6 +115,8 @@ static const struct option long_options[] = {
     {"size", required_argument, NULL, LONG_SIZE},
     {"deleted", no_argument, NULL, LONG_DELETED},
     {"limit", required_argument, NULL, LONG_LIMIT},
+    {"repair", no_argument, NULL, LONG_REPAIR},
+    {"status", no_argument, NULL, LONG_STATUS},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, LONG_VERSION},
     {NULL, 0, NULL, 0},
@@ -168,6 +176,9 @@ static void print_help(void)
         "list:\n"
         "      --deleted              the deleted files instead of the others\n"
         "      --limit N              at most so many\n"
+        "fsck:\n"
+        "      --repair               put what is wrong out of service and into quarantine\n"
+        "      --status               only tell how far the last one is\n"
         "\nSettings in the file, under [client]:\n");
     config_help(settings_tables, stdout);
     printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists, 5 servers unavailable, 6 "
@@ -243,7 +254,7 @@ static int take_option(int letter, struct arguments *arguments, struct command_o
         if (settings[i].letter == letter)
             return add_override(arguments, settings[i].name, optarg) ? COMMAND_OK
                                                                      : usage_error("too many options");
-    if (strchr("cVnTIosDL", letter) != NULL && letter < 128) {
+    if (strchr("cVnTIosDLRS", letter) != NULL && letter < 128) {
         if (arguments->used_count + 1 >= sizeof(arguments->used))
             return usage_error("too many options");
         arguments->used[arguments->used_count++] = (char)letter;
@@ -275,6 +286,12 @@ static int take_option(int letter, struct arguments *arguments, struct command_o
         return COMMAND_OK;
     case LONG_DELETED:
         options->deleted = true;
+        return COMMAND_OK;
+    case LONG_REPAIR:
+        options->repair = true;
+        return COMMAND_OK;
+    case LONG_STATUS:
+        options->status = true;
         return COMMAND_OK;
     case LONG_OFFSET:
         return parse_number(optarg, 0, &options->offset)

@@ -40,7 +40,7 @@ struct command_settings {
 
 /* The options that are no settings. */
 struct command_options {
-    bool json, quiet, resume, verify, deleted;
+    bool json, quiet, resume, verify, deleted, repair, status;
     const char *name, *type, *file_id;
     int64_t offset, size, limit; /* size, limit 0: all */
 };
@@ -103,8 +103,13 @@ int command_stat(struct command *command);
 int command_delete(struct command *command);
 int command_restore(struct command *command);
 int command_list(struct command *command);
+int command_trash(struct command *command);
 int command_groups(struct command *command);
 int command_status(struct command *command);
 int command_url(struct command *command);
+
+
+/* ---- command_fsck.c ---- */
+int command_fsck(struct command *command);
 
 #endif

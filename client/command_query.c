@@ -173,6 +173,12 @@ int command_list(struct command *command)
     return listing.result;
 }
 
+int command_trash(struct command *command)
+{
+    command->options.deleted = true;
+    return command_list(command);
+}
+
 /* ---- groups, status ---- */
 
 static int print_status(struct command *command, const char *text)

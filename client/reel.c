@@ -535,6 +535,40 @@ static char *text_call(struct reel *reel, void (*start)(struct reel_wait *wait),
     return wait.text;
 }
 
+struct fsck_wait {
+    struct text_wait text;
+    struct proto_file_key key;
+    enum reel_fsck_action action;
+};
+
+static void fsck_start(struct reel_wait *wait)
+{
+    struct text_wait *text = CONTAINER_OF(wait, struct text_wait, wait);
+    struct fsck_wait *fsck = CONTAINER_OF(text, struct fsck_wait, text);
+
+    reel_wait_started(wait, client_fsck(wait->reel->client, &fsck->key, (enum proto_fsck_action)fsck->action,
+                                        text_done, text));
+}
+
+char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
+                struct reel_error *error)
+{
+    static const struct reel_key none = {0};
+    struct fsck_wait wait = {.action = action};
+    struct error why;
+
+    if (!reel_fill_key(reel, key != NULL ? key : &none, true, &wait.key, &why)) {
+        (void)reel_fail(error, &why);
+        return NULL;
+    }
+    reel_wait_init(&wait.text.wait, reel, fsck_start);
+    reel_wait_begin(&wait.text.wait);
+    if (!reel_wait_end(&wait.text.wait))
+        (void)reel_fail(error, &wait.text.wait.error);
+    reel_wait_clear(&wait.text.wait);
+    return wait.text.text;
+}
+
 char *reel_groups(struct reel *reel, struct reel_error *error)
 {
     return text_call(reel, groups_start, error);

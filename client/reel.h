@@ -222,6 +222,19 @@ REEL_API bool reel_list(struct reel *reel, const struct reel_key *key, bool dele
 REEL_API char *reel_groups(struct reel *reel, struct reel_error *error);
 REEL_API char *reel_status(struct reel *reel, struct reel_error *error);
 
+/* What reel_fsck() asks for. */
+enum reel_fsck_action {
+    REEL_FSCK_STATUS = 0, /* how far it is */
+    REEL_FSCK_CHECK = 1,  /* a scrub: every file of the group is read back in the background */
+    REEL_FSCK_REPAIR = 2  /* and what is wrong is put out of service and into quarantine */
+};
+
+/* The scrub of the group that KEY's user belongs to (KEY->file is ignored; KEY may be NULL). As JSON: `wanted`, the
+ * number of the last scrub that was asked for, `done`, of the last one that ended, and `progress`. The caller frees it
+ * with reel_free(). */
+REEL_API char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
+                         struct reel_error *error);
+
 /* ---- without a server ---- */
 
 /* Frees what a function returned for that. NULL is ignored. */

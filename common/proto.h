@@ -54,6 +54,7 @@ enum proto_command {
     PROTO_STORAGE_STAT = 74,    /* additive */
     PROTO_STORAGE_RESTORE = 75, /* additive */
     PROTO_STORAGE_LIST = 76,    /* additive */
+    PROTO_STORAGE_FSCK = 80,    /* additive */
     PROTO_STORAGE_PUT = 77,     /* additive: UPLOAD with name, content type and expected digest */
 };
 
@@ -67,6 +68,7 @@ enum proto_command {
 #define PROTO_KEY_MIN       2 /* GET: one byte and its NUL */
 #define PROTO_RANGE_SIZE    (PROTO_KEY_SIZE + 8)
 #define PROTO_LIST_SIZE     (400 + 4 + 1)
+#define PROTO_FSCK_SIZE     (400 + 1)
 #define PROTO_PUT_SIZE      (408 + PROTO_NAME_SIZE + PROTO_CONTENT_TYPE_SIZE + 1 + PROTO_DIGEST_SIZE) /* then the content */
 
 /* Body sizes: success replies. */
@@ -260,5 +262,15 @@ MUST_CHECK bool proto_list_entry_pack(uint8_t buffer[PROTO_LIST_ENTRY_SIZE], con
                                       struct error *error);
 MUST_CHECK bool proto_list_entry_unpack(const uint8_t *body, size_t size, struct proto_list_entry *entry,
                                         struct error *error);
+
+/* FSCK 80: application 16, user 256, file 128 (may be empty, says nothing), action 1 (0 status, 1 check, 2 check and
+ * repair) = 401. The reply is a JSON object. */
+enum proto_fsck_action { PROTO_FSCK_STATUS = 0, PROTO_FSCK_CHECK = 1, PROTO_FSCK_REPAIR = 2 };
+struct proto_fsck {
+    struct proto_file_key key;
+    uint8_t action; /* enum proto_fsck_action */
+};
+MUST_CHECK bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct proto_fsck *fsck, struct error *error);
+MUST_CHECK bool proto_fsck_unpack(const uint8_t *body, size_t size, struct proto_fsck *fsck, struct error *error);
 
 #endif

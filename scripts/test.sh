@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
-# unit tests with the fuzzers, the system tests and the tests of HTTP, and ends with one line of counts. Exits non-zero on any failure.
-#   scripts/test.sh [unit|system|http]...     (default: all)
+# unit tests with the fuzzers, the system tests, the tests of HTTP and the torture tests, and ends with one line of counts. Exits non-zero on any failure.
+#   scripts/test.sh [unit|system|http|torture]...     (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 rooms=("$@")
-[ ${#rooms[@]} -gt 0 ] || rooms=(unit system http)
+[ ${#rooms[@]} -gt 0 ] || rooms=(unit system http torture)
 passed=0 failed=0 skipped=0
 
 scripts/install-packages.sh build run test || exit 1
@@ -92,8 +92,8 @@ for room in "${rooms[@]}"; do
     echo "== Tests: $room"
     case $room in
         unit) run_unit; run_fuzz ;;
-        system | http) run_pytest "$room" ;;
-        *) echo "test.sh: unknown room '$room'; known: unit system http" >&2; exit 2 ;;
+        system | http | torture) run_pytest "$room" ;;
+        *) echo "test.sh: unknown room '$room'; known: unit system http torture" >&2; exit 2 ;;
     esac
 done
 echo

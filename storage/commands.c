@@ -3,9 +3,11 @@
  */
 #include "storage/commands.h"
 #include "storage/download.h"
+#include "storage/fsck.h"
 #include "storage/storage.h"
 #include "storage/upload.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 
 #include <stdlib.h>
@@ -24,6 +26,7 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},
     {PROTO_STORAGE_LIST, "list", PROTO_LIST_SIZE, PROTO_LIST_SIZE, 0, commands_handle_list},
     {PROTO_STORAGE_PUT, "put", PROTO_PUT_SIZE, INT64_MAX, PROTO_PUT_SIZE, upload_handle_put},
+    {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
 };
 const size_t storage_command_count = ARRAY_SIZE(storage_commands);
 
@@ -81,7 +84,7 @@ static void reply_stat(struct packet_request *request, const struct meta_row *ro
 static void reply_row(struct packet_request *request, const struct meta_row *row)
 {
     struct error error = {0};
-    if (!meta_row_ours(storage_of(request)->meta, row, &error))
+    if (!meta_row_ours(storage_of(request)->meta, row, &error) || !meta_row_sound(row, &error))
         packet_reply_failure(request, &error);
     else if (row->stat.size < 0)
         packet_reply_error(request, ERROR_IO, "the row of file %s has no size", row->file);
@@ -158,6 +161,10 @@ static void on_changed(struct meta_change *meta)
     case META_CHANGED:
         if (deleting && meta->row.path)
             open_cache_forget(storage->open_cache, meta->row.path, &meta->row.place);
+        if (deleting)
+            CRASH_POINT("delete-before-reply");
+        else
+            CRASH_POINT("restore-before-reply");
         packet_reply(request, NULL, 0);
         break;
     case META_ALREADY:

@@ -3,16 +3,21 @@
  */
 #include "storage/commit.h"
 
+#include "common/crash_point.h"
 #include "storage/store_file.h"
 
 bool commit_sync(struct commit_file *file, struct error *error)
 {
     bool durable = store_path_durable(file->path);
     bool fine = !durable || store_file_sync(file->path, file->fd, error);
+    CRASH_POINT("upload-file-synced");
     /* Closed also after a failure; the first error is the one that is told. */
     fine = store_file_close(file->path, file->fd, fine ? error : NULL) && fine;
     file->fd = -1;
-    return fine && (!durable || store_file_sync_directory(file->path, &file->place, error));
+    CRASH_POINT("upload-file-closed");
+    fine = fine && (!durable || store_file_sync_directory(file->path, &file->place, error));
+    CRASH_POINT("upload-directory-synced");
+    return fine;
 }
 
 bool commit_row(struct meta *meta, const struct commit_file *file, struct meta_insert *insert,

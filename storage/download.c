@@ -153,7 +153,7 @@ static void serve(struct download *download)
     const struct meta_row *row = &download->find.row;
     const struct proto_download *asked = &download->asked;
     struct error *error = &download->error;
-    bool fine = meta_row_ours(download->storage->meta, row, error);
+    bool fine = meta_row_ours(download->storage->meta, row, error) && meta_row_sound(row, error);
     if (fine && row->stat.status == PROTO_FILE_DELETED)
         fine = error_set(error, ERROR_NOT_FOUND, "file %s is deleted", asked->key.file);
     if (fine && row->stat.size < 0)

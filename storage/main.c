@@ -5,6 +5,7 @@
  */
 #include "storage/heartbeat.h"
 #include "storage/storage.h"
+#include "storage/upkeep.h"
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -64,6 +65,7 @@ static void fill_load(void *argument, struct proto_load *load)
     load->connections = (int32_t)packet_server_connections(storage->server);
     load->uploads = (int32_t)gate_active(storage->gate);
     load->requests = request_rate(storage);
+    load->trash = storage->upkeep ? upkeep_trash_bytes(storage->upkeep) : 0;
     if (atomic_load(&storage->stopping))
         load->state = PROTO_LOAD_DRAINING;
     else if (space.writable == 0 || !can_store(storage))
@@ -234,7 +236,8 @@ static bool start(struct daemon *daemon, struct error *error)
     storage->rate_since_ms = clock_monotonic_ms();
     register_metrics(&storage->metrics);
     if (make_rooms(storage, error) && make_ids(storage, error) && make_server(storage, error) &&
-        make_heartbeat(storage, error)) {
+        make_heartbeat(storage, error) &&
+        (storage->upkeep = upkeep_create(storage, packet_server_port(storage->server), error))) {
         register_gauges(storage, true);
         return true;
     }
@@ -265,6 +268,7 @@ static void end_workers(struct daemon *daemon)
     storage->heartbeat = NULL;
     if (storage->ids)
         ids_end(storage->ids);
+    storage->upkeep_hangs = !upkeep_end(storage->upkeep, WORKERS_STOP_MS);
     if (storage->store)
         store_end(storage->store, WORKERS_STOP_MS);
     if (storage->meta)
@@ -280,6 +284,12 @@ static void destroy(struct daemon *daemon)
     if (storage->server)
         register_gauges(storage, false);
     packet_server_destroy(storage->server);
+    if (storage->upkeep_hangs) {
+        log_error(ROOM, "the upkeep still hangs in a file system and is left behind");
+        daemon->state = NULL;
+        return;
+    }
+    upkeep_destroy(storage->upkeep);
     open_cache_destroy(storage->open_cache);
     ids_destroy(storage->ids);
     gate_destroy(storage->gate);
@@ -303,6 +313,7 @@ static bool reload(struct daemon *daemon, const void *new_config, struct error *
         return false;
     store_set_floors(storage->store, config->reserve_space, config->reserve_inodes);
     meta_set_age(storage->meta, config->cache_age_ms);
+    upkeep_reload(storage->upkeep, config);
     gate_set_limits(storage->gate, (size_t)config->uploads_max, (size_t)config->uploads_waiting,
                     config->uploads_wait_ms);
     packet_server_set_timeouts(storage->server, config->idle_timeout_ms, config->progress_timeout_ms);
@@ -348,14 +359,15 @@ static json_t *status(struct daemon *daemon)
     char reason[ERROR_TEXT_SIZE] = "";
     bool database = meta_healthy(storage->meta, reason, sizeof(reason));
     return json_pack(
-        "{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o}", "group",
+        "{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o, s:o}", "group",
         storage->config->group, "host", storage->host_name, "port", (int)packet_server_port(storage->server),
         "started", (json_int_t)storage->start_seconds, "stopping", (int)atomic_load(&storage->stopping),
         "connections", (json_int_t)packet_server_connections(storage->server), "uploads",
         (json_int_t)gate_active(storage->gate), "uploads_waiting", (json_int_t)gate_waiting(storage->gate),
         "rows_cached", (json_int_t)meta_cached_rows(storage->meta), "open_files",
         (json_int_t)open_cache_count(storage->open_cache), "database", database, "database_failure", reason,
-        "paths", paths_status(storage), "trackers", heartbeat_status(storage->heartbeat));
+        "paths", paths_status(storage), "trackers", heartbeat_status(storage->heartbeat), "upkeep",
+        upkeep_status(storage->upkeep));
 }
 
 static bool init_db(const void *opaque, struct error *error)

@@ -5,6 +5,7 @@
 #include "storage/meta.h"
 
 #include "common/clock.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/metrics.h"
 
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define ROOM          "meta"
+#define BATCHES_MAX   4 /* transactions of new rows at once */
 #define KEY_MAX       (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
 #define TEXTS_SIZE    112 /* content type and name of most files */
 #define CACHE_SHARDS  16
@@ -59,6 +61,7 @@ struct meta {
     const struct store *store;
     struct loop *loop;
     struct db *db;
+    struct insert_batches *batches;
     struct cache *cache;
     pthread_mutex_t mutex;
     struct lookup *lookups;
@@ -96,7 +99,8 @@ static _Atomic uint64_t *epoch_of(struct meta *meta, const struct row_key *key)
 static void cache_row(struct meta *meta, const struct row_key *key, const struct meta_row *row)
 {
     struct cached_row cached;
-    if (!row->path || row->stat.size < 0 || !meta_row_ours(meta, row, NULL)) {
+    if (!row->path || row->stat.size < 0 || row->state > META_STATE_DELETED || row->state < 0 ||
+        !meta_row_ours(meta, row, NULL)) {
         cache_remove(meta->cache, key->bytes, key->size);
         return;
     }
@@ -127,6 +131,7 @@ static void uncache_row(const struct meta *meta, const struct proto_file_key *fi
     row->place = (struct path){.value = cached->value, .seconds = cached->seconds};
     row->stat.size = cached->size;
     row->stat.status = cached->status;
+    row->state = cached->status;
     row->stat.created = cached->seconds;
     row->stat.deleted = cached->deleted;
     row->stat.has_digest = cached->has_digest;
@@ -178,6 +183,21 @@ bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct e
                      row->stat.group, meta->config->group);
 }
 
+bool meta_row_sound(const struct meta_row *row, struct error *error)
+{
+    return row->state != META_STATE_DAMAGED ||
+           error_set(error, ERROR_IO, "file %s was found missing or damaged and is kept out of service",
+                     row->file);
+}
+
+void meta_forget(struct meta *meta, const struct proto_file_key *file_key)
+{
+    struct row_key key;
+    make_key(file_key, &key);
+    atomic_fetch_add(epoch_of(meta, &key), 1);
+    cache_remove(meta->cache, key.bytes, key.size);
+}
+
 /* ---- jobs ---- */
 
 static void start_job(struct db_job *job,
@@ -204,6 +224,23 @@ static bool lock_and_submit(struct meta *meta, struct db_job *job, struct error 
     return taken;
 }
 
+enum db_result meta_run_wait(struct meta *meta, struct db_job *job)
+{
+    pthread_mutex_lock(&meta->mutex);
+    struct db *db = meta->db;
+    pthread_mutex_unlock(&meta->mutex);
+    if (db)
+        return db_run_wait(db, job);
+    job->result = DB_TRANSIENT;
+    error_set(&job->error, ERROR_UNAVAILABLE, "the server is stopping");
+    return job->result;
+}
+
+bool meta_run(struct meta *meta, struct db_job *job, struct error *error)
+{
+    return lock_and_submit(meta, job, error);
+}
+
 static void look_at_database(struct meta *meta)
 {
     char reason[ERROR_TEXT_SIZE];
@@ -216,18 +253,24 @@ static void look_at_database(struct meta *meta)
 }
 
 /* Words the failure. */
-static void judge_job(struct meta *meta, const struct db_job *job, struct error *error)
+static void judge_result(struct meta *meta, enum db_result result, const struct error *cause,
+                         struct error *error)
 {
     static struct log_gate gate;
     uint64_t suppressed;
-    if (job->result == DB_OK)
+    if (result == DB_OK)
         return;
-    if (job->result == DB_TRANSIENT || job->result == DB_UNCERTAIN)
+    if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
         look_at_database(meta);
     if (log_gate_open(&gate, 5000, &suppressed))
-        log_error(ROOM, "database: %s (%llu more since the last line)", job->error.text,
+        log_error(ROOM, "database: %s (%llu more since the last line)", cause->text,
                   (unsigned long long)suppressed);
-    error_set(error, db_error_code(job->result), "the database failed: %s", job->error.text);
+    error_set(error, db_error_code(result), "the database failed: %s", cause->text);
+}
+
+static void judge_job(struct meta *meta, const struct db_job *job, struct error *error)
+{
+    judge_result(meta, job->result, &job->error, error);
 }
 
 static enum db_result lookup_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -342,15 +385,21 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
  * alone: a first INSERT that the database still works on cannot come in later and make a row of a file that
  * was removed meanwhile.
  */
-static enum db_result insert_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result insert_alone(struct insert_item *item, struct db_connection *connection,
+                                   struct error *error)
 {
-    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    return meta_sql_insert(connection, &insert->key, &insert->row, error);
+}
+
+static enum db_result insert_settle(struct insert_item *item, struct db_connection *connection,
+                                    struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
     bool found = false;
     enum db_result result = meta_sql_insert(connection, &insert->key, &insert->row, error);
     if (result == DB_OK)
         insert->outcome = META_INSERTED;
-    if (result == DB_UNCERTAIN)
-        insert->uncertain = true;
     if (result != DB_CONSTRAINT)
         return result;
     struct error reading = {0};
@@ -366,14 +415,16 @@ static enum db_result insert_run(struct db_job *job, struct db_connection *conne
     return DB_OK;
 }
 
-static void insert_done(struct db_job *job)
+static void insert_done(struct insert_item *item)
 {
-    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
     struct meta *meta = insert->meta;
     struct row_key key;
-    judge_job(meta, job, &insert->error);
-    if (job->result != DB_OK)
-        insert->outcome = insert->uncertain ? META_UNKNOWN : META_NOT_DONE;
+    judge_result(meta, item->result, &item->error, &insert->error);
+    if (item->result != DB_OK)
+        insert->outcome = item->uncertain ? META_UNKNOWN : META_NOT_DONE;
+    else if (!item->settled)
+        insert->outcome = META_INSERTED;
     make_key(&insert->key, &key);
     atomic_fetch_add(epoch_of(meta, &key), 1);
     if (insert->outcome == META_INSERTED)
@@ -383,13 +434,24 @@ static void insert_done(struct db_job *job)
     insert->done(insert);
 }
 
+static bool submit_batch(void *argument, struct db_job *job, struct error *error)
+{
+    return lock_and_submit(argument, job, error);
+}
+
 bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error)
 {
+    pthread_mutex_lock(&meta->mutex);
+    bool open = meta->db != NULL;
+    pthread_mutex_unlock(&meta->mutex);
+    if (!open)
+        return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
     insert->meta = meta;
-    insert->uncertain = false;
     insert->refusals = 0;
-    start_job(&insert->job, insert_run, insert_done, insert->loop);
-    return lock_and_submit(meta, &insert->job, error);
+    insert->item = (struct insert_item){
+        .insert = insert_alone, .settle = insert_settle, .done = insert_done, .loop = insert->loop};
+    insert_batches_add(meta->batches, &insert->item);
+    return true;
 }
 
 static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -398,8 +460,17 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
     struct meta *meta = change->meta;
     bool changed = false, found = false;
     bool again = change->runs++ > 0;
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    if (deleting)
+        CRASH_POINT("delete-before-row");
+    else
+        CRASH_POINT("restore-before-row");
     enum db_result result = meta_sql_set_status(connection, &change->key, meta->config->group, change->status,
                                                 change->stamp, &changed, error);
+    if (deleting)
+        CRASH_POINT("delete-row-committed");
+    else
+        CRASH_POINT("restore-row-committed");
     if (result == DB_OK)
         result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
     if (result != DB_OK)
@@ -413,6 +484,10 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
         change->outcome = META_NO_ROW;
     else if (!meta_row_ours(meta, &change->row, &change->error))
         change->outcome = META_FOREIGN;
+    else if (!deleting && change->row.state == META_STATE_PURGING)
+        change->outcome = META_NO_ROW; /* there is no way back any more */
+    else if (!deleting && !meta_row_sound(&change->row, &change->error))
+        change->outcome = META_UNCHANGED;
     else
         change->outcome = META_ALREADY;
     return DB_OK;
@@ -532,6 +607,19 @@ struct meta *meta_create(const struct storage_config *config, const struct store
     meta->db = db_open(&options, error);
     if (!meta->db)
         goto fail;
+    /* SQLite has one writer at a time: then one batch collects what the next one takes. */
+    meta->batches = insert_batches_create(&(struct insert_batches_options){
+        .submit = submit_batch,
+        .argument = meta,
+        .active_max = db_backend_of(meta->db) == DB_BACKEND_SQLITE
+                          ? 1
+                          : min_size(max_size(options.threads / 2, 1), BATCHES_MAX),
+        .timeout_ms = options.job_timeout_ms,
+    });
+    if (!meta->batches) {
+        error_set(error, ERROR_GENERAL, "no memory for the file rows");
+        goto fail;
+    }
     return meta;
 
 fail:
@@ -556,6 +644,7 @@ void meta_destroy(struct meta *meta)
     meta_end(meta);
     if (meta->timer)
         event_free(meta->timer);
+    insert_batches_destroy(meta->batches);
     cache_destroy(meta->cache);
     pthread_mutex_destroy(&meta->mutex);
     free(meta);

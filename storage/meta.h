@@ -7,6 +7,7 @@
 #ifndef REEL_STORAGE_META_H
 #define REEL_STORAGE_META_H
 
+#include "storage/insert_batch.h"
 #include "storage/meta_sql.h"
 
 #include <uthash.h>
@@ -29,6 +30,17 @@ size_t meta_cached_rows(struct meta *meta);
 /* True where the row is one that this server answers for: of its group, or of the predecessor. Else
  * ERROR_REFUSED. */
 MUST_CHECK bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct error *error);
+
+/* False with ERROR_IO for a row that the scrub has marked: its file is missing or has other bytes. */
+MUST_CHECK bool meta_row_sound(const struct meta_row *row, struct error *error);
+
+/* Any thread: the row is not what it was; it is asked for anew. */
+void meta_forget(struct meta *meta, const struct proto_file_key *key);
+
+/* A job of storage/upkeep.c and what it calls. meta_run_wait() BLOCKS until it has ended; on a thread that
+ * ends before meta_end(). meta_run() never blocks, any thread; false: job->done() is not called. */
+enum db_result meta_run_wait(struct meta *meta, struct db_job *job);
+MUST_CHECK bool meta_run(struct meta *meta, struct db_job *job, struct error *error);
 
 /* Any thread: the row from the cache. False: meta_find() must ask. */
 MUST_CHECK bool meta_find_cached(struct meta *meta, const struct proto_file_key *key, struct meta_row *row);
@@ -71,8 +83,7 @@ struct meta_insert {
     struct error error;
     /* private */
     struct meta *meta;
-    struct db_job job;
-    bool uncertain;
+    struct insert_item item;
     int refusals;
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);

@@ -14,9 +14,7 @@
         before "t_file_01" after, before "t_file_02" after, before "t_file_03" after                         \
     }
 
-#define COLUMNS                                                                                              \
-    "id, appid, userid, status, file_path, file_size, group_name, file_name, content_type, digest, "         \
-    "deleted_at"
+#define COLUMNS META_SQL_COLUMNS
 enum {
     ID,
     APPID,
@@ -31,6 +29,7 @@ enum {
     DELETED_AT,
     COUNT
 };
+_Static_assert(COUNT == META_SQL_COLUMN_COUNT, "the columns of META_SQL_COLUMNS in their order");
 
 #define KEY_IS "userid = ? AND appid = ? AND id = ?"
 
@@ -41,12 +40,12 @@ static const char *const insert_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
 /* Status is written as a literal, so that rows whose status is NULL or already right can be told apart. */
-static const char *const delete_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET status = 1, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
-                              " AND (status = 0 OR status IS NULL) AND (group_name = '' OR group_name = ?)");
+static const char *const delete_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET status = 1, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+               " AND (status IN (0, 3) OR status IS NULL) AND (group_name = '' OR group_name = ?)");
 static const char *const restore_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("UPDATE ", " SET status = 0, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
-                              " AND status <> 0 AND (group_name = '' OR group_name = ?)");
+                              " AND status = 1 AND (group_name = '' OR group_name = ?)");
 
 #define LIST_WHERE(condition)                                                                                \
     " WHERE userid = ? AND appid = ? AND id > ? AND " condition                                              \
@@ -54,7 +53,7 @@ static const char *const restore_sql[TABLE_HASH_TABLES] =
 static const char *const list_normal_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("(status = 0 OR status IS NULL)"));
 static const char *const list_deleted_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("status <> 0"));
+    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("status = 1"));
 
 struct reading {
     const struct store *store;
@@ -71,15 +70,17 @@ static bool value_is(const struct db_value *value, const char *text)
            memcmp(value->bytes, text, value->size) == 0;
 }
 
-static void read_row(const struct reading *reading, const struct db_value *columns, struct meta_row *row)
+void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
+                   struct proto_file_key *key)
 {
     struct proto_stat *stat = &row->stat;
     char hex[DIGEST_HEX_SIZE];
     int64_t status = 0;
     memset(row, 0, sizeof(*row));
     row->has_texts = true;
-    if (db_value_integer(&columns[STATUS], &status) && status != 0)
+    if (db_value_integer(&columns[STATUS], &status) && status != META_STATE_NORMAL)
         stat->status = PROTO_FILE_DELETED;
+    row->state = status;
     if (!db_value_integer(&columns[FILE_SIZE], &stat->size) || stat->size < 0)
         stat->size = -1;
     if (!db_value_integer(&columns[DELETED_AT], &stat->deleted) || stat->deleted < 0 ||
@@ -98,9 +99,16 @@ static void read_row(const struct reading *reading, const struct db_value *colum
         db_value_text(&columns[DIGEST], hex, sizeof(hex)) && digest_from_hex(hex, stat->digest);
     if (!db_value_text(&columns[FILE_PATH], row->file_path, sizeof(row->file_path)))
         row->file_path[0] = '\0';
-    row->path = store_find(reading->store, row->file_path, &row->place, NULL);
+    row->path = store_find(store, row->file_path, &row->place, NULL);
     if (row->path)
         stat->created = row->place.seconds;
+    if (key) {
+        memset(key, 0, sizeof(*key));
+        memcpy(key->file, row->file, sizeof(key->file));
+        if (!db_value_text(&columns[APPID], key->application, sizeof(key->application)) ||
+            !db_value_text(&columns[USERID], key->user, sizeof(key->user)))
+            key->file[0] = '\0';
+    }
 }
 
 static bool on_find_row(void *argument, const struct db_value *columns, size_t count)
@@ -112,7 +120,7 @@ static bool on_find_row(void *argument, const struct db_value *columns, size_t c
         !value_is(&columns[USERID], reading->key->user) ||
         !value_is(&columns[APPID], reading->key->application))
         return true;
-    read_row(reading, columns, reading->row);
+    meta_sql_read(reading->store, columns, reading->row, NULL);
     reading->found = true;
     return false;
 }
@@ -172,7 +180,7 @@ static bool on_list_row(void *argument, const struct db_value *columns, size_t c
     if (count != COUNT || !value_is(&columns[USERID], reading->key->user) ||
         !value_is(&columns[APPID], reading->key->application))
         return true;
-    read_row(reading, columns, &row);
+    meta_sql_read(reading->store, columns, &row, NULL);
     if (row.file[0] != '\0')
         reading->function(reading->argument, &row);
     return true;

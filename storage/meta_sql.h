@@ -9,6 +9,14 @@
 #include "common/db.h"
 #include "storage/store.h"
 
+/* What the column `status` holds. Whatever else it holds counts as deleted. */
+enum meta_state {
+    META_STATE_NORMAL = 0, /* also NULL */
+    META_STATE_DELETED = 1,
+    META_STATE_PURGING = 2, /* its file is being removed: it never comes back */
+    META_STATE_DAMAGED = 3, /* its file is missing or has other bytes: kept out of service, told by fsck */
+};
+
 struct meta_row {
     struct proto_stat stat; /* size -1 where the row has none; group "" in a row of the predecessor */
     char file[PROTO_FILE_SIZE];
@@ -16,8 +24,19 @@ struct meta_row {
                                              know */
     struct store_path *path; /* NULL: file_path means no place on this server, see store_find() */
     struct path place;
+    int64_t state;  /* enum meta_state; anything but normal shows as deleted in STAT */
     bool has_texts; /* false: name and content type were not kept (a cached row) */
 };
+
+/* The columns of a statement that meta_sql_read() takes, and how many these are. */
+#define META_SQL_COLUMNS                                                                                     \
+    "id, appid, userid, status, file_path, file_size, group_name, file_name, content_type, digest, "         \
+    "deleted_at"
+#define META_SQL_COLUMN_COUNT 11
+
+/* ROW (and KEY, where not NULL) from columns; what does not fit its field says nothing. Pure. */
+void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
+                   struct proto_file_key *key);
 
 /* FOUND false: there is no such row; ROW is undefined then. */
 MUST_CHECK enum db_result meta_sql_find(struct db_connection *connection, const struct store *store,

@@ -98,6 +98,31 @@ const struct config_option storage_options[] = {
     {"storage", "uploads_wait", CONFIG_DURATION, MEMBER(uploads_wait_ms), "30s", 1, 3600 * SECOND, NULL, true,
      "How long an upload waits for its turn before it is refused."},
 
+    {"storage", "trash_keep", CONFIG_DURATION, MEMBER(trash_keep_ms), "7d", 0, 3650 * DAY, NULL, true,
+     "How long a deleted file is kept and can be restored; then it is purged. 0: at once."},
+    {"storage", "purge_interval", CONFIG_DURATION, MEMBER(purge_interval_ms), "1m", 100, DAY, NULL, false,
+     "How often deleted files that are old enough are looked for, and the space of the others is measured."},
+    {"storage", "lease", CONFIG_DURATION, MEMBER(lease_ms), "30s", SECOND, 3600 * SECOND, NULL, false,
+     "One member of the group does the upkeep (purge, clean-up, scrub); another one takes over when it has "
+     "not been "
+     "heard of for this time. The same value on all members."},
+    {"storage", "leftover_age", CONFIG_DURATION, MEMBER(leftover_age_ms), "1h", SECOND, 30 * DAY, NULL, false,
+     "A file without a row (of an upload that a crash ended) is cleaned up when nobody has written to it for "
+     "this time, "
+     "which must be longer than progress_timeout."},
+    {"storage", "sweep_interval", CONFIG_DURATION, MEMBER(sweep_interval_ms), "1d", SECOND, 365 * DAY, NULL,
+     false, "How often files without rows are looked for, beside the start and every scrub."},
+    {"storage", "quarantine_keep", CONFIG_DURATION, MEMBER(quarantine_keep_ms), "30d", 0, 3650 * DAY, NULL,
+     false,
+     "How long files without rows and damaged ones lie in .quarantine of their store path before they are "
+     "removed."},
+    {"storage", "scrub_interval", CONFIG_DURATION, MEMBER(scrub_interval_ms), "30d", 0, 3650 * DAY, NULL,
+     false,
+     "Pause between two scrubs, which read back every file and compare it with its row. 0: only when reel "
+     "fsck asks."},
+    {"storage", "scrub_rate", CONFIG_SIZE, MEMBER(scrub_rate), "20M", 0, INT64_MAX, NULL, true,
+     "Bytes a second that the scrub reads at most; 0: no limit."},
+
     {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
      "Trackers, every one of which is joined; without a port: 21000."},
     {"storage", "heartbeat_interval", CONFIG_DURATION, MEMBER(heartbeat_interval_ms), "10s", 100,
@@ -186,6 +211,11 @@ bool storage_options_check(const void *opaque, struct error *error)
                              "storage.applications: \"%s\" must be 1 to %d letters and digits",
                              config->applications.items[i], PROTO_APPLICATION_SIZE - 1);
     }
+    if (config->leftover_age_ms <= config->progress_timeout_ms)
+        return error_set(
+            error, ERROR_GENERAL,
+            "storage.leftover_age must be longer than storage.progress_timeout, or an upload that stands "
+            "still would be taken for a leftover");
     if (!check_paths(config, error))
         return false;
     return db_url_check(config->database, error);

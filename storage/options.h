@@ -48,6 +48,15 @@ struct storage_config {
     int64_t uploads_waiting;
     int64_t uploads_wait_ms;
 
+    int64_t trash_keep_ms; /* 0: purged at once */
+    int64_t purge_interval_ms;
+    int64_t lease_ms;
+    int64_t leftover_age_ms;
+    int64_t sweep_interval_ms;
+    int64_t quarantine_keep_ms;
+    int64_t scrub_interval_ms; /* 0: only when asked */
+    int64_t scrub_rate;        /* bytes a second; 0: no limit */
+
     struct address_list trackers;
     int64_t heartbeat_interval_ms;
     struct address_list idservers;

@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 
 struct heartbeat;
+struct upkeep;
 
 struct storage_metrics {
     struct metric *uploads_stored, *uploads_repeated, *uploads_refused, *uploads_failed;
@@ -47,6 +48,8 @@ struct storage {
     struct gate *gate;
     struct open_cache *open_cache;
     struct heartbeat *heartbeat;
+    struct upkeep *upkeep;
+    bool upkeep_hangs; /* it was left alone, with what it uses */
     struct packet_server *server;
     struct storage_metrics metrics;
 

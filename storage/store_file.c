@@ -3,6 +3,8 @@
  */
 #include "storage/store_file.h"
 
+#include "common/crash_point.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -58,8 +60,10 @@ static bool make_directories(struct store_path *path, int root, int64_t value, s
         path_directory(value, depth - 1, parent);
         if (mkdirat(root, name, DIRECTORY_MODE) != 0 && errno != EEXIST)
             return fail(path, errno, "make directory", name, error);
+        CRASH_POINT("directory-made");
         if (store_path_durable(path) && !sync_directory(path, root, parent, error))
             return false;
+        CRASH_POINT("directory-synced");
         cache_put(known, &number, sizeof(number), &nothing);
     }
     return true;

@@ -13,6 +13,7 @@
 #include "storage/upload_state.h"
 
 #include "common/clock.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 
 #include <inttypes.h>
@@ -226,6 +227,7 @@ static void gather(struct upload *upload)
 static void use_number(struct upload *upload, int64_t value)
 {
     bool whole = upload->received == upload->put.size;
+    CRASH_POINT("upload-number-taken");
     upload->file = (struct commit_file){
         .path = upload->path, .place = {.value = value, .seconds = clock_wall_seconds()}, .fd = -1};
     upload_enter(upload, whole ? UPLOAD_STORE : UPLOAD_CREATE);

@@ -16,7 +16,10 @@ static void run_read_back(struct job *job)
 void upload_compare(struct upload *upload)
 {
     const struct meta_row *row = upload->rival;
-    if (row->stat.status == PROTO_FILE_DELETED)
+    struct error error = {0};
+    if (!meta_row_sound(row, &error))
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", upload->put.key.file, error.text);
+    else if (row->stat.status == PROTO_FILE_DELETED)
         upload_refuse(upload, ERROR_DELETED, "file %s is deleted; restore it or use another file ID",
                       upload->put.key.file);
     else if (row->stat.size != upload->put.size)
@@ -77,7 +80,7 @@ void upload_start_compare(struct upload *upload)
     bool differs = upload->put.has_digest && row->stat.has_digest &&
                    memcmp(row->stat.digest, upload->put.digest, PROTO_DIGEST_SIZE) != 0;
     struct error error = {0};
-    if (!meta_row_ours(upload->storage->meta, row, &error))
+    if (!meta_row_ours(upload->storage->meta, row, &error) || !meta_row_sound(row, &error))
         upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", key->file, error.text);
     else if (row->stat.status == PROTO_FILE_DELETED || row->stat.size != upload->put.size)
         upload_compare(upload); /* refuses */

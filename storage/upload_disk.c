@@ -6,6 +6,7 @@
 #include "storage/upload_state.h"
 
 #include "common/clock.h"
+#include "common/crash_point.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@ bool upload_disk_create(struct upload *upload, struct error *error)
     upload->file_made = store_file_create(upload->path, &upload->file.place, &upload->file.fd, error);
     if (!upload->file_made)
         upload->file.fd = -1;
+    else
+        CRASH_POINT("upload-file-created");
     return upload->file_made;
 }
 
@@ -47,7 +50,12 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
     digest_update(upload->digest, bytes, slot->filled);
     if (!store_file_write(upload->path, upload->file.fd, bytes, slot->filled, slot->offset, error))
         return false;
-    return slot->offset + (int64_t)slot->filled < upload->put.size || finish(upload, error);
+    if (slot->offset + (int64_t)slot->filled < upload->put.size) {
+        CRASH_POINT("upload-part-written");
+        return true;
+    }
+    CRASH_POINT("upload-all-written");
+    return finish(upload, error);
 }
 
 bool upload_disk_store(struct upload *upload, struct error *error)
@@ -68,8 +76,10 @@ bool upload_disk_undo(struct upload *upload, struct error *error)
     if (upload->file.fd >= 0)
         (void)close(upload->file.fd); /* the file goes: what close(2) might tell of its bytes is of no use */
     upload->file.fd = -1;
+    CRASH_POINT("undo-before-remove");
     if (upload->file_made && !store_file_remove(upload->path, &upload->file.place, error))
         return false;
+    CRASH_POINT("undo-removed");
     upload->file_made = false;
     return true;
 }

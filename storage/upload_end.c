@@ -6,6 +6,7 @@
 #include "storage/upload_state.h"
 
 #include "common/clock.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 
 #include <inttypes.h>
@@ -58,9 +59,11 @@ void upload_reply(struct upload *upload)
     request->user = NULL;
     if (upload->peer_gone)
         packet_reply_abort(request);
-    else if (upload->fine)
+    else if (upload->fine) {
+        CRASH_POINT("upload-before-reply");
         packet_reply(request, NULL, 0);
-    else
+        CRASH_POINT("upload-replied");
+    } else
         packet_reply_failure(request, &upload->error);
     /* A read that was under way ended with the reply; only now is its buffer free. */
     for (size_t i = 0; i < ARRAY_SIZE(upload->slots); i++)

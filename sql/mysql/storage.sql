@@ -1,7 +1,8 @@
 -- Reelstore: the storage servers' tables, MySQL and MariaDB. May be run at any time: creates what is missing, nothing
 -- else. By hand: mariadb tnv_storagedb < storage.sql   (sql/README.md tells about the lines that begin with "-- @")
 
--- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted. digest: XXH3-128, 32 hex digits, '' unknown.
+-- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted, 2 being
+-- purged, 3 found damaged by the scrub. digest: XXH3-128, 32 hex digits, '' unknown.
 -- deleted_at: seconds since 1970. The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.
 -- @unless table t_file_01
@@ -33,3 +34,17 @@ CREATE TABLE IF NOT EXISTS t_file_02 LIKE t_file_01;
 -- @unless table t_file_03
 -- @say created table t_file_03
 CREATE TABLE IF NOT EXISTS t_file_03 LIKE t_file_01;
+
+-- One row a group: which of its members does the upkeep (purge, clean-up, scrub) now, and how far it is. renewals grows
+-- while the owner is alive; nobody compares clocks. wanted, done: runs of the scrub that were asked for and done.
+-- @unless table t_lease
+-- @say created table t_lease
+CREATE TABLE IF NOT EXISTS t_lease (
+    name VARBINARY(64) NOT NULL PRIMARY KEY,
+    owner VARBINARY(255) NOT NULL DEFAULT '',
+    renewals BIGINT NOT NULL DEFAULT 0,
+    wanted BIGINT NOT NULL DEFAULT 0,
+    repair TINYINT NOT NULL DEFAULT 0,
+    done BIGINT NOT NULL DEFAULT 0,
+    progress BLOB
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

@@ -1,7 +1,8 @@
 -- Reelstore: the storage servers' tables, SQLite. May be run at any time: creates what is missing, nothing
 -- else. By hand: sqlite3 meta.db < storage.sql   (sql/README.md tells about the lines that begin with "-- @")
 
--- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted. digest: XXH3-128, 32 hex digits, '' unknown.
+-- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted, 2 being
+-- purged, 3 found damaged by the scrub. digest: XXH3-128, 32 hex digits, '' unknown.
 -- deleted_at: seconds since 1970. The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.
 
@@ -103,3 +104,17 @@ FOR EACH ROW WHEN NEW.update_time IS OLD.update_time
 BEGIN
     UPDATE t_file_03 SET update_time = CURRENT_TIMESTAMP WHERE rowid = NEW.rowid;
 END;
+
+-- One row a group: which of its members does the upkeep (purge, clean-up, scrub) now, and how far it is. renewals grows
+-- while the owner is alive; nobody compares clocks. wanted, done: runs of the scrub that were asked for and done.
+-- @unless table t_lease
+-- @say created table t_lease
+CREATE TABLE IF NOT EXISTS t_lease (
+    name TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL DEFAULT '',
+    renewals INTEGER NOT NULL DEFAULT 0,
+    wanted INTEGER NOT NULL DEFAULT 0,
+    repair INTEGER NOT NULL DEFAULT 0,
+    done INTEGER NOT NULL DEFAULT 0,
+    progress TEXT
+);

@@ -1,0 +1,65 @@
+"""A storage server under tests/torture/powercut.c: what was not synced is taken back after its death; system calls fail."""
+import os
+import pathlib
+import shutil
+
+from crash import start
+from suite import BUILD
+
+LIBRARY = BUILD / "lib" / "libpowercut.so"
+
+
+def journal(suite):
+    return suite.dir / "powercut.journal"
+
+
+def begin(suite, point=None, nth=1, fail=None):
+    """Starts the storage server with the library before it."""
+    journal(suite).unlink(missing_ok=True)
+    more = {"LD_PRELOAD": str(LIBRARY), "POWERCUT_DIR": os.path.realpath(suite.dir / "data"),
+            "POWERCUT_JOURNAL": str(journal(suite)),
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+    if fail:
+        more["POWERCUT_FAIL"] = fail
+    start(suite.storage, point, nth, **more)
+
+
+def lines(suite):
+    if not journal(suite).exists():
+        return []
+    return [(line[0], line[2:]) for line in journal(suite).read_text().splitlines() if len(line) > 2]
+
+
+def failures(suite):
+    """Paths of the calls that were made to fail."""
+    return [path for what, path in lines(suite) if what == "F"]
+
+
+def cut(suite):
+    """Takes back what was not synced; returns how much that was: (files emptied, names gone)."""
+    unsynced, names = set(), set()
+    for what, path in lines(suite):
+        if what == "W":
+            unsynced.add(path)
+        elif what == "S":
+            unsynced.discard(path)
+        elif what == "N":
+            names.add(path)
+        elif what == "D":
+            names = {name for name in names if os.path.dirname(name) != path}
+    gone = emptied = 0
+    for name in sorted(names):
+        path = pathlib.Path(name)
+        if path.is_dir():
+            shutil.rmtree(path)
+            gone += 1
+        elif path.exists():
+            path.unlink()
+            gone += 1
+    for name in unsynced:
+        path = pathlib.Path(name)
+        if path.exists():
+            os.truncate(path, 0)
+            emptied += 1
+    journal(suite).unlink(missing_ok=True)
+    return emptied, gone

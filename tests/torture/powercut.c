@@ -1,0 +1,241 @@
+/*
+ * powercut: a preload library (LD_PRELOAD) that loses what a power cut loses, and lets system calls fail. For tests.
+ *
+ * POWERCUT_DIR=DIR, POWERCUT_JOURNAL=FILE: a killed process cannot take anything back, so the journal says at every moment
+ * what below DIR (a real path) is not safe yet, and the test takes it back after the kill (tests/torture/power.py): "W path"
+ * before the first byte is written to a file since its last fsync, "S path" after an fsync of a file, "N path" before
+ * a name is made, "D path" after an fsync of a directory. A file with unsynced bytes loses them, a name that was not
+ * synced goes.
+ *
+ * POWERCUT_FAIL=CALL:ERRNO:NTH[:SUFFIX]: the NTH call of CALL (open, write, fsync, close, rename, unlink, mkdir) below DIR,
+ * on a path that ends in SUFFIX where it is given, fails with the number ERRNO; CALL "short" writes half of the bytes.
+ * NTH 0: every one. A failed fsync drops the unsynced state as Linux does: a later fsync succeeds and saves nothing.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define PATH_SIZE 4096
+#define FDS_MAX   65536
+
+static char root[PATH_SIZE];
+static size_t root_size;
+static int journal = -1;
+static char fail_call[16], fail_suffix[64];
+static int fail_errno;
+static long fail_nth = -1;
+static _Atomic long fail_seen;
+static _Atomic unsigned char dirty[FDS_MAX]; /* the journal says W for it */
+
+static int (*real_openat)(int, const char *, int, ...);
+static ssize_t (*real_write)(int, const void *, size_t);
+static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static int (*real_fsync)(int);
+static int (*real_close)(int);
+static int (*real_mkdirat)(int, const char *, mode_t);
+static int (*real_unlinkat)(int, const char *, int);
+static int (*real_renameat)(int, const char *, int, const char *);
+
+static void load(void *function, const char *name)
+{
+    void *symbol = dlsym(RTLD_NEXT, name);
+    memcpy(function, &symbol, sizeof(symbol));
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *directory = getenv("POWERCUT_DIR"), *path = getenv("POWERCUT_JOURNAL");
+    const char *fail = getenv("POWERCUT_FAIL");
+    load(&real_openat, "openat64");
+    load(&real_write, "write");
+    load(&real_pwrite, "pwrite64");
+    load(&real_fsync, "fsync");
+    load(&real_close, "close");
+    load(&real_mkdirat, "mkdirat");
+    load(&real_unlinkat, "unlinkat");
+    load(&real_renameat, "renameat");
+    if (directory) {
+        snprintf(root, sizeof(root), "%s", directory);
+        root_size = strlen(root);
+    }
+    if (path)
+        journal = real_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fail)
+        (void)sscanf(fail, "%15[^:]:%d:%ld:%63s", fail_call, &fail_errno, &fail_nth, fail_suffix);
+}
+
+/* The path of FD or of NAME below it; "" where it is not below the directory. */
+static const char *resolve(int fd, const char *name, char *path)
+{
+    char link[64];
+    ssize_t size = 0;
+    path[0] = '\0';
+    if (root_size == 0)
+        return path;
+    if (name && name[0] == '/') {
+        snprintf(path, PATH_SIZE, "%s", name);
+    } else {
+        snprintf(link, sizeof(link), fd == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", fd);
+        size = readlink(link, path, PATH_SIZE - 512);
+        if (size < 0)
+            size = 0;
+        path[size] = '\0';
+        if (name && strcmp(name, ".") != 0)
+            snprintf(path + size, PATH_SIZE - (size_t)size, "/%.500s", name);
+    }
+    if (strncmp(path, root, root_size) != 0 || (path[root_size] != '/' && path[root_size] != '\0'))
+        path[0] = '\0';
+    return path;
+}
+
+static void tell(char what, const char *path)
+{
+    char line[PATH_SIZE + 4];
+    int saved = errno;
+    int size = snprintf(line, sizeof(line), "%c %s\n", what, path);
+    if (journal >= 0 && real_write(journal, line, (size_t)size) != size)
+        abort();
+    errno = saved;
+}
+
+static int fails(const char *call, const char *path)
+{
+    size_t size = strlen(path), suffix = strlen(fail_suffix);
+    if (fail_nth < 0 || path[0] == '\0' || strcmp(call, fail_call) != 0 ||
+        (suffix > 0 && (size < suffix || strcmp(path + size - suffix, fail_suffix) != 0)))
+        return 0;
+    if (atomic_fetch_add(&fail_seen, 1) + 1 != fail_nth && fail_nth != 0)
+        return 0;
+    tell('F', path);
+    errno = fail_errno;
+    return 1;
+}
+
+int openat(int fd, const char *name, int flags, ...)
+{
+    char path[PATH_SIZE];
+    mode_t mode = 0;
+    if (flags & (O_CREAT | O_TMPFILE)) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    resolve(fd, name, path);
+    if (fails("open", path))
+        return -1;
+    int made = path[0] != '\0' && (flags & O_CREAT) && faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+    if (made)
+        tell('N', path); /* before it is there: a kill in between finds no name */
+    int opened = real_openat(fd, name, flags, mode);
+    if (opened >= 0 && opened < FDS_MAX)
+        atomic_store(&dirty[opened], 0);
+    return opened;
+}
+
+int openat64(int fd, const char *name, int flags, ...)
+{
+    mode_t mode = 0;
+    if (flags & (O_CREAT | O_TMPFILE)) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    return openat(fd, name, flags, mode);
+}
+
+static void before_write(int fd, const char *path)
+{
+    if (path[0] != '\0' && fd < FDS_MAX && atomic_exchange(&dirty[fd], 1) == 0)
+        tell('W', path);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+    char path[PATH_SIZE];
+    resolve(fd, NULL, path);
+    if (fails("write", path))
+        return -1;
+    if (size > 1 && fails("short", path))
+        size /= 2;
+    before_write(fd, path);
+    return real_pwrite(fd, bytes, size, offset);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t offset)
+{
+    return pwrite(fd, bytes, size, offset);
+}
+
+int fsync(int fd)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    resolve(fd, NULL, path);
+    if (fails("fsync", path)) {
+        if (fd < FDS_MAX) /* the kernel forgets: what was written is lost, and nobody will say so again */
+            atomic_store(&dirty[fd], 0);
+        return -1;
+    }
+    int result = real_fsync(fd);
+    if (result == 0 && path[0] != '\0' && fstat(fd, &status) == 0) {
+        tell(S_ISDIR(status.st_mode) ? 'D' : 'S', path);
+        if (fd < FDS_MAX)
+            atomic_store(&dirty[fd], 0);
+    }
+    return result;
+}
+
+int close(int fd)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    if (fail_nth >= 0 && strcmp(fail_call, "close") == 0) {
+        resolve(fd, NULL, path);
+        if (path[0] != '\0' && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && fails("close", path)) {
+            (void)real_close(fd);
+            errno = fail_errno;
+            return -1;
+        }
+    }
+    return real_close(fd);
+}
+
+int mkdirat(int fd, const char *name, mode_t mode)
+{
+    char path[PATH_SIZE];
+    resolve(fd, name, path);
+    if (fails("mkdir", path))
+        return -1;
+    if (path[0] != '\0' && faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+        tell('N', path);
+    return real_mkdirat(fd, name, mode);
+}
+
+int unlinkat(int fd, const char *name, int flags)
+{
+    char path[PATH_SIZE];
+    resolve(fd, name, path);
+    if (fails("unlink", path))
+        return -1;
+    return real_unlinkat(fd, name, flags);
+}
+
+int renameat(int from, const char *old, int to, const char *name)
+{
+    char path[PATH_SIZE];
+    resolve(from, old, path);
+    if (fails("rename", path))
+        return -1;
+    return real_renameat(from, old, to, name);
+}

@@ -1,0 +1,103 @@
+"""A power cut: bytes and names that were not synced are gone. What was acknowledged is not among them."""
+import threading
+import time
+
+import pytest
+import power
+import wire
+from crash import check_rows_have_files, died, make, points, rows, start
+from suite import APP, USER, new_id
+
+OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms"}
+LOST = (OSError, EOFError)
+
+
+def load(suite, seconds, dice, sizes=(0, 10, 3000, 100_000, 300_000), count=10_000):
+    """Uploads on four connections until the server dies or the time is over; what was acknowledged."""
+    acknowledged = {}
+    end = time.monotonic() + seconds
+    seeds = [dice.random() for _ in range(4)]
+
+    def one(seed):
+        import random
+        own = random.Random(seed)
+        try:
+            with suite.client() as client:
+                for _ in range(count):
+                    if time.monotonic() > end:
+                        break
+                    file, content = new_id(), own.randbytes(own.choice(sizes))
+                    if client.upload(APP, USER, file, content).ok:
+                        acknowledged[file] = content
+        except LOST:
+            pass
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in seeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return acknowledged
+
+
+def missing(suite, acknowledged):
+    with suite.client() as client:
+        return [file for file, content in acknowledged.items()
+                if client.download(APP, USER, file).body != content]
+
+
+@pytest.fixture(scope="module")
+def power_suite(backend, request):
+    suite = make(backend, request)
+    try:
+        yield suite.start(storage_options=dict(OPTIONS))
+    finally:
+        suite.stop()
+
+
+def cut_at(suite, point, nth, seconds, dice):
+    suite.storage.stop()
+    power.begin(suite, point, nth)
+    acknowledged = load(suite, seconds, dice)
+    if point:
+        died(suite.storage)
+    else:
+        suite.storage.kill()
+    lost = power.cut(suite)
+    start(suite.storage)
+    suite.wait_active()
+    return acknowledged, lost
+
+
+@pytest.mark.parametrize("point", points("upload-") + points("row-") + points("directory-"))
+def test_a_power_cut_at_any_step_of_an_upload_loses_nothing_that_was_acknowledged(power_suite, point, dice):
+    nth = dice.randint(2, 4) if point.startswith("directory") else dice.randint(5, 30)
+    acknowledged, _ = cut_at(power_suite, point, nth if not point.startswith("directory") else 2, 10, dice)
+    assert not missing(power_suite, acknowledged)
+
+
+def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(power_suite, dice):
+    total, taken_back = 0, 0
+    for _ in range(5):
+        acknowledged, lost = cut_at(power_suite, None, 1, dice.uniform(0.2, 0.8), dice)
+        assert not missing(power_suite, acknowledged)
+        total += len(acknowledged)
+        taken_back += sum(lost)
+    assert total > 20
+    check_rows_have_files(power_suite)
+
+
+def test_without_fsync_the_same_power_cut_loses_acknowledged_files(power_suite, dice):
+    """What the tests above are worth: with the relaxed mode, which leaves out every fsync, they would fail."""
+    storage = power_suite.storage
+    storage.config["storage"]["durability"] = "relaxed"
+    storage.configure(storage.config)
+    try:
+        acknowledged, lost = cut_at(power_suite, None, 1, 0.7, dice)
+        assert len(acknowledged) > 5 and sum(lost) > 0
+        assert missing(power_suite, {f: c for f, c in acknowledged.items() if c})
+    finally:
+        storage.config["storage"]["durability"] = "durable"
+        storage.configure(storage.config)
+        storage.stop()
+        start(storage)
+        power_suite.wait_active()

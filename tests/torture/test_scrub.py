@@ -1,0 +1,217 @@
+"""What lies about and what went wrong on the disk: found, told, put aside; nothing is dropped."""
+import json
+import os
+import pathlib
+import time
+
+import pytest
+import wire
+from crash import (check_rows_have_files, died, http_get, leftovers, points, rows, start, stored_files)
+from suite import APP, USER, new_id, wait_for
+
+FAST = {"lease": "1s", "leftover_age": "2s", "progress_timeout": "1s", "scrub_rate": "0", "purge_interval": "1s",
+        "cache_age": "100ms", "open_age": "100ms"}
+TABLES = ("t_file_01", "t_file_02", "t_file_03")
+
+
+def fsck(suite, *arguments):
+    """(exit code, report)"""
+    done = suite.reel("--json", "fsck", *arguments, check=False)
+    assert done.returncode in (0, 6), done
+    return done.returncode, json.loads(done.stdout)["progress"]
+
+
+def findings(report):
+    return {kind: count for kind, count in report["findings"].items() if count}
+
+
+def fill(suite, count=5, size=70_000):
+    stored = {}
+    with suite.client() as client:
+        for _ in range(count):
+            file, content = new_id(), os.urandom(size)
+            assert client.upload(APP, USER, file, content).ok
+            stored[file] = content
+    return stored
+
+
+def place_of(suite, file):
+    (path, (_, status, _)), = [(path, row) for path, row in rows(suite).items() if row[0] == file]
+    return pathlib.Path(path), status
+
+
+def download(suite, file):
+    with suite.client() as client:
+        return client.download(APP, USER, file)
+
+
+def quarantine(suite):
+    return sorted((suite.dir / "data" / ".quarantine").glob("*"))
+
+
+def test_fsck_of_a_sound_group_is_clean_and_reads_every_byte(own_suite):
+    own_suite.start(storage_options=FAST)
+    stored = fill(own_suite)
+    code, report = fsck(own_suite)
+    assert code == 0 and not findings(report) and report["phase"] == "done"
+    assert report["rows"] == 5 and report["bytes"] == 5 * 70_000
+    text = own_suite.reel("fsck", "--status").stdout.decode()
+    assert "done" in text and "350000" in text
+    assert all(download(own_suite, file).body == content for file, content in stored.items())
+
+
+def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_dropping_anything(own_suite):
+    own_suite.start(storage_options=FAST)
+    stored = fill(own_suite, 6)
+    flipped, cut, missing, *whole = stored
+    places = {file: place_of(own_suite, file)[0] for file in stored}
+    saved = {file: places[file].read_bytes() for file in (flipped, cut, missing)}
+    places[flipped].write_bytes(saved[flipped][:-1] + bytes([saved[flipped][-1] ^ 1]))
+    places[cut].write_bytes(saved[cut][:1000])
+    places[missing].unlink()
+
+    code, report = fsck(own_suite)
+    assert code == 6 and findings(report) == {"missing": 1, "wrong-size": 1, "wrong-digest": 1}
+    assert len(report["lines"]) == 3 and any(flipped in line and "wrong-digest" in line for line in report["lines"])
+    assert {row[1] for row in rows(own_suite).values()} == {0} and not quarantine(own_suite)
+
+    code, report = fsck(own_suite, "--repair")
+    assert code == 6 and report["repaired"] == 3
+    assert {row[0]: row[1] for row in rows(own_suite).values()} == {
+        **{file: 3 for file in saved}, **{file: 0 for file in whole}}
+    assert sorted(p.stat().st_size for p in quarantine(own_suite)) == [1000, 70_000]
+    for file in saved:
+        reply = download(own_suite, file)
+        assert not reply.ok and "out of service" in reply.text
+        assert http_get(own_suite, file, USER)[0] >= 400
+        with own_suite.client() as client:
+            assert not client.call(wire.RESTORE, wire.file_key(APP, USER, file)).ok
+            assert client.upload(APP, USER, file, b"other").number == wire.EXISTS
+    for file in whole:
+        assert download(own_suite, file).body == stored[file]
+    assert own_suite.storage.metric("reel_storage_scrub_findings_total") == 6
+    code, report = fsck(own_suite)
+    assert code == 6 and findings(report) == {"out-of-service": 3}
+
+    for file in saved:  # healed by hand, or by GlusterFS
+        places[file].write_bytes(saved[file])
+    code, report = fsck(own_suite, "--repair")
+    assert code == 0 and report["healed"] == 3
+    assert fsck(own_suite)[0] == 0
+    for file, content in stored.items():
+        assert download(own_suite, file).body == content
+
+
+def test_rows_of_the_predecessor_gain_digests_and_are_not_judged_by_our_files_alone(own_suite):
+    own_suite.start(storage_options=FAST)
+    stored = fill(own_suite, 2)
+    for table in TABLES:
+        own_suite.sql("storagedb", f"UPDATE {table} SET digest = '', group_name = '';")
+    own_suite.sql("storagedb", "INSERT INTO t_file_01 (id, appid, userid, status, file_path, file_size) VALUES "
+                               f"('far', '{APP}', '{USER}', 0, '{own_suite.dir}/data/000/000/000/5F9E3FA7_005', 5);")
+    own_suite.sql("storagedb", "INSERT INTO t_file_01 (id, appid, userid, status, file_path, file_size, group_name) "
+                               f"VALUES ('else', '{APP}', '{USER}', 0, '{own_suite.dir}/data/000/000/000/5F9E3FA7_006', "
+                               "5, 'group009');")
+    code, report = fsck(own_suite, "--repair")
+    assert code == 0 and report["digests"] == 2 and report["elsewhere"] == 1 and report["rows"] == 3
+    for file, content in stored.items():
+        with own_suite.client() as client:
+            assert client.stat(APP, USER, file)["digest"]
+        assert own_suite.reel("download", "--verify", file, "-").stdout == content
+    assert {row[1] for row in rows(own_suite).values()} == {0}
+
+
+def test_a_leftover_goes_into_quarantine_when_it_is_old_and_a_young_one_stays(own_suite):
+    own_suite.start(storage_options={**FAST, "leftover_age": "5s"})
+    stored = fill(own_suite, 2)
+    place, _ = place_of(own_suite, next(iter(stored)))
+    old = place.with_name(f"{int(time.time()) - 100:08X}_1A0")
+    old.write_bytes(b"left")
+    fresh = place.with_name("5F9E3FA7_1A1")
+    code, report = fsck(own_suite)
+    assert code == 0 and report["leftovers"] == 0 and report["young"] == 1 and old.exists()
+    for _ in range(65):
+        fresh.write_bytes(b"under way")
+        time.sleep(0.1)
+    code, report = fsck(own_suite)
+    # By this scrub, or by the sweep that follows the start.
+    assert code == 0 and not old.exists() and fresh.exists()
+    held, = quarantine(own_suite)
+    assert held.read_bytes() == b"left" and old.name in held.name
+    assert not [p for p in stored_files(own_suite) if p not in rows(own_suite) and p != str(fresh)]
+
+
+def test_the_leftover_of_a_crash_is_cleaned_up_by_itself_and_quarantine_expires(own_suite):
+    own_suite.start(storage_options={**FAST, "quarantine_keep": "4s", "sweep_interval": "1s"})
+    stored = fill(own_suite, 2)
+    own_suite.storage.stop()
+    start(own_suite.storage, "upload-directory-synced")
+    with own_suite.client() as client, pytest.raises((EOFError, ConnectionError)):
+        client.upload(APP, USER, "lost", b"lost" * 100)
+    died(own_suite.storage)
+    assert len(leftovers(own_suite)) == 1
+    start(own_suite.storage)
+    wait_for(lambda: not leftovers(own_suite), 20, "the clean-up")
+    assert [p.stat().st_size for p in quarantine(own_suite)] == [400]
+    wait_for(lambda: not quarantine(own_suite), 20, "the end of the quarantine")
+    for file, content in stored.items():
+        assert download(own_suite, file).body == content
+
+
+def test_a_slow_upload_is_never_taken_for_a_leftover(own_suite):
+    own_suite.start(storage_options={**FAST, "leftover_age": "2s", "sweep_interval": "1s", "progress_timeout": "1s",
+                                     "chunk_size": "16K"})
+    second = own_suite.add_storage("second", **{**FAST, "sweep_interval": "1s"})
+    second.start()
+    content = os.urandom(600_000)
+    with own_suite.client("second") as client:
+        head = wire.upload_head(APP, USER, "slow", len(content))
+        client.send(wire.header(len(head) + len(content), wire.UPLOAD) + head)
+        for at in range(0, len(content), 20_000):
+            client.send(content[at:at + 20_000])
+            time.sleep(0.2)
+        assert client.receive().ok
+    assert download(own_suite, "slow").body == content and not quarantine(own_suite)
+
+
+def test_a_scrub_goes_on_where_it_was_after_a_restart(own_suite):
+    own_suite.start(storage_options={**FAST, "scrub_rate": "200K"})
+    fill(own_suite, 10)
+    with own_suite.client() as client:
+        body = wire.file_key(APP, USER, "") + b"\1"
+        assert json.loads(client.call(80, body).body)["wanted"] == 1
+    status = lambda: json.loads(own_suite.reel("--json", "fsck", "--status", check=False).stdout)
+    wait_for(lambda: (status()["progress"] or {"rows": 0})["rows"] >= 6, 30, "some rows")
+    own_suite.storage.kill()
+    own_suite.storage.start()
+    own_suite.wait_active()
+    wait_for(lambda: status()["done"] == 1, 30, "the end of the scrub")
+    report = status()["progress"]
+    assert report["rows"] == 10 and report["phase"] == "done"
+    assert "goes on in table" in own_suite.storage.log()
+
+
+@pytest.mark.parametrize("point", points("scrub-") + points("sweep-"))
+def test_a_crash_in_the_scrub_loses_nothing_and_the_next_one_ends_its_work(own_suite, point):
+    own_suite.start(storage_options={**FAST, "sweep_interval": "1s"})
+    stored = fill(own_suite, 4)
+    broken = next(iter(stored))
+    place, _ = place_of(own_suite, broken)
+    place.write_bytes(b"x")
+    own_suite.storage.stop()
+    place.with_name("5F9E3FA7_1A0").write_bytes(b"left")
+    time.sleep(3.1)
+    start(own_suite.storage, point)
+    if not point.startswith("sweep-"):
+        with own_suite.client() as client:
+            client.call(80, wire.file_key(APP, USER, "") + b"\2")
+    died(own_suite.storage)
+    start(own_suite.storage)
+    own_suite.wait_active()
+    fsck(own_suite, "--repair")
+    code, report = fsck(own_suite)
+    assert findings(report) == {"out-of-service": 1} and not leftovers(own_suite)
+    assert sorted(p.stat().st_size for p in quarantine(own_suite)) == [1, 4]
+    for file, content in stored.items():
+        if file != broken:
+            assert download(own_suite, file).body == content
