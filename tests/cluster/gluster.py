@@ -1,0 +1,142 @@
+"""GlusterFS on hosts of the lab: the daemons, replicated volumes with an arbiter, FUSE mounts, what can happen to them."""
+import re
+import time
+
+from lab import alive, kill, wait_for
+
+# As docs/deployment.md recommends, but for the ping-timeout (10 s there): a test should not wait.
+OPTIONS = {
+    "network.ping-timeout": "3",
+    "cluster.quorum-type": "auto",
+    "cluster.server-quorum-type": "none",
+    "performance.flush-behind": "off",
+    "features.cache-invalidation": "off",
+    "cluster.heal-timeout": "60",
+    "storage.reserve": "0",
+}
+
+
+class Pool:
+    """glusterd on each host, all of them peers."""
+
+    def __init__(self, hosts):
+        self.hosts = hosts
+        for host in hosts:
+            self.start(host)
+        for host in hosts[1:]:
+            self.gluster("peer", "probe", host.label)
+        wait_for(self.joined, 40, "the peers' acquaintance")
+
+    def start(self, host):
+        host.run("glusterd", "-p", "/run/glusterd.pid")
+        wait_for(lambda: host.run("gluster", "--mode=script", "pool", "list", check=False).returncode == 0, 30, f"glusterd of {host}")
+
+    def gluster(self, *command, host=None, **more):
+        return (host or self.hosts[0]).run("gluster", "--mode=script", *command, **more).stdout
+
+    def joined(self):
+        for host in self.hosts:
+            text = self.gluster("peer", "status", host=host)
+            if text.count("Peer in Cluster (Connected)") != len(self.hosts) - 1:
+                return False
+        return True
+
+    def pids(self, host):
+        """Every GlusterFS server process of a host: not the FUSE mounts."""
+        found = []
+        for file in host.path("/run").rglob("*.pid"):
+            if file.name == "glusterd.pid" or "gluster" in str(file.parent):
+                text = file.read_text().strip()
+                if text and alive(int(text)):
+                    found.append(int(text))
+        return found
+
+    def kill(self, host):
+        """All of the host's GlusterFS servers, at once."""
+        for pid in self.pids(host):
+            kill(pid)
+
+
+class Volume:
+    """replica 3 arbiter 1 over three hosts."""
+
+    def __init__(self, pool, name, options=None):
+        self.pool, self.name = pool, name
+        self.mounts = {}
+        for host in pool.hosts:
+            host.run("mkdir", "-p", f"/srv/brick/{name}")
+        self.do("create", name, "replica", "3", "arbiter", "1", *[f"{host}:/srv/brick/{name}" for host in pool.hosts], "force")
+        for option, value in {**OPTIONS, **(options or {})}.items():
+            self.do("set", name, option, value)
+        self.do("start", name)
+
+    def do(self, *command, **more):
+        return self.pool.gluster("volume", *command, **more)
+
+    def mount(self, host, directory=None):
+        directory = directory or f"/srv/{self.name}"
+        host.run("mkdir", "-p", directory)
+        servers = [str(h) for h in sorted(self.pool.hosts, key=lambda h: h is not host)]
+        pid_file = f"/run/fuse-{self.name}.pid"
+
+        def mounted():
+            host.run("umount", "-l", directory, check=False)
+            host.run("glusterfs", "--process-name", "fuse", *[f"--volfile-server={s}" for s in servers], f"--volfile-id={self.name}",
+                     f"--pid-file={pid_file}", f"--log-file=/var/log/glusterfs/fuse-{self.name}.log", directory, check=False, timeout=40)
+            return host.run("stat", "-f", "-c", "%T", directory, check=False, timeout=20).stdout.strip() == "fuseblk" or \
+                f" {directory} fuse.glusterfs " in host.run("cat", "/proc/mounts").stdout and \
+                host.run("ls", directory, check=False, timeout=20).returncode == 0
+        wait_for(mounted, 40, f"{self.name} on {host}")
+        self.mounts[host] = directory
+        return directory
+
+    def unmount(self, host):
+        host.run("umount", "-l", self.mounts[host])
+
+    def fuse_pid(self, host):
+        return host.pid(f"/run/fuse-{self.name}.pid")
+
+    def brick(self, host):
+        return host.path(f"/srv/brick/{self.name}")
+
+    def brick_pid(self, host):
+        for file in host.path(f"/run/gluster/vols/{self.name}").glob("*.pid"):
+            return int(file.read_text())
+        raise FileNotFoundError(f"no brick of {self.name} on {host}")
+
+    def kill_brick(self, host):
+        kill(self.brick_pid(host))
+
+    def revive(self):
+        """Starts what bricks are dead."""
+        self.do("start", self.name, "force")
+
+    def pending(self):
+        """Connected bricks, entries to heal, entries in split brain."""
+        text = self.do("heal", self.name, "info", "summary", check=False)
+        total = sum(int(n) for n in re.findall(r"^Total Number of entries: (\d+)", text, re.M))
+        split = sum(int(n) for n in re.findall(r"in split-brain: (\d+)", text))
+        return len(re.findall(r"^Status: Connected", text, re.M)), total, split
+
+    def healed(self, seconds=90):
+        last = [0.0]
+
+        def clean():
+            if self.pending() == (3, 0, 0):
+                return True
+            if time.monotonic() - last[0] > 2:  # the crawler itself comes only now and then
+                last[0] = time.monotonic()
+                self.do("heal", self.name, check=False)
+            return False
+        wait_for(clean, seconds, f"healing of {self.name}")
+
+    def bricks_agree(self):
+        """Names and sizes of the stored files on both data bricks; the contents too."""
+        def listing(host):
+            root = self.brick(host)
+            return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*")
+                    if p.is_file() and ".glusterfs" not in p.relative_to(root).parts[0]}
+        first, second = (listing(h) for h in self.pool.hosts[:2])
+        assert first.keys() == second.keys(), first.keys() ^ second.keys()
+        assert first == second, [name for name in first if first[name] != second[name]]
+        return len(first)
