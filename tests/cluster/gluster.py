@@ -73,28 +73,47 @@ class Volume:
     def do(self, *command, **more):
         return self.pool.gluster("volume", *command, **more)
 
-    def mount(self, host, directory=None):
+    def mount(self, host, directory=None, below=""):
+        """Mounts the volume, or its directory BELOW, at DIRECTORY; what is mounted there goes first."""
         directory = directory or f"/srv/{self.name}"
-        host.run("mkdir", "-p", directory)
+        if below and (host, directory) not in self.mounts:
+            self.mount(host)
+            host.run("mkdir", "-p", f"/srv/{self.name}{below}")
+        self.mounts[host, directory] = below
         servers = [str(h) for h in sorted(self.pool.hosts, key=lambda h: h is not host)]
-        pid_file = f"/run/fuse-{self.name}.pid"
+        name = directory.strip("/").replace("/", "-")
 
         def mounted():
             host.run("umount", "-l", directory, check=False)
+            host.run("mkdir", "-p", directory)
             host.run("glusterfs", "--process-name", "fuse", *[f"--volfile-server={s}" for s in servers], f"--volfile-id={self.name}",
-                     f"--pid-file={pid_file}", f"--log-file=/var/log/glusterfs/fuse-{self.name}.log", directory, check=False, timeout=40)
-            return host.run("stat", "-f", "-c", "%T", directory, check=False, timeout=20).stdout.strip() == "fuseblk" or \
-                f" {directory} fuse.glusterfs " in host.run("cat", "/proc/mounts").stdout and \
-                host.run("ls", directory, check=False, timeout=20).returncode == 0
+                     *([f"--subdir-mount={below}"] if below else []), f"--pid-file=/run/{name}.pid",
+                     f"--log-file=/var/log/glusterfs/{name}.log", directory, check=False, timeout=40)
+            return self.mounted(host, directory)
         wait_for(mounted, 40, f"{self.name} on {host}")
-        self.mounts[host] = directory
         return directory
 
-    def unmount(self, host):
-        host.run("umount", "-l", self.mounts[host])
+    def mounted(self, host, directory):
+        return f" {directory} fuse.glusterfs " in host.run("cat", "/proc/mounts").stdout and \
+            host.run("ls", directory, check=False, timeout=20).returncode == 0
 
-    def fuse_pid(self, host):
-        return host.pid(f"/run/fuse-{self.name}.pid")
+    def make_whole(self):
+        if self.pending()[0] != 3:
+            self.revive()
+        self.healed()
+        for (host, directory), below in self.mounts.items():
+            if not self.mounted(host, directory):
+                self.mount(host, directory, below)
+
+    def unmount(self, host, directory=None):
+        """As it happens to a volume: it is gone from its place; who uses its files holds on to them."""
+        host.run("umount", "-l", directory or f"/srv/{self.name}")
+
+    def forget(self, host, directory):
+        del self.mounts[host, directory]
+
+    def fuse_pid(self, host, directory=None):
+        return host.pid("/run/" + (directory or f"/srv/{self.name}").strip("/").replace("/", "-") + ".pid")
 
     def brick(self, host):
         return host.path(f"/srv/brick/{self.name}")

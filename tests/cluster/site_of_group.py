@@ -27,9 +27,9 @@ class Site:
             self.volume.mount(host)
         self.trackers = [daemons.tracker(h, self.database) for h in self.control]
         self.idservers = [daemons.idserver(h, self.database) for h in self.control[:2]]
-        self.storages = [self.storage(h) for h in self.media[:2]]
+        self.storages = [self.storage(self.media[0]), self.storage(self.media[1], mount_check="marker")]
         self.httpds = [daemons.httpd(h, self.control) for h in self.media[:2]]
-        self.more = []
+        self.second = None
         for daemon in (self.trackers[0], self.idservers[0], self.storages[0]):
             daemon.init_db()
         for daemon in self.daemons:
@@ -42,7 +42,13 @@ class Site:
 
     @property
     def daemons(self):
-        return [*self.trackers, *self.idservers, *self.storages, *self.httpds]
+        return [*self.trackers, *self.idservers, *self.storages, *self.httpds, *(self.second.storages if self.second else [])]
+
+    def add_second_group(self):
+        """group002 on a volume of its own, on the same hosts; only once. The tests tell the trackers of it."""
+        if not self.second:
+            self.second = Group(self, "group002")
+        return self.second
 
     def make_whole(self):
         """Everything runs, every cable is in, the volume is mounted and healed."""
@@ -54,18 +60,13 @@ class Site:
             if not self.pool.pids(host):
                 self.pool.start(host)
         wait_for(self.pool.joined, 40, "the GlusterFS peers")
-        if self.volume.pending()[0] != 3:
-            self.volume.revive()
-        self.volume.healed()
-        for host, directory in self.volume.mounts.items():
-            if host.run("ls", directory, check=False, timeout=20).returncode != 0 or \
-                    f" {directory} fuse" not in host.run("cat", "/proc/mounts").stdout:
-                self.volume.mount(host, directory)
+        for volume in [self.volume, *([self.second.volume] if self.second else [])]:
+            volume.make_whole()
         for daemon in self.daemons:
             if not daemon.running:
                 daemon.start()
         for tracker in self.trackers:
-            daemons.active(tracker, len(self.storages), 30)
+            daemons.active(tracker, len(self.storages) + (len(self.second.storages) if self.second else 0), 30)
         for daemon in self.daemons:
             wait_for(daemon.healthy, 30, f"health of {daemon}: {daemon.http('/healthz')[1]}")
 
@@ -86,7 +87,7 @@ class Site:
 
     def stop(self):
         problems = []
-        for daemon in reversed([*self.daemons, *self.more]):
+        for daemon in reversed(self.daemons):
             try:
                 daemon.stop()
             except RuntimeError as problem:
@@ -94,3 +95,16 @@ class Site:
         with contextlib.suppress(Exception):
             self.database.stop()
         assert not problems, "\n".join(problems)
+
+
+class Group:
+    """A further group: a volume over the same three hosts, and a storage server on each of its mounts."""
+
+    def __init__(self, site, name):
+        self.volume = Volume(site.pool, name)
+        for host in site.media[:2]:
+            self.volume.mount(host)
+        self.storages = [site.storage(host, name, 10) for host in site.media[:2]]
+        site.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name) VALUES ('{name}')", "tnv_trackerdb")
+        for storage in self.storages:
+            storage.start()
