@@ -9,7 +9,7 @@ ADDRESS = {"tracker": NETWORK + "100", "httpd": NETWORK + "101", "storage": NETW
 
 
 class Keepalived:
-    """The virtual address of ROLE over HOSTS; the first of them gets it when all are well."""
+    """The virtual address of ROLE over HOSTS; settle() puts the one that has it first."""
 
     def __init__(self, role, hosts):
         self.role, self.hosts, self.address = role, hosts, ADDRESS[role]
@@ -44,6 +44,10 @@ class Keepalived:
 
     def owners(self):
         return [host for host in self.hosts if self.address in host.addresses()]
+
+    def settle(self):
+        wait_for(lambda: len(self.owners()) == 1, 20, f"one owner of {self.address}")
+        self.hosts = sorted(self.hosts, key=lambda host: host not in self.owners())
 
     def owned_by(self, host, seconds=15):
         wait_for(lambda: self.owners() == [host], seconds, f"{self.address} on {host} alone")
