@@ -62,6 +62,13 @@ static void location_keep(struct client_operation *operation)
         cache_put(operation->client->locations, key, cache_key(&operation->key, key), &cached);
 }
 
+static void location_forget(const struct client_operation *operation)
+{
+    char key[CACHE_KEY_MAX];
+
+    cache_remove(operation->client->locations, key, cache_key(&operation->key, key));
+}
+
 static bool location_recall(struct client_operation *operation, bool stale)
 {
     struct cache *cache = operation->client->locations;
@@ -108,6 +115,8 @@ static void locate_failed(struct client_operation *operation, const struct error
         operation->located(operation, NULL);
         return;
     }
+    if (error->code == ERROR_NO_SERVER || error->code == ERROR_NOT_FOUND)
+        location_forget(operation);
     operation->located(operation, error);
 }
 

@@ -93,8 +93,10 @@ static void storage_located(struct client_operation *operation, const struct err
         storage_call(operation);
         return;
     }
-    /* What the servers said before tells more than that the trackers do not help. */
-    if (operation->last_error.code == ERROR_NONE || operation->upload.source != NULL)
+    /* What the servers said before tells more than that the trackers do not help; but that the group has no
+     * server now is why they could not be reached. */
+    if (operation->last_error.code == ERROR_NONE || error->code == ERROR_NO_SERVER ||
+        operation->upload.source != NULL)
         operation->last_error = *error;
     operation->tries_left--;
     if (operation->tries_left > 0 && locating_again_may_help(operation, error))

@@ -442,7 +442,7 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
                           struct error *error)
 {
     struct fetch fetch;
-    struct proto_stat stat;
+    struct proto_stat stat = {0};
     size_t size = strlen(path) + sizeof(".part");
     char *part = malloc(size);
     struct writing writing = {.fd = -1};
@@ -450,8 +450,10 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
     int fd = -1;
     bool fine = fetch_init(&fetch, reel, download, true, error);
 
-    if (fine && part == NULL)
-        fine = error_set(error, ERROR_UNAVAILABLE, "no memory for a path");
+    if (part == NULL) {
+        fine = fine && error_set(error, ERROR_UNAVAILABLE, "no memory for a path");
+        goto done;
+    }
     fine = fine && fetch_expect(&fetch, reel, &stat, error);
     if (!fine || (download->resume && path_is_complete(&fetch, path, &stat)))
         goto done;

@@ -130,7 +130,7 @@ static void mark_used(struct cache_shard *shard, struct cache_entry *entry)
 
 static void drop_entry(struct cache_shard *shard, struct cache_entry *entry)
 {
-    HASH_DEL(shard->table, entry);
+    HASH_DEL(shard->table, entry); /* NOLINT: the table is there while it has an entry */
     TAILQ_REMOVE(&shard->used, entry, link);
     shard->count--;
     free(entry);

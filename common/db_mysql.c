@@ -4,7 +4,8 @@
  * db_mysql_operations, on the thread that owns the connection. Every call is bounded by the time-outs of the
  * URL.
  *
- * Bytes are bound as BLOB: the server then neither converts nor judges them, and compares them byte by byte.
+ * Bytes are bound as BLOB: the server then neither converts nor judges them. How they compare is up to the
+ * column: VARBINARY byte by byte, VARCHAR by its collation.
  */
 #include "common/db_mysql.h"
 

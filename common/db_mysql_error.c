@@ -148,11 +148,12 @@ enum db_result db_mysql_fail(struct db_connection *connection, unsigned number, 
     bool full = number == ER_DISK_FULL || number == ER_RECORD_FILE_FULL;
     char host[ADDRESS_TEXT_SIZE];
 
-    error_set(
-        error, full ? ERROR_NO_SPACE : db_error_code(result), "database %s: %s said %u (%.200s) to: %.120s%s",
-        connection->url->text, current_host(connection, host, sizeof(host)), number, text, doing,
-        number == ER_NO_SUCH_TABLE || number == ER_BAD_FIELD_ERROR ? "; --init-db creates what is missing"
-                                                                   : "");
+    error_set(error, full ? ERROR_NO_SPACE : db_error_code(result),
+              "database %s: %s said %u (%.200s) to: %.120s%s", connection->url->text,
+              current_host(connection, host, sizeof(host)), number, text, doing,
+              number == ER_BAD_DB_ERROR || number == ER_NO_SUCH_TABLE || number == ER_BAD_FIELD_ERROR
+                  ? "; --init-db creates what is missing"
+                  : "");
     return result;
 }
 

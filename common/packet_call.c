@@ -62,7 +62,7 @@ static int64_t after(int64_t start, int64_t duration)
 /* One of PARTS equal parts of DURATION; 0 (no limit) stays 0, and nothing else becomes it. */
 static int64_t share(int64_t duration, size_t parts)
 {
-    return duration > 0 ? max_i64(duration / (int64_t)parts, 1) : 0;
+    return duration > 0 ? max_i64(duration / (int64_t)max_size(parts, 1), 1) : 0;
 }
 
 /* When the present state has lasted too long; 0: never. */

@@ -313,6 +313,10 @@ bool packet_listen(struct packet_server *server, const struct address_list *list
     }
     if (!resolve_all(list, addresses, &count, error))
         goto done;
+    if (count == 0) {
+        error_set(error, ERROR_GENERAL, "no address to listen on is given, e.g. 127.0.0.1:PORT");
+        goto done;
+    }
     for (size_t i = 0; i < server->lane_count; i++) {
         server->lanes[i].listeners = calloc(count, sizeof(struct packet_listener));
         if (!server->lanes[i].listeners) {

@@ -44,7 +44,7 @@ static bool reserve_input(struct packet_connection *connection, size_t need)
         connection->input = lane->stash[--lane->stashed];
         connection->capacity = PACKET_INPUT_SIZE;
     }
-    if (connection->position > 0 && connection->capacity - connection->position < need) {
+    if (connection->input && connection->position > 0 && connection->capacity - connection->position < need) {
         memmove(connection->input, connection->input + connection->position, buffered(connection));
         connection->filled = buffered(connection);
         connection->position = 0;

@@ -250,6 +250,7 @@ bool proto_read_end(const struct proto_reader *reader)
 
 /* ---- writing ---- */
 
+/* NOLINTNEXTLINE: the bytes are written through the writer */
 void proto_write_begin(struct proto_writer *writer, uint8_t *buffer, size_t size, struct error *error)
 {
     *writer = (struct proto_writer){.at = buffer, .left = size, .error = error, .ok = true};

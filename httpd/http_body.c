@@ -46,9 +46,11 @@ static bool framing_byte(struct http_body *body, char c)
     case STEP_SIZE: {
         int digit = http_text_hex_value(c);
         if (digit >= 0) {
+            if (body->line > DIGITS_MAX)
+                return false;
             body->left = body->left * 16 + digit;
             body->step = STEP_SIZE;
-            return body->line <= DIGITS_MAX;
+            return true;
         }
         if (body->step == STEP_SIZE_FIRST || (c != '\r' && c != ';' && c != ' ' && c != '\t'))
             return false;

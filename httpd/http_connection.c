@@ -194,9 +194,23 @@ static enum input read_input(struct http_connection *connection)
     return errno == EAGAIN || errno == EWOULDBLOCK ? INPUT_NONE : INPUT_BROKEN;
 }
 
+/* Only part of a request has come. A reset that came with it was reported by the same edge, and no other
+ * follows: only another read finds it. */
+static void look_again(struct http_connection *connection)
+{
+    connection->readable = true;
+}
+
 static size_t input_size(const struct http_connection *connection)
 {
     return connection->in_end - connection->in_start;
+}
+
+void http_connection_drop_head(struct http_connection *connection)
+{
+    if (connection->loop->access_log == NULL &&
+        input_size(connection) == connection->exchange.request.head_size)
+        give_input(connection);
 }
 
 /* ---- the request ---- */
@@ -278,6 +292,7 @@ static enum step step_head(struct http_connection *connection)
                 refuse_request(connection, exchange->request.status, exchange->request.reason);
                 return STEP_AGAIN;
             }
+            look_again(connection);
         }
         enum input input = read_input(connection);
         if (input == INPUT_END || input == INPUT_BROKEN) {
@@ -316,6 +331,7 @@ static enum step step_body(struct http_connection *connection)
             refuse_request(connection, 413, "a request of this kind has no use for so large a body");
             return STEP_AGAIN;
         }
+        look_again(connection);
         enum input input = read_input(connection);
         if (input == INPUT_END || input == INPUT_BROKEN) {
             http_connection_destroy(connection);
@@ -340,7 +356,8 @@ static enum step answer_is_over(struct http_connection *connection)
     give_output(connection);
     connection->sent = 0;
     if (connection->keep_alive && !connection->loop->draining && !failed) {
-        connection->in_start += head;
+        if (connection->in != NULL)
+            connection->in_start += head;
         if (connection->in_start == connection->in_end)
             give_input(connection);
         http_connection_set_state(connection, connection->in == NULL ? CONNECTION_IDLE : CONNECTION_HEAD);

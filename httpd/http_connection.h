@@ -113,6 +113,10 @@ void http_connection_set_state(struct http_connection *connection, enum http_con
 /* An empty output buffer; false without memory. */
 MUST_CHECK bool http_connection_take_output(struct http_connection *connection);
 
+/* The request's head is not needed any more, but for the access log: gives its buffer back where that is off
+ * and nothing came behind it, since a stream may last for hours. */
+void http_connection_drop_head(struct http_connection *connection);
+
 /* Numeric address of the client. Returns BUFFER. */
 char *http_connection_peer_text(const struct http_connection *connection, char *buffer, size_t size);
 

@@ -430,6 +430,7 @@ void http_exchange_opened(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     if (source_status(exchange->source) == SOURCE_READY) {
+        http_connection_drop_head(connection);
         send_state(connection);
         return;
     }

@@ -267,6 +267,25 @@ void http_listeners_connection_closed(struct http_listeners *listeners,
 
 /* ---- sockets ---- */
 
+/* Two processes of one user that listen with SO_REUSEPORT share the connections, and neither notices: so it
+ * is tried without first. */
+static bool is_free(const struct socket_address *address, const char *text, struct error *error)
+{
+    int on = 1, off = 0;
+    bool is_v6 = address->storage.ss_family == AF_INET6;
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set_errno(error, errno, "httpd.listen: %s: socket", text);
+    bool bound = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                 (!is_v6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0) &&
+                 bind(fd, (const struct sockaddr *)&address->storage, address->length) == 0;
+    int errnum = errno;
+    close(fd);
+    if (!bound && errnum == EADDRINUSE)
+        return error_set(error, ERROR_UNAVAILABLE, "httpd.listen: %s is in use by another process", text);
+    return bound || error_set_errno(error, errnum, "httpd.listen: cannot listen on %s", text);
+}
+
 static int open_socket(const struct http_loop *loop, const struct socket_address *address, const char *text,
                        struct error *error)
 {
@@ -310,7 +329,8 @@ static bool add_listener(struct http_listeners *listeners, const struct socket_a
 }
 
 struct http_listeners *http_listeners_create(struct http_loop *loop, struct http_limits *limits,
-                                             const struct address_list *listen, struct error *error)
+                                             const struct address_list *listen, bool first,
+                                             struct error *error)
 {
     struct http_listeners *listeners = calloc(1, sizeof(*listeners));
     if (listeners == NULL ||
@@ -329,7 +349,8 @@ struct http_listeners *http_listeners_create(struct http_loop *loop, struct http
         if (!address_resolve(&listen->items[i], resolved, RESOLVED_MAX, &count, error))
             goto fail;
         for (size_t j = 0; j < count; j++) {
-            if (!add_listener(listeners, &resolved[j], text, error))
+            if ((first && !is_free(&resolved[j], text, error)) ||
+                !add_listener(listeners, &resolved[j], text, error))
                 goto fail;
         }
     }

@@ -20,7 +20,7 @@ size_t http_limits_connections(struct http_limits *limits);
 /* Binds every address of LISTEN for LOOP, with SO_REUSEPORT: each loop has sockets of its own. Resolves host
  * names: may block, start-up only. NULL on failure, which names the address. */
 MUST_CHECK struct http_listeners *http_listeners_create(struct http_loop *loop, struct http_limits *limits,
-                                                        const struct address_list *listen,
+                                                        const struct address_list *listen, bool first,
                                                         struct error *error);
 /* Closes the sockets; nothing new comes. On the loop's thread, or while it does not run. */
 void http_listeners_close(struct http_listeners *listeners);

@@ -215,7 +215,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         if (loop->http.access_log == NULL)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the access log");
     }
-    loop->listeners = http_listeners_create(&loop->http, server->limits, &config->listen, error);
+    loop->listeners = http_listeners_create(&loop->http, server->limits, &config->listen, index == 0, error);
     if (loop->listeners == NULL)
         return false;
     event_assign(&loop->tick, loop_base(loop->http.loop), -1, EV_PERSIST, on_tick, loop);

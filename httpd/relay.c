@@ -27,7 +27,7 @@ struct relay {
 
     struct client_operation *operation; /* a download that is being opened */
     struct packet_call *call;           /* an open one; NULL once its last byte was read */
-    int socket;                         /* its socket */
+    int socket;                         /* its socket, while there is more to read */
     struct event event;                 /* of that socket */
     bool watched;
     bool waiting; /* for the storage server: the event is to wake the connection */
@@ -139,13 +139,14 @@ static void on_download(void *argument, struct packet_call *call, const struct e
         http_lookup_forget(relay->loop->lookup, &relay->file->key);
     } else {
         relay->call = call;
-        relay->socket = packet_call_fd(call);
         relay->head = packet_call_buffered(call, &relay->head_left);
         relay->head_left = min_size(relay->head_left, (size_t)relay->unread);
         relay->unread -= (int64_t)relay->head_left;
         relay->offset += (int64_t)relay->head_left;
         if (relay->head_left > 0)
             relay->tries = 0;
+        if (relay->unread > 0)
+            relay->socket = packet_call_fd(call);
         relay->ready = true;
     }
     relay->wake(relay->argument);
@@ -260,28 +261,49 @@ static void note_sent(struct relay *relay, size_t size, int64_t *budget)
     *budget -= (int64_t)size;
 }
 
-/* The response's head and the bytes that came with the reply's head, in one call. */
+static struct iovec memory_piece(const void *base, size_t offset, size_t size)
+{
+    if (size == 0)
+        return (struct iovec){NULL, 0};
+    return (struct iovec){(char *)(uintptr_t)base + offset, size};
+}
+
+/* What lies in memory, in one call: the response's head, the bytes that came with the reply's head, and the
+ * block. */
 static enum source_status send_memory(struct relay *relay, int socket, struct http_output *out, bool last,
                                       int64_t *budget)
 {
-    while (http_output_pending(out) > 0 || relay->head_left > 0) {
-        struct iovec parts[2] = {{out->bytes + out->start, http_output_pending(out)},
-                                 {(void *)(uintptr_t)relay->head, relay->head_left}};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-        bool more = !last || relay->unsent > (int64_t)relay->head_left;
+    for (;;) {
+        size_t in_block = relay->block_end - relay->block_start;
+        struct iovec parts[3] = {
+            memory_piece(out->bytes, out->start, http_output_pending(out)),
+            memory_piece(relay->head, 0, relay->head_left),
+            memory_piece(relay->block, relay->block_start, in_block),
+        };
+        size_t size = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len;
+        if (size == 0)
+            break;
+        bool more = relay->unsent > (int64_t)(relay->head_left + in_block)
+                        ? in_block == 0 || in_block >= HTTP_BUFFER_COPY_SIZE
+                        : !last;
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
         ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
             return send_failed(relay);
-        size_t of_output = min_size((size_t)sent, http_output_pending(out));
-        size_t of_head = (size_t)sent - of_output;
+        size_t of_output = min_size((size_t)sent, parts[0].iov_len);
+        size_t of_head = min_size((size_t)sent - of_output, relay->head_left);
+        size_t of_block = (size_t)sent - of_output - of_head;
         out->start += (uint32_t)of_output;
         *budget -= (int64_t)of_output;
         relay->head += of_head;
         relay->head_left -= of_head;
+        relay->block_start += of_block;
         relay->corked = more;
-        note_sent(relay, of_head, budget);
+        if (of_block > 0)
+            metric_add(relay->loop->metrics->copied, (int64_t)of_block);
+        note_sent(relay, of_head + of_block, budget);
     }
     if (relay->call != NULL && relay->unread == 0)
         release_call(relay, true);
@@ -307,25 +329,6 @@ static enum source_status send_pipe(struct relay *relay, int socket, bool last, 
     return SOURCE_READY;
 }
 
-static enum source_status send_block(struct relay *relay, int socket, bool last, int64_t *budget)
-{
-    while (relay->block_start < relay->block_end) {
-        size_t size = relay->block_end - relay->block_start;
-        bool more = relay->unsent > (int64_t)size ? size == HTTP_BUFFER_COPY_SIZE : !last;
-        ssize_t sent = send(socket, relay->block + relay->block_start, size,
-                            MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0)
-            return send_failed(relay);
-        relay->block_start += (size_t)sent;
-        relay->corked = more;
-        metric_add(relay->loop->metrics->copied, sent);
-        note_sent(relay, (size_t)sent, budget);
-    }
-    return SOURCE_READY;
-}
-
 static bool is_writable(int socket)
 {
     struct pollfd entry = {.fd = socket, .events = POLLOUT};
@@ -340,15 +343,34 @@ static void uncork(struct relay *relay, int socket)
         relay->corked = false;
 }
 
+/* The little that is missing from a small body is there as a rule: then all of it leaves in one call, and no
+ * pipe is needed. Whatever goes wrong here shows again when it is fetched. */
+static void fetch_small_rest(struct relay *relay)
+{
+    if (relay->call == NULL || relay->head_left == 0 || relay->unread == 0 ||
+        relay->unread > HTTP_BUFFER_COPY_SIZE || relay->block != NULL || relay->pipe != NULL)
+        return;
+    relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
+    if (relay->block == NULL)
+        return;
+    ssize_t got = recv(relay->socket, relay->block, (size_t)relay->unread, MSG_DONTWAIT);
+    if (got <= 0) {
+        drop_holders(relay);
+        return;
+    }
+    relay->block_end = (size_t)got;
+    relay->unread -= got;
+    relay->offset += got;
+}
+
 static enum source_status relay_pump(struct relay *relay, int socket, struct http_output *out, bool last,
                                      int64_t *budget)
 {
+    fetch_small_rest(relay);
     for (;;) {
         enum source_status status = send_memory(relay, socket, out, last, budget);
         if (status == SOURCE_READY)
             status = send_pipe(relay, socket, last, budget);
-        if (status == SOURCE_READY)
-            status = send_block(relay, socket, last, budget);
         if (status != SOURCE_READY)
             return status;
         if (relay->unsent == 0)

@@ -69,19 +69,27 @@ running_pid() {
 
 # HTTP first, then storage: what asks goes before what answers.
 stop_all() {
-    local name pid tries
+    local name pid tries stopped=()
     for name in httpd storage idserver tracker; do
         pid=$(running_pid "$name") || continue
         kill "$pid" 2>/dev/null || continue
-        for tries in $(seq 1 300); do
+        for tries in $(seq 1 600); do
             running_pid "$name" >/dev/null || break
-            sleep 0.1
+            sleep 0.05
         done
         if running_pid "$name" >/dev/null; then
             echo "reel-$name (pid $pid) did not stop within 30 s: killed"
             kill -9 "$pid" 2>/dev/null || true
         fi
+        stopped+=("$pid")
         [ -z "${1:-}" ] || echo "Stopped reel-$name (pid $pid)."
+    done
+    # A process on its way out has no command line any more; it is gone when its entry is.
+    for pid in "${stopped[@]}"; do
+        for tries in $(seq 1 100); do
+            [ -d "/proc/$pid" ] || break
+            sleep 0.05
+        done
     done
 }
 
@@ -142,7 +150,7 @@ write_config storage $storage_admin <<TEXT
 [storage]
 listen = 127.0.0.1:$storage
 group = group001
-paths = $dir/data
+paths = quickstart=$dir/data
 trackers = 127.0.0.1:$tracker
 idservers = 127.0.0.1:$idserver
 heartbeat_interval = 1s

@@ -8,7 +8,7 @@
 
 #include "common/base.h"
 
-#define BUFFERS_LEAST (16 * 1024) /* bytes that are given also when the budget is used up */
+#define BUFFERS_LEAST ((size_t)16 * 1024) /* bytes that are given also when the budget is used up */
 
 struct buffers;
 

@@ -124,6 +124,7 @@ static void look_up(struct packet_request *request, bool texts)
     look->find.key = key;
     look->find.loop = request->loop;
     look->find.done = on_found;
+    look->find.stale_fine = true;
     if (!meta_find(storage->meta, &look->find, &error)) {
         packet_reply_failure(request, &error);
         free(look);

@@ -79,6 +79,7 @@ static void look_up(struct download *download)
 {
     download->find.loop = download->request->loop;
     download->find.done = on_found;
+    download->find.stale_fine = true;
     if (!meta_find(download->storage->meta, &download->find, &download->error))
         refuse(download, &download->error);
 }

@@ -20,7 +20,7 @@
 #define LEGACY_MS      60000 /* how long GET is used before RANGE is tried again */
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 2000
-#define TICK_MS        50 /* while somebody waits or a back-off runs */
+#define TICK_MS        50L /* while somebody waits or a back-off runs */
 
 struct run {
     int64_t next, end; /* next..end - 1 */

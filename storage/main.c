@@ -328,15 +328,14 @@ static json_t *paths_status(const struct storage *storage)
     json_t *list = json_array();
     for (size_t i = 0; i < store_count(storage->store); i++) {
         const struct store_path *path = store_at(storage->store, i);
-        struct store_path_status status;
-        store_path_status(path, &status);
-        json_t *one =
-            json_pack("{s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:s}", "key", store_path_key(path),
-                      "directory", store_path_directory(path), "readable", status.readable, "writable",
-                      status.writable, "hanging", status.hanging, "capacity", (json_int_t)status.capacity,
-                      "free", (json_int_t)status.free, "free_inodes", (json_int_t)status.free_inodes,
-                      "numbers", (json_int_t)ids_available(storage->ids, i), "waiting",
-                      (json_int_t)workers_waiting(store_path_workers(path)), "reason", status.reason);
+        struct store_path_status now;
+        store_path_status(path, &now);
+        json_t *one = json_pack(
+            "{s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:s}", "key", store_path_key(path),
+            "directory", store_path_directory(path), "readable", now.readable, "writable", now.writable,
+            "hanging", now.hanging, "capacity", (json_int_t)now.capacity, "free", (json_int_t)now.free,
+            "free_inodes", (json_int_t)now.free_inodes, "numbers", (json_int_t)ids_available(storage->ids, i),
+            "waiting", (json_int_t)workers_waiting(store_path_workers(path)), "reason", now.reason);
         if (!one || json_array_append_new(list, one) != 0)
             break;
     }

@@ -13,12 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROOM         "meta"
-#define KEY_MAX      (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
-#define TEXTS_SIZE   112 /* content type and name of most files */
-#define CACHE_SHARDS 16
-#define EPOCHS       1024
-#define LOOK_SECONDS 1
+#define ROOM          "meta"
+#define KEY_MAX       (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
+#define TEXTS_SIZE    112 /* content type and name of most files */
+#define CACHE_SHARDS  16
+#define CACHE_SHARDED 256 /* entries from which on the cache is divided */
+#define EPOCHS        1024
+#define LOOK_SECONDS  1
 
 /* A row as the cache keeps it: only rows of ours with a place on this server. */
 struct cached_row {
@@ -117,9 +118,11 @@ static void cache_row(struct meta *meta, const struct row_key *key, const struct
     cache_put(meta->cache, key->bytes, key->size, &cached);
 }
 
-static void uncache_row(const struct meta *meta, const struct cached_row *cached, struct meta_row *row)
+static void uncache_row(const struct meta *meta, const struct proto_file_key *file_key,
+                        const struct cached_row *cached, struct meta_row *row)
 {
     memset(row, 0, sizeof(*row));
+    memcpy(row->file, file_key->file, strlen(file_key->file) + 1);
     row->path = store_at(meta->store, cached->path_index);
     row->place = (struct path){.value = cached->value, .seconds = cached->seconds};
     row->stat.size = cached->size;
@@ -139,24 +142,32 @@ static void uncache_row(const struct meta *meta, const struct cached_row *cached
         row->file_path[0] = '\0';
 }
 
+static bool find_stale(struct meta *meta, const struct proto_file_key *file_key, const struct row_key *key,
+                       struct meta_row *row)
+{
+    struct cached_row cached;
+    int64_t age_ms;
+    if (!cache_get_stale(meta->cache, key->bytes, key->size, &cached, &age_ms))
+        return false;
+    metric_add(meta->stale, 1);
+    uncache_row(meta, file_key, &cached, row);
+    return true;
+}
+
 bool meta_find_cached(struct meta *meta, const struct proto_file_key *file_key, struct meta_row *row)
 {
     struct row_key key;
     struct cached_row cached;
-    int64_t age_ms;
     make_key(file_key, &key);
     if (cache_get(meta->cache, key.bytes, key.size, &cached)) {
         metric_add(meta->hits, 1);
-    } else if (atomic_load(&meta->away) &&
-               cache_get_stale(meta->cache, key.bytes, key.size, &cached, &age_ms)) {
-        metric_add(meta->stale, 1);
-    } else {
-        metric_add(meta->misses, 1);
-        return false;
+        uncache_row(meta, file_key, &cached, row);
+        return true;
     }
-    uncache_row(meta, &cached, row);
-    memcpy(row->file, file_key->file, strlen(file_key->file) + 1);
-    return true;
+    if (atomic_load(&meta->away) && find_stale(meta, file_key, &key, row))
+        return true;
+    metric_add(meta->misses, 1);
+    return false;
 }
 
 bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct error *error)
@@ -234,7 +245,10 @@ static void find_task(struct task *task)
 
 static void answer_find(const struct lookup *lookup, struct meta_find *find, const struct error *error)
 {
-    if (lookup->job.result != DB_OK) {
+    if (lookup->job.result != DB_OK && find->stale_fine &&
+        find_stale(lookup->meta, &find->key, &lookup->key, &find->row)) {
+        find->result = META_DONE;
+    } else if (lookup->job.result != DB_OK) {
         find->result = META_FAILED;
         find->error = *error;
     } else if (!lookup->found) {
@@ -509,7 +523,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
     meta->misses =
         metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"database\"");
     meta->cache = cache_create((size_t)config->cache_entries, config->cache_age_ms, sizeof(struct cached_row),
-                               config->cache_entries >= 16 * CACHE_SHARDS ? CACHE_SHARDS : 1);
+                               config->cache_entries >= CACHE_SHARDED ? CACHE_SHARDS : 1);
     meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, meta);
     if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "no memory for the file rows");

@@ -42,6 +42,7 @@ struct meta_find {
     struct proto_file_key key;
     struct loop *loop;
     void (*done)(struct meta_find *find);
+    bool stale_fine; /* while the database fails a row from the cache will do, whatever its age */
     /* out */
     enum meta_result result; /* META_DONE: ROW; META_ABSENT; META_FAILED: ERROR */
     struct meta_row row;

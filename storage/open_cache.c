@@ -82,6 +82,7 @@ static void drop_user(struct open_cache *cache, struct entry *entry)
 /* The mutex is held. */
 static void unlist(struct open_cache *cache, struct entry *entry)
 {
+    ASSERT(entry->listed && cache->table);
     HASH_DEL(cache->table, entry);
     TAILQ_REMOVE(&cache->by_age, entry, link);
     entry->listed = false;
@@ -127,22 +128,25 @@ struct open_cache *open_cache_create(size_t entries_max, int64_t age_ms, struct 
     return cache;
 }
 
+/* The list is not used again. */
+static void close_all(struct entry_list *list)
+{
+    struct entry *next;
+    for (struct entry *entry = TAILQ_FIRST(list); entry; entry = next) {
+        next = TAILQ_NEXT(entry, link);
+        close_run(&entry->close_job);
+    }
+}
+
 void open_cache_destroy(struct open_cache *cache)
 {
     if (!cache)
         return;
     if (cache->timer)
         event_free(cache->timer);
-    struct entry *entry;
-    while ((entry = TAILQ_FIRST(&cache->by_age))) {
-        HASH_DEL(cache->table, entry);
-        TAILQ_REMOVE(&cache->by_age, entry, link);
-        close_run(&entry->close_job);
-    }
-    while ((entry = TAILQ_FIRST(&cache->closing))) {
-        TAILQ_REMOVE(&cache->closing, entry, link);
-        close_run(&entry->close_job);
-    }
+    HASH_CLEAR(hh, cache->table);
+    close_all(&cache->by_age);
+    close_all(&cache->closing);
     pthread_mutex_destroy(&cache->mutex);
     free(cache);
 }

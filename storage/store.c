@@ -115,18 +115,17 @@ static struct root *make_root(int fd)
     return root;
 }
 
-static void log_change(const struct store_path *path, bool was_readable, bool was_writable, bool first)
+static void log_state(const struct store_path *path)
 {
-    bool readable = path->root != NULL;
-    if (!first && was_readable == readable && was_writable == path->writable)
-        return;
-    if (!readable)
-        log_error(ROOM, "store path %s is not usable: %s", path->key, path->reason);
-    else if (!path->writable)
-        log_error(ROOM, "store path %s takes no uploads: %s", path->key, path->reason);
+    struct store_path_status status;
+    store_path_status(path, &status);
+    if (!status.readable)
+        log_error(ROOM, "store path %s is not usable: %s", path->key, status.reason);
+    else if (!status.writable)
+        log_error(ROOM, "store path %s takes no uploads: %s", path->key, status.reason);
     else
         log_info(ROOM, "store path %s at %s is usable: %lld MiB of %lld MiB free", path->key, path->directory,
-                 (long long)(path->free >> 20), (long long)(path->capacity >> 20));
+                 (long long)(status.free >> 20), (long long)(status.capacity >> 20));
 }
 
 /* Takes over what the look found. The root is replaced only when another directory lies there now. */
@@ -155,8 +154,10 @@ static void take_over(struct store_path *path)
     path->free = probe->free;
     path->free_inodes = probe->free_inodes;
     snprintf(path->reason, sizeof(path->reason), "%s", probe->error.text);
-    log_change(path, was_readable, was_writable, first);
+    bool changed = first || was_readable != (path->root != NULL) || was_writable != path->writable;
     pthread_mutex_unlock(&path->mutex);
+    if (changed)
+        log_state(path);
 
     if (!same) /* what was known of the other directory does not hold for this one */
         cache_clear(path->directories);
@@ -177,6 +178,8 @@ static void probe_run(struct job *job)
     store_probe_look(&path->probe);
     if (path->probe.trial && !path->probe.writable)
         atomic_store(&path->failed, true);
+    else if (path->probe.trial)
+        log_info(ROOM, "store path %s: a trial write works again, it takes uploads", path->key);
     if (path->probe.marker_made)
         log_info(ROOM, "store path %s: made %s/%s", path->key, path->directory, STORE_MARKER);
     take_over(path);

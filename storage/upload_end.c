@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define ROOM          "upload"
-#define UNDO_RETRY_MS 200
+#define UNDO_RETRY_MS 200L
 
 void upload_enter(struct upload *upload, enum upload_step step)
 {

@@ -239,9 +239,12 @@ def test_with_no_storage_server_it_says_503_and_recovers(own_suite):
     own_suite.reel("upload", "--file-id", file, "-", input=b"x" * 1000)
     assert fetch(own_suite, path(file))[0].status == 200
     own_suite.storage.kill()
+    # Until the tracker has noticed, the server is named and cannot be reached: 502.
+    wait_for(lambda: own_suite.active() == 0, 20, "the tracker's notice")
     wait_for(lambda: fetch(own_suite, path(file))[0].status == 503, 20, "503 without a storage server")
-    answer, body = fetch(own_suite, path(file))
-    assert "Retry-After" in answer.headers and body
+    for _ in range(5):
+        answer, body = fetch(own_suite, path(file))
+        assert answer.status == 503 and int(answer.headers["Retry-After"]) > 0 and body
     own_suite.storage.start()
     wait_for(lambda: fetch(own_suite, path(file))[0].status == 200, 20, "200 again")
 

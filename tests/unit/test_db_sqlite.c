@@ -787,6 +787,7 @@ static void a_locked_file_is_transient_and_reading_goes_on(void **state)
     assert_int_equal(db_run_wait(db, &job.job), DB_TRANSIENT);
     assert_true(job.times >= 2); /* it was tried again until its time was over */
     assert_non_null(strstr(job.job.error.text, "locked"));
+    assert_non_null(strstr(job.job.error.text, "BEGIN")); /* told before anything was read */
     assert_int_equal(count_rows(db), 0);
     assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(db_run_wait(db, &job.job), DB_OK);

@@ -282,6 +282,7 @@ static void chunk_framing_that_is_not_exact_is_broken(void **state)
     EXPECT_CHUNKED("0x5\r\nhello\r\n", HTTP_BODY_BROKEN, 0);
     EXPECT_CHUNKED("g\r\n", HTTP_BODY_BROKEN, 0);
     EXPECT_CHUNKED("1000000000000000\r\n", HTTP_BODY_BROKEN, 0);
+    EXPECT_CHUNKED("cccccccccccccccc\r\n", HTTP_BODY_BROKEN, 0);
     EXPECT_CHUNKED("0\r\n folded: x\r\n\r\n", HTTP_BODY_BROKEN, 0);
     EXPECT_CHUNKED("0\r\n\nGET ", HTTP_BODY_BROKEN, 0);
 }

@@ -370,6 +370,9 @@ static void a_gate_opens_once_an_interval_and_counts_what_it_swallowed(void **st
     gate.next_ms = 0; /* the hour is over */
     assert_true(log_gate_open(&gate, 3600000, &suppressed));
     assert_int_equal(suppressed, 5);
+    gate.next_ms = 0;
+    assert_true(log_gate_open(&gate, 3600000, &suppressed));
+    assert_int_equal(suppressed, 0);
     assert_true(log_gate_open(&(struct log_gate){0}, 1, NULL));
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/metrics.h"
 #include <event2/buffer.h>
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -187,7 +188,7 @@ static void a_read_gauge_that_is_given_again_reads_the_new_one(void **state)
 
 static void the_process_tells_memory_descriptors_start_and_version(void **state)
 {
-    double now = (double)time(NULL), fds, fds_later;
+    double now = (double)time(NULL), fds, fds_later, open_now = 0;
     int pipe_fds[2];
 
     (void)state;
@@ -197,6 +198,9 @@ static void the_process_tells_memory_descriptors_start_and_version(void **state)
     assert_true(value_of("process_cpu_seconds_total") >= 0);
     assert_true(value_of("process_max_fds") > 0);
     fds = value_of("process_open_fds");
+    for (int fd = 0; fd < 100000; fd++)
+        open_now += fcntl(fd, F_GETFD) >= 0;
+    assert_true(fds == open_now);
     assert_int_equal(pipe(pipe_fds), 0);
     fds_later = value_of("process_open_fds");
     assert_int_equal(close(pipe_fds[0]) + close(pipe_fds[1]), 0);

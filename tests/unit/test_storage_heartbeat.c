@@ -20,9 +20,9 @@ struct tracker {
 static void answer(struct tracker *tracker, int fd, const struct peer_request *request)
 {
     if (request->command == JOIN) {
-        assert_int_equal(request->length, 171);
-        assert_string_equal((const char *)request->head + 7, "group001");
-        assert_string_equal((const char *)request->head + 24, "media1");
+        peer_must(request->length == 171, "JOIN's size");
+        peer_must(strcmp((const char *)request->head + 7, "group001") == 0, "JOIN's group");
+        peer_must(strcmp((const char *)request->head + 24, "media1") == 0, "JOIN's host");
         atomic_store(&tracker->port, request->head[153] << 8 | request->head[154]);
         if (atomic_load(&tracker->refuses)) {
             peer_fail(fd, 100, -12, "[tracker] no such group");

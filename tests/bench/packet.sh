@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Figures of the packet protocol: a tracker, an ID server and a storage server of its own in a temporary directory, then
+# reel-bench at several sizes and connection counts. tests/bench/packet.sh [SECONDS a run, default 5]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:-5}
+cmake --preset release -DREEL_TESTS=ON >/dev/null
+cmake --build --preset release >/dev/null
+bin=build/release/bin
+base=$((20000 + RANDOM % 20000))
+for durability in durable relaxed; do
+    dir=$(mktemp -d)
+    trap 'scripts/quickstart.sh --dir "$dir" --stop >/dev/null; rm -rf "$dir"' EXIT
+    scripts/quickstart.sh --dir "$dir" --port-base $base >/dev/null
+    if [ $durability = relaxed ]; then
+        kill "$(cat "$dir/run/storage.pid")"
+        while [ -e "$dir/run/storage.pid" ]; do sleep 0.1; done
+        "$bin/reel-storage" -c "$dir/etc/storage.conf" -o storage.durability=relaxed >>"$dir/log/storage.out" 2>&1 &
+        until curl -sf "http://127.0.0.1:$((base + 6))/healthz" >/dev/null; do sleep 0.1; done
+    fi
+    echo "== $durability"
+    for connections in 1 16 64 256; do
+        "$bin/reel-bench" --size 4096 --connections $connections --seconds "$seconds" 127.0.0.1:$((base + 2))
+    done
+    "$bin/reel-bench" --size 1048576 --connections 16 --seconds "$seconds" 127.0.0.1:$((base + 2))
+    if [ $durability = durable ]; then
+        for connections in 1 64; do
+            "$bin/reel-bench" --mode download --size 4096 --connections $connections --seconds "$seconds" 127.0.0.1:$((base + 2))
+        done
+        "$bin/reel-bench" --mode download --size 1048576 --connections 16 --seconds "$seconds" 127.0.0.1:$((base + 2))
+        "$bin/reel-bench" --mode mixed --size 65536 --connections 64 --seconds "$seconds" 127.0.0.1:$((base + 2))
+    fi
+    scripts/quickstart.sh --dir "$dir" --stop >/dev/null
+    rm -rf "$dir"
+    trap - EXIT
+done
