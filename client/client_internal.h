@@ -80,6 +80,7 @@ struct client_operation {
     void (*succeeded)(struct client_operation *operation, const uint8_t *body, size_t size);
 
     struct proto_list list;
+    struct proto_group group;
     struct client_upload_options upload;
     bool source_taken;
     int64_t offset, size; /* download */

@@ -86,7 +86,7 @@ def test_the_address_moves_when_the_volume_is_lost(whole, virtual):
 @pytest.mark.parametrize("how", ["kill", "cut"])
 def test_a_download_that_breaks_at_the_move_is_resumed_with_the_same_etag(whole, virtual, how, tmp_path):
     first, second = virtual.hosts
-    content = os.urandom(8_000_000)
+    content = os.urandom(40_000_000)
     file = whole.reel.upload(content)
     url = whole.url(0, file).replace(whole.httpds[0].host, virtual.address)
     target, heads = tmp_path / "copy", [tmp_path / "head1", tmp_path / "head2"]
