@@ -39,14 +39,14 @@ class Daemon(suite.Daemon):
         return self.http("/healthz")[0] == 200
 
 
-def tracker(host, database, **options):
+def tracker(host, database, shift=0, **options):
     return Daemon(host, "tracker", {
         "tracker": {"heartbeat_timeout": "4s", "suspect_grace": "1s", "groups_refresh": "1s", **options},
-        "database": {"url": database.url("tnv_trackerdb")}})
+        "database": {"url": database.url("tnv_trackerdb")}}, shift)
 
 
-def idserver(host, database, **options):
-    return Daemon(host, "idserver", {"idserver": options, "database": {"url": database.url("tnv_idsdb")}})
+def idserver(host, database, shift=0, **options):
+    return Daemon(host, "idserver", {"idserver": options, "database": {"url": database.url("tnv_idsdb")}}, shift)
 
 
 def storage(host, database, group, paths, trackers, idservers, shift=0, **options):
