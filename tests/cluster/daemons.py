@@ -21,6 +21,7 @@ class Daemon(suite.Daemon):
         port = PORTS[name] + shift
         # Another address beside the stated one may be given, for a virtual address that moves here.
         config.setdefault(name, {}).setdefault("listen", f"0.0.0.0:{port}")
+        config.setdefault("daemon", {})["stop_timeout"] = "5s"  # who was cut off is not waited for
         config.setdefault("admin", {})["listen"] = f"0.0.0.0:{ADMIN[name] + shift}"
         super().__init__(name, host.dir, config, port, ADMIN[name] + shift, f"{name}{shift or ''}")
         self.address, self.host = (host.ip, port), host.ip

@@ -113,8 +113,7 @@ def take_numbers(stack, ending, numbers, lock):
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("how", ["killed", "isolated"])
+@pytest.mark.parametrize("how,number", [("killed", 0), ("killed", 1), ("isolated", 0)])
 def test_a_node_lost_under_load_costs_a_pause_and_nothing_else(stack, how, number):
     node = stack.galera.nodes[number]
     numbers, ending, lock = [], threading.Event(), threading.Lock()
