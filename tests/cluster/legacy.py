@@ -33,7 +33,7 @@ class Server:
                         reply = client.call(wire.BEAT, wire.field(self.group, 17) + wire.field(self.host, 129))
                     if not reply.ok:
                         self.refused.append(reply)
-            except OSError:
+            except (OSError, EOFError):
                 pass
             self.ending.wait(0.5)
 
