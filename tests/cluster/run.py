@@ -8,10 +8,12 @@ Where the machine does not allow that, every test is skipped with the reason, an
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 NEEDED = {"glusterd": "glusterfs-server", "glusterfs": "glusterfs-client", "keepalived": "keepalived",
@@ -72,21 +74,56 @@ def main():
         print(f"{bar}\nCLUSTER TESTS SKIPPED: {reason}\n{bar}", flush=True)
         os.environ["REEL_LAB_MISSING"] = reason
         os.execv(sys.executable, pytest_command(arguments))
-    directory = pathlib.Path("/tmp") / f"reel-lab-{os.getpid()}"
-    directory.mkdir(mode=0o755)
+    if len(arguments) == 1 and pathlib.Path(arguments[0]).is_dir():
+        sys.exit(both(arguments[0]))
+    labs = [start(arguments)]
+    sys.exit(finish(labs)[0])
+
+
+def both(directory):
+    """All tests, in two labs beside each other, since most of the time of either is spent waiting; one sum at the end."""
+    long = [str(pathlib.Path(directory) / name) for name in ("test_soak.py", "test_deployment.py", "test_galera.py")]
+    with tempfile.TemporaryFile("w+") as first, tempfile.TemporaryFile("w+") as second:
+        outputs = [first, second]
+        codes = finish([start([directory, *(f"--ignore={file}" for file in long)], first), start(long, second)])
+        counts = {}
+        for output in outputs:
+            output.seek(0)
+            text = output.read()
+            print(text, flush=True)
+            for number, what in re.findall(r"(\d+) (passed|failed|skipped|errors?)\b", text.strip().rsplit("\n", 1)[-1]):
+                counts[what.rstrip("s")] = counts.get(what.rstrip("s"), 0) + int(number)
+    print(", ".join(f"{number} {what}" for what, number in sorted(counts.items())))
+    return max(codes)
+
+
+def start(arguments, output=None):
+    """A lab with pytest in it."""
+    directory = tempfile.mkdtemp(prefix="reel-lab-")
+    os.chmod(directory, 0o755)
     lab = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--mount-proc", "--kill-child",
-                            sys.executable, str(HERE / "run.py"), *arguments],
-                           env={**os.environ, "REEL_LAB": str(directory)},
+                            sys.executable, str(HERE / "run.py"), *arguments], stdout=output, stderr=output,
+                           env={**os.environ, "REEL_LAB": directory},
                            preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL))  # PR_SET_PDEATHSIG
-    signal.signal(signal.SIGTERM, lambda *_: lab.kill())
-    try:
-        code = lab.wait()
-    except KeyboardInterrupt:
-        lab.kill()
-        code = lab.wait() or 1
-    finally:
-        directory.rmdir()  # empty: what was in it went with the mount namespace
-    sys.exit(code if code >= 0 else 1)
+    lab.directory = directory
+    return lab
+
+
+def finish(labs):
+    def kill_all(*_):
+        for lab in labs:
+            lab.kill()
+    signal.signal(signal.SIGTERM, kill_all)
+    codes = []
+    for lab in labs:
+        try:
+            code = lab.wait()
+        except KeyboardInterrupt:
+            kill_all()
+            code = lab.wait() or 1
+        os.rmdir(lab.directory)  # empty: what was in it went with the mount namespace
+        codes.append(code if code >= 0 else 1)
+    return codes
 
 
 if __name__ == "__main__":
