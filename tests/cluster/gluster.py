@@ -62,7 +62,7 @@ class Volume:
 
     def __init__(self, pool, name, options=None):
         self.pool, self.name = pool, name
-        self.mounts = {}
+        self.mounts, self.mount_count = {}, 0
         for host in pool.hosts:
             host.run("mkdir", "-p", f"/srv/brick/{name}")
         self.do("create", name, "replica", "3", "arbiter", "1", *[f"{host}:/srv/brick/{name}" for host in pool.hosts], "force")
@@ -86,10 +86,18 @@ class Volume:
         def mounted():
             host.run("umount", "-l", directory, check=False)
             host.run("mkdir", "-p", directory)
+            # One that was unmounted lives, and locks its pid file, for as long as somebody has a file of it open.
+            self.mount_count += 1
+            host.path(f"/run/{name}.last").write_text(f"/run/{name}-{self.mount_count}.pid")
             host.run("glusterfs", "--process-name", "fuse", *[f"--volfile-server={s}" for s in servers], f"--volfile-id={self.name}",
-                     *([f"--subdir-mount={below}"] if below else []), f"--pid-file=/run/{name}.pid",
+                     *([f"--subdir-mount={below}"] if below else []), f"--pid-file=/run/{name}-{self.mount_count}.pid",
                      f"--log-file=/var/log/glusterfs/{name}.log", directory, check=False, timeout=40)
-            return self.mounted(host, directory)
+            until = time.monotonic() + 10
+            while not self.mounted(host, directory):
+                if time.monotonic() > until:
+                    return False
+                time.sleep(0.1)
+            return True
         wait_for(mounted, 40, f"{self.name} on {host}")
         return directory
 
@@ -113,7 +121,8 @@ class Volume:
         del self.mounts[host, directory]
 
     def fuse_pid(self, host, directory=None):
-        return host.pid("/run/" + (directory or f"/srv/{self.name}").strip("/").replace("/", "-") + ".pid")
+        name = (directory or f"/srv/{self.name}").strip("/").replace("/", "-")
+        return host.pid(host.path(f"/run/{name}.last").read_text())
 
     def brick(self, host):
         return host.path(f"/srv/brick/{self.name}")

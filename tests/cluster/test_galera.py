@@ -162,8 +162,12 @@ def test_conflicts_of_certification_are_retried(stack):
         url = daemon.config["database"]["url"].replace(f"{first},{second}", f"{second},{first}")
         daemon.configure({**daemon.config, "database": {"url": url}})
         daemon.start()
+    daemons.active(tracker, 1)
     numbers, ending, lock = [], threading.Event(), threading.Lock()
-    conflicts = sum(int(n.wsrep("local_cert_failures")) + int(n.wsrep("local_bf_aborts")) for n in stack.galera.nodes)
+
+    def collided():
+        return sum(int(n.wsrep("local_cert_failures")) + int(n.wsrep("local_bf_aborts")) for n in stack.galera.nodes)
+    before = collided()
     takers = [threading.Thread(target=take_numbers, args=(stack, ending, numbers, lock)) for _ in range(4)]
     for thread in takers:
         thread.start()
@@ -179,12 +183,11 @@ def test_conflicts_of_certification_are_retried(stack):
         thread.start()
     for thread in askers:
         thread.join(60)
-    time.sleep(3)
+    wait_for(lambda: collided() > before and len(numbers) > 1000, 60, "a conflict, without which this test says nothing")
     ending.set()
     for thread in takers:
         thread.join(30)
-    conflicts = sum(int(n.wsrep("local_cert_failures")) + int(n.wsrep("local_bf_aborts")) for n in stack.galera.nodes) - conflicts
-    assert conflicts > 0, "nothing collided: this test says nothing"
+    conflicts = collided() - before
     assert len(answers) == 100 and all(len(groups) == 1 for groups in answers.values())
     assert len(stack.galera.sql("SELECT userid FROM t_router WHERE userid LIKE 'both%'", "tnv_trackerdb")) == 100
     assert len(numbers) == len(set(numbers)) > 1000

@@ -70,7 +70,8 @@ def test_an_unmounted_store_path_is_noticed_nothing_is_stored_beneath_and_it_com
     assert whole.download(index, kept).body == b"kept" * 5000
     assert host.run("find", "/srv/group001", "-name", "*_???").stdout
     note(f"volume mounted again: used again after {took:.1f} s (probe_interval 1 s)")
-    wait_for(lambda: not alive(fuse), 20, "the end of the old mount, which nobody uses any more")
+    # It lives until the last transfer from it has ended or stood still for progress_timeout.
+    wait_for(lambda: not alive(fuse), 90, "the end of the old mount, which nobody uses any more")
 
 
 def test_a_dead_fuse_client_is_said_and_survived(whole):
