@@ -7,7 +7,7 @@ struct http_buffer_link {
 };
 
 /* Kept beyond what is in use: enough for bursts, small beside what the same connections cost the kernel. */
-#define KEPT_BYTES_MAX (2 * 1024 * 1024)
+#define KEPT_BYTES_MAX ((size_t)2 * 1024 * 1024)
 
 void http_buffers_init(struct http_buffers *buffers, size_t large_size)
 {

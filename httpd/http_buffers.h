@@ -16,7 +16,7 @@ enum http_buffer_class {
 };
 
 #define HTTP_BUFFER_SMALL_SIZE 4096
-#define HTTP_BUFFER_COPY_SIZE  (16 * 1024)
+#define HTTP_BUFFER_COPY_SIZE  ((size_t)16 * 1024)
 
 struct http_buffers {
     struct {

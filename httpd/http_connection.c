@@ -6,10 +6,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -215,7 +213,7 @@ void http_connection_drop_head(struct http_connection *connection)
 
 /* ---- the request ---- */
 
-static void refuse_request(struct http_connection *connection, int status, const char *message)
+void http_connection_refuse(struct http_connection *connection, int status, const char *message)
 {
     struct http_exchange *exchange = &connection->exchange;
     exchange->failed = true;
@@ -250,7 +248,7 @@ static void head_is_complete(struct http_connection *connection)
         request->keep_alive && !connection->loop->draining &&
         (settings->keepalive_requests == 0 || connection->requests < (uint64_t)settings->keepalive_requests);
     if (connection->refused) {
-        refuse_request(connection, 503, "too many connections are open");
+        http_connection_refuse(connection, 503, "too many connections are open");
         return;
     }
     if (request->body_kind == HTTP_BODY_NONE) {
@@ -258,11 +256,11 @@ static void head_is_complete(struct http_connection *connection)
         return;
     }
     if (request->method == HTTP_METHOD_OTHER) {
-        refuse_request(connection, 405, "only GET, HEAD and OPTIONS are served");
+        http_connection_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
     if (request->body_kind == HTTP_BODY_LENGTH && request->body_length > settings->request_body_max) {
-        refuse_request(connection, 413, "a request of this kind has no use for so large a body");
+        http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
         return;
     }
     http_body_init(&exchange->body, request);
@@ -289,7 +287,7 @@ static enum step step_head(struct http_connection *connection)
                 return STEP_AGAIN;
             }
             if (state == HTTP_REQUEST_ERROR) {
-                refuse_request(connection, exchange->request.status, exchange->request.reason);
+                http_connection_refuse(connection, exchange->request.status, exchange->request.reason);
                 return STEP_AGAIN;
             }
             look_again(connection);
@@ -324,11 +322,11 @@ static enum step step_body(struct http_connection *connection)
             return STEP_AGAIN;
         }
         if (state == HTTP_BODY_BROKEN) {
-            refuse_request(connection, 400, "the chunks of the request's body are malformed");
+            http_connection_refuse(connection, 400, "the chunks of the request's body are malformed");
             return STEP_AGAIN;
         }
         if (exchange->body.total > connection->loop->settings->request_body_max) {
-            refuse_request(connection, 413, "a request of this kind has no use for so large a body");
+            http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
             return STEP_AGAIN;
         }
         look_again(connection);
@@ -553,121 +551,4 @@ void http_connection_run_again(struct http_loop *loop)
     loop->again_posted = !TAILQ_EMPTY(&loop->again);
     if (loop->again_posted)
         loop_post(loop->loop, &loop->again_task);
-}
-
-/* ---- time ---- */
-
-static int64_t limit_of(const struct http_loop *loop, enum http_connection_state state)
-{
-    switch (state) {
-    case CONNECTION_IDLE:
-        return loop->settings->idle_timeout_ms;
-    case CONNECTION_HEAD:
-    case CONNECTION_BODY:
-        return loop->settings->head_timeout_ms;
-    case CONNECTION_SEND:
-        return loop->settings->send_timeout_ms;
-    case CONNECTION_FEED:
-        return loop->settings->storage_timeout_ms;
-    case CONNECTION_LINGER:
-        return loop->settings->linger_timeout_ms;
-    case CONNECTION_REST:
-        return 0; /* goes on at every sweep */
-    case CONNECTION_LOOKUP:
-    case CONNECTION_OPEN:
-    case CONNECTION_CLOSED:
-    case CONNECTION_STATES:
-        break;
-    }
-    return INT64_MAX; /* the client core has limits of its own */
-}
-
-/* The client has taken no byte from us for send_timeout; has it taken any from the kernel? Then it is only
- * slow. */
-static bool queue_has_moved(const struct http_connection *connection, int *queued)
-{
-    if (ioctl(connection->socket, SIOCOUTQ, queued) != 0)
-        return false;
-    return connection->queued < 0 || *queued < connection->queued;
-}
-
-static void time_is_over(struct http_connection *connection)
-{
-    int queued = 0;
-    switch (connection->state) {
-    case CONNECTION_HEAD:
-    case CONNECTION_BODY:
-        if (input_size(connection) > 0) {
-            refuse_request(connection, 408, "the request did not come in time");
-            http_connection_run(connection);
-            return;
-        }
-        break;
-    case CONNECTION_SEND:
-        if (queue_has_moved(connection, &queued)) {
-            http_connection_set_state(connection, CONNECTION_SEND);
-            connection->queued = queued;
-            return;
-        }
-        log_info("connection", "c%" PRIu64 ": cut off: the client took no byte for %" PRId64 " ms",
-                 connection->id, connection->loop->settings->send_timeout_ms);
-        break;
-    case CONNECTION_FEED:
-        source_stalled(connection->exchange.source);
-        http_connection_set_state(connection, CONNECTION_FEED);
-        http_connection_run(connection);
-        return;
-    case CONNECTION_REST:
-        http_connection_set_state(connection, CONNECTION_SEND);
-        http_connection_run(connection);
-        return;
-    default:
-        break;
-    }
-    http_connection_destroy(connection);
-}
-
-void http_connection_sweep(struct http_loop *loop)
-{
-    int64_t now = loop_now_ms(loop->loop);
-    for (int state = 0; state < CONNECTION_CLOSED; state++) {
-        int64_t limit = limit_of(loop, (enum http_connection_state)state);
-        struct http_connection *last = TAILQ_LAST(&loop->lists[state], http_connection_list);
-        struct http_connection *connection;
-        if (limit == INT64_MAX)
-            continue;
-        /* One that comes back into its list does so behind LAST; LAST itself may go while others are looked
-         * at only when it is the one looked at. */
-        while ((connection = TAILQ_FIRST(&loop->lists[state])) != NULL &&
-               now - connection->since_ms >= limit) {
-            bool end = connection == last;
-            time_is_over(connection);
-            if (end)
-                break;
-        }
-    }
-}
-
-bool http_connection_close_idle(struct http_loop *loop)
-{
-    struct http_connection *connection = TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]);
-    if (connection == NULL)
-        return false;
-    http_connection_destroy(connection);
-    return true;
-}
-
-void http_connection_drain(struct http_loop *loop)
-{
-    struct http_connection *next = TAILQ_FIRST(&loop->lists[CONNECTION_HEAD]);
-    loop->draining = true;
-    while (http_connection_close_idle(loop))
-        ;
-    /* Connections that have not sent a byte are as idle; half a request is answered when it is whole. */
-    while (next != NULL) {
-        struct http_connection *connection = next;
-        next = TAILQ_NEXT(connection, link);
-        if (input_size(connection) == 0)
-            http_connection_destroy(connection);
-    }
 }

@@ -97,14 +97,9 @@ void http_connection_destroy(struct http_connection *connection);
 /* Goes on with those of loop->again. */
 void http_connection_run_again(struct http_loop *loop);
 
-/* Looks for those that have been in their state for too long; a few times a second. */
-void http_connection_sweep(struct http_loop *loop);
-
-/* Closes the connection that has been idle for longest. False: none is idle. */
-bool http_connection_close_idle(struct http_loop *loop);
-
-/* No further request on any connection of LOOP; idle ones go now. */
-void http_connection_drain(struct http_loop *loop);
+/* Answers with an error and closes after it, as the bytes behind the request mean nothing now. No byte of an
+ * answer may have been sent. http_connection_run() must follow. */
+void http_connection_refuse(struct http_connection *connection, int status, const char *message);
 
 /* ---- for http_exchange ---- */
 

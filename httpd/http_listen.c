@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "httpd/http_connection.h"
+#include "httpd/http_sweep.h"
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -198,8 +199,7 @@ static bool accept_some(struct listener *listener, bool refuse)
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         union http_peer peer = {.base = {.sa_family = AF_UNSPEC}};
         socklen_t size = sizeof(peer);
-        if (refuse ? !may_refuse(listeners)
-                   : is_full(listeners) && !http_connection_close_idle(listeners->loop))
+        if (refuse ? !may_refuse(listeners) : is_full(listeners) && !http_sweep_close_idle(listeners->loop))
             return true;
         int socket = accept4(listener->socket, &peer.base, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (socket >= 0) {
@@ -211,7 +211,7 @@ static bool accept_some(struct listener *listener, bool refuse)
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (log_gate_open(&gate, 10000, &suppressed))
                 log_warning("listen", "no further connection can be taken now: %m; idle ones are closed");
-            return http_connection_close_idle(listeners->loop);
+            return http_sweep_close_idle(listeners->loop);
         }
         /* ECONNABORTED, network errors of the new socket: it is gone, others wait (accept(2)). */
     }

@@ -3,6 +3,8 @@
 #include "common/digest.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "httpd/http_sniff.h"
+#include "httpd/media_type.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,8 @@ struct entry {
     TAILQ_ENTRY(entry) link; /* least recently used first */
     struct http_lookup *lookup;
     struct client_operation *operation; /* under way, or NULL */
+    struct http_sniff *sniff;           /* then under way, or NULL */
+    struct http_lookup_file *described; /* what it is for: all but the type is known */
     struct http_lookup_file *file;      /* NULL: not known, or absent */
     bool absent;
     bool unhashed;    /* no memory to put it into the table */
@@ -121,6 +125,8 @@ static void entry_drop(struct entry *entry)
     lookup->count--;
     if (entry->operation != NULL)
         client_cancel(entry->operation);
+    http_sniff_cancel(entry->sniff);
+    http_lookup_file_release(entry->described);
     http_lookup_file_release(entry->file);
     free(entry);
 }
@@ -242,6 +248,47 @@ static bool means_absent(const struct error *error)
     return error->code == ERROR_NOT_FOUND || error->code == ERROR_DELETED || error->code == ERROR_REFUSED;
 }
 
+/* The file is known now. */
+static void accept_file(struct entry *entry, struct http_lookup_file *file)
+{
+    http_lookup_file_release(entry->file);
+    entry->file = file;
+    entry->absent = false;
+    entry->asked_ms = entry->question_ms;
+    answer_waits(entry, NULL);
+}
+
+static void on_sniffed(void *argument, const char *type)
+{
+    struct entry *entry = argument;
+    struct http_lookup_file *file = entry->described;
+    entry->sniff = NULL;
+    entry->described = NULL;
+    file->sniffed = type;
+    accept_file(entry, file);
+}
+
+/* Neither the row nor the name tells what the file is: its first bytes may. True: they are being asked for.
+ */
+static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
+{
+    const struct http_lookup_file *before = entry->file;
+    if (file->stat.size == 0 || !media_type_is_vague(file->stat.content_type) ||
+        media_type_by_name(file->stat.name) != NULL)
+        return false;
+    if (before != NULL && strcmp(before->etag, file->etag) == 0) {
+        file->sniffed = before->sniffed;
+        return false;
+    }
+    struct http_lookup_options *options = &entry->lookup->options;
+    entry->sniff =
+        http_sniff_start(options->client, options->loop, &file->key, file->stat.size, on_sniffed, entry);
+    if (entry->sniff == NULL)
+        return false;
+    entry->described = file;
+    return true;
+}
+
 static void on_stat(void *argument, const struct proto_stat *stat, const struct error *error)
 {
     struct entry *entry = argument;
@@ -253,15 +300,13 @@ static void on_stat(void *argument, const struct proto_stat *stat, const struct 
     }
     if (error == NULL) {
         struct http_lookup_file *file = file_create(entry, stat);
-        if (file == NULL) {
-            (void)error_set(&local, ERROR_UNAVAILABLE, "no memory for what is known of a file");
-            error = &local;
-        } else {
-            http_lookup_file_release(entry->file);
-            entry->file = file;
-            entry->absent = false;
-            entry->asked_ms = entry->question_ms;
+        if (file != NULL) {
+            if (!sniff_content(entry, file))
+                accept_file(entry, file);
+            return;
         }
+        (void)error_set(&local, ERROR_UNAVAILABLE, "no memory for what is known of a file");
+        error = &local;
     } else if (means_absent(error)) {
         http_lookup_file_release(entry->file);
         entry->file = NULL;
@@ -270,6 +315,11 @@ static void on_stat(void *argument, const struct proto_stat *stat, const struct 
     }
     /* Any other failure leaves what is known as it is: it ends by itself when it is too old. */
     answer_waits(entry, error);
+}
+
+static bool is_asking(const struct entry *entry)
+{
+    return entry->operation != NULL || entry->sniff != NULL;
 }
 
 static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
@@ -306,7 +356,7 @@ static bool answer_at_once(struct entry *entry, const struct proto_file_key *key
     *file = http_lookup_file_take(entry->file);
     *result = HTTP_LOOKUP_FOUND;
     /* Without memory for asking ahead of time it is asked when it is too old. */
-    if (age * 100 >= limit * REFRESH_PERCENT && entry->operation == NULL)
+    if (age * 100 >= limit * REFRESH_PERCENT && !is_asking(entry))
         (void)entry_ask(entry, key);
     return true;
 }
@@ -331,9 +381,9 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
     }
     metric_add(lookup->misses, 1);
     struct http_lookup_wait *new_wait = malloc(sizeof(*new_wait));
-    if (new_wait == NULL || (entry->operation == NULL && !entry_ask(entry, key))) {
+    if (new_wait == NULL || (!is_asking(entry) && !entry_ask(entry, key))) {
         free(new_wait);
-        if (entry->operation == NULL)
+        if (!is_asking(entry))
             entry_drop(entry);
         return HTTP_LOOKUP_FAILED;
     }

@@ -21,6 +21,7 @@ struct http_lookup_file {
     int64_t last_modified; /* seconds since the epoch; 0: unknown */
     char last_modified_text[HTTP_DATE_SIZE];
     char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
+    const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
     size_t references;
 };
 
@@ -28,6 +29,7 @@ struct http_lookup;
 struct http_lookup_wait; /* somebody who waits; see http_lookup_start() */
 
 struct http_lookup_options {
+    struct loop *loop;
     struct client *client;
     size_t entries_max;
     int64_t age_ms;          /* 0: remember nothing */

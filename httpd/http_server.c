@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "httpd/http_connection.h"
 #include "httpd/http_listen.h"
+#include "httpd/http_sweep.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -104,7 +105,7 @@ static void on_drain(struct task *task)
 {
     struct server_loop *loop = CONTAINER_OF(task, struct server_loop, drain);
     http_listeners_close(loop->listeners);
-    http_connection_drain(&loop->http);
+    http_sweep_drain(&loop->http);
     if (loop->http.connections == 0)
         loop_is_drained(loop);
 }
@@ -149,7 +150,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     atomic_store_explicit(&loop->has_run, true, memory_order_relaxed);
-    http_connection_sweep(&loop->http);
+    http_sweep(&loop->http);
     access_log_tick(loop->http.access_log);
     if (!loop->http.draining) {
         http_listeners_tick(loop->listeners);
@@ -184,7 +185,8 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
     loop->http.client = client_create(loop->http.loop, &options, error);
     if (loop->http.client == NULL)
         return false;
-    struct http_lookup_options lookup = {.client = loop->http.client,
+    struct http_lookup_options lookup = {.loop = loop->http.loop,
+                                         .client = loop->http.client,
                                          .entries_max = (size_t)config->lookup_entries,
                                          .age_ms = config->lookup_age_ms,
                                          .negative_age_ms = config->lookup_negative_age_ms};
@@ -326,37 +328,7 @@ done:
     return built;
 }
 
-bool http_server_start(struct daemon *daemon, struct error *error)
-{
-    const struct httpd_config *config = daemon->config;
-    struct http_server *server = calloc(1, sizeof(*server));
-    if (server == NULL)
-        return error_set_errno(error, ENOMEM, "cannot start");
-    server->daemon = daemon;
-    server->count = daemon->loops->count;
-    atomic_init(&server->undrained, server->count);
-    register_metrics(&server->metrics);
-    check_descriptors(config);
-    daemon->state = server;
-    if (server_build(server, config, error))
-        return true;
-    http_server_end_workers(daemon);
-    server_free(server);
-    daemon->state = NULL;
-    return false;
-}
-
-void http_server_stop(struct daemon *daemon)
-{
-    struct http_server *server = daemon->state;
-    const struct daemon_config *config = daemon->config;
-    for (size_t i = 0; i < server->count; i++) {
-        server->loops[i].cut_ms = clock_monotonic_ms() + config->stop_timeout_ms;
-        loop_post(server->loops[i].http.loop, &server->loops[i].drain);
-    }
-}
-
-void http_server_end_workers(struct daemon *daemon)
+static void server_end_workers(struct daemon *daemon)
 {
     struct http_server *server = daemon->state;
     for (size_t i = 0; server->loops != NULL && i < server->count; i++) {
@@ -370,13 +342,43 @@ void http_server_end_workers(struct daemon *daemon)
     server->resolver = NULL;
 }
 
-void http_server_destroy(struct daemon *daemon)
+static bool server_start(struct daemon *daemon, struct error *error)
+{
+    const struct httpd_config *config = daemon->config;
+    struct http_server *server = calloc(1, sizeof(*server));
+    if (server == NULL)
+        return error_set_errno(error, ENOMEM, "cannot start");
+    server->daemon = daemon;
+    server->count = daemon->loops->count;
+    atomic_init(&server->undrained, server->count);
+    register_metrics(&server->metrics);
+    check_descriptors(config);
+    daemon->state = server;
+    if (server_build(server, config, error))
+        return true;
+    server_end_workers(daemon);
+    server_free(server);
+    daemon->state = NULL;
+    return false;
+}
+
+static void server_stop(struct daemon *daemon)
+{
+    struct http_server *server = daemon->state;
+    const struct daemon_config *config = daemon->config;
+    for (size_t i = 0; i < server->count; i++) {
+        server->loops[i].cut_ms = clock_monotonic_ms() + config->stop_timeout_ms;
+        loop_post(server->loops[i].http.loop, &server->loops[i].drain);
+    }
+}
+
+static void server_destroy(struct daemon *daemon)
 {
     server_free(daemon->state);
     daemon->state = NULL;
 }
 
-bool http_server_reload(struct daemon *daemon, const void *new_config, struct error *error)
+static bool server_reload(struct daemon *daemon, const void *new_config, struct error *error)
 {
     struct http_server *server = daemon->state;
     struct http_settings *settings = http_settings_create(new_config);
@@ -404,7 +406,7 @@ static bool trackers_reachable(const struct http_server *server)
     return false;
 }
 
-bool http_server_health(struct daemon *daemon, char *reason, size_t reason_size)
+static bool server_health(struct daemon *daemon, char *reason, size_t reason_size)
 {
     if (trackers_reachable(daemon->state))
         return true;
@@ -412,7 +414,7 @@ bool http_server_health(struct daemon *daemon, char *reason, size_t reason_size)
     return false;
 }
 
-json_t *http_server_status(struct daemon *daemon)
+static json_t *server_status(struct daemon *daemon)
 {
     struct http_server *server = daemon->state;
     const struct http_metrics *metrics = &server->metrics;
@@ -429,9 +431,30 @@ json_t *http_server_status(struct daemon *daemon)
                      (int)trackers_reachable(server));
 }
 
-void http_server_reopen_logs(struct daemon *daemon)
+static void server_reopen_logs(struct daemon *daemon)
 {
     struct http_server *server = daemon->state;
     if (server->access_log != NULL)
         access_log_reopen(server->access_log);
+}
+
+void http_server_spec(struct daemon_spec *spec)
+{
+    *spec = (struct daemon_spec){
+        .name = "httpd",
+        .summary = "serves the files of a Reelstore over HTTP",
+        .admin_port = 8180,
+        .options = http_options,
+        .option_count = http_option_count,
+        .config_size = sizeof(struct httpd_config),
+        .check = http_options_check,
+        .start = server_start,
+        .stop = server_stop,
+        .end_workers = server_end_workers,
+        .destroy = server_destroy,
+        .reload = server_reload,
+        .health = server_health,
+        .status = server_status,
+        .reopen_logs = server_reopen_logs,
+    };
 }

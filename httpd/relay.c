@@ -348,7 +348,7 @@ static void uncork(struct relay *relay, int socket)
 static void fetch_small_rest(struct relay *relay)
 {
     if (relay->call == NULL || relay->head_left == 0 || relay->unread == 0 ||
-        relay->unread > HTTP_BUFFER_COPY_SIZE || relay->block != NULL || relay->pipe != NULL)
+        relay->unread > (int64_t)HTTP_BUFFER_COPY_SIZE || relay->block != NULL || relay->pipe != NULL)
         return;
     relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
     if (relay->block == NULL)

@@ -176,7 +176,6 @@ for name in tracker idserver storage; do
 done
 
 echo "== Start"
-started=
 give_up() {
     stop_all
     fail "$*"
@@ -188,9 +187,9 @@ for name in $daemons; do
     pid=$!
     ready=
     for tries in $(seq 1 100); do
+        # Its own word, not that of somebody else who has the port.
         admin=${name}_admin
-        if [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:${!admin}/status")" = 200 ] &&
-            running_pid "$name" >/dev/null; then
+        if curl -s "http://127.0.0.1:${!admin}/status" | grep -qE "\"pid\": *$pid\b"; then
             ready=yes
             break
         fi

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -20,12 +21,16 @@ USER, APP = "alice", "tnvideo"
 
 
 def free_ports(count):
-    """Free now; all are held open until every one is chosen, so that they differ."""
+    """Free now, and outside of the range from which the kernel takes the ports of outgoing connections, so that none of
+    those is in the way when the daemon binds a moment later. All are held open until every one is chosen."""
     sockets = []
-    for _ in range(count):
+    while len(sockets) < count:
         s = socket.socket()
-        s.bind(("127.0.0.1", 0))
-        sockets.append(s)
+        try:
+            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+            sockets.append(s)
+        except OSError:
+            s.close()
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:
         s.close()
