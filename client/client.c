@@ -289,6 +289,8 @@ static void text_kicked(struct client_operation *operation)
     struct packet_call_options options = {
         .addresses = &trackers,
         .command = operation->command,
+        .body = operation->body,
+        .body_size = operation->body_size,
         .reply_max = CLIENT_TEXT_MAX,
         .timeout_ms = client->options.call_timeout_ms,
         .progress_ms = client->options.progress_timeout_ms,
@@ -330,4 +332,31 @@ struct client_operation *client_groups(struct client *client, client_text_callba
 struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument)
 {
     return text_start(client, PROTO_TRACKER_STATUS, callback, argument);
+}
+
+static void group_kicked(struct client_operation *operation)
+{
+    struct error error;
+
+    /* Packed here, so that a bad name is an error like any other. */
+    if (operation->body_size == 0) {
+        if (!proto_group_pack(operation->body, &operation->group, &error)) {
+            client_operation_fail(operation, &error);
+            return;
+        }
+        operation->body_size = PROTO_GROUP_CHANGE_SIZE;
+    }
+    text_kicked(operation);
+}
+
+struct client_operation *client_group(struct client *client, const struct proto_group *change,
+                                      client_text_callback callback, void *argument)
+{
+    struct client_operation *operation = text_start(client, PROTO_TRACKER_GROUP, callback, argument);
+
+    if (operation == NULL)
+        return NULL;
+    operation->group = *change;
+    operation->kicked = group_kicked;
+    return operation;
 }

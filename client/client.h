@@ -80,6 +80,10 @@ struct client_operation *client_fsck(struct client *client, const struct proto_f
 struct client_operation *client_groups(struct client *client, client_text_callback callback, void *argument);
 struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument);
 
+/* GROUP at the first tracker that answers: adds a group or changes it. TEXT is empty. */
+struct client_operation *client_group(struct client *client, const struct proto_group *change,
+                                      client_text_callback callback, void *argument);
+
 /* PUT (a legacy storage server, or has_digest, name and content type all absent: UPLOAD). The content comes from SOURCE as
  * in struct packet_call_options; REWIND starts it again from byte 0 for another try (false: it cannot, and the
  * operation fails with the first error). The same file ID is used in every try: a server that has it already with the

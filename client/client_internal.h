@@ -81,6 +81,7 @@ struct client_operation {
 
     struct proto_list list;
     uint8_t action; /* of FSCK */
+    struct proto_group group;
     struct client_upload_options upload;
     bool source_taken;
     int64_t offset, size; /* download */

@@ -68,6 +68,8 @@ static const struct command_verb verbs[] = {
     {"groups", "", "Prints the groups and their storage servers, for people.", "", 0, 0, true,
      command_groups},
     {"status", "", "Prints the groups and their storage servers as JSON.", "", 0, 0, true, command_status},
+    {"admin", "group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT",
+     "Lists the groups, adds one, changes one.", "", 2, 4, true, command_admin},
     {"url", "FILE_ID...", "Prints the HTTP link of a file (--name adds a name to it).", "n", 1, -1, false,
      command_url},
 };
@@ -375,7 +377,8 @@ static int run_verb(const struct command_verb *verb, struct command *command)
         .progress_timeout_ms = settings->progress_timeout_ms,
         .tries = (int)settings->tries,
     };
-    bool needs_user = verb->run != command_groups && verb->run != command_status;
+    bool needs_user =
+        verb->run != command_groups && verb->run != command_status && verb->run != command_admin;
     struct reel_error error;
     int result;
 

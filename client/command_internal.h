@@ -108,8 +108,10 @@ int command_groups(struct command *command);
 int command_status(struct command *command);
 int command_url(struct command *command);
 
-
 /* ---- command_fsck.c ---- */
 int command_fsck(struct command *command);
+
+/* ---- command_admin.c ---- */
+int command_admin(struct command *command);
 
 #endif

@@ -578,3 +578,41 @@ char *reel_status(struct reel *reel, struct reel_error *error)
 {
     return text_call(reel, status_start, error);
 }
+
+/* ---- GROUP ---- */
+
+struct group_wait {
+    struct text_wait text;
+    struct proto_group change;
+};
+
+static void group_start(struct reel_wait *wait)
+{
+    struct text_wait *text = CONTAINER_OF(wait, struct text_wait, wait);
+    struct group_wait *group = CONTAINER_OF(text, struct group_wait, text);
+
+    reel_wait_started(wait, client_group(wait->reel->client, &group->change, text_done, text));
+}
+
+bool reel_change_group(struct reel *reel, const char *group, enum reel_group_change change, int weight,
+                       struct reel_error *error)
+{
+    struct group_wait wait = {.change = {.change = (uint8_t)change, .weight = weight}};
+    struct error why;
+    bool fine;
+
+    if (strlen(group) >= sizeof(wait.change.group)) {
+        (void)error_set(&why, ERROR_MALFORMED, "group: \"%s\" is longer than %zu letters and digits", group,
+                        sizeof(wait.change.group) - 1);
+        return reel_fail(error, &why);
+    }
+    memcpy(wait.change.group, group, strlen(group));
+    reel_wait_init(&wait.text.wait, reel, group_start);
+    reel_wait_begin(&wait.text.wait);
+    fine = reel_wait_end(&wait.text.wait);
+    if (!fine)
+        (void)reel_fail(error, &wait.text.wait.error);
+    reel_wait_clear(&wait.text.wait);
+    free(wait.text.text);
+    return fine;
+}

@@ -235,6 +235,19 @@ enum reel_fsck_action {
 REEL_API char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
                          struct reel_error *error);
 
+/* Changes of a group, at the first tracker that answers; all trackers know of it within their groups_refresh.
+ * A tracker takes them from the addresses of its option admin_addresses only (REEL_REFUSED else). WEIGHT
+ * counts for REEL_GROUP_ADD and REEL_GROUP_WEIGHT: the group's share of new users, 0 to 1,000,000, 100 as a
+ * rule. Each may be repeated: adding a group that is there leaves it as it is. */
+enum reel_group_change {
+    REEL_GROUP_ADD = 1,
+    REEL_GROUP_DRAIN = 2, /* gets no new users; those that it has keep it */
+    REEL_GROUP_OPEN = 3,
+    REEL_GROUP_WEIGHT = 4,
+};
+REEL_API bool reel_change_group(struct reel *reel, const char *group, enum reel_group_change change,
+                                int weight, struct reel_error *error);
+
 /* ---- without a server ---- */
 
 /* Frees what a function returned for that. NULL is ignored. */

@@ -10,6 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define LOOK_MS 1000 /* how often the peer's silence is looked at while a request is on its way */
+#define SILENCE_MS                                                                                           \
+    5000 /* bytes under way that the peer's machine does not acknowledge for so long: it is gone */
+
 static void call_attempt(struct packet_call *call, bool turn);
 
 void packet_call_set_state(struct packet_call *call, enum call_state state)
@@ -102,6 +106,10 @@ void packet_call_arm(struct packet_call *call)
     if (limit == 0 || (call->armed_ms != 0 && call->armed_ms <= limit))
         return;
     wait = max_i64(limit - clock_monotonic_ms(), 0);
+    if (wait > LOOK_MS && (call->state == CALL_SENDING || call->state == CALL_HEADER)) {
+        limit -= wait - LOOK_MS;
+        wait = LOOK_MS;
+    }
     interval.tv_sec = (time_t)(wait / 1000);
     interval.tv_usec = (suseconds_t)(wait % 1000 * 1000);
     if (event_add(&call->timer, &interval) == 0)
@@ -320,6 +328,9 @@ static void call_timer(evutil_socket_t fd, short what, void *argument)
     call->armed_ms = 0;
     if (limit != 0 && clock_monotonic_ms() >= limit)
         call_time_is_over(call);
+    else if ((call->state == CALL_SENDING || call->state == CALL_HEADER) &&
+             pool_connection_silent(call->connection, SILENCE_MS))
+        packet_call_connection_failed(call, ERROR_TIMEOUT, "its machine acknowledges nothing any more");
     else
         packet_call_arm(call);
 }

@@ -13,8 +13,13 @@
 
 #define RESOLVED_AGE_MS        10000 /* a name's addresses are used for so long before it is asked again */
 #define RESOLVE_FAILURE_AGE_MS 1000
-#define ENDPOINTS_SWEEP        256  /* from so many on, those that hold nothing of worth are forgotten */
-#define ENDPOINTS_MAX          1024 /* from so many on, also penalties are */
+/* A peer whose machine or cable is gone says nothing, also not that it is gone: while an answer is awaited
+ * the kernel asks, so that five seconds of silence end the connection. */
+#define KEEPALIVE_IDLE_S     2
+#define KEEPALIVE_INTERVAL_S 1
+#define KEEPALIVE_PROBES     3
+#define ENDPOINTS_SWEEP      256  /* from so many on, those that hold nothing of worth are forgotten */
+#define ENDPOINTS_MAX        1024 /* from so many on, also penalties are */
 
 /* A look-up under way. It outlives its pool when it has to. */
 struct pool_lookup {
@@ -302,13 +307,36 @@ bool pool_endpoint_has_room(struct pool_endpoint *endpoint)
     return endpoint->open < open_max;
 }
 
+static void set_socket_options(int fd)
+{
+    int one = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, probes = KEEPALIVE_PROBES;
+
+    /* Requests are written whole; waiting for more to send would only delay them. Without any of this all
+     * still works. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
+bool pool_connection_silent(const struct pool_connection *connection, int64_t limit_ms)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+
+    /* Bytes are under way, were sent again, and nothing at all came back: a peer that is merely slow
+     * acknowledges. */
+    return getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && size == sizeof(info) &&
+           info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 && info.tcpi_last_ack_recv >= limit_ms;
+}
+
 struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
                                              const struct socket_address *target, int *errnum)
 {
     struct packet_pool *pool = endpoint->pool;
     struct event_base *base = loop_base(pool->loop);
     struct pool_connection *connection = malloc(sizeof(*connection));
-    int one = 1;
 
     if (connection == NULL) {
         *errnum = ENOMEM;
@@ -320,9 +348,7 @@ struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
         *errnum = errno;
         goto fail;
     }
-    /* Requests are written whole; waiting for more to send would only delay them. Without it all still works.
-     */
-    (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    set_socket_options(connection->fd);
     if (connect(connection->fd, (const struct sockaddr *)&target->storage, target->length) != 0 &&
         errno != EINPROGRESS) {
         *errnum = errno;

@@ -104,6 +104,9 @@ struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bo
 /* True when one more connection may be opened; an idle one is closed for it where that makes room. */
 bool pool_endpoint_has_room(struct pool_endpoint *endpoint);
 
+/* True when bytes are under way to the peer and nothing came back from its machine for LIMIT_MS. */
+bool pool_connection_silent(const struct pool_connection *connection, int64_t limit_ms);
+
 /* Begins a connection to TARGET: then EV_WRITE tells how it ended. NULL: *ERRNUM says why. */
 struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
                                              const struct socket_address *target, int *errnum);

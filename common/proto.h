@@ -45,6 +45,7 @@ enum proto_command {
     PROTO_TRACKER_LOAD = 14,   /* additive: a heartbeat that carries load */
     PROTO_TRACKER_STATUS = 15, /* additive: the whole table as JSON */
     PROTO_TRACKER_LOCATE = 16, /* additive: SADDRS that never gives a new user a group */
+    PROTO_TRACKER_GROUP = 17,  /* additive: adds a group, or changes its state or weight */
     PROTO_IDSERVER_GET = 40,
     PROTO_IDSERVER_RANGE = 41, /* additive: a run of numbers */
     PROTO_STORAGE_UPLOAD = 70,
@@ -65,6 +66,7 @@ enum proto_command {
 #define PROTO_UPLOAD_SIZE   408 /* then the content */
 #define PROTO_DOWNLOAD_SIZE 416
 #define PROTO_LOAD_SIZE     200
+#define PROTO_GROUP_CHANGE_SIZE 22
 #define PROTO_KEY_MIN       2 /* GET: one byte and its NUL */
 #define PROTO_RANGE_SIZE    (PROTO_KEY_SIZE + 8)
 #define PROTO_LIST_SIZE     (400 + 4 + 1)
@@ -155,6 +157,23 @@ struct proto_load {
 };
 MUST_CHECK bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *load, struct error *error);
 MUST_CHECK bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load, struct error *error);
+
+/* GROUP 17: group 17, change 1, weight 4 (0 where the change has none) = 22. */
+enum proto_group_change {
+    PROTO_GROUP_ADD = 1, /* with the weight; a group that is there stays as it is */
+    PROTO_GROUP_DRAIN = 2,
+    PROTO_GROUP_OPEN = 3,
+    PROTO_GROUP_WEIGHT = 4,
+};
+#define PROTO_GROUP_WEIGHT_MAX 1000000
+struct proto_group {
+    char group[PROTO_GROUP_SIZE];
+    uint8_t change; /* enum proto_group_change */
+    int32_t weight; /* share of new users */
+};
+MUST_CHECK bool proto_group_pack(uint8_t buffer[PROTO_GROUP_CHANGE_SIZE], const struct proto_group *change,
+                                 struct error *error);
+MUST_CHECK bool proto_group_unpack(const uint8_t *body, size_t size, struct proto_group *change, struct error *error);
 
 /* Reply to SADDRS and LOCATE: group 17, then "address;address;" with its NUL. Pack: ADDRESSES is that text; returns the
  * body's size, 0 when BUFFER (SIZE bytes) is too small or GROUP is not a group name. Unpack: the text is copied to

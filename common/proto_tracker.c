@@ -95,6 +95,36 @@ bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load
     return proto_read_end(&reader);
 }
 
+static bool group_change_known(const struct proto_group *change, struct error *error)
+{
+    if (change->change >= PROTO_GROUP_ADD && change->change <= PROTO_GROUP_WEIGHT)
+        return true;
+    return error_set(error, ERROR_MALFORMED,
+                     "change: %d; 1 (add), 2 (drain), 3 (open) or 4 (weight) expected", change->change);
+}
+
+bool proto_group_pack(uint8_t buffer[PROTO_GROUP_CHANGE_SIZE], const struct proto_group *change,
+                      struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_GROUP_CHANGE_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, change->group);
+    proto_write_u8(&writer, "change", change->change, UINT8_MAX);
+    proto_write_i32(&writer, "weight", change->weight, 0, PROTO_GROUP_WEIGHT_MAX);
+    return proto_write_end(&writer) && group_change_known(change, error);
+}
+
+bool proto_group_unpack(const uint8_t *body, size_t size, struct proto_group *change, struct error *error)
+{
+    struct proto_reader reader;
+    memset(change, 0, sizeof(*change));
+    proto_read_begin(&reader, "GROUP", body, size, PROTO_GROUP_CHANGE_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, change->group);
+    change->change = proto_read_u8(&reader, "change", UINT8_MAX);
+    change->weight = proto_read_i32(&reader, "weight", 0, PROTO_GROUP_WEIGHT_MAX);
+    return proto_read_end(&reader) && group_change_known(change, error);
+}
+
 size_t proto_saddrs_reply_pack(uint8_t *buffer, size_t size, const char *group, const char *addresses)
 {
     size_t group_length = strnlen(group, PROTO_GROUP_SIZE);

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
-# unit tests with the fuzzers, the system tests, the tests of HTTP and the torture tests, and ends with one line of counts. Exits non-zero on any failure.
-#   scripts/test.sh [unit|system|http|torture]...     (default: all)
+# unit tests with the fuzzers, the system tests, the tests of HTTP, the torture tests and the cluster tests, and ends
+# with one line of counts. Exits non-zero on any failure.
+#   scripts/test.sh [unit|system|http|torture|cluster]...     (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 rooms=("$@")
-[ ${#rooms[@]} -gt 0 ] || rooms=(unit system http torture)
+[ ${#rooms[@]} -gt 0 ] || rooms=(unit system http torture cluster)
 passed=0 failed=0 skipped=0
 
 scripts/install-packages.sh build run test || exit 1
 case " ${rooms[*]} " in *" http "*) scripts/install-packages.sh http || exit 1 ;; esac
+case " ${rooms[*]} " in *" cluster "*)
+    # Without these packages the cluster tests say so and are skipped; nothing else needs them.
+    scripts/install-packages.sh cluster || echo "test.sh: the packages of the cluster tests could not be installed" >&2 ;;
+esac
 echo "== Build (asan)"
 scripts/build.sh asan || exit 1
 
@@ -75,9 +80,9 @@ run_fuzz() {
     done
 }
 
-run_pytest() { # ROOM
+run_pytest() { # ROOM COMMAND...
     local report=$reports/$1.out
-    REEL_BUILD=$PWD/build/asan /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short "tests/$1" 2>&1 | tee "$report"
+    REEL_BUILD=$PWD/build/asan "${@:2}" "tests/$1" 2>&1 | tee "$report"
     local code=${PIPESTATUS[0]}
     local last
     last=$(tail -n 1 "$report")
@@ -92,8 +97,9 @@ for room in "${rooms[@]}"; do
     echo "== Tests: $room"
     case $room in
         unit) run_unit; run_fuzz ;;
-        system | http | torture) run_pytest "$room" ;;
-        *) echo "test.sh: unknown room '$room'; known: unit system http torture" >&2; exit 2 ;;
+        system | http | torture) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
+        cluster) run_pytest "$room" tests/cluster/run.py ;;
+        *) echo "test.sh: unknown room '$room'; known: unit system http torture cluster" >&2; exit 2 ;;
     esac
 done
 echo

@@ -75,7 +75,9 @@ static int64_t beat_delay(const struct tracker *tracker)
 
 static void retry_later(struct tracker *tracker)
 {
-    tracker->backoff_ms = min_i64(max_i64(tracker->backoff_ms * 2, BACKOFF_MIN_MS), BACKOFF_MAX_MS);
+    /* Never longer than an interval: a tracker that comes back knows of us by then. */
+    int64_t longest = min_i64(BACKOFF_MAX_MS, max_i64(tracker->heartbeat->options.interval_ms, BACKOFF_MIN_MS));
+    tracker->backoff_ms = min_i64(max_i64(tracker->backoff_ms * 2, BACKOFF_MIN_MS), longest);
     tracker->state = TRACKER_PAUSES;
     schedule(tracker, tracker->backoff_ms / 2 + arc4random_uniform((uint32_t)(tracker->backoff_ms / 2 + 1)));
 }

@@ -134,9 +134,10 @@ static void take_over(struct store_path *path)
     struct store_probe *probe = &path->probe;
     struct root *fresh = probe->fd >= 0 ? make_root(probe->fd) : NULL;
     if (!fresh && probe->fd >= 0) {
+        int saved = errno;
         (void)close(probe->fd);
         probe->fd = -1;
-        error_set(&probe->error, ERROR_UNAVAILABLE, "cannot keep %s open", path->directory);
+        error_set_errno(&probe->error, saved, "cannot keep %s open", path->directory);
     }
 
     pthread_mutex_lock(&path->mutex);

@@ -1,5 +1,6 @@
 /* options: see options.h. */
 #include "tracker/options.h"
+#include "tracker/networks.h"
 #include "tracker/pins.h"
 #include "common/db.h"
 
@@ -134,6 +135,15 @@ const struct config_option tracker_options[] = {
              "application's, the longest "
              "prefix first; whoever is pinned goes nowhere else. Users that have a group keep it."},
     {.section = "tracker",
+     .name = "admin_addresses",
+     .type = CONFIG_STRINGS,
+     OPTION(admin_addresses),
+     .default_value = "127.0.0.0/8, ::1",
+     .reloadable = true,
+     .help = "Addresses and networks, separated by commas, from which groups may be added and changed (reel "
+             "admin "
+             "group). Empty: from nowhere. Whoever can connect from one of them can."},
+    {.section = "tracker",
      .name = "minimum_free",
      .type = CONFIG_SIZE,
      OPTION(minimum_free),
@@ -234,6 +244,10 @@ bool tracker_options_check(const struct tracker_config *config, struct error *er
         return false;
     pins_clear(&pins);
     struct error cause;
+    struct networks networks;
+    if (!networks_parse(&config->admin_addresses, &networks, &cause))
+        return error_set(error, ERROR_REFUSED, "tracker.admin_addresses: %s", cause.text);
+    networks_clear(&networks);
     if (!db_url_check(config->database_url, &cause))
         return error_set(error, ERROR_REFUSED, "database.url: %s", cause.text);
     return true;

@@ -21,6 +21,7 @@ struct tracker_config {
     int64_t storages_max;
     struct config_strings applications;
     struct config_strings pins;
+    struct config_strings admin_addresses;
     int64_t minimum_free;
     int64_t route_cache_entries;
     int64_t route_cache_age_ms;

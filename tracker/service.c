@@ -3,6 +3,7 @@
  * database is a small allocated question that carries the request and frees itself with the reply.
  */
 #include "tracker/service.h"
+#include "tracker/group_admin.h"
 #include "tracker/groups.h"
 #include "tracker/report.h"
 #include "tracker/router.h"
@@ -33,6 +34,7 @@ struct service {
     struct db *db;
     struct table *table;
     struct groups *groups;
+    struct group_admin *admin;
     struct router *router;
     struct packet_server *server;
     struct event *tick;
@@ -303,6 +305,11 @@ static void handle_status(struct packet_request *request)
         packet_reply_take(request, text, strlen(text));
 }
 
+static void handle_group(struct packet_request *request)
+{
+    group_admin_handle(service_of(request)->admin, request);
+}
+
 static const struct packet_command commands[] = {
     {.command = PROTO_TRACKER_JOIN,
      .name = "join",
@@ -331,6 +338,11 @@ static const struct packet_command commands[] = {
      .minimum = PROTO_FILE_KEY_SIZE,
      .maximum = PROTO_FILE_KEY_SIZE,
      .handle = handle_locate},
+    {.command = PROTO_TRACKER_GROUP,
+     .name = "group",
+     .minimum = PROTO_GROUP_CHANGE_SIZE,
+     .maximum = PROTO_GROUP_CHANGE_SIZE,
+     .handle = handle_group},
 };
 
 /* ---- metrics ---- */
@@ -437,7 +449,10 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
     service->groups =
         groups_create(service->daemon->main_loop, service->db, service->table, (size_t)config->groups_max,
                       config->groups_refresh_ms, config->database_timeout_ms, error);
-    return service->groups != NULL;
+    if (service->groups == NULL)
+        return false;
+    service->admin = group_admin_create(service->db, service->groups, &config->admin_addresses, error);
+    return service->admin != NULL;
 }
 
 static bool start_tick(struct service *service, struct error *error)
@@ -531,6 +546,7 @@ void tracker_service_destroy(struct daemon *daemon)
     db_close(service->db);
     if (service->tick != NULL)
         event_free(service->tick);
+    group_admin_destroy(service->admin);
     groups_destroy(service->groups);
     router_destroy(service->router);
     table_destroy(service->table);
@@ -542,7 +558,8 @@ bool tracker_service_reload(struct daemon *daemon, const void *new_config, struc
 {
     struct service *service = daemon->state;
     const struct tracker_config *config = new_config;
-    if (!router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
+    if (!group_admin_configure(service->admin, &config->admin_addresses, error) ||
+        !router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
                           config->unknown_user_age_ms, error))
         return false;
     const struct table_settings settings = settings_of(config);

@@ -110,7 +110,7 @@ class Daemon:
     def __init__(self, name, directory, config, port, admin_port, label=None):
         self.name, self.label = name, label or name
         self.dir, self.port, self.admin_port = directory, port, admin_port
-        self.address = ("127.0.0.1", port)
+        self.address, self.host = ("127.0.0.1", port), "127.0.0.1"
         self.config_file = directory / "etc" / f"{self.label}.conf"
         self.log_file = directory / "log" / f"{self.label}.log"
         self.pid_file = directory / "run" / f"{self.label}.pid"
@@ -129,8 +129,11 @@ class Daemon:
             f"[{section}]\n" + "".join(f"{k} = {v}\n" for k, v in options.items()) + "\n"
             for section, options in sections.items()))
 
+    def command_line(self, *arguments):
+        return [str(BIN / f"reel-{self.name}"), "-c", str(self.config_file), *arguments]
+
     def command(self, *arguments, **more):
-        return subprocess.run([str(BIN / f"reel-{self.name}"), "-c", str(self.config_file), *arguments],
+        return subprocess.run(self.command_line(*arguments),
                               capture_output=True, text=True, timeout=60, **more)
 
     def init_db(self):
@@ -139,7 +142,7 @@ class Daemon:
 
     def start(self, wait=True):
         self.err = open(self.dir / "log" / f"{self.label}.err", "ab")
-        self.process = subprocess.Popen([str(BIN / f"reel-{self.name}"), "-c", str(self.config_file)],
+        self.process = subprocess.Popen(self.command_line(),
                                         stdout=self.err, stderr=self.err, stdin=subprocess.DEVNULL)
         if wait:
             def listening():
@@ -196,7 +199,7 @@ class Daemon:
     def http(self, path):
         """The admin port: (status, body)."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.admin_port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -277,3 +277,40 @@ def test_saddrs_prefers_the_less_busy_and_gives_at_most_three(own_suite):
         assert addresses[-1] == "" and len(addresses) == 4
         assert {int(a.rsplit(":", 1)[1]) for a in addresses[:2]} == {23004, 23005}
     [c.close() for c in clients]
+
+
+def test_groups_are_added_and_changed_by_command(own_suite):
+    own_suite.start()
+    reel = lambda *arguments, **more: own_suite.reel("admin", "group", *arguments, **more)
+    reel("add", "group002", "7")
+    reel("add", "group002", "9")  # it is there: stays as it is
+    rows = dict((row[0], row[1:]) for row in own_suite.sql("trackerdb", "SELECT group_name, state, weight FROM t_groups_info"))
+    assert rows["group002"] == ["0", "7"]
+    reel("drain", "group002")
+    reel("weight", "group002", "0")
+    listing = reel("list").stdout.decode()
+    assert [line.split()[:3] for line in listing.splitlines() if line.startswith("group002")] == [["group002", "draining", "0"]], listing
+    reel("open", "group002")
+    assert ["group002", "0", "0"] in own_suite.sql("trackerdb", "SELECT group_name, state, weight FROM t_groups_info")
+    missing = reel("drain", "group009", check=False)
+    assert missing.returncode == 3 and b"group009" in missing.stderr
+    for wrong in (["add"], ["weight", "group002"], ["weight", "group002", "-1"], ["close", "group002"], ["list", "group002"]):
+        assert reel(*wrong, check=False).returncode == 2, wrong
+    with wire.Client(own_suite.tracker.address) as client:
+        body = wire.field("group002", 17) + bytes([4]) + (5).to_bytes(4, "big")
+        assert client.call(17, body).ok and client.call(17, body).ok
+        assert client.call(17, body[:-1]).number == wire.MALFORMED
+        assert client.call(17, wire.field("group002", 17) + bytes([5]) + bytes(4)).number == wire.MALFORMED
+    # Closed to everybody: a reload is enough.
+    tracker = own_suite.tracker
+    config = tracker.config
+    tracker.configure({**config, "tracker": {**config["tracker"], "admin_addresses": ""}})
+    tracker.hup()
+    wait_for(lambda: reel("open", "group002", check=False).returncode == 9, 10, "the refusal")
+    assert b"admin_addresses" in reel("open", "group002", check=False).stderr
+
+
+def test_a_network_that_is_none_is_refused_at_the_start(own_suite):
+    tracker = own_suite.add_tracker(admin_addresses="10.0.0.0/33")
+    done = tracker.command("--check-config")
+    assert done.returncode != 0 and "10.0.0.0/33" in done.stdout + done.stderr

@@ -105,6 +105,12 @@ static const struct field range_reply_fields[] = {
     NUMBER_OF(proto_range_reply, first, "first", 0, 8, 0, INT64_MAX - 100000),
     NUMBER_OF(proto_range_reply, count, "count", 8, 8, 1, 100000),
 };
+static const struct field group_fields[] = {
+    STRING(proto_group, group, "group", 0, 17, NAME, false),
+    NUMBER_OF(proto_group, change, "change", 17, 1, 1, 4),
+    COUNT(proto_group, weight, "weight", 18, 4, 1000000),
+};
+
 static const struct field upload_fields[] = {
     KEY_OF(proto_upload, key., false),
     COUNT(proto_upload, size, "size", 400, 8, INT64_MAX),
@@ -147,6 +153,7 @@ ADAPT(user_key, proto_file_key)
 ADAPT(join, proto_join)
 ADAPT(beat, proto_beat)
 ADAPT(load, proto_load)
+ADAPT(group, proto_group)
 ADAPT(range, proto_range)
 ADAPT(upload, proto_upload)
 ADAPT(put, proto_put)
@@ -178,6 +185,7 @@ static const struct body bodies[] = {
     BODY(join, 171, proto_join, join_fields),
     BODY(beat, 146, proto_beat, beat_fields),
     BODY(load, 200, proto_load, load_fields),
+    BODY(group, 22, proto_group, group_fields),
     BODY(range, 73, proto_range, range_fields),
     BODY(range_reply, 16, proto_range_reply, range_reply_fields),
     BODY(upload, 408, proto_upload, upload_fields),

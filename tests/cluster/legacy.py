@@ -1,0 +1,130 @@
+"""Stand-ins for a storage server and a client of the predecessor, written from docs/protocol.md: the base set only, rubbish after
+every NUL, status 0xFD and number -1 for each failure, and the end of the connection after it."""
+import socket
+import struct
+import threading
+import time
+
+import wire
+
+BEAT_SECONDS = 10.0
+
+
+class Server:
+    """A storage server in this process: joins TRACKERS, beats, takes a number of IDSERVER for each file, keeps files in memory."""
+
+    def __init__(self, group, trackers, idserver, host="oldmedia", beat=BEAT_SECONDS):
+        self.group, self.host, self.idserver, self.beat = group, host, idserver, beat
+        self.files, self.numbers, self.refused = {}, [], []
+        self.ending = threading.Event()
+        self.listener = socket.create_server(("0.0.0.0", 0))
+        self.port = self.listener.getsockname()[1]
+        for target in [self.listen, *[lambda t=t: self.stay(t) for t in trackers]]:
+            threading.Thread(target=target, daemon=True).start()
+
+    def stay(self, tracker):
+        """One connection to a tracker: JOIN, then BEATs; whatever goes wrong, again from the start."""
+        while not self.ending.is_set():
+            try:
+                with wire.Client(tracker, timeout=5) as client:
+                    now = int(time.time())
+                    reply = client.call(wire.JOIN, wire.join_body(self.group, self.host, self.port, now, now))
+                    while reply.ok and not self.ending.wait(self.beat):
+                        reply = client.call(wire.BEAT, wire.field(self.group, 17) + wire.field(self.host, 129))
+                    if not reply.ok:
+                        self.refused.append(reply)
+            except (OSError, EOFError):
+                pass
+            self.ending.wait(0.5)
+
+    def listen(self):
+        while not self.ending.is_set():
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection:
+            try:
+                while True:
+                    length, command, _ = struct.unpack(">qBB", receive(connection, 10))
+                    body = receive(connection, length)
+                    answer = self.answer(command, body)
+                    if answer is None:
+                        text = f"[{self.host}] cannot do that".encode() + b"\0"
+                        connection.sendall(struct.pack(">qBBh", 2 + len(text), wire.STORAGE, 0xFD, -1) + text)
+                        return
+                    connection.sendall(struct.pack(">qBB", len(answer), wire.STORAGE, 0) + answer)
+            except (OSError, EOFError):
+                pass
+
+    def answer(self, command, body):
+        key = tuple(part.split(b"\0", 1)[0] for part in (body[:16], body[16:272], body[272:400]))
+        if command == wire.UPLOAD and len(body) >= 408:
+            if key in self.files or struct.unpack(">q", body[400:408])[0] != len(body) - 408:
+                return None
+            self.numbers.append(struct.unpack(">q", wire.ask(self.idserver, wire.GET, b"../data\0").body)[0])
+            self.files[key] = body[408:]
+            return b""
+        if key not in self.files:
+            return None
+        if command == wire.FILESIZE and len(body) == 400:
+            return struct.pack(">q", len(self.files[key]))
+        if command == wire.DOWNLOAD and len(body) == 416:
+            offset, size = struct.unpack(">qq", body[400:])
+            return self.files[key][offset:offset + size if size else None]
+        if command == wire.DELETE and len(body) == 400:
+            del self.files[key]
+            return b""
+        return None
+
+    def stop(self):
+        self.ending.set()
+        self.listener.close()
+
+
+def receive(connection, size):
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(min(size - len(data), 1 << 16))
+        if not part:
+            raise EOFError
+        data += part
+    return bytes(data)
+
+
+class Client:
+    """The predecessor's client: asks a tracker, then the first server it names, a fresh connection each; ten times."""
+
+    def __init__(self, tracker, app, user):
+        self.tracker, self.app, self.user = tracker, app, user
+
+    def call(self, file, do):
+        for _ in range(10):
+            try:
+                reply = wire.ask(self.tracker, wire.SADDRS, wire.file_key(self.app, self.user, file))
+                if reply.ok:
+                    host, port = reply.body[17:].split(b";", 1)[0].decode().rsplit(":", 1)
+                    with wire.Client((host, int(port)), timeout=10) as client:
+                        reply = do(client)
+                    if reply.ok:
+                        return reply.body
+            except (OSError, EOFError):
+                pass
+            time.sleep(0.2)
+        return None
+
+    def upload(self, file, content):
+        return self.call(file, lambda c: c.upload(self.app, self.user, file, content)) is not None
+
+    def download(self, file):
+        return self.call(file, lambda c: c.download(self.app, self.user, file))
+
+    def size(self, file):
+        body = self.call(file, lambda c: c.call(wire.FILESIZE, wire.file_key(self.app, self.user, file)))
+        return struct.unpack(">q", body)[0]
+
+    def delete(self, file):
+        return self.call(file, lambda c: c.call(wire.DELETE, wire.file_key(self.app, self.user, file))) is not None

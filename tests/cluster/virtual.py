@@ -1,0 +1,61 @@
+"""keepalived on hosts of the lab, with the files of conf/keepalived as they are; only the site file is written here."""
+import pathlib
+import shutil
+
+from lab import NETWORK, end, wait_for
+
+CONF = pathlib.Path(__file__).resolve().parents[2] / "conf" / "keepalived"
+ADDRESS = {"tracker": NETWORK + "100", "httpd": NETWORK + "101", "storage": NETWORK + "102"}
+
+
+class Keepalived:
+    """The virtual address of ROLE over HOSTS; settle() puts the one that has it first."""
+
+    def __init__(self, role, hosts):
+        self.role, self.hosts, self.address = role, hosts, ADDRESS[role]
+        self.processes = {}
+        try:
+            for number, host in enumerate(hosts):
+                self.install(host, 150 - 10 * number)
+                self.start(host)
+        except BaseException:
+            self.stop()
+            raise
+
+    def install(self, host, priority):
+        etc = host.path("/etc/keepalived")
+        shutil.rmtree(etc)
+        etc.mkdir()
+        for file in ("keepalived.conf", "check-reelstore", f"reelstore-role-{self.role}.conf"):
+            shutil.copy(CONF / file, etc)
+        others = "\\\n    ".join(h.ip for h in self.hosts if h is not host)
+        values = {"HOST": host.label, "INTERFACE": "eth0", "PRIORITY": priority, "ADDRESS": host.ip, "PEERS": "\\\n    " + others,
+                  "TRACKER_VIRTUAL": ADDRESS["tracker"], "HTTPD_VIRTUAL": ADDRESS["httpd"], "STORAGE_VIRTUAL": ADDRESS["storage"],
+                  "TRACKER_ADMIN": 21100, "HTTPD_ADMIN": 8180, "STORAGE_ADMIN": 23100}
+        text = (CONF / "reelstore-site.conf").read_text()
+        assert {line[1:].split("=")[0] for line in text.splitlines() if line.startswith("$")} == values.keys()
+        (etc / "reelstore-site.conf").write_text("".join(f"${k}={v}\n" for k, v in values.items()))
+        done = host.run("keepalived", "-t", check=False)  # ends by a signal of its own, here: what it says counts
+        assert done.stdout + done.stderr == "", done.stdout + done.stderr
+
+    def start(self, host):
+        self.processes[host] = host.start("keepalived", "-n", "-l", "-D", "-P", "-p", f"/run/ka-{self.role}.pid", "-r",
+                                          f"/run/ka-{self.role}-vrrp.pid", log=f"keepalived-{self.role}.log")
+
+    def owners(self):
+        return [host for host in self.hosts if self.address in host.addresses()]
+
+    def settle(self):
+        wait_for(lambda: len(self.owners()) == 1, 20, f"one owner of {self.address}")
+        self.hosts = sorted(self.hosts, key=lambda host: host not in self.owners())
+
+    def owned_by(self, host, seconds=15):
+        wait_for(lambda: self.owners() == [host], seconds, f"{self.address} on {host} alone")
+
+    def log(self):
+        return "\n".join((h.dir / f"keepalived-{self.role}.log").read_text()[-3000:] for h in self.hosts)
+
+    def stop(self):
+        for process in self.processes.values():
+            end(process)
+        self.processes = {}

@@ -1,0 +1,208 @@
+/*
+ * group_admin: see group_admin.h. Every change is one statement that may be repeated: it says what shall be,
+ * not what shall change.
+ */
+#include "tracker/group_admin.h"
+#include "tracker/networks.h"
+#include "common/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct group_admin {
+    struct db *db;
+    struct groups *groups;
+    pthread_mutex_t mutex; /* what follows */
+    struct networks allowed;
+};
+
+/* One request on its way: to the database, then to the reading of the groups. */
+struct change {
+    struct group_admin *admin;
+    struct packet_request *request;
+    struct proto_group wanted;
+    int64_t rows;
+    struct db_job job;
+    struct groups_question question;
+};
+
+static const char *change_name(uint8_t change)
+{
+    switch ((enum proto_group_change)change) {
+    case PROTO_GROUP_ADD:
+        return "add";
+    case PROTO_GROUP_DRAIN:
+        return "drain";
+    case PROTO_GROUP_OPEN:
+        return "open";
+    case PROTO_GROUP_WEIGHT:
+        return "weight";
+    }
+    return "?";
+}
+
+/* ---- on a database thread ---- */
+
+static enum db_result add_group(struct change *change, struct db_connection *connection, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(change->wanted.group), db_integer(change->wanted.weight)};
+    enum db_result result =
+        db_execute(connection, "INSERT INTO t_groups_info (group_name, weight) VALUES (?, ?)", parameters,
+                   ARRAY_SIZE(parameters), &change->rows, error);
+
+    if (result == DB_CONSTRAINT) { /* it is there, perhaps by an earlier try of this very request */
+        change->rows = 1;
+        return DB_OK;
+    }
+    return result;
+}
+
+static enum db_result run_change(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct change *change = CONTAINER_OF(job, struct change, job);
+    const struct db_value state[] = {db_integer(change->wanted.change == PROTO_GROUP_DRAIN),
+                                     db_text(change->wanted.group)};
+    const struct db_value weight[] = {db_integer(change->wanted.weight), db_text(change->wanted.group)};
+
+    if (change->wanted.change == PROTO_GROUP_ADD)
+        return add_group(change, connection, error);
+    if (change->wanted.change == PROTO_GROUP_WEIGHT)
+        return db_execute(connection, "UPDATE t_groups_info SET weight = ? WHERE group_name = ?", weight,
+                          ARRAY_SIZE(weight), &change->rows, error);
+    return db_execute(connection, "UPDATE t_groups_info SET state = ? WHERE group_name = ?", state,
+                      ARRAY_SIZE(state), &change->rows, error);
+}
+
+/* ---- on the request's loop ---- */
+
+static void finish(struct change *change, const struct error *error)
+{
+    struct packet_request *request = change->request;
+    const char *peer = packet_connection_peer(request->connection)->host;
+
+    if (error != NULL) {
+        log_warning("groups", "%s asked for group %s: %s; failed: %s", peer, change->wanted.group,
+                    change_name(change->wanted.change), error->text);
+        packet_reply_failure(request, error);
+    } else {
+        log_info("groups", "group %s: %s (weight %d) done, as %s asked", change->wanted.group,
+                 change_name(change->wanted.change), (int)change->wanted.weight, peer);
+        packet_reply(request, NULL, 0);
+    }
+    free(change);
+}
+
+static void groups_read(struct groups_question *question)
+{
+    struct change *change = CONTAINER_OF(question, struct change, question);
+
+    finish(change, question->known ? NULL : &question->error);
+}
+
+static void change_done(struct db_job *job)
+{
+    struct change *change = CONTAINER_OF(job, struct change, job);
+    struct error error;
+
+    if (job->result != DB_OK) {
+        error_set(&error, db_error_code(job->result), "%s", job->error.text);
+        finish(change, &error);
+        return;
+    }
+    if (change->rows == 0) {
+        error_set(&error, ERROR_NOT_FOUND, "there is no group %s in t_groups_info", change->wanted.group);
+        finish(change, &error);
+        return;
+    }
+    memcpy(change->question.group, change->wanted.group, sizeof(change->question.group));
+    change->question.loop = change->request->loop;
+    change->question.done = groups_read;
+    groups_ask(change->admin->groups, &change->question);
+}
+
+static bool is_allowed(struct group_admin *admin, const char *peer)
+{
+    ASSERT(pthread_mutex_lock(&admin->mutex) == 0);
+    bool allowed = networks_contain(&admin->allowed, peer);
+    ASSERT(pthread_mutex_unlock(&admin->mutex) == 0);
+    return allowed;
+}
+
+void group_admin_handle(struct group_admin *admin, struct packet_request *request)
+{
+    const char *peer = packet_connection_peer(request->connection)->host;
+    struct proto_group wanted;
+    struct error error;
+
+    if (!is_allowed(admin, peer)) {
+        log_warning("groups", "%s asked for a change of a group and is not among tracker.admin_addresses",
+                    peer);
+        packet_reply_error(request, ERROR_REFUSED,
+                           "groups are changed from the tracker's admin_addresses only; %s is not one", peer);
+        return;
+    }
+    if (!proto_group_unpack(request->head, request->head_size, &wanted, &error)) {
+        packet_reply_failure(request, &error);
+        return;
+    }
+    struct change *change = calloc(1, sizeof(*change));
+    if (change == NULL) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+        return;
+    }
+    change->admin = admin;
+    change->request = request;
+    change->wanted = wanted;
+    change->job =
+        (struct db_job){.run = run_change, .done = change_done, .loop = request->loop, .idempotent = true};
+    if (!db_submit(admin->db, &change->job)) {
+        error_set(&error, ERROR_UNAVAILABLE, "the database's queue is full");
+        finish(change, &error);
+    }
+}
+
+/* ---- making and ending ---- */
+
+bool group_admin_configure(struct group_admin *admin, const struct config_strings *addresses,
+                           struct error *error)
+{
+    struct networks fresh, old;
+
+    if (!networks_parse(addresses, &fresh, error))
+        return false;
+    ASSERT(pthread_mutex_lock(&admin->mutex) == 0);
+    old = admin->allowed;
+    admin->allowed = fresh;
+    ASSERT(pthread_mutex_unlock(&admin->mutex) == 0);
+    networks_clear(&old);
+    return true;
+}
+
+struct group_admin *group_admin_create(struct db *db, struct groups *groups,
+                                       const struct config_strings *addresses, struct error *error)
+{
+    struct group_admin *admin = calloc(1, sizeof(*admin));
+
+    if (admin == NULL || pthread_mutex_init(&admin->mutex, NULL) != 0) {
+        free(admin);
+        error_set(error, ERROR_UNAVAILABLE, "out of memory");
+        return NULL;
+    }
+    admin->db = db;
+    admin->groups = groups;
+    if (!group_admin_configure(admin, addresses, error)) {
+        group_admin_destroy(admin);
+        return NULL;
+    }
+    return admin;
+}
+
+void group_admin_destroy(struct group_admin *admin)
+{
+    if (admin == NULL)
+        return;
+    networks_clear(&admin->allowed);
+    pthread_mutex_destroy(&admin->mutex);
+    free(admin);
+}
