@@ -236,6 +236,6 @@ def test_without_the_volume_in_the_configuration_bodies_are_relayed(suite, local
     ("group001:/a, group001:/a=/b", "stands twice"),
 ])
 def test_a_broken_entry_is_refused_at_the_start(groups, said):
-    done = subprocess.run([str(BIN / "reel-httpd"), "-o", f"httpd.local_groups={groups}", "--check-config"],
+    done = subprocess.run([str(BIN / "reel-httpd"), "-c", "/dev/null", "-o", f"httpd.local_groups={groups}", "--check-config"],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and said in done.stderr
