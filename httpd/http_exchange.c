@@ -425,7 +425,10 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     if (!(exchange->multipart != NULL ? begin_part(connection)
                                       : open_source(connection, single ? single : &whole)))
         return;
-    http_connection_set_state(connection, CONNECTION_OPEN);
+    if (source_status(exchange->source) == SOURCE_READY)
+        http_exchange_opened(connection);
+    else
+        http_connection_set_state(connection, CONNECTION_OPEN);
 }
 
 void http_exchange_opened(struct http_connection *connection)

@@ -21,6 +21,8 @@ struct entry {
     struct entry_key key;
     size_t users; /* who holds it, and one for the table */
     bool listed;
+    char *kept;
+    size_t kept_size;
     int64_t since_ms;
     struct job close_job;
     TAILQ_ENTRY(entry) link; /* by age, or among those that wait to be closed */
@@ -36,6 +38,7 @@ struct local_files {
     struct entry_list by_age;  /* oldest first */
     struct entry_list closing; /* no worker took them yet */
     size_t count;              /* in the table */
+    size_t kept;               /* bytes of files in memory */
     size_t users;              /* entries and openings that refer to this struct */
     bool closed;
     char scratch[LOCAL_SCRATCH_SIZE];
@@ -83,6 +86,10 @@ static void close_run(struct job *job)
 
 static void close_entry(struct local_files *files, struct entry *entry)
 {
+    free(entry->kept);
+    files->kept -= entry->kept_size;
+    entry->kept = NULL;
+    entry->kept_size = 0;
     entry->close_job = (struct job){.run = close_run};
     if (files->closed) {
         close_run(&entry->close_job);
@@ -112,6 +119,21 @@ static void unlist(struct local_files *files, struct entry *entry)
 void local_files_take(struct local_file *file)
 {
     entry_of(file)->users++;
+}
+
+void local_files_keep(struct local_files *files, struct local_file *file, const char *bytes, size_t size)
+{
+    struct entry *entry = entry_of(file);
+    if (entry->kept != NULL || !entry->listed || size > LOCAL_KEPT_SIZE ||
+        files->kept + size > LOCAL_KEPT_MAX)
+        return;
+    entry->kept = malloc(size);
+    if (entry->kept == NULL)
+        return;
+    memcpy(entry->kept, bytes, size);
+    entry->kept_size = size;
+    files->kept += size;
+    file->bytes = entry->kept;
 }
 
 void local_files_release(struct local_files *files, struct local_file *file)

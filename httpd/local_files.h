@@ -10,6 +10,11 @@
 
 #define LOCAL_SCRATCH_SIZE ((size_t)64 * 1024)
 
+/* Files up to this size are kept in memory beside their descriptor, together at most so much in each loop:
+ * they cost no read at all while they are asked for. */
+#define LOCAL_KEPT_SIZE ((size_t)16 * 1024)
+#define LOCAL_KEPT_MAX  ((size_t)16 * 1024 * 1024)
+
 struct local_files;
 struct local_opening; /* under way; see local_files_open() */
 
@@ -18,6 +23,7 @@ struct local_file {
     int fd;
     bool cannot_tell; /* the file system does not say what is in the page cache; set by who finds out */
     const struct local_volume *volume;
+    const char *bytes; /* the whole file, where it is kept in memory; else NULL */
 };
 
 /* FILES_MAX are kept for AGE_MS from their opening. NULL without memory. */
@@ -44,6 +50,9 @@ void local_files_take(struct local_file *file);
 void local_files_release(struct local_files *files, struct local_file *file);
 /* FILE is not found any more, because reading it failed; those who hold it may go on. */
 void local_files_forget(struct local_files *files, struct local_file *file);
+
+/* BYTES are all SIZE (at least 1) bytes of FILE: they are copied and kept with it, where there is room. */
+void local_files_keep(struct local_files *files, struct local_file *file, const char *bytes, size_t size);
 
 /* Closes what is too old; called a few times a second. */
 void local_files_tick(struct local_files *files);

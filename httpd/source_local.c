@@ -285,20 +285,36 @@ static enum source_status send_memory(struct local_source *local, int socket, st
     return (size_t)sent == pending + size ? SOURCE_READY : SOURCE_BLOCKED;
 }
 
-/* A small body whose bytes are all in the page cache leaves with its head. SOURCE_READY: it is not one, or
- * everything left. */
+/* The bytes of a small body if they are at hand without waiting for a disk; else NULL. */
+static const char *small_bytes(struct local_source *local)
+{
+    struct local_files *files = local->loop->local_files;
+    struct local_file *open = local->open;
+    if (open->bytes != NULL)
+        return open->bytes + local->offset;
+    char *scratch = local_files_scratch(files);
+    struct iovec vector = {.iov_base = scratch, .iov_len = (size_t)local->left};
+    ssize_t got = preadv2(open->fd, &vector, 1, local->offset, RWF_NOWAIT);
+    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
+        open->cannot_tell = true;
+    if (got != local->left)
+        return NULL;
+    if (got == local->file->stat.size)
+        local_files_keep(files, open, scratch, (size_t)got);
+    return scratch;
+}
+
+/* A small body whose bytes are at hand leaves with its head. SOURCE_READY: it is not one, or everything left.
+ */
 static enum source_status send_small(struct local_source *local, int socket, struct http_output *out,
                                      bool last, int64_t *budget)
 {
-    char *scratch = local_files_scratch(local->loop->local_files);
-    struct iovec vector = {.iov_base = scratch, .iov_len = (size_t)local->left};
+    const char *bytes = small_bytes(local);
     size_t sent;
-    ssize_t got = preadv2(local->open->fd, &vector, 1, local->offset, RWF_NOWAIT);
-    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-        local->open->cannot_tell = true;
-    if (got != local->left)
+    if (bytes == NULL)
         return SOURCE_READY;
-    enum source_status status = send_memory(local, socket, out, scratch, (size_t)got, !last, &sent, budget);
+    enum source_status status =
+        send_memory(local, socket, out, bytes, (size_t)local->left, !last, &sent, budget);
     metric_add(local->loop->metrics->copied, (int64_t)sent);
     return status;
 }
