@@ -11,11 +11,11 @@
 
 #include "client/client.h"
 #include "httpd/http_date.h"
-#include "httpd/local_volume.h"
+#include "httpd/local_files.h"
 
 #define HTTP_LOOKUP_ETAG_SIZE 36 /* 32 hex digits, two quotes, NUL, and one to spare */
 
-/* A file that is there. Immutable; shared by reference. */
+/* A file that is there. Immutable but for the hint; shared by reference. */
 struct http_lookup_file {
     struct proto_file_key key;
     struct proto_stat stat;
@@ -25,6 +25,7 @@ struct http_lookup_file {
     const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
+    struct local_hint hint;            /* of source_local */
     size_t references;
 };
 

@@ -38,6 +38,7 @@ struct local_files {
     struct entry_list by_age;  /* oldest first */
     struct entry_list closing; /* no worker took them yet */
     size_t count;              /* in the table */
+    uint64_t epoch;            /* counts what left the table: hints of before are void */
     size_t kept;               /* bytes of files in memory */
     size_t users;              /* entries and openings that refer to this struct */
     bool closed;
@@ -109,6 +110,7 @@ static void drop_user(struct local_files *files, struct entry *entry)
 
 static void unlist(struct local_files *files, struct entry *entry)
 {
+    files->epoch++;
     HASH_DEL(files->table, entry);
     TAILQ_REMOVE(&files->by_age, entry, link);
     entry->listed = false;
@@ -304,13 +306,18 @@ void local_files_close(struct local_files *files)
 }
 
 struct local_file *local_files_find(struct local_files *files, const struct local_volume *volume,
-                                    const char *place)
+                                    const char *place, struct local_hint *hint)
 {
-    struct entry_key key = make_key(volume, place);
     struct entry *entry = NULL;
-    HASH_FIND(hh, files->table, &key, sizeof(key), entry);
-    if (entry == NULL)
-        return NULL;
+    if (hint->file != NULL && hint->epoch == files->epoch) {
+        entry = entry_of(hint->file);
+    } else {
+        struct entry_key key = make_key(volume, place);
+        HASH_FIND(hh, files->table, &key, sizeof(key), entry);
+        if (entry == NULL)
+            return NULL;
+        *hint = (struct local_hint){&entry->public, files->epoch};
+    }
     entry->users++;
     return &entry->public;
 }

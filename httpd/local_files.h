@@ -31,9 +31,16 @@ MUST_CHECK struct local_files *local_files_create(struct loop *loop, size_t file
 /* Nobody may hold a file any more, nor wait; workers may still be at it. NULL is ignored. */
 void local_files_close(struct local_files *files);
 
+/* Where a file was found last, so that it is found again without a search. Zeroed before its first use; of
+ * one file and one loop. */
+struct local_hint {
+    struct local_file *file;
+    uint64_t epoch;
+};
+
 /* The file if it is open: held for the caller until local_files_release(); else NULL. */
 struct local_file *local_files_find(struct local_files *files, const struct local_volume *volume,
-                                    const char *place);
+                                    const char *place, struct local_hint *hint);
 
 /* Opens it, at most for LOCAL_HANG_MS. The callback comes exactly once, from the loop: FILE held for the
  * callee, or NULL and why. NULL where it cannot be begun (then ERROR says why). */

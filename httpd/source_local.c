@@ -132,9 +132,9 @@ static void on_opened(void *argument, struct local_file *file, const struct erro
 
 static void open_file(struct local_source *local)
 {
-    const struct http_lookup_file *file = local->file;
+    struct http_lookup_file *file = local->file;
     struct error error = {0};
-    local->open = local_files_find(local->loop->local_files, file->volume, file->place);
+    local->open = local_files_find(local->loop->local_files, file->volume, file->place, &file->hint);
     if (local->open != NULL)
         return;
     if (local_volume_hangs(file->volume))
