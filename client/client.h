@@ -58,6 +58,12 @@ typedef void (*client_stat_callback)(void *argument, const struct proto_stat *st
 struct client_operation *client_stat(struct client *client, const struct proto_file_key *key,
                                      client_stat_callback callback, void *argument);
 
+/* WHERE: STAT and where the file lies in the store of its group. A storage server that does not know WHERE is asked with
+ * STAT, as client_stat() does: then key and place are empty. A deleted file is ERROR_NOT_FOUND. */
+typedef void (*client_where_callback)(void *argument, const struct proto_where *where, const struct error *error);
+struct client_operation *client_where(struct client *client, const struct proto_file_key *key,
+                                      client_where_callback callback, void *argument);
+
 /* DELETE, RESTORE. */
 typedef void (*client_done_callback)(void *argument, const struct error *error);
 struct client_operation *client_delete(struct client *client, const struct proto_file_key *key,

@@ -69,6 +69,7 @@ struct client_operation {
     size_t body_size;
     size_t reply_max;
     bool plain;                     /* the base command instead of our own */
+    bool no_where;                  /* STAT instead of WHERE */
     bool tried[CLIENT_SERVERS_MAX]; /* in this round */
     int rounds, rounds_max;
     int tries_left;
@@ -89,6 +90,7 @@ struct client_operation {
     union {
         client_location_callback location;
         client_stat_callback stat;
+        client_where_callback where;
         client_done_callback done;
         client_list_callback list;
         client_text_callback text;

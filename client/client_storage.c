@@ -153,7 +153,8 @@ static bool error_is_of_server(const struct client_operation *operation, const s
 
 static bool has_plain_form(const struct client_operation *operation)
 {
-    return operation->command == PROTO_STORAGE_STAT || operation->command == PROTO_STORAGE_PUT;
+    return operation->command == PROTO_STORAGE_STAT || operation->command == PROTO_STORAGE_PUT ||
+           operation->command == PROTO_STORAGE_WHERE;
 }
 
 static bool storage_again(void *argument, const struct error *error)
@@ -185,10 +186,13 @@ static void storage_failed(struct client_operation *operation, const struct addr
 
     operation->last_error = *error;
     if (!operation->plain && has_plain_form(operation) && client_error_is_legacy(error)) {
-        client_remember_legacy(operation->client, server);
+        /* Who does not know WHERE may know STAT. */
+        if (operation->command != PROTO_STORAGE_WHERE)
+            client_remember_legacy(operation->client, server);
         if (!storage_rewind(operation, error))
             return;
-        operation->plain = true;
+        operation->plain = operation->command != PROTO_STORAGE_WHERE;
+        operation->no_where = true;
         put_first(operation, server);
         storage_call(operation);
         return;
@@ -273,19 +277,22 @@ static void stat_failed(struct client_operation *operation, const struct error *
     operation->callback.stat(operation->argument, NULL, error);
 }
 
+static bool stat_unpack(const struct client_operation *operation, const uint8_t *body, size_t size,
+                        struct proto_stat *stat, struct error *error)
+{
+    if (!operation->plain)
+        return proto_stat_reply_unpack(body, size, stat, error);
+    memset(stat, 0, sizeof(*stat));
+    memcpy(stat->group, operation->location.group, sizeof(stat->group));
+    return proto_value_unpack(body, size, &stat->size, error);
+}
+
 static void stat_succeeded(struct client_operation *operation, const uint8_t *body, size_t size)
 {
-    struct proto_stat stat = {0};
+    struct proto_stat stat;
     struct error error;
-    bool fine;
 
-    if (operation->plain) {
-        fine = proto_value_unpack(body, size, &stat.size, &error);
-        memcpy(stat.group, operation->location.group, sizeof(stat.group));
-    } else {
-        fine = proto_stat_reply_unpack(body, size, &stat, &error);
-    }
-    if (!fine) {
+    if (!stat_unpack(operation, body, size, &stat, &error)) {
         client_operation_fail(operation, &error);
         return;
     }
@@ -305,6 +312,56 @@ struct client_operation *client_stat(struct client *client, const struct proto_f
     operation->succeeded = stat_succeeded;
     operation->failed = stat_failed;
     operation->callback.stat = callback;
+    return operation;
+}
+
+/* ---- WHERE ---- */
+
+static bool where_prepare(struct client_operation *operation, struct error *error)
+{
+    if (operation->plain || operation->no_where)
+        return stat_prepare(operation, error);
+    operation->command = PROTO_STORAGE_WHERE;
+    operation->reply_max = PROTO_WHERE_REPLY_SIZE;
+    operation->body_size = PROTO_FILE_KEY_SIZE;
+    return proto_file_key_pack(operation->body, &operation->key, error);
+}
+
+static void where_failed(struct client_operation *operation, const struct error *error)
+{
+    operation->callback.where(operation->argument, NULL, error);
+}
+
+static void where_succeeded(struct client_operation *operation, const uint8_t *body, size_t size)
+{
+    struct proto_where where = {0};
+    struct error error;
+    bool fine;
+
+    if (operation->command == PROTO_STORAGE_WHERE)
+        fine = proto_where_reply_unpack(body, size, &where, &error);
+    else
+        fine = stat_unpack(operation, body, size, &where.stat, &error);
+    if (!fine) {
+        client_operation_fail(operation, &error);
+        return;
+    }
+    client_operation_end(operation);
+    operation->callback.where(operation->argument, &where, NULL);
+    free(operation);
+}
+
+struct client_operation *client_where(struct client *client, const struct proto_file_key *key,
+                                      client_where_callback callback, void *argument)
+{
+    struct client_operation *operation = client_operation_create(client, key, client_storage_begin, argument);
+
+    if (operation == NULL)
+        return NULL;
+    operation->prepare = where_prepare;
+    operation->succeeded = where_succeeded;
+    operation->failed = where_failed;
+    operation->callback.where = callback;
     return operation;
 }
 

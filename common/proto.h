@@ -28,6 +28,7 @@
 #define PROTO_KEY_SIZE          65
 #define PROTO_NAME_SIZE         256 /* original file name, UTF-8; additive */
 #define PROTO_CONTENT_TYPE_SIZE 128 /* media type, RFC 9110 section 8.3.1; additive */
+#define PROTO_PLACE_SIZE        128 /* "AAA/BBB/CCC/SSSSSSSS_DDD" below a store path; additive */
 #define PROTO_DIGEST_SIZE       16  /* XXH3-128, canonical (big-endian) form; additive */
 
 /* A failure reply: number 2, then text up to 1024 bytes with its NUL (may be absent). */
@@ -55,14 +56,15 @@ enum proto_command {
     PROTO_STORAGE_STAT = 74,    /* additive */
     PROTO_STORAGE_RESTORE = 75, /* additive */
     PROTO_STORAGE_LIST = 76,    /* additive */
-    PROTO_STORAGE_FSCK = 80,    /* additive */
     PROTO_STORAGE_PUT = 77,     /* additive: UPLOAD with name, content type and expected digest */
+    PROTO_STORAGE_WHERE = 78,   /* additive: STAT and the place in the store */
+    PROTO_STORAGE_FSCK = 80,    /* additive: the scrub of the group */
 };
 
 /* Body sizes: requests. */
 #define PROTO_JOIN_SIZE     171
 #define PROTO_BEAT_SIZE     146
-#define PROTO_FILE_KEY_SIZE 400 /* application, user, file: SADDRS, LOCATE, FILESIZE, DELETE, STAT, RESTORE */
+#define PROTO_FILE_KEY_SIZE 400 /* application, user, file: SADDRS, LOCATE, FILESIZE, DELETE, STAT, RESTORE, WHERE */
 #define PROTO_UPLOAD_SIZE   408 /* then the content */
 #define PROTO_DOWNLOAD_SIZE 416
 #define PROTO_LOAD_SIZE     200
@@ -77,6 +79,7 @@ enum proto_command {
 #define PROTO_VALUE_SIZE       8 /* GET's value, FILESIZE's size */
 #define PROTO_RANGE_REPLY_SIZE 16
 #define PROTO_STAT_REPLY_SIZE  (8 + 1 + 8 + 8 + 1 + PROTO_DIGEST_SIZE + PROTO_CONTENT_TYPE_SIZE + PROTO_NAME_SIZE + PROTO_GROUP_SIZE)
+#define PROTO_WHERE_REPLY_SIZE (PROTO_STAT_REPLY_SIZE + PROTO_KEY_SIZE + PROTO_PLACE_SIZE)
 #define PROTO_LIST_ENTRY_SIZE  (PROTO_FILE_SIZE + PROTO_STAT_REPLY_SIZE)
 #define PROTO_LIST_LIMIT_MAX   100 /* entries in one LIST reply */
 #define PROTO_SADDRS_MAX       (PROTO_GROUP_SIZE + 8 * 1024) /* what a client accepts */
@@ -281,6 +284,19 @@ MUST_CHECK bool proto_list_entry_pack(uint8_t buffer[PROTO_LIST_ENTRY_SIZE], con
                                       struct error *error);
 MUST_CHECK bool proto_list_entry_unpack(const uint8_t *body, size_t size, struct proto_list_entry *entry,
                                         struct error *error);
+
+/* Reply to WHERE 78: STAT's 443, key of the store path 65, place below it 128 = 636. A place is exactly what a storage
+ * server makes: three directories and a name of base-512 digits (docs/protocol.md, "File IDs and store paths"), so that
+ * whoever opens it below a directory stays there. */
+struct proto_where {
+    struct proto_stat stat;
+    char key[PROTO_KEY_SIZE]; /* not empty */
+    char place[PROTO_PLACE_SIZE];
+};
+MUST_CHECK bool proto_where_reply_pack(uint8_t buffer[PROTO_WHERE_REPLY_SIZE], const struct proto_where *where,
+                                       struct error *error);
+MUST_CHECK bool proto_where_reply_unpack(const uint8_t *body, size_t size, struct proto_where *where,
+                                         struct error *error);
 
 /* FSCK 80: application 16, user 256, file 128 (may be empty, says nothing), action 1 (0 status, 1 check, 2 check and
  * repair) = 401. The reply is a JSON object. */

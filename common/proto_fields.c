@@ -19,6 +19,7 @@ const struct proto_field proto_field_key = {"key", PROTO_KEY_SIZE, PROTO_RULE_NO
 const struct proto_field proto_field_name = {"name", PROTO_NAME_SIZE, PROTO_RULE_FILE_NAME};
 const struct proto_field proto_field_content_type = {"content type", PROTO_CONTENT_TYPE_SIZE,
                                                      PROTO_RULE_ASCII};
+const struct proto_field proto_field_place = {"place", PROTO_PLACE_SIZE, PROTO_RULE_PLACE};
 
 uint64_t proto_load_be(const uint8_t *bytes, size_t size)
 {
@@ -70,6 +71,19 @@ static size_t utf8_sequence(const uint8_t *bytes, size_t size)
     return length;
 }
 
+/* What a place is made of: 'F' is an upper-case hex digit, '1' the first of a base-512 digit, others stand for
+ * themselves. */
+static const char place_form[] = "1FF/1FF/1FF/FFFFFFFF_1FF";
+
+static bool fits_place_form(char form, uint8_t c)
+{
+    if (form == '1')
+        return c == '0' || c == '1';
+    if (form == 'F')
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
+    return c == (uint8_t)form;
+}
+
 /* The position of the first byte that breaks RULE, or LENGTH. */
 static size_t find_offender(enum proto_rule rule, const uint8_t *text, size_t length)
 {
@@ -97,6 +111,10 @@ static size_t find_offender(enum proto_rule rule, const uint8_t *text, size_t le
             i += sequence;
         }
         return i;
+    case PROTO_RULE_PLACE:
+        while (i < length && i < sizeof(place_form) - 1 && fits_place_form(place_form[i], text[i]))
+            i++;
+        return i;
     case PROTO_RULE_BYTES:
     case PROTO_RULE_NOT_EMPTY:
         break;
@@ -116,6 +134,10 @@ static void describe_rule(const struct proto_field *field, char *text, size_t si
         [PROTO_RULE_FILE_NAME] = "bytes of UTF-8 without control characters or '/'",
         [PROTO_RULE_ASCII] = "printable ASCII characters",
     };
+    if (field->rule == PROTO_RULE_PLACE) {
+        (void)snprintf(text, size, "AAA/BBB/CCC/SSSSSSSS_DDD (upper-case hex, AAA to DDD up to 1FF)");
+        return;
+    }
     bool may_be_empty = field->rule != PROTO_RULE_NAME && field->rule != PROTO_RULE_NOT_EMPTY;
     (void)snprintf(text, size, "%d to %zu %s", may_be_empty ? 0 : 1, field->size - 1, kinds[field->rule]);
 }
@@ -127,13 +149,16 @@ bool proto_field_check(const struct proto_field *field, const char *text, size_t
     if (length >= field->size)
         return error_set(error, ERROR_MALFORMED, "%s: no NUL within its %zu bytes; %s and a NUL expected",
                          field->name, field->size, right);
-    if (length == 0 && (field->rule == PROTO_RULE_NAME || field->rule == PROTO_RULE_NOT_EMPTY))
+    if (length == 0 && (field->rule == PROTO_RULE_NAME || field->rule == PROTO_RULE_NOT_EMPTY ||
+                        field->rule == PROTO_RULE_PLACE))
         return error_set(error, ERROR_MALFORMED, "%s: empty; %s expected", field->name, right);
 
     size_t offender = find_offender(field->rule, (const uint8_t *)text, length);
     if (offender < length)
         return error_set(error, ERROR_MALFORMED, "%s: byte %zu is 0x%02x; %s expected", field->name, offender,
                          (unsigned)(uint8_t)text[offender], right);
+    if (field->rule == PROTO_RULE_PLACE && length != sizeof(place_form) - 1)
+        return error_set(error, ERROR_MALFORMED, "%s: %zu bytes; %s expected", field->name, length, right);
     return true;
 }
 

@@ -10,7 +10,7 @@
 
 #include "common/proto.h"
 
-/* What a string may hold. Every rule but PROTO_RULE_NAME's and PROTO_RULE_NOT_EMPTY's takes an empty one. */
+/* What a string may hold. Every rule but NAME's, NOT_EMPTY's and PLACE's takes an empty one. */
 enum proto_rule {
     PROTO_RULE_BYTES,         /* anything */
     PROTO_RULE_NOT_EMPTY,     /* anything, at least one byte */
@@ -19,6 +19,7 @@ enum proto_rule {
     PROTO_RULE_TEXT,          /* no control characters, so that it can be printed */
     PROTO_RULE_FILE_NAME,     /* UTF-8 without control characters or '/' */
     PROTO_RULE_ASCII,         /* printable ASCII */
+    PROTO_RULE_PLACE,         /* AAA/BBB/CCC/SSSSSSSS_DDD: base-512 digits and seconds, upper-case hex */
 };
 
 struct proto_field {
@@ -38,6 +39,7 @@ extern const struct proto_field proto_field_file_or_none;
 extern const struct proto_field proto_field_key;
 extern const struct proto_field proto_field_name;
 extern const struct proto_field proto_field_content_type;
+extern const struct proto_field proto_field_place;
 
 /* True where the LENGTH bytes of TEXT obey FIELD's rule; else fills ERROR. */
 bool proto_field_check(const struct proto_field *field, const char *text, size_t length, struct error *error);

@@ -176,6 +176,29 @@ bool proto_list_entry_unpack(const uint8_t *body, size_t size, struct proto_list
     return proto_read_end(&reader);
 }
 
+bool proto_where_reply_pack(uint8_t buffer[PROTO_WHERE_REPLY_SIZE], const struct proto_where *where,
+                            struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_WHERE_REPLY_SIZE, error);
+    write_stat(&writer, &where->stat);
+    proto_write_string(&writer, &proto_field_key, where->key);
+    proto_write_string(&writer, &proto_field_place, where->place);
+    return proto_write_end(&writer);
+}
+
+bool proto_where_reply_unpack(const uint8_t *body, size_t size, struct proto_where *where,
+                              struct error *error)
+{
+    struct proto_reader reader;
+    memset(where, 0, sizeof(*where));
+    proto_read_begin(&reader, "WHERE reply", body, size, PROTO_WHERE_REPLY_SIZE, error);
+    read_stat(&reader, &where->stat);
+    proto_read_string(&reader, &proto_field_key, where->key);
+    proto_read_string(&reader, &proto_field_place, where->place);
+    return proto_read_end(&reader);
+}
+
 bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct proto_fsck *fsck, struct error *error)
 {
     struct proto_writer writer;

@@ -27,7 +27,7 @@ void http_connection_set_state(struct http_connection *connection, enum http_con
     ASSERT(connection->state != CONNECTION_CLOSED);
     TAILQ_REMOVE(&loop->lists[connection->state], connection, link);
     connection->state = state;
-    connection->since_ms = loop_now_ms(loop->loop);
+    connection->since_ms = clock_coarse_ms();
     connection->queued = -1;
     TAILQ_INSERT_TAIL(&loop->lists[state], connection, link);
 }
@@ -86,7 +86,7 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
     if (event_add(&connection->event, NULL) != 0)
         goto fail;
     connection->state = CONNECTION_HEAD;
-    connection->since_ms = loop_now_ms(loop->loop);
+    connection->since_ms = clock_coarse_ms();
     TAILQ_INSERT_TAIL(&loop->lists[CONNECTION_HEAD], connection, link);
     loop->connections++;
     metric_add(loop->metrics->connections, 1);

@@ -5,6 +5,7 @@
 #include "httpd/http_target.h"
 #include "httpd/media_type.h"
 #include "httpd/relay.h"
+#include "httpd/source_local.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,7 +233,8 @@ static bool open_source(struct http_connection *connection, const struct http_ra
                                      .connection_id = connection->id,
                                      .wake = on_source,
                                      .argument = connection};
-    exchange->source = relay_open(&options);
+    exchange->source =
+        exchange->file->volume != NULL ? source_local_open(&options) : relay_open(&options);
     if (exchange->source == NULL) {
         exchange->cut = connection->sent > 0;
         if (!exchange->cut)
@@ -423,7 +425,10 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     if (!(exchange->multipart != NULL ? begin_part(connection)
                                       : open_source(connection, single ? single : &whole)))
         return;
-    http_connection_set_state(connection, CONNECTION_OPEN);
+    if (source_status(exchange->source) == SOURCE_READY)
+        http_exchange_opened(connection);
+    else
+        http_connection_set_state(connection, CONNECTION_OPEN);
 }
 
 void http_exchange_opened(struct http_connection *connection)

@@ -289,9 +289,20 @@ static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
     return true;
 }
 
-static void on_stat(void *argument, const struct proto_stat *stat, const struct error *error)
+static void note_place(struct http_lookup_file *file, const struct proto_where *where,
+                       const struct local_volumes *volumes)
 {
-    struct entry *entry = argument;
+    /* An old storage server does not tell where. */
+    if (strlen(where->place) != LOCAL_PLACE_SIZE - 1)
+        return;
+    file->volume = local_volumes_find(volumes, where->stat.group, where->key);
+    memcpy(file->place, where->place, LOCAL_PLACE_SIZE);
+}
+
+/* WHERE: NULL where the file is not on this machine. */
+static void take_answer(struct entry *entry, const struct proto_stat *stat, const struct proto_where *where,
+                        const struct error *error)
+{
     struct error local;
     entry->operation = NULL;
     if (error == NULL && stat->status != PROTO_FILE_NORMAL) {
@@ -301,6 +312,8 @@ static void on_stat(void *argument, const struct proto_stat *stat, const struct 
     if (error == NULL) {
         struct http_lookup_file *file = file_create(entry, stat);
         if (file != NULL) {
+            if (where != NULL)
+                note_place(file, where, entry->lookup->options.volumes);
             if (!sniff_content(entry, file))
                 accept_file(entry, file);
             return;
@@ -317,6 +330,16 @@ static void on_stat(void *argument, const struct proto_stat *stat, const struct 
     answer_waits(entry, error);
 }
 
+static void on_stat(void *argument, const struct proto_stat *stat, const struct error *error)
+{
+    take_answer(argument, stat, NULL, error);
+}
+
+static void on_where(void *argument, const struct proto_where *where, const struct error *error)
+{
+    take_answer(argument, error == NULL ? &where->stat : NULL, where, error);
+}
+
 static bool is_asking(const struct entry *entry)
 {
     return entry->operation != NULL || entry->sniff != NULL;
@@ -325,7 +348,11 @@ static bool is_asking(const struct entry *entry)
 static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
 {
     entry->question_ms = clock_monotonic_ms();
-    entry->operation = client_stat(entry->lookup->options.client, key, on_stat, entry);
+    const struct http_lookup_options *options = &entry->lookup->options;
+    if (options->volumes != NULL)
+        entry->operation = client_where(options->client, key, on_where, entry);
+    else
+        entry->operation = client_stat(options->client, key, on_stat, entry);
     return entry->operation != NULL;
 }
 
@@ -372,7 +399,7 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
     if (entry != NULL) {
         TAILQ_REMOVE(&lookup->entries, entry, link);
         TAILQ_INSERT_TAIL(&lookup->entries, entry, link);
-        if (answer_at_once(entry, key, clock_monotonic_ms(), &result, file))
+        if (answer_at_once(entry, key, clock_coarse_ms(), &result, file))
             return result;
     } else {
         entry = entry_create(lookup, bytes, size);

@@ -11,10 +11,11 @@
 
 #include "client/client.h"
 #include "httpd/http_date.h"
+#include "httpd/local_files.h"
 
 #define HTTP_LOOKUP_ETAG_SIZE 36 /* 32 hex digits, two quotes, NUL, and one to spare */
 
-/* A file that is there. Immutable; shared by reference. */
+/* A file that is there. Immutable but for the hint; shared by reference. */
 struct http_lookup_file {
     struct proto_file_key key;
     struct proto_stat stat;
@@ -22,6 +23,9 @@ struct http_lookup_file {
     char last_modified_text[HTTP_DATE_SIZE];
     char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
     const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
+    const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
+    char place[LOCAL_PLACE_SIZE];      /* below the volume */
+    struct local_hint hint;            /* of source_local */
     size_t references;
 };
 
@@ -31,6 +35,7 @@ struct http_lookup_wait; /* somebody who waits; see http_lookup_start() */
 struct http_lookup_options {
     struct loop *loop;
     struct client *client;
+    const struct local_volumes *volumes; /* NULL: none */
     size_t entries_max;
     int64_t age_ms;          /* 0: remember nothing */
     int64_t negative_age_ms; /* of "not there" */

@@ -14,6 +14,7 @@
 #include "httpd/http_lookup.h"
 #include "httpd/http_options.h"
 #include "httpd/http_pipes.h"
+#include "httpd/local_files.h"
 #include <sys/queue.h>
 
 struct http_server;
@@ -46,7 +47,8 @@ struct http_metrics {
     struct metric *relays;
     struct metric *failovers;
     struct metric *cut;
-    struct metric *spliced, *copied;
+    struct metric *spliced, *copied, *sendfiled;
+    struct metric *local_failures;
 };
 
 struct http_loop {
@@ -59,6 +61,7 @@ struct http_loop {
     const struct http_metrics *metrics;
     struct http_buffers buffers;
     struct http_pipes pipes;
+    struct local_files *local_files; /* NULL: no group is local */
     struct http_clock clock;
     struct http_connection_list lists[CONNECTION_STATES];
     size_t connections;                /* of this loop */

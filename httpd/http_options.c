@@ -1,5 +1,6 @@
 #include "httpd/http_options.h"
 #include "httpd/http_text.h"
+#include "httpd/local_volume.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,18 @@ const struct config_option http_options[] = {
      "How often, without a byte in between, a body that broke off is taken up again before the client is cut "
      "off."},
 
+    {SECTION, "local_groups", CONFIG_STRINGS, AT(local_groups), "", NO_BOUNDS, AT_START,
+     "Storage groups whose volume is mounted on this machine, GROUP:KEY=DIR or GROUP:DIR, e.g. "
+     "group001:/srv/media: their files are sent from DIR (an absolute directory) instead of through a storage "
+     "server. KEY is that of the store path in storage.paths, DIR itself where it is left out. A file that "
+     "cannot be read there comes from a storage server."},
+    {SECTION, "local_workers", CONFIG_INTEGER, AT(local_workers), "4", 1, 256, NULL, AT_START,
+     "Threads for each local volume that wait for its disk."},
+    {SECTION, "local_open_files", CONFIG_INTEGER, AT(local_open_files), "4096", 0, 1000000, NULL, AT_START,
+     "Files of local volumes that are kept open, over all loops."},
+    {SECTION, "local_open_age", CONFIG_DURATION, AT(local_open_age_ms), "10s", 0, DAY_MS, NULL, AT_START,
+     "How long such a file is kept open: for so long a deleted one still takes up room on its disk."},
+
     {SECTION, "pipes_max", CONFIG_INTEGER, AT(pipes_max), "256", 0, 1000000, NULL, AT_START,
      "Pipes for relaying bodies inside the kernel, over all loops; further streams are copied. The kernel's "
      "fs.pipe-user-pages-soft bounds pipes_max times pipe_size for ordinary users. 0: copy always."},
@@ -148,6 +161,8 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(error, ERROR_MALFORMED, "httpd.user: longer than %d bytes", PROTO_USER_SIZE - 1);
     if (c->target_size_max > c->head_size_max)
         return error_set(error, ERROR_MALFORMED, "httpd.target_size_max: larger than head_size_max");
+    if (!local_volumes_check(&c->local_groups, error))
+        return false;
     if (!http_options_is_field_text(c->cache_control))
         return error_set(
             error, ERROR_MALFORMED,

@@ -41,6 +41,11 @@ struct httpd_config {
     int64_t storage_connections;
     int64_t failover_tries;
 
+    struct config_strings local_groups; /* see local_volume_split() */
+    int64_t local_workers;
+    int64_t local_open_files;
+    int64_t local_open_age_ms;
+
     int64_t pipes_max;
     int64_t pipe_size;
     int64_t unsent_max;

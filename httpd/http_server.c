@@ -44,6 +44,7 @@ struct http_server {
     struct workers *resolver;
     struct access_log *access_log;
     struct http_limits *limits;
+    struct local_volumes *volumes; /* NULL: none */
     struct http_metrics metrics;
 };
 
@@ -80,6 +81,8 @@ static void loop_clear(struct server_loop *loop)
     if (loop->http.client != NULL)
         client_destroy(loop->http.client);
     loop->http.client = NULL;
+    local_files_close(loop->http.local_files);
+    loop->http.local_files = NULL;
     http_pipes_clear(&loop->http.pipes);
     http_buffers_clear(&loop->http.buffers);
 }
@@ -152,6 +155,8 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     atomic_store_explicit(&loop->has_run, true, memory_order_relaxed);
     http_sweep(&loop->http);
     access_log_tick(loop->http.access_log);
+    if (loop->http.local_files != NULL)
+        local_files_tick(loop->http.local_files);
     if (!loop->http.draining) {
         http_listeners_tick(loop->listeners);
         watch_trackers(loop);
@@ -187,6 +192,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         return false;
     struct http_lookup_options lookup = {.loop = loop->http.loop,
                                          .client = loop->http.client,
+                                         .volumes = loop->http.server->volumes,
                                          .entries_max = (size_t)config->lookup_entries,
                                          .age_ms = config->lookup_age_ms,
                                          .negative_age_ms = config->lookup_negative_age_ms};
@@ -212,6 +218,13 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
                     (size_t)config->pipe_size);
     if (!create_clients(loop, config, error))
         return false;
+    if (server->volumes != NULL) {
+        loop->http.local_files = local_files_create(
+            loop->http.loop, ((size_t)config->local_open_files + server->count - 1) / server->count,
+            config->local_open_age_ms);
+        if (loop->http.local_files == NULL)
+            return error_set(error, ERROR_UNAVAILABLE, "no memory for the open files");
+    }
     if (server->access_log != NULL) {
         loop->http.access_log = access_log_buffer_create(server->access_log, loop->http.loop);
         if (loop->http.access_log == NULL)
@@ -245,6 +258,7 @@ static void server_free(struct http_server *server)
         http_settings_release(loop->new_settings);
     }
     access_log_destroy(server->access_log);
+    local_volumes_destroy(server->volumes);
     http_limits_destroy(server->limits);
     free(server->loops);
     free(server);
@@ -275,6 +289,10 @@ static void register_metrics(struct http_metrics *metrics)
     const char *body = "Body bytes passed on, by how.";
     metrics->spliced = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"spliced\"");
     metrics->copied = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"copied\"");
+    metrics->sendfiled = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"sendfile\"");
+    metrics->local_failures =
+        metrics_counter("reel_httpd_local_failures_total",
+                        "Bodies of local groups that a storage server had to be asked for.", NULL);
 }
 
 /* A relayed stream has two sockets, and pipes two ends. */
@@ -282,6 +300,8 @@ static void check_descriptors(const struct httpd_config *config)
 {
     struct rlimit limit;
     int64_t wanted = 2 * config->connections_max + 2 * config->pipes_max + OTHER_DESCRIPTORS;
+    if (config->local_groups.count > 0)
+        wanted += config->local_open_files;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         (int64_t)limit.rlim_cur < wanted)
         log_info("server",
@@ -315,6 +335,10 @@ static bool server_build(struct http_server *server, const struct httpd_config *
     server->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
     if (server->resolver == NULL)
         goto done;
+    if (config->local_groups.count > 0 &&
+        (server->volumes = local_volumes_create(&config->local_groups, (size_t)config->local_workers,
+                                                error)) == NULL)
+        goto done;
     if (config->access_log[0] != '\0' &&
         (server->access_log = access_log_create(config->access_log, error)) == NULL)
         goto done;
@@ -337,6 +361,7 @@ static void server_end_workers(struct daemon *daemon)
             return;
     }
     access_log_end_workers(server->access_log);
+    local_volumes_end_workers(server->volumes, WORKERS_STOP_MS);
     if (!workers_destroy(server->resolver, WORKERS_STOP_MS))
         log_warning("server", "a name look-up hangs; it is left behind");
     server->resolver = NULL;

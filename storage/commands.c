@@ -26,6 +26,7 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},
     {PROTO_STORAGE_LIST, "list", PROTO_LIST_SIZE, PROTO_LIST_SIZE, 0, commands_handle_list},
     {PROTO_STORAGE_PUT, "put", PROTO_PUT_SIZE, INT64_MAX, PROTO_PUT_SIZE, upload_handle_put},
+    {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},
     {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
 };
 const size_t storage_command_count = ARRAY_SIZE(storage_commands);
@@ -41,7 +42,7 @@ static bool take_key(struct packet_request *request, struct proto_file_key *key)
     return false;
 }
 
-/* ---- FILESIZE, STAT ---- */
+/* ---- FILESIZE, STAT, WHERE ---- */
 
 struct look {
     struct packet_request *request;
@@ -59,26 +60,57 @@ static void reply_size(struct packet_request *request, const struct meta_row *ro
     packet_reply(request, body, sizeof(body));
 }
 
+/* The row as clients get it: with its group, and without texts that none could read (somebody else wrote them
+ * into the row). */
+static bool presentable_stat(struct packet_request *request, const struct meta_row *row,
+                             struct proto_stat *stat, struct error *error)
+{
+    uint8_t body[PROTO_STAT_REPLY_SIZE];
+    *stat = row->stat;
+    if (stat->group[0] == '\0') {
+        const char *group = storage_of(request)->config->group;
+        memcpy(stat->group, group, strlen(group) + 1);
+    }
+    if (proto_stat_reply_pack(body, stat, error))
+        return true;
+    log_warning(ROOM, "file %s: name and content type of its row are left out: %s", row->file, error->text);
+    stat->name[0] = stat->content_type[0] = '\0';
+    return proto_stat_reply_pack(body, stat, error);
+}
+
 static void reply_stat(struct packet_request *request, const struct meta_row *row)
 {
     uint8_t body[PROTO_STAT_REPLY_SIZE];
-    struct proto_stat stat = row->stat;
+    struct proto_stat stat;
     struct error error = {0};
-    if (stat.group[0] == '\0') {
-        const char *group = storage_of(request)->config->group;
-        memcpy(stat.group, group, strlen(group) + 1);
+    if (!presentable_stat(request, row, &stat, &error) || !proto_stat_reply_pack(body, &stat, &error))
+        packet_reply_failure(request, &error);
+    else
+        packet_reply(request, body, sizeof(body));
+}
+
+static void reply_where(struct packet_request *request, const struct meta_row *row)
+{
+    uint8_t body[PROTO_WHERE_REPLY_SIZE];
+    struct proto_where where = {0};
+    struct error error = {0};
+    struct path place;
+    if (row->stat.status == PROTO_FILE_DELETED) {
+        packet_reply_error(request, ERROR_NOT_FOUND, "file %s is deleted", row->file);
+        return;
     }
-    if (!proto_stat_reply_pack(body, &stat, &error)) {
-        /* Somebody else wrote a name or type into the row that no client could read. */
-        log_warning(ROOM, "file %s: name and content type of its row are left out: %s", row->file,
-                    error.text);
-        stat.name[0] = stat.content_type[0] = '\0';
-        if (!proto_stat_reply_pack(body, &stat, &error)) {
-            packet_reply_failure(request, &error);
+    const struct store_path *path = store_find(storage_of(request)->store, row->file_path, &place, &error);
+    if (path && presentable_stat(request, row, &where.stat, &error)) {
+        const char *key = store_path_key(path);
+        memcpy(where.key, key, strlen(key) + 1);
+        if (!path_format(&place, where.place))
+            error_set(&error, ERROR_IO, "the row of file %s has no place", row->file);
+        else if (proto_where_reply_pack(body, &where, &error)) {
+            packet_reply(request, body, sizeof(body));
             return;
         }
     }
-    packet_reply(request, body, sizeof(body));
+    packet_reply_failure(request, &error);
 }
 
 static void reply_row(struct packet_request *request, const struct meta_row *row)
@@ -90,6 +122,8 @@ static void reply_row(struct packet_request *request, const struct meta_row *row
         packet_reply_error(request, ERROR_IO, "the row of file %s has no size", row->file);
     else if (request->command == PROTO_STORAGE_STAT)
         reply_stat(request, row);
+    else if (request->command == PROTO_STORAGE_WHERE)
+        reply_where(request, row);
     else
         reply_size(request, row);
 }
@@ -140,6 +174,11 @@ void commands_handle_filesize(struct packet_request *request)
 }
 
 void commands_handle_stat(struct packet_request *request)
+{
+    look_up(request, true);
+}
+
+void commands_handle_where(struct packet_request *request)
 {
     look_up(request, true);
 }

@@ -12,6 +12,7 @@ void commands_handle_filesize(struct packet_request *request);
 void commands_handle_delete(struct packet_request *request);
 void commands_handle_stat(struct packet_request *request);
 void commands_handle_restore(struct packet_request *request);
+void commands_handle_where(struct packet_request *request);
 void commands_handle_list(struct packet_request *request);
 
 #endif

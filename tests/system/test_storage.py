@@ -185,6 +185,20 @@ def test_stat_tells_name_type_digest_and_times(suite):
         assert client.stat(APP, USER, new_id()).number == wire.NOT_FOUND
 
 
+def test_where_tells_what_stat_tells_and_where_the_file_lies(suite):
+    file, content = new_id(), os.urandom(1000)
+    with suite.client() as client:
+        assert client.upload(APP, USER, file, content).ok
+        reply, stat = client.call(wire.WHERE, file_key(APP, USER, file)), client.call(STAT, file_key(APP, USER, file))
+        assert reply.ok and len(reply.body) == 636 and reply.body[:443] == stat.body
+        key, place = (reply.body[a:b].split(b"\0", 1)[0].decode() for a, b in ((443, 508), (508, 636)))
+        assert key == str(suite.dir / "data")
+        assert (suite.dir / "data" / place).read_bytes() == content
+        assert client.call(wire.WHERE, file_key(APP, USER, new_id())).number == wire.NOT_FOUND
+        assert client.call(DELETE, file_key(APP, USER, file)).ok
+        assert client.call(wire.WHERE, file_key(APP, USER, file)).number == wire.NOT_FOUND
+
+
 def test_put_refuses_bytes_that_miss_the_stated_digest(suite):
     file, content = new_id(), os.urandom(200_000)
     digest = xxhash.xxh3_128(content).digest()

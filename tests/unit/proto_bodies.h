@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum kind { BYTES, NAME, TEXT, FILE_NAME, ASCII, NUMBER, FLAG, DIGEST, ZEROS };
+enum kind { BYTES, NAME, TEXT, FILE_NAME, ASCII, PLACE, NUMBER, FLAG, DIGEST, ZEROS };
 
 struct field {
     const char *name; /* as error texts say it */
@@ -138,6 +138,12 @@ static const struct field list_entry_fields[] = {
     STAT_OF(proto_list_entry, stat., 128),
 };
 
+static const struct field where_fields[] = {
+    STAT_OF(proto_where, stat., 0),
+    STRING(proto_where, key, "key", 443, 65, BYTES, false),
+    STRING(proto_where, place, "place", 508, 128, PLACE, false),
+};
+
 /* One signature for all. */
 #define ADAPT(name, type)                                                                                    \
     static bool name##_pack(uint8_t *buffer, const void *value, struct error *error)                         \
@@ -161,6 +167,7 @@ ADAPT(download, proto_download)
 ADAPT(stat_reply, proto_stat)
 ADAPT(list, proto_list)
 ADAPT(list_entry, proto_list_entry)
+ADAPT(where_reply, proto_where)
 
 static bool range_reply_pack(uint8_t *buffer, const void *value, struct error *error)
 {
@@ -194,6 +201,7 @@ static const struct body bodies[] = {
     BODY(stat_reply, 443, proto_stat, stat_fields),
     BODY(list, 405, proto_list, list_fields),
     BODY(list_entry, 571, proto_list_entry, list_entry_fields),
+    BODY(where_reply, 636, proto_where, where_fields),
 };
 
 /* ---- the generator ---- */
@@ -215,7 +223,7 @@ static size_t random_below(size_t limit)
 
 static bool is_string(const struct field *field)
 {
-    return field->kind <= ASCII;
+    return field->kind <= PLACE;
 }
 
 static size_t put_utf8(char *text, size_t room)
@@ -231,6 +239,15 @@ static size_t put_utf8(char *text, size_t room)
     return length;
 }
 
+/* Digits up to 511, as the storage server makes them. */
+static void random_place(char *text)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    static const char form[] = "1FF/1FF/1FF/FFFFFFFF_1FF";
+    for (size_t i = 0; i < sizeof(form) - 1; i++)
+        text[i] = form[i] == 'F' ? hex[random_below(16)] : form[i] == '1' ? hex[random_below(2)] : form[i];
+}
+
 /* A string that FIELD may hold, now and then of the extreme lengths. */
 static void random_string(const struct field *field, char *text)
 {
@@ -242,6 +259,10 @@ static void random_string(const struct field *field, char *text)
         length = random_below(2) ? longest : minimum;
 
     memset(text, 0, field->size);
+    if (field->kind == PLACE) {
+        random_place(text);
+        return;
+    }
     for (size_t i = 0; i < length;) {
         switch (field->kind) {
         case NAME:

@@ -256,7 +256,7 @@ static bool byte_is_allowed(enum kind kind, unsigned byte)
 
 static void every_byte(struct specimen *specimen, const struct field *field)
 {
-    if (!is_string(field))
+    if (!is_string(field) || field->kind == PLACE) /* a place is not made of bytes of one kind */
         return;
     for (unsigned byte = 1; byte <= 0xFF; byte++) {
         uint8_t *at = specimen->bytes + field->offset;

@@ -44,6 +44,7 @@ static void sizes_are_those_of_the_protocol(void **state)
     assert_int_equal(PROTO_PUT_SIZE, 809);
     assert_int_equal(PROTO_STAT_REPLY_SIZE, 443);
     assert_int_equal(PROTO_LIST_ENTRY_SIZE, 571);
+    assert_int_equal(PROTO_WHERE_REPLY_SIZE, 636);
     assert_int_equal(PROTO_ERROR_BODY_MAX, 1026);
 }
 
@@ -277,6 +278,76 @@ static void a_missing_digest_is_zeros_whatever_stands_in_its_place(void **state)
     assert_false(back.has_digest);
     assert_int_equal(back.digest[0], 0);
     assert_int_equal(back.digest[15], 0);
+}
+
+static bool place_is_taken(const char *place)
+{
+    struct proto_where where = {.key = "../data", .place = "000/001/1FF/5F9E3FA7_002"};
+    struct proto_where back;
+    struct error error = {0};
+    uint8_t body[PROTO_WHERE_REPLY_SIZE];
+    assert_true(proto_where_reply_pack(body, &where, NULL));
+    memset(body + 508, 0, 128);
+    memcpy(body + 508, place, strlen(place));
+    bool taken = proto_where_reply_unpack(body, sizeof(body), &back, &error);
+    snprintf(where.place, sizeof(where.place), "%s", place);
+    assert_int_equal(proto_where_reply_pack(body, &where, NULL), taken);
+    if (!taken)
+        assert_non_null(strstr(error.text, "place"));
+    else
+        assert_string_equal(back.place, place);
+    return taken;
+}
+
+static void a_place_has_exactly_the_form_that_storage_servers_make(void **state)
+{
+    (void)state;
+    static const char good[] = "000/001/1FF/5F9E3FA7_002";
+    char text[64];
+    assert_true(place_is_taken(good));
+    assert_true(place_is_taken("1FF/1FF/1FF/FFFFFFFF_1FF"));
+    static const char *const bad[] = {"",
+                                      "000",
+                                      "000/001/1FF/5F9E3FA7_00",
+                                      "000/001/1FF/5F9E3FA7_0020",
+                                      "200/001/1FF/5F9E3FA7_002",
+                                      "000/001/1FF/5F9E3FA7_200",
+                                      "000/001/1ff/5F9E3FA7_002",
+                                      "000/001/1FF/5f9e3fa7_002",
+                                      "../001/1FF/5F9E3FA7_002x",
+                                      "/000/001/1FF/5F9E3FA7_00",
+                                      "000/001/../../5F9E3FA7_0",
+                                      "000\\001/1FF/5F9E3FA7_002",
+                                      "000/001/1FF/5F9E3FA7_002/"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(place_is_taken(bad[i]));
+    /* No single byte can be another one of another kind. */
+    for (size_t i = 0; i < sizeof(good) - 1; i++) {
+        static const char others[] = "./_gG:\x7f ";
+        for (size_t j = 0; j < sizeof(others) - 1; j++) {
+            snprintf(text, sizeof(text), "%s", good);
+            if (text[i] == others[j])
+                continue;
+            text[i] = others[j];
+            assert_false(place_is_taken(text));
+        }
+    }
+}
+
+static void where_is_the_row_then_key_and_place(void **state)
+{
+    (void)state;
+    struct proto_where where = {.stat = {.size = 258, .group = "group001"},
+                                .key = "../data",
+                                .place = "000/001/1FF/5F9E3FA7_002"};
+    uint8_t body[PROTO_WHERE_REPLY_SIZE], expected[636] = {0};
+    expected[6] = 1;
+    expected[7] = 2;
+    memcpy(expected + 426, "group001", 8);
+    memcpy(expected + 443, "../data", 7);
+    memcpy(expected + 508, "000/001/1FF/5F9E3FA7_002", 24);
+    assert_true(proto_where_reply_pack(body, &where, NULL));
+    assert_memory_equal(body, expected, 636);
 }
 
 /* ---- GET and single values ---- */
@@ -602,6 +673,8 @@ int main(void)
         cmocka_unit_test(put_matches_a_hand_written_vector),
         cmocka_unit_test(stat_and_list_entries_match_a_hand_written_vector),
         cmocka_unit_test(a_missing_digest_is_zeros_whatever_stands_in_its_place),
+        cmocka_unit_test(a_place_has_exactly_the_form_that_storage_servers_make),
+        cmocka_unit_test(where_is_the_row_then_key_and_place),
         cmocka_unit_test(get_is_the_key_and_its_nul),
         cmocka_unit_test(get_takes_every_size_from_2_to_65_and_no_other),
         cmocka_unit_test(a_get_of_full_size_may_carry_rubbish_after_its_nul),
