@@ -1161,7 +1161,7 @@ static uint64_t read_taken(struct ask *ask)
     for (size_t i = 0; i < buffered; i++)
         sum = sum * 31 + bytes[i];
     left -= (int64_t)buffered;
-    assert_true(buffered <= 4096);
+    assert_true(buffered <= 16 * 1024);
     while (left > 0) {
         struct pollfd poll_fd = {.fd = packet_call_fd(call), .events = POLLIN};
         ssize_t got;
