@@ -190,6 +190,7 @@ static inline void *peer_main(void *argument)
             return NULL;
         connection = malloc(sizeof(*connection));
         peer_must(connection != NULL && peer->count < PEER_CONNECTIONS_MAX, "too many connections");
+        atomic_fetch_add(&peer->accepted, 1); /* before it answers: who has an answer may look */
         pthread_mutex_lock(&peer->mutex);
         connection->peer = peer;
         connection->fd = fd;
@@ -199,7 +200,6 @@ static inline void *peer_main(void *argument)
                   "pthread_create");
         peer->count++;
         pthread_mutex_unlock(&peer->mutex);
-        atomic_fetch_add(&peer->accepted, 1);
     }
 }
 
