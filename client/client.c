@@ -113,10 +113,12 @@ struct client_operation *client_operation_create(struct client *client, const st
                                                  void (*kicked)(struct client_operation *operation),
                                                  void *argument)
 {
-    struct client_operation *operation = calloc(1, sizeof(*operation));
+    struct client_operation *operation = malloc(sizeof(*operation));
 
     if (operation == NULL)
         return NULL;
+    memset(operation, 0, offsetof(struct client_operation, location));
+    operation->location.count = 0;
     operation->client = client;
     operation->argument = argument;
     operation->kicked = kicked;

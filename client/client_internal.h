@@ -19,6 +19,12 @@
 
 TAILQ_HEAD(client_operation_list, client_operation);
 
+/* Small, so that a cache of many users stays small: a SADDRS reply has three servers. */
+struct client_cached_location {
+    char group[PROTO_GROUP_SIZE];
+    char addresses[495]; /* as in a SADDRS reply */
+};
+
 struct client {
     struct loop *loop;
     struct client_options options; /* without zeros */
@@ -28,14 +34,10 @@ struct client {
     struct cache
         *legacy; /* address text -> nothing: it answered that it does not know one of our own commands */
     struct client_operation_list operations;
+    struct client_cached_location parsed_text; /* the last one that was taken apart, and what it was */
+    struct client_location parsed;
     uint32_t next_tracker; /* who is asked first; random at the start, then one after the other */
     bool trackers_reachable;
-};
-
-/* Small, so that a cache of many users stays small: a SADDRS reply has three servers. */
-struct client_cached_location {
-    char group[PROTO_GROUP_SIZE];
-    char addresses[495]; /* as in a SADDRS reply */
 };
 
 enum client_step {
@@ -60,7 +62,6 @@ struct client_operation {
     struct proto_file_key key;
     bool create, fresh;
     bool plain_locate; /* SADDRS instead of LOCATE, because the trackers are legacy ones */
-    struct client_location location;
     void (*located)(struct client_operation *operation, const struct error *error);
 
     /* calling a storage server */
@@ -97,6 +98,8 @@ struct client_operation {
         client_download_callback download;
     } callback;
     void *argument;
+
+    struct client_location location; /* last: large, and of a new operation only the count is set */
 };
 
 /* ---- client.c ---- */

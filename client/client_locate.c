@@ -33,7 +33,6 @@ static bool location_parse(const char *group, const char *addresses, struct clie
         return false;
     if (list.count == 0)
         return error_set(error, ERROR_NO_SERVER, "group %s has no active storage server", group);
-    memset(location, 0, sizeof(*location));
     memcpy(location->group, group, PROTO_GROUP_SIZE);
     location->count = min_size(list.count, CLIENT_SERVERS_MAX);
     memcpy(location->servers, list.items, location->count * sizeof(*list.items));
@@ -71,7 +70,8 @@ static void location_forget(const struct client_operation *operation)
 
 static bool location_recall(struct client_operation *operation, bool stale)
 {
-    struct cache *cache = operation->client->locations;
+    struct client *client = operation->client;
+    struct cache *cache = client->locations;
     struct client_cached_location cached;
     char key[CACHE_KEY_MAX];
     size_t size = cache_key(&operation->key, key);
@@ -79,7 +79,18 @@ static bool location_recall(struct client_operation *operation, bool stale)
 
     if (!(stale ? cache_get_stale(cache, key, size, &cached, &age) : cache_get(cache, key, size, &cached)))
         return false;
-    return location_parse(cached.group, cached.addresses, &operation->location, NULL);
+    /* A client talks about the same few groups again and again. */
+    if (client->parsed.count == 0 || memcmp(&client->parsed_text, &cached, sizeof(cached)) != 0) {
+        client->parsed.count = 0;
+        if (!location_parse(cached.group, cached.addresses, &client->parsed, NULL))
+            return false;
+        client->parsed_text = cached;
+    }
+    memcpy(operation->location.group, client->parsed.group, sizeof(client->parsed.group));
+    memcpy(operation->location.servers, client->parsed.servers,
+           client->parsed.count * sizeof(client->parsed.servers[0]));
+    operation->location.count = client->parsed.count;
+    return true;
 }
 
 /* ---- asking ---- */

@@ -227,9 +227,26 @@ bool address_parse(const char *text, uint16_t default_port, struct address *addr
 char *address_format(const struct address *address, char *buffer, size_t size)
 {
     bool bracket = strchr(address->host, ':') != NULL;
-    if (size > 0 && snprintf(buffer, size, "%s%s%s:%u", bracket ? "[" : "", address->host, bracket ? "]" : "",
-                             (unsigned)address->port) < 0)
-        buffer[0] = '\0';
+    char port[8], *digit = port + sizeof(port);
+    unsigned value = address->port;
+    struct span parts[4] = {
+        {"[", bracket}, {address->host, strlen(address->host)}, {"]", bracket}, {NULL, 0}};
+    size_t used = 0;
+
+    /* Keys of tables are made of it at every call to a server, so this is no snprintf(3). */
+    do {
+        *--digit = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    *--digit = ':';
+    parts[3] = (struct span){digit, (size_t)(port + sizeof(port) - digit)};
+    for (size_t i = 0; size > 0 && i < ARRAY_SIZE(parts); i++) {
+        size_t length = min_size(parts[i].length, size - 1 - used);
+        memcpy(buffer + used, parts[i].start, length);
+        used += length;
+    }
+    if (size > 0)
+        buffer[used] = '\0';
     return buffer;
 }
 

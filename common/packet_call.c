@@ -562,6 +562,12 @@ const uint8_t *packet_call_buffered(const struct packet_call *call, size_t *size
     return call->connection->buffer + PROTO_HEADER_SIZE;
 }
 
+void packet_call_forget_buffered(struct packet_call *call)
+{
+    ASSERT(call->state == CALL_TAKEN);
+    pool_connection_give_buffer(call->connection);
+}
+
 int64_t packet_call_length(const struct packet_call *call)
 {
     return call->header.length;
@@ -583,6 +589,7 @@ static void call_orphan(struct packet_call *call)
 
     event_del(&call->timer);
     event_del(&call->kick);
+    event_del(&connection->read);
     TAILQ_REMOVE(&call->pool->calls, call, link);
     call->pool = NULL;
     connection->endpoint = NULL;

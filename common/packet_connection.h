@@ -18,6 +18,7 @@
 #define PACKET_WHOLE_BODY_MAX (64 * 1024) /* body (or head of a streamed one) that is held in memory */
 #define PACKET_HOPELESS_BODY  (1LL << 40) /* a refused body above this is not read to its end */
 #define PACKET_SMALL_BODY     32          /* reply bodies up to this need no memory of their own */
+#define PACKET_SMALL_FILE     (32 * 1024) /* bytes of a file that are sent in one piece with their header */
 #define PACKET_TURN_STEPS     64          /* that one connection goes before others have their turn */
 #define PACKET_LINGER_MS      1000        /* for a peer that has not ended its refused body in time */
 
@@ -43,6 +44,7 @@ struct packet_lane {
     struct task resume_task, stop_task, end_task;
     void *stash[PACKET_STASH_MAX];
     size_t stashed;
+    void *scratch; /* of PACKET_SMALL_FILE; NULL until it is needed */
 };
 
 struct packet_server {

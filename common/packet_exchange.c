@@ -205,7 +205,7 @@ static void call_parse(struct packet_call *call)
             call_answered(call);
             return;
         }
-        if (call->header.length > POOL_BUFFER_SIZE - PROTO_HEADER_SIZE) {
+        if (call->header.length > POOL_FAILURE_MAX) {
             pool_endpoint_penalise(call->endpoint);
             packet_call_fail(call, ERROR_MALFORMED,
                              "not a reply of this protocol: a failure's text of %lld bytes",
@@ -226,6 +226,10 @@ static void call_read_header(struct packet_call *call)
     struct pool_connection *connection = call->connection;
     ssize_t got;
 
+    if (!pool_connection_take_buffer(connection)) {
+        packet_call_fail(call, ERROR_UNAVAILABLE, "no memory for a reply");
+        return;
+    }
     do {
         got = recv(connection->fd, connection->buffer + connection->used, POOL_BUFFER_SIZE - connection->used,
                    0);
@@ -359,7 +363,9 @@ static void call_take(struct packet_call *call)
 {
     packet_call_set_state(call, CALL_TAKEN);
     event_del(&call->timer);
-    event_del(&call->connection->read);
+    /* Where nothing is left to read the event can stay for the next call. */
+    if ((int64_t)packet_exchange_buffered(call) < call->header.length)
+        event_del(&call->connection->read);
     event_del(&call->connection->write);
     packet_call_hold(call);
     call->options.taken(call->options.argument, call);
@@ -410,6 +416,7 @@ static void call_answered(struct packet_call *call)
             call->body_used += (int64_t)now;
         }
     }
+    pool_connection_give_buffer(call->connection);
     packet_call_arm(call);
     if (call->body_used == call->header.length)
         call_succeed(call);
@@ -438,9 +445,11 @@ void packet_exchange_event(void *owner, short what)
         if (what & EV_READ)
             call_collect_or_stream(call);
         return;
+    case CALL_TAKEN: /* the peer closes it, or sends too much: seen again when the connection becomes idle */
+        event_del(&call->connection->read);
+        return;
     case CALL_WAITING:
     case CALL_CONNECTING:
-    case CALL_TAKEN:
     case CALL_ENDED:
         break;
     }

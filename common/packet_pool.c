@@ -69,6 +69,7 @@ void pool_endpoint_wake(struct pool_endpoint *endpoint)
 static void endpoint_free(struct pool_endpoint *endpoint)
 {
     ASSERT(endpoint->references == 0 && endpoint->open == 0);
+    event_del(&endpoint->sweep);
     HASH_DEL(endpoint->pool->endpoints, endpoint);
     free(endpoint);
 }
@@ -91,6 +92,8 @@ static void endpoints_sweep(struct packet_pool *pool)
             endpoint_free(endpoint);
     }
 }
+
+static void endpoint_sweep(evutil_socket_t fd, short what, void *argument);
 
 struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct address *address)
 {
@@ -115,6 +118,10 @@ struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct a
     TAILQ_INIT(&endpoint->idle);
     TAILQ_INIT(&endpoint->slots);
     TAILQ_INIT(&endpoint->names);
+    if (evtimer_assign(&endpoint->sweep, loop_base(pool->loop), endpoint_sweep, endpoint) != 0) {
+        free(endpoint);
+        return NULL;
+    }
     if (address_to_socket(address, &endpoint->resolved[0])) {
         endpoint->numeric = true;
         endpoint->resolved_count = 1;
@@ -258,7 +265,7 @@ static void connection_event(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     if (connection->handler == NULL)
-        pool_connection_close(connection); /* idle: its time is over, or the peer closed it */
+        pool_connection_close(connection); /* idle: the peer closed it, or sends what nobody asked for */
     else
         connection->handler(connection->owner, what);
 }
@@ -267,7 +274,36 @@ static void connection_leave_idle(struct pool_connection *connection)
 {
     TAILQ_REMOVE(&connection->endpoint->idle, connection, link);
     connection->endpoint->idle_count--;
-    event_del(&connection->read);
+}
+
+static void endpoint_arm_sweep(struct pool_endpoint *endpoint, int64_t delay_ms)
+{
+    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
+                            .tv_usec = (suseconds_t)(delay_ms % 1000 * 1000)};
+
+    endpoint->sweeping = event_add(&endpoint->sweep, &delay) == 0;
+    if (!endpoint
+             ->sweeping) /* the next one that becomes idle tries again; the peer's limit holds meanwhile */
+        log_error("packet", "%s: a timer could not be set for unused connections", endpoint->text);
+}
+
+/* The last of the list has been idle longest. */
+static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
+{
+    struct pool_endpoint *endpoint = argument;
+    struct pool_connection *connection;
+    int64_t now = clock_monotonic_ms();
+
+    (void)fd;
+    (void)what;
+    endpoint->sweeping = false;
+    endpoint->references++; /* keeps it while its connections go */
+    while ((connection = TAILQ_LAST(&endpoint->idle, pool_connection_list)) != NULL &&
+           connection->idle_until_ms <= now)
+        pool_connection_close(connection);
+    if (connection != NULL)
+        endpoint_arm_sweep(endpoint, connection->idle_until_ms - now);
+    pool_endpoint_put(endpoint);
 }
 
 struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful)
@@ -276,14 +312,14 @@ struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bo
 
     for (connection = TAILQ_FIRST(&endpoint->idle); connection != NULL; connection = next) {
         next = TAILQ_NEXT(connection, link);
-        if (!connection_is_quiet(connection)) {
+        if (careful && connection->after_failure)
+            continue;
+        if (careful && !connection_is_quiet(connection)) {
             pool_connection_close(connection);
             /* Closing may have woken a waiter, which may have taken the next one. */
             next = TAILQ_FIRST(&endpoint->idle);
             continue;
         }
-        if (careful && connection->after_failure)
-            continue;
         connection_leave_idle(connection);
         connection->reused = true;
         connection->used = 0;
@@ -336,13 +372,12 @@ struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
 {
     struct packet_pool *pool = endpoint->pool;
     struct event_base *base = loop_base(pool->loop);
-    struct pool_connection *connection = malloc(sizeof(*connection));
+    struct pool_connection *connection = calloc(1, sizeof(*connection));
 
     if (connection == NULL) {
         *errnum = ENOMEM;
         return NULL;
     }
-    memset(connection, 0, offsetof(struct pool_connection, buffer));
     connection->fd = socket(target->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (connection->fd < 0) {
         *errnum = errno;
@@ -380,30 +415,47 @@ void pool_connection_own(struct pool_connection *connection, void (*handler)(voi
     connection->owner = owner;
 }
 
+bool pool_connection_take_buffer(struct pool_connection *connection)
+{
+    struct packet_pool *pool = connection->endpoint->pool;
+
+    if (connection->buffer == NULL)
+        connection->buffer =
+            pool->buffer_count > 0 ? pool->buffers[--pool->buffer_count] : malloc(POOL_BUFFER_SIZE);
+    return connection->buffer != NULL;
+}
+
+void pool_connection_give_buffer(struct pool_connection *connection)
+{
+    struct packet_pool *pool = connection->endpoint != NULL ? connection->endpoint->pool : NULL;
+
+    if (connection->buffer != NULL && pool != NULL && !pool->ending && pool->buffer_count < POOL_BUFFERS_KEPT)
+        pool->buffers[pool->buffer_count++] = connection->buffer;
+    else
+        free(connection->buffer);
+    connection->buffer = NULL;
+}
+
 void pool_connection_park(struct pool_connection *connection)
 {
     struct pool_endpoint *endpoint = connection->endpoint;
-    struct timeval idle_time = {0};
     int64_t idle_ms;
 
     if (endpoint == NULL || endpoint->pool->ending ||
-        endpoint->idle_count >= endpoint->pool->options.idle_max || !connection_is_quiet(connection)) {
+        endpoint->idle_count >= endpoint->pool->options.idle_max || event_add(&connection->read, NULL) != 0) {
         pool_connection_close(connection);
         return;
     }
-    event_del(&connection->read);
     event_del(&connection->write);
+    pool_connection_give_buffer(connection);
     connection->handler = NULL;
     connection->owner = NULL;
     idle_ms = max_i64(endpoint->pool->options.idle_timeout_ms, 1);
-    idle_time.tv_sec = (time_t)(idle_ms / 1000);
-    idle_time.tv_usec = (suseconds_t)(idle_ms % 1000 * 1000);
+    connection->idle_until_ms = clock_monotonic_ms() + idle_ms;
     TAILQ_INSERT_HEAD(&endpoint->idle, connection, link);
     endpoint->idle_count++;
-    if (event_add(&connection->read, &idle_time) != 0) {
-        pool_connection_close(connection);
-        return;
-    }
+    if (!endpoint->sweeping)
+        endpoint_arm_sweep(endpoint, idle_ms);
     pool_endpoint_wake(endpoint);
 }
 
@@ -420,6 +472,7 @@ void pool_connection_close(struct pool_connection *connection)
     }
     if (close(connection->fd) != 0)
         log_debug("packet", "closing a socket: %s", strerror(errno));
+    pool_connection_give_buffer(connection);
     free(connection);
     if (endpoint == NULL)
         return;
@@ -478,6 +531,8 @@ void packet_pool_destroy(struct packet_pool *pool)
         endpoint->references--;
         endpoint_free(endpoint);
     }
+    while (pool->buffer_count > 0)
+        free(pool->buffers[--pool->buffer_count]);
     free(pool->scratch);
     free(pool);
 }

@@ -20,7 +20,9 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define POOL_BUFFER_SIZE  4096 /* a header, a whole failure reply, and the little that comes with a header */
+#define POOL_BUFFER_SIZE  (16 * 1024 + PROTO_HEADER_SIZE) /* a small reply comes in one piece */
+#define POOL_BUFFERS_KEPT 32                              /* for the next replies */
+#define POOL_FAILURE_MAX  4096                            /* bytes of a failure reply's body */
 #define POOL_RESOLVED_MAX 8
 
 struct pool_endpoint;
@@ -36,14 +38,16 @@ TAILQ_HEAD(pool_waiter_list, pool_waiter);
 struct pool_connection {
     int fd;
     struct pool_endpoint *endpoint; /* NULL once the pool has gone while a caller held the socket */
-    struct event read, write;       /* persistent; both on the pool's loop */
+    struct event read, write; /* persistent; both on the pool's loop. `read` stays added while it is idle,
+                               * and from one call to the next: a change costs an epoll_ctl(2) */
     /* Whose it is; NULL while idle. WHAT: EV_READ or EV_WRITE. */
     void (*handler)(void *owner, short what);
     void *owner;
     bool reused;        /* it has answered a request before */
     bool after_failure; /* its last reply was a failure: a legacy peer closes it soon */
-    size_t used;        /* bytes in buffer */
-    uint8_t buffer[POOL_BUFFER_SIZE];
+    int64_t idle_until_ms;
+    size_t used;                       /* bytes of the reply that were read into the buffer */
+    uint8_t *buffer;                   /* of POOL_BUFFER_SIZE; NULL while nothing is in it */
     TAILQ_ENTRY(pool_connection) link; /* in the endpoint's idle list */
 };
 TAILQ_HEAD(pool_connection_list, pool_connection);
@@ -59,6 +63,8 @@ struct pool_endpoint {
     size_t open;                      /* connections: idle, connecting, busy or handed over */
     struct pool_connection_list idle; /* most recently used first */
     size_t idle_count;
+    struct event sweep; /* closes those that were idle too long: may ring early */
+    bool sweeping;
     struct pool_waiter_list slots; /* wait for a connection */
     struct pool_waiter_list names; /* wait for the look-up */
     int64_t penalty_until_ms;
@@ -79,6 +85,8 @@ struct packet_pool {
     struct packet_call_list calls;
     bool ending;
     struct metric *opened, *reused, *failed; /* counters */
+    uint8_t *buffers[POOL_BUFFERS_KEPT];     /* unused ones */
+    size_t buffer_count;
     uint8_t *scratch; /* PACKET_STREAM reads into it; sink() takes the bytes before anything else is read */
 };
 #define POOL_SCRATCH_SIZE (64 * 1024)
@@ -97,8 +105,9 @@ enum pool_resolution { POOL_RESOLVED, POOL_RESOLVING, POOL_UNRESOLVABLE };
 enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct pool_waiter *waiter,
                                            struct error *error);
 
-/* An idle connection that is still open, now the caller's; NULL when there is none. CAREFUL passes over those
- * whose last reply was a failure. */
+/* An idle connection, now the caller's; NULL when there is none. The peer may have closed it just now.
+ * CAREFUL passes over those whose last reply was a failure, and asks the kernel whether the peer has closed
+ * it. */
 struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful);
 
 /* True when one more connection may be opened; an idle one is closed for it where that makes room. */
@@ -114,8 +123,13 @@ struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
 void pool_connection_own(struct pool_connection *connection, void (*handler)(void *owner, short what),
                          void *owner);
 
-/* The end of a connection's use: back to the idle ones when it is still open and nobody has too many, or
- * closed. Either wakes the first that waits. */
+/* Memory for the reply, which it has already where some of it was read. False without memory. */
+MUST_CHECK bool pool_connection_take_buffer(struct pool_connection *connection);
+/* What is in the buffer is not needed any more; `used` stays. */
+void pool_connection_give_buffer(struct pool_connection *connection);
+
+/* The end of a connection's use: back to the idle ones unless there are enough of them, or closed. Either
+ * wakes the first that waits. */
 void pool_connection_park(struct pool_connection *connection);
 void pool_connection_close(struct pool_connection *connection);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #define DISCARD_SIZE (1024 * 1024) /* bytes at most for one recv(2) that throws away */
 
@@ -191,6 +192,39 @@ static bool flush_output(struct packet_connection *connection)
     return true;
 }
 
+/* The header and the whole of a small file that is in the page cache, in one call. Where the file system
+ * cannot tell, or the socket takes only a part, the rest goes the way of every file; so does what fails, and
+ * fails again there. */
+static void send_small_file(struct packet_connection *connection)
+{
+    struct packet_lane *lane = connection->lane;
+    size_t size = (size_t)connection->file_length, header;
+    struct iovec parts[2] = {{connection->out_header, PROTO_HEADER_SIZE}, {NULL, size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t sent;
+
+    if (!lane->scratch)
+        lane->scratch = malloc(PACKET_SMALL_FILE);
+    if (!lane->scratch)
+        return;
+    parts[1].iov_base = lane->scratch;
+    if (preadv2(connection->file_fd, &parts[1], 1, connection->file_offset, RWF_NOWAIT) != (ssize_t)size)
+        return;
+    do {
+        sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent <= 0)
+        return;
+    metric_add(lane->server->sent_metric, sent);
+    note_progress(connection);
+    header = min_size((size_t)sent, PROTO_HEADER_SIZE);
+    connection->sent = header;
+    connection->file_offset += sent - (ssize_t)header;
+    connection->file_length -= sent - (ssize_t)header;
+    if (header == PROTO_HEADER_SIZE)
+        free_output(connection);
+}
+
 void packet_connection_free_buffers(struct packet_connection *connection)
 {
     connection->head_held = false;
@@ -353,12 +387,20 @@ static bool step_reading(struct packet_connection *connection)
 
 static bool step_replying(struct packet_connection *connection)
 {
+    bool small = connection->has_file && connection->file_length <= PACKET_SMALL_FILE;
+
+    if (small && connection->sent == 0 && connection->file_length > 0)
+        send_small_file(connection);
     if (!flush_output(connection))
         return connection->broken;
-    if (connection->has_file)
-        packet_request_send_file(connection);
-    else
+    if (!connection->has_file) {
         packet_connection_enter(connection, PACKET_IDLE);
+    } else if (connection->file_length > 0) {
+        packet_request_send_file(connection);
+    } else {
+        packet_request_end_file(connection, true);
+        packet_connection_enter(connection, connection->body_left > 0 ? PACKET_DRAINING : PACKET_IDLE);
+    }
     return true;
 }
 

@@ -305,8 +305,12 @@ static enum source_status send_memory(struct relay *relay, int socket, struct ht
             metric_add(relay->loop->metrics->copied, (int64_t)of_block);
         note_sent(relay, of_head + of_block, budget);
     }
-    if (relay->call != NULL && relay->unread == 0)
+    if (relay->call != NULL && relay->unread == 0) {
         release_call(relay, true);
+    } else if (relay->call != NULL && relay->head != NULL) {
+        packet_call_forget_buffered(relay->call);
+        relay->head = NULL;
+    }
     return SOURCE_READY;
 }
 

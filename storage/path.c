@@ -14,16 +14,27 @@ static unsigned digit_of(int64_t value, int position)
     return (unsigned)((value >> (DIGIT_BITS * (3 - position))) & DIGIT_MASK);
 }
 
+/* COUNT upper-case hex digits, then END. Returns what follows. Every download's row is formatted, so this is
+ * no snprintf(3). */
+static char *put_hex(char *text, uint64_t value, int count, char end)
+{
+    for (int i = count - 1; i >= 0; i--, value >>= 4)
+        text[i] = "0123456789ABCDEF"[value & 15];
+    text[count] = end;
+    return text + count + 1;
+}
+
 bool path_format(const struct path *path, char text[PATH_TEXT_SIZE])
 {
     text[0] = '\0';
     if (path->value < 0 || path->value >= PATH_VALUES || path->seconds < 0 ||
         path->seconds > PATH_SECONDS_MAX)
         return false;
-    int length = snprintf(text, PATH_TEXT_SIZE, "%03X/%03X/%03X/%08llX_%03X", digit_of(path->value, 0),
-                          digit_of(path->value, 1), digit_of(path->value, 2),
-                          (unsigned long long)path->seconds, digit_of(path->value, 3));
-    return length == PATH_TEXT_SIZE - 1;
+    for (int position = 0; position < 3; position++)
+        text = put_hex(text, digit_of(path->value, position), 3, '/');
+    text = put_hex(text, (uint64_t)path->seconds, 8, '_');
+    put_hex(text, digit_of(path->value, 3), 3, '\0');
+    return true;
 }
 
 /* COUNT upper-case hex digits at *TEXT, which moves past them; -1 where another character stands. */

@@ -501,10 +501,14 @@ struct cache *store_path_directories(const struct store_path *path)
 
 bool store_path_readable(const struct store_path *path, struct error *error)
 {
+    struct store_path *changed = (struct store_path *)path; /* its mutex alone is */
     struct store_path_status status;
-    store_path_status(path, &status);
-    if (status.readable && !status.hanging)
+    pthread_mutex_lock(&changed->mutex);
+    bool readable = path->root != NULL;
+    pthread_mutex_unlock(&changed->mutex);
+    if (readable && !path_hangs(path))
         return true;
+    store_path_status(path, &status);
     return error_set(error, ERROR_UNAVAILABLE, "store path %s is not usable: %s", path->key, status.reason);
 }
 
@@ -512,9 +516,12 @@ bool store_path_format(const struct store_path *path, const struct path *place,
                        char text[STORE_FILE_PATH_SIZE])
 {
     char below[PATH_TEXT_SIZE];
+    size_t key_size = strlen(path->key);
     if (!path_format(place, below))
         return false;
-    snprintf(text, STORE_FILE_PATH_SIZE, "%s/%s", path->key, below);
+    memcpy(text, path->key, key_size);
+    text[key_size] = '/';
+    memcpy(text + key_size + 1, below, sizeof(below));
     return true;
 }
 

@@ -332,6 +332,16 @@ static void answer_once(struct peer *peer, int fd, int connection)
         peer_reply(fd, SUCCESS, "once", 4);
 }
 
+/* Header and body in one piece. */
+static void answer_once_in_one_piece(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+
+    (void)connection;
+    if (peer_read(peer, fd, &request))
+        peer_put(fd, "\0\0\0\0\0\0\0\4\x66\0once", 14);
+}
+
 static void hang_up(struct peer *peer, int fd, int connection)
 {
     struct peer_request request;
@@ -1161,7 +1171,7 @@ static uint64_t read_taken(struct ask *ask)
     for (size_t i = 0; i < buffered; i++)
         sum = sum * 31 + bytes[i];
     left -= (int64_t)buffered;
-    assert_true(buffered <= 4096);
+    assert_true(buffered <= 16 * 1024);
     while (left > 0) {
         struct pollfd poll_fd = {.fd = packet_call_fd(call), .events = POLLIN};
         ssize_t got;
@@ -1217,6 +1227,53 @@ static void a_taken_socket_that_was_not_read_to_the_end_is_closed(void **state)
         on_loop(&world, i == 0 ? release_broken : cancel, &ask);
     }
     assert_int_equal(atomic_load(&peer.accepted), 2);
+    world_close(&world);
+    peer_stop(&peer);
+}
+
+static void a_peer_that_closes_while_its_small_reply_is_held_is_connected_to_again(void **state)
+{
+    struct world world;
+    struct peer peer;
+
+    (void)state;
+    world_open(&world, &pool_options);
+    peer_start(&peer, answer_once_in_one_piece, NULL);
+    for (int i = 0; i < 3; i++) {
+        struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
+        const uint8_t *bytes;
+        size_t size;
+
+        ask_begin(&ask, &world, peer.address);
+        ask_wait(&ask);
+        usleep(10000); /* the end arrives where it can */
+        bytes = packet_call_buffered(ask.call, &size);
+        assert_int_equal(size, 4);
+        assert_memory_equal(bytes, "once", 4);
+        on_loop(&world, release, &ask);
+        assert_int_equal(ask.done, 0);
+    }
+    assert_int_equal(atomic_load(&peer.accepted), 3);
+    world_close(&world);
+    peer_stop(&peer);
+}
+
+static void a_small_reply_that_is_held_outlives_its_pool(void **state)
+{
+    struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
+    struct world world;
+    struct peer peer;
+    size_t size;
+
+    (void)state;
+    world_open(&world, &pool_options);
+    peer_start(&peer, answer_once_in_one_piece, NULL);
+    ask_begin(&ask, &world, peer.address);
+    ask_wait(&ask);
+    on_loop(&world, destroy_pool, &world);
+    assert_memory_equal(packet_call_buffered(ask.call, &size), "once", 4);
+    assert_int_equal(size, 4);
+    on_loop(&world, release, &ask);
     world_close(&world);
     peer_stop(&peer);
 }
@@ -1423,6 +1480,8 @@ int main(void)
         cmocka_unit_test(the_end_of_a_pool_cancels_its_calls_with_an_error),
         cmocka_unit_test(a_taken_socket_gives_the_whole_body_and_can_be_used_again),
         cmocka_unit_test(a_taken_socket_that_was_not_read_to_the_end_is_closed),
+        cmocka_unit_test(a_peer_that_closes_while_its_small_reply_is_held_is_connected_to_again),
+        cmocka_unit_test(a_small_reply_that_is_held_outlives_its_pool),
         cmocka_unit_test(a_taken_socket_outlives_its_pool),
         cmocka_unit_test(further_calls_wait_for_a_connection_and_all_are_answered),
         cmocka_unit_test(waiting_for_a_connection_is_bounded_by_the_call_s_time_and_moves_on_in_order),

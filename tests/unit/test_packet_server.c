@@ -468,6 +468,29 @@ static void files_of_every_size_arrive_byte_for_byte(void **state)
     finish();
 }
 
+static void small_files_arrive_whole_at_a_peer_that_reads_late(void **state)
+{
+    enum { FILES = 1000, LENGTH = 32 * 1024 };
+    int fd;
+
+    (void)state;
+    start();
+    make_file(FILE_SIZE);
+    fd = dial();
+    for (int i = 0; i < FILES; i++)
+        put_file_request(fd, i * 1001, LENGTH - i % 3 + 1);
+    put_request(fd, ECHO, "next", 4);
+    usleep(50000);
+    for (int i = 0; i < FILES; i++) {
+        assert_int_equal(get_header(fd).length, LENGTH - i % 3 + 1);
+        get_pattern(fd, i * 1001, LENGTH - i % 3 + 1);
+    }
+    get_success(fd, "next", 4);
+    wait_until(&fixture.files_sent, FILES);
+    close(fd);
+    finish();
+}
+
 static void a_file_shorter_than_told_cuts_the_connection(void **state)
 {
     int fd;
@@ -529,6 +552,7 @@ int main(void)
         cmocka_unit_test(a_handler_that_does_not_read_holds_the_peer_back),
         cmocka_unit_test(a_handler_learns_that_the_peer_has_gone_inside_a_body),
         cmocka_unit_test(files_of_every_size_arrive_byte_for_byte),
+        cmocka_unit_test(small_files_arrive_whole_at_a_peer_that_reads_late),
         cmocka_unit_test(a_file_shorter_than_told_cuts_the_connection),
         cmocka_unit_test(a_slow_reader_is_not_cut_while_it_reads),
     };
