@@ -166,7 +166,8 @@ def test_conflicts_of_certification_are_retried(stack):
         url = daemon.config["database"]["url"].replace(f"{first},{second}", f"{second},{first}")
         daemon.configure({**daemon.config, "database": {"url": url}})
         daemon.start()
-    daemons.active(tracker, 1)
+    for one in stack.trackers:
+        daemons.active(one, 1)
     numbers, ending, lock = [], threading.Event(), threading.Lock()
 
     def collided():
