@@ -444,5 +444,5 @@ void packet_exchange_event(void *owner, short what)
     case CALL_ENDED:
         break;
     }
-    ASSERT(!"an event for a call that has no connection");
+    ASSERT(false); /* an event for a call that has no connection */
 }

@@ -214,13 +214,19 @@ static bool request_line_is_strict(const struct http_request *request, const cha
            memcmp(base + target_end + 1, "HTTP/", 5) == 0;
 }
 
-/* obs-fold (RFC 9112 section 5.2): a line that begins with white space; and a NUL anywhere. */
+/* obs-fold (RFC 9112 section 5.2): a line that begins with white space; a CR without its LF (section 2.2),
+ * with which the library ends a head, and what stands behind it would be a request of its own; and a NUL
+ * anywhere. */
 static bool lines_are_strict(const char *base, size_t size)
 {
     const char *at = base;
     const char *end = base + size;
     if (memchr(base, '\0', size) != NULL)
         return false;
+    for (const char *cr = base; (cr = memchr(cr, '\r', (size_t)(end - cr))) != NULL;) {
+        if (++cr == end || *cr != '\n')
+            return false;
+    }
     while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
         if (++at == end)
             break;

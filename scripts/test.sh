@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
-# unit tests and the system tests, and ends with one line of counts. Exits non-zero on any failure.
-#   scripts/test.sh [unit|system|cluster]...     (default: all)
+# unit tests with the fuzzers, the system tests and the tests of HTTP, and ends with one line of counts. Exits non-zero on any failure.
+#   scripts/test.sh [unit|system|http|cluster]...     (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 rooms=("$@")
-[ ${#rooms[@]} -gt 0 ] || rooms=(unit system cluster)
+[ ${#rooms[@]} -gt 0 ] || rooms=(unit system http cluster)
 passed=0 failed=0 skipped=0
 
 scripts/install-packages.sh build run test || exit 1
+case " ${rooms[*]} " in *" http "*) scripts/install-packages.sh http || exit 1 ;; esac
 case " ${rooms[*]} " in *" cluster "*)
     # Without these packages the cluster tests say so and are skipped; nothing else needs them.
     scripts/install-packages.sh cluster || echo "test.sh: the packages of the cluster tests could not be installed" >&2 ;;
@@ -47,6 +48,37 @@ run_unit() {
     done
 }
 
+# Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md tells the long run).
+fuzz_one() { # EXECUTABLE, the rest are its arguments
+    local executable=$1 name report
+    name=$(basename "$executable") report=$reports/fuzz.out
+    shift
+    if timeout 120 "$executable" "$@" "$reports/corpus-$name" "tests/fuzz/seeds/${name#fuzz_}" >"$report" 2>&1; then
+        echo "ok     $name: $(grep -oE '^[0-9]+ inputs replayed|number_of_executed_units: *[0-9]+' "$report" | tail -n 1)"
+        passed=$((passed + 1))
+    else
+        echo "FAILED $name $*"
+        tail -n 60 "$report"
+        failed=$((failed + 1))
+    fi
+}
+
+run_fuzz() {
+    local executable
+    for executable in build/asan/fuzz/fuzz_*; do
+        mkdir -p "$reports/corpus-$(basename "$executable")"
+        fuzz_one "$executable"
+    done
+    if ! command -v clang >/dev/null || ! compgen -G '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null; then
+        echo "clang with libFuzzer is not installed (scripts/install-packages.sh analysis): the fuzzers ran their seeds only"
+        return
+    fi
+    scripts/build.sh fuzz || { failed=$((failed + 1)); return; }
+    for executable in build/fuzz/fuzz/fuzz_*; do
+        fuzz_one "$executable" -max_total_time=5 -max_len=16384 -verbosity=0 -print_final_stats=1 "-artifact_prefix=build/fuzz/"
+    done
+}
+
 run_pytest() { # ROOM COMMAND...
     local report=$reports/$1.out
     REEL_BUILD=$PWD/build/asan "${@:2}" "tests/$1" 2>&1 | tee "$report"
@@ -63,10 +95,10 @@ run_pytest() { # ROOM COMMAND...
 for room in "${rooms[@]}"; do
     echo "== Tests: $room"
     case $room in
-        unit) run_unit ;;
-        system) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
+        unit) run_unit; run_fuzz ;;
+        system | http) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
         cluster) run_pytest "$room" tests/cluster/run.py ;;
-        *) echo "test.sh: unknown room '$room'; known: unit system cluster" >&2; exit 2 ;;
+        *) echo "test.sh: unknown room '$room'; known: unit system http cluster" >&2; exit 2 ;;
     esac
 done
 echo

@@ -318,7 +318,7 @@ void upload_job_done(struct job *job)
         upload_reply(upload);
         break;
     default:
-        ASSERT(!"a worker was at it in this step");
+        ASSERT(false); /* a worker was at it in this step */
     }
 }
 

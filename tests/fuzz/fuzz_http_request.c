@@ -58,6 +58,20 @@ static void check_slices(const struct http_request *request)
         abort();
 }
 
+/* A head that was taken means the same to every reader: no NUL, no CR without its LF, no folded line, and it
+ * ends where it is said to end. */
+static void check_head(const char *head, size_t size)
+{
+    if (size == 0 || head[size - 1] != '\n' || memchr(head, '\0', size) != NULL)
+        abort();
+    for (size_t i = 0; i + 1 < size; i++) {
+        if (head[i] == '\r' && head[i + 1] != '\n')
+            abort();
+        if (head[i] == '\n' && (head[i + 1] == ' ' || head[i + 1] == '\t'))
+            abort();
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct http_request whole, pieces;
@@ -80,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         whole.present != pieces.present)
         abort();
     check_slices(&whole);
+    check_head((const char *)data, whole.head_size);
     (void)!http_request_conditions(&whole, (const char *)data, &conditions);
 
     size_t used, used_pieces;

@@ -287,12 +287,24 @@ class Suite:
         self.add_idserver()
         self.add_storage(**(storage_options or {}))
         self.add_httpd(**(httpd_options or {}))
+        return self.launch()
+
+    def launch(self):
+        """Starts everything that was added, in that order."""
         for daemon in self.daemons.values():
             if daemon.name != "httpd":
                 daemon.init_db()
             daemon.start()
-        self.wait_active()
+        self.wait_active(sum(daemon.name == "storage" for daemon in self.daemons.values()))
         return self
+
+    def put(self, file, content, name="", content_type="", user=USER):
+        """Stores CONTENT through the packet protocol; the user is routed first, as a client would have it."""
+        assert wire.ask(self.tracker.address, wire.SADDRS, wire.file_key(APP, user, file)).ok
+        with self.client() as client:
+            reply = client.put(APP, user, file, content, name=name, content_type=content_type)
+            assert reply.ok, reply
+        return content
 
     def __getattr__(self, label):
         try:

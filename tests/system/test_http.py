@@ -1,18 +1,17 @@
 """reel-httpd as its clients see it."""
 import email.utils
-import http.client
 import os
 import re
 import socket
 import subprocess
 import time
-import urllib.parse
 
 import pytest
 import xxhash
 
 import wire
 from suite import APP, ROOT, USER, new_id, wait_for
+from web import fetch, path, raw
 
 CLIP = ROOT / "tests" / "media" / "clip.mp4"
 
@@ -31,20 +30,6 @@ def clip(suite):
     with suite.client() as client:
         assert client.put(APP, USER, file, content, name="clip.mp4").ok
     return file, content
-
-
-def fetch(suite, target, method="GET", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", suite.httpd.port, timeout=30)
-    connection.request(method, target, headers={k.replace("_", "-"): v for k, v in headers.items()})
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer, body
-
-
-def path(file, user=USER, name=None):
-    return f"/files/{APP}/{urllib.parse.quote(user, safe='')}/{urllib.parse.quote(file, safe='')}" + \
-        ("/" + urllib.parse.quote(name) if name else "")
 
 
 def test_get_gives_the_bytes_with_the_headers_of_media(suite, clip):
@@ -122,15 +107,6 @@ def test_an_unknown_user_gets_no_route_by_asking(suite):
 def test_other_methods_give_405(suite, clip, method):
     answer, _ = fetch(suite, path(clip[0]), method)
     assert answer.status == 405 and "GET" in answer.headers["Allow"] and "HEAD" in answer.headers["Allow"]
-
-
-def raw(suite, data, size=65536):
-    with socket.create_connection(("127.0.0.1", suite.httpd.port), timeout=10) as s:
-        s.sendall(data)
-        out = b""
-        while part := s.recv(size):
-            out += part
-        return out
 
 
 @pytest.mark.parametrize("data", [

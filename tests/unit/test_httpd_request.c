@@ -124,6 +124,8 @@ static void what_two_readers_could_read_in_two_ways_is_refused(void **state)
     REFUSE("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: a\r\nX y: a\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400);
+    REFUSE("GET / HTTP/1.1\r\nHost: a\r\n\rX: y\r\n\r\n", 400);
+    REFUSE("GET / HTTP/1.1\r\nHost: a\r\n\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: a\r\nX: a\x01"
            "b\r\n\r\n",
