@@ -399,7 +399,7 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
     if (entry != NULL) {
         TAILQ_REMOVE(&lookup->entries, entry, link);
         TAILQ_INSERT_TAIL(&lookup->entries, entry, link);
-        if (answer_at_once(entry, key, clock_coarse_ms(), &result, file))
+        if (answer_at_once(entry, key, clock_monotonic_ms(), &result, file))
             return result;
     } else {
         entry = entry_create(lookup, bytes, size);

@@ -36,6 +36,7 @@ struct fake_storage {
     atomic_int cut_downloads; /* so many downloads are cut inside the body */
     atomic_int lose_replies;  /* so many uploads are stored and then the connection cut */
     atomic_bool wrong_length; /* announces one byte more than was asked for */
+    atomic_bool no_where;     /* knows all but WHERE */
     atomic_bool corrupt;      /* sends the first byte wrong */
 };
 
@@ -236,14 +237,19 @@ static inline void fake_key_command(struct fake_storage *storage, int fd, uint8_
 {
     struct fake_group *group = storage->group;
     struct fake_file *file;
-    uint8_t stat[FAKE_STAT_SIZE] = {0};
+    uint8_t stat[FAKE_STAT_SIZE + 65 + 128] = {0};
     int failure = 0;
+
+    if (command == 78 && atomic_load(&storage->no_where)) {
+        peer_fail(fd, 102, -3, "[fake] unknown command");
+        return;
+    }
 
     pthread_mutex_lock(&group->mutex);
     file = fake_find(group, body);
     if (file == NULL)
         failure = -4;
-    else if (file->deleted && (command == 71 || command == 73))
+    else if (file->deleted && (command == 71 || command == 73 || command == 78))
         failure = -6;
     else if (command == 73)
         file->deleted = true;
@@ -252,8 +258,12 @@ static inline void fake_key_command(struct fake_storage *storage, int fd, uint8_
     if (failure == 0)
         fake_stat(file, stat);
     pthread_mutex_unlock(&group->mutex);
+    strcpy((char *)stat + FAKE_STAT_SIZE, "../data");
+    strcpy((char *)stat + FAKE_STAT_SIZE + 65, "000/001/1FF/5F9E3FA7_002");
     if (failure != 0)
         peer_fail(fd, 102, failure, "[fake] not there");
+    else if (command == 78)
+        peer_reply(fd, 102, stat, sizeof(stat));
     else if (command == 71)
         peer_reply(fd, 102, stat, 8);
     else

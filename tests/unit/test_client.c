@@ -152,6 +152,17 @@ static void on_stat(void *argument, const struct proto_stat *stat, const struct 
     finish(ask, error);
 }
 
+static void on_where(void *argument, const struct proto_where *where, const struct error *error)
+{
+    struct ask *ask = argument;
+
+    if (where != NULL) {
+        ask->stat = where->stat;
+        snprintf(ask->text, sizeof(ask->text), "%s|%s", where->key, where->place);
+    }
+    finish(ask, error);
+}
+
 static void on_done(void *argument, const struct error *error)
 {
     finish(argument, error);
@@ -197,6 +208,11 @@ static void start_locate(struct ask *ask)
 static void start_stat(struct ask *ask)
 {
     ask->operation = client_stat(ask->world->client, &ask->key, on_stat, ask);
+}
+
+static void start_where(struct ask *ask)
+{
+    ask->operation = client_where(ask->world->client, &ask->key, on_where, ask);
 }
 
 static void start_delete(struct ask *ask)
@@ -845,6 +861,50 @@ static void stat_falls_back_to_filesize_at_the_server_that_does_not_know_it(void
     world_close(&world);
 }
 
+static void where_tells_the_place(void **state)
+{
+    struct ask where = {.start = start_where}, missing = {.start = start_where};
+    struct world world;
+
+    (void)state;
+    world_open(&world, 1);
+    assert_int_equal(upload_now(&world, "f", 12345), 0);
+    ask_now(&where, &world, "f");
+    assert_int_equal(where.error.code, 0);
+    assert_int_equal(where.stat.size, 12345);
+    assert_string_equal(where.text, "../data|000/001/1FF/5F9E3FA7_002");
+    ask_now(&missing, &world, "nothing");
+    assert_int_equal(missing.error.code, ERROR_NOT_FOUND);
+    world_close(&world);
+}
+
+static void where_falls_back_to_stat_and_then_to_filesize(void **state)
+{
+    struct ask where = {.start = start_where}, stat = {.start = start_stat}, plain = {.start = start_where};
+    struct world world;
+
+    (void)state;
+    world_open(&world, 1);
+    assert_int_equal(upload_now(&world, "f", 12345), 0);
+    atomic_store(&world.cluster.storages[0].no_where, true);
+    ask_now(&where, &world, "f");
+    assert_int_equal(where.error.code, 0);
+    assert_int_equal(where.stat.size, 12345);
+    assert_string_equal(where.text, "|");
+    assert_int_equal(fake_requests(&world.cluster, 78), 1);
+    assert_int_equal(fake_requests(&world.cluster, 74), 1);
+    ask_now(&stat, &world, "f"); /* it is not taken for a legacy server */
+    assert_int_equal(stat.error.code, 0);
+    assert_int_equal(fake_requests(&world.cluster, 71), 0);
+    atomic_store(&world.cluster.storages[0].legacy, true);
+    ask_now(&plain, &world, "f");
+    assert_int_equal(plain.error.code, 0);
+    assert_int_equal(plain.stat.size, 12345);
+    assert_string_equal(plain.text, "|");
+    assert_int_equal(fake_requests(&world.cluster, 71), 1);
+    world_close(&world);
+}
+
 /* ---- downloads ---- */
 
 static void read_body(struct ask *ask, int64_t expected_size)
@@ -1047,6 +1107,8 @@ int main(void)
         cmocka_unit_test(an_upload_waits_a_little_for_a_server_to_come),
         cmocka_unit_test(an_upload_without_a_name_is_the_base_command),
         cmocka_unit_test(a_legacy_storage_server_is_used_through_the_base_commands),
+        cmocka_unit_test(where_tells_the_place),
+        cmocka_unit_test(where_falls_back_to_stat_and_then_to_filesize),
         cmocka_unit_test(stat_falls_back_to_filesize_at_the_server_that_does_not_know_it),
         cmocka_unit_test(a_download_hands_over_the_socket_and_its_connection_is_used_again),
         cmocka_unit_test(a_download_s_failure_is_told),

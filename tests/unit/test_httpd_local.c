@@ -94,7 +94,8 @@ struct fixture {
 
 static void in_volume(const struct fixture *fixture, const char *name, char path[256])
 {
-    snprintf(path, 256, "%s/%s", fixture->directory, name);
+    int size = snprintf(path, 256, "%s/%s", fixture->directory, name);
+    assert_true(size > 0 && size < 256);
 }
 
 static void make_file(const struct fixture *fixture, const char *name, const char *content)
