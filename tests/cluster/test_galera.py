@@ -39,8 +39,7 @@ class Stack:
         for daemon in self.daemons:
             daemon.start()
         for tracker in self.trackers:
-            for one in stack.trackers:
-        daemons.active(one, 1)
+            daemons.active(tracker, 1)
         self.reel = Reel(lab, ports["trackers"], USER)
 
     def whole(self):

@@ -39,6 +39,7 @@ static void run_sql(const struct fixture *fixture, const char *sql)
     sqlite3 *database = NULL;
     char *message = NULL;
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
     sqlite3_busy_timeout(database, 5000);
     if (sqlite3_exec(database, sql, NULL, NULL, &message) != SQLITE_OK)
         fail_msg("%s: %s", sql, message);
@@ -50,6 +51,7 @@ static int64_t query_number(const struct fixture *fixture, const char *sql)
     sqlite3 *database = NULL;
     sqlite3_stmt *statement = NULL;
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(database, sql, -1, &statement, NULL), SQLITE_OK);
     int64_t number = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : -1;
     sqlite3_finalize(statement);
@@ -230,6 +232,7 @@ static void more_than_may_wait_are_told_so(void **state)
     /* The write lock is held: reservations wait until it is let go. */
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
     assert_int_equal(sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         want(&fixture->servers[0], &wanted[i], "k", 1);
@@ -433,6 +436,7 @@ static void stopping_waits_for_the_reservation_under_way(void **state)
     assert_int_equal(sem_init(&stopper.done, 0, 0), 0);
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
     assert_int_equal(sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     want(server, &wanted, "k", 1);
     loop_post(server->loop, &stopper.task);
@@ -454,6 +458,7 @@ static void who_waits_for_too_long_is_told_and_the_numbers_are_kept(void **state
     struct wanted wanted;
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
     assert_int_equal(sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     want(server, &wanted, "k", 1);
     sequences_tick(server->sequences);
