@@ -1,7 +1,7 @@
 /*
  * file_send: a range of a file to a socket by sendfile(2), at the pace of the slowest end. Where the next window of the
  * file is in the page cache (preadv2 RWF_NOWAIT says so) the loop sends it itself; else, or where the file system
- * cannot tell (FUSE), a worker does, since a read may wait for a disk. Used for DOWNLOAD replies and HTTP bodies.
+ * cannot tell (FUSE), a worker does, since a read may wait for a disk. Used for DOWNLOAD replies.
  */
 #ifndef REEL_COMMON_FILE_SEND_H
 #define REEL_COMMON_FILE_SEND_H
