@@ -160,6 +160,16 @@ bool ids_wait(struct ids *ids, size_t index, struct ids_waiter *waiter, struct e
                               ending ? "the server is stopping" : "too many uploads wait for a number");
 }
 
+void ids_discard(struct ids *ids, size_t index)
+{
+    struct sequence *sequence = &ids->sequences[index];
+    pthread_mutex_lock(&ids->mutex);
+    sequence->run_count = 0;
+    sequence->available = 0;
+    want_refill(sequence);
+    pthread_mutex_unlock(&ids->mutex);
+}
+
 /* Deadlines stand in order of arrival, so the first ones in the queue pass first. */
 static void expire_waiters(struct sequence *sequence, int64_t now)
 {

@@ -2,6 +2,7 @@
 error or success, never a lie; nothing half-visible; the server lives and takes uploads again by itself."""
 import errno
 import os
+import threading
 
 import power
 import pytest
@@ -80,6 +81,26 @@ def test_a_failing_call_is_told_and_survived(failing_suite, call, number, dice):
         if not reached:
             break
     assert nth > 1, f"{call} was never called"
+
+
+def test_a_sync_of_a_directory_that_fails_fails_every_upload_that_shares_it(failing_suite, dice):
+    suite = failing_suite
+    suite.storage.stop()
+    power.begin(suite, fail=f"syncdir:{errno.EIO}:0", slow=30)
+    replies = []
+
+    def upload(seed):
+        with suite.client() as client:
+            replies.append(client.upload(APP, USER, new_id(), b"x" * seed))
+    threads = [threading.Thread(target=upload, args=(i,)) for i in range(1, 13)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(replies) == 12 and not any(reply.ok for reply in replies), replies
+    assert suite.storage.metric("reel_storage_uploads_total") >= 12
+    suite.storage.stop()
+    assert not leftovers(suite)
+    start(suite.storage)
+    suite.wait_active()
 
 
 @pytest.mark.parametrize("call,number", [("open", "EMFILE"), ("write", "ENOSPC"), ("write", "EIO"), ("fsync", "EIO"),
