@@ -156,7 +156,9 @@ static void judge_result(struct meta *meta, enum db_result result, const struct 
     if (log_gate_open(&gate, 5000, &suppressed))
         log_error(ROOM, "database: %s (%llu more since the last line)", cause->text,
                   (unsigned long long)suppressed);
-    error_set(error, db_error_code(result), "the database failed: %s", cause->text);
+    /* That its disk is full is worth telling from any other failure. */
+    int code = cause->code == ERROR_NO_SPACE ? ERROR_NO_SPACE : db_error_code(result);
+    error_set(error, code, "the database failed: %s", cause->text);
 }
 
 static void judge_job(struct meta *meta, const struct db_job *job, struct error *error)

@@ -1,6 +1,7 @@
 """System calls that fail, one after the other, at every call on the paths of start, upload, undo, delete and purge: a clear
 error or success, never a lie; nothing half-visible; the server lives and takes uploads again by itself."""
 import errno
+import json
 import os
 import threading
 
@@ -81,6 +82,66 @@ def test_a_failing_call_is_told_and_survived(failing_suite, call, number, dice):
         if not reached:
             break
     assert nth > 1, f"{call} was never called"
+
+
+UPKEEP = {**OPTIONS, "leftover_age": "2s", "progress_timeout": "1s", "sweep_interval": "1s", "scrub_rate": "0",
+          "cache_age": "1ms", "open_age": "1ms"}
+READING = [(call, number) for call, numbers in {
+    "read": ("EIO",), "stat": ("EIO", "EACCES"), "statvfs": ("EIO",), "readdir": ("EIO", "ENOMEM"), "open": ("EIO", "EMFILE"),
+    "rename": ("EIO", "ENOSPC", "EROFS"), "mkdir": ("EROFS",), "unlink": ("EIO",), "syncdir": ("EIO",)}.items()
+    for number in numbers]
+
+
+@pytest.fixture(scope="module")
+def upkeep_suite(backend, request):
+    suite = make(backend, request)
+    try:
+        yield suite.start(storage_options=dict(UPKEEP))
+    finally:
+        suite.stop()
+
+
+def lay_about(suite, count):
+    """Leftovers of a dead server, which are old enough a moment later."""
+    with suite.client() as client:
+        assert client.upload(APP, USER, new_id(), b"makes the directory").ok
+    directory = suite.files()[-1].parent
+    for _ in range(count):
+        file = directory / f"5F9E3FA7_{os.urandom(2).hex()[1:].upper()}"
+        number = int(file.name[-3:], 16)
+        if number < 512 and not list(directory.glob(f"*_{file.name[-3:]}")):
+            file.write_bytes(b"nobody's")
+
+
+@pytest.mark.parametrize("call,number", READING)
+def test_a_call_that_fails_in_the_start_a_download_the_clean_up_the_purge_or_a_scrub_is_survived(
+        upkeep_suite, call, number, dice):
+    """Whichever of them meets it: it is told, nothing is lost, and the next round does what was left to do."""
+    suite = upkeep_suite
+    lay_about(suite, 6)
+    count = CALLS_MAX if "REEL_TORTURE_CALLS" in os.environ else 1
+    for nth in range(1, CALLS_MAX + 1) if count > 1 else [dice.randint(1, 12)]:
+        suite.storage.stop()
+        power.begin(suite, fail=f"{call}:{getattr(errno, number)}:{nth}")
+        suite.wait_active()
+        stored, refused, deleted = exercise(suite, dice)
+        with suite.client() as client:
+            for file, content in stored.items():
+                for _ in range(3):  # one of them may meet the failure; it says so
+                    reply = client.download(APP, USER, file)
+                    assert reply.body == content if reply.ok else reply.number in (wire.UNAVAILABLE, -13, -14), reply
+        done = suite.reel("--json", "fsck", check=False)
+        assert done.returncode in (0, 5, 6), done
+        assert suite.storage.process.poll() is None, suite.storage.tail()
+        check(suite, stored, refused, deleted)
+    suite.storage.stop()
+    start(suite.storage)
+    suite.wait_active()
+    wait_for(lambda: not leftovers(suite), 30, "the clean-up of what lay about")
+    wait_for(lambda: all(row[1] == 0 for row in rows(suite).values()), 30, "the purge of what was deleted")
+    check_rows_have_files(suite)
+    report = json.loads(suite.reel("--json", "fsck").stdout)["progress"]
+    assert not any(report["findings"].values()), report
 
 
 def test_a_sync_of_a_directory_that_fails_fails_every_upload_that_shares_it(failing_suite, dice):
