@@ -22,6 +22,9 @@
 #define USED_KEPT        16 /* directories whose numbers are remembered: numbers come in runs, so few are in use */
 #define USED_AGE_MS      1000
 #define NUMBERS          512 /* of a directory */
+#ifndef SYNCS_AT_ONCE
+#define SYNCS_AT_ONCE 2 /* of one directory */
+#endif
 
 /* The numbers that had a file when the directory was read. */
 struct used {
@@ -34,7 +37,7 @@ struct used {
 
 struct waiter {
     SLIST_ENTRY(waiter) link;
-    bool done, fine;
+    bool served, done, fine; /* by a sync that has begun; that has ended; well */
     struct error error;
 };
 SLIST_HEAD(waiters, waiter);
@@ -45,8 +48,8 @@ struct sync {
     int64_t directory;
     int root;
     size_t users;
-    bool running;
-    struct waiters waiting; /* for the next sync */
+    size_t running;
+    struct waiters waiting; /* for the next sync that begins */
     pthread_cond_t ended;
 };
 
@@ -232,11 +235,13 @@ static void run_sync(struct store_path *path, struct sync *sync, const char *nam
     struct waiter *waiter;
     struct error error = {0};
     SLIST_INIT(&sync->waiting);
-    sync->running = true;
+    SLIST_FOREACH(waiter, &served, link)
+    waiter->served = true;
+    sync->running++;
     pthread_mutex_unlock(mutex);
     bool fine = sync_directory(path, sync->root, name, &error);
     pthread_mutex_lock(mutex);
-    sync->running = false;
+    sync->running--;
     SLIST_FOREACH(waiter, &served, link)
     {
         waiter->fine = fine;
@@ -260,7 +265,7 @@ bool store_directory_sync(struct store_path *path, int root, int64_t value, stru
     }
     SLIST_INSERT_HEAD(&sync->waiting, &own, link);
     while (!own.done) {
-        if (sync->running)
+        if (own.served || sync->running >= SYNCS_AT_ONCE)
             pthread_cond_wait(&sync->ended, &directories->mutex);
         else
             run_sync(path, sync, name, &directories->mutex);
