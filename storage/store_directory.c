@@ -236,7 +236,9 @@ static void run_sync(struct store_path *path, struct sync *sync, const char *nam
     struct error error = {0};
     SLIST_INIT(&sync->waiting);
     SLIST_FOREACH(waiter, &served, link)
-    waiter->served = true;
+    {
+        waiter->served = true;
+    }
     sync->running++;
     pthread_mutex_unlock(mutex);
     bool fine = sync_directory(path, sync->root, name, &error);
