@@ -153,7 +153,7 @@ static bool make_rooms(struct storage *storage, struct error *error)
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
-    storage->open_cache = open_cache_create((size_t)config->open_files, config->open_age_ms, loop);
+    storage->open_cache = open_cache_create(storage_options_open_files(config), config->open_age_ms, loop);
     storage->keys = calloc(store_count(storage->store), sizeof(*storage->keys));
     if (!storage->types || !storage->buffers || !storage->gate || !storage->open_cache || !storage->keys)
         return error_set(error, ERROR_GENERAL, "no memory for the daemon");
@@ -350,15 +350,16 @@ static json_t *status(struct daemon *daemon)
     struct storage *storage = daemon->state;
     char reason[ERROR_TEXT_SIZE] = "";
     bool database = meta_healthy(storage->meta, reason, sizeof(reason));
-    return json_pack("{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o, s:o}", "group",
-                     storage->config->group, "host", storage->host_name, "port",
+    return json_pack("{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o, s:o}",
+                     "group", storage->config->group, "host", storage->host_name, "port",
                      (int)packet_server_port(storage->base.server), "started",
                      (json_int_t)storage->base.start_time, "stopping", (int)atomic_load(&storage->stopping),
                      "connections", (json_int_t)packet_server_connections(storage->base.server), "uploads",
                      (json_int_t)gate_active(storage->gate), "uploads_waiting",
                      (json_int_t)gate_waiting(storage->gate), "rows_cached",
                      (json_int_t)meta_cached_rows(storage->meta), "open_files",
-                     (json_int_t)open_cache_count(storage->open_cache), "database", database,
+                     (json_int_t)open_cache_count(storage->open_cache), "open_files_max",
+                     (json_int_t)storage_options_open_files(storage->config), "database", database,
                      "database_failure", reason, "paths", paths_status(storage), "trackers",
                      heartbeat_status(storage->heartbeat), "upkeep", upkeep_status(storage->upkeep));
 }

@@ -5,6 +5,7 @@
 #include "storage/options.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 #define MEMBER(name) offsetof(struct storage_config, name)
 #define KILO         INT64_C(1024)
@@ -12,6 +13,11 @@
 #define GIGA         (1024 * MEGA)
 #define SECOND       INT64_C(1000)
 #define DAY          (86400 * SECOND)
+
+/* Of files kept open, where nobody says how many. */
+#define OPEN_FILES_SHARE    4     /* of the limit: one part */
+#define OPEN_FILES_MAX      65536 /* more of them pin inodes of the kernel and handles of bricks for little */
+#define OPEN_FILES_AT_LEAST 16
 
 const struct config_option storage_options[] = {
     PACKET_DAEMON_LISTEN(
@@ -67,8 +73,9 @@ const struct config_option storage_options[] = {
     {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
      "How long a file row is served from memory: so long may a file still be read here after another server "
      "deleted it."},
-    {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "1000", 1, 1000000, NULL, false,
-     "Files kept open for further downloads."},
+    {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "0", 0, 1000000, NULL, false,
+     "Files kept open for further downloads. 0: a quarter of the limit of open files that daemon.open_files "
+     "got from the system, at most 65536; the rest is for connections, uploads and files being sent."},
     {"storage", "open_age", CONFIG_DURATION, MEMBER(open_age_ms), "5s", 1, DAY, NULL, false,
      "How long a file that is open is used before it is opened anew."},
 
@@ -178,6 +185,16 @@ static bool check_paths(const struct storage_config *config, struct error *error
         }
     }
     return true;
+}
+
+size_t storage_options_open_files(const struct storage_config *config)
+{
+    struct rlimit limit;
+    if (config->open_files != 0)
+        return (size_t)config->open_files;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return OPEN_FILES_AT_LEAST;
+    return max_size(OPEN_FILES_AT_LEAST, min_size(OPEN_FILES_MAX, limit.rlim_cur / OPEN_FILES_SHARE));
 }
 
 bool storage_options_check(const void *opaque, struct error *error)

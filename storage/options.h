@@ -29,7 +29,7 @@ struct storage_config {
 
     int64_t cache_entries;
     int64_t cache_age_ms;
-    int64_t open_files;
+    int64_t open_files; /* 0: see storage_options_open_files() */
     int64_t open_age_ms;
 
     int durability;        /* enum options_durability */
@@ -63,6 +63,10 @@ extern const size_t storage_option_count;
 
 /* Checks beyond the table: group, applications, store paths, database URL. Pure. */
 MUST_CHECK bool storage_options_check(const void *config, struct error *error);
+
+/* Files to keep open for further downloads: open_files, or what the process's limit of open files gives where
+ * that is 0. After the limit was set, at the start. */
+size_t storage_options_open_files(const struct storage_config *config);
 
 /* One item of `paths`. KEY is what stands in file_path and what the ID server counts under; *DIRECTORY points
  * into TEXT and may end in slashes, which mean nothing. False with what would be right. */

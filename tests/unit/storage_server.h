@@ -80,7 +80,7 @@ static inline void make_rooms(struct world *world)
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
     storage->open_cache =
-        open_cache_create((size_t)config->open_files, config->open_age_ms, world->main_loop);
+        open_cache_create(storage_options_open_files(config), config->open_age_ms, world->main_loop);
     world->key = store_path_key(store_at(storage->store, 0));
     struct ids_options ids = {
         .loop = world->main_loop,
