@@ -45,10 +45,26 @@ def test_standard_input_and_output(suite):
 def test_a_download_is_resumed(suite, tmp_path):
     content = os.urandom(2_000_000)
     id = text(suite.reel("upload", "-", input=content))
-    part = tmp_path / "part"
+    path, part = tmp_path / "film", tmp_path / "film.part"
+
+    def sent(count):
+        """The storage server's count of bytes grows by COUNT."""
+        before = suite.storage.metric("reel_storage_download_bytes_total")
+        done = suite.reel("download", "-c", id, path, check=False)
+        wait_for(lambda: suite.storage.metric("reel_storage_download_bytes_total") >= before + count, what="bytes sent")
+        assert suite.storage.metric("reel_storage_download_bytes_total") == before + count
+        return done.returncode
+
     part.write_bytes(content[:700_001])
-    suite.reel("download", "-c", id, part)
-    assert part.read_bytes() == content
+    assert sent(2_000_000 - 700_001) == 0 and path.read_bytes() == content and not part.exists()
+    assert sent(0) == 0 and path.read_bytes() == content
+    path.write_bytes(content[:1_999_000])
+    assert sent(1_000) == 0 and path.read_bytes() == content and not part.exists()
+    wrong = b"x" + content[1:1_999_000]
+    path.write_bytes(wrong)
+    assert sent(1_000) == 6 and path.read_bytes() == wrong and not part.exists()
+    path.write_bytes(content + b"x")
+    assert sent(0) == 1 and path.read_bytes() == content + b"x" and not part.exists()
 
 
 def test_groups_and_status(suite):
