@@ -356,7 +356,7 @@ static int part_open(const char *part, bool resume, struct error *error)
     struct stat stat;
 
     if (fd < 0) {
-        (void)error_set_errno(error, errno, "%s", part);
+        (void)reel_local_error(error, errno, "%s", part);
         return -1;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -364,7 +364,7 @@ static int part_open(const char *part, bool resume, struct error *error)
     } else if (fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
         (void)error_set(error, ERROR_IO, "%s: not a regular file", part);
     } else if (!resume && ftruncate(fd, 0) != 0) {
-        (void)error_set_errno(error, errno, "%s", part);
+        (void)reel_local_error(error, errno, "%s", part);
     } else {
         return fd;
     }
@@ -384,7 +384,7 @@ static bool part_continue(struct fetch *fetch, int fd, int copy, int64_t size, i
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return error_set_errno(error, errno, "reading the partial file");
+            return reel_local_error(error, errno, "reading the partial file");
         if (got == 0)
             return true;
         if (fetch->digest != NULL)
@@ -419,9 +419,9 @@ static bool part_complete(struct fetch *fetch, struct reel *reel, struct writing
 static bool part_publish(int fd, const char *part, const char *path, struct error *error)
 {
     if (fsync(fd) != 0)
-        return error_set_errno(error, errno, "syncing %s", part);
+        return reel_local_error(error, errno, "syncing %s", part);
     if (rename(part, path) != 0)
-        return error_set_errno(error, errno, "renaming %s to %s", part, path);
+        return reel_local_error(error, errno, "renaming %s to %s", part, path);
     return true;
 }
 
@@ -455,9 +455,9 @@ static bool part_begin(struct fetch *fetch, const char *path, int part_fd, const
     bool fine = true;
 
     if (fd < 0)
-        return errno == ENOENT || error_set_errno(error, errno, "%s", path);
+        return errno == ENOENT || reel_local_error(error, errno, "%s", path);
     if (fstat(fd, &stat_of_path) != 0)
-        fine = error_set_errno(error, errno, "%s", path);
+        fine = reel_local_error(error, errno, "%s", path);
     else if (stat_of_path.st_size > stat->size)
         fine = error_set(error, ERROR_RANGE,
                          "%s has %lld bytes, file %s only %lld: it cannot be resumed, only replaced", path,
@@ -539,7 +539,7 @@ bool reel_download_path(struct reel *reel, const struct reel_download *download,
     }
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {
-        (void)error_set_errno(&why, errno, "%s", path);
+        (void)reel_local_error(&why, errno, "%s", path);
         return reel_fail(error, &why);
     }
     fine = reel_download_fd(reel, download, fd, error);

@@ -229,7 +229,7 @@ static void a_path_arrives_with_its_name(void **state)
     assert_string_equal(stored(&world, file_id)->type, "video/mp4");
     assert_string_equal(stored(&world, file_id)->user, "other");
     assert_false(reel_upload_path(world.reel, NULL, "/no/such/file", file_id, &error));
-    assert_int_equal(error.code, REEL_E_NOT_FOUND);
+    assert_int_equal(error.code, REEL_E_IO);
     assert_non_null(strstr(error.text, "/no/such/file"));
     assert_false(reel_upload_path(world.reel, NULL, world.directory, file_id, &error));
     assert_int_equal(error.code, REEL_E_MALFORMED);
@@ -574,6 +574,8 @@ static void a_path_gets_the_whole_file_or_nothing(void **state)
     (void)state;
     world_open_with(&world, 1, (struct reel_options){.tries = 2});
     upload_content(&world, "f", LARGE);
+    assert_false(reel_download_path(world.reel, &download, "/no/such/directory/f", &error));
+    assert_int_equal(error.code, REEL_E_IO); /* not that there is no such file */
     write_file(world.path, "old", 3);
     before = fake_requests(&world.cluster, 72);
     atomic_store(&world.cluster.storages[0].cut_downloads, 1000);
