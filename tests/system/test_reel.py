@@ -133,3 +133,22 @@ def test_the_example_program_works(suite, tmp_path):
     done = subprocess.run([str(BIN / "reel-example"), f"127.0.0.1:{suite.tracker.port}", str(CLIP)],
                           capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_program_of_the_readme_builds_against_what_is_installed(suite, tmp_path):
+    """Wherever `cmake --install --prefix` puts it."""
+    subprocess.run(["cmake", "--install", str(BUILD), "--prefix", str(tmp_path / "usr")], check=True,
+                   stdout=subprocess.DEVNULL)
+    source = re.search(r"(    #include <reel\.h>\n.*?\n    }\n)", (ROOT / "README.md").read_text(), re.S)[1]
+    source = source.replace('"tracker1,tracker2"', f'"127.0.0.1:{suite.tracker.port}"').replace("film.mp4", str(CLIP))
+    (tmp_path / "program.c").write_text(source)
+    pc, = (tmp_path / "usr").rglob("reel.pc")
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "reel"], check=True, capture_output=True, text=True,
+                           env={**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}).stdout.split()
+    sanitizers = ["-fsanitize=address,undefined"] if "asan" in BUILD.name else []
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", *sanitizers, "-o", str(tmp_path / "program"),
+                    str(tmp_path / "program.c"), *flags], check=True)
+    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True,
+                          env={**os.environ, "LD_LIBRARY_PATH": str(pc.parent.parent)})
+    assert done.returncode == 0, done.stderr
+    assert text(suite.reel("-u", "alice", "size", done.stdout.strip())) == str(CLIP.stat().st_size)
