@@ -69,8 +69,10 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
         .argument = face->argument,
         .closed = face->closed,
     };
-    base->server = packet_server_create(&options, base->daemon->loops, error);
-    return base->server != NULL;
+    struct error cause;
+    base->server = packet_server_create(&options, base->daemon->loops, &cause);
+    return base->server != NULL ||
+           error_set(error, cause.code, "%s.listen: %s", base->daemon->spec->name, cause.text);
 }
 
 static void ticked(evutil_socket_t fd, short what, void *argument)

@@ -140,7 +140,7 @@ void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon);
 MUST_CHECK struct db *packet_daemon_open_database(const struct packet_daemon_config *config,
                                                   struct error *error);
 
-/* base->server; see packet_server_create(). */
+/* base->server; see packet_server_create(). ERROR names the option. */
 MUST_CHECK bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon_face *face,
                                      struct error *error);
 

@@ -122,6 +122,8 @@ static const struct packet_command commands[] = {
     {.command = 2, .name = "hold", .handle = hold},
 };
 
+static const struct daemon_spec spec = {.name = "sample"};
+
 static void on_tick(struct packet_daemon *base)
 {
     atomic_fetch_add(&CONTAINER_OF(base, struct sample, base)->ticks, 1);
@@ -147,6 +149,7 @@ static void start(struct sample *sample, const char *override)
     memset(sample, 0, sizeof(*sample));
     load(&sample->config, override);
     sample->config.base.daemon.stop_timeout_ms = 20000;
+    sample->daemon.spec = &spec;
     sample->daemon.config = &sample->config;
     sample->daemon.loops = &sample->loops;
     sample->daemon.main_loop = loop_create("main", &error);
@@ -295,6 +298,7 @@ static void a_start_that_fails_in_the_middle_is_undone(void **state)
     memset(&sample, 0, sizeof(sample));
     snprintf(override, sizeof(override), "sample.listen=127.0.0.1:%u", packet_server_port(taken.base.server));
     load(&sample.config, override);
+    sample.daemon.spec = &spec;
     sample.daemon.config = &sample.config;
     sample.daemon.loops = &sample.loops;
     sample.daemon.main_loop = loop_create("main", &error);
@@ -302,7 +306,7 @@ static void a_start_that_fails_in_the_middle_is_undone(void **state)
     packet_daemon_begin(&sample.base, &sample.daemon);
     assert_true(packet_daemon_start_tick(&sample.base, 10, on_tick, &error));
     assert_false(packet_daemon_listen(&sample.base, &face, &error));
-    assert_non_null(strstr(error.text, "127.0.0.1:"));
+    assert_non_null(strstr(error.text, "sample.listen: "));
     packet_daemon_destroy(&sample.base);
     loop_group_destroy(&sample.loops);
     loop_destroy(sample.daemon.main_loop);
