@@ -107,14 +107,12 @@ bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool emp
 
 bool reel_local_error(struct error *error, int errnum, const char *format, ...)
 {
-    char text[ERROR_TEXT_SIZE];
     va_list arguments;
 
     va_start(arguments, format);
-    if (vsnprintf(text, sizeof(text), format, arguments) < 0)
-        text[0] = '\0';
+    (void)error_set_va(error, ERROR_IO, format, arguments);
     va_end(arguments);
-    (void)error_set_errno(error, errnum, "%s", text);
+    (void)error_set_errno(error, errnum, "%s", error->text);
     if (error->code != ERROR_NO_SPACE)
         error->code = ERROR_IO; /* "not found" would be taken for the stored file */
     return false;
