@@ -69,7 +69,7 @@ struct packet_daemon_config {
             "reply."                                                                                         \
     }
 
-/* HOLDS_: "Where TABLES are", and what else is worth knowing, as whole sentences. */
+/* HOLDS_: "Where TABLES are:"; the forms of a URL follow. */
 #define PACKET_DAEMON_DATABASE_URL(default_, holds_)                                                         \
     {                                                                                                        \
         .section = "database", .name = "url", .type = CONFIG_STRING, PACKET_DAEMON_AT(database_url),         \
