@@ -22,9 +22,6 @@
 #define USED_KEPT        16 /* directories whose numbers are remembered: numbers come in runs, so few are in use */
 #define USED_AGE_MS      1000
 #define NUMBERS          512 /* of a directory */
-#ifndef SYNCS_AT_ONCE
-#define SYNCS_AT_ONCE 2 /* of one directory */
-#endif
 
 /* The numbers that had a file when the directory was read. */
 struct used {
@@ -37,7 +34,7 @@ struct used {
 
 struct waiter {
     SLIST_ENTRY(waiter) link;
-    bool served, done, fine; /* by a sync that has begun; that has ended; well */
+    bool done, fine;
     struct error error;
 };
 SLIST_HEAD(waiters, waiter);
@@ -48,8 +45,8 @@ struct sync {
     int64_t directory;
     int root;
     size_t users;
-    size_t running;
-    struct waiters waiting; /* for the next sync that begins */
+    bool running;
+    struct waiters waiting; /* for the next one */
     pthread_cond_t ended;
 };
 
@@ -235,15 +232,11 @@ static void run_sync(struct store_path *path, struct sync *sync, const char *nam
     struct waiter *waiter;
     struct error error = {0};
     SLIST_INIT(&sync->waiting);
-    SLIST_FOREACH(waiter, &served, link)
-    {
-        waiter->served = true;
-    }
-    sync->running++;
+    sync->running = true;
     pthread_mutex_unlock(mutex);
     bool fine = sync_directory(path, sync->root, name, &error);
     pthread_mutex_lock(mutex);
-    sync->running--;
+    sync->running = false;
     SLIST_FOREACH(waiter, &served, link)
     {
         waiter->fine = fine;
@@ -267,7 +260,7 @@ bool store_directory_sync(struct store_path *path, int root, int64_t value, stru
     }
     SLIST_INSERT_HEAD(&sync->waiting, &own, link);
     while (!own.done) {
-        if (own.served || sync->running >= SYNCS_AT_ONCE)
+        if (sync->running)
             pthread_cond_wait(&sync->ended, &directories->mutex);
         else
             run_sync(path, sync, name, &directories->mutex);
