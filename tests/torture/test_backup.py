@@ -5,7 +5,6 @@ import re
 import time
 
 import pytest
-import wire
 from crash import check_rows_have_files, rows, stored_files
 from suite import APP, USER, new_id
 

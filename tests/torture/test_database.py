@@ -16,7 +16,7 @@ from crash import check_rows_have_files, leftovers, rows
 from proxy import Proxied
 from suite import APP, USER, MariaDB, Suite, new_id, wait_for
 
-BOUND = 15  # seconds within which every upload is answered, whatever the database does
+BOUND = 30  # seconds within which every upload is answered, whatever the database does
 REFUSALS = {wire.UNAVAILABLE, wire.NO_SPACE, -1}
 STORAGE = {"cache_age": "100ms"}
 

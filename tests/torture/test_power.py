@@ -4,8 +4,7 @@ import time
 
 import pytest
 import power
-import wire
-from crash import check_rows_have_files, died, make, points, rows, start
+from crash import check_rows_have_files, died, make, points, start
 from suite import APP, USER, new_id
 
 OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms"}
