@@ -195,6 +195,32 @@ static void numbers_come_in_runs_fetched_ahead(void **state)
     peer_stop(&peer);
 }
 
+static bool some_at_hand(void *argument)
+{
+    return ids_available(argument, 0) > 0;
+}
+
+static void what_is_dropped_never_comes_and_new_numbers_are_asked_for(void **state)
+{
+    struct peer peer;
+    (void)state;
+    atomic_store(&next_number, 0);
+    peer_start(&peer, modern, NULL);
+    struct world world = start_world(peer.address, 100);
+    begin(&world);
+    int64_t last = number(&world);
+    for (int i = 0; i < 5; i++) {
+        assert_true(loop_wait_until(some_at_hand, world.ids));
+        int64_t at_hand = ids_available(world.ids, 0); /* the next ones after `last` */
+        ids_discard(world.ids, 0);
+        int64_t value = number(&world);
+        assert_true(value > last + at_hand);
+        last = value;
+    }
+    end_world(&world);
+    peer_stop(&peer);
+}
+
 static void a_legacy_server_is_asked_one_by_one(void **state)
 {
     struct peer peer;
@@ -351,6 +377,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_come_in_runs_fetched_ahead),
+        cmocka_unit_test(what_is_dropped_never_comes_and_new_numbers_are_asked_for),
         cmocka_unit_test(a_legacy_server_is_asked_one_by_one),
         cmocka_unit_test(another_server_is_asked_where_one_is_gone),
         cmocka_unit_test(who_waits_is_served_when_the_server_comes_back),
