@@ -17,8 +17,8 @@ GROUP = "oldgroup"
 def old(whole):
     """A legacy storage server beside ours, in a group of its own, with the user "olga" in it. It beats every second, since this
     site's trackers wait for 4 s; the default of 40 s is made for the 10 s of a real one."""
-    whole.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name, weight) VALUES ('{GROUP}', 0);"
-                       f"INSERT IGNORE INTO t_router (appid, userid, group_name) VALUES ('{APP}', 'olga', '{GROUP}')", "tnv_trackerdb")
+    whole.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name, weight) VALUES ('{GROUP}', 0)", "tnv_trackerdb")
+    whole.place("olga", GROUP)
     server = Server(GROUP, [t.address for t in whole.trackers], whole.idservers[1].address, beat=1.0)
     try:
         for tracker in whole.trackers:
@@ -70,6 +70,7 @@ def test_a_silent_legacy_server_is_offline_and_only_its_users_are_told(whole, ol
 
 
 def test_a_legacy_client_uses_our_cluster_also_while_parts_are_lost(whole):
+    whole.place("otto", "group001")
     client = Client(whole.trackers[1].address, APP, "otto")
     file, content = new_id(), os.urandom(300_000)
     assert client.upload(file, content)
