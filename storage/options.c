@@ -139,6 +139,9 @@ const struct config_option storage_options[] = {
      false, "Time to connect to a tracker or an ID server."},
     {"storage", "call_timeout", CONFIG_DURATION, MEMBER(call_timeout_ms), "3s", 10, 600 * SECOND, NULL, false,
      "Time that a tracker or the ID servers have for an answer."},
+    {"storage", "hedge_time", CONFIG_DURATION, MEMBER(hedge_ms), "300ms", 0, 600 * SECOND, NULL, false,
+     "How long an ID server may take to answer until the next one is asked too; the first answer counts, the "
+     "numbers of the other one are skipped. 0: never."},
 };
 const size_t storage_option_count = ARRAY_SIZE(storage_options);
 
