@@ -73,7 +73,7 @@ const struct config_option storage_options[] = {
     {"database", "timeout", CONFIG_DURATION, MEMBER(database_timeout_ms), "5s", 100, 600 * SECOND, NULL,
      false, "A request fails when the database could not do its job within this time."},
     {"storage", "cache_entries", CONFIG_INTEGER, MEMBER(cache_entries), "100000", 1, 100000000, NULL, false,
-     "File rows kept in memory, some 400 bytes each."},
+     "File rows kept in memory, some 500 bytes each."},
     {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
      "How long a file row is served from memory: so long may a file still be read here after another server "
      "deleted it."},

@@ -60,12 +60,13 @@ class Pool:
 class Volume:
     """replica 3 arbiter 1 over three hosts."""
 
-    def __init__(self, pool, name, options=None):
+    def __init__(self, pool, name, options=None, below=""):
+        """BELOW: the bricks' directory inside /srv/brick/NAME, where something is mounted there."""
         self.pool, self.name = pool, name
         self.mounts, self.mount_count = {}, 0
         for host in pool.hosts:
             host.run("mkdir", "-p", f"/srv/brick/{name}")
-        self.do("create", name, "replica", "3", "arbiter", "1", *[f"{host}:/srv/brick/{name}" for host in pool.hosts], "force")
+        self.do("create", name, "replica", "3", "arbiter", "1", *[f"{host}:/srv/brick/{name}{below}" for host in pool.hosts], "force")
         for option, value in {**OPTIONS, **(options or {})}.items():
             self.do("set", name, option, value)
         self.do("start", name)
