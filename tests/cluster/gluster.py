@@ -1,4 +1,5 @@
 """GlusterFS on hosts of the lab: the daemons, replicated volumes with an arbiter, FUSE mounts, what can happen to them."""
+import contextlib
 import re
 import time
 
@@ -54,7 +55,18 @@ class Pool:
     def kill(self, host):
         """All of the host's GlusterFS servers, at once."""
         for pid in self.pids(host):
-            kill(pid)
+            with contextlib.suppress(ProcessLookupError):  # glusterd itself ends one now and then, to start it anew
+                kill(pid)
+
+    def make_whole(self):
+        """glusterd runs on each host; where it does not, what it left behind goes first."""
+        for host in self.hosts:
+            file = host.path("/run/glusterd.pid")
+            text = file.read_text().strip() if file.exists() else ""
+            if not text or not alive(int(text)):
+                self.kill(host)
+                self.start(host)
+        wait_for(self.joined, 60, "the GlusterFS peers")
 
 
 class Volume:

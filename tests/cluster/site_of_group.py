@@ -64,10 +64,7 @@ class Site:
             host.mend()
         if self.database.node.process.poll() is not None:
             self.database.start()
-        for host in self.media:
-            if not self.pool.pids(host):
-                self.pool.start(host)
-        wait_for(self.pool.joined, 40, "the GlusterFS peers")
+        self.pool.make_whole()
         for volume in [self.volume, *([self.second.volume] if self.second else [])]:
             volume.make_whole()
         for daemon in self.daemons:
