@@ -22,6 +22,7 @@ struct ids_options {
     int64_t timeout_ms; /* how long somebody waits for a number */
     size_t waiting_max; /* over all keys */
     int64_t connect_timeout_ms, call_timeout_ms;
+    int64_t hedge_ms; /* an ID server that is silent for so long: the next one is asked too; 0: never */
 };
 
 /* Embed it in what waits. */
