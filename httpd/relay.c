@@ -4,9 +4,6 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -333,20 +330,6 @@ static enum source_status send_pipe(struct relay *relay, int socket, bool last, 
     return SOURCE_READY;
 }
 
-static bool is_writable(int socket)
-{
-    struct pollfd entry = {.fd = socket, .events = POLLOUT};
-    return poll(&entry, 1, 0) != 0;
-}
-
-/* What was announced does not come at once: the kernel need not wait for it with the bytes it has. */
-static void uncork(struct relay *relay, int socket)
-{
-    int on = 1;
-    if (relay->corked && setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0)
-        relay->corked = false;
-}
-
 /* The little that is missing from a small body is there as a rule: then all of it leaves in one call, and no
  * pipe is needed. Whatever goes wrong here shows again when it is fetched. */
 static void fetch_small_rest(struct relay *relay)
@@ -388,7 +371,7 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
             return SOURCE_MORE;
         }
         /* Nothing is fetched that the client would not take: else it would have to be kept here. */
-        if (!is_writable(socket)) {
+        if (!source_has_room(socket)) {
             relay->burst = BURST_MIN;
             drop_holders(relay);
             return SOURCE_BLOCKED;
@@ -407,7 +390,7 @@ static enum source_status relay_send(struct source *source, int socket, struct h
     struct relay *relay = relay_of(source);
     enum source_status status = relay_pump(relay, socket, out, last, budget);
     if (status == SOURCE_WAIT)
-        uncork(relay, socket);
+        source_uncork(socket, &relay->corked);
     return status;
 }
 

@@ -2,11 +2,9 @@
 #include "common/file_window.h"
 #include "common/log.h"
 #include "httpd/local_files.h"
-#include "httpd/relay.h"
+#include "httpd/source_pieces.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -102,7 +100,7 @@ static void hand_over(struct local_source *local, const char *why)
                                      .connection_id = local->connection_id,
                                      .wake = local->wake,
                                      .argument = local->argument};
-    local->relay = relay_open(&options);
+    local->relay = source_pieces_open(&options);
     if (local->relay == NULL) {
         local->failed = true;
         local->source.error_code = ERROR_UNAVAILABLE;
@@ -342,12 +340,6 @@ static enum source_status send_window(struct local_source *local, int socket, in
     return handed_over(local);
 }
 
-static bool is_writable(int socket)
-{
-    struct pollfd entry = {.fd = socket, .events = POLLOUT};
-    return poll(&entry, 1, 0) != 0;
-}
-
 /* The next bytes have to come from a disk. Nothing is fetched that the client would not take. */
 static enum source_status fetch(struct local_source *local, int socket, struct http_output *out,
                                 int64_t *budget)
@@ -356,7 +348,7 @@ static enum source_status fetch(struct local_source *local, int socket, struct h
     enum source_status status = send_memory(local, socket, out, NULL, 0, false, &sent, budget);
     if (status != SOURCE_READY)
         return status;
-    if (!is_writable(socket))
+    if (!source_has_room(socket))
         return SOURCE_BLOCKED;
     if (*budget <= 0)
         return SOURCE_MORE;
@@ -398,14 +390,6 @@ static enum source_status local_pump(struct local_source *local, int socket, str
     return SOURCE_DONE;
 }
 
-/* What was announced does not come at once: the kernel need not wait for it with the bytes it has. */
-static void uncork(struct local_source *local, int socket)
-{
-    int on = 1;
-    if (local->corked && setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0)
-        local->corked = false;
-}
-
 /* ---- the interface ---- */
 
 static enum source_status by_relay(struct local_source *local, enum source_status status)
@@ -425,7 +409,7 @@ static enum source_status local_send(struct source *source, int socket, struct h
         return by_relay(local, source_send(local->relay, socket, out, last, budget));
     enum source_status status = local_pump(local, socket, out, last, budget);
     if (status == SOURCE_WAIT)
-        uncork(local, socket);
+        source_uncork(socket, &local->corked);
     return status;
 }
 

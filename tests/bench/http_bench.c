@@ -32,6 +32,7 @@ struct bench {
     int connections, threads;
     int64_t seconds;
     int64_t rate; /* bytes a second each connection reads; 0: as fast as it can */
+    int buffer;   /* SO_RCVBUF; 0: the kernel's */
     atomic_bool stopping;
 };
 
@@ -44,6 +45,7 @@ struct stream {
     int64_t body_left;
     int64_t start_us, last_byte_us;
     int64_t allowance_us; /* --rate: when the next bytes may be read */
+    bool early;           /* --rate: bytes may be there, but their time has not come */
     uint32_t events;
 };
 
@@ -58,6 +60,7 @@ struct worker {
     uint32_t *samples;
     size_t sample_count;
     int64_t requests, bytes, errors, worst_stall_us;
+    int64_t late_us; /* the longest round of its own loop: so long it may have been late itself */
     uint64_t random_state;
     char first_error[128];
 };
@@ -74,8 +77,11 @@ static size_t random_below(struct worker *worker, size_t count)
     return (size_t)(worker->random_state >> 33) % count;
 }
 
+/* --rate: one edge-triggered event for good, since the pace decides and not the socket. */
 static void watch(struct worker *worker, struct stream *stream, uint32_t events)
 {
+    if (worker->bench->rate > 0)
+        events = EPOLLIN | EPOLLOUT | EPOLLET;
     if (stream->events == events)
         return;
     struct epoll_event event = {.events = events, .data.ptr = stream};
@@ -89,14 +95,19 @@ static void stream_connect(struct worker *worker, struct stream *stream)
 {
     int one = 1;
     stream->fd = socket(worker->bench->server.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (stream->fd < 0 || connect(stream->fd, (struct sockaddr *)&worker->bench->server.storage,
-                                  worker->bench->server.length) != 0)
+    if (stream->fd < 0)
+        die("socket");
+    int buffer = worker->bench->buffer, segment = (int)(getenv("SEG") ? atoi(getenv("SEG")) : 8948);
+    if (buffer > 0 && setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer)) != 0)
+        die("SO_RCVBUF");
+    /* Segments as on a network: one of loopback's fills half of a buffer, and what does not fit is dropped
+     * and sent again after a time-out, which would be taken for a stall of the server. */
+    if (worker->bench->rate > 0 &&
+        setsockopt(stream->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) != 0)
+        die("TCP_MAXSEG");
+    if (connect(stream->fd, (struct sockaddr *)&worker->bench->server.storage,
+                worker->bench->server.length) != 0)
         die("connect");
-    if (worker->bench->rate > 0) {
-        int small = 32768; /* so that the server feels the pace */
-        if (setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) != 0)
-            die("SO_RCVBUF");
-    }
     if (setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
         evutil_make_socket_nonblocking(stream->fd) != 0)
         die("socket options");
@@ -107,7 +118,7 @@ static void stream_begin(struct worker *worker, struct stream *stream)
 {
     stream->request = random_below(worker, worker->bench->request_count);
     stream->sent = 0;
-    stream->in_body = false;
+    stream->in_body = stream->early = false;
     stream->start_us = stream->last_byte_us = clock_monotonic_us();
     stream->allowance_us = stream->start_us;
 }
@@ -168,6 +179,12 @@ static void stream_done(struct worker *worker, struct stream *stream)
     stream_begin(worker, stream);
 }
 
+/* What a slow stream reads at once: a quarter of a second's bytes. */
+static int64_t piece_of(const struct bench *bench)
+{
+    return max_i64(bench->rate / 4, 1024);
+}
+
 static void stream_step(struct worker *worker, struct stream *stream)
 {
     struct bench *bench = worker->bench;
@@ -192,11 +209,10 @@ static void stream_step(struct worker *worker, struct stream *stream)
             return;
         while (stream->body_left > 0) {
             int64_t now = clock_monotonic_us();
-            size_t want = (size_t)min_i64(stream->body_left, bench->rate > 0 ? 16384 : 1 << 22);
-            if (bench->rate > 0 && now < stream->allowance_us) {
-                watch(worker, stream, 0);
+            size_t want = (size_t)min_i64(stream->body_left, bench->rate > 0 ? piece_of(bench) : 1 << 22);
+            stream->early = bench->rate > 0 && now < stream->allowance_us;
+            if (stream->early)
                 return;
-            }
             ssize_t n = recv(stream->fd, NULL, want, MSG_TRUNC);
             if (n < 0 && errno == EAGAIN) {
                 watch(worker, stream, EPOLLIN);
@@ -232,7 +248,7 @@ static void *work(void *argument)
         stream_begin(worker, &worker->streams[i]);
         watch(worker, &worker->streams[i], EPOLLIN | EPOLLOUT);
     }
-    int64_t next_scan_us = 0;
+    int64_t next_scan_us = 0, round_us = clock_monotonic_us();
     while (!atomic_load_explicit(&bench->stopping, memory_order_relaxed)) {
         int count = epoll_wait(worker->epoll, events, (int)ARRAY_SIZE(events), bench->rate > 0 ? 2 : 100);
         if (count < 0 && errno != EINTR)
@@ -240,10 +256,12 @@ static void *work(void *argument)
         for (int i = 0; i < count; i++)
             stream_step(worker, events[i].data.ptr);
         int64_t now = clock_monotonic_us();
+        worker->late_us = max_i64(worker->late_us, now - round_us);
+        round_us = now;
         if (bench->rate > 0 && now >= next_scan_us) {
             next_scan_us = now + 5000;
             for (int i = 0; i < worker->stream_count; i++) {
-                if (worker->streams[i].events == 0 && now >= worker->streams[i].allowance_us)
+                if (worker->streams[i].early && now >= worker->streams[i].allowance_us)
                     stream_step(worker, &worker->streams[i]);
             }
         }
@@ -264,6 +282,7 @@ static void usage(FILE *out)
                  "  --threads N       (1)\n"
                  "  --seconds N       how long (10)\n"
                  "  --rate BYTES      each connection reads so much a second (no limit)\n"
+                 "  --buffer BYTES    of each connection's receive buffer (the kernel's)\n"
                  "  --range FROM-TO   asks for this range of each\n"
                  "  --paths FILE      more paths, a line each\n");
 }
@@ -334,18 +353,21 @@ static void report(const struct bench *bench, struct worker *workers, double too
         sum.bytes += workers[i].bytes;
         sum.errors += workers[i].errors;
         sum.worst_stall_us = max_i64(sum.worst_stall_us, workers[i].worst_stall_us);
+        sum.late_us = max_i64(sum.late_us, workers[i].late_us);
         if (workers[i].first_error[0] != '\0')
             snprintf(sum.first_error, sizeof(sum.first_error), "%s", workers[i].first_error);
     }
     qsort(sum.samples, sum.sample_count, sizeof(sum.samples[0]), compare_samples);
-    json_t *out = json_pack(
-        "{s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "connections", bench->connections,
-        "seconds", took, "requests", (json_int_t)sum.requests, "bytes", (json_int_t)sum.bytes, "errors",
-        (json_int_t)sum.errors, "requests_per_second", (double)sum.requests / took, "megabytes_per_second",
-        (double)sum.bytes / took / 1e6, "p50_ms", percentile_ms(sum.samples, sum.sample_count, 0.5), "p99_ms",
-        percentile_ms(sum.samples, sum.sample_count, 0.99), "max_ms",
-        percentile_ms(sum.samples, sum.sample_count, 1), "worst_stall_ms",
-        (double)sum.worst_stall_us / 1000.0, "first_error", sum.first_error);
+    json_t *out =
+        json_pack("{s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "connections",
+                  bench->connections, "seconds", took, "requests", (json_int_t)sum.requests, "bytes",
+                  (json_int_t)sum.bytes, "errors", (json_int_t)sum.errors, "requests_per_second",
+                  (double)sum.requests / took, "megabytes_per_second", (double)sum.bytes / took / 1e6,
+                  "p50_ms", percentile_ms(sum.samples, sum.sample_count, 0.5), "p99_ms",
+                  percentile_ms(sum.samples, sum.sample_count, 0.99), "max_ms",
+                  percentile_ms(sum.samples, sum.sample_count, 1), "worst_stall_ms",
+                  (double)sum.worst_stall_us / 1000.0, "client_late_ms", (double)sum.late_us / 1000.0,
+                  "first_error", sum.first_error);
     if (out == NULL || json_dumpf(out, stdout, JSON_INDENT(2)) != 0)
         die("json");
     printf("\n");
@@ -359,6 +381,7 @@ int main(int argc, char **argv)
                                             {"threads", required_argument, NULL, 'n'},
                                             {"seconds", required_argument, NULL, 't'},
                                             {"rate", required_argument, NULL, 'r'},
+                                            {"buffer", required_argument, NULL, 'b'},
                                             {"range", required_argument, NULL, 'g'},
                                             {"paths", required_argument, NULL, 'p'},
                                             {"help", no_argument, NULL, 'h'},
@@ -379,6 +402,9 @@ int main(int argc, char **argv)
             break;
         case 'r':
             bench.rate = number(optarg, 1, 1LL << 40, "rate");
+            break;
+        case 'b':
+            bench.buffer = (int)number(optarg, 1024, 1 << 30, "buffer");
             break;
         case 'g':
             range = optarg;
