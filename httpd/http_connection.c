@@ -440,6 +440,9 @@ static enum step step_send(struct http_connection *connection)
     case SOURCE_FAILED:
         exchange->cut = true;
         metric_add(connection->loop->metrics->cut, 1);
+        log_warning("connection",
+                    "c%" PRIu64 ": cut off after %" PRId64 " bytes of an answer: the rest cannot be had",
+                    connection->id, connection->sent);
         break;
     case SOURCE_GONE:
     case SOURCE_READY:

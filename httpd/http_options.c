@@ -76,17 +76,19 @@ const struct config_option http_options[] = {
      "How long trackers and storage servers may take to begin an answer, all tries together; then 504."},
     {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
-     "there."},
+     "there; and how long a body that none gives is asked for."},
     {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
      "Connections to one storage server, for each loop; further requests wait for call_timeout. 0: no "
      "limit."},
     {SECTION, "failover_tries", CONFIG_INTEGER, AT(failover_tries), "3", 0, 100, NULL, LIVE,
-     "How often, without a byte in between, a body that broke off is taken up again before the client is cut "
-     "off."},
+     "How often, without a byte in between, a body that broke off is taken up again at once; then with "
+     "pauses for "
+     "storage_timeout, before the client is cut off. 0: it is cut off at once."},
 
     {SECTION, "local_groups", CONFIG_STRINGS, AT(local_groups), "", NO_BOUNDS, AT_START,
      "Storage groups whose volume is mounted on this machine, GROUP:KEY=DIR or GROUP:DIR, e.g. "
-     "group001:/srv/media: their files are sent from DIR (an absolute directory) instead of through a storage "
+     "group001:/srv/media: their files are sent from DIR (an absolute directory) instead of through a "
+     "storage "
      "server. KEY is that of the store path in storage.paths, DIR itself where it is left out. A file that "
      "cannot be read there comes from a storage server."},
     {SECTION, "local_workers", CONFIG_INTEGER, AT(local_workers), "4", 1, 256, NULL, AT_START,

@@ -76,9 +76,9 @@ static void release_call(struct relay *relay, bool reusable)
 
 static void fail(struct relay *relay, int code, const char *why)
 {
-    log_warning("relay", "c%" PRIu64 ": %s/%s/%s cannot be had from byte %" PRId64 " on: %s%s",
+    log_warning("relay", "c%" PRIu64 ": %s/%s/%s cannot be had from byte %" PRId64 " on: %s",
                 relay->connection_id, relay->file->key.application, relay->file->key.user,
-                relay->file->key.file, relay->offset, why, relay->ready ? "; the client is cut off" : "");
+                relay->file->key.file, relay->offset, why);
     relay->failed = true;
     relay->source.error_code = code;
 }
@@ -389,7 +389,7 @@ static enum source_status relay_send(struct source *source, int socket, struct h
 {
     struct relay *relay = relay_of(source);
     enum source_status status = relay_pump(relay, socket, out, last, budget);
-    if (status == SOURCE_WAIT)
+    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
         source_uncork(socket, &relay->corked);
     return status;
 }

@@ -408,7 +408,7 @@ static enum source_status local_send(struct source *source, int socket, struct h
     if (local->relay != NULL)
         return by_relay(local, source_send(local->relay, socket, out, last, budget));
     enum source_status status = local_pump(local, socket, out, last, budget);
-    if (status == SOURCE_WAIT)
+    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
         source_uncork(socket, &local->corked);
     return status;
 }

@@ -1,7 +1,8 @@
 /*
  * source_pieces: the source that has a long range relayed in pieces, each a download of its own: as large as
  * the client takes in a quarter of a second. So a slow client holds no connection to a storage server, and
- * none of the kernel's memory on both of its ends, while it takes its time; a fast one asks seldom.
+ * none of the kernel's memory on both of its ends, while it takes its time; a fast one asks seldom. Where no
+ * server gives the next piece at once, it is asked for again for storage_timeout.
  */
 #ifndef REEL_HTTPD_SOURCE_PIECES_H
 #define REEL_HTTPD_SOURCE_PIECES_H

@@ -30,9 +30,9 @@ struct bench {
     size_t *request_sizes;
     size_t request_count;
     int connections, threads;
-    int64_t seconds;
-    int64_t rate; /* bytes a second each connection reads; 0: as fast as it can */
-    int buffer;   /* SO_RCVBUF; 0: the kernel's */
+    int64_t seconds, ramp; /* RAMP: seconds over which the connections come */
+    int64_t rate;          /* bytes a second each connection reads; 0: as fast as it can */
+    int buffer;            /* SO_RCVBUF; 0: the kernel's */
     atomic_bool stopping;
 };
 
@@ -60,7 +60,8 @@ struct worker {
     uint32_t *samples;
     size_t sample_count;
     int64_t requests, bytes, errors, worst_stall_us;
-    int64_t late_us; /* the longest round of its own loop: so long it may have been late itself */
+    int64_t ramp_bytes; /* of BYTES, those that came before all connections were there */
+    int64_t late_us;    /* the longest round of its own loop: so long it may have been late itself */
     uint64_t random_state;
     char first_error[128];
 };
@@ -97,10 +98,10 @@ static void stream_connect(struct worker *worker, struct stream *stream)
     stream->fd = socket(worker->bench->server.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (stream->fd < 0)
         die("socket");
-    int buffer = worker->bench->buffer, segment = (int)(getenv("SEG") ? atoi(getenv("SEG")) : 8948);
+    int buffer = worker->bench->buffer, segment = 8948;
     if (buffer > 0 && setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer)) != 0)
         die("SO_RCVBUF");
-    /* Segments as on a network: one of loopback's fills half of a buffer, and what does not fit is dropped
+    /* Segments as of jumbo frames: one of loopback's fills half of a buffer, and what does not fit is dropped
      * and sent again after a time-out, which would be taken for a stall of the server. */
     if (worker->bench->rate > 0 &&
         setsockopt(stream->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) != 0)
@@ -243,14 +244,12 @@ static void *work(void *argument)
     struct worker *worker = argument;
     struct bench *bench = worker->bench;
     struct epoll_event events[512];
-    for (int i = 0; i < worker->stream_count; i++) {
-        stream_connect(worker, &worker->streams[i]);
-        stream_begin(worker, &worker->streams[i]);
-        watch(worker, &worker->streams[i], EPOLLIN | EPOLLOUT);
-    }
+    int64_t start_us = clock_monotonic_us();
+    int begun = 0;
     int64_t next_scan_us = 0, round_us = clock_monotonic_us();
     while (!atomic_load_explicit(&bench->stopping, memory_order_relaxed)) {
-        int count = epoll_wait(worker->epoll, events, (int)ARRAY_SIZE(events), bench->rate > 0 ? 2 : 100);
+        int count = epoll_wait(worker->epoll, events, (int)ARRAY_SIZE(events),
+                               bench->rate > 0 || begun < worker->stream_count ? 2 : 100);
         if (count < 0 && errno != EINTR)
             die("epoll_wait");
         for (int i = 0; i < count; i++)
@@ -258,9 +257,18 @@ static void *work(void *argument)
         int64_t now = clock_monotonic_us();
         worker->late_us = max_i64(worker->late_us, now - round_us);
         round_us = now;
+        for (; begun < worker->stream_count &&
+               now - start_us >= bench->ramp * 1000000 * begun / worker->stream_count;
+             begun++) {
+            stream_connect(worker, &worker->streams[begun]);
+            stream_begin(worker, &worker->streams[begun]);
+            watch(worker, &worker->streams[begun], EPOLLIN | EPOLLOUT);
+        }
+        if (now - start_us < bench->ramp * 1000000)
+            worker->ramp_bytes = worker->bytes;
         if (bench->rate > 0 && now >= next_scan_us) {
             next_scan_us = now + 5000;
-            for (int i = 0; i < worker->stream_count; i++) {
+            for (int i = 0; i < begun; i++) {
                 if (worker->streams[i].early && now >= worker->streams[i].allowance_us)
                     stream_step(worker, &worker->streams[i]);
             }
@@ -282,6 +290,7 @@ static void usage(FILE *out)
                  "  --threads N       (1)\n"
                  "  --seconds N       how long (10)\n"
                  "  --rate BYTES      each connection reads so much a second (no limit)\n"
+                 "  --ramp N          the connections come over so many seconds (0: at once)\n"
                  "  --buffer BYTES    of each connection's receive buffer (the kernel's)\n"
                  "  --range FROM-TO   asks for this range of each\n"
                  "  --paths FILE      more paths, a line each\n");
@@ -353,6 +362,7 @@ static void report(const struct bench *bench, struct worker *workers, double too
         sum.bytes += workers[i].bytes;
         sum.errors += workers[i].errors;
         sum.worst_stall_us = max_i64(sum.worst_stall_us, workers[i].worst_stall_us);
+        sum.ramp_bytes += workers[i].ramp_bytes;
         sum.late_us = max_i64(sum.late_us, workers[i].late_us);
         if (workers[i].first_error[0] != '\0')
             snprintf(sum.first_error, sizeof(sum.first_error), "%s", workers[i].first_error);
@@ -382,6 +392,7 @@ int main(int argc, char **argv)
                                             {"seconds", required_argument, NULL, 't'},
                                             {"rate", required_argument, NULL, 'r'},
                                             {"buffer", required_argument, NULL, 'b'},
+                                            {"ramp", required_argument, NULL, 'm'},
                                             {"range", required_argument, NULL, 'g'},
                                             {"paths", required_argument, NULL, 'p'},
                                             {"help", no_argument, NULL, 'h'},
@@ -405,6 +416,9 @@ int main(int argc, char **argv)
             break;
         case 'b':
             bench.buffer = (int)number(optarg, 1024, 1 << 30, "buffer");
+            break;
+        case 'm':
+            bench.ramp = number(optarg, 0, 3600, "ramp");
             break;
         case 'g':
             range = optarg;
@@ -438,6 +452,10 @@ int main(int argc, char **argv)
         add_paths_of_file(&bench, paths, range);
     if (bench.request_count == 0) {
         usage(stderr);
+        return 2;
+    }
+    if (bench.ramp >= bench.seconds) {
+        fprintf(stderr, "http-bench: --ramp must be less than --seconds\n");
         return 2;
     }
     bench.threads = (int)min_i64(bench.threads, bench.connections);

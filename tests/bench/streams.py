@@ -70,6 +70,7 @@ def main():
     parser.add_argument("--connections", type=int, default=10000)
     parser.add_argument("--rate", type=int, default=125000, help="bytes a second of each")
     parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--ramp", type=int, default=8, help="seconds over which the streams begin")
     parser.add_argument("--buffer", type=int, help="bytes of the client's receive buffers; the kernel's where left out")
     parser.add_argument("--threads", type=int, default=1, help="of the client")
     parser.add_argument("--files", type=int, default=32, help="of 32 MiB")
@@ -107,7 +108,7 @@ def main():
             paths.write("".join(f"/files/{suites.APP}/{suites.USER}/film{n}\n" for n in range(options.files)))
             paths.flush()
             done = subprocess.run([str(BENCH), "--connections", str(options.connections), "--rate", str(options.rate), "--seconds",
-                                   str(options.seconds), "--threads", str(options.threads), "--paths", paths.name,
+                                   str(options.seconds), "--threads", str(options.threads), "--ramp", str(options.ramp), "--paths", paths.name,
                                    *(["--buffer", str(options.buffer)] if options.buffer else []), f"127.0.0.1:{suite.httpd.port}"], stdout=subprocess.PIPE, text=True)
         watch.over.set()
         watch.join()
