@@ -45,6 +45,7 @@ struct http_server {
     struct access_log *access_log;
     struct http_limits *limits;
     struct local_volumes *volumes; /* NULL: none */
+    struct client_shared *known;   /* of all loops */
     struct http_metrics metrics;
 };
 
@@ -186,6 +187,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
             config->storage_connections > 0 ? (size_t)config->storage_connections : NO_LIMIT,
         .location_age_ms = config->location_age_ms,
         .location_entries_max = LOCATION_ENTRIES,
+        .shared = loop->http.server->known,
     };
     loop->http.client = client_create(loop->http.loop, &options, error);
     if (loop->http.client == NULL)
@@ -257,6 +259,7 @@ static void server_free(struct http_server *server)
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
+    client_shared_destroy(server->known);
     access_log_destroy(server->access_log);
     local_volumes_destroy(server->volumes);
     http_limits_destroy(server->limits);
@@ -332,12 +335,17 @@ static bool server_build(struct http_server *server, const struct httpd_config *
         http_buffers_init(&loop->buffers, (size_t)config->head_size_max);
         http_pipes_init(&loop->pipes, 0, 0);
     }
+    server->known = client_shared_create(LOCATION_ENTRIES * server->count);
+    if (server->known == NULL) {
+        error_set_errno(error, ENOMEM, "cannot start");
+        goto done;
+    }
     server->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
     if (server->resolver == NULL)
         goto done;
     if (config->local_groups.count > 0 &&
-        (server->volumes = local_volumes_create(&config->local_groups, (size_t)config->local_workers,
-                                                error)) == NULL)
+        (server->volumes =
+             local_volumes_create(&config->local_groups, (size_t)config->local_workers, error)) == NULL)
         goto done;
     if (config->access_log[0] != '\0' &&
         (server->access_log = access_log_create(config->access_log, error)) == NULL)

@@ -207,8 +207,9 @@ static ssize_t read_some(struct relay *relay, size_t size)
     return got;
 }
 
-/* Nothing that was read waits to be sent: fetches more. SOURCE_READY: there is something to send now. */
-static enum source_status fetch(struct relay *relay)
+/* Nothing that was read waits to be sent: fetches more, at most BUDGET bytes. SOURCE_READY: there is
+ * something to send now. */
+static enum source_status fetch(struct relay *relay, int64_t budget)
 {
     for (;;) {
         if (!take_holder(relay)) {
@@ -216,7 +217,7 @@ static enum source_status fetch(struct relay *relay)
             fail(relay, ERROR_UNAVAILABLE, "no memory");
             return SOURCE_FAILED;
         }
-        size_t wanted = (size_t)min_i64((int64_t)relay->burst, relay->unread);
+        size_t wanted = (size_t)min_i64(min_i64((int64_t)relay->burst, budget), relay->unread);
         ssize_t got = read_some(relay, wanted);
         if (got > 0) {
             relay->unread -= got;
@@ -376,7 +377,7 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
             drop_holders(relay);
             return SOURCE_BLOCKED;
         }
-        status = fetch(relay);
+        status = fetch(relay, *budget);
         if (status != SOURCE_READY)
             return status;
     }
