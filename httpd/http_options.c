@@ -30,8 +30,9 @@ const struct config_option http_options[] = {
      "served."},
 
     {SECTION, "connections_max", CONFIG_INTEGER, AT(connections_max), "20000", 1, 10000000, NULL, LIVE,
-     "Open client connections over all loops. Past it idle ones are closed first; with none idle a new one "
-     "waits."},
+     "Open client connections over all loops. Past it those behind their last answer, then idle ones, make "
+     "room; with "
+     "none of these a new one waits."},
     {SECTION, "connections_per_address", CONFIG_INTEGER, AT(connections_per_address), "0", 0, 1000000, NULL,
      LIVE,
      "Open connections of one client address over all loops; further ones are answered 503. 0: no limit."},
