@@ -127,6 +127,8 @@ def main():
                   f"{(now - cpu) / result['seconds']:.2f} cores, {(now - cpu) / max(result['bytes'] / 1e9, 1e-9):.2f} CPU s/GB")
         print(f"   http-bench: {(usage.ru_utime + usage.ru_stime) / result['seconds']:.2f} cores; "
               f"the kernel's TCP buffers: {watch.kernel_kib / 1024:.0f} MiB", flush=True)
+        if result["errors"]:
+            print(suite.httpd.tail(20))
     finally:
         suite.stop()
 
