@@ -79,8 +79,9 @@ const struct config_option http_options[] = {
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
      "there; and how long a body that none gives is asked for."},
     {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
-     "Connections to one storage server, for each loop; further requests wait for call_timeout. 0: no "
-     "limit."},
+     "Connections to one storage server, for each loop; further requests wait for call_timeout, then 503. 0: "
+     "a quarter of "
+     "the descriptors, over all loops."},
     {SECTION, "failover_tries", CONFIG_INTEGER, AT(failover_tries), "3", 0, 100, NULL, LIVE,
      "How often, without a byte in between, a body that broke off is taken up again at once; then with "
      "pauses for "

@@ -12,14 +12,15 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define TICK_MS           200
-#define PROBE_MS          5000 /* between questions to trackers that did not answer */
-#define RESOLVER_THREADS  2
-#define RESOLVER_QUEUE    256
-#define WORKERS_STOP_MS   2000
-#define LOCATION_ENTRIES  10000
-#define NO_LIMIT          1000000
-#define OTHER_DESCRIPTORS 64 /* logs, epoll, databases of names, ... */
+#define TICK_MS                 200
+#define PROBE_MS                5000 /* between questions to trackers that did not answer */
+#define RESOLVER_THREADS        2
+#define RESOLVER_QUEUE          256
+#define WORKERS_STOP_MS         2000
+#define LOCATION_ENTRIES        10000
+#define NO_LIMIT                1000000
+#define STORAGE_CONNECTIONS_MIN 64
+#define OTHER_DESCRIPTORS       64 /* logs, epoll, databases of names, ... */
 
 struct server_loop {
     struct http_loop http;
@@ -175,6 +176,18 @@ static void on_again(struct task *task)
     http_connection_run_again(CONTAINER_OF(task, struct http_loop, again_task));
 }
 
+/* Connections to one storage server where the configuration names no number: a quarter of the descriptors, so
+ * that a rush waits for its turn instead of taking those of the clients. */
+static size_t storage_connections(const struct httpd_config *config, size_t loops)
+{
+    struct rlimit limit;
+    if (config->storage_connections > 0)
+        return (size_t)config->storage_connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 / loops > NO_LIMIT)
+        return NO_LIMIT;
+    return max_size((size_t)limit.rlim_cur / 4 / loops, STORAGE_CONNECTIONS_MIN);
+}
+
 static bool create_clients(struct server_loop *loop, const struct httpd_config *config, struct error *error)
 {
     struct client_options options = {
@@ -183,8 +196,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
         .progress_timeout_ms = config->storage_timeout_ms,
-        .connections_per_server_max =
-            config->storage_connections > 0 ? (size_t)config->storage_connections : NO_LIMIT,
+        .connections_per_server_max = storage_connections(config, loop->http.server->count),
         .location_age_ms = config->location_age_ms,
         .location_entries_max = LOCATION_ENTRIES,
         .shared = loop->http.server->known,
