@@ -10,6 +10,8 @@
 #define IDLE_MS    30000
 #define PENALTY_MS 10000
 
+#define SHARED_SHARDS 16
+
 /* ---- life ---- */
 
 static int64_t or_default(int64_t value, int64_t default_value)
@@ -90,7 +92,34 @@ void client_destroy(struct client *client)
 
 bool client_trackers_reachable(const struct client *client)
 {
-    return client->trackers_reachable;
+    struct client_shared *shared = client->options.shared;
+
+    return shared != NULL ? atomic_load_explicit(&shared->trackers_reachable, memory_order_relaxed)
+                          : client->trackers_reachable;
+}
+
+struct client_shared *client_shared_create(size_t location_entries_max)
+{
+    struct client_shared *shared = calloc(1, sizeof(*shared));
+
+    if (shared == NULL)
+        return NULL;
+    atomic_init(&shared->trackers_reachable, true);
+    shared->locations =
+        cache_create(location_entries_max, 0, sizeof(struct client_cached_location), SHARED_SHARDS);
+    if (shared->locations == NULL) {
+        free(shared);
+        return NULL;
+    }
+    return shared;
+}
+
+void client_shared_destroy(struct client_shared *shared)
+{
+    if (shared == NULL)
+        return;
+    cache_destroy(shared->locations);
+    free(shared);
 }
 
 /* ---- operations ---- */
@@ -220,8 +249,12 @@ bool client_tracker_order(struct client *client, struct address_list *list)
 void client_note_trackers(struct client *client, const struct error *error)
 {
     bool reachable = error == NULL || (error->code != ERROR_CONNECTION && error->code != ERROR_TIMEOUT);
+    struct client_shared *shared = client->options.shared;
+    bool before = shared != NULL
+                      ? atomic_exchange_explicit(&shared->trackers_reachable, reachable, memory_order_relaxed)
+                      : client->trackers_reachable;
 
-    if (reachable != client->trackers_reachable) {
+    if (reachable != before) {
         if (reachable)
             log_info("client", "a tracker answers again");
         else

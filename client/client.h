@@ -16,6 +16,13 @@
 
 struct client;
 
+/* What the clients of one process know together, each on a loop of its own: the last location of every user that any of
+ * them was told, used while every tracker is away, so that all of them go on or none does; and whether one answers.
+ * Thread-safe; no lock is taken but to ask a tracker, or for want of one. */
+struct client_shared;
+MUST_CHECK struct client_shared *client_shared_create(size_t location_entries_max); /* NULL without memory */
+void client_shared_destroy(struct client_shared *shared); /* after its clients; NULL is ignored */
+
 struct client_options {
     struct address_list trackers;      /* copied; asked from a random one on, the others where it fails */
     struct workers *resolver;          /* for host names; NULL: numeric only */
@@ -26,6 +33,7 @@ struct client_options {
     int64_t hedge_ms;                  /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
     int64_t location_age_ms;           /* how long a user's location is cached; 0: 5,000 */
     size_t location_entries_max;       /* 0: 10,000 */
+    struct client_shared *shared;      /* NULL: it is the only one */
 };
 
 MUST_CHECK struct client *client_create(struct loop *loop, const struct client_options *options,
@@ -114,7 +122,7 @@ struct client_operation *client_download(struct client *client, const struct pro
                                          int64_t size, const struct address *avoid,
                                          client_download_callback callback, void *argument);
 
-/* For health checks: true when a tracker answered last time (or none was asked yet). */
+/* For health checks: true when a tracker answered last time, to any of the clients that share (or none was asked yet). */
 bool client_trackers_reachable(const struct client *client);
 
 #endif

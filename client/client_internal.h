@@ -10,6 +10,7 @@
 #include "common/packet_hedge.h"
 
 #include <event2/event_struct.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #define CLIENT_TRIES         10                 /* of one operation, over all servers */
@@ -26,6 +27,11 @@ struct client_cached_location {
     char addresses[495]; /* as in a SADDRS reply */
 };
 
+struct client_shared {
+    struct cache *locations; /* as below; whatever their age */
+    atomic_bool trackers_reachable;
+};
+
 struct client {
     struct loop *loop;
     struct client_options options; /* without zeros */
@@ -37,8 +43,8 @@ struct client {
     struct client_operation_list operations;
     struct client_cached_location parsed_text; /* the last one that was taken apart, and what it was */
     struct client_location parsed;
-    uint32_t next_tracker; /* who is asked first; random at the start, then one after the other */
-    bool trackers_reachable;
+    uint32_t next_tracker;   /* who is asked first; random at the start, then one after the other */
+    bool trackers_reachable; /* where nothing is shared */
 };
 
 enum client_step {

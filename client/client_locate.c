@@ -45,33 +45,42 @@ static void location_keep(struct client_operation *operation)
     const struct client_location *location = &operation->location;
     struct client_cached_location cached = {0};
     char key[CACHE_KEY_MAX], text[ADDRESS_TEXT_SIZE];
-    size_t used = 0;
+    size_t used = 0, size;
 
     memcpy(cached.group, location->group, sizeof(cached.group));
     for (size_t i = 0; i < location->count; i++) {
-        size_t size = strlen(address_format(&location->servers[i], text, sizeof(text)));
-
+        size = strlen(address_format(&location->servers[i], text, sizeof(text)));
         if (used + size + 2 > sizeof(cached.addresses))
             break; /* the best ones are kept */
         memcpy(cached.addresses + used, text, size);
         cached.addresses[used + size] = ';';
         used += size + 1;
     }
-    if (used > 0)
-        cache_put(operation->client->locations, key, cache_key(&operation->key, key), &cached);
+    if (used == 0)
+        return;
+    size = cache_key(&operation->key, key);
+    cache_put(operation->client->locations, key, size, &cached);
+    if (operation->client->options.shared != NULL)
+        cache_put(operation->client->options.shared->locations, key, size, &cached);
 }
 
 static void location_forget(const struct client_operation *operation)
 {
     char key[CACHE_KEY_MAX];
+    size_t size = cache_key(&operation->key, key);
 
-    cache_remove(operation->client->locations, key, cache_key(&operation->key, key));
+    cache_remove(operation->client->locations, key, size);
+    if (operation->client->options.shared != NULL)
+        cache_remove(operation->client->options.shared->locations, key, size);
 }
 
+/* STALE: for want of a tracker, whatever its age; then what all clients know together counts alone, so that
+ * they say the same. */
 static bool location_recall(struct client_operation *operation, bool stale)
 {
     struct client *client = operation->client;
-    struct cache *cache = client->locations;
+    struct cache *cache =
+        stale && client->options.shared != NULL ? client->options.shared->locations : client->locations;
     struct client_cached_location cached;
     char key[CACHE_KEY_MAX];
     size_t size = cache_key(&operation->key, key);

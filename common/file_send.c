@@ -4,17 +4,14 @@
  */
 #include "common/file_send.h"
 #include "common/clock.h"
+#include "common/file_window.h"
 #include "common/log.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <linux/sockios.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #define BUSY_PAUSE_MS 20 /* until a full queue of the workers is tried again */
 #define RATE_SHARE    20 /* a limited transfer moves in pieces of a twentieth of a second */
@@ -31,19 +28,18 @@ enum state {
 struct file_send {
     struct file_send_options options;
     enum state state;
-    int64_t offset, left, sent;
-    bool cannot_tell; /* the file system does not know RWF_NOWAIT */
+    int64_t left, sent;
+    bool cannot_tell; /* see file_window.h */
     bool posted;
     struct event write_event, timer;
     struct task task;
     int64_t blocked_ms; /* since when the peer has taken nothing; 0: it is not waited for */
     int unsent;         /* in the socket's queue when that was last looked at */
 
-    /* What one sendfile did; written by whoever ran it. */
+    /* What is sent next, and what became of it; written by whoever sent it. Its offset is that of the next
+     * byte. */
+    struct file_window window;
     struct job job;
-    size_t window;
-    ssize_t result;
-    int errnum;
 
     int64_t tokens; /* bytes that the rate limit allows now */
     int64_t tokens_us;
@@ -121,7 +117,7 @@ static void refill(struct file_send *send)
 /* How much may be sent now: 0 when the rate limit says to wait, *DELAY_MS long. */
 static size_t next_window(struct file_send *send, int64_t *delay_ms)
 {
-    int64_t window = min_i64(send->left, FILE_SEND_WINDOW);
+    int64_t window = min_i64(send->left, FILE_WINDOW_SIZE);
     int64_t rate = send->options.bytes_per_second;
     int64_t piece;
 
@@ -136,59 +132,21 @@ static size_t next_window(struct file_send *send, int64_t *delay_ms)
     return (size_t)min_i64(window, send->tokens);
 }
 
-/* True where the byte at OFFSET comes without waiting for a disk, as far as the kernel says. */
-static bool byte_is_cached(struct file_send *send, int64_t offset)
-{
-    uint8_t byte;
-    struct iovec vector = {.iov_base = &byte, .iov_len = 1};
-    ssize_t got = preadv2(send->options.fd, &vector, 1, offset, RWF_NOWAIT);
-
-    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-        send->cannot_tell = true;
-    return got >= 0; /* 0 is the end of the file: sendfile will say the same, and at once */
-}
-
-static bool window_is_cached(struct file_send *send)
-{
-    return !send->cannot_tell && byte_is_cached(send, send->offset) &&
-           (send->window == 1 || byte_is_cached(send, send->offset + (int64_t)send->window - 1));
-}
-
-static void send_window(struct file_send *send)
-{
-    off_t offset = send->offset;
-
-    do {
-        send->result = sendfile(send->options.socket, send->options.fd, &offset, send->window);
-    } while (send->result < 0 && errno == EINTR);
-    send->errnum = send->result < 0 ? errno : 0;
-}
-
 /* On a worker. */
 static void job_run(struct job *job)
 {
-    send_window(CONTAINER_OF(job, struct file_send, job));
-}
-
-/* A failed sendfile does not say which end it was. */
-static bool socket_failed(const struct file_send *send)
-{
-    struct pollfd poll_fd = {.fd = send->options.socket, .events = POLLOUT};
-
-    if (send->errnum == EPIPE || send->errnum == ECONNRESET)
-        return true;
-    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+    file_window_send(&CONTAINER_OF(job, struct file_send, job)->window);
 }
 
 static void finish_failed(struct file_send *send)
 {
     struct error error = {0};
     long long sent = (long long)send->sent;
-    long long offset = (long long)send->offset;
+    long long offset = (long long)send->window.offset;
 
-    error_set_errno(&error, send->errnum, "sending stopped after %lld bytes, at offset %lld of the file",
-                    sent, offset);
-    error.code = socket_failed(send) ? ERROR_CONNECTION : ERROR_IO;
+    error_set_errno(&error, send->window.errnum,
+                    "sending stopped after %lld bytes, at offset %lld of the file", sent, offset);
+    error.code = send->window.end == FILE_WINDOW_GONE ? ERROR_CONNECTION : ERROR_IO;
     finish(send, &error);
 }
 
@@ -197,7 +155,7 @@ static void finish_short(struct file_send *send)
     struct error error = {0};
 
     error_set(&error, ERROR_IO, "the file ends at offset %lld, %lld bytes before what was asked",
-              (long long)send->offset, (long long)send->left);
+              (long long)send->window.offset, (long long)send->left);
     finish(send, &error);
 }
 
@@ -213,39 +171,35 @@ static void wait_for_peer(struct file_send *send)
     enter(send, STATE_WRITE, limit > 0 ? max_i64(send->blocked_ms + limit - now, 1) : 0);
 }
 
-/* What follows from send->result. True: step() goes on at once. False: it is waiting, or gone. */
+/* What follows from what was sent. True: step() goes on at once. False: it is waiting, or gone. */
 static bool take_result(struct file_send *send)
 {
-    bool whole;
+    int64_t sent = (int64_t)send->window.sent;
 
-    if (send->result < 0 && send->errnum == EAGAIN) {
-        wait_for_peer(send);
-        return false;
-    }
-    if (send->result <= 0) {
-        if (send->result < 0)
-            finish_failed(send);
-        else
-            finish_short(send);
-        return false;
-    }
-    whole = (size_t)send->result == send->window;
-    send->blocked_ms = 0;
-    send->offset += send->result;
-    send->left -= send->result;
-    send->sent += send->result;
-    send->tokens -= send->result;
-    if (send->left == 0) {
+    if (sent > 0)
+        send->blocked_ms = 0;
+    send->window.offset += sent;
+    send->left -= sent;
+    send->sent += sent;
+    send->tokens -= sent;
+    switch (send->window.end) {
+    case FILE_WINDOW_SENT:
+        if (send->left > 0)
+            return true;
         finish(send, NULL);
-        return false;
-    }
-    /* Part of a window: the socket is full; or the file is shorter, then it is writable and the next call
-     * tells. */
-    if (!whole) {
+        break;
+    case FILE_WINDOW_BLOCKED:
         wait_for_peer(send);
-        return false;
+        break;
+    case FILE_WINDOW_SHORT:
+        finish_short(send);
+        break;
+    case FILE_WINDOW_UNREADABLE:
+    case FILE_WINDOW_GONE:
+        finish_failed(send);
+        break;
     }
-    return true;
+    return false;
 }
 
 static void step(struct file_send *send)
@@ -257,11 +211,12 @@ static void step(struct file_send *send)
         finish(send, NULL);
         return;
     }
-    send->window = next_window(send, &delay_ms);
-    if (send->window == 0) {
+    send->window.size = next_window(send, &delay_ms);
+    if (send->window.size == 0) {
         enter(send, STATE_PAUSE, delay_ms);
-    } else if (window_is_cached(send)) {
-        send_window(send);
+    } else if (file_window_is_cached(send->window.fd, send->window.offset, (int64_t)send->window.size,
+                                     &send->cannot_tell)) {
+        file_window_send(&send->window);
         if (take_result(send))
             enter(send, STATE_YIELD, 0);
     } else if (workers_submit(send->options.workers, &send->job)) {
@@ -346,7 +301,8 @@ struct file_send *file_send_start(const struct file_send_options *options, struc
         return NULL;
     }
     send->options = *options;
-    send->offset = options->offset;
+    send->window =
+        (struct file_window){.socket = options->socket, .fd = options->fd, .offset = options->offset};
     send->left = options->length;
     send->tokens_us = clock_monotonic_us();
     send->tokens = max_i64(options->bytes_per_second / RATE_SHARE, 1);

@@ -293,7 +293,7 @@ static void call_time_is_over(struct packet_call *call)
         if (call->waiter.list == &call->endpoint->names)
             packet_call_attempt_failed(call, ERROR_TIMEOUT, false, "the host name was not resolved in time");
         else
-            packet_call_attempt_failed(call, ERROR_TIMEOUT, false, "no connection became free in time");
+            packet_call_attempt_failed(call, ERROR_UNAVAILABLE, false, "no connection became free in time");
         return;
     case CALL_CONNECTING:
         packet_call_connection_failed(call, ERROR_TIMEOUT, "connecting took too long");

@@ -440,6 +440,9 @@ static enum step step_send(struct http_connection *connection)
     case SOURCE_FAILED:
         exchange->cut = true;
         metric_add(connection->loop->metrics->cut, 1);
+        log_warning("connection",
+                    "c%" PRIu64 ": cut off after %" PRId64 " bytes of an answer: the rest cannot be had",
+                    connection->id, connection->sent);
         break;
     case SOURCE_GONE:
     case SOURCE_READY:
@@ -461,13 +464,26 @@ static enum step step_open(struct http_connection *connection)
     return STEP_AGAIN;
 }
 
+/* MSG_TRUNC: a TCP socket drops the bytes without copying them (tcp(7)); the block is there for whoever
+ * watches what recv() is given. */
+static ssize_t drop_some(struct http_connection *connection)
+{
+    struct http_buffers *buffers = &connection->loop->buffers;
+    void *block = http_buffers_take(buffers, HTTP_BUFFER_COPY);
+    ssize_t got;
+    if (block == NULL)
+        return 0;
+    do {
+        got = recv(connection->socket, block, HTTP_BUFFER_COPY_SIZE, MSG_TRUNC);
+    } while (got < 0 && errno == EINTR);
+    http_buffers_give(buffers, HTTP_BUFFER_COPY, block);
+    return got;
+}
+
 static enum step step_linger(struct http_connection *connection)
 {
     while (connection->readable && connection->lingered < LINGER_BYTES_MAX) {
-        /* MSG_TRUNC: a TCP socket drops the bytes without copying them: tcp(7). */
-        ssize_t got = recv(connection->socket, NULL, 1024 * 1024, MSG_TRUNC);
-        if (got < 0 && errno == EINTR)
-            continue;
+        ssize_t got = drop_some(connection);
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             connection->readable = false;
             return STEP_WAIT;

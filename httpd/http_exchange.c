@@ -4,8 +4,8 @@
 #include "httpd/disposition.h"
 #include "httpd/http_target.h"
 #include "httpd/media_type.h"
-#include "httpd/relay.h"
 #include "httpd/source_local.h"
+#include "httpd/source_pieces.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,7 +234,7 @@ static bool open_source(struct http_connection *connection, const struct http_ra
                                      .wake = on_source,
                                      .argument = connection};
     exchange->source =
-        exchange->file->volume != NULL ? source_local_open(&options) : relay_open(&options);
+        exchange->file->volume != NULL ? source_local_open(&options) : source_pieces_open(&options);
     if (exchange->source == NULL) {
         exchange->cut = connection->sent > 0;
         if (!exchange->cut)

@@ -45,6 +45,7 @@ struct address_count {
 
 struct http_limits {
     atomic_size_t connections;
+    atomic_size_t wanted; /* places that a loop without a connection to spare hopes for from the others */
     pthread_mutex_t lock; /* of the table, which is used only with connections_per_address */
     struct address_count *addresses;
 };
@@ -166,6 +167,37 @@ static bool is_full(struct http_listeners *listeners)
     return http_limits_connections(listeners->limits) >= (size_t)listeners->loop->settings->connections_max;
 }
 
+/* How many wait in the kernel to be accepted: what a listening socket says as unacknowledged
+ * (tcp_get_info()). */
+static size_t count_waiting(const struct http_listeners *listeners)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < listeners->count; i++) {
+        struct tcp_info info = {0};
+        socklen_t size = sizeof(info);
+        if (getsockopt(listeners->items[i].socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+            count += info.tcpi_unacked;
+    }
+    return count;
+}
+
+/* No connection of this loop can be spared: another loop may have one, and looks at its next tick. */
+static void ask_others(struct http_listeners *listeners)
+{
+    atomic_store_explicit(&listeners->limits->wanted, count_waiting(listeners), memory_order_relaxed);
+}
+
+static void help_others(struct http_listeners *listeners)
+{
+    atomic_size_t *wanted = &listeners->limits->wanted;
+    size_t count = atomic_load_explicit(wanted, memory_order_relaxed);
+    if (count == 0 || !http_sweep_has_room(listeners->loop))
+        return;
+    atomic_store_explicit(wanted, 0, memory_order_relaxed);
+    while (count-- > 0 && is_full(listeners) && http_sweep_make_room(listeners->loop))
+        ;
+}
+
 static bool may_refuse(struct http_listeners *listeners)
 {
     size_t limit = (size_t)listeners->loop->settings->connections_max;
@@ -199,10 +231,13 @@ static bool accept_some(struct listener *listener, bool refuse)
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         union http_peer peer = {.base = {.sa_family = AF_UNSPEC}};
         socklen_t size = sizeof(peer);
-        if (refuse ? !may_refuse(listeners) : is_full(listeners) && !http_sweep_close_idle(listeners->loop))
+        bool full = is_full(listeners);
+        if (refuse ? !may_refuse(listeners) : full && !http_sweep_has_room(listeners->loop))
             return true;
         int socket = accept4(listener->socket, &peer.base, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (socket >= 0) {
+            if (full && !refuse)
+                (void)http_sweep_make_room(listeners->loop);
             take_connection(listeners, socket, &peer, size, refuse);
             continue;
         }
@@ -210,8 +245,8 @@ static bool accept_some(struct listener *listener, bool refuse)
             return true;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (log_gate_open(&gate, 10000, &suppressed))
-                log_warning("listen", "no further connection can be taken now: %m; idle ones are closed");
-            return http_sweep_close_idle(listeners->loop);
+                log_warning("listen", "no further connection can be taken now: %m; idle ones make room");
+            return http_sweep_make_room(listeners->loop);
         }
         /* ECONNABORTED, network errors of the new socket: it is gone, others wait (accept(2)). */
     }
@@ -226,8 +261,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
     (void)what;
     bool able = accept_some(listener, false);
     bool full = is_full(listeners);
-    if (full && listeners->full_since_ms == 0)
+    if (full && listeners->full_since_ms == 0) {
         listeners->full_since_ms = loop_now_ms(listeners->loop->loop);
+        ask_others(listeners);
+    }
     if (!able || full)
         pause_all(listeners);
 }
@@ -235,14 +272,19 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 void http_listeners_tick(struct http_listeners *listeners)
 {
     struct http_loop *loop = listeners->loop;
-    if (!listeners->paused || loop->draining)
+    if (loop->draining)
         return;
-    bool full = is_full(listeners) && TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]);
+    if (!listeners->paused) {
+        help_others(listeners);
+        return;
+    }
+    bool full = is_full(listeners) && !http_sweep_has_room(loop);
     if (!full) {
         listeners->full_since_ms = 0;
         resume_all(listeners);
         return;
     }
+    ask_others(listeners);
     if (listeners->full_since_ms == 0)
         listeners->full_since_ms = loop_now_ms(loop->loop);
     if (loop_now_ms(loop->loop) - listeners->full_since_ms < loop->settings->queue_timeout_ms)

@@ -30,8 +30,9 @@ const struct config_option http_options[] = {
      "served."},
 
     {SECTION, "connections_max", CONFIG_INTEGER, AT(connections_max), "20000", 1, 10000000, NULL, LIVE,
-     "Open client connections over all loops. Past it idle ones are closed first; with none idle a new one "
-     "waits."},
+     "Open client connections over all loops. Past it those behind their last answer, then idle ones, make "
+     "room; with "
+     "none of these a new one waits."},
     {SECTION, "connections_per_address", CONFIG_INTEGER, AT(connections_per_address), "0", 0, 1000000, NULL,
      LIVE,
      "Open connections of one client address over all loops; further ones are answered 503. 0: no limit."},
@@ -79,13 +80,15 @@ const struct config_option http_options[] = {
      "never."},
     {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
-     "there."},
+     "there; and how long a body that none gives is asked for."},
     {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
-     "Connections to one storage server, for each loop; further requests wait for call_timeout. 0: no "
-     "limit."},
+     "Connections to one storage server, for each loop; further requests wait for call_timeout, then 503. 0: "
+     "a quarter of "
+     "the descriptors, over all loops."},
     {SECTION, "failover_tries", CONFIG_INTEGER, AT(failover_tries), "3", 0, 100, NULL, LIVE,
-     "How often, without a byte in between, a body that broke off is taken up again before the client is cut "
-     "off."},
+     "How often, without a byte in between, a body that broke off is taken up again at once; then with "
+     "pauses for "
+     "storage_timeout, before the client is cut off. 0: it is cut off at once."},
 
     {SECTION, "local_groups", CONFIG_STRINGS, AT(local_groups), "", NO_BOUNDS, AT_START,
      "Storage groups whose volume is mounted on this machine, GROUP:KEY=DIR or GROUP:DIR, e.g. "

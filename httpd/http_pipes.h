@@ -20,7 +20,8 @@ struct http_pipes {
     size_t count;            /* that exist */
     size_t count_max;
     size_t lent;
-    size_t size_wanted; /* for F_SETPIPE_SZ */
+    size_t size_wanted;       /* for F_SETPIPE_SZ */
+    int64_t refused_until_ms; /* the kernel gave none of use lately; 0: it did */
 };
 
 /* COUNT_MAX 0: none will ever be had. SIZE: bytes of one pipe; the kernel may give less. */

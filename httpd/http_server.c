@@ -12,14 +12,15 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define TICK_MS           200
-#define PROBE_MS          5000 /* between questions to trackers that did not answer */
-#define RESOLVER_THREADS  2
-#define RESOLVER_QUEUE    256
-#define WORKERS_STOP_MS   2000
-#define LOCATION_ENTRIES  10000
-#define NO_LIMIT          1000000
-#define OTHER_DESCRIPTORS 64 /* logs, epoll, databases of names, ... */
+#define TICK_MS                 200
+#define PROBE_MS                5000 /* between questions to trackers that did not answer */
+#define RESOLVER_THREADS        2
+#define RESOLVER_QUEUE          256
+#define WORKERS_STOP_MS         2000
+#define LOCATION_ENTRIES        10000
+#define NO_LIMIT                1000000
+#define STORAGE_CONNECTIONS_MIN 64
+#define OTHER_DESCRIPTORS       64 /* logs, epoll, databases of names, ... */
 
 struct server_loop {
     struct http_loop http;
@@ -45,6 +46,7 @@ struct http_server {
     struct access_log *access_log;
     struct http_limits *limits;
     struct local_volumes *volumes; /* NULL: none */
+    struct client_shared *known;   /* of all loops */
     struct http_metrics metrics;
 };
 
@@ -174,6 +176,18 @@ static void on_again(struct task *task)
     http_connection_run_again(CONTAINER_OF(task, struct http_loop, again_task));
 }
 
+/* Connections to one storage server where the configuration names no number: a quarter of the descriptors, so
+ * that a rush waits for its turn instead of taking those of the clients. */
+static size_t storage_connections(const struct httpd_config *config, size_t loops)
+{
+    struct rlimit limit;
+    if (config->storage_connections > 0)
+        return (size_t)config->storage_connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 / loops > NO_LIMIT)
+        return NO_LIMIT;
+    return max_size((size_t)limit.rlim_cur / 4 / loops, STORAGE_CONNECTIONS_MIN);
+}
+
 static bool create_clients(struct server_loop *loop, const struct httpd_config *config, struct error *error)
 {
     struct client_options options = {
@@ -183,10 +197,10 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .call_timeout_ms = config->call_timeout_ms,
         .progress_timeout_ms = config->storage_timeout_ms,
         .hedge_ms = config->hedge_ms > 0 ? config->hedge_ms : -1,
-        .connections_per_server_max =
-            config->storage_connections > 0 ? (size_t)config->storage_connections : NO_LIMIT,
+        .connections_per_server_max = storage_connections(config, loop->http.server->count),
         .location_age_ms = config->location_age_ms,
         .location_entries_max = LOCATION_ENTRIES,
+        .shared = loop->http.server->known,
     };
     loop->http.client = client_create(loop->http.loop, &options, error);
     if (loop->http.client == NULL)
@@ -258,6 +272,7 @@ static void server_free(struct http_server *server)
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
+    client_shared_destroy(server->known);
     access_log_destroy(server->access_log);
     local_volumes_destroy(server->volumes);
     http_limits_destroy(server->limits);
@@ -332,6 +347,11 @@ static bool server_build(struct http_server *server, const struct httpd_config *
         TAILQ_INIT(&loop->again);
         http_buffers_init(&loop->buffers, (size_t)config->head_size_max);
         http_pipes_init(&loop->pipes, 0, 0);
+    }
+    server->known = client_shared_create(LOCATION_ENTRIES * server->count);
+    if (server->known == NULL) {
+        error_set_errno(error, ENOMEM, "cannot start");
+        goto done;
     }
     server->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
     if (server->resolver == NULL)

@@ -5,6 +5,14 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+/* While the loop drains, a client that does nothing is not waited for longer than this. */
+#define DRAIN_STILL_MS 5000
+
+static int64_t of_client(const struct http_loop *loop, int64_t limit_ms)
+{
+    return loop->draining ? min_i64(limit_ms, DRAIN_STILL_MS) : limit_ms;
+}
+
 static int64_t limit_of(const struct http_loop *loop, enum http_connection_state state)
 {
     switch (state) {
@@ -12,9 +20,9 @@ static int64_t limit_of(const struct http_loop *loop, enum http_connection_state
         return loop->settings->idle_timeout_ms;
     case CONNECTION_HEAD:
     case CONNECTION_BODY:
-        return loop->settings->head_timeout_ms;
+        return of_client(loop, loop->settings->head_timeout_ms);
     case CONNECTION_SEND:
-        return loop->settings->send_timeout_ms;
+        return of_client(loop, loop->settings->send_timeout_ms);
     case CONNECTION_FEED:
         return loop->settings->storage_timeout_ms;
     case CONNECTION_LINGER:
@@ -58,7 +66,7 @@ static void time_is_over(struct http_connection *connection)
             return;
         }
         log_info("sweep", "c%" PRIu64 ": cut off: the client took no byte for %" PRId64 " ms", connection->id,
-                 connection->loop->settings->send_timeout_ms);
+                 limit_of(connection->loop, CONNECTION_SEND));
         break;
     case CONNECTION_FEED:
         source_stalled(connection->exchange.source);
@@ -96,21 +104,28 @@ void http_sweep(struct http_loop *loop)
     }
 }
 
-bool http_sweep_close_idle(struct http_loop *loop)
+bool http_sweep_make_room(struct http_loop *loop)
 {
-    struct http_connection *connection = TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]);
+    struct http_connection *connection = TAILQ_FIRST(&loop->lists[CONNECTION_LINGER]);
+    if (connection == NULL)
+        connection = TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]);
     if (connection == NULL)
         return false;
     http_connection_destroy(connection);
     return true;
 }
 
+bool http_sweep_has_room(const struct http_loop *loop)
+{
+    return !TAILQ_EMPTY(&loop->lists[CONNECTION_LINGER]) || !TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]);
+}
+
 void http_sweep_drain(struct http_loop *loop)
 {
     struct http_connection *next = TAILQ_FIRST(&loop->lists[CONNECTION_HEAD]);
     loop->draining = true;
-    while (http_sweep_close_idle(loop))
-        ;
+    while (!TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]))
+        http_connection_destroy(TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]));
     /* Connections that have not sent a byte are as idle; half a request is answered when it is whole. */
     while (next != NULL) {
         struct http_connection *connection = next;

@@ -11,8 +11,11 @@
 /* Ends or moves on those that have been in their state for too long; a few times a second. */
 void http_sweep(struct http_loop *loop);
 
-/* Closes the connection that has been idle for longest. False: none is idle. */
-bool http_sweep_close_idle(struct http_loop *loop);
+/* Closes the connection that can be spared most: the one that lingers behind its last answer for longest,
+ * else the one that has been idle for longest. False: there is none. */
+bool http_sweep_make_room(struct http_loop *loop);
+/* Whether there is one. */
+bool http_sweep_has_room(const struct http_loop *loop);
 
 /* No further request on any connection: idle ones go now, the others after their answer. */
 void http_sweep_drain(struct http_loop *loop);

@@ -21,7 +21,7 @@ struct local_opening; /* under way; see local_files_open() */
 /* One open file; whoever holds it may read FD at offsets. */
 struct local_file {
     int fd;
-    bool cannot_tell; /* the file system does not say what is in the page cache; set by who finds out */
+    bool cannot_tell; /* see file_window.h; set by who finds out */
     const struct local_volume *volume;
     const char *bytes; /* the whole file, where it is kept in memory; else NULL */
 };

@@ -4,9 +4,6 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -79,9 +76,9 @@ static void release_call(struct relay *relay, bool reusable)
 
 static void fail(struct relay *relay, int code, const char *why)
 {
-    log_warning("relay", "c%" PRIu64 ": %s/%s/%s cannot be had from byte %" PRId64 " on: %s%s",
+    log_warning("relay", "c%" PRIu64 ": %s/%s/%s cannot be had from byte %" PRId64 " on: %s",
                 relay->connection_id, relay->file->key.application, relay->file->key.user,
-                relay->file->key.file, relay->offset, why, relay->ready ? "; the client is cut off" : "");
+                relay->file->key.file, relay->offset, why);
     relay->failed = true;
     relay->source.error_code = code;
 }
@@ -210,8 +207,9 @@ static ssize_t read_some(struct relay *relay, size_t size)
     return got;
 }
 
-/* Nothing that was read waits to be sent: fetches more. SOURCE_READY: there is something to send now. */
-static enum source_status fetch(struct relay *relay)
+/* Nothing that was read waits to be sent: fetches more, at most BUDGET bytes. SOURCE_READY: there is
+ * something to send now. */
+static enum source_status fetch(struct relay *relay, int64_t budget)
 {
     for (;;) {
         if (!take_holder(relay)) {
@@ -219,7 +217,7 @@ static enum source_status fetch(struct relay *relay)
             fail(relay, ERROR_UNAVAILABLE, "no memory");
             return SOURCE_FAILED;
         }
-        size_t wanted = (size_t)min_i64((int64_t)relay->burst, relay->unread);
+        size_t wanted = (size_t)min_i64(min_i64((int64_t)relay->burst, budget), relay->unread);
         ssize_t got = read_some(relay, wanted);
         if (got > 0) {
             relay->unread -= got;
@@ -333,20 +331,6 @@ static enum source_status send_pipe(struct relay *relay, int socket, bool last, 
     return SOURCE_READY;
 }
 
-static bool is_writable(int socket)
-{
-    struct pollfd entry = {.fd = socket, .events = POLLOUT};
-    return poll(&entry, 1, 0) != 0;
-}
-
-/* What was announced does not come at once: the kernel need not wait for it with the bytes it has. */
-static void uncork(struct relay *relay, int socket)
-{
-    int on = 1;
-    if (relay->corked && setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0)
-        relay->corked = false;
-}
-
 /* The little that is missing from a small body is there as a rule: then all of it leaves in one call, and no
  * pipe is needed. Whatever goes wrong here shows again when it is fetched. */
 static void fetch_small_rest(struct relay *relay)
@@ -388,12 +372,12 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
             return SOURCE_MORE;
         }
         /* Nothing is fetched that the client would not take: else it would have to be kept here. */
-        if (!is_writable(socket)) {
+        if (!source_has_room(socket)) {
             relay->burst = BURST_MIN;
             drop_holders(relay);
             return SOURCE_BLOCKED;
         }
-        status = fetch(relay);
+        status = fetch(relay, *budget);
         if (status != SOURCE_READY)
             return status;
     }
@@ -406,8 +390,8 @@ static enum source_status relay_send(struct source *source, int socket, struct h
 {
     struct relay *relay = relay_of(source);
     enum source_status status = relay_pump(relay, socket, out, last, budget);
-    if (status == SOURCE_WAIT)
-        uncork(relay, socket);
+    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
+        source_uncork(socket, &relay->corked);
     return status;
 }
 

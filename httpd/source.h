@@ -44,6 +44,18 @@ struct source_options {
     void *argument;
 };
 
+/* ---- for the sources themselves ---- */
+
+/* False: the client's socket takes nothing now, and an edge follows when it does. A broken one takes
+ * everything. */
+bool source_has_room(int socket);
+
+/* What was announced with MSG_MORE does not come at once: the kernel need not wait for it with the bytes it
+ * has. */
+void source_uncork(int socket, bool *corked);
+
+/* ---- for their connection ---- */
+
 /* Before anything was sent: SOURCE_WAIT, SOURCE_READY or SOURCE_FAILED. */
 static inline enum source_status source_status(const struct source *source)
 {

@@ -1,27 +1,22 @@
 #include "httpd/source_local.h"
+#include "common/file_window.h"
 #include "common/log.h"
 #include "httpd/local_files.h"
-#include "httpd/relay.h"
+#include "httpd/source_pieces.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
-
-/* One sendfile call; also the step in which the page cache is asked. */
-#define WINDOW ((int64_t)1024 * 1024)
 
 /* What a worker brings into the page cache at a time: beyond it the kernel reads ahead by itself. */
-#define WARM_SIZE ((size_t)256 * 1024)
+#define WARM_SIZE ((int64_t)256 * 1024)
 
-/* Where the file system cannot tell what is cached, a worker reads into memory of the stream: what a slow
- * client of such a volume costs. */
-#define BLOCK_SIZE ((size_t)32 * 1024)
+/* Where the file system cannot tell what is cached, a worker reads into memory: more at a time while the
+ * client takes all of it. What a slow one leaves is not kept but read again, so that it costs no memory while
+ * it is waited for. */
+#define BLOCK_MIN ((int64_t)64 * 1024)
 
 /* A read that a worker does. Outlives the source where that ends meanwhile. */
 struct local_read {
@@ -57,6 +52,7 @@ struct local_source {
     int64_t warm_to; /* up to here a worker has just read */
     char *block;     /* bytes at OFFSET where the file system cannot tell */
     size_t block_start, block_end;
+    int64_t block_size; /* of the next one */
 };
 
 static struct local_source *local_of(struct source *source)
@@ -104,7 +100,7 @@ static void hand_over(struct local_source *local, const char *why)
                                      .connection_id = local->connection_id,
                                      .wake = local->wake,
                                      .argument = local->argument};
-    local->relay = relay_open(&options);
+    local->relay = source_pieces_open(&options);
     if (local->relay == NULL) {
         local->failed = true;
         local->source.error_code = ERROR_UNAVAILABLE;
@@ -151,24 +147,14 @@ static void open_file(struct local_source *local)
 static void read_run(struct job *job)
 {
     struct local_read *read = CONTAINER_OF(job, struct local_read, job);
-    size_t done = 0;
-    ssize_t got = 0;
     char *bytes = malloc(read->size);
     if (bytes == NULL) {
         read->errnum = ENOMEM;
         return;
     }
-    while (done < read->size) {
-        got = pread(read->file->fd, bytes + done, read->size - done, read->offset + (int64_t)done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        done += (size_t)got;
-    }
-    read->errnum = done > 0 ? 0 : got < 0 ? errno : ENODATA;
-    read->got = (ssize_t)done;
-    if (read->keep && done > 0)
+    read->got = file_window_read(read->file->fd, read->offset, bytes, read->size);
+    read->errnum = read->got < 0 ? errno : read->got == 0 ? ENODATA : 0;
+    if (read->keep && read->got > 0)
         read->bytes = bytes;
     else
         free(bytes);
@@ -199,7 +185,8 @@ static void read_done(struct job *job)
         local->wake(local->argument);
 }
 
-static enum source_status read_on_worker(struct local_source *local)
+/* BUDGET: what may be sent, for more need not be there. */
+static enum source_status read_on_worker(struct local_source *local, int64_t budget)
 {
     struct local_read *read = calloc(1, sizeof(*read));
     const char *why = "no memory";
@@ -211,7 +198,7 @@ static enum source_status read_on_worker(struct local_source *local)
             .files = local->loop->local_files,
             .file = local->open,
             .offset = local->offset,
-            .size = (size_t)min_i64(local->left, (int64_t)(keep ? BLOCK_SIZE : WARM_SIZE)),
+            .size = (size_t)min_i64(local->left, keep ? min_i64(local->block_size, budget) : WARM_SIZE),
             .keep = keep,
         };
         if (workers_submit(local->open->volume->workers, &read->job)) {
@@ -226,25 +213,11 @@ static enum source_status read_on_worker(struct local_source *local)
     return handed_over(local);
 }
 
-/* True where the byte at OFFSET comes without waiting for a disk, as far as the kernel says. */
-static bool byte_is_cached(struct local_file *file, int64_t offset)
-{
-    char byte;
-    struct iovec vector = {.iov_base = &byte, .iov_len = 1};
-    ssize_t got = preadv2(file->fd, &vector, 1, offset, RWF_NOWAIT);
-    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-        file->cannot_tell = true;
-    return got >= 0; /* 0 is the end of the file: sendfile will say the same, and at once */
-}
-
 static bool window_is_cached(struct local_source *local, int64_t window)
 {
-    if (local->open->cannot_tell)
-        return false;
-    if (local->warm_to > local->offset)
-        return true;
-    return byte_is_cached(local->open, local->offset) &&
-           byte_is_cached(local->open, local->offset + window - 1);
+    struct local_file *open = local->open;
+    return (!open->cannot_tell && local->warm_to > local->offset) ||
+           file_window_is_cached(open->fd, local->offset, window, &open->cannot_tell);
 }
 
 /* ---- to the client ---- */
@@ -293,10 +266,8 @@ static const char *small_bytes(struct local_source *local)
     if (open->bytes != NULL)
         return open->bytes + local->offset;
     char *scratch = local_files_scratch(files);
-    struct iovec vector = {.iov_base = scratch, .iov_len = (size_t)local->left};
-    ssize_t got = preadv2(open->fd, &vector, 1, local->offset, RWF_NOWAIT);
-    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-        open->cannot_tell = true;
+    ssize_t got =
+        file_window_read_cached(open->fd, local->offset, scratch, (size_t)local->left, &open->cannot_tell);
     if (got != local->left)
         return NULL;
     if (got == local->file->stat.size)
@@ -328,61 +299,45 @@ static enum source_status send_block(struct local_source *local, int socket, str
         send_memory(local, socket, out, local->block + local->block_start, size, more, &sent, budget);
     metric_add(local->loop->metrics->copied, (int64_t)sent);
     local->block_start += sent;
-    if (local->block_start == local->block_end) {
+    if (local->block_start == local->block_end)
+        local->block_size = min_i64(local->block_size * 2, FILE_WINDOW_SIZE);
+    else
+        local->block_size = BLOCK_MIN;
+    if (local->block_start == local->block_end || status == SOURCE_BLOCKED) {
         free(local->block);
         local->block = NULL;
     }
     return status;
 }
 
-/* A failed sendfile does not say which end it was. */
-static bool socket_failed(int socket, int errnum)
+/* SOURCE_READY: all of it left. */
+static enum source_status send_window(struct local_source *local, int socket, int64_t size, int64_t *budget)
 {
-    struct pollfd entry = {.fd = socket, .events = POLLOUT};
-    if (errnum == EPIPE || errnum == ECONNRESET)
-        return true;
-    return poll(&entry, 1, 0) == 1 && (entry.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-}
-
-/* SOURCE_READY: all of it left. Goes on until the kernel says EAGAIN, since less than was asked for may also
- * mean that the file has become shorter: then no event would come from the socket. */
-static enum source_status send_window(struct local_source *local, int socket, int64_t window, int64_t *budget)
-{
-    off_t offset = local->offset;
-    int64_t left = window;
-    ssize_t sent = 0;
-    int errnum = 0;
-    while (left > 0) {
-        sent = sendfile(socket, local->open->fd, &offset, (size_t)left);
-        errnum = errno;
-        if (sent < 0 && errnum == EINTR)
-            continue;
-        if (sent <= 0)
-            break;
-        left -= sent;
-    }
-    int64_t done = window - left;
-    if (done > 0) {
-        local->offset += done;
-        local->left -= done;
+    struct file_window window = {
+        .socket = socket, .fd = local->open->fd, .offset = local->offset, .size = (size_t)size};
+    file_window_send(&window);
+    if (window.sent > 0) {
+        local->offset += (int64_t)window.sent;
+        local->left -= (int64_t)window.sent;
         local->corked = false;
-        *budget -= done;
-        metric_add(local->loop->metrics->sendfiled, done);
+        *budget -= (int64_t)window.sent;
+        metric_add(local->loop->metrics->sendfiled, (int64_t)window.sent);
     }
-    if (left == 0)
+    switch (window.end) {
+    case FILE_WINDOW_SENT:
         return SOURCE_READY;
-    if (sent < 0 && (errnum == EAGAIN || errnum == EWOULDBLOCK))
+    case FILE_WINDOW_BLOCKED:
         return SOURCE_BLOCKED;
-    if (sent < 0 && socket_failed(socket, errnum))
+    case FILE_WINDOW_GONE:
         return SOURCE_GONE;
-    hand_over(local, sent == 0 ? "the file has become shorter" : strerror(errnum));
+    case FILE_WINDOW_SHORT:
+        hand_over(local, "the file has become shorter");
+        break;
+    case FILE_WINDOW_UNREADABLE:
+        hand_over(local, strerror(window.errnum));
+        break;
+    }
     return handed_over(local);
-}
-
-static bool is_writable(int socket)
-{
-    struct pollfd entry = {.fd = socket, .events = POLLOUT};
-    return poll(&entry, 1, 0) != 0;
 }
 
 /* The next bytes have to come from a disk. Nothing is fetched that the client would not take. */
@@ -393,9 +348,11 @@ static enum source_status fetch(struct local_source *local, int socket, struct h
     enum source_status status = send_memory(local, socket, out, NULL, 0, false, &sent, budget);
     if (status != SOURCE_READY)
         return status;
-    if (!is_writable(socket))
+    if (!source_has_room(socket))
         return SOURCE_BLOCKED;
-    return read_on_worker(local);
+    if (*budget <= 0)
+        return SOURCE_MORE;
+    return read_on_worker(local, *budget);
 }
 
 static enum source_status local_pump(struct local_source *local, int socket, struct http_output *out,
@@ -417,7 +374,7 @@ static enum source_status local_pump(struct local_source *local, int socket, str
             if (status == SOURCE_READY && local->left == before)
                 status = fetch(local, socket, out, budget);
         } else {
-            int64_t window = min_i64(local->left, min_i64(*budget, WINDOW));
+            int64_t window = min_i64(local->left, min_i64(*budget, FILE_WINDOW_SIZE));
             if (local->warm_to > local->offset)
                 window = min_i64(window, local->warm_to - local->offset);
             if (!window_is_cached(local, window))
@@ -431,14 +388,6 @@ static enum source_status local_pump(struct local_source *local, int socket, str
             return status;
     }
     return SOURCE_DONE;
-}
-
-/* What was announced does not come at once: the kernel need not wait for it with the bytes it has. */
-static void uncork(struct local_source *local, int socket)
-{
-    int on = 1;
-    if (local->corked && setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0)
-        local->corked = false;
 }
 
 /* ---- the interface ---- */
@@ -459,8 +408,8 @@ static enum source_status local_send(struct source *source, int socket, struct h
     if (local->relay != NULL)
         return by_relay(local, source_send(local->relay, socket, out, last, budget));
     enum source_status status = local_pump(local, socket, out, last, budget);
-    if (status == SOURCE_WAIT)
-        uncork(local, socket);
+    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
+        source_uncork(socket, &local->corked);
     return status;
 }
 
@@ -513,6 +462,7 @@ struct source *source_local_open(const struct source_options *options)
     local->argument = options->argument;
     local->offset = options->offset;
     local->left = options->length;
+    local->block_size = BLOCK_MIN;
     open_file(local);
     return &local->source;
 }

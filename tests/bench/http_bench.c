@@ -30,8 +30,9 @@ struct bench {
     size_t *request_sizes;
     size_t request_count;
     int connections, threads;
-    int64_t seconds;
-    int64_t rate; /* bytes a second each connection reads; 0: as fast as it can */
+    int64_t seconds, ramp; /* RAMP: seconds over which the connections come */
+    int64_t rate;          /* bytes a second each connection reads; 0: as fast as it can */
+    int buffer;            /* SO_RCVBUF; 0: the kernel's */
     atomic_bool stopping;
 };
 
@@ -44,6 +45,7 @@ struct stream {
     int64_t body_left;
     int64_t start_us, last_byte_us;
     int64_t allowance_us; /* --rate: when the next bytes may be read */
+    bool early;           /* --rate: bytes may be there, but their time has not come */
     uint32_t events;
 };
 
@@ -58,6 +60,8 @@ struct worker {
     uint32_t *samples;
     size_t sample_count;
     int64_t requests, bytes, errors, worst_stall_us;
+    int64_t ramp_bytes; /* of BYTES, those that came before all connections were there */
+    int64_t late_us;    /* the longest round of its own loop: so long it may have been late itself */
     uint64_t random_state;
     char first_error[128];
 };
@@ -74,8 +78,11 @@ static size_t random_below(struct worker *worker, size_t count)
     return (size_t)(worker->random_state >> 33) % count;
 }
 
+/* --rate: one edge-triggered event for good, since the pace decides and not the socket. */
 static void watch(struct worker *worker, struct stream *stream, uint32_t events)
 {
+    if (worker->bench->rate > 0)
+        events = EPOLLIN | EPOLLOUT | EPOLLET;
     if (stream->events == events)
         return;
     struct epoll_event event = {.events = events, .data.ptr = stream};
@@ -89,14 +96,19 @@ static void stream_connect(struct worker *worker, struct stream *stream)
 {
     int one = 1;
     stream->fd = socket(worker->bench->server.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (stream->fd < 0 || connect(stream->fd, (struct sockaddr *)&worker->bench->server.storage,
-                                  worker->bench->server.length) != 0)
+    if (stream->fd < 0)
+        die("socket");
+    int buffer = worker->bench->buffer, segment = 8948;
+    if (buffer > 0 && setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer)) != 0)
+        die("SO_RCVBUF");
+    /* Segments as of jumbo frames: one of loopback's fills half of a buffer, and what does not fit is dropped
+     * and sent again after a time-out, which would be taken for a stall of the server. */
+    if (worker->bench->rate > 0 &&
+        setsockopt(stream->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) != 0)
+        die("TCP_MAXSEG");
+    if (connect(stream->fd, (struct sockaddr *)&worker->bench->server.storage,
+                worker->bench->server.length) != 0)
         die("connect");
-    if (worker->bench->rate > 0) {
-        int small = 32768; /* so that the server feels the pace */
-        if (setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) != 0)
-            die("SO_RCVBUF");
-    }
     if (setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
         evutil_make_socket_nonblocking(stream->fd) != 0)
         die("socket options");
@@ -107,7 +119,7 @@ static void stream_begin(struct worker *worker, struct stream *stream)
 {
     stream->request = random_below(worker, worker->bench->request_count);
     stream->sent = 0;
-    stream->in_body = false;
+    stream->in_body = stream->early = false;
     stream->start_us = stream->last_byte_us = clock_monotonic_us();
     stream->allowance_us = stream->start_us;
 }
@@ -168,6 +180,12 @@ static void stream_done(struct worker *worker, struct stream *stream)
     stream_begin(worker, stream);
 }
 
+/* What a slow stream reads at once: a quarter of a second's bytes. */
+static int64_t piece_of(const struct bench *bench)
+{
+    return max_i64(bench->rate / 4, 1024);
+}
+
 static void stream_step(struct worker *worker, struct stream *stream)
 {
     struct bench *bench = worker->bench;
@@ -192,11 +210,10 @@ static void stream_step(struct worker *worker, struct stream *stream)
             return;
         while (stream->body_left > 0) {
             int64_t now = clock_monotonic_us();
-            size_t want = (size_t)min_i64(stream->body_left, bench->rate > 0 ? 16384 : 1 << 22);
-            if (bench->rate > 0 && now < stream->allowance_us) {
-                watch(worker, stream, 0);
+            size_t want = (size_t)min_i64(stream->body_left, bench->rate > 0 ? piece_of(bench) : 1 << 22);
+            stream->early = bench->rate > 0 && now < stream->allowance_us;
+            if (stream->early)
                 return;
-            }
             ssize_t n = recv(stream->fd, NULL, want, MSG_TRUNC);
             if (n < 0 && errno == EAGAIN) {
                 watch(worker, stream, EPOLLIN);
@@ -227,23 +244,32 @@ static void *work(void *argument)
     struct worker *worker = argument;
     struct bench *bench = worker->bench;
     struct epoll_event events[512];
-    for (int i = 0; i < worker->stream_count; i++) {
-        stream_connect(worker, &worker->streams[i]);
-        stream_begin(worker, &worker->streams[i]);
-        watch(worker, &worker->streams[i], EPOLLIN | EPOLLOUT);
-    }
-    int64_t next_scan_us = 0;
+    int64_t start_us = clock_monotonic_us();
+    int begun = 0;
+    int64_t next_scan_us = 0, round_us = clock_monotonic_us();
     while (!atomic_load_explicit(&bench->stopping, memory_order_relaxed)) {
-        int count = epoll_wait(worker->epoll, events, (int)ARRAY_SIZE(events), bench->rate > 0 ? 2 : 100);
+        int count = epoll_wait(worker->epoll, events, (int)ARRAY_SIZE(events),
+                               bench->rate > 0 || begun < worker->stream_count ? 2 : 100);
         if (count < 0 && errno != EINTR)
             die("epoll_wait");
         for (int i = 0; i < count; i++)
             stream_step(worker, events[i].data.ptr);
         int64_t now = clock_monotonic_us();
+        worker->late_us = max_i64(worker->late_us, now - round_us);
+        round_us = now;
+        for (; begun < worker->stream_count &&
+               now - start_us >= bench->ramp * 1000000 * begun / worker->stream_count;
+             begun++) {
+            stream_connect(worker, &worker->streams[begun]);
+            stream_begin(worker, &worker->streams[begun]);
+            watch(worker, &worker->streams[begun], EPOLLIN | EPOLLOUT);
+        }
+        if (now - start_us < bench->ramp * 1000000)
+            worker->ramp_bytes = worker->bytes;
         if (bench->rate > 0 && now >= next_scan_us) {
             next_scan_us = now + 5000;
-            for (int i = 0; i < worker->stream_count; i++) {
-                if (worker->streams[i].events == 0 && now >= worker->streams[i].allowance_us)
+            for (int i = 0; i < begun; i++) {
+                if (worker->streams[i].early && now >= worker->streams[i].allowance_us)
                     stream_step(worker, &worker->streams[i]);
             }
         }
@@ -264,6 +290,8 @@ static void usage(FILE *out)
                  "  --threads N       (1)\n"
                  "  --seconds N       how long (10)\n"
                  "  --rate BYTES      each connection reads so much a second (no limit)\n"
+                 "  --ramp N          the connections come over so many seconds (0: at once)\n"
+                 "  --buffer BYTES    of each connection's receive buffer (the kernel's)\n"
                  "  --range FROM-TO   asks for this range of each\n"
                  "  --paths FILE      more paths, a line each\n");
 }
@@ -334,18 +362,22 @@ static void report(const struct bench *bench, struct worker *workers, double too
         sum.bytes += workers[i].bytes;
         sum.errors += workers[i].errors;
         sum.worst_stall_us = max_i64(sum.worst_stall_us, workers[i].worst_stall_us);
+        sum.ramp_bytes += workers[i].ramp_bytes;
+        sum.late_us = max_i64(sum.late_us, workers[i].late_us);
         if (workers[i].first_error[0] != '\0')
             snprintf(sum.first_error, sizeof(sum.first_error), "%s", workers[i].first_error);
     }
     qsort(sum.samples, sum.sample_count, sizeof(sum.samples[0]), compare_samples);
-    json_t *out = json_pack(
-        "{s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "connections", bench->connections,
-        "seconds", took, "requests", (json_int_t)sum.requests, "bytes", (json_int_t)sum.bytes, "errors",
-        (json_int_t)sum.errors, "requests_per_second", (double)sum.requests / took, "megabytes_per_second",
-        (double)sum.bytes / took / 1e6, "p50_ms", percentile_ms(sum.samples, sum.sample_count, 0.5), "p99_ms",
-        percentile_ms(sum.samples, sum.sample_count, 0.99), "max_ms",
-        percentile_ms(sum.samples, sum.sample_count, 1), "worst_stall_ms",
-        (double)sum.worst_stall_us / 1000.0, "first_error", sum.first_error);
+    json_t *out =
+        json_pack("{s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "connections",
+                  bench->connections, "seconds", took, "requests", (json_int_t)sum.requests, "bytes",
+                  (json_int_t)sum.bytes, "errors", (json_int_t)sum.errors, "requests_per_second",
+                  (double)sum.requests / took, "megabytes_per_second", (double)sum.bytes / took / 1e6,
+                  "p50_ms", percentile_ms(sum.samples, sum.sample_count, 0.5), "p99_ms",
+                  percentile_ms(sum.samples, sum.sample_count, 0.99), "max_ms",
+                  percentile_ms(sum.samples, sum.sample_count, 1), "worst_stall_ms",
+                  (double)sum.worst_stall_us / 1000.0, "client_late_ms", (double)sum.late_us / 1000.0,
+                  "first_error", sum.first_error);
     if (out == NULL || json_dumpf(out, stdout, JSON_INDENT(2)) != 0)
         die("json");
     printf("\n");
@@ -359,6 +391,8 @@ int main(int argc, char **argv)
                                             {"threads", required_argument, NULL, 'n'},
                                             {"seconds", required_argument, NULL, 't'},
                                             {"rate", required_argument, NULL, 'r'},
+                                            {"buffer", required_argument, NULL, 'b'},
+                                            {"ramp", required_argument, NULL, 'm'},
                                             {"range", required_argument, NULL, 'g'},
                                             {"paths", required_argument, NULL, 'p'},
                                             {"help", no_argument, NULL, 'h'},
@@ -379,6 +413,12 @@ int main(int argc, char **argv)
             break;
         case 'r':
             bench.rate = number(optarg, 1, 1LL << 40, "rate");
+            break;
+        case 'b':
+            bench.buffer = (int)number(optarg, 1024, 1 << 30, "buffer");
+            break;
+        case 'm':
+            bench.ramp = number(optarg, 0, 3600, "ramp");
             break;
         case 'g':
             range = optarg;
@@ -412,6 +452,10 @@ int main(int argc, char **argv)
         add_paths_of_file(&bench, paths, range);
     if (bench.request_count == 0) {
         usage(stderr);
+        return 2;
+    }
+    if (bench.ramp >= bench.seconds) {
+        fprintf(stderr, "http-bench: --ramp must be less than --seconds\n");
         return 2;
     }
     bench.threads = (int)min_i64(bench.threads, bench.connections);

@@ -15,11 +15,15 @@ CONVERSATIONS = sorted((pathlib.Path(__file__).parent / "conversations").glob("*
 @pytest.fixture(scope="module")
 def macros(suite):
     suite.put("foreign", b"x" * 100, name="电影 é.mp4")
+    suite.put("playlist", b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nsegment\n", name="film.m3u8")
+    suite.put("segment", (b"\x47" + b"\0" * 187) * 10, name="film0.ts")
+    of = lambda file: fetch(suite, f"/files/{file}", "HEAD")[0].headers
     answer, _ = fetch(suite, "/files/digits", "HEAD")
     assert answer.status == 200
     modified = email.utils.parsedate_to_datetime(answer.headers["Last-Modified"])
     date = lambda seconds: email.utils.formatdate(modified.timestamp() + seconds, usegmt=True)
-    macros = {"etag": answer.headers["ETag"].strip('"'), "modified": date(0), "later": date(60), "earlier": date(-60)}
+    macros = {"etag": answer.headers["ETag"].strip('"'), "modified": date(0), "later": date(60), "earlier": date(-60), "clip_etag": of("clip")["ETag"].strip('"'), "clip_size": of("clip")["Content-Length"],
+              "clip_last": int(of("clip")["Content-Length"]) - 1, "playlist_etag": of("playlist")["ETag"].strip('"')}
     for label in ("httpd", "cors", "small"):
         macros[label] = f"127.0.0.1:{suite.daemons[label].port}"
     return [f"-D{name}={value}" for name, value in macros.items()]

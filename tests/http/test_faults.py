@@ -49,24 +49,11 @@ def running(own_suite, storages):
 
 
 def serving(suite):
-    """The storage server that a reader who stands still waits for: the one whose sockets go on holding unsent bytes (proc(5))."""
-    ports = {daemon.port: label for label, daemon in suite.daemons.items() if daemon.name == "storage" and daemon.process}
-
-    def look():
-        queued = {}
-        for line in open("/proc/net/tcp").read().splitlines()[1:]:
-            row = line.split()
-            port, state, bytes_ = int(row[1].split(":")[1], 16), row[3], int(row[4].split(":")[0], 16)
-            if port in ports and state == "01" and bytes_ > 0:
-                queued[ports[port]] = queued.get(ports[port], 0) + bytes_
-        return max(queued, key=queued.get) if queued else None
-
-    def steady():
-        first = look()
-        time.sleep(0.2)
-        return first if first == look() else None
-
-    return wait_for(steady, 20, "a storage server that waits")
+    """The storage server that was asked for most: pieces of one body come from the first that answers."""
+    asked = {label: daemon.metric('reel_packet_requests_total{command="download"}')
+             for label, daemon in suite.daemons.items() if daemon.name == "storage" and daemon.process}
+    assert max(asked.values()) > 0
+    return max(asked, key=asked.get)
 
 
 class Reader:
@@ -120,7 +107,7 @@ def test_a_storage_server_killed_mid_body_is_not_seen(pair):
     head, body, _ = reader.rest()
     assert head.startswith("HTTP/1.1 200 ") and length_of(head) == LARGE
     assert body == CONTENT
-    assert pair.httpd.metric("reel_httpd_failovers_total") >= 1 and pair.httpd.metric("reel_httpd_cut_total") == 0
+    assert pair.httpd.metric("reel_httpd_cut_total") == 0
 
 
 def test_each_server_of_the_group_killed_in_turn_during_one_body_is_not_seen(pair):
@@ -135,7 +122,7 @@ def test_each_server_of_the_group_killed_in_turn_during_one_body_is_not_seen(pai
         pair.wait_active(2)
     head, body, _ = reader.rest()
     assert length_of(head) == LARGE and body == CONTENT
-    assert pair.httpd.metric("reel_httpd_failovers_total") >= 2
+    assert pair.httpd.metric("reel_httpd_cut_total") == 0
 
 
 def test_a_range_and_several_ranges_survive_the_death_of_a_server(pair):
@@ -156,7 +143,7 @@ def test_a_range_and_several_ranges_survive_the_death_of_a_server(pair):
     assert head.startswith("HTTP/1.1 206 ") and len(body) == length_of(head)
     boundary = re.search(r"boundary=(\w+)", head).group(1)
     parts = body.split(f"--{boundary}".encode())
-    assert pair.httpd.metric("reel_httpd_failovers_total") >= 2
+    assert pair.httpd.metric("reel_httpd_cut_total") == 0
     assert [part.split(b"\r\n\r\n", 1)[1][:-2] for part in parts[1:3]] == [CONTENT[:17_000_000], CONTENT[18_000_000:35_000_000]]
 
 
@@ -264,13 +251,13 @@ def test_a_group_that_was_gone_comes_back(pair):
 
 def test_a_tracker_that_is_gone_is_told_and_forgiven(single):
     single.put("known", b"known")
-    # One connection stays with one loop, and each loop has a memory of its own.
-    connection = http.client.HTTPConnection("127.0.0.1", single.httpd.port, timeout=20)
+    single.httpd.stop()
+    single.httpd.configure({**single.httpd.config, "daemon": {"loops": 6}})
+    single.httpd.start()
 
     def known():
-        connection.request("GET", "/files/known")
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        answer, body = fetch(single, "/files/known")
+        return answer.status, body
 
     assert known() == (200, b"known")
     reader = Reader(single)
@@ -279,9 +266,9 @@ def test_a_tracker_that_is_gone_is_told_and_forgiven(single):
     # Bodies that are under way go on, and so does what is known.
     assert reader.rest()[1] == CONTENT
     assert known() == (200, b"known")
+    # Whichever loop takes the connection, and however old its own answer is.
     time.sleep(1.5)
-    assert known() == (200, b"known")
-    connection.close()
+    assert [known() for _ in range(30)] == [(200, b"known")] * 30
     # A user of whom nothing is known cannot be found.
     code, headers, body = fetch_other(single)
     assert code == 503 and headers["Retry-After"] == "4" and b"503 Service Unavailable" in body
@@ -299,13 +286,56 @@ def fetch_other(suite):
     return answer.status, answer.headers, body
 
 
-def test_a_file_deleted_during_its_download_is_finished_and_then_gone(single):
+def test_a_file_deleted_during_its_download_never_looks_whole_when_it_is_not(single):
     reader = Reader(single)
     reader.until(1_000_000)
     with single.client() as client:
         assert client.call(wire.DELETE, wire.file_key(APP, USER, "large")).ok
     wait_for(lambda: status(single, "large")[0] == 404, 8, "404")
-    assert reader.rest()[1] == CONTENT
+    head, body, _ = reader.rest()
+    assert length_of(head) == LARGE and len(body) < LARGE and body == CONTENT[:len(body)]
+
+
+@pytest.fixture
+def patient(single):
+    """Asks for a body that no server gives for longer than a storage server takes to start."""
+    single.httpd.stop()
+    single.httpd.configure({"httpd": {**single.httpd.config["httpd"], "storage_timeout": "60s"}})
+    single.httpd.start()
+    return single
+
+
+def test_a_slow_client_holds_no_connection_to_a_storage_server(patient):
+    """Nor does it need one: the only server may be started again meanwhile."""
+    reader = Reader(patient)
+
+    def at_rest():
+        reader.until(len(reader.data) + 8192)
+        time.sleep(0.05)
+        return len(reader.data) > 500_000 and patient.httpd.metric("reel_httpd_relays") == 0
+
+    wait_for(at_rest, 60, "no relay while the client plays")
+    assert patient.storage.metric('reel_packet_requests_total{command="download"}') > 3
+    patient.storage.restart()
+    patient.wait_active()
+    head, body, _ = reader.rest()
+    assert length_of(head) == LARGE and body == CONTENT
+    assert patient.httpd.metric("reel_httpd_cut_total") == 0
+
+
+def test_a_stream_goes_on_when_the_only_server_is_back_in_time(patient):
+    reader = Reader(patient)
+    reader.until(1_000_000)
+    patient.storage.kill()
+    rest = []
+    reading = threading.Thread(target=lambda: rest.append(reader.rest()))
+    reading.start()
+    wait_for(lambda: "cannot be had from byte" in patient.httpd.log(), 20, "a try that failed")
+    patient.storage.start()
+    reading.join(90)
+    head, body, _ = rest[0]
+    assert length_of(head) == LARGE and body == CONTENT
+    assert patient.httpd.metric("reel_httpd_cut_total") == 0
 
 
 def test_stopping_the_http_server_finishes_what_is_under_way(single):

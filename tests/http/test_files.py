@@ -229,6 +229,27 @@ def test_the_access_log_is_opened_anew_and_has_a_line_a_request(suite):
     assert not find(log.with_suffix(".1"), "?after")
 
 
+def test_the_access_log_in_its_other_form_goes_to_standard_output_or_anew_on_sighup(suite):
+    printed = suite.add_httpd("printed", access_log="-")
+    kept = suite.add_httpd("kept", access_log=suite.dir / "log" / "combined.log")
+    try:
+        for daemon, log in ((printed, suite.dir / "log" / "printed.err"), (kept, suite.dir / "log" / "combined.log")):
+            daemon.start()
+            fetch(suite, "/files/letters?combined", port=daemon.port, Range="bytes=0-1", User_Agent="people", Referer="http://tv/")
+            line = re.compile(r'^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] '
+                              r'"GET /files/letters\?combined HTTP/1\.1" 206 2 "http://tv/" "people"', re.M)
+            wait_for(lambda: line.search(log.read_text()), 10, f"the line in {log}")
+        log.rename(log.with_suffix(".1"))
+        kept.hup()
+        wait_for(log.exists, 10, "a new access log")
+        fetch(suite, "/files/letters?after", port=kept.port)
+        wait_for(lambda: "?after" in log.read_text(), 10, "the line in the new file")
+    finally:
+        for daemon in (printed, kept):
+            daemon.stop()
+            del suite.daemons[daemon.label]
+
+
 def test_half_closing_after_the_request_loses_nothing(suite):
     with socket.create_connection(("127.0.0.1", suite.httpd.port), timeout=10) as s:
         s.sendall(b"GET /files/digits HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -196,6 +196,40 @@ def test_idle_connections_beyond_the_limit_give_way(suite):
         close_all(kept)
 
 
+def test_places_are_given_up_by_other_loops_too(suite):
+    """Whoever comes to a loop that has no connection to spare need not wait for one of its own to end."""
+    daemon = suite.daemons.get("loops") or suite.add_httpd("loops", connections_max=3, queue_timeout="60s")
+    if not daemon.process:
+        daemon.configure({**daemon.config, "daemon": {"loops": 8}})
+        daemon.start()
+    kept = []
+    try:
+        for _ in range(40):
+            s = connect(daemon, data=b"GET /files/letters HTTP/1.1\r\nHost: x\r\n\r\n")
+            kept.append(s)
+            assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
+    finally:
+        close_all(kept)
+
+
+def test_lingering_connections_beyond_the_limit_give_way(suite):
+    """Clients that have their last answer and stay: whoever comes gets their places at once."""
+    daemon = start(suite, "lingering", connections_max=50, linger_timeout="60s", queue_timeout="60s")
+    staying = []
+    try:
+        for _ in range(50):
+            s = connect(daemon, data=b"GET /files/letters HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            staying.append(s)
+            answer = b""
+            while part := s.recv(4096):
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        assert connections(daemon) >= 49  # they linger, each with a place
+        assert all(served(daemon) == 200 for _ in range(5))
+    finally:
+        close_all(staying)
+
+
 def test_beyond_the_limit_a_client_waits_and_then_gets_503(suite):
     daemon = flooded(suite)
     busy = flood(daemon, 100, b"GET /files/letters HTTP/1.1\r\n")
@@ -296,15 +330,48 @@ def test_a_client_that_takes_nothing_is_cut_off_after_send_timeout(suite, large)
         assert got < LARGE
 
 
-def test_rate_limit_holds_for_each_connection(suite):
+def test_rate_limit_holds_for_each_connection_at_every_moment(suite):
     daemon = start(suite, "limited", rate_limit="400K")
     suite.put("rated", content := os.urandom(1_500_000))
-    began = time.monotonic()
-    answer, body = fetch(suite, "/files/rated", port=daemon.port)
-    took = time.monotonic() - began
-    assert answer.status == 200 and body == content
-    # 400 KiB/s; a quarter of a second's bytes come at once, and the last pipe full (256 KiB) ahead of its time
-    assert (1_500_000 - 102_400 - 262_144) / 409_600 * 0.98 < took < 15
+    rate = 409_600
+    with connect(daemon, 1 << 20) as s:
+        began = time.monotonic()
+        s.sendall(b"GET /files/rated HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        out = bytearray()
+        while part := s.recv(1 << 20):
+            out += part
+            # A quarter of a second's bytes come at once, and some with each of the storage server's replies.
+            assert len(out) < rate * (time.monotonic() - began) + rate / 4 + 3 * 16_384, len(out)
+        took = time.monotonic() - began
+    head, body = bytes(out).split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 200 ") and body == content
+    assert (1_500_000 - rate / 4 - 3 * 16_384) / rate < took < 15
+
+
+def test_a_stopping_server_waits_for_who_reads_and_not_for_who_does_not(suite, large):
+    daemon = suite.add_httpd("stopping", send_timeout="10m")
+    daemon.configure({**daemon.config, "daemon": {"stop_timeout": "120s"}})
+    daemon.start()
+    request = b"GET /files/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    still, slow = connect(daemon, 16384, request), connect(daemon, data=request)
+    try:
+        out = bytearray(slow.recv(4096))
+        assert still.recv(12).startswith(b"HTTP/1.1 200")
+        began = time.monotonic()
+        daemon.process.terminate()
+        while time.monotonic() - began < 8:  # longer than who stands still is waited for
+            out += slow.recv(65536)
+            time.sleep(0.1)
+        assert daemon.process.poll() is None
+        while part := slow.recv(1 << 20):
+            out += part
+        assert bytes(out).split(b"\r\n\r\n", 1)[1] == large
+        assert daemon.process.wait(40) == 0
+    finally:
+        close_all([still, slow])
+        if daemon.process:
+            daemon.stop(60)
+        del suite.daemons["stopping"]
 
 
 def test_connections_of_one_address_are_limited(suite):

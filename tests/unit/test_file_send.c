@@ -2,6 +2,7 @@
  * file_send: real files to real TCP sockets; the transfer runs on a loop's thread, the test is the peer.
  */
 #include "common/file_send.h"
+#include "common/file_window.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -297,8 +298,8 @@ static void ranges_arrive_byte_for_byte(void **state)
         {1, 10 * MIB - 1},
         {0, 10 * MIB},
         {10 * MIB, 0},
-        {FILE_SEND_WINDOW - 1, FILE_SEND_WINDOW},
-        {0, FILE_SEND_WINDOW + 1},
+        {FILE_WINDOW_SIZE - 1, FILE_WINDOW_SIZE},
+        {0, FILE_WINDOW_SIZE + 1},
         {10 * MIB - 1, 1},
     };
 

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "httpd/http_buffers.h"
 #include "httpd/http_pipes.h"
@@ -85,6 +86,42 @@ static void a_pipe_with_bytes_left_in_it_is_not_lent_again(void **state)
     http_pipes_clear(&pipes);
 }
 
+/* In a child, since the allowance is a user's: one without privileges takes pipes until the kernel gives none
+ * of use. */
+static int take_all_pipes(void)
+{
+    enum { MANY = 20000 };
+    struct http_pipes pipes;
+    struct http_pipe *pipe;
+    size_t taken = 0;
+    if (geteuid() == 0 && setuid(65534) != 0)
+        return 2;
+    http_pipes_init(&pipes, MANY, 256 * 1024);
+    while ((pipe = http_pipes_take(&pipes)) != NULL) {
+        if (pipe->capacity < HTTP_BUFFER_COPY_SIZE)
+            return 3;
+        taken++;
+    }
+    /* Asked again at once, the kernel is not. */
+    return taken > 0 && taken < MANY && pipes.count == taken && http_pipes_take(&pipes) == NULL &&
+                   pipes.refused_until_ms > 0
+               ? 0
+               : 4;
+}
+
+static void pipes_too_small_to_be_of_use_are_done_without(void **state)
+{
+    int status;
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(take_all_pipes());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +129,7 @@ int main(void)
         cmocka_unit_test(only_so_many_unused_blocks_are_kept),
         cmocka_unit_test(pipes_are_bounded_and_used_again),
         cmocka_unit_test(a_pipe_with_bytes_left_in_it_is_not_lent_again),
+        cmocka_unit_test(pipes_too_small_to_be_of_use_are_done_without),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

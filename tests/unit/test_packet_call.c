@@ -1340,7 +1340,7 @@ static void waiting_for_a_connection_is_bounded_by_the_call_s_time_and_moves_on_
     ask_begin(&late, &world, peer.address);
     ask_begin(&patient, &world, peer.address);
     ask_end(&late);
-    assert_int_equal(late.error.code, ERROR_TIMEOUT);
+    assert_int_equal(late.error.code, ERROR_UNAVAILABLE);
     assert_non_null(strstr(late.error.text, "no connection became free"));
     assert_int_equal(patient.done, 0);
     on_loop(&world, release_broken, &busy);
