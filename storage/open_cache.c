@@ -24,7 +24,8 @@ struct entry {
     struct open_file public; /* first */
     struct entry_key key;
     struct store_path *path;
-    size_t users; /* readers, and one for the list */
+    uint8_t *bytes; /* public.bytes */
+    size_t users;   /* readers, and one for the list */
     bool listed;
     int64_t since_ms;
     struct job close_job;
@@ -41,6 +42,7 @@ struct open_cache {
     struct entry_list by_age;  /* oldest first */
     struct entry_list closing; /* no worker took them yet */
     size_t listed_count, total;
+    size_t bytes; /* of the entries' contents */
     struct event *timer;
 };
 
@@ -58,6 +60,7 @@ static void close_run(struct job *job)
 {
     struct entry *entry = CONTAINER_OF(job, struct entry, close_job);
     (void)close(entry->public.fd); /* opened for reading: there is nothing that could be lost */
+    free(entry->bytes);
     free(entry);
 }
 
@@ -75,8 +78,11 @@ static void hand_to_worker(struct open_cache *cache, struct entry *entry)
 static void drop_user(struct open_cache *cache, struct entry *entry)
 {
     ASSERT(entry->users > 0);
-    if (--entry->users == 0)
-        hand_to_worker(cache, entry);
+    if (--entry->users > 0)
+        return;
+    if (entry->bytes)
+        cache->bytes -= (size_t)entry->public.size;
+    hand_to_worker(cache, entry);
 }
 
 /* The mutex is held. */
@@ -169,7 +175,7 @@ struct open_file *open_cache_find(struct open_cache *cache, struct store_path *p
 }
 
 struct open_file *open_cache_add(struct open_cache *cache, struct store_path *path, const struct path *place,
-                                 int fd, int64_t size)
+                                 int fd, int64_t size, uint8_t *bytes)
 {
     struct entry *entry = calloc(1, sizeof(*entry));
     if (!entry)
@@ -183,6 +189,11 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     struct entry *other = NULL;
     pthread_mutex_lock(&cache->mutex);
     cache->total++;
+    if (bytes && cache->bytes + (size_t)size <= OPEN_CACHE_BYTES_MAX) {
+        entry->public.bytes = entry->bytes = bytes;
+        cache->bytes += (size_t)size;
+        bytes = NULL;
+    }
     HASH_FIND(hh, cache->table, &entry->key, sizeof(entry->key), other);
     if (other) /* two opened it at once: the younger one stays */
         unlist(cache, other);
@@ -194,6 +205,7 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     entry->users++;
     cache->listed_count++;
     pthread_mutex_unlock(&cache->mutex);
+    free(bytes); /* there is no room for them */
     return &entry->public;
 }
 

@@ -72,7 +72,7 @@ static struct open_file *add(struct world *world, int64_t value)
     if (fd >= 0)
         close(fd);
     assert_true(store_file_open(world->path, &place, &fd, &size, &error));
-    struct open_file *file = open_cache_add(world->cache, world->path, &place, fd, size);
+    struct open_file *file = open_cache_add(world->cache, world->path, &place, fd, size, NULL);
     assert_non_null(file);
     return file;
 }
@@ -181,7 +181,7 @@ static void opened_twice_at_once_the_younger_one_is_found(void **state)
     int fd;
     int64_t size;
     assert_true(store_file_open(world.path, &place, &fd, &size, &error));
-    struct open_file *second = open_cache_add(world.cache, world.path, &place, fd, size);
+    struct open_file *second = open_cache_add(world.cache, world.path, &place, fd, size, NULL);
     assert_non_null(second);
     struct open_file *found = find(&world, 1);
     assert_ptr_equal(found, second);
