@@ -384,12 +384,30 @@ void packet_line_allow(struct packet_pool *pool, const struct address *address)
         endpoint->shared_until_ms = clock_monotonic_ms() + ALLOWED_MS;
 }
 
+static struct packet_line_request *line_add(struct packet_line *line, uint8_t command, const void *body,
+                                            size_t body_size)
+{
+    struct packet_line_request *request = &line->ring[(line->first + line->count) % LINE_DEPTH];
+    uint8_t *at = line->out + line->out_end;
+
+    proto_header_pack(at, (int64_t)body_size, command, PROTO_STATUS_OK);
+    memcpy(at + PROTO_HEADER_SIZE, body, body_size);
+    line->out_end += PROTO_HEADER_SIZE + body_size;
+    line->count++;
+    line_arm(line);
+    if (!line->flush_posted && !line->writing) {
+        line->flush_posted = true;
+        loop_post(line->endpoint->pool->loop, &line->flush);
+    }
+    return request;
+}
+
 struct packet_line_request *packet_line_ask(struct packet_pool *pool, const struct address *address,
                                             uint8_t command, const void *body, size_t body_size,
                                             size_t reply_size, packet_line_callback callback, void *argument)
 {
     struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
-    struct packet_line_request *request;
+    struct packet_line_request *request = NULL;
     struct packet_line *line;
     int64_t now = clock_coarse_ms();
 
@@ -397,21 +415,14 @@ struct packet_line_request *packet_line_ask(struct packet_pool *pool, const stru
         reply_size > PACKET_LINE_REPLY_MAX || endpoint->shared_until_ms <= now ||
         endpoint->alone_until_ms > now || endpoint->penalty_until_ms > now || !TAILQ_EMPTY(&endpoint->slots))
         return NULL;
+    endpoint->references++; /* its last connection may turn out to be closed */
     line = find_line(endpoint, PROTO_HEADER_SIZE + body_size);
-    if (line == NULL)
-        return NULL;
-    proto_header_pack(line->out + line->out_end, (int64_t)body_size, command, PROTO_STATUS_OK);
-    memcpy(line->out + line->out_end + PROTO_HEADER_SIZE, body, body_size);
-    line->out_end += PROTO_HEADER_SIZE + body_size;
-    request = &line->ring[(line->first + line->count) % LINE_DEPTH];
-    *request = (struct packet_line_request){callback, argument, reply_size, now};
-    line->count++;
-    metric_add(pool->gathered, 1);
-    line_arm(line);
-    if (!line->flush_posted && !line->writing) {
-        line->flush_posted = true;
-        loop_post(pool->loop, &line->flush);
+    if (line != NULL) {
+        request = line_add(line, command, body, body_size);
+        *request = (struct packet_line_request){callback, argument, reply_size, now};
+        metric_add(pool->gathered, 1);
     }
+    pool_endpoint_put(endpoint);
     return request;
 }
 

@@ -290,6 +290,8 @@ static bool step_header(struct packet_connection *connection)
     if (connection->broken)
         return true;
     if (connection->ended || (buffered(connection) == 0 && connection->lane->stopping)) {
+        if (!packet_gather_flush(connection)) /* the peer may still read what it asked for before */
+            return connection->broken;
         packet_connection_enter(connection, PACKET_CLOSED);
         return false;
     }
@@ -386,7 +388,7 @@ static bool step_sending(struct packet_connection *connection)
 
 static bool step_draining(struct packet_connection *connection)
 {
-    bool flushed = flush_output(connection);
+    bool flushed = packet_gather_flush(connection) && flush_output(connection);
     int64_t discarded = 0;
 
     if (connection->body_left > 0) {
@@ -408,7 +410,7 @@ static bool step_draining(struct packet_connection *connection)
 
 static bool step_lingering(struct packet_connection *connection)
 {
-    bool flushed = flush_output(connection);
+    bool flushed = packet_gather_flush(connection) && flush_output(connection);
     int64_t discarded;
 
     if (flushed && !connection->shut && !connection->broken) {
