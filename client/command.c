@@ -171,7 +171,7 @@ static void print_help(void)
         "      --type TYPE            content type (default: the server finds out)\n"
         "      --file-id ID           file ID (default: a new one)\n"
         "download:\n"
-        "  -c, --resume               go on with an earlier download's PATH.part\n"
+        "  -c, --resume               go on with an earlier download's PATH.part, else with PATH\n"
         "      --verify               fail where no digest is stored (one that is stored is always "
         "compared)\n"
         "      --offset N, --size N   a part of the file; to standard output only\n"

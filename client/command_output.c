@@ -116,6 +116,9 @@ int command_failed(const struct command *command, const char *what, const struct
 
     (void)command_printable(what, printable, sizeof(printable));
     (void)command_printable(error->text, text, sizeof(text));
+    size_t named = strlen(printable);
+    if (strncmp(text, printable, named) == 0 && text[named] == ':')
+        printable[0] = '\0'; /* the text names it already */
     fprintf(stderr, "reel: %s%s%s\n", printable, printable[0] != '\0' ? ": " : "", text);
     if (command->options.json) {
         json_t *object =

@@ -105,6 +105,19 @@ bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool emp
            reel_copy_text(out->file, sizeof(out->file), "file ID", file != NULL ? file : "", error);
 }
 
+bool reel_local_error(struct error *error, int errnum, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)error_set_va(error, ERROR_IO, format, arguments);
+    va_end(arguments);
+    (void)error_set_errno(error, errnum, "%s", error->text);
+    if (error->code != ERROR_NO_SPACE)
+        error->code = ERROR_IO; /* "not found" would be taken for the stored file */
+    return false;
+}
+
 bool reel_write_all(int fd, const void *bytes, size_t size, struct error *error)
 {
     const char *at = bytes;
@@ -119,8 +132,7 @@ bool reel_write_all(int fd, const void *bytes, size_t size, struct error *error)
             continue;
         }
         if (written < 0 && errno != EINTR)
-            return error_set(error, errno == ENOSPC || errno == EDQUOT ? ERROR_NO_SPACE : ERROR_IO,
-                             "writing: %s", strerror(errno));
+            return reel_local_error(error, errno, "writing");
         if (written > 0) {
             at += written;
             size -= (size_t)written;

@@ -188,8 +188,10 @@ REEL_API bool reel_download_fd(struct reel *reel, const struct reel_download *do
 /* The bytes are written to PATH.part, synced, and renamed to PATH (replacing it) when they are complete: PATH
  * never has half a file. What is at PATH and no regular file (a device, a pipe) is written to directly. Whole
  * files only. RESUME: an existing PATH.part is continued where it stops (it is compared with the digest at
- * the end, where one is stored), and a PATH that is complete already is left as it is. After a failure
- * PATH.part stays for that, unless its bytes were wrong. */
+ * the end, where one is stored), and a PATH that is complete already is left as it is. Without PATH.part the
+ * bytes at PATH are taken for the file's beginning; where they are not (REEL_E_DIGEST at the end,
+ * REEL_E_RANGE where PATH is longer) or no digest is stored to tell (REEL_E_UNAVAILABLE), PATH stays as it
+ * is. After a failure PATH.part stays for the next RESUME, unless its bytes were wrong. */
 REEL_API bool reel_download_path(struct reel *reel, const struct reel_download *download, const char *path,
                                  struct reel_error *error);
 
@@ -229,9 +231,9 @@ enum reel_fsck_action {
     REEL_FSCK_REPAIR = 2  /* and what is wrong is put out of service and into quarantine */
 };
 
-/* The scrub of the group that KEY's user belongs to (KEY->file is ignored; KEY may be NULL). As JSON: `wanted`, the
- * number of the last scrub that was asked for, `done`, of the last one that ended, and `progress`. The caller frees it
- * with reel_free(). */
+/* The scrub of the group that KEY's user belongs to (KEY->file is ignored; KEY may be NULL). As JSON:
+ * `wanted`, the number of the last scrub that was asked for, `done`, of the last one that ended, and
+ * `progress`. The caller frees it with reel_free(). */
 REEL_API char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
                          struct reel_error *error);
 

@@ -356,7 +356,7 @@ static int part_open(const char *part, bool resume, struct error *error)
     struct stat stat;
 
     if (fd < 0) {
-        (void)error_set_errno(error, errno, "%s", part);
+        (void)reel_local_error(error, errno, "%s", part);
         return -1;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -364,7 +364,7 @@ static int part_open(const char *part, bool resume, struct error *error)
     } else if (fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
         (void)error_set(error, ERROR_IO, "%s: not a regular file", part);
     } else if (!resume && ftruncate(fd, 0) != 0) {
-        (void)error_set_errno(error, errno, "%s", part);
+        (void)reel_local_error(error, errno, "%s", part);
     } else {
         return fd;
     }
@@ -372,8 +372,10 @@ static int part_open(const char *part, bool resume, struct error *error)
     return -1;
 }
 
-/* Takes the bytes that are there already into the digest. *THERE gets their number. */
-static bool part_continue(struct fetch *fetch, int fd, int64_t size, int64_t *there, struct error *error)
+/* Takes the bytes of FD, which are there already, into the digest, and into the file COPY where that is not
+ * -1. *THERE gets their number. */
+static bool part_continue(struct fetch *fetch, int fd, int copy, int64_t size, int64_t *there,
+                          struct error *error)
 {
     *there = 0;
     for (;;) {
@@ -382,11 +384,13 @@ static bool part_continue(struct fetch *fetch, int fd, int64_t size, int64_t *th
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return error_set_errno(error, errno, "reading the partial file");
+            return reel_local_error(error, errno, "reading the partial file");
         if (got == 0)
             return true;
         if (fetch->digest != NULL)
             digest_update(fetch->digest, fetch->buffer, (size_t)got);
+        if (copy >= 0 && !reel_write_all(copy, fetch->buffer, (size_t)got, error))
+            return false;
         *there += got;
         if (*there > size)
             return error_set(error, ERROR_RANGE, "the partial file is longer than the %lld bytes of file %s",
@@ -415,9 +419,9 @@ static bool part_complete(struct fetch *fetch, struct reel *reel, struct writing
 static bool part_publish(int fd, const char *part, const char *path, struct error *error)
 {
     if (fsync(fd) != 0)
-        return error_set_errno(error, errno, "syncing %s", part);
+        return reel_local_error(error, errno, "syncing %s", part);
     if (rename(part, path) != 0)
-        return error_set_errno(error, errno, "renaming %s to %s", part, path);
+        return reel_local_error(error, errno, "renaming %s to %s", part, path);
     return true;
 }
 
@@ -425,17 +429,51 @@ static bool part_publish(int fd, const char *part, const char *path, struct erro
 static bool path_is_complete(struct fetch *fetch, const char *path, const struct proto_stat *stat)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat stat_of_path;
     struct error ignored;
     int64_t there = 0;
     bool complete;
 
     if (fd < 0)
         return false;
-    complete = part_continue(fetch, fd, stat->size, &there, &ignored) && there == stat->size &&
+    complete = fstat(fd, &stat_of_path) == 0 && stat_of_path.st_size == stat->size &&
+               part_continue(fetch, fd, -1, stat->size, &there, &ignored) && there == stat->size &&
                fetch_verify(fetch, stat, &ignored);
     close(fd);
     digest_reset(fetch->digest);
     return complete;
+}
+
+/* Begins the empty PART_FD with the bytes at PATH, which another program left unfinished perhaps: only the
+ * digest of the whole will tell, and PATH stays as it is until then. What cannot be a beginning is refused.
+ * *THERE gets the number of bytes. */
+static bool part_begin(struct fetch *fetch, const char *path, int part_fd, const struct proto_stat *stat,
+                       int64_t *there, struct error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat stat_of_path;
+    bool fine = true;
+
+    if (fd < 0)
+        return errno == ENOENT || reel_local_error(error, errno, "%s", path);
+    if (fstat(fd, &stat_of_path) != 0)
+        fine = reel_local_error(error, errno, "%s", path);
+    else if (stat_of_path.st_size > stat->size)
+        fine = error_set(error, ERROR_RANGE,
+                         "%s has %lld bytes, file %s only %lld: it cannot be resumed, only replaced", path,
+                         (long long)stat_of_path.st_size, fetch->key.file, (long long)stat->size);
+    else if (stat_of_path.st_size == stat->size && stat->size > 0)
+        fine = error_set(error, ERROR_DIGEST,
+                         "%s has the size of file %s and other bytes: it cannot be resumed, only replaced",
+                         path, fetch->key.file);
+    else if (stat_of_path.st_size > 0 && !stat->has_digest)
+        fine = error_set(error, ERROR_UNAVAILABLE,
+                         "no digest is stored for file %s, so %s cannot be resumed, only replaced",
+                         fetch->key.file, path);
+    else
+        fine = part_continue(fetch, fd, part_fd, stat->size, there, error);
+    close(fd);
+    return fine;
 }
 
 static bool download_part(struct reel *reel, const struct reel_download *download, const char *path,
@@ -459,11 +497,17 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
         goto done;
     (void)snprintf(part, size, "%s.part", path);
     fd = writing.fd = part_open(part, download->resume, error);
-    fine = fd >= 0 && part_continue(&fetch, fd, stat.size, &there, error) &&
-           part_complete(&fetch, reel, &writing, &stat, there, error);
+    fine = fd >= 0 && part_continue(&fetch, fd, -1, stat.size, &there, error);
     if (!fine)
         goto done;
-    fine = fetch_verify(&fetch, &stat, error);
+    if (download->resume && there == 0)
+        fine = part_begin(&fetch, path, fd, &stat, &there, error);
+    if (fine) {
+        fine = part_complete(&fetch, reel, &writing, &stat, there, error);
+        if (!fine)
+            goto done;
+        fine = fetch_verify(&fetch, &stat, error);
+    }
     if (!fine && unlink(part) != 0) /* to go on with wrong bytes would help nobody */
         log_warning("reel", "removing %s: %s", part, strerror(errno));
     fine = fine && part_publish(fd, part, path, error);
@@ -495,7 +539,7 @@ bool reel_download_path(struct reel *reel, const struct reel_download *download,
     }
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {
-        (void)error_set_errno(&why, errno, "%s", path);
+        (void)reel_local_error(&why, errno, "%s", path);
         return reel_fail(error, &why);
     }
     fine = reel_download_fd(reel, download, fd, error);

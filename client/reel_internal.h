@@ -47,6 +47,9 @@ void reel_wait_started(struct reel_wait *wait, struct client_operation *operatio
 /* Copies FROM to the caller's ERROR (may be NULL); returns false. */
 bool reel_fail(struct reel_error *error, const struct error *from);
 
+/* Failure ERRNUM of a file here, not of a stored one: ERROR_NO_SPACE or ERROR_IO. Returns false. */
+bool reel_local_error(struct error *error, int errnum, const char *format, ...) PRINTF_LIKE(3, 4);
+
 /* KEY with the handle's defaults. EMPTY_FILE: a missing file ID is fine. */
 bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool empty_file,
                    struct proto_file_key *out, struct error *error);

@@ -114,7 +114,7 @@ static int temporary_file(struct error *error)
     length = snprintf(path, sizeof(path), "%s/reel-XXXXXX", directory); /* file systems without O_TMPFILE */
     fd = length < (int)sizeof(path) ? mkostemp(path, O_CLOEXEC) : -1;
     if (fd < 0) {
-        (void)error_set_errno(error, errno, "a temporary file in %s", directory);
+        (void)reel_local_error(error, errno, "a temporary file in %s", directory);
         return -1;
     }
     if (unlink(path) != 0)
@@ -388,7 +388,7 @@ static bool upload_fd(struct reel *reel, const struct reel_upload *upload, int f
     bool fine;
 
     if (fstat(fd, &stat) != 0)
-        return error_set_errno(error, errno, "the content");
+        return reel_local_error(error, errno, "the content");
     if (S_ISDIR(stat.st_mode))
         return error_set(error, ERROR_MALFORMED, "it is a directory");
     if (!S_ISREG(stat.st_mode)) {
@@ -400,7 +400,7 @@ static bool upload_fd(struct reel *reel, const struct reel_upload *upload, int f
     }
     content.start = lseek(fd, 0, SEEK_CUR);
     if (content.start < 0)
-        return error_set_errno(error, errno, "the content's position");
+        return reel_local_error(error, errno, "the content's position");
     if (size < 0)
         content.size = max_i64(stat.st_size - content.start, 0);
     return upload_content(reel, &content, upload, name, file_id, error);
@@ -424,7 +424,7 @@ bool reel_upload_path(struct reel *reel, const struct reel_upload *upload, const
 
     clear_id(file_id);
     if (fd < 0) {
-        (void)error_set_errno(&why, errno, "%s", path);
+        (void)reel_local_error(&why, errno, "%s", path);
         return reel_fail(error, &why);
     }
     fine = upload_fd(reel, upload != NULL ? upload : &defaults, fd, -1, slash != NULL ? slash + 1 : path,

@@ -101,8 +101,8 @@ bool process_set_open_files(int64_t open_files, struct error *error)
     if (setrlimit(RLIMIT_NOFILE, &wanted) != 0)
         wanted.rlim_cur = limit.rlim_cur;
     return error_set(error, ERROR_REFUSED,
-                     "open_files = %" PRId64 " is above the hard limit; going on with %" PRIu64, open_files,
-                     (uint64_t)wanted.rlim_cur);
+                     "daemon.open_files = %" PRId64 " is above the hard limit; going on with %" PRIu64,
+                     open_files, (uint64_t)wanted.rlim_cur);
 }
 
 bool process_drop_privileges(const char *user, struct error *error)

@@ -81,6 +81,9 @@ struct db_backend_operations {
     /* Leaves the statement ready to be run again. */
     enum db_result (*run)(struct db_connection *connection, void *statement, const struct db_request *request,
                           struct error *error);
+    /* NULL, or how a statement inside of a transaction is run instead, without preparing it. */
+    enum db_result (*run_in_transaction)(struct db_connection *connection, const struct db_request *request,
+                                         struct error *error);
     /* Once a thread that uses connections, before its end. */
     void (*thread_end)(void);
 };

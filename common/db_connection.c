@@ -174,23 +174,34 @@ static void note_failure(struct db_connection *connection, enum db_result result
     connection->doom = *error;
 }
 
+static enum db_result run_prepared(struct db_connection *connection, const struct db_request *request,
+                                   struct error *error)
+{
+    size_t index = 0;
+    enum db_result result = find_statement(connection, request->sql, &index, error);
+
+    if (result != DB_OK)
+        return result;
+    result = connection->operations->run(connection, connection->statements[index].handle, request, error);
+    /* What failed without a word about the data may be the statement itself: prepare it anew the next time.
+     */
+    if (result == DB_PERMANENT && !connection->broken)
+        forget_statement(connection, index);
+    return result;
+}
+
 static enum db_result run_statement(struct db_connection *connection, const struct db_request *request,
                                     struct error *error)
 {
     struct error own = {0}; /* the caller's may be NULL */
     enum db_result result;
-    size_t index = 0;
 
     if (!usable(connection, &result, error))
         return result;
-    result = find_statement(connection, request->sql, &index, &own);
-    if (result == DB_OK) {
-        result = connection->operations->run(connection, connection->statements[index].handle, request, &own);
-        /* What failed without a word about the data may be the statement itself: prepare it anew the next
-         * time. */
-        if (result == DB_PERMANENT && !connection->broken)
-            forget_statement(connection, index);
-    }
+    if (connection->in_transaction && connection->operations->run_in_transaction != NULL)
+        result = connection->operations->run_in_transaction(connection, request, &own);
+    else
+        result = run_prepared(connection, request, &own);
     note_failure(connection, result, &own);
     if (result != DB_OK)
         error_set(error, own.code, "%s", own.text);

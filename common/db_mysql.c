@@ -19,7 +19,6 @@
 
 #define ROOM           "db"
 #define COLUMN_BUFFER  1024 /* a longer value is fetched again into a buffer of its own */
-#define COLUMNS_MAX    64
 #define PARAMETERS_MAX 64
 #define TRUST_MS       1000 /* a connection that was used a moment ago is taken for good without asking */
 
@@ -35,6 +34,7 @@ static bool library_ready;
 
 static void init_library(void)
 {
+    db_mysql_transaction_init();
     library_ready = mysql_library_init(0, NULL, NULL) == 0;
 }
 
@@ -59,8 +59,8 @@ static bool set_options(MYSQL *mysql, const struct db_url *url)
            mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4") == 0;
 }
 
-static enum db_result run_text(struct db_connection *connection, const char *sql, enum db_mysql_phase phase,
-                               struct error *error)
+enum db_result db_mysql_run_text(struct db_connection *connection, const char *sql, enum db_mysql_phase phase,
+                                 struct error *error)
 {
     struct mysql_state *state = connection->state;
 
@@ -85,11 +85,12 @@ static enum db_result init_session(struct db_connection *connection, struct erro
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00', "
         "SESSION autocommit = 1, SESSION innodb_lock_wait_timeout = %u, SESSION lock_wait_timeout = %u",
         lock_wait, lock_wait);
-    result = run_text(connection, sql, PHASE_CONNECT, error);
+    result = db_mysql_run_text(connection, sql, PHASE_CONNECT, error);
     if (result != DB_OK)
         return result;
-    return run_text(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", PHASE_CONNECT,
-                    error);
+    result = db_mysql_run_text(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+                               PHASE_CONNECT, error);
+    return result == DB_OK ? db_mysql_find_cluster(connection, error) : result;
 }
 
 static void close_handle(struct db_connection *connection)
@@ -185,27 +186,6 @@ static bool mysql_check(struct db_connection *connection, bool probe, struct err
     return false;
 }
 
-/* ---- transactions ---- */
-
-static enum db_result mysql_begin(struct db_connection *connection, struct error *error)
-{
-    return run_text(connection, "START TRANSACTION", PHASE_HARMLESS, error);
-}
-
-static enum db_result mysql_back_end_commit(struct db_connection *connection, struct error *error)
-{
-    return run_text(connection, "COMMIT", PHASE_COMMIT, error);
-}
-
-static void mysql_back_end_rollback(struct db_connection *connection)
-{
-    struct error ignored;
-
-    /* Where it cannot be said, closing the connection says it. */
-    if (!connection->broken && run_text(connection, "ROLLBACK", PHASE_HARMLESS, &ignored) != DB_OK)
-        connection->broken = true;
-}
-
 /* ---- statements ---- */
 
 static enum db_result mysql_prepare(struct db_connection *connection, const char *sql, void **statement,
@@ -246,12 +226,9 @@ static enum db_result execute(struct db_connection *connection, MYSQL_STMT *stat
 {
     MYSQL_BIND binds[PARAMETERS_MAX] = {0};
 
-    if (request->count > PARAMETERS_MAX || mysql_stmt_param_count(statement) != request->count) {
-        error_set(error, ERROR_GENERAL, "database %s: %zu parameters for %lu places (at most %d) in: %.160s",
-                  connection->url->text, request->count, mysql_stmt_param_count(statement), PARAMETERS_MAX,
-                  request->sql);
-        return DB_PERMANENT;
-    }
+    size_t places = mysql_stmt_param_count(statement);
+    if (places != request->count || request->count > PARAMETERS_MAX)
+        return db_mysql_fail_parameters(connection, request, places, error);
     for (size_t i = 0; i < request->count; i++) {
         const struct db_value *value = &request->parameters[i];
         MYSQL_BIND *bind = &binds[i];
@@ -289,7 +266,7 @@ struct column {
     char buffer[COLUMN_BUFFER + 1];
 };
 
-static bool is_integral(enum enum_field_types type)
+bool db_mysql_is_integral(enum enum_field_types type)
 {
     return type == MYSQL_TYPE_TINY || type == MYSQL_TYPE_SHORT || type == MYSQL_TYPE_INT24 ||
            type == MYSQL_TYPE_LONG || type == MYSQL_TYPE_LONGLONG || type == MYSQL_TYPE_YEAR;
@@ -303,7 +280,7 @@ static bool bind_columns(MYSQL_STMT *statement, MYSQL_RES *metadata, struct colu
     for (size_t i = 0; i < count; i++) {
         struct column *column = &columns[i];
 
-        column->integral = is_integral(fields[i].type);
+        column->integral = db_mysql_is_integral(fields[i].type);
         binds[i].buffer_type = column->integral ? MYSQL_TYPE_LONGLONG : MYSQL_TYPE_STRING;
         binds[i].buffer = column->integral ? (void *)&column->integer : column->buffer;
         binds[i].buffer_length = column->integral ? sizeof(column->integer) : COLUMN_BUFFER;
@@ -322,11 +299,8 @@ static enum db_result fetch_large(struct db_connection *connection, MYSQL_STMT *
     bind_flag null = 0;
     MYSQL_BIND bind = {.buffer_type = MYSQL_TYPE_STRING, .length = &size, .is_null = &null};
 
-    if (column->size > DB_COLUMN_MAX) {
-        error_set(error, ERROR_GENERAL, "database %s: a column of %lu bytes in: %.160s",
-                  connection->url->text, column->size, sql);
-        return DB_PERMANENT;
-    }
+    if (column->size > DB_COLUMN_MAX)
+        return db_mysql_fail_column_size(connection, column->size, sql, error);
     if (column->large_size <= column->size) {
         char *larger = realloc(column->large, column->size + 1);
         if (larger == NULL)
@@ -377,7 +351,7 @@ static enum db_result fetch_rows(struct db_connection *connection, MYSQL_STMT *s
                                  struct column *columns, const MYSQL_BIND *binds, size_t count,
                                  const struct db_request *request, struct error *error)
 {
-    struct db_value values[COLUMNS_MAX];
+    struct db_value values[DB_MYSQL_COLUMNS_MAX];
     bool more = true;
 
     while (more) {
@@ -406,15 +380,13 @@ static enum db_result read_result(struct db_connection *connection, MYSQL_STMT *
     size_t count = mysql_stmt_field_count(statement);
     MYSQL_RES *metadata = mysql_stmt_result_metadata(statement);
     struct column *columns = calloc(count, sizeof(*columns));
-    MYSQL_BIND binds[COLUMNS_MAX] = {0};
+    MYSQL_BIND binds[DB_MYSQL_COLUMNS_MAX] = {0};
     enum db_result result;
 
     if (metadata == NULL || columns == NULL) {
         result = db_mysql_fail_memory(connection, error);
-    } else if (count > COLUMNS_MAX) {
-        error_set(error, ERROR_GENERAL, "database %s: %zu columns (at most %d) in: %.160s",
-                  connection->url->text, count, COLUMNS_MAX, request->sql);
-        result = DB_PERMANENT;
+    } else if (count > DB_MYSQL_COLUMNS_MAX) {
+        result = db_mysql_fail_columns(connection, count, request->sql, error);
     } else if (!bind_columns(statement, metadata, columns, binds, count)) {
         result = db_mysql_fail_statement(connection, statement, PHASE_HARMLESS, request->sql, error);
     } else {
@@ -436,11 +408,14 @@ static enum db_result mysql_run(struct db_connection *connection, void *handle,
 {
     MYSQL_STMT *statement = handle;
     struct mysql_state *state = connection->state;
-    bool harmless = connection->in_transaction || only_reads(request->sql);
     enum db_result result;
 
+    bool reads = only_reads(request->sql);
+
     state->used_ms = clock_monotonic_ms();
-    result = execute(connection, statement, request, harmless ? PHASE_HARMLESS : PHASE_WRITE, error);
+    if (!reads)
+        state->written[0] = '\0';
+    result = execute(connection, statement, request, reads ? PHASE_HARMLESS : PHASE_WRITE, error);
     if (result != DB_OK)
         return result;
     if (mysql_stmt_field_count(statement) > 0)
@@ -459,11 +434,12 @@ const struct db_backend_operations db_mysql_operations = {
     .open = mysql_back_end_open,
     .close = mysql_back_end_close,
     .check = mysql_check,
-    .begin = mysql_begin,
-    .commit = mysql_back_end_commit,
-    .rollback = mysql_back_end_rollback,
+    .begin = db_mysql_begin,
+    .commit = db_mysql_commit,
+    .rollback = db_mysql_rollback,
     .prepare = mysql_prepare,
     .finalize = mysql_finalize,
     .run = mysql_run,
+    .run_in_transaction = db_mysql_run_in_transaction,
     .thread_end = mysql_back_end_thread_end,
 };

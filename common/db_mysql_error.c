@@ -176,3 +176,27 @@ enum db_result db_mysql_fail_memory(const struct db_connection *connection, stru
     error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", connection->url->text);
     return DB_TRANSIENT;
 }
+
+enum db_result db_mysql_fail_parameters(const struct db_connection *connection,
+                                        const struct db_request *request, size_t places, struct error *error)
+{
+    error_set(error, ERROR_GENERAL, "database %s: %zu parameters for %zu places in: %.160s",
+              connection->url->text, request->count, places, request->sql);
+    return DB_PERMANENT;
+}
+
+enum db_result db_mysql_fail_columns(const struct db_connection *connection, size_t count, const char *sql,
+                                     struct error *error)
+{
+    error_set(error, ERROR_GENERAL, "database %s: %zu columns (at most %d) in: %.160s", connection->url->text,
+              count, DB_MYSQL_COLUMNS_MAX, sql);
+    return DB_PERMANENT;
+}
+
+enum db_result db_mysql_fail_column_size(const struct db_connection *connection, unsigned long size,
+                                         const char *sql, struct error *error)
+{
+    error_set(error, ERROR_GENERAL, "database %s: a column of %lu bytes in: %.160s", connection->url->text,
+              size, sql);
+    return DB_PERMANENT;
+}

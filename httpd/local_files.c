@@ -110,6 +110,7 @@ static void drop_user(struct local_files *files, struct entry *entry)
 
 static void unlist(struct local_files *files, struct entry *entry)
 {
+    ASSERT(files->table);
     files->epoch++;
     HASH_DEL(files->table, entry);
     TAILQ_REMOVE(&files->by_age, entry, link);

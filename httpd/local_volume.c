@@ -89,9 +89,10 @@ struct local_volumes *local_volumes_create(const struct config_strings *entries,
     for (size_t i = 0; i < entries->count; i++) {
         struct local_volume *volume = &volumes->items[volumes->count++];
         char name[32];
-        const char *directory;
+        const char *directory = NULL;
         if (!local_volume_split(entries->items[i], volume->group, volume->key, &directory, error))
             goto fail;
+        ASSERT(directory);
         volume->directory = strdup(directory);
         if (volume->directory == NULL) {
             error_set_errno(error, ENOMEM, "cannot keep the local groups");

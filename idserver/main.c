@@ -8,15 +8,10 @@
 #include "sql/idserver_sql.h"
 #include <stdio.h>
 
-static bool check(const void *config, struct error *error)
-{
-    return idserver_options_check(config, error);
-}
-
 static bool init_db(const void *config, struct error *error)
 {
-    return schema_apply(((const struct idserver_config *)config)->database_url, &idserver_schema, stdout,
-                        error);
+    const struct packet_daemon_config *base = config;
+    return schema_apply(base->database_url, &idserver_schema, stdout, error);
 }
 
 int main(int argc, char **argv)
@@ -28,7 +23,7 @@ int main(int argc, char **argv)
         .options = idserver_options,
         .option_count = idserver_option_count,
         .config_size = sizeof(struct idserver_config),
-        .check = check,
+        .check = idserver_options_check,
         .init_db = init_db,
         .start = idserver_service_start,
         .stop = idserver_service_stop,

@@ -39,9 +39,20 @@ static enum db_result read_row(struct db_connection *connection, const char *key
     return result;
 }
 
+/* A row that went back, because an older backup was restored or the database lost a commit, is led to FLOOR.
+ */
+static enum db_result lead_to_floor(struct db_connection *connection, const char *key, int64_t floor,
+                                    int64_t count, struct row *row, struct error *error)
+{
+    const struct db_value update[] = {db_integer(floor + count), db_text(key)};
+    row->value = floor + count;
+    return db_execute(connection, "UPDATE t_id_gen SET id_value = ? WHERE id = ?", update, ARRAY_SIZE(update),
+                      NULL, error);
+}
+
 /* The transaction. DB_CONSTRAINT: another ID server inserted the key's first row in the same moment. */
-static enum db_result reserve_once(struct db_connection *connection, const char *key, int64_t count,
-                                   struct reservation *reservation, struct error *error)
+static enum db_result reserve_once(struct db_connection *connection, const char *key, int64_t floor,
+                                   int64_t count, struct reservation *reservation, struct error *error)
 {
     const struct db_value update[] = {db_integer(count), db_text(key), db_integer(RESERVE_END)};
     const struct db_value insert[] = {db_text(key), db_integer(count)};
@@ -78,11 +89,15 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
                   key);
         result = DB_PERMANENT;
     }
+    int64_t behind = max_i64(floor - (row.value - count), 0);
+    if (result == DB_OK && behind > 0)
+        result = lead_to_floor(connection, key, floor, count, &row, error);
     if (result != DB_OK)
         goto done;
     result = db_commit(connection, error);
     if (result != DB_OK)
         return result;
+    reservation->behind = behind;
     reservation->first = row.value - count;
     reservation->count = min_i64(row.value, RESERVE_END) - reservation->first;
     return DB_OK;
@@ -91,12 +106,12 @@ done:
     return result;
 }
 
-enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t count,
-                               struct reservation *reservation, struct error *error)
+enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t floor,
+                               int64_t count, struct reservation *reservation, struct error *error)
 {
     enum db_result result = DB_CONSTRAINT;
     for (int try = 0; try < INSERT_TRIES && result == DB_CONSTRAINT; try++)
-        result = reserve_once(connection, key, count, reservation, error);
+        result = reserve_once(connection, key, floor, count, reservation, error);
     if (result == DB_CONSTRAINT) {
         error_set(error, ERROR_UNAVAILABLE, "t_id_gen: the row of key %s is there and not there", key);
         result = DB_TRANSIENT;

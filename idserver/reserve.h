@@ -16,12 +16,16 @@
 struct reservation {
     int64_t first;
     int64_t count; /* what was asked, or less at the end of the number space; 0: used up */
+    int64_t
+        behind; /* > 0: the row had gone back by so many numbers, as with a restored backup; skipped over */
 };
 
-/* COUNT (1..RESERVE_MAX) numbers of KEY. The numbers may be used only where the result is DB_OK: after
+/* COUNT (1..RESERVE_MAX) numbers of KEY, none below FLOOR (0..RESERVE_END): what the caller knows to be given
+ * stays given, whatever the row says. The numbers may be used only where the result is DB_OK: after
  * DB_UNCERTAIN the row may or may not have moved on, and reserving anew is right in both cases. */
-MUST_CHECK enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t count,
-                                          struct reservation *reservation, struct error *error);
+MUST_CHECK enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t floor,
+                                          int64_t count, struct reservation *reservation,
+                                          struct error *error);
 
 /* Whether the table is there and can be read. */
 MUST_CHECK enum db_result reserve_probe(struct db_connection *connection, struct error *error);

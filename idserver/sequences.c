@@ -28,6 +28,7 @@ struct sequence {
     struct sequences *sequences;
     struct span spans[SPANS_MAX]; /* in order of their reservation, none empty */
     size_t span_count;
+    int64_t high; /* the end of the last reservation: nothing below is ever reserved again */
     struct sequences_request *waiting, **waiting_end;
     int64_t retry_ms;     /* monotonic: no reservation ahead of need before */
     int64_t exhausted_ms; /* monotonic: until when the key counts as used up; 0: it is not */
@@ -36,7 +37,7 @@ struct sequence {
     /* of the reservation under way; the database thread's while it runs */
     struct db_job job;
     int64_t amount;
-    struct reservation reserved;
+    struct reservation reserved; /* HIGH does not change meanwhile */
 };
 
 struct sequences {
@@ -52,7 +53,7 @@ struct sequences {
     struct config_strings keys;
     void (*stopped)(void *argument);
     void *stopped_argument;
-    struct metric *reservations, *failures, *numbers;
+    struct metric *reservations, *failures, *numbers, *set_back;
 };
 
 static void sequences_lock(struct sequences *sequences)
@@ -205,7 +206,8 @@ static enum db_result run_reservation(struct db_job *job, struct db_connection *
                                       struct error *error)
 {
     struct sequence *sequence = CONTAINER_OF(job, struct sequence, job);
-    return reserve_numbers(connection, sequence->key, sequence->amount, &sequence->reserved, error);
+    return reserve_numbers(connection, sequence->key, sequence->high, sequence->amount, &sequence->reserved,
+                           error);
 }
 
 static void reservation_done(struct db_job *job);
@@ -257,8 +259,19 @@ static void take_success(struct sequence *sequence)
     metric_add(sequence->sequences->reservations, 1);
     sequence->used = true;
     sequence->exhausted_ms = 0;
-    if (reserved->count > 0)
+    if (reserved->behind > 0) {
+        metric_add(sequence->sequences->set_back, 1);
+        log_error("sequences",
+                  "key %s: the database is %" PRId64 " numbers behind what was given (an older backup was "
+                  "restored, or a commit was lost): going on from %" PRId64
+                  "; a number that another ID server "
+                  "gave may come twice, which storage servers notice and skip",
+                  sequence->key, reserved->behind, reserved->first);
+    }
+    if (reserved->count > 0) {
         spans_add(sequence, reserved);
+        sequence->high = reserved->first + reserved->count;
+    }
     if (reserved->count < sequence->amount) {
         log_error("sequences",
                   "key %s: the number space ends at %" PRId64 ": only %" PRId64
@@ -516,6 +529,9 @@ struct sequences *sequences_create(const struct sequences_options *options, stru
         metrics_counter("reel_idserver_reservations_total", "Steps reserved in the database.", NULL);
     sequences->failures =
         metrics_counter("reel_idserver_reservation_failures_total", "Reservations that failed.", NULL);
+    sequences->set_back =
+        metrics_counter("reel_idserver_set_back_total",
+                        "Reservations that found the database behind what had been given.", NULL);
     sequences->numbers = metrics_counter("reel_idserver_numbers_total", "Numbers handed out.", NULL);
     return sequences;
 }

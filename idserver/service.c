@@ -3,10 +3,8 @@
 #include "idserver/service.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "common/packet_server.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +13,10 @@
 #define TICK_MS 250
 
 struct service {
-    struct daemon *daemon;
-    struct db *db;
+    struct packet_daemon base;
     struct sequences *sequences;
-    struct packet_server *server;
-    struct task server_gone; /* the packet server's end, brought to the main loop */
-    int64_t start_time;      /* seconds since the epoch */
 
     /* The probe; on the main loop but for its job while that runs. */
-    struct event *tick;
     struct event *probe_timer;
     struct db_job probe_job;
     bool probing;
@@ -117,7 +110,7 @@ static const struct packet_command commands[] = {
 
 static void stopped(void *argument)
 {
-    daemon_stopped(((struct service *)argument)->daemon);
+    daemon_stopped(((struct service *)argument)->base.daemon);
 }
 
 static enum db_result run_probe(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -161,8 +154,8 @@ static void probe_due(evutil_socket_t fd, short what, void *argument)
     if (service->probing)
         return;
     service->probe_job = (struct db_job){
-        .run = run_probe, .done = probe_done, .loop = service->daemon->main_loop, .idempotent = true};
-    service->probing = db_submit(service->db, &service->probe_job);
+        .run = run_probe, .done = probe_done, .loop = service->base.daemon->main_loop, .idempotent = true};
+    service->probing = db_submit(service->base.db, &service->probe_job);
     if (!service->probing) {
         error_set(&error, ERROR_UNAVAILABLE, "the database's queue is full");
         note_probe(service, &error);
@@ -191,65 +184,35 @@ static double read_waiting(void *argument)
 static bool start_sequences(struct service *service, const struct idserver_config *config,
                             struct error *error)
 {
-    const struct db_options database = {
-        .url = config->database_url,
-        .threads = (size_t)config->database_threads,
-        .queue_max = (size_t)config->database_queue,
-        .job_timeout_ms = config->database_timeout_ms,
-    };
-    service->db = db_open(&database, error);
-    if (service->db == NULL)
+    service->base.db = packet_daemon_open_database(&config->base, error);
+    if (service->base.db == NULL)
         return false;
     const struct sequences_options options = {
-        .db = service->db,
-        .loop = service->daemon->main_loop,
+        .db = service->base.db,
+        .loop = service->base.daemon->main_loop,
         .step = config->step,
         .keys_max = (size_t)config->keys_max,
         .waiting_max = (size_t)config->waiting_max,
-        .timeout_ms = config->database_timeout_ms,
+        .timeout_ms = config->base.database_timeout_ms,
     };
     service->sequences = sequences_create(&options, error);
     return service->sequences != NULL &&
            sequences_configure(service->sequences, config->step, &config->keys, error);
 }
 
-static void ticked(evutil_socket_t fd, short what, void *argument)
+static void ticked(struct packet_daemon *base)
 {
-    (void)fd;
-    (void)what;
-    sequences_tick(((struct service *)argument)->sequences);
+    sequences_tick(CONTAINER_OF(base, struct service, base)->sequences);
 }
 
-static bool start_timers(struct service *service, const struct idserver_config *config, struct error *error)
+static bool start_probe(struct service *service, const struct idserver_config *config, struct error *error)
 {
-    const struct timeval interval = {.tv_usec = TICK_MS * 1000};
-    service->tick = event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, ticked, service);
-    if (service->tick == NULL || event_add(service->tick, &interval) != 0)
-        return error_set(error, ERROR_UNAVAILABLE, "the tick's timer cannot be set");
     service->probe_timer =
-        event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, probe_due, service);
+        event_new(loop_base(service->base.daemon->main_loop), -1, EV_PERSIST, probe_due, service);
     if (service->probe_timer == NULL || !set_probe_interval(service, config->probe_interval_ms))
         return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");
     event_active(service->probe_timer, EV_TIMEOUT, 1);
     return true;
-}
-
-static bool start_server(struct service *service, const struct idserver_config *config, struct error *error)
-{
-    const struct packet_server_options options = {
-        .listen = config->listen,
-        .host_name = daemon_host_name(),
-        .reply_command = PROTO_REPLY_IDSERVER,
-        .commands = commands,
-        .command_count = ARRAY_SIZE(commands),
-        .connections_max = (size_t)config->connections_max,
-        .idle_timeout_ms = config->idle_timeout_ms,
-        .progress_timeout_ms = config->progress_timeout_ms,
-        .drain_timeout_ms = config->refused_body_timeout_ms,
-        .argument = service,
-    };
-    service->server = packet_server_create(&options, service->daemon->loops, error);
-    return service->server != NULL;
 }
 
 bool idserver_service_start(struct daemon *daemon, struct error *error)
@@ -258,11 +221,18 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     struct service *service = calloc(1, sizeof(*service));
     if (service == NULL)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
-    service->daemon = daemon;
-    service->start_time = clock_wall_seconds();
+    const struct packet_daemon_face face = {
+        .host_name = daemon_host_name(),
+        .reply_command = PROTO_REPLY_IDSERVER,
+        .commands = commands,
+        .command_count = ARRAY_SIZE(commands),
+        .argument = service,
+    };
     daemon->state = service;
-    if (!start_sequences(service, config, error) || !start_timers(service, config, error) ||
-        !start_server(service, config, error)) {
+    packet_daemon_begin(&service->base, daemon);
+    if (!start_sequences(service, config, error) ||
+        !packet_daemon_start_tick(&service->base, TICK_MS, ticked, error) ||
+        !start_probe(service, config, error) || !packet_daemon_listen(&service->base, &face, error)) {
         idserver_service_destroy(daemon);
         return false;
     }
@@ -272,37 +242,27 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     return true;
 }
 
-static void server_gone_on_main(struct task *task)
+static void drained(struct packet_daemon *base)
 {
-    struct service *service = CONTAINER_OF(task, struct service, server_gone);
+    struct service *service = CONTAINER_OF(base, struct service, base);
     service->stopping = true;
     if (!service->probing)
         sequences_stop(service->sequences, stopped, service);
 }
 
-static void server_gone(void *argument)
-{
-    struct service *service = argument;
-    service->server_gone.run = server_gone_on_main;
-    loop_post(service->daemon->main_loop, &service->server_gone);
-}
-
 void idserver_service_stop(struct daemon *daemon)
 {
     struct service *service = daemon->state;
-    const struct idserver_config *config = daemon->config;
     event_del(service->probe_timer);
-    packet_server_stop(service->server, config->daemon.stop_timeout_ms, server_gone, service);
+    packet_daemon_stop(&service->base, drained);
 }
 
 void idserver_service_end_workers(struct daemon *daemon)
 {
     struct service *service = daemon->state;
-    event_del(service->tick);
     event_del(service->probe_timer);
     sequences_close(service->sequences);
-    db_close(service->db);
-    service->db = NULL;
+    packet_daemon_end_workers(&service->base);
 }
 
 void idserver_service_destroy(struct daemon *daemon)
@@ -310,10 +270,7 @@ void idserver_service_destroy(struct daemon *daemon)
     struct service *service = daemon->state;
     if (service == NULL)
         return;
-    packet_server_destroy(service->server);
-    db_close(service->db);
-    if (service->tick != NULL)
-        event_free(service->tick);
+    packet_daemon_destroy(&service->base);
     if (service->probe_timer != NULL)
         event_free(service->probe_timer);
     sequences_destroy(service->sequences);
@@ -327,7 +284,7 @@ bool idserver_service_reload(struct daemon *daemon, const void *new_config, stru
     const struct idserver_config *config = new_config;
     if (!sequences_configure(service->sequences, config->step, &config->keys, error))
         return false;
-    packet_server_set_timeouts(service->server, config->idle_timeout_ms, config->progress_timeout_ms);
+    packet_daemon_reload(&service->base, &config->base);
     if (!set_probe_interval(service, config->probe_interval_ms))
         return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");
     return true;
@@ -337,7 +294,7 @@ bool idserver_service_health(struct daemon *daemon, char *reason, size_t reason_
 {
     const struct service *service = daemon->state;
     char cause[ERROR_TEXT_SIZE];
-    if (!db_healthy(service->db, cause, sizeof(cause)))
+    if (!db_healthy(service->base.db, cause, sizeof(cause)))
         snprintf(reason, reason_size, "no numbers can be reserved: %s", cause);
     else if (service->failure[0] != '\0')
         snprintf(reason, reason_size, "no numbers can be reserved: %s", service->failure);
@@ -367,10 +324,14 @@ json_t *idserver_service_status(struct daemon *daemon)
     if (keys == NULL)
         return NULL;
     sequences_each(service->sequences, show_key, keys);
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:b}, s:I, s:o}", "idserver", daemon_host_name(),
-                     "version", REEL_VERSION, "start_time", (json_int_t)service->start_time, "connections",
-                     (json_int_t)packet_server_connections(service->server), "requests",
-                     (json_int_t)packet_server_requests(service->server), "database", "healthy",
-                     (int)(service->probed && service->failure[0] == '\0'), "waiting",
-                     (json_int_t)sequences_count_waiting(service->sequences), "keys", keys);
+    json_t *status = packet_daemon_status(&service->base, "idserver");
+    json_t *more = json_pack("{s:{s:b}, s:I, s:o}", "database", "healthy",
+                             (int)(service->probed && service->failure[0] == '\0'), "waiting",
+                             (json_int_t)sequences_count_waiting(service->sequences), "keys", keys);
+    if (status == NULL || more == NULL || json_object_update(status, more) != 0) {
+        json_decref(status);
+        status = NULL;
+    }
+    json_decref(more);
+    return status;
 }

@@ -21,11 +21,11 @@ for step in "${steps[@]}"; do
                 grep -E 'warning:|error:' && failed=1 ;;
         valgrind)
             for executable in build/debug/unit/test_*; do
-                timeout 900 valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
+                REEL_VALGRIND=1 timeout 900 valgrind --quiet --suppressions=tests/valgrind.supp --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
                     "$executable" >build/valgrind.txt 2>&1
                 code=$?
                 if [ $code = 0 ]; then echo "ok     $(basename "$executable")"; else
-                    echo "FAILED $(basename "$executable") (exit code $code)"; tail -n 40 build/valgrind.txt; failed=1; fi
+                    echo "FAILED $(basename "$executable") (exit code $code)"; grep -E "^==|FAILED|ERROR" build/valgrind.txt | head -n 60; failed=1; fi
             done ;;
         *) echo "analyze.sh: unknown step '$step'; known: cppcheck tidy valgrind" >&2; exit 2 ;;
     esac

@@ -19,6 +19,7 @@ TEXT
 fail() { echo "quickstart.sh: $*" >&2; exit 1; }
 
 top=$(cd "$(dirname "$0")/.." && pwd)
+here=$PWD command=$0
 dir=./var/quickstart port_base= mysql= file= stop=
 while [ $# -gt 0 ]; do
     case $1 in
@@ -53,7 +54,12 @@ else
     tracker=21000 idserver=22000 storage=23000 httpd=8080
     tracker_admin=21100 idserver_admin=22100 storage_admin=23100 httpd_admin=8180
 fi
-case $mysql in ""|mysql://*) ;; *) fail "--mysql takes a URL like mysql://user:password@host:3306, not '$mysql'" ;; esac
+case ${mysql%%\?*} in
+    "") ;;
+    mysql://*/?*) fail "--mysql takes a URL without a database (it makes its own: tnv_trackerdb, tnv_idsdb, tnv_storagedb)" ;;
+    mysql://?*) ;;
+    *) fail "--mysql takes a URL like mysql://user:password@host:3306, not '$mysql'" ;;
+esac
 
 bin=$top/build/release/bin
 daemons="tracker idserver storage httpd"
@@ -84,6 +90,7 @@ stop_all() {
         stopped+=("$pid")
         [ -z "${1:-}" ] || echo "Stopped reel-$name (pid $pid)."
     done
+    [ -z "${1:-}" ] || [ ${#stopped[@]} -gt 0 ] || echo "Nothing runs for $dir."
     # A process on its way out has no command line any more; it is gone when its entry is.
     for pid in "${stopped[@]}"; do
         for tries in $(seq 1 100); do
@@ -183,6 +190,7 @@ give_up() {
 for name in $daemons; do
     : >>"$dir/log/$name.log"
     lines=$(wc -l <"$dir/log/$name.log")
+    : >"$dir/log/$name.out"
     setsid nohup "$bin/reel-$name" -c "$dir/etc/$name.conf" </dev/null >>"$dir/log/$name.out" 2>&1 &
     pid=$!
     ready=
@@ -199,7 +207,9 @@ for name in $daemons; do
     if [ -z "$ready" ]; then
         tail -n "+$((lines + 1))" "$dir/log/$name.log" | tail -n 20 >&2
         tail -n 20 "$dir/log/$name.out" >&2
-        give_up "reel-$name did not start; its log is $dir/log/$name.log"
+        hint=
+        ! grep -q 'is in use' "$dir/log/$name.out" || hint="; --port-base N takes other ports"
+        give_up "reel-$name did not start$hint; its log is $dir/log/$name.log"
     fi
     echo "reel-$name runs on 127.0.0.1:${!name} (pid $(running_pid "$name"))"
 done
@@ -226,15 +236,18 @@ for url in "$link" "$named"; do
 done
 echo "HTTP: the same $(stat -c %s "$copy/http") bytes came back."
 
-stop_command="scripts/quickstart.sh"
-[ "$dir" = "$PWD/var/quickstart" ] || stop_command="$stop_command --dir '$dir'"
+# As they can be typed where this was typed.
+stop_command=$(printf '%q' "$command")
+[ "$dir" = "$here/var/quickstart" ] || stop_command="$stop_command --dir $(printf '%q' "$dir")"
+shown_reel=$bin/reel
+[ "$here" != "$top" ] || shown_reel=build/release/bin/reel
 cat <<TEXT
 
 File ID:  $id
 Play it:  $link
           $named
 Try:      mpv $link      (or a browser, VLC, wget -c, curl -r)
-          build/release/bin/reel -t 127.0.0.1:$tracker -u quickstart upload ANOTHER_FILE
+          $(printf '%q' "$shown_reel") -t 127.0.0.1:$tracker -u quickstart upload ANOTHER_FILE
 Logs:     $dir/log/
 Stop:     $stop_command --stop
 TEXT

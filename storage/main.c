@@ -44,7 +44,7 @@ static bool can_store(struct storage *storage)
 /* Requests a second since the last answer to this question that is at least a second old. */
 static int32_t request_rate(struct storage *storage)
 {
-    int64_t now = clock_monotonic_ms(), requests = packet_server_requests(storage->server);
+    int64_t now = clock_monotonic_ms(), requests = packet_server_requests(storage->base.server);
     int64_t elapsed = now - storage->rate_since_ms;
     if (elapsed >= 1000) {
         storage->rate = (int32_t)min_i64((requests - storage->rate_requests) * 1000 / elapsed, INT32_MAX);
@@ -62,7 +62,7 @@ static void fill_load(void *argument, struct proto_load *load)
     load->capacity = space.capacity;
     load->free = space.free;
     load->free_inodes = space.free_inodes;
-    load->connections = (int32_t)packet_server_connections(storage->server);
+    load->connections = (int32_t)packet_server_connections(storage->base.server);
     load->uploads = (int32_t)gate_active(storage->gate);
     load->requests = request_rate(storage);
     load->trash = storage->upkeep ? upkeep_trash_bytes(storage->upkeep) : 0;
@@ -140,7 +140,7 @@ static void register_metrics(struct storage_metrics *metrics)
 static bool make_rooms(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
-    struct loop *loop = storage->daemon->main_loop;
+    struct loop *loop = storage->base.daemon->main_loop;
     storage->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
     storage->store = storage->resolver ? store_create(config, loop, FIRST_LOOK_MS, error) : NULL;
     storage->meta = storage->store ? meta_create(config, storage->store, loop, error) : NULL;
@@ -153,7 +153,7 @@ static bool make_rooms(struct storage *storage, struct error *error)
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
-    storage->open_cache = open_cache_create((size_t)config->open_files, config->open_age_ms, loop);
+    storage->open_cache = open_cache_create(storage_options_open_files(config), config->open_age_ms, loop);
     storage->keys = calloc(store_count(storage->store), sizeof(*storage->keys));
     if (!storage->types || !storage->buffers || !storage->gate || !storage->open_cache || !storage->keys)
         return error_set(error, ERROR_GENERAL, "no memory for the daemon");
@@ -166,7 +166,7 @@ static bool make_ids(struct storage *storage, struct error *error)
     for (size_t i = 0; i < store_count(storage->store); i++)
         storage->keys[i] = store_path_key(store_at(storage->store, i));
     struct ids_options options = {
-        .loop = storage->daemon->main_loop,
+        .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
         .servers = &config->idservers,
         .keys = storage->keys,
@@ -183,36 +183,29 @@ static bool make_ids(struct storage *storage, struct error *error)
 
 static bool make_server(struct storage *storage, struct error *error)
 {
-    const struct storage_config *config = storage->config;
-    struct packet_server_options options = {
+    const struct packet_daemon_face face = {
         .host_name = storage->host_name,
-        .listen = config->listen,
         .reply_command = PROTO_REPLY_STORAGE,
         .commands = storage_commands,
         .command_count = storage_command_count,
-        .connections_max = (size_t)config->connections_max,
-        .idle_timeout_ms = config->idle_timeout_ms,
-        .progress_timeout_ms = config->progress_timeout_ms,
-        .drain_timeout_ms = config->drain_timeout_ms,
         .argument = storage,
     };
-    storage->server = packet_server_create(&options, storage->daemon->loops, error);
-    return storage->server != NULL;
+    return packet_daemon_listen(&storage->base, &face, error);
 }
 
 static bool make_heartbeat(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
     struct heartbeat_options options = {
-        .loop = storage->daemon->main_loop,
+        .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
         .trackers = &config->trackers,
         .interval_ms = config->heartbeat_interval_ms,
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
         .join = {.version = "1.0",
-                 .port = packet_server_port(storage->server),
-                 .start_time = storage->start_seconds},
+                 .port = packet_server_port(storage->base.server),
+                 .start_time = storage->base.start_time},
         .load = fill_load,
         .argument = storage,
     };
@@ -229,15 +222,14 @@ static bool start(struct daemon *daemon, struct error *error)
         return error_set(error, ERROR_GENERAL, "no memory for the daemon");
     (void)mallopt(M_ARENA_MAX, ARENAS_MAX);
     daemon->state = storage;
-    storage->daemon = daemon;
+    packet_daemon_begin(&storage->base, daemon);
     storage->config = daemon->config;
     storage->host_name = storage->config->host_name[0] ? storage->config->host_name : daemon_host_name();
-    storage->start_seconds = clock_wall_seconds();
     storage->rate_since_ms = clock_monotonic_ms();
     register_metrics(&storage->metrics);
     if (make_rooms(storage, error) && make_ids(storage, error) && make_server(storage, error) &&
         make_heartbeat(storage, error) &&
-        (storage->upkeep = upkeep_create(storage, packet_server_port(storage->server), error))) {
+        (storage->upkeep = upkeep_create(storage, packet_server_port(storage->base.server), error))) {
         register_gauges(storage, true);
         return true;
     }
@@ -248,9 +240,9 @@ static bool start(struct daemon *daemon, struct error *error)
 
 /* ---- the end ---- */
 
-static void on_drained(void *argument)
+static void drained(struct packet_daemon *base)
 {
-    daemon_stopped(argument);
+    daemon_stopped(base->daemon);
 }
 
 static void stop(struct daemon *daemon)
@@ -258,7 +250,7 @@ static void stop(struct daemon *daemon)
     struct storage *storage = daemon->state;
     atomic_store(&storage->stopping, true);
     heartbeat_beat_now(storage->heartbeat);
-    packet_server_stop(storage->server, storage->config->daemon.stop_timeout_ms, on_drained, daemon);
+    packet_daemon_stop(&storage->base, drained);
 }
 
 static void end_workers(struct daemon *daemon)
@@ -281,9 +273,9 @@ static void end_workers(struct daemon *daemon)
 static void destroy(struct daemon *daemon)
 {
     struct storage *storage = daemon->state;
-    if (storage->server)
+    if (storage->base.server)
         register_gauges(storage, false);
-    packet_server_destroy(storage->server);
+    packet_daemon_destroy(&storage->base);
     if (storage->upkeep_hangs) {
         log_error(ROOM, "the upkeep still hangs in a file system and is left behind");
         daemon->state = NULL;
@@ -316,7 +308,7 @@ static bool reload(struct daemon *daemon, const void *new_config, struct error *
     upkeep_reload(storage->upkeep, config);
     gate_set_limits(storage->gate, (size_t)config->uploads_max, (size_t)config->uploads_waiting,
                     config->uploads_wait_ms);
-    packet_server_set_timeouts(storage->server, config->idle_timeout_ms, config->progress_timeout_ms);
+    packet_daemon_reload(&storage->base, &config->base);
     heartbeat_set_interval(storage->heartbeat, config->heartbeat_interval_ms);
     return true;
 }
@@ -358,22 +350,24 @@ static json_t *status(struct daemon *daemon)
     struct storage *storage = daemon->state;
     char reason[ERROR_TEXT_SIZE] = "";
     bool database = meta_healthy(storage->meta, reason, sizeof(reason));
-    return json_pack(
-        "{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o, s:o}", "group",
-        storage->config->group, "host", storage->host_name, "port", (int)packet_server_port(storage->server),
-        "started", (json_int_t)storage->start_seconds, "stopping", (int)atomic_load(&storage->stopping),
-        "connections", (json_int_t)packet_server_connections(storage->server), "uploads",
-        (json_int_t)gate_active(storage->gate), "uploads_waiting", (json_int_t)gate_waiting(storage->gate),
-        "rows_cached", (json_int_t)meta_cached_rows(storage->meta), "open_files",
-        (json_int_t)open_cache_count(storage->open_cache), "database", database, "database_failure", reason,
-        "paths", paths_status(storage), "trackers", heartbeat_status(storage->heartbeat), "upkeep",
-        upkeep_status(storage->upkeep));
+    return json_pack("{s:s, s:s, s:i, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:o, s:o}",
+                     "group", storage->config->group, "host", storage->host_name, "port",
+                     (int)packet_server_port(storage->base.server), "started",
+                     (json_int_t)storage->base.start_time, "stopping", (int)atomic_load(&storage->stopping),
+                     "connections", (json_int_t)packet_server_connections(storage->base.server), "uploads",
+                     (json_int_t)gate_active(storage->gate), "uploads_waiting",
+                     (json_int_t)gate_waiting(storage->gate), "rows_cached",
+                     (json_int_t)meta_cached_rows(storage->meta), "open_files",
+                     (json_int_t)open_cache_count(storage->open_cache), "open_files_max",
+                     (json_int_t)storage_options_open_files(storage->config), "database", database,
+                     "database_failure", reason, "paths", paths_status(storage), "trackers",
+                     heartbeat_status(storage->heartbeat), "upkeep", upkeep_status(storage->upkeep));
 }
 
 static bool init_db(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
-    if (!schema_apply(config->database, &storage_schema, stdout, error))
+    if (!schema_apply(config->base.database_url, &storage_schema, stdout, error))
         return false;
     return config->mount_check != OPTIONS_MOUNT_MARKER || store_make_markers(config, stdout, error);
 }

@@ -575,12 +575,6 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 struct meta *meta_create(const struct storage_config *config, const struct store *store, struct loop *loop,
                          struct error *error)
 {
-    struct db_options options = {
-        .url = config->database,
-        .threads = (size_t)config->database_threads,
-        .queue_max = (size_t)config->database_queue,
-        .job_timeout_ms = config->database_timeout_ms,
-    };
     struct timeval interval = {.tv_sec = LOOK_SECONDS};
     struct meta *meta = calloc(1, sizeof(*meta));
     if (!meta) {
@@ -604,7 +598,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
         error_set(error, ERROR_GENERAL, "no memory for the file rows");
         goto fail;
     }
-    meta->db = db_open(&options, error);
+    meta->db = packet_daemon_open_database(&config->base, error);
     if (!meta->db)
         goto fail;
     /* SQLite has one writer at a time: then one batch collects what the next one takes. */
@@ -613,8 +607,8 @@ struct meta *meta_create(const struct storage_config *config, const struct store
         .argument = meta,
         .active_max = db_backend_of(meta->db) == DB_BACKEND_SQLITE
                           ? 1
-                          : min_size(max_size(options.threads / 2, 1), BATCHES_MAX),
-        .timeout_ms = options.job_timeout_ms,
+                          : min_size(max_size((size_t)config->base.database_threads / 2, 1), BATCHES_MAX),
+        .timeout_ms = config->base.database_timeout_ms,
     });
     if (!meta->batches) {
         error_set(error, ERROR_GENERAL, "no memory for the file rows");

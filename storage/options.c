@@ -1,13 +1,11 @@
 /*
  * options: the table of reel-storage's options and the checks that a table cannot express. Pure; the common
- * options
- * ([daemon], [log], [admin]) are in common/daemon.c.
+ * options ([daemon], [log], [admin]) are in common/daemon_options.c.
  */
 #include "storage/options.h"
 
-#include "common/db.h"
-
 #include <string.h>
+#include <sys/resource.h>
 
 #define MEMBER(name) offsetof(struct storage_config, name)
 #define KILO         INT64_C(1024)
@@ -16,9 +14,15 @@
 #define SECOND       INT64_C(1000)
 #define DAY          (86400 * SECOND)
 
+/* Of files kept open, where nobody says how many. */
+#define OPEN_FILES_SHARE    4     /* of the limit: one part */
+#define OPEN_FILES_MAX      65536 /* more of them pin inodes of the kernel and handles of bricks for little */
+#define OPEN_FILES_AT_LEAST 16
+
 const struct config_option storage_options[] = {
-    {"storage", "listen", CONFIG_ADDRESSES, MEMBER(listen), "*:23000", 23000, 0, NULL, false,
-     "Addresses that clients connect to. The port of the first one is told to the trackers."},
+    PACKET_DAEMON_LISTEN(
+        "storage", "*:23000", 23000,
+        "Addresses that clients connect to. The port of the first one is told to the trackers."),
     {"storage", "host_name", CONFIG_STRING, MEMBER(host_name), "", 0, 0, NULL, false,
      "Name of this server in JOIN and in failure replies, at most 128 bytes. Empty: the machine's host "
      "name."},
@@ -27,15 +31,10 @@ const struct config_option storage_options[] = {
      "same files."},
     {"storage", "applications", CONFIG_STRINGS, MEMBER(applications), "tnvideo", 0, 0, NULL, true,
      "Application IDs whose requests are taken: letters and digits, at most 15 each."},
-    {"storage", "connections_max", CONFIG_INTEGER, MEMBER(connections_max), "10000", 1, 1000000, NULL, false,
-     "Open client connections; further ones wait in the kernel's backlog."},
-    {"storage", "idle_timeout", CONFIG_DURATION, MEMBER(idle_timeout_ms), "10m", 0, 30 * DAY, NULL, true,
-     "A connection without a request is closed after this time; 0: never."},
-    {"storage", "progress_timeout", CONFIG_DURATION, MEMBER(progress_timeout_ms), "60s", SECOND, DAY, NULL,
-     true, "A transfer in which the peer moves no byte for this time is cut."},
-    {"storage", "drain_timeout", CONFIG_DURATION, MEMBER(drain_timeout_ms), "30s", SECOND, DAY, NULL, false,
-     "How long the rest of a refused upload is read and thrown away, so that its sender can read the "
-     "refusal."},
+    PACKET_DAEMON_CONNECTIONS_MAX("storage"),
+    PACKET_DAEMON_IDLE_TIMEOUT("storage", "10m", ""),
+    PACKET_DAEMON_PROGRESS_TIMEOUT("storage", "60s"),
+    PACKET_DAEMON_REFUSED_BODY_TIMEOUT("storage", "drain_timeout", "30s"),
 
     {"storage", "paths", CONFIG_STRINGS, MEMBER(paths), NULL, 0, 0, NULL, false,
      "Store paths, KEY=DIR or just DIR (an absolute directory). KEY (at most 64 bytes; DIR itself where "
@@ -64,21 +63,19 @@ const struct config_option storage_options[] = {
     {"storage", "reserve_inodes", CONFIG_INTEGER, MEMBER(reserve_inodes), "1000", 0, INT64_MAX, NULL, true,
      "Floor of free inodes: no upload goes to a store path below this."},
 
-    {"database", "url", CONFIG_STRING, MEMBER(database), "sqlite:/var/lib/reelstore/storage.db", 0, 0, NULL,
-     false, "Where the file rows are: mysql://user:password@host1,host2/database or sqlite:/file."},
-    {"database", "threads", CONFIG_INTEGER, MEMBER(database_threads), "8", 1, 256, NULL, false,
-     "Connections to the database, each with a thread."},
-    {"database", "queue_max", CONFIG_INTEGER, MEMBER(database_queue), "16384", 16, 1000000, NULL, false,
-     "Database jobs that may wait; beyond it requests are refused."},
-    {"database", "timeout", CONFIG_DURATION, MEMBER(database_timeout_ms), "5s", 100, 600 * SECOND, NULL,
-     false, "A request fails when the database could not do its job within this time."},
+    PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/storage.db", "Where the file rows are:"),
+    PACKET_DAEMON_DATABASE_THREADS("8"),
+    PACKET_DAEMON_DATABASE_QUEUE("16384", "Database jobs that may wait; beyond it requests are refused."),
+    PACKET_DAEMON_DATABASE_TIMEOUT(
+        "5s", "A request fails when the database could not do its job within this time."),
     {"storage", "cache_entries", CONFIG_INTEGER, MEMBER(cache_entries), "100000", 1, 100000000, NULL, false,
      "File rows kept in memory, some 400 bytes each."},
     {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
      "How long a file row is served from memory: so long may a file still be read here after another server "
      "deleted it."},
-    {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "1000", 1, 1000000, NULL, false,
-     "Files kept open for further downloads."},
+    {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "0", 0, 1000000, NULL, false,
+     "Files kept open for further downloads. 0: a quarter of the limit of open files that daemon.open_files "
+     "got from the system, at most 65536; the rest is for connections, uploads and files being sent."},
     {"storage", "open_age", CONFIG_DURATION, MEMBER(open_age_ms), "5s", 1, DAY, NULL, false,
      "How long a file that is open is used before it is opened anew."},
 
@@ -190,6 +187,16 @@ static bool check_paths(const struct storage_config *config, struct error *error
     return true;
 }
 
+size_t storage_options_open_files(const struct storage_config *config)
+{
+    struct rlimit limit;
+    if (config->open_files != 0)
+        return (size_t)config->open_files;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return OPEN_FILES_AT_LEAST;
+    return max_size(OPEN_FILES_AT_LEAST, min_size(OPEN_FILES_MAX, limit.rlim_cur / OPEN_FILES_SHARE));
+}
+
 bool storage_options_check(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
@@ -200,23 +207,13 @@ bool storage_options_check(const void *opaque, struct error *error)
     if (strlen(config->host_name) >= PROTO_HOST_SIZE)
         return error_set(error, ERROR_GENERAL, "storage.host_name has more than %d bytes",
                          PROTO_HOST_SIZE - 1);
-    if (config->listen.count == 0)
-        return error_set(error, ERROR_GENERAL, "storage.listen is empty; give an address, e.g. *:23000");
-    if (config->applications.count == 0)
-        return error_set(error, ERROR_GENERAL,
-                         "storage.applications is empty; name at least one, e.g. tnvideo");
-    for (size_t i = 0; i < config->applications.count; i++) {
-        if (!proto_name_valid(config->applications.items[i], PROTO_APPLICATION_SIZE))
-            return error_set(error, ERROR_GENERAL,
-                             "storage.applications: \"%s\" must be 1 to %d letters and digits",
-                             config->applications.items[i], PROTO_APPLICATION_SIZE - 1);
-    }
-    if (config->leftover_age_ms <= config->progress_timeout_ms)
+    if (!packet_daemon_check(&config->base, "storage", error) ||
+        !packet_daemon_check_applications(&config->applications, "storage", error))
+        return false;
+    if (config->leftover_age_ms <= config->base.progress_timeout_ms)
         return error_set(
             error, ERROR_GENERAL,
             "storage.leftover_age must be longer than storage.progress_timeout, or an upload that stands "
             "still would be taken for a leftover");
-    if (!check_paths(config, error))
-        return false;
-    return db_url_check(config->database, error);
+    return check_paths(config, error);
 }

@@ -5,23 +5,18 @@
 #ifndef REEL_STORAGE_OPTIONS_H
 #define REEL_STORAGE_OPTIONS_H
 
-#include "common/daemon.h"
+#include "common/packet_daemon.h"
 #include "common/proto.h"
 
 enum options_durability { OPTIONS_DURABLE = 0, OPTIONS_RELAXED = 1 };
 enum options_mount_check { OPTIONS_MOUNT_NONE = 0, OPTIONS_MOUNT_MARKER = 1, OPTIONS_MOUNT_POINT = 2 };
 
 struct storage_config {
-    struct daemon_config daemon; /* must be the first member */
+    struct packet_daemon_config base; /* must be the first member */
 
-    struct address_list listen;
     char *host_name; /* "": this machine's */
     char *group;
     struct config_strings applications;
-    int64_t connections_max;
-    int64_t idle_timeout_ms;
-    int64_t progress_timeout_ms;
-    int64_t drain_timeout_ms;
 
     struct config_strings paths; /* KEY=DIR or DIR; see storage_options_split_path() */
     int mount_check;             /* enum options_mount_check */
@@ -32,13 +27,9 @@ struct storage_config {
     int64_t reserve_space; /* bytes */
     int64_t reserve_inodes;
 
-    char *database;
-    int64_t database_threads;
-    int64_t database_queue;
-    int64_t database_timeout_ms;
     int64_t cache_entries;
     int64_t cache_age_ms;
-    int64_t open_files;
+    int64_t open_files; /* 0: see storage_options_open_files() */
     int64_t open_age_ms;
 
     int durability;        /* enum options_durability */
@@ -72,6 +63,10 @@ extern const size_t storage_option_count;
 
 /* Checks beyond the table: group, applications, store paths, database URL. Pure. */
 MUST_CHECK bool storage_options_check(const void *config, struct error *error);
+
+/* Files to keep open for further downloads: open_files, or what the process's limit of open files gives where
+ * that is 0. After the limit was set, at the start. */
+size_t storage_options_open_files(const struct storage_config *config);
 
 /* One item of `paths`. KEY is what stands in file_path and what the ID server counts under; *DIRECTORY points
  * into TEXT and may end in slashes, which mean nothing. False with what would be right. */

@@ -6,7 +6,7 @@
 #define REEL_STORAGE_STORAGE_H
 
 #include "common/metrics.h"
-#include "common/packet_server.h"
+#include "common/packet_daemon.h"
 #include "storage/applications.h"
 #include "storage/buffers.h"
 #include "storage/gate.h"
@@ -31,11 +31,10 @@ struct storage_metrics {
 };
 
 struct storage {
-    struct daemon *daemon;
+    struct packet_daemon base;
     const struct storage_config *config; /* as it was at the start */
     const char *host_name;
-    int64_t start_seconds; /* wall clock */
-    atomic_bool stopping;  /* the drain has begun */
+    atomic_bool stopping; /* the drain has begun */
 
     struct workers *resolver; /* host names of trackers and ID servers */
     struct store *store;
@@ -50,7 +49,6 @@ struct storage {
     struct heartbeat *heartbeat;
     struct upkeep *upkeep;
     bool upkeep_hangs; /* it was left alone, with what it uses */
-    struct packet_server *server;
     struct storage_metrics metrics;
 
     /* The main thread's: requests a second. */

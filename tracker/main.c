@@ -9,15 +9,10 @@
 #include "sql/tracker_sql.h"
 #include <stdio.h>
 
-static bool check(const void *config, struct error *error)
-{
-    return tracker_options_check(config, error);
-}
-
 static bool init_db(const void *config, struct error *error)
 {
-    return schema_apply(((const struct tracker_config *)config)->database_url, &tracker_schema, stdout,
-                        error);
+    const struct packet_daemon_config *base = config;
+    return schema_apply(base->database_url, &tracker_schema, stdout, error);
 }
 
 int main(int argc, char **argv)
@@ -29,7 +24,7 @@ int main(int argc, char **argv)
         .options = tracker_options,
         .option_count = tracker_option_count,
         .config_size = sizeof(struct tracker_config),
-        .check = check,
+        .check = tracker_options_check,
         .init_db = init_db,
         .start = tracker_service_start,
         .stop = tracker_service_stop,

@@ -2,59 +2,22 @@
 #include "tracker/options.h"
 #include "tracker/networks.h"
 #include "tracker/pins.h"
-#include "common/db.h"
 
 #define SECOND INT64_C(1000)
-#define MINUTE (60 * SECOND)
-#define DAY    (24 * 60 * MINUTE)
+#define DAY    (86400 * SECOND)
 
 #define OPTION(member) .offset = offsetof(struct tracker_config, member)
 
 const struct config_option tracker_options[] = {
-    {.section = "tracker",
-     .name = "listen",
-     .type = CONFIG_ADDRESSES,
-     OPTION(listen),
-     .default_value = "*:21000",
-     .minimum = 21000,
-     .help = "Addresses that clients and storage servers connect to; * is every address of this machine."},
-    {.section = "tracker",
-     .name = "connections_max",
-     .type = CONFIG_INTEGER,
-     OPTION(connections_max),
-     .default_value = "10000",
-     .minimum = 1,
-     .maximum = 1000000,
-     .help = "Connections open at once; further ones wait in the kernel's backlog."},
-    {.section = "tracker",
-     .name = "idle_timeout",
-     .type = CONFIG_DURATION,
-     OPTION(idle_timeout_ms),
-     .default_value = "2m",
-     .minimum = 0,
-     .maximum = DAY,
-     .reloadable = true,
-     .help = "A connection without a request for so long is closed; 0: never. Longer than heartbeat_timeout, "
-             "since a "
-             "storage server whose connection closes becomes suspect."},
-    {.section = "tracker",
-     .name = "progress_timeout",
-     .type = CONFIG_DURATION,
-     OPTION(progress_timeout_ms),
-     .default_value = "30s",
-     .minimum = 100,
-     .maximum = DAY,
-     .reloadable = true,
-     .help = "A peer that moves no byte for so long inside a request or reply is disconnected."},
-    {.section = "tracker",
-     .name = "refused_body_timeout",
-     .type = CONFIG_DURATION,
-     OPTION(refused_body_timeout_ms),
-     .default_value = "5s",
-     .minimum = 100,
-     .maximum = 10 * MINUTE,
-     .help = "How long the rest of a refused request is read and discarded, so that its sender can read the "
-             "reply."},
+    PACKET_DAEMON_LISTEN(
+        "tracker", "*:21000", 21000,
+        "Addresses that clients and storage servers connect to; * is every address of this machine."),
+    PACKET_DAEMON_CONNECTIONS_MAX("tracker"),
+    PACKET_DAEMON_IDLE_TIMEOUT("tracker", "2m",
+                               " Longer than heartbeat_timeout, since a storage server whose connection "
+                               "closes becomes suspect."),
+    PACKET_DAEMON_PROGRESS_TIMEOUT("tracker", "30s"),
+    PACKET_DAEMON_REFUSED_BODY_TIMEOUT("tracker", "refused_body_timeout", "5s"),
     {.section = "tracker",
      .name = "heartbeat_timeout",
      .type = CONFIG_DURATION,
@@ -180,64 +143,29 @@ const struct config_option tracker_options[] = {
      .maximum = DAY,
      .reloadable = true,
      .help = "For so long LOCATE answers that a user is unknown without asking the database again."},
-    {.section = "database",
-     .name = "url",
-     .type = CONFIG_STRING,
-     OPTION(database_url),
-     .default_value = "sqlite:/var/lib/reelstore/tracker.db",
-     .help = "Where t_groups_info and t_router are: sqlite:/path/to/file or "
-             "mysql://user:password@host1:3306,host2/database. --init-db creates what is missing there."},
-    {.section = "database",
-     .name = "threads",
-     .type = CONFIG_INTEGER,
-     OPTION(database_threads),
-     .default_value = "4",
-     .minimum = 1,
-     .maximum = 256,
-     .help = "Connections to the database, one thread each."},
-    {.section = "database",
-     .name = "queue_max",
-     .type = CONFIG_INTEGER,
-     OPTION(database_queue),
-     .default_value = "10000",
-     .minimum = 1,
-     .maximum = 1000000,
-     .help =
-         "Look-ups that wait for the database; further ones are answered from the cache or as unavailable."},
-    {.section = "database",
-     .name = "timeout",
-     .type = CONFIG_DURATION,
-     OPTION(database_timeout_ms),
-     .default_value = "3s",
-     .minimum = 10,
-     .maximum = 10 * MINUTE,
-     .help =
-         "A look-up that the database has not answered within this fails, or is answered from the cache."},
+    PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/tracker.db",
+                               "Where t_groups_info and t_router are:"),
+    PACKET_DAEMON_DATABASE_THREADS("4"),
+    PACKET_DAEMON_DATABASE_QUEUE(
+        "10000",
+        "Look-ups that wait for the database; further ones are answered from the cache or as unavailable."),
+    PACKET_DAEMON_DATABASE_TIMEOUT(
+        "3s",
+        "A look-up that the database has not answered within this fails, or is answered from the cache."),
 };
 const size_t tracker_option_count = ARRAY_SIZE(tracker_options);
 
-bool tracker_options_check(const struct tracker_config *config, struct error *error)
+bool tracker_options_check(const void *opaque, struct error *error)
 {
-    if (config->listen.count == 0)
-        return error_set(error, ERROR_REFUSED,
-                         "tracker.listen is empty: give at least one address, e.g. *:21000");
-    if (config->idle_timeout_ms != 0 && config->idle_timeout_ms <= config->heartbeat_timeout_ms) {
+    const struct tracker_config *config = opaque;
+    if (!packet_daemon_check(&config->base, "tracker", error) ||
+        !packet_daemon_check_applications(&config->applications, "tracker", error))
+        return false;
+    if (config->base.idle_timeout_ms != 0 && config->base.idle_timeout_ms <= config->heartbeat_timeout_ms) {
         return error_set(
             error, ERROR_REFUSED,
             "tracker.idle_timeout must be longer than tracker.heartbeat_timeout (or 0): it would cut "
             "storage servers off between two heartbeats");
-    }
-    if (config->applications.count == 0) {
-        return error_set(error, ERROR_REFUSED,
-                         "tracker.applications is empty: name at least one application, e.g. tnvideo");
-    }
-    for (size_t i = 0; i < config->applications.count; i++) {
-        if (!proto_name_valid(config->applications.items[i], PROTO_APPLICATION_SIZE)) {
-            return error_set(
-                error, ERROR_REFUSED,
-                "tracker.applications: \"%s\" is no application ID: letters and digits, at most %d",
-                config->applications.items[i], PROTO_APPLICATION_SIZE - 1);
-        }
     }
     struct pins pins = {0};
     if (!pins_parse(&config->pins, &pins, error))
@@ -248,7 +176,5 @@ bool tracker_options_check(const struct tracker_config *config, struct error *er
     if (!networks_parse(&config->admin_addresses, &networks, &cause))
         return error_set(error, ERROR_REFUSED, "tracker.admin_addresses: %s", cause.text);
     networks_clear(&networks);
-    if (!db_url_check(config->database_url, &cause))
-        return error_set(error, ERROR_REFUSED, "database.url: %s", cause.text);
     return true;
 }

@@ -4,15 +4,10 @@
 #ifndef REEL_TRACKER_OPTIONS_H
 #define REEL_TRACKER_OPTIONS_H
 
-#include "common/daemon.h"
+#include "common/packet_daemon.h"
 
 struct tracker_config {
-    struct daemon_config daemon; /* must be first */
-    struct address_list listen;
-    int64_t connections_max;
-    int64_t idle_timeout_ms;
-    int64_t progress_timeout_ms;
-    int64_t refused_body_timeout_ms;
+    struct packet_daemon_config base; /* must be first */
     int64_t heartbeat_timeout_ms;
     int64_t suspect_grace_ms;
     int64_t forget_after_ms;
@@ -26,17 +21,13 @@ struct tracker_config {
     int64_t route_cache_entries;
     int64_t route_cache_age_ms;
     int64_t unknown_user_age_ms;
-    char *database_url;
-    int64_t database_threads;
-    int64_t database_queue;
-    int64_t database_timeout_ms;
 };
 
 extern const struct config_option tracker_options[];
 extern const size_t tracker_option_count;
 
 /* What the table cannot say: options that must fit each other, application names, pins, the database's URL.
- */
-MUST_CHECK bool tracker_options_check(const struct tracker_config *config, struct error *error);
+ * CONFIG is a struct tracker_config. */
+MUST_CHECK bool tracker_options_check(const void *config, struct error *error);
 
 #endif

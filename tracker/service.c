@@ -10,7 +10,6 @@
 #include "tracker/table.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "common/packet_server.h"
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,17 +29,12 @@ enum outcome {
 #define OUTCOME_COUNT 6
 
 struct service {
-    struct daemon *daemon;
-    struct db *db;
+    struct packet_daemon base;
     struct table *table;
     struct groups *groups;
     struct group_admin *admin;
     struct router *router;
-    struct packet_server *server;
-    struct event *tick;
     atomic_bool stopping; /* connections that close now say nothing about their storage servers */
-    struct task stopped;  /* the packet server's end, brought to the main loop */
-    int64_t start_time;   /* seconds since the epoch */
     struct metric *outcomes[2][OUTCOME_COUNT]; /* [create][outcome] */
 };
 
@@ -280,16 +274,15 @@ static json_t *service_status(struct service *service)
     if (status == NULL)
         return NULL;
     bool works = groups_reading_works(service->groups, reason, sizeof(reason));
-    json_t *head = json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:b, s:b}}", "tracker", daemon_host_name(),
-                             "version", REEL_VERSION, "start_time", (json_int_t)service->start_time,
-                             "connections", (json_int_t)packet_server_connections(service->server),
-                             "requests", (json_int_t)packet_server_requests(service->server), "database",
-                             "healthy", (int)works, "groups_loaded", (int)groups_loaded(service->groups));
-    if (head == NULL || json_object_update(status, head) != 0) {
-        json_decref(head);
+    json_t *head = packet_daemon_status(&service->base, "tracker");
+    json_t *database =
+        json_pack("{s:b, s:b}", "healthy", (int)works, "groups_loaded", (int)groups_loaded(service->groups));
+    if (head == NULL || json_object_update(status, head) != 0 ||
+        json_object_set(status, "database", database) != 0) {
         json_decref(status);
-        return NULL;
+        status = NULL;
     }
+    json_decref(database);
     json_decref(head);
     return status;
 }
@@ -406,40 +399,30 @@ static struct table_settings settings_of(const struct tracker_config *config)
     };
 }
 
-static void ticked(evutil_socket_t fd, short what, void *argument)
+static void ticked(struct packet_daemon *base)
 {
-    (void)fd;
-    (void)what;
-    struct service *service = argument;
+    struct service *service = CONTAINER_OF(base, struct service, base);
     table_tick(service->table, table_now());
     groups_tick(service->groups);
-}
-
-static bool start_database(struct service *service, const struct tracker_config *config, struct error *error)
-{
-    const struct db_options options = {
-        .url = config->database_url,
-        .threads = (size_t)config->database_threads,
-        .queue_max = (size_t)config->database_queue,
-        .job_timeout_ms = config->database_timeout_ms,
-    };
-    service->db = db_open(&options, error);
-    return service->db != NULL;
 }
 
 static bool start_rooms(struct service *service, const struct tracker_config *config, struct error *error)
 {
     const struct table_settings settings = settings_of(config);
+    struct db *db = packet_daemon_open_database(&config->base, error);
+    service->base.db = db;
+    if (db == NULL)
+        return false;
     service->table = table_create((size_t)config->groups_max, (size_t)config->storages_max, &settings);
     if (service->table == NULL)
         return error_set(error, ERROR_UNAVAILABLE, "table: out of memory");
     const struct router_options options = {
         .table = service->table,
-        .db = service->db,
+        .db = db,
         .cache_entries = (size_t)config->route_cache_entries,
         .cache_age_ms = config->route_cache_age_ms,
         .unknown_age_ms = config->unknown_user_age_ms,
-        .timeout_ms = config->database_timeout_ms,
+        .timeout_ms = config->base.database_timeout_ms,
     };
     service->router = router_create(&options, error);
     if (service->router == NULL ||
@@ -447,40 +430,12 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
                           config->unknown_user_age_ms, error))
         return false;
     service->groups =
-        groups_create(service->daemon->main_loop, service->db, service->table, (size_t)config->groups_max,
-                      config->groups_refresh_ms, config->database_timeout_ms, error);
+        groups_create(service->base.daemon->main_loop, db, service->table, (size_t)config->groups_max,
+                      config->groups_refresh_ms, config->base.database_timeout_ms, error);
     if (service->groups == NULL)
         return false;
-    service->admin = group_admin_create(service->db, service->groups, &config->admin_addresses, error);
+    service->admin = group_admin_create(db, service->groups, &config->admin_addresses, error);
     return service->admin != NULL;
-}
-
-static bool start_tick(struct service *service, struct error *error)
-{
-    const struct timeval interval = {.tv_usec = TICK_MS * 1000};
-    service->tick = event_new(loop_base(service->daemon->main_loop), -1, EV_PERSIST, ticked, service);
-    if (service->tick == NULL || event_add(service->tick, &interval) != 0)
-        return error_set(error, ERROR_UNAVAILABLE, "the table's timer cannot be set");
-    return true;
-}
-
-static bool start_server(struct service *service, const struct tracker_config *config, struct error *error)
-{
-    const struct packet_server_options options = {
-        .listen = config->listen,
-        .host_name = daemon_host_name(),
-        .reply_command = PROTO_REPLY_TRACKER,
-        .commands = commands,
-        .command_count = ARRAY_SIZE(commands),
-        .connections_max = (size_t)config->connections_max,
-        .idle_timeout_ms = config->idle_timeout_ms,
-        .progress_timeout_ms = config->progress_timeout_ms,
-        .drain_timeout_ms = config->refused_body_timeout_ms,
-        .argument = service,
-        .closed = connection_closed,
-    };
-    service->server = packet_server_create(&options, service->daemon->loops, error);
-    return service->server != NULL;
 }
 
 bool tracker_service_start(struct daemon *daemon, struct error *error)
@@ -489,11 +444,19 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
     struct service *service = calloc(1, sizeof(*service));
     if (service == NULL)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
-    service->daemon = daemon;
-    service->start_time = table_now().wall_seconds;
+    const struct packet_daemon_face face = {
+        .host_name = daemon_host_name(),
+        .reply_command = PROTO_REPLY_TRACKER,
+        .commands = commands,
+        .command_count = ARRAY_SIZE(commands),
+        .argument = service,
+        .closed = connection_closed,
+    };
     daemon->state = service;
-    if (!start_database(service, config, error) || !start_rooms(service, config, error) ||
-        !start_tick(service, error) || !start_server(service, config, error)) {
+    packet_daemon_begin(&service->base, daemon);
+    if (!start_rooms(service, config, error) ||
+        !packet_daemon_start_tick(&service->base, TICK_MS, ticked, error) ||
+        !packet_daemon_listen(&service->base, &face, error)) {
         tracker_service_destroy(daemon);
         return false;
     }
@@ -503,38 +466,28 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
 
 static void groups_stopped(void *argument)
 {
-    daemon_stopped(((struct service *)argument)->daemon);
+    daemon_stopped(((struct service *)argument)->base.daemon);
 }
 
-static void server_stopped_on_main(struct task *task)
+static void drained(struct packet_daemon *base)
 {
-    struct service *service = CONTAINER_OF(task, struct service, stopped);
+    struct service *service = CONTAINER_OF(base, struct service, base);
     groups_stop(service->groups, groups_stopped, service);
-}
-
-static void server_stopped(void *argument)
-{
-    struct service *service = argument;
-    service->stopped.run = server_stopped_on_main;
-    loop_post(service->daemon->main_loop, &service->stopped);
 }
 
 void tracker_service_stop(struct daemon *daemon)
 {
     struct service *service = daemon->state;
-    const struct tracker_config *config = daemon->config;
     atomic_store(&service->stopping, true);
-    packet_server_stop(service->server, config->daemon.stop_timeout_ms, server_stopped, service);
+    packet_daemon_stop(&service->base, drained);
 }
 
 void tracker_service_end_workers(struct daemon *daemon)
 {
     struct service *service = daemon->state;
-    event_del(service->tick);
     router_close(service->router);
     groups_close(service->groups);
-    db_close(service->db);
-    service->db = NULL;
+    packet_daemon_end_workers(&service->base);
 }
 
 void tracker_service_destroy(struct daemon *daemon)
@@ -542,10 +495,7 @@ void tracker_service_destroy(struct daemon *daemon)
     struct service *service = daemon->state;
     if (service == NULL)
         return;
-    packet_server_destroy(service->server);
-    db_close(service->db);
-    if (service->tick != NULL)
-        event_free(service->tick);
+    packet_daemon_destroy(&service->base);
     group_admin_destroy(service->admin);
     groups_destroy(service->groups);
     router_destroy(service->router);
@@ -565,7 +515,7 @@ bool tracker_service_reload(struct daemon *daemon, const void *new_config, struc
     const struct table_settings settings = settings_of(config);
     table_set_settings(service->table, &settings);
     groups_set_refresh(service->groups, config->groups_refresh_ms);
-    packet_server_set_timeouts(service->server, config->idle_timeout_ms, config->progress_timeout_ms);
+    packet_daemon_reload(&service->base, &config->base);
     return true;
 }
 

@@ -49,7 +49,7 @@ def running(own_suite, storages):
 
 
 def serving(suite):
-    """The storage server that a reader who stands still waits for: the one whose sockets hold unsent bytes (proc(5))."""
+    """The storage server that a reader who stands still waits for: the one whose sockets go on holding unsent bytes (proc(5))."""
     ports = {daemon.port: label for label, daemon in suite.daemons.items() if daemon.name == "storage" and daemon.process}
 
     def look():
@@ -57,11 +57,16 @@ def serving(suite):
         for line in open("/proc/net/tcp").read().splitlines()[1:]:
             row = line.split()
             port, state, bytes_ = int(row[1].split(":")[1], 16), row[3], int(row[4].split(":")[0], 16)
-            if port in ports and state == "01" and bytes_ > 100_000:
+            if port in ports and state == "01" and bytes_ > 0:
                 queued[ports[port]] = queued.get(ports[port], 0) + bytes_
         return max(queued, key=queued.get) if queued else None
 
-    return wait_for(look, 20, "a storage server that waits")
+    def steady():
+        first = look()
+        time.sleep(0.2)
+        return first if first == look() else None
+
+    return wait_for(steady, 20, "a storage server that waits")
 
 
 class Reader:

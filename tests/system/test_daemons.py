@@ -1,12 +1,13 @@
 """What is the same for every daemon: command line, configuration, signals, admin port."""
 import json
+import re
 import signal
 import subprocess
 import time
 
 import pytest
 
-from suite import BIN, wait_for
+from suite import BIN, ROOT, wait_for
 
 NAMES = ["tracker", "idserver", "storage", "httpd"]
 
@@ -34,6 +35,39 @@ def test_help_tells_every_option_and_version_the_version(daemon):
     assert done.returncode == 0 and "listen" in done.stdout and "pid_file" in done.stdout
     assert subprocess.run([str(BIN / f"reel-{daemon.name}"), "--version"], capture_output=True).returncode == 0
     assert subprocess.run([str(BIN / f"reel-{daemon.name}"), "--nonsense"], capture_output=True).returncode == 2
+
+
+def options_of(markdown):
+    """{(section, option): default} of a page written by --help-markdown."""
+    options, section = {}, None
+    for line in markdown.splitlines():
+        if head := re.match(r"### \[(\w+)\]", line):
+            section = head[1]
+        elif row := re.match(r"\| `(\w+)` \| .*? \| (.*?) \| (?:yes|no) \| ", line):
+            options[section, row[1]] = "" if row[2] == "empty" else row[2].strip("`")
+    return options
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_has_every_option_with_its_default(name):
+    told = options_of(subprocess.run([str(BIN / f"reel-{name}"), "--help-markdown"], check=True, capture_output=True,
+                                     text=True).stdout)
+    example, section = {}, None
+    for line in (ROOT / "conf" / f"{name}.conf").read_text().splitlines():
+        if head := re.match(r"\[(\w+)\]", line):
+            section = head[1]
+        elif row := re.match(r"#?(\w+) =(.*)", line):
+            example[section, row[1]] = row[2].strip()
+    assert len(told) > 10 and set(example) == set(told)
+    assert {k: v for k, v in example.items() if told[k] != "must be given"} == \
+        {k: v for k, v in told.items() if v != "must be given"}
+    assert subprocess.run([str(BIN / f"reel-{name}"), "-c", str(ROOT / "conf" / f"{name}.conf"), "--check-config"],
+                          capture_output=True).returncode == 0
+
+
+def test_the_page_of_options_is_what_the_daemons_say():
+    done = subprocess.run([str(ROOT / "scripts" / "generate-docs.sh"), "--check", str(BIN)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("line, expected", [

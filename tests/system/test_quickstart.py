@@ -68,6 +68,7 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         # Another place on the same ports is told so, and does no harm.
         taken = run("--dir", tmp_path / "second", "--port-base", base, check=False)
         assert taken.returncode != 0 and str(base) in taken.stderr and "in use" in taken.stderr
+        assert "--port-base" in taken.stderr
         assert urllib.request.urlopen(link, timeout=10).read() == clip
         running = pids(directory)
     finally:
@@ -76,6 +77,7 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         assert f"reel-{name}" in stopped.stdout
         assert not pathlib.Path(f"/proc/{pid}").exists()
     assert pids(directory) == {}
+    assert "Nothing runs" in run("--dir", directory, "--stop").stdout
     if metadata == "mariadb":
         for database in ("tnv_trackerdb", "tnv_idsdb", "tnv_storagedb"):
             server.sql(f"DROP DATABASE {database}")
@@ -83,6 +85,6 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
 
 def test_wrong_options_are_told(tmp_path):
     for arguments in (["--nonsense"], ["--port-base", "x"], ["--port-base", "70000"], ["/no/such/file"],
-                      ["--mysql", "http://x"]):
+                      ["--mysql", "http://x"], ["--mysql", "mysql://u:p@host/database"]):
         done = run("--dir", tmp_path / "d", *arguments, check=False)
         assert done.returncode != 0 and done.stderr.startswith(("quickstart.sh:", "Usage")), done.stderr

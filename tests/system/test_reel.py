@@ -45,10 +45,26 @@ def test_standard_input_and_output(suite):
 def test_a_download_is_resumed(suite, tmp_path):
     content = os.urandom(2_000_000)
     id = text(suite.reel("upload", "-", input=content))
-    part = tmp_path / "part"
+    path, part = tmp_path / "film", tmp_path / "film.part"
+
+    def sent(count):
+        """The storage server's count of bytes grows by COUNT."""
+        before = suite.storage.metric("reel_storage_download_bytes_total")
+        done = suite.reel("download", "-c", id, path, check=False)
+        wait_for(lambda: suite.storage.metric("reel_storage_download_bytes_total") >= before + count, what="bytes sent")
+        assert suite.storage.metric("reel_storage_download_bytes_total") == before + count
+        return done.returncode
+
     part.write_bytes(content[:700_001])
-    suite.reel("download", "-c", id, part)
-    assert part.read_bytes() == content
+    assert sent(2_000_000 - 700_001) == 0 and path.read_bytes() == content and not part.exists()
+    assert sent(0) == 0 and path.read_bytes() == content
+    path.write_bytes(content[:1_999_000])
+    assert sent(1_000) == 0 and path.read_bytes() == content and not part.exists()
+    wrong = b"x" + content[1:1_999_000]
+    path.write_bytes(wrong)
+    assert sent(1_000) == 6 and path.read_bytes() == wrong and not part.exists()
+    path.write_bytes(content + b"x")
+    assert sent(0) == 1 and path.read_bytes() == content + b"x" and not part.exists()
 
 
 def test_groups_and_status(suite):
@@ -67,8 +83,10 @@ def test_exit_codes_and_errors_say_what_is_wrong(suite, tmp_path):
     missing = suite.reel("size", "no-such-file", check=False)
     assert missing.returncode == 3 and b"no-such-file" in missing.stderr
     assert suite.reel("nonsense", check=False).returncode == 2
-    assert suite.reel("upload", tmp_path / "absent", check=False).returncode != 0
+    absent = suite.reel("upload", tmp_path / "absent", check=False)
+    assert absent.returncode == 1 and absent.stderr.decode().count("absent") == 1
     id = text(suite.reel("upload", "-", input=b"first"))
+    assert suite.reel("download", id, tmp_path / "no" / "directory", check=False).returncode == 1
     taken = suite.reel("upload", "--file-id", id, "-", input=b"second", check=False)
     assert taken.returncode == 4
     again = suite.reel("upload", "--file-id", id, "-", input=b"first")
@@ -115,3 +133,22 @@ def test_the_example_program_works(suite, tmp_path):
     done = subprocess.run([str(BIN / "reel-example"), f"127.0.0.1:{suite.tracker.port}", str(CLIP)],
                           capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_program_of_the_readme_builds_against_what_is_installed(suite, tmp_path):
+    """Wherever `cmake --install --prefix` puts it."""
+    subprocess.run(["cmake", "--install", str(BUILD), "--prefix", str(tmp_path / "usr")], check=True,
+                   stdout=subprocess.DEVNULL)
+    source = re.search(r"(    #include <reel\.h>\n.*?\n    }\n)", (ROOT / "README.md").read_text(), re.S)[1]
+    source = source.replace('"tracker1,tracker2"', f'"127.0.0.1:{suite.tracker.port}"').replace("film.mp4", str(CLIP))
+    (tmp_path / "program.c").write_text(source)
+    pc, = (tmp_path / "usr").rglob("reel.pc")
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "reel"], check=True, capture_output=True, text=True,
+                           env={**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}).stdout.split()
+    sanitizers = ["-fsanitize=address,undefined"] if "asan" in BUILD.name else []
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", *sanitizers, "-o", str(tmp_path / "program"),
+                    str(tmp_path / "program.c"), *flags], check=True)
+    done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True,
+                          env={**os.environ, "LD_LIBRARY_PATH": str(pc.parent.parent)})
+    assert done.returncode == 0, done.stderr
+    assert text(suite.reel("-u", "alice", "size", done.stdout.strip())) == str(CLIP.stat().st_size)

@@ -321,3 +321,9 @@ def test_a_file_that_lies_at_the_next_number_is_never_overwritten(own_suite):
         assert client.download(APP, USER, "first").body == b"first"
         for i in range(5):
             assert client.download(APP, USER, f"again{i}").body == b"again %d" % i
+
+
+def test_files_kept_open_follow_the_limit_of_open_files(suite):
+    limits = open(f"/proc/{suite.storage.process.pid}/limits").read()
+    soft = int(next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3])
+    assert suite.storage.status()["open_files_max"] == min(65536, max(16, soft // 4))

@@ -32,12 +32,13 @@ struct fake_storage {
     atomic_bool legacy;   /* knows 70..73 only, fails with -1 and closes */
     atomic_int fail_code; /* not 0: every request of `fail_left` is answered so */
     atomic_int fail_left;
-    atomic_int cut_uploads;   /* so many uploads are cut inside the body */
-    atomic_int cut_downloads; /* so many downloads are cut inside the body */
-    atomic_int lose_replies;  /* so many uploads are stored and then the connection cut */
-    atomic_bool wrong_length; /* announces one byte more than was asked for */
-    atomic_bool no_where;     /* knows all but WHERE */
-    atomic_bool corrupt;      /* sends the first byte wrong */
+    atomic_int cut_uploads;           /* so many uploads are cut inside the body */
+    atomic_int cut_downloads;         /* so many downloads are cut inside the body */
+    atomic_int lose_replies;          /* so many uploads are stored and then the connection cut */
+    atomic_bool wrong_length;         /* announces one byte more than was asked for */
+    atomic_bool no_where;             /* knows all but WHERE */
+    atomic_bool corrupt;              /* sends the first byte wrong */
+    atomic_uint_fast64_t last_offset; /* of the last download that was asked for */
 };
 
 struct fake_tracker {
@@ -173,6 +174,7 @@ static inline bool fake_download(struct fake_storage *storage, int fd, const uin
     uint8_t *bytes = NULL;
     bool cut = false;
 
+    atomic_store(&storage->last_offset, offset);
     pthread_mutex_lock(&group->mutex);
     file = fake_find(group, body);
     if (file != NULL && !file->deleted && offset <= file->size && size <= file->size - offset) {

@@ -80,7 +80,7 @@ static inline void make_rooms(struct world *world)
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
     storage->open_cache =
-        open_cache_create((size_t)config->open_files, config->open_age_ms, world->main_loop);
+        open_cache_create(storage_options_open_files(config), config->open_age_ms, world->main_loop);
     world->key = store_path_key(store_at(storage->store, 0));
     struct ids_options ids = {
         .loop = world->main_loop,
@@ -96,7 +96,7 @@ static inline void make_rooms(struct world *world)
     storage->ids = ids_create(&ids, &error);
     assert_non_null(storage->ids);
     struct packet_server_options options = {
-        .listen = config->listen,
+        .listen = config->base.listen,
         .host_name = "media1",
         .reply_command = PROTO_REPLY_STORAGE,
         .commands = storage_commands,
@@ -106,8 +106,8 @@ static inline void make_rooms(struct world *world)
         .drain_timeout_ms = 10000,
         .argument = storage,
     };
-    storage->server = packet_server_create(&options, &world->loops, &error);
-    assert_non_null(storage->server);
+    storage->base.server = packet_server_create(&options, &world->loops, &error);
+    assert_non_null(storage->base.server);
 }
 
 static inline void start_world(struct world *world, const char *more)
@@ -124,7 +124,7 @@ static inline void start_world(struct world *world, const char *more)
     if (more)
         fixture_option(&world->fixture, "%s", more);
     fixture_load(&world->fixture);
-    if (!schema_apply(world->fixture.config.database, &storage_schema, NULL, &error))
+    if (!schema_apply(world->fixture.config.base.database_url, &storage_schema, NULL, &error))
         fail_msg("%s", error.text);
     world->main_loop = loop_create("main", &error);
     assert_non_null(world->main_loop);
@@ -164,7 +164,7 @@ static inline void end_world(struct world *world)
     struct storage *storage = &world->storage;
     sem_t stopped;
     sem_init(&stopped, 0, 0);
-    packet_server_stop(storage->server, 5000, on_stopped, &stopped);
+    packet_server_stop(storage->base.server, 5000, on_stopped, &stopped);
     while (sem_wait(&stopped) != 0)
         ;
     sem_destroy(&stopped);
@@ -176,7 +176,7 @@ static inline void end_world(struct world *world)
     loop_do(world->main_loop, end_on_main, world);
     meta_end(storage->meta);
     loop_group_destroy(&world->loops);
-    packet_server_destroy(storage->server);
+    packet_server_destroy(storage->base.server);
     loop_do(world->main_loop, destroy_on_main, world);
     loop_destroy(world->main_loop);
     peer_stop(&world->idserver);
@@ -199,7 +199,7 @@ static inline void beside(struct world *world, const char *sql)
 static inline int connect_client(const struct world *world)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(packet_server_port(world->storage.server)),
+                                  .sin_port = htons(packet_server_port(world->storage.base.server)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);

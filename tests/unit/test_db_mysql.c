@@ -99,15 +99,29 @@ static bool keep_row(void *argument, const struct db_value *columns, size_t coun
     return job->rows != job->stop_after;
 }
 
-static enum db_result run_statement(struct db_job *base, struct db_connection *connection,
-                                    struct error *error)
-{
-    struct statement_job *job = CONTAINER_OF(base, struct statement_job, job);
+/* Whether each statement has a transaction around it: it takes another way then. */
+static bool transactions;
 
+static enum db_result run_alone(struct statement_job *job, struct db_connection *connection,
+                                struct error *error)
+{
     job->rows = 0;
     if (strncmp(job->sql, "SELECT", 6) == 0)
         return db_query(connection, job->sql, job->parameters, job->count, keep_row, job, error);
     return db_execute(connection, job->sql, job->parameters, job->count, &job->affected, error);
+}
+
+static enum db_result run_statement(struct db_job *base, struct db_connection *connection,
+                                    struct error *error)
+{
+    struct statement_job *job = CONTAINER_OF(base, struct statement_job, job);
+    enum db_result result = transactions ? db_begin(connection, error) : DB_OK;
+
+    if (result == DB_OK)
+        result = run_alone(job, connection, error);
+    if (transactions && result == DB_OK)
+        result = db_commit(connection, error);
+    return result;
 }
 
 #define STATEMENT(text, ...)                                                                                 \
@@ -224,6 +238,20 @@ static void every_type_of_column_comes_as_the_header_says(void **state)
         assert_true(read.integer == cases[i].integer);
         assert_string_equal(read.text, cases[i].text);
     }
+    db_close(db);
+}
+
+static void a_question_mark_in_quotes_is_no_place(void **state)
+{
+    struct statement_job read =
+        STATEMENT("SELECT CONCAT('a?', \"b?'\", ?, '? ', ?) AS `?`", db_text("it's ?"), db_integer(-7));
+    struct statement_job few = STATEMENT("SELECT ?, ?", db_integer(1));
+    struct db *db = open_pool(url, 1, 5000);
+
+    (void)state;
+    must_run(db, &read);
+    assert_string_equal(read.text, "a?b?'it's ?? -7");
+    expect_failure(db, &few.job, DB_PERMANENT, "1 parameters for 2 places");
     db_close(db);
 }
 
@@ -930,7 +958,24 @@ static void closing_does_not_wait_for_a_server_that_is_away(void **state)
     assert_true(clock_monotonic_ms() < deadline);
 }
 
+static int set_up_transactions(void **state)
+{
+    transactions = true;
+    return set_up(state);
+}
+
+static int tear_down_transactions(void **state)
+{
+    (void)state;
+    transactions = false;
+    return 0;
+}
+
 #define WITH_TABLE(name) cmocka_unit_test_setup(name, set_up)
+#define IN_TRANSACTION(name)                                                                                 \
+    {                                                                                                        \
+#name "_in_a_transaction", name, set_up_transactions, tear_down_transactions, NULL                   \
+    }
 
 int main(void)
 {
@@ -938,6 +983,7 @@ int main(void)
         WITH_TABLE(bytes_come_back_as_they_were_given),
         WITH_TABLE(neither_case_nor_spaces_at_the_end_are_folded),
         WITH_TABLE(every_type_of_column_comes_as_the_header_says),
+        WITH_TABLE(a_question_mark_in_quotes_is_no_place),
         WITH_TABLE(a_long_value_is_read_whole),
         WITH_TABLE(affected_counts_the_rows_that_matched),
         WITH_TABLE(reading_may_end_early_and_the_connection_goes_on),
@@ -945,6 +991,15 @@ int main(void)
         WITH_TABLE(the_session_is_the_same_whatever_the_servers_defaults),
         WITH_TABLE(refused_rows_are_constraints),
         WITH_TABLE(what_another_attempt_cannot_help_is_permanent),
+        IN_TRANSACTION(bytes_come_back_as_they_were_given),
+        IN_TRANSACTION(neither_case_nor_spaces_at_the_end_are_folded),
+        IN_TRANSACTION(every_type_of_column_comes_as_the_header_says),
+        IN_TRANSACTION(a_question_mark_in_quotes_is_no_place),
+        IN_TRANSACTION(a_long_value_is_read_whole),
+        IN_TRANSACTION(affected_counts_the_rows_that_matched),
+        IN_TRANSACTION(reading_may_end_early_and_the_connection_goes_on),
+        IN_TRANSACTION(refused_rows_are_constraints),
+        IN_TRANSACTION(what_another_attempt_cannot_help_is_permanent),
         WITH_TABLE(a_wrong_password_and_a_missing_database_are_permanent_and_told),
         WITH_TABLE(the_socket_of_the_url_is_used),
         WITH_TABLE(both_sides_of_a_deadlock_end_well),

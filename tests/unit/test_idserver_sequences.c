@@ -1,6 +1,7 @@
 /* Numbers of keys over a real SQLite database: from 0 on, never twice, whatever ends or competes. */
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
+#include "common/metrics.h"
 #include "common/schema.h"
 #include "sql/idserver_sql.h"
 #include <errno.h>
@@ -330,6 +331,33 @@ static void without_the_table_requests_fail_and_go_on_when_it_is_back(void **sta
     assert_int_equal(take(&fixture->servers[0], "k", 1, NULL), 0);
 }
 
+static void a_database_that_went_back_is_led_to_what_was_given(void **state)
+{
+    static const char *const sets_back[] = {"UPDATE t_id_gen SET id_value = 20 WHERE id = 'k'",
+                                            "UPDATE t_id_gen SET id_value = NULL WHERE id = 'k'",
+                                            "DELETE FROM t_id_gen WHERE id = 'k'"};
+    struct fixture *fixture = *state;
+    const struct metric *set_back = metrics_counter("reel_idserver_set_back_total", "", NULL);
+    int64_t number = -1, other = -1, before = metric_value(set_back);
+    for (size_t i = 0; i <= ARRAY_SIZE(sets_back); i++) {
+        /* Until the reservation that noticed it, and past the numbers that were reserved before. */
+        for (int turn = 0; turn < 300 || metric_value(set_back) - before < (int64_t)i; turn++) {
+            int64_t next = take(&fixture->servers[0], "k", 1, NULL);
+            assert_true(next > number);
+            number = next;
+            assert_true(turn < 100000);
+        }
+        if (i < ARRAY_SIZE(sets_back))
+            run_sql(fixture, sets_back[i]);
+    }
+    /* The other server goes on behind it, too: the row is right again. */
+    for (int turn = 0; turn < 100; turn++) {
+        other = take(&fixture->servers[1], "k", 1, NULL);
+        assert_true(other > number);
+    }
+    assert_int_equal(metric_value(set_back) - before, 3);
+}
+
 static void a_row_that_is_no_number_is_an_error(void **state)
 {
     struct fixture *fixture = *state;
@@ -491,6 +519,7 @@ int main(void)
         SEQUENCES_TEST(only_listed_keys_are_served_where_there_is_a_list),
         SEQUENCES_TEST(a_new_step_holds_from_the_next_reservation_on),
         SEQUENCES_TEST(without_the_table_requests_fail_and_go_on_when_it_is_back),
+        SEQUENCES_TEST(a_database_that_went_back_is_led_to_what_was_given),
         SEQUENCES_TEST(a_row_that_is_no_number_is_an_error),
         SEQUENCES_TEST(two_servers_on_one_database_never_give_a_number_twice),
         SEQUENCES_TEST(two_servers_that_begin_a_key_at_the_same_moment_share_it),

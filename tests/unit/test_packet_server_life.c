@@ -129,6 +129,8 @@ static void connections_wait_while_descriptors_are_used_up(void **state)
     int fd, lowest;
 
     (void)state;
+    if (getenv("REEL_VALGRIND") != NULL)
+        skip(); /* valgrind counts descriptors itself: it takes a connection from the kernel and drops it */
     start();
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     tight = before;

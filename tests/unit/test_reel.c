@@ -229,7 +229,7 @@ static void a_path_arrives_with_its_name(void **state)
     assert_string_equal(stored(&world, file_id)->type, "video/mp4");
     assert_string_equal(stored(&world, file_id)->user, "other");
     assert_false(reel_upload_path(world.reel, NULL, "/no/such/file", file_id, &error));
-    assert_int_equal(error.code, REEL_E_NOT_FOUND);
+    assert_int_equal(error.code, REEL_E_IO);
     assert_non_null(strstr(error.text, "/no/such/file"));
     assert_false(reel_upload_path(world.reel, NULL, world.directory, file_id, &error));
     assert_int_equal(error.code, REEL_E_MALFORMED);
@@ -574,6 +574,8 @@ static void a_path_gets_the_whole_file_or_nothing(void **state)
     (void)state;
     world_open_with(&world, 1, (struct reel_options){.tries = 2});
     upload_content(&world, "f", LARGE);
+    assert_false(reel_download_path(world.reel, &download, "/no/such/directory/f", &error));
+    assert_int_equal(error.code, REEL_E_IO); /* not that there is no such file */
     write_file(world.path, "old", 3);
     before = fake_requests(&world.cluster, 72);
     atomic_store(&world.cluster.storages[0].cut_downloads, 1000);
@@ -628,6 +630,82 @@ static void a_partial_download_is_continued_and_compared(void **state)
     write_file(world.part, content, 11);
     assert_false(reel_download_path(world.reel, &download, world.path, &error));
     assert_int_equal(error.code, REEL_E_RANGE);
+    world_close(&world);
+}
+
+static void a_path_that_is_cut_short_is_continued_and_stays_until_the_whole_is_right(void **state)
+{
+    struct reel_download download = {.key.file = "f", .resume = true};
+    struct stat stat_of_part;
+    struct reel_error error;
+    struct world world;
+
+    (void)state;
+    world_open_with(&world, 1, (struct reel_options){.tries = 2});
+    upload_content(&world, "f", LARGE);
+    write_file(world.path, content, 1000000);
+    assert_true(reel_download_path(world.reel, &download, world.path, &error));
+    assert_file_is(world.path, content, LARGE);
+    assert_int_equal(atomic_load(&world.cluster.storages[0].last_offset), 1000000);
+    assert_int_equal(access(world.part, F_OK), -1);
+    /* An empty file is a beginning too. */
+    write_file(world.path, "", 0);
+    assert_true(reel_download_path(world.reel, &download, world.path, &error));
+    assert_file_is(world.path, content, LARGE);
+    /* Broken off: the part has PATH's bytes and those that came, and is gone on with. */
+    write_file(world.path, content, 1000);
+    atomic_store(&world.cluster.storages[0].cut_downloads, 1000);
+    assert_false(reel_download_path(world.reel, &download, world.path, &error));
+    assert_file_is(world.path, content, 1000);
+    assert_int_equal(stat(world.part, &stat_of_part), 0);
+    assert_true(stat_of_part.st_size > 1000 && stat_of_part.st_size < LARGE);
+    atomic_store(&world.cluster.storages[0].cut_downloads, 0);
+    assert_true(reel_download_path(world.reel, &download, world.path, &error));
+    assert_file_is(world.path, content, LARGE);
+    world_close(&world);
+}
+
+static void what_is_no_beginning_of_the_file_is_left_as_it_is(void **state)
+{
+    struct reel_download download = {.key.file = "f", .resume = true};
+    struct reel_error error;
+    struct world world;
+    int requests;
+
+    (void)state;
+    world_open(&world, 1);
+    upload_content(&world, "f", 1000);
+    /* Shorter: the digest tells. */
+    write_file(world.path, "something else", 14);
+    assert_false(reel_download_path(world.reel, &download, world.path, &error));
+    assert_int_equal(error.code, REEL_E_DIGEST);
+    assert_file_is(world.path, "something else", 14);
+    assert_int_equal(access(world.part, F_OK), -1);
+    /* As long, and longer: nothing is asked for. */
+    requests = fake_requests(&world.cluster, 72);
+    write_file(world.path, content + 1, 1000);
+    assert_false(reel_download_path(world.reel, &download, world.path, &error));
+    assert_int_equal(error.code, REEL_E_DIGEST);
+    assert_file_is(world.path, content + 1, 1000);
+    write_file(world.path, content, 1001);
+    assert_false(reel_download_path(world.reel, &download, world.path, &error));
+    assert_int_equal(error.code, REEL_E_RANGE);
+    assert_file_is(world.path, content, 1001);
+    assert_int_equal(access(world.part, F_OK), -1);
+    /* Nothing to compare with. */
+    pthread_mutex_lock(&world.cluster.group.mutex);
+    stored(&world, "f")->has_digest = false;
+    pthread_mutex_unlock(&world.cluster.group.mutex);
+    write_file(world.path, content, 10);
+    assert_false(reel_download_path(world.reel, &download, world.path, &error));
+    assert_int_equal(error.code, REEL_E_UNAVAILABLE);
+    assert_file_is(world.path, content, 10);
+    assert_int_equal(access(world.part, F_OK), -1);
+    assert_int_equal(fake_requests(&world.cluster, 72), requests);
+    /* Without RESUME it is replaced. */
+    download.resume = false;
+    assert_true(reel_download_path(world.reel, &download, world.path, &error));
+    assert_file_is(world.path, content, 1000);
     world_close(&world);
 }
 
@@ -912,6 +990,8 @@ int main(void)
         cmocka_unit_test(wrong_bytes_are_noticed_where_asked),
         cmocka_unit_test(a_path_gets_the_whole_file_or_nothing),
         cmocka_unit_test(a_partial_download_is_continued_and_compared),
+        cmocka_unit_test(a_path_that_is_cut_short_is_continued_and_stays_until_the_whole_is_right),
+        cmocka_unit_test(what_is_no_beginning_of_the_file_is_left_as_it_is),
         cmocka_unit_test(two_downloads_never_write_to_one_partial_file),
         cmocka_unit_test(a_device_is_written_to_directly),
         cmocka_unit_test(a_file_is_described_deleted_restored_and_listed),

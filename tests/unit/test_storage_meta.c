@@ -28,7 +28,7 @@ static void start_world(struct world *world, const char *more)
     if (more)
         fixture_option(&world->fixture, "%s", more);
     fixture_load(&world->fixture);
-    if (!schema_apply(world->fixture.config.database, &storage_schema, NULL, &error))
+    if (!schema_apply(world->fixture.config.base.database_url, &storage_schema, NULL, &error))
         fail_msg("%s", error.text);
     world->main_loop = loop_create("main", &error);
     assert_non_null(world->main_loop);

@@ -1,5 +1,6 @@
 /* What must fit each other in the configuration of reel-storage. */
 #include "tests/unit/storage_fixture.h"
+#include <sys/resource.h>
 
 static void assert_refused(const char *override, const char *mentioned)
 {
@@ -49,6 +50,24 @@ static void what_does_not_fit_is_told_by_name(void **state)
     assert_refused("database.url=oracle://x", "oracle");
 }
 
+static void files_kept_open_are_a_quarter_of_the_limit_unless_a_number_is_given(void **state)
+{
+    struct storage_config config = {.open_files = 0};
+    struct rlimit before, limit;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 400;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(storage_options_open_files(&config), 100);
+    limit.rlim_cur = 40;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(storage_options_open_files(&config), 16);
+    config.open_files = 3;
+    assert_int_equal(storage_options_open_files(&config), 3);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void a_store_path_has_a_key_and_a_directory(void **state)
 {
     char key[PROTO_KEY_SIZE];
@@ -69,6 +88,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_configuration_is_accepted),
         cmocka_unit_test(what_does_not_fit_is_told_by_name),
+        cmocka_unit_test(files_kept_open_are_a_quarter_of_the_limit_unless_a_number_is_given),
         cmocka_unit_test(a_store_path_has_a_key_and_a_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
