@@ -11,7 +11,7 @@
 
 #define LINE_DEPTH       64   /* requests on one connection that are not answered */
 #define LINES_MAX        4    /* to one address */
-#define LINE_SLOW_MS     30   /* the oldest request waits for so long: no other joins it */
+#define LINE_SLOW_MS     20   /* the oldest request waits for so long: no other joins it */
 #define LINE_STALL_MS    500  /* and for so long: everybody asks another way */
 #define LINE_PAUSE_MS    1000 /* after a connection that broke */
 #define LINE_FAULT_MS    10000

@@ -20,7 +20,7 @@ struct open_file {
 
 /* Bytes up to which a file is kept in memory while it is open, and what all of them may take together. */
 #define OPEN_CACHE_SMALL     (16 * 1024)
-#define OPEN_CACHE_BYTES_MAX (16 * 1024 * 1024)
+#define OPEN_CACHE_BYTES_MAX (32 * 1024 * 1024)
 
 /* ENTRIES_MAX files are kept for AGE_MS; LOOP's timer closes those that nobody asked for. NULL without
  * memory. */
