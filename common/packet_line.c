@@ -282,6 +282,7 @@ static bool line_read(struct packet_line *line)
     size_t unread = line->in_end - line->in_start, room;
     ssize_t got;
 
+    ASSERT(line->connection != NULL);
     if (line->in_start > 0 && unread > 0)
         memmove(line->in, line->in + line->in_start, unread);
     line->in_start = 0;

@@ -270,19 +270,6 @@ static void fetch(void *argument)
     assert_int_equal(ask->done, 0);
 }
 
-/* Not to be had so: false. */
-static bool fetch_begin(struct ask *ask, struct world *world, const char *file)
-{
-    ask->world = world;
-    strcpy(ask->key.application, "tnvideo");
-    strcpy(ask->key.user, "user1");
-    snprintf(ask->key.file, sizeof(ask->key.file), "%s", file);
-    pthread_mutex_init(&ask->mutex, NULL);
-    pthread_cond_init(&ask->changed, NULL);
-    on_loop(world, fetch, ask);
-    return ask->fetch != NULL;
-}
-
 static int64_t source(void *argument, uint8_t *buffer, size_t size)
 {
     struct ask *ask = argument;
@@ -323,7 +310,7 @@ static void ask_start(void *argument)
     assert_int_equal(ask->done, 0);
 }
 
-static void ask_begin(struct ask *ask, struct world *world, const char *file)
+static void ask_prepare(struct ask *ask, struct world *world, const char *file)
 {
     ask->world = world;
     strcpy(ask->key.application, "tnvideo");
@@ -331,7 +318,20 @@ static void ask_begin(struct ask *ask, struct world *world, const char *file)
     snprintf(ask->key.file, sizeof(ask->key.file), "%s", file);
     pthread_mutex_init(&ask->mutex, NULL);
     pthread_cond_init(&ask->changed, NULL);
+}
+
+static void ask_begin(struct ask *ask, struct world *world, const char *file)
+{
+    ask_prepare(ask, world, file);
     on_loop(world, ask_start, ask);
+}
+
+/* Not to be had so: false. */
+static bool fetch_begin(struct ask *ask, struct world *world, const char *file)
+{
+    ask_prepare(ask, world, file);
+    on_loop(world, fetch, ask);
+    return ask->fetch != NULL;
 }
 
 static void nothing(void *argument)
