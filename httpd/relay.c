@@ -18,9 +18,9 @@
  * much and more. */
 #define BURST_MIN ((size_t)64 * 1024)
 
-/* So few bytes are asked for together with those of other clients of the loop: nobody waits long behind them.
- * Only of a file that was served within WARM_MS, which the storage server has open still: one that it must
- * open first would keep the others waiting. */
+/* Files of up to so many bytes are asked for together with those of other clients of the loop: nobody waits
+ * long behind them. Only those that were served within WARM_MS, which the storage server has in memory still:
+ * one that it must open first would keep the others waiting. */
 #define GATHER_MAX HTTP_BUFFER_COPY_SIZE
 #define WARM_MS    4000
 
@@ -518,7 +518,7 @@ struct source *relay_open(const struct source_options *options)
     relay->unsent = options->length;
     relay->burst = BURST_MIN;
     metric_add(relay->loop->metrics->relays, 1);
-    if (options->length <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
+    if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
         relay->gathered = client_fetch(relay->loop->client, &relay->file->key, relay->offset,
                                        (size_t)options->length, on_gathered, relay);
     if (relay->gathered == NULL && !begin_download(relay, NULL)) {
