@@ -1,6 +1,7 @@
 /*
- * open_cache: a hash and an age-ordered list behind one mutex, held for a look-up only. An entry is found
- * while it is `listed`; the last one to let go of it, list or reader, sends it to be closed.
+ * open_cache: a hash and an age-ordered list behind one mutex, held for a look-up only; letting go takes
+ * none. An entry is found while it is `listed`; the last one to let go of it, list or reader, sends it to be
+ * closed.
  */
 #include "storage/open_cache.h"
 
@@ -8,6 +9,7 @@
 #include "common/log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -74,12 +76,17 @@ static void hand_to_worker(struct open_cache *cache, struct entry *entry)
         TAILQ_INSERT_TAIL(&cache->closing, entry, link);
 }
 
-/* The mutex is held. */
-static void drop_user(struct open_cache *cache, struct entry *entry)
+/* True for the last one, who sends it to be closed: nobody can find it any more. */
+static bool drop_user(struct entry *entry)
 {
-    ASSERT(entry->users > 0);
-    if (--entry->users > 0)
-        return;
+    size_t before = atomic_fetch_sub_explicit(&entry->users, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    return before == 1;
+}
+
+/* The mutex is held. */
+static void retire(struct open_cache *cache, struct entry *entry)
+{
     if (entry->bytes)
         cache->bytes -= (size_t)entry->public.size;
     hand_to_worker(cache, entry);
@@ -93,7 +100,8 @@ static void unlist(struct open_cache *cache, struct entry *entry)
     TAILQ_REMOVE(&cache->by_age, entry, link);
     entry->listed = false;
     cache->listed_count--;
-    drop_user(cache, entry);
+    if (drop_user(entry))
+        retire(cache, entry);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *argument)
@@ -169,7 +177,7 @@ struct open_file *open_cache_find(struct open_cache *cache, struct store_path *p
         entry = NULL;
     }
     if (entry)
-        entry->users++;
+        atomic_fetch_add_explicit(&entry->users, 1, memory_order_relaxed);
     pthread_mutex_unlock(&cache->mutex);
     return entry ? &entry->public : NULL;
 }
@@ -183,7 +191,7 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     entry->public = (struct open_file){.fd = fd, .size = size};
     entry->key = key_of(path, place);
     entry->path = path;
-    entry->users = 1;
+    atomic_init(&entry->users, 2); /* the caller and the list */
     entry->since_ms = clock_monotonic_ms();
 
     struct entry *other = NULL;
@@ -202,7 +210,6 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     HASH_ADD(hh, cache->table, key, sizeof(entry->key), entry);
     TAILQ_INSERT_TAIL(&cache->by_age, entry, link);
     entry->listed = true;
-    entry->users++;
     cache->listed_count++;
     pthread_mutex_unlock(&cache->mutex);
     free(bytes); /* there is no room for them */
@@ -212,8 +219,10 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
 void open_cache_release(struct open_cache *cache, struct open_file *file)
 {
     struct entry *entry = CONTAINER_OF(file, struct entry, public);
+    if (!drop_user(entry))
+        return;
     pthread_mutex_lock(&cache->mutex);
-    drop_user(cache, entry);
+    retire(cache, entry);
     pthread_mutex_unlock(&cache->mutex);
 }
 
