@@ -74,6 +74,9 @@ const struct config_option http_options[] = {
      "How long connecting to a tracker or storage server may take before another one is tried."},
     {SECTION, "call_timeout", CONFIG_DURATION, AT(call_timeout_ms), "10s", 10, DAY_MS, NULL, AT_START,
      "How long trackers and storage servers may take to begin an answer, all tries together; then 504."},
+    {SECTION, "hedge_time", CONFIG_DURATION, AT(hedge_ms), "300ms", 0, DAY_MS, NULL, AT_START,
+     "How long a tracker may take to answer until the next one is asked too; the first answer counts. 0: "
+     "never."},
     {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
      "there."},
@@ -86,7 +89,8 @@ const struct config_option http_options[] = {
 
     {SECTION, "local_groups", CONFIG_STRINGS, AT(local_groups), "", NO_BOUNDS, AT_START,
      "Storage groups whose volume is mounted on this machine, GROUP:KEY=DIR or GROUP:DIR, e.g. "
-     "group001:/srv/media: their files are sent from DIR (an absolute directory) instead of through a storage "
+     "group001:/srv/media: their files are sent from DIR (an absolute directory) instead of through a "
+     "storage "
      "server. KEY is that of the store path in storage.paths, DIR itself where it is left out. A file that "
      "cannot be read there comes from a storage server."},
     {SECTION, "local_workers", CONFIG_INTEGER, AT(local_workers), "4", 1, 256, NULL, AT_START,

@@ -182,6 +182,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
         .progress_timeout_ms = config->storage_timeout_ms,
+        .hedge_ms = config->hedge_ms > 0 ? config->hedge_ms : -1,
         .connections_per_server_max =
             config->storage_connections > 0 ? (size_t)config->storage_connections : NO_LIMIT,
         .location_age_ms = config->location_age_ms,
@@ -336,8 +337,8 @@ static bool server_build(struct http_server *server, const struct httpd_config *
     if (server->resolver == NULL)
         goto done;
     if (config->local_groups.count > 0 &&
-        (server->volumes = local_volumes_create(&config->local_groups, (size_t)config->local_workers,
-                                                error)) == NULL)
+        (server->volumes =
+             local_volumes_create(&config->local_groups, (size_t)config->local_workers, error)) == NULL)
         goto done;
     if (config->access_log[0] != '\0' &&
         (server->access_log = access_log_create(config->access_log, error)) == NULL)
