@@ -9,6 +9,7 @@
 #include "common/address.h"
 #include "common/loop.h"
 #include "common/packet_call.h"
+#include "common/packet_line.h"
 #include "common/proto.h"
 #include "common/workers.h"
 
@@ -121,6 +122,12 @@ typedef void (*client_download_callback)(void *argument, struct packet_call *cal
 struct client_operation *client_download(struct client *client, const struct proto_file_key *key, int64_t offset,
                                          int64_t size, const struct address *avoid,
                                          client_download_callback callback, void *argument);
+
+/* The same for few bytes, as part of what the client's whole loop asks that server in one round; without other servers
+ * and time limits of its own (common/packet_line.h). The callback gets the SIZE bytes, or NULL: then client_download()
+ * is the way. NULL, and nothing is called: it is not possible now, and client_download() is the way too. */
+struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key, int64_t offset,
+                                         size_t size, packet_line_callback callback, void *argument);
 
 /* For health checks: true when a tracker answered last time, to any of the clients that share (or none was asked yet). */
 bool client_trackers_reachable(const struct client *client);

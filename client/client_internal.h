@@ -143,6 +143,10 @@ bool client_tracker_again(void *operation, const struct error *error);
  * perhaps at once. */
 void client_locate_begin(struct client_operation *operation);
 
+/* What the cache knows of KEY's user, valid until the next call; NULL: nothing. STALE: however old it is. */
+const struct client_location *client_location_recall(struct client *client, const struct proto_file_key *key,
+                                                     bool stale);
+
 /* ---- client_storage.c ---- */
 
 /* Locates, then calls the servers with what prepare() writes, until one succeeds or none is left. */

@@ -76,29 +76,37 @@ static void location_forget(const struct client_operation *operation)
 
 /* STALE: for want of a tracker, whatever its age; then what all clients know together counts alone, so that
  * they say the same. */
-static bool location_recall(struct client_operation *operation, bool stale)
+const struct client_location *client_location_recall(struct client *client, const struct proto_file_key *key,
+                                                     bool stale)
 {
-    struct client *client = operation->client;
     struct cache *cache =
         stale && client->options.shared != NULL ? client->options.shared->locations : client->locations;
     struct client_cached_location cached;
-    char key[CACHE_KEY_MAX];
-    size_t size = cache_key(&operation->key, key);
+    char text[CACHE_KEY_MAX];
+    size_t size = cache_key(key, text);
     int64_t age;
 
-    if (!(stale ? cache_get_stale(cache, key, size, &cached, &age) : cache_get(cache, key, size, &cached)))
-        return false;
+    if (!(stale ? cache_get_stale(cache, text, size, &cached, &age) : cache_get(cache, text, size, &cached)))
+        return NULL;
     /* A client talks about the same few groups again and again. */
     if (client->parsed.count == 0 || memcmp(&client->parsed_text, &cached, sizeof(cached)) != 0) {
         client->parsed.count = 0;
         if (!location_parse(cached.group, cached.addresses, &client->parsed, NULL))
-            return false;
+            return NULL;
         client->parsed_text = cached;
     }
-    memcpy(operation->location.group, client->parsed.group, sizeof(client->parsed.group));
-    memcpy(operation->location.servers, client->parsed.servers,
-           client->parsed.count * sizeof(client->parsed.servers[0]));
-    operation->location.count = client->parsed.count;
+    return &client->parsed;
+}
+
+static bool location_recall(struct client_operation *operation, bool stale)
+{
+    const struct client_location *found = client_location_recall(operation->client, &operation->key, stale);
+
+    if (found == NULL)
+        return false;
+    memcpy(operation->location.group, found->group, sizeof(found->group));
+    memcpy(operation->location.servers, found->servers, found->count * sizeof(found->servers[0]));
+    operation->location.count = found->count;
     return true;
 }
 

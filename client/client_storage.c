@@ -222,6 +222,9 @@ static void storage_done(void *argument, const uint8_t *body, size_t size, const
     struct address server = *packet_call_address(operation->call);
 
     operation->call = NULL;
+    /* Who knows a command of ours is not a predecessor's server. */
+    if (error == NULL && !operation->plain && has_plain_form(operation))
+        packet_line_allow(operation->client->pool, &server);
     if (error == NULL)
         operation->succeeded(operation, body, size);
     else

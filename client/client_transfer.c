@@ -142,6 +142,27 @@ struct client_operation *client_download(struct client *client, const struct pro
     return operation;
 }
 
+struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key,
+                                         int64_t offset, size_t size, packet_line_callback callback,
+                                         void *argument)
+{
+    struct proto_download download = {.key = *key, .offset = offset, .size = (int64_t)size};
+    const struct client_location *location = client_location_recall(client, key, false);
+    uint8_t body[PROTO_DOWNLOAD_SIZE];
+
+    if (location == NULL || size == 0 || !proto_download_pack(body, &download, NULL))
+        return NULL;
+    for (size_t i = 0; i < location->count; i++) {
+        struct packet_line_request *request =
+            packet_line_ask(client->pool, &location->servers[i], PROTO_STORAGE_DOWNLOAD, body, sizeof(body),
+                            size, callback, argument);
+
+        if (request != NULL)
+            return request;
+    }
+    return NULL;
+}
+
 /* ---- both ---- */
 
 void client_transfer_options(struct client_operation *operation, struct packet_call_options *options)

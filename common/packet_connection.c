@@ -14,6 +14,8 @@
 
 static bool wants_input(const struct packet_connection *connection)
 {
+    if (connection->rest)
+        return false;
     switch (connection->state) {
     case PACKET_IDLE:
     case PACKET_HEADER:
@@ -55,7 +57,7 @@ static void arm(struct packet_connection *connection)
         connection->read_armed = true;
         ASSERT(event_add(&connection->read_event, NULL) == 0);
     }
-    if (!connection->write_armed && connection->body) {
+    if (!connection->write_armed && (connection->body || connection->rest)) {
         connection->write_armed = true;
         ASSERT(event_add(&connection->write_event, NULL) == 0);
     }
@@ -97,13 +99,17 @@ void packet_connection_run(struct packet_connection *connection)
     if (connection->running)
         return;
     connection->running = true;
-    while (packet_connection_step(connection)) {
-        if (++steps == PACKET_TURN_STEPS && connection->lane->loop && !connection->posted) {
-            connection->posted = true;
-            loop_post(connection->lane->loop, &connection->task);
-            break;
+    do {
+        while (packet_connection_step(connection)) {
+            if (++steps == PACKET_TURN_STEPS && connection->lane->loop && !connection->posted) {
+                connection->posted = true;
+                loop_post(connection->lane->loop, &connection->task);
+                break;
+            }
         }
-    }
+        /* What is gathered leaves before others run; a peer that has gone is noticed here too. */
+    } while (connection->lane->gatherer == connection && !packet_gather_flush(connection) &&
+             connection->broken);
     connection->running = false;
     if (connection->state == PACKET_CLOSED)
         close_connection(connection);

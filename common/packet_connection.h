@@ -1,7 +1,7 @@
 /*
  * packet_connection: one connection of the packet server: the state machine from header to reply. Private to
- * packet_server.c, packet_listen.c, packet_connection.c, packet_step.c and packet_request.c; everything on
- * the connection's loop.
+ * packet_server.c, packet_listen.c, packet_connection.c, packet_step.c, packet_gather.c and packet_request.c;
+ * everything on the connection's loop.
  */
 #ifndef REEL_COMMON_PACKET_CONNECTION_H
 #define REEL_COMMON_PACKET_CONNECTION_H
@@ -19,8 +19,9 @@
 #define PACKET_HOPELESS_BODY  (1LL << 40) /* a refused body above this is not read to its end */
 #define PACKET_SMALL_BODY     32          /* reply bodies up to this need no memory of their own */
 #define PACKET_SMALL_FILE     (32 * 1024) /* bytes of a file that are sent in one piece with their header */
-#define PACKET_TURN_STEPS     64          /* that one connection goes before others have their turn */
-#define PACKET_LINGER_MS      1000        /* for a peer that has not ended its refused body in time */
+#define PACKET_GATHER_SIZE    (128 * 1024)
+#define PACKET_TURN_STEPS     128  /* that one connection goes before others have their turn */
+#define PACKET_LINGER_MS      1000 /* for a peer that has not ended its refused body in time */
 
 /* What metrics count for each command, and for those that are not in the table. */
 struct packet_metrics {
@@ -44,7 +45,9 @@ struct packet_lane {
     struct task resume_task, stop_task, end_task;
     void *stash[PACKET_STASH_MAX];
     size_t stashed;
-    void *scratch; /* of PACKET_SMALL_FILE; NULL until it is needed */
+    uint8_t *gather; /* of PACKET_GATHER_SIZE, for small replies; NULL until it is needed */
+    size_t gathered; /* bytes in it */
+    struct packet_connection *gatherer; /* whose they are; NULL: none are */
 };
 
 struct packet_server {
@@ -123,6 +126,8 @@ struct packet_connection {
     uint8_t small_body[PACKET_SMALL_BODY];
     void *body; /* small_body or owned */
     size_t body_size, sent;
+    uint8_t *rest; /* gathered replies that the socket did not take: they go first; NULL: none */
+    size_t rest_size, rest_sent;
     int unsent; /* in the socket's queue, when the peer's progress was last looked at */
 
     /* PACKET_SENDING */
@@ -172,6 +177,21 @@ void packet_connection_free_buffers(struct packet_connection *connection);
 
 /* The one place where a state changes: sets the deadline that belongs to it. */
 void packet_connection_enter(struct packet_connection *connection, enum packet_state state);
+
+/* ---- packet_gather.c ---- */
+
+/* Puts a success reply into the lane's buffer: with a copy of BODY, or with the file of the present reply
+ * where it is in the page cache. False: it must go by itself. */
+MUST_CHECK bool packet_gather_bytes(struct packet_connection *connection, const void *body, size_t size);
+MUST_CHECK bool packet_gather_file(struct packet_connection *connection);
+
+/* Sends what the lane's buffer has of CONNECTION. False: some of it is left, or the connection is broken. */
+bool packet_gather_flush(struct packet_connection *connection);
+
+/* Sends what was left. False: some of it still is, or the connection is broken. */
+MUST_CHECK bool packet_gather_flush_rest(struct packet_connection *connection);
+
+void packet_gather_free(struct packet_connection *connection);
 
 /* ---- packet_request.c ---- */
 

@@ -70,6 +70,7 @@ static void endpoint_free(struct pool_endpoint *endpoint)
 {
     ASSERT(endpoint->references == 0 && endpoint->open == 0);
     event_del(&endpoint->sweep);
+    packet_lines_trim(endpoint);
     HASH_DEL(endpoint->pool->endpoints, endpoint);
     free(endpoint);
 }
@@ -95,13 +96,21 @@ static void endpoints_sweep(struct packet_pool *pool)
 
 static void endpoint_sweep(evutil_socket_t fd, short what, void *argument);
 
-struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct address *address)
+struct pool_endpoint *pool_endpoint_find(struct packet_pool *pool, const struct address *address)
 {
     char text[ADDRESS_TEXT_SIZE];
     struct pool_endpoint *endpoint = NULL;
 
     address_format(address, text, sizeof(text));
     HASH_FIND_STR(pool->endpoints, text, endpoint);
+    return endpoint;
+}
+
+struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct address *address)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
+
     if (endpoint != NULL) {
         endpoint->references++;
         return endpoint;
@@ -114,10 +123,11 @@ struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct a
         return NULL;
     endpoint->pool = pool;
     endpoint->address = *address;
-    memcpy(endpoint->text, text, sizeof(text));
+    memcpy(endpoint->text, address_format(address, text, sizeof(text)), sizeof(text));
     TAILQ_INIT(&endpoint->idle);
     TAILQ_INIT(&endpoint->slots);
     TAILQ_INIT(&endpoint->names);
+    TAILQ_INIT(&endpoint->lines);
     if (evtimer_assign(&endpoint->sweep, loop_base(pool->loop), endpoint_sweep, endpoint) != 0) {
         free(endpoint);
         return NULL;
@@ -145,11 +155,8 @@ void pool_endpoint_put(struct pool_endpoint *endpoint)
 
 bool pool_address_penalised(struct packet_pool *pool, const struct address *address)
 {
-    char text[ADDRESS_TEXT_SIZE];
-    struct pool_endpoint *endpoint = NULL;
+    struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
 
-    address_format(address, text, sizeof(text));
-    HASH_FIND_STR(pool->endpoints, text, endpoint);
     return endpoint != NULL && endpoint->penalty_until_ms > clock_monotonic_ms();
 }
 
@@ -328,6 +335,8 @@ static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
         pool_connection_close(connection);
     if (connection != NULL)
         endpoint_arm_sweep(endpoint, connection->idle_until_ms - now);
+    else
+        packet_lines_trim(endpoint);
     pool_endpoint_put(endpoint);
 }
 
@@ -339,7 +348,7 @@ struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bo
         next = TAILQ_NEXT(connection, link);
         if (careful && connection->after_failure)
             continue;
-        if (careful && !connection_is_quiet(connection)) {
+        if (!connection_is_quiet(connection)) {
             pool_connection_close(connection);
             /* Closing may have woken a waiter, which may have taken the next one. */
             next = TAILQ_FIRST(&endpoint->idle);
@@ -530,6 +539,12 @@ struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_po
         metrics_counter("reel_call_connections_opened_total", "Connections opened to other servers.", NULL);
     pool->reused = metrics_counter("reel_call_connections_reused_total",
                                    "Requests to other servers over a connection that was kept.", NULL);
+    pool->gathered = metrics_counter("reel_call_requests_gathered_total",
+                                     "Requests to other servers that shared a connection with others.", NULL);
+    pool->lines_broken = metrics_counter(
+        "reel_call_shared_connections_broken_total",
+        "Connections shared by requests that broke, were slow or wrong: each was asked again by itself.",
+        NULL);
     pool->failed =
         metrics_counter("reel_call_addresses_failed_total",
                         "Addresses that were not reached, broke the connection or kept silent.", NULL);
@@ -551,6 +566,7 @@ void packet_pool_destroy(struct packet_pool *pool)
     HASH_ITER(hh, pool->endpoints, endpoint, next)
     {
         endpoint->references++; /* keeps it while its connections go */
+        packet_lines_close(endpoint);
         while (!TAILQ_EMPTY(&endpoint->idle))
             pool_connection_close(TAILQ_FIRST(&endpoint->idle));
         if (endpoint->lookup != NULL) {

@@ -1,8 +1,8 @@
 /*
  * packet_pool: the connections below packet_call: one endpoint for each address with its idle connections,
  * its limit and queue, its penalty and the addresses that its name resolved to. Touches sockets and libevent
- * events, asks the resolver's workers for names. Private to packet_pool.c, packet_call.c, packet_exchange.c
- * and packet_hedge.c; everything happens on the pool's loop.
+ * events, asks the resolver's workers for names. Private to packet_pool.c, packet_call.c, packet_exchange.c,
+ * packet_hedge.c and packet_line.c; everything happens on the pool's loop.
  *
  * Nothing here calls a user's callback: a waiter's wake() only takes its next step (which never ends a call
  * at once).
@@ -52,6 +52,7 @@ struct pool_connection {
 TAILQ_HEAD(pool_connection_list, pool_connection);
 
 struct pool_lookup;
+TAILQ_HEAD(packet_line_list, packet_line);
 
 struct pool_endpoint {
     struct packet_pool *pool;
@@ -67,6 +68,9 @@ struct pool_endpoint {
     struct pool_waiter_list slots; /* wait for a connection */
     struct pool_waiter_list names; /* wait for the look-up */
     int64_t penalty_until_ms;
+    struct packet_line_list lines; /* spare ones hold no reference */
+    int64_t shared_until_ms;       /* known to answer several requests on one connection in their order */
+    int64_t alone_until_ms;        /* but was slow or wrong at it */
     bool numeric;
     struct socket_address resolved[POOL_RESOLVED_MAX];
     size_t resolved_count;
@@ -83,8 +87,8 @@ struct packet_pool {
     struct pool_endpoint *endpoints; /* uthash by text */
     struct packet_call_list calls;
     bool ending;
-    struct metric *opened, *reused, *failed, *hedged; /* counters */
-    uint8_t *buffers[POOL_BUFFERS_KEPT];              /* unused ones */
+    struct metric *opened, *reused, *failed, *hedged, *gathered, *lines_broken; /* counters */
+    uint8_t *buffers[POOL_BUFFERS_KEPT];                                        /* unused ones */
     size_t buffer_count;
     uint8_t *scratch; /* PACKET_STREAM reads into it; sink() takes the bytes before anything else is read */
 };
@@ -93,6 +97,8 @@ struct packet_pool {
 /* The endpoint of ADDRESS with one reference more; NULL without memory. */
 MUST_CHECK struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct address *address);
 void pool_endpoint_put(struct pool_endpoint *endpoint);
+/* The same without a reference, as it is now; NULL where nothing is known of ADDRESS. */
+struct pool_endpoint *pool_endpoint_find(struct packet_pool *pool, const struct address *address);
 
 /* True while ADDRESS is penalised. */
 bool pool_address_penalised(struct packet_pool *pool, const struct address *address);
@@ -107,9 +113,9 @@ enum pool_resolution { POOL_RESOLVED, POOL_RESOLVING, POOL_UNRESOLVABLE };
 enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct pool_waiter *waiter,
                                            struct error *error);
 
-/* An idle connection, now the caller's; NULL when there is none. The peer may have closed it just now.
- * CAREFUL passes over those whose last reply was a failure, and asks the kernel whether the peer has closed
- * it. */
+/* An idle connection, now the caller's; NULL when there is none. Those that the peer has closed, or sent a
+ * byte on that nobody asked for, are closed first: what a request reads as its reply came after it. The peer
+ * may still close it at any moment. CAREFUL passes over those whose last reply was a failure. */
 struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful);
 
 /* True when one more connection may be opened; an idle one is closed for it where that makes room. */
@@ -141,6 +147,11 @@ void pool_endpoint_wake(struct pool_endpoint *endpoint);
 /* FIRST: before the others that wait. */
 void pool_wait(struct pool_waiter_list *list, struct pool_waiter *waiter, bool first);
 void pool_wait_end(struct pool_waiter *waiter);
+
+/* In packet_line.c: ends the lines of ENDPOINT, whose requests are told to ask another way; frees those that
+ * are not used. */
+void packet_lines_close(struct pool_endpoint *endpoint);
+void packet_lines_trim(struct pool_endpoint *endpoint);
 
 /* In packet_call.c: ends every call of the pool; those whose socket a caller holds are only detached. */
 void packet_call_end_all(struct packet_pool *pool);

@@ -53,11 +53,16 @@ static void set_output(struct packet_connection *connection, uint8_t status, int
     connection->sent = 0;
 }
 
-/* The same with a copy. False without memory: the connection is broken then. */
+/* The same with a copy, which may go out together with others. False without memory: the connection is broken
+ * then. */
 static bool copy_output(struct packet_connection *connection, uint8_t status, const void *body, size_t size)
 {
-    void *copy = size <= sizeof(connection->small_body) ? connection->small_body : malloc(size);
+    void *copy;
 
+    if (status == PROTO_STATUS_OK && connection->request.body_left == 0 &&
+        packet_gather_bytes(connection, body, size))
+        return true;
+    copy = size <= sizeof(connection->small_body) ? connection->small_body : malloc(size);
     if (!copy) {
         log_error("packet", "c%" PRIu64 ": no memory for a reply of %zu bytes, connection cut",
                   connection->id, size);

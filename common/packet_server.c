@@ -89,8 +89,8 @@ static void end_lane(struct packet_lane *lane)
     for_each_connection(lane, packet_connection_forget_events);
     while (lane->stashed > 0)
         free(lane->stash[--lane->stashed]);
-    free(lane->scratch);
-    lane->scratch = NULL;
+    free(lane->gather);
+    lane->gather = NULL;
     atomic_store(&lane->full, false); /* nobody posts to it any more */
     lane->loop = NULL;
 }

@@ -163,6 +163,8 @@ static bool flush_output(struct packet_connection *connection)
     int flags = MSG_NOSIGNAL | (connection->has_file && connection->file_length > 0 ? MSG_MORE : 0);
     size_t total = PROTO_HEADER_SIZE + connection->body_size;
 
+    if (connection->body && !packet_gather_flush(connection)) /* earlier replies go first */
+        return false;
     while (connection->body) {
         size_t header = min_size(connection->sent, PROTO_HEADER_SIZE);
         size_t body = connection->sent - header;
@@ -192,44 +194,12 @@ static bool flush_output(struct packet_connection *connection)
     return true;
 }
 
-/* The header and the whole of a small file that is in the page cache, in one call. Where the file system
- * cannot tell, or the socket takes only a part, the rest goes the way of every file; so does what fails, and
- * fails again there. */
-static void send_small_file(struct packet_connection *connection)
-{
-    struct packet_lane *lane = connection->lane;
-    size_t size = (size_t)connection->file_length, header;
-    struct iovec parts[2] = {{connection->out_header, PROTO_HEADER_SIZE}, {NULL, size}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    ssize_t sent;
-
-    if (!lane->scratch)
-        lane->scratch = malloc(PACKET_SMALL_FILE);
-    if (!lane->scratch)
-        return;
-    parts[1].iov_base = lane->scratch;
-    if (preadv2(connection->file_fd, &parts[1], 1, connection->file_offset, RWF_NOWAIT) != (ssize_t)size)
-        return;
-    do {
-        sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent <= 0)
-        return;
-    metric_add(lane->server->sent_metric, sent);
-    note_progress(connection);
-    header = min_size((size_t)sent, PROTO_HEADER_SIZE);
-    connection->sent = header;
-    connection->file_offset += sent - (ssize_t)header;
-    connection->file_length -= sent - (ssize_t)header;
-    if (header == PROTO_HEADER_SIZE)
-        free_output(connection);
-}
-
 void packet_connection_free_buffers(struct packet_connection *connection)
 {
     connection->head_held = false;
     free_input(connection);
     free_output(connection);
+    packet_gather_free(connection);
 }
 
 /* ---- states ---- */
@@ -320,6 +290,8 @@ static bool step_header(struct packet_connection *connection)
     if (connection->broken)
         return true;
     if (connection->ended || (buffered(connection) == 0 && connection->lane->stopping)) {
+        if (!packet_gather_flush(connection)) /* the peer may still read what it asked for before */
+            return connection->broken;
         packet_connection_enter(connection, PACKET_CLOSED);
         return false;
     }
@@ -389,8 +361,10 @@ static bool step_replying(struct packet_connection *connection)
 {
     bool small = connection->has_file && connection->file_length <= PACKET_SMALL_FILE;
 
-    if (small && connection->sent == 0 && connection->file_length > 0)
-        send_small_file(connection);
+    if (small && connection->sent == 0 && connection->file_length > 0 && packet_gather_file(connection)) {
+        connection->file_length = 0;
+        free_output(connection);
+    }
     if (!flush_output(connection))
         return connection->broken;
     if (!connection->has_file) {
@@ -414,7 +388,7 @@ static bool step_sending(struct packet_connection *connection)
 
 static bool step_draining(struct packet_connection *connection)
 {
-    bool flushed = flush_output(connection);
+    bool flushed = packet_gather_flush(connection) && flush_output(connection);
     int64_t discarded = 0;
 
     if (connection->body_left > 0) {
@@ -436,7 +410,7 @@ static bool step_draining(struct packet_connection *connection)
 
 static bool step_lingering(struct packet_connection *connection)
 {
-    bool flushed = flush_output(connection);
+    bool flushed = packet_gather_flush(connection) && flush_output(connection);
     int64_t discarded;
 
     if (flushed && !connection->shut && !connection->broken) {
@@ -501,6 +475,8 @@ static bool step_broken(struct packet_connection *connection)
 
 bool packet_connection_step(struct packet_connection *connection)
 {
+    if (!connection->broken && !packet_gather_flush_rest(connection) && !connection->broken)
+        return false;
     if (connection->broken)
         return step_broken(connection);
     switch (connection->state) {

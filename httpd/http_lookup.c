@@ -251,6 +251,8 @@ static bool means_absent(const struct error *error)
 /* The file is known now. */
 static void accept_file(struct entry *entry, struct http_lookup_file *file)
 {
+    if (entry->file != NULL)
+        file->served_ms = entry->file->served_ms;
     http_lookup_file_release(entry->file);
     entry->file = file;
     entry->absent = false;

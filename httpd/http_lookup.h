@@ -15,7 +15,7 @@
 
 #define HTTP_LOOKUP_ETAG_SIZE 36 /* 32 hex digits, two quotes, NUL, and one to spare */
 
-/* A file that is there. Immutable but for the hint; shared by reference. */
+/* A file that is there. Immutable but for the marks of the sources; shared by reference. */
 struct http_lookup_file {
     struct proto_file_key key;
     struct proto_stat stat;
@@ -26,6 +26,7 @@ struct http_lookup_file {
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
     struct local_hint hint;            /* of source_local */
+    int64_t served_ms;                 /* of relay: when bytes last came, clock_coarse_ms(); 0: never */
     size_t references;
 };
 

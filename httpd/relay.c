@@ -1,4 +1,5 @@
 #include "httpd/relay.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -14,6 +15,12 @@
  * much and more. */
 #define BURST_MIN ((size_t)64 * 1024)
 
+/* Files of up to so many bytes are asked for together with those of other clients of the loop: nobody waits
+ * long behind them. Only those that were served within WARM_MS, which the storage server has in memory still:
+ * one that it must open first would keep the others waiting. */
+#define GATHER_MAX HTTP_BUFFER_COPY_SIZE
+#define WARM_MS    4000
+
 struct relay {
     struct source source; /* first */
     struct http_loop *loop;
@@ -22,15 +29,18 @@ struct relay {
     void (*wake)(void *argument);
     void *argument;
 
-    struct client_operation *operation; /* a download that is being opened */
-    struct packet_call *call;           /* an open one; NULL once its last byte was read */
-    int socket;                         /* its socket, while there is more to read */
-    struct event event;                 /* of that socket */
+    struct packet_line_request *gathered; /* bytes that are asked for together with others */
+    struct client_operation *operation;   /* a download that is being opened */
+    struct packet_call *call;             /* an open one; NULL once its last byte was read */
+    int socket;                           /* its socket, while there is more to read */
+    struct event event;                   /* of that socket */
     bool watched;
     bool waiting; /* for the storage server: the event is to wake the connection */
     bool ready;   /* the first byte has been at hand */
     bool failed;
     bool copying; /* the kernel does not splice here */
+    bool held;    /* on_gathered() is on the stack: it frees */
+    bool closed;  /* and relay_close() was called meanwhile */
     bool corked;  /* the last bytes went out with "more follows" */
 
     int64_t offset;      /* in the file, of the next byte to read */
@@ -94,6 +104,47 @@ static bool begin_download(struct relay *relay, const struct address *avoid)
     return relay->operation != NULL;
 }
 
+/* What the client's socket did not take of bytes that are only lent: they are kept. */
+static void keep_lent(struct relay *relay)
+{
+    if (relay->head_left == 0)
+        return;
+    relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
+    if (relay->block != NULL) {
+        memcpy(relay->block, relay->head, relay->head_left);
+        relay->block_end = relay->head_left;
+    } else {
+        fail(relay, ERROR_UNAVAILABLE, "no memory");
+    }
+    relay->head = NULL;
+    relay->head_left = 0;
+}
+
+static void on_gathered(void *argument, const uint8_t *body, size_t size)
+{
+    struct relay *relay = argument;
+    relay->gathered = NULL;
+    if (body == NULL) {
+        relay->file->served_ms = 0;
+        if (!begin_download(relay, NULL))
+            relay->wake(relay->argument);
+        return;
+    }
+    relay->file->served_ms = clock_coarse_ms();
+    relay->head = body;
+    relay->head_left = size;
+    relay->offset += (int64_t)size;
+    relay->unread = 0;
+    relay->ready = true;
+    relay->held = true;
+    relay->wake(relay->argument);
+    relay->held = false;
+    if (relay->closed)
+        free(relay);
+    else
+        keep_lent(relay);
+}
+
 /* The present server is of no more use: another one goes on at the next byte. */
 static void broken(struct relay *relay, int code, const char *why)
 {
@@ -142,6 +193,7 @@ static void on_download(void *argument, struct packet_call *call, const struct e
         relay->offset += (int64_t)relay->head_left;
         if (relay->head_left > 0)
             relay->tries = 0;
+        relay->file->served_ms = clock_coarse_ms();
         if (relay->unread > 0)
             relay->socket = packet_call_fd(call);
         relay->ready = true;
@@ -413,6 +465,8 @@ static void relay_stalled(struct source *source)
 static void relay_close(struct source *source)
 {
     struct relay *relay = relay_of(source);
+    if (relay->gathered != NULL)
+        packet_line_cancel(relay->gathered);
     if (relay->operation != NULL)
         client_cancel(relay->operation);
     if (relay->call != NULL)
@@ -420,7 +474,9 @@ static void relay_close(struct source *source)
     drop_holders(relay);
     metric_add(relay->loop->metrics->relays, -1);
     http_lookup_file_release(relay->file);
-    free(relay);
+    relay->closed = true;
+    if (!relay->held)
+        free(relay);
 }
 
 static const struct source_operations relay_operations = {
@@ -446,7 +502,10 @@ struct source *relay_open(const struct source_options *options)
     relay->unsent = options->length;
     relay->burst = BURST_MIN;
     metric_add(relay->loop->metrics->relays, 1);
-    if (!begin_download(relay, NULL)) {
+    if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
+        relay->gathered = client_fetch(relay->loop->client, &relay->file->key, relay->offset,
+                                       (size_t)options->length, on_gathered, relay);
+    if (relay->gathered == NULL && !begin_download(relay, NULL)) {
         relay_close(&relay->source);
         return NULL;
     }

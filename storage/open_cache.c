@@ -1,6 +1,7 @@
 /*
- * open_cache: a hash and an age-ordered list behind one mutex, held for a look-up only. An entry is found
- * while it is `listed`; the last one to let go of it, list or reader, sends it to be closed.
+ * open_cache: a hash and an age-ordered list behind one mutex, held for a look-up only; letting go takes
+ * none. An entry is found while it is `listed`; the last one to let go of it, list or reader, sends it to be
+ * closed.
  */
 #include "storage/open_cache.h"
 
@@ -8,6 +9,7 @@
 #include "common/log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -24,7 +26,8 @@ struct entry {
     struct open_file public; /* first */
     struct entry_key key;
     struct store_path *path;
-    size_t users; /* readers, and one for the list */
+    uint8_t *bytes; /* public.bytes */
+    size_t users;   /* readers, and one for the list */
     bool listed;
     int64_t since_ms;
     struct job close_job;
@@ -41,6 +44,7 @@ struct open_cache {
     struct entry_list by_age;  /* oldest first */
     struct entry_list closing; /* no worker took them yet */
     size_t listed_count, total;
+    size_t bytes; /* of the entries' contents */
     struct event *timer;
 };
 
@@ -58,6 +62,7 @@ static void close_run(struct job *job)
 {
     struct entry *entry = CONTAINER_OF(job, struct entry, close_job);
     (void)close(entry->public.fd); /* opened for reading: there is nothing that could be lost */
+    free(entry->bytes);
     free(entry);
 }
 
@@ -71,12 +76,20 @@ static void hand_to_worker(struct open_cache *cache, struct entry *entry)
         TAILQ_INSERT_TAIL(&cache->closing, entry, link);
 }
 
-/* The mutex is held. */
-static void drop_user(struct open_cache *cache, struct entry *entry)
+/* True for the last one, who sends it to be closed: nobody can find it any more. */
+static bool drop_user(struct entry *entry)
 {
-    ASSERT(entry->users > 0);
-    if (--entry->users == 0)
-        hand_to_worker(cache, entry);
+    size_t before = atomic_fetch_sub_explicit(&entry->users, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    return before == 1;
+}
+
+/* The mutex is held. */
+static void retire(struct open_cache *cache, struct entry *entry)
+{
+    if (entry->bytes)
+        cache->bytes -= (size_t)entry->public.size;
+    hand_to_worker(cache, entry);
 }
 
 /* The mutex is held. */
@@ -87,7 +100,8 @@ static void unlist(struct open_cache *cache, struct entry *entry)
     TAILQ_REMOVE(&cache->by_age, entry, link);
     entry->listed = false;
     cache->listed_count--;
-    drop_user(cache, entry);
+    if (drop_user(entry))
+        retire(cache, entry);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *argument)
@@ -163,13 +177,13 @@ struct open_file *open_cache_find(struct open_cache *cache, struct store_path *p
         entry = NULL;
     }
     if (entry)
-        entry->users++;
+        atomic_fetch_add_explicit(&entry->users, 1, memory_order_relaxed);
     pthread_mutex_unlock(&cache->mutex);
     return entry ? &entry->public : NULL;
 }
 
 struct open_file *open_cache_add(struct open_cache *cache, struct store_path *path, const struct path *place,
-                                 int fd, int64_t size)
+                                 int fd, int64_t size, uint8_t *bytes)
 {
     struct entry *entry = calloc(1, sizeof(*entry));
     if (!entry)
@@ -177,12 +191,17 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     entry->public = (struct open_file){.fd = fd, .size = size};
     entry->key = key_of(path, place);
     entry->path = path;
-    entry->users = 1;
+    atomic_init(&entry->users, 2); /* the caller and the list */
     entry->since_ms = clock_monotonic_ms();
 
     struct entry *other = NULL;
     pthread_mutex_lock(&cache->mutex);
     cache->total++;
+    if (bytes && cache->bytes + (size_t)size <= OPEN_CACHE_BYTES_MAX) {
+        entry->public.bytes = entry->bytes = bytes;
+        cache->bytes += (size_t)size;
+        bytes = NULL;
+    }
     HASH_FIND(hh, cache->table, &entry->key, sizeof(entry->key), other);
     if (other) /* two opened it at once: the younger one stays */
         unlist(cache, other);
@@ -191,17 +210,19 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     HASH_ADD(hh, cache->table, key, sizeof(entry->key), entry);
     TAILQ_INSERT_TAIL(&cache->by_age, entry, link);
     entry->listed = true;
-    entry->users++;
     cache->listed_count++;
     pthread_mutex_unlock(&cache->mutex);
+    free(bytes); /* there is no room for them */
     return &entry->public;
 }
 
 void open_cache_release(struct open_cache *cache, struct open_file *file)
 {
     struct entry *entry = CONTAINER_OF(file, struct entry, public);
+    if (!drop_user(entry))
+        return;
     pthread_mutex_lock(&cache->mutex);
-    drop_user(cache, entry);
+    retire(cache, entry);
     pthread_mutex_unlock(&cache->mutex);
 }
 

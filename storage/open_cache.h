@@ -14,8 +14,13 @@ struct open_cache;
 /* One open file; whoever holds it may read FD at offsets (never move its position). */
 struct open_file {
     int fd;
-    int64_t size; /* bytes, when it was opened */
+    int64_t size;         /* bytes, when it was opened */
+    const uint8_t *bytes; /* all of them, of a small file; NULL: read them from FD */
 };
+
+/* Bytes up to which a file is kept in memory while it is open, and what all of them may take together. */
+#define OPEN_CACHE_SMALL     (16 * 1024)
+#define OPEN_CACHE_BYTES_MAX (32 * 1024 * 1024)
 
 /* ENTRIES_MAX files are kept for AGE_MS; LOOP's timer closes those that nobody asked for. NULL without
  * memory. */
@@ -27,9 +32,10 @@ void open_cache_destroy(struct open_cache *cache);
 struct open_file *open_cache_find(struct open_cache *cache, struct store_path *path,
                                   const struct path *place);
 
-/* Takes over FD, just opened, and holds it for the caller. NULL without memory: FD is still the caller's. */
+/* Takes over FD, just opened, and BYTES (malloc'd, the whole file, or NULL), and holds it for the caller.
+ * NULL without memory: both are still the caller's. */
 MUST_CHECK struct open_file *open_cache_add(struct open_cache *cache, struct store_path *path,
-                                            const struct path *place, int fd, int64_t size);
+                                            const struct path *place, int fd, int64_t size, uint8_t *bytes);
 
 void open_cache_release(struct open_cache *cache, struct open_file *file);
 

@@ -48,18 +48,23 @@ http {{
     client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
     uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
     default_type video/mp4;
-    upstream files {{ server 127.0.0.1:{static}; keepalive 256; keepalive_requests 100000000; }}
-    server {{ listen 127.0.0.1:{static} reuseport backlog=4096; root {dir}/files; }}
-    server {{
-        listen 127.0.0.1:{buffered} reuseport backlog=4096;
-        location / {{ proxy_pass http://files; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0; }}
-    }}
-    server {{
-        listen 127.0.0.1:{unbuffered} reuseport backlog=4096;
-        location / {{ proxy_pass http://files; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
-    }}
+{servers}
 }}
 """
+
+# The files by sendfile, or (which is more for small ones) read into memory and sent with their head in one call.
+STATIC = """
+    upstream {name} {{ server 127.0.0.1:{port}; keepalive 256; keepalive_requests 100000000; }}
+    server {{ listen 127.0.0.1:{port} reuseport backlog=4096; root {dir}/files; {options} }}
+"""
+STATICS = {"sendfile": "", "read": "sendfile off; tcp_nopush off; output_buffers 2 64k;"}
+PROXY = """
+    server {{
+        listen 127.0.0.1:{port} reuseport backlog=4096;
+        location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_set_header Connection ""; {options} }}
+    }}
+"""
+PROXIES = {"buffered": "proxy_max_temp_file_size 0;", "unbuffered": "proxy_buffering off;"}
 
 
 def children(pid):
@@ -87,14 +92,19 @@ class Nginx:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="reel-nginx-"))
         self.dir.chmod(0o755)
         (self.dir / "files").mkdir()
-        self.static, self.buffered, self.unbuffered = suites.free_ports(3)
-        (self.dir / "nginx.conf").write_text(NGINX.format(dir=self.dir, static=self.static, buffered=self.buffered,
-                                                          unbuffered=self.unbuffered))
+        ports = iter(suites.free_ports(len(STATICS) * (1 + len(PROXIES))))
+        self.static = {name: next(ports) for name in STATICS}
+        self.relay = {f"{proxy}, {static}": next(ports) for proxy in PROXIES for static in STATICS}
+        servers = [STATIC.format(name=name, port=port, dir=self.dir, options=STATICS[name])
+                   for name, port in self.static.items()]
+        servers += [PROXY.format(upstream=static, port=self.relay[f"{proxy}, {static}"], options=PROXIES[proxy])
+                    for proxy in PROXIES for static in STATICS]
+        (self.dir / "nginx.conf").write_text(NGINX.format(dir=self.dir, servers="".join(servers)))
 
     def start(self):
         self.process = subprocess.Popen(["nginx", "-p", str(self.dir), "-c", str(self.dir / "nginx.conf"), "-g",
                                          "daemon off;"])
-        suites.wait_for(lambda: suites.socket.create_connection(("127.0.0.1", self.static)).close() or True)
+        suites.wait_for(lambda: suites.socket.create_connection(("127.0.0.1", self.static["read"])).close() or True)
 
     def pids(self):
         return children(self.process.pid)
@@ -166,12 +176,11 @@ def main():
         for work in wanted:
             kind, way = work.split("-")
             connections = 16 if kind == "large" else 64
-            if way == "local":
-                peers = {"nginx": (nginx.static, nginx.pids())}
-                ours = (local.port, [local.process.pid])
-            else:
-                peers = {"nginx buffered": (nginx.buffered, nginx.pids()), "nginx unbuffered": (nginx.unbuffered, nginx.pids())}
-                ours = (httpd.port, [httpd.process.pid, storage.process.pid])
+            ways = nginx.static if way == "local" else nginx.relay
+            peers = {f"nginx {name}": (port, nginx.pids()) for name, port in ways.items()
+                     if kind == "small" or name.endswith("sendfile")}
+            ours = (local.port, [local.process.pid]) if way == "local" else \
+                (httpd.port, [httpd.process.pid, storage.process.pid])
             results = {name: [] for name in [*peers, "reel-httpd"]}
             for round in range(options.rounds + 1):
                 for name, (port, pids) in peers.items():
@@ -185,7 +194,7 @@ def main():
             best = max(peers, key=lambda name: middle[name][key])
             print(f"== {work}, {connections} connections, median of {options.rounds} rounds of {options.seconds} s")
             for name, values in middle.items():
-                print(f"   {name:18} {values[key]:10.1f} {unit}   {values[cost]:8.3f} {cost_unit}   p99 {values['p99_ms']:.2f} ms")
+                print(f"   {name:26} {values[key]:10.1f} {unit}   {values[cost]:8.3f} {cost_unit}   p99 {values['p99_ms']:.2f} ms")
             print(f"   ratio to {best}: {middle['reel-httpd'][key] / middle[best][key]:.2f}x {unit}, "
                   f"{middle['reel-httpd'][cost] / middle[best][cost]:.2f}x {cost_unit}", flush=True)
     finally:

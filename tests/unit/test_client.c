@@ -120,6 +120,7 @@ struct ask {
     int64_t offset, size;
     const struct address *avoid;
     struct packet_call *call;
+    struct packet_line_request *fetch;
     struct address answered;
     void (*start)(struct ask *ask);
 };
@@ -247,6 +248,28 @@ static void start_download(struct ask *ask)
         client_download(ask->world->client, &ask->key, ask->offset, ask->size, ask->avoid, on_download, ask);
 }
 
+/* What client_fetch() gives: bytes into `text`, or an error made here. */
+static void on_fetched(void *argument, const uint8_t *body, size_t size)
+{
+    struct ask *ask = argument;
+    struct error error;
+
+    if (body == NULL)
+        (void)error_set(&error, ERROR_UNAVAILABLE, "another way");
+    else
+        memcpy(ask->text, body, min_size(size, sizeof(ask->text) - 1));
+    ask->count = size;
+    finish(ask, body == NULL ? &error : NULL);
+}
+
+static void fetch(void *argument)
+{
+    struct ask *ask = argument;
+
+    ask->fetch = client_fetch(ask->world->client, &ask->key, ask->offset, (size_t)ask->size, on_fetched, ask);
+    assert_int_equal(ask->done, 0);
+}
+
 static int64_t source(void *argument, uint8_t *buffer, size_t size)
 {
     struct ask *ask = argument;
@@ -287,7 +310,7 @@ static void ask_start(void *argument)
     assert_int_equal(ask->done, 0);
 }
 
-static void ask_begin(struct ask *ask, struct world *world, const char *file)
+static void ask_prepare(struct ask *ask, struct world *world, const char *file)
 {
     ask->world = world;
     strcpy(ask->key.application, "tnvideo");
@@ -295,7 +318,20 @@ static void ask_begin(struct ask *ask, struct world *world, const char *file)
     snprintf(ask->key.file, sizeof(ask->key.file), "%s", file);
     pthread_mutex_init(&ask->mutex, NULL);
     pthread_cond_init(&ask->changed, NULL);
+}
+
+static void ask_begin(struct ask *ask, struct world *world, const char *file)
+{
+    ask_prepare(ask, world, file);
     on_loop(world, ask_start, ask);
+}
+
+/* Not to be had so: false. */
+static bool fetch_begin(struct ask *ask, struct world *world, const char *file)
+{
+    ask_prepare(ask, world, file);
+    on_loop(world, fetch, ask);
+    return ask->fetch != NULL;
 }
 
 static void nothing(void *argument)
@@ -816,6 +852,55 @@ static void an_upload_without_a_name_is_the_base_command(void **state)
     world_close(&world);
 }
 
+/* ---- few bytes, together with others ---- */
+
+static void few_bytes_are_fetched_from_a_server_that_is_known(void **state)
+{
+    struct ask early = {.size = 10}, stat = {.start = start_stat}, whole = {.size = 200},
+               part = {.offset = 7, .size = 5}, missing = {.size = 5}, too_much = {.size = 500};
+    struct world world;
+
+    (void)state;
+    world_open(&world, 1);
+    assert_false(fetch_begin(&early, &world, "f")); /* nobody knows where the user's files are */
+    assert_int_equal(upload_now(&world, "f", 200), 0);
+    ask_now(&stat, &world, "f");
+    assert_int_equal(stat.error.code, 0);
+    assert_true(fetch_begin(&whole, &world, "f"));
+    assert_true(fetch_begin(&part, &world, "f"));
+    assert_true(fetch_begin(&missing, &world, "g"));
+    ask_end(&whole);
+    ask_end(&part);
+    ask_end(&missing);
+    assert_int_equal(whole.error.code, 0);
+    assert_int_equal(whole.count, 200);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal((uint8_t)whole.text[i], (uint8_t)(i * 7));
+    assert_int_equal(part.count, 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal((uint8_t)part.text[i], (uint8_t)((7 + i) * 7));
+    assert_int_equal(missing.error.code, ERROR_UNAVAILABLE);
+    assert_true(fetch_begin(&too_much, &world, "f"));
+    ask_end(&too_much);
+    assert_int_equal(too_much.error.code, ERROR_UNAVAILABLE);
+    world_close(&world);
+}
+
+static void nothing_is_fetched_together_from_a_legacy_server(void **state)
+{
+    struct ask stat = {.start = start_stat}, ask = {.size = 10};
+    struct world world;
+
+    (void)state;
+    world_open(&world, 1);
+    atomic_store(&world.cluster.storages[0].legacy, true);
+    assert_int_equal(upload_now(&world, "f", 200), 0);
+    ask_now(&stat, &world, "f");
+    assert_int_equal(stat.error.code, 0);
+    assert_false(fetch_begin(&ask, &world, "f"));
+    world_close(&world);
+}
+
 /* ---- legacy storage servers ---- */
 
 static void a_legacy_storage_server_is_used_through_the_base_commands(void **state)
@@ -1133,6 +1218,8 @@ int main(void)
         cmocka_unit_test(an_upload_s_tries_are_bounded),
         cmocka_unit_test(an_upload_waits_a_little_for_a_server_to_come),
         cmocka_unit_test(an_upload_without_a_name_is_the_base_command),
+        cmocka_unit_test(few_bytes_are_fetched_from_a_server_that_is_known),
+        cmocka_unit_test(nothing_is_fetched_together_from_a_legacy_server),
         cmocka_unit_test(a_legacy_storage_server_is_used_through_the_base_commands),
         cmocka_unit_test(where_tells_the_place),
         cmocka_unit_test(where_falls_back_to_stat_and_then_to_filesize),

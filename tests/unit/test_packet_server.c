@@ -491,6 +491,79 @@ static void small_files_arrive_whole_at_a_peer_that_reads_late(void **state)
     finish();
 }
 
+enum { LATE_LENGTH = 30000 };
+
+/* How many files a connection's buffers hold of a peer that does not read. */
+static int files_that_fit(void)
+{
+    int fd = dial(), count = 0;
+
+    for (bool more = true; more; count++) {
+        put_file_request(fd, count, LATE_LENGTH);
+        for (int look = 0; look < 300 && atomic_load(&fixture.files_sent) <= count; look++)
+            usleep(1000);
+        more = atomic_load(&fixture.files_sent) > count;
+    }
+    close(fd);
+    return count;
+}
+
+/* The end of the requests is right behind as many bytes as the server reads at once, so that it is seen
+ * before the replies have left. */
+static void a_half_closed_peer_that_reads_late_gets_all_its_files(void **state)
+{
+    enum { FILES = 314, ECHOED = 18, REQUEST = PROTO_HEADER_SIZE + 16 };
+    uint8_t bytes[FILES * REQUEST + PROTO_HEADER_SIZE + ECHOED] = {0};
+    int64_t fit;
+
+    (void)state;
+    start();
+    make_file(FILE_SIZE);
+    fit = files_that_fit() * (int64_t)LATE_LENGTH;
+    /* Somewhere here the last of the replies do not fit into what the socket takes. */
+    for (int step = -5; step <= 5; step++) {
+        int64_t length = max_i64(fit + step * LATE_LENGTH, FILES) / FILES;
+        int fd = dial();
+
+        assert_true(length <= 32 * 1024);
+        for (int i = 0; i < FILES; i++) {
+            proto_header_pack(bytes + i * REQUEST, 16, SEND_FILE, 0);
+            pack_u64(bytes + i * REQUEST + PROTO_HEADER_SIZE, (uint64_t)i);
+            pack_u64(bytes + i * REQUEST + PROTO_HEADER_SIZE + 8, (uint64_t)length);
+        }
+        proto_header_pack(bytes + FILES * REQUEST, ECHOED, ECHO, 0);
+        put(fd, bytes, sizeof(bytes));
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        usleep(10000);
+        for (int i = 0; i < FILES; i++) {
+            assert_int_equal(get_header(fd).length, length);
+            get_pattern(fd, i, length);
+        }
+        get_success(fd, bytes + sizeof(bytes) - ECHOED, ECHOED);
+        get_end(fd);
+        close(fd);
+    }
+    finish();
+}
+
+static void a_peer_that_never_reads_its_small_files_is_cut(void **state)
+{
+    struct address address;
+    struct packet_server_options options = default_options(&address);
+    int fd;
+
+    (void)state;
+    options.progress_timeout_ms = 300;
+    start_with(&options);
+    make_file(FILE_SIZE);
+    fd = dial();
+    for (int i = 0; i < 1000; i++)
+        put_file_request(fd, i * 1001, 30000);
+    wait_until(&fixture.closed, 1);
+    close(fd);
+    finish();
+}
+
 static void a_file_shorter_than_told_cuts_the_connection(void **state)
 {
     int fd;
@@ -553,6 +626,8 @@ int main(void)
         cmocka_unit_test(a_handler_learns_that_the_peer_has_gone_inside_a_body),
         cmocka_unit_test(files_of_every_size_arrive_byte_for_byte),
         cmocka_unit_test(small_files_arrive_whole_at_a_peer_that_reads_late),
+        cmocka_unit_test(a_half_closed_peer_that_reads_late_gets_all_its_files),
+        cmocka_unit_test(a_peer_that_never_reads_its_small_files_is_cut),
         cmocka_unit_test(a_file_shorter_than_told_cuts_the_connection),
         cmocka_unit_test(a_slow_reader_is_not_cut_while_it_reads),
     };

@@ -61,8 +61,9 @@ static struct path place_of(int64_t value)
     return (struct path){.value = value, .seconds = 1};
 }
 
-/* Makes the file VALUE, opens it, puts it into the cache. */
-static struct open_file *add(struct world *world, int64_t value)
+/* Makes the file VALUE, opens it, puts it into the cache, as if it had SIZE bytes at BYTES (NULL: its own
+ * size, without them). */
+static struct open_file *add_bytes(struct world *world, int64_t value, uint8_t *bytes, int64_t bytes_size)
 {
     struct path place = place_of(value);
     struct error error = {0};
@@ -72,9 +73,15 @@ static struct open_file *add(struct world *world, int64_t value)
     if (fd >= 0)
         close(fd);
     assert_true(store_file_open(world->path, &place, &fd, &size, &error));
-    struct open_file *file = open_cache_add(world->cache, world->path, &place, fd, size);
+    struct open_file *file =
+        open_cache_add(world->cache, world->path, &place, fd, bytes ? bytes_size : size, bytes);
     assert_non_null(file);
     return file;
+}
+
+static struct open_file *add(struct world *world, int64_t value)
+{
+    return add_bytes(world, value, NULL, 0);
 }
 
 static struct open_file *find(struct world *world, int64_t value)
@@ -181,7 +188,7 @@ static void opened_twice_at_once_the_younger_one_is_found(void **state)
     int fd;
     int64_t size;
     assert_true(store_file_open(world.path, &place, &fd, &size, &error));
-    struct open_file *second = open_cache_add(world.cache, world.path, &place, fd, size);
+    struct open_file *second = open_cache_add(world.cache, world.path, &place, fd, size, NULL);
     assert_non_null(second);
     struct open_file *found = find(&world, 1);
     assert_ptr_equal(found, second);
@@ -190,6 +197,40 @@ static void opened_twice_at_once_the_younger_one_is_found(void **state)
     open_cache_release(world.cache, second);
     open_cache_release(world.cache, found);
     assert_int_equal(open_cache_count(world.cache), 1);
+    end_world(&world);
+}
+
+/* What is allocated and freed is for the sanitizer to watch. */
+static void the_bytes_of_files_are_kept_with_them_up_to_a_limit(void **state)
+{
+    const int64_t half = OPEN_CACHE_BYTES_MAX / 2;
+    uint8_t *bytes[4];
+    struct open_file *files[4];
+    struct world world;
+    (void)state;
+    start_world(&world, 10, 60000);
+    for (int i = 0; i < 4; i++) {
+        bytes[i] = malloc((size_t)half);
+        assert_non_null(bytes[i]);
+        bytes[i][0] = (uint8_t)i;
+    }
+    for (int i = 0; i < 3; i++)
+        files[i] = add_bytes(&world, i, bytes[i], half);
+    struct open_file *found = find(&world, 1);
+    assert_ptr_equal(found->bytes, bytes[1]);
+    open_cache_release(world.cache, found);
+    assert_null(files[2]->bytes); /* open all the same */
+    assert_int_equal(files[2]->size, half);
+
+    /* What is forgotten counts until the last reader has gone. */
+    struct path place = place_of(0);
+    open_cache_forget(world.cache, world.path, &place);
+    assert_int_equal(files[0]->bytes[0], 0);
+    open_cache_release(world.cache, files[0]);
+    files[3] = add_bytes(&world, 3, bytes[3], half);
+    assert_ptr_equal(files[3]->bytes, bytes[3]);
+    for (int i = 1; i < 4; i++)
+        open_cache_release(world.cache, files[i]);
     end_world(&world);
 }
 
@@ -242,6 +283,7 @@ int main(void)
         cmocka_unit_test(a_file_that_nobody_asks_for_is_closed),
         cmocka_unit_test(an_old_file_is_not_found_though_it_is_held),
         cmocka_unit_test(opened_twice_at_once_the_younger_one_is_found),
+        cmocka_unit_test(the_bytes_of_files_are_kept_with_them_up_to_a_limit),
         cmocka_unit_test(no_file_is_closed_under_a_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
