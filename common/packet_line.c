@@ -11,8 +11,6 @@
 
 #define LINE_DEPTH       64   /* requests on one connection that are not answered */
 #define LINES_MAX        4    /* to one address */
-#define LINE_SLOW_MS     20   /* the oldest request waits for so long: no other joins it */
-#define LINE_STALL_MS    500  /* and for so long: everybody asks another way */
 #define LINE_PAUSE_MS    1000 /* after a connection that broke */
 #define LINE_FAULT_MS    10000
 #define ALLOWED_MS       60000
@@ -155,7 +153,8 @@ static int64_t line_age_ms(const struct packet_line *line)
 /* It may ring early, never late by more than as much again: it is not moved for each request. */
 static void line_arm(struct packet_line *line)
 {
-    static const struct timeval interval = {.tv_usec = LINE_STALL_MS * 1000};
+    int64_t stall_ms = line->endpoint->pool->options.shared_stall_ms;
+    const struct timeval interval = {.tv_sec = stall_ms / 1000, .tv_usec = stall_ms % 1000 * 1000};
 
     if (line->timing)
         return;
@@ -172,7 +171,7 @@ static void line_timer(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     line->timing = false;
-    if (line_age_ms(line) >= LINE_STALL_MS)
+    if (line_age_ms(line) >= line->endpoint->pool->options.shared_stall_ms)
         line_break(line, LINE_FAULT_MS, "no reply in time");
     else if (line->count > 0)
         line_arm(line);
@@ -353,9 +352,11 @@ static bool line_connect(struct packet_line *line)
     return true;
 }
 
+/* Those of one round stay together however long the round takes. */
 static bool line_has_room(const struct packet_line *line, size_t size)
 {
-    return line->count < LINE_DEPTH && OUT_SIZE - line->out_end >= size && line_age_ms(line) < LINE_SLOW_MS;
+    return line->count < LINE_DEPTH && OUT_SIZE - line->out_end >= size &&
+           (line->flush_posted || line_age_ms(line) < line->endpoint->pool->options.shared_slow_ms);
 }
 
 /* A line for SIZE bytes more: one that is under way, or else one more. */

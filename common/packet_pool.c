@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SHARED_SLOW_MS         20
+#define SHARED_STALL_MS        500
 #define RESOLVED_AGE_MS        10000 /* a name's addresses are used for so long before it is asked again */
 #define RESOLVE_FAILURE_AGE_MS 1000
 /* A peer whose machine or cable is gone says nothing, also not that it is gone: while an answer is awaited
@@ -534,6 +536,10 @@ struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_po
     }
     pool->loop = loop;
     pool->options = *options;
+    if (pool->options.shared_slow_ms <= 0)
+        pool->options.shared_slow_ms = SHARED_SLOW_MS;
+    if (pool->options.shared_stall_ms <= 0)
+        pool->options.shared_stall_ms = SHARED_STALL_MS;
     TAILQ_INIT(&pool->calls);
     pool->opened =
         metrics_counter("reel_call_connections_opened_total", "Connections opened to other servers.", NULL);
