@@ -41,6 +41,7 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
     client->options.connect_timeout_ms = or_default(options->connect_timeout_ms, 1000);
     client->options.call_timeout_ms = or_default(options->call_timeout_ms, 10000);
     client->options.progress_timeout_ms = or_default(options->progress_timeout_ms, 30000);
+    client->options.hedge_ms = options->hedge_ms < 0 ? 0 : or_default(options->hedge_ms, 300);
     client->options.location_age_ms = or_default(options->location_age_ms, 5000);
     if (options->connections_per_server_max == 0)
         client->options.connections_per_server_max = 256;
@@ -198,6 +199,8 @@ void client_cancel(struct client_operation *operation)
         return;
     if (operation->call != NULL)
         packet_call_cancel(operation->call);
+    if (operation->question != NULL)
+        packet_hedge_cancel(operation->question);
     client_operation_end(operation);
     free(operation);
 }
@@ -266,7 +269,7 @@ bool client_tracker_again(void *argument, const struct error *error)
 
     if (operation->step == CLIENT_LOCATING && !operation->create && !operation->plain_locate &&
         client_error_is_legacy(error)) {
-        client_remember_legacy(operation->client, packet_call_address(operation->call));
+        client_remember_legacy(operation->client, packet_hedge_address(operation->question));
         return true;
     }
     switch (error->code) {
@@ -294,7 +297,7 @@ static void text_done(void *argument, const uint8_t *body, size_t size, const st
     struct error no_memory;
     char *text;
 
-    operation->call = NULL;
+    operation->question = NULL;
     client_note_trackers(operation->client, error);
     if (error != NULL) {
         client_operation_fail(operation, error);
@@ -321,7 +324,7 @@ static void text_kicked(struct client_operation *operation)
 {
     struct client *client = operation->client;
     struct address_list trackers;
-    struct packet_call_options options = {
+    struct packet_hedge_options options = {
         .addresses = &trackers,
         .command = operation->command,
         .body = operation->body,
@@ -329,6 +332,8 @@ static void text_kicked(struct client_operation *operation)
         .reply_max = CLIENT_TEXT_MAX,
         .timeout_ms = client->options.call_timeout_ms,
         .progress_ms = client->options.progress_timeout_ms,
+        /* A change that a slow tracker does late could undo a later one. */
+        .hedge_ms = operation->command == PROTO_TRACKER_GROUP ? 0 : client->options.hedge_ms,
         .again = client_tracker_again,
         .done = text_done,
         .argument = operation,
@@ -337,12 +342,12 @@ static void text_kicked(struct client_operation *operation)
 
     client_operation_set_step(operation, CLIENT_CALLING);
     if (client_tracker_order(client, &trackers)) {
-        operation->call = packet_call_start(client->pool, &options, &error);
+        operation->question = packet_hedge_start(client->pool, &options, &error);
         address_list_clear(&trackers);
     } else {
         (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a tracker");
     }
-    if (operation->call == NULL)
+    if (operation->question == NULL)
         client_operation_fail(operation, &error);
 }
 

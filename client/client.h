@@ -30,6 +30,7 @@ struct client_options {
     int64_t call_timeout_ms;           /* for one reply's header; 0: 10,000 */
     int64_t progress_timeout_ms;       /* without a byte of a body; 0: 30,000 */
     size_t connections_per_server_max; /* 0: 256; further calls wait in order, bounded by call_timeout_ms */
+    int64_t hedge_ms;                  /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
     int64_t location_age_ms;           /* how long a user's location is cached; 0: 5,000 */
     size_t location_entries_max;       /* 0: 10,000 */
     struct client_shared *shared;      /* NULL: it is the only one */

@@ -146,7 +146,7 @@ static void locate_done(void *argument, const uint8_t *body, size_t size, const 
     char group[PROTO_GROUP_SIZE], addresses[PROTO_SADDRS_MAX];
     struct error bad;
 
-    operation->call = NULL;
+    operation->question = NULL;
     client_note_trackers(operation->client, error);
     if (error != NULL && plain_may_help(operation, error)) {
         operation->plain_locate = true;
@@ -196,13 +196,14 @@ static void locate_ask(struct client_operation *operation)
     struct client *client = operation->client;
     uint8_t body[PROTO_FILE_KEY_SIZE];
     struct address_list trackers = {0};
-    struct packet_call_options options = {
+    struct packet_hedge_options options = {
         .addresses = &trackers,
         .body = body,
         .body_size = sizeof(body),
         .reply_max = PROTO_SADDRS_MAX,
         .timeout_ms = client->options.call_timeout_ms,
         .progress_ms = client->options.call_timeout_ms,
+        .hedge_ms = client->options.hedge_ms,
         .again = client_tracker_again,
         .done = locate_done,
         .argument = operation,
@@ -223,9 +224,9 @@ static void locate_ask(struct client_operation *operation)
     packed = options.command == PROTO_TRACKER_SADDRS ? proto_file_key_pack(body, &key, &error)
                                                      : proto_user_key_pack(body, &key, &error);
     if (packed)
-        operation->call = packet_call_start(client->pool, &options, &error);
+        operation->question = packet_hedge_start(client->pool, &options, &error);
     address_list_clear(&trackers);
-    if (operation->call == NULL)
+    if (operation->question == NULL)
         operation->located(operation, &error);
 }
 

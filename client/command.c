@@ -39,6 +39,8 @@ static const struct config_option settings_options[] = {
            "How long a server may take until its reply begins. --timeout."),
     OPTION("progress_timeout", progress_timeout_ms, CONFIG_DURATION, "30s", 1, 3600000,
            "How long a transfer may stand still. --progress-timeout."),
+    OPTION("hedge_time", hedge_ms, CONFIG_DURATION, "300ms", 0, 3600000,
+           "How long a tracker may take to answer until the next one is asked too; 0: never. --hedge-time."),
     OPTION("tries", tries, CONFIG_INTEGER, "10", 1, 1000,
            "Tries of an upload or download, over all servers. --tries."),
 };
@@ -92,6 +94,7 @@ enum {
     LONG_CONNECT_TIMEOUT,
     LONG_TIMEOUT,
     LONG_PROGRESS_TIMEOUT,
+    LONG_HEDGE_TIME,
     LONG_TRIES,
     LONG_VERSION
 };
@@ -107,6 +110,7 @@ static const struct option long_options[] = {
     {"connect-timeout", required_argument, NULL, LONG_CONNECT_TIMEOUT},
     {"timeout", required_argument, NULL, LONG_TIMEOUT},
     {"progress-timeout", required_argument, NULL, LONG_PROGRESS_TIMEOUT},
+    {"hedge-time", required_argument, NULL, LONG_HEDGE_TIME},
     {"tries", required_argument, NULL, LONG_TRIES},
     {"resume", no_argument, NULL, 'c'},
     {"verify", no_argument, NULL, LONG_VERIFY},
@@ -162,7 +166,7 @@ static void print_help(void)
         "      --http BASE            HTTP server of links, e.g. http://media1:8080 (REEL_HTTP)\n"
         "      --json                 one JSON object a line on standard output\n"
         "  -q, --quiet                no progress bar, no remarks\n"
-        "      --connect-timeout TIME, --timeout TIME, --progress-timeout TIME\n"
+        "      --connect-timeout TIME, --timeout TIME, --progress-timeout TIME, --hedge-time TIME\n"
         "                             e.g. 500ms, 30s, 2m: connecting; until a reply begins; standing still\n"
         "      --tries N              tries of a transfer, over all servers\n"
         "  -h, --help                 this text        --version  the version\n"
@@ -249,6 +253,7 @@ static int take_option(int letter, struct arguments *arguments, struct command_o
         {LONG_CONNECT_TIMEOUT, "connect_timeout"},
         {LONG_TIMEOUT, "timeout"},
         {LONG_PROGRESS_TIMEOUT, "progress_timeout"},
+        {LONG_HEDGE_TIME, "hedge_time"},
         {LONG_TRIES, "tries"},
     };
 
@@ -375,6 +380,7 @@ static int run_verb(const struct command_verb *verb, struct command *command)
         .connect_timeout_ms = settings->connect_timeout_ms,
         .call_timeout_ms = settings->timeout_ms,
         .progress_timeout_ms = settings->progress_timeout_ms,
+        .hedge_ms = settings->hedge_ms > 0 ? settings->hedge_ms : -1,
         .tries = (int)settings->tries,
     };
     bool needs_user =

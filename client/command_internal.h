@@ -35,6 +35,7 @@ struct command_settings {
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int64_t progress_timeout_ms;
+    int64_t hedge_ms;
     int64_t tries;
 };
 

@@ -260,6 +260,7 @@ struct reel *reel_open(const struct reel_options *options, struct reel_error *er
     client.connect_timeout_ms = options->connect_timeout_ms;
     client.call_timeout_ms = options->call_timeout_ms;
     client.progress_timeout_ms = options->progress_timeout_ms;
+    client.hedge_ms = options->hedge_ms;
     client.connections_per_server_max = options->connections;
     reel->client = client_create(reel->loop, &client, &why);
     fine = reel->client != NULL && loop_start(reel->loop, &why);

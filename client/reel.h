@@ -89,7 +89,8 @@ struct reel_options {
     int64_t progress_timeout_ms; /* without a byte of content moved; 0: 30,000 */
     int tries;                   /* of an upload or download, over all servers; 0: 10 */
     size_t connections;          /* to one server at once; further calls wait; 0: 256 */
-    int64_t reserved[8];         /* zero */
+    int64_t hedge_ms;            /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
+    int64_t reserved[7];         /* zero */
 };
 
 /* A handle, or NULL. Asks nobody yet: a tracker that is away shows in the first call. The caller ends it with

@@ -445,20 +445,6 @@ static void call_wake(struct pool_waiter *waiter, bool turn)
 
 /* ---- the caller's side ---- */
 
-/* Those that failed lately go last; the order is kept otherwise. */
-static void order_addresses(struct packet_call *call, const struct address_list *list)
-{
-    size_t good = 0;
-
-    for (size_t i = 0; i < list->count; i++)
-        if (!pool_address_penalised(call->pool, &list->items[i]))
-            call->addresses[good++] = list->items[i];
-    for (size_t i = 0; i < list->count && good < list->count; i++)
-        if (pool_address_penalised(call->pool, &list->items[i]))
-            call->addresses[good++] = list->items[i];
-    call->count = good;
-}
-
 struct packet_call *packet_call_start(struct packet_pool *pool, const struct packet_call_options *options,
                                       struct error *error)
 {
@@ -489,7 +475,8 @@ struct packet_call *packet_call_start(struct packet_pool *pool, const struct pac
                       options->command, PROTO_STATUS_OK);
     if (options->body_size > 0)
         memcpy(call->head + PROTO_HEADER_SIZE, options->body, options->body_size);
-    order_addresses(call, options->addresses);
+    pool_order_addresses(pool, options->addresses, call->addresses);
+    call->count = options->addresses->count;
     call->deadline_ms = after(now, options->timeout_ms);
     call->attempt_deadline_ms = after(now, share(options->timeout_ms, call->count));
     call->endpoint = pool_endpoint_get(pool, &call->addresses[0]);

@@ -153,6 +153,31 @@ bool pool_address_penalised(struct packet_pool *pool, const struct address *addr
     return endpoint != NULL && endpoint->penalty_until_ms > clock_monotonic_ms();
 }
 
+void pool_order_addresses(struct packet_pool *pool, const struct address_list *list, struct address *ordered)
+{
+    size_t good = 0;
+
+    /* Each one is looked at once: a penalty may end meanwhile. */
+    for (size_t i = 0; i < list->count; i++) {
+        if (pool_address_penalised(pool, &list->items[i])) {
+            ordered[i] = list->items[i];
+            continue;
+        }
+        memmove(&ordered[good + 1], &ordered[good], (i - good) * sizeof(*ordered));
+        ordered[good++] = list->items[i];
+    }
+}
+
+void pool_penalise_address(struct packet_pool *pool, const struct address *address)
+{
+    struct pool_endpoint *endpoint = pool_endpoint_get(pool, address);
+
+    if (endpoint == NULL) /* no memory: it is only not remembered */
+        return;
+    pool_endpoint_penalise(endpoint);
+    pool_endpoint_put(endpoint);
+}
+
 void pool_endpoint_penalise(struct pool_endpoint *endpoint)
 {
     endpoint->penalty_until_ms = clock_monotonic_ms() + endpoint->pool->options.address_penalty_ms;
@@ -508,6 +533,10 @@ struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_po
     pool->failed =
         metrics_counter("reel_call_addresses_failed_total",
                         "Addresses that were not reached, broke the connection or kept silent.", NULL);
+    pool->hedged = metrics_counter(
+        "reel_call_hedges_total",
+        "Questions to a tracker or an ID server that another one was asked too, because the first was slow.",
+        NULL);
     return pool;
 }
 

@@ -1,9 +1,8 @@
 /*
  * packet_pool: the connections below packet_call: one endpoint for each address with its idle connections,
  * its limit and queue, its penalty and the addresses that its name resolved to. Touches sockets and libevent
- * events, asks the resolver's workers for names. Private to packet_pool.c,
- * packet_call.c and packet_exchange.c; everything
- * happens on the pool's loop.
+ * events, asks the resolver's workers for names. Private to packet_pool.c, packet_call.c, packet_exchange.c
+ * and packet_hedge.c; everything happens on the pool's loop.
  *
  * Nothing here calls a user's callback: a waiter's wake() only takes its next step (which never ends a call
  * at once).
@@ -84,8 +83,8 @@ struct packet_pool {
     struct pool_endpoint *endpoints; /* uthash by text */
     struct packet_call_list calls;
     bool ending;
-    struct metric *opened, *reused, *failed; /* counters */
-    uint8_t *buffers[POOL_BUFFERS_KEPT];     /* unused ones */
+    struct metric *opened, *reused, *failed, *hedged; /* counters */
+    uint8_t *buffers[POOL_BUFFERS_KEPT];              /* unused ones */
     size_t buffer_count;
     uint8_t *scratch; /* PACKET_STREAM reads into it; sink() takes the bytes before anything else is read */
 };
@@ -97,6 +96,9 @@ void pool_endpoint_put(struct pool_endpoint *endpoint);
 
 /* True while ADDRESS is penalised. */
 bool pool_address_penalised(struct packet_pool *pool, const struct address *address);
+/* ORDERED (room for all of LIST): the penalised ones last, in the order of LIST otherwise. */
+void pool_order_addresses(struct packet_pool *pool, const struct address_list *list, struct address *ordered);
+void pool_penalise_address(struct packet_pool *pool, const struct address *address);
 void pool_endpoint_penalise(struct pool_endpoint *endpoint);
 void pool_endpoint_praise(struct pool_endpoint *endpoint);
 

@@ -75,6 +75,9 @@ const struct config_option http_options[] = {
      "How long connecting to a tracker or storage server may take before another one is tried."},
     {SECTION, "call_timeout", CONFIG_DURATION, AT(call_timeout_ms), "10s", 10, DAY_MS, NULL, AT_START,
      "How long trackers and storage servers may take to begin an answer, all tries together; then 504."},
+    {SECTION, "hedge_time", CONFIG_DURATION, AT(hedge_ms), "300ms", 0, DAY_MS, NULL, AT_START,
+     "How long a tracker may take to answer until the next one is asked too; the first answer counts. 0: "
+     "never."},
     {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
      "there; and how long a body that none gives is asked for."},

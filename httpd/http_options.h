@@ -37,6 +37,7 @@ struct httpd_config {
 
     int64_t connect_timeout_ms;
     int64_t call_timeout_ms;
+    int64_t hedge_ms;
     int64_t storage_timeout_ms;
     int64_t storage_connections;
     int64_t failover_tries;

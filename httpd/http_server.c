@@ -196,6 +196,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
         .progress_timeout_ms = config->storage_timeout_ms,
+        .hedge_ms = config->hedge_ms > 0 ? config->hedge_ms : -1,
         .connections_per_server_max = storage_connections(config, loop->http.server->count),
         .location_age_ms = config->location_age_ms,
         .location_entries_max = LOCATION_ENTRIES,

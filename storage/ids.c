@@ -7,7 +7,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "common/packet_call.h"
+#include "common/packet_hedge.h"
 #include "storage/path.h"
 
 #include <pthread.h>
@@ -20,7 +20,8 @@
 #define LEGACY_MS      60000 /* how long GET is used before RANGE is tried again */
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 2000
-#define TICK_MS        50L /* while somebody waits or a back-off runs */
+#define PENALTY_MS     10000 /* a server that failed or was slow is asked last for so long */
+#define TICK_MS        50L   /* while somebody waits or a back-off runs */
 
 struct run {
     int64_t next, end; /* next..end - 1 */
@@ -37,7 +38,7 @@ struct sequence {
     struct ids_waiter *first_waiter, *last_waiter;
     bool refill_posted;
     /* the loop's */
-    struct packet_call *call;
+    struct packet_hedge *question; /* under way */
     bool asked_range;
     int64_t legacy_until_ms;
     int64_t backoff_ms, not_before_ms;
@@ -160,6 +161,16 @@ bool ids_wait(struct ids *ids, size_t index, struct ids_waiter *waiter, struct e
                               ending ? "the server is stopping" : "too many uploads wait for a number");
 }
 
+void ids_discard(struct ids *ids, size_t index)
+{
+    struct sequence *sequence = &ids->sequences[index];
+    pthread_mutex_lock(&ids->mutex);
+    sequence->run_count = 0;
+    sequence->available = 0;
+    want_refill(sequence);
+    pthread_mutex_unlock(&ids->mutex);
+}
+
 /* Deadlines stand in order of arrival, so the first ones in the queue pass first. */
 static void expire_waiters(struct sequence *sequence, int64_t now)
 {
@@ -267,7 +278,7 @@ static void on_reply(void *argument, const uint8_t *body, size_t size, const str
     struct sequence *sequence = argument;
     struct error why = {0};
     int64_t first, count;
-    sequence->call = NULL;
+    sequence->question = NULL;
     if (error && sequence->asked_range &&
         (error->code == ERROR_GENERAL || error->code == ERROR_UNKNOWN_COMMAND)) {
         /* A legacy ID server knows no RANGE and says so with its one number. */
@@ -298,16 +309,18 @@ static void refill(struct sequence *sequence)
 {
     struct ids *ids = sequence->ids;
     int64_t now = clock_monotonic_ms();
-    if (sequence->call || sequence->not_before_ms > now || !wants_more(sequence))
+    if (sequence->question || sequence->not_before_ms > now || !wants_more(sequence))
         return;
     uint8_t body[PROTO_RANGE_SIZE];
     struct error error = {0};
-    struct packet_call_options call = {
+    /* Two servers may both give a run: the later one is never read, and its numbers are skipped. */
+    struct packet_hedge_options call = {
         .addresses = ids->options.servers,
         .body = body,
         .reply_max = PROTO_RANGE_REPLY_SIZE,
         .timeout_ms = ids->options.call_timeout_ms,
         .progress_ms = ids->options.call_timeout_ms,
+        .hedge_ms = ids->options.hedge_ms,
         .done = on_reply,
         .argument = sequence,
     };
@@ -330,8 +343,8 @@ static void refill(struct sequence *sequence)
         failed(sequence, &error);
         return;
     }
-    sequence->call = packet_call_start(ids->pool, &call, &error);
-    if (!sequence->call)
+    sequence->question = packet_hedge_start(ids->pool, &call, &error);
+    if (!sequence->question)
         failed(sequence, &error);
 }
 
@@ -361,7 +374,7 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
         .connect_timeout_ms = options->connect_timeout_ms,
         .idle_timeout_ms = 60000,
         .idle_max = 2,
-        .address_penalty_ms = 1000,
+        .address_penalty_ms = PENALTY_MS,
     };
     struct ids *ids = calloc(1, sizeof(*ids));
     if (!ids || !(ids->sequences = calloc(options->key_count, sizeof(*ids->sequences)))) {
@@ -402,9 +415,9 @@ void ids_end(struct ids *ids)
     if (ended)
         return;
     for (size_t i = 0; i < ids->options.key_count; i++) {
-        if (ids->sequences[i].call)
-            packet_call_cancel(ids->sequences[i].call);
-        ids->sequences[i].call = NULL;
+        if (ids->sequences[i].question)
+            packet_hedge_cancel(ids->sequences[i].question);
+        ids->sequences[i].question = NULL;
     }
     packet_pool_destroy(ids->pool);
     if (ids->timer)

@@ -22,6 +22,7 @@ struct ids_options {
     int64_t timeout_ms; /* how long somebody waits for a number */
     size_t waiting_max; /* over all keys */
     int64_t connect_timeout_ms, call_timeout_ms;
+    int64_t hedge_ms; /* an ID server that is silent for so long: the next one is asked too; 0: never */
 };
 
 /* Embed it in what waits. */
@@ -46,6 +47,9 @@ void ids_destroy(struct ids *ids);
 
 /* Any thread: the next number of the key with this index, where one is at hand. */
 bool ids_take(struct ids *ids, size_t index, int64_t *value);
+
+/* Any thread: numbers at hand are dropped; new ones are asked for. For a run that was given before. */
+void ids_discard(struct ids *ids, size_t index);
 
 /* On WAITER->loop: waits for one. False when too many wait (done() is not called). */
 MUST_CHECK bool ids_wait(struct ids *ids, size_t index, struct ids_waiter *waiter, struct error *error);

@@ -173,6 +173,7 @@ static bool make_ids(struct storage *storage, struct error *error)
         .key_count = store_count(storage->store),
         .range = config->id_range,
         .timeout_ms = config->id_timeout_ms,
+        .hedge_ms = config->hedge_ms,
         .waiting_max = (size_t)config->id_waiting,
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,

@@ -1,46 +1,22 @@
 /*
- * meta: cache and jobs over storage/meta_sql.c. The cache keeps compact rows; look-ups under way are shared
- * behind one mutex.
+ * meta: the jobs over storage/meta_sql.c that look rows up, add, change and list them, before
+ * storage/row_cache.c. Look-ups under way are shared behind one mutex.
  */
 #include "storage/meta.h"
 
 #include "common/clock.h"
 #include "common/crash_point.h"
 #include "common/log.h"
-#include "common/metrics.h"
+#include "storage/row_cache.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ROOM          "meta"
-#define BATCHES_MAX   4 /* transactions of new rows at once */
-#define KEY_MAX       (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
-#define TEXTS_SIZE    112 /* content type and name of most files */
-#define CACHE_SHARDS  16
-#define CACHE_SHARDED 256 /* entries from which on the cache is divided */
-#define EPOCHS        1024
-#define LOOK_SECONDS  1
-
-/* A row as the cache keeps it: only rows of ours with a place on this server. */
-struct cached_row {
-    int64_t size;
-    int64_t deleted;
-    int64_t value;
-    uint32_t seconds;
-    uint16_t path_index;
-    uint8_t status;
-    bool has_digest;
-    bool has_texts;
-    uint8_t digest[PROTO_DIGEST_SIZE];
-    char texts[TEXTS_SIZE]; /* content type, NUL, name, NUL */
-};
-
-struct row_key {
-    size_t size;
-    uint8_t bytes[KEY_MAX];
-};
+#define ROOM         "meta"
+#define BATCHES_MAX  4 /* transactions of new rows at once */
+#define LOOK_SECONDS 1
 
 /* One query under way and everybody who waits for it. */
 struct lookup {
@@ -48,7 +24,7 @@ struct lookup {
     struct db_job job;
     struct proto_file_key file_key;
     struct row_key key;
-    uint64_t epoch;          /* of the key's slot when the query was asked for */
+    uint64_t epoch;          /* of the key when the query was asked for */
     struct meta_find *first; /* newest first */
     bool found;
     bool listed; /* others may join */
@@ -62,116 +38,31 @@ struct meta {
     struct loop *loop;
     struct db *db;
     struct insert_batches *batches;
-    struct cache *cache;
+    struct row_cache *cache;
     pthread_mutex_t mutex;
     struct lookup *lookups;
-    /* A slot's number grows when this server has changed a row of the slot: an answer that was asked for
-     * before is neither cached nor shared, so that nobody here sees the row as it was. */
-    _Atomic uint64_t epochs[EPOCHS];
     atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
     struct event *timer;
-    struct metric *hits, *misses, *stale;
 };
-
-/* ---- keys and epochs ---- */
-
-static void make_key(const struct proto_file_key *file_key, struct row_key *key)
-{
-    const char *parts[] = {file_key->application, file_key->user, file_key->file};
-    key->size = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        size_t size = strlen(parts[i]) + 1; /* with its NUL, so that "a","bc" and "ab","c" differ */
-        memcpy(key->bytes + key->size, parts[i], size);
-        key->size += size;
-    }
-}
-
-static _Atomic uint64_t *epoch_of(struct meta *meta, const struct row_key *key)
-{
-    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (size_t i = 0; i < key->size; i++)
-        hash = (hash ^ key->bytes[i]) * UINT64_C(1099511628211);
-    return &meta->epochs[(hash ^ (hash >> 32)) % EPOCHS];
-}
 
 /* ---- cache ---- */
 
 static void cache_row(struct meta *meta, const struct row_key *key, const struct meta_row *row)
 {
-    struct cached_row cached;
-    if (!row->path || row->stat.size < 0 || row->state > META_STATE_DELETED || row->state < 0 ||
-        !meta_row_ours(meta, row, NULL)) {
-        cache_remove(meta->cache, key->bytes, key->size);
-        return;
-    }
-    memset(&cached, 0, sizeof(cached));
-    cached.size = row->stat.size;
-    cached.deleted = row->stat.deleted;
-    cached.value = row->place.value;
-    cached.seconds = (uint32_t)row->place.seconds;
-    cached.path_index = (uint16_t)store_path_index(row->path);
-    cached.status = row->stat.status;
-    cached.has_digest = row->stat.has_digest;
-    memcpy(cached.digest, row->stat.digest, sizeof(cached.digest));
-    size_t type_size = strlen(row->stat.content_type) + 1, name_size = strlen(row->stat.name) + 1;
-    cached.has_texts = row->has_texts && type_size + name_size <= sizeof(cached.texts);
-    if (cached.has_texts) {
-        memcpy(cached.texts, row->stat.content_type, type_size);
-        memcpy(cached.texts + type_size, row->stat.name, name_size);
-    }
-    cache_put(meta->cache, key->bytes, key->size, &cached);
-}
-
-static void uncache_row(const struct meta *meta, const struct proto_file_key *file_key,
-                        const struct cached_row *cached, struct meta_row *row)
-{
-    memset(row, 0, sizeof(*row));
-    memcpy(row->file, file_key->file, strlen(file_key->file) + 1);
-    row->path = store_at(meta->store, cached->path_index);
-    row->place = (struct path){.value = cached->value, .seconds = cached->seconds};
-    row->stat.size = cached->size;
-    row->stat.status = cached->status;
-    row->state = cached->status;
-    row->stat.created = cached->seconds;
-    row->stat.deleted = cached->deleted;
-    row->stat.has_digest = cached->has_digest;
-    memcpy(row->stat.digest, cached->digest, sizeof(cached->digest));
-    memcpy(row->stat.group, meta->config->group, strlen(meta->config->group) + 1);
-    row->has_texts = cached->has_texts;
-    if (cached->has_texts) {
-        size_t type_size = strlen(cached->texts) + 1;
-        memcpy(row->stat.content_type, cached->texts, type_size);
-        memcpy(row->stat.name, cached->texts + type_size, strlen(cached->texts + type_size) + 1);
-    }
-    if (!store_path_format(row->path, &row->place, row->file_path))
-        row->file_path[0] = '\0';
-}
-
-static bool find_stale(struct meta *meta, const struct proto_file_key *file_key, const struct row_key *key,
-                       struct meta_row *row)
-{
-    struct cached_row cached;
-    int64_t age_ms;
-    if (!cache_get_stale(meta->cache, key->bytes, key->size, &cached, &age_ms))
-        return false;
-    metric_add(meta->stale, 1);
-    uncache_row(meta, file_key, &cached, row);
-    return true;
+    if (meta_row_ours(meta, row, NULL))
+        row_cache_put(meta->cache, key, row);
+    else
+        row_cache_remove(meta->cache, key);
 }
 
 bool meta_find_cached(struct meta *meta, const struct proto_file_key *file_key, struct meta_row *row)
 {
     struct row_key key;
-    struct cached_row cached;
-    make_key(file_key, &key);
-    if (cache_get(meta->cache, key.bytes, key.size, &cached)) {
-        metric_add(meta->hits, 1);
-        uncache_row(meta, file_key, &cached, row);
+    row_key_make(file_key, &key);
+    if (row_cache_get(meta->cache, file_key, &key, row) ||
+        (atomic_load(&meta->away) && row_cache_get_stale(meta->cache, file_key, &key, row)))
         return true;
-    }
-    if (atomic_load(&meta->away) && find_stale(meta, file_key, &key, row))
-        return true;
-    metric_add(meta->misses, 1);
+    row_cache_missed(meta->cache);
     return false;
 }
 
@@ -193,9 +84,9 @@ bool meta_row_sound(const struct meta_row *row, struct error *error)
 void meta_forget(struct meta *meta, const struct proto_file_key *file_key)
 {
     struct row_key key;
-    make_key(file_key, &key);
-    atomic_fetch_add(epoch_of(meta, &key), 1);
-    cache_remove(meta->cache, key.bytes, key.size);
+    row_key_make(file_key, &key);
+    row_cache_next_epoch(meta->cache, &key);
+    row_cache_remove(meta->cache, &key);
 }
 
 /* ---- jobs ---- */
@@ -265,7 +156,9 @@ static void judge_result(struct meta *meta, enum db_result result, const struct 
     if (log_gate_open(&gate, 5000, &suppressed))
         log_error(ROOM, "database: %s (%llu more since the last line)", cause->text,
                   (unsigned long long)suppressed);
-    error_set(error, db_error_code(result), "the database failed: %s", cause->text);
+    /* That its disk is full is worth telling from any other failure. */
+    int code = cause->code == ERROR_NO_SPACE ? ERROR_NO_SPACE : db_error_code(result);
+    error_set(error, code, "the database failed: %s", cause->text);
 }
 
 static void judge_job(struct meta *meta, const struct db_job *job, struct error *error)
@@ -289,7 +182,7 @@ static void find_task(struct task *task)
 static void answer_find(const struct lookup *lookup, struct meta_find *find, const struct error *error)
 {
     if (lookup->job.result != DB_OK && find->stale_fine &&
-        find_stale(lookup->meta, &find->key, &lookup->key, &find->row)) {
+        row_cache_get_stale(lookup->meta->cache, &find->key, &lookup->key, &find->row)) {
         find->result = META_DONE;
     } else if (lookup->job.result != DB_OK) {
         find->result = META_FAILED;
@@ -324,12 +217,12 @@ static void lookup_done(struct db_job *job)
     unlist_lookup(meta, lookup);
     struct meta_find *find = lookup->first;
     pthread_mutex_unlock(&meta->mutex);
-    bool current = atomic_load(epoch_of(meta, &lookup->key)) == lookup->epoch;
+    bool current = row_cache_epoch(meta->cache, &lookup->key) == lookup->epoch;
     if (job->result == DB_OK && current) {
         if (lookup->found)
             cache_row(meta, &lookup->key, &lookup->row);
         else
-            cache_remove(meta->cache, lookup->key.bytes, lookup->key.size);
+            row_cache_remove(meta->cache, &lookup->key);
     }
     while (find) {
         struct meta_find *next = find->next;
@@ -343,9 +236,9 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
 {
     struct row_key key;
     struct lookup *lookup = NULL;
-    make_key(&find->key, &key);
+    row_key_make(&find->key, &key);
     pthread_mutex_lock(&meta->mutex);
-    uint64_t epoch = atomic_load(epoch_of(meta, &key));
+    uint64_t epoch = row_cache_epoch(meta->cache, &key);
     HASH_FIND(hh, meta->lookups, key.bytes, key.size, lookup);
     if (lookup && lookup->epoch == epoch) {
         find->next = lookup->first;
@@ -425,12 +318,12 @@ static void insert_done(struct insert_item *item)
         insert->outcome = item->uncertain ? META_UNKNOWN : META_NOT_DONE;
     else if (!item->settled)
         insert->outcome = META_INSERTED;
-    make_key(&insert->key, &key);
-    atomic_fetch_add(epoch_of(meta, &key), 1);
+    row_key_make(&insert->key, &key);
+    row_cache_next_epoch(meta->cache, &key);
     if (insert->outcome == META_INSERTED)
         cache_row(meta, &key, &insert->row);
     else
-        cache_remove(meta->cache, key.bytes, key.size);
+        row_cache_remove(meta->cache, &key);
     insert->done(insert);
 }
 
@@ -501,12 +394,12 @@ static void change_done(struct db_job *job)
     if (job->result != DB_OK)
         change->outcome = META_UNCHANGED;
     judge_job(meta, job, &change->error);
-    make_key(&change->key, &key);
-    atomic_fetch_add(epoch_of(meta, &key), 1);
+    row_key_make(&change->key, &key);
+    row_cache_next_epoch(meta->cache, &key);
     if (change->outcome == META_CHANGED || change->outcome == META_ALREADY)
         cache_row(meta, &key, &change->row);
     else
-        cache_remove(meta->cache, key.bytes, key.size);
+        row_cache_remove(meta->cache, &key);
     change->done(change);
 }
 
@@ -585,14 +478,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
     meta->config = config;
     meta->store = store;
     meta->loop = loop;
-    meta->hits =
-        metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"cache\"");
-    meta->stale =
-        metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"stale\"");
-    meta->misses =
-        metrics_counter("reel_storage_row_lookups_total", "Look-ups of file rows.", "from=\"database\"");
-    meta->cache = cache_create((size_t)config->cache_entries, config->cache_age_ms, sizeof(struct cached_row),
-                               config->cache_entries >= CACHE_SHARDED ? CACHE_SHARDS : 1);
+    meta->cache = row_cache_create(config, store);
     meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, meta);
     if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "no memory for the file rows");
@@ -639,14 +525,14 @@ void meta_destroy(struct meta *meta)
     if (meta->timer)
         event_free(meta->timer);
     insert_batches_destroy(meta->batches);
-    cache_destroy(meta->cache);
+    row_cache_destroy(meta->cache);
     pthread_mutex_destroy(&meta->mutex);
     free(meta);
 }
 
 void meta_set_age(struct meta *meta, int64_t age_ms)
 {
-    cache_set_age(meta->cache, age_ms);
+    row_cache_set_age(meta->cache, age_ms);
 }
 
 bool meta_healthy(struct meta *meta, char *reason, size_t reason_size)
@@ -662,5 +548,5 @@ bool meta_healthy(struct meta *meta, char *reason, size_t reason_size)
 
 size_t meta_cached_rows(struct meta *meta)
 {
-    return cache_count(meta->cache);
+    return row_cache_count(meta->cache);
 }

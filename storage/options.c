@@ -69,7 +69,7 @@ const struct config_option storage_options[] = {
     PACKET_DAEMON_DATABASE_TIMEOUT(
         "5s", "A request fails when the database could not do its job within this time."),
     {"storage", "cache_entries", CONFIG_INTEGER, MEMBER(cache_entries), "100000", 1, 100000000, NULL, false,
-     "File rows kept in memory, some 400 bytes each."},
+     "File rows kept in memory, some 500 bytes each."},
     {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
      "How long a file row is served from memory: so long may a file still be read here after another server "
      "deleted it."},
@@ -136,6 +136,9 @@ const struct config_option storage_options[] = {
      false, "Time to connect to a tracker or an ID server."},
     {"storage", "call_timeout", CONFIG_DURATION, MEMBER(call_timeout_ms), "3s", 10, 600 * SECOND, NULL, false,
      "Time that a tracker or the ID servers have for an answer."},
+    {"storage", "hedge_time", CONFIG_DURATION, MEMBER(hedge_ms), "300ms", 0, 600 * SECOND, NULL, false,
+     "How long an ID server may take to answer until the next one is asked too; the first answer counts, the "
+     "numbers of the other one are skipped. 0: never."},
 };
 const size_t storage_option_count = ARRAY_SIZE(storage_options);
 

@@ -56,6 +56,7 @@ struct storage_config {
     int64_t id_waiting;
     int64_t connect_timeout_ms;
     int64_t call_timeout_ms;
+    int64_t hedge_ms;
 };
 
 extern const struct config_option storage_options[];

@@ -3,6 +3,7 @@
  * the probe thread of each path. What every thread asks for stands behind a short mutex of the path.
  */
 #include "storage/store.h"
+#include "storage/store_directory.h"
 #include "storage/store_probe.h"
 
 #include "common/clock.h"
@@ -17,9 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROOM             "store"
-#define DIRECTORIES_KEPT 65536
-#define WORKERS_STOP_MS  2000
+#define ROOM            "store"
+#define WORKERS_STOP_MS 2000
 
 /* The public part comes first, so that one pointer is both. */
 struct root {
@@ -39,7 +39,7 @@ struct store_path {
     bool ended;             /* under the submit mutex: both are gone */
     bool left;              /* something hangs and was left alone */
     pthread_mutex_t submit_mutex;
-    struct cache *directories;
+    struct store_directories *directories;
 
     struct job probe_job;
     struct store_probe probe;       /* the probe thread's while a look is under way */
@@ -161,7 +161,7 @@ static void take_over(struct store_path *path)
         log_state(path);
 
     if (!same) /* what was known of the other directory does not hold for this one */
-        cache_clear(path->directories);
+        store_directories_clear(path->directories);
     if (gone)
         drop_root(path, gone);
     if (first) {
@@ -266,7 +266,7 @@ static bool create_path(struct store *store, size_t index, struct error *error)
         .mount_check = (enum options_mount_check)config->mount_check,
         .fd = -1,
     };
-    path->directories = cache_create(DIRECTORIES_KEPT, 0, 1, 4);
+    path->directories = store_directories_create();
     if (!path->directories)
         return error_set(error, ERROR_GENERAL, "no memory for store path %s", path->key);
     snprintf(name, sizeof(name), "store%zu", index);
@@ -379,7 +379,7 @@ void store_destroy(struct store *store)
             continue;
         if (path->root)
             drop_root(path, path->root);
-        cache_destroy(path->directories);
+        store_directories_destroy(path->directories);
         pthread_mutex_destroy(&path->submit_mutex);
         pthread_mutex_destroy(&path->mutex);
     }
@@ -494,7 +494,7 @@ bool store_path_durable(const struct store_path *path)
     return path->store->config->durability == OPTIONS_DURABLE;
 }
 
-struct cache *store_path_directories(const struct store_path *path)
+struct store_directories *store_path_directories(const struct store_path *path)
 {
     return path->directories;
 }

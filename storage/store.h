@@ -102,8 +102,8 @@ struct store_root {
 MUST_CHECK bool store_path_enter(struct store_path *path, struct store_root **root, struct error *error);
 void store_path_leave(struct store_path *path, struct store_root *root);
 
-/* The directories that are known to be there to stay: path_directory_number() -> nothing. */
-struct cache *store_path_directories(const struct store_path *path);
+/* What is known of the path's directories: storage/store_directory.h. */
+struct store_directories *store_path_directories(const struct store_path *path);
 
 /* A call on a file failed with ERRNUM while doing WHAT. Errors that say something about the whole path take
  * it out of the choice until a trial write works again. */

@@ -3,7 +3,7 @@
  */
 #include "storage/store_file.h"
 
-#include "common/crash_point.h"
+#include "storage/store_directory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MODE      0640
-#define DIRECTORY_MODE 0750
+#define FILE_MODE 0640
 
 /* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
 static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
@@ -27,56 +26,6 @@ static const char *place_name(const struct path *place, char text[PATH_TEXT_SIZE
     return path_format(place, text) ? text : "(no place)";
 }
 
-static bool sync_directory(struct store_path *path, int root, const char *name, struct error *error)
-{
-    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return fail(path, errno, "open directory", name, error);
-    bool fine = fsync(fd) == 0;
-    int saved = errno;
-    (void)close(fd);
-    return fine || fail(path, saved, "sync directory", name, error);
-}
-
-/*
- * Makes sure that the directories of VALUE are there. A directory is remembered only when it is known to
- * last: its name was synced into its parent by this process. One that another process made a moment ago may
- * not be, so it is synced here again; that costs one fsync for 512 files.
- */
-static bool make_directories(struct store_path *path, int root, int64_t value, struct error *error)
-{
-    struct cache *known = store_path_directories(path);
-    char name[PATH_TEXT_SIZE], parent[PATH_TEXT_SIZE];
-    uint8_t nothing = 0;
-    int depth = PATH_DIRECTORY_DEPTH;
-    for (; depth > 0; depth--) {
-        int64_t number = path_directory_number(value, depth);
-        if (cache_get(known, &number, sizeof(number), &nothing))
-            break;
-    }
-    for (depth++; depth <= PATH_DIRECTORY_DEPTH; depth++) {
-        int64_t number = path_directory_number(value, depth);
-        path_directory(value, depth, name);
-        path_directory(value, depth - 1, parent);
-        if (mkdirat(root, name, DIRECTORY_MODE) != 0 && errno != EEXIST)
-            return fail(path, errno, "make directory", name, error);
-        CRASH_POINT("directory-made");
-        if (store_path_durable(path) && !sync_directory(path, root, parent, error))
-            return false;
-        CRASH_POINT("directory-synced");
-        cache_put(known, &number, sizeof(number), &nothing);
-    }
-    return true;
-}
-
-static void forget_directories(struct store_path *path, int64_t value)
-{
-    for (int depth = 1; depth <= PATH_DIRECTORY_DEPTH; depth++) {
-        int64_t number = path_directory_number(value, depth);
-        cache_remove(store_path_directories(path), &number, sizeof(number));
-    }
-}
-
 bool store_file_create(struct store_path *path, const struct path *place, int *fd, struct error *error)
 {
     char name[PATH_TEXT_SIZE];
@@ -87,15 +36,16 @@ bool store_file_create(struct store_path *path, const struct path *place, int *f
                          (long long)place->value, (long long)place->seconds);
     if (!store_path_enter(path, &root, error))
         return false;
-    bool fine = make_directories(path, root->fd, place->value, error);
+    bool fine = store_directory_make(path, root->fd, place->value, error) &&
+                store_directory_unused(path, root->fd, place, error);
     for (int attempt = 0; fine; attempt++) {
         *fd = openat(root->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
         if (*fd >= 0)
             break;
         int saved = errno;
         if (saved == ENOENT && attempt == 0) { /* somebody removed a directory that was remembered */
-            forget_directories(path, place->value);
-            fine = make_directories(path, root->fd, place->value, error);
+            store_directory_forget(path, place->value);
+            fine = store_directory_make(path, root->fd, place->value, error);
             continue;
         }
         fine = fail(path, saved, "create", name, error);
@@ -130,12 +80,10 @@ bool store_file_sync(struct store_path *path, int fd, struct error *error)
 
 bool store_file_sync_directory(struct store_path *path, const struct path *place, struct error *error)
 {
-    char name[PATH_TEXT_SIZE];
     struct store_root *root;
     if (!store_path_enter(path, &root, error))
         return false;
-    path_directory(place->value, PATH_DIRECTORY_DEPTH, name);
-    bool fine = sync_directory(path, root->fd, name, error);
+    bool fine = store_directory_sync(path, root->fd, place->value, error);
     store_path_leave(path, root);
     return fine;
 }

@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROOM           "upload"
-#define COLLISIONS_MAX 1000 /* numbers that turn out used before an upload gives up */
+#define ROOM            "upload"
+#define SKIP_MS         10000 /* for so long an upload looks for a number that nobody has used */
+#define SKIP_ONE_BY_ONE 16    /* so many used ones in a row, and all that are at hand are dropped */
 
 static void take_number(struct upload *upload);
 static void pump(struct upload *upload);
@@ -260,13 +261,25 @@ static void take_number(struct upload *upload)
         upload_conclude(upload, &error);
 }
 
-/* The number was used before, which an ID server never does unless its database went back in time. */
+/* The number was used before, which an ID server never does unless its database went back in time. Then many
+ * are, one after the other. */
 static void skip_number(struct upload *upload)
 {
+    static struct log_gate gate;
+    uint64_t suppressed;
+    int64_t now = clock_monotonic_ms();
     metric_add(upload->storage->metrics.collisions, 1);
-    log_error(ROOM, "c%" PRIu64 ": number %lld was given twice: %s; it is skipped", upload_connection(upload),
-              (long long)upload->file.place.value, upload->job_error.text);
-    if (++upload->collisions >= COLLISIONS_MAX)
+    if (upload->collisions++ == 0)
+        upload->skipping_since_ms = now;
+    if (log_gate_open(&gate, 1000, &suppressed))
+        log_error(ROOM,
+                  "c%" PRIu64 ": number %lld was given twice: %s; it is skipped (%" PRIu64
+                  " more since the last line). Was the ID server's database restored from a backup?",
+                  upload_connection(upload), (long long)upload->file.place.value, upload->job_error.text,
+                  suppressed);
+    if (upload->collisions % SKIP_ONE_BY_ONE == 0)
+        ids_discard(upload->storage->ids, store_path_index(upload->path));
+    if (now - upload->skipping_since_ms > SKIP_MS)
         upload_refuse(upload, ERROR_UNAVAILABLE, "%d numbers in a row were used before", upload->collisions);
     else
         take_number(upload);

@@ -53,7 +53,8 @@ struct upload {
     struct store_path *path; /* chosen */
     struct commit_file file;
     bool file_made; /* there is a file of ours at file.place */
-    int collisions;
+    int collisions; /* numbers that turned out to be used */
+    int64_t skipping_since_ms;
 
     struct digest *digest;
     uint8_t digest_bytes[PROTO_DIGEST_SIZE]; /* of the whole content, when it has come */

@@ -88,12 +88,18 @@ def active(tracker, count, seconds=30):
 
 
 def route(tracker, user, app=APP, file="x"):
-    """(group, [address...]) as SADDRS answers, or the failure."""
+    """(group, [address...]) as SADDRS answers, or the failure, a wire.Reply."""
     reply = wire.ask(tracker.address, wire.SADDRS, wire.file_key(app, user, file))
     if not reply.ok:
         return reply
     group = reply.body[:17].split(b"\0", 1)[0].decode()
     return group, [a for a in reply.body[17:].split(b"\0", 1)[0].decode().split(";") if a]
+
+
+def group_of(tracker, user):
+    """The group that TRACKER sends USER to; None for a failure."""
+    answer = route(tracker, user)
+    return answer[0] if isinstance(answer, tuple) else None
 
 
 class Reel:

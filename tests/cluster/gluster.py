@@ -1,4 +1,5 @@
 """GlusterFS on hosts of the lab: the daemons, replicated volumes with an arbiter, FUSE mounts, what can happen to them."""
+import contextlib
 import re
 import time
 
@@ -54,18 +55,30 @@ class Pool:
     def kill(self, host):
         """All of the host's GlusterFS servers, at once."""
         for pid in self.pids(host):
-            kill(pid)
+            with contextlib.suppress(ProcessLookupError):  # glusterd itself ends one now and then, to start it anew
+                kill(pid)
+
+    def make_whole(self):
+        """glusterd runs on each host; where it does not, what it left behind goes first."""
+        for host in self.hosts:
+            file = host.path("/run/glusterd.pid")
+            text = file.read_text().strip() if file.exists() else ""
+            if not text or not alive(int(text)):
+                self.kill(host)
+                self.start(host)
+        wait_for(self.joined, 60, "the GlusterFS peers")
 
 
 class Volume:
     """replica 3 arbiter 1 over three hosts."""
 
-    def __init__(self, pool, name, options=None):
+    def __init__(self, pool, name, options=None, below=""):
+        """BELOW: the bricks' directory inside /srv/brick/NAME, where something is mounted there."""
         self.pool, self.name = pool, name
         self.mounts, self.mount_count = {}, 0
         for host in pool.hosts:
             host.run("mkdir", "-p", f"/srv/brick/{name}")
-        self.do("create", name, "replica", "3", "arbiter", "1", *[f"{host}:/srv/brick/{name}" for host in pool.hosts], "force")
+        self.do("create", name, "replica", "3", "arbiter", "1", *[f"{host}:/srv/brick/{name}{below}" for host in pool.hosts], "force")
         for option, value in {**OPTIONS, **(options or {})}.items():
             self.do("set", name, option, value)
         self.do("start", name)

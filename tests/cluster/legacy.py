@@ -1,5 +1,6 @@
 """Stand-ins for a storage server and a client of the predecessor, written from docs/protocol.md: the base set only, rubbish after
 every NUL, status 0xFD and number -1 for each failure, and the end of the connection after it."""
+import contextlib
 import socket
 import struct
 import threading
@@ -11,11 +12,12 @@ BEAT_SECONDS = 10.0
 
 
 class Server:
-    """A storage server in this process: joins TRACKERS, beats, takes a number of IDSERVER for each file, keeps files in memory."""
+    """A storage server in this process: joins TRACKERS, beats, takes a number of IDSERVER for each file, keeps files in memory.
+    KEEPS: whether it beats over the connection that joined, or over a new one each time."""
 
-    def __init__(self, group, trackers, idserver, host="oldmedia", beat=BEAT_SECONDS):
-        self.group, self.host, self.idserver, self.beat = group, host, idserver, beat
-        self.files, self.numbers, self.refused = {}, [], []
+    def __init__(self, group, trackers, idserver, host="oldmedia", beat=BEAT_SECONDS, keeps=True):
+        self.group, self.host, self.idserver, self.beat, self.keeps = group, host, idserver, beat, keeps
+        self.files, self.numbers, self.refused, self.beats = {}, [], [], []
         self.ending = threading.Event()
         self.listener = socket.create_server(("0.0.0.0", 0))
         self.port = self.listener.getsockname()[1]
@@ -23,19 +25,29 @@ class Server:
             threading.Thread(target=target, daemon=True).start()
 
     def stay(self, tracker):
-        """One connection to a tracker: JOIN, then BEATs; whatever goes wrong, again from the start."""
+        """JOIN, then BEATs; whatever goes wrong, again from the start."""
         while not self.ending.is_set():
             try:
-                with wire.Client(tracker, timeout=5) as client:
+                with contextlib.ExitStack() as kept:
+                    client = kept.enter_context(wire.Client(tracker, timeout=5))
                     now = int(time.time())
                     reply = client.call(wire.JOIN, wire.join_body(self.group, self.host, self.port, now, now))
-                    while reply.ok and not self.ending.wait(self.beat):
+                    while reply.ok and not self.pause(client):
+                        if not self.keeps:
+                            client = kept.enter_context(wire.Client(tracker, timeout=5))
                         reply = client.call(wire.BEAT, wire.field(self.group, 17) + wire.field(self.host, 129))
+                        self.beats.append(time.monotonic())
                     if not reply.ok:
                         self.refused.append(reply)
             except (OSError, EOFError):
                 pass
             self.ending.wait(0.5)
+
+    def pause(self, client):
+        """Until the next BEAT; true at the end."""
+        if not self.keeps:
+            client.close()
+        return self.ending.wait(self.beat)
 
     def listen(self):
         while not self.ending.is_set():

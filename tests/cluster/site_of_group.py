@@ -35,6 +35,10 @@ class Site:
         for daemon in self.daemons:
             daemon.start()
         self.reel = Reel(lab, [h.ip for h in self.control], USER)
+        for tracker in self.trackers:
+            daemons.active(tracker, len(self.storages))
+        # A user stays where the first look-up sends her: this one, while there is no other group.
+        assert daemons.group_of(self.trackers[0], USER) == "group001"
         self.make_whole()
 
     def storage(self, host, group="group001", shift=0, **options):
@@ -50,16 +54,17 @@ class Site:
             self.second = Group(self, "group002")
         return self.second
 
+    def place(self, user, group):
+        """Has USER's files in GROUP; to be called before anybody looks for one."""
+        self.database.sql(f"INSERT INTO t_router (appid, userid, group_name) VALUES ('{APP}', '{user}', '{group}')", "tnv_trackerdb")
+
     def make_whole(self):
-        """Everything runs, every cable is in, the volume is mounted and healed."""
+        """Everything runs, every cable is in, the volume is mounted and healed, and USER is a user of the first group."""
         for host in self.lab.hosts.values():
             host.mend()
         if self.database.node.process.poll() is not None:
             self.database.start()
-        for host in self.media:
-            if not self.pool.pids(host):
-                self.pool.start(host)
-        wait_for(self.pool.joined, 40, "the GlusterFS peers")
+        self.pool.make_whole()
         for volume in [self.volume, *([self.second.volume] if self.second else [])]:
             volume.make_whole()
         for daemon in self.daemons:
@@ -69,6 +74,8 @@ class Site:
             daemons.active(tracker, len(self.storages) + (len(self.second.storages) if self.second else 0), 30)
         for daemon in self.daemons:
             wait_for(daemon.healthy, 30, f"health of {daemon}: {daemon.http('/healthz')[1]}")
+        for tracker in self.trackers:
+            wait_for(lambda: daemons.group_of(tracker, USER) == "group001", 10, f"the route of {USER} to group001 by {tracker}")
 
     def client(self, index=0):
         return wire.Client(self.storages[index].address)

@@ -19,7 +19,15 @@ def groups(whole):
     admin(whole, "open", "group002")
     admin(whole, "weight", "group001", "100")
     admin(whole, "weight", "group002", "100")
+    for tracker in whole.trackers:
+        wait_for(lambda: groups_at(tracker) == {"group001": ("open", 100), "group002": ("open", 100)}, 10, f"two groups at {tracker}")
     return whole
+
+
+def groups_at(tracker):
+    """As a tracker sees them now: name -> (state, weight)."""
+    status = json.loads(wire.ask(tracker.address, wire.STATUS).body.rstrip(b"\0"))
+    return {g["name"]: (g["state"], g["weight"]) for g in status["groups"] if g["state"] != "removed"}
 
 
 def admin(site, *arguments, check=True, host=None):
@@ -74,7 +82,7 @@ def test_a_drained_group_keeps_its_users_and_gets_no_new_ones(groups):
     try:
         assert spread(groups, "drained at once", 20) == {"group001": 20}, "on the tracker that was asked, at once"
         for tracker in (1, 2):
-            wait_for(lambda: "draining" in wire.ask(groups.trackers[tracker].address, wire.STATUS).body.decode(), 5, "drain")
+            wait_for(lambda: groups_at(groups.trackers[tracker])["group002"][0] == "draining", 5, "drain")
             assert spread(groups, f"drained{tracker}", 20, tracker) == {"group001": 20}
         assert route(groups.trackers[1], old)[0] == "group002"
         reel = Reel(groups.lab, [h.ip for h in groups.control], old)
@@ -143,14 +151,20 @@ def test_groups_are_changed_from_allowed_addresses_only_and_errors_are_clear(gro
 
 
 def test_an_application_is_pinned_to_a_group(groups):
-    for tracker in groups.trackers:
-        config = tracker.config
-        tracker.configure({**config, "tracker": {**config["tracker"], "applications": "tnvideo, films",
-                                                 "pins": "app:films=group002"}})
-        tracker.hup()
-    wait_for(lambda: isinstance(route(groups.trackers[2], "pinned", "films"), tuple), 5, "the reload")
-    assert spread(groups, "pinned", 20, 1, "films") == {"group002": 20}
-    assert set(spread(groups, "free", 60)) == {"group001", "group002"}
+    configs = [tracker.config for tracker in groups.trackers]
+    try:
+        for tracker, config in zip(groups.trackers, configs):
+            tracker.configure({**config, "tracker": {**config["tracker"], "applications": "tnvideo, films",
+                                                     "pins": "app:films=group002"}})
+            tracker.hup()
+        for tracker in groups.trackers:
+            wait_for(lambda: isinstance(route(tracker, "pinned", "films"), tuple), 5, "the reload")
+        assert spread(groups, "pinned", 20, 1, "films") == {"group002": 20}
+        assert set(spread(groups, "free", 60)) == {"group001", "group002"}
+    finally:
+        for tracker, config in zip(groups.trackers, configs):
+            tracker.configure(config)
+            tracker.hup()
 
 
 def test_a_group_that_is_wholly_down_affects_its_users_only(groups):

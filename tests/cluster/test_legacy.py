@@ -1,14 +1,18 @@
 """The predecessor's servers and clients in one cluster with ours."""
+import configparser
 import os
+import re
+import time
 import urllib.request
 
 import pytest
 
 import daemons
 import wire
-from daemons import APP, Reel, new_id, route
+from daemons import APP, Reel, new_id, route, states
 from legacy import Client, Server
 from lab import NETWORK, wait_for
+from suite import ROOT
 
 GROUP = "oldgroup"
 
@@ -17,8 +21,8 @@ GROUP = "oldgroup"
 def old(whole):
     """A legacy storage server beside ours, in a group of its own, with the user "olga" in it. It beats every second, since this
     site's trackers wait for 4 s; the default of 40 s is made for the 10 s of a real one."""
-    whole.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name, weight) VALUES ('{GROUP}', 0);"
-                       f"INSERT IGNORE INTO t_router (appid, userid, group_name) VALUES ('{APP}', 'olga', '{GROUP}')", "tnv_trackerdb")
+    whole.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name, weight) VALUES ('{GROUP}', 0)", "tnv_trackerdb")
+    whole.place("olga", GROUP)
     server = Server(GROUP, [t.address for t in whole.trackers], whole.idservers[1].address, beat=1.0)
     try:
         for tracker in whole.trackers:
@@ -46,6 +50,38 @@ def test_a_legacy_server_joins_our_trackers_and_our_client_uses_it(whole, old):
     assert old.numbers and not old.refused
 
 
+def test_a_server_that_beats_every_ten_seconds_is_active_in_between_with_the_documented_configuration(whole):
+    # A tracker as docs/deployment.md configures it, but for its addresses; a BEAT comes over the connection that joined, or over
+    # a new one.
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    written = configparser.ConfigParser()
+    written.read_string(re.search(r"<!-- file: /etc/reelstore/tracker.conf .*?-->\n```ini\n(.*?)```", page, re.S)[1])
+    options = dict(written["tracker"]) if "tracker" in written else {}
+    database = {"url": whole.database.url("tnv_trackerdb")}
+    tracker = daemons.Daemon(whole.control[2], "tracker", {"tracker": options, "database": database}, 60)
+    whole.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name, weight) VALUES ('{GROUP}', 0)", "tnv_trackerdb")
+    tracker.start()
+    servers = {}
+    try:
+        for keeps in (True, False):
+            servers[keeps] = Server(GROUP, [tracker.address], whole.idservers[0].address, f"oldmedia{keeps:d}", keeps=keeps)
+        wait_for(lambda: all(s.beats for s in servers.values()), 20, "a BEAT of each")
+        seen = 0
+        while not all(len(s.beats) > 1 and time.monotonic() > s.beats[1] + 0.5 for s in servers.values()):
+            now = states(tracker)
+            assert [now.get((s.host, f"{NETWORK}254:{s.port}")) for s in servers.values()] == ["ACTIVE"] * 2, (now, seen)
+            seen += 1
+            time.sleep(0.2)
+        assert seen > 10
+        for server in servers.values():
+            assert server.beats[1] - server.beats[0] >= 9.9 and not server.refused
+    finally:
+        for server in servers.values():
+            server.stop()
+        tracker.stop()
+        whole.database.sql(f"DELETE FROM t_groups_info WHERE group_name = '{GROUP}'", "tnv_trackerdb")
+
+
 def test_numbers_are_shared_with_a_legacy_server_and_none_comes_twice(whole, old):
     reel = Reel(whole.lab, [h.ip for h in whole.control], "olga")
     mine = []
@@ -70,6 +106,7 @@ def test_a_silent_legacy_server_is_offline_and_only_its_users_are_told(whole, ol
 
 
 def test_a_legacy_client_uses_our_cluster_also_while_parts_are_lost(whole):
+    whole.place("otto", "group001")
     client = Client(whole.trackers[1].address, APP, "otto")
     file, content = new_id(), os.urandom(300_000)
     assert client.upload(file, content)

@@ -58,10 +58,7 @@ class Everything:
             if node.process.poll() is not None:
                 node.start()
         self.galera.whole(120)
-        for host in self.a:
-            if not self.pool.pids(host):
-                self.pool.start(host)
-        wait_for(self.pool.joined, 60, "the peers")
+        self.pool.make_whole()
         for volume in self.volumes:
             volume.make_whole()
         for daemon in self.daemons:

@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -27,7 +28,8 @@ def test_storage_servers_join_every_tracker(whole):
 
 @pytest.mark.parametrize("how", ["kill", "stop", "hang", "cut"])
 def test_clients_go_on_within_a_second_when_a_tracker_is_lost(whole, how):
-    # The client asks the first one first; its connect time-out is the default, 1 s.
+    # Each of the three is lost once. Every upload is a client of its own, which asks one of them first, by chance, and the next
+    # one after hedge_time (300 ms): at most so much is added to an upload, and no time-out is waited for.
     gaps = []
     for lost in whole.trackers:
         with Uploader(whole.reel) as uploader:
@@ -51,24 +53,54 @@ def test_clients_go_on_within_a_second_when_a_tracker_is_lost(whole, how):
             lost.start()
         for tracker in whole.trackers:
             wait_for(lambda: {k for k, v in states(tracker).items() if v == "ACTIVE"} >= everyone(whole), 20, "everybody")
-        if how in ("hang", "cut"):
-            break
-    note(f"tracker lost ({how}): longest gap between uploads {max(gaps):.2f} s")
-    assert max(gaps) < (1.0 if how in ("kill", "stop") else 6.0), gaps
+    note(f"tracker lost ({how}): longest gap between uploads " + ", ".join(f"{g:.2f}" for g in gaps) + " s")
+    assert sorted(gaps)[1] < 1.0, f"the middle one of three losses, since the machine may be busy once: {gaps}"
+
+
+@pytest.mark.parametrize("index,how", enumerate(["hang", "cut"]), ids=["hang", "cut"])
+def test_a_client_that_stays_pays_for_a_slow_tracker_once(whole, index, how):
+    # An HTTP server asks for each user whom it does not know, another tracker first each time. What it learns it knows for ten
+    # seconds: each case has one of its own.
+    httpd = whole.httpds[index]
+    lost = whole.trackers[2]  # its host holds nothing else that is asked
+    before, took = httpd.metric("reel_call_hedges_total"), []
+    try:
+        if how == "hang":
+            lost.process.send_signal(signal.SIGSTOP)
+        else:
+            lost.machine.isolate()
+        for n in range(60):
+            watch = Stopwatch()
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(whole.url(index, "none", f"nobody{how}{n}"), timeout=10)
+            assert refused.value.code == 404
+            took.append(watch.seconds)
+    finally:
+        if how == "hang":
+            lost.process.send_signal(signal.SIGCONT)
+        else:
+            lost.machine.mend()
+    waited = int(httpd.metric("reel_call_hedges_total") - before)
+    note(f"tracker lost ({how}), 60 look-ups of one HTTP server: {waited} waited for hedge_time; median "
+         f"{sorted(took)[30] * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms")
+    # One on each of its loops; a third of all would be 20. A busy machine adds some.
+    assert 1 <= waited <= 10
+    assert max(took) < 3, "a third of its time-out of 10 s"
 
 
 def test_a_restarted_tracker_knows_every_storage_server_within_a_heartbeat_interval(whole):
-    worst = 0
-    for how in ("kill", "stop"):
+    took = []
+    for how in ("kill", "stop", "kill"):
         tracker = whole.trackers[0]
         getattr(tracker, how)()
         time.sleep(2.5)  # the storage servers have given up and back off by now
         tracker.start()
         watch = Stopwatch()
         wait_for(lambda: {k for k, v in states(tracker).items() if v == "ACTIVE"} >= everyone(whole), 15, "everybody again")
-        worst = max(worst, watch.seconds)
-    note(f"tracker restarted: knew every storage server again after {worst:.2f} s (heartbeat interval 1 s)")
-    assert worst < 1.3, "a heartbeat interval of 1 s, and the time to notice it"
+        took.append(watch.seconds)
+    note("tracker restarted: knew every storage server again after " + ", ".join(f"{t:.2f}" for t in took) + " s (heartbeat interval 1 s)")
+    # The middle one of three: the machine may be busy with something else once.
+    assert sorted(took)[1] < 1.3, "a heartbeat interval of 1 s, and the time to notice it"
 
 
 def test_two_trackers_never_route_one_user_twice(whole):
@@ -127,12 +159,11 @@ def test_storage_servers_change_to_the_other_id_server_and_no_number_comes_twice
     config = storage.config
     storage.configure({**config, "storage": {**config["storage"], "id_range": 1}})
     storage.start()
-    daemons.active(whole.trackers[0], 2)
-    longest = 0
+    gaps, failures = [], []
     try:
-        for lost in whole.idservers:
-            last, failures = time.monotonic(), []
-            for number in range(30):
+        for lost in [*whole.idservers, *whole.idservers]:
+            last, longest = time.monotonic(), 0
+            for number in range(20):
                 if number == 5:
                     if how == "hang":
                         lost.process.send_signal(signal.SIGSTOP)
@@ -145,6 +176,7 @@ def test_storage_servers_change_to_the_other_id_server_and_no_number_comes_twice
                     failures.append(reply)
                 now = time.monotonic()
                 longest, last = max(longest, now - last), now
+            gaps.append(longest)
             assert not failures, failures
             if how == "hang":
                 lost.process.send_signal(signal.SIGCONT)
@@ -160,11 +192,11 @@ def test_storage_servers_change_to_the_other_id_server_and_no_number_comes_twice
         storage.stop()
         storage.configure(config)
         storage.start()
-    note(f"ID server lost ({how}): longest gap between uploads {longest:.2f} s")
-    assert longest < (1.0 if how == "kill" else 4.5)
+    note(f"ID server lost ({how}), none fetched ahead: longest gap between uploads " + ", ".join(f"{g:.2f}" for g in gaps) + " s")
+    assert sorted(gaps)[2] < 1.0, f"three of four losses, since the machine may be busy once: {gaps}"
     paths = [row[0] for n in (1, 2, 3) for row in whole.database.sql(f"SELECT file_path FROM t_file_0{n}", "tnv_storagedb")]
     numbers = [path.rsplit("/", 4)[0] + "/".join(part[-3:] for part in path.rsplit("/", 4)[1:]) for path in paths]
-    assert len(numbers) == len(set(numbers)) > 60
+    assert len(numbers) == len(set(numbers)) >= 80
 
 
 def test_two_id_servers_asked_at_once_never_give_one_number_twice(whole):

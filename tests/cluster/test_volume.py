@@ -175,7 +175,7 @@ def test_a_hanging_mount_hangs_nothing_but_itself(whole):
             def stored_everywhere():
                 file = new_id()
                 assert client.upload(APP, USER, file, file.encode() * 100).ok
-                path = whole.database.sql(f"SELECT file_path FROM t_file_0{wire_table(USER)} WHERE id = '{file}'", "tnv_storagedb")
+                path = whole.database.sql(f"SELECT file_path FROM t_file_0{wire.file_table(USER)} WHERE id = '{file}'", "tnv_storagedb")
                 files.setdefault(path[0][0].split("/")[0], file)
                 return len(files) == 2
             wait_for(stored_everywhere, 30, "a file on each path")
@@ -216,13 +216,3 @@ def test_a_hanging_mount_hangs_nothing_but_itself(whole):
 def ask_download(address, file):
     with wire.Client(address) as client:
         client.download(APP, USER, file)
-
-
-def wire_table(user):
-    """docs/protocol.md, "Which table holds a user's files"."""
-    h = 0
-    for i, byte in enumerate(user.encode()):
-        b = byte - 256 if byte > 127 else byte
-        h ^= ~((h << 11) ^ b ^ (h >> 5)) if i % 2 else (h << 7) ^ b ^ (h >> 3)
-        h &= 0xffffffff
-    return (h & 0x7fffffff) % 3 + 1

@@ -53,8 +53,8 @@ def wait_for(condition, seconds=20, what="the condition"):
 class MariaDB:
     """A MariaDB server of the test's own."""
 
-    def __init__(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="reel-mariadb-"))
+    def __init__(self, directory=None):
+        self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="reel-mariadb-"))
         self.process = None
         account = ["--user=mysql"] if os.getuid() == 0 else []
         if account:

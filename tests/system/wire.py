@@ -76,6 +76,16 @@ def parse_stat(body):
             "group": text(426, 17)}
 
 
+def file_table(user):
+    """docs/protocol.md, "Which table holds a user's files"."""
+    h = 0
+    for i, byte in enumerate(user.encode()):
+        b = byte - 256 if byte > 127 else byte
+        h ^= ~((h << 11) ^ b ^ (h >> 5)) if i % 2 else (h << 7) ^ b ^ (h >> 3)
+        h &= 0xffffffff
+    return (h & 0x7fffffff) % 3 + 1
+
+
 class Client:
     """One connection."""
 

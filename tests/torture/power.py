@@ -13,7 +13,7 @@ def journal(suite):
     return suite.dir / "powercut.journal"
 
 
-def begin(suite, point=None, nth=1, fail=None):
+def begin(suite, point=None, nth=1, fail=None, slow=None):
     """Starts the storage server with the library before it."""
     journal(suite).unlink(missing_ok=True)
     more = {"LD_PRELOAD": str(LIBRARY), "POWERCUT_DIR": os.path.realpath(suite.dir / "data"),
@@ -21,6 +21,8 @@ def begin(suite, point=None, nth=1, fail=None):
             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
     if fail:
         more["POWERCUT_FAIL"] = fail
+    if slow:
+        more["POWERCUT_SLOW"] = str(slow)
     start(suite.storage, point, nth, **more)
 
 
@@ -37,7 +39,7 @@ def failures(suite):
 
 def cut(suite):
     """Takes back what was not synced; returns how much that was: (files emptied, names gone)."""
-    unsynced, names = set(), set()
+    unsynced, names, made, begun = set(), set(), set(), {}
     for what, path in lines(suite):
         if what == "W":
             unsynced.add(path)
@@ -45,8 +47,15 @@ def cut(suite):
             unsynced.discard(path)
         elif what == "N":
             names.add(path)
-        elif what == "D":
-            names = {name for name in names if os.path.dirname(name) != path}
+            made.discard(path)
+        elif what == "M":
+            made.add(path)
+        elif what in "BD":
+            number, path = path.split(" ", 1)
+            if what == "B":
+                begun[number] = {name for name in made & names if os.path.dirname(name) == path}
+            else:
+                names -= begun.pop(number)
     gone = emptied = 0
     for name in sorted(names):
         path = pathlib.Path(name)

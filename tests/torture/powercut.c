@@ -1,16 +1,23 @@
 /*
- * powercut: a preload library (LD_PRELOAD) that loses what a power cut loses, and lets system calls fail. For tests.
+ * powercut: a preload library (LD_PRELOAD) that loses what a power cut loses, and lets system calls fail. For
+ * tests.
  *
- * POWERCUT_DIR=DIR, POWERCUT_JOURNAL=FILE: a killed process cannot take anything back, so the journal says at every moment
- * what below DIR (a real path) is not safe yet, and the test takes it back after the kill (tests/torture/power.py): "W path"
- * before the first byte is written to a file since its last fsync, "S path" after an fsync of a file, "N path" before
- * a name is made, "D path" after an fsync of a directory. A file with unsynced bytes loses them, a name that was not
- * synced goes.
+ * POWERCUT_DIR=DIR, POWERCUT_JOURNAL=FILE: a killed process cannot take anything back, so the journal says at
+ * every moment what below DIR (a real path) is not safe yet, and the test takes it back after the kill
+ * (tests/torture/power.py): "W path" before the first byte is written to a file since its last fsync, "S
+ * path" after an fsync of a file, "N path" before a name is made and "M path" after it, "B NUMBER path"
+ * before an fsync of a directory and "D NUMBER path" after it. A file with unsynced bytes loses them; a name
+ * goes unless it was made before an fsync of its directory began that ended well.
  *
- * POWERCUT_FAIL=CALL:ERRNO:NTH[:SUFFIX]: the NTH call of CALL (open, write, fsync, close, rename, unlink, mkdir) below DIR,
- * on a path that ends in SUFFIX where it is given, fails with the number ERRNO; CALL "short" writes half of the bytes.
- * NTH 0: every one. A failed fsync drops the unsynced state as Linux does: a later fsync succeeds and saves nothing.
+ * POWERCUT_FAIL=CALL:ERRNO:NTH[:SUFFIX]: the NTH call of CALL below DIR, on a path that ends in SUFFIX where
+ * it is given, fails with the number ERRNO. CALL is open, write, fsync, syncdir (fsync of a directory),
+ * close, rename, unlink, mkdir, read (also pread, preadv2, sendfile), stat (also fstat, fstatat, statx,
+ * faccessat), statvfs or readdir (also fdopendir); "short" writes half of the bytes. NTH 0: every one. A
+ * failed fsync drops the unsynced state as Linux does: a later fsync succeeds and saves nothing.
+ *
+ * POWERCUT_SLOW=MILLISECONDS: an fsync of a directory takes so much longer.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +27,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_SIZE 4096
@@ -33,9 +44,11 @@ static int journal = -1;
 static char fail_call[16], fail_suffix[64];
 static int fail_errno;
 static long fail_nth = -1;
-static _Atomic long fail_seen;
+static _Atomic long fail_seen, syncs;
+static long slow_ms;
 static _Atomic unsigned char dirty[FDS_MAX]; /* the journal says W for it */
 
+static int (*real_open)(const char *, int, ...);
 static int (*real_openat)(int, const char *, int, ...);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
@@ -44,6 +57,17 @@ static int (*real_close)(int);
 static int (*real_mkdirat)(int, const char *, mode_t);
 static int (*real_unlinkat)(int, const char *, int);
 static int (*real_renameat)(int, const char *, int, const char *);
+static ssize_t (*real_read)(int, void *, size_t);
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
+static ssize_t (*real_preadv2)(int, const struct iovec *, int, off_t, int);
+static ssize_t (*real_sendfile)(int, int, off_t *, size_t);
+static int (*real_fstat)(int, struct stat *);
+static int (*real_fstatat)(int, const char *, struct stat *, int);
+static int (*real_statx)(int, const char *, int, unsigned, struct statx *);
+static int (*real_faccessat)(int, const char *, int, int);
+static int (*real_fstatvfs)(int, struct statvfs *);
+static DIR *(*real_fdopendir)(int);
+static struct dirent *(*real_readdir)(DIR *);
 
 static void load(void *function, const char *name)
 {
@@ -55,7 +79,21 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *directory = getenv("POWERCUT_DIR"), *path = getenv("POWERCUT_JOURNAL");
     const char *fail = getenv("POWERCUT_FAIL");
+    const char *slow = getenv("POWERCUT_SLOW");
+    load(&real_open, "open64");
     load(&real_openat, "openat64");
+    load(&real_read, "read");
+    load(&real_pread, "pread64");
+    load(&real_preadv2, "preadv64v2");
+    load(&real_sendfile, "sendfile64");
+    load(&real_fstat, "fstat64");
+    load(&real_fstatat, "fstatat64");
+    load(&real_statx, "statx");
+    load(&real_faccessat, "faccessat");
+    load(&real_fstatvfs, "fstatvfs64");
+    load(&real_fdopendir, "fdopendir");
+    load(&real_readdir, "readdir64");
+    slow_ms = slow ? atol(slow) : 0;
     load(&real_write, "write");
     load(&real_pwrite, "pwrite64");
     load(&real_fsync, "fsync");
@@ -97,14 +135,33 @@ static const char *resolve(int fd, const char *name, char *path)
     return path;
 }
 
+static void tell_line(const char *line)
+{
+    int saved = errno;
+    size_t size = strlen(line);
+    if (journal >= 0 && real_write(journal, line, size) != (ssize_t)size)
+        abort();
+    errno = saved;
+}
+
 static void tell(char what, const char *path)
 {
     char line[PATH_SIZE + 4];
-    int saved = errno;
-    int size = snprintf(line, sizeof(line), "%c %s\n", what, path);
-    if (journal >= 0 && real_write(journal, line, (size_t)size) != size)
-        abort();
-    errno = saved;
+    snprintf(line, sizeof(line), "%c %s\n", what, path);
+    tell_line(line);
+}
+
+static void tell_sync(char what, long number, const char *path)
+{
+    char line[PATH_SIZE + 32];
+    snprintf(line, sizeof(line), "%c %ld %s\n", what, number, path);
+    tell_line(line);
+}
+
+/* The calls that only fail here cost nothing where they are not meant. */
+static int meant(const char *call)
+{
+    return fail_nth >= 0 && strcmp(call, fail_call) == 0;
 }
 
 static int fails(const char *call, const char *path)
@@ -133,13 +190,31 @@ int openat(int fd, const char *name, int flags, ...)
     resolve(fd, name, path);
     if (fails("open", path))
         return -1;
-    int made = path[0] != '\0' && (flags & O_CREAT) && faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+    int made =
+        path[0] != '\0' && (flags & O_CREAT) && real_faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
     if (made)
         tell('N', path); /* before it is there: a kill in between finds no name */
     int opened = real_openat(fd, name, flags, mode);
     if (opened >= 0 && opened < FDS_MAX)
         atomic_store(&dirty[opened], 0);
+    if (made && opened >= 0)
+        tell('M', path);
     return opened;
+}
+
+int open(const char *name, int flags, ...)
+{
+    char path[PATH_SIZE];
+    mode_t mode = 0;
+    if (flags & (O_CREAT | O_TMPFILE)) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    if (meant("open") && fails("open", resolve(AT_FDCWD, name, path)))
+        return -1;
+    return real_open(name, flags, mode);
 }
 
 int openat64(int fd, const char *name, int flags, ...)
@@ -182,14 +257,22 @@ int fsync(int fd)
     char path[PATH_SIZE];
     struct stat status;
     resolve(fd, NULL, path);
-    if (fails("fsync", path)) {
+    int is_directory = path[0] != '\0' && real_fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+    long number = is_directory ? atomic_fetch_add(&syncs, 1) : 0;
+    if (is_directory)
+        tell_sync('B', number, path);
+    if (is_directory && slow_ms > 0)
+        nanosleep(&(struct timespec){.tv_sec = slow_ms / 1000, .tv_nsec = slow_ms % 1000 * 1000000}, NULL);
+    if (fails("fsync", path) || (is_directory && fails("syncdir", path))) {
         if (fd < FDS_MAX) /* the kernel forgets: what was written is lost, and nobody will say so again */
             atomic_store(&dirty[fd], 0);
         return -1;
     }
     int result = real_fsync(fd);
-    if (result == 0 && path[0] != '\0' && fstat(fd, &status) == 0) {
-        tell(S_ISDIR(status.st_mode) ? 'D' : 'S', path);
+    if (result == 0 && is_directory) {
+        tell_sync('D', number, path);
+    } else if (result == 0 && path[0] != '\0') {
+        tell('S', path);
         if (fd < FDS_MAX)
             atomic_store(&dirty[fd], 0);
     }
@@ -202,7 +285,8 @@ int close(int fd)
     struct stat status;
     if (fail_nth >= 0 && strcmp(fail_call, "close") == 0) {
         resolve(fd, NULL, path);
-        if (path[0] != '\0' && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && fails("close", path)) {
+        if (path[0] != '\0' && real_fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+            fails("close", path)) {
             (void)real_close(fd);
             errno = fail_errno;
             return -1;
@@ -217,9 +301,12 @@ int mkdirat(int fd, const char *name, mode_t mode)
     resolve(fd, name, path);
     if (fails("mkdir", path))
         return -1;
-    if (path[0] != '\0' && faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+    if (path[0] != '\0' && real_faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
         tell('N', path);
-    return real_mkdirat(fd, name, mode);
+    int result = real_mkdirat(fd, name, mode);
+    if (result == 0 && path[0] != '\0')
+        tell('M', path);
+    return result;
 }
 
 int unlinkat(int fd, const char *name, int flags)
@@ -238,4 +325,82 @@ int renameat(int from, const char *old, int to, const char *name)
     if (fails("rename", path))
         return -1;
     return real_renameat(from, old, to, name);
+}
+
+/* ---- calls that can only be made to fail ---- */
+
+static int fails_at(const char *call, int fd, const char *name)
+{
+    char path[PATH_SIZE];
+    return meant(call) && fails(call, resolve(fd, name, path));
+}
+
+ssize_t read(int fd, void *bytes, size_t size)
+{
+    return fails_at("read", fd, NULL) ? -1 : real_read(fd, bytes, size);
+}
+
+ssize_t pread(int fd, void *bytes, size_t size, off_t offset)
+{
+    return fails_at("read", fd, NULL) ? -1 : real_pread(fd, bytes, size, offset);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t size, off_t offset)
+{
+    return pread(fd, bytes, size, offset);
+}
+
+ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    return fails_at("read", fd, NULL) ? -1 : real_preadv2(fd, parts, count, offset, flags);
+}
+
+ssize_t preadv64v2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    return preadv2(fd, parts, count, offset, flags);
+}
+
+ssize_t sendfile(int to, int from, off_t *offset, size_t size)
+{
+    return fails_at("read", from, NULL) ? -1 : real_sendfile(to, from, offset, size);
+}
+
+ssize_t sendfile64(int to, int from, off_t *offset, size_t size)
+{
+    return sendfile(to, from, offset, size);
+}
+
+int fstat(int fd, struct stat *status)
+{
+    return fails_at("stat", fd, NULL) ? -1 : real_fstat(fd, status);
+}
+
+int fstatat(int fd, const char *name, struct stat *status, int flags)
+{
+    return fails_at("stat", fd, name) ? -1 : real_fstatat(fd, name, status, flags);
+}
+
+int statx(int fd, const char *name, int flags, unsigned mask, struct statx *status)
+{
+    return fails_at("stat", fd, name) ? -1 : real_statx(fd, name, flags, mask, status);
+}
+
+int faccessat(int fd, const char *name, int mode, int flags)
+{
+    return fails_at("stat", fd, name) ? -1 : real_faccessat(fd, name, mode, flags);
+}
+
+int fstatvfs(int fd, struct statvfs *status)
+{
+    return fails_at("statvfs", fd, NULL) ? -1 : real_fstatvfs(fd, status);
+}
+
+DIR *fdopendir(int fd)
+{
+    return fails_at("readdir", fd, NULL) ? NULL : real_fdopendir(fd);
+}
+
+struct dirent *readdir(DIR *stream)
+{
+    return fails_at("readdir", dirfd(stream), NULL) ? NULL : real_readdir(stream);
 }

@@ -4,8 +4,8 @@ import os
 
 import pytest
 import wire
-from crash import (check_rows_have_files, died, http_get, leftovers, points, rows, start, stored_files)
-from suite import APP, USER, new_id, wait_for
+from crash import check_rows_have_files, died, http_get, points, rows, start
+from suite import APP, USER, new_id
 
 ROUNDS = int(os.environ.get("REEL_TORTURE_ROUNDS", "1"))
 UPLOAD_POINTS = points("upload-") + points("row-") + points("directory-")

@@ -1,13 +1,15 @@
 """System calls that fail, one after the other, at every call on the paths of start, upload, undo, delete and purge: a clear
 error or success, never a lie; nothing half-visible; the server lives and takes uploads again by itself."""
 import errno
+import json
 import os
+import threading
 
 import power
 import pytest
 import wire
 from crash import check_rows_have_files, leftovers, make, rows, start
-from suite import APP, USER, new_id, wait_for
+from suite import APP, USER, Suite, new_id, wait_for
 
 OPTIONS = {"chunk_size": "16K", "probe_interval": "100ms", "hang_timeout": "30s", "trash_keep": "0",
            "purge_interval": "100ms", "lease": "1s", "cache_age": "1ms"}
@@ -80,6 +82,87 @@ def test_a_failing_call_is_told_and_survived(failing_suite, call, number, dice):
         if not reached:
             break
     assert nth > 1, f"{call} was never called"
+
+
+UPKEEP = {**OPTIONS, "leftover_age": "2s", "progress_timeout": "1s", "sweep_interval": "1s", "scrub_rate": "0",
+          "cache_age": "1ms", "open_age": "1ms"}
+EVERY_CALL = "REEL_TORTURE_CALLS" in os.environ
+READING = [(call, number) for call, numbers in {
+    "read": ("EIO",), "stat": ("EIO", "EACCES"), "statvfs": ("EIO",), "readdir": ("EIO", "ENOMEM"), "open": ("EIO", "EMFILE"),
+    "rename": ("EIO", "ENOSPC", "EROFS"), "mkdir": ("EROFS",), "unlink": ("EIO",), "syncdir": ("EIO",)}.items()
+    for number in (numbers if EVERY_CALL else numbers[:1])]
+
+
+@pytest.fixture(scope="module")
+def upkeep_suite():
+    """On SQLite: what fails here is the store's, whatever holds the rows."""
+    suite = Suite("sqlite")
+    try:
+        yield suite.start(storage_options=dict(UPKEEP))
+    finally:
+        suite.stop()
+
+
+def lay_about(suite, count):
+    """Leftovers of a dead server, which are old enough a moment later."""
+    with suite.client() as client:
+        assert client.upload(APP, USER, new_id(), b"makes the directory").ok
+    directory = suite.files()[-1].parent
+    used = {path.name[-3:] for path in directory.iterdir()}
+    for digits in [f"{number:03X}" for number in range(511, -1, -1) if f"{number:03X}" not in used][:count]:
+        (directory / f"5F9E3FA7_{digits}").write_bytes(b"nobody's")
+
+
+@pytest.mark.parametrize("call,number", READING)
+def test_a_call_that_fails_in_the_start_a_download_the_clean_up_the_purge_or_a_scrub_is_survived(
+        upkeep_suite, call, number, dice):
+    """Whichever of them meets it: it is told, nothing is lost, and the next round does what was left to do."""
+    suite = upkeep_suite
+    lay_about(suite, 6)
+    for nth in range(1, CALLS_MAX + 1) if EVERY_CALL else [dice.randint(1, 2)]:
+        suite.storage.stop()
+        power.begin(suite, fail=f"{call}:{getattr(errno, number)}:{nth}")
+        suite.wait_active()
+        stored, refused, deleted = exercise(suite, dice)
+        with suite.client() as client:
+            for file, content in stored.items():
+                for _ in range(3):  # one of them may meet the failure; it says so
+                    reply = client.download(APP, USER, file)
+                    assert reply.body == content if reply.ok else reply.number in (wire.UNAVAILABLE, -13, -14), reply
+        done = suite.reel("--json", "fsck", check=False)
+        assert done.returncode in (0, 5, 6), done
+        assert suite.storage.process.poll() is None, suite.storage.tail()
+        check(suite, stored, refused, deleted)
+        if nth <= 2:
+            wait_for(lambda: power.failures(suite), 20, f"call {nth} of {call}")
+    suite.storage.stop()
+    start(suite.storage)
+    suite.wait_active()
+    wait_for(lambda: not leftovers(suite), 30, "the clean-up of what lay about")
+    wait_for(lambda: all(row[1] == 0 for row in rows(suite).values()), 30, "the purge of what was deleted")
+    check_rows_have_files(suite)
+    report = json.loads(suite.reel("--json", "fsck").stdout)["progress"]
+    assert not any(report["findings"].values()), report
+
+
+def test_a_sync_of_a_directory_that_fails_fails_every_upload_that_shares_it(failing_suite, dice):
+    suite = failing_suite
+    suite.storage.stop()
+    power.begin(suite, fail=f"syncdir:{errno.EIO}:0", slow=30)
+    replies = []
+
+    def upload(seed):
+        with suite.client() as client:
+            replies.append(client.upload(APP, USER, new_id(), b"x" * seed))
+    threads = [threading.Thread(target=upload, args=(i,)) for i in range(1, 13)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(replies) == 12 and not any(reply.ok for reply in replies), replies
+    assert suite.storage.metric("reel_storage_uploads_total") >= 12
+    suite.storage.stop()
+    assert not leftovers(suite)
+    start(suite.storage)
+    suite.wait_active()
 
 
 @pytest.mark.parametrize("call,number", [("open", "EMFILE"), ("write", "ENOSPC"), ("write", "EIO"), ("fsync", "EIO"),

@@ -4,19 +4,18 @@ import time
 
 import pytest
 import power
-import wire
-from crash import check_rows_have_files, died, make, points, rows, start
+from crash import check_rows_have_files, died, make, points, start
 from suite import APP, USER, new_id
 
 OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms"}
 LOST = (OSError, EOFError)
 
 
-def load(suite, seconds, dice, sizes=(0, 10, 3000, 100_000, 300_000), count=10_000):
-    """Uploads on four connections until the server dies or the time is over; what was acknowledged."""
+def load(suite, seconds, dice, sizes=(0, 10, 3000, 100_000, 300_000), count=10_000, connections=4):
+    """Uploads on some connections until the server dies or the time is over; what was acknowledged."""
     acknowledged = {}
     end = time.monotonic() + seconds
-    seeds = [dice.random() for _ in range(4)]
+    seeds = [dice.random() for _ in range(connections)]
 
     def one(seed):
         import random
@@ -54,13 +53,14 @@ def power_suite(backend, request):
         suite.stop()
 
 
-def cut_at(suite, point, nth, seconds, dice):
+def cut_at(suite, point, nth, seconds, dice, slow=None, **more):
     suite.storage.stop()
-    power.begin(suite, point, nth)
-    acknowledged = load(suite, seconds, dice)
+    power.begin(suite, point, nth, slow=slow)
+    acknowledged = load(suite, seconds, dice, **more)
     if point:
         died(suite.storage)
     else:
+        suite.shared = [suite.storage.metric(f"reel_storage_directory_{what}_total") for what in ("syncs", "synced_files")]
         suite.storage.kill()
     lost = power.cut(suite)
     start(suite.storage)
@@ -84,6 +84,18 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(power_sui
         taken_back += sum(lost)
     assert total > 20
     check_rows_have_files(power_suite)
+
+
+def test_uploads_that_share_the_sync_of_their_directory_lose_nothing_either(power_suite, dice):
+    """A slow sync: uploads that make their names while it runs must not be content with it."""
+    shared = 0
+    for _ in range(3):
+        acknowledged, _ = cut_at(power_suite, None, 1, dice.uniform(0.4, 0.6), dice, slow=30, sizes=(10, 3000),
+                                 connections=12)
+        assert len(acknowledged) > 5 and not missing(power_suite, acknowledged)
+        syncs, synced = power_suite.shared
+        shared += synced - syncs
+    assert shared > 0, "no two uploads shared a sync"
 
 
 def test_without_fsync_the_same_power_cut_loses_acknowledged_files(power_suite, dice):

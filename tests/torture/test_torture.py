@@ -12,7 +12,7 @@ import threading
 import time
 
 import wire
-from crash import SEED, check_rows_have_files, died, http_get, leftovers, listening, points, rows, start, stored_files
+from crash import SEED, check_rows_have_files, died, http_get, leftovers, points, rows, start, stored_files
 from suite import APP, new_id, wait_for
 
 SECONDS = float(os.environ.get("REEL_TORTURE_SECONDS", "8"))

@@ -1060,6 +1060,33 @@ static void a_silent_tracker_is_a_time_out(void **state)
     peer_stop(&silent);
 }
 
+static void a_silent_tracker_is_not_waited_for_and_remembered(void **state)
+{
+    char trackers[128];
+    struct fake_tracker other;
+    struct peer silent;
+    struct world world;
+
+    (void)state;
+    peer_start(&silent, silent_script, NULL);
+    fake_tracker_start(&other);
+    fake_tracker_point(&other, "127.0.0.1:7;");
+    snprintf(trackers, sizeof(trackers), "%s,%s", silent.address, other.peer.address);
+    world_open_with(&world, 1, trackers, (struct client_options){.call_timeout_ms = 600000});
+    for (int i = 0; i < 12; i++) {
+        struct ask ask = {.start = start_locate, .fresh = true, .create = i % 2 == 0};
+
+        ask_now(&ask, &world, "");
+        assert_int_equal(ask.error.code, 0);
+        assert_int_equal(ask.location.servers[0].port, 7);
+    }
+    /* Each one is first in half of the questions; the other tracker may have been slow once. */
+    assert_in_range(peer_requests(&silent, 12) + peer_requests(&silent, 16), 1, 3);
+    world_close(&world);
+    fake_tracker_stop(&other);
+    peer_stop(&silent);
+}
+
 static void a_key_that_breaks_a_rule_is_refused_before_anybody_is_asked(void **state)
 {
     struct ask ask = {.start = start_stat};
@@ -1116,6 +1143,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_operation_never_calls_back),
         cmocka_unit_test(the_end_of_a_client_ends_its_operations_without_a_callback),
         cmocka_unit_test(a_silent_tracker_is_a_time_out),
+        cmocka_unit_test(a_silent_tracker_is_not_waited_for_and_remembered),
         cmocka_unit_test(a_key_that_breaks_a_rule_is_refused_before_anybody_is_asked),
     };
 

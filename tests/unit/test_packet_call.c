@@ -13,7 +13,10 @@
 #include "tests/unit/scripted_peer.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #define SUCCESS 102
 
@@ -1445,6 +1448,110 @@ static void a_pool_may_end_while_a_name_is_being_resolved(void **state)
     world_close(&world);
 }
 
+/* ---- peers whose machine is gone ---- */
+
+/* From now on nothing that comes for this socket is taken, and nothing acknowledged: as when the machine or
+ * its cable is gone. */
+static void go_deaf(int fd)
+{
+    struct sock_filter nothing_passes[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+    struct sock_fprog filter = {.len = 1, .filter = nothing_passes};
+
+    peer_must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) == 0, "SO_ATTACH_FILTER");
+}
+
+static void wait_for_the_end(int fd)
+{
+    struct pollfd end = {.fd = fd, .events = 0};
+
+    while (poll(&end, 1, 100) >= 0 && (end.revents & (POLLHUP | POLLERR)) == 0)
+        continue;
+}
+
+/* Answers one request; the next one reaches nobody. */
+static void answer_and_go_deaf(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+    int unacknowledged = 1;
+
+    (void)connection;
+    if (!peer_read(peer, fd, &request))
+        return;
+    peer_reply(fd, SUCCESS, "first", 5);
+    while (unacknowledged > 0) {
+        peer_must(ioctl(fd, SIOCOUTQ, &unacknowledged) == 0, "SIOCOUTQ");
+        usleep(1000);
+    }
+    go_deaf(fd);
+    atomic_store((atomic_bool *)peer->argument, true);
+    wait_for_the_end(fd);
+}
+
+/* Has the request, and is gone before it answers. */
+static void take_and_go_deaf(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+
+    (void)connection;
+    if (!peer_read(peer, fd, &request))
+        return;
+    go_deaf(fd);
+    wait_for_the_end(fd);
+}
+
+/* Slower than any machine that is gone is waited for. */
+static void answer_late(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+
+    (void)connection;
+    if (!peer_read(peer, fd, &request))
+        return;
+    usleep(7000000);
+    peer_reply(fd, SUCCESS, "late", 4);
+}
+
+static void a_peer_whose_machine_is_gone_gives_way_long_before_the_limit_and_a_slow_one_does_not(void **state)
+{
+    struct peer unsent, sent, slow, good;
+    struct world world;
+    struct ask first = {0}, asks[3] = {0};
+    char addresses[3][80];
+    atomic_bool deaf = false;
+    int64_t begun;
+
+    (void)state;
+    world_open(&world, &pool_options);
+    peer_start(&unsent, answer_and_go_deaf, &deaf);
+    peer_start(&sent, take_and_go_deaf, NULL);
+    peer_start(&slow, answer_late, NULL);
+    peer_start(&good, answer_hello, NULL);
+    ask_now(&first, &world, unsent.address);
+    assert_memory_equal(first.body, "first", 5);
+    while (!atomic_load(&deaf))
+        usleep(1000);
+    begun = clock_monotonic_ms();
+    for (size_t i = 0; i < ARRAY_SIZE(asks); i++) {
+        const struct peer *peers[] = {&unsent, &sent, &slow};
+
+        snprintf(addresses[i], sizeof(addresses[i]), "%s,%s", peers[i]->address, good.address);
+        asks[i].options.timeout_ms = 120000; /* of which each address has one half */
+        ask_begin(&asks[i], &world, addresses[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(asks); i++) {
+        ask_end(&asks[i]);
+        assert_int_equal(asks[i].error.code, 0);
+        assert_string_equal(asks[i].address, i == 2 ? slow.address : good.address);
+    }
+    assert_true(clock_monotonic_ms() - begun < 40000);
+    assert_int_equal(atomic_load(&unsent.accepted), 1); /* the kept connection it was */
+    world_close(&world);
+    peer_stop(&unsent);
+    peer_stop(&sent);
+    peer_stop(&slow);
+    peer_stop(&good);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1490,6 +1597,8 @@ int main(void)
         cmocka_unit_test(a_host_name_is_resolved_on_the_workers),
         cmocka_unit_test(a_name_that_nobody_knows_gives_way_to_the_next_address),
         cmocka_unit_test(a_pool_may_end_while_a_name_is_being_resolved),
+        cmocka_unit_test(
+            a_peer_whose_machine_is_gone_gives_way_long_before_the_limit_and_a_slow_one_does_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,7 @@ struct world {
     struct loop *loop;
     struct address_list servers;
     struct ids *ids;
-    int64_t range, timeout_ms;
+    int64_t range, timeout_ms, hedge_ms;
     size_t waiting_max;
 };
 
@@ -97,6 +97,7 @@ static void make_ids(void *argument)
         .waiting_max = world->waiting_max,
         .connect_timeout_ms = 1000,
         .call_timeout_ms = 2000,
+        .hedge_ms = world->hedge_ms,
     };
     world->ids = ids_create(&options, &error);
 }
@@ -227,6 +228,47 @@ static void another_server_is_asked_where_one_is_gone(void **state)
     peer_stop(&peer);
 }
 
+/* Reserves as the other one does, and answers when nobody listens any more. */
+static void too_late(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+    (void)connection;
+    while (peer_read(peer, fd, &request)) {
+        uint8_t body[16];
+        int64_t count = get_number(request.head + 65);
+        put_number(body, atomic_fetch_add(&next_number, count));
+        put_number(body + 8, count);
+        usleep(700000);
+        peer_reply(fd, 101, body, 16);
+    }
+}
+
+static void a_slow_server_is_not_waited_for_and_its_numbers_are_skipped(void **state)
+{
+    struct peer slow, quick;
+    char servers[80];
+    (void)state;
+    atomic_store(&next_number, 0);
+    peer_start(&slow, too_late, NULL);
+    peer_start(&quick, modern, NULL);
+    snprintf(servers, sizeof(servers), "%s,%s", slow.address, quick.address);
+    struct world world = start_world(servers, 10);
+    world.hedge_ms = 100;
+    begin(&world);
+    int64_t last = -1;
+    for (int i = 0; i < 200; i++) {
+        int64_t value = number(&world);
+        assert_true(value > last);
+        last = value;
+    }
+    /* The slow one had the first run, and is remembered. */
+    assert_in_range(peer_requests(&slow, 41), 1, 3);
+    assert_true(peer_requests(&quick, 41) >= 20);
+    end_world(&world);
+    peer_stop(&slow);
+    peer_stop(&quick);
+}
+
 static void who_waits_is_served_when_the_server_comes_back(void **state)
 {
     struct peer peer;
@@ -353,6 +395,7 @@ int main(void)
         cmocka_unit_test(numbers_come_in_runs_fetched_ahead),
         cmocka_unit_test(a_legacy_server_is_asked_one_by_one),
         cmocka_unit_test(another_server_is_asked_where_one_is_gone),
+        cmocka_unit_test(a_slow_server_is_not_waited_for_and_its_numbers_are_skipped),
         cmocka_unit_test(who_waits_is_served_when_the_server_comes_back),
         cmocka_unit_test(nobody_waits_for_ever_and_not_too_many),
         cmocka_unit_test(a_number_past_the_end_of_a_store_path_is_not_used),
