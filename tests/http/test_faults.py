@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -54,6 +55,13 @@ def serving(suite):
              for label, daemon in suite.daemons.items() if daemon.name == "storage" and daemon.process}
     assert max(asked.values()) > 0
     return max(asked, key=asked.get)
+
+
+def freeze(daemon):
+    """SIGSTOP, and none of its threads runs any more."""
+    daemon.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+                         for task in pathlib.Path(f"/proc/{daemon.process.pid}/task").iterdir()), 10, "a stop")
 
 
 class Reader:
@@ -151,7 +159,7 @@ def test_a_range_and_several_ranges_survive_the_death_of_a_server(pair):
 def test_a_storage_server_that_hangs_mid_body_is_left_for_another(pair):
     reader = Reader(pair)
     reader.until(2_000_000)
-    pair.daemons[reader.server()].process.send_signal(signal.SIGSTOP)
+    freeze(pair.daemons[reader.server()])
     head, body, _ = reader.rest()
     assert length_of(head) == LARGE and body == CONTENT
 
@@ -205,7 +213,7 @@ def status(suite, file, **headers):
 
 def test_502_503_and_504_are_told_apart(single):
     # A server that hangs: 504
-    single.storage.process.send_signal(signal.SIGSTOP)
+    freeze(single.storage)
     code, headers, body = status(single, "nothing-1")
     assert code == 504 and b"request c" in body and headers["X-Request-Id"].encode() in body
     single.storage.process.send_signal(signal.SIGCONT)
