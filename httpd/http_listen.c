@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "httpd/http_connection.h"
 #include "httpd/http_sweep.h"
+#include "httpd/http_unsent.h"
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -215,6 +216,7 @@ static void take_connection(struct http_listeners *listeners, int socket, const 
     metric_add(loop->metrics->accepted, 1);
     if (refused)
         metric_add(loop->metrics->refused, 1);
+    http_unsent_accepted(loop, socket);
     if (http_connection_create(loop, socket, &peer->base, size, refused, counted))
         return;
     atomic_fetch_sub_explicit(&listeners->limits->connections, 1, memory_order_relaxed);

@@ -68,9 +68,11 @@ struct http_loop {
     struct http_connection_list again; /* have more to do than one turn allows */
     struct task again_task;
     bool again_posted;
-    uint64_t next_id;   /* of a connection */
-    uint64_t id_step;   /* so that no two loops give the same one */
-    int64_t unsent_max; /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
+    uint64_t next_id;     /* of a connection */
+    uint64_t id_step;     /* so that no two loops give the same one */
+    int64_t unsent_max;   /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
+    int64_t unsent_total; /* of all connections of all loops, as far as it goes; 0: no bound */
+    int64_t unsent;       /* what each connection of this loop has now */
     bool draining;
 };
 

@@ -112,6 +112,11 @@ const struct config_option http_options[] = {
      "Bytes that wait in the kernel for one client beyond what the network has taken (TCP_NOTSENT_LOWAT): "
      "what a "
      "slow client costs. 0: the kernel's own limit."},
+    {SECTION, "unsent_total", CONFIG_SIZE, AT(unsent_total), "320M", 0, 1024 * (int64_t)MIB * 1024, NULL,
+     AT_START,
+     "Such bytes of all clients together: unsent_max is halved, not below 32K, until those that are open fit "
+     "in. To be "
+     "well below the middle value of net.ipv4.tcp_mem (in pages). 0: no bound."},
     {SECTION, "rate_limit", CONFIG_SIZE, AT(rate_limit), "0", 0, 1024 * (int64_t)MIB * 1024, NULL, LIVE,
      "Bytes a second of one connection. 0: no limit."},
 

@@ -50,6 +50,7 @@ struct httpd_config {
     int64_t pipes_max;
     int64_t pipe_size;
     int64_t unsent_max;
+    int64_t unsent_total;
     int64_t rate_limit;
 
     char *access_log;

@@ -4,6 +4,7 @@
 #include "httpd/http_connection.h"
 #include "httpd/http_listen.h"
 #include "httpd/http_sweep.h"
+#include "httpd/http_unsent.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -156,6 +157,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     (void)what;
     atomic_store_explicit(&loop->has_run, true, memory_order_relaxed);
     http_sweep(&loop->http);
+    http_unsent_tick(&loop->http, http_limits_connections(loop->http.server->limits));
     access_log_tick(loop->http.access_log);
     if (loop->http.local_files != NULL)
         local_files_tick(loop->http.local_files);
@@ -222,7 +224,8 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     struct timeval interval = {0, TICK_MS * 1000};
     loop->http.settings = http_settings_take(settings);
     loop->http.metrics = &server->metrics;
-    loop->http.unsent_max = config->unsent_max;
+    loop->http.unsent_max = loop->http.unsent = config->unsent_max;
+    loop->http.unsent_total = config->unsent_total;
     loop->http.next_id = index + 1;
     loop->http.id_step = server->count;
     loop->http.again_task.run = on_again;

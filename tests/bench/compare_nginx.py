@@ -5,6 +5,7 @@ Everything runs in a temporary directory on free ports and is gone afterwards. B
 same client (http-bench, which discards what it receives). CPU seconds are those of the server processes, all hops.
 
     tests/bench/compare_nginx.py [--rounds 5] [--seconds 5] [--work large-relayed,small-relayed,...]
+                                 [--threads 1] [--option NAME=VALUE]...
 """
 import argparse
 import json
@@ -128,9 +129,9 @@ def load(port, paths, connections, seconds, threads=1, *more):
     return result
 
 
-def measure(port, paths, connections, seconds, pids):
+def measure(port, paths, connections, seconds, pids, threads=1):
     before = cpu_seconds(pids)
-    result = load(port, paths, connections, seconds)
+    result = load(port, paths, connections, seconds, threads)
     cpu = cpu_seconds(pids) - before
     return {"rate": result["requests_per_second"], "throughput": result["megabytes_per_second"],
             "cpu_per_gb": cpu / (result["bytes"] / 1e9) if result["bytes"] else 0,
@@ -142,13 +143,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--work", default="large-local,large-relayed,small-local,small-relayed")
+    parser.add_argument("--threads", type=int, default=1, help="of the client, for every side")
+    parser.add_argument("--option", action="append", default=[], help="of reel-httpd, NAME=VALUE")
     options = parser.parse_args()
+    settings = dict(option.split("=", 1) for option in options.option)
     wanted = options.work.split(",")
 
     nginx, suite = Nginx(), suites.Suite("sqlite")
     try:
         data = suite.dir / "data"
-        suite.start(storage_options={"heartbeat_interval": "2s"})
+        suite.start(storage_options={"heartbeat_interval": "2s"}, httpd_options=settings)
         large = os.urandom(1 << 20)
         with open(nginx.dir / "files" / "large", "wb") as file:
             for _ in range(1024):
@@ -168,7 +172,7 @@ def main():
         httpd, storage = suite.httpd, suite.storage
         local = None
         if any(w.endswith("-local") for w in wanted):
-            local = suite.add_httpd("httpd-local", local_groups=f"group001:{data}={data}")
+            local = suite.add_httpd("httpd-local", local_groups=f"group001:{data}={data}", **settings)
             local.start()
         prefix = f"/files/{suites.APP}/{suites.USER}/"
         nginx_paths = {"large": ["/large"], "small": [f"/small{n}" for n in range(SMALL_FILES)]}
@@ -184,8 +188,8 @@ def main():
             results = {name: [] for name in [*peers, "reel-httpd"]}
             for round in range(options.rounds + 1):
                 for name, (port, pids) in peers.items():
-                    results[name].append(measure(port, nginx_paths[kind], connections, options.seconds, pids))
-                results["reel-httpd"].append(measure(ours[0], reel_paths[kind], connections, options.seconds, ours[1]))
+                    results[name].append(measure(port, nginx_paths[kind], connections, options.seconds, pids, options.threads))
+                results["reel-httpd"].append(measure(ours[0], reel_paths[kind], connections, options.seconds, ours[1], options.threads))
             key = "throughput" if kind == "large" else "rate"
             cost = "cpu_per_gb" if kind == "large" else "cpu_per_request_us"
             unit, cost_unit = ("MB/s", "CPU s/GB") if kind == "large" else ("requests/s", "CPU us/request")
