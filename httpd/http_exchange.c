@@ -373,7 +373,9 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     const struct http_range *single = NULL;
     int64_t size = file->stat.size, length = size;
     const char *content_type =
-        media_type_choose(file->stat.content_type, file->stat.name, target->name, file->sniffed);
+        target->name[0] == '\0'
+            ? file->content_type
+            : media_type_choose(file->stat.content_type, file->stat.name, target->name, file->sniffed);
 
     if (!http_connection_take_output(connection)) {
         http_exchange_refuse(connection, 503, "no memory");

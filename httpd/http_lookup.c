@@ -253,6 +253,7 @@ static void accept_file(struct entry *entry, struct http_lookup_file *file)
 {
     if (entry->file != NULL)
         file->served_ms = entry->file->served_ms;
+    file->content_type = media_type_choose(file->stat.content_type, file->stat.name, "", file->sniffed);
     http_lookup_file_release(entry->file);
     entry->file = file;
     entry->absent = false;

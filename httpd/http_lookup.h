@@ -22,7 +22,8 @@ struct http_lookup_file {
     int64_t last_modified; /* seconds since the epoch; 0: unknown */
     char last_modified_text[HTTP_DATE_SIZE];
     char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
-    const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
+    const char *sniffed;      /* type by the first bytes, where the row says nothing; static, or NULL */
+    const char *content_type; /* chosen, for requests whose target has no name; static or inside stat */
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
     struct local_hint hint;            /* of source_local */
