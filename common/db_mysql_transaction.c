@@ -25,6 +25,7 @@
 /* "_binary''" around it, at most two bytes for each, and the NUL of the library. */
 #define LITERAL_SIZE(size) (2 * (size) + 11)
 #define INTEGER_SIZE       21
+#define DIGITS             "0123456789"
 
 /* The write set that this connection wrote last, as the cluster names it. */
 #define LAST_WRITTEN "SELECT WSREP_LAST_WRITTEN_GTID()"
@@ -143,6 +144,21 @@ static enum db_result take_rows(struct db_connection *connection, MYSQL_RES *row
     return DB_OK;
 }
 
+/* Did a statement that AFFECTED so many rows leave something for a write set? Of an UPDATE the rows that
+ * matched are told, those that it changed only by the second number of a text: "Rows matched: 1  Changed: 0
+ * Warnings: 0", with the words in the language of the session. */
+static bool changed_rows(MYSQL *mysql, const char *sql, int64_t affected)
+{
+    const char *info = mysql_info(mysql);
+
+    if (affected <= 0 || info == NULL || strncasecmp(sql, "UPDATE ", 7) != 0)
+        return affected > 0;
+    info += strcspn(info, DIGITS);
+    info += strspn(info, DIGITS);
+    info += strcspn(info, DIGITS);
+    return *info == '\0' || strtoll(info, NULL, 10) > 0;
+}
+
 enum db_result db_mysql_run_in_transaction(struct db_connection *connection, const struct db_request *request,
                                            struct error *error)
 {
@@ -165,7 +181,7 @@ enum db_result db_mysql_run_in_transaction(struct db_connection *connection, con
             mysql_free_result(rows);
     } else {
         int64_t affected = (int64_t)mysql_affected_rows(mysql);
-        state->wrote = state->wrote || affected > 0;
+        state->wrote = state->wrote || changed_rows(mysql, request->sql, affected);
         if (request->affected != NULL)
             *request->affected = affected;
     }

@@ -26,8 +26,8 @@ struct entry {
     struct open_file public; /* first */
     struct entry_key key;
     struct store_path *path;
-    uint8_t *bytes; /* public.bytes */
-    size_t users;   /* readers, and one for the list */
+    uint8_t *bytes;      /* public.bytes */
+    atomic_size_t users; /* readers, and one for the list */
     bool listed;
     int64_t since_ms;
     struct job close_job;

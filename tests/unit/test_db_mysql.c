@@ -4,6 +4,7 @@
  */
 #include "common/clock.h"
 #include "common/db.h"
+#include "common/db_mysql.h"
 #include "common/log.h"
 
 #include "tests/unit/mariadb_server.h"
@@ -298,6 +299,52 @@ static void affected_counts_the_rows_that_matched(void **state)
     assert_int_equal(insert.affected, 2);
     must_run(db, &same);
     assert_int_equal(same.affected, 2); /* though nothing changed */
+    db_close(db);
+}
+
+struct wrote_job {
+    struct db_job job;
+    const char *sql;
+    bool wrote; /* what COMMIT is to believe */
+};
+
+static enum db_result run_wrote(struct db_job *base, struct db_connection *connection, struct error *error)
+{
+    struct wrote_job *job = CONTAINER_OF(base, struct wrote_job, job);
+    enum db_result result = db_execute(connection, "SET SESSION lc_messages = 'de_DE'", NULL, 0, NULL, error);
+
+    if (result == DB_OK)
+        result = db_begin(connection, error);
+    if (result == DB_OK)
+        result = db_execute(connection, job->sql, NULL, 0, NULL, error);
+    job->wrote = ((const struct mysql_state *)connection->state)->wrote;
+    return result == DB_OK ? db_commit(connection, error) : result;
+}
+
+/* Else a Galera cluster, which makes no write set of it, would be thought to have lost it. */
+static void an_update_that_changes_nothing_has_not_written(void **state)
+{
+    static const struct {
+        const char *sql;
+        bool wrote;
+    } cases[] = {
+        {"INSERT INTO t (name, number) VALUES ('a', 2), ('b', 3)", true},
+        {"UPDATE t SET number = 2 WHERE name = 'a'", false},
+        {"UPDATE t SET number = 2 WHERE name = 'none'", false},
+        {"UPDATE t SET number = 2", true},
+        {"DELETE FROM t WHERE name = 'none'", false},
+        {"DELETE FROM t WHERE name = 'a'", true},
+    };
+    struct db *db = open_pool(url, 1, 5000);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct wrote_job job = {.job = {.run = run_wrote}, .sql = cases[i].sql};
+
+        assert_int_equal(db_run_wait(db, &job.job), DB_OK);
+        if (job.wrote != cases[i].wrote)
+            fail_msg("%s: %s", cases[i].sql, job.wrote ? "written" : "not written");
+    }
     db_close(db);
 }
 
@@ -986,6 +1033,7 @@ int main(void)
         WITH_TABLE(a_question_mark_in_quotes_is_no_place),
         WITH_TABLE(a_long_value_is_read_whole),
         WITH_TABLE(affected_counts_the_rows_that_matched),
+        WITH_TABLE(an_update_that_changes_nothing_has_not_written),
         WITH_TABLE(reading_may_end_early_and_the_connection_goes_on),
         WITH_TABLE(more_statements_than_the_cache_holds_are_all_run),
         WITH_TABLE(the_session_is_the_same_whatever_the_servers_defaults),
