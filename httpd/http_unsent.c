@@ -33,9 +33,10 @@ void http_unsent_tick(struct http_loop *loop, size_t connections)
     if (share == loop->unsent)
         return;
     loop->unsent = share;
-    for (int state = 0; state < CONNECTION_CLOSED; state++)
+    for (int state = 0; state < CONNECTION_CLOSED; state++) {
         TAILQ_FOREACH(connection, &loop->lists[state], link)
-    set_share(connection->socket, share);
+        set_share(connection->socket, share);
+    }
 }
 
 void http_unsent_accepted(const struct http_loop *loop, int socket)
