@@ -20,7 +20,8 @@ enum db_result {
                       no connection in time: nothing was done, trying again may help */
     DB_CONSTRAINT, /* a unique index or check refused the row; nothing was done */
     DB_PERMANENT,  /* syntax, missing table, wrong type, disk full: trying again will not help soon */
-    DB_UNCERTAIN,  /* the connection broke in COMMIT or in a write outside of a transaction: it may have been done */
+    DB_UNCERTAIN,  /* the connection broke in COMMIT or in a write outside of a transaction, or a Galera cluster knows
+                      nothing of a COMMIT that it called successful: it may have been done */
 };
 
 enum db_backend { DB_BACKEND_SQLITE, DB_BACKEND_MYSQL };
@@ -110,7 +111,8 @@ MUST_CHECK enum db_result db_begin(struct db_connection *connection, struct erro
 MUST_CHECK enum db_result db_commit(struct db_connection *connection, struct error *error);
 void db_rollback(struct db_connection *connection);
 
-/* One statement, prepared once a connection (SQL: a literal; the cache is keyed by its text and bounded). AFFECTED
+/* One statement, prepared once a connection (SQL: a literal; the cache is keyed by its text and bounded); inside of a
+ * MySQL transaction sent as text, its parameters as escaped literals (db_mysql_transaction.c says why). AFFECTED
  * (may be NULL): rows changed; in MySQL rows matched (CLIENT_FOUND_ROWS), as in SQLite. */
 MUST_CHECK enum db_result db_execute(struct db_connection *connection, const char *sql,
                                      const struct db_value *parameters, size_t count, int64_t *affected,
