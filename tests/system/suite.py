@@ -1,4 +1,5 @@
 """Starts real daemons in a private directory on free ports, and ends exactly those."""
+import fcntl
 import json
 import os
 import pathlib
@@ -20,21 +21,47 @@ BIN = BUILD / "bin"
 USER, APP = "alice", "tnvideo"
 
 
+RESERVATIONS = open(pathlib.Path(tempfile.gettempdir()) / f"reel-test-ports-{os.getuid()}", "a+b")
+RESERVED = set()
+
+
+def reserve(port):
+    """True when PORT is this process's from now until it ends: a lock on one byte of a file that all test runs of the
+    account share, which the kernel releases with the process. No other run and no later call gives the port again."""
+    if port in RESERVED:
+        return False
+    try:
+        fcntl.lockf(RESERVATIONS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    RESERVED.add(port)
+    return True
+
+
+def bindable(ports):
+    for port in ports:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+def port_block(count):
+    """The first of COUNT ports in a row that are free, and reserved for this process as long as it lives. They lie outside
+    of the range from which the kernel takes the ports of outgoing connections, so that none of those is in the way when
+    a daemon binds later, or binds again."""
+    for _ in range(5000):
+        base = random.randrange(10000, 32000 - count)
+        if bindable(range(base, base + count)) and all(reserve(port) for port in range(base, base + count)):
+            return base
+    raise RuntimeError(f"no {count} free ports in a row; {len(RESERVED)} are reserved by this process")
+
+
 def free_ports(count):
-    """Free now, and outside of the range from which the kernel takes the ports of outgoing connections, so that none of
-    those is in the way when the daemon binds a moment later. All are held open until every one is chosen."""
-    sockets = []
-    while len(sockets) < count:
-        s = socket.socket()
-        try:
-            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
-            sockets.append(s)
-        except OSError:
-            s.close()
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """COUNT ports as port_block() gives them, anywhere."""
+    return [port_block(1) for _ in range(count)]
 
 
 def wait_for(condition, seconds=20, what="the condition"):

@@ -3,13 +3,12 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import urllib.request
 
 import pytest
 
-from suite import ROOT, free_ports
+from suite import ROOT, port_block
 
 QUICKSTART = ROOT / "scripts" / "quickstart.sh"
 
@@ -22,26 +21,13 @@ def run(*arguments, check=True):
     return done
 
 
-def port_base():
-    for _ in range(50):
-        base, = free_ports(1)
-        try:
-            for port in range(base, base + 8):
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            continue
-    raise RuntimeError("no eight free ports in a row")
-
-
 def pids(directory):
     return {p.stem: int(p.read_text()) for p in (directory / "run").glob("*.pid")}
 
 
 @pytest.mark.parametrize("metadata", ["sqlite", "mariadb"])
 def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
-    directory, base = tmp_path / "quick start", port_base()
+    directory, base = tmp_path / "quick start", port_block(8)
     more = []
     if metadata == "mariadb":
         server = request.getfixturevalue("mariadb")
