@@ -1,6 +1,6 @@
 #include "httpd/http_options.h"
-#include "httpd/http_text.h"
-#include "httpd/local_volume.h"
+#include "httpd/syntax/http_text.h"
+#include "httpd/files/local_volume.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

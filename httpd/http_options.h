@@ -5,9 +5,9 @@
 #ifndef REEL_HTTPD_HTTP_OPTIONS_H
 #define REEL_HTTPD_HTTP_OPTIONS_H
 
-#include "common/daemon.h"
-#include "common/proto.h"
-#include "httpd/http_request.h"
+#include "common/daemon/daemon.h"
+#include "common/proto/proto.h"
+#include "httpd/syntax/http_request.h"
 
 struct httpd_config {
     struct daemon_config daemon; /* first */

@@ -1,7 +1,7 @@
 /*
  * reel-httpd: what the client library can download, over HTTP. Everything is in the rooms beside this file.
  */
-#include "httpd/http_server.h"
+#include "httpd/serve/http_server.h"
 
 int main(int argc, char **argv)
 {

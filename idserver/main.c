@@ -1,10 +1,10 @@
 /*
  * reel-idserver: hands out numbers that never repeat, one sequence a key (a store path). What it is made of
- * is in service.c, its options in options.c, its life in common/daemon.c.
+ * is in service.c, its options in options.c, its life in common/daemon/daemon.c.
  */
 #include "idserver/options.h"
 #include "idserver/service.h"
-#include "common/schema.h"
+#include "common/db/schema.h"
 #include "sql/idserver_sql.h"
 #include <stdio.h>
 

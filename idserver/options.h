@@ -4,7 +4,7 @@
 #ifndef REEL_IDSERVER_OPTIONS_H
 #define REEL_IDSERVER_OPTIONS_H
 
-#include "common/packet_daemon.h"
+#include "common/daemon/packet_daemon.h"
 
 struct idserver_config {
     struct packet_daemon_config base; /* must be first */

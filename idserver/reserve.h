@@ -6,7 +6,7 @@
 #ifndef REEL_IDSERVER_RESERVE_H
 #define REEL_IDSERVER_RESERVE_H
 
-#include "common/db.h"
+#include "common/db/db.h"
 
 /* Numbers of a key: 0..RESERVE_END - 1, the four base-512 digits of a stored file's path. */
 #define RESERVE_END (INT64_C(512) * 512 * 512 * 512)

@@ -1,9 +1,9 @@
 /* sequences: see sequences.h. */
 #include "idserver/sequences.h"
 #include "idserver/reserve.h"
-#include "common/clock.h"
-#include "common/log.h"
-#include "common/metrics.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -10,9 +10,9 @@
 #ifndef REEL_IDSERVER_SEQUENCES_H
 #define REEL_IDSERVER_SEQUENCES_H
 
-#include "common/config.h"
-#include "common/db.h"
-#include "common/proto.h"
+#include "common/config/config.h"
+#include "common/db/db.h"
+#include "common/proto/proto.h"
 
 struct sequences;
 

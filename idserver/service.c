@@ -3,8 +3,8 @@
 #include "idserver/service.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
-#include "common/log.h"
-#include "common/metrics.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

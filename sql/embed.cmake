@@ -3,7 +3,7 @@
 set(text "/* Made from sql/ at build time. */
 #ifndef REEL_SQL_${NAME}
 #define REEL_SQL_${NAME}
-#include \"common/schema.h\"
+#include \"common/db/schema.h\"
 ")
 foreach(backend sqlite mysql)
   foreach(ending "" "-upgrade")

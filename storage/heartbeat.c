@@ -5,10 +5,10 @@
  */
 #include "storage/heartbeat.h"
 
-#include "common/clock.h"
-#include "common/log.h"
-#include "common/metrics.h"
-#include "common/packet_call.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "common/call/packet_call.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -76,7 +76,8 @@ static int64_t beat_delay(const struct tracker *tracker)
 static void retry_later(struct tracker *tracker)
 {
     /* Never longer than an interval: a tracker that comes back knows of us by then. */
-    int64_t longest = min_i64(BACKOFF_MAX_MS, max_i64(tracker->heartbeat->options.interval_ms, BACKOFF_MIN_MS));
+    int64_t longest =
+        min_i64(BACKOFF_MAX_MS, max_i64(tracker->heartbeat->options.interval_ms, BACKOFF_MIN_MS));
     tracker->backoff_ms = min_i64(max_i64(tracker->backoff_ms * 2, BACKOFF_MIN_MS), longest);
     tracker->state = TRACKER_PAUSES;
     schedule(tracker, tracker->backoff_ms / 2 + arc4random_uniform((uint32_t)(tracker->backoff_ms / 2 + 1)));

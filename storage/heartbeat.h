@@ -6,10 +6,10 @@
 #ifndef REEL_STORAGE_HEARTBEAT_H
 #define REEL_STORAGE_HEARTBEAT_H
 
-#include "common/address.h"
-#include "common/loop.h"
-#include "common/proto.h"
-#include "common/workers.h"
+#include "common/base/address.h"
+#include "common/loop/loop.h"
+#include "common/proto/proto.h"
+#include "common/loop/workers.h"
 
 #include <jansson.h>
 

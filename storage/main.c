@@ -5,10 +5,10 @@
  */
 #include "storage/heartbeat.h"
 #include "storage/storage.h"
-#include "storage/upkeep.h"
+#include "storage/upkeep/upkeep.h"
 
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 #include "sql/storage_sql.h"
 
 #include <malloc.h>

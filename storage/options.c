@@ -1,6 +1,6 @@
 /*
  * options: the table of reel-storage's options and the checks that a table cannot express. Pure; the common
- * options ([daemon], [log], [admin]) are in common/daemon_options.c.
+ * options ([daemon], [log], [admin]) are in common/daemon/daemon_options.c.
  */
 #include "storage/options.h"
 

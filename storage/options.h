@@ -5,8 +5,8 @@
 #ifndef REEL_STORAGE_OPTIONS_H
 #define REEL_STORAGE_OPTIONS_H
 
-#include "common/packet_daemon.h"
-#include "common/proto.h"
+#include "common/daemon/packet_daemon.h"
+#include "common/proto/proto.h"
 
 enum options_durability { OPTIONS_DURABLE = 0, OPTIONS_RELAXED = 1 };
 enum options_mount_check { OPTIONS_MOUNT_NONE = 0, OPTIONS_MOUNT_MARKER = 1, OPTIONS_MOUNT_POINT = 2 };

@@ -5,17 +5,17 @@
 #ifndef REEL_STORAGE_STORAGE_H
 #define REEL_STORAGE_STORAGE_H
 
-#include "common/metrics.h"
-#include "common/packet_daemon.h"
-#include "storage/applications.h"
-#include "storage/buffers.h"
-#include "storage/gate.h"
-#include "storage/ids.h"
-#include "storage/meta.h"
-#include "storage/open_cache.h"
+#include "common/base/metrics.h"
+#include "common/daemon/packet_daemon.h"
+#include "storage/admit/applications.h"
+#include "storage/admit/buffers.h"
+#include "storage/admit/gate.h"
+#include "storage/admit/ids.h"
+#include "storage/rows/meta.h"
+#include "storage/store/open_cache.h"
 #include "storage/options.h"
-#include "storage/store.h"
-#include "storage/type.h"
+#include "storage/store/store.h"
+#include "storage/admit/type.h"
 
 #include <stdatomic.h>
 

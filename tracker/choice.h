@@ -5,7 +5,7 @@
 #ifndef REEL_TRACKER_CHOICE_H
 #define REEL_TRACKER_CHOICE_H
 
-#include "common/base.h"
+#include "common/base/base.h"
 
 /* A small generator (splitmix64): fast, good enough to spread load, worthless for secrets. */
 struct choice_random {

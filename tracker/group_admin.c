@@ -4,7 +4,7 @@
  */
 #include "tracker/group_admin.h"
 #include "tracker/networks.h"
-#include "common/log.h"
+#include "common/base/log.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 #define REEL_TRACKER_GROUP_ADMIN_H
 
 #include "tracker/groups.h"
-#include "common/config.h"
-#include "common/packet_server.h"
+#include "common/config/config.h"
+#include "common/serve/packet_server.h"
 
 struct group_admin;
 

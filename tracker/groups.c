@@ -4,8 +4,8 @@
  * a question is about: those wait for the next one.
  */
 #include "tracker/groups.h"
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #define REEL_TRACKER_GROUPS_H
 
 #include "tracker/table.h"
-#include "common/db.h"
+#include "common/db/db.h"
 
 struct groups;
 

@@ -1,11 +1,11 @@
 /*
  * reel-tracker: knows every storage server of every group and its state, routes users to groups, tells
  * clients which servers to ask. What it is made of is in service.c, its options in options.c, its life in
- * common/daemon.c.
+ * common/daemon/daemon.c.
  */
 #include "tracker/options.h"
 #include "tracker/service.h"
-#include "common/schema.h"
+#include "common/db/schema.h"
 #include "sql/tracker_sql.h"
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* members: see members.h. */
 #include "tracker/members.h"
-#include "common/log.h"
+#include "common/base/log.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

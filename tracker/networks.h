@@ -5,7 +5,7 @@
 #ifndef REEL_TRACKER_NETWORKS_H
 #define REEL_TRACKER_NETWORKS_H
 
-#include "common/config.h"
+#include "common/config/config.h"
 
 /* 16 bytes of address, IPv4 as ::ffff:a.b.c.d. */
 struct network {

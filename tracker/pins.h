@@ -7,8 +7,8 @@
 #ifndef REEL_TRACKER_PINS_H
 #define REEL_TRACKER_PINS_H
 
-#include "common/config.h"
-#include "common/proto.h"
+#include "common/config/config.h"
+#include "common/proto/proto.h"
 
 struct pin {
     bool is_user; /* else: an application */

@@ -1,10 +1,10 @@
 /* router: see router.h. */
 #include "tracker/router.h"
 #include "tracker/pins.h"
-#include "common/cache.h"
-#include "common/clock.h"
-#include "common/log.h"
-#include "common/metrics.h"
+#include "common/base/cache.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>

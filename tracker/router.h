@@ -8,8 +8,8 @@
 #define REEL_TRACKER_ROUTER_H
 
 #include "tracker/table.h"
-#include "common/config.h"
-#include "common/db.h"
+#include "common/config/config.h"
+#include "common/db/db.h"
 
 struct router;
 

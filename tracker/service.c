@@ -8,8 +8,8 @@
 #include "tracker/report.h"
 #include "tracker/router.h"
 #include "tracker/table.h"
-#include "common/log.h"
-#include "common/metrics.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #include "tracker/table.h"
 #include "tracker/choice.h"
 #include "tracker/members.h"
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -18,8 +18,8 @@
 #ifndef REEL_TRACKER_TABLE_H
 #define REEL_TRACKER_TABLE_H
 
-#include "common/address.h"
-#include "common/proto.h"
+#include "common/base/address.h"
+#include "common/proto/proto.h"
 
 struct table;
 

@@ -4,8 +4,8 @@
  * (MSG_TRUNC). For whole files at full speed, for small requests, and (--rate) for many slow streams, whose
  * longest stall it tells. Ends by itself.
  */
-#include "common/address.h"
-#include "common/clock.h"
+#include "common/base/address.h"
+#include "common/base/clock.h"
 #include <errno.h>
 #include <event2/util.h>
 #include <getopt.h>

@@ -4,9 +4,9 @@
  * (MSG_TRUNC), so that the client is not what is measured. Ends after a number of seconds by itself; tells
  * operations/s, MB/s and latencies.
  */
-#include "common/address.h"
-#include "common/clock.h"
-#include "common/proto.h"
+#include "common/base/address.h"
+#include "common/base/clock.h"
+#include "common/proto/proto.h"
 #include <errno.h>
 #include <getopt.h>
 #include <event2/util.h>

@@ -2,10 +2,10 @@
  * Fuzzes dates, entity-tag lists, Accept and file names for headers. The input's lines are If-Match,
  * If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Accept and a file name.
  */
-#include "httpd/disposition.h"
-#include "httpd/http_conditions.h"
-#include "httpd/http_date.h"
-#include "httpd/http_response.h"
+#include "httpd/syntax/disposition.h"
+#include "httpd/syntax/http_conditions.h"
+#include "httpd/syntax/http_date.h"
+#include "httpd/syntax/http_response.h"
 #include <stdlib.h>
 #include <string.h>
 

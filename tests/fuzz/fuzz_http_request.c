@@ -2,8 +2,8 @@
  * Fuzzes request heads and bodies: parsed whole and in pieces, from buffers of exactly the size that has
  * come, which must give the same outcome. The first byte chooses the size of the pieces.
  */
-#include "httpd/http_body.h"
-#include "httpd/http_request.h"
+#include "httpd/syntax/http_body.h"
+#include "httpd/syntax/http_request.h"
 #include <stdlib.h>
 #include <string.h>
 

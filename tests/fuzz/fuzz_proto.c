@@ -3,7 +3,7 @@
  * was packed must unpack to the same value. An input is one byte that chooses the unpacker (its top bit: the
  * rest is brought to the body's size with zeros, so that short inputs reach the fields) and the body.
  */
-#include "common/proto.h"
+#include "common/proto/proto.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * Fuzzes the Range field against a file whose size is the first eight bytes: every range lies in the file,
  * none touch, and the multipart framing comes to the length that was computed.
  */
-#include "httpd/http_range.h"
+#include "httpd/syntax/http_range.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /*
  * Fuzzes request-targets: whatever names a file has a key that the packet protocol takes, and no "..".
  */
-#include "httpd/http_target.h"
-#include "httpd/media_type.h"
+#include "httpd/syntax/http_target.h"
+#include "httpd/syntax/media_type.h"
 #include <stdlib.h>
 #include <string.h>
 

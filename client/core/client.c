@@ -1,0 +1,402 @@
+#include "client/core/client_internal.h"
+
+#include "common/base/log.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define IDLE_MS    30000
+#define PENALTY_MS 10000
+
+#define SHARED_SHARDS 16
+
+/* ---- life ---- */
+
+static int64_t or_default(int64_t value, int64_t default_value)
+{
+    return value > 0 ? value : default_value;
+}
+
+static void client_free(struct client *client)
+{
+    packet_pool_destroy(client->pool);
+    cache_destroy(client->locations);
+    cache_destroy(client->legacy);
+    address_list_clear(&client->trackers);
+    free(client);
+}
+
+struct client *client_create(struct loop *loop, const struct client_options *options, struct error *error)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    struct packet_pool_options pool = {.resolver = options->resolver};
+
+    if (client == NULL)
+        goto no_memory;
+    client->loop = loop;
+    client->options = *options;
+    client->options.trackers = (struct address_list){0};
+    client->options.connect_timeout_ms = or_default(options->connect_timeout_ms, 1000);
+    client->options.call_timeout_ms = or_default(options->call_timeout_ms, 10000);
+    client->options.progress_timeout_ms = or_default(options->progress_timeout_ms, 30000);
+    client->options.hedge_ms = options->hedge_ms < 0 ? 0 : or_default(options->hedge_ms, 300);
+    client->options.location_age_ms = or_default(options->location_age_ms, 5000);
+    if (options->connections_per_server_max == 0)
+        client->options.connections_per_server_max = 256;
+    if (options->location_entries_max == 0)
+        client->options.location_entries_max = 10000;
+    TAILQ_INIT(&client->operations);
+    client->trackers_reachable = true;
+    /* Only spreads the load: a number that is not random does no harm. */
+    if (getrandom(&client->next_tracker, sizeof(client->next_tracker), GRND_NONBLOCK) < 0)
+        client->next_tracker = 0;
+
+    if (options->trackers.count == 0) {
+        (void)error_set(error, ERROR_MALFORMED, "no tracker is given");
+        goto fail;
+    }
+    if (!address_list_copy(&client->trackers, &options->trackers))
+        goto no_memory;
+    client->locations = cache_create(client->options.location_entries_max, client->options.location_age_ms,
+                                     sizeof(struct client_cached_location), 1);
+    client->legacy = cache_create(CLIENT_LEGACY_MAX, CLIENT_LEGACY_AGE_MS, 1, 1);
+    if (client->locations == NULL || client->legacy == NULL)
+        goto no_memory;
+    pool.connect_timeout_ms = client->options.connect_timeout_ms;
+    pool.idle_timeout_ms = IDLE_MS;
+    pool.idle_max = client->options.connections_per_server_max;
+    pool.open_max = client->options.connections_per_server_max;
+    pool.address_penalty_ms = PENALTY_MS;
+    client->pool = packet_pool_create(loop, &pool, error);
+    if (client->pool == NULL)
+        goto fail;
+    return client;
+no_memory:
+    (void)error_set(error, ERROR_UNAVAILABLE, "no memory for a client");
+fail:
+    if (client != NULL)
+        client_free(client);
+    return NULL;
+}
+
+void client_destroy(struct client *client)
+{
+    if (client == NULL)
+        return;
+    while (!TAILQ_EMPTY(&client->operations))
+        client_cancel(TAILQ_FIRST(&client->operations));
+    client_free(client);
+}
+
+bool client_trackers_reachable(const struct client *client)
+{
+    struct client_shared *shared = client->options.shared;
+
+    return shared != NULL ? atomic_load_explicit(&shared->trackers_reachable, memory_order_relaxed)
+                          : client->trackers_reachable;
+}
+
+struct client_shared *client_shared_create(size_t location_entries_max)
+{
+    struct client_shared *shared = calloc(1, sizeof(*shared));
+
+    if (shared == NULL)
+        return NULL;
+    atomic_init(&shared->trackers_reachable, true);
+    shared->locations =
+        cache_create(location_entries_max, 0, sizeof(struct client_cached_location), SHARED_SHARDS);
+    if (shared->locations == NULL) {
+        free(shared);
+        return NULL;
+    }
+    return shared;
+}
+
+void client_shared_destroy(struct client_shared *shared)
+{
+    if (shared == NULL)
+        return;
+    cache_destroy(shared->locations);
+    free(shared);
+}
+
+/* ---- operations ---- */
+
+void client_operation_set_step(struct client_operation *operation, enum client_step step)
+{
+    ASSERT(operation->step != CLIENT_ENDED);
+    operation->step = step;
+}
+
+static void operation_kick(evutil_socket_t fd, short what, void *argument)
+{
+    struct client_operation *operation = argument;
+
+    (void)fd;
+    (void)what;
+    operation->kicked(operation);
+}
+
+struct client_operation *client_operation_create(struct client *client, const struct proto_file_key *key,
+                                                 void (*kicked)(struct client_operation *operation),
+                                                 void *argument)
+{
+    struct client_operation *operation = malloc(sizeof(*operation));
+
+    if (operation == NULL)
+        return NULL;
+    memset(operation, 0, offsetof(struct client_operation, location));
+    operation->location.count = 0;
+    operation->client = client;
+    operation->argument = argument;
+    operation->kicked = kicked;
+    operation->tries_left = CLIENT_TRIES;
+    operation->rounds_max = 2;
+    if (key != NULL)
+        operation->key = *key;
+    if (evtimer_assign(&operation->kick, loop_base(client->loop), operation_kick, operation) != 0) {
+        free(operation);
+        return NULL;
+    }
+    TAILQ_INSERT_TAIL(&client->operations, operation, link);
+    event_active(&operation->kick, EV_TIMEOUT, 0);
+    return operation;
+}
+
+void client_operation_pause(struct client_operation *operation, int64_t delay_ms,
+                            void (*kicked)(struct client_operation *operation))
+{
+    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
+                            .tv_usec = (suseconds_t)(delay_ms % 1000 * 1000)};
+
+    client_operation_set_step(operation, CLIENT_PAUSING);
+    operation->kicked = kicked;
+    if (event_add(&operation->kick, &delay) != 0) /* no timer: then without a pause */
+        event_active(&operation->kick, EV_TIMEOUT, 0);
+}
+
+void client_operation_end(struct client_operation *operation)
+{
+    client_operation_set_step(operation, CLIENT_ENDED);
+    event_del(&operation->kick);
+    TAILQ_REMOVE(&operation->client->operations, operation, link);
+}
+
+void client_operation_fail(struct client_operation *operation, const struct error *error)
+{
+    struct error copy = *error; /* it may lie in the operation */
+
+    client_operation_end(operation);
+    operation->failed(operation, &copy);
+    free(operation);
+}
+
+void client_cancel(struct client_operation *operation)
+{
+    if (operation->step == CLIENT_ENDED) /* from inside its own callback: it ends anyway */
+        return;
+    if (operation->call != NULL)
+        packet_call_cancel(operation->call);
+    if (operation->question != NULL)
+        packet_hedge_cancel(operation->question);
+    client_operation_end(operation);
+    free(operation);
+}
+
+/* ---- legacy servers ---- */
+
+void client_remember_legacy(struct client *client, const struct address *address)
+{
+    char text[ADDRESS_TEXT_SIZE], nothing = 0;
+
+    address_format(address, text, sizeof(text));
+    cache_put(client->legacy, text, strlen(text), &nothing);
+    log_debug("client", "%s knows the base commands only", text);
+}
+
+bool client_is_legacy(struct client *client, const struct address *address)
+{
+    char text[ADDRESS_TEXT_SIZE], nothing;
+
+    address_format(address, text, sizeof(text));
+    return cache_get(client->legacy, text, strlen(text), &nothing);
+}
+
+bool client_error_is_legacy(const struct error *error)
+{
+    return error->code == ERROR_UNKNOWN_COMMAND || error->code == ERROR_GENERAL;
+}
+
+/* ---- trackers ---- */
+
+bool client_tracker_order(struct client *client, struct address_list *list)
+{
+    size_t count = client->trackers.count;
+
+    *list = (struct address_list){0};
+    client->next_tracker++;
+    for (size_t i = 0; i < count; i++) {
+        if (!address_list_append(list, &client->trackers.items[(client->next_tracker + i) % count])) {
+            address_list_clear(list);
+            return false;
+        }
+    }
+    return true;
+}
+
+void client_note_trackers(struct client *client, const struct error *error)
+{
+    bool reachable = error == NULL || (error->code != ERROR_CONNECTION && error->code != ERROR_TIMEOUT);
+    struct client_shared *shared = client->options.shared;
+    bool before = shared != NULL
+                      ? atomic_exchange_explicit(&shared->trackers_reachable, reachable, memory_order_relaxed)
+                      : client->trackers_reachable;
+
+    if (reachable != before) {
+        if (reachable)
+            log_info("client", "a tracker answers again");
+        else
+            log_warning("client", "no tracker answers: %s", error->text);
+    }
+    client->trackers_reachable = reachable;
+}
+
+bool client_tracker_again(void *argument, const struct error *error)
+{
+    struct client_operation *operation = argument;
+
+    if (operation->step == CLIENT_LOCATING && !operation->create && !operation->plain_locate &&
+        client_error_is_legacy(error)) {
+        client_remember_legacy(operation->client, packet_hedge_address(operation->question));
+        return true;
+    }
+    switch (error->code) {
+    case ERROR_GENERAL: /* all that a legacy tracker says: its database may be away */
+    case ERROR_UNAVAILABLE:
+    case ERROR_NO_SERVER:
+    case ERROR_IO:
+    case ERROR_TIMEOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---- GROUPS and STATUS ---- */
+
+static void text_failed(struct client_operation *operation, const struct error *error)
+{
+    operation->callback.text(operation->argument, NULL, 0, error);
+}
+
+static void text_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
+{
+    struct client_operation *operation = argument;
+    struct error no_memory;
+    char *text;
+
+    operation->question = NULL;
+    client_note_trackers(operation->client, error);
+    if (error != NULL) {
+        client_operation_fail(operation, error);
+        return;
+    }
+    while (size > 0 && body[size - 1] == '\0') /* the text's own NUL */
+        size--;
+    text = malloc(size + 1);
+    if (text == NULL) {
+        (void)error_set(&no_memory, ERROR_UNAVAILABLE, "no memory for a text of %zu bytes", size);
+        client_operation_fail(operation, &no_memory);
+        return;
+    }
+    for (size_t i = 0; i < size; i++)
+        text[i] = body[i] == '\0' ? ' ' : (char)body[i];
+    text[size] = '\0';
+    client_operation_end(operation);
+    operation->callback.text(operation->argument, text, size, NULL);
+    free(text);
+    free(operation);
+}
+
+static void text_kicked(struct client_operation *operation)
+{
+    struct client *client = operation->client;
+    struct address_list trackers;
+    struct packet_hedge_options options = {
+        .addresses = &trackers,
+        .command = operation->command,
+        .body = operation->body,
+        .body_size = operation->body_size,
+        .reply_max = CLIENT_TEXT_MAX,
+        .timeout_ms = client->options.call_timeout_ms,
+        .progress_ms = client->options.progress_timeout_ms,
+        /* A change that a slow tracker does late could undo a later one. */
+        .hedge_ms = operation->command == PROTO_TRACKER_GROUP ? 0 : client->options.hedge_ms,
+        .again = client_tracker_again,
+        .done = text_done,
+        .argument = operation,
+    };
+    struct error error;
+
+    client_operation_set_step(operation, CLIENT_CALLING);
+    if (client_tracker_order(client, &trackers)) {
+        operation->question = packet_hedge_start(client->pool, &options, &error);
+        address_list_clear(&trackers);
+    } else {
+        (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a tracker");
+    }
+    if (operation->question == NULL)
+        client_operation_fail(operation, &error);
+}
+
+static struct client_operation *text_start(struct client *client, uint8_t command,
+                                           client_text_callback callback, void *argument)
+{
+    struct client_operation *operation = client_operation_create(client, NULL, text_kicked, argument);
+
+    if (operation == NULL)
+        return NULL;
+    operation->command = command;
+    operation->failed = text_failed;
+    operation->callback.text = callback;
+    return operation;
+}
+
+struct client_operation *client_groups(struct client *client, client_text_callback callback, void *argument)
+{
+    return text_start(client, PROTO_TRACKER_GROUPS, callback, argument);
+}
+
+struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument)
+{
+    return text_start(client, PROTO_TRACKER_STATUS, callback, argument);
+}
+
+static void group_kicked(struct client_operation *operation)
+{
+    struct error error;
+
+    /* Packed here, so that a bad name is an error like any other. */
+    if (operation->body_size == 0) {
+        if (!proto_group_pack(operation->body, &operation->group, &error)) {
+            client_operation_fail(operation, &error);
+            return;
+        }
+        operation->body_size = PROTO_GROUP_CHANGE_SIZE;
+    }
+    text_kicked(operation);
+}
+
+struct client_operation *client_group(struct client *client, const struct proto_group *change,
+                                      client_text_callback callback, void *argument)
+{
+    struct client_operation *operation = text_start(client, PROTO_TRACKER_GROUP, callback, argument);
+
+    if (operation == NULL)
+        return NULL;
+    operation->group = *change;
+    operation->kicked = group_kicked;
+    return operation;
+}

@@ -1,0 +1,139 @@
+/*
+ * client: libreel's asynchronous core: trackers asked, storage servers found, calls made, other servers tried. One
+ * client belongs to one loop, and everything here happens on that loop's thread. The blocking face (reel.c) and
+ * reel-httpd are built on it. Touches common/ only.
+ */
+#ifndef REEL_CLIENT_CLIENT_H
+#define REEL_CLIENT_CLIENT_H
+
+#include "common/base/address.h"
+#include "common/loop/loop.h"
+#include "common/call/packet_call.h"
+#include "common/call/packet_line.h"
+#include "common/proto/proto.h"
+#include "common/loop/workers.h"
+
+#define CLIENT_SERVERS_MAX 16 /* addresses kept of one SADDRS answer */
+
+struct client;
+
+/* What the clients of one process know together, each on a loop of its own: the last location of every user that any of
+ * them was told, used while every tracker is away, so that all of them go on or none does; and whether one answers.
+ * Thread-safe; no lock is taken but to ask a tracker, or for want of one. */
+struct client_shared;
+MUST_CHECK struct client_shared *client_shared_create(size_t location_entries_max); /* NULL without memory */
+void client_shared_destroy(struct client_shared *shared); /* after its clients; NULL is ignored */
+
+struct client_options {
+    struct address_list trackers;      /* copied; asked from a random one on, the others where it fails */
+    struct workers *resolver;          /* for host names; NULL: numeric only */
+    int64_t connect_timeout_ms;        /* for one server; 0: 1,000 */
+    int64_t call_timeout_ms;           /* for one reply's header; 0: 10,000 */
+    int64_t progress_timeout_ms;       /* without a byte of a body; 0: 30,000 */
+    size_t connections_per_server_max; /* 0: 256; further calls wait in order, bounded by call_timeout_ms */
+    int64_t hedge_ms;            /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
+    int64_t location_age_ms;     /* how long a user's location is cached; 0: 5,000 */
+    size_t location_entries_max; /* 0: 10,000 */
+    struct client_shared *shared; /* NULL: it is the only one */
+};
+
+MUST_CHECK struct client *client_create(struct loop *loop, const struct client_options *options,
+                                        struct error *error);
+/* Cancels every operation (no callback is called) and closes everything. */
+void client_destroy(struct client *client);
+
+/* Where a user's files are. */
+struct client_location {
+    char group[PROTO_GROUP_SIZE];
+    size_t count;                               /* at least 1 */
+    struct address servers[CLIENT_SERVERS_MAX]; /* best first */
+};
+
+struct client_operation; /* something under way; cancel it or wait for its callback, which ends it */
+void client_cancel(struct client_operation *operation);
+
+/* Each starter returns NULL only without memory (nothing is called). Callbacks come exactly once, never inside the
+ * starter. ERROR is NULL on success. */
+
+/* The group and servers of KEY's user. CREATE: a new user is given a group (SADDRS); else LOCATE, which fails with
+ * ERROR_NOT_FOUND for an unknown user (a legacy tracker without LOCATE is asked with SADDRS). Cached and answers from
+ * the cache; FRESH asks anyway. While every tracker is away a cached answer is used whatever its age. */
+typedef void (*client_location_callback)(void *argument, const struct client_location *location,
+                                         const struct error *error);
+struct client_operation *client_locate(struct client *client, const struct proto_file_key *key, bool create,
+                                       bool fresh, client_location_callback callback, void *argument);
+
+/* STAT (from a legacy storage server: FILESIZE, with created 0 and no digest). */
+typedef void (*client_stat_callback)(void *argument, const struct proto_stat *stat,
+                                     const struct error *error);
+struct client_operation *client_stat(struct client *client, const struct proto_file_key *key,
+                                     client_stat_callback callback, void *argument);
+
+/* WHERE: STAT and where the file lies in the store of its group. A storage server that does not know WHERE is asked with
+ * STAT, as client_stat() does: then key and place are empty. A deleted file is ERROR_NOT_FOUND. */
+typedef void (*client_where_callback)(void *argument, const struct proto_where *where,
+                                      const struct error *error);
+struct client_operation *client_where(struct client *client, const struct proto_file_key *key,
+                                      client_where_callback callback, void *argument);
+
+/* DELETE, RESTORE. */
+typedef void (*client_done_callback)(void *argument, const struct error *error);
+struct client_operation *client_delete(struct client *client, const struct proto_file_key *key,
+                                       client_done_callback callback, void *argument);
+struct client_operation *client_restore(struct client *client, const struct proto_file_key *key,
+                                        client_done_callback callback, void *argument);
+
+/* LIST: one page. ENTRIES valid during the callback. */
+typedef void (*client_list_callback)(void *argument, const struct proto_list_entry *entries, size_t count,
+                                     const struct error *error);
+struct client_operation *client_list(struct client *client, const struct proto_list *list,
+                                     client_list_callback callback, void *argument);
+
+/* GROUPS and STATUS of the first tracker that answers: TEXT is NUL-terminated, valid during the callback. */
+typedef void (*client_text_callback)(void *argument, const char *text, size_t size,
+                                     const struct error *error);
+/* FSCK of the group of KEY's user (its file ID may be empty): a scrub is asked for, or told about; TEXT is JSON. */
+struct client_operation *client_fsck(struct client *client, const struct proto_file_key *key,
+                                     enum proto_fsck_action action, client_text_callback callback,
+                                     void *argument);
+struct client_operation *client_groups(struct client *client, client_text_callback callback, void *argument);
+struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument);
+
+/* GROUP at the first tracker that answers: adds a group or changes it. TEXT is empty. */
+struct client_operation *client_group(struct client *client, const struct proto_group *change,
+                                      client_text_callback callback, void *argument);
+
+/* PUT (a legacy storage server, or has_digest, name and content type all absent: UPLOAD). The content comes from SOURCE as
+ * in struct packet_call_options; REWIND starts it again from byte 0 for another try (false: it cannot, and the
+ * operation fails with the first error). The same file ID is used in every try: a server that has it already with the
+ * same bytes says so with success. */
+struct client_upload_options {
+    struct proto_put put; /* key, size, name, ... */
+    int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
+    bool (*rewind)(void *argument);
+    int tries; /* over all servers and trackers; 0: 10, as the legacy client does */
+    client_done_callback callback;
+    void *argument;
+};
+struct client_operation *client_upload(struct client *client, const struct client_upload_options *options);
+void client_upload_resume(struct client_operation *operation); /* SOURCE has bytes again */
+
+/* DOWNLOAD: finds a server that answers with success (others of the group are tried first) and hands over the socket at
+ * the first byte of the body. AVOID (may be NULL): an address that is tried last, for going on after a failure
+ * mid-body. The callback gets CALL (then the caller's, ended by packet_call_release()), or an error. */
+typedef void (*client_download_callback)(void *argument, struct packet_call *call, const struct error *error);
+struct client_operation *client_download(struct client *client, const struct proto_file_key *key,
+                                         int64_t offset, int64_t size, const struct address *avoid,
+                                         client_download_callback callback, void *argument);
+
+/* The same for few bytes, as part of what the client's whole loop asks that server in one round; without other servers
+ * and time limits of its own (common/call/packet_line.h). The callback gets the SIZE bytes, or NULL: then client_download()
+ * is the way. NULL, and nothing is called: it is not possible now, and client_download() is the way too. */
+struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key,
+                                         int64_t offset, size_t size, packet_line_callback callback,
+                                         void *argument);
+
+/* For health checks: true when a tracker answered last time, to any of the clients that share (or none was asked yet). */
+bool client_trackers_reachable(const struct client *client);
+
+#endif

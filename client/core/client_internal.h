@@ -1,0 +1,160 @@
+/*
+ * client_internal: what the files of the asynchronous core share: the client, an operation and its steps.
+ * Private to client*.c (not to reel.c, which uses client.h as anybody does). On the client's loop only.
+ */
+#ifndef REEL_CLIENT_CLIENT_INTERNAL_H
+#define REEL_CLIENT_CLIENT_INTERNAL_H
+
+#include "client/core/client.h"
+#include "common/base/cache.h"
+#include "common/call/packet_hedge.h"
+
+#include <event2/event_struct.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#define CLIENT_TRIES         10                 /* of one operation, over all servers */
+#define CLIENT_TEXT_MAX      (64 * 1024 * 1024) /* of GROUPS and STATUS */
+#define CLIENT_BODY_MAX      PROTO_PUT_SIZE     /* the largest fixed part of a request */
+#define CLIENT_LEGACY_AGE_MS 60000 /* how long a server is remembered to know the base commands only */
+#define CLIENT_LEGACY_MAX    1024
+
+TAILQ_HEAD(client_operation_list, client_operation);
+
+/* Small, so that a cache of many users stays small: a SADDRS reply has three servers. */
+struct client_cached_location {
+    char group[PROTO_GROUP_SIZE];
+    char addresses[495]; /* as in a SADDRS reply */
+};
+
+struct client_shared {
+    struct cache *locations; /* as below; whatever their age */
+    atomic_bool trackers_reachable;
+};
+
+struct client {
+    struct loop *loop;
+    struct client_options options; /* without zeros */
+    struct address_list trackers;
+    struct packet_pool *pool;
+    struct cache *locations; /* application NUL user -> struct client_cached_location */
+    struct cache
+        *legacy; /* address text -> nothing: it answered that it does not know one of our own commands */
+    struct client_operation_list operations;
+    struct client_cached_location parsed_text; /* the last one that was taken apart, and what it was */
+    struct client_location parsed;
+    uint32_t next_tracker;   /* who is asked first; random at the start, then one after the other */
+    bool trackers_reachable; /* where nothing is shared */
+};
+
+enum client_step {
+    CLIENT_STARTING, /* the first kick is to come */
+    CLIENT_LOCATING, /* a tracker is asked */
+    CLIENT_CALLING,  /* a storage server, or a tracker for its own sake */
+    CLIENT_PAUSING,  /* before another round */
+    CLIENT_ENDED,
+};
+
+struct client_operation {
+    struct client *client;
+    TAILQ_ENTRY(client_operation) link;
+    enum client_step step;
+    struct packet_call *call;      /* to a storage server; NULL: none is under way */
+    struct packet_hedge *question; /* to the trackers */
+    struct event kick;
+    void (*kicked)(struct client_operation *operation); /* what comes after the start or a pause */
+    void (*failed)(struct client_operation *operation,
+                   const struct error *error); /* gives the error to the callback */
+
+    /* locating */
+    struct proto_file_key key;
+    bool create, fresh;
+    bool plain_locate; /* SADDRS instead of LOCATE, because the trackers are legacy ones */
+    void (*located)(struct client_operation *operation, const struct error *error);
+
+    /* calling a storage server */
+    uint8_t command;
+    uint8_t body[CLIENT_BODY_MAX];
+    size_t body_size;
+    size_t reply_max;
+    bool plain;                     /* the base command instead of our own */
+    bool no_where;                  /* STAT instead of WHERE */
+    bool tried[CLIENT_SERVERS_MAX]; /* in this round */
+    int rounds, rounds_max;
+    int tries_left;
+    bool has_avoid;
+    struct address avoid;    /* tried last */
+    struct error last_error; /* of the last call to a storage server; ERROR_NONE before */
+    /* Writes command and body for the present `plain`. False: ERROR says why it cannot be asked. */
+    bool (*prepare)(struct client_operation *operation, struct error *error);
+    void (*succeeded)(struct client_operation *operation, const uint8_t *body, size_t size);
+
+    struct proto_list list;
+    uint8_t action; /* of FSCK */
+    struct proto_group group;
+    struct client_upload_options upload;
+    bool source_taken;
+    int64_t offset, size; /* download */
+
+    union {
+        client_location_callback location;
+        client_stat_callback stat;
+        client_where_callback where;
+        client_done_callback done;
+        client_list_callback list;
+        client_text_callback text;
+        client_download_callback download;
+    } callback;
+    void *argument;
+
+    struct client_location location; /* last: large, and of a new operation only the count is set */
+};
+
+/* ---- client.c ---- */
+
+/* A new operation whose KICKED runs from the loop; NULL without memory. */
+struct client_operation *client_operation_create(struct client *client, const struct proto_file_key *key,
+                                                 void (*kicked)(struct client_operation *operation),
+                                                 void *argument);
+/* KICKED runs from the loop after DELAY_MS. */
+void client_operation_pause(struct client_operation *operation, int64_t delay_ms,
+                            void (*kicked)(struct client_operation *operation));
+void client_operation_set_step(struct client_operation *operation, enum client_step step);
+/* Takes the operation out of the client; then the caller calls the callback, then frees it with free(). */
+void client_operation_end(struct client_operation *operation);
+/* The end with an error: all of that. */
+void client_operation_fail(struct client_operation *operation, const struct error *error);
+
+void client_remember_legacy(struct client *client, const struct address *address);
+bool client_is_legacy(struct client *client, const struct address *address);
+/* Whether a failure reply may mean that the server does not know the command. */
+bool client_error_is_legacy(const struct error *error);
+
+/* The trackers, another one first each time. False without memory. */
+MUST_CHECK bool client_tracker_order(struct client *client, struct address_list *list);
+/* Notes what a call to the trackers says about them. */
+void client_note_trackers(struct client *client, const struct error *error);
+/* packet_hedge_options.again for trackers: whether another one may do better. */
+bool client_tracker_again(void *operation, const struct error *error);
+
+/* ---- client_locate.c ---- */
+
+/* Fills operation->location for its key, create and fresh, from the cache or a tracker, then calls located(),
+ * perhaps at once. */
+void client_locate_begin(struct client_operation *operation);
+
+/* What the cache knows of KEY's user, valid until the next call; NULL: nothing. STALE: however old it is. */
+const struct client_location *client_location_recall(struct client *client, const struct proto_file_key *key,
+                                                     bool stale);
+
+/* ---- client_storage.c ---- */
+
+/* Locates, then calls the servers with what prepare() writes, until one succeeds or none is left. */
+void client_storage_begin(struct client_operation *operation);
+
+/* ---- client_transfer.c ---- */
+
+/* Adds what a transfer needs to a storage call's options. */
+void client_transfer_options(struct client_operation *operation, struct packet_call_options *options);
+
+#endif

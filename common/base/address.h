@@ -1,0 +1,62 @@
+/*
+ * address: IPv4, IPv6 and host names with a port, wherever an address is written.
+ * Forms: "192.0.2.1:21000", "[2001:db8::1]:21000", "media1:21000", "*:21000" (every address of this machine),
+ * each also without ":port" where a default port is given.
+ */
+#ifndef REEL_COMMON_ADDRESS_H
+#define REEL_COMMON_ADDRESS_H
+
+#include "common/base/base.h"
+#include "common/base/error.h"
+#include <sys/socket.h>
+
+#define ADDRESS_HOST_SIZE 256
+#define ADDRESS_TEXT_SIZE (ADDRESS_HOST_SIZE + 10) /* brackets, colon, port, NUL */
+
+struct address {
+    char host[ADDRESS_HOST_SIZE]; /* without brackets; "*" for every address of this machine */
+    uint16_t port;                /* host byte order */
+};
+
+struct address_list {
+    struct address *items; /* owned; freed by address_list_clear() */
+    size_t count;
+};
+
+/* TEXT -> ADDRESS. DEFAULT_PORT 0 means that the port must be written. Spaces around are ignored. Pure. */
+MUST_CHECK bool address_parse(const char *text, uint16_t default_port, struct address *address,
+                              struct error *error);
+
+/* "host:port", IPv6 in brackets. SIZE at least ADDRESS_TEXT_SIZE never cuts. Returns BUFFER. */
+char *address_format(const struct address *address, char *buffer, size_t size);
+
+bool address_equal(const struct address *a, const struct address *b);
+
+/* A list separated by commas, semicolons or white space (a trailing separator is legal: the SADDRS form of
+ * docs/protocol.md). Empty text gives an empty list. LIST is overwritten; on failure it is left empty. */
+MUST_CHECK bool address_list_parse(const char *text, uint16_t default_port, struct address_list *list,
+                                   struct error *error);
+MUST_CHECK bool address_list_copy(struct address_list *to, const struct address_list *from);
+MUST_CHECK bool address_list_append(struct address_list *list, const struct address *address);
+void address_list_clear(struct address_list *list);
+
+/* A resolved address, ready for connect(2) or bind(2). */
+struct socket_address {
+    struct sockaddr_storage storage;
+    socklen_t length;
+};
+
+/* True where HOST is a numeric address or "*"; then fills OUT without asking anybody ("*" gives the IPv6 wildcard;
+ * bind it with IPV6_V6ONLY off). Never blocks. */
+bool address_to_socket(const struct address *address, struct socket_address *out);
+
+/* Resolves also host names with getaddrinfo(3): BLOCKS, so only on a worker or before the loops run.
+ * Gives up to CAPACITY addresses, at least one on success. */
+MUST_CHECK bool address_resolve(const struct address *address, struct socket_address *out, size_t capacity,
+                                size_t *count, struct error *error);
+
+/* The reverse, for peers: numeric host and port; an IPv4-mapped IPv6 address becomes plain IPv4. */
+MUST_CHECK bool address_from_socket(const struct sockaddr *socket_address, socklen_t length,
+                                    struct address *address);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * crash_point: named places where a test build ends itself as kill -9 would, so that tests can look at what a
+ * crash there leaves (docs/durability.md lists them). Compiled in by the CMake option REEL_CRASH_POINTS
+ * alone; elsewhere a place costs nothing. Called by whoever has a step that must survive a crash.
+ */
+#ifndef REEL_COMMON_CRASH_POINT_H
+#define REEL_COMMON_CRASH_POINT_H
+
+#include "common/base/base.h"
+
+#ifdef REEL_CRASH_POINTS
+/* Any thread. With REEL_CRASH_POINT=NAME or NAME:NTH in the environment: the NTH time (the first by default)
+ * that this is called with NAME, the process kills itself with SIGKILL. */
+void crash_point_reach(const char *name);
+#define CRASH_POINT(name) crash_point_reach(name)
+#else
+#define CRASH_POINT(name) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * log: levelled lines, one write(2) each, from any thread. Process-wide, like stderr.
+ *   2026-11-22T01:16:08.123Z warning storage[4711] upload: c12: ...
+ * (time in UTC; level; daemon[pid]; the room that speaks; the text, which begins with the connection id cN where
+ * there is one). To stderr, a file, or the journal's native "<N>" prefix on stderr when JOURNAL_STREAM says so.
+ */
+#ifndef REEL_COMMON_LOG_H
+#define REEL_COMMON_LOG_H
+
+#include "common/base/base.h"
+#include "common/base/error.h"
+#include <sys/types.h>
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
+
+struct log_options {
+    const char *program;  /* name in the lines */
+    const char *file;     /* NULL or "": stderr */
+    enum log_level level; /* lines below are dropped */
+};
+
+/* Opens the target. Before the first call lines go to stderr at level info. Failure keeps the earlier target. */
+MUST_CHECK bool log_open(const struct log_options *options, struct error *error);
+
+/* Opens the file anew (after logrotate moved it). Failure keeps the open one and is itself logged. */
+void log_reopen(void);
+
+/* Before a privilege drop: makes USER the owner of the file that log_open() created, so that a later reopen may write
+ * to it. A file that was there before keeps its owner; nothing happens without one. Start-up only. */
+MUST_CHECK bool log_give(uid_t user, gid_t group, struct error *error);
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+void log_close(void);
+
+/* The lines. Control characters in the text are escaped (\n, \x1b), so that one call is always one line; cut at
+ * 4 KiB. Keeps errno. ROOM is a short literal, e.g. "upload". Counted in reel_log_lines_total{level}. */
+void log_write(enum log_level level, const char *room, const char *format, ...) PRINTF_LIKE(3, 4);
+
+#define log_debug(room, ...)                                                                                 \
+    do {                                                                                                     \
+        if (log_get_level() <= LOG_LEVEL_DEBUG)                                                              \
+            log_write(LOG_LEVEL_DEBUG, room, __VA_ARGS__);                                                   \
+    } while (0)
+#define log_info(room, ...)    log_write(LOG_LEVEL_INFO, room, __VA_ARGS__)
+#define log_warning(room, ...) log_write(LOG_LEVEL_WARNING, room, __VA_ARGS__)
+#define log_error(room, ...)   log_write(LOG_LEVEL_ERROR, room, __VA_ARGS__)
+
+/* For what the world may do a thousand times a second: true at most once in INTERVAL_MS for this place; *SUPPRESSED
+ * gets how many were swallowed since. GATE is a zeroed static of the caller. Any thread. */
+struct log_gate {
+    int64_t next_ms;
+    uint64_t suppressed;
+};
+bool log_gate_open(struct log_gate *gate, int64_t interval_ms, uint64_t *suppressed);
+
+/* Logs and ends the process with exit code 1; only before the daemon is ready. */
+_Noreturn void log_fatal(const char *room, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* What cannot happen, also in release builds: logs the place and aborts. */
+#define ASSERT(condition)                                                                                    \
+    do {                                                                                                     \
+        if (__builtin_expect(!(condition), 0))                                                               \
+            log_assert_failed(__FILE__, __LINE__, __func__, #condition);                                     \
+    } while (0)
+_Noreturn void log_assert_failed(const char *file, int line, const char *function, const char *condition);
+
+#endif

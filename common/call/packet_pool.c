@@ -1,0 +1,589 @@
+#include "common/call/packet_pool.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SHARED_SLOW_MS         20
+#define SHARED_STALL_MS        500
+#define RESOLVED_AGE_MS        10000 /* a name's addresses are used for so long before it is asked again */
+#define RESOLVE_FAILURE_AGE_MS 1000
+/* A peer whose machine or cable is gone says nothing, also not that it is gone: while an answer is awaited
+ * the kernel asks, so that five seconds of silence end the connection. */
+#define KEEPALIVE_IDLE_S     2
+#define KEEPALIVE_INTERVAL_S 1
+#define KEEPALIVE_PROBES     3
+#define ENDPOINTS_SWEEP      256  /* from so many on, those that hold nothing of worth are forgotten */
+#define ENDPOINTS_MAX        1024 /* from so many on, also penalties are */
+
+/* A look-up under way. It outlives its pool when it has to. */
+struct pool_lookup {
+    struct job job;
+    struct address address;
+    struct pool_endpoint *endpoint; /* NULL: nobody waits any more */
+    struct socket_address resolved[POOL_RESOLVED_MAX];
+    size_t count;
+    struct error error;
+};
+
+/* ---- waiting ---- */
+
+void pool_wait(struct pool_waiter_list *list, struct pool_waiter *waiter, bool first)
+{
+    ASSERT(waiter->list == NULL);
+    waiter->list = list;
+    if (first)
+        TAILQ_INSERT_HEAD(list, waiter, link);
+    else
+        TAILQ_INSERT_TAIL(list, waiter, link);
+}
+
+void pool_wait_end(struct pool_waiter *waiter)
+{
+    if (waiter->list == NULL)
+        return;
+    TAILQ_REMOVE(waiter->list, waiter, link);
+    waiter->list = NULL;
+}
+
+void pool_endpoint_wake(struct pool_endpoint *endpoint)
+{
+    struct pool_waiter *waiter = TAILQ_FIRST(&endpoint->slots);
+    size_t open_max = endpoint->pool->options.open_max;
+
+    if (waiter == NULL || endpoint->pool->ending)
+        return;
+    if (endpoint->idle_count == 0 && open_max != 0 && endpoint->open >= open_max)
+        return;
+    pool_wait_end(waiter);
+    waiter->wake(waiter, true);
+}
+
+/* ---- endpoints ---- */
+
+static void endpoint_free(struct pool_endpoint *endpoint)
+{
+    ASSERT(endpoint->references == 0 && endpoint->open == 0);
+    event_del(&endpoint->sweep);
+    packet_lines_trim(endpoint);
+    HASH_DEL(endpoint->pool->endpoints, endpoint);
+    free(endpoint);
+}
+
+/* Whether forgetting it would lose something: a penalty or a resolved name. */
+static bool endpoint_is_worthless(const struct pool_endpoint *endpoint, int64_t now)
+{
+    return endpoint->penalty_until_ms <= now && (endpoint->numeric || endpoint->resolved_until_ms <= now);
+}
+
+static void endpoints_sweep(struct packet_pool *pool)
+{
+    struct pool_endpoint *endpoint = NULL, *next = NULL;
+    int64_t now = clock_monotonic_ms();
+
+    HASH_ITER(hh, pool->endpoints, endpoint, next)
+    {
+        if (endpoint->references == 0 &&
+            (endpoint_is_worthless(endpoint, now) || HASH_COUNT(pool->endpoints) >= ENDPOINTS_MAX))
+            endpoint_free(endpoint);
+    }
+}
+
+static void endpoint_sweep(evutil_socket_t fd, short what, void *argument);
+
+struct pool_endpoint *pool_endpoint_find(struct packet_pool *pool, const struct address *address)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    struct pool_endpoint *endpoint = NULL;
+
+    address_format(address, text, sizeof(text));
+    HASH_FIND_STR(pool->endpoints, text, endpoint);
+    return endpoint;
+}
+
+struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct address *address)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
+
+    if (endpoint != NULL) {
+        endpoint->references++;
+        return endpoint;
+    }
+    if (HASH_COUNT(pool->endpoints) >= ENDPOINTS_SWEEP)
+        endpoints_sweep(pool);
+
+    endpoint = calloc(1, sizeof(*endpoint));
+    if (endpoint == NULL)
+        return NULL;
+    endpoint->pool = pool;
+    endpoint->address = *address;
+    memcpy(endpoint->text, address_format(address, text, sizeof(text)), sizeof(text));
+    TAILQ_INIT(&endpoint->idle);
+    TAILQ_INIT(&endpoint->slots);
+    TAILQ_INIT(&endpoint->names);
+    TAILQ_INIT(&endpoint->lines);
+    if (evtimer_assign(&endpoint->sweep, loop_base(pool->loop), endpoint_sweep, endpoint) != 0) {
+        free(endpoint);
+        return NULL;
+    }
+    if (address_to_socket(address, &endpoint->resolved[0])) {
+        endpoint->numeric = true;
+        endpoint->resolved_count = 1;
+    }
+    HASH_ADD_STR(pool->endpoints, text, endpoint);
+    if (endpoint->hh.tbl == NULL) { /* HASH_NONFATAL_OOM: it was not added */
+        free(endpoint);
+        return NULL;
+    }
+    endpoint->references = 1;
+    return endpoint;
+}
+
+void pool_endpoint_put(struct pool_endpoint *endpoint)
+{
+    ASSERT(endpoint->references > 0);
+    endpoint->references--;
+    if (endpoint->references == 0 && endpoint_is_worthless(endpoint, clock_monotonic_ms()))
+        endpoint_free(endpoint);
+}
+
+bool pool_address_penalised(struct packet_pool *pool, const struct address *address)
+{
+    struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
+
+    return endpoint != NULL && endpoint->penalty_until_ms > clock_monotonic_ms();
+}
+
+void pool_order_addresses(struct packet_pool *pool, const struct address_list *list, struct address *ordered)
+{
+    size_t good = 0;
+
+    /* Each one is looked at once: a penalty may end meanwhile. */
+    for (size_t i = 0; i < list->count; i++) {
+        if (pool_address_penalised(pool, &list->items[i])) {
+            ordered[i] = list->items[i];
+            continue;
+        }
+        memmove(&ordered[good + 1], &ordered[good], (i - good) * sizeof(*ordered));
+        ordered[good++] = list->items[i];
+    }
+}
+
+void pool_penalise_address(struct packet_pool *pool, const struct address *address)
+{
+    struct pool_endpoint *endpoint = pool_endpoint_get(pool, address);
+
+    if (endpoint == NULL) /* no memory: it is only not remembered */
+        return;
+    pool_endpoint_penalise(endpoint);
+    pool_endpoint_put(endpoint);
+}
+
+void pool_endpoint_penalise(struct pool_endpoint *endpoint)
+{
+    endpoint->penalty_until_ms = clock_monotonic_ms() + endpoint->pool->options.address_penalty_ms;
+    metric_add(endpoint->pool->failed, 1);
+}
+
+void pool_endpoint_praise(struct pool_endpoint *endpoint)
+{
+    endpoint->penalty_until_ms = 0;
+}
+
+/* ---- names ---- */
+
+static void lookup_run(struct job *job)
+{
+    struct pool_lookup *lookup = CONTAINER_OF(job, struct pool_lookup, job);
+
+    if (address_resolve(&lookup->address, lookup->resolved, POOL_RESOLVED_MAX, &lookup->count,
+                        &lookup->error))
+        lookup->error.code = ERROR_NONE;
+    else if (lookup->error.code == ERROR_NONE)
+        lookup->error.code = ERROR_CONNECTION;
+}
+
+static void lookup_done(struct job *job)
+{
+    struct pool_lookup *lookup = CONTAINER_OF(job, struct pool_lookup, job);
+    struct pool_endpoint *endpoint = lookup->endpoint;
+    struct pool_waiter *waiter;
+
+    if (endpoint == NULL) {
+        free(lookup);
+        return;
+    }
+    endpoint->lookup = NULL;
+    endpoint->resolve_error = lookup->error;
+    if (lookup->error.code == ERROR_NONE) {
+        memcpy(endpoint->resolved, lookup->resolved, sizeof(endpoint->resolved));
+        endpoint->resolved_count = lookup->count;
+        endpoint->resolved_until_ms = clock_monotonic_ms() + RESOLVED_AGE_MS;
+    } else {
+        endpoint->resolved_count = 0;
+        endpoint->resolved_until_ms = clock_monotonic_ms() + RESOLVE_FAILURE_AGE_MS;
+    }
+    free(lookup);
+    /* A wake() never puts its waiter back here: the answer is younger than its age limit. */
+    while ((waiter = TAILQ_FIRST(&endpoint->names)) != NULL) {
+        pool_wait_end(waiter);
+        waiter->wake(waiter, false);
+    }
+    pool_endpoint_put(endpoint);
+}
+
+static bool lookup_start(struct pool_endpoint *endpoint, struct error *error)
+{
+    struct packet_pool *pool = endpoint->pool;
+    struct pool_lookup *lookup;
+
+    if (pool->options.resolver == NULL)
+        return error_set(error, ERROR_CONNECTION,
+                         "host names are not resolved here: a numeric address is needed");
+    lookup = calloc(1, sizeof(*lookup));
+    if (lookup == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory to resolve the host name");
+    lookup->address = endpoint->address;
+    lookup->endpoint = endpoint;
+    lookup->job.run = lookup_run;
+    lookup->job.done = lookup_done;
+    lookup->job.loop = pool->loop;
+    if (!workers_submit(pool->options.resolver, &lookup->job)) {
+        free(lookup);
+        return error_set(error, ERROR_UNAVAILABLE, "too many host names wait to be resolved");
+    }
+    endpoint->lookup = lookup;
+    endpoint->references++;
+    return true;
+}
+
+enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct pool_waiter *waiter,
+                                           struct error *error)
+{
+    if (endpoint->numeric)
+        return POOL_RESOLVED;
+    if (endpoint->resolved_until_ms > clock_monotonic_ms()) {
+        if (endpoint->resolved_count > 0)
+            return POOL_RESOLVED;
+        *error = endpoint->resolve_error;
+        return POOL_UNRESOLVABLE;
+    }
+    if (endpoint->lookup == NULL && !lookup_start(endpoint, error))
+        return POOL_UNRESOLVABLE;
+    pool_wait(&endpoint->names, waiter, false);
+    return POOL_RESOLVING;
+}
+
+/* ---- connections ---- */
+
+/* Whether the peer has kept it open and silent: anything to read now is its end, or rubbish. */
+static bool connection_is_quiet(const struct pool_connection *connection)
+{
+    uint8_t byte;
+    ssize_t got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+static void connection_event(evutil_socket_t fd, short what, void *argument)
+{
+    struct pool_connection *connection = argument;
+
+    (void)fd;
+    if (connection->handler == NULL)
+        pool_connection_close(connection); /* idle: the peer closed it, or sends what nobody asked for */
+    else
+        connection->handler(connection->owner, what);
+}
+
+static void connection_leave_idle(struct pool_connection *connection)
+{
+    TAILQ_REMOVE(&connection->endpoint->idle, connection, link);
+    connection->endpoint->idle_count--;
+}
+
+static void endpoint_arm_sweep(struct pool_endpoint *endpoint, int64_t delay_ms)
+{
+    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
+                            .tv_usec = (suseconds_t)(delay_ms % 1000 * 1000)};
+
+    endpoint->sweeping = event_add(&endpoint->sweep, &delay) == 0;
+    if (!endpoint
+             ->sweeping) /* the next one that becomes idle tries again; the peer's limit holds meanwhile */
+        log_error("packet", "%s: a timer could not be set for unused connections", endpoint->text);
+}
+
+/* The last of the list has been idle longest. */
+static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
+{
+    struct pool_endpoint *endpoint = argument;
+    struct pool_connection *connection;
+    int64_t now = clock_monotonic_ms();
+
+    (void)fd;
+    (void)what;
+    endpoint->sweeping = false;
+    endpoint->references++; /* keeps it while its connections go */
+    while ((connection = TAILQ_LAST(&endpoint->idle, pool_connection_list)) != NULL &&
+           connection->idle_until_ms <= now)
+        pool_connection_close(connection);
+    if (connection != NULL)
+        endpoint_arm_sweep(endpoint, connection->idle_until_ms - now);
+    else
+        packet_lines_trim(endpoint);
+    pool_endpoint_put(endpoint);
+}
+
+struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful)
+{
+    struct pool_connection *connection, *next;
+
+    for (connection = TAILQ_FIRST(&endpoint->idle); connection != NULL; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        if (careful && connection->after_failure)
+            continue;
+        if (!connection_is_quiet(connection)) {
+            pool_connection_close(connection);
+            /* Closing may have woken a waiter, which may have taken the next one. */
+            next = TAILQ_FIRST(&endpoint->idle);
+            continue;
+        }
+        connection_leave_idle(connection);
+        connection->reused = true;
+        connection->used = 0;
+        metric_add(endpoint->pool->reused, 1);
+        return connection;
+    }
+    return NULL;
+}
+
+bool pool_endpoint_has_room(struct pool_endpoint *endpoint)
+{
+    size_t open_max = endpoint->pool->options.open_max;
+    struct pool_connection *idle;
+
+    if (open_max == 0 || endpoint->open < open_max)
+        return true;
+    idle = TAILQ_LAST(&endpoint->idle, pool_connection_list);
+    if (idle == NULL)
+        return false;
+    pool_connection_close(idle);
+    return endpoint->open < open_max;
+}
+
+static void set_socket_options(int fd)
+{
+    int one = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, probes = KEEPALIVE_PROBES;
+
+    /* Requests are written whole; waiting for more to send would only delay them. Without any of this all
+     * still works. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
+bool pool_connection_silent(const struct pool_connection *connection, int64_t limit_ms)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+
+    /* Bytes are under way, were sent again, and nothing at all came back: a peer that is merely slow
+     * acknowledges. */
+    return getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && size == sizeof(info) &&
+           info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 && info.tcpi_last_ack_recv >= limit_ms;
+}
+
+struct pool_connection *pool_connection_open(struct pool_endpoint *endpoint,
+                                             const struct socket_address *target, int *errnum)
+{
+    struct packet_pool *pool = endpoint->pool;
+    struct event_base *base = loop_base(pool->loop);
+    struct pool_connection *connection = calloc(1, sizeof(*connection));
+
+    if (connection == NULL) {
+        *errnum = ENOMEM;
+        return NULL;
+    }
+    connection->fd = socket(target->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0) {
+        *errnum = errno;
+        goto fail;
+    }
+    set_socket_options(connection->fd);
+    if (connect(connection->fd, (const struct sockaddr *)&target->storage, target->length) != 0 &&
+        errno != EINPROGRESS) {
+        *errnum = errno;
+        goto fail;
+    }
+    if (event_assign(&connection->read, base, connection->fd, EV_READ | EV_PERSIST, connection_event,
+                     connection) != 0 ||
+        event_assign(&connection->write, base, connection->fd, EV_WRITE | EV_PERSIST, connection_event,
+                     connection) != 0) {
+        *errnum = ENOMEM;
+        goto fail;
+    }
+    connection->endpoint = endpoint;
+    endpoint->open++;
+    endpoint->references++;
+    metric_add(pool->opened, 1);
+    return connection;
+fail:
+    if (connection->fd >= 0)
+        close(connection->fd);
+    free(connection);
+    return NULL;
+}
+
+void pool_connection_own(struct pool_connection *connection, void (*handler)(void *owner, short what),
+                         void *owner)
+{
+    connection->handler = handler;
+    connection->owner = owner;
+}
+
+bool pool_connection_take_buffer(struct pool_connection *connection)
+{
+    struct packet_pool *pool = connection->endpoint->pool;
+
+    if (connection->buffer == NULL)
+        connection->buffer =
+            pool->buffer_count > 0 ? pool->buffers[--pool->buffer_count] : malloc(POOL_BUFFER_SIZE);
+    return connection->buffer != NULL;
+}
+
+void pool_connection_give_buffer(struct pool_connection *connection)
+{
+    struct packet_pool *pool = connection->endpoint != NULL ? connection->endpoint->pool : NULL;
+
+    if (connection->buffer != NULL && pool != NULL && !pool->ending && pool->buffer_count < POOL_BUFFERS_KEPT)
+        pool->buffers[pool->buffer_count++] = connection->buffer;
+    else
+        free(connection->buffer);
+    connection->buffer = NULL;
+}
+
+void pool_connection_park(struct pool_connection *connection)
+{
+    struct pool_endpoint *endpoint = connection->endpoint;
+    int64_t idle_ms;
+
+    if (endpoint == NULL || endpoint->pool->ending ||
+        endpoint->idle_count >= endpoint->pool->options.idle_max || event_add(&connection->read, NULL) != 0) {
+        pool_connection_close(connection);
+        return;
+    }
+    event_del(&connection->write);
+    pool_connection_give_buffer(connection);
+    connection->handler = NULL;
+    connection->owner = NULL;
+    idle_ms = max_i64(endpoint->pool->options.idle_timeout_ms, 1);
+    connection->idle_until_ms = clock_monotonic_ms() + idle_ms;
+    TAILQ_INSERT_HEAD(&endpoint->idle, connection, link);
+    endpoint->idle_count++;
+    if (!endpoint->sweeping)
+        endpoint_arm_sweep(endpoint, idle_ms);
+    pool_endpoint_wake(endpoint);
+}
+
+void pool_connection_close(struct pool_connection *connection)
+{
+    struct pool_endpoint *endpoint = connection->endpoint;
+
+    if (endpoint != NULL) {
+        /* Where the pool has gone, its loop may have gone too; the events were deleted then. */
+        if (connection->handler == NULL)
+            connection_leave_idle(connection);
+        event_del(&connection->read);
+        event_del(&connection->write);
+    }
+    if (close(connection->fd) != 0)
+        log_debug("packet", "closing a socket: %s", strerror(errno));
+    pool_connection_give_buffer(connection);
+    free(connection);
+    if (endpoint == NULL)
+        return;
+    endpoint->open--;
+    pool_endpoint_wake(endpoint);
+    pool_endpoint_put(endpoint);
+}
+
+/* ---- the pool ---- */
+
+struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_pool_options *options,
+                                       struct error *error)
+{
+    struct packet_pool *pool = calloc(1, sizeof(*pool));
+
+    if (pool == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for a connection pool");
+        return NULL;
+    }
+    pool->scratch = malloc(POOL_SCRATCH_SIZE);
+    if (pool->scratch == NULL) {
+        free(pool);
+        error_set(error, ERROR_UNAVAILABLE, "no memory for a connection pool");
+        return NULL;
+    }
+    pool->loop = loop;
+    pool->options = *options;
+    if (pool->options.shared_slow_ms <= 0)
+        pool->options.shared_slow_ms = SHARED_SLOW_MS;
+    if (pool->options.shared_stall_ms <= 0)
+        pool->options.shared_stall_ms = SHARED_STALL_MS;
+    TAILQ_INIT(&pool->calls);
+    pool->opened =
+        metrics_counter("reel_call_connections_opened_total", "Connections opened to other servers.", NULL);
+    pool->reused = metrics_counter("reel_call_connections_reused_total",
+                                   "Requests to other servers over a connection that was kept.", NULL);
+    pool->gathered = metrics_counter("reel_call_requests_gathered_total",
+                                     "Requests to other servers that shared a connection with others.", NULL);
+    pool->lines_broken = metrics_counter(
+        "reel_call_shared_connections_broken_total",
+        "Connections shared by requests that broke, were slow or wrong: each was asked again by itself.",
+        NULL);
+    pool->failed =
+        metrics_counter("reel_call_addresses_failed_total",
+                        "Addresses that were not reached, broke the connection or kept silent.", NULL);
+    pool->hedged = metrics_counter(
+        "reel_call_hedges_total",
+        "Questions to a tracker or an ID server that another one was asked too, because the first was slow.",
+        NULL);
+    return pool;
+}
+
+void packet_pool_destroy(struct packet_pool *pool)
+{
+    struct pool_endpoint *endpoint = NULL, *next = NULL;
+
+    if (pool == NULL)
+        return;
+    pool->ending = true;
+    packet_call_end_all(pool);
+    HASH_ITER(hh, pool->endpoints, endpoint, next)
+    {
+        endpoint->references++; /* keeps it while its connections go */
+        packet_lines_close(endpoint);
+        while (!TAILQ_EMPTY(&endpoint->idle))
+            pool_connection_close(TAILQ_FIRST(&endpoint->idle));
+        if (endpoint->lookup != NULL) {
+            endpoint->lookup->endpoint = NULL;
+            endpoint->references--;
+        }
+        endpoint->references--;
+        endpoint_free(endpoint);
+    }
+    while (pool->buffer_count > 0)
+        free(pool->buffers[--pool->buffer_count]);
+    free(pool->scratch);
+    free(pool);
+}

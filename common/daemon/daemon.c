@@ -1,0 +1,536 @@
+/*
+ * daemon: see daemon.h. Everything here runs on the main thread, and what waits (file, user and name
+ * look-ups) does so before the loops run or after they have ended; daemon_stopped() alone is called from
+ * elsewhere.
+ */
+#include "common/daemon/daemon.h"
+
+#include "common/daemon/admin.h"
+#include "common/base/clock.h"
+#include "common/daemon/daemon_options.h"
+#include "common/daemon/daemon_process.h"
+#include "common/daemon/daemon_watch.h"
+#include "common/base/log.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+
+/* What stop_timeout leaves to the daemon for cutting what is still under way, before the loops end anyway. */
+#define STOP_MARGIN_MS 2000
+/* After the loops: how long threads that hang (in a mount that does not answer) may hold up the exit. */
+#define END_TIMEOUT_MS INT64_C(15000)
+#define END_ROUNDS     2
+
+struct run {
+    struct daemon public;
+    const struct daemon_spec *spec;
+
+    struct daemon_options options;
+    struct daemon_config *config; /* as started, but for what of the common options a reload changes */
+    void *reloaded;               /* what the last reload took over; NULL before the first */
+    bool log_is_open;
+
+    /* life */
+    struct pid_file pid_file;
+    int ready_fd; /* to the parent of a daemonized process; -1 */
+    struct loop_group loops;
+    struct admin *admin;
+    struct daemon_watch *watch;
+    struct event *signals[4];
+    struct event *stop_timer;
+    int64_t start_ms;
+    bool started;  /* spec->start() returned true */
+    bool stopping; /* the drain has begun */
+    atomic_bool stopped_posted;
+    struct task stopped;
+    struct task loops_end;
+    int loops_end_rounds;
+    pthread_t end_thread;
+    bool end_thread_runs;
+};
+
+/* Where somebody reads it: stderr while there is no log, and both where the log is a file that nobody may be
+ * looking at yet. */
+static void report(const struct run *run, const char *text)
+{
+    if (run->log_is_open)
+        log_error("daemon", "%s", text);
+    if (!run->log_is_open || run->config == NULL || run->config->log_file[0] != '\0')
+        (void)fprintf(stderr, "reel-%s: %s\n", run->spec->name, text);
+}
+
+/* ---- reload ---- */
+
+struct comparison {
+    struct run *run;
+    bool reloadable; /* which options this pass is about */
+};
+
+static void tell_change(void *argument, const struct config_option *option, const char *old_value,
+                        const char *new_value)
+{
+    const struct comparison *comparison = argument;
+
+    if (option->reloadable != comparison->reloadable)
+        return;
+    if (!option->reloadable)
+        log_warning("daemon", "option %s.%s changed: takes effect at restart", option->section, option->name);
+    else if (strcmp(old_value, new_value) == 0)
+        log_info("daemon", "option %s.%s: changed in what is not shown", option->section, option->name);
+    else
+        log_info("daemon", "option %s.%s: %s -> %s", option->section, option->name, old_value, new_value);
+}
+
+static void reload(struct run *run)
+{
+    struct comparison comparison = {.run = run};
+    const struct daemon_config *common;
+    struct error error;
+    void *config = daemon_options_load_config(&run->options, &error);
+
+    if (config == NULL) {
+        log_error("daemon", "%s; the configuration stays as it was", error.text);
+        return;
+    }
+    /* What needs a restart is compared with what runs; the rest with what the last reload made of it. */
+    config_compare(run->options.tables, run->config, config, tell_change, &comparison);
+    comparison.reloadable = true;
+    config_compare(run->options.tables, run->reloaded != NULL ? run->reloaded : (const void *)run->config,
+                   config, tell_change, &comparison);
+    if (run->spec->reload != NULL && !run->spec->reload(&run->public, config, &error)) {
+        log_error("daemon", "the new configuration was not taken over: %s", error.text);
+        daemon_options_free_config(&run->options, config);
+        return;
+    }
+    common = config;
+    log_set_level((enum log_level)common->log_level);
+    run->config->stop_timeout_ms = common->stop_timeout_ms;
+    daemon_options_free_config(&run->options, run->reloaded);
+    run->reloaded = config;
+    log_info("daemon", "configuration reloaded from %s", run->options.config_file);
+}
+
+/* ---- signals and the end ---- */
+
+static void reopen_logs(struct run *run)
+{
+    log_reopen();
+    if (run->spec->reopen_logs != NULL)
+        run->spec->reopen_logs(&run->public);
+}
+
+static void on_hangup(struct run *run)
+{
+    if (!run->stopping)
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
+    reopen_logs(run);
+    if (run->stopping)
+        return;
+    reload(run);
+    (void)sd_notify(0, "READY=1");
+}
+
+/* Without any clean-up but the pid file's: what was acknowledged is safe at every moment. */
+static _Noreturn void end_at_once(struct run *run, const char *why)
+{
+    log_warning("daemon", "%s: ending at once", why);
+    pid_file_remove(&run->pid_file);
+    _exit(EXIT_SUCCESS);
+}
+
+static void on_stop_timeout(evutil_socket_t fd, short events, void *argument)
+{
+    struct run *run = argument;
+
+    (void)fd;
+    (void)events;
+    log_warning("daemon", "what is under way has not finished within %" PRId64 " ms: ending without it",
+                run->config->stop_timeout_ms);
+    loop_stop(run->public.main_loop);
+}
+
+static void on_stopped(struct task *task)
+{
+    struct run *run = CONTAINER_OF(task, struct run, stopped);
+    loop_stop(run->public.main_loop);
+}
+
+void daemon_stopped(struct daemon *daemon)
+{
+    struct run *run = CONTAINER_OF(daemon, struct run, public);
+
+    if (!atomic_exchange(&run->stopped_posted, true))
+        loop_post(daemon->main_loop, &run->stopped);
+}
+
+static void begin_stop(struct run *run, int signal_number)
+{
+    int64_t limit_ms = run->config->stop_timeout_ms + STOP_MARGIN_MS;
+    struct timeval limit = {(time_t)(limit_ms / 1000), (suseconds_t)(limit_ms % 1000 * 1000)};
+
+    run->stopping = true;
+    log_info("daemon", "SIG%s: finishing what is under way, at most %" PRId64 " ms",
+             sigabbrev_np(signal_number), run->config->stop_timeout_ms);
+    (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_TIMEOUT_MS) * 1000);
+    if (event_add(run->stop_timer, &limit) != 0)
+        log_error("daemon", "libevent takes no timer: the end may be long in coming");
+    if (run->spec->stop != NULL)
+        run->spec->stop(&run->public);
+    else
+        daemon_stopped(&run->public);
+}
+
+static void on_signal(evutil_socket_t signal_number, short events, void *argument)
+{
+    struct run *run = argument;
+
+    (void)events;
+    switch (signal_number) {
+    case SIGHUP:
+        on_hangup(run);
+        break;
+    case SIGUSR1:
+        reopen_logs(run);
+        break;
+    default:
+        if (run->stopping)
+            end_at_once(run, "told to stop again");
+        begin_stop(run, signal_number);
+    }
+}
+
+static bool catch_signals(struct run *run, struct error *error)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    struct event_base *base = loop_base(run->public.main_loop);
+
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return error_set_errno(error, errno, "cannot ignore SIGPIPE");
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        run->signals[i] = evsignal_new(base, numbers[i], on_signal, run);
+        if (run->signals[i] == NULL || event_add(run->signals[i], NULL) != 0)
+            return error_set(error, ERROR_UNAVAILABLE, "cannot catch the signal %s", strsignal(numbers[i]));
+    }
+    run->stop_timer = evtimer_new(base, on_stop_timeout, run);
+    if (run->stop_timer == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "cannot create a timer: out of memory");
+    return true;
+}
+
+static void free_events(struct run *run)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(run->signals); i++) {
+        if (run->signals[i] != NULL)
+            event_free(run->signals[i]);
+    }
+    if (run->stop_timer != NULL)
+        event_free(run->stop_timer);
+}
+
+/* While the rest ends, no loop takes signals any more: this thread does, and sees to it that a thread which
+ * hangs in a system call does not keep the process alive for ever. */
+static void *guard_end(void *argument)
+{
+    struct run *run = argument;
+    int64_t until_ms = clock_monotonic_ms() + END_TIMEOUT_MS;
+    sigset_t wanted;
+    int signal_number;
+
+    (void)sigemptyset(&wanted);
+    (void)sigaddset(&wanted, SIGTERM);
+    (void)sigaddset(&wanted, SIGINT);
+    for (;;) {
+        int64_t left_ms = max_i64(until_ms - clock_monotonic_ms(), 0);
+        struct timespec limit = {.tv_sec = (time_t)(left_ms / 1000),
+                                 .tv_nsec = (long)(left_ms % 1000 * 1000000)};
+        signal_number = sigtimedwait(&wanted, NULL, &limit);
+        if (signal_number > 0)
+            end_at_once(run, "told to stop again");
+        if (errno == EAGAIN)
+            end_at_once(run, "threads that hang have not ended");
+    }
+    return NULL;
+}
+
+static void start_guard(struct run *run)
+{
+    struct error error;
+    sigset_t wanted;
+
+    (void)sigemptyset(&wanted);
+    (void)sigaddset(&wanted, SIGTERM);
+    (void)sigaddset(&wanted, SIGINT);
+    (void)sigaddset(&wanted, SIGHUP);
+    (void)sigaddset(&wanted, SIGUSR1);
+    (void)pthread_sigmask(SIG_BLOCK, &wanted, NULL);
+    run->end_thread_runs = loop_thread_start(&run->end_thread, "end", guard_end, run, &error);
+    if (!run->end_thread_runs)
+        log_warning("daemon", "the end goes on unguarded: %s", error.text);
+}
+
+static void stop_guard(struct run *run)
+{
+    if (!run->end_thread_runs)
+        return;
+    (void)pthread_cancel(run->end_thread);
+    (void)pthread_join(run->end_thread, NULL);
+}
+
+/* ---- admin port ---- */
+
+static bool admin_health(void *argument, char *reason, size_t reason_size)
+{
+    struct run *run = argument;
+
+    if (run->stopping) {
+        (void)snprintf(reason, reason_size, "stopping");
+        return false;
+    }
+    if (daemon_watch_stuck(run->watch) > 0) {
+        (void)snprintf(reason, reason_size, "%zu of %zu loops do not answer", daemon_watch_stuck(run->watch),
+                       run->loops.count);
+        return false;
+    }
+    return run->spec->health == NULL || run->spec->health(&run->public, reason, reason_size);
+}
+
+static json_t *admin_status(void *argument)
+{
+    struct run *run = argument;
+    json_t *status = run->spec->status == NULL ? json_object() : run->spec->status(&run->public);
+    json_t *own =
+        json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b}", "name", run->spec->name, "version",
+                  REEL_VERSION, "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration",
+                  run->options.config_file, "uptime_ms", (json_int_t)(clock_monotonic_ms() - run->start_ms),
+                  "loops", (json_int_t)run->loops.count, "stopping", run->stopping);
+
+    /* The daemon's own members stand as it gave them. */
+    if (status == NULL || own == NULL || json_object_get(status, "daemon") != NULL)
+        json_decref(own);
+    else if (json_object_set_new(status, "daemon", own) != 0)
+        log_warning("daemon", "the status is not whole: out of memory");
+    return status;
+}
+
+/* ---- life ---- */
+
+static void log_libevent(int severity, const char *text)
+{
+    if (severity >= EVENT_LOG_ERR)
+        log_error("libevent", "%s", text);
+    else if (severity == EVENT_LOG_WARN)
+        log_warning("libevent", "%s", text);
+    else
+        log_debug("libevent", "%s", text);
+}
+
+/* Log, pid file, limits: what the system must know before anything is built. */
+static bool set_up_process(struct run *run, struct error *error)
+{
+    const struct daemon_config *config = run->config;
+    const struct log_options log_options = {
+        .program = run->spec->name, .file = config->log_file, .level = (enum log_level)config->log_level};
+    struct error warning;
+
+    if (run->options.daemonize && !process_daemonize(&run->ready_fd, error))
+        return false;
+    if (!log_open(&log_options, error))
+        return false;
+    run->log_is_open = true;
+    event_set_log_callback(log_libevent);
+    if (config->pid_file[0] != '\0' && !pid_file_create(&run->pid_file, config->pid_file, error))
+        return false;
+    log_info("daemon", "reel-%s %s starts, process %ld, configuration %s", run->spec->name, REEL_VERSION,
+             (long)getpid(), run->options.config_file);
+    if (!process_set_open_files(config->open_files, &warning))
+        log_warning("daemon", "%s", warning.text);
+    return true;
+}
+
+static bool start(struct run *run, struct error *error)
+{
+    const struct daemon_config *config = run->config;
+    const struct admin_handlers handlers = {admin_health, admin_status, run};
+
+    if (!set_up_process(run, error))
+        return false;
+    run->public.main_loop = loop_create("main", error);
+    if (run->public.main_loop == NULL || !catch_signals(run, error) ||
+        !loop_group_create(&run->loops, "loop", (size_t)config->loops, error))
+        return false;
+    /* What is told to a loop first comes last at its end: behind everything that start() may leave there. */
+    loop_at_end(run->loops.loops[run->loops.count - 1], &run->loops_end);
+    run->started = run->spec->start(&run->public, error);
+    if (!run->started)
+        return false;
+    if (config->admin_listen.count > 0) {
+        run->admin = admin_create(loop_base(run->public.main_loop), &config->admin_listen, &handlers, error);
+        if (run->admin == NULL)
+            return false;
+    }
+    /* Everything that may need root is bound now. */
+    if (config->user[0] != '\0' && !process_drop_privileges(config->user, error))
+        return false;
+    if (!loop_group_start(&run->loops, error))
+        return false;
+    run->watch = daemon_watch_create(run->public.main_loop, &run->loops, error);
+    return run->watch != NULL;
+}
+
+/* Runs inside loop_group_destroy(). */
+static void on_loops_end(struct task *task)
+{
+    struct run *run = CONTAINER_OF(task, struct run, loops_end);
+    struct loop *main_loop = run->public.main_loop;
+
+    if (run->loops_end_rounds++ < END_ROUNDS) {
+        /* First what the connections posted when they were ended. */
+        loop_post(run->loops.loops[run->loops.count - 1], task);
+        return;
+    }
+    loop_run(main_loop); /* it is stopped: only what was posted to it runs */
+    if (run->started && run->spec->destroy != NULL)
+        run->spec->destroy(&run->public);
+}
+
+/* Undoes start(), whole or in part. */
+static void end(struct run *run)
+{
+    daemon_watch_stop(run->watch);
+    admin_destroy(run->admin);
+    if (run->started && run->spec->end_workers != NULL)
+        run->spec->end_workers(&run->public);
+    if (run->public.main_loop != NULL)
+        loop_stop(run->public.main_loop);
+    loop_group_destroy(&run->loops);
+    daemon_watch_destroy(run->watch);
+    free_events(run);
+    loop_destroy(run->public.main_loop);
+}
+
+static int live(struct run *run)
+{
+    struct error error;
+    int exit_code = EXIT_FAILURE;
+
+    run->start_ms = clock_monotonic_ms();
+    if (start(run, &error)) {
+        log_info("daemon", "ready: %zu loops", run->loops.count);
+        (void)sd_notifyf(0, "READY=1\nMAINPID=%ld", (long)getpid());
+        process_tell_ready(&run->ready_fd);
+        loop_run(run->public.main_loop);
+        exit_code = EXIT_SUCCESS;
+    } else {
+        report(run, error.text);
+    }
+    start_guard(run);
+    end(run);
+    stop_guard(run);
+    if (exit_code == EXIT_SUCCESS)
+        log_info("daemon", "ended");
+    pid_file_remove(&run->pid_file);
+    return exit_code;
+}
+
+/* --init-db, whose lines go to the terminal. */
+static int init_db(struct run *run)
+{
+    const struct log_options log_options = {.program = run->spec->name,
+                                            .level = (enum log_level)run->config->log_level};
+    struct error error;
+
+    if (run->spec->init_db == NULL) {
+        report(run, "--init-db: this daemon has no database");
+        return EXIT_USAGE;
+    }
+    if (log_open(&log_options, &error) && run->spec->init_db(run->config, &error))
+        return EXIT_SUCCESS;
+    report(run, error.text);
+    return EXIT_FAILURE;
+}
+
+static int run_mode(struct run *run)
+{
+    switch (run->options.mode) {
+    case DAEMON_CHECK_CONFIG:
+        (void)printf("%s: OK\n", run->options.config_file);
+        return EXIT_SUCCESS;
+    case DAEMON_PRINT_CONFIG:
+        config_print(run->options.tables, run->config, stdout);
+        return EXIT_SUCCESS;
+    case DAEMON_INIT_DB:
+        return init_db(run);
+    default:
+        if (run->options.daemonize && run->config->log_file[0] == '\0') {
+            report(run, "-d needs a log file ([log] file): nobody would see the log");
+            return EXIT_USAGE;
+        }
+        return live(run);
+    }
+}
+
+int daemon_run(const struct daemon_spec *spec, int argc, char **argv)
+{
+    struct run run = {
+        .spec = spec, .ready_fd = -1, .stopped = {.run = on_stopped}, .loops_end = {.run = on_loops_end}};
+    struct error error;
+    int exit_code = EXIT_USAGE;
+
+    run.public.spec = spec;
+    run.public.loops = &run.loops;
+    if (!daemon_options_parse(&run.options, spec, argc, argv, &error)) {
+        report(&run, error.text);
+        goto done;
+    }
+    if (run.options.mode >= DAEMON_HELP) {
+        daemon_options_print(&run.options, stdout);
+        exit_code = EXIT_SUCCESS;
+        goto flush;
+    }
+    run.config = daemon_options_load_config(&run.options, &error);
+    if (run.config == NULL) {
+        report(&run, error.text);
+        goto done;
+    }
+    run.public.config = run.config;
+    exit_code = run_mode(&run);
+flush:
+    if (fflush(stdout) != 0 && exit_code == EXIT_SUCCESS)
+        exit_code = EXIT_FAILURE;
+done:
+    daemon_options_free_config(&run.options, run.reloaded);
+    daemon_options_free_config(&run.options, run.config);
+    daemon_options_clear(&run.options);
+    if (run.log_is_open)
+        log_close();
+    return exit_code;
+}
+
+static char host_name[129];
+
+static void read_host_name(void)
+{
+    char name[256];
+
+    if (gethostname(name, sizeof(name)) != 0 || name[0] == '\0')
+        (void)snprintf(name, sizeof(name), "localhost");
+    name[sizeof(name) - 1] = '\0';
+    (void)snprintf(host_name, sizeof(host_name), "%.128s", name);
+}
+
+const char *daemon_host_name(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, read_host_name);
+    return host_name;
+}

@@ -1,0 +1,85 @@
+/*
+ * daemon: the life of a daemon from main() to exit: options, configuration, log, pid file, privilege drop, loops,
+ * admin port, signals, readiness and watchdog notices to systemd, clean stop.
+ *
+ * Command line, the same for every daemon:
+ *   reel-NAME [-c FILE] [-o SECTION.NAME=VALUE]... [-d]
+ *   -c, --config FILE   -o, --option S.N=V   -d, --daemonize (default: foreground)
+ *   --check-config  --print-config  --init-db  --help  --help-markdown  --version
+ * Exit codes: 0 fine; 1 could not start or failed; 2 wrong command line or configuration.
+ *
+ * Signals: SIGTERM/SIGINT drain (a second one ends at once); SIGHUP reloads what can be reloaded, says what cannot,
+ * and reopens the log; SIGUSR1 reopens the logs only.
+ */
+#ifndef REEL_COMMON_DAEMON_H
+#define REEL_COMMON_DAEMON_H
+
+#include "common/config/config.h"
+#include "common/loop/loop.h"
+#include <jansson.h>
+
+/* First member of every daemon's configuration struct; its options ([daemon], [log], [admin]) are in daemon.c. */
+struct daemon_config {
+    char *pid_file;          /* "": none */
+    char *user;              /* "": stay who we are */
+    int64_t loops;           /* 0: one a core */
+    int64_t stop_timeout_ms; /* how long a drain may take */
+    int64_t open_files;      /* RLIMIT_NOFILE to ask for; 0: as it is */
+    char *log_file;
+    int log_level;                    /* enum log_level */
+    struct address_list admin_listen; /* empty: no admin port */
+};
+
+struct daemon {
+    const struct daemon_spec *spec;
+    const void *config;       /* as it was at the start (reload() brings what is new; of the common options
+                                 stop_timeout is kept up to date); starts with a struct daemon_config */
+    struct loop *main_loop;   /* signals, timers, admin port; the main thread */
+    struct loop_group *loops; /* for the work; they run after start() returned true */
+    void *state;              /* the daemon's own; set by start() */
+};
+
+struct daemon_spec {
+    const char *name;    /* "tracker": program reel-tracker, default file /etc/reelstore/tracker.conf */
+    const char *summary; /* one line for --help */
+    uint16_t admin_port; /* default of admin.listen: 127.0.0.1:PORT */
+    const struct config_option *options; /* the daemon's own */
+    size_t option_count;
+    size_t config_size;
+
+    /* Checks beyond the table (options that must fit each other). May be NULL. Blocks nothing. */
+    bool (*check)(const void *config, struct error *error);
+    /* --init-db: creates what is missing in the database, tells on stdout what it did. May block. */
+    bool (*init_db)(const void *config, struct error *error);
+    /* Builds the daemon: listeners on daemon->loops, timers on daemon->main_loop. Main thread, before the loops run.
+     * Must not need a peer (tracker, database) to be there. On false everything it made is undone. */
+    bool (*start)(struct daemon *daemon, struct error *error);
+    /* Drain: take nothing new, finish what is under way, then daemon_stopped(). Main thread. */
+    void (*stop)(struct daemon *daemon);
+    /* The drain is over, or its time is; the loops still run: end what runs on threads of its own and completes on a
+     * loop (workers_destroy(), db_close()), so that the last completions find their loops. Main thread, may block for
+     * seconds. May be NULL. */
+    void (*end_workers)(struct daemon *daemon);
+    /* The threads of the loops have ended, what was posted to them has run, and their bases still exist: free
+     * everything. The main loop exists too. Main thread. */
+    void (*destroy)(struct daemon *daemon);
+    /* SIGHUP: take over the reloadable options from NEW_CONFIG (freed after the call; copy). Main thread. May be NULL. */
+    bool (*reload)(struct daemon *daemon, const void *new_config, struct error *error);
+    /* /healthz: false and a REASON when the daemon runs but cannot do its work. Main thread. */
+    bool (*health)(struct daemon *daemon, char *reason, size_t reason_size);
+    /* /status: a new reference; main thread. */
+    json_t *(*status)(struct daemon *daemon);
+    /* SIGUSR1/SIGHUP: reopen logs of its own (access log). May be NULL. */
+    void (*reopen_logs)(struct daemon *daemon);
+};
+
+/* The whole life; main() returns its result. */
+int daemon_run(const struct daemon_spec *spec, int argc, char **argv);
+
+/* Any thread: the drain that stop() began is finished. */
+void daemon_stopped(struct daemon *daemon);
+
+/* This machine's name as it stands in replies ("[host] text") and JOINs: gethostname(2), cut to 128 bytes. Static. */
+const char *daemon_host_name(void);
+
+#endif

@@ -1,0 +1,185 @@
+/*
+ * daemon_options: see daemon_options.h.
+ */
+#include "common/daemon/daemon_options.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct config_option common_options[] = {
+    {"daemon", "pid_file", CONFIG_STRING, offsetof(struct daemon_config, pid_file), "", 0, 0, NULL, false,
+     "File that holds the process id while the daemon runs, locked so that it runs once; empty for none."},
+    {"daemon", "user", CONFIG_STRING, offsetof(struct daemon_config, user), "", 0, 0, NULL, false,
+     "User to become once the ports are bound, when started as root; empty to stay who started it."},
+    {"daemon", "loops", CONFIG_INTEGER, offsetof(struct daemon_config, loops), "0", 0, 256, NULL, false,
+     "Event-loop threads; 0 for one a processor core."},
+    {"daemon", "stop_timeout", CONFIG_DURATION, offsetof(struct daemon_config, stop_timeout_ms), "30s", 0,
+     3600000, NULL, true, "How long transfers that are under way may go on after SIGTERM."},
+    {"daemon", "open_files", CONFIG_INTEGER, offsetof(struct daemon_config, open_files), "65536", 0, 1 << 30,
+     NULL, false, "Limit of open files to ask the system for (RLIMIT_NOFILE); 0 to leave it as it is."},
+    {"log", "file", CONFIG_STRING, offsetof(struct daemon_config, log_file), "", 0, 0, NULL, false,
+     "Log file, opened anew on SIGHUP and SIGUSR1; empty for stderr (the journal, under systemd)."},
+    {"log", "level", CONFIG_CHOICE, offsetof(struct daemon_config, log_level), "info", 0, 0,
+     "debug|info|warning|error", true, "The least severe lines that are written."},
+    {"admin", "listen", CONFIG_ADDRESSES, offsetof(struct daemon_config, admin_listen), "", 0, 0, NULL, false,
+     "Addresses of the HTTP port for operators (/metrics, /healthz, /status); private ones only, as it asks "
+     "nobody who they are. Empty for none."},
+};
+
+_Static_assert(ARRAY_SIZE(common_options) == DAEMON_OPTION_COUNT, "the table has grown");
+
+static void build_tables(struct daemon_options *options)
+{
+    const struct daemon_spec *spec = options->spec;
+
+    (void)snprintf(options->default_file, sizeof(options->default_file), "/etc/reelstore/%s.conf",
+                   spec->name);
+    options->config_file = options->default_file;
+    memcpy(options->common, common_options, sizeof(common_options));
+    if (spec->admin_port != 0)
+        (void)snprintf(options->default_admin, sizeof(options->default_admin), "127.0.0.1:%u",
+                       spec->admin_port);
+    for (size_t i = 0; i < ARRAY_SIZE(options->common); i++) {
+        if (options->common[i].type != CONFIG_ADDRESSES)
+            continue;
+        options->common[i].default_value = options->default_admin;
+        options->common[i].minimum = spec->admin_port;
+    }
+    options->tables[0] = (struct config_table){spec->options, spec->option_count};
+    options->tables[1] = (struct config_table){options->common, ARRAY_SIZE(options->common)};
+}
+
+static void print_help(const struct daemon_options *options, FILE *out)
+{
+    const char *name = options->spec->name;
+
+    (void)fprintf(
+        out,
+        "reel-%s: %s\n\n"
+        "Usage: reel-%s [-c FILE] [-o SECTION.NAME=VALUE]... [-d]\n\n"
+        "  -c, --config FILE    configuration file (default %s)\n"
+        "  -o, --option S.N=V   one option, over what the file says; may be repeated\n"
+        "  -d, --daemonize      go into the background once ready (needs [log] file)\n"
+        "      --check-config   check the configuration and exit\n"
+        "      --print-config   print the configuration with every default and exit\n"
+        "      --init-db        create what is missing in the database and exit\n"
+        "      --help           this text\n"
+        "      --help-markdown  the options as Markdown tables\n"
+        "      --version        the version\n\n"
+        "Signals: SIGTERM, SIGINT finish what is under way and end (a second one ends at once);\n"
+        "SIGHUP reloads the configuration and opens the log files anew; SIGUSR1 only the latter.\n"
+        "Exit codes: 0 fine, 1 could not start or failed, 2 wrong command line or configuration.\n\n"
+        "Options of the configuration file:\n\n",
+        name, options->spec->summary, name, options->default_file);
+    config_help(options->tables, out);
+}
+
+void daemon_options_print(const struct daemon_options *options, FILE *out)
+{
+    if (options->mode == DAEMON_HELP)
+        print_help(options, out);
+    else if (options->mode == DAEMON_HELP_MARKDOWN)
+        config_help_markdown(options->tables, out);
+    else
+        (void)fprintf(out, "reel-%s %s\n", options->spec->name, REEL_VERSION);
+}
+
+static bool parse_command_line(struct daemon_options *options, int argc, char **argv, struct error *error)
+{
+    static const struct option long_options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"option", required_argument, NULL, 'o'},
+        {"daemonize", no_argument, NULL, 'd'},
+        {"check-config", no_argument, NULL, 256 + DAEMON_CHECK_CONFIG},
+        {"print-config", no_argument, NULL, 256 + DAEMON_PRINT_CONFIG},
+        {"init-db", no_argument, NULL, 256 + DAEMON_INIT_DB},
+        {"help", no_argument, NULL, 256 + DAEMON_HELP},
+        {"help-markdown", no_argument, NULL, 256 + DAEMON_HELP_MARKDOWN},
+        {"version", no_argument, NULL, 256 + DAEMON_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    int letter;
+
+    optind = 0; /* from the beginning, also the second time in one process */
+    opterr = 0;
+    while ((letter = getopt_long(argc, argv, ":c:o:dh", long_options, NULL)) != -1) {
+        const char *word = optind >= 1 && optind <= argc ? argv[optind - 1] : "";
+        switch (letter) {
+        case 'c':
+            options->config_file = optarg;
+            options->config_file_given = true;
+            break;
+        case 'o':
+            options->overrides[options->override_count++] = optarg;
+            break;
+        case 'd':
+            options->daemonize = true;
+            break;
+        case 'h':
+            options->mode = DAEMON_HELP;
+            break;
+        case ':':
+            return error_set(error, ERROR_MALFORMED, "%s needs a value; see --help", word);
+        case '?':
+            return error_set(error, ERROR_MALFORMED, "unknown option %s; see --help", word);
+        default:
+            options->mode = (enum daemon_mode)(letter - 256);
+        }
+    }
+    if (optind < argc)
+        return error_set(error, ERROR_MALFORMED, "\"%s\" is not an option; see --help", argv[optind]);
+    return true;
+}
+
+bool daemon_options_parse(struct daemon_options *options, const struct daemon_spec *spec, int argc,
+                          char **argv, struct error *error)
+{
+    memset(options, 0, sizeof(*options));
+    options->spec = spec;
+    build_tables(options);
+    options->overrides = calloc((size_t)argc + 1, sizeof(*options->overrides));
+    if (options->overrides == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    return parse_command_line(options, argc, argv, error);
+}
+
+void daemon_options_clear(struct daemon_options *options)
+{
+    free(options->overrides);
+    options->overrides = NULL;
+}
+
+void *daemon_options_load_config(const struct daemon_options *options, struct error *error)
+{
+    void *config = calloc(1, options->spec->config_size);
+
+    if (config == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "out of memory");
+        return NULL;
+    }
+    if (!config_load(options->tables, options->config_file, options->overrides, options->override_count,
+                     config, error)) {
+        if (!options->config_file_given && access(options->config_file, F_OK) != 0)
+            error_set(error, error->code, "%s; -c FILE names another", error->text);
+        goto fail;
+    }
+    if (options->spec->check != NULL && !options->spec->check(config, error)) {
+        error_set(error, error->code, "%s: %s", options->config_file, error->text);
+        config_clear(options->tables, config);
+        goto fail;
+    }
+    return config;
+fail:
+    free(config);
+    return NULL;
+}
+
+void daemon_options_free_config(const struct daemon_options *options, void *config)
+{
+    if (config == NULL)
+        return;
+    config_clear(options->tables, config);
+    free(config);
+}

@@ -1,0 +1,169 @@
+/*
+ * packet_daemon: what the daemons that answer packets and keep records in a database have in common: rows of
+ * their tables of options, the database, the packet server, a timer, the end. Stands on daemon, db and
+ * packet_server, and is called by the tracker, the ID server and the storage server, on the main thread.
+ */
+#ifndef REEL_COMMON_PACKET_DAEMON_H
+#define REEL_COMMON_PACKET_DAEMON_H
+
+#include "common/daemon/daemon.h"
+#include "common/db/db.h"
+#include "common/serve/packet_server.h"
+
+/* First member of such a daemon's configuration struct; filled from the rows below. */
+struct packet_daemon_config {
+    struct daemon_config daemon; /* must be the first member */
+    struct address_list listen;
+    int64_t connections_max;
+    int64_t idle_timeout_ms; /* 0: never */
+    int64_t progress_timeout_ms;
+    int64_t refused_body_timeout_ms;
+    char *database_url;
+    int64_t database_threads;
+    int64_t database_queue;
+    int64_t database_timeout_ms;
+};
+
+/* ---- rows for the daemon's table: each takes what differs from daemon to daemon ---- */
+
+#define PACKET_DAEMON_AT(member) .offset = offsetof(struct packet_daemon_config, member)
+#define PACKET_DAEMON_SECOND     INT64_C(1000)
+#define PACKET_DAEMON_DAY        (86400 * PACKET_DAEMON_SECOND)
+
+#define PACKET_DAEMON_LISTEN(section_, default_, port_, help_)                                               \
+    {                                                                                                        \
+        .section = (section_), .name = "listen", .type = CONFIG_ADDRESSES, PACKET_DAEMON_AT(listen),         \
+        .default_value = (default_), .minimum = (port_), .help = help_                                       \
+    }
+
+#define PACKET_DAEMON_CONNECTIONS_MAX(section_)                                                              \
+    {                                                                                                        \
+        .section = (section_), .name = "connections_max", .type = CONFIG_INTEGER,                            \
+        PACKET_DAEMON_AT(connections_max), .default_value = "10000", .minimum = 1, .maximum = 1000000,       \
+        .help = "Connections open at once; further ones wait in the kernel's backlog."                       \
+    }
+
+/* MORE_: what else this daemon's help says, beginning with a blank; or "". */
+#define PACKET_DAEMON_IDLE_TIMEOUT(section_, default_, more_)                                                \
+    {                                                                                                        \
+        .section = (section_), .name = "idle_timeout", .type = CONFIG_DURATION,                              \
+        PACKET_DAEMON_AT(idle_timeout_ms), .default_value = (default_), .maximum = 30 * PACKET_DAEMON_DAY,   \
+        .reloadable = true, .help = "A connection without a request for so long is closed; 0: never." more_  \
+    }
+
+#define PACKET_DAEMON_PROGRESS_TIMEOUT(section_, default_)                                                   \
+    {                                                                                                        \
+        .section = (section_), .name = "progress_timeout", .type = CONFIG_DURATION,                          \
+        PACKET_DAEMON_AT(progress_timeout_ms), .default_value = (default_), .minimum = 100,                  \
+        .maximum = PACKET_DAEMON_DAY, .reloadable = true,                                                    \
+        .help = "A peer that moves no byte for so long inside a request or reply is disconnected."           \
+    }
+
+#define PACKET_DAEMON_REFUSED_BODY_TIMEOUT(section_, name_, default_)                                        \
+    {                                                                                                        \
+        .section = (section_), .name = (name_), .type = CONFIG_DURATION,                                     \
+        PACKET_DAEMON_AT(refused_body_timeout_ms), .default_value = (default_), .minimum = 100,              \
+        .maximum = PACKET_DAEMON_DAY,                                                                        \
+        .help =                                                                                              \
+            "How long the rest of a refused request is read and discarded, so that its sender can read the " \
+            "reply."                                                                                         \
+    }
+
+/* HOLDS_: "Where TABLES are:"; the forms of a URL follow. */
+#define PACKET_DAEMON_DATABASE_URL(default_, holds_)                                                         \
+    {                                                                                                        \
+        .section = "database", .name = "url", .type = CONFIG_STRING, PACKET_DAEMON_AT(database_url),         \
+        .default_value = (default_),                                                                         \
+        .help =                                                                                              \
+            holds_ " sqlite:/path/to/file or mysql://user:password@host1:3306,host2/database. --init-db "    \
+                   "creates what is missing there."                                                          \
+    }
+
+#define PACKET_DAEMON_DATABASE_THREADS(default_)                                                             \
+    {                                                                                                        \
+        .section = "database", .name = "threads", .type = CONFIG_INTEGER,                                    \
+        PACKET_DAEMON_AT(database_threads), .default_value = (default_), .minimum = 1, .maximum = 256,       \
+        .help = "Connections to the database, one thread each."                                              \
+    }
+
+#define PACKET_DAEMON_DATABASE_QUEUE(default_, help_)                                                        \
+    {                                                                                                        \
+        .section = "database", .name = "queue_max", .type = CONFIG_INTEGER,                                  \
+        PACKET_DAEMON_AT(database_queue), .default_value = (default_), .minimum = 1, .maximum = 1000000,     \
+        .help = help_                                                                                        \
+    }
+
+#define PACKET_DAEMON_DATABASE_TIMEOUT(default_, help_)                                                      \
+    {                                                                                                        \
+        .section = "database", .name = "timeout", .type = CONFIG_DURATION,                                   \
+        PACKET_DAEMON_AT(database_timeout_ms), .default_value = (default_), .minimum = 10,                   \
+        .maximum = 600 * PACKET_DAEMON_SECOND, .help = help_                                                 \
+    }
+
+/* What these rows cannot say: an address to listen on, a database URL that can be read, applications (in
+ * SECTION) that are names. Pure. */
+MUST_CHECK bool packet_daemon_check(const struct packet_daemon_config *config, const char *section,
+                                    struct error *error);
+MUST_CHECK bool packet_daemon_check_applications(const struct config_strings *applications,
+                                                 const char *section, struct error *error);
+
+/* ---- the life ---- */
+
+/* The parts of a daemon's state that all of them have; embedded, zeroed with the rest of it. */
+struct packet_daemon {
+    struct daemon *daemon;
+    const struct packet_daemon_config *config; /* as it was at the start */
+    int64_t start_time;                        /* seconds since the epoch */
+    struct db *db;
+    struct packet_server *server;
+    /* private */
+    struct event *tick;
+    void (*on_tick)(struct packet_daemon *base);
+    void (*drained)(struct packet_daemon *base);
+    struct task drained_task;
+};
+
+/* What the packet server of this daemon answers. The strings and the table must outlive it. */
+struct packet_daemon_face {
+    const char *host_name; /* in "[host] text" */
+    uint8_t reply_command;
+    const struct packet_command *commands;
+    size_t command_count;
+    void *argument; /* packet_server_argument() */
+    void (*closed)(struct packet_connection *connection);
+};
+
+/* The first thing that start() does with BASE; after it packet_daemon_destroy() is right at any point. */
+void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon);
+
+/* The database that CONFIG names; see db_open(). */
+MUST_CHECK struct db *packet_daemon_open_database(const struct packet_daemon_config *config,
+                                                  struct error *error);
+
+/* base->server; see packet_server_create(). ERROR names the option. */
+MUST_CHECK bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon_face *face,
+                                     struct error *error);
+
+/* Calls ON_TICK every INTERVAL_MS on the main loop, until packet_daemon_end_workers(). */
+MUST_CHECK bool packet_daemon_start_tick(struct packet_daemon *base, int64_t interval_ms,
+                                         void (*on_tick)(struct packet_daemon *base), struct error *error);
+
+/* Takes nothing new, lets requests under way finish for daemon.stop_timeout at most; then DRAINED is called
+ * on the main loop, which ends in daemon_stopped(). */
+void packet_daemon_stop(struct packet_daemon *base, void (*drained)(struct packet_daemon *base));
+
+/* The last part of end_workers(): the tick and the database end. Blocks as db_close() does. */
+void packet_daemon_end_workers(struct packet_daemon *base);
+
+/* The first part of destroy(), and of a start that failed: packet server, then what
+ * packet_daemon_end_workers() has not ended yet. */
+void packet_daemon_destroy(struct packet_daemon *base);
+
+/* Takes over the time-outs that a reload may change. */
+void packet_daemon_reload(struct packet_daemon *base, const struct packet_daemon_config *new_config);
+
+/* The members that every STATUS begins with: NAME (this machine), version, start_time, connections, requests.
+ * A new reference; NULL without memory. */
+json_t *packet_daemon_status(const struct packet_daemon *base, const char *name);
+
+#endif

@@ -1,0 +1,587 @@
+/*
+ * db: the pool: threads with a connection each, the queue of jobs, running a job again after a failure that
+ * passes, time-outs of jobs that wait, and the state of the database for /healthz. Touches the connections of
+ * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs
+ * nobody could take.
+ */
+#include "common/db/db_backend.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define ROOM              "db"
+#define CONNECT_PAUSE_MIN 100  /* ms between two attempts to connect, doubled up to the maximum */
+#define CONNECT_PAUSE_MAX 1000 /* small, so that a database that is back is found at once */
+#define RETRY_PAUSE_MIN   4    /* ms before a job is run again, doubled up to the maximum */
+#define RETRY_PAUSE_MAX   500
+#define PROBE_AWAY_MS     1000 /* an idle pool looks whether the database is back */
+#define PROBE_CALM_MS     5000 /* and whether it is still there */
+#define LOG_LOSS_MS       5000
+#define THREADS_MAX       256
+
+/* For db_run_wait(): who waits for the job's end. */
+struct db_waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool end;
+};
+
+struct db_thread {
+    struct db *db;
+    size_t index;
+    pthread_t thread;
+    struct db_connection connection;
+    bool connected_once;
+};
+
+struct db {
+    struct db_url url;
+    struct db_shared shared;
+    size_t queue_max;
+    int64_t job_timeout_ms;
+
+    struct db_thread *threads;
+    size_t thread_count; /* that run */
+    pthread_t keeper;
+
+    pthread_mutex_t lock; /* guards all that follows */
+    pthread_cond_t work;  /* a job waits, or stopping */
+    pthread_cond_t keep;  /* the keeper has something to watch, or stopping */
+    bool stopping;
+    struct db_job *head, **tail;
+    size_t waiting, idle;
+
+    bool away; /* the last attempt to reach the database failed */
+    bool away_logged;
+    int64_t away_since_ms;
+    char reason[ERROR_TEXT_SIZE];
+    struct log_gate loss_gate, broken_gate;
+    int64_t connect_after_ms; /* no attempt before */
+    int64_t connect_pause_ms; /* 0: the last attempt worked */
+    /* A refusal that another attempt will not change soon is handed to jobs until then without asking again.
+     */
+    enum db_result refusal;
+    struct error refusal_error;
+
+    struct metric *queue_depth, *job_duration, *reconnects, *retries;
+    struct metric *errors[DB_UNCERTAIN + 1];
+};
+
+/* ---- time ---- */
+
+/* MS, give or take half of it by chance, so that those who failed together do not try again together. */
+static int64_t with_jitter(int64_t ms)
+{
+    uint16_t chance = 0;
+
+    if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != (ssize_t)sizeof(chance))
+        chance = 0x8000;
+    return ms / 2 + ms * chance / 0x10000;
+}
+
+/* Sleeps with db->lock held until MONOTONIC_MS, or until the pool stops. */
+static void pause_until(struct db *db, int64_t monotonic_ms)
+{
+    int64_t now;
+
+    while (!db->stopping && (now = clock_monotonic_ms()) < monotonic_ms)
+        db_condition_wait_ms(&db->keep, &db->lock, monotonic_ms - now);
+}
+
+/* ---- state of the database ---- */
+
+/* With db->lock held. */
+static void note_away(struct db *db, const char *reason)
+{
+    uint64_t suppressed;
+
+    snprintf(db->reason, sizeof(db->reason), "%s", reason);
+    if (db->away)
+        return;
+    db->away = true;
+    db->away_since_ms = clock_monotonic_ms();
+    db->away_logged = log_gate_open(&db->loss_gate, LOG_LOSS_MS, &suppressed);
+    if (db->away_logged)
+        log_warning(ROOM, "database %s is away: %s (trying again until it is back)", db->url.text, reason);
+}
+
+/* With db->lock held. */
+static void note_back(struct db *db)
+{
+    if (!db->away)
+        return;
+    db->away = false;
+    db->reason[0] = '\0';
+    if (db->away_logged)
+        log_info(ROOM, "database %s is back after %lld s", db->url.text,
+                 (long long)((clock_monotonic_ms() - db->away_since_ms + 500) / 1000));
+}
+
+bool db_healthy(struct db *db, char *reason, size_t reason_size)
+{
+    bool healthy;
+
+    pthread_mutex_lock(&db->lock);
+    healthy = !db->away;
+    if (reason_size > 0)
+        snprintf(reason, reason_size, "%s", db->reason);
+    pthread_mutex_unlock(&db->lock);
+    return healthy;
+}
+
+enum db_backend db_backend_of(const struct db *db)
+{
+    return db->url.backend;
+}
+
+/* ---- connecting ---- */
+
+/* With db->lock held: takes over how an attempt to connect ended. */
+static void note_attempt(struct db *db, enum db_result result, const struct error *error)
+{
+    db->refusal = DB_OK;
+    if (result == DB_OK) {
+        db->connect_pause_ms = 0;
+        db->connect_after_ms = 0;
+        note_back(db);
+        return;
+    }
+    note_away(db, error->text);
+    /* Opening a file costs nothing: no pause, so that a file that was just made is found at once. */
+    if (db->url.backend == DB_BACKEND_SQLITE && result == DB_PERMANENT)
+        return;
+    db->connect_pause_ms = min_i64(max_i64(CONNECT_PAUSE_MIN, db->connect_pause_ms * 2), CONNECT_PAUSE_MAX);
+    db->connect_after_ms = clock_monotonic_ms() + with_jitter(db->connect_pause_ms);
+    if (result == DB_PERMANENT) {
+        db->refusal = result;
+        db->refusal_error = *error;
+    }
+}
+
+/* Makes sure that the thread has a connection that is good for a job. Waits for the next attempt to be due,
+ * but not beyond DEADLINE_MS. */
+static enum db_result connect_thread(struct db_thread *thread, bool probe, int64_t deadline_ms,
+                                     struct error *error)
+{
+    struct db *db = thread->db;
+    struct db_connection *connection = &thread->connection;
+    struct error stale = {0};
+    enum db_result result;
+
+    if (connection->handle != NULL) {
+        if (connection->operations->check(connection, probe, &stale))
+            return DB_OK;
+        log_debug(ROOM, "database %s: connecting anew: %s", db->url.text, stale.text);
+        db_connection_close(connection);
+    }
+    pthread_mutex_lock(&db->lock);
+    if (db->refusal != DB_OK && clock_monotonic_ms() < db->connect_after_ms) {
+        result = db->refusal;
+        *error = db->refusal_error;
+        pthread_mutex_unlock(&db->lock);
+        return result;
+    }
+    if (db->connect_after_ms > deadline_ms || db->stopping) {
+        error_set(error, ERROR_UNAVAILABLE, "%s", db->reason);
+        pthread_mutex_unlock(&db->lock);
+        return DB_TRANSIENT;
+    }
+    pause_until(db, db->connect_after_ms);
+    pthread_mutex_unlock(&db->lock);
+
+    result = db_connection_open(connection, error);
+    if (result == DB_OK && thread->connected_once)
+        metric_add(db->reconnects, 1);
+    thread->connected_once = thread->connected_once || result == DB_OK;
+    pthread_mutex_lock(&db->lock);
+    note_attempt(db, result, error);
+    pthread_mutex_unlock(&db->lock);
+    return result;
+}
+
+/* ---- jobs ---- */
+
+static void job_posted(struct task *task)
+{
+    struct db_job *job = CONTAINER_OF(task, struct db_job, task);
+
+    job->done(job);
+}
+
+/* Hands the job back to who submitted it. It must not be touched afterwards. */
+static void finish_job(struct db *db, struct db_job *job, enum db_result result)
+{
+    job->result = result;
+    if (result != DB_OK) {
+        metric_add(db->errors[result], 1);
+        if (job->error.text[0] == '\0')
+            error_set(&job->error, db_error_code(result), "database %s: the job failed", db->url.text);
+    } else {
+        job->error = (struct error){0};
+    }
+    metric_observe_us(db->job_duration, clock_monotonic_us() - job->submitted_us);
+    if (job->waiter != NULL) {
+        struct db_waiter *waiter = job->waiter;
+        pthread_mutex_lock(&waiter->lock);
+        waiter->end = true;
+        pthread_cond_signal(&waiter->ended);
+        pthread_mutex_unlock(&waiter->lock);
+        return;
+    }
+    job->task.run = job_posted;
+    loop_post(job->loop, &job->task);
+}
+
+/* With db->lock held. */
+static struct db_job *take_job(struct db *db)
+{
+    struct db_job *job = db->head;
+
+    if (job == NULL)
+        return NULL;
+    db->head = job->next;
+    if (db->head == NULL)
+        db->tail = &db->head;
+    db->waiting--;
+    metric_add(db->queue_depth, -1);
+    return job;
+}
+
+/* With db->lock held: a job that no connection could take in time. */
+static void expire_job(struct db *db, struct db_job *job)
+{
+    error_set(&job->error, ERROR_UNAVAILABLE, "database %s: %s%s%s", db->url.text,
+              db->stopping ? "is being closed" : "no connection was free in time",
+              db->away ? "; it is away: " : "", db->away ? db->reason : "");
+    finish_job(db, job, DB_TRANSIENT);
+}
+
+static enum db_result run_once(struct db_thread *thread, struct db_job *job)
+{
+    struct db *db = thread->db;
+    struct db_connection *connection = &thread->connection;
+    enum db_result result;
+    uint64_t suppressed;
+    bool broken;
+
+    job->error = (struct error){0};
+    result = connect_thread(thread, false, job->deadline_ms, &job->error);
+    if (result != DB_OK)
+        return result;
+    result = job->run(job, connection, &job->error);
+    broken = connection->broken;
+    db_connection_settle(connection);
+    pthread_mutex_lock(&db->lock);
+    if (!broken)
+        note_back(db);
+    else if (log_gate_open(&db->broken_gate, LOG_LOSS_MS, &suppressed))
+        log_warning(ROOM, "database %s: lost a connection: %s (making another; %llu lines suppressed)",
+                    db->url.text, job->error.text, (unsigned long long)suppressed);
+    pthread_mutex_unlock(&db->lock);
+    return result;
+}
+
+static void run_job(struct db_thread *thread, struct db_job *job)
+{
+    struct db *db = thread->db;
+    int64_t pause_ms = RETRY_PAUSE_MIN;
+    enum db_result result;
+
+    for (;;) {
+        int64_t again_ms;
+        bool stopping;
+
+        result = run_once(thread, job);
+        if (result != DB_TRANSIENT && !(result == DB_UNCERTAIN && job->idempotent))
+            break;
+        again_ms = clock_monotonic_ms() + with_jitter(pause_ms);
+        pause_ms = min_i64(pause_ms * 2, RETRY_PAUSE_MAX);
+        if (again_ms >= job->deadline_ms)
+            break;
+        metric_add(db->retries, 1);
+        pthread_mutex_lock(&db->lock);
+        pause_until(db, again_ms);
+        stopping = db->stopping;
+        pthread_mutex_unlock(&db->lock);
+        if (stopping)
+            break;
+    }
+    finish_job(db, job, result);
+}
+
+/* The first thread looks after the database while nobody asks: health is known before the first job comes,
+ * and a database that is back is noticed also where the failing health check keeps all jobs away. */
+static void probe(struct db_thread *thread)
+{
+    struct db *db = thread->db;
+    struct error error = {0};
+
+    if (connect_thread(thread, true, INT64_MAX, &error) != DB_OK)
+        return;
+    pthread_mutex_lock(&db->lock);
+    note_back(db);
+    pthread_mutex_unlock(&db->lock);
+}
+
+static void *thread_main(void *argument)
+{
+    struct db_thread *thread = argument;
+    struct db *db = thread->db;
+    int64_t probe_ms = thread->index == 0 ? clock_monotonic_ms() : INT64_MAX;
+    bool stopping = false;
+
+    while (!stopping) {
+        struct db_job *job;
+        bool due = false;
+
+        pthread_mutex_lock(&db->lock);
+        db->idle++;
+        while (db->head == NULL && !db->stopping) {
+            int64_t now = clock_monotonic_ms();
+            due = now >= probe_ms;
+            if (due)
+                break;
+            if (thread->index == 0)
+                db_condition_wait_ms(&db->work, &db->lock, probe_ms - now);
+            else
+                pthread_cond_wait(&db->work, &db->lock);
+        }
+        db->idle--;
+        stopping = db->stopping;
+        job = stopping ? NULL : take_job(db);
+        pthread_mutex_unlock(&db->lock);
+
+        if (job != NULL)
+            run_job(thread, job);
+        else if (due)
+            probe(thread);
+        if (thread->index == 0)
+            probe_ms = clock_monotonic_ms() + (db_healthy(db, NULL, 0) ? PROBE_CALM_MS : PROBE_AWAY_MS);
+    }
+    db_connection_close(&thread->connection);
+    thread->connection.operations->thread_end();
+    return NULL;
+}
+
+/* Ends jobs whose time is over while all threads hang in the database. The queue is in the order of the
+ * deadlines. */
+static void *keeper_main(void *argument)
+{
+    struct db *db = argument;
+
+    pthread_mutex_lock(&db->lock);
+    while (!db->stopping) {
+        int64_t now = clock_monotonic_ms();
+        if (db->head == NULL)
+            pthread_cond_wait(&db->keep, &db->lock);
+        else if (now < db->head->deadline_ms)
+            db_condition_wait_ms(&db->keep, &db->lock, db->head->deadline_ms - now);
+        else
+            expire_job(db, take_job(db));
+    }
+    pthread_mutex_unlock(&db->lock);
+    return NULL;
+}
+
+static bool submit(struct db *db, struct db_job *job)
+{
+    bool taken;
+
+    job->result = DB_OK;
+    job->error = (struct error){0};
+    job->next = NULL;
+    job->submitted_us = clock_monotonic_us();
+    job->deadline_ms = clock_monotonic_ms() + db->job_timeout_ms;
+    pthread_mutex_lock(&db->lock);
+    taken = !db->stopping && db->waiting < db->queue_max + db->idle;
+    if (taken) {
+        *db->tail = job;
+        db->tail = &job->next;
+        db->waiting++;
+        metric_add(db->queue_depth, 1);
+        pthread_cond_signal(&db->work);
+        /* Where a thread is free to take it, nobody needs to watch over it. */
+        if (db->waiting > db->idle)
+            pthread_cond_broadcast(&db->keep);
+    }
+    pthread_mutex_unlock(&db->lock);
+    if (!taken)
+        metric_add(db->errors[DB_TRANSIENT], 1);
+    return taken;
+}
+
+bool db_submit(struct db *db, struct db_job *job)
+{
+    ASSERT(job->run != NULL && job->done != NULL && job->loop != NULL);
+    job->waiter = NULL;
+    return submit(db, job);
+}
+
+enum db_result db_run_wait(struct db *db, struct db_job *job)
+{
+    struct db_waiter waiter = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+
+    ASSERT(job->run != NULL);
+    job->waiter = &waiter;
+    if (submit(db, job)) {
+        pthread_mutex_lock(&waiter.lock);
+        while (!waiter.end)
+            pthread_cond_wait(&waiter.ended, &waiter.lock);
+        pthread_mutex_unlock(&waiter.lock);
+    } else {
+        job->result = DB_TRANSIENT;
+        error_set(&job->error, ERROR_UNAVAILABLE, "database %s: the queue is full", db->url.text);
+    }
+    job->waiter = NULL;
+    pthread_cond_destroy(&waiter.ended);
+    pthread_mutex_destroy(&waiter.lock);
+    return job->result;
+}
+
+/* ---- life ---- */
+
+static void register_metrics(struct db *db)
+{
+    static const char *const labels[] = {NULL, "class=\"transient\"", "class=\"constraint\"",
+                                         "class=\"permanent\"", "class=\"uncertain\""};
+
+    db->queue_depth = metrics_gauge("reel_db_queue_depth", "Jobs that wait for a database connection.", NULL);
+    db->job_duration = metrics_histogram("reel_db_job_duration_seconds",
+                                         "Time from the submission of a database job to its end.", NULL);
+    db->reconnects =
+        metrics_counter("reel_db_reconnects_total", "Connections made again after a loss.", NULL);
+    db->retries =
+        metrics_counter("reel_db_retries_total", "Jobs run again after a failure that passes.", NULL);
+    for (size_t i = DB_TRANSIENT; i <= DB_UNCERTAIN; i++)
+        db->errors[i] =
+            metrics_counter("reel_db_errors_total", "Database jobs that failed, by class.", labels[i]);
+}
+
+/* Signals belong to the daemon's main thread. */
+static int start_thread(pthread_t *thread, void *(*run)(void *), void *argument, const char *name)
+{
+    sigset_t all, before;
+    int failure;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    failure = pthread_create(thread, NULL, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure == 0)
+        (void)pthread_setname_np(*thread, name); /* a name is a comfort */
+    return failure;
+}
+
+/* Ends the threads and the jobs that wait, then frees. KEEPER: its thread runs. */
+static void stop_and_free(struct db *db, bool keeper)
+{
+    struct db_job *job;
+
+    pthread_mutex_lock(&db->lock);
+    db->stopping = true;
+    pthread_cond_broadcast(&db->work);
+    pthread_cond_broadcast(&db->keep);
+    while ((job = take_job(db)) != NULL)
+        expire_job(db, job);
+    pthread_mutex_unlock(&db->lock);
+    for (size_t i = 0; i < db->thread_count; i++)
+        pthread_join(db->threads[i].thread, NULL);
+    if (keeper)
+        pthread_join(db->keeper, NULL);
+    pthread_cond_destroy(&db->work);
+    pthread_cond_destroy(&db->keep);
+    pthread_mutex_destroy(&db->lock);
+    db_shared_destroy(&db->shared);
+    db_url_clear(&db->url);
+    free(db->threads);
+    free(db);
+}
+
+struct db *db_open(const struct db_options *options, struct error *error)
+{
+    struct db *db;
+    int failure;
+
+    if (options->threads < 1 || options->threads > THREADS_MAX || options->job_timeout_ms < 1) {
+        error_set(error, ERROR_GENERAL,
+                  "database: %zu threads and a job time-out of %lld ms (1 to %d, 1 or more)",
+                  options->threads, (long long)options->job_timeout_ms, THREADS_MAX);
+        return NULL;
+    }
+    db = calloc(1, sizeof(*db));
+    if (db == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "database: no memory");
+        return NULL;
+    }
+    db->queue_max = options->queue_max;
+    db->job_timeout_ms = options->job_timeout_ms;
+    db->tail = &db->head;
+    if (!db_url_parse(options->url, &db->url, error))
+        goto fail_url;
+    register_metrics(db);
+    db->threads = calloc(options->threads, sizeof(*db->threads));
+    if (db->threads == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", db->url.text);
+        goto fail_threads;
+    }
+    if (!db_shared_init(&db->shared, error))
+        goto fail_threads;
+    if (pthread_mutex_init(&db->lock, NULL) != 0) {
+        error_set(error, ERROR_UNAVAILABLE, "database %s: cannot make a mutex", db->url.text);
+        goto fail_lock;
+    }
+    if (!db_condition_init(&db->work, error))
+        goto fail_work;
+    if (!db_condition_init(&db->keep, error))
+        goto fail_keep;
+    failure = start_thread(&db->keeper, keeper_main, db, "db-keeper");
+    if (failure != 0) {
+        error_set_errno(error, failure, "database %s: cannot start a thread", db->url.text);
+        stop_and_free(db, false);
+        return NULL;
+    }
+    while (db->thread_count < options->threads) {
+        struct db_thread *thread = &db->threads[db->thread_count];
+        char name[16];
+
+        thread->db = db;
+        thread->index = db->thread_count;
+        db_connection_init(&thread->connection, &db->url, &db->shared);
+        snprintf(name, sizeof(name), "db-%zu", thread->index);
+        failure = start_thread(&thread->thread, thread_main, thread, name);
+        if (failure != 0) {
+            error_set_errno(error, failure, "database %s: cannot start a thread", db->url.text);
+            stop_and_free(db, true);
+            return NULL;
+        }
+        db->thread_count++;
+    }
+    return db;
+
+fail_keep:
+    pthread_cond_destroy(&db->work);
+fail_work:
+    pthread_mutex_destroy(&db->lock);
+fail_lock:
+    db_shared_destroy(&db->shared);
+fail_threads:
+    free(db->threads);
+    db_url_clear(&db->url);
+fail_url:
+    free(db);
+    return NULL;
+}
+
+void db_close(struct db *db)
+{
+    if (db != NULL)
+        stop_and_free(db, true);
+}

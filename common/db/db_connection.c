@@ -1,0 +1,346 @@
+/*
+ * db_connection: one connection to a database, whatever the back end: the statement cache, the rules of a
+ * transaction, and the values. Touches the back end through struct db_backend_operations only. Called by jobs
+ * (the functions of common/db/db.h that take a connection), by the pool (db.c) and by schema.c.
+ */
+#include "common/db/db_backend.h"
+
+#include "common/base/log.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+bool db_condition_init(pthread_cond_t *condition, struct error *error)
+{
+    pthread_condattr_t attributes;
+    int failure = pthread_condattr_init(&attributes);
+
+    if (failure == 0) {
+        failure = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        if (failure == 0)
+            failure = pthread_cond_init(condition, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
+    }
+    return failure == 0 || error_set_errno(error, failure, "database: cannot make a condition variable");
+}
+
+void db_condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_cond_timedwait(condition, lock, &until); /* the caller looks at its clock */
+}
+
+bool db_shared_init(struct db_shared *shared, struct error *error)
+{
+    int failure = pthread_mutex_init(&shared->lock, NULL);
+
+    if (failure != 0)
+        return error_set_errno(error, failure, "database: cannot make a mutex");
+    if (!db_condition_init(&shared->turn_given, error)) {
+        (void)pthread_mutex_destroy(&shared->lock);
+        return false;
+    }
+    shared->turn_taken = false;
+    atomic_init(&shared->host, 0);
+    return true;
+}
+
+void db_shared_destroy(struct db_shared *shared)
+{
+    (void)pthread_cond_destroy(&shared->turn_given);
+    (void)pthread_mutex_destroy(&shared->lock);
+}
+
+void db_connection_init(struct db_connection *connection, const struct db_url *url, struct db_shared *shared)
+{
+    *connection = (struct db_connection){
+        .operations = url->backend == DB_BACKEND_MYSQL ? &db_mysql_operations : &db_sqlite_operations,
+        .url = url,
+        .shared = shared,
+    };
+}
+
+enum db_result db_connection_open(struct db_connection *connection, struct error *error)
+{
+    if (connection->handle != NULL)
+        return DB_OK;
+    connection->broken = false;
+    return connection->operations->open(connection, error);
+}
+
+void db_connection_close(struct db_connection *connection)
+{
+    for (size_t i = 0; i < connection->statement_count; i++) {
+        connection->operations->finalize(connection->statements[i].handle);
+        free(connection->statements[i].sql);
+    }
+    connection->statement_count = 0;
+    if (connection->handle != NULL)
+        connection->operations->close(connection);
+    connection->in_transaction = false;
+    connection->broken = false;
+    connection->doomed = DB_OK;
+}
+
+void db_connection_settle(struct db_connection *connection)
+{
+    db_rollback(connection);
+    if (connection->broken)
+        db_connection_close(connection);
+}
+
+static void forget_statement(struct db_connection *connection, size_t index)
+{
+    struct db_statement *statement = &connection->statements[index];
+
+    connection->operations->finalize(statement->handle);
+    free(statement->sql);
+    *statement = connection->statements[--connection->statement_count];
+}
+
+/* The prepared statement of SQL, from the cache or made now in place of the one that was used least recently.
+ */
+static enum db_result find_statement(struct db_connection *connection, const char *sql, size_t *index,
+                                     struct error *error)
+{
+    size_t size = strlen(sql), oldest = 0;
+    struct db_statement made = {.size = size, .used = ++connection->uses};
+    enum db_result result;
+
+    for (size_t i = 0; i < connection->statement_count; i++) {
+        struct db_statement *statement = &connection->statements[i];
+        if (statement->size == size && memcmp(statement->sql, sql, size) == 0) {
+            statement->used = connection->uses;
+            *index = i;
+            return DB_OK;
+        }
+        if (statement->used < connection->statements[oldest].used)
+            oldest = i;
+    }
+    made.sql = strdup(sql);
+    if (made.sql == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", connection->url->text);
+        return DB_TRANSIENT;
+    }
+    result = connection->operations->prepare(connection, sql, &made.handle, error);
+    if (result != DB_OK) {
+        free(made.sql);
+        return result;
+    }
+    if (connection->statement_count == DB_STATEMENTS_MAX)
+        forget_statement(connection, oldest);
+    *index = connection->statement_count++;
+    connection->statements[*index] = made;
+    return DB_OK;
+}
+
+/* True where the connection can take a statement; otherwise RESULT and ERROR tell why not. */
+static bool usable(struct db_connection *connection, enum db_result *result, struct error *error)
+{
+    if (connection->in_rows) {
+        *result = DB_PERMANENT;
+        return error_set(error, ERROR_GENERAL, "database %s: a statement inside of a row callback",
+                         connection->url->text);
+    }
+    if (connection->doomed != DB_OK) {
+        *result = connection->doomed;
+        return error_set(error, connection->doom.code, "%s", connection->doom.text);
+    }
+    if (connection->handle == NULL || connection->broken) {
+        *result = DB_TRANSIENT;
+        return error_set(error, ERROR_UNAVAILABLE, "database %s: the connection is lost",
+                         connection->url->text);
+    }
+    return true;
+}
+
+/* A failed statement ends its transaction, except for a refused row: that is an answer, and the job may go
+ * on. */
+static void note_failure(struct db_connection *connection, enum db_result result, const struct error *error)
+{
+    if (!connection->in_transaction || result == DB_OK || result == DB_CONSTRAINT)
+        return;
+    connection->doomed = result;
+    connection->doom = *error;
+}
+
+static enum db_result run_prepared(struct db_connection *connection, const struct db_request *request,
+                                   struct error *error)
+{
+    size_t index = 0;
+    enum db_result result = find_statement(connection, request->sql, &index, error);
+
+    if (result != DB_OK)
+        return result;
+    result = connection->operations->run(connection, connection->statements[index].handle, request, error);
+    /* What failed without a word about the data may be the statement itself: prepare it anew the next time.
+     */
+    if (result == DB_PERMANENT && !connection->broken)
+        forget_statement(connection, index);
+    return result;
+}
+
+static enum db_result run_statement(struct db_connection *connection, const struct db_request *request,
+                                    struct error *error)
+{
+    struct error own = {0}; /* the caller's may be NULL */
+    enum db_result result;
+
+    if (!usable(connection, &result, error))
+        return result;
+    if (connection->in_transaction && connection->operations->run_in_transaction != NULL)
+        result = connection->operations->run_in_transaction(connection, request, &own);
+    else
+        result = run_prepared(connection, request, &own);
+    note_failure(connection, result, &own);
+    if (result != DB_OK)
+        error_set(error, own.code, "%s", own.text);
+    return result;
+}
+
+enum db_result db_execute(struct db_connection *connection, const char *sql,
+                          const struct db_value *parameters, size_t count, int64_t *affected,
+                          struct error *error)
+{
+    struct db_request request = {.sql = sql, .parameters = parameters, .count = count, .affected = affected};
+
+    if (affected != NULL)
+        *affected = 0;
+    return run_statement(connection, &request, error);
+}
+
+enum db_result db_query(struct db_connection *connection, const char *sql, const struct db_value *parameters,
+                        size_t count, db_row_function row, void *argument, struct error *error)
+{
+    struct db_request request = {
+        .sql = sql, .parameters = parameters, .count = count, .row = row, .argument = argument};
+
+    return run_statement(connection, &request, error);
+}
+
+enum db_result db_begin(struct db_connection *connection, struct error *error)
+{
+    enum db_result result;
+
+    if (!usable(connection, &result, error))
+        return result;
+    if (connection->in_transaction) {
+        error_set(error, ERROR_GENERAL, "database %s: a transaction inside of a transaction",
+                  connection->url->text);
+        return DB_PERMANENT;
+    }
+    result = connection->operations->begin(connection, error);
+    connection->in_transaction = result == DB_OK;
+    return result;
+}
+
+enum db_result db_commit(struct db_connection *connection, struct error *error)
+{
+    enum db_result result;
+
+    if (!usable(connection, &result, error))
+        return result;
+    if (!connection->in_transaction) {
+        error_set(error, ERROR_GENERAL, "database %s: commit without a transaction", connection->url->text);
+        return DB_PERMANENT;
+    }
+    result = connection->operations->commit(connection, error);
+    if (result == DB_OK)
+        connection->in_transaction = false;
+    else
+        db_rollback(connection);
+    return result;
+}
+
+void db_rollback(struct db_connection *connection)
+{
+    if (connection->in_transaction)
+        connection->operations->rollback(connection);
+    connection->in_transaction = false;
+    connection->doomed = DB_OK;
+}
+
+enum db_backend db_connection_backend(const struct db_connection *connection)
+{
+    return connection->url->backend;
+}
+
+/* ---- values ---- */
+
+struct db_value db_text(const char *text)
+{
+    return text != NULL ? db_bytes(text, strlen(text)) : db_null();
+}
+
+bool db_value_integer(const struct db_value *value, int64_t *out)
+{
+    uint64_t number = 0, limit;
+    size_t i = 0;
+    bool negative;
+
+    if (value->type == DB_TYPE_INTEGER) {
+        *out = value->integer;
+        return true;
+    }
+    if (value->type != DB_TYPE_BYTES || value->size == 0)
+        return false;
+    negative = value->bytes[0] == '-';
+    if (negative || value->bytes[0] == '+')
+        i = 1;
+    limit = negative ? (uint64_t)INT64_MAX + 1 : (uint64_t)INT64_MAX;
+    if (i == value->size)
+        return false;
+    for (; i < value->size; i++) {
+        unsigned digit = (unsigned)(unsigned char)value->bytes[i] - '0';
+        if (digit > 9 || number > (limit - digit) / 10)
+            return false;
+        number = number * 10 + digit;
+    }
+    if (negative)
+        *out = number == 0 ? 0 : -(int64_t)(number - 1) - 1;
+    else
+        *out = (int64_t)number;
+    return true;
+}
+
+bool db_value_text(const struct db_value *value, char *buffer, size_t size)
+{
+    size_t length;
+
+    ASSERT(size > 0);
+    if (value->type == DB_TYPE_INTEGER) {
+        int written = snprintf(buffer, size, "%" PRId64, value->integer);
+        return written >= 0 && (size_t)written < size;
+    }
+    length = value->type == DB_TYPE_BYTES ? min_size(value->size, size - 1) : 0;
+    if (length > 0)
+        memcpy(buffer, value->bytes, length);
+    buffer[length] = '\0';
+    return value->type == DB_TYPE_NULL || length == value->size;
+}
+
+int db_error_code(enum db_result result)
+{
+    switch (result) {
+    case DB_OK:
+        return ERROR_NONE;
+    case DB_TRANSIENT:
+    case DB_UNCERTAIN:
+        return ERROR_UNAVAILABLE;
+    case DB_CONSTRAINT:
+        return ERROR_EXISTS;
+    case DB_PERMANENT:
+        break;
+    }
+    return ERROR_GENERAL;
+}

@@ -1,0 +1,302 @@
+/*
+ * db_url: takes a database URL apart and checks every part of it. Pure apart from allocation. Called by db.c
+ * and schema.c; configuration checks come in by db_url_check().
+ *
+ * The password must not leak into an error text even where the URL is malformed: every '@' and '/' of user
+ * and password has to be percent-encoded, so a stray '@' means that the password may lie anywhere, and then
+ * nothing of the text is shown.
+ */
+#include "common/db/db_url.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MYSQL_PREFIX       "mysql://"
+#define SQLITE_PREFIX      "sqlite:"
+#define MYSQL_DEFAULT_PORT 3306
+#define DURATION_MAX_MS    (24LL * 3600 * 1000)
+#define DATABASE_NAME_MAX  64
+
+#define URL_FORMS                                                                                            \
+    "mysql://user:password@host[:port][,host...]/database[?name=value&...] or "                              \
+    "sqlite:/path[?busy_timeout=5s]"
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* Percent-decodes FROM[0..SIZE) into a new string; NULL with ERROR on a bad escape. WHAT names the part. */
+static char *decode(const char *from, size_t size, const char *what, struct error *error)
+{
+    char *text = strndup(from, size), *to = text;
+
+    if (text == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
+        return NULL;
+    }
+    for (const char *cursor = text; *cursor != '\0'; cursor++) {
+        int high, low;
+
+        if (*cursor != '%') {
+            *to++ = *cursor;
+            continue;
+        }
+        high = hex_digit(cursor[1]);
+        low = high >= 0 ? hex_digit(cursor[2]) : -1;
+        if (low < 0 || (high == 0 && low == 0)) {
+            error_set(
+                error, ERROR_GENERAL,
+                "database URL: bad percent escape in the %s (%%XX with two hex digits, not %%00; a percent "
+                "sign itself is %%25)",
+                what);
+            explicit_bzero(text, strlen(text)); /* it may be the password */
+            free(text);
+            return NULL;
+        }
+        *to++ = (char)(high * 16 + low);
+        cursor += 2;
+    }
+    *to = '\0';
+    return text;
+}
+
+static bool parse_duration(const char *name, const char *text, int64_t *out, struct error *error)
+{
+    static const struct {
+        const char *suffix;
+        int64_t factor;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000LL}, {"h", 3600 * 1000LL}, {"", 1000}};
+    const char *cursor = text;
+    int64_t number = 0;
+
+    while (*cursor >= '0' && *cursor <= '9' && number <= DURATION_MAX_MS)
+        number = number * 10 + (*cursor++ - '0');
+    for (size_t i = 0; cursor != text && i < ARRAY_SIZE(units); i++) {
+        if (strcmp(cursor, units[i].suffix) == 0 && number <= DURATION_MAX_MS / units[i].factor &&
+            number > 0) {
+            *out = number * units[i].factor;
+            return true;
+        }
+    }
+    return error_set(error, ERROR_GENERAL,
+                     "database URL: %s=%s is not a duration from 1ms to 24h (as in 500ms, 5s, 2m)", name,
+                     text);
+}
+
+static bool set_parameter(struct db_url *url, const char *name, const char *value, struct error *error)
+{
+    if (url->backend == DB_BACKEND_SQLITE) {
+        if (strcmp(name, "busy_timeout") == 0)
+            return parse_duration(name, value, &url->busy_timeout_ms, error);
+        return error_set(error, ERROR_GENERAL,
+                         "database URL: unknown parameter \"%s\" (sqlite: has busy_timeout)", name);
+    }
+    if (strcmp(name, "connect_timeout") == 0)
+        return parse_duration(name, value, &url->connect_timeout_ms, error);
+    if (strcmp(name, "read_timeout") == 0)
+        return parse_duration(name, value, &url->read_timeout_ms, error);
+    if (strcmp(name, "write_timeout") == 0)
+        return parse_duration(name, value, &url->write_timeout_ms, error);
+    if (strcmp(name, "socket") == 0) {
+        if (value[0] != '/')
+            return error_set(error, ERROR_GENERAL, "database URL: socket=%s is not an absolute path", value);
+        free(url->socket);
+        url->socket = strdup(value);
+        return url->socket != NULL || error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
+    }
+    return error_set(error, ERROR_GENERAL,
+                     "database URL: unknown parameter \"%s\" (mysql: has connect_timeout, read_timeout, "
+                     "write_timeout, socket)",
+                     name);
+}
+
+/* QUERY: what follows the '?', or NULL. */
+static bool parse_parameters(struct db_url *url, const char *query, struct error *error)
+{
+    while (query != NULL && *query != '\0') {
+        size_t size = strcspn(query, "&");
+        const char *equals = memchr(query, '=', size);
+        char *name, *value;
+        bool good;
+
+        if (equals == NULL)
+            return error_set(error, ERROR_GENERAL,
+                             "database URL: parameter without a value: \"%.*s\" (name=value)",
+                             (int)min_size(size, 64), query);
+        name = decode(query, (size_t)(equals - query), "parameters", error);
+        value = decode(equals + 1, (size_t)(query + size - equals - 1), "parameters", error);
+        good = name != NULL && value != NULL && set_parameter(url, name, value, error);
+        free(name);
+        free(value);
+        if (!good)
+            return false;
+        query += size + (query[size] == '&');
+    }
+    return true;
+}
+
+static bool parse_sqlite(const char *rest, struct db_url *url, struct error *error)
+{
+    size_t size = strcspn(rest, "?");
+
+    url->busy_timeout_ms = 5000;
+    url->path = decode(rest, size, "path", error);
+    if (url->path == NULL)
+        return false;
+    if (url->path[0] == '\0' || url->path[strlen(url->path) - 1] == '/')
+        return error_set(error, ERROR_GENERAL, "database URL %s: no file is named (sqlite:/path/to/file.db)",
+                         url->text);
+    /* Each connection would have a database of its own. */
+    if (strcmp(url->path, ":memory:") == 0 || strncmp(url->path, "file:", 5) == 0)
+        return error_set(error, ERROR_GENERAL, "database URL %s: a path is needed (sqlite:/path/to/file.db)",
+                         url->text);
+    return parse_parameters(url, rest[size] == '?' ? rest + size + 1 : NULL, error);
+}
+
+static bool parse_user(const char *from, size_t size, struct db_url *url, struct error *error)
+{
+    const char *colon = memchr(from, ':', size);
+    size_t user_size = colon != NULL ? (size_t)(colon - from) : size;
+
+    url->user = decode(from, user_size, "user", error);
+    if (url->user == NULL)
+        return false;
+    url->password = colon != NULL ? decode(colon + 1, size - user_size - 1, "password", error) : strdup("");
+    return url->password != NULL;
+}
+
+static bool parse_hosts(const char *from, size_t size, struct db_url *url, struct error *error)
+{
+    char *text = decode(from, size, "host list", error);
+    bool good;
+
+    if (text == NULL)
+        return false;
+    good = address_list_parse(size > 0 ? text : "localhost", MYSQL_DEFAULT_PORT, &url->hosts, error);
+    free(text);
+    if (!good)
+        return false;
+    if (url->hosts.count == 0 || url->hosts.count > DB_URL_HOSTS_MAX)
+        return error_set(error, ERROR_GENERAL, "database URL %s: %zu hosts (1 to %d)", url->text,
+                         url->hosts.count, DB_URL_HOSTS_MAX);
+    for (size_t i = 0; i < url->hosts.count; i++) {
+        if (strcmp(url->hosts.items[i].host, "*") == 0)
+            return error_set(error, ERROR_GENERAL, "database URL %s: \"*\" is no host to connect to",
+                             url->text);
+    }
+    return true;
+}
+
+static bool check_database_name(const struct db_url *url, struct error *error)
+{
+    size_t length = strlen(url->database);
+
+    if (length == 0 || length > DATABASE_NAME_MAX)
+        return error_set(
+            error, ERROR_GENERAL,
+            "database URL %s: a database name of 1 to %d bytes is needed (mysql://host/database)", url->text,
+            DATABASE_NAME_MAX);
+    if (strspn(url->database, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-$") != length)
+        return error_set(error, ERROR_GENERAL,
+                         "database URL %s: a database name has only letters, digits and _ - $", url->text);
+    return true;
+}
+
+static bool parse_mysql(const char *rest, struct db_url *url, struct error *error)
+{
+    size_t authority = strcspn(rest, "/?");
+    const char *at = memchr(rest, '@', authority);
+    const char *path = rest + authority;
+    const char *hosts = at != NULL ? at + 1 : rest;
+    size_t path_size;
+
+    if (strchr(hosts, '@') != NULL)
+        return error_set(error, ERROR_GENERAL,
+                         "database URL: special characters in user, password and parameters must be "
+                         "percent-encoded (@ is %%40, / is %%2F, ? is %%3F)");
+    url->connect_timeout_ms = 2000;
+    url->read_timeout_ms = 10000;
+    url->write_timeout_ms = 10000;
+    url->socket = strdup("");
+    if (url->socket == NULL)
+        return error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
+    if (!parse_user(rest, at != NULL ? (size_t)(at - rest) : 0, url, error) ||
+        !parse_hosts(hosts, (size_t)(path - hosts), url, error))
+        return false;
+    if (*path == '/')
+        path++;
+    path_size = strcspn(path, "?");
+    url->database = decode(path, path_size, "database name", error);
+    if (url->database == NULL || !check_database_name(url, error))
+        return false;
+    return parse_parameters(url, path[path_size] == '?' ? path + path_size + 1 : NULL, error);
+}
+
+bool db_url_parse(const char *text, struct db_url *url, struct error *error)
+{
+    bool good;
+
+    *url = (struct db_url){0};
+    if (text == NULL)
+        text = "";
+    db_url_redact(text, url->text, sizeof(url->text));
+    if (strncmp(text, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) == 0) {
+        url->backend = DB_BACKEND_MYSQL;
+        good = parse_mysql(text + strlen(MYSQL_PREFIX), url, error);
+    } else if (strncmp(text, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) == 0) {
+        url->backend = DB_BACKEND_SQLITE;
+        good = parse_sqlite(text + strlen(SQLITE_PREFIX), url, error);
+    } else {
+        good = error_set(error, ERROR_GENERAL, "database URL \"%s\" is neither mysql: nor sqlite: (%s)",
+                         url->text, URL_FORMS);
+    }
+    if (!good)
+        db_url_clear(url);
+    return good;
+}
+
+void db_url_clear(struct db_url *url)
+{
+    if (url->password != NULL)
+        explicit_bzero(url->password, strlen(url->password));
+    free(url->user);
+    free(url->password);
+    free(url->database);
+    free(url->socket);
+    free(url->path);
+    address_list_clear(&url->hosts);
+    *url = (struct db_url){0};
+}
+
+bool db_url_check(const char *url, struct error *error)
+{
+    struct db_url parsed;
+
+    if (!db_url_parse(url, &parsed, error))
+        return false;
+    db_url_clear(&parsed);
+    return true;
+}
+
+char *db_url_redact(const char *url, char *buffer, size_t size)
+{
+    const char *start = strstr(url, "://");
+    /* The last '@' of the whole text: where the password holds a raw '@', '/' or '?', rather hide too much.
+     */
+    const char *at = start != NULL ? strrchr(start, '@') : NULL;
+    const char *colon = at != NULL ? memchr(start + 3, ':', (size_t)(at - start) - 3) : NULL;
+
+    if (colon != NULL)
+        snprintf(buffer, size, "%.*s:***%s", (int)min_size((size_t)(colon - url), size), url, at);
+    else
+        snprintf(buffer, size, "%s", url);
+    return buffer;
+}

@@ -1,0 +1,35 @@
+/*
+ * db_url: the URL of a database, taken apart and checked. Pure apart from allocation; private to db and
+ * schema (others use db_url_check() and db_url_redact() of common/db/db.h, which live here too).
+ */
+#ifndef REEL_COMMON_DB_URL_H
+#define REEL_COMMON_DB_URL_H
+
+#include "common/base/address.h"
+#include "common/db/db.h"
+
+#define DB_URL_HOSTS_MAX 16
+#define DB_URL_TEXT_SIZE 256 /* of the redacted text; a longer one is cut */
+
+struct db_url {
+    enum db_backend backend;
+    char text[DB_URL_TEXT_SIZE]; /* redacted: for logs and errors */
+
+    /* MySQL */
+    char *user, *password, *database; /* owned; decoded; password "" where none was given */
+    char *socket;                     /* owned; "": TCP */
+    struct address_list hosts;        /* at least one; failover in order */
+    int64_t connect_timeout_ms, read_timeout_ms, write_timeout_ms;
+
+    /* SQLite */
+    char *path; /* owned; decoded */
+    int64_t busy_timeout_ms;
+};
+
+/* Fills URL; on failure it is left cleared. No error text ever holds a part of the password. */
+MUST_CHECK bool db_url_parse(const char *text, struct db_url *url, struct error *error);
+
+/* Frees what it owns (the password is overwritten first) and zeroes it. */
+void db_url_clear(struct db_url *url);
+
+#endif

@@ -1,0 +1,249 @@
+/*
+ * workers: see workers.h. One mutex guards the queue; the counters that anybody may read are atomics.
+ */
+#include "common/loop/workers.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct worker {
+    struct workers *workers;
+    pthread_t thread;
+    _Atomic int64_t since_ms; /* when its job began; 0: none */
+};
+
+struct workers {
+    pthread_mutex_t mutex;
+    pthread_cond_t submitted; /* a job waits, or the end began */
+    pthread_cond_t ended;     /* a thread has left */
+    struct job *first;
+    struct job **last;
+    size_t queue_max;
+    size_t started; /* threads that were created */
+    size_t alive;   /* threads that have not left; all, until the end begins */
+    bool ending;
+    atomic_size_t waiting;
+    atomic_size_t running;
+    struct metric *waiting_metric, *running_metric, *rejected_metric, *duration_metric;
+    char name[64];
+    struct worker threads[];
+};
+
+static struct job *take_job(struct workers *workers)
+{
+    struct job *job;
+
+    pthread_mutex_lock(&workers->mutex);
+    while (!workers->first && !workers->ending)
+        pthread_cond_wait(&workers->submitted, &workers->mutex);
+    job = workers->first;
+    if (job) {
+        workers->first = job->next;
+        if (!workers->first)
+            workers->last = &workers->first;
+        atomic_fetch_sub(&workers->waiting, 1);
+        atomic_fetch_add(&workers->running, 1);
+    }
+    pthread_mutex_unlock(&workers->mutex);
+    return job;
+}
+
+static void job_done(struct task *task)
+{
+    struct job *job = CONTAINER_OF(task, struct job, task);
+
+    job->done(job);
+}
+
+static void run_job(struct worker *worker, struct job *job)
+{
+    struct workers *workers = worker->workers;
+    int64_t start_us = clock_monotonic_us();
+    bool follows = job->done != NULL; /* else run() may free the job */
+
+    metric_add(workers->waiting_metric, -1);
+    metric_add(workers->running_metric, 1);
+    atomic_store(&worker->since_ms, max_i64(start_us / 1000, 1));
+    job->run(job);
+    atomic_store(&worker->since_ms, 0);
+    metric_observe_us(workers->duration_metric, clock_monotonic_us() - start_us);
+    metric_add(workers->running_metric, -1);
+    atomic_fetch_sub(&workers->running, 1);
+    if (follows) {
+        job->task.run = job_done;
+        loop_post(job->loop, &job->task);
+    }
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct workers *workers = worker->workers;
+    struct job *job;
+
+    while ((job = take_job(workers)))
+        run_job(worker, job);
+    pthread_mutex_lock(&workers->mutex);
+    workers->alive--;
+    pthread_cond_signal(&workers->ended);
+    pthread_mutex_unlock(&workers->mutex);
+    return NULL;
+}
+
+static bool start_threads(struct workers *workers, size_t threads, struct error *error)
+{
+    for (size_t i = 0; i < threads; i++) {
+        struct worker *worker = &workers->threads[i];
+
+        worker->workers = workers;
+        pthread_mutex_lock(&workers->mutex);
+        workers->alive++;
+        pthread_mutex_unlock(&workers->mutex);
+        if (!loop_thread_start(&worker->thread, workers->name, worker_main, worker, error)) {
+            pthread_mutex_lock(&workers->mutex);
+            workers->alive--;
+            pthread_mutex_unlock(&workers->mutex);
+            return false;
+        }
+        workers->started++;
+    }
+    return true;
+}
+
+static void register_metrics(struct workers *workers)
+{
+    char labels[96];
+
+    snprintf(labels, sizeof(labels), "pool=\"%s\"", workers->name);
+    workers->waiting_metric =
+        metrics_gauge("reel_workers_waiting", "Jobs that wait for a worker thread.", labels);
+    workers->running_metric = metrics_gauge("reel_workers_running", "Jobs inside a worker thread.", labels);
+    workers->rejected_metric = metrics_counter("reel_workers_rejected_total",
+                                               "Jobs that were not taken: the queue was full.", labels);
+    workers->duration_metric = metrics_histogram("reel_workers_job_seconds",
+                                                 "How long jobs ran, the wait before not counted.", labels);
+}
+
+struct workers *workers_create(const char *name, size_t threads, size_t queue_max, struct error *error)
+{
+    struct workers *workers;
+    pthread_condattr_t attributes;
+
+    ASSERT(threads > 0);
+    workers = calloc(1, sizeof(*workers) + threads * sizeof(workers->threads[0]));
+    if (!workers) {
+        error_set_errno(error, ENOMEM, "cannot create the workers %s", name);
+        return NULL;
+    }
+    snprintf(workers->name, sizeof(workers->name), "%s", name);
+    workers->last = &workers->first;
+    workers->queue_max = queue_max;
+    /* These fail on bad arguments only. */
+    ASSERT(pthread_mutex_init(&workers->mutex, NULL) == 0);
+    ASSERT(pthread_condattr_init(&attributes) == 0);
+    ASSERT(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    ASSERT(pthread_cond_init(&workers->submitted, &attributes) == 0);
+    ASSERT(pthread_cond_init(&workers->ended, &attributes) == 0);
+    pthread_condattr_destroy(&attributes);
+    register_metrics(workers);
+    if (!start_threads(workers, threads, error)) {
+        (void)workers_destroy(workers, INT32_MAX); /* its threads have nothing to do: they leave at once */
+        return NULL;
+    }
+    return workers;
+}
+
+bool workers_submit(struct workers *workers, struct job *job)
+{
+    bool taken = false;
+
+    job->next = NULL;
+    pthread_mutex_lock(&workers->mutex);
+    /* A job that a free thread is about to take does not wait. */
+    if (!workers->ending && atomic_load(&workers->waiting) + atomic_load(&workers->running) <
+                                workers->queue_max + workers->alive) {
+        *workers->last = job;
+        workers->last = &job->next;
+        atomic_fetch_add(&workers->waiting, 1);
+        taken = true;
+        metric_add(workers->waiting_metric, 1);
+        pthread_cond_signal(&workers->submitted);
+    }
+    pthread_mutex_unlock(&workers->mutex);
+    if (!taken)
+        metric_add(workers->rejected_metric, 1);
+    return taken;
+}
+
+size_t workers_waiting(const struct workers *workers)
+{
+    return atomic_load(&workers->waiting);
+}
+
+size_t workers_running(const struct workers *workers)
+{
+    return atomic_load(&workers->running);
+}
+
+int64_t workers_oldest_ms(const struct workers *workers)
+{
+    int64_t oldest = 0;
+
+    for (size_t i = 0; i < workers->started; i++) {
+        int64_t since = atomic_load(&workers->threads[i].since_ms);
+
+        if (since > 0 && (oldest == 0 || since < oldest))
+            oldest = since;
+    }
+    return oldest > 0 ? max_i64(clock_monotonic_ms() - oldest, 0) : 0;
+}
+
+/* Waits for the threads to leave. The mutex is held. */
+static bool wait_for_end(struct workers *workers, int64_t timeout_ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += timeout_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    while (workers->alive > 0) {
+        if (pthread_cond_timedwait(&workers->ended, &workers->mutex, &until) == ETIMEDOUT)
+            break;
+    }
+    return workers->alive == 0;
+}
+
+bool workers_destroy(struct workers *workers, int64_t timeout_ms)
+{
+    bool ended;
+
+    if (!workers)
+        return true;
+    pthread_mutex_lock(&workers->mutex);
+    workers->ending = true;
+    pthread_cond_broadcast(&workers->submitted);
+    ended = wait_for_end(workers, timeout_ms);
+    pthread_mutex_unlock(&workers->mutex);
+    if (!ended) {
+        log_error("workers", "%s: %zu jobs still hang, the oldest for %lld ms; their threads are left alone",
+                  workers->name, workers_running(workers), (long long)workers_oldest_ms(workers));
+        return false;
+    }
+    for (size_t i = 0; i < workers->started; i++)
+        ASSERT(pthread_join(workers->threads[i].thread, NULL) == 0);
+    pthread_cond_destroy(&workers->submitted);
+    pthread_cond_destroy(&workers->ended);
+    pthread_mutex_destroy(&workers->mutex);
+    free(workers);
+    return true;
+}

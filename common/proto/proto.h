@@ -1,0 +1,334 @@
+/*
+ * proto: the packet protocol (docs/protocol.md): sizes, pack and unpack of every body, checked. Pure: no I/O, no
+ * allocation, any thread. The only place that knows an offset.
+ *
+ * pack:   writes the whole body into BUFFER, which has at least the size named beside it; strings are NUL-padded to
+ *         their field; fails (ERROR_MALFORMED) where a string does not fit or breaks its rule.
+ * unpack: takes exactly the bytes of one body; fails with ERROR_MALFORMED and a text that names the field, what was
+ *         wrong and what would be right. What follows a string's NUL is ignored and comes out as zeros.
+ */
+#ifndef REEL_COMMON_PROTO_H
+#define REEL_COMMON_PROTO_H
+
+#include "common/base/base.h"
+#include "common/base/error.h"
+
+/* Header, 10 bytes: body length 8, command 1, status 1; big-endian. */
+#define PROTO_HEADER_SIZE    10
+#define PROTO_STATUS_OK      0
+#define PROTO_STATUS_FAILURE 0xFD
+
+/* String fields, terminating NUL included. */
+#define PROTO_VERSION_SIZE      7
+#define PROTO_GROUP_SIZE        17
+#define PROTO_HOST_SIZE         129
+#define PROTO_APPLICATION_SIZE  16
+#define PROTO_USER_SIZE         256
+#define PROTO_FILE_SIZE         128
+#define PROTO_KEY_SIZE          65
+#define PROTO_NAME_SIZE         256 /* original file name, UTF-8; additive */
+#define PROTO_CONTENT_TYPE_SIZE 128 /* media type, RFC 9110 section 8.3.1; additive */
+#define PROTO_PLACE_SIZE        128 /* "AAA/BBB/CCC/SSSSSSSS_DDD" below a store path; additive */
+#define PROTO_DIGEST_SIZE       16  /* XXH3-128, canonical (big-endian) form; additive */
+
+/* A failure reply: number 2, then text up to 1024 bytes with its NUL (may be absent). */
+#define PROTO_ERROR_TEXT_SIZE 1024
+#define PROTO_ERROR_BODY_MAX  (2 + PROTO_ERROR_TEXT_SIZE)
+
+/* Who answers. */
+enum proto_reply_command { PROTO_REPLY_TRACKER = 100, PROTO_REPLY_IDSERVER = 101, PROTO_REPLY_STORAGE = 102 };
+
+enum proto_command {
+    PROTO_TRACKER_JOIN = 10,
+    PROTO_TRACKER_BEAT = 11,
+    PROTO_TRACKER_SADDRS = 12,
+    PROTO_TRACKER_GROUPS = 13,
+    PROTO_TRACKER_LOAD = 14,   /* additive: a heartbeat that carries load */
+    PROTO_TRACKER_STATUS = 15, /* additive: the whole table as JSON */
+    PROTO_TRACKER_LOCATE = 16, /* additive: SADDRS that never gives a new user a group */
+    PROTO_TRACKER_GROUP = 17,  /* additive: adds a group, or changes its state or weight */
+    PROTO_IDSERVER_GET = 40,
+    PROTO_IDSERVER_RANGE = 41, /* additive: a run of numbers */
+    PROTO_STORAGE_UPLOAD = 70,
+    PROTO_STORAGE_FILESIZE = 71,
+    PROTO_STORAGE_DOWNLOAD = 72,
+    PROTO_STORAGE_DELETE = 73,
+    PROTO_STORAGE_STAT = 74,    /* additive */
+    PROTO_STORAGE_RESTORE = 75, /* additive */
+    PROTO_STORAGE_LIST = 76,    /* additive */
+    PROTO_STORAGE_PUT = 77,     /* additive: UPLOAD with name, content type and expected digest */
+    PROTO_STORAGE_WHERE = 78,   /* additive: STAT and the place in the store */
+    PROTO_STORAGE_FSCK = 80,    /* additive: the scrub of the group */
+};
+
+/* Body sizes: requests. */
+#define PROTO_JOIN_SIZE 171
+#define PROTO_BEAT_SIZE 146
+#define PROTO_FILE_KEY_SIZE                                                                                  \
+    400 /* application, user, file: SADDRS, LOCATE, FILESIZE, DELETE, STAT, RESTORE, WHERE */
+#define PROTO_UPLOAD_SIZE       408 /* then the content */
+#define PROTO_DOWNLOAD_SIZE     416
+#define PROTO_LOAD_SIZE         200
+#define PROTO_GROUP_CHANGE_SIZE 22
+#define PROTO_KEY_MIN           2 /* GET: one byte and its NUL */
+#define PROTO_RANGE_SIZE        (PROTO_KEY_SIZE + 8)
+#define PROTO_LIST_SIZE         (400 + 4 + 1)
+#define PROTO_FSCK_SIZE         (400 + 1)
+#define PROTO_PUT_SIZE                                                                                       \
+    (408 + PROTO_NAME_SIZE + PROTO_CONTENT_TYPE_SIZE + 1 + PROTO_DIGEST_SIZE) /* then the content */
+
+/* Body sizes: success replies. */
+#define PROTO_VALUE_SIZE       8 /* GET's value, FILESIZE's size */
+#define PROTO_RANGE_REPLY_SIZE 16
+#define PROTO_STAT_REPLY_SIZE                                                                                \
+    (8 + 1 + 8 + 8 + 1 + PROTO_DIGEST_SIZE + PROTO_CONTENT_TYPE_SIZE + PROTO_NAME_SIZE + PROTO_GROUP_SIZE)
+#define PROTO_WHERE_REPLY_SIZE (PROTO_STAT_REPLY_SIZE + PROTO_KEY_SIZE + PROTO_PLACE_SIZE)
+#define PROTO_LIST_ENTRY_SIZE  (PROTO_FILE_SIZE + PROTO_STAT_REPLY_SIZE)
+#define PROTO_LIST_LIMIT_MAX   100                           /* entries in one LIST reply */
+#define PROTO_SADDRS_MAX       (PROTO_GROUP_SIZE + 8 * 1024) /* what a client accepts */
+
+struct proto_header {
+    int64_t length; /* of the body; >= 0 after unpack */
+    uint8_t command;
+    uint8_t status;
+};
+
+void proto_header_pack(uint8_t buffer[PROTO_HEADER_SIZE], int64_t length, uint8_t command, uint8_t status);
+/* Fails on a negative length only; then HEADER still holds what was read. */
+MUST_CHECK bool proto_header_unpack(const uint8_t buffer[PROTO_HEADER_SIZE], struct proto_header *header,
+                                    struct error *error);
+
+/* "[HOST] TEXT" with CODE, cut to fit. BUFFER of PROTO_ERROR_BODY_MAX. Returns the body's size. */
+size_t proto_error_pack(uint8_t buffer[PROTO_ERROR_BODY_MAX], int code, const char *host, const char *text);
+/* Any failure body, also a legacy one, empty, cut or not terminated: ERROR gets its number (0 becomes ERROR_GENERAL;
+ * a body under 2 bytes gives ERROR_GENERAL) and its text ("" where absent), control characters replaced. */
+void proto_error_unpack(const uint8_t *body, size_t size, struct error *error);
+
+/* ---- keys of files: SADDRS, LOCATE, FILESIZE, DELETE, STAT, RESTORE, and the head of others ---- */
+
+struct proto_file_key {
+    char application[PROTO_APPLICATION_SIZE]; /* letters and digits, not empty */
+    char user[PROTO_USER_SIZE];               /* not empty; bytes */
+    char file[PROTO_FILE_SIZE];               /* not empty; bytes. LOCATE, LIST: may be empty */
+};
+MUST_CHECK bool proto_file_key_pack(uint8_t buffer[PROTO_FILE_KEY_SIZE], const struct proto_file_key *key,
+                                    struct error *error);
+MUST_CHECK bool proto_file_key_unpack(const uint8_t *body, size_t size, struct proto_file_key *key,
+                                      struct error *error);
+/* The same with an empty file ID allowed: LOCATE asks for a user's servers. */
+MUST_CHECK bool proto_user_key_pack(uint8_t buffer[PROTO_FILE_KEY_SIZE], const struct proto_file_key *key,
+                                    struct error *error);
+MUST_CHECK bool proto_user_key_unpack(const uint8_t *body, size_t size, struct proto_file_key *key,
+                                      struct error *error);
+
+/* Letters and digits only, not empty, at most SIZE - 1 bytes. */
+bool proto_name_valid(const char *text, size_t size);
+
+/* ---- tracker ---- */
+
+struct proto_join {
+    char version[PROTO_VERSION_SIZE];
+    char group[PROTO_GROUP_SIZE];
+    char host[PROTO_HOST_SIZE];
+    uint16_t port;
+    int64_t start_time; /* seconds since the epoch */
+    int64_t join_time;
+};
+MUST_CHECK bool proto_join_pack(uint8_t buffer[PROTO_JOIN_SIZE], const struct proto_join *join,
+                                struct error *error);
+MUST_CHECK bool proto_join_unpack(const uint8_t *body, size_t size, struct proto_join *join,
+                                  struct error *error);
+
+struct proto_beat {
+    char group[PROTO_GROUP_SIZE];
+    char host[PROTO_HOST_SIZE];
+};
+MUST_CHECK bool proto_beat_pack(uint8_t buffer[PROTO_BEAT_SIZE], const struct proto_beat *beat,
+                                struct error *error);
+MUST_CHECK bool proto_beat_unpack(const uint8_t *body, size_t size, struct proto_beat *beat,
+                                  struct error *error);
+
+/* LOAD 14: group 17, host 129, port 2, state 1, reserved 3 (zero), capacity 8, free 8, free inodes 8, connections 4,
+ * uploads 4, requests per second 4, trash bytes 8, reserved 4 (zero) = 200. Counts as a BEAT of the server that joined
+ * with this group, host and port. */
+enum proto_load_state {
+    PROTO_LOAD_READY = 0,
+    PROTO_LOAD_BUSY = 1,
+    PROTO_LOAD_READ_ONLY = 2,
+    PROTO_LOAD_DRAINING = 3
+};
+struct proto_load {
+    char group[PROTO_GROUP_SIZE];
+    char host[PROTO_HOST_SIZE];
+    uint16_t port;
+    uint8_t state;    /* enum proto_load_state */
+    int64_t capacity; /* bytes, over all store paths */
+    int64_t free;     /* bytes that uploads may use (the floor taken off) */
+    int64_t free_inodes;
+    int32_t connections; /* open now */
+    int32_t uploads;     /* under way now */
+    int32_t requests;    /* a second, over the last heartbeat interval */
+    int64_t trash;       /* bytes of deleted files that are still kept */
+};
+MUST_CHECK bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *load,
+                                struct error *error);
+MUST_CHECK bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load,
+                                  struct error *error);
+
+/* GROUP 17: group 17, change 1, weight 4 (0 where the change has none) = 22. */
+enum proto_group_change {
+    PROTO_GROUP_ADD = 1, /* with the weight; a group that is there stays as it is */
+    PROTO_GROUP_DRAIN = 2,
+    PROTO_GROUP_OPEN = 3,
+    PROTO_GROUP_WEIGHT = 4,
+};
+#define PROTO_GROUP_WEIGHT_MAX 1000000
+struct proto_group {
+    char group[PROTO_GROUP_SIZE];
+    uint8_t change; /* enum proto_group_change */
+    int32_t weight; /* share of new users */
+};
+MUST_CHECK bool proto_group_pack(uint8_t buffer[PROTO_GROUP_CHANGE_SIZE], const struct proto_group *change,
+                                 struct error *error);
+MUST_CHECK bool proto_group_unpack(const uint8_t *body, size_t size, struct proto_group *change,
+                                   struct error *error);
+
+/* Reply to SADDRS and LOCATE: group 17, then "address;address;" with its NUL. Pack: ADDRESSES is that text; returns the
+ * body's size, 0 when BUFFER (SIZE bytes) is too small or GROUP is not a group name. Unpack: the text is copied to
+ * ADDRESSES (ADDRESSES_SIZE bytes), perhaps empty; address_list_parse() checks it. A missing trailing NUL or ';' is
+ * accepted. */
+size_t proto_saddrs_reply_pack(uint8_t *buffer, size_t size, const char *group, const char *addresses);
+MUST_CHECK bool proto_saddrs_reply_unpack(const uint8_t *body, size_t size, char group[PROTO_GROUP_SIZE],
+                                          char *addresses, size_t addresses_size, struct error *error);
+
+/* ---- ID server ---- */
+
+/* GET 40: the key and its NUL, 2 to 65 bytes. Pack returns the body's size (0: KEY empty or too long). */
+size_t proto_get_pack(uint8_t buffer[PROTO_KEY_SIZE], const char *key);
+MUST_CHECK bool proto_get_unpack(const uint8_t *body, size_t size, char key[PROTO_KEY_SIZE],
+                                 struct error *error);
+
+/* RANGE 41: key 65, count 8 (1..100,000) -> first 8, count 8 (1..asked). */
+#define PROTO_RANGE_COUNT_MAX 100000
+struct proto_range {
+    char key[PROTO_KEY_SIZE];
+    int64_t count;
+};
+MUST_CHECK bool proto_range_pack(uint8_t buffer[PROTO_RANGE_SIZE], const struct proto_range *range,
+                                 struct error *error);
+MUST_CHECK bool proto_range_unpack(const uint8_t *body, size_t size, struct proto_range *range,
+                                   struct error *error);
+struct proto_range_reply {
+    int64_t first; /* >= 0 */
+    int64_t count; /* >= 1 */
+};
+void proto_range_reply_pack(uint8_t buffer[PROTO_RANGE_REPLY_SIZE], const struct proto_range_reply *reply);
+MUST_CHECK bool proto_range_reply_unpack(const uint8_t *body, size_t size, struct proto_range_reply *reply,
+                                         struct error *error);
+
+/* An 8-byte value: GET's number, FILESIZE's size. Unpack refuses a negative one. */
+void proto_value_pack(uint8_t buffer[PROTO_VALUE_SIZE], int64_t value);
+MUST_CHECK bool proto_value_unpack(const uint8_t *body, size_t size, int64_t *value, struct error *error);
+
+/* ---- storage ---- */
+
+/* UPLOAD 70: the head; the content follows. Unpack checks size >= 0; the caller checks body length = 408 + size. */
+struct proto_upload {
+    struct proto_file_key key;
+    int64_t size;
+};
+MUST_CHECK bool proto_upload_pack(uint8_t buffer[PROTO_UPLOAD_SIZE], const struct proto_upload *upload,
+                                  struct error *error);
+MUST_CHECK bool proto_upload_unpack(const uint8_t *body, size_t size, struct proto_upload *upload,
+                                    struct error *error);
+
+/* PUT 77: UPLOAD's 408 bytes, name 256, content type 128, has digest 1 (0 or 1), digest 16 = 809, then the content. */
+struct proto_put {
+    struct proto_file_key key;
+    int64_t size;
+    char name[PROTO_NAME_SIZE]; /* "" for none; valid UTF-8 without control characters or '/' */
+    char content_type[PROTO_CONTENT_TYPE_SIZE]; /* "" for "find out"; printable ASCII */
+    bool has_digest;
+    uint8_t digest[PROTO_DIGEST_SIZE];
+};
+MUST_CHECK bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put,
+                               struct error *error);
+MUST_CHECK bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put,
+                                 struct error *error);
+
+struct proto_download {
+    struct proto_file_key key;
+    int64_t offset; /* >= 0 */
+    int64_t size;   /* >= 0; 0: to the end */
+};
+MUST_CHECK bool proto_download_pack(uint8_t buffer[PROTO_DOWNLOAD_SIZE],
+                                    const struct proto_download *download, struct error *error);
+MUST_CHECK bool proto_download_unpack(const uint8_t *body, size_t size, struct proto_download *download,
+                                      struct error *error);
+
+/* Reply to STAT 74: size 8, status 1, created 8, deleted 8, has digest 1, digest 16, content type 128, name 256,
+ * group 17 = 443. Also the tail of each entry of LIST. */
+enum proto_file_status { PROTO_FILE_NORMAL = 0, PROTO_FILE_DELETED = 1 };
+struct proto_stat {
+    int64_t size;    /* bytes, >= 0 */
+    uint8_t status;  /* enum proto_file_status */
+    int64_t created; /* seconds since the epoch: the time of the upload */
+    int64_t deleted; /* seconds since the epoch, 0 while not deleted */
+    bool has_digest; /* a legacy row has none until the scrub has read the file */
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    char content_type[PROTO_CONTENT_TYPE_SIZE]; /* "" where unknown */
+    char name[PROTO_NAME_SIZE];                 /* "" where unknown */
+    char group[PROTO_GROUP_SIZE];
+};
+MUST_CHECK bool proto_stat_reply_pack(uint8_t buffer[PROTO_STAT_REPLY_SIZE], const struct proto_stat *stat,
+                                      struct error *error);
+MUST_CHECK bool proto_stat_reply_unpack(const uint8_t *body, size_t size, struct proto_stat *stat,
+                                        struct error *error);
+
+/* LIST 76: application 16, user 256, after 128 (file ID; "" from the start), limit 4 (1..100), status 1 (0 normal,
+ * 1 deleted) = 405. The reply is as many entries of file ID 128 + STAT's 443 as there are, in byte order of the
+ * file ID; fewer than the limit means that the list has ended. */
+struct proto_list {
+    struct proto_file_key key; /* key.file is "after" and may be empty */
+    int32_t limit;
+    uint8_t status; /* enum proto_file_status */
+};
+MUST_CHECK bool proto_list_pack(uint8_t buffer[PROTO_LIST_SIZE], const struct proto_list *list,
+                                struct error *error);
+MUST_CHECK bool proto_list_unpack(const uint8_t *body, size_t size, struct proto_list *list,
+                                  struct error *error);
+struct proto_list_entry {
+    char file[PROTO_FILE_SIZE];
+    struct proto_stat stat;
+};
+MUST_CHECK bool proto_list_entry_pack(uint8_t buffer[PROTO_LIST_ENTRY_SIZE],
+                                      const struct proto_list_entry *entry, struct error *error);
+MUST_CHECK bool proto_list_entry_unpack(const uint8_t *body, size_t size, struct proto_list_entry *entry,
+                                        struct error *error);
+
+/* Reply to WHERE 78: STAT's 443, key of the store path 65, place below it 128 = 636. A place is exactly what a storage
+ * server makes: three directories and a name of base-512 digits (docs/protocol.md, "File IDs and store paths"), so that
+ * whoever opens it below a directory stays there. */
+struct proto_where {
+    struct proto_stat stat;
+    char key[PROTO_KEY_SIZE]; /* not empty */
+    char place[PROTO_PLACE_SIZE];
+};
+MUST_CHECK bool proto_where_reply_pack(uint8_t buffer[PROTO_WHERE_REPLY_SIZE],
+                                       const struct proto_where *where, struct error *error);
+MUST_CHECK bool proto_where_reply_unpack(const uint8_t *body, size_t size, struct proto_where *where,
+                                         struct error *error);
+
+/* FSCK 80: application 16, user 256, file 128 (may be empty, says nothing), action 1 (0 status, 1 check, 2 check and
+ * repair) = 401. The reply is a JSON object. */
+enum proto_fsck_action { PROTO_FSCK_STATUS = 0, PROTO_FSCK_CHECK = 1, PROTO_FSCK_REPAIR = 2 };
+struct proto_fsck {
+    struct proto_file_key key;
+    uint8_t action; /* enum proto_fsck_action */
+};
+MUST_CHECK bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct proto_fsck *fsck,
+                                struct error *error);
+MUST_CHECK bool proto_fsck_unpack(const uint8_t *body, size_t size, struct proto_fsck *fsck,
+                                  struct error *error);
+
+#endif

@@ -1,0 +1,219 @@
+/*
+ * proto_storage: the bodies of the storage server's commands. Part of proto (proto.h).
+ */
+#include "common/proto/proto_fields.h"
+
+#include <string.h>
+
+bool proto_upload_pack(uint8_t buffer[PROTO_UPLOAD_SIZE], const struct proto_upload *upload,
+                       struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_UPLOAD_SIZE, error);
+    proto_write_key(&writer, &proto_field_file, &upload->key);
+    proto_write_i64(&writer, "size", upload->size, 0, INT64_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_upload_unpack(const uint8_t *body, size_t size, struct proto_upload *upload, struct error *error)
+{
+    struct proto_reader reader;
+    memset(upload, 0, sizeof(*upload));
+    proto_read_begin(&reader, "UPLOAD", body, size, PROTO_UPLOAD_SIZE, error);
+    proto_read_key(&reader, &proto_field_file, &upload->key);
+    upload->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
+/* Has digest 1, digest 16; a digest that is absent is zeros, whatever stands in its place. */
+static void read_digest(struct proto_reader *reader, bool *has_digest, uint8_t digest[PROTO_DIGEST_SIZE])
+{
+    *has_digest = proto_read_u8(reader, "has digest", 1) == 1;
+    proto_read_bytes(reader, digest, PROTO_DIGEST_SIZE);
+    if (!*has_digest)
+        memset(digest, 0, PROTO_DIGEST_SIZE);
+}
+
+static void write_digest(struct proto_writer *writer, bool has_digest,
+                         const uint8_t digest[PROTO_DIGEST_SIZE])
+{
+    proto_write_u8(writer, "has digest", has_digest ? 1 : 0, 1);
+    if (has_digest)
+        proto_write_bytes(writer, digest, PROTO_DIGEST_SIZE);
+    else
+        proto_write_zeros(writer, PROTO_DIGEST_SIZE);
+}
+
+bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_PUT_SIZE, error);
+    proto_write_key(&writer, &proto_field_file, &put->key);
+    proto_write_i64(&writer, "size", put->size, 0, INT64_MAX);
+    proto_write_string(&writer, &proto_field_name, put->name);
+    proto_write_string(&writer, &proto_field_content_type, put->content_type);
+    write_digest(&writer, put->has_digest, put->digest);
+    return proto_write_end(&writer);
+}
+
+bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put, struct error *error)
+{
+    struct proto_reader reader;
+    memset(put, 0, sizeof(*put));
+    proto_read_begin(&reader, "PUT", body, size, PROTO_PUT_SIZE, error);
+    proto_read_key(&reader, &proto_field_file, &put->key);
+    put->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
+    proto_read_string(&reader, &proto_field_name, put->name);
+    proto_read_string(&reader, &proto_field_content_type, put->content_type);
+    read_digest(&reader, &put->has_digest, put->digest);
+    return proto_read_end(&reader);
+}
+
+bool proto_download_pack(uint8_t buffer[PROTO_DOWNLOAD_SIZE], const struct proto_download *download,
+                         struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_DOWNLOAD_SIZE, error);
+    proto_write_key(&writer, &proto_field_file, &download->key);
+    proto_write_i64(&writer, "offset", download->offset, 0, INT64_MAX);
+    proto_write_i64(&writer, "size", download->size, 0, INT64_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_download_unpack(const uint8_t *body, size_t size, struct proto_download *download,
+                           struct error *error)
+{
+    struct proto_reader reader;
+    memset(download, 0, sizeof(*download));
+    proto_read_begin(&reader, "DOWNLOAD", body, size, PROTO_DOWNLOAD_SIZE, error);
+    proto_read_key(&reader, &proto_field_file, &download->key);
+    download->offset = proto_read_i64(&reader, "offset", 0, INT64_MAX);
+    download->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
+static void read_stat(struct proto_reader *reader, struct proto_stat *stat)
+{
+    stat->size = proto_read_i64(reader, "size", 0, INT64_MAX);
+    stat->status = proto_read_u8(reader, "status", PROTO_FILE_DELETED);
+    stat->created = proto_read_i64(reader, "created", 0, INT64_MAX);
+    stat->deleted = proto_read_i64(reader, "deleted", 0, INT64_MAX);
+    read_digest(reader, &stat->has_digest, stat->digest);
+    proto_read_string(reader, &proto_field_content_type, stat->content_type);
+    proto_read_string(reader, &proto_field_name, stat->name);
+    proto_read_string(reader, &proto_field_group_or_none, stat->group);
+}
+
+static void write_stat(struct proto_writer *writer, const struct proto_stat *stat)
+{
+    proto_write_i64(writer, "size", stat->size, 0, INT64_MAX);
+    proto_write_u8(writer, "status", stat->status, PROTO_FILE_DELETED);
+    proto_write_i64(writer, "created", stat->created, 0, INT64_MAX);
+    proto_write_i64(writer, "deleted", stat->deleted, 0, INT64_MAX);
+    write_digest(writer, stat->has_digest, stat->digest);
+    proto_write_string(writer, &proto_field_content_type, stat->content_type);
+    proto_write_string(writer, &proto_field_name, stat->name);
+    proto_write_string(writer, &proto_field_group_or_none, stat->group);
+}
+
+bool proto_stat_reply_pack(uint8_t buffer[PROTO_STAT_REPLY_SIZE], const struct proto_stat *stat,
+                           struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_STAT_REPLY_SIZE, error);
+    write_stat(&writer, stat);
+    return proto_write_end(&writer);
+}
+
+bool proto_stat_reply_unpack(const uint8_t *body, size_t size, struct proto_stat *stat, struct error *error)
+{
+    struct proto_reader reader;
+    memset(stat, 0, sizeof(*stat));
+    proto_read_begin(&reader, "STAT reply", body, size, PROTO_STAT_REPLY_SIZE, error);
+    read_stat(&reader, stat);
+    return proto_read_end(&reader);
+}
+
+bool proto_list_pack(uint8_t buffer[PROTO_LIST_SIZE], const struct proto_list *list, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_LIST_SIZE, error);
+    proto_write_key(&writer, &proto_field_file_or_none, &list->key);
+    proto_write_i32(&writer, "limit", list->limit, 1, PROTO_LIST_LIMIT_MAX);
+    proto_write_u8(&writer, "status", list->status, PROTO_FILE_DELETED);
+    return proto_write_end(&writer);
+}
+
+bool proto_list_unpack(const uint8_t *body, size_t size, struct proto_list *list, struct error *error)
+{
+    struct proto_reader reader;
+    memset(list, 0, sizeof(*list));
+    proto_read_begin(&reader, "LIST", body, size, PROTO_LIST_SIZE, error);
+    proto_read_key(&reader, &proto_field_file_or_none, &list->key);
+    list->limit = proto_read_i32(&reader, "limit", 1, PROTO_LIST_LIMIT_MAX);
+    list->status = proto_read_u8(&reader, "status", PROTO_FILE_DELETED);
+    return proto_read_end(&reader);
+}
+
+bool proto_list_entry_pack(uint8_t buffer[PROTO_LIST_ENTRY_SIZE], const struct proto_list_entry *entry,
+                           struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_LIST_ENTRY_SIZE, error);
+    proto_write_string(&writer, &proto_field_file, entry->file);
+    write_stat(&writer, &entry->stat);
+    return proto_write_end(&writer);
+}
+
+bool proto_list_entry_unpack(const uint8_t *body, size_t size, struct proto_list_entry *entry,
+                             struct error *error)
+{
+    struct proto_reader reader;
+    memset(entry, 0, sizeof(*entry));
+    proto_read_begin(&reader, "entry of LIST", body, size, PROTO_LIST_ENTRY_SIZE, error);
+    proto_read_string(&reader, &proto_field_file, entry->file);
+    read_stat(&reader, &entry->stat);
+    return proto_read_end(&reader);
+}
+
+bool proto_where_reply_pack(uint8_t buffer[PROTO_WHERE_REPLY_SIZE], const struct proto_where *where,
+                            struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_WHERE_REPLY_SIZE, error);
+    write_stat(&writer, &where->stat);
+    proto_write_string(&writer, &proto_field_key, where->key);
+    proto_write_string(&writer, &proto_field_place, where->place);
+    return proto_write_end(&writer);
+}
+
+bool proto_where_reply_unpack(const uint8_t *body, size_t size, struct proto_where *where,
+                              struct error *error)
+{
+    struct proto_reader reader;
+    memset(where, 0, sizeof(*where));
+    proto_read_begin(&reader, "WHERE reply", body, size, PROTO_WHERE_REPLY_SIZE, error);
+    read_stat(&reader, &where->stat);
+    proto_read_string(&reader, &proto_field_key, where->key);
+    proto_read_string(&reader, &proto_field_place, where->place);
+    return proto_read_end(&reader);
+}
+
+bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct proto_fsck *fsck, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_FSCK_SIZE, error);
+    proto_write_key(&writer, &proto_field_file_or_none, &fsck->key);
+    proto_write_u8(&writer, "action", fsck->action, PROTO_FSCK_REPAIR);
+    return proto_write_end(&writer);
+}
+
+bool proto_fsck_unpack(const uint8_t *body, size_t size, struct proto_fsck *fsck, struct error *error)
+{
+    struct proto_reader reader;
+    memset(fsck, 0, sizeof(*fsck));
+    proto_read_begin(&reader, "FSCK", body, size, PROTO_FSCK_SIZE, error);
+    proto_read_key(&reader, &proto_field_file_or_none, &fsck->key);
+    fsck->action = proto_read_u8(&reader, "action", PROTO_FSCK_REPAIR);
+    return proto_read_end(&reader);
+}

@@ -1,0 +1,162 @@
+/*
+ * proto_tracker: the bodies of the tracker's commands. Part of proto (proto.h).
+ */
+#include "common/proto/proto_fields.h"
+
+#include <string.h>
+
+bool proto_join_pack(uint8_t buffer[PROTO_JOIN_SIZE], const struct proto_join *join, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_JOIN_SIZE, error);
+    proto_write_string(&writer, &proto_field_version, join->version);
+    proto_write_string(&writer, &proto_field_group, join->group);
+    proto_write_string(&writer, &proto_field_host, join->host);
+    proto_write_port(&writer, join->port);
+    proto_write_i64(&writer, "start time", join->start_time, 0, INT64_MAX);
+    proto_write_i64(&writer, "join time", join->join_time, 0, INT64_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_join_unpack(const uint8_t *body, size_t size, struct proto_join *join, struct error *error)
+{
+    struct proto_reader reader;
+    memset(join, 0, sizeof(*join));
+    proto_read_begin(&reader, "JOIN", body, size, PROTO_JOIN_SIZE, error);
+    proto_read_string(&reader, &proto_field_version, join->version);
+    proto_read_string(&reader, &proto_field_group, join->group);
+    proto_read_string(&reader, &proto_field_host, join->host);
+    join->port = proto_read_port(&reader);
+    join->start_time = proto_read_i64(&reader, "start time", 0, INT64_MAX);
+    join->join_time = proto_read_i64(&reader, "join time", 0, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
+bool proto_beat_pack(uint8_t buffer[PROTO_BEAT_SIZE], const struct proto_beat *beat, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_BEAT_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, beat->group);
+    proto_write_string(&writer, &proto_field_host, beat->host);
+    return proto_write_end(&writer);
+}
+
+bool proto_beat_unpack(const uint8_t *body, size_t size, struct proto_beat *beat, struct error *error)
+{
+    struct proto_reader reader;
+    memset(beat, 0, sizeof(*beat));
+    proto_read_begin(&reader, "BEAT", body, size, PROTO_BEAT_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, beat->group);
+    proto_read_string(&reader, &proto_field_host, beat->host);
+    return proto_read_end(&reader);
+}
+
+#define LOAD_RESERVED_1 3
+#define LOAD_RESERVED_2 4
+
+bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *load, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_LOAD_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, load->group);
+    proto_write_string(&writer, &proto_field_host, load->host);
+    proto_write_port(&writer, load->port);
+    proto_write_u8(&writer, "state", load->state, PROTO_LOAD_DRAINING);
+    proto_write_zeros(&writer, LOAD_RESERVED_1);
+    proto_write_i64(&writer, "capacity", load->capacity, 0, INT64_MAX);
+    proto_write_i64(&writer, "free", load->free, 0, INT64_MAX);
+    proto_write_i64(&writer, "free inodes", load->free_inodes, 0, INT64_MAX);
+    proto_write_i32(&writer, "connections", load->connections, 0, INT32_MAX);
+    proto_write_i32(&writer, "uploads", load->uploads, 0, INT32_MAX);
+    proto_write_i32(&writer, "requests", load->requests, 0, INT32_MAX);
+    proto_write_i64(&writer, "trash", load->trash, 0, INT64_MAX);
+    proto_write_zeros(&writer, LOAD_RESERVED_2);
+    return proto_write_end(&writer);
+}
+
+bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load, struct error *error)
+{
+    struct proto_reader reader;
+    memset(load, 0, sizeof(*load));
+    proto_read_begin(&reader, "LOAD", body, size, PROTO_LOAD_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, load->group);
+    proto_read_string(&reader, &proto_field_host, load->host);
+    load->port = proto_read_port(&reader);
+    load->state = proto_read_u8(&reader, "state", PROTO_LOAD_DRAINING);
+    proto_skip(&reader, LOAD_RESERVED_1);
+    load->capacity = proto_read_i64(&reader, "capacity", 0, INT64_MAX);
+    load->free = proto_read_i64(&reader, "free", 0, INT64_MAX);
+    load->free_inodes = proto_read_i64(&reader, "free inodes", 0, INT64_MAX);
+    load->connections = proto_read_i32(&reader, "connections", 0, INT32_MAX);
+    load->uploads = proto_read_i32(&reader, "uploads", 0, INT32_MAX);
+    load->requests = proto_read_i32(&reader, "requests", 0, INT32_MAX);
+    load->trash = proto_read_i64(&reader, "trash", 0, INT64_MAX);
+    proto_skip(&reader, LOAD_RESERVED_2);
+    return proto_read_end(&reader);
+}
+
+static bool group_change_known(const struct proto_group *change, struct error *error)
+{
+    if (change->change >= PROTO_GROUP_ADD && change->change <= PROTO_GROUP_WEIGHT)
+        return true;
+    return error_set(error, ERROR_MALFORMED,
+                     "change: %d; 1 (add), 2 (drain), 3 (open) or 4 (weight) expected", change->change);
+}
+
+bool proto_group_pack(uint8_t buffer[PROTO_GROUP_CHANGE_SIZE], const struct proto_group *change,
+                      struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_GROUP_CHANGE_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, change->group);
+    proto_write_u8(&writer, "change", change->change, UINT8_MAX);
+    proto_write_i32(&writer, "weight", change->weight, 0, PROTO_GROUP_WEIGHT_MAX);
+    return proto_write_end(&writer) && group_change_known(change, error);
+}
+
+bool proto_group_unpack(const uint8_t *body, size_t size, struct proto_group *change, struct error *error)
+{
+    struct proto_reader reader;
+    memset(change, 0, sizeof(*change));
+    proto_read_begin(&reader, "GROUP", body, size, PROTO_GROUP_CHANGE_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, change->group);
+    change->change = proto_read_u8(&reader, "change", UINT8_MAX);
+    change->weight = proto_read_i32(&reader, "weight", 0, PROTO_GROUP_WEIGHT_MAX);
+    return proto_read_end(&reader) && group_change_known(change, error);
+}
+
+size_t proto_saddrs_reply_pack(uint8_t *buffer, size_t size, const char *group, const char *addresses)
+{
+    size_t group_length = strnlen(group, PROTO_GROUP_SIZE);
+    size_t text_size = strlen(addresses) + 1;
+    if (size < PROTO_GROUP_SIZE || text_size > size - PROTO_GROUP_SIZE ||
+        !proto_field_check(&proto_field_group, group, group_length, NULL))
+        return 0;
+    memset(buffer, 0, PROTO_GROUP_SIZE);
+    memcpy(buffer, group, group_length);
+    memcpy(buffer + PROTO_GROUP_SIZE, addresses, text_size);
+    return PROTO_GROUP_SIZE + text_size;
+}
+
+bool proto_saddrs_reply_unpack(const uint8_t *body, size_t size, char group[PROTO_GROUP_SIZE],
+                               char *addresses, size_t addresses_size, struct error *error)
+{
+    struct proto_reader reader;
+    memset(group, 0, PROTO_GROUP_SIZE);
+    memset(addresses, 0, addresses_size);
+    if (size < PROTO_GROUP_SIZE)
+        return error_set(error, ERROR_MALFORMED, "SADDRS reply: body of %zu bytes; at least %d expected",
+                         size, PROTO_GROUP_SIZE);
+    proto_read_begin(&reader, "SADDRS reply", body, PROTO_GROUP_SIZE, PROTO_GROUP_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, group);
+    if (!proto_read_end(&reader))
+        return false;
+
+    const char *text = (const char *)body + PROTO_GROUP_SIZE;
+    size_t length = strnlen(text, size - PROTO_GROUP_SIZE);
+    if (length >= addresses_size)
+        return error_set(error, ERROR_MALFORMED, "addresses: %zu bytes; fewer than %zu expected", length,
+                         addresses_size);
+    memcpy(addresses, text, length);
+    return true;
+}

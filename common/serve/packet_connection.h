@@ -1,0 +1,242 @@
+/*
+ * packet_connection: one connection of the packet server: the state machine from header to reply. Private to
+ * packet_server.c, packet_listen.c, packet_connection.c, packet_step.c, packet_gather.c and packet_request.c;
+ * everything on the connection's loop.
+ */
+#ifndef REEL_COMMON_PACKET_CONNECTION_H
+#define REEL_COMMON_PACKET_CONNECTION_H
+
+#include "common/file/file_send.h"
+#include "common/base/metrics.h"
+#include "common/serve/packet_server.h"
+#include <event2/event_struct.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#define PACKET_INPUT_SIZE     8192 /* of the buffer that a connection holds while it is not idle, at least */
+#define PACKET_STASH_MAX      64   /* such buffers that a lane keeps for the next ones */
+#define PACKET_WHOLE_BODY_MAX (64 * 1024) /* body (or head of a streamed one) that is held in memory */
+#define PACKET_HOPELESS_BODY  (1LL << 40) /* a refused body above this is not read to its end */
+#define PACKET_SMALL_BODY     32          /* reply bodies up to this need no memory of their own */
+#define PACKET_SMALL_FILE     (32 * 1024) /* bytes of a file that are sent in one piece with their header */
+#define PACKET_GATHER_SIZE    (128 * 1024)
+#define PACKET_TURN_STEPS     128  /* that one connection goes before others have their turn */
+#define PACKET_LINGER_MS      1000 /* for a peer that has not ended its refused body in time */
+
+/* What metrics count for each command, and for those that are not in the table. */
+struct packet_metrics {
+    struct metric *requests, *failures, *duration;
+};
+
+/* One loop's share of a server. Only that loop's thread touches it, but for what is atomic. */
+struct packet_lane {
+    struct packet_server *server;
+    struct loop *loop; /* NULL when it has ended */
+    struct packet_listener *listeners;
+    size_t listener_count;
+    bool accepting;
+    TAILQ_HEAD(packet_connections, packet_connection) connections;
+    size_t open;               /* connections in the list */
+    atomic_bool full;          /* waits for a connection to end anywhere, to accept again */
+    bool stopping;             /* packet_server_stop() was called */
+    bool finished;             /* and the last connection has gone */
+    struct event resume_timer; /* accepts again after a pause */
+    struct event grace_timer;
+    struct task resume_task, stop_task, end_task;
+    void *stash[PACKET_STASH_MAX];
+    size_t stashed;
+    uint8_t *gather; /* of PACKET_GATHER_SIZE, for small replies; NULL until it is needed */
+    size_t gathered; /* bytes in it */
+    struct packet_connection *gatherer; /* whose they are; NULL: none are */
+};
+
+struct packet_server {
+    struct packet_server_options options; /* `listen` is not kept */
+    const struct packet_command *by_command[256];
+    struct packet_metrics metrics[256];
+    struct packet_metrics unknown_metrics;
+    struct metric *connections_metric, *received_metric, *sent_metric, *accept_errors_metric,
+        *timeouts_metric;
+    _Atomic int64_t idle_timeout_ms, progress_timeout_ms;
+    atomic_size_t connections; /* that are open */
+    atomic_size_t places;      /* of connections_max: those, and one for each accept(2) under way */
+    _Atomic int64_t requests;
+    _Atomic uint64_t next_id;
+    uint16_t port;
+    atomic_size_t references; /* the owner, connections, posted tasks of lanes; freed with the last */
+    atomic_bool stop_called;
+    int64_t stop_grace_ms;
+    void (*stop_done)(void *argument);
+    void *stop_argument;
+    atomic_size_t lanes_left; /* that have not finished */
+    size_t lane_count;
+    struct packet_lane lanes[];
+};
+
+enum packet_state {
+    PACKET_IDLE,      /* between two requests */
+    PACKET_HEADER,    /* a part of a header is there */
+    PACKET_BODY,      /* the header is known, its body or the body's head is not complete */
+    PACKET_HANDLING,  /* the handler has the request */
+    PACKET_READING,   /* and waits for bytes of the streamed body */
+    PACKET_REPLYING,  /* a reply from memory goes out, or the header of a file */
+    PACKET_SENDING,   /* a file goes out */
+    PACKET_CANCELLED, /* a worker is still inside the cancelled file */
+    PACKET_DRAINING,  /* the reply goes out, and the rest of the request's body is discarded */
+    PACKET_LINGERING, /* the reply goes out, then everything is discarded until the peer or the time ends it
+                       */
+    PACKET_CLOSED,
+};
+
+struct packet_connection {
+    struct packet_lane *lane;
+    TAILQ_ENTRY(packet_connection) link;
+    uint64_t id;
+    int fd;
+    enum packet_state state;
+    bool running;  /* packet_connection_run() is on the stack */
+    bool broken;   /* the peer has gone, stalled or is cut: nothing can be read or sent any more */
+    bool ended;    /* the peer has sent everything it will */
+    bool readable; /* recv() may give something without a wait */
+    bool shut;     /* our side is shut down */
+    bool write_armed, read_armed;
+    bool posted; /* `task` is posted: the memory must stay */
+    struct event read_event, write_event, timer;
+    struct task task;    /* goes on after other connections had their turn */
+    int64_t deadline_ms; /* of the state; 0: none */
+    int64_t armed_ms;    /* when the timer fires, at the deadline or before; 0: not armed */
+
+    /* Input: bytes position..filled of `input` are unread. NULL while there are none. */
+    uint8_t *input;
+    size_t capacity, filled, position;
+    bool head_held; /* request.head points into the input: it must not move */
+
+    struct proto_header header;
+    struct packet_request request;
+    const struct packet_command *command; /* of the request; NULL: not in the table */
+    int64_t body_left;                    /* of a refused body: still to be discarded */
+
+    /* PACKET_READING */
+    uint8_t *read_buffer;
+    size_t read_size, read_got;
+    void (*read_done)(struct packet_request *request, int64_t bytes);
+
+    /* Output: header and body, `sent` bytes of both are out. */
+    uint8_t out_header[PROTO_HEADER_SIZE];
+    uint8_t small_body[PACKET_SMALL_BODY];
+    void *body; /* small_body or owned */
+    size_t body_size, sent;
+    uint8_t *rest; /* gathered replies that the socket did not take: they go first; NULL: none */
+    size_t rest_size, rest_sent;
+    int unsent; /* in the socket's queue, when the peer's progress was last looked at */
+
+    /* PACKET_SENDING */
+    bool has_file;
+    struct file_send *file; /* NULL: not started */
+    int file_fd;
+    int64_t file_offset, file_length;
+    struct workers *file_workers;
+    void (*file_done)(void *argument, bool ok);
+    void *file_argument;
+
+    struct address peer;
+    void *user;
+};
+
+/* ---- packet_connection.c ---- */
+
+/* Takes over FD, for which one of server->places is taken already. False without memory: FD is
+ * closed, the place is the caller's to give back. */
+MUST_CHECK bool packet_connection_open(struct packet_lane *lane, int fd, const struct sockaddr *address,
+                                       socklen_t length);
+
+/* Goes through the states until a peer, a handler or a timer must act. May free the connection. */
+void packet_connection_run(struct packet_connection *connection);
+
+/* "cN ADDRESS" for the log. Returns BUFFER. */
+#define PACKET_NAME_SIZE (ADDRESS_TEXT_SIZE + 24)
+char *packet_connection_name(const struct packet_connection *connection, char *buffer, size_t size);
+
+/* Nothing can be read or sent any more. The connection ends now, or when its handler has finished. May free
+ * it. */
+void packet_connection_cut(struct packet_connection *connection);
+
+/* Looks once whether a request has come; an idle connection of a lane that stops ends. May free it. */
+void packet_connection_look(struct packet_connection *connection);
+
+/* Takes the events out of a base that is about to be freed. */
+void packet_connection_forget_events(struct packet_connection *connection);
+
+/* ---- packet_step.c ---- */
+
+/* One step. True: another may follow at once. */
+MUST_CHECK bool packet_connection_step(struct packet_connection *connection);
+
+/* Frees input and output. */
+void packet_connection_free_buffers(struct packet_connection *connection);
+
+/* The one place where a state changes: sets the deadline that belongs to it. */
+void packet_connection_enter(struct packet_connection *connection, enum packet_state state);
+
+/* ---- packet_gather.c ---- */
+
+/* Puts a success reply into the lane's buffer: with a copy of BODY, or with the file of the present reply
+ * where it is in the page cache. False: it must go by itself. */
+MUST_CHECK bool packet_gather_bytes(struct packet_connection *connection, const void *body, size_t size);
+MUST_CHECK bool packet_gather_file(struct packet_connection *connection);
+
+/* Sends what the lane's buffer has of CONNECTION. False: some of it is left, or the connection is broken. */
+bool packet_gather_flush(struct packet_connection *connection);
+
+/* Sends what was left. False: some of it still is, or the connection is broken. */
+MUST_CHECK bool packet_gather_flush_rest(struct packet_connection *connection);
+
+void packet_gather_free(struct packet_connection *connection);
+
+/* ---- packet_request.c ---- */
+
+/* A failure reply to the header that was just read, without a handler: the reply is set and the state
+ * entered. HOPELESS: the stream cannot be in step again. */
+void packet_request_refuse(struct packet_connection *connection, bool hopeless, const struct error *error);
+
+/* What metrics the current request counts in. */
+const struct packet_metrics *packet_request_metrics(const struct packet_connection *connection);
+
+/* Starts the file of a reply whose header is out; enters PACKET_SENDING. */
+void packet_request_send_file(struct packet_connection *connection);
+
+/* Ends the file of a reply: packet_reply_file()'s done. */
+void packet_request_end_file(struct packet_connection *connection, bool ok);
+
+/* ---- packet_listen.c ---- */
+
+/* Where a lane accepts: one for each address. */
+struct packet_listener {
+    struct packet_lane *lane;
+    int fd;
+    struct event event;
+};
+
+/* Binds every address of LIST on every lane, and fills server->port. Blocks on host names. */
+MUST_CHECK bool packet_listen(struct packet_server *server, const struct address_list *list,
+                              struct error *error);
+
+/* Stops for good and frees the listeners of LANE. */
+void packet_listen_close(struct packet_lane *lane);
+
+/* Accepts again, after a pause or when a place is free. */
+void packet_listen_resume(struct packet_lane *lane);
+
+/* A connection was accepted, or could not: its place is free. Wakes lanes that wait for one. */
+void packet_listen_leave(struct packet_server *server);
+
+/* ---- packet_server.c ---- */
+
+/* Frees the server when this was the last reference. */
+void packet_server_release(struct packet_server *server);
+
+/* A connection of LANE has ended and is out of the list: gives back its place, may finish the lane and free
+ * the server. */
+void packet_server_leave(struct packet_lane *lane);
+
+#endif

@@ -1,0 +1,259 @@
+/*
+ * packet_request: how a handler of the packet server reads a streamed body and finishes its request. Sets up
+ * what goes out, then lets packet_connection.c run. On the connection's loop.
+ */
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/serve/packet_connection.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define REFUSED_LOG_MS 100 /* between two lines about requests that no handler saw */
+
+static struct log_gate refused_gate;
+
+const struct packet_metrics *packet_request_metrics(const struct packet_connection *connection)
+{
+    struct packet_server *server = connection->lane->server;
+
+    return connection->command ? &server->metrics[connection->command->command] : &server->unknown_metrics;
+}
+
+static const char *command_name(const struct packet_connection *connection)
+{
+    return connection->command ? connection->command->name : "request";
+}
+
+static void observe_duration(struct packet_connection *connection)
+{
+    metric_observe_us(packet_request_metrics(connection)->duration,
+                      clock_monotonic_us() - connection->request.start_us);
+}
+
+/* The connection whose REQUEST is being finished. */
+static struct packet_connection *connection_of(struct packet_request *request)
+{
+    struct packet_connection *connection = request->connection;
+
+    ASSERT(connection->state == PACKET_HANDLING || connection->state == PACKET_READING);
+    return connection;
+}
+
+/* Puts the reply before the socket. BODY (NULL: empty) is owned by the connection from now on. */
+static void set_output(struct packet_connection *connection, uint8_t status, int64_t length, void *body,
+                       size_t size)
+{
+    proto_header_pack(connection->out_header, length, connection->lane->server->options.reply_command,
+                      status);
+    connection->body = body ? body : connection->small_body;
+    connection->body_size = size;
+    connection->sent = 0;
+}
+
+/* The same with a copy, which may go out together with others. False without memory: the connection is broken
+ * then. */
+static bool copy_output(struct packet_connection *connection, uint8_t status, const void *body, size_t size)
+{
+    void *copy;
+
+    if (status == PROTO_STATUS_OK && connection->request.body_left == 0 &&
+        packet_gather_bytes(connection, body, size))
+        return true;
+    copy = size <= sizeof(connection->small_body) ? connection->small_body : malloc(size);
+    if (!copy) {
+        log_error("packet", "c%" PRIu64 ": no memory for a reply of %zu bytes, connection cut",
+                  connection->id, size);
+        connection->broken = true;
+        return false;
+    }
+    if (size > 0)
+        memcpy(copy, body, size);
+    set_output(connection, status, (int64_t)size, copy, size);
+    return true;
+}
+
+/* The handler is done with the request; what it left of the body stands in the way of the next one. */
+static void finish(struct packet_connection *connection)
+{
+    enum packet_state next = PACKET_REPLYING;
+
+    connection->body_left = connection->request.body_left;
+    if (connection->state == PACKET_READING)
+        connection->body_left -= (int64_t)connection->read_got;
+    connection->read_done = NULL;
+    connection->head_held = false;
+    if (!connection->has_file) {
+        observe_duration(connection);
+        if (connection->body_left > PACKET_HOPELESS_BODY)
+            next = PACKET_LINGERING;
+        else if (connection->body_left > 0)
+            next = PACKET_DRAINING;
+    }
+    packet_connection_enter(connection, next);
+    packet_connection_run(connection);
+}
+
+void packet_reply(struct packet_request *request, const void *body, size_t size)
+{
+    struct packet_connection *connection = connection_of(request);
+
+    (void)copy_output(connection, PROTO_STATUS_OK, body, size);
+    finish(connection);
+}
+
+void packet_reply_take(struct packet_request *request, void *body, size_t size)
+{
+    struct packet_connection *connection = connection_of(request);
+
+    set_output(connection, PROTO_STATUS_OK, (int64_t)size, body, size);
+    finish(connection);
+}
+
+static void set_failure(struct packet_connection *connection, const struct error *error)
+{
+    uint8_t body[PROTO_ERROR_BODY_MAX];
+    size_t size =
+        proto_error_pack(body, error->code, connection->lane->server->options.host_name, error->text);
+
+    metric_add(packet_request_metrics(connection)->failures, 1);
+    (void)copy_output(connection, PROTO_STATUS_FAILURE, body, size);
+}
+
+void packet_reply_failure(struct packet_request *request, const struct error *error)
+{
+    struct packet_connection *connection = connection_of(request);
+    char name[PACKET_NAME_SIZE];
+
+    log_info("packet", "%s: %s failed: %s (%s)", packet_connection_name(connection, name, sizeof(name)),
+             command_name(connection), error->text, error_code_name(error->code));
+    set_failure(connection, error);
+    finish(connection);
+}
+
+void packet_reply_error(struct packet_request *request, int code, const char *format, ...)
+{
+    struct error error = {0};
+    va_list arguments;
+
+    va_start(arguments, format);
+    error_set_va(&error, code, format, arguments);
+    va_end(arguments);
+    packet_reply_failure(request, &error);
+}
+
+void packet_request_refuse(struct packet_connection *connection, bool hopeless, const struct error *error)
+{
+    char name[PACKET_NAME_SIZE];
+    uint64_t suppressed;
+
+    if (log_gate_open(&refused_gate, REFUSED_LOG_MS, &suppressed))
+        log_info("packet", "%s: refused: %s (%" PRIu64 " more like it not shown)",
+                 packet_connection_name(connection, name, sizeof(name)), error->text, suppressed);
+    set_failure(connection, error);
+    observe_duration(connection);
+    connection->body_left = hopeless ? 0 : connection->header.length;
+    if (hopeless || connection->body_left > PACKET_HOPELESS_BODY)
+        packet_connection_enter(connection, PACKET_LINGERING);
+    else if (connection->body_left > 0)
+        packet_connection_enter(connection, PACKET_DRAINING);
+    else
+        packet_connection_enter(connection, PACKET_REPLYING);
+}
+
+void packet_reply_file(struct packet_request *request, int fd, int64_t offset, int64_t length,
+                       struct workers *workers, void (*done)(void *argument, bool ok), void *argument)
+{
+    struct packet_connection *connection = connection_of(request);
+
+    connection->has_file = true;
+    connection->file_fd = fd;
+    connection->file_offset = offset;
+    connection->file_length = length;
+    connection->file_workers = workers;
+    connection->file_done = done;
+    connection->file_argument = argument;
+    set_output(connection, PROTO_STATUS_OK, length, NULL, 0);
+    finish(connection);
+}
+
+void packet_request_end_file(struct packet_connection *connection, bool ok)
+{
+    void (*done)(void *, bool) = connection->file_done;
+
+    connection->has_file = false;
+    connection->file = NULL;
+    observe_duration(connection);
+    if (!ok)
+        metric_add(packet_request_metrics(connection)->failures, 1);
+    if (done)
+        done(connection->file_argument, ok);
+}
+
+static void file_ended(void *argument, int64_t sent, const struct error *error)
+{
+    struct packet_connection *connection = argument;
+    char name[PACKET_NAME_SIZE];
+
+    metric_add(connection->lane->server->sent_metric, sent);
+    if (error) {
+        log_info("packet", "%s: %s: reply cut: %s (%s)",
+                 packet_connection_name(connection, name, sizeof(name)), command_name(connection),
+                 error->text, error_code_name(error->code));
+        connection->broken = true;
+    }
+    packet_request_end_file(connection, !error);
+    packet_connection_run(connection);
+}
+
+void packet_request_send_file(struct packet_connection *connection)
+{
+    struct packet_server *server = connection->lane->server;
+    struct file_send_options options = {
+        .loop = connection->lane->loop,
+        .workers = connection->file_workers,
+        .socket = connection->fd,
+        .fd = connection->file_fd,
+        .offset = connection->file_offset,
+        .length = connection->file_length,
+        .progress_ms = atomic_load_explicit(&server->progress_timeout_ms, memory_order_relaxed),
+        .done = file_ended,
+        .argument = connection,
+    };
+    struct error error = {0};
+    struct file_send *file;
+
+    packet_connection_enter(connection, PACKET_SENDING);
+    file = file_send_start(&options, &error);
+    if (!file)
+        file_ended(connection, 0, &error);
+    else if (connection->has_file)
+        connection->file = file; /* else it has ended already, and is gone */
+}
+
+void packet_reply_abort(struct packet_request *request)
+{
+    struct packet_connection *connection = connection_of(request);
+
+    metric_add(packet_request_metrics(connection)->failures, 1);
+    observe_duration(connection);
+    connection->read_done = NULL;
+    packet_connection_enter(connection, PACKET_CLOSED);
+    packet_connection_run(connection);
+}
+
+void packet_request_read(struct packet_request *request, void *buffer, size_t size,
+                         void (*done)(struct packet_request *request, int64_t bytes))
+{
+    struct packet_connection *connection = request->connection;
+
+    ASSERT(connection->state == PACKET_HANDLING && done);
+    connection->read_buffer = buffer;
+    connection->read_size = (size_t)min_i64((int64_t)min_size(size, INT64_MAX), request->body_left);
+    connection->read_got = 0;
+    connection->read_done = done;
+    packet_connection_enter(connection, PACKET_READING);
+    packet_connection_run(connection);
+}

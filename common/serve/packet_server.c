@@ -1,0 +1,263 @@
+/*
+ * packet_server: see packet_server.h. The server as a whole: its lanes (one a loop), metrics, stop and end.
+ * Accepting is in packet_listen.c, a connection's life in packet_connection.c, packet_step.c and
+ * packet_request.c.
+ */
+#include "common/serve/packet_server.h"
+#include "common/base/log.h"
+#include "common/serve/packet_connection.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- lanes ---- */
+
+static void for_each_connection(struct packet_lane *lane, void (*visit)(struct packet_connection *connection))
+{
+    /* A visit may free this and other connections: so each goes to the end of the list before it, and the
+     * front is always valid. */
+    for (size_t left = lane->open; left > 0 && !TAILQ_EMPTY(&lane->connections); left--) {
+        struct packet_connection *connection = TAILQ_FIRST(&lane->connections);
+
+        TAILQ_REMOVE(&lane->connections, connection, link);
+        TAILQ_INSERT_TAIL(&lane->connections, connection, link);
+        visit(connection);
+    }
+}
+
+static void finish_if_empty(struct packet_lane *lane)
+{
+    struct packet_server *server = lane->server;
+
+    if (!lane->stopping || lane->finished || lane->open > 0 || !lane->loop)
+        return;
+    lane->finished = true;
+    event_del(&lane->grace_timer);
+    if (atomic_fetch_sub(&server->lanes_left, 1) == 1 && server->stop_done)
+        server->stop_done(server->stop_argument);
+}
+
+static void on_resume(evutil_socket_t fd, short events, void *argument)
+{
+    (void)fd;
+    (void)events;
+    packet_listen_resume(argument);
+}
+
+static void resume_lane(struct task *task)
+{
+    struct packet_lane *lane = CONTAINER_OF(task, struct packet_lane, resume_task);
+
+    packet_listen_resume(lane);
+    packet_server_release(lane->server);
+}
+
+static void on_grace(evutil_socket_t fd, short events, void *argument)
+{
+    struct packet_lane *lane = argument;
+
+    (void)fd;
+    (void)events;
+    log_info("packet", "%zu connections have not finished in time and are cut", lane->open);
+    for_each_connection(lane, packet_connection_cut);
+}
+
+static void stop_lane(struct task *task)
+{
+    struct packet_lane *lane = CONTAINER_OF(task, struct packet_lane, stop_task);
+    struct packet_server *server = lane->server;
+    int64_t grace_ms = max_i64(server->stop_grace_ms, 1);
+    struct timeval grace = {.tv_sec = grace_ms / 1000, .tv_usec = grace_ms % 1000 * 1000};
+
+    if (lane->loop) {
+        lane->stopping = true;
+        packet_listen_close(lane);
+        ASSERT(event_add(&lane->grace_timer, &grace) == 0);
+        for_each_connection(lane, packet_connection_look);
+        finish_if_empty(lane);
+    }
+    packet_server_release(server);
+}
+
+/* The loop ends, and with it what has events in its base. Requests that a handler still holds stay valid. */
+static void end_lane(struct packet_lane *lane)
+{
+    lane->stopping = true;
+    packet_listen_close(lane);
+    event_del(&lane->grace_timer);
+    for_each_connection(lane, packet_connection_cut);
+    for_each_connection(lane, packet_connection_forget_events);
+    while (lane->stashed > 0)
+        free(lane->stash[--lane->stashed]);
+    free(lane->gather);
+    lane->gather = NULL;
+    atomic_store(&lane->full, false); /* nobody posts to it any more */
+    lane->loop = NULL;
+}
+
+static void on_loop_end(struct task *task)
+{
+    end_lane(CONTAINER_OF(task, struct packet_lane, end_task));
+}
+
+static void init_lane(struct packet_lane *lane, struct packet_server *server, struct loop *loop)
+{
+    struct event_base *base = loop_base(loop);
+
+    lane->server = server;
+    lane->loop = loop;
+    TAILQ_INIT(&lane->connections);
+    lane->resume_task.run = resume_lane;
+    lane->stop_task.run = stop_lane;
+    lane->end_task.run = on_loop_end;
+    ASSERT(event_assign(&lane->resume_timer, base, -1, 0, on_resume, lane) == 0);
+    ASSERT(event_assign(&lane->grace_timer, base, -1, 0, on_grace, lane) == 0);
+    loop_at_end(loop, &lane->end_task);
+}
+
+void packet_server_leave(struct packet_lane *lane)
+{
+    struct packet_server *server = lane->server;
+
+    metric_add(server->connections_metric, -1);
+    atomic_fetch_sub(&server->connections, 1);
+    packet_listen_leave(server);
+    finish_if_empty(lane);
+    packet_server_release(server);
+}
+
+/* ---- the server ---- */
+
+static struct packet_metrics register_command(const char *name)
+{
+    char labels[96];
+
+    snprintf(labels, sizeof(labels), "command=\"%s\"", name);
+    return (struct packet_metrics){
+        .requests =
+            metrics_counter("reel_packet_requests_total", "Requests whose header was complete.", labels),
+        .failures = metrics_counter("reel_packet_failures_total",
+                                    "Requests that got a failure reply or none.", labels),
+        .duration =
+            metrics_histogram("reel_packet_request_seconds",
+                              "From a complete header to the reply; of files, to its last byte.", labels),
+    };
+}
+
+static void register_metrics(struct packet_server *server)
+{
+    server->unknown_metrics = register_command("unknown");
+    server->connections_metric = metrics_gauge("reel_packet_connections", "Connections that are open.", NULL);
+    server->received_metric =
+        metrics_counter("reel_packet_received_bytes_total", "Bytes that peers have sent.", NULL);
+    server->sent_metric = metrics_counter("reel_packet_sent_bytes_total", "Bytes sent to peers.", NULL);
+    server->accept_errors_metric =
+        metrics_counter("reel_packet_accept_errors_total",
+                        "Connections that could not be accepted: no descriptor or memory.", NULL);
+    server->timeouts_metric = metrics_counter(
+        "reel_packet_timeouts_total", "Connections ended because the peer was silent too long.", NULL);
+}
+
+static void take_commands(struct packet_server *server)
+{
+    for (size_t i = 0; i < server->options.command_count; i++) {
+        const struct packet_command *command = &server->options.commands[i];
+
+        ASSERT(!server->by_command[command->command] && command->minimum >= 0 && command->handle);
+        ASSERT(command->minimum <= command->maximum);
+        if (command->head > 0)
+            ASSERT(command->head <= PACKET_WHOLE_BODY_MAX && command->minimum >= (int64_t)command->head);
+        else
+            ASSERT(command->maximum <= PACKET_WHOLE_BODY_MAX);
+        server->by_command[command->command] = command;
+        server->metrics[command->command] = register_command(command->name);
+    }
+}
+
+struct packet_server *packet_server_create(const struct packet_server_options *options,
+                                           struct loop_group *loops, struct error *error)
+{
+    struct packet_server *server = calloc(1, sizeof(*server) + loops->count * sizeof(struct packet_lane));
+
+    if (!server) {
+        error_set_errno(error, ENOMEM, "cannot create a server");
+        return NULL;
+    }
+    server->options = *options;
+    server->options.listen = (struct address_list){0};
+    atomic_store(&server->idle_timeout_ms, options->idle_timeout_ms);
+    atomic_store(&server->progress_timeout_ms, options->progress_timeout_ms);
+    atomic_store(&server->references, 1);
+    atomic_store(&server->lanes_left, loops->count);
+    register_metrics(server);
+    take_commands(server);
+    server->lane_count = loops->count;
+    for (size_t i = 0; i < loops->count; i++)
+        init_lane(&server->lanes[i], server, loops->loops[i]);
+    if (!packet_listen(server, &options->listen, error)) {
+        packet_server_destroy(server);
+        return NULL;
+    }
+    return server;
+}
+
+void packet_server_stop(struct packet_server *server, int64_t grace_ms, void (*done)(void *argument),
+                        void *argument)
+{
+    if (atomic_exchange(&server->stop_called, true))
+        return;
+    server->stop_grace_ms = grace_ms;
+    server->stop_done = done;
+    server->stop_argument = argument;
+    for (size_t i = 0; i < server->lane_count; i++) {
+        atomic_fetch_add(&server->references, 1);
+        loop_post(server->lanes[i].loop, &server->lanes[i].stop_task);
+    }
+}
+
+void packet_server_release(struct packet_server *server)
+{
+    if (atomic_fetch_sub(&server->references, 1) == 1)
+        free(server);
+}
+
+void packet_server_destroy(struct packet_server *server)
+{
+    if (!server)
+        return;
+    for (size_t i = 0; i < server->lane_count; i++) {
+        struct packet_lane *lane = &server->lanes[i];
+
+        if (lane->loop) {
+            loop_forget_end(lane->loop, &lane->end_task);
+            end_lane(lane);
+        }
+    }
+    packet_server_release(server);
+}
+
+void *packet_server_argument(const struct packet_server *server)
+{
+    return server->options.argument;
+}
+
+size_t packet_server_connections(const struct packet_server *server)
+{
+    return atomic_load(&server->connections);
+}
+
+int64_t packet_server_requests(const struct packet_server *server)
+{
+    return atomic_load(&server->requests);
+}
+
+uint16_t packet_server_port(const struct packet_server *server)
+{
+    return server->port;
+}
+
+void packet_server_set_timeouts(struct packet_server *server, int64_t idle_ms, int64_t progress_ms)
+{
+    atomic_store(&server->idle_timeout_ms, idle_ms);
+    atomic_store(&server->progress_timeout_ms, progress_ms);
+}

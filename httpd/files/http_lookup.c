@@ -1,0 +1,439 @@
+#include "httpd/files/http_lookup.h"
+#include "common/base/clock.h"
+#include "common/proto/digest.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "httpd/files/http_sniff.h"
+#include "httpd/syntax/media_type.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+#define HASH_NONFATAL_OOM            1
+#define uthash_nonfatal_oom(element) ((element)->unhashed = true)
+#include <uthash.h>
+
+#define KEY_BYTES_MAX (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
+
+/* Part of its life after which an entry in use is asked for again ahead of time, so that a busy file never
+ * waits. */
+#define REFRESH_PERCENT 80
+
+struct http_lookup_wait {
+    LIST_ENTRY(http_lookup_wait) link;
+    http_lookup_callback callback;
+    void *argument;
+};
+LIST_HEAD(wait_list, http_lookup_wait);
+
+struct entry {
+    UT_hash_handle hh;
+    TAILQ_ENTRY(entry) link; /* least recently used first */
+    struct http_lookup *lookup;
+    struct client_operation *operation; /* under way, or NULL */
+    struct http_sniff *sniff;           /* then under way, or NULL */
+    struct http_lookup_file *described; /* what it is for: all but the type is known */
+    struct http_lookup_file *file;      /* NULL: not known, or absent */
+    bool absent;
+    bool unhashed;    /* no memory to put it into the table */
+    int64_t asked_ms; /* what is known is as old as the question */
+    int64_t question_ms;
+    struct wait_list waits;
+    size_t key_size;
+    char key[];
+};
+TAILQ_HEAD(entry_list, entry);
+
+struct http_lookup {
+    struct http_lookup_options options;
+    uint64_t seed; /* keys come from strangers, who must not choose keys that collide */
+    struct entry *table;
+    struct entry_list entries;
+    size_t count;
+    struct metric *hits, *misses, *absences;
+};
+
+struct http_lookup *http_lookup_create(const struct http_lookup_options *options, struct error *error)
+{
+    struct http_lookup *lookup = calloc(1, sizeof(*lookup));
+    if (lookup == NULL) {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for the table of files");
+        return NULL;
+    }
+    if (getrandom(&lookup->seed, sizeof(lookup->seed), GRND_NONBLOCK) != (ssize_t)sizeof(lookup->seed))
+        lookup->seed = (uint64_t)clock_wall_us();
+    lookup->options = *options;
+    TAILQ_INIT(&lookup->entries);
+    const char *help = "Look-ups of files by how they were answered.";
+    lookup->hits = metrics_counter("reel_httpd_lookups_total", help, "result=\"cached\"");
+    lookup->misses = metrics_counter("reel_httpd_lookups_total", help, "result=\"asked\"");
+    lookup->absences = metrics_counter("reel_httpd_lookups_total", help, "result=\"cached_absent\"");
+    return lookup;
+}
+
+void http_lookup_set_ages(struct http_lookup *lookup, int64_t age_ms, int64_t negative_age_ms)
+{
+    lookup->options.age_ms = age_ms;
+    lookup->options.negative_age_ms = negative_age_ms;
+}
+
+size_t http_lookup_entries(const struct http_lookup *lookup)
+{
+    return lookup->count;
+}
+
+struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file)
+{
+    file->references++;
+    return file;
+}
+
+void http_lookup_file_release(struct http_lookup_file *file)
+{
+    if (file != NULL && --file->references == 0)
+        free(file);
+}
+
+/* ---- entries ---- */
+
+static size_t make_key(const struct proto_file_key *key, char out[KEY_BYTES_MAX])
+{
+    size_t application = strnlen(key->application, PROTO_APPLICATION_SIZE - 1) + 1;
+    size_t user = strnlen(key->user, PROTO_USER_SIZE - 1) + 1;
+    size_t file = strnlen(key->file, PROTO_FILE_SIZE - 1) + 1;
+    memcpy(out, key->application, application);
+    memcpy(out + application, key->user, user);
+    memcpy(out + application + user, key->file, file);
+    return application + user + file;
+}
+
+static unsigned hash_key(const struct http_lookup *lookup, const char *key, size_t key_size)
+{
+    return (unsigned)XXH3_64bits_withSeed(key, key_size, lookup->seed);
+}
+
+/* Out of the table and away; nobody may wait for it. */
+static void entry_drop(struct entry *entry)
+{
+    struct http_lookup *lookup = entry->lookup;
+    ASSERT(LIST_EMPTY(&entry->waits));
+    HASH_DELETE(hh, lookup->table, entry);
+    TAILQ_REMOVE(&lookup->entries, entry, link);
+    lookup->count--;
+    if (entry->operation != NULL)
+        client_cancel(entry->operation);
+    http_sniff_cancel(entry->sniff);
+    http_lookup_file_release(entry->described);
+    http_lookup_file_release(entry->file);
+    free(entry);
+}
+
+/* Makes room for one more: the least recently used entry that nobody waits for goes. */
+static void make_room(struct http_lookup *lookup)
+{
+    struct entry *entry, *next;
+    for (entry = TAILQ_FIRST(&lookup->entries); entry != NULL && lookup->count >= lookup->options.entries_max;
+         entry = next) {
+        next = TAILQ_NEXT(entry, link);
+        if (LIST_EMPTY(&entry->waits))
+            entry_drop(entry);
+    }
+}
+
+static struct entry *entry_create(struct http_lookup *lookup, const char *key, size_t key_size)
+{
+    make_room(lookup);
+    struct entry *entry = calloc(1, sizeof(*entry) + key_size);
+    if (entry == NULL)
+        return NULL;
+    entry->lookup = lookup;
+    entry->key_size = key_size;
+    memcpy(entry->key, key, key_size);
+    LIST_INIT(&entry->waits);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, lookup->table, entry->key, key_size, hash_key(lookup, key, key_size),
+                                entry);
+    if (entry->unhashed) {
+        free(entry);
+        return NULL;
+    }
+    TAILQ_INSERT_TAIL(&lookup->entries, entry, link);
+    lookup->count++;
+    return entry;
+}
+
+void http_lookup_destroy(struct http_lookup *lookup)
+{
+    if (lookup == NULL)
+        return;
+    while (!TAILQ_EMPTY(&lookup->entries))
+        entry_drop(TAILQ_FIRST(&lookup->entries));
+    free(lookup);
+}
+
+/* ---- asking ---- */
+
+void http_lookup_file_describe(struct http_lookup_file *file)
+{
+    char hex[DIGEST_HEX_SIZE];
+    uint8_t made[PROTO_DIGEST_SIZE];
+    const uint8_t *digest = file->stat.digest;
+    if (!file->stat.has_digest) {
+        uint8_t text[PROTO_FILE_SIZE + 16] = {0};
+        for (int i = 0; i < 8; i++) {
+            text[i] = (uint8_t)((uint64_t)file->stat.size >> (56 - 8 * i));
+            text[8 + i] = (uint8_t)((uint64_t)file->stat.created >> (56 - 8 * i));
+        }
+        memcpy(text + 16, file->key.file, strnlen(file->key.file, PROTO_FILE_SIZE));
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits(text, sizeof(text)));
+        memcpy(made, canonical.digest, sizeof(made));
+        digest = made;
+    }
+    snprintf(file->etag, sizeof(file->etag), "\"%s\"", digest_to_hex(digest, hex));
+    file->last_modified = max_i64(file->stat.created, 0);
+    file->last_modified_text[0] = '\0';
+    if (file->last_modified > 0)
+        http_date_format(file->last_modified, file->last_modified_text);
+}
+
+static struct http_lookup_file *file_create(const struct entry *entry, const struct proto_stat *stat)
+{
+    struct http_lookup_file *file = calloc(1, sizeof(*file));
+    if (file == NULL)
+        return NULL;
+    const char *at = entry->key;
+    snprintf(file->key.application, sizeof(file->key.application), "%s", at);
+    at += strlen(at) + 1;
+    snprintf(file->key.user, sizeof(file->key.user), "%s", at);
+    at += strlen(at) + 1;
+    snprintf(file->key.file, sizeof(file->key.file), "%s", at);
+    file->stat = *stat;
+    file->references = 1;
+    http_lookup_file_describe(file);
+    return file;
+}
+
+static void answer_waits(struct entry *entry, const struct error *error)
+{
+    struct wait_list waits;
+    struct http_lookup_wait *wait;
+    /* A callback may begin another look-up, also of this file, or cancel another wait: the list is taken off
+     * first, and ENTRY is not touched again. */
+    LIST_INIT(&waits);
+    while ((wait = LIST_FIRST(&entry->waits)) != NULL) {
+        LIST_REMOVE(wait, link);
+        LIST_INSERT_HEAD(&waits, wait, link);
+    }
+    struct http_lookup_file *file = error == NULL ? entry->file : NULL;
+    if (file != NULL)
+        http_lookup_file_take(file);
+    struct error copy = {ERROR_NONE, ""};
+    if (error != NULL)
+        copy = *error;
+    while ((wait = LIST_FIRST(&waits)) != NULL) {
+        http_lookup_callback callback = wait->callback;
+        void *argument = wait->argument;
+        LIST_REMOVE(wait, link);
+        free(wait);
+        callback(argument, file != NULL ? http_lookup_file_take(file) : NULL, error != NULL ? &copy : NULL);
+    }
+    http_lookup_file_release(file);
+}
+
+static bool means_absent(const struct error *error)
+{
+    return error->code == ERROR_NOT_FOUND || error->code == ERROR_DELETED || error->code == ERROR_REFUSED;
+}
+
+/* The file is known now. */
+static void accept_file(struct entry *entry, struct http_lookup_file *file)
+{
+    if (entry->file != NULL)
+        file->served_ms = entry->file->served_ms;
+    file->content_type = media_type_choose(file->stat.content_type, file->stat.name, "", file->sniffed);
+    http_lookup_file_release(entry->file);
+    entry->file = file;
+    entry->absent = false;
+    entry->asked_ms = entry->question_ms;
+    answer_waits(entry, NULL);
+}
+
+static void on_sniffed(void *argument, const char *type)
+{
+    struct entry *entry = argument;
+    struct http_lookup_file *file = entry->described;
+    entry->sniff = NULL;
+    entry->described = NULL;
+    file->sniffed = type;
+    accept_file(entry, file);
+}
+
+/* Neither the row nor the name tells what the file is: its first bytes may. True: they are being asked for.
+ */
+static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
+{
+    const struct http_lookup_file *before = entry->file;
+    if (file->stat.size == 0 || !media_type_is_vague(file->stat.content_type) ||
+        media_type_by_name(file->stat.name) != NULL)
+        return false;
+    if (before != NULL && strcmp(before->etag, file->etag) == 0) {
+        file->sniffed = before->sniffed;
+        return false;
+    }
+    struct http_lookup_options *options = &entry->lookup->options;
+    entry->sniff =
+        http_sniff_start(options->client, options->loop, &file->key, file->stat.size, on_sniffed, entry);
+    if (entry->sniff == NULL)
+        return false;
+    entry->described = file;
+    return true;
+}
+
+static void note_place(struct http_lookup_file *file, const struct proto_where *where,
+                       const struct local_volumes *volumes)
+{
+    /* An old storage server does not tell where. */
+    if (strlen(where->place) != LOCAL_PLACE_SIZE - 1)
+        return;
+    file->volume = local_volumes_find(volumes, where->stat.group, where->key);
+    memcpy(file->place, where->place, LOCAL_PLACE_SIZE);
+}
+
+/* WHERE: NULL where the file is not on this machine. */
+static void take_answer(struct entry *entry, const struct proto_stat *stat, const struct proto_where *where,
+                        const struct error *error)
+{
+    struct error local;
+    entry->operation = NULL;
+    if (error == NULL && stat->status != PROTO_FILE_NORMAL) {
+        (void)error_set(&local, ERROR_DELETED, "the file is deleted");
+        error = &local;
+    }
+    if (error == NULL) {
+        struct http_lookup_file *file = file_create(entry, stat);
+        if (file != NULL) {
+            if (where != NULL)
+                note_place(file, where, entry->lookup->options.volumes);
+            if (!sniff_content(entry, file))
+                accept_file(entry, file);
+            return;
+        }
+        (void)error_set(&local, ERROR_UNAVAILABLE, "no memory for what is known of a file");
+        error = &local;
+    } else if (means_absent(error)) {
+        http_lookup_file_release(entry->file);
+        entry->file = NULL;
+        entry->absent = true;
+        entry->asked_ms = entry->question_ms;
+    }
+    /* Any other failure leaves what is known as it is: it ends by itself when it is too old. */
+    answer_waits(entry, error);
+}
+
+static void on_stat(void *argument, const struct proto_stat *stat, const struct error *error)
+{
+    take_answer(argument, stat, NULL, error);
+}
+
+static void on_where(void *argument, const struct proto_where *where, const struct error *error)
+{
+    take_answer(argument, error == NULL ? &where->stat : NULL, where, error);
+}
+
+static bool is_asking(const struct entry *entry)
+{
+    return entry->operation != NULL || entry->sniff != NULL;
+}
+
+static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
+{
+    entry->question_ms = clock_monotonic_ms();
+    const struct http_lookup_options *options = &entry->lookup->options;
+    if (options->volumes != NULL)
+        entry->operation = client_where(options->client, key, on_where, entry);
+    else
+        entry->operation = client_stat(options->client, key, on_stat, entry);
+    return entry->operation != NULL;
+}
+
+/* ---- the way in ---- */
+
+static struct entry *find(struct http_lookup *lookup, const char *key, size_t key_size)
+{
+    struct entry *entry = NULL;
+    HASH_FIND_BYHASHVALUE(hh, lookup->table, key, key_size, hash_key(lookup, key, key_size), entry);
+    return entry;
+}
+
+/* True when the entry answers by itself. */
+static bool answer_at_once(struct entry *entry, const struct proto_file_key *key, int64_t now,
+                           enum http_lookup_result *result, struct http_lookup_file **file)
+{
+    struct http_lookup *lookup = entry->lookup;
+    int64_t limit = entry->absent ? lookup->options.negative_age_ms : lookup->options.age_ms;
+    int64_t age = now - entry->asked_ms;
+    if ((entry->file == NULL && !entry->absent) || age >= limit)
+        return false;
+    if (entry->absent) {
+        metric_add(lookup->absences, 1);
+        *result = HTTP_LOOKUP_ABSENT;
+        return true;
+    }
+    metric_add(lookup->hits, 1);
+    *file = http_lookup_file_take(entry->file);
+    *result = HTTP_LOOKUP_FOUND;
+    /* Without memory for asking ahead of time it is asked when it is too old. */
+    if (age * 100 >= limit * REFRESH_PERCENT && !is_asking(entry))
+        (void)entry_ask(entry, key);
+    return true;
+}
+
+enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const struct proto_file_key *key,
+                                          http_lookup_callback callback, void *argument,
+                                          struct http_lookup_file **file, struct http_lookup_wait **wait)
+{
+    char bytes[KEY_BYTES_MAX];
+    size_t size = make_key(key, bytes);
+    struct entry *entry = find(lookup, bytes, size);
+    enum http_lookup_result result;
+    if (entry != NULL) {
+        TAILQ_REMOVE(&lookup->entries, entry, link);
+        TAILQ_INSERT_TAIL(&lookup->entries, entry, link);
+        if (answer_at_once(entry, key, clock_monotonic_ms(), &result, file))
+            return result;
+    } else {
+        entry = entry_create(lookup, bytes, size);
+        if (entry == NULL)
+            return HTTP_LOOKUP_FAILED;
+    }
+    metric_add(lookup->misses, 1);
+    struct http_lookup_wait *new_wait = malloc(sizeof(*new_wait));
+    if (new_wait == NULL || (!is_asking(entry) && !entry_ask(entry, key))) {
+        free(new_wait);
+        if (!is_asking(entry))
+            entry_drop(entry);
+        return HTTP_LOOKUP_FAILED;
+    }
+    *new_wait = (struct http_lookup_wait){.callback = callback, .argument = argument};
+    LIST_INSERT_HEAD(&entry->waits, new_wait, link);
+    *wait = new_wait;
+    return HTTP_LOOKUP_WAITING;
+}
+
+void http_lookup_cancel(struct http_lookup_wait *wait)
+{
+    /* The question goes on: its answer is worth remembering. */
+    LIST_REMOVE(wait, link);
+    free(wait);
+}
+
+void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key *key)
+{
+    char bytes[KEY_BYTES_MAX];
+    struct entry *entry = find(lookup, bytes, make_key(key, bytes));
+    if (entry != NULL && LIST_EMPTY(&entry->waits))
+        entry_drop(entry);
+}

@@ -1,0 +1,84 @@
+/*
+ * http_lookup: what is known about files: asked of the storage servers through the client core, remembered
+ * for a short while, and asked once however many requests want it at the same moment. Belongs to one loop;
+ * its thread only.
+ *
+ * It is not made of common/cache because a response, and later a stream of hours, holds on to what it found
+ * without copying it, and because an entry may be one that is only just being asked for.
+ */
+#ifndef REEL_HTTPD_HTTP_LOOKUP_H
+#define REEL_HTTPD_HTTP_LOOKUP_H
+
+#include "client/core/client.h"
+#include "httpd/syntax/http_date.h"
+#include "httpd/files/local_files.h"
+
+#define HTTP_LOOKUP_ETAG_SIZE 36 /* 32 hex digits, two quotes, NUL, and one to spare */
+
+/* A file that is there. Immutable but for the marks of the sources; shared by reference. */
+struct http_lookup_file {
+    struct proto_file_key key;
+    struct proto_stat stat;
+    int64_t last_modified; /* seconds since the epoch; 0: unknown */
+    char last_modified_text[HTTP_DATE_SIZE];
+    char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
+    const char *sniffed;      /* type by the first bytes, where the row says nothing; static, or NULL */
+    const char *content_type; /* chosen, for requests whose target has no name; static or inside stat */
+    const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
+    char place[LOCAL_PLACE_SIZE];      /* below the volume */
+    struct local_hint hint;            /* of source_local */
+    int64_t served_ms;                 /* of relay: when bytes last came, clock_coarse_ms(); 0: never */
+    size_t references;
+};
+
+struct http_lookup;
+struct http_lookup_wait; /* somebody who waits; see http_lookup_start() */
+
+struct http_lookup_options {
+    struct loop *loop;
+    struct client *client;
+    const struct local_volumes *volumes; /* NULL: none */
+    size_t entries_max;
+    int64_t age_ms;          /* 0: remember nothing */
+    int64_t negative_age_ms; /* of "not there" */
+};
+
+MUST_CHECK struct http_lookup *http_lookup_create(const struct http_lookup_options *options,
+                                                  struct error *error);
+/* Nobody may wait any more. NULL is ignored. */
+void http_lookup_destroy(struct http_lookup *lookup);
+void http_lookup_set_ages(struct http_lookup *lookup, int64_t age_ms, int64_t negative_age_ms);
+
+enum http_lookup_result {
+    HTTP_LOOKUP_FOUND,   /* *FILE has a reference for the caller */
+    HTTP_LOOKUP_ABSENT,  /* remembered to be not there, or deleted */
+    HTTP_LOOKUP_WAITING, /* *WAIT is set; the callback will come */
+    HTTP_LOOKUP_FAILED,  /* no memory */
+};
+
+/* The answer of HTTP_LOOKUP_WAITING, exactly once, from the loop: FILE with a reference for the callee, or
+ * NULL and why. */
+typedef void (*http_lookup_callback)(void *argument, struct http_lookup_file *file,
+                                     const struct error *error);
+
+MUST_CHECK enum http_lookup_result
+http_lookup_start(struct http_lookup *lookup, const struct proto_file_key *key, http_lookup_callback callback,
+                  void *argument, struct http_lookup_file **file, struct http_lookup_wait **wait);
+/* The callback will not come. */
+void http_lookup_cancel(struct http_lookup_wait *wait);
+
+/* Forgets what is known about KEY, because a storage server said otherwise. */
+void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key *key);
+
+struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file);
+void http_lookup_file_release(struct http_lookup_file *file);
+
+/* The validators of a row. The entity tag is the digest; a row without one (stored by a predecessor, not
+ * scrubbed yet) gets one out of file ID, size and time of upload: the same on every server, and as strong,
+ * since the bytes of a file ID never change. Pure. */
+void http_lookup_file_describe(struct http_lookup_file *file);
+
+/* For /status. */
+size_t http_lookup_entries(const struct http_lookup *lookup);
+
+#endif

@@ -1,0 +1,100 @@
+#include "httpd/files/http_sniff.h"
+#include "httpd/syntax/media_type.h"
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Without a byte for so long, the answer goes out with the type that is known. */
+#define PATIENCE_S 2
+
+struct http_sniff {
+    struct loop *loop;
+    struct client_operation *operation;
+    struct packet_call *call;
+    struct event event;
+    http_sniff_callback callback;
+    void *argument;
+    size_t wanted, got;
+    uint8_t bytes[MEDIA_TYPE_SNIFF_SIZE];
+};
+
+void http_sniff_cancel(struct http_sniff *sniff)
+{
+    if (sniff == NULL)
+        return;
+    if (sniff->operation != NULL)
+        client_cancel(sniff->operation);
+    if (event_initialized(&sniff->event))
+        event_del(&sniff->event);
+    if (sniff->call != NULL)
+        packet_call_release(sniff->call, sniff->got == sniff->wanted);
+    free(sniff);
+}
+
+static void finish(struct http_sniff *sniff)
+{
+    http_sniff_callback callback = sniff->callback;
+    void *argument = sniff->argument;
+    const char *type = media_type_sniff(sniff->bytes, sniff->got);
+    http_sniff_cancel(sniff);
+    callback(argument, type);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *argument)
+{
+    struct http_sniff *sniff = argument;
+    ssize_t got = 0;
+    if ((what & EV_READ) != 0) {
+        got = recv(fd, sniff->bytes + sniff->got, sniff->wanted - sniff->got, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+            return;
+    }
+    if (got > 0)
+        sniff->got += (size_t)got;
+    if (got <= 0 || sniff->got == sniff->wanted)
+        finish(sniff);
+}
+
+static void on_download(void *argument, struct packet_call *call, const struct error *error)
+{
+    struct http_sniff *sniff = argument;
+    struct timeval patience = {PATIENCE_S, 0};
+    sniff->operation = NULL;
+    if (error == NULL && packet_call_length(call) == (int64_t)sniff->wanted) {
+        size_t size;
+        const uint8_t *bytes = packet_call_buffered(call, &size);
+        sniff->call = call;
+        sniff->got = min_size(size, sniff->wanted);
+        memcpy(sniff->bytes, bytes, sniff->got);
+    } else if (error == NULL) {
+        packet_call_release(call, false);
+    }
+    if (sniff->call != NULL && sniff->got < sniff->wanted) {
+        event_assign(&sniff->event, loop_base(sniff->loop), packet_call_fd(call), EV_READ | EV_PERSIST,
+                     on_readable, sniff);
+        if (event_add(&sniff->event, &patience) == 0)
+            return;
+    }
+    finish(sniff);
+}
+
+struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
+                                    const struct proto_file_key *key, int64_t size,
+                                    http_sniff_callback callback, void *argument)
+{
+    struct http_sniff *sniff = calloc(1, sizeof(*sniff));
+    if (sniff == NULL)
+        return NULL;
+    sniff->loop = loop;
+    sniff->callback = callback;
+    sniff->argument = argument;
+    sniff->wanted = (size_t)min_i64(size, MEDIA_TYPE_SNIFF_SIZE);
+    sniff->operation = client_download(client, key, 0, (int64_t)sniff->wanted, NULL, on_download, sniff);
+    if (sniff->operation == NULL) {
+        free(sniff);
+        return NULL;
+    }
+    return sniff;
+}

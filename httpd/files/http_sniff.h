@@ -1,0 +1,23 @@
+/*
+ * http_sniff: reads the first bytes of a file from a storage server to find out what it is, for rows that do
+ * not say. Called by http_lookup; one loop's thread only.
+ */
+#ifndef REEL_HTTPD_HTTP_SNIFF_H
+#define REEL_HTTPD_HTTP_SNIFF_H
+
+#include "client/core/client.h"
+
+struct http_sniff;
+
+/* TYPE: static text; NULL when the bytes tell nothing or could not be had, which is no failure of the
+ * request. Exactly once, from the loop. */
+typedef void (*http_sniff_callback)(void *argument, const char *type);
+
+/* SIZE: of the file, at least 1. NULL only without memory. */
+MUST_CHECK struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
+                                               const struct proto_file_key *key, int64_t size,
+                                               http_sniff_callback callback, void *argument);
+/* The callback will not come. NULL is ignored. */
+void http_sniff_cancel(struct http_sniff *sniff);
+
+#endif

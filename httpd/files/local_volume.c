@@ -1,0 +1,206 @@
+#include "httpd/files/local_volume.h"
+#include "common/base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define QUEUE_MAX 1024
+
+struct local_volumes {
+    size_t count;
+    struct local_volume items[];
+};
+
+bool local_volume_split(const char *text, char group[PROTO_GROUP_SIZE], char key[PROTO_KEY_SIZE],
+                        const char **directory, struct error *error)
+{
+    const char *colon = strchr(text, ':');
+    size_t group_size = colon == NULL ? 0 : (size_t)(colon - text);
+    if (group_size == 0 || group_size >= PROTO_GROUP_SIZE)
+        return error_set(
+            error, ERROR_MALFORMED,
+            "httpd.local_groups: \"%s\" names no group; GROUP:KEY=DIR is expected, e.g. group001:/srv/media",
+            text);
+    memcpy(group, text, group_size);
+    group[group_size] = '\0';
+    if (!proto_name_valid(group, PROTO_GROUP_SIZE))
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.local_groups: the group of \"%s\" is not 1 to %d letters and digits", text,
+                         PROTO_GROUP_SIZE - 1);
+    const char *rest = colon + 1;
+    const char *equals = strchr(rest, '=');
+    size_t key_size = equals == NULL ? strlen(rest) : (size_t)(equals - rest);
+    *directory = equals == NULL ? rest : equals + 1;
+    /* As storage servers take a key that was written with a slash at its end. */
+    while (key_size > 1 && rest[key_size - 1] == '/')
+        key_size--;
+    if (key_size == 0 || key_size >= PROTO_KEY_SIZE)
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.local_groups: the key of \"%s\" has %zu bytes; it must have 1 to %d, as in "
+                         "storage.paths",
+                         text, key_size, PROTO_KEY_SIZE - 1);
+    if ((*directory)[0] != '/')
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.local_groups: the directory of \"%s\" must be absolute, e.g. "
+                         "group001:../data=/srv/media",
+                         text);
+    memcpy(key, rest, key_size);
+    key[key_size] = '\0';
+    return true;
+}
+
+bool local_volumes_check(const struct config_strings *entries, struct error *error)
+{
+    char group[PROTO_GROUP_SIZE], key[PROTO_KEY_SIZE];
+    char other_group[PROTO_GROUP_SIZE], other_key[PROTO_KEY_SIZE];
+    const char *directory;
+    if (entries->count > LOCAL_VOLUMES_MAX)
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.local_groups has %zu entries; at most %d are possible", entries->count,
+                         LOCAL_VOLUMES_MAX);
+    for (size_t i = 0; i < entries->count; i++) {
+        if (!local_volume_split(entries->items[i], group, key, &directory, error))
+            return false;
+        for (size_t j = 0; j < i; j++) {
+            if (!local_volume_split(entries->items[j], other_group, other_key, &directory, error))
+                return false;
+            if (strcmp(group, other_group) == 0 && strcmp(key, other_key) == 0)
+                return error_set(error, ERROR_MALFORMED,
+                                 "httpd.local_groups: the key \"%s\" of group %s stands twice", key, group);
+        }
+    }
+    return true;
+}
+
+struct local_volumes *local_volumes_create(const struct config_strings *entries, size_t threads,
+                                           struct error *error)
+{
+    struct local_volumes *volumes =
+        calloc(1, sizeof(*volumes) + entries->count * sizeof(struct local_volume));
+    if (volumes == NULL) {
+        error_set_errno(error, ENOMEM, "cannot keep the local groups");
+        return NULL;
+    }
+    for (size_t i = 0; i < entries->count; i++) {
+        struct local_volume *volume = &volumes->items[volumes->count++];
+        char name[32];
+        const char *directory = NULL;
+        if (!local_volume_split(entries->items[i], volume->group, volume->key, &directory, error))
+            goto fail;
+        ASSERT(directory);
+        volume->directory = strdup(directory);
+        if (volume->directory == NULL) {
+            error_set_errno(error, ENOMEM, "cannot keep the local groups");
+            goto fail;
+        }
+        snprintf(name, sizeof(name), "local%zu", i);
+        volume->workers = workers_create(name, threads, QUEUE_MAX, error);
+        if (volume->workers == NULL)
+            goto fail;
+        log_info("local", "group %s: files of the store path \"%s\" are read from %s", volume->group,
+                 volume->key, volume->directory);
+    }
+    return volumes;
+fail:
+    local_volumes_end_workers(volumes, INT32_MAX);
+    local_volumes_destroy(volumes);
+    return NULL;
+}
+
+void local_volumes_end_workers(struct local_volumes *volumes, int64_t timeout_ms)
+{
+    for (size_t i = 0; volumes != NULL && i < volumes->count; i++) {
+        struct local_volume *volume = &volumes->items[i];
+        if (!workers_destroy(volume->workers, timeout_ms))
+            log_warning("local", "group %s: %s hangs; it is left behind", volume->group, volume->directory);
+        else
+            volume->workers = NULL;
+    }
+}
+
+void local_volumes_destroy(struct local_volumes *volumes)
+{
+    for (size_t i = 0; volumes != NULL && i < volumes->count; i++) {
+        if (volumes->items[i].workers != NULL)
+            return; /* a worker that hangs may still look at it */
+    }
+    for (size_t i = 0; volumes != NULL && i < volumes->count; i++)
+        free(volumes->items[i].directory);
+    free(volumes);
+}
+
+size_t local_volumes_count(const struct local_volumes *volumes)
+{
+    return volumes->count;
+}
+
+const struct local_volume *local_volumes_find(const struct local_volumes *volumes, const char *group,
+                                              const char *key)
+{
+    for (size_t i = 0; i < volumes->count; i++) {
+        if (strcmp(volumes->items[i].group, group) == 0 && strcmp(volumes->items[i].key, key) == 0)
+            return &volumes->items[i];
+    }
+    return NULL;
+}
+
+bool local_volume_hangs(const struct local_volume *volume)
+{
+    return workers_oldest_ms(volume->workers) > LOCAL_HANG_MS;
+}
+
+static bool check_file(int fd, int64_t size, struct error *error)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return error_set_errno(error, errno, "cannot be looked at");
+    if (!S_ISREG(status.st_mode))
+        return error_set(error, ERROR_IO, "not a regular file");
+    if (status.st_size != size)
+        return error_set(error, ERROR_IO, "has %" PRId64 " bytes, its row says %" PRId64,
+                         (int64_t)status.st_size, size);
+    return true;
+}
+
+int local_volume_open(const struct local_volume *volume, const char *place, int64_t size, struct error *error)
+{
+    char parts[LOCAL_PLACE_SIZE];
+    char *part = parts, *slash;
+    int directory = open(volume->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = -1;
+    if (directory < 0) {
+        (void)error_set_errno(error, errno, "the directory cannot be opened");
+        return -1;
+    }
+    snprintf(parts, sizeof(parts), "%.*s", LOCAL_PLACE_SIZE - 1, place);
+    while ((slash = strchr(part, '/')) != NULL) {
+        *slash = '\0';
+        int next = openat(directory, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int errnum = errno;
+        (void)close(directory);
+        if (next < 0) {
+            (void)error_set_errno(error, errnum, "the directory %s cannot be opened", part);
+            return -1;
+        }
+        directory = next;
+        part = slash + 1;
+    }
+    /* O_NONBLOCK: what is not a file (a FIFO) must not hold the worker. */
+    fd = openat(directory, part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int errnum = errno;
+    (void)close(directory);
+    if (fd < 0) {
+        (void)error_set_errno(error, errnum, "cannot be opened");
+        return -1;
+    }
+    if (!check_file(fd, size, error)) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}

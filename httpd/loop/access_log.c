@@ -1,0 +1,367 @@
+#include "httpd/loop/access_log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "httpd/syntax/http_date.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES   ((size_t)64 * 1024)
+#define LINE_BYTES_MAX (24 * 1024) /* more than the longest line, every byte escaped */
+#define FIELD_BYTES    1024        /* of a field's text that are kept; of the target twice as many */
+#define FLUSH_MS       1000
+#define STOP_MS        5000
+
+struct access_log {
+    char *path;
+    int fd;                  /* touched on the worker only, once it runs */
+    struct workers *workers; /* one thread: writes and reopening come one after the other */
+    struct metric *dropped;
+};
+
+struct access_log_buffer {
+    struct access_log *log;
+    struct loop *loop;
+    char *filling;
+    size_t filled;
+    int64_t first_ms; /* when the oldest line in it was added */
+    char *writing;
+    size_t writing_size;
+    bool busy; /* the worker has `writing` */
+    struct job job;
+    bool closing;
+    void (*closed)(void *argument);
+    void *closed_argument;
+};
+
+/* ---- the file ---- */
+
+static int open_file(const char *path)
+{
+    if (strcmp(path, "-") == 0)
+        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+}
+
+struct access_log *access_log_create(const char *path, struct error *error)
+{
+    struct access_log *log = calloc(1, sizeof(*log));
+    if (log == NULL || (log->path = strdup(path)) == NULL) {
+        error_set_errno(error, ENOMEM, "access log");
+        goto fail;
+    }
+    log->dropped =
+        metrics_counter("reel_httpd_access_log_dropped_total",
+                        "Lines of the access log that were dropped because the file was too slow.", NULL);
+    log->fd = open_file(path);
+    if (log->fd < 0) {
+        error_set_errno(error, errno, "httpd.access_log: cannot open %s", path);
+        goto fail;
+    }
+    log->workers = workers_create("access-log", 1, 1024, error);
+    if (log->workers == NULL) {
+        close(log->fd);
+        goto fail;
+    }
+    return log;
+fail:
+    if (log != NULL)
+        free(log->path);
+    free(log);
+    return NULL;
+}
+
+void access_log_end_workers(struct access_log *log)
+{
+    if (log == NULL)
+        return;
+    if (workers_destroy(log->workers, STOP_MS))
+        log->workers = NULL;
+    else
+        log_warning("access-log", "%s does not take its last lines; they are left behind", log->path);
+}
+
+void access_log_destroy(struct access_log *log)
+{
+    if (log == NULL || log->workers != NULL)
+        return; /* a thread still hangs in the file */
+    close(log->fd);
+    free(log->path);
+    free(log);
+}
+
+struct reopening {
+    struct job job;
+    struct access_log *log;
+};
+
+static void reopen_run(struct job *job)
+{
+    struct reopening *reopening = CONTAINER_OF(job, struct reopening, job);
+    struct access_log *log = reopening->log;
+    int fd = open_file(log->path);
+    if (fd < 0) {
+        log_error("access-log", "cannot open %s anew: %m; the old file is written on", log->path);
+    } else {
+        close(log->fd);
+        log->fd = fd;
+    }
+    free(reopening);
+}
+
+void access_log_reopen(struct access_log *log)
+{
+    struct reopening *reopening = calloc(1, sizeof(*reopening));
+    if (reopening != NULL) {
+        reopening->job.run = reopen_run;
+        reopening->log = log;
+        if (workers_submit(log->workers, &reopening->job))
+            return;
+    }
+    free(reopening);
+    log_error("access-log", "%s was not opened anew: its worker takes no more work", log->path);
+}
+
+/* ---- a loop's lines ---- */
+
+static void write_run(struct job *job)
+{
+    static struct log_gate gate;
+    struct access_log_buffer *buffer = CONTAINER_OF(job, struct access_log_buffer, job);
+    size_t at = 0;
+    uint64_t suppressed;
+    while (at < buffer->writing_size) {
+        ssize_t written = write(buffer->log->fd, buffer->writing + at, buffer->writing_size - at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0) {
+            if (log_gate_open(&gate, 60000, &suppressed))
+                log_error("access-log", "cannot write to %s: %m; lines are lost", buffer->log->path);
+            break;
+        }
+        at += (size_t)written;
+    }
+}
+
+static void buffer_send(struct access_log_buffer *buffer);
+
+static void buffer_free(struct access_log_buffer *buffer)
+{
+    void (*closed)(void *argument) = buffer->closed;
+    void *argument = buffer->closed_argument;
+    free(buffer->filling);
+    free(buffer->writing);
+    free(buffer);
+    closed(argument);
+}
+
+static void write_done(struct job *job)
+{
+    struct access_log_buffer *buffer = CONTAINER_OF(job, struct access_log_buffer, job);
+    buffer->busy = false;
+    if (!buffer->closing)
+        return;
+    buffer_send(buffer);
+    if (!buffer->busy)
+        buffer_free(buffer);
+}
+
+/* Hands the lines to the worker, if it is done with the ones before. */
+static void buffer_send(struct access_log_buffer *buffer)
+{
+    if (buffer->busy || buffer->filled == 0)
+        return;
+    char *lines = buffer->filling;
+    buffer->filling = buffer->writing;
+    buffer->writing = lines;
+    buffer->writing_size = buffer->filled;
+    buffer->filled = 0;
+    buffer->job = (struct job){.run = write_run, .done = write_done, .loop = buffer->loop};
+    if (buffer->log->workers == NULL) { /* at the very end */
+        write_run(&buffer->job);
+        return;
+    }
+    buffer->busy = workers_submit(buffer->log->workers, &buffer->job);
+    if (!buffer->busy)
+        log_warning("access-log", "%zu bytes of lines are lost: the worker takes no more",
+                    buffer->writing_size);
+}
+
+struct access_log_buffer *access_log_buffer_create(struct access_log *log, struct loop *loop)
+{
+    struct access_log_buffer *buffer = calloc(1, sizeof(*buffer));
+    if (buffer == NULL)
+        return NULL;
+    buffer->log = log;
+    buffer->loop = loop;
+    buffer->filling = malloc(BUFFER_BYTES);
+    buffer->writing = malloc(BUFFER_BYTES);
+    if (buffer->filling == NULL || buffer->writing == NULL) {
+        free(buffer->filling);
+        free(buffer->writing);
+        free(buffer);
+        return NULL;
+    }
+    return buffer;
+}
+
+void access_log_buffer_close(struct access_log_buffer *buffer, void (*done)(void *argument), void *argument)
+{
+    if (buffer == NULL) {
+        done(argument);
+        return;
+    }
+    buffer->closing = true;
+    buffer->closed = done;
+    buffer->closed_argument = argument;
+    buffer_send(buffer);
+    if (!buffer->busy)
+        buffer_free(buffer);
+}
+
+void access_log_tick(struct access_log_buffer *buffer)
+{
+    if (buffer != NULL && buffer->filled > 0 && clock_monotonic_ms() - buffer->first_ms >= FLUSH_MS)
+        buffer_send(buffer);
+}
+
+void access_log_add(struct access_log_buffer *buffer, enum access_log_format format,
+                    const struct access_log_record *record)
+{
+    char line[LINE_BYTES_MAX];
+    if (buffer == NULL)
+        return;
+    size_t size = access_log_format_line(line, sizeof(line), format, record);
+    if (size > BUFFER_BYTES - buffer->filled)
+        buffer_send(buffer);
+    if (size > BUFFER_BYTES - buffer->filled) {
+        metric_add(buffer->log->dropped, 1);
+        return;
+    }
+    if (buffer->filled == 0)
+        buffer->first_ms = clock_monotonic_ms();
+    memcpy(buffer->filling + buffer->filled, line, size);
+    buffer->filled += size;
+}
+
+/* ---- the lines ---- */
+
+struct writer {
+    char *at;
+    char *end; /* one byte is kept for the newline */
+};
+
+static void put(struct writer *writer, const char *text, size_t size)
+{
+    size = min_size(size, (size_t)(writer->end - writer->at));
+    memcpy(writer->at, text, size);
+    writer->at += size;
+}
+
+static void put_format(struct writer *writer, const char *format, ...) PRINTF_LIKE(2, 3);
+static void put_format(struct writer *writer, const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (size > 0)
+        put(writer, text, min_size((size_t)size, sizeof(text) - 1));
+}
+
+/* A stranger's text: what could end a string or a line, or means something to a terminal, is written as a
+ * number. */
+static void put_escaped(struct writer *writer, struct http_text text, size_t limit, bool json)
+{
+    size_t start = 0, end = min_size(text.size, limit);
+    for (size_t i = 0; i < end; i++) {
+        unsigned char c = (unsigned char)text.bytes[i];
+        if (c >= ' ' && c < 0x7f && c != '"' && c != '\\')
+            continue;
+        put(writer, text.bytes + start, i - start);
+        put_format(writer, json ? "\\u%04x" : "\\x%02X", (unsigned)c);
+        start = i + 1;
+    }
+    if (end > start)
+        put(writer, text.bytes + start, end - start);
+}
+
+static void put_json_field(struct writer *writer, const char *name, struct http_text text, size_t limit)
+{
+    if (text.bytes == NULL)
+        return;
+    put_format(writer, ",\"%s\":\"", name);
+    put_escaped(writer, text, limit, true);
+    put(writer, "\"", 1);
+}
+
+static void put_quoted(struct writer *writer, struct http_text text)
+{
+    if (text.bytes == NULL)
+        put(writer, " \"-\"", 4);
+    else {
+        put(writer, " \"", 2);
+        put_escaped(writer, text, FIELD_BYTES, false);
+        put(writer, "\"", 1);
+    }
+}
+
+static void format_combined(struct writer *writer, const struct access_log_record *r)
+{
+    struct http_calendar c;
+    http_date_to_calendar(r->time, &c);
+    put_format(writer, "%s - - [%02d/%s/%04" PRId64 ":%02d:%02d:%02d +0000] \"", r->peer, c.day,
+               http_date_month_name(c.month), c.year, c.hour, c.minute, c.second);
+    if (r->method.size > 0) {
+        put_escaped(writer, r->method, 32, false);
+        put(writer, " ", 1);
+        put_escaped(writer, r->target, (size_t)2 * FIELD_BYTES, false);
+        put_format(writer, " HTTP/1.%d", r->minor_version);
+    } else {
+        put(writer, "-", 1);
+    }
+    put_format(writer, "\" %d %" PRId64, r->status, r->body_bytes);
+    put_quoted(writer, r->referer);
+    put_quoted(writer, r->user_agent);
+    put_format(writer, " %" PRId64 ".%06" PRId64, r->duration_us / 1000000, r->duration_us % 1000000);
+}
+
+static void format_json(struct writer *writer, const struct access_log_record *r)
+{
+    struct http_calendar c;
+    http_date_to_calendar(r->time, &c);
+    put_format(writer, "{\"time\":\"%04" PRId64 "-%02d-%02dT%02d:%02d:%02dZ\",\"id\":\"%s\",\"peer\":\"%s\"",
+               c.year, c.month, c.day, c.hour, c.minute, c.second, r->request_id, r->peer);
+    if (r->method.size > 0) {
+        put_json_field(writer, "method", r->method, 32);
+        put_json_field(writer, "target", r->target, (size_t)2 * FIELD_BYTES);
+        put_format(writer, ",\"protocol\":\"HTTP/1.%d\"", r->minor_version);
+    }
+    put_format(writer,
+               ",\"status\":%d,\"bytes\":%" PRId64 ",\"complete\":%s,\"seconds\":%" PRId64 ".%06" PRId64,
+               r->status, r->body_bytes, r->complete ? "true" : "false", r->duration_us / 1000000,
+               r->duration_us % 1000000);
+    put_json_field(writer, "host", r->host, 256);
+    put_json_field(writer, "range", r->range, 256);
+    put_json_field(writer, "referer", r->referer, 256);
+    put_json_field(writer, "user_agent", r->user_agent, 256);
+    put(writer, "}", 1);
+}
+
+size_t access_log_format_line(char *line, size_t size, enum access_log_format format,
+                              const struct access_log_record *record)
+{
+    struct writer writer = {line, line + size - 1};
+    if (format == ACCESS_LOG_JSON)
+        format_json(&writer, record);
+    else
+        format_combined(&writer, record);
+    *writer.at++ = '\n';
+    return (size_t)(writer.at - line);
+}

@@ -1,0 +1,79 @@
+/*
+ * http_loop: what the connections of one loop share. Made and taken down by http_server; everything in it is
+ * touched on its loop's thread only, but for what is said to be atomic.
+ */
+#ifndef REEL_HTTPD_HTTP_LOOP_H
+#define REEL_HTTPD_HTTP_LOOP_H
+
+#include "client/core/client.h"
+#include "common/loop/loop.h"
+#include "common/base/metrics.h"
+#include "httpd/loop/access_log.h"
+#include "httpd/loop/http_buffers.h"
+#include "httpd/syntax/http_response.h"
+#include "httpd/files/http_lookup.h"
+#include "httpd/http_options.h"
+#include "httpd/loop/http_pipes.h"
+#include "httpd/files/local_files.h"
+#include <sys/queue.h>
+
+struct http_server;
+struct http_connection;
+TAILQ_HEAD(http_connection_list, http_connection);
+
+/* States of a connection; each has a list, longest in it first, and a limit for how long one may stay in it.
+ */
+enum http_connection_state {
+    CONNECTION_IDLE,   /* between requests; holds no buffer */
+    CONNECTION_HEAD,   /* a request head is expected or partly there */
+    CONNECTION_BODY,   /* the request's body is read and dropped */
+    CONNECTION_LOOKUP, /* waits for what is known of the file */
+    CONNECTION_OPEN,   /* waits for the first byte from the body's source; nothing is sent yet */
+    CONNECTION_SEND,   /* an answer is under way: waits for the client */
+    CONNECTION_FEED,   /* an answer is under way: waits for the body's source */
+    CONNECTION_REST,   /* an answer is under way: has used up its rate for now */
+    CONNECTION_LINGER, /* the last answer is out: what still comes is dropped */
+    CONNECTION_CLOSED, /* about to be freed */
+    CONNECTION_STATES
+};
+
+struct http_metrics {
+    struct metric *requests[6]; /* by the status' first digit */
+    struct metric *durations;
+    struct metric *bytes;
+    struct metric *connections;
+    struct metric *accepted;
+    struct metric *refused;
+    struct metric *relays;
+    struct metric *failovers;
+    struct metric *cut;
+    struct metric *spliced, *copied, *sendfiled;
+    struct metric *local_failures;
+};
+
+struct http_loop {
+    struct http_server *server;
+    struct loop *loop;
+    struct http_settings *settings; /* a reference; replaced by a reload */
+    struct client *client;
+    struct http_lookup *lookup;
+    struct access_log_buffer *access_log; /* NULL: none */
+    const struct http_metrics *metrics;
+    struct http_buffers buffers;
+    struct http_pipes pipes;
+    struct local_files *local_files; /* NULL: no group is local */
+    struct http_clock clock;
+    struct http_connection_list lists[CONNECTION_STATES];
+    size_t connections;                /* of this loop */
+    struct http_connection_list again; /* have more to do than one turn allows */
+    struct task again_task;
+    bool again_posted;
+    uint64_t next_id;     /* of a connection */
+    uint64_t id_step;     /* so that no two loops give the same one */
+    int64_t unsent_max;   /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
+    int64_t unsent_total; /* of all connections of all loops, as far as it goes; 0: no bound */
+    int64_t unsent;       /* what each connection of this loop has now */
+    bool draining;
+};
+
+#endif

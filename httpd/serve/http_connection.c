@@ -1,0 +1,570 @@
+#include "httpd/serve/http_connection.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "httpd/serve/http_exchange.h"
+#include "httpd/serve/http_server.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What one connection may do before the others of its loop have their turn. */
+#define TURN_STEPS 64
+#define TURN_BYTES ((int64_t)2 * 1024 * 1024)
+
+#define LINGER_BYTES_MAX ((int64_t)4 * 1024 * 1024)
+
+enum step { STEP_AGAIN, STEP_WAIT, STEP_LATER, STEP_DEAD };
+
+/* ---- states ---- */
+
+void http_connection_set_state(struct http_connection *connection, enum http_connection_state state)
+{
+    struct http_loop *loop = connection->loop;
+    ASSERT(connection->state != CONNECTION_CLOSED);
+    TAILQ_REMOVE(&loop->lists[connection->state], connection, link);
+    connection->state = state;
+    connection->since_ms = clock_coarse_ms();
+    connection->queued = -1;
+    TAILQ_INSERT_TAIL(&loop->lists[state], connection, link);
+}
+
+static void give_input(struct http_connection *connection)
+{
+    http_buffers_give(&connection->loop->buffers, connection->in_class, connection->in);
+    connection->in = NULL;
+    connection->in_start = connection->in_end = 0;
+}
+
+static void give_output(struct http_connection *connection)
+{
+    http_buffers_give(&connection->loop->buffers, HTTP_BUFFER_SMALL, connection->out.bytes);
+    connection->out = (struct http_output){NULL, 0, 0, 0, false};
+}
+
+bool http_connection_take_output(struct http_connection *connection)
+{
+    struct http_output *out = &connection->out;
+    if (out->bytes == NULL)
+        out->bytes = http_buffers_take(&connection->loop->buffers, HTTP_BUFFER_SMALL);
+    out->start = out->end = 0;
+    out->capacity = HTTP_BUFFER_SMALL_SIZE;
+    out->overflow = false;
+    return out->bytes != NULL;
+}
+
+static void on_event(evutil_socket_t fd, short what, void *argument)
+{
+    struct http_connection *connection = argument;
+    (void)fd;
+    if (what & (EV_READ | EV_CLOSED))
+        connection->readable = true;
+    if (what & EV_CLOSED)
+        connection->hung_up = true;
+    http_connection_run(connection);
+}
+
+bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
+                            socklen_t peer_size, bool refused, bool counted)
+{
+    struct http_connection *connection = calloc(1, sizeof(*connection));
+    if (connection == NULL)
+        goto fail;
+    connection->loop = loop;
+    connection->socket = socket;
+    connection->refused = refused;
+    connection->counted = counted;
+    connection->readable = true;
+    connection->id = loop->next_id;
+    loop->next_id += loop->id_step;
+    memcpy(&connection->peer, peer, min_size(peer_size, sizeof(connection->peer)));
+    event_assign(&connection->event, loop_base(loop->loop), socket,
+                 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, connection);
+    if (event_add(&connection->event, NULL) != 0)
+        goto fail;
+    connection->state = CONNECTION_HEAD;
+    connection->since_ms = clock_coarse_ms();
+    TAILQ_INSERT_TAIL(&loop->lists[CONNECTION_HEAD], connection, link);
+    loop->connections++;
+    metric_add(loop->metrics->connections, 1);
+    return true;
+fail:
+    free(connection);
+    close(socket);
+    return false;
+}
+
+void http_connection_destroy(struct http_connection *connection)
+{
+    struct http_loop *loop = connection->loop;
+    if (connection->exchange.start_us != 0)
+        http_exchange_end(connection, false);
+    http_connection_set_state(connection, CONNECTION_CLOSED);
+    TAILQ_REMOVE(&loop->lists[CONNECTION_CLOSED], connection, link);
+    if (connection->again)
+        TAILQ_REMOVE(&loop->again, connection, again_link);
+    event_del(&connection->event);
+    close(connection->socket);
+    give_input(connection);
+    give_output(connection);
+    loop->connections--;
+    metric_add(loop->metrics->connections, -1);
+    http_server_connection_closed(loop, connection);
+    free(connection);
+}
+
+char *http_connection_peer_text(const struct http_connection *connection, char *buffer, size_t size)
+{
+    const union http_peer *peer = &connection->peer;
+    const char *text = NULL;
+    if (peer->base.sa_family == AF_INET)
+        text = inet_ntop(AF_INET, &peer->v4.sin_addr, buffer, (socklen_t)size);
+    else if (peer->base.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&peer->v6.sin6_addr))
+        text = inet_ntop(AF_INET, peer->v6.sin6_addr.s6_addr + 12, buffer, (socklen_t)size);
+    else if (peer->base.sa_family == AF_INET6)
+        text = inet_ntop(AF_INET6, &peer->v6.sin6_addr, buffer, (socklen_t)size);
+    if (text == NULL && size > 1)
+        memcpy(buffer, "-", 2);
+    return buffer;
+}
+
+/* ---- bytes in ---- */
+
+/* Room behind in_end; false without memory, or where a whole head of the largest size is there already. */
+static bool make_room(struct http_connection *connection)
+{
+    struct http_buffers *buffers = &connection->loop->buffers;
+    if (connection->in == NULL) {
+        connection->in = http_buffers_take(buffers, HTTP_BUFFER_SMALL);
+        connection->in_class = HTTP_BUFFER_SMALL;
+        return connection->in != NULL;
+    }
+    if (connection->in_end < http_buffers_size(buffers, connection->in_class))
+        return true;
+    uint32_t size = connection->in_end - connection->in_start;
+    if (connection->in_start > 0) {
+        memmove(connection->in, connection->in + connection->in_start, size);
+    } else {
+        char *larger =
+            connection->in_class == HTTP_BUFFER_SMALL ? http_buffers_take(buffers, HTTP_BUFFER_LARGE) : NULL;
+        if (larger == NULL)
+            return false;
+        memcpy(larger, connection->in, size);
+        http_buffers_give(buffers, HTTP_BUFFER_SMALL, connection->in);
+        connection->in = larger;
+        connection->in_class = HTTP_BUFFER_LARGE;
+    }
+    connection->in_start = 0;
+    connection->in_end = size;
+    return size < http_buffers_size(buffers, connection->in_class);
+}
+
+enum input { INPUT_MORE, INPUT_NONE, INPUT_END, INPUT_BROKEN };
+
+static enum input read_input(struct http_connection *connection)
+{
+    if (connection->half_closed)
+        return INPUT_END;
+    if (!connection->readable)
+        return INPUT_NONE;
+    if (!make_room(connection))
+        return INPUT_BROKEN;
+    size_t room = http_buffers_size(&connection->loop->buffers, connection->in_class) - connection->in_end;
+    ssize_t got;
+    do {
+        got = recv(connection->socket, connection->in + connection->in_end, room, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        connection->in_end += (uint32_t)got;
+        /* A short read has emptied the socket: epoll(7), "edge-triggered". */
+        if ((size_t)got < room && !connection->hung_up)
+            connection->readable = false;
+        return INPUT_MORE;
+    }
+    connection->readable = false;
+    if (got == 0) {
+        connection->half_closed = true;
+        return INPUT_END;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK ? INPUT_NONE : INPUT_BROKEN;
+}
+
+/* Only part of a request has come. A reset that came with it was reported by the same edge, and no other
+ * follows: only another read finds it. */
+static void look_again(struct http_connection *connection)
+{
+    connection->readable = true;
+}
+
+static size_t input_size(const struct http_connection *connection)
+{
+    return connection->in_end - connection->in_start;
+}
+
+void http_connection_drop_head(struct http_connection *connection)
+{
+    if (connection->loop->access_log == NULL &&
+        input_size(connection) == connection->exchange.request.head_size)
+        give_input(connection);
+}
+
+/* ---- the request ---- */
+
+void http_connection_refuse(struct http_connection *connection, int status, const char *message)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    exchange->failed = true;
+    connection->keep_alive = false;
+    if (exchange->start_us == 0)
+        exchange->start_us = clock_monotonic_us();
+    http_exchange_refuse(connection, status, message);
+}
+
+/* Expect: 100-continue (RFC 9110 section 10.1.1), for a body that is going to be dropped. */
+static void send_continue(struct http_connection *connection)
+{
+    size_t sent;
+    if (!http_connection_take_output(connection))
+        return;
+    HTTP_OUTPUT_LITERAL(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
+    /* Should so few bytes not fit, the client goes on after a while by itself: the same section says so. */
+    if (!http_output_flush(&connection->out, connection->socket, false, &sent))
+        log_debug("connection", "c%" PRIu64 ": 100 Continue was not sent: %m", connection->id);
+    give_output(connection);
+}
+
+static void head_is_complete(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_request *request = &exchange->request;
+    const struct http_settings *settings = connection->loop->settings;
+
+    exchange->start_us = clock_monotonic_us();
+    connection->requests++;
+    connection->keep_alive =
+        request->keep_alive && !connection->loop->draining &&
+        (settings->keepalive_requests == 0 || connection->requests < (uint64_t)settings->keepalive_requests);
+    if (connection->refused) {
+        http_connection_refuse(connection, 503, "too many connections are open");
+        return;
+    }
+    if (request->body_kind == HTTP_BODY_NONE) {
+        http_exchange_begin(connection);
+        return;
+    }
+    if (request->method == HTTP_METHOD_OTHER) {
+        http_connection_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
+        return;
+    }
+    if (request->body_kind == HTTP_BODY_LENGTH && request->body_length > settings->request_body_max) {
+        http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
+        return;
+    }
+    http_body_init(&exchange->body, request);
+    http_connection_set_state(connection, CONNECTION_BODY);
+    if (request->expect_continue && input_size(connection) == request->head_size)
+        send_continue(connection);
+}
+
+static enum step step_head(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    for (;;) {
+        if (input_size(connection) > 0) {
+            if (connection->state == CONNECTION_IDLE || exchange->request.parsed == 0) {
+                if (connection->state == CONNECTION_IDLE)
+                    http_connection_set_state(connection, CONNECTION_HEAD);
+                http_request_init(&exchange->request);
+            }
+            enum http_request_state state =
+                http_request_parse(&exchange->request, &connection->loop->settings->limits,
+                                   connection->in + connection->in_start, input_size(connection));
+            if (state == HTTP_REQUEST_HEAD) {
+                head_is_complete(connection);
+                return STEP_AGAIN;
+            }
+            if (state == HTTP_REQUEST_ERROR) {
+                http_connection_refuse(connection, exchange->request.status, exchange->request.reason);
+                return STEP_AGAIN;
+            }
+            look_again(connection);
+        }
+        enum input input = read_input(connection);
+        if (input == INPUT_END || input == INPUT_BROKEN) {
+            http_connection_destroy(connection);
+            return STEP_DEAD;
+        }
+        if (input == INPUT_NONE) {
+            if (input_size(connection) == 0 && connection->in != NULL)
+                give_input(connection);
+            return STEP_WAIT;
+        }
+    }
+}
+
+/* Drops the body's bytes from behind the head, which stays, since the answer is made from it. */
+static enum step step_body(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    for (;;) {
+        uint32_t start = connection->in_start + exchange->request.head_size;
+        size_t used;
+        enum http_body_state state =
+            http_body_skip(&exchange->body, connection->in + start, connection->in_end - start, &used);
+        uint32_t left = connection->in_end - start - (uint32_t)used;
+        memmove(connection->in + start, connection->in + start + used, left);
+        connection->in_end = start + left;
+        if (state == HTTP_BODY_DONE) {
+            http_exchange_begin(connection);
+            return STEP_AGAIN;
+        }
+        if (state == HTTP_BODY_BROKEN) {
+            http_connection_refuse(connection, 400, "the chunks of the request's body are malformed");
+            return STEP_AGAIN;
+        }
+        if (exchange->body.total > connection->loop->settings->request_body_max) {
+            http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
+            return STEP_AGAIN;
+        }
+        look_again(connection);
+        enum input input = read_input(connection);
+        if (input == INPUT_END || input == INPUT_BROKEN) {
+            http_connection_destroy(connection);
+            return STEP_DEAD;
+        }
+        if (input == INPUT_NONE)
+            return STEP_WAIT;
+    }
+}
+
+/* ---- the answer ---- */
+
+static enum step answer_is_over(struct http_connection *connection)
+{
+    uint32_t head = connection->exchange.request.head_size;
+    bool failed = connection->exchange.failed;
+    if (connection->exchange.cut) {
+        http_connection_destroy(connection);
+        return STEP_DEAD;
+    }
+    http_exchange_end(connection, true);
+    give_output(connection);
+    connection->sent = 0;
+    if (connection->keep_alive && !connection->loop->draining && !failed) {
+        if (connection->in != NULL)
+            connection->in_start += head;
+        if (connection->in_start == connection->in_end)
+            give_input(connection);
+        http_connection_set_state(connection, connection->in == NULL ? CONNECTION_IDLE : CONNECTION_HEAD);
+        return STEP_AGAIN;
+    }
+    /* A close with unread bytes would reset the connection and take the answer with it (RFC 9112
+     * section 9.6). */
+    give_input(connection);
+    if (connection->half_closed || shutdown(connection->socket, SHUT_WR) != 0) {
+        http_connection_destroy(connection);
+        return STEP_DEAD;
+    }
+    connection->readable = true;
+    http_connection_set_state(connection, CONNECTION_LINGER);
+    return STEP_AGAIN;
+}
+
+/* The client waits: its list is told only when bytes moved, so that standing still is noticed. */
+static enum step wait_in(struct http_connection *connection, enum http_connection_state state, bool moved)
+{
+    if (connection->state != state || moved)
+        http_connection_set_state(connection, state);
+    return STEP_WAIT;
+}
+
+static enum step send_output(struct http_connection *connection)
+{
+    size_t sent;
+    bool flushed = http_output_flush(&connection->out, connection->socket, false, &sent);
+    connection->sent += (int64_t)sent;
+    if (flushed)
+        return answer_is_over(connection);
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return wait_in(connection, CONNECTION_SEND, sent > 0);
+    http_connection_destroy(connection);
+    return STEP_DEAD;
+}
+
+/* How many bytes may be sent now. */
+static int64_t turn_budget(struct http_connection *connection)
+{
+    int64_t rate = connection->loop->settings->rate_limit;
+    if (rate == 0)
+        return TURN_BYTES;
+    int64_t now = clock_monotonic_ms();
+    int64_t passed = connection->tokens_ms == 0 ? 1000 : min_i64(now - connection->tokens_ms, 1000);
+    /* At most a quarter of a second's bytes are saved up. */
+    connection->tokens = min_i64(connection->tokens + rate * passed / 1000, max_i64(rate / 4, 1));
+    connection->tokens_ms = now;
+    return min_i64(connection->tokens, TURN_BYTES);
+}
+
+static enum step step_send(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    if (exchange->source == NULL)
+        return send_output(connection);
+
+    int64_t budget = turn_budget(connection);
+    if (budget <= 0)
+        return wait_in(connection, CONNECTION_REST, false);
+    int64_t left = budget;
+    enum source_status status = source_send(exchange->source, connection->socket, &connection->out,
+                                            exchange->multipart == NULL, &left);
+    int64_t sent = budget - left;
+    connection->sent += sent;
+    connection->tokens -= sent;
+    if (http_output_pending(&connection->out) == 0)
+        give_output(connection);
+    switch (status) {
+    case SOURCE_WAIT:
+        return wait_in(connection, CONNECTION_FEED, sent > 0);
+    case SOURCE_BLOCKED:
+        return wait_in(connection, CONNECTION_SEND, sent > 0);
+    case SOURCE_MORE:
+        http_connection_set_state(connection, CONNECTION_SEND);
+        return STEP_LATER;
+    case SOURCE_DONE:
+        if (http_exchange_next_part(connection))
+            return STEP_AGAIN;
+        return answer_is_over(connection);
+    case SOURCE_FAILED:
+        exchange->cut = true;
+        metric_add(connection->loop->metrics->cut, 1);
+        log_warning("connection",
+                    "c%" PRIu64 ": cut off after %" PRId64 " bytes of an answer: the rest cannot be had",
+                    connection->id, connection->sent);
+        break;
+    case SOURCE_GONE:
+    case SOURCE_READY:
+        break;
+    }
+    http_connection_destroy(connection);
+    return STEP_DEAD;
+}
+
+static enum step step_open(struct http_connection *connection)
+{
+    if (source_status(connection->exchange.source) == SOURCE_WAIT)
+        return STEP_WAIT;
+    http_exchange_opened(connection);
+    if (connection->exchange.cut) {
+        http_connection_destroy(connection);
+        return STEP_DEAD;
+    }
+    return STEP_AGAIN;
+}
+
+/* MSG_TRUNC: a TCP socket drops the bytes without copying them (tcp(7)); the block is there for whoever
+ * watches what recv() is given. */
+static ssize_t drop_some(struct http_connection *connection)
+{
+    struct http_buffers *buffers = &connection->loop->buffers;
+    void *block = http_buffers_take(buffers, HTTP_BUFFER_COPY);
+    ssize_t got;
+    if (block == NULL)
+        return 0;
+    do {
+        got = recv(connection->socket, block, HTTP_BUFFER_COPY_SIZE, MSG_TRUNC);
+    } while (got < 0 && errno == EINTR);
+    http_buffers_give(buffers, HTTP_BUFFER_COPY, block);
+    return got;
+}
+
+static enum step step_linger(struct http_connection *connection)
+{
+    while (connection->readable && connection->lingered < LINGER_BYTES_MAX) {
+        ssize_t got = drop_some(connection);
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            connection->readable = false;
+            return STEP_WAIT;
+        }
+        if (got <= 0)
+            break;
+        connection->lingered += got;
+    }
+    if (!connection->readable)
+        return STEP_WAIT;
+    http_connection_destroy(connection);
+    return STEP_DEAD;
+}
+
+/* ---- the machine ---- */
+
+static void run_later(struct http_connection *connection)
+{
+    struct http_loop *loop = connection->loop;
+    if (connection->again)
+        return;
+    if (!loop->again_posted)
+        loop_post(loop->loop, &loop->again_task);
+    loop->again_posted = true;
+    connection->again = true;
+    TAILQ_INSERT_TAIL(&loop->again, connection, again_link);
+}
+
+void http_connection_run(struct http_connection *connection)
+{
+    for (int steps = 0;; steps++) {
+        enum step step = STEP_WAIT;
+        if (steps == TURN_STEPS) {
+            run_later(connection);
+            return;
+        }
+        switch (connection->state) {
+        case CONNECTION_IDLE:
+        case CONNECTION_HEAD:
+            step = step_head(connection);
+            break;
+        case CONNECTION_BODY:
+            step = step_body(connection);
+            break;
+        case CONNECTION_LOOKUP:
+            break;
+        case CONNECTION_OPEN:
+            step = step_open(connection);
+            break;
+        case CONNECTION_SEND:
+        case CONNECTION_FEED:
+        case CONNECTION_REST:
+            step = step_send(connection);
+            break;
+        case CONNECTION_LINGER:
+            step = step_linger(connection);
+            break;
+        case CONNECTION_CLOSED:
+        case CONNECTION_STATES:
+            ASSERT(false);
+        }
+        if (step == STEP_LATER)
+            run_later(connection);
+        if (step != STEP_AGAIN)
+            return;
+    }
+}
+
+void http_connection_run_again(struct http_loop *loop)
+{
+    struct http_connection *connection;
+    size_t turns = 0;
+    TAILQ_FOREACH(connection, &loop->again, again_link)
+    turns++;
+    /* Those that come back wait for the next round, after the sockets were looked at. */
+    while (turns-- > 0 && (connection = TAILQ_FIRST(&loop->again)) != NULL) {
+        TAILQ_REMOVE(&loop->again, connection, again_link);
+        connection->again = false;
+        http_connection_run(connection);
+    }
+    loop->again_posted = !TAILQ_EMPTY(&loop->again);
+    if (loop->again_posted)
+        loop_post(loop->loop, &loop->again_task);
+}

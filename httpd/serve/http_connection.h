@@ -1,0 +1,118 @@
+/*
+ * http_connection: one client's connection: bytes in, bytes out, whose turn it is, and how long it may take.
+ * What a request means and is answered with is http_exchange's; this room knows framing, order and time only.
+ *
+ * One state variable, changed by set_state() alone; every callback enters http_connection_run(), which goes
+ * on until the state stands still. The client's socket has one edge-triggered event for its whole life.
+ */
+#ifndef REEL_HTTPD_HTTP_CONNECTION_H
+#define REEL_HTTPD_HTTP_CONNECTION_H
+
+#include "common/base/address.h"
+#include "httpd/syntax/http_body.h"
+#include "httpd/loop/http_loop.h"
+#include "httpd/syntax/http_range.h"
+#include "httpd/source/source.h"
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+
+union http_peer {
+    struct sockaddr base;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* Several ranges in one answer. */
+struct http_multipart {
+    struct http_range_set set;
+    size_t next; /* the part whose head is written next */
+    char boundary[HTTP_RANGE_BOUNDARY_SIZE];
+    const char *content_type; /* of each part; static or inside the file's row */
+};
+
+/* One request and its answer. Zeroed before each request. */
+struct http_exchange {
+    struct http_request request;
+    struct http_body body;
+    int64_t start_us;              /* when the head's last byte was read */
+    int status;                    /* of the answer; 0 while there is none */
+    bool failed;                   /* the request could not be read: nothing after it is looked at */
+    bool cut;                      /* the answer cannot be finished */
+    uint32_t head_size;            /* bytes of the answer's head */
+    struct http_lookup_wait *wait; /* CONNECTION_LOOKUP */
+    struct http_lookup_file *file; /* a reference */
+    struct source *source;         /* CONNECTION_OPEN, SEND, FEED */
+    struct http_multipart *multipart;
+};
+
+struct http_connection {
+    TAILQ_ENTRY(http_connection) link; /* in loop->lists[state] */
+    struct http_loop *loop;
+    enum http_connection_state state;
+    int64_t since_ms; /* when it came into its list */
+    uint64_t id;
+    uint64_t requests; /* begun on this connection */
+    int socket;
+    struct event event;
+    union http_peer peer;
+
+    TAILQ_ENTRY(http_connection) again_link; /* in loop->again */
+    bool again;                              /* is in there: goes on after the others had their turn */
+    bool readable;                           /* the last read may not have emptied the socket */
+    bool hung_up;                            /* the client's last byte is on its way: read until it is seen */
+    bool half_closed;                        /* it was seen */
+    bool refused;                            /* beyond a limit: it gets 503 and no more */
+    bool keep_alive;                         /* after the present answer */
+    bool counted;                            /* in the count of its address */
+
+    /* Bytes that came and are not done with: in_start..in_end of IN. While a request is under way its head
+     * begins at in_start, and stays. NULL while there are none. */
+    char *in;
+    enum http_buffer_class in_class;
+    uint32_t in_start, in_end;
+
+    struct http_output out; /* the answer's head and small bodies; bytes NULL while there are none */
+    int64_t sent;           /* bytes of the present answer */
+    int queued;             /* SIOCOUTQ when the present wait for the client began */
+    int64_t lingered;       /* bytes dropped while lingering */
+
+    int64_t tokens;    /* bytes that the rate allows now */
+    int64_t tokens_ms; /* when they were counted */
+
+    struct http_exchange exchange;
+};
+
+/* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. COUNTED: its
+ * address is counted. False without memory. */
+bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
+                            socklen_t peer_size, bool refused, bool counted);
+
+/* Goes on with whatever can be gone on with; may free the connection. From events and callbacks only, as the
+ * last thing that they do. */
+void http_connection_run(struct http_connection *connection);
+
+/* Ends it at once, in any state. */
+void http_connection_destroy(struct http_connection *connection);
+
+/* Goes on with those of loop->again. */
+void http_connection_run_again(struct http_loop *loop);
+
+/* Answers with an error and closes after it, as the bytes behind the request mean nothing now. No byte of an
+ * answer may have been sent. http_connection_run() must follow. */
+void http_connection_refuse(struct http_connection *connection, int status, const char *message);
+
+/* ---- for http_exchange ---- */
+
+void http_connection_set_state(struct http_connection *connection, enum http_connection_state state);
+
+/* An empty output buffer; false without memory. */
+MUST_CHECK bool http_connection_take_output(struct http_connection *connection);
+
+/* The request's head is not needed any more, but for the access log: gives its buffer back where that is off
+ * and nothing came behind it, since a stream may last for hours. */
+void http_connection_drop_head(struct http_connection *connection);
+
+/* Numeric address of the client. Returns BUFFER. */
+char *http_connection_peer_text(const struct http_connection *connection, char *buffer, size_t size);
+
+#endif

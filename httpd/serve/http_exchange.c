@@ -1,0 +1,592 @@
+#include "httpd/serve/http_exchange.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "httpd/syntax/disposition.h"
+#include "httpd/syntax/http_target.h"
+#include "httpd/syntax/media_type.h"
+#include "httpd/source/source_local.h"
+#include "httpd/source/source_pieces.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define REQUEST_ID_SIZE 48
+#define ALLOW           "GET, HEAD, OPTIONS"
+
+/* Status that the access log shows for a client that went before it was answered. */
+#define STATUS_CLIENT_GONE 499
+
+static const char *head_of(const struct http_connection *connection)
+{
+    return connection->in + connection->in_start;
+}
+
+static struct http_text field_of(const struct http_connection *connection, enum http_field field)
+{
+    if (connection->in == NULL)
+        return (struct http_text){NULL, 0};
+    return http_request_field(&connection->exchange.request, head_of(connection), field);
+}
+
+static char *request_id(const struct http_connection *connection, char text[REQUEST_ID_SIZE])
+{
+    snprintf(text, REQUEST_ID_SIZE, "c%" PRIu64 "-%" PRIu64, connection->id, connection->requests);
+    return text;
+}
+
+/* ---- fields that several answers have ---- */
+
+static void begin_head(struct http_connection *connection, int status)
+{
+    struct http_loop *loop = connection->loop;
+    connection->exchange.status = status;
+    http_clock_read(&loop->clock);
+    http_response_begin(&connection->out, status, &loop->clock, loop->settings->server_line);
+}
+
+static void end_head(struct http_connection *connection)
+{
+    http_response_end(&connection->out, connection->keep_alive, connection->exchange.request.minor_version);
+    connection->exchange.head_size = connection->out.end;
+}
+
+/* Access-Control-Allow-Origin and its kin (Fetch standard, section 3.2.3). */
+static void add_cors(struct http_connection *connection)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_output *out = &connection->out;
+    const char *allowed = NULL;
+    if (settings->cors_origin_count == 0)
+        return;
+    if (settings->cors_any) {
+        allowed = "*";
+    } else {
+        struct http_text origin = field_of(connection, HTTP_FIELD_ORIGIN);
+        for (size_t i = 0; origin.bytes != NULL && i < settings->cors_origin_count; i++) {
+            if (http_text_equal(origin, settings->cors_origins[i]))
+                allowed = settings->cors_origins[i];
+        }
+        HTTP_OUTPUT_LITERAL(out, "Vary: Origin\r\n");
+    }
+    if (allowed == NULL)
+        return;
+    http_response_field(out, "Access-Control-Allow-Origin", allowed);
+    HTTP_OUTPUT_LITERAL(out,
+                        "Access-Control-Expose-Headers: Accept-Ranges, Content-Disposition, Content-Length, "
+                        "Content-Range, ETag, Last-Modified\r\n");
+}
+
+static void send_state(struct http_connection *connection)
+{
+    if (connection->out.overflow) {
+        /* Bounds in the configuration and the protocol leave room; what does not fit would be a broken
+         * answer. */
+        log_error("exchange", "c%" PRIu64 ": the answer's head does not fit into %d bytes", connection->id,
+                  HTTP_BUFFER_SMALL_SIZE);
+        connection->exchange.cut = true;
+        connection->keep_alive = false;
+        connection->out.start = connection->out.end;
+    }
+    http_connection_set_state(connection, CONNECTION_SEND);
+}
+
+/* ---- errors ---- */
+
+static void add_error_fields(struct http_connection *connection, int status)
+{
+    struct http_output *out = &connection->out;
+    if (status == 405)
+        HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
+    if (status == 503) {
+        HTTP_OUTPUT_LITERAL(out, "Retry-After: ");
+        http_output_number(out, connection->loop->settings->retry_after_s);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    }
+    if (status == 416) {
+        HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\nContent-Range: bytes */");
+        http_output_number(out, connection->exchange.file->stat.size);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    }
+    if (status == 412 || status == 416)
+        http_response_field(out, "ETag", connection->exchange.file->etag);
+    /* A 404 may be kept by caches unless it says otherwise (RFC 9110 section 15.1). */
+    HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+}
+
+void http_exchange_refuse(struct http_connection *connection, int status, const char *message)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    char body[1024], id[REQUEST_ID_SIZE];
+    source_close(exchange->source);
+    exchange->source = NULL;
+    free(exchange->multipart);
+    exchange->multipart = NULL;
+    if (!http_connection_take_output(connection)) {
+        exchange->cut = true;
+        connection->keep_alive = false;
+        exchange->status = status;
+        http_connection_set_state(connection, CONNECTION_SEND);
+        return;
+    }
+    bool json = http_accept_prefers_json(field_of(connection, HTTP_FIELD_ACCEPT));
+    size_t size = http_error_body(body, sizeof(body), json, status, message, request_id(connection, id));
+    begin_head(connection, status);
+    http_response_field(&connection->out, "Content-Type",
+                        json ? "application/json" : "text/plain; charset=utf-8");
+    http_response_content_length(&connection->out, (int64_t)size);
+    http_response_field(&connection->out, "X-Request-Id", id);
+    add_error_fields(connection, status);
+    add_cors(connection);
+    end_head(connection);
+    if (exchange->request.method != HTTP_METHOD_HEAD)
+        http_output_append(&connection->out, body, size);
+    send_state(connection);
+}
+
+int http_exchange_status_of_error(int error_code, bool trackers_reachable)
+{
+    switch (error_code) {
+    case ERROR_NOT_FOUND:
+    case ERROR_DELETED:
+    case ERROR_REFUSED: /* an application that nobody knows */
+        return 404;
+    case ERROR_NO_SERVER:
+    case ERROR_UNAVAILABLE:
+    case ERROR_EXHAUSTED:
+        return 503;
+    case ERROR_TIMEOUT:
+        return trackers_reachable ? 504 : 503;
+    case ERROR_CONNECTION:
+        return trackers_reachable ? 502 : 503;
+    default:
+        return 502;
+    }
+}
+
+static const char *message_of_status(int status)
+{
+    switch (status) {
+    case 404:
+        return "no such file";
+    case 503:
+        return "no storage server can be asked at present";
+    case 504:
+        return "the storage servers did not answer in time";
+    default:
+        return "the storage servers could not give the file";
+    }
+}
+
+static void refuse_for_error(struct http_connection *connection, int code, const char *text)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    int status = http_exchange_status_of_error(code, client_trackers_reachable(connection->loop->client));
+    if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
+        struct http_text target = http_request_text(head_of(connection), connection->exchange.request.target);
+        log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
+                    connection->id, (int)min_size(target.size, 512), target.bytes, status,
+                    error_code_name(code), text, suppressed);
+    }
+    http_exchange_refuse(connection, status, message_of_status(status));
+}
+
+/* ---- OPTIONS ---- */
+
+static void answer_options(struct http_connection *connection)
+{
+    struct http_output *out = &connection->out;
+    if (!http_connection_take_output(connection)) {
+        http_exchange_refuse(connection, 503, "no memory");
+        return;
+    }
+    begin_head(connection, 204);
+    HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
+    add_cors(connection);
+    if (connection->loop->settings->cors_origin_count > 0 &&
+        field_of(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes != NULL)
+        HTTP_OUTPUT_LITERAL(out, "Access-Control-Allow-Methods: " ALLOW "\r\n"
+                                 "Access-Control-Allow-Headers: Range, If-Range, If-Match, If-None-Match, "
+                                 "If-Modified-Since, If-Unmodified-Since, Cache-Control\r\n"
+                                 "Access-Control-Max-Age: 86400\r\n");
+    end_head(connection);
+    send_state(connection);
+}
+
+/* ---- files ---- */
+
+static void on_source(void *argument)
+{
+    http_connection_run(argument);
+}
+
+/* Asks for bytes of the file. False: answered with an error, or cut. */
+static bool open_source(struct http_connection *connection, const struct http_range *range)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct source_options options = {.loop = connection->loop,
+                                     .file = exchange->file,
+                                     .offset = range->offset,
+                                     .length = range->length,
+                                     .connection_id = connection->id,
+                                     .wake = on_source,
+                                     .argument = connection};
+    exchange->source =
+        exchange->file->volume != NULL ? source_local_open(&options) : source_pieces_open(&options);
+    if (exchange->source == NULL) {
+        exchange->cut = connection->sent > 0;
+        if (!exchange->cut)
+            http_exchange_refuse(connection, 503, "no memory");
+        return false;
+    }
+    return true;
+}
+
+/* What 200, 206 and 304 have in common (RFC 9110 section 15.4.5). */
+static void add_validators(struct http_connection *connection)
+{
+    const struct http_lookup_file *file = connection->exchange.file;
+    struct http_output *out = &connection->out;
+    http_response_field(out, "ETag", file->etag);
+    if (file->last_modified > 0)
+        http_response_field(out, "Last-Modified", file->last_modified_text);
+    http_output_text(out, connection->loop->settings->cache_control_line);
+    add_cors(connection);
+}
+
+static void answer_not_modified(struct http_connection *connection)
+{
+    begin_head(connection, 304);
+    add_validators(connection);
+    end_head(connection);
+    send_state(connection);
+}
+
+static void add_disposition(struct http_connection *connection, const struct http_target *target)
+{
+    const struct http_lookup_file *file = connection->exchange.file;
+    char value[DISPOSITION_SIZE];
+    if (!target->download)
+        return;
+    const char *name = target->download_name[0] != '\0' ? target->download_name
+                       : file->stat.name[0] != '\0'     ? file->stat.name
+                       : target->name[0] != '\0'        ? target->name
+                                                        : file->key.file;
+    http_response_field(&connection->out, "Content-Disposition", disposition_format(name, value));
+}
+
+static void add_content_range(struct http_output *out, const struct http_range *range, int64_t size)
+{
+    HTTP_OUTPUT_LITERAL(out, "Content-Range: bytes ");
+    http_output_number(out, range->offset);
+    HTTP_OUTPUT_LITERAL(out, "-");
+    http_output_number(out, range->offset + range->length - 1);
+    HTTP_OUTPUT_LITERAL(out, "/");
+    http_output_number(out, size);
+    HTTP_OUTPUT_LITERAL(out, "\r\n");
+}
+
+/* Status line and fields of 200 or 206; LENGTH of the body. */
+static void write_file_head(struct http_connection *connection, const struct http_target *target,
+                            int64_t length, const struct http_range *range, const char *content_type)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_output *out = &connection->out;
+    begin_head(connection, range != NULL || exchange->multipart != NULL ? 206 : 200);
+    if (exchange->multipart != NULL) {
+        HTTP_OUTPUT_LITERAL(out, "Content-Type: multipart/byteranges; boundary=");
+        http_output_text(out, exchange->multipart->boundary);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    } else {
+        http_response_field(out, "Content-Type", content_type);
+    }
+    http_response_content_length(out, length);
+    if (range != NULL)
+        add_content_range(out, range, exchange->file->stat.size);
+    HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\n");
+    add_validators(connection);
+    HTTP_OUTPUT_LITERAL(out, "X-Content-Type-Options: nosniff\r\n");
+    add_disposition(connection, target);
+    end_head(connection);
+}
+
+/* Section 15.3.7.2. NULL without memory, or where so many parts are more than the whole file. */
+static struct http_multipart *make_multipart(const struct http_range_set *set, int64_t size,
+                                             const char *content_type, int64_t *length)
+{
+    struct http_multipart *multipart = calloc(1, sizeof(*multipart));
+    uint8_t random[12];
+    if (multipart == NULL)
+        return NULL;
+    if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {
+        int64_t now = clock_wall_us();
+        memset(random, 0x52, sizeof(random));
+        memcpy(random, &now, sizeof(now));
+    }
+    multipart->set = *set;
+    multipart->content_type = content_type;
+    http_range_boundary(random, multipart->boundary);
+    *length = http_range_multipart_length(set, size, content_type, multipart->boundary);
+    if (*length >= size) {
+        free(multipart);
+        return NULL;
+    }
+    return multipart;
+}
+
+/* The head of the next part; its bytes come from a source of its own. */
+static bool begin_part(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_multipart *multipart = exchange->multipart;
+    const struct http_range *range = &multipart->set.ranges[multipart->next++];
+    char head[HTTP_RANGE_PART_HEAD_SIZE];
+    size_t size = http_range_part_head(head, range, exchange->file->stat.size, multipart->content_type,
+                                       multipart->boundary);
+    http_output_append(&connection->out, head, size);
+    return open_source(connection, range);
+}
+
+/* What the Range field comes to. HTTP_RANGE_WHOLE also where it does not count (section 14.2). */
+static enum http_range_verdict find_ranges(struct http_connection *connection,
+                                           const struct http_conditions *conditions,
+                                           const struct http_validators *validators,
+                                           struct http_range_set *set)
+{
+    const struct http_request *request = &connection->exchange.request;
+    if (request->method != HTTP_METHOD_GET || http_request_field_count(request, HTTP_FIELD_RANGE) != 1 ||
+        !http_conditions_range_applies(conditions, validators, connection->loop->clock.second))
+        return HTTP_RANGE_WHOLE;
+    return http_range_parse(field_of(connection, HTTP_FIELD_RANGE), connection->exchange.file->stat.size,
+                            set);
+}
+
+static void answer_file(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    const struct http_lookup_file *file = exchange->file;
+    struct http_validators validators = {file->etag, file->last_modified};
+    struct http_conditions conditions;
+    struct http_range_set set;
+    const struct http_range *single = NULL;
+    int64_t size = file->stat.size, length = size;
+    const char *content_type =
+        target->name[0] == '\0'
+            ? file->content_type
+            : media_type_choose(file->stat.content_type, file->stat.name, target->name, file->sniffed);
+
+    if (!http_connection_take_output(connection)) {
+        http_exchange_refuse(connection, 503, "no memory");
+        return;
+    }
+    http_clock_read(&connection->loop->clock);
+    if (!http_request_conditions(&exchange->request, head_of(connection), &conditions)) {
+        http_exchange_refuse(connection, 431, "too many lines of one header field");
+        return;
+    }
+    switch (http_conditions_evaluate(&conditions, &validators, connection->loop->clock.second)) {
+    case HTTP_CONDITION_NOT_MODIFIED:
+        answer_not_modified(connection);
+        return;
+    case HTTP_CONDITION_FAILED:
+        http_exchange_refuse(connection, 412, "the file is not the one that the condition names");
+        return;
+    case HTTP_CONDITION_PROCEED:
+        break;
+    }
+    switch (find_ranges(connection, &conditions, &validators, &set)) {
+    case HTTP_RANGE_UNSATISFIABLE:
+        http_exchange_refuse(connection, 416, "the file has no such bytes");
+        return;
+    case HTTP_RANGE_PARTIAL:
+        if (set.count == 1) {
+            single = &set.ranges[0];
+            length = single->length;
+        } else {
+            exchange->multipart = make_multipart(&set, size, content_type, &length);
+            if (exchange->multipart == NULL)
+                length = size;
+        }
+        break;
+    case HTTP_RANGE_WHOLE:
+        break;
+    }
+
+    write_file_head(connection, target, length, single, content_type);
+    if (connection->out.overflow) {
+        http_exchange_refuse(connection, 500, "the fields of the answer do not fit");
+        return;
+    }
+    if (exchange->request.method == HTTP_METHOD_HEAD || length == 0) {
+        send_state(connection);
+        return;
+    }
+    struct http_range whole = {0, size};
+    if (!(exchange->multipart != NULL ? begin_part(connection)
+                                      : open_source(connection, single ? single : &whole)))
+        return;
+    if (source_status(exchange->source) == SOURCE_READY)
+        http_exchange_opened(connection);
+    else
+        http_connection_set_state(connection, CONNECTION_OPEN);
+}
+
+void http_exchange_opened(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    if (source_status(exchange->source) == SOURCE_READY) {
+        http_connection_drop_head(connection);
+        send_state(connection);
+        return;
+    }
+    int code = exchange->source->error_code;
+    if (code == ERROR_NOT_FOUND || code == ERROR_DELETED)
+        http_lookup_forget(connection->loop->lookup, &exchange->file->key);
+    exchange->cut = connection->sent > 0;
+    if (!exchange->cut)
+        refuse_for_error(connection, code, "the download could not begin");
+}
+
+bool http_exchange_next_part(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_multipart *multipart = exchange->multipart;
+    char delimiter[HTTP_RANGE_PART_HEAD_SIZE];
+    source_close(exchange->source);
+    exchange->source = NULL;
+    if (multipart == NULL)
+        return false;
+    if (!http_connection_take_output(connection)) {
+        exchange->cut = true;
+        return false;
+    }
+    if (multipart->next < multipart->set.count) {
+        if (begin_part(connection))
+            http_connection_set_state(connection, CONNECTION_OPEN);
+        else
+            exchange->cut = true;
+        return !exchange->cut;
+    }
+    http_output_append(&connection->out, delimiter,
+                       http_range_last_delimiter(delimiter, multipart->boundary));
+    free(multipart);
+    exchange->multipart = NULL;
+    send_state(connection);
+    return true;
+}
+
+/* ---- the beginning ---- */
+
+static void on_lookup(void *argument, struct http_lookup_file *file, const struct error *error)
+{
+    struct http_connection *connection = argument;
+    struct http_exchange *exchange = &connection->exchange;
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_target target;
+    exchange->wait = NULL;
+    exchange->file = file;
+    if (error != NULL) {
+        refuse_for_error(connection, error->code, error->text);
+    } else {
+        /* Taken apart once more rather than kept: it is a kilobyte, and most connections wait rarely. */
+        struct http_text text = http_request_text(head_of(connection), exchange->request.target);
+        if (http_target_parse(text, settings->application, settings->user, &target) == HTTP_TARGET_FILE)
+            answer_file(connection, &target);
+        else /* only where a reload took the defaults away meanwhile */
+            http_exchange_refuse(connection, 404, "no such file");
+    }
+    http_connection_run(connection);
+}
+
+static void look_up(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    switch (http_lookup_start(connection->loop->lookup, &target->key, on_lookup, connection, &exchange->file,
+                              &exchange->wait)) {
+    case HTTP_LOOKUP_FOUND:
+        answer_file(connection, target);
+        break;
+    case HTTP_LOOKUP_ABSENT:
+        http_exchange_refuse(connection, 404, message_of_status(404));
+        break;
+    case HTTP_LOOKUP_WAITING:
+        http_connection_set_state(connection, CONNECTION_LOOKUP);
+        break;
+    case HTTP_LOOKUP_FAILED:
+        http_exchange_refuse(connection, 503, "no memory");
+        break;
+    }
+}
+
+void http_exchange_begin(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_target target;
+    if (exchange->request.method == HTTP_METHOD_OTHER) {
+        http_exchange_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
+        return;
+    }
+    struct http_text text = http_request_text(head_of(connection), exchange->request.target);
+    enum http_target_kind kind = http_target_parse(text, settings->application, settings->user, &target);
+    bool options = exchange->request.method == HTTP_METHOD_OPTIONS;
+    if (kind == HTTP_TARGET_BROKEN || (kind == HTTP_TARGET_SERVER && !options))
+        http_exchange_refuse(connection, 400, "the request-target is malformed");
+    else if (options)
+        answer_options(connection);
+    else if (kind == HTTP_TARGET_UNKNOWN)
+        http_exchange_refuse(connection, 404, message_of_status(404));
+    else
+        look_up(connection, &target);
+}
+
+/* ---- the end ---- */
+
+static void log_access(struct http_connection *connection, bool complete, int64_t duration_us,
+                       int64_t body_bytes)
+{
+    const struct http_exchange *exchange = &connection->exchange;
+    char peer[INET6_ADDRSTRLEN], id[REQUEST_ID_SIZE];
+    struct access_log_record record = {
+        .peer = http_connection_peer_text(connection, peer, sizeof(peer)),
+        .minor_version = exchange->request.minor_version,
+        .status = exchange->status != 0 ? exchange->status : STATUS_CLIENT_GONE,
+        .time = clock_wall_seconds(),
+        .duration_us = duration_us,
+        .body_bytes = body_bytes,
+        .complete = complete,
+        .host = field_of(connection, HTTP_FIELD_HOST),
+        .referer = field_of(connection, HTTP_FIELD_REFERER),
+        .user_agent = field_of(connection, HTTP_FIELD_USER_AGENT),
+        .range = field_of(connection, HTTP_FIELD_RANGE),
+        .request_id = request_id(connection, id),
+    };
+    if (connection->in != NULL) {
+        record.method = http_request_text(head_of(connection), exchange->request.method_text);
+        record.target = http_request_text(head_of(connection), exchange->request.target);
+    }
+    access_log_add(connection->loop->access_log, connection->loop->settings->access_log_format, &record);
+}
+
+void http_exchange_end(struct http_connection *connection, bool complete)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    const struct http_metrics *metrics = connection->loop->metrics;
+    int64_t duration_us = clock_monotonic_us() - exchange->start_us;
+    int64_t body_bytes = max_i64(connection->sent - exchange->head_size, 0);
+
+    if (exchange->status >= 100 && exchange->status < 600)
+        metric_add(metrics->requests[exchange->status / 100], 1);
+    metric_observe_us(metrics->durations, duration_us);
+    metric_add(metrics->bytes, connection->sent);
+    if (connection->loop->access_log != NULL)
+        log_access(connection, complete && !exchange->cut, duration_us, body_bytes);
+    if (exchange->wait != NULL)
+        http_lookup_cancel(exchange->wait);
+    source_close(exchange->source);
+    http_lookup_file_release(exchange->file);
+    free(exchange->multipart);
+    memset(exchange, 0, sizeof(*exchange));
+}

@@ -1,0 +1,16 @@
+/*
+ * http_server: the daemon as a whole: what each loop has, start, reload, drain, and what operators are told.
+ */
+#ifndef REEL_HTTPD_HTTP_SERVER_H
+#define REEL_HTTPD_HTTP_SERVER_H
+
+#include "common/daemon/daemon.h"
+#include "httpd/loop/http_loop.h"
+
+/* What daemon_run() needs. */
+void http_server_spec(struct daemon_spec *spec);
+
+/* A connection of LOOP is about to be freed. On its loop. */
+void http_server_connection_closed(struct http_loop *loop, const struct http_connection *connection);
+
+#endif

@@ -1,0 +1,136 @@
+#include "httpd/serve/http_sweep.h"
+#include "common/base/log.h"
+#include "httpd/serve/http_connection.h"
+#include <inttypes.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+/* While the loop drains, a client that does nothing is not waited for longer than this. */
+#define DRAIN_STILL_MS 5000
+
+static int64_t of_client(const struct http_loop *loop, int64_t limit_ms)
+{
+    return loop->draining ? min_i64(limit_ms, DRAIN_STILL_MS) : limit_ms;
+}
+
+static int64_t limit_of(const struct http_loop *loop, enum http_connection_state state)
+{
+    switch (state) {
+    case CONNECTION_IDLE:
+        return loop->settings->idle_timeout_ms;
+    case CONNECTION_HEAD:
+    case CONNECTION_BODY:
+        return of_client(loop, loop->settings->head_timeout_ms);
+    case CONNECTION_SEND:
+        return of_client(loop, loop->settings->send_timeout_ms);
+    case CONNECTION_FEED:
+        return loop->settings->storage_timeout_ms;
+    case CONNECTION_LINGER:
+        return loop->settings->linger_timeout_ms;
+    case CONNECTION_REST:
+        return 0; /* goes on at every sweep */
+    case CONNECTION_LOOKUP:
+    case CONNECTION_OPEN:
+    case CONNECTION_CLOSED:
+    case CONNECTION_STATES:
+        break;
+    }
+    return INT64_MAX; /* the client core has limits of its own */
+}
+
+/* The client has taken no byte from us for send_timeout; has it taken any from the kernel? Then it is only
+ * slow. */
+static bool queue_has_moved(const struct http_connection *connection, int *queued)
+{
+    if (ioctl(connection->socket, SIOCOUTQ, queued) != 0)
+        return false;
+    return connection->queued < 0 || *queued < connection->queued;
+}
+
+static void time_is_over(struct http_connection *connection)
+{
+    int queued = 0;
+    switch (connection->state) {
+    case CONNECTION_HEAD:
+    case CONNECTION_BODY:
+        if (connection->in_end > connection->in_start) {
+            http_connection_refuse(connection, 408, "the request did not come in time");
+            http_connection_run(connection);
+            return;
+        }
+        break;
+    case CONNECTION_SEND:
+        if (queue_has_moved(connection, &queued)) {
+            http_connection_set_state(connection, CONNECTION_SEND);
+            connection->queued = queued;
+            return;
+        }
+        log_info("sweep", "c%" PRIu64 ": cut off: the client took no byte for %" PRId64 " ms", connection->id,
+                 limit_of(connection->loop, CONNECTION_SEND));
+        break;
+    case CONNECTION_FEED:
+        source_stalled(connection->exchange.source);
+        http_connection_set_state(connection, CONNECTION_FEED);
+        http_connection_run(connection);
+        return;
+    case CONNECTION_REST:
+        http_connection_set_state(connection, CONNECTION_SEND);
+        http_connection_run(connection);
+        return;
+    default:
+        break;
+    }
+    http_connection_destroy(connection);
+}
+
+void http_sweep(struct http_loop *loop)
+{
+    int64_t now = loop_now_ms(loop->loop);
+    for (int state = 0; state < CONNECTION_CLOSED; state++) {
+        int64_t limit = limit_of(loop, (enum http_connection_state)state);
+        struct http_connection *last = TAILQ_LAST(&loop->lists[state], http_connection_list);
+        struct http_connection *connection;
+        if (limit == INT64_MAX)
+            continue;
+        /* One that comes back into its list does so behind LAST; LAST itself may go while others are looked
+         * at only when it is the one looked at. */
+        while ((connection = TAILQ_FIRST(&loop->lists[state])) != NULL &&
+               now - connection->since_ms >= limit) {
+            bool end = connection == last;
+            time_is_over(connection);
+            if (end)
+                break;
+        }
+    }
+}
+
+bool http_sweep_make_room(struct http_loop *loop)
+{
+    struct http_connection *connection = TAILQ_FIRST(&loop->lists[CONNECTION_LINGER]);
+    if (connection == NULL)
+        connection = TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]);
+    if (connection == NULL)
+        return false;
+    http_connection_destroy(connection);
+    return true;
+}
+
+bool http_sweep_has_room(const struct http_loop *loop)
+{
+    return !TAILQ_EMPTY(&loop->lists[CONNECTION_LINGER]) || !TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]);
+}
+
+void http_sweep_drain(struct http_loop *loop)
+{
+    struct http_connection *next = TAILQ_FIRST(&loop->lists[CONNECTION_HEAD]);
+    loop->draining = true;
+    while (!TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]))
+        http_connection_destroy(TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]));
+    /* Connections that have not sent a byte are as idle; half a request is answered when it is whole. */
+    while (next != NULL) {
+        struct http_connection *connection = next;
+        next = TAILQ_NEXT(connection, link);
+        if (connection->in_end == connection->in_start)
+            http_connection_destroy(connection);
+    }
+}

@@ -1,0 +1,171 @@
+#include "httpd/syntax/http_target.h"
+#include <string.h>
+#include <strings.h>
+
+#define SEGMENTS_MAX 5 /* files, application, user, file ID, name */
+
+/* Characters that stand in no request-target: RFC 3986 and 9112 leave them out, and servers in a row that
+ * read them in different ways are how requests get smuggled. Bytes above 127 are let through, since old
+ * clients send UTF-8 as it is. */
+static bool characters_are_legal(struct http_text text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char c = (unsigned char)text.bytes[i];
+        if (c <= ' ' || c == 0x7f || c == '#' || c == '<' || c == '>' || c == '"' || c == '\\' || c == '^' ||
+            c == '`' || c == '{' || c == '|' || c == '}')
+            return false;
+    }
+    return true;
+}
+
+/* absolute-form (RFC 9112 section 3.2.2): what follows the authority. False for what is neither this nor
+ * origin-form. */
+static bool strip_authority(struct http_text *text)
+{
+    size_t scheme = 0;
+    if (text->size > 0 && text->bytes[0] == '/')
+        return true;
+    if (text->size >= 7 && strncasecmp(text->bytes, "http://", 7) == 0)
+        scheme = 7;
+    else if (text->size >= 8 && strncasecmp(text->bytes, "https://", 8) == 0)
+        scheme = 8;
+    else
+        return false;
+
+    size_t end = scheme;
+    while (end < text->size && text->bytes[end] != '/' && text->bytes[end] != '?') {
+        if (text->bytes[end] == '@')
+            return false; /* user information has no place here: RFC 9110 section 4.2.4 */
+        end++;
+    }
+    if (end == scheme)
+        return false;
+    text->bytes += end;
+    text->size -= end;
+    return true;
+}
+
+/* Decodes SEGMENT into a NUL-terminated field of SIZE bytes, zeros after it. */
+static enum http_target_kind decode_field(struct http_text segment, char *field, size_t size)
+{
+    memset(field, 0, size);
+    int64_t length = http_text_percent_decode(segment, false, field, size - 1);
+    if (length == HTTP_TEXT_BROKEN)
+        return HTTP_TARGET_BROKEN;
+    if (length == HTTP_TEXT_LONG || length == 0)
+        return HTTP_TARGET_UNKNOWN;
+    /* No path is ever made of a segment, yet whoever sends these means no file of ours. */
+    if (strcmp(field, ".") == 0 || strcmp(field, "..") == 0)
+        return HTTP_TARGET_BROKEN;
+    return HTTP_TARGET_FILE;
+}
+
+/* A name is only for people: one that is too long or empty is left out, one that is broken is refused. */
+static bool decode_name(struct http_text text, bool plus, char name[PROTO_NAME_SIZE])
+{
+    memset(name, 0, PROTO_NAME_SIZE);
+    int64_t length = http_text_percent_decode(text, plus, name, PROTO_NAME_SIZE - 1);
+    if (length == HTTP_TEXT_LONG)
+        memset(name, 0, PROTO_NAME_SIZE);
+    return length != HTTP_TEXT_BROKEN && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static bool parse_query(struct http_text query, struct http_target *target)
+{
+    target->download = false;
+    memset(target->download_name, 0, sizeof(target->download_name));
+    while (query.size > 0) {
+        const char *ampersand = memchr(query.bytes, '&', query.size);
+        struct http_text item = {query.bytes, ampersand ? (size_t)(ampersand - query.bytes) : query.size};
+        size_t used = min_size(item.size + 1, query.size);
+        query.bytes += used;
+        query.size -= used;
+
+        const char *equals = item.size > 0 ? memchr(item.bytes, '=', item.size) : NULL;
+        struct http_text name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.size};
+        if (!http_text_equal(name, "download"))
+            continue;
+        target->download = true;
+        struct http_text value = {item.bytes + name.size + 1, item.size - name.size - 1};
+        if (equals != NULL && !decode_name(value, true, target->download_name))
+            return false;
+    }
+    return true;
+}
+
+static size_t split_path(struct http_text path, struct http_text segments[SEGMENTS_MAX + 1])
+{
+    size_t count = 0;
+    while (path.size > 0 && count <= SEGMENTS_MAX) {
+        path.bytes++; /* the slash */
+        path.size--;
+        const char *slash = path.size > 0 ? memchr(path.bytes, '/', path.size) : NULL;
+        segments[count] = (struct http_text){path.bytes, slash ? (size_t)(slash - path.bytes) : path.size};
+        path.bytes += segments[count].size;
+        path.size -= segments[count].size;
+        count++;
+    }
+    return count;
+}
+
+/* Nothing in it is encoded, and it is no dot segment: decoding it cannot find it broken. */
+static bool is_plain(struct http_text segment)
+{
+    return segment.size > 0 && segment.bytes[0] != '.' && memchr(segment.bytes, '%', segment.size) == NULL;
+}
+
+static enum http_target_kind worse(enum http_target_kind a, enum http_target_kind b)
+{
+    return a > b ? a : b;
+}
+
+enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
+                                        const char *default_user, struct http_target *target)
+{
+    if (http_text_equal(text, "*"))
+        return HTTP_TARGET_SERVER;
+    if (!characters_are_legal(text) || !strip_authority(&text))
+        return HTTP_TARGET_BROKEN;
+
+    const char *question = text.size > 0 ? memchr(text.bytes, '?', text.size) : NULL;
+    struct http_text path = {text.bytes, question ? (size_t)(question - text.bytes) : text.size};
+    struct http_text query = {path.bytes + path.size + 1, question ? text.size - path.size - 1 : 0};
+    if (!parse_query(query, target))
+        return HTTP_TARGET_BROKEN;
+
+    struct http_text segments[SEGMENTS_MAX + 1];
+    size_t count = split_path(path, segments);
+    char scratch[PROTO_USER_SIZE] = "";
+    for (size_t i = count; i-- > 0;) {
+        if (i > 0 && is_plain(segments[i]))
+            continue;
+        if (decode_field(segments[i], scratch, sizeof(scratch)) == HTTP_TARGET_BROKEN)
+            return HTTP_TARGET_BROKEN;
+    }
+    if (strcmp(scratch, "files") != 0) /* the first segment was the last one decoded */
+        return HTTP_TARGET_UNKNOWN;
+
+    enum http_target_kind kind;
+    memset(target->name, 0, sizeof(target->name));
+    if (count == 2) {
+        if (default_application[0] == '\0' || default_user[0] == '\0')
+            return HTTP_TARGET_UNKNOWN;
+        memset(target->key.application, 0, sizeof(target->key.application));
+        memset(target->key.user, 0, sizeof(target->key.user));
+        memcpy(target->key.application, default_application,
+               strnlen(default_application, sizeof(target->key.application) - 1));
+        memcpy(target->key.user, default_user, strnlen(default_user, sizeof(target->key.user) - 1));
+        kind = decode_field(segments[1], target->key.file, sizeof(target->key.file));
+    } else if (count == 4 || count == 5) {
+        kind = decode_field(segments[1], target->key.application, sizeof(target->key.application));
+        kind = worse(kind, decode_field(segments[2], target->key.user, sizeof(target->key.user)));
+        kind = worse(kind, decode_field(segments[3], target->key.file, sizeof(target->key.file)));
+        if (count == 5 && !decode_name(segments[4], false, target->name))
+            return HTTP_TARGET_BROKEN;
+    } else {
+        return HTTP_TARGET_UNKNOWN;
+    }
+    if (kind == HTTP_TARGET_FILE && !proto_name_valid(target->key.application, PROTO_APPLICATION_SIZE))
+        kind = HTTP_TARGET_UNKNOWN;
+    return kind;
+}

@@ -1,0 +1,219 @@
+/*
+ * download: from the request to packet_reply_file(). On the request's loop; opening runs on the store path's
+ * workers. A row from the cache and an open file from the open cache need no thread but this one.
+ */
+#include "storage/request/download.h"
+#include "storage/storage.h"
+#include "storage/store/store_file.h"
+
+#include "common/base/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ROOM "download"
+
+struct download {
+    struct storage *storage;
+    struct packet_request *request;
+    struct proto_download asked;
+    int64_t length;
+    bool fresh; /* the row was just read from the database */
+    struct meta_find find;
+    struct open_file *file; /* held */
+    struct job job;
+    bool opened;
+    struct error error;
+};
+
+static void serve(struct download *download);
+
+static void refuse(struct download *download, const struct error *error)
+{
+    packet_reply_failure(download->request, error);
+    free(download);
+}
+
+static void on_sent(void *argument, bool ok)
+{
+    struct download *download = argument;
+    if (ok)
+        metric_add(download->storage->metrics.download_bytes, download->length);
+    open_cache_release(download->storage->open_cache, download->file);
+    free(download);
+}
+
+static void send_file(struct download *download)
+{
+    const struct meta_row *row = &download->find.row;
+    if (download->file->size != row->stat.size) {
+        log_error(ROOM, "c%" PRIu64 ": %s has %lld bytes, its row says %lld: not served",
+                  packet_connection_id(download->request->connection), row->file_path,
+                  (long long)download->file->size, (long long)row->stat.size);
+        error_set(&download->error, ERROR_IO, "the stored file has %lld bytes, its row says %lld",
+                  (long long)download->file->size, (long long)row->stat.size);
+        open_cache_forget(download->storage->open_cache, row->path, &row->place);
+        open_cache_release(download->storage->open_cache, download->file);
+        refuse(download, &download->error);
+        return;
+    }
+    if (download->file->bytes) {
+        packet_reply(download->request, download->file->bytes + download->asked.offset,
+                     (size_t)download->length);
+        on_sent(download, true);
+        return;
+    }
+    packet_reply_file(download->request, download->file->fd, download->asked.offset, download->length,
+                      store_path_workers(row->path), on_sent, download);
+}
+
+static void on_found(struct meta_find *find)
+{
+    struct download *download = CONTAINER_OF(find, struct download, find);
+    download->fresh = true;
+    if (find->result == META_DONE) {
+        serve(download);
+        return;
+    }
+    if (find->result == META_ABSENT)
+        error_set(&find->error, ERROR_NOT_FOUND, "no file %s", find->key.file);
+    refuse(download, &find->error);
+}
+
+static void look_up(struct download *download)
+{
+    download->find.loop = download->request->loop;
+    download->find.done = on_found;
+    download->find.stale_fine = true;
+    if (!meta_find(download->storage->meta, &download->find, &download->error))
+        refuse(download, &download->error);
+}
+
+/* A small file is read at once: while it is open it needs neither a thread nor a system call any more. NULL:
+ * it is not kept; whoever sends it finds out what is wrong with it. */
+static uint8_t *read_small(int fd, int64_t size)
+{
+    if (size <= 0 || size > OPEN_CACHE_SMALL)
+        return NULL;
+    uint8_t *bytes = malloc((size_t)size);
+    if (bytes && pread(fd, bytes, (size_t)size, 0) != size) {
+        free(bytes);
+        bytes = NULL;
+    }
+    return bytes;
+}
+
+static void run_open(struct job *job)
+{
+    struct download *download = CONTAINER_OF(job, struct download, job);
+    const struct meta_row *row = &download->find.row;
+    int64_t size = 0;
+    int fd = -1;
+    download->opened = store_file_open(row->path, &row->place, &fd, &size, &download->error);
+    if (!download->opened)
+        return;
+    uint8_t *bytes = read_small(fd, size);
+    download->file = open_cache_add(download->storage->open_cache, row->path, &row->place, fd, size, bytes);
+    if (!download->file) {
+        free(bytes);
+        (void)close(fd);
+        download->opened = error_set(&download->error, ERROR_UNAVAILABLE, "no memory for an open file");
+    }
+}
+
+static void on_opened(struct job *job)
+{
+    struct download *download = CONTAINER_OF(job, struct download, job);
+    if (download->opened) {
+        send_file(download);
+    } else if (!download->fresh) {
+        look_up(download); /* the row in the cache may be of a file that is gone by now */
+    } else {
+        log_error(ROOM, "c%" PRIu64 ": %s cannot be read: %s",
+                  packet_connection_id(download->request->connection), download->find.row.file_path,
+                  download->error.text);
+        refuse(download, &download->error);
+    }
+}
+
+static void open_file(struct download *download)
+{
+    const struct meta_row *row = &download->find.row;
+    struct path place;
+    if (!row->path) {
+        (void)store_find(download->storage->store, row->file_path, &place, &download->error);
+        log_error(ROOM, "c%" PRIu64 ": file %s: %s", packet_connection_id(download->request->connection),
+                  download->asked.key.file, download->error.text);
+        refuse(download, &download->error);
+        return;
+    }
+    if (!store_path_readable(row->path, &download->error)) {
+        refuse(download, &download->error);
+        return;
+    }
+    download->file = open_cache_find(download->storage->open_cache, row->path, &row->place);
+    if (download->file) {
+        send_file(download);
+        return;
+    }
+    download->job = (struct job){.run = run_open, .done = on_opened, .loop = download->request->loop};
+    if (!store_path_submit(row->path, &download->job, &download->error))
+        refuse(download, &download->error);
+}
+
+bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *length)
+{
+    if (offset < 0 || size < 0 || offset > file_size || size > file_size - offset)
+        return false;
+    *length = size == 0 ? file_size - offset : size;
+    return true;
+}
+
+static void serve(struct download *download)
+{
+    const struct meta_row *row = &download->find.row;
+    const struct proto_download *asked = &download->asked;
+    struct error *error = &download->error;
+    bool fine = meta_row_ours(download->storage->meta, row, error) && meta_row_sound(row, error);
+    if (fine && row->stat.status == PROTO_FILE_DELETED)
+        fine = error_set(error, ERROR_NOT_FOUND, "file %s is deleted", asked->key.file);
+    if (fine && row->stat.size < 0)
+        fine = error_set(error, ERROR_IO, "the row of file %s has no size", asked->key.file);
+    if (fine && !download_range(row->stat.size, asked->offset, asked->size, &download->length))
+        fine = error_set(error, ERROR_RANGE, "offset %lld and size %lld are outside of the file's %lld bytes",
+                         (long long)asked->offset, (long long)asked->size, (long long)row->stat.size);
+    if (!fine) {
+        refuse(download, error);
+    } else if (download->length == 0) {
+        packet_reply(download->request, NULL, 0);
+        free(download);
+    } else {
+        open_file(download);
+    }
+}
+
+void download_handle(struct packet_request *request)
+{
+    struct storage *storage = storage_of(request);
+    struct proto_download asked;
+    struct error error = {0};
+    if (!proto_download_unpack(request->head, request->head_size, &asked, &error) ||
+        !applications_check(storage->applications, asked.key.application, &error)) {
+        packet_reply_failure(request, &error);
+        return;
+    }
+    struct download *download = calloc(1, sizeof(*download));
+    if (!download) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a download");
+        return;
+    }
+    download->storage = storage;
+    download->request = request;
+    download->asked = asked;
+    download->find.key = asked.key;
+    if (meta_find_cached(storage->meta, &asked.key, &download->find.row))
+        serve(download);
+    else
+        look_up(download);
+}

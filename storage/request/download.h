@@ -1,0 +1,17 @@
+/*
+ * download: DOWNLOAD: row, range, open file, then the bytes by sendfile. Called by the dispatch table in
+ * storage/request/commands.c.
+ */
+#ifndef REEL_STORAGE_DOWNLOAD_H
+#define REEL_STORAGE_DOWNLOAD_H
+
+#include "common/serve/packet_server.h"
+
+/* Command 72, docs/protocol.md: offset and size inside the file or ERROR_RANGE; size 0 means to the end. On
+ * the request's loop. */
+void download_handle(struct packet_request *request);
+
+/* The range rule of DOWNLOAD, pure: *LENGTH bytes from OFFSET of a file of FILE_SIZE bytes, or false. */
+MUST_CHECK bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *length);
+
+#endif

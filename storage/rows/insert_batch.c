@@ -1,0 +1,267 @@
+/*
+ * insert_batch: a queue of rows, and a few batches under way.
+ */
+#include "storage/rows/insert_batch.h"
+
+#include "common/base/clock.h"
+#include "common/base/crash_point.h"
+#include "common/base/metrics.h"
+
+#include <stdlib.h>
+
+#define BATCH_MAX 64
+
+struct insert_batches {
+    struct insert_batches_options options;
+    struct metric *transactions, *rows;
+    pthread_mutex_t mutex; /* for what follows */
+    struct insert_item *first, **last;
+    size_t active;
+};
+
+struct batch {
+    struct db_job job;
+    struct insert_batches *batches;
+    size_t count;
+    struct insert_item *items[BATCH_MAX];
+};
+
+static void dispatch(struct insert_batches *batches);
+
+/* ---- on a database thread ---- */
+
+static enum db_result settle(struct insert_item *item, struct db_connection *connection, struct error *error)
+{
+    CRASH_POINT("row-before-insert");
+    enum db_result result = item->settle(item, connection, error);
+    item->settled = result == DB_OK;
+    item->uncertain = item->uncertain || result == DB_UNCERTAIN;
+    item->known = result != DB_TRANSIENT && result != DB_UNCERTAIN;
+    if (result == DB_OK)
+        CRASH_POINT("row-committed");
+    return result;
+}
+
+/* Each on its own: after one of them spoiled the transaction. What fails for good fails alone. */
+static enum db_result settle_each(struct batch *batch, struct db_connection *connection, struct error *error)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        if (item->known)
+            continue;
+        item->result = settle(item, connection, &item->error);
+        if (item->result == DB_TRANSIENT || item->result == DB_UNCERTAIN) {
+            *error = item->error;
+            return item->result; /* the whole job is run again */
+        }
+    }
+    return DB_OK;
+}
+
+static enum db_result insert_all(struct batch *batch, struct db_connection *connection, struct error *error)
+{
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    CRASH_POINT("row-before-insert");
+    for (size_t i = 0; result == DB_OK && i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        if (item->known)
+            continue;
+        result = item->insert(item, connection, error);
+        item->conflict = result == DB_CONSTRAINT;
+        if (item->conflict) /* the statement was undone, the transaction stands */
+            result = DB_OK;
+    }
+    if (result != DB_OK) {
+        db_rollback(connection);
+        return result;
+    }
+    result = db_commit(connection, error);
+    if (result == DB_OK)
+        CRASH_POINT("row-committed");
+    for (size_t i = 0; i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        if (item->known)
+            continue;
+        item->uncertain = item->uncertain || result == DB_UNCERTAIN;
+        if (result == DB_OK && !item->conflict) {
+            item->result = DB_OK;
+            item->known = true;
+        }
+    }
+    return result;
+}
+
+static enum db_result batch_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct batch *batch = CONTAINER_OF(job, struct batch, job);
+    size_t open = 0;
+    bool uncertain = false;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        item->conflict = false;
+        open += item->known ? 0 : 1;
+        uncertain = uncertain || (!item->known && item->uncertain);
+    }
+    /* After a commit that may have counted every row has to be looked at. */
+    if (open > 1 && !uncertain) {
+        enum db_result result = insert_all(batch, connection, error);
+        if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
+            return result;
+    }
+    return settle_each(batch, connection, error);
+}
+
+/* ---- ends ---- */
+
+static void item_task(struct task *task)
+{
+    struct insert_item *item = CONTAINER_OF(task, struct insert_item, task);
+    item->done(item);
+}
+
+static void end_item(struct insert_item *item)
+{
+    item->task = (struct task){.run = item_task};
+    loop_post(item->loop, &item->task);
+}
+
+static void fail_item(struct insert_item *item, const struct error *error)
+{
+    item->result = DB_TRANSIENT;
+    item->error = *error;
+    end_item(item);
+}
+
+static void batch_done(struct db_job *job)
+{
+    struct batch *batch = CONTAINER_OF(job, struct batch, job);
+    struct insert_batches *batches = batch->batches;
+    struct loop *loop = job->loop;
+    /* The next batch first: the database need not wait for what the loops do with this one. */
+    pthread_mutex_lock(&batches->mutex);
+    batches->active--;
+    pthread_mutex_unlock(&batches->mutex);
+    dispatch(batches);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        /* A row that was committed in an earlier run of the job stays so, whatever came over the others. */
+        if (!item->known) {
+            item->result = job->result;
+            item->error = job->error;
+        }
+        if (item->loop == loop)
+            item->done(item);
+        else
+            end_item(item);
+    }
+    free(batch);
+}
+
+/* ---- the queue ---- */
+
+static void take(struct insert_batches *batches, struct batch *batch)
+{
+    while (batches->first && batch->count < BATCH_MAX) {
+        struct insert_item *item = batches->first;
+        batches->first = item->next;
+        batch->items[batch->count++] = item;
+    }
+    if (!batches->first)
+        batches->last = &batches->first;
+}
+
+/* Those whose time is over while they waited for their turn; the queue is in the order of coming. */
+static struct insert_item *take_overdue(struct insert_batches *batches)
+{
+    struct insert_item *overdue = NULL;
+    int64_t now = clock_monotonic_ms();
+    while (batches->first && now - batches->first->since_ms > batches->options.timeout_ms) {
+        struct insert_item *item = batches->first;
+        batches->first = item->next;
+        item->next = overdue;
+        overdue = item;
+    }
+    if (!batches->first)
+        batches->last = &batches->first;
+    return overdue;
+}
+
+static void dispatch(struct insert_batches *batches)
+{
+    struct error late = {.code = ERROR_UNAVAILABLE, .text = "the database did not come to this row in time"};
+    for (;;) {
+        struct error error = {0};
+        struct batch *batch = calloc(1, sizeof(*batch));
+        pthread_mutex_lock(&batches->mutex);
+        struct insert_item *overdue = take_overdue(batches);
+        bool start = batch && batches->first && batches->active < batches->options.active_max;
+        if (start) {
+            take(batches, batch);
+            batches->active++;
+        } else if (!batch && batches->active == 0) { /* nobody would come back to them */
+            error_set(&late, ERROR_UNAVAILABLE, "no memory for a transaction");
+            overdue = batches->first;
+            batches->first = NULL;
+            batches->last = &batches->first;
+        }
+        pthread_mutex_unlock(&batches->mutex);
+        while (overdue) {
+            struct insert_item *next = overdue->next;
+            fail_item(overdue, &late);
+            overdue = next;
+        }
+        if (!start) {
+            free(batch);
+            return;
+        }
+        batch->batches = batches;
+        batch->job = (struct db_job){
+            .run = batch_run, .done = batch_done, .loop = batch->items[0]->loop, .idempotent = true};
+        metric_add(batches->transactions, 1);
+        metric_add(batches->rows, (int64_t)batch->count);
+        if (batches->options.submit(batches->options.argument, &batch->job, &error))
+            continue;
+        pthread_mutex_lock(&batches->mutex);
+        batches->active--;
+        pthread_mutex_unlock(&batches->mutex);
+        for (size_t i = 0; i < batch->count; i++)
+            fail_item(batch->items[i], &error);
+        free(batch);
+    }
+}
+
+void insert_batches_add(struct insert_batches *batches, struct insert_item *item)
+{
+    item->next = NULL;
+    item->uncertain = item->settled = item->known = false;
+    item->since_ms = clock_monotonic_ms();
+    pthread_mutex_lock(&batches->mutex);
+    *batches->last = item;
+    batches->last = &item->next;
+    pthread_mutex_unlock(&batches->mutex);
+    dispatch(batches);
+}
+
+struct insert_batches *insert_batches_create(const struct insert_batches_options *options)
+{
+    struct insert_batches *batches = calloc(1, sizeof(*batches));
+    if (!batches)
+        return NULL;
+    batches->options = *options;
+    batches->last = &batches->first;
+    batches->transactions = metrics_counter("reel_storage_row_transactions_total",
+                                            "Transactions that added rows of uploads.", NULL);
+    batches->rows = metrics_counter("reel_storage_rows_added_total", "Rows that these were to add.", NULL);
+    pthread_mutex_init(&batches->mutex, NULL);
+    return batches;
+}
+
+void insert_batches_destroy(struct insert_batches *batches)
+{
+    if (!batches)
+        return;
+    pthread_mutex_destroy(&batches->mutex);
+    free(batches);
+}

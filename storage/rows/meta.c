@@ -1,0 +1,552 @@
+/*
+ * meta: the jobs over storage/rows/meta_sql.c that look rows up, add, change and list them, before
+ * storage/rows/row_cache.c. Look-ups under way are shared behind one mutex.
+ */
+#include "storage/rows/meta.h"
+
+#include "common/base/clock.h"
+#include "common/base/crash_point.h"
+#include "common/base/log.h"
+#include "storage/rows/row_cache.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOM         "meta"
+#define BATCHES_MAX  4 /* transactions of new rows at once */
+#define LOOK_SECONDS 1
+
+/* One query under way and everybody who waits for it. */
+struct lookup {
+    struct meta *meta;
+    struct db_job job;
+    struct proto_file_key file_key;
+    struct row_key key;
+    uint64_t epoch;          /* of the key when the query was asked for */
+    struct meta_find *first; /* newest first */
+    bool found;
+    bool listed; /* others may join */
+    struct meta_row row;
+    UT_hash_handle hh;
+};
+
+struct meta {
+    const struct storage_config *config;
+    const struct store *store;
+    struct loop *loop;
+    struct db *db;
+    struct insert_batches *batches;
+    struct row_cache *cache;
+    pthread_mutex_t mutex;
+    struct lookup *lookups;
+    atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
+    struct event *timer;
+};
+
+/* ---- cache ---- */
+
+static void cache_row(struct meta *meta, const struct row_key *key, const struct meta_row *row)
+{
+    if (meta_row_ours(meta, row, NULL))
+        row_cache_put(meta->cache, key, row);
+    else
+        row_cache_remove(meta->cache, key);
+}
+
+bool meta_find_cached(struct meta *meta, const struct proto_file_key *file_key, struct meta_row *row)
+{
+    struct row_key key;
+    row_key_make(file_key, &key);
+    if (row_cache_get(meta->cache, file_key, &key, row) ||
+        (atomic_load(&meta->away) && row_cache_get_stale(meta->cache, file_key, &key, row)))
+        return true;
+    row_cache_missed(meta->cache);
+    return false;
+}
+
+bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct error *error)
+{
+    if (row->stat.group[0] == '\0' || strcmp(row->stat.group, meta->config->group) == 0)
+        return true;
+    return error_set(error, ERROR_REFUSED, "the file belongs to group %s, and this server to group %s",
+                     row->stat.group, meta->config->group);
+}
+
+bool meta_row_sound(const struct meta_row *row, struct error *error)
+{
+    return row->state != META_STATE_DAMAGED ||
+           error_set(error, ERROR_IO, "file %s was found missing or damaged and is kept out of service",
+                     row->file);
+}
+
+void meta_forget(struct meta *meta, const struct proto_file_key *file_key)
+{
+    struct row_key key;
+    row_key_make(file_key, &key);
+    row_cache_next_epoch(meta->cache, &key);
+    row_cache_remove(meta->cache, &key);
+}
+
+/* ---- jobs ---- */
+
+static void start_job(struct db_job *job,
+                      enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
+                      void (*done)(struct db_job *), struct loop *loop)
+{
+    *job = (struct db_job){.run = run, .done = done, .loop = loop, .idempotent = true};
+}
+
+/* The mutex is held: nobody submits while the database is being closed. */
+static bool submit(struct meta *meta, struct db_job *job, struct error *error)
+{
+    if (!meta->db)
+        return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
+    return db_submit(meta->db, job) ||
+           error_set(error, ERROR_UNAVAILABLE, "too many requests wait for the database");
+}
+
+static bool lock_and_submit(struct meta *meta, struct db_job *job, struct error *error)
+{
+    pthread_mutex_lock(&meta->mutex);
+    bool taken = submit(meta, job, error);
+    pthread_mutex_unlock(&meta->mutex);
+    return taken;
+}
+
+enum db_result meta_run_wait(struct meta *meta, struct db_job *job)
+{
+    pthread_mutex_lock(&meta->mutex);
+    struct db *db = meta->db;
+    pthread_mutex_unlock(&meta->mutex);
+    if (db)
+        return db_run_wait(db, job);
+    job->result = DB_TRANSIENT;
+    error_set(&job->error, ERROR_UNAVAILABLE, "the server is stopping");
+    return job->result;
+}
+
+bool meta_run(struct meta *meta, struct db_job *job, struct error *error)
+{
+    return lock_and_submit(meta, job, error);
+}
+
+static void look_at_database(struct meta *meta)
+{
+    char reason[ERROR_TEXT_SIZE];
+    bool away = !meta_healthy(meta, reason, sizeof(reason));
+    bool was_away = atomic_exchange(&meta->away, away);
+    if (away && !was_away)
+        log_error(ROOM, "%s: rows are served from memory, nothing is stored", reason);
+    else if (was_away && !away)
+        log_info(ROOM, "the database answers again");
+}
+
+/* Words the failure. */
+static void judge_result(struct meta *meta, enum db_result result, const struct error *cause,
+                         struct error *error)
+{
+    static struct log_gate gate;
+    uint64_t suppressed;
+    if (result == DB_OK)
+        return;
+    if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
+        look_at_database(meta);
+    if (log_gate_open(&gate, 5000, &suppressed))
+        log_error(ROOM, "database: %s (%llu more since the last line)", cause->text,
+                  (unsigned long long)suppressed);
+    /* That its disk is full is worth telling from any other failure. */
+    int code = cause->code == ERROR_NO_SPACE ? ERROR_NO_SPACE : db_error_code(result);
+    error_set(error, code, "the database failed: %s", cause->text);
+}
+
+static void judge_job(struct meta *meta, const struct db_job *job, struct error *error)
+{
+    judge_result(meta, job->result, &job->error, error);
+}
+
+static enum db_result lookup_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
+    return meta_sql_find(connection, lookup->meta->store, &lookup->file_key, &lookup->row, &lookup->found,
+                         error);
+}
+
+static void find_task(struct task *task)
+{
+    struct meta_find *find = CONTAINER_OF(task, struct meta_find, task);
+    find->done(find);
+}
+
+static void answer_find(const struct lookup *lookup, struct meta_find *find, const struct error *error)
+{
+    if (lookup->job.result != DB_OK && find->stale_fine &&
+        row_cache_get_stale(lookup->meta->cache, &find->key, &lookup->key, &find->row)) {
+        find->result = META_DONE;
+    } else if (lookup->job.result != DB_OK) {
+        find->result = META_FAILED;
+        find->error = *error;
+    } else if (!lookup->found) {
+        find->result = META_ABSENT;
+    } else {
+        find->result = META_DONE;
+        find->row = lookup->row;
+    }
+    find->task = (struct task){.run = find_task};
+    if (find->loop == lookup->job.loop)
+        find->done(find);
+    else
+        loop_post(find->loop, &find->task);
+}
+
+static void unlist_lookup(struct meta *meta, struct lookup *lookup)
+{
+    if (lookup->listed)
+        HASH_DEL(meta->lookups, lookup);
+    lookup->listed = false;
+}
+
+static void lookup_done(struct db_job *job)
+{
+    struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
+    struct meta *meta = lookup->meta;
+    struct error error = {0};
+    judge_job(meta, job, &error);
+    pthread_mutex_lock(&meta->mutex);
+    unlist_lookup(meta, lookup);
+    struct meta_find *find = lookup->first;
+    pthread_mutex_unlock(&meta->mutex);
+    bool current = row_cache_epoch(meta->cache, &lookup->key) == lookup->epoch;
+    if (job->result == DB_OK && current) {
+        if (lookup->found)
+            cache_row(meta, &lookup->key, &lookup->row);
+        else
+            row_cache_remove(meta->cache, &lookup->key);
+    }
+    while (find) {
+        struct meta_find *next = find->next;
+        answer_find(lookup, find, &error);
+        find = next;
+    }
+    free(lookup);
+}
+
+bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
+{
+    struct row_key key;
+    struct lookup *lookup = NULL;
+    row_key_make(&find->key, &key);
+    pthread_mutex_lock(&meta->mutex);
+    uint64_t epoch = row_cache_epoch(meta->cache, &key);
+    HASH_FIND(hh, meta->lookups, key.bytes, key.size, lookup);
+    if (lookup && lookup->epoch == epoch) {
+        find->next = lookup->first;
+        lookup->first = find;
+        pthread_mutex_unlock(&meta->mutex);
+        return true;
+    }
+    if (lookup) /* it may see the row as it was before a change */
+        unlist_lookup(meta, lookup);
+    lookup = calloc(1, sizeof(*lookup));
+    bool taken = false;
+    if (lookup) {
+        lookup->meta = meta;
+        lookup->file_key = find->key;
+        lookup->key = key;
+        lookup->epoch = epoch;
+        lookup->first = find;
+        find->next = NULL;
+        start_job(&lookup->job, lookup_run, lookup_done, find->loop);
+        HASH_ADD_KEYPTR(hh, meta->lookups, lookup->key.bytes, lookup->key.size, lookup);
+        lookup->listed = true;
+        taken = submit(meta, &lookup->job, error);
+        if (!taken) {
+            unlist_lookup(meta, lookup);
+            free(lookup);
+        }
+    } else {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for a look-up");
+    }
+    pthread_mutex_unlock(&meta->mutex);
+    return taken;
+}
+
+/*
+ * The INSERT may be run again when the connection broke and nobody knows whether it counted: the unique index
+ * lets only one of both through, and reading the row then tells whose it is. That is safer than reading
+ * alone: a first INSERT that the database still works on cannot come in later and make a row of a file that
+ * was removed meanwhile.
+ */
+static enum db_result insert_alone(struct insert_item *item, struct db_connection *connection,
+                                   struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    return meta_sql_insert(connection, &insert->key, &insert->row, error);
+}
+
+static enum db_result insert_settle(struct insert_item *item, struct db_connection *connection,
+                                    struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    bool found = false;
+    enum db_result result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    if (result == DB_OK)
+        insert->outcome = META_INSERTED;
+    if (result != DB_CONSTRAINT)
+        return result;
+    struct error reading = {0};
+    result = meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, &found, &reading);
+    if (result != DB_OK) {
+        *error = reading;
+        return result;
+    }
+    if (!found) /* it was purged this moment, or another rule of the table speaks: one more try tells */
+        return ++insert->refusals > 1 ? DB_PERMANENT : DB_TRANSIENT;
+    bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
+    insert->outcome = same ? META_INSERTED : META_TAKEN;
+    return DB_OK;
+}
+
+static void insert_done(struct insert_item *item)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    struct meta *meta = insert->meta;
+    struct row_key key;
+    judge_result(meta, item->result, &item->error, &insert->error);
+    if (item->result != DB_OK)
+        insert->outcome = item->uncertain ? META_UNKNOWN : META_NOT_DONE;
+    else if (!item->settled)
+        insert->outcome = META_INSERTED;
+    row_key_make(&insert->key, &key);
+    row_cache_next_epoch(meta->cache, &key);
+    if (insert->outcome == META_INSERTED)
+        cache_row(meta, &key, &insert->row);
+    else
+        row_cache_remove(meta->cache, &key);
+    insert->done(insert);
+}
+
+static bool submit_batch(void *argument, struct db_job *job, struct error *error)
+{
+    return lock_and_submit(argument, job, error);
+}
+
+bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error)
+{
+    pthread_mutex_lock(&meta->mutex);
+    bool open = meta->db != NULL;
+    pthread_mutex_unlock(&meta->mutex);
+    if (!open)
+        return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
+    insert->meta = meta;
+    insert->refusals = 0;
+    insert->item = (struct insert_item){
+        .insert = insert_alone, .settle = insert_settle, .done = insert_done, .loop = insert->loop};
+    insert_batches_add(meta->batches, &insert->item);
+    return true;
+}
+
+static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    struct meta *meta = change->meta;
+    bool changed = false, found = false;
+    bool again = change->runs++ > 0;
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    if (deleting)
+        CRASH_POINT("delete-before-row");
+    else
+        CRASH_POINT("restore-before-row");
+    enum db_result result = meta_sql_set_status(connection, &change->key, meta->config->group, change->status,
+                                                change->stamp, &changed, error);
+    if (deleting)
+        CRASH_POINT("delete-row-committed");
+    else
+        CRASH_POINT("restore-row-committed");
+    if (result == DB_OK)
+        result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
+    if (result != DB_OK)
+        return result;
+    const struct proto_stat *stat = &change->row.stat;
+    /* A run before this one may have done it without our hearing of it. */
+    bool done_before = again && stat->status == change->status && stat->deleted == change->stamp;
+    if (changed || (found && done_before))
+        change->outcome = META_CHANGED;
+    else if (!found)
+        change->outcome = META_NO_ROW;
+    else if (!meta_row_ours(meta, &change->row, &change->error))
+        change->outcome = META_FOREIGN;
+    else if (!deleting && change->row.state == META_STATE_PURGING)
+        change->outcome = META_NO_ROW; /* there is no way back any more */
+    else if (!deleting && !meta_row_sound(&change->row, &change->error))
+        change->outcome = META_UNCHANGED;
+    else
+        change->outcome = META_ALREADY;
+    return DB_OK;
+}
+
+static void change_done(struct db_job *job)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    struct meta *meta = change->meta;
+    struct row_key key;
+    if (job->result != DB_OK)
+        change->outcome = META_UNCHANGED;
+    judge_job(meta, job, &change->error);
+    row_key_make(&change->key, &key);
+    row_cache_next_epoch(meta->cache, &key);
+    if (change->outcome == META_CHANGED || change->outcome == META_ALREADY)
+        cache_row(meta, &key, &change->row);
+    else
+        row_cache_remove(meta->cache, &key);
+    change->done(change);
+}
+
+bool meta_change(struct meta *meta, struct meta_change *change, struct error *error)
+{
+    change->meta = meta;
+    change->stamp = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : 0;
+    change->runs = 0;
+    start_job(&change->job, change_run, change_done, change->loop);
+    return lock_and_submit(meta, &change->job, error);
+}
+
+static void add_entry(void *argument, const struct meta_row *row)
+{
+    struct meta_list *list = argument;
+    if (list->count >= (size_t)list->list.limit)
+        return;
+    struct proto_list_entry *entry = &list->entries[list->count++];
+    memcpy(entry->file, row->file, sizeof(entry->file));
+    entry->stat = row->stat;
+    entry->stat.size = max_i64(row->stat.size, 0);
+    if (entry->stat.group[0] == '\0')
+        memcpy(entry->stat.group, list->meta->config->group, strlen(list->meta->config->group) + 1);
+}
+
+static enum db_result list_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
+    list->count = 0;
+    return meta_sql_list(connection, list->meta->store, &list->list, list->meta->config->group, add_entry,
+                         list, error);
+}
+
+static void list_done(struct db_job *job)
+{
+    struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
+    judge_job(list->meta, job, &list->error);
+    list->result = job->result == DB_OK ? META_DONE : META_FAILED;
+    list->done(list);
+}
+
+bool meta_list(struct meta *meta, struct meta_list *list, struct error *error)
+{
+    list->meta = meta;
+    list->count = 0;
+    list->entries = calloc((size_t)list->list.limit, sizeof(*list->entries));
+    if (!list->entries)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a list");
+    start_job(&list->job, list_run, list_done, list->loop);
+    if (lock_and_submit(meta, &list->job, error))
+        return true;
+    free(list->entries);
+    list->entries = NULL;
+    return false;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    look_at_database(argument);
+}
+
+/* ---- making and ending ---- */
+
+struct meta *meta_create(const struct storage_config *config, const struct store *store, struct loop *loop,
+                         struct error *error)
+{
+    struct timeval interval = {.tv_sec = LOOK_SECONDS};
+    struct meta *meta = calloc(1, sizeof(*meta));
+    if (!meta) {
+        error_set(error, ERROR_GENERAL, "no memory for the file rows");
+        return NULL;
+    }
+    pthread_mutex_init(&meta->mutex, NULL);
+    meta->config = config;
+    meta->store = store;
+    meta->loop = loop;
+    meta->cache = row_cache_create(config, store);
+    meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, meta);
+    if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
+        error_set(error, ERROR_GENERAL, "no memory for the file rows");
+        goto fail;
+    }
+    meta->db = packet_daemon_open_database(&config->base, error);
+    if (!meta->db)
+        goto fail;
+    /* SQLite has one writer at a time: then one batch collects what the next one takes. */
+    meta->batches = insert_batches_create(&(struct insert_batches_options){
+        .submit = submit_batch,
+        .argument = meta,
+        .active_max = db_backend_of(meta->db) == DB_BACKEND_SQLITE
+                          ? 1
+                          : min_size(max_size((size_t)config->base.database_threads / 2, 1), BATCHES_MAX),
+        .timeout_ms = config->base.database_timeout_ms,
+    });
+    if (!meta->batches) {
+        error_set(error, ERROR_GENERAL, "no memory for the file rows");
+        goto fail;
+    }
+    return meta;
+
+fail:
+    meta_destroy(meta);
+    return NULL;
+}
+
+void meta_end(struct meta *meta)
+{
+    pthread_mutex_lock(&meta->mutex);
+    struct db *db = meta->db;
+    meta->db = NULL;
+    pthread_mutex_unlock(&meta->mutex);
+    if (db)
+        db_close(db);
+}
+
+void meta_destroy(struct meta *meta)
+{
+    if (!meta)
+        return;
+    meta_end(meta);
+    if (meta->timer)
+        event_free(meta->timer);
+    insert_batches_destroy(meta->batches);
+    row_cache_destroy(meta->cache);
+    pthread_mutex_destroy(&meta->mutex);
+    free(meta);
+}
+
+void meta_set_age(struct meta *meta, int64_t age_ms)
+{
+    row_cache_set_age(meta->cache, age_ms);
+}
+
+bool meta_healthy(struct meta *meta, char *reason, size_t reason_size)
+{
+    char why[ERROR_TEXT_SIZE] = "the server is stopping";
+    pthread_mutex_lock(&meta->mutex);
+    bool healthy = meta->db && db_healthy(meta->db, why, sizeof(why));
+    pthread_mutex_unlock(&meta->mutex);
+    if (!healthy)
+        snprintf(reason, reason_size, "the database is away: %s", why);
+    return healthy;
+}
+
+size_t meta_cached_rows(struct meta *meta)
+{
+    return row_cache_count(meta->cache);
+}

@@ -1,0 +1,130 @@
+/*
+ * meta: the file rows as the rest of the daemon sees them: looked up through a bounded cache, added, deleted,
+ * restored, listed. The only room that submits database jobs. A look-up of one file by many at once is one
+ * query. What this server changes it sees at once; what another server changes, within the cache's age; while
+ * the database is away rows are served from the cache whatever their age.
+ */
+#ifndef REEL_STORAGE_META_H
+#define REEL_STORAGE_META_H
+
+#include "storage/rows/insert_batch.h"
+#include "storage/rows/meta_sql.h"
+
+#include <uthash.h>
+
+struct meta;
+
+/* CONFIG, STORE and LOOP must outlive it. LOOP: its timer asks for a database that is away. Does not need the
+ * database. */
+MUST_CHECK struct meta *meta_create(const struct storage_config *config, const struct store *store,
+                                    struct loop *loop, struct error *error);
+/* Ends the database's threads while the loops still run; what is asked from now on is refused. May BLOCK. */
+void meta_end(struct meta *meta);
+/* After the loops have ended. NULL is ignored. */
+void meta_destroy(struct meta *meta);
+
+void meta_set_age(struct meta *meta, int64_t age_ms);
+bool meta_healthy(struct meta *meta, char *reason, size_t reason_size);
+size_t meta_cached_rows(struct meta *meta);
+
+/* True where the row is one that this server answers for: of its group, or of the predecessor. Else
+ * ERROR_REFUSED. */
+MUST_CHECK bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct error *error);
+
+/* False with ERROR_IO for a row that the scrub has marked: its file is missing or has other bytes. */
+MUST_CHECK bool meta_row_sound(const struct meta_row *row, struct error *error);
+
+/* Any thread: the row is not what it was; it is asked for anew. */
+void meta_forget(struct meta *meta, const struct proto_file_key *key);
+
+/* A job of storage/upkeep/upkeep.c and what it calls. meta_run_wait() BLOCKS until it has ended; on a thread that
+ * ends before meta_end(). meta_run() never blocks, any thread; false: job->done() is not called. */
+enum db_result meta_run_wait(struct meta *meta, struct db_job *job);
+MUST_CHECK bool meta_run(struct meta *meta, struct db_job *job, struct error *error);
+
+/* Any thread: the row from the cache. False: meta_find() must ask. */
+MUST_CHECK bool meta_find_cached(struct meta *meta, const struct proto_file_key *key, struct meta_row *row);
+
+/* Each of the following takes a struct that stays valid until its done(), which runs on its loop, never
+ * inside the call. False: the database's queue is full; done() is not called. */
+
+enum meta_result { META_DONE, META_ABSENT, META_FAILED };
+
+struct meta_find {
+    struct proto_file_key key;
+    struct loop *loop;
+    void (*done)(struct meta_find *find);
+    bool stale_fine; /* while the database fails a row from the cache will do, whatever its age */
+    /* out */
+    enum meta_result result; /* META_DONE: ROW; META_ABSENT; META_FAILED: ERROR */
+    struct meta_row row;
+    struct error error;
+    /* private */
+    struct meta_find *next;
+    struct task task;
+};
+/* Asks the database, and fills the cache. */
+MUST_CHECK bool meta_find(struct meta *meta, struct meta_find *find, struct error *error);
+
+enum meta_insert_outcome {
+    META_INSERTED, /* the row is there and is ours, also when the database had to be asked twice */
+    META_TAKEN,    /* another row has the key: OTHER */
+    META_NOT_DONE, /* surely no row was made: ERROR */
+    META_UNKNOWN,  /* the database did not tell: ERROR */
+};
+struct meta_insert {
+    struct proto_file_key key;
+    struct meta_row row; /* stat, file_path, path, place */
+    struct loop *loop;
+    void (*done)(struct meta_insert *insert);
+    /* out */
+    enum meta_insert_outcome outcome;
+    struct meta_row other;
+    struct error error;
+    /* private */
+    struct meta *meta;
+    struct insert_item item;
+    int refusals;
+};
+MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
+
+enum meta_change_outcome {
+    META_CHANGED,
+    META_ALREADY, /* it had that status */
+    META_NO_ROW,
+    META_FOREIGN,   /* another group's: ERROR */
+    META_UNCHANGED, /* the database failed: ERROR */
+};
+struct meta_change {
+    struct proto_file_key key;
+    enum proto_file_status status; /* wanted */
+    struct loop *loop;
+    void (*done)(struct meta_change *change);
+    /* out */
+    enum meta_change_outcome outcome;
+    struct meta_row row; /* as it is now, for META_CHANGED and META_ALREADY */
+    struct error error;
+    /* private */
+    struct meta *meta;
+    struct db_job job;
+    int64_t stamp; /* seconds */
+    int runs;
+};
+MUST_CHECK bool meta_change(struct meta *meta, struct meta_change *change, struct error *error);
+
+struct meta_list {
+    struct proto_list list;
+    struct loop *loop;
+    void (*done)(struct meta_list *list);
+    /* out; ENTRIES is freed by the caller */
+    enum meta_result result; /* META_DONE or META_FAILED */
+    struct proto_list_entry *entries;
+    size_t count;
+    struct error error;
+    /* private */
+    struct meta *meta;
+    struct db_job job;
+};
+MUST_CHECK bool meta_list(struct meta *meta, struct meta_list *list, struct error *error);
+
+#endif

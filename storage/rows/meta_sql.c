@@ -1,0 +1,199 @@
+/*
+ * meta_sql: SQL about file rows, as literals, one for each of the three tables.
+ */
+#include "storage/rows/meta_sql.h"
+
+#include "common/proto/digest.h"
+#include "storage/rows/table_hash.h"
+
+#include <string.h>
+
+/* The same statement for each table: a prepared statement cannot take a table's name as a parameter. */
+#define FOR_EACH_TABLE(before, after)                                                                        \
+    {                                                                                                        \
+        before "t_file_01" after, before "t_file_02" after, before "t_file_03" after                         \
+    }
+
+#define COLUMNS META_SQL_COLUMNS
+enum {
+    ID,
+    APPID,
+    USERID,
+    STATUS,
+    FILE_PATH,
+    FILE_SIZE,
+    GROUP_NAME,
+    FILE_NAME,
+    CONTENT_TYPE,
+    DIGEST,
+    DELETED_AT,
+    COUNT
+};
+_Static_assert(COUNT == META_SQL_COLUMN_COUNT, "the columns of META_SQL_COLUMNS in their order");
+
+#define KEY_IS "userid = ? AND appid = ? AND id = ?"
+
+static const char *const find_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", " WHERE " KEY_IS);
+
+static const char *const insert_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+
+/* Status is written as a literal, so that rows whose status is NULL or already right can be told apart. */
+static const char *const delete_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET status = 1, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+               " AND (status IN (0, 3) OR status IS NULL) AND (group_name = '' OR group_name = ?)");
+static const char *const restore_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET status = 0, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+                              " AND status = 1 AND (group_name = '' OR group_name = ?)");
+
+#define LIST_WHERE(condition)                                                                                \
+    " WHERE userid = ? AND appid = ? AND id > ? AND " condition                                              \
+    " AND (group_name = '' OR group_name = ?) ORDER BY id LIMIT ?"
+static const char *const list_normal_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("(status = 0 OR status IS NULL)"));
+static const char *const list_deleted_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("status = 1"));
+
+struct reading {
+    const struct store *store;
+    const struct proto_file_key *key;
+    struct meta_row *row;
+    bool found;
+    meta_sql_row_function function;
+    void *argument;
+};
+
+static bool value_is(const struct db_value *value, const char *text)
+{
+    return value->type == DB_TYPE_BYTES && value->size == strlen(text) &&
+           memcmp(value->bytes, text, value->size) == 0;
+}
+
+void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
+                   struct proto_file_key *key)
+{
+    struct proto_stat *stat = &row->stat;
+    char hex[DIGEST_HEX_SIZE];
+    int64_t status = 0;
+    memset(row, 0, sizeof(*row));
+    row->has_texts = true;
+    if (db_value_integer(&columns[STATUS], &status) && status != META_STATE_NORMAL)
+        stat->status = PROTO_FILE_DELETED;
+    row->state = status;
+    if (!db_value_integer(&columns[FILE_SIZE], &stat->size) || stat->size < 0)
+        stat->size = -1;
+    if (!db_value_integer(&columns[DELETED_AT], &stat->deleted) || stat->deleted < 0 ||
+        stat->status == PROTO_FILE_NORMAL)
+        stat->deleted = 0;
+    /* Anything that does not fit its field says nothing, as if it were absent. */
+    if (!db_value_text(&columns[ID], row->file, sizeof(row->file)))
+        row->file[0] = '\0';
+    if (!db_value_text(&columns[GROUP_NAME], stat->group, sizeof(stat->group)))
+        memcpy(stat->group, "?", 2); /* no group of ours: it is refused, not served */
+    if (!db_value_text(&columns[FILE_NAME], stat->name, sizeof(stat->name)))
+        stat->name[0] = '\0';
+    if (!db_value_text(&columns[CONTENT_TYPE], stat->content_type, sizeof(stat->content_type)))
+        stat->content_type[0] = '\0';
+    stat->has_digest =
+        db_value_text(&columns[DIGEST], hex, sizeof(hex)) && digest_from_hex(hex, stat->digest);
+    if (!db_value_text(&columns[FILE_PATH], row->file_path, sizeof(row->file_path)))
+        row->file_path[0] = '\0';
+    row->path = store_find(store, row->file_path, &row->place, NULL);
+    if (row->path)
+        stat->created = row->place.seconds;
+    if (key) {
+        memset(key, 0, sizeof(*key));
+        memcpy(key->file, row->file, sizeof(key->file));
+        if (!db_value_text(&columns[APPID], key->application, sizeof(key->application)) ||
+            !db_value_text(&columns[USERID], key->user, sizeof(key->user)))
+            key->file[0] = '\0';
+    }
+}
+
+static bool on_find_row(void *argument, const struct db_value *columns, size_t count)
+{
+    struct reading *reading = argument;
+    /* A table of the predecessor may compare without regard to case: another's file must not be found that
+     * way. */
+    if (count != COUNT || !value_is(&columns[ID], reading->key->file) ||
+        !value_is(&columns[USERID], reading->key->user) ||
+        !value_is(&columns[APPID], reading->key->application))
+        return true;
+    meta_sql_read(reading->store, columns, reading->row, NULL);
+    reading->found = true;
+    return false;
+}
+
+enum db_result meta_sql_find(struct db_connection *connection, const struct store *store,
+                             const struct proto_file_key *key, struct meta_row *row, bool *found,
+                             struct error *error)
+{
+    const struct db_value parameters[] = {db_text(key->user), db_text(key->application), db_text(key->file)};
+    struct reading reading = {.store = store, .key = key, .row = row};
+    enum db_result result = db_query(connection, find_sql[table_hash_of_user(key->user)], parameters,
+                                     ARRAY_SIZE(parameters), on_find_row, &reading, error);
+    *found = reading.found;
+    return result;
+}
+
+enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
+                               const struct meta_row *row, struct error *error)
+{
+    char hex[DIGEST_HEX_SIZE] = "";
+    if (row->stat.has_digest)
+        digest_to_hex(row->stat.digest, hex);
+    const struct db_value parameters[COUNT] = {
+        [ID] = db_text(key->file),
+        [APPID] = db_text(key->application),
+        [USERID] = db_text(key->user),
+        [STATUS] = db_integer(row->stat.status),
+        [FILE_PATH] = db_text(row->file_path),
+        [FILE_SIZE] = db_integer(row->stat.size),
+        [GROUP_NAME] = db_text(row->stat.group),
+        [FILE_NAME] = db_text(row->stat.name),
+        [CONTENT_TYPE] = db_text(row->stat.content_type),
+        [DIGEST] = db_text(hex),
+        [DELETED_AT] = db_integer(row->stat.deleted),
+    };
+    return db_execute(connection, insert_sql[table_hash_of_user(key->user)], parameters, COUNT, NULL, error);
+}
+
+enum db_result meta_sql_set_status(struct db_connection *connection, const struct proto_file_key *key,
+                                   const char *group, enum proto_file_status status, int64_t deleted,
+                                   bool *changed, struct error *error)
+{
+    const char *const *sql = status == PROTO_FILE_DELETED ? delete_sql : restore_sql;
+    const struct db_value parameters[] = {db_integer(deleted), db_text(key->user), db_text(key->application),
+                                          db_text(key->file), db_text(group)};
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, sql[table_hash_of_user(key->user)], parameters,
+                                       ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
+}
+
+static bool on_list_row(void *argument, const struct db_value *columns, size_t count)
+{
+    struct reading *reading = argument;
+    struct meta_row row;
+    if (count != COUNT || !value_is(&columns[USERID], reading->key->user) ||
+        !value_is(&columns[APPID], reading->key->application))
+        return true;
+    meta_sql_read(reading->store, columns, &row, NULL);
+    if (row.file[0] != '\0')
+        reading->function(reading->argument, &row);
+    return true;
+}
+
+enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,
+                             const struct proto_list *list, const char *group, meta_sql_row_function row,
+                             void *argument, struct error *error)
+{
+    const char *const *sql = list->status == PROTO_FILE_DELETED ? list_deleted_sql : list_normal_sql;
+    const struct db_value parameters[] = {db_text(list->key.user), db_text(list->key.application),
+                                          db_text(list->key.file), db_text(group), db_integer(list->limit)};
+    struct reading reading = {.store = store, .key = &list->key, .function = row, .argument = argument};
+    return db_query(connection, sql[table_hash_of_user(list->key.user)], parameters, ARRAY_SIZE(parameters),
+                    on_list_row, &reading, error);
+}

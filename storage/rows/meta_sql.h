@@ -1,0 +1,63 @@
+/*
+ * meta_sql: the statements about file rows (tables t_file_01..t_file_03, chosen by the user) and the reading
+ * of a row into a struct. A row comes from a database that others write too: everything in it is checked
+ * here. Called by storage/rows/meta.c inside database jobs; BLOCKS, database threads only.
+ */
+#ifndef REEL_STORAGE_META_SQL_H
+#define REEL_STORAGE_META_SQL_H
+
+#include "common/db/db.h"
+#include "storage/store/store.h"
+
+/* What the column `status` holds. Whatever else it holds counts as deleted. */
+enum meta_state {
+    META_STATE_NORMAL = 0, /* also NULL */
+    META_STATE_DELETED = 1,
+    META_STATE_PURGING = 2, /* its file is being removed: it never comes back */
+    META_STATE_DAMAGED = 3, /* its file is missing or has other bytes: kept out of service, told by fsck */
+};
+
+struct meta_row {
+    struct proto_stat stat; /* size -1 where the row has none; group "" in a row of the predecessor */
+    char file[PROTO_FILE_SIZE];
+    char file_path[STORE_FILE_PATH_SIZE]; /* as it stands in the row; "" when it is longer than any that we
+                                             know */
+    struct store_path *path; /* NULL: file_path means no place on this server, see store_find() */
+    struct path place;
+    int64_t state;  /* enum meta_state; anything but normal shows as deleted in STAT */
+    bool has_texts; /* false: name and content type were not kept (a cached row) */
+};
+
+/* The columns of a statement that meta_sql_read() takes, and how many these are. */
+#define META_SQL_COLUMNS                                                                                     \
+    "id, appid, userid, status, file_path, file_size, group_name, file_name, content_type, digest, "         \
+    "deleted_at"
+#define META_SQL_COLUMN_COUNT 11
+
+/* ROW (and KEY, where not NULL) from columns; what does not fit its field says nothing. Pure. */
+void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
+                   struct proto_file_key *key);
+
+/* FOUND false: there is no such row; ROW is undefined then. */
+MUST_CHECK enum db_result meta_sql_find(struct db_connection *connection, const struct store *store,
+                                        const struct proto_file_key *key, struct meta_row *row, bool *found,
+                                        struct error *error);
+
+/* Adds ROW (stat, file_path) under KEY; DB_CONSTRAINT where KEY has a row. */
+MUST_CHECK enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
+                                          const struct meta_row *row, struct error *error);
+
+/* Normal -> deleted at DELETED seconds, or back (DELETED 0), if KEY's row is of GROUP or of no group. CHANGED
+ * false: there is no such row or it has that status already. */
+MUST_CHECK enum db_result meta_sql_set_status(struct db_connection *connection,
+                                              const struct proto_file_key *key, const char *group,
+                                              enum proto_file_status status, int64_t deleted, bool *changed,
+                                              struct error *error);
+
+/* Rows of LIST's user in byte order of their file ID; ROW is called for each. */
+typedef void (*meta_sql_row_function)(void *argument, const struct meta_row *row);
+MUST_CHECK enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,
+                                        const struct proto_list *list, const char *group,
+                                        meta_sql_row_function row, void *argument, struct error *error);
+
+#endif

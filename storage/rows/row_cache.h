@@ -1,0 +1,50 @@
+/*
+ * row_cache: file rows kept compactly in memory, bounded, and the epochs that tell an answer of the database
+ * that was asked for before a change from one that was asked for after it. Called by storage/rows/meta.c, on any
+ * thread; never blocks, knows no database.
+ */
+#ifndef REEL_STORAGE_ROW_CACHE_H
+#define REEL_STORAGE_ROW_CACHE_H
+
+#include "storage/rows/meta_sql.h"
+
+#define ROW_KEY_MAX (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
+
+struct row_key {
+    size_t size;
+    uint8_t bytes[ROW_KEY_MAX];
+};
+
+void row_key_make(const struct proto_file_key *file_key, struct row_key *key);
+
+struct row_cache;
+
+/* CONFIG and STORE must outlive it. NULL without memory. */
+MUST_CHECK struct row_cache *row_cache_create(const struct storage_config *config, const struct store *store);
+void row_cache_destroy(struct row_cache *cache); /* NULL is ignored */
+
+/* A row of this server's group. One that is not worth keeping (without a place here, being purged, damaged)
+ * is removed instead. */
+void row_cache_put(struct row_cache *cache, const struct row_key *key, const struct meta_row *row);
+void row_cache_remove(struct row_cache *cache, const struct row_key *key);
+
+/* The row, if it is known and not older than the age; counted as a hit. */
+MUST_CHECK bool row_cache_get(struct row_cache *cache, const struct proto_file_key *file_key,
+                              const struct row_key *key, struct meta_row *row);
+
+/* The same whatever its age: for a time when the database is away. */
+MUST_CHECK bool row_cache_get_stale(struct row_cache *cache, const struct proto_file_key *file_key,
+                                    const struct row_key *key, struct meta_row *row);
+
+/* Counts a look-up that the database has to answer. */
+void row_cache_missed(struct row_cache *cache);
+
+/* A key's epoch grows when this server has changed its row: an answer that was asked for in an earlier epoch
+ * is neither cached nor shared, so that nobody here sees the row as it was. Some keys share one. */
+uint64_t row_cache_epoch(struct row_cache *cache, const struct row_key *key);
+void row_cache_next_epoch(struct row_cache *cache, const struct row_key *key);
+
+void row_cache_set_age(struct row_cache *cache, int64_t age_ms);
+size_t row_cache_count(struct row_cache *cache);
+
+#endif

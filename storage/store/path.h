@@ -1,0 +1,35 @@
+/*
+ * path: where a stored file lies below its store path: "AAA/BBB/CCC/SSSSSSSS_DDD", made of the ID server's
+ * value (four base-512 digits, three upper-case hex digits each) and the time of the upload
+ * (docs/protocol.md, "File IDs and store paths"). Pure; called by whoever makes or reads a file_path.
+ */
+#ifndef REEL_STORAGE_PATH_H
+#define REEL_STORAGE_PATH_H
+
+#include "common/base/base.h"
+
+#define PATH_TEXT_SIZE       25                  /* "AAA/BBB/CCC/SSSSSSSS_DDD" and its NUL */
+#define PATH_VALUES          (INT64_C(1) << 36)  /* 512^4 numbers fit in one store path */
+#define PATH_SECONDS_MAX     INT64_C(0xFFFFFFFF) /* eight hex digits: until the year 2106 */
+#define PATH_DIRECTORY_DEPTH 3                   /* AAA, AAA/BBB, AAA/BBB/CCC */
+
+struct path {
+    int64_t value;   /* 0..PATH_VALUES - 1 */
+    int64_t seconds; /* since the epoch, 0..PATH_SECONDS_MAX: when the file was uploaded */
+};
+
+/* False (and an empty TEXT) when a member is out of its bounds. */
+MUST_CHECK bool path_format(const struct path *path, char text[PATH_TEXT_SIZE]);
+
+/* Exactly the form that path_format() writes, nothing before or after it; anything else is refused, since it
+ * comes from a row of a database. */
+MUST_CHECK bool path_parse(const char *text, struct path *path);
+
+/* The directory of VALUE at DEPTH 1..PATH_DIRECTORY_DEPTH: "AAA", "AAA/BBB" or "AAA/BBB/CCC"; depth 0 gives
+ * ".". */
+void path_directory(int64_t value, int depth, char text[PATH_TEXT_SIZE]);
+
+/* A number that tells the directory at DEPTH apart from every other one: for caches. */
+int64_t path_directory_number(int64_t value, int depth);
+
+#endif

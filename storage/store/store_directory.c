@@ -1,0 +1,312 @@
+/*
+ * store_directory: the directories that last, the numbers in use, and shared syncs of one store path.
+ */
+#include "storage/store/store_directory.h"
+
+#include "common/base/clock.h"
+#include "common/base/crash_point.h"
+#include "common/base/metrics.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIRECTORY_MODE   0750
+#define DIRECTORIES_KEPT 65536
+#define USED_KEPT        16 /* directories whose numbers are remembered: numbers come in runs, so few are in use */
+#define USED_AGE_MS      1000
+#define NUMBERS          512 /* of a directory */
+
+/* The numbers that had a file when the directory was read. */
+struct used {
+    int64_t directory; /* path_directory_number(); 0: free */
+    int root;
+    int64_t seconds; /* of the file that it was read for */
+    int64_t read_ms;
+    uint64_t bits[NUMBERS / 64];
+};
+
+struct waiter {
+    SLIST_ENTRY(waiter) link;
+    bool done, fine;
+    struct error error;
+};
+SLIST_HEAD(waiters, waiter);
+
+/* A directory that somebody syncs or wants to. */
+struct sync {
+    LIST_ENTRY(sync) link;
+    int64_t directory;
+    int root;
+    size_t users;
+    bool running;
+    struct waiters waiting; /* for the next one */
+    pthread_cond_t ended;
+};
+
+struct store_directories {
+    struct cache *known; /* path_directory_number() -> nothing: there to stay */
+    struct metric *syncs, *synced;
+    pthread_mutex_t mutex; /* for what follows */
+    struct used used[USED_KEPT];
+    size_t next_used;
+    LIST_HEAD(, sync) running;
+};
+
+/* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
+static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
+{
+    store_path_report(path, errnum, what);
+    return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
+}
+
+static bool sync_directory(struct store_path *path, int root, const char *name, struct error *error)
+{
+    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(path, errno, "open directory", name, error);
+    bool fine = fsync(fd) == 0;
+    int saved = errno;
+    (void)close(fd);
+    metric_add(store_path_directories(path)->syncs, 1);
+    return fine || fail(path, saved, "sync directory", name, error);
+}
+
+/* ---- directories that last ---- */
+
+/* A directory is remembered only when it is known to last: its name was synced into its parent by this
+ * process. One that another process made a moment ago may not be, so it is synced here again; that costs one
+ * fsync for 512 files. */
+bool store_directory_make(struct store_path *path, int root, int64_t value, struct error *error)
+{
+    struct cache *known = store_path_directories(path)->known;
+    char name[PATH_TEXT_SIZE], parent[PATH_TEXT_SIZE];
+    uint8_t nothing = 0;
+    int depth = PATH_DIRECTORY_DEPTH;
+    for (; depth > 0; depth--) {
+        int64_t number = path_directory_number(value, depth);
+        if (cache_get(known, &number, sizeof(number), &nothing))
+            break;
+    }
+    for (depth++; depth <= PATH_DIRECTORY_DEPTH; depth++) {
+        int64_t number = path_directory_number(value, depth);
+        path_directory(value, depth, name);
+        path_directory(value, depth - 1, parent);
+        if (mkdirat(root, name, DIRECTORY_MODE) != 0 && errno != EEXIST)
+            return fail(path, errno, "make directory", name, error);
+        CRASH_POINT("directory-made");
+        if (store_path_durable(path) && !sync_directory(path, root, parent, error))
+            return false;
+        CRASH_POINT("directory-synced");
+        cache_put(known, &number, sizeof(number), &nothing);
+    }
+    return true;
+}
+
+void store_directory_forget(struct store_path *path, int64_t value)
+{
+    for (int depth = 1; depth <= PATH_DIRECTORY_DEPTH; depth++) {
+        int64_t number = path_directory_number(value, depth);
+        cache_remove(store_path_directories(path)->known, &number, sizeof(number));
+    }
+}
+
+/* ---- numbers in use ---- */
+
+static bool is_used(const struct used *used, int64_t value)
+{
+    unsigned digit = (unsigned)(value % NUMBERS);
+    return used->bits[digit / 64] >> (digit % 64) & 1;
+}
+
+static void note_entry(struct used *used, const char *directory, const char *name)
+{
+    char text[2 * PATH_TEXT_SIZE];
+    struct path place;
+    if (strlen(name) < PATH_TEXT_SIZE && snprintf(text, sizeof(text), "%s/%s", directory, name) > 0 &&
+        path_parse(text, &place)) {
+        unsigned digit = (unsigned)(place.value % NUMBERS);
+        used->bits[digit / 64] |= UINT64_C(1) << (digit % 64);
+    }
+}
+
+static bool read_used(struct store_path *path, int root, const char *name, struct used *used,
+                      struct error *error)
+{
+    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return true; /* it was removed; the creation of the file finds out */
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (!stream) {
+        int saved = errno;
+        if (fd >= 0)
+            (void)close(fd);
+        return fail(path, saved, "read directory", name, error);
+    }
+    const struct dirent *entry;
+    while (errno = 0, (entry = readdir(stream)) != NULL)
+        note_entry(used, name, entry->d_name);
+    int saved = errno;
+    (void)closedir(stream);
+    return saved == 0 || fail(path, saved, "read directory", name, error);
+}
+
+bool store_directory_unused(struct store_path *path, int root, const struct path *place, struct error *error)
+{
+    struct store_directories *directories = store_path_directories(path);
+    struct used used = {.directory = path_directory_number(place->value, PATH_DIRECTORY_DEPTH),
+                        .root = root,
+                        .seconds = place->seconds,
+                        .read_ms = clock_monotonic_ms()};
+    char name[PATH_TEXT_SIZE];
+    bool known = false, taken = false;
+    path_directory(place->value, PATH_DIRECTORY_DEPTH, name);
+    pthread_mutex_lock(&directories->mutex);
+    for (size_t i = 0; i < USED_KEPT && !known; i++) {
+        const struct used *kept = &directories->used[i];
+        /* The age too: a clock that is set back comes by the same second again. */
+        known = kept->directory == used.directory && kept->root == root && kept->seconds == used.seconds &&
+                used.read_ms - kept->read_ms < USED_AGE_MS;
+        taken = known && is_used(kept, place->value);
+    }
+    pthread_mutex_unlock(&directories->mutex);
+    if (!known) {
+        if (!read_used(path, root, name, &used, error))
+            return false;
+        taken = is_used(&used, place->value);
+        pthread_mutex_lock(&directories->mutex);
+        directories->used[directories->next_used] = used;
+        directories->next_used = (directories->next_used + 1) % USED_KEPT;
+        pthread_mutex_unlock(&directories->mutex);
+    }
+    return !taken || error_set(error, ERROR_EXISTS, "a file in %s/%s has number %lld already",
+                               store_path_key(path), name, (long long)place->value);
+}
+
+/* ---- shared syncs ---- */
+
+/* The mutex is held. */
+static struct sync *enter_sync(struct store_directories *directories, int64_t directory, int root)
+{
+    struct sync *sync;
+    LIST_FOREACH(sync, &directories->running, link)
+    {
+        if (sync->directory == directory && sync->root == root)
+            break;
+    }
+    if (!sync) {
+        sync = calloc(1, sizeof(*sync));
+        if (!sync)
+            return NULL;
+        sync->directory = directory;
+        sync->root = root;
+        SLIST_INIT(&sync->waiting);
+        pthread_cond_init(&sync->ended, NULL);
+        LIST_INSERT_HEAD(&directories->running, sync, link);
+    }
+    sync->users++;
+    return sync;
+}
+
+/* The mutex is held. */
+static void leave_sync(struct sync *sync)
+{
+    if (--sync->users > 0)
+        return;
+    LIST_REMOVE(sync, link);
+    pthread_cond_destroy(&sync->ended);
+    free(sync);
+}
+
+/* One fsync for everybody who waits when it begins: their names were made before. Whoever comes later waits
+ * for the next one, since this one may have passed by their name. The mutex is held, but not meanwhile. */
+static void run_sync(struct store_path *path, struct sync *sync, const char *name, pthread_mutex_t *mutex)
+{
+    struct waiters served = sync->waiting;
+    struct waiter *waiter;
+    struct error error = {0};
+    SLIST_INIT(&sync->waiting);
+    sync->running = true;
+    pthread_mutex_unlock(mutex);
+    bool fine = sync_directory(path, sync->root, name, &error);
+    pthread_mutex_lock(mutex);
+    sync->running = false;
+    SLIST_FOREACH(waiter, &served, link)
+    {
+        waiter->fine = fine;
+        waiter->error = error;
+        waiter->done = true;
+    }
+    pthread_cond_broadcast(&sync->ended);
+}
+
+bool store_directory_sync(struct store_path *path, int root, int64_t value, struct error *error)
+{
+    struct store_directories *directories = store_path_directories(path);
+    struct waiter own = {.done = false};
+    char name[PATH_TEXT_SIZE];
+    path_directory(value, PATH_DIRECTORY_DEPTH, name);
+    pthread_mutex_lock(&directories->mutex);
+    struct sync *sync = enter_sync(directories, path_directory_number(value, PATH_DIRECTORY_DEPTH), root);
+    if (!sync) {
+        pthread_mutex_unlock(&directories->mutex);
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a sync");
+    }
+    SLIST_INSERT_HEAD(&sync->waiting, &own, link);
+    while (!own.done) {
+        if (sync->running)
+            pthread_cond_wait(&sync->ended, &directories->mutex);
+        else
+            run_sync(path, sync, name, &directories->mutex);
+    }
+    leave_sync(sync);
+    pthread_mutex_unlock(&directories->mutex);
+    metric_add(directories->synced, 1);
+    if (!own.fine && error)
+        *error = own.error;
+    return own.fine;
+}
+
+/* ---- making and ending ---- */
+
+struct store_directories *store_directories_create(void)
+{
+    struct store_directories *directories = calloc(1, sizeof(*directories));
+    if (!directories)
+        return NULL;
+    directories->known = cache_create(DIRECTORIES_KEPT, 0, 1, 4);
+    if (!directories->known) {
+        free(directories);
+        return NULL;
+    }
+    directories->syncs = metrics_counter("reel_storage_directory_syncs_total", "Syncs of directories.", NULL);
+    directories->synced =
+        metrics_counter("reel_storage_directory_synced_files_total",
+                        "Files whose directory was synced; several may share a sync.", NULL);
+    pthread_mutex_init(&directories->mutex, NULL);
+    LIST_INIT(&directories->running);
+    return directories;
+}
+
+void store_directories_destroy(struct store_directories *directories)
+{
+    if (!directories)
+        return;
+    cache_destroy(directories->known);
+    pthread_mutex_destroy(&directories->mutex);
+    free(directories);
+}
+
+void store_directories_clear(struct store_directories *directories)
+{
+    cache_clear(directories->known);
+    pthread_mutex_lock(&directories->mutex);
+    memset(directories->used, 0, sizeof(directories->used));
+    pthread_mutex_unlock(&directories->mutex);
+}

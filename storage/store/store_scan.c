@@ -1,0 +1,176 @@
+/*
+ * store_scan: directories and the quarantine of a store path.
+ */
+#include "storage/store/store_scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIRECTORY_MODE 0750
+#define SAME_NAMES_MAX 1000
+
+static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
+{
+    store_path_report(path, errnum, what);
+    return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
+}
+
+static bool read_entries(struct store_path *path, int fd, const char *directory,
+                         bool (*name)(void *argument, const char *name), void *argument, struct error *error)
+{
+    DIR *stream = fdopendir(fd);
+    if (!stream) {
+        int saved = errno;
+        (void)close(fd);
+        return fail(path, saved, "read directory", directory, error);
+    }
+    bool fine = true;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(stream);
+        if (!entry) {
+            fine = errno == 0 || fail(path, errno, "read directory", directory, error);
+            break;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strlen(entry->d_name) < STORE_SCAN_NAME_SIZE && !name(argument, entry->d_name))
+            break;
+    }
+    (void)closedir(stream);
+    return fine;
+}
+
+bool store_scan_read(struct store_path *path, const char *directory,
+                     bool (*name)(void *argument, const char *name), void *argument, struct error *error)
+{
+    struct store_root *root;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    int fd = openat(root->fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int saved = errno;
+    bool fine = true;
+    if (fd >= 0)
+        fine = read_entries(path, fd, directory, name, argument, error);
+    else if (saved != ENOENT && saved != ENOTDIR && saved != ELOOP)
+        fine = fail(path, saved, "open directory", directory, error);
+    store_path_leave(path, root);
+    return fine;
+}
+
+bool store_scan_look(struct store_path *path, const char *name, struct store_scan_look *look,
+                     struct error *error)
+{
+    struct store_root *root;
+    struct stat status;
+    memset(look, 0, sizeof(*look));
+    if (!store_path_enter(path, &root, error))
+        return false;
+    bool fine = true;
+    if (fstatat(root->fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+        look->found = true;
+        look->regular = S_ISREG(status.st_mode);
+        look->size = (int64_t)status.st_size;
+        look->moved = (int64_t)status.st_ctim.tv_sec;
+        look->touched = max_i64((int64_t)status.st_mtim.tv_sec, look->moved);
+    } else if (errno != ENOENT && errno != ENOTDIR) {
+        fine = fail(path, errno, "look at", name, error);
+    }
+    store_path_leave(path, root);
+    return fine;
+}
+
+static bool sync_parent(struct store_path *path, int root, const char *name, struct error *error)
+{
+    char parent[STORE_SCAN_NAME_SIZE];
+    const char *slash = strrchr(name, '/');
+    if (!store_path_durable(path))
+        return true;
+    snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - name) : 1, slash ? name : ".");
+    int fd = openat(root, parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(path, errno, "open directory", parent, error);
+    bool fine = fsync(fd) == 0 || fail(path, errno, "sync directory", parent, error);
+    (void)close(fd);
+    return fine;
+}
+
+/* Only the holder of the lease moves files here, so nothing comes between the look and the rename; on
+ * GlusterFS a rename that refuses to replace is not to be had. */
+static bool move(struct store_path *path, int root, const char *from, const char *to, bool *gone,
+                 struct error *error)
+{
+    *gone = false;
+    if (faccessat(root, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return error_set(error, ERROR_EXISTS, "%s/%s exists", store_path_key(path), to);
+    if (renameat(root, from, root, to) != 0) {
+        *gone = errno == ENOENT;
+        return *gone || fail(path, errno, "move", from, error);
+    }
+    return sync_parent(path, root, to, error) && sync_parent(path, root, from, error);
+}
+
+bool store_scan_quarantine(struct store_path *path, const char *name, char held[STORE_SCAN_NAME_SIZE],
+                           struct error *error)
+{
+    struct store_root *root;
+    char flat[STORE_SCAN_NAME_SIZE];
+    bool fine = true, gone = false;
+    held[0] = '\0';
+    if (!store_path_enter(path, &root, error))
+        return false;
+    snprintf(flat, sizeof(flat), "%s", name);
+    for (char *c = flat; *c; c++) {
+        if (*c == '/')
+            *c = '-';
+    }
+    if (mkdirat(root->fd, STORE_QUARANTINE, DIRECTORY_MODE) != 0 && errno != EEXIST)
+        fine = fail(path, errno, "make directory", STORE_QUARANTINE, error);
+    /* The same place may have been quarantined before, where a damaged file was put back by hand. */
+    for (int i = 0; fine && i < SAME_NAMES_MAX; i++) {
+        struct error why = {0};
+        snprintf(held, STORE_SCAN_NAME_SIZE, STORE_QUARANTINE "/%.200s.%d", flat, i);
+        fine = move(path, root->fd, name, held, &gone, &why);
+        if (!fine && why.code == ERROR_EXISTS && i + 1 < SAME_NAMES_MAX) {
+            fine = true;
+            continue;
+        }
+        if (!fine && error)
+            *error = why;
+        break;
+    }
+    if (gone || !fine)
+        held[0] = '\0';
+    store_path_leave(path, root);
+    return fine;
+}
+
+bool store_scan_give_back(struct store_path *path, const char *held, const char *name, struct error *error)
+{
+    struct store_root *root;
+    bool gone = false;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    bool fine = move(path, root->fd, held, name, &gone, error);
+    if (fine && gone)
+        fine = error_set(error, ERROR_NOT_FOUND, "%s/%s is gone", store_path_key(path), held);
+    store_path_leave(path, root);
+    return fine;
+}
+
+bool store_scan_remove(struct store_path *path, const char *directory, const char *name, struct error *error)
+{
+    struct store_root *root;
+    char text[2 * STORE_SCAN_NAME_SIZE];
+    if (!store_path_enter(path, &root, error))
+        return false;
+    snprintf(text, sizeof(text), "%s/%s", directory, name);
+    bool fine =
+        unlinkat(root->fd, text, 0) == 0 || errno == ENOENT || fail(path, errno, "remove", text, error);
+    store_path_leave(path, root);
+    return fine;
+}

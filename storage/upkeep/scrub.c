@@ -1,0 +1,495 @@
+/*
+ * scrub: reads back every file of the group's rows and compares it with its row, then looks for files without
+ * rows (storage/upkeep/sweep.c). Its place is stored in the lease's row every few seconds, so that it goes on where
+ * it was after a restart and on another member. On the upkeep's thread.
+ *
+ * With `repair` a row whose file is missing or wrong is marked (status 3: kept out of service), and then the
+ * wrong file is moved to quarantine; a marked row whose file is right again is served again. No row is ever
+ * dropped.
+ */
+#include "storage/store/store_file.h"
+#include "storage/store/store_scan.h"
+#include "storage/upkeep/upkeep_state.h"
+
+#include "common/base/clock.h"
+#include "common/base/crash_point.h"
+#include "common/proto/digest.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROOM      "scrub"
+#define STORE_MS  2000
+#define READ_SIZE (256 * 1024)
+#define ROW_COST  4096 /* bytes that a row counts in the rate, whatever its size */
+#define LINES_MAX 50   /* findings that are told one by one; all are in the log and counted */
+#define LINE_SIZE 400
+#define LOOK_MS   60000
+#define IDLE_MS   (10 * 60 * 1000) /* after the start, before a scrub that nobody asked for */
+
+static const char *const kind_names[SCRUB_KINDS] = {
+    [SCRUB_MISSING] = "missing",       [SCRUB_SIZE] = "wrong-size",       [SCRUB_DIGEST] = "wrong-digest",
+    [SCRUB_UNREADABLE] = "unreadable", [SCRUB_UNKNOWN] = "unknown-place", [SCRUB_DAMAGED] = "out-of-service",
+};
+
+struct scrub {
+    struct db_job job;
+    struct upkeep *upkeep;
+    int64_t number; /* 0: nobody asked for it */
+    bool repair;
+    bool rows_done;
+    unsigned table;
+    int64_t after; /* the last row_id of the table that is done */
+    int64_t rows, bytes, digests, repaired, healed, elsewhere, leftovers, young;
+    int64_t kinds[SCRUB_KINDS];
+    json_t *lines;
+    int64_t stored_at_ms;
+
+    struct upkeep_page page;
+    struct upkeep_row *row; /* that is looked at */
+    struct upkeep_row now;
+    bool found, changed;
+    enum meta_state mark;
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    struct error error;
+    uint8_t buffer[READ_SIZE];
+};
+
+/* ---- progress ---- */
+
+static json_t *progress_json(const struct scrub *scrub, bool done, int64_t finished)
+{
+    json_t *kinds = json_object();
+    for (int i = 0; i < SCRUB_KINDS; i++) {
+        if (json_object_set_new(kinds, kind_names[i], json_integer((json_int_t)scrub->kinds[i])) != 0)
+            break;
+    }
+    return json_pack("{s:I, s:b, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}",
+                     "run", (json_int_t)scrub->number, "repair", (int)scrub->repair, "phase",
+                     done               ? "done"
+                     : scrub->rows_done ? "files"
+                                        : "rows",
+                     "table", (int)scrub->table, "after", (json_int_t)scrub->after, "rows",
+                     (json_int_t)scrub->rows, "bytes", (json_int_t)scrub->bytes, "digests",
+                     (json_int_t)scrub->digests, "repaired", (json_int_t)scrub->repaired, "healed",
+                     (json_int_t)scrub->healed, "elsewhere", (json_int_t)scrub->elsewhere, "leftovers",
+                     (json_int_t)scrub->leftovers, "young", (json_int_t)scrub->young, "finished",
+                     (json_int_t)finished, "findings", kinds, "lines", scrub->lines);
+}
+
+static bool store_progress(struct scrub *scrub, bool done, int64_t finished)
+{
+    struct upkeep *upkeep = scrub->upkeep;
+    json_t *json = progress_json(scrub, done, finished);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    bool fine = text && strlen(text) < LEASE_PROGRESS_SIZE;
+    struct error error = {0};
+    if (!fine)
+        error_set(&error, ERROR_UNAVAILABLE, "no memory for the progress of the scrub");
+    else
+        fine = lease_store(&upkeep->lease, text, done && scrub->number > 0 ? scrub->number : -1, &error);
+    if (!fine)
+        upkeep_complain(upkeep, "the scrub's place is not stored", &error);
+    CRASH_POINT("scrub-progress-stored");
+    scrub->stored_at_ms = clock_monotonic_ms();
+    free(text);
+    json_decref(json);
+    return fine;
+}
+
+static int64_t number_in(const json_t *object, const char *name)
+{
+    return (int64_t)json_integer_value(json_object_get(object, name));
+}
+
+/* Goes on where PROGRESS stopped, where that is the same run. */
+static void resume(struct scrub *scrub, const json_t *progress)
+{
+    const char *phase = json_string_value(json_object_get(progress, "phase"));
+    json_t *lines = json_object_get(progress, "lines");
+    int64_t table = number_in(progress, "table");
+    if (!phase || strcmp(phase, "done") == 0 || number_in(progress, "run") != scrub->number || table < 0 ||
+        table > TABLE_HASH_TABLES)
+        return;
+    scrub->rows_done = strcmp(phase, "files") == 0;
+    scrub->repair = json_is_true(json_object_get(progress, "repair"));
+    scrub->table = (unsigned)table;
+    scrub->after = number_in(progress, "after");
+    scrub->rows = number_in(progress, "rows");
+    scrub->bytes = number_in(progress, "bytes");
+    scrub->digests = number_in(progress, "digests");
+    scrub->repaired = number_in(progress, "repaired");
+    scrub->healed = number_in(progress, "healed");
+    scrub->elsewhere = number_in(progress, "elsewhere");
+    for (int i = 0; i < SCRUB_KINDS; i++)
+        scrub->kinds[i] = number_in(json_object_get(progress, "findings"), kind_names[i]);
+    if (json_is_array(lines)) {
+        json_decref(scrub->lines);
+        scrub->lines = json_incref(lines);
+    }
+    log_info(ROOM, "goes on in table %u behind row %" PRId64, scrub->table + 1, scrub->after);
+}
+
+/* ---- jobs ---- */
+
+static bool run(struct scrub *scrub,
+                enum db_result (*function)(struct db_job *, struct db_connection *, struct error *))
+{
+    scrub->job = (struct db_job){.run = function, .idempotent = true};
+    return upkeep_run(scrub->upkeep, &scrub->job, &scrub->error);
+}
+
+static enum db_result page_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
+    const struct upkeep *upkeep = scrub->upkeep;
+    return upkeep_sql_page(connection, upkeep->storage->store, scrub->table, upkeep->config->group,
+                           scrub->after, &scrub->page, error);
+}
+
+static enum db_result again_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
+    return upkeep_sql_again(connection, scrub->upkeep->storage->store, scrub->row, &scrub->now, &scrub->found,
+                            error);
+}
+
+static enum db_result mark_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
+    bool changed = false;
+    enum db_result result =
+        upkeep_sql_mark(connection, scrub->row, scrub->upkeep->config->group, scrub->mark, &changed, error);
+    scrub->changed = changed;
+    return result;
+}
+
+static enum db_result digest_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
+    return upkeep_sql_set_digest(connection, scrub->row, scrub->digest, error);
+}
+
+/* ---- one row ---- */
+
+/* Is the row still what was looked at? A file that was purged meanwhile is not missing. */
+static bool still_there(struct scrub *scrub, bool *same)
+{
+    const struct meta_row *row = &scrub->row->row;
+    if (!run(scrub, again_run))
+        return false;
+    *same = scrub->found && strcmp(scrub->now.row.file_path, row->file_path) == 0 &&
+            scrub->now.row.stat.size == row->stat.size && scrub->now.row.state == row->state &&
+            scrub->now.row.stat.has_digest == row->stat.has_digest &&
+            memcmp(scrub->now.row.stat.digest, row->stat.digest, PROTO_DIGEST_SIZE) == 0;
+    return true;
+}
+
+static void note(struct scrub *scrub, enum scrub_kind kind, const char *what)
+{
+    char line[LINE_SIZE];
+    const struct upkeep_row *row = scrub->row;
+    snprintf(line, sizeof(line), "%s: file %.127s of user %.80s at %.90s: %.80s", kind_names[kind],
+             row->key.file, row->key.user, row->row.file_path, what);
+    for (char *c = line; *c; c++) {
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7F)
+            *c = '?';
+    }
+    log_error(ROOM, "%s", line);
+    scrub->kinds[kind]++;
+    metric_add(scrub->upkeep->metrics.findings[kind], 1);
+    if (json_array_size(scrub->lines) < LINES_MAX &&
+        json_array_append_new(scrub->lines, json_string(line)) != 0)
+        log_warning(ROOM, "no memory for a line of the report");
+}
+
+/* The row is kept out of service, then a wrong file is put aside: nobody is served what is not there. */
+static bool repair(struct scrub *scrub, bool file_there)
+{
+    struct upkeep_row *row = scrub->row;
+    char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
+    if (!scrub->repair)
+        return true;
+    if (row->row.state != META_STATE_DAMAGED) {
+        scrub->mark = META_STATE_DAMAGED;
+        if (!run(scrub, mark_run))
+            return false;
+        CRASH_POINT("scrub-row-marked");
+        if (!scrub->changed)
+            return true;
+        scrub->repaired++;
+        meta_forget(scrub->upkeep->storage->meta, &row->key);
+        open_cache_forget(scrub->upkeep->storage->open_cache, row->row.path, &row->row.place);
+    }
+    if (!file_there || !path_format(&row->row.place, place))
+        return true;
+    if (!store_scan_quarantine(row->row.path, place, held, &scrub->error))
+        return false;
+    CRASH_POINT("scrub-file-quarantined");
+    if (held[0] != '\0') {
+        metric_add(scrub->upkeep->metrics.quarantined, 1);
+        log_warning(ROOM, "%s is moved to %s", row->row.file_path, held);
+    }
+    return true;
+}
+
+/* Something is wrong: told, and with `repair` put out of harm's way, if the row is still the same. */
+static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, const char *what)
+{
+    bool same = false;
+    if (!still_there(scrub, &same))
+        return false;
+    if (!same)
+        return true;
+    if (kind == SCRUB_MISSING && scrub->row->row.stat.group[0] == '\0') {
+        scrub->elsewhere++; /* of the predecessor, perhaps of another group: not judged by our files */
+        return true;
+    }
+    note(scrub, scrub->row->row.state == META_STATE_DAMAGED ? SCRUB_DAMAGED : kind, what);
+    return kind == SCRUB_UNREADABLE || kind == SCRUB_UNKNOWN || repair(scrub, file_there);
+}
+
+/* Reads FD to its end into scrub->digest. False with scrub->error; ERROR_CANCELLED when the upkeep is to
+ * pause. */
+static bool read_back(struct scrub *scrub, int fd)
+{
+    struct digest *digest = digest_create();
+    bool fine = digest || error_set(&scrub->error, ERROR_CANCELLED, "no memory for a digest");
+    /* From the disk, not from memory. */
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    while (fine) {
+        ssize_t size = read(fd, scrub->buffer, sizeof(scrub->buffer));
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0)
+            fine = error_set_errno(&scrub->error, errno, "cannot read it back");
+        if (size <= 0)
+            break;
+        digest_update(digest, scrub->buffer, (size_t)size);
+        scrub->bytes += size;
+        metric_add(scrub->upkeep->metrics.scrub_bytes, size);
+        fine =
+            upkeep_throttle(scrub->upkeep, size) || error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
+    }
+    if (fine)
+        digest_final(digest, scrub->digest);
+    digest_destroy(digest);
+    return fine;
+}
+
+/* The file is whole: what is still to be said about it. */
+static bool sound(struct scrub *scrub)
+{
+    struct upkeep_row *row = scrub->row;
+    if (!row->row.stat.has_digest) {
+        if (!run(scrub, digest_run))
+            return false;
+        scrub->digests++;
+        metric_add(scrub->upkeep->metrics.scrub_digests, 1);
+        meta_forget(scrub->upkeep->storage->meta, &row->key);
+        return true;
+    }
+    if (row->row.state != META_STATE_DAMAGED)
+        return true;
+    if (!scrub->repair)
+        return judge(scrub, SCRUB_DAMAGED, false, "its file is right again; --repair puts it into service");
+    scrub->mark = META_STATE_NORMAL;
+    if (!run(scrub, mark_run))
+        return false;
+    if (scrub->changed) {
+        scrub->healed++;
+        log_info(ROOM, "%s is right again and in service", row->row.file_path);
+        meta_forget(scrub->upkeep->storage->meta, &row->key);
+    }
+    return true;
+}
+
+static bool check_content(struct scrub *scrub, int fd)
+{
+    const struct proto_stat *stat = &scrub->row->row.stat;
+    if (!read_back(scrub, fd)) {
+        if (scrub->error.code == ERROR_CANCELLED)
+            return false;
+        char what[80];
+        snprintf(what, sizeof(what), "%.79s", scrub->error.text);
+        return judge(scrub, SCRUB_UNREADABLE, true, what);
+    }
+    if (stat->has_digest && memcmp(stat->digest, scrub->digest, PROTO_DIGEST_SIZE) != 0)
+        return judge(scrub, SCRUB_DIGEST, true, "its bytes do not have the digest of the row");
+    return sound(scrub);
+}
+
+/* False: the scrub pauses here; scrub->error tells why. */
+static bool check_row(struct scrub *scrub)
+{
+    const struct meta_row *row = &scrub->row->row;
+    struct store_scan_look look;
+    char place[PATH_TEXT_SIZE], what[80];
+    int64_t size = 0;
+    int fd = -1;
+    if (!row->path || !path_format(&row->place, place) || scrub->row->key.file[0] == '\0') {
+        if (row->stat.group[0] != '\0')
+            return judge(scrub, SCRUB_UNKNOWN, false, "its path is none of this server's");
+        scrub->elsewhere++;
+        return true;
+    }
+    if (!store_path_readable(row->path, &scrub->error) ||
+        !store_scan_look(row->path, place, &look, &scrub->error))
+        return false;
+    if (!look.found)
+        return judge(scrub, SCRUB_MISSING, false, "there is no such file");
+    if (look.size != row->stat.size || !look.regular) {
+        snprintf(what, sizeof(what), "%" PRId64 " bytes, the row says %" PRId64, look.size, row->stat.size);
+        return judge(scrub, SCRUB_SIZE, look.regular, what);
+    }
+    if (!store_file_open(row->path, &row->place, &fd, &size, &scrub->error)) {
+        if (scrub->error.code == ERROR_UNAVAILABLE)
+            return false;
+        snprintf(what, sizeof(what), "%.79s", scrub->error.text);
+        return judge(scrub, SCRUB_UNREADABLE, true, what);
+    }
+    bool fine = check_content(scrub, fd);
+    (void)close(fd); /* only read */
+    return fine;
+}
+
+/* ---- a whole run ---- */
+
+static bool wanted_otherwise(const struct scrub *scrub)
+{
+    const struct lease_row *row = &scrub->upkeep->lease.row;
+    return scrub->number == 0 && row->wanted > row->done;
+}
+
+static bool check_page(struct scrub *scrub)
+{
+    for (size_t i = 0; i < scrub->page.count; i++) {
+        scrub->row = &scrub->page.rows[i];
+        if (wanted_otherwise(scrub))
+            return error_set(&scrub->error, ERROR_CANCELLED, "another scrub is wanted");
+        if (!upkeep_throttle(scrub->upkeep, ROW_COST))
+            return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
+        if (!check_row(scrub))
+            return false;
+        scrub->after = scrub->row->row_id;
+        scrub->rows++;
+        metric_add(scrub->upkeep->metrics.scrub_rows, 1);
+        if (clock_monotonic_ms() - scrub->stored_at_ms > STORE_MS && !store_progress(scrub, false, 0))
+            return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
+    }
+    return true;
+}
+
+static bool check_rows(struct scrub *scrub)
+{
+    while (scrub->table < TABLE_HASH_TABLES) {
+        if (!upkeep_breathe(scrub->upkeep))
+            return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
+        if (!run(scrub, page_run) || !check_page(scrub))
+            return false;
+        if (scrub->page.count < UPKEEP_PAGE) {
+            scrub->table++;
+            scrub->after = 0;
+        }
+    }
+    scrub->rows_done = true;
+    return true;
+}
+
+static bool run_all(struct scrub *scrub)
+{
+    struct sweep_result swept = {0};
+    int64_t finished = 0;
+    if (!store_progress(scrub, false, 0))
+        return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
+    if (!scrub->rows_done && !check_rows(scrub))
+        return false;
+    if (!store_progress(scrub, false, 0) || !sweep_all(scrub->upkeep, &swept, &scrub->error))
+        return false;
+    scrub->leftovers = swept.leftovers;
+    scrub->young = swept.young;
+    if (!upkeep_now(scrub->upkeep, &finished, &scrub->error) || !store_progress(scrub, true, finished))
+        return false;
+    log_info(ROOM,
+             "read back %" PRId64 " files of %" PRId64 " bytes: %zu findings told, %" PRId64
+             " digests added, %" PRId64 " kept out of service, %" PRId64 " healed",
+             scrub->rows, scrub->bytes, json_array_size(scrub->lines), scrub->digests, scrub->repaired,
+             scrub->healed);
+    return true;
+}
+
+static void run_scrub(struct upkeep *upkeep, int64_t number, const json_t *progress)
+{
+    struct scrub *scrub = calloc(1, sizeof(*scrub));
+    if (!scrub || !(scrub->lines = json_array())) {
+        free(scrub);
+        return;
+    }
+    scrub->upkeep = upkeep;
+    scrub->number = number;
+    scrub->repair = number > 0 && upkeep->lease.row.repair;
+    resume(scrub, progress);
+    metric_set(upkeep->metrics.scrub_running, 1);
+    if (!run_all(scrub)) {
+        if (scrub->error.code != ERROR_CANCELLED)
+            upkeep_complain(upkeep, "the scrub pauses", &scrub->error);
+        if (lease_held(&upkeep->lease) && !store_progress(scrub, false, 0))
+            log_debug(ROOM, "the scrub's last place is lost; it repeats some files");
+        upkeep->scrub_at_ms = clock_monotonic_ms() + (scrub->error.code == ERROR_CANCELLED ? 0 : 5000);
+    }
+    metric_set(upkeep->metrics.scrub_running, 0);
+    json_decref(scrub->lines);
+    free(scrub);
+}
+
+void scrub_if_wanted(struct upkeep *upkeep)
+{
+    const struct lease_row *row = &upkeep->lease.row;
+    int64_t now_ms = clock_monotonic_ms();
+    bool wanted = row->wanted > row->done;
+    if (now_ms < upkeep->scrub_at_ms || (!wanted && now_ms < upkeep->scrub_look_at_ms))
+        return;
+    json_t *progress = json_loads(row->progress, 0, NULL);
+    const char *phase = json_string_value(json_object_get(progress, "phase"));
+    bool unfinished = phase && strcmp(phase, "done") != 0;
+    if (wanted) {
+        run_scrub(upkeep, row->wanted, progress);
+    } else if (upkeep->config->scrub_interval_ms > 0) {
+        struct error error = {0};
+        int64_t now = 0, finished = number_in(progress, "finished");
+        upkeep->scrub_look_at_ms = now_ms + LOOK_MS;
+        bool unasked = unfinished && number_in(progress, "run") == 0;
+        bool due = now_ms - upkeep->start_ms > IDLE_MS && upkeep_now(upkeep, &now, &error) &&
+                   now - finished >= upkeep->config->scrub_interval_ms / 1000;
+        if (unasked || due)
+            run_scrub(upkeep, 0, progress);
+    }
+    json_decref(progress);
+}
+
+void scrub_register_metrics(struct upkeep_metrics *metrics)
+{
+    char labels[64];
+    metrics->scrub_running = metrics_gauge("reel_storage_scrub_running", "1 while a scrub runs here.", NULL);
+    metrics->scrub_rows = metrics_counter("reel_storage_scrub_rows_total", "Rows compared with files.", NULL);
+    metrics->scrub_bytes =
+        metrics_counter("reel_storage_scrub_bytes_total", "Bytes of files read back.", NULL);
+    metrics->scrub_digests =
+        metrics_counter("reel_storage_scrub_digests_total", "Digests added to rows without one.", NULL);
+    metrics->quarantined =
+        metrics_counter("reel_storage_quarantined_total", "Files moved to quarantine.", NULL);
+    metrics->quarantine_removed = metrics_counter("reel_storage_quarantine_removed_total",
+                                                  "Files removed from quarantine after their time.", NULL);
+    metrics->quarantine_bytes =
+        metrics_gauge("reel_storage_quarantine_bytes", "Bytes in quarantine, at the last clean-up.", NULL);
+    for (int i = 0; i < SCRUB_KINDS; i++) {
+        snprintf(labels, sizeof(labels), "kind=\"%s\"", kind_names[i]);
+        metrics->findings[i] =
+            metrics_counter("reel_storage_scrub_findings_total", "What the scrub found wrong.", labels);
+    }
+}

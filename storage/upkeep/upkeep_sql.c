@@ -1,0 +1,238 @@
+/*
+ * upkeep_sql: SQL about file rows for the upkeep, as literals, one for each of the three tables.
+ */
+#include "storage/upkeep/upkeep_sql.h"
+
+#include "common/proto/digest.h"
+
+#include <string.h>
+
+#define FOR_EACH_TABLE(before, after)                                                                        \
+    {                                                                                                        \
+        before "t_file_01" after, before "t_file_02" after, before "t_file_03" after                         \
+    }
+#define OURS "(group_name = '' OR group_name = ?)"
+
+static const char *const stamp_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET deleted_at = ? WHERE status = 1 AND deleted_at = 0 AND " OURS);
+static const char *const purgeable_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "SELECT " META_SQL_COLUMNS ", row_id FROM ",
+    " WHERE status IN (1, 2) AND deleted_at <= ? AND " OURS " AND row_id > ? ORDER BY row_id LIMIT 100");
+static const char *const mark_purging_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET status = 2, group_name = ? WHERE row_id = ? AND file_path = ? AND "
+                              "status IN (1, 2) AND deleted_at <= ?");
+static const char *const remove_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("DELETE FROM ", " WHERE row_id = ? AND file_path = ? AND status = 2");
+static const char *const trash_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS SIGNED) FROM ",
+                   " WHERE status IN (1, 2) AND " OURS);
+static const char *const page_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "SELECT " META_SQL_COLUMNS ", row_id FROM ",
+    " WHERE row_id > ? AND (status IS NULL OR status <> 2) AND " OURS " ORDER BY row_id LIMIT 100");
+static const char *const paths_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT file_path FROM ", " WHERE file_path >= ? AND file_path < ?");
+static const char *const again_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ", " WHERE row_id = ?");
+static const char *const mark_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET status = ?, group_name = ?, update_time = CURRENT_TIMESTAMP WHERE row_id = ? "
+               "AND file_path = ? AND COALESCE(status, 0) = ?");
+static const char *const digest_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET digest = ? WHERE row_id = ? AND file_path = ? AND digest = ''");
+
+struct reading {
+    const struct store *store;
+    unsigned table;
+    struct upkeep_page *page;
+};
+
+static void read_row(const struct store *store, unsigned table, const struct db_value *columns,
+                     struct upkeep_row *row)
+{
+    memset(row, 0, sizeof(*row));
+    meta_sql_read(store, columns, &row->row, &row->key);
+    row->table = table;
+    if (!db_value_integer(&columns[META_SQL_COLUMN_COUNT], &row->row_id))
+        row->row_id = INT64_MAX; /* nothing comes behind it, and nothing matches it */
+}
+
+static bool on_page_row(void *argument, const struct db_value *columns, size_t count)
+{
+    struct reading *reading = argument;
+    struct upkeep_page *page = reading->page;
+    if (count != META_SQL_COLUMN_COUNT + 1 || page->count == UPKEEP_PAGE)
+        return false;
+    read_row(reading->store, reading->table, columns, &page->rows[page->count++]);
+    return true;
+}
+
+static bool on_integer(void *argument, const struct db_value *columns, size_t count)
+{
+    int64_t *integer = argument;
+    if (count != 1 || !db_value_integer(&columns[0], integer))
+        *integer = -1;
+    return false;
+}
+
+enum db_result upkeep_sql_now(struct db_connection *connection, int64_t *seconds, struct error *error)
+{
+    const char *sql = db_connection_backend(connection) == DB_BACKEND_MYSQL
+                          ? "SELECT UNIX_TIMESTAMP()"
+                          : "SELECT CAST(strftime('%s', 'now') AS INTEGER)";
+    *seconds = -1;
+    enum db_result result = db_query(connection, sql, NULL, 0, on_integer, seconds, error);
+    if (result == DB_OK && *seconds < 0) {
+        error_set(error, ERROR_GENERAL, "the database does not tell the time");
+        return DB_PERMANENT;
+    }
+    return result;
+}
+
+enum db_result upkeep_sql_stamp(struct db_connection *connection, unsigned table, const char *group,
+                                int64_t now, struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(now), db_text(group)};
+    return db_execute(connection, stamp_sql[table], parameters, ARRAY_SIZE(parameters), NULL, error);
+}
+
+enum db_result upkeep_sql_find_purgeable(struct db_connection *connection, const struct store *store,
+                                         unsigned table, const char *group, int64_t limit, int64_t after,
+                                         struct upkeep_page *page, struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(limit), db_text(group), db_integer(after)};
+    struct reading reading = {.store = store, .table = table, .page = page};
+    page->count = 0;
+    return db_query(connection, purgeable_sql[table], parameters, ARRAY_SIZE(parameters), on_page_row,
+                    &reading, error);
+}
+
+enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const struct upkeep_row *row,
+                                       const char *group, int64_t limit, bool *changed, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(group), db_integer(row->row_id),
+                                          db_text(row->row.file_path), db_integer(limit)};
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, mark_purging_sql[row->table], parameters,
+                                       ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
+}
+
+enum db_result upkeep_sql_remove(struct db_connection *connection, const struct upkeep_row *row,
+                                 struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(row->row_id), db_text(row->row.file_path)};
+    return db_execute(connection, remove_sql[row->table], parameters, ARRAY_SIZE(parameters), NULL, error);
+}
+
+static bool on_trash(void *argument, const struct db_value *columns, size_t count)
+{
+    struct upkeep_trash *trash = argument;
+    int64_t files = 0, bytes = 0;
+    if (count == 2 && db_value_integer(&columns[0], &files) && db_value_integer(&columns[1], &bytes)) {
+        trash->files += files;
+        trash->bytes += bytes;
+    }
+    return false;
+}
+
+enum db_result upkeep_sql_trash(struct db_connection *connection, unsigned table, const char *group,
+                                struct upkeep_trash *trash, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(group)};
+    return db_query(connection, trash_sql[table], parameters, ARRAY_SIZE(parameters), on_trash, trash, error);
+}
+
+enum db_result upkeep_sql_page(struct db_connection *connection, const struct store *store, unsigned table,
+                               const char *group, int64_t after, struct upkeep_page *page,
+                               struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(after), db_text(group)};
+    struct reading reading = {.store = store, .table = table, .page = page};
+    page->count = 0;
+    return db_query(connection, page_sql[table], parameters, ARRAY_SIZE(parameters), on_page_row, &reading,
+                    error);
+}
+
+struct path_reading {
+    void (*path)(void *argument, const char *file_path);
+    void *argument;
+};
+
+static bool on_path(void *argument, const struct db_value *columns, size_t count)
+{
+    const struct path_reading *reading = argument;
+    char text[STORE_FILE_PATH_SIZE];
+    if (count == 1 && db_value_text(&columns[0], text, sizeof(text)))
+        reading->path(reading->argument, text);
+    return true;
+}
+
+enum db_result upkeep_sql_paths(struct db_connection *connection, const char *prefix,
+                                void (*path)(void *argument, const char *file_path), void *argument,
+                                struct error *error)
+{
+    struct path_reading reading = {.path = path, .argument = argument};
+    char end[STORE_FILE_PATH_SIZE];
+    size_t size = strlen(prefix);
+    if (size == 0 || size >= sizeof(end)) {
+        error_set(error, ERROR_GENERAL, "a prefix of %zu bytes", size);
+        return DB_PERMANENT;
+    }
+    memcpy(end, prefix, size + 1);
+    end[size - 1]++; /* '/' -> '0', the byte behind it */
+    const struct db_value parameters[] = {db_text(prefix), db_text(end)};
+    enum db_result result = DB_OK;
+    for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
+        result = db_query(connection, paths_sql[table], parameters, ARRAY_SIZE(parameters), on_path, &reading,
+                          error);
+    return result;
+}
+
+struct row_reading {
+    const struct store *store;
+    unsigned table;
+    struct upkeep_row *row;
+    bool found;
+};
+
+static bool on_one_row(void *argument, const struct db_value *columns, size_t count)
+{
+    struct row_reading *reading = argument;
+    reading->found = count == META_SQL_COLUMN_COUNT + 1;
+    if (reading->found)
+        read_row(reading->store, reading->table, columns, reading->row);
+    return false;
+}
+
+enum db_result upkeep_sql_again(struct db_connection *connection, const struct store *store,
+                                const struct upkeep_row *row, struct upkeep_row *now, bool *found,
+                                struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(row->row_id)};
+    struct row_reading reading = {.store = store, .table = row->table, .row = now};
+    enum db_result result = db_query(connection, again_sql[row->table], parameters, ARRAY_SIZE(parameters),
+                                     on_one_row, &reading, error);
+    *found = reading.found;
+    return result;
+}
+
+enum db_result upkeep_sql_mark(struct db_connection *connection, const struct upkeep_row *row,
+                               const char *group, enum meta_state state, bool *changed, struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(state), db_text(group), db_integer(row->row_id),
+                                          db_text(row->row.file_path), db_integer(row->row.state)};
+    int64_t affected = 0;
+    enum db_result result =
+        db_execute(connection, mark_sql[row->table], parameters, ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
+}
+
+enum db_result upkeep_sql_set_digest(struct db_connection *connection, const struct upkeep_row *row,
+                                     const uint8_t digest[PROTO_DIGEST_SIZE], struct error *error)
+{
+    char hex[DIGEST_HEX_SIZE];
+    digest_to_hex(digest, hex);
+    const struct db_value parameters[] = {db_text(hex), db_integer(row->row_id), db_text(row->row.file_path)};
+    return db_execute(connection, digest_sql[row->table], parameters, ARRAY_SIZE(parameters), NULL, error);
+}

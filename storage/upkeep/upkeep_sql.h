@@ -1,0 +1,84 @@
+/*
+ * upkeep_sql: the statements of purge, clean-up and scrub about file rows. They go through whole tables, by
+ * row_id, a page at a time. BLOCKS, database threads only; called inside jobs of the upkeep.
+ */
+#ifndef REEL_STORAGE_UPKEEP_SQL_H
+#define REEL_STORAGE_UPKEEP_SQL_H
+
+#include "storage/rows/meta_sql.h"
+#include "storage/rows/table_hash.h"
+
+#define UPKEEP_PAGE 100 /* rows at a time */
+
+struct upkeep_row {
+    unsigned table; /* 0..TABLE_HASH_TABLES - 1 */
+    int64_t row_id;
+    struct proto_file_key key; /* file "": it cannot be told */
+    struct meta_row row;
+    bool chosen, gone; /* of whoever works on a page */
+};
+
+struct upkeep_page {
+    struct upkeep_row rows[UPKEEP_PAGE];
+    size_t count;
+};
+
+/* The database's clock, seconds since the epoch. */
+MUST_CHECK enum db_result upkeep_sql_now(struct db_connection *connection, int64_t *seconds,
+                                         struct error *error);
+
+/* Deleted rows that nobody gave a time of deletion (the predecessor's) are deleted NOW. */
+MUST_CHECK enum db_result upkeep_sql_stamp(struct db_connection *connection, unsigned table,
+                                           const char *group, int64_t now, struct error *error);
+
+/* Rows of GROUP or of no group behind AFTER (a row_id) that were deleted at LIMIT or before, or are being
+ * purged. */
+MUST_CHECK enum db_result upkeep_sql_find_purgeable(struct db_connection *connection,
+                                                    const struct store *store, unsigned table,
+                                                    const char *group, int64_t limit, int64_t after,
+                                                    struct upkeep_page *page, struct error *error);
+
+/* Deleted -> being purged, and of GROUP, unless it was restored meanwhile: then CHANGED is false. */
+MUST_CHECK enum db_result upkeep_sql_mark_purging(struct db_connection *connection,
+                                                  const struct upkeep_row *row, const char *group,
+                                                  int64_t limit, bool *changed, struct error *error);
+
+/* Takes away a row that is being purged. */
+MUST_CHECK enum db_result upkeep_sql_remove(struct db_connection *connection, const struct upkeep_row *row,
+                                            struct error *error);
+
+struct upkeep_trash {
+    int64_t files, bytes;
+};
+/* Adds to TRASH what the deleted rows of a table hold. */
+MUST_CHECK enum db_result upkeep_sql_trash(struct db_connection *connection, unsigned table,
+                                           const char *group, struct upkeep_trash *trash,
+                                           struct error *error);
+
+/* Rows of GROUP or of no group behind AFTER, in any state but being purged. */
+MUST_CHECK enum db_result upkeep_sql_page(struct db_connection *connection, const struct store *store,
+                                          unsigned table, const char *group, int64_t after,
+                                          struct upkeep_page *page, struct error *error);
+
+/* Any group's rows whose file_path begins with PREFIX, which ends in a slash; of all tables. PATH is called
+ * with each. */
+MUST_CHECK enum db_result upkeep_sql_paths(struct db_connection *connection, const char *prefix,
+                                           void (*path)(void *argument, const char *file_path),
+                                           void *argument, struct error *error);
+
+/* One row as it is now; FOUND false: gone. */
+MUST_CHECK enum db_result upkeep_sql_again(struct db_connection *connection, const struct store *store,
+                                           const struct upkeep_row *row, struct upkeep_row *now, bool *found,
+                                           struct error *error);
+
+/* STATE (normal or damaged) in place of ROW's, if nobody changed it meanwhile; and GROUP's from now on. */
+MUST_CHECK enum db_result upkeep_sql_mark(struct db_connection *connection, const struct upkeep_row *row,
+                                          const char *group, enum meta_state state, bool *changed,
+                                          struct error *error);
+
+/* The digest of a row that has none. */
+MUST_CHECK enum db_result upkeep_sql_set_digest(struct db_connection *connection,
+                                                const struct upkeep_row *row,
+                                                const uint8_t digest[PROTO_DIGEST_SIZE], struct error *error);
+
+#endif

@@ -1,0 +1,161 @@
+/*
+ * upload_end: how an upload ends: its result is noted once, what a worker still does is waited for, a file
+ * that must not stay is removed, then the reply. On the request's loop; called by storage/upload/upload.c and
+ * storage/upload/upload_compare.c.
+ */
+#include "storage/upload/upload_state.h"
+
+#include "common/base/clock.h"
+#include "common/base/crash_point.h"
+#include "common/base/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define ROOM          "upload"
+#define UNDO_RETRY_MS 200L
+
+void upload_enter(struct upload *upload, enum upload_step step)
+{
+    upload->step = step;
+    upload->step_us = clock_monotonic_us();
+}
+
+void upload_give_buffers(struct upload *upload)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(upload->slots); i++) {
+        struct upload_slot *slot = &upload->slots[i];
+        if (slot->state != SLOT_FILLING) /* the server still reads into that one */
+            buffers_give(upload->storage->buffers, &slot->buffer);
+    }
+}
+
+static void count_end(const struct upload *upload)
+{
+    const struct storage_metrics *metrics = &upload->storage->metrics;
+    int code = upload->error.code;
+    if (upload->fine && upload->rival) {
+        metric_add(metrics->uploads_repeated, 1);
+    } else if (upload->fine) {
+        metric_add(metrics->uploads_stored, 1);
+        metric_add(metrics->upload_bytes, upload->put.size);
+    } else if (code == ERROR_EXISTS || code == ERROR_DELETED || code == ERROR_REFUSED ||
+               code == ERROR_DIGEST || code == ERROR_MALFORMED) {
+        metric_add(metrics->uploads_refused, 1);
+    } else {
+        metric_add(metrics->uploads_failed, 1);
+    }
+}
+
+void upload_reply(struct upload *upload)
+{
+    struct packet_request *request = upload->request;
+    upload_enter(upload, UPLOAD_REPLY);
+    count_end(upload);
+    if (upload->timer)
+        event_free(upload->timer);
+    if (upload->entered)
+        gate_leave(upload->storage->gate);
+    request->user = NULL;
+    if (upload->peer_gone)
+        packet_reply_abort(request);
+    else if (upload->fine) {
+        CRASH_POINT("upload-before-reply");
+        packet_reply(request, NULL, 0);
+        CRASH_POINT("upload-replied");
+    } else
+        packet_reply_failure(request, &upload->error);
+    /* A read that was under way ended with the reply; only now is its buffer free. */
+    for (size_t i = 0; i < ARRAY_SIZE(upload->slots); i++)
+        upload->slots[i].state = SLOT_EMPTY;
+    upload_give_buffers(upload);
+    digest_destroy(upload->digest);
+    free(upload);
+}
+
+bool upload_start_job(struct upload *upload, struct store_path *path, void (*run)(struct job *job))
+{
+    upload->job = (struct job){.run = run, .done = upload_job_done, .loop = upload->loop};
+    upload->job_running = store_path_submit(path, &upload->job, &upload->job_error);
+    return upload->job_running;
+}
+
+static void run_undo(struct job *job)
+{
+    struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    upload->job_fine = upload_disk_undo(upload, &upload->job_error);
+}
+
+static void start_undo(struct upload *upload);
+
+static void on_undo_timer(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    start_undo(argument);
+}
+
+/* A leftover of ours: nobody can find it, and the clean-up removes it. */
+void upload_leave_file(struct upload *upload, const char *why)
+{
+    char text[STORE_FILE_PATH_SIZE];
+    metric_add(upload->storage->metrics.leftovers, 1);
+    if (store_path_format(upload->path, &upload->file.place, text))
+        log_error(ROOM, "c%" PRIu64 ": the file %s stays without a row: %s", upload_connection(upload), text,
+                  why);
+}
+
+static void start_undo(struct upload *upload)
+{
+    upload_enter(upload, UPLOAD_UNDO);
+    upload_give_buffers(upload);
+    if (upload_start_job(upload, upload->path, run_undo))
+        return;
+    /* The queue is full, or the path hangs: the client waits a little longer, and no file is left behind. */
+    struct timeval pause = {.tv_usec = UNDO_RETRY_MS * 1000};
+    if (!upload->timer)
+        upload->timer = evtimer_new(loop_base(upload->loop), on_undo_timer, upload);
+    if (upload->storage->stopping || !upload->timer || evtimer_add(upload->timer, &pause) != 0) {
+        upload_leave_file(upload, upload->job_error.text);
+        upload_reply(upload);
+    }
+}
+
+/* Nothing of the upload runs elsewhere now. */
+void upload_settle(struct upload *upload)
+{
+    if (upload->file_made && !upload->keep_file)
+        start_undo(upload);
+    else
+        upload_reply(upload);
+}
+
+/* The result is known; ERROR NULL for success. Where a worker is still at it, its end settles the upload. */
+void upload_conclude(struct upload *upload, const struct error *error)
+{
+    if (upload->concluded)
+        return;
+    upload->concluded = true;
+    upload->fine = error == NULL;
+    if (error)
+        upload->error = *error;
+    if (!upload->job_running)
+        upload_settle(upload);
+}
+
+void upload_refuse(struct upload *upload, int code, const char *format, ...)
+{
+    struct error error = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    error_set_va(&error, code, format, arguments);
+    va_end(arguments);
+    upload_conclude(upload, &error);
+}
+
+void upload_lose_peer(struct upload *upload)
+{
+    upload->peer_gone = true;
+    upload_refuse(upload, ERROR_CONNECTION, "the uploader went away after %lld of %lld bytes",
+                  (long long)upload->received, (long long)upload->put.size);
+}

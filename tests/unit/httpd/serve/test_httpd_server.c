@@ -1,0 +1,581 @@
+/*
+ * reel-httpd as a whole: a real daemon in a child process in front of scripted trackers and storage servers,
+ * whose faults are ordered.
+ */
+#include "common/daemon/daemon.h"
+#include "httpd/serve/http_server.h"
+#include "tests/unit/library/scripted_cluster.h"
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define BIG_SIZE (3 * 1024 * 1024 + 7)
+
+struct daemon_under_test {
+    struct fake_cluster cluster;
+    char directory[64];
+    uint16_t port;
+    pid_t pid; /* 0: it does not run */
+    bool cluster_runs;
+};
+
+/* ---- the daemon ---- */
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static int connect_to(uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct timeval limit = {20, 0};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void add_file(struct fake_group *group, const char *id, size_t size, const char *name,
+                     const char *type)
+{
+    struct fake_file *file = &group->files[group->count++];
+    snprintf(file->application, sizeof(file->application), "tnvideo");
+    snprintf(file->user, sizeof(file->user), "alice");
+    snprintf(file->id, sizeof(file->id), "%s", id);
+    snprintf(file->name, sizeof(file->name), "%s", name);
+    snprintf(file->type, sizeof(file->type), "%s", type);
+    file->has_digest = true;
+    memset(file->digest, 0xab, sizeof(file->digest));
+    file->size = size;
+    file->bytes = malloc(size + 1);
+    assert_non_null(file->bytes);
+    for (size_t i = 0; i < size; i++)
+        file->bytes[i] = (uint8_t)(i * 2654435761u >> 11);
+}
+
+static void write_configuration(const struct daemon_under_test *test, const char *path, const char *more)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file,
+            "[log]\nfile = %s/log\n[admin]\nlisten =\n[daemon]\nloops = 2\n[httpd]\nlisten = 127.0.0.1:%u\n"
+            "trackers = %s\nuser = alice\n%s\n",
+            test->directory, test->port, test->cluster.tracker.peer.address, more);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* This program once more, as the daemon: a fork alone would take over whatever the peers' threads hold. */
+static void run_child(char *path)
+{
+    char program[4096];
+    char *arguments[] = {(char *)"reel-httpd", (char *)"-c", path, NULL};
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) /* should this program be killed */
+        _exit(98);
+    /* By its name: under valgrind the link itself leads to valgrind. */
+    ssize_t size = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    if (size > 0) {
+        program[size] = '\0';
+        execv(program, arguments);
+    }
+    _exit(99);
+}
+
+static void start_daemon(struct daemon_under_test *test, int storages, const char *more)
+{
+    char path[128];
+    snprintf(test->directory, sizeof(test->directory), "/tmp/test-httpd-XXXXXX");
+    assert_non_null(mkdtemp(test->directory));
+    fake_cluster_start(&test->cluster, storages);
+    test->cluster_runs = true;
+    add_file(&test->cluster.group, "empty", 0, "", "");
+    add_file(&test->cluster.group, "small", 4096, "note.txt", "text/plain");
+    add_file(&test->cluster.group, "big", BIG_SIZE, "Film \xc3\xbc.mp4", "application/octet-stream");
+    test->port = free_port();
+    snprintf(path, sizeof(path), "%s/httpd.conf", test->directory);
+    write_configuration(test, path, more);
+    test->pid = fork();
+    assert_true(test->pid >= 0);
+    if (test->pid == 0)
+        run_child(path);
+    for (int tries = 0; tries < 200; tries++) {
+        int fd = connect_to(test->port);
+        if (fd >= 0) {
+            close(fd);
+            return;
+        }
+        usleep(50000);
+    }
+    fail_msg("the daemon does not listen");
+}
+
+static void wait_for_end(struct daemon_under_test *test)
+{
+    int status = -1;
+    assert_int_equal(waitpid(test->pid, &status, 0), test->pid);
+    test->pid = 0;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("the daemon ended with status %x", (unsigned)status);
+}
+
+static void clean_up(struct daemon_under_test *test)
+{
+    char path[128];
+    if (!test->cluster_runs)
+        return;
+    fake_cluster_stop(&test->cluster);
+    test->cluster_runs = false;
+    snprintf(path, sizeof(path), "%s/httpd.conf", test->directory);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/log", test->directory);
+    unlink(path);
+    rmdir(test->directory);
+}
+
+static void stop_daemon(struct daemon_under_test *test)
+{
+    assert_int_equal(kill(test->pid, SIGTERM), 0);
+    wait_for_end(test);
+    clean_up(test);
+}
+
+static int setup(void **state)
+{
+    *state = calloc(1, sizeof(struct daemon_under_test));
+    return *state == NULL;
+}
+
+/* Also what a test left that failed in its middle. */
+static int teardown(void **state)
+{
+    struct daemon_under_test *test = *state;
+    if (test->pid > 0) {
+        (void)kill(test->pid, SIGKILL);
+        (void)waitpid(test->pid, NULL, 0);
+    }
+    clean_up(test);
+    free(test);
+    return 0;
+}
+
+/* ---- a client ---- */
+
+struct answer {
+    int status;
+    char head[8192];
+    uint8_t *body;
+    size_t size;
+    bool whole; /* as long as Content-Length says */
+};
+
+static void send_text(int fd, const char *text)
+{
+    peer_put(fd, text, strlen(text));
+}
+
+static bool has_line(const struct answer *answer, const char *line)
+{
+    char wanted[512];
+    snprintf(wanted, sizeof(wanted), "\r\n%s\r\n", line);
+    return strstr(answer->head, wanted) != NULL;
+}
+
+static void read_answer(int fd, bool head_only, struct answer *answer)
+{
+    size_t used = 0;
+    memset(answer, 0, sizeof(*answer));
+    while (strstr(answer->head, "\r\n\r\n") == NULL) {
+        assert_true(used + 1 < sizeof(answer->head));
+        assert_int_equal(recv(fd, answer->head + used++, 1, 0), 1);
+    }
+    assert_int_equal(sscanf(answer->head, "HTTP/1.1 %d", &answer->status), 1);
+    const char *length = strstr(answer->head, "\r\nContent-Length: ");
+    size_t wanted = length != NULL && !head_only ? strtoul(length + 18, NULL, 10) : 0;
+    answer->body = malloc(wanted + 1);
+    assert_non_null(answer->body);
+    while (answer->size < wanted) {
+        ssize_t got = recv(fd, answer->body + answer->size, wanted - answer->size, 0);
+        if (got <= 0)
+            break;
+        answer->size += (size_t)got;
+    }
+    answer->body[answer->size] = '\0';
+    answer->whole = answer->size == wanted;
+}
+
+static void ask(struct daemon_under_test *test, const char *method, const char *path, const char *fields,
+                struct answer *answer)
+{
+    char request[1024];
+    int fd = connect_to(test->port);
+    assert_true(fd >= 0);
+    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, path, fields);
+    send_text(fd, request);
+    read_answer(fd, strcmp(method, "HEAD") == 0, answer);
+    close(fd);
+}
+
+static void expect_status(struct daemon_under_test *test, const char *method, const char *path,
+                          const char *fields, int status)
+{
+    struct answer answer;
+    ask(test, method, path, fields, &answer);
+    if (answer.status != status)
+        fail_msg("%s %s (%s): %d instead of %d", method, path, fields, answer.status, status);
+    free(answer.body);
+}
+
+static const struct fake_file *find_file(struct daemon_under_test *test, const char *id)
+{
+    for (int i = 0; i < test->cluster.group.count; i++) {
+        if (strcmp(test->cluster.group.files[i].id, id) == 0)
+            return &test->cluster.group.files[i];
+    }
+    fail_msg("no file %s", id);
+    return NULL;
+}
+
+static void expect_bytes(struct daemon_under_test *test, const struct answer *answer, const char *id,
+                         size_t offset)
+{
+    const struct fake_file *file = find_file(test, id);
+    assert_true(answer->whole);
+    assert_true(offset + answer->size <= file->size);
+    assert_memory_equal(answer->body, file->bytes + offset, answer->size);
+}
+
+/* ---- what it answers ---- */
+
+static void files_come_whole_with_the_fields_of_their_rows(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 2, "cache_control = public, max-age=60");
+    ask(test, "GET", "/files/small", "", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(answer.size, 4096);
+    expect_bytes(test, &answer, "small", 0);
+    assert_true(has_line(&answer, "Content-Type: text/plain"));
+    assert_true(has_line(&answer, "ETag: \"abababababababababababababababab\""));
+    assert_true(has_line(&answer, "Last-Modified: Sun, 01 Nov 2020 03:39:43 GMT"));
+    assert_true(has_line(&answer, "Accept-Ranges: bytes"));
+    assert_true(has_line(&answer, "Cache-Control: public, max-age=60"));
+    assert_true(has_line(&answer, "X-Content-Type-Options: nosniff"));
+    free(answer.body);
+    ask(test, "GET", "/files/tnvideo/alice/big/x?download", "", &answer);
+    assert_int_equal(answer.size, BIG_SIZE);
+    expect_bytes(test, &answer, "big", 0);
+    assert_true(has_line(&answer, "Content-Type: video/mp4"));
+    assert_true(has_line(
+        &answer,
+        "Content-Disposition: attachment; filename=\"Film _.mp4\"; filename*=UTF-8''Film%20%C3%BC.mp4"));
+    free(answer.body);
+    ask(test, "GET", "/files/empty", "", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_true(has_line(&answer, "Content-Length: 0"));
+    free(answer.body);
+    ask(test, "HEAD", "/files/big", "Range: bytes=0-1\r\n", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_true(has_line(&answer, "Content-Length: 3145735"));
+    free(answer.body);
+    stop_daemon(test);
+}
+
+static void a_file_that_nobody_described_is_known_by_its_first_bytes(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "");
+    add_file(&test->cluster.group, "flac", 2000, "", "");
+    add_file(&test->cluster.group, "tiny", 4, "", "application/octet-stream");
+    memcpy(test->cluster.group.files[3].bytes, "fLaC", 4);
+    memcpy(test->cluster.group.files[4].bytes, "GIF8", 4);
+    ask(test, "HEAD", "/files/flac", "", &answer);
+    assert_true(has_line(&answer, "Content-Type: audio/flac"));
+    free(answer.body);
+    ask(test, "GET", "/files/flac", "", &answer);
+    expect_bytes(test, &answer, "flac", 0);
+    free(answer.body);
+    ask(test, "HEAD", "/files/tiny", "", &answer);
+    assert_true(has_line(&answer, "Content-Type: application/octet-stream"));
+    free(answer.body);
+    stop_daemon(test);
+}
+
+static void ranges_and_conditions_are_followed(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "");
+    ask(test, "GET", "/files/big", "Range: bytes=1000000-2999999\r\n", &answer);
+    assert_int_equal(answer.status, 206);
+    assert_int_equal(answer.size, 2000000);
+    expect_bytes(test, &answer, "big", 1000000);
+    assert_true(has_line(&answer, "Content-Range: bytes 1000000-2999999/3145735"));
+    free(answer.body);
+    ask(test, "GET", "/files/big", "Range: bytes=-7\r\n", &answer);
+    expect_bytes(test, &answer, "big", BIG_SIZE - 7);
+    free(answer.body);
+    ask(test, "GET", "/files/small", "Range: bytes=4096-\r\n", &answer);
+    assert_int_equal(answer.status, 416);
+    assert_true(has_line(&answer, "Content-Range: bytes */4096"));
+    free(answer.body);
+    expect_status(test, "GET", "/files/small", "If-None-Match: \"abababababababababababababababab\"\r\n",
+                  304);
+    expect_status(test, "GET", "/files/small", "If-Match: \"x\"\r\n", 412);
+    expect_status(test, "GET", "/files/small", "If-Range: \"x\"\r\nRange: bytes=0-1\r\n", 200);
+    expect_status(test, "GET", "/files/nothing", "", 404);
+    expect_status(test, "GET", "/files/%00", "", 400);
+    expect_status(test, "DELETE", "/files/small", "", 405);
+    stop_daemon(test);
+}
+
+static void several_ranges_come_as_parts_of_the_announced_length(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    static const size_t offsets[] = {0, 2000000, BIG_SIZE - 10};
+    static const size_t sizes[] = {100, 500001, 10};
+    start_daemon(test, 2, "");
+    ask(test, "GET", "/files/big", "Range: bytes=0-99,2000000-2500000,-10\r\n", &answer);
+    assert_int_equal(answer.status, 206);
+    assert_true(answer.whole);
+    const struct fake_file *file = find_file(test, "big");
+    uint8_t *at = answer.body;
+    for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+        at = memmem(at, (size_t)(answer.body + answer.size - at), "\r\n\r\n", 4);
+        assert_non_null(at);
+        at += 4;
+        assert_memory_equal(at, file->bytes + offsets[i], sizes[i]);
+        at += sizes[i];
+        assert_memory_equal(at, "\r\n--", 4);
+    }
+    assert_memory_equal(answer.body + answer.size - 4, "--\r\n", 4);
+    free(answer.body);
+    stop_daemon(test);
+}
+
+static void pipelined_requests_are_answered_in_their_order(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    static const char *const order[] = {"small", "big", "empty", "small", "nothing", "big"};
+    start_daemon(test, 2, "");
+    int fd = connect_to(test->port);
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+        char request[128];
+        snprintf(request, sizeof(request),
+                 "GET /files/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", order[i]);
+        send_text(fd, request);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+        read_answer(fd, false, &answer);
+        assert_int_equal(answer.status, strcmp(order[i], "nothing") == 0 ? 404 : 200);
+        if (answer.status == 200) {
+            expect_bytes(test, &answer, order[i], 0);
+            assert_int_equal(answer.size, find_file(test, order[i])->size);
+        }
+        free(answer.body);
+    }
+    close(fd);
+    stop_daemon(test);
+}
+
+static void many_requests_for_one_file_ask_about_it_once(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "");
+    for (int i = 0; i < 10; i++) {
+        ask(test, "HEAD", "/files/small", "", &answer);
+        assert_int_equal(answer.status, 200);
+        free(answer.body);
+    }
+    /* One question for each of the two loops at most. */
+    assert_in_range(fake_requests(&test->cluster, 74), 1, 2);
+    assert_int_equal(fake_requests(&test->cluster, 72), 0);
+    stop_daemon(test);
+}
+
+/* ---- faults ---- */
+
+static void a_body_that_breaks_off_goes_on_from_another_server(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 2, "");
+    /* Whichever is asked first: each of them cuts one download in the middle. */
+    atomic_store(&test->cluster.storages[0].cut_downloads, 1);
+    atomic_store(&test->cluster.storages[1].cut_downloads, 1);
+    ask(test, "GET", "/files/big", "", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(answer.size, BIG_SIZE);
+    expect_bytes(test, &answer, "big", 0);
+    free(answer.body);
+    assert_true(fake_requests(&test->cluster, 72) >= 3);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(atomic_load(&test->cluster.storages[i].cut_downloads), 0);
+    stop_daemon(test);
+}
+
+static void a_body_that_nobody_can_finish_is_cut_short(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 2, "failover_tries = 0");
+    atomic_store(&test->cluster.storages[0].cut_downloads, 1000);
+    atomic_store(&test->cluster.storages[1].cut_downloads, 1000);
+    ask(test, "GET", "/files/big", "", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_false(answer.whole);
+    assert_memory_equal(answer.body, find_file(test, "big")->bytes, answer.size);
+    free(answer.body);
+    stop_daemon(test);
+}
+
+static void a_server_that_sends_another_length_is_not_believed(void **state)
+{
+    struct daemon_under_test *test = *state;
+    start_daemon(test, 1, "");
+    atomic_store(&test->cluster.storages[0].wrong_length, true);
+    expect_status(test, "GET", "/files/small", "", 502);
+    atomic_store(&test->cluster.storages[0].wrong_length, false);
+    expect_status(test, "GET", "/files/small", "", 200);
+    stop_daemon(test);
+}
+
+static void failures_of_trackers_and_servers_have_their_status(void **state)
+{
+    static const struct {
+        int code;
+        int status;
+    } rows[] = {{-4, 404}, {-6, 404}, {-9, 503}, {-10, 503}, {-13, 502}};
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "lookup_negative_age = 0\nretry_after = 7s");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        atomic_store(&test->cluster.storages[0].fail_left, 1000);
+        atomic_store(&test->cluster.storages[0].fail_code, rows[i].code);
+        ask(test, "GET", "/files/small", "Accept: application/json\r\n", &answer);
+        if (answer.status != rows[i].status)
+            fail_msg("error %d: status %d", rows[i].code, answer.status);
+        assert_true(has_line(&answer, "Content-Type: application/json"));
+        assert_int_equal(has_line(&answer, "Retry-After: 7"), answer.status == 503);
+        free(answer.body);
+    }
+    stop_daemon(test);
+}
+
+static void a_file_deleted_behind_the_cache_is_not_served(void **state)
+{
+    struct daemon_under_test *test = *state;
+    start_daemon(test, 1, "");
+    expect_status(test, "GET", "/files/small", "", 200);
+    pthread_mutex_lock(&test->cluster.group.mutex);
+    test->cluster.group.files[1].deleted = true;
+    pthread_mutex_unlock(&test->cluster.group.mutex);
+    expect_status(test, "GET", "/files/small", "", 404);
+    stop_daemon(test);
+}
+
+/* ---- life ---- */
+
+static void a_drain_lets_the_transfer_finish(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    int small = 65536;
+    start_daemon(test, 1, "");
+    int idle = connect_to(test->port);
+    send_text(idle, "GET /files/empty HTTP/1.1\r\nHost: x\r\n\r\n");
+    read_answer(idle, false, &answer);
+    free(answer.body);
+    int fd = connect_to(test->port);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    send_text(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\n\r\n");
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, MSG_PEEK), 1);
+    assert_int_equal(kill(test->pid, SIGTERM), 0);
+    assert_int_equal(recv(idle, &byte, 1, 0), 0); /* an idle connection goes at once */
+    close(idle);
+    read_answer(fd, false, &answer);
+    assert_int_equal(answer.size, BIG_SIZE);
+    expect_bytes(test, &answer, "big", 0);
+    free(answer.body);
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    close(fd);
+    wait_for_end(test);
+    clean_up(test);
+}
+
+static void every_request_leaves_a_line_in_the_access_log(void **state)
+{
+    struct daemon_under_test *test = *state;
+    char more[160], path[] = "/tmp/test-httpd-access-XXXXXX", line[1024];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(more, sizeof(more), "access_log = %s", path);
+    start_daemon(test, 1, more);
+    expect_status(test, "GET", "/files/small", "User-Agent: a \"b\"\xc3\r\nReferer: http://r/\r\n", 200);
+    expect_status(test, "GET", "/files/nothing", "", 404);
+    stop_daemon(test);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    /* Each loop writes its own lines: their order is not that of the requests. */
+    int small = 0, nothing = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        small +=
+            strstr(line, "\"GET /files/small HTTP/1.1\" 200 4096 \"http://r/\" \"a \\x22b\\x22\\xC3\" ") !=
+            NULL;
+        nothing += strstr(line, "\"GET /files/nothing HTTP/1.1\" 404 ") != NULL;
+    }
+    assert_int_equal(small, 1);
+    assert_int_equal(nothing, 1);
+    fclose(file);
+    unlink(path);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        struct daemon_spec spec;
+        http_server_spec(&spec);
+        return daemon_run(&spec, argc, argv);
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(files_come_whole_with_the_fields_of_their_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_nobody_described_is_known_by_its_first_bytes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(ranges_and_conditions_are_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(several_ranges_come_as_parts_of_the_announced_length, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(pipelined_requests_are_answered_in_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_requests_for_one_file_ask_about_it_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_breaks_off_goes_on_from_another_server, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_nobody_can_finish_is_cut_short, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_sends_another_length_is_not_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(failures_of_trackers_and_servers_have_their_status, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_deleted_behind_the_cache_is_not_served, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_drain_lets_the_transfer_finish, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_request_leaves_a_line_in_the_access_log, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,209 @@
+/* http_target: request-targets. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+#include "httpd/syntax/http_target.h"
+
+#define ID "5f9e3fa7085e5aa25387c8cf7b5f29000117"
+
+static enum http_target_kind parse(const char *text, struct http_target *target)
+{
+    return http_target_parse(http_text_of(text), "tnvideo", "alice", target);
+}
+
+static void check_key(const char *text, const char *application, const char *user, const char *file,
+                      const char *name)
+{
+    struct http_target target;
+    if (parse(text, &target) != HTTP_TARGET_FILE)
+        fail_msg("\"%s\" names no file", text);
+    assert_string_equal(target.key.application, application);
+    assert_string_equal(target.key.user, user);
+    assert_string_equal(target.key.file, file);
+    assert_string_equal(target.name, name);
+}
+
+static void both_forms_name_a_file(void **state)
+{
+    (void)state;
+    check_key("/files/" ID, "tnvideo", "alice", ID, "");
+    check_key("/files/app1/bob/" ID, "app1", "bob", ID, "");
+    check_key("/files/app1/bob/" ID "/clip.mp4", "app1", "bob", ID, "clip.mp4");
+    check_key("/files/app1/bob/" ID "/", "app1", "bob", ID, "");
+    check_key("/files/app1/bob/" ID "?x=1&y", "app1", "bob", ID, "");
+}
+
+static void segments_are_decoded_exactly_once_after_the_path_was_split(void **state)
+{
+    (void)state;
+    check_key("/files/app1/a%20b/%41", "app1", "a b", "A", "");
+    check_key("/files/app1/a%2Fb/f", "app1", "a/b", "f", "");
+    check_key("/files/app1/a%252Fb/f", "app1", "a%2Fb", "f", "");
+    check_key("/files/app1/a+b/f", "app1", "a+b", "f", "");
+    check_key("/files/app1/%E4%B8%AD/f/%c3%bc.mkv", "app1", "\xe4\xb8\xad", "f", "\xc3\xbc.mkv");
+    check_key("/%66iles/app1/u/f", "app1", "u", "f", "");
+}
+
+static void the_absolute_form_is_read_like_the_origin_form(void **state)
+{
+    (void)state;
+    check_key("http://media.example:8080/files/" ID, "tnvideo", "alice", ID, "");
+    check_key("HTTPS://[2001:db8::1]/files/app1/u/f", "app1", "u", "f", "");
+}
+
+static void unused_bytes_of_the_key_are_zeros(void **state)
+{
+    struct http_target target;
+    static const char zeros[PROTO_USER_SIZE];
+    (void)state;
+    memset(&target, 0x55, sizeof(target));
+    assert_int_equal(parse("/files/app1/u/f", &target), HTTP_TARGET_FILE);
+    assert_memory_equal(target.key.user + 1, zeros, PROTO_USER_SIZE - 1);
+    assert_memory_equal(target.key.file + 1, zeros, PROTO_FILE_SIZE - 1);
+    assert_memory_equal(target.key.application + 4, zeros, PROTO_APPLICATION_SIZE - 4);
+}
+
+static void expect_kind(const char *const *texts, size_t count, enum http_target_kind kind)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct http_target target;
+        enum http_target_kind found = parse(texts[i], &target);
+        if (found != kind)
+            fail_msg("\"%s\": kind %d instead of %d", texts[i], (int)found, (int)kind);
+    }
+}
+
+static void what_breaks_the_grammar_or_tries_to_climb_is_broken(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "files/x",
+        "ftp://host/files/x",
+        "http:///files/x",
+        "http://user@host/files/x",
+        "/files/%",
+        "/files/%4",
+        "/files/%zz",
+        "/files/%4g",
+        "/files/a%00b",
+        "/files/%00",
+        "/files/..",
+        "/files/../etc/passwd",
+        "/files/%2e%2e/x/y",
+        "/files/app1/%2E/f",
+        "/../files/x",
+        "/files/app1/u/f/..",
+        "/files/app1/u/f/%2e%2e",
+        "/files/app1/u/f/%00.mp4",
+        "/files/x#fragment",
+        "/files/a b",
+        "/files/a\\b",
+        "/files/a\tb",
+        "/files/x?download=%",
+        "/files/x?download=%00",
+    };
+    (void)state;
+    expect_kind(texts, ARRAY_SIZE(texts), HTTP_TARGET_BROKEN);
+}
+
+static void what_is_well_formed_but_cannot_exist_is_unknown(void **state)
+{
+    static const char *const texts[] = {
+        "/",
+        "/files",
+        "/files/",
+        "/file/x",
+        "/FILES/x",
+        "//files/x",
+        "/files//u/f",
+        "/files/app1//f",
+        "/files/app1/u/",
+        "/files/a/b",
+        "/files/app1/u/f/n/more",
+        "/files/app1/u/f/n/more/and/more/and/more",
+        "/files/app-1/u/f",
+        "/files/abcdefghijklmnop/u/f",
+        "http://host",
+        "http://host?x",
+        "/favicon.ico",
+    };
+    (void)state;
+    expect_kind(texts, ARRAY_SIZE(texts), HTTP_TARGET_UNKNOWN);
+}
+
+static void fields_take_their_longest_value_and_not_a_byte_more(void **state)
+{
+    char text[1024], user[300], file[200];
+    struct http_target target;
+    (void)state;
+    memset(user, 'u', sizeof(user));
+    memset(file, 'f', sizeof(file));
+    snprintf(text, sizeof(text), "/files/abcdefghijklmno/%.255s/%.127s", user, file);
+    assert_int_equal(parse(text, &target), HTTP_TARGET_FILE);
+    assert_int_equal(strlen(target.key.user), 255);
+    assert_int_equal(strlen(target.key.file), 127);
+    snprintf(text, sizeof(text), "/files/app1/%.256s/f", user);
+    assert_int_equal(parse(text, &target), HTTP_TARGET_UNKNOWN);
+    snprintf(text, sizeof(text), "/files/app1/u/%.128s", file);
+    assert_int_equal(parse(text, &target), HTTP_TARGET_UNKNOWN);
+    snprintf(text, sizeof(text), "/files/app1/u/f/%.256s.mp4", user);
+    assert_int_equal(parse(text, &target), HTTP_TARGET_FILE);
+    assert_string_equal(target.name, "");
+}
+
+static void without_defaults_the_short_form_names_nothing(void **state)
+{
+    struct http_target target;
+    (void)state;
+    assert_int_equal(http_target_parse(http_text_of("/files/x"), "", "alice", &target), HTTP_TARGET_UNKNOWN);
+    assert_int_equal(http_target_parse(http_text_of("/files/x"), "tnvideo", "", &target),
+                     HTTP_TARGET_UNKNOWN);
+    assert_int_equal(http_target_parse(http_text_of("/files/app1/u/x"), "", "", &target), HTTP_TARGET_FILE);
+}
+
+static void the_download_parameter_is_found_with_and_without_a_name(void **state)
+{
+    struct http_target target;
+    (void)state;
+    assert_int_equal(parse("/files/x", &target), HTTP_TARGET_FILE);
+    assert_false(target.download);
+    assert_int_equal(parse("/files/x?download", &target), HTTP_TARGET_FILE);
+    assert_true(target.download);
+    assert_string_equal(target.download_name, "");
+    assert_int_equal(parse("/files/x?a=b&download=my+film%20%C3%BC%2B.mp4&c", &target), HTTP_TARGET_FILE);
+    assert_true(target.download);
+    assert_string_equal(target.download_name, "my film \xc3\xbc+.mp4");
+    assert_int_equal(parse("/files/x?downloads=1&xdownload", &target), HTTP_TARGET_FILE);
+    assert_false(target.download);
+    assert_int_equal(parse("/files/x?", &target), HTTP_TARGET_FILE);
+    assert_int_equal(parse("/files/x?&&=", &target), HTTP_TARGET_FILE);
+}
+
+static void the_asterisk_is_the_server_itself(void **state)
+{
+    struct http_target target;
+    (void)state;
+    assert_int_equal(parse("*", &target), HTTP_TARGET_SERVER);
+    assert_int_equal(parse("*x", &target), HTTP_TARGET_BROKEN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_forms_name_a_file),
+        cmocka_unit_test(segments_are_decoded_exactly_once_after_the_path_was_split),
+        cmocka_unit_test(the_absolute_form_is_read_like_the_origin_form),
+        cmocka_unit_test(unused_bytes_of_the_key_are_zeros),
+        cmocka_unit_test(what_breaks_the_grammar_or_tries_to_climb_is_broken),
+        cmocka_unit_test(what_is_well_formed_but_cannot_exist_is_unknown),
+        cmocka_unit_test(fields_take_their_longest_value_and_not_a_byte_more),
+        cmocka_unit_test(without_defaults_the_short_form_names_nothing),
+        cmocka_unit_test(the_download_parameter_is_found_with_and_without_a_name),
+        cmocka_unit_test(the_asterisk_is_the_server_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

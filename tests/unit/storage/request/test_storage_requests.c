@@ -1,0 +1,276 @@
+/* What clients ask of a storage server, and what they get. */
+#include "tests/unit/library/storage_server.h"
+
+static void files_of_every_size_make_the_round_trip(void **state)
+{
+    static const size_t sizes[] = {0,      1,      4095,   4096,   4097,    131071,
+                                   131072, 131073, 262144, 262145, 1 << 20, 3000001};
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        uint8_t *content = random_bytes(sizes[i]), digest[PROTO_DIGEST_SIZE];
+        char file[32];
+        snprintf(file, sizeof(file), "file%zu", i);
+        assert_int_equal(upload(fd, file, content, sizes[i]), ERROR_NONE);
+        assert_int_equal(code_of_download(fd, file, 0, 0, content, sizes[i]), ERROR_NONE);
+        struct proto_stat stat = stat_of(fd, file);
+        digest_of(content, sizes[i], digest);
+        assert_int_equal(stat.size, sizes[i]);
+        assert_true(stat.has_digest);
+        assert_memory_equal(stat.digest, digest, sizeof(digest));
+        assert_string_equal(stat.group, "group001");
+        free(content);
+    }
+    assert_int_equal(fixture_files(&world.fixture, "one"), ARRAY_SIZE(sizes));
+    close(fd);
+    end_world(&world);
+}
+
+static void with_memory_short_uploads_still_work(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(1 << 20);
+    int fds[30];
+    (void)state;
+    start_world(&world, "storage.buffer_memory=1M");
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        char file[32];
+        struct proto_put head = {.size = 1 << 20};
+        snprintf(file, sizeof(file), "file%zu", i);
+        head.key = key_of(file);
+        fds[i] = connect_client(&world);
+        send_put_head(fds[i], &head);
+        peer_put(fds[i], content, 1000); /* all are under way at once */
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        peer_put(fds[i], content + 1000, (1 << 20) - 1000);
+        assert_int_equal(read_code(fds[i]), ERROR_NONE);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        char file[32];
+        snprintf(file, sizeof(file), "file%zu", i);
+        assert_int_equal(code_of_download(fds[i], file, 0, 0, content, 1 << 20), ERROR_NONE);
+        close(fds[i]);
+    }
+    free(content);
+    end_world(&world);
+}
+
+static void a_taken_file_id_is_refused_unless_the_bytes_are_the_same(void **state)
+{
+    static const size_t sizes[] = {0, 5000, 500000};
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        size_t size = sizes[i];
+        uint8_t *content = random_bytes(size + 1);
+        char file[32];
+        snprintf(file, sizeof(file), "file%zu", i);
+        assert_int_equal(upload(fd, file, content, size), ERROR_NONE);
+        assert_int_equal(upload(fd, file, content, size), ERROR_NONE); /* the reply was lost, say */
+        assert_int_equal(upload(fd, file, content, size + 1), ERROR_EXISTS);
+        if (size > 0) {
+            content[size - 1] ^= 1;
+            assert_int_equal(upload(fd, file, content, size), ERROR_EXISTS);
+            content[size - 1] ^= 1;
+        }
+        assert_int_equal(code_of_download(fd, file, 0, 0, content, size), ERROR_NONE);
+        free(content);
+    }
+    assert_int_equal(fixture_files(&world.fixture, "one"), ARRAY_SIZE(sizes));
+    close(fd);
+    end_world(&world);
+}
+
+static void a_row_of_the_predecessor_is_compared_by_the_stored_bytes(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(300000);
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "old", content, 300000), ERROR_NONE);
+    beside(&world, "UPDATE t_file_02 SET digest = '', group_name = '', content_type = '' WHERE id = 'old'");
+    assert_int_equal(upload(fd, "old", content, 300000), ERROR_NONE);
+    content[0] ^= 1;
+    assert_int_equal(upload(fd, "old", content, 300000), ERROR_EXISTS);
+    content[0] ^= 1;
+    assert_int_equal(code_of_download(fd, "old", 0, 0, content, 300000), ERROR_NONE);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
+static void bytes_that_miss_their_digest_are_refused_and_leave_nothing(void **state)
+{
+    static const size_t sizes[] = {0, 1000, 400000};
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        uint8_t *content = random_bytes(sizes[i]);
+        struct proto_put head = {.key = key_of("file"), .size = (int64_t)sizes[i], .has_digest = true};
+        digest_of(content, sizes[i], head.digest);
+        head.digest[3] ^= 0x10;
+        assert_int_equal(put(fd, &head, content), ERROR_DIGEST);
+        assert_int_equal(code_of_download(fd, "file", 0, 0, content, sizes[i]), ERROR_NOT_FOUND);
+        assert_int_equal(fixture_files(&world.fixture, "one"), 0);
+        free(content);
+    }
+    close(fd);
+    end_world(&world);
+}
+
+static void name_and_type_are_kept_and_found_out(void **state)
+{
+    struct world world;
+    struct proto_put head = {.key = key_of("vtt"), .size = 7};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    snprintf(head.name, sizeof(head.name), "de.vtt");
+    snprintf(head.content_type, sizeof(head.content_type), "application/octet-stream");
+    assert_int_equal(put(fd, &head, "WEBVTT\n"), ERROR_NONE);
+    assert_string_equal(stat_of(fd, "vtt").content_type, "text/vtt");
+    assert_string_equal(stat_of(fd, "vtt").name, "de.vtt");
+    head.key = key_of("own");
+    snprintf(head.content_type, sizeof(head.content_type), "text/x-own; charset=utf-8");
+    assert_int_equal(put(fd, &head, "WEBVTT\n"), ERROR_NONE);
+    assert_string_equal(stat_of(fd, "own").content_type, "text/x-own; charset=utf-8");
+    close(fd);
+    end_world(&world);
+}
+
+static void a_part_is_served_and_what_lies_outside_refused(void **state)
+{
+    static const struct {
+        int64_t offset, size;
+        int code;
+        size_t length;
+    } rows[] = {
+        {0, 0, ERROR_NONE, 10000},
+        {0, 1, ERROR_NONE, 1},
+        {9999, 1, ERROR_NONE, 1},
+        {9999, 0, ERROR_NONE, 1},
+        {10000, 0, ERROR_NONE, 0},
+        {4096, 4096, ERROR_NONE, 4096},
+        {10000, 1, ERROR_RANGE, 0},
+        {10001, 0, ERROR_RANGE, 0},
+        {0, 10001, ERROR_RANGE, 0},
+        {1, INT64_MAX, ERROR_RANGE, 0},
+        {INT64_MAX, INT64_MAX, ERROR_RANGE, 0},
+    };
+    struct world world;
+    uint8_t *content = random_bytes(10000);
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 10000), ERROR_NONE);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const uint8_t *expected = rows[i].code == ERROR_NONE ? content + rows[i].offset : content;
+        assert_int_equal(code_of_download(fd, "file", rows[i].offset, rows[i].size, expected, rows[i].length),
+                         rows[i].code);
+    }
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
+static void a_deleted_file_is_gone_until_it_is_restored(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(5000);
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 5000), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 5000), ERROR_NONE);
+    assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "file"), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 5000), ERROR_NOT_FOUND);
+    assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), ERROR_NOT_FOUND);
+    assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "file"), ERROR_NOT_FOUND);
+    assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "nothing"), ERROR_NOT_FOUND);
+    assert_int_equal(upload(fd, "file", content, 5000), ERROR_DELETED);
+    assert_int_equal(stat_of(fd, "file").status, PROTO_FILE_DELETED);
+    assert_true(stat_of(fd, "file").deleted > 0);
+    assert_int_equal(change(fd, PROTO_STORAGE_RESTORE, "file"), ERROR_NONE);
+    assert_int_equal(change(fd, PROTO_STORAGE_RESTORE, "file"), ERROR_NONE);
+    assert_int_equal(change(fd, PROTO_STORAGE_RESTORE, "nothing"), ERROR_NOT_FOUND);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 5000), ERROR_NONE);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
+static void rows_that_point_elsewhere_are_not_served(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(100);
+    (void)state;
+    start_world(&world, "storage.cache_age=1ms");
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 100), ERROR_NONE);
+    static const char *const changes[] = {
+        "UPDATE t_file_02 SET file_path = '/etc/passwd'",
+        "UPDATE t_file_02 SET file_path = '../data/../../../etc/passwd'",
+        "UPDATE t_file_02 SET file_path = '../other/000/000/000/5F9E3FA7_000'",
+        "UPDATE t_file_02 SET file_path = '../data/1FF/1FF/1FF/5F9E3FA7_000'", /* nothing lies there */
+        "UPDATE t_file_02 SET file_path = NULL",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+        beside(&world, changes[i]);
+        usleep(20000);
+        assert_int_equal(code_of_download(fd, "file", 0, 0, content, 100), ERROR_IO);
+    }
+    beside(&world, "UPDATE t_file_02 SET group_name = 'group002'");
+    usleep(20000);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 100), ERROR_REFUSED);
+    assert_int_equal(upload(fd, "file", content, 100), ERROR_EXISTS);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
+static void a_file_of_another_size_than_its_row_is_not_served(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(100);
+    (void)state;
+    start_world(&world, "storage.cache_age=1ms");
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 100), ERROR_NONE);
+    beside(&world, "UPDATE t_file_02 SET file_size = 99");
+    usleep(20000);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 99), ERROR_IO);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 99), ERROR_IO);
+    beside(&world, "UPDATE t_file_02 SET file_size = 100");
+    usleep(20000);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 100), ERROR_NONE);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_of_every_size_make_the_round_trip),
+        cmocka_unit_test(with_memory_short_uploads_still_work),
+        cmocka_unit_test(a_taken_file_id_is_refused_unless_the_bytes_are_the_same),
+        cmocka_unit_test(a_row_of_the_predecessor_is_compared_by_the_stored_bytes),
+        cmocka_unit_test(bytes_that_miss_their_digest_are_refused_and_leave_nothing),
+        cmocka_unit_test(name_and_type_are_kept_and_found_out),
+        cmocka_unit_test(a_part_is_served_and_what_lies_outside_refused),
+        cmocka_unit_test(a_deleted_file_is_gone_until_it_is_restored),
+        cmocka_unit_test(rows_that_point_elsewhere_are_not_served),
+        cmocka_unit_test(a_file_of_another_size_than_its_row_is_not_served),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

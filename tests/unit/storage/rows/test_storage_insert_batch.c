@@ -1,0 +1,234 @@
+/*
+ * Rows that share transactions: each one's fate is its own, whatever its company. On a real SQLite file.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "storage/rows/insert_batch.h"
+
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROWS 200
+
+struct row {
+    struct insert_item item;
+    int64_t key, value; /* value -1: breaks a rule of the table that nothing can settle */
+    int64_t found;      /* by settle(): the value that is there */
+    sem_t *ended;
+};
+
+struct fixture {
+    char directory[64];
+    struct db *db;
+    struct loop *loop;
+    struct insert_batches *batches;
+    _Atomic int submitted;
+    sem_t ended;
+    struct row rows[ROWS];
+};
+
+static enum db_result insert(struct insert_item *item, struct db_connection *connection, struct error *error)
+{
+    const struct row *row = CONTAINER_OF(item, struct row, item);
+    const struct db_value parameters[] = {db_integer(row->key),
+                                          row->value < 0 ? db_null() : db_integer(row->value)};
+    const char *sql = row->value < 0 ? "INSERT INTO missing_table (key, value) VALUES (?, ?)"
+                                     : "INSERT INTO t (key, value) VALUES (?, ?)";
+    return db_execute(connection, sql, parameters, 2, NULL, error);
+}
+
+static bool on_value(void *argument, const struct db_value *columns, size_t count)
+{
+    assert_int_equal(count, 1);
+    assert_true(db_value_integer(&columns[0], argument));
+    return false;
+}
+
+static enum db_result settle(struct insert_item *item, struct db_connection *connection, struct error *error)
+{
+    struct row *row = CONTAINER_OF(item, struct row, item);
+    const struct db_value parameters[] = {db_integer(row->key)};
+    enum db_result result = insert(item, connection, error);
+    row->found = row->value;
+    if (result != DB_CONSTRAINT)
+        return result;
+    return db_query(connection, "SELECT value FROM t WHERE key = ?", parameters, 1, on_value, &row->found,
+                    error);
+}
+
+static void done(struct insert_item *item)
+{
+    sem_post(CONTAINER_OF(item, struct row, item)->ended);
+}
+
+static bool submit(void *argument, struct db_job *job, struct error *error)
+{
+    struct fixture *fixture = argument;
+    fixture->submitted++;
+    return db_submit(fixture->db, job) || error_set(error, ERROR_UNAVAILABLE, "full");
+}
+
+static enum db_result create_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    (void)job;
+    return db_execute(connection, "CREATE TABLE t (key INTEGER PRIMARY KEY, value INTEGER)", NULL, 0, NULL,
+                      error);
+}
+
+struct count {
+    struct db_job job;
+    int64_t count;
+};
+
+static enum db_result count_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    return db_query(connection, "SELECT COUNT(*) FROM t", NULL, 0, on_value,
+                    &CONTAINER_OF(job, struct count, job)->count, error);
+}
+
+static int64_t rows_in_table(struct fixture *fixture)
+{
+    struct count count = {.job = {.run = count_run}};
+    assert_int_equal(db_run_wait(fixture->db, &count.job), DB_OK);
+    return count.count;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    char url[256], path[128];
+    struct error error;
+    struct db_job create = {.run = create_run};
+    assert_non_null(fixture);
+    snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/reel-batch-XXXXXX");
+    assert_non_null(mkdtemp(fixture->directory));
+    snprintf(path, sizeof(path), "%s/t.db", fixture->directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    snprintf(url, sizeof(url), "sqlite:%s", path);
+    fixture->db = db_open(
+        &(struct db_options){.url = url, .threads = 4, .queue_max = 100, .job_timeout_ms = 5000}, &error);
+    assert_non_null(fixture->db);
+    assert_int_equal(db_run_wait(fixture->db, &create), DB_OK);
+    fixture->loop = loop_create("batch", &error);
+    assert_non_null(fixture->loop);
+    assert_true(loop_start(fixture->loop, &error));
+    sem_init(&fixture->ended, 0, 0);
+    fixture->batches = insert_batches_create(&(struct insert_batches_options){
+        .submit = submit, .argument = fixture, .active_max = 1, .timeout_ms = 20000});
+    assert_non_null(fixture->batches);
+    for (size_t i = 0; i < ROWS; i++) {
+        struct row *row = &fixture->rows[i];
+        row->key = row->value = (int64_t)i;
+        row->ended = &fixture->ended;
+        row->item =
+            (struct insert_item){.insert = insert, .settle = settle, .done = done, .loop = fixture->loop};
+    }
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    char command[128];
+    db_close(fixture->db);
+    loop_destroy(fixture->loop);
+    insert_batches_destroy(fixture->batches);
+    sem_destroy(&fixture->ended);
+    static const char *const names[] = {"t.db", "t.db-wal", "t.db-shm"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        snprintf(command, sizeof(command), "%s/%s", fixture->directory, names[i]);
+        (void)unlink(command);
+    }
+    (void)rmdir(fixture->directory);
+    free(fixture);
+    return 0;
+}
+
+static void add_all(struct fixture *fixture)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        insert_batches_add(fixture->batches, &fixture->rows[i].item);
+    for (size_t i = 0; i < ROWS; i++)
+        assert_int_equal(sem_wait(&fixture->ended), 0);
+}
+
+static void rows_that_come_together_share_transactions(void **state)
+{
+    struct fixture *fixture = *state;
+    add_all(fixture);
+    for (size_t i = 0; i < ROWS; i++)
+        assert_int_equal(fixture->rows[i].item.result, DB_OK);
+    assert_int_equal(rows_in_table(fixture), ROWS);
+    assert_in_range(fixture->submitted, ROWS / 64, ROWS / 2);
+}
+
+static void a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added(void **state)
+{
+    struct fixture *fixture = *state;
+    for (size_t i = 1; i < ROWS; i += 3)
+        fixture->rows[i].key = 0;
+    add_all(fixture);
+    int added = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct row *row = &fixture->rows[i];
+        assert_int_equal(row->item.result, DB_OK);
+        if (row->key == 0 && row->value != 0) {
+            assert_true(row->item.settled);
+            assert_int_equal(row->found, 0);
+        } else {
+            added++;
+        }
+    }
+    assert_int_equal(rows_in_table(fixture), added);
+}
+
+static void a_row_that_can_never_be_added_fails_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < ROWS; i += 50)
+        fixture->rows[i].value = -1;
+    add_all(fixture);
+    for (size_t i = 0; i < ROWS; i++)
+        assert_int_equal(fixture->rows[i].item.result, i % 50 == 0 ? DB_PERMANENT : DB_OK);
+    assert_int_equal(rows_in_table(fixture), ROWS - ROWS / 50);
+}
+
+static void when_the_database_takes_no_job_every_row_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    db_close(fixture->db);
+    struct error error;
+    char url[256];
+    snprintf(url, sizeof(url), "sqlite:%s/absent/t.db", fixture->directory);
+    fixture->db = db_open(
+        &(struct db_options){.url = url, .threads = 1, .queue_max = 1, .job_timeout_ms = 100}, &error);
+    assert_non_null(fixture->db);
+    add_all(fixture);
+    for (size_t i = 0; i < ROWS; i++) {
+        assert_int_not_equal(fixture->rows[i].item.result, DB_OK);
+        assert_false(fixture->rows[i].item.uncertain);
+        assert_int_not_equal(fixture->rows[i].item.error.text[0], '\0');
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(rows_that_come_together_share_transactions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_that_can_never_be_added_fails_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_told, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,530 @@
+/* File rows on a real SQLite database: cached, shared, changed, and there while the database is away. */
+#include "storage/rows/meta.h"
+#include "common/db/schema.h"
+#include "sql/storage_sql.h"
+#include "tests/unit/library/storage_fixture.h"
+#include "tests/unit/library/storage_loop.h"
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+struct world {
+    struct fixture fixture;
+    struct loop *main_loop; /* timers; does not run */
+    struct loop *loop;
+    struct store *store;
+    struct meta *meta;
+    sqlite3 *beside; /* somebody else's connection */
+};
+
+static void start_world(struct world *world, const char *more)
+{
+    struct error error = {0};
+    char path[128];
+    memset(world, 0, sizeof(*world));
+    fixture_create(&world->fixture);
+    fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
+    fixture_option(&world->fixture, "database.timeout=1s");
+    if (more)
+        fixture_option(&world->fixture, "%s", more);
+    fixture_load(&world->fixture);
+    if (!schema_apply(world->fixture.config.base.database_url, &storage_schema, NULL, &error))
+        fail_msg("%s", error.text);
+    world->main_loop = loop_create("main", &error);
+    assert_non_null(world->main_loop);
+    world->loop = loop_fresh();
+    world->store = store_create(&world->fixture.config, world->main_loop, 10000, &error);
+    assert_non_null(world->store);
+    world->meta = meta_create(&world->fixture.config, world->store, world->main_loop, &error);
+    if (!world->meta)
+        fail_msg("%s", error.text);
+    snprintf(path, sizeof(path), "%s/meta.db", world->fixture.directory);
+    assert_int_equal(sqlite3_open(path, &world->beside), SQLITE_OK);
+    sqlite3_busy_timeout(world->beside, 10000);
+}
+
+static void end_world(struct world *world)
+{
+    sqlite3_close(world->beside);
+    meta_end(world->meta);
+    store_end(world->store, 5000);
+    loop_destroy(world->loop);
+    meta_destroy(world->meta);
+    store_destroy(world->store);
+    loop_destroy(world->main_loop);
+    fixture_destroy(&world->fixture);
+}
+
+static void beside(struct world *world, const char *sql)
+{
+    char *message = NULL;
+    if (sqlite3_exec(world->beside, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s: %s", sql, message);
+}
+
+static struct proto_file_key key_of(const char *user, const char *file)
+{
+    struct proto_file_key key = {.application = "tnvideo"};
+    snprintf(key.user, sizeof(key.user), "%s", user);
+    snprintf(key.file, sizeof(key.file), "%s", file);
+    return key;
+}
+
+/* ---- waiting for one answer ---- */
+
+struct asked {
+    struct world *world;
+    atomic_bool told;
+    bool taken;
+    struct error error;
+    struct meta_find find;
+    struct meta_insert insert;
+    struct meta_change change;
+    struct meta_list list;
+};
+
+static bool is_told(void *argument)
+{
+    return atomic_load(&((struct asked *)argument)->told);
+}
+
+static void wait_told(struct asked *asked)
+{
+    assert_true(asked->taken);
+    assert_true(loop_wait_until(is_told, asked));
+}
+
+static void on_find(struct meta_find *find)
+{
+    atomic_store(&CONTAINER_OF(find, struct asked, find)->told, true);
+}
+
+static void run_find(void *argument)
+{
+    struct asked *asked = argument;
+    asked->taken = meta_find(asked->world->meta, &asked->find, &asked->error);
+}
+
+static void start_find(struct world *world, struct asked *asked, const struct proto_file_key *key,
+                       bool stale_fine)
+{
+    memset(asked, 0, sizeof(*asked));
+    asked->world = world;
+    asked->find =
+        (struct meta_find){.key = *key, .loop = world->loop, .done = on_find, .stale_fine = stale_fine};
+    loop_do(world->loop, run_find, asked);
+}
+
+static enum meta_result find(struct world *world, const struct proto_file_key *key, struct meta_row *row)
+{
+    static struct asked asked;
+    start_find(world, &asked, key, false);
+    wait_told(&asked);
+    if (row)
+        *row = asked.find.row;
+    return asked.find.result;
+}
+
+static enum meta_result find_however_old(struct world *world, const struct proto_file_key *key,
+                                         struct meta_row *row)
+{
+    static struct asked asked;
+    start_find(world, &asked, key, true);
+    wait_told(&asked);
+    if (row)
+        *row = asked.find.row;
+    return asked.find.result;
+}
+
+static void on_insert(struct meta_insert *insert)
+{
+    atomic_store(&CONTAINER_OF(insert, struct asked, insert)->told, true);
+}
+
+static void run_insert(void *argument)
+{
+    struct asked *asked = argument;
+    asked->taken = meta_insert(asked->world->meta, &asked->insert, &asked->error);
+}
+
+static struct meta_insert *insert(struct world *world, const struct proto_file_key *key, int64_t value,
+                                  int64_t size, const char *name)
+{
+    static struct asked asked;
+    struct meta_row *row = &asked.insert.row;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    asked.insert = (struct meta_insert){.key = *key, .loop = world->loop, .done = on_insert};
+    row->path = store_at(world->store, 0);
+    row->place = (struct path){.value = value, .seconds = 0x5F9E3FA7};
+    row->has_texts = true;
+    row->stat.size = size;
+    row->stat.created = row->place.seconds;
+    row->stat.has_digest = true;
+    memset(row->stat.digest, 0xAB, sizeof(row->stat.digest));
+    snprintf(row->stat.name, sizeof(row->stat.name), "%s", name);
+    snprintf(row->stat.content_type, sizeof(row->stat.content_type), "video/mp4");
+    snprintf(row->stat.group, sizeof(row->stat.group), "group001");
+    assert_true(store_path_format(row->path, &row->place, row->file_path));
+    loop_do(world->loop, run_insert, &asked);
+    wait_told(&asked);
+    return &asked.insert;
+}
+
+static void on_change(struct meta_change *change)
+{
+    atomic_store(&CONTAINER_OF(change, struct asked, change)->told, true);
+}
+
+static void run_change(void *argument)
+{
+    struct asked *asked = argument;
+    asked->taken = meta_change(asked->world->meta, &asked->change, &asked->error);
+}
+
+static struct meta_change *change(struct world *world, const struct proto_file_key *key,
+                                  enum proto_file_status status)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    asked.change =
+        (struct meta_change){.key = *key, .status = status, .loop = world->loop, .done = on_change};
+    loop_do(world->loop, run_change, &asked);
+    wait_told(&asked);
+    return &asked.change;
+}
+
+static void on_list(struct meta_list *list)
+{
+    atomic_store(&CONTAINER_OF(list, struct asked, list)->told, true);
+}
+
+static void run_list(void *argument)
+{
+    struct asked *asked = argument;
+    asked->taken = meta_list(asked->world->meta, &asked->list, &asked->error);
+}
+
+static struct meta_list *list(struct world *world, const char *user, const char *after, int limit,
+                              enum proto_file_status status)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    asked.list = (struct meta_list){.list = {.key = key_of(user, after), .limit = limit, .status = status},
+                                    .loop = world->loop,
+                                    .done = on_list};
+    loop_do(world->loop, run_list, &asked);
+    wait_told(&asked);
+    return &asked.list;
+}
+
+/* ---- tests ---- */
+
+static void a_row_comes_back_as_it_was_added(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(find(&world, &key, NULL), META_ABSENT);
+    assert_int_equal(insert(&world, &key, 5, 77, "Film \xc3\xbc.mp4")->outcome, META_INSERTED);
+    for (int round = 0; round < 2; round++) {
+        memset(&row, 0, sizeof(row));
+        if (round == 0)
+            assert_true(meta_find_cached(world.meta, &key, &row)); /* added means known */
+        else
+            assert_int_equal(find(&world, &key, &row), META_DONE);
+        assert_string_equal(row.file_path, "../data/000/000/000/5F9E3FA7_005");
+        assert_ptr_equal(row.path, store_at(world.store, 0));
+        assert_int_equal(row.place.value, 5);
+        assert_int_equal(row.stat.size, 77);
+        assert_int_equal(row.stat.created, 0x5F9E3FA7);
+        assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+        assert_true(row.has_texts && row.stat.has_digest && row.stat.digest[15] == 0xAB);
+        assert_string_equal(row.stat.name, "Film \xc3\xbc.mp4");
+        assert_string_equal(row.stat.content_type, "video/mp4");
+        assert_string_equal(row.stat.group, "group001");
+    }
+    end_world(&world);
+}
+
+static void a_long_name_is_not_cached_but_kept(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    char name[PROTO_NAME_SIZE];
+    (void)state;
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, name)->outcome, META_INSERTED);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_false(row.has_texts);
+    assert_int_equal(row.stat.size, 77);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_true(row.has_texts);
+    assert_string_equal(row.stat.name, name);
+    end_world(&world);
+}
+
+static void of_two_rows_with_one_key_the_first_stays(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1"), other = key_of("bob", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    struct meta_insert *second = insert(&world, &key, 6, 78, "");
+    assert_int_equal(second->outcome, META_TAKEN);
+    assert_string_equal(second->other.file_path, "../data/000/000/000/5F9E3FA7_005");
+    assert_int_equal(second->other.stat.size, 77);
+    /* The very same row once more: the first INSERT did count, and its answer was lost. */
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(insert(&world, &other, 7, 79, "")->outcome, META_INSERTED);
+    end_world(&world);
+}
+
+static void deleting_hides_at_once_and_restoring_brings_back(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1"), unknown = key_of("alice", "file2");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_NO_ROW);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    struct meta_change *deletion = change(&world, &key, PROTO_FILE_DELETED);
+    assert_int_equal(deletion->outcome, META_CHANGED);
+    assert_int_equal(deletion->row.place.value, 5);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds());
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    assert_int_equal(row.stat.deleted, 0);
+    assert_int_equal(change(&world, &unknown, PROTO_FILE_NORMAL)->outcome, META_NO_ROW);
+    end_world(&world);
+}
+
+static void what_another_server_changes_is_seen_when_the_cache_has_aged(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, "storage.cache_age=300ms");
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    beside(&world, "UPDATE t_file_02 SET status = 1, deleted_at = 9 WHERE id = 'file1'");
+    while (meta_find_cached(world.meta, &key, &row)) {
+        assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+        usleep(10000);
+    }
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    assert_int_equal(row.stat.deleted, 9);
+    end_world(&world);
+}
+
+static void rows_of_the_predecessor_are_read(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "old");
+    (void)state;
+    start_world(&world, NULL);
+    beside(&world, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
+                   "('old', 'tnvideo', 'alice', NULL, '../data/000/000/000/5F9E3FA7_005', 12)");
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    assert_int_equal(row.stat.size, 12);
+    assert_int_equal(row.stat.created, 0x5F9E3FA7);
+    assert_false(row.stat.has_digest);
+    assert_string_equal(row.stat.name, "");
+    assert_true(meta_row_ours(world.meta, &row, NULL));
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    end_world(&world);
+}
+
+static void rows_that_others_spoilt_harm_nobody(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct error error = {0};
+    struct proto_file_key key = key_of("alice", "bad"), foreign = key_of("alice", "foreign");
+    (void)state;
+    start_world(&world, NULL);
+    beside(
+        &world,
+        "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, digest, group_name) VALUES "
+        "('bad', 'tnvideo', 'alice', 'x', '/etc/passwd', -5, 'nonsense', 'a-group-of-more-than-16'), "
+        "('foreign', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA7_005', 1, '', 'group002')");
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_null(row.path);
+    assert_int_equal(row.stat.size, -1);
+    assert_false(row.stat.has_digest);
+    assert_false(meta_row_ours(world.meta, &row, &error));
+    assert_false(meta_find_cached(world.meta, &key, &row));
+
+    assert_int_equal(find(&world, &foreign, &row), META_DONE);
+    assert_false(meta_row_ours(world.meta, &row, &error));
+    assert_int_equal(error.code, ERROR_REFUSED);
+    assert_non_null(strstr(error.text, "group002"));
+    assert_int_equal(change(&world, &foreign, PROTO_FILE_DELETED)->outcome, META_FOREIGN);
+    struct meta_list *page = list(&world, "alice", "", 100, PROTO_FILE_NORMAL);
+    assert_int_equal(page->count, 0);
+    free(page->entries);
+    end_world(&world);
+}
+
+static void lists_are_paged_in_byte_order_and_by_status(void **state)
+{
+    static const char *const files[] = {"B", "a", "b", "\xc3\xbc"};
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    for (size_t i = ARRAY_SIZE(files); i-- > 0;) {
+        struct proto_file_key key = key_of("alice", files[i]);
+        assert_int_equal(insert(&world, &key, (int64_t)i, 10 + (int64_t)i, "")->outcome, META_INSERTED);
+    }
+    struct proto_file_key gone = key_of("alice", "b"), others = key_of("bob", "a");
+    assert_int_equal(insert(&world, &others, 9, 9, "")->outcome, META_INSERTED);
+    assert_int_equal(change(&world, &gone, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+
+    struct meta_list *page = list(&world, "alice", "", 2, PROTO_FILE_NORMAL);
+    assert_int_equal(page->count, 2);
+    assert_string_equal(page->entries[0].file, "B");
+    assert_string_equal(page->entries[1].file, "a");
+    assert_int_equal(page->entries[1].stat.size, 11);
+    free(page->entries);
+    page = list(&world, "alice", "a", 2, PROTO_FILE_NORMAL);
+    assert_int_equal(page->count, 1);
+    assert_string_equal(page->entries[0].file, "\xc3\xbc");
+    free(page->entries);
+    page = list(&world, "alice", "", 100, PROTO_FILE_DELETED);
+    assert_int_equal(page->count, 1);
+    assert_string_equal(page->entries[0].file, "b");
+    free(page->entries);
+    end_world(&world);
+}
+
+static void what_the_database_cannot_do_fails_and_works_again_later(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1"), fresh = key_of("alice", "file2");
+    (void)state;
+    start_world(&world, "storage.cache_age=1ms");
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    /* The tables are gone: a database that was replaced by an empty one. */
+    beside(&world, "ALTER TABLE t_file_02 RENAME TO away");
+    usleep(10000);
+    assert_int_equal(find(&world, &fresh, NULL), META_FAILED);
+    assert_int_equal(find(&world, &key, NULL), META_FAILED); /* an upload must know for sure */
+    assert_int_equal(find_however_old(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.size, 77);
+    assert_int_equal(find_however_old(&world, &fresh, NULL), META_FAILED);
+    assert_int_equal(insert(&world, &fresh, 6, 1, "")->outcome, META_NOT_DONE);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_UNCHANGED);
+    beside(&world, "ALTER TABLE away RENAME TO t_file_02");
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    end_world(&world);
+}
+
+/* ---- many at once ---- */
+
+#define ASKERS 200
+
+static void run_all_finds(void *argument)
+{
+    struct asked *asked = argument;
+    for (int i = 0; i < ASKERS; i++)
+        asked[i].taken = meta_find(asked[i].world->meta, &asked[i].find, &asked[i].error);
+}
+
+static void many_who_ask_for_one_file_get_one_answer_each(void **state)
+{
+    static struct asked asked[ASKERS];
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    struct loop *second = loop_fresh();
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    for (int i = 0; i < ASKERS; i++) {
+        memset(&asked[i], 0, sizeof(asked[i]));
+        asked[i].world = &world;
+        asked[i].find = (struct meta_find){.key = key, .loop = i % 2 ? second : world.loop, .done = on_find};
+    }
+    loop_do(world.loop, run_all_finds, asked);
+    for (int i = 0; i < ASKERS; i++) {
+        wait_told(&asked[i]);
+        assert_int_equal(asked[i].find.result, META_DONE);
+        assert_int_equal(asked[i].find.row.stat.size, 77);
+    }
+    loop_destroy(second);
+    end_world(&world);
+}
+
+/* A look-up that was asked for before a deletion must not bring the file back into the cache. */
+static void a_look_up_from_before_a_deletion_does_not_undo_it(void **state)
+{
+    static struct asked asked[50];
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+            start_find(&world, &asked[i], &key, false);
+        assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+        for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+            wait_told(&asked[i]);
+        assert_true(meta_find_cached(world.meta, &key, &row));
+        assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+        assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    }
+    end_world(&world);
+}
+
+static void after_the_end_everything_is_refused(void **state)
+{
+    static struct asked asked;
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    meta_end(world.meta);
+    start_find(&world, &asked, &key, false);
+    assert_false(asked.taken);
+    assert_int_equal(asked.error.code, ERROR_UNAVAILABLE);
+    end_world(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_row_comes_back_as_it_was_added),
+        cmocka_unit_test(a_long_name_is_not_cached_but_kept),
+        cmocka_unit_test(of_two_rows_with_one_key_the_first_stays),
+        cmocka_unit_test(deleting_hides_at_once_and_restoring_brings_back),
+        cmocka_unit_test(what_another_server_changes_is_seen_when_the_cache_has_aged),
+        cmocka_unit_test(rows_of_the_predecessor_are_read),
+        cmocka_unit_test(rows_that_others_spoilt_harm_nobody),
+        cmocka_unit_test(lists_are_paged_in_byte_order_and_by_status),
+        cmocka_unit_test(what_the_database_cannot_do_fails_and_works_again_later),
+        cmocka_unit_test(many_who_ask_for_one_file_get_one_answer_each),
+        cmocka_unit_test(a_look_up_from_before_a_deletion_does_not_undo_it),
+        cmocka_unit_test(after_the_end_everything_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
