@@ -2,6 +2,7 @@
 #include "idserver/sequences.h"
 #include "idserver/reserve.h"
 #include "common/base/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <inttypes.h>
@@ -9,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-
-/* uthash ends the process without memory; here a key that cannot be kept is refused instead. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #define SPANS_MAX          4    /* runs kept of a key; with one ID server they join into one */
 #define AHEAD_RETRY_MS     1000 /* after a failed reservation that nobody waited for */
@@ -372,7 +369,7 @@ static struct sequence *sequence_add(struct sequences *sequences, const char *ke
     sequence->waiting_end = &sequence->waiting;
     memcpy(sequence->key, key, strlen(key) + 1);
     HASH_ADD_STR(sequences->by_key, key, sequence);
-    if (sequence->hh.tbl == NULL)
+    if (!HASH_ADDED(hh, sequence))
         goto fail;
     return sequence;
 fail:

@@ -7,6 +7,7 @@
 #include "common/base/cache.h"
 
 #include "common/base/clock.h"
+#include "common/base/hash.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,11 +16,6 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 #include <xxhash.h>
-
-/* Without memory uthash leaves an entry out, marked by its table being NULL, instead of ending the process.
- */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct cache_entry {
     UT_hash_handle hh;
@@ -158,7 +154,7 @@ static void add_entry(struct cache_shard *shard, const struct cache_key *key, co
         drop_entry(shard, TAILQ_LAST(&shard->used, cache_entry_list));
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, shard->table, entry->bytes + value_size, key->size, (unsigned)key->hash,
                                 entry);
-    if (entry->hh.tbl == NULL) {
+    if (!HASH_ADDED(hh, entry)) {
         free(entry);
         return;
     }

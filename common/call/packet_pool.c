@@ -139,7 +139,7 @@ struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct a
         endpoint->resolved_count = 1;
     }
     HASH_ADD_STR(pool->endpoints, text, endpoint);
-    if (endpoint->hh.tbl == NULL) { /* HASH_NONFATAL_OOM: it was not added */
+    if (!HASH_ADDED(hh, endpoint)) {
         free(endpoint);
         return NULL;
     }

@@ -10,14 +10,12 @@
 #ifndef REEL_COMMON_PACKET_POOL_H
 #define REEL_COMMON_PACKET_POOL_H
 
+#include "common/base/hash.h"
 #include "common/base/metrics.h"
 #include "common/call/packet_call.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <sys/queue.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #define POOL_BUFFER_SIZE  (16 * 1024 + PROTO_HEADER_SIZE) /* a small reply comes in one piece */
 #define POOL_BUFFERS_KEPT 32                              /* for the next replies */

@@ -1,5 +1,6 @@
 #include "httpd/files/http_lookup.h"
 #include "common/base/clock.h"
+#include "common/base/hash.h"
 #include "common/proto/digest.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
@@ -11,10 +12,6 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 #include <xxhash.h>
-
-#define HASH_NONFATAL_OOM            1
-#define uthash_nonfatal_oom(element) ((element)->unhashed = true)
-#include <uthash.h>
 
 #define KEY_BYTES_MAX (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
 
@@ -38,7 +35,6 @@ struct entry {
     struct http_lookup_file *described; /* what it is for: all but the type is known */
     struct http_lookup_file *file;      /* NULL: not known, or absent */
     bool absent;
-    bool unhashed;    /* no memory to put it into the table */
     int64_t asked_ms; /* what is known is as old as the question */
     int64_t question_ms;
     struct wait_list waits;
@@ -155,7 +151,7 @@ static struct entry *entry_create(struct http_lookup *lookup, const char *key, s
     LIST_INIT(&entry->waits);
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, lookup->table, entry->key, key_size, hash_key(lookup, key, key_size),
                                 entry);
-    if (entry->unhashed) {
+    if (!HASH_ADDED(hh, entry)) {
         free(entry);
         return NULL;
     }

@@ -1,4 +1,5 @@
 #include "httpd/files/local_files.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -6,10 +7,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <unistd.h>
-
-#define HASH_NONFATAL_OOM            1
-#define uthash_nonfatal_oom(element) ((element)->listed = false)
-#include <uthash.h>
 
 struct entry_key {
     const struct local_volume *volume;
@@ -186,8 +183,8 @@ static struct local_file *add(struct local_files *files, const struct entry_key 
         unlist(files, other);
     if (files->count >= files->files_max && !TAILQ_EMPTY(&files->by_age))
         unlist(files, TAILQ_FIRST(&files->by_age));
-    entry->listed = true;
     HASH_ADD(hh, files->table, key, sizeof(entry->key), entry);
+    entry->listed = HASH_ADDED(hh, entry);
     if (!entry->listed) /* no memory to put it into the table: it serves once */
         return &entry->public;
     TAILQ_INSERT_TAIL(&files->by_age, entry, link);

@@ -1,5 +1,6 @@
 #include "httpd/serve/http_listen.h"
 #include "common/base/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"
 #include "httpd/serve/http_sweep.h"
@@ -11,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#define HASH_NONFATAL_OOM            1
-#define uthash_nonfatal_oom(element) ((element)->unhashed = true)
-#include <uthash.h>
 
 #define BACKLOG        4096
 #define ACCEPTS_A_TURN 64
@@ -41,7 +39,6 @@ struct address_count {
     UT_hash_handle hh;
     uint8_t address[16];
     int64_t count;
-    bool unhashed;
 };
 
 struct http_limits {
@@ -114,7 +111,7 @@ static bool count_address(struct http_limits *limits, const union http_peer *pee
     if (entry == NULL && (entry = calloc(1, sizeof(*entry))) != NULL) {
         memcpy(entry->address, key, sizeof(key));
         HASH_ADD(hh, limits->addresses, address, sizeof(entry->address), entry);
-        if (entry->unhashed) {
+        if (!HASH_ADDED(hh, entry)) {
             free(entry);
             entry = NULL;
         }

@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "storage/rows/row_cache.h"
 
@@ -259,7 +260,7 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
         find->next = NULL;
         start_job(&lookup->job, lookup_run, lookup_done, find->loop);
         HASH_ADD_KEYPTR(hh, meta->lookups, lookup->key.bytes, lookup->key.size, lookup);
-        lookup->listed = true;
+        lookup->listed = HASH_ADDED(hh, lookup); /* without memory nobody can join it */
         taken = submit(meta, &lookup->job, error);
         if (!taken) {
             unlist_lookup(meta, lookup);

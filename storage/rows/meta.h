@@ -10,8 +10,6 @@
 #include "storage/rows/insert_batch.h"
 #include "storage/rows/meta_sql.h"
 
-#include <uthash.h>
-
 struct meta;
 
 /* CONFIG, STORE and LOOP must outlive it. LOOP: its timer asks for a database that is away. Does not need the

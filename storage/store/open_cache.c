@@ -6,6 +6,7 @@
 #include "storage/store/open_cache.h"
 
 #include "common/base/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 
 #include <pthread.h>
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <unistd.h>
-#include <uthash.h>
 
 struct entry_key {
     size_t path_index;
@@ -208,9 +208,13 @@ struct open_file *open_cache_add(struct open_cache *cache, struct store_path *pa
     if (cache->listed_count >= cache->entries_max && !TAILQ_EMPTY(&cache->by_age))
         unlist(cache, TAILQ_FIRST(&cache->by_age));
     HASH_ADD(hh, cache->table, key, sizeof(entry->key), entry);
-    TAILQ_INSERT_TAIL(&cache->by_age, entry, link);
-    entry->listed = true;
-    cache->listed_count++;
+    entry->listed = HASH_ADDED(hh, entry);
+    if (entry->listed) {
+        TAILQ_INSERT_TAIL(&cache->by_age, entry, link);
+        cache->listed_count++;
+    } else {
+        (void)drop_user(entry); /* no memory to keep it: it serves this once */
+    }
     pthread_mutex_unlock(&cache->mutex);
     free(bytes); /* there is no room for them */
     return &entry->public;
