@@ -1,3 +1,7 @@
+/*
+ * client: a client's life, the life of its operations, and what they know of servers: who is a legacy one, who
+ * of the trackers is next; and the commands that go to a tracker for their own sake.
+ */
 #include "client/core/client_internal.h"
 
 #include "common/base/log.h"
@@ -139,7 +143,8 @@ static void operation_kick(evutil_socket_t fd, short what, void *argument)
     operation->kicked(operation);
 }
 
-struct client_operation *client_operation_create(struct client *client, const struct proto_file_key *key,
+struct client_operation *client_operation_create(struct client *client, const struct client_command *command,
+                                                 const struct proto_file_key *key,
                                                  void (*kicked)(struct client_operation *operation),
                                                  void *argument)
 {
@@ -150,6 +155,7 @@ struct client_operation *client_operation_create(struct client *client, const st
     memset(operation, 0, offsetof(struct client_operation, location));
     operation->location.count = 0;
     operation->client = client;
+    operation->wanted = operation->command = command;
     operation->argument = argument;
     operation->kicked = kicked;
     operation->tries_left = CLIENT_TRIES;
@@ -177,20 +183,30 @@ void client_operation_pause(struct client_operation *operation, int64_t delay_ms
         event_active(&operation->kick, EV_TIMEOUT, 0);
 }
 
-void client_operation_end(struct client_operation *operation)
+static void operation_end(struct client_operation *operation)
 {
     client_operation_set_step(operation, CLIENT_ENDED);
     event_del(&operation->kick);
     TAILQ_REMOVE(&operation->client->operations, operation, link);
 }
 
-void client_operation_fail(struct client_operation *operation, const struct error *error)
+static void operation_free(struct client_operation *operation)
 {
-    struct error copy = *error; /* it may lie in the operation */
-
-    client_operation_end(operation);
-    operation->failed(operation, &copy);
+    free(operation->owned);
     free(operation);
+}
+
+void client_operation_finish(struct client_operation *operation, const struct error *error)
+{
+    struct error copy;
+
+    if (error) {
+        copy = *error; /* it may lie in the operation */
+        error = &copy;
+    }
+    operation_end(operation);
+    operation->command->report(operation, error);
+    operation_free(operation);
 }
 
 void client_cancel(struct client_operation *operation)
@@ -201,8 +217,8 @@ void client_cancel(struct client_operation *operation)
         packet_call_cancel(operation->call);
     if (operation->question != NULL)
         packet_hedge_cancel(operation->question);
-    client_operation_end(operation);
-    free(operation);
+    operation_end(operation);
+    operation_free(operation);
 }
 
 /* ---- legacy servers ---- */
@@ -284,119 +300,145 @@ bool client_tracker_again(void *argument, const struct error *error)
     }
 }
 
-/* ---- GROUPS and STATUS ---- */
+/* ---- what commands share ---- */
 
-static void text_failed(struct client_operation *operation, const struct error *error)
+bool client_unpack_text(struct client_operation *operation, const uint8_t *body, size_t size,
+                        struct error *error)
 {
-    operation->callback.text(operation->argument, NULL, 0, error);
-}
-
-static void text_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
-{
-    struct client_operation *operation = argument;
-    struct error no_memory;
     char *text;
 
-    operation->question = NULL;
-    client_note_trackers(operation->client, error);
-    if (error != NULL) {
-        client_operation_fail(operation, error);
-        return;
-    }
     while (size > 0 && body[size - 1] == '\0') /* the text's own NUL */
         size--;
-    text = malloc(size + 1);
-    if (text == NULL) {
-        (void)error_set(&no_memory, ERROR_UNAVAILABLE, "no memory for a text of %zu bytes", size);
-        client_operation_fail(operation, &no_memory);
-        return;
-    }
+    text = operation->owned = malloc(size + 1);
+    if (!text)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a text of %zu bytes", size);
     for (size_t i = 0; i < size; i++)
         text[i] = body[i] == '\0' ? ' ' : (char)body[i];
     text[size] = '\0';
-    client_operation_end(operation);
-    operation->callback.text(operation->argument, text, size, NULL);
-    free(text);
-    free(operation);
+    operation->result.text.bytes = text;
+    operation->result.text.size = size;
+    return true;
 }
 
-static void text_kicked(struct client_operation *operation)
+void client_report_text(struct client_operation *operation, const struct error *error)
+{
+    if (error)
+        operation->callback.text(operation->argument, NULL, 0, error);
+    else
+        operation->callback.text(operation->argument, operation->result.text.bytes,
+                                 operation->result.text.size, NULL);
+}
+
+void client_report_done(struct client_operation *operation, const struct error *error)
+{
+    operation->callback.done(operation->argument, error);
+}
+
+/* ---- GROUPS, STATUS, GROUP ---- */
+
+static bool pack_group(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_group_pack(body, &operation->group, error);
+}
+
+static const struct client_command groups_command = {
+    .number = PROTO_TRACKER_GROUPS,
+    .reply_max = CLIENT_TEXT_MAX,
+    .unpack = client_unpack_text,
+    .report = client_report_text,
+};
+
+static const struct client_command status_command = {
+    .number = PROTO_TRACKER_STATUS,
+    .reply_max = CLIENT_TEXT_MAX,
+    .unpack = client_unpack_text,
+    .report = client_report_text,
+};
+
+static const struct client_command group_command = {
+    .number = PROTO_TRACKER_GROUP,
+    .body_size = PROTO_GROUP_CHANGE_SIZE,
+    .reply_max = CLIENT_TEXT_MAX,
+    .pack = pack_group,
+    .unpack = client_unpack_text,
+    .report = client_report_text,
+};
+
+static void tracker_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
+{
+    struct client_operation *operation = argument;
+    struct error bad;
+
+    operation->question = NULL;
+    client_note_trackers(operation->client, error);
+    if (!error && !operation->command->unpack(operation, body, size, &bad))
+        error = &bad;
+    client_operation_finish(operation, error);
+}
+
+static void tracker_kicked(struct client_operation *operation)
 {
     struct client *client = operation->client;
+    const struct client_command *command = operation->command;
     struct address_list trackers;
     struct packet_hedge_options options = {
         .addresses = &trackers,
-        .command = operation->command,
+        .command = command->number,
         .body = operation->body,
-        .body_size = operation->body_size,
-        .reply_max = CLIENT_TEXT_MAX,
+        .body_size = command->body_size,
+        .reply_max = command->reply_max,
         .timeout_ms = client->options.call_timeout_ms,
         .progress_ms = client->options.progress_timeout_ms,
         /* A change that a slow tracker does late could undo a later one. */
-        .hedge_ms = operation->command == PROTO_TRACKER_GROUP ? 0 : client->options.hedge_ms,
+        .hedge_ms = command == &group_command ? 0 : client->options.hedge_ms,
         .again = client_tracker_again,
-        .done = text_done,
+        .done = tracker_done,
         .argument = operation,
     };
     struct error error;
 
     client_operation_set_step(operation, CLIENT_CALLING);
+    if (command->pack && !command->pack(operation, operation->body, &error)) {
+        client_operation_finish(operation, &error);
+        return;
+    }
     if (client_tracker_order(client, &trackers)) {
         operation->question = packet_hedge_start(client->pool, &options, &error);
         address_list_clear(&trackers);
     } else {
         (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a tracker");
     }
-    if (operation->question == NULL)
-        client_operation_fail(operation, &error);
+    if (!operation->question)
+        client_operation_finish(operation, &error);
 }
 
-static struct client_operation *text_start(struct client *client, uint8_t command,
-                                           client_text_callback callback, void *argument)
+static struct client_operation *tracker_start(struct client *client, const struct client_command *command,
+                                              client_text_callback callback, void *argument)
 {
-    struct client_operation *operation = client_operation_create(client, NULL, text_kicked, argument);
+    struct client_operation *operation =
+        client_operation_create(client, command, NULL, tracker_kicked, argument);
 
-    if (operation == NULL)
-        return NULL;
-    operation->command = command;
-    operation->failed = text_failed;
-    operation->callback.text = callback;
+    if (operation)
+        operation->callback.text = callback;
     return operation;
 }
 
 struct client_operation *client_groups(struct client *client, client_text_callback callback, void *argument)
 {
-    return text_start(client, PROTO_TRACKER_GROUPS, callback, argument);
+    return tracker_start(client, &groups_command, callback, argument);
 }
 
 struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument)
 {
-    return text_start(client, PROTO_TRACKER_STATUS, callback, argument);
-}
-
-static void group_kicked(struct client_operation *operation)
-{
-    struct error error;
-
-    /* Packed here, so that a bad name is an error like any other. */
-    if (operation->body_size == 0) {
-        if (!proto_group_pack(operation->body, &operation->group, &error)) {
-            client_operation_fail(operation, &error);
-            return;
-        }
-        operation->body_size = PROTO_GROUP_CHANGE_SIZE;
-    }
-    text_kicked(operation);
+    return tracker_start(client, &status_command, callback, argument);
 }
 
 struct client_operation *client_group(struct client *client, const struct proto_group *change,
                                       client_text_callback callback, void *argument)
 {
-    struct client_operation *operation = text_start(client, PROTO_TRACKER_GROUP, callback, argument);
+    struct client_operation *operation = tracker_start(client, &group_command, callback, argument);
 
-    if (operation == NULL)
-        return NULL;
-    operation->group = *change;
-    operation->kicked = group_kicked;
+    if (operation)
+        operation->group = *change;
     return operation;
 }

@@ -55,6 +55,24 @@ enum client_step {
     CLIENT_ENDED,
 };
 
+struct client_operation;
+
+/* One command of the protocol as operations use it: a constant row for each. */
+struct client_command {
+    uint8_t number;   /* PROTO_STORAGE_..., PROTO_TRACKER_... */
+    size_t body_size; /* of the fixed part of the request; 0: none */
+    size_t reply_max; /* bytes of a reply's body */
+    /* Writes BODY_SIZE bytes. NULL where there are none. False: ERROR says why it cannot be asked. */
+    bool (*pack)(const struct client_operation *operation, uint8_t *body, struct error *error);
+    /* Takes a reply apart into operation->result. NULL: there is nothing in it. False: ERROR. */
+    bool (*unpack)(struct client_operation *operation, const uint8_t *body, size_t size, struct error *error);
+    /* Calls the operation's callback with operation->result, or with ERROR where that is not NULL. */
+    void (*report)(struct client_operation *operation, const struct error *error);
+    /* What a server that does not know this command is asked instead; NULL: it is a base command, or there is
+     * nothing like it. */
+    const struct client_command *older;
+};
+
 struct client_operation {
     struct client *client;
     TAILQ_ENTRY(client_operation) link;
@@ -63,8 +81,8 @@ struct client_operation {
     struct packet_hedge *question; /* to the trackers */
     struct event kick;
     void (*kicked)(struct client_operation *operation); /* what comes after the start or a pause */
-    void (*failed)(struct client_operation *operation,
-                   const struct error *error); /* gives the error to the callback */
+    const struct client_command *wanted;                /* what is asked of a server that knows everything */
+    const struct client_command *command;               /* what is asked now: WANTED, or an older one */
 
     /* locating */
     struct proto_file_key key;
@@ -73,21 +91,13 @@ struct client_operation {
     void (*located)(struct client_operation *operation, const struct error *error);
 
     /* calling a storage server */
-    uint8_t command;
     uint8_t body[CLIENT_BODY_MAX];
-    size_t body_size;
-    size_t reply_max;
-    bool plain;                     /* the base command instead of our own */
-    bool no_where;                  /* STAT instead of WHERE */
     bool tried[CLIENT_SERVERS_MAX]; /* in this round */
     int rounds, rounds_max;
     int tries_left;
     bool has_avoid;
     struct address avoid;    /* tried last */
     struct error last_error; /* of the last call to a storage server; ERROR_NONE before */
-    /* Writes command and body for the present `plain`. False: ERROR says why it cannot be asked. */
-    bool (*prepare)(struct client_operation *operation, struct error *error);
-    void (*succeeded)(struct client_operation *operation, const uint8_t *body, size_t size);
 
     struct proto_list list;
     uint8_t action; /* of FSCK */
@@ -107,23 +117,46 @@ struct client_operation {
     } callback;
     void *argument;
 
-    struct client_location location; /* last: large, and of a new operation only the count is set */
+    void *owned; /* freed after the callback: what `result` points to; may be NULL */
+
+    /* Last: large, and of a new operation only the count of servers is set. */
+    struct client_location location;
+    union { /* what unpack() took from the reply, for report() */
+        struct proto_stat stat;
+        struct proto_where where;
+        struct {
+            const struct proto_list_entry *entries;
+            size_t count;
+        } list;
+        struct {
+            const char *bytes; /* NUL-terminated */
+            size_t size;
+        } text;
+        struct packet_call *download;
+    } result;
 };
 
 /* ---- client.c ---- */
 
-/* A new operation whose KICKED runs from the loop; NULL without memory. */
-struct client_operation *client_operation_create(struct client *client, const struct proto_file_key *key,
+/* A new operation that is to ask COMMAND, whose KICKED runs from the loop; NULL without memory. KEY may be
+ * NULL. */
+struct client_operation *client_operation_create(struct client *client, const struct client_command *command,
+                                                 const struct proto_file_key *key,
                                                  void (*kicked)(struct client_operation *operation),
                                                  void *argument);
 /* KICKED runs from the loop after DELAY_MS. */
 void client_operation_pause(struct client_operation *operation, int64_t delay_ms,
                             void (*kicked)(struct client_operation *operation));
 void client_operation_set_step(struct client_operation *operation, enum client_step step);
-/* Takes the operation out of the client; then the caller calls the callback, then frees it with free(). */
-void client_operation_end(struct client_operation *operation);
-/* The end with an error: all of that. */
-void client_operation_fail(struct client_operation *operation, const struct error *error);
+/* The end: the operation leaves the client, its callback is called with the result (ERROR NULL) or the error,
+ * and it is freed. */
+void client_operation_finish(struct client_operation *operation, const struct error *error);
+/* A command's unpack() that keeps SIZE bytes of text as the result. */
+bool client_unpack_text(struct client_operation *operation, const uint8_t *body, size_t size,
+                        struct error *error);
+/* A command's report() to callbacks of texts, and to those that only learn that it is done. */
+void client_report_text(struct client_operation *operation, const struct error *error);
+void client_report_done(struct client_operation *operation, const struct error *error);
 
 void client_remember_legacy(struct client *client, const struct address *address);
 bool client_is_legacy(struct client *client, const struct address *address);
@@ -149,7 +182,7 @@ const struct client_location *client_location_recall(struct client *client, cons
 
 /* ---- client_storage.c ---- */
 
-/* Locates, then calls the servers with what prepare() writes, until one succeeds or none is left. */
+/* Locates, then asks the servers the operation's command, until one succeeds or none is left. */
 void client_storage_begin(struct client_operation *operation);
 
 /* ---- client_transfer.c ---- */

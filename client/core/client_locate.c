@@ -250,33 +250,24 @@ void client_locate_begin(struct client_operation *operation)
 
 /* ---- the operation that only locates ---- */
 
-static void location_failed(struct client_operation *operation, const struct error *error)
+static void report_location(struct client_operation *operation, const struct error *error)
 {
-    operation->callback.location(operation->argument, NULL, error);
+    operation->callback.location(operation->argument, error ? NULL : &operation->location, error);
 }
 
-static void location_located(struct client_operation *operation, const struct error *error)
-{
-    if (error != NULL) {
-        client_operation_fail(operation, error);
-        return;
-    }
-    client_operation_end(operation);
-    operation->callback.location(operation->argument, &operation->location, NULL);
-    free(operation);
-}
+static const struct client_command locate_command = {.report = report_location};
 
 struct client_operation *client_locate(struct client *client, const struct proto_file_key *key, bool create,
                                        bool fresh, client_location_callback callback, void *argument)
 {
-    struct client_operation *operation = client_operation_create(client, key, client_locate_begin, argument);
+    struct client_operation *operation =
+        client_operation_create(client, &locate_command, key, client_locate_begin, argument);
 
-    if (operation == NULL)
+    if (!operation)
         return NULL;
     operation->create = create;
     operation->fresh = fresh;
-    operation->located = location_located;
-    operation->failed = location_failed;
+    operation->located = client_operation_finish;
     operation->callback.location = callback;
     return operation;
 }

@@ -20,56 +20,52 @@ static int64_t upload_source(void *argument, uint8_t *buffer, size_t size)
     return got;
 }
 
+static bool pack_upload(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    const struct proto_put *put = &operation->upload.put;
+    const struct proto_upload upload = {.key = put->key, .size = put->size};
+
+    return proto_upload_pack(body, &upload, error);
+}
+
+static bool pack_put(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_put_pack(body, &operation->upload.put, error);
+}
+
+static const struct client_command upload_command = {
+    .number = PROTO_STORAGE_UPLOAD,
+    .body_size = PROTO_UPLOAD_SIZE,
+    .pack = pack_upload,
+    .report = client_report_done,
+};
+
+static const struct client_command put_command = {
+    .number = PROTO_STORAGE_PUT,
+    .body_size = PROTO_PUT_SIZE,
+    .pack = pack_put,
+    .report = client_report_done,
+    .older = &upload_command,
+};
+
 static bool upload_needs_put(const struct proto_put *put)
 {
     return put->has_digest || put->name[0] != '\0' || put->content_type[0] != '\0';
 }
 
-static bool upload_prepare(struct client_operation *operation, struct error *error)
-{
-    const struct proto_put *put = &operation->upload.put;
-    struct proto_upload upload = {.key = put->key, .size = put->size};
-
-    operation->reply_max = 0;
-    if (upload_needs_put(put) && !operation->plain) {
-        operation->command = PROTO_STORAGE_PUT;
-        operation->body_size = PROTO_PUT_SIZE;
-        return proto_put_pack(operation->body, put, error);
-    }
-    operation->command = PROTO_STORAGE_UPLOAD;
-    operation->body_size = PROTO_UPLOAD_SIZE;
-    return proto_upload_pack(operation->body, &upload, error);
-}
-
-static void upload_failed(struct client_operation *operation, const struct error *error)
-{
-    operation->callback.done(operation->argument, error);
-}
-
-static void upload_succeeded(struct client_operation *operation, const uint8_t *body, size_t size)
-{
-    (void)body;
-    (void)size;
-    client_operation_end(operation);
-    operation->callback.done(operation->argument, NULL);
-    free(operation);
-}
-
 struct client_operation *client_upload(struct client *client, const struct client_upload_options *options)
 {
+    const struct client_command *command = upload_needs_put(&options->put) ? &put_command : &upload_command;
     struct client_operation *operation =
-        client_operation_create(client, &options->put.key, client_storage_begin, options->argument);
+        client_operation_create(client, command, &options->put.key, client_storage_begin, options->argument);
 
-    if (operation == NULL)
+    if (!operation)
         return NULL;
     operation->upload = *options;
     operation->create = true;
     if (options->tries > 0)
         operation->tries_left = options->tries;
     operation->rounds_max = operation->tries_left;
-    operation->prepare = upload_prepare;
-    operation->succeeded = upload_succeeded;
-    operation->failed = upload_failed;
     operation->callback.done = options->callback;
     return operation;
 }
@@ -82,20 +78,25 @@ void client_upload_resume(struct client_operation *operation)
 
 /* ---- download ---- */
 
-static bool download_prepare(struct client_operation *operation, struct error *error)
+static bool pack_download(const struct client_operation *operation, uint8_t *body, struct error *error)
 {
-    struct proto_download download = {
+    const struct proto_download download = {
         .key = operation->key, .offset = operation->offset, .size = operation->size};
 
-    operation->command = PROTO_STORAGE_DOWNLOAD;
-    operation->body_size = PROTO_DOWNLOAD_SIZE;
-    return proto_download_pack(operation->body, &download, error);
+    return proto_download_pack(body, &download, error);
 }
 
-static void download_failed(struct client_operation *operation, const struct error *error)
+static void report_download(struct client_operation *operation, const struct error *error)
 {
-    operation->callback.download(operation->argument, NULL, error);
+    operation->callback.download(operation->argument, error ? NULL : operation->result.download, error);
 }
+
+static const struct client_command download_command = {
+    .number = PROTO_STORAGE_DOWNLOAD,
+    .body_size = PROTO_DOWNLOAD_SIZE,
+    .pack = pack_download,
+    .report = report_download,
+};
 
 static enum packet_verdict download_header(void *argument, int64_t length)
 {
@@ -115,29 +116,27 @@ static void download_taken(void *argument, struct packet_call *call)
         (void)error_set(&error, ERROR_MALFORMED, "%lld bytes were asked for, and %lld are announced",
                         (long long)operation->size, (long long)length);
         packet_call_release(call, false);
-        client_operation_fail(operation, &error);
+        client_operation_finish(operation, &error);
         return;
     }
-    client_operation_end(operation);
-    operation->callback.download(operation->argument, call, NULL);
-    free(operation);
+    operation->result.download = call;
+    client_operation_finish(operation, NULL);
 }
 
 struct client_operation *client_download(struct client *client, const struct proto_file_key *key,
                                          int64_t offset, int64_t size, const struct address *avoid,
                                          client_download_callback callback, void *argument)
 {
-    struct client_operation *operation = client_operation_create(client, key, client_storage_begin, argument);
+    struct client_operation *operation =
+        client_operation_create(client, &download_command, key, client_storage_begin, argument);
 
-    if (operation == NULL)
+    if (!operation)
         return NULL;
     operation->offset = offset;
     operation->size = size;
     operation->has_avoid = avoid != NULL;
     if (avoid != NULL)
         operation->avoid = *avoid;
-    operation->prepare = download_prepare;
-    operation->failed = download_failed;
     operation->callback.download = callback;
     return operation;
 }
@@ -173,7 +172,7 @@ void client_transfer_options(struct client_operation *operation, struct packet_c
         options->source = upload_source;
         options->source_size = operation->upload.put.size;
     }
-    if (operation->command == PROTO_STORAGE_DOWNLOAD) {
+    if (operation->command == &download_command) {
         options->header = download_header;
         options->taken = download_taken;
     }
