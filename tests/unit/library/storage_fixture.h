@@ -30,85 +30,23 @@ struct fixture {
     size_t count;
 };
 
-static inline void fixture_option(struct fixture *fixture, const char *format, ...) PRINTF_LIKE(2, 3);
-static inline void fixture_option(struct fixture *fixture, const char *format, ...)
-{
-    va_list arguments;
-    assert_in_range(fixture->count, 0, FIXTURE_OPTIONS_MAX - 1);
-    va_start(arguments, format);
-    vsnprintf(fixture->texts[fixture->count], sizeof(fixture->texts[0]), format, arguments);
-    va_end(arguments);
-    fixture->overrides[fixture->count] = fixture->texts[fixture->count];
-    fixture->count++;
-}
+/* Adds "section.name=value" to the configuration; the later of two for one option counts. */
+void fixture_option(struct fixture *fixture, const char *format, ...) PRINTF_LIKE(2, 3);
 
-static inline const struct config_table *fixture_tables(void)
-{
-    static struct config_table tables[2];
-    tables[0] = (struct config_table){storage_options, storage_option_count};
-    return tables;
-}
+/* The table of the options of reel-storage, with its end; one for the whole program. */
+const struct config_table *fixture_tables(void);
 
-/* The directory, "one" and "two" in it, and defaults for tests; options may be added before fixture_load().
- */
-static inline void fixture_create(struct fixture *fixture)
-{
-    char path[128];
-    memset(fixture, 0, sizeof(*fixture));
-    snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/reel-storage-test-XXXXXX");
-    assert_non_null(mkdtemp(fixture->directory));
-    snprintf(path, sizeof(path), "%s/one", fixture->directory);
-    assert_int_equal(mkdir(path, 0755), 0);
-    snprintf(path, sizeof(path), "%s/two", fixture->directory);
-    assert_int_equal(mkdir(path, 0755), 0);
-    fixture_option(fixture, "storage.group=group001");
-    fixture_option(fixture, "storage.reserve_space=0");
-    fixture_option(fixture, "storage.reserve_inodes=0");
-    fixture_option(fixture, "storage.probe_interval=100ms");
-    fixture_option(fixture, "database.url=sqlite:%s/meta.db", fixture->directory);
-}
+/* The directory, "one" and "two" in it, and defaults for tests; options may be added
+ * before fixture_load(). */
+void fixture_create(struct fixture *fixture);
 
-static inline void fixture_load(struct fixture *fixture)
-{
-    struct error error = {0};
-    bool loaded =
-        config_load(fixture_tables(), NULL, fixture->overrides, fixture->count, &fixture->config, &error);
-    if (!loaded)
-        fail_msg("%s", error.text);
-    if (!storage_options_check(&fixture->config, &error))
-        fail_msg("%s", error.text);
-}
+/* Fills fixture->config from the options; a fault in them fails the test. */
+void fixture_load(struct fixture *fixture);
 
-static inline int fixture_remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
-static inline void fixture_destroy(struct fixture *fixture)
-{
-    config_clear(fixture_tables(), &fixture->config);
-    assert_int_equal(nftw(fixture->directory, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
-
-static int fixture_counted;
-static inline int fixture_count_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    fixture_counted += type == FTW_F && path[walk->base] != '.' ? 1 : 0;
-    return 0;
-}
+/* Frees the configuration and removes the directory. */
+void fixture_destroy(struct fixture *fixture);
 
 /* Stored files below NAME: those whose name does not begin with a dot. */
-static inline int fixture_files(const struct fixture *fixture, const char *name)
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/%s", fixture->directory, name);
-    fixture_counted = 0;
-    assert_int_equal(nftw(path, fixture_count_one, 16, FTW_PHYS), 0);
-    return fixture_counted;
-}
+int fixture_files(const struct fixture *fixture, const char *name);
 
 #endif

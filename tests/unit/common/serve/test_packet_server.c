@@ -52,7 +52,7 @@ static void a_request_may_come_byte_by_byte(void **state)
     proto_header_pack(request, 40, ECHO, 0);
     memset(request + PROTO_HEADER_SIZE, 'x', 40);
     for (size_t i = 0; i < sizeof(request); i++) {
-        put(fd, request + i, 1);
+        put_bytes(fd, request + i, 1);
         usleep(500);
     }
     get_success(fd, request + PROTO_HEADER_SIZE, 40);
@@ -60,7 +60,7 @@ static void a_request_may_come_byte_by_byte(void **state)
     for (size_t i = 0; i < 32; i++)
         request[PROTO_HEADER_SIZE + 8 + i] = pattern((int64_t)i);
     for (size_t i = 0; i < sizeof(request); i++) {
-        put(fd, request + i, 1);
+        put_bytes(fd, request + i, 1);
         usleep(500);
     }
     get_count(fd, 32);
@@ -82,7 +82,7 @@ static void pipelined_requests_are_answered_in_order(void **state)
     }
     start();
     fd = dial();
-    put(fd, all, (size_t)ROUNDS * SIZE);
+    put_bytes(fd, all, (size_t)ROUNDS * SIZE);
     for (int i = 0; i < ROUNDS; i++) {
         uint8_t expected[8];
 
@@ -115,7 +115,7 @@ static void requests_of_every_kind_may_come_in_one_piece(void **state)
     used += 23;
     proto_header_pack(bytes + used, 0, ECHO, 0);
     used += 10;
-    put(fd, bytes, used);
+    put_bytes(fd, bytes, used);
     put_file_request(fd, 5, 990);
     put_request(fd, ECHO, "end", 3);
     get_success(fd, "abc", 3);
@@ -139,7 +139,7 @@ static void a_half_closed_peer_gets_all_its_replies(void **state)
     put_request(fd, LATER, "one", 3);
     put_request(fd, ECHO, "two", 3);
     put_request(fd, LATER, "three", 5);
-    put(fd, "\0\0\0", 3); /* what never becomes a request is dropped */
+    put_bytes(fd, "\0\0\0", 3); /* what never becomes a request is dropped */
     assert_int_equal(shutdown(fd, SHUT_WR), 0);
     get_success(fd, "one", 3);
     get_success(fd, "two", 3);
@@ -235,7 +235,7 @@ static void a_negative_length_is_answered_before_the_end(void **state)
     while (header.length-- > 0) {
         uint8_t byte;
 
-        get(fd, &byte, 1);
+        get_bytes(fd, &byte, 1);
     }
     get_end(fd);
     close(fd);
@@ -273,7 +273,7 @@ static void a_refused_upload_is_read_to_its_end_and_the_connection_goes_on(void 
     fd = dial();
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         put_header(fd, kinds[i], 8 + 64 * MIB);
-        put(fd, "headhead", 8);
+        put_bytes(fd, "headhead", 8);
         if (kinds[i] == CHANGE) /* refused before its first piece is complete */
             get_failure(fd, ERROR_NO_SPACE, "[media1] the disk is full");
         put_pattern(fd, 64 * MIB); /* as legacy clients do: all of it, then the reply */
@@ -366,13 +366,13 @@ static void a_streamed_body_is_handed_over_whole_in_bounded_memory(void **state)
     before = resident_pages();
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         put_header(fd, COUNT, 8 + sizes[i]);
-        put(fd, "headhead", 8);
+        put_bytes(fd, "headhead", 8);
         put_pattern(fd, sizes[i]);
         get_count(fd, sizes[i]);
     }
     assert_true((resident_pages() - before) * sysconf(_SC_PAGESIZE) < 16 * MIB);
     put_header(fd, SMALL, 8 + 20000);
-    put(fd, "headhead", 8);
+    put_bytes(fd, "headhead", 8);
     put_pattern(fd, 20000);
     get_count(fd, 20000);
     check_in_step(fd);
@@ -393,7 +393,7 @@ static void a_handler_that_does_not_read_holds_the_peer_back(void **state)
     fd = dial();
     poll_fd.fd = fd;
     put_header(fd, HOLD, 8 + size);
-    put(fd, "headhead", 8);
+    put_bytes(fd, "headhead", 8);
     while (sent < size && poll(&poll_fd, 1, 300) == 1) {
         ssize_t part;
 
@@ -410,7 +410,7 @@ static void a_handler_that_does_not_read_holds_the_peer_back(void **state)
 
         for (size_t i = 0; i < part; i++)
             block[i] = pattern(sent + (int64_t)i);
-        put(fd, block, part);
+        put_bytes(fd, block, part);
         sent += (int64_t)part;
     }
     get_count(fd, size);
@@ -532,7 +532,7 @@ static void a_half_closed_peer_that_reads_late_gets_all_its_files(void **state)
             pack_u64(bytes + i * REQUEST + PROTO_HEADER_SIZE + 8, (uint64_t)length);
         }
         proto_header_pack(bytes + FILES * REQUEST, ECHOED, ECHO, 0);
-        put(fd, bytes, sizeof(bytes));
+        put_bytes(fd, bytes, sizeof(bytes));
         assert_int_equal(shutdown(fd, SHUT_WR), 0);
         usleep(10000);
         for (int i = 0; i < FILES; i++) {

@@ -59,11 +59,11 @@ static void a_stalled_request_is_cut(void **state)
     in_body = dial();
     in_stream = dial();
     proto_header_pack(header, 100, ECHO, 0);
-    put(in_header, header, 5);
-    put(in_body, header, sizeof(header));
-    put(in_body, "x", 1);
+    put_bytes(in_header, header, 5);
+    put_bytes(in_body, header, sizeof(header));
+    put_bytes(in_body, "x", 1);
     put_header(in_stream, COUNT, 100);
-    put(in_stream, "headheadx", 9);
+    put_bytes(in_stream, "headheadx", 9);
     get_cut(in_header);
     get_cut(in_body);
     get_cut(in_stream);
@@ -231,7 +231,7 @@ static void stopping_ends_idle_connections_and_finishes_requests(void **state)
     check_in_step(idle);
     busy = dial();
     put_header(busy, HOLD, 8 + MIB);
-    put(busy, "headhead", 8);
+    put_bytes(busy, "headhead", 8);
     streaming = dial();
     put_file_request(streaming, 0, FILE_SIZE);
     assert_int_equal(get_header(streaming).length, FILE_SIZE);
@@ -260,10 +260,10 @@ static void stopping_cuts_what_does_not_finish_in_time(void **state)
     make_file(FILE_SIZE);
     busy = dial();
     put_header(busy, HOLD, 8);
-    put(busy, "headhead", 8);
+    put_bytes(busy, "headhead", 8);
     stalled = dial();
     put_header(stalled, COUNT, 100);
-    put(stalled, "headheadx", 9);
+    put_bytes(stalled, "headheadx", 9);
     streaming = dial();
     put_file_request(streaming, 0, FILE_SIZE);
     assert_int_equal(get_header(streaming).length, FILE_SIZE);
@@ -290,7 +290,7 @@ static void a_server_may_end_without_being_stopped(void **state)
     idle = dial();
     check_in_step(idle);
     in_header = dial();
-    put(in_header, "\0\0\0", 3);
+    put_bytes(in_header, "\0\0\0", 3);
     sending = dial();
     put_file_request(sending, 0, FILE_SIZE);
     assert_int_equal(get_header(sending).length, FILE_SIZE);
