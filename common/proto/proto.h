@@ -53,12 +53,13 @@ enum proto_command {
     PROTO_STORAGE_FILESIZE = 71,
     PROTO_STORAGE_DOWNLOAD = 72,
     PROTO_STORAGE_DELETE = 73,
-    PROTO_STORAGE_STAT = 74,    /* additive */
-    PROTO_STORAGE_RESTORE = 75, /* additive */
-    PROTO_STORAGE_LIST = 76,    /* additive */
-    PROTO_STORAGE_PUT = 77,     /* additive: UPLOAD with name, content type and expected digest */
-    PROTO_STORAGE_WHERE = 78,   /* additive: STAT and the place in the store */
-    PROTO_STORAGE_FSCK = 80,    /* additive: the scrub of the group */
+    PROTO_STORAGE_STAT = 74,        /* additive */
+    PROTO_STORAGE_RESTORE = 75,     /* additive */
+    PROTO_STORAGE_LIST = 76,        /* additive */
+    PROTO_STORAGE_PUT = 77,         /* additive: UPLOAD with name, content type and expected digest */
+    PROTO_STORAGE_WHERE = 78,       /* additive: STAT and the place in the store */
+    PROTO_STORAGE_PUT_TRAILER = 79, /* additive: PUT whose digest follows the content */
+    PROTO_STORAGE_FSCK = 80,        /* additive: the scrub of the group */
 };
 
 /* Body sizes: requests. */
@@ -242,7 +243,8 @@ MUST_CHECK bool proto_upload_pack(uint8_t buffer[PROTO_UPLOAD_SIZE], const struc
 MUST_CHECK bool proto_upload_unpack(const uint8_t *body, size_t size, struct proto_upload *upload,
                                     struct error *error);
 
-/* PUT 77: UPLOAD's 408 bytes, name 256, content type 128, has digest 1 (0 or 1), digest 16 = 809, then the content. */
+/* PUT 77: UPLOAD's 408 bytes, name 256, content type 128, has digest 1 (0 or 1), digest 16 = 809, then the content.
+ * PUT_TRAILER 79: the same with has digest 0, then the content, then the 16 bytes of its digest. */
 struct proto_put {
     struct proto_file_key key;
     int64_t size;

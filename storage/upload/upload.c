@@ -118,20 +118,55 @@ static struct upload_slot *free_slot(struct upload *upload)
     return found;
 }
 
+static void on_trailer(struct packet_request *request, int64_t bytes)
+{
+    struct upload *upload = request->user;
+    upload->put.has_digest = true;
+    upload->digest_follows = false;
+    if (bytes >= 0) {
+        upload->whole(upload);
+        return;
+    }
+    upload->reading = false;
+    for (size_t i = 0; i < ARRAY_SIZE(upload->slots); i++)
+        if (upload->slots[i].state == SLOT_FILLING)
+            upload->slots[i].state = SLOT_EMPTY;
+    upload_lose_peer(upload);
+}
+
+void upload_end_content(struct upload *upload, void (*whole)(struct upload *upload))
+{
+    upload->whole = whole;
+    if (upload->digest_follows)
+        packet_request_read(upload->request, upload->put.digest, PROTO_DIGEST_SIZE, on_trailer);
+    else
+        whole(upload);
+}
+
+/* The piece that came last may be written. */
+static void slot_came(struct upload *upload)
+{
+    upload->reading = false;
+    slot_in(upload, SLOT_FILLING)->state = SLOT_FULL;
+    pump(upload);
+}
+
 static void on_receive(struct packet_request *request, int64_t bytes)
 {
     struct upload *upload = request->user;
     struct upload_slot *slot = slot_in(upload, SLOT_FILLING);
-    upload->reading = false;
     if (bytes < 0) {
+        upload->reading = false;
         slot->state = SLOT_EMPTY;
         upload_lose_peer(upload);
         return;
     }
     slot->filled = (size_t)bytes;
-    slot->state = SLOT_FULL;
     upload->received += bytes;
-    pump(upload);
+    if (upload->received == upload->put.size)
+        upload_end_content(upload, slot_came);
+    else
+        slot_came(upload);
 }
 
 /* Reads into a free slot. The second one is a matter of speed: where memory is short one must do. */
@@ -146,7 +181,8 @@ static bool read_more(struct upload *upload)
     slot->state = SLOT_FILLING;
     slot->offset = upload->received;
     upload->reading = true;
-    packet_request_read(upload->request, slot->buffer.bytes, slot->buffer.size, on_receive);
+    packet_request_read(upload->request, slot->buffer.bytes,
+                        (size_t)min_i64(left, (int64_t)slot->buffer.size), on_receive);
     return true;
 }
 
@@ -206,7 +242,7 @@ static void on_gathered(struct packet_request *request, int64_t bytes)
     }
     upload->slots[0].filled = (size_t)bytes;
     upload->received = bytes;
-    take_number(upload);
+    upload_end_content(upload, take_number);
 }
 
 static void gather(struct upload *upload)
@@ -214,7 +250,7 @@ static void gather(struct upload *upload)
     struct buffer *buffer = &upload->slots[0].buffer;
     upload_enter(upload, UPLOAD_GATHER);
     if (upload->put.size == 0)
-        take_number(upload);
+        upload_end_content(upload, take_number);
     else if (!buffers_take(upload->storage->buffers, upload->put.size, false, buffer))
         upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for an upload");
     else if ((int64_t)buffer->size < upload->put.size)
@@ -379,12 +415,13 @@ static void on_admitted(struct gate_waiter *waiter, bool entered)
         upload_refuse(upload, ERROR_UNAVAILABLE, "too many uploads are under way");
 }
 
-static void start(struct packet_request *request, const struct proto_put *put)
+static void start(struct packet_request *request, const struct proto_put *put, bool digest_follows)
 {
     struct storage *storage = storage_of(request);
-    if (request->body_left != put->size) {
+    int64_t trailer = digest_follows ? PROTO_DIGEST_SIZE : 0;
+    if (request->body_left - trailer != put->size) {
         packet_reply_error(request, ERROR_MALFORMED, "the content must have %lld bytes, %lld follow the head",
-                           (long long)put->size, (long long)request->body_left);
+                           (long long)put->size, (long long)(request->body_left - trailer));
         return;
     }
     struct error error = {0};
@@ -401,6 +438,7 @@ static void start(struct packet_request *request, const struct proto_put *put)
     upload->request = request;
     upload->loop = request->loop;
     upload->put = *put;
+    upload->digest_follows = digest_follows;
     upload->file.fd = -1;
     request->user = upload;
     upload_enter(upload, UPLOAD_ADMIT);
@@ -428,7 +466,7 @@ void upload_handle_upload(struct packet_request *request)
     }
     put.key = head.key;
     put.size = head.size;
-    start(request, &put);
+    start(request, &put, false);
 }
 
 void upload_handle_put(struct packet_request *request)
@@ -438,5 +476,17 @@ void upload_handle_put(struct packet_request *request)
     if (!proto_put_unpack(request->head, request->head_size, &put, &error))
         packet_reply_failure(request, &error);
     else
-        start(request, &put);
+        start(request, &put, false);
+}
+
+void upload_handle_put_trailer(struct packet_request *request)
+{
+    struct proto_put put;
+    struct error error = {0};
+    if (!proto_put_unpack(request->head, request->head_size, &put, &error))
+        packet_reply_failure(request, &error);
+    else if (put.has_digest)
+        packet_reply_error(request, ERROR_MALFORMED, "the digest follows the content, and the head has one");
+    else
+        start(request, &put, true);
 }

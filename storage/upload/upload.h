@@ -15,4 +15,7 @@ void upload_handle_upload(struct packet_request *request);
 /* Command 77: UPLOAD with name, content type and expected digest. */
 void upload_handle_put(struct packet_request *request);
 
+/* Command 79: PUT whose digest follows the content. */
+void upload_handle_put_trailer(struct packet_request *request);
+
 #endif

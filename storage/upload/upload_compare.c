@@ -40,6 +40,16 @@ void upload_compare(struct upload *upload)
 
 static void compare_next(struct task *task);
 
+static void compare_whole(struct upload *upload)
+{
+    upload_give_buffers(upload);
+    digest_final(upload->digest, upload->digest_bytes);
+    if (upload->put.has_digest && memcmp(upload->digest_bytes, upload->put.digest, PROTO_DIGEST_SIZE) != 0)
+        upload_refuse(upload, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
+    else
+        upload_compare(upload);
+}
+
 static void on_compare_read(struct packet_request *request, int64_t bytes)
 {
     struct upload *upload = request->user;
@@ -55,12 +65,7 @@ static void on_compare_read(struct packet_request *request, int64_t bytes)
         loop_post(upload->loop, &upload->task);
         return;
     }
-    upload_give_buffers(upload);
-    digest_final(upload->digest, upload->digest_bytes);
-    if (upload->put.has_digest && memcmp(upload->digest_bytes, upload->put.digest, PROTO_DIGEST_SIZE) != 0)
-        upload_refuse(upload, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
-    else
-        upload_compare(upload);
+    upload_end_content(upload, compare_whole);
 }
 
 static void compare_next(struct task *task)
@@ -70,7 +75,9 @@ static void compare_next(struct task *task)
     if (upload->put.size == 0)
         on_compare_read(upload->request, 0);
     else
-        packet_request_read(upload->request, buffer->bytes, buffer->size, on_compare_read);
+        packet_request_read(upload->request, buffer->bytes,
+                            (size_t)min_i64(upload->put.size - upload->received, (int64_t)buffer->size),
+                            on_compare_read);
 }
 
 void upload_start_compare(struct upload *upload)

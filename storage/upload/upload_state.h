@@ -56,6 +56,8 @@ struct upload {
     int collisions; /* numbers that turned out to be used */
     int64_t skipping_since_ms;
 
+    bool digest_follows; /* PUT_TRAILER: the digest into `put` is still to come, behind the content */
+    void (*whole)(struct upload *upload); /* what goes on when it has */
     struct digest *digest;
     uint8_t digest_bytes[PROTO_DIGEST_SIZE]; /* of the whole content, when it has come */
     char content_type[PROTO_CONTENT_TYPE_SIZE];
@@ -121,6 +123,10 @@ void upload_compare(struct upload *upload);
 /* ---- storage/upload/upload.c ---- */
 
 void upload_job_done(struct job *job);
+
+/* The content has come whole: WHOLE goes on, once the digest that follows it has come too where there is one.
+ * Perhaps before this returns. */
+void upload_end_content(struct upload *upload, void (*whole)(struct upload *upload));
 
 /* ---- storage/upload/upload_disk.c: on workers; BLOCK. What they do to the struct is told; ERROR says why not. ----
  */
