@@ -203,9 +203,7 @@ static char *field_line(const char *name, const char *value)
 
 static void settings_free(struct http_settings *settings)
 {
-    for (size_t i = 0; i < settings->cors_origin_count; i++)
-        free(settings->cors_origins[i]);
-    free(settings->cors_origins);
+    config_strings_clear(&settings->cors_origins);
     free(settings->server_line);
     free(settings->cache_control_line);
     free(settings);
@@ -213,18 +211,12 @@ static void settings_free(struct http_settings *settings)
 
 static bool copy_origins(struct http_settings *settings, const struct config_strings *origins)
 {
-    settings->cors_origins = calloc(origins->count + 1, sizeof(char *));
-    if (settings->cors_origins == NULL)
-        return false;
+    struct error error;
     for (size_t i = 0; i < origins->count; i++) {
-        char *copy = strdup(origins->items[i]);
-        if (copy == NULL)
-            return false;
-        settings->cors_origins[settings->cors_origin_count++] = copy;
-        if (strcmp(copy, "*") == 0)
+        if (strcmp(origins->items[i], "*") == 0)
             settings->cors_any = true;
     }
-    return true;
+    return config_strings_copy(&settings->cors_origins, origins, &error);
 }
 
 struct http_settings *http_settings_create(const struct httpd_config *config)

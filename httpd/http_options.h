@@ -98,8 +98,7 @@ struct http_settings {
     char *server_line;        /* "Server: ...\r\n" or "" */
     char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */
     bool cors_any;            /* "*" */
-    char **cors_origins;
-    size_t cors_origin_count;
+    struct config_strings cors_origins;
 };
 
 /* NULL without memory. The caller has one reference. */

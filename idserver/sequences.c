@@ -476,36 +476,19 @@ void sequences_each(struct sequences *sequences,
 
 /* ---- life ---- */
 
-static void keys_clear(struct config_strings *keys)
-{
-    for (size_t i = 0; i < keys->count; i++)
-        free(keys->items[i]);
-    free(keys->items);
-    *keys = (struct config_strings){0};
-}
-
 bool sequences_configure(struct sequences *sequences, int64_t step, const struct config_strings *keys,
                          struct error *error)
 {
-    struct config_strings copy = {0};
-    copy.items = calloc(keys->count + 1, sizeof(*copy.items));
-    if (copy.items == NULL)
-        goto fail;
-    for (; copy.count < keys->count; copy.count++) {
-        copy.items[copy.count] = strdup(keys->items[copy.count]);
-        if (copy.items[copy.count] == NULL)
-            goto fail;
-    }
+    struct config_strings copy;
+    if (!config_strings_copy(&copy, keys, error))
+        return false;
     sequences_lock(sequences);
     struct config_strings old = sequences->keys;
     sequences->keys = copy;
     sequences->step = max_i64(1, min_i64(step, RESERVE_MAX));
     sequences_unlock(sequences);
-    keys_clear(&old);
+    config_strings_clear(&old);
     return true;
-fail:
-    keys_clear(&copy);
-    return error_set(error, ERROR_UNAVAILABLE, "sequences: out of memory");
 }
 
 struct sequences *sequences_create(const struct sequences_options *options, struct error *error)
@@ -561,7 +544,7 @@ void sequences_destroy(struct sequences *sequences)
         HASH_DEL(sequences->by_key, sequence);
         free(sequence);
     }
-    keys_clear(&sequences->keys);
+    config_strings_clear(&sequences->keys);
     pthread_mutex_destroy(&sequences->mutex);
     free(sequences);
 }

@@ -1,6 +1,7 @@
 /* service: see service.h. A handler runs on its connection's loop, and so does the reply, at once or later.
  */
 #include "idserver/service.h"
+#include "common/base/duration.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
 #include "common/base/log.h"
@@ -164,8 +165,7 @@ static void probe_due(evutil_socket_t fd, short what, void *argument)
 
 static bool set_probe_interval(struct service *service, int64_t interval_ms)
 {
-    const struct timeval interval = {.tv_sec = (time_t)(interval_ms / 1000),
-                                     .tv_usec = (suseconds_t)(interval_ms % 1000 * 1000)};
+    const struct timeval interval = duration_timeval(interval_ms);
     return event_add(service->probe_timer, &interval) == 0;
 }
 

@@ -6,6 +6,7 @@
 #include "storage/heartbeat.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/call/packet_call.h"
@@ -56,7 +57,7 @@ static void next_message(struct tracker *tracker);
 
 static void schedule(struct tracker *tracker, int64_t delay_ms)
 {
-    struct timeval delay = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+    const struct timeval delay = duration_timeval(delay_ms);
     if (evtimer_add(tracker->timer, &delay) != 0)
         log_error(ROOM, "tracker %s: cannot set the timer", tracker->name);
 }

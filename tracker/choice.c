@@ -1,32 +1,14 @@
-/* choice: see choice.h. */
+/*
+ * choice: weighted draws without replacement. Chance comes from arc4random(3), which needs neither a seed nor a state and
+ * may be asked on any thread.
+ */
 #include "tracker/choice.h"
-#include <sys/random.h>
-#include <time.h>
+#include <stdlib.h>
 
-void choice_random_seed(struct choice_random *random)
+/* In [0, 1). */
+static double random_unit(void)
 {
-    uint64_t seed = 0;
-    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
-        /* Only how load spreads depends on it: any number that differs between trackers will do. */
-        struct timespec now = {0};
-        if (clock_gettime(CLOCK_REALTIME, &now) == 0)
-            seed = (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 30);
-    }
-    random->state = seed;
-}
-
-static uint64_t random_next(struct choice_random *random)
-{
-    random->state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = random->state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-double choice_random_unit(struct choice_random *random)
-{
-    return (double)(random_next(random) >> 11) * 0x1.0p-53;
+    return (double)arc4random() * 0x1.0p-32;
 }
 
 /* The mean busyness of the servers that told theirs; 0 where none did. */
@@ -61,14 +43,14 @@ static double server_weight(const struct choice_server *server, double mean)
 
 /* One server of RANK that is not picked yet, at random by weight; COUNT where none is left. */
 static size_t pick_one(const struct choice_server *servers, size_t count, enum choice_rank rank, double mean,
-                       const size_t *picked, size_t picked_count, struct choice_random *random)
+                       const size_t *picked, size_t picked_count)
 {
     double total = 0;
     for (size_t i = 0; i < count; i++) {
         if (servers[i].rank == rank && !is_picked(picked, picked_count, i))
             total += server_weight(&servers[i], mean);
     }
-    double point = choice_random_unit(random) * total;
+    double point = random_unit() * total;
     size_t last = count;
     for (size_t i = 0; i < count; i++) {
         if (servers[i].rank != rank || is_picked(picked, picked_count, i))
@@ -81,8 +63,7 @@ static size_t pick_one(const struct choice_server *servers, size_t count, enum c
     return last;
 }
 
-size_t choice_servers(const struct choice_server *servers, size_t count, size_t wanted, size_t *picked,
-                      struct choice_random *random)
+size_t choice_servers(const struct choice_server *servers, size_t count, size_t wanted, size_t *picked)
 {
     double mean = mean_busyness(servers, count);
     size_t picked_count = 0;
@@ -90,8 +71,7 @@ size_t choice_servers(const struct choice_server *servers, size_t count, size_t 
         if (rank >= CHOICE_DRAINING && picked_count > 0)
             break;
         while (picked_count < wanted) {
-            size_t index =
-                pick_one(servers, count, (enum choice_rank)rank, mean, picked, picked_count, random);
+            size_t index = pick_one(servers, count, (enum choice_rank)rank, mean, picked, picked_count);
             if (index == count)
                 break;
             picked[picked_count++] = index;
@@ -117,7 +97,7 @@ static double group_weight(const struct choice_group *group, double average_shar
     return group->weight > 0 ? (double)group->weight * share : 0;
 }
 
-size_t choice_group(const struct choice_group *groups, size_t count, struct choice_random *random)
+size_t choice_group(const struct choice_group *groups, size_t count)
 {
     double sum = 0;
     size_t known = 0;
@@ -133,7 +113,7 @@ size_t choice_group(const struct choice_group *groups, size_t count, struct choi
     double total = 0;
     for (size_t i = 0; i < count; i++)
         total += group_weight(&groups[i], average_share);
-    double point = choice_random_unit(random) * total;
+    double point = random_unit() * total;
     size_t last = count;
     for (size_t i = 0; i < count; i++) {
         double weight = group_weight(&groups[i], average_share);

@@ -1,22 +1,11 @@
 /*
  * choice: which group a new user gets, and in which order the servers of a group are told to a client. Pure
- * functions over a few numbers of each candidate and a source of chance; touches nothing. Called by table.c.
+ * functions over a few numbers of each candidate, and chance; touch nothing else. Called by table.c.
  */
 #ifndef REEL_TRACKER_CHOICE_H
 #define REEL_TRACKER_CHOICE_H
 
 #include "common/base/base.h"
-
-/* A small generator (splitmix64): fast, good enough to spread load, worthless for secrets. */
-struct choice_random {
-    uint64_t state;
-};
-
-/* Seeds from the kernel. */
-void choice_random_seed(struct choice_random *random);
-
-/* In [0, 1). */
-double choice_random_unit(struct choice_random *random);
 
 /* How gladly a server is named: servers of a lower rank come first, whatever their load. */
 enum choice_rank {
@@ -36,8 +25,7 @@ struct choice_server {
 /* Puts the indices of up to WANTED of the COUNT servers into PICKED, best first, and returns how many. Among
  * servers of one rank the order is random, a less busy one being the likelier to come first: figures are as
  * old as the last heartbeat, and the idlest server must not get every client of that interval. */
-size_t choice_servers(const struct choice_server *servers, size_t count, size_t wanted, size_t *picked,
-                      struct choice_random *random);
+size_t choice_servers(const struct choice_server *servers, size_t count, size_t wanted, size_t *picked);
 
 struct choice_group {
     int64_t weight; /* 0: gets no new user */
@@ -48,6 +36,6 @@ struct choice_group {
 
 /* The index of a group, at random, likely in proportion to weight x free / capacity; COUNT where none can be
  * chosen. */
-size_t choice_group(const struct choice_group *groups, size_t count, struct choice_random *random);
+size_t choice_group(const struct choice_group *groups, size_t count);
 
 #endif

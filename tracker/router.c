@@ -1,5 +1,6 @@
 /* router: see router.h. */
 #include "tracker/router.h"
+#include "common/base/duration.h"
 #include "tracker/pins.h"
 #include "common/base/cache.h"
 #include "common/base/clock.h"
@@ -53,32 +54,6 @@ struct question {
 
 /* ---- rules ---- */
 
-static void strings_clear(struct config_strings *strings)
-{
-    for (size_t i = 0; i < strings->count; i++)
-        free(strings->items[i]);
-    free(strings->items);
-    *strings = (struct config_strings){0};
-}
-
-static bool strings_copy(struct config_strings *to, const struct config_strings *from)
-{
-    *to = (struct config_strings){0};
-    if (from->count == 0)
-        return true;
-    to->items = calloc(from->count, sizeof(*to->items));
-    if (to->items == NULL)
-        return false;
-    for (; to->count < from->count; to->count++) {
-        to->items[to->count] = strdup(from->items[to->count]);
-        if (to->items[to->count] == NULL) {
-            strings_clear(to);
-            return false;
-        }
-    }
-    return true;
-}
-
 bool router_configure(struct router *router, const struct config_strings *applications,
                       const struct config_strings *pins, int64_t cache_age_ms, int64_t unknown_age_ms,
                       struct error *error)
@@ -87,9 +62,9 @@ bool router_configure(struct router *router, const struct config_strings *applic
     struct pins new_pins;
     if (!pins_parse(pins, &new_pins, error))
         return false;
-    if (!strings_copy(&new_applications, applications)) {
+    if (!config_strings_copy(&new_applications, applications, error)) {
         pins_clear(&new_pins);
-        return error_set(error, ERROR_UNAVAILABLE, "router: out of memory");
+        return false;
     }
     ASSERT(pthread_rwlock_wrlock(&router->rules_lock) == 0);
     struct config_strings old_applications = router->applications;
@@ -97,7 +72,7 @@ bool router_configure(struct router *router, const struct config_strings *applic
     router->applications = new_applications;
     router->pins = new_pins;
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
-    strings_clear(&old_applications);
+    config_strings_clear(&old_applications);
     pins_clear(&old_pins);
     cache_set_age(router->groups, cache_age_ms);
     cache_set_age(router->unknown, unknown_age_ms);
@@ -373,8 +348,7 @@ enum router_answer router_ask(struct router *router, struct loop *loop, const st
         (struct db_job){.run = run_question, .done = question_done, .loop = loop, .idempotent = true};
     bool cached = stale_group(question, group);
     int64_t wait_ms = cached ? min_i64(STALE_WAIT_MS, router->timeout_ms) : router->timeout_ms;
-    const struct timeval wait = {.tv_sec = (time_t)(wait_ms / 1000),
-                                 .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
+    const struct timeval wait = duration_timeval(wait_ms);
     question->timer = evtimer_new(loop_base(loop), question_timeout, question);
     if (question->timer != NULL && event_add(question->timer, &wait) == 0 && question_submit(question))
         return ROUTER_ASK;
@@ -429,7 +403,7 @@ void router_destroy(struct router *router)
         return;
     cache_destroy(router->groups);
     cache_destroy(router->unknown);
-    strings_clear(&router->applications);
+    config_strings_clear(&router->applications);
     pins_clear(&router->pins);
     pthread_rwlock_destroy(&router->rules_lock);
     free(router);

@@ -16,7 +16,6 @@ struct table {
     uint64_t joins;  /* since the start */
     int64_t tick_ms; /* monotonic: the last tick; 0 before the first */
     struct table_settings settings;
-    struct choice_random random;
     /* Scratch for choices: servers_max and groups_max long, used under the mutex. */
     struct choice_server *server_candidates;
     struct member **server_candidate_of;
@@ -63,7 +62,6 @@ struct table *table_create(size_t groups_max, size_t servers_max, const struct t
     }
     members_init(&table->members, groups_max, servers_max);
     table->settings = *settings;
-    choice_random_seed(&table->random);
     table->server_candidates = calloc(servers_max, sizeof(*table->server_candidates));
     table->server_candidate_of = calloc(servers_max, sizeof(*table->server_candidate_of));
     table->group_candidates = calloc(groups_max, sizeof(*table->group_candidates));
@@ -391,7 +389,7 @@ size_t table_choose(struct table *table, const char *group_name, struct address 
                 .busyness = server->shown.has_load ? server_busyness(&server->shown.load) : 0,
             };
         }
-        picked_count = choice_servers(table->server_candidates, count, wanted, picked, &table->random);
+        picked_count = choice_servers(table->server_candidates, count, wanted, picked);
         for (size_t i = 0; i < picked_count; i++)
             servers[i] = table->server_candidate_of[picked[i]]->shown.address;
     }
@@ -457,7 +455,7 @@ bool table_place(struct table *table, char (*allowed)[PROTO_GROUP_SIZE], size_t 
         table->group_candidate_of[count] = group;
         table->group_candidates[count++] = candidate;
     }
-    size_t index = choice_group(table->group_candidates, count, &table->random);
+    size_t index = choice_group(table->group_candidates, count);
     if (index < count) {
         snprintf(group_name, PROTO_GROUP_SIZE, "%s", table->group_candidate_of[index]->row.name);
         ok = true;

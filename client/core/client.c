@@ -4,12 +4,12 @@
  */
 #include "client/core/client_internal.h"
 
+#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define IDLE_MS    30000
 #define PENALTY_MS 10000
@@ -53,9 +53,7 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
         client->options.location_entries_max = 10000;
     TAILQ_INIT(&client->operations);
     client->trackers_reachable = true;
-    /* Only spreads the load: a number that is not random does no harm. */
-    if (getrandom(&client->next_tracker, sizeof(client->next_tracker), GRND_NONBLOCK) < 0)
-        client->next_tracker = 0;
+    client->next_tracker = arc4random(); /* spreads the load */
 
     if (options->trackers.count == 0) {
         (void)error_set(error, ERROR_MALFORMED, "no tracker is given");
@@ -174,8 +172,7 @@ struct client_operation *client_operation_create(struct client *client, const st
 void client_operation_pause(struct client_operation *operation, int64_t delay_ms,
                             void (*kicked)(struct client_operation *operation))
 {
-    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
-                            .tv_usec = (suseconds_t)(delay_ms % 1000 * 1000)};
+    const struct timeval delay = duration_timeval(delay_ms);
 
     client_operation_set_step(operation, CLIENT_PAUSING);
     operation->kicked = kicked;

@@ -3,11 +3,10 @@
 #include "common/base/clock.h"
 #include "common/proto/digest.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,14 +20,8 @@ bool file_id_make(const char *user, char id[FILE_ID_SIZE], struct error *error)
     uint8_t random[RANDOM_SIZE], sum[PROTO_DIGEST_SIZE];
     char hex[DIGEST_HEX_SIZE];
     struct digest *digest;
-    ssize_t got;
 
-    do {
-        got = getrandom(random, sizeof(random), 0);
-    } while (got < 0 && errno == EINTR);
-    if (got != (ssize_t)sizeof(random))
-        return error_set(error, ERROR_UNAVAILABLE, "cannot make a file ID: no random numbers: %s",
-                         strerror(errno));
+    arc4random_buf(random, sizeof(random));
     digest = digest_create();
     if (digest == NULL)
         return error_set(error, ERROR_UNAVAILABLE, "cannot make a file ID: no memory");

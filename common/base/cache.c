@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/random.h>
 #include <xxhash.h>
 
 struct cache_entry {
@@ -51,11 +50,8 @@ struct cache_key {
 
 static uint64_t choose_seed(void)
 {
-    uint64_t seed = 0;
-    /* Without randomness (early at boot) the time still differs from run to run; the cache works with any
-     * seed. */
-    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
-        seed = (uint64_t)clock_wall_us();
+    uint64_t seed;
+    arc4random_buf(&seed, sizeof(seed));
     return seed;
 }
 

@@ -1,6 +1,7 @@
 #include "common/call/packet_exchange.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -110,8 +111,7 @@ void packet_call_arm(struct packet_call *call)
         limit -= wait - LOOK_MS;
         wait = LOOK_MS;
     }
-    interval.tv_sec = (time_t)(wait / 1000);
-    interval.tv_usec = (suseconds_t)(wait % 1000 * 1000);
+    interval = duration_timeval(wait);
     if (event_add(&call->timer, &interval) == 0)
         call->armed_ms = limit;
     else

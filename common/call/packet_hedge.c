@@ -1,6 +1,7 @@
 #include "common/call/packet_hedge.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/call/packet_pool.h"
 
@@ -177,8 +178,7 @@ static void hedge_arm(struct packet_hedge *hedge)
         return;
     if (pool_address_penalised(hedge->pool, &hedge->addresses[hedge->started]))
         wait *= 2;
-    interval.tv_sec = (time_t)(wait / 1000);
-    interval.tv_usec = (suseconds_t)(wait % 1000 * 1000);
+    interval = duration_timeval(wait);
     if (event_add(&hedge->timer, &interval) != 0)
         log_error("packet", "a timer could not be set: a slow server is waited for");
 }

@@ -1,6 +1,7 @@
 #include "common/call/packet_line.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/call/packet_pool.h"
 
@@ -154,7 +155,7 @@ static int64_t line_age_ms(const struct packet_line *line)
 static void line_arm(struct packet_line *line)
 {
     int64_t stall_ms = line->endpoint->pool->options.shared_stall_ms;
-    const struct timeval interval = {.tv_sec = stall_ms / 1000, .tv_usec = stall_ms % 1000 * 1000};
+    const struct timeval interval = duration_timeval(stall_ms);
 
     if (line->timing)
         return;

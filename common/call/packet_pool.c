@@ -1,6 +1,7 @@
 #include "common/call/packet_pool.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -312,8 +313,7 @@ static void connection_leave_idle(struct pool_connection *connection)
 
 static void endpoint_arm_sweep(struct pool_endpoint *endpoint, int64_t delay_ms)
 {
-    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
-                            .tv_usec = (suseconds_t)(delay_ms % 1000 * 1000)};
+    const struct timeval delay = duration_timeval(delay_ms);
 
     endpoint->sweeping = event_add(&endpoint->sweep, &delay) == 0;
     if (!endpoint

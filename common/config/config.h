@@ -26,9 +26,16 @@ enum config_type {
 };
 
 struct config_strings {
-    char **items; /* owned */
+    char **items; /* owned, each of its own memory */
     size_t count;
 };
+
+/* A copy for who keeps a list longer than the configuration lives. On failure (no memory) TO is empty. */
+MUST_CHECK bool config_strings_copy(struct config_strings *to, const struct config_strings *from,
+                                    struct error *error);
+
+/* Frees what the list owns and empties it. */
+void config_strings_clear(struct config_strings *strings);
 
 /* One row of a table. minimum..maximum bound the types INTEGER, SIZE and DURATION (in the stored unit; both 0: anything
  * that is not negative), and the port default of ADDRESS types is `minimum`. */

@@ -281,7 +281,7 @@ static char *format_string(const char *value)
     return asprintf(&text, "\"%s\"", value) < 0 ? NULL : text;
 }
 
-static void clear_strings(struct config_strings *strings)
+void config_strings_clear(struct config_strings *strings)
 {
     for (size_t i = 0; i < strings->count; i++)
         free(strings->items[i]);
@@ -303,6 +303,21 @@ static bool append_string(struct config_strings *strings, const char *text, size
     return true;
 }
 
+bool config_strings_copy(struct config_strings *to, const struct config_strings *from, struct error *error)
+{
+    struct config_strings copy = {0};
+
+    for (size_t i = 0; i < from->count; i++) {
+        if (!append_string(&copy, from->items[i], strlen(from->items[i]))) {
+            config_strings_clear(&copy);
+            *to = copy;
+            return out_of_memory(error);
+        }
+    }
+    *to = copy;
+    return true;
+}
+
 static bool parse_strings(const char *text, struct config_strings *value, struct error *error)
 {
     struct config_strings strings = {0};
@@ -314,12 +329,12 @@ static bool parse_strings(const char *text, struct config_strings *value, struct
         while (length > blank && isspace((unsigned char)text[length - 1]))
             length--;
         if (length > blank && !append_string(&strings, text + blank, length - blank)) {
-            clear_strings(&strings);
+            config_strings_clear(&strings);
             return out_of_memory(error);
         }
         text += whole + (text[whole] == ',');
     }
-    clear_strings(value);
+    config_strings_clear(value);
     *value = strings;
     return true;
 }
@@ -437,7 +452,7 @@ void config_value_clear(const struct config_option *option, void *config)
         address_list_clear(member);
         break;
     case CONFIG_STRINGS:
-        clear_strings(member);
+        config_strings_clear(member);
         break;
     }
 }

@@ -5,6 +5,7 @@
  */
 #include "common/daemon/daemon.h"
 
+#include "common/base/duration.h"
 #include "common/daemon/admin.h"
 #include "common/base/clock.h"
 #include "common/daemon/daemon_options.h"
@@ -175,7 +176,7 @@ void daemon_stopped(struct daemon *daemon)
 static void begin_stop(struct run *run, int signal_number)
 {
     int64_t limit_ms = run->config->stop_timeout_ms + STOP_MARGIN_MS;
-    struct timeval limit = {(time_t)(limit_ms / 1000), (suseconds_t)(limit_ms % 1000 * 1000)};
+    const struct timeval limit = duration_timeval(limit_ms);
 
     run->stopping = true;
     log_info("daemon", "SIG%s: finishing what is under way, at most %" PRId64 " ms",

@@ -1,6 +1,7 @@
 /* packet_daemon: see packet_daemon.h. */
 #include "common/daemon/packet_daemon.h"
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/proto/proto.h"
 
 /* ---- options ---- */
@@ -86,8 +87,7 @@ static void ticked(evutil_socket_t fd, short what, void *argument)
 bool packet_daemon_start_tick(struct packet_daemon *base, int64_t interval_ms,
                               void (*on_tick)(struct packet_daemon *base), struct error *error)
 {
-    const struct timeval interval = {.tv_sec = (time_t)(interval_ms / 1000),
-                                     .tv_usec = (suseconds_t)(interval_ms % 1000 * 1000)};
+    const struct timeval interval = duration_timeval(interval_ms);
     base->on_tick = on_tick;
     base->tick = event_new(loop_base(base->daemon->main_loop), -1, EV_PERSIST, ticked, base);
     if (base->tick == NULL || event_add(base->tick, &interval) != 0)

@@ -7,6 +7,7 @@
 #include "common/db/db_backend.h"
 
 #include "common/base/clock.h"
+#include "common/base/condition.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #define ROOM              "db"
@@ -80,11 +80,7 @@ struct db {
 /* MS, give or take half of it by chance, so that those who failed together do not try again together. */
 static int64_t with_jitter(int64_t ms)
 {
-    uint16_t chance = 0;
-
-    if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != (ssize_t)sizeof(chance))
-        chance = 0x8000;
-    return ms / 2 + ms * chance / 0x10000;
+    return ms / 2 + (int64_t)arc4random_uniform((uint32_t)min_i64(ms, UINT32_MAX - 1) + 1);
 }
 
 /* Sleeps with db->lock held until MONOTONIC_MS, or until the pool stops. */
@@ -93,7 +89,7 @@ static void pause_until(struct db *db, int64_t monotonic_ms)
     int64_t now;
 
     while (!db->stopping && (now = clock_monotonic_ms()) < monotonic_ms)
-        db_condition_wait_ms(&db->keep, &db->lock, monotonic_ms - now);
+        condition_wait_ms(&db->keep, &db->lock, monotonic_ms - now);
 }
 
 /* ---- state of the database ---- */
@@ -350,7 +346,7 @@ static void *thread_main(void *argument)
             if (due)
                 break;
             if (thread->index == 0)
-                db_condition_wait_ms(&db->work, &db->lock, probe_ms - now);
+                condition_wait_ms(&db->work, &db->lock, probe_ms - now);
             else
                 pthread_cond_wait(&db->work, &db->lock);
         }
@@ -383,7 +379,7 @@ static void *keeper_main(void *argument)
         if (db->head == NULL)
             pthread_cond_wait(&db->keep, &db->lock);
         else if (now < db->head->deadline_ms)
-            db_condition_wait_ms(&db->keep, &db->lock, db->head->deadline_ms - now);
+            condition_wait_ms(&db->keep, &db->lock, db->head->deadline_ms - now);
         else
             expire_job(db, take_job(db));
     }
@@ -538,9 +534,9 @@ struct db *db_open(const struct db_options *options, struct error *error)
         error_set(error, ERROR_UNAVAILABLE, "database %s: cannot make a mutex", db->url.text);
         goto fail_lock;
     }
-    if (!db_condition_init(&db->work, error))
+    if (!condition_init(&db->work, error))
         goto fail_work;
-    if (!db_condition_init(&db->keep, error))
+    if (!condition_init(&db->keep, error))
         goto fail_keep;
     failure = start_thread(&db->keeper, keeper_main, db, "db-keeper");
     if (failure != 0) {

@@ -91,10 +91,6 @@ struct db_backend_operations {
 extern const struct db_backend_operations db_sqlite_operations;
 extern const struct db_backend_operations db_mysql_operations;
 
-/* A condition for waits by CLOCK_MONOTONIC, and a wait on it of at most MS milliseconds with LOCK held. */
-MUST_CHECK bool db_condition_init(pthread_cond_t *condition, struct error *error);
-void db_condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms);
-
 MUST_CHECK bool db_shared_init(struct db_shared *shared, struct error *error);
 void db_shared_destroy(struct db_shared *shared);
 

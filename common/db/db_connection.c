@@ -5,6 +5,7 @@
  */
 #include "common/db/db_backend.h"
 
+#include "common/base/condition.h"
 #include "common/base/log.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,41 +13,13 @@
 #include <string.h>
 #include <time.h>
 
-bool db_condition_init(pthread_cond_t *condition, struct error *error)
-{
-    pthread_condattr_t attributes;
-    int failure = pthread_condattr_init(&attributes);
-
-    if (failure == 0) {
-        failure = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        if (failure == 0)
-            failure = pthread_cond_init(condition, &attributes);
-        (void)pthread_condattr_destroy(&attributes);
-    }
-    return failure == 0 || error_set_errno(error, failure, "database: cannot make a condition variable");
-}
-
-void db_condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    (void)pthread_cond_timedwait(condition, lock, &until); /* the caller looks at its clock */
-}
-
 bool db_shared_init(struct db_shared *shared, struct error *error)
 {
     int failure = pthread_mutex_init(&shared->lock, NULL);
 
     if (failure != 0)
         return error_set_errno(error, failure, "database: cannot make a mutex");
-    if (!db_condition_init(&shared->turn_given, error)) {
+    if (!condition_init(&shared->turn_given, error)) {
         (void)pthread_mutex_destroy(&shared->lock);
         return false;
     }

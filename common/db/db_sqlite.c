@@ -9,13 +9,13 @@
 #include "common/db/db_backend.h"
 
 #include "common/base/clock.h"
+#include "common/base/condition.h"
 #include "common/base/log.h"
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -77,16 +77,13 @@ static enum db_result fail(struct db_connection *connection, int code, enum phas
 static int wait_while_busy(void *argument, int count)
 {
     struct sqlite_state *state = argument;
-    unsigned char chance = 0;
     struct timespec pause = {0};
 
     if (count == 0)
         state->busy_since_ms = clock_monotonic_ms();
     if (clock_monotonic_ms() - state->busy_since_ms >= state->busy_timeout_ms)
         return 0;
-    if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != (ssize_t)sizeof(chance))
-        chance = 128;
-    pause.tv_nsec = 500000L + chance * 20000L; /* 0.5 to 5.6 ms */
+    pause.tv_nsec = 500000L + (long)arc4random_uniform(5100000); /* 0.5 to 5.6 ms */
     nanosleep(&pause, NULL);
     return 1;
 }
@@ -115,7 +112,7 @@ static enum db_result take_turn(struct db_connection *connection, struct error *
         return DB_OK;
     pthread_mutex_lock(&shared->lock);
     while (shared->turn_taken && now < until) {
-        db_condition_wait_ms(&shared->turn_given, &shared->lock, until - now);
+        condition_wait_ms(&shared->turn_given, &shared->lock, until - now);
         now = clock_monotonic_ms();
     }
     state->has_turn = !shared->turn_taken;

@@ -4,6 +4,7 @@
  */
 #include "common/file/file_send.h"
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/file/file_window.h"
 #include "common/base/log.h"
 #include <errno.h>
@@ -59,7 +60,7 @@ int file_send_unsent(int socket)
 
 static void arm(struct event *event, int64_t delay_ms)
 {
-    struct timeval delay = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+    const struct timeval delay = duration_timeval(delay_ms);
 
     /* Fails only without memory, for libevent's tables: then the daemon is beyond help. */
     ASSERT(event_add(event, delay_ms > 0 ? &delay : NULL) == 0);

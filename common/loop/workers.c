@@ -3,6 +3,7 @@
  */
 #include "common/loop/workers.h"
 #include "common/base/clock.h"
+#include "common/base/condition.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <errno.h>
@@ -133,7 +134,6 @@ static void register_metrics(struct workers *workers)
 struct workers *workers_create(const char *name, size_t threads, size_t queue_max, struct error *error)
 {
     struct workers *workers;
-    pthread_condattr_t attributes;
 
     ASSERT(threads > 0);
     workers = calloc(1, sizeof(*workers) + threads * sizeof(workers->threads[0]));
@@ -144,13 +144,13 @@ struct workers *workers_create(const char *name, size_t threads, size_t queue_ma
     snprintf(workers->name, sizeof(workers->name), "%s", name);
     workers->last = &workers->first;
     workers->queue_max = queue_max;
-    /* These fail on bad arguments only. */
+    /* Fails on bad arguments only. */
     ASSERT(pthread_mutex_init(&workers->mutex, NULL) == 0);
-    ASSERT(pthread_condattr_init(&attributes) == 0);
-    ASSERT(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    ASSERT(pthread_cond_init(&workers->submitted, &attributes) == 0);
-    ASSERT(pthread_cond_init(&workers->ended, &attributes) == 0);
-    pthread_condattr_destroy(&attributes);
+    ASSERT(pthread_cond_init(&workers->submitted, NULL) == 0);
+    if (!condition_init(&workers->ended, error)) {
+        free(workers);
+        return NULL;
+    }
     register_metrics(workers);
     if (!start_threads(workers, threads, error)) {
         (void)workers_destroy(workers, INT32_MAX); /* its threads have nothing to do: they leave at once */
@@ -207,19 +207,10 @@ int64_t workers_oldest_ms(const struct workers *workers)
 /* Waits for the threads to leave. The mutex is held. */
 static bool wait_for_end(struct workers *workers, int64_t timeout_ms)
 {
-    struct timespec until;
+    int64_t until_ms = clock_monotonic_ms() + timeout_ms, left_ms;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    while (workers->alive > 0) {
-        if (pthread_cond_timedwait(&workers->ended, &workers->mutex, &until) == ETIMEDOUT)
-            break;
-    }
+    while (workers->alive > 0 && (left_ms = until_ms - clock_monotonic_ms()) > 0)
+        condition_wait_ms(&workers->ended, &workers->mutex, left_ms);
     return workers->alive == 0;
 }
 

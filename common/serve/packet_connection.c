@@ -5,6 +5,7 @@
  */
 #include "common/serve/packet_connection.h"
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ static bool wants_input(const struct packet_connection *connection)
 static void arm_timer(struct packet_connection *connection)
 {
     int64_t delay = max_i64(connection->deadline_ms - clock_monotonic_ms(), 1);
-    struct timeval timeout = {.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
+    const struct timeval timeout = duration_timeval(delay);
 
     connection->armed_ms = connection->deadline_ms;
     ASSERT(event_add(&connection->timer, &timeout) == 0);

@@ -4,6 +4,7 @@
  * Called by packet_server.c and, when a connection leaves, on any loop of the server.
  */
 #include "common/base/log.h"
+#include "common/base/duration.h"
 #include "common/serve/packet_connection.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -207,7 +208,7 @@ static bool take_place(struct packet_lane *lane)
 
 static void accept_failed(struct packet_lane *lane, int errnum)
 {
-    struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
+    const struct timeval pause = duration_timeval(PAUSE_MS);
     uint64_t suppressed;
 
     switch (errnum) {

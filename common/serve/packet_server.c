@@ -4,6 +4,7 @@
  * packet_request.c.
  */
 #include "common/serve/packet_server.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/serve/packet_connection.h"
 #include <errno.h>
@@ -67,7 +68,7 @@ static void stop_lane(struct task *task)
     struct packet_lane *lane = CONTAINER_OF(task, struct packet_lane, stop_task);
     struct packet_server *server = lane->server;
     int64_t grace_ms = max_i64(server->stop_grace_ms, 1);
-    struct timeval grace = {.tv_sec = grace_ms / 1000, .tv_usec = grace_ms % 1000 * 1000};
+    const struct timeval grace = duration_timeval(grace_ms);
 
     if (lane->loop) {
         lane->stopping = true;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/random.h>
 #include <xxhash.h>
 
 #define KEY_BYTES_MAX (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE)
@@ -59,8 +58,7 @@ struct http_lookup *http_lookup_create(const struct http_lookup_options *options
         error_set(error, ERROR_UNAVAILABLE, "no memory for the table of files");
         return NULL;
     }
-    if (getrandom(&lookup->seed, sizeof(lookup->seed), GRND_NONBLOCK) != (ssize_t)sizeof(lookup->seed))
-        lookup->seed = (uint64_t)clock_wall_us();
+    arc4random_buf(&lookup->seed, sizeof(lookup->seed));
     lookup->options = *options;
     TAILQ_INIT(&lookup->entries);
     const char *help = "Look-ups of files by how they were answered.";

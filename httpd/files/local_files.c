@@ -1,5 +1,6 @@
 #include "httpd/files/local_files.h"
 #include "common/base/hash.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -237,7 +238,7 @@ struct local_opening *local_files_open(struct local_files *files, const struct l
                                        const char *place, int64_t size, local_files_callback callback,
                                        void *argument, struct error *error)
 {
-    struct timeval patience = {LOCAL_HANG_MS / 1000, 0};
+    const struct timeval patience = duration_timeval(LOCAL_HANG_MS);
     struct local_opening *opening = calloc(1, sizeof(*opening));
     if (opening == NULL) {
         (void)error_set(error, ERROR_UNAVAILABLE, "no memory");

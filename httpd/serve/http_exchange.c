@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define REQUEST_ID_SIZE 48
 #define ALLOW           "GET, HEAD, OPTIONS"
@@ -58,15 +57,15 @@ static void add_cors(struct http_connection *connection)
     const struct http_settings *settings = connection->loop->settings;
     struct http_output *out = &connection->out;
     const char *allowed = NULL;
-    if (settings->cors_origin_count == 0)
+    if (settings->cors_origins.count == 0)
         return;
     if (settings->cors_any) {
         allowed = "*";
     } else {
         struct http_text origin = field_of(connection, HTTP_FIELD_ORIGIN);
-        for (size_t i = 0; origin.bytes != NULL && i < settings->cors_origin_count; i++) {
-            if (http_text_equal(origin, settings->cors_origins[i]))
-                allowed = settings->cors_origins[i];
+        for (size_t i = 0; origin.bytes != NULL && i < settings->cors_origins.count; i++) {
+            if (http_text_equal(origin, settings->cors_origins.items[i]))
+                allowed = settings->cors_origins.items[i];
         }
         HTTP_OUTPUT_LITERAL(out, "Vary: Origin\r\n");
     }
@@ -205,7 +204,7 @@ static void answer_options(struct http_connection *connection)
     begin_head(connection, 204);
     HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
     add_cors(connection);
-    if (connection->loop->settings->cors_origin_count > 0 &&
+    if (connection->loop->settings->cors_origins.count > 0 &&
         field_of(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes != NULL)
         HTTP_OUTPUT_LITERAL(out, "Access-Control-Allow-Methods: " ALLOW "\r\n"
                                  "Access-Control-Allow-Headers: Range, If-Range, If-Match, If-None-Match, "
@@ -320,11 +319,7 @@ static struct http_multipart *make_multipart(const struct http_range_set *set, i
     uint8_t random[12];
     if (multipart == NULL)
         return NULL;
-    if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {
-        int64_t now = clock_wall_us();
-        memset(random, 0x52, sizeof(random));
-        memcpy(random, &now, sizeof(now));
-    }
+    arc4random_buf(random, sizeof(random));
     multipart->set = *set;
     multipart->content_type = content_type;
     http_range_boundary(random, multipart->boundary);

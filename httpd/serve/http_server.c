@@ -1,5 +1,6 @@
 #include "httpd/serve/http_server.h"
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"
 #include "httpd/serve/http_listen.h"
@@ -221,7 +222,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
                        struct http_settings *settings, struct error *error)
 {
     struct http_server *server = loop->http.server;
-    struct timeval interval = {0, TICK_MS * 1000};
+    const struct timeval interval = duration_timeval(TICK_MS);
     loop->http.settings = http_settings_take(settings);
     loop->http.metrics = &server->metrics;
     loop->http.unsent_max = loop->http.unsent = config->unsent_max;

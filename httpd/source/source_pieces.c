@@ -1,5 +1,6 @@
 #include "httpd/source/source_pieces.h"
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "httpd/source/relay.h"
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -82,7 +83,7 @@ static enum source_status failed(struct pieces *pieces)
         pieces->pause_ms = PAUSE_MS / 2;
     }
     pieces->pause_ms *= 2;
-    struct timeval delay = {.tv_sec = pieces->pause_ms / 1000, .tv_usec = pieces->pause_ms % 1000 * 1000};
+    const struct timeval delay = duration_timeval(pieces->pause_ms);
     if (pieces->relay != NULL)
         pieces->source.error_code = pieces->relay->error_code;
     end_relay(pieces);

@@ -12,30 +12,6 @@ struct applications {
     struct config_strings names; /* owned */
 };
 
-static void free_names(struct config_strings *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-    *names = (struct config_strings){0};
-}
-
-static bool copy_names(const struct config_strings *from, struct config_strings *to, struct error *error)
-{
-    *to = (struct config_strings){0};
-    to->items = calloc(from->count + 1, sizeof(*to->items));
-    for (size_t i = 0; to->items && i < from->count; i++) {
-        to->items[i] = strdup(from->items[i]);
-        if (!to->items[i])
-            break;
-        to->count++;
-    }
-    if (to->items && to->count == from->count)
-        return true;
-    free_names(to);
-    return error_set(error, ERROR_GENERAL, "no memory for the list of applications");
-}
-
 struct applications *applications_create(const struct config_strings *names, struct error *error)
 {
     struct applications *applications = calloc(1, sizeof(*applications));
@@ -43,7 +19,7 @@ struct applications *applications_create(const struct config_strings *names, str
         error_set(error, ERROR_GENERAL, "no memory for the list of applications");
         return NULL;
     }
-    if (!copy_names(names, &applications->names, error)) {
+    if (!config_strings_copy(&applications->names, names, error)) {
         free(applications);
         return NULL;
     }
@@ -56,7 +32,7 @@ void applications_destroy(struct applications *applications)
     if (!applications)
         return;
     pthread_rwlock_destroy(&applications->lock);
-    free_names(&applications->names);
+    config_strings_clear(&applications->names);
     free(applications);
 }
 
@@ -64,13 +40,13 @@ bool applications_replace(struct applications *applications, const struct config
                           struct error *error)
 {
     struct config_strings fresh, old;
-    if (!copy_names(names, &fresh, error))
+    if (!config_strings_copy(&fresh, names, error))
         return false;
     pthread_rwlock_wrlock(&applications->lock);
     old = applications->names;
     applications->names = fresh;
     pthread_rwlock_unlock(&applications->lock);
-    free_names(&old);
+    config_strings_clear(&old);
     return true;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "storage/admit/gate.h"
 
+#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <pthread.h>
@@ -114,7 +115,7 @@ enum gate_result gate_enter(struct gate *gate, struct gate_waiter *waiter)
     pthread_mutex_lock(&gate->mutex);
     bool enters = !gate->first && gate->active < gate->active_max;
     bool full = !enters && gate->waiting >= gate->waiting_max;
-    struct timeval wait = {.tv_sec = gate->wait_ms / 1000, .tv_usec = gate->wait_ms % 1000 * 1000};
+    const struct timeval wait = duration_timeval(gate->wait_ms);
     if (enters)
         gate->active++;
     pthread_mutex_unlock(&gate->mutex);

@@ -5,6 +5,7 @@
 #include "storage/admit/ids.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/call/packet_hedge.h"
@@ -190,7 +191,7 @@ static void expire_waiters(struct sequence *sequence, int64_t now)
 
 static void arm_timer(struct ids *ids)
 {
-    struct timeval tick = {.tv_usec = TICK_MS * 1000};
+    const struct timeval tick = duration_timeval(TICK_MS);
     if (!evtimer_pending(ids->timer, NULL) && evtimer_add(ids->timer, &tick) != 0)
         log_error(ROOM, "cannot set the timer");
 }

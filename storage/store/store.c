@@ -3,6 +3,8 @@
  * the probe thread of each path. What every thread asks for stands behind a short mutex of the path.
  */
 #include "storage/store/store.h"
+#include "common/base/condition.h"
+#include "common/base/duration.h"
 #include "storage/store/store_directory.h"
 #include "storage/store/store_probe.h"
 
@@ -285,19 +287,10 @@ static bool create_path(struct store *store, size_t index, struct error *error)
 
 static void wait_first_look(struct store *store, int64_t timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    int64_t until_ms = clock_monotonic_ms() + timeout_ms, left_ms;
     pthread_mutex_lock(&store->mutex);
-    while (timeout_ms > 0 && store->paths_looked < store->count) {
-        if (pthread_cond_timedwait(&store->first_look, &store->mutex, &until) == ETIMEDOUT)
-            break;
-    }
+    while (store->paths_looked < store->count && (left_ms = until_ms - clock_monotonic_ms()) > 0)
+        condition_wait_ms(&store->first_look, &store->mutex, left_ms);
     pthread_mutex_unlock(&store->mutex);
 }
 
@@ -310,14 +303,14 @@ struct store *store_create(const struct storage_config *config, struct loop *loo
         error_set(error, ERROR_GENERAL, "no memory for the store paths");
         return NULL;
     }
+    if (!condition_init(&store->first_look, error)) {
+        free(store->paths);
+        free(store);
+        return NULL;
+    }
     store->config = config;
     store_set_floors(store, config->reserve_space, config->reserve_inodes);
     pthread_mutex_init(&store->mutex, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&store->first_look, &monotonic);
-    pthread_condattr_destroy(&monotonic);
 
     for (size_t i = 0; i < config->paths.count; i++) {
         pthread_mutex_init(&store->paths[i].mutex, NULL);
@@ -326,8 +319,7 @@ struct store *store_create(const struct storage_config *config, struct loop *loo
         if (!create_path(store, i, error))
             goto fail;
     }
-    struct timeval interval = {.tv_sec = config->probe_interval_ms / 1000,
-                               .tv_usec = config->probe_interval_ms % 1000 * 1000};
+    const struct timeval interval = duration_timeval(config->probe_interval_ms);
     store->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, store);
     if (!store->timer || event_add(store->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "cannot make the timer of the store paths");

@@ -5,6 +5,7 @@
 #include "storage/upkeep/upkeep_state.h"
 
 #include "common/base/clock.h"
+#include "common/base/condition.h"
 #include "common/base/log.h"
 
 #include <inttypes.h>
@@ -151,14 +152,9 @@ bool upkeep_breathe(struct upkeep *upkeep)
 /* At most MS milliseconds; shorter when something happens. */
 static void nap(struct upkeep *upkeep, int64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t nanoseconds = until.tv_nsec + ms % 1000 * 1000000;
-    until.tv_sec += ms / 1000 + nanoseconds / 1000000000;
-    until.tv_nsec = nanoseconds % 1000000000;
     pthread_mutex_lock(&upkeep->mutex);
     if (!upkeep->stopping && !upkeep->awake)
-        (void)pthread_cond_timedwait(&upkeep->change, &upkeep->mutex, &until);
+        condition_wait_ms(&upkeep->change, &upkeep->mutex, ms);
     if (upkeep->awake)
         upkeep->renew_at_ms = 0;
     upkeep->awake = false;
@@ -247,11 +243,10 @@ struct upkeep *upkeep_create(struct storage *storage, int port, struct error *er
         error_set(error, ERROR_GENERAL, "no memory for the upkeep");
         return NULL;
     }
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&upkeep->change, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    if (!condition_init(&upkeep->change, error)) {
+        free(upkeep);
+        return NULL;
+    }
     pthread_mutex_init(&upkeep->mutex, NULL);
     upkeep->storage = storage;
     upkeep->config = storage->config;

@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <inttypes.h>
@@ -112,7 +113,7 @@ static void start_undo(struct upload *upload)
     if (upload_start_job(upload, upload->path, run_undo))
         return;
     /* The queue is full, or the path hangs: the client waits a little longer, and no file is left behind. */
-    struct timeval pause = {.tv_usec = UNDO_RETRY_MS * 1000};
+    const struct timeval pause = duration_timeval(UNDO_RETRY_MS);
     if (!upload->timer)
         upload->timer = evtimer_new(loop_base(upload->loop), on_undo_timer, upload);
     if (upload->storage->stopping || !upload->timer || evtimer_add(upload->timer, &pause) != 0) {

@@ -622,10 +622,31 @@ static void no_rubbish_file_crashes_the_parser(void **state)
     assert_int_equal(refused, 3000); /* the database is never given */
 }
 
+static void a_copy_of_a_list_has_strings_of_its_own(void **state)
+{
+    char *items[] = {"tnvideo", "tnaudio"};
+    struct config_strings from = {items, 2}, to;
+    struct error error;
+    (void)state;
+    assert_true(config_strings_copy(&to, &from, &error));
+    assert_int_equal(to.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(to.items[i], items[i]);
+        assert_ptr_not_equal(to.items[i], items[i]);
+    }
+    config_strings_clear(&to);
+    assert_int_equal(to.count, 0);
+    assert_null(to.items);
+    assert_true(config_strings_copy(&to, &to, &error)); /* of nothing: nothing */
+    assert_int_equal(to.count, 0);
+    assert_null(to.items);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_takes_its_forms),
+        cmocka_unit_test(a_copy_of_a_list_has_strings_of_its_own),
         cmocka_unit_test(units_and_words_mean_what_they_say),
         cmocka_unit_test(defaults_hold_where_the_file_is_silent),
         cmocka_unit_test(semicolons_and_hashes_inside_a_value_belong_to_it),

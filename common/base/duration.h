@@ -1,0 +1,18 @@
+/*
+ * duration: a length of time in milliseconds, as everything here counts it, in the form that libevent's timers take.
+ * Touches nothing. Everybody calls it, on any thread.
+ */
+#ifndef REEL_COMMON_DURATION_H
+#define REEL_COMMON_DURATION_H
+
+#include "common/base/base.h"
+#include <sys/time.h>
+
+/* MS milliseconds; a negative number counts as 0 (event_add(3) then fires in the loop's next turn). */
+static inline struct timeval duration_timeval(int64_t ms)
+{
+    ms = max_i64(ms, 0);
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+}
+
+#endif
