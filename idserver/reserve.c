@@ -44,10 +44,19 @@ static enum db_result read_row(struct db_connection *connection, const char *key
 static enum db_result lead_to_floor(struct db_connection *connection, const char *key, int64_t floor,
                                     int64_t count, struct row *row, struct error *error)
 {
-    const struct db_value update[] = {db_integer(floor + count), db_text(key)};
+    const struct db_value update[] = {db_integer(floor + count), db_text(key), db_integer(row->value)};
+    int64_t affected = 0;
+    enum db_result result =
+        db_execute(connection, "UPDATE t_id_gen SET id_value = ? WHERE id = ? AND id_value = ?", update,
+                   ARRAY_SIZE(update), &affected, error);
+    if (result != DB_OK)
+        return result;
+    if (affected == 0) {
+        error_set(error, ERROR_UNAVAILABLE, "t_id_gen: the row of key %s changed under its lock", key);
+        return DB_TRANSIENT;
+    }
     row->value = floor + count;
-    return db_execute(connection, "UPDATE t_id_gen SET id_value = ? WHERE id = ?", update, ARRAY_SIZE(update),
-                      NULL, error);
+    return DB_OK;
 }
 
 /* The transaction. DB_CONSTRAINT: another ID server inserted the key's first row in the same moment. */

@@ -61,17 +61,22 @@ static enum db_result add_group(struct change *change, struct db_connection *con
 static enum db_result run_change(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct change *change = CONTAINER_OF(job, struct change, job);
+    bool weighs = change->wanted.change == PROTO_GROUP_WEIGHT;
     const struct db_value state[] = {db_integer(change->wanted.change == PROTO_GROUP_DRAIN),
                                      db_text(change->wanted.group)};
     const struct db_value weight[] = {db_integer(change->wanted.weight), db_text(change->wanted.group)};
 
     if (change->wanted.change == PROTO_GROUP_ADD)
         return add_group(change, connection, error);
-    if (change->wanted.change == PROTO_GROUP_WEIGHT)
-        return db_execute(connection, "UPDATE t_groups_info SET weight = ? WHERE group_name = ?", weight,
-                          ARRAY_SIZE(weight), &change->rows, error);
-    return db_execute(connection, "UPDATE t_groups_info SET state = ? WHERE group_name = ?", state,
-                      ARRAY_SIZE(state), &change->rows, error);
+    /* In a transaction, so that an UPDATE which a lost connection carries out late is never committed: by then an
+     * operator may have changed the group again. */
+    enum db_result result = db_begin(connection, error);
+    if (result == DB_OK)
+        result = db_execute(connection,
+                            weighs ? "UPDATE t_groups_info SET weight = ? WHERE group_name = ?"
+                                   : "UPDATE t_groups_info SET state = ? WHERE group_name = ?",
+                            weighs ? weight : state, ARRAY_SIZE(state), &change->rows, error);
+    return result == DB_OK ? db_commit(connection, error) : result;
 }
 
 /* ---- on the request's loop ---- */

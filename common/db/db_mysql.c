@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #define ROOM           "db"
 #define COLUMN_BUFFER  1024 /* a longer value is fetched again into a buffer of its own */
@@ -27,6 +28,7 @@
 typedef my_bool bind_flag;
 #else
 typedef bool bind_flag;
+#define mysql_get_socket(mysql) ((mysql)->net.fd)
 #endif
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
@@ -93,8 +95,24 @@ static enum db_result init_session(struct db_connection *connection, struct erro
     return result == DB_OK ? db_mysql_find_cluster(connection, error) : result;
 }
 
+/* With ON, however the connection's socket is closed, the kernel forgets what it has not delivered and resets the
+ * connection. Otherwise it would go on delivering for minutes: a statement that timed out, was repeated on another
+ * connection and undone since would be carried out after all. Set from the beginning, because the library closes the
+ * socket by itself after a failure; taken back before an orderly end, which the server shall see as one. */
+static void reset_when_closed(MYSQL *mysql, bool on)
+{
+    const struct linger linger = {.l_onoff = on};
+    my_socket fd = mysql_get_socket(mysql);
+
+    /* Fails for a socket that is closed already, which needs it no more. */
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
 static void close_handle(struct db_connection *connection)
 {
+    if (!connection->broken)
+        reset_when_closed(connection->handle, false);
     mysql_close(connection->handle);
     connection->handle = NULL;
 }
@@ -119,6 +137,7 @@ static enum db_result connect_host(struct db_connection *connection, struct erro
                                   local ? url->socket : NULL, CLIENT_FOUND_ROWS) == NULL) {
         result = db_mysql_fail_connection(connection, PHASE_CONNECT, "connect", error);
     } else {
+        reset_when_closed(connection->handle, true);
         result = init_session(connection, error);
     }
     if (result != DB_OK)

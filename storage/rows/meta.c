@@ -18,6 +18,7 @@
 #define ROOM         "meta"
 #define BATCHES_MAX  4 /* transactions of new rows at once */
 #define LOOK_SECONDS 1
+#define CHANGE_READS 3 /* of a row that others change at the same moment, before the pool pauses */
 
 /* One query under way and everybody who waits for it. */
 struct lookup {
@@ -348,42 +349,91 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     return true;
 }
 
-static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
+/* Is a row in STATE one that may be changed to what is wanted? A damaged row is given up by DELETE. */
+static bool change_applies(const struct meta_change *change, int64_t state)
 {
-    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
-    struct meta *meta = change->meta;
-    bool changed = false, found = false;
-    bool again = change->runs++ > 0;
+    if (change->status == PROTO_FILE_DELETED)
+        return state == META_STATE_NORMAL || state == META_STATE_DAMAGED;
+    return state == META_STATE_DELETED;
+}
+
+/* The row is there, and there is nothing to change. */
+static enum meta_change_outcome judge_unchanged(struct meta_change *change)
+{
     bool deleting = change->status == PROTO_FILE_DELETED;
-    if (deleting)
-        CRASH_POINT("delete-before-row");
-    else
-        CRASH_POINT("restore-before-row");
-    enum db_result result = meta_sql_set_status(connection, &change->key, meta->config->group, change->status,
-                                                change->stamp, &changed, error);
-    if (deleting)
-        CRASH_POINT("delete-row-committed");
-    else
-        CRASH_POINT("restore-row-committed");
-    if (result == DB_OK)
-        result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
+    /* A run before this one may have done it without our hearing of it. */
+    if (change->runs > 1 && change->row.stat.status == change->status &&
+        change->row.version == change->version)
+        return META_CHANGED;
+    if (!deleting && change->row.state == META_STATE_PURGING)
+        return META_NO_ROW; /* there is no way back any more */
+    if (!deleting && !meta_row_sound(&change->row, &change->error))
+        return META_UNCHANGED;
+    return META_ALREADY;
+}
+
+/* Reads the row. *WANTED: it is to be changed; else the outcome is set. */
+static enum db_result read_before_change(struct meta_change *change, struct db_connection *connection,
+                                         bool *wanted, struct error *error)
+{
+    struct meta *meta = change->meta;
+    bool found = false;
+    enum db_result result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
+    *wanted = false;
     if (result != DB_OK)
         return result;
-    const struct proto_stat *stat = &change->row.stat;
-    /* A run before this one may have done it without our hearing of it. */
-    bool done_before = again && stat->status == change->status && stat->deleted == change->stamp;
-    if (changed || (found && done_before))
-        change->outcome = META_CHANGED;
-    else if (!found)
+    if (!found)
         change->outcome = META_NO_ROW;
     else if (!meta_row_ours(meta, &change->row, &change->error))
         change->outcome = META_FOREIGN;
-    else if (!deleting && change->row.state == META_STATE_PURGING)
-        change->outcome = META_NO_ROW; /* there is no way back any more */
-    else if (!deleting && !meta_row_sound(&change->row, &change->error))
-        change->outcome = META_UNCHANGED;
+    else if (!change_applies(change, change->row.state))
+        change->outcome = judge_unchanged(change);
     else
-        change->outcome = META_ALREADY;
+        *wanted = true;
+    return DB_OK;
+}
+
+/* What was changed is the row as it was read: the statement named it. */
+static void note_changed(struct meta_change *change)
+{
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    change->row.stat.status = change->status;
+    change->row.stat.deleted = deleting ? change->version : 0;
+    change->row.state = deleting ? META_STATE_DELETED : META_STATE_NORMAL;
+    change->row.version = change->version;
+    change->outcome = META_CHANGED;
+}
+
+static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    bool changed = false;
+    change->runs++;
+    for (int i = 0; i < CHANGE_READS && !changed; i++) {
+        bool wanted = false;
+        enum db_result result = read_before_change(change, connection, &wanted, error);
+        if (result != DB_OK || !wanted)
+            return result;
+        if (deleting)
+            CRASH_POINT("delete-before-row");
+        else
+            CRASH_POINT("restore-before-row");
+        result = meta_sql_set_status(connection, &change->key, change->meta->config->group, &change->row,
+                                     change->status, change->version, &changed, error);
+        if (result != DB_OK)
+            return result;
+        if (deleting)
+            CRASH_POINT("delete-row-committed");
+        else
+            CRASH_POINT("restore-row-committed");
+    }
+    if (!changed) {
+        error_set(error, ERROR_UNAVAILABLE, "the row of file %s is being changed by others",
+                  change->key.file);
+        return DB_TRANSIENT;
+    }
+    note_changed(change);
     return DB_OK;
 }
 
@@ -407,7 +457,7 @@ static void change_done(struct db_job *job)
 bool meta_change(struct meta *meta, struct meta_change *change, struct error *error)
 {
     change->meta = meta;
-    change->stamp = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : 0;
+    change->version = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -clock_wall_us();
     change->runs = 0;
     start_job(&change->job, change_run, change_done, change->loop);
     return lock_and_submit(meta, &change->job, error);

@@ -105,7 +105,7 @@ struct meta_change {
     /* private */
     struct meta *meta;
     struct db_job job;
-    int64_t stamp; /* seconds */
+    int64_t version; /* of the row, once it is changed */
     int runs;
 };
 MUST_CHECK bool meta_change(struct meta *meta, struct meta_change *change, struct error *error);

@@ -39,13 +39,11 @@ static const char *const find_sql[TABLE_HASH_TABLES] =
 static const char *const insert_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
-/* Status is written as a literal, so that rows whose status is NULL or already right can be told apart. */
-static const char *const delete_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "UPDATE ", " SET status = 1, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
-               " AND (status IN (0, 3) OR status IS NULL) AND (group_name = '' OR group_name = ?)");
-static const char *const restore_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET status = 0, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
-                              " AND status = 1 AND (group_name = '' OR group_name = ?)");
+/* Names what was read. A path that is longer than any that we know was read as "" and is not compared. */
+static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET status = ?, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+               " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND (? = '' OR file_path = ?)"
+               " AND (group_name = '' OR group_name = ?)");
 
 #define LIST_WHERE(condition)                                                                                \
     " WHERE userid = ? AND appid = ? AND id > ? AND " condition                                              \
@@ -78,14 +76,16 @@ void meta_sql_read(const struct store *store, const struct db_value *columns, st
     int64_t status = 0;
     memset(row, 0, sizeof(*row));
     row->has_texts = true;
-    if (db_value_integer(&columns[STATUS], &status) && status != META_STATE_NORMAL)
+    if (columns[STATUS].type != DB_TYPE_NULL && !db_value_integer(&columns[STATUS], &status))
+        status = -1; /* no state of ours */
+    if (status != META_STATE_NORMAL)
         stat->status = PROTO_FILE_DELETED;
     row->state = status;
     if (!db_value_integer(&columns[FILE_SIZE], &stat->size) || stat->size < 0)
         stat->size = -1;
-    if (!db_value_integer(&columns[DELETED_AT], &stat->deleted) || stat->deleted < 0 ||
-        stat->status == PROTO_FILE_NORMAL)
-        stat->deleted = 0;
+    if (!db_value_integer(&columns[DELETED_AT], &row->version))
+        row->version = 0;
+    stat->deleted = stat->status == PROTO_FILE_NORMAL ? 0 : max_i64(row->version, 0);
     /* Anything that does not fit its field says nothing, as if it were absent. */
     if (!db_value_text(&columns[ID], row->file, sizeof(row->file)))
         row->file[0] = '\0';
@@ -160,14 +160,20 @@ enum db_result meta_sql_insert(struct db_connection *connection, const struct pr
 }
 
 enum db_result meta_sql_set_status(struct db_connection *connection, const struct proto_file_key *key,
-                                   const char *group, enum proto_file_status status, int64_t deleted,
-                                   bool *changed, struct error *error)
+                                   const char *group, const struct meta_row *seen,
+                                   enum proto_file_status status, int64_t version, bool *changed,
+                                   struct error *error)
 {
-    const char *const *sql = status == PROTO_FILE_DELETED ? delete_sql : restore_sql;
-    const struct db_value parameters[] = {db_integer(deleted), db_text(key->user), db_text(key->application),
-                                          db_text(key->file), db_text(group)};
+    const int64_t state = status == PROTO_FILE_DELETED ? META_STATE_DELETED : META_STATE_NORMAL;
+    const struct db_value parameters[] = {
+        db_integer(state),         db_integer(version),
+        db_text(key->user),        db_text(key->application),
+        db_text(key->file),        db_integer(seen->state),
+        db_integer(seen->version), db_text(seen->file_path),
+        db_text(seen->file_path),  db_text(group),
+    };
     int64_t affected = 0;
-    enum db_result result = db_execute(connection, sql[table_hash_of_user(key->user)], parameters,
+    enum db_result result = db_execute(connection, set_status_sql[table_hash_of_user(key->user)], parameters,
                                        ARRAY_SIZE(parameters), &affected, error);
     *changed = affected > 0;
     return result;

@@ -24,7 +24,11 @@ struct meta_row {
                                              know */
     struct store_path *path; /* NULL: file_path means no place on this server, see store_find() */
     struct path place;
-    int64_t state;  /* enum meta_state; anything but normal shows as deleted in STAT */
+    int64_t state; /* enum meta_state; anything but normal shows as deleted in STAT */
+    /* deleted_at as it stands in the row, which every deletion and restoration changes: seconds since 1970 of a
+     * deleted row, a negative number or 0 of one that is not. With file_path and state it names what was read,
+     * see meta_sql_set_status(). 0 in a cached row. */
+    int64_t version;
     bool has_texts; /* false: name and content type were not kept (a cached row) */
 };
 
@@ -47,12 +51,14 @@ MUST_CHECK enum db_result meta_sql_find(struct db_connection *connection, const 
 MUST_CHECK enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
                                           const struct meta_row *row, struct error *error);
 
-/* Normal -> deleted at DELETED seconds, or back (DELETED 0), if KEY's row is of GROUP or of no group. CHANGED
- * false: there is no such row or it has that status already. */
+/* Sets KEY's row to STATUS, if it still is as it was read as SEEN (state, version, path) and is of GROUP or of no group:
+ * a statement that a lost connection carries out late finds another version and changes nothing. VERSION: of the
+ * row from now on; seconds since 1970 for PROTO_FILE_DELETED, else a negative number that this row never had. CHANGED
+ * false: the row is gone or another one by now; read it again. */
 MUST_CHECK enum db_result meta_sql_set_status(struct db_connection *connection,
                                               const struct proto_file_key *key, const char *group,
-                                              enum proto_file_status status, int64_t deleted, bool *changed,
-                                              struct error *error);
+                                              const struct meta_row *seen, enum proto_file_status status,
+                                              int64_t version, bool *changed, struct error *error);
 
 /* Rows of LIST's user in byte order of their file ID; ROW is called for each. */
 typedef void (*meta_sql_row_function)(void *argument, const struct meta_row *row);

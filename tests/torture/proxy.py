@@ -1,4 +1,5 @@
-"""A MariaDB server with a proxy before it, which is slow, cuts connections in the middle of a write, or is away."""
+"""A MariaDB server with a proxy before it, which is slow, cuts connections in the middle of a write, delivers a write long
+after its client has left, or is away."""
 import socket
 import struct
 import threading
@@ -15,7 +16,11 @@ class Proxy:
         self.target = port
         self.delay = 0        # seconds that each request is held
         self.away = False     # connections are closed at once
-        self.armed = None     # (what, when): "insert" or "commit"; "before" or "after" it was forwarded
+        # (what, when): "insert", "update" (of a file's row) or "commit"; cut "before" or "after" it was forwarded, or
+        # "late": held until `release` is set, whether its client still waits or not.
+        self.armed = None
+        self.release, self.delivered = threading.Event(), threading.Event()
+        self.endings = []     # how clients left whose packet was held: "reset" or "closed"
         self.then_away = False
         self.cuts = 0
         self.connections = set()
@@ -77,7 +82,7 @@ class Proxy:
 class Pair:
     def __init__(self, proxy, client, server):
         self.proxy, self.client, self.server = proxy, client, server
-        self.inserts, self.preparing = set(), None
+        self.statements, self.preparing = {}, None  # number -> "insert" or "update"
         self.muted = False
 
     def close(self):
@@ -110,9 +115,19 @@ class Pair:
             self.preparing = body
         elif command == COM_QUERY and body.upper().startswith(b"COMMIT"):
             return "commit"
-        elif command == COM_EXECUTE and struct.unpack("<I", body[:4])[0] in self.inserts:
-            return "insert"
+        elif command == COM_EXECUTE:
+            return self.statements.get(struct.unpack("<I", body[:4])[0])
         return None
+
+    def hold(self, packet):
+        """The network at its worst: the client has long given up when the server gets its packet."""
+        try:
+            ending = "closed" if self.client.recv(1) == b"" else "talks on"
+        except ConnectionResetError:
+            ending = "reset"
+        self.proxy.endings.append(ending)
+        self.proxy.release.wait(60)
+        self.server.sendall(packet)
 
     def forward(self):
         try:
@@ -123,6 +138,10 @@ class Pair:
                 when = (kind := self.kind(packet)) and self.proxy.take(kind)
                 if when:
                     self.muted = True
+                    if when == "late":
+                        self.hold(packet)
+                        self.proxy.delivered.wait(10)
+                        return
                     if self.proxy.then_away:
                         self.proxy.away = True
                     if when == "after":
@@ -142,11 +161,15 @@ class Pair:
                 if not data:
                     break
                 if self.preparing is not None and len(data) >= 9 and data[4] == 0:
-                    if b"INSERT INTO" in self.preparing.upper():
-                        self.inserts.add(struct.unpack("<I", data[5:9])[0])
+                    number, sql = struct.unpack("<I", data[5:9])[0], self.preparing.upper()
+                    for kind, begin in (("insert", b"INSERT INTO"), ("update", b"UPDATE T_FILE_")):
+                        if begin in sql:
+                            self.statements[number] = kind
                     self.preparing = None
                 if not self.muted:
                     self.client.sendall(data)
+                elif self.proxy.release.is_set():
+                    self.proxy.delivered.set()
         except OSError:
             pass
         self.close()

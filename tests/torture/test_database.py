@@ -334,6 +334,34 @@ def test_an_outcome_that_nobody_can_tell_is_said_and_the_next_try_finds_out(prox
     check_rows_have_files(proxied_suite)
 
 
+@pytest.mark.parametrize("late", ["delete", "restore"])
+def test_a_statement_that_the_network_delivers_late_undoes_nothing(proxied_suite, late):
+    """An UPDATE is lost on its way; it is done again on another connection and acknowledged, and so is the opposite. Then
+    the server gets the lost one."""
+    proxy, file, content = proxied_suite.mariadb.proxy, new_id(), os.urandom(700)
+    proxy.release.clear()
+    proxy.delivered.clear()
+    del proxy.endings[:]
+    with proxied_suite.client() as client:
+        client.socket.settimeout(60)
+        assert client.upload(APP, USER, file, content).ok
+        key, changes = wire.file_key(APP, USER, file), [wire.DELETE, wire.RESTORE]
+        if late == "restore":
+            assert client.call(wire.DELETE, key).ok
+            changes.reverse()
+        proxy.armed = ("update", "late")
+        for change in changes:
+            reply = client.call(change, key)
+            assert reply.ok, reply
+        wait_for(lambda: proxy.endings, 10, "the end of the connection that was given up")
+        assert proxy.endings == ["reset"], "the kernel would go on delivering for minutes"
+        proxy.release.set()
+        assert proxy.delivered.wait(10), "the server did not answer the late statement"
+        time.sleep(0.3)  # the cache's age, three times
+        reply = client.download(APP, USER, file)
+        assert reply.body == content if late == "delete" else reply.number == wire.NOT_FOUND, reply
+
+
 # --- SQLite ---
 
 @pytest.fixture(scope="module")

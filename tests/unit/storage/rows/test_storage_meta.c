@@ -313,6 +313,91 @@ static void deleting_hides_at_once_and_restoring_brings_back(void **state)
     end_world(&world);
 }
 
+/* A DELETE or RESTORE as the database gets it from a connection that was given up: after others have changed the row. */
+struct late {
+    struct db_job job;
+    const struct store *store;
+    struct proto_file_key key;
+    struct meta_row seen;
+    enum proto_file_status status;
+    bool reads, changed;
+};
+
+static enum db_result late_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct late *late = CONTAINER_OF(job, struct late, job);
+    bool found = false;
+    if (!late->reads)
+        return meta_sql_set_status(connection, &late->key, "group001", &late->seen, late->status,
+                                   late->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -1,
+                                   &late->changed, error);
+    enum db_result result = meta_sql_find(connection, late->store, &late->key, &late->seen, &found, error);
+    assert_true(found);
+    return result;
+}
+
+static void see(struct world *world, struct late *late)
+{
+    late->job = (struct db_job){.run = late_run};
+    late->reads = true;
+    assert_int_equal(meta_run_wait(world->meta, &late->job), DB_OK);
+}
+
+static bool carry_out_late(struct world *world, struct late *late)
+{
+    late->job = (struct db_job){.run = late_run};
+    late->reads = false;
+    assert_int_equal(meta_run_wait(world->meta, &late->job), DB_OK);
+    return late->changed;
+}
+
+static void a_statement_that_arrives_late_changes_nothing(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    struct late deletion = {.store = world.store, .key = key, .status = PROTO_FILE_DELETED};
+    struct late restoration = {.store = world.store, .key = key, .status = PROTO_FILE_NORMAL};
+    for (int round = 0; round < 2; round++) { /* of a fresh row, and of one that was restored before */
+        see(&world, &deletion);
+        assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+        assert_false(carry_out_late(&world, &deletion));
+        see(&world, &restoration);
+        assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+        assert_false(carry_out_late(&world, &deletion));
+        assert_false(carry_out_late(&world, &restoration));
+        assert_int_equal(find(&world, &key, &row), META_DONE);
+        assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+        assert_int_equal(row.stat.deleted, 0);
+    }
+    /* The row of another file under the same key. */
+    see(&world, &deletion);
+    beside(&world, "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_006' WHERE id = 'file1'");
+    assert_false(carry_out_late(&world, &deletion));
+    see(&world, &deletion);
+    assert_true(carry_out_late(&world, &deletion));
+    end_world(&world);
+}
+
+static void a_status_that_is_no_number_counts_as_deleted(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "odd");
+    (void)state;
+    start_world(&world, NULL);
+    beside(&world, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
+                   "('odd', 'tnvideo', 'alice', 'x', '../data/000/000/000/5F9E3FA7_005', 12)");
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
+    end_world(&world);
+}
+
 static void what_another_server_changes_is_seen_when_the_cache_has_aged(void **state)
 {
     struct world world;
@@ -517,6 +602,8 @@ int main(void)
         cmocka_unit_test(a_long_name_is_not_cached_but_kept),
         cmocka_unit_test(of_two_rows_with_one_key_the_first_stays),
         cmocka_unit_test(deleting_hides_at_once_and_restoring_brings_back),
+        cmocka_unit_test(a_statement_that_arrives_late_changes_nothing),
+        cmocka_unit_test(a_status_that_is_no_number_counts_as_deleted),
         cmocka_unit_test(what_another_server_changes_is_seen_when_the_cache_has_aged),
         cmocka_unit_test(rows_of_the_predecessor_are_read),
         cmocka_unit_test(rows_that_others_spoilt_harm_nobody),
