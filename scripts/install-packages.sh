@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Debian packages for the named sets, those that are missing only; uses sudo where not root.
-#   scripts/install-packages.sh build|run|test|http|cluster|bench|analysis ...
+#   scripts/install-packages.sh build|run|test|http|cluster|bench|analysis|coverage ...
 set -euo pipefail
 
 declare -A sets=(
@@ -12,7 +12,8 @@ declare -A sets=(
     [cluster]="glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync
         iproute2 util-linux curl ffmpeg python3 python3-pytest python3-xxhash procps"
     [bench]="nginx-light"
-    [analysis]="clang clang-tidy cppcheck valgrind libclang-rt-14-dev"
+    [analysis]="clang clang-tidy clang-format cppcheck valgrind libclang-rt-14-dev"
+    [coverage]="gcovr"
 )
 
 missing=()

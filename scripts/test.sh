@@ -25,29 +25,12 @@ reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 
 run_unit() {
-    local executable name report counted
-    for executable in build/asan/unit/test_*; do
-        name=$(basename "$executable")
-        report=$reports/$name.tap
-        (cd "$reports" && CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 "$OLDPWD/$executable" >"$report" 2>"$report.err")
-        local code=$?
-        local ok not_ok skip
-        # A skipped test is told as "not ok N # SKIP NAME".
-        skip=$(grep -cE '^(not )?ok .*# SKIP' "$report")
-        ok=$(grep -E '^ok ' "$report" | grep -cvE '# SKIP')
-        not_ok=$(grep -E '^not ok ' "$report" | grep -cvE '# SKIP')
-        # A run that died or found a leak failed, whatever its tests said before.
-        [ $code = 0 ] || [ "$not_ok" -gt 0 ] || not_ok=1
-        [ $((ok + not_ok + skip)) -gt 0 ] || not_ok=1
-        passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
-        if [ "$not_ok" -gt 0 ]; then
-            echo "FAILED $name (exit code $code)"
-            grep -vE '^ok ' "$report" | head -n 60
-            tail -n 60 "$report.err"
-        else
-            echo "ok     $name: $ok passed$([ "$skip" = 0 ] || echo ", $skip SKIPPED: $(grep -E '# SKIP' "$report" | head -n 3)")"
-        fi
-    done
+    local last
+    scripts/unit.py build/asan | tee "$reports/unit"
+    last=$(tail -n 1 "$reports/unit")
+    count() { grep -oE "[0-9]+ $1" <<<"$last" | grep -oE '^[0-9]+' || echo 0; }
+    [ -n "$(grep -E '^[0-9]+ passed' <<<"$last")" ] || { failed=$((failed + 1)); return; }
+    passed=$((passed + $(count passed))) failed=$((failed + $(count failed))) skipped=$((skipped + $(count skipped)))
 }
 
 # Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md tells the long run).
