@@ -17,4 +17,13 @@ int64_t clock_coarse_ms(void);
 int64_t clock_wall_seconds(void);
 int64_t clock_wall_us(void);
 
+/* Other clocks for tests and simulations: both functions give microseconds, on any thread. SOURCE must outlive its
+ * use; NULL: the system's again. Waits for conditions and sleeps are not affected: they take the system's time. */
+struct clock_source {
+    int64_t (*monotonic_us)(void *argument);
+    int64_t (*wall_us)(void *argument);
+    void *argument;
+};
+void clock_set_source(const struct clock_source *source);
+
 #endif

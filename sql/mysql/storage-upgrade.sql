@@ -186,3 +186,17 @@ ALTER TABLE t_file_03 ADD KEY file_path (file_path(255));
 -- @unless index t_file_03 status_deleted
 -- @say t_file_03: added the index status_deleted
 ALTER TABLE t_file_03 ADD KEY status_deleted (status, deleted_at);
+
+-- ---- rows of earlier versions ----
+
+-- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
+-- @say t_file_01: files that are damaged and deleted have a status of their own
+UPDATE t_file_01 SET status = 4 WHERE status = 3 AND deleted_at > 0;
+
+-- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
+-- @say t_file_02: files that are damaged and deleted have a status of their own
+UPDATE t_file_02 SET status = 4 WHERE status = 3 AND deleted_at > 0;
+
+-- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
+-- @say t_file_03: files that are damaged and deleted have a status of their own
+UPDATE t_file_03 SET status = 4 WHERE status = 3 AND deleted_at > 0;

@@ -1,8 +1,8 @@
 -- Reelstore: the storage servers' tables, MySQL and MariaDB. May be run at any time: creates what is missing, nothing
 -- else. By hand: mariadb tnv_storagedb < storage.sql   (sql/README.md tells about the lines that begin with "-- @")
 
--- One row a file. id: the file ID. status: 0 or NULL normal, 1 deleted, 2 being
--- purged, 3 found damaged by the scrub. digest: XXH3-128, 32 hex digits, '' unknown.
+-- One row per file. id: the file ID. status: 0 or NULL normal, 1 deleted, 2 being
+-- purged, 3 found damaged by the scrub, 4 damaged and deleted. digest: XXH3-128, 32 hex digits, '' unknown.
 -- deleted_at: seconds since 1970; of a row that is not deleted 0, or a negative number that its last restoration chose.
 -- The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.

@@ -58,8 +58,9 @@ static void send_file(struct download *download)
         refuse(download, &download->error);
         return;
     }
-    if (download->file->bytes) {
-        packet_reply(download->request, download->file->bytes + download->asked.offset,
+    if (download->length == 0 || download->file->bytes) {
+        packet_reply(download->request,
+                     download->length > 0 ? download->file->bytes + download->asked.offset : NULL,
                      (size_t)download->length);
         on_sent(download, true);
         return;
@@ -183,14 +184,11 @@ static void serve(struct download *download)
     if (fine && !download_range(row->stat.size, asked->offset, asked->size, &download->length))
         fine = error_set(error, ERROR_RANGE, "offset %lld and size %lld are outside of the file's %lld bytes",
                          (long long)asked->offset, (long long)asked->size, (long long)row->stat.size);
-    if (!fine) {
+    if (!fine)
         refuse(download, error);
-    } else if (download->length == 0) {
-        packet_reply(download->request, NULL, 0);
-        free(download);
-    } else {
-        open_file(download);
-    }
+    else
+        open_file(
+            download); /* an empty file too: without a look nobody knows whether it is here, and still empty */
 }
 
 void download_handle(struct packet_request *request)

@@ -18,7 +18,8 @@
 #define ROOM         "meta"
 #define BATCHES_MAX  4 /* transactions of new rows at once */
 #define LOOK_SECONDS 1
-#define CHANGE_READS 3 /* of a row that others change at the same moment, before the pool pauses */
+#define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
+#define CHANGE_READS 3     /* of a row that others change at the same moment, before the pool pauses */
 
 /* One query under way and everybody who waits for it. */
 struct lookup {
@@ -43,6 +44,7 @@ struct meta {
     struct row_cache *cache;
     pthread_mutex_t mutex;
     struct lookup *lookups;
+    atomic_llong ask_time_ms, time_offset; /* the database's clock: see date_deletion() */
     atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
     struct event *timer;
 };
@@ -78,7 +80,7 @@ bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct e
 
 bool meta_row_sound(const struct meta_row *row, struct error *error)
 {
-    return row->state != META_STATE_DAMAGED ||
+    return !meta_state_is_damaged(row->state) ||
            error_set(error, ERROR_IO, "file %s was found missing or damaged and is kept out of service",
                      row->file);
 }
@@ -399,9 +401,31 @@ static void note_changed(struct meta_change *change)
     bool deleting = change->status == PROTO_FILE_DELETED;
     change->row.stat.status = change->status;
     change->row.stat.deleted = deleting ? change->version : 0;
-    change->row.state = deleting ? META_STATE_DELETED : META_STATE_NORMAL;
+    change->row.state = meta_state_changed(change->row.state, change->status);
     change->row.version = change->version;
     change->outcome = META_CHANGED;
+}
+
+/* What is deleted is kept for a time that begins at the later of two clocks, this server's and the database's: a server
+ * whose clock is behind must not shorten it. Of the database's clock this server knows how far it is ahead of its own
+ * monotonic one; it asks once in a while. The time of one deletion is chosen once, however often it is run. */
+static enum db_result date_deletion(struct meta_change *change, struct db_connection *connection,
+                                    struct error *error)
+{
+    struct meta *meta = change->meta;
+    int64_t now_ms = clock_monotonic_ms(), seconds = 0;
+    if (change->dated)
+        return DB_OK;
+    if (now_ms >= atomic_load(&meta->ask_time_ms)) {
+        enum db_result result = meta_sql_now(connection, &seconds, error);
+        if (result != DB_OK)
+            return result;
+        atomic_store(&meta->time_offset, seconds - now_ms / 1000);
+        atomic_store(&meta->ask_time_ms, now_ms + TIME_AGE_MS);
+    }
+    change->version = max_i64(change->version, now_ms / 1000 + atomic_load(&meta->time_offset));
+    change->dated = true;
+    return DB_OK;
 }
 
 static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -410,6 +434,11 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
     bool deleting = change->status == PROTO_FILE_DELETED;
     bool changed = false;
     change->runs++;
+    if (deleting) {
+        enum db_result result = date_deletion(change, connection, error);
+        if (result != DB_OK)
+            return result;
+    }
     for (int i = 0; i < CHANGE_READS && !changed; i++) {
         bool wanted = false;
         enum db_result result = read_before_change(change, connection, &wanted, error);
@@ -459,6 +488,7 @@ bool meta_change(struct meta *meta, struct meta_change *change, struct error *er
     change->meta = meta;
     change->version = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -clock_wall_us();
     change->runs = 0;
+    change->dated = false;
     start_job(&change->job, change_run, change_done, change->loop);
     return lock_and_submit(meta, &change->job, error);
 }

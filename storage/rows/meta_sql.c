@@ -51,7 +51,7 @@ static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
 static const char *const list_normal_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("(status = 0 OR status IS NULL)"));
 static const char *const list_deleted_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("status = 1"));
+    FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("status IN (1, 4)"));
 
 struct reading {
     const struct store *store;
@@ -125,6 +125,28 @@ static bool on_find_row(void *argument, const struct db_value *columns, size_t c
     return false;
 }
 
+static bool on_integer(void *argument, const struct db_value *columns, size_t count)
+{
+    int64_t *integer = argument;
+    if (count != 1 || !db_value_integer(&columns[0], integer))
+        *integer = -1;
+    return false;
+}
+
+enum db_result meta_sql_now(struct db_connection *connection, int64_t *seconds, struct error *error)
+{
+    const char *sql = db_connection_backend(connection) == DB_BACKEND_MYSQL
+                          ? "SELECT UNIX_TIMESTAMP()"
+                          : "SELECT CAST(strftime('%s', 'now') AS INTEGER)";
+    *seconds = -1;
+    enum db_result result = db_query(connection, sql, NULL, 0, on_integer, seconds, error);
+    if (result == DB_OK && *seconds < 0) {
+        error_set(error, ERROR_GENERAL, "the database reports no time");
+        return DB_PERMANENT;
+    }
+    return result;
+}
+
 enum db_result meta_sql_find(struct db_connection *connection, const struct store *store,
                              const struct proto_file_key *key, struct meta_row *row, bool *found,
                              struct error *error)
@@ -164,7 +186,7 @@ enum db_result meta_sql_set_status(struct db_connection *connection, const struc
                                    enum proto_file_status status, int64_t version, bool *changed,
                                    struct error *error)
 {
-    const int64_t state = status == PROTO_FILE_DELETED ? META_STATE_DELETED : META_STATE_NORMAL;
+    const int64_t state = meta_state_changed(seen->state, status);
     const struct db_value parameters[] = {
         db_integer(state),         db_integer(version),
         db_text(key->user),        db_text(key->application),

@@ -9,13 +9,30 @@
 #include "common/db/db.h"
 #include "storage/store/store.h"
 
-/* What the column `status` holds. Whatever else it holds counts as deleted. */
+/* What the column `status` holds. Whatever else it holds counts as deleted. Damaged: the file is missing or has other
+ * bytes than were acknowledged; the scrub found that, and keeps it out of service. That a file is damaged and that it
+ * is deleted are two facts: DELETE changes 0 to 1 and 3 to 4, RESTORE 1 to 0 (a damaged file cannot be restored), the
+ * scrub 0 to 3 and 1 to 4 and back, the purge 1 and 4 to 2. */
 enum meta_state {
     META_STATE_NORMAL = 0, /* also NULL */
     META_STATE_DELETED = 1,
     META_STATE_PURGING = 2, /* its file is being removed: it never comes back */
-    META_STATE_DAMAGED = 3, /* its file is missing or has other bytes: kept out of service, told by fsck */
+    META_STATE_DAMAGED = 3,
+    META_STATE_DAMAGED_DELETED = 4,
 };
+
+/* What DELETE (status PROTO_FILE_DELETED) or RESTORE makes of a row in STATE that it applies to. */
+static inline int64_t meta_state_changed(int64_t state, enum proto_file_status status)
+{
+    if (status != PROTO_FILE_DELETED)
+        return META_STATE_NORMAL;
+    return state == META_STATE_DAMAGED ? META_STATE_DAMAGED_DELETED : META_STATE_DELETED;
+}
+
+static inline bool meta_state_is_damaged(int64_t state)
+{
+    return state == META_STATE_DAMAGED || state == META_STATE_DAMAGED_DELETED;
+}
 
 struct meta_row {
     struct proto_stat stat; /* size -1 where the row has none; group "" in a row of the predecessor */
@@ -41,6 +58,10 @@ struct meta_row {
 /* ROW (and KEY, where not NULL) from columns; what does not fit its field says nothing. Pure. */
 void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
                    struct proto_file_key *key);
+
+/* The database's clock, seconds since the epoch. */
+MUST_CHECK enum db_result meta_sql_now(struct db_connection *connection, int64_t *seconds,
+                                       struct error *error);
 
 /* FOUND false: there is no such row; ROW is undefined then. */
 MUST_CHECK enum db_result meta_sql_find(struct db_connection *connection, const struct store *store,

@@ -215,8 +215,10 @@ static bool repair(struct scrub *scrub, bool file_there)
     char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
     if (!scrub->repair)
         return true;
-    if (row->row.state != META_STATE_DAMAGED) {
-        scrub->mark = META_STATE_DAMAGED;
+    if (!meta_state_is_damaged(row->row.state)) {
+        if (row->row.state != META_STATE_NORMAL && row->row.state != META_STATE_DELETED)
+            return true; /* no state of ours: nobody is served it, and nobody knows what it means */
+        scrub->mark = row->row.state == META_STATE_DELETED ? META_STATE_DAMAGED_DELETED : META_STATE_DAMAGED;
         if (!run(scrub, mark_run))
             return false;
         CRASH_POINT("scrub-row-marked");
@@ -250,7 +252,7 @@ static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, co
         scrub->elsewhere++; /* of the predecessor, perhaps of another group: not judged by our files */
         return true;
     }
-    note(scrub, scrub->row->row.state == META_STATE_DAMAGED ? SCRUB_DAMAGED : kind, what);
+    note(scrub, meta_state_is_damaged(scrub->row->row.state) ? SCRUB_DAMAGED : kind, what);
     return kind == SCRUB_UNREADABLE || kind == SCRUB_UNKNOWN || repair(scrub, file_there);
 }
 
@@ -294,11 +296,12 @@ static bool sound(struct scrub *scrub)
         meta_forget(scrub->upkeep->storage->meta, &row->key);
         return true;
     }
-    if (row->row.state != META_STATE_DAMAGED)
+    if (!meta_state_is_damaged(row->row.state))
         return true;
     if (!scrub->repair)
         return judge(scrub, SCRUB_DAMAGED, false, "its file is right again; --repair puts it into service");
-    scrub->mark = META_STATE_NORMAL;
+    /* What was deleted stays deleted. */
+    scrub->mark = row->row.state == META_STATE_DAMAGED ? META_STATE_NORMAL : META_STATE_DELETED;
     if (!run(scrub, mark_run))
         return false;
     if (scrub->changed) {

@@ -41,7 +41,7 @@ struct now_job {
 
 static enum db_result now_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
-    return upkeep_sql_now(connection, &CONTAINER_OF(job, struct now_job, job)->seconds, error);
+    return meta_sql_now(connection, &CONTAINER_OF(job, struct now_job, job)->seconds, error);
 }
 
 bool upkeep_now(struct upkeep *upkeep, int64_t *seconds, struct error *error)

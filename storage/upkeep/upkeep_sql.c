@@ -14,18 +14,19 @@
 #define OURS "(group_name = '' OR group_name = ?)"
 
 static const char *const stamp_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET deleted_at = ? WHERE status = 1 AND deleted_at = 0 AND " OURS);
-static const char *const purgeable_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "SELECT " META_SQL_COLUMNS ", row_id FROM ",
-    " WHERE status IN (1, 2) AND deleted_at <= ? AND " OURS " AND row_id > ? ORDER BY row_id LIMIT 100");
+    FOR_EACH_TABLE("UPDATE ", " SET deleted_at = ? WHERE status IN (1, 4) AND deleted_at <= 0 AND " OURS);
+static const char *const purgeable_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ",
+                   " WHERE status IN (1, 2, 4) AND deleted_at > 0 AND deleted_at <= ? AND " OURS
+                   " AND row_id > ? ORDER BY row_id LIMIT 100");
 static const char *const mark_purging_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("UPDATE ", " SET status = 2, group_name = ? WHERE row_id = ? AND file_path = ? AND "
-                              "status IN (1, 2) AND deleted_at <= ?");
+                              "status IN (1, 2, 4) AND deleted_at > 0 AND deleted_at <= ?");
 static const char *const remove_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("DELETE FROM ", " WHERE row_id = ? AND file_path = ? AND status = 2");
 static const char *const trash_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS SIGNED) FROM ",
-                   " WHERE status IN (1, 2) AND " OURS);
+                   " WHERE status IN (1, 2, 4) AND " OURS);
 static const char *const page_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT " META_SQL_COLUMNS ", row_id FROM ",
     " WHERE row_id > ? AND (status IS NULL OR status <> 2) AND " OURS " ORDER BY row_id LIMIT 100");
@@ -63,28 +64,6 @@ static bool on_page_row(void *argument, const struct db_value *columns, size_t c
         return false;
     read_row(reading->store, reading->table, columns, &page->rows[page->count++]);
     return true;
-}
-
-static bool on_integer(void *argument, const struct db_value *columns, size_t count)
-{
-    int64_t *integer = argument;
-    if (count != 1 || !db_value_integer(&columns[0], integer))
-        *integer = -1;
-    return false;
-}
-
-enum db_result upkeep_sql_now(struct db_connection *connection, int64_t *seconds, struct error *error)
-{
-    const char *sql = db_connection_backend(connection) == DB_BACKEND_MYSQL
-                          ? "SELECT UNIX_TIMESTAMP()"
-                          : "SELECT CAST(strftime('%s', 'now') AS INTEGER)";
-    *seconds = -1;
-    enum db_result result = db_query(connection, sql, NULL, 0, on_integer, seconds, error);
-    if (result == DB_OK && *seconds < 0) {
-        error_set(error, ERROR_GENERAL, "the database does not tell the time");
-        return DB_PERMANENT;
-    }
-    return result;
 }
 
 enum db_result upkeep_sql_stamp(struct db_connection *connection, unsigned table, const char *group,

@@ -23,10 +23,6 @@ struct upkeep_page {
     size_t count;
 };
 
-/* The database's clock, seconds since the epoch. */
-MUST_CHECK enum db_result upkeep_sql_now(struct db_connection *connection, int64_t *seconds,
-                                         struct error *error);
-
 /* Deleted rows that nobody gave a time of deletion (the predecessor's) are deleted NOW. */
 MUST_CHECK enum db_result upkeep_sql_stamp(struct db_connection *connection, unsigned table,
                                            const char *group, int64_t now, struct error *error);

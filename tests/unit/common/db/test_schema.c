@@ -276,6 +276,22 @@ static void conditions_decide_and_several_must_all_hold(void **state)
     expect_equal(shell(place, "SELECT what FROM seen"), strdup("index\nkey\ntype\ntext\nrows\nalways\n"));
 }
 
+static void rows_that_were_damaged_and_deleted_get_the_status_that_says_both(void **state)
+{
+    struct place *place = *state;
+
+    apply_quietly(place->url, &storage_schema);
+    run_shell(place,
+              "INSERT INTO t_file_02 (id, status, deleted_at) VALUES ('both', 3, 7), ('damaged', 3, 0), "
+              "('deleted', 1, 7), ('normal', 0, 0), ('old', NULL, 0)");
+    expect_told(
+        apply(place->url, &storage_schema),
+        "storage: t_file_02: files that are damaged and deleted have a status of their own (rows: 1)\n");
+    expect_equal(shell(place, "SELECT id, status, deleted_at FROM t_file_02 ORDER BY id"),
+                 strdup("both|4|7\ndamaged|3|0\ndeleted|1|7\nnormal|0|0\nold|NULL|0\n"));
+    expect_told(apply(place->url, &storage_schema), "nothing to do");
+}
+
 static void a_url_that_is_wrong_or_a_place_that_cannot_be_is_told(void **state)
 {
     struct place *place = *state;
@@ -793,6 +809,7 @@ static void a_server_that_dies_under_the_upgrade_loses_no_row(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ON_SQLITE(rows_that_were_damaged_and_deleted_get_the_status_that_says_both),
         ON_SQLITE(a_fresh_file_gets_every_table_and_a_second_run_does_nothing),
         ON_SQLITE(by_hand_the_scripts_give_the_same_file),
         ON_SQLITE(the_first_group_is_added_to_an_empty_table_only),

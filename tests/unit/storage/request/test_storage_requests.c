@@ -208,6 +208,23 @@ static void a_deleted_file_is_gone_until_it_is_restored(void **state)
     end_world(&world);
 }
 
+/* Its bytes are known without a look, but not whether they are this file's: the row may be another group's. */
+static void an_empty_file_is_served_only_where_it_is_there_and_still_empty(void **state)
+{
+    struct world world;
+    uint8_t content[1] = {0};
+    (void)state;
+    start_world(&world, "storage.cache_age=1ms");
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 0), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 0), ERROR_NONE);
+    beside(&world, "UPDATE t_file_02 SET group_name = '', file_path = '../data/1FF/1FF/1FF/5F9E3FA7_000'");
+    usleep(5000);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 0), ERROR_IO);
+    close(fd);
+    end_world(&world);
+}
+
 static void rows_that_point_elsewhere_are_not_served(void **state)
 {
     struct world world;
@@ -269,6 +286,7 @@ int main(void)
         cmocka_unit_test(name_and_type_are_kept_and_found_out),
         cmocka_unit_test(a_part_is_served_and_what_lies_outside_refused),
         cmocka_unit_test(a_deleted_file_is_gone_until_it_is_restored),
+        cmocka_unit_test(an_empty_file_is_served_only_where_it_is_there_and_still_empty),
         cmocka_unit_test(rows_that_point_elsewhere_are_not_served),
         cmocka_unit_test(a_file_of_another_size_than_its_row_is_not_served),
     };

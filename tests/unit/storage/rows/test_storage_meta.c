@@ -2,6 +2,7 @@
 #include "storage/rows/meta.h"
 #include "common/db/schema.h"
 #include "sql/storage_sql.h"
+#include "tests/unit/library/fake_clock.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -302,7 +303,7 @@ static void deleting_hides_at_once_and_restoring_brings_back(void **state)
     assert_int_equal(deletion->row.place.value, 5);
     assert_true(meta_find_cached(world.meta, &key, &row));
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
-    assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds());
+    assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds() + 1);
     assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
     assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
     assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
@@ -395,6 +396,64 @@ static void a_status_that_is_no_number_counts_as_deleted(void **state)
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
     assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
+    end_world(&world);
+}
+
+/* A server whose clock is days behind must not have its deletions purged at once; nor is one that is ahead corrected,
+ * since then a file is only kept for longer. */
+static void a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases(void **state)
+{
+    static const int64_t day = 86400;
+    struct world world;
+    struct fake_clock clock;
+    struct meta_row row;
+    (void)state;
+    start_world(&world, NULL);
+    fake_clock_start(&clock);
+    int64_t now = clock_wall_seconds();
+    for (int64_t days = -8; days <= 8; days += 16) {
+        struct proto_file_key key = key_of("alice", days < 0 ? "behind" : "ahead");
+        assert_int_equal(insert(&world, &key, 20 + days, 77, "")->outcome, META_INSERTED);
+        fake_clock_step(&clock, days * day);
+        assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+        fake_clock_step(&clock, -days * day);
+        assert_int_equal(find(&world, &key, &row), META_DONE);
+        if (days < 0)
+            assert_in_range(row.stat.deleted, now - 1, now + 600);
+        else
+            assert_int_equal(row.stat.deleted, now + days * day);
+    }
+    fake_clock_end();
+    end_world(&world);
+}
+
+/* Two facts, each of which stays whatever becomes of the other. */
+static void a_damaged_file_is_deleted_but_neither_restored_nor_sound_again(void **state)
+{
+    struct world world;
+    struct meta_row row;
+    struct error error = {0};
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    beside(&world, "UPDATE t_file_02 SET status = 3 WHERE id = 'file1'");
+    meta_forget(world.meta, &key);
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_UNCHANGED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    struct meta_change *restoration = change(&world, &key, PROTO_FILE_NORMAL);
+    assert_int_equal(restoration->outcome, META_UNCHANGED);
+    assert_int_equal(restoration->error.code, ERROR_IO);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.state, META_STATE_DAMAGED_DELETED);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds() + 1);
+    assert_false(meta_row_sound(&row, &error));
+    struct meta_list *deleted = list(&world, "alice", "", 10, PROTO_FILE_DELETED);
+    assert_int_equal(deleted->count, 1);
+    assert_string_equal(deleted->entries[0].file, "file1");
+    free(deleted->entries);
     end_world(&world);
 }
 
@@ -604,6 +663,8 @@ int main(void)
         cmocka_unit_test(deleting_hides_at_once_and_restoring_brings_back),
         cmocka_unit_test(a_statement_that_arrives_late_changes_nothing),
         cmocka_unit_test(a_status_that_is_no_number_counts_as_deleted),
+        cmocka_unit_test(a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases),
+        cmocka_unit_test(a_damaged_file_is_deleted_but_neither_restored_nor_sound_again),
         cmocka_unit_test(what_another_server_changes_is_seen_when_the_cache_has_aged),
         cmocka_unit_test(rows_of_the_predecessor_are_read),
         cmocka_unit_test(rows_that_others_spoilt_harm_nobody),
