@@ -1,4 +1,7 @@
-/* sequences: see sequences.h. */
+/*
+ * sequences: a table of keys behind one mutex, each with its spans of reserved numbers, those who wait for more, and at
+ * most one reservation under way.
+ */
 #include "idserver/sequences.h"
 #include "idserver/reserve.h"
 #include "common/base/clock.h"
@@ -26,7 +29,7 @@ struct sequence {
     struct span spans[SPANS_MAX]; /* in order of their reservation, none empty */
     size_t span_count;
     int64_t high; /* the end of the last reservation: nothing below is ever reserved again */
-    struct sequences_request *waiting, **waiting_end;
+    struct wait_list waiting;
     int64_t retry_ms;     /* monotonic: no reservation ahead of need before */
     int64_t exhausted_ms; /* monotonic: until when the key counts as used up; 0: it is not */
     bool used;            /* a reservation has succeeded */
@@ -158,43 +161,34 @@ static bool answer_now(struct sequence *sequence, struct sequences_request *requ
     return true;
 }
 
-static struct sequences_request *waiting_pop(struct sequence *sequence)
-{
-    struct sequences_request *request = sequence->waiting;
-    sequence->waiting = request->next;
-    if (sequence->waiting == NULL)
-        sequence->waiting_end = &sequence->waiting;
-    request->next = NULL;
-    sequence->sequences->waiting_count--;
-    return request;
-}
-
 /* In order; a run that must wait for more holds up whoever came after it. */
 static void answer_waiting(struct sequence *sequence)
 {
-    while (sequence->waiting != NULL && answer_now(sequence, sequence->waiting)) {
-        struct sequences_request *request = waiting_pop(sequence);
+    struct wait *wait;
+    while ((wait = wait_list_first(&sequence->waiting))) {
+        struct sequences_request *request = CONTAINER_OF(wait, struct sequences_request, wait);
+        if (!answer_now(sequence, request))
+            return;
         if (request->ok)
             metric_add(sequence->sequences->numbers, request->given);
-        loop_post(request->loop, &request->task);
+        wait_post(wait_list_take(&sequence->waiting));
     }
 }
 
-/* All that have waited since LIMIT_MS (monotonic) or longer. */
-static void fail_waiting_since(struct sequence *sequence, int64_t limit_ms, const char *why)
+static void fail_request(struct sequences_request *request, const char *why)
 {
-    while (sequence->waiting != NULL && sequence->waiting->since_ms <= limit_ms) {
-        struct sequences_request *request = waiting_pop(sequence);
-        request->ok = false;
-        error_set(&request->error, ERROR_UNAVAILABLE, "numbers of key %s cannot be reserved: %s",
-                  request->key, why);
-        loop_post(request->loop, &request->task);
-    }
+    request->ok = false;
+    error_set(&request->error, ERROR_UNAVAILABLE, "numbers of key %s cannot be reserved: %s", request->key,
+              why);
 }
 
 static void fail_waiting(struct sequence *sequence, const char *why)
 {
-    fail_waiting_since(sequence, INT64_MAX, why);
+    struct wait *wait;
+    while ((wait = wait_list_take(&sequence->waiting))) {
+        fail_request(CONTAINER_OF(wait, struct sequences_request, wait), why);
+        wait_post(wait);
+    }
 }
 
 /* ---- reservations ---- */
@@ -213,9 +207,9 @@ static void reservation_done(struct db_job *job);
 static int64_t amount_needed(const struct sequence *sequence)
 {
     int64_t amount = 0;
-    for (const struct sequences_request *request = sequence->waiting;
-         request != NULL && amount < RESERVE_MAX - PROTO_RANGE_COUNT_MAX; request = request->next)
-        amount += request->count;
+    for (const struct wait *wait = wait_list_first(&sequence->waiting);
+         wait && amount < RESERVE_MAX - PROTO_RANGE_COUNT_MAX; wait = wait_list_next(wait))
+        amount += CONTAINER_OF(wait, const struct sequences_request, wait)->count;
     return max_i64(amount, sequence->sequences->step);
 }
 
@@ -240,7 +234,7 @@ static void reserve_where_needed(struct sequence *sequence)
 {
     if (sequence->reserving)
         return;
-    if (sequence->waiting != NULL) {
+    if (sequence->waiting.count > 0) {
         if (!begin_reservation(sequence))
             fail_waiting(sequence, "too many reservations wait for the database");
         return;
@@ -289,7 +283,7 @@ static void take_failure(struct sequence *sequence)
         log_warning(
             "sequences", "key %s: %" PRId64 " numbers cannot be reserved: %s; %s (and %" PRIu64 " more)",
             sequence->key, sequence->amount, job->error.text,
-            sequence->waiting != NULL ? "whoever waits is told so" : "tried again before it is needed",
+            sequence->waiting.count > 0 ? "whoever waits is told so" : "tried again before it is needed",
             suppressed);
     }
     sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
@@ -302,7 +296,7 @@ static void drop_unused(struct sequence *sequence)
 {
     if (sequence->used || sequence->reserving)
         return;
-    ASSERT(sequence->waiting == NULL);
+    ASSERT(sequence->waiting.count == 0);
     HASH_DEL(sequence->sequences->by_key, sequence);
     free(sequence);
 }
@@ -366,7 +360,7 @@ static struct sequence *sequence_add(struct sequences *sequences, const char *ke
     if (sequence == NULL)
         goto fail;
     sequence->sequences = sequences;
-    sequence->waiting_end = &sequence->waiting;
+    wait_list_init(&sequence->waiting, &sequences->mutex, &sequences->waiting_count);
     memcpy(sequence->key, key, strlen(key) + 1);
     HASH_ADD_STR(sequences->by_key, key, sequence);
     if (!HASH_ADDED(hh, sequence))
@@ -391,9 +385,16 @@ static struct sequence *find_sequence(struct sequences *sequences, const char *k
     return sequence != NULL ? sequence : sequence_add(sequences, key, error);
 }
 
-static void request_answered(struct task *task)
+static void request_waited(struct wait *wait, enum wait_end end)
 {
-    struct sequences_request *request = CONTAINER_OF(task, struct sequences_request, task);
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    struct sequences_request *request = CONTAINER_OF(wait, struct sequences_request, wait);
+    if (end == WAIT_TIMED_OUT) {
+        fail_request(request, "the database does not answer");
+        if (log_gate_open(&gate, 1000, &suppressed))
+            log_warning("sequences", "%s (and %" PRIu64 " more)", request->error.text, suppressed);
+    }
     request->done(request);
 }
 
@@ -401,14 +402,13 @@ bool sequences_take(struct sequences *sequences, struct sequences_request *reque
 {
     bool answered = true;
     request->ok = false;
-    request->next = NULL;
     request->error = (struct error){0};
-    request->task.run = request_answered;
+    request->wait = (struct wait){.loop = request->loop, .done = request_waited};
     sequences_lock(sequences);
     struct sequence *sequence = find_sequence(sequences, request->key, &request->error);
     if (sequence == NULL)
         goto done;
-    answered = sequence->waiting == NULL && answer_now(sequence, request);
+    answered = sequence->waiting.count == 0 && answer_now(sequence, request);
     if (answered) {
         if (request->ok)
             metric_add(sequences->numbers, request->given);
@@ -416,34 +416,16 @@ bool sequences_take(struct sequences *sequences, struct sequences_request *reque
         request->ok = false;
         error_set(&request->error, ERROR_UNAVAILABLE, "too many requests wait for numbers");
         answered = true;
-    } else {
-        request->since_ms = clock_monotonic_ms();
-        *sequence->waiting_end = request;
-        sequence->waiting_end = &request->next;
-        sequences->waiting_count++;
+    } else if (!wait_enter(&sequence->waiting, &request->wait, sequences->timeout_ms)) {
+        answered = true;
+        request->ok = false;
+        error_set(&request->error, ERROR_UNAVAILABLE, "out of memory");
     }
     reserve_where_needed(sequence);
     drop_unused(sequence);
 done:
     sequences_unlock(sequences);
     return answered;
-}
-
-void sequences_tick(struct sequences *sequences)
-{
-    static struct log_gate gate;
-    uint64_t suppressed = 0;
-    int64_t limit_ms = clock_monotonic_ms() - sequences->timeout_ms;
-    sequences_lock(sequences);
-    for (struct sequence *sequence = sequences->by_key; sequence != NULL; sequence = sequence->hh.next) {
-        if (sequence->waiting == NULL || sequence->waiting->since_ms > limit_ms)
-            continue;
-        if (log_gate_open(&gate, 1000, &suppressed))
-            log_warning("sequences", "key %s: the database does not answer; whoever waits is told so",
-                        sequence->key);
-        fail_waiting_since(sequence, limit_ms, "the database does not answer");
-    }
-    sequences_unlock(sequences);
 }
 
 size_t sequences_count_keys(struct sequences *sequences)
@@ -540,7 +522,7 @@ void sequences_destroy(struct sequences *sequences)
         return;
     struct sequence *sequence;
     while ((sequence = sequences->by_key) != NULL) {
-        ASSERT(!sequence->reserving && sequence->waiting == NULL);
+        ASSERT(!sequence->reserving && sequence->waiting.count == 0);
         HASH_DEL(sequences->by_key, sequence);
         free(sequence);
     }

@@ -12,6 +12,7 @@
 
 #include "common/config/config.h"
 #include "common/db/db.h"
+#include "common/loop/wait_list.h"
 #include "common/proto/proto.h"
 
 struct sequences;
@@ -53,18 +54,12 @@ struct sequences_request {
     bool ok;
     int64_t first, given; /* GIVEN 1..COUNT; fewer only at the end of the number space */
     struct error error;   /* ERROR_MALFORMED, ERROR_REFUSED (key), ERROR_EXHAUSTED, ERROR_UNAVAILABLE */
-    /* private */
-    int64_t since_ms;
-    struct task task;
-    struct sequences_request *next;
+    struct wait wait;     /* private */
 };
 
-/* Any thread, never blocks. True: answered already, done() is not called. False: done() will be. */
+/* On LOOP, never blocks. True: answered already, done() is not called. False: done() will be, within the time limit; what
+ * the database still reserves then is kept for who comes next. */
 MUST_CHECK bool sequences_take(struct sequences *sequences, struct sequences_request *request);
-
-/* Any thread, several times a second: who has waited for TIMEOUT_MS is told that the database does not
- * answer. What it still reserves is kept for who comes next. */
-void sequences_tick(struct sequences *sequences);
 
 /* Any thread; for metrics and status. */
 size_t sequences_count_keys(struct sequences *sequences);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS 250
 
 struct service {
     struct packet_daemon base;
@@ -28,15 +27,15 @@ struct service {
 
 /* ---- GET, RANGE ---- */
 
-struct wait {
+struct pending {
     struct packet_request *request;
     struct sequences_request wanted;
 };
 
-static void answer(struct wait *wait)
+static void answer(struct pending *pending)
 {
-    struct packet_request *request = wait->request;
-    const struct sequences_request *wanted = &wait->wanted;
+    struct packet_request *request = pending->request;
+    const struct sequences_request *wanted = &pending->wanted;
     if (!wanted->ok) {
         packet_reply_failure(request, &wanted->error);
     } else if (request->command == PROTO_IDSERVER_RANGE) {
@@ -49,29 +48,29 @@ static void answer(struct wait *wait)
         proto_value_pack(body, wanted->first);
         packet_reply(request, body, sizeof(body));
     }
-    free(wait);
+    free(pending);
 }
 
 static void numbers_came(struct sequences_request *wanted)
 {
-    answer(CONTAINER_OF(wanted, struct wait, wanted));
+    answer(CONTAINER_OF(wanted, struct pending, wanted));
 }
 
 static void take_numbers(struct packet_request *request, const char *key, int64_t count)
 {
     struct service *service = packet_server_argument(packet_connection_server(request->connection));
-    struct wait *wait = calloc(1, sizeof(*wait));
-    if (wait == NULL) {
+    struct pending *pending = calloc(1, sizeof(*pending));
+    if (pending == NULL) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
         return;
     }
-    wait->request = request;
-    memcpy(wait->wanted.key, key, PROTO_KEY_SIZE);
-    wait->wanted.count = count;
-    wait->wanted.loop = request->loop;
-    wait->wanted.done = numbers_came;
-    if (sequences_take(service->sequences, &wait->wanted))
-        answer(wait);
+    pending->request = request;
+    memcpy(pending->wanted.key, key, PROTO_KEY_SIZE);
+    pending->wanted.count = count;
+    pending->wanted.loop = request->loop;
+    pending->wanted.done = numbers_came;
+    if (sequences_take(service->sequences, &pending->wanted))
+        answer(pending);
 }
 
 static void handle_get(struct packet_request *request)
@@ -200,11 +199,6 @@ static bool start_sequences(struct service *service, const struct idserver_confi
            sequences_configure(service->sequences, config->step, &config->keys, error);
 }
 
-static void ticked(struct packet_daemon *base)
-{
-    sequences_tick(CONTAINER_OF(base, struct service, base)->sequences);
-}
-
 static bool start_probe(struct service *service, const struct idserver_config *config, struct error *error)
 {
     service->probe_timer =
@@ -230,9 +224,8 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     };
     daemon->state = service;
     packet_daemon_begin(&service->base, daemon);
-    if (!start_sequences(service, config, error) ||
-        !packet_daemon_start_tick(&service->base, TICK_MS, ticked, error) ||
-        !start_probe(service, config, error) || !packet_daemon_listen(&service->base, &face, error)) {
+    if (!start_sequences(service, config, error) || !start_probe(service, config, error) ||
+        !packet_daemon_listen(&service->base, &face, error)) {
         idserver_service_destroy(daemon);
         return false;
     }

@@ -1,10 +1,9 @@
 /*
- * groups: see groups.h. Readings are begun and ended on the main loop, one at a time; questions come from any
+ * groups: one reading of t_groups_info at a time, and those who wait for it. Readings are begun and ended on the main loop, one at a time; questions come from any
  * thread and are kept in two lists, since a reading that is under way may have begun before the row came that
  * a question is about: those wait for the next one.
  */
 #include "tracker/groups.h"
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include <inttypes.h>
 #include <pthread.h>
@@ -37,9 +36,9 @@ struct groups {
     void (*stopped)(void *argument);
     void *stopped_argument;
 
-    pthread_mutex_t mutex;           /* what follows */
-    struct groups_question *waiting; /* for the next reading */
-    struct groups_question *served;  /* by the reading under way */
+    pthread_mutex_t mutex;    /* what follows */
+    struct wait_list waiting; /* for the next reading */
+    struct wait_list served;  /* by the reading under way */
     bool wake_posted;
     bool loaded;
     bool failed;
@@ -90,21 +89,29 @@ static enum db_result read_groups(struct db_job *job, struct db_connection *conn
 
 /* ---- on the loop ---- */
 
-static void answer_questions(struct groups *groups, struct groups_question *questions,
-                             const struct error *failure)
+static void settle_question(struct groups *groups, struct groups_question *question, const char *failure)
 {
-    while (questions != NULL) {
-        struct groups_question *question = questions;
-        questions = question->next;
-        question->known = table_group_known(groups->table, question->group);
-        if (!question->known && failure != NULL) {
-            error_set(&question->error, ERROR_UNAVAILABLE, "group %s cannot be looked up: %s",
-                      question->group, failure->text);
-        } else if (!question->known) {
-            error_set(&question->error, ERROR_REFUSED, "group %s is not in t_groups_info: add it there first",
-                      question->group);
-        }
-        loop_post(question->loop, &question->task);
+    question->known = table_group_known(groups->table, question->group);
+    if (!question->known && failure) {
+        error_set(&question->error, ERROR_UNAVAILABLE, "group %s cannot be looked up: %s", question->group,
+                  failure);
+    } else if (!question->known) {
+        error_set(&question->error, ERROR_REFUSED, "group %s is not in t_groups_info: add it there first",
+                  question->group);
+    }
+}
+
+/* Answers all that wait in LIST, which is WAITING or SERVED. FAILURE: why it could not be looked up; NULL: it was. */
+static void answer_questions(struct groups *groups, struct wait_list *list, const char *failure)
+{
+    for (;;) {
+        groups_lock(groups);
+        struct wait *wait = wait_list_take(list);
+        groups_unlock(groups);
+        if (!wait)
+            return;
+        settle_question(groups, CONTAINER_OF(wait, struct groups_question, wait), failure);
+        wait_post(wait);
     }
 }
 
@@ -143,12 +150,10 @@ static void end_reading(struct groups *groups, const struct error *failure)
     if (failure == NULL)
         table_set_groups(groups->table, groups->rows, groups->row_count);
     note_outcome(groups, failure);
+    answer_questions(groups, &groups->served, failure ? failure->text : NULL);
     groups_lock(groups);
-    struct groups_question *served = groups->served;
-    groups->served = NULL;
-    bool more = groups->waiting != NULL;
+    bool more = groups->waiting.count > 0;
     groups_unlock(groups);
-    answer_questions(groups, served, failure);
     if (more)
         begin_reading(groups);
     if (groups->stopping && !groups->reading && groups->stopped != NULL) {
@@ -169,9 +174,8 @@ static void begin_reading(struct groups *groups)
     if (groups->reading || groups->closed)
         return;
     groups_lock(groups);
-    ASSERT(groups->served == NULL);
-    groups->served = groups->waiting;
-    groups->waiting = NULL;
+    ASSERT(groups->served.count == 0);
+    wait_list_move(&groups->served, &groups->waiting);
     groups_unlock(groups);
     groups->reading = true;
     groups->job =
@@ -183,11 +187,7 @@ static void begin_reading(struct groups *groups)
          */
         groups->reading = false;
         note_outcome(groups, &error);
-        groups_lock(groups);
-        struct groups_question *served = groups->served;
-        groups->served = NULL;
-        groups_unlock(groups);
-        answer_questions(groups, served, &error);
+        answer_questions(groups, &groups->served, error.text);
     }
 }
 
@@ -205,58 +205,31 @@ static void woken(struct task *task)
     struct groups *groups = CONTAINER_OF(task, struct groups, wake);
     groups_lock(groups);
     groups->wake_posted = false;
-    bool wanted = groups->waiting != NULL;
+    bool wanted = groups->waiting.count > 0;
     groups_unlock(groups);
     if (wanted)
         begin_reading(groups);
 }
 
-/* Moves what has waited since LIMIT_MS (monotonic) or longer from LIST to the front of OLD, and returns that.
- */
-static struct groups_question *take_old(struct groups_question **list, int64_t limit_ms,
-                                        struct groups_question *old)
-{
-    while (*list != NULL) {
-        struct groups_question *question = *list;
-        if (question->since_ms > limit_ms) {
-            list = &question->next;
-            continue;
-        }
-        *list = question->next;
-        question->next = old;
-        old = question;
-    }
-    return old;
-}
-
-void groups_tick(struct groups *groups)
-{
-    struct error error;
-    int64_t limit_ms = clock_monotonic_ms() - groups->timeout_ms;
-    groups_lock(groups);
-    struct groups_question *old = take_old(&groups->waiting, limit_ms, NULL);
-    old = take_old(&groups->served, limit_ms, old);
-    groups_unlock(groups);
-    error_set(&error, ERROR_UNAVAILABLE, "the database does not answer");
-    answer_questions(groups, old, &error);
-}
-
 /* ---- for others ---- */
 
-static void question_answered(struct task *task)
+static void question_waited(struct wait *wait, enum wait_end end)
 {
-    struct groups_question *question = CONTAINER_OF(task, struct groups_question, task);
+    struct groups_question *question = CONTAINER_OF(wait, struct groups_question, wait);
+    if (end == WAIT_TIMED_OUT)
+        settle_question(question->groups, question, "the database does not answer");
     question->done(question);
 }
 
 void groups_ask(struct groups *groups, struct groups_question *question)
 {
-    question->task.run = question_answered;
+    question->wait = (struct wait){.loop = question->loop, .done = question_waited};
+    question->groups = groups;
     question->known = false;
-    question->since_ms = clock_monotonic_ms();
     groups_lock(groups);
-    question->next = groups->waiting;
-    groups->waiting = question;
+    /* Without memory for a timer the reading's own time limit has to do. */
+    if (!wait_enter(&groups->waiting, &question->wait, groups->timeout_ms))
+        (void)!wait_enter(&groups->waiting, &question->wait, 0);
     bool post = !groups->wake_posted;
     groups->wake_posted = true;
     groups_unlock(groups);
@@ -298,6 +271,8 @@ struct groups *groups_create(struct loop *loop, struct db *db, struct table *tab
         error_set(error, ERROR_UNAVAILABLE, "groups: out of memory");
         return NULL;
     }
+    wait_list_init(&groups->waiting, &groups->mutex, NULL);
+    wait_list_init(&groups->served, &groups->mutex, NULL);
     groups->loop = loop;
     groups->db = db;
     groups->table = table;
@@ -331,16 +306,10 @@ void groups_stop(struct groups *groups, void (*stopped)(void *argument), void *a
 
 void groups_close(struct groups *groups)
 {
-    struct error error;
     groups->closed = true;
     groups->stopping = true;
     event_del(groups->timer);
-    groups_lock(groups);
-    struct groups_question *waiting = groups->waiting;
-    groups->waiting = NULL;
-    groups_unlock(groups);
-    error_set(&error, ERROR_UNAVAILABLE, "this tracker is stopping");
-    answer_questions(groups, waiting, &error);
+    answer_questions(groups, &groups->waiting, "this tracker is stopping");
 }
 
 void groups_destroy(struct groups *groups)

@@ -7,6 +7,7 @@
 
 #include "tracker/table.h"
 #include "common/db/db.h"
+#include "common/loop/wait_list.h"
 
 struct groups;
 
@@ -24,9 +25,6 @@ void groups_close(struct groups *groups);
 /* After the loops have ended. NULL is ignored. */
 void groups_destroy(struct groups *groups);
 
-/* On the loop, several times a second: questions that have waited for too long are answered as unavailable.
- */
-void groups_tick(struct groups *groups);
 /* On the loop. */
 void groups_set_refresh(struct groups *groups, int64_t refresh_ms);
 
@@ -39,12 +37,11 @@ struct groups_question {
     struct error
         error; /* where not known: ERROR_REFUSED (no such group), ERROR_UNAVAILABLE (cannot be asked) */
     /* private */
-    int64_t since_ms;
-    struct task task;
-    struct groups_question *next;
+    struct wait wait;
+    struct groups *groups;
 };
 
-/* Any thread. Answers within TIMEOUT_MS of groups_create(). Reads the groups (one reading serves all that ask
+/* On QUESTION->loop. Answers within TIMEOUT_MS of groups_create(). Reads the groups (one reading serves all that ask
  * meanwhile) and answers by done(). To be asked when table_group_known() says no. */
 void groups_ask(struct groups *groups, struct groups_question *question);
 

@@ -403,7 +403,6 @@ static void ticked(struct packet_daemon *base)
 {
     struct service *service = CONTAINER_OF(base, struct service, base);
     table_tick(service->table, table_now());
-    groups_tick(service->groups);
 }
 
 static bool start_rooms(struct service *service, const struct tracker_config *config, struct error *error)

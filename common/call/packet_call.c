@@ -151,7 +151,7 @@ static void call_leave_endpoint(struct packet_call *call)
 {
     struct pool_endpoint *endpoint = call->endpoint;
 
-    pool_wait_end(&call->waiter);
+    (void)wait_leave(&call->wait);
     call->endpoint = NULL;
     if (endpoint == NULL)
         return;
@@ -290,7 +290,7 @@ static void call_time_is_over(struct packet_call *call)
 
     switch (call->state) {
     case CALL_WAITING:
-        if (call->waiter.list == &call->endpoint->names)
+        if (call->wait.list == &call->endpoint->names)
             packet_call_attempt_failed(call, ERROR_TIMEOUT, false, "the host name was not resolved in time");
         else
             packet_call_attempt_failed(call, ERROR_UNAVAILABLE, false, "no connection became free in time");
@@ -338,6 +338,19 @@ static void call_timer(evutil_socket_t fd, short what, void *argument)
 /* ---- connecting ---- */
 
 static void call_connected(void *owner, short what);
+static void call_attempt(struct packet_call *call, bool turn);
+
+static void call_resolved(struct wait *wait, enum wait_end end)
+{
+    (void)end; /* the call has a time limit of its own */
+    call_attempt(CONTAINER_OF(wait, struct packet_call, wait), false);
+}
+
+static void call_turn_came(struct wait *wait, enum wait_end end)
+{
+    (void)end;
+    call_attempt(CONTAINER_OF(wait, struct packet_call, wait), true);
+}
 
 static void call_connect(struct packet_call *call)
 {
@@ -402,7 +415,7 @@ static void call_attempt(struct packet_call *call, bool turn)
     struct error error = {0};
 
     packet_call_set_state(call, CALL_WAITING);
-    turn = turn || TAILQ_EMPTY(&endpoint->slots);
+    turn = turn || endpoint->slots.count == 0;
     if (!call->fresh && turn) {
         call->connection = pool_connection_reuse(endpoint, call->options.source != NULL);
         if (call->connection != NULL) {
@@ -411,7 +424,8 @@ static void call_attempt(struct packet_call *call, bool turn)
             return;
         }
     }
-    switch (pool_endpoint_resolve(endpoint, &call->waiter, &error)) {
+    call->wait.done = call_resolved;
+    switch (pool_endpoint_resolve(endpoint, &call->wait, &error)) {
     case POOL_UNRESOLVABLE:
         call_attempt_failed_later(call, error.code, error.text);
         return;
@@ -422,7 +436,10 @@ static void call_attempt(struct packet_call *call, bool turn)
         break;
     }
     if (!turn || !pool_endpoint_has_room(endpoint)) {
-        pool_wait(&endpoint->slots, &call->waiter, call->fresh);
+        call->wait.done = call_turn_came;
+        /* Without a timer it cannot fail. */
+        ASSERT(call->fresh ? wait_enter_first(&endpoint->slots, &call->wait, 0)
+                           : wait_enter(&endpoint->slots, &call->wait, 0));
         packet_call_arm(call);
         pool_endpoint_wake(endpoint);
         return;
@@ -436,11 +453,6 @@ void packet_call_retry_fresh(struct packet_call *call)
     call->fresh = true;
     packet_call_drop_connection(call, false);
     call_attempt(call, false);
-}
-
-static void call_wake(struct pool_waiter *waiter, bool turn)
-{
-    call_attempt(CONTAINER_OF(waiter, struct packet_call, waiter), turn);
 }
 
 /* ---- the caller's side ---- */
@@ -464,7 +476,7 @@ struct packet_call *packet_call_start(struct packet_pool *pool, const struct pac
     call->options = *options;
     call->options.addresses = NULL;
     call->options.body = NULL;
-    call->waiter.wake = call_wake;
+    call->wait.loop = pool->loop;
     call->head_size = PROTO_HEADER_SIZE + options->body_size;
     call->head = malloc(call->head_size);
     call->addresses = calloc(options->addresses->count, sizeof(*call->addresses));

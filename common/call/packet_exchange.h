@@ -33,7 +33,7 @@ struct packet_call {
 
     struct pool_endpoint *endpoint;
     struct pool_connection *connection;
-    struct pool_waiter waiter;
+    struct wait wait;
     size_t target; /* which of the endpoint's resolved addresses is tried */
     bool fresh;    /* a kept connection turned out dead: now only a new one */
 

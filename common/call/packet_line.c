@@ -416,7 +416,7 @@ struct packet_line_request *packet_line_ask(struct packet_pool *pool, const stru
 
     if (endpoint == NULL || pool->ending || body_size > PACKET_LINE_REQUEST_MAX ||
         reply_size > PACKET_LINE_REPLY_MAX || endpoint->shared_until_ms <= now ||
-        endpoint->alone_until_ms > now || endpoint->penalty_until_ms > now || !TAILQ_EMPTY(&endpoint->slots))
+        endpoint->alone_until_ms > now || endpoint->penalty_until_ms > now || endpoint->slots.count > 0)
         return NULL;
     endpoint->references++; /* its last connection may turn out to be closed */
     line = find_line(endpoint, PROTO_HEADER_SIZE + body_size);

@@ -36,35 +36,15 @@ struct pool_lookup {
 
 /* ---- waiting ---- */
 
-void pool_wait(struct pool_waiter_list *list, struct pool_waiter *waiter, bool first)
-{
-    ASSERT(waiter->list == NULL);
-    waiter->list = list;
-    if (first)
-        TAILQ_INSERT_HEAD(list, waiter, link);
-    else
-        TAILQ_INSERT_TAIL(list, waiter, link);
-}
-
-void pool_wait_end(struct pool_waiter *waiter)
-{
-    if (waiter->list == NULL)
-        return;
-    TAILQ_REMOVE(waiter->list, waiter, link);
-    waiter->list = NULL;
-}
-
 void pool_endpoint_wake(struct pool_endpoint *endpoint)
 {
-    struct pool_waiter *waiter = TAILQ_FIRST(&endpoint->slots);
     size_t open_max = endpoint->pool->options.open_max;
 
-    if (waiter == NULL || endpoint->pool->ending)
+    if (endpoint->slots.count == 0 || endpoint->pool->ending)
         return;
     if (endpoint->idle_count == 0 && open_max != 0 && endpoint->open >= open_max)
         return;
-    pool_wait_end(waiter);
-    waiter->wake(waiter, true);
+    wait_answer(wait_list_take(&endpoint->slots));
 }
 
 /* ---- endpoints ---- */
@@ -128,8 +108,8 @@ struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct a
     endpoint->address = *address;
     memcpy(endpoint->text, address_format(address, text, sizeof(text)), sizeof(text));
     TAILQ_INIT(&endpoint->idle);
-    TAILQ_INIT(&endpoint->slots);
-    TAILQ_INIT(&endpoint->names);
+    wait_list_init(&endpoint->slots, NULL, NULL);
+    wait_list_init(&endpoint->names, NULL, NULL);
     TAILQ_INIT(&endpoint->lines);
     if (evtimer_assign(&endpoint->sweep, loop_base(pool->loop), endpoint_sweep, endpoint) != 0) {
         free(endpoint);
@@ -216,7 +196,7 @@ static void lookup_done(struct job *job)
 {
     struct pool_lookup *lookup = CONTAINER_OF(job, struct pool_lookup, job);
     struct pool_endpoint *endpoint = lookup->endpoint;
-    struct pool_waiter *waiter;
+    struct wait *wait;
 
     if (endpoint == NULL) {
         free(lookup);
@@ -233,11 +213,9 @@ static void lookup_done(struct job *job)
         endpoint->resolved_until_ms = clock_monotonic_ms() + RESOLVE_FAILURE_AGE_MS;
     }
     free(lookup);
-    /* A wake() never puts its waiter back here: the answer is younger than its age limit. */
-    while ((waiter = TAILQ_FIRST(&endpoint->names)) != NULL) {
-        pool_wait_end(waiter);
-        waiter->wake(waiter, false);
-    }
+    /* None waits here anew: the answer is younger than its age limit. */
+    while ((wait = wait_list_take(&endpoint->names)) != NULL)
+        wait_answer(wait);
     pool_endpoint_put(endpoint);
 }
 
@@ -266,7 +244,7 @@ static bool lookup_start(struct pool_endpoint *endpoint, struct error *error)
     return true;
 }
 
-enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct pool_waiter *waiter,
+enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct wait *wait,
                                            struct error *error)
 {
     if (endpoint->numeric)
@@ -279,7 +257,7 @@ enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struc
     }
     if (endpoint->lookup == NULL && !lookup_start(endpoint, error))
         return POOL_UNRESOLVABLE;
-    pool_wait(&endpoint->names, waiter, false);
+    ASSERT(wait_enter(&endpoint->names, wait, 0)); /* without a timer it cannot fail */
     return POOL_RESOLVING;
 }
 

@@ -4,8 +4,8 @@
  * events, asks the resolver's workers for names. Private to packet_pool.c, packet_call.c, packet_exchange.c,
  * packet_hedge.c and packet_line.c; everything happens on the pool's loop.
  *
- * Nothing here calls a user's callback: a waiter's wake() only takes its next step (which never ends a call
- * at once).
+ * Nothing here calls a user's callback: who waits and is answered only takes its next step (which never ends a
+ * call at once).
  */
 #ifndef REEL_COMMON_PACKET_POOL_H
 #define REEL_COMMON_PACKET_POOL_H
@@ -13,6 +13,7 @@
 #include "common/base/hash.h"
 #include "common/base/metrics.h"
 #include "common/call/packet_call.h"
+#include "common/loop/wait_list.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <sys/queue.h>
@@ -23,14 +24,6 @@
 #define POOL_RESOLVED_MAX 8
 
 struct pool_endpoint;
-
-/* Something that waits for a name or for a connection's turn. In at most one list at a time. */
-struct pool_waiter {
-    TAILQ_ENTRY(pool_waiter) link;
-    struct pool_waiter_list *list;                       /* NULL: in none */
-    void (*wake)(struct pool_waiter *waiter, bool turn); /* TURN: a connection may be had now */
-};
-TAILQ_HEAD(pool_waiter_list, pool_waiter);
 
 struct pool_connection {
     int fd;
@@ -63,8 +56,8 @@ struct pool_endpoint {
     size_t idle_count;
     struct event sweep; /* closes those that were idle too long: may ring early */
     bool sweeping;
-    struct pool_waiter_list slots; /* wait for a connection */
-    struct pool_waiter_list names; /* wait for the look-up */
+    struct wait_list slots; /* for a connection */
+    struct wait_list names; /* for the look-up */
     int64_t penalty_until_ms;
     struct packet_line_list lines; /* spare ones hold no reference */
     int64_t shared_until_ms;       /* known to answer several requests on one connection in their order */
@@ -107,8 +100,8 @@ void pool_endpoint_penalise(struct pool_endpoint *endpoint);
 void pool_endpoint_praise(struct pool_endpoint *endpoint);
 
 enum pool_resolution { POOL_RESOLVED, POOL_RESOLVING, POOL_UNRESOLVABLE };
-/* POOL_RESOLVING: WAITER was put into the list of names. POOL_UNRESOLVABLE: ERROR says why. */
-enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct pool_waiter *waiter,
+/* POOL_RESOLVING: WAIT was put into the list of names. POOL_UNRESOLVABLE: ERROR says why. */
+enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struct wait *wait,
                                            struct error *error);
 
 /* An idle connection, now the caller's; NULL when there is none. Those that the peer has closed, or sent a
@@ -141,10 +134,6 @@ void pool_connection_close(struct pool_connection *connection);
 
 /* Wakes the first that waits for a connection when there may be one now. */
 void pool_endpoint_wake(struct pool_endpoint *endpoint);
-
-/* FIRST: before the others that wait. */
-void pool_wait(struct pool_waiter_list *list, struct pool_waiter *waiter, bool first);
-void pool_wait_end(struct pool_waiter *waiter);
 
 /* In packet_line.c: ends the lines of ENDPOINT, whose requests are told to ask another way; frees those that
  * are not used. */

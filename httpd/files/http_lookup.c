@@ -4,6 +4,7 @@
 #include "common/proto/digest.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/loop/wait_list.h"
 #include "httpd/files/http_sniff.h"
 #include "httpd/syntax/media_type.h"
 #include <stdio.h>
@@ -19,11 +20,12 @@
 #define REFRESH_PERCENT 80
 
 struct http_lookup_wait {
-    LIST_ENTRY(http_lookup_wait) link;
+    struct wait wait;
     http_lookup_callback callback;
     void *argument;
+    struct http_lookup_file *file; /* the answer: a file with a reference for the callee, or why not */
+    const struct error *error;
 };
-LIST_HEAD(wait_list, http_lookup_wait);
 
 struct entry {
     UT_hash_handle hh;
@@ -113,7 +115,7 @@ static unsigned hash_key(const struct http_lookup *lookup, const char *key, size
 static void entry_drop(struct entry *entry)
 {
     struct http_lookup *lookup = entry->lookup;
-    ASSERT(LIST_EMPTY(&entry->waits));
+    ASSERT(entry->waits.count == 0);
     HASH_DELETE(hh, lookup->table, entry);
     TAILQ_REMOVE(&lookup->entries, entry, link);
     lookup->count--;
@@ -132,7 +134,7 @@ static void make_room(struct http_lookup *lookup)
     for (entry = TAILQ_FIRST(&lookup->entries); entry != NULL && lookup->count >= lookup->options.entries_max;
          entry = next) {
         next = TAILQ_NEXT(entry, link);
-        if (LIST_EMPTY(&entry->waits))
+        if (entry->waits.count == 0)
             entry_drop(entry);
     }
 }
@@ -146,7 +148,7 @@ static struct entry *entry_create(struct http_lookup *lookup, const char *key, s
     entry->lookup = lookup;
     entry->key_size = key_size;
     memcpy(entry->key, key, key_size);
-    LIST_INIT(&entry->waits);
+    wait_list_init(&entry->waits, NULL, NULL);
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, lookup->table, entry->key, key_size, hash_key(lookup, key, key_size),
                                 entry);
     if (!HASH_ADDED(hh, entry)) {
@@ -213,28 +215,32 @@ static struct http_lookup_file *file_create(const struct entry *entry, const str
 static void answer_waits(struct entry *entry, const struct error *error)
 {
     struct wait_list waits;
-    struct http_lookup_wait *wait;
+    struct wait *wait;
     /* A callback may begin another look-up, also of this file, or cancel another wait: the list is taken off
      * first, and ENTRY is not touched again. */
-    LIST_INIT(&waits);
-    while ((wait = LIST_FIRST(&entry->waits)) != NULL) {
-        LIST_REMOVE(wait, link);
-        LIST_INSERT_HEAD(&waits, wait, link);
-    }
+    wait_list_init(&waits, NULL, NULL);
+    wait_list_move(&waits, &entry->waits);
     struct http_lookup_file *file = error == NULL ? entry->file : NULL;
     if (file != NULL)
         http_lookup_file_take(file);
     struct error copy = {ERROR_NONE, ""};
     if (error != NULL)
         copy = *error;
-    while ((wait = LIST_FIRST(&waits)) != NULL) {
-        http_lookup_callback callback = wait->callback;
-        void *argument = wait->argument;
-        LIST_REMOVE(wait, link);
-        free(wait);
-        callback(argument, file != NULL ? http_lookup_file_take(file) : NULL, error != NULL ? &copy : NULL);
+    while ((wait = wait_list_take(&waits)) != NULL) {
+        struct http_lookup_wait *own = CONTAINER_OF(wait, struct http_lookup_wait, wait);
+        own->file = file != NULL ? http_lookup_file_take(file) : NULL;
+        own->error = error != NULL ? &copy : NULL;
+        wait_answer(wait);
     }
     http_lookup_file_release(file);
+}
+
+static void lookup_waited(struct wait *wait, enum wait_end end)
+{
+    struct http_lookup_wait own = *CONTAINER_OF(wait, struct http_lookup_wait, wait);
+    (void)end; /* the client core has its own time limits */
+    free(CONTAINER_OF(wait, struct http_lookup_wait, wait));
+    own.callback(own.argument, own.file, own.error);
 }
 
 static bool means_absent(const struct error *error)
@@ -411,8 +417,10 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
             entry_drop(entry);
         return HTTP_LOOKUP_FAILED;
     }
-    *new_wait = (struct http_lookup_wait){.callback = callback, .argument = argument};
-    LIST_INSERT_HEAD(&entry->waits, new_wait, link);
+    *new_wait = (struct http_lookup_wait){.wait = {.loop = lookup->options.loop, .done = lookup_waited},
+                                          .callback = callback,
+                                          .argument = argument};
+    ASSERT(wait_enter(&entry->waits, &new_wait->wait, 0)); /* without a timer it cannot fail */
     *wait = new_wait;
     return HTTP_LOOKUP_WAITING;
 }
@@ -420,7 +428,7 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
 void http_lookup_cancel(struct http_lookup_wait *wait)
 {
     /* The question goes on: its answer is worth remembering. */
-    LIST_REMOVE(wait, link);
+    (void)wait_leave(&wait->wait);
     free(wait);
 }
 
@@ -428,6 +436,6 @@ void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key 
 {
     char bytes[KEY_BYTES_MAX];
     struct entry *entry = find(lookup, bytes, make_key(key, bytes));
-    if (entry != NULL && LIST_EMPTY(&entry->waits))
+    if (entry != NULL && entry->waits.count == 0)
         entry_drop(entry);
 }

@@ -1,10 +1,9 @@
 /*
- * gate: a counting semaphore with a queue of callbacks instead of sleeping threads. The mutex is held for a
- * few instructions; timers and callbacks belong to the waiter's own loop.
+ * gate: a counting semaphore with a wait list instead of sleeping threads. The mutex is held for a few
+ * instructions.
  */
 #include "storage/admit/gate.h"
 
-#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <pthread.h>
@@ -13,9 +12,9 @@
 struct gate {
     pthread_mutex_t mutex;
     size_t active, active_max;
-    size_t waiting, waiting_max;
+    size_t waiting_max;
     int64_t wait_ms;
-    struct gate_waiter *first, *last;
+    struct wait_list waiting;
 };
 
 struct gate *gate_create(size_t active_max, size_t waiting_max, int64_t wait_ms)
@@ -24,6 +23,7 @@ struct gate *gate_create(size_t active_max, size_t waiting_max, int64_t wait_ms)
     if (!gate)
         return NULL;
     pthread_mutex_init(&gate->mutex, NULL);
+    wait_list_init(&gate->waiting, &gate->mutex, NULL);
     gate_set_limits(gate, active_max, waiting_max, wait_ms);
     return gate;
 }
@@ -36,42 +36,12 @@ void gate_destroy(struct gate *gate)
     free(gate);
 }
 
-static void queue_append(struct gate *gate, struct gate_waiter *waiter)
-{
-    waiter->next = NULL;
-    waiter->previous = gate->last;
-    if (gate->last)
-        gate->last->next = waiter;
-    else
-        gate->first = waiter;
-    gate->last = waiter;
-    waiter->waiting = true;
-    gate->waiting++;
-}
-
-static void queue_remove(struct gate *gate, struct gate_waiter *waiter)
-{
-    if (waiter->previous)
-        waiter->previous->next = waiter->next;
-    else
-        gate->first = waiter->next;
-    if (waiter->next)
-        waiter->next->previous = waiter->previous;
-    else
-        gate->last = waiter->previous;
-    waiter->waiting = false;
-    gate->waiting--;
-}
-
-/* The gate's mutex is held. From here on the waiter is told by its task; its timer finds it no longer
- * waiting. */
+/* The gate's mutex is held. */
 static void admit_next(struct gate *gate)
 {
-    while (gate->first && gate->active < gate->active_max) {
-        struct gate_waiter *waiter = gate->first;
-        queue_remove(gate, waiter);
+    while (gate->waiting.count > 0 && gate->active < gate->active_max) {
         gate->active++;
-        loop_post(waiter->loop, &waiter->task);
+        wait_post(wait_list_take(&gate->waiting));
     }
 }
 
@@ -85,60 +55,26 @@ void gate_set_limits(struct gate *gate, size_t active_max, size_t waiting_max, i
     pthread_mutex_unlock(&gate->mutex);
 }
 
-static void on_admitted(struct task *task)
+static void gate_waited(struct wait *wait, enum wait_end end)
 {
-    struct gate_waiter *waiter = CONTAINER_OF(task, struct gate_waiter, task);
-    event_free(waiter->timer);
-    waiter->timer = NULL;
-    waiter->done(waiter, true);
-}
-
-static void on_timeout(evutil_socket_t fd, short what, void *argument)
-{
-    (void)fd;
-    (void)what;
-    struct gate_waiter *waiter = argument;
-    pthread_mutex_lock(&waiter->gate->mutex);
-    bool waiting = waiter->waiting;
-    if (waiting)
-        queue_remove(waiter->gate, waiter);
-    pthread_mutex_unlock(&waiter->gate->mutex);
-    if (!waiting) /* it was admitted a moment ago: its task is on the way */
-        return;
-    event_free(waiter->timer);
-    waiter->timer = NULL;
-    waiter->done(waiter, false);
+    struct gate_waiter *waiter = CONTAINER_OF(wait, struct gate_waiter, wait);
+    waiter->done(waiter, end == WAIT_ANSWERED);
 }
 
 enum gate_result gate_enter(struct gate *gate, struct gate_waiter *waiter)
 {
+    enum gate_result result = GATE_FULL;
     pthread_mutex_lock(&gate->mutex);
-    bool enters = !gate->first && gate->active < gate->active_max;
-    bool full = !enters && gate->waiting >= gate->waiting_max;
-    const struct timeval wait = duration_timeval(gate->wait_ms);
-    if (enters)
+    if (gate->waiting.count == 0 && gate->active < gate->active_max) {
         gate->active++;
-    pthread_mutex_unlock(&gate->mutex);
-    if (enters)
-        return GATE_ENTERED;
-    if (full)
-        return GATE_FULL;
-
-    waiter->gate = gate;
-    waiter->task = (struct task){.run = on_admitted};
-    waiter->timer = evtimer_new(loop_base(waiter->loop), on_timeout, waiter);
-    if (!waiter->timer)
-        return GATE_FULL;
-    if (evtimer_add(waiter->timer, &wait) != 0) {
-        event_free(waiter->timer);
-        waiter->timer = NULL;
-        return GATE_FULL;
+        result = GATE_ENTERED;
+    } else if (gate->waiting.count < gate->waiting_max) {
+        waiter->wait = (struct wait){.loop = waiter->loop, .done = gate_waited};
+        if (wait_enter(&gate->waiting, &waiter->wait, gate->wait_ms))
+            result = GATE_WAITS;
     }
-    pthread_mutex_lock(&gate->mutex);
-    queue_append(gate, waiter);
-    admit_next(gate); /* somebody may have left meanwhile */
     pthread_mutex_unlock(&gate->mutex);
-    return GATE_WAITS;
+    return result;
 }
 
 void gate_leave(struct gate *gate)
@@ -161,7 +97,7 @@ size_t gate_active(struct gate *gate)
 size_t gate_waiting(struct gate *gate)
 {
     pthread_mutex_lock(&gate->mutex);
-    size_t waiting = gate->waiting;
+    size_t waiting = gate->waiting.count;
     pthread_mutex_unlock(&gate->mutex);
     return waiting;
 }

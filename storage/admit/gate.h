@@ -5,7 +5,7 @@
 #ifndef REEL_STORAGE_GATE_H
 #define REEL_STORAGE_GATE_H
 
-#include "common/loop/loop.h"
+#include "common/loop/wait_list.h"
 
 struct gate;
 
@@ -14,12 +14,7 @@ struct gate_waiter {
     /* On LOOP, never inside gate_enter(): ENTERED, or the time is over. */
     void (*done)(struct gate_waiter *waiter, bool entered);
     struct loop *loop;
-    /* private */
-    struct gate *gate;
-    struct gate_waiter *next, *previous;
-    struct event *timer;
-    struct task task;
-    bool waiting;
+    struct wait wait; /* private */
 };
 
 enum gate_result { GATE_ENTERED, GATE_WAITS, GATE_FULL };

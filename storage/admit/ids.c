@@ -1,6 +1,5 @@
 /*
- * ids: runs of numbers behind one mutex; calls, back-off and the deadlines of those who wait belong to one
- * loop.
+ * ids: runs of numbers and those who wait for one, behind one mutex; calls and back-off belong to one loop.
  */
 #include "storage/admit/ids.h"
 
@@ -36,7 +35,7 @@ struct sequence {
     struct run runs[RUNS_MAX]; /* ring */
     size_t first_run, run_count;
     int64_t available;
-    struct ids_waiter *first_waiter, *last_waiter;
+    struct wait_list waiting;
     bool refill_posted;
     /* the loop's */
     struct packet_hedge *question; /* under way */
@@ -53,7 +52,7 @@ struct ids {
     struct event *timer;
     struct metric *failures;
     pthread_mutex_t mutex;
-    size_t waiting;
+    size_t waiting; /* over all keys */
     bool failing;
     bool ending;
     struct task end_task;
@@ -89,24 +88,12 @@ static void push_run(struct sequence *sequence, int64_t first, int64_t count)
     sequence->available += count;
 }
 
-static struct ids_waiter *pop_waiter(struct sequence *sequence)
-{
-    struct ids_waiter *waiter = sequence->first_waiter;
-    if (!waiter)
-        return NULL;
-    sequence->first_waiter = waiter->next;
-    if (!sequence->first_waiter)
-        sequence->last_waiter = NULL;
-    sequence->ids->waiting--;
-    return waiter;
-}
-
 static void serve_waiters(struct sequence *sequence)
 {
-    while (sequence->first_waiter && sequence->run_count > 0) {
-        struct ids_waiter *waiter = pop_waiter(sequence);
-        (void)pop_number(sequence, &waiter->value);
-        loop_post(waiter->loop, &waiter->task);
+    while (sequence->waiting.count > 0 && sequence->run_count > 0) {
+        struct wait *wait = wait_list_take(&sequence->waiting);
+        (void)pop_number(sequence, &CONTAINER_OF(wait, struct ids_waiter, wait)->value);
+        wait_post(wait);
     }
 }
 
@@ -122,9 +109,17 @@ static void want_refill(struct sequence *sequence)
 
 /* ---- those who wait ---- */
 
-static void on_answer(struct task *task)
+static void ids_waited(struct wait *wait, enum wait_end end)
 {
-    struct ids_waiter *waiter = CONTAINER_OF(task, struct ids_waiter, task);
+    struct ids_waiter *waiter = CONTAINER_OF(wait, struct ids_waiter, wait);
+    struct ids *ids = waiter->sequence->ids;
+    if (end == WAIT_TIMED_OUT) {
+        pthread_mutex_lock(&ids->mutex);
+        error_set(&waiter->error, ERROR_UNAVAILABLE, "no number for a file of %s within %lld ms: %s",
+                  waiter->sequence->key, (long long)ids->options.timeout_ms,
+                  ids->failing ? ids->last_error.text : "the ID server is slow");
+        pthread_mutex_unlock(&ids->mutex);
+    }
     waiter->done(waiter, waiter->value, waiter->value < 0 ? &waiter->error : NULL);
 }
 
@@ -132,7 +127,7 @@ bool ids_take(struct ids *ids, size_t index, int64_t *value)
 {
     struct sequence *sequence = &ids->sequences[index];
     pthread_mutex_lock(&ids->mutex);
-    bool found = !sequence->first_waiter && pop_number(sequence, value);
+    bool found = sequence->waiting.count == 0 && pop_number(sequence, value);
     want_refill(sequence);
     pthread_mutex_unlock(&ids->mutex);
     return found;
@@ -141,25 +136,23 @@ bool ids_take(struct ids *ids, size_t index, int64_t *value)
 bool ids_wait(struct ids *ids, size_t index, struct ids_waiter *waiter, struct error *error)
 {
     struct sequence *sequence = &ids->sequences[index];
-    waiter->task = (struct task){.run = on_answer};
-    waiter->deadline_ms = clock_monotonic_ms() + ids->options.timeout_ms;
+    const char *refusal = NULL;
+    waiter->wait = (struct wait){.loop = waiter->loop, .done = ids_waited};
+    waiter->sequence = sequence;
     waiter->value = -1;
-    waiter->next = NULL;
     pthread_mutex_lock(&ids->mutex);
-    bool ending = ids->ending, full = ending || ids->waiting >= ids->options.waiting_max;
-    if (!full) {
-        if (sequence->last_waiter)
-            sequence->last_waiter->next = waiter;
-        else
-            sequence->first_waiter = waiter;
-        sequence->last_waiter = waiter;
-        ids->waiting++;
+    if (ids->ending)
+        refusal = "the server is stopping";
+    else if (ids->waiting >= ids->options.waiting_max)
+        refusal = "too many uploads wait for a number";
+    else if (!wait_enter(&sequence->waiting, &waiter->wait, ids->options.timeout_ms))
+        refusal = "no memory to wait for a number";
+    if (!refusal) {
         serve_waiters(sequence);
         want_refill(sequence);
     }
     pthread_mutex_unlock(&ids->mutex);
-    return !full || error_set(error, ERROR_UNAVAILABLE, "%s",
-                              ending ? "the server is stopping" : "too many uploads wait for a number");
+    return !refusal || error_set(error, ERROR_UNAVAILABLE, "%s", refusal);
 }
 
 void ids_discard(struct ids *ids, size_t index)
@@ -172,21 +165,6 @@ void ids_discard(struct ids *ids, size_t index)
     pthread_mutex_unlock(&ids->mutex);
 }
 
-/* Deadlines stand in order of arrival, so the first ones in the queue pass first. */
-static void expire_waiters(struct sequence *sequence, int64_t now)
-{
-    struct ids *ids = sequence->ids;
-    pthread_mutex_lock(&ids->mutex);
-    while (sequence->first_waiter && sequence->first_waiter->deadline_ms <= now) {
-        struct ids_waiter *waiter = pop_waiter(sequence);
-        error_set(&waiter->error, ERROR_UNAVAILABLE, "no number for a file of %s within %lld ms: %s",
-                  sequence->key, (long long)ids->options.timeout_ms,
-                  ids->failing ? ids->last_error.text : "the ID server is slow");
-        loop_post(waiter->loop, &waiter->task);
-    }
-    pthread_mutex_unlock(&ids->mutex);
-}
-
 /* ---- asking the ID servers; on the loop ---- */
 
 static void arm_timer(struct ids *ids)
@@ -196,7 +174,7 @@ static void arm_timer(struct ids *ids)
         log_error(ROOM, "cannot set the timer");
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *argument)
+static void ids_tick(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
@@ -205,10 +183,9 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
     bool again = false;
     for (size_t i = 0; i < ids->options.key_count; i++) {
         struct sequence *sequence = &ids->sequences[i];
-        expire_waiters(sequence, now);
         refill(sequence);
         pthread_mutex_lock(&ids->mutex);
-        again = again || sequence->first_waiter || sequence->not_before_ms > now;
+        again = again || sequence->waiting.count > 0 || sequence->not_before_ms > now;
         pthread_mutex_unlock(&ids->mutex);
     }
     if (again)
@@ -239,7 +216,7 @@ static void failed(struct sequence *sequence, const struct error *error)
     bool was_failing = ids->failing;
     ids->failing = true;
     ids->last_error = *error;
-    bool waits = sequence->first_waiter != NULL;
+    bool waits = sequence->waiting.count > 0;
     int64_t available = sequence->available;
     pthread_mutex_unlock(&ids->mutex);
     if (!was_failing)
@@ -274,7 +251,7 @@ static bool unpack_numbers(const struct sequence *sequence, const uint8_t *body,
     return true;
 }
 
-static void on_reply(void *argument, const uint8_t *body, size_t size, const struct error *error)
+static void ids_replied(void *argument, const uint8_t *body, size_t size, const struct error *error)
 {
     struct sequence *sequence = argument;
     struct error why = {0};
@@ -301,7 +278,8 @@ static bool wants_more(struct sequence *sequence)
     bool legacy = sequence->legacy_until_ms > clock_monotonic_ms();
     pthread_mutex_lock(&ids->mutex);
     int64_t low = legacy ? min_i64(ids->options.range, SINGLES_AHEAD) - 1 : ids->options.range / 2;
-    bool wants = sequence->run_count < RUNS_MAX && (sequence->first_waiter || sequence->available <= low);
+    bool wants =
+        sequence->run_count < RUNS_MAX && (sequence->waiting.count > 0 || sequence->available <= low);
     pthread_mutex_unlock(&ids->mutex);
     return wants;
 }
@@ -322,7 +300,7 @@ static void refill(struct sequence *sequence)
         .timeout_ms = ids->options.call_timeout_ms,
         .progress_ms = ids->options.call_timeout_ms,
         .hedge_ms = ids->options.hedge_ms,
-        .done = on_reply,
+        .done = ids_replied,
         .argument = sequence,
     };
     sequence->asked_range = sequence->legacy_until_ms <= now;
@@ -349,13 +327,13 @@ static void refill(struct sequence *sequence)
         failed(sequence, &error);
 }
 
-static void on_refill_task(struct task *task)
+static void ids_refill_wanted(struct task *task)
 {
     struct sequence *sequence = CONTAINER_OF(task, struct sequence, refill_task);
     struct ids *ids = sequence->ids;
     pthread_mutex_lock(&ids->mutex);
     sequence->refill_posted = false;
-    bool waits = sequence->first_waiter != NULL;
+    bool waits = sequence->waiting.count > 0;
     metric_set(sequence->gauge, sequence->available);
     bool ending = ids->ending;
     pthread_mutex_unlock(&ids->mutex);
@@ -386,7 +364,7 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
     pthread_mutex_init(&ids->mutex, NULL);
     ids->options = *options;
     ids->failures = metrics_counter("reel_storage_id_failures_total", "Failed requests for numbers.", NULL);
-    ids->timer = evtimer_new(loop_base(options->loop), on_timer, ids);
+    ids->timer = evtimer_new(loop_base(options->loop), ids_tick, ids);
     ids->pool = packet_pool_create(options->loop, &pool, error);
     if (!ids->timer || !ids->pool) {
         if (!ids->timer)
@@ -399,9 +377,10 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
         char labels[128];
         snprintf(labels, sizeof(labels), "path=\"%s\"", options->keys[i]);
         sequence->ids = ids;
+        wait_list_init(&sequence->waiting, &ids->mutex, &ids->waiting);
         sequence->key = options->keys[i];
         sequence->gauge = metrics_gauge("reel_storage_ids_available", "Numbers at hand.", labels);
-        sequence->refill_task = (struct task){.run = on_refill_task};
+        sequence->refill_task = (struct task){.run = ids_refill_wanted};
     }
     arm_timer(ids); /* the first numbers */
     return ids;
@@ -432,7 +411,7 @@ static void free_ids(struct ids *ids)
     free(ids);
 }
 
-static void on_loop_end(struct task *task)
+static void ids_loop_ended(struct task *task)
 {
     free_ids(CONTAINER_OF(task, struct ids, end_task));
 }
@@ -450,7 +429,7 @@ void ids_destroy(struct ids *ids)
         return;
     }
     /* A task is still on its way to the loop, which runs it before it ends. */
-    ids->end_task = (struct task){.run = on_loop_end};
+    ids->end_task = (struct task){.run = ids_loop_ended};
     loop_at_end(ids->options.loop, &ids->end_task);
 }
 

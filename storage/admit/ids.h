@@ -7,7 +7,7 @@
 #define REEL_STORAGE_IDS_H
 
 #include "common/base/address.h"
-#include "common/loop/loop.h"
+#include "common/loop/wait_list.h"
 #include "common/loop/workers.h"
 
 struct ids;
@@ -31,9 +31,8 @@ struct ids_waiter {
     void (*done)(struct ids_waiter *waiter, int64_t value, const struct error *error);
     struct loop *loop;
     /* private */
-    struct ids_waiter *next;
-    struct task task;
-    int64_t deadline_ms;
+    struct wait wait;
+    struct sequence *sequence;
     int64_t value;
     struct error error;
 };

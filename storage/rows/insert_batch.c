@@ -3,7 +3,6 @@
  */
 #include "storage/rows/insert_batch.h"
 
-#include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "common/base/metrics.h"
 
@@ -15,7 +14,7 @@ struct insert_batches {
     struct insert_batches_options options;
     struct metric *transactions, *rows;
     pthread_mutex_t mutex; /* for what follows */
-    struct insert_item *first, **last;
+    struct wait_list waiting;
     size_t active;
 };
 
@@ -115,30 +114,27 @@ static enum db_result batch_run(struct db_job *job, struct db_connection *connec
 
 /* ---- ends ---- */
 
-static void item_task(struct task *task)
+static void item_waited(struct wait *wait, enum wait_end end)
 {
-    struct insert_item *item = CONTAINER_OF(task, struct insert_item, task);
+    struct insert_item *item = CONTAINER_OF(wait, struct insert_item, wait);
+    if (end == WAIT_TIMED_OUT) {
+        item->result = DB_TRANSIENT;
+        error_set(&item->error, ERROR_UNAVAILABLE, "the database did not come to this row in time");
+    }
     item->done(item);
-}
-
-static void end_item(struct insert_item *item)
-{
-    item->task = (struct task){.run = item_task};
-    loop_post(item->loop, &item->task);
 }
 
 static void fail_item(struct insert_item *item, const struct error *error)
 {
     item->result = DB_TRANSIENT;
     item->error = *error;
-    end_item(item);
+    wait_post(&item->wait);
 }
 
 static void batch_done(struct db_job *job)
 {
     struct batch *batch = CONTAINER_OF(job, struct batch, job);
     struct insert_batches *batches = batch->batches;
-    struct loop *loop = job->loop;
     /* The next batch first: the database need not wait for what the loops do with this one. */
     pthread_mutex_lock(&batches->mutex);
     batches->active--;
@@ -151,68 +147,58 @@ static void batch_done(struct db_job *job)
             item->result = job->result;
             item->error = job->error;
         }
-        if (item->loop == loop)
-            item->done(item);
-        else
-            end_item(item);
+        wait_answer(&item->wait);
     }
     free(batch);
 }
 
 /* ---- the queue ---- */
 
-static void take(struct insert_batches *batches, struct batch *batch)
+static struct insert_item *next_item(struct insert_batches *batches)
 {
-    while (batches->first && batch->count < BATCH_MAX) {
-        struct insert_item *item = batches->first;
-        batches->first = item->next;
-        batch->items[batch->count++] = item;
-    }
-    if (!batches->first)
-        batches->last = &batches->first;
+    struct wait *wait = wait_list_take(&batches->waiting);
+    return wait ? CONTAINER_OF(wait, struct insert_item, wait) : NULL;
 }
 
-/* Those whose time is over while they waited for their turn; the queue is in the order of coming. */
-static struct insert_item *take_overdue(struct insert_batches *batches)
+/* Nobody would come back to those who wait. */
+static void fail_all(struct insert_batches *batches)
 {
-    struct insert_item *overdue = NULL;
-    int64_t now = clock_monotonic_ms();
-    while (batches->first && now - batches->first->since_ms > batches->options.timeout_ms) {
-        struct insert_item *item = batches->first;
-        batches->first = item->next;
-        item->next = overdue;
-        overdue = item;
+    struct error error = {0};
+    struct insert_item *item;
+    error_set(&error, ERROR_UNAVAILABLE, "no memory for a transaction");
+    do {
+        pthread_mutex_lock(&batches->mutex);
+        item = batches->active == 0 ? next_item(batches) : NULL;
+        pthread_mutex_unlock(&batches->mutex);
+        if (item)
+            fail_item(item, &error);
+    } while (item);
+}
+
+/* Fills BATCH with those who wait. False: nobody waits, or enough transactions are under way. */
+static bool fill_batch(struct insert_batches *batches, struct batch *batch)
+{
+    struct insert_item *item;
+    pthread_mutex_lock(&batches->mutex);
+    if (batches->active < batches->options.active_max) {
+        while (batch->count < BATCH_MAX && (item = next_item(batches)))
+            batch->items[batch->count++] = item;
+        batches->active += batch->count > 0 ? 1 : 0;
     }
-    if (!batches->first)
-        batches->last = &batches->first;
-    return overdue;
+    pthread_mutex_unlock(&batches->mutex);
+    return batch->count > 0;
 }
 
 static void dispatch(struct insert_batches *batches)
 {
-    struct error late = {.code = ERROR_UNAVAILABLE, .text = "the database did not come to this row in time"};
     for (;;) {
         struct error error = {0};
         struct batch *batch = calloc(1, sizeof(*batch));
-        pthread_mutex_lock(&batches->mutex);
-        struct insert_item *overdue = take_overdue(batches);
-        bool start = batch && batches->first && batches->active < batches->options.active_max;
-        if (start) {
-            take(batches, batch);
-            batches->active++;
-        } else if (!batch && batches->active == 0) { /* nobody would come back to them */
-            error_set(&late, ERROR_UNAVAILABLE, "no memory for a transaction");
-            overdue = batches->first;
-            batches->first = NULL;
-            batches->last = &batches->first;
+        if (!batch) {
+            fail_all(batches);
+            return;
         }
-        pthread_mutex_unlock(&batches->mutex);
-        while (overdue) {
-            struct insert_item *next = overdue->next;
-            fail_item(overdue, &late);
-            overdue = next;
-        }
-        if (!start) {
+        if (!fill_batch(batches, batch)) {
             free(batch);
             return;
         }
@@ -234,12 +220,12 @@ static void dispatch(struct insert_batches *batches)
 
 void insert_batches_add(struct insert_batches *batches, struct insert_item *item)
 {
-    item->next = NULL;
     item->uncertain = item->settled = item->known = false;
-    item->since_ms = clock_monotonic_ms();
+    item->wait = (struct wait){.loop = item->loop, .done = item_waited};
     pthread_mutex_lock(&batches->mutex);
-    *batches->last = item;
-    batches->last = &item->next;
+    /* Without memory for a timer the database's own time limits have to do. */
+    if (!wait_enter(&batches->waiting, &item->wait, batches->options.timeout_ms))
+        (void)!wait_enter(&batches->waiting, &item->wait, 0);
     pthread_mutex_unlock(&batches->mutex);
     dispatch(batches);
 }
@@ -250,11 +236,11 @@ struct insert_batches *insert_batches_create(const struct insert_batches_options
     if (!batches)
         return NULL;
     batches->options = *options;
-    batches->last = &batches->first;
     batches->transactions = metrics_counter("reel_storage_row_transactions_total",
                                             "Transactions that added rows of uploads.", NULL);
     batches->rows = metrics_counter("reel_storage_rows_added_total", "Rows that these were to add.", NULL);
     pthread_mutex_init(&batches->mutex, NULL);
+    wait_list_init(&batches->waiting, &batches->mutex, NULL);
     return batches;
 }
 

@@ -8,6 +8,7 @@
 #define REEL_STORAGE_INSERT_BATCH_H
 
 #include "common/db/db.h"
+#include "common/loop/wait_list.h"
 
 struct insert_batches;
 
@@ -27,9 +28,7 @@ struct insert_item {
     /* private */
     bool known; /* what became of it, for good; kept when the job is run again */
     bool conflict;
-    int64_t since_ms;
-    struct insert_item *next;
-    struct task task;
+    struct wait wait;
 };
 
 struct insert_batches_options {
@@ -43,7 +42,7 @@ struct insert_batches_options {
 MUST_CHECK struct insert_batches *insert_batches_create(const struct insert_batches_options *options);
 void insert_batches_destroy(struct insert_batches *batches); /* nothing may be under way; NULL is ignored */
 
-/* Any thread; done() follows in any case, never inside the call. */
+/* On ITEM->loop; done() follows in any case, never inside the call. */
 void insert_batches_add(struct insert_batches *batches, struct insert_item *item);
 
 #endif

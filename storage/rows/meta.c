@@ -27,8 +27,8 @@ struct lookup {
     struct db_job job;
     struct proto_file_key file_key;
     struct row_key key;
-    uint64_t epoch;          /* of the key when the query was asked for */
-    struct meta_find *first; /* newest first */
+    uint64_t epoch; /* of the key when the query was asked for */
+    struct wait_list waiting;
     bool found;
     bool listed; /* others may join */
     struct meta_row row;
@@ -177,10 +177,17 @@ static enum db_result lookup_run(struct db_job *job, struct db_connection *conne
                          error);
 }
 
-static void find_task(struct task *task)
+static void find_answered(struct wait *wait, enum wait_end end)
 {
-    struct meta_find *find = CONTAINER_OF(task, struct meta_find, task);
+    struct meta_find *find = CONTAINER_OF(wait, struct meta_find, wait);
+    (void)end; /* the database has its own time limits */
     find->done(find);
+}
+
+static void join_lookup(struct lookup *lookup, struct meta_find *find)
+{
+    find->wait = (struct wait){.loop = find->loop, .done = find_answered};
+    ASSERT(wait_enter(&lookup->waiting, &find->wait, 0)); /* without a timer it cannot fail */
 }
 
 static void answer_find(const struct lookup *lookup, struct meta_find *find, const struct error *error)
@@ -197,11 +204,7 @@ static void answer_find(const struct lookup *lookup, struct meta_find *find, con
         find->result = META_DONE;
         find->row = lookup->row;
     }
-    find->task = (struct task){.run = find_task};
-    if (find->loop == lookup->job.loop)
-        find->done(find);
-    else
-        loop_post(find->loop, &find->task);
+    wait_answer(&find->wait);
 }
 
 static void unlist_lookup(struct meta *meta, struct lookup *lookup)
@@ -215,11 +218,11 @@ static void lookup_done(struct db_job *job)
 {
     struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
     struct meta *meta = lookup->meta;
+    struct wait *wait;
     struct error error = {0};
     judge_job(meta, job, &error);
     pthread_mutex_lock(&meta->mutex);
     unlist_lookup(meta, lookup);
-    struct meta_find *find = lookup->first;
     pthread_mutex_unlock(&meta->mutex);
     bool current = row_cache_epoch(meta->cache, &lookup->key) == lookup->epoch;
     if (job->result == DB_OK && current) {
@@ -228,11 +231,8 @@ static void lookup_done(struct db_job *job)
         else
             row_cache_remove(meta->cache, &lookup->key);
     }
-    while (find) {
-        struct meta_find *next = find->next;
-        answer_find(lookup, find, &error);
-        find = next;
-    }
+    while ((wait = wait_list_take(&lookup->waiting))) /* nobody else knows of it any more */
+        answer_find(lookup, CONTAINER_OF(wait, struct meta_find, wait), &error);
     free(lookup);
 }
 
@@ -245,8 +245,7 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
     uint64_t epoch = row_cache_epoch(meta->cache, &key);
     HASH_FIND(hh, meta->lookups, key.bytes, key.size, lookup);
     if (lookup && lookup->epoch == epoch) {
-        find->next = lookup->first;
-        lookup->first = find;
+        join_lookup(lookup, find);
         pthread_mutex_unlock(&meta->mutex);
         return true;
     }
@@ -259,14 +258,15 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
         lookup->file_key = find->key;
         lookup->key = key;
         lookup->epoch = epoch;
-        lookup->first = find;
-        find->next = NULL;
+        wait_list_init(&lookup->waiting, &meta->mutex, NULL);
+        join_lookup(lookup, find);
         start_job(&lookup->job, lookup_run, lookup_done, find->loop);
         HASH_ADD_KEYPTR(hh, meta->lookups, lookup->key.bytes, lookup->key.size, lookup);
         lookup->listed = HASH_ADDED(hh, lookup); /* without memory nobody can join it */
         taken = submit(meta, &lookup->job, error);
         if (!taken) {
             unlist_lookup(meta, lookup);
+            (void)wait_leave(&find->wait);
             free(lookup);
         }
     } else {

@@ -57,11 +57,9 @@ struct meta_find {
     enum meta_result result; /* META_DONE: ROW; META_ABSENT; META_FAILED: ERROR */
     struct meta_row row;
     struct error error;
-    /* private */
-    struct meta_find *next;
-    struct task task;
+    struct wait wait; /* private */
 };
-/* Asks the database, and fills the cache. */
+/* Asks the database, and fills the cache. On FIND->loop. */
 MUST_CHECK bool meta_find(struct meta *meta, struct meta_find *find, struct error *error);
 
 enum meta_insert_outcome {

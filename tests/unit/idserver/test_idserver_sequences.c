@@ -4,6 +4,7 @@
 #include "common/base/metrics.h"
 #include "common/db/schema.h"
 #include "sql/idserver_sql.h"
+#include "tests/unit/library/storage_loop.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -60,7 +61,8 @@ static int64_t query_number(const struct fixture *fixture, const char *sql)
     return number;
 }
 
-static void start_server(struct fixture *fixture, struct server *server, size_t keys_max, size_t waiting_max)
+static void start_server(struct fixture *fixture, struct server *server, size_t keys_max, size_t waiting_max,
+                         int64_t timeout_ms)
 {
     const struct db_options database = {
         .url = fixture->url, .threads = 2, .queue_max = 1000, .job_timeout_ms = 10000};
@@ -76,7 +78,7 @@ static void start_server(struct fixture *fixture, struct server *server, size_t 
                                               .step = STEP,
                                               .keys_max = keys_max,
                                               .waiting_max = waiting_max,
-                                              .timeout_ms = 50};
+                                              .timeout_ms = timeout_ms};
     server->sequences = sequences_create(&options, &error);
     assert_non_null(server->sequences);
 }
@@ -103,7 +105,7 @@ static int set_up(void **state)
     if (!schema_apply(fixture.url, &idserver_schema, NULL, &error))
         fail_msg("%s", error.text);
     for (int i = 0; i < SERVERS; i++)
-        start_server(&fixture, &fixture.servers[i], 4, 1000);
+        start_server(&fixture, &fixture.servers[i], 4, 1000, 10000);
     *state = &fixture;
     return 0;
 }
@@ -135,13 +137,24 @@ static void answered(struct sequences_request *request)
     sem_post(&CONTAINER_OF(request, struct wanted, request)->answered);
 }
 
+struct asking {
+    struct server *server;
+    struct wanted *wanted;
+};
+
+static void ask_on_loop(void *argument)
+{
+    struct asking *asking = argument;
+    if (sequences_take(asking->server->sequences, &asking->wanted->request))
+        sem_post(&asking->wanted->answered);
+}
+
 static void want(struct server *server, struct wanted *wanted, const char *key, int64_t count)
 {
     *wanted = (struct wanted){.request = {.count = count, .loop = server->loop, .done = answered}};
     snprintf(wanted->request.key, sizeof(wanted->request.key), "%s", key);
     assert_int_equal(sem_init(&wanted->answered, 0, 0), 0);
-    if (sequences_take(server->sequences, &wanted->request))
-        sem_post(&wanted->answered);
+    loop_do(server->loop, ask_on_loop, &(struct asking){server, wanted});
 }
 
 static void await(struct wanted *wanted)
@@ -186,7 +199,7 @@ static void a_restart_skips_the_rest_of_the_step(void **state)
     assert_int_equal(take(&fixture->servers[0], "k", 1, NULL), 0);
     int64_t reserved = query_number(fixture, "SELECT id_value FROM t_id_gen WHERE id = 'k'");
     end_server(&fixture->servers[0]);
-    start_server(fixture, &fixture->servers[0], 4, 1000);
+    start_server(fixture, &fixture->servers[0], 4, 1000, 10000);
     assert_int_equal(take(&fixture->servers[0], "k", 1, NULL), reserved);
 }
 
@@ -229,7 +242,7 @@ static void more_than_may_wait_are_told_so(void **state)
     static struct wanted wanted[20];
     size_t refused = 0;
     end_server(&fixture->servers[0]);
-    start_server(fixture, &fixture->servers[0], 4, 5);
+    start_server(fixture, &fixture->servers[0], 4, 5, 10000);
     /* The write lock is held: reservations wait until it is let go. */
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
@@ -485,21 +498,26 @@ static void who_waits_for_too_long_is_told_and_the_numbers_are_kept(void **state
     struct server *server = &fixture->servers[0];
     struct wanted wanted;
     sqlite3 *database = NULL;
+    end_server(server);
+    start_server(fixture, server, 4, 1000, 50);
     assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
     assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
     assert_int_equal(sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    int64_t since_ms = clock_monotonic_ms();
     want(server, &wanted, "k", 1);
-    sequences_tick(server->sequences);
-    assert_int_equal(sequences_count_waiting(server->sequences), 1);
-    usleep(60000);
-    sequences_tick(server->sequences);
     await(&wanted);
+    assert_true(clock_monotonic_ms() - since_ms + 1 >= 50);
     assert_false(wanted.request.ok);
     assert_int_equal(wanted.request.error.code, ERROR_UNAVAILABLE);
     assert_int_equal(sequences_count_waiting(server->sequences), 0);
     assert_int_equal(sqlite3_exec(database, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(database);
-    assert_int_equal(take(server, "k", 1, NULL), 0);
+    /* The next one may have to wait for what is still reserved for the first. */
+    int64_t first;
+    for (int64_t until_ms = clock_monotonic_ms() + 10000;
+         (first = take(server, "k", 1, NULL)) == ERROR_UNAVAILABLE && clock_monotonic_ms() < until_ms;)
+        ;
+    assert_int_equal(first, 0);
 }
 
 #define SEQUENCES_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

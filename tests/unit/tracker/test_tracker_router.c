@@ -17,6 +17,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/library/storage_loop.h"
+
 #define CACHE_AGE_MS     60000
 #define TRACKERS         2
 #define DATABASE_THREADS 3
@@ -472,13 +474,24 @@ static void group_known(struct groups_question *question)
     sem_post(&CONTAINER_OF(question, struct asked_group, question)->answered);
 }
 
+struct asking_group {
+    struct groups *groups;
+    struct groups_question *question;
+};
+
+static void ask_group_on_loop(void *argument)
+{
+    struct asking_group *asking = argument;
+    groups_ask(asking->groups, asking->question);
+}
+
 /* The number of the error, 0 where the group is known. */
 static int ask_group(struct fixture *fixture, struct groups *groups, const char *name)
 {
     struct asked_group asked = {.question = {.loop = fixture->loop, .done = group_known}};
     snprintf(asked.question.group, sizeof(asked.question.group), "%s", name);
     assert_int_equal(sem_init(&asked.answered, 0, 0), 0);
-    groups_ask(groups, &asked.question);
+    loop_do(fixture->loop, ask_group_on_loop, &(struct asking_group){groups, &asked.question});
     while (sem_wait(&asked.answered) != 0)
         assert_int_equal(errno, EINTR);
     sem_destroy(&asked.answered);

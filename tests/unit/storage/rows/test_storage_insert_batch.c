@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "tests/unit/library/storage_loop.h"
+
 #include "storage/rows/insert_batch.h"
 
 #include <semaphore.h>
@@ -154,10 +156,16 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void add_all(struct fixture *fixture)
+static void add_on_loop(void *argument)
 {
+    struct fixture *fixture = argument;
     for (size_t i = 0; i < ROWS; i++)
         insert_batches_add(fixture->batches, &fixture->rows[i].item);
+}
+
+static void add_all(struct fixture *fixture)
+{
+    loop_do(fixture->loop, add_on_loop, fixture);
     for (size_t i = 0; i < ROWS; i++)
         assert_int_equal(sem_wait(&fixture->ended), 0);
 }
