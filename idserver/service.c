@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 struct service {
     struct packet_daemon base;
     struct sequences *sequences;
