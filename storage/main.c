@@ -149,13 +149,15 @@ static bool make_rooms(struct storage *storage, struct error *error)
     storage->applications = applications_create(&config->applications, error);
     if (!storage->applications)
         return false;
-    storage->types = types_create();
+    storage->types = types_create(storage->meta, error);
+    if (!storage->types)
+        return false;
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
     storage->open_cache = open_cache_create(storage_options_open_files(config), config->open_age_ms, loop);
     storage->keys = calloc(store_count(storage->store), sizeof(*storage->keys));
-    if (!storage->types || !storage->buffers || !storage->gate || !storage->open_cache || !storage->keys)
+    if (!storage->buffers || !storage->gate || !storage->open_cache || !storage->keys)
         return error_set(error, ERROR_GENERAL, "no memory for the daemon");
     return true;
 }
@@ -264,6 +266,7 @@ static void end_workers(struct daemon *daemon)
     storage->upkeep_hangs = !upkeep_end(storage->upkeep, WORKERS_STOP_MS);
     if (storage->store)
         store_end(storage->store, WORKERS_STOP_MS);
+    types_end(storage->types, WORKERS_STOP_MS);
     if (storage->meta)
         meta_end(storage->meta);
     (void)workers_destroy(storage->resolver,

@@ -6,7 +6,7 @@
 #include "common/base/metrics.h"
 #include "common/loop/wait_list.h"
 #include "httpd/files/http_sniff.h"
-#include "httpd/syntax/media_type.h"
+#include "common/media/media_type.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

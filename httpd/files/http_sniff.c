@@ -1,5 +1,5 @@
 #include "httpd/files/http_sniff.h"
-#include "httpd/syntax/media_type.h"
+#include "common/media/media_signature.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ struct http_sniff {
     http_sniff_callback callback;
     void *argument;
     size_t wanted, got;
-    uint8_t bytes[MEDIA_TYPE_SNIFF_SIZE];
+    uint8_t bytes[MEDIA_SIGNATURE_BYTES];
 };
 
 void http_sniff_cancel(struct http_sniff *sniff)
@@ -37,7 +37,7 @@ static void finish(struct http_sniff *sniff)
 {
     http_sniff_callback callback = sniff->callback;
     void *argument = sniff->argument;
-    const char *type = media_type_sniff(sniff->bytes, sniff->got);
+    const char *type = media_signature_find(sniff->bytes, sniff->got);
     http_sniff_cancel(sniff);
     callback(argument, type);
 }
@@ -90,7 +90,7 @@ struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
     sniff->loop = loop;
     sniff->callback = callback;
     sniff->argument = argument;
-    sniff->wanted = (size_t)min_i64(size, MEDIA_TYPE_SNIFF_SIZE);
+    sniff->wanted = (size_t)min_i64(size, MEDIA_SIGNATURE_BYTES);
     sniff->operation = client_download(client, key, 0, (int64_t)sniff->wanted, NULL, on_download, sniff);
     if (sniff->operation == NULL) {
         free(sniff);

@@ -3,7 +3,7 @@
 #include "common/base/log.h"
 #include "httpd/syntax/disposition.h"
 #include "httpd/syntax/http_target.h"
-#include "httpd/syntax/media_type.h"
+#include "common/media/media_type.h"
 #include "httpd/source/source_local.h"
 #include "httpd/source/source_pieces.h"
 #include <inttypes.h>

@@ -4,6 +4,7 @@
 #include "storage/request/commands.h"
 #include "storage/request/download.h"
 #include "storage/request/fsck.h"
+#include "storage/request/type_look.h"
 #include "storage/storage.h"
 #include "storage/upload/upload.h"
 
@@ -115,26 +116,33 @@ static void reply_where(struct packet_request *request, const struct meta_row *r
     packet_reply_failure(request, &error);
 }
 
-static void reply_row(struct packet_request *request, const struct meta_row *row)
+static void reply_described(struct packet_request *request, const struct meta_row *row)
+{
+    if (request->command == PROTO_STORAGE_STAT)
+        reply_stat(request, row);
+    else
+        reply_where(request, row);
+}
+
+static void reply_row(struct packet_request *request, const struct proto_file_key *key,
+                      const struct meta_row *row)
 {
     struct error error = {0};
     if (!meta_row_ours(storage_of(request)->meta, row, &error) || !meta_row_sound(row, &error))
         packet_reply_failure(request, &error);
     else if (row->stat.size < 0)
         packet_reply_error(request, ERROR_IO, "the row of file %s has no size", row->file);
-    else if (request->command == PROTO_STORAGE_STAT)
-        reply_stat(request, row);
-    else if (request->command == PROTO_STORAGE_WHERE)
-        reply_where(request, row);
-    else
+    else if (request->command == PROTO_STORAGE_FILESIZE)
         reply_size(request, row);
+    else if (!type_look_start(request, key, row, reply_described))
+        reply_described(request, row);
 }
 
 static void on_found(struct meta_find *find)
 {
     struct look *look = CONTAINER_OF(find, struct look, find);
     if (find->result == META_DONE)
-        reply_row(look->request, &find->row);
+        reply_row(look->request, &find->key, &find->row);
     else if (find->result == META_ABSENT)
         packet_reply_error(look->request, ERROR_NOT_FOUND, "no file %s", find->key.file);
     else
@@ -151,7 +159,7 @@ static void look_up(struct packet_request *request, bool texts)
     if (!take_key(request, &key))
         return;
     if (meta_find_cached(storage->meta, &key, &row) && (row.has_texts || !texts)) {
-        reply_row(request, &row);
+        reply_row(request, &key, &row);
         return;
     }
     struct look *look = calloc(1, sizeof(*look));

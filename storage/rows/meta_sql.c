@@ -45,6 +45,10 @@ static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
                " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND (? = '' OR file_path = ?)"
                " AND (group_name = '' OR group_name = ?)");
 
+/* A type that was found out later never takes the place of one that is there, nor goes to another file. */
+static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET content_type = ? WHERE " KEY_IS " AND file_path = ? AND content_type = ''");
+
 #define LIST_WHERE(condition)                                                                                \
     " WHERE userid = ? AND appid = ? AND id > ? AND " condition                                              \
     " AND (group_name = '' OR group_name = ?) ORDER BY id LIMIT ?"
@@ -196,6 +200,18 @@ enum db_result meta_sql_set_status(struct db_connection *connection, const struc
     };
     int64_t affected = 0;
     enum db_result result = db_execute(connection, set_status_sql[table_hash_of_user(key->user)], parameters,
+                                       ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
+}
+
+enum db_result meta_sql_set_type(struct db_connection *connection, const struct proto_file_key *key,
+                                 const char *file_path, const char *type, bool *changed, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(type), db_text(key->user), db_text(key->application),
+                                          db_text(key->file), db_text(file_path)};
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, type_sql[table_hash_of_user(key->user)], parameters,
                                        ARRAY_SIZE(parameters), &affected, error);
     *changed = affected > 0;
     return result;

@@ -81,6 +81,11 @@ MUST_CHECK enum db_result meta_sql_set_status(struct db_connection *connection,
                                               const struct meta_row *seen, enum proto_file_status status,
                                               int64_t version, bool *changed, struct error *error);
 
+/* TYPE for KEY's row, if it has none and its file is still the one at FILE_PATH; else CHANGED is false. */
+MUST_CHECK enum db_result meta_sql_set_type(struct db_connection *connection,
+                                            const struct proto_file_key *key, const char *file_path,
+                                            const char *type, bool *changed, struct error *error);
+
 /* Rows of LIST's user in byte order of their file ID; ROW is called for each. */
 typedef void (*meta_sql_row_function)(void *argument, const struct meta_row *row);
 MUST_CHECK enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,

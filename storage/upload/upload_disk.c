@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "common/media/media_type.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -36,10 +37,14 @@ static bool finish(struct upload *upload, struct error *error)
 
 static void find_type(struct upload *upload, const void *bytes, size_t size)
 {
-    if (!type_is_generic(upload->put.content_type))
-        memcpy(upload->content_type, upload->put.content_type, sizeof(upload->content_type));
-    else
-        types_find(upload->storage->types, bytes, size, upload->put.name, upload->content_type);
+    const char *type = upload->put.content_type;
+    if (media_type_is_generic(type))
+        type = media_type_of_content(bytes, size, upload->put.name);
+    if (!type && size == 0)
+        type = MEDIA_TYPE_UNKNOWN;
+    snprintf(upload->content_type, sizeof(upload->content_type), "%s", type ? type : "");
+    if (!type && !upload->untyped) /* with another number it comes here again */
+        upload->untyped = types_note(upload->storage->types, &upload->put.key, upload->put.name, bytes, size);
 }
 
 bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, struct error *error)

@@ -70,6 +70,10 @@ void upload_reply(struct upload *upload)
     for (size_t i = 0; i < ARRAY_SIZE(upload->slots); i++)
         upload->slots[i].state = SLOT_EMPTY;
     upload_give_buffers(upload);
+    if (upload->untyped && upload->fine && !upload->rival)
+        types_queue(upload->storage->types, upload->untyped, upload->insert.row.file_path);
+    else
+        types_drop(upload->storage->types, upload->untyped);
     digest_destroy(upload->digest);
     free(upload);
 }

@@ -61,6 +61,7 @@ struct upload {
     struct digest *digest;
     uint8_t digest_bytes[PROTO_DIGEST_SIZE]; /* of the whole content, when it has come */
     char content_type[PROTO_CONTENT_TYPE_SIZE];
+    struct type_note *untyped; /* the content type is to be found out after the reply; else NULL */
     int64_t received;
     struct upload_slot slots[2];
     bool pumping, pump_again;

@@ -50,7 +50,8 @@ static void make_rooms(struct world *world)
     storage->meta = meta_create(config, storage->store, world->main_loop, &error);
     assert_non_null(storage->meta);
     storage->applications = applications_create(&config->applications, &error);
-    storage->types = types_create();
+    storage->types = types_create(storage->meta, &error);
+    assert_non_null(storage->types);
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
@@ -149,6 +150,8 @@ void end_world(struct world *world)
     assert_int_equal(metric_value(storage->metrics.leftovers), 0);
     sqlite3_close(world->beside);
     loop_do(world->main_loop, end_on_main, world);
+    types_end(storage->types, 5000);
+    assert_int_equal(types_waiting(storage->types), 0);
     meta_end(storage->meta);
     loop_group_destroy(&world->loops);
     packet_server_destroy(storage->base.server);

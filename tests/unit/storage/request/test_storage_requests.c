@@ -147,6 +147,120 @@ static void name_and_type_are_kept_and_found_out(void **state)
     end_world(&world);
 }
 
+/* A content that the table of signatures does not know, and libmagic does. */
+static const char script[] = "#!/bin/sh\necho hello\n";
+
+static int first_column(void *argument, int count, char **columns, char **names)
+{
+    (void)names;
+    assert_int_equal(count, 1);
+    snprintf(argument, PROTO_CONTENT_TYPE_SIZE, "%s", columns[0]);
+    return 0;
+}
+
+static const char *column_of(struct world *world, const char *column, const char *file)
+{
+    static char type[PROTO_CONTENT_TYPE_SIZE];
+    char sql[200], *message = NULL;
+    snprintf(sql, sizeof(sql), "SELECT %s FROM t_file_02 WHERE id = '%s'", column, file);
+    snprintf(type, sizeof(type), "no row");
+    if (sqlite3_exec(world->beside, sql, first_column, type, &message) != SQLITE_OK)
+        fail_msg("%s: %s", sql, message);
+    return type;
+}
+
+static const char *type_in_row(struct world *world, const char *file)
+{
+    return column_of(world, "content_type", file);
+}
+
+static bool script_is_typed(void *argument)
+{
+    return strcmp(type_in_row(argument, "script"), "text/x-shellscript") == 0;
+}
+
+static void a_type_that_libmagic_alone_knows_comes_into_the_row_after_the_reply(void **state)
+{
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "script", script, sizeof(script) - 1), ERROR_NONE);
+    assert_true(loop_wait_until(script_is_typed, &world)); /* nobody asked for it */
+    assert_string_equal(stat_of(fd, "script").content_type, "text/x-shellscript");
+    close(fd);
+    end_world(&world);
+}
+
+static void a_row_without_a_type_gets_one_when_it_is_asked_for(void **state)
+{
+    struct world world;
+    (void)state;
+    start_world(&world, "storage.cache_age=1ms");
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "script", script, sizeof(script) - 1), ERROR_NONE);
+    assert_true(loop_wait_until(script_is_typed, &world));
+    beside(&world,
+           "UPDATE t_file_02 SET digest = '', group_name = '', content_type = '' WHERE id = 'script'");
+    usleep(20000); /* the row in the cache is too old by now */
+    assert_string_equal(stat_of(fd, "script").content_type, "text/x-shellscript");
+    assert_true(loop_wait_until(script_is_typed, &world)); /* and keeps it */
+    struct answer where = ask_key(fd, PROTO_STORAGE_WHERE, "script");
+    struct proto_where told;
+    struct error error = {0};
+    assert_true(where.fine && proto_where_reply_unpack(where.body, (size_t)where.size, &told, &error));
+    assert_string_equal(told.stat.content_type, "text/x-shellscript");
+    free(where.body);
+    close(fd);
+    end_world(&world);
+}
+
+static void a_row_whose_file_is_gone_is_shown_without_a_type(void **state)
+{
+    struct world world;
+    char command[200];
+    (void)state;
+    start_world(&world, "storage.cache_age=1ms");
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "script", script, sizeof(script) - 1), ERROR_NONE);
+    assert_true(loop_wait_until(script_is_typed, &world));
+    beside(&world, "UPDATE t_file_02 SET content_type = '' WHERE id = 'script'");
+    snprintf(command, sizeof(command), "find %s/one -type f ! -name '.*' -delete", world.fixture.directory);
+    assert_int_equal(system(command), 0);
+    usleep(20000); /* the row in the cache is too old by now */
+    assert_string_equal(stat_of(fd, "script").content_type, "");
+    assert_string_equal(type_in_row(&world, "script"), "");
+    close(fd);
+    end_world(&world);
+}
+
+static bool nothing_waits(void *types)
+{
+    return types_waiting(types) == 0;
+}
+
+static void a_type_found_late_leaves_another_one_alone(void **state)
+{
+    struct world world;
+    struct proto_put head = {.key = key_of("own"), .size = 7, .content_type = "text/x-own"};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "script", script, sizeof(script) - 1), ERROR_NONE);
+    assert_int_equal(put(fd, &head, "WEBVTT\n"), ERROR_NONE);
+    assert_true(loop_wait_until(script_is_typed, &world));
+    beside(&world, "UPDATE t_file_02 SET content_type = '' WHERE id = 'script'");
+    types_settle(world.storage.types, &head.key, column_of(&world, "file_path", "own"), "video/mp4");
+    struct proto_file_key other = key_of("script");
+    types_settle(world.storage.types, &other, "../data/1FF/1FF/1FF/00000000_1FF",
+                 "video/mp4"); /* another file */
+    assert_true(loop_wait_until(nothing_waits, world.storage.types));
+    assert_string_equal(type_in_row(&world, "own"), "text/x-own");
+    assert_string_equal(type_in_row(&world, "script"), "");
+    close(fd);
+    end_world(&world);
+}
+
 static void a_part_is_served_and_what_lies_outside_refused(void **state)
 {
     static const struct {
@@ -284,6 +398,10 @@ int main(void)
         cmocka_unit_test(a_row_of_the_predecessor_is_compared_by_the_stored_bytes),
         cmocka_unit_test(bytes_that_miss_their_digest_are_refused_and_leave_nothing),
         cmocka_unit_test(name_and_type_are_kept_and_found_out),
+        cmocka_unit_test(a_type_that_libmagic_alone_knows_comes_into_the_row_after_the_reply),
+        cmocka_unit_test(a_row_without_a_type_gets_one_when_it_is_asked_for),
+        cmocka_unit_test(a_row_whose_file_is_gone_is_shown_without_a_type),
+        cmocka_unit_test(a_type_found_late_leaves_another_one_alone),
         cmocka_unit_test(a_part_is_served_and_what_lies_outside_refused),
         cmocka_unit_test(a_deleted_file_is_gone_until_it_is_restored),
         cmocka_unit_test(an_empty_file_is_served_only_where_it_is_there_and_still_empty),
