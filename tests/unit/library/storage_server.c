@@ -256,7 +256,7 @@ int upload(int fd, const char *file, const void *content, size_t size)
     return read_code(fd);
 }
 
-static struct answer ask_key(int fd, uint8_t command, const char *file)
+struct answer ask_key(int fd, uint8_t command, const char *file)
 {
     uint8_t body[PROTO_FILE_KEY_SIZE];
     struct proto_file_key key = key_of(file);
