@@ -34,7 +34,7 @@ int main(int argc, char **argv)
     options.trackers = argv[1];
     options.user = argv[2];
     reel = reel_open(&options, &error);
-    if (reel == NULL)
+    if (!reel)
         goto done;
 
     upload.name = "hello.txt";

@@ -2,10 +2,11 @@
  * reel.h: libreel, the client of Reelstore as a C library. Needs nothing but the C library; C99 or later, or
  * C++.
  *
- * Every function blocks until it has succeeded or failed, within the time-outs of the handle. A handle may be
- * used by any number of threads at the same time; reel_close() alone must come after all other calls.
- * Callbacks and all file input and output happen in the calling thread: a slow disk or callback holds up its
- * own call only.
+ * Every function blocks until it has succeeded or failed, within the time-outs of the handle, or until
+ * reel_cancel(). A handle may be used by any number of threads at the same time; reel_close() alone must come
+ * after all other calls. Callbacks and all file input and output happen in the calling thread: a slow disk or
+ * callback holds up its own call only. A handle belongs to the process that opened it: in a child after fork()
+ * every call fails with REEL_E_MALFORMED, and the child opens a handle of its own.
  *
  * A function that can fail returns false (or NULL) and fills ERROR (which may be NULL): a number for
  * programs, a text for people that names what failed, on which server, and why. Strings are NUL-terminated; a
@@ -64,8 +65,10 @@ enum reel_error_code {
 };
 
 struct reel_error {
-    int code; /* enum reel_error_code */
+    int code;   /* enum reel_error_code */
+    int errnum; /* errno of the system call that failed here, on a file or a connection; 0 where none did */
     char text[REEL_ERROR_TEXT_SIZE];
+    int64_t reserved[2]; /* zero */
 };
 
 /* The word of a code, e.g. "not-found". Static storage. Any thread; never blocks. */
@@ -77,6 +80,11 @@ REEL_API const char *reel_version(void);
 /* ---- the handle ---- */
 
 struct reel; /* opaque; one thread of its own, and the connections that it keeps */
+
+/* What a call that goes on after trouble has to say about it, in one line without a newline: "media1:23000: no
+ * reply within 10000 ms; trying the next server", "waiting for the server to confirm". For people; TEXT is valid
+ * during the call. */
+typedef void (*reel_remark)(void *argument, const char *text);
 
 /* Everything is copied. Zero or NULL means the default. Zero the whole struct first, so that members that a
  * later version adds have their defaults: struct reel_options options = {0}; */
@@ -90,15 +98,22 @@ struct reel_options {
     int tries;                   /* of an upload or download, over all servers; 0: 10 */
     size_t connections;          /* to one server at once; further calls wait; 0: 256 */
     int64_t hedge_ms;            /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
-    int64_t reserved[7];         /* zero */
+    reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is said */
+    void *remark_argument;
+    int64_t reserved[5]; /* zero */
 };
 
 /* A handle, or NULL. Asks nobody yet: a tracker that is away shows in the first call. The caller ends it with
  * reel_close(). */
 REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_error *error);
 
+/* Any thread: every call that is under way on the handle fails with REEL_E_CANCELLED as soon as it can (one that
+ * reads or writes a file here: after that), and so does every later one but reel_close(). Does not wait. Not for
+ * signal handlers: let a thread wait for the signal. */
+REEL_API void reel_cancel(struct reel *reel);
+
 /* Closes every connection and frees the handle. No call may be under way. May block up to some seconds while
- * a host name is being resolved. NULL is ignored. */
+ * a host name is being resolved. In a child after fork() it does nothing. NULL is ignored. */
 REEL_API void reel_close(struct reel *reel);
 
 /* ---- files ---- */
@@ -121,10 +136,12 @@ struct reel_file {
     char content_type[REEL_CONTENT_TYPE_SIZE]; /* "" where unknown */
     char name[REEL_NAME_SIZE];                 /* "" where unknown */
     char group[REEL_GROUP_SIZE];               /* of storage servers */
+    int64_t reserved[8];                       /* zero */
 };
 
-/* Called in the calling thread as bytes move, at least once at the end: DONE of TOTAL bytes (an upload that
- * is tried again starts at 0 again). False: give up (REEL_E_CANCELLED). */
+/* Called in the calling thread as bytes move, a few times per second while none does, and at least once at the
+ * end: DONE of TOTAL bytes (an upload that is tried again starts at 0 again). False: give up
+ * (REEL_E_CANCELLED). */
 typedef bool (*reel_progress)(void *argument, int64_t done, int64_t total);
 
 /* ---- upload ---- */
@@ -138,16 +155,22 @@ struct reel_upload {
     const char *name; /* the original name. NULL: the last part of the path, or none; "": none */
     const char *content_type; /* NULL: the server finds out */
     reel_progress progress;   /* may be NULL */
-    void *argument;           /* of progress */
-    int64_t reserved[4];      /* zero */
+    void *argument;           /* of progress and preparing */
+    /* As progress, while the content is read before the first byte is sent: a pipe into a temporary file (TOTAL is
+     * -1 where its end is not known), any content for its digest where the servers are too old to take that at
+     * the end. May be NULL. */
+    reel_progress preparing;
+    int64_t reserved[3]; /* zero */
 };
 
 /* Upload a regular file, a descriptor, bytes in memory. FILE_ID (may be NULL) gets the file ID, also when the
  * upload fails after it was made. The content's digest is sent along where the server can check it, and where
  * something fails the same file ID is used in every further try, so that success means: stored once, whole,
- * safely on disk. UPLOAD may be NULL.
+ * safely on disk. A file whose size or modification time changes while it is read is not stored (REEL_E_IO).
+ * UPLOAD may be NULL.
  *
- * By path: a pipe, a socket or a device is read to its end, as by descriptor. */
+ * By path: a pipe, a socket or a device is read to its end, as by descriptor; so is a file that has bytes though
+ * its size is said to be 0 (/proc). */
 REEL_API bool reel_upload_path(struct reel *reel, const struct reel_upload *upload, const char *path,
                                char file_id[REEL_FILE_SIZE], struct reel_error *error);
 
@@ -172,7 +195,8 @@ struct reel_download {
     bool resume; /* reel_download_path(): go on where an earlier download stopped */
     reel_progress progress; /* may be NULL */
     void *argument;         /* of progress */
-    int64_t reserved[4];    /* zero */
+    bool exclusive; /* reel_download_path(): nothing may be at PATH, also not at the end (REEL_E_EXISTS) */
+    int64_t reserved[3]; /* zero */
 };
 
 /* The bytes go to DATA in their order, in the calling thread; BYTES is valid during the call; false: give up
@@ -186,8 +210,9 @@ REEL_API bool reel_download_callback(struct reel *reel, const struct reel_downlo
 REEL_API bool reel_download_fd(struct reel *reel, const struct reel_download *download, int fd,
                                struct reel_error *error);
 
-/* The bytes are written to PATH.part, synced, and renamed to PATH (replacing it) when they are complete: PATH
- * never has half a file. What is at PATH and no regular file (a device, a pipe) is written to directly. Whole
+/* The bytes are written to PATH.part (a regular file of this user; a link there is not followed; shortened where
+ * the name would be too long), synced, and renamed to PATH (replacing it, also where it is a link) when they are
+ * complete: PATH never has half a file. What is at PATH and no regular file (a device, a pipe) is written to directly. Whole
  * files only. RESUME: an existing PATH.part is continued where it stops (it is compared with the digest at
  * the end, where one is stored), and a PATH that is complete already is left as it is. Without PATH.part the
  * bytes at PATH are taken for the file's beginning; where they are not (REEL_E_DIGEST at the end,
@@ -206,8 +231,8 @@ REEL_API bool reel_size(struct reel *reel, const struct reel_key *key, int64_t *
 REEL_API bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *file,
                         struct reel_error *error);
 
-/* The file can be had no more, until reel_restore() or the purge, which the servers' retention time brings.
- */
+/* The file can be had no more, until reel_restore() or the purge, which the servers' retention time brings. One
+ * that is deleted already fails with REEL_E_DELETED. */
 REEL_API bool reel_delete(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,6 +217,23 @@ void client_cancel(struct client_operation *operation)
         packet_hedge_cancel(operation->question);
     operation_end(operation);
     operation_free(operation);
+}
+
+void client_watch(struct client_operation *operation, client_remark_callback remark, void *argument)
+{
+    operation->remark = remark;
+    operation->remark_argument = argument;
+}
+
+void client_operation_remark(const struct client_operation *operation, const struct error *error,
+                             const char *next)
+{
+    char text[ERROR_TEXT_SIZE + 64];
+
+    if (!operation->remark)
+        return;
+    (void)snprintf(text, sizeof(text), "%s; %s", error->text, next);
+    operation->remark(operation->remark_argument, text);
 }
 
 /* ---- legacy servers ---- */

@@ -52,6 +52,11 @@ struct client_location {
 struct client_operation; /* something under way; cancel it or wait for its callback, which ends it */
 void client_cancel(struct client_operation *operation);
 
+/* REMARK is called, on the loop, whenever the operation goes on after a failure: TEXT says what failed and what
+ * is done about it, and is valid during the call. */
+typedef void (*client_remark_callback)(void *argument, const char *text);
+void client_watch(struct client_operation *operation, client_remark_callback remark, void *argument);
+
 /* Each starter returns NULL only without memory (nothing is called). Callbacks come exactly once, never inside the
  * starter. ERROR is NULL on success. */
 
@@ -109,6 +114,10 @@ struct client_operation *client_group(struct client *client, const struct proto_
  * same bytes says so with success. */
 struct client_upload_options {
     struct proto_put put; /* key, size, name, ... */
+    /* SOURCE gives the digest of the content behind it (PUT_TRAILER), PROTO_DIGEST_SIZE more bytes than put.size;
+     * put.has_digest is false. A server that does not know that command makes the operation fail with
+     * ERROR_UNKNOWN_COMMAND or, a legacy one, ERROR_GENERAL: then the digest goes into `put`. */
+    bool digest_follows;
     int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
     bool (*rewind)(void *argument);
     int tries; /* over all servers and trackers; 0: 10, as the legacy client does */

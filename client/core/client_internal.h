@@ -117,6 +117,9 @@ struct client_operation {
     } callback;
     void *argument;
 
+    client_remark_callback remark; /* may be NULL */
+    void *remark_argument;
+
     void *owned; /* freed after the callback: what `result` points to; may be NULL */
 
     /* Last: large, and of a new operation only the count of servers is set. */
@@ -151,6 +154,9 @@ void client_operation_set_step(struct client_operation *operation, enum client_s
 /* The end: the operation leaves the client, its callback is called with the result (ERROR NULL) or the error,
  * and it is freed. */
 void client_operation_finish(struct client_operation *operation, const struct error *error);
+/* Tells who watches that the operation goes on after ERROR, and how: "trying the next server". */
+void client_operation_remark(const struct client_operation *operation, const struct error *error,
+                             const char *next);
 /* A command's unpack() that keeps SIZE bytes of text as the result. */
 bool client_unpack_text(struct client_operation *operation, const uint8_t *body, size_t size,
                         struct error *error);

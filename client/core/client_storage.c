@@ -125,6 +125,7 @@ static void storage_next_round(struct client_operation *operation)
         client_operation_finish(operation, &operation->last_error);
         return;
     }
+    client_operation_remark(operation, &operation->last_error, "trying again");
     operation->fresh = true;
     if (operation->rounds < 2 && operation->location.count > 0) {
         client_storage_begin(operation);
@@ -167,7 +168,11 @@ static bool storage_again(void *argument, const struct error *error)
     if (older_may_help(operation, error))
         return false; /* the same server first, with the older command */
     mark_tried(operation, packet_call_address(operation->call));
-    return error_is_of_server(operation, error);
+    if (!error_is_of_server(operation, error))
+        return false;
+    if (some_left(operation))
+        client_operation_remark(operation, error, "trying the next server");
+    return true;
 }
 
 /* Starts the content again where some of it is gone. False: the operation ended. */
@@ -212,6 +217,7 @@ static void storage_failed(struct client_operation *operation, const struct addr
     if (taken)
         mark_tried(operation, server);
     if (taken && some_left(operation)) {
+        client_operation_remark(operation, error, "trying the next server");
         storage_call(operation);
         return;
     }

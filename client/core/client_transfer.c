@@ -48,6 +48,13 @@ static const struct client_command put_command = {
     .older = &upload_command,
 };
 
+static const struct client_command put_trailer_command = {
+    .number = PROTO_STORAGE_PUT_TRAILER,
+    .body_size = PROTO_PUT_SIZE,
+    .pack = pack_put,
+    .report = client_report_done,
+};
+
 static bool upload_needs_put(const struct proto_put *put)
 {
     return put->has_digest || put->name[0] != '\0' || put->content_type[0] != '\0';
@@ -55,7 +62,9 @@ static bool upload_needs_put(const struct proto_put *put)
 
 struct client_operation *client_upload(struct client *client, const struct client_upload_options *options)
 {
-    const struct client_command *command = upload_needs_put(&options->put) ? &put_command : &upload_command;
+    const struct client_command *command = options->digest_follows            ? &put_trailer_command
+                                           : upload_needs_put(&options->put) ? &put_command
+                                                                             : &upload_command;
     struct client_operation *operation =
         client_operation_create(client, command, &options->put.key, client_storage_begin, options->argument);
 
@@ -171,6 +180,8 @@ void client_transfer_options(struct client_operation *operation, struct packet_c
         options->timeout_ms = max_i64(options->timeout_ms, options->progress_ms);
         options->source = upload_source;
         options->source_size = operation->upload.put.size;
+        if (operation->command == &put_trailer_command)
+            options->source_size += PROTO_DIGEST_SIZE;
     }
     if (operation->command == &download_command) {
         options->header = download_header;

@@ -23,7 +23,7 @@ bool file_id_make(const char *user, char id[FILE_ID_SIZE], struct error *error)
 
     arc4random_buf(random, sizeof(random));
     digest = digest_create();
-    if (digest == NULL)
+    if (!digest)
         return error_set(error, ERROR_UNAVAILABLE, "cannot make a file ID: no memory");
     digest_update(digest, user, strlen(user));
     digest_update(digest, &process, sizeof(process));

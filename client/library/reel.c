@@ -1,7 +1,10 @@
+/*
+ * reel: the handle of reel.h: opened, cancelled, closed; and what all calls share: errors, keys, writing to
+ * descriptors.
+ */
 #include "client/library/reel_internal.h"
 
 #include "client/library/file_id.h"
-#include "common/base/clock.h"
 #include "common/proto/digest.h"
 #include "common/base/log.h"
 
@@ -10,13 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define TRACKER_PORT     21000
 #define RESOLVER_THREADS 2
 #define RESOLVER_QUEUE   1024
 #define CLOSE_TIMEOUT_MS 5000
-#define LIST_PAGE_SIZE   PROTO_LIST_LIMIT_MAX
 
 /* reel.h stands alone, so it repeats these. */
 _Static_assert((int)REEL_E_GENERAL == ERROR_GENERAL, "error numbers");
@@ -50,8 +53,10 @@ _Static_assert(REEL_FILE_ID_SIZE == FILE_ID_SIZE, "sizes of strings");
 
 bool reel_fail(struct reel_error *error, const struct error *from)
 {
-    if (error != NULL) {
+    if (error) {
+        memset(error, 0, sizeof(*error));
         error->code = from->code;
+        error->errnum = from->errnum;
         memcpy(error->text, from->text, sizeof(error->text));
     }
     return false;
@@ -89,20 +94,20 @@ bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool emp
 {
     const char *application = key->application, *user = key->user, *file = key->file;
 
-    if (application == NULL && reel != NULL)
+    if (!application && reel)
         application = reel->application;
-    if (user == NULL && reel != NULL)
+    if (!user && reel)
         user = reel->user;
-    if (application == NULL || application[0] == '\0')
+    if (!application || application[0] == '\0')
         return error_set(error, ERROR_MALFORMED, "no application is given");
-    if (user == NULL || user[0] == '\0')
+    if (!user || user[0] == '\0')
         return error_set(error, ERROR_MALFORMED, "no user ID is given");
-    if ((file == NULL || file[0] == '\0') && !empty_file)
+    if ((!file || file[0] == '\0') && !empty_file)
         return error_set(error, ERROR_MALFORMED, "no file ID is given");
     memset(out, 0, sizeof(*out));
     return reel_copy_text(out->application, sizeof(out->application), "application", application, error) &&
            reel_copy_text(out->user, sizeof(out->user), "user ID", user, error) &&
-           reel_copy_text(out->file, sizeof(out->file), "file ID", file != NULL ? file : "", error);
+           reel_copy_text(out->file, sizeof(out->file), "file ID", file ? file : "", error);
 }
 
 bool reel_local_error(struct error *error, int errnum, const char *format, ...)
@@ -141,68 +146,6 @@ bool reel_write_all(int fd, const void *bytes, size_t size, struct error *error)
     return true;
 }
 
-/* ---- waiting for the loop ---- */
-
-static void wait_run(struct task *task)
-{
-    struct reel_wait *wait = CONTAINER_OF(task, struct reel_wait, task);
-
-    wait->start(wait);
-}
-
-void reel_wait_init(struct reel_wait *wait, struct reel *reel, void (*start)(struct reel_wait *wait))
-{
-    memset(wait, 0, sizeof(*wait));
-    wait->reel = reel;
-    wait->start = start;
-    wait->task.run = wait_run;
-    ASSERT(pthread_mutex_init(&wait->mutex, NULL) == 0);
-    ASSERT(pthread_cond_init(&wait->changed, NULL) == 0);
-}
-
-void reel_wait_clear(struct reel_wait *wait)
-{
-    pthread_cond_destroy(&wait->changed);
-    pthread_mutex_destroy(&wait->mutex);
-}
-
-void reel_wait_begin(struct reel_wait *wait)
-{
-    loop_post(wait->reel->loop, &wait->task);
-}
-
-bool reel_wait_end(struct reel_wait *wait)
-{
-    pthread_mutex_lock(&wait->mutex);
-    while (!wait->done)
-        pthread_cond_wait(&wait->changed, &wait->mutex);
-    pthread_mutex_unlock(&wait->mutex);
-    return wait->error.code == ERROR_NONE;
-}
-
-void reel_wait_finish(struct reel_wait *wait, const struct error *error)
-{
-    wait->operation = NULL;
-    /* The waiting thread frees WAIT once it has the mutex: so the signal is given before it can. */
-    pthread_mutex_lock(&wait->mutex);
-    if (error != NULL)
-        wait->error = *error;
-    wait->done = true;
-    pthread_cond_broadcast(&wait->changed);
-    pthread_mutex_unlock(&wait->mutex);
-}
-
-void reel_wait_started(struct reel_wait *wait, struct client_operation *operation)
-{
-    struct error error;
-
-    wait->operation = operation;
-    if (operation != NULL)
-        return;
-    (void)error_set(&error, ERROR_UNAVAILABLE, "no memory");
-    reel_wait_finish(wait, &error);
-}
-
 /* ---- the handle ---- */
 
 static void log_quietly(void)
@@ -211,9 +154,41 @@ static void log_quietly(void)
     const char *level = getenv("REEL_LOG");
 
     log_set_level(LOG_LEVEL_ERROR);
-    for (size_t i = 0; level != NULL && i < ARRAY_SIZE(levels); i++)
+    for (size_t i = 0; level && i < ARRAY_SIZE(levels); i++)
         if (strcmp(level, levels[i]) == 0)
             log_set_level((enum log_level)i);
+}
+
+static bool process_is_ours(const struct reel *reel)
+{
+    return reel->process == getpid();
+}
+
+bool reel_usable(struct reel *reel, struct error *error)
+{
+    bool cancelled;
+
+    if (!process_is_ours(reel)) /* before the mutex, which another thread of the parent may have held */
+        return error_set(error, ERROR_MALFORMED,
+                         "the handle was opened before fork(): a child process opens its own");
+    pthread_mutex_lock(&reel->mutex);
+    cancelled = reel->cancelled;
+    pthread_mutex_unlock(&reel->mutex);
+    return !cancelled || error_set(error, ERROR_CANCELLED, "cancelled");
+}
+
+void reel_say(const struct reel *reel, const char *format, ...)
+{
+    char text[REEL_ERROR_TEXT_SIZE];
+    va_list arguments;
+
+    if (!reel->remark)
+        return;
+    va_start(arguments, format);
+    if (vsnprintf(text, sizeof(text), format, arguments) < 0)
+        text[0] = '\0';
+    va_end(arguments);
+    reel->remark(reel->remark_argument, text);
 }
 
 static void reel_free_handle(struct reel *reel)
@@ -222,7 +197,50 @@ static void reel_free_handle(struct reel *reel)
      * lost. */
     if (workers_destroy(reel->resolver, CLOSE_TIMEOUT_MS))
         loop_destroy(reel->loop);
+    if (reel->cancel_fd >= 0)
+        (void)close(reel->cancel_fd);
+    pthread_mutex_destroy(&reel->mutex);
     free(reel);
+}
+
+/* Copies what the handle keeps of the options; the rest goes into CLIENT, whose trackers the caller clears. */
+static bool take_options(struct reel *reel, const struct reel_options *options, struct client_options *client,
+                         struct error *error)
+{
+    if (!options->trackers || options->trackers[0] == '\0')
+        return error_set(error, ERROR_MALFORMED, "no tracker is given");
+    if (!reel_copy_text(reel->application, sizeof(reel->application), "application",
+                        options->application ? options->application : "tnvideo", error) ||
+        !reel_copy_text(reel->user, sizeof(reel->user), "user ID", options->user ? options->user : "",
+                        error) ||
+        !address_list_parse(options->trackers, TRACKER_PORT, &client->trackers, error))
+        return false;
+    reel->tries = options->tries > 0 ? options->tries : 10;
+    reel->progress_timeout_ms = options->progress_timeout_ms > 0 ? options->progress_timeout_ms : 30000;
+    reel->remark = options->remark;
+    reel->remark_argument = options->remark_argument;
+    client->connect_timeout_ms = options->connect_timeout_ms;
+    client->call_timeout_ms = options->call_timeout_ms;
+    client->progress_timeout_ms = options->progress_timeout_ms;
+    client->hedge_ms = options->hedge_ms;
+    client->connections_per_server_max = options->connections;
+    return true;
+}
+
+static bool open_parts(struct reel *reel, struct client_options *client, struct error *error)
+{
+    reel->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (reel->cancel_fd < 0)
+        return error_set_errno(error, errno, "an event descriptor");
+    reel->loop = loop_create("reel", error);
+    if (!reel->loop)
+        return false;
+    reel->resolver = workers_create("reel-names", RESOLVER_THREADS, RESOLVER_QUEUE, error);
+    if (!reel->resolver)
+        return false;
+    client->resolver = reel->resolver;
+    reel->client = client_create(reel->loop, client, error);
+    return reel->client && loop_start(reel->loop, error);
 }
 
 struct reel *reel_open(const struct reel_options *options, struct reel_error *error)
@@ -231,49 +249,47 @@ struct reel *reel_open(const struct reel_options *options, struct reel_error *er
     struct client_options client = {0};
     struct reel *reel = calloc(1, sizeof(*reel));
     struct error why = {0};
-    bool fine = false;
+    bool fine;
 
     pthread_once(&once, log_quietly);
-    if (reel == NULL) {
+    if (!reel) {
         (void)error_set(&why, ERROR_UNAVAILABLE, "no memory for a handle");
-        goto done;
+        (void)reel_fail(error, &why);
+        return NULL;
     }
-    if (options->trackers == NULL || options->trackers[0] == '\0') {
-        (void)error_set(&why, ERROR_MALFORMED, "no tracker is given");
-        goto done;
-    }
-    if (!reel_copy_text(reel->application, sizeof(reel->application), "application",
-                        options->application != NULL ? options->application : "tnvideo", &why) ||
-        !reel_copy_text(reel->user, sizeof(reel->user), "user ID", options->user != NULL ? options->user : "",
-                        &why) ||
-        !address_list_parse(options->trackers, TRACKER_PORT, &client.trackers, &why))
-        goto done;
-    reel->tries = options->tries > 0 ? options->tries : 10;
-    reel->progress_timeout_ms = options->progress_timeout_ms > 0 ? options->progress_timeout_ms : 30000;
-    reel->loop = loop_create("reel", &why);
-    if (reel->loop == NULL)
-        goto done;
-    reel->resolver = workers_create("reel-names", RESOLVER_THREADS, RESOLVER_QUEUE, &why);
-    if (reel->resolver == NULL)
-        goto done;
-    client.resolver = reel->resolver;
-    client.connect_timeout_ms = options->connect_timeout_ms;
-    client.call_timeout_ms = options->call_timeout_ms;
-    client.progress_timeout_ms = options->progress_timeout_ms;
-    client.hedge_ms = options->hedge_ms;
-    client.connections_per_server_max = options->connections;
-    reel->client = client_create(reel->loop, &client, &why);
-    fine = reel->client != NULL && loop_start(reel->loop, &why);
-done:
+    reel->process = getpid();
+    reel->cancel_fd = -1;
+    LIST_INIT(&reel->waits);
+    ASSERT(pthread_mutex_init(&reel->mutex, NULL) == 0);
+    fine = take_options(reel, options, &client, &why) && open_parts(reel, &client, &why);
     address_list_clear(&client.trackers);
     if (fine)
         return reel;
-    if (reel != NULL) {
-        client_destroy(reel->client); /* its loop does not run */
-        reel_free_handle(reel);
-    }
+    client_destroy(reel->client); /* its loop does not run */
+    reel_free_handle(reel);
     (void)reel_fail(error, &why);
     return NULL;
+}
+
+void reel_cancel(struct reel *reel)
+{
+    const uint64_t one = 1;
+    struct reel_wait *wait;
+
+    if (!reel || !process_is_ours(reel))
+        return;
+    pthread_mutex_lock(&reel->mutex);
+    reel->cancelled = true;
+    if (write(reel->cancel_fd, &one, sizeof(one)) < 0)
+        log_debug("reel", "the event descriptor is full: it is readable already");
+    LIST_FOREACH(wait, &reel->waits, link)
+    {
+        pthread_mutex_lock(&wait->mutex);
+        wait->cancelled = true;
+        pthread_cond_broadcast(&wait->changed);
+        pthread_mutex_unlock(&wait->mutex);
+    }
+    pthread_mutex_unlock(&reel->mutex);
 }
 
 static void close_start(struct reel_wait *wait)
@@ -286,346 +302,12 @@ void reel_close(struct reel *reel)
 {
     struct reel_wait wait;
 
-    if (reel == NULL)
+    /* In a child none of the handle's threads runs; its memory and descriptors are the parent's copies. */
+    if (!reel || !process_is_ours(reel))
         return;
     reel_wait_init(&wait, reel, close_start);
     reel_wait_begin(&wait);
-    (void)reel_wait_end(&wait);
+    (void)reel_wait_end(&wait); /* cannot fail */
     reel_wait_clear(&wait);
     reel_free_handle(reel);
-}
-
-/* ---- STAT, DELETE, RESTORE ---- */
-
-struct key_wait {
-    struct reel_wait wait;
-    struct proto_file_key key;
-    struct proto_stat *stat;
-};
-
-static void stat_done(void *argument, const struct proto_stat *stat, const struct error *error)
-{
-    struct key_wait *wait = argument;
-
-    if (stat != NULL)
-        *wait->stat = *stat;
-    reel_wait_finish(&wait->wait, error);
-}
-
-static void key_done(void *argument, const struct error *error)
-{
-    reel_wait_finish(&((struct key_wait *)argument)->wait, error);
-}
-
-static void stat_start(struct reel_wait *wait)
-{
-    struct key_wait *key = CONTAINER_OF(wait, struct key_wait, wait);
-
-    reel_wait_started(wait, client_stat(wait->reel->client, &key->key, stat_done, key));
-}
-
-static void delete_start(struct reel_wait *wait)
-{
-    struct key_wait *key = CONTAINER_OF(wait, struct key_wait, wait);
-
-    reel_wait_started(wait, client_delete(wait->reel->client, &key->key, key_done, key));
-}
-
-static void restore_start(struct reel_wait *wait)
-{
-    struct key_wait *key = CONTAINER_OF(wait, struct key_wait, wait);
-
-    reel_wait_started(wait, client_restore(wait->reel->client, &key->key, key_done, key));
-}
-
-static bool key_call(struct reel *reel, const struct proto_file_key *key, struct proto_stat *stat,
-                     void (*start)(struct reel_wait *wait), struct error *error)
-{
-    struct key_wait wait;
-    bool fine;
-
-    reel_wait_init(&wait.wait, reel, start);
-    wait.key = *key;
-    wait.stat = stat;
-    reel_wait_begin(&wait.wait);
-    fine = reel_wait_end(&wait.wait);
-    if (!fine)
-        *error = wait.wait.error;
-    reel_wait_clear(&wait.wait);
-    return fine;
-}
-
-bool reel_stat_key(struct reel *reel, const struct proto_file_key *key, struct proto_stat *stat,
-                   struct error *error)
-{
-    return key_call(reel, key, stat, stat_start, error);
-}
-
-static void to_file(const char *id, const struct proto_stat *stat, struct reel_file *file)
-{
-    memset(file, 0, sizeof(*file));
-    memcpy(file->file, id, sizeof(file->file));
-    file->size = stat->size;
-    file->deleted = stat->status == PROTO_FILE_DELETED;
-    file->created_time = stat->created;
-    file->deleted_time = stat->deleted;
-    if (stat->has_digest)
-        digest_to_hex(stat->digest, file->digest);
-    memcpy(file->content_type, stat->content_type, sizeof(file->content_type));
-    memcpy(file->name, stat->name, sizeof(file->name));
-    memcpy(file->group, stat->group, sizeof(file->group));
-}
-
-bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *file,
-               struct reel_error *error)
-{
-    struct proto_file_key full;
-    struct proto_stat stat;
-    struct error why;
-
-    if (!reel_fill_key(reel, key, false, &full, &why) || !reel_stat_key(reel, &full, &stat, &why))
-        return reel_fail(error, &why);
-    to_file(full.file, &stat, file);
-    return true;
-}
-
-bool reel_size(struct reel *reel, const struct reel_key *key, int64_t *size, struct reel_error *error)
-{
-    struct reel_file file;
-
-    if (!reel_stat(reel, key, &file, error))
-        return false;
-    if (file.deleted) {
-        struct error why;
-
-        (void)error_set(&why, ERROR_DELETED, "file %s is deleted", file.file);
-        return reel_fail(error, &why);
-    }
-    *size = file.size;
-    return true;
-}
-
-bool reel_delete(struct reel *reel, const struct reel_key *key, struct reel_error *error)
-{
-    struct proto_file_key full;
-    struct error why;
-
-    if (!reel_fill_key(reel, key, false, &full, &why) || !key_call(reel, &full, NULL, delete_start, &why))
-        return reel_fail(error, &why);
-    return true;
-}
-
-bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_error *error)
-{
-    struct proto_file_key full;
-    struct error why;
-
-    if (!reel_fill_key(reel, key, false, &full, &why) || !key_call(reel, &full, NULL, restore_start, &why))
-        return reel_fail(error, &why);
-    return true;
-}
-
-/* ---- LIST ---- */
-
-struct list_wait {
-    struct reel_wait wait;
-    struct proto_list list;
-    struct proto_list_entry *entries; /* room for a page */
-    size_t count;
-};
-
-static void list_done(void *argument, const struct proto_list_entry *entries, size_t count,
-                      const struct error *error)
-{
-    struct list_wait *list = argument;
-
-    list->count = count;
-    if (count > 0)
-        memcpy(list->entries, entries, count * sizeof(*entries));
-    reel_wait_finish(&list->wait, error);
-}
-
-static void list_start(struct reel_wait *wait)
-{
-    struct list_wait *list = CONTAINER_OF(wait, struct list_wait, wait);
-
-    reel_wait_started(wait, client_list(wait->reel->client, &list->list, list_done, list));
-}
-
-/* One page into LIST->entries. */
-static bool list_page(struct reel *reel, struct list_wait *list, struct error *error)
-{
-    bool fine;
-
-    reel_wait_init(&list->wait, reel, list_start);
-    reel_wait_begin(&list->wait);
-    fine = reel_wait_end(&list->wait);
-    if (!fine)
-        *error = list->wait.error;
-    reel_wait_clear(&list->wait);
-    return fine;
-}
-
-bool reel_list(struct reel *reel, const struct reel_key *key, bool deleted, reel_each each, void *argument,
-               struct reel_error *error)
-{
-    struct list_wait list = {0};
-    struct reel_file file;
-    struct error why;
-    bool fine = false, more = true;
-
-    list.entries = calloc(LIST_PAGE_SIZE, sizeof(*list.entries));
-    if (list.entries == NULL) {
-        (void)error_set(&why, ERROR_UNAVAILABLE, "no memory for a list");
-        return reel_fail(error, &why);
-    }
-    if (!reel_fill_key(reel, key, true, &list.list.key, &why))
-        goto done;
-    list.list.limit = LIST_PAGE_SIZE;
-    list.list.status = deleted ? PROTO_FILE_DELETED : PROTO_FILE_NORMAL;
-    while (more) {
-        if (!list_page(reel, &list, &why))
-            goto done;
-        for (size_t i = 0; more && i < list.count; i++) {
-            to_file(list.entries[i].file, &list.entries[i].stat, &file);
-            more = each(argument, &file);
-        }
-        if (list.count < LIST_PAGE_SIZE)
-            break;
-        memcpy(list.list.key.file, list.entries[list.count - 1].file, sizeof(list.list.key.file));
-    }
-    fine = true;
-done:
-    free(list.entries);
-    return fine || reel_fail(error, &why);
-}
-
-/* ---- GROUPS, STATUS ---- */
-
-struct text_wait {
-    struct reel_wait wait;
-    char *text;
-};
-
-static void text_done(void *argument, const char *text, size_t size, const struct error *error)
-{
-    struct text_wait *wait = argument;
-    struct error no_memory;
-
-    if (error == NULL) {
-        wait->text = malloc(size + 1);
-        if (wait->text != NULL) {
-            memcpy(wait->text, text, size + 1);
-        } else {
-            (void)error_set(&no_memory, ERROR_UNAVAILABLE, "no memory for a text of %zu bytes", size);
-            error = &no_memory;
-        }
-    }
-    reel_wait_finish(&wait->wait, error);
-}
-
-static void groups_start(struct reel_wait *wait)
-{
-    reel_wait_started(
-        wait, client_groups(wait->reel->client, text_done, CONTAINER_OF(wait, struct text_wait, wait)));
-}
-
-static void status_start(struct reel_wait *wait)
-{
-    reel_wait_started(
-        wait, client_status(wait->reel->client, text_done, CONTAINER_OF(wait, struct text_wait, wait)));
-}
-
-static char *text_call(struct reel *reel, void (*start)(struct reel_wait *wait), struct reel_error *error)
-{
-    struct text_wait wait = {.text = NULL};
-
-    reel_wait_init(&wait.wait, reel, start);
-    reel_wait_begin(&wait.wait);
-    if (!reel_wait_end(&wait.wait))
-        (void)reel_fail(error, &wait.wait.error);
-    reel_wait_clear(&wait.wait);
-    return wait.text;
-}
-
-struct fsck_wait {
-    struct text_wait text;
-    struct proto_file_key key;
-    enum reel_fsck_action action;
-};
-
-static void fsck_start(struct reel_wait *wait)
-{
-    struct text_wait *text = CONTAINER_OF(wait, struct text_wait, wait);
-    struct fsck_wait *fsck = CONTAINER_OF(text, struct fsck_wait, text);
-
-    reel_wait_started(wait, client_fsck(wait->reel->client, &fsck->key, (enum proto_fsck_action)fsck->action,
-                                        text_done, text));
-}
-
-char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
-                struct reel_error *error)
-{
-    static const struct reel_key none = {0};
-    struct fsck_wait wait = {.action = action};
-    struct error why;
-
-    if (!reel_fill_key(reel, key != NULL ? key : &none, true, &wait.key, &why)) {
-        (void)reel_fail(error, &why);
-        return NULL;
-    }
-    reel_wait_init(&wait.text.wait, reel, fsck_start);
-    reel_wait_begin(&wait.text.wait);
-    if (!reel_wait_end(&wait.text.wait))
-        (void)reel_fail(error, &wait.text.wait.error);
-    reel_wait_clear(&wait.text.wait);
-    return wait.text.text;
-}
-
-char *reel_groups(struct reel *reel, struct reel_error *error)
-{
-    return text_call(reel, groups_start, error);
-}
-
-char *reel_status(struct reel *reel, struct reel_error *error)
-{
-    return text_call(reel, status_start, error);
-}
-
-/* ---- GROUP ---- */
-
-struct group_wait {
-    struct text_wait text;
-    struct proto_group change;
-};
-
-static void group_start(struct reel_wait *wait)
-{
-    struct text_wait *text = CONTAINER_OF(wait, struct text_wait, wait);
-    struct group_wait *group = CONTAINER_OF(text, struct group_wait, text);
-
-    reel_wait_started(wait, client_group(wait->reel->client, &group->change, text_done, text));
-}
-
-bool reel_change_group(struct reel *reel, const char *group, enum reel_group_change change, int weight,
-                       struct reel_error *error)
-{
-    struct group_wait wait = {.change = {.change = (uint8_t)change, .weight = weight}};
-    struct error why;
-    bool fine;
-
-    if (strlen(group) >= sizeof(wait.change.group)) {
-        (void)error_set(&why, ERROR_MALFORMED, "group: \"%s\" is longer than %zu letters and digits", group,
-                        sizeof(wait.change.group) - 1);
-        return reel_fail(error, &why);
-    }
-    memcpy(wait.change.group, group, strlen(group));
-    reel_wait_init(&wait.text.wait, reel, group_start);
-    reel_wait_begin(&wait.text.wait);
-    fine = reel_wait_end(&wait.text.wait);
-    if (!fine)
-        (void)reel_fail(error, &wait.text.wait.error);
-    reel_wait_clear(&wait.text.wait);
-    free(wait.text.text);
-    return fine;
 }

@@ -1,304 +1,22 @@
 /*
- * reel_download: the downloads of reel.h. The loop finds a server and hands its socket over; the calling
- * thread reads it, so a slow disk or callback holds up nobody else. Where a server breaks off, another one
- * goes on at the next byte.
+ * reel_download: the downloads of reel.h: where the bytes of a fetch go: a callback, a descriptor, or PATH.part
+ * that becomes PATH when it is whole.
  */
-#include "client/library/reel_internal.h"
+#include "client/library/reel_fetch.h"
 
-#include "common/proto/digest.h"
 #include "common/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAUSE_FIRST_US 100000
-#define PAUSE_MAX_US   1000000
-#define GOOD_PROGRESS                                                                                        \
-    (1024 *                                                                                                  \
-     1024) /* bytes after which a server's breaking off counts as the first again                     \
-                   */
-
-struct fetch {
-    struct reel_wait wait;
-    struct proto_file_key key;
-    int64_t offset, size; /* what the next request asks for; size 0: to the end */
-    bool has_avoid;
-    struct address avoid;
-    struct packet_call *call; /* handed over */
-    bool reusable;
-
-    int64_t done, total; /* of this download; total -1 until the first reply */
-    uint8_t *buffer;
-    struct digest *digest; /* NULL: not asked for */
-    reel_data data;
-    void *data_argument;
-    const struct reel_download *download;
-    int64_t before; /* bytes that were there already, for the progress */
-};
-
-struct attempts {
-    int used, max;
-    int64_t good; /* bytes at the time of the last good progress */
-};
-
-/* ---- the loop's side ---- */
-
-static void fetch_taken(void *argument, struct packet_call *call, const struct error *error)
-{
-    struct fetch *fetch = argument;
-
-    fetch->call = call;
-    reel_wait_finish(&fetch->wait, error);
-}
-
-static void fetch_start(struct reel_wait *wait)
-{
-    struct fetch *fetch = CONTAINER_OF(wait, struct fetch, wait);
-
-    reel_wait_started(wait, client_download(wait->reel->client, &fetch->key, fetch->offset, fetch->size,
-                                            fetch->has_avoid ? &fetch->avoid : NULL, fetch_taken, fetch));
-}
-
-static void fetch_release(struct reel_wait *wait)
-{
-    struct fetch *fetch = CONTAINER_OF(wait, struct fetch, wait);
-
-    packet_call_release(fetch->call, fetch->reusable);
-    fetch->call = NULL;
-    reel_wait_finish(wait, NULL);
-}
-
-/* ---- the calling thread's side ---- */
-
-static bool fetch_on_loop(struct fetch *fetch, struct reel *reel, void (*start)(struct reel_wait *wait),
-                          struct error *error)
-{
-    bool fine;
-
-    reel_wait_init(&fetch->wait, reel, start);
-    reel_wait_begin(&fetch->wait);
-    fine = reel_wait_end(&fetch->wait);
-    if (!fine)
-        *error = fetch->wait.error;
-    reel_wait_clear(&fetch->wait);
-    return fine;
-}
-
-enum outcome {
-    FETCH_DONE,
-    FETCH_BROKEN,  /* by the server: another may go on */
-    FETCH_NOWHERE, /* no server answers, though each was tried */
-    FETCH_FAILED,  /* here, or by the caller's word */
-};
-
-static enum outcome fetch_deliver(struct fetch *fetch, const uint8_t *bytes, size_t size, struct error *error)
-{
-    const struct reel_download *download = fetch->download;
-
-    if (size == 0)
-        return FETCH_DONE;
-    if (fetch->digest != NULL)
-        digest_update(fetch->digest, bytes, size);
-    fetch->done += (int64_t)size;
-    if (!fetch->data(fetch->data_argument, bytes, size)) {
-        (void)error_set(error, ERROR_CANCELLED, "cancelled by the caller");
-        return FETCH_FAILED;
-    }
-    if (download->progress != NULL &&
-        !download->progress(download->argument, fetch->before + fetch->done, fetch->before + fetch->total)) {
-        (void)error_set(error, ERROR_CANCELLED, "cancelled by the caller");
-        return FETCH_FAILED;
-    }
-    return FETCH_DONE;
-}
-
-/* Waits for bytes of the body. False: ERROR. */
-static bool fetch_await(int fd, int64_t timeout_ms, struct error *error)
-{
-    struct pollfd readable = {.fd = fd, .events = POLLIN};
-    int timeout = (int)min_i64(timeout_ms, 1000000000);
-    int ready;
-
-    do {
-        ready = poll(&readable, 1, timeout);
-    } while (ready < 0 && errno == EINTR);
-    if (ready == 0)
-        return error_set(error, ERROR_TIMEOUT, "no byte in %lld ms", (long long)timeout_ms);
-    if (ready < 0)
-        return error_set(error, ERROR_IO, "waiting for the socket: %s", strerror(errno));
-    return true;
-}
-
-static enum outcome fetch_body(struct fetch *fetch, int64_t timeout_ms, struct error *error)
-{
-    int fd = packet_call_fd(fetch->call);
-    int64_t left = packet_call_length(fetch->call);
-    size_t buffered;
-    const uint8_t *bytes = packet_call_buffered(fetch->call, &buffered);
-    enum outcome outcome = fetch_deliver(fetch, bytes, buffered, error);
-
-    left -= (int64_t)buffered;
-    while (outcome == FETCH_DONE && left > 0) {
-        ssize_t got = recv(fd, fetch->buffer, (size_t)min_i64(left, REEL_CHUNK_SIZE), 0);
-
-        if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-            if (!fetch_await(fd, timeout_ms, error))
-                return FETCH_BROKEN;
-            continue;
-        }
-        if (got <= 0) {
-            (void)error_set(error, ERROR_CONNECTION, "%s with %lld bytes to come",
-                            got < 0 ? strerror(errno) : "the connection was closed", (long long)left);
-            return FETCH_BROKEN;
-        }
-        left -= got;
-        outcome = fetch_deliver(fetch, fetch->buffer, (size_t)got, error);
-    }
-    fetch->reusable = outcome == FETCH_DONE;
-    return outcome;
-}
-
-static bool error_is_passing(const struct error *error)
-{
-    return error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT ||
-           error->code == ERROR_UNAVAILABLE || error->code == ERROR_NO_SERVER;
-}
-
-/* One server's part: a request, and as much of its body as comes. */
-static enum outcome fetch_once(struct fetch *fetch, struct reel *reel, struct error *error)
-{
-    struct error ignored;
-    enum outcome outcome;
-
-    if (!fetch_on_loop(fetch, reel, fetch_start, error))
-        return error_is_passing(error) ? FETCH_NOWHERE : FETCH_FAILED;
-    if (fetch->total < 0)
-        fetch->total = packet_call_length(fetch->call);
-    fetch->avoid = *packet_call_address(fetch->call);
-    fetch->has_avoid = true;
-    fetch->reusable = false;
-    outcome = fetch_body(fetch, reel->progress_timeout_ms, error);
-    (void)fetch_on_loop(fetch, reel, fetch_release, &ignored); /* cannot fail */
-    return outcome;
-}
-
-/* Whether to go on after OUTCOME. A server that is just starting again is waited for, once something came. */
-static bool fetch_may_go_on(struct fetch *fetch, enum outcome outcome, struct attempts *attempts)
-{
-    if (outcome != FETCH_BROKEN && (outcome != FETCH_NOWHERE || fetch->done == 0))
-        return false;
-    if (fetch->done - attempts->good >= GOOD_PROGRESS) {
-        attempts->good = fetch->done;
-        attempts->used = 0;
-    }
-    attempts->used++;
-    if (attempts->used >= attempts->max)
-        return false;
-    if (outcome == FETCH_NOWHERE)
-        usleep((useconds_t)min_i64(PAUSE_FIRST_US << min_i64(attempts->used, 10), PAUSE_MAX_US));
-    return true;
-}
-
-static bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
-{
-    struct attempts attempts = {.max = reel->tries};
-    int64_t start = fetch->offset;
-    char address[ADDRESS_TEXT_SIZE];
-    enum outcome outcome;
-
-    for (;;) {
-        struct error why = {0};
-
-        outcome = fetch_once(fetch, reel, &why);
-        *error = why;
-        if (outcome == FETCH_DONE)
-            return true;
-        if (outcome == FETCH_BROKEN) {
-            address_format(&fetch->avoid, address, sizeof(address));
-            (void)error_set(error, why.code, "%s: byte %lld of %lld: %s", address, (long long)fetch->done,
-                            (long long)fetch->total, why.text);
-        }
-        if (!fetch_may_go_on(fetch, outcome, &attempts))
-            return false;
-        log_info("reel", "download of %s goes on after: %s", fetch->key.file, error->text);
-        fetch->offset = start + fetch->done;
-        fetch->size = fetch->total - fetch->done;
-    }
-}
-
-/* STAT where the digest is needed. */
-static bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *stat, struct error *error)
-{
-    const struct reel_download *download = fetch->download;
-
-    if (download->offset != 0 || download->size != 0)
-        return error_set(error, ERROR_MALFORMED, "only a whole file can be compared with its digest");
-    if (!reel_stat_key(reel, &fetch->key, stat, error))
-        return false;
-    if (stat->status == PROTO_FILE_DELETED)
-        return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);
-    if (!stat->has_digest && download->verify)
-        return error_set(error, ERROR_UNAVAILABLE, "no digest is stored for file %s", fetch->key.file);
-    return true;
-}
-
-static bool fetch_verify(const struct fetch *fetch, const struct proto_stat *stat, struct error *error)
-{
-    uint8_t digest[PROTO_DIGEST_SIZE];
-    char here[DIGEST_HEX_SIZE], there[DIGEST_HEX_SIZE];
-
-    if (fetch->digest == NULL || !stat->has_digest)
-        return true;
-    digest_final(fetch->digest, digest);
-    if (memcmp(digest, stat->digest, sizeof(digest)) == 0)
-        return true;
-    return error_set(error, ERROR_DIGEST, "file %s: the bytes have digest %s, stored is %s", fetch->key.file,
-                     digest_to_hex(digest, here), digest_to_hex(stat->digest, there));
-}
-
-static bool fetch_init(struct fetch *fetch, const struct reel *reel, const struct reel_download *download,
-                       bool digest, struct error *error)
-{
-    memset(fetch, 0, sizeof(*fetch));
-    fetch->download = download;
-    fetch->offset = download->offset;
-    fetch->size = download->size;
-    fetch->total = -1;
-    if (download->offset < 0 || download->size < 0)
-        return error_set(error, ERROR_RANGE, "offset and size cannot be negative");
-    if (!reel_fill_key(reel, &download->key, false, &fetch->key, error))
-        return false;
-    fetch->buffer = malloc(REEL_CHUNK_SIZE);
-    fetch->digest = digest ? digest_create() : NULL;
-    if (fetch->buffer == NULL || (digest && fetch->digest == NULL))
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for a download");
-    return true;
-}
-
-static void fetch_clear(struct fetch *fetch)
-{
-    free(fetch->buffer);
-    digest_destroy(fetch->digest);
-}
-
-/* An empty file's one word of progress. */
-static bool fetch_told(const struct fetch *fetch, struct error *error)
-{
-    const struct reel_download *download = fetch->download;
-
-    if (fetch->done > 0 || download->progress == NULL ||
-        download->progress(download->argument, fetch->before, fetch->before + fetch->total))
-        return true;
-    return error_set(error, ERROR_CANCELLED, "cancelled by the caller");
-}
+#define PART ".part"
 
 /* ---- to a callback, to a descriptor ---- */
 
@@ -350,25 +68,76 @@ bool reel_download_fd(struct reel *reel, const struct reel_download *download, i
 
 /* ---- to a path ---- */
 
-/* PATH.part, locked, so that no two downloads write to it. -1: ERROR. */
-static int part_open(const char *part, bool resume, struct error *error)
+/* PATH.part; where a name of that length cannot be (NAME_MAX), the beginning of the name, a digest of the whole, and
+ * .part: the same every time, so that it can be resumed. Owned by the caller. NULL: ERROR. */
+static char *part_name(const char *path, struct error *error)
 {
-    int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t length = strlen(name), keep = NAME_MAX - strlen(PART) - 1 - 2 * PROTO_DIGEST_SIZE;
+    struct digest *digest;
+    uint8_t sum[PROTO_DIGEST_SIZE];
+    char hex[DIGEST_HEX_SIZE], *part = NULL;
+
+    if (length + strlen(PART) <= NAME_MAX) {
+        if (asprintf(&part, "%s" PART, path) < 0)
+            part = NULL;
+    } else {
+        digest = digest_create();
+        if (digest) {
+            digest_update(digest, name, length);
+            digest_final(digest, sum);
+            digest_destroy(digest);
+            while (keep > 0 && ((unsigned char)name[keep] & 0xC0) == 0x80)
+                keep--; /* not inside a UTF-8 character */
+            if (asprintf(&part, "%.*s.%s" PART, (int)((size_t)(name - path) + keep), path,
+                         digest_to_hex(sum, hex)) < 0)
+                part = NULL;
+        }
+    }
+    if (!part)
+        (void)error_set(error, ERROR_UNAVAILABLE, "no memory for a path");
+    return part;
+}
+
+/* An existing PATH.part may be written to: a regular file of ours, under this name alone. */
+static bool part_is_ours(int fd, const char *part, struct error *error)
+{
     struct stat stat;
 
+    if (fstat(fd, &stat) != 0)
+        return reel_local_error(error, errno, "%s", part);
+    if (!S_ISREG(stat.st_mode))
+        return error_set(error, ERROR_IO, "%s: not a regular file", part);
+    if (stat.st_uid != geteuid() || stat.st_nlink > 1)
+        return error_set(error, ERROR_REFUSED,
+                         "%s: another user's file, or one with another name: remove it first", part);
+    return true;
+}
+
+/* PATH.part, locked, so that no two downloads write to it. Links are not followed. -1: ERROR. */
+static int part_open(const char *part, bool resume, struct error *error)
+{
+    int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+
+    if (fd < 0 && errno == EEXIST)
+        fd = open(part, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        (void)reel_local_error(error, errno, "%s", part);
+        if (errno == ELOOP)
+            (void)error_set(error, ERROR_REFUSED, "%s: a symbolic link: remove it first", part);
+        else
+            (void)reel_local_error(error, errno, "%s", part);
         return -1;
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        (void)error_set(error, ERROR_UNAVAILABLE, "%s: another download writes to it", part);
-    } else if (fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
-        (void)error_set(error, ERROR_IO, "%s: not a regular file", part);
-    } else if (!resume && ftruncate(fd, 0) != 0) {
-        (void)reel_local_error(error, errno, "%s", part);
-    } else {
-        return fd;
+    if (!part_is_ours(fd, part, error)) {
+        close(fd);
+        return -1;
     }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        (void)error_set(error, ERROR_UNAVAILABLE, "%s: another download writes to it", part);
+    else if (!resume && ftruncate(fd, 0) != 0)
+        (void)reel_local_error(error, errno, "%s", part);
+    else
+        return fd;
     close(fd);
     return -1;
 }
@@ -388,7 +157,7 @@ static bool part_continue(struct fetch *fetch, int fd, int copy, int64_t size, i
             return reel_local_error(error, errno, "reading the partial file");
         if (got == 0)
             return true;
-        if (fetch->digest != NULL)
+        if (fetch->digest)
             digest_update(fetch->digest, fetch->buffer, (size_t)got);
         if (copy >= 0 && !reel_write_all(copy, fetch->buffer, (size_t)got, error))
             return false;
@@ -417,10 +186,25 @@ static bool part_complete(struct fetch *fetch, struct reel *reel, struct writing
     return fetch_told(fetch, error);
 }
 
-static bool part_publish(int fd, const char *part, const char *path, struct error *error)
+/* PART becomes PATH, which must not be there. */
+static bool part_publish_new(const char *part, const char *path, struct error *error)
+{
+    if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return true;
+    /* File systems without it: a link is made only where nothing is. */
+    if ((errno == EINVAL || errno == ENOSYS) && link(part, path) == 0)
+        return unlink(part) == 0 || reel_local_error(error, errno, "removing %s", part);
+    if (errno == EEXIST)
+        return error_set(error, ERROR_EXISTS, "%s exists", path);
+    return reel_local_error(error, errno, "renaming %s to %s", part, path);
+}
+
+static bool part_publish(int fd, const char *part, const char *path, bool exclusive, struct error *error)
 {
     if (fsync(fd) != 0)
         return reel_local_error(error, errno, "syncing %s", part);
+    if (exclusive)
+        return part_publish_new(part, path, error);
     if (rename(part, path) != 0)
         return reel_local_error(error, errno, "renaming %s to %s", part, path);
     return true;
@@ -482,22 +266,17 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
 {
     struct fetch fetch;
     struct proto_stat stat = {0};
-    size_t size = strlen(path) + sizeof(".part");
-    char *part = malloc(size);
+    char *part = NULL;
     struct writing writing = {.fd = -1};
     int64_t there = 0;
     int fd = -1;
     bool fine = fetch_init(&fetch, reel, download, true, error);
 
-    if (part == NULL) {
-        fine = fine && error_set(error, ERROR_UNAVAILABLE, "no memory for a path");
-        goto done;
-    }
     fine = fine && fetch_expect(&fetch, reel, &stat, error);
     if (!fine || (download->resume && path_is_complete(&fetch, path, &stat)))
         goto done;
-    (void)snprintf(part, size, "%s.part", path);
-    fd = writing.fd = part_open(part, download->resume, error);
+    part = part_name(path, error);
+    fd = writing.fd = part ? part_open(part, download->resume, error) : -1;
     fine = fd >= 0 && part_continue(&fetch, fd, -1, stat.size, &there, error);
     if (!fine)
         goto done;
@@ -511,7 +290,7 @@ static bool download_part(struct reel *reel, const struct reel_download *downloa
     }
     if (!fine && unlink(part) != 0) /* to go on with wrong bytes would help nobody */
         log_warning("reel", "removing %s: %s", part, strerror(errno));
-    fine = fine && part_publish(fd, part, path, error);
+    fine = fine && part_publish(fd, part, path, download->exclusive, error);
 done:
     if (fd >= 0)
         close(fd);
@@ -530,6 +309,10 @@ bool reel_download_path(struct reel *reel, const struct reel_download *download,
 
     if (download->offset != 0 || download->size != 0) {
         (void)error_set(&why, ERROR_MALFORMED, "only a whole file can be downloaded to a path");
+        return reel_fail(error, &why);
+    }
+    if (download->exclusive && lstat(path, &stat_of_path) == 0) {
+        (void)error_set(&why, ERROR_EXISTS, "%s exists", path);
         return reel_fail(error, &why);
     }
     if (stat(path, &stat_of_path) != 0 || S_ISREG(stat_of_path.st_mode))

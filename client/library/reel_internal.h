@@ -1,6 +1,6 @@
 /*
- * reel_internal: what the files of the blocking face share: the handle, and how a calling thread waits for
- * its loop. Private to reel*.c.
+ * reel_internal: what the files of the blocking face share: the handle, how a calling thread waits for its
+ * loop, and small helpers. Private to reel*.c.
  */
 #ifndef REEL_CLIENT_REEL_INTERNAL_H
 #define REEL_CLIENT_REEL_INTERNAL_H
@@ -9,8 +9,12 @@
 #include "client/reel.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <sys/types.h>
 
 #define REEL_CHUNK_SIZE (256 * 1024) /* of file input and output */
+#define REEL_BEAT_MS    250          /* progress is reported at least so often, also where nothing moves */
 
 struct reel {
     struct loop *loop;
@@ -20,18 +24,36 @@ struct reel {
     char user[REEL_USER_SIZE]; /* "" where none was given */
     int64_t progress_timeout_ms;
     int tries;
+    pid_t process; /* that opened it */
+    reel_remark remark;
+    void *remark_argument;
+    atomic_llong
+        digest_first_until_ms; /* until then uploads do not try PUT_TRAILER, which a server did not know */
+
+    pthread_mutex_t mutex;
+    LIST_HEAD(reel_wait_list, reel_wait) waits; /* under mutex */
+    bool cancelled;                             /* under mutex */
+    int cancel_fd;                              /* an eventfd: readable once it is cancelled, for who polls */
 };
 
 /* Something that a calling thread has the loop do, and waits for. Lives on the caller's stack. */
 struct reel_wait {
-    struct task task;
+    struct task task, cancel;
     struct reel *reel;
+    LIST_ENTRY(reel_wait) link;
     void (*start)(struct reel_wait *wait); /* on the loop */
     struct client_operation *operation;    /* on the loop, while it is under way */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool done;          /* under mutex */
-    struct error error; /* under mutex until done; ERROR_NONE on success */
+
+    /* all under mutex */
+    bool done;
+    bool cancelled;     /* reel_cancel() was called */
+    bool giving_up;     /* the loop was asked to end the operation */
+    bool cancel_posted; /* ... and has not been there yet: the wait must stay */
+    bool remarked;      /* `remark` has something that nobody has read out */
+    char remark[REEL_ERROR_TEXT_SIZE];
+    struct error error; /* until done; ERROR_NONE on success */
 };
 
 void reel_wait_init(struct reel_wait *wait, struct reel *reel, void (*start)(struct reel_wait *wait));
@@ -39,10 +61,25 @@ void reel_wait_clear(struct reel_wait *wait);
 void reel_wait_begin(struct reel_wait *wait);
 /* Waits until done. False: wait->error says why. */
 bool reel_wait_end(struct reel_wait *wait);
+/* BEGIN, END and CLEAR. False: ERROR. */
+MUST_CHECK bool reel_wait_run(struct reel_wait *wait, struct error *error);
+/* With the mutex held: one turn of the waiting thread's wait, of at most TIMEOUT_MS (< 0: for ever), which reads out
+ * remarks (without the mutex) and gives the operation up when the handle is cancelled. False: timed out. */
+bool reel_wait_turn(struct reel_wait *wait, int64_t timeout_ms);
+/* With the mutex held: whether the loop still has to do with the wait. */
+bool reel_wait_busy(const struct reel_wait *wait);
+/* With the mutex held: has the loop end the operation with ERROR_CANCELLED, unless it is done. */
+void reel_wait_give_up(struct reel_wait *wait);
 /* On the loop: the end. ERROR NULL is success. WAIT must not be touched afterwards. */
 void reel_wait_finish(struct reel_wait *wait, const struct error *error);
-/* On the loop, in start(): NULL is told to the waiting thread. */
+/* On the loop, in start(): NULL is reported to the waiting thread. */
 void reel_wait_started(struct reel_wait *wait, struct client_operation *operation);
+
+/* Whether calls on the handle can be made: not in a child after fork(), not once it is cancelled. */
+bool reel_usable(struct reel *reel, struct error *error);
+
+/* Says something to who watches the handle, in the calling thread. */
+void reel_say(const struct reel *reel, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Copies FROM to the caller's ERROR (may be NULL); returns false. */
 bool reel_fail(struct reel_error *error, const struct error *from);

@@ -12,7 +12,7 @@ bool reel_make_file_id(const char *user, char file_id[REEL_FILE_ID_SIZE], struct
 {
     struct error why;
 
-    return file_id_make(user != NULL ? user : "", file_id, &why) || reel_fail(error, &why);
+    return file_id_make(user ? user : "", file_id, &why) || reel_fail(error, &why);
 }
 
 /* RFC 3986 section 2.3: unreserved characters stay. */
@@ -43,7 +43,7 @@ char *reel_url(const struct reel *reel, const struct reel_key *key, const char *
     size_t base_size;
     char *url, *at;
 
-    if (base == NULL || base[0] == '\0') {
+    if (!base || base[0] == '\0') {
         (void)error_set(&why, ERROR_MALFORMED, "no address of an HTTP server is given");
         (void)reel_fail(error, &why);
         return NULL;
@@ -55,10 +55,10 @@ char *reel_url(const struct reel *reel, const struct reel_key *key, const char *
     base_size = strlen(base);
     while (base_size > 0 && base[base_size - 1] == '/')
         base_size--;
-    url = malloc(base_size + sizeof("/files////") +
-                 3 * (strlen(full.application) + strlen(full.user) + strlen(full.file) +
-                      (name != NULL ? strlen(name) : 0)));
-    if (url == NULL) {
+    url = malloc(
+        base_size + sizeof("/files////") +
+        3 * (strlen(full.application) + strlen(full.user) + strlen(full.file) + (name ? strlen(name) : 0)));
+    if (!url) {
         (void)error_set(&why, ERROR_UNAVAILABLE, "no memory for a link");
         (void)reel_fail(error, &why);
         return NULL;
@@ -71,7 +71,7 @@ char *reel_url(const struct reel *reel, const struct reel_key *key, const char *
     at = url_append(at, full.user);
     *at++ = '/';
     at = url_append(at, full.file);
-    if (name != NULL && name[0] != '\0') {
+    if (name && name[0] != '\0') {
         *at++ = '/';
         at = url_append(at, name);
     }

@@ -1,31 +1,25 @@
 /*
  * reel_upload: the uploads of reel.h. The calling thread reads (or copies) the content into two buffers,
  * which the loop sends: while one goes out the other is filled, and whichever side is slow holds up only this
- * upload.
+ * upload. The digest is taken as the content passes by and follows it (PUT_TRAILER); where the servers are too
+ * old for that, the content is read once more before, and the digest goes ahead of it (PUT).
  */
 #include "client/library/reel_internal.h"
 
 #include "client/library/file_id.h"
+#include "client/library/reel_content.h"
+#include "common/base/clock.h"
 #include "common/proto/digest.h"
-#include "common/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define BUFFERS 2
-
-/* Where the content comes from: SIZE bytes of FD from START, or of MEMORY. */
-struct content {
-    int fd; /* -1: memory */
-    int64_t start;
-    const uint8_t *memory;
-    int64_t size;
-};
+#define BUFFERS         2
+#define DIGEST_FIRST_MS 60000 /* how long it is remembered that a server does not know PUT_TRAILER */
+#define CONFIRM_MS      1000  /* after the last byte, until it is said that the server's word is waited for */
 
 struct buffer {
     uint8_t *bytes;
@@ -35,129 +29,21 @@ struct buffer {
 struct sending {
     struct reel_wait wait;
     struct client_upload_options options;
+    const struct content *content;
+    const struct reel_upload *upload;
     struct task resume; /* the loop's source has bytes again */
-    struct task cancel;
 
     /* all under wait.mutex */
     struct buffer buffers[BUFFERS];
-    int front, back;  /* sent from, filled next */
-    int64_t position; /* the next byte to be read */
-    unsigned rewinds; /* how often the loop started again: what was being read meanwhile is void */
-    bool hungry;      /* the loop found no bytes */
-    bool resume_posted, cancel_posted;
+    int front, back;    /* sent from, filled next */
+    int64_t position;   /* the next byte to be read */
+    int64_t total;      /* of the content, and the digest that follows it */
+    unsigned rewinds;   /* how often the loop started again: what was being read meanwhile is void */
+    bool hungry;        /* the loop found no bytes */
+    bool resume_posted; /* and has not been there yet */
+    struct digest
+        *digest; /* of the content up to `position`; NULL: it went ahead. The calling thread's alone */
 };
-
-/* ---- content ---- */
-
-/* Reads exactly SIZE bytes at POSITION of the content. */
-static bool content_read(const struct content *content, uint8_t *buffer, size_t size, int64_t position,
-                         struct error *error)
-{
-    if (content->fd < 0) {
-        memcpy(buffer, content->memory + position, size);
-        return true;
-    }
-    while (size > 0) {
-        ssize_t got = pread(content->fd, buffer, size, (off_t)(content->start + position));
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return error_set(error, ERROR_IO, "reading the content at byte %lld: %s", (long long)position,
-                             strerror(errno));
-        if (got == 0)
-            return error_set(error, ERROR_IO,
-                             "the content ends at byte %lld of %lld: it became shorter while it was read",
-                             (long long)position, (long long)content->size);
-        buffer += got;
-        position += got;
-        size -= (size_t)got;
-    }
-    return true;
-}
-
-static bool content_digest(const struct content *content, uint8_t digest[PROTO_DIGEST_SIZE],
-                           struct error *error)
-{
-    struct digest *running = digest_create();
-    uint8_t *buffer = malloc(REEL_CHUNK_SIZE);
-    bool fine = running != NULL && buffer != NULL;
-
-    if (!fine)
-        (void)error_set(error, ERROR_UNAVAILABLE, "no memory to read the content");
-    for (int64_t at = 0; fine && at < content->size;) {
-        size_t size = (size_t)min_i64(content->size - at, REEL_CHUNK_SIZE);
-
-        fine = content_read(content, buffer, size, at, error);
-        if (fine)
-            digest_update(running, buffer, size);
-        at += (int64_t)size;
-    }
-    if (fine)
-        digest_final(running, digest);
-    free(buffer);
-    digest_destroy(running);
-    return fine;
-}
-
-static int temporary_file(struct error *error)
-{
-    const char *directory = getenv("TMPDIR");
-    char path[4096];
-    int fd, length;
-
-    if (directory == NULL || directory[0] != '/')
-        directory = "/var/tmp";
-    fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        return fd;
-    length = snprintf(path, sizeof(path), "%s/reel-XXXXXX", directory); /* file systems without O_TMPFILE */
-    fd = length < (int)sizeof(path) ? mkostemp(path, O_CLOEXEC) : -1;
-    if (fd < 0) {
-        (void)reel_local_error(error, errno, "a temporary file in %s", directory);
-        return -1;
-    }
-    if (unlink(path) != 0)
-        log_warning("reel", "removing %s: %s", path, strerror(errno));
-    return fd;
-}
-
-/* Copies what FD gives (WANTED bytes, or -1: until its end) into a temporary file. */
-static bool content_spool(int fd, int64_t wanted, struct content *content, struct error *error)
-{
-    uint8_t *buffer = malloc(REEL_CHUNK_SIZE);
-    bool fine = false;
-
-    memset(content, 0, sizeof(*content));
-    content->fd = buffer != NULL ? temporary_file(error) : -1;
-    if (buffer == NULL)
-        (void)error_set(error, ERROR_UNAVAILABLE, "no memory to read the content");
-    while (content->fd >= 0) {
-        size_t size = wanted < 0 ? REEL_CHUNK_SIZE : (size_t)min_i64(wanted - content->size, REEL_CHUNK_SIZE);
-        ssize_t got = size > 0 ? read(fd, buffer, size) : 0;
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            (void)error_set(error, ERROR_IO, "reading the content: %s", strerror(errno));
-            break;
-        }
-        if (got == 0) {
-            fine = wanted < 0 || content->size == wanted;
-            if (!fine)
-                (void)error_set(error, ERROR_IO, "the content ends after %lld of %lld bytes",
-                                (long long)content->size, (long long)wanted);
-            break;
-        }
-        if (!reel_write_all(content->fd, buffer, (size_t)got, error))
-            break;
-        content->size += got;
-    }
-    free(buffer);
-    if (!fine && content->fd >= 0)
-        close(content->fd);
-    return fine;
-}
 
 /* ---- the loop's side ---- */
 
@@ -217,7 +103,7 @@ static void sending_resume(struct task *task)
 {
     struct sending *sending = CONTAINER_OF(task, struct sending, resume);
 
-    if (sending->wait.operation != NULL)
+    if (sending->wait.operation)
         client_upload_resume(sending->wait.operation);
     pthread_mutex_lock(&sending->wait.mutex);
     sending->resume_posted = false;
@@ -225,42 +111,45 @@ static void sending_resume(struct task *task)
     pthread_mutex_unlock(&sending->wait.mutex);
 }
 
-static void sending_cancel(struct task *task)
-{
-    struct sending *sending = CONTAINER_OF(task, struct sending, cancel);
-    struct error error;
-
-    pthread_mutex_lock(&sending->wait.mutex);
-    sending->cancel_posted = false;
-    pthread_mutex_unlock(&sending->wait.mutex);
-    if (sending->wait.operation == NULL)
-        return; /* it has ended already */
-    client_cancel(sending->wait.operation);
-    (void)error_set(&error, ERROR_CANCELLED, "cancelled");
-    reel_wait_finish(&sending->wait, &error);
-}
-
 /* ---- the calling thread's side ---- */
+
+/* The next bytes of the stream into BUFFER: content, and after its last byte the digest. The number, or -1. */
+static int64_t sending_read(struct sending *sending, uint8_t *buffer, int64_t position, struct error *error)
+{
+    const struct content *content = sending->content;
+    size_t size = (size_t)min_i64(content->size - position, REEL_CHUNK_SIZE);
+
+    if (!content_read(content, buffer, size, position, error))
+        return -1;
+    if (!sending->digest)
+        return (int64_t)size;
+    if (position == 0)
+        digest_reset(sending->digest); /* another try may have read further */
+    digest_update(sending->digest, buffer, size);
+    if (position + (int64_t)size < content->size)
+        return (int64_t)size;
+    digest_final(sending->digest, buffer + size);
+    return (int64_t)size + PROTO_DIGEST_SIZE;
+}
 
 /* Fills the back buffer, which is free. False: ERROR says why the upload must end. The mutex is held, and let
  * go while reading. */
-static bool sending_fill(struct sending *sending, const struct content *content, struct error *error)
+static bool sending_fill(struct sending *sending, struct error *error)
 {
     struct buffer *back = &sending->buffers[sending->back];
-    size_t size = (size_t)min_i64(content->size - sending->position, REEL_CHUNK_SIZE);
     int64_t position = sending->position;
     unsigned rewinds = sending->rewinds;
-    bool fine;
+    int64_t size;
 
     pthread_mutex_unlock(&sending->wait.mutex);
-    fine = content_read(content, back->bytes, size, position, error);
+    size = sending_read(sending, back->bytes, position, error);
     pthread_mutex_lock(&sending->wait.mutex);
-    if (!fine || rewinds != sending->rewinds)
-        return fine;
-    back->filled = size;
+    if (size < 0 || rewinds != sending->rewinds)
+        return size >= 0;
+    back->filled = (size_t)size;
     back->sent = 0;
     sending->back = (sending->back + 1) % BUFFERS;
-    sending->position += (int64_t)size;
+    sending->position += size;
     if (sending->hungry && !sending->resume_posted) {
         sending->hungry = false;
         sending->resume_posted = true;
@@ -269,40 +158,60 @@ static bool sending_fill(struct sending *sending, const struct content *content,
     return true;
 }
 
+struct telling {
+    int64_t told;       /* the last position that was reported; -1: none */
+    int64_t idle_ms;    /* since when everything is read, monotonic; 0: not yet */
+    bool waiting, beat; /* "waiting" was said; it is time to report again, also without news */
+};
+
+/* Reports how far it is. The mutex is let go meanwhile. False: the caller gave up. */
+static bool sending_tell(struct sending *sending, struct telling *telling, struct error *error)
+{
+    const struct reel_upload *upload = sending->upload;
+    int64_t position = min_i64(sending->position, sending->content->size);
+    bool go_on = true, all = sending->position >= sending->total, say = false;
+
+    if (!all) {
+        telling->idle_ms = 0;
+        telling->waiting = false;
+    } else if (telling->idle_ms == 0) {
+        telling->idle_ms = clock_monotonic_ms();
+    } else if (!telling->waiting && clock_monotonic_ms() - telling->idle_ms >= CONFIRM_MS) {
+        telling->waiting = say = true;
+    }
+    telling->told = sending->position;
+    telling->beat = false;
+    pthread_mutex_unlock(&sending->wait.mutex);
+    if (say)
+        reel_say(sending->wait.reel, "waiting for the server to confirm");
+    if (upload->progress)
+        go_on = upload->progress(upload->argument, position, sending->content->size);
+    pthread_mutex_lock(&sending->wait.mutex);
+    return go_on || error_set(error, ERROR_CANCELLED, "cancelled by the caller");
+}
+
 /* Until the loop has done with it, so that nothing of it is used afterwards. */
-static bool sending_run(struct sending *sending, const struct content *content,
-                        const struct reel_upload *upload, struct error *error)
+static bool sending_run(struct sending *sending, struct error *error)
 {
     struct reel_wait *wait = &sending->wait;
-    int64_t told = -1;
+    struct telling telling = {.told = -1};
     bool go_on = true;
 
     reel_wait_begin(wait);
     pthread_mutex_lock(&wait->mutex);
-    while (!wait->done || sending->resume_posted || sending->cancel_posted) {
-        int64_t position = sending->position;
-
-        if (go_on && !wait->done && upload->progress != NULL && position != told) {
-            pthread_mutex_unlock(&wait->mutex);
-            told = position;
-            go_on = upload->progress(upload->argument, position, content->size);
-            if (!go_on)
-                (void)error_set(error, ERROR_CANCELLED, "cancelled by the caller");
-            pthread_mutex_lock(&wait->mutex);
-        } else if (go_on && !wait->done && position < content->size &&
-                   sending->buffers[sending->back].filled == 0) {
-            go_on = sending_fill(sending, content, error);
-        } else {
-            pthread_cond_wait(&wait->changed, &wait->mutex);
-            continue;
-        }
-        if (!go_on && !wait->done) {
-            sending->cancel_posted = true;
-            loop_post(wait->reel->loop, &sending->cancel);
-        }
+    while (reel_wait_busy(wait) || sending->resume_posted) {
+        if (go_on && !wait->done && (telling.beat || sending->position != telling.told))
+            go_on = sending_tell(sending, &telling, error);
+        else if (go_on && !wait->done && !wait->giving_up && sending->position < sending->total &&
+                 sending->buffers[sending->back].filled == 0)
+            go_on = sending_fill(sending, error);
+        else
+            telling.beat = !reel_wait_turn(wait, REEL_BEAT_MS);
+        if (!go_on)
+            reel_wait_give_up(wait);
     }
     pthread_mutex_unlock(&wait->mutex);
-    if (wait->error.code == ERROR_NONE)
+    if (reel_wait_end(wait))
         return true; /* also where the caller gave up a moment too late */
     if (go_on)
         *error = wait->error;
@@ -313,30 +222,63 @@ static bool send_content(struct reel *reel, const struct content *content, const
                          const struct proto_put *put, struct error *error)
 {
     struct sending sending;
+    size_t room = (size_t)min_i64(content->size, REEL_CHUNK_SIZE) + PROTO_DIGEST_SIZE;
     bool fine = true;
 
     memset(&sending, 0, sizeof(sending));
     reel_wait_init(&sending.wait, reel, sending_start);
+    sending.content = content;
+    sending.upload = upload;
     sending.resume.run = sending_resume;
-    sending.cancel.run = sending_cancel;
     sending.options.put = *put;
+    sending.options.digest_follows = !put->has_digest;
     sending.options.source = sending_source;
     sending.options.rewind = sending_rewind;
     sending.options.tries = reel->tries;
     sending.options.callback = sending_done;
     sending.options.argument = &sending;
+    sending.total = content->size + (put->has_digest ? 0 : PROTO_DIGEST_SIZE);
+    if (!put->has_digest) {
+        sending.digest = digest_create();
+        fine = sending.digest;
+    }
     for (int i = 0; fine && i < BUFFERS; i++) {
-        sending.buffers[i].bytes = malloc((size_t)max_i64(min_i64(content->size, REEL_CHUNK_SIZE), 1));
-        fine = sending.buffers[i].bytes != NULL;
+        sending.buffers[i].bytes = malloc(room);
+        fine = sending.buffers[i].bytes;
     }
     if (fine)
-        fine = sending_run(&sending, content, upload, error);
+        fine = sending_run(&sending, error);
     else
         (void)error_set(error, ERROR_UNAVAILABLE, "no memory to send the content");
     for (int i = 0; i < BUFFERS; i++)
         free(sending.buffers[i].bytes);
+    digest_destroy(sending.digest);
     reel_wait_clear(&sending.wait);
     return fine;
+}
+
+/* With the digest behind the content; ahead of it where a server does not know that, or did not a moment ago. A
+ * legacy server has one number for all failures: what the second way says then counts. */
+static bool send_checked(struct reel *reel, const struct content *content, const struct reel_upload *upload,
+                         struct proto_put *put, struct error *error)
+{
+    int64_t now = clock_monotonic_ms();
+    bool known_old = atomic_load(&reel->digest_first_until_ms) > now;
+
+    if (!known_old) {
+        if (send_content(reel, content, upload, put, error))
+            return true;
+        if (error->code != ERROR_UNKNOWN_COMMAND && error->code != ERROR_GENERAL)
+            return false;
+    }
+    if (!content_digest(content, upload->preparing, upload->argument, put->digest, error))
+        return false;
+    put->has_digest = true;
+    if (!send_content(reel, content, upload, put, error))
+        return false;
+    if (!known_old)
+        atomic_store(&reel->digest_first_until_ms, now + DIGEST_FIRST_MS);
+    return true;
 }
 
 /* ---- reel.h ---- */
@@ -351,19 +293,19 @@ static bool fill_put(struct reel *reel, const struct reel_upload *upload, const 
     memset(put, 0, sizeof(*put));
     if (!reel_fill_key(reel, &key, true, &put->key, error))
         return false;
-    if (upload->file == NULL) {
+    if (!upload->file) {
         if (!file_id_make(put->key.user, id, error))
             return false;
         memcpy(put->key.file, id, sizeof(id));
     } else if (upload->file[0] == '\0') {
         return error_set(error, ERROR_MALFORMED, "the file ID is empty");
     }
-    if (upload->name != NULL)
+    if (upload->name)
         name = upload->name;
-    if (name != NULL && !reel_copy_text(put->name, sizeof(put->name), "name", name, error))
+    if (name && !reel_copy_text(put->name, sizeof(put->name), "name", name, error))
         return false;
-    return upload->content_type == NULL || reel_copy_text(put->content_type, sizeof(put->content_type),
-                                                          "content type", upload->content_type, error);
+    return !upload->content_type || reel_copy_text(put->content_type, sizeof(put->content_type),
+                                                   "content type", upload->content_type, error);
 }
 
 static bool upload_content(struct reel *reel, const struct content *content, const struct reel_upload *upload,
@@ -371,46 +313,32 @@ static bool upload_content(struct reel *reel, const struct content *content, con
 {
     struct proto_put put;
 
-    if (!fill_put(reel, upload, name, &put, error))
+    if (!reel_usable(reel, error) || !fill_put(reel, upload, name, &put, error))
         return false;
-    if (file_id != NULL)
+    if (file_id)
         memcpy(file_id, put.key.file, sizeof(put.key.file));
     put.size = content->size;
-    put.has_digest = true;
-    return content_digest(content, put.digest, error) && send_content(reel, content, upload, &put, error);
+    return send_checked(reel, content, upload, &put, error);
 }
 
 static bool upload_fd(struct reel *reel, const struct reel_upload *upload, int fd, int64_t size,
                       const char *name, char file_id[REEL_FILE_SIZE], struct error *error)
 {
-    struct content content = {.fd = fd, .size = size};
-    struct stat stat;
+    struct content content;
     bool fine;
 
-    if (fstat(fd, &stat) != 0)
-        return reel_local_error(error, errno, "the content");
-    if (S_ISDIR(stat.st_mode))
-        return error_set(error, ERROR_MALFORMED, "it is a directory");
-    if (!S_ISREG(stat.st_mode)) {
-        if (!content_spool(fd, size, &content, error))
-            return false;
-        fine = upload_content(reel, &content, upload, name, file_id, error);
-        close(content.fd);
-        return fine;
-    }
-    content.start = lseek(fd, 0, SEEK_CUR);
-    if (content.start < 0)
-        return reel_local_error(error, errno, "the content's position");
-    if (size < 0)
-        content.size = max_i64(stat.st_size - content.start, 0);
-    return upload_content(reel, &content, upload, name, file_id, error);
+    if (!content_open(&content, fd, size, upload->preparing, upload->argument, error))
+        return false;
+    fine = upload_content(reel, &content, upload, name, file_id, error);
+    content_clear(&content);
+    return fine;
 }
 
 static const struct reel_upload defaults;
 
 static void clear_id(char *file_id)
 {
-    if (file_id != NULL)
+    if (file_id)
         file_id[0] = '\0';
 }
 
@@ -427,8 +355,7 @@ bool reel_upload_path(struct reel *reel, const struct reel_upload *upload, const
         (void)reel_local_error(&why, errno, "%s", path);
         return reel_fail(error, &why);
     }
-    fine = upload_fd(reel, upload != NULL ? upload : &defaults, fd, -1, slash != NULL ? slash + 1 : path,
-                     file_id, &why);
+    fine = upload_fd(reel, upload ? upload : &defaults, fd, -1, slash ? slash + 1 : path, file_id, &why);
     close(fd);
     return fine || reel_fail(error, &why);
 }
@@ -439,7 +366,7 @@ bool reel_upload_fd(struct reel *reel, const struct reel_upload *upload, int fd,
     struct error why;
 
     clear_id(file_id);
-    return upload_fd(reel, upload != NULL ? upload : &defaults, fd, size, NULL, file_id, &why) ||
+    return upload_fd(reel, upload ? upload : &defaults, fd, size, NULL, file_id, &why) ||
            reel_fail(error, &why);
 }
 
@@ -450,6 +377,6 @@ bool reel_upload_memory(struct reel *reel, const struct reel_upload *upload, con
     struct error why;
 
     clear_id(file_id);
-    return upload_content(reel, &content, upload != NULL ? upload : &defaults, NULL, file_id, &why) ||
+    return upload_content(reel, &content, upload ? upload : &defaults, NULL, file_id, &why) ||
            reel_fail(error, &why);
 }

@@ -21,6 +21,7 @@ bool error_set_va(struct error *error, int code, const char *format, va_list arg
         text[0] = '\0';
     memcpy(error->text, text, sizeof(text));
     error->code = code;
+    error->errnum = 0;
     errno = saved_errno;
     return false;
 }
@@ -52,6 +53,7 @@ bool error_set_errno(struct error *error, int errnum, const char *format, ...)
         (void)error_set(error, error_code_of_errno(errnum), "%s: %s", text, description);
     else
         (void)error_set(error, error_code_of_errno(errnum), "%s: errno %d", text, errnum);
+    error->errnum = errnum;
     errno = saved_errno;
     return false;
 }

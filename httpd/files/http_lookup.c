@@ -223,7 +223,7 @@ static void answer_waits(struct entry *entry, const struct error *error)
     struct http_lookup_file *file = error == NULL ? entry->file : NULL;
     if (file != NULL)
         http_lookup_file_take(file);
-    struct error copy = {ERROR_NONE, ""};
+    struct error copy = {.code = ERROR_NONE};
     if (error != NULL)
         copy = *error;
     while ((wait = wait_list_take(&waits)) != NULL) {

@@ -59,7 +59,8 @@ static uint8_t *fake_body(struct fake_storage *storage, int fd, const struct pee
     size_t size = (size_t)request->length;
     uint8_t *body;
 
-    if ((request->command == 70 || request->command == 77) && fake_take_one(&storage->cut_uploads)) {
+    if ((request->command == 70 || request->command == 77 || request->command == 79) &&
+        fake_take_one(&storage->cut_uploads)) {
         uint8_t some[1024];
 
         if (peer_get(fd, some, size < sizeof(some) ? size : sizeof(some)))
@@ -76,13 +77,17 @@ static uint8_t *fake_body(struct fake_storage *storage, int fd, const struct pee
 }
 
 /* False: cut the connection. */
-static bool fake_upload(struct fake_storage *storage, int fd, bool put, const uint8_t *body, size_t size)
+static bool fake_upload(struct fake_storage *storage, int fd, uint8_t command, const uint8_t *body,
+                        size_t size)
 {
+    bool put = command != 70;
     size_t head = put ? 809 : 408;
     struct fake_group *group = storage->group;
     struct fake_file *file;
     const char *failure = NULL;
 
+    if (command == 79)
+        size -= 16; /* the digest comes last */
     pthread_mutex_lock(&group->mutex);
     file = fake_find(group, body);
     if (fake_get_number(body + 400) != size - head) {
@@ -100,8 +105,8 @@ static bool fake_upload(struct fake_storage *storage, int fd, bool put, const ui
         if (put) {
             strcpy(file->name, (const char *)body + 408);
             strcpy(file->type, (const char *)body + 664);
-            file->has_digest = body[792] != 0;
-            memcpy(file->digest, body + 793, 16);
+            file->has_digest = command == 79 || body[792] != 0;
+            memcpy(file->digest, command == 79 ? body + size : body + 793, 16);
         }
         file->size = size - head;
         file->bytes = malloc(file->size + 1);
@@ -237,13 +242,17 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             peer_fail(fd, 102, -1, "[old] unknown command");
             return;
         }
+        if (atomic_load(&storage->no_trailer) && request.command == 79) {
+            peer_fail(fd, 102, -3, "[fake] unknown command");
+            return;
+        }
         body = fake_body(storage, fd, &request);
         if (body == NULL)
             return;
         if (atomic_load(&storage->fail_code) != 0 && fake_take_one(&storage->fail_left))
             peer_fail(fd, 102, atomic_load(&storage->fail_code), "[fake] as ordered");
-        else if (request.command == 70 || request.command == 77)
-            go_on = fake_upload(storage, fd, request.command == 77, body, (size_t)request.length);
+        else if (request.command == 70 || request.command == 77 || request.command == 79)
+            go_on = fake_upload(storage, fd, request.command, body, (size_t)request.length);
         else if (request.command == 72)
             go_on = fake_download(storage, fd, body);
         else if (request.command == 76)

@@ -36,6 +36,7 @@ struct fake_storage {
     atomic_int cut_downloads;         /* so many downloads are cut inside the body */
     atomic_int lose_replies;          /* so many uploads are stored and then the connection cut */
     atomic_bool wrong_length;         /* announces one byte more than was asked for */
+    atomic_bool no_trailer;           /* knows all but PUT_TRAILER */
     atomic_bool no_where;             /* knows all but WHERE */
     atomic_bool corrupt;              /* sends the first byte wrong */
     atomic_uint_fast64_t last_offset; /* of the last download that was asked for */

@@ -1,0 +1,293 @@
+/*
+ * reel_fetch: one download from the network, see reel_fetch.h. The loop finds a server and hands its socket over;
+ * the calling thread reads it, so a slow disk or callback holds up nobody else. Where a server breaks off, another
+ * one goes on at the next byte.
+ */
+#include "client/library/reel_fetch.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MAX_MS   1000
+/* Bytes after which a server's breaking off counts as the first again. */
+#define GOOD_PROGRESS (1024 * 1024)
+
+struct attempts {
+    int used, max;
+    int64_t good; /* bytes at the time of the last good progress */
+};
+
+/* ---- the loop's side ---- */
+
+static void fetch_taken(void *argument, struct packet_call *call, const struct error *error)
+{
+    struct fetch *fetch = argument;
+
+    fetch->call = call;
+    reel_wait_finish(&fetch->wait, error);
+}
+
+static void fetch_start(struct reel_wait *wait)
+{
+    struct fetch *fetch = CONTAINER_OF(wait, struct fetch, wait);
+
+    reel_wait_started(wait, client_download(wait->reel->client, &fetch->key, fetch->offset, fetch->size,
+                                            fetch->has_avoid ? &fetch->avoid : NULL, fetch_taken, fetch));
+}
+
+static void fetch_release(struct reel_wait *wait)
+{
+    struct fetch *fetch = CONTAINER_OF(wait, struct fetch, wait);
+
+    packet_call_release(fetch->call, fetch->reusable);
+    fetch->call = NULL;
+    reel_wait_finish(wait, NULL);
+}
+
+/* ---- the calling thread's side ---- */
+
+static bool fetch_on_loop(struct fetch *fetch, struct reel *reel, void (*start)(struct reel_wait *wait),
+                          struct error *error)
+{
+    reel_wait_init(&fetch->wait, reel, start);
+    return reel_wait_run(&fetch->wait, error);
+}
+
+enum outcome {
+    FETCH_DONE,
+    FETCH_BROKEN,  /* by the server: another may go on */
+    FETCH_NOWHERE, /* no server answers, though each was tried */
+    FETCH_FAILED,  /* here, or by the caller's word */
+};
+
+/* Reports how far it is. False: the caller gave up. */
+static bool fetch_tell(const struct fetch *fetch, struct error *error)
+{
+    const struct reel_download *download = fetch->download;
+
+    return !download->progress ||
+           download->progress(download->argument, fetch->before + fetch->done,
+                              fetch->before + max_i64(fetch->total, 0)) ||
+           error_set(error, ERROR_CANCELLED, "cancelled by the caller");
+}
+
+static enum outcome fetch_deliver(struct fetch *fetch, const uint8_t *bytes, size_t size, struct error *error)
+{
+    if (size == 0)
+        return FETCH_DONE;
+    if (fetch->digest)
+        digest_update(fetch->digest, bytes, size);
+    fetch->done += (int64_t)size;
+    if (!fetch->data(fetch->data_argument, bytes, size)) {
+        (void)error_set(error, ERROR_CANCELLED, "cancelled by the caller");
+        return FETCH_FAILED;
+    }
+    return fetch_tell(fetch, error) ? FETCH_DONE : FETCH_FAILED;
+}
+
+/* Waits for bytes of the body, and reports meanwhile. FETCH_DONE: they are there. */
+static enum outcome fetch_await(const struct fetch *fetch, const struct reel *reel, int fd,
+                                struct error *error)
+{
+    struct pollfd watched[2] = {{.fd = fd, .events = POLLIN}, {.fd = reel->cancel_fd, .events = POLLIN}};
+    int64_t end_ms = clock_monotonic_ms() + reel->progress_timeout_ms;
+
+    for (;;) {
+        int64_t left_ms = end_ms - clock_monotonic_ms();
+        int ready;
+
+        if (left_ms <= 0) {
+            (void)error_set(error, ERROR_TIMEOUT, "no byte in %lld ms", (long long)reel->progress_timeout_ms);
+            return FETCH_BROKEN;
+        }
+        ready = poll(watched, 2, (int)min_i64(left_ms, REEL_BEAT_MS));
+        if (ready < 0 && errno != EINTR) {
+            (void)error_set_errno(error, errno, "waiting for the socket");
+            return FETCH_BROKEN;
+        }
+        if (ready > 0 && watched[1].revents != 0) {
+            (void)error_set(error, ERROR_CANCELLED, "cancelled");
+            return FETCH_FAILED;
+        }
+        if (ready > 0)
+            return FETCH_DONE;
+        if (!fetch_tell(fetch, error))
+            return FETCH_FAILED;
+    }
+}
+
+static enum outcome fetch_body(struct fetch *fetch, const struct reel *reel, struct error *error)
+{
+    int fd = packet_call_fd(fetch->call);
+    int64_t left = packet_call_length(fetch->call);
+    size_t buffered;
+    const uint8_t *bytes = packet_call_buffered(fetch->call, &buffered);
+    enum outcome outcome = fetch_deliver(fetch, bytes, buffered, error);
+
+    left -= (int64_t)buffered;
+    while (outcome == FETCH_DONE && left > 0) {
+        ssize_t got = recv(fd, fetch->buffer, (size_t)min_i64(left, REEL_CHUNK_SIZE), 0);
+
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+            outcome = fetch_await(fetch, reel, fd, error);
+            continue;
+        }
+        if (got <= 0) {
+            (void)error_set(error, ERROR_CONNECTION, "%s with %lld bytes to come",
+                            got < 0 ? strerrordesc_np(errno) : "the connection was closed", (long long)left);
+            return FETCH_BROKEN;
+        }
+        left -= got;
+        outcome = fetch_deliver(fetch, fetch->buffer, (size_t)got, error);
+    }
+    fetch->reusable = outcome == FETCH_DONE;
+    return outcome;
+}
+
+static bool error_is_passing(const struct error *error)
+{
+    return error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT ||
+           error->code == ERROR_UNAVAILABLE || error->code == ERROR_NO_SERVER;
+}
+
+/* One server's part: a request, and as much of its body as comes. */
+static enum outcome fetch_once(struct fetch *fetch, struct reel *reel, struct error *error)
+{
+    struct error ignored;
+    enum outcome outcome;
+
+    if (!fetch_on_loop(fetch, reel, fetch_start, error))
+        return error_is_passing(error) ? FETCH_NOWHERE : FETCH_FAILED;
+    if (fetch->total < 0)
+        fetch->total = packet_call_length(fetch->call);
+    fetch->avoid = *packet_call_address(fetch->call);
+    fetch->has_avoid = true;
+    fetch->reusable = false;
+    outcome = fetch_body(fetch, reel, error);
+    (void)fetch_on_loop(fetch, reel, fetch_release, &ignored); /* cannot fail */
+    return outcome;
+}
+
+/* Whether to go on after OUTCOME. A server that is just starting again is waited for, once something came. */
+static bool fetch_may_go_on(struct fetch *fetch, enum outcome outcome, struct attempts *attempts)
+{
+    if (outcome != FETCH_BROKEN && (outcome != FETCH_NOWHERE || fetch->done == 0))
+        return false;
+    if (fetch->done - attempts->good >= GOOD_PROGRESS) {
+        attempts->good = fetch->done;
+        attempts->used = 0;
+    }
+    attempts->used++;
+    if (attempts->used >= attempts->max)
+        return false;
+    return true;
+}
+
+/* Before the next try where no server answered. False: cancelled meanwhile. */
+static bool fetch_pause(const struct reel *reel, const struct attempts *attempts, struct error *error)
+{
+    struct pollfd cancelled = {.fd = reel->cancel_fd, .events = POLLIN};
+    int64_t pause_ms = min_i64((int64_t)PAUSE_FIRST_MS << min_i64(attempts->used, 10), PAUSE_MAX_MS);
+
+    return poll(&cancelled, 1, (int)pause_ms) <= 0 || error_set(error, ERROR_CANCELLED, "cancelled");
+}
+
+bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
+{
+    struct attempts attempts = {.max = reel->tries};
+    int64_t start = fetch->offset;
+    char address[ADDRESS_TEXT_SIZE];
+    enum outcome outcome;
+
+    for (;;) {
+        struct error why = {0};
+
+        outcome = fetch_once(fetch, reel, &why);
+        *error = why;
+        if (outcome == FETCH_DONE)
+            return true;
+        if (outcome == FETCH_BROKEN) {
+            address_format(&fetch->avoid, address, sizeof(address));
+            (void)error_set(error, why.code, "%s: byte %lld of %lld: %s", address, (long long)fetch->done,
+                            (long long)fetch->total, why.text);
+        }
+        if (!fetch_may_go_on(fetch, outcome, &attempts))
+            return false;
+        log_info("reel", "download of %s goes on after: %s", fetch->key.file, error->text);
+        reel_say(reel, "%s; going on at byte %lld", error->text, (long long)(fetch->before + fetch->done));
+        if (outcome == FETCH_NOWHERE && !fetch_pause(reel, &attempts, error))
+            return false;
+        fetch->offset = start + fetch->done;
+        fetch->size = fetch->total - fetch->done;
+    }
+}
+
+bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *stat, struct error *error)
+{
+    const struct reel_download *download = fetch->download;
+
+    if (download->offset != 0 || download->size != 0)
+        return error_set(error, ERROR_MALFORMED, "only a whole file can be compared with its digest");
+    if (!reel_stat_key(reel, &fetch->key, stat, error))
+        return false;
+    if (stat->status == PROTO_FILE_DELETED)
+        return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);
+    if (!stat->has_digest && download->verify)
+        return error_set(error, ERROR_UNAVAILABLE, "no digest is stored for file %s", fetch->key.file);
+    return true;
+}
+
+bool fetch_verify(const struct fetch *fetch, const struct proto_stat *stat, struct error *error)
+{
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    char here[DIGEST_HEX_SIZE], there[DIGEST_HEX_SIZE];
+
+    if (!fetch->digest || !stat->has_digest)
+        return true;
+    digest_final(fetch->digest, digest);
+    if (memcmp(digest, stat->digest, sizeof(digest)) == 0)
+        return true;
+    return error_set(error, ERROR_DIGEST, "file %s: the bytes have digest %s, stored is %s", fetch->key.file,
+                     digest_to_hex(digest, here), digest_to_hex(stat->digest, there));
+}
+
+bool fetch_init(struct fetch *fetch, struct reel *reel, const struct reel_download *download, bool digest,
+                struct error *error)
+{
+    memset(fetch, 0, sizeof(*fetch));
+    if (!reel_usable(reel, error))
+        return false;
+    fetch->download = download;
+    fetch->offset = download->offset;
+    fetch->size = download->size;
+    fetch->total = -1;
+    if (download->offset < 0 || download->size < 0)
+        return error_set(error, ERROR_RANGE, "offset and size cannot be negative");
+    if (!reel_fill_key(reel, &download->key, false, &fetch->key, error))
+        return false;
+    fetch->buffer = malloc(REEL_CHUNK_SIZE);
+    fetch->digest = digest ? digest_create() : NULL;
+    if (!fetch->buffer || (digest && !fetch->digest))
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a download");
+    return true;
+}
+
+void fetch_clear(struct fetch *fetch)
+{
+    free(fetch->buffer);
+    digest_destroy(fetch->digest);
+}
+
+bool fetch_told(const struct fetch *fetch, struct error *error)
+{
+    return fetch->done > 0 || fetch_tell(fetch, error);
+}
