@@ -62,7 +62,7 @@ static bool upload_needs_put(const struct proto_put *put)
 
 struct client_operation *client_upload(struct client *client, const struct client_upload_options *options)
 {
-    const struct client_command *command = options->digest_follows            ? &put_trailer_command
+    const struct client_command *command = options->digest_follows           ? &put_trailer_command
                                            : upload_needs_put(&options->put) ? &put_command
                                                                              : &upload_command;
     struct client_operation *operation =
