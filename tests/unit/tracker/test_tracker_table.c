@@ -181,6 +181,22 @@ static void a_broken_connection_makes_suspect_and_then_offline(void **state)
     assert_int_equal(table_count_suspect(table), 0);
 }
 
+static void a_pause_of_the_tracker_does_not_use_up_the_grace_of_a_suspect(void **state)
+{
+    struct table *table = *state;
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    assert_true(beat(table, 1, "10.0.0.1", "media1"));
+    table_connection_closed(table, 1, now());
+    pass(table, 1000);
+    now_ms += 20000;
+    table_tick(table, now());
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
+    pass(table, GRACE - 1001);
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
+    pass(table, 1);
+    assert_int_equal(state_of(table, 23000), TABLE_OFFLINE);
+}
+
 static void a_suspect_server_that_beats_or_joins_again_stays(void **state)
 {
     struct table *table = *state;
@@ -516,6 +532,7 @@ int main(void)
         TABLE_TEST(silence_makes_offline_after_the_timeout_and_a_beat_brings_back),
         TABLE_TEST(beats_every_ten_seconds_keep_a_server_active),
         TABLE_TEST(a_broken_connection_makes_suspect_and_then_offline),
+        TABLE_TEST(a_pause_of_the_tracker_does_not_use_up_the_grace_of_a_suspect),
         TABLE_TEST(a_suspect_server_that_beats_or_joins_again_stays),
         TABLE_TEST(a_beat_of_somebody_who_never_joined_is_refused),
         TABLE_TEST(servers_on_one_host_are_told_apart_by_their_connections),
