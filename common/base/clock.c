@@ -36,6 +36,12 @@ static int64_t clock_read_us(clockid_t id)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+int64_t clock_boot_ms(void)
+{
+    struct timespec now = clock_read(CLOCK_BOOTTIME);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 int64_t clock_monotonic_us(void)
 {
     const struct clock_source *source = clock_faked();

@@ -13,6 +13,9 @@ int64_t clock_monotonic_us(void);
 /* The same at the last tick of the kernel, up to 10 ms ago: for marks that are made often and looked at rarely. */
 int64_t clock_coarse_ms(void);
 
+/* Like clock_monotonic_ms(), but it goes on while the machine sleeps: for how old something is to other machines. */
+int64_t clock_boot_ms(void);
+
 /* Seconds / microseconds since the Unix epoch. May jump: never subtract two of them. */
 int64_t clock_wall_seconds(void);
 int64_t clock_wall_us(void);

@@ -51,12 +51,10 @@ struct meta {
 
 /* ---- cache ---- */
 
-static void cache_row(struct meta *meta, const struct row_key *key, const struct meta_row *row)
+/* The row where it may be kept. */
+static const struct meta_row *row_of_ours(const struct meta *meta, const struct meta_row *row)
 {
-    if (meta_row_ours(meta, row, NULL))
-        row_cache_put(meta->cache, key, row);
-    else
-        row_cache_remove(meta->cache, key);
+    return meta_row_ours(meta, row, NULL) ? row : NULL;
 }
 
 bool meta_find_cached(struct meta *meta, const struct proto_file_key *file_key, struct meta_row *row)
@@ -89,8 +87,7 @@ void meta_forget(struct meta *meta, const struct proto_file_key *file_key)
 {
     struct row_key key;
     row_key_make(file_key, &key);
-    row_cache_next_epoch(meta->cache, &key);
-    row_cache_remove(meta->cache, &key);
+    row_cache_changed(meta->cache, &key);
 }
 
 /* ---- jobs ---- */
@@ -224,13 +221,9 @@ static void lookup_done(struct db_job *job)
     pthread_mutex_lock(&meta->mutex);
     unlist_lookup(meta, lookup);
     pthread_mutex_unlock(&meta->mutex);
-    bool current = row_cache_epoch(meta->cache, &lookup->key) == lookup->epoch;
-    if (job->result == DB_OK && current) {
-        if (lookup->found)
-            cache_row(meta, &lookup->key, &lookup->row);
-        else
-            row_cache_remove(meta->cache, &lookup->key);
-    }
+    if (job->result == DB_OK)
+        row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
+                        lookup->found ? row_of_ours(meta, &lookup->row) : NULL);
     while ((wait = wait_list_take(&lookup->waiting))) /* nobody else knows of it any more */
         answer_find(lookup, CONTAINER_OF(wait, struct meta_find, wait), &error);
     free(lookup);
@@ -244,12 +237,12 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
     pthread_mutex_lock(&meta->mutex);
     uint64_t epoch = row_cache_epoch(meta->cache, &key);
     HASH_FIND(hh, meta->lookups, key.bytes, key.size, lookup);
-    if (lookup && lookup->epoch == epoch) {
+    if (lookup && lookup->epoch == epoch && !find->fresh) {
         join_lookup(lookup, find);
         pthread_mutex_unlock(&meta->mutex);
         return true;
     }
-    if (lookup) /* it may see the row as it was before a change */
+    if (lookup) /* it may see the row as it was before a change, here or elsewhere */
         unlist_lookup(meta, lookup);
     lookup = calloc(1, sizeof(*lookup));
     bool taken = false;
@@ -276,6 +269,16 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
     return taken;
 }
 
+/* The file was left alone for so long that the clean-up may take it for a leftover. */
+static bool is_late(struct meta_insert *insert, struct error *error)
+{
+    insert->late = insert->deadline_ms > 0 && clock_boot_ms() > insert->deadline_ms;
+    if (insert->late)
+        error_set(error, ERROR_UNAVAILABLE,
+                  "the row was not added: its file has waited for too long (half of storage.leftover_age)");
+    return insert->late;
+}
+
 /*
  * The INSERT may be run again when the connection broke and nobody knows whether it counted: the unique index
  * lets only one of both through, and reading the row then tells whose it is. That is safer than reading
@@ -286,7 +289,22 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
                                    struct error *error)
 {
     struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    if (is_late(insert, error))
+        return DB_PERMANENT;
     return meta_sql_insert(connection, &insert->key, &insert->row, error);
+}
+
+/* Whose row is there? FOUND false: nobody's. */
+static enum db_result look_at_rival(struct meta_insert *insert, struct db_connection *connection, bool *found,
+                                    struct error *error)
+{
+    enum db_result result =
+        meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, found, error);
+    if (result == DB_OK && *found) {
+        bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
+        insert->outcome = same ? META_INSERTED : META_TAKEN;
+    }
+    return result;
 }
 
 static enum db_result insert_settle(struct insert_item *item, struct db_connection *connection,
@@ -294,41 +312,84 @@ static enum db_result insert_settle(struct insert_item *item, struct db_connecti
 {
     struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
     bool found = false;
-    enum db_result result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    enum db_result result = DB_CONSTRAINT;
+    bool late = is_late(insert, error);
+    if (late && !item->uncertain)
+        return DB_PERMANENT;
+    if (!late)
+        result = meta_sql_insert(connection, &insert->key, &insert->row, error);
     if (result == DB_OK)
         insert->outcome = META_INSERTED;
     if (result != DB_CONSTRAINT)
         return result;
     struct error reading = {0};
-    result = meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, &found, &reading);
+    result = look_at_rival(insert, connection, &found, &reading);
     if (result != DB_OK) {
         *error = reading;
         return result;
     }
+    if (!found && late)
+        return DB_PERMANENT;
     if (!found) /* it was purged this moment, or another rule of the table speaks: one more try tells */
         return ++insert->refusals > 1 ? DB_PERMANENT : DB_TRANSIENT;
-    bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
-    insert->outcome = same ? META_INSERTED : META_TAKEN;
     return DB_OK;
+}
+
+static void end_insert(struct meta_insert *insert, enum db_result result, const struct error *cause,
+                       bool uncertain, bool settled)
+{
+    struct meta *meta = insert->meta;
+    struct row_key key;
+    if (insert->late && result == DB_PERMANENT)
+        insert->error = *cause;
+    else
+        judge_result(meta, result, cause, &insert->error);
+    if (result != DB_OK)
+        insert->outcome = uncertain ? META_UNKNOWN : META_NOT_DONE;
+    else if (!settled)
+        insert->outcome = META_INSERTED;
+    row_key_make(&insert->key, &key);
+    if (insert->outcome == META_INSERTED)
+        row_cache_added(meta->cache, &key, insert->epoch, row_of_ours(meta, &insert->row));
+    else
+        row_cache_changed(meta->cache, &key);
+    insert->done(insert);
 }
 
 static void insert_done(struct insert_item *item)
 {
     struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
-    struct meta *meta = insert->meta;
-    struct row_key key;
-    judge_result(meta, item->result, &item->error, &insert->error);
-    if (item->result != DB_OK)
-        insert->outcome = item->uncertain ? META_UNKNOWN : META_NOT_DONE;
-    else if (!item->settled)
+    end_insert(insert, item->result, &item->error, item->uncertain, item->settled);
+}
+
+static enum db_result replace_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    const struct meta_row *seen = insert->replaces;
+    bool found = false, changed = false;
+    if (is_late(insert, error) && !insert->item.uncertain)
+        return DB_PERMANENT;
+    enum db_result result = DB_OK;
+    if (!insert->late)
+        result = meta_sql_replace(connection, &insert->key, insert->meta->config->group, seen, &insert->row,
+                                  &changed, error);
+    insert->item.uncertain = insert->item.uncertain || result == DB_UNCERTAIN;
+    if (changed)
         insert->outcome = META_INSERTED;
-    row_key_make(&insert->key, &key);
-    row_cache_next_epoch(meta->cache, &key);
-    if (insert->outcome == META_INSERTED)
-        cache_row(meta, &key, &insert->row);
-    else
-        row_cache_remove(meta->cache, &key);
-    insert->done(insert);
+    if (result != DB_OK || changed)
+        return result;
+    result = look_at_rival(insert, connection, &found, error);
+    if (result == DB_OK && !found) {
+        error_set(error, ERROR_UNAVAILABLE, "the row of file %s was removed meanwhile", insert->key.file);
+        return DB_PERMANENT;
+    }
+    return result;
+}
+
+static void replace_done(struct db_job *job)
+{
+    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    end_insert(insert, job->result, &job->error, insert->item.uncertain, true);
 }
 
 static bool submit_batch(void *argument, struct db_job *job, struct error *error)
@@ -343,13 +404,48 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     pthread_mutex_unlock(&meta->mutex);
     if (!open)
         return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
+    struct row_key key;
+    row_key_make(&insert->key, &key);
     insert->meta = meta;
     insert->refusals = 0;
+    insert->late = false;
+    insert->row.version = 0;
+    insert->epoch = row_cache_epoch(meta->cache, &key);
     insert->item = (struct insert_item){
         .insert = insert_alone, .settle = insert_settle, .done = insert_done, .loop = insert->loop};
+    if (insert->replaces) {
+        start_job(&insert->job, replace_run, replace_done, insert->loop);
+        return lock_and_submit(meta, &insert->job, error);
+    }
     insert_batches_add(meta->batches, &insert->item);
     return true;
 }
+
+static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    return meta_sql_remove(connection, &withdraw->key, &withdraw->row, error);
+}
+
+static void withdraw_done(struct db_job *job)
+{
+    struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    struct row_key key;
+    judge_job(withdraw->meta, job, &withdraw->error);
+    withdraw->fine = job->result == DB_OK;
+    row_key_make(&withdraw->key, &key);
+    row_cache_changed(withdraw->meta->cache, &key);
+    withdraw->done(withdraw);
+}
+
+bool meta_withdraw(struct meta *meta, struct meta_withdraw *withdraw, struct error *error)
+{
+    withdraw->meta = meta;
+    start_job(&withdraw->job, withdraw_run, withdraw_done, withdraw->loop);
+    return lock_and_submit(meta, &withdraw->job, error);
+}
+
+/* ---- DELETE and RESTORE ---- */
 
 /* Is a row in STATE one that may be changed to what is wanted? A damaged row is given up by DELETE. */
 static bool change_applies(const struct meta_change *change, int64_t state)
@@ -469,17 +565,12 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
 static void change_done(struct db_job *job)
 {
     struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
-    struct meta *meta = change->meta;
     struct row_key key;
     if (job->result != DB_OK)
         change->outcome = META_UNCHANGED;
-    judge_job(meta, job, &change->error);
+    judge_job(change->meta, job, &change->error);
     row_key_make(&change->key, &key);
-    row_cache_next_epoch(meta->cache, &key);
-    if (change->outcome == META_CHANGED || change->outcome == META_ALREADY)
-        cache_row(meta, &key, &change->row);
-    else
-        row_cache_remove(meta->cache, &key);
+    row_cache_changed(change->meta->cache, &key);
     change->done(change);
 }
 
@@ -492,6 +583,8 @@ bool meta_change(struct meta *meta, struct meta_change *change, struct error *er
     start_job(&change->job, change_run, change_done, change->loop);
     return lock_and_submit(meta, &change->job, error);
 }
+
+/* ---- LIST ---- */
 
 static void add_entry(void *argument, const struct meta_row *row)
 {

@@ -53,6 +53,7 @@ struct meta_find {
     struct loop *loop;
     void (*done)(struct meta_find *find);
     bool stale_fine; /* while the database fails a row from the cache will do, whatever its age */
+    bool fresh;      /* the database is asked after this call: no look-up that is under way is joined */
     /* out */
     enum meta_result result; /* META_DONE: ROW; META_ABSENT; META_FAILED: ERROR */
     struct meta_row row;
@@ -64,25 +65,47 @@ MUST_CHECK bool meta_find(struct meta *meta, struct meta_find *find, struct erro
 
 enum meta_insert_outcome {
     META_INSERTED, /* the row is there and is ours, also when the database had to be asked twice */
-    META_TAKEN,    /* another row has the key: OTHER */
+    META_TAKEN,    /* another row has the key, or REPLACES is not what it was: OTHER */
     META_NOT_DONE, /* surely no row was made: ERROR */
     META_UNKNOWN,  /* the database did not tell: ERROR */
 };
 struct meta_insert {
     struct proto_file_key key;
     struct meta_row row; /* stat, file_path, path, place */
+    const struct meta_row
+        *replaces;       /* NULL, or the row of KEY in service whose file is lost: ROW takes its place */
+    int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
     struct loop *loop;
     void (*done)(struct meta_insert *insert);
-    /* out */
+    /* out; ROW has its version */
     enum meta_insert_outcome outcome;
     struct meta_row other;
     struct error error;
     /* private */
     struct meta *meta;
     struct insert_item item;
+    struct db_job job; /* where a row is replaced */
+    uint64_t epoch;    /* of the key when it was asked for */
     int refusals;
+    bool late;
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
+
+/* Takes back a row that meta_insert() has just added or put in another's place and that nobody was told of, since
+ * its file turned out not to be there. */
+struct meta_withdraw {
+    struct proto_file_key key;
+    struct meta_row row; /* as meta_insert() left it */
+    struct loop *loop;
+    void (*done)(struct meta_withdraw *withdraw);
+    /* out */
+    bool fine; /* the row is not there any more; else ERROR */
+    struct error error;
+    /* private */
+    struct meta *meta;
+    struct db_job job;
+};
+MUST_CHECK bool meta_withdraw(struct meta *meta, struct meta_withdraw *withdraw, struct error *error);
 
 enum meta_change_outcome {
     META_CHANGED,

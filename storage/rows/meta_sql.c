@@ -49,6 +49,14 @@ static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
 static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET content_type = ? WHERE " KEY_IS " AND file_path = ? AND content_type = ''");
 
+#define AS_SEEN " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND file_path = ?"
+static const char *const replace_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ",
+    " SET file_path = ?, digest = ?, group_name = ?, file_name = ?, content_type = ?, "
+    "update_time = CURRENT_TIMESTAMP WHERE " KEY_IS AS_SEEN " AND (group_name = '' OR group_name = ?)");
+static const char *const remove_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("DELETE FROM ", " WHERE " KEY_IS AS_SEEN);
+
 #define LIST_WHERE(condition)                                                                                \
     " WHERE userid = ? AND appid = ? AND id > ? AND " condition                                              \
     " AND (group_name = '' OR group_name = ?) ORDER BY id LIMIT ?"
@@ -215,6 +223,39 @@ enum db_result meta_sql_set_type(struct db_connection *connection, const struct 
                                        ARRAY_SIZE(parameters), &affected, error);
     *changed = affected > 0;
     return result;
+}
+
+enum db_result meta_sql_replace(struct db_connection *connection, const struct proto_file_key *key,
+                                const char *group, const struct meta_row *seen, const struct meta_row *new,
+                                bool *changed, struct error *error)
+{
+    char hex[DIGEST_HEX_SIZE] = "";
+    if (new->stat.has_digest)
+        digest_to_hex(new->stat.digest, hex);
+    const struct db_value parameters[] = {
+        db_text(new->file_path),         db_text(hex),
+        db_text(new->stat.group),        db_text(new->stat.name),
+        db_text(new->stat.content_type), db_text(key->user),
+        db_text(key->application),       db_text(key->file),
+        db_integer(META_STATE_NORMAL),   db_integer(seen->version),
+        db_text(seen->file_path),        db_text(group),
+    };
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, replace_sql[table_hash_of_user(key->user)], parameters,
+                                       ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
+}
+
+enum db_result meta_sql_remove(struct db_connection *connection, const struct proto_file_key *key,
+                               const struct meta_row *seen, struct error *error)
+{
+    const struct db_value parameters[] = {
+        db_text(key->user),      db_text(key->application), db_text(key->file),
+        db_integer(seen->state), db_integer(seen->version), db_text(seen->file_path),
+    };
+    return db_execute(connection, remove_sql[table_hash_of_user(key->user)], parameters,
+                      ARRAY_SIZE(parameters), NULL, error);
 }
 
 static bool on_list_row(void *argument, const struct db_value *columns, size_t count)

@@ -86,6 +86,16 @@ MUST_CHECK enum db_result meta_sql_set_type(struct db_connection *connection,
                                             const struct proto_file_key *key, const char *file_path,
                                             const char *type, bool *changed, struct error *error);
 
+/* KEY's row, which is in service and still as it was read as SEEN (version, path), is about the file NEW (path, digest,
+ * group, name, content type) from now on. CHANGED as above. */
+MUST_CHECK enum db_result meta_sql_replace(struct db_connection *connection, const struct proto_file_key *key,
+                                           const char *group, const struct meta_row *seen,
+                                           const struct meta_row *new, bool *changed, struct error *error);
+
+/* Removes KEY's row, if it still is as it was read (or added) as SEEN. */
+MUST_CHECK enum db_result meta_sql_remove(struct db_connection *connection, const struct proto_file_key *key,
+                                          const struct meta_row *seen, struct error *error);
+
 /* Rows of LIST's user in byte order of their file ID; ROW is called for each. */
 typedef void (*meta_sql_row_function)(void *argument, const struct meta_row *row);
 MUST_CHECK enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,

@@ -5,14 +5,15 @@
 
 #include "common/base/metrics.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TEXTS_SIZE    112 /* content type and name of most files */
 #define CACHE_SHARDS  16
 #define CACHE_SHARDED 256 /* entries from which on the cache is divided */
-#define EPOCHS        1024
+#define EPOCH_GROUPS  64  /* each with a mutex */
+#define GROUP_EPOCHS  16
 
 /* A row as the cache keeps it: only rows of ours with a place on this server. */
 struct cached_row {
@@ -28,11 +29,17 @@ struct cached_row {
     char texts[TEXTS_SIZE]; /* content type, NUL, name, NUL */
 };
 
+/* The mutex makes one step of "is the epoch still the same?" and what is then done to the cache. */
+struct epoch_group {
+    pthread_mutex_t mutex;
+    uint64_t epochs[GROUP_EPOCHS];
+};
+
 struct row_cache {
     const struct storage_config *config;
     const struct store *store;
     struct cache *cache;
-    _Atomic uint64_t epochs[EPOCHS];
+    struct epoch_group groups[EPOCH_GROUPS];
     struct metric *hits, *misses, *stale;
 };
 
@@ -49,31 +56,41 @@ void row_key_make(const struct proto_file_key *file_key, struct row_key *key)
     }
 }
 
-static _Atomic uint64_t *epoch_of(struct row_cache *cache, const struct row_key *key)
+/* *EPOCH: where KEY's stands in the group that is returned. */
+static struct epoch_group *group_of(struct row_cache *cache, const struct row_key *key, uint64_t **epoch)
 {
     uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
     for (size_t i = 0; i < key->size; i++)
         hash = (hash ^ key->bytes[i]) * UINT64_C(1099511628211);
-    return &cache->epochs[(hash ^ (hash >> 32)) % EPOCHS];
+    hash ^= hash >> 32;
+    struct epoch_group *group = &cache->groups[hash % EPOCH_GROUPS];
+    *epoch = &group->epochs[hash / EPOCH_GROUPS % GROUP_EPOCHS];
+    return group;
 }
 
 uint64_t row_cache_epoch(struct row_cache *cache, const struct row_key *key)
 {
-    return atomic_load(epoch_of(cache, key));
-}
-
-void row_cache_next_epoch(struct row_cache *cache, const struct row_key *key)
-{
-    atomic_fetch_add(epoch_of(cache, key), 1);
+    uint64_t *epoch;
+    struct epoch_group *group = group_of(cache, key, &epoch);
+    pthread_mutex_lock(&group->mutex);
+    uint64_t now = *epoch;
+    pthread_mutex_unlock(&group->mutex);
+    return now;
 }
 
 /* ---- rows ---- */
 
-void row_cache_put(struct row_cache *cache, const struct row_key *key, const struct meta_row *row)
+static void remove_row(struct row_cache *cache, const struct row_key *key)
+{
+    cache_remove(cache->cache, key->bytes, key->size);
+}
+
+/* A row without a place here, one that is being purged and a damaged one are not worth keeping. */
+static void put_row(struct row_cache *cache, const struct row_key *key, const struct meta_row *row)
 {
     struct cached_row cached;
-    if (!row->path || row->stat.size < 0 || row->state > META_STATE_DELETED || row->state < 0) {
-        row_cache_remove(cache, key);
+    if (!row || !row->path || row->stat.size < 0 || row->state > META_STATE_DELETED || row->state < 0) {
+        remove_row(cache, key);
         return;
     }
     memset(&cached, 0, sizeof(cached));
@@ -94,9 +111,39 @@ void row_cache_put(struct row_cache *cache, const struct row_key *key, const str
     cache_put(cache->cache, key->bytes, key->size, &cached);
 }
 
-void row_cache_remove(struct row_cache *cache, const struct row_key *key)
+void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
+                     const struct meta_row *row)
 {
-    cache_remove(cache->cache, key->bytes, key->size);
+    uint64_t *now;
+    struct epoch_group *group = group_of(cache, key, &now);
+    pthread_mutex_lock(&group->mutex);
+    if (*now == epoch)
+        put_row(cache, key, row);
+    pthread_mutex_unlock(&group->mutex);
+}
+
+void row_cache_changed(struct row_cache *cache, const struct row_key *key)
+{
+    uint64_t *now;
+    struct epoch_group *group = group_of(cache, key, &now);
+    pthread_mutex_lock(&group->mutex);
+    ++*now;
+    remove_row(cache, key);
+    pthread_mutex_unlock(&group->mutex);
+}
+
+void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
+                     const struct meta_row *row)
+{
+    uint64_t *now;
+    struct epoch_group *group = group_of(cache, key, &now);
+    pthread_mutex_lock(&group->mutex);
+    if (*now == epoch)
+        put_row(cache, key, row);
+    else
+        remove_row(cache, key);
+    ++*now;
+    pthread_mutex_unlock(&group->mutex);
 }
 
 static void unpack_row(const struct row_cache *cache, const struct proto_file_key *file_key,
@@ -166,6 +213,8 @@ struct row_cache *row_cache_create(const struct storage_config *config, const st
         return NULL;
     cache->config = config;
     cache->store = store;
+    for (size_t i = 0; i < EPOCH_GROUPS; i++)
+        pthread_mutex_init(&cache->groups[i].mutex, NULL);
     cache->hits = lookup_counter("from=\"cache\"");
     cache->stale = lookup_counter("from=\"stale\"");
     cache->misses = lookup_counter("from=\"database\"");
@@ -173,7 +222,7 @@ struct row_cache *row_cache_create(const struct storage_config *config, const st
         cache_create((size_t)config->cache_entries, config->cache_age_ms, sizeof(struct cached_row),
                      config->cache_entries >= CACHE_SHARDED ? CACHE_SHARDS : 1);
     if (!cache->cache) {
-        free(cache);
+        row_cache_destroy(cache);
         return NULL;
     }
     return cache;
@@ -183,7 +232,10 @@ void row_cache_destroy(struct row_cache *cache)
 {
     if (!cache)
         return;
-    cache_destroy(cache->cache);
+    if (cache->cache)
+        cache_destroy(cache->cache);
+    for (size_t i = 0; i < EPOCH_GROUPS; i++)
+        pthread_mutex_destroy(&cache->groups[i].mutex);
     free(cache);
 }
 

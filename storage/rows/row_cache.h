@@ -23,11 +23,6 @@ struct row_cache;
 MUST_CHECK struct row_cache *row_cache_create(const struct storage_config *config, const struct store *store);
 void row_cache_destroy(struct row_cache *cache); /* NULL is ignored */
 
-/* A row of this server's group. One that is not worth keeping (without a place here, being purged, damaged)
- * is removed instead. */
-void row_cache_put(struct row_cache *cache, const struct row_key *key, const struct meta_row *row);
-void row_cache_remove(struct row_cache *cache, const struct row_key *key);
-
 /* The row, if it is known and not older than the age; counted as a hit. */
 MUST_CHECK bool row_cache_get(struct row_cache *cache, const struct proto_file_key *file_key,
                               const struct row_key *key, struct meta_row *row);
@@ -39,10 +34,26 @@ MUST_CHECK bool row_cache_get_stale(struct row_cache *cache, const struct proto_
 /* Counts a look-up that the database has to answer. */
 void row_cache_missed(struct row_cache *cache);
 
-/* A key's epoch grows when this server has changed its row: an answer that was asked for in an earlier epoch
- * is neither cached nor shared, so that nobody here sees the row as it was. Some keys share one. */
+/*
+ * A key's epoch grows whenever this server has changed its row. Whoever is about to ask the database notes the
+ * epoch first; what the answer says is kept only if the epoch is still the same, in one step with that
+ * comparison. So of two changes at the same moment the older one never stays in the cache: the one that ends
+ * later finds that the epoch has moved and removes the row. Some keys share an epoch.
+ */
 uint64_t row_cache_epoch(struct row_cache *cache, const struct row_key *key);
-void row_cache_next_epoch(struct row_cache *cache, const struct row_key *key);
+
+/* The database said so to a question that was asked in EPOCH: ROW (of this server's group), or NULL for a row
+ * that is not there or not ours. Ignored where the epoch has moved. */
+void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
+                     const struct meta_row *row);
+
+/* The row is not what it was: the next epoch begins and the row is removed. */
+void row_cache_changed(struct row_cache *cache, const struct row_key *key);
+
+/* The same for a row that was added by a job that began in EPOCH: ROW is kept where nobody else has changed
+ * the row since. */
+void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
+                     const struct meta_row *row);
 
 void row_cache_set_age(struct row_cache *cache, int64_t age_ms);
 size_t row_cache_count(struct row_cache *cache);

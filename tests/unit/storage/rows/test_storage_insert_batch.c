@@ -10,6 +10,7 @@
 #include "tests/unit/library/storage_loop.h"
 
 #include "storage/rows/insert_batch.h"
+#include "tests/unit/library/lossy_db.h"
 
 #include <semaphore.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ struct row {
     struct insert_item item;
     int64_t key, value; /* value -1: breaks a rule of the table that nothing can settle */
     int64_t found;      /* by settle(): the value that is there */
+    int deadlocks;      /* so often settle() fails for a moment */
     sem_t *ended;
 };
 
@@ -57,6 +59,11 @@ static enum db_result settle(struct insert_item *item, struct db_connection *con
 {
     struct row *row = CONTAINER_OF(item, struct row, item);
     const struct db_value parameters[] = {db_integer(row->key)};
+    if (row->deadlocks > 0) {
+        row->deadlocks--;
+        error_set(error, ERROR_UNAVAILABLE, "deadlock");
+        return DB_TRANSIENT;
+    }
     enum db_result result = insert(item, connection, error);
     row->found = row->value;
     if (result != DB_CONSTRAINT)
@@ -82,6 +89,12 @@ static enum db_result create_run(struct db_job *job, struct db_connection *conne
     (void)job;
     return db_execute(connection, "CREATE TABLE t (key INTEGER PRIMARY KEY, value INTEGER)", NULL, 0, NULL,
                       error);
+}
+
+static enum db_result empty_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    (void)job;
+    return db_execute(connection, "DELETE FROM t", NULL, 0, NULL, error);
 }
 
 struct count {
@@ -173,11 +186,73 @@ static void add_all(struct fixture *fixture)
 static void rows_that_come_together_share_transactions(void **state)
 {
     struct fixture *fixture = *state;
+    lossy_db_arm(NULL);
     add_all(fixture);
+    int transactions = lossy_db_count("COMMIT"), inserts = lossy_db_count("INSERT");
     for (size_t i = 0; i < ROWS; i++)
         assert_int_equal(fixture->rows[i].item.result, DB_OK);
     assert_int_equal(rows_in_table(fixture), ROWS);
-    assert_in_range(fixture->submitted, ROWS / 64, ROWS / 2);
+    /* Each row went in once, and all but those that came alone in a transaction with others. */
+    assert_int_equal(inserts, ROWS);
+    assert_int_equal(lossy_db_count("BEGIN"), transactions);
+    assert_in_range(transactions, ROWS / 64, ROWS / 2);
+    assert_in_range(fixture->submitted, transactions, ROWS / 2);
+}
+
+static void hold_up(void *argument)
+{
+    (void)argument;
+    usleep(100000);
+}
+
+static void expect_all_there_once(struct fixture *fixture)
+{
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    for (size_t i = 0; i < ROWS; i++) {
+        assert_int_equal(fixture->rows[i].item.result, DB_OK);
+        if (fixture->rows[i].item.settled)
+            assert_int_equal(fixture->rows[i].found, i);
+    }
+    assert_int_equal(rows_in_table(fixture), ROWS);
+}
+
+static void after_a_commit_that_was_not_answered_every_row_is_looked_at(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int runs = 0; runs < 2; runs++) {
+        if (runs == 1) {
+            struct db_job empty = {.run = empty_run};
+            assert_int_equal(db_run_wait(fixture->db, &empty), DB_OK);
+        }
+        lossy_db_arm(&(struct lossy_db){.beginning = "COMMIT",
+                                        .runs = runs == 1,
+                                        .tells = true,
+                                        .result = DB_UNCERTAIN,
+                                        .meanwhile = hold_up});
+        add_all(fixture);
+        int unsure = 0;
+        for (size_t i = 0; i < ROWS; i++) {
+            const struct insert_item *item = &fixture->rows[i].item;
+            unsure += item->uncertain ? 1 : 0;
+            assert_true(!item->uncertain || item->settled);
+        }
+        assert_in_range(unsure, 2, 64);
+        expect_all_there_once(fixture);
+    }
+}
+
+/* A row that is settled alone, since its transaction was spoiled, meets a deadlock: it is tried again. */
+static void a_row_that_fails_for_a_moment_is_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->rows[ROWS / 2].value = -1; /* spoils its transaction: the others are settled each on its own */
+    for (size_t i = 0; i < ROWS; i++)
+        fixture->rows[i].deadlocks = i % 8 == 0 ? 1 : 0;
+    add_all(fixture);
+    for (size_t i = 0; i < ROWS; i++)
+        assert_int_equal(fixture->rows[i].item.result, i == ROWS / 2 ? DB_PERMANENT : DB_OK);
+    assert_int_equal(rows_in_table(fixture), ROWS - 1);
 }
 
 static void a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added(void **state)
@@ -233,6 +308,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_that_come_together_share_transactions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(after_a_commit_that_was_not_answered_every_row_is_looked_at, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_row_that_fails_for_a_moment_is_tried_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_row_that_can_never_be_added_fails_alone, set_up, tear_down),

@@ -4,8 +4,10 @@
 #include "sql/storage_sql.h"
 #include "tests/unit/library/fake_clock.h"
 #include "tests/unit/library/storage_fixture.h"
+#include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/storage_loop.h"
 
+#include <semaphore.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 
@@ -80,6 +82,7 @@ struct asked {
     struct error error;
     struct meta_find find;
     struct meta_insert insert;
+    struct meta_withdraw withdraw;
     struct meta_change change;
     struct meta_list list;
 };
@@ -148,14 +151,11 @@ static void run_insert(void *argument)
     asked->taken = meta_insert(asked->world->meta, &asked->insert, &asked->error);
 }
 
-static struct meta_insert *insert(struct world *world, const struct proto_file_key *key, int64_t value,
-                                  int64_t size, const char *name)
+static void fill_insert(struct world *world, struct meta_insert *insert, const struct proto_file_key *key,
+                        int64_t value, int64_t size, const char *name)
 {
-    static struct asked asked;
-    struct meta_row *row = &asked.insert.row;
-    memset(&asked, 0, sizeof(asked));
-    asked.world = world;
-    asked.insert = (struct meta_insert){.key = *key, .loop = world->loop, .done = on_insert};
+    struct meta_row *row = &insert->row;
+    *insert = (struct meta_insert){.key = *key, .loop = world->loop, .done = on_insert};
     row->path = store_at(world->store, 0);
     row->place = (struct path){.value = value, .seconds = 0x5F9E3FA7};
     row->has_texts = true;
@@ -167,9 +167,29 @@ static struct meta_insert *insert(struct world *world, const struct proto_file_k
     snprintf(row->stat.content_type, sizeof(row->stat.content_type), "video/mp4");
     snprintf(row->stat.group, sizeof(row->stat.group), "group001");
     assert_true(store_path_format(row->path, &row->place, row->file_path));
+}
+
+static struct meta_insert *insert(struct world *world, const struct proto_file_key *key, int64_t value,
+                                  int64_t size, const char *name)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    fill_insert(world, &asked.insert, key, value, size, name);
     loop_do(world->loop, run_insert, &asked);
     wait_told(&asked);
     return &asked.insert;
+}
+
+static void on_withdraw(struct meta_withdraw *withdraw)
+{
+    atomic_store(&CONTAINER_OF(withdraw, struct asked, withdraw)->told, true);
+}
+
+static void run_withdraw(void *argument)
+{
+    struct asked *asked = argument;
+    asked->taken = meta_withdraw(asked->world->meta, &asked->withdraw, &asked->error);
 }
 
 static void on_change(struct meta_change *change)
@@ -301,7 +321,8 @@ static void deleting_hides_at_once_and_restoring_brings_back(void **state)
     struct meta_change *deletion = change(&world, &key, PROTO_FILE_DELETED);
     assert_int_equal(deletion->outcome, META_CHANGED);
     assert_int_equal(deletion->row.place.value, 5);
-    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds() + 1);
     assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
@@ -617,26 +638,408 @@ static void many_who_ask_for_one_file_get_one_answer_each(void **state)
     end_world(&world);
 }
 
-/* A look-up that was asked for before a deletion must not bring the file back into the cache. */
+/* A loop whose thread stands still, so that what the database has answered is not heard yet. */
+struct held_loop {
+    struct task task;
+    sem_t held, go;
+};
+
+static void hold_run(struct task *task)
+{
+    struct held_loop *hold = CONTAINER_OF(task, struct held_loop, task);
+    sem_post(&hold->held);
+    while (sem_wait(&hold->go) != 0)
+        ;
+}
+
+static void hold_loop(struct loop *loop, struct held_loop *hold)
+{
+    hold->task = (struct task){.run = hold_run};
+    sem_init(&hold->held, 0, 0);
+    sem_init(&hold->go, 0, 0);
+    loop_post(loop, &hold->task);
+    while (sem_wait(&hold->held) != 0)
+        ;
+}
+
+static int64_t number_beside(struct world *world, const char *sql)
+{
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_prepare_v2(world->beside, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return number;
+}
+
+/* Its answer is of before the deletion and is heard after it: that must not bring the file back into the cache. */
 static void a_look_up_from_before_a_deletion_does_not_undo_it(void **state)
 {
-    static struct asked asked[50];
+    static struct asked asked;
+    struct world world;
+    struct held_loop hold;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, "database.threads=1"); /* one thread: when it has deleted, it has looked up before */
+    struct loop *slow = loop_fresh();
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    memset(&asked, 0, sizeof(asked));
+    asked.world = &world;
+    asked.find = (struct meta_find){.key = key, .loop = slow, .done = on_find};
+    hold_loop(slow, &hold);
+    run_find(&asked);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    sem_post(&hold.go);
+    wait_told(&asked);
+    assert_int_equal(asked.find.row.stat.status, PROTO_FILE_NORMAL);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    loop_destroy(slow);
+    end_world(&world);
+}
+
+static void wait_for_lookup_run(void *argument)
+{
+    sem_t *semaphores = argument;
+    sem_post(&semaphores[0]);
+    while (sem_wait(&semaphores[1]) != 0)
+        ;
+}
+
+/* An upload must know what is there now: another server may have deleted the file since the look-up under way. */
+static void who_must_know_for_sure_joins_no_look_up_that_is_under_way(void **state)
+{
+    static struct asked early, joined, fresh;
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    sem_t semaphores[2];
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    sem_init(&semaphores[0], 0, 0);
+    sem_init(&semaphores[1], 0, 0);
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "SELECT id", .runs = true, .meanwhile = wait_for_lookup_run, .argument = semaphores});
+    start_find(&world, &early, &key, false);
+    while (sem_wait(&semaphores[0]) != 0)
+        ;
+    beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    start_find(&world, &joined, &key, false);
+    memset(&fresh, 0, sizeof(fresh));
+    fresh.world = &world;
+    fresh.find = (struct meta_find){.key = key, .loop = world.loop, .done = on_find, .fresh = true};
+    loop_do(world.loop, run_find, &fresh);
+    wait_told(&fresh);
+    assert_int_equal(fresh.find.row.stat.status, PROTO_FILE_DELETED);
+    assert_false(is_told(&joined));
+    sem_post(&semaphores[1]);
+    wait_told(&early);
+    wait_told(&joined);
+    assert_int_equal(joined.find.row.stat.status, PROTO_FILE_NORMAL);
+    lossy_db_arm(NULL);
+    end_world(&world);
+}
+
+static bool is_deleted_beside(void *argument)
+{
+    return number_beside(argument, "SELECT status FROM t_file_02 WHERE id = 'file1'") == 1;
+}
+
+/* Two changes of one file at once: the one whose end is heard last may be the older one. */
+static void of_two_changes_the_older_one_is_never_cached(void **state)
+{
+    static struct asked deletion;
+    struct world world;
+    struct held_loop hold;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    struct loop *slow = loop_fresh();
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    memset(&deletion, 0, sizeof(deletion));
+    deletion.world = &world;
+    deletion.change =
+        (struct meta_change){.key = key, .status = PROTO_FILE_DELETED, .loop = slow, .done = on_change};
+    hold_loop(slow, &hold);
+    run_change(&deletion);
+    assert_true(loop_wait_until(is_deleted_beside, &world));
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    sem_post(&hold.go);
+    wait_told(&deletion);
+    assert_int_equal(deletion.change.outcome, META_CHANGED);
+    assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_NORMAL);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    loop_destroy(slow);
+    end_world(&world);
+}
+
+/* The row is added, then deleted by another request, and only then its uploader's loop hears of the first. */
+static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **state)
+{
+    static struct asked upload;
+    struct world world;
+    struct held_loop hold;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    struct loop *slow = loop_fresh();
+    memset(&upload, 0, sizeof(upload));
+    upload.world = &world;
+    fill_insert(&world, &upload.insert, &key, 5, 77, "");
+    upload.insert.loop = slow;
+    hold_loop(slow, &hold);
+    run_insert(&upload);
+    while (number_beside(&world, "SELECT COUNT(*) FROM t_file_02") == 0)
+        usleep(1000);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    sem_post(&hold.go);
+    wait_told(&upload);
+    assert_int_equal(upload.insert.outcome, META_INSERTED);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    loop_destroy(slow);
+    end_world(&world);
+}
+
+/* The same without anybody's help: what is cached after a DELETE and a RESTORE at once is what the table says. */
+static void deletions_and_restorations_at_once_leave_the_cache_right(void **state)
+{
+    static struct asked both[2];
+    struct world world;
+    struct meta_row row;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    struct loop *loops[] = {world.loop, loop_fresh()};
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    for (int round = 0; round < 1000; round++) {
+        for (size_t i = 0; i < 2; i++) {
+            memset(&both[i], 0, sizeof(both[i]));
+            both[i].world = &world;
+            both[i].change = (struct meta_change){.key = key,
+                                                  .status = i == 0 ? PROTO_FILE_DELETED : PROTO_FILE_NORMAL,
+                                                  .loop = loops[(i + (size_t)round) % 2],
+                                                  .done = on_change};
+        }
+        run_change(&both[round % 2]);
+        run_change(&both[1 - round % 2]);
+        wait_told(&both[0]);
+        wait_told(&both[1]);
+        int64_t there = number_beside(&world, "SELECT status FROM t_file_02 WHERE id = 'file1'");
+        if (meta_find_cached(world.meta, &key, &row))
+            assert_int_equal(row.stat.status, there);
+        assert_int_equal(find(&world, &key, &row), META_DONE);
+        assert_int_equal(row.stat.status, there);
+    }
+    loop_destroy(loops[1]);
+    end_world(&world);
+}
+
+/* ---- answers that are lost ---- */
+
+static void a_change_whose_answer_was_lost_knows_its_own(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    end_world(&world);
+}
+
+/* A DELETE that the network kept back runs when the file has long been deleted by its repetition and restored. */
+static void a_deletion_that_comes_late_does_not_undo_a_restoration(void **state)
+{
     struct world world;
     struct meta_row row;
     struct proto_file_key key = key_of("alice", "file1");
     (void)state;
     start_world(&world, NULL);
     assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    for (int round = 0; round < 20; round++) {
-        for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
-            start_find(&world, &asked[i], &key, false);
-        assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-        for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
-            wait_told(&asked[i]);
-        assert_true(meta_find_cached(world.meta, &key, &row));
-        assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
-        assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
-    }
+    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE", .tells = true, .result = DB_UNCERTAIN, .late = 2});
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(lossy_db_count("UPDATE"), 3);
+    lossy_db_arm(NULL);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    end_world(&world);
+}
+
+static void a_row_whose_insert_was_not_answered_is_there_once(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "INSERT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
+    end_world(&world);
+}
+
+static void insert_rival_beside(void *argument)
+{
+    beside(argument, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
+                     "('file1', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA8_009', 12)");
+}
+
+static void after_an_unanswered_insert_the_row_may_be_a_rivals(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    lossy_db_arm(&(struct lossy_db){.beginning = "INSERT",
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = insert_rival_beside,
+                                    .argument = &world});
+    struct meta_insert *upload = insert(&world, &key, 5, 77, "");
+    lossy_db_arm(NULL);
+    assert_int_equal(upload->outcome, META_TAKEN);
+    assert_int_equal(upload->other.stat.size, 12);
+    end_world(&world);
+}
+
+/* ---- a file that was left alone for too long ---- */
+
+static void sleep_beside(void *argument)
+{
+    (void)argument;
+    usleep(250000);
+}
+
+static struct meta_insert *insert_until(struct world *world, const struct proto_file_key *key, int64_t ms)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    fill_insert(world, &asked.insert, key, 5, 77, "");
+    asked.insert.deadline_ms = clock_boot_ms() + ms;
+    loop_do(world->loop, run_insert, &asked);
+    wait_told(&asked);
+    return &asked.insert;
+}
+
+static void no_row_is_added_for_a_file_that_the_clean_up_may_take(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1"), second = key_of("alice", "file2");
+    (void)state;
+    start_world(&world, NULL);
+    struct meta_insert *late = insert_until(&world, &key, -1);
+    assert_int_equal(late->outcome, META_NOT_DONE);
+    assert_int_equal(late->error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(late->error.text, "leftover_age"));
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
+    assert_int_equal(insert_until(&world, &key, 60000)->outcome, META_INSERTED);
+
+    /* What was not answered in time is looked at, not run again. */
+    lossy_db_arm(&(struct lossy_db){.beginning = "INSERT",
+                                    .runs = true,
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = sleep_beside});
+    assert_int_equal(insert_until(&world, &second, 200)->outcome, META_INSERTED);
+    assert_int_equal(lossy_db_count("INSERT"), 1);
+    lossy_db_arm(NULL);
+    end_world(&world);
+}
+
+static void an_insert_that_may_still_come_is_not_called_undone(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "INSERT", .tells = true, .result = DB_UNCERTAIN, .meanwhile = sleep_beside});
+    assert_int_equal(insert_until(&world, &key, 200)->outcome, META_UNKNOWN);
+    lossy_db_arm(NULL);
+    end_world(&world);
+}
+
+/* ---- a row whose file is lost ---- */
+
+static struct meta_insert *replace(struct world *world, const struct proto_file_key *key,
+                                   const struct meta_row *lost, int64_t value)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    fill_insert(world, &asked.insert, key, value, lost->stat.size, "again.mp4");
+    asked.insert.replaces = lost;
+    loop_do(world->loop, run_insert, &asked);
+    wait_told(&asked);
+    return &asked.insert;
+}
+
+static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state)
+{
+    static struct asked asked;
+    struct world world;
+    struct meta_row row, lost;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(find(&world, &key, &lost), META_DONE);
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+    struct meta_insert *again = replace(&world, &key, &lost, 6);
+    lossy_db_arm(NULL);
+    assert_int_equal(again->outcome, META_INSERTED);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(row.place.value, 6);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_string_equal(row.file_path, "../data/000/000/000/5F9E3FA7_006");
+    assert_string_equal(row.stat.name, "again.mp4");
+    assert_int_equal(row.stat.size, 77);
+
+    /* Who still thinks of the first file is told of the second. */
+    again = replace(&world, &key, &lost, 7);
+    assert_int_equal(again->outcome, META_TAKEN);
+    assert_int_equal(again->other.place.value, 6);
+    lost = row;
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    again = replace(&world, &key, &lost, 8);
+    assert_int_equal(again->outcome, META_TAKEN);
+    assert_int_equal(again->other.stat.status, PROTO_FILE_DELETED);
+    beside(&world, "DELETE FROM t_file_02");
+    assert_int_equal(replace(&world, &key, &lost, 9)->outcome, META_NOT_DONE);
+
+    /* And a row that was just added can be taken back, but none that changed since. */
+    struct meta_insert *added = insert(&world, &key, 10, 77, "");
+    memset(&asked, 0, sizeof(asked));
+    asked.world = &world;
+    asked.withdraw =
+        (struct meta_withdraw){.key = key, .row = added->row, .loop = world.loop, .done = on_withdraw};
+    loop_do(world.loop, run_withdraw, &asked);
+    wait_told(&asked);
+    assert_true(asked.withdraw.fine);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(find(&world, &key, NULL), META_ABSENT);
+    assert_int_equal(insert(&world, &key, 10, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    atomic_store(&asked.told, false);
+    loop_do(world.loop, run_withdraw, &asked);
+    wait_told(&asked);
+    assert_int_equal(find(&world, &key, NULL), META_DONE);
     end_world(&world);
 }
 
@@ -672,6 +1075,17 @@ int main(void)
         cmocka_unit_test(what_the_database_cannot_do_fails_and_works_again_later),
         cmocka_unit_test(many_who_ask_for_one_file_get_one_answer_each),
         cmocka_unit_test(a_look_up_from_before_a_deletion_does_not_undo_it),
+        cmocka_unit_test(who_must_know_for_sure_joins_no_look_up_that_is_under_way),
+        cmocka_unit_test(of_two_changes_the_older_one_is_never_cached),
+        cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
+        cmocka_unit_test(deletions_and_restorations_at_once_leave_the_cache_right),
+        cmocka_unit_test(a_change_whose_answer_was_lost_knows_its_own),
+        cmocka_unit_test(a_deletion_that_comes_late_does_not_undo_a_restoration),
+        cmocka_unit_test(a_row_whose_insert_was_not_answered_is_there_once),
+        cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
+        cmocka_unit_test(no_row_is_added_for_a_file_that_the_clean_up_may_take),
+        cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
+        cmocka_unit_test(a_row_gets_another_file_unless_it_was_changed_meanwhile),
         cmocka_unit_test(after_the_end_everything_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
