@@ -214,7 +214,7 @@ void client_cancel(struct client_operation *operation)
     if (operation->call != NULL)
         packet_call_cancel(operation->call);
     if (operation->question != NULL)
-        packet_hedge_cancel(operation->question);
+        packet_call_cancel(operation->question);
     operation_end(operation);
     operation_free(operation);
 }
@@ -300,7 +300,7 @@ bool client_tracker_again(void *argument, const struct error *error)
 
     if (operation->step == CLIENT_LOCATING && !operation->create && !operation->plain_locate &&
         client_error_is_legacy(error)) {
-        client_remember_legacy(operation->client, packet_hedge_address(operation->question));
+        client_remember_legacy(operation->client, packet_call_address(operation->question));
         return true;
     }
     switch (error->code) {
@@ -396,7 +396,7 @@ static void tracker_kicked(struct client_operation *operation)
     struct client *client = operation->client;
     const struct client_command *command = operation->command;
     struct address_list trackers;
-    struct packet_hedge_options options = {
+    struct packet_call_options options = {
         .addresses = &trackers,
         .command = command->number,
         .body = operation->body,
@@ -418,7 +418,7 @@ static void tracker_kicked(struct client_operation *operation)
         return;
     }
     if (client_tracker_order(client, &trackers)) {
-        operation->question = packet_hedge_start(client->pool, &options, &error);
+        operation->question = packet_call_start(client->pool, &options, &error);
         address_list_clear(&trackers);
     } else {
         (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a tracker");

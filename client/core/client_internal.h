@@ -7,7 +7,7 @@
 
 #include "client/core/client.h"
 #include "common/base/cache.h"
-#include "common/call/packet_hedge.h"
+#include "common/call/packet_call.h"
 
 #include <event2/event_struct.h>
 #include <stdatomic.h>
@@ -77,8 +77,8 @@ struct client_operation {
     struct client *client;
     TAILQ_ENTRY(client_operation) link;
     enum client_step step;
-    struct packet_call *call;      /* to a storage server; NULL: none is under way */
-    struct packet_hedge *question; /* to the trackers */
+    struct packet_call *call;     /* to a storage server; NULL: none is under way */
+    struct packet_call *question; /* to the trackers */
     struct event kick;
     void (*kicked)(struct client_operation *operation); /* what comes after the start or a pause */
     const struct client_command *wanted;                /* what is asked of a server that knows everything */
@@ -173,7 +173,7 @@ bool client_error_is_legacy(const struct error *error);
 MUST_CHECK bool client_tracker_order(struct client *client, struct address_list *list);
 /* Notes what a call to the trackers says about them. */
 void client_note_trackers(struct client *client, const struct error *error);
-/* packet_hedge_options.again for trackers: whether another one may do better. */
+/* packet_call_options.again for trackers: whether another one may do better. */
 bool client_tracker_again(void *operation, const struct error *error);
 
 /* ---- client_locate.c ---- */

@@ -204,7 +204,7 @@ static void locate_ask(struct client_operation *operation)
     struct client *client = operation->client;
     uint8_t body[PROTO_FILE_KEY_SIZE];
     struct address_list trackers = {0};
-    struct packet_hedge_options options = {
+    struct packet_call_options options = {
         .addresses = &trackers,
         .body = body,
         .body_size = sizeof(body),
@@ -232,7 +232,7 @@ static void locate_ask(struct client_operation *operation)
     packed = options.command == PROTO_TRACKER_SADDRS ? proto_file_key_pack(body, &key, &error)
                                                      : proto_user_key_pack(body, &key, &error);
     if (packed)
-        operation->question = packet_hedge_start(client->pool, &options, &error);
+        operation->question = packet_call_start(client->pool, &options, &error);
     address_list_clear(&trackers);
     if (operation->question == NULL)
         operation->located(operation, &error);

@@ -1,47 +1,29 @@
 /*
- * packet_call: the calling side of the packet protocol: connect, pool, deadline, another address when one fails.
- * A pool belongs to one loop; everything here happens on that loop's thread.
+ * packet_call: the calling side of the packet protocol: one question, asked of the first address, and of the next one
+ * when that fails or is slow; each attempt is a packet_exchange on a connection of a packet_pool. On the pool's loop only.
  *
- * A call goes through the addresses in order. It moves on to the next one when the connection cannot be made, breaks
- * or times out before the first byte of a reply, as long as no byte of a streamed body (`source`) was taken; a
- * failure reply is an answer and ends the call, except where `again` says otherwise. A collected reply that breaks off
- * counts as none (`header` is then asked again about the next address's). Each address has its share of the time that
- * is left, so that a hanging one does not use up that of the others. A kept connection that turns out dead before the
- * first byte of a reply is replaced by a new one to the same address, once.
+ * A call goes through the addresses in order, those that failed a moment ago last. It moves on when the connection cannot
+ * be made, breaks or times out before a whole reply, or when what comes is no reply of this protocol, as long as no byte
+ * of a streamed body (`source`) was taken; a failure reply is an answer and ends the call, except where `again` says
+ * otherwise. A collected reply that breaks off counts as none (`header` is then asked again about the next address's).
+ * Each address has its share of the time that is left, so that a hanging one does not use up that of the others. A kept
+ * connection that turns out dead before the first byte of a reply is replaced by a new one to the same address, once.
+ *
+ * With `hedge_ms` the next address is asked too, beside the first, when that has not begun to answer within a short time;
+ * the first answer counts. Whoever let others answer first is penalised, so that the next calls begin elsewhere. Only for
+ * questions that may be asked twice: a server that was given up answers nobody any more, but it may still do what it was
+ * asked.
  */
 #ifndef REEL_COMMON_PACKET_CALL_H
 #define REEL_COMMON_PACKET_CALL_H
 
 #include "common/base/address.h"
+#include "common/call/packet_exchange.h"
+#include "common/call/packet_pool.h"
 #include "common/loop/loop.h"
 #include "common/proto/proto.h"
-#include "common/loop/workers.h"
 
-struct packet_pool;
 struct packet_call;
-
-struct packet_pool_options {
-    struct workers *resolver;   /* for host names; NULL: numeric addresses only */
-    int64_t connect_timeout_ms; /* for one address */
-    int64_t idle_timeout_ms;    /* an unused connection is closed after this */
-    size_t idle_max;            /* unused connections kept for an address */
-    size_t open_max; /* connections to an address at once; further calls wait in order. 0: no limit */
-    int64_t address_penalty_ms; /* an address that failed is tried last for so long */
-    /* Requests that share a connection (packet_line.h): none joins those of which the oldest waits for SLOW_MS, all ask
-     * another way when it waits for STALL_MS. 0: 20 and 500. */
-    int64_t shared_slow_ms, shared_stall_ms;
-};
-
-MUST_CHECK struct packet_pool *
-packet_pool_create(struct loop *loop, const struct packet_pool_options *options, struct error *error);
-/* Cancels every call (their done gets ERROR_CANCELLED) and closes every connection. */
-void packet_pool_destroy(struct packet_pool *pool);
-
-enum packet_verdict {
-    PACKET_COLLECT, /* gather the body (at most reply_max bytes) and hand it to done() */
-    PACKET_STREAM,  /* give the body to sink() as it comes */
-    PACKET_TAKE,    /* hand the socket to the caller: see packet_call_fd() */
-};
 
 struct packet_call_options {
     const struct address_list *addresses; /* copied */
@@ -54,16 +36,19 @@ struct packet_call_options {
     int64_t source_size;
     int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
 
-    size_t reply_max; /* bytes of a collected success body */
-    int64_t
-        timeout_ms; /* until the reply's header, over all addresses, from now (a streamed body: without progress) */
+    size_t reply_max;   /* bytes of a collected success body */
+    int64_t timeout_ms; /* until the reply's header, over all addresses (a streamed body: without progress) */
     int64_t progress_ms; /* afterwards: without a byte */
+
+    /* How long an address may take to begin its answer until the next one is asked too; before a penalised one twice as
+     * long, so that a time in which every server is slow does not multiply the questions at once. 0: it keeps its share
+     * of timeout_ms to itself. Not with `source` or `header`. */
+    int64_t hedge_ms;
 
     /* A success header came (LENGTH body bytes follow): what to do with the body. NULL: PACKET_COLLECT. */
     enum packet_verdict (*header)(void *argument, int64_t length);
-    /* PACKET_STREAM: the next bytes. True: taken; false: pause until packet_call_resume_sink(), these bytes were taken. */
-    bool (*sink)(void *argument, const uint8_t *bytes, size_t size);
-    /* A failure reply came: true to try the next address instead of ending with it. NULL: ERROR_UNAVAILABLE does. */
+    /* A failure reply came (packet_call_address() says of whom): true to try the next address instead of ending with it.
+     * NULL: ERROR_UNAVAILABLE does. */
     bool (*again)(void *argument, const struct error *error);
 
     /* The end, exactly once, never inside packet_call_start(). Success: ERROR is NULL; BODY (valid during the call) and
@@ -82,9 +67,8 @@ packet_call_start(struct packet_pool *pool, const struct packet_call_options *op
 /* Ends the call without calling done(). Its connection is closed. */
 void packet_call_cancel(struct packet_call *call);
 void packet_call_resume_source(struct packet_call *call);
-void packet_call_resume_sink(struct packet_call *call);
 
-/* The address that answers (or is being tried). */
+/* During a callback, and afterwards: the address that it is about; before: the one tried first. */
 const struct address *packet_call_address(const struct packet_call *call);
 
 /* ---- after `taken` ---- */

@@ -1,457 +1,652 @@
+/*
+ * packet_exchange: the state machine of one request on one socket. A user's callback may cancel its exchange: the
+ * memory stays while such a callback is on the stack.
+ */
 #include "common/call/packet_exchange.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define CHUNK_SIZE      (64 * 1024) /* of a streamed request body */
 #define COLLECT_FIRST   (16 * 1024) /* the first memory for a collected body, whatever length was promised */
+#define FAILURE_MAX     4096        /* bytes of a failure reply's body */
 #define STEPS_PER_EVENT 8           /* reads or writes before other connections get their turn */
+#define LOOK_MS         1000 /* how often the peer's silence is looked at while a request is under way */
+#define SILENCE_MS      5000 /* unacknowledged for so long: the peer's machine is gone */
 
-static void call_answered(struct packet_call *call);
+enum exchange_state {
+    EXCHANGE_SENDING, /* and watching for an early reply */
+    EXCHANGE_HEADER,  /* everything is sent */
+    EXCHANGE_FAILURE, /* reading a failure reply's body */
+    EXCHANGE_COLLECTING,
+    EXCHANGE_TAKEN,
+    EXCHANGE_ENDED,
+};
+
+struct packet_exchange {
+    struct packet_exchange_options options;
+    struct packet_socket *socket;
+    enum exchange_state state;
+    unsigned holds; /* callbacks of the user under way */
+    struct event timer;
+    int64_t armed_ms;    /* when the timer rings; 0: not armed */
+    int64_t progress_ms; /* when the last byte moved */
+    size_t head_sent;
+    uint8_t *chunk; /* of the content */
+    size_t chunk_size, chunk_sent;
+    int64_t source_taken;
+    bool source_paused, source_resumed;
+    struct proto_header header;
+    uint8_t *body;
+    size_t body_capacity, body_used;
+};
+
+static void exchange_event(void *owner, short what);
+
+/* ---- holding and the end ---- */
+
+static void exchange_free(struct packet_exchange *exchange)
+{
+    free(exchange->chunk);
+    free(exchange->body);
+    free(exchange);
+}
+
+static void exchange_hold(struct packet_exchange *exchange)
+{
+    exchange->holds++;
+}
+
+/* False: it ended, and must not be touched. */
+static bool exchange_unhold(struct packet_exchange *exchange)
+{
+    exchange->holds--;
+    if (exchange->state != EXCHANGE_ENDED)
+        return true;
+    if (exchange->holds == 0)
+        exchange_free(exchange);
+    return false;
+}
+
+static void exchange_stop(struct packet_exchange *exchange)
+{
+    if (exchange->armed_ms != 0)
+        (void)event_del(&exchange->timer);
+    exchange->armed_ms = 0;
+    exchange->state = EXCHANGE_ENDED;
+}
+
+static void exchange_end(struct packet_exchange *exchange, struct packet_exchange_end *end)
+{
+    end->source_used = exchange->source_taken > 0;
+    exchange_hold(exchange);
+    exchange_stop(exchange);
+    exchange->options.ended(exchange->options.argument, end);
+    (void)exchange_unhold(exchange);
+}
+
+static void exchange_fail(struct packet_exchange *exchange, enum packet_exchange_outcome outcome, int code,
+                          const char *format, ...) PRINTF_LIKE(4, 5);
+static void exchange_fail(struct packet_exchange *exchange, enum packet_exchange_outcome outcome, int code,
+                          const char *format, ...)
+{
+    struct packet_exchange_end end = {.outcome = outcome, .error = {.code = code}};
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(end.error.text, sizeof(end.error.text), format, arguments);
+    va_end(arguments);
+    exchange_end(exchange, &end);
+}
+
+static int64_t source_left(const struct packet_exchange *exchange)
+{
+    return exchange->options.source ? exchange->options.source_size - exchange->source_taken : 0;
+}
+
+static bool all_sent(const struct packet_exchange *exchange)
+{
+    return exchange->head_sent == exchange->options.head_size && source_left(exchange) == 0 &&
+           exchange->chunk_sent == exchange->chunk_size;
+}
+
+/* Nothing is left to send, and nothing came too much. */
+static bool in_step(const struct packet_exchange *exchange)
+{
+    return all_sent(exchange) &&
+           (int64_t)(exchange->socket->used - PROTO_HEADER_SIZE) <= exchange->header.length;
+}
+
+/* ---- time ---- */
+
+static int64_t after(int64_t start, int64_t duration)
+{
+    return duration > 0 ? start + duration : 0;
+}
+
+/* When the present state has lasted too long; 0: never. */
+static int64_t exchange_limit(const struct packet_exchange *exchange)
+{
+    switch (exchange->state) {
+    case EXCHANGE_SENDING:
+    case EXCHANGE_HEADER:
+        if (exchange->source_paused)
+            return 0; /* the caller's own slowness is no fault of the peer, which has a limit of its own */
+        if (exchange->source_taken > 0)
+            return after(exchange->progress_ms, exchange->options.timeout_ms);
+        return exchange->options.deadline_ms;
+    case EXCHANGE_FAILURE:
+    case EXCHANGE_COLLECTING:
+        return after(exchange->progress_ms, exchange->options.progress_ms);
+    case EXCHANGE_TAKEN:
+    case EXCHANGE_ENDED:
+        break;
+    }
+    return 0;
+}
+
+static bool is_under_way(const struct packet_exchange *exchange)
+{
+    return exchange->state == EXCHANGE_SENDING || exchange->state == EXCHANGE_HEADER;
+}
+
+/* The timer may ring early, never late: it is moved only when the limit comes nearer, and looks again when it rings. */
+static void exchange_arm(struct packet_exchange *exchange)
+{
+    int64_t limit = exchange_limit(exchange), wait;
+    struct timeval interval;
+
+    if (limit == 0 || (exchange->armed_ms != 0 && exchange->armed_ms <= limit))
+        return;
+    wait = max_i64(limit - clock_monotonic_ms(), 0);
+    if (wait > LOOK_MS && is_under_way(exchange)) {
+        limit -= wait - LOOK_MS;
+        wait = LOOK_MS;
+    }
+    interval = duration_timeval(wait);
+    if (event_add(&exchange->timer, &interval) == 0)
+        exchange->armed_ms = limit;
+    else
+        log_error("packet", "cannot arm a timer: a request has no time limit");
+}
+
+static void exchange_progress(struct packet_exchange *exchange)
+{
+    exchange->progress_ms = clock_monotonic_ms();
+}
+
+static void exchange_time_is_over(struct packet_exchange *exchange)
+{
+    switch (exchange->state) {
+    case EXCHANGE_SENDING:
+        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "it took no byte of the request in time");
+        return;
+    case EXCHANGE_HEADER:
+        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "no reply in time");
+        return;
+    case EXCHANGE_FAILURE:
+    case EXCHANGE_COLLECTING:
+        exchange_fail(exchange, EXCHANGE_WRONG, ERROR_TIMEOUT, "the reply stopped: no byte in %lld ms",
+                      (long long)exchange->options.progress_ms);
+        return;
+    case EXCHANGE_TAKEN:
+    case EXCHANGE_ENDED:
+        break;
+    }
+}
+
+static void exchange_timer(evutil_socket_t fd, short what, void *argument)
+{
+    struct packet_exchange *exchange = argument;
+    int64_t limit = exchange_limit(exchange);
+
+    (void)fd;
+    (void)what;
+    exchange->armed_ms = 0;
+    if (limit != 0 && clock_monotonic_ms() >= limit)
+        exchange_time_is_over(exchange);
+    else if (is_under_way(exchange) && packet_socket_is_silent(exchange->socket, SILENCE_MS))
+        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "its machine acknowledges nothing any more");
+    else
+        exchange_arm(exchange);
+}
 
 /* ---- sending ---- */
 
-static int64_t source_left(const struct packet_call *call)
+static void watch(struct packet_exchange *exchange, struct event *event, bool on)
 {
-    return call->options.source != NULL ? call->options.source_size - call->source_taken : 0;
+    if (!packet_socket_watch(event, on))
+        log_error("packet", "cannot watch a socket; its request ends by its time limit");
+    (void)exchange;
 }
 
 /* 1: all of it went out; 0: the socket is full; -1: it is broken (errno). */
-static int send_some(struct packet_call *call, const uint8_t *bytes, size_t size, size_t *sent, bool more)
+static int send_some(struct packet_exchange *exchange, const uint8_t *bytes, size_t size, size_t *sent,
+                     bool more)
 {
     while (*sent < size) {
         ssize_t now =
-            send(call->connection->fd, bytes + *sent, size - *sent, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+            send(exchange->socket->fd, bytes + *sent, size - *sent, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 
         if (now < 0 && errno == EINTR)
             continue;
         if (now < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
         *sent += (size_t)now;
-        packet_call_progress(call);
+        exchange_progress(exchange);
     }
     return 1;
 }
 
-static void call_sent(struct packet_call *call)
+static void request_sent(struct packet_exchange *exchange)
 {
-    packet_call_set_state(call, CALL_HEADER);
-    packet_call_watch(call, &call->connection->write, false);
-    packet_call_arm(call);
+    exchange->state = EXCHANGE_HEADER;
+    watch(exchange, &exchange->socket->write, false);
+    exchange_arm(exchange);
 }
 
-/* A peer that refuses a body may reply and close before all of it was sent: what it said is still in the
- * socket. */
-static void call_send_broken(struct packet_call *call, int errnum)
+/* The next chunk of the source. False: there is none now, or the exchange has ended. */
+static bool fill_chunk(struct packet_exchange *exchange)
 {
-    log_debug("packet", "%s: sending: %s", call->endpoint->text, strerror(errnum));
-    packet_call_watch(call, &call->connection->write, false);
-    packet_exchange_event(call, EV_READ);
-}
-
-/* The next chunk of the source. False: there is none now, or the call has ended. */
-static bool call_fill_chunk(struct packet_call *call)
-{
-    size_t want = (size_t)min_i64(source_left(call), CHUNK_SIZE);
+    const struct packet_exchange_options *options = &exchange->options;
+    size_t want = (size_t)min_i64(source_left(exchange), CHUNK_SIZE);
     int64_t got;
 
-    if (call->chunk == NULL)
-        call->chunk = malloc(CHUNK_SIZE);
-    if (call->chunk == NULL) {
-        packet_call_fail(call, ERROR_UNAVAILABLE, "no memory to send the content");
+    if (!exchange->chunk)
+        exchange->chunk = malloc(CHUNK_SIZE);
+    if (!exchange->chunk) {
+        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_UNAVAILABLE, "no memory to send the content");
         return false;
     }
-    call->source_resumed = false;
-    packet_call_hold(call);
-    got = call->options.source(call->options.argument, call->chunk, want);
-    if (!packet_call_unhold(call))
+    exchange->source_resumed = false;
+    exchange_hold(exchange);
+    got = options->source(options->argument, exchange->chunk, want);
+    if (!exchange_unhold(exchange))
         return false;
-    if (got == 0 && call->source_resumed)
+    if (got == 0 && exchange->source_resumed)
         return false; /* the event is still watched: it comes again */
     if (got == 0) {
-        call->source_paused = true;
-        packet_call_watch(call, &call->connection->write, false);
+        exchange->source_paused = true;
+        watch(exchange, &exchange->socket->write, false);
         return false;
     }
     if (got < 0 || got > (int64_t)want) {
-        packet_call_fail(call, ERROR_CANCELLED, "the source of the content gave up after %lld of %lld bytes",
-                         (long long)call->source_taken, (long long)call->options.source_size);
+        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_CANCELLED,
+                      "the source of the content gave up after %lld of %lld bytes",
+                      (long long)exchange->source_taken, (long long)options->source_size);
         return false;
     }
-    call->source_taken += got;
-    call->chunk_size = (size_t)got;
-    call->chunk_sent = 0;
-    packet_call_progress(call);
+    exchange->source_taken += got;
+    exchange->chunk_size = (size_t)got;
+    exchange->chunk_sent = 0;
+    exchange_progress(exchange);
     return true;
 }
 
-static void call_writable(struct packet_call *call)
+static void exchange_writable(struct packet_exchange *exchange)
 {
+    const struct packet_exchange_options *options = &exchange->options;
     int result;
 
     for (int step = 0; step < STEPS_PER_EVENT; step++) {
-        if (call->head_sent < call->head_size) {
-            result = send_some(call, call->head, call->head_size, &call->head_sent, source_left(call) > 0);
+        if (exchange->head_sent < options->head_size) {
+            result = send_some(exchange, options->head, options->head_size, &exchange->head_sent,
+                               source_left(exchange) > 0);
         } else {
-            if (call->chunk_sent == call->chunk_size) {
-                if (source_left(call) == 0) {
-                    call_sent(call);
+            if (exchange->chunk_sent == exchange->chunk_size) {
+                if (source_left(exchange) == 0) {
+                    request_sent(exchange);
                     return;
                 }
-                if (!call_fill_chunk(call))
+                if (!fill_chunk(exchange))
                     return;
             }
-            result = send_some(call, call->chunk, call->chunk_size, &call->chunk_sent, source_left(call) > 0);
+            result = send_some(exchange, exchange->chunk, exchange->chunk_size, &exchange->chunk_sent,
+                               source_left(exchange) > 0);
         }
         if (result < 0) {
-            call_send_broken(call, errno);
+            /* A peer that refuses a body may reply and close before all of it was sent: what it said is still in the
+             * socket. */
+            watch(exchange, &exchange->socket->write, false);
+            exchange_event(exchange, EV_READ);
             return;
         }
         if (result == 0)
             break;
     }
-    packet_call_arm(call);
+    exchange_arm(exchange);
 }
 
-/* From where no callback may be called: sends what needs none, and leaves the rest, errors too, to the
- * events. */
-void packet_exchange_begin(struct packet_call *call)
+/* ---- the reply's header ---- */
+
+/* The socket broke (ERRNUM 0: was closed) before a whole header. */
+static void reply_broken(struct packet_exchange *exchange, int errnum)
 {
-    packet_call_set_state(call, CALL_SENDING);
-    call->head_sent = 0;
-    call->source_paused = false;
-    packet_call_progress(call);
-    packet_call_watch(call, &call->connection->read, true);
-    if (source_left(call) == 0 &&
-        send_some(call, call->head, call->head_size, &call->head_sent, false) == 1) {
-        call_sent(call);
-        return;
-    }
-    packet_call_watch(call, &call->connection->write, true);
-    packet_call_arm(call);
+    bool silent = exchange->socket->used == 0;
+    bool stale = silent && exchange->options.kept && exchange->source_taken == 0;
+
+    exchange_fail(exchange, stale ? EXCHANGE_STALE : EXCHANGE_BROKEN, ERROR_CONNECTION, "%s %s",
+                  errnum != 0 ? strerror(errnum) : "the connection was closed",
+                  silent ? "before a reply" : "inside the reply");
 }
 
-/* ---- the reply ---- */
-
-static bool call_all_sent(const struct packet_call *call)
+/* A failure reply came, or as much of its text as the peer sent before it closed. */
+static void failure_complete(struct packet_exchange *exchange)
 {
-    return call->head_sent == call->head_size && source_left(call) == 0 &&
-           call->chunk_sent == call->chunk_size;
+    struct packet_socket *socket = exchange->socket;
+    size_t whole = PROTO_HEADER_SIZE + (size_t)exchange->header.length;
+    struct packet_exchange_end end = {.outcome = EXCHANGE_REFUSED};
+
+    proto_error_unpack(socket->buffer + PROTO_HEADER_SIZE, min_size(socket->used, whole) - PROTO_HEADER_SIZE,
+                       &end.error);
+    if (end.error.text[0] == '\0')
+        (void)error_set(&end.error, end.error.code, "refused (%s) without a text",
+                        error_code_name(end.error.code));
+    end.reusable = socket->used == whole && all_sent(exchange);
+    exchange_end(exchange, &end);
 }
 
-/* The connection broke (ERRNUM 0: was closed) before a usable reply. */
-static void call_reply_broken(struct packet_call *call, int errnum)
-{
-    bool silent = call->connection->used == 0;
-
-    if (silent && call->connection->reused && call->source_taken == 0 && !call->fresh) {
-        /* The peer closed it while it was kept, which says nothing about the peer now. */
-        packet_call_retry_fresh(call);
-        return;
-    }
-    packet_call_connection_failed(call, ERROR_CONNECTION, "%s %s",
-                                  errnum != 0 ? strerror(errnum) : "the connection was closed",
-                                  silent ? "before a reply" : "inside the reply");
-}
-
-static void call_failure_complete(struct packet_call *call)
-{
-    struct pool_connection *connection = call->connection;
-    size_t whole = PROTO_HEADER_SIZE + (size_t)call->header.length;
-    struct error error;
-    bool again;
-
-    proto_error_unpack(connection->buffer + PROTO_HEADER_SIZE,
-                       min_size(connection->used, whole) - PROTO_HEADER_SIZE, &error);
-    if (error.text[0] == '\0')
-        (void)error_set(&error, error.code, "refused (%s) without a text", error_code_name(error.code));
-    again = error.code == ERROR_UNAVAILABLE;
-    connection->after_failure = true;
-    packet_call_drop_connection(call, connection->used == whole && call_all_sent(call));
-    if (call->options.again != NULL) {
-        packet_call_hold(call);
-        again = call->options.again(call->options.argument, &error);
-        if (!packet_call_unhold(call))
-            return;
-    }
-    if (again) {
-        packet_call_attempt_failed(call, error.code, true, error.text);
-        return;
-    }
-    packet_call_report(call, error.code, true, error.text);
-    packet_call_end_report(call);
-}
+static void success_began(struct packet_exchange *exchange);
 
 /* A header, or more of a failure's body, is in the buffer. */
-static void call_parse(struct packet_call *call)
+static void parse_reply(struct packet_exchange *exchange)
 {
-    struct pool_connection *connection = call->connection;
+    struct packet_socket *socket = exchange->socket;
     struct error error;
 
-    if (call->state != CALL_FAILURE) {
-        if (connection->used < PROTO_HEADER_SIZE)
+    if (exchange->state != EXCHANGE_FAILURE) {
+        if (socket->used < PROTO_HEADER_SIZE)
             return;
-        if (!proto_header_unpack(connection->buffer, &call->header, &error)) {
-            pool_endpoint_penalise(call->endpoint);
-            packet_call_fail(call, ERROR_MALFORMED, "not a reply of this protocol: %s", error.text);
-            return;
-        }
-        if (call->header.status == PROTO_STATUS_OK) {
-            call_answered(call);
+        if (!proto_header_unpack(socket->buffer, &exchange->header, &error)) {
+            exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED, "not a reply of this protocol: %s",
+                          error.text);
             return;
         }
-        if (call->header.length > POOL_FAILURE_MAX) {
-            pool_endpoint_penalise(call->endpoint);
-            packet_call_fail(call, ERROR_MALFORMED,
-                             "not a reply of this protocol: a failure's text of %lld bytes",
-                             (long long)call->header.length);
+        if (exchange->header.status == PROTO_STATUS_OK) {
+            success_began(exchange);
             return;
         }
-        packet_call_set_state(call, CALL_FAILURE);
-        packet_call_watch(call, &connection->write, false);
+        if (exchange->header.length > FAILURE_MAX) {
+            exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED,
+                          "not a reply of this protocol: is the port that of another service?");
+            return;
+        }
+        exchange->state = EXCHANGE_FAILURE;
+        watch(exchange, &socket->write, false);
     }
-    if (connection->used >= PROTO_HEADER_SIZE + (size_t)call->header.length)
-        call_failure_complete(call);
+    if (socket->used >= PROTO_HEADER_SIZE + (size_t)exchange->header.length)
+        failure_complete(exchange);
     else
-        packet_call_arm(call);
+        exchange_arm(exchange);
 }
 
-static void call_read_header(struct packet_call *call)
+static void read_header(struct packet_exchange *exchange)
 {
-    struct pool_connection *connection = call->connection;
+    struct packet_socket *socket = exchange->socket;
     ssize_t got;
 
-    if (!pool_connection_take_buffer(connection)) {
-        packet_call_fail(call, ERROR_UNAVAILABLE, "no memory for a reply");
+    if (!packet_socket_take_buffer(socket)) {
+        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_UNAVAILABLE, "no memory for a reply");
         return;
     }
     do {
-        got = recv(connection->fd, connection->buffer + connection->used, POOL_BUFFER_SIZE - connection->used,
-                   0);
+        got = recv(socket->fd, socket->buffer + socket->used, PACKET_SOCKET_BUFFER - socket->used, 0);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return;
     if (got <= 0) {
-        if (call->state == CALL_FAILURE)
-            call_failure_complete(call); /* with as much of its text as came */
+        if (exchange->state == EXCHANGE_FAILURE)
+            failure_complete(exchange);
         else
-            call_reply_broken(call, got < 0 ? errno : 0);
+            reply_broken(exchange, got < 0 ? errno : 0);
         return;
     }
-    connection->used += (size_t)got;
-    packet_call_progress(call);
-    call_parse(call);
+    socket->used += (size_t)got;
+    exchange_progress(exchange);
+    parse_reply(exchange);
 }
 
 /* ---- a success reply's body ---- */
 
-size_t packet_exchange_buffered(const struct packet_call *call)
-{
-    return (size_t)min_i64((int64_t)(call->connection->used - PROTO_HEADER_SIZE), call->header.length);
-}
-
-/* Whether the connection can be used again once the body was read: nothing is left to send, nothing came too
- * much. */
-bool packet_exchange_in_step(const struct packet_call *call)
-{
-    return call_all_sent(call) &&
-           (int64_t)(call->connection->used - PROTO_HEADER_SIZE) <= call->header.length;
-}
-
-static void call_succeed(struct packet_call *call)
+static void collected(struct packet_exchange *exchange)
 {
     static const uint8_t nothing[1] = {0};
-    bool collected = call->state == CALL_COLLECTING;
+    struct packet_exchange_end end = {
+        .outcome = EXCHANGE_ANSWERED,
+        .body = exchange->body ? exchange->body : nothing,
+        .size = exchange->body_used,
+        .reusable = in_step(exchange),
+    };
 
-    packet_call_end(call, packet_exchange_in_step(call),
-                    collected && call->body != NULL ? call->body : nothing,
-                    collected ? (size_t)call->body_used : 0, NULL);
+    exchange_end(exchange, &end);
 }
 
-/* Room for at least one more byte of the body. */
-static bool call_grow_body(struct packet_call *call)
+/* Room for at least one more byte of the body. False: the exchange has ended. */
+static bool grow_body(struct packet_exchange *exchange)
 {
-    size_t length = (size_t)call->header.length, capacity;
+    size_t length = (size_t)exchange->header.length, capacity;
     uint8_t *body;
 
-    if ((size_t)call->body_used < call->body_capacity)
+    if (exchange->body_used < exchange->body_capacity)
         return true;
-    capacity = min_size(length, call->body_capacity == 0 ? COLLECT_FIRST : 2 * call->body_capacity);
-    body = realloc(call->body, capacity);
-    if (body == NULL)
+    capacity = min_size(length, exchange->body_capacity == 0 ? COLLECT_FIRST : 2 * exchange->body_capacity);
+    body = realloc(exchange->body, capacity);
+    if (!body) {
+        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_UNAVAILABLE, "no memory for a reply of %zu bytes",
+                      length);
         return false;
-    call->body = body;
-    call->body_capacity = capacity;
+    }
+    exchange->body = body;
+    exchange->body_capacity = capacity;
     return true;
 }
 
-/* Gives bytes to the sink. False: the call ended, or the sink wants a pause. */
-static bool call_feed_sink(struct packet_call *call, const uint8_t *bytes, size_t size)
+/* One read of the body. False: nothing is there, or the exchange has ended. */
+static bool read_body(struct packet_exchange *exchange)
 {
-    bool go_on;
-
-    call->body_used += (int64_t)size;
-    call->sink_resumed = false;
-    packet_call_hold(call);
-    go_on = call->options.sink(call->options.argument, bytes, size);
-    if (!packet_call_unhold(call))
-        return false;
-    if (go_on || call->sink_resumed)
-        return true;
-    call->sink_paused = true;
-    packet_call_watch(call, &call->connection->read, false);
-    return false;
-}
-
-/* One read of the body. False: nothing is there, the sink wants a pause, or the call ended. */
-static bool call_read_body(struct packet_call *call)
-{
-    bool collect = call->state == CALL_COLLECTING;
-    int64_t left = call->header.length - call->body_used;
-    uint8_t *into = call->pool->scratch;
-    size_t room = POOL_SCRATCH_SIZE;
     ssize_t got;
 
-    if (collect) {
-        if (!call_grow_body(call)) {
-            packet_call_fail(call, ERROR_UNAVAILABLE, "no memory for a reply of %lld bytes",
-                             (long long)call->header.length);
-            return false;
-        }
-        into = call->body + call->body_used;
-        room = call->body_capacity - (size_t)call->body_used;
-    }
-    got = recv(call->connection->fd, into, (size_t)min_i64((int64_t)room, left), 0);
+    if (!grow_body(exchange))
+        return false;
+    got = recv(exchange->socket->fd, exchange->body + exchange->body_used,
+               exchange->body_capacity - exchange->body_used, 0);
     if (got < 0 && errno == EINTR)
         return true;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return false;
-    if (got <= 0) {
-        const char *why = got < 0 ? strerror(errno) : "the connection was closed";
-
-        if (collect) /* nobody has seen any of it: another address may answer in full */
-            packet_call_connection_failed(call, ERROR_CONNECTION, "%s after %lld of %lld bytes of the reply",
-                                          why, (long long)call->body_used, (long long)call->header.length);
-        else
-            packet_call_fail(call, ERROR_CONNECTION, "%s after %lld of %lld bytes of the reply", why,
-                             (long long)call->body_used, (long long)call->header.length);
+    if (got <= 0) { /* nobody has seen any of it: another peer may answer in full */
+        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_CONNECTION, "%s after %zu of %lld bytes of the reply",
+                      got < 0 ? strerror(errno) : "the connection was closed", exchange->body_used,
+                      (long long)exchange->header.length);
         return false;
     }
-    packet_call_progress(call);
-    if (!collect)
-        return call_feed_sink(call, into, (size_t)got);
-    call->body_used += got;
+    exchange_progress(exchange);
+    exchange->body_used += (size_t)got;
     return true;
 }
 
-static void call_collect_or_stream(struct packet_call *call)
+static void collect(struct packet_exchange *exchange)
 {
     /* With no end after so many steps the event stays watched and comes again. */
-    for (int step = 0; step < STEPS_PER_EVENT && call->body_used < call->header.length; step++)
-        if (!call_read_body(call))
+    for (int step = 0; step < STEPS_PER_EVENT && (int64_t)exchange->body_used < exchange->header.length;
+         step++)
+        if (!read_body(exchange))
             return;
-    if (call->body_used == call->header.length)
-        call_succeed(call);
+    if ((int64_t)exchange->body_used == exchange->header.length)
+        collected(exchange);
 }
 
-static void call_take(struct packet_call *call)
+static void begin_collecting(struct packet_exchange *exchange)
 {
-    packet_call_set_state(call, CALL_TAKEN);
-    event_del(&call->timer);
-    /* Where nothing is left to read the event can stay for the next call. */
-    if ((int64_t)packet_exchange_buffered(call) < call->header.length)
-        event_del(&call->connection->read);
-    event_del(&call->connection->write);
-    packet_call_hold(call);
-    call->options.taken(call->options.argument, call);
-    (void)packet_call_unhold(call);
-}
+    struct packet_socket *socket = exchange->socket;
+    size_t buffered = packet_exchange_buffered(exchange);
 
-static void call_answered(struct packet_call *call)
-{
-    enum packet_verdict verdict = PACKET_COLLECT;
-    size_t buffered = packet_exchange_buffered(call);
-
-    pool_endpoint_praise(call->endpoint);
-    call->connection->after_failure = false;
-    packet_call_watch(call, &call->connection->write, false);
-    if (call->options.header != NULL) {
-        packet_call_hold(call);
-        verdict = call->options.header(call->options.argument, call->header.length);
-        if (!packet_call_unhold(call))
-            return;
-    }
-    call->body_used = 0;
-    if (verdict == PACKET_TAKE) {
-        call_take(call);
+    exchange->state = EXCHANGE_COLLECTING;
+    if (exchange->header.length > (int64_t)exchange->options.reply_max) {
+        exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED,
+                      "a reply of %lld bytes, where at most %zu can be right",
+                      (long long)exchange->header.length, exchange->options.reply_max);
         return;
     }
-    if (verdict == PACKET_STREAM) {
-        packet_call_set_state(call, CALL_STREAMING);
-        if (buffered > 0 && !call_feed_sink(call, call->connection->buffer + PROTO_HEADER_SIZE, buffered))
-            return;
-    } else {
-        packet_call_set_state(call, CALL_COLLECTING);
-        if (call->header.length > (int64_t)call->options.reply_max) {
-            packet_call_fail(call, ERROR_MALFORMED, "a reply of %lld bytes, where at most %zu can be right",
-                             (long long)call->header.length, call->options.reply_max);
-            return;
-        }
-        while ((size_t)call->body_used < buffered) {
-            size_t now;
+    while (exchange->body_used < buffered) {
+        size_t now;
 
-            if (!call_grow_body(call)) {
-                packet_call_fail(call, ERROR_UNAVAILABLE, "no memory for a reply of %lld bytes",
-                                 (long long)call->header.length);
-                return;
-            }
-            now = min_size(call->body_capacity, buffered) - (size_t)call->body_used;
-            memcpy(call->body + call->body_used,
-                   call->connection->buffer + PROTO_HEADER_SIZE + (size_t)call->body_used, now);
-            call->body_used += (int64_t)now;
-        }
+        if (!grow_body(exchange))
+            return;
+        now = min_size(exchange->body_capacity, buffered) - exchange->body_used;
+        memcpy(exchange->body + exchange->body_used, socket->buffer + PROTO_HEADER_SIZE + exchange->body_used,
+               now);
+        exchange->body_used += now;
     }
-    pool_connection_give_buffer(call->connection);
-    packet_call_arm(call);
-    if (call->body_used == call->header.length)
-        call_succeed(call);
+    packet_socket_give_buffer(socket);
+    exchange_arm(exchange);
+    if ((int64_t)exchange->body_used == exchange->header.length)
+        collected(exchange);
+}
+
+/* The socket is the caller's from here on. */
+static void hand_over(struct packet_exchange *exchange)
+{
+    struct packet_socket *socket = exchange->socket;
+
+    exchange->state = EXCHANGE_TAKEN;
+    if (exchange->armed_ms != 0)
+        (void)event_del(&exchange->timer);
+    exchange->armed_ms = 0;
+    /* Where nothing is left to read the event can stay for the next request. */
+    if ((int64_t)packet_exchange_buffered(exchange) < exchange->header.length)
+        (void)event_del(&socket->read);
+    (void)event_del(&socket->write);
+    exchange_hold(exchange);
+    exchange->options.taken(exchange->options.argument);
+    (void)exchange_unhold(exchange);
+}
+
+static void success_began(struct packet_exchange *exchange)
+{
+    enum packet_verdict verdict = PACKET_COLLECT;
+
+    watch(exchange, &exchange->socket->write, false);
+    if (exchange->options.header) {
+        exchange_hold(exchange);
+        verdict = exchange->options.header(exchange->options.argument, exchange->header.length);
+        if (!exchange_unhold(exchange))
+            return;
+    }
+    if (verdict == PACKET_TAKE)
+        hand_over(exchange);
+    else
+        begin_collecting(exchange);
 }
 
 /* ---- events ---- */
 
-void packet_exchange_event(void *owner, short what)
+static void exchange_event(void *owner, short what)
 {
-    struct packet_call *call = owner;
+    struct packet_exchange *exchange = owner;
 
-    switch (call->state) {
-    case CALL_SENDING:
+    switch (exchange->state) {
+    case EXCHANGE_SENDING:
         if (what & EV_WRITE)
-            call_writable(call);
+            exchange_writable(exchange);
         else
-            call_read_header(call);
+            read_header(exchange);
         return;
-    case CALL_HEADER:
-    case CALL_FAILURE:
+    case EXCHANGE_HEADER:
+    case EXCHANGE_FAILURE:
         if (what & EV_READ)
-            call_read_header(call);
+            read_header(exchange);
         return;
-    case CALL_COLLECTING:
-    case CALL_STREAMING:
+    case EXCHANGE_COLLECTING:
         if (what & EV_READ)
-            call_collect_or_stream(call);
+            collect(exchange);
         return;
-    case CALL_TAKEN: /* the peer closes it, or sends too much: seen again when the connection becomes idle */
-        event_del(&call->connection->read);
+    case EXCHANGE_TAKEN: /* the peer closes it, or sends too much: seen again when the connection becomes idle */
+        (void)event_del(&exchange->socket->read);
         return;
-    case CALL_WAITING:
-    case CALL_CONNECTING:
-    case CALL_ENDED:
+    case EXCHANGE_ENDED:
         break;
     }
-    ASSERT(false); /* an event for a call that has no connection */
+    ASSERT(false); /* who ended it must have taken the socket back */
+}
+
+/* ---- the caller's side ---- */
+
+struct packet_exchange *packet_exchange_start(const struct packet_exchange_options *options)
+{
+    struct packet_exchange *exchange = malloc(sizeof(*exchange));
+
+    if (!exchange)
+        return NULL;
+    memset(exchange, 0, sizeof(*exchange));
+    if (evtimer_assign(&exchange->timer, loop_base(options->loop), exchange_timer, exchange) != 0) {
+        free(exchange);
+        return NULL;
+    }
+    exchange->options = *options;
+    exchange->socket = options->socket;
+    exchange->socket->used = 0;
+    packet_socket_own(exchange->socket, exchange_event, exchange);
+    exchange_progress(exchange);
+    watch(exchange, &exchange->socket->read, true);
+    if (source_left(exchange) == 0 &&
+        send_some(exchange, options->head, options->head_size, &exchange->head_sent, false) == 1) {
+        request_sent(exchange);
+        return exchange;
+    }
+    watch(exchange, &exchange->socket->write, true);
+    exchange_arm(exchange);
+    return exchange;
+}
+
+void packet_exchange_cancel(struct packet_exchange *exchange)
+{
+    if (!exchange)
+        return;
+    exchange_hold(exchange);
+    exchange_stop(exchange);
+    (void)exchange_unhold(exchange);
+}
+
+void packet_exchange_resume_source(struct packet_exchange *exchange)
+{
+    exchange->source_resumed = true;
+    if (!exchange->source_paused || exchange->state != EXCHANGE_SENDING)
+        return;
+    exchange->source_paused = false;
+    exchange_progress(exchange);
+    watch(exchange, &exchange->socket->write, true);
+    exchange_arm(exchange);
+}
+
+int64_t packet_exchange_progress_ms(const struct packet_exchange *exchange)
+{
+    return exchange->progress_ms;
+}
+
+int64_t packet_exchange_length(const struct packet_exchange *exchange)
+{
+    return exchange->header.length;
+}
+
+size_t packet_exchange_buffered(const struct packet_exchange *exchange)
+{
+    return (size_t)min_i64((int64_t)(exchange->socket->used - PROTO_HEADER_SIZE), exchange->header.length);
+}
+
+bool packet_exchange_release(struct packet_exchange *exchange)
+{
+    bool reusable = in_step(exchange);
+
+    ASSERT(exchange->state == EXCHANGE_TAKEN);
+    packet_exchange_cancel(exchange);
+    return reusable;
 }

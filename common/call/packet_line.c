@@ -3,7 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
-#include "common/call/packet_pool.h"
+#include "common/call/pool_endpoint.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@
 #define REQUEST_SIZE_MAX (PROTO_HEADER_SIZE + PACKET_LINE_REQUEST_MAX)
 #define OUT_SIZE         (LINE_DEPTH * REQUEST_SIZE_MAX)
 #define IN_SIZE          (128 * 1024)
-#define FAILURE_MAX      POOL_FAILURE_MAX
+#define FAILURE_MAX      4096 /* bytes of a failure reply's body */
 
 struct packet_line_request {
     packet_line_callback callback; /* NULL: cancelled */
@@ -31,7 +31,7 @@ struct packet_line_request {
 /* A connection with its requests; without any it is a spare one, whose connection is among the idle ones of
  * the endpoint. */
 struct packet_line {
-    TAILQ_ENTRY(packet_line) link; /* in the endpoint's lines, while that has it */
+    struct pool_tenant tenant; /* of the endpoint, while `listed` */
     struct pool_endpoint *endpoint;
     struct pool_connection *connection; /* NULL: spare, or over */
     struct task flush;
@@ -60,7 +60,7 @@ static void line_free_when_unused(struct packet_line *line)
 static void line_unlist(struct packet_line *line)
 {
     if (line->listed)
-        TAILQ_REMOVE(&line->endpoint->lines, line, link);
+        TAILQ_REMOVE(&line->endpoint->tenants, &line->tenant, link);
     line->listed = false;
 }
 
@@ -107,27 +107,15 @@ static void line_drop_spare(struct packet_line *line)
     line_free_when_unused(line);
 }
 
-void packet_lines_close(struct pool_endpoint *endpoint)
+/* The endpoint goes, or (TRIM) the spare ones do. */
+static void line_leave(struct pool_tenant *tenant, bool trim)
 {
-    struct packet_line *line;
+    struct packet_line *line = CONTAINER_OF(tenant, struct packet_line, tenant);
 
-    while ((line = TAILQ_FIRST(&endpoint->lines)) != NULL) {
-        if (line->connection != NULL)
-            line_break(line, 0, "the connections are being closed");
-        else
-            line_drop_spare(line);
-    }
-}
-
-void packet_lines_trim(struct pool_endpoint *endpoint)
-{
-    struct packet_line *line, *next;
-
-    for (line = TAILQ_FIRST(&endpoint->lines); line != NULL; line = next) {
-        next = TAILQ_NEXT(line, link);
-        if (line->connection == NULL)
-            line_drop_spare(line);
-    }
+    if (!line->connection)
+        line_drop_spare(line);
+    else if (!trim)
+        line_break(line, 0, "the connections are being closed");
 }
 
 /* Everything is answered: the connection can serve others until the next round. */
@@ -185,7 +173,8 @@ static void line_wait_to_write(struct packet_line *line, bool on)
     int result = 0;
 
     if (line->writing != on)
-        result = on ? event_add(&line->connection->write, NULL) : event_del(&line->connection->write);
+        result = on ? event_add(&line->connection->socket.write, NULL)
+                    : event_del(&line->connection->socket.write);
     line->writing = on && result == 0;
     if (result != 0)
         line_break(line, LINE_PAUSE_MS, "its socket cannot be watched");
@@ -194,7 +183,7 @@ static void line_wait_to_write(struct packet_line *line, bool on)
 static void line_write(struct packet_line *line)
 {
     while (line->out_start < line->out_end) {
-        ssize_t sent = send(line->connection->fd, line->out + line->out_start,
+        ssize_t sent = send(line->connection->socket.fd, line->out + line->out_start,
                             line->out_end - line->out_start, MSG_NOSIGNAL);
 
         if (sent < 0 && errno == EINTR)
@@ -289,7 +278,7 @@ static bool line_read(struct packet_line *line)
     line->in_end = unread;
     room = IN_SIZE - unread;
     do {
-        got = recv(line->connection->fd, line->in + unread, room, MSG_DONTWAIT);
+        got = recv(line->connection->socket.fd, line->in + unread, room, MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return false;
@@ -334,7 +323,8 @@ static struct packet_line *line_create(struct pool_endpoint *endpoint)
     }
     line->endpoint = endpoint;
     line->flush.run = line_flush;
-    TAILQ_INSERT_TAIL(&endpoint->lines, line, link);
+    line->tenant.leave = line_leave;
+    TAILQ_INSERT_TAIL(&endpoint->tenants, &line->tenant, link);
     line->listed = true;
     return line;
 }
@@ -349,7 +339,7 @@ static bool line_connect(struct packet_line *line)
     line->connection = connection;
     line->writing = false;
     line->out_start = line->out_end = line->in_start = line->in_end = 0;
-    pool_connection_own(connection, line_event, line);
+    packet_socket_own(&connection->socket, line_event, line);
     return true;
 }
 
@@ -363,11 +353,14 @@ static bool line_has_room(const struct packet_line *line, size_t size)
 /* A line for SIZE bytes more: one that is under way, or else one more. */
 static struct packet_line *find_line(struct pool_endpoint *endpoint, size_t size)
 {
-    struct packet_line *line, *spare = NULL;
+    struct packet_line *spare = NULL;
+    struct pool_tenant *tenant;
     size_t lines = 0;
 
-    TAILQ_FOREACH(line, &endpoint->lines, link)
+    TAILQ_FOREACH(tenant, &endpoint->tenants, link)
     {
+        struct packet_line *line = CONTAINER_OF(tenant, struct packet_line, tenant);
+
         lines++;
         if (line->connection == NULL)
             spare = spare != NULL ? spare : line;

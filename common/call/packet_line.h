@@ -14,7 +14,8 @@
 #ifndef REEL_COMMON_PACKET_LINE_H
 #define REEL_COMMON_PACKET_LINE_H
 
-#include "common/call/packet_call.h"
+#include "common/base/address.h"
+#include "common/call/packet_pool.h"
 
 #define PACKET_LINE_REQUEST_MAX 512         /* bytes of a request's body */
 #define PACKET_LINE_REPLY_MAX   (32 * 1024) /* bytes of a reply's body */

@@ -7,7 +7,7 @@
 #include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/call/packet_hedge.h"
+#include "common/call/packet_call.h"
 #include "storage/store/path.h"
 
 #include <pthread.h>
@@ -38,7 +38,7 @@ struct sequence {
     struct wait_list waiting;
     bool refill_posted;
     /* the loop's */
-    struct packet_hedge *question; /* under way */
+    struct packet_call *question; /* under way */
     bool asked_range;
     int64_t legacy_until_ms;
     int64_t backoff_ms, not_before_ms;
@@ -293,7 +293,7 @@ static void refill(struct sequence *sequence)
     uint8_t body[PROTO_RANGE_SIZE];
     struct error error = {0};
     /* Two servers may both give a run: the later one is never read, and its numbers are skipped. */
-    struct packet_hedge_options call = {
+    struct packet_call_options call = {
         .addresses = ids->options.servers,
         .body = body,
         .reply_max = PROTO_RANGE_REPLY_SIZE,
@@ -322,7 +322,7 @@ static void refill(struct sequence *sequence)
         failed(sequence, &error);
         return;
     }
-    sequence->question = packet_hedge_start(ids->pool, &call, &error);
+    sequence->question = packet_call_start(ids->pool, &call, &error);
     if (!sequence->question)
         failed(sequence, &error);
 }
@@ -396,7 +396,7 @@ void ids_end(struct ids *ids)
         return;
     for (size_t i = 0; i < ids->options.key_count; i++) {
         if (ids->sequences[i].question)
-            packet_hedge_cancel(ids->sequences[i].question);
+            packet_call_cancel(ids->sequences[i].question);
         ids->sequences[i].question = NULL;
     }
     packet_pool_destroy(ids->pool);

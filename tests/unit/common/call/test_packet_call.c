@@ -115,9 +115,6 @@ struct ask {
     struct error error;
     char body[256];
     size_t size;
-    int64_t streamed;     /* sink */
-    uint64_t sum;         /* of streamed bytes */
-    int pauses_left;      /* sink: so many pauses */
     int64_t source_given; /* source */
     int64_t source_max;   /* source: gives no more than so many bytes, then "not yet"; 0: all */
     bool source_gives_up;
@@ -126,7 +123,6 @@ struct ask {
     int again_calls;
     bool again_answer;
     char address[ADDRESS_TEXT_SIZE];
-    struct task resume;
 };
 
 static void ask_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
@@ -265,26 +261,6 @@ static int64_t ask_source(void *argument, uint8_t *buffer, size_t size)
         buffer[i] = (uint8_t)(ask->source_given + i);
     ask->source_given += now;
     return now;
-}
-
-static void resume_sink_task(struct task *task)
-{
-    packet_call_resume_sink(CONTAINER_OF(task, struct ask, resume)->call);
-}
-
-static bool ask_sink(void *argument, const uint8_t *bytes, size_t size)
-{
-    struct ask *ask = argument;
-
-    for (size_t i = 0; i < size; i++)
-        ask->sum = ask->sum * 31 + bytes[i];
-    ask->streamed += (int64_t)size;
-    if (ask->pauses_left == 0)
-        return true;
-    ask->pauses_left--;
-    ask->resume.run = resume_sink_task;
-    loop_post(ask->world->loop, &ask->resume);
-    return false;
 }
 
 static enum packet_verdict ask_header(void *argument, int64_t length)
@@ -833,52 +809,6 @@ static void a_collected_reply_may_be_large(void **state)
     peer_stop(&peer);
 }
 
-static void a_streamed_reply_reaches_the_sink_whole_also_with_pauses(void **state)
-{
-    uint64_t expected = sum_of_counting_bytes("", 0, LARGE);
-    struct world world;
-    struct peer peer;
-
-    (void)state;
-    world_open(&world, &pool_options);
-    peer_start(&peer, answer_large, NULL);
-    for (int pauses = 0; pauses <= 1000000; pauses += 1000000) {
-        struct ask ask = {.options = {.header = ask_header, .sink = ask_sink},
-                          .verdict = PACKET_STREAM,
-                          .pauses_left = pauses};
-
-        ask_now(&ask, &world, peer.address);
-        assert_int_equal(ask.error.code, 0);
-        assert_int_equal(ask.streamed, LARGE);
-        assert_true(ask.sum == expected);
-        assert_int_equal(ask.size, 0);
-    }
-    assert_int_equal(atomic_load(&peer.accepted), 1);
-    world_close(&world);
-    peer_stop(&peer);
-}
-
-static void a_streamed_reply_that_breaks_off_is_an_error_and_goes_nowhere_else(void **state)
-{
-    struct ask ask = {.options = {.header = ask_header, .sink = ask_sink}, .verdict = PACKET_STREAM};
-    struct peer peer, other;
-    struct world world;
-    char addresses[96];
-
-    (void)state;
-    world_open(&world, &pool_options);
-    peer_start(&peer, die_in_body, NULL);
-    peer_start(&other, answer_hello, NULL);
-    snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, other.address);
-    ask_now(&ask, &world, addresses);
-    assert_int_equal(ask.error.code, ERROR_CONNECTION);
-    assert_int_equal(ask.streamed, 2);
-    assert_int_equal(atomic_load(&other.accepted), 0);
-    world_close(&world);
-    peer_stop(&peer);
-    peer_stop(&other);
-}
-
 static void answer_sum(struct peer *peer, int fd, int connection)
 {
     struct peer_request request;
@@ -1086,8 +1016,7 @@ static void stall_in_body(struct peer *peer, int fd, int connection)
 
 static void a_reply_that_stops_halfway_is_a_time_out(void **state)
 {
-    struct ask ask = {.options = {.progress_ms = 100, .header = ask_header, .sink = ask_sink},
-                      .verdict = PACKET_STREAM};
+    struct ask ask = {.options = {.progress_ms = 100, .reply_max = 2000000}};
     struct world world;
     struct peer peer;
 
@@ -1571,8 +1500,6 @@ int main(void)
         cmocka_unit_test(bytes_after_a_reply_are_never_taken_for_the_next_one),
         cmocka_unit_test(a_reply_may_come_in_single_bytes),
         cmocka_unit_test(a_collected_reply_may_be_large),
-        cmocka_unit_test(a_streamed_reply_reaches_the_sink_whole_also_with_pauses),
-        cmocka_unit_test(a_streamed_reply_that_breaks_off_is_an_error_and_goes_nowhere_else),
         cmocka_unit_test(a_streamed_request_arrives_whole),
         cmocka_unit_test(a_source_may_have_nothing_for_a_while),
         cmocka_unit_test(a_source_that_gives_up_ends_the_call),

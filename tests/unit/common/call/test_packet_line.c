@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/call/packet_call.h"
 #include "common/call/packet_line.h"
 #include "tests/unit/library/scripted_peer.h"
 #include "tests/unit/library/storage_loop.h"

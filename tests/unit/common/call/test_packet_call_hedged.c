@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "common/call/packet_hedge.h"
+#include "common/call/packet_call.h"
 #include "tests/unit/library/scripted_peer.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -60,7 +60,7 @@ struct question {
     struct world *world;
     char addresses[128];
     int64_t hedge_ms, timeout_ms;
-    struct packet_hedge *hedge;
+    struct packet_call *call;
     bool again_answer, cancel_in_again;
     atomic_int again_calls, done;
     struct error error;
@@ -73,9 +73,9 @@ static bool on_again(void *argument, const struct error *error)
     bool answer = question->again_answer;
 
     assert_int_not_equal(error->code, ERROR_NONE);
-    address_format(packet_hedge_address(question->hedge), question->address, sizeof(question->address));
+    address_format(packet_call_address(question->call), question->address, sizeof(question->address));
     if (question->cancel_in_again)
-        packet_hedge_cancel(question->hedge);
+        packet_call_cancel(question->call);
     atomic_fetch_add(&question->again_calls, 1);
     return answer;
 }
@@ -89,7 +89,7 @@ static void on_done(void *argument, const uint8_t *body, size_t size, const stru
     } else {
         assert_true(size < sizeof(question->body));
         memcpy(question->body, body, size);
-        address_format(packet_hedge_address(question->hedge), question->address, sizeof(question->address));
+        address_format(packet_call_address(question->call), question->address, sizeof(question->address));
     }
     atomic_fetch_add(&question->done, 1);
 }
@@ -100,7 +100,7 @@ static void start(void *argument)
     struct address_list list = {0};
     struct error error;
     char body[] = "who?";
-    struct packet_hedge_options options = {
+    struct packet_call_options options = {
         .addresses = &list,
         .command = COMMAND,
         .body = body,
@@ -115,8 +115,8 @@ static void start(void *argument)
     };
 
     assert_true(address_list_parse(question->addresses, 0, &list, &error));
-    question->hedge = packet_hedge_start(question->world->pool, &options, &error);
-    assert_non_null(question->hedge);
+    question->call = packet_call_start(question->world->pool, &options, &error);
+    assert_non_null(question->call);
     assert_int_equal(atomic_load(&question->done), 0);
     /* Whoever is asked later gets the body as it was. */
     memset(body, 'x', sizeof(body));
@@ -172,7 +172,7 @@ static void assert_answered(const struct question *question, const struct peer *
 
 static void cancel(void *argument)
 {
-    packet_hedge_cancel(((struct question *)argument)->hedge);
+    packet_call_cancel(((struct question *)argument)->call);
 }
 
 /* ---- scripts ---- */
