@@ -217,6 +217,7 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     const struct packet_daemon_face face = {
         .host_name = daemon_host_name(),
         .reply_command = PROTO_REPLY_IDSERVER,
+        .unsent_max = 128 * 1024,
         .commands = commands,
         .command_count = ARRAY_SIZE(commands),
         .argument = service,

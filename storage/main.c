@@ -14,6 +14,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define ROOM             "storage"
 #define FIRST_LOOK_MS    2000 /* how long the start waits for the first look at the store paths */
@@ -184,6 +185,16 @@ static bool make_ids(struct storage *storage, struct error *error)
     return storage->ids != NULL;
 }
 
+/* What is open beside connections: kept files, and one for each upload, for which connections leave room. */
+static int64_t count_descriptors(const struct storage_config *config)
+{
+    struct rlimit limit;
+    int64_t kept = (int64_t)storage_options_open_files(config), uploads = config->uploads_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT32_MAX)
+        uploads = min_i64(uploads, max_i64((int64_t)limit.rlim_cur - kept, 0) / 4);
+    return kept + uploads;
+}
+
 static bool make_server(struct storage *storage, struct error *error)
 {
     const struct packet_daemon_face face = {
@@ -191,6 +202,7 @@ static bool make_server(struct storage *storage, struct error *error)
         .reply_command = PROTO_REPLY_STORAGE,
         .commands = storage_commands,
         .command_count = storage_command_count,
+        .descriptors = count_descriptors(storage->config),
         .argument = storage,
     };
     return packet_daemon_listen(&storage->base, &face, error);

@@ -13,6 +13,9 @@ const struct config_option tracker_options[] = {
         "tracker", "*:21000", 21000,
         "Addresses that clients and storage servers connect to; * is every address of this machine."),
     PACKET_DAEMON_CONNECTIONS_MAX("tracker"),
+    PACKET_DAEMON_CONNECTIONS_PER_ADDRESS("tracker", "256", ""),
+    PACKET_DAEMON_UNSENT_TOTAL("tracker"),
+    PACKET_DAEMON_HEAD_TIME("tracker"),
     PACKET_DAEMON_IDLE_TIMEOUT("tracker", "2m",
                                " Longer than heartbeat_timeout, since a storage server whose connection "
                                "closes becomes suspect."),

@@ -6,6 +6,7 @@
 #include "tracker/group_admin.h"
 #include "tracker/groups.h"
 #include "tracker/report.h"
+#include "tracker/report_share.h"
 #include "tracker/router.h"
 #include "tracker/table.h"
 #include "common/base/log.h"
@@ -34,6 +35,7 @@ struct service {
     struct groups *groups;
     struct group_admin *admin;
     struct router *router;
+    struct report_share groups_text, status_text;
     atomic_bool stopping; /* connections that close now say nothing about their storage servers */
     struct metric *outcomes[2][OUTCOME_COUNT]; /* [create][outcome] */
 };
@@ -248,19 +250,32 @@ static void handle_locate(struct packet_request *request)
 
 /* ---- GROUPS, STATUS ---- */
 
+static void reply_report(struct packet_request *request, struct report_share *share,
+                         char *(*make)(void *argument, size_t *size))
+{
+    struct packet_shared *text = report_share_take(share, make, service_of(request));
+    if (!text) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+        return;
+    }
+    packet_reply_shared(request, text);
+    packet_shared_release(text);
+}
+
+static char *make_groups(void *argument, size_t *size)
+{
+    struct service *service = argument;
+    struct table_snapshot snapshot;
+    if (!table_snapshot_take(service->table, table_now(), &snapshot))
+        return NULL;
+    char *text = report_groups(&snapshot, size);
+    table_snapshot_clear(&snapshot);
+    return text;
+}
+
 static void handle_groups(struct packet_request *request)
 {
-    struct table_snapshot snapshot;
-    char *text = NULL;
-    size_t size = 0;
-    if (table_snapshot_take(service_of(request)->table, table_now(), &snapshot)) {
-        text = report_groups(&snapshot, &size);
-        table_snapshot_clear(&snapshot);
-    }
-    if (text == NULL)
-        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
-    else
-        packet_reply_take(request, text, size);
+    reply_report(request, &service_of(request)->groups_text, make_groups);
 }
 
 static json_t *service_status(struct service *service)
@@ -287,15 +302,18 @@ static json_t *service_status(struct service *service)
     return status;
 }
 
+static char *make_status(void *argument, size_t *size)
+{
+    json_t *status = service_status(argument);
+    char *text = status ? json_dumps(status, JSON_COMPACT) : NULL;
+    json_decref(status);
+    *size = text ? strlen(text) : 0;
+    return text;
+}
+
 static void handle_status(struct packet_request *request)
 {
-    json_t *status = service_status(service_of(request));
-    char *text = status != NULL ? json_dumps(status, JSON_COMPACT) : NULL;
-    json_decref(status);
-    if (text == NULL)
-        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
-    else
-        packet_reply_take(request, text, strlen(text));
+    reply_report(request, &service_of(request)->status_text, make_status);
 }
 
 static void handle_group(struct packet_request *request)
@@ -446,12 +464,15 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
     const struct packet_daemon_face face = {
         .host_name = daemon_host_name(),
         .reply_command = PROTO_REPLY_TRACKER,
+        .unsent_max = 128 * 1024,
         .commands = commands,
         .command_count = ARRAY_SIZE(commands),
         .argument = service,
         .closed = connection_closed,
     };
     daemon->state = service;
+    report_share_init(&service->groups_text);
+    report_share_init(&service->status_text);
     packet_daemon_begin(&service->base, daemon);
     if (!start_rooms(service, config, error) ||
         !packet_daemon_start_tick(&service->base, TICK_MS, ticked, error) ||
@@ -499,6 +520,8 @@ void tracker_service_destroy(struct daemon *daemon)
     groups_destroy(service->groups);
     router_destroy(service->router);
     table_destroy(service->table);
+    report_share_clear(&service->groups_text);
+    report_share_clear(&service->status_text);
     free(service);
     daemon->state = NULL;
 }

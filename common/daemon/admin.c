@@ -6,17 +6,14 @@
 
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/loop/bind.h"
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
 #include <stdlib.h>
 #include <string.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define ADDRESSES_MAX   16 /* of one host name */
-#define BACKLOG         128
 #define HEADERS_MAX     8192
 #define BODY_MAX        4096 /* nothing that is served takes a body */
 #define TIMEOUT_SECONDS 10
@@ -27,11 +24,24 @@ struct admin {
     struct admin_handlers handlers;
 };
 
+/* RFC 9110, section 9.3.2: the answer to HEAD has the fields of GET's and no body; evhttp would send one. */
+static void drop_body_of_head(struct evhttp_request *request, struct evbuffer *body)
+{
+    char length[32];
+
+    if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD)
+        return;
+    (void)snprintf(length, sizeof(length), "%zu", evbuffer_get_length(body));
+    (void)evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Length", length);
+    (void)evbuffer_drain(body, evbuffer_get_length(body));
+}
+
 static void reply_buffer(struct evhttp_request *request, int code, const char *reason, const char *type,
                          struct evbuffer *body)
 {
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
 
+    drop_body_of_head(request, body);
     if (evhttp_add_header(headers, "Content-Type", type) != 0 ||
         evhttp_add_header(headers, "Cache-Control", "no-store") != 0)
         log_warning("admin", "a header of the reply was lost: out of memory");
@@ -42,10 +52,7 @@ static void reply_text(struct evhttp_request *request, int code, const char *rea
 {
     struct evbuffer *body = evbuffer_new();
 
-    /* RFC 9110, section 9.3.2: no body behind the header of a HEAD; evhttp would send one. */
-    if (evhttp_request_get_command(request) == EVHTTP_REQ_HEAD)
-        text = NULL;
-    if (body == NULL || (text != NULL && evbuffer_add_printf(body, "%s\n", text) < 0))
+    if (body == NULL || evbuffer_add_printf(body, "%s\n", text) < 0)
         evhttp_send_error(request, HTTP_INTERNAL, NULL);
     else
         reply_buffer(request, code, reason, "text/plain; charset=utf-8", body);
@@ -87,8 +94,7 @@ static void serve_status(struct admin *admin, struct evhttp_request *request)
     struct evbuffer *body = evbuffer_new();
 
     if (text == NULL || body == NULL || evbuffer_add_printf(body, "%s\n", text) < 0)
-        reply_text(request, HTTP_INTERNAL, "Internal Server Error",
-                   "the status cannot be told: out of memory");
+        reply_text(request, HTTP_INTERNAL, "Internal Server Error", "out of memory");
     else
         reply_buffer(request, HTTP_OK, "OK", "application/json", body);
     if (body != NULL)
@@ -115,66 +121,46 @@ static void on_request(struct evhttp_request *request, void *argument)
     for (size_t i = 0; path != NULL && i < ARRAY_SIZE(pages); i++) {
         if (strcmp(path, pages[i].path) != 0)
             continue;
-        if (evhttp_request_get_command(request) == EVHTTP_REQ_GET) {
+        if (evhttp_request_get_command(request) & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD)) {
             pages[i].serve(admin, request);
             return;
         }
         /* RFC 9110, section 15.5.6: a 405 names what is allowed. */
-        (void)evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET");
-        reply_text(request, HTTP_BADMETHOD, "Method Not Allowed", "only GET is allowed here");
+        (void)evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET, HEAD");
+        reply_text(request, HTTP_BADMETHOD, "Method Not Allowed", "only GET and HEAD are allowed here");
         return;
     }
     reply_text(request, HTTP_NOTFOUND, "Not Found", "nothing here; there are /metrics, /healthz and /status");
 }
 
-/* A listening socket; -1 with errno. */
-static int open_listener(const struct socket_address *address, bool wildcard)
+static bool listen_on(struct admin *admin, struct bind_list *addresses, struct error *error)
 {
-    int family = address->storage.ss_family, one = 1, zero = 0;
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const struct bind_options options = {.keep_alive = true};
 
-    if (fd < 0)
-        return -1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-        (family == AF_INET6 &&
-         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, wildcard ? &zero : &one, sizeof(int)) != 0) ||
-        bind(fd, (const struct sockaddr *)&address->storage, address->length) != 0 ||
-        listen(fd, BACKLOG) != 0) {
-        int saved_errno = errno;
-        (void)close(fd);
-        errno = saved_errno;
-        return -1;
-    }
-    return fd;
-}
+    for (size_t i = 0; i < addresses->count; i++) {
+        int fd = bind_socket(&addresses->items[i], &options, error);
 
-static bool listen_on(struct admin *admin, const struct address *address, struct error *error)
-{
-    struct socket_address sockets[ADDRESSES_MAX];
-    char text[ADDRESS_TEXT_SIZE];
-    bool wildcard = strcmp(address->host, "*") == 0;
-    size_t count;
-
-    address_format(address, text, sizeof(text));
-    if (!address_resolve(address, sockets, ARRAY_SIZE(sockets), &count, error))
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        int fd = open_listener(&sockets[i], wildcard);
-        if (fd < 0 && wildcard && errno == EAFNOSUPPORT) { /* a kernel without IPv6 */
-            struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(address->port)};
-            memcpy(&sockets[i].storage, &any, sizeof(any));
-            sockets[i].length = sizeof(any);
-            fd = open_listener(&sockets[i], false);
-        }
         if (fd < 0)
-            return error_set_errno(error, errno, "the admin port cannot listen on %s", text);
-        if (evhttp_accept_socket_with_handle(admin->http, fd) == NULL) {
+            return false;
+        if (!evhttp_accept_socket_with_handle(admin->http, fd)) {
             (void)close(fd);
-            return error_set(error, ERROR_UNAVAILABLE, "the admin port cannot listen on %s: out of memory",
-                             text);
+            return error_set(error, ERROR_UNAVAILABLE, "out of memory");
         }
     }
     return true;
+}
+
+static bool listen_everywhere(struct admin *admin, const struct address_list *listen, struct error *error)
+{
+    struct bind_list addresses;
+    struct error cause;
+    bool listens;
+
+    if (listen->count == 0)
+        return true;
+    listens = bind_list_resolve(listen, &addresses, &cause) && listen_on(admin, &addresses, &cause);
+    bind_list_clear(&addresses);
+    return listens || error_set(error, cause.code, "admin.listen: %s", cause.text);
 }
 
 struct admin *admin_create(struct event_base *base, const struct address_list *listen,
@@ -196,10 +182,8 @@ struct admin *admin_create(struct event_base *base, const struct address_list *l
                                                 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
                                                 EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
     evhttp_set_gencb(admin->http, on_request, admin);
-    for (size_t i = 0; i < listen->count; i++) {
-        if (!listen_on(admin, &listen->items[i], error))
-            goto fail;
-    }
+    if (!listen_everywhere(admin, listen, error))
+        goto fail;
     return admin;
 fail:
     admin_destroy(admin);

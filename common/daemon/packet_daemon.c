@@ -1,8 +1,18 @@
-/* packet_daemon: see packet_daemon.h. */
+/*
+ * packet_daemon: glue between a daemon's options and the database, the packet server, a timer and the end, written once for
+ * the three daemons that answer packets. Main thread.
+ */
 #include "common/daemon/packet_daemon.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
+#include "common/base/log.h"
 #include "common/proto/proto.h"
+#include <inttypes.h>
+#include <sys/resource.h>
+
+#define OTHER_DESCRIPTORS                                                                                    \
+    64 /* logs, epoll, signals, connections to other daemons, data of the system's libraries */
+#define PLACES_MIN 16
 
 /* ---- options ---- */
 
@@ -53,17 +63,52 @@ struct db *packet_daemon_open_database(const struct packet_daemon_config *config
     return db_open(&options, error);
 }
 
+/* How many connections there is room for, when DESCRIPTORS are kept back for other things: what has no descriptor left
+ * fails in ways that look like faults of a disk or a database. */
+static bool count_places(const struct packet_daemon_config *config, int64_t descriptors, size_t *places,
+                         struct error *error)
+{
+    struct rlimit limit;
+    int64_t reserve = descriptors + config->database_threads + OTHER_DESCRIPTORS;
+    int64_t left;
+    *places = (size_t)config->connections_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return true;
+    left = (int64_t)min_size(limit.rlim_cur, (size_t)INT32_MAX) - reserve;
+    if (left < PLACES_MIN)
+        return error_set(error, ERROR_REFUSED,
+                         "the limit of %" PRIu64 " open files leaves no room for connections: %" PRId64
+                         " are kept for other things; raise daemon.open_files to at least %" PRId64,
+                         (uint64_t)limit.rlim_cur, reserve, reserve + PLACES_MIN);
+    if (left >= config->connections_max)
+        return true;
+    *places = (size_t)left;
+    log_warning(
+        "daemon",
+        "the limit of %" PRIu64 " open files allows %" PRId64 " connections, not the %" PRId64
+        " of connections_max: %" PRId64 " are kept for other things; raise daemon.open_files to %" PRId64,
+        (uint64_t)limit.rlim_cur, left, config->connections_max, reserve, config->connections_max + reserve);
+    return true;
+}
+
 bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon_face *face,
                           struct error *error)
 {
     const struct packet_daemon_config *config = base->config;
+    size_t places;
+    if (!count_places(config, face->descriptors, &places, error))
+        return false;
     const struct packet_server_options options = {
         .listen = config->listen,
         .host_name = face->host_name,
         .reply_command = face->reply_command,
         .commands = face->commands,
         .command_count = face->command_count,
-        .connections_max = (size_t)config->connections_max,
+        .connections_max = places,
+        .connections_per_address = (size_t)config->connections_per_address,
+        .unsent_total = (size_t)config->unsent_total,
+        .unsent_max = face->unsent_max,
+        .head_time_ms = config->head_time_ms,
         .idle_timeout_ms = config->idle_timeout_ms,
         .progress_timeout_ms = config->progress_timeout_ms,
         .drain_timeout_ms = config->refused_body_timeout_ms,

@@ -15,6 +15,9 @@ struct packet_daemon_config {
     struct daemon_config daemon; /* must be the first member */
     struct address_list listen;
     int64_t connections_max;
+    int64_t connections_per_address; /* 0: no limit */
+    int64_t unsent_total;            /* bytes */
+    int64_t head_time_ms;
     int64_t idle_timeout_ms; /* 0: never */
     int64_t progress_timeout_ms;
     int64_t refused_body_timeout_ms;
@@ -40,7 +43,36 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = (section_), .name = "connections_max", .type = CONFIG_INTEGER,                            \
         PACKET_DAEMON_AT(connections_max), .default_value = "10000", .minimum = 1, .maximum = 1000000,       \
-        .help = "Connections open at once; further ones wait in the kernel's backlog."                       \
+        .help = "Connections open at once, as far as open_files allows. Past it idle ones and incomplete "   \
+                "requests "                                                                                  \
+                "make room; with none of these a new one waits in the kernel's backlog."                     \
+    }
+
+/* MORE_: as below. */
+#define PACKET_DAEMON_CONNECTIONS_PER_ADDRESS(section_, default_, more_)                                     \
+    {                                                                                                        \
+        .section = (section_), .name = "connections_per_address", .type = CONFIG_INTEGER,                    \
+        PACKET_DAEMON_AT(connections_per_address), .default_value = (default_), .maximum = 1000000,          \
+        .help = "Connections of one client address (of one /64, for IPv6); further ones are closed at "      \
+                "once. 0: no "                                                                               \
+                "limit." more_                                                                               \
+    }
+
+#define PACKET_DAEMON_UNSENT_TOTAL(section_)                                                                 \
+    {                                                                                                        \
+        .section = (section_), .name = "unsent_total", .type = CONFIG_SIZE, PACKET_DAEMON_AT(unsent_total),  \
+        .default_value = "64M", .minimum = 1024 * 1024, .maximum = INT64_C(1) << 40,                         \
+        .help = "Bytes of replies that wait in memory for clients to read them. Past it the clients that "   \
+                "have kept "                                                                                 \
+                "theirs waiting longest are disconnected."                                                   \
+    }
+
+#define PACKET_DAEMON_HEAD_TIME(section_)                                                                    \
+    {                                                                                                        \
+        .section = (section_), .name = "head_time", .type = CONFIG_DURATION, PACKET_DAEMON_AT(head_time_ms), \
+        .default_value = "10s", .minimum = 100, .maximum = PACKET_DAEMON_DAY,                                \
+        .help =                                                                                              \
+            "How long a request may take to arrive, or of an upload its head, however its bytes trickle."    \
     }
 
 /* MORE_: what else this daemon's help says, beginning with a blank; or "". */
@@ -129,7 +161,9 @@ struct packet_daemon_face {
     uint8_t reply_command;
     const struct packet_command *commands;
     size_t command_count;
-    void *argument; /* packet_server_argument() */
+    int64_t descriptors; /* that the daemon may need for other things than these connections */
+    int64_t unsent_max;  /* see packet_server_options */
+    void *argument;      /* packet_server_argument() */
     void (*closed)(struct packet_connection *connection);
 };
 

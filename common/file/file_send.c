@@ -58,16 +58,34 @@ int file_send_unsent(int socket)
     return ioctl(socket, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
-static void arm(struct event *event, int64_t delay_ms)
+static void finish(struct file_send *send, const struct error *error)
+{
+    void (*done)(void *, int64_t, const struct error *) = send->options.done;
+    void *argument = send->options.argument;
+    int64_t sent = send->sent;
+
+    event_del(&send->write_event);
+    event_del(&send->timer);
+    free(send);
+    done(argument, sent, error);
+}
+
+/* Where the system refuses the event (epoll_ctl(2) for want of memory or watches), that costs this transfer. */
+static void wait_for(struct file_send *send, struct event *event, int64_t delay_ms)
 {
     const struct timeval delay = duration_timeval(delay_ms);
+    struct error error = {0};
 
-    /* Fails only without memory, for libevent's tables: then the daemon is beyond help. */
-    ASSERT(event_add(event, delay_ms > 0 ? &delay : NULL) == 0);
+    if (event_add(event, delay_ms > 0 ? &delay : NULL) == 0)
+        return;
+    error_set_errno(&error, errno, "sending stopped after %lld bytes: the connection cannot be watched",
+                    (long long)send->sent);
+    error.code = ERROR_UNAVAILABLE;
+    finish(send, &error);
 }
 
 /* The one place where the state changes. DELAY_MS: of the timer or, in STATE_WRITE, of the peer's time (0: no
- * limit). */
+ * limit). Where it begins to wait for either, it may end the transfer instead: SEND may be gone then. */
 static void enter(struct file_send *send, enum state state, int64_t delay_ms)
 {
     send->state = state;
@@ -81,24 +99,12 @@ static void enter(struct file_send *send, enum state state, int64_t delay_ms)
         loop_post(send->options.loop, &send->task);
         break;
     case STATE_WRITE:
-        arm(&send->write_event, delay_ms);
+        wait_for(send, &send->write_event, delay_ms);
         break;
     case STATE_PAUSE:
-        arm(&send->timer, max_i64(delay_ms, 1));
+        wait_for(send, &send->timer, max_i64(delay_ms, 1));
         break;
     }
-}
-
-static void finish(struct file_send *send, const struct error *error)
-{
-    void (*done)(void *, int64_t, const struct error *) = send->options.done;
-    void *argument = send->options.argument;
-    int64_t sent = send->sent;
-
-    event_del(&send->write_event);
-    event_del(&send->timer);
-    free(send);
-    done(argument, sent, error);
 }
 
 /* Puts fresh tokens into the bucket. It holds two pieces, so that a late timer does not cost speed. */
@@ -284,7 +290,7 @@ static void on_writable(evutil_socket_t fd, short events, void *argument)
     }
 }
 
-static void on_timer(evutil_socket_t fd, short events, void *argument)
+static void on_send_timer(evutil_socket_t fd, short events, void *argument)
 {
     (void)fd;
     (void)events;
@@ -312,7 +318,7 @@ struct file_send *file_send_start(const struct file_send_options *options, struc
     send->job.done = job_done;
     send->job.loop = options->loop;
     ASSERT(event_assign(&send->write_event, base, options->socket, EV_WRITE, on_writable, send) == 0);
-    ASSERT(event_assign(&send->timer, base, -1, 0, on_timer, send) == 0);
+    ASSERT(event_assign(&send->timer, base, -1, 0, on_send_timer, send) == 0);
     step(send);
     return send;
 }

@@ -13,6 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define WATCH_LOG_MS 10000
+
+static struct log_gate watch_gate, late_gate, unsent_gate;
+
 static bool wants_input(const struct packet_connection *connection)
 {
     if (connection->rest)
@@ -36,35 +40,53 @@ static bool wants_input(const struct packet_connection *connection)
     return false;
 }
 
-static void arm_timer(struct packet_connection *connection)
+static bool arm_timer(struct packet_connection *connection)
 {
     int64_t delay = max_i64(connection->deadline_ms - clock_monotonic_ms(), 1);
     const struct timeval timeout = duration_timeval(delay);
 
     connection->armed_ms = connection->deadline_ms;
-    ASSERT(event_add(&connection->timer, &timeout) == 0);
+    return event_add(&connection->timer, &timeout) == 0;
 }
 
 /*
  * The read event stays armed through a request and is taken out only when it fires at the wrong time; the
  * timer stays armed while deadlines move away and looks again when it fires. So a request in one piece with a
- * reply in one piece costs no epoll_ctl(2) and seldom a timer.
+ * reply in one piece costs no epoll_ctl(2) and seldom a timer. False: the system refuses an event (epoll_ctl(2) for want
+ * of memory or watches), so that the connection would wait for ever. A broken one waits for its handler alone.
  */
-static void arm(struct packet_connection *connection)
+static bool arm(struct packet_connection *connection)
 {
-    if (!connection->lane->loop)
-        return;
+    if (!connection->lane->loop || connection->broken)
+        return true;
     if (!connection->read_armed && wants_input(connection)) {
+        if (event_add(&connection->read_event, NULL) != 0)
+            return false;
         connection->read_armed = true;
-        ASSERT(event_add(&connection->read_event, NULL) == 0);
     }
     if (!connection->write_armed && (connection->body || connection->rest)) {
+        if (event_add(&connection->write_event, NULL) != 0)
+            return false;
         connection->write_armed = true;
-        ASSERT(event_add(&connection->write_event, NULL) == 0);
     }
-    if (connection->deadline_ms > 0 &&
-        (connection->armed_ms == 0 || connection->deadline_ms < connection->armed_ms))
-        arm_timer(connection);
+    return connection->deadline_ms == 0 ||
+           (connection->armed_ms != 0 && connection->deadline_ms >= connection->armed_ms) ||
+           arm_timer(connection);
+}
+
+/* Waits for what the state needs. Where it cannot, that costs this one connection. May free it. */
+static void wait_or_cut(struct packet_connection *connection)
+{
+    char name[PACKET_NAME_SIZE];
+    uint64_t suppressed;
+
+    if (arm(connection))
+        return;
+    if (log_gate_open(&watch_gate, WATCH_LOG_MS, &suppressed))
+        log_error("packet",
+                  "%s: the connection cannot be watched and is cut: %m (%" PRIu64 " more like it not shown)",
+                  packet_connection_name(connection, name, sizeof(name)), suppressed);
+    packet_connection_cut(connection);
 }
 
 void packet_connection_forget_events(struct packet_connection *connection)
@@ -78,6 +100,7 @@ static void close_connection(struct packet_connection *connection)
 {
     struct packet_lane *lane = connection->lane;
     struct packet_server *server = lane->server;
+    struct listen_place place = connection->place;
 
     if (lane->loop)
         packet_connection_forget_events(connection);
@@ -90,7 +113,7 @@ static void close_connection(struct packet_connection *connection)
     log_debug("packet", "c%" PRIu64 ": closed", connection->id);
     if (!connection->posted) /* else the task frees it */
         free(connection);
-    packet_server_leave(lane);
+    packet_server_leave(lane, &place);
 }
 
 void packet_connection_run(struct packet_connection *connection)
@@ -115,10 +138,10 @@ void packet_connection_run(struct packet_connection *connection)
     if (connection->state == PACKET_CLOSED)
         close_connection(connection);
     else
-        arm(connection);
+        wait_or_cut(connection);
 }
 
-static void on_task(struct task *task)
+static void on_connection_task(struct task *task)
 {
     struct packet_connection *connection = CONTAINER_OF(task, struct packet_connection, task);
 
@@ -164,6 +187,27 @@ static void cut_stalled(struct packet_connection *connection, const char *what)
     packet_connection_cut(connection);
 }
 
+static bool head_is_late(const struct packet_connection *connection)
+{
+    int64_t limit = connection->lane->server->options.head_time_ms;
+
+    return limit > 0 && clock_monotonic_ms() >= connection->head_ms + limit;
+}
+
+static void cut_late(struct packet_connection *connection)
+{
+    char name[PACKET_NAME_SIZE];
+    uint64_t suppressed;
+
+    if (log_gate_open(&late_gate, WATCH_LOG_MS, &suppressed))
+        log_info("packet",
+                 "%s: the request did not come within head_time (%" PRId64 " ms), connection cut (%" PRIu64
+                 " more like it not shown)",
+                 packet_connection_name(connection, name, sizeof(name)),
+                 connection->lane->server->options.head_time_ms, suppressed);
+    packet_connection_cut(connection);
+}
+
 /* The deadline of the state has passed. */
 static void expire(struct packet_connection *connection)
 {
@@ -173,7 +217,7 @@ static void expire(struct packet_connection *connection)
         connection->unsent = file_send_unsent(connection->fd);
         if (connection->unsent < before) { /* a slow reader, but it reads */
             packet_connection_enter(connection, PACKET_REPLYING);
-            arm(connection);
+            wait_or_cut(connection);
             return;
         }
     }
@@ -186,7 +230,10 @@ static void expire(struct packet_connection *connection)
         break;
     case PACKET_HEADER:
     case PACKET_BODY:
-        cut_stalled(connection, "incomplete request");
+        if (head_is_late(connection))
+            cut_late(connection);
+        else
+            cut_stalled(connection, "incomplete request");
         break;
     case PACKET_READING:
         cut_stalled(connection, "body of a request");
@@ -206,7 +253,7 @@ static void expire(struct packet_connection *connection)
     }
 }
 
-static void on_timer(evutil_socket_t fd, short events, void *argument)
+static void on_connection_timer(evutil_socket_t fd, short events, void *argument)
 {
     struct packet_connection *connection = argument;
 
@@ -216,7 +263,7 @@ static void on_timer(evutil_socket_t fd, short events, void *argument)
     if (connection->deadline_ms > 0 && connection->deadline_ms <= clock_monotonic_ms())
         expire(connection);
     else
-        arm(connection);
+        wait_or_cut(connection);
 }
 
 void packet_connection_cut(struct packet_connection *connection)
@@ -233,10 +280,76 @@ void packet_connection_look(struct packet_connection *connection)
     packet_connection_run(connection);
 }
 
+/* ---- what waits for the peer ---- */
+
+static enum packet_wait wait_of(const struct packet_connection *connection)
+{
+    switch (connection->state) {
+    case PACKET_LINGERING:
+        return PACKET_WAIT_LINGER;
+    case PACKET_IDLE:
+    case PACKET_HEADER:
+    case PACKET_BODY:
+        if (connection->rest) /* nothing is read before that is out */
+            return PACKET_WAIT_REPLY;
+        return connection->state == PACKET_IDLE ? PACKET_WAIT_IDLE : PACKET_WAIT_HEAD;
+    case PACKET_REPLYING:
+        return PACKET_WAIT_REPLY;
+    case PACKET_HANDLING:
+    case PACKET_READING:
+    case PACKET_SENDING:
+    case PACKET_CANCELLED:
+    case PACKET_DRAINING:
+    case PACKET_CLOSED:
+        break;
+    }
+    return PACKET_WAIT_NONE;
+}
+
+void packet_connection_relist(struct packet_connection *connection)
+{
+    struct packet_lane *lane = connection->lane;
+    enum packet_wait wait = wait_of(connection);
+
+    if (wait == connection->wait)
+        return;
+    if (connection->wait != PACKET_WAIT_NONE)
+        TAILQ_REMOVE(&lane->waiting[connection->wait], connection, wait_link);
+    connection->wait = wait;
+    if (wait != PACKET_WAIT_NONE)
+        TAILQ_INSERT_TAIL(&lane->waiting[wait], connection, wait_link);
+}
+
+void packet_connection_hold(struct packet_connection *connection, size_t size)
+{
+    struct packet_lane *lane = connection->lane;
+    struct packet_server *server = lane->server;
+    size_t limit = server->options.unsent_total;
+    struct packet_connection *oldest;
+    uint64_t suppressed;
+
+    atomic_fetch_add(&server->unsent, size);
+    while (limit > 0 && atomic_load(&server->unsent) > limit) {
+        oldest = TAILQ_FIRST(&lane->waiting[PACKET_WAIT_REPLY]);
+        if (oldest == connection)
+            oldest = TAILQ_NEXT(oldest, wait_link);
+        if (!oldest || oldest->broken)
+            break;
+        if (log_gate_open(&unsent_gate, WATCH_LOG_MS, &suppressed))
+            log_warning("packet",
+                        "c%" PRIu64
+                        ": cut: replies that peers do not read take more than unsent_total (%zu bytes); "
+                        "%" PRIu64 " more like it not shown",
+                        oldest->id, limit, suppressed);
+        metric_add(server->unsent_cut_metric, 1);
+        packet_connection_cut(oldest);
+    }
+}
+
 /* ---- beginning ---- */
 
-bool packet_connection_open(struct packet_lane *lane, int fd, const struct sockaddr *address,
-                            socklen_t length)
+bool packet_connection_open(struct packet_lane *lane, int fd, const struct socket_address *peer,
+                            const struct listen_place *place)
 {
     struct packet_server *server = lane->server;
     struct packet_connection *connection = calloc(1, sizeof(*connection));
@@ -250,13 +363,15 @@ bool packet_connection_open(struct packet_lane *lane, int fd, const struct socka
     connection->lane = lane;
     connection->fd = fd;
     connection->id = atomic_fetch_add_explicit(&server->next_id, 1, memory_order_relaxed) + 1;
-    connection->task.run = on_task;
-    if (!address_from_socket(address, length, &connection->peer))
+    connection->task.run = on_connection_task;
+    connection->place = *place;
+    connection->wait = PACKET_WAIT_NONE;
+    if (!address_from_socket((const struct sockaddr *)&peer->storage, peer->length, &connection->peer))
         snprintf(connection->peer.host, sizeof(connection->peer.host), "unknown");
     ASSERT(event_assign(&connection->read_event, base, fd, EV_READ | EV_PERSIST, on_readable, connection) ==
            0);
     ASSERT(event_assign(&connection->write_event, base, fd, EV_WRITE, on_writable, connection) == 0);
-    ASSERT(event_assign(&connection->timer, base, -1, 0, on_timer, connection) == 0);
+    ASSERT(event_assign(&connection->timer, base, -1, 0, on_connection_timer, connection) == 0);
     TAILQ_INSERT_TAIL(&lane->connections, connection, link);
     lane->open++;
     atomic_fetch_add(&server->references, 1);
@@ -266,7 +381,7 @@ bool packet_connection_open(struct packet_lane *lane, int fd, const struct socka
     packet_connection_enter(connection, PACKET_IDLE);
     if (server->options.opened)
         server->options.opened(connection);
-    arm(connection);
+    wait_or_cut(connection);
     return true;
 }
 

@@ -1,6 +1,6 @@
 /*
  * packet_connection: one connection of the packet server: the state machine from header to reply. Private to
- * packet_server.c, packet_listen.c, packet_connection.c, packet_step.c, packet_gather.c and packet_request.c;
+ * packet_server.c, packet_accept.c, packet_connection.c, packet_step.c, packet_gather.c and packet_request.c;
  * everything on the connection's loop.
  */
 #ifndef REEL_COMMON_PACKET_CONNECTION_H
@@ -8,6 +8,7 @@
 
 #include "common/file/file_send.h"
 #include "common/base/metrics.h"
+#include "common/loop/listener.h"
 #include "common/serve/packet_server.h"
 #include <event2/event_struct.h>
 #include <stdatomic.h>
@@ -22,27 +23,36 @@
 #define PACKET_GATHER_SIZE    (128 * 1024)
 #define PACKET_TURN_STEPS     128  /* that one connection goes before others have their turn */
 #define PACKET_LINGER_MS      1000 /* for a peer that has not ended its refused body in time */
+#define PACKET_HEAD_SPARE_MS                                                                                 \
+    1000 /* a request that is not whole after so long is spared sooner than an idle connection */
 
 /* What metrics count for each command, and for those that are not in the table. */
 struct packet_metrics {
     struct metric *requests, *failures, *duration;
 };
 
+/* What a connection waits for, where it is its peer's turn; each has a list, longest in it first. */
+enum packet_wait {
+    PACKET_WAIT_LINGER, /* the end of what it sends in vain */
+    PACKET_WAIT_HEAD,   /* the rest of a request, up to where its handler begins */
+    PACKET_WAIT_IDLE,   /* a request */
+    PACKET_WAIT_REPLY,  /* that it reads a reply from memory */
+    PACKET_WAITS,
+    PACKET_WAIT_NONE = PACKET_WAITS, /* it is our turn, or that of a body or file */
+};
+
 /* One loop's share of a server. Only that loop's thread touches it, but for what is atomic. */
 struct packet_lane {
     struct packet_server *server;
     struct loop *loop; /* NULL when it has ended */
-    struct packet_listener *listeners;
-    size_t listener_count;
-    bool accepting;
+    struct listener *listener;
     TAILQ_HEAD(packet_connections, packet_connection) connections;
-    size_t open;               /* connections in the list */
-    atomic_bool full;          /* waits for a connection to end anywhere, to accept again */
-    bool stopping;             /* packet_server_stop() was called */
-    bool finished;             /* and the last connection has gone */
-    struct event resume_timer; /* accepts again after a pause */
+    struct packet_connections waiting[PACKET_WAITS];
+    size_t open;   /* connections in the list */
+    bool stopping; /* packet_server_stop() was called */
+    bool finished; /* and the last connection has gone */
     struct event grace_timer;
-    struct task resume_task, stop_task, end_task;
+    struct task stop_task, end_task;
     void *stash[PACKET_STASH_MAX];
     size_t stashed;
     uint8_t *gather; /* of PACKET_GATHER_SIZE, for small replies; NULL until it is needed */
@@ -56,10 +66,11 @@ struct packet_server {
     struct packet_metrics metrics[256];
     struct packet_metrics unknown_metrics;
     struct metric *connections_metric, *received_metric, *sent_metric, *accept_errors_metric,
-        *timeouts_metric;
+        *timeouts_metric, *refused_metric, *spared_metric, *unsent_cut_metric;
     _Atomic int64_t idle_timeout_ms, progress_timeout_ms;
     atomic_size_t connections; /* that are open */
-    atomic_size_t places;      /* of connections_max: those, and one for each accept(2) under way */
+    struct listen_limits *limits;
+    atomic_size_t unsent; /* bytes of replies in memory that wait for their peers */
     _Atomic int64_t requests;
     _Atomic uint64_t next_id;
     uint16_t port;
@@ -90,7 +101,9 @@ enum packet_state {
 
 struct packet_connection {
     struct packet_lane *lane;
-    TAILQ_ENTRY(packet_connection) link;
+    TAILQ_ENTRY(packet_connection) link, wait_link;
+    enum packet_wait wait; /* the list that it is in */
+    struct listen_place place;
     uint64_t id;
     int fd;
     enum packet_state state;
@@ -104,6 +117,7 @@ struct packet_connection {
     struct event read_event, write_event, timer;
     struct task task;    /* goes on after other connections had their turn */
     int64_t deadline_ms; /* of the state; 0: none */
+    int64_t head_ms;     /* when the present request began to come; 0: none does */
     int64_t armed_ms;    /* when the timer fires, at the deadline or before; 0: not armed */
 
     /* Input: bytes position..filled of `input` are unread. NULL while there are none. */
@@ -124,8 +138,10 @@ struct packet_connection {
     /* Output: header and body, `sent` bytes of both are out. */
     uint8_t out_header[PROTO_HEADER_SIZE];
     uint8_t small_body[PACKET_SMALL_BODY];
-    void *body; /* small_body or owned */
+    void *body; /* small_body, of `shared`, or owned */
+    struct packet_shared *shared;
     size_t body_size, sent;
+    bool holds;    /* the body is counted in server->unsent */
     uint8_t *rest; /* gathered replies that the socket did not take: they go first; NULL: none */
     size_t rest_size, rest_sent;
     int unsent; /* in the socket's queue, when the peer's progress was last looked at */
@@ -145,10 +161,9 @@ struct packet_connection {
 
 /* ---- packet_connection.c ---- */
 
-/* Takes over FD, for which one of server->places is taken already. False without memory: FD is
- * closed, the place is the caller's to give back. */
-MUST_CHECK bool packet_connection_open(struct packet_lane *lane, int fd, const struct sockaddr *address,
-                                       socklen_t length);
+/* Takes over FD and its PLACE. False without memory: FD is closed, the place is the caller's to give back. */
+MUST_CHECK bool packet_connection_open(struct packet_lane *lane, int fd, const struct socket_address *peer,
+                                       const struct listen_place *place);
 
 /* Goes through the states until a peer, a handler or a timer must act. May free the connection. */
 void packet_connection_run(struct packet_connection *connection);
@@ -177,6 +192,13 @@ void packet_connection_free_buffers(struct packet_connection *connection);
 
 /* The one place where a state changes: sets the deadline that belongs to it. */
 void packet_connection_enter(struct packet_connection *connection, enum packet_state state);
+
+/* Puts the connection into the list of what it waits for, after that may have changed. */
+void packet_connection_relist(struct packet_connection *connection);
+
+/* SIZE bytes of replies wait in memory for this connection's peer. Beyond unsent_total those of the lane that have been
+ * waiting longest are cut, but not this one. */
+void packet_connection_hold(struct packet_connection *connection, size_t size);
 
 /* ---- packet_gather.c ---- */
 
@@ -208,35 +230,26 @@ void packet_request_send_file(struct packet_connection *connection);
 /* Ends the file of a reply: packet_reply_file()'s done. */
 void packet_request_end_file(struct packet_connection *connection, bool ok);
 
-/* ---- packet_listen.c ---- */
+/* ---- packet_accept.c ---- */
 
-/* Where a lane accepts: one for each address. */
-struct packet_listener {
-    struct packet_lane *lane;
-    int fd;
-    struct event event;
-};
-
-/* Binds every address of LIST on every lane, and fills server->port. Blocks on host names. */
-MUST_CHECK bool packet_listen(struct packet_server *server, const struct address_list *list,
-                              struct error *error);
-
-/* Stops for good and frees the listeners of LANE. */
-void packet_listen_close(struct packet_lane *lane);
-
-/* Accepts again, after a pause or when a place is free. */
-void packet_listen_resume(struct packet_lane *lane);
-
-/* A connection was accepted, or could not: its place is free. Wakes lanes that wait for one. */
-void packet_listen_leave(struct packet_server *server);
+/* Listens on ADDRESSES with LANE's loop, and accepts from now on. */
+MUST_CHECK bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct error *error);
 
 /* ---- packet_server.c ---- */
 
 /* Frees the server when this was the last reference. */
 void packet_server_release(struct packet_server *server);
 
-/* A connection of LANE has ended and is out of the list: gives back its place, may finish the lane and free
- * the server. */
-void packet_server_leave(struct packet_lane *lane);
+/* A connection of LANE that had PLACE has ended and is out of the list: may finish the lane and free the server. */
+void packet_server_leave(struct packet_lane *lane, const struct listen_place *place);
+
+/* ---- packet_shared.c ---- */
+
+/* One more, or one less, reply with this body waits for its peer: returns the bytes that this adds to, or takes from,
+ * what waits in memory. */
+size_t packet_shared_hold(struct packet_shared *shared);
+size_t packet_shared_unhold(struct packet_shared *shared);
+const void *packet_shared_bytes(const struct packet_shared *shared);
+size_t packet_shared_size(const struct packet_shared *shared);
 
 #endif

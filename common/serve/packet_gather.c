@@ -61,6 +61,8 @@ static void keep_rest(struct packet_connection *connection, const uint8_t *bytes
     connection->rest_size = size;
     connection->rest_sent = 0;
     set_deadline(connection);
+    packet_connection_relist(connection);
+    packet_connection_hold(connection, size);
 }
 
 bool packet_gather_flush(struct packet_connection *connection)
@@ -100,8 +102,14 @@ void packet_gather_free(struct packet_connection *connection)
         connection->lane->gatherer = NULL;
         connection->lane->gathered = 0;
     }
+    if (!connection->rest)
+        return;
+    atomic_fetch_sub(&connection->lane->server->unsent, connection->rest_size);
     free(connection->rest);
     connection->rest = NULL;
+    if (connection->head_ms > 0) /* it could not be read on before */
+        connection->head_ms = clock_monotonic_ms();
+    packet_connection_relist(connection);
 }
 
 /* Room for a reply with a body of SIZE bytes; NULL: it cannot be gathered. */

@@ -112,6 +112,17 @@ void packet_reply_take(struct packet_request *request, void *body, size_t size)
     finish(connection);
 }
 
+void packet_reply_shared(struct packet_request *request, struct packet_shared *shared)
+{
+    struct packet_connection *connection = connection_of(request);
+    size_t size = packet_shared_size(shared);
+
+    set_output(connection, PROTO_STATUS_OK, (int64_t)size, (void *)(uintptr_t)packet_shared_bytes(shared),
+               size);
+    connection->shared = packet_shared_take(shared);
+    finish(connection);
+}
+
 static void set_failure(struct packet_connection *connection, const struct error *error)
 {
     uint8_t body[PROTO_ERROR_BODY_MAX];

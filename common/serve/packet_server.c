@@ -1,6 +1,6 @@
 /*
  * packet_server: see packet_server.h. The server as a whole: its lanes (one a loop), metrics, stop and end.
- * Accepting is in packet_listen.c, a connection's life in packet_connection.c, packet_step.c and
+ * Accepting is in packet_accept.c, a connection's life in packet_connection.c, packet_step.c and
  * packet_request.c.
  */
 #include "common/serve/packet_server.h"
@@ -38,21 +38,6 @@ static void finish_if_empty(struct packet_lane *lane)
         server->stop_done(server->stop_argument);
 }
 
-static void on_resume(evutil_socket_t fd, short events, void *argument)
-{
-    (void)fd;
-    (void)events;
-    packet_listen_resume(argument);
-}
-
-static void resume_lane(struct task *task)
-{
-    struct packet_lane *lane = CONTAINER_OF(task, struct packet_lane, resume_task);
-
-    packet_listen_resume(lane);
-    packet_server_release(lane->server);
-}
-
 static void on_grace(evutil_socket_t fd, short events, void *argument)
 {
     struct packet_lane *lane = argument;
@@ -72,8 +57,9 @@ static void stop_lane(struct task *task)
 
     if (lane->loop) {
         lane->stopping = true;
-        packet_listen_close(lane);
-        ASSERT(event_add(&lane->grace_timer, &grace) == 0);
+        listener_close(lane->listener);
+        if (event_add(&lane->grace_timer, &grace) != 0)
+            log_error("packet", "cannot arm the shutdown timer; stopping may take longer than stop_timeout");
         for_each_connection(lane, packet_connection_look);
         finish_if_empty(lane);
     }
@@ -84,7 +70,8 @@ static void stop_lane(struct task *task)
 static void end_lane(struct packet_lane *lane)
 {
     lane->stopping = true;
-    packet_listen_close(lane);
+    listener_destroy(lane->listener);
+    lane->listener = NULL;
     event_del(&lane->grace_timer);
     for_each_connection(lane, packet_connection_cut);
     for_each_connection(lane, packet_connection_forget_events);
@@ -92,7 +79,6 @@ static void end_lane(struct packet_lane *lane)
         free(lane->stash[--lane->stashed]);
     free(lane->gather);
     lane->gather = NULL;
-    atomic_store(&lane->full, false); /* nobody posts to it any more */
     lane->loop = NULL;
 }
 
@@ -108,21 +94,21 @@ static void init_lane(struct packet_lane *lane, struct packet_server *server, st
     lane->server = server;
     lane->loop = loop;
     TAILQ_INIT(&lane->connections);
-    lane->resume_task.run = resume_lane;
+    for (int wait = 0; wait < PACKET_WAITS; wait++)
+        TAILQ_INIT(&lane->waiting[wait]);
     lane->stop_task.run = stop_lane;
     lane->end_task.run = on_loop_end;
-    ASSERT(event_assign(&lane->resume_timer, base, -1, 0, on_resume, lane) == 0);
     ASSERT(event_assign(&lane->grace_timer, base, -1, 0, on_grace, lane) == 0);
     loop_at_end(loop, &lane->end_task);
 }
 
-void packet_server_leave(struct packet_lane *lane)
+void packet_server_leave(struct packet_lane *lane, const struct listen_place *place)
 {
     struct packet_server *server = lane->server;
 
     metric_add(server->connections_metric, -1);
     atomic_fetch_sub(&server->connections, 1);
-    packet_listen_leave(server);
+    listen_limits_leave(server->limits, place);
     finish_if_empty(lane);
     packet_server_release(server);
 }
@@ -157,6 +143,15 @@ static void register_metrics(struct packet_server *server)
                         "Connections that could not be accepted: no descriptor or memory.", NULL);
     server->timeouts_metric = metrics_counter(
         "reel_packet_timeouts_total", "Connections ended because the peer was silent too long.", NULL);
+    server->refused_metric =
+        metrics_counter("reel_packet_refused_connections_total",
+                        "Connections closed at once: their address had connections_per_address.", NULL);
+    server->spared_metric = metrics_counter(
+        "reel_packet_spared_connections_total",
+        "Idle connections and incomplete requests ended to make room for a new connection.", NULL);
+    server->unsent_cut_metric = metrics_counter(
+        "reel_packet_unsent_cut_total",
+        "Connections cut because replies that peers do not read exceeded unsent_total.", NULL);
 }
 
 static void take_commands(struct packet_server *server)
@@ -173,6 +168,25 @@ static void take_commands(struct packet_server *server)
         server->by_command[command->command] = command;
         server->metrics[command->command] = register_command(command->name);
     }
+}
+
+static bool listen_everywhere(struct packet_server *server, const struct address_list *list,
+                              struct error *error)
+{
+    struct bind_list addresses;
+    bool listens = true;
+
+    server->limits = listen_limits_create();
+    if (!server->limits)
+        return error_set_errno(error, ENOMEM, "cannot listen");
+    if (!bind_list_resolve(list, &addresses, error))
+        return false;
+    for (size_t i = 0; listens && i < server->lane_count; i++)
+        listens = packet_accept(&server->lanes[i], &addresses, error);
+    bind_list_clear(&addresses);
+    if (listens)
+        server->port = listener_port(server->lanes[0].listener);
+    return listens;
 }
 
 struct packet_server *packet_server_create(const struct packet_server_options *options,
@@ -195,7 +209,7 @@ struct packet_server *packet_server_create(const struct packet_server_options *o
     server->lane_count = loops->count;
     for (size_t i = 0; i < loops->count; i++)
         init_lane(&server->lanes[i], server, loops->loops[i]);
-    if (!packet_listen(server, &options->listen, error)) {
+    if (!listen_everywhere(server, &options->listen, error)) {
         packet_server_destroy(server);
         return NULL;
     }
@@ -218,8 +232,10 @@ void packet_server_stop(struct packet_server *server, int64_t grace_ms, void (*d
 
 void packet_server_release(struct packet_server *server)
 {
-    if (atomic_fetch_sub(&server->references, 1) == 1)
-        free(server);
+    if (atomic_fetch_sub(&server->references, 1) != 1)
+        return;
+    listen_limits_destroy(server->limits);
+    free(server);
 }
 
 void packet_server_destroy(struct packet_server *server)

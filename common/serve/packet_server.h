@@ -50,7 +50,16 @@ struct packet_server_options {
     uint8_t reply_command; /* PROTO_REPLY_... */
     const struct packet_command *commands;
     size_t command_count;
-    size_t connections_max;      /* over all loops; further ones wait in the backlog */
+    size_t
+        connections_max; /* over all loops; further ones make idle ones and incomplete requests go, or wait in the
+                               backlog */
+    size_t
+        connections_per_address; /* of one client address (an IPv6 /64); further ones are closed; 0: no limit */
+    size_t unsent_total;  /* bytes of replies in memory that wait for their peers, over all connections; 0: no
+                                       bound. Beyond it those go that have waited longest */
+    int64_t unsent_max;   /* bytes that the kernel keeps for one connection beyond what the network takes; 0:
+                                       its own limit */
+    int64_t head_time_ms; /* for a request to be whole, or, of a streamed one, its head; 0: no limit */
     int64_t idle_timeout_ms;     /* without a request; 0: never */
     int64_t progress_timeout_ms; /* inside a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;    /* how long the rest of a refused body is read and discarded */
@@ -98,6 +107,14 @@ void packet_reply(struct packet_request *request, const void *body, size_t size)
 
 /* Success with a body whose memory is handed over: freed with free() when sent. */
 void packet_reply_take(struct packet_request *request, void *body, size_t size);
+
+/* The same with a body that many replies share: bytes that are equal for everybody and large. Created with one reference
+ * and a copy of BYTES (NULL without memory); each reply takes one of its own. Any thread. */
+struct packet_shared;
+MUST_CHECK struct packet_shared *packet_shared_create(const void *bytes, size_t size);
+struct packet_shared *packet_shared_take(struct packet_shared *shared); /* returns SHARED */
+void packet_shared_release(struct packet_shared *shared);               /* NULL is ignored */
+void packet_reply_shared(struct packet_request *request, struct packet_shared *shared);
 
 /* Failure: "[host] text" with CODE. The rest of the request's body is read and discarded (up to the time limit), so
  * that the peer reads the reply, and the connection goes on where the stream is in step. Logged at info. */

@@ -66,6 +66,16 @@ static int64_t in_ms(int64_t delay_ms)
     return clock_monotonic_ms() + delay_ms;
 }
 
+/* Of a request that is not whole: LIMIT_MS (0: none) from now, but never past head_time. */
+static int64_t head_deadline(const struct packet_connection *connection, int64_t limit_ms)
+{
+    int64_t deadline = limit_ms > 0 ? in_ms(limit_ms) : 0;
+    int64_t head_time_ms = connection->lane->server->options.head_time_ms;
+    int64_t last = head_time_ms > 0 ? connection->head_ms + head_time_ms : 0;
+
+    return deadline == 0 || (last > 0 && last < deadline) ? last : deadline;
+}
+
 /* A byte has moved: the time limit begins anew. */
 static void note_progress(struct packet_connection *connection)
 {
@@ -75,6 +85,8 @@ static void note_progress(struct packet_connection *connection)
     switch (connection->state) {
     case PACKET_HEADER:
     case PACKET_BODY:
+        connection->deadline_ms = head_deadline(connection, limit);
+        break;
     case PACKET_READING:
     case PACKET_REPLYING:
         connection->deadline_ms = limit > 0 ? in_ms(limit) : 0;
@@ -148,10 +160,29 @@ static int64_t discard_input(struct packet_connection *connection, int64_t limit
 
 /* ---- output ---- */
 
+/* What the socket has not taken at once waits in memory from now on. */
+static void hold_body(struct packet_connection *connection)
+{
+    if (connection->holds || connection->body == connection->small_body)
+        return;
+    connection->holds = true;
+    packet_connection_hold(connection, connection->shared ? packet_shared_hold(connection->shared)
+                                                          : connection->body_size);
+}
+
 static void free_output(struct packet_connection *connection)
 {
-    if (connection->body != connection->small_body)
+    struct packet_server *server = connection->lane->server;
+
+    if (connection->holds)
+        atomic_fetch_sub(&server->unsent, connection->shared ? packet_shared_unhold(connection->shared)
+                                                             : connection->body_size);
+    connection->holds = false;
+    if (connection->shared)
+        packet_shared_release(connection->shared);
+    else if (connection->body != connection->small_body)
         free(connection->body);
+    connection->shared = NULL;
     connection->body = NULL;
 }
 
@@ -179,10 +210,12 @@ static bool flush_output(struct packet_connection *connection)
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0) {
-            if (errno == EAGAIN)
+            if (errno == EAGAIN) {
                 connection->unsent = file_send_unsent(connection->fd);
-            else
+                hold_body(connection);
+            } else {
                 connection->broken = true;
+            }
             return false;
         }
         metric_add(connection->lane->server->sent_metric, sent);
@@ -209,6 +242,10 @@ void packet_connection_enter(struct packet_connection *connection, enum packet_s
     struct packet_server *server = connection->lane->server;
     int64_t limit = 0;
 
+    if (state != PACKET_HEADER && state != PACKET_BODY)
+        connection->head_ms = 0;
+    else if (connection->head_ms == 0)
+        connection->head_ms = clock_monotonic_ms();
     switch (state) {
     case PACKET_IDLE:
         limit = atomic_load_explicit(&server->idle_timeout_ms, memory_order_relaxed);
@@ -237,7 +274,11 @@ void packet_connection_enter(struct packet_connection *connection, enum packet_s
         break;
     }
     connection->state = state;
-    connection->deadline_ms = limit > 0 ? in_ms(limit) : 0;
+    if (connection->head_ms > 0)
+        connection->deadline_ms = head_deadline(connection, limit);
+    else
+        connection->deadline_ms = limit > 0 ? in_ms(limit) : 0;
+    packet_connection_relist(connection);
 }
 
 /* The header is complete and in step: the command's row, or a refusal. */

@@ -68,7 +68,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 }
 
 bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
-                            socklen_t peer_size, bool refused, bool counted)
+                            socklen_t peer_size, bool refused, const struct listen_place *place)
 {
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
@@ -76,7 +76,7 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
     connection->loop = loop;
     connection->socket = socket;
     connection->refused = refused;
-    connection->counted = counted;
+    connection->place = *place;
     connection->readable = true;
     connection->id = loop->next_id;
     loop->next_id += loop->id_step;

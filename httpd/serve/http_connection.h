@@ -8,6 +8,7 @@
 #ifndef REEL_HTTPD_HTTP_CONNECTION_H
 #define REEL_HTTPD_HTTP_CONNECTION_H
 
+#include "common/loop/listen_limits.h"
 #include "common/base/address.h"
 #include "httpd/syntax/http_body.h"
 #include "httpd/loop/http_loop.h"
@@ -63,7 +64,7 @@ struct http_connection {
     bool half_closed;                        /* it was seen */
     bool refused;                            /* beyond a limit: it gets 503 and no more */
     bool keep_alive;                         /* after the present answer */
-    bool counted;                            /* in the count of its address */
+    struct listen_place place;
 
     /* Bytes that came and are not done with: in_start..in_end of IN. While a request is under way its head
      * begins at in_start, and stays. NULL while there are none. */
@@ -82,10 +83,10 @@ struct http_connection {
     struct http_exchange exchange;
 };
 
-/* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. COUNTED: its
- * address is counted. False without memory. */
+/* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. PLACE is
+ * given back when it ends. False without memory or an event: PLACE is still the caller's. */
 bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
-                            socklen_t peer_size, bool refused, bool counted);
+                            socklen_t peer_size, bool refused, const struct listen_place *place);
 
 /* Goes on with whatever can be gone on with; may free the connection. From events and callbacks only, as the
  * last thing that they do. */

@@ -26,7 +26,7 @@
 
 struct server_loop {
     struct http_loop http;
-    struct http_listeners *listeners;
+    struct listener *listener;
     struct event tick;
     struct client_operation *probe;
     int64_t probe_ms;
@@ -46,22 +46,17 @@ struct http_server {
     atomic_size_t undrained;
     struct workers *resolver;
     struct access_log *access_log;
-    struct http_limits *limits;
+    struct listen_limits *limits;
     struct local_volumes *volumes; /* NULL: none */
     struct client_shared *known;   /* of all loops */
     struct http_metrics metrics;
 };
 
-static struct server_loop *server_loop_of(struct http_loop *loop)
-{
-    return CONTAINER_OF(loop, struct server_loop, http);
-}
-
 /* ---- one loop ---- */
 
 void http_server_connection_closed(struct http_loop *loop, const struct http_connection *connection)
 {
-    http_listeners_connection_closed(server_loop_of(loop)->listeners, connection);
+    listen_limits_leave(loop->server->limits, &connection->place);
 }
 
 /* Everything that has events on the loop or calls under way. On the loop's thread, or while it does not run.
@@ -75,8 +70,7 @@ static void loop_clear(struct server_loop *loop)
     }
     if (event_initialized(&loop->tick))
         event_del(&loop->tick);
-    if (loop->listeners != NULL)
-        http_listeners_close(loop->listeners);
+    listener_close(loop->listener);
     if (loop->probe != NULL)
         client_cancel(loop->probe);
     loop->probe = NULL;
@@ -111,7 +105,7 @@ static void loop_is_drained(struct server_loop *loop)
 static void on_drain(struct task *task)
 {
     struct server_loop *loop = CONTAINER_OF(task, struct server_loop, drain);
-    http_listeners_close(loop->listeners);
+    listener_close(loop->listener);
     http_sweep_drain(&loop->http);
     if (loop->http.connections == 0)
         loop_is_drained(loop);
@@ -158,12 +152,11 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     (void)what;
     atomic_store_explicit(&loop->has_run, true, memory_order_relaxed);
     http_sweep(&loop->http);
-    http_unsent_tick(&loop->http, http_limits_connections(loop->http.server->limits));
+    http_unsent_tick(&loop->http, listen_limits_connections(loop->http.server->limits));
     access_log_tick(loop->http.access_log);
     if (loop->http.local_files != NULL)
         local_files_tick(loop->http.local_files);
     if (!loop->http.draining) {
-        http_listeners_tick(loop->listeners);
         watch_trackers(loop);
         return;
     }
@@ -219,9 +212,10 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
 }
 
 static bool loop_build(struct server_loop *loop, size_t index, const struct httpd_config *config,
-                       struct http_settings *settings, struct error *error)
+                       struct http_settings *settings, struct bind_list *addresses, struct error *error)
 {
     struct http_server *server = loop->http.server;
+    struct error cause;
     const struct timeval interval = duration_timeval(TICK_MS);
     loop->http.settings = http_settings_take(settings);
     loop->http.metrics = &server->metrics;
@@ -249,9 +243,9 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         if (loop->http.access_log == NULL)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the access log");
     }
-    loop->listeners = http_listeners_create(&loop->http, server->limits, &config->listen, index == 0, error);
-    if (loop->listeners == NULL)
-        return false;
+    loop->listener = http_listen(&loop->http, server->limits, addresses, &cause);
+    if (loop->listener == NULL)
+        return error_set(error, cause.code, "httpd.listen: %s", cause.text);
     event_assign(&loop->tick, loop_base(loop->http.loop), -1, EV_PERSIST, on_tick, loop);
     if (event_add(&loop->tick, &interval) != 0)
         return error_set(error, ERROR_UNAVAILABLE, "libevent takes no timer");
@@ -272,14 +266,14 @@ static void server_free(struct http_server *server)
             loop_clear(loop);
             access_log_buffer_close(loop->http.access_log, ignore, NULL);
         }
-        http_listeners_destroy(loop->listeners);
+        listener_destroy(loop->listener);
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
     client_shared_destroy(server->known);
     access_log_destroy(server->access_log);
     local_volumes_destroy(server->volumes);
-    http_limits_destroy(server->limits);
+    listen_limits_destroy(server->limits);
     free(server->loops);
     free(server);
 }
@@ -333,9 +327,11 @@ static void check_descriptors(const struct httpd_config *config)
 static bool server_build(struct http_server *server, const struct httpd_config *config, struct error *error)
 {
     struct http_settings *settings = NULL;
+    struct bind_list addresses = {0};
+    struct error cause;
     bool built = false;
     server->loops = calloc(server->count, sizeof(*server->loops));
-    server->limits = http_limits_create();
+    server->limits = listen_limits_create();
     settings = http_settings_create(config);
     if (server->loops == NULL || server->limits == NULL || settings == NULL) {
         error_set_errno(error, ENOMEM, "cannot start");
@@ -367,12 +363,17 @@ static bool server_build(struct http_server *server, const struct httpd_config *
     if (config->access_log[0] != '\0' &&
         (server->access_log = access_log_create(config->access_log, error)) == NULL)
         goto done;
+    if (!bind_list_resolve(&config->listen, &addresses, &cause)) {
+        error_set(error, cause.code, "httpd.listen: %s", cause.text);
+        goto done;
+    }
     for (size_t i = 0; i < server->count; i++) {
-        if (!loop_build(&server->loops[i], i, config, settings, error))
+        if (!loop_build(&server->loops[i], i, config, settings, &addresses, error))
             goto done;
     }
     built = true;
 done:
+    bind_list_clear(&addresses);
     http_settings_release(settings);
     return built;
 }
@@ -472,7 +473,7 @@ static json_t *server_status(struct daemon *daemon)
     for (int first = 1; first < 6; first++)
         requests += metric_value(metrics->requests[first]);
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "connections",
-                     (json_int_t)http_limits_connections(server->limits), "connections_total",
+                     (json_int_t)listen_limits_connections(server->limits), "connections_total",
                      (json_int_t)metric_value(metrics->accepted), "requests_total", (json_int_t)requests,
                      "sent_bytes_total", (json_int_t)metric_value(metrics->bytes), "relays",
                      (json_int_t)metric_value(metrics->relays), "failovers_total",

@@ -143,6 +143,7 @@ class Daemon:
         self.pid_file = directory / "run" / f"{self.label}.pid"
         self.process = None
         self.expected_code = 0
+        self.environment = {}  # beside the test's own
         self.configure(config)
 
     def configure(self, config):
@@ -170,7 +171,8 @@ class Daemon:
     def start(self, wait=True):
         self.err = open(self.dir / "log" / f"{self.label}.err", "ab")
         self.process = subprocess.Popen(self.command_line(),
-                                        stdout=self.err, stderr=self.err, stdin=subprocess.DEVNULL)
+                                        stdout=self.err, stderr=self.err, stdin=subprocess.DEVNULL,
+                                        env={**os.environ, **self.environment})
         if wait:
             def listening():
                 assert self.process.poll() is None or self.fail(f"reel-{self.label} ended at start")

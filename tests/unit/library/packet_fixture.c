@@ -192,6 +192,27 @@ static void handle_take(struct packet_request *request)
     packet_reply_take(request, body, size);
 }
 
+static struct packet_shared *make_shared(void)
+{
+    uint8_t *bytes = malloc(SHARED_SIZE);
+    struct packet_shared *shared;
+
+    assert_non_null(bytes);
+    for (int64_t i = 0; i < SHARED_SIZE; i++)
+        bytes[i] = pattern(i);
+    shared = packet_shared_create(bytes, SHARED_SIZE);
+    assert_non_null(shared);
+    free(bytes);
+    return shared;
+}
+
+static void handle_shared(struct packet_request *request)
+{
+    if (!fixture.shared)
+        fixture.shared = make_shared();
+    packet_reply_shared(request, fixture.shared);
+}
+
 static void handle_ignore(struct packet_request *request)
 {
     packet_reply(request, "fine", 4);
@@ -231,6 +252,7 @@ static const struct packet_command commands[] = {
     {ABORT, "abort", 0, 0, 0, packet_reply_abort},
     {HOLD, "hold", 8, STREAM_MAX, 8, handle_hold},
     {TAKE, "take", 8, 8, 0, handle_take},
+    {SHARED, "shared", 0, 0, 0, handle_shared},
     {IGNORE, "ignore", 8, STREAM_MAX, 8, handle_ignore},
     {CHANGE, "change", 8, STREAM_MAX, 8, handle_change},
     {SMALL, "small", 8, STREAM_MAX, 8, handle_small},
@@ -279,11 +301,16 @@ struct packet_server_options default_options(struct address *address)
 
 void start_with(const struct packet_server_options *options)
 {
+    start_on(options, 2);
+}
+
+void start_on(const struct packet_server_options *options, size_t loops)
+{
     struct error error;
 
     memset(&fixture, 0, sizeof(fixture));
     fixture.file = -1;
-    assert_true(loop_group_create(&fixture.loops, "test", 2, &error));
+    assert_true(loop_group_create(&fixture.loops, "test", loops, &error));
     fixture.workers = workers_create("test", 2, 1000, &error);
     assert_non_null(fixture.workers);
     fixture.server = packet_server_create(options, &fixture.loops, &error);
@@ -319,6 +346,7 @@ void finish(void)
     assert_true(workers_destroy(fixture.workers, 10000));
     loop_group_destroy(&fixture.loops);
     packet_server_destroy(fixture.server);
+    packet_shared_release(fixture.shared);
     if (fixture.file >= 0) {
         close(fixture.file);
         unlink(fixture.path);

@@ -24,10 +24,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#define MIB        (1024 * 1024)
-#define PIECE      (256 * 1024)
-#define STREAM_MAX (1LL << 50)
-#define FILE_SIZE  (100LL * MIB)
+#define MIB         (1024 * 1024)
+#define PIECE       (256 * 1024)
+#define STREAM_MAX  (1LL << 50)
+#define FILE_SIZE   (100LL * MIB)
+#define SHARED_SIZE (16 * MIB)
 
 enum {
     ECHO = 1,       /* the whole body comes back */
@@ -42,6 +43,7 @@ enum {
     IGNORE = 10, /* streamed: success, nothing read */
     CHANGE = 11, /* streamed: refused while a read is under way */
     SMALL = 12,  /* streamed: like COUNT, in pieces of 7 bytes */
+    SHARED = 13, /* SHARED_SIZE bytes of the pattern from memory, the same ones for everybody */
 };
 
 /* Everything that a test and the handlers share. */
@@ -53,6 +55,7 @@ struct fixture {
     int file;
     atomic_int opened, closed, stopped, failed_reads, files_sent, files_failed, held, changed_reads;
     atomic_bool release;
+    struct packet_shared *shared;
 };
 
 extern struct fixture fixture;
@@ -70,7 +73,10 @@ void on_stopped(void *argument);
 /* Options of a server on a free port of 127.0.0.1; *ADDRESS must live as long as they do. */
 struct packet_server_options default_options(struct address *address);
 
-/* Starts the server with two loops and two workers. */
+/* Starts the server with so many loops, and two workers. */
+void start_on(const struct packet_server_options *options, size_t loops);
+
+/* The same with two loops. */
 void start_with(const struct packet_server_options *options);
 
 /* start_with() the default options. */

@@ -209,9 +209,32 @@ static void other_paths_are_404_with_what_there_is(void **state)
     assert_status("HTTP/1.1 404 Not Found\r\n");
 }
 
+static void head_has_the_fields_of_get_and_no_body(void **state)
+{
+    static const char *const paths[] = {"/healthz", "/status", "/nothing"};
+    char request[128], fields[2][32];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        for (int head = 0; head < 2; head++) {
+            const char *length;
+
+            (void)snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                           head ? "HEAD" : "GET", paths[i]);
+            ask(request);
+            assert_status(i == 2 ? "HTTP/1.1 404 Not Found\r\n" : "HTTP/1.1 200 OK\r\n");
+            assert_int_equal(body()[0] == '\0', head);
+            length = strstr(reply, "Content-Length: ");
+            assert_non_null(length);
+            (void)snprintf(fields[head], sizeof(fields[head]), "%.*s", (int)strcspn(length, "\r"), length);
+        }
+        assert_string_equal(fields[0], fields[1]);
+    }
+}
+
 static void other_methods_are_405_with_what_is_allowed(void **state)
 {
-    static const char *const methods[] = {"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD"};
+    static const char *const methods[] = {"POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
     char request[128];
 
     (void)state;
@@ -220,11 +243,8 @@ static void other_methods_are_405_with_what_is_allowed(void **state)
                        "%s /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", methods[i]);
         ask(request);
         assert_status("HTTP/1.1 405 Method Not Allowed\r\n");
-        assert_non_null(strstr(reply, "Allow: GET\r\n"));
-        if (strcmp(methods[i], "HEAD") == 0)
-            assert_string_equal(body(), "");
-        else
-            assert_string_equal(body(), "only GET is allowed here\n");
+        assert_non_null(strstr(reply, "Allow: GET, HEAD\r\n"));
+        assert_string_equal(body(), "only GET and HEAD are allowed here\n");
     }
 }
 
@@ -316,7 +336,7 @@ static void a_taken_port_is_told_with_its_address(void **state)
     assert_non_null(other);
     assert_null(admin_create(loop_base(other), &listen_list, &handlers, &error));
     (void)snprintf(expected, sizeof(expected),
-                   "the admin port cannot listen on 127.0.0.1:%u: Address already in use", port);
+                   "admin.listen: address 127.0.0.1:%u is in use by another process", port);
     assert_string_equal(error.text, expected);
     loop_destroy(other);
 }
@@ -368,6 +388,7 @@ int main(void)
         WITH_ADMIN(health_is_200_ok_or_503_with_the_reason),
         WITH_ADMIN(the_status_is_the_daemons_json),
         WITH_ADMIN(other_paths_are_404_with_what_there_is),
+        WITH_ADMIN(head_has_the_fields_of_get_and_no_body),
         WITH_ADMIN(other_methods_are_405_with_what_is_allowed),
         WITH_ADMIN(one_connection_serves_several_requests),
         WITH_ADMIN(a_header_past_the_limit_is_refused_and_others_are_served),

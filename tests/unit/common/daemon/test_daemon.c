@@ -684,7 +684,7 @@ static void a_taken_admin_port_is_a_clear_failure_and_what_was_started_is_undone
     (void)snprintf(option, sizeof(option), "admin.listen=127.0.0.1:%u", ntohs(address.sin_port));
     write_usual_config("");
     assert_int_equal(RUN("-c", config_path, "-o", option), 1);
-    assert_contains(err_path, "Address already in use");
+    assert_contains(err_path, "is in use by another process");
     assert_contains(log_path, "hook destroy");
     assert_int_equal(close(fd), 0);
 }

@@ -107,15 +107,21 @@ static void connections_above_the_limit_wait_for_a_place(void **state)
     start_with(&options);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
         fds[i] = dial();
-        put_request(fds[i], ECHO, "hello", 5);
-        if (i < 3)
-            get_success(fds[i], "hello", 5);
+        if (i < 3) /* with a request under way: nothing to make room with */
+            put_request(fds[i], HOLD, "headhead", 8);
+        else
+            put_request(fds[i], ECHO, "hello", 5);
+        if (i == 2)
+            wait_until(&fixture.held, 3);
     }
     for (size_t i = 3; i < ARRAY_SIZE(fds); i++)
         assert_false(readable_within(fds[i], 50));
     assert_int_equal(packet_server_connections(fixture.server), 3);
-    for (size_t i = 0; i < 3; i++)
+    atomic_store(&fixture.release, true);
+    for (size_t i = 0; i < 3; i++) {
+        get_count(fds[i], 0);
         close(fds[i]);
+    }
     for (size_t i = 3; i < ARRAY_SIZE(fds); i++) {
         get_success(fds[i], "hello", 5);
         close(fds[i]);
