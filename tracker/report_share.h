@@ -21,8 +21,7 @@ void report_share_clear(struct report_share *share);
 
 /* A reference to a text: the present one, or what MAKE(ARGUMENT, &size) returns (to be freed; NULL without memory), which
  * others get too. While one loop makes a text the others answer with the last one. NULL without memory. */
-MUST_CHECK struct packet_shared *report_share_take(struct report_share *share,
-                                                   char *(*make)(void *argument, size_t *size),
-                                                   void *argument);
+MUST_CHECK struct packet_shared *
+report_share_take(struct report_share *share, char *(*make)(void *argument, size_t *size), void *argument);
 
 #endif
