@@ -1,45 +1,19 @@
+/*
+ * local_files: openings with their time limit, and the table of common/file/open_files.c for one loop.
+ */
 #include "httpd/files/local_files.h"
-#include "common/base/hash.h"
+
 #include "common/base/duration.h"
-#include "common/base/log.h"
-#include <errno.h>
+
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
-
-struct entry_key {
-    const struct local_volume *volume;
-    char place[LOCAL_PLACE_SIZE - 1];
-};
-
-struct entry {
-    struct local_file public; /* first */
-    struct entry_key key;
-    size_t users; /* who holds it, and one for the table */
-    bool listed;
-    char *kept;
-    size_t kept_size;
-    int64_t since_ms;
-    struct job close_job;
-    TAILQ_ENTRY(entry) link; /* by age, or among those that wait to be closed */
-    UT_hash_handle hh;
-};
-TAILQ_HEAD(entry_list, entry);
 
 struct local_files {
     struct loop *loop;
-    size_t files_max;
-    int64_t age_ms;
-    struct entry *table;
-    struct entry_list by_age;  /* oldest first */
-    struct entry_list closing; /* no worker took them yet */
-    size_t count;              /* in the table */
-    uint64_t epoch;            /* counts what left the table: hints of before are void */
-    size_t kept;               /* bytes of files in memory */
-    size_t users;              /* entries and openings that refer to this struct */
-    bool closed;
+    struct open_files *open;
+    size_t users; /* holders of files, openings, and the loop */
     char scratch[LOCAL_SCRATCH_SIZE];
 };
 
@@ -47,7 +21,8 @@ struct local_opening {
     struct job job;
     struct event timer;
     struct local_files *files;
-    struct entry_key key;
+    const struct local_volume *volume;
+    char place[LOCAL_PLACE_SIZE];
     int64_t size;
     local_files_callback callback; /* NULL: nobody waits any more */
     void *argument;
@@ -55,174 +30,68 @@ struct local_opening {
     struct error error;
 };
 
-static struct entry *entry_of(struct local_file *file)
-{
-    return CONTAINER_OF(file, struct entry, public);
-}
+_Static_assert(sizeof(((struct open_key *)0)->place) == LOCAL_PLACE_SIZE - 1, "a place is a key as it is");
 
-static struct entry_key make_key(const struct local_volume *volume, const char *place)
+static struct open_key key_of(const struct local_volume *volume, const char *place)
 {
-    struct entry_key key = {.volume = volume};
+    struct open_key key = {.owner = volume};
     memcpy(key.place, place, sizeof(key.place));
     return key;
 }
 
-static void drop_files_user(struct local_files *files)
+static bool submit_close(const void *owner, struct job *job)
 {
-    files->users--;
-    if (files->closed && files->users == 0)
-        free(files);
-}
-
-/* ---- closing ---- */
-
-static void close_run(struct job *job)
-{
-    struct entry *entry = CONTAINER_OF(job, struct entry, close_job);
-    (void)close(entry->public.fd); /* opened for reading: there is nothing that could be lost */
-    free(entry);
-}
-
-static void close_entry(struct local_files *files, struct entry *entry)
-{
-    free(entry->kept);
-    files->kept -= entry->kept_size;
-    entry->kept = NULL;
-    entry->kept_size = 0;
-    entry->close_job = (struct job){.run = close_run};
-    if (files->closed) {
-        close_run(&entry->close_job);
-    } else if (!workers_submit(entry->key.volume->workers, &entry->close_job)) {
-        TAILQ_INSERT_TAIL(&files->closing, entry, link);
-        return;
-    }
-    drop_files_user(files);
-}
-
-static void drop_user(struct local_files *files, struct entry *entry)
-{
-    ASSERT(entry->users > 0);
-    if (--entry->users == 0)
-        close_entry(files, entry);
-}
-
-static void unlist(struct local_files *files, struct entry *entry)
-{
-    ASSERT(files->table);
-    files->epoch++;
-    HASH_DEL(files->table, entry);
-    TAILQ_REMOVE(&files->by_age, entry, link);
-    entry->listed = false;
-    files->count--;
-    drop_user(files, entry);
-}
-
-void local_files_take(struct local_file *file)
-{
-    entry_of(file)->users++;
-}
-
-void local_files_keep(struct local_files *files, struct local_file *file, const char *bytes, size_t size)
-{
-    struct entry *entry = entry_of(file);
-    if (entry->kept != NULL || !entry->listed || size > LOCAL_KEPT_SIZE ||
-        files->kept + size > LOCAL_KEPT_MAX)
-        return;
-    entry->kept = malloc(size);
-    if (entry->kept == NULL)
-        return;
-    memcpy(entry->kept, bytes, size);
-    entry->kept_size = size;
-    files->kept += size;
-    file->bytes = entry->kept;
-}
-
-void local_files_release(struct local_files *files, struct local_file *file)
-{
-    drop_user(files, entry_of(file));
-}
-
-void local_files_forget(struct local_files *files, struct local_file *file)
-{
-    if (entry_of(file)->listed)
-        unlist(files, entry_of(file));
-}
-
-void local_files_tick(struct local_files *files)
-{
-    int64_t now = loop_now_ms(files->loop);
-    struct entry *entry;
-    struct entry_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
-    while ((entry = TAILQ_FIRST(&files->by_age)) != NULL && now - entry->since_ms >= files->age_ms)
-        unlist(files, entry);
-    TAILQ_CONCAT(&waiting, &files->closing, link);
-    while ((entry = TAILQ_FIRST(&waiting)) != NULL) {
-        TAILQ_REMOVE(&waiting, entry, link);
-        close_entry(files, entry);
-    }
+    return workers_submit(((const struct local_volume *)owner)->workers, job);
 }
 
 /* ---- opening ---- */
 
-/* Takes the opened file over; the caller holds it. NULL without memory: it was closed. */
-static struct local_file *add(struct local_files *files, const struct entry_key *key, int fd)
-{
-    struct entry *entry = calloc(1, sizeof(*entry)), *other = NULL;
-    if (entry == NULL) {
-        (void)close(fd);
-        return NULL;
-    }
-    entry->public = (struct local_file){.fd = fd, .volume = key->volume};
-    entry->key = *key;
-    entry->users = 1;
-    entry->since_ms = loop_now_ms(files->loop);
-    files->users++;
-    if (files->closed || files->files_max == 0)
-        return &entry->public;
-    HASH_FIND(hh, files->table, key, sizeof(*key), other);
-    if (other != NULL) /* two opened it at once: the younger one stays */
-        unlist(files, other);
-    if (files->count >= files->files_max && !TAILQ_EMPTY(&files->by_age))
-        unlist(files, TAILQ_FIRST(&files->by_age));
-    HASH_ADD(hh, files->table, key, sizeof(entry->key), entry);
-    entry->listed = HASH_ADDED(hh, entry);
-    if (!entry->listed) /* no memory to put it into the table: it serves once */
-        return &entry->public;
-    TAILQ_INSERT_TAIL(&files->by_age, entry, link);
-    entry->users++;
-    files->count++;
-    return &entry->public;
-}
-
-/* On a worker. */
-static void open_run(struct job *job)
+static void opening_run(struct job *job)
 {
     struct local_opening *opening = CONTAINER_OF(job, struct local_opening, job);
-    opening->fd = local_volume_open(opening->key.volume, opening->key.place, opening->size, &opening->error);
+    opening->fd = local_volume_open(opening->volume, opening->place, opening->size, &opening->error);
 }
 
-static void open_done(struct job *job)
+/* The opened file, held for the caller. NULL without memory: it was closed. */
+static struct open_file *add_opened(struct local_opening *opening)
+{
+    struct local_files *files = opening->files;
+    const struct open_key key = key_of(opening->volume, opening->place);
+    struct open_file *file =
+        open_files_add(files->open, &key, opening->fd, opening->size, NULL, loop_now_ms(files->loop));
+    if (!file) {
+        (void)close(opening->fd);
+        (void)error_set(&opening->error, ERROR_UNAVAILABLE, "no memory for an open file");
+    }
+    return file;
+}
+
+static void drop_files_user(struct local_files *files)
+{
+    if (--files->users > 0)
+        return;
+    open_files_end(files->open);
+    free(files);
+}
+
+static void opening_done(struct job *job)
 {
     struct local_opening *opening = CONTAINER_OF(job, struct local_opening, job);
     struct local_files *files = opening->files;
     local_files_callback callback = opening->callback;
-    struct local_file *file = NULL;
-    if (callback != NULL)
+    if (callback)
         event_del(&opening->timer);
-    if (opening->fd >= 0) {
-        file = add(files, &opening->key, opening->fd);
-        if (file == NULL)
-            (void)error_set(&opening->error, ERROR_UNAVAILABLE, "no memory for an open file");
-    }
-    if (callback != NULL)
-        callback(opening->argument, file, file == NULL ? &opening->error : NULL);
-    else if (file != NULL)
-        local_files_release(files, file);
+    struct open_file *file = opening->fd >= 0 ? add_opened(opening) : NULL;
+    if (callback)
+        callback(opening->argument, file, file ? NULL : &opening->error);
+    else if (file)
+        open_files_release(files->open, file);
     free(opening);
-    drop_files_user(files);
+    if (!callback || !file) /* else the callee holds the file, and so this struct */
+        drop_files_user(files);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *argument)
+static void opening_timeout(evutil_socket_t fd, short what, void *argument)
 {
     struct local_opening *opening = argument;
     local_files_callback callback = opening->callback;
@@ -240,20 +109,21 @@ struct local_opening *local_files_open(struct local_files *files, const struct l
 {
     const struct timeval patience = duration_timeval(LOCAL_HANG_MS);
     struct local_opening *opening = calloc(1, sizeof(*opening));
-    if (opening == NULL) {
+    if (!opening) {
         (void)error_set(error, ERROR_UNAVAILABLE, "no memory");
         return NULL;
     }
-    opening->job = (struct job){.run = open_run, .done = open_done, .loop = files->loop};
+    opening->job = (struct job){.run = opening_run, .done = opening_done, .loop = files->loop};
     opening->files = files;
-    opening->key = make_key(volume, place);
+    opening->volume = volume;
+    memcpy(opening->place, place, LOCAL_PLACE_SIZE - 1);
     opening->size = size;
     opening->callback = callback;
     opening->argument = argument;
     opening->fd = -1;
-    if (evtimer_assign(&opening->timer, loop_base(files->loop), on_timer, opening) != 0 ||
+    if (evtimer_assign(&opening->timer, loop_base(files->loop), opening_timeout, opening) != 0 ||
         event_add(&opening->timer, &patience) != 0) {
-        (void)error_set(error, ERROR_UNAVAILABLE, "libevent takes no timer");
+        (void)error_set(error, ERROR_UNAVAILABLE, "cannot arm a timer");
         free(opening);
         return NULL;
     }
@@ -278,47 +148,60 @@ void local_files_cancel(struct local_opening *opening)
 struct local_files *local_files_create(struct loop *loop, size_t files_max, int64_t age_ms)
 {
     struct local_files *files = calloc(1, sizeof(*files));
-    if (files == NULL)
+    if (!files)
         return NULL;
     files->loop = loop;
-    files->files_max = files_max;
-    files->age_ms = age_ms;
-    TAILQ_INIT(&files->by_age);
-    TAILQ_INIT(&files->closing);
+    files->users = 1;
+    files->open = open_files_create(&(struct open_files_options){
+        .files_max = files_max, .age_ms = age_ms, .bytes_max = LOCAL_KEPT_MAX, .submit = submit_close});
+    if (!files->open) {
+        free(files);
+        return NULL;
+    }
     return files;
 }
 
 void local_files_close(struct local_files *files)
 {
-    struct entry *entry;
-    if (files == NULL)
-        return;
+    if (files)
+        drop_files_user(files);
+}
+
+struct open_file *local_files_find(struct local_files *files, const struct local_volume *volume,
+                                   const char *place, struct open_hint *hint)
+{
+    const struct open_key key = key_of(volume, place);
+    struct open_file *file = open_files_find(files->open, &key, hint, loop_now_ms(files->loop));
+    files->users += file ? 1 : 0;
+    return file;
+}
+
+void local_files_take(struct local_files *files, struct open_file *file)
+{
     files->users++;
-    files->closed = true;
-    while ((entry = TAILQ_FIRST(&files->by_age)) != NULL)
-        unlist(files, entry);
-    while ((entry = TAILQ_FIRST(&files->closing)) != NULL) {
-        TAILQ_REMOVE(&files->closing, entry, link);
-        close_entry(files, entry);
-    }
+    open_files_take(files->open, file);
+}
+
+void local_files_release(struct local_files *files, struct open_file *file)
+{
+    open_files_release(files->open, file);
     drop_files_user(files);
 }
 
-struct local_file *local_files_find(struct local_files *files, const struct local_volume *volume,
-                                    const char *place, struct local_hint *hint)
+void local_files_forget(struct local_files *files, struct open_file *file)
 {
-    struct entry *entry = NULL;
-    if (hint->file != NULL && hint->epoch == files->epoch) {
-        entry = entry_of(hint->file);
-    } else {
-        struct entry_key key = make_key(volume, place);
-        HASH_FIND(hh, files->table, &key, sizeof(key), entry);
-        if (entry == NULL)
-            return NULL;
-        *hint = (struct local_hint){&entry->public, files->epoch};
-    }
-    entry->users++;
-    return &entry->public;
+    open_files_forget_held(files->open, file);
+}
+
+void local_files_keep(struct local_files *files, struct open_file *file, const char *bytes, size_t size)
+{
+    if (size <= LOCAL_KEPT_SIZE)
+        open_files_keep(files->open, file, bytes, size);
+}
+
+void local_files_tick(struct local_files *files)
+{
+    open_files_tick(files->open, loop_now_ms(files->loop));
 }
 
 char *local_files_scratch(struct local_files *files)

@@ -23,7 +23,7 @@ struct local_read {
     struct job job;
     struct local_source *owner; /* NULL: nobody waits any more */
     struct local_files *files;
-    struct local_file *file; /* held */
+    struct open_file *file; /* held */
     int64_t offset;
     size_t size;
     bool keep;   /* the bytes are wanted, not only their being cached */
@@ -42,7 +42,7 @@ struct local_source {
 
     struct source *relay; /* has taken over */
     struct local_opening *opening;
-    struct local_file *open; /* held */
+    struct open_file *open; /* held */
     struct local_read *reading;
     bool failed;
     bool corked; /* the last bytes went out with "more follows" */
@@ -115,7 +115,7 @@ static enum source_status handed_over(struct local_source *local)
 
 /* ---- opening ---- */
 
-static void on_opened(void *argument, struct local_file *file, const struct error *error)
+static void on_opened(void *argument, struct open_file *file, const struct error *error)
 {
     struct local_source *local = argument;
     local->opening = NULL;
@@ -201,8 +201,8 @@ static enum source_status read_on_worker(struct local_source *local, int64_t bud
             .size = (size_t)min_i64(local->left, keep ? min_i64(local->block_size, budget) : WARM_SIZE),
             .keep = keep,
         };
-        if (workers_submit(local->open->volume->workers, &read->job)) {
-            local_files_take(local->open);
+        if (workers_submit(local->file->volume->workers, &read->job)) {
+            local_files_take(local->loop->local_files, local->open);
             local->reading = read;
             return SOURCE_WAIT;
         }
@@ -215,7 +215,7 @@ static enum source_status read_on_worker(struct local_source *local, int64_t bud
 
 static bool window_is_cached(struct local_source *local, int64_t window)
 {
-    struct local_file *open = local->open;
+    struct open_file *open = local->open;
     return (!open->cannot_tell && local->warm_to > local->offset) ||
            file_window_is_cached(open->fd, local->offset, window, &open->cannot_tell);
 }
@@ -262,9 +262,9 @@ static enum source_status send_memory(struct local_source *local, int socket, st
 static const char *small_bytes(struct local_source *local)
 {
     struct local_files *files = local->loop->local_files;
-    struct local_file *open = local->open;
+    struct open_file *open = local->open;
     if (open->bytes != NULL)
-        return open->bytes + local->offset;
+        return (const char *)open->bytes + local->offset;
     char *scratch = local_files_scratch(files);
     ssize_t got =
         file_window_read_cached(open->fd, local->offset, scratch, (size_t)local->left, &open->cannot_tell);

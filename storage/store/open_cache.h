@@ -1,22 +1,14 @@
 /*
- * open_cache: files that are open for reading, kept for a few seconds, so that a file asked for again and
- * again is opened once and small downloads need no worker. Closing may wait for a file system (FUSE flushes),
- * so it runs on the workers of the store path. Any thread; called by storage/request/download.c, and by whoever
- * deletes.
+ * open_cache: the store paths' open files, by their place, over common/file/open_files.h. Any thread; called by
+ * storage/request/download.c, and by whoever deletes.
  */
 #ifndef REEL_STORAGE_OPEN_CACHE_H
 #define REEL_STORAGE_OPEN_CACHE_H
 
+#include "common/file/open_files.h"
 #include "storage/store/store.h"
 
 struct open_cache;
-
-/* One open file; whoever holds it may read FD at offsets (never move its position). */
-struct open_file {
-    int fd;
-    int64_t size;         /* bytes, when it was opened */
-    const uint8_t *bytes; /* all of them, of a small file; NULL: read them from FD */
-};
 
 /* Bytes up to which a file is kept in memory while it is open, and what all of them may take together. */
 #define OPEN_CACHE_SMALL     (16 * 1024)

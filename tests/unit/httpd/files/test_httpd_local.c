@@ -87,7 +87,7 @@ struct fixture {
     const struct local_volume *volume;
     struct loop *loop;
     struct local_files *files;
-    struct local_file *got;
+    struct open_file *got;
     struct error error;
     bool called;
 };
@@ -196,7 +196,7 @@ static void no_symbolic_link_is_followed_below_the_directory(void **state)
 
 /* ---- open files ---- */
 
-static void on_opened(void *argument, struct local_file *file, const struct error *error)
+static void on_opened(void *argument, struct open_file *file, const struct error *error)
 {
     struct fixture *fixture = argument;
     fixture->called = true;
@@ -205,7 +205,7 @@ static void on_opened(void *argument, struct local_file *file, const struct erro
         fixture->error = *error;
 }
 
-static struct local_file *open_file(struct fixture *fixture, const char *place, int64_t size)
+static struct open_file *open_file(struct fixture *fixture, const char *place, int64_t size)
 {
     fixture->called = false;
     fixture->got = NULL;
@@ -224,9 +224,9 @@ static struct local_file *open_file(struct fixture *fixture, const char *place, 
 static void a_file_is_opened_once_and_found_until_it_is_forgotten(void **state)
 {
     struct fixture *fixture = *state;
-    struct local_hint hint = {0};
+    struct open_hint hint = {0};
     assert_null(local_files_find(fixture->files, fixture->volume, PLACE, &hint));
-    struct local_file *file = open_file(fixture, PLACE, 7);
+    struct open_file *file = open_file(fixture, PLACE, 7);
     assert_non_null(file);
     for (int i = 0; i < 2; i++) { /* the second time by the hint */
         assert_ptr_equal(local_files_find(fixture->files, fixture->volume, PLACE, &hint), file);
@@ -251,15 +251,15 @@ static void no_more_files_than_allowed_are_kept(void **state)
 {
     struct fixture *fixture = *state;
     static const char *const places[] = {PLACE, "000/001/1FF/5F9E3FA7_003", "000/001/1FF/5F9E3FA7_004"};
-    struct local_file *files[3];
+    struct open_file *files[3];
     for (size_t i = 0; i < 3; i++) {
         make_file(fixture, places[i], "content");
         files[i] = open_file(fixture, places[i], 7);
         assert_non_null(files[i]);
     }
     for (size_t i = 0; i < 3; i++) {
-        struct local_hint hint = {0};
-        struct local_file *found = local_files_find(fixture->files, fixture->volume, places[i], &hint);
+        struct open_hint hint = {0};
+        struct open_file *found = local_files_find(fixture->files, fixture->volume, places[i], &hint);
         assert_ptr_equal(found, i == 0 ? NULL : files[i]); /* the oldest went */
         if (found != NULL)
             local_files_release(fixture->files, found);
@@ -270,7 +270,7 @@ static void no_more_files_than_allowed_are_kept(void **state)
 static void the_bytes_of_a_small_file_are_kept_with_it(void **state)
 {
     struct fixture *fixture = *state;
-    struct local_file *file = open_file(fixture, PLACE, 7);
+    struct open_file *file = open_file(fixture, PLACE, 7);
     char *large = calloc(1, LOCAL_KEPT_SIZE + 1);
     assert_non_null(large);
     local_files_keep(fixture->files, file, large, LOCAL_KEPT_SIZE + 1);
@@ -288,7 +288,7 @@ static void who_gives_up_is_not_called(void **state)
         local_files_open(fixture->files, fixture->volume, PLACE, 7, on_opened, fixture, &fixture->error);
     assert_non_null(opening);
     local_files_cancel(opening);
-    struct local_file *file = open_file(fixture, PLACE, 7);
+    struct open_file *file = open_file(fixture, PLACE, 7);
     assert_non_null(file);
     local_files_release(fixture->files, file);
 }
