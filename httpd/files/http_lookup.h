@@ -26,7 +26,7 @@ struct http_lookup_file {
     const char *content_type; /* chosen, for requests whose target has no name; static or inside stat */
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
-    struct open_hint hint;            /* of source_local */
+    struct open_hint hint;             /* of source_local */
     int64_t served_ms;                 /* of relay: when bytes last came, clock_coarse_ms(); 0: never */
     size_t references;
 };
