@@ -1,6 +1,6 @@
 /*
- * command_fsck: `reel fsck`: asks a group for a scrub, waits for its end, prints the report. Declared in
- * command_internal.h.
+ * command_fsck: `reel fsck`: asks a group for a scrub, waits for its end while it says how far that is, prints the
+ * report. Who stops waiting stops nothing: the scrub is the servers'.
  */
 #include "client/command/command_internal.h"
 
@@ -16,7 +16,7 @@ static json_t *ask(struct command *command, enum reel_fsck_action action, struct
     char *text = reel_fsck(command->reel, NULL, action, error);
     json_t *report;
 
-    if (text == NULL)
+    if (!text)
         return NULL;
     report = json_loads(text, 0, NULL);
     reel_free(text);
@@ -33,26 +33,44 @@ static int64_t number(const json_t *object, const char *name)
     return (int64_t)json_integer_value(json_object_get(object, name));
 }
 
+/* How far it is, as a bar without an end: the bytes that were read. */
+static void show_progress(struct command_bar *bar, const json_t *report)
+{
+    const json_t *progress = json_object_get(report, "progress");
+    const char *phase = json_string_value(json_object_get(progress, "phase"));
+
+    if (!bar)
+        return;
+    (void)snprintf(bar->label, sizeof(bar->label), "fsck: %s, %" PRId64 " rows", phase ? phase : "waits",
+                   number(progress, "rows"));
+    (void)command_bar_step(bar, number(progress, "bytes"), -1);
+}
+
 /* Waits until the scrub NUMBER is over; *REPORT is replaced by later ones. */
 static bool wait_for_end(struct command *command, json_t **report, int64_t wanted, struct reel_error *error)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    struct command_bar *bar = command_bar_begin(command->display, "fsck");
     int failures = 0;
+    bool fine = true;
 
-    while (number(*report, "done") < wanted) {
+    while (fine && number(*report, "done") < wanted) {
         json_t *next;
 
+        show_progress(bar, *report);
         (void)nanosleep(&pause, NULL);
         next = ask(command, REEL_FSCK_STATUS, error);
-        if (next == NULL && ++failures > FAILURES_MAX)
-            return false;
-        if (next == NULL)
-            continue;
-        failures = 0;
-        json_decref(*report);
-        *report = next;
+        if (next) {
+            failures = 0;
+            json_decref(*report);
+            *report = next;
+        } else {
+            fine = error->code != REEL_E_CANCELLED && ++failures <= FAILURES_MAX;
+        }
     }
-    return true;
+    command_bar_end(bar);
+    command_display_clear(command->display);
+    return fine;
 }
 
 static int64_t print_findings(const json_t *progress)
@@ -72,7 +90,7 @@ static int64_t print_findings(const json_t *progress)
         char line[1024];
         const char *text = json_string_value(json_array_get(lines, i));
 
-        printf("%s\n", command_printable(text != NULL ? text : "?", line, sizeof(line)));
+        printf("%s\n", command_printable(text ? text : "?", line, sizeof(line)));
     }
     return sum;
 }
@@ -84,7 +102,7 @@ static int print_report(const json_t *report)
     const json_t *progress = json_object_get(report, "progress");
     const char *phase = json_string_value(json_object_get(progress, "phase"));
 
-    if (phase == NULL) {
+    if (!phase) {
         printf("no scrub has begun yet\n");
         return COMMAND_OK;
     }
@@ -104,6 +122,13 @@ static int64_t findings_of(const json_t *report)
     return sum;
 }
 
+static int failed(struct command *command, const struct reel_error *error)
+{
+    if (error->code == REEL_E_CANCELLED)
+        command_remark(command, "the scrub goes on at the servers; reel fsck --status reports how far it is");
+    return command_failed(command, "fsck", error);
+}
+
 int command_fsck(struct command *command)
 {
     const struct command_options *options = &command->options;
@@ -111,18 +136,21 @@ int command_fsck(struct command *command)
                                    : options->repair ? REEL_FSCK_REPAIR
                                                      : REEL_FSCK_CHECK;
     struct reel_error error;
-    json_t *report = ask(command, action, &error);
+    json_t *report;
     int result;
 
-    if (report == NULL)
-        return command_failed(command, "fsck", &error);
+    if (action == REEL_FSCK_REPAIR && !command_confirm(command, "put what is wrong out of service?"))
+        return COMMAND_FAILED;
+    report = ask(command, action, &error);
+    if (!report)
+        return failed(command, &error);
     if (action != REEL_FSCK_STATUS && !wait_for_end(command, &report, number(report, "wanted"), &error)) {
         json_decref(report);
-        return command_failed(command, "fsck", &error);
+        return failed(command, &error);
     }
     if (options->json) {
         result = findings_of(report) > 0 ? COMMAND_MISMATCH : COMMAND_OK;
-        if (command_print_json(report) != COMMAND_OK)
+        if (command_print_json(command, report) != COMMAND_OK)
             result = COMMAND_FAILED;
         return result;
     }

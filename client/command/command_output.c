@@ -1,23 +1,22 @@
 /*
- * command_output: what the `reel` command prints: errors, JSON, the progress bar. Declared in
- * command_internal.h.
+ * command_output: what the `reel` command prints: errors, JSON, texts that are readable on any terminal; and what
+ * it asks. One line at a time, whichever thread has it.
  */
 #include "client/command/command_internal.h"
 
-#include "common/base/clock.h"
-
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define BAR_WIDTH     24
-#define BAR_PERIOD_MS 100
-#define LABEL_WIDTH   24
+/* ---- exit codes ---- */
 
-int command_exit_code(int error_code)
+int command_exit_of(const struct command *command, const struct reel_error *error)
 {
-    switch (error_code) {
+    switch (error->code) {
     case REEL_E_NONE:
         return COMMAND_OK;
     case REEL_E_NOT_FOUND:
@@ -37,113 +36,112 @@ int command_exit_code(int error_code)
         return COMMAND_NO_SPACE;
     case REEL_E_REFUSED:
         return COMMAND_REFUSED;
+    case REEL_E_IO: /* with an errno: of a file here */
+        return error->errnum != 0 ? COMMAND_LOCAL : COMMAND_FAILED;
+    case REEL_E_CANCELLED:
+        return atomic_load(&command->ended_by) == COMMAND_MAX_TIME ? COMMAND_UNAVAILABLE : COMMAND_FAILED;
     default:
         return COMMAND_FAILED;
     }
 }
 
-char *command_printable(const char *text, char *buffer, size_t size)
+/* ---- texts ---- */
+
+/* Length of the well-formed UTF-8 character at TEXT that may be shown; 0: none. */
+static size_t character(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t length = at[0] < 0x80 ? 1 : at[0] >= 0xC2 && at[0] <= 0xDF ? 2 : (at[0] & 0xF0) == 0xE0 ? 3 : 0;
+
+    if (at[0] >= 0xF0 && at[0] <= 0xF4)
+        length = 4;
+    if (length == 1)
+        return at[0] >= 0x20 && at[0] != 0x7F ? 1 : 0;
+    for (size_t i = 1; i < length; i++)
+        if ((at[i] & 0xC0) != 0x80)
+            return 0;
+    if (length == 2 && at[0] == 0xC2 && at[1] < 0xA0) /* C1 controls: some terminals obey them */
+        return 0;
+    /* U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069: they turn the order of what is read around. */
+    if (length == 3 && at[0] == 0xE2 &&
+        ((at[1] == 0x80 && (at[2] == 0x8E || at[2] == 0x8F || (at[2] >= 0xA8 && at[2] <= 0xAE))) ||
+         (at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9)))
+        return 0;
+    return length;
+}
+
+static char *printable(const char *text, char *buffer, size_t size, bool lines)
 {
     size_t at = 0;
 
-    for (; text[at] != '\0' && at + 1 < size; at++) {
-        unsigned char byte = (unsigned char)text[at];
+    while (*text != '\0' && at + 1 < size) {
+        size_t length = character(text);
 
-        buffer[at] = byte < 0x20 || byte == 0x7F ? '?' : (char)byte;
+        if (length == 0) {
+            buffer[at++] = lines && *text == '\n' ? '\n' : '?';
+            text++;
+            continue;
+        }
+        if (at + length >= size)
+            break;
+        memcpy(buffer + at, text, length);
+        at += length;
+        text += length;
     }
     buffer[at] = '\0';
     return buffer;
 }
 
-/* Bytes that are no UTF-8 would make no string: each such text is shown with '?' instead. */
-static json_t *json_text(const char *text)
+char *command_printable(const char *text, char *buffer, size_t size)
 {
-    json_t *string = json_string(text);
-    char buffer[1024];
-
-    if (string != NULL)
-        return string;
-    (void)command_printable(text, buffer, sizeof(buffer));
-    for (char *at = buffer; *at != '\0'; at++)
-        if ((unsigned char)*at >= 0x80)
-            *at = '?';
-    return json_string(buffer);
+    return printable(text, buffer, size, false);
 }
 
-int command_print_json(json_t *object)
+char *command_printable_lines(const char *text)
 {
-    int result;
+    size_t size = strlen(text) + 1;
+    char *buffer = malloc(size);
 
-    if (object == NULL) {
-        fputs("reel: no memory for the output\n", stderr);
-        return COMMAND_FAILED;
+    return buffer ? printable(text, buffer, size, true) : NULL;
+}
+
+size_t command_columns(const char *text)
+{
+    size_t columns = 0;
+
+    for (; *text != '\0'; text++)
+        columns += ((unsigned char)*text & 0xC0) != 0x80;
+    return columns;
+}
+
+size_t command_fit(const char *text, size_t columns)
+{
+    size_t at = 0;
+
+    for (; text[at] != '\0'; at++) {
+        if (((unsigned char)text[at] & 0xC0) == 0x80)
+            continue;
+        if (columns == 0)
+            break;
+        columns--;
     }
-    result =
-        json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF ? COMMAND_OK : COMMAND_FAILED;
-    json_decref(object);
-    return result;
+    return at;
 }
 
-json_t *command_file_to_json(const struct reel_file *file)
+char *command_time(int64_t seconds, char buffer[COMMAND_TIME_SIZE])
 {
-    json_t *object = json_object();
+    time_t when = (time_t)seconds;
+    struct tm parts;
 
-    if (json_object_set_new(object, "file", json_text(file->file)) != 0 ||
-        json_object_set_new(object, "size", json_integer(file->size)) != 0 ||
-        json_object_set_new(object, "deleted", json_boolean(file->deleted)) != 0 ||
-        json_object_set_new(object, "created",
-                            file->created_time > 0 ? json_integer(file->created_time) : json_null()) != 0 ||
-        json_object_set_new(object, "deleted_time",
-                            file->deleted_time > 0 ? json_integer(file->deleted_time) : json_null()) != 0 ||
-        json_object_set_new(object, "digest",
-                            file->digest[0] != '\0' ? json_text(file->digest) : json_null()) != 0 ||
-        json_object_set_new(object, "content_type",
-                            file->content_type[0] != '\0' ? json_text(file->content_type) : json_null()) !=
-            0 ||
-        json_object_set_new(object, "name", file->name[0] != '\0' ? json_text(file->name) : json_null()) !=
-            0 ||
-        json_object_set_new(object, "group", file->group[0] != '\0' ? json_text(file->group) : json_null()) !=
-            0) {
-        json_decref(object);
-        return NULL;
-    }
-    return object;
+    if (seconds <= 0 || !gmtime_r(&when, &parts) ||
+        strftime(buffer, COMMAND_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        memcpy(buffer, "-", 2);
+    return buffer;
 }
 
-int command_failed(const struct command *command, const char *what, const struct reel_error *error)
+char *command_human(double bytes, char *buffer, size_t size)
 {
-    char printable[1024], text[REEL_ERROR_TEXT_SIZE];
-
-    (void)command_printable(what, printable, sizeof(printable));
-    (void)command_printable(error->text, text, sizeof(text));
-    size_t named = strlen(printable);
-    if (strncmp(text, printable, named) == 0 && text[named] == ':')
-        printable[0] = '\0'; /* the text names it already */
-    fprintf(stderr, "reel: %s%s%s\n", printable, printable[0] != '\0' ? ": " : "", text);
-    if (command->options.json) {
-        json_t *object =
-            json_pack("{s:{s:i,s:s,s:o,s:o}}", "error", "code", error->code, "name",
-                      reel_error_name(error->code), "text", json_text(error->text), "of", json_text(what));
-
-        (void)command_print_json(object); /* the exit code tells of a failure anyway */
-    }
-    return command_exit_code(error->code);
-}
-
-int command_flush(int exit_code)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return exit_code;
-    fprintf(stderr, "reel: writing the output: %s\n", strerror(errno));
-    return exit_code != COMMAND_OK ? exit_code : COMMAND_FAILED;
-}
-
-/* ---- the progress bar ---- */
-
-/* 1.2 GiB. Returns BUFFER. */
-static char *human_size(double bytes, char *buffer, size_t size)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     size_t unit = 0;
 
     while (bytes >= 1024 && unit + 1 < ARRAY_SIZE(units)) {
@@ -154,49 +152,173 @@ static char *human_size(double bytes, char *buffer, size_t size)
     return buffer;
 }
 
-void command_progress_begin(struct command_progress *progress, const struct command *command,
-                            const char *label)
+const char *command_colour(FILE *stream, enum command_colour colour)
 {
-    memset(progress, 0, sizeof(*progress));
-    progress->label = label;
-    progress->shown = !command->options.quiet && !command->options.json && isatty(STDERR_FILENO) == 1;
+    static const char *const sequences[] = {"\033[0m", "\033[31m", "\033[33m", "\033[32m"};
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    if ((no_color && no_color[0] != '\0') || (term && strcmp(term, "dumb") == 0) ||
+        isatty(fileno(stream)) != 1)
+        return "";
+    return sequences[colour];
 }
 
-bool command_progress_step(void *argument, int64_t done, int64_t total)
-{
-    struct command_progress *progress = argument;
-    int64_t now = clock_monotonic_ms(), elapsed, seconds;
-    int filled, percent;
-    char label[256], size[32], speed[32], bar[BAR_WIDTH + 1];
-    double rate;
+/* ---- JSON ---- */
 
-    if (!progress->shown)
-        return true;
-    if (!progress->begun) {
-        progress->begun = true;
-        progress->start_ms = now;
-        progress->first = done;
+json_t *command_json_text(const char *text)
+{
+    json_t *string = json_string(text);
+    char buffer[1024];
+
+    return string ? string : json_string(command_printable(text, buffer, sizeof(buffer)));
+}
+
+static int print_json(json_t *object)
+{
+    int result;
+
+    if (!object) {
+        fputs("reel: no memory for the output\n", stderr);
+        return COMMAND_FAILED;
     }
-    if (now < progress->next_ms && done < total)
-        return true;
-    progress->next_ms = now + BAR_PERIOD_MS;
-    elapsed = max_i64(now - progress->start_ms, 1);
-    rate = (double)max_i64(done - progress->first, 0) * 1000 / (double)elapsed;
-    seconds = rate > 0 ? (int64_t)((double)(total - done) / rate) : 0;
-    percent = total > 0 ? (int)((double)done * 100 / (double)total) : 100;
-    filled = percent * BAR_WIDTH / 100;
-    memset(bar, ' ', sizeof(bar));
-    memset(bar, '=', (size_t)filled);
-    bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r%-*.*s %3d%% [%s] %10s %10s/s %2" PRId64 ":%02" PRId64 " \033[K", LABEL_WIDTH,
-            LABEL_WIDTH, command_printable(progress->label, label, sizeof(label)), percent, bar,
-            human_size((double)done, size, sizeof(size)), human_size(rate, speed, sizeof(speed)),
-            seconds / 60, seconds % 60);
-    return true;
+    result = json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF && fflush(stdout) == 0
+                 ? COMMAND_OK
+                 : COMMAND_FAILED;
+    json_decref(object);
+    return result;
 }
 
-void command_progress_end(struct command_progress *progress)
+int command_print_json(struct command *command, json_t *object)
 {
-    if (progress->shown && progress->begun)
-        fputc('\n', stderr);
+    int result;
+
+    pthread_mutex_lock(&command->output);
+    command_display_clear(command->display);
+    result = print_json(object);
+    pthread_mutex_unlock(&command->output);
+    return result;
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text[0] != '\0' ? command_json_text(text) : json_null();
+}
+
+static json_t *time_or_null(int64_t seconds)
+{
+    return seconds > 0 ? json_integer(seconds) : json_null();
+}
+
+json_t *command_file_to_json(const struct reel_file *file)
+{
+    return json_pack("{s:o,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "file", command_json_text(file->file), "size",
+                     (json_int_t)file->size, "deleted", (int)file->deleted, "created",
+                     time_or_null(file->created_time), "deleted_time", time_or_null(file->deleted_time),
+                     "digest", text_or_null(file->digest), "content_type", text_or_null(file->content_type),
+                     "name", text_or_null(file->name), "group", text_or_null(file->group));
+}
+
+static json_t *error_to_json(int code, const char *name, const char *text, const char *of)
+{
+    return json_pack("{s:{s:i,s:s,s:o,s:o}}", "error", "code", code, "name", name, "text",
+                     command_json_text(text), "of", of ? command_json_text(of) : json_null());
+}
+
+/* ---- lines ---- */
+
+int command_usage(const struct command_options *options, const char *format, ...)
+{
+    char text[1024], shown[1024];
+    va_list list;
+
+    va_start(list, format);
+    (void)vsnprintf(text, sizeof(text), format, list);
+    va_end(list);
+    fprintf(stderr, "reel: %s\nreel --help says how it is used.\n",
+            command_printable(text, shown, sizeof(shown)));
+    if (options->json)
+        (void)print_json(error_to_json(REEL_E_MALFORMED, "usage", text, NULL));
+    return COMMAND_USAGE;
+}
+
+/* What would help, behind a failure's text; "" where nothing is known. */
+static const char *hint_of(const struct command *command, const struct reel_error *error)
+{
+    if (error->code == REEL_E_MALFORMED && strncmp(error->text, "name", 4) == 0 && !command->options.name)
+        return "; give it another one: --name NAME";
+    if (error->code == REEL_E_MALFORMED && strstr(error->text, "not a reply of this protocol"))
+        return "; is that the port of a tracker? (21000 unless configured otherwise)";
+    if (error->code == REEL_E_CANCELLED && atomic_load(&command->ended_by) == COMMAND_MAX_TIME)
+        return "; --max-time is over";
+    return "";
+}
+
+int command_failed(struct command *command, const char *what, const struct reel_error *error)
+{
+    char name[1024], text[REEL_ERROR_TEXT_SIZE];
+    size_t named;
+
+    (void)command_printable(what, name, sizeof(name));
+    (void)command_printable(error->text, text, sizeof(text));
+    named = strlen(name);
+    if (strncmp(text, name, named) == 0 && text[named] == ':')
+        name[0] = '\0'; /* the text names it already */
+    pthread_mutex_lock(&command->output);
+    command_display_clear(command->display);
+    fprintf(stderr, "%sreel: %s%s%s%s%s\n", command_colour(stderr, COMMAND_RED), name,
+            name[0] != '\0' ? ": " : "", text, hint_of(command, error),
+            command_colour(stderr, COMMAND_PLAIN));
+    if (command->options.json) /* the exit code tells of a failure anyway */
+        (void)print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what));
+    pthread_mutex_unlock(&command->output);
+    return command_exit_of(command, error);
+}
+
+void command_remark(struct command *command, const char *format, ...)
+{
+    char text[1024], shown[1024];
+    va_list list;
+
+    if (command->options.quiet)
+        return;
+    va_start(list, format);
+    (void)vsnprintf(text, sizeof(text), format, list);
+    va_end(list);
+    pthread_mutex_lock(&command->output);
+    command_display_clear(command->display);
+    fprintf(stderr, "reel: %s\n", command_printable(text, shown, sizeof(shown)));
+    pthread_mutex_unlock(&command->output);
+}
+
+int command_print(struct command *command, const char *format, ...)
+{
+    va_list list;
+    bool fine;
+
+    va_start(list, format);
+    pthread_mutex_lock(&command->output);
+    command_display_clear(command->display);
+    fine = vprintf(format, list) >= 0 && fflush(stdout) == 0;
+    pthread_mutex_unlock(&command->output);
+    va_end(list);
+    return fine ? COMMAND_OK : COMMAND_FAILED;
+}
+
+int command_flush(int exit_code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return exit_code;
+    fprintf(stderr, "reel: writing the output: %s\n", strerror(errno));
+    clearerr(stdout);
+    return exit_code != COMMAND_OK ? exit_code : COMMAND_FAILED;
+}
+
+bool command_confirm(struct command *command, const char *question)
+{
+    char answer[16];
+
+    if (command->options.yes || isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
+        return true;
+    fprintf(stderr, "reel: %s [y/N] ", question);
+    return fgets(answer, sizeof(answer), stdin) && tolower((unsigned char)answer[0]) == 'y';
 }

@@ -95,7 +95,7 @@ struct proto_header {
 };
 
 void proto_header_pack(uint8_t buffer[PROTO_HEADER_SIZE], int64_t length, uint8_t command, uint8_t status);
-/* Fails on a negative length only; then HEADER still holds what was read. */
+/* Fails on a negative length, and on what HTTP and SSH servers answer with; then HEADER still holds what was read. */
 MUST_CHECK bool proto_header_unpack(const uint8_t buffer[PROTO_HEADER_SIZE], struct proto_header *header,
                                     struct error *error);
 

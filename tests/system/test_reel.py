@@ -84,9 +84,9 @@ def test_exit_codes_and_errors_say_what_is_wrong(suite, tmp_path):
     assert missing.returncode == 3 and b"no-such-file" in missing.stderr
     assert suite.reel("nonsense", check=False).returncode == 2
     absent = suite.reel("upload", tmp_path / "absent", check=False)
-    assert absent.returncode == 1 and absent.stderr.decode().count("absent") == 1
+    assert absent.returncode == 10 and absent.stderr.decode().count("absent") == 1
     id = text(suite.reel("upload", "-", input=b"first"))
-    assert suite.reel("download", id, tmp_path / "no" / "directory", check=False).returncode == 1
+    assert suite.reel("download", id, tmp_path / "no" / "directory", check=False).returncode == 10
     taken = suite.reel("upload", "--file-id", id, "-", input=b"second", check=False)
     assert taken.returncode == 4
     again = suite.reel("upload", "--file-id", id, "-", input=b"first")

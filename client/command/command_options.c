@@ -1,0 +1,392 @@
+/*
+ * command_options: the table of options, and everything that is made from it: what the command line says, and
+ * --help. Long options are written out (no abbreviations) and may stand anywhere; `--` ends them.
+ */
+#include "client/command/command_internal.h"
+
+#include "common/config/config_value.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum kind { FLAG, COUNT, TEXT, NUMBER, SETTING };
+
+struct option {
+    const char *name;
+    char letter;          /* 0: none */
+    const char *argument; /* NULL: takes none */
+    enum kind kind;
+    size_t offset;       /* of its member of struct command_options */
+    int64_t minimum;     /* of a NUMBER */
+    const char *setting; /* of a SETTING: its name in the file */
+    bool common;         /* all verbs take it */
+    const char *help;
+};
+
+#define MEMBER(member) offsetof(struct command_options, member)
+#define COMMON_SETTING(name_, letter_, argument_, setting_, help_)                                           \
+    {                                                                                                        \
+        .name = name_, .letter = letter_, .argument = argument_, .kind = SETTING, .setting = setting_,       \
+        .common = true, .help = help_                                                                        \
+    }
+#define COMMON_FLAG(name_, letter_, kind_, member_, help_)                                                   \
+    {                                                                                                        \
+        .name = name_, .letter = letter_, .kind = kind_, .offset = MEMBER(member_), .common = true,          \
+        .help = help_                                                                                        \
+    }
+#define SOME_FLAG(name_, letter_, member_, help_)                                                            \
+    {                                                                                                        \
+        .name = name_, .letter = letter_, .kind = FLAG, .offset = MEMBER(member_), .help = help_             \
+    }
+#define SOME_TEXT(name_, letter_, argument_, member_, help_)                                                 \
+    {                                                                                                        \
+        .name = name_, .letter = letter_, .argument = argument_, .kind = TEXT, .offset = MEMBER(member_),    \
+        .help = help_                                                                                        \
+    }
+#define SOME_NUMBER(name_, letter_, member_, minimum_, help_)                                                \
+    {                                                                                                        \
+        .name = name_, .letter = letter_, .argument = "N", .kind = NUMBER, .offset = MEMBER(member_),        \
+        .minimum = minimum_, .help = help_                                                                   \
+    }
+
+static const struct option options_table[] = {
+    COMMON_SETTING("trackers", 't', "LIST", "trackers",
+                   "trackers, HOST:PORT separated by commas (REEL_TRACKERS)"),
+    COMMON_SETTING("application", 'a', "NAME", "application",
+                   "application ID (REEL_APPLICATION; default tnvideo)"),
+    COMMON_SETTING("user", 'u', "ID", "user", "user ID (REEL_USER)"),
+    COMMON_SETTING("idservers", 0, "LIST", "idservers", "ID servers, for doctor (REEL_IDSERVERS)"),
+    COMMON_SETTING("http", 0, "BASE", "http", "HTTP server of links, e.g. http://media1:8080 (REEL_HTTP)"),
+    COMMON_SETTING("connect-timeout", 0, "TIME", "connect_timeout",
+                   "how long connecting to one server may take (1s)"),
+    COMMON_SETTING("timeout", 0, "TIME", "timeout",
+                   "how long a server may take until its reply begins (10s)"),
+    COMMON_SETTING("progress-timeout", 0, "TIME", "progress_timeout",
+                   "how long a transfer may stand still (30s)"),
+    COMMON_SETTING("hedge-time", 0, "TIME", "hedge_time",
+                   "until the next tracker is asked too (300ms; 0: never)"),
+    COMMON_SETTING("tries", 0, "N", "tries", "tries of a transfer, over all servers (10)"),
+    {.name = "config",
+     .argument = "FILE",
+     .kind = TEXT,
+     .offset = MEMBER(config),
+     .common = true,
+     .help = "settings (REEL_CONFIG; default ~/.config/reel.conf, else /etc/reelstore/reel.conf)"},
+    {.name = "max-time",
+     .argument = "TIME",
+     .kind = TEXT,
+     .offset = MEMBER(max_time),
+     .common = true,
+     .help = "give up after so long in all, e.g. 30s, 10m, 2h"},
+    COMMON_FLAG("json", 0, FLAG, json, "one JSON object a line on standard output, errors too"),
+    COMMON_FLAG("quiet", 'q', FLAG, quiet, "no progress bar, no remarks"),
+    COMMON_FLAG("verbose", 'v', COUNT, verbose, "say more on standard error; -vv: everything"),
+    COMMON_FLAG("yes", 'y', FLAG, yes, "ask no questions"),
+    COMMON_FLAG("help", 'h', FLAG, help, "this text; after a command: that command's"),
+    COMMON_FLAG("version", 0, FLAG, version, "the version"),
+    SOME_FLAG("dry-run", 'n', dry_run, "only say what would be done"),
+    SOME_FLAG("recursive", 'r', recursive, "what is in directories too"),
+    SOME_NUMBER("parallel", 'j', parallel, 1, "so many files at the same time (1)"),
+    SOME_TEXT("files-from", 0, "FILE", files_from, "more arguments, one a line (-: standard input)"),
+    SOME_TEXT("name", 0, "NAME", name,
+              "upload, url: the name (default: the file's); list, find: names like NAME (*, ?)"),
+    SOME_TEXT("type", 0, "TYPE", type, "content type (default: the server finds out)"),
+    SOME_TEXT("file-id", 0, "ID", file_id, "file ID (default: a new one)"),
+    SOME_TEXT("output", 'o', "PATH", output,
+              "where to, for one file (-: standard output); what is there is replaced"),
+    SOME_TEXT("into", 0, "DIR", into, "the directory that files go to, under their stored names"),
+    SOME_FLAG("resume", 'c', resume, "go on with an earlier download's PATH.part, else with PATH"),
+    SOME_FLAG("verify", 0, verify, "fail where no digest is stored (one that is stored is always compared)"),
+    SOME_NUMBER("offset", 0, offset, 0, "first byte of a part; to standard output only"),
+    SOME_NUMBER("size", 0, size, 1, "bytes of a part; to standard output only"),
+    SOME_FLAG("deleted", 0, deleted, "the deleted files instead of the others"),
+    SOME_NUMBER("limit", 0, limit, 1, "at most so many"),
+    SOME_TEXT("sort", 0, "KEY", sort, "by id, name, size (largest first) or time (newest first)"),
+    SOME_TEXT("since", 0, "TIME", since, "not older than that: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]"),
+    SOME_FLAG("long", 'l', long_form, "content type and digest too"),
+    SOME_FLAG("repair", 0, repair, "put what is wrong out of service and into quarantine"),
+    SOME_FLAG("status", 0, status, "only report how far the last one is"),
+};
+
+/* ---- values ---- */
+
+bool command_parse_number(const char *text, int64_t minimum, int64_t *number)
+{
+    char *end;
+
+    errno = 0;
+    *number = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && *number >= minimum;
+}
+
+bool command_parse_duration(const char *text, int64_t *milliseconds)
+{
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    char *end;
+    long long number;
+
+    errno = 0;
+    number = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || number <= 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+        if (strcmp(end, units[i].unit) == 0)
+            return !__builtin_mul_overflow((int64_t)number, units[i].ms, milliseconds);
+    return false;
+}
+
+bool command_parse_time(const char *text, int64_t now, int64_t *seconds)
+{
+    static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ"};
+    int64_t ago;
+
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+        struct tm parts = {0};
+        const char *end = strptime(text, forms[i], &parts);
+
+        if (end && *end == '\0') {
+            *seconds = (int64_t)timegm(&parts);
+            return true;
+        }
+    }
+    if (!command_parse_duration(text, &ago))
+        return false;
+    *seconds = now - ago / 1000;
+    return true;
+}
+
+/* ---- the command line ---- */
+
+static bool add_override(struct command_line *line, const char *name, const char *value)
+{
+    char **larger = realloc(line->overrides, (line->override_count + 1) * sizeof(*larger));
+
+    if (!larger)
+        return false;
+    line->overrides = larger;
+    if (asprintf(&larger[line->override_count], "client.%s=%s", name, value) < 0)
+        return false;
+    line->override_count++;
+    return true;
+}
+
+bool command_line_default(struct command_line *line, const char *name, const char *value)
+{
+    size_t length = strlen(name);
+
+    for (size_t i = 0; i < line->override_count; i++) {
+        const char *given = line->overrides[i] + strlen("client.");
+
+        if (strncmp(given, name, length) == 0 && given[length] == '=')
+            return true;
+    }
+    return add_override(line, name, value);
+}
+
+void command_line_clear(struct command_line *line)
+{
+    for (size_t i = 0; i < line->override_count; i++)
+        free(line->overrides[i]);
+    free(line->overrides);
+    free(line->arguments);
+}
+
+static bool take_option(const struct option *option, const char *value, struct command_line *line,
+                        struct command_options *options, struct error *error)
+{
+    void *member = (char *)options + option->offset;
+
+    if (!option->common) {
+        if (line->used_count == ARRAY_SIZE(line->used))
+            return error_set(error, ERROR_MALFORMED, "too many options");
+        line->used[line->used_count++] = option->name;
+    }
+    switch (option->kind) {
+    case FLAG:
+        *(bool *)member = true;
+        return true;
+    case COUNT:
+        ++*(int64_t *)member;
+        return true;
+    case TEXT:
+        *(const char **)member = value;
+        return true;
+    case NUMBER:
+        return command_parse_number(value, option->minimum, member) ||
+               error_set(error, ERROR_MALFORMED, "--%s %s: a number of %lld or more is expected",
+                         option->name, value, (long long)option->minimum);
+    case SETTING:
+        return add_override(line, option->setting, value) ||
+               error_set(error, ERROR_UNAVAILABLE, "no memory for the options");
+    }
+    return false;
+}
+
+static const struct option *nearest(const char *name)
+{
+    const struct option *best = NULL;
+    size_t distance = 3; /* further away it is no slip of the finger */
+
+    for (size_t i = 0; i < ARRAY_SIZE(options_table); i++) {
+        const char *known = options_table[i].name;
+        size_t now = strncmp(known, name, strlen(name)) == 0 ? 1 : config_edit_distance(known, name);
+
+        if (now < distance) {
+            distance = now;
+            best = &options_table[i];
+        }
+    }
+    return best;
+}
+
+static bool unknown_option(const char *name, struct error *error)
+{
+    const struct option *meant = nearest(name);
+
+    return meant ? error_set(error, ERROR_MALFORMED, "there is no option --%s; is --%s meant?", name,
+                             meant->name)
+                 : error_set(error, ERROR_MALFORMED, "there is no option --%s", name);
+}
+
+/* "--name", "--name=value", "--name value". *INDEX is moved past a value. */
+static bool take_long(int argc, char **argv, int *index, struct command_line *line,
+                      struct command_options *options, struct error *error)
+{
+    char name[64];
+    const char *text = argv[*index] + 2, *equals = strchr(text, '='), *value = equals ? equals + 1 : NULL;
+    const struct option *option = NULL;
+
+    (void)snprintf(name, sizeof(name), "%.*s", equals ? (int)(equals - text) : 63, text);
+    for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
+        if (strcmp(options_table[i].name, name) == 0)
+            option = &options_table[i];
+    if (!option)
+        return unknown_option(name, error);
+    if (!option->argument && value)
+        return error_set(error, ERROR_MALFORMED, "--%s takes no value", name);
+    if (option->argument && !value) {
+        if (*index + 1 >= argc)
+            return error_set(error, ERROR_MALFORMED, "--%s needs a value: %s", name, option->argument);
+        value = argv[++*index];
+    }
+    return take_option(option, value, line, options, error);
+}
+
+/* "-q", "-qc", "-tLIST", "-t LIST". */
+static bool take_short(int argc, char **argv, int *index, struct command_line *line,
+                       struct command_options *options, struct error *error)
+{
+    for (const char *at = argv[*index] + 1; *at != '\0'; at++) {
+        const struct option *option = NULL;
+        const char *value = NULL;
+
+        for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
+            if (options_table[i].letter == *at)
+                option = &options_table[i];
+        if (!option)
+            return error_set(error, ERROR_MALFORMED, "there is no option -%c", *at);
+        if (option->argument && at[1] != '\0')
+            value = at + 1;
+        else if (option->argument && *index + 1 < argc)
+            value = argv[++*index];
+        else if (option->argument)
+            return error_set(error, ERROR_MALFORMED, "-%c needs a value: %s", *at, option->argument);
+        if (!take_option(option, value, line, options, error))
+            return false;
+        if (option->argument)
+            return true;
+    }
+    return true;
+}
+
+bool command_line_parse(int argc, char **argv, struct command_line *line, struct command_options *options,
+                        struct error *error)
+{
+    bool ended = false;
+
+    memset(line, 0, sizeof(*line));
+    line->arguments = calloc((size_t)argc + 1, sizeof(*line->arguments));
+    if (!line->arguments)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for the arguments");
+    /* Whatever is wrong is to be said in the form that was asked for. */
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        options->json = options->json || strcmp(argv[i], "--json") == 0;
+    for (int i = 1; i < argc; i++) {
+        const char *text = argv[i];
+
+        if (ended || text[0] != '-' || text[1] == '\0')
+            line->arguments[line->count++] = argv[i];
+        else if (strcmp(text, "--") == 0)
+            ended = true;
+        else if (!(text[1] == '-' ? take_long(argc, argv, &i, line, options, error)
+                                  : take_short(argc, argv, &i, line, options, error)))
+            return false;
+    }
+    return true;
+}
+
+/* ---- help ---- */
+
+static void print_option(const struct option *option)
+{
+    char text[64], letter[8] = "    ";
+
+    if (option->letter)
+        (void)snprintf(letter, sizeof(letter), "-%c, ", option->letter);
+    (void)snprintf(text, sizeof(text), "%s--%s%s%s", letter, option->name, option->argument ? " " : "",
+                   option->argument ? option->argument : "");
+    printf("  %-26s %s\n", text, option->help);
+}
+
+static bool verb_takes(const struct command_verb *verb, const struct option *option)
+{
+    char word[64];
+
+    (void)snprintf(word, sizeof(word), " %s ", option->name);
+    return strstr(verb->options, word) != NULL;
+}
+
+static void print_verb_help(const struct command_verb *verb)
+{
+    bool any = false;
+
+    printf("Usage: reel %s [OPTIONS] %s\n\n%s\n", verb->name, verb->arguments, verb->help);
+    for (size_t i = 0; i < ARRAY_SIZE(options_table); i++) {
+        if (!verb_takes(verb, &options_table[i]))
+            continue;
+        if (!any)
+            printf("\nOptions of %s:\n", verb->name);
+        any = true;
+        print_option(&options_table[i]);
+    }
+    printf("\nOptions of all commands:\n");
+}
+
+void command_print_help(const struct command_verb *verb)
+{
+    size_t count;
+    const struct command_verb *verbs = command_verbs(&count);
+
+    if (verb) {
+        print_verb_help(verb);
+    } else {
+        printf("Usage: reel COMMAND [OPTIONS] ARGUMENTS\n\nCommands (reel COMMAND --help says more):\n");
+        for (size_t i = 0; i < count; i++)
+            printf("  %-9s %-22s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+        printf("\nOptions:\n");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
+        if (options_table[i].common)
+            print_option(&options_table[i]);
+    if (!verb)
+        command_print_settings();
+    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists, 5 servers unavailable or "
+           "out of time,\n"
+           "6 digest mismatch, 7 deleted, 8 no space, 9 refused, 10 a file here cannot be opened, read or "
+           "written.\n");
+}

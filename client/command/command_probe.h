@@ -1,0 +1,20 @@
+/*
+ * command_probe: one question to one server, as `reel doctor` asks it: connected, sent, answered within a time, and
+ * nothing kept. Not through libreel, which would go on to another server. Blocks. Private to client/command.
+ */
+#ifndef REEL_CLIENT_COMMAND_PROBE_H
+#define REEL_CLIENT_COMMAND_PROBE_H
+
+#include "common/base/address.h"
+#include "common/proto/proto.h"
+
+/* Sends COMMAND with BODY to ADDRESS and reads the reply. True: it is an answer of this protocol; CODE gets 0 or the
+ * number of its failure, ERROR its text. False: ERROR says why there was none. */
+MUST_CHECK bool probe_packet(const struct address *address, uint8_t command, const void *body, size_t size,
+                             int64_t timeout_ms, int *code, struct error *error);
+
+/* GET /healthz of an HTTP server: its status (200, 503, ...). */
+MUST_CHECK bool probe_health(const struct address *address, int64_t timeout_ms, int *status,
+                             struct error *error);
+
+#endif

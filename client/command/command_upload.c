@@ -1,0 +1,184 @@
+/*
+ * command_upload: `reel upload`: files, standard input, and with -r what is in directories; several at a time
+ * with --parallel. Each file ID is printed at once.
+ */
+#include "client/command/command_internal.h"
+
+#include <errno.h>
+#include <fts.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct uploads {
+    char **paths; /* owned, each too */
+    int count;
+    bool several; /* each ID is printed with its path */
+};
+
+static void uploads_clear(struct uploads *uploads)
+{
+    for (int i = 0; i < uploads->count; i++)
+        free(uploads->paths[i]);
+    free(uploads->paths);
+}
+
+static bool uploads_add(struct uploads *uploads, const char *path)
+{
+    char **paths = realloc(uploads->paths, (size_t)(uploads->count + 1) * sizeof(*paths));
+    char *copy = strdup(path);
+
+    if (paths)
+        uploads->paths = paths;
+    if (!paths || !copy) {
+        free(copy);
+        return false;
+    }
+    uploads->paths[uploads->count++] = copy;
+    return true;
+}
+
+static int local_failure(struct command *command, const char *path, int errnum, const char *why)
+{
+    struct reel_error error = {.code = REEL_E_IO, .errnum = errnum};
+
+    (void)snprintf(error.text, sizeof(error.text), "%s", why);
+    return command_failed(command, path, &error);
+}
+
+/* The regular files below PATH, in the order of their names; links are not followed. */
+static int add_directory(struct command *command, struct uploads *uploads, char *path)
+{
+    char *paths[] = {path, NULL};
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    int result = COMMAND_OK;
+    FTSENT *entry;
+
+    if (!tree)
+        return local_failure(command, path, errno, strerror(errno));
+    while ((entry = fts_read(tree))) {
+        if (entry->fts_info == FTS_F && !uploads_add(uploads, entry->fts_path))
+            result = local_failure(command, entry->fts_path, ENOMEM, "no memory");
+        else if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS)
+            result = local_failure(command, entry->fts_path, entry->fts_errno, strerror(entry->fts_errno));
+        else if (entry->fts_info == FTS_SL || entry->fts_info == FTS_SLNONE)
+            command_remark(command, "%s: a symbolic link: left out", entry->fts_path);
+    }
+    (void)fts_close(tree);
+    return result;
+}
+
+/* All files of the arguments. Returns the exit code of what could not be taken; the rest is taken. */
+static int collect(struct command *command, struct uploads *uploads)
+{
+    struct stat stat_of_path;
+    int result = COMMAND_OK;
+
+    for (int i = 0; i < command->count; i++) {
+        char *path = command->arguments[i];
+        int one = COMMAND_OK;
+
+        if (command->options.recursive && strcmp(path, "-") != 0 && stat(path, &stat_of_path) == 0 &&
+            S_ISDIR(stat_of_path.st_mode))
+            one = add_directory(command, uploads, path);
+        else if (!uploads_add(uploads, path))
+            one = local_failure(command, path, ENOMEM, "no memory");
+        if (result == COMMAND_OK)
+            result = one;
+    }
+    uploads->several =
+        command->count > 1 || uploads->count > 1 || command->options.recursive || command->options.files_from;
+    return result;
+}
+
+static int64_t bytes_of(const struct uploads *uploads)
+{
+    struct stat stat_of_path;
+    int64_t bytes = 0;
+
+    for (int i = 0; i < uploads->count; i++)
+        if (stat(uploads->paths[i], &stat_of_path) == 0 && S_ISREG(stat_of_path.st_mode))
+            bytes += stat_of_path.st_size;
+    return bytes;
+}
+
+static int print_uploaded(struct command *command, const char *path, const char *file_id, bool several)
+{
+    char shown[4096];
+
+    if (command->options.json)
+        return command_print_json(
+            command, json_pack("{s:o,s:o,s:o,s:o}", "file", command_json_text(file_id), "application",
+                               command_json_text(command->settings.application), "user",
+                               command_json_text(command->settings.user), "path", command_json_text(path)));
+    if (several)
+        return command_print(command, "%s\t%s\n", file_id, command_printable(path, shown, sizeof(shown)));
+    return command_print(command, "%s\n", file_id);
+}
+
+static int dry_run(struct command *command, const char *path, bool standard_input)
+{
+    struct stat stat_of_path;
+    char shown[4096], size[32];
+
+    if (standard_input)
+        return command_print(command, "would upload standard input\n");
+    if (stat(path, &stat_of_path) != 0)
+        return local_failure(command, path, errno, strerror(errno));
+    if (S_ISDIR(stat_of_path.st_mode))
+        return local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
+    return command_print(command, "would upload %s (%s)\n", command_printable(path, shown, sizeof(shown)),
+                         command_human((double)stat_of_path.st_size, size, sizeof(size)));
+}
+
+static int upload_one(struct command *command, void *items, int number)
+{
+    const struct uploads *uploads = items;
+    const char *path = uploads->paths[number];
+    bool standard_input = strcmp(path, "-") == 0, fine;
+    struct command_bar *bar;
+    struct reel_upload upload = {
+        .file = command->options.file_id,
+        .name = command->options.name,
+        .content_type = command->options.type,
+        .progress = command_bar_step,
+        .preparing = command_bar_prepare,
+    };
+    char file_id[REEL_FILE_SIZE];
+    struct reel_error error;
+    struct stat stat_of_path;
+
+    if (command->options.dry_run)
+        return dry_run(command, path, standard_input);
+    if (!standard_input && stat(path, &stat_of_path) == 0 && S_ISDIR(stat_of_path.st_mode))
+        return local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
+    bar = command_bar_begin(command->display, standard_input ? "standard input" : path);
+    upload.argument = bar;
+    fine = standard_input ? reel_upload_fd(command->reel, &upload, STDIN_FILENO, -1, file_id, &error)
+                          : reel_upload_path(command->reel, &upload, path, file_id, &error);
+    command_bar_end(bar);
+    if (fine)
+        return print_uploaded(command, path, file_id, uploads->several);
+    /* Its last word may have been lost on the way. */
+    if (file_id[0] != '\0' &&
+        (error.code == REEL_E_CANCELLED || error.code == REEL_E_CONNECTION || error.code == REEL_E_TIMEOUT))
+        command_remark(command, "%s: if it was stored after all, its file ID is %s", path, file_id);
+    return command_failed(command, path, &error);
+}
+
+int command_upload(struct command *command)
+{
+    const struct command_options *options = &command->options;
+    struct uploads uploads = {0};
+    int result = collect(command, &uploads), sent;
+
+    if (uploads.several && (options->file_id || options->name) && (uploads.count > 1 || options->recursive)) {
+        uploads_clear(&uploads);
+        return command_usage(options, "--file-id and --name are for one file");
+    }
+    command_display_expect(command->display, uploads.count, bytes_of(&uploads));
+    sent = command_each(command, uploads.count, upload_one, &uploads);
+    uploads_clear(&uploads);
+    return result != COMMAND_OK ? result : sent;
+}
