@@ -1,0 +1,495 @@
+/*
+ * disk: the group's volume, a directory in memory whose bytes and names count as lost until they were synced. Calls on
+ * it take time, fail and hang as the seed says; a power cut takes back what was not synced, by one of the models of
+ * enum disk_model. Times of files are virtual. Everything outside of the directory passes through.
+ */
+#include "tests/simulation/sim.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define FDS_MAX     8192
+#define ITEMS_MAX   16384 /* a power of two */
+#define CHANGES_MAX 65536
+#define EPOCH_S     INT64_C(1700000000)
+
+int __real_openat(int at, const char *name, int flags, ...);
+int __real_close(int fd);
+ssize_t __real_read(int fd, void *bytes, size_t size);
+ssize_t __real_write(int fd, const void *bytes, size_t size);
+ssize_t __real_pread(int fd, void *bytes, size_t size, off_t offset);
+ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
+ssize_t __real_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);
+int __real_fsync(int fd);
+int __real_mkdirat(int at, const char *name, mode_t mode);
+int __real_unlinkat(int at, const char *name, int flags);
+int __real_renameat(int from_at, const char *from, int to_at, const char *to);
+int __real_fstat(int fd, struct stat *status);
+int __real_fstatat(int at, const char *name, struct stat *status, int flags);
+int __real_statx(int at, const char *name, int flags, unsigned mask, struct statx *status);
+int __real_closedir(DIR *stream);
+
+struct item {
+    ino_t inode;               /* 0: free */
+    int64_t modified, changed; /* seconds */
+    bool dirty;                /* bytes that were never synced */
+    bool lost;                 /* and never will be: a sync failed */
+};
+
+enum change_kind { CHANGE_MADE, CHANGE_REMOVED, CHANGE_MOVED };
+
+/* A name that was changed since its directory was synced. */
+struct change {
+    enum change_kind kind;
+    bool directory;
+    char *from, *to; /* paths; where a removed file is kept */
+};
+
+static char root[256], kept[300];
+static size_t root_size;
+static enum disk_model model;
+static struct item items[ITEMS_MAX];
+static char *paths[FDS_MAX]; /* of descriptors below the root */
+static struct change changes[CHANGES_MAX];
+static size_t change_count;
+static int kept_count;
+int64_t disk_slow, disk_fail, disk_hang;
+
+/* ---- what is known of files ---- */
+
+static struct item *item_of(ino_t inode)
+{
+    size_t at = (size_t)(inode * 0x9e3779b97f4a7c15) & (ITEMS_MAX - 1);
+    for (size_t i = 0; i < ITEMS_MAX; i++, at = (at + 1) & (ITEMS_MAX - 1)) {
+        if (items[at].inode == inode)
+            return &items[at];
+        if (items[at].inode == 0) {
+            items[at].inode = inode;
+            return &items[at];
+        }
+    }
+    violation("more than %d files", ITEMS_MAX);
+}
+
+static struct item *item_of_fd(int fd)
+{
+    struct stat status;
+    return __real_fstat(fd, &status) == 0 ? item_of(status.st_ino) : NULL;
+}
+
+static int64_t disk_seconds(void)
+{
+    return EPOCH_S + now_us() / SECOND_US;
+}
+
+static const char *path_of(int at, const char *name, char path[512])
+{
+    if (name[0] == '/')
+        snprintf(path, 512, "%s", name);
+    else if (at >= 0 && at < FDS_MAX && paths[at])
+        snprintf(path, 512, "%s/%s", paths[at], name);
+    else
+        return NULL;
+    if (strncmp(path, root, root_size) != 0 || (path[root_size] != '/' && path[root_size] != '\0'))
+        return NULL;
+    size_t size = strlen(path);
+    if (size > 2 && strcmp(path + size - 2, "/.") == 0)
+        path[size - 2] = '\0';
+    return path;
+}
+
+static bool below(int fd)
+{
+    return fd >= 0 && fd < FDS_MAX && paths[fd];
+}
+
+/* A call on the volume: takes its time; false: it fails with errno. */
+static bool call(bool writes)
+{
+    if (chance(disk_slow))
+        sleep_us(chance_below(200000));
+    else if (chance(300000))
+        sleep_us(chance_below(500));
+    if (!chance(disk_fail))
+        return true;
+    errno = writes && chance(500000) ? ENOSPC : EIO;
+    say("a call on the disk fails: %s", strerrorname_np(errno));
+    return false;
+}
+
+static void note_change(enum change_kind kind, bool directory, const char *from, const char *to)
+{
+    if (change_count == CHANGES_MAX)
+        violation("more than %d changes of names", CHANGES_MAX);
+    changes[change_count++] = (struct change){
+        .kind = kind, .directory = directory, .from = strdup(from), .to = to ? strdup(to) : NULL};
+}
+
+static void forget_change(size_t at)
+{
+    if (changes[at].kind == CHANGE_REMOVED && !changes[at].directory)
+        (void)__real_unlinkat(AT_FDCWD, changes[at].to, 0);
+    free(changes[at].from);
+    free(changes[at].to);
+}
+
+static bool in_directory(const char *path, const char *directory)
+{
+    size_t size = strlen(directory);
+    return path && strncmp(path, directory, size) == 0 && path[size] == '/' && !strchr(path + size + 1, '/');
+}
+
+/* The first COUNT changes, those of DIRECTORY only where it is given, last from now on. */
+static void keep_changes(size_t count, const char *directory)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < change_count; i++) {
+        bool lasts =
+            i < count && (!directory || in_directory(changes[i].from, directory) ||
+                          (changes[i].kind == CHANGE_MOVED && in_directory(changes[i].to, directory)));
+        if (lasts)
+            forget_change(i);
+        else
+            changes[left++] = changes[i];
+    }
+    change_count = left;
+}
+
+/* ---- the calls ---- */
+
+int __wrap_openat(int at, const char *name, int flags, ...);
+int __wrap_openat(int at, const char *name, int flags, ...)
+{
+    char text[512];
+    mode_t mode = 0;
+    if (flags & O_CREAT) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    const char *path = path_of(at, name, text);
+    if (path && !call((flags & O_CREAT) != 0))
+        return -1;
+    struct stat status;
+    bool makes = path && (flags & O_CREAT) && __real_fstatat(at, name, &status, AT_SYMLINK_NOFOLLOW) != 0;
+    int fd = __real_openat(at, name, flags, mode);
+    if (fd < 0)
+        return fd;
+    net_own(fd);
+    if (!path)
+        return fd;
+    paths[fd] = strdup(path);
+    struct item *item = item_of_fd(fd);
+    if (makes) {
+        note_change(CHANGE_MADE, false, path, NULL);
+        item->dirty = true;
+    }
+    if (makes || (flags & O_TRUNC) || item->modified == 0)
+        item->modified = item->changed = disk_seconds();
+    return fd;
+}
+
+int __wrap_open(const char *name, int flags, ...);
+int __wrap_open(const char *name, int flags, ...)
+{
+    mode_t mode = 0;
+    if (flags & O_CREAT) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    return __wrap_openat(AT_FDCWD, name, flags, mode);
+}
+
+void disk_forget(int fd)
+{
+    if (below(fd)) {
+        free(paths[fd]);
+        paths[fd] = NULL;
+    }
+}
+
+int __wrap_closedir(DIR *stream);
+int __wrap_closedir(DIR *stream)
+{
+    int fd = dirfd(stream);
+    net_forget(fd);
+    return __real_closedir(stream);
+}
+
+ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+ssize_t __wrap_write(int fd, const void *bytes, size_t size)
+{
+    if (!below(fd)) {
+        ssize_t written = __real_write(fd, bytes, size);
+        if (fd > STDERR_FILENO) /* what is logged must not change the story */
+            note_io();
+        return written;
+    }
+    if (!call(true))
+        return -1;
+    struct item *item = item_of_fd(fd);
+    item->dirty = true;
+    item->modified = item->changed = disk_seconds();
+    return __real_write(fd, bytes, size);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+    if (below(fd)) {
+        if (!call(true))
+            return -1;
+        struct item *item = item_of_fd(fd);
+        item->dirty = true;
+        item->modified = item->changed = disk_seconds();
+        if (size > 1 && chance(20000))
+            size = (size_t)chance_between(1, (int64_t)size - 1);
+    }
+    return __real_pwrite(fd, bytes, size, offset);
+}
+
+ssize_t __wrap_read(int fd, void *bytes, size_t size);
+ssize_t __wrap_read(int fd, void *bytes, size_t size)
+{
+    if (below(fd) && !call(false))
+        return -1;
+    ssize_t got = __real_read(fd, bytes, size);
+    if (!below(fd))
+        note_io();
+    return got;
+}
+
+ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset);
+ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset)
+{
+    return below(fd) && !call(false) ? -1 : __real_pread(fd, bytes, size, offset);
+}
+
+ssize_t __wrap_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    if (below(fd) && (flags & RWF_NOWAIT) && chance(200000)) {
+        errno = EAGAIN; /* not in memory */
+        return -1;
+    }
+    return __real_preadv2(fd, parts, count, offset, flags & ~RWF_NOWAIT);
+}
+
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    struct stat status;
+    char path[512];
+    if (!below(fd))
+        return __real_fsync(fd);
+    snprintf(path, sizeof(path), "%s", paths[fd]);
+    if (__real_fstat(fd, &status) != 0)
+        return -1;
+    /* What was there before it began is what it saves. */
+    size_t count = change_count;
+    const char *last = count > 0 ? changes[count - 1].from : NULL;
+    struct item *item = item_of(status.st_ino);
+    item->dirty = false; /* what is written meanwhile is dirty again */
+    if (chance(disk_hang)) {
+        int64_t us = chance_between(SECOND_US, 60 * SECOND_US);
+        say("a sync hangs for %.1f s", (double)us / 1e6);
+        sleep_us(us);
+    } else {
+        sleep_us(chance_between(50, 3000));
+    }
+    if (!call(true)) {
+        item->dirty = item->lost = true; /* the kernel forgets: a later one that works saves nothing of it */
+        return -1;
+    }
+    item->dirty = item->dirty || item->lost;
+    /* Another sync may have shortened the list meanwhile. */
+    size_t begun = 0;
+    for (size_t i = 0; i < change_count; i++) {
+        if (changes[i].from == last)
+            begun = i + 1;
+    }
+    if (model == DISK_STRICT && S_ISDIR(status.st_mode))
+        keep_changes(begun, path);
+    else if (model == DISK_JOURNAL || (model == DISK_GLUSTER && !S_ISDIR(status.st_mode)))
+        keep_changes(begun, NULL);
+    return 0;
+}
+
+int __wrap_mkdirat(int at, const char *name, mode_t mode);
+int __wrap_mkdirat(int at, const char *name, mode_t mode)
+{
+    char text[512];
+    const char *path = path_of(at, name, text);
+    if (path && !call(true))
+        return -1;
+    int result = __real_mkdirat(at, name, mode);
+    if (result == 0 && path)
+        note_change(CHANGE_MADE, true, path, NULL);
+    return result;
+}
+
+int __wrap_unlinkat(int at, const char *name, int flags);
+int __wrap_unlinkat(int at, const char *name, int flags)
+{
+    char text[512], place[320];
+    const char *path = path_of(at, name, text);
+    if (!path)
+        return __real_unlinkat(at, name, flags);
+    if (!call(true))
+        return -1;
+    snprintf(place, sizeof(place), "%s/%d", kept, kept_count++);
+    if (linkat(at, name, AT_FDCWD, place, 0) != 0)
+        return -1;
+    note_change(CHANGE_REMOVED, false, path, place);
+    return __real_unlinkat(at, name, flags);
+}
+
+int __wrap_renameat(int from_at, const char *from, int to_at, const char *to);
+int __wrap_renameat(int from_at, const char *from, int to_at, const char *to)
+{
+    char from_text[512], to_text[512];
+    const char *from_path = path_of(from_at, from, from_text), *to_path = path_of(to_at, to, to_text);
+    if (!from_path || !to_path)
+        return __real_renameat(from_at, from, to_at, to);
+    if (!call(true))
+        return -1;
+    int result = __real_renameat(from_at, from, to_at, to);
+    struct stat status;
+    if (result == 0) {
+        note_change(CHANGE_MOVED, false, from_path, to_path);
+        if (__real_fstatat(to_at, to, &status, AT_SYMLINK_NOFOLLOW) == 0)
+            item_of(status.st_ino)->changed = disk_seconds();
+    }
+    return result;
+}
+
+/* ---- times ---- */
+
+static void fill_times(struct stat *status)
+{
+    const struct item *item = item_of(status->st_ino);
+    status->st_mtim.tv_sec = item->modified;
+    status->st_ctim.tv_sec = item->changed;
+}
+
+int __wrap_fstat(int fd, struct stat *status);
+int __wrap_fstat(int fd, struct stat *status)
+{
+    if (below(fd) && !call(false))
+        return -1;
+    int result = __real_fstat(fd, status);
+    if (result == 0 && below(fd))
+        fill_times(status);
+    return result;
+}
+
+int __wrap_fstatat(int at, const char *name, struct stat *status, int flags);
+int __wrap_fstatat(int at, const char *name, struct stat *status, int flags)
+{
+    char text[512];
+    const char *path = path_of(at, name, text);
+    if (path && !call(false))
+        return -1;
+    int result = __real_fstatat(at, name, status, flags);
+    if (result == 0 && path)
+        fill_times(status);
+    return result;
+}
+
+int __wrap_statx(int at, const char *name, int flags, unsigned mask, struct statx *status);
+int __wrap_statx(int at, const char *name, int flags, unsigned mask, struct statx *status)
+{
+    int result = __real_statx(at, name, flags, mask, status);
+    if (result == 0 && (below(at) || name[0] == '/')) {
+        const struct item *item = item_of((ino_t)status->stx_ino);
+        status->stx_mtime.tv_sec = item->modified;
+        status->stx_ctime.tv_sec = item->changed;
+    }
+    return result;
+}
+
+/* ---- the cut ---- */
+
+static void undo(const struct change *change)
+{
+    switch (change->kind) {
+    case CHANGE_MADE:
+        (void)__real_unlinkat(AT_FDCWD, change->from, change->directory ? AT_REMOVEDIR : 0);
+        break;
+    case CHANGE_REMOVED:
+        (void)__real_renameat(AT_FDCWD, change->to, AT_FDCWD, change->from);
+        break;
+    case CHANGE_MOVED:
+        (void)__real_renameat(AT_FDCWD, change->to, AT_FDCWD, change->from);
+        break;
+    }
+}
+
+static void lose_names(void)
+{
+    size_t keep = model == DISK_STRICT ? 0 : (size_t)chance_below((int64_t)change_count + 1);
+    int64_t lost = chance(500000) ? 1000000 : 500000;
+    for (size_t i = change_count; i > 0; i--) {
+        if (i > keep && (model != DISK_STRICT || chance(lost)))
+            undo(&changes[i - 1]);
+    }
+    for (size_t i = 0; i < change_count; i++)
+        forget_change(i);
+    change_count = 0;
+}
+
+static void lose_bytes(const char *directory)
+{
+    char path[512];
+    DIR *stream = opendir(directory);
+    const struct dirent *entry;
+    while (stream && (entry = readdir(stream))) {
+        struct stat status;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+        if (__real_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISDIR(status.st_mode)) {
+            lose_bytes(path);
+        } else if (item_of(status.st_ino)->dirty) {
+            int64_t size = (int64_t)status.st_size;
+            int64_t left = chance(500000) ? 0 : chance_below(size + 1);
+            say("unsynced bytes of %s are lost: %lld of %lld are left", path + root_size, (long long)left,
+                (long long)size);
+            (void)!truncate(path, (off_t)left);
+            if (chance(500000))
+                (void)!truncate(path, (off_t)size);
+            item_of(status.st_ino)->dirty = false;
+        }
+    }
+    if (stream)
+        (void)__real_closedir(stream);
+}
+
+void disk_power_cut(void)
+{
+    say("the power is cut: %zu changes of names were not synced", change_count);
+    lose_names();
+    lose_bytes(root);
+}
+
+void disk_begin(const char *directory, enum disk_model how)
+{
+    snprintf(root, sizeof(root), "%s/volume", directory);
+    snprintf(kept, sizeof(kept), "%s/kept", directory);
+    root_size = strlen(root);
+    model = how;
+    if (mkdir(root, 0700) != 0 || mkdir(kept, 0700) != 0)
+        violation("cannot make %s: %s", root, strerror(errno));
+}

@@ -1,0 +1,161 @@
+/*
+ * history: a depth-first search over orders, with what was tried before remembered (Wing and Gong, Lowe).
+ */
+#include "tests/simulation/history.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TRIED_BITS 16
+#define TRIED_MAX  (1 << TRIED_BITS)
+
+enum state_kind { STATE_ABSENT, STATE_PRESENT, STATE_DELETED };
+
+struct state {
+    uint64_t done; /* operations that are in the order already, a bit each */
+    int64_t since; /* STATE_DELETED: not before */
+    int kind, content;
+};
+
+struct search {
+    const struct history *history;
+    struct state *tried;
+    size_t tried_count;
+    bool undecided;
+};
+
+static bool seen_before(struct search *search, const struct state *state)
+{
+    uint64_t hash =
+        (state->done ^ (uint64_t)state->since * 31 ^ (uint64_t)(state->kind * 8 + state->content)) *
+        0x9e3779b97f4a7c15;
+    for (size_t at = hash >> (64 - TRIED_BITS);; at = (at + 1) % TRIED_MAX) {
+        struct state *one = &search->tried[at];
+        if (one->done == ~UINT64_C(0)) {
+            if (search->tried_count > TRIED_MAX / 2) {
+                search->undecided = true;
+                return true;
+            }
+            search->tried_count++;
+            *one = *state;
+            return false;
+        }
+        if (one->done == state->done && one->since == state->since && one->kind == state->kind &&
+            one->content == state->content)
+            return true;
+    }
+}
+
+/* What OPERATION makes of STATE; false: its answer does not fit. */
+static bool apply(const struct operation *operation, struct state *state)
+{
+    bool unknown = operation->answer == ANSWER_UNKNOWN;
+    bool gone = state->kind != STATE_PRESENT;
+    switch (operation->kind) {
+    case OPERATION_PUT:
+        if (operation->answer == ANSWER_TAKEN)
+            return state->kind == STATE_PRESENT && state->content != operation->content;
+        if (operation->answer == ANSWER_DELETED)
+            return state->kind == STATE_DELETED;
+        if (operation->answer != ANSWER_DONE && !unknown)
+            return false;
+        if (state->kind == STATE_ABSENT) {
+            state->kind = STATE_PRESENT;
+            state->content = operation->content;
+            return true;
+        }
+        return state->kind == STATE_PRESENT && state->content == operation->content;
+    case OPERATION_DELETE:
+        if (operation->answer == ANSWER_GONE)
+            return gone;
+        if (state->kind != STATE_PRESENT)
+            return false;
+        state->kind = STATE_DELETED;
+        state->since = operation->from_us;
+        return true;
+    case OPERATION_RESTORE:
+        if (operation->answer == ANSWER_GONE)
+            return gone; /* a file that is being purged cannot be restored any more */
+        if (operation->answer != ANSWER_DONE && !unknown)
+            return false;
+        if (state->kind == STATE_ABSENT)
+            return false;
+        state->kind = STATE_PRESENT;
+        state->since = 0;
+        return true;
+    case OPERATION_READ:
+        if (operation->answer == ANSWER_DONE)
+            return state->kind == STATE_PRESENT && state->content == operation->content;
+        if (operation->answer == ANSWER_ABSENT)
+            return state->kind == STATE_ABSENT;
+        if (operation->answer == ANSWER_DELETED)
+            return state->kind == STATE_DELETED;
+        return gone;
+    }
+    return false;
+}
+
+static bool explains(struct search *search, struct state state)
+{
+    const struct history *history = search->history;
+    int64_t first_end = FOREVER;
+    bool left = false;
+    for (size_t i = 0; i < history->count; i++) {
+        const struct operation *operation = &history->operations[i];
+        if (state.done >> i & 1 || operation->answer == ANSWER_UNKNOWN)
+            continue;
+        left = true;
+        first_end = min_i64(first_end, operation->to_us);
+    }
+    if (!left)
+        return true;
+    if (seen_before(search, &state))
+        return search->undecided;
+    for (size_t i = 0; i < history->count; i++) {
+        const struct operation *operation = &history->operations[i];
+        if (state.done >> i & 1 || operation->from_us > first_end)
+            continue;
+        struct state next = state;
+        next.done |= UINT64_C(1) << i;
+        if (apply(operation, &next) && explains(search, next))
+            return true;
+    }
+    /* The purge, which nobody asks for. */
+    if (state.kind == STATE_DELETED && first_end >= state.since + history->keep_us) {
+        struct state next = state;
+        next.kind = STATE_ABSENT;
+        next.since = 0;
+        next.content = 0;
+        return explains(search, next);
+    }
+    return false;
+}
+
+bool history_explains(const struct history *history, bool *undecided)
+{
+    struct search search = {.history = history, .tried = malloc(TRIED_MAX * sizeof(struct state))};
+    memset(search.tried, 0xff, TRIED_MAX * sizeof(struct state));
+    bool fine = explains(&search, (struct state){.kind = STATE_ABSENT});
+    *undecided = search.undecided;
+    free(search.tried);
+    return fine || search.undecided;
+}
+
+void history_print(const struct history *history, FILE *out)
+{
+    static const char *const kinds[] = {"PUT", "DELETE", "RESTORE", "READ"};
+    static const char *const answers[] = {"unknown", "done", "absent", "deleted", "gone", "taken"};
+    fprintf(out, "file %d, %lld s in the trash:\n", history->file, (long long)(history->keep_us / SECOND_US));
+    for (size_t i = 0; i < history->count; i++) {
+        const struct operation *one = &history->operations[i];
+        fprintf(out, "  %12.6f .. ", (double)one->from_us / 1e6);
+        if (one->to_us == FOREVER)
+            fprintf(out, "%12s", "");
+        else
+            fprintf(out, "%12.6f", (double)one->to_us / 1e6);
+        fprintf(out, "  %-8s %-7s %-8s", one->who, kinds[one->kind], answers[one->answer]);
+        if (one->kind == OPERATION_PUT || (one->kind == OPERATION_READ && one->answer == ANSWER_DONE))
+            fprintf(out, " content %d", one->content);
+        fputc('\n', out);
+    }
+}

@@ -1,0 +1,288 @@
+/*
+ * reel-simulation: runs the stories of seeds, each in a process of its own, and says which of them broke the promise.
+ *   reel-simulation [-v] [--without kill,pause,...] [--clients N] [--files N] [--operations N] [--one-storage]
+ *                   [--shrink] FIRST [LAST]
+ * Exit code 0: every seed kept the promise; 1: one did not.
+ */
+#include "tests/simulation/story.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXIT_VIOLATION 1
+#define WATCHDOG_S     120 /* of processor time, for one seed */
+
+static bool quiet; /* the story of a seed that is being shortened */
+
+void violation(const char *format, ...)
+{
+    va_list arguments;
+    if (quiet)
+        _exit(EXIT_VIOLATION);
+    printf("VIOLATION at %.6f s: ", (double)now_us() / 1e6);
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+    fflush(stdout);
+    _exit(EXIT_VIOLATION);
+}
+
+static int remove_entry(const char *path, const struct stat *status, int flag, struct FTW *where)
+{
+    (void)status;
+    (void)flag;
+    (void)where;
+    return remove(path);
+}
+
+/* In a child. */
+static void run_here(uint64_t seed, const struct story_limits *limits, const char *directory, int out)
+{
+    struct rlimit limit = {.rlim_cur = WATCHDOG_S, .rlim_max = WATCHDOG_S};
+    struct story_result result = {0};
+    (void)setrlimit(RLIMIT_CPU, &limit);
+    /* What the daemons log is a part of the story, whether anybody reads it or not. */
+    if (!verbose && !freopen("/dev/null", "w", stderr))
+        _exit(EXIT_VIOLATION);
+    story_run(seed, limits, directory, &result);
+    if (write(out, &result, sizeof(result)) != sizeof(result))
+        _exit(EXIT_VIOLATION);
+    fflush(stdout);
+    _exit(0);
+}
+
+/* The exit status of the seed's process; RESULT where it is 0. */
+static int run_seed(uint64_t seed, const struct story_limits *limits, struct story_result *result)
+{
+    char directory[] = "/dev/shm/reel-simulation-XXXXXX";
+    int pipe_fds[2], status = 0;
+    if (!mkdtemp(directory) || pipe(pipe_fds) != 0) {
+        fprintf(stderr, "reel-simulation: cannot make a directory in /dev/shm: %s\n", strerror(errno));
+        exit(2);
+    }
+    /* A path of one length and content: names are the same for every run of a seed. */
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)close(pipe_fds[0]);
+        if (chdir(directory) != 0)
+            _exit(2);
+        run_here(seed, limits, directory, pipe_fds[1]);
+    }
+    (void)close(pipe_fds[1]);
+    *result = (struct story_result){0};
+    (void)!read(pipe_fds[0], result, sizeof(*result));
+    (void)close(pipe_fds[0]);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    (void)nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    return status;
+}
+
+static bool fails(uint64_t seed, const struct story_limits *limits)
+{
+    struct story_result result;
+    return run_seed(seed, limits, &result) != 0;
+}
+
+static void print_limits(uint64_t seed, const struct story_limits *limits)
+{
+    printf("reel-simulation");
+    const char *separator = " --without ";
+    for (int i = 0; i < TROUBLES; i++) {
+        if (limits->without >> i & 1) {
+            printf("%s%s", separator, trouble_names[i]);
+            separator = ",";
+        }
+    }
+    if (limits->clients)
+        printf(" --clients %d", limits->clients);
+    if (limits->files)
+        printf(" --files %d", limits->files);
+    if (limits->operations)
+        printf(" --operations %d", limits->operations);
+    if (limits->one_storage)
+        printf(" --one-storage");
+    printf(" -v %" PRIu64 "\n", seed);
+}
+
+/* Leaves out what the failure does not need. A story that is changed is another story: so other seeds are tried too. */
+static void shrink(uint64_t seed, struct story_limits limits)
+{
+    static const int sizes[] = {2, 3, 4, 6, 9, 13, 18};
+    quiet = true;
+    uint64_t found = seed;
+    bool shorter = true;
+    while (shorter) {
+        shorter = false;
+        struct story_limits tries[TROUBLES + 12];
+        size_t count = 0;
+        for (int i = 0; i < TROUBLES; i++) {
+            if (limits.without >> i & 1)
+                continue;
+            tries[count] = limits;
+            tries[count++].without |= 1u << i;
+        }
+        if (!limits.one_storage) {
+            tries[count] = limits;
+            tries[count++].one_storage = true;
+        }
+        if (limits.files != 1) {
+            tries[count] = limits;
+            tries[count++].files = 1;
+        }
+        if (limits.clients != 2) {
+            tries[count] = limits;
+            tries[count++].clients = 2;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+            if (limits.operations == 0 || sizes[i] < limits.operations) {
+                tries[count] = limits;
+                tries[count++].operations = sizes[i];
+            }
+        }
+        for (size_t i = 0; i < count && !shorter; i++) {
+            for (uint64_t j = 0; j < 40 && !shorter; j++) {
+                uint64_t other = j == 0 ? found : seed * 1000 + j;
+                if (fails(other, &tries[i])) {
+                    limits = tries[i];
+                    found = other;
+                    shorter = true;
+                }
+            }
+        }
+    }
+    quiet = false;
+    printf("shortened: ");
+    print_limits(found, &limits);
+    struct story_result result;
+    verbose = true;
+    (void)run_seed(found, &limits, &result);
+}
+
+static unsigned read_troubles(char *text)
+{
+    unsigned troubles = 0;
+    for (char *name = strtok_r(text, ",", &text); name; name = strtok_r(NULL, ",", &text)) {
+        int i = 0;
+        while (i < TROUBLES && strcmp(trouble_names[i], name) != 0)
+            i++;
+        if (i == TROUBLES) {
+            fprintf(stderr, "reel-simulation: no trouble is called %s; there are:", name);
+            for (i = 0; i < TROUBLES; i++)
+                fprintf(stderr, " %s", trouble_names[i]);
+            fprintf(stderr, "\n");
+            exit(2);
+        }
+        troubles |= 1u << i;
+    }
+    return troubles;
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    (void)getrusage(RUSAGE_CHILDREN, &usage);
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static int run_all(uint64_t first, uint64_t last, const struct story_limits *limits, bool shrinks)
+{
+    int64_t simulated_us = 0, operations = 0, undecided = 0;
+    uint64_t count = 0, failed = 0, turns = 0;
+    for (uint64_t seed = first; seed <= last; seed++) {
+        struct story_result result;
+        int status = run_seed(seed, limits, &result);
+        count++;
+        simulated_us += result.simulated_us;
+        operations += result.operations;
+        undecided += result.undecided;
+        turns += result.switches;
+        if (status == 0)
+            continue;
+        failed++;
+        if (WIFSIGNALED(status))
+            printf("seed %" PRIu64 " ended by signal %s\n", seed, sigabbrev_np(WTERMSIG(status)));
+        else
+            printf("seed %" PRIu64 " failed\n", seed);
+        if (shrinks) {
+            shrink(seed, *limits);
+            break;
+        }
+    }
+    double cpu = cpu_seconds();
+    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %" PRId64 " operations (%" PRId64
+           " histories undecided), %.1f simulated hours, %" PRIu64
+           " turns; %.1f s of processor time: %.1f seeds and "
+           "%.1f simulated hours per second\n",
+           count, failed, operations, undecided, (double)simulated_us / 3.6e9, turns, cpu,
+           (double)count / cpu, (double)simulated_us / 3.6e9 / cpu);
+    return failed == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"without", required_argument, NULL, 'w'},
+                                            {"clients", required_argument, NULL, 'c'},
+                                            {"files", required_argument, NULL, 'f'},
+                                            {"operations", required_argument, NULL, 'o'},
+                                            {"one-storage", no_argument, NULL, '1'},
+                                            {"shrink", no_argument, NULL, 's'},
+                                            {NULL, 0, NULL, 0}};
+    struct story_limits limits = {0};
+    bool shrinks = false;
+    int option;
+    /* Addresses must be those of every other run. */
+    if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) && personality(ADDR_NO_RANDOMIZE) != -1)
+        (void)execv("/proc/self/exe", argv);
+    while ((option = getopt_long(argc, argv, "v", options, NULL)) != -1) {
+        switch (option) {
+        case 'v':
+            verbose = true;
+            break;
+        case 'w':
+            limits.without = read_troubles(optarg);
+            break;
+        case 'c':
+            limits.clients = atoi(optarg);
+            break;
+        case 'f':
+            limits.files = atoi(optarg);
+            break;
+        case 'o':
+            limits.operations = atoi(optarg);
+            break;
+        case '1':
+            limits.one_storage = true;
+            break;
+        case 's':
+            shrinks = true;
+            break;
+        default:
+            return 2;
+        }
+    }
+    if (optind >= argc) {
+        fprintf(stderr,
+                "usage: reel-simulation [-v] [--without TROUBLES] [--clients N] [--files N] [--operations N] "
+                "[--one-storage] [--shrink] FIRST [LAST]\n");
+        return 2;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    uint64_t first = strtoull(argv[optind], NULL, 10);
+    uint64_t last = optind + 1 < argc ? strtoull(argv[optind + 1], NULL, 10) : first;
+    return run_all(first, last, &limits, shrinks);
+}

@@ -1,0 +1,768 @@
+/*
+ * story: see story.h. One fiber tells it; each client is one; the daemons do not know.
+ */
+#include "tests/simulation/story.h"
+
+#include "common/proto/digest.h"
+#include "common/proto/proto.h"
+#include "tests/simulation/client.h"
+#include "tests/simulation/history.h"
+#include "tests/simulation/node.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STORAGES_MAX  2
+#define IDSERVERS_MAX 2
+#define FILES_MAX     6
+#define CONTENTS      2
+#define NUMBERS_MAX   4096
+#define OVERRIDES_MAX 48
+#define SLACK_US      (15 * SECOND_US)
+#define DAY_S         INT64_C(86400)
+
+const char *const trouble_names[TROUBLES] = {"kill",      "pause",     "power",     "clock",     "network",
+                                             "disk-slow", "disk-fail", "disk-hang", "base-slow", "base-fail",
+                                             "base-late", "base-away", "damage",    "fsck"};
+
+struct file {
+    struct history history;
+    int begun;    /* operations, those under way too */
+    bool damaged; /* its bytes were taken away once: what is refused of it says nothing */
+    bool lost;    /* and never came back */
+    int64_t lost_us;
+    bool stored_since; /* acknowledged after that */
+    char id[PROTO_FILE_SIZE];
+};
+
+struct overrides {
+    char text[OVERRIDES_MAX][400];
+    const char *items[OVERRIDES_MAX + 1];
+    size_t count;
+};
+
+static struct node storages[STORAGES_MAX], idservers[IDSERVERS_MAX];
+static struct overrides storage_overrides[STORAGES_MAX], idserver_overrides[IDSERVERS_MAX];
+static int storage_count, idserver_count, client_count, file_count, operation_limit;
+static struct file files[FILES_MAX];
+static uint8_t digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
+static int clients_left, operations_done;
+static bool finished;
+static int64_t keep_ms, cache_age_ms, think_us;
+static int64_t numbers[NUMBERS_MAX];
+static size_t number_count;
+static const struct story_limits *limits;
+static char volume[256], bases[256];
+
+static bool may(enum trouble trouble)
+{
+    return !(limits->without >> trouble & 1);
+}
+
+/* ---- the setting ---- */
+
+static void set(struct overrides *overrides, const char *format, ...) PRINTF_LIKE(2, 3);
+static void set(struct overrides *overrides, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(overrides->text[overrides->count], sizeof(overrides->text[0]), format, arguments);
+    va_end(arguments);
+    overrides->items[overrides->count] = overrides->text[overrides->count];
+    overrides->items[++overrides->count] = NULL;
+}
+
+static int64_t one_of(const int64_t *values, size_t count)
+{
+    return values[chance_below((int64_t)count)];
+}
+#define ONE_OF(...) one_of((const int64_t[]){__VA_ARGS__}, ARRAY_SIZE(((const int64_t[]){__VA_ARGS__})))
+
+static void set_up_idservers(void)
+{
+    int64_t step = ONE_OF(1, 3, 10, 100);
+    for (int i = 0; i < idserver_count; i++) {
+        struct overrides *overrides = &idserver_overrides[i];
+        idservers[i] =
+            (struct node){.name = i == 0 ? "ids-a" : "ids-b", .index = i + 1, .port = (uint16_t)(22001 + i)};
+        set(overrides, "idserver.listen=127.0.0.1:%d", 22001 + i);
+        set(overrides, "%s", base_url("ids"));
+        set(overrides, "idserver.step=%" PRId64, step);
+        set(overrides, "database.threads=2");
+        set(overrides, "database.timeout=2s");
+        set(overrides, "daemon.loops=1");
+        set(overrides, "daemon.open_files=0");
+    }
+}
+
+static void set_up_storages(void)
+{
+    int64_t lease = ONE_OF(1000, 3000, 10000), purge = ONE_OF(200, 2000, 10000);
+    int64_t leftover = ONE_OF(30000, 60000, 120000), sweep = ONE_OF(2000, 10000, 60000);
+    int64_t range = ONE_OF(1, 2, 10), age = ONE_OF(1, 2000);
+    keep_ms = ONE_OF(0, 2000, 20000, 7 * DAY_S * 1000);
+    cache_age_ms = ONE_OF(1, 500, 5000, 20000);
+    for (int i = 0; i < storage_count; i++) {
+        struct overrides *overrides = &storage_overrides[i];
+        storages[i] = (struct node){
+            .name = i == 0 ? "media-a" : "media-b", .index = i + 3, .port = (uint16_t)(23001 + i)};
+        set(overrides, "storage.listen=127.0.0.1:%d", 23001 + i);
+        set(overrides, "storage.group=group001");
+        set(overrides, "storage.host_name=%s", storages[i].name);
+        set(overrides, "storage.paths=../data=%s", volume);
+        set(overrides, "%s", base_url("storage"));
+        set(overrides, "storage.trackers=127.0.0.1:21000");
+        set(overrides, "storage.heartbeat_interval=600s");
+        set(overrides, "storage.idservers=%s",
+            idserver_count == 1 ? "127.0.0.1:22001"
+            : i == 0            ? "127.0.0.1:22001, 127.0.0.1:22002"
+                                : "127.0.0.1:22002, 127.0.0.1:22001");
+        set(overrides, "storage.id_range=%" PRId64, range);
+        set(overrides, "storage.id_timeout=3s");
+        set(overrides, "storage.workers=3");
+        set(overrides, "storage.reserve_space=0");
+        set(overrides, "storage.reserve_inodes=0");
+        set(overrides, "storage.probe_interval=30s");
+        set(overrides, "storage.hang_timeout=100s");
+        set(overrides, "database.threads=3");
+        set(overrides, "database.timeout=3s");
+        set(overrides, "storage.progress_timeout=2s");
+        set(overrides, "storage.drain_timeout=2s");
+        set(overrides, "storage.uploads_wait=2s");
+        set(overrides, "storage.cache_age=%" PRId64 "ms", cache_age_ms);
+        set(overrides, "storage.open_age=%" PRId64 "ms", age);
+        set(overrides, "storage.trash_keep=%" PRId64 "ms", keep_ms);
+        set(overrides, "storage.purge_interval=%" PRId64 "ms", purge);
+        set(overrides, "storage.lease=%" PRId64 "ms", lease);
+        set(overrides, "storage.leftover_age=%" PRId64 "ms", leftover);
+        set(overrides, "storage.sweep_interval=%" PRId64 "ms", sweep);
+        set(overrides, "storage.scrub_interval=0");
+        set(overrides, "storage.scrub_rate=0");
+        set(overrides, "daemon.loops=%d", (int)chance_between(1, 2));
+        set(overrides, "daemon.open_files=0");
+    }
+}
+
+static void digest_content(int file, int number)
+{
+    size_t size;
+    uint8_t *bytes = content_make(file, number, &size);
+    struct digest *digest = digest_create();
+    if (!digest)
+        violation("no memory for a digest");
+    digest_update(digest, bytes, size);
+    digest_final(digest, digests[file][number]);
+    digest_destroy(digest);
+    free(bytes);
+}
+
+static void set_up_files(void)
+{
+    for (int i = 0; i < file_count; i++) {
+        files[i].history = (struct history){.file = i, .keep_us = keep_ms * 1000};
+        snprintf(files[i].id, sizeof(files[i].id), "file-%d", i);
+        for (int j = 0; j < CONTENTS; j++)
+            digest_content(i, j);
+    }
+}
+
+static void set_up(void)
+{
+    storage_count = limits->one_storage ? 1 : (int)chance_between(1, STORAGES_MAX);
+    idserver_count = (int)chance_between(1, IDSERVERS_MAX);
+    client_count = (int)chance_between(2, 5);
+    file_count = (int)chance_between(1, FILES_MAX);
+    operation_limit = (int)chance_between(5, 25);
+    think_us = ONE_OF(2000, 50000, 3000000);
+    if (limits->clients > 0)
+        client_count = (int)min_i64(client_count, limits->clients);
+    if (limits->files > 0)
+        file_count = (int)min_i64(file_count, limits->files);
+    if (limits->operations > 0)
+        operation_limit = (int)min_i64(operation_limit, limits->operations);
+    set_up_idservers();
+    set_up_storages();
+    set_up_files();
+}
+
+/* ---- clients ---- */
+
+static void fill_key(struct proto_file_key *key, int file)
+{
+    memset(key, 0, sizeof(*key));
+    memcpy(key->application, "tnvideo", sizeof("tnvideo"));
+    memcpy(key->user, "alice", sizeof("alice"));
+    memcpy(key->file, files[file].id, sizeof(files[file].id));
+}
+
+static void note(int file, const struct operation *operation)
+{
+    struct history *history = &files[file].history;
+    if (history->count == HISTORY_MAX)
+        violation("more than %d operations of a file", HISTORY_MAX);
+    history->operations[history->count++] = *operation;
+    operations_done++;
+}
+
+static int content_of_digest(int file, const struct proto_stat *stat)
+{
+    for (int i = 0; i < CONTENTS; i++) {
+        if (stat->has_digest && memcmp(stat->digest, digests[file][i], PROTO_DIGEST_SIZE) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static int content_of_bytes(int file, const struct reply *reply)
+{
+    for (int i = 0; i < CONTENTS; i++) {
+        size_t size;
+        uint8_t *bytes = content_make(file, i, &size);
+        bool same = size == reply->size && memcmp(bytes, reply->body, size) == 0;
+        free(bytes);
+        if (same)
+            return i;
+    }
+    return -1;
+}
+
+static void put(int file, struct node *node, struct operation *operation, struct reply *reply)
+{
+    struct proto_put head = {0};
+    uint8_t bytes[PROTO_PUT_SIZE];
+    size_t size;
+    uint8_t *content = content_make(file, operation->content, &size);
+    fill_key(&head.key, file);
+    head.size = (int64_t)size;
+    head.has_digest = chance(500000);
+    if (head.has_digest)
+        memcpy(head.digest, digests[file][operation->content], sizeof(head.digest));
+    memcpy(head.content_type, "video/mp4", sizeof("video/mp4"));
+    if (!proto_put_pack(bytes, &head, NULL))
+        violation("a PUT cannot be packed");
+    client_ask(node->port, PROTO_STORAGE_PUT, bytes, sizeof(bytes), content, size, 60 * SECOND_US, reply);
+    free(content);
+}
+
+static void ask_key(int file, struct node *node, uint8_t command, struct reply *reply)
+{
+    struct proto_file_key key;
+    uint8_t bytes[PROTO_FILE_KEY_SIZE];
+    fill_key(&key, file);
+    if (!proto_file_key_pack(bytes, &key, NULL))
+        violation("a key cannot be packed");
+    client_ask(node->port, command, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, reply);
+}
+
+static void download(int file, struct node *node, struct reply *reply)
+{
+    struct proto_download head = {0};
+    uint8_t bytes[PROTO_DOWNLOAD_SIZE];
+    fill_key(&head.key, file);
+    if (!proto_download_pack(bytes, &head, NULL))
+        violation("a DOWNLOAD cannot be packed");
+    client_ask(node->port, PROTO_STORAGE_DOWNLOAD, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, reply);
+}
+
+/* How a change was answered; false: it was certainly not begun. */
+static bool judge_change(struct operation *operation, const struct reply *reply)
+{
+    if (!reply->sent)
+        return false;
+    operation->answer = ANSWER_UNKNOWN;
+    operation->to_us = FOREVER;
+    if (!reply->complete)
+        return true;
+    if (reply->code == 0)
+        operation->answer = ANSWER_DONE;
+    else if (reply->code == ERROR_NOT_FOUND)
+        operation->answer = ANSWER_GONE;
+    else if (reply->code == ERROR_DELETED)
+        operation->answer = ANSWER_DELETED;
+    else if (reply->code == ERROR_EXISTS)
+        operation->answer = ANSWER_TAKEN;
+    if (operation->answer != ANSWER_UNKNOWN)
+        operation->to_us = now_us();
+    return true;
+}
+
+static bool judge_stat(int file, struct operation *operation, const struct reply *reply)
+{
+    struct proto_stat stat;
+    operation->to_us = now_us();
+    if (reply->code == ERROR_NOT_FOUND) {
+        operation->answer = ANSWER_ABSENT;
+        return true;
+    }
+    if (reply->code != 0 || !proto_stat_reply_unpack(reply->body, reply->size, &stat, NULL))
+        return false;
+    operation->answer = stat.status == PROTO_FILE_NORMAL ? ANSWER_DONE : ANSWER_DELETED;
+    operation->content = content_of_digest(file, &stat);
+    if (operation->content < 0)
+        violation("%s: STAT of %s tells a digest that nobody stored", operation->who, files[file].id);
+    return true;
+}
+
+static bool judge_download(int file, struct operation *operation, const struct reply *reply)
+{
+    operation->to_us = now_us();
+    if (reply->code == ERROR_NOT_FOUND) {
+        operation->answer = ANSWER_GONE;
+        return true;
+    }
+    if (reply->code != 0)
+        return false;
+    operation->answer = ANSWER_DONE;
+    operation->content = content_of_bytes(file, reply);
+    if (operation->content < 0)
+        violation("%s: DOWNLOAD of %s gives %zu bytes that nobody stored", operation->who, files[file].id,
+                  reply->size);
+    return true;
+}
+
+/* Asks for one thing and notes what came of it; false where the answer says nothing. */
+static bool operate(int file, struct node *node, struct operation *operation, bool stat, struct reply *reply)
+{
+    bool told = false;
+    operation->who = node->name;
+    operation->from_us = now_us();
+    switch (operation->kind) {
+    case OPERATION_PUT:
+        put(file, node, operation, reply);
+        break;
+    case OPERATION_DELETE:
+        ask_key(file, node, PROTO_STORAGE_DELETE, reply);
+        break;
+    case OPERATION_RESTORE:
+        ask_key(file, node, PROTO_STORAGE_RESTORE, reply);
+        break;
+    case OPERATION_READ:
+        if (stat)
+            ask_key(file, node, PROTO_STORAGE_STAT, reply);
+        else
+            download(file, node, reply);
+        break;
+    }
+    if (operation->kind != OPERATION_READ)
+        told = judge_change(operation, reply);
+    else if (reply->complete)
+        told = stat ? judge_stat(file, operation, reply) : judge_download(file, operation, reply);
+    say("%s of %s at %s: %s %d",
+        (const char *[]){"PUT", "DELETE", "RESTORE", stat ? "STAT" : "DOWNLOAD"}[operation->kind],
+        files[file].id, node->name,
+        reply->complete ? "answer"
+        : reply->sent   ? "no answer"
+                        : "not reached",
+        reply->code);
+    return told;
+}
+
+/* False: nobody was reached. */
+static bool one_operation(void)
+{
+    int file = (int)chance_below(file_count);
+    struct node *node = &storages[chance_below(storage_count)];
+    int64_t kind = chance_below(100);
+    struct reply reply = {0};
+    struct operation operation = {.kind = kind < 35   ? OPERATION_PUT
+                                          : kind < 55 ? OPERATION_DELETE
+                                          : kind < 70 ? OPERATION_RESTORE
+                                                      : OPERATION_READ,
+                                  .content = (int)chance_below(CONTENTS)};
+    if (files[file].begun >= HISTORY_MAX - 24)
+        return true;
+    files[file].begun++;
+    bool told = operate(file, node, &operation, chance(500000), &reply);
+    client_free(&reply);
+    if (!reply.sent) {
+        files[file].begun--;
+        return false;
+    }
+    if (told && operation.kind == OPERATION_PUT && operation.answer == ANSWER_DONE &&
+        operation.from_us > files[file].lost_us)
+        files[file].stored_since = true;
+    /* Of a file whose bytes were away only what was achieved says something. */
+    if (told && files[file].damaged && operation.answer != ANSWER_DONE && operation.answer != ANSWER_UNKNOWN)
+        told = false;
+    /* Another member may answer from memory for a while. */
+    if (operation.kind == OPERATION_READ && storage_count > 1)
+        operation.from_us -= cache_age_ms * 1000 + SLACK_US;
+    if (told)
+        note(file, &operation);
+    return true;
+}
+
+/* A number of an ID server for anybody: none may come twice. */
+static void take_number(void)
+{
+    struct node *node = &idservers[chance_below(idserver_count)];
+    uint8_t key[PROTO_KEY_SIZE];
+    size_t size = proto_get_pack(key, "../data");
+    struct reply reply;
+    int64_t value;
+    client_ask(node->port, PROTO_IDSERVER_GET, key, size, NULL, 0, 20 * SECOND_US, &reply);
+    if (reply.complete && reply.code == 0 && proto_value_unpack(reply.body, reply.size, &value, NULL) &&
+        number_count < NUMBERS_MAX)
+        numbers[number_count++] = value;
+    client_free(&reply);
+}
+
+static void *client_main(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < operation_limit;) {
+        sleep_us(chance_below(think_us));
+        if (chance(50000))
+            take_number();
+        else
+            i += one_operation();
+    }
+    clients_left--;
+    return NULL;
+}
+
+/* ---- trouble ---- */
+
+static void start_storage(int i)
+{
+    if (!storages[i].alive)
+        node_start(&storages[i], storage_node_spec(), storage_overrides[i].items);
+}
+
+static void start_idserver(int i)
+{
+    if (!idservers[i].alive)
+        node_start(&idservers[i], idserver_node_spec(), idserver_overrides[i].items);
+}
+
+static struct node *any_node(void)
+{
+    int64_t i = chance_below(storage_count + idserver_count);
+    return i < storage_count ? &storages[i] : &idservers[i - storage_count];
+}
+
+static void start_all(void)
+{
+    for (int i = 0; i < idserver_count; i++)
+        start_idserver(i);
+    for (int i = 0; i < storage_count; i++)
+        start_storage(i);
+}
+
+static void power_cut(void)
+{
+    for (int i = 0; i < storage_count; i++) {
+        if (storages[i].alive)
+            node_kill(&storages[i]);
+        storages[i].paused_until = 0;
+    }
+    disk_power_cut();
+    sleep_us(chance_below(10 * SECOND_US));
+}
+
+static bool find_file(const char *directory, char *path, size_t size)
+{
+    bool found = false;
+    int64_t seen = 0;
+    char below[600];
+    DIR *stream = opendir(directory);
+    const struct dirent *entry;
+    while (stream && (entry = readdir(stream))) {
+        struct stat status;
+        snprintf(below, sizeof(below), "%s/%s", directory, entry->d_name);
+        if (entry->d_name[0] == '.' || stat(below, &status) != 0)
+            continue;
+        char inner[600];
+        if (S_ISDIR(status.st_mode) ? find_file(below, inner, sizeof(inner))
+                                    : snprintf(inner, sizeof(inner), "%s", below) > 0) {
+            if (chance_below(++seen) == 0)
+                snprintf(path, size, "%s", inner);
+            found = true;
+        }
+    }
+    if (stream)
+        closedir(stream);
+    return found;
+}
+
+/* The bytes of a file are away for a while, and fsck meets that. Nobody can tell here whose they are: so every file's
+ * refusals say nothing from now on. */
+static void damage(void)
+{
+    char path[600], away[700];
+    static int taken;
+    if (!find_file(volume, path, sizeof(path)))
+        return;
+    snprintf(away, sizeof(away), "%s/../away-%d", volume, taken++);
+    for (int i = 0; i < file_count; i++)
+        files[i].damaged = true;
+    say("the bytes of %s are taken away", path + strlen(volume));
+    if (rename(path, away) != 0)
+        return;
+    sleep_us(chance_below(60 * SECOND_US));
+    say("the bytes of %s are put back", path + strlen(volume));
+    (void)rename(away, path);
+}
+
+static void fsck(bool repair)
+{
+    struct node *node = &storages[chance_below(storage_count)];
+    struct proto_fsck ask = {.action = repair ? PROTO_FSCK_REPAIR : PROTO_FSCK_CHECK};
+    uint8_t bytes[PROTO_FSCK_SIZE];
+    struct reply reply;
+    fill_key(&ask.key, 0);
+    if (!proto_fsck_pack(bytes, &ask, NULL))
+        violation("an FSCK cannot be packed");
+    say("fsck%s is asked of %s", repair ? " --repair" : "", node->name);
+    client_ask(node->port, PROTO_STORAGE_FSCK, bytes, sizeof(bytes), NULL, 0, 20 * SECOND_US, &reply);
+    client_free(&reply);
+}
+
+static void *damage_main(void *argument)
+{
+    (void)argument;
+    damage();
+    return NULL;
+}
+
+static void one_trouble(void)
+{
+    struct node *node = any_node();
+    switch ((enum trouble)chance_below(TROUBLES)) {
+    case TROUBLE_KILL:
+        if (may(TROUBLE_KILL) && node->alive) {
+            node_kill(node);
+            node->paused_until = 0;
+            sleep_us(chance_below(chance(500000) ? SECOND_US : 30 * SECOND_US));
+            start_all();
+        }
+        break;
+    case TROUBLE_PAUSE:
+        if (may(TROUBLE_PAUSE)) {
+            node->paused_until = now_us() + chance_below(chance(500000) ? SECOND_US : 200 * SECOND_US);
+            say("%s is paused for %.1f s", node->name, (double)(node->paused_until - now_us()) / 1e6);
+        }
+        break;
+    case TROUBLE_POWER:
+        if (may(TROUBLE_POWER) && chance(300000)) {
+            power_cut();
+            start_all();
+        }
+        break;
+    case TROUBLE_CLOCK:
+        if (may(TROUBLE_CLOCK)) {
+            node->clock_offset = (int64_t)ONE_OF(0, -8 * DAY_S, 8 * DAY_S, -3600, 3600, 5, -5) * SECOND_US;
+            say("the clock of %s is %+" PRId64 " s off", node->name, node->clock_offset / SECOND_US);
+        }
+        break;
+    case TROUBLE_NETWORK:
+        if (may(TROUBLE_NETWORK))
+            net_cut();
+        break;
+    case TROUBLE_DISK_SLOW:
+        disk_slow = may(TROUBLE_DISK_SLOW) ? ONE_OF(0, 20000, 200000) : 0;
+        break;
+    case TROUBLE_DISK_FAIL:
+        disk_fail = may(TROUBLE_DISK_FAIL) ? ONE_OF(0, 0, 1000, 20000) : 0;
+        break;
+    case TROUBLE_DISK_HANG:
+        disk_hang = may(TROUBLE_DISK_HANG) ? ONE_OF(0, 50000, 300000) : 0;
+        break;
+    case TROUBLE_BASE_SLOW:
+        base_slow = may(TROUBLE_BASE_SLOW) ? ONE_OF(0, 10000, 100000) : 0;
+        break;
+    case TROUBLE_BASE_FAIL:
+        base_fail = may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 5000, 50000) : 0;
+        base_uncertain = may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 10000, 200000) : 0;
+        break;
+    case TROUBLE_BASE_LATE:
+        base_late = may(TROUBLE_BASE_LATE) ? ONE_OF(0, 20000, 200000) : 0;
+        break;
+    case TROUBLE_BASE_AWAY:
+        if (may(TROUBLE_BASE_AWAY)) {
+            base_away = !base_away;
+            say("the database is %s", base_away ? "away" : "back");
+        }
+        break;
+    case TROUBLE_DAMAGE:
+        if (may(TROUBLE_DAMAGE) && chance(200000))
+            (void)fiber_start(NULL, "damage", damage_main, NULL);
+        break;
+    case TROUBLE_FSCK:
+        if (may(TROUBLE_FSCK))
+            fsck(chance(500000));
+        break;
+    case TROUBLES:
+        break;
+    }
+}
+
+/* ---- the end ---- */
+
+static void heal(void)
+{
+    disk_slow = disk_fail = disk_hang = 0;
+    base_slow = base_fail = base_uncertain = base_late = 0;
+    base_away = false;
+    for (int i = 0; i < storage_count; i++)
+        storages[i].clock_offset = storages[i].paused_until = 0;
+    for (int i = 0; i < idserver_count; i++)
+        idservers[i].clock_offset = idservers[i].paused_until = 0;
+    start_all();
+    say("everything is well again");
+}
+
+/* Everything works: an answer must come. */
+static void last_operation(int file, struct node *node, enum operation_kind kind, bool stat)
+{
+    struct file *one = &files[file];
+    bool expected = !one->lost || one->stored_since;
+    for (int i = 0; i < 3; i++) {
+        struct reply reply = {0};
+        struct operation operation = {.kind = kind};
+        bool told = operate(file, node, &operation, stat, &reply);
+        int code = reply.code;
+        client_free(&reply);
+        if (told && operation.answer != ANSWER_UNKNOWN) {
+            if (one->damaged && operation.answer != ANSWER_DONE && !expected)
+                return;
+            note(file, &operation);
+            return;
+        }
+        if (i == 2 && expected) {
+            history_print(&one->history, stdout);
+            violation("%s of %s at %s fails although everything works: %d",
+                      kind == OPERATION_READ ? stat ? "STAT" : "DOWNLOAD" : "RESTORE", one->id, node->name,
+                      code);
+        }
+        sleep_us(10 * SECOND_US);
+    }
+}
+
+static void last_look(void)
+{
+    for (int i = 0; i < file_count; i++) {
+        for (int j = 0; j < storage_count; j++) {
+            last_operation(i, &storages[j], OPERATION_READ, true);
+            last_operation(i, &storages[j], OPERATION_READ, false);
+        }
+    }
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const int64_t *one = a, *other = b;
+    return *one < *other ? -1 : *one > *other;
+}
+
+static void check_numbers(void)
+{
+    static const char *const queries[] = {"SELECT file_path FROM t_file_01",
+                                          "SELECT file_path FROM t_file_02",
+                                          "SELECT file_path FROM t_file_03"};
+    char path[300];
+    sqlite3 *handle = NULL;
+    snprintf(path, sizeof(path), "%s/storage.db", bases);
+    if (sqlite3_open_v2(path, &handle, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
+        violation("the rows cannot be read");
+    for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
+        sqlite3_stmt *statement = NULL;
+        (void)sqlite3_prepare_v2(handle, queries[i], -1, &statement, NULL);
+        while (sqlite3_step(statement) == SQLITE_ROW) {
+            unsigned a, b, c, d, seconds;
+            const char *text = (const char *)sqlite3_column_text(statement, 0);
+            if (sscanf(text, "../data/%3X/%3X/%3X/%8X_%3X", &a, &b, &c, &seconds, &d) == 5 &&
+                number_count < NUMBERS_MAX)
+                numbers[number_count++] = (((int64_t)a * 512 + b) * 512 + c) * 512 + d;
+        }
+        (void)sqlite3_finalize(statement);
+    }
+    (void)sqlite3_close(handle);
+    qsort(numbers, number_count, sizeof(numbers[0]), compare_numbers);
+    for (size_t i = 1; i < number_count; i++) {
+        if (numbers[i] == numbers[i - 1])
+            violation("number %" PRId64 " was given twice", numbers[i]);
+    }
+}
+
+static int undecided_count;
+
+static void check_histories(void)
+{
+    for (int i = 0; i < file_count; i++) {
+        bool undecided = false;
+        if (!history_explains(&files[i].history, &undecided)) {
+            history_print(&files[i].history, stdout);
+            violation("no order of what was done explains what was answered of %s", files[i].id);
+        }
+        undecided_count += undecided;
+    }
+}
+
+static void end_story(void)
+{
+    heal();
+    sleep_us(90 * SECOND_US); /* what hangs or is late comes in */
+    for (int i = 0; i < 3 && files[0].damaged; i++) {
+        fsck(true);
+        sleep_us(20 * SECOND_US);
+    }
+    sleep_us(cache_age_ms * 1000 + SLACK_US);
+    last_look();
+    /* What lies in the trash is whole, too. */
+    for (int i = 0; i < file_count; i++)
+        last_operation(i, &storages[0], OPERATION_RESTORE, false);
+    sleep_us(cache_age_ms * 1000 + SLACK_US);
+    last_look();
+    check_histories();
+    check_numbers();
+}
+
+static void *tell(void *argument)
+{
+    (void)argument;
+    start_all();
+    sleep_us(3 * SECOND_US);
+    int64_t pause_us = ONE_OF(50000, 500000, 5000000);
+    clients_left = client_count;
+    for (int i = 0; i < client_count; i++)
+        (void)fiber_start(NULL, "client", client_main, NULL);
+    while (clients_left > 0) {
+        sleep_us(chance_below(pause_us));
+        one_trouble();
+    }
+    end_story();
+    finished = true;
+    return NULL;
+}
+
+static bool is_finished(void)
+{
+    return finished;
+}
+
+void story_run(uint64_t seed, const struct story_limits *given, const char *directory,
+               struct story_result *result)
+{
+    limits = given;
+    chance_seed(seed);
+    world_begin();
+    snprintf(volume, sizeof(volume), "%s/volume", directory);
+    snprintf(bases, sizeof(bases), "%s", directory);
+    disk_begin(directory, (enum disk_model)chance_below(3));
+    base_begin(directory);
+    set_up();
+    node_init_db(idserver_node_spec(), idserver_overrides[0].items);
+    node_init_db(storage_node_spec(), storage_overrides[0].items);
+    (void)fiber_start(NULL, "story", tell, NULL);
+    world_run(is_finished);
+    *result = (struct story_result){.simulated_us = now_us(),
+                                    .switches = switches(),
+                                    .operations = operations_done,
+                                    .undecided = undecided_count};
+}
