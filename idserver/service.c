@@ -293,8 +293,10 @@ bool idserver_service_health(struct daemon *daemon, char *reason, size_t reason_
         snprintf(reason, reason_size, "no numbers can be reserved: %s", service->failure);
     else if (!service->probed)
         snprintf(reason, reason_size, "the database has not answered yet");
-    else
+    else {
+        snprintf(reason, reason_size, "%s", cause);
         return true;
+    }
     return false;
 }
 

@@ -545,8 +545,10 @@ bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_s
 {
     struct service *service = daemon->state;
     char cause[ERROR_TEXT_SIZE];
-    if (groups_loaded(service->groups))
+    if (groups_loaded(service->groups)) {
+        (void)db_healthy(service->base.db, reason, reason_size); /* what is known is served without it */
         return true;
+    }
     if (groups_reading_works(service->groups, cause, sizeof(cause)))
         snprintf(reason, reason_size, "t_groups_info has not been read yet");
     else

@@ -76,11 +76,14 @@ static void serve_metrics(struct admin *admin, struct evhttp_request *request)
 
 static void serve_health(struct admin *admin, struct evhttp_request *request)
 {
-    char reason[REASON_SIZE] = "";
+    char reason[REASON_SIZE] = "", text[REASON_SIZE + 16] = "ok";
+    bool works =
+        !admin->handlers.health || admin->handlers.health(admin->handlers.argument, reason, sizeof(reason));
 
-    if (admin->handlers.health == NULL ||
-        admin->handlers.health(admin->handlers.argument, reason, sizeof(reason)))
-        reply_text(request, HTTP_OK, "OK", "ok");
+    if (works && reason[0] != '\0')
+        (void)snprintf(text, sizeof(text), "degraded: %s", reason);
+    if (works)
+        reply_text(request, HTTP_OK, "OK", text);
     else
         reply_text(request, HTTP_SERVUNAVAIL, "Service Unavailable",
                    reason[0] == '\0' ? "not healthy" : reason);

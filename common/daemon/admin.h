@@ -1,6 +1,6 @@
 /*
  * admin: a small HTTP port for operators, on libevent's evhttp: GET /metrics (Prometheus text), /healthz (200 "ok"
- * or 503 with the reason), /status (JSON). For a private address; not for the public. Runs on the main loop.
+ * or "degraded: REASON", or 503 with the reason), /status (JSON). For a private address; not for the public. Runs on the main loop.
  */
 #ifndef REEL_COMMON_ADMIN_H
 #define REEL_COMMON_ADMIN_H
@@ -13,6 +13,7 @@
 struct admin;
 
 struct admin_handlers {
+    /* False and a REASON: not able to work. True and a REASON: it works, but something is not as it should be. */
     bool (*health)(void *argument, char *reason, size_t reason_size);
     json_t *(*status)(void *argument); /* new reference */
     void *argument;

@@ -65,7 +65,8 @@ struct daemon_spec {
     void (*destroy)(struct daemon *daemon);
     /* SIGHUP: take over the reloadable options from NEW_CONFIG (freed after the call; copy). Main thread. May be NULL. */
     bool (*reload)(struct daemon *daemon, const void *new_config, struct error *error);
-    /* /healthz: false and a REASON when the daemon runs but cannot do its work. Main thread. */
+    /* /healthz: false and a REASON when the daemon runs but cannot do its work; true and a REASON, else "", when it works but
+     * something is not as it should be. REASON comes as "". Main thread. */
     bool (*health)(struct daemon *daemon, char *reason, size_t reason_size);
     /* /status: a new reference; main thread. */
     json_t *(*status)(struct daemon *daemon);

@@ -71,7 +71,7 @@ struct db {
     enum db_result refusal;
     struct error refusal_error;
 
-    struct metric *queue_depth, *job_duration, *reconnects, *retries;
+    struct metric *up, *queue_depth, *job_duration, *reconnects, *retries;
     struct metric *errors[DB_UNCERTAIN + 1];
 };
 
@@ -103,6 +103,7 @@ static void note_away(struct db *db, const char *reason)
     if (db->away)
         return;
     db->away = true;
+    metric_set(db->up, 0);
     db->away_since_ms = clock_monotonic_ms();
     db->away_logged = log_gate_open(&db->loss_gate, LOG_LOSS_MS, &suppressed);
     if (db->away_logged)
@@ -112,6 +113,7 @@ static void note_away(struct db *db, const char *reason)
 /* With db->lock held. */
 static void note_back(struct db *db)
 {
+    metric_set(db->up, 1);
     if (!db->away)
         return;
     db->away = false;
@@ -130,6 +132,11 @@ bool db_healthy(struct db *db, char *reason, size_t reason_size)
     if (reason_size > 0)
         snprintf(reason, reason_size, "%s", db->reason);
     pthread_mutex_unlock(&db->lock);
+    if (healthy && reason_size > 0) {
+        pthread_mutex_lock(&db->shared.lock);
+        snprintf(reason, reason_size, "%s", db->shared.concern);
+        pthread_mutex_unlock(&db->shared.lock);
+    }
     return healthy;
 }
 
@@ -449,6 +456,7 @@ static void register_metrics(struct db *db)
     static const char *const labels[] = {NULL, "class=\"transient\"", "class=\"constraint\"",
                                          "class=\"permanent\"", "class=\"uncertain\""};
 
+    db->up = metrics_gauge("reel_db_up", "1 while the database can be reached, else 0.", NULL);
     db->queue_depth = metrics_gauge("reel_db_queue_depth", "Jobs that wait for a database connection.", NULL);
     db->job_duration = metrics_histogram("reel_db_job_duration_seconds",
                                          "Time from the submission of a database job to its end.", NULL);

@@ -74,7 +74,8 @@ MUST_CHECK struct db *db_open(const struct db_options *options, struct error *er
 void db_close(struct db *db);
 
 enum db_backend db_backend_of(const struct db *db);
-/* Any thread: false with REASON after the last attempt to reach the database failed. */
+/* Any thread: false with REASON after the last attempt to reach the database failed. True with a REASON that is not empty
+ * where it works, but does not keep what it says (a MySQL server that answers before a commit is on its disk). */
 bool db_healthy(struct db *db, char *reason, size_t reason_size);
 
 /* A unit of work. Embed it; valid until done(). */

@@ -23,6 +23,8 @@ struct db_shared {
     bool turn_taken;
     /* MySQL: index of the host that answered last; new connections begin there. */
     atomic_size_t host;
+    /* What the database that answered last does not keep of its promise; "": nothing. Under the lock. */
+    char concern[ERROR_TEXT_SIZE];
 };
 
 /* One prepared statement in a connection's cache. */
@@ -102,6 +104,10 @@ MUST_CHECK enum db_result db_connection_open(struct db_connection *connection, s
 
 /* Closes and forgets the statements. May be opened again. */
 void db_connection_close(struct db_connection *connection);
+
+/* Called by a back end that has connected: TEXT says what is wrong with a database that works, "" that nothing is. Warns
+ * when that is news. */
+void db_connection_concern(struct db_connection *connection, const char *text);
 
 /* After a job: rolls back what it left open, closes a connection that broke. */
 void db_connection_settle(struct db_connection *connection);

@@ -24,6 +24,7 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
         return false;
     }
     shared->turn_taken = false;
+    shared->concern[0] = '\0';
     atomic_init(&shared->host, 0);
     return true;
 }
@@ -41,6 +42,20 @@ void db_connection_init(struct db_connection *connection, const struct db_url *u
         .url = url,
         .shared = shared,
     };
+}
+
+void db_connection_concern(struct db_connection *connection, const char *text)
+{
+    struct db_shared *shared = connection->shared;
+
+    pthread_mutex_lock(&shared->lock);
+    bool news = strcmp(shared->concern, text) != 0;
+    snprintf(shared->concern, sizeof(shared->concern), "%s", text);
+    pthread_mutex_unlock(&shared->lock);
+    if (news && text[0] != '\0')
+        log_warning("db", "%s", text);
+    else if (news)
+        log_info("db", "database %s: what was warned of is mended", connection->url->text);
 }
 
 enum db_result db_connection_open(struct db_connection *connection, struct error *error)

@@ -16,50 +16,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 
-#define ROOM           "db"
 #define COLUMN_BUFFER  1024 /* a longer value is fetched again into a buffer of its own */
 #define PARAMETERS_MAX 64
-#define TRUST_MS       1000 /* a connection that was used a moment ago is taken for good without asking */
+/* Before a read of its own on a Galera node: waits until what any node had committed before it is here. */
+#define CAUSAL_READ "SET STATEMENT wsrep_sync_wait = 1 FOR "
+#define TRUST_MS    1000 /* a connection that was used a moment ago is taken for good without asking */
 
 /* The flag type of MYSQL_BIND differs. */
 #ifdef MARIADB_PACKAGE_VERSION
 typedef my_bool bind_flag;
 #else
 typedef bool bind_flag;
-#define mysql_get_socket(mysql) ((mysql)->net.fd)
 #endif
 
-static pthread_once_t library_once = PTHREAD_ONCE_INIT;
-static bool library_ready;
-
-static void init_library(void)
-{
-    db_mysql_transaction_init();
-    library_ready = mysql_library_init(0, NULL, NULL) == 0;
-}
-
-/* ---- connecting ---- */
-
-static unsigned seconds_of(int64_t ms)
-{
-    return (unsigned)((ms + 999) / 1000); /* the library counts in seconds; 0 would mean no limit */
-}
-
-static bool set_options(MYSQL *mysql, const struct db_url *url)
-{
-    unsigned connect = seconds_of(url->connect_timeout_ms), reading = seconds_of(url->read_timeout_ms);
-    unsigned writing = seconds_of(url->write_timeout_ms), local_infile = 0;
-    unsigned protocol = url->socket[0] != '\0' ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
-
-    return mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &connect) == 0 &&
-           mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &reading) == 0 &&
-           mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &writing) == 0 &&
-           mysql_options(mysql, MYSQL_OPT_PROTOCOL, &protocol) == 0 &&
-           mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &local_infile) == 0 &&
-           mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4") == 0;
-}
+/* ---- statements ---- */
 
 enum db_result db_mysql_run_text(struct db_connection *connection, const char *sql, enum db_mysql_phase phase,
                                  struct error *error)
@@ -70,125 +41,6 @@ enum db_result db_mysql_run_text(struct db_connection *connection, const char *s
     if (mysql_real_query(connection->handle, sql, strlen(sql)) != 0)
         return db_mysql_fail_connection(connection, phase, sql, error);
     return DB_OK;
-}
-
-/* Makes every session the same, whatever the server's defaults. Locks are waited for less long than answers,
- * so that a lock time-out is told as such and not as a lost connection. Reads see what is committed: after an
- * insert that was refused as a duplicate, the row that was there first can be read in the same transaction.
- */
-static enum db_result init_session(struct db_connection *connection, struct error *error)
-{
-    unsigned lock_wait = seconds_of(max_i64(connection->url->read_timeout_ms / 2, 1));
-    enum db_result result;
-    char sql[256];
-
-    snprintf(
-        sql, sizeof(sql),
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00', "
-        "SESSION autocommit = 1, SESSION innodb_lock_wait_timeout = %u, SESSION lock_wait_timeout = %u",
-        lock_wait, lock_wait);
-    result = db_mysql_run_text(connection, sql, PHASE_CONNECT, error);
-    if (result != DB_OK)
-        return result;
-    result = db_mysql_run_text(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-                               PHASE_CONNECT, error);
-    return result == DB_OK ? db_mysql_find_cluster(connection, error) : result;
-}
-
-/* With ON, however the connection's socket is closed, the kernel forgets what it has not delivered and resets the
- * connection. Otherwise it would go on delivering for minutes: a statement that timed out, was repeated on another
- * connection and undone since would be carried out after all. Set from the beginning, because the library closes the
- * socket by itself after a failure; taken back before an orderly end, which the server shall see as one. */
-static void reset_when_closed(MYSQL *mysql, bool on)
-{
-    const struct linger linger = {.l_onoff = on};
-    my_socket fd = mysql_get_socket(mysql);
-
-    /* Fails for a socket that is closed already, which needs it no more. */
-    if (fd >= 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-}
-
-static void close_handle(struct db_connection *connection)
-{
-    if (!connection->broken)
-        reset_when_closed(connection->handle, false);
-    mysql_close(connection->handle);
-    connection->handle = NULL;
-}
-
-/* One attempt at the host of connection->state. */
-static enum db_result connect_host(struct db_connection *connection, struct error *error)
-{
-    const struct db_url *url = connection->url;
-    const struct mysql_state *state = connection->state;
-    const struct address *host = &url->hosts.items[state->host];
-    bool local = url->socket[0] != '\0';
-    enum db_result result;
-
-    connection->handle = mysql_init(NULL);
-    if (connection->handle == NULL)
-        return db_mysql_fail_memory(connection, error);
-    if (!set_options(connection->handle, url)) {
-        result = db_mysql_fail_connection(connection, PHASE_CONNECT, "connect", error);
-    } else if (mysql_real_connect(connection->handle, local ? NULL : host->host,
-                                  url->user[0] != '\0' ? url->user : NULL, url->password,
-                                  connection->create ? NULL : url->database, host->port,
-                                  local ? url->socket : NULL, CLIENT_FOUND_ROWS) == NULL) {
-        result = db_mysql_fail_connection(connection, PHASE_CONNECT, "connect", error);
-    } else {
-        reset_when_closed(connection->handle, true);
-        result = init_session(connection, error);
-    }
-    if (result != DB_OK)
-        close_handle(connection);
-    return result;
-}
-
-static enum db_result mysql_back_end_open(struct db_connection *connection, struct error *error)
-{
-    size_t count = connection->url->socket[0] != '\0' ? 1 : connection->url->hosts.count;
-    enum db_result result = DB_PERMANENT;
-    struct mysql_state *state = NULL;
-    size_t first = atomic_load(&connection->shared->host);
-
-    pthread_once(&library_once, init_library);
-    if (library_ready && mysql_thread_init() == 0)
-        state = calloc(1, sizeof(*state));
-    if (state == NULL)
-        return db_mysql_fail_memory(connection, error);
-    connection->state = state;
-    for (size_t i = 0; i < count; i++) {
-        struct error why = {0};
-        enum db_result attempt;
-
-        state->host = (first + i) % count;
-        attempt = connect_host(connection, &why);
-        if (attempt == DB_OK) {
-            atomic_store(&connection->shared->host, state->host);
-            return DB_OK;
-        }
-        /* With several hosts every reason counts; where one of them may yet come, trying again may help. */
-        if (i == 0) {
-            *error = why;
-        } else {
-            struct error before = *error;
-            error_set(error, why.code, "%.240s; %.240s", before.text, why.text);
-        }
-        if (attempt == DB_TRANSIENT)
-            result = DB_TRANSIENT;
-    }
-    error->code = db_error_code(result);
-    free(state);
-    connection->state = NULL;
-    return result;
-}
-
-static void mysql_back_end_close(struct db_connection *connection)
-{
-    close_handle(connection);
-    free(connection->state);
-    connection->state = NULL;
 }
 
 static bool mysql_check(struct db_connection *connection, bool probe, struct error *error)
@@ -205,7 +57,12 @@ static bool mysql_check(struct db_connection *connection, bool probe, struct err
     return false;
 }
 
-/* ---- statements ---- */
+static bool only_reads(const char *sql)
+{
+    sql += strspn(sql, " \t\r\n(");
+    return strncasecmp(sql, "SELECT", 6) == 0 || strncasecmp(sql, "SHOW", 4) == 0 ||
+           strncasecmp(sql, "WITH", 4) == 0;
+}
 
 static enum db_result mysql_prepare(struct db_connection *connection, const char *sql, void **statement,
                                     struct error *error)
@@ -213,11 +70,17 @@ static enum db_result mysql_prepare(struct db_connection *connection, const char
     struct mysql_state *state = connection->state;
     MYSQL_STMT *made = mysql_stmt_init(connection->handle);
     enum db_result result;
+    char *causal = NULL;
 
-    if (made == NULL)
+    if (made && state->causal && only_reads(sql) && asprintf(&causal, CAUSAL_READ "%s", sql) < 0)
+        causal = NULL; /* no memory: this read may be a moment behind */
+    if (!made)
         return db_mysql_fail_memory(connection, error);
     state->used_ms = clock_monotonic_ms();
-    if (mysql_stmt_prepare(made, sql, strlen(sql)) != 0) {
+    const char *text = causal ? causal : sql;
+    bool failed = mysql_stmt_prepare(made, text, strlen(text)) != 0;
+    free(causal);
+    if (failed) {
         result = db_mysql_fail_statement(connection, made, PHASE_HARMLESS, sql, error);
         (void)mysql_stmt_close(made); /* the failure is told already */
         return result;
@@ -230,13 +93,6 @@ static void mysql_finalize(void *statement)
 {
     /* Fails with a lost connection only, which takes the statement with it. */
     (void)mysql_stmt_close(statement);
-}
-
-static bool only_reads(const char *sql)
-{
-    sql += strspn(sql, " \t\r\n(");
-    return strncasecmp(sql, "SELECT", 6) == 0 || strncasecmp(sql, "SHOW", 4) == 0 ||
-           strncasecmp(sql, "WITH", 4) == 0;
 }
 
 static enum db_result execute(struct db_connection *connection, MYSQL_STMT *statement,
@@ -450,8 +306,8 @@ static void mysql_back_end_thread_end(void)
 }
 
 const struct db_backend_operations db_mysql_operations = {
-    .open = mysql_back_end_open,
-    .close = mysql_back_end_close,
+    .open = db_mysql_open,
+    .close = db_mysql_close,
     .check = mysql_check,
     .begin = db_mysql_begin,
     .commit = db_mysql_commit,

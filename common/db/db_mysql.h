@@ -1,5 +1,5 @@
 /*
- * db_mysql: what the files of the MySQL back end share. Private to db_mysql.c,
+ * db_mysql: what the files of the MySQL back end share. Private to db_mysql.c, db_mysql_connect.c,
  * db_mysql_transaction.c and db_mysql_error.c.
  */
 #ifndef REEL_COMMON_DB_MYSQL_H
@@ -11,10 +11,14 @@
 
 #define DB_MYSQL_COLUMNS_MAX 64
 
+/* Numbers that a header of one of the two families of servers lacks. */
+#define DB_MYSQL_ER_SECURE_TRANSPORT_REQUIRED 3159
+
 struct mysql_state {
     size_t host; /* index into url->hosts */
     int64_t used_ms;
-    bool cluster;     /* a node of a Galera cluster, which can name what was written */
+    bool cluster; /* a node of a Galera cluster, which can name what was written */
+    bool causal;  /* of a cluster: each read of its own is told to wait for what was committed elsewhere */
     char written[64]; /* of a cluster: the write set that this connection wrote last; "": unknown */
     bool wrote;       /* the open transaction changed rows */
 };
@@ -50,6 +54,13 @@ bool db_mysql_is_integral(enum enum_field_types type);
 /* A statement without parameters and rows, as text. */
 MUST_CHECK enum db_result db_mysql_run_text(struct db_connection *connection, const char *sql,
                                             enum db_mysql_phase phase, struct error *error);
+
+/* db_mysql_error.c: the host of the open connection, or its socket, for messages. */
+const char *db_mysql_host(const struct db_connection *connection, char *buffer, size_t size);
+
+/* db_mysql_connect.c: operations of struct db_backend_operations. */
+MUST_CHECK enum db_result db_mysql_open(struct db_connection *connection, struct error *error);
+void db_mysql_close(struct db_connection *connection);
 
 /* db_mysql_transaction.c: once a process, before the first connection. */
 void db_mysql_transaction_init(void);

@@ -42,9 +42,13 @@ static enum db_result classify_connect(unsigned number)
     case CR_VERSION_ERROR:
     case CR_CANT_READ_CHARSET:
     case CR_SSL_CONNECTION_ERROR:
+    case DB_MYSQL_ER_SECURE_TRANSPORT_REQUIRED:
     case CR_SECURE_AUTH:
     case CR_AUTH_PLUGIN_CANNOT_LOAD:
     case CR_AUTH_PLUGIN_ERR:
+#ifdef CR_PLUGIN_NOT_ALLOWED
+    case CR_PLUGIN_NOT_ALLOWED:
+#endif
         return DB_PERMANENT;
     default:
         return DB_TRANSIENT;
@@ -132,7 +136,7 @@ static enum db_result classify(struct db_connection *connection, unsigned number
     }
 }
 
-static const char *current_host(const struct db_connection *connection, char *buffer, size_t size)
+const char *db_mysql_host(const struct db_connection *connection, char *buffer, size_t size)
 {
     const struct mysql_state *state = connection->state;
 
@@ -150,7 +154,7 @@ enum db_result db_mysql_fail(struct db_connection *connection, unsigned number, 
 
     error_set(error, full ? ERROR_NO_SPACE : db_error_code(result),
               "database %s: %s said %u (%.200s) to: %.120s%s", connection->url->text,
-              current_host(connection, host, sizeof(host)), number, text, doing,
+              db_mysql_host(connection, host, sizeof(host)), number, text, doing,
               number == ER_BAD_DB_ERROR || number == ER_NO_SUCH_TABLE || number == ER_BAD_FIELD_ERROR
                   ? "; --init-db creates what is missing"
                   : "");

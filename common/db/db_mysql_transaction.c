@@ -7,98 +7,27 @@
  * answer to its next command, but not always (MariaDB 10.11):
  * - Where the next command is COM_STMT_EXECUTE, the statement may run in a new transaction instead, COMMIT
  *   succeeds, and what was written before is gone. So statements are sent here as text, with their parameters
- *   as literals. (A statement of its own has nothing before it that could be lost, and stays prepared.)
+ *   as literals (db_mysql_literal.h). (A statement of its own has nothing before it that could be lost, and stays prepared.)
  * - Where it is COMMIT, it may succeed with nothing committed. So the cluster is asked which write set this
  *   connection wrote last: where that is the one from before, the outcome is DB_UNCERTAIN.
  */
 #include "common/db/db_mysql.h"
+#include "common/db/db_mysql_literal.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* "_binary''" around it, at most two bytes for each, and the NUL of the library. */
-#define LITERAL_SIZE(size) (2 * (size) + 11)
-#define INTEGER_SIZE       21
-#define DIGITS             "0123456789"
+#define DIGITS "0123456789"
 
 /* The write set that this connection wrote last, as the cluster names it. */
 #define LAST_WRITTEN "SELECT WSREP_LAST_WRITTEN_GTID()"
 
 static struct metric *commits_lost;
-
-/* ---- the text ---- */
-
-static size_t room_for(const struct db_value *value)
-{
-    return value->type == DB_TYPE_BYTES ? LITERAL_SIZE(value->size) : INTEGER_SIZE;
-}
-
-/* Bytes are marked as such, which is how a prepared statement binds them: neither converted nor judged. */
-static char *put_literal(MYSQL *mysql, char *end, const struct db_value *value)
-{
-    switch (value->type) {
-    case DB_TYPE_NULL:
-        return stpcpy(end, "NULL");
-    case DB_TYPE_INTEGER:
-        return end + snprintf(end, INTEGER_SIZE, "%" PRId64, value->integer);
-    case DB_TYPE_BYTES:
-        break;
-    }
-    end = stpcpy(end, "_binary'");
-    if (value->size > 0)
-        end += mysql_real_escape_string(mysql, end, value->bytes, value->size);
-    *end++ = '\'';
-    return end;
-}
-
-/* The end of a quoted part that begins at SQL. The statements are literals of this program: no quote in a
- * quote. */
-static const char *skip_quoted(const char *sql)
-{
-    const char *end = strchr(sql + 1, *sql);
-    return end != NULL ? end + 1 : sql + strlen(sql);
-}
-
-/* The statement with its parameters in the places of the question marks; to be freed. NULL: ERROR tells. */
-static char *expand(struct db_connection *connection, const struct db_request *request, size_t *size,
-                    enum db_result *result, struct error *error)
-{
-    size_t room = strlen(request->sql) + 1, places = 0;
-
-    for (size_t i = 0; i < request->count; i++)
-        room += room_for(&request->parameters[i]);
-    char *text = malloc(room), *end = text;
-    if (text == NULL) {
-        *result = db_mysql_fail_memory(connection, error);
-        return NULL;
-    }
-    for (const char *from = request->sql; *from != '\0';) {
-        if (*from == '\'' || *from == '"' || *from == '`') {
-            const char *after = skip_quoted(from);
-            end = mempcpy(end, from, (size_t)(after - from));
-            from = after;
-        } else if (*from != '?') {
-            *end++ = *from++;
-        } else {
-            if (places < request->count)
-                end = put_literal(connection->handle, end, &request->parameters[places]);
-            places++;
-            from++;
-        }
-    }
-    *size = (size_t)(end - text);
-    if (places == request->count)
-        return text;
-    free(text);
-    *result = db_mysql_fail_parameters(connection, request, places, error);
-    return NULL;
-}
 
 /* ---- rows ---- */
 
@@ -165,11 +94,12 @@ enum db_result db_mysql_run_in_transaction(struct db_connection *connection, con
     struct mysql_state *state = connection->state;
     MYSQL *mysql = connection->handle;
     enum db_result result = DB_OK;
-    size_t size = 0;
-    char *text = expand(connection, request, &size, &result, error);
+    size_t size = 0, places = 0;
+    char *text = db_mysql_literal_expand(request->sql, request->parameters, request->count, &size, &places);
 
-    if (text == NULL)
-        return result;
+    if (!text)
+        return places == request->count ? db_mysql_fail_memory(connection, error)
+                                        : db_mysql_fail_parameters(connection, request, places, error);
     state->used_ms = clock_monotonic_ms();
     if (mysql_real_query(mysql, text, size) != 0) {
         result = db_mysql_fail_connection(connection, PHASE_HARMLESS, request->sql, error);

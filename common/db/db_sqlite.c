@@ -1,6 +1,6 @@
 /*
- * db_sqlite: the SQLite back end: one file, WAL, synchronous=FULL, so that a commit that returned is on the
- * disk. Touches the database file and nothing else. Called by db_connection.c through db_sqlite_operations,
+ * db_sqlite: the SQLite back end: one file, WAL, synchronous=FULL (EXTRA where there is no WAL), so that a commit that
+ * returned is on the disk. Touches the database file and nothing else. Called by db_connection.c through db_sqlite_operations,
  * on the thread that owns the connection.
  *
  * Bytes are bound as TEXT always: SQLite never finds TEXT and BLOB equal, and what an administrator types is
@@ -12,14 +12,19 @@
 #include "common/base/condition.h"
 #include "common/base/log.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <time.h>
 
-#define ROOM        "db"
+#define ROOM "db"
+#define FILE_MODE                                                                                            \
+    0640 /* of the file, and so of its -wal and -shm: names of users and files are nobody else's business */
 #define COLUMNS_MAX 64
 
 struct sqlite_state {
@@ -168,11 +173,41 @@ static enum db_result configure(struct db_connection *connection, struct error *
     code = sqlite3_exec(handle, "PRAGMA journal_mode = WAL", keep_journal_mode, mode, NULL);
     if (code != SQLITE_OK)
         return fail(connection, code, PHASE_BEFORE_COMMIT, "PRAGMA journal_mode = WAL", error);
-    if (strcmp(mode, "wal") != 0)
-        log_warning(ROOM, "database %s: this file system allows no WAL (journal mode %s): slower, but safe",
-                    connection->url->text, mode);
-    return execute_text(connection, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864",
-                        PHASE_BEFORE_COMMIT, error);
+    if (strcmp(mode, "wal") == 0)
+        return execute_text(connection, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864",
+                            PHASE_BEFORE_COMMIT, error);
+    log_warning(ROOM, "database %s: this file system allows no WAL (journal mode %s): slower, but safe",
+                connection->url->text, mode);
+    /* A commit is the removal of the journal; FULL does not sync the directory after it, and a power cut could bring the
+     * journal back, which undoes the commit. */
+    return execute_text(connection, "PRAGMA synchronous = EXTRA", PHASE_BEFORE_COMMIT, error);
+}
+
+/* Makes the file where it is missing. */
+static bool create_file(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
+
+    return fd >= 0 ? close(fd) == 0 : errno == EEXIST;
+}
+
+/* Files made by an older release could be read by everybody on the machine. */
+static void close_to_others(const struct db_connection *connection)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    char path[PATH_MAX];
+    struct stat file;
+
+    for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
+        int length = snprintf(path, sizeof(path), "%s%s", connection->url->path, endings[i]);
+        if (length < 0 || (size_t)length >= sizeof(path) || stat(path, &file) != 0 ||
+            (file.st_mode & S_IRWXO) == 0)
+            continue;
+        if (chmod(path, file.st_mode & 07770) == 0)
+            log_info(ROOM, "%s could be read by every user of this machine, and now cannot", path);
+        else
+            log_warning(ROOM, "%s can be read by every user of this machine: %m", path);
+    }
 }
 
 static void sqlite_close(struct db_connection *connection)
@@ -207,6 +242,12 @@ static enum db_result sqlite_open(struct db_connection *connection, struct error
         connection->state = NULL;
         return result;
     }
+    if (connection->create && !create_file(connection->url->path)) {
+        result = fail_to_open(connection, errno, error);
+        free(state);
+        connection->state = NULL;
+        return result;
+    }
     code = sqlite3_open_v2(connection->url->path, &handle, flags, NULL);
     connection->handle = handle;
     if (code != SQLITE_OK) {
@@ -216,6 +257,7 @@ static enum db_result sqlite_open(struct db_connection *connection, struct error
     } else {
         state->device = file.st_dev;
         state->inode = file.st_ino;
+        close_to_others(connection);
         result = configure(connection, error);
     }
     if (result != DB_OK)

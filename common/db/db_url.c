@@ -8,9 +8,11 @@
  */
 #include "common/db/db_url.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MYSQL_PREFIX       "mysql://"
 #define SQLITE_PREFIX      "sqlite:"
@@ -91,13 +93,89 @@ static bool parse_duration(const char *name, const char *text, int64_t *out, str
                      text);
 }
 
+/* Names that users of other programs try, and what to say instead. */
+static const struct hint {
+    const char *name, *text;
+} hints[] = {
+    {"ssl-mode",
+     "TLS is chosen by tls=required, tls=prefer or tls=off, and verified with ca=/path/to/ca.pem"},
+    {"sslmode", "TLS is chosen by tls=required, tls=prefer or tls=off, and verified with ca=/path/to/ca.pem"},
+    {"ssl_mode",
+     "TLS is chosen by tls=required, tls=prefer or tls=off, and verified with ca=/path/to/ca.pem"},
+    {"ssl", "TLS is chosen by tls=required, tls=prefer or tls=off, and verified with ca=/path/to/ca.pem"},
+    {"usessl", "TLS is chosen by tls=required, tls=prefer or tls=off, and verified with ca=/path/to/ca.pem"},
+    {"ssl-ca", "the file of certificates is named by ca=/path/to/ca.pem"},
+    {"ssl_ca", "the file of certificates is named by ca=/path/to/ca.pem"},
+    {"sslrootcert", "the file of certificates is named by ca=/path/to/ca.pem"},
+    {"charset", "the character set is always utf8mb4; leave it out"},
+    {"timeout", "there are connect_timeout, read_timeout and write_timeout"},
+    {"unix_socket", "the socket is named by socket=/path"},
+    {"user", "the user stands before the host, as in mysql://user:password@host/database"},
+    {"password", "the password stands before the host, as in mysql://user:password@host/database"},
+};
+
+#define MYSQL_PARAMETERS                                                                                     \
+    "connect_timeout", "read_timeout", "write_timeout", "socket", "tls", "ca", "causal_reads"
+
+static bool is_one_of(const char *name, size_t size, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strlen(names[i]) == size && memcmp(names[i], name, size) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool fail_unknown(const char *name, struct error *error)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(hints); i++) {
+        if (strcasecmp(name, hints[i].name) == 0)
+            return error_set(error, ERROR_GENERAL, "database URL: unknown parameter \"%s\": %s", name,
+                             hints[i].text);
+    }
+    return error_set(error, ERROR_GENERAL,
+                     "database URL: unknown parameter \"%.64s\" (mysql: has connect_timeout, read_timeout, "
+                     "write_timeout, socket, tls, ca, causal_reads)",
+                     name);
+}
+
+/* The value as an absolute path. */
+static bool set_path(const char *name, const char *value, char **path, struct error *error)
+{
+    if (value[0] != '/')
+        return error_set(error, ERROR_GENERAL, "database URL: %s=%s is not an absolute path", name, value);
+    free(*path);
+    *path = strdup(value);
+    return *path || error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
+}
+
+static bool set_tls(const char *value, enum db_tls *tls, struct error *error)
+{
+    static const char *const names[] = {
+        [DB_TLS_OFF] = "off", [DB_TLS_PREFER] = "prefer", [DB_TLS_REQUIRED] = "required"};
+    for (size_t i = DB_TLS_OFF; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            *tls = (enum db_tls)i;
+            return true;
+        }
+    }
+    return error_set(error, ERROR_GENERAL, "database URL: tls=%s is none of required, prefer and off", value);
+}
+
+static bool set_switch(const char *name, const char *value, bool *on, struct error *error)
+{
+    *on = strcmp(value, "on") == 0;
+    return *on || strcmp(value, "off") == 0 ||
+           error_set(error, ERROR_GENERAL, "database URL: %s=%s is neither on nor off", name, value);
+}
+
 static bool set_parameter(struct db_url *url, const char *name, const char *value, struct error *error)
 {
     if (url->backend == DB_BACKEND_SQLITE) {
         if (strcmp(name, "busy_timeout") == 0)
             return parse_duration(name, value, &url->busy_timeout_ms, error);
         return error_set(error, ERROR_GENERAL,
-                         "database URL: unknown parameter \"%s\" (sqlite: has busy_timeout)", name);
+                         "database URL: unknown parameter \"%.64s\" (sqlite: has busy_timeout)", name);
     }
     if (strcmp(name, "connect_timeout") == 0)
         return parse_duration(name, value, &url->connect_timeout_ms, error);
@@ -105,17 +183,15 @@ static bool set_parameter(struct db_url *url, const char *name, const char *valu
         return parse_duration(name, value, &url->read_timeout_ms, error);
     if (strcmp(name, "write_timeout") == 0)
         return parse_duration(name, value, &url->write_timeout_ms, error);
-    if (strcmp(name, "socket") == 0) {
-        if (value[0] != '/')
-            return error_set(error, ERROR_GENERAL, "database URL: socket=%s is not an absolute path", value);
-        free(url->socket);
-        url->socket = strdup(value);
-        return url->socket != NULL || error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
-    }
-    return error_set(error, ERROR_GENERAL,
-                     "database URL: unknown parameter \"%s\" (mysql: has connect_timeout, read_timeout, "
-                     "write_timeout, socket)",
-                     name);
+    if (strcmp(name, "socket") == 0)
+        return set_path(name, value, &url->socket, error);
+    if (strcmp(name, "ca") == 0)
+        return set_path(name, value, &url->ca, error);
+    if (strcmp(name, "tls") == 0)
+        return set_tls(value, &url->tls, error);
+    if (strcmp(name, "causal_reads") == 0)
+        return set_switch(name, value, &url->causal_reads, error);
+    return fail_unknown(name, error);
 }
 
 /* QUERY: what follows the '?', or NULL. */
@@ -182,8 +258,12 @@ static bool parse_hosts(const char *from, size_t size, struct db_url *url, struc
         return false;
     good = address_list_parse(size > 0 ? text : "localhost", MYSQL_DEFAULT_PORT, &url->hosts, error);
     free(text);
-    if (!good)
-        return false;
+    if (!good) /* what follows the colon of a host may be a password whose '@' was left out */
+        return error_set(
+            error, ERROR_GENERAL,
+            "database URL %s: the hosts cannot be read (host[:port][,host...], with user:password@ "
+            "before them)",
+            url->text);
     if (url->hosts.count == 0 || url->hosts.count > DB_URL_HOSTS_MAX)
         return error_set(error, ERROR_GENERAL, "database URL %s: %zu hosts (1 to %d)", url->text,
                          url->hosts.count, DB_URL_HOSTS_MAX);
@@ -210,6 +290,35 @@ static bool check_database_name(const struct db_url *url, struct error *error)
     return true;
 }
 
+static bool check_tls(struct db_url *url, struct error *error)
+{
+    if (url->ca[0] == '\0')
+        return true;
+    if (url->tls == DB_TLS_UNSAID)
+        url->tls = DB_TLS_REQUIRED;
+    return url->tls == DB_TLS_REQUIRED ||
+           error_set(error, ERROR_GENERAL,
+                     "database URL %s: ca= verifies nothing unless TLS is required (tls=required)",
+                     url->text);
+}
+
+static bool is_loopback(const struct address *host)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+
+    if (strcasecmp(host->host, "localhost") == 0)
+        return true;
+    if (inet_pton(AF_INET, host->host, address) == 1)
+        return address[0] == 127;
+    return inet_pton(AF_INET6, host->host, address) == 1 &&
+           memcmp(address, &in6addr_loopback, sizeof(in6addr_loopback)) == 0;
+}
+
+bool db_url_is_local(const struct db_url *url, size_t host)
+{
+    return url->socket[0] != '\0' || is_loopback(&url->hosts.items[host]);
+}
+
 static bool parse_mysql(const char *rest, struct db_url *url, struct error *error)
 {
     size_t authority = strcspn(rest, "/?");
@@ -225,8 +334,10 @@ static bool parse_mysql(const char *rest, struct db_url *url, struct error *erro
     url->connect_timeout_ms = 2000;
     url->read_timeout_ms = 10000;
     url->write_timeout_ms = 10000;
+    url->causal_reads = true;
     url->socket = strdup("");
-    if (url->socket == NULL)
+    url->ca = strdup("");
+    if (!url->socket || !url->ca)
         return error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
     if (!parse_user(rest, at != NULL ? (size_t)(at - rest) : 0, url, error) ||
         !parse_hosts(hosts, (size_t)(path - hosts), url, error))
@@ -237,7 +348,8 @@ static bool parse_mysql(const char *rest, struct db_url *url, struct error *erro
     url->database = decode(path, path_size, "database name", error);
     if (url->database == NULL || !check_database_name(url, error))
         return false;
-    return parse_parameters(url, path[path_size] == '?' ? path + path_size + 1 : NULL, error);
+    return parse_parameters(url, path[path_size] == '?' ? path + path_size + 1 : NULL, error) &&
+           check_tls(url, error);
 }
 
 bool db_url_parse(const char *text, struct db_url *url, struct error *error)
@@ -271,6 +383,7 @@ void db_url_clear(struct db_url *url)
     free(url->password);
     free(url->database);
     free(url->socket);
+    free(url->ca);
     free(url->path);
     address_list_clear(&url->hosts);
     *url = (struct db_url){0};
@@ -286,17 +399,91 @@ bool db_url_check(const char *url, struct error *error)
     return true;
 }
 
+/* Text on its way into a buffer, cut where that is full. */
+struct redaction {
+    char *at;
+    size_t left; /* with the NUL */
+};
+
+static void show(struct redaction *to, const char *text, size_t size)
+{
+    size = min_size(size, to->left - 1);
+    memcpy(to->at, text, size);
+    to->at += size;
+    to->left -= size;
+    *to->at = '\0';
+}
+
+static void show_text(struct redaction *to, const char *text)
+{
+    show(to, text, strlen(text));
+}
+
+/* Parameters that are known hold no secret; of others only the name is shown. */
+static void show_parameters(struct redaction *to, const char *query)
+{
+    static const char *const known[] = {MYSQL_PARAMETERS};
+
+    while (*query != '\0') {
+        size_t size = strcspn(query, "&"), name = min_size(strcspn(query, "="), size);
+        if (is_one_of(query, name, known, ARRAY_SIZE(known)) || name == size) {
+            show(to, query, size);
+        } else {
+            show(to, query, name);
+            show_text(to, "=***");
+        }
+        query += size;
+        query += strspn(query, "&");
+        if (*query != '\0')
+            show_text(to, "&");
+    }
+}
+
+/* Hosts, database and parameters. Without an '@' before them (BARE) what follows a colon and is no port may be a
+ * password. */
+static void show_hosts(struct redaction *to, const char *hosts, bool bare)
+{
+    size_t size = strcspn(hosts, "?");
+
+    for (const char *colon = strchr(hosts, ':'); bare && colon; colon = strchr(colon + 1, ':')) {
+        size_t digits = strspn(colon + 1, "0123456789");
+        if (digits == 0 || digits > 5 || !strchr(",/?", colon[1 + digits])) {
+            show(to, hosts, (size_t)(strchr(hosts, ':') - hosts));
+            show_text(to, ":***");
+            return;
+        }
+    }
+    show(to, hosts, size);
+    if (hosts[size] == '?') {
+        show_text(to, "?");
+        show_parameters(to, hosts + size + 1);
+    }
+}
+
 char *db_url_redact(const char *url, char *buffer, size_t size)
 {
-    const char *start = strstr(url, "://");
-    /* The last '@' of the whole text: where the password holds a raw '@', '/' or '?', rather hide too much.
-     */
-    const char *at = start != NULL ? strrchr(start, '@') : NULL;
-    const char *colon = at != NULL ? memchr(start + 3, ':', (size_t)(at - start) - 3) : NULL;
+    struct redaction to = {buffer, size};
+    /* The last '@' of the whole text: where the password holds a raw '@', '/' or '?', rather hide too much. */
+    const char *at = strrchr(url, '@'), *colon = strchr(url, ':');
+    const char *rest = url + strlen(MYSQL_PREFIX);
 
-    if (colon != NULL)
-        snprintf(buffer, size, "%.*s:***%s", (int)min_size((size_t)(colon - url), size), url, at);
-    else
-        snprintf(buffer, size, "%s", url);
+    buffer[0] = '\0';
+    if (strncmp(url, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) == 0 || (!at && !colon)) {
+        show_text(&to, url);
+    } else if (strncmp(url, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) != 0) {
+        /* Misspelt: nobody knows what is what. */
+        show(&to, url, colon && (!at || colon < at) ? (size_t)(colon - url) + 1 : 0);
+        show_text(&to, "***");
+        if (at)
+            show_hosts(&to, at, false);
+    } else if (!at) {
+        show_text(&to, MYSQL_PREFIX);
+        show_hosts(&to, rest, true);
+    } else {
+        colon = memchr(rest, ':', (size_t)(at - rest));
+        show(&to, url, (size_t)((colon ? colon : at) - url));
+        show_text(&to, colon ? ":***" : "");
+        show_hosts(&to, at, false);
+    }
     return buffer;
 }

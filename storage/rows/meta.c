@@ -715,8 +715,7 @@ bool meta_healthy(struct meta *meta, char *reason, size_t reason_size)
     pthread_mutex_lock(&meta->mutex);
     bool healthy = meta->db && db_healthy(meta->db, why, sizeof(why));
     pthread_mutex_unlock(&meta->mutex);
-    if (!healthy)
-        snprintf(reason, reason_size, "the database is away: %s", why);
+    snprintf(reason, reason_size, "%s%s", healthy ? "" : "the database is away: ", why);
     return healthy;
 }
 

@@ -32,7 +32,11 @@
 #define MARIADB_SERVER_PASSWORD "p@ss:w/rd?%" /* every character that a URL must encode */
 #define MARIADB_SERVER_LOGIN    "reel:p%40ss%3Aw%2Frd%3F%25"
 
+#define MARIADB_SERVER_OPTIONS_MAX 8
+
 struct mariadb_server {
+    const char *
+        options[MARIADB_SERVER_OPTIONS_MAX]; /* more of them, for the next run; may be changed between runs */
     char directory[64];
     char socket[96];
     uint16_t port;
@@ -53,7 +57,7 @@ uint16_t mariadb_server_free_port(void);
 /* As root over the socket; NULL where the server does not answer. */
 MYSQL *mariadb_server_connect(const struct mariadb_server *server);
 
-/* Starts mariadbd on the folder and waits until it answers. */
+/* Starts mariadbd on the folder, on the port that it has, and waits until it answers. */
 void mariadb_server_run(struct mariadb_server *server);
 
 /* Runs statements as root. */

@@ -124,7 +124,7 @@ static enum db_result run_statement(struct db_job *base, struct db_connection *c
     struct statement_job *job = CONTAINER_OF(base, struct statement_job, job);
 
     job->rows = 0;
-    if (strncmp(job->sql, "SELECT", 6) == 0)
+    if (strncmp(job->sql, "SELECT", 6) == 0 || strncmp(job->sql, "PRAGMA", 6) == 0)
         return db_query(connection, job->sql, job->parameters, job->count, keep_row, job, error);
     return db_execute(connection, job->sql, job->parameters, job->count, &job->affected, error);
 }
@@ -179,6 +179,24 @@ static void a_url_that_is_wrong_is_refused_with_what_would_be_right(void **state
         {"mysql://root:se@cret@db1/x", "percent-encoded"},
         {"mysql://root:se/secret@db1/x", "percent-encoded"},
         {"mysql://root:se?secret@db1/x", "percent-encoded"},
+        {"mysql:/root:secret@db1/x", "mysql://user:password@host"},
+        {"mysql//root:secret@db1/x", "mysql://user:password@host"},
+        {"mysql:root:secret@db1/x", "mysql://user:password@host"},
+        {"mysq://root:secret@db1/x", "mysql://user:password@host"},
+        {"root:secret@db1/x", "mysql://user:password@host"},
+        {"mysql://root:secret/x", "user:password@"},
+        {"mysql://root:secret%2/x", "percent"},
+        {"mysql://db1/x?password=secret", "before the host"},
+        {"mysql://db1/x?passwd=secret", "unknown parameter"},
+        {"mysql://db1/x?read_timeout=1s&pw=secret&y", "unknown parameter"},
+        {"mysql://db1/x?ssl-mode=REQUIRED", "tls=required"},
+        {"mysql://db1/x?useSSL=true", "tls=required"},
+        {"mysql://db1/x?ssl-ca=/x.pem", "ca="},
+        {"mysql://db1/x?charset=utf8", "utf8mb4"},
+        {"mysql://db1/x?tls=yes", "required, prefer and off"},
+        {"mysql://db1/x?ca=x.pem", "absolute"},
+        {"mysql://db1/x?ca=/x.pem&tls=prefer", "tls=required"},
+        {"mysql://db1/x?causal_reads=1", "neither on nor off"},
     };
 
     (void)state;
@@ -204,6 +222,10 @@ static void a_url_that_is_right_is_taken(void **state)
         "&write_timeout=1m",
         "mysql://root@localhost/db?socket=/run/mysqld/mysqld.sock",
         "mysql:///db",
+        "mysql://reel@db1/x?tls=required&ca=/etc/reelstore/ca.pem&causal_reads=off",
+        "mysql://reel@db1/x?ca=/etc/reelstore/ca.pem",
+        "mysql://reel@db1/x?tls=off",
+        "mysql://reel@db1/x?tls=prefer",
     };
 
     (void)state;
@@ -226,6 +248,16 @@ static void a_redacted_url_never_shows_the_password(void **state)
         {"mysql://db1:3306/x", "mysql://db1:3306/x"},
         {"mysql://reel:se@cr/et?secret@db1/x", "mysql://reel:***@db1/x"},
         {"sqlite:/a:b@c", "sqlite:/a:b@c"},
+        {"mysql:/u:secret@h/x", "mysql:***@h/x"},
+        {"mysq://u:secret@h/x", "mysq:***@h/x"},
+        {"u:secret@h/x", "u:***@h/x"},
+        {"u:secret", "u:***"},
+        {"mysql://u:secret/x", "mysql://u:***"},
+        {"mysql://u:12,secret/x", "mysql://u:12,secret/x"}, /* two hosts, as far as anybody can tell */
+        {"mysql://u:123456/x", "mysql://u:***"},
+        {"mysql://h/x?tls=off&passwd=secret&ca=/y", "mysql://h/x?tls=off&passwd=***&ca=/y"},
+        {"mysql://u@h/x?pw=se?cret", "mysql://u@h/x?pw=***"},
+        {"nothing", "nothing"},
     };
     char buffer[128];
 
@@ -486,6 +518,50 @@ static void a_missing_file_is_not_created_and_is_found_once_it_is_there(void **s
     assert_true(db_healthy(db, reason, sizeof(reason)));
     assert_string_equal(reason, "");
     db_close(db);
+}
+
+static mode_t mode_of(const char *path, const char *ending)
+{
+    char name[192];
+    struct stat file = {0};
+
+    snprintf(name, sizeof(name), "%s%s", path, ending);
+    assert_int_equal(stat(name, &file), 0);
+    return file.st_mode & 07777;
+}
+
+static void what_others_could_read_is_closed_to_them(void **state)
+{
+    struct fixture *fixture = *state;
+    struct statement_job write = {.job = {.run = run_statement}, .sql = "INSERT INTO t (name) VALUES ('a')"};
+
+    shell_like_create(fixture->path, TABLE);
+    assert_int_equal(chmod(fixture->path, 0664), 0);
+    struct db *db = open_pool(fixture, 1, 16, 5000);
+    must_run(db, &write);
+    assert_int_equal(mode_of(fixture->path, ""), 0660);
+    assert_int_equal(mode_of(fixture->path, "-wal"), 0660);
+    assert_int_equal(mode_of(fixture->path, "-shm"), 0660);
+    db_close(db);
+}
+
+static void without_wal_a_commit_syncs_the_directory_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct statement_job mode = {.job = {.run = run_statement}, .sql = "PRAGMA journal_mode"};
+    struct statement_job synchronous = {.job = {.run = run_statement}, .sql = "PRAGMA synchronous"};
+    sqlite3_vfs *before = sqlite3_vfs_find(NULL);
+
+    shell_like_create(fixture->path, TABLE);
+    /* One that locks by files has no shared memory, like many network file systems. */
+    assert_int_equal(sqlite3_vfs_register(sqlite3_vfs_find("unix-dotfile"), 1), SQLITE_OK);
+    struct db *db = open_pool(fixture, 1, 16, 5000);
+    must_run(db, &mode);
+    assert_string_equal(mode.text, "delete");
+    must_run(db, &synchronous);
+    assert_int_equal(synchronous.integer, 3); /* EXTRA */
+    db_close(db);
+    assert_int_equal(sqlite3_vfs_register(before, 1), SQLITE_OK);
 }
 
 static void a_database_that_comes_is_noticed_without_a_job(void **state)
@@ -1139,6 +1215,8 @@ int main(void)
         WITH_FILE(a_duplicate_is_a_constraint_and_changes_nothing),
         WITH_FILE(bad_sql_a_missing_table_and_wrong_parameters_are_permanent),
         WITH_FILE(a_missing_file_is_not_created_and_is_found_once_it_is_there),
+        WITH_FILE(what_others_could_read_is_closed_to_them),
+        WITH_FILE(without_wal_a_commit_syncs_the_directory_too),
         WITH_FILE(a_database_that_comes_is_noticed_without_a_job),
         WITH_FILE(a_file_that_is_no_database_is_permanent_and_a_repaired_one_is_used),
         WITH_FILE(a_file_that_was_replaced_is_opened_anew),

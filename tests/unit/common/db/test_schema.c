@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 /* ---- both ---- */
 
@@ -148,8 +149,11 @@ static void by_hand_the_scripts_give_the_same_file(void **state)
 {
     struct place *place = *state;
     struct place other = *place;
+    struct stat made = {0};
 
     apply_quietly(place->url, &tracker_schema);
+    assert_int_equal(stat(place->path, &made), 0);
+    assert_int_equal(made.st_mode & 07777, 0640); /* nobody else's business */
     apply_quietly(place->url, &storage_schema);
     apply_quietly(place->url, &idserver_schema);
     snprintf(other.path, sizeof(other.path), "%s/by-hand.db", place->directory);
