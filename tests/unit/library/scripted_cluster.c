@@ -255,6 +255,9 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             go_on = fake_upload(storage, fd, request.command, body, (size_t)request.length);
         else if (request.command == 72)
             go_on = fake_download(storage, fd, body);
+        else if (request.command == 80)
+            peer_reply(fd, 102, storage->group->fsck ? storage->group->fsck : "{}",
+                       strlen(storage->group->fsck ? storage->group->fsck : "{}"));
         else if (request.command == 76)
             fake_list(storage, fd, body);
         else
@@ -273,6 +276,10 @@ static void fake_tracker_script(struct peer *peer, int fd, int connection)
     while (peer_read(peer, fd, &request)) {
         bool unknown;
 
+        if (tracker->http) {
+            peer_put(fd, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+            return;
+        }
         if (atomic_load(&tracker->legacy) && request.command > 13) {
             peer_fail(fd, 100, -1, "[old] unknown command");
             return;
@@ -288,9 +295,9 @@ static void fake_tracker_script(struct peer *peer, int fd, int connection)
             continue;
         }
         if (request.command == 15) {
-            static const char text[] = "{\"groups\":[]}";
+            const char *text = tracker->status ? tracker->status : "{\"groups\":[]}";
 
-            peer_reply(fd, 100, text, sizeof(text));
+            peer_reply(fd, 100, text, strlen(text) + 1);
             continue;
         }
         peer_must(request.command == 12 || request.command == 16, "a command that a client has no use for");

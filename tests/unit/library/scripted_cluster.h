@@ -24,6 +24,7 @@ struct fake_group {
     pthread_mutex_t mutex;
     struct fake_file files[FAKE_FILES_MAX];
     int count;
+    const char *fsck; /* what FSCK answers; NULL: "{}" */
 };
 
 struct fake_storage {
@@ -48,7 +49,9 @@ struct fake_tracker {
     atomic_int fail_code, fail_left;
     pthread_mutex_t mutex;
     char addresses[256];
-    bool unknown_user; /* LOCATE knows nobody */
+    bool unknown_user;  /* LOCATE knows nobody */
+    const char *status; /* what STATUS answers; NULL: no groups */
+    bool http;          /* answers everything as an HTTP server would */
 };
 
 struct fake_cluster {

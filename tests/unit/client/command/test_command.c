@@ -1,0 +1,679 @@
+/*
+ * The `reel` command in this process, against a scripted cluster: what it prints, where, and with which exit code.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "client/command/command_internal.h"
+#include "tests/unit/library/scripted_cluster.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OUTPUT_MAX 65536
+
+struct world {
+    struct fake_cluster cluster;
+    char directory[64], before[4096];
+    char out[OUTPUT_MAX], err[OUTPUT_MAX]; /* of the last run */
+};
+
+static struct world world;
+
+static void read_back(FILE *file, char *text)
+{
+    size_t size;
+
+    rewind(file);
+    size = fread(text, 1, OUTPUT_MAX - 1, file);
+    text[size] = '\0';
+    fclose(file);
+}
+
+/* Runs `reel` with the words of TEXT (separated by "|") behind -t and -u. */
+static int run_words(const char *text, bool with_user)
+{
+    char words[8192], *argv[64] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1"};
+    int argc = with_user ? 5 : 1, result, out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    FILE *to = tmpfile(), *bad = tmpfile();
+
+    snprintf(words, sizeof(words), "%s", text);
+    for (char *word = strtok(words, "|"); word; word = strtok(NULL, "|"))
+        argv[argc++] = word;
+    argv[argc] = NULL;
+    fflush(stdout);
+    dup2(fileno(to), STDOUT_FILENO);
+    dup2(fileno(bad), STDERR_FILENO);
+    result = command_main(argc, argv);
+    fflush(stdout);
+    fflush(stderr);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    close(out);
+    close(err);
+    read_back(to, world.out);
+    read_back(bad, world.err);
+    return result;
+}
+
+static int run(const char *format, ...) PRINTF_LIKE(1, 2);
+static int run(const char *format, ...)
+{
+    char text[8192];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text, sizeof(text), format, list);
+    va_end(list);
+    return run_words(text, true);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&world, 0, sizeof(world));
+    setenv("REEL_CONFIG", "/dev/null", 1);
+    fake_cluster_start(&world.cluster, 2);
+    strcpy(world.directory, "/tmp/test_command.XXXXXX");
+    assert_non_null(mkdtemp(world.directory));
+    assert_non_null(getcwd(world.before, sizeof(world.before)));
+    assert_int_equal(chdir(world.directory), 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char line[128];
+
+    (void)state;
+    assert_int_equal(chdir(world.before), 0);
+    fake_cluster_stop(&world.cluster);
+    snprintf(line, sizeof(line), "rm -rf %s", world.directory);
+    return system(line);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static const char *read_file(const char *path)
+{
+    static char text[4096];
+    int fd = open(path, O_RDONLY);
+    ssize_t got;
+
+    assert_true(fd >= 0);
+    got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[got < 0 ? 0 : got] = '\0';
+    return text;
+}
+
+/* Stores TEXT under ID with NAME, whatever the command thinks of such a name. */
+static void store(const char *id, const char *name, const char *text)
+{
+    struct fake_group *group = &world.cluster.group;
+    struct fake_file *file = &group->files[group->count++];
+
+    memset(file, 0, sizeof(*file));
+    strcpy(file->application, "tnvideo");
+    strcpy(file->user, "user1");
+    strcpy(file->id, id);
+    strcpy(file->name, name);
+    file->size = strlen(text);
+    file->bytes = malloc(file->size + 1);
+    assert_non_null(file->bytes);
+    memcpy(file->bytes, text, file->size);
+}
+
+static void said(const char *text)
+{
+    if (!strstr(world.err, text))
+        fail_msg("\"%s\" is not in: %s", text, world.err);
+}
+
+static void printed(const char *text)
+{
+    if (!strstr(world.out, text))
+        fail_msg("\"%s\" is not in: %s", text, world.out);
+}
+
+/* ---- options ---- */
+
+static void options_are_written_out_and_stand_anywhere(void **state)
+{
+    (void)state;
+    store("f", "clip", "0123456789");
+    assert_int_equal(run("size|f|--json"), 0);
+    printed("{\"file\":\"f\",\"size\":10}");
+    assert_int_equal(run("size|--js|f"), 2);
+    said("there is no option --js; is --json meant?");
+    assert_int_equal(run("download|--progress|F|f"), 2);
+    said("there is no option --progress");
+    assert_int_equal(run("size|--|--json"), 3);
+    assert_int_equal(run("size|--json=1|f"), 2);
+    said("takes no value");
+    assert_int_equal(run("size|f|--tries"), 2);
+    said("--tries needs a value");
+    assert_int_equal(run("size|f|--tries=0"), 2);
+    assert_int_equal(run("size|-x|f"), 2);
+    assert_int_equal(run("size|--deleted|f"), 2);
+    said("size takes no --deleted");
+    assert_int_equal(run("list|--limit|0"), 2);
+    assert_int_equal(run("size|--max-time|soon|f"), 2);
+    assert_int_equal(run("-qv|size|f"), 0);
+}
+
+static void usage_errors_are_json_where_that_is_asked_for(void **state)
+{
+    (void)state;
+    assert_int_equal(run("--nonsense|--json"), 2);
+    printed("\"name\":\"usage\"");
+    printed("--nonsense");
+    assert_int_equal(run("--json|nonsense"), 2);
+    printed("there is no command");
+    assert_int_equal(run("nonsense"), 2);
+    assert_string_equal(world.out, "");
+    assert_int_equal(run_words("--json", false), 2);
+    assert_int_equal(run_words("size|f|-u|x", false), 2);
+    said("no trackers are given");
+    assert_int_equal(run_words("size|f|-t|http://media1:80|-u|x", false), 2);
+    said("without \"http://\"");
+    assert_int_equal(run_words("size|f|-t|media1", false), 2);
+    said("no user ID");
+    assert_int_equal(run("size"), 2);
+    assert_int_equal(run("url|f"), 2);
+    assert_int_equal(run("admin|group"), 2);
+}
+
+static void each_command_has_its_help(void **state)
+{
+    size_t count;
+    const struct command_verb *verbs = command_verbs(&count);
+
+    (void)state;
+    assert_int_equal(run_words("--help", false), 0);
+    printed("--trackers");
+    for (size_t i = 0; i < count; i++)
+        printed(verbs[i].help);
+    for (size_t i = 0; i < count; i++) {
+        char words[64];
+
+        snprintf(words, sizeof(words), "%s|--help", verbs[i].name);
+        assert_int_equal(run_words(words, false), 0);
+        printed(verbs[i].help);
+    }
+    assert_int_equal(run_words("list|--help", false), 0);
+    printed("--sort KEY");
+    assert_null(strstr(world.out, "--recursive"));
+    assert_int_equal(run_words("--version", false), 0);
+    printed(reel_version());
+}
+
+static void a_setting_comes_from_option_environment_or_file(void **state)
+{
+    char text[256];
+
+    (void)state;
+    store("f", "clip", "0123456789");
+    snprintf(text, sizeof(text), "[client]\ntrackers = %s\nuser = nobody\n",
+             world.cluster.tracker.peer.address);
+    write_file("reel.conf", text);
+    assert_int_equal(run_words("size|f|--config|reel.conf", false), 3);
+    setenv("REEL_USER", "user1", 1);
+    assert_int_equal(run_words("size|f|--config|reel.conf", false), 0);
+    assert_int_equal(run_words("size|f|--config|reel.conf|-unobody", false), 3);
+    unsetenv("REEL_USER");
+    write_file("reel.conf", "[client]\ntrackres = x\n");
+    assert_int_equal(run_words("size|f|--config|reel.conf", false), 2);
+    said("trackres");
+}
+
+static void times_are_durations_and_dates(void **state)
+{
+    int64_t value;
+
+    (void)state;
+    assert_true(command_parse_duration("90", &value) && value == 90000);
+    assert_true(command_parse_duration("250ms", &value) && value == 250);
+    assert_true(command_parse_duration("2d", &value) && value == 172800000);
+    assert_false(command_parse_duration("0s", &value));
+    assert_false(command_parse_duration("5 minutes", &value));
+    assert_false(command_parse_duration("9223372036854775807d", &value));
+    assert_true(command_parse_time("1970-01-02", 0, &value) && value == 86400);
+    assert_true(command_parse_time("1970-01-01T01:00:00Z", 0, &value) && value == 3600);
+    assert_true(command_parse_time("1h", 10000, &value) && value == 6400);
+    assert_false(command_parse_time("yesterday", 0, &value));
+}
+
+/* ---- upload ---- */
+
+static void an_upload_prints_its_id_and_of_several_their_paths(void **state)
+{
+    char first[64];
+
+    (void)state;
+    write_file("a", "one");
+    write_file("b", "two");
+    assert_int_equal(run("upload|a"), 0);
+    assert_int_equal(strlen(world.out), 37);
+    assert_int_equal(run("upload|a|absent|b"), 10);
+    said("absent: No such file");
+    assert_non_null(strstr(world.out, "\ta\n"));
+    assert_non_null(strstr(world.out, "\tb\n"));
+    snprintf(first, sizeof(first), "%.36s", world.out);
+    assert_int_equal(run("size|%s", first), 0);
+    assert_string_equal(world.out, "3\n");
+    assert_int_equal(run("upload|--json|a"), 0);
+    printed("\"path\":\"a\"");
+    assert_int_equal(run("upload|--name|x|a|b"), 2);
+    assert_int_equal(run("upload|--file-id|mine|a"), 0);
+    assert_string_equal(world.out, "mine\n");
+    assert_int_equal(run("upload|--file-id|mine|b"), 4);
+    assert_int_equal(run("upload|--dry-run|a"), 0);
+    printed("would upload a");
+}
+
+static void a_directory_is_uploaded_where_that_is_asked_for(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("films", 0700), 0);
+    assert_int_equal(mkdir("films/old", 0700), 0);
+    write_file("films/a", "one");
+    write_file("films/old/b", "two");
+    assert_int_equal(symlink("/etc/passwd", "films/link"), 0);
+    assert_int_equal(run("upload|films"), 10);
+    said("-r uploads what is in it");
+    assert_int_equal(run("upload|-r|films|--parallel|4"), 0);
+    printed("\tfilms/a\n");
+    printed("\tfilms/old/b\n");
+    assert_null(strstr(world.out, "link"));
+    said("symbolic link");
+    assert_int_equal(world.cluster.group.count, 2);
+}
+
+static void lists_of_files_come_from_a_file(void **state)
+{
+    (void)state;
+    write_file("a", "one");
+    write_file("b", "two");
+    write_file("paths", "a\n\nb\n");
+    assert_int_equal(run("upload|--files-from|paths|--parallel|2"), 0);
+    write_file("ids", world.out); /* ID, tab, path: as upload prints them */
+    assert_int_equal(run("delete|--files-from|ids"), 0);
+    assert_true(world.cluster.group.files[0].deleted && world.cluster.group.files[1].deleted);
+    assert_int_equal(run("delete|--files-from|ids"), 7);
+    assert_int_equal(run("delete|--files-from|absent"), 10);
+    assert_int_equal(run("restore|--files-from|ids|--dry-run"), 0);
+    printed("would restore");
+    assert_int_equal(run("restore|--files-from|ids"), 0);
+    assert_false(world.cluster.group.files[0].deleted || world.cluster.group.files[1].deleted);
+    assert_int_equal(run("delete|--dry-run|--files-from|ids"), 0);
+    assert_false(world.cluster.group.files[0].deleted);
+}
+
+static void a_refused_name_is_told_what_helps(void **state)
+{
+    (void)state;
+    write_file("bad\nname", "x");
+    assert_int_equal(run("upload|bad\nname"), 1);
+    said("--name");
+    assert_int_equal(run("upload|bad\nname|--name|good"), 0);
+}
+
+/* ---- download ---- */
+
+static void a_download_goes_where_it_is_told(void **state)
+{
+    (void)state;
+    store("f", "clip.mp4", "content");
+    store("g", "other.mp4", "more");
+    assert_int_equal(run("download|f|./copy"), 0);
+    assert_string_equal(read_file("copy"), "content");
+    assert_int_equal(run("download|f|-o|out"), 0);
+    assert_string_equal(read_file("out"), "content");
+    assert_int_equal(run("download|f|-o|-"), 0);
+    assert_string_equal(world.out, "content");
+    assert_int_equal(run("download|f|-|--offset|3|--size|2"), 0);
+    assert_string_equal(world.out, "te");
+    assert_int_equal(run("download|f|name-that-is-no-id"), 0);
+    assert_string_equal(read_file("name-that-is-no-id"), "content");
+    assert_int_equal(mkdir("films", 0700), 0);
+    assert_int_equal(run("download|f|g|--into|films|--parallel|2"), 0);
+    assert_string_equal(read_file("films/clip.mp4"), "content");
+    assert_string_equal(read_file("films/other.mp4"), "more");
+    assert_int_equal(run("download|f|--into|absent"), 2);
+    assert_int_equal(run("download|f|g|-o|x"), 2);
+    assert_int_equal(run("download|f|--offset|1|-o|x"), 2);
+    assert_int_equal(run("download|f|-o|x|--into|films"), 2);
+    assert_int_equal(run("download|f|--dry-run|-o|never"), 0);
+    assert_int_equal(access("never", F_OK), -1);
+    assert_int_equal(run("download|missing|-o|x"), 3);
+}
+
+static void two_ids_are_two_files_not_a_file_and_its_name(void **state)
+{
+    (void)state;
+    store("f", "clip.mp4", "content");
+    store("g", "other.mp4", "more");
+    assert_int_equal(run("download|f|g"), 0);
+    assert_string_equal(read_file("clip.mp4"), "content");
+    assert_string_equal(read_file("other.mp4"), "more");
+    assert_int_equal(access("g", F_OK), -1);
+    /* Also where the second is not there, when it has the form of an ID. */
+    assert_int_equal(run("download|g|5f9e3fa7085e5aa25387c8cf7b5f29000117|-q"), 4);
+    assert_int_equal(access("5f9e3fa7085e5aa25387c8cf7b5f29000117", F_OK), -1);
+}
+
+static void a_stored_name_is_made_harmless_and_replaces_nothing(void **state)
+{
+    static const struct {
+        const char *stored, *here;
+    } names[] = {{".bashrc", "_bashrc"},
+                 {"-rf", "_rf"},
+                 {"  x", "__x"},
+                 {".. -y", "____y"},
+                 {"", "id"},
+                 {"a\xe2\x80\xae"
+                  "4pm.exe",
+                  "a___4pm.exe"},
+                 {"..", "id"},
+                 {"\xc3\xa4.mp4", "\xc3\xa4.mp4"},
+                 {"what?", "what?"}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        world.cluster.group.count = 0;
+        store("id", names[i].stored, "content");
+        assert_int_equal(run("download|id"), 0);
+        assert_string_equal(read_file(names[i].here), "content");
+        assert_int_equal(run("download|id"), 4);
+        said("exists");
+        assert_int_equal(unlink(names[i].here), 0);
+        if (i + 1 < ARRAY_SIZE(names))
+            free(world.cluster.group.files[0].bytes);
+    }
+}
+
+static void a_stored_name_is_never_resumed_into(void **state)
+{
+    (void)state;
+    store("f", "profile", "content and a line of the uploader");
+    write_file("profile", "content");
+    assert_int_equal(run("download|-c|f"), 2);
+    said("--output PATH");
+    assert_int_equal(run("download|-c|f|."), 2);
+    assert_string_equal(read_file("profile"), "content");
+}
+
+/* ---- queries ---- */
+
+static void what_is_deleted_twice_says_so(void **state)
+{
+    (void)state;
+    store("f", "clip.mp4", "content");
+    assert_int_equal(run("delete|f|--json"), 0);
+    printed("\"deleted\":true");
+    assert_int_equal(run("delete|f"), 7);
+    assert_int_equal(run("stat|f"), 0);
+    printed("deleted");
+    assert_int_equal(run("size|f"), 7);
+    assert_int_equal(run("restore|f"), 0);
+    assert_int_equal(run("stat|f|--json"), 0);
+    printed("\"name\":\"clip.mp4\"");
+    assert_int_equal(run("size|missing|f"), 3);
+    printed("7\n");
+    assert_int_equal(run("size|missing|--json"), 3);
+    printed("\"name\":\"not-found\"");
+}
+
+static void lists_are_sorted_and_chosen_from(void **state)
+{
+    (void)state;
+    store("a", "zebra.mp4", "1");
+    store("b", "apple.mp4", "333");
+    store("c", "mouse.txt", "22");
+    assert_int_equal(run("list|--sort|name|--limit|2"), 0);
+    assert_true(strstr(world.out, "apple") < strstr(world.out, "mouse"));
+    assert_null(strstr(world.out, "zebra"));
+    assert_int_equal(run("list|--sort|size"), 0);
+    assert_true(strstr(world.out, "apple") < strstr(world.out, "mouse"));
+    assert_true(strstr(world.out, "mouse") < strstr(world.out, "zebra"));
+    assert_int_equal(run("list|--name|*.txt|--long"), 0);
+    printed("mouse.txt");
+    assert_null(strstr(world.out, "apple"));
+    assert_int_equal(run("list|--since|2020-12-01"), 0); /* the cluster stored them in November 2020 */
+    assert_string_equal(world.out, "");
+    assert_int_equal(run("list|--since|2020-10-01|--sort|time|--json"), 0);
+    printed("\"name\":\"apple.mp4\"");
+    assert_int_equal(run("list|--sort|colour"), 2);
+    assert_int_equal(run("list|--since|whenever"), 2);
+    assert_int_equal(run("list|a"), 0);
+    assert_null(strstr(world.out, "zebra"));
+    assert_int_equal(run("find|*.mp4|m*"), 0);
+    assert_string_equal(world.out, "a\tzebra.mp4\nb\tapple.mp4\nc\tmouse.txt\n");
+    assert_int_equal(run("find|nothing*"), 3);
+    assert_int_equal(run("delete|c"), 0);
+    assert_int_equal(run("du|--json"), 0);
+    printed("\"files\":2,\"bytes\":4,\"trash_files\":1,\"trash_bytes\":2");
+    assert_int_equal(run("du"), 0);
+    assert_int_equal(run("trash"), 0);
+    printed("mouse.txt");
+}
+
+static void a_user_without_files_is_named(void **state)
+{
+    (void)state;
+    assert_int_equal(run("list"), 0);
+    said("user user1 has no files");
+    assert_int_equal(run("-q|list"), 0);
+    assert_string_equal(world.err, "");
+    world.cluster.tracker.unknown_user = true;
+    assert_int_equal(run("list"), 0);
+    said("user user1 is unknown");
+}
+
+static void nothing_printed_moves_a_terminal(void **state)
+{
+    char shown[64];
+
+    (void)state;
+    store("f", "a \xe2\x80\xae z", "x");
+    store("g\x1b]0;x\x07 \xc2\x9b\x33\x31m", "b", "x"); /* an ID may be any bytes */
+    assert_int_equal(run("stat|f"), 0);
+    assert_int_equal(run("list"), 0);
+    for (const char *at = world.out; *at; at++)
+        assert_true(*at == '\n' || (unsigned char)*at >= 0x20);
+    assert_null(strstr(world.out, "\xc2\x9b"));
+    assert_null(strstr(world.out, "\xe2\x80\xae"));
+    assert_string_equal(command_printable("a\x1b]0;x\x07\xff\x7f", shown, sizeof(shown)), "a?]0;x???");
+    assert_string_equal(command_printable("\xc3\xa4\xc3\xa4", shown, 4), "\xc3\xa4"); /* cut at a character */
+    assert_int_equal(command_fit("\xc3\xa4\xc3\xa4z", 2), 4);
+    assert_int_equal(command_columns("\xc3\xa4z"), 2);
+}
+
+static void a_link_is_printed_without_asking_anybody(void **state)
+{
+    (void)state;
+    assert_int_equal(run("url|f|g|--http|http://m:1|--name|a b"), 0);
+    assert_string_equal(world.out,
+                        "http://m:1/files/tnvideo/user1/f/a%20b\nhttp://m:1/files/tnvideo/user1/g/a%20b\n");
+}
+
+/* ---- the servers ---- */
+
+#define MEMBER(address, state, free)                                                                         \
+    "{\"host\":\"media1\",\"address\":\"" address "\",\"version\":\"0.1.0\",\"state\":\"" state              \
+    "\",\"suspect\":false,\"start_time\":1,\"join_time\":1,\"beat_time\":1,\"silent_ms\":7000,\"load\":{"    \
+    "\"state\":\"ready\",\"capacity\":1000000,\"free\":" free                                                \
+    ",\"free_inodes\":99999999,\"connections\":1,\"uploads\":3,\"requests\":1,\"trash\":2048}}"
+
+static void the_status_is_a_table_of_groups_and_members(void **state)
+{
+    static const char text[] =
+        "{\"groups\":[{\"name\":\"group001\",\"state\":\"open\",\"weight\":100,\"active\":1,"
+        "\"storages\":[" MEMBER("192.0.2.1:23000", "ACTIVE", "250000") "," MEMBER("192.0.2.2:23000",
+                                                                                  "OFFLINE", "250000") "]}]}";
+
+    (void)state;
+    world.cluster.tracker.status = text;
+    assert_int_equal(run("status"), 0);
+    printed("group001");
+    printed("192.0.2.2:23000");
+    printed("OFFLINE");
+    printed("75%");
+    printed("1 of 2 active");
+    assert_int_equal(run("status|--json"), 0);
+    assert_string_equal(world.out + strlen(world.out) - 1, "\n");
+    printed("\"groups\":[");
+    assert_int_equal(run("groups"), 0);
+    printed("COUNT OF GROUPS: 1");
+    assert_int_equal(run("admin|group|list"), 0);
+    printed("group001");
+    assert_int_equal(run("admin|group|weight|g|1000001"), 2);
+    assert_int_equal(run("admin|group|nonsense"), 2);
+    assert_int_equal(run("admin|nonsense|list"), 2);
+    assert_int_equal(run("admin|group|add|g|5|--dry-run"), 0);
+    printed("would add group g");
+    world.cluster.tracker.status = "{}";
+    assert_int_equal(run("status"), 1);
+}
+
+static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
+{
+    char text[2048], dead[32];
+
+    (void)state;
+    assert_int_equal(run("doctor"), 5);
+    printed("reel admin group add");
+    peer_dead_address(dead);
+    snprintf(
+        text, sizeof(text),
+        "{\"groups\":[{\"name\":\"group001\",\"state\":\"open\",\"weight\":100,\"active\":1,\"storages\":["
+        "{\"host\":\"media1\",\"address\":\"%s\",\"version\":\"0.1.0\",\"state\":\"ACTIVE\",\"suspect\":"
+        "false,"
+        "\"beat_time\":%lld,\"silent_ms\":100,\"load\":{\"state\":\"ready\",\"capacity\":1000,\"free\":900,"
+        "\"free_inodes\":99999999}}]}]}",
+        world.cluster.storages[0].peer.address, (long long)time(NULL));
+    world.cluster.tracker.status = text;
+    assert_int_equal(run("doctor"), 0);
+    printed("answers, and so does its database");
+    printed("clocks");
+    assert_null(strstr(world.out, "CRITICAL"));
+    /* A storage server that the tracker believes in and nobody reaches; a full disk; a clock that is off. */
+    snprintf(
+        text, sizeof(text),
+        "{\"groups\":[{\"name\":\"group001\",\"state\":\"draining\",\"weight\":100,\"active\":1,\"storages\":"
+        "["
+        "{\"host\":\"media1\",\"address\":\"%s\",\"version\":\"0.9\",\"state\":\"ACTIVE\",\"suspect\":true,"
+        "\"beat_time\":1000,\"silent_ms\":100,\"load\":{\"state\":\"read-only\",\"capacity\":1000,\"free\":0,"
+        "\"free_inodes\":9}}]}]}",
+        dead);
+    assert_int_equal(run("doctor|--json|--idservers|%s", dead), 5);
+    printed("cannot be asked from here");
+    printed("is full: uploads are refused");
+    printed("clock is");
+    printed("late with its heartbeats");
+    printed("takes no uploads");
+    printed("idserver");
+    printed("\"worst\":\"CRITICAL\"");
+    assert_int_equal(run_words("doctor|-t|127.0.0.1:1", false), 5);
+    printed("systemctl status reel-tracker");
+    world.cluster.tracker.status = NULL;
+}
+
+static void a_scrub_is_reported_and_judged(void **state)
+{
+    (void)state;
+    world.cluster.group.fsck =
+        "{\"wanted\":1,\"done\":1,\"progress\":{\"phase\":\"idle\",\"rows\":5,\"bytes\":9,"
+        "\"findings\":{\"missing\":0},\"lines\":[]}}";
+    assert_int_equal(run("fsck"), 0);
+    printed("rows            5");
+    world.cluster.group.fsck =
+        "{\"wanted\":1,\"done\":1,\"progress\":{\"phase\":\"idle\",\"rows\":5,\"bytes\":9,"
+        "\"findings\":{\"missing\":2},\"lines\":[\"file x\\u001b is missing\"]}}";
+    assert_int_equal(run("fsck"), 6);
+    printed("missing         2");
+    printed("file x? is missing");
+    assert_int_equal(run("fsck|--json|--status"), 6);
+    world.cluster.group.fsck = "[]";
+    assert_int_equal(run("fsck"), 1);
+    world.cluster.group.fsck = "{\"wanted\":2,\"done\":1,\"progress\":{\"phase\":\"rows\"}}";
+    assert_int_equal(run("fsck|--max-time|1s"), 5);
+    said("goes on at the servers");
+    assert_int_equal(run("fsck|--status"), 0);
+}
+
+static void a_limit_of_time_ends_what_hangs(void **state)
+{
+    int silent = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(name);
+    char address[64];
+
+    (void)state;
+    assert_int_equal(bind(silent, (struct sockaddr *)&name, sizeof(name)), 0);
+    assert_int_equal(listen(silent, 8), 0);
+    assert_int_equal(getsockname(silent, (struct sockaddr *)&name, &size), 0);
+    snprintf(address, sizeof(address), "127.0.0.1:%u;", ntohs(name.sin_port));
+    fake_tracker_point(&world.cluster.tracker, address);
+    write_file("a", "one");
+    assert_int_equal(run("upload|a|--max-time|1500ms"), 5);
+    said("--max-time is over");
+    said("0 of 1 files done");
+    said("waiting for the server to confirm");
+    said("its file ID is");
+    close(silent);
+}
+
+static void a_port_of_something_else_is_recognised(void **state)
+{
+    (void)state;
+    world.cluster.tracker.http = true;
+    assert_int_equal(run("groups"), 1);
+    said("HTTP");
+    said("another port is meant");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(options_are_written_out_and_stand_anywhere),
+        TEST(usage_errors_are_json_where_that_is_asked_for),
+        TEST(each_command_has_its_help),
+        TEST(a_setting_comes_from_option_environment_or_file),
+        TEST(times_are_durations_and_dates),
+        TEST(an_upload_prints_its_id_and_of_several_their_paths),
+        TEST(a_directory_is_uploaded_where_that_is_asked_for),
+        TEST(lists_of_files_come_from_a_file),
+        TEST(a_refused_name_is_told_what_helps),
+        TEST(a_download_goes_where_it_is_told),
+        TEST(two_ids_are_two_files_not_a_file_and_its_name),
+        TEST(a_stored_name_is_made_harmless_and_replaces_nothing),
+        TEST(a_stored_name_is_never_resumed_into),
+        TEST(what_is_deleted_twice_says_so),
+        TEST(lists_are_sorted_and_chosen_from),
+        TEST(a_user_without_files_is_named),
+        TEST(nothing_printed_moves_a_terminal),
+        TEST(a_link_is_printed_without_asking_anybody),
+        TEST(the_status_is_a_table_of_groups_and_members),
+        TEST(the_doctor_names_what_is_wrong_and_what_mends_it),
+        TEST(a_scrub_is_reported_and_judged),
+        TEST(a_limit_of_time_ends_what_hangs),
+        TEST(a_port_of_something_else_is_recognised),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
