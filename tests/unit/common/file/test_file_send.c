@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -426,6 +427,57 @@ static void a_rate_limit_is_kept(void **state)
     expect_all_sent(10);
 }
 
+/* The kernel calls a socket writable when a third of its buffer is free: that takes this peer longer than the limit. */
+static void a_peer_that_reads_drop_by_drop_is_not_cut(void **state)
+{
+    int64_t got = 0;
+
+    (void)state;
+    make_file(16 * MIB);
+    prepare(0, 16 * MIB);
+    transfer.options.progress_ms = 1500;
+    loop_post(loop, &transfer.task);
+    for (int i = 0; i < 100; i++, got += 16384) {
+        usleep(50000);
+        get_pattern(got, 16384);
+    }
+    get_pattern(got, 16 * MIB - got);
+    expect_all_sent(16 * MIB);
+}
+
+static int64_t bytes_under_way(void)
+{
+    int unread = 0, last = -1;
+
+    for (int i = 0; i < 200; i++) { /* until the buffers are full */
+        int now = 0;
+        usleep(10000);
+        assert_int_equal(ioctl(peer, FIONREAD, &now), 0);
+        now += file_send_unsent(ours);
+        if (now == last && now > 0 && i > 20)
+            return now;
+        last = now;
+        unread = now;
+    }
+    return unread;
+}
+
+static void a_rate_limit_does_not_make_up_for_a_pause(void **state)
+{
+    (void)state;
+    make_file(64 * MIB);
+    prepare(0, 64 * MIB);
+    transfer.options.bytes_per_second = 16 * MIB;
+    loop_post(loop, &transfer.task);
+    int64_t under_way = bytes_under_way();
+    usleep(1500000); /* what a bucket without a bottom would fill with 16 MiB */
+    int64_t begin = clock_monotonic_ms();
+    get_pattern(0, under_way + 8 * MIB);
+    assert_true(clock_monotonic_ms() - begin >= 300); /* half a second, but for what the bucket holds */
+    cancel();
+    wait_for(&transfer.cancelled, 1);
+}
+
 static void a_busy_pool_is_tried_again(void **state)
 {
     static struct blocker blockers[2] = {{.job.run = run_blocker}, {.job.run = run_blocker}};
@@ -560,6 +612,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_peer_that_goes_is_a_connection_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_peer_that_takes_nothing_is_a_timeout, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slow_peer_is_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_peer_that_reads_drop_by_drop_is_not_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_rate_limit_does_not_make_up_for_a_pause, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rate_limit_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_busy_pool_is_tried_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_transfer_that_waits_for_its_peer_is_cancelled_at_once, set_up,

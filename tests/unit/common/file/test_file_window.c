@@ -157,6 +157,36 @@ static void what_was_just_written_is_cached(void **state)
     assert_int_equal((uint8_t)bytes[3], pattern(SIZE - 1));
 }
 
+/* Only the first page is read back after the file left the cache; false where the kernel keeps what it likes. */
+static bool keep_the_first_page_alone(const struct fixture *fixture)
+{
+    char byte;
+
+    assert_int_equal(fsync(fixture->file), 0);
+    assert_int_equal(posix_fadvise(fixture->file, 0, 0, POSIX_FADV_RANDOM), 0); /* no reading ahead */
+    for (int i = 0; i < 100; i++) {
+        bool cannot_tell = false;
+        assert_int_equal(posix_fadvise(fixture->file, 0, 0, POSIX_FADV_DONTNEED), 0);
+        assert_int_equal(pread(fixture->file, &byte, 1, 0), 1);
+        if (file_window_read_cached(fixture->file, SIZE - 1, &byte, 1, &cannot_tell) < 0 && !cannot_tell)
+            return true;
+        usleep(10000);
+    }
+    return false;
+}
+
+static void a_window_of_which_the_end_must_be_read_is_not_cached(void **state)
+{
+    struct fixture *fixture = *state;
+    bool cannot_tell = false;
+
+    if (!keep_the_first_page_alone(fixture))
+        skip();
+    assert_true(file_window_is_cached(fixture->file, 0, 1, &cannot_tell));
+    assert_false(file_window_is_cached(fixture->file, 0, SIZE, &cannot_tell));
+    assert_false(cannot_tell);
+}
+
 static void a_file_system_that_cannot_tell_is_asked_once(void **state)
 {
     struct fixture *fixture = *state;
@@ -189,6 +219,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_ends_inside_is_short, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_that_failed_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_just_written_is_cached, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_window_of_which_the_end_must_be_read_is_not_cached, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_file_system_that_cannot_tell_is_asked_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_read_gives_what_there_is, setup, teardown),
     };
