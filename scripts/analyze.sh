@@ -1,26 +1,42 @@
 #!/usr/bin/env bash
 # Static analysis and valgrind: clang-tidy and cppcheck over the sources, the unit tests under valgrind (debug build).
-# Exits non-zero on any finding. scripts/analyze.sh [tidy|cppcheck|valgrind]...
+# Exits non-zero on any finding.
+#   scripts/analyze.sh [--since COMMIT] [tidy|cppcheck|valgrind]...     (default: all three)
+#   --since COMMIT   only the sources that changed since then, themselves or their header; tidy and cppcheck only
 set -uo pipefail
 cd "$(dirname "$0")/.."
+rooms=(common client tracker idserver storage httpd)
+since=
+if [ "${1:-}" = --since ]; then
+    since=$2
+    shift 2
+fi
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(cppcheck tidy valgrind)
 scripts/install-packages.sh build run test analysis || exit 1
-scripts/build.sh debug || exit 1
-sources=$(git ls-files 'common/*.c' 'client/*.c' 'tracker/*.c' 'idserver/*.c' 'storage/*.c' 'httpd/*.c')
+if [ -n "$since" ]; then
+    preset=asan # CI has it built
+    mapfile -t sources < <(git diff --name-only --diff-filter=d "$since" -- "${rooms[@]/%//*.[ch]}" | sed 's/\.h$/.c/' |
+        sort -u | while read -r file; do [ ! -f "$file" ] || echo "$file"; done)
+    echo "${#sources[@]} sources changed since $since"
+    [ ${#sources[@]} -gt 0 ] || exit 0
+else
+    preset=debug
+    mapfile -t sources < <(git ls-files "${rooms[@]/%//*.c}")
+fi
+scripts/build.sh $preset || exit 1
 failed=0
 for step in "${steps[@]}"; do
     echo "== $step"
     case $step in
         cppcheck)
             cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-                --suppress=missingIncludeSystem --include="/usr/include/$(cc -print-multiarch)/sys/queue.h" -D_GNU_SOURCE -DREEL_VERSION='"0"' -I. -j 2 $sources || failed=1 ;;
+                --suppress=missingIncludeSystem --include="/usr/include/$(cc -print-multiarch)/sys/queue.h" -D_GNU_SOURCE -DREEL_VERSION='"0"' -I. -j 2 "${sources[@]}" || failed=1 ;;
         tidy)
-            # shellcheck disable=SC2086
-            printf '%s\n' $sources | xargs -P 2 -n 4 clang-tidy --quiet -p build/debug 2>/dev/null | tee build/tidy.txt |
+            printf '%s\n' "${sources[@]}" | xargs -P 2 -n 4 clang-tidy --quiet -p build/$preset 2>/dev/null | tee build/tidy.txt |
                 grep -E 'warning:|error:' && failed=1 ;;
         valgrind)
-            for executable in build/debug/unit/test_*; do
+            for executable in build/$preset/unit/test_*; do
                 REEL_VALGRIND=1 timeout 900 valgrind --quiet --suppressions=tests/valgrind.supp --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
                     "$executable" >build/valgrind.txt 2>&1
                 code=$?

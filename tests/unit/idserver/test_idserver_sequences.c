@@ -193,6 +193,20 @@ static void a_step_is_in_the_database_before_its_first_number_is_given(void **st
     }
 }
 
+static bool second_step_is_reserved(void *argument)
+{
+    return query_number(argument, "SELECT id_value FROM t_id_gen WHERE id = 'k'") > STEP;
+}
+
+static void the_next_step_is_reserved_before_the_last_number_is_given(void **state)
+{
+    struct fixture *fixture = *state;
+    /* More than half of the step is given and nobody waits: what is left will do until the next one is there. */
+    for (int64_t i = 0; i <= STEP / 2; i++)
+        assert_int_equal(take(&fixture->servers[0], "k", 1, NULL), i);
+    assert_true(loop_wait_until(second_step_is_reserved, fixture));
+}
+
 static void a_restart_skips_the_rest_of_the_step(void **state)
 {
     struct fixture *fixture = *state;
@@ -527,6 +541,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SEQUENCES_TEST(numbers_of_a_key_start_at_0_and_follow_each_other),
         SEQUENCES_TEST(a_step_is_in_the_database_before_its_first_number_is_given),
+        SEQUENCES_TEST(the_next_step_is_reserved_before_the_last_number_is_given),
         SEQUENCES_TEST(a_restart_skips_the_rest_of_the_step),
         SEQUENCES_TEST(a_legacy_row_is_gone_on_with),
         SEQUENCES_TEST(a_run_is_contiguous_and_as_long_as_asked),

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The second stage, for nights: what .ci/run leaves out because it takes long.
+#   scripts/nightly.sh [STEP]...     steps: mutate analyze tsan fuzz torture soak (default: all)
+#   REEL_FUZZ_SECONDS (600) for each fuzzer, REEL_TORTURE_ROUNDS (5), REEL_SOAK_SECONDS (600)
+# Goes on after a failed step; the last line names what failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(mutate analyze tsan fuzz torture soak)
+failed=()
+pytest=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short)
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1
+scripts/install-packages.sh build run test http analysis || exit 1
+
+# Every mutant must be killed.
+mutate() { scripts/mutate.sh -j 2; }
+
+# clang-tidy and cppcheck over all sources, unit tests under valgrind.
+analyze() { scripts/analyze.sh; }
+
+# Unit tests and the tests of many things at once with ThreadSanitizer.
+tsan() {
+    export TSAN_OPTIONS="exitcode=66:suppressions=$PWD/tests/tsan.supp"
+    local code=0
+    scripts/build.sh tsan || return 1
+    scripts/unit.py --timeout 900 build/tsan || code=1
+    REEL_BACKENDS=sqlite REEL_BUILD=$PWD/build/tsan "${pytest[@]}" tests/system/test_storage.py tests/system/test_tracker.py \
+        tests/system/test_http.py tests/torture/test_scrub.py tests/torture/test_purge.py || code=1
+    unset TSAN_OPTIONS
+    return $code
+}
+
+fuzz() {
+    local executable name code=0
+    scripts/build.sh fuzz || return 1
+    for executable in build/fuzz/fuzz/fuzz_*; do
+        name=$(basename "$executable")
+        mkdir -p "build/fuzz/corpus/$name"
+        "$executable" -max_total_time="${REEL_FUZZ_SECONDS:-600}" -max_len=16384 -verbosity=0 -print_final_stats=1 \
+            -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$name" "tests/fuzz/seeds/${name#fuzz_}" || { echo "$name found a fault"; code=1; }
+    done
+    return $code
+}
+
+# Each round has other seeds; a failing test prints its own.
+torture() {
+    local round code=0
+    scripts/build.sh asan || return 1
+    for round in $(seq "${REEL_TORTURE_ROUNDS:-5}"); do
+        echo "torture, round $round"
+        REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/torture || code=1
+    done
+    return $code
+}
+
+soak() {
+    scripts/install-packages.sh cluster || return 1
+    scripts/build.sh asan || return 1
+    REEL_SOAK_SECONDS=${REEL_SOAK_SECONDS:-600} REEL_BUILD=$PWD/build/asan tests/cluster/run.py tests/cluster/test_soak.py
+}
+
+for step in "${steps[@]}"; do
+    case $step in mutate | analyze | tsan | fuzz | torture | soak) ;; *) echo "nightly.sh: unknown step '$step'" >&2; exit 2 ;; esac
+    echo "== $step"
+    start=$SECONDS
+    if "$step"; then echo "ok     $step ($((SECONDS - start)) s)"; else echo "FAILED $step ($((SECONDS - start)) s)"; failed+=("$step"); fi
+done
+echo "nightly: ${#steps[@]} steps, failed: ${failed[*]:-none}"
+[ ${#failed[@]} = 0 ]
