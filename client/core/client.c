@@ -184,6 +184,7 @@ void client_operation_pause(struct client_operation *operation, int64_t delay_ms
 static void operation_end(struct client_operation *operation)
 {
     client_operation_set_step(operation, CLIENT_ENDED);
+    client_stall_end(operation);
     event_del(&operation->kick);
     TAILQ_REMOVE(&operation->client->operations, operation, link);
 }

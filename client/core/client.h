@@ -128,19 +128,22 @@ struct client_operation *client_upload(struct client *client, const struct clien
 void client_upload_resume(struct client_operation *operation); /* SOURCE has bytes again */
 
 /* DOWNLOAD: finds a server that answers with success (others of the group are tried first) and hands over the socket at
- * the first byte of the body. AVOID (may be NULL): an address that is tried last, for going on after a failure
+ * the first byte of the body. DIGEST: of the content that is meant (PROTO_DIGEST_SIZE bytes, copied): where the file has
+ * another one by now, ERROR_DIGEST, so that two contents are never mixed; NULL: whatever the file's content is; a server
+ * that does not know READ is not asked for it either way. AVOID (may be NULL): an address that is tried last, for going on after a failure
  * mid-body. The callback gets CALL (then the caller's, ended by packet_call_release()), or an error. */
 typedef void (*client_download_callback)(void *argument, struct packet_call *call, const struct error *error);
 struct client_operation *client_download(struct client *client, const struct proto_file_key *key,
-                                         int64_t offset, int64_t size, const struct address *avoid,
-                                         client_download_callback callback, void *argument);
+                                         int64_t offset, int64_t size, const uint8_t *digest,
+                                         const struct address *avoid, client_download_callback callback,
+                                         void *argument);
 
 /* The same for few bytes, as part of what the client's whole loop asks that server in one round; without other servers
  * and time limits of its own (common/call/packet_line.h). The callback gets the SIZE bytes, or NULL: then client_download()
  * is the way. NULL, and nothing is called: it is not possible now, and client_download() is the way too. */
 struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key,
-                                         int64_t offset, size_t size, packet_line_callback callback,
-                                         void *argument);
+                                         int64_t offset, size_t size, const uint8_t *digest,
+                                         packet_line_callback callback, void *argument);
 
 /* For health checks: true when a tracker answered last time, to any of the clients that share (or none was asked yet). */
 bool client_trackers_reachable(const struct client *client);

@@ -71,6 +71,7 @@ struct client_command {
     /* What a server that does not know this command is asked instead; NULL: it is a base command, or there is
      * nothing like it. */
     const struct client_command *older;
+    bool recent; /* younger servers of ours do not know it: it says nothing about them otherwise */
 };
 
 struct client_operation {
@@ -79,6 +80,10 @@ struct client_operation {
     enum client_step step;
     struct packet_call *call;     /* to a storage server; NULL: none is under way */
     struct packet_call *question; /* to the trackers */
+    struct packet_call *probe;    /* whether the storage server that is silent answers at all */
+    struct event stall;           /* of an upload: looks for silence */
+    bool stall_assigned;
+    int stalls_left; /* servers that may still be given up for their silence */
     struct event kick;
     void (*kicked)(struct client_operation *operation); /* what comes after the start or a pause */
     const struct client_command *wanted;                /* what is asked of a server that knows everything */
@@ -105,6 +110,7 @@ struct client_operation {
     struct client_upload_options upload;
     bool source_taken;
     int64_t offset, size; /* download */
+    uint8_t digest[PROTO_DIGEST_SIZE];
 
     union {
         client_location_callback location;
@@ -190,6 +196,16 @@ const struct client_location *client_location_recall(struct client *client, cons
 
 /* Locates, then asks the servers the operation's command, until one succeeds or none is left. */
 void client_storage_begin(struct client_operation *operation);
+
+/* SERVER, which was asked, has stopped: ERROR says so. Another one is tried. */
+void client_storage_stalled(struct client_operation *operation, const struct address *server,
+                            const struct error *error);
+
+/* ---- client_stall.c ---- */
+
+/* An upload's call has begun: its server is watched, while others of the group could take its place. */
+void client_stall_watch(struct client_operation *operation);
+void client_stall_end(struct client_operation *operation);
 
 /* ---- client_transfer.c ---- */
 

@@ -73,6 +73,20 @@ static void put_first(struct client_operation *operation, const struct address *
     }
 }
 
+/* Those that know our own commands keep a file's name and type: uploads go there first. */
+static void legacy_last(struct client_operation *operation)
+{
+    struct client_location *location = &operation->location;
+    struct address ordered[CLIENT_SERVERS_MAX];
+    size_t count = 0;
+
+    for (int legacy = 0; legacy < 2; legacy++)
+        for (size_t i = 0; i < location->count; i++)
+            if (client_is_legacy(operation->client, &location->servers[i]) == (legacy == 1))
+                ordered[count++] = location->servers[i];
+    memcpy(location->servers, ordered, count * sizeof(ordered[0]));
+}
+
 /* ---- rounds ---- */
 
 /* A tracker that has no server for a new file now may have one soon: an upload waits for it, as for a storage
@@ -90,6 +104,10 @@ static void storage_located(struct client_operation *operation, const struct err
     if (error == NULL) {
         memset(operation->tried, 0, sizeof(operation->tried));
         operation->command = operation->wanted;
+        if (operation->upload.source)
+            legacy_last(operation);
+        if (operation->rounds == 1)
+            operation->stalls_left = (int)operation->location.count - 1;
         if (client_is_legacy(operation->client, &operation->location.servers[0]))
             while (operation->command->older)
                 operation->command = operation->command->older;
@@ -139,7 +157,7 @@ static void storage_next_round(struct client_operation *operation)
 /* ---- a call ---- */
 
 /* Whether another server of the group may do better. */
-static bool error_is_of_server(const struct client_operation *operation, const struct error *error)
+static bool error_is_of_server(const struct error *error)
 {
     switch (error->code) {
     case ERROR_CONNECTION:
@@ -148,11 +166,18 @@ static bool error_is_of_server(const struct client_operation *operation, const s
     case ERROR_IO:
     case ERROR_NO_SPACE:
         return true;
-    case ERROR_GENERAL: /* a legacy server has no other number, also for a full disk */
-        return operation->upload.source != NULL;
+    case ERROR_GENERAL: /* a legacy server has no other number, for whatever it is */
+    case ERROR_UNKNOWN_COMMAND:
+        return true;
     default:
         return false;
     }
+}
+
+/* Every server said no in that way, for a reason that will not pass. */
+static bool error_is_lasting(const struct error *error)
+{
+    return error->code == ERROR_GENERAL || error->code == ERROR_UNKNOWN_COMMAND;
 }
 
 /* The server may know an older command that does. */
@@ -168,7 +193,8 @@ static bool storage_again(void *argument, const struct error *error)
     if (older_may_help(operation, error))
         return false; /* the same server first, with the older command */
     mark_tried(operation, packet_call_address(operation->call));
-    if (!error_is_of_server(operation, error))
+    /* The next one may know what the operation is really after: it is asked that, in a call of its own. */
+    if (!error_is_of_server(error) || operation->command != operation->wanted)
         return false;
     if (some_left(operation))
         client_operation_remark(operation, error, "trying the next server");
@@ -187,44 +213,81 @@ static bool storage_rewind(struct client_operation *operation, const struct erro
     return false;
 }
 
-static void storage_failed(struct client_operation *operation, const struct address *server,
+/* What the end says when no server does better: "no" without a reason only where none says more. */
+static void note_failure(struct client_operation *operation, const struct error *error)
+{
+    if (operation->last_error.code == ERROR_NONE || !error_is_lasting(error) ||
+        error_is_lasting(&operation->last_error))
+        operation->last_error = *error;
+}
+
+/* A name would be lost at a server that knows UPLOAD only: is there another that may know PUT? */
+static bool better_server_is_left(const struct client_operation *operation)
+{
+    const struct client_location *location = &operation->location;
+
+    for (size_t i = 0; i < location->count; i++)
+        if (!operation->tried[i] && !client_is_legacy(operation->client, &location->servers[i]))
+            return true;
+    return false;
+}
+
+/* SERVER does not know the command: it is asked an older one, uploads only where no other server knows theirs. */
+static void storage_ask_older(struct client_operation *operation, const struct address *server)
+{
+    const struct client_command *older = operation->command->older;
+
+    if (older->older)
+        operation->wanted = older; /* who does not know the newest may know the next */
+    else if (!operation->command->recent)
+        client_remember_legacy(operation->client, server);
+    if (operation->upload.source && !older->older) {
+        mark_tried(operation, server);
+        if (better_server_is_left(operation)) {
+            storage_call(operation);
+            return;
+        }
+        memset(operation->tried, 0, sizeof(operation->tried));
+    }
+    operation->command = older;
+    put_first(operation, server);
+    storage_call(operation);
+}
+
+/* ALONE: the call ended with this server's word, and asked no other. */
+static void storage_failed(struct client_operation *operation, const struct address *server, bool alone,
                            const struct error *error)
 {
-    bool taken = operation->source_taken;
-
-    operation->last_error = *error;
+    note_failure(operation, error);
     if (older_may_help(operation, error)) {
-        const struct client_command *older = operation->command->older;
-
-        if (!storage_rewind(operation, error))
-            return;
-        if (older->older)
-            operation->wanted = older; /* who does not know the newest may know the next */
-        else
-            client_remember_legacy(operation->client, server);
-        operation->command = older;
-        put_first(operation, server);
-        storage_call(operation);
+        if (storage_rewind(operation, error))
+            storage_ask_older(operation, server);
         return;
     }
     operation->tries_left--;
-    if (!error_is_of_server(operation, error) || operation->tries_left <= 0) {
-        client_operation_finish(operation, error);
+    if (!error_is_of_server(error) || operation->tries_left <= 0) {
+        client_operation_finish(operation, &operation->last_error);
         return;
     }
     if (!storage_rewind(operation, error))
         return;
-    if (taken)
+    if (alone)
         mark_tried(operation, server);
-    if (taken && some_left(operation)) {
+    operation->command = operation->wanted;
+    if (alone && some_left(operation)) {
         client_operation_remark(operation, error, "trying the next server");
         storage_call(operation);
-        return;
-    }
-    if (error->code == ERROR_GENERAL) /* every server said no, for a reason that will not pass */
-        client_operation_finish(operation, error);
-    else
+    } else if (error_is_lasting(&operation->last_error)) {
+        client_operation_finish(operation, &operation->last_error);
+    } else {
         storage_next_round(operation);
+    }
+}
+
+void client_storage_stalled(struct client_operation *operation, const struct address *server,
+                            const struct error *error)
+{
+    storage_failed(operation, server, true, error);
 }
 
 static void storage_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
@@ -234,11 +297,13 @@ static void storage_done(void *argument, const uint8_t *body, size_t size, const
     struct error bad;
 
     operation->call = NULL;
+    client_stall_end(operation);
     /* Who knows a command of ours is not a predecessor's server. */
     if (!error && operation->command->older)
         packet_line_allow(operation->client->pool, &server);
     if (error) {
-        storage_failed(operation, &server, error);
+        storage_failed(operation, &server, operation->source_taken || operation->command != operation->wanted,
+                       error);
         return;
     }
     if (operation->command->unpack && !operation->command->unpack(operation, body, size, &bad))
@@ -277,6 +342,8 @@ static void storage_call(struct client_operation *operation)
     } else {
         (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a storage server");
     }
-    if (operation->call == NULL)
+    if (!operation->call)
         client_operation_finish(operation, &error);
+    else
+        client_stall_watch(operation);
 }

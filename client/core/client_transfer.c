@@ -107,6 +107,27 @@ static const struct client_command download_command = {
     .report = report_download,
 };
 
+static bool pack_read(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    struct proto_read_request read = {.download = {
+                                          .key = operation->key,
+                                          .offset = operation->offset,
+                                          .size = operation->size,
+                                      }};
+
+    memcpy(read.digest, operation->digest, sizeof(read.digest));
+    return proto_read_request_pack(body, &read, error);
+}
+
+static const struct client_command read_command = {
+    .number = PROTO_STORAGE_READ,
+    .body_size = PROTO_READ_SIZE,
+    .pack = pack_read,
+    .report = report_download,
+    .older = &download_command,
+    .recent = true,
+};
+
 static enum packet_verdict download_header(void *argument, int64_t length)
 {
     (void)argument;
@@ -133,11 +154,12 @@ static void download_taken(void *argument, struct packet_call *call)
 }
 
 struct client_operation *client_download(struct client *client, const struct proto_file_key *key,
-                                         int64_t offset, int64_t size, const struct address *avoid,
-                                         client_download_callback callback, void *argument)
+                                         int64_t offset, int64_t size, const uint8_t *digest,
+                                         const struct address *avoid, client_download_callback callback,
+                                         void *argument)
 {
-    struct client_operation *operation =
-        client_operation_create(client, &download_command, key, client_storage_begin, argument);
+    struct client_operation *operation = client_operation_create(
+        client, digest ? &read_command : &download_command, key, client_storage_begin, argument);
 
     if (!operation)
         return NULL;
@@ -146,24 +168,31 @@ struct client_operation *client_download(struct client *client, const struct pro
     operation->has_avoid = avoid != NULL;
     if (avoid != NULL)
         operation->avoid = *avoid;
+    if (digest)
+        memcpy(operation->digest, digest, sizeof(operation->digest));
     operation->callback.download = callback;
     return operation;
 }
 
 struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key,
-                                         int64_t offset, size_t size, packet_line_callback callback,
-                                         void *argument)
+                                         int64_t offset, size_t size, const uint8_t *digest,
+                                         packet_line_callback callback, void *argument)
 {
-    struct proto_download download = {.key = *key, .offset = offset, .size = (int64_t)size};
+    struct proto_read_request read = {.download = {.key = *key, .offset = offset, .size = (int64_t)size}};
     const struct client_location *location = client_location_recall(client, key, false);
-    uint8_t body[PROTO_DOWNLOAD_SIZE];
+    uint8_t body[PROTO_READ_SIZE];
+    uint8_t command = digest ? PROTO_STORAGE_READ : PROTO_STORAGE_DOWNLOAD;
+    size_t body_size = digest ? PROTO_READ_SIZE : PROTO_DOWNLOAD_SIZE;
 
-    if (location == NULL || size == 0 || !proto_download_pack(body, &download, NULL))
+    if (digest)
+        memcpy(read.digest, digest, sizeof(read.digest));
+    if (location == NULL || size == 0 ||
+        !(digest ? proto_read_request_pack(body, &read, NULL)
+                 : proto_download_pack(body, &read.download, NULL)))
         return NULL;
     for (size_t i = 0; i < location->count; i++) {
-        struct packet_line_request *request =
-            packet_line_ask(client->pool, &location->servers[i], PROTO_STORAGE_DOWNLOAD, body, sizeof(body),
-                            size, callback, argument);
+        struct packet_line_request *request = packet_line_ask(client->pool, &location->servers[i], command,
+                                                              body, body_size, size, callback, argument);
 
         if (request != NULL)
             return request;
@@ -183,7 +212,7 @@ void client_transfer_options(struct client_operation *operation, struct packet_c
         if (operation->command == &put_trailer_command)
             options->source_size += PROTO_DIGEST_SIZE;
     }
-    if (operation->command == &download_command) {
+    if (operation->command == &download_command || operation->command == &read_command) {
         options->header = download_header;
         options->taken = download_taken;
     }

@@ -29,7 +29,9 @@ static bool download_to(struct reel *reel, const struct reel_download *download,
 
     fetch.data = data;
     fetch.data_argument = argument;
-    fine = fine && (!download->verify || fetch_expect(&fetch, reel, &stat, error)) &&
+    fine = fine &&
+           (download->verify ? fetch_expect(&fetch, reel, &stat, error)
+                             : fetch_identify(&fetch, reel, &stat, error)) &&
            fetch_run(&fetch, reel, error) && fetch_told(&fetch, error) && fetch_verify(&fetch, &stat, error);
     fetch_clear(&fetch);
     return fine;

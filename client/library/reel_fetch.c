@@ -41,6 +41,7 @@ static void fetch_start(struct reel_wait *wait)
     struct fetch *fetch = CONTAINER_OF(wait, struct fetch, wait);
 
     reel_wait_started(wait, client_download(wait->reel->client, &fetch->key, fetch->offset, fetch->size,
+                                            fetch->has_expected ? fetch->expected : NULL,
                                             fetch->has_avoid ? &fetch->avoid : NULL, fetch_taken, fetch));
 }
 
@@ -231,13 +232,22 @@ bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
     }
 }
 
+bool fetch_identify(struct fetch *fetch, struct reel *reel, struct proto_stat *stat, struct error *error)
+{
+    if (!reel_stat_key(reel, &fetch->key, stat, error))
+        return false;
+    fetch->has_expected = stat->has_digest;
+    memcpy(fetch->expected, stat->digest, sizeof(fetch->expected));
+    return true;
+}
+
 bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *stat, struct error *error)
 {
     const struct reel_download *download = fetch->download;
 
     if (download->offset != 0 || download->size != 0)
         return error_set(error, ERROR_MALFORMED, "only a whole file can be compared with its digest");
-    if (!reel_stat_key(reel, &fetch->key, stat, error))
+    if (!fetch_identify(fetch, reel, stat, error))
         return false;
     if (stat->status == PROTO_FILE_DELETED)
         return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);

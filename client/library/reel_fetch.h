@@ -12,6 +12,8 @@ struct fetch {
     struct reel_wait wait;
     struct proto_file_key key;
     int64_t offset, size; /* what the next request asks for; size 0: to the end */
+    bool has_expected;    /* the file's digest when the download began: no other content is taken */
+    uint8_t expected[PROTO_DIGEST_SIZE];
     bool has_avoid;
     struct address avoid;
     struct packet_call *call; /* handed over */
@@ -31,7 +33,10 @@ MUST_CHECK bool fetch_init(struct fetch *fetch, struct reel *reel, const struct 
                            bool digest, struct error *error);
 void fetch_clear(struct fetch *fetch);
 
-/* STAT of a whole file that is to be compared with its digest. Without one: an error only where the caller insists
+/* STAT, which says what content the download is of: a server that goes on with it later gives that content or none. */
+MUST_CHECK bool fetch_identify(struct fetch *fetch, struct reel *reel, struct proto_stat *stat,
+                               struct error *error);
+/* The same of a whole file that is to be compared with its digest. Without one: an error only where the caller insists
  * (download->verify). */
 MUST_CHECK bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *stat,
                              struct error *error);

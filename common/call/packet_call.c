@@ -196,6 +196,12 @@ static void call_end_report(struct packet_call *call)
 
 /* ---- failures ---- */
 
+/* An answer without a reason ("no", "never heard of it") says less than that another server could not be asked. */
+static bool says_something(int code)
+{
+    return code != ERROR_GENERAL && code != ERROR_UNKNOWN_COMMAND;
+}
+
 /* One more line of the report. ANSWER: the peer said so itself, which outranks the code of a broken connection. */
 static void call_report(struct packet_call *call, const struct call_leg *leg, int code, bool answer,
                         const char *why)
@@ -203,7 +209,8 @@ static void call_report(struct packet_call *call, const struct call_leg *leg, in
     size_t used = strlen(call->report.text);
     const char *where = leg->endpoint ? leg->endpoint->text : "?";
 
-    if (answer || !call->answered)
+    answer = answer && says_something(code);
+    if (answer || (!call->answered && (call->report.code == ERROR_NONE || says_something(code))))
         call->report.code = code;
     call->answered = call->answered || answer;
     (void)snprintf(call->report.text + used, sizeof(call->report.text) - used, "%s%s: %s",
@@ -289,6 +296,7 @@ static void leg_refused(struct call_leg *leg, const struct packet_exchange_end *
         return;
     }
     call_report(call, leg, end->error.code, true, end->error.text);
+    call->report.code = end->error.code; /* the call ends because of it, whatever it says */
     call_end_report(call);
 }
 
@@ -542,6 +550,8 @@ static bool leg_begin(struct call_leg *leg)
         size_t left = call->count - call->next;
 
         leg->position = call->next++;
+        if (!is_hedged(call))
+            call->subject = leg->position;
         leg->endpoint = pool_endpoint_get(call->pool, &call->addresses[leg->position]);
         if (!leg->endpoint) {
             call_report(call, leg, ERROR_UNAVAILABLE, false, "no memory");
@@ -705,6 +715,13 @@ void packet_call_resume_source(struct packet_call *call)
 {
     if (call->legs[0].exchange)
         packet_exchange_resume_source(call->legs[0].exchange);
+}
+
+int64_t packet_call_silent_ms(const struct packet_call *call)
+{
+    const struct packet_exchange *exchange = call->legs[0].exchange;
+
+    return exchange && !is_hedged(call) ? packet_exchange_silent_ms(exchange) : 0;
 }
 
 const struct address *packet_call_address(const struct packet_call *call)

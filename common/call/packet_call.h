@@ -68,7 +68,12 @@ packet_call_start(struct packet_pool *pool, const struct packet_call_options *op
 void packet_call_cancel(struct packet_call *call);
 void packet_call_resume_source(struct packet_call *call);
 
-/* During a callback, and afterwards: the address that it is about; before: the one tried first. */
+/* For how long the address that is asked has taken nothing and said nothing although it was its turn, in ms; 0: it is
+ * not. Not with `hedge_ms`. */
+int64_t packet_call_silent_ms(const struct packet_call *call);
+
+/* During a callback, and afterwards: the address that it is about. Otherwise the one that is tried; with `hedge_ms` the
+ * last one of which something was heard. */
 const struct address *packet_call_address(const struct packet_call *call);
 
 /* ---- after `taken` ---- */

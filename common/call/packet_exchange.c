@@ -627,9 +627,11 @@ void packet_exchange_resume_source(struct packet_exchange *exchange)
     exchange_arm(exchange);
 }
 
-int64_t packet_exchange_progress_ms(const struct packet_exchange *exchange)
+int64_t packet_exchange_silent_ms(const struct packet_exchange *exchange)
 {
-    return exchange->progress_ms;
+    if (!is_under_way(exchange) || exchange->source_paused)
+        return 0;
+    return clock_monotonic_ms() - exchange->progress_ms;
 }
 
 int64_t packet_exchange_length(const struct packet_exchange *exchange)

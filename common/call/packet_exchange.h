@@ -72,8 +72,8 @@ void packet_exchange_cancel(struct packet_exchange *exchange);
 
 /* source() can give bytes again after it returned 0. */
 void packet_exchange_resume_source(struct packet_exchange *exchange);
-/* When the last byte moved, monotonic ms. */
-int64_t packet_exchange_progress_ms(const struct packet_exchange *exchange);
+/* For how long the peer has taken nothing and said nothing although it was its turn; 0: it is not. */
+int64_t packet_exchange_silent_ms(const struct packet_exchange *exchange);
 
 /* ---- once taken ---- */
 int64_t packet_exchange_length(const struct packet_exchange *exchange); /* of the reply's body, bytes */

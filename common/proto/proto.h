@@ -60,6 +60,7 @@ enum proto_command {
     PROTO_STORAGE_WHERE = 78,       /* additive: STAT and the place in the store */
     PROTO_STORAGE_PUT_TRAILER = 79, /* additive: PUT whose digest follows the content */
     PROTO_STORAGE_FSCK = 80,        /* additive: the scrub of the group */
+    PROTO_STORAGE_READ = 81,        /* additive: DOWNLOAD of the content with a digest */
 };
 
 /* Body sizes: requests. */
@@ -69,6 +70,7 @@ enum proto_command {
     400 /* application, user, file: SADDRS, LOCATE, FILESIZE, DELETE, STAT, RESTORE, WHERE */
 #define PROTO_UPLOAD_SIZE       408 /* then the content */
 #define PROTO_DOWNLOAD_SIZE     416
+#define PROTO_READ_SIZE         432
 #define PROTO_LOAD_SIZE         200
 #define PROTO_GROUP_CHANGE_SIZE 22
 #define PROTO_KEY_MIN           2 /* GET: one byte and its NUL */
@@ -267,6 +269,15 @@ MUST_CHECK bool proto_download_pack(uint8_t buffer[PROTO_DOWNLOAD_SIZE],
                                     const struct proto_download *download, struct error *error);
 MUST_CHECK bool proto_download_unpack(const uint8_t *body, size_t size, struct proto_download *download,
                                       struct error *error);
+/* READ: DIGEST is what the file's content must have. */
+struct proto_read_request {
+    struct proto_download download;
+    uint8_t digest[PROTO_DIGEST_SIZE];
+};
+MUST_CHECK bool proto_read_request_pack(uint8_t buffer[PROTO_READ_SIZE],
+                                        const struct proto_read_request *read, struct error *error);
+MUST_CHECK bool proto_read_request_unpack(const uint8_t *body, size_t size, struct proto_read_request *read,
+                                          struct error *error);
 
 /* Reply to STAT 74: size 8, status 1, created 8, deleted 8, has digest 1, digest 16, content type 128, name 256,
  * group 17 = 443. Also the tail of each entry of LIST. */

@@ -69,14 +69,26 @@ bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put, s
     return proto_read_end(&reader);
 }
 
+static void write_download(struct proto_writer *writer, const struct proto_download *download)
+{
+    proto_write_key(writer, &proto_field_file, &download->key);
+    proto_write_i64(writer, "offset", download->offset, 0, INT64_MAX);
+    proto_write_i64(writer, "size", download->size, 0, INT64_MAX);
+}
+
+static void read_download(struct proto_reader *reader, struct proto_download *download)
+{
+    proto_read_key(reader, &proto_field_file, &download->key);
+    download->offset = proto_read_i64(reader, "offset", 0, INT64_MAX);
+    download->size = proto_read_i64(reader, "size", 0, INT64_MAX);
+}
+
 bool proto_download_pack(uint8_t buffer[PROTO_DOWNLOAD_SIZE], const struct proto_download *download,
                          struct error *error)
 {
     struct proto_writer writer;
     proto_write_begin(&writer, buffer, PROTO_DOWNLOAD_SIZE, error);
-    proto_write_key(&writer, &proto_field_file, &download->key);
-    proto_write_i64(&writer, "offset", download->offset, 0, INT64_MAX);
-    proto_write_i64(&writer, "size", download->size, 0, INT64_MAX);
+    write_download(&writer, download);
     return proto_write_end(&writer);
 }
 
@@ -86,9 +98,28 @@ bool proto_download_unpack(const uint8_t *body, size_t size, struct proto_downlo
     struct proto_reader reader;
     memset(download, 0, sizeof(*download));
     proto_read_begin(&reader, "DOWNLOAD", body, size, PROTO_DOWNLOAD_SIZE, error);
-    proto_read_key(&reader, &proto_field_file, &download->key);
-    download->offset = proto_read_i64(&reader, "offset", 0, INT64_MAX);
-    download->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
+    read_download(&reader, download);
+    return proto_read_end(&reader);
+}
+
+bool proto_read_request_pack(uint8_t buffer[PROTO_READ_SIZE], const struct proto_read_request *read,
+                             struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_READ_SIZE, error);
+    write_download(&writer, &read->download);
+    proto_write_bytes(&writer, read->digest, PROTO_DIGEST_SIZE);
+    return proto_write_end(&writer);
+}
+
+bool proto_read_request_unpack(const uint8_t *body, size_t size, struct proto_read_request *read,
+                               struct error *error)
+{
+    struct proto_reader reader;
+    memset(read, 0, sizeof(*read));
+    proto_read_begin(&reader, "READ", body, size, PROTO_READ_SIZE, error);
+    read_download(&reader, &read->download);
+    proto_read_bytes(&reader, read->digest, PROTO_DIGEST_SIZE);
     return proto_read_end(&reader);
 }
 

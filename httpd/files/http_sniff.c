@@ -91,7 +91,8 @@ struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
     sniff->callback = callback;
     sniff->argument = argument;
     sniff->wanted = (size_t)min_i64(size, MEDIA_SIGNATURE_BYTES);
-    sniff->operation = client_download(client, key, 0, (int64_t)sniff->wanted, NULL, on_download, sniff);
+    sniff->operation =
+        client_download(client, key, 0, (int64_t)sniff->wanted, NULL, NULL, on_download, sniff);
     if (sniff->operation == NULL) {
         free(sniff);
         return NULL;

@@ -1,3 +1,7 @@
+/*
+ * relay: a body that comes from a storage server and goes to the client, spliced through a pipe or copied through a block;
+ * where a server breaks off, another one of the group goes on at the next byte of the same content.
+ */
 #include "httpd/source/relay.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -39,7 +43,7 @@ struct relay {
     bool ready;   /* the first byte has been at hand */
     bool failed;
     bool copying; /* the kernel does not splice here */
-    bool held;    /* on_gathered() is on the stack: it frees */
+    bool held;    /* relay_gathered() is on the stack: it frees */
     bool closed;  /* and relay_close() was called meanwhile */
     bool corked;  /* the last bytes went out with "more follows" */
 
@@ -67,7 +71,7 @@ static struct relay *relay_of(struct source *source)
 
 /* ---- the storage server's side ---- */
 
-static void unwatch(struct relay *relay)
+static void relay_unwatch(struct relay *relay)
 {
     if (relay->watched)
         event_del(&relay->event);
@@ -75,37 +79,43 @@ static void unwatch(struct relay *relay)
     relay->waiting = false;
 }
 
-static void release_call(struct relay *relay, bool reusable)
+static void relay_release_call(struct relay *relay, bool reusable)
 {
-    unwatch(relay);
+    relay_unwatch(relay);
     packet_call_release(relay->call, reusable);
     relay->call = NULL;
     relay->head = NULL;
     relay->head_left = 0;
 }
 
-static void fail(struct relay *relay, int code, const char *why)
+static void relay_fail(struct relay *relay, int code, const char *why)
 {
-    log_warning("relay", "c%" PRIu64 ": %s/%s/%s cannot be had from byte %" PRId64 " on: %s",
+    log_warning("relay", "c%" PRIu64 ": %s/%s/%s: cannot read past byte %" PRId64 ": %s",
                 relay->connection_id, relay->file->key.application, relay->file->key.user,
                 relay->file->key.file, relay->offset, why);
     relay->failed = true;
     relay->source.error_code = code;
 }
 
-static void on_download(void *argument, struct packet_call *call, const struct error *error);
+static void relay_opened(void *argument, struct packet_call *call, const struct error *error);
 
-static bool begin_download(struct relay *relay, const struct address *avoid)
+/* What every byte of the response is of: a file that was replaced meanwhile is never mixed in. */
+static const uint8_t *relay_digest(const struct relay *relay)
+{
+    return relay->file->stat.has_digest ? relay->file->stat.digest : NULL;
+}
+
+static bool relay_begin_download(struct relay *relay, const struct address *avoid)
 {
     relay->operation = client_download(relay->loop->client, &relay->file->key, relay->offset, relay->unread,
-                                       avoid, on_download, relay);
+                                       relay_digest(relay), avoid, relay_opened, relay);
     if (relay->operation == NULL)
-        fail(relay, ERROR_UNAVAILABLE, "no memory");
+        relay_fail(relay, ERROR_UNAVAILABLE, "no memory");
     return relay->operation != NULL;
 }
 
 /* What the client's socket did not take of bytes that are only lent: they are kept. */
-static void keep_lent(struct relay *relay)
+static void relay_keep_lent(struct relay *relay)
 {
     if (relay->head_left == 0)
         return;
@@ -114,19 +124,19 @@ static void keep_lent(struct relay *relay)
         memcpy(relay->block, relay->head, relay->head_left);
         relay->block_end = relay->head_left;
     } else {
-        fail(relay, ERROR_UNAVAILABLE, "no memory");
+        relay_fail(relay, ERROR_UNAVAILABLE, "no memory");
     }
     relay->head = NULL;
     relay->head_left = 0;
 }
 
-static void on_gathered(void *argument, const uint8_t *body, size_t size)
+static void relay_gathered(void *argument, const uint8_t *body, size_t size)
 {
     struct relay *relay = argument;
     relay->gathered = NULL;
     if (body == NULL) {
         relay->file->served_ms = 0;
-        if (!begin_download(relay, NULL))
+        if (!relay_begin_download(relay, NULL))
             relay->wake(relay->argument);
         return;
     }
@@ -142,18 +152,18 @@ static void on_gathered(void *argument, const uint8_t *body, size_t size)
     if (relay->closed)
         free(relay);
     else
-        keep_lent(relay);
+        relay_keep_lent(relay);
 }
 
 /* The present server is of no more use: another one goes on at the next byte. */
-static void broken(struct relay *relay, int code, const char *why)
+static void relay_broken(struct relay *relay, int code, const char *why)
 {
     char text[ADDRESS_TEXT_SIZE];
     relay->dead = *packet_call_address(relay->call);
     address_format(&relay->dead, text, sizeof(text));
-    release_call(relay, false);
+    relay_release_call(relay, false);
     if (relay->tries++ >= relay->loop->settings->failover_tries) {
-        fail(relay, code, why);
+        relay_fail(relay, code, why);
         return;
     }
     log_warning("relay",
@@ -161,10 +171,10 @@ static void broken(struct relay *relay, int code, const char *why)
                 relay->connection_id, relay->file->key.application, relay->file->key.user,
                 relay->file->key.file, text, relay->offset, why);
     metric_add(relay->loop->metrics->failovers, 1);
-    (void)begin_download(relay, &relay->dead);
+    (void)relay_begin_download(relay, &relay->dead);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *argument)
+static void relay_readable(evutil_socket_t fd, short what, void *argument)
 {
     struct relay *relay = argument;
     (void)fd;
@@ -175,16 +185,14 @@ static void on_readable(evutil_socket_t fd, short what, void *argument)
     relay->wake(relay->argument);
 }
 
-static void on_download(void *argument, struct packet_call *call, const struct error *error)
+static void relay_opened(void *argument, struct packet_call *call, const struct error *error)
 {
     struct relay *relay = argument;
     relay->operation = NULL;
-    if (error != NULL) {
-        fail(relay, error->code, error->text);
-    } else if (packet_call_length(call) != relay->unread) {
-        packet_call_release(call, false);
-        fail(relay, ERROR_IO, "the storage server sends another length than it said before");
-        http_lookup_forget(relay->loop->lookup, &relay->file->key);
+    if (error) {
+        relay_fail(relay, error->code, error->text);
+        if (error->code == ERROR_DIGEST) /* it is another file by now */
+            http_lookup_forget(relay->loop->lookup, &relay->file->key);
     } else {
         relay->call = call;
         relay->head = packet_call_buffered(call, &relay->head_left);
@@ -206,10 +214,10 @@ static enum source_status wait_for_storage(struct relay *relay)
 {
     if (!relay->watched) {
         event_assign(&relay->event, loop_base(relay->loop->loop), relay->socket, EV_READ | EV_ET | EV_PERSIST,
-                     on_readable, relay);
+                     relay_readable, relay);
         if (event_add(&relay->event, NULL) != 0) {
-            release_call(relay, false);
-            fail(relay, ERROR_UNAVAILABLE, "its socket cannot be watched");
+            relay_release_call(relay, false);
+            relay_fail(relay, ERROR_UNAVAILABLE, "its socket cannot be watched");
             return SOURCE_FAILED;
         }
         relay->watched = true;
@@ -220,7 +228,7 @@ static enum source_status wait_for_storage(struct relay *relay)
 
 /* ---- from there to here ---- */
 
-static void drop_holders(struct relay *relay)
+static void relay_drop_holders(struct relay *relay)
 {
     http_pipes_give(&relay->loop->pipes, relay->pipe, relay->piped == 0);
     relay->pipe = NULL;
@@ -230,7 +238,7 @@ static void drop_holders(struct relay *relay)
     relay->block_start = relay->block_end = 0;
 }
 
-static bool take_holder(struct relay *relay)
+static bool relay_take_holder(struct relay *relay)
 {
     if (relay->pipe != NULL || relay->block != NULL)
         return true;
@@ -264,9 +272,9 @@ static ssize_t read_some(struct relay *relay, size_t size)
 static enum source_status fetch(struct relay *relay, int64_t budget)
 {
     for (;;) {
-        if (!take_holder(relay)) {
-            release_call(relay, false);
-            fail(relay, ERROR_UNAVAILABLE, "no memory");
+        if (!relay_take_holder(relay)) {
+            relay_release_call(relay, false);
+            relay_fail(relay, ERROR_UNAVAILABLE, "no memory");
             return SOURCE_FAILED;
         }
         size_t wanted = (size_t)min_i64(min_i64((int64_t)relay->burst, budget), relay->unread);
@@ -279,20 +287,20 @@ static enum source_status fetch(struct relay *relay, int64_t budget)
                 relay->burst = min_size(relay->burst * 2, max_size(relay->pipe->capacity, BURST_MIN));
             /* The connection is free for others before the client has everything. */
             if (relay->unread == 0)
-                release_call(relay, true);
+                relay_release_call(relay, true);
             return SOURCE_READY;
         }
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && (errno == EINVAL || errno == ENOSYS) && relay->pipe != NULL) {
             relay->copying = true;
-            drop_holders(relay);
+            relay_drop_holders(relay);
             continue;
         }
-        drop_holders(relay);
+        relay_drop_holders(relay);
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return wait_for_storage(relay);
-        broken(relay, ERROR_CONNECTION, got == 0 ? "the connection was closed" : strerror(errno));
+        relay_broken(relay, ERROR_CONNECTION, got == 0 ? "the connection was closed" : strerror(errno));
         return relay->failed ? SOURCE_FAILED : SOURCE_WAIT;
     }
 }
@@ -356,7 +364,7 @@ static enum source_status send_memory(struct relay *relay, int socket, struct ht
         note_sent(relay, of_head + of_block, budget);
     }
     if (relay->call != NULL && relay->unread == 0) {
-        release_call(relay, true);
+        relay_release_call(relay, true);
     } else if (relay->call != NULL && relay->head != NULL) {
         packet_call_forget_buffered(relay->call);
         relay->head = NULL;
@@ -395,7 +403,7 @@ static void fetch_small_rest(struct relay *relay)
         return;
     ssize_t got = recv(relay->socket, relay->block, (size_t)relay->unread, MSG_DONTWAIT);
     if (got <= 0) {
-        drop_holders(relay);
+        relay_drop_holders(relay);
         return;
     }
     relay->block_end = (size_t)got;
@@ -420,13 +428,13 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
         if (relay->call == NULL)
             return SOURCE_WAIT; /* another server is being asked */
         if (*budget <= 0) {
-            drop_holders(relay);
+            relay_drop_holders(relay);
             return SOURCE_MORE;
         }
         /* Nothing is fetched that the client would not take: else it would have to be kept here. */
         if (!source_has_room(socket)) {
             relay->burst = BURST_MIN;
-            drop_holders(relay);
+            relay_drop_holders(relay);
             return SOURCE_BLOCKED;
         }
         status = fetch(relay, *budget);
@@ -459,7 +467,7 @@ static void relay_stalled(struct source *source)
 {
     struct relay *relay = relay_of(source);
     if (relay->call != NULL)
-        broken(relay, ERROR_TIMEOUT, "no byte came in time");
+        relay_broken(relay, ERROR_TIMEOUT, "no byte came in time");
 }
 
 static void relay_close(struct source *source)
@@ -470,8 +478,8 @@ static void relay_close(struct source *source)
     if (relay->operation != NULL)
         client_cancel(relay->operation);
     if (relay->call != NULL)
-        release_call(relay, false);
-    drop_holders(relay);
+        relay_release_call(relay, false);
+    relay_drop_holders(relay);
     metric_add(relay->loop->metrics->relays, -1);
     http_lookup_file_release(relay->file);
     relay->closed = true;
@@ -504,8 +512,8 @@ struct source *relay_open(const struct source_options *options)
     metric_add(relay->loop->metrics->relays, 1);
     if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
         relay->gathered = client_fetch(relay->loop->client, &relay->file->key, relay->offset,
-                                       (size_t)options->length, on_gathered, relay);
-    if (relay->gathered == NULL && !begin_download(relay, NULL)) {
+                                       (size_t)options->length, relay_digest(relay), relay_gathered, relay);
+    if (relay->gathered == NULL && !relay_begin_download(relay, NULL)) {
         relay_close(&relay->source);
         return NULL;
     }

@@ -22,6 +22,7 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_FILESIZE, "filesize", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0,
      commands_handle_filesize},
     {PROTO_STORAGE_DOWNLOAD, "download", PROTO_DOWNLOAD_SIZE, PROTO_DOWNLOAD_SIZE, 0, download_handle},
+    {PROTO_STORAGE_READ, "read", PROTO_READ_SIZE, PROTO_READ_SIZE, 0, download_handle},
     {PROTO_STORAGE_DELETE, "delete", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_delete},
     {PROTO_STORAGE_STAT, "stat", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_stat},
     {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define ROOM "download"
@@ -18,6 +19,8 @@ struct download {
     struct storage *storage;
     struct packet_request *request;
     struct proto_download asked;
+    bool has_digest; /* READ: of the content that is asked for */
+    uint8_t digest[PROTO_DIGEST_SIZE];
     int64_t length;
     bool fresh; /* the row was just read from the database */
     struct meta_find find;
@@ -171,14 +174,28 @@ bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *le
     return true;
 }
 
+static bool is_content_asked_for(const struct download *download)
+{
+    const struct proto_stat *stat = &download->find.row.stat;
+    return !download->has_digest ||
+           (stat->has_digest && memcmp(stat->digest, download->digest, sizeof(stat->digest)) == 0);
+}
+
 static void serve(struct download *download)
 {
     const struct meta_row *row = &download->find.row;
     const struct proto_download *asked = &download->asked;
     struct error *error = &download->error;
+    if (!is_content_asked_for(download) && !download->fresh) {
+        look_up(download); /* the row in the cache may be an old one */
+        return;
+    }
     bool fine = meta_row_ours(download->storage->meta, row, error) && meta_row_sound(row, error);
     if (fine && row->stat.status == PROTO_FILE_DELETED)
         fine = error_set(error, ERROR_NOT_FOUND, "file %s is deleted", asked->key.file);
+    if (fine && !is_content_asked_for(download))
+        fine = error_set(error, ERROR_DIGEST, "file %s is another one than that whose reading began",
+                         asked->key.file);
     if (fine && row->stat.size < 0)
         fine = error_set(error, ERROR_IO, "the row of file %s has no size", asked->key.file);
     if (fine && !download_range(row->stat.size, asked->offset, asked->size, &download->length))
@@ -194,10 +211,13 @@ static void serve(struct download *download)
 void download_handle(struct packet_request *request)
 {
     struct storage *storage = storage_of(request);
-    struct proto_download asked;
+    struct proto_read_request read = {0};
+    const struct proto_download *asked = &read.download;
+    bool has_digest = request->command == PROTO_STORAGE_READ;
     struct error error = {0};
-    if (!proto_download_unpack(request->head, request->head_size, &asked, &error) ||
-        !applications_check(storage->applications, asked.key.application, &error)) {
+    bool fine = has_digest ? proto_read_request_unpack(request->head, request->head_size, &read, &error)
+                           : proto_download_unpack(request->head, request->head_size, &read.download, &error);
+    if (!fine || !applications_check(storage->applications, asked->key.application, &error)) {
         packet_reply_failure(request, &error);
         return;
     }
@@ -208,9 +228,11 @@ void download_handle(struct packet_request *request)
     }
     download->storage = storage;
     download->request = request;
-    download->asked = asked;
-    download->find.key = asked.key;
-    if (meta_find_cached(storage->meta, &asked.key, &download->find.row))
+    download->asked = *asked;
+    download->has_digest = has_digest;
+    memcpy(download->digest, read.digest, sizeof(download->digest));
+    download->find.key = asked->key;
+    if (meta_find_cached(storage->meta, &asked->key, &download->find.row))
         serve(download);
     else
         look_up(download);

@@ -44,6 +44,7 @@ ROUND_TRIP(range, proto_range, PROTO_RANGE_SIZE)
 ROUND_TRIP(upload, proto_upload, PROTO_UPLOAD_SIZE)
 ROUND_TRIP(put, proto_put, PROTO_PUT_SIZE)
 ROUND_TRIP(download, proto_download, PROTO_DOWNLOAD_SIZE)
+ROUND_TRIP(read_request, proto_read_request, PROTO_READ_SIZE)
 ROUND_TRIP(stat_reply, proto_stat, PROTO_STAT_REPLY_SIZE)
 ROUND_TRIP(list, proto_list, PROTO_LIST_SIZE)
 ROUND_TRIP(list_entry, proto_list_entry, PROTO_LIST_ENTRY_SIZE)
@@ -132,6 +133,7 @@ static const struct {
     {try_upload, PROTO_UPLOAD_SIZE},
     {try_put, PROTO_PUT_SIZE},
     {try_download, PROTO_DOWNLOAD_SIZE},
+    {try_read_request, PROTO_READ_SIZE},
     {try_stat_reply, PROTO_STAT_REPLY_SIZE},
     {try_list, PROTO_LIST_SIZE},
     {try_list_entry, PROTO_LIST_ENTRY_SIZE},

@@ -86,6 +86,7 @@ static bool fake_upload(struct fake_storage *storage, int fd, uint8_t command, c
     struct fake_file *file;
     const char *failure = NULL;
 
+    usleep((useconds_t)atomic_load(&storage->upload_delay_ms) * 1000);
     if (command == 79)
         size -= 16; /* the digest comes last */
     pthread_mutex_lock(&group->mutex);
@@ -228,6 +229,21 @@ static void fake_key_command(struct fake_storage *storage, int fd, uint8_t comma
         peer_reply(fd, 102, stat, command == 74 ? FAKE_STAT_SIZE : 0);
 }
 
+/* Whether the file has the digest that READ asks for. */
+static bool fake_digest_is(struct fake_storage *storage, const uint8_t *body)
+{
+    struct fake_file *file;
+    bool same;
+
+    if (atomic_fetch_add(&storage->reads, 1) > 0 && atomic_load(&storage->replaces))
+        return false;
+    pthread_mutex_lock(&storage->group->mutex);
+    file = fake_find(storage->group, body);
+    same = file == NULL || memcmp(file->digest, body + 416, 16) == 0;
+    pthread_mutex_unlock(&storage->group->mutex);
+    return same;
+}
+
 static void fake_storage_script(struct peer *peer, int fd, int connection)
 {
     struct fake_storage *storage = peer->argument;
@@ -246,6 +262,12 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             peer_fail(fd, 102, -3, "[fake] unknown command");
             return;
         }
+        if (request.command == 4 || (atomic_load(&storage->no_read) && request.command == 81)) {
+            peer_fail(fd, 102, -3, "[fake] unknown command");
+            if (request.command == 4)
+                continue;
+            return;
+        }
         body = fake_body(storage, fd, &request);
         if (body == NULL)
             return;
@@ -253,7 +275,9 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             peer_fail(fd, 102, atomic_load(&storage->fail_code), "[fake] as ordered");
         else if (request.command == 70 || request.command == 77 || request.command == 79)
             go_on = fake_upload(storage, fd, request.command, body, (size_t)request.length);
-        else if (request.command == 72)
+        else if (request.command == 81 && !fake_digest_is(storage, body))
+            peer_fail(fd, 102, -11, "[fake] another file");
+        else if (request.command == 72 || request.command == 81)
             go_on = fake_download(storage, fd, body);
         else if (request.command == 80)
             peer_reply(fd, 102, storage->group->fsck ? storage->group->fsck : "{}",
@@ -368,7 +392,10 @@ int fake_requests(struct fake_cluster *cluster, uint8_t command)
 {
     int count = 0;
 
-    for (int i = 0; i < cluster->count; i++)
+    for (int i = 0; i < cluster->count; i++) {
         count += peer_requests(&cluster->storages[i].peer, command);
+        if (command == 72) /* READ is a download too */
+            count += peer_requests(&cluster->storages[i].peer, 81);
+    }
     return count;
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "client/core/client.h"
+#include "common/base/clock.h"
 #include "tests/unit/library/scripted_cluster.h"
 
 #include <poll.h>
@@ -244,8 +245,8 @@ static void start_status(struct ask *ask)
 
 static void start_download(struct ask *ask)
 {
-    ask->operation =
-        client_download(ask->world->client, &ask->key, ask->offset, ask->size, ask->avoid, on_download, ask);
+    ask->operation = client_download(ask->world->client, &ask->key, ask->offset, ask->size, NULL, ask->avoid,
+                                     on_download, ask);
 }
 
 /* What client_fetch() gives: bytes into `text`, or an error made here. */
@@ -266,7 +267,8 @@ static void fetch(void *argument)
 {
     struct ask *ask = argument;
 
-    ask->fetch = client_fetch(ask->world->client, &ask->key, ask->offset, (size_t)ask->size, on_fetched, ask);
+    ask->fetch =
+        client_fetch(ask->world->client, &ask->key, ask->offset, (size_t)ask->size, NULL, on_fetched, ask);
     assert_int_equal(ask->done, 0);
 }
 
@@ -901,6 +903,131 @@ static void nothing_is_fetched_together_from_a_legacy_server(void **state)
     world_close(&world);
 }
 
+/* ---- servers that stop, or say no without a reason ---- */
+
+static void never_answers(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+
+    (void)connection;
+    while (peer_read(peer, fd, &request))
+        continue;
+}
+
+static void an_upload_leaves_a_server_that_has_stopped(void **state)
+{
+    struct ask ask = {.start = start_upload, .upload.put = {.size = 100000, .name = "x"}};
+    int64_t since_ms = clock_monotonic_ms();
+    struct peer stopped;
+    struct world world;
+    char addresses[128];
+
+    (void)state;
+    world_open(&world, 1);
+    peer_start(&stopped, never_answers, NULL);
+    snprintf(addresses, sizeof(addresses), "%s;%s;", stopped.address, world.cluster.storages[0].peer.address);
+    fake_tracker_point(&world.cluster.tracker, addresses);
+    ask_now(&ask, &world, "f");
+    assert_int_equal(ask.error.code, 0);
+    assert_stored_once(&world, "f", 100000);
+    assert_int_equal(peer_requests(&stopped, 77), 1);
+    assert_int_equal(peer_requests(&stopped, 4), 1);
+    assert_true(clock_monotonic_ms() - since_ms < 9000); /* 1.4 s on a calm machine; the time limit is 10 s */
+    world_close(&world);
+    peer_stop(&stopped);
+}
+
+static void an_upload_stays_with_a_server_that_is_only_slow(void **state)
+{
+    struct ask ask = {.start = start_upload, .upload.put = {.size = 100000, .name = "x"}};
+    struct world world;
+
+    (void)state;
+    world_open(&world, 2);
+    for (int i = 0; i < 2; i++)
+        atomic_store(&world.cluster.storages[i].upload_delay_ms, 2000);
+    ask_now(&ask, &world, "f");
+    assert_int_equal(ask.error.code, 0);
+    assert_int_equal(ask.rewinds, 0);
+    assert_int_equal(fake_requests(&world.cluster, 77), 1);
+    assert_true(fake_requests(&world.cluster, 4) >= 1);
+    world_close(&world);
+}
+
+static void say_no(struct fake_storage *storage, int code)
+{
+    atomic_store(&storage->fail_code, code);
+    atomic_store(&storage->fail_left, 1000000);
+}
+
+static void a_no_without_a_reason_of_one_server_is_not_final(void **state)
+{
+    static void (*const starts[])(struct ask *) = {start_stat, start_list, start_download, start_restore,
+                                                   start_delete};
+    static const int codes[] = {ERROR_GENERAL, ERROR_UNKNOWN_COMMAND};
+    struct world world;
+
+    (void)state;
+    world_open(&world, 2);
+    assert_int_equal(upload_now(&world, "f", 100), 0);
+    for (size_t code = 0; code < ARRAY_SIZE(codes); code++) {
+        for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+            struct ask ask = {.start = starts[i], .list.limit = 10}, restore = {.start = start_restore};
+
+            say_no(&world.cluster.storages[0], codes[code]);
+            ask_now(&ask, &world, "f");
+            if (ask.error.code != 0)
+                fail_msg("%zu, %zu: %d %s", code, i, ask.error.code, ask.error.text);
+            if (starts[i] == start_stat)
+                assert_true(ask.stat.has_digest || ask.stat.created > 0); /* by STAT, not by FILESIZE */
+            if (starts[i] == start_download)
+                on_loop(&world, release, &ask);
+            ask_now(&restore, &world, "f");
+            assert_int_equal(restore.error.code, 0);
+        }
+    }
+    world_close(&world);
+}
+
+static void a_no_without_a_reason_is_the_answer_only_where_all_say_so(void **state)
+{
+    (void)state;
+    for (int away = 0; away < 2; away++) {
+        struct ask ask = {.start = start_stat};
+        struct world world;
+        char addresses[128], dead[32];
+
+        world_open(&world, 2);
+        peer_dead_address(dead);
+        for (int i = 0; i < 2; i++)
+            say_no(&world.cluster.storages[i], ERROR_GENERAL);
+        snprintf(addresses, sizeof(addresses), "%s;%s;", world.cluster.storages[0].peer.address,
+                 away ? dead : world.cluster.storages[1].peer.address);
+        fake_tracker_point(&world.cluster.tracker, addresses);
+        ask_now(&ask, &world, "f");
+        assert_int_equal(ask.error.code, away ? ERROR_CONNECTION : ERROR_GENERAL);
+        world_close(&world);
+    }
+}
+
+static void a_file_keeps_its_name_where_a_server_of_the_group_can_store_it(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_open(&world, 2);
+    atomic_store(&world.cluster.storages[0].legacy, true);
+    for (int i = 0; i < 4; i++) {
+        char file[16];
+
+        snprintf(file, sizeof(file), "f%d", i);
+        assert_int_equal(upload_now(&world, file, 3000000), 0);
+        assert_stored_once(&world, file, 3000000);
+    }
+    assert_int_equal(fake_requests(&world.cluster, 70), 0);
+    world_close(&world);
+}
+
 /* ---- legacy storage servers ---- */
 
 static void a_legacy_storage_server_is_used_through_the_base_commands(void **state)
@@ -1220,6 +1347,11 @@ int main(void)
         cmocka_unit_test(an_upload_without_a_name_is_the_base_command),
         cmocka_unit_test(few_bytes_are_fetched_from_a_server_that_is_known),
         cmocka_unit_test(nothing_is_fetched_together_from_a_legacy_server),
+        cmocka_unit_test(an_upload_leaves_a_server_that_has_stopped),
+        cmocka_unit_test(an_upload_stays_with_a_server_that_is_only_slow),
+        cmocka_unit_test(a_no_without_a_reason_of_one_server_is_not_final),
+        cmocka_unit_test(a_no_without_a_reason_is_the_answer_only_where_all_say_so),
+        cmocka_unit_test(a_file_keeps_its_name_where_a_server_of_the_group_can_store_it),
         cmocka_unit_test(a_legacy_storage_server_is_used_through_the_base_commands),
         cmocka_unit_test(where_tells_the_place),
         cmocka_unit_test(where_falls_back_to_stat_and_then_to_filesize),

@@ -507,6 +507,51 @@ static void a_download_goes_on_at_the_next_byte_elsewhere(void **state)
     world_close(&world);
 }
 
+static void a_download_never_goes_on_with_another_content(void **state)
+{
+    struct collected collected = {.bytes = malloc(LARGE), .capacity = LARGE};
+    struct reel_download download = {.key.file = "f"};
+    struct reel_error error;
+    struct world world;
+
+    (void)state;
+    world_open(&world, 2);
+    upload_content(&world, "f", LARGE);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&world.cluster.storages[i].cut_downloads, 1);
+        atomic_store(&world.cluster.storages[i].replaces, true);
+        atomic_store(&world.cluster.storages[i].reads, i); /* the second server has the new file already */
+    }
+    assert_false(reel_download_callback(world.reel, &download, collect, &collected, &error));
+    if (error.code != REEL_E_DIGEST)
+        fail_msg("%d: %s", error.code, error.text);
+    assert_true(collected.size < LARGE);
+    assert_memory_equal(collected.bytes, content, collected.size);
+    free(collected.bytes);
+    world_close(&world);
+}
+
+static void a_server_that_does_not_know_read_is_asked_to_download(void **state)
+{
+    struct collected collected = {.bytes = malloc(LARGE), .capacity = LARGE};
+    struct reel_download download = {.key.file = "f"};
+    struct reel_error error;
+    struct world world;
+
+    (void)state;
+    world_open(&world, 1);
+    upload_content(&world, "f", LARGE);
+    atomic_store(&world.cluster.storages[0].no_read, true);
+    assert_true(reel_download_callback(world.reel, &download, collect, &collected, &error));
+    assert_int_equal(collected.size, LARGE);
+    /* It is none of the predecessor's because of that: it is still asked for all that a row says. */
+    collected.size = 0;
+    assert_true(reel_download_callback(world.reel, &download, collect, &collected, &error));
+    assert_int_equal(fake_requests(&world.cluster, 71), 0);
+    free(collected.bytes);
+    world_close(&world);
+}
+
 static void a_download_that_breaks_off_for_ever_ends(void **state)
 {
     struct collected collected = {.bytes = malloc(LARGE), .capacity = LARGE};
@@ -985,6 +1030,8 @@ int main(void)
         cmocka_unit_test(any_part_of_a_file_comes_back),
         cmocka_unit_test(a_part_outside_of_the_file_is_refused),
         cmocka_unit_test(a_download_goes_on_at_the_next_byte_elsewhere),
+        cmocka_unit_test(a_download_never_goes_on_with_another_content),
+        cmocka_unit_test(a_server_that_does_not_know_read_is_asked_to_download),
         cmocka_unit_test(a_download_that_breaks_off_for_ever_ends),
         cmocka_unit_test(a_caller_may_give_up_a_download),
         cmocka_unit_test(wrong_bytes_are_noticed_where_asked),
