@@ -254,12 +254,14 @@ REEL_API char *reel_status(struct reel *reel, struct reel_error *error);
 enum reel_fsck_action {
     REEL_FSCK_STATUS = 0, /* how far it is */
     REEL_FSCK_CHECK = 1,  /* a scrub: every file of the group is read back in the background */
-    REEL_FSCK_REPAIR = 2  /* and what is wrong is put out of service and into quarantine */
+    REEL_FSCK_REPAIR = 2, /* and what is wrong is put out of service and into quarantine */
+    REEL_FSCK_CONFIRM = 3 /* many files have no row, and are leftovers indeed: move them to quarantine */
 };
 
-/* The scrub of the group that KEY's user belongs to (KEY->file is ignored; KEY may be NULL). As JSON:
- * `wanted`, the number of the last scrub that was asked for, `done`, of the last one that ended, and
- * `progress`. The caller frees it with reel_free(). */
+/* The scrub of the group that KEY's user belongs to, or of the group that KEY->file names, whose rows must be in the same
+ * database (NULL or "": the user's; KEY may be NULL). As JSON: `group`, `wanted`, the number of the last scrub that was
+ * asked for, `done`, of the last one that ended, `progress`, and `sweep`, of the last search for files without rows
+ * (docs/protocol.md). The caller frees it with reel_free(). */
 REEL_API char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
                          struct reel_error *error);
 

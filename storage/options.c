@@ -112,7 +112,13 @@ const struct config_option storage_options[] = {
      "this time, "
      "which must be longer than progress_timeout."},
     {"storage", "sweep_interval", CONFIG_DURATION, MEMBER(sweep_interval_ms), "1d", SECOND, 365 * DAY, NULL,
-     false, "How often files without rows are looked for, beside the start and every scrub."},
+     false, "How often files without rows are looked for, in addition to the end of every scrub."},
+    {"storage", "leftovers_max", CONFIG_INTEGER, MEMBER(leftovers_max), "1000", 1, 1000000, NULL, false,
+     "A clean-up that finds more files without rows than this stops and moves nothing more, since the "
+     "database may be the "
+     "wrong one, until `reel fsck --confirm-leftovers`."},
+    {"storage", "leftovers_share", CONFIG_INTEGER, MEMBER(leftovers_share), "10", 1, 100, NULL, false,
+     "The same where more than 16 files, and more than this per cent of those looked at, have no row."},
     {"storage", "quarantine_keep", CONFIG_DURATION, MEMBER(quarantine_keep_ms), "30d", 0, 3650 * DAY, NULL,
      false,
      "How long files without rows and damaged ones lie in .quarantine of their store path before they are "

@@ -45,6 +45,8 @@ struct storage_config {
     int64_t leftover_age_ms;
     int64_t sweep_interval_ms;
     int64_t quarantine_keep_ms;
+    int64_t leftovers_max;     /* files of one sweep */
+    int64_t leftovers_share;   /* per cent of the files that it looked at */
     int64_t scrub_interval_ms; /* 0: only when asked */
     int64_t scrub_rate;        /* bytes a second; 0: no limit */
 

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define POLL_MS      500
@@ -13,19 +14,38 @@
 
 static json_t *ask(struct command *command, enum reel_fsck_action action, struct reel_error *error)
 {
-    char *text = reel_fsck(command->reel, NULL, action, error);
-    json_t *report;
+    const char *group = command->count > 0 ? command->arguments[0] : NULL;
+    const struct reel_key key = {.file = group};
+    char *text = reel_fsck(command->reel, &key, action, error);
 
     if (!text)
         return NULL;
-    report = json_loads(text, 0, NULL);
+    json_t *report = json_loads(text, 0, NULL);
     reel_free(text);
+    const char *answered = json_string_value(json_object_get(report, "group"));
     if (!json_is_object(report)) {
-        json_decref(report);
         *error = (struct reel_error){.code = REEL_E_GENERAL, .text = "the server's report is no JSON object"};
-        return NULL;
+    } else if (group && (!answered || strcmp(answered, group) != 0)) {
+        *error = (struct reel_error){.code = REEL_E_GENERAL,
+                                     .text = "the server reports on its own group only; ask a newer one"};
+    } else {
+        return report;
     }
-    return report;
+    json_decref(report);
+    return NULL;
+}
+
+/* What is asked for. A server that knows nothing of groups in a request would do it to its own group: it is asked for a
+ * report before. */
+static json_t *ask_for(struct command *command, enum reel_fsck_action action, struct reel_error *error)
+{
+    if (command->count > 0 && action != REEL_FSCK_STATUS) {
+        json_t *report = ask(command, REEL_FSCK_STATUS, error);
+        if (!report)
+            return NULL;
+        json_decref(report);
+    }
+    return ask(command, action, error);
 }
 
 static int64_t number(const json_t *object, const char *name)
@@ -46,15 +66,31 @@ static void show_progress(struct command_bar *bar, const json_t *report)
     (void)command_bar_step(bar, number(progress, "bytes"), -1);
 }
 
-/* Waits until the scrub NUMBER is over; *REPORT is replaced by later ones. */
-static bool wait_for_end(struct command *command, json_t **report, int64_t wanted, struct reel_error *error)
+/* Of the confirmations that leftovers are leftovers: the last one `wanted`, the last one `done`. */
+static int64_t confirmations(const json_t *report, const char *which)
 {
+    return number(json_object_get(report, "sweep"), which);
+}
+
+static bool has_ended(const json_t *report, enum reel_fsck_action action, int64_t wanted)
+{
+    if (action == REEL_FSCK_CONFIRM)
+        return confirmations(report, "done") >= wanted;
+    return number(report, "done") >= wanted;
+}
+
+/* Waits until what was asked for is over; *REPORT is replaced by later ones. */
+static bool wait_for_end(struct command *command, json_t **report, enum reel_fsck_action action,
+                         struct reel_error *error)
+{
+    int64_t wanted =
+        action == REEL_FSCK_CONFIRM ? confirmations(*report, "wanted") : number(*report, "wanted");
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
     struct command_bar *bar = command_bar_begin(command->display, "fsck");
     int failures = 0;
     bool fine = true;
 
-    while (fine && number(*report, "done") < wanted) {
+    while (fine && !has_ended(*report, action, wanted)) {
         json_t *next;
 
         show_progress(bar, *report);
@@ -95,21 +131,56 @@ static int64_t print_findings(const json_t *progress)
     return sum;
 }
 
+/* The clean-up was stopped, and waits for a person. */
+static bool is_stopped(const json_t *report)
+{
+    const char *phase = json_string_value(json_object_get(json_object_get(report, "sweep"), "phase"));
+
+    return phase && strcmp(phase, "stopped") == 0;
+}
+
+static void print_stopped(const json_t *report)
+{
+    const json_t *sweep = json_object_get(report, "sweep");
+
+    printf("stopped         %" PRId64 " of %" PRId64
+           " files have no row: too many to be leftovers. If the database is the right one and complete, "
+           "`reel fsck --confirm-leftovers` moves them to quarantine\n",
+           number(sweep, "left") + number(sweep, "leftovers"), number(sweep, "files"));
+}
+
 static int print_report(const json_t *report)
 {
-    static const char *const names[] = {"rows",   "bytes",     "digests",   "repaired",
-                                        "healed", "elsewhere", "leftovers", "young"};
+    static const char *const names[] = {"rows",      "bytes",     "digests", "repaired", "healed",
+                                        "elsewhere", "leftovers", "young",   "left"};
     const json_t *progress = json_object_get(report, "progress");
     const char *phase = json_string_value(json_object_get(progress, "phase"));
+    int64_t findings = 0;
 
     if (!phase) {
         printf("no scrub has begun yet\n");
+    } else {
+        printf("%-15s %s\n", "phase", phase);
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            printf("%-15s %" PRId64 "\n", names[i], number(progress, names[i]));
+        findings = print_findings(progress);
+    }
+    if (is_stopped(report))
+        print_stopped(report);
+    return findings > 0 || is_stopped(report) ? COMMAND_MISMATCH : COMMAND_OK;
+}
+
+static int print_confirmation(const json_t *report)
+{
+    const json_t *sweep = json_object_get(report, "sweep");
+
+    if (!json_is_true(json_object_get(report, "confirmed"))) {
+        printf("nothing waits for a confirmation\n");
         return COMMAND_OK;
     }
-    printf("%-15s %s\n", "phase", phase);
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        printf("%-15s %" PRId64 "\n", names[i], number(progress, names[i]));
-    return print_findings(progress) > 0 ? COMMAND_MISMATCH : COMMAND_OK;
+    printf("%-15s %" PRId64 "\n%-15s %" PRId64 "\n", "files", number(sweep, "files"), "leftovers",
+           number(sweep, "leftovers"));
+    return COMMAND_OK;
 }
 
 static int64_t findings_of(const json_t *report)
@@ -129,32 +200,49 @@ static int failed(struct command *command, const struct reel_error *error)
     return command_failed(command, "fsck", error);
 }
 
+static enum reel_fsck_action action_of(const struct command_options *options)
+{
+    if (options->status)
+        return REEL_FSCK_STATUS;
+    if (options->confirm_leftovers)
+        return REEL_FSCK_CONFIRM;
+    return options->repair ? REEL_FSCK_REPAIR : REEL_FSCK_CHECK;
+}
+
+static int print_result(struct command *command, enum reel_fsck_action action, json_t *report)
+{
+    int result;
+    if (command->options.json) {
+        result = findings_of(report) > 0 || is_stopped(report) ? COMMAND_MISMATCH : COMMAND_OK;
+        return command_print_json(command, report) == COMMAND_OK ? result : COMMAND_FAILED;
+    }
+    result = action == REEL_FSCK_CONFIRM ? print_confirmation(report) : print_report(report);
+    json_decref(report);
+    return result;
+}
+
 int command_fsck(struct command *command)
 {
-    const struct command_options *options = &command->options;
-    enum reel_fsck_action action = options->status   ? REEL_FSCK_STATUS
-                                   : options->repair ? REEL_FSCK_REPAIR
-                                                     : REEL_FSCK_CHECK;
+    enum reel_fsck_action action = action_of(&command->options);
     struct reel_error error;
-    json_t *report;
-    int result;
 
     if (action == REEL_FSCK_REPAIR && !command_confirm(command, "put what is wrong out of service?"))
         return COMMAND_FAILED;
-    report = ask(command, action, &error);
+    if (action == REEL_FSCK_CONFIRM &&
+        !command_confirm(command, "move all files without a row to quarantine?"))
+        return COMMAND_FAILED;
+    json_t *report = ask_for(command, action, &error);
     if (!report)
         return failed(command, &error);
-    if (action != REEL_FSCK_STATUS && !wait_for_end(command, &report, number(report, "wanted"), &error)) {
+    bool confirmed = json_is_true(json_object_get(report, "confirmed"));
+    if (action != REEL_FSCK_STATUS && !wait_for_end(command, &report, action, &error)) {
         json_decref(report);
         return failed(command, &error);
     }
-    if (options->json) {
-        result = findings_of(report) > 0 ? COMMAND_MISMATCH : COMMAND_OK;
-        if (command_print_json(command, report) != COMMAND_OK)
-            result = COMMAND_FAILED;
-        return result;
+    if (action == REEL_FSCK_CONFIRM &&
+        json_object_set_new(report, "confirmed", json_boolean(confirmed)) != 0) {
+        json_decref(report);
+        return COMMAND_FAILED;
     }
-    result = print_report(report);
-    json_decref(report);
-    return result;
+    return print_result(command, action, report);
 }

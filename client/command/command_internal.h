@@ -47,7 +47,7 @@ struct command_settings {
 struct command_options {
     bool json, quiet, help, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
-    bool resume, verify, deleted, repair, status, recursive, long_form;
+    bool resume, verify, deleted, repair, status, confirm_leftovers, recursive, long_form;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time;
     int64_t offset, size, limit, parallel;
 };

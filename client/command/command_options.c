@@ -107,6 +107,8 @@ static const struct option options_table[] = {
     SOME_TEXT("since", 0, "TIME", since, "not older than that: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]"),
     SOME_FLAG("long", 'l', long_form, "content type and digest too"),
     SOME_FLAG("repair", 0, repair, "put what is wrong out of service and into quarantine"),
+    SOME_FLAG("confirm-leftovers", 0, confirm_leftovers,
+              "many files have no row and are leftovers indeed: move them to quarantine"),
     SOME_FLAG("status", 0, status, "only report how far the last one is"),
 };
 

@@ -97,7 +97,7 @@ struct client_operation *client_list(struct client *client, const struct proto_l
 /* GROUPS and STATUS of the first tracker that answers: TEXT is NUL-terminated, valid during the callback. */
 typedef void (*client_text_callback)(void *argument, const char *text, size_t size,
                                      const struct error *error);
-/* FSCK of the group of KEY's user (its file ID may be empty): a scrub is asked for, or told about; TEXT is JSON. */
+/* FSCK of the group of KEY's user, or of the one that its file ID names: a scrub is asked for, or reported on; TEXT is JSON. */
 struct client_operation *client_fsck(struct client *client, const struct proto_file_key *key,
                                      enum proto_fsck_action action, client_text_callback callback,
                                      void *argument);

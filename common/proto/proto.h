@@ -332,12 +332,17 @@ MUST_CHECK bool proto_where_reply_pack(uint8_t buffer[PROTO_WHERE_REPLY_SIZE],
 MUST_CHECK bool proto_where_reply_unpack(const uint8_t *body, size_t size, struct proto_where *where,
                                          struct error *error);
 
-/* FSCK 80: application 16, user 256, file 128 (may be empty, says nothing), action 1 (0 status, 1 check, 2 check and
- * repair) = 401. The reply is a JSON object. */
-enum proto_fsck_action { PROTO_FSCK_STATUS = 0, PROTO_FSCK_CHECK = 1, PROTO_FSCK_REPAIR = 2 };
+/* FSCK 80: application 16, user 256, group 128 (in the place of a file ID; empty: the server's own), action 1 (0 status, 1
+ * check, 2 check and repair, 3 files without rows are leftovers indeed) = 401. The reply is a JSON object. */
+enum proto_fsck_action {
+    PROTO_FSCK_STATUS = 0,
+    PROTO_FSCK_CHECK = 1,
+    PROTO_FSCK_REPAIR = 2,
+    PROTO_FSCK_CONFIRM = 3
+};
 struct proto_fsck {
-    struct proto_file_key key;
-    uint8_t action; /* enum proto_fsck_action */
+    struct proto_file_key key; /* file: the group */
+    uint8_t action;            /* enum proto_fsck_action */
 };
 MUST_CHECK bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct proto_fsck *fsck,
                                 struct error *error);

@@ -235,7 +235,7 @@ bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct proto_fsck *f
     struct proto_writer writer;
     proto_write_begin(&writer, buffer, PROTO_FSCK_SIZE, error);
     proto_write_key(&writer, &proto_field_file_or_none, &fsck->key);
-    proto_write_u8(&writer, "action", fsck->action, PROTO_FSCK_REPAIR);
+    proto_write_u8(&writer, "action", fsck->action, PROTO_FSCK_CONFIRM);
     return proto_write_end(&writer);
 }
 
@@ -245,6 +245,6 @@ bool proto_fsck_unpack(const uint8_t *body, size_t size, struct proto_fsck *fsck
     memset(fsck, 0, sizeof(*fsck));
     proto_read_begin(&reader, "FSCK", body, size, PROTO_FSCK_SIZE, error);
     proto_read_key(&reader, &proto_field_file_or_none, &fsck->key);
-    fsck->action = proto_read_u8(&reader, "action", PROTO_FSCK_REPAIR);
+    fsck->action = proto_read_u8(&reader, "action", PROTO_FSCK_CONFIRM);
     return proto_read_end(&reader);
 }

@@ -1,6 +1,7 @@
 /*
- * fsck: the command FSCK (docs/protocol.md): asks the group's upkeep for a scrub, and tells how far it is.
- * Any member answers, since both are in the lease's row. Called by the dispatch table in storage/request/commands.c.
+ * fsck: the command FSCK (docs/protocol.md, "80 FSCK"): asks a group's upkeep for a scrub, or confirms that files without
+ * rows are leftovers, and reports how far it is. Any server answers for any group whose rows are in its database, since
+ * all of it is in rows of t_lease. Called by the dispatch table in storage/request/commands.c.
  */
 #ifndef REEL_STORAGE_FSCK_H
 #define REEL_STORAGE_FSCK_H

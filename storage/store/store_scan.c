@@ -75,6 +75,7 @@ bool store_scan_look(struct store_path *path, const char *name, struct store_sca
         look->found = true;
         look->regular = S_ISREG(status.st_mode);
         look->size = (int64_t)status.st_size;
+        look->inode = (uint64_t)status.st_ino;
         look->moved = (int64_t)status.st_ctim.tv_sec;
         look->touched = max_i64((int64_t)status.st_mtim.tv_sec, look->moved);
     } else if (errno != ENOENT && errno != ENOTDIR) {
@@ -99,8 +100,8 @@ static bool sync_parent(struct store_path *path, int root, const char *name, str
     return fine;
 }
 
-/* Only the holder of the lease moves files here, so nothing comes between the look and the rename; on
- * GlusterFS a rename that refuses to replace is not to be had. */
+/* Only the holder of the lease moves files here, so nothing comes between the look and the rename; GlusterFS has no
+ * rename that refuses to replace. */
 static bool move(struct store_path *path, int root, const char *from, const char *to, bool *gone,
                  struct error *error)
 {
@@ -130,6 +131,8 @@ bool store_scan_quarantine(struct store_path *path, const char *name, char held[
     }
     if (mkdirat(root->fd, STORE_QUARANTINE, DIRECTORY_MODE) != 0 && errno != EEXIST)
         fine = fail(path, errno, "make directory", STORE_QUARANTINE, error);
+    else /* also where it was there: whoever made it may have died before this */
+        fine = sync_parent(path, root->fd, STORE_QUARANTINE, error);
     /* The same place may have been quarantined before, where a damaged file was put back by hand. */
     for (int i = 0; fine && i < SAME_NAMES_MAX; i++) {
         struct error why = {0};

@@ -3,8 +3,8 @@
  * put a file into quarantine (.quarantine of the store path) and back, remove what has lain there. Names are
  * relative to the store path's directory; nothing is followed.
  *
- * Everything here BLOCKS; called by storage/upkeep/sweep.c and storage/upkeep/scrub.c on the upkeep's thread. Failures are
- * told to store_path_report().
+ * Everything here BLOCKS; called by the rooms of storage/upkeep on the upkeep's thread. Failures are reported to
+ * store_path_report().
  */
 #ifndef REEL_STORAGE_STORE_SCAN_H
 #define REEL_STORAGE_STORE_SCAN_H
@@ -20,7 +20,14 @@ struct store_scan_look {
     int64_t size;
     int64_t touched; /* seconds since the epoch: the last write or change of the inode, whichever is later */
     int64_t moved;   /* the last change of the inode, which a rename is */
+    uint64_t inode;
 };
+
+/* The same file, unchanged? False also where one of both is not there. */
+static inline bool store_scan_same(const struct store_scan_look *a, const struct store_scan_look *b)
+{
+    return a->found && b->found && a->inode == b->inode && a->size == b->size && a->touched == b->touched;
+}
 
 /* NAME is called for each entry of DIRECTORY ("." for the path itself) but "." and ".."; false from it ends
  * the reading. A directory that is not there has no entries. */
@@ -32,9 +39,8 @@ MUST_CHECK bool store_scan_read(struct store_path *path, const char *directory,
 MUST_CHECK bool store_scan_look(struct store_path *path, const char *name, struct store_scan_look *look,
                                 struct error *error);
 
-/* Moves the file NAME into quarantine, as HELD (STORE_SCAN_NAME_SIZE bytes); durable where the path is. True
- * with HELD
- * "" when it is not there any more. */
+/* Moves the file NAME into quarantine, as HELD; durable where the path is, also for the directory .quarantine itself. True
+ * with HELD "" when it is not there any more. */
 MUST_CHECK bool store_scan_quarantine(struct store_path *path, const char *name,
                                       char held[STORE_SCAN_NAME_SIZE], struct error *error);
 

@@ -36,7 +36,7 @@ bool lease_held(const struct lease *lease)
 }
 
 /* May be taken: ours, nobody's, or of somebody who has not moved for the whole time. */
-static bool is_free(const struct lease *lease, const struct lease_row *row)
+static bool lease_is_free(const struct lease *lease, const struct lease_row *row)
 {
     if (row->owner[0] == '\0' || strcmp(row->owner, lease->owner) == 0)
         return true;
@@ -45,31 +45,42 @@ static bool is_free(const struct lease *lease, const struct lease_row *row)
            clock_monotonic_ms() - lease->seen_since_ms >= lease->duration_ms;
 }
 
-static enum db_result try_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result lease_try_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct lease_job *try = CONTAINER_OF(job, struct lease_job, job);
     const struct lease *lease = try->lease;
     try->ours = false;
     enum db_result result = lease_sql_read(connection, lease->name, &try->row, error);
-    if (result == DB_OK && is_free(lease, &try->row))
+    if (result == DB_OK && lease_is_free(lease, &try->row))
         result = lease_sql_take(connection, lease->name, &try->row, lease->owner, &try->ours, error);
     return result;
 }
 
-static enum db_result release_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result lease_release_run(struct db_job *job, struct db_connection *connection,
+                                        struct error *error)
 {
     const struct lease *lease = CONTAINER_OF(job, struct lease_job, job)->lease;
     return lease_sql_release(connection, lease->name, lease->owner, error);
 }
 
-static enum db_result store_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result lease_store_run(struct db_job *job, struct db_connection *connection,
+                                      struct error *error)
 {
     struct lease_job *store = CONTAINER_OF(job, struct lease_job, job);
     return lease_sql_store(connection, store->lease->name, store->lease->owner, store->progress, store->done,
                            &store->ours, error);
 }
 
-static bool run_job(struct lease_job *job, struct error *error)
+static enum db_result lease_begin_run(struct db_job *job, struct db_connection *connection,
+                                      struct error *error)
+{
+    struct lease_job *begin = CONTAINER_OF(job, struct lease_job, job);
+    const struct lease *lease = begin->lease;
+    return lease_sql_begin(connection, lease->name, lease->owner, &lease->row, begin->progress, &begin->ours,
+                           error);
+}
+
+static bool lease_run_job(struct lease_job *job, struct error *error)
 {
     job->job.idempotent = true;
     if (meta_run_wait(job->lease->meta, &job->job) == DB_OK)
@@ -87,8 +98,8 @@ bool lease_try(struct lease *lease, struct error *error)
      * quarter is left for clocks that run at different speeds. */
     int64_t begin_ms = clock_monotonic_ms();
     job->lease = lease;
-    job->job.run = try_run;
-    bool fine = run_job(job, error);
+    job->job.run = lease_try_run;
+    bool fine = lease_run_job(job, error);
     if (fine && job->ours) {
         CRASH_POINT("lease-taken");
         lease->held_until_ms = begin_ms + lease->duration_ms * 3 / 4;
@@ -115,8 +126,8 @@ void lease_release(struct lease *lease)
     if (!job)
         return;
     job->lease = lease;
-    job->job.run = release_run;
-    if (!run_job(job, &ignored)) {
+    job->job.run = lease_release_run;
+    if (!lease_run_job(job, &ignored)) {
         /* The others wait a little longer for it. */
     }
     free(job);
@@ -128,10 +139,10 @@ bool lease_store(struct lease *lease, const char *progress, int64_t done, struct
     if (!job)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for the lease");
     job->lease = lease;
-    job->job.run = store_run;
+    job->job.run = lease_store_run;
     job->progress = progress;
     job->done = done;
-    bool fine = run_job(job, error);
+    bool fine = lease_run_job(job, error);
     if (fine && !job->ours) {
         lease->held_until_ms = 0;
         fine = error_set(error, ERROR_UNAVAILABLE, "another member has taken the lease %s", lease->name);
@@ -139,6 +150,25 @@ bool lease_store(struct lease *lease, const char *progress, int64_t done, struct
     if (fine) {
         snprintf(lease->row.progress, sizeof(lease->row.progress), "%s", progress);
         lease->row.done = max_i64(lease->row.done, done);
+    }
+    free(job);
+    return fine;
+}
+
+bool lease_begin(struct lease *lease, const char *progress, struct error *error)
+{
+    struct lease_job *job = calloc(1, sizeof(*job));
+    if (!job)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for the lease");
+    job->lease = lease;
+    job->job.run = lease_begin_run;
+    job->progress = progress;
+    bool fine = lease_run_job(job, error);
+    if (fine && !job->ours)
+        fine = error_set(error, ERROR_CANCELLED, "the lease %s was changed by others", lease->name);
+    if (fine) {
+        snprintf(lease->row.progress, sizeof(lease->row.progress), "%s", progress);
+        lease->row.repair = false;
     }
     free(job);
     return fine;

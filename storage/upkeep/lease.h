@@ -5,9 +5,9 @@
  * holder stops believing in its lease when so much time has passed since it sent the renewal that succeeded.
  * A step of a wall clock changes nothing.
  *
- * The row also carries what the members tell each other: runs of the scrub that are wanted and done, and its
- * progress. Called by storage/upkeep/upkeep.c on its thread, and by storage/request/fsck.c; the statements are
- * storage/upkeep/lease_sql.h's.
+ * The row also carries what the members report to each other: runs of the scrub that are wanted and done, and its
+ * progress. Called by storage/upkeep/keeper.c and the chores on the upkeep's thread; the statements are
+ * storage/upkeep/lease_sql.h's, which storage/request/fsck.c calls too.
  */
 #ifndef REEL_STORAGE_LEASE_H
 #define REEL_STORAGE_LEASE_H
@@ -30,7 +30,7 @@ void lease_init(struct lease *lease, struct meta *meta, const char *group, const
                 int64_t duration_ms);
 
 /* Takes, renews or watches. BLOCKS. False with ERROR when the database did not answer; whether it is held
- * then is still told by lease_held(). */
+ * then is still reported by lease_held(). */
 MUST_CHECK bool lease_try(struct lease *lease, struct error *error);
 
 bool lease_held(const struct lease *lease);
@@ -41,5 +41,9 @@ void lease_release(struct lease *lease);
 /* Stores PROGRESS (and, where DONE is not negative, that this run is done) while the lease is held by us.
  * BLOCKS. */
 MUST_CHECK bool lease_store(struct lease *lease, const char *progress, int64_t done, struct error *error);
+
+/* The scrub that the row asks for begins, with PROGRESS. False with ERROR_CANCELLED when the row asks for another one by
+ * now. BLOCKS. */
+MUST_CHECK bool lease_begin(struct lease *lease, const char *progress, struct error *error);
 
 #endif

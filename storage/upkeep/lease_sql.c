@@ -47,6 +47,23 @@ enum db_result lease_sql_read(struct db_connection *connection, const char *name
     }
 }
 
+static bool on_exists(void *argument, const struct db_value *columns, size_t count)
+{
+    (void)columns;
+    (void)count;
+    *(bool *)argument = true;
+    return false;
+}
+
+enum db_result lease_sql_exists(struct db_connection *connection, const char *name, bool *exists,
+                                struct error *error)
+{
+    const struct db_value parameters[] = {db_text(name)};
+    *exists = false;
+    return db_query(connection, "SELECT owner FROM t_lease WHERE name = ?", parameters,
+                    ARRAY_SIZE(parameters), on_exists, exists, error);
+}
+
 enum db_result lease_sql_take(struct db_connection *connection, const char *name,
                               const struct lease_row *seen, const char *owner, bool *taken,
                               struct error *error)
@@ -84,6 +101,34 @@ enum db_result lease_sql_store(struct db_connection *connection, const char *nam
     return result;
 }
 
+enum db_result lease_sql_begin(struct db_connection *connection, const char *name, const char *owner,
+                               const struct lease_row *seen, const char *progress, bool *begun,
+                               struct error *error)
+{
+    const struct db_value parameters[] = {db_text(progress), db_text(name), db_text(owner),
+                                          db_integer(seen->wanted), db_integer(seen->repair ? 1 : 0)};
+    int64_t affected = 0;
+    enum db_result result =
+        db_execute(connection,
+                   "UPDATE t_lease SET progress = ?, repair = 0 WHERE name = ? AND owner = ? "
+                   "AND wanted = ? AND repair = ?",
+                   parameters, ARRAY_SIZE(parameters), &affected, error);
+    *begun = affected > 0;
+    return result;
+}
+
+enum db_result lease_sql_confirm(struct db_connection *connection, const char *name,
+                                 const struct lease_row *seen, bool *confirmed, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(name), db_integer(seen->wanted), db_text(seen->progress)};
+    int64_t affected = 0;
+    enum db_result result = db_execute(
+        connection, "UPDATE t_lease SET wanted = wanted + 1 WHERE name = ? AND wanted = ? AND progress = ?",
+        parameters, ARRAY_SIZE(parameters), &affected, error);
+    *confirmed = affected > 0;
+    return result;
+}
+
 enum db_result lease_sql_want(struct db_connection *connection, const char *name, bool repair,
                               int64_t *number, struct error *error)
 {
@@ -94,8 +139,12 @@ enum db_result lease_sql_want(struct db_connection *connection, const char *name
         result = db_begin(connection, error);
     if (result != DB_OK)
         return result;
-    result = db_execute(connection, "UPDATE t_lease SET wanted = wanted + 1, repair = ? WHERE name = ?",
-                        parameters, ARRAY_SIZE(parameters), NULL, error);
+    /* In this order: MySQL takes the new value of a column that stands to the left. */
+    result =
+        db_execute(connection,
+                   "UPDATE t_lease SET repair = CASE WHEN wanted > done AND repair = 1 THEN 1 ELSE ? END, "
+                   "wanted = wanted + 1 WHERE name = ?",
+                   parameters, ARRAY_SIZE(parameters), NULL, error);
     if (result == DB_OK)
         result = lease_sql_read(connection, name, &row, error);
     if (result == DB_OK)

@@ -1,14 +1,13 @@
 /*
- * purge: takes away for good what was deleted long enough ago. In the order that never leaves a served row
- * that points at nothing: the row becomes "being purged" (from then on RESTORE finds nothing), then the file
- * goes, then the row. A crash after any step is taken up where it stopped by the next round, on whichever
- * member; a file that comes back because a power cut took back its removal is one without a row, and the
- * clean-up's. On the upkeep's thread.
+ * purge: a page of rows at a time: chosen, marked in one transaction, their files removed one after the other, the rows
+ * removed in one transaction.
  */
-#include "storage/store/store_file.h"
-#include "storage/upkeep/upkeep_state.h"
+#include "storage/upkeep/purge.h"
 
-#include "common/base/clock.h"
+#include "storage/store/store_file.h"
+#include "storage/upkeep/fence.h"
+#include "storage/upkeep/upkeep_sql.h"
+
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
 
@@ -21,7 +20,7 @@
 
 struct purge {
     struct db_job job;
-    struct upkeep *upkeep;
+    struct keeper *keeper;
     unsigned table;
     int64_t limit, after, now;
     struct upkeep_page page;
@@ -30,19 +29,24 @@ struct purge {
 
 static const char *group_of(const struct purge *purge)
 {
-    return purge->upkeep->config->group;
+    return purge->keeper->config->group;
+}
+
+static const struct lease *lease_of(const struct purge *purge)
+{
+    return &purge->keeper->lease;
 }
 
 static enum db_result stamp_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct purge *purge = CONTAINER_OF(job, struct purge, job);
-    return upkeep_sql_stamp(connection, purge->table, group_of(purge), purge->now, error);
+    return upkeep_sql_stamp(connection, lease_of(purge), purge->table, group_of(purge), purge->now, error);
 }
 
 static enum db_result find_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct purge *purge = CONTAINER_OF(job, struct purge, job);
-    return upkeep_sql_find_purgeable(connection, purge->upkeep->storage->store, purge->table, group_of(purge),
+    return upkeep_sql_find_purgeable(connection, purge->keeper->storage->store, purge->table, group_of(purge),
                                      purge->limit, purge->after, &purge->page, error);
 }
 
@@ -69,9 +73,15 @@ static enum db_result each_chosen(struct purge *purge, struct db_connection *con
 static enum db_result mark_one(struct purge *purge, struct db_connection *connection, struct upkeep_row *row,
                                struct error *error)
 {
-    bool changed = false;
-    enum db_result result =
-        upkeep_sql_mark_purging(connection, row, group_of(purge), purge->limit, &changed, error);
+    enum db_result result = DB_OK;
+    bool shared = false, changed = false;
+    /* Two groups of the predecessor may have used the same path for two files: this may be the other one's, here. */
+    if (row->row.stat.group[0] == '\0')
+        result = upkeep_sql_other_row(connection, row->row.file_path, row, purge->limit, &shared, error);
+    if (result == DB_OK && !shared)
+        result = upkeep_sql_mark_purging(connection, lease_of(purge), row, group_of(purge), purge->limit,
+                                         &changed, error);
+    row->shared = shared;
     row->gone = !changed; /* restored a moment ago */
     return result;
 }
@@ -84,8 +94,7 @@ static enum db_result mark_run(struct db_job *job, struct db_connection *connect
 static enum db_result remove_one(struct purge *purge, struct db_connection *connection,
                                  struct upkeep_row *row, struct error *error)
 {
-    (void)purge;
-    return upkeep_sql_remove(connection, row, error);
+    return upkeep_sql_remove(connection, lease_of(purge), row, error);
 }
 
 static enum db_result remove_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -99,9 +108,9 @@ static bool run(struct purge *purge,
 {
     struct error error = {0};
     purge->job = (struct db_job){.run = function, .idempotent = true};
-    if (upkeep_run(purge->upkeep, &purge->job, &error))
+    if (keeper_run(purge->keeper, &purge->job, &error))
         return true;
-    upkeep_complain(purge->upkeep, what, &error);
+    keeper_complain(purge->keeper, what, &error);
     return false;
 }
 
@@ -124,13 +133,16 @@ static bool choose(const struct upkeep_row *row)
 
 static bool remove_file(struct purge *purge, const struct upkeep_row *row)
 {
-    struct upkeep *upkeep = purge->upkeep;
+    struct keeper *keeper = purge->keeper;
     struct error error = {0};
-    open_cache_forget(upkeep->storage->open_cache, row->row.path, &row->row.place);
+    open_cache_forget(keeper->storage->open_cache, row->row.path, &row->row.place);
     CRASH_POINT("purge-before-remove");
+    /* Its row is being purged, which nothing takes back; so the lease is all that is to be asked for again. */
+    if (!fence_lease(keeper, &error))
+        return false;
     if (!store_file_remove(row->row.path, &row->row.place, &error)) {
-        metric_add(upkeep->metrics.purge_failures, 1);
-        upkeep_complain(upkeep, "a deleted file stays for now", &error);
+        metric_add(keeper->metrics.purge_failures, 1);
+        keeper_complain(keeper, "a deleted file stays for now", &error);
         return false;
     }
     CRASH_POINT("purge-file-removed");
@@ -140,7 +152,7 @@ static bool remove_file(struct purge *purge, const struct upkeep_row *row)
 /* The page's rows that are chosen, from marking to the end. */
 static bool purge_page(struct purge *purge)
 {
-    struct upkeep *upkeep = purge->upkeep;
+    struct keeper *keeper = purge->keeper;
     struct upkeep_page *page = &purge->page;
     size_t count = 0;
     for (size_t i = 0; i < page->count; i++) {
@@ -155,9 +167,11 @@ static bool purge_page(struct purge *purge)
     for (size_t i = 0; i < page->count; i++) {
         struct upkeep_row *row = &page->rows[i];
         if (row->chosen)
-            meta_forget(upkeep->storage->meta, &row->key);
+            meta_forget(keeper->storage->meta, &row->key);
+        if (row->chosen && row->shared)
+            metric_add(keeper->metrics.purge_shared, 1);
         row->chosen = row->chosen && !row->gone && remove_file(purge, row);
-        if (i % 10 == 9 && !upkeep_breathe(upkeep)) {
+        if (i % 10 == 9 && !keeper_breathe(keeper)) {
             for (size_t j = i + 1; j < page->count; j++)
                 page->rows[j].chosen = false; /* they are marked: the next round, anywhere, goes on */
             break;
@@ -170,12 +184,12 @@ static bool purge_page(struct purge *purge)
     for (size_t i = 0; i < page->count; i++) {
         if (!page->rows[i].chosen)
             continue;
-        meta_forget(upkeep->storage->meta, &page->rows[i].key);
+        meta_forget(keeper->storage->meta, &page->rows[i].key);
         files++;
         bytes += max_i64(page->rows[i].row.stat.size, 0);
     }
-    metric_add(upkeep->metrics.purged_files, files);
-    metric_add(upkeep->metrics.purged_bytes, bytes);
+    metric_add(keeper->metrics.purged_files, files);
+    metric_add(keeper->metrics.purged_bytes, bytes);
     if (files > 0)
         log_info(ROOM, "purged %" PRId64 " deleted files of %" PRId64 " bytes", files, bytes);
     return true;
@@ -187,33 +201,13 @@ static bool purge_table(struct purge *purge)
         return false;
     purge->after = 0;
     do {
-        if (!upkeep_breathe(purge->upkeep) || !run(purge, find_run, "deleted files stay for now") ||
+        if (!keeper_breathe(purge->keeper) || !run(purge, find_run, "deleted files stay for now") ||
             !purge_page(purge))
             return false;
         if (purge->page.count > 0)
             purge->after = purge->page.rows[purge->page.count - 1].row_id;
     } while (purge->page.count == UPKEEP_PAGE);
     return true;
-}
-
-void purge_round(struct upkeep *upkeep)
-{
-    struct error error = {0};
-    struct purge *purge = calloc(1, sizeof(*purge));
-    if (!purge)
-        return;
-    pthread_mutex_lock(&upkeep->mutex);
-    int64_t keep_seconds = upkeep->trash_keep_ms / 1000;
-    pthread_mutex_unlock(&upkeep->mutex);
-    purge->upkeep = upkeep;
-    if (!upkeep_now(upkeep, &purge->now, &error)) {
-        upkeep_complain(upkeep, "deleted files stay for now", &error);
-    } else {
-        purge->limit = purge->now - keep_seconds;
-        while (purge->table < TABLE_HASH_TABLES && purge_table(purge))
-            purge->table++;
-    }
-    free(purge);
 }
 
 static enum db_result measure_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -226,15 +220,69 @@ static enum db_result measure_run(struct db_job *job, struct db_connection *conn
     return result;
 }
 
-void purge_measure(struct upkeep *upkeep)
+static void measure(struct keeper *keeper)
 {
     struct purge *purge = calloc(1, sizeof(*purge));
     if (!purge)
         return;
-    purge->upkeep = upkeep;
-    if (run(purge, measure_run, "the space of deleted files is not known")) {
-        metric_set(upkeep->metrics.trash_files, purge->trash.files);
-        metric_set(upkeep->metrics.trash_bytes, purge->trash.bytes);
+    purge->keeper = keeper;
+    if (run(purge, measure_run, "the size of the trash is not known")) {
+        metric_set(keeper->metrics.trash_files, purge->trash.files);
+        metric_set(keeper->metrics.trash_bytes, purge->trash.bytes);
     }
     free(purge);
+}
+
+static void purge_round(struct keeper *keeper)
+{
+    struct error error = {0};
+    struct purge *purge = calloc(1, sizeof(*purge));
+    if (!purge)
+        return;
+    purge->keeper = keeper;
+    if (!keeper_now(keeper, &purge->now, &error)) {
+        keeper_complain(keeper, "deleted files stay for now", &error);
+    } else {
+        purge->limit = purge->now - keeper_trash_keep(keeper);
+        while (purge->table < TABLE_HASH_TABLES && purge_table(purge))
+            purge->table++;
+    }
+    free(purge);
+}
+
+/* ---- chores ---- */
+
+static int64_t purge_if_due(struct keeper *keeper, struct chore *chore)
+{
+    (void)chore;
+    purge_round(keeper);
+    measure(keeper);
+    return keeper->config->purge_interval_ms;
+}
+
+static int64_t measure_if_due(struct keeper *keeper, struct chore *chore)
+{
+    (void)chore;
+    if (!lease_held(&keeper->lease)) /* else the purge has just done it */
+        measure(keeper);
+    return keeper->config->purge_interval_ms;
+}
+
+const struct chore purge_chore = {.name = "purge", .between = true, .run = purge_if_due};
+const struct chore measure_chore = {.name = "measure", .anywhere = true, .run = measure_if_due};
+
+void purge_register_metrics(struct upkeep_metrics *metrics)
+{
+    metrics->purged_files =
+        metrics_counter("reel_storage_purged_files_total", "Deleted files that were purged.", NULL);
+    metrics->purged_bytes =
+        metrics_counter("reel_storage_purged_bytes_total", "Bytes of purged files.", NULL);
+    metrics->purge_failures = metrics_counter("reel_storage_purge_failures_total",
+                                              "Deleted files that could not be removed.", NULL);
+    metrics->purge_shared = metrics_counter(
+        "reel_storage_purge_shared_total",
+        "Looks at deleted rows without a group that are kept because another row has the same path.", NULL);
+    metrics->trash_files =
+        metrics_gauge("reel_storage_trash_files", "Deleted files of the group that are still kept.", NULL);
+    metrics->trash_bytes = metrics_gauge("reel_storage_trash_bytes", "Bytes of these files.", NULL);
 }

@@ -1,15 +1,12 @@
 /*
- * scrub: reads back every file of the group's rows and compares it with its row, then looks for files without
- * rows (storage/upkeep/sweep.c). Its place is stored in the lease's row every few seconds, so that it goes on where
- * it was after a restart and on another member. On the upkeep's thread.
- *
- * With `repair` a row whose file is missing or wrong is marked (status 3: kept out of service), and then the
- * wrong file is moved to quarantine; a marked row whose file is right again is served again. No row is ever
- * dropped.
+ * scrub: the rows, a page at a time; each one's file is looked at, read back and judged.
  */
+#include "storage/upkeep/scrub.h"
+
 #include "storage/store/store_file.h"
-#include "storage/store/store_scan.h"
-#include "storage/upkeep/upkeep_state.h"
+#include "storage/upkeep/fence.h"
+#include "storage/upkeep/sweep.h"
+#include "storage/upkeep/upkeep_sql.h"
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
@@ -27,9 +24,10 @@
 #define STORE_MS  2000
 #define READ_SIZE (256 * 1024)
 #define ROW_COST  4096 /* bytes that a row counts in the rate, whatever its size */
-#define LINES_MAX 50   /* findings that are told one by one; all are in the log and counted */
+#define LINES_MAX 50   /* findings that are reported one by one; all are in the log and counted */
 #define LINE_SIZE 400
 #define LOOK_MS   60000
+#define RETRY_MS  5000
 #define IDLE_MS   (10 * 60 * 1000) /* after the start, before a scrub that nobody asked for */
 
 static const char *const kind_names[SCRUB_KINDS] = {
@@ -39,13 +37,13 @@ static const char *const kind_names[SCRUB_KINDS] = {
 
 struct scrub {
     struct db_job job;
-    struct upkeep *upkeep;
+    struct keeper *keeper;
     int64_t number; /* 0: nobody asked for it */
     bool repair;
-    bool rows_done;
+    bool rows_done, resumed;
     unsigned table;
     int64_t after; /* the last row_id of the table that is done */
-    int64_t rows, bytes, digests, repaired, healed, elsewhere, leftovers, young;
+    int64_t rows, bytes, digests, repaired, healed, elsewhere, leftovers, young, left;
     int64_t kinds[SCRUB_KINDS];
     json_t *lines;
     int64_t stored_at_ms;
@@ -53,6 +51,7 @@ struct scrub {
     struct upkeep_page page;
     struct upkeep_row *row; /* that is looked at */
     struct upkeep_row now;
+    struct store_scan_look look; /* at its file */
     bool found, changed;
     enum meta_state mark;
     uint8_t digest[PROTO_DIGEST_SIZE];
@@ -69,7 +68,7 @@ static json_t *progress_json(const struct scrub *scrub, bool done, int64_t finis
         if (json_object_set_new(kinds, kind_names[i], json_integer((json_int_t)scrub->kinds[i])) != 0)
             break;
     }
-    return json_pack("{s:I, s:b, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}",
+    return json_pack("{s:I, s:b, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}",
                      "run", (json_int_t)scrub->number, "repair", (int)scrub->repair, "phase",
                      done               ? "done"
                      : scrub->rows_done ? "files"
@@ -78,27 +77,44 @@ static json_t *progress_json(const struct scrub *scrub, bool done, int64_t finis
                      (json_int_t)scrub->rows, "bytes", (json_int_t)scrub->bytes, "digests",
                      (json_int_t)scrub->digests, "repaired", (json_int_t)scrub->repaired, "healed",
                      (json_int_t)scrub->healed, "elsewhere", (json_int_t)scrub->elsewhere, "leftovers",
-                     (json_int_t)scrub->leftovers, "young", (json_int_t)scrub->young, "finished",
-                     (json_int_t)finished, "findings", kinds, "lines", scrub->lines);
+                     (json_int_t)scrub->leftovers, "young", (json_int_t)scrub->young, "left",
+                     (json_int_t)scrub->left, "finished", (json_int_t)finished, "findings", kinds, "lines",
+                     scrub->lines);
+}
+
+static char *progress_text(const struct scrub *scrub, bool done, int64_t finished, struct error *error)
+{
+    json_t *json = progress_json(scrub, done, finished);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (text && strlen(text) < LEASE_PROGRESS_SIZE)
+        return text;
+    free(text);
+    error_set(error, ERROR_UNAVAILABLE, "no memory for the progress of the scrub");
+    return NULL;
 }
 
 static bool store_progress(struct scrub *scrub, bool done, int64_t finished)
 {
-    struct upkeep *upkeep = scrub->upkeep;
-    json_t *json = progress_json(scrub, done, finished);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    bool fine = text && strlen(text) < LEASE_PROGRESS_SIZE;
+    struct keeper *keeper = scrub->keeper;
     struct error error = {0};
+    char *text = progress_text(scrub, done, finished, &error);
+    bool fine =
+        text && lease_store(&keeper->lease, text, done && scrub->number > 0 ? scrub->number : -1, &error);
     if (!fine)
-        error_set(&error, ERROR_UNAVAILABLE, "no memory for the progress of the scrub");
-    else
-        fine = lease_store(&upkeep->lease, text, done && scrub->number > 0 ? scrub->number : -1, &error);
-    if (!fine)
-        upkeep_complain(upkeep, "the scrub's place is not stored", &error);
+        keeper_complain(keeper, "the scrub's place is not stored", &error);
     CRASH_POINT("scrub-progress-stored");
     scrub->stored_at_ms = clock_monotonic_ms();
     free(text);
-    json_decref(json);
+    return fine;
+}
+
+/* A run that was asked for begins: what is asked for from now on is another one's. */
+static bool begin(struct scrub *scrub)
+{
+    char *text = progress_text(scrub, false, 0, &scrub->error);
+    bool fine = text && lease_begin(&scrub->keeper->lease, text, &scrub->error);
+    free(text);
     return fine;
 }
 
@@ -107,17 +123,17 @@ static int64_t number_in(const json_t *object, const char *name)
     return (int64_t)json_integer_value(json_object_get(object, name));
 }
 
-/* Goes on where PROGRESS stopped, where that is the same run. */
+/* Goes on where PROGRESS stopped. */
 static void resume(struct scrub *scrub, const json_t *progress)
 {
     const char *phase = json_string_value(json_object_get(progress, "phase"));
     json_t *lines = json_object_get(progress, "lines");
     int64_t table = number_in(progress, "table");
-    if (!phase || strcmp(phase, "done") == 0 || number_in(progress, "run") != scrub->number || table < 0 ||
-        table > TABLE_HASH_TABLES)
+    scrub->repair = json_is_true(json_object_get(progress, "repair"));
+    if (!phase || table < 0 || table > TABLE_HASH_TABLES)
         return;
     scrub->rows_done = strcmp(phase, "files") == 0;
-    scrub->repair = json_is_true(json_object_get(progress, "repair"));
+    scrub->resumed = true;
     scrub->table = (unsigned)table;
     scrub->after = number_in(progress, "after");
     scrub->rows = number_in(progress, "rows");
@@ -141,21 +157,21 @@ static bool run(struct scrub *scrub,
                 enum db_result (*function)(struct db_job *, struct db_connection *, struct error *))
 {
     scrub->job = (struct db_job){.run = function, .idempotent = true};
-    return upkeep_run(scrub->upkeep, &scrub->job, &scrub->error);
+    return keeper_run(scrub->keeper, &scrub->job, &scrub->error);
 }
 
 static enum db_result page_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
-    const struct upkeep *upkeep = scrub->upkeep;
-    return upkeep_sql_page(connection, upkeep->storage->store, scrub->table, upkeep->config->group,
+    const struct keeper *keeper = scrub->keeper;
+    return upkeep_sql_page(connection, keeper->storage->store, scrub->table, keeper->config->group,
                            scrub->after, &scrub->page, error);
 }
 
 static enum db_result again_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
-    return upkeep_sql_again(connection, scrub->upkeep->storage->store, scrub->row, &scrub->now, &scrub->found,
+    return upkeep_sql_again(connection, scrub->keeper->storage->store, scrub->row, &scrub->now, &scrub->found,
                             error);
 }
 
@@ -163,8 +179,8 @@ static enum db_result mark_run(struct db_job *job, struct db_connection *connect
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
     bool changed = false;
-    enum db_result result =
-        upkeep_sql_mark(connection, scrub->row, scrub->upkeep->config->group, scrub->mark, &changed, error);
+    enum db_result result = upkeep_sql_mark(connection, &scrub->keeper->lease, scrub->row,
+                                            scrub->keeper->config->group, scrub->mark, &changed, error);
     scrub->changed = changed;
     return result;
 }
@@ -172,7 +188,14 @@ static enum db_result mark_run(struct db_job *job, struct db_connection *connect
 static enum db_result digest_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
-    return upkeep_sql_set_digest(connection, scrub->row, scrub->digest, error);
+    return upkeep_sql_set_digest(connection, &scrub->keeper->lease, scrub->row, scrub->digest,
+                                 &scrub->changed, error);
+}
+
+static enum db_result shared_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
+    return upkeep_sql_other_row(connection, scrub->row->row.file_path, scrub->row, 0, &scrub->found, error);
 }
 
 /* ---- one row ---- */
@@ -202,42 +225,69 @@ static void note(struct scrub *scrub, enum scrub_kind kind, const char *what)
     }
     log_error(ROOM, "%s", line);
     scrub->kinds[kind]++;
-    metric_add(scrub->upkeep->metrics.findings[kind], 1);
+    metric_add(scrub->keeper->metrics.findings[kind], 1);
     if (json_array_size(scrub->lines) < LINES_MAX &&
         json_array_append_new(scrub->lines, json_string(line)) != 0)
         log_warning(ROOM, "no memory for a line of the report");
+}
+
+/* The row is out of service; so its wrong file may go. */
+static enum db_result row_is_damaged(void *argument, struct db_connection *connection, bool *holds,
+                                     struct error *error)
+{
+    struct scrub *scrub = argument;
+    bool found = false;
+    enum db_result result =
+        upkeep_sql_again(connection, scrub->keeper->storage->store, scrub->row, &scrub->now, &found, error);
+    *holds = result == DB_OK && found && meta_state_is_damaged(scrub->now.row.state) &&
+             strcmp(scrub->now.row.file_path, scrub->row->row.file_path) == 0;
+    return result;
+}
+
+static bool put_aside(struct scrub *scrub)
+{
+    struct upkeep_row *row = scrub->row;
+    char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
+    if (!path_format(&row->row.place, place))
+        return true;
+    const struct fence_step step = {
+        .keeper = scrub->keeper,
+        .path = row->row.path,
+        .name = place,
+        .seen = &scrub->look,
+        .holds = row_is_damaged,
+        .argument = scrub,
+    };
+    enum fence_outcome outcome = fence_put_aside(&step, held, &scrub->error);
+    CRASH_POINT("scrub-file-quarantined");
+    if (outcome == FENCE_DONE) {
+        metric_add(scrub->keeper->metrics.quarantined, 1);
+        log_warning(ROOM, "%s is moved to %s", row->row.file_path, held);
+    }
+    return outcome != FENCE_FAILED;
 }
 
 /* The row is kept out of service, then a wrong file is put aside: nobody is served what is not there. */
 static bool repair(struct scrub *scrub, bool file_there)
 {
     struct upkeep_row *row = scrub->row;
-    char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
+    int64_t state = row->row.state;
     if (!scrub->repair)
         return true;
-    if (!meta_state_is_damaged(row->row.state)) {
-        if (row->row.state != META_STATE_NORMAL && row->row.state != META_STATE_DELETED)
+    if (!meta_state_is_damaged(state)) {
+        if (state != META_STATE_NORMAL && state != META_STATE_DELETED)
             return true; /* no state of ours: nobody is served it, and nobody knows what it means */
-        scrub->mark = row->row.state == META_STATE_DELETED ? META_STATE_DAMAGED_DELETED : META_STATE_DAMAGED;
+        scrub->mark = state == META_STATE_DELETED ? META_STATE_DAMAGED_DELETED : META_STATE_DAMAGED;
         if (!run(scrub, mark_run))
             return false;
         CRASH_POINT("scrub-row-marked");
         if (!scrub->changed)
             return true;
         scrub->repaired++;
-        meta_forget(scrub->upkeep->storage->meta, &row->key);
-        open_cache_forget(scrub->upkeep->storage->open_cache, row->row.path, &row->row.place);
+        meta_forget(scrub->keeper->storage->meta, &row->key);
+        open_cache_forget(scrub->keeper->storage->open_cache, row->row.path, &row->row.place);
     }
-    if (!file_there || !path_format(&row->row.place, place))
-        return true;
-    if (!store_scan_quarantine(row->row.path, place, held, &scrub->error))
-        return false;
-    CRASH_POINT("scrub-file-quarantined");
-    if (held[0] != '\0') {
-        metric_add(scrub->upkeep->metrics.quarantined, 1);
-        log_warning(ROOM, "%s is moved to %s", row->row.file_path, held);
-    }
-    return true;
+    return !file_there || put_aside(scrub);
 }
 
 /* Something is wrong: told, and with `repair` put out of harm's way, if the row is still the same. */
@@ -274,9 +324,9 @@ static bool read_back(struct scrub *scrub, int fd)
             break;
         digest_update(digest, scrub->buffer, (size_t)size);
         scrub->bytes += size;
-        metric_add(scrub->upkeep->metrics.scrub_bytes, size);
+        metric_add(scrub->keeper->metrics.scrub_bytes, size);
         fine =
-            upkeep_throttle(scrub->upkeep, size) || error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
+            keeper_throttle(scrub->keeper, size) || error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
     }
     if (fine)
         digest_final(digest, scrub->digest);
@@ -291,9 +341,11 @@ static bool sound(struct scrub *scrub)
     if (!row->row.stat.has_digest) {
         if (!run(scrub, digest_run))
             return false;
+        if (!scrub->changed)
+            return true; /* deleted, restored or purged this moment */
         scrub->digests++;
-        metric_add(scrub->upkeep->metrics.scrub_digests, 1);
-        meta_forget(scrub->upkeep->storage->meta, &row->key);
+        metric_add(scrub->keeper->metrics.scrub_digests, 1);
+        meta_forget(scrub->keeper->storage->meta, &row->key);
         return true;
     }
     if (!meta_state_is_damaged(row->row.state))
@@ -307,7 +359,7 @@ static bool sound(struct scrub *scrub)
     if (scrub->changed) {
         scrub->healed++;
         log_info(ROOM, "%s is right again and in service", row->row.file_path);
-        meta_forget(scrub->upkeep->storage->meta, &row->key);
+        meta_forget(scrub->keeper->storage->meta, &row->key);
     }
     return true;
 }
@@ -327,28 +379,39 @@ static bool check_content(struct scrub *scrub, int fd)
     return sound(scrub);
 }
 
-/* False: the scrub pauses here; scrub->error tells why. */
-static bool check_row(struct scrub *scrub)
+/* A row without a group may be another group's; where another row has its path, nobody can tell whose file lies here. */
+static bool is_elsewhere(struct scrub *scrub, bool *elsewhere)
+{
+    const struct upkeep_row *row = scrub->row;
+    *elsewhere = false;
+    if (row->row.stat.group[0] != '\0')
+        return true;
+    if (!row->row.path || row->key.file[0] == '\0') {
+        *elsewhere = true;
+    } else {
+        if (!run(scrub, shared_run))
+            return false;
+        *elsewhere = scrub->found;
+    }
+    scrub->elsewhere += *elsewhere ? 1 : 0;
+    return true;
+}
+
+/* The file as it lies there; a row of the predecessor may have no size. */
+static bool check_file(struct scrub *scrub)
 {
     const struct meta_row *row = &scrub->row->row;
-    struct store_scan_look look;
-    char place[PATH_TEXT_SIZE], what[80];
+    const struct store_scan_look *look = &scrub->look;
+    char what[80];
     int64_t size = 0;
     int fd = -1;
-    if (!row->path || !path_format(&row->place, place) || scrub->row->key.file[0] == '\0') {
-        if (row->stat.group[0] != '\0')
-            return judge(scrub, SCRUB_UNKNOWN, false, "its path is none of this server's");
-        scrub->elsewhere++;
-        return true;
-    }
-    if (!store_path_readable(row->path, &scrub->error) ||
-        !store_scan_look(row->path, place, &look, &scrub->error))
-        return false;
-    if (!look.found)
+    if (!look->found)
         return judge(scrub, SCRUB_MISSING, false, "there is no such file");
-    if (look.size != row->stat.size || !look.regular) {
-        snprintf(what, sizeof(what), "%" PRId64 " bytes, the row says %" PRId64, look.size, row->stat.size);
-        return judge(scrub, SCRUB_SIZE, look.regular, what);
+    if (!look->regular)
+        return judge(scrub, SCRUB_SIZE, false, "not a regular file");
+    if (row->stat.size >= 0 && look->size != row->stat.size) {
+        snprintf(what, sizeof(what), "%" PRId64 " bytes, the row says %" PRId64, look->size, row->stat.size);
+        return judge(scrub, SCRUB_SIZE, true, what);
     }
     if (!store_file_open(row->path, &row->place, &fd, &size, &scrub->error)) {
         if (scrub->error.code == ERROR_UNAVAILABLE)
@@ -361,11 +424,27 @@ static bool check_row(struct scrub *scrub)
     return fine;
 }
 
+/* False: the scrub pauses here; scrub->error says why. */
+static bool check_row(struct scrub *scrub)
+{
+    const struct meta_row *row = &scrub->row->row;
+    char place[PATH_TEXT_SIZE];
+    bool elsewhere = false;
+    if (!is_elsewhere(scrub, &elsewhere))
+        return false;
+    if (elsewhere)
+        return true;
+    if (!row->path || !path_format(&row->place, place) || scrub->row->key.file[0] == '\0')
+        return judge(scrub, SCRUB_UNKNOWN, false, "its path is none of this server's");
+    return store_path_readable(row->path, &scrub->error) &&
+           store_scan_look(row->path, place, &scrub->look, &scrub->error) && check_file(scrub);
+}
+
 /* ---- a whole run ---- */
 
 static bool wanted_otherwise(const struct scrub *scrub)
 {
-    const struct lease_row *row = &scrub->upkeep->lease.row;
+    const struct lease_row *row = &scrub->keeper->lease.row;
     return scrub->number == 0 && row->wanted > row->done;
 }
 
@@ -375,13 +454,13 @@ static bool check_page(struct scrub *scrub)
         scrub->row = &scrub->page.rows[i];
         if (wanted_otherwise(scrub))
             return error_set(&scrub->error, ERROR_CANCELLED, "another scrub is wanted");
-        if (!upkeep_throttle(scrub->upkeep, ROW_COST))
+        if (!keeper_throttle(scrub->keeper, ROW_COST))
             return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
         if (!check_row(scrub))
             return false;
         scrub->after = scrub->row->row_id;
         scrub->rows++;
-        metric_add(scrub->upkeep->metrics.scrub_rows, 1);
+        metric_add(scrub->keeper->metrics.scrub_rows, 1);
         if (clock_monotonic_ms() - scrub->stored_at_ms > STORE_MS && !store_progress(scrub, false, 0))
             return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
     }
@@ -391,7 +470,7 @@ static bool check_page(struct scrub *scrub)
 static bool check_rows(struct scrub *scrub)
 {
     while (scrub->table < TABLE_HASH_TABLES) {
-        if (!upkeep_breathe(scrub->upkeep))
+        if (!keeper_breathe(scrub->keeper))
             return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
         if (!run(scrub, page_run) || !check_page(scrub))
             return false;
@@ -408,72 +487,110 @@ static bool run_all(struct scrub *scrub)
 {
     struct sweep_result swept = {0};
     int64_t finished = 0;
+    bool anew = !scrub->resumed || !scrub->rows_done;
     if (!store_progress(scrub, false, 0))
         return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
     if (!scrub->rows_done && !check_rows(scrub))
         return false;
-    if (!store_progress(scrub, false, 0) || !sweep_all(scrub->upkeep, &swept, &scrub->error))
+    if (!store_progress(scrub, false, 0) || !sweep_all(scrub->keeper, anew, &swept, &scrub->error))
         return false;
     scrub->leftovers = swept.leftovers;
     scrub->young = swept.young;
-    if (!upkeep_now(scrub->upkeep, &finished, &scrub->error) || !store_progress(scrub, true, finished))
+    scrub->left = swept.left;
+    if (!keeper_now(scrub->keeper, &finished, &scrub->error) || !store_progress(scrub, true, finished))
         return false;
     log_info(ROOM,
-             "read back %" PRId64 " files of %" PRId64 " bytes: %zu findings told, %" PRId64
+             "read back %" PRId64 " files of %" PRId64 " bytes: %zu findings reported, %" PRId64
              " digests added, %" PRId64 " kept out of service, %" PRId64 " healed",
              scrub->rows, scrub->bytes, json_array_size(scrub->lines), scrub->digests, scrub->repaired,
              scrub->healed);
     return true;
 }
 
-static void run_scrub(struct upkeep *upkeep, int64_t number, const json_t *progress)
+/* To the end, or until something interrupts it. Returns after how many milliseconds it is to go on. */
+static int64_t run_scrub(struct scrub *scrub)
 {
-    struct scrub *scrub = calloc(1, sizeof(*scrub));
-    if (!scrub || !(scrub->lines = json_array())) {
-        free(scrub);
-        return;
-    }
-    scrub->upkeep = upkeep;
-    scrub->number = number;
-    scrub->repair = number > 0 && upkeep->lease.row.repair;
-    resume(scrub, progress);
-    metric_set(upkeep->metrics.scrub_running, 1);
+    struct keeper *keeper = scrub->keeper;
+    int64_t pause_ms = 0;
+    metric_set(keeper->metrics.scrub_running, 1);
     if (!run_all(scrub)) {
-        if (scrub->error.code != ERROR_CANCELLED)
-            upkeep_complain(upkeep, "the scrub pauses", &scrub->error);
-        if (lease_held(&upkeep->lease) && !store_progress(scrub, false, 0))
+        bool interrupted = scrub->error.code == ERROR_CANCELLED;
+        if (!interrupted)
+            keeper_complain(keeper, "the scrub pauses", &scrub->error);
+        if (lease_held(&keeper->lease) && !store_progress(scrub, false, 0))
             log_debug(ROOM, "the scrub's last place is lost; it repeats some files");
-        upkeep->scrub_at_ms = clock_monotonic_ms() + (scrub->error.code == ERROR_CANCELLED ? 0 : 5000);
+        pause_ms = interrupted ? 0 : RETRY_MS;
     }
-    metric_set(upkeep->metrics.scrub_running, 0);
-    json_decref(scrub->lines);
-    free(scrub);
+    metric_set(keeper->metrics.scrub_running, 0);
+    return pause_ms;
 }
 
-void scrub_if_wanted(struct upkeep *upkeep)
+static bool is_wanted(const struct keeper *keeper)
 {
-    const struct lease_row *row = &upkeep->lease.row;
-    int64_t now_ms = clock_monotonic_ms();
-    bool wanted = row->wanted > row->done;
-    if (now_ms < upkeep->scrub_at_ms || (!wanted && now_ms < upkeep->scrub_look_at_ms))
-        return;
-    json_t *progress = json_loads(row->progress, 0, NULL);
+    return keeper->lease.row.wanted > keeper->lease.row.done;
+}
+
+/* Is it time for one that nobody asked for? */
+static bool is_time(struct keeper *keeper, int64_t finished)
+{
+    struct error error = {0};
+    int64_t now = 0;
+    if (keeper->config->scrub_interval_ms == 0 || clock_monotonic_ms() - keeper->start_ms <= IDLE_MS)
+        return false;
+    if (!keeper_now(keeper, &now, &error)) {
+        keeper_complain(keeper, "no scrub for now", &error);
+        return false;
+    }
+    return now - finished >= keeper->config->scrub_interval_ms / 1000;
+}
+
+/* A run that was interrupted is ended first, whatever is asked for meanwhile: it may be a repair that somebody waits
+ * for. Then comes what is wanted, then what is due. */
+static bool choose_run(struct scrub *scrub, const json_t *progress)
+{
+    struct keeper *keeper = scrub->keeper;
+    const struct lease_row *row = &keeper->lease.row;
     const char *phase = json_string_value(json_object_get(progress, "phase"));
+    int64_t number = number_in(progress, "run");
     bool unfinished = phase && strcmp(phase, "done") != 0;
-    if (wanted) {
-        run_scrub(upkeep, row->wanted, progress);
-    } else if (upkeep->config->scrub_interval_ms > 0) {
-        struct error error = {0};
-        int64_t now = 0, finished = number_in(progress, "finished");
-        upkeep->scrub_look_at_ms = now_ms + LOOK_MS;
-        bool unasked = unfinished && number_in(progress, "run") == 0;
-        bool due = now_ms - upkeep->start_ms > IDLE_MS && upkeep_now(upkeep, &now, &error) &&
-                   now - finished >= upkeep->config->scrub_interval_ms / 1000;
-        if (unasked || due)
-            run_scrub(upkeep, 0, progress);
+    if (unfinished && (number > row->done || (number == 0 && !is_wanted(keeper)))) {
+        scrub->number = number;
+        resume(scrub, progress);
+        return number != 0 || keeper->config->scrub_interval_ms > 0;
+    }
+    if (is_wanted(keeper)) {
+        scrub->number = row->wanted;
+        scrub->repair = row->repair;
+        return begin(scrub);
+    }
+    return is_time(keeper, number_in(progress, "finished"));
+}
+
+static bool scrub_due(const struct keeper *keeper, const struct chore *chore, int64_t now_ms)
+{
+    return now_ms >= chore->next_ms && (is_wanted(keeper) || now_ms >= chore->look_ms);
+}
+
+static int64_t scrub_if_due(struct keeper *keeper, struct chore *chore)
+{
+    int64_t pause_ms = RETRY_MS;
+    struct scrub *scrub = calloc(1, sizeof(*scrub));
+    json_t *progress = json_loads(keeper->lease.row.progress, 0, NULL);
+    chore->look_ms = clock_monotonic_ms() + LOOK_MS;
+    if (scrub && (scrub->lines = json_array())) {
+        scrub->keeper = keeper;
+        if (choose_run(scrub, progress))
+            pause_ms = run_scrub(scrub);
+        else
+            pause_ms = scrub->error.code == ERROR_NONE ? 0 : RETRY_MS;
+        json_decref(scrub->lines);
     }
     json_decref(progress);
+    free(scrub);
+    return pause_ms;
 }
+
+const struct chore scrub_chore = {.name = "scrub", .due = scrub_due, .run = scrub_if_due};
 
 void scrub_register_metrics(struct upkeep_metrics *metrics)
 {
@@ -484,12 +601,6 @@ void scrub_register_metrics(struct upkeep_metrics *metrics)
         metrics_counter("reel_storage_scrub_bytes_total", "Bytes of files read back.", NULL);
     metrics->scrub_digests =
         metrics_counter("reel_storage_scrub_digests_total", "Digests added to rows without one.", NULL);
-    metrics->quarantined =
-        metrics_counter("reel_storage_quarantined_total", "Files moved to quarantine.", NULL);
-    metrics->quarantine_removed = metrics_counter("reel_storage_quarantine_removed_total",
-                                                  "Files removed from quarantine after their time.", NULL);
-    metrics->quarantine_bytes =
-        metrics_gauge("reel_storage_quarantine_bytes", "Bytes in quarantine, at the last clean-up.", NULL);
     for (int i = 0; i < SCRUB_KINDS; i++) {
         snprintf(labels, sizeof(labels), "kind=\"%s\"", kind_names[i]);
         metrics->findings[i] =

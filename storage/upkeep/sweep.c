@@ -1,12 +1,15 @@
 /*
- * sweep: looks for files without rows in every store path and puts them into quarantine; removes what has
- * lain there long enough. Never touches a file that was written to, or made, less than leftover_age ago: a
- * transfer under way on any member writes, or is cut after progress_timeout, which is shorter. On the
- * upkeep's thread.
+ * sweep: the walk through the directories of every store path in the order of their names, the questions about rows, the
+ * brake, and what is stored of it.
  */
-#include "storage/store/store_scan.h"
-#include "storage/upkeep/upkeep_state.h"
+#include "storage/upkeep/sweep.h"
 
+#include "storage/upkeep/fence.h"
+#include "storage/upkeep/notes.h"
+#include "storage/upkeep/quarantine.h"
+#include "storage/upkeep/upkeep_sql.h"
+
+#include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
 
@@ -14,40 +17,217 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROOM       "sweep"
-#define FILES_MAX  1024 /* of one directory: 512 numbers, and some that were stored twice */
-#define ENTRY_COST 4096 /* bytes that a directory or a look counts in the scrub's rate */
+#define ROOM        "sweep"
+#define FILES_MAX   1024 /* of one directory: 512 numbers, and some that were stored twice */
+#define PART_FILES  4096 /* looked at before the leftovers among them are moved */
+#define PART_MS     2000
+#define PART_MAX_MS 30000
+#define FEW         16 /* leftovers of one sweep that are never too large a share */
+#define RETRY_MS    5000
+#define STOPPED_MS  2000  /* between two looks whether a person has confirmed */
+#define LOOK_MS     60000 /* between two looks whether it is time, at most */
+
+/* What the sweep does with leftovers. */
+enum sweep_mode {
+    SWEEP_NORMAL,    /* moves them, under the brake */
+    SWEEP_COUNTING,  /* a sweep before was stopped: it only counts */
+    SWEEP_CONFIRMED, /* moves them all: a person said so */
+    SWEEP_MODES
+};
+static const char *const mode_names[SWEEP_MODES] = {"normal", "counting", "confirmed"};
 
 struct sweep_file {
     char name[PATH_TEXT_SIZE]; /* below the store path */
     bool known;
 };
 
+struct leftover {
+    struct store_path *path;
+    char name[PATH_TEXT_SIZE];
+    struct store_scan_look look;
+};
+
 struct sweep {
     struct db_job job;
-    struct upkeep *upkeep;
+    struct keeper *keeper;
+    struct notes notes;
+    enum sweep_mode mode;
+    bool asked; /* part of a scrub: gives way to nobody */
+    struct sweep_result *result;
+    int64_t now;
+
     struct store_path *path;
-    char prefix[STORE_FILE_PATH_SIZE]; /* KEY/AAA/BBB/CCC/ */
+    char from_key[PROTO_KEY_SIZE], from_directory[PATH_TEXT_SIZE]; /* the place to go on behind; "": none */
+    char prefix[STORE_FILE_PATH_SIZE];                             /* KEY/AAA/BBB/CCC/ */
     char directory[PATH_TEXT_SIZE];
     struct sweep_file files[FILES_MAX];
     size_t count;
-    int64_t now;
-    int64_t quarantine_bytes;
-    struct sweep_result *result;
+
+    struct leftover *leftovers; /* of this part */
+    size_t leftover_count, leftover_max;
+    int64_t part_files, part_ms;
 };
 
-/* The entries of one directory at depth 0..2 that are three digits. */
-struct branches {
-    char names[512][4];
-    size_t count;
-};
+/* ---- what is stored ---- */
 
-static bool on_branch(void *argument, const char *name)
+static json_t *sweep_json(const struct sweep *sweep, const char *phase, int64_t finished)
 {
-    struct branches *branches = argument;
-    if (strlen(name) == 3 && strspn(name, "0123456789ABCDEF") == 3 &&
-        branches->count < ARRAY_SIZE(branches->names))
-        memcpy(branches->names[branches->count++], name, 4);
+    const struct sweep_result *result = sweep->result;
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "phase", phase, "mode",
+                     mode_names[sweep->mode], "path", sweep->path ? store_path_key(sweep->path) : "",
+                     "directory", sweep->directory, "files", (json_int_t)result->files, "leftovers",
+                     (json_int_t)result->leftovers, "young", (json_int_t)result->young, "left",
+                     (json_int_t)result->left, "finished", (json_int_t)finished);
+}
+
+static bool sweep_store(struct sweep *sweep, const char *phase, int64_t finished, int64_t done,
+                        struct error *error)
+{
+    bool fine = notes_store(&sweep->notes, sweep_json(sweep, phase, finished), done, error);
+    CRASH_POINT("sweep-progress-stored");
+    sweep->part_ms = clock_monotonic_ms();
+    sweep->part_files = 0;
+    return fine;
+}
+
+static int64_t number_in(const json_t *object, const char *name)
+{
+    return (int64_t)json_integer_value(json_object_get(object, name));
+}
+
+static bool text_is(const json_t *object, const char *name, const char *text)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value && strcmp(value, text) == 0;
+}
+
+/* What was stored comes from a database: what does not fit means the beginning. */
+static void sweep_resume(struct sweep *sweep, const json_t *progress)
+{
+    const char *key = json_string_value(json_object_get(progress, "path"));
+    const char *directory = json_string_value(json_object_get(progress, "directory"));
+    for (int mode = 0; mode < SWEEP_MODES; mode++) {
+        if (text_is(progress, "mode", mode_names[mode]))
+            sweep->mode = (enum sweep_mode)mode;
+    }
+    if (!key || strlen(key) >= sizeof(sweep->from_key) || !directory ||
+        strlen(directory) >= sizeof(sweep->from_directory) || directory[0] == '\0')
+        return;
+    snprintf(sweep->from_key, sizeof(sweep->from_key), "%s", key);
+    snprintf(sweep->from_directory, sizeof(sweep->from_directory), "%s", directory);
+    sweep->result->files = number_in(progress, "files");
+    sweep->result->leftovers = number_in(progress, "leftovers");
+    sweep->result->young = number_in(progress, "young");
+    sweep->result->left = number_in(progress, "left");
+    log_info(ROOM, "goes on behind %s/%s", key, directory);
+}
+
+/* ---- the brake ---- */
+
+/* FOUND leftovers among LOOKED files: too many to be true? */
+static bool too_many(const struct storage_config *config, int64_t found, int64_t looked)
+{
+    return found > config->leftovers_max ||
+           (found > FEW && (double)found * 100 > (double)looked * (double)config->leftovers_share);
+}
+
+static int64_t found_so_far(const struct sweep *sweep)
+{
+    return sweep->result->leftovers + sweep->result->left + (int64_t)sweep->leftover_count;
+}
+
+static bool brake(struct sweep *sweep)
+{
+    return sweep->mode == SWEEP_NORMAL &&
+           too_many(sweep->keeper->config, found_so_far(sweep), sweep->result->files);
+}
+
+/* ---- one leftover ---- */
+
+static enum db_result no_row_has_it(void *argument, struct db_connection *connection, bool *holds,
+                                    struct error *error)
+{
+    const struct leftover *leftover = argument;
+    char file_path[STORE_FILE_PATH_SIZE];
+    bool found = false;
+    snprintf(file_path, sizeof(file_path), "%s/%s", store_path_key(leftover->path), leftover->name);
+    enum db_result result = upkeep_sql_other_row(connection, file_path, NULL, 0, &found, error);
+    *holds = result == DB_OK && !found;
+    return result;
+}
+
+static bool move_leftover(struct sweep *sweep, struct leftover *leftover, struct error *error)
+{
+    char held[STORE_SCAN_NAME_SIZE];
+    const struct fence_step step = {
+        .keeper = sweep->keeper,
+        .path = leftover->path,
+        .name = leftover->name,
+        .seen = &leftover->look,
+        .holds = no_row_has_it,
+        .argument = leftover,
+    };
+    enum fence_outcome outcome = fence_put_aside(&step, held, error);
+    CRASH_POINT("sweep-quarantined");
+    if (outcome != FENCE_DONE)
+        return outcome == FENCE_SHUT;
+    metric_add(sweep->keeper->metrics.quarantined, 1);
+    sweep->result->leftovers++;
+    log_warning(ROOM, "%s/%s has no row: its %" PRId64 " bytes are moved to %s",
+                store_path_key(leftover->path), leftover->name, leftover->look.size, held);
+    return true;
+}
+
+/* The leftovers of the part that was looked at; then its place is stored. */
+static bool end_part(struct sweep *sweep, struct error *error)
+{
+    for (size_t i = 0; i < sweep->leftover_count; i++) {
+        if (!move_leftover(sweep, &sweep->leftovers[i], error))
+            return false;
+        if (!keeper_breathe(sweep->keeper))
+            return error_set(error, ERROR_CANCELLED, "interrupted");
+    }
+    sweep->leftover_count = 0;
+    return sweep_store(sweep, "walk", 0, -1, error);
+}
+
+/* ---- one directory ---- */
+
+/* True where the file is nobody's transfer any more. */
+static bool old_enough(const struct sweep *sweep, const char *name, const struct store_scan_look *look)
+{
+    int64_t age = sweep->keeper->config->leftover_age_ms / 1000;
+    struct path place;
+    bool placed = path_parse(name, &place);
+    return look->found && look->regular && sweep->now - look->touched > age &&
+           (!placed || sweep->now - place.seconds > age);
+}
+
+static bool note_leftover(struct sweep *sweep, const char *name, struct error *error)
+{
+    struct store_scan_look look;
+    if (!store_scan_look(sweep->path, name, &look, error))
+        return false;
+    if (!old_enough(sweep, name, &look)) {
+        sweep->result->young += look.found ? 1 : 0;
+        return true;
+    }
+    if (sweep->mode == SWEEP_COUNTING) {
+        sweep->result->left++;
+        return true;
+    }
+    if (sweep->leftover_count == sweep->leftover_max) {
+        size_t max = max_size(64, sweep->leftover_max * 2);
+        struct leftover *more = realloc(sweep->leftovers, max * sizeof(*more));
+        if (!more)
+            return error_set(error, ERROR_UNAVAILABLE, "no memory for the clean-up");
+        sweep->leftovers = more;
+        sweep->leftover_max = max;
+    }
+    struct leftover *leftover = &sweep->leftovers[sweep->leftover_count++];
+    leftover->path = sweep->path;
+    leftover->look = look;
+    snprintf(leftover->name, sizeof(leftover->name), "%s", name);
     return true;
 }
 
@@ -92,54 +272,17 @@ static enum db_result paths_run(struct db_job *job, struct db_connection *connec
     return upkeep_sql_paths(connection, sweep->prefix, on_row, sweep, error);
 }
 
-static bool ask_rows(struct sweep *sweep, struct error *error)
+/* Enough was looked at to judge by; and the place is to be stored now and then. */
+static bool part_is_over(const struct sweep *sweep)
 {
-    sweep->job = (struct db_job){.run = paths_run, .idempotent = true};
-    return upkeep_run(sweep->upkeep, &sweep->job, error);
-}
-
-/* True where the file is nobody's transfer any more. */
-static bool old_enough(const struct sweep *sweep, const char *name, const struct store_scan_look *look)
-{
-    int64_t age = sweep->upkeep->config->leftover_age_ms / 1000;
-    struct path place;
-    bool placed = path_parse(name, &place);
-    return look->found && look->regular && sweep->now - look->touched > age &&
-           (!placed || sweep->now - place.seconds > age);
-}
-
-static bool quarantine(struct sweep *sweep, struct sweep_file *file, struct error *error)
-{
-    struct store_scan_look look;
-    char held[STORE_SCAN_NAME_SIZE];
-    if (!store_scan_look(sweep->path, file->name, &look, error))
-        return false;
-    if (!old_enough(sweep, file->name, &look)) {
-        sweep->result->young += look.found ? 1 : 0;
-        return true;
-    }
-    if (!store_scan_quarantine(sweep->path, file->name, held, error))
-        return false;
-    CRASH_POINT("sweep-quarantined");
-    if (held[0] == '\0')
-        return true;
-    /* Did a row come just now, against all time-outs? Then it is right, and we were wrong. */
-    if (!ask_rows(sweep, error))
-        return false;
-    if (file->known) {
-        log_error(ROOM, "%s/%s got its row only now: it is put back", store_path_key(sweep->path),
-                  file->name);
-        return store_scan_give_back(sweep->path, held, file->name, error);
-    }
-    metric_add(sweep->upkeep->metrics.quarantined, 1);
-    sweep->result->leftovers++;
-    log_warning(ROOM, "%s/%s has no row: its %" PRId64 " bytes are moved to %s", store_path_key(sweep->path),
-                file->name, look.size, held);
-    return true;
+    int64_t ms = clock_monotonic_ms() - sweep->part_ms;
+    return sweep->leftover_count >= PART_FILES || (sweep->part_files >= PART_FILES && ms >= PART_MS) ||
+           ms >= PART_MAX_MS;
 }
 
 static bool sweep_directory(struct sweep *sweep, struct error *error)
 {
+    const struct storage_config *config = sweep->keeper->config;
     sweep->count = 0;
     snprintf(sweep->prefix, sizeof(sweep->prefix), "%s/%s/", store_path_key(sweep->path), sweep->directory);
     if (!store_scan_read(sweep->path, sweep->directory, on_file, sweep, error))
@@ -147,14 +290,60 @@ static bool sweep_directory(struct sweep *sweep, struct error *error)
     if (sweep->count == 0)
         return true;
     qsort(sweep->files, sweep->count, sizeof(sweep->files[0]), compare_files);
-    if (!ask_rows(sweep, error))
+    sweep->job = (struct db_job){.run = paths_run, .idempotent = true};
+    if (!keeper_run(sweep->keeper, &sweep->job, error))
         return false;
     sweep->result->files += (int64_t)sweep->count;
-    /* A second question about rows changes `known`: only of files that were not. */
+    sweep->part_files += (int64_t)sweep->count;
     for (size_t i = 0; i < sweep->count; i++) {
-        if (!sweep->files[i].known && !quarantine(sweep, &sweep->files[i], error))
+        if (!sweep->files[i].known && !note_leftover(sweep, sweep->files[i].name, error))
             return false;
     }
+    sweep->result->stopped = sweep->mode == SWEEP_NORMAL && found_so_far(sweep) > config->leftovers_max;
+    if (sweep->result->stopped || !part_is_over(sweep))
+        return true;
+    sweep->result->stopped = brake(sweep); /* then nothing of this part is moved */
+    return sweep->result->stopped || end_part(sweep, error);
+}
+
+/* ---- the walk ---- */
+
+/* The entries of one directory at depth 0..2 that are three digits. */
+struct branches {
+    char names[512][4];
+    size_t count;
+};
+
+static bool on_branch(void *argument, const char *name)
+{
+    struct branches *branches = argument;
+    if (strlen(name) == 3 && strspn(name, "0123456789ABCDEF") == 3 &&
+        branches->count < ARRAY_SIZE(branches->names))
+        memcpy(branches->names[branches->count++], name, 4);
+    return true;
+}
+
+static int compare_branches(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* Was DIRECTORY (of any depth) done before the interruption, with all that is below it? */
+static bool is_done(const struct sweep *sweep, const char *directory)
+{
+    if (sweep->from_directory[0] == '\0')
+        return false;
+    int order = strncmp(directory, sweep->from_directory, strlen(directory));
+    return order < 0 || (order == 0 && strlen(directory) == strlen(sweep->from_directory));
+}
+
+static bool may_go_on(struct sweep *sweep, struct error *error)
+{
+    const struct lease_row *row = &sweep->keeper->lease.row;
+    if (!keeper_throttle(sweep->keeper, QUARANTINE_ENTRY_COST))
+        return error_set(error, ERROR_CANCELLED, "interrupted");
+    if (!sweep->asked && row->wanted > row->done)
+        return error_set(error, ERROR_CANCELLED, "a scrub is wanted");
     return true;
 }
 
@@ -164,10 +353,13 @@ static bool sweep_branches(struct sweep *sweep, const char *directory, int depth
     if (!branches)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for the clean-up");
     bool fine = store_scan_read(sweep->path, depth == 0 ? "." : directory, on_branch, branches, error);
-    for (size_t i = 0; fine && i < branches->count; i++) {
+    qsort(branches->names, branches->count, sizeof(branches->names[0]), compare_branches);
+    for (size_t i = 0; fine && !sweep->result->stopped && i < branches->count; i++) {
         char below[PATH_TEXT_SIZE];
         snprintf(below, sizeof(below), "%s%s%s", directory, depth == 0 ? "" : "/", branches->names[i]);
-        fine = upkeep_throttle(sweep->upkeep, ENTRY_COST) || error_set(error, ERROR_CANCELLED, "interrupted");
+        if (is_done(sweep, below))
+            continue;
+        fine = may_go_on(sweep, error);
         if (fine && depth + 1 < PATH_DIRECTORY_DEPTH) {
             fine = sweep_branches(sweep, below, depth + 1, error);
         } else if (fine) {
@@ -179,80 +371,179 @@ static bool sweep_branches(struct sweep *sweep, const char *directory, int depth
     return fine;
 }
 
-/* ---- the quarantine, and trial files of daemons that died ---- */
-
-struct names {
-    char names[256][STORE_SCAN_NAME_SIZE];
-    size_t count;
-    const char *beginning;
-};
-
-static bool on_name(void *argument, const char *name)
+static bool sweep_paths(struct sweep *sweep, struct error *error)
 {
-    struct names *names = argument;
-    if (strncmp(name, names->beginning, strlen(names->beginning)) == 0)
-        snprintf(names->names[names->count++], STORE_SCAN_NAME_SIZE, "%s", name);
-    return names->count < ARRAY_SIZE(names->names);
-}
-
-/* Removes what in DIRECTORY begins with BEGINNING and was last moved or changed longer ago than AGE seconds.
- */
-static bool expire(struct sweep *sweep, const char *directory, const char *beginning, int64_t age,
-                   struct metric *removed, int64_t *left_bytes, struct error *error)
-{
-    struct names *names = calloc(1, sizeof(*names));
-    if (!names)
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for the clean-up");
-    names->beginning = beginning;
-    bool fine = store_scan_read(sweep->path, directory, on_name, names, error);
-    for (size_t i = 0; fine && i < names->count; i++) {
-        char name[2 * STORE_SCAN_NAME_SIZE];
-        struct store_scan_look look;
-        snprintf(name, sizeof(name), "%s/%s", directory, names->names[i]);
-        fine = store_scan_look(sweep->path, name, &look, error);
-        if (!fine || !look.found || !look.regular)
-            continue;
-        if (sweep->now - look.moved > age) {
-            fine = store_scan_remove(sweep->path, directory, names->names[i], error);
-            if (fine && removed)
-                metric_add(removed, 1);
-        } else if (left_bytes) {
-            *left_bytes += look.size;
-        }
+    const struct store *store = sweep->keeper->storage->store;
+    size_t begin = 0;
+    while (sweep->from_key[0] != '\0' && begin < store_count(store) &&
+           strcmp(store_path_key(store_at(store, begin)), sweep->from_key) != 0)
+        begin++;
+    if (begin == store_count(store)) { /* the path is none of this server's: from the beginning */
+        begin = 0;
+        sweep->from_directory[0] = '\0';
     }
-    free(names);
-    return fine;
+    for (size_t i = begin; i < store_count(store) && !sweep->result->stopped; i++) {
+        sweep->path = store_at(store, i);
+        sweep->directory[0] = '\0';
+        if (!sweep_branches(sweep, "", 0, error))
+            return false;
+        sweep->from_directory[0] = '\0';    /* it was of this path */
+        memcpy(sweep->directory, "FFF", 4); /* behind every directory: the path is done */
+    }
+    return true;
 }
 
-static bool sweep_path(struct sweep *sweep, struct error *error)
+/* ---- a whole sweep ---- */
+
+static void say_stopped(const struct sweep *sweep)
 {
-    const struct storage_config *config = sweep->upkeep->config;
-    return sweep_branches(sweep, "", 0, error) &&
-           expire(sweep, ".", ".trial-", config->leftover_age_ms / 1000, NULL, NULL, error) &&
-           expire(sweep, STORE_QUARANTINE, "", config->quarantine_keep_ms / 1000,
-                  sweep->upkeep->metrics.quarantine_removed, &sweep->quarantine_bytes, error);
+    const struct sweep_result *result = sweep->result;
+    log_error(ROOM,
+              "%" PRId64 " of the first %" PRId64 " files have no row: too many to be leftovers. Is this the "
+              "right database, and is it complete? They stay "
+              "where they are; nothing is moved any more until `reel fsck --confirm-leftovers`",
+              result->left + result->leftovers, result->files);
 }
 
-bool sweep_all(struct upkeep *upkeep, struct sweep_result *result, struct error *error)
+/* All directories were looked at, or the brake has stopped it. */
+static bool end_sweep(struct sweep *sweep, struct error *error)
+{
+    struct sweep_result *result = sweep->result;
+    int64_t finished = 0;
+    if (sweep->mode == SWEEP_COUNTING)
+        result->stopped = too_many(sweep->keeper->config, result->left, result->files);
+    else if (brake(sweep))
+        result->stopped = true;
+    if (result->stopped) {
+        result->left += (int64_t)sweep->leftover_count;
+        sweep->leftover_count = 0;
+        say_stopped(sweep);
+    }
+    metric_set(sweep->keeper->metrics.sweep_stopped, result->stopped ? 1 : 0);
+    if (!end_part(sweep, error) || !quarantine_expire(sweep->keeper, sweep->now, error) ||
+        !keeper_now(sweep->keeper, &finished, error))
+        return false;
+    /* Few enough again: the next one, which is due at once, moves them. */
+    if (sweep->mode == SWEEP_COUNTING && !result->stopped)
+        finished = 0;
+    int64_t used = result->stopped ? -1 : sweep->notes.row.wanted;
+    if (!sweep_store(sweep, result->stopped ? "stopped" : "done", finished, used, error))
+        return false;
+    log_info(ROOM,
+             "looked at %" PRId64 " files: %" PRId64 " without a row moved to quarantine, %" PRId64
+             " left where they are, %" PRId64 " too young to tell",
+             result->files, result->leftovers, result->left, result->young);
+    return true;
+}
+
+static bool run_sweep(struct sweep *sweep, struct error *error)
+{
+    sweep->part_ms = clock_monotonic_ms();
+    return keeper_now(sweep->keeper, &sweep->now, error) && sweep_paths(sweep, error) &&
+           end_sweep(sweep, error);
+}
+
+static struct sweep *sweep_create(struct keeper *keeper, struct sweep_result *result, struct error *error)
 {
     struct sweep *sweep = calloc(1, sizeof(*sweep));
     memset(result, 0, sizeof(*result));
-    if (!sweep)
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for the clean-up");
-    sweep->upkeep = upkeep;
+    if (!sweep) {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for the clean-up");
+        return NULL;
+    }
+    sweep->keeper = keeper;
     sweep->result = result;
-    bool fine = upkeep_now(upkeep, &sweep->now, error);
-    for (size_t i = 0; fine && i < store_count(upkeep->storage->store); i++) {
-        sweep->path = store_at(upkeep->storage->store, i);
-        fine = sweep_path(sweep, error);
-    }
-    if (fine) {
-        metric_set(upkeep->metrics.quarantine_bytes, sweep->quarantine_bytes);
-        log_info(ROOM,
-                 "looked at %" PRId64 " files: %" PRId64 " without a row moved to quarantine, %" PRId64
-                 " too young to tell",
-                 result->files, result->leftovers, result->young);
-    }
+    notes_init(&sweep->notes, keeper, SWEEP_NAME);
+    return sweep;
+}
+
+static void sweep_destroy(struct sweep *sweep)
+{
+    if (sweep)
+        free(sweep->leftovers);
     free(sweep);
+}
+
+/* How a new one begins, after what the last one found. */
+static enum sweep_mode mode_after(const struct sweep *sweep, const json_t *progress)
+{
+    const struct lease_row *row = &sweep->notes.row;
+    if (!text_is(progress, "phase", "stopped") && !text_is(progress, "mode", mode_names[SWEEP_COUNTING]))
+        return SWEEP_NORMAL;
+    if (row->wanted > row->done)
+        return SWEEP_CONFIRMED;
+    return text_is(progress, "phase", "done") ? SWEEP_NORMAL : SWEEP_COUNTING;
+}
+
+bool sweep_all(struct keeper *keeper, bool anew, struct sweep_result *result, struct error *error)
+{
+    struct sweep *sweep = sweep_create(keeper, result, error);
+    bool fine = sweep && notes_take(&sweep->notes, error);
+    if (fine) {
+        json_t *progress = notes_progress(&sweep->notes);
+        sweep->asked = true;
+        sweep->mode = mode_after(sweep, progress);
+        if (!anew && text_is(progress, "phase", "walk"))
+            sweep_resume(sweep, progress);
+        json_decref(progress);
+        fine = run_sweep(sweep, error);
+    }
+    sweep_destroy(sweep);
     return fine;
+}
+
+/* Is it time? *PAUSE_MS: for how long not. */
+static bool is_time(struct sweep *sweep, const json_t *progress, int64_t *pause_ms, struct error *error)
+{
+    const struct lease_row *row = &sweep->notes.row;
+    bool stopped = text_is(progress, "phase", "stopped");
+    int64_t interval = sweep->keeper->config->sweep_interval_ms, now = 0;
+    metric_set(sweep->keeper->metrics.sweep_stopped, stopped ? 1 : 0);
+    if (text_is(progress, "phase", "walk") || (stopped && row->wanted > row->done))
+        return true;
+    if (!keeper_now(sweep->keeper, &now, error))
+        return false;
+    /* One that ended in the future ended before the clock was set back. */
+    int64_t left_ms = min_i64((number_in(progress, "finished") - now) * 1000, 0) + interval;
+    *pause_ms = min_i64(left_ms, stopped ? STOPPED_MS : LOOK_MS);
+    return left_ms <= 0;
+}
+
+static int64_t sweep_if_due(struct keeper *keeper, struct chore *chore)
+{
+    struct sweep_result result;
+    struct error error = {0};
+    int64_t pause_ms = RETRY_MS;
+    struct sweep *sweep = sweep_create(keeper, &result, &error);
+    (void)chore;
+    bool fine = sweep && notes_read(&sweep->notes, &error);
+    json_t *progress = fine ? notes_progress(&sweep->notes) : NULL;
+    if (fine && is_time(sweep, progress, &pause_ms, &error)) {
+        fine = notes_take(&sweep->notes, &error);
+        sweep->mode = mode_after(sweep, progress);
+        if (text_is(progress, "phase", "walk"))
+            sweep_resume(sweep, progress);
+        fine = fine && run_sweep(sweep, &error);
+        pause_ms = fine ? min_i64(keeper->config->sweep_interval_ms, STOPPED_MS) : RETRY_MS;
+    } else {
+        fine = error.code == ERROR_NONE;
+    }
+    if (!fine && error.code != ERROR_CANCELLED)
+        keeper_complain(keeper, "the clean-up pauses", &error);
+    if (!fine && error.code == ERROR_CANCELLED)
+        pause_ms = 0;
+    json_decref(progress);
+    sweep_destroy(sweep);
+    return pause_ms;
+}
+
+const struct chore sweep_chore = {.name = "sweep", .run = sweep_if_due};
+
+void sweep_register_metrics(struct upkeep_metrics *metrics)
+{
+    metrics->sweep_stopped = metrics_gauge(
+        "reel_storage_sweep_stopped",
+        "1 while too many files have no row, and a person is to confirm that they are leftovers.", NULL);
+    metrics->quarantined =
+        metrics_counter("reel_storage_quarantined_total", "Files moved to quarantine.", NULL);
 }

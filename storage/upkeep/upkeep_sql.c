@@ -11,19 +11,20 @@
     {                                                                                                        \
         before "t_file_01" after, before "t_file_02" after, before "t_file_03" after                         \
     }
-#define OURS "(group_name = '' OR group_name = ?)"
+#define OURS      "(group_name = '' OR group_name = ?)"
+#define HELD      " AND EXISTS (SELECT 1 FROM t_lease WHERE name = ? AND owner = ?)"
+#define OLD_TRASH "COALESCE(status, 0) IN (1, 2, 4) AND deleted_at > 0 AND deleted_at <= ?"
 
-static const char *const stamp_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET deleted_at = ? WHERE status IN (1, 4) AND deleted_at <= 0 AND " OURS);
+static const char *const stamp_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET deleted_at = ? WHERE status IN (1, 4) AND deleted_at <= 0 AND " OURS HELD);
 static const char *const purgeable_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ",
                    " WHERE status IN (1, 2, 4) AND deleted_at > 0 AND deleted_at <= ? AND " OURS
                    " AND row_id > ? ORDER BY row_id LIMIT 100");
-static const char *const mark_purging_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET status = 2, group_name = ? WHERE row_id = ? AND file_path = ? AND "
-                              "status IN (1, 2, 4) AND deleted_at > 0 AND deleted_at <= ?");
+static const char *const mark_purging_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET status = 2, group_name = ? WHERE row_id = ? AND file_path = ? AND " OLD_TRASH HELD);
 static const char *const remove_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("DELETE FROM ", " WHERE row_id = ? AND file_path = ? AND status = 2");
+    FOR_EACH_TABLE("DELETE FROM ", " WHERE row_id = ? AND file_path = ? AND status = 2" HELD);
 static const char *const trash_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS SIGNED) FROM ",
                    " WHERE status IN (1, 2, 4) AND " OURS);
@@ -36,9 +37,13 @@ static const char *const again_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ", " WHERE row_id = ?");
 static const char *const mark_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET status = ?, group_name = ?, update_time = CURRENT_TIMESTAMP WHERE row_id = ? "
-               "AND file_path = ? AND COALESCE(status, 0) = ?");
-static const char *const digest_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET digest = ? WHERE row_id = ? AND file_path = ? AND digest = ''");
+               "AND file_path = ? AND COALESCE(status, 0) = ?" HELD);
+static const char *const digest_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ",
+    " SET digest = ? WHERE row_id = ? AND file_path = ? AND digest = '' AND COALESCE(status, 0) = ?" HELD);
+
+static const char *const other_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND NOT (" OLD_TRASH ") LIMIT 1");
 
 struct reading {
     const struct store *store;
@@ -66,10 +71,11 @@ static bool on_page_row(void *argument, const struct db_value *columns, size_t c
     return true;
 }
 
-enum db_result upkeep_sql_stamp(struct db_connection *connection, unsigned table, const char *group,
-                                int64_t now, struct error *error)
+enum db_result upkeep_sql_stamp(struct db_connection *connection, const struct lease *lease, unsigned table,
+                                const char *group, int64_t now, struct error *error)
 {
-    const struct db_value parameters[] = {db_integer(now), db_text(group)};
+    const struct db_value parameters[] = {db_integer(now), db_text(group), db_text(lease->name),
+                                          db_text(lease->owner)};
     return db_execute(connection, stamp_sql[table], parameters, ARRAY_SIZE(parameters), NULL, error);
 }
 
@@ -84,11 +90,13 @@ enum db_result upkeep_sql_find_purgeable(struct db_connection *connection, const
                     &reading, error);
 }
 
-enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const struct upkeep_row *row,
-                                       const char *group, int64_t limit, bool *changed, struct error *error)
+enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const struct lease *lease,
+                                       const struct upkeep_row *row, const char *group, int64_t limit,
+                                       bool *changed, struct error *error)
 {
-    const struct db_value parameters[] = {db_text(group), db_integer(row->row_id),
-                                          db_text(row->row.file_path), db_integer(limit)};
+    const struct db_value parameters[] = {
+        db_text(group),    db_integer(row->row_id), db_text(row->row.file_path),
+        db_integer(limit), db_text(lease->name),    db_text(lease->owner)};
     int64_t affected = 0;
     enum db_result result = db_execute(connection, mark_purging_sql[row->table], parameters,
                                        ARRAY_SIZE(parameters), &affected, error);
@@ -96,11 +104,36 @@ enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const s
     return result;
 }
 
-enum db_result upkeep_sql_remove(struct db_connection *connection, const struct upkeep_row *row,
-                                 struct error *error)
+enum db_result upkeep_sql_remove(struct db_connection *connection, const struct lease *lease,
+                                 const struct upkeep_row *row, struct error *error)
 {
-    const struct db_value parameters[] = {db_integer(row->row_id), db_text(row->row.file_path)};
+    const struct db_value parameters[] = {db_integer(row->row_id), db_text(row->row.file_path),
+                                          db_text(lease->name), db_text(lease->owner)};
     return db_execute(connection, remove_sql[row->table], parameters, ARRAY_SIZE(parameters), NULL, error);
+}
+
+static bool on_other(void *argument, const struct db_value *columns, size_t count)
+{
+    bool *found = argument;
+    (void)columns;
+    (void)count;
+    *found = true;
+    return false;
+}
+
+enum db_result upkeep_sql_other_row(struct db_connection *connection, const char *file_path,
+                                    const struct upkeep_row *but, int64_t limit, bool *found,
+                                    struct error *error)
+{
+    enum db_result result = DB_OK;
+    *found = false;
+    for (unsigned table = 0; result == DB_OK && !*found && table < TABLE_HASH_TABLES; table++) {
+        int64_t row_id = but && but->table == table ? but->row_id : 0; /* none has 0 */
+        const struct db_value parameters[] = {db_text(file_path), db_integer(row_id), db_integer(limit)};
+        result = db_query(connection, other_sql[table], parameters, ARRAY_SIZE(parameters), on_other, found,
+                          error);
+    }
+    return result;
 }
 
 static bool on_trash(void *argument, const struct db_value *columns, size_t count)
@@ -195,11 +228,14 @@ enum db_result upkeep_sql_again(struct db_connection *connection, const struct s
     return result;
 }
 
-enum db_result upkeep_sql_mark(struct db_connection *connection, const struct upkeep_row *row,
-                               const char *group, enum meta_state state, bool *changed, struct error *error)
+enum db_result upkeep_sql_mark(struct db_connection *connection, const struct lease *lease,
+                               const struct upkeep_row *row, const char *group, enum meta_state state,
+                               bool *changed, struct error *error)
 {
-    const struct db_value parameters[] = {db_integer(state), db_text(group), db_integer(row->row_id),
-                                          db_text(row->row.file_path), db_integer(row->row.state)};
+    const struct db_value parameters[] = {db_integer(state),          db_text(group),
+                                          db_integer(row->row_id),    db_text(row->row.file_path),
+                                          db_integer(row->row.state), db_text(lease->name),
+                                          db_text(lease->owner)};
     int64_t affected = 0;
     enum db_result result =
         db_execute(connection, mark_sql[row->table], parameters, ARRAY_SIZE(parameters), &affected, error);
@@ -207,11 +243,21 @@ enum db_result upkeep_sql_mark(struct db_connection *connection, const struct up
     return result;
 }
 
-enum db_result upkeep_sql_set_digest(struct db_connection *connection, const struct upkeep_row *row,
-                                     const uint8_t digest[PROTO_DIGEST_SIZE], struct error *error)
+enum db_result upkeep_sql_set_digest(struct db_connection *connection, const struct lease *lease,
+                                     const struct upkeep_row *row, const uint8_t digest[PROTO_DIGEST_SIZE],
+                                     bool *changed, struct error *error)
 {
     char hex[DIGEST_HEX_SIZE];
     digest_to_hex(digest, hex);
-    const struct db_value parameters[] = {db_text(hex), db_integer(row->row_id), db_text(row->row.file_path)};
-    return db_execute(connection, digest_sql[row->table], parameters, ARRAY_SIZE(parameters), NULL, error);
+    const struct db_value parameters[] = {db_text(hex),
+                                          db_integer(row->row_id),
+                                          db_text(row->row.file_path),
+                                          db_integer(row->row.state),
+                                          db_text(lease->name),
+                                          db_text(lease->owner)};
+    int64_t affected = 0;
+    enum db_result result =
+        db_execute(connection, digest_sql[row->table], parameters, ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
 }

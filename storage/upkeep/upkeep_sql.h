@@ -1,12 +1,16 @@
 /*
- * upkeep_sql: the statements of purge, clean-up and scrub about file rows. They go through whole tables, by
- * row_id, a page at a time. BLOCKS, database threads only; called inside jobs of the upkeep.
+ * upkeep_sql: the statements of purge, clean-up and scrub about file rows. They go through whole tables, by row_id, a
+ * page at a time. Each statement that changes rows names what was seen of them, and takes the LEASE on whose behalf it is
+ * made: where the row of t_lease names another owner by then, it changes nothing. So a member that was stopped in the
+ * middle of its work changes no row after another one has taken the lease over. BLOCKS, database threads only; called
+ * inside jobs of the upkeep.
  */
 #ifndef REEL_STORAGE_UPKEEP_SQL_H
 #define REEL_STORAGE_UPKEEP_SQL_H
 
 #include "storage/rows/meta_sql.h"
 #include "storage/rows/table_hash.h"
+#include "storage/upkeep/lease.h"
 
 #define UPKEEP_PAGE 100 /* rows at a time */
 
@@ -15,7 +19,7 @@ struct upkeep_row {
     int64_t row_id;
     struct proto_file_key key; /* file "": it cannot be told */
     struct meta_row row;
-    bool chosen, gone; /* of whoever works on a page */
+    bool chosen, gone, shared; /* of whoever works on a page */
 };
 
 struct upkeep_page {
@@ -24,8 +28,9 @@ struct upkeep_page {
 };
 
 /* Deleted rows that nobody gave a time of deletion (the predecessor's) are deleted NOW. */
-MUST_CHECK enum db_result upkeep_sql_stamp(struct db_connection *connection, unsigned table,
-                                           const char *group, int64_t now, struct error *error);
+MUST_CHECK enum db_result upkeep_sql_stamp(struct db_connection *connection, const struct lease *lease,
+                                           unsigned table, const char *group, int64_t now,
+                                           struct error *error);
 
 /* Rows of GROUP or of no group behind AFTER (a row_id) that were deleted at LIMIT or before, or are being
  * purged. */
@@ -34,14 +39,20 @@ MUST_CHECK enum db_result upkeep_sql_find_purgeable(struct db_connection *connec
                                                     const char *group, int64_t limit, int64_t after,
                                                     struct upkeep_page *page, struct error *error);
 
-/* Deleted -> being purged, and of GROUP, unless it was restored meanwhile: then CHANGED is false. */
-MUST_CHECK enum db_result upkeep_sql_mark_purging(struct db_connection *connection,
+/* Deleted (at LIMIT or before) -> being purged, and of GROUP, unless it was restored meanwhile: then CHANGED is false. */
+MUST_CHECK enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const struct lease *lease,
                                                   const struct upkeep_row *row, const char *group,
                                                   int64_t limit, bool *changed, struct error *error);
 
 /* Takes away a row that is being purged. */
-MUST_CHECK enum db_result upkeep_sql_remove(struct db_connection *connection, const struct upkeep_row *row,
-                                            struct error *error);
+MUST_CHECK enum db_result upkeep_sql_remove(struct db_connection *connection, const struct lease *lease,
+                                            const struct upkeep_row *row, struct error *error);
+
+/* FOUND: a row of any group and table has FILE_PATH, other than BUT (NULL: none) and those that were deleted at LIMIT or
+ * before (0: none). */
+MUST_CHECK enum db_result upkeep_sql_other_row(struct db_connection *connection, const char *file_path,
+                                               const struct upkeep_row *but, int64_t limit, bool *found,
+                                               struct error *error);
 
 struct upkeep_trash {
     int64_t files, bytes;
@@ -67,14 +78,15 @@ MUST_CHECK enum db_result upkeep_sql_again(struct db_connection *connection, con
                                            const struct upkeep_row *row, struct upkeep_row *now, bool *found,
                                            struct error *error);
 
-/* STATE (normal or damaged) in place of ROW's, if nobody changed it meanwhile; and GROUP's from now on. */
-MUST_CHECK enum db_result upkeep_sql_mark(struct db_connection *connection, const struct upkeep_row *row,
-                                          const char *group, enum meta_state state, bool *changed,
-                                          struct error *error);
+/* STATE in place of ROW's, if nobody changed it meanwhile; and GROUP's from now on. */
+MUST_CHECK enum db_result upkeep_sql_mark(struct db_connection *connection, const struct lease *lease,
+                                          const struct upkeep_row *row, const char *group,
+                                          enum meta_state state, bool *changed, struct error *error);
 
-/* The digest of a row that has none. */
-MUST_CHECK enum db_result upkeep_sql_set_digest(struct db_connection *connection,
+/* The digest of a row that has none and is in the state that was seen. */
+MUST_CHECK enum db_result upkeep_sql_set_digest(struct db_connection *connection, const struct lease *lease,
                                                 const struct upkeep_row *row,
-                                                const uint8_t digest[PROTO_DIGEST_SIZE], struct error *error);
+                                                const uint8_t digest[PROTO_DIGEST_SIZE], bool *changed,
+                                                struct error *error);
 
 #endif

@@ -19,9 +19,11 @@ def points(prefix=""):
     """Every name in the sources that begins with PREFIX."""
     names = set()
     for room in ("storage", "common"):
-        for file in (ROOT / room).glob("*.c"):
+        for file in (ROOT / room).rglob("*.c"):
             names.update(re.findall(r'CRASH_POINT\("([a-z-]+)"\)', file.read_text()))
-    return sorted(name for name in names if name.startswith(prefix))
+    found = sorted(name for name in names if name.startswith(prefix))
+    assert found, f"no crash point begins with {prefix}"
+    return found
 
 
 def start(daemon, point=None, nth=1, **more):

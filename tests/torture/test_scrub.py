@@ -191,7 +191,7 @@ def test_a_scrub_goes_on_where_it_was_after_a_restart(own_suite):
     assert "goes on in table" in own_suite.storage.log()
 
 
-@pytest.mark.parametrize("point", points("scrub-") + points("sweep-"))
+@pytest.mark.parametrize("point", points("scrub-") + points("sweep-") + points("fence-"))
 def test_a_crash_in_the_scrub_loses_nothing_and_the_next_one_ends_its_work(own_suite, point):
     own_suite.start(storage_options={**FAST, "sweep_interval": "1s"})
     stored = fill(own_suite, 4)
@@ -202,7 +202,7 @@ def test_a_crash_in_the_scrub_loses_nothing_and_the_next_one_ends_its_work(own_s
     place.with_name("5F9E3FA7_1A0").write_bytes(b"left")
     time.sleep(3.1)
     start(own_suite.storage, point)
-    if not point.startswith("sweep-"):
+    if point.startswith("scrub-"):
         with own_suite.client() as client:
             client.call(80, wire.file_key(APP, USER, "") + b"\2")
     died(own_suite.storage)

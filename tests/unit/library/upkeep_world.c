@@ -1,0 +1,324 @@
+/*
+ * upkeep_world: see the header for what it holds. The system calls are this program's own, since a symbol of the program
+ * comes before the C library's.
+ */
+#include "tests/unit/library/upkeep_world.h"
+
+#include "common/db/schema.h"
+#include "sql/storage_sql.h"
+#include "storage/store/store_scan.h"
+#include "storage/upkeep/purge.h"
+#include "storage/upkeep/quarantine.h"
+#include "storage/upkeep/scrub.h"
+#include "storage/upkeep/sweep.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/syscall.h>
+
+struct upkeep_hooks upkeep_hooks;
+
+/* ---- system calls ---- */
+
+static bool of_world(const char *name)
+{
+    return upkeep_hooks.world && name[0] != '/';
+}
+
+int renameat(int old_fd, const char *old_name, int new_fd, const char *new_name)
+{
+    upkeep_hooks.renames++;
+    int failure = of_world(old_name) && upkeep_hooks.rename_before
+                      ? upkeep_hooks.rename_before(upkeep_hooks.world, old_name, new_name)
+                      : 0;
+    if (failure != 0) {
+        errno = failure;
+        return -1;
+    }
+    int result = (int)syscall(SYS_renameat2, old_fd, old_name, new_fd, new_name, 0);
+    if (result == 0 && of_world(old_name) && upkeep_hooks.rename_after)
+        upkeep_hooks.rename_after(upkeep_hooks.world, old_name, new_name);
+    return result;
+}
+
+int unlinkat(int fd, const char *name, int flags)
+{
+    int failure = of_world(name) && upkeep_hooks.unlink_before
+                      ? upkeep_hooks.unlink_before(upkeep_hooks.world, name)
+                      : 0;
+    if (of_world(name))
+        upkeep_hooks.unlinks++;
+    if (failure != 0) {
+        errno = failure;
+        return -1;
+    }
+    return (int)syscall(SYS_unlinkat, fd, name, flags);
+}
+
+int openat(int fd, const char *name, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    unsigned mode = flags & O_CREAT ? va_arg(arguments, unsigned) : 0;
+    va_end(arguments);
+    int failure = 0;
+    if (of_world(name) && fd >= 0) {
+        upkeep_hooks.opens++;
+        failure = upkeep_hooks.open_before ? upkeep_hooks.open_before(upkeep_hooks.world, name) : 0;
+    }
+    if (failure != 0) {
+        errno = failure;
+        return -1;
+    }
+    return (int)syscall(SYS_openat, fd, name, flags, mode);
+}
+
+ssize_t read(int fd, void *buffer, size_t size)
+{
+    char link[64], path[256];
+    if (upkeep_hooks.world && upkeep_hooks.read_before) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, sizeof(path) - 1);
+        path[max_i64(length, 0)] = '\0';
+        if (strstr(path, "/one/")) {
+            int failure = upkeep_hooks.read_before(upkeep_hooks.world);
+            if (failure != 0) {
+                errno = failure;
+                return -1;
+            }
+        }
+    }
+    return syscall(SYS_read, fd, buffer, size);
+}
+
+int fsync(int fd)
+{
+    char link[64], path[PATH_MAX];
+    if (upkeep_hooks.world && upkeep_hooks.synced) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, sizeof(path) - 1);
+        path[max_i64(length, 0)] = '\0';
+        upkeep_hooks.synced(upkeep_hooks.world, path);
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int fstatat(int fd, const char *restrict name, struct stat *restrict status, int flags)
+{
+    int result = (int)syscall(SYS_newfstatat, fd, name, status, flags);
+    if (result == 0 && of_world(name)) {
+        status->st_mtim.tv_sec -= upkeep_hooks.age;
+        status->st_ctim.tv_sec -= upkeep_hooks.age;
+    }
+    return result;
+}
+
+/* ---- the world ---- */
+
+static void add_options(struct fixture *fixture, const char *options)
+{
+    char text[1024], *rest = text;
+    snprintf(text, sizeof(text), "%s", options ? options : "");
+    for (char *one = strsep(&rest, ";"); one; one = strsep(&rest, ";")) {
+        if (one[0] != '\0')
+            fixture_option(fixture, "%s", one);
+    }
+}
+
+void upkeep_world_start(struct upkeep_world *world, const char *options)
+{
+    struct error error = {0};
+    char path[128];
+    memset(world, 0, sizeof(*world));
+    memset(&upkeep_hooks, 0, sizeof(upkeep_hooks));
+    upkeep_hooks.age = 100000;
+    fixture_create(&world->fixture);
+    fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
+    fixture_option(&world->fixture, "storage.scrub_rate=0");
+    fixture_option(&world->fixture, "database.timeout=3s");
+    add_options(&world->fixture, options);
+    fixture_load(&world->fixture);
+    if (!schema_apply(world->fixture.config.base.database_url, &storage_schema, NULL, &error))
+        fail_msg("%s", error.text);
+    world->loop = loop_create("test", &error);
+    assert_non_null(world->loop);
+    world->storage.config = &world->fixture.config;
+    world->storage.host_name = "media1";
+    world->storage.store = store_create(&world->fixture.config, world->loop, 10000, &error);
+    assert_non_null(world->storage.store);
+    world->storage.meta = meta_create(&world->fixture.config, world->storage.store, world->loop, &error);
+    assert_non_null(world->storage.meta);
+    world->storage.open_cache = open_cache_create(16, 5000, world->loop);
+    snprintf(path, sizeof(path), "%s/meta.db", world->fixture.directory);
+    assert_int_equal(sqlite3_open(path, &world->beside), SQLITE_OK);
+    sqlite3_busy_timeout(world->beside, 10000);
+    fake_clock_start(&world->clock);
+    upkeep_hooks.world = world;
+}
+
+void upkeep_world_end(struct upkeep_world *world)
+{
+    memset(&upkeep_hooks, 0, sizeof(upkeep_hooks));
+    fake_clock_end();
+    sqlite3_close(world->beside);
+    meta_end(world->storage.meta);
+    store_end(world->storage.store, 5000);
+    open_cache_destroy(world->storage.open_cache);
+    meta_destroy(world->storage.meta);
+    store_destroy(world->storage.store);
+    loop_destroy(world->loop);
+    fixture_destroy(&world->fixture);
+}
+
+void upkeep_member_start(struct upkeep_world *world, struct keeper *keeper, const struct chore *chores,
+                         size_t count)
+{
+    struct error error = {0};
+    if (!keeper_init(keeper, &world->storage, 23000, chores, count, &error))
+        fail_msg("%s", error.text);
+    purge_register_metrics(&keeper->metrics);
+    sweep_register_metrics(&keeper->metrics);
+    quarantine_register_metrics(&keeper->metrics);
+    scrub_register_metrics(&keeper->metrics);
+}
+
+void upkeep_member_end(struct keeper *keeper)
+{
+    keeper_stop(keeper);
+    keeper_give_up(keeper);
+    keeper_clear(keeper);
+}
+
+void upkeep_member_leads(struct keeper *keeper)
+{
+    keeper->renew_at_ms = 0;
+    assert_true(keeper_breathe(keeper));
+}
+
+/* ---- files and rows ---- */
+
+static void full_path(const struct upkeep_world *world, const char *place, char path[256])
+{
+    snprintf(path, 256, "%s/one/%s", world->fixture.directory, place);
+}
+
+static void place_of(int64_t value, char place[PATH_TEXT_SIZE])
+{
+    const struct path path = {.value = value, .seconds = 0x5F9E3FA7};
+    assert_true(path_format(&path, place));
+}
+
+void upkeep_file(struct upkeep_world *world, int64_t value, size_t size, char place[PATH_TEXT_SIZE])
+{
+    char path[256], directory[PATH_TEXT_SIZE];
+    for (int depth = 1; depth <= PATH_DIRECTORY_DEPTH; depth++) {
+        path_directory(value, depth, directory);
+        full_path(world, directory, path);
+        assert_true(mkdir(path, 0755) == 0 || errno == EEXIST);
+    }
+    place_of(value, place);
+    full_path(world, place, path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (size_t i = 0; i < size; i++)
+        assert_int_equal(fputc('x', file), 'x');
+    assert_int_equal(fclose(file), 0);
+}
+
+void upkeep_row(struct upkeep_world *world, const char *id, int64_t value, int64_t size, const char *changes)
+{
+    char place[PATH_TEXT_SIZE];
+    place_of(value, place);
+    upkeep_sql(world,
+               "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, group_name) VALUES "
+               "('%s', 'tnvideo', 'alice', 0, '../data/%s', %lld, 'group001')",
+               id, place, (long long)size);
+    if (changes && changes[0] != '\0')
+        upkeep_sql(world, "UPDATE t_file_02 SET %s WHERE id = '%s'", changes, id);
+}
+
+void upkeep_stored(struct upkeep_world *world, const char *id, int64_t value, size_t size,
+                   const char *changes)
+{
+    char place[PATH_TEXT_SIZE];
+    upkeep_file(world, value, size, place);
+    upkeep_row(world, id, value, (int64_t)size, changes);
+}
+
+bool upkeep_there(const struct upkeep_world *world, int64_t value)
+{
+    char place[PATH_TEXT_SIZE], path[256];
+    place_of(value, place);
+    full_path(world, place, path);
+    return access(path, F_OK) == 0;
+}
+
+int upkeep_quarantined(const struct upkeep_world *world)
+{
+    char path[256];
+    int count = 0;
+    full_path(world, STORE_QUARANTINE, path);
+    DIR *directory = opendir(path);
+    if (!directory)
+        return 0;
+    for (const struct dirent *entry = readdir(directory); entry; entry = readdir(directory))
+        count += entry->d_name[0] != '.' ? 1 : 0;
+    closedir(directory);
+    return count;
+}
+
+/* ---- the database ---- */
+
+void upkeep_sql(struct upkeep_world *world, const char *format, ...)
+{
+    char sql[1024], *message = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sql, sizeof(sql), format, arguments);
+    va_end(arguments);
+    if (sqlite3_exec(world->beside, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s: %s", sql, message);
+}
+
+int64_t upkeep_number(struct upkeep_world *world, const char *format, ...)
+{
+    char sql[1024];
+    sqlite3_stmt *statement = NULL;
+    int64_t number = -1;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sql, sizeof(sql), format, arguments);
+    va_end(arguments);
+    if (sqlite3_prepare_v2(world->beside, sql, -1, &statement, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(world->beside));
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return number;
+}
+
+int64_t upkeep_status_of(struct upkeep_world *world, const char *id)
+{
+    return upkeep_number(world, "SELECT COALESCE(status, 0) FROM t_file_02 WHERE id = '%s'", id);
+}
+
+struct test_job {
+    struct db_job job;
+    enum db_result (*run)(void *argument, struct db_connection *connection, struct error *error);
+    void *argument;
+};
+
+static enum db_result test_job_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct test_job *test = CONTAINER_OF(job, struct test_job, job);
+    return test->run(test->argument, connection, error);
+}
+
+enum db_result upkeep_job(struct upkeep_world *world,
+                          enum db_result (*run)(void *argument, struct db_connection *connection,
+                                                struct error *error),
+                          void *argument)
+{
+    struct test_job job = {.job = {.run = test_job_run}, .run = run, .argument = argument};
+    return meta_run_wait(world->storage.meta, &job.job);
+}
