@@ -279,6 +279,53 @@ static void a_server_that_does_not_keep_what_it_says_is_a_concern(void **state)
     }
 }
 
+#define GALERA "/usr/lib/galera/libgalera_smm.so"
+
+static void a_read_on_a_cluster_waits_for_what_was_committed_elsewhere(void **state)
+{
+    static const struct {
+        const char *parameters, *wait;
+        bool in_transaction;
+    } cases[] = {{"", "1", false}, {"", "0", true}, {"&causal_reads=off", "0", false}};
+    char provider[160];
+
+    (void)state;
+    if (access(GALERA, R_OK) != 0) {
+        print_message("SKIPPED: Galera is not installed\n");
+        skip();
+    }
+    mariadb_server_kill(&server);
+    snprintf(provider, sizeof(provider), "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:%u",
+             mariadb_server_free_port());
+    const char *const options[] = {"--wsrep-on=ON",
+                                   "--wsrep-provider=" GALERA,
+                                   "--wsrep-cluster-address=gcomm://",
+                                   "--wsrep-new-cluster",
+                                   "--binlog-format=ROW",
+                                   "--wsrep-node-address=127.0.0.1",
+                                   provider};
+    memset(server.options, 0, sizeof(server.options));
+    memcpy(server.options, options, sizeof(options));
+    mariadb_server_run(&server);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct question question = {.in_transaction = cases[i].in_transaction};
+        struct db *db = open_pool(MARIADB_SERVER_LOGIN, "127.0.0.1", server.port, cases[i].parameters);
+        char reason[ERROR_TEXT_SIZE] = "";
+
+        assert_int_equal(ask(db, &question, "SELECT @@wsrep_sync_wait"), DB_OK);
+        assert_string_equal(question.text, cases[i].wait);
+        question.parameter = db_text("wsrep");
+        question.count = 1;
+        assert_int_equal(ask(db, &question, "SELECT ?"), DB_OK);
+        assert_string_equal(question.text, "wsrep");
+        assert_int_equal(ask(db, &question, "DELETE FROM t WHERE name = ?"), DB_OK);
+        /* One node alone: nobody else has what it loses. */
+        assert_true(db_healthy(db, reason, sizeof(reason)));
+        assert_non_null(strstr(reason, "innodb_flush_log_at_trx_commit = 2"));
+        db_close(db);
+    }
+}
+
 /* ---- somebody else answers at the database's address ---- */
 
 struct impostor {
@@ -360,6 +407,7 @@ int main(void)
         WITH_SERVER(a_server_without_tls_serves_those_who_do_not_require_it),
         WITH_SERVER(a_text_that_another_character_set_would_read_as_sql_stays_a_text),
         WITH_SERVER(a_server_that_does_not_keep_what_it_says_is_a_concern),
+        WITH_SERVER(a_read_on_a_cluster_waits_for_what_was_committed_elsewhere),
         cmocka_unit_test(the_password_is_not_given_to_whoever_asks_for_it),
     };
 
