@@ -6,12 +6,10 @@
 #include "idserver/service.h"
 #include "common/db/schema.h"
 #include "sql/idserver_sql.h"
-#include <stdio.h>
 
 static bool init_db(const void *config, struct error *error)
 {
-    const struct packet_daemon_config *base = config;
-    return schema_apply(base->database_url, &idserver_schema, stdout, error);
+    return packet_daemon_init_db(config, &idserver_schema, error);
 }
 
 int main(int argc, char **argv)
@@ -25,6 +23,7 @@ int main(int argc, char **argv)
         .config_size = sizeof(struct idserver_config),
         .check = idserver_options_check,
         .init_db = init_db,
+        .backup = packet_daemon_backup,
         .start = idserver_service_start,
         .stop = idserver_service_stop,
         .end_workers = idserver_service_end_workers,

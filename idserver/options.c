@@ -65,6 +65,7 @@ const struct config_option idserver_options[] = {
      .help = "How often the database is asked whether it is there, for /healthz and the log."},
     PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/idserver.db",
                                "Where t_id_gen is, which several ID servers may share:"),
+    PACKET_DAEMON_DATABASE_URL_FILE,
     PACKET_DAEMON_DATABASE_THREADS("2"),
     PACKET_DAEMON_DATABASE_QUEUE("2048", "Reservations that wait for the database; one key has at most one."),
     PACKET_DAEMON_DATABASE_TIMEOUT(

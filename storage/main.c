@@ -383,7 +383,7 @@ static json_t *status(struct daemon *daemon)
 static bool init_db(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
-    if (!schema_apply(config->base.database_url, &storage_schema, stdout, error))
+    if (!packet_daemon_init_db(&config->base, &storage_schema, error))
         return false;
     return config->mount_check != OPTIONS_MOUNT_MARKER || store_make_markers(config, stdout, error);
 }
@@ -399,6 +399,7 @@ int main(int argc, char **argv)
         .config_size = sizeof(struct storage_config),
         .check = storage_options_check,
         .init_db = init_db,
+        .backup = packet_daemon_backup,
         .start = start,
         .stop = stop,
         .end_workers = end_workers,

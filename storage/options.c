@@ -68,6 +68,7 @@ const struct config_option storage_options[] = {
      "Floor of free inodes: no upload goes to a store path below this."},
 
     PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/storage.db", "Where the file rows are:"),
+    PACKET_DAEMON_DATABASE_URL_FILE,
     PACKET_DAEMON_DATABASE_THREADS("8"),
     PACKET_DAEMON_DATABASE_QUEUE("16384", "Database jobs that may wait; beyond it requests are refused."),
     PACKET_DAEMON_DATABASE_TIMEOUT(

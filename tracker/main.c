@@ -7,12 +7,10 @@
 #include "tracker/service.h"
 #include "common/db/schema.h"
 #include "sql/tracker_sql.h"
-#include <stdio.h>
 
 static bool init_db(const void *config, struct error *error)
 {
-    const struct packet_daemon_config *base = config;
-    return schema_apply(base->database_url, &tracker_schema, stdout, error);
+    return packet_daemon_init_db(config, &tracker_schema, error);
 }
 
 int main(int argc, char **argv)
@@ -26,6 +24,7 @@ int main(int argc, char **argv)
         .config_size = sizeof(struct tracker_config),
         .check = tracker_options_check,
         .init_db = init_db,
+        .backup = packet_daemon_backup,
         .start = tracker_service_start,
         .stop = tracker_service_stop,
         .end_workers = tracker_service_end_workers,

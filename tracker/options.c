@@ -148,6 +148,7 @@ const struct config_option tracker_options[] = {
      .help = "For so long LOCATE answers that a user is unknown without asking the database again."},
     PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/tracker.db",
                                "Where t_groups_info and t_router are:"),
+    PACKET_DAEMON_DATABASE_URL_FILE,
     PACKET_DAEMON_DATABASE_THREADS("4"),
     PACKET_DAEMON_DATABASE_QUEUE(
         "10000",

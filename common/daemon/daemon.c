@@ -459,6 +459,22 @@ static int init_db(struct run *run)
     return EXIT_FAILURE;
 }
 
+static int backup(struct run *run)
+{
+    const struct log_options log_options = {.program = run->spec->name,
+                                            .level = (enum log_level)run->config->log_level};
+    struct error error;
+
+    if (!run->spec->backup) {
+        report(run, "--backup: this daemon has no database");
+        return EXIT_USAGE;
+    }
+    if (log_open(&log_options, &error) && run->spec->backup(run->config, run->options.backup_file, &error))
+        return EXIT_SUCCESS;
+    report(run, error.text);
+    return EXIT_FAILURE;
+}
+
 static int run_mode(struct run *run)
 {
     switch (run->options.mode) {
@@ -470,6 +486,8 @@ static int run_mode(struct run *run)
         return EXIT_SUCCESS;
     case DAEMON_INIT_DB:
         return init_db(run);
+    case DAEMON_BACKUP:
+        return backup(run);
     default:
         if (run->options.daemonize && run->config->log_file[0] == '\0') {
             report(run, "-d needs a log file ([log] file): nobody would see the log");

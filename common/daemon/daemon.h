@@ -5,7 +5,7 @@
  * Command line, the same for every daemon:
  *   reel-NAME [-c FILE] [-o SECTION.NAME=VALUE]... [-d]
  *   -c, --config FILE   -o, --option S.N=V   -d, --daemonize (default: foreground)
- *   --check-config  --print-config  --init-db  --help  --help-markdown  --version
+ *   --check-config  --print-config  --init-db  --backup FILE  --help  --help-markdown  --version
  * Exit codes: 0 fine; 1 could not start or failed; 2 wrong command line or configuration.
  *
  * Signals: SIGTERM/SIGINT drain (a second one ends at once); SIGHUP reloads what can be reloaded, says what cannot,
@@ -51,6 +51,8 @@ struct daemon_spec {
     bool (*check)(const void *config, struct error *error);
     /* --init-db: creates what is missing in the database, tells on stdout what it did. May block. */
     bool (*init_db)(const void *config, struct error *error);
+    /* --backup: copies the database to PATH, tells on stdout. May block. NULL: there is none. */
+    bool (*backup)(const void *config, const char *path, struct error *error);
     /* Builds the daemon: listeners on daemon->loops, timers on daemon->main_loop. Main thread, before the loops run.
      * Must not need a peer (tracker, database) to be there. On false everything it made is undone. */
     bool (*start)(struct daemon *daemon, struct error *error);

@@ -65,6 +65,7 @@ static void print_help(const struct daemon_options *options, FILE *out)
         "      --check-config   check the configuration and exit\n"
         "      --print-config   print the configuration with every default and exit\n"
         "      --init-db        create what is missing in the database and exit\n"
+        "      --backup FILE    copy the SQLite database, also while it is in use, and exit\n"
         "      --help           this text\n"
         "      --help-markdown  the options as Markdown tables\n"
         "      --version        the version\n\n"
@@ -95,6 +96,7 @@ static bool parse_command_line(struct daemon_options *options, int argc, char **
         {"check-config", no_argument, NULL, 256 + DAEMON_CHECK_CONFIG},
         {"print-config", no_argument, NULL, 256 + DAEMON_PRINT_CONFIG},
         {"init-db", no_argument, NULL, 256 + DAEMON_INIT_DB},
+        {"backup", required_argument, NULL, 256 + DAEMON_BACKUP},
         {"help", no_argument, NULL, 256 + DAEMON_HELP},
         {"help-markdown", no_argument, NULL, 256 + DAEMON_HELP_MARKDOWN},
         {"version", no_argument, NULL, 256 + DAEMON_VERSION},
@@ -126,6 +128,8 @@ static bool parse_command_line(struct daemon_options *options, int argc, char **
             return error_set(error, ERROR_MALFORMED, "unknown option %s; see --help", word);
         default:
             options->mode = (enum daemon_mode)(letter - 256);
+            if (options->mode == DAEMON_BACKUP)
+                options->backup_file = optarg;
         }
     }
     if (optind < argc)

@@ -18,6 +18,7 @@ enum daemon_mode {
     DAEMON_CHECK_CONFIG,
     DAEMON_PRINT_CONFIG,
     DAEMON_INIT_DB,
+    DAEMON_BACKUP,
     DAEMON_HELP,
     DAEMON_HELP_MARKDOWN,
     DAEMON_VERSION,
@@ -27,6 +28,7 @@ struct daemon_options {
     const struct daemon_spec *spec;
     enum daemon_mode mode;
     bool daemonize;
+    const char *backup_file;
     const char *config_file;
     bool config_file_given;
     const char **overrides; /* owned; the texts are argv's */

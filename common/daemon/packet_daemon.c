@@ -6,8 +6,12 @@
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
+#include "common/db/db_backup.h"
+#include "common/db/db_url_file.h"
 #include "common/proto/proto.h"
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #define OTHER_DESCRIPTORS                                                                                    \
@@ -23,9 +27,13 @@ bool packet_daemon_check(const struct packet_daemon_config *config, const char *
         return error_set(
             error, ERROR_REFUSED,
             "%s.listen is empty: give at least one address, e.g. * for every one of this machine", section);
-    if (!db_url_check(config->database_url, &cause))
-        return error_set(error, ERROR_REFUSED, "database.url: %s", cause.text);
-    return true;
+    char *url = packet_daemon_database_url(config, error);
+    bool good = url && db_url_check(url, &cause);
+    if (url && !good)
+        error_set(error, ERROR_REFUSED, "database.%s: %s",
+                  config->database_url_file[0] != '\0' ? "url_file" : "url", cause.text);
+    db_url_file_forget(url);
+    return good;
 }
 
 bool packet_daemon_check_applications(const struct config_strings *applications, const char *section,
@@ -52,15 +60,49 @@ void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon)
     base->start_time = clock_wall_seconds();
 }
 
+char *packet_daemon_database_url(const struct packet_daemon_config *config, struct error *error)
+{
+    struct error cause;
+    char *url = config->database_url_file[0] != '\0' ? db_url_file_read(config->database_url_file, &cause)
+                                                     : strdup(config->database_url);
+    if (!url && config->database_url_file[0] != '\0')
+        error_set(error, cause.code, "database.url_file: %s", cause.text);
+    else if (!url)
+        error_set(error, ERROR_UNAVAILABLE, "database.url: no memory");
+    return url;
+}
+
+bool packet_daemon_init_db(const struct packet_daemon_config *config, const struct schema_scripts *scripts,
+                           struct error *error)
+{
+    char *url = packet_daemon_database_url(config, error);
+    bool good = url && schema_apply(url, scripts, stdout, error);
+    db_url_file_forget(url);
+    return good;
+}
+
+bool packet_daemon_backup(const void *config, const char *path, struct error *error)
+{
+    char *url = packet_daemon_database_url(config, error);
+    bool good = url && db_backup(url, path, stdout, error);
+    db_url_file_forget(url);
+    return good;
+}
+
 struct db *packet_daemon_open_database(const struct packet_daemon_config *config, struct error *error)
 {
+    char *url = packet_daemon_database_url(config, error);
+    if (!url)
+        return NULL;
     const struct db_options options = {
-        .url = config->database_url,
+        .url = url,
         .threads = (size_t)config->database_threads,
         .queue_max = (size_t)config->database_queue,
         .job_timeout_ms = config->database_timeout_ms,
     };
-    return db_open(&options, error);
+    struct db *db = db_open(&options, error);
+    db_url_file_forget(url);
+    return db;
 }
 
 /* How many connections there is room for, when DESCRIPTORS are kept back for other things: what has no descriptor left

@@ -8,6 +8,7 @@
 
 #include "common/daemon/daemon.h"
 #include "common/db/db.h"
+#include "common/db/schema.h"
 #include "common/serve/packet_server.h"
 
 /* First member of such a daemon's configuration struct; filled from the rows below. */
@@ -22,6 +23,7 @@ struct packet_daemon_config {
     int64_t progress_timeout_ms;
     int64_t refused_body_timeout_ms;
     char *database_url;
+    char *database_url_file;
     int64_t database_threads;
     int64_t database_queue;
     int64_t database_timeout_ms;
@@ -111,6 +113,14 @@ struct packet_daemon_config {
                    "creates what is missing there."                                                          \
     }
 
+#define PACKET_DAEMON_DATABASE_URL_FILE                                                                      \
+    {                                                                                                        \
+        .section = "database", .name = "url_file", .type = CONFIG_STRING,                                    \
+        PACKET_DAEMON_AT(database_url_file), .default_value = "",                                            \
+        .help = "File whose one line is the URL, in the place of `url`, so that its password stands in no "  \
+                "configuration. A name without a slash is a credential of systemd (LoadCredential=)."        \
+    }
+
 #define PACKET_DAEMON_DATABASE_THREADS(default_)                                                             \
     {                                                                                                        \
         .section = "database", .name = "threads", .type = CONFIG_INTEGER,                                    \
@@ -133,7 +143,7 @@ struct packet_daemon_config {
     }
 
 /* What these rows cannot say: an address to listen on, a database URL that can be read, applications (in
- * SECTION) that are names. Pure. */
+ * SECTION) that are names. Reads the url_file, if there is one. */
 MUST_CHECK bool packet_daemon_check(const struct packet_daemon_config *config, const char *section,
                                     struct error *error);
 MUST_CHECK bool packet_daemon_check_applications(const struct config_strings *applications,
@@ -169,6 +179,15 @@ struct packet_daemon_face {
 
 /* The first thing that start() does with BASE; after it packet_daemon_destroy() is right at any point. */
 void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon);
+
+/* The URL of the database that CONFIG names, out of its url_file where it has one. Freed by db_url_file_forget(). NULL:
+ * ERROR names the option. May read a file. */
+MUST_CHECK char *packet_daemon_database_url(const struct packet_daemon_config *config, struct error *error);
+
+/* What --init-db and --backup do with the database of CONFIG; see schema_apply(), db_backup(). BLOCK. */
+MUST_CHECK bool packet_daemon_init_db(const struct packet_daemon_config *config,
+                                      const struct schema_scripts *scripts, struct error *error);
+MUST_CHECK bool packet_daemon_backup(const void *config, const char *path, struct error *error);
 
 /* The database that CONFIG names; see db_open(). */
 MUST_CHECK struct db *packet_daemon_open_database(const struct packet_daemon_config *config,

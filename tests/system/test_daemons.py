@@ -1,7 +1,9 @@
 """What is the same for every daemon: command line, configuration, signals, admin port."""
+import contextlib
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -28,6 +30,36 @@ def test_check_config_accepts_what_runs_and_print_config_can_be_read_back(daemon
         twice = subprocess.run([str(BIN / f"reel-{daemon.name}"), "-c", str(again), "--print-config"],
                                capture_output=True, text=True)
         assert twice.returncode == 0 and twice.stdout == printed.stdout
+
+
+def test_backup_copies_what_is_in_use_and_says_where_it_cannot(daemon, tmp_path):
+    copy = tmp_path / "copy.db"
+    done = daemon.command("--backup", str(copy))
+    if daemon.name == "httpd":
+        assert done.returncode == 2 and "no database" in done.stderr
+    elif "mysql:" in daemon.config_file.read_text():
+        assert done.returncode == 1 and "mariadb-dump" in done.stderr
+    else:
+        assert done.returncode == 0 and str(copy) in done.stdout, done.stderr
+        with contextlib.closing(sqlite3.connect(copy)) as database:
+            names = {name for name, in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert names & {"t_router", "t_id_gen", "t_file_01"}
+    assert copy.exists() == (done.returncode == 0)
+
+
+def test_the_database_url_may_stand_in_a_file_of_its_own(daemon, tmp_path):
+    if daemon.name == "httpd":
+        return
+    secret = tmp_path / "url"
+    secret.write_text("mysql://reel:sesame@127.0.0.1:1/reel?tls=perhaps\n")
+    secret.chmod(0o600)
+    done = daemon.command("-o", f"database.url_file={secret}", "--check-config")
+    assert done.returncode == 2 and "database.url_file" in done.stderr and "required, prefer and off" in done.stderr
+    assert "sesame" not in done.stdout + done.stderr
+    secret.write_text("sqlite:/nowhere/at/all.db\n")
+    assert daemon.command("-o", f"database.url_file={secret}", "--check-config").returncode == 0
+    done = daemon.command("-o", f"database.url_file={secret}.gone", "--check-config")
+    assert done.returncode == 2 and f"{secret}.gone" in done.stderr
 
 
 def test_help_tells_every_option_and_version_the_version(daemon):

@@ -21,6 +21,7 @@ static const struct config_option sample_options[] = {
     PACKET_DAEMON_PROGRESS_TIMEOUT("sample", "30s"),
     PACKET_DAEMON_REFUSED_BODY_TIMEOUT("sample", "drain_timeout", "5s"),
     PACKET_DAEMON_DATABASE_URL("sqlite:/nowhere/at/all.db", "Where all is:"),
+    PACKET_DAEMON_DATABASE_URL_FILE,
     PACKET_DAEMON_DATABASE_THREADS("2"),
     PACKET_DAEMON_DATABASE_QUEUE("100", "Jobs."),
     PACKET_DAEMON_DATABASE_TIMEOUT("3s", "Time."),
