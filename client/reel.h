@@ -74,7 +74,7 @@ struct reel_error {
 /* The word of a code, e.g. "not-found". Static storage. Any thread; never blocks. */
 REEL_API const char *reel_error_name(int code);
 
-/* The version of the library, e.g. "0.1.0". Static storage. Any thread; never blocks. */
+/* The version of the library, e.g. "0.2.0". Static storage. Any thread; never blocks. */
 REEL_API const char *reel_version(void);
 
 /* ---- the handle ---- */

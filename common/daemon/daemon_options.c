@@ -24,8 +24,8 @@ static const struct config_option common_options[] = {
     {"log", "level", CONFIG_CHOICE, offsetof(struct daemon_config, log_level), "info", 0, 0,
      "debug|info|warning|error", true, "The least severe lines that are written."},
     {"admin", "listen", CONFIG_ADDRESSES, offsetof(struct daemon_config, admin_listen), "", 0, 0, NULL, false,
-     "Addresses of the HTTP port for operators (/metrics, /healthz, /status); private ones only, as it asks "
-     "nobody who they are. Empty for none."},
+     "Addresses of the HTTP port for operators (/metrics, /healthz, /status); private ones only, because it "
+     "does not authenticate. Empty for none."},
 };
 
 _Static_assert(ARRAY_SIZE(common_options) == DAEMON_OPTION_COUNT, "the table has grown");

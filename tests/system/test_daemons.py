@@ -12,6 +12,7 @@ import pytest
 from suite import BIN, ROOT, wait_for
 
 NAMES = ["tracker", "idserver", "storage", "httpd"]
+VERSION = re.search(r"VERSION (\d+\.\d+\.\d+)", (ROOT / "CMakeLists.txt").read_text()).group(1)
 
 
 @pytest.fixture(params=NAMES)
@@ -65,7 +66,8 @@ def test_the_database_url_may_stand_in_a_file_of_its_own(daemon, tmp_path):
 def test_help_tells_every_option_and_version_the_version(daemon):
     done = subprocess.run([str(BIN / f"reel-{daemon.name}"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "listen" in done.stdout and "pid_file" in done.stdout
-    assert subprocess.run([str(BIN / f"reel-{daemon.name}"), "--version"], capture_output=True).returncode == 0
+    version = subprocess.run([str(BIN / f"reel-{daemon.name}"), "--version"], capture_output=True, text=True)
+    assert version.returncode == 0 and version.stdout == f"reel-{daemon.name} {VERSION}\n"
     assert subprocess.run([str(BIN / f"reel-{daemon.name}"), "--nonsense"], capture_output=True).returncode == 2
 
 

@@ -513,7 +513,7 @@ static void a_link_is_printed_without_asking_anybody(void **state)
 /* ---- the servers ---- */
 
 #define MEMBER(address, state, free)                                                                         \
-    "{\"host\":\"media1\",\"address\":\"" address "\",\"version\":\"0.1.0\",\"state\":\"" state              \
+    "{\"host\":\"media1\",\"address\":\"" address "\",\"version\":\"" REEL_VERSION "\",\"state\":\"" state   \
     "\",\"suspect\":false,\"start_time\":1,\"join_time\":1,\"beat_time\":1,\"silent_ms\":7000,\"load\":{"    \
     "\"state\":\"ready\",\"capacity\":1000000,\"free\":" free                                                \
     ",\"free_inodes\":99999999,\"connections\":1,\"uploads\":3,\"requests\":1,\"trash\":2048}}"
@@ -560,7 +560,8 @@ static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
     snprintf(
         text, sizeof(text),
         "{\"groups\":[{\"name\":\"group001\",\"state\":\"open\",\"weight\":100,\"active\":1,\"storages\":["
-        "{\"host\":\"media1\",\"address\":\"%s\",\"version\":\"0.1.0\",\"state\":\"ACTIVE\",\"suspect\":"
+        "{\"host\":\"media1\",\"address\":\"%s\",\"version\":\"" REEL_VERSION
+        "\",\"state\":\"ACTIVE\",\"suspect\":"
         "false,"
         "\"beat_time\":%lld,\"silent_ms\":100,\"load\":{\"state\":\"ready\",\"capacity\":1000,\"free\":900,"
         "\"free_inodes\":99999999}}]}]}",
