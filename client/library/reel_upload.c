@@ -205,6 +205,8 @@ static bool sending_run(struct sending *sending, struct error *error)
         else if (go_on && !wait->done && !wait->giving_up && sending->position < sending->total &&
                  sending->buffers[sending->back].filled == 0)
             go_on = sending_fill(sending, error);
+        else if (!reel_wait_busy(wait))
+            pthread_cond_wait(&wait->changed, &wait->mutex); /* sending_resume() is still to come */
         else
             telling.beat = !reel_wait_turn(wait, REEL_BEAT_MS);
         if (!go_on)
