@@ -4,6 +4,7 @@
  */
 #include "storage/options.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -50,6 +51,17 @@ const struct config_option storage_options[] = {
      "holds the "
      "file .reelstore, made by --init-db; mount: it is a mount point; none: nothing, .reelstore is made "
      "where missing."},
+    {"storage", "file_mode", CONFIG_STRING, MEMBER(file_mode), "0640", 0, 0, NULL, false,
+     "Mode of new files, in octal. The owner must be able to read and write; give others what a program of "
+     "another user "
+     "(the predecessor, a web server) needs."},
+    {"storage", "directory_mode", CONFIG_STRING, MEMBER(directory_mode), "0750", 0, 0, NULL, false,
+     "Mode of new directories below a store path, in octal. 2770 makes what is in them belong to their "
+     "group."},
+    {"storage", "file_group", CONFIG_STRING, MEMBER(file_group), "", 0, 0, NULL, false,
+     "Group (name or number) of new files and directories; the daemon's user must be a member. Empty: as the "
+     "system "
+     "gives it."},
     {"storage", "workers", CONFIG_INTEGER, MEMBER(workers_per_path), "8", 1, 256, NULL, false,
      "Threads that do the file system calls of one store path; each path has its own, so that one that hangs "
      "stops no "
@@ -100,6 +112,11 @@ const struct config_option storage_options[] = {
     {"storage", "uploads_wait", CONFIG_DURATION, MEMBER(uploads_wait_ms), "30s", 1, 3600 * SECOND, NULL, true,
      "How long an upload waits for its turn before it is refused."},
 
+    {"storage", "upload_rate_min", CONFIG_SIZE, MEMBER(upload_rate_min), "1K", 0, GIGA, NULL, false,
+     "Bytes per second that the content of an upload must bring at least, measured over progress_timeout; a "
+     "slower "
+     "upload is cut. 0: no limit."},
+
     {"storage", "trash_keep", CONFIG_DURATION, MEMBER(trash_keep_ms), "7d", 0, 3650 * DAY, NULL, true,
      "How long a deleted file is kept and can be restored; then it is purged. 0: at once."},
     {"storage", "purge_interval", CONFIG_DURATION, MEMBER(purge_interval_ms), "1m", 100, DAY, NULL, false,
@@ -111,7 +128,9 @@ const struct config_option storage_options[] = {
     {"storage", "leftover_age", CONFIG_DURATION, MEMBER(leftover_age_ms), "1h", SECOND, 30 * DAY, NULL, false,
      "A file without a row (of an upload that a crash ended) is cleaned up when nobody has written to it for "
      "this time, "
-     "which must be longer than progress_timeout."},
+     "which must be longer than progress_timeout and twice database.timeout together. An upload whose file "
+     "has waited "
+     "for half of it is refused."},
     {"storage", "sweep_interval", CONFIG_DURATION, MEMBER(sweep_interval_ms), "1d", SECOND, 365 * DAY, NULL,
      false, "How often files without rows are looked for, in addition to the end of every scrub."},
     {"storage", "leftovers_max", CONFIG_INTEGER, MEMBER(leftovers_max), "1000", 1, 1000000, NULL, false,
@@ -176,6 +195,32 @@ bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], cons
     return true;
 }
 
+bool storage_options_mode(const char *text, mode_t *mode)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 8);
+    *mode = (mode_t)value;
+    return text[0] >= '0' && text[0] <= '7' && *end == '\0' && value <= 02777;
+}
+
+static bool check_modes(const struct storage_config *config, struct error *error)
+{
+    mode_t file, directory;
+    if (!storage_options_mode(config->file_mode, &file) || (file & 0600) != 0600 || (file & 07000) != 0)
+        return error_set(
+            error, ERROR_GENERAL,
+            "storage.file_mode \"%s\" must be an octal mode with which the owner can read and write, "
+            "e.g. 0640",
+            config->file_mode);
+    if (!storage_options_mode(config->directory_mode, &directory) || (directory & 0700) != 0700)
+        return error_set(
+            error, ERROR_GENERAL,
+            "storage.directory_mode \"%s\" must be an octal mode with which the owner can do everything, "
+            "e.g. 0750",
+            config->directory_mode);
+    return true;
+}
+
 static bool check_paths(const struct storage_config *config, struct error *error)
 {
     if (config->paths.count == 0)
@@ -224,10 +269,15 @@ bool storage_options_check(const void *opaque, struct error *error)
     if (!packet_daemon_check(&config->base, "storage", error) ||
         !packet_daemon_check_applications(&config->applications, "storage", error))
         return false;
-    if (config->leftover_age_ms <= config->base.progress_timeout_ms)
+    /* What an upload may wait since it last wrote to its file: for the next piece of the content, or for a turn at the
+     * database and then its answer. */
+    int64_t waits = config->base.progress_timeout_ms + 2 * config->base.database_timeout_ms;
+    if (config->leftover_age_ms <= waits)
         return error_set(
             error, ERROR_GENERAL,
-            "storage.leftover_age must be longer than storage.progress_timeout, or an upload that stands "
-            "still would be taken for a leftover");
-    return check_paths(config, error);
+            "storage.leftover_age (%lld ms) must be longer than storage.progress_timeout and twice "
+            "database.timeout together (%lld ms), or an upload that is still under way would be taken for "
+            "a leftover",
+            (long long)config->leftover_age_ms, (long long)waits);
+    return check_modes(config, error) && check_paths(config, error);
 }

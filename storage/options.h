@@ -8,6 +8,8 @@
 #include "common/daemon/packet_daemon.h"
 #include "common/proto/proto.h"
 
+#include <sys/types.h>
+
 enum options_durability { OPTIONS_DURABLE = 0, OPTIONS_RELAXED = 1 };
 enum options_mount_check { OPTIONS_MOUNT_NONE = 0, OPTIONS_MOUNT_MARKER = 1, OPTIONS_MOUNT_POINT = 2 };
 
@@ -20,6 +22,9 @@ struct storage_config {
 
     struct config_strings paths; /* KEY=DIR or DIR; see storage_options_split_path() */
     int mount_check;             /* enum options_mount_check */
+    char *file_mode;             /* octal, see storage_options_mode() */
+    char *directory_mode;
+    char *file_group; /* name or number; "": as the system gives it */
     int64_t workers_per_path;
     int64_t workers_queue;
     int64_t probe_interval_ms;
@@ -38,6 +43,7 @@ struct storage_config {
     int64_t uploads_max;
     int64_t uploads_waiting;
     int64_t uploads_wait_ms;
+    int64_t upload_rate_min; /* bytes per second; 0: any */
 
     int64_t trash_keep_ms; /* 0: purged at once */
     int64_t purge_interval_ms;
@@ -70,6 +76,9 @@ MUST_CHECK bool storage_options_check(const void *config, struct error *error);
 /* Files to keep open for further downloads: open_files, or what the process's limit of open files gives where
  * that is 0. After the limit was set, at the start. */
 size_t storage_options_open_files(const struct storage_config *config);
+
+/* "0640" -> 0640; false for what is no octal number up to 02777. Pure. */
+MUST_CHECK bool storage_options_mode(const char *text, mode_t *mode);
 
 /* One item of `paths`. KEY is what stands in file_path and what the ID server counts under; *DIRECTORY points
  * into TEXT and may end in slashes, which mean nothing. False with what would be right. */

@@ -268,3 +268,10 @@ void packet_request_read(struct packet_request *request, void *buffer, size_t si
     packet_connection_enter(connection, PACKET_READING);
     packet_connection_run(connection);
 }
+
+int64_t packet_request_coming(const struct packet_request *request)
+{
+    const struct packet_connection *connection = request->connection;
+
+    return connection->state == PACKET_READING ? (int64_t)connection->read_got : 0;
+}

@@ -137,4 +137,7 @@ void packet_reply_abort(struct packet_request *request);
 void packet_request_read(struct packet_request *request, void *buffer, size_t size,
                          void (*done)(struct packet_request *request, int64_t bytes));
 
+/* Bytes of the read under way that have come so far; 0 where none is. */
+int64_t packet_request_coming(const struct packet_request *request);
+
 #endif

@@ -63,6 +63,7 @@ struct store {
     struct store_path *paths;
     size_t count;
     struct event *timer;
+    struct store_modes modes;
     _Atomic int64_t floor_space, floor_inodes;
     pthread_mutex_t mutex;
     pthread_cond_t first_look;
@@ -98,6 +99,17 @@ bool store_path_enter(struct store_path *path, struct store_root **root, struct 
 void store_path_leave(struct store_path *path, struct store_root *root)
 {
     drop_root(path, CONTAINER_OF(root, struct root, public));
+}
+
+bool store_path_lies_at(const struct store_path *path, const struct store_root *root, struct error *error)
+{
+    const struct root *held = CONTAINER_OF(root, struct root, public);
+    struct stat status;
+    if (stat(path->directory, &status) == 0 && status.st_dev == held->device && status.st_ino == held->inode)
+        return true;
+    return error_set(error, ERROR_UNAVAILABLE,
+                     "another directory was put at %s during the upload: is its volume mounted anew?",
+                     path->directory);
 }
 
 /* ---- looking ---- */
@@ -309,6 +321,11 @@ struct store *store_create(const struct storage_config *config, struct loop *loo
         return NULL;
     }
     store->config = config;
+    if (!store_modes_make(&store->modes, config, error)) {
+        free(store->paths);
+        free(store);
+        return NULL;
+    }
     store_set_floors(store, config->reserve_space, config->reserve_inodes);
     pthread_mutex_init(&store->mutex, NULL);
 
@@ -484,6 +501,11 @@ struct workers *store_path_workers(const struct store_path *path)
 bool store_path_durable(const struct store_path *path)
 {
     return path->store->config->durability == OPTIONS_DURABLE;
+}
+
+const struct store_modes *store_path_modes(const struct store_path *path)
+{
+    return &path->store->modes;
 }
 
 struct store_directories *store_path_directories(const struct store_path *path)

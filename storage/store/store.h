@@ -13,6 +13,7 @@
 #include "common/loop/workers.h"
 #include "storage/options.h"
 #include "storage/store/path.h"
+#include "storage/store/store_modes.h"
 
 #define STORE_MARKER ".reelstore" /* the file that shows that a store path is there */
 #define STORE_FILE_PATH_SIZE                                                                                 \
@@ -101,6 +102,12 @@ struct store_root {
 };
 MUST_CHECK bool store_path_enter(struct store_path *path, struct store_root **root, struct error *error);
 void store_path_leave(struct store_path *path, struct store_root *root);
+
+/* False with ERROR_UNAVAILABLE where another directory than ROOT lies at the store path now. BLOCKS. */
+MUST_CHECK bool store_path_lies_at(const struct store_path *path, const struct store_root *root,
+                                   struct error *error);
+
+const struct store_modes *store_path_modes(const struct store_path *path);
 
 /* What is known of the path's directories: storage/store/store_directory.h. */
 struct store_directories *store_path_directories(const struct store_path *path);

@@ -5,7 +5,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "storage/store/store_beneath.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,11 +19,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIRECTORY_MODE   0750
+#define ROOM             "store"
 #define DIRECTORIES_KEPT 65536
 #define USED_KEPT        16 /* directories whose numbers are remembered: numbers come in runs, so few are in use */
 #define USED_AGE_MS      1000
 #define NUMBERS          512 /* of a directory */
+#define REFUSING_KEPT    8
+#define REFUSING_MAX     2      /* more directories than this refuse at a time: it is the path */
+#define REFUSALS         2      /* of a directory, before its numbers are skipped */
+#define REFUSING_MS      600000 /* then it is tried again */
 
 /* The numbers that had a file when the directory was read. */
 struct used {
@@ -30,6 +36,13 @@ struct used {
     int64_t seconds; /* of the file that it was read for */
     int64_t read_ms;
     uint64_t bits[NUMBERS / 64];
+};
+
+/* A directory in which no file can be created. */
+struct refusing {
+    int64_t directory; /* 0: free */
+    int refusals;
+    int64_t since_ms;
 };
 
 struct waiter {
@@ -56,6 +69,7 @@ struct store_directories {
     pthread_mutex_t mutex; /* for what follows */
     struct used used[USED_KEPT];
     size_t next_used;
+    struct refusing refusing[REFUSING_KEPT];
     LIST_HEAD(, sync) running;
 };
 
@@ -68,7 +82,7 @@ static bool fail(struct store_path *path, int errnum, const char *what, const ch
 
 static bool sync_directory(struct store_path *path, int root, const char *name, struct error *error)
 {
-    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = store_beneath_open(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
         return fail(path, errno, "open directory", name, error);
     bool fine = fsync(fd) == 0;
@@ -79,6 +93,20 @@ static bool sync_directory(struct store_path *path, int root, const char *name, 
 }
 
 /* ---- directories that last ---- */
+
+static bool make_one(struct store_path *path, int root, const char *name, struct error *error)
+{
+    const struct store_modes *modes = store_path_modes(path);
+    const char *last;
+    int parent = store_beneath_parent(root, name, &last);
+    if (parent < 0)
+        return fail(path, errno, "open the parent of directory", name, error);
+    bool made = mkdirat(parent, last, modes->directory) == 0;
+    bool fine = (made && store_modes_apply_at(modes, parent, last)) || (!made && errno == EEXIST) ||
+                fail(path, errno, made ? "set mode and group of directory" : "make directory", name, error);
+    (void)close(parent);
+    return fine;
+}
 
 /* A directory is remembered only when it is known to last: its name was synced into its parent by this
  * process. One that another process made a moment ago may not be, so it is synced here again; that costs one
@@ -98,8 +126,8 @@ bool store_directory_make(struct store_path *path, int root, int64_t value, stru
         int64_t number = path_directory_number(value, depth);
         path_directory(value, depth, name);
         path_directory(value, depth - 1, parent);
-        if (mkdirat(root, name, DIRECTORY_MODE) != 0 && errno != EEXIST)
-            return fail(path, errno, "make directory", name, error);
+        if (!make_one(path, root, name, error))
+            return false;
         CRASH_POINT("directory-made");
         if (store_path_durable(path) && !sync_directory(path, root, parent, error))
             return false;
@@ -115,6 +143,63 @@ void store_directory_forget(struct store_path *path, int64_t value)
         int64_t number = path_directory_number(value, depth);
         cache_remove(store_path_directories(path)->known, &number, sizeof(number));
     }
+}
+
+/* ---- directories that refuse ---- */
+
+/* The mutex is held. NULL where DIRECTORY is not known to refuse. OTHERS: how many others do. */
+static struct refusing *find_refusing(struct store_directories *directories, int64_t directory, int64_t now,
+                                      size_t *others)
+{
+    struct refusing *found = NULL;
+    *others = 0;
+    for (size_t i = 0; i < REFUSING_KEPT; i++) {
+        struct refusing *one = &directories->refusing[i];
+        if (one->directory != 0 && now - one->since_ms > REFUSING_MS)
+            *one = (struct refusing){0};
+        if (one->directory == directory)
+            found = one;
+        else if (one->directory != 0)
+            ++*others;
+    }
+    return found;
+}
+
+static bool is_of_directory(int errnum)
+{
+    return errnum == EACCES || errnum == EPERM || errnum == EIO || errnum == ENOTDIR || errnum == ELOOP;
+}
+
+bool store_directory_refuses(struct store_path *path, int64_t value, int errnum, struct error *error)
+{
+    struct store_directories *directories = store_path_directories(path);
+    int64_t directory = path_directory_number(value, PATH_DIRECTORY_DEPTH), now = clock_monotonic_ms();
+    size_t others, unused;
+    char name[PATH_TEXT_SIZE];
+    if (!is_of_directory(errnum))
+        return false;
+    path_directory(value, PATH_DIRECTORY_DEPTH, name);
+    pthread_mutex_lock(&directories->mutex);
+    struct refusing *refusing = find_refusing(directories, directory, now, &others);
+    if (!refusing && others < REFUSING_MAX && (refusing = find_refusing(directories, 0, now, &unused)))
+        *refusing = (struct refusing){.directory = directory, .since_ms = now};
+    int refusals = refusing ? ++refusing->refusals : 0;
+    pthread_mutex_unlock(&directories->mutex);
+    if (!refusing || refusals > REFUSALS + NUMBERS)
+        return false;
+    if (refusals == REFUSALS)
+        log_error(ROOM, "store path %s: no file can be created in %s (%s): its numbers are skipped",
+                  store_path_key(path), name, strerrordesc_np(errnum));
+    error_set(error, ERROR_EXISTS, "no file can be created in %s/%s: %s", store_path_key(path), name,
+              strerrordesc_np(errnum));
+    return true;
+}
+
+static bool is_refusing(struct store_directories *directories, int64_t directory)
+{
+    size_t others;
+    const struct refusing *found = find_refusing(directories, directory, clock_monotonic_ms(), &others);
+    return found && found->refusals >= REFUSALS;
 }
 
 /* ---- numbers in use ---- */
@@ -136,10 +221,10 @@ static void note_entry(struct used *used, const char *directory, const char *nam
     }
 }
 
-static bool read_used(struct store_path *path, int root, const char *name, struct used *used,
+static bool read_used(struct store_path *path, int root, int64_t value, const char *name, struct used *used,
                       struct error *error)
 {
-    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = store_beneath_open(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0 && errno == ENOENT)
         return true; /* it was removed; the creation of the file finds out */
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
@@ -147,7 +232,8 @@ static bool read_used(struct store_path *path, int root, const char *name, struc
         int saved = errno;
         if (fd >= 0)
             (void)close(fd);
-        return fail(path, saved, "read directory", name, error);
+        return !store_directory_refuses(path, value, saved, error) &&
+               fail(path, saved, "read directory", name, error);
     }
     const struct dirent *entry;
     while (errno = 0, (entry = readdir(stream)) != NULL)
@@ -168,6 +254,7 @@ bool store_directory_unused(struct store_path *path, int root, const struct path
     bool known = false, taken = false;
     path_directory(place->value, PATH_DIRECTORY_DEPTH, name);
     pthread_mutex_lock(&directories->mutex);
+    bool refused = is_refusing(directories, used.directory);
     for (size_t i = 0; i < USED_KEPT && !known; i++) {
         const struct used *kept = &directories->used[i];
         /* The age too: a clock that is set back comes by the same second again. */
@@ -176,8 +263,10 @@ bool store_directory_unused(struct store_path *path, int root, const struct path
         taken = known && is_used(kept, place->value);
     }
     pthread_mutex_unlock(&directories->mutex);
+    if (refused)
+        return error_set(error, ERROR_EXISTS, "no file can be created in %s/%s", store_path_key(path), name);
     if (!known) {
-        if (!read_used(path, root, name, &used, error))
+        if (!read_used(path, root, place->value, name, &used, error))
             return false;
         taken = is_used(&used, place->value);
         pthread_mutex_lock(&directories->mutex);
@@ -308,5 +397,6 @@ void store_directories_clear(struct store_directories *directories)
     cache_clear(directories->known);
     pthread_mutex_lock(&directories->mutex);
     memset(directories->used, 0, sizeof(directories->used));
+    memset(directories->refusing, 0, sizeof(directories->refusing));
     pthread_mutex_unlock(&directories->mutex);
 }

@@ -21,6 +21,15 @@ void store_directories_clear(struct store_directories *directories);
  * the descriptor of the store path, as in all that follows. */
 MUST_CHECK bool store_directory_make(struct store_path *path, int root, int64_t value, struct error *error);
 
+/*
+ * A file could not be created in VALUE's directory, with ERRNUM. True where that says something about this one
+ * directory (its owner, its mode, a broken inode) rather than about the store path: ERROR is ERROR_EXISTS then,
+ * the number is skipped, and after the second failure every number of that directory is, for some minutes; the
+ * sequence moves on to the next directory. False where others failed as well: the whole path is meant.
+ */
+MUST_CHECK bool store_directory_refuses(struct store_path *path, int64_t value, int errnum,
+                                        struct error *error);
+
 /* Somebody removed a directory of VALUE. */
 void store_directory_forget(struct store_path *path, int64_t value);
 

@@ -3,6 +3,8 @@
  */
 #include "storage/store/store_file.h"
 
+#include "common/base/clock.h"
+#include "storage/store/store_beneath.h"
 #include "storage/store/store_directory.h"
 
 #include <errno.h>
@@ -11,8 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define FILE_MODE 0640
 
 /* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
 static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
@@ -26,46 +26,72 @@ static const char *place_name(const struct path *place, char text[PATH_TEXT_SIZE
     return path_format(place, text) ? text : "(no place)";
 }
 
-bool store_file_create(struct store_path *path, const struct path *place, int *fd, struct error *error)
+static void touch(struct store_file *file)
 {
+    file->touched_ms = clock_boot_ms();
+    file->touched_wall_us = clock_wall_us();
+}
+
+bool store_file_create(struct store_file *file, struct error *error)
+{
+    struct store_path *path = file->path;
     char name[PATH_TEXT_SIZE];
     struct store_root *root;
-    if (!path_format(place, name))
+    file->fd = -1;
+    file->root = NULL;
+    if (!path_format(&file->place, name))
         return error_set(error, ERROR_EXHAUSTED,
                          "number %lld or time %lld is out of bounds for a stored file",
-                         (long long)place->value, (long long)place->seconds);
+                         (long long)file->place.value, (long long)file->place.seconds);
     if (!store_path_enter(path, &root, error))
         return false;
-    bool fine = store_directory_make(path, root->fd, place->value, error) &&
-                store_directory_unused(path, root->fd, place, error);
+    touch(file);
+    bool fine = store_directory_make(path, root->fd, file->place.value, error) &&
+                store_directory_unused(path, root->fd, &file->place, error);
     for (int attempt = 0; fine; attempt++) {
-        *fd = openat(root->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-        if (*fd >= 0)
+        file->fd = store_beneath_open(root->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                                      store_path_modes(path)->file);
+        if (file->fd >= 0)
             break;
         int saved = errno;
         if (saved == ENOENT && attempt == 0) { /* somebody removed a directory that was remembered */
-            store_directory_forget(path, place->value);
-            fine = store_directory_make(path, root->fd, place->value, error);
+            store_directory_forget(path, file->place.value);
+            fine = store_directory_make(path, root->fd, file->place.value, error);
             continue;
+        }
+        if (store_directory_refuses(path, file->place.value, saved, error)) {
+            fine = false;
+            break;
         }
         fine = fail(path, saved, "create", name, error);
         if (saved == EEXIST)
             error_set(error, ERROR_EXISTS, "%s/%s exists already", store_path_key(path), name);
     }
-    store_path_leave(path, root);
-    return fine;
+    if (!fine) {
+        store_path_leave(path, root);
+        return false;
+    }
+    file->root = root;
+    if (store_modes_apply(store_path_modes(path), file->fd, store_path_modes(path)->file))
+        return true;
+    (void)fail(path, errno, "set mode and group of", name, error);
+    struct error ignored;
+    if (!store_file_discard(file, &ignored))
+        store_file_let_go(file);
+    return false;
 }
 
-bool store_file_write(struct store_path *path, int fd, const void *bytes, size_t size, int64_t offset,
+bool store_file_write(struct store_file *file, const void *bytes, size_t size, int64_t offset,
                       struct error *error)
 {
     const char *next = bytes;
+    touch(file);
     while (size > 0) {
-        ssize_t written = pwrite(fd, next, size, (off_t)offset);
+        ssize_t written = pwrite(file->fd, next, size, (off_t)offset);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) /* 0 is no error that pwrite(2) knows; a full disk is the nearest meaning */
-            return fail(path, written < 0 ? errno : ENOSPC, "write", "a file", error);
+            return fail(file->path, written < 0 ? errno : ENOSPC, "write", "a file", error);
         next += written;
         size -= (size_t)written;
         offset += written;
@@ -73,25 +99,48 @@ bool store_file_write(struct store_path *path, int fd, const void *bytes, size_t
     return true;
 }
 
-bool store_file_sync(struct store_path *path, int fd, struct error *error)
+bool store_file_sync(struct store_file *file, struct error *error)
 {
-    return fsync(fd) == 0 || fail(path, errno, "sync", "a file", error);
+    return fsync(file->fd) == 0 || fail(file->path, errno, "sync", "a file", error);
 }
 
-bool store_file_sync_directory(struct store_path *path, const struct path *place, struct error *error)
+bool store_file_sync_directory(struct store_file *file, struct error *error)
 {
-    struct store_root *root;
-    if (!store_path_enter(path, &root, error))
-        return false;
-    bool fine = store_directory_sync(path, root->fd, place->value, error);
-    store_path_leave(path, root);
-    return fine;
+    return store_directory_sync(file->path, file->root->fd, file->place.value, error);
 }
 
-bool store_file_close(struct store_path *path, int fd, struct error *error)
+bool store_file_close(struct store_file *file, struct error *error)
 {
     /* On Linux the descriptor is gone also after EINTR. */
-    return close(fd) == 0 || fail(path, errno, "close", "a file", error);
+    int fd = file->fd;
+    file->fd = -1;
+    return close(fd) == 0 || fail(file->path, errno, "close", "a file", error);
+}
+
+bool store_file_in_place(const struct store_file *file, struct error *error)
+{
+    return store_path_lies_at(file->path, file->root, error);
+}
+
+void store_file_let_go(struct store_file *file)
+{
+    if (file->root)
+        store_path_leave(file->path, file->root);
+    file->root = NULL;
+}
+
+bool store_file_discard(struct store_file *file, struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    if (file->fd >= 0)
+        (void)close(file->fd); /* the file goes: what close(2) might say of its bytes is of no use */
+    file->fd = -1;
+    if (!file->root)
+        return true;
+    if (store_beneath_unlink(file->root->fd, place_name(&file->place, name)) != 0 && errno != ENOENT)
+        return fail(file->path, errno, "remove", name, error);
+    store_file_let_go(file);
+    return true;
 }
 
 bool store_file_remove(struct store_path *path, const struct path *place, struct error *error)
@@ -100,14 +149,13 @@ bool store_file_remove(struct store_path *path, const struct path *place, struct
     struct store_root *root;
     if (!store_path_enter(path, &root, error))
         return false;
-    place_name(place, name);
-    bool fine =
-        unlinkat(root->fd, name, 0) == 0 || errno == ENOENT || fail(path, errno, "remove", name, error);
+    bool fine = store_beneath_unlink(root->fd, place_name(place, name)) == 0 || errno == ENOENT ||
+                fail(path, errno, "remove", name, error);
     store_path_leave(path, root);
     return fine;
 }
 
-bool store_file_open(struct store_path *path, const struct path *place, int *fd, int64_t *size,
+bool store_file_look(struct store_path *path, const struct path *place, int *fd, int64_t *size,
                      struct error *error)
 {
     char name[PATH_TEXT_SIZE];
@@ -119,15 +167,12 @@ bool store_file_open(struct store_path *path, const struct path *place, int *fd,
     bool fine = true;
     /* O_NONBLOCK: a named pipe that somebody left there must not hang the worker; regular files do not mind.
      * O_NOATIME: nobody asks when a file was last read; for the files' owner only (open(2)). */
-    int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    *fd = openat(root->fd, name, flags | O_NOATIME);
+    int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    *fd = store_beneath_open(root->fd, name, flags | O_NOATIME, 0);
     if (*fd < 0 && errno == EPERM)
-        *fd = openat(root->fd, name, flags);
+        *fd = store_beneath_open(root->fd, name, flags, 0);
     if (*fd < 0) {
-        fine = fail(path, errno, "open", name, error);
-        if (error &&
-            error->code == ERROR_NOT_FOUND) /* the row is there: for the client this is a broken store */
-            error->code = ERROR_IO;
+        fine = errno == ENOENT || fail(path, errno, "open", name, error);
     } else if (fstat(*fd, &status) != 0) {
         fine = fail(path, errno, "look at", name, error);
     } else if (!S_ISREG(status.st_mode)) {
@@ -141,4 +186,18 @@ bool store_file_open(struct store_path *path, const struct path *place, int *fd,
     }
     store_path_leave(path, root);
     return fine;
+}
+
+bool store_file_open(struct store_path *path, const struct path *place, int *fd, int64_t *size,
+                     struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    if (!store_file_look(path, place, fd, size, error))
+        return false;
+    if (*fd >= 0)
+        return true;
+    (void)error_set_errno(error, ENOENT, "cannot open %s/%s", store_path_key(path), place_name(place, name));
+    if (error) /* the row is there: for the client this is a broken store */
+        error->code = ERROR_IO;
+    return false;
 }

@@ -3,6 +3,8 @@
  */
 #include "storage/store/store_scan.h"
 
+#include "storage/store/store_beneath.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIRECTORY_MODE 0750
 #define SAME_NAMES_MAX 1000
 
 static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
@@ -51,7 +52,7 @@ bool store_scan_read(struct store_path *path, const char *directory,
     struct store_root *root;
     if (!store_path_enter(path, &root, error))
         return false;
-    int fd = openat(root->fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = store_beneath_open(root->fd, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     int saved = errno;
     bool fine = true;
     if (fd >= 0)
@@ -71,7 +72,14 @@ bool store_scan_look(struct store_path *path, const char *name, struct store_sca
     if (!store_path_enter(path, &root, error))
         return false;
     bool fine = true;
-    if (fstatat(root->fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+    const char *last;
+    int parent = store_beneath_parent(root->fd, name, &last);
+    int looked = parent < 0 ? -1 : fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW);
+    int saved = errno;
+    if (parent >= 0)
+        (void)close(parent);
+    errno = saved;
+    if (looked == 0) {
         look->found = true;
         look->regular = S_ISREG(status.st_mode);
         look->size = (int64_t)status.st_size;
@@ -92,7 +100,7 @@ static bool sync_parent(struct store_path *path, int root, const char *name, str
     if (!store_path_durable(path))
         return true;
     snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - name) : 1, slash ? name : ".");
-    int fd = openat(root, parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = store_beneath_open(root, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
         return fail(path, errno, "open directory", parent, error);
     bool fine = fsync(fd) == 0 || fail(path, errno, "sync directory", parent, error);
@@ -105,12 +113,25 @@ static bool sync_parent(struct store_path *path, int root, const char *name, str
 static bool move(struct store_path *path, int root, const char *from, const char *to, bool *gone,
                  struct error *error)
 {
+    const char *last_from, *last_to;
     *gone = false;
-    if (faccessat(root, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+    int parent_from = store_beneath_parent(root, from, &last_from);
+    int parent_to = parent_from < 0 ? -1 : store_beneath_parent(root, to, &last_to);
+    int result = -1, saved = errno;
+    bool there = parent_to >= 0 && faccessat(parent_to, last_to, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (parent_to >= 0 && !there) {
+        result = renameat(parent_from, last_from, parent_to, last_to);
+        saved = errno;
+    }
+    if (parent_to >= 0)
+        (void)close(parent_to);
+    if (parent_from >= 0)
+        (void)close(parent_from);
+    if (there)
         return error_set(error, ERROR_EXISTS, "%s/%s exists", store_path_key(path), to);
-    if (renameat(root, from, root, to) != 0) {
-        *gone = errno == ENOENT;
-        return *gone || fail(path, errno, "move", from, error);
+    if (result != 0) {
+        *gone = saved == ENOENT;
+        return *gone || fail(path, saved, "move", from, error);
     }
     return sync_parent(path, root, to, error) && sync_parent(path, root, from, error);
 }
@@ -129,7 +150,7 @@ bool store_scan_quarantine(struct store_path *path, const char *name, char held[
         if (*c == '/')
             *c = '-';
     }
-    if (mkdirat(root->fd, STORE_QUARANTINE, DIRECTORY_MODE) != 0 && errno != EEXIST)
+    if (mkdirat(root->fd, STORE_QUARANTINE, store_path_modes(path)->directory) != 0 && errno != EEXIST)
         fine = fail(path, errno, "make directory", STORE_QUARANTINE, error);
     else /* also where it was there: whoever made it may have died before this */
         fine = sync_parent(path, root->fd, STORE_QUARANTINE, error);
@@ -172,8 +193,8 @@ bool store_scan_remove(struct store_path *path, const char *directory, const cha
     if (!store_path_enter(path, &root, error))
         return false;
     snprintf(text, sizeof(text), "%s/%s", directory, name);
-    bool fine =
-        unlinkat(root->fd, text, 0) == 0 || errno == ENOENT || fail(path, errno, "remove", text, error);
+    bool fine = store_beneath_unlink(root->fd, text) == 0 || errno == ENOENT ||
+                fail(path, errno, "remove", text, error);
     store_path_leave(path, root);
     return fine;
 }

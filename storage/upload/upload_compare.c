@@ -1,102 +1,164 @@
 /*
- * upload_compare: an upload whose file ID is taken: only the very same bytes are told to be stored; the
- * stored file stays as it is. On the request's loop; called by storage/upload/upload.c.
+ * upload_compare: an upload whose file ID is taken. Only the very same bytes are said to be stored, and only where
+ * they lie on the disk: digests decide nothing here, and neither does the row alone. A row whose file is lost
+ * gets a new one, if the content has the digest that the row remembers. On the request's loop; called by
+ * storage/upload/upload.c and storage/upload/upload_row.c.
  */
 #include "storage/upload/upload_state.h"
 
+#include "common/base/log.h"
+
+#include <inttypes.h>
 #include <string.h>
 
-static void run_read_back(struct job *job)
-{
-    struct upload *upload = CONTAINER_OF(job, struct upload, job);
-    upload->job_fine = upload_disk_read_back(upload, &upload->job_error);
-}
+#define ROOM       "upload"
+#define ROUNDS_MAX 3 /* rivals that one upload meets one after the other */
 
-/* The digest of the content is known: is it the same file? */
-void upload_compare(struct upload *upload)
+bool upload_refused_by_rival(struct upload *upload)
 {
     const struct meta_row *row = upload->rival;
+    const char *file = upload->put.key.file;
+    bool differs = upload->put.has_digest && !upload->digest_followed && row->stat.has_digest &&
+                   memcmp(row->stat.digest, upload->put.digest, PROTO_DIGEST_SIZE) != 0;
     struct error error = {0};
-    if (!meta_row_sound(row, &error))
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", upload->put.key.file, error.text);
+    if (!meta_row_ours(upload->storage->meta, row, &error) || !meta_row_sound(row, &error))
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", file, error.text);
     else if (row->stat.status == PROTO_FILE_DELETED)
-        upload_refuse(upload, ERROR_DELETED, "file %s is deleted; restore it or use another file ID",
-                      upload->put.key.file);
+        upload_refuse(upload, ERROR_DELETED, "file %s is deleted; restore it or use another file ID", file);
     else if (row->stat.size != upload->put.size)
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists with %lld bytes", upload->put.key.file,
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists with %lld bytes", file,
                       (long long)row->stat.size);
-    else if (!row->stat.has_digest && !row->path)
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists, and where it lies cannot be read here",
-                      upload->put.key.file);
-    else if (!row->stat.has_digest) {
-        upload_enter(upload, UPLOAD_READ_BACK);
-        if (!upload_start_job(upload, row->path, run_read_back))
-            upload_conclude(upload, &upload->job_error);
-    } else if (memcmp(row->stat.digest, upload->digest_bytes, PROTO_DIGEST_SIZE) != 0)
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
+    else if (differs)
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", file);
+    else if (!row->path)
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists, and where it lies cannot be read here", file);
     else
-        upload_conclude(upload, NULL);
+        return false;
+    return true;
 }
 
-static void compare_next(struct task *task);
-
-static void compare_whole(struct upload *upload)
+/* The rival's row is right and its file is lost: this content may take its place. False: it was refused. */
+static bool may_replace(struct upload *upload)
 {
-    upload_give_buffers(upload);
-    digest_final(upload->digest, upload->digest_bytes);
-    if (upload->put.has_digest && memcmp(upload->digest_bytes, upload->put.digest, PROTO_DIGEST_SIZE) != 0)
-        upload_refuse(upload, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
-    else
-        upload_compare(upload);
+    if (upload->rival->stat.has_digest) {
+        log_error(ROOM, "c%" PRIu64 ": %s of file %s of user %s is lost; it is stored anew",
+                  upload_connection(upload), upload->rival->file_path, upload->put.key.file,
+                  upload->put.key.user);
+        return true;
+    }
+    upload_refuse(upload, ERROR_EXISTS,
+                  "file %s exists; its stored bytes are lost, and its row has no digest to compare with",
+                  upload->put.key.file);
+    return false;
 }
+
+/* ---- the content against a stored file ---- */
+
+static void compare_piece(struct upload *upload);
 
 static void on_compare_read(struct packet_request *request, int64_t bytes)
 {
     struct upload *upload = request->user;
+    upload_read_ended(upload);
     if (bytes < 0) {
         upload_lose_peer(upload);
         return;
     }
-    digest_update(upload->digest, upload->slots[0].buffer.bytes, (size_t)bytes);
+    upload->slots[0].filled = (size_t)bytes;
     upload->received += bytes;
-    if (upload->received < upload->put.size) {
-        /* By a task: a sender that is quicker than the digest must not keep the loop. */
-        upload->task = (struct task){.run = compare_next};
-        loop_post(upload->loop, &upload->task);
-        return;
-    }
-    upload_end_content(upload, compare_whole);
+    if (upload->received == upload->put.size)
+        upload_end_content(upload, compare_piece);
+    else
+        compare_piece(upload);
 }
 
-static void compare_next(struct task *task)
+static void run_compare(struct job *job)
 {
-    struct upload *upload = CONTAINER_OF(task, struct upload, task);
-    struct buffer *buffer = &upload->slots[0].buffer;
-    if (upload->put.size == 0)
-        on_compare_read(upload->request, 0);
-    else
-        packet_request_read(upload->request, buffer->bytes,
-                            (size_t)min_i64(upload->put.size - upload->received, (int64_t)buffer->size),
-                            on_compare_read);
+    struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    upload->job_fine = upload_disk_compare(upload, &upload->slots[0], &upload->job_error);
+}
+
+static void compare_piece(struct upload *upload)
+{
+    if (!upload_start_job(upload, upload->rival->path, run_compare))
+        upload_conclude(upload, &upload->job_error);
 }
 
 void upload_start_compare(struct upload *upload)
 {
+    if (upload_refused_by_rival(upload))
+        return;
+    upload_enter(upload, UPLOAD_COMPARE);
+    compare_piece(upload);
+}
+
+static void read_next(struct task *task)
+{
+    struct upload *upload = CONTAINER_OF(task, struct upload, task);
+    struct upload_slot *slot = &upload->slots[0];
+    slot->offset += (int64_t)slot->filled;
+    upload_read(upload, slot->buffer.bytes,
+                (size_t)min_i64(upload->put.size - upload->received, (int64_t)slot->buffer.size),
+                on_compare_read);
+}
+
+void upload_compared(struct upload *upload)
+{
+    switch (upload->finding) {
+    case UPLOAD_SAME:
+        if (upload->received == upload->put.size)
+            upload_conclude(upload, NULL);
+        else
+            read_next(&upload->task);
+        break;
+    case UPLOAD_OTHER:
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
+        break;
+    case UPLOAD_LOST:
+        if (may_replace(upload)) {
+            upload->rival = NULL;
+            upload->replaces = true; /* the row is in find.row */
+            upload_take_number(upload);
+        }
+        break;
+    }
+}
+
+/* ---- a stored file against another one ---- */
+
+static void run_compare_files(struct job *job)
+{
+    struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    upload->job_fine = upload_disk_compare_files(upload, &upload->job_error);
+}
+
+void upload_meet_rival(struct upload *upload)
+{
+    if (++upload->rounds > ROUNDS_MAX) {
+        upload_refuse(upload, ERROR_UNAVAILABLE, "the row of file %s is being changed by others",
+                      upload->put.key.file);
+        return;
+    }
+    if (upload_refused_by_rival(upload))
+        return;
+    upload_enter(upload, UPLOAD_RIVAL);
+    if (!upload_start_job(upload, upload->rival->path, run_compare_files))
+        upload_conclude(upload, &upload->job_error);
+}
+
+void upload_met_rival(struct upload *upload)
+{
     const struct meta_row *row = upload->rival;
-    const struct proto_file_key *key = &upload->put.key;
-    bool differs = upload->put.has_digest && row->stat.has_digest &&
-                   memcmp(row->stat.digest, upload->put.digest, PROTO_DIGEST_SIZE) != 0;
-    struct error error = {0};
-    if (!meta_row_ours(upload->storage->meta, row, &error) || !meta_row_sound(row, &error))
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", key->file, error.text);
-    else if (row->stat.status == PROTO_FILE_DELETED || row->stat.size != upload->put.size)
-        upload_compare(upload); /* refuses */
-    else if (differs)
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", key->file);
-    else if (!buffers_take(upload->storage->buffers, upload->put.size, false, &upload->slots[0].buffer))
-        upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for an upload");
-    else {
-        upload_enter(upload, UPLOAD_COMPARE);
-        compare_next(&upload->task);
+    bool same = row->stat.has_digest &&
+                memcmp(row->stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) == 0;
+    if (upload->finding == UPLOAD_SAME) {
+        upload_conclude(upload, NULL);
+    } else if (upload->finding == UPLOAD_OTHER || (row->stat.has_digest && !same)) {
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
+    } else if (may_replace(upload)) {
+        upload->find.row = *row;
+        upload->rival = NULL;
+        upload->replaces = true;
+        upload_add_row(upload);
     }
 }

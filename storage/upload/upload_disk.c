@@ -1,34 +1,46 @@
 /*
  * upload_disk: the blocking parts of an upload, through storage/store/store_file.c and storage/upload/commit.c. Workers of
- * the upload's store path; one at a time for an upload.
+ * a store path; one at a time for an upload.
  */
-#include "storage/store/store_file.h"
 #include "storage/upload/upload_state.h"
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "common/media/media_type.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#define COMPARE_BYTES 65536
+
 bool upload_disk_create(struct upload *upload, struct error *error)
 {
-    upload->file_made = store_file_create(upload->path, &upload->file.place, &upload->file.fd, error);
-    if (!upload->file_made)
-        upload->file.fd = -1;
-    else
+    bool made = store_file_create(&upload->file, error);
+    upload->number_used = !made && error->code == ERROR_EXISTS;
+    if (made)
         CRASH_POINT("upload-file-created");
-    return upload->file_made;
+    return made;
+}
+
+static bool check_stated_digest(const struct upload *upload, struct error *error)
+{
+    if (upload->put.has_digest &&
+        memcmp(upload->digest_bytes, upload->put.digest, sizeof(upload->digest_bytes)) != 0)
+        return error_set(error, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
+    return true;
 }
 
 /* The content is whole and written: is it what the uploader meant, and does it last? */
 static bool finish(struct upload *upload, struct error *error)
 {
     digest_final(upload->digest, upload->digest_bytes);
-    if (upload->put.has_digest &&
-        memcmp(upload->digest_bytes, upload->put.digest, sizeof(upload->digest_bytes)) != 0)
-        return error_set(error, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
+    if (!check_stated_digest(upload, error))
+        return false;
+    if (upload->replaces &&
+        memcmp(upload->find.row.stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) != 0)
+        return error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
     int64_t start_us = clock_monotonic_us();
     bool fine = commit_sync(&upload->file, error);
     metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
@@ -47,15 +59,28 @@ static void find_type(struct upload *upload, const void *bytes, size_t size)
         upload->untyped = types_note(upload->storage->types, &upload->put.key, upload->put.name, bytes, size);
 }
 
+/* What SLOT holds; an empty content has no memory. */
+static const void *bytes_of(const struct upload_slot *slot)
+{
+    return slot->buffer.bytes ? slot->buffer.bytes : (const uint8_t *)"";
+}
+
+static bool is_last(const struct upload *upload, const struct upload_slot *slot)
+{
+    return slot->offset + (int64_t)slot->filled == upload->put.size;
+}
+
 bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, struct error *error)
 {
-    const void *bytes = slot->buffer.bytes ? slot->buffer.bytes : (const uint8_t *)""; /* an empty file */
-    if (slot->offset == 0)
+    const void *bytes = bytes_of(slot);
+    if (slot->offset == 0) {
+        digest_reset(upload->digest); /* it may have been here before, with another number or to compare */
         find_type(upload, bytes, slot->filled);
+    }
     digest_update(upload->digest, bytes, slot->filled);
-    if (!store_file_write(upload->path, upload->file.fd, bytes, slot->filled, slot->offset, error))
+    if (!store_file_write(&upload->file, bytes, slot->filled, slot->offset, error))
         return false;
-    if (slot->offset + (int64_t)slot->filled < upload->put.size) {
+    if (!is_last(upload, slot)) {
         CRASH_POINT("upload-part-written");
         return true;
     }
@@ -67,42 +92,152 @@ bool upload_disk_store(struct upload *upload, struct error *error)
 {
     if (!upload_disk_create(upload, error))
         return false;
-    digest_reset(upload->digest); /* it may have been here before, with another number */
     if (upload_disk_write(upload, &upload->slots[0], error))
         return true;
     struct error ignored;
     if (!upload_disk_undo(upload, &ignored))
-        return false; /* file_made says so, and it is tried again */
+        return false; /* the file says so, and it is tried again */
     return false;
 }
 
 bool upload_disk_undo(struct upload *upload, struct error *error)
 {
-    if (upload->file.fd >= 0)
-        (void)close(upload->file.fd); /* the file goes: what close(2) might tell of its bytes is of no use */
-    upload->file.fd = -1;
     CRASH_POINT("undo-before-remove");
-    if (upload->file_made && !store_file_remove(upload->path, &upload->file.place, error))
+    if (!store_file_discard(&upload->file, error))
         return false;
     CRASH_POINT("undo-removed");
-    upload->file_made = false;
     return true;
 }
 
-bool upload_disk_read_back(struct upload *upload, struct error *error)
+/* ---- comparing ---- */
+
+static bool read_piece(int fd, void *bytes, size_t size, int64_t offset, size_t *got, struct error *error)
 {
-    struct meta_row *row = upload->rival;
+    *got = 0;
+    while (*got < size) {
+        ssize_t part = pread(fd, (char *)bytes + *got, size - *got, (off_t)(offset + (int64_t)*got));
+        if (part < 0 && errno == EINTR)
+            continue;
+        if (part < 0)
+            return error_set_errno(error, errno, "cannot read a stored file");
+        if (part == 0)
+            break;
+        *got += (size_t)part;
+    }
+    return true;
+}
+
+/* Opens the rival's file: UPLOAD_SAME so far, or UPLOAD_LOST. */
+static bool look_at_rival(struct upload *upload, struct error *error)
+{
+    const struct meta_row *row = upload->rival;
+    int64_t size = 0;
+    upload->rival_looked = true;
+    if (upload->rival_fd >= 0)
+        (void)close(upload->rival_fd);
+    upload->rival_fd = -1;
+    if (!store_file_look(row->path, &row->place, &upload->rival_fd, &size, error))
+        return false;
+    upload->finding = upload->rival_fd >= 0 && size == row->stat.size ? UPLOAD_SAME : UPLOAD_LOST;
+    return true;
+}
+
+/* FD has SIZE bytes at OFFSET: are they BYTES? */
+static bool compare_piece(struct upload *upload, const uint8_t *bytes, size_t size, int64_t offset,
+                          struct error *error)
+{
+    uint8_t *stored = malloc(COMPARE_BYTES);
+    bool fine = stored || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
+    for (size_t done = 0; fine && upload->finding == UPLOAD_SAME && done < size;) {
+        size_t got, wanted = min_size(size - done, COMPARE_BYTES);
+        fine = read_piece(upload->rival_fd, stored, wanted, offset + (int64_t)done, &got, error);
+        if (fine && (got < wanted || memcmp(stored, bytes + done, wanted) != 0))
+            upload->finding = UPLOAD_OTHER;
+        done += wanted;
+    }
+    free(stored);
+    return fine;
+}
+
+/* The stored bytes are others than these, which are what the row speaks of: then it is the stored ones that are
+ * wrong, unless the two only share a digest. */
+static bool judge_difference(struct upload *upload, const struct upload_slot *slot, struct error *error)
+{
+    const struct meta_row *row = upload->rival;
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    int64_t size = 0;
+    if (slot->offset != 0 || !is_last(upload, slot))
+        return true;
+    digest_reset(upload->digest);
+    digest_update(upload->digest, bytes_of(slot), slot->filled);
+    digest_final(upload->digest, digest);
+    memcpy(upload->digest_bytes, digest, sizeof(digest));
+    if (!check_stated_digest(upload, error))
+        return false;
+    if (!row->stat.has_digest || memcmp(digest, row->stat.digest, sizeof(digest)) != 0)
+        return true;
+    if (!digest_of_file(upload->rival_fd, digest, &size, error))
+        return false;
+    if (memcmp(digest, row->stat.digest, sizeof(digest)) != 0)
+        upload->finding = UPLOAD_LOST;
+    return true;
+}
+
+bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, struct error *error)
+{
+    if (!upload->rival_looked) {
+        digest_reset(upload->digest);
+        if (!look_at_rival(upload, error))
+            return false;
+    }
+    if (upload->finding == UPLOAD_SAME &&
+        !compare_piece(upload, bytes_of(slot), slot->filled, slot->offset, error))
+        return false;
+    if (upload->finding == UPLOAD_OTHER)
+        return judge_difference(upload, slot, error);
+    if (upload->finding == UPLOAD_LOST)
+        return true;
+    digest_update(upload->digest, bytes_of(slot), slot->filled);
+    if (!is_last(upload, slot))
+        return true;
+    digest_final(upload->digest, upload->digest_bytes);
+    return check_stated_digest(upload, error);
+}
+
+bool upload_disk_compare_files(struct upload *upload, struct error *error)
+{
+    int64_t size = 0;
+    int own = -1;
+    if (!look_at_rival(upload, error))
+        return false;
+    if (upload->finding == UPLOAD_LOST)
+        return true;
+    if (!store_file_open(upload->file.path, &upload->file.place, &own, &size, error))
+        return false;
+    uint8_t *bytes = malloc(COMPARE_BYTES);
+    bool fine = bytes || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
+    for (int64_t offset = 0; fine && upload->finding == UPLOAD_SAME && offset < upload->put.size;) {
+        size_t got;
+        fine = read_piece(own, bytes, COMPARE_BYTES, offset, &got, error);
+        if (fine && got == 0)
+            fine = error_set(error, ERROR_IO, "the file that was just stored is shorter than it was");
+        if (fine)
+            fine = compare_piece(upload, bytes, got, offset, error);
+        offset += (int64_t)got;
+    }
+    free(bytes);
+    (void)close(own);
+    return fine;
+}
+
+bool upload_disk_verify(struct upload *upload, struct error *error)
+{
     int64_t size = 0;
     int fd = -1;
-    if (!store_file_open(row->path, &row->place, &fd, &size, error))
+    if (!store_file_look(upload->file.path, &upload->file.place, &fd, &size, error))
         return false;
-    bool fine = size == row->stat.size ||
-                error_set(error, ERROR_IO, "the stored file has %lld bytes, its row says %lld",
-                          (long long)size, (long long)row->stat.size);
-    if (fine) {
-        fine = digest_of_file(fd, row->stat.digest, &size, error);
-        row->stat.has_digest = fine;
-    }
-    (void)close(fd);
-    return fine;
+    upload->finding = fd >= 0 && size == upload->put.size ? UPLOAD_SAME : UPLOAD_LOST;
+    if (fd >= 0)
+        (void)close(fd);
+    return true;
 }

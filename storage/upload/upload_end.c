@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define ROOM          "upload"
 #define UNDO_RETRY_MS 200L
@@ -55,6 +56,11 @@ void upload_reply(struct upload *upload)
     count_end(upload);
     if (upload->timer)
         event_free(upload->timer);
+    if (upload->rate_timer)
+        event_free(upload->rate_timer);
+    if (upload->rival_fd >= 0)
+        (void)close(upload->rival_fd); /* opened for reading: nothing can be lost */
+    store_file_let_go(&upload->file);
     if (upload->entered)
         gate_leave(upload->storage->gate);
     request->user = NULL;
@@ -126,16 +132,18 @@ static void start_undo(struct upload *upload)
     }
 }
 
-/* Nothing of the upload runs elsewhere now. */
 void upload_settle(struct upload *upload)
 {
-    if (upload->file_made && !upload->keep_file)
+    if (upload->job_running || upload->looking || upload->waiting)
+        return;
+    if (upload->file.root && !upload->keep_file)
         start_undo(upload);
     else
         upload_reply(upload);
 }
 
-/* The result is known; ERROR NULL for success. Where a worker is still at it, its end settles the upload. */
+/* The result is known; ERROR NULL for success. Where something of the upload is still under way elsewhere, its end
+ * settles the upload. */
 void upload_conclude(struct upload *upload, const struct error *error)
 {
     if (upload->concluded)
@@ -144,8 +152,7 @@ void upload_conclude(struct upload *upload, const struct error *error)
     upload->fine = error == NULL;
     if (error)
         upload->error = *error;
-    if (!upload->job_running)
-        upload_settle(upload);
+    upload_settle(upload);
 }
 
 void upload_refuse(struct upload *upload, int code, const char *format, ...)

@@ -1,6 +1,7 @@
 /*
- * upload_state: one upload under way, as storage/upload/upload.c (its steps, on the request's loop) and
- * storage/upload/upload_disk.c (its blocking parts, on workers) see it. Private to these two.
+ * upload_state: one upload under way, as the files of this folder see it: upload.c, upload_content.c,
+ * upload_compare.c, upload_row.c and upload_end.c (its steps, on the request's loop), upload_disk.c (its blocking
+ * parts, on workers). Private to these.
  */
 #ifndef REEL_STORAGE_UPLOAD_STATE_H
 #define REEL_STORAGE_UPLOAD_STATE_H
@@ -14,18 +15,27 @@
  * than a file without a row, which nobody can find and the clean-up removes.
  */
 enum upload_step {
-    UPLOAD_ADMIT,     /* waits for its turn                             F none          R none */
-    UPLOAD_LOOK_UP,   /* is the file ID taken?                          F none          R none */
-    UPLOAD_COMPARE,   /* it is, with this size: bytes are digested only F the stored    R the stored */
-    UPLOAD_READ_BACK, /* the stored bytes are digested                  F the stored    R the stored */
-    UPLOAD_GATHER,    /* a small content is received whole              F none          R none */
-    UPLOAD_NUMBER,    /* waits for a number                             F none          R none */
-    UPLOAD_CREATE,    /* directories and the file are made              F none or empty R none */
-    UPLOAD_RECEIVE,   /* content to disk as it comes; at its end, sync  F partial       R none */
-    UPLOAD_STORE,     /* a small file: create, write, sync in one go    F partial       R none */
-    UPLOAD_ROW,       /* the row is added                               F whole, synced R none or whole */
-    UPLOAD_UNDO,      /* the file is removed again                      F whole or none R none or another's */
-    UPLOAD_REPLY,     /* the end                                        F whole         R whole; or neither */
+    UPLOAD_GATHER,  /* the first piece comes, of a small content all     F none          R none */
+    UPLOAD_ADMIT,   /* waits for its turn                                F none          R none */
+    UPLOAD_LOOK_UP, /* is the file ID taken?                             F none          R none */
+    UPLOAD_COMPARE, /* it is, with this size: bytes are compared         F the stored    R the stored */
+    UPLOAD_RIVAL,   /* another one was quicker: the files are compared   F both          R the other's */
+    UPLOAD_NUMBER, /* waits for a number                                F none          R none, or of a lost file */
+    UPLOAD_CREATE,   /* directories and the file are made                 F none or empty R the same */
+    UPLOAD_RECEIVE,  /* content to disk as it comes; at its end, sync     F partial       R the same */
+    UPLOAD_STORE,    /* a small file: create, write, sync in one go       F partial       R the same */
+    UPLOAD_ROW,      /* the row is added                                  F whole, synced R none or whole */
+    UPLOAD_VERIFY,   /* that took long: is the file still there?          F whole or none R whole */
+    UPLOAD_WITHDRAW, /* it is not: the row goes again                    F none          R whole or none */
+    UPLOAD_UNDO,  /* the file is removed again                         F whole or none R none or another's */
+    UPLOAD_REPLY, /* the end                                           F whole         R whole; or neither */
+};
+
+/* What comparing with a stored file has shown. */
+enum upload_finding {
+    UPLOAD_SAME,
+    UPLOAD_OTHER, /* it has other bytes */
+    UPLOAD_LOST,  /* it is not there, or not what was acknowledged */
 };
 
 enum upload_slot_state { SLOT_EMPTY, SLOT_FILLING, SLOT_FULL, SLOT_WRITING };
@@ -45,29 +55,43 @@ struct upload {
     enum upload_step step;
     struct proto_put put;
     struct gate_waiter waiter;
-    bool entered; /* counts among the active ones */
+    bool waiting, entered; /* for, and among the active ones */
     struct meta_find find;
+    bool looking, looked;
     struct ids_waiter number;
     struct meta_insert insert;
+    struct meta_withdraw withdraw;
 
     struct store_path *path; /* chosen */
-    struct commit_file file;
-    bool file_made; /* there is a file of ours at file.place */
-    int collisions; /* numbers that turned out to be used */
+    struct store_file file;
+    bool number_used; /* the last number was, or its directory takes no files */
+    int collisions;   /* so many of them */
     int64_t skipping_since_ms;
 
-    bool digest_follows; /* PUT_TRAILER: the digest into `put` is still to come, behind the content */
+    bool digest_follows;  /* PUT_TRAILER: the digest into `put` is still to come, behind the content */
+    bool digest_followed; /* it came: after the content, which it has to match before anything else */
     void (*whole)(struct upload *upload); /* what goes on when it has */
     struct digest *digest;
     uint8_t digest_bytes[PROTO_DIGEST_SIZE]; /* of the whole content, when it has come */
     char content_type[PROTO_CONTENT_TYPE_SIZE];
     struct type_note *untyped; /* the content type is to be found out after the reply; else NULL */
     int64_t received;
-    struct upload_slot slots[2];
+    struct upload_slot slots[2]; /* the first piece of the content comes into the first one */
+    bool came;                   /* it has */
     bool pumping, pump_again;
-    bool reading;
+
+    bool reading;             /* the content is waited for */
+    int64_t reading_since_ms; /* and since when */
+    struct event *rate_timer; /* NULL: nothing had to be waited for yet */
+    int64_t rate_waited_ms;   /* in this window, by reads that have ended */
+    int64_t rate_received;    /* bytes at its beginning */
 
     struct meta_row *rival; /* the row that has the file ID already; into find or insert */
+    int rival_fd;           /* its file, while it is compared; -1: not open */
+    bool rival_looked;      /* it was looked for */
+    enum upload_finding finding;
+    bool replaces; /* the row in find.row has lost its file and gets this one */
+    int rounds;    /* rivals that were met in adding the row */
 
     struct job job;
     bool job_running;
@@ -101,7 +125,7 @@ void upload_conclude(struct upload *upload, const struct error *error);
 void upload_refuse(struct upload *upload, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 void upload_lose_peer(struct upload *upload);
 
-/* After upload_conclude(), when no worker is at it any more: removes the file or replies. */
+/* After upload_conclude(): removes the file or replies, when nothing of the upload is under way elsewhere. */
 void upload_settle(struct upload *upload);
 
 /* The last step; frees the upload. */
@@ -113,21 +137,55 @@ void upload_leave_file(struct upload *upload, const char *why);
 /* Gives back the memory of the slots that nobody reads into. */
 void upload_give_buffers(struct upload *upload);
 
-/* ---- storage/upload/upload_compare.c: on the loop ---- */
+/* ---- storage/upload/upload_content.c: on the loop ---- */
 
-/* upload->rival has the file ID: receives the content, if it may be the same, and compares. */
-void upload_start_compare(struct upload *upload);
+/* Reads the first piece of the content into the first slot, a small content all; upload_advance() follows, perhaps
+ * before this returns. OPTIONAL: only where the budget of memory allows it; false where it does not. */
+MUST_CHECK bool upload_gather(struct upload *upload, bool optional);
 
-/* The content's digest is in upload->digest_bytes: compares it with upload->rival. */
-void upload_compare(struct upload *upload);
+/* Reads SIZE bytes of the content into BUFFER: DONE follows as from packet_request_read(). Who is too slow is cut. */
+void upload_read(struct upload *upload, void *buffer, size_t size,
+                 void (*done)(struct packet_request *request, int64_t bytes));
 
-/* ---- storage/upload/upload.c ---- */
+/* To be called first by each DONE. */
+void upload_read_ended(struct upload *upload);
 
-void upload_job_done(struct job *job);
+/* Keeps the content coming and going to disk; the file is made. */
+void upload_pump(struct upload *upload);
+void upload_written(struct upload *upload);
 
 /* The content has come whole: WHOLE goes on, once the digest that follows it has come too where there is one.
  * Perhaps before this returns. */
 void upload_end_content(struct upload *upload, void (*whole)(struct upload *upload));
+
+/* ---- storage/upload/upload_compare.c: on the loop ---- */
+
+/* upload->rival has the file ID: its file is compared with the content, whose first piece has come. */
+void upload_start_compare(struct upload *upload);
+void upload_compared(struct upload *upload);
+
+/* upload->rival was added first, while this upload was stored: the two files are compared. */
+void upload_meet_rival(struct upload *upload);
+void upload_met_rival(struct upload *upload);
+
+/* True where upload->rival says without any comparison that this upload is refused, which has been done then. */
+bool upload_refused_by_rival(struct upload *upload);
+
+/* ---- storage/upload/upload_row.c: on the loop ---- */
+
+/* The file is whole and lasts: its row. */
+void upload_add_row(struct upload *upload);
+void upload_verified(struct upload *upload);
+
+/* ---- storage/upload/upload.c ---- */
+
+/* Goes on with what comes next, once the first piece, the place and the look-up are there. */
+void upload_advance(struct upload *upload);
+
+/* The content is to be stored, from its first piece on. */
+void upload_take_number(struct upload *upload);
+
+void upload_job_done(struct job *job);
 
 /* ---- storage/upload/upload_disk.c: on workers; BLOCK. What they do to the struct is told; ERROR says why not. ----
  */
@@ -135,7 +193,7 @@ void upload_end_content(struct upload *upload, void (*whole)(struct upload *uplo
 /* Creates upload->file with its directories. ERROR_EXISTS: the number was used before. */
 MUST_CHECK bool upload_disk_create(struct upload *upload, struct error *error);
 
-/* Writes and digests SLOT; the first one tells the content type. With the last one: upload_disk_finish(). */
+/* Writes and digests SLOT; the first one tells the content type. With the last one: the syncs. */
 MUST_CHECK bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, struct error *error);
 
 /* Everything of a content that is whole in slot 0 (or empty). On failure the file is removed again. */
@@ -144,7 +202,14 @@ MUST_CHECK bool upload_disk_store(struct upload *upload, struct error *error);
 /* Closes and removes the file. */
 MUST_CHECK bool upload_disk_undo(struct upload *upload, struct error *error);
 
-/* Digests the file of upload->rival into rival->stat. */
-MUST_CHECK bool upload_disk_read_back(struct upload *upload, struct error *error);
+/* Compares and digests SLOT with the same piece of upload->rival's file: upload->finding. */
+MUST_CHECK bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot,
+                                    struct error *error);
+
+/* Compares upload->file, which is whole and closed, with upload->rival's file: upload->finding. */
+MUST_CHECK bool upload_disk_compare_files(struct upload *upload, struct error *error);
+
+/* Is upload->file there, whole? upload->finding. */
+MUST_CHECK bool upload_disk_verify(struct upload *upload, struct error *error);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ ssize_t __real_pread(int fd, void *bytes, size_t size, off_t offset);
 ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 ssize_t __real_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);
 int __real_fsync(int fd);
+long __real_syscall(long number, ...);
 int __real_mkdirat(int at, const char *name, mode_t mode);
 int __real_unlinkat(int at, const char *name, int flags);
 int __real_renameat(int from_at, const char *from, int to_at, const char *to);
@@ -323,6 +325,24 @@ int __wrap_fsync(int fd)
     else if (model == DISK_JOURNAL || (model == DISK_GLUSTER && !S_ISDIR(status.st_mode)))
         keep_changes(begun, NULL);
     return 0;
+}
+
+/* A kernel without openat2(2): the store opens names step by step then, through what is wrapped here. */
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    long arguments[6];
+    va_list list;
+    if (number == SYS_openat2) {
+        errno = ENOSYS;
+        return -1;
+    }
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        arguments[i] = va_arg(list, long);
+    va_end(list);
+    return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+                          arguments[5]);
 }
 
 int __wrap_mkdirat(int at, const char *name, mode_t mode);

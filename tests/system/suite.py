@@ -298,14 +298,14 @@ class Suite:
         return self.add("idserver", {"idserver": dict(options),
                                      "database": {"url": self.database_url("idsdb")}}, label)
 
-    def add_storage(self, label="storage", data=None, **options):
+    def add_storage(self, label="storage", data=None, database_timeout="5s", **options):
         data = data or self.dir / "data"
         pathlib.Path(data).mkdir(exist_ok=True)
         of = lambda name: ", ".join(f"127.0.0.1:{d.port}" for d in self.daemons.values() if d.name == name)
         return self.add("storage", {
             "storage": {"group": "group001", "paths": data, "trackers": of("tracker"), "idservers": of("idserver"),
                         "heartbeat_interval": "500ms", "reserve_space": "0", "reserve_inodes": "0", **options},
-            "database": {"url": self.database_url("storagedb")}}, label)
+            "database": {"url": self.database_url("storagedb"), "timeout": database_timeout}}, label)
 
     def add_httpd(self, label="httpd", **options):
         trackers = ", ".join(f"127.0.0.1:{d.port}" for d in self.daemons.values() if d.name == "tracker")

@@ -28,8 +28,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -50,6 +52,7 @@ static _Atomic unsigned char dirty[FDS_MAX]; /* the journal says W for it */
 
 static int (*real_open)(const char *, int, ...);
 static int (*real_openat)(int, const char *, int, ...);
+static long (*real_syscall)(long, ...);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_fsync)(int);
@@ -82,6 +85,7 @@ __attribute__((constructor)) static void begin(void)
     const char *slow = getenv("POWERCUT_SLOW");
     load(&real_open, "open64");
     load(&real_openat, "openat64");
+    load(&real_syscall, "syscall");
     load(&real_read, "read");
     load(&real_pread, "pread64");
     load(&real_preadv2, "preadv64v2");
@@ -227,6 +231,39 @@ int openat64(int fd, const char *name, int flags, ...)
         va_end(arguments);
     }
     return openat(fd, name, flags, mode);
+}
+
+/* openat2(2) has no function of its own in the C library. */
+long syscall(long number, ...)
+{
+    long arguments[6];
+    char path[PATH_SIZE];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        arguments[i] = va_arg(list, long);
+    va_end(list);
+    int made = 0;
+    path[0] = '\0';
+    if (number == SYS_openat2) {
+        const char *name = (const char *)arguments[1];
+        const struct open_how *how = (const struct open_how *)arguments[2];
+        if (!(how->flags & O_PATH))
+            resolve((int)arguments[0], name, path);
+        if (fails("open", path))
+            return -1;
+        made = path[0] != '\0' && (how->flags & O_CREAT) &&
+               real_faccessat((int)arguments[0], name, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+        if (made)
+            tell('N', path);
+    }
+    long result = real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+                               arguments[5]);
+    if (number == SYS_openat2 && result >= 0 && result < FDS_MAX)
+        atomic_store(&dirty[result], 0);
+    if (made && result >= 0)
+        tell('M', path);
+    return result;
 }
 
 static void before_write(int fd, const char *path)

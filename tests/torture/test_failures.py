@@ -85,7 +85,8 @@ def test_a_failing_call_is_told_and_survived(failing_suite, call, number, dice):
     assert nth > 1, f"{call} was never called"
 
 
-UPKEEP = {**OPTIONS, "leftover_age": "2s", "progress_timeout": "1s", "sweep_interval": "1s", "scrub_rate": "0",
+UPKEEP = {**OPTIONS, "leftover_age": "4s", "progress_timeout": "1s", "database_timeout": "1400ms", "sweep_interval": "1s",
+          "scrub_rate": "0",
           "cache_age": "1ms", "open_age": "1ms"}
 EVERY_CALL = "REEL_TORTURE_CALLS" in os.environ
 READING = [(call, number) for call, numbers in {

@@ -9,7 +9,8 @@ import wire
 from crash import (check_rows_have_files, died, http_get, leftovers, points, rows, start, stored_files)
 from suite import APP, USER, new_id, wait_for
 
-FAST = {"lease": "1s", "leftover_age": "2s", "progress_timeout": "1s", "scrub_rate": "0", "purge_interval": "1s",
+FAST = {"lease": "1s", "leftover_age": "4s", "progress_timeout": "1s", "database_timeout": "1400ms", "scrub_rate": "0",
+        "purge_interval": "1s",
         "cache_age": "100ms", "open_age": "100ms"}
 TABLES = ("t_file_01", "t_file_02", "t_file_03")
 
@@ -122,7 +123,7 @@ def test_rows_of_the_predecessor_gain_digests_and_are_not_judged_by_our_files_al
 
 
 def test_a_leftover_goes_into_quarantine_when_it_is_old_and_a_young_one_stays(own_suite):
-    own_suite.start(storage_options={**FAST, "leftover_age": "5s"})
+    own_suite.start(storage_options={**FAST, "leftover_age": "7s"})
     stored = fill(own_suite, 2)
     place, _ = place_of(own_suite, next(iter(stored)))
     old = place.with_name(f"{int(time.time()) - 100:08X}_1A0")
@@ -159,7 +160,7 @@ def test_the_leftover_of_a_crash_is_cleaned_up_by_itself_and_quarantine_expires(
 
 
 def test_a_slow_upload_is_never_taken_for_a_leftover(own_suite):
-    own_suite.start(storage_options={**FAST, "leftover_age": "2s", "sweep_interval": "1s", "progress_timeout": "1s",
+    own_suite.start(storage_options={**FAST, "sweep_interval": "1s", "progress_timeout": "1s",
                                      "chunk_size": "16K"})
     second = own_suite.add_storage("second", **{**FAST, "sweep_interval": "1s"})
     second.start()

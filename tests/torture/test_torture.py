@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("REEL_TORTURE_SECONDS", "8"))
 KILLS = int(os.environ.get("REEL_TORTURE_KILLS", "0"))
 CLIENTS = 6
 FILES = 60  # of a client, from then on it seldom uploads
-STORAGE = {"lease": "2s", "leftover_age": "4s", "progress_timeout": "3s", "scrub_rate": "0", "chunk_size": "32K",
+STORAGE = {"lease": "2s", "leftover_age": "8s", "progress_timeout": "3s", "database_timeout": "2s", "scrub_rate": "0", "chunk_size": "32K",
            "cache_age": "20ms", "open_age": "20ms", "trash_keep": "1h", "purge_interval": "1s", "id_range": "20",
            "sweep_interval": "2s"}
 FOR_A_TIME = {wire.UNAVAILABLE, wire.NO_SERVER, wire.NO_SPACE, -13, -14, -1}

@@ -61,6 +61,16 @@ static struct path place_of(int64_t value)
     return (struct path){.value = value, .seconds = 1};
 }
 
+/* Makes the file at PLACE; *FD is the caller's. */
+static bool create_at(struct store_path *path, const struct path *place, int *fd, struct error *error)
+{
+    struct store_file file = {.path = path, .place = *place, .fd = -1};
+    bool fine = store_file_create(&file, error);
+    *fd = file.fd;
+    store_file_let_go(&file);
+    return fine;
+}
+
 /* Makes the file VALUE, opens it, puts it into the cache, as if it had SIZE bytes at BYTES (NULL: its own
  * size, without them). */
 static struct open_file *add_bytes(struct world *world, int64_t value, uint8_t *bytes, int64_t bytes_size)
@@ -69,7 +79,7 @@ static struct open_file *add_bytes(struct world *world, int64_t value, uint8_t *
     struct error error = {0};
     int fd;
     int64_t size;
-    assert_true(store_file_create(world->path, &place, &fd, &error) || error.code == ERROR_EXISTS);
+    assert_true(create_at(world->path, &place, &fd, &error) || error.code == ERROR_EXISTS);
     if (fd >= 0)
         close(fd);
     assert_true(store_file_open(world->path, &place, &fd, &size, &error));

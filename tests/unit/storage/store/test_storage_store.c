@@ -78,6 +78,16 @@ static bool readable(void *argument)
 
 /* ---- files; called in the test's thread, as a worker would ---- */
 
+/* Makes the file at PLACE; *FD is the caller's. */
+static bool create_at(struct store_path *path, const struct path *place, int *fd, struct error *error)
+{
+    struct store_file file = {.path = path, .place = *place, .fd = -1};
+    bool fine = store_file_create(&file, error);
+    *fd = file.fd;
+    store_file_let_go(&file);
+    return fine;
+}
+
 static void a_file_is_made_with_its_directories_and_never_over_another(void **state)
 {
     struct world world;
@@ -89,15 +99,18 @@ static void a_file_is_made_with_its_directories_and_never_over_another(void **st
     (void)state;
     start_world(&world, "../data=@/one", NULL);
     struct store_path *path = store_at(world.store, 0);
-    assert_true(store_file_create(path, &place, &fd, &error));
-    assert_true(store_file_write(path, fd, "hello", 5, 0, &error));
-    assert_true(store_file_write(path, fd, "!", 1, 5, &error));
-    assert_true(store_file_sync(path, fd, &error));
-    assert_true(store_file_close(path, fd, &error));
-    assert_true(store_file_sync_directory(path, &place, &error));
+    struct store_file file = {.path = path, .place = place, .fd = -1};
+    assert_true(store_file_create(&file, &error));
+    assert_true(store_file_write(&file, "hello", 5, 0, &error));
+    assert_true(store_file_write(&file, "!", 1, 5, &error));
+    assert_true(store_file_sync(&file, &error));
+    assert_true(store_file_close(&file, &error));
+    assert_true(store_file_sync_directory(&file, &error));
+    assert_true(store_file_in_place(&file, &error));
+    store_file_let_go(&file);
     assert_int_equal(access(in_world(&world, "one/001/002/003/5F9E3FA7_004"), F_OK), 0);
 
-    assert_false(store_file_create(path, &place, &again, &error));
+    assert_false(create_at(path, &place, &again, &error));
     assert_int_equal(error.code, ERROR_EXISTS);
     assert_true(writable_is(path)); /* that says nothing about the path */
     assert_true(store_file_open(path, &place, &fd, &size, &error));
@@ -123,7 +136,7 @@ static void a_directory_that_somebody_removed_is_made_again(void **state)
     start_world(&world, "@/one", NULL);
     struct store_path *path = store_at(world.store, 0);
     for (int round = 0; round < 3; round++) {
-        assert_true(store_file_create(path, &place, &fd, &error));
+        assert_true(create_at(path, &place, &fd, &error));
         close(fd);
         assert_true(store_file_remove(path, &place, &error));
         assert_int_equal(rmdir(in_world(&world, "one/000/000/000")), 0);
@@ -144,18 +157,108 @@ static void a_link_or_a_directory_in_a_files_place_is_not_followed(void **state)
     (void)state;
     start_world(&world, "@/one", NULL);
     struct store_path *path = store_at(world.store, 0);
-    assert_true(store_file_create(path, &other, &fd, &error)); /* makes the directories */
+    assert_true(create_at(path, &other, &fd, &error)); /* makes the directories */
     close(fd);
     assert_int_equal(symlink("/etc/passwd", in_world(&world, "one/000/000/000/00000001_001")), 0);
     assert_false(store_file_open(path, &place, &fd, &size, &error));
     assert_int_equal(error.code, ERROR_IO);
-    assert_false(store_file_create(path, &place, &fd, &error));
+    assert_false(create_at(path, &place, &fd, &error));
     assert_int_equal(error.code, ERROR_EXISTS);
     assert_int_equal(unlink(in_world(&world, "one/000/000/000/00000001_001")), 0);
     assert_int_equal(mkfifo(in_world(&world, "one/000/000/000/00000001_001"), 0600), 0);
     assert_false(store_file_open(path, &place, &fd, &size, &error)); /* and does not hang */
     assert_int_equal(error.code, ERROR_IO);
     end_world(&world);
+}
+
+/* A link in the place of AAA, BBB or CCC leads out of the store path: nothing is read, made or removed there. */
+static void a_link_in_a_directorys_place_is_not_followed(void **state)
+{
+    static const char *const links[] = {"one/000", "one/000/000", "one/000/000/000"};
+    struct world world;
+    struct error error = {0};
+    const struct path place = {.value = 1, .seconds = 1}, other = {.value = 2, .seconds = 1};
+    int fd;
+    int64_t size;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+        start_world(&world, "@/one", NULL);
+        struct store_path *path = store_at(world.store, 0);
+        char elsewhere[160], link[160];
+        assert_true(create_at(path, &place, &fd, &error));
+        close(fd);
+        snprintf(link, sizeof(link), "%s", in_world(&world, links[i]));
+        snprintf(elsewhere, sizeof(elsewhere), "%s", in_world(&world, "elsewhere"));
+        assert_int_equal(rename(link, elsewhere), 0);
+        assert_int_equal(symlink(elsewhere, link), 0);
+        assert_false(store_file_open(path, &place, &fd, &size, &error));
+        assert_int_equal(error.code, ERROR_IO);
+        assert_false(create_at(path, &other, &fd, &error));
+        assert_false(store_file_remove(path, &place, &error));
+        assert_int_equal(unlink(link), 0);
+        assert_int_equal(rename(elsewhere, link), 0);
+        assert_true(store_file_open(path, &place, &fd, &size, &error)); /* it is there still */
+        close(fd);
+        assert_true(store_file_remove(path, &place, &error));
+        end_world(&world);
+    }
+}
+
+/* Another directory is put in the store path's place while a file is stored: it goes on in the first one, and is not
+ * said to be stored. */
+static void a_file_in_a_directory_that_was_exchanged_is_not_in_place(void **state)
+{
+    struct world world;
+    struct error error = {0};
+    char old[160], new[160];
+    (void)state;
+    start_world(&world, "@/one", NULL);
+    struct store_file file = {
+        .path = store_at(world.store, 0), .place = {.value = 1, .seconds = 1}, .fd = -1};
+    assert_true(store_file_create(&file, &error));
+    snprintf(old, sizeof(old), "%s", in_world(&world, "gone"));
+    snprintf(new, sizeof(new), "%s", in_world(&world, "one"));
+    assert_int_equal(rename(new, old), 0);
+    assert_int_equal(mkdir(new, 0755), 0);
+    assert_true(store_file_write(&file, "x", 1, 0, &error));
+    assert_true(store_file_close(&file, &error));
+    assert_true(store_file_sync_directory(&file, &error));
+    assert_false(store_file_in_place(&file, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_int_equal(fixture_files(&world.fixture, "gone"), 1);
+    assert_true(store_file_discard(&file, &error));
+    assert_int_equal(fixture_files(&world.fixture, "gone"), 0);
+    end_world(&world);
+}
+
+static mode_t mode_at(struct world *world, const char *name)
+{
+    struct stat status;
+    assert_int_equal(stat(in_world(world, name), &status), 0);
+    return status.st_mode & 07777;
+}
+
+static void files_and_directories_get_the_configured_modes_whatever_the_umask(void **state)
+{
+    struct world world;
+    struct error error = {0};
+    const struct path place = {.value = 1, .seconds = 1};
+    int fd;
+    (void)state;
+    mode_t before = umask(0077);
+    start_world(&world, "@/one", "storage.file_mode=0664");
+    assert_true(create_at(store_at(world.store, 0), &place, &fd, &error));
+    close(fd);
+    assert_int_equal(mode_at(&world, "one/000/000/000/00000001_001"), 0664);
+    assert_int_equal(mode_at(&world, "one/000/000/000"), 0750);
+    end_world(&world);
+    start_world(&world, "@/one", "storage.directory_mode=2775");
+    assert_true(create_at(store_at(world.store, 0), &place, &fd, &error));
+    close(fd);
+    assert_int_equal(mode_at(&world, "one/000/000/000/00000001_001"), 0640);
+    assert_int_equal(mode_at(&world, "one/000"), 02775);
+    end_world(&world);
+    umask(before);
 }
 
 /* ---- choice ---- */
@@ -318,6 +421,9 @@ int main(void)
         cmocka_unit_test(a_file_is_made_with_its_directories_and_never_over_another),
         cmocka_unit_test(a_directory_that_somebody_removed_is_made_again),
         cmocka_unit_test(a_link_or_a_directory_in_a_files_place_is_not_followed),
+        cmocka_unit_test(a_link_in_a_directorys_place_is_not_followed),
+        cmocka_unit_test(a_file_in_a_directory_that_was_exchanged_is_not_in_place),
+        cmocka_unit_test(files_and_directories_get_the_configured_modes_whatever_the_umask),
         cmocka_unit_test(rows_are_matched_to_their_store_path),
         cmocka_unit_test(uploads_go_to_every_path_with_room_and_to_none_below_the_floor),
         cmocka_unit_test(a_failed_write_takes_the_path_out_until_a_trial_works),

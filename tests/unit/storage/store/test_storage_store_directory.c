@@ -51,13 +51,23 @@ static int end_world(void **state)
     return 0;
 }
 
+/* Makes the file at PLACE; *FD is the caller's. */
+static bool create_at(struct store_path *path, const struct path *place, int *fd, struct error *error)
+{
+    struct store_file file = {.path = path, .place = *place, .fd = -1};
+    bool fine = store_file_create(&file, error);
+    *fd = file.fd;
+    store_file_let_go(&file);
+    return fine;
+}
+
 /* ERROR_NONE or the failure's code. */
 static int try_number(struct world *world, int64_t value, int64_t seconds)
 {
     const struct path place = {.value = value, .seconds = seconds};
     struct error error = {0};
     int fd;
-    if (!store_file_create(world->path, &place, &fd, &error))
+    if (!create_at(world->path, &place, &fd, &error))
         return error.code;
     close(fd);
     return ERROR_NONE;
@@ -122,11 +132,13 @@ struct syncing {
 static void *sync_often(void *argument)
 {
     struct syncing *syncing = argument;
-    const struct path place = {.value = syncing->value, .seconds = 1};
+    struct store_file file = {
+        .path = syncing->world->path, .place = {.value = syncing->value, .seconds = 1}, .fd = -1};
     struct error error = {0};
-    syncing->fine = true;
+    syncing->fine = store_path_enter(file.path, &file.root, &error);
     for (int i = 0; i < ROUNDS; i++)
-        syncing->fine = store_file_sync_directory(syncing->world->path, &place, &error) && syncing->fine;
+        syncing->fine = store_file_sync_directory(&file, &error) && syncing->fine;
+    store_file_let_go(&file);
     return NULL;
 }
 

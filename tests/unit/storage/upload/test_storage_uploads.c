@@ -1,6 +1,7 @@
 /* Uploads in trouble: what fails leaves nothing, and of many at once the right ones win. */
 #include "tests/unit/library/storage_server.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 
 static bool no_files(void *argument)
@@ -163,23 +164,244 @@ static void requests_that_break_a_rule_leave_the_connection_in_step(void **state
 static void uploads_beyond_the_limit_wait_for_their_turn(void **state)
 {
     struct world world;
-    struct proto_put head = {.key = key_of("slow"), .size = 10};
+    uint8_t *content = random_bytes(400000);
+    struct proto_put head = {.key = key_of("slow"), .size = 400000};
     (void)state;
     start_world(&world, "storage.uploads_max=1");
     int slow = connect_client(&world), next = connect_client(&world);
     send_put_head(slow, &head);
+    peer_put(slow, content, 200000); /* more than the first piece */
     while (gate_active(world.storage.gate) < 1)
         usleep(1000);
-    head.key = key_of("next");
+    head = (struct proto_put){.key = key_of("next"), .size = 10};
     send_put_head(next, &head);
     peer_put(next, "0123456789", 10);
     while (gate_waiting(world.storage.gate) < 1)
         usleep(1000);
-    peer_put(slow, "0123456789", 10);
+    peer_put(slow, content + 200000, 200000);
     assert_int_equal(read_code(slow), ERROR_NONE);
     assert_int_equal(read_code(next), ERROR_NONE);
     close(slow);
     close(next);
+    free(content);
+    end_world(&world);
+}
+
+/* ---- uploaders that are slow ---- */
+
+static void who_sends_nothing_holds_no_place(void **state)
+{
+    static const int64_t sizes[] = {10, 400000};
+    struct world world;
+    int slow[20];
+    (void)state;
+    start_world(&world, "storage.uploads_max=1");
+    for (size_t i = 0; i < ARRAY_SIZE(slow); i++) {
+        struct proto_put head = {.key = key_of("slow"), .size = sizes[i % 2]};
+        slow[i] = connect_client(&world);
+        send_put_head(slow[i], &head);
+        peer_put(slow[i], "x", 1);
+    }
+    int fd = connect_client(&world);
+    int64_t before = clock_monotonic_ms();
+    assert_int_equal(upload(fd, "file", "hello", 5), ERROR_NONE);
+    assert_in_range(clock_monotonic_ms() - before, 0, 5000);
+    assert_int_equal(gate_waiting(world.storage.gate), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(slow); i++)
+        close(slow[i]);
+    close(fd);
+    end_world(&world);
+}
+
+/* Bytes come all the time, so progress_timeout alone would never end it. */
+static void who_sends_too_slowly_is_cut(void **state)
+{
+    struct world world;
+    struct proto_put head = {.key = key_of("slow"), .size = 1000000};
+    struct pollfd answered = {.events = POLLIN};
+    (void)state;
+    start_world(&world, "storage.progress_timeout=1s");
+    int fd = connect_client(&world);
+    send_put_head(fd, &head);
+    answered.fd = fd;
+    for (int i = 0; i < 200 && poll(&answered, 1, 100) == 0; i++)
+        peer_put(fd, "0123456789", 10);
+    assert_int_equal(read_code(fd), ERROR_TIMEOUT);
+    close(fd);
+    assert_true(loop_wait_until(no_files, &world));
+    end_world(&world);
+}
+
+/* ---- a file ID that is there already ---- */
+
+/* The one file of the store path, found by its row. */
+static void path_of_file(struct world *world, const char *file, char path[256])
+{
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_prepare_v2(world->beside, "SELECT file_path FROM t_file_02 WHERE id = ?", -1,
+                                        &statement, NULL),
+                     SQLITE_OK);
+    sqlite3_bind_text(statement, 1, file, -1, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    snprintf(path, 256, "%s/one/%s", world->fixture.directory,
+             (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
+    sqlite3_finalize(statement);
+}
+
+static const size_t repeated_sizes[] = {0, 5000, 500000};
+
+static void a_repetition_whose_file_is_lost_is_stored_anew(void **state)
+{
+    uint8_t *content = random_bytes(500000), *other = random_bytes(500000);
+    char path[256];
+    (void)state;
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(repeated_sizes); i++) {
+        size_t size = repeated_sizes[i / 2];
+        bool missing = i % 2 == 0;
+        struct world world;
+        start_world(&world, NULL);
+        int fd = connect_client(&world);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        path_of_file(&world, "file", path);
+        assert_int_equal(missing ? unlink(path) : truncate(path, (off_t)size + 1), 0);
+        if (size > 0) /* other bytes do not take the place of lost ones */
+            assert_int_equal(upload(fd, "file", other, size), ERROR_EXISTS);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        assert_int_equal(code_of_download(fd, "file", 0, 0, content, size), ERROR_NONE);
+        assert_int_equal(fixture_files(&world.fixture, "one"), missing ? 1 : 2);
+        close(fd);
+        end_world(&world);
+    }
+    free(content);
+    free(other);
+}
+
+static void a_repetition_is_compared_byte_by_byte(void **state)
+{
+    uint8_t *content = random_bytes(500000);
+    char path[256];
+    (void)state;
+    for (size_t i = 1; i < ARRAY_SIZE(repeated_sizes); i++) {
+        size_t size = repeated_sizes[i];
+        struct world world;
+        start_world(&world, NULL);
+        int fd = connect_client(&world);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        path_of_file(&world, "file", path);
+        /* Another content of the same digest, as far as the row can say: the stored file has it. */
+        uint8_t digest[PROTO_DIGEST_SIZE];
+        char sql[256], hex[DIGEST_HEX_SIZE];
+        content[size - 1] ^= 1;
+        digest_of(content, size, digest);
+        digest_to_hex(digest, hex);
+        snprintf(sql, sizeof(sql), "UPDATE t_file_02 SET digest = '%s'", hex);
+        beside(&world, sql);
+        if (size > 5000) { /* where it comes in pieces, a difference is refused */
+            assert_int_equal(upload(fd, "file", content, size), ERROR_EXISTS);
+        } else { /* and the stored one of these two is the one that the row does not speak of */
+            assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+            assert_int_equal(code_of_download(fd, "file", 0, 0, content, size), ERROR_NONE);
+        }
+        close(fd);
+        end_world(&world);
+    }
+    free(content);
+}
+
+static void lost_bytes_without_a_digest_are_not_replaced(void **state)
+{
+    struct world world;
+    char path[256];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", "hello", 5), ERROR_NONE);
+    path_of_file(&world, "file", path);
+    beside(&world, "UPDATE t_file_02 SET digest = ''");
+    assert_int_equal(upload(fd, "file", "hello", 5), ERROR_NONE); /* the bytes are there */
+    assert_int_equal(upload(fd, "file", "hallo", 5), ERROR_EXISTS);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(upload(fd, "file", "hello", 5), ERROR_EXISTS);
+    close(fd);
+    end_world(&world);
+}
+
+/* Between the look-up and the row another group's server, which shares the database, was quicker. */
+static void a_rival_of_another_group_is_no_success(void **state)
+{
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    beside(
+        &world,
+        "CREATE TRIGGER rival BEFORE INSERT ON t_file_02 WHEN NEW.group_name = 'group001' BEGIN "
+        "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, digest, group_name) VALUES "
+        "(NEW.id, NEW.appid, NEW.userid, 0, '../data/000/000/000/5F9E3FA7_1FF', NEW.file_size, NEW.digest, "
+        "'group002'); SELECT RAISE(FAIL, 'UNIQUE constraint failed: rival'); END");
+    int code = upload(fd, "file", "hello", 5);
+    assert_true(code != ERROR_NONE);
+    beside(&world, "DROP TRIGGER rival");
+    beside(&world, "DELETE FROM t_file_02");
+    beside(
+        &world,
+        "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, digest, group_name) VALUES "
+        "('file', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA7_1FF', 5, '', 'group002')");
+    assert_int_equal(upload(fd, "file", "hello", 5), ERROR_EXISTS);
+    close(fd);
+    end_world(&world);
+}
+
+/* ---- another directory in the store path's place ---- */
+
+static void an_upload_into_a_directory_that_was_exchanged_fails(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(1000000);
+    struct proto_put head = {.key = key_of("file"), .size = 1000000};
+    char old[160], new[160];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    send_put_head(fd, &head);
+    peer_put(fd, content, 600000);
+    while (fixture_files(&world.fixture, "one") == 0)
+        usleep(1000);
+    snprintf(old, sizeof(old), "%s/gone", world.fixture.directory);
+    snprintf(new, sizeof(new), "%s/one", world.fixture.directory);
+    assert_int_equal(rename(new, old), 0);
+    assert_int_equal(mkdir(new, 0755), 0);
+    peer_put(fd, content + 600000, 400000);
+    assert_int_equal(read_code(fd), ERROR_UNAVAILABLE);
+    assert_int_equal(fixture_files(&world.fixture, "gone"), 0);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 0);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
+/* ---- a directory in which no file can be made ---- */
+
+static void a_number_directory_that_takes_no_files_is_passed_over(void **state)
+{
+    struct world world;
+    char path[256];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "first", "1", 1), ERROR_NONE);
+    snprintf(path, sizeof(path), "%s/one/000/000/000", world.fixture.directory);
+    /* Also root cannot make files in what is no directory any more; the next one is found with the numbers that are left. */
+    char away[300];
+    snprintf(away, sizeof(away), "%s.away", path);
+    assert_int_equal(rename(path, away), 0);
+    assert_int_equal(symlink("/proc/self/nothing", path), 0);
+    atomic_store(&world.next_number, 508); /* the next directory is near */
+    assert_int_equal(upload(fd, "second", "2", 1), ERROR_NONE);
+    path_of_file(&world, "second", path);
+    assert_non_null(strstr(path, "/000/000/001/"));
+    close(fd);
     end_world(&world);
 }
 
@@ -270,6 +492,14 @@ int main(void)
         cmocka_unit_test(below_the_floor_uploads_are_refused_at_once),
         cmocka_unit_test(requests_that_break_a_rule_leave_the_connection_in_step),
         cmocka_unit_test(uploads_beyond_the_limit_wait_for_their_turn),
+        cmocka_unit_test(who_sends_nothing_holds_no_place),
+        cmocka_unit_test(who_sends_too_slowly_is_cut),
+        cmocka_unit_test(a_repetition_whose_file_is_lost_is_stored_anew),
+        cmocka_unit_test(a_repetition_is_compared_byte_by_byte),
+        cmocka_unit_test(lost_bytes_without_a_digest_are_not_replaced),
+        cmocka_unit_test(a_rival_of_another_group_is_no_success),
+        cmocka_unit_test(an_upload_into_a_directory_that_was_exchanged_fails),
+        cmocka_unit_test(a_number_directory_that_takes_no_files_is_passed_over),
         cmocka_unit_test(of_many_uploads_of_one_id_exactly_one_wins),
         cmocka_unit_test(of_many_uploads_of_one_file_all_learn_that_it_is_stored),
     };

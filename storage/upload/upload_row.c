@@ -1,0 +1,125 @@
+/*
+ * upload_row: the row of an upload whose file is whole and lasts: added, or put in the place of one whose file is
+ * lost; where that took long, the file is looked for before success is said. On the request's loop; called by
+ * storage/upload/upload.c and storage/upload/upload_compare.c.
+ */
+#include "storage/upload/upload_state.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define ROOM "upload"
+
+static void succeed(struct upload *upload)
+{
+    upload->keep_file = true;
+    upload_conclude(upload, NULL);
+}
+
+/* ---- the file is gone: so must be the row ---- */
+
+static void on_withdrawn(struct meta_withdraw *withdraw)
+{
+    struct upload *upload = CONTAINER_OF(withdraw, struct upload, withdraw);
+    if (withdraw->fine)
+        upload_refuse(
+            upload, ERROR_UNAVAILABLE,
+            "adding the row of file %s took longer than storage.leftover_age allows, and the clean-up took "
+            "the file meanwhile; upload it again",
+            upload->put.key.file);
+    else
+        upload_refuse(upload, ERROR_UNAVAILABLE, "it is not known whether file %s was stored: %s",
+                      upload->put.key.file, withdraw->error.text);
+}
+
+static void withdraw_row(struct upload *upload)
+{
+    struct meta_withdraw *withdraw = &upload->withdraw;
+    struct error error = {0};
+    upload_enter(upload, UPLOAD_WITHDRAW);
+    log_error(ROOM,
+              "c%" PRIu64 ": %s was taken by the clean-up while its row was added; the row is taken back",
+              upload_connection(upload), upload->insert.row.file_path);
+    withdraw->key = upload->put.key;
+    withdraw->row = upload->insert.row;
+    withdraw->loop = upload->loop;
+    withdraw->done = on_withdrawn;
+    if (!meta_withdraw(upload->storage->meta, withdraw, &error))
+        upload_conclude(upload, &error);
+}
+
+static void run_verify(struct job *job)
+{
+    struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    upload->job_fine = upload_disk_verify(upload, &upload->job_error);
+}
+
+void upload_verified(struct upload *upload)
+{
+    if (upload->finding == UPLOAD_SAME)
+        succeed(upload);
+    else
+        withdraw_row(upload);
+}
+
+static void verify_file(struct upload *upload)
+{
+    upload_enter(upload, UPLOAD_VERIFY);
+    if (!upload_start_job(upload, upload->path, run_verify))
+        upload_conclude(upload, &upload->job_error);
+}
+
+/* ---- adding ---- */
+
+static void on_row(struct meta_insert *insert)
+{
+    struct upload *upload = CONTAINER_OF(insert, struct upload, insert);
+    metric_observe_us(upload->storage->metrics.row_time, clock_monotonic_us() - upload->step_us);
+    switch (insert->outcome) {
+    case META_INSERTED:
+        upload->keep_file = true; /* there is a row of it, whatever comes now */
+        if (commit_took_long(&upload->file, upload->storage->config->leftover_age_ms))
+            verify_file(upload);
+        else
+            succeed(upload);
+        break;
+    case META_TAKEN: /* another upload of this file ID was quicker */
+        upload->rival = &insert->other;
+        upload_meet_rival(upload);
+        break;
+    case META_UNKNOWN:
+        upload->keep_file = true;
+        upload_leave_file(
+            upload, "the database did not say whether the row was added; if it was, the file is complete");
+        upload_refuse(upload, ERROR_UNAVAILABLE, "it is not known whether file %s was stored: %s",
+                      upload->put.key.file, insert->error.text);
+        break;
+    case META_NOT_DONE:
+        upload_conclude(upload, &insert->error);
+        break;
+    }
+}
+
+void upload_add_row(struct upload *upload)
+{
+    const struct storage_config *config = upload->storage->config;
+    struct meta_insert *insert = &upload->insert;
+    struct proto_stat *stat = &insert->row.stat;
+    struct error error = {0};
+    upload_enter(upload, UPLOAD_ROW);
+    insert->key = upload->put.key;
+    insert->replaces = upload->replaces ? &upload->find.row : NULL;
+    insert->loop = upload->loop;
+    insert->done = on_row;
+    stat->size = upload->put.size;
+    stat->has_digest = true;
+    memcpy(stat->digest, upload->digest_bytes, sizeof(stat->digest));
+    memcpy(stat->content_type, upload->content_type, sizeof(stat->content_type));
+    memcpy(stat->name, upload->put.name, sizeof(stat->name));
+    memcpy(stat->group, config->group, strlen(config->group) + 1);
+    if (!commit_row(upload->storage->meta, &upload->file, config->leftover_age_ms, insert, &error))
+        upload_conclude(upload, &error);
+}
