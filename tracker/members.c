@@ -39,6 +39,7 @@ void members_set_state(struct members *members, struct member *member, enum tabl
         if (member->shown.suspect)
             members->suspect_count--;
         member->shown.suspect = false;
+        member->silent = false;
     }
     char who[WHO_SIZE];
     log_write(state == TABLE_OFFLINE ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "table", "%s: %s -> %s: %s",
@@ -51,6 +52,7 @@ void members_set_suspect(struct members *members, struct member *member, bool su
     if (member->shown.suspect == suspect)
         return;
     member->shown.suspect = suspect;
+    member->silent = false;
     member->suspect_ms = now.monotonic_ms;
     if (suspect)
         members->suspect_count++;
@@ -90,8 +92,8 @@ struct member *members_find(struct group *group, const char *peer, uint16_t port
     return NULL;
 }
 
-/* Forgets the server that has been OFFLINE for longest. False where none is. */
-static bool make_room(struct members *members)
+/* Forgets the server that has been OFFLINE for longest, of those at PEER where that is not NULL. False where none is. */
+static bool make_room(struct members *members, const char *peer)
 {
     struct group *group, *oldest_group = NULL;
     struct member *member, *oldest = NULL;
@@ -100,6 +102,7 @@ static bool make_room(struct members *members)
         TAILQ_FOREACH(member, &group->members, link)
         {
             if (member->shown.state == TABLE_OFFLINE &&
+                (!peer || strcmp(member->shown.address.host, peer) == 0) &&
                 (oldest == NULL || member->offline_ms < oldest->offline_ms)) {
                 oldest = member;
                 oldest_group = group;
@@ -108,14 +111,34 @@ static bool make_room(struct members *members)
     }
     if (oldest == NULL)
         return false;
-    members_forget(members, oldest_group, oldest, "OFFLINE, and the table is full");
+    members_forget(members, oldest_group, oldest, "OFFLINE, and its place is needed");
     return true;
+}
+
+static size_t count_at(struct members *members, const char *peer)
+{
+    struct group *group;
+    struct member *member;
+    size_t count = 0;
+    TAILQ_FOREACH(group, &members->groups, link)
+    {
+        TAILQ_FOREACH(member, &group->members, link)
+        count += strcmp(member->shown.address.host, peer) == 0;
+    }
+    return count;
 }
 
 struct member *members_add(struct members *members, struct group *group, const char *peer, uint16_t port,
                            struct error *error)
 {
-    if (members->member_count >= members->members_max && !make_room(members)) {
+    if (members->per_address_max > 0 && count_at(members, peer) >= members->per_address_max &&
+        !make_room(members, peer)) {
+        error_set(error, ERROR_UNAVAILABLE,
+                  "%zu storage servers have joined from %s: tracker.storages_per_address allows no more",
+                  members->per_address_max, peer);
+        return NULL;
+    }
+    if (members->member_count >= members->members_max && !make_room(members, NULL)) {
         error_set(error, ERROR_UNAVAILABLE, "the table is full: tracker.storages_max is %zu",
                   members->members_max);
         return NULL;

@@ -15,7 +15,10 @@ struct member {
     uint64_t connection;  /* the one it joined over, while that is open; else 0 */
     uint64_t join_number; /* the higher, the later it joined */
     int64_t sign_ms;      /* monotonic: last sign of life */
+    int64_t beat_ms;      /* monotonic: the last heartbeat; 0: none since it joined */
+    int64_t interval_ms;  /* how far apart its heartbeats come, the longest of late; 0: not known yet */
     int64_t suspect_ms;   /* monotonic: since when it is suspect */
+    bool silent;          /* suspect for its silence alone: its connection is there */
     int64_t offline_ms;   /* monotonic: since when it is OFFLINE */
 };
 
@@ -33,6 +36,7 @@ struct members {
     TAILQ_HEAD(group_list, group) groups;
     size_t group_count, groups_max;
     size_t member_count, members_max;
+    size_t per_address_max; /* of members_max, for those at one address; 0: no limit of its own */
     size_t state_counts[TABLE_STATE_COUNT];
     size_t suspect_count;
 };

@@ -82,6 +82,24 @@ const struct config_option tracker_options[] = {
              "been OFFLINE "
              "for longest makes room, and a JOIN is refused where none is."},
     {.section = "tracker",
+     .name = "storages_per_address",
+     .type = CONFIG_INTEGER,
+     OPTION(storages_per_address),
+     .default_value = "16",
+     .minimum = 0,
+     .maximum = 100000,
+     .reloadable = true,
+     .help = "Of these, storage servers that may join from one address, so that no single machine fills the table. "
+             "0: no limit."},
+    {.section = "tracker",
+     .name = "storage_addresses",
+     .type = CONFIG_STRINGS,
+     OPTION(storage_addresses),
+     .default_value = "",
+     .reloadable = true,
+     .help = "Addresses and networks, separated by commas, from which storage servers may join and beat. Empty: from "
+             "anywhere, so that whoever reaches this port can be given users' files; a warning says so at start."},
+    {.section = "tracker",
      .name = "applications",
      .type = CONFIG_STRINGS,
      OPTION(applications),
@@ -179,6 +197,9 @@ bool tracker_options_check(const void *opaque, struct error *error)
     struct networks networks;
     if (!networks_parse(&config->admin_addresses, &networks, &cause))
         return error_set(error, ERROR_REFUSED, "tracker.admin_addresses: %s", cause.text);
+    networks_clear(&networks);
+    if (!networks_parse(&config->storage_addresses, &networks, &cause))
+        return error_set(error, ERROR_REFUSED, "tracker.storage_addresses: %s", cause.text);
     networks_clear(&networks);
     return true;
 }

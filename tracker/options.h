@@ -17,6 +17,8 @@ struct tracker_config {
     struct config_strings applications;
     struct config_strings pins;
     struct config_strings admin_addresses;
+    struct config_strings storage_addresses;
+    int64_t storages_per_address;
     int64_t minimum_free;
     int64_t route_cache_entries;
     int64_t route_cache_age_ms;

@@ -3,8 +3,11 @@
  * database is a small allocated question that carries the request and frees itself with the reply.
  */
 #include "tracker/service.h"
+#include "tracker/admission.h"
 #include "tracker/group_admin.h"
 #include "tracker/groups.h"
+#include "tracker/loop_watch.h"
+#include "tracker/reach.h"
 #include "tracker/report.h"
 #include "tracker/report_share.h"
 #include "tracker/router.h"
@@ -34,6 +37,8 @@ struct service {
     struct table *table;
     struct groups *groups;
     struct group_admin *admin;
+    struct admission *storages; /* who may join */
+    struct loop_watch *watch;
     struct router *router;
     struct report_share groups_text, status_text;
     atomic_bool stopping; /* connections that close now say nothing about their storage servers */
@@ -55,6 +60,22 @@ struct join_wait {
 
 /* Of a connection's user pointer only one thing matters: whether a storage server joined over it. */
 static char joined_mark;
+
+/* False: the request was refused. */
+static bool admit_storage(struct packet_request *request)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    struct admission *storages = service_of(request)->storages;
+    const char *peer = packet_connection_peer(request->connection)->host;
+    if (admission_is_open(storages) || admission_names(storages, peer))
+        return true;
+    if (log_gate_open(&gate, 10000, &suppressed))
+        log_warning("storages", "%s is refused as a storage server: it is not in tracker.storage_addresses (and %llu more)",
+                    peer, (unsigned long long)suppressed);
+    packet_reply_error(request, ERROR_REFUSED, "no storage server is taken from %s (tracker.storage_addresses)", peer);
+    return false;
+}
 
 static void finish_join(struct packet_request *request, const struct proto_join *join)
 {
@@ -85,6 +106,8 @@ static void handle_join(struct packet_request *request)
     struct service *service = service_of(request);
     struct proto_join join;
     struct error error;
+    if (!admit_storage(request))
+        return;
     if (!proto_join_unpack(request->head, request->head_size, &join, &error)) {
         packet_reply_failure(request, &error);
         return;
@@ -111,6 +134,8 @@ static void handle_beat(struct packet_request *request)
     struct packet_connection *connection = request->connection;
     struct proto_beat beat;
     struct error error;
+    if (!admit_storage(request))
+        return;
     if (!proto_beat_unpack(request->head, request->head_size, &beat, &error) ||
         !table_beat(service_of(request)->table, packet_connection_id(connection),
                     packet_connection_peer(connection)->host, &beat, table_now(), &error))
@@ -124,9 +149,47 @@ static void handle_load(struct packet_request *request)
     struct packet_connection *connection = request->connection;
     struct proto_load load;
     struct error error;
+    if (!admit_storage(request))
+        return;
     if (!proto_load_unpack(request->head, request->head_size, &load, &error) ||
         !table_load(service_of(request)->table, packet_connection_id(connection),
                     packet_connection_peer(connection)->host, &load, table_now(), &error))
+        packet_reply_failure(request, &error);
+    else
+        packet_reply(request, NULL, 0);
+}
+
+/* What a server says of itself is believed where the configuration names it, or where it lies next to its peer. */
+static bool check_advertised(struct packet_request *request, const char *text, struct address *address,
+                             struct error *error)
+{
+    const char *peer = packet_connection_peer(request->connection)->host;
+    struct socket_address socket_address;
+    if (!address_parse(text, 0, address, error))
+        return false;
+    if (address->port == 0 || strcmp(address->host, "*") == 0 || !address_to_socket(address, &socket_address))
+        return error_set(error, ERROR_REFUSED, "%s is no numeric address with a port (storage.advertise)", text);
+    if ((reach_is_loopback(address->host) || reach_is_link_local(address->host)) && !reach_is_loopback(peer))
+        return error_set(error, ERROR_REFUSED, "%s means another machine to every client (storage.advertise)", text);
+    if (!reach_is_loopback(peer) && !reach_same_network(address->host, peer) &&
+        !admission_names(service_of(request)->storages, peer))
+        return error_set(error, ERROR_REFUSED,
+                         "%s is in another network than %s, which tracker.storage_addresses does not name", text, peer);
+    return true;
+}
+
+static void handle_advertise(struct packet_request *request)
+{
+    struct packet_connection *connection = request->connection;
+    struct proto_advertise advertise;
+    struct address address;
+    struct error error;
+    if (!admit_storage(request))
+        return;
+    if (!proto_advertise_unpack(request->head, request->head_size, &advertise, &error) ||
+        !check_advertised(request, advertise.address, &address, &error) ||
+        !table_advertise(service_of(request)->table, packet_connection_id(connection),
+                         packet_connection_peer(connection)->host, &advertise, &address, &error))
         packet_reply_failure(request, &error);
     else
         packet_reply(request, NULL, 0);
@@ -174,6 +237,28 @@ static void fail_route(struct packet_request *request, const struct error *error
     packet_reply_failure(request, error);
 }
 
+/* Leaves those of SERVERS that the client can reach, as it can reach them. Returns how many. */
+static size_t keep_reachable(const struct packet_request *request, const char *group, struct address *servers,
+                             size_t count)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    const char *client = packet_connection_peer(request->connection)->host;
+    struct address local, reachable;
+    bool has_local = packet_connection_local(request->connection, &local);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (reach_address(&servers[i], client, has_local ? local.host : NULL, &reachable))
+            servers[kept++] = reachable;
+        else if (log_gate_open(&gate, 60000, &suppressed))
+            log_warning("routes",
+                        "the storage server %s of group %s is not named to %s, which cannot reach it there: set "
+                        "storage.advertise, or let it join over an address of its network (and %llu more)",
+                        servers[i].host, group, client, (unsigned long long)suppressed);
+    }
+    return kept;
+}
+
 static void answer_route(struct packet_request *request, const char *group)
 {
     struct address servers[SERVERS_NAMED];
@@ -181,9 +266,13 @@ static void answer_route(struct packet_request *request, const char *group)
     uint8_t body[PROTO_GROUP_SIZE + sizeof(text)];
     struct error error;
     size_t length = 0;
-    size_t count = table_choose(service_of(request)->table, group, servers, ARRAY_SIZE(servers));
+    size_t chosen = table_choose(service_of(request)->table, group, servers, ARRAY_SIZE(servers));
+    size_t count = keep_reachable(request, group, servers, chosen);
     if (count == 0) {
-        error_set(&error, ERROR_NO_SERVER, "group %s has no ACTIVE storage server", group);
+        error_set(&error, ERROR_NO_SERVER,
+                  chosen > 0 ? "no storage server of group %s can be reached from here"
+                             : "group %s has no ACTIVE storage server",
+                  group);
         fail_route(request, &error);
         return;
     }
@@ -343,6 +432,11 @@ static const struct packet_command commands[] = {
      .minimum = PROTO_LOAD_SIZE,
      .maximum = PROTO_LOAD_SIZE,
      .handle = handle_load},
+    {.command = PROTO_TRACKER_ADVERTISE,
+     .name = "advertise",
+     .minimum = PROTO_ADVERTISE_SIZE,
+     .maximum = PROTO_ADVERTISE_SIZE,
+     .handle = handle_advertise},
     {.command = PROTO_TRACKER_STATUS, .name = "status", .minimum = 0, .maximum = 0, .handle = handle_status},
     {.command = PROTO_TRACKER_LOCATE,
      .name = "locate",
@@ -414,13 +508,22 @@ static struct table_settings settings_of(const struct tracker_config *config)
         .suspect_grace_ms = config->suspect_grace_ms,
         .forget_after_ms = config->forget_after_ms,
         .minimum_free = config->minimum_free,
+        .per_address_max = (size_t)config->storages_per_address,
     };
 }
 
 static void ticked(struct packet_daemon *base)
 {
     struct service *service = CONTAINER_OF(base, struct service, base);
-    table_tick(service->table, table_now());
+    struct table_moment now = table_now();
+    table_tick(service->table, now, loop_watch_stuck(service->watch, now.monotonic_ms, TABLE_PAUSE_MS));
+}
+
+static void warn_where_open(struct service *service)
+{
+    if (admission_is_open(service->storages))
+        log_warning("storages", "tracker.storage_addresses is empty: whoever reaches this port can join as a storage "
+                                "server and be given users' files");
 }
 
 static bool start_rooms(struct service *service, const struct tracker_config *config, struct error *error)
@@ -452,7 +555,12 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
     if (service->groups == NULL)
         return false;
     service->admin = group_admin_create(db, service->groups, &config->admin_addresses, error);
-    return service->admin != NULL;
+    service->storages = admission_create(&config->storage_addresses, error);
+    if (!service->admin || !service->storages)
+        return false;
+    warn_where_open(service);
+    service->watch = loop_watch_create(service->base.daemon->loops->loops, service->base.daemon->loops->count);
+    return service->watch || error_set(error, ERROR_UNAVAILABLE, "out of memory");
 }
 
 bool tracker_service_start(struct daemon *daemon, struct error *error)
@@ -517,6 +625,8 @@ void tracker_service_destroy(struct daemon *daemon)
         return;
     packet_daemon_destroy(&service->base);
     group_admin_destroy(service->admin);
+    admission_destroy(service->storages);
+    loop_watch_destroy(service->watch);
     groups_destroy(service->groups);
     router_destroy(service->router);
     table_destroy(service->table);
@@ -531,10 +641,12 @@ bool tracker_service_reload(struct daemon *daemon, const void *new_config, struc
     struct service *service = daemon->state;
     const struct tracker_config *config = new_config;
     if (!group_admin_configure(service->admin, &config->admin_addresses, error) ||
+        !admission_configure(service->storages, &config->storage_addresses, error) ||
         !router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
                           config->unknown_user_age_ms, error))
         return false;
     const struct table_settings settings = settings_of(config);
+    warn_where_open(service);
     table_set_settings(service->table, &settings);
     groups_set_refresh(service->groups, config->groups_refresh_ms);
     packet_daemon_reload(&service->base, &config->base);

@@ -1,4 +1,7 @@
-/* table: see table.h; its rows are in members.c. */
+/*
+ * table: what storage servers say and time does to their states, and choosing from them, behind one mutex. The rows
+ * themselves are in members.c, the arithmetic of choices in choice.c.
+ */
 #include "tracker/table.h"
 #include "tracker/choice.h"
 #include "tracker/members.h"
@@ -10,11 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BEATS_MISSED   3
+#define SILENCE_MIN_MS 1500 /* whatever the interval: a busy machine is late by this much */
+
 struct table {
     pthread_mutex_t mutex;
     struct members members;
     uint64_t joins;  /* since the start */
     int64_t tick_ms; /* monotonic: the last tick; 0 before the first */
+    bool stuck;
     struct table_settings settings;
     /* Scratch for choices: servers_max and groups_max long, used under the mutex. */
     struct choice_server *server_candidates;
@@ -62,6 +69,7 @@ struct table *table_create(size_t groups_max, size_t servers_max, const struct t
     }
     members_init(&table->members, groups_max, servers_max);
     table->settings = *settings;
+    table->members.per_address_max = settings->per_address_max;
     table->server_candidates = calloc(servers_max, sizeof(*table->server_candidates));
     table->server_candidate_of = calloc(servers_max, sizeof(*table->server_candidate_of));
     table->group_candidates = calloc(groups_max, sizeof(*table->group_candidates));
@@ -91,6 +99,7 @@ void table_set_settings(struct table *table, const struct table_settings *settin
 {
     table_lock(table);
     table->settings = *settings;
+    table->members.per_address_max = settings->per_address_max;
     table_unlock(table);
 }
 
@@ -155,9 +164,11 @@ static void server_take_join(struct table *table, struct member *server, uint64_
     shown->join_time = join->join_time;
     shown->beat_time = now.wall_seconds;
     shown->has_load = false;
+    shown->has_advertised = false;
     server->connection = connection;
     server->join_number = ++table->joins;
     server->sign_ms = now.monotonic_ms;
+    server->beat_ms = 0;
     members_set_suspect(&table->members, server, false, now, "joined");
     char cause[64];
     snprintf(cause, sizeof(cause), "joined over c%" PRIu64, connection);
@@ -236,11 +247,20 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
     return NULL;
 }
 
+/* The longest of late: one that came late counts for a while, one that came early does not. */
+static void learn_interval(struct member *server, struct table_moment now)
+{
+    int64_t gap_ms = server->beat_ms != 0 ? now.monotonic_ms - server->beat_ms : 0;
+    server->interval_ms = max_i64(gap_ms, server->interval_ms - server->interval_ms / 8);
+    server->beat_ms = now.monotonic_ms;
+}
+
 static void server_take_beat(struct table *table, struct member *server, struct table_moment now)
 {
+    learn_interval(server, now);
     server->sign_ms = now.monotonic_ms;
     server->shown.beat_time = now.wall_seconds;
-    members_set_suspect(&table->members, server, false, now, "a heartbeat came over another connection");
+    members_set_suspect(&table->members, server, false, now, "a heartbeat came");
     members_set_state(&table->members, server, TABLE_ACTIVE, now, "heartbeat");
 }
 
@@ -272,6 +292,23 @@ bool table_load(struct table *table, uint64_t connection, const char *peer, cons
     return server != NULL;
 }
 
+bool table_advertise(struct table *table, uint64_t connection, const char *peer,
+                     const struct proto_advertise *advertise, const struct address *address, struct error *error)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    table_lock(table);
+    struct member *server =
+        find_beating(table, connection, peer, advertise->group, advertise->host, advertise->port, error);
+    if (server) {
+        server->shown.has_advertised = true;
+        server->shown.advertised = *address;
+        log_info("table", "group %s, %s port %u: clients are told %s", advertise->group, peer,
+                 (unsigned)advertise->port, address_format(address, text, sizeof(text)));
+    }
+    table_unlock(table);
+    return server != NULL;
+}
+
 void table_connection_closed(struct table *table, uint64_t connection, struct table_moment now)
 {
     table_lock(table);
@@ -284,8 +321,12 @@ void table_connection_closed(struct table *table, uint64_t connection, struct ta
             if (server->connection != connection)
                 continue;
             server->connection = 0;
-            if (server->shown.state != TABLE_OFFLINE)
+            if (server->shown.state != TABLE_OFFLINE) {
                 members_set_suspect(&table->members, server, true, now, "its connection is gone");
+                if (server->silent) /* it was suspect already; from now on its grace runs */
+                    server->suspect_ms = now.monotonic_ms;
+                server->silent = false;
+            }
         }
     }
     table_unlock(table);
@@ -306,23 +347,39 @@ static void server_tick(struct table *table, struct group *group, struct member 
     }
     int64_t silent_ms = now.monotonic_ms - server->sign_ms;
     int64_t suspect_ms = now.monotonic_ms - server->suspect_ms;
-    if (server->shown.suspect && suspect_ms >= settings->suspect_grace_ms) {
+    if (server->shown.suspect && !server->silent && suspect_ms >= settings->suspect_grace_ms) {
         snprintf(cause, sizeof(cause), "its connection has been gone for %" PRId64 " ms", suspect_ms);
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
     } else if (silent_ms >= settings->heartbeat_timeout_ms) {
         snprintf(cause, sizeof(cause), "silent for %" PRId64 " s", silent_ms / 1000);
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
+    } else if (!server->shown.suspect && server->shown.state == TABLE_ACTIVE && server->interval_ms > 0 &&
+               silent_ms >= max_i64(BEATS_MISSED * server->interval_ms, SILENCE_MIN_MS)) {
+        snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms", silent_ms,
+                 server->interval_ms);
+        members_set_suspect(&table->members, server, true, now, cause);
+        server->silent = true;
     }
 }
 
-void table_tick(struct table *table, struct table_moment now)
+/* True: the time since the last tick is nobody's silence. */
+static bool note_pause(struct table *table, int64_t gap_ms, bool stuck)
+{
+    if (gap_ms > TABLE_PAUSE_MS)
+        log_warning("table", "this tracker stood still for %" PRId64 " ms: not counted as silence", gap_ms);
+    if (stuck != table->stuck)
+        log_warning("table", stuck ? "an event loop is stuck: silence is not counted until it runs again"
+                                   : "every event loop runs again");
+    table->stuck = stuck;
+    return stuck || gap_ms > TABLE_PAUSE_MS;
+}
+
+void table_tick(struct table *table, struct table_moment now, bool stuck)
 {
     table_lock(table);
     int64_t gap_ms = table->tick_ms != 0 ? now.monotonic_ms - table->tick_ms : 0;
     table->tick_ms = now.monotonic_ms;
-    bool paused = gap_ms > TABLE_PAUSE_MS;
-    if (paused)
-        log_warning("table", "this tracker stood still for %" PRId64 " ms: not counted as silence", gap_ms);
+    bool paused = note_pause(table, gap_ms, stuck);
     struct group *group, *next_group;
     for (group = TAILQ_FIRST(&table->members.groups); group != NULL; group = next_group) {
         next_group = TAILQ_NEXT(group, link);
@@ -331,6 +388,8 @@ void table_tick(struct table *table, struct table_moment now)
             next_server = TAILQ_NEXT(server, link);
             if (paused) {
                 server->sign_ms = min_i64(server->sign_ms + gap_ms, now.monotonic_ms);
+                if (server->beat_ms != 0) /* nor is it how far apart its heartbeats come */
+                    server->beat_ms = min_i64(server->beat_ms + gap_ms, now.monotonic_ms);
                 server->suspect_ms = min_i64(server->suspect_ms + gap_ms, now.monotonic_ms);
             }
             server_tick(table, group, server, now);
@@ -368,6 +427,25 @@ static double server_busyness(const struct proto_load *load)
            0.5 * (double)max_i64(load->connections, 0);
 }
 
+/* The servers of GROUP that are in STATE, as candidates. Returns how many. */
+static size_t list_candidates(struct table *table, const struct group *group, enum table_state state)
+{
+    size_t count = 0;
+    struct member *server;
+    TAILQ_FOREACH(server, &group->members, link)
+    {
+        if (server->shown.state != state)
+            continue;
+        table->server_candidate_of[count] = server;
+        table->server_candidates[count++] = (struct choice_server){
+            .rank = server_rank(&server->shown),
+            .has_load = server->shown.has_load,
+            .busyness = server->shown.has_load ? server_busyness(&server->shown.load) : 0,
+        };
+    }
+    return count;
+}
+
 size_t table_choose(struct table *table, const char *group_name, struct address *servers, size_t capacity)
 {
     size_t picked[16];
@@ -376,30 +454,23 @@ size_t table_choose(struct table *table, const char *group_name, struct address 
     table_lock(table);
     struct group *group = members_find_group(&table->members, group_name);
     if (group != NULL) {
-        size_t count = 0;
-        struct member *server;
-        TAILQ_FOREACH(server, &group->members, link)
-        {
-            if (server->shown.state != TABLE_ACTIVE)
-                continue;
-            table->server_candidate_of[count] = server;
-            table->server_candidates[count++] = (struct choice_server){
-                .rank = server_rank(&server->shown),
-                .has_load = server->shown.has_load,
-                .busyness = server->shown.has_load ? server_busyness(&server->shown.load) : 0,
-            };
-        }
+        size_t count = list_candidates(table, group, TABLE_ACTIVE);
+        if (count == 0)
+            count = list_candidates(table, group, TABLE_ONLINE);
         picked_count = choice_servers(table->server_candidates, count, wanted, picked);
         for (size_t i = 0; i < picked_count; i++)
-            servers[i] = table->server_candidate_of[picked[i]]->shown.address;
+        {
+            const struct table_server *shown = &table->server_candidate_of[picked[i]]->shown;
+            servers[i] = shown->has_advertised ? shown->advertised : shown->address;
+        }
     }
     table_unlock(table);
     return picked_count;
 }
 
 /* What a new user would find in GROUP. The members of a group hold the same files: the fullest one says what
- * there is room for. False without an ACTIVE server that takes new files. */
-static bool group_room(const struct group *group, struct choice_group *candidate)
+ * there is room for. False without a server in STATE that takes new files. */
+static bool group_room(const struct group *group, enum table_state state, struct choice_group *candidate)
 {
     bool accepting = false;
     *candidate = (struct choice_group){.weight = group->row.weight};
@@ -407,7 +478,7 @@ static bool group_room(const struct group *group, struct choice_group *candidate
     TAILQ_FOREACH(server, &group->members, link)
     {
         const struct table_server *shown = &server->shown;
-        if (shown->state != TABLE_ACTIVE || server_rank(shown) > CHOICE_BUSY)
+        if (shown->state != state || server_rank(shown) > CHOICE_BUSY)
             continue;
         accepting = true;
         if (!shown->has_load)
@@ -432,36 +503,51 @@ static bool group_is_allowed(const struct group *group, char (*allowed)[PROTO_GR
     return allowed_count == 0;
 }
 
+struct placing {
+    char (*allowed)[PROTO_GROUP_SIZE];
+    size_t allowed_count;
+    size_t open, accepting, candidates;
+};
+
+/* The groups that a server in STATE makes fit for a new user, as candidates. */
+static void list_groups(struct table *table, enum table_state state, struct placing *placing)
+{
+    struct group *group;
+    placing->open = placing->accepting = placing->candidates = 0;
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        struct choice_group candidate;
+        if (!group->known || group->row.draining || group->row.weight <= 0 ||
+            !group_is_allowed(group, placing->allowed, placing->allowed_count))
+            continue;
+        placing->open++;
+        if (!group_room(group, state, &candidate))
+            continue;
+        placing->accepting++;
+        if (candidate.has_load && (candidate.free <= 0 || candidate.free < table->settings.minimum_free))
+            continue;
+        table->group_candidate_of[placing->candidates] = group;
+        table->group_candidates[placing->candidates++] = candidate;
+    }
+}
+
 bool table_place(struct table *table, char (*allowed)[PROTO_GROUP_SIZE], size_t allowed_count,
                  char group_name[PROTO_GROUP_SIZE], struct error *error)
 {
-    size_t open_count = 0, accepting_count = 0, count = 0;
+    struct placing placing = {.allowed = allowed, .allowed_count = allowed_count};
     bool ok = false;
     const char *which = allowed_count > 0 ? "group that the user is pinned to" : "group";
     table_lock(table);
-    struct group *group;
-    TAILQ_FOREACH(group, &table->members.groups, link)
-    {
-        if (!group->known || group->row.draining || group->row.weight <= 0 ||
-            !group_is_allowed(group, allowed, allowed_count))
-            continue;
-        open_count++;
-        struct choice_group candidate;
-        if (!group_room(group, &candidate))
-            continue;
-        accepting_count++;
-        if (candidate.has_load && (candidate.free <= 0 || candidate.free < table->settings.minimum_free))
-            continue;
-        table->group_candidate_of[count] = group;
-        table->group_candidates[count++] = candidate;
-    }
-    size_t index = choice_group(table->group_candidates, count);
-    if (index < count) {
+    list_groups(table, TABLE_ACTIVE, &placing);
+    if (placing.accepting == 0)
+        list_groups(table, TABLE_ONLINE, &placing);
+    size_t index = choice_group(table->group_candidates, placing.candidates);
+    if (index < placing.candidates) {
         snprintf(group_name, PROTO_GROUP_SIZE, "%s", table->group_candidate_of[index]->row.name);
         ok = true;
-    } else if (open_count == 0) {
+    } else if (placing.open == 0) {
         error_set(error, ERROR_REFUSED, "no %s is open for new users", which);
-    } else if (accepting_count == 0) {
+    } else if (placing.accepting == 0) {
         error_set(error, ERROR_NO_SERVER, "no %s has an ACTIVE storage server that takes new files", which);
     } else {
         error_set(error, ERROR_NO_SPACE, "no %s has room for new users", which);

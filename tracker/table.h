@@ -13,7 +13,8 @@
  * a dead server alive. A refused server joins anew.
  *
  * Time. Silence, grace and forgetting are measured on the monotonic clock; wall time is kept for display
- * only.
+ * only. How far apart a server's heartbeats come is learned from them: one that has missed three is suspect, and asked
+ * only where no other is left, long before its silence makes it OFFLINE.
  */
 #ifndef REEL_TRACKER_TABLE_H
 #define REEL_TRACKER_TABLE_H
@@ -34,6 +35,7 @@ struct table_settings {
     int64_t suspect_grace_ms;     /* from its connection's end until it is OFFLINE */
     int64_t forget_after_ms;      /* OFFLINE until it is forgotten */
     int64_t minimum_free;         /* bytes a group must have free to be given a new user */
+    size_t per_address_max;       /* storage servers at one address; 0: no limit of its own */
 };
 
 /* One moment on both clocks. */
@@ -79,21 +81,27 @@ MUST_CHECK bool table_beat(struct table *table, uint64_t connection, const char 
                            const struct proto_beat *beat, struct table_moment now, struct error *error);
 MUST_CHECK bool table_load(struct table *table, uint64_t connection, const char *peer,
                            const struct proto_load *load, struct table_moment now, struct error *error);
+/* ADDRESS, numeric, is what clients are told of the server from now until it joins anew. ERROR_REFUSED as above. */
+MUST_CHECK bool table_advertise(struct table *table, uint64_t connection, const char *peer,
+                                const struct proto_advertise *advertise, const struct address *address,
+                                struct error *error);
 /* The connection is gone: what joined over it and is not OFFLINE is suspect. */
 void table_connection_closed(struct table *table, uint64_t connection, struct table_moment now);
 
 /* Time passes: to be called several times a second. When two calls lie further apart than TABLE_PAUSE_MS this
- * process itself stood still, with heartbeats waiting unread: the gap is nobody's silence. */
+ * process itself stood still, with heartbeats waiting unread: the gap is nobody's silence. STUCK: a loop that reads
+ * heartbeats does not run (loop_watch.h), which is the same. */
 #define TABLE_PAUSE_MS 2000
-void table_tick(struct table *table, struct table_moment now);
+void table_tick(struct table *table, struct table_moment now, bool stuck);
 
 /* ---- choosing ---- */
 
-/* Up to CAPACITY servers of GROUP that a client may ask, best first. Returns how many. */
+/* Up to CAPACITY servers of GROUP that a client may ask, best first: ACTIVE ones, or where there is none those that are
+ * ONLINE (after a tracker's restart every server is, until its next heartbeat). Returns how many. */
 size_t table_choose(struct table *table, const char *group, struct address *servers, size_t capacity);
 
-/* A group for a new user; of the ALLOWED ones only, where ALLOWED_COUNT is not 0. ERROR_NO_SERVER: no group
- * has an ACTIVE server that takes new files; ERROR_NO_SPACE: those that have are full; ERROR_REFUSED: every
+/* A group for a new user; of the ALLOWED ones only, where ALLOWED_COUNT is not 0: one with an ACTIVE server, or
+ * where none has, one with an ONLINE server. ERROR_NO_SERVER: no group has a server that takes new files; ERROR_NO_SPACE: those that have are full; ERROR_REFUSED: every
  * group is closed to new users. */
 MUST_CHECK bool table_place(struct table *table, char (*allowed)[PROTO_GROUP_SIZE], size_t allowed_count,
                             char group[PROTO_GROUP_SIZE], struct error *error);
@@ -105,6 +113,8 @@ struct table_server {
     char host[PROTO_HOST_SIZE];
     char version[PROTO_VERSION_SIZE];
     struct address address; /* of the peer, with the stated port */
+    bool has_advertised;
+    struct address advertised; /* what it says that clients are to use */
     enum table_state state;
     bool suspect;
     int64_t start_time; /* seconds since the epoch, as the server stated them */

@@ -47,6 +47,7 @@ enum proto_command {
     PROTO_TRACKER_STATUS = 15, /* additive: the whole table as JSON */
     PROTO_TRACKER_LOCATE = 16, /* additive: SADDRS that never gives a new user a group */
     PROTO_TRACKER_GROUP = 17,  /* additive: adds a group, or changes its state or weight */
+    PROTO_TRACKER_ADVERTISE = 18, /* additive: the address that clients are to use */
     PROTO_IDSERVER_GET = 40,
     PROTO_IDSERVER_RANGE = 41, /* additive: a run of numbers */
     PROTO_STORAGE_UPLOAD = 70,
@@ -71,6 +72,7 @@ enum proto_command {
 #define PROTO_UPLOAD_SIZE       408 /* then the content */
 #define PROTO_DOWNLOAD_SIZE     416
 #define PROTO_READ_SIZE         432
+#define PROTO_ADVERTISE_SIZE    277
 #define PROTO_LOAD_SIZE         200
 #define PROTO_GROUP_CHANGE_SIZE 22
 #define PROTO_KEY_MIN           2 /* GET: one byte and its NUL */
@@ -177,6 +179,17 @@ MUST_CHECK bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct pr
                                 struct error *error);
 MUST_CHECK bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load,
                                   struct error *error);
+/* ADVERTISE: the server that joined as GROUP, HOST and PORT is reached by clients at ADDRESS ("192.0.2.1:23000"). */
+struct proto_advertise {
+    char group[PROTO_GROUP_SIZE];
+    char host[PROTO_HOST_SIZE];
+    uint16_t port;
+    char address[PROTO_HOST_SIZE];
+};
+MUST_CHECK bool proto_advertise_pack(uint8_t buffer[PROTO_ADVERTISE_SIZE],
+                                     const struct proto_advertise *advertise, struct error *error);
+MUST_CHECK bool proto_advertise_unpack(const uint8_t *body, size_t size, struct proto_advertise *advertise,
+                                       struct error *error);
 
 /* GROUP 17: group 17, change 1, weight 4 (0 where the change has none) = 22. */
 enum proto_group_change {

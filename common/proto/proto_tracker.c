@@ -54,6 +54,31 @@ bool proto_beat_unpack(const uint8_t *body, size_t size, struct proto_beat *beat
 #define LOAD_RESERVED_1 3
 #define LOAD_RESERVED_2 4
 
+bool proto_advertise_pack(uint8_t buffer[PROTO_ADVERTISE_SIZE], const struct proto_advertise *advertise,
+                          struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_ADVERTISE_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, advertise->group);
+    proto_write_string(&writer, &proto_field_host, advertise->host);
+    proto_write_port(&writer, advertise->port);
+    proto_write_string(&writer, &proto_field_host, advertise->address);
+    return proto_write_end(&writer);
+}
+
+bool proto_advertise_unpack(const uint8_t *body, size_t size, struct proto_advertise *advertise,
+                            struct error *error)
+{
+    struct proto_reader reader;
+    memset(advertise, 0, sizeof(*advertise));
+    proto_read_begin(&reader, "ADVERTISE", body, size, PROTO_ADVERTISE_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, advertise->group);
+    proto_read_string(&reader, &proto_field_host, advertise->host);
+    advertise->port = proto_read_port(&reader);
+    proto_read_string(&reader, &proto_field_host, advertise->address);
+    return proto_read_end(&reader);
+}
+
 bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *load, struct error *error)
 {
     struct proto_writer writer;

@@ -404,6 +404,15 @@ uint64_t packet_connection_id(const struct packet_connection *connection)
     return connection->id;
 }
 
+bool packet_connection_local(const struct packet_connection *connection, struct address *local)
+{
+    struct sockaddr_storage storage;
+    socklen_t length = sizeof(storage);
+
+    return getsockname(connection->fd, (struct sockaddr *)&storage, &length) == 0 &&
+           address_from_socket((const struct sockaddr *)&storage, length, local);
+}
+
 const struct address *packet_connection_peer(const struct packet_connection *connection)
 {
     return &connection->peer;

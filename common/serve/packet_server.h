@@ -97,6 +97,8 @@ void packet_server_set_timeouts(struct packet_server *server, int64_t idle_ms, i
 struct packet_server *packet_connection_server(const struct packet_connection *connection);
 uint64_t packet_connection_id(const struct packet_connection *connection); /* "cN" in logs */
 const struct address *packet_connection_peer(const struct packet_connection *connection);
+/* The address of this machine that the peer connected to, numeric. False: it is not known any more. */
+MUST_CHECK bool packet_connection_local(const struct packet_connection *connection, struct address *local);
 void packet_connection_set_user(struct packet_connection *connection, void *user);
 void *packet_connection_user(const struct packet_connection *connection);
 

@@ -39,6 +39,7 @@ ROUND_TRIP(file_key, proto_file_key, PROTO_FILE_KEY_SIZE)
 ROUND_TRIP(user_key, proto_file_key, PROTO_FILE_KEY_SIZE)
 ROUND_TRIP(join, proto_join, PROTO_JOIN_SIZE)
 ROUND_TRIP(beat, proto_beat, PROTO_BEAT_SIZE)
+ROUND_TRIP(advertise, proto_advertise, PROTO_ADVERTISE_SIZE)
 ROUND_TRIP(load, proto_load, PROTO_LOAD_SIZE)
 ROUND_TRIP(range, proto_range, PROTO_RANGE_SIZE)
 ROUND_TRIP(upload, proto_upload, PROTO_UPLOAD_SIZE)
@@ -128,6 +129,7 @@ static const struct {
     {try_user_key, PROTO_FILE_KEY_SIZE},
     {try_join, PROTO_JOIN_SIZE},
     {try_beat, PROTO_BEAT_SIZE},
+    {try_advertise, PROTO_ADVERTISE_SIZE},
     {try_load, PROTO_LOAD_SIZE},
     {try_range, PROTO_RANGE_SIZE},
     {try_upload, PROTO_UPLOAD_SIZE},

@@ -26,7 +26,7 @@ static void pass(struct table *table, int64_t milliseconds)
     int64_t end_ms = now_ms + milliseconds;
     while (now_ms < end_ms) {
         now_ms = min_i64(now_ms + 250, end_ms);
-        table_tick(table, now());
+        table_tick(table, now(), false);
     }
 }
 
@@ -43,7 +43,7 @@ static int make_table_of(void **state, size_t groups_max, size_t servers_max)
         return -1;
     now_ms = 1000000;
     table_set_groups(table, rows, ARRAY_SIZE(rows));
-    table_tick(table, now());
+    table_tick(table, now(), false);
     *state = table;
     return 0;
 }
@@ -189,7 +189,7 @@ static void a_pause_of_the_tracker_does_not_use_up_the_grace_of_a_suspect(void *
     table_connection_closed(table, 1, now());
     pass(table, 1000);
     now_ms += 20000;
-    table_tick(table, now());
+    table_tick(table, now(), false);
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
     pass(table, GRACE - 1001);
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
@@ -394,6 +394,125 @@ static void a_suspect_server_is_named_only_where_it_is_the_only_one(void **state
     assert_int_equal(table_choose(table, "group001", servers, 3), 2);
 }
 
+static void beat_every(struct table *table, int64_t interval_ms, int count)
+{
+    for (int i = 0; i < count; i++) {
+        assert_true(beat(table, 1, "10.0.0.1", "media1"));
+        pass(table, interval_ms);
+    }
+}
+
+static void a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_offline(void **state)
+{
+    struct table *table = *state;
+    struct address servers[3];
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    join(table, 2, "10.0.0.2", "media2", 23001);
+    beat_every(table, 1000, 10);
+    for (int i = 0; i < 3; i++) {
+        assert_true(beat(table, 2, "10.0.0.2", "media2"));
+        assert_int_equal(table_count_suspect(table), i < 2 ? 0 : 1); /* 1 s, 2 s and 3 s after the last one */
+        pass(table, 1000);
+    }
+    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(servers[0].port, 23001);
+    /* Its connection is there: it has its whole heartbeat_timeout, not the grace of one that is gone. */
+    pass(table, HEARTBEAT_TIMEOUT - 5000);
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
+    assert_true(beat(table, 1, "10.0.0.1", "media1"));
+    pass(table, 1000);
+    assert_int_equal(table_count_suspect(table), 1); /* the other one by now */
+    assert_int_equal(table_choose(table, "group001", servers, 1), 1);
+    assert_int_equal(servers[0].port, 23000);
+}
+
+static void a_silent_server_whose_connection_goes_has_its_grace_from_then_on(void **state)
+{
+    struct table *table = *state;
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    beat_every(table, 1000, 5);
+    pass(table, 5000);
+    assert_int_equal(table_count_suspect(table), 1);
+    table_connection_closed(table, 1, now());
+    pass(table, GRACE - 1);
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
+    pass(table, 1);
+    assert_int_equal(state_of(table, 23000), TABLE_OFFLINE);
+}
+
+static void while_a_loop_is_stuck_nobody_is_silent(void **state)
+{
+    struct table *table = *state;
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    beat_every(table, 1000, 5);
+    for (int i = 0; i < 1000; i++) {
+        now_ms += 250;
+        table_tick(table, now(), true);
+    }
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
+    assert_int_equal(table_count_suspect(table), 0);
+    pass(table, 1000);
+    beat_every(table, 1000, 1);
+    pass(table, 1750); /* what it waited for counts neither as its interval */
+    assert_int_equal(table_count_suspect(table), 0);
+    pass(table, 500);
+    assert_int_equal(table_count_suspect(table), 1);
+}
+
+static void where_nobody_is_active_who_has_joined_is_named(void **state)
+{
+    struct table *table = *state;
+    struct address servers[3];
+    struct error error;
+    char group[PROTO_GROUP_SIZE];
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    join(table, 2, "10.0.0.2", "media2", 23001);
+    assert_int_equal(table_choose(table, "group001", servers, 3), 2);
+    assert_true(table_place(table, NULL, 0, group, &error));
+    assert_string_equal(group, "group001");
+    assert_true(beat(table, 2, "10.0.0.2", "media2"));
+    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(servers[0].port, 23001);
+}
+
+static void an_address_has_places_of_its_own(void **state)
+{
+    struct table *table = *state;
+    struct error error;
+    const struct table_settings settings = {.heartbeat_timeout_ms = HEARTBEAT_TIMEOUT,
+                                            .suspect_grace_ms = GRACE,
+                                            .forget_after_ms = FORGET,
+                                            .per_address_max = 2};
+    table_set_settings(table, &settings);
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    join(table, 1, "10.0.0.1", "media1", 23001);
+    assert_false(join_with(table, 1, "10.0.0.1", "group002", "media1", 23002, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    join(table, 2, "10.0.0.2", "media2", 23000);
+    join(table, 1, "10.0.0.1", "media1", 23000); /* one that is there may join again */
+    pass(table, HEARTBEAT_TIMEOUT);
+    join(table, 3, "10.0.0.1", "media1", 23002); /* and one that is OFFLINE makes room for its neighbour */
+    assert_int_equal(state_of(table, 23002), TABLE_ONLINE);
+}
+
+static void an_advertised_address_is_named_until_the_server_joins_anew(void **state)
+{
+    struct table *table = *state;
+    struct proto_advertise advertise = {.group = "group001", .host = "media1", .port = 23000};
+    struct address address = {.host = "192.0.2.1", .port = 9000}, servers[3];
+    struct error error;
+    assert_false(table_advertise(table, 1, "10.0.0.1", &advertise, &address, &error));
+    assert_int_equal(error.code, ERROR_REFUSED);
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    assert_true(table_advertise(table, 1, "10.0.0.1", &advertise, &address, &error));
+    assert_true(beat(table, 1, "10.0.0.1", "media1"));
+    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_true(address_equal(&servers[0], &address));
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_string_equal(servers[0].host, "10.0.0.1");
+}
+
 static struct proto_load room(uint16_t port, enum proto_load_state state, int64_t free_bytes)
 {
     return (struct proto_load){
@@ -478,7 +597,7 @@ static void a_tracker_that_stood_still_blames_nobody(void **state)
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
     pass(table, 10000);
     now_ms += 10 * HEARTBEAT_TIMEOUT; /* SIGSTOP: heartbeats lie unread in the sockets */
-    table_tick(table, now());
+    table_tick(table, now(), false);
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
     pass(table, HEARTBEAT_TIMEOUT - 10001);
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
@@ -494,12 +613,12 @@ static void a_step_of_the_wall_clock_neither_expires_nor_revives(void **state)
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
     moment = now();
     moment.wall_seconds += 1000000;
-    table_tick(table, moment);
+    table_tick(table, moment, false);
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
     pass(table, HEARTBEAT_TIMEOUT);
     moment = now();
     moment.wall_seconds -= 1000000;
-    table_tick(table, moment);
+    table_tick(table, moment, false);
     assert_int_equal(state_of(table, 23000), TABLE_OFFLINE);
 }
 
@@ -546,6 +665,12 @@ int main(void)
         TABLE_TEST(groups_are_shown_by_name_and_go_when_nobody_is_left),
         TABLE_TEST(only_active_servers_are_named_and_at_most_what_is_asked_for),
         TABLE_TEST(a_suspect_server_is_named_only_where_it_is_the_only_one),
+        TABLE_TEST(a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_offline),
+        TABLE_TEST(a_silent_server_whose_connection_goes_has_its_grace_from_then_on),
+        TABLE_TEST(while_a_loop_is_stuck_nobody_is_silent),
+        TABLE_TEST(where_nobody_is_active_who_has_joined_is_named),
+        TABLE_TEST(an_address_has_places_of_its_own),
+        TABLE_TEST(an_advertised_address_is_named_until_the_server_joins_anew),
         TABLE_TEST(a_new_user_goes_where_there_is_room),
         TABLE_TEST(the_fullest_member_says_how_much_room_a_group_has),
         TABLE_TEST(a_pinned_user_goes_only_where_it_is_pinned_and_draining_groups_get_nobody),
