@@ -11,6 +11,7 @@ struct idserver_config {
     int64_t step;
     int64_t keys_max;
     struct config_strings keys;
+    int64_t range_rate;
     int64_t waiting_max;
     int64_t probe_interval_ms;
 };

@@ -1,5 +1,5 @@
 /*
- * reserve: see reserve.h. id_value is the first number that is not reserved; NULL, which a legacy row may
+ * reserve: one transaction that moves a row on. id_value is the first number that is not reserved; NULL, which a legacy row may
  * hold, is 0. The UPDATE comes first and takes the row's lock, so that the SELECT after it reads what this
  * transaction wrote and nobody can come between.
  */
@@ -61,7 +61,8 @@ static enum db_result lead_to_floor(struct db_connection *connection, const char
 
 /* The transaction. DB_CONSTRAINT: another ID server inserted the key's first row in the same moment. */
 static enum db_result reserve_once(struct db_connection *connection, const char *key, int64_t floor,
-                                   int64_t count, struct reservation *reservation, struct error *error)
+                                   int64_t count, bool may_create, struct reservation *reservation,
+                                   struct error *error)
 {
     const struct db_value update[] = {db_integer(count), db_text(key), db_integer(RESERVE_END)};
     const struct db_value insert[] = {db_text(key), db_integer(count)};
@@ -85,6 +86,9 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
             result = DB_CONSTRAINT; /* inserted by another since the UPDATE looked for it */
             goto done;
         }
+        reservation->unknown = !may_create;
+        if (!may_create)
+            goto done;
         result = db_execute(connection,
                             "INSERT INTO t_id_gen (id, id_value, create_time, update_time) "
                             "VALUES (?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
@@ -98,6 +102,7 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
                   key);
         result = DB_PERMANENT;
     }
+    bool created = affected == 0;
     int64_t behind = max_i64(floor - (row.value - count), 0);
     if (result == DB_OK && behind > 0)
         result = lead_to_floor(connection, key, floor, count, &row, error);
@@ -107,6 +112,7 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
     if (result != DB_OK)
         return result;
     reservation->behind = behind;
+    reservation->created = created;
     reservation->first = row.value - count;
     reservation->count = min_i64(row.value, RESERVE_END) - reservation->first;
     return DB_OK;
@@ -116,11 +122,12 @@ done:
 }
 
 enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t floor,
-                               int64_t count, struct reservation *reservation, struct error *error)
+                               int64_t count, bool may_create, struct reservation *reservation,
+                               struct error *error)
 {
     enum db_result result = DB_CONSTRAINT;
     for (int try = 0; try < INSERT_TRIES && result == DB_CONSTRAINT; try++)
-        result = reserve_once(connection, key, floor, count, reservation, error);
+        result = reserve_once(connection, key, floor, count, may_create, reservation, error);
     if (result == DB_CONSTRAINT) {
         error_set(error, ERROR_UNAVAILABLE, "t_id_gen: the row of key %s is there and not there", key);
         result = DB_TRANSIENT;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#define SEQUENCES_MAX      100000 /* keys in memory, about 1 KiB each */
 #define SPANS_MAX          4    /* runs kept of a key; with one ID server they join into one */
 #define AHEAD_RETRY_MS     1000 /* after a failed reservation that nobody waited for */
 #define EXHAUSTED_RETRY_MS 10000
@@ -33,6 +34,7 @@ struct sequence {
     int64_t retry_ms;     /* monotonic: no reservation ahead of need before */
     int64_t exhausted_ms; /* monotonic: until when the key counts as used up; 0: it is not */
     bool used;            /* a reservation has succeeded */
+    bool new_key;         /* holds one of keys_max: its row was made by this server, or may be */
     bool reserving;
     /* of the reservation under way; the database thread's while it runs */
     struct db_job job;
@@ -45,7 +47,7 @@ struct sequences {
     pthread_mutex_t mutex; /* what follows, and every sequence but for its job */
     struct db *db;         /* NULL once closed */
     struct sequence *by_key;
-    size_t keys_max;
+    size_t new_keys, keys_max;
     size_t waiting_count, waiting_max;
     int64_t timeout_ms;
     size_t reserving_count;
@@ -197,8 +199,8 @@ static enum db_result run_reservation(struct db_job *job, struct db_connection *
                                       struct error *error)
 {
     struct sequence *sequence = CONTAINER_OF(job, struct sequence, job);
-    return reserve_numbers(connection, sequence->key, sequence->high, sequence->amount, &sequence->reserved,
-                           error);
+    return reserve_numbers(connection, sequence->key, sequence->high, sequence->amount, sequence->new_key,
+                           &sequence->reserved, error);
 }
 
 static void reservation_done(struct db_job *job);
@@ -244,9 +246,53 @@ static void reserve_where_needed(struct sequence *sequence)
         sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
 }
 
+/* A key without a row may be given one. */
+static bool key_may_begin(const struct sequences *sequences, const char *key)
+{
+    for (size_t i = 0; i < sequences->keys.count; i++) {
+        if (strcmp(sequences->keys.items[i], key) == 0)
+            return true;
+    }
+    return sequences->keys.count == 0;
+}
+
+/* Keys whose rows were there before have their places whatever strangers ask for; only new ones are counted. */
+static void release_place(struct sequence *sequence)
+{
+    if (sequence->new_key)
+        sequence->sequences->new_keys--;
+    sequence->new_key = false;
+}
+
+/* The key has no row, and no place for a new one. */
+static void refuse_unknown(struct sequence *sequence)
+{
+    struct sequences *sequences = sequence->sequences;
+    struct wait *wait;
+    while ((wait = wait_list_take(&sequence->waiting))) {
+        struct sequences_request *request = CONTAINER_OF(wait, struct sequences_request, wait);
+        request->ok = false;
+        if (key_may_begin(sequences, sequence->key))
+            error_set(&request->error, ERROR_REFUSED,
+                      "key %s is refused: %zu keys were begun here since the start (idserver.keys_max)", sequence->key,
+                      sequences->new_keys);
+        else
+            error_set(&request->error, ERROR_REFUSED, "key %s is not served here: it has no row, and idserver.keys does "
+                                                      "not name it", sequence->key);
+        wait_post(wait);
+    }
+}
+
 static void take_success(struct sequence *sequence)
 {
     const struct reservation *reserved = &sequence->reserved;
+    if (reserved->unknown) {
+        refuse_unknown(sequence);
+        sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
+        return;
+    }
+    if (!reserved->created && !sequence->used)
+        release_place(sequence);
     metric_add(sequence->sequences->reservations, 1);
     sequence->used = true;
     sequence->exhausted_ms = 0;
@@ -297,6 +343,7 @@ static void drop_unused(struct sequence *sequence)
     if (sequence->used || sequence->reserving)
         return;
     ASSERT(sequence->waiting.count == 0);
+    release_place(sequence);
     HASH_DEL(sequence->sequences->by_key, sequence);
     free(sequence);
 }
@@ -340,20 +387,10 @@ bool sequences_key_check(const char *key, struct error *error)
     return true;
 }
 
-static bool key_is_served(const struct sequences *sequences, const char *key)
-{
-    for (size_t i = 0; i < sequences->keys.count; i++) {
-        if (strcmp(sequences->keys.items[i], key) == 0)
-            return true;
-    }
-    return sequences->keys.count == 0;
-}
-
 static struct sequence *sequence_add(struct sequences *sequences, const char *key, struct error *error)
 {
-    if (HASH_COUNT(sequences->by_key) >= sequences->keys_max) {
-        error_set(error, ERROR_REFUSED, "key %s is refused: %zu keys are served already (idserver.keys_max)",
-                  key, sequences->keys_max);
+    if (HASH_COUNT(sequences->by_key) >= SEQUENCES_MAX) {
+        error_set(error, ERROR_UNAVAILABLE, "key %s is refused: %d keys are in memory", key, SEQUENCES_MAX);
         return NULL;
     }
     struct sequence *sequence = calloc(1, sizeof(*sequence));
@@ -361,10 +398,12 @@ static struct sequence *sequence_add(struct sequences *sequences, const char *ke
         goto fail;
     sequence->sequences = sequences;
     wait_list_init(&sequence->waiting, &sequences->mutex, &sequences->waiting_count);
+    sequence->new_key = sequences->new_keys < sequences->keys_max && key_may_begin(sequences, key);
     memcpy(sequence->key, key, strlen(key) + 1);
     HASH_ADD_STR(sequences->by_key, key, sequence);
     if (!HASH_ADDED(hh, sequence))
         goto fail;
+    sequences->new_keys += sequence->new_key ? 1 : 0;
     return sequence;
 fail:
     free(sequence);
@@ -377,10 +416,6 @@ static struct sequence *find_sequence(struct sequences *sequences, const char *k
     struct sequence *sequence = NULL;
     if (!sequences_key_check(key, error))
         return NULL;
-    if (!key_is_served(sequences, key)) {
-        error_set(error, ERROR_REFUSED, "key %s is not served here (idserver.keys)", key);
-        return NULL;
-    }
     HASH_FIND_STR(sequences->by_key, key, sequence);
     return sequence != NULL ? sequence : sequence_add(sequences, key, error);
 }

@@ -21,7 +21,7 @@ struct sequences_options {
     struct db *db;
     struct loop *loop; /* where reservations end; the main loop */
     int64_t step;      /* 1..RESERVE_MAX */
-    size_t keys_max;
+    size_t keys_max; /* keys that may be begun; those that have a row already are served besides */
     size_t waiting_max;
     int64_t timeout_ms; /* for an answer */
 };
@@ -36,7 +36,7 @@ void sequences_close(struct sequences *sequences);
 /* After the last reservation has ended. NULL is ignored. */
 void sequences_destroy(struct sequences *sequences);
 
-/* At start-up and at a reload (any thread). KEYS: the only keys served (copied); none: any. On failure the
+/* At start-up and at a reload (any thread). KEYS: the only keys that may be begun (copied); none: any. On failure the
  * earlier ones stay. */
 MUST_CHECK bool sequences_configure(struct sequences *sequences, int64_t step,
                                     const struct config_strings *keys, struct error *error);

@@ -1,9 +1,13 @@
-/* service: see service.h. A handler runs on its connection's loop, and so does the reply, at once or later.
+/*
+ * service: the commands of an ID server, and the probe of its database. A handler runs on its connection's loop, and so
+ * does the reply, at once or later.
  */
 #include "idserver/service.h"
 #include "common/base/duration.h"
+#include "idserver/rate.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <inttypes.h>
@@ -14,6 +18,7 @@
 struct service {
     struct packet_daemon base;
     struct sequences *sequences;
+    struct rate *rate;
 
     /* The probe; on the main loop but for its job while that runs. */
     struct event *probe_timer;
@@ -55,9 +60,27 @@ static void numbers_came(struct sequences_request *wanted)
     answer(CONTAINER_OF(wanted, struct pending, wanted));
 }
 
+/* False: the request was refused. */
+static bool admit(struct service *service, struct packet_request *request, const char *key, int64_t count)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    const char *host = packet_connection_peer(request->connection)->host;
+    if (rate_take(service->rate, key, host, count, clock_monotonic_ms()))
+        return true;
+    if (log_gate_open(&gate, 10000, &suppressed))
+        log_warning("sequences", "%s takes more numbers of key %s than idserver.range_rate allows (and %" PRIu64 " more)",
+                    host, key, suppressed);
+    packet_reply_error(request, ERROR_UNAVAILABLE,
+                       "too many numbers of key %s for one address (idserver.range_rate): try later", key);
+    return false;
+}
+
 static void take_numbers(struct packet_request *request, const char *key, int64_t count)
 {
     struct service *service = packet_server_argument(packet_connection_server(request->connection));
+    if (!admit(service, request, key, count))
+        return;
     struct pending *pending = calloc(1, sizeof(*pending));
     if (pending == NULL) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
@@ -193,6 +216,9 @@ static bool start_sequences(struct service *service, const struct idserver_confi
         .waiting_max = (size_t)config->waiting_max,
         .timeout_ms = config->base.database_timeout_ms,
     };
+    service->rate = rate_create(config->range_rate, PROTO_RANGE_COUNT_MAX);
+    if (!service->rate)
+        return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     service->sequences = sequences_create(&options, error);
     return service->sequences != NULL &&
            sequences_configure(service->sequences, config->step, &config->keys, error);
@@ -267,6 +293,7 @@ void idserver_service_destroy(struct daemon *daemon)
     if (service->probe_timer != NULL)
         event_free(service->probe_timer);
     sequences_destroy(service->sequences);
+    rate_destroy(service->rate);
     free(service);
     daemon->state = NULL;
 }
@@ -277,6 +304,7 @@ bool idserver_service_reload(struct daemon *daemon, const void *new_config, stru
     const struct idserver_config *config = new_config;
     if (!sequences_configure(service->sequences, config->step, &config->keys, error))
         return false;
+    rate_configure(service->rate, config->range_rate);
     packet_daemon_reload(&service->base, &config->base);
     if (!set_probe_interval(service, config->probe_interval_ms))
         return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");

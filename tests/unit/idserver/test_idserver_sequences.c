@@ -312,6 +312,12 @@ static void keys_are_checked_and_bounded(void **state)
     assert_int_equal(take(server, "k4", 1, NULL), ERROR_REFUSED);
     assert_int_equal(take(server, "k3", 1, NULL), 1);
     assert_int_equal(sequences_count_keys(server->sequences), 4);
+    /* One that has a row is served besides, and takes no place. */
+    run_sql(fixture, "INSERT INTO t_id_gen (id, id_value) VALUES ('real', 700)");
+    assert_int_equal(take(server, "real", 1, NULL), 700);
+    assert_int_equal(take(server, "k4", 1, NULL), ERROR_REFUSED);
+    assert_int_equal(take(server, "real", 1, NULL), 701);
+    run_sql(fixture, "DELETE FROM t_id_gen WHERE id = 'real'");
     assert_int_equal(query_number(fixture, "SELECT COUNT(*) FROM t_id_gen"), 4);
     char longest[PROTO_KEY_SIZE + 1];
     memset(longest, 'x', sizeof(longest));
@@ -323,7 +329,7 @@ static void keys_are_checked_and_bounded(void **state)
     assert_false(sequences_key_check(longest, &error));
 }
 
-static void only_listed_keys_are_served_where_there_is_a_list(void **state)
+static void only_listed_keys_may_begin_where_there_is_a_list(void **state)
 {
     struct fixture *fixture = *state;
     char *items[] = {(char *)(uintptr_t) "/srv/a", (char *)(uintptr_t) "/srv/b"};
@@ -333,8 +339,38 @@ static void only_listed_keys_are_served_where_there_is_a_list(void **state)
     assert_true(sequences_configure(server->sequences, STEP, &keys, &error));
     assert_int_equal(take(server, "/srv/a", 1, NULL), 0);
     assert_int_equal(take(server, "/srv/c", 1, NULL), ERROR_REFUSED);
+    assert_int_equal(query_number(fixture, "SELECT COUNT(*) FROM t_id_gen"), 1);
+    run_sql(fixture, "INSERT INTO t_id_gen (id, id_value) VALUES ('../data', 9)");
+    assert_int_equal(take(server, "../data", 1, NULL), 9);
     assert_true(sequences_configure(server->sequences, STEP, &none, &error));
     assert_int_equal(take(server, "/srv/c", 1, NULL), 0);
+}
+
+static void keys_with_rows_have_their_places_after_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    assert_int_equal(take(server, "real", 1, NULL), 0);
+    end_server(server);
+    start_server(fixture, server, 4, 1000, 10000);
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "made-up-%d", i);
+        assert_int_equal(take(server, key, 1, NULL), i < 4 ? 0 : ERROR_REFUSED);
+    }
+    assert_true(take(server, "real", 1, NULL) > 0);
+    assert_int_equal(query_number(fixture, "SELECT COUNT(*) FROM t_id_gen"), 5);
+}
+
+static void the_next_step_is_reserved_before_it_is_needed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    for (int64_t i = 0; i <= STEP / 2 + 1; i++) /* more than half a step */
+        assert_int_equal(take(server, "k", 1, NULL), i);
+    int64_t until_ms = clock_monotonic_ms() + 10000;
+    while (query_number(fixture, "SELECT id_value FROM t_id_gen WHERE id = 'k'") < 2 * STEP)
+        assert_true(clock_monotonic_ms() < until_ms);
 }
 
 static void a_new_step_holds_from_the_next_reservation_on(void **state)
@@ -549,7 +585,9 @@ int main(void)
         SEQUENCES_TEST(more_than_may_wait_are_told_so),
         SEQUENCES_TEST(the_number_space_ends_with_an_error_and_a_run_is_cut_there),
         SEQUENCES_TEST(keys_are_checked_and_bounded),
-        SEQUENCES_TEST(only_listed_keys_are_served_where_there_is_a_list),
+        SEQUENCES_TEST(only_listed_keys_may_begin_where_there_is_a_list),
+        SEQUENCES_TEST(keys_with_rows_have_their_places_after_a_restart),
+        SEQUENCES_TEST(the_next_step_is_reserved_before_it_is_needed),
         SEQUENCES_TEST(a_new_step_holds_from_the_next_reservation_on),
         SEQUENCES_TEST(without_the_table_requests_fail_and_go_on_when_it_is_back),
         SEQUENCES_TEST(a_database_that_went_back_is_led_to_what_was_given),

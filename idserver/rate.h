@@ -1,0 +1,20 @@
+/*
+ * rate: how many numbers of a key an address is given per second: token buckets in a table of fixed size. Two that fall
+ * into one bucket share it; whose those are nobody outside can choose. Thread-safe. Called by service.c.
+ */
+#ifndef REEL_IDSERVER_RATE_H
+#define REEL_IDSERVER_RATE_H
+
+#include "common/base/base.h"
+
+struct rate;
+
+/* PER_SECOND 0: no limit. BURST: what may be taken at once, at least. NULL without memory. */
+MUST_CHECK struct rate *rate_create(int64_t per_second, int64_t burst);
+void rate_destroy(struct rate *rate); /* NULL is ignored */
+void rate_configure(struct rate *rate, int64_t per_second);
+
+/* Takes COUNT of KEY for HOST. False: not now; nothing was taken. */
+MUST_CHECK bool rate_take(struct rate *rate, const char *key, const char *host, int64_t count, int64_t now_ms);
+
+#endif
