@@ -36,7 +36,8 @@ const struct config_option idserver_options[] = {
      .default_value = "1024",
      .minimum = 1,
      .maximum = 1000000,
-     .help = "New keys (store paths) that may be begun until the next start; requests for further ones are refused. Keys "
+     .help = "New keys (store paths) that may be begun until the next start; requests for further ones are "
+             "refused. Keys "
              "that have a row in t_id_gen are served besides. About 1 KiB each."},
     {.section = "idserver",
      .name = "keys",
@@ -44,7 +45,8 @@ const struct config_option idserver_options[] = {
      OPTION(keys),
      .default_value = "",
      .reloadable = true,
-     .help = "The only keys that may be begun, separated by commas; empty: any key of 1 to 64 bytes without control "
+     .help = "The only keys that may be begun, separated by commas; empty: any key of 1 to 64 bytes without "
+             "control "
              "characters. Keys that have a row in t_id_gen are served besides."},
     {.section = "idserver",
      .name = "range_rate",
@@ -54,8 +56,10 @@ const struct config_option idserver_options[] = {
      .minimum = 0,
      .maximum = 1000000000,
      .reloadable = true,
-     .help = "Numbers of one key per second that one address is given, on average over ten seconds or more, so that "
-             "nobody uses a key's numbers up. Ten times what a storage server fetches at once (storage.id_range). 0: "
+     .help = "Numbers of one key per second that one address is given, on average over ten seconds or more, "
+             "so that "
+             "nobody uses a key's numbers up. Ten times what a storage server fetches at once "
+             "(storage.id_range). 0: "
              "no limit."},
     {.section = "idserver",
      .name = "waiting_max",

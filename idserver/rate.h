@@ -15,6 +15,7 @@ void rate_destroy(struct rate *rate); /* NULL is ignored */
 void rate_configure(struct rate *rate, int64_t per_second);
 
 /* Takes COUNT of KEY for HOST. False: not now; nothing was taken. */
-MUST_CHECK bool rate_take(struct rate *rate, const char *key, const char *host, int64_t count, int64_t now_ms);
+MUST_CHECK bool rate_take(struct rate *rate, const char *key, const char *host, int64_t count,
+                          int64_t now_ms);
 
 #endif

@@ -17,7 +17,7 @@ struct reservation {
     int64_t first;
     int64_t count; /* what was asked, or less at the end of the number space; 0: used up */
     int64_t
-        behind; /* > 0: the row had gone back by so many numbers, as with a restored backup; skipped over */
+        behind;   /* > 0: the row had gone back by so many numbers, as with a restored backup; skipped over */
     bool created; /* the key had no row */
     bool unknown; /* the key has no row, and was not to be given one: nothing is reserved */
 };
@@ -26,8 +26,8 @@ struct reservation {
  * stays given, whatever the row says. MAY_CREATE: a key without a row gets one. The numbers may be used only where the result is DB_OK: after
  * DB_UNCERTAIN the row may or may not have moved on, and reserving anew is right in both cases. */
 MUST_CHECK enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t floor,
-                                          int64_t count, bool may_create,
-                                          struct reservation *reservation, struct error *error);
+                                          int64_t count, bool may_create, struct reservation *reservation,
+                                          struct error *error);
 
 /* Whether the table is there and can be read. */
 MUST_CHECK enum db_result reserve_probe(struct db_connection *connection, struct error *error);

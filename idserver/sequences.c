@@ -15,8 +15,8 @@
 #include <sys/queue.h>
 
 #define SEQUENCES_MAX      100000 /* keys in memory, about 1 KiB each */
-#define SPANS_MAX          4    /* runs kept of a key; with one ID server they join into one */
-#define AHEAD_RETRY_MS     1000 /* after a failed reservation that nobody waited for */
+#define SPANS_MAX          4      /* runs kept of a key; with one ID server they join into one */
+#define AHEAD_RETRY_MS     1000   /* after a failed reservation that nobody waited for */
 #define EXHAUSTED_RETRY_MS 10000
 
 struct span {
@@ -274,11 +274,13 @@ static void refuse_unknown(struct sequence *sequence)
         request->ok = false;
         if (key_may_begin(sequences, sequence->key))
             error_set(&request->error, ERROR_REFUSED,
-                      "key %s is refused: %zu keys were begun here since the start (idserver.keys_max)", sequence->key,
-                      sequences->new_keys);
+                      "key %s is refused: %zu keys were begun here since the start (idserver.keys_max)",
+                      sequence->key, sequences->new_keys);
         else
-            error_set(&request->error, ERROR_REFUSED, "key %s is not served here: it has no row, and idserver.keys does "
-                                                      "not name it", sequence->key);
+            error_set(&request->error, ERROR_REFUSED,
+                      "key %s is not served here: it has no row, and idserver.keys does "
+                      "not name it",
+                      sequence->key);
         wait_post(wait);
     }
 }

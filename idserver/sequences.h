@@ -21,7 +21,7 @@ struct sequences_options {
     struct db *db;
     struct loop *loop; /* where reservations end; the main loop */
     int64_t step;      /* 1..RESERVE_MAX */
-    size_t keys_max; /* keys that may be begun; those that have a row already are served besides */
+    size_t keys_max;   /* keys that may be begun; those that have a row already are served besides */
     size_t waiting_max;
     int64_t timeout_ms; /* for an answer */
 };

@@ -69,7 +69,8 @@ static bool admit(struct service *service, struct packet_request *request, const
     if (rate_take(service->rate, key, host, count, clock_monotonic_ms()))
         return true;
     if (log_gate_open(&gate, 10000, &suppressed))
-        log_warning("sequences", "%s takes more numbers of key %s than idserver.range_rate allows (and %" PRIu64 " more)",
+        log_warning("sequences",
+                    "%s takes more numbers of key %s than idserver.range_rate allows (and %" PRIu64 " more)",
                     host, key, suppressed);
     packet_reply_error(request, ERROR_UNAVAILABLE,
                        "too many numbers of key %s for one address (idserver.range_rate): try later", key);

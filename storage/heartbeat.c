@@ -37,6 +37,7 @@ struct tracker {
     uint8_t command; /* of the message under way */
     bool joined;
     bool just_joined; /* no message after the JOIN was answered yet */
+    bool advertised;  /* since the JOIN, or it does not take that */
     bool again;       /* something new is to be told */
     int64_t legacy_until_ms;
     uint16_t joined_port; /* our end of the connection that joined: BEAT is tied to it */
@@ -156,12 +157,19 @@ static void on_success(struct tracker *tracker)
         log_info(ROOM, "tracker %s: joined as a member of %s", tracker->name,
                  tracker->heartbeat->options.join.group);
         tracker->joined = tracker->just_joined = true;
+        tracker->advertised = tracker->heartbeat->options.advertise[0] == '\0';
         tracker->joined_port = port;
         drop_connection(tracker, true);
         next_message(tracker); /* makes the server ACTIVE */
         return;
     }
     tracker->just_joined = false;
+    if (tracker->command == PROTO_TRACKER_ADVERTISE) {
+        tracker->advertised = true;
+        drop_connection(tracker, true);
+        next_message(tracker);
+        return;
+    }
     if (is_legacy(tracker) && port != tracker->joined_port) {
         /* The connection was replaced on the way. BEAT names no port: it may have been taken for another
          * server's. */
@@ -201,11 +209,19 @@ static void on_failure(void *argument, const uint8_t *body, size_t size, const s
     const struct error *why = error ? error : &unexpected;
     bool answered = why->code != ERROR_CONNECTION && why->code != ERROR_TIMEOUT;
     tracker->call = NULL;
-    if (tracker->command == PROTO_TRACKER_LOAD &&
+    if ((tracker->command == PROTO_TRACKER_LOAD || tracker->command == PROTO_TRACKER_ADVERTISE) &&
         (why->code == ERROR_UNKNOWN_COMMAND || (why->code == ERROR_GENERAL && tracker->just_joined))) {
         log_info(ROOM, "tracker %s takes no load (%s): it gets plain heartbeats", tracker->name, why->text);
         tracker->legacy_until_ms = clock_monotonic_ms() + LEGACY_MS;
         tracker->joined = false;
+        next_message(tracker);
+        return;
+    }
+    if (tracker->command == PROTO_TRACKER_ADVERTISE && answered) {
+        /* It is joined all the same; only clients are told the address that the tracker sees. */
+        log_warning(ROOM, "tracker %s does not tell clients %s: %s", tracker->name,
+                    tracker->heartbeat->options.advertise, why->text);
+        tracker->advertised = true;
         next_message(tracker);
         return;
     }
@@ -244,10 +260,20 @@ static bool pack_load(const struct tracker *tracker, uint8_t *body, struct error
     return proto_load_pack(body, &load, error);
 }
 
+static bool pack_advertise(const struct tracker *tracker, uint8_t *body, struct error *error)
+{
+    const struct heartbeat_options *options = &tracker->heartbeat->options;
+    struct proto_advertise advertise = {.port = options->join.port};
+    memcpy(advertise.group, options->join.group, sizeof(advertise.group));
+    memcpy(advertise.host, options->join.host, sizeof(advertise.host));
+    snprintf(advertise.address, sizeof(advertise.address), "%s", options->advertise);
+    return proto_advertise_pack(body, &advertise, error);
+}
+
 static void next_message(struct tracker *tracker)
 {
     const struct heartbeat_options *options = &tracker->heartbeat->options;
-    uint8_t body[PROTO_LOAD_SIZE];
+    uint8_t body[PROTO_ADVERTISE_SIZE];
     struct error error = {0};
     struct packet_call_options call = {
         .addresses = &tracker->address,
@@ -269,6 +295,10 @@ static void next_message(struct tracker *tracker)
         call.command = PROTO_TRACKER_BEAT;
         call.body_size = PROTO_BEAT_SIZE;
         packed = pack_beat(tracker, body, &error);
+    } else if (!tracker->advertised) {
+        call.command = PROTO_TRACKER_ADVERTISE;
+        call.body_size = PROTO_ADVERTISE_SIZE;
+        packed = pack_advertise(tracker, body, &error);
     } else {
         call.command = PROTO_TRACKER_LOAD;
         call.body_size = PROTO_LOAD_SIZE;
@@ -327,6 +357,8 @@ struct heartbeat *heartbeat_create(const struct heartbeat_options *options, stru
         return NULL;
     }
     heartbeat->options = *options;
+    if (!heartbeat->options.advertise)
+        heartbeat->options.advertise = "";
     heartbeat->pool = packet_pool_create(options->loop, &pool, error);
     if (!heartbeat->pool)
         goto fail;

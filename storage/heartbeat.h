@@ -22,6 +22,7 @@ struct heartbeat_options {
     int64_t interval_ms;
     int64_t connect_timeout_ms, call_timeout_ms;
     struct proto_join join; /* join_time is set at each JOIN */
+    const char *advertise;  /* address and port that clients are to be told; "": whatever the trackers see */
     /* Fills what changes: state, space, connections, uploads. GROUP, host and port are set already. On the
      * loop. */
     void (*load)(void *argument, struct proto_load *load);

@@ -221,6 +221,7 @@ static bool make_heartbeat(struct storage *storage, struct error *error)
         .join = {.version = "1.0",
                  .port = packet_server_port(storage->base.server),
                  .start_time = storage->base.start_time},
+        .advertise = config->advertise,
         .load = fill_load,
         .argument = storage,
     };

@@ -152,8 +152,14 @@ const struct config_option storage_options[] = {
 
     {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
      "Trackers, every one of which is joined; without a port: 21000."},
-    {"storage", "heartbeat_interval", CONFIG_DURATION, MEMBER(heartbeat_interval_ms), "10s", 100,
-     600 * SECOND, NULL, true, "Time between two heartbeats to a tracker."},
+    {"storage", "advertise", CONFIG_STRING, MEMBER(advertise), "", 0, 0, NULL, false,
+     "Numeric address and port that trackers tell clients instead of the address that they see, as in "
+     "192.0.2.11:23000: "
+     "for a server behind address translation or in a container. A tracker takes one of another network only "
+     "from those "
+     "that its storage_addresses names."},
+    {"storage", "heartbeat_interval", CONFIG_DURATION, MEMBER(heartbeat_interval_ms), "1s", 100, 600 * SECOND,
+     NULL, true, "Time between two heartbeats to a tracker."},
     {"storage", "idservers", CONFIG_ADDRESSES, MEMBER(idservers), "127.0.0.1:22000", 22000, 0, NULL, false,
      "ID servers; the next one is asked where one fails. Without a port: 22000."},
     {"storage", "id_range", CONFIG_INTEGER, MEMBER(id_range), "1000", 1, PROTO_RANGE_COUNT_MAX, NULL, false,
@@ -256,6 +262,20 @@ size_t storage_options_open_files(const struct storage_config *config)
     return max_size(OPEN_FILES_AT_LEAST, min_size(OPEN_FILES_MAX, limit.rlim_cur / OPEN_FILES_SHARE));
 }
 
+static bool check_advertise(const char *text, struct error *error)
+{
+    struct address address;
+    struct socket_address socket_address;
+    if (text[0] == '\0')
+        return true;
+    if (!address_parse(text, 0, &address, error) || address.port == 0 || strcmp(address.host, "*") == 0 ||
+        !address_to_socket(&address, &socket_address) || strlen(text) >= PROTO_HOST_SIZE)
+        return error_set(
+            error, ERROR_GENERAL,
+            "storage.advertise \"%s\" must be a numeric address and a port, e.g. 192.0.2.11:23000", text);
+    return true;
+}
+
 bool storage_options_check(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
@@ -266,6 +286,8 @@ bool storage_options_check(const void *opaque, struct error *error)
     if (strlen(config->host_name) >= PROTO_HOST_SIZE)
         return error_set(error, ERROR_GENERAL, "storage.host_name has more than %d bytes",
                          PROTO_HOST_SIZE - 1);
+    if (!check_advertise(config->advertise, error))
+        return false;
     if (!packet_daemon_check(&config->base, "storage", error) ||
         !packet_daemon_check_applications(&config->applications, "storage", error))
         return false;

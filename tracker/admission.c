@@ -34,7 +34,8 @@ void admission_destroy(struct admission *admission)
     free(admission);
 }
 
-bool admission_configure(struct admission *admission, const struct config_strings *networks, struct error *error)
+bool admission_configure(struct admission *admission, const struct config_strings *networks,
+                         struct error *error)
 {
     struct networks fresh, old;
     if (!networks_parse(networks, &fresh, error))

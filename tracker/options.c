@@ -89,7 +89,8 @@ const struct config_option tracker_options[] = {
      .minimum = 0,
      .maximum = 100000,
      .reloadable = true,
-     .help = "Of these, storage servers that may join from one address, so that no single machine fills the table. "
+     .help = "Of these, storage servers that may join from one address, so that no single machine fills the "
+             "table. "
              "0: no limit."},
     {.section = "tracker",
      .name = "storage_addresses",
@@ -97,8 +98,10 @@ const struct config_option tracker_options[] = {
      OPTION(storage_addresses),
      .default_value = "",
      .reloadable = true,
-     .help = "Addresses and networks, separated by commas, from which storage servers may join and beat. Empty: from "
-             "anywhere, so that whoever reaches this port can be given users' files; a warning says so at start."},
+     .help = "Addresses and networks, separated by commas, from which storage servers may join and beat. "
+             "Empty: from "
+             "anywhere, so that whoever reaches this port can be given users' files; a warning says so at "
+             "start."},
     {.section = "tracker",
      .name = "applications",
      .type = CONFIG_STRINGS,

@@ -40,7 +40,8 @@ bool reach_is_link_local(const char *host)
     uint8_t bytes[16];
     if (!to_bytes(host, bytes))
         return false;
-    return is_mapped(bytes) ? bytes[12] == 169 && bytes[13] == 254 : bytes[0] == 0xFE && (bytes[1] & 0xC0) == 0x80;
+    return is_mapped(bytes) ? bytes[12] == 169 && bytes[13] == 254
+                            : bytes[0] == 0xFE && (bytes[1] & 0xC0) == 0x80;
 }
 
 bool reach_same_network(const char *host, const char *other)

@@ -71,9 +71,12 @@ static bool admit_storage(struct packet_request *request)
     if (admission_is_open(storages) || admission_names(storages, peer))
         return true;
     if (log_gate_open(&gate, 10000, &suppressed))
-        log_warning("storages", "%s is refused as a storage server: it is not in tracker.storage_addresses (and %llu more)",
-                    peer, (unsigned long long)suppressed);
-    packet_reply_error(request, ERROR_REFUSED, "no storage server is taken from %s (tracker.storage_addresses)", peer);
+        log_warning(
+            "storages",
+            "%s is refused as a storage server: it is not in tracker.storage_addresses (and %llu more)", peer,
+            (unsigned long long)suppressed);
+    packet_reply_error(request, ERROR_REFUSED,
+                       "no storage server is taken from %s (tracker.storage_addresses)", peer);
     return false;
 }
 
@@ -168,13 +171,16 @@ static bool check_advertised(struct packet_request *request, const char *text, s
     if (!address_parse(text, 0, address, error))
         return false;
     if (address->port == 0 || strcmp(address->host, "*") == 0 || !address_to_socket(address, &socket_address))
-        return error_set(error, ERROR_REFUSED, "%s is no numeric address with a port (storage.advertise)", text);
+        return error_set(error, ERROR_REFUSED, "%s is no numeric address with a port (storage.advertise)",
+                         text);
     if ((reach_is_loopback(address->host) || reach_is_link_local(address->host)) && !reach_is_loopback(peer))
-        return error_set(error, ERROR_REFUSED, "%s means another machine to every client (storage.advertise)", text);
+        return error_set(error, ERROR_REFUSED, "%s means another machine to every client (storage.advertise)",
+                         text);
     if (!reach_is_loopback(peer) && !reach_same_network(address->host, peer) &&
         !admission_names(service_of(request)->storages, peer))
         return error_set(error, ERROR_REFUSED,
-                         "%s is in another network than %s, which tracker.storage_addresses does not name", text, peer);
+                         "%s is in another network than %s, which tracker.storage_addresses does not name",
+                         text, peer);
     return true;
 }
 
@@ -251,10 +257,11 @@ static size_t keep_reachable(const struct packet_request *request, const char *g
         if (reach_address(&servers[i], client, has_local ? local.host : NULL, &reachable))
             servers[kept++] = reachable;
         else if (log_gate_open(&gate, 60000, &suppressed))
-            log_warning("routes",
-                        "the storage server %s of group %s is not named to %s, which cannot reach it there: set "
-                        "storage.advertise, or let it join over an address of its network (and %llu more)",
-                        servers[i].host, group, client, (unsigned long long)suppressed);
+            log_warning(
+                "routes",
+                "the storage server %s of group %s is not named to %s, which cannot reach it there: set "
+                "storage.advertise, or let it join over an address of its network (and %llu more)",
+                servers[i].host, group, client, (unsigned long long)suppressed);
     }
     return kept;
 }
@@ -522,8 +529,9 @@ static void ticked(struct packet_daemon *base)
 static void warn_where_open(struct service *service)
 {
     if (admission_is_open(service->storages))
-        log_warning("storages", "tracker.storage_addresses is empty: whoever reaches this port can join as a storage "
-                                "server and be given users' files");
+        log_warning("storages",
+                    "tracker.storage_addresses is empty: whoever reaches this port can join as a storage "
+                    "server and be given users' files");
 }
 
 static bool start_rooms(struct service *service, const struct tracker_config *config, struct error *error)
@@ -559,7 +567,8 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
     if (!service->admin || !service->storages)
         return false;
     warn_where_open(service);
-    service->watch = loop_watch_create(service->base.daemon->loops->loops, service->base.daemon->loops->count);
+    service->watch =
+        loop_watch_create(service->base.daemon->loops->loops, service->base.daemon->loops->count);
     return service->watch || error_set(error, ERROR_UNAVAILABLE, "out of memory");
 }
 

@@ -293,7 +293,8 @@ bool table_load(struct table *table, uint64_t connection, const char *peer, cons
 }
 
 bool table_advertise(struct table *table, uint64_t connection, const char *peer,
-                     const struct proto_advertise *advertise, const struct address *address, struct error *error)
+                     const struct proto_advertise *advertise, const struct address *address,
+                     struct error *error)
 {
     char text[ADDRESS_TEXT_SIZE];
     table_lock(table);
@@ -355,8 +356,8 @@ static void server_tick(struct table *table, struct group *group, struct member 
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
     } else if (!server->shown.suspect && server->shown.state == TABLE_ACTIVE && server->interval_ms > 0 &&
                silent_ms >= max_i64(BEATS_MISSED * server->interval_ms, SILENCE_MIN_MS)) {
-        snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms", silent_ms,
-                 server->interval_ms);
+        snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms",
+                 silent_ms, server->interval_ms);
         members_set_suspect(&table->members, server, true, now, cause);
         server->silent = true;
     }
@@ -458,8 +459,7 @@ size_t table_choose(struct table *table, const char *group_name, struct address 
         if (count == 0)
             count = list_candidates(table, group, TABLE_ONLINE);
         picked_count = choice_servers(table->server_candidates, count, wanted, picked);
-        for (size_t i = 0; i < picked_count; i++)
-        {
+        for (size_t i = 0; i < picked_count; i++) {
             const struct table_server *shown = &table->server_candidate_of[picked[i]]->shown;
             servers[i] = shown->has_advertised ? shown->advertised : shown->address;
         }

@@ -43,10 +43,10 @@ enum proto_command {
     PROTO_TRACKER_BEAT = 11,
     PROTO_TRACKER_SADDRS = 12,
     PROTO_TRACKER_GROUPS = 13,
-    PROTO_TRACKER_LOAD = 14,   /* additive: a heartbeat that carries load */
-    PROTO_TRACKER_STATUS = 15, /* additive: the whole table as JSON */
-    PROTO_TRACKER_LOCATE = 16, /* additive: SADDRS that never gives a new user a group */
-    PROTO_TRACKER_GROUP = 17,  /* additive: adds a group, or changes its state or weight */
+    PROTO_TRACKER_LOAD = 14,      /* additive: a heartbeat that carries load */
+    PROTO_TRACKER_STATUS = 15,    /* additive: the whole table as JSON */
+    PROTO_TRACKER_LOCATE = 16,    /* additive: SADDRS that never gives a new user a group */
+    PROTO_TRACKER_GROUP = 17,     /* additive: adds a group, or changes its state or weight */
     PROTO_TRACKER_ADVERTISE = 18, /* additive: the address that clients are to use */
     PROTO_IDSERVER_GET = 40,
     PROTO_IDSERVER_RANGE = 41, /* additive: a run of numbers */

@@ -354,7 +354,7 @@ static void keys_with_rows_have_their_places_after_a_restart(void **state)
     end_server(server);
     start_server(fixture, server, 4, 1000, 10000);
     for (int i = 0; i < 20; i++) {
-        char key[16];
+        char key[32];
         snprintf(key, sizeof(key), "made-up-%d", i);
         assert_int_equal(take(server, key, 1, NULL), i < 4 ? 0 : ERROR_REFUSED);
     }

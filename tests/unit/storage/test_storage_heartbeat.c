@@ -6,12 +6,13 @@
 
 #include <string.h>
 
-enum { JOIN = 10, BEAT = 11, LOAD = 14 };
+enum { JOIN = 10, BEAT = 11, LOAD = 14, ADVERTISE = 18 };
 
 struct tracker {
     struct peer peer;
-    atomic_bool knows;     /* a JOIN came */
-    atomic_bool refuses;   /* JOIN is refused */
+    atomic_bool knows;   /* a JOIN came */
+    atomic_bool refuses; /* JOIN is refused */
+    atomic_bool refuses_address;
     atomic_int last_state; /* of the last LOAD */
     atomic_int port;       /* of the last JOIN */
     atomic_int beat_before_join;
@@ -32,6 +33,16 @@ static void answer(struct tracker *tracker, int fd, const struct peer_request *r
     } else if (!atomic_load(&tracker->knows)) {
         peer_fail(fd, 100, -4, "[tracker] nobody joined so");
         return;
+    }
+    if (request->command == ADVERTISE) {
+        peer_must(request->length == 277, "ADVERTISE's size");
+        peer_must(strcmp((const char *)request->head, "group001") == 0, "ADVERTISE's group");
+        peer_must((request->head[146] << 8 | request->head[147]) == 23000, "ADVERTISE's port");
+        peer_must(strcmp((const char *)request->head + 148, "192.0.2.1:9000") == 0, "ADVERTISE's address");
+        if (atomic_load(&tracker->refuses_address)) {
+            peer_fail(fd, 100, -12, "[tracker] another network");
+            return;
+        }
     }
     if (request->command == LOAD)
         atomic_store(&tracker->last_state, request->head[17 + 129 + 2]);
@@ -70,6 +81,7 @@ static void legacy(struct peer *peer, int fd, int connection)
 }
 
 struct world {
+    const char *advertise;
     struct loop *loop;
     struct address_list trackers;
     struct heartbeat *heartbeat;
@@ -96,20 +108,27 @@ static void make_heartbeat(void *argument)
         .connect_timeout_ms = 1000,
         .call_timeout_ms = 2000,
         .join = {.version = "1.0", .group = "group001", .host = "media1", .port = 23000, .start_time = 1},
+        .advertise = world->advertise,
         .load = fill_load,
         .argument = world,
     };
     world->heartbeat = heartbeat_create(&options, &error);
 }
 
-static void start_world(struct world *world, const char *trackers)
+static void start_world_as(struct world *world, const char *trackers, const char *advertise)
 {
     struct error error = {0};
     memset(world, 0, sizeof(*world));
+    world->advertise = advertise;
     assert_true(address_list_parse(trackers, 21000, &world->trackers, &error));
     world->loop = loop_fresh();
     loop_do(world->loop, make_heartbeat, world);
     assert_non_null(world->heartbeat);
+}
+
+static void start_world(struct world *world, const char *trackers)
+{
+    start_world_as(world, trackers, NULL);
 }
 
 static void end_heartbeat(void *argument)
@@ -173,6 +192,36 @@ static void a_tracker_gets_one_join_and_then_loads_on_one_connection(void **stat
     assert_int_equal(atomic_load(&tracker.peer.accepted), 1);
     assert_int_equal(atomic_load(&tracker.port), 23000);
     assert_true(one_joined(&world));
+    end_world(&world);
+    peer_stop(&tracker.peer);
+}
+
+static void an_address_to_advertise_is_told_after_each_join(void **state)
+{
+    (void)state;
+    for (int refuses = 0; refuses < 2; refuses++) {
+        struct tracker tracker;
+        struct world world;
+        start_tracker(&tracker, 0, modern);
+        atomic_store(&tracker.refuses_address, refuses == 1);
+        start_world_as(&world, tracker.peer.address, "192.0.2.1:9000");
+        assert_true(loop_wait_until(five_loads, &tracker)); /* also where it is not taken */
+        assert_int_equal(peer_requests(&tracker.peer, JOIN), 1);
+        assert_int_equal(peer_requests(&tracker.peer, ADVERTISE), 1);
+        end_world(&world);
+        peer_stop(&tracker.peer);
+    }
+}
+
+static void a_legacy_tracker_that_takes_no_address_still_gets_beats(void **state)
+{
+    struct tracker tracker;
+    struct world world;
+    (void)state;
+    start_tracker(&tracker, 0, legacy);
+    start_world_as(&world, tracker.peer.address, "192.0.2.1:9000");
+    assert_true(loop_wait_until(five_beats, &tracker));
+    assert_int_equal(peer_requests(&tracker.peer, ADVERTISE), 1);
     end_world(&world);
     peer_stop(&tracker.peer);
 }
@@ -303,6 +352,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tracker_gets_one_join_and_then_loads_on_one_connection),
+        cmocka_unit_test(an_address_to_advertise_is_told_after_each_join),
+        cmocka_unit_test(a_legacy_tracker_that_takes_no_address_still_gets_beats),
         cmocka_unit_test(a_legacy_tracker_gets_plain_beats_on_the_connection_that_joined),
         cmocka_unit_test(a_tracker_that_was_restarted_is_joined_again),
         cmocka_unit_test(a_tracker_that_forgot_is_joined_again_on_the_same_connection),
