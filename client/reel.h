@@ -100,7 +100,8 @@ struct reel_options {
     int64_t hedge_ms;            /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
     reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is said */
     void *remark_argument;
-    int64_t reserved[5]; /* zero */
+    size_t async_threads; /* that calls of reel_async() run on; 0: 4 */
+    int64_t reserved[4];  /* zero */
 };
 
 /* A handle, or NULL. Asks nobody yet: a tracker that is away shows in the first call. The caller ends it with
@@ -112,8 +113,9 @@ REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_
  * signal handlers: let a thread wait for the signal. */
 REEL_API void reel_cancel(struct reel *reel);
 
-/* Closes every connection and frees the handle. No call may be under way. May block up to some seconds while
- * a host name is being resolved. In a child after fork() it does nothing. NULL is ignored. */
+/* Closes every connection and frees the handle. No call may be under way, but those of reel_async(): they are
+ * cancelled and waited for, and their ends given out. May block up to some seconds while a host name is being
+ * resolved. In a child after fork() it does nothing. NULL is ignored. */
 REEL_API void reel_close(struct reel *reel);
 
 /* ---- files ---- */
@@ -277,6 +279,26 @@ enum reel_group_change {
 };
 REEL_API bool reel_change_group(struct reel *reel, const char *group, enum reel_group_change change,
                                 int weight, struct reel_error *error);
+
+/* ---- for event loops ---- */
+
+/* Any function above blocks. A program with an event loop of its own (libevent, libuv, poll) has it called on a
+ * thread of the handle: WORK runs there, with the handle and ARGUMENT, and may call any of them (its result and error
+ * go where ARGUMENT says); when it has returned, DONE is called with ARGUMENT by reel_async_dispatch(), in the thread
+ * that calls that. Calls begin in the order in which they were started, reel_options.async_threads at a time.
+ * False: nothing is called. Any thread; never blocks. */
+typedef void (*reel_async_work)(struct reel *reel, void *argument);
+typedef void (*reel_async_done)(void *argument);
+REEL_API bool reel_async(struct reel *reel, reel_async_work work, reel_async_done done, void *argument,
+                         struct reel_error *error);
+
+/* A descriptor that is readable while an end waits for reel_async_dispatch(): to be polled only, the same for the life
+ * of the handle, which closes it. -1: none can be had. */
+REEL_API int reel_async_fd(struct reel *reel);
+
+/* Calls DONE of every call that has ended, in their order; returns how many. Never blocks. May start further calls
+ * from DONE; one thread at a time. */
+REEL_API int reel_async_dispatch(struct reel *reel);
 
 /* ---- without a server ---- */
 

@@ -351,10 +351,11 @@ static void check_http(struct doctor *doctor, const char *base)
         !probe_health(&address, doctor->command->settings.timeout_ms, &status, &error))
         finding(doctor, CRITICAL, part, "on its host: systemctl status reel-httpd; journalctl -u reel-httpd",
                 "%s", error.text);
-    else if (status != 200)
-        finding(doctor, CRITICAL, part, "its /healthz says why", "says %d to /healthz", status);
+    else if (status >= 500)
+        finding(doctor, CRITICAL, part, "journalctl -u reel-httpd; its admin port's /healthz says why",
+                "answers with status %d", status);
     else
-        finding(doctor, WELL, part, NULL, "says that it is well");
+        finding(doctor, WELL, part, NULL, "answers");
 }
 
 int command_doctor(struct command *command)

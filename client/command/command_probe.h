@@ -13,7 +13,7 @@
 MUST_CHECK bool probe_packet(const struct address *address, uint8_t command, const void *body, size_t size,
                              int64_t timeout_ms, int *code, struct error *error);
 
-/* GET /healthz of an HTTP server: its status (200, 503, ...). */
+/* GET /healthz of an HTTP server: the status of whatever it answers (200, 404, 503, ...). */
 MUST_CHECK bool probe_health(const struct address *address, int64_t timeout_ms, int *status,
                              struct error *error);
 

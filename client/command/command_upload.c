@@ -135,7 +135,7 @@ static int dry_run(struct command *command, const char *path, bool standard_inpu
 static int upload_one(struct command *command, void *items, int number)
 {
     const struct uploads *uploads = items;
-    const char *path = uploads->paths[number];
+    const char *path = uploads->paths[number], *slash = strrchr(path, '/');
     bool standard_input = strcmp(path, "-") == 0, fine;
     struct command_bar *bar;
     struct reel_upload upload = {
@@ -153,7 +153,7 @@ static int upload_one(struct command *command, void *items, int number)
         return dry_run(command, path, standard_input);
     if (!standard_input && stat(path, &stat_of_path) == 0 && S_ISDIR(stat_of_path.st_mode))
         return local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
-    bar = command_bar_begin(command->display, standard_input ? "standard input" : path);
+    bar = command_bar_begin(command->display, standard_input ? "standard input" : slash ? slash + 1 : path);
     upload.argument = bar;
     fine = standard_input ? reel_upload_fd(command->reel, &upload, STDIN_FILENO, -1, file_id, &error)
                           : reel_upload_path(command->reel, &upload, path, file_id, &error);

@@ -20,6 +20,7 @@
 #define RESOLVER_THREADS 2
 #define RESOLVER_QUEUE   1024
 #define CLOSE_TIMEOUT_MS 5000
+#define ASYNC_THREADS    4
 
 /* reel.h stands alone, so it repeats these. */
 _Static_assert((int)REEL_E_GENERAL == ERROR_GENERAL, "error numbers");
@@ -217,6 +218,7 @@ static bool take_options(struct reel *reel, const struct reel_options *options, 
         return false;
     reel->tries = options->tries > 0 ? options->tries : 10;
     reel->progress_timeout_ms = options->progress_timeout_ms > 0 ? options->progress_timeout_ms : 30000;
+    reel->async_threads = options->async_threads > 0 ? options->async_threads : ASYNC_THREADS;
     reel->remark = options->remark;
     reel->remark_argument = options->remark_argument;
     client->connect_timeout_ms = options->connect_timeout_ms;
@@ -258,7 +260,8 @@ struct reel *reel_open(const struct reel_options *options, struct reel_error *er
         return NULL;
     }
     reel->process = getpid();
-    reel->cancel_fd = -1;
+    reel->cancel_fd = reel->async_fd = -1;
+    STAILQ_INIT(&reel->async_ended);
     LIST_INIT(&reel->waits);
     ASSERT(pthread_mutex_init(&reel->mutex, NULL) == 0);
     fine = take_options(reel, options, &client, &why) && open_parts(reel, &client, &why);
@@ -305,6 +308,7 @@ void reel_close(struct reel *reel)
     /* In a child none of the handle's threads runs; its memory and descriptors are the parent's copies. */
     if (!reel || !process_is_ours(reel))
         return;
+    reel_async_close(reel);
     reel_wait_init(&wait, reel, close_start);
     reel_wait_begin(&wait);
     (void)reel_wait_end(&wait); /* cannot fail */

@@ -34,7 +34,16 @@ struct reel {
     LIST_HEAD(reel_wait_list, reel_wait) waits; /* under mutex */
     bool cancelled;                             /* under mutex */
     int cancel_fd;                              /* an eventfd: readable once it is cancelled, for who polls */
+
+    /* reel_async.c; all under mutex */
+    struct workers *async; /* NULL: nothing was started yet */
+    size_t async_threads;
+    int async_fd; /* an eventfd: readable while `async_ended` has some; -1: none yet */
+    STAILQ_HEAD(reel_async_list, reel_async_call) async_ended;
 };
+
+/* Cancels the handle, waits for what runs on its threads, and gives the ends out. */
+void reel_async_close(struct reel *reel);
 
 /* Something that a calling thread has the loop do, and waits for. Lives on the caller's stack. */
 struct reel_wait {

@@ -13,7 +13,9 @@
 #include "tests/unit/library/scripted_cluster.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -474,6 +476,133 @@ static void a_server_that_does_not_confirm_is_named_and_progress_goes_on(void **
     world_close(&world);
 }
 
+/* ---- asynchronous calls ---- */
+
+struct async_call {
+    struct world *world;
+    char id[32];
+    size_t size;
+    bool fine, restarted;
+    struct reel_error error;
+    pthread_t dispatcher;
+    int *left;
+};
+
+static void async_round_trip(struct reel *reel, void *argument)
+{
+    struct async_call *call = argument;
+    struct reel_upload upload = {.file = call->id, .name = "clip.mp4"};
+    struct reel_key key = {.file = call->id};
+    int64_t there = -1;
+
+    call->fine = reel_upload_memory(reel, &upload, content, call->size, NULL, &call->error) &&
+                 reel_size(reel, &key, &there, &call->error) && there == (int64_t)call->size;
+}
+
+static void async_ended(void *argument)
+{
+    struct async_call *call = argument;
+
+    assert_true(pthread_equal(pthread_self(), call->dispatcher));
+    --*call->left;
+    if (call->restarted)
+        return;
+    call->restarted = true; /* an end may begin something new */
+    strcat(call->id, "b");
+    assert_true(reel_async(call->world->reel, async_round_trip, async_ended, call, NULL));
+}
+
+static void calls_end_in_the_loop_of_whoever_polls(void **state)
+{
+    struct async_call calls[12];
+    struct world world;
+    int left = 24;
+
+    (void)state;
+    world_open(&world, 2, (struct reel_options){.async_threads = 3});
+    for (int i = 0; i < 12; i++) {
+        calls[i] = (struct async_call){
+            .world = &world, .size = (size_t)i * 70001, .dispatcher = pthread_self(), .left = &left};
+        snprintf(calls[i].id, sizeof(calls[i].id), "call%d", i);
+        assert_true(reel_async(world.reel, async_round_trip, async_ended, &calls[i], NULL));
+    }
+    while (left > 0) {
+        struct pollfd ended = {.fd = reel_async_fd(world.reel), .events = POLLIN};
+
+        assert_int_equal(poll(&ended, 1, 60000), 1);
+        assert_true(reel_async_dispatch(world.reel) > 0);
+    }
+    assert_int_equal(reel_async_dispatch(world.reel), 0);
+    for (int i = 0; i < 12; i++)
+        assert_true(calls[i].fine);
+    assert_int_equal(world.cluster.group.count, 24);
+    world_close(&world);
+}
+
+struct event_world {
+    struct event_base *base;
+    struct reel *reel;
+    int *left;
+};
+
+static void on_async_readable(evutil_socket_t fd, short what, void *argument)
+{
+    struct event_world *events = argument;
+
+    (void)fd;
+    (void)what;
+    (void)reel_async_dispatch(events->reel);
+    if (*events->left == 0)
+        event_base_loopbreak(events->base);
+}
+
+static void calls_end_in_a_libevent_loop_too(void **state)
+{
+    struct world world;
+    int left = 2;
+    struct async_call call = {.world = &world, .id = "f", .size = 1000, .left = &left};
+    struct event_world events = {.base = event_base_new(), .left = &left};
+    struct event *readable;
+
+    (void)state;
+    call.dispatcher = pthread_self();
+    world_open(&world, 1, (struct reel_options){0});
+    events.reel = world.reel;
+    readable =
+        event_new(events.base, reel_async_fd(world.reel), EV_READ | EV_PERSIST, on_async_readable, &events);
+    assert_int_equal(event_add(readable, NULL), 0);
+    assert_true(reel_async(world.reel, async_round_trip, async_ended, &call, NULL));
+    event_base_dispatch(events.base);
+    assert_true(call.fine && left == 0);
+    event_free(readable);
+    event_base_free(events.base);
+    world_close(&world);
+}
+
+static void closing_cancels_and_gives_out_every_end(void **state)
+{
+    struct async_call calls[6];
+    struct world world;
+    char address[64];
+    int silent = silent_server(address), left = 6;
+
+    (void)state;
+    world_open(&world, 1, (struct reel_options){.call_timeout_ms = 60000, .progress_timeout_ms = 60000});
+    fake_tracker_point(&world.cluster.tracker, address);
+    for (int i = 0; i < 6; i++) {
+        calls[i] = (struct async_call){
+            .world = &world, .size = 1000, .restarted = true, .dispatcher = pthread_self(), .left = &left};
+        snprintf(calls[i].id, sizeof(calls[i].id), "call%d", i);
+        assert_true(reel_async(world.reel, async_round_trip, async_ended, &calls[i], NULL));
+    }
+    usleep(200000);
+    world_close(&world);
+    assert_int_equal(left, 0);
+    for (int i = 0; i < 6; i++)
+        assert_true(!calls[i].fine && calls[i].error.code == REEL_E_CANCELLED);
+    close(silent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -490,6 +619,9 @@ int main(void)
         cmocka_unit_test(names_of_every_length_can_be_downloaded_and_resumed),
         cmocka_unit_test(every_further_try_is_remarked),
         cmocka_unit_test(a_server_that_does_not_confirm_is_named_and_progress_goes_on),
+        cmocka_unit_test(calls_end_in_the_loop_of_whoever_polls),
+        cmocka_unit_test(calls_end_in_a_libevent_loop_too),
+        cmocka_unit_test(closing_cancels_and_gives_out_every_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

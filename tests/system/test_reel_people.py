@@ -1,0 +1,159 @@
+"""What a person at a shell meets: interruption, directories, status and doctor, trouble that is said, bars on a terminal."""
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+
+from suite import APP, BIN, USER, wait_for
+
+
+def text(done):
+    return done.stdout.decode().strip()
+
+
+def reel_line(suite, *arguments):
+    return [str(BIN / "reel"), "-t", f"127.0.0.1:{suite.tracker.port}", "-u", USER, *map(str, arguments)]
+
+
+def test_what_was_stored_is_printed_before_a_signal_ends_it(suite, tmp_path):
+    paths = [tmp_path / f"file{i:03}" for i in range(300)]
+    for path in paths:
+        path.write_bytes(os.urandom(20_000))
+    process = subprocess.Popen(reel_line(suite, "upload", *paths), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = [process.stdout.readline() for _ in range(5)]
+    process.terminate()
+    rest, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    lines = (b"".join(first) + rest).decode().splitlines()
+    done = int(re.search(rb"interrupted: (\d+) of 300 files done", errors)[1])
+    assert done == len(lines) < 300
+    for line in lines[:3] + lines[-3:]:
+        id, path = line.split("\t")
+        assert text(suite.reel("size", id)) == "20000" and os.path.exists(path)
+
+
+def test_a_reader_that_hangs_does_not_keep_the_command(suite):
+    id = text(suite.reel("upload", "-", input=bytes(10_000_000)))
+    process = subprocess.Popen(reel_line(suite, "download", id, "-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.read(1000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 128 + signal.SIGINT and b"interrupted" in process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_directory_is_uploaded_by_several_at_once(suite, tmp_path):
+    for part in ("a/b", "c"):
+        (tmp_path / "tree" / part).mkdir(parents=True)
+        for i in range(10):
+            (tmp_path / "tree" / part / f"{i}").write_bytes(os.urandom(1000 * i))
+    done = suite.reel("upload", "-r", "--parallel", "4", tmp_path / "tree")
+    rows = [line.split("\t") for line in text(done).splitlines()]
+    assert len(rows) == 20
+    (tmp_path / "ids").write_bytes(done.stdout)
+    (tmp_path / "back").mkdir()
+    suite.reel("download", rows[0][0], "-o", tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == open(rows[0][1], "rb").read()
+    suite.reel("delete", "--files-from", tmp_path / "ids")
+    assert suite.reel("delete", "--files-from", tmp_path / "ids", check=False).returncode == 7
+
+
+def test_the_digest_follows_the_content(suite, tmp_path):
+    before = suite.storage.http("/metrics")[1]
+    count = lambda page: sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines()
+                             if line.startswith("reel_packet_requests_total") and 'command="put_trailer"' in line)
+    id = text(suite.reel("upload", "-", input=os.urandom(3_000_000)))
+    wait_for(lambda: count(suite.storage.http("/metrics")[1]) == count(before) + 1, what="one PUT_TRAILER")
+    suite.reel("download", "--verify", id, tmp_path / "copy")
+
+
+def test_sources_that_are_not_what_they_seem(suite, tmp_path):
+    id = text(suite.reel("upload", "/proc/version"))
+    assert suite.reel("download", id, "-").stdout == open("/proc/version", "rb").read()
+    growing = tmp_path / "growing"
+    growing.write_bytes(bytes(50_000_000))
+    process = subprocess.Popen(reel_line(suite, "upload", growing), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        with open(growing, "ab") as file:
+            file.write(b"x")
+        time.sleep(0.001)
+    output, errors = process.communicate()
+    assert process.returncode == 1 and output == b"" and b"while it was read" in errors
+
+
+def test_names_of_every_length_come_back(suite, tmp_path):
+    for length in (250, 251, 255):
+        name = "ü" * ((length - 4) // 2) + "x" * ((length - 4) % 2) + ".mp4"
+        assert len(name.encode()) == length
+        id = text(suite.reel("upload", "--name", name, "-", input=b"content"))
+        suite.reel("download", id, "--into", tmp_path)
+        assert (tmp_path / name).read_bytes() == b"content"
+        assert suite.reel("download", id, "--into", tmp_path, check=False).returncode == 4
+
+
+def test_deleted_twice_and_users_without_files(suite):
+    id = text(suite.reel("upload", "-", input=b"x"))
+    suite.reel("delete", id)
+    again = suite.reel("delete", id, check=False)
+    assert again.returncode == 7 and b"deleted already" in again.stderr
+    nobody = suite.reel("list", user="typo-of-a-user")
+    assert nobody.stdout == b"" and b"typo-of-a-user" in nobody.stderr
+
+
+def test_a_wrong_port_is_named(suite):
+    wrong = subprocess.run([str(BIN / "reel"), "-t", f"127.0.0.1:{suite.httpd.port}", "-u", USER, "size", "f"],
+                           capture_output=True, timeout=60)
+    assert wrong.returncode != 0 and b"speaks HTTP" in wrong.stderr
+
+
+def test_status_and_doctor(own_suite):
+    own_suite.start()
+    table = text(own_suite.reel("status"))
+    assert "group001" in table and f"127.0.0.1:{own_suite.storage.port}" in table and "ACTIVE" in table
+    asked = ("--idservers", f"127.0.0.1:{own_suite.idserver.port}", "--http", f"http://127.0.0.1:{own_suite.httpd.port}")
+    text(own_suite.reel("upload", "-", input=b"x"))
+    well = own_suite.reel("doctor", *asked, check=False)
+    assert well.returncode == 0, well.stdout.decode()
+    own_suite.storage.kill()
+    own_suite.idserver.kill()
+    ill = own_suite.reel("--json", "doctor", *asked, check=False)
+    assert ill.returncode == 5
+    findings = json.loads(ill.stdout)["findings"]
+    bad = {finding["part"]: finding for finding in findings if finding["severity"] == "CRITICAL"}
+    assert "systemctl status reel-storage" in bad[f"storage 127.0.0.1:{own_suite.storage.port}"]["remedy"]
+    assert "systemctl status reel-idserver" in bad[f"idserver 127.0.0.1:{own_suite.idserver.port}"]["remedy"]
+
+
+def test_a_server_that_stands_still_is_said(own_suite):
+    own_suite.start()
+    own_suite.reel("upload", "-", input=b"x")
+    own_suite.storage.process.send_signal(signal.SIGSTOP)
+    try:
+        done = own_suite.reel("--max-time", "3s", "upload", "-", input=b"x", check=False)
+    finally:
+        own_suite.storage.process.send_signal(signal.SIGCONT)
+    assert done.returncode == 5
+    assert b"waiting for the server to confirm" in done.stderr and b"--max-time is over" in done.stderr
+
+
+def test_bars_on_a_terminal(suite, tmp_path):
+    path = tmp_path / ("Name mit " + "ü" * 30)
+    path.write_bytes(os.urandom(3_000_000))
+    main, other = pty.openpty()
+    process = subprocess.Popen(reel_line(suite, "upload", path, path), stdout=subprocess.PIPE, stderr=other,
+                               env={**os.environ, "TERM": "xterm"})
+    os.close(other)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:
+            break
+        shown += part
+    os.close(main)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "of 2 files" in shown.decode() and "100%" in shown.decode() and "ü" in shown.decode()
