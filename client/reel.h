@@ -9,7 +9,7 @@
  * every call fails with REEL_E_MALFORMED, and the child opens a handle of its own.
  *
  * A function that can fail returns false (or NULL) and fills ERROR (which may be NULL): a number for
- * programs, a text for people that names what failed, on which server, and why. Strings are NUL-terminated; a
+ * programs, and a text for people that names what failed, on which server, and why. Strings are NUL-terminated; a
  * file ID, a user ID and a name are bytes, UTF-8 by custom. Nothing is written to standard output or error,
  * except messages that the environment variable REEL_LOG asks for (debug, info, warning or error; by default:
  * none).
@@ -104,7 +104,7 @@ struct reel_options {
     int64_t reserved[4];  /* zero */
 };
 
-/* A handle, or NULL. Asks nobody yet: a tracker that is away shows in the first call. The caller ends it with
+/* A handle, or NULL. Contacts no server yet: a tracker that is away shows in the first call. The caller ends it with
  * reel_close(). */
 REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_error *error);
 
@@ -233,8 +233,8 @@ REEL_API bool reel_size(struct reel *reel, const struct reel_key *key, int64_t *
 REEL_API bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *file,
                         struct reel_error *error);
 
-/* The file can be had no more, until reel_restore() or the purge, which the servers' retention time brings. One
- * that is deleted already fails with REEL_E_DELETED. */
+/* The file cannot be read any more, until reel_restore() brings it back; when the servers' retention time has passed
+ * it is purged. One that is deleted already fails with REEL_E_DELETED. */
 REEL_API bool reel_delete(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 

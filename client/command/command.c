@@ -259,7 +259,7 @@ static int check_verb(const struct command *command, const struct command_line *
 {
     const struct command_verb *verb = command->verb;
     char word[64];
-    bool list = command->options.files_from != NULL;
+    bool list = command->options.files_from;
 
     for (size_t i = 0; i < line->used_count; i++) {
         (void)snprintf(word, sizeof(word), " %s ", line->used[i]);

@@ -117,21 +117,21 @@ static int download_one(struct command *command, const char *id, const struct ta
     char *stored = target->path ? NULL : stored_path(command, id, target->directory, &result);
     const char *path = target->path ? target->path : stored;
     struct command_bar *bar;
-    char shown[4096];
+    char shown[4096], name[REEL_NAME_SIZE];
 
     if (!path)
         return result;
     if (options->dry_run) {
-        result = command_print(command, "would download %s to %s\n", id,
-                               command_printable(path, shown, sizeof(shown)));
+        result =
+            command_print(command, "would download %s to %s\n", command_printable(id, name, sizeof(name)),
+                          command_printable(path, shown, sizeof(shown)));
         free(stored);
         return result;
     }
     bar = command_bar_begin(command->display, stored ? stored : id);
     download.argument = bar;
-    result = strcmp(path, "-") == 0 && target->path
-                 ? download_to_output(command, &download)
-                 : download_to_path(command, &download, path, stored != NULL);
+    result = strcmp(path, "-") == 0 && target->path ? download_to_output(command, &download)
+                                                    : download_to_path(command, &download, path, stored);
     command_bar_end(bar);
     free(stored);
     return result;

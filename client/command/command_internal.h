@@ -122,9 +122,6 @@ MUST_CHECK bool command_parse_time(const char *text, int64_t now, int64_t *secon
 /* Says on standard error what is wrong with the command line (with --json on standard output too). */
 int command_usage(const struct command_options *options, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* The exit code that belongs to ERROR. */
-int command_exit_of(const struct command *command, const struct reel_error *error);
-
 /* Says on standard error that WHAT failed (with --json on standard output too) and gives the exit code. */
 int command_failed(struct command *command, const char *what, const struct reel_error *error);
 

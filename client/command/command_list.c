@@ -1,6 +1,6 @@
 /*
- * command_list: what a user has: `reel list`, `trash`, `find`, `du`. Everything but the order and the limit is
- * decided file by file as the pages come, so a list that is not sorted needs no memory.
+ * command_list: what a user has: `reel list`, `trash`, `find`, `du`. Files are chosen one by one as the pages come, so
+ * only a list that is sorted is held in memory.
  */
 #include "client/command/command_internal.h"
 

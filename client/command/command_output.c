@@ -14,7 +14,7 @@
 
 /* ---- exit codes ---- */
 
-int command_exit_of(const struct command *command, const struct reel_error *error)
+static int exit_of(const struct command *command, const struct reel_error *error)
 {
     switch (error->code) {
     case REEL_E_NONE:
@@ -271,7 +271,7 @@ int command_failed(struct command *command, const char *what, const struct reel_
     if (command->options.json) /* the exit code tells of a failure anyway */
         (void)print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what));
     pthread_mutex_unlock(&command->output);
-    return command_exit_of(command, error);
+    return exit_of(command, error);
 }
 
 void command_remark(struct command *command, const char *format, ...)

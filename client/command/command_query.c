@@ -1,5 +1,6 @@
 /*
- * command_query: the commands of `reel` that move no content. Declared in command_internal.h.
+ * command_query: the commands of `reel` that ask or change something about single files: size, stat, delete,
+ * restore, url.
  */
 #include "client/command/command_internal.h"
 
@@ -78,13 +79,13 @@ static int done_one(struct command *command, const char *file, bool fine, const 
                : COMMAND_OK;
 }
 
-/* Says what would be done to a file, which must be there and not be DONE already. */
+/* Says what would be done to a file, which must be there; DELETED: and not be deleted yet. */
 static int would_one(struct command *command, const char *id, const char *verb, bool deleted)
 {
     const struct reel_key key = {.file = id};
     struct reel_error error;
     struct reel_file file;
-    char shown[2 * REEL_NAME_SIZE];
+    char shown[REEL_NAME_SIZE], shown_id[REEL_NAME_SIZE];
 
     if (!reel_stat(command->reel, &key, &file, &error))
         return command_failed(command, id, &error);
@@ -92,7 +93,7 @@ static int would_one(struct command *command, const char *id, const char *verb, 
         error = (struct reel_error){.code = REEL_E_DELETED, .text = "the file is deleted already"};
         return command_failed(command, id, &error);
     }
-    return command_print(command, "would %s %s %s\n", verb, id,
+    return command_print(command, "would %s %s %s\n", verb, command_printable(id, shown_id, sizeof(shown_id)),
                          command_printable(file.name, shown, sizeof(shown)));
 }
 
@@ -141,7 +142,7 @@ static int url_one(struct command *command, const char *file)
     char *url = reel_url(NULL, &key, command->settings.http, command->options.name, &error);
     int result = COMMAND_OK;
 
-    if (url == NULL)
+    if (!url)
         return command_failed(command, file, &error);
     if (command->options.json)
         result = command_print_json(command, json_pack("{s:s,s:s}", "file", file, "url", url));

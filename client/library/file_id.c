@@ -1,3 +1,7 @@
+/*
+ * file_id: makes file IDs: the form is that of the older clients, the uniqueness comes from the kernel's random
+ * numbers.
+ */
 #include "client/library/file_id.h"
 
 #include "common/base/clock.h"

@@ -44,7 +44,7 @@ static bool async_open(struct reel *reel, struct error *error)
         return error_set_errno(error, errno, "an event descriptor");
     if (!reel->async)
         reel->async = workers_create("reel-async", reel->async_threads, QUEUE_MAX, error);
-    return reel->async != NULL;
+    return reel->async;
 }
 
 bool reel_async(struct reel *reel, reel_async_work work, reel_async_done done, void *argument,

@@ -24,7 +24,7 @@ static char *url_append(char *at, const char *text)
         unsigned char byte = (unsigned char)*text;
 
         if ((byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') ||
-            strchr("-._~", byte) != NULL) {
+            strchr("-._~", byte)) {
             *at++ = (char)byte;
         } else {
             *at++ = '%';

@@ -164,12 +164,22 @@ struct telling {
     bool waiting, beat; /* "waiting" was said; it is time to report again, also without news */
 };
 
+/* The loop has taken everything: what is left to come is the reply. */
+static bool sending_all_taken(const struct sending *sending)
+{
+    bool taken = sending->position >= sending->total;
+
+    for (int i = 0; i < BUFFERS; i++)
+        taken = taken && sending->buffers[i].filled == 0;
+    return taken;
+}
+
 /* Reports how far it is. The mutex is let go meanwhile. False: the caller gave up. */
 static bool sending_tell(struct sending *sending, struct telling *telling, struct error *error)
 {
     const struct reel_upload *upload = sending->upload;
     int64_t position = min_i64(sending->position, sending->content->size);
-    bool go_on = true, all = sending->position >= sending->total, say = false;
+    bool go_on = true, all = sending_all_taken(sending), say = false;
 
     if (!all) {
         telling->idle_ms = 0;

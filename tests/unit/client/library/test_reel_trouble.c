@@ -179,7 +179,8 @@ struct change {
 static bool change_file(void *argument, int64_t done, int64_t total)
 {
     struct change *change = argument;
-    struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    struct timespec times[2];
+    struct stat before;
     int fd;
 
     (void)done;
@@ -187,6 +188,9 @@ static bool change_file(void *argument, int64_t done, int64_t total)
     if (change->done)
         return true;
     change->done = true;
+    assert_int_equal(stat(change->path, &before), 0);
+    times[0] = times[1] = before.st_mtim;
+    times[1].tv_nsec ^= 1; /* within the same second */
     if (change->grow) {
         fd = open(change->path, O_WRONLY | O_APPEND);
         assert_int_equal(write(fd, "x", 1), 1);
