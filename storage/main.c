@@ -208,6 +208,8 @@ static bool make_server(struct storage *storage, struct error *error)
     return packet_daemon_listen(&storage->base, &face, error);
 }
 
+_Static_assert(sizeof(REEL_VERSION) <= PROTO_VERSION_SIZE, "the version fits into a JOIN");
+
 static bool make_heartbeat(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
@@ -218,7 +220,7 @@ static bool make_heartbeat(struct storage *storage, struct error *error)
         .interval_ms = config->heartbeat_interval_ms,
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
-        .join = {.version = "1.0",
+        .join = {.version = REEL_VERSION,
                  .port = packet_server_port(storage->base.server),
                  .start_time = storage->base.start_time},
         .advertise = config->advertise,

@@ -1,15 +1,19 @@
 /*
- * log: see log.h. A line is built on the caller's stack and leaves with one write(2), so that lines of
- * several threads or processes never mix and no lock is taken. The target is a descriptor number that stays
- * the same while what is behind it changes (dup3), so that writers need not know of a reopen.
+ * log: builds a line on the caller's stack, which leaves with one write(2), so that lines of several threads or
+ * processes never mix. The target is a descriptor number that stays the same while what is behind it changes (dup3), so that
+ * writers need not know of a reopen.
  */
 #include "common/base/log.h"
 
 #include "common/base/clock.h"
+#include "common/base/log_queue.h"
 #include "common/base/metrics.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,12 +22,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_SIZE 4096 /* the newline included */
+#define LINE_SIZE LOG_QUEUE_LINE_MAX /* the newline included */
+#define ASSERT_MS 5000               /* that a process which is about to abort waits for its earlier lines */
+#define END_MS    1000               /* that the end of a process waits for a log that nobody reads */
 
 static struct {
     char program[64];
     char *file;          /* NULL: stderr */
-    bool created;        /* log_open() made the file */
     atomic_int fd;       /* what lines are written to */
     atomic_int level;    /* enum log_level */
     atomic_bool journal; /* stderr is the journal: "<N>" instead of time, level, program */
@@ -33,7 +38,7 @@ static struct {
 /* Guards opening, reopening and closing; writers never take it. */
 static pthread_mutex_t target_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static struct metric *lines_total[LOG_LEVEL_ERROR + 1];
+static struct metric *lines_total[LOG_LEVEL_ERROR + 1], *dropped_total;
 static pthread_once_t lines_once = PTHREAD_ONCE_INIT;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -45,6 +50,8 @@ static void register_metrics(void)
         (void)snprintf(labels, sizeof(labels), "level=\"%s\"", level_names[i]);
         lines_total[i] = metrics_counter("reel_log_lines_total", "Lines written to the log.", labels);
     }
+    dropped_total = metrics_counter("reel_log_dropped_lines_total",
+                                    "Lines that found no room in the queue of the log.", NULL);
 }
 
 /* systemd tells a service whose stderr is the journal's socket that socket's device and inode. */
@@ -67,15 +74,18 @@ static bool stderr_is_journal(void)
            (unsigned long long)status.st_ino == inode;
 }
 
-static int open_file(const char *path, bool *created)
+/* Not through a symbolic link, which somebody who may write to the directory could have put there. -1 with errno. */
+static int open_file(const char *path)
 {
-    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
-    int fd = open(path, flags | O_EXCL, 0640);
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0640);
+}
 
-    *created = fd >= 0;
-    if (fd < 0 && errno == EEXIST)
-        fd = open(path, flags, 0640);
-    return fd;
+static bool open_failed(const char *verb, const char *path, int failure, struct error *error)
+{
+    if (failure == ELOOP)
+        return error_set(error, ERROR_REFUSED, "cannot %s the log file %s: it is a symbolic link", verb,
+                         path);
+    return error_set_errno(error, failure, "cannot %s the log file %s", verb, path);
 }
 
 /* Makes NEW_FD (or stderr, for STDERR_FILENO) what lines go to. */
@@ -101,7 +111,7 @@ static bool install(int new_fd, struct error *error)
 bool log_open(const struct log_options *options, struct error *error)
 {
     bool to_file = options->file != NULL && options->file[0] != '\0';
-    bool created = false, opened = false;
+    bool opened = false;
     char *path = NULL;
     int fd = STDERR_FILENO;
 
@@ -113,9 +123,9 @@ bool log_open(const struct log_options *options, struct error *error)
             error_set_errno(error, ENOMEM, "cannot open the log file %s", options->file);
             goto done;
         }
-        fd = open_file(path, &created);
+        fd = open_file(path);
         if (fd < 0) {
-            error_set_errno(error, errno, "cannot open the log file %s", path);
+            (void)open_failed("open", path, errno, error);
             goto done;
         }
     }
@@ -124,7 +134,6 @@ bool log_open(const struct log_options *options, struct error *error)
     (void)snprintf(target.program, sizeof(target.program), "%s", options->program);
     free(target.file);
     target.file = path;
-    target.created = created;
     path = NULL;
     atomic_store(&target.journal, !to_file && stderr_is_journal());
     atomic_store(&target.level, (int)options->level);
@@ -135,34 +144,19 @@ done:
     return opened;
 }
 
-bool log_give(uid_t user, gid_t group, struct error *error)
-{
-    bool given = true;
-
-    (void)pthread_mutex_lock(&target_mutex);
-    if (target.created && fchown(atomic_load(&target.fd), user, group) != 0)
-        given = error_set_errno(error, errno, "cannot give the log file %s to user %u", target.file,
-                                (unsigned)user);
-    (void)pthread_mutex_unlock(&target_mutex);
-    return given;
-}
-
 void log_reopen(void)
 {
     struct error error;
-    bool created, failed = false;
+    bool failed = false;
 
     (void)pthread_mutex_lock(&target_mutex);
     if (target.file != NULL) {
-        int fd = open_file(target.file, &created);
-        if (fd < 0) {
-            error_set_errno(&error, errno, "cannot reopen the log file %s", target.file);
-            failed = true;
-        } else if (!install(fd, &error)) {
-            failed = true;
-        } else {
-            target.created = created;
-        }
+        int fd = open_file(target.file);
+
+        if (fd < 0)
+            failed = !open_failed("reopen", target.file, errno, &error);
+        else
+            failed = !install(fd, &error);
     }
     (void)pthread_mutex_unlock(&target_mutex);
     if (failed)
@@ -183,11 +177,11 @@ void log_close(void)
 {
     struct error error;
 
+    log_queue_stop(END_MS);
     (void)pthread_mutex_lock(&target_mutex);
     (void)install(STDERR_FILENO, &error); /* back to stderr: nothing that can fail */
     free(target.file);
     target.file = NULL;
-    target.created = false;
     (void)pthread_mutex_unlock(&target_mutex);
 }
 
@@ -290,11 +284,13 @@ static void write_line(const char *line, size_t length)
     }
 }
 
-static void write_text(enum log_level level, const char *room, const char *format, va_list arguments)
-    PRINTF_LIKE(3, 0);
-static void write_text(enum log_level level, const char *room, const char *format, va_list arguments)
+/* LINE has LINE_SIZE bytes; returns the length of the whole line. */
+static size_t build_line(char *line, enum log_level level, const char *room, const char *format,
+                         va_list arguments) PRINTF_LIKE(4, 0);
+static size_t build_line(char *line, enum log_level level, const char *room, const char *format,
+                         va_list arguments)
 {
-    char text[LINE_SIZE], line[LINE_SIZE];
+    char text[LINE_SIZE];
     int printed = vsnprintf(text, sizeof(text), format, arguments);
     size_t length = begin_line(line, 256, level, room);
 
@@ -302,7 +298,19 @@ static void write_text(enum log_level level, const char *room, const char *forma
         (void)snprintf(text, sizeof(text), "(a line that cannot be formatted: %s)", format);
     length = append_escaped(line, length, text, printed >= (int)sizeof(text));
     line[length++] = '\n';
-    write_line(line, length);
+    return length;
+}
+
+/* Past the queue. */
+static void write_now(enum log_level level, const char *room, const char *format, ...) PRINTF_LIKE(3, 4);
+static void write_now(enum log_level level, const char *room, const char *format, ...)
+{
+    char line[LINE_SIZE];
+    va_list arguments;
+
+    va_start(arguments, format);
+    write_line(line, build_line(line, level, room, format, arguments));
+    va_end(arguments);
 }
 
 void log_write(enum log_level level, const char *room, const char *format, ...)
@@ -311,11 +319,24 @@ void log_write(enum log_level level, const char *room, const char *format, ...)
     va_list arguments;
 
     if (level >= log_get_level()) {
+        char line[LINE_SIZE];
+        size_t length;
+
         (void)pthread_once(&lines_once, register_metrics);
         metric_add(lines_total[level], 1);
         va_start(arguments, format);
-        write_text(level, room, format, arguments);
+        length = build_line(line, level, room, format, arguments);
         va_end(arguments);
+        switch (log_queue_put(line, length)) {
+        case LOG_QUEUE_TAKEN:
+            break;
+        case LOG_QUEUE_DROPPED:
+            metric_add(dropped_total, 1);
+            break;
+        case LOG_QUEUE_NONE:
+            write_line(line, length);
+            break;
+        }
     }
     errno = saved_errno;
 }
@@ -336,29 +357,95 @@ bool log_gate_open(struct log_gate *gate, int64_t interval_ms, uint64_t *suppres
     return true;
 }
 
-_Noreturn void log_fatal(const char *room, const char *format, ...)
+bool log_rate_open(struct log_rate *rate, uint64_t per_second, uint64_t *suppressed)
 {
-    va_list arguments;
+    int64_t second = clock_coarse_ms() / 1000;
+    int64_t before = __atomic_load_n(&rate->second, __ATOMIC_RELAXED);
 
-    va_start(arguments, format);
-    write_text(LOG_LEVEL_ERROR, room, format, arguments);
-    va_end(arguments);
-    exit(EXIT_FAILURE);
+    /* Two threads may begin a second at once: then it has a few lines more. */
+    if (second != before && __atomic_compare_exchange_n(&rate->second, &before, second, false,
+                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        __atomic_store_n(&rate->lines, 0, __ATOMIC_RELAXED);
+    if (__atomic_fetch_add(&rate->lines, 1, __ATOMIC_RELAXED) >= per_second) {
+        (void)__atomic_fetch_add(&rate->suppressed, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    *suppressed = __atomic_exchange_n(&rate->suppressed, 0, __ATOMIC_RELAXED);
+    return true;
 }
 
-static void write_plain(const char *room, const char *format, ...) PRINTF_LIKE(2, 3);
-static void write_plain(const char *room, const char *format, ...)
-{
-    va_list arguments;
+/* ---- the queue, and the end of a process that crashes ---- */
 
-    va_start(arguments, format);
-    write_text(LOG_LEVEL_ERROR, room, format, arguments);
-    va_end(arguments);
+static int target_fd(void)
+{
+    return atomic_load(&target.fd);
+}
+
+static void tell_dropped(uint64_t count)
+{
+    write_now(LOG_LEVEL_WARNING, "log", "%" PRIu64 " lines were dropped: the log is not written fast enough",
+              count);
+}
+
+static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+static struct sigaction before_us[ARRAY_SIZE(fatal_signals)];
+
+/* Writes what the queue holds, then lets whoever was asked before (a sanitizer; else the system) end the process: a fault
+ * happens again when the instruction is tried again, abort(3) goes on by itself, and a signal that was sent is sent again. */
+static void on_fatal_signal(int number, siginfo_t *info, void *context)
+{
+    int saved_errno = errno;
+
+    (void)context;
+    log_queue_rescue();
+    for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
+        if (fatal_signals[i] == number)
+            (void)sigaction(number, &before_us[i], NULL);
+    }
+    if (number != SIGABRT && info->si_code <= 0)
+        (void)raise(number);
+    errno = saved_errno;
+}
+
+static void catch_fatal_signals(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fatal_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    (void)sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++)
+        (void)sigaction(fatal_signals[i], &action, &before_us[i]);
+}
+
+bool log_start(struct error *error)
+{
+    static const struct log_queue_target queue_target = {write_line, tell_dropped, target_fd};
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    if (!log_queue_start(&queue_target, error))
+        return false;
+    (void)pthread_once(&once, catch_fatal_signals);
+    return true;
+}
+
+void log_flush(int64_t timeout_ms)
+{
+    (void)log_queue_flush(timeout_ms);
+}
+
+/* Whether a line would be taken within END_MS. */
+static bool takes_lines(void)
+{
+    struct pollfd waits = {.fd = target_fd(), .events = POLLOUT};
+
+    return poll(&waits, 1, END_MS) == 1;
 }
 
 _Noreturn void log_assert_failed(const char *file, int line, const char *function, const char *condition)
 {
-    /* Without the metrics, which may be what failed. */
-    write_plain("assert", "%s:%d: %s: \"%s\" does not hold", file, line, function, condition);
+    (void)log_queue_flush(ASSERT_MS);
+    /* Past the queue and without the metrics, which may be what failed. */
+    if (takes_lines())
+        write_now(LOG_LEVEL_ERROR, "assert", "%s:%d: %s: \"%s\" does not hold", file, line, function,
+                  condition);
     abort();
 }

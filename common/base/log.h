@@ -1,5 +1,6 @@
 /*
- * log: levelled lines, one write(2) each, from any thread. Process-wide, like stderr.
+ * log: levelled lines, one write(2) each, from any thread. Process-wide, like stderr. Once log_start() was called a thread
+ * writes them (common/base/log_queue.h), so that a log that nobody reads blocks nobody; before that, whoever speaks.
  *   2026-11-22T01:16:08.123Z warning storage[4711] upload: c12: ...
  * (time in UTC; level; daemon[pid]; the room that speaks; the text, which begins with the connection id cN where
  * there is one). To stderr, a file, or the journal's native "<N>" prefix on stderr when JOURNAL_STREAM says so.
@@ -9,7 +10,6 @@
 
 #include "common/base/base.h"
 #include "common/base/error.h"
-#include <sys/types.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
@@ -19,17 +19,25 @@ struct log_options {
     enum log_level level; /* lines below are dropped */
 };
 
-/* Opens the target. Before the first call lines go to stderr at level info. Failure keeps the earlier target. */
+/* Opens the target; a file that is a symbolic link is refused. Before the first call lines go to stderr at level info. Failure
+ * keeps the earlier target. */
 MUST_CHECK bool log_open(const struct log_options *options, struct error *error);
 
 /* Opens the file anew (after logrotate moved it). Failure keeps the open one and is itself logged. */
 void log_reopen(void);
 
-/* Before a privilege drop: makes USER the owner of the file that log_open() created, so that a later reopen may write
- * to it. A file that was there before keeps its owner; nothing happens without one. Start-up only. */
-MUST_CHECK bool log_give(uid_t user, gid_t group, struct error *error);
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
+
+/* From here on lines leave by a thread, and those that it cannot keep up with are dropped, counted
+ * (reel_log_dropped_lines_total) and said to have been. What is in the queue when the process crashes (a signal of a fault,
+ * abort(3)) is written then. After the last fork(2). */
+MUST_CHECK bool log_start(struct error *error);
+
+/* Waits, at most TIMEOUT_MS, until the lines so far are written. */
+void log_flush(int64_t timeout_ms);
+
+/* The end: writes what is left, for a second at most, and goes back to stderr. */
 void log_close(void);
 
 /* The lines. Control characters in the text are escaped (\n, \x1b), so that one call is always one line; cut at
@@ -53,10 +61,15 @@ struct log_gate {
 };
 bool log_gate_open(struct log_gate *gate, int64_t interval_ms, uint64_t *suppressed);
 
-/* Logs and ends the process with exit code 1; only before the daemon is ready. */
-_Noreturn void log_fatal(const char *room, const char *format, ...) PRINTF_LIKE(2, 3);
+/* For what strangers can make happen as often as they like, but operators want to see: true for PER_SECOND lines of each
+ * second; *SUPPRESSED gets how many were swallowed since the last one. RATE is a zeroed static of the caller. Any thread. */
+struct log_rate {
+    int64_t second;
+    uint64_t lines, suppressed;
+};
+bool log_rate_open(struct log_rate *rate, uint64_t per_second, uint64_t *suppressed);
 
-/* What cannot happen, also in release builds: logs the place and aborts. */
+/* What cannot happen, also in release builds: writes what the queue holds, logs the place and aborts. */
 #define ASSERT(condition)                                                                                    \
     do {                                                                                                     \
         if (__builtin_expect(!(condition), 0))                                                               \

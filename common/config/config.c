@@ -139,11 +139,12 @@ static int take_option(void *argument, const char *section, const char *name, co
                            load->lines[number]);
     load->lines[number] = load->line;
     if (config_value_has_comment(option, value))
-        return refuse_line(
-            load, load->line, "option \"%s.%s\": a comment must stand on a line of its own%s", section, name,
-            option->type == CONFIG_STRING ? " (a value with \" #\" or \" ;\" in it needs quotes around "
-                                            "the whole: \"...\")"
-                                          : "");
+        return refuse_line(load, load->line, "option \"%s.%s\": a comment must stand on a line of its own%s",
+                           section, name,
+                           option->type == CONFIG_STRING || option->type == CONFIG_STRINGS
+                               ? " (a value with \" #\" or \" ;\" in it needs quotes around "
+                                 "the whole: \"...\")"
+                               : "");
     if (!config_value_parse(option, value, load->config, &error))
         return refuse_line(load, load->line, "option \"%s.%s\": %s", section, name, error.text);
     return 1;

@@ -251,15 +251,25 @@ static bool has_comment(const char *text)
     return false;
 }
 
+static bool may_be_quoted(const struct config_option *option)
+{
+    return option->type == CONFIG_STRING || option->type == CONFIG_STRINGS;
+}
+
 bool config_value_has_comment(const struct config_option *option, const char *text)
 {
-    return has_comment(text) && !(option->type == CONFIG_STRING && is_quoted(text));
+    return has_comment(text) && !(may_be_quoted(option) && is_quoted(text));
+}
+
+/* TEXT without the quotes around the whole of it; freed by the caller. NULL without memory. */
+static char *unquote(const char *text)
+{
+    return is_quoted(text) ? strndup(text + 1, strlen(text) - 2) : strdup(text);
 }
 
 static bool parse_string(const char *text, char **value, struct error *error)
 {
-    bool quoted = is_quoted(text);
-    char *copy = quoted ? strndup(text + 1, strlen(text) - 2) : strdup(text);
+    char *copy = unquote(text);
 
     if (copy == NULL)
         return out_of_memory(error);
@@ -268,7 +278,7 @@ static bool parse_string(const char *text, char **value, struct error *error)
     return true;
 }
 
-/* As parse_string() would read it back. */
+/* As unquote() would read it back. */
 static char *format_string(const char *value)
 {
     size_t length = strlen(value);
@@ -318,22 +328,32 @@ bool config_strings_copy(struct config_strings *to, const struct config_strings 
     return true;
 }
 
-static bool parse_strings(const char *text, struct config_strings *value, struct error *error)
+static bool append_items(const char *text, struct config_strings *strings)
 {
-    struct config_strings strings = {0};
-
     while (*text != '\0') {
         size_t whole = strcspn(text, ","), length = whole, blank = 0;
         while (blank < length && isspace((unsigned char)text[blank]))
             blank++;
         while (length > blank && isspace((unsigned char)text[length - 1]))
             length--;
-        if (length > blank && !append_string(&strings, text + blank, length - blank)) {
-            config_strings_clear(&strings);
-            return out_of_memory(error);
-        }
+        if (length > blank && !append_string(strings, text + blank, length - blank))
+            return false;
         text += whole + (text[whole] == ',');
     }
+    return true;
+}
+
+static bool parse_strings(const char *text, struct config_strings *value, struct error *error)
+{
+    struct config_strings strings = {0};
+    char *bare = unquote(text);
+
+    if (!bare || !append_items(bare, &strings)) {
+        config_strings_clear(&strings);
+        free(bare);
+        return out_of_memory(error);
+    }
+    free(bare);
     config_strings_clear(value);
     *value = strings;
     return true;
@@ -342,7 +362,7 @@ static bool parse_strings(const char *text, struct config_strings *value, struct
 static char *format_strings(const struct config_strings *value)
 {
     size_t size = 1;
-    char *text, *at;
+    char *text, *at, *quoted;
 
     for (size_t i = 0; i < value->count; i++)
         size += strlen(value->items[i]) + 2;
@@ -352,7 +372,9 @@ static char *format_strings(const struct config_strings *value)
     *at = '\0';
     for (size_t i = 0; i < value->count; i++)
         at += snprintf(at, size - (size_t)(at - text), "%s%s", i == 0 ? "" : ", ", value->items[i]);
-    return text;
+    quoted = format_string(text); /* an item that begins with "#" or ";" would be taken for a comment */
+    free(text);
+    return quoted;
 }
 
 /* ---- addresses ---- */

@@ -28,7 +28,7 @@ char *config_value_mask(const struct config_option *option, const char *text);
 char *config_value_describe(const struct config_option *option, char *buffer, size_t size);
 
 /* Whether TEXT, as it stands in a file behind the "=", holds what looks like a comment: ";" or "#" at its
- * beginning or behind a blank, and no quotes around the whole of a CONFIG_STRING. */
+ * beginning or behind a blank, and no quotes around the whole of a CONFIG_STRING or CONFIG_STRINGS. */
 bool config_value_has_comment(const struct config_option *option, const char *text);
 
 /* How many letters must be put in, taken out or changed to make B of A. */

@@ -12,6 +12,8 @@
 #include "common/daemon/daemon_process.h"
 #include "common/daemon/daemon_watch.h"
 #include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "common/base/standard_files.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
@@ -25,11 +27,15 @@
 
 #define EXIT_USAGE 2
 
+#define LIBEVENT_LINES 10 /* a second */
+
 /* What stop_timeout leaves to the daemon for cutting what is still under way, before the loops end anyway. */
 #define STOP_MARGIN_MS 2000
 /* After the loops: how long threads that hang (in a mount that does not answer) may hold up the exit. */
 #define END_TIMEOUT_MS INT64_C(15000)
 #define END_ROUNDS     2
+/* How long a log that nobody reads may hold up an end at once. */
+#define END_LOG_MS 500
 
 struct run {
     struct daemon public;
@@ -51,6 +57,8 @@ struct run {
     int64_t start_ms;
     bool started;  /* spec->start() returned true */
     bool stopping; /* the drain has begun */
+    bool reload_refused;
+    struct metric *reload_metric;
     atomic_bool stopped_posted;
     struct task stopped;
     struct task loops_end;
@@ -91,7 +99,8 @@ static void tell_change(void *argument, const struct config_option *option, cons
         log_info("daemon", "option %s.%s: %s -> %s", option->section, option->name, old_value, new_value);
 }
 
-static void reload(struct run *run)
+/* False where the file, or what is in it, was refused. */
+static bool reload(struct run *run)
 {
     struct comparison comparison = {.run = run};
     const struct daemon_config *common;
@@ -100,7 +109,7 @@ static void reload(struct run *run)
 
     if (config == NULL) {
         log_error("daemon", "%s; the configuration stays as it was", error.text);
-        return;
+        return false;
     }
     /* What needs a restart is compared with what runs; the rest with what the last reload made of it. */
     config_compare(run->options.tables, run->config, config, tell_change, &comparison);
@@ -110,7 +119,7 @@ static void reload(struct run *run)
     if (run->spec->reload != NULL && !run->spec->reload(&run->public, config, &error)) {
         log_error("daemon", "the new configuration was not taken over: %s", error.text);
         daemon_options_free_config(&run->options, config);
-        return;
+        return false;
     }
     common = config;
     log_set_level((enum log_level)common->log_level);
@@ -118,6 +127,7 @@ static void reload(struct run *run)
     daemon_options_free_config(&run->options, run->reloaded);
     run->reloaded = config;
     log_info("daemon", "configuration reloaded from %s", run->options.config_file);
+    return true;
 }
 
 /* ---- signals and the end ---- */
@@ -136,14 +146,18 @@ static void on_hangup(struct run *run)
     reopen_logs(run);
     if (run->stopping)
         return;
-    reload(run);
-    (void)sd_notify(0, "READY=1");
+    run->reload_refused = !reload(run);
+    metric_set(run->reload_metric, run->reload_refused);
+    (void)sd_notifyf(0, "READY=1\nSTATUS=%s",
+                     run->reload_refused ? "The last reload was refused; the earlier configuration holds"
+                                         : "");
 }
 
 /* Without any clean-up but the pid file's: what was acknowledged is safe at every moment. */
 static _Noreturn void end_at_once(struct run *run, const char *why)
 {
     log_warning("daemon", "%s: ending at once", why);
+    log_flush(END_LOG_MS);
     pid_file_remove(&run->pid_file);
     _exit(EXIT_SUCCESS);
 }
@@ -183,7 +197,7 @@ static void begin_stop(struct run *run, int signal_number)
              sigabbrev_np(signal_number), run->config->stop_timeout_ms);
     (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_TIMEOUT_MS) * 1000);
     if (event_add(run->stop_timer, &limit) != 0)
-        log_error("daemon", "libevent takes no timer: the end may be long in coming");
+        log_error("daemon", "cannot arm the shutdown timer; stopping may take longer than stop_timeout");
     if (run->spec->stop != NULL)
         run->spec->stop(&run->public);
     else
@@ -308,11 +322,11 @@ static json_t *admin_status(void *argument)
 {
     struct run *run = argument;
     json_t *status = run->spec->status == NULL ? json_object() : run->spec->status(&run->public);
-    json_t *own =
-        json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b}", "name", run->spec->name, "version",
-                  REEL_VERSION, "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration",
-                  run->options.config_file, "uptime_ms", (json_int_t)(clock_monotonic_ms() - run->start_ms),
-                  "loops", (json_int_t)run->loops.count, "stopping", run->stopping);
+    json_t *own = json_pack(
+        "{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:b}", "name", run->spec->name, "version", REEL_VERSION,
+        "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration", run->options.config_file,
+        "uptime_ms", (json_int_t)(clock_monotonic_ms() - run->start_ms), "loops",
+        (json_int_t)run->loops.count, "stopping", run->stopping, "reload_refused", run->reload_refused);
 
     /* The daemon's own members stand as it gave them. */
     if (status == NULL || own == NULL || json_object_get(status, "daemon") != NULL)
@@ -324,14 +338,22 @@ static json_t *admin_status(void *argument)
 
 /* ---- life ---- */
 
+/* What peers can make it say (accept(2) without descriptors, epoll_ctl(2) that is refused) it says without end. */
 static void log_libevent(int severity, const char *text)
 {
-    if (severity >= EVENT_LOG_ERR)
-        log_error("libevent", "%s", text);
-    else if (severity == EVENT_LOG_WARN)
-        log_warning("libevent", "%s", text);
-    else
+    static struct log_rate rate;
+    uint64_t suppressed;
+
+    if (severity < EVENT_LOG_WARN)
         log_debug("libevent", "%s", text);
+    else if (log_rate_open(&rate, LIBEVENT_LINES, &suppressed))
+        log_write(severity >= EVENT_LOG_ERR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "libevent",
+                  "%s (%" PRIu64 " more not shown)", text, suppressed);
+}
+
+static bool open_log(void *options, struct error *error)
+{
+    return log_open(options, error);
 }
 
 /* Log, pid file, limits: what the system must know before anything is built. */
@@ -344,9 +366,13 @@ static bool set_up_process(struct run *run, struct error *error)
 
     if (run->options.daemonize && !process_daemonize(&run->ready_fd, error))
         return false;
-    if (!log_open(&log_options, error))
+    if (config->user[0] != '\0'
+            ? !process_as_user(config->user, open_log, (void *)(uintptr_t)&log_options, error)
+            : !log_open(&log_options, error))
         return false;
     run->log_is_open = true;
+    if (!log_start(error))
+        return false;
     event_set_log_callback(log_libevent);
     if (config->pid_file[0] != '\0' && !pid_file_create(&run->pid_file, config->pid_file, error))
         return false;
@@ -381,6 +407,7 @@ static bool start(struct run *run, struct error *error)
     /* Everything that may need root is bound now. */
     if (config->user[0] != '\0' && !process_drop_privileges(config->user, error))
         return false;
+    process_hide_memory();
     if (!loop_group_start(&run->loops, error))
         return false;
     run->watch = daemon_watch_create(run->public.main_loop, &run->loops, error);
@@ -424,6 +451,8 @@ static int live(struct run *run)
     int exit_code = EXIT_FAILURE;
 
     run->start_ms = clock_monotonic_ms();
+    run->reload_metric = metrics_gauge("reel_daemon_reload_refused",
+                                       "1: the configuration file was refused at the last reload.", NULL);
     if (start(run, &error)) {
         log_info("daemon", "ready: %zu loops", run->loops.count);
         (void)sd_notifyf(0, "READY=1\nMAINPID=%ld", (long)getpid());
@@ -504,6 +533,7 @@ int daemon_run(const struct daemon_spec *spec, int argc, char **argv)
     struct error error;
     int exit_code = EXIT_USAGE;
 
+    standard_files_open();
     run.public.spec = spec;
     run.public.loops = &run.loops;
     if (!daemon_options_parse(&run.options, spec, argc, argv, &error)) {

@@ -1,5 +1,5 @@
 /*
- * daemon_process: see daemon_process.h.
+ * daemon_process: what the system knows of the process: pid file, limits, user, background. Main thread, before the loops.
  */
 #include "common/daemon/daemon_process.h"
 
@@ -8,11 +8,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -105,28 +107,69 @@ bool process_set_open_files(int64_t open_files, struct error *error)
                      open_files, (uint64_t)wanted.rlim_cur);
 }
 
-bool process_drop_privileges(const char *user, struct error *error)
+/* NULL where USER is who we are, and in ERROR's case, which FAILED tells. */
+static const struct passwd *look_up_user(const char *user, bool *failed, struct error *error)
 {
-    struct passwd *entry;
+    const struct passwd *entry;
 
+    *failed = true;
     errno = 0;
     entry = getpwnam(user);
-    if (entry == NULL && errno != 0)
-        return error_set_errno(error, errno, "cannot look up the user %s", user);
-    if (entry == NULL)
-        return error_set(error, ERROR_REFUSED, "there is no user %s", user);
-    if (entry->pw_uid == geteuid())
-        return true;
-    if (geteuid() != 0)
-        return error_set(error, ERROR_REFUSED, "cannot become the user %s: only root can", user);
-    if (!log_give(entry->pw_uid, entry->pw_gid, error))
+    if (!entry && errno != 0)
+        (void)error_set_errno(error, errno, "cannot look up the user %s", user);
+    else if (!entry)
+        (void)error_set(error, ERROR_REFUSED, "there is no user %s", user);
+    else if (entry->pw_uid != geteuid() && geteuid() != 0)
+        (void)error_set(error, ERROR_REFUSED, "cannot become the user %s: only root can", user);
+    else
+        *failed = false;
+    return *failed || entry->pw_uid == geteuid() ? NULL : entry;
+}
+
+bool process_as_user(const char *user, bool (*act)(void *argument, struct error *error), void *argument,
+                     struct error *error)
+{
+    gid_t groups[NGROUPS_MAX];
+    int count = getgroups(NGROUPS_MAX, groups);
+    gid_t group = getegid();
+    uid_t own = geteuid();
+    bool failed, acted;
+    const struct passwd *entry = look_up_user(user, &failed, error);
+
+    if (failed)
         return false;
+    if (!entry)
+        return act(argument, error);
+    if (count < 0 || initgroups(user, entry->pw_gid) != 0 || setegid(entry->pw_gid) != 0 ||
+        seteuid(entry->pw_uid) != 0)
+        return error_set_errno(error, errno, "cannot become the user %s", user);
+    acted = act(argument, error);
+    if (seteuid(own) != 0 || setegid(group) != 0 || setgroups((size_t)count, groups) != 0)
+        return error_set_errno(error, errno, "cannot go back from the user %s", user);
+    return acted || error_set(error, error->code, "%s (as the user %s)", error->text, user);
+}
+
+bool process_drop_privileges(const char *user, struct error *error)
+{
+    bool failed;
+    const struct passwd *entry = look_up_user(user, &failed, error);
+
+    if (!entry)
+        return !failed;
     if (initgroups(user, entry->pw_gid) != 0 || setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) != 0 ||
         setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) != 0)
         return error_set_errno(error, errno, "cannot become the user %s", user);
     if (entry->pw_uid != 0 && setuid(0) == 0)
         return error_set(error, ERROR_REFUSED, "the user %s can become root again", user);
     return true;
+}
+
+void process_hide_memory(void)
+{
+    const struct rlimit none = {0, 0};
+
+    if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
+        log_warning("daemon", "cannot forbid core dumps, which hold passwords: %m");
 }
 
 /* The parent's part: until the child is ready or has ended. */

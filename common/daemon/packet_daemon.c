@@ -133,6 +133,13 @@ static bool count_places(const struct packet_daemon_config *config, int64_t desc
     return true;
 }
 
+/* Every text of common/db names the database by its URL, and may go on with host, account and statement. */
+static bool is_about_database(const struct error *error)
+{
+    return strstr(error->text, "database mysql:") != NULL ||
+           strstr(error->text, "database sqlite:") != NULL || strstr(error->text, "database URL:") != NULL;
+}
+
 bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon_face *face,
                           struct error *error)
 {
@@ -151,6 +158,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
         .unsent_total = (size_t)config->unsent_total,
         .unsent_max = face->unsent_max,
         .head_time_ms = config->head_time_ms,
+        .conceals = is_about_database,
         .idle_timeout_ms = config->idle_timeout_ms,
         .progress_timeout_ms = config->progress_timeout_ms,
         .drain_timeout_ms = config->refused_body_timeout_ms,

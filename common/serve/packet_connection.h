@@ -126,6 +126,7 @@ struct packet_connection {
     bool head_held; /* request.head points into the input: it must not move */
 
     struct proto_header header;
+    uint64_t requests; /* begun on this connection */
     struct packet_request request;
     const struct packet_command *command; /* of the request; NULL: not in the table */
     int64_t body_left;                    /* of a refused body: still to be discarded */

@@ -13,7 +13,11 @@
 
 #define REFUSED_LOG_MS 100 /* between two lines about requests that no handler saw */
 
+#define FAILURE_LINES 100 /* a second, for each command */
+#define MORE_SIZE     64
+
 static struct log_gate refused_gate;
+static struct log_rate failure_rates[256];
 
 const struct packet_metrics *packet_request_metrics(const struct packet_connection *connection)
 {
@@ -123,23 +127,50 @@ void packet_reply_shared(struct packet_request *request, struct packet_shared *s
     finish(connection);
 }
 
+/* What strangers may read of ERROR: all, or that something failed and which line of the log says what. */
+static const char *public_text(const struct packet_connection *connection, const struct error *error,
+                               char *buffer, size_t size)
+{
+    const struct packet_server_options *options = &connection->lane->server->options;
+
+    if (!options->conceals || !options->conceals(error))
+        return error->text;
+    (void)snprintf(buffer, size, "the database failed (ref c%" PRIu64 "-%" PRIu64 ")", connection->id,
+                   connection->requests);
+    return buffer;
+}
+
 static void set_failure(struct packet_connection *connection, const struct error *error)
 {
     uint8_t body[PROTO_ERROR_BODY_MAX];
-    size_t size =
-        proto_error_pack(body, error->code, connection->lane->server->options.host_name, error->text);
+    char text[ERROR_TEXT_SIZE];
+    size_t size = proto_error_pack(body, error->code, connection->lane->server->options.host_name,
+                                   public_text(connection, error, text, sizeof(text)));
 
     metric_add(packet_request_metrics(connection)->failures, 1);
     (void)copy_output(connection, PROTO_STATUS_FAILURE, body, size);
 }
 
+/* " (N more like it not shown)", or nothing. Returns BUFFER. */
+static const char *describe_suppressed(uint64_t suppressed, char *buffer, size_t size)
+{
+    buffer[0] = '\0';
+    if (suppressed > 0)
+        (void)snprintf(buffer, size, " (%" PRIu64 " more not shown)", suppressed);
+    return buffer;
+}
+
 void packet_reply_failure(struct packet_request *request, const struct error *error)
 {
     struct packet_connection *connection = connection_of(request);
-    char name[PACKET_NAME_SIZE];
+    char name[PACKET_NAME_SIZE], more[MORE_SIZE];
+    uint64_t suppressed;
 
-    log_info("packet", "%s: %s failed: %s (%s)", packet_connection_name(connection, name, sizeof(name)),
-             command_name(connection), error->text, error_code_name(error->code));
+    if (log_rate_open(&failure_rates[request->command], FAILURE_LINES, &suppressed))
+        log_info("packet", "%s: ref c%" PRIu64 "-%" PRIu64 ": %s failed: %s (%s)%s",
+                 packet_connection_name(connection, name, sizeof(name)), connection->id, connection->requests,
+                 command_name(connection), error->text, error_code_name(error->code),
+                 describe_suppressed(suppressed, more, sizeof(more)));
     set_failure(connection, error);
     finish(connection);
 }

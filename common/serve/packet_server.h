@@ -64,6 +64,9 @@ struct packet_server_options {
     int64_t progress_timeout_ms; /* inside a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;    /* how long the rest of a refused body is read and discarded */
     void *argument;              /* packet_server_argument() */
+    /* Whether the text of a failure is for the operator alone: whoever asked then gets a reference to the line of the log.
+     * NULL: none is. Any loop. */
+    bool (*conceals)(const struct error *error);
     /* Both may be NULL; on the connection's loop. */
     void (*opened)(struct packet_connection *connection);
     void (*closed)(

@@ -314,6 +314,7 @@ static void take_header(struct packet_connection *connection)
     request->command = connection->header.command;
     request->body_length = connection->header.length;
     request->start_us = clock_monotonic_us();
+    connection->requests++;
     atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
     metric_add(packet_request_metrics(connection)->requests, 1);
     if (!in_step || !check_header(connection, &error))

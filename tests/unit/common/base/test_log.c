@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <errno.h>
@@ -307,23 +308,6 @@ static void a_journal_stream_that_is_not_stderr_changes_nothing(void **state)
     assert_matches(output, "Z error storage\\[");
 }
 
-static void end_fatally(void)
-{
-    log_fatal("start", "no %s", "way");
-}
-
-static void fatal_logs_and_exits_with_1(void **state)
-{
-    char output[1024];
-    int status;
-
-    (void)state;
-    run_in_child(end_fatally, output, sizeof(output), &status);
-    assert_matches(output, "Z error [a-z]+\\[[0-9]+\\] start: no way\n$");
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 1);
-}
-
 static void fail_assertion(void)
 {
     (void)signal(SIGABRT, SIG_DFL);
@@ -427,28 +411,192 @@ static void lines_of_many_threads_are_whole_also_while_the_file_is_reopened(void
     assert_int_equal(count, THREADS * LINES);
 }
 
-static void only_a_file_that_the_log_made_is_given_away(void **state)
+static void a_symbolic_link_is_refused(void **state)
 {
+    const struct log_options options = {.program = "storage", .file = moved};
     struct error error;
-    struct stat status;
-    int fd;
+    char expected[192], *text;
 
     (void)state;
-    if (geteuid() != 0)
-        skip();
+    assert_int_equal(symlink(path, moved), 0);
+    assert_false(log_open(&options, &error));
+    (void)snprintf(expected, sizeof(expected), "cannot open the log file %s: it is a symbolic link", moved);
+    assert_string_equal(error.text, expected);
+    assert_int_equal(access(path, F_OK), -1); /* nor was what it points at made */
+    assert_int_equal(unlink(moved), 0);
     open_log(path, LOG_LEVEL_INFO);
-    assert_true(log_give(65534, 65534, &error));
-    assert_int_equal(stat(path, &status), 0);
-    assert_int_equal(status.st_uid, 65534);
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(symlink(moved, path), 0);
+    log_reopen();
+    text = read_all(moved);
+    assert_matches(text, "cannot reopen the log file .*: it is a symbolic link; lines go on");
+    free(text);
+}
+
+/* ---- the queue ---- */
+
+static void start_queue(void)
+{
+    struct error error;
+    if (!log_start(&error))
+        abort();
+}
+
+static void lines_leave_in_order_by_the_thread(void **state)
+{
+    char *text, *at, expected[32];
+
+    (void)state;
+    open_log(path, LOG_LEVEL_INFO);
+    start_queue();
+    for (int i = 0; i < 30000; i++) { /* several times what the queue holds at once */
+        log_info("a", "line %d.", i);
+        if (i % 1000 == 0)
+            log_flush(20000);
+    }
+    log_flush(20000);
+    text = at = calloc(1, 8 << 20);
+    assert_non_null(text);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_true(fread(text, 1, (8 << 20) - 1, file) > 0);
+    assert_int_equal(fclose(file), 0);
+    for (int i = 0; i < 30000; i++) {
+        (void)snprintf(expected, sizeof(expected), "a: line %d.\n", i);
+        at = strstr(at, expected);
+        if (!at)
+            fail_msg("%s is missing", expected);
+    }
+    free(text);
+}
+
+/* stderr becomes a pipe that nobody reads; the descriptor of its reading end, for later. */
+static int stuff_stderr(void)
+{
+    int fds[2];
+
+    if (pipe(fds) != 0 || dup2(fds[1], STDERR_FILENO) < 0)
+        abort();
+    close(fds[1]);
+    return fds[0];
+}
+
+static void speak_to_nobody(void)
+{
+    int out = dup(STDERR_FILENO), reader = stuff_stderr();
+    int64_t start_ms = clock_monotonic_ms();
+    char text[64 * 1024];
+    ssize_t got;
+
+    start_queue();
+    for (int i = 0; i < 50000; i++)
+        log_info("a", "a line that nobody reads, of a length that is usual for lines of this kind");
+    dprintf(out, "spoke %s\n", clock_monotonic_ms() - start_ms < 20000 ? "freely" : "slowly");
+    /* Somebody reads again: what was dropped is said to have been. */
+    if (fcntl(reader, F_SETFL, O_NONBLOCK) != 0)
+        abort();
+    bool told = false;
+    while (!told && clock_monotonic_ms() - start_ms < 60000) {
+        log_info("a", "another");
+        usleep(1000);
+        while ((got = read(reader, text, sizeof(text) - 1)) > 0) {
+            text[got] = '\0';
+            told = told || strstr(text, "lines were dropped: the log is not written fast enough");
+        }
+    }
+    dprintf(out, "dropped %s\n", told ? "told" : "silent");
+    /* And nobody again: that does not keep the process from its end. */
+    for (int i = 0; i < 5000; i++)
+        log_info("a", "a line that nobody reads, of a length that is usual for lines of this kind");
+    start_ms = clock_monotonic_ms();
     log_close();
-    assert_int_equal(unlink(path), 0);
-    fd = open(path, O_CREAT | O_WRONLY, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(close(fd), 0);
-    open_log(path, LOG_LEVEL_INFO);
-    assert_true(log_give(65534, 65534, &error));
-    assert_int_equal(stat(path, &status), 0);
-    assert_int_equal(status.st_uid, 0);
+    dprintf(out, "ended %s\n", clock_monotonic_ms() - start_ms < 10000 ? "soon" : "late");
+}
+
+static void a_log_that_nobody_reads_blocks_nobody(void **state)
+{
+    char output[1024];
+    int status;
+
+    (void)state;
+    run_in_child(speak_to_nobody, output, sizeof(output), &status);
+    assert_string_equal(output, "spoke freely\ndropped told\nended soon\n");
+    assert_true(WIFEXITED(status));
+}
+
+static void speak_and_abort(void)
+{
+    (void)signal(SIGABRT, SIG_DFL);
+    start_queue();
+    for (int i = 0; i < 2000; i++)
+        log_info("a", "line %d.", i);
+    abort();
+}
+
+static void speak_and_crash(void)
+{
+    (void)signal(SIGSEGV, SIG_DFL);
+    start_queue();
+    for (int i = 0; i < 2000; i++)
+        log_info("a", "line %d.", i);
+    (void)raise(SIGSEGV);
+}
+
+static void speak_and_fail_an_assertion(void)
+{
+    (void)signal(SIGABRT, SIG_DFL);
+    start_queue();
+    for (int i = 0; i < 2000; i++)
+        log_info("a", "line %d.", i);
+    ASSERT(1 + 1 == 3);
+}
+
+static void lines_before_a_crash_are_written(void **state)
+{
+    static const struct {
+        void (*run)(void);
+        int signal;
+    } ends[] = {
+        {speak_and_abort, SIGABRT}, {speak_and_crash, SIGSEGV}, {speak_and_fail_an_assertion, SIGABRT}};
+    static char output[1 << 20];
+    char expected[32], *at;
+    int status;
+
+    (void)state;
+    for (size_t end = 0; end < ARRAY_SIZE(ends); end++) {
+        run_in_child(ends[end].run, output, sizeof(output), &status);
+        at = output;
+        for (int i = 0; i < 2000; i++) {
+            (void)snprintf(expected, sizeof(expected), "a: line %d.\n", i);
+            at = strstr(at, expected);
+            if (!at)
+                fail_msg("end %zu: %s is missing", end, expected);
+        }
+        if (end == 2)
+            assert_non_null(strstr(at, "\"1 + 1 == 3\" does not hold\n"));
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), ends[end].signal);
+    }
+}
+
+static void a_rate_opens_so_often_a_second_and_counts_what_it_swallowed(void **state)
+{
+    struct log_rate rate = {0};
+    uint64_t suppressed = 0, open = 0;
+    int64_t second = clock_coarse_ms() / 1000;
+
+    (void)state;
+    while (clock_coarse_ms() / 1000 == second) /* from the beginning of a second */
+        usleep(1000);
+    for (int i = 0; i < 50; i++)
+        open += log_rate_open(&rate, 10, &suppressed);
+    assert_int_equal(open, 10);
+    assert_int_equal(suppressed, 0);
+    second = clock_coarse_ms() / 1000;
+    while (clock_coarse_ms() / 1000 == second)
+        usleep(1000);
+    assert_true(log_rate_open(&rate, 10, &suppressed));
+    assert_int_equal(suppressed, 40);
 }
 
 #define WITH_FILE(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
@@ -468,12 +616,15 @@ int main(void)
         cmocka_unit_test(without_a_file_lines_go_to_stderr),
         cmocka_unit_test(the_journal_gets_priorities_instead_of_times),
         cmocka_unit_test(a_journal_stream_that_is_not_stderr_changes_nothing),
-        cmocka_unit_test(fatal_logs_and_exits_with_1),
         cmocka_unit_test(an_assertion_that_does_not_hold_names_the_place_and_aborts),
         WITH_FILE(every_line_is_counted_by_level),
         cmocka_unit_test(a_gate_opens_once_an_interval_and_counts_what_it_swallowed),
         WITH_FILE(lines_of_many_threads_are_whole_also_while_the_file_is_reopened),
-        WITH_FILE(only_a_file_that_the_log_made_is_given_away),
+        WITH_FILE(a_symbolic_link_is_refused),
+        WITH_FILE(lines_leave_in_order_by_the_thread),
+        cmocka_unit_test(a_log_that_nobody_reads_blocks_nobody),
+        cmocka_unit_test(lines_before_a_crash_are_written),
+        cmocka_unit_test(a_rate_opens_so_often_a_second_and_counts_what_it_swallowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

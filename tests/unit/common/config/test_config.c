@@ -622,6 +622,36 @@ static void no_rubbish_file_crashes_the_parser(void **state)
     assert_int_equal(refused, 3000); /* the database is never given */
 }
 
+static void a_list_whose_items_look_like_comments_can_be_read_back(void **state)
+{
+    static const char *const lists[] = {
+        "log.applications=#one, ;two, three", "log.applications=one, #two", "log.applications=a #b, c",
+        "log.applications=\"a\", \"b\"",      "log.applications=\"",        "log.applications= , ,x y;z"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        const char *overrides[] = {lists[i], "storage.database=sqlite:/x"};
+        struct sample one = {0}, two = {0};
+        struct error error;
+        char *text = NULL;
+        size_t size = 0;
+
+        assert_true(config_load(tables, NULL, overrides, 2, &one, &error));
+        FILE *out = open_memstream(&text, &size);
+        config_print(tables, &one, out);
+        assert_int_equal(fclose(out), 0);
+        write_bytes(text, size);
+        free(text);
+        if (!config_load(tables, path, NULL, 0, &two, &error))
+            fail_msg("%s: %s", lists[i], error.text);
+        assert_int_equal(two.applications.count, one.applications.count);
+        for (size_t j = 0; j < one.applications.count; j++)
+            assert_string_equal(two.applications.items[j], one.applications.items[j]);
+        config_clear(tables, &one);
+        config_clear(tables, &two);
+    }
+}
+
 static void a_copy_of_a_list_has_strings_of_its_own(void **state)
 {
     char *items[] = {"tnvideo", "tnaudio"};
@@ -647,6 +677,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_takes_its_forms),
         cmocka_unit_test(a_copy_of_a_list_has_strings_of_its_own),
+        cmocka_unit_test_setup_teardown(a_list_whose_items_look_like_comments_can_be_read_back, make_file,
+                                        remove_file),
         cmocka_unit_test(units_and_words_mean_what_they_say),
         cmocka_unit_test(defaults_hold_where_the_file_is_silent),
         cmocka_unit_test(semicolons_and_hashes_inside_a_value_belong_to_it),
