@@ -412,18 +412,21 @@ static void catch_fatal_signals(void)
     struct sigaction action = {.sa_sigaction = on_fatal_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
     (void)sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++)
-        (void)sigaction(fatal_signals[i], &action, &before_us[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
+        struct sigaction before;
+
+        if (sigaction(fatal_signals[i], &action, &before) == 0 && before.sa_sigaction != on_fatal_signal)
+            before_us[i] = before;
+    }
 }
 
 bool log_start(struct error *error)
 {
     static const struct log_queue_target queue_target = {write_line, tell_dropped, target_fd};
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     if (!log_queue_start(&queue_target, error))
         return false;
-    (void)pthread_once(&once, catch_fatal_signals);
+    catch_fatal_signals();
     return true;
 }
 

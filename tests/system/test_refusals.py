@@ -1,14 +1,15 @@
 """A machine that refuses: no IPv6, no further watch of epoll, few descriptors, and clients that fill what there is. Every daemon
 starts, and goes on for the others."""
 import os
+import re
 import socket
 import struct
 import time
 
 import pytest
 import wire
-from suite import APP, BUILD, USER, Suite, free_ports
-from wire import FILESIZE, GET, GROUPS, file_key, header
+from suite import APP, BUILD, USER, Suite, free_ports, new_id, wait_for
+from wire import FILESIZE, GET, GROUPS, JOIN, Client, file_key, header, join_body
 
 LIBRARY = BUILD / "lib" / "librefusals.so"
 NAMES = ["tracker", "idserver", "storage", "httpd"]
@@ -82,3 +83,155 @@ def test_a_watch_that_epoll_refuses_costs_one_connection(own):
             assert witness.recv(1)
         asks(own, name)
         assert own.daemons[name].process.poll() is None
+
+
+def close_all(sockets):
+    for s in sockets:
+        s.close()
+
+
+def hold(address, count, data=b""):
+    """So many connections, each with DATA sent."""
+    sockets = []
+    for _ in range(count):
+        s = socket.create_connection(address, timeout=20)
+        sockets.append(s)
+        s.sendall(data)
+    return sockets
+
+
+def ask_from(host, address, command, body=b""):
+    """From another address of the loopback network: (the reply, the seconds it took)."""
+    began = time.monotonic()
+    with socket.create_connection(address, timeout=20, source_address=(host, 0)) as s:
+        s.sendall(header(len(body), command) + body)
+        reply = b""
+        while len(reply) < 10:
+            piece = s.recv(65536)
+            assert piece, "cut"
+            reply += piece
+    return reply, time.monotonic() - began
+
+
+def test_replies_that_nobody_reads_do_not_grow_the_tracker(own):
+    tracker = own.add_tracker(connections_per_address=0)
+    tracker.init_db()
+    tracker.start()
+    joined = []
+    for number in range(2000):  # a report of a few hundred KiB
+        if number % 100 == 0:
+            joined.append(Client(tracker.address))
+        assert joined[-1].call(JOIN, join_body("group001", "host-" + "x" * 40 + str(number), 20000 + number)).ok
+    size = len(wire.ask(tracker.address, GROUPS).body)
+    assert size > 200_000
+    time.sleep(0.5)
+    before = tracker.memory_kib()
+    silent = hold(tracker.address, 300, header(0, GROUPS) * 4)
+    try:
+        wait_for(lambda: tracker.metric("reel_packet_connections") >= 300, 20, "300 connections")
+        time.sleep(1)
+        grown = tracker.memory_kib() - before
+        assert grown < 300 * size * 4 // 1024 // 4, f"{grown} KiB for 300 unread replies of {size} bytes"
+        assert wire.ask(tracker.address, GROUPS).ok
+    finally:
+        close_all(silent)
+        for client in joined:
+            client.close()
+
+
+@pytest.mark.parametrize("name", ["tracker", "idserver", "storage"])
+def test_begun_requests_that_never_end_leave_room_for_another_address(own, name):
+    own.add_tracker(), own.add_idserver(), own.add_storage()
+    own.daemons[name].configure({**own.daemons[name].config, name: {
+        **own.daemons[name].config[name], "connections_max": 400, "connections_per_address": 0, "head_time": "1m"}})
+    own.launch()
+    address = own.daemons[name].address
+    command, body = {"tracker": (GROUPS, b""), "idserver": (GET, b"../refusals\0"),
+                     "storage": (FILESIZE, file_key(APP, USER, "nosuchfile"))}[name]
+    silent = hold(address, 450, b"\0")
+    try:
+        time.sleep(1.2)
+        assert min(ask_from("127.0.0.2", address, command, body)[1] for _ in range(5)) < 1
+        assert own.daemons[name].metric("reel_packet_spared_connections_total") > 0
+    finally:
+        close_all(silent)
+
+
+def test_an_address_has_its_places_and_no_more(own):
+    tracker = own.add_tracker(connections_per_address=50)
+    tracker.init_db()
+    tracker.start()
+    held = hold(tracker.address, 80)
+    try:
+        wait_for(lambda: tracker.metric("reel_packet_refused_connections_total") >= 30, 20, "30 refused ones")
+        assert ask_from("127.0.0.2", tracker.address, GROUPS)[0]
+        assert "connections_per_address" in tracker.log()
+    finally:
+        close_all(held)
+
+
+def test_a_request_has_head_time_and_no_more(own):
+    tracker = own.add_tracker(head_time="1s")
+    tracker.init_db()
+    tracker.start()
+    with socket.create_connection(tracker.address, timeout=20) as s:
+        s.settimeout(0.05)
+        began = time.monotonic()
+        try:
+            while time.monotonic() - began < 20:
+                try:
+                    s.sendall(b"\0") if time.monotonic() - began < 0.4 else None
+                    if s.recv(1) == b"":
+                        break
+                except TimeoutError:
+                    pass
+        except OSError:
+            pass
+        assert 0.9 <= time.monotonic() - began < 15
+
+
+def test_connections_leave_descriptors_for_files(own):
+    """300 descriptors and 600 connections: files are stored and read meanwhile, and no store path is taken out of use."""
+    own.add_tracker(), own.add_idserver(), own.add_storage()
+    own.storage.configure({**own.storage.config, "daemon": {"open_files": "300"}})
+    own.launch()
+    assert "raise daemon.open_files to" in own.storage.log()
+    held = hold(own.storage.address, 600)
+    try:
+        for _ in range(5):
+            file, content = new_id(), os.urandom(100_000)
+            with own.client() as client:
+                assert client.upload(APP, USER, file, content).ok
+                assert client.download(APP, USER, file).body == content
+        assert own.storage.http("/healthz")[0] == 200
+        assert "Too many open files" not in own.storage.log()
+    finally:
+        close_all(held)
+
+
+def test_too_few_descriptors_are_told_at_the_start(own):
+    tracker = own.add_tracker()
+    tracker.init_db()
+    tracker.configure({**tracker.config, "daemon": {"open_files": "60"}})
+    done = tracker.command()
+    assert done.returncode == 1 and "raise daemon.open_files to at least" in done.stderr + tracker.log()
+
+
+def test_what_the_database_says_is_for_the_log_alone(own):
+    own.add_tracker(), own.add_idserver(), own.add_storage()
+    own.launch()
+    for suffix in ("", "-wal", "-shm"):
+        (own.dir / "meta" / f"storagedb.db{suffix}").unlink(missing_ok=True)
+    (own.dir / "meta" / "storagedb.db").mkdir()
+    texts = []
+
+    def fails():
+        reply = wire.ask(own.storage.address, FILESIZE, file_key(APP, USER, new_id()))
+        texts.append(reply.text if hasattr(reply, "text") else str(reply.body))
+        return not reply.ok and "ref c" in texts[-1]
+
+    wait_for(fails, 30, "a failure of the database")
+    assert "the database failed (ref c" in texts[-1]
+    assert not any(word in text for text in texts for word in ("sqlite:", "SELECT", str(own.dir)))
+    reference = re.search(r"ref (c\d+-\d+)", texts[-1])[1]
+    wait_for(lambda: re.search(rf"ref {reference}: .*database sqlite:", own.storage.log()), 10, "the line of the log")
