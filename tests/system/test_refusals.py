@@ -4,11 +4,12 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 import wire
-from suite import APP, BUILD, USER, Suite, free_ports, new_id, wait_for
+from suite import APP, BIN, BUILD, ROOT, USER, Suite, free_ports, new_id, wait_for
 from wire import FILESIZE, GET, GROUPS, JOIN, Client, file_key, header, join_body
 
 LIBRARY = BUILD / "lib" / "librefusals.so"
@@ -235,3 +236,96 @@ def test_what_the_database_says_is_for_the_log_alone(own):
     assert not any(word in text for text in texts for word in ("sqlite:", "SELECT", str(own.dir)))
     reference = re.search(r"ref (c\d+-\d+)", texts[-1])[1]
     wait_for(lambda: re.search(rf"ref {reference}: .*database sqlite:", own.storage.log()), 10, "the line of the log")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_log_that_nobody_reads_blocks_no_daemon(own, name):
+    """stderr is a full pipe: the daemon answers, and ends when it is told to."""
+    own.add_tracker(), own.add_idserver(), own.add_storage(), own.add_httpd()
+    for daemon in own.daemons.values():
+        if daemon.name != name:
+            daemon.init_db() if daemon.name != "httpd" else None
+            daemon.start()
+    daemon = own.daemons[name]
+    daemon.configure({**daemon.config, "log": {"file": "", "level": "debug"}})
+    daemon.init_db() if name != "httpd" else None
+    reader, writer = os.pipe()
+    process = subprocess.Popen(daemon.command_line(), stdin=subprocess.DEVNULL, stdout=writer, stderr=writer)
+    os.close(writer)
+    try:
+        def listening():
+            socket.create_connection(daemon.address, timeout=1).close()
+            return True
+        wait_for(listening, 30, f"reel-{name} listening")
+        for _ in range(40):  # each connection is a line or more of debug
+            close_all(hold(daemon.address, 50, b"GET /x HTTP/1.1\r\n\r\n" if name == "httpd" else header(0, 99)))
+        asks(own, name)
+        assert daemon.http("/healthz")[0] in (200, 503)
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(30) == 0 and time.monotonic() - began < 20
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(reader)
+
+
+def without_descriptors():
+    for fd in (0, 1, 2):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_daemon_without_standard_descriptors_writes_into_no_file_of_its_own(own, name):
+    own.add_tracker(), own.add_idserver(), own.add_storage(), own.add_httpd()
+    daemon = own.daemons[name]
+    daemon.configure({**daemon.config, "log": {"file": "", "level": "debug"}})
+    daemon.init_db() if name != "httpd" else None
+    process = subprocess.Popen(daemon.command_line(), preexec_fn=without_descriptors, close_fds=False)
+    try:
+        def listening():
+            socket.create_connection(daemon.address, timeout=1).close()
+            return True
+        wait_for(listening, 30, f"reel-{name} listening")
+        for fd in (0, 1, 2):
+            assert os.readlink(f"/proc/{process.pid}/fd/{fd}") == "/dev/null"
+        assert daemon.pid_file.read_text() == f"{process.pid}\n"
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_reel_without_standard_descriptors_stores_what_it_was_given(own, tmp_path):
+    own.start()
+    content = os.urandom(50_000)
+    (tmp_path / "film").write_bytes(content)
+    done = subprocess.run([str(BIN / "reel"), "-t", f"127.0.0.1:{own.tracker.port}", "-u", USER, "upload", str(tmp_path / "film")],
+                          preexec_fn=without_descriptors, close_fds=False, timeout=60)
+    assert done.returncode in (0, 1)  # what it prints goes nowhere
+    assert [file.read_bytes() for file in own.files()] == [content]
+
+
+def test_a_reload_of_a_refused_file_fails(own):
+    """What the unit's ExecReload does: the check, then the signal."""
+    tracker = own.add_tracker()
+    tracker.init_db()
+    tracker.start()
+    unit = (ROOT / "conf" / "systemd" / "reel-tracker.service").read_text()
+    check, signal_line = re.findall(r"^ExecReload=(.*)$", unit, re.M)
+    assert check.endswith("--check-config") and "-HUP" in signal_line
+    assert tracker.command("--check-config").returncode == 0
+    tracker.config_file.write_text(tracker.config_file.read_text() + "\n[nonsense]\nx = 1\n")
+    assert tracker.command("--check-config").returncode == 2
+    tracker.hup()
+    wait_for(lambda: tracker.metric("reel_daemon_reload_refused") == 1, 10, "the metric")
+    assert tracker.status()["daemon"]["reload_refused"] is True
+
+
+def test_storage_servers_report_their_version(own):
+    own.start()
+    version = subprocess.run([str(BIN / "reel-storage"), "--version"], capture_output=True, text=True).stdout.split()[1]
+    assert f"VERSION: {version}".encode() in own.reel("groups").stdout
