@@ -4,6 +4,7 @@
  */
 #include "client/command/command_internal.h"
 
+#include "common/base/standard_files.h"
 #include "common/config/config.h"
 
 #include <signal.h>
@@ -309,6 +310,7 @@ int command_main(int argc, char **argv)
     struct error error;
     int result;
 
+    standard_files_open();
     signal(SIGPIPE, SIG_IGN); /* a reader that goes away is a write error, with a message */
     if (command_line_parse(argc, argv, &line, &command.options, &error))
         result = run_line(&command, &line);

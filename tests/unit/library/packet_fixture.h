@@ -28,7 +28,7 @@
 #define PIECE       (256 * 1024)
 #define STREAM_MAX  (1LL << 50)
 #define FILE_SIZE   (100LL * MIB)
-#define SHARED_SIZE (16 * MIB)
+#define SHARED_SIZE (4 * MIB)
 
 enum {
     ECHO = 1,       /* the whole body comes back */
