@@ -69,9 +69,10 @@ bool keeper_stopping(struct keeper *keeper)
 int64_t keeper_trash_keep(struct keeper *keeper)
 {
     pthread_mutex_lock(&keeper->mutex);
-    int64_t seconds = keeper->trash_keep_ms / 1000;
+    int64_t ms = keeper->trash_keep_ms;
     pthread_mutex_unlock(&keeper->mutex);
-    return seconds;
+    /* Times of deletion are whole seconds, rounded down: one more, so that nobody's file goes early. */
+    return ms == 0 ? 0 : (ms + 999) / 1000 + 1;
 }
 
 bool keeper_run(struct keeper *keeper, struct db_job *job, struct error *error)
