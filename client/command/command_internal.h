@@ -63,8 +63,9 @@ struct command {
     int count;
     struct command_display *display; /* of progress; always there while a verb runs */
     pthread_mutex_t output;          /* one line at a time on standard output and error */
-    atomic_int ended_by;             /* a signal's number, COMMAND_MAX_TIME, or 0 */
-    atomic_int wanted, done;         /* files of a transfer, for the summary */
+    bool buffered;           /* what is printed may wait: rows of a list, which nobody needs one by one */
+    atomic_int ended_by;     /* a signal's number, COMMAND_MAX_TIME, or 0 */
+    atomic_int wanted, done; /* files of a transfer, for the summary */
 };
 #define COMMAND_MAX_TIME (-1)
 
@@ -133,7 +134,7 @@ int command_print_json(struct command *command, json_t *object);
 json_t *command_file_to_json(const struct reel_file *file);
 json_t *command_json_text(const char *text); /* also of bytes that are no UTF-8 */
 
-/* A line on standard output, at once. Returns an exit code. */
+/* A line on standard output, at once unless `buffered`. Returns an exit code. */
 int command_print(struct command *command, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Makes sure that all of the output arrived: a full disk shows here. */

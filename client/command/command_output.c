@@ -173,7 +173,7 @@ json_t *command_json_text(const char *text)
     return string ? string : json_string(command_printable(text, buffer, sizeof(buffer)));
 }
 
-static int print_json(json_t *object)
+static int print_json(json_t *object, bool buffered)
 {
     int result;
 
@@ -181,7 +181,8 @@ static int print_json(json_t *object)
         fputs("reel: no memory for the output\n", stderr);
         return COMMAND_FAILED;
     }
-    result = json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF && fflush(stdout) == 0
+    result = json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF &&
+                     (buffered || fflush(stdout) == 0)
                  ? COMMAND_OK
                  : COMMAND_FAILED;
     json_decref(object);
@@ -194,7 +195,7 @@ int command_print_json(struct command *command, json_t *object)
 
     pthread_mutex_lock(&command->output);
     command_display_clear(command->display);
-    result = print_json(object);
+    result = print_json(object, command->buffered);
     pthread_mutex_unlock(&command->output);
     return result;
 }
@@ -237,7 +238,7 @@ int command_usage(const struct command_options *options, const char *format, ...
     fprintf(stderr, "reel: %s\nreel --help says how it is used.\n",
             command_printable(text, shown, sizeof(shown)));
     if (options->json)
-        (void)print_json(error_to_json(REEL_E_MALFORMED, "usage", text, NULL));
+        (void)print_json(error_to_json(REEL_E_MALFORMED, "usage", text, NULL), false);
     return COMMAND_USAGE;
 }
 
@@ -269,7 +270,7 @@ int command_failed(struct command *command, const char *what, const struct reel_
             name[0] != '\0' ? ": " : "", text, hint_of(command, error),
             command_colour(stderr, COMMAND_PLAIN));
     if (command->options.json) /* the exit code tells of a failure anyway */
-        (void)print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what));
+        (void)print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what), false);
     pthread_mutex_unlock(&command->output);
     return exit_of(command, error);
 }
@@ -298,7 +299,7 @@ int command_print(struct command *command, const char *format, ...)
     va_start(list, format);
     pthread_mutex_lock(&command->output);
     command_display_clear(command->display);
-    fine = vprintf(format, list) >= 0 && fflush(stdout) == 0;
+    fine = vprintf(format, list) >= 0 && (command->buffered || fflush(stdout) == 0);
     pthread_mutex_unlock(&command->output);
     va_end(list);
     return fine ? COMMAND_OK : COMMAND_FAILED;

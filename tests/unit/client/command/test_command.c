@@ -11,6 +11,7 @@
 #include "tests/unit/library/scripted_cluster.h"
 
 #include <fcntl.h>
+#include <pty.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -510,6 +511,139 @@ static void a_link_is_printed_without_asking_anybody(void **state)
                         "http://m:1/files/tnvideo/user1/f/a%20b\nhttp://m:1/files/tnvideo/user1/g/a%20b\n");
 }
 
+/* ---- on a terminal ---- */
+
+struct terminal {
+    int fd;
+    char shown[OUTPUT_MAX];
+};
+
+static void *read_terminal(void *argument)
+{
+    struct terminal *terminal = argument;
+    size_t used = 0;
+    ssize_t got;
+
+    while (used + 1 < sizeof(terminal->shown) &&
+           (got = read(terminal->fd, terminal->shown + used, sizeof(terminal->shown) - 1 - used)) > 0)
+        used += (size_t)got;
+    terminal->shown[used] = '\0';
+    return NULL;
+}
+
+/* Runs RUN_IT with a terminal as standard error; what it shows goes to *TERMINAL. */
+static int run_on_terminal(struct terminal *terminal, int (*run_it)(int argc, char **argv), int argc,
+                           char **argv)
+{
+    int other, out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO), result;
+    FILE *to = tmpfile();
+    pthread_t reader;
+
+    assert_int_equal(openpty(&terminal->fd, &other, NULL, NULL, NULL), 0);
+    assert_int_equal(pthread_create(&reader, NULL, read_terminal, terminal), 0);
+    fflush(stdout);
+    dup2(fileno(to), STDOUT_FILENO);
+    dup2(other, STDERR_FILENO);
+    close(other);
+    result = run_it(argc, argv);
+    fflush(stdout);
+    fflush(stderr);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    close(out);
+    close(err);
+    read_back(to, world.out);
+    assert_int_equal(pthread_join(reader, NULL), 0);
+    close(terminal->fd);
+    return result;
+}
+
+static void write_large(const char *path, size_t size)
+{
+    static char bytes[65536];
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_true(fd >= 0);
+    for (size_t at = 0; at < size; at += sizeof(bytes))
+        assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+    close(fd);
+}
+
+static void bars_are_drawn_for_each_file_and_for_all(void **state)
+{
+    static struct terminal terminal;
+    /* The 24th column is the middle of these two-byte characters. */
+    static char name[] =
+        "x\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"
+        "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3"
+        "\xa4";
+    char *argv[] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1", "upload", name,
+                    "b",    NULL};
+    char *alone[] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1", "upload", "b", NULL};
+
+    (void)state;
+    setenv("TERM", "xterm", 1);
+    write_large(name, 3000000);
+    write_large("b", 1000000);
+    assert_int_equal(run_on_terminal(&terminal, command_main, 8, argv), 0);
+    assert_non_null(strstr(terminal.shown, "of 2 files"));
+    assert_non_null(strstr(terminal.shown, "100% [========================]"));
+    for (const char *at = terminal.shown; (at = strchr(at, '\xc3')); at++)
+        assert_true(at[1] == '\xa4'); /* no character was cut */
+    assert_int_equal(run_on_terminal(&terminal, command_main, 7, alone), 0);
+    assert_null(strstr(terminal.shown, "of 2 files"));
+    /* Read before it is sent, where the server wants the digest first. */
+    atomic_store(&world.cluster.storages[0].no_trailer, true);
+    atomic_store(&world.cluster.storages[1].no_trailer, true);
+    assert_int_equal(run_on_terminal(&terminal, command_main, 7, alone), 0);
+    assert_non_null(strstr(terminal.shown, " reading"));
+}
+
+/* A bar that stands at 2000 of 3000 bytes, and begins again. */
+static int begin_again(int argc, char **argv)
+{
+    struct command command = {.output = PTHREAD_MUTEX_INITIALIZER};
+    struct command_display *display = command_display_create(&command);
+    struct command_bar *bar = command_bar_begin(display, "film");
+
+    (void)argc;
+    (void)argv;
+    assert_true(command_bar_step(bar, 2000, 3000));
+    usleep(150000); /* it is not drawn more often than ten times per second */
+    assert_true(command_bar_step(bar, 1000, 3000));
+    command_bar_end(bar);
+    command_display_destroy(display);
+    return 0;
+}
+
+static void what_is_sent_again_is_told_from_what_is_new(void **state)
+{
+    static struct terminal terminal;
+
+    (void)state;
+    assert_int_equal(run_on_terminal(&terminal, begin_again, 0, NULL), 0);
+    assert_non_null(strstr(terminal.shown, " 66% [================        ]"));
+    assert_non_null(strstr(terminal.shown, " 33% [========--------        ]"));
+}
+
+static void colours_are_for_terminals_and_not_for_who_wants_none(void **state)
+{
+    static struct terminal terminal;
+    char *argv[] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1", "size", "missing", NULL};
+
+    (void)state;
+    setenv("TERM", "xterm", 1);
+    unsetenv("NO_COLOR");
+    assert_int_equal(run_on_terminal(&terminal, command_main, 7, argv), 3);
+    assert_non_null(strstr(terminal.shown, "\x1b[31m"));
+    setenv("NO_COLOR", "1", 1);
+    assert_int_equal(run_on_terminal(&terminal, command_main, 7, argv), 3);
+    assert_null(strstr(terminal.shown, "\x1b["));
+    unsetenv("NO_COLOR");
+    assert_int_equal(run("size|missing"), 3);
+    assert_null(strstr(world.err, "\x1b["));
+}
+
 /* ---- the servers ---- */
 
 #define MEMBER(address, state, free)                                                                         \
@@ -669,6 +803,9 @@ int main(void)
         TEST(a_user_without_files_is_named),
         TEST(nothing_printed_moves_a_terminal),
         TEST(a_link_is_printed_without_asking_anybody),
+        TEST(bars_are_drawn_for_each_file_and_for_all),
+        TEST(what_is_sent_again_is_told_from_what_is_new),
+        TEST(colours_are_for_terminals_and_not_for_who_wants_none),
         TEST(the_status_is_a_table_of_groups_and_members),
         TEST(the_doctor_names_what_is_wrong_and_what_mends_it),
         TEST(a_scrub_is_reported_and_judged),

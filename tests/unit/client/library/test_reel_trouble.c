@@ -480,6 +480,19 @@ static void a_server_that_does_not_confirm_is_named_and_progress_goes_on(void **
     world_close(&world);
 }
 
+static void a_file_id_of_the_caller_s_own_is_made(void **state)
+{
+    char first[REEL_FILE_ID_SIZE], second[REEL_FILE_ID_SIZE];
+    struct reel_error error;
+
+    (void)state;
+    assert_true(reel_make_file_id("user1", first, &error));
+    assert_true(reel_make_file_id(NULL, second, &error));
+    assert_int_equal(strlen(first), REEL_FILE_ID_SIZE - 1);
+    assert_int_equal(strspn(first, "0123456789abcdef"), REEL_FILE_ID_SIZE - 1);
+    assert_string_not_equal(first, second);
+}
+
 /* ---- asynchronous calls ---- */
 
 struct async_call {
@@ -623,6 +636,7 @@ int main(void)
         cmocka_unit_test(names_of_every_length_can_be_downloaded_and_resumed),
         cmocka_unit_test(every_further_try_is_remarked),
         cmocka_unit_test(a_server_that_does_not_confirm_is_named_and_progress_goes_on),
+        cmocka_unit_test(a_file_id_of_the_caller_s_own_is_made),
         cmocka_unit_test(calls_end_in_the_loop_of_whoever_polls),
         cmocka_unit_test(calls_end_in_a_libevent_loop_too),
         cmocka_unit_test(closing_cancels_and_gives_out_every_end),
