@@ -56,7 +56,7 @@ def test_a_restarted_tracker_knows_the_storage_server_again(own_suite):
         getattr(own_suite.tracker, stop)()
         time.sleep(0.3)
         own_suite.tracker.start()
-        own_suite.wait_active(1, 10)
+        own_suite.wait_active()
 
 
 def test_a_stopped_id_server_is_survived_by_numbers_fetched_ahead(own_suite):

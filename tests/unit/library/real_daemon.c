@@ -1,0 +1,245 @@
+/*
+ * real_daemon: the daemon is a child that dies with this program; what it is asked goes over 127.0.0.1.
+ */
+#include "tests/unit/library/real_daemon.h"
+#include "tests/unit/library/scripted_peer.h"
+
+#include "common/base/clock.h"
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void config_path(const struct real_daemon *daemon, char path[128])
+{
+    snprintf(path, 128, "%s/%s.conf", daemon->directory, daemon->name);
+}
+
+static void write_config(const struct real_daemon *daemon, bool has_database, const char *more)
+{
+    char path[128];
+    config_path(daemon, path);
+    FILE *out = fopen(path, "w");
+
+    assert_non_null(out);
+    if (has_database)
+        fprintf(out, "[database]\nurl = sqlite:%s/meta.db\n", daemon->directory);
+    fprintf(out,
+            "[log]\nfile = %s/log\nlevel = debug\n[admin]\nlisten = 127.0.0.1:%u\n[%s]\nlisten = "
+            "127.0.0.1:%u\n%s\n",
+            daemon->directory, daemon->admin_port, daemon->name, daemon->port, more ? more : "");
+    assert_int_equal(fclose(out), 0);
+}
+
+/* bin/reel-NAME beside unit/, where this program is. */
+static pid_t spawn(const struct real_daemon *daemon, const char *option)
+{
+    char program[512], path[128], output[128];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 64);
+
+    assert_true(length > 0);
+    program[length] = '\0';
+    for (int i = 0; i < 2; i++)
+        *strrchr(program, '/') = '\0';
+    snprintf(program + strlen(program), 64, "/bin/reel-%s", daemon->name);
+    config_path(daemon, path);
+    snprintf(output, sizeof(output), "%s/output", daemon->directory);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int out = open(output, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0)
+            execl(program, program, "-c", path, option, NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* What the daemon said, for a test that fails. */
+static void show(const struct real_daemon *daemon, const char *file)
+{
+    char path[128], line[512];
+    snprintf(path, sizeof(path), "%s/%s", daemon->directory, file);
+    FILE *in = fopen(path, "r");
+
+    while (in && fgets(line, sizeof(line), in))
+        print_message("%s: %s", daemon->name, line);
+    if (in)
+        (void)fclose(in);
+}
+
+static int exit_code(pid_t pid)
+{
+    int status = -1;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static bool listens(const struct real_daemon *daemon)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(daemon->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+
+    close(fd);
+    return connected;
+}
+
+void real_daemon_start(struct real_daemon *daemon, const char *name, bool has_database, const char *more)
+{
+    *daemon = (struct real_daemon){.port = free_port(), .admin_port = free_port()};
+    snprintf(daemon->name, sizeof(daemon->name), "%s", name);
+    snprintf(daemon->directory, sizeof(daemon->directory), "/tmp/reel-%s-test-XXXXXX", name);
+    assert_non_null(mkdtemp(daemon->directory));
+    write_config(daemon, has_database, more);
+    if (has_database && real_daemon_run(daemon, "--init-db") != 0) {
+        show(daemon, "output");
+        fail_msg("reel-%s --init-db failed", name);
+    }
+    daemon->pid = spawn(daemon, NULL);
+    for (int i = 0; !listens(daemon); i++) {
+        if (i > 6000 || waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid) {
+            show(daemon, "output");
+            show(daemon, "log");
+            fail_msg("reel-%s did not start", name);
+        }
+        usleep(10000);
+    }
+}
+
+void real_daemon_reload(struct real_daemon *daemon, bool has_database, const char *more)
+{
+    write_config(daemon, has_database, more);
+    assert_int_equal(kill(daemon->pid, SIGHUP), 0);
+}
+
+void real_daemon_stop(struct real_daemon *daemon)
+{
+    assert_int_equal(kill(daemon->pid, SIGTERM), 0);
+    int code = exit_code(daemon->pid);
+    daemon->pid = 0;
+    if (code != 0) {
+        show(daemon, "output");
+        fail_msg("reel-%s ended with %d", daemon->name, code);
+    }
+    assert_int_equal(nftw(daemon->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+int real_daemon_run(const struct real_daemon *daemon, const char *option)
+{
+    return exit_code(spawn(daemon, option));
+}
+
+static int connect_to(uint16_t port)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval patience = {.tv_sec = 20};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+int real_daemon_connect(const struct real_daemon *daemon)
+{
+    return connect_to(daemon->port);
+}
+
+struct real_answer real_daemon_ask(int fd, uint8_t command, const void *body, size_t size)
+{
+    uint8_t bytes[PROTO_HEADER_SIZE];
+    struct proto_header header;
+    struct real_answer answer = {0};
+    struct error error = {0};
+
+    peer_header(fd, (int64_t)size, command, 0);
+    peer_put(fd, body, size);
+    assert_true(peer_get(fd, bytes, sizeof(bytes)));
+    assert_true(proto_header_unpack(bytes, &header, &error));
+    answer.size = (size_t)header.length;
+    answer.body = calloc(1, answer.size + 1);
+    assert_non_null(answer.body);
+    assert_true(peer_get(fd, answer.body, answer.size));
+    if (header.status != PROTO_STATUS_OK) {
+        proto_error_unpack((const uint8_t *)answer.body, answer.size, &error);
+        answer.code = error.code;
+        snprintf(answer.text, sizeof(answer.text), "%s", error.text);
+        free(answer.body);
+        answer.body = NULL;
+    }
+    return answer;
+}
+
+int real_daemon_code(int fd, uint8_t command, const void *body, size_t size)
+{
+    struct real_answer answer = real_daemon_ask(fd, command, body, size);
+
+    free(answer.body);
+    return answer.code;
+}
+
+struct real_answer real_daemon_admin(const struct real_daemon *daemon, const char *path)
+{
+    struct real_answer answer = {0};
+    char request[256];
+    size_t room = 1 << 20;
+    int fd = connect_to(daemon->admin_port);
+
+    snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", path);
+    peer_put(fd, request, strlen(request));
+    answer.body = calloc(1, room);
+    assert_non_null(answer.body);
+    for (ssize_t got; (got = recv(fd, answer.body + answer.size, room - 1 - answer.size, 0)) > 0;)
+        answer.size += (size_t)got;
+    close(fd);
+    assert_int_equal(sscanf(answer.body, "HTTP/1.%*d %d", &answer.code), 1);
+    return answer;
+}
+
+bool real_daemon_shows(const struct real_daemon *daemon, const char *path, const char *text)
+{
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+
+    for (;;) {
+        struct real_answer answer = real_daemon_admin(daemon, path);
+        bool there = strstr(answer.body, text) != NULL;
+
+        free(answer.body);
+        if (there || clock_monotonic_ms() > until_ms)
+            return there;
+        usleep(20000);
+    }
+}

@@ -1,0 +1,248 @@
+/* reel-tracker as a whole: every command over its port, groups changed by it, reload, admin port, a clean end. */
+#include "tests/unit/library/real_daemon.h"
+#include "common/base/clock.h"
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct real_daemon tracker;
+static int fd;
+
+static int group(const char *name, uint8_t change, int32_t weight)
+{
+    uint8_t body[PROTO_GROUP_CHANGE_SIZE];
+    struct proto_group request = {.change = change, .weight = weight};
+    struct error error;
+
+    snprintf(request.group, sizeof(request.group), "%s", name);
+    assert_true(proto_group_pack(body, &request, &error));
+    return real_daemon_code(fd, PROTO_TRACKER_GROUP, body, sizeof(body));
+}
+
+static int join(const char *group_name)
+{
+    uint8_t body[PROTO_JOIN_SIZE];
+    struct proto_join request = {
+        .version = "1.0", .host = "media1", .port = 23000, .start_time = 5, .join_time = 6};
+    struct error error;
+
+    snprintf(request.group, sizeof(request.group), "%s", group_name);
+    assert_true(proto_join_pack(body, &request, &error));
+    return real_daemon_code(fd, PROTO_TRACKER_JOIN, body, sizeof(body));
+}
+
+static int beat(void)
+{
+    uint8_t body[PROTO_BEAT_SIZE];
+    const struct proto_beat request = {.group = "group001", .host = "media1"};
+    struct error error;
+
+    assert_true(proto_beat_pack(body, &request, &error));
+    return real_daemon_code(fd, PROTO_TRACKER_BEAT, body, sizeof(body));
+}
+
+static int load(int64_t free_bytes)
+{
+    uint8_t body[PROTO_LOAD_SIZE];
+    const struct proto_load request = {.group = "group001",
+                                       .host = "media1",
+                                       .port = 23000,
+                                       .capacity = INT64_C(1) << 40,
+                                       .free = free_bytes,
+                                       .free_inodes = 1000000};
+    struct error error;
+
+    assert_true(proto_load_pack(body, &request, &error));
+    return real_daemon_code(fd, PROTO_TRACKER_LOAD, body, sizeof(body));
+}
+
+static struct real_answer route(uint8_t command, const char *application, const char *user)
+{
+    uint8_t body[PROTO_FILE_KEY_SIZE];
+    struct proto_file_key key = {.file = "film"};
+    struct error error;
+
+    snprintf(key.application, sizeof(key.application), "%s", application);
+    snprintf(key.user, sizeof(key.user), "%s", user);
+    assert_true(proto_file_key_pack(body, &key, &error));
+    return real_daemon_ask(fd, command, body, sizeof(body));
+}
+
+static int route_code(uint8_t command, const char *application, const char *user)
+{
+    struct real_answer answer = route(command, application, user);
+
+    free(answer.body);
+    return answer.code;
+}
+
+/* Two groups, of which group001 has an ACTIVE server. */
+static int set_up(void **state)
+{
+    (void)state;
+    real_daemon_start(&tracker, "tracker", true, "groups_refresh = 200ms\nheartbeat_timeout = 60s");
+    fd = real_daemon_connect(&tracker);
+    assert_int_equal(group("group001", PROTO_GROUP_ADD, 100), ERROR_NONE);
+    assert_int_equal(group("group002", PROTO_GROUP_ADD, 100), ERROR_NONE);
+    assert_int_equal(join("group001"), ERROR_NONE);
+    assert_int_equal(load(INT64_C(1) << 39), ERROR_NONE);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    close(fd);
+    real_daemon_stop(&tracker);
+    return 0;
+}
+
+static void a_new_user_is_placed_and_found_again(void **state)
+{
+    char name[PROTO_GROUP_SIZE], addresses[256];
+    struct error error;
+
+    (void)state;
+    assert_int_equal(route_code(PROTO_TRACKER_LOCATE, "tnvideo", "alice"), ERROR_NOT_FOUND);
+    for (int i = 0; i < 2; i++) {
+        struct real_answer answer =
+            route(i == 0 ? PROTO_TRACKER_SADDRS : PROTO_TRACKER_LOCATE, "tnvideo", "alice");
+        assert_int_equal(answer.code, ERROR_NONE);
+        assert_true(proto_saddrs_reply_unpack((const uint8_t *)answer.body, answer.size, name, addresses,
+                                              sizeof(addresses), &error));
+        assert_string_equal(name, "group001");
+        assert_string_equal(addresses, "127.0.0.1:23000;");
+        free(answer.body);
+    }
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "other", "alice"), ERROR_REFUSED);
+}
+
+static void groups_and_status_tell_the_table(void **state)
+{
+    struct real_answer answer = real_daemon_ask(fd, PROTO_TRACKER_GROUPS, "", 0);
+
+    (void)state;
+    assert_int_equal(answer.code, ERROR_NONE);
+    assert_non_null(strstr(answer.body, "STATUS: ACTIVE"));
+    assert_non_null(strstr(answer.body, "group002"));
+    free(answer.body);
+    answer = real_daemon_ask(fd, PROTO_TRACKER_STATUS, "", 0);
+    assert_int_equal(answer.code, ERROR_NONE);
+    assert_non_null(strstr(answer.body, "\"version\":\"" REEL_VERSION "\""));
+    assert_non_null(strstr(answer.body, "\"state\":\"ACTIVE\""));
+    free(answer.body);
+}
+
+static void a_server_of_no_group_is_refused_and_a_beat_without_a_join_too(void **state)
+{
+    uint8_t body[PROTO_BEAT_SIZE];
+    const struct proto_beat stranger = {.group = "group002", .host = "media9"};
+    struct error error;
+
+    (void)state;
+    assert_int_equal(join("group009"), ERROR_REFUSED);
+    assert_true(proto_beat_pack(body, &stranger, &error));
+    assert_int_equal(real_daemon_code(fd, PROTO_TRACKER_BEAT, body, sizeof(body)), ERROR_REFUSED);
+    assert_int_equal(beat(), ERROR_NONE);
+}
+
+static void bodies_that_break_a_rule_are_refused_and_the_connection_goes_on(void **state)
+{
+    static const uint8_t commands[] = {PROTO_TRACKER_JOIN,   PROTO_TRACKER_BEAT,   PROTO_TRACKER_LOAD,
+                                       PROTO_TRACKER_SADDRS, PROTO_TRACKER_LOCATE, PROTO_TRACKER_GROUP};
+    static const size_t sizes[] = {PROTO_JOIN_SIZE,     PROTO_BEAT_SIZE,     PROTO_LOAD_SIZE,
+                                   PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, PROTO_GROUP_CHANGE_SIZE};
+    uint8_t body[PROTO_FILE_KEY_SIZE];
+
+    (void)state;
+    memset(body, 0xEE, sizeof(body));
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        assert_int_equal(real_daemon_code(fd, commands[i], body, sizes[i]), ERROR_MALFORMED);
+    assert_int_equal(beat(), ERROR_NONE);
+}
+
+static void a_draining_group_gets_no_new_user_and_keeps_those_it_has(void **state)
+{
+    (void)state;
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "early"), ERROR_NONE);
+    assert_int_equal(group("group001", PROTO_GROUP_DRAIN, 0), ERROR_NONE);
+    assert_true(real_daemon_shows(&tracker, "/status", "\"draining\""));
+    assert_int_not_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "late"), ERROR_NONE);
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "early"), ERROR_NONE);
+    assert_int_equal(group("group001", PROTO_GROUP_OPEN, 0), ERROR_NONE);
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+    while (route_code(PROTO_TRACKER_SADDRS, "tnvideo", "late") != ERROR_NONE &&
+           clock_monotonic_ms() < until_ms)
+        usleep(20000);
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "late"), ERROR_NONE);
+}
+
+static void changes_of_groups_are_checked(void **state)
+{
+    (void)state;
+    assert_int_equal(group("group001", PROTO_GROUP_WEIGHT, 7), ERROR_NONE);
+    assert_true(real_daemon_shows(&tracker, "/status", "\"weight\": 7"));
+    assert_int_equal(group("group009", PROTO_GROUP_WEIGHT, 7), ERROR_NOT_FOUND);
+    assert_int_equal(group("group001", PROTO_GROUP_ADD, 100),
+                     ERROR_NONE); /* a group that is there stays as it is */
+    assert_true(real_daemon_shows(&tracker, "/status", "\"weight\": 7"));
+    real_daemon_reload(&tracker, true,
+                       "groups_refresh = 200ms\nheartbeat_timeout = 60s\nadmin_addresses = 192.0.2.1");
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+    while (group("group001", PROTO_GROUP_WEIGHT, 8) == ERROR_NONE && clock_monotonic_ms() < until_ms)
+        usleep(20000);
+    assert_int_equal(group("group001", PROTO_GROUP_WEIGHT, 8), ERROR_REFUSED);
+}
+
+static void a_reload_with_a_fault_changes_nothing(void **state)
+{
+    (void)state;
+    real_daemon_reload(&tracker, true, "pins = nonsense");
+    assert_int_equal(real_daemon_run(&tracker, "--check-config"), 2);
+    assert_int_equal(beat(), ERROR_NONE);
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "bob"), ERROR_NONE);
+}
+
+static void the_admin_port_tells_health_and_metrics(void **state)
+{
+    (void)state;
+    assert_true(real_daemon_shows(&tracker, "/healthz", "ok"));
+    assert_true(real_daemon_shows(&tracker, "/metrics", "reel_tracker_"));
+    struct real_answer answer = real_daemon_admin(&tracker, "/nowhere");
+    assert_int_equal(answer.code, 404);
+    free(answer.body);
+}
+
+static void a_server_whose_connection_breaks_is_suspect(void **state)
+{
+    (void)state;
+    close(fd);
+    assert_true(real_daemon_shows(&tracker, "/status", "\"suspect\": true"));
+    fd = real_daemon_connect(&tracker);
+    assert_int_equal(join("group001"), ERROR_NONE);
+    assert_true(real_daemon_shows(&tracker, "/status", "\"suspect\": false"));
+}
+
+#define DAEMON_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DAEMON_TEST(a_new_user_is_placed_and_found_again),
+        DAEMON_TEST(groups_and_status_tell_the_table),
+        DAEMON_TEST(a_server_of_no_group_is_refused_and_a_beat_without_a_join_too),
+        DAEMON_TEST(bodies_that_break_a_rule_are_refused_and_the_connection_goes_on),
+        DAEMON_TEST(a_draining_group_gets_no_new_user_and_keeps_those_it_has),
+        DAEMON_TEST(changes_of_groups_are_checked),
+        DAEMON_TEST(a_reload_with_a_fault_changes_nothing),
+        DAEMON_TEST(the_admin_port_tells_health_and_metrics),
+        DAEMON_TEST(a_server_whose_connection_breaks_is_suspect),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
