@@ -148,7 +148,7 @@ const struct config_option storage_options[] = {
      "Pause between two scrubs, which read back every file and compare it with its row. 0: only when reel "
      "fsck asks."},
     {"storage", "scrub_rate", CONFIG_SIZE, MEMBER(scrub_rate), "20M", 0, INT64_MAX, NULL, true,
-     "Bytes a second that the scrub reads at most; 0: no limit."},
+     "Bytes per second that scrub and clean-up read at most; 0: no limit."},
 
     {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
      "Trackers, every one of which is joined; without a port: 21000."},

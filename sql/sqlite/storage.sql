@@ -106,8 +106,10 @@ BEGIN
     UPDATE t_file_03 SET update_time = CURRENT_TIMESTAMP WHERE rowid = NEW.rowid;
 END;
 
--- One row a group: which of its members does the upkeep (purge, clean-up, scrub) now, and how far it is. renewals grows
--- while the owner is alive; nobody compares clocks. wanted, done: runs of the scrub that were asked for and done.
+-- Two rows per group. upkeep/GROUP: which of its members does the upkeep (purge, clean-up, scrub) now, and how far the scrub
+-- is; renewals grows while the owner is alive, nobody compares clocks; wanted, done: runs of the scrub that were asked for
+-- and done; repair: the next one that begins is to repair. sweep/GROUP: how far the clean-up is (progress), and how many
+-- confirmations of leftovers were given (wanted) and used up (done).
 -- @unless table t_lease
 -- @say created table t_lease
 CREATE TABLE IF NOT EXISTS t_lease (

@@ -290,7 +290,7 @@ static bool repair(struct scrub *scrub, bool file_there)
     return !file_there || put_aside(scrub);
 }
 
-/* Something is wrong: told, and with `repair` put out of harm's way, if the row is still the same. */
+/* Something is wrong: it is reported, and with `repair` put out of harm's way, if the row is still the same. */
 static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, const char *what)
 {
     bool same = false;

@@ -124,10 +124,15 @@ static void sweep_resume(struct sweep *sweep, const json_t *progress)
 
 /* ---- the brake ---- */
 
+static bool over_max(const struct storage_config *config, int64_t found)
+{
+    return found > config->leftovers_max;
+}
+
 /* FOUND leftovers among LOOKED files: too many to be true? */
 static bool too_many(const struct storage_config *config, int64_t found, int64_t looked)
 {
-    return found > config->leftovers_max ||
+    return over_max(config, found) ||
            (found > FEW && (double)found * 100 > (double)looked * (double)config->leftovers_share);
 }
 
@@ -299,7 +304,7 @@ static bool sweep_directory(struct sweep *sweep, struct error *error)
         if (!sweep->files[i].known && !note_leftover(sweep, sweep->files[i].name, error))
             return false;
     }
-    sweep->result->stopped = sweep->mode == SWEEP_NORMAL && found_so_far(sweep) > config->leftovers_max;
+    sweep->result->stopped = sweep->mode == SWEEP_NORMAL && over_max(config, found_so_far(sweep));
     if (sweep->result->stopped || !part_is_over(sweep))
         return true;
     sweep->result->stopped = brake(sweep); /* then nothing of this part is moved */

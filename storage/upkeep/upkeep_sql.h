@@ -17,7 +17,7 @@
 struct upkeep_row {
     unsigned table; /* 0..TABLE_HASH_TABLES - 1 */
     int64_t row_id;
-    struct proto_file_key key; /* file "": it cannot be told */
+    struct proto_file_key key; /* file "": it cannot be read */
     struct meta_row row;
     bool chosen, gone, shared; /* of whoever works on a page */
 };

@@ -88,7 +88,7 @@ def test_a_failing_call_is_told_and_survived(failing_suite, call, number, dice):
 
 
 UPKEEP = {**OPTIONS, "leftover_age": "4s", "progress_timeout": "1s", "database_timeout": "1400ms", "sweep_interval": "1s",
-          "scrub_rate": "0",
+          "scrub_rate": "0", "leftovers_share": "100",
           "cache_age": "1ms", "open_age": "1ms"}
 EVERY_CALL = "REEL_TORTURE_CALLS" in os.environ
 READING = [(call, number) for call, numbers in {

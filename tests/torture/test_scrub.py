@@ -105,6 +105,83 @@ def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_droppin
         assert download(own_suite, file).body == content
 
 
+def test_a_deleted_file_stays_deleted_through_damage_and_healing_and_a_damaged_one_damaged_through_delete_and_restore(
+        own_suite):
+    """One repair in an outage of the volume and one after it must not publish the trash, nor a deletion hide damage."""
+    own_suite.start(storage_options=FAST)
+    trash, damaged = stored = fill(own_suite, 2)
+    places = {file: place_of(own_suite, file)[0] for file in stored}
+    with own_suite.client() as client:
+        assert client.call(wire.DELETE, wire.file_key(APP, USER, trash)).ok
+    for file in stored:
+        places[file].write_bytes(b"x")
+    assert fsck(own_suite, "--repair")[1]["repaired"] == 2
+    assert {row[0]: row[1] for row in rows(own_suite).values()} == {trash: 4, damaged: 3}
+    assert trash in own_suite.reel("trash").stdout.decode()
+    with own_suite.client() as client:
+        assert client.call(wire.DELETE, wire.file_key(APP, USER, damaged)).ok
+        for file in stored:
+            assert client.call(wire.RESTORE, wire.file_key(APP, USER, file)).number == -13
+        assert not client.upload(APP, USER, damaged, stored[damaged]).ok
+    for file in stored:
+        places[file].write_bytes(stored[file])
+    assert fsck(own_suite, "--repair")[1]["healed"] == 2
+    assert {row[1] for row in rows(own_suite).values()} == {1}
+    assert all(download(own_suite, file).number == wire.NOT_FOUND for file in stored)
+    with own_suite.client() as client:
+        assert client.call(wire.RESTORE, wire.file_key(APP, USER, damaged)).ok
+    assert download(own_suite, damaged).body == stored[damaged]
+
+
+def test_damaged_trash_is_purged_in_its_time(own_suite):
+    own_suite.start(storage_options={**FAST, "trash_keep": "1h"})
+    file, = fill(own_suite, 1)
+    with own_suite.client() as client:
+        assert client.call(wire.DELETE, wire.file_key(APP, USER, file)).ok
+    place_of(own_suite, file)[0].write_bytes(b"x")
+    assert fsck(own_suite, "--repair")[1]["repaired"] == 1
+    storage = own_suite.storage
+    storage.stop()
+    storage.config["storage"]["trash_keep"] = "0"
+    storage.configure(storage.config)
+    storage.start()
+    wait_for(lambda: not rows(own_suite), 20, "the purge")
+
+
+def test_with_an_empty_database_nothing_is_moved_until_a_person_confirms(own_suite):
+    own_suite.start(storage_options={**FAST, "sweep_interval": "1s", "quarantine_keep": "30d"})
+    fill(own_suite, 40, 100)
+    own_suite.storage.stop()
+    for table in TABLES:
+        own_suite.sql("storagedb", f"DELETE FROM {table};")
+    time.sleep(3.1)  # all of them are older than leftover_age
+    own_suite.storage.start()
+    own_suite.wait_active()
+    wait_for(lambda: own_suite.storage.metric("reel_storage_sweep_stopped") == 1, 30, "the brake")
+    assert not quarantine(own_suite) and len(leftovers(own_suite)) == 40
+    own_suite.storage.stop()
+    own_suite.storage.start()
+    own_suite.wait_active()
+    wait_for(lambda: own_suite.storage.metric("reel_storage_sweep_stopped") == 1, 30, "the brake after a restart")
+    done = own_suite.reel("fsck", check=False)
+    assert done.returncode == 6 and b"--confirm-leftovers" in done.stdout and not quarantine(own_suite)
+    done = own_suite.reel("fsck", "--confirm-leftovers")
+    assert b"40" in done.stdout and len(quarantine(own_suite)) == 40 and not leftovers(own_suite)
+    assert b"nothing waits" in own_suite.reel("fsck", "--confirm-leftovers").stdout
+    assert own_suite.reel("fsck").returncode == 0
+
+
+def test_fsck_of_a_named_group_is_answered_by_any_server_of_its_database(own_suite):
+    own_suite.start(storage_options=FAST)
+    fill(own_suite, 1)
+    group = json.loads(own_suite.reel("--json", "fsck", "--status").stdout)["group"]
+    report = json.loads(own_suite.reel("--json", "fsck", group).stdout)
+    assert report["group"] == group and report["progress"]["rows"] == 1
+    assert own_suite.reel("fsck", "group777", check=False).returncode == 3
+    assert own_suite.reel("fsck", "no-group!", check=False).returncode not in (0, 6)
+    assert "group777" not in own_suite.sql("storagedb", "SELECT name FROM t_lease;")
+
+
 def test_rows_of_the_predecessor_gain_digests_and_are_not_judged_by_our_files_alone(own_suite):
     own_suite.start(storage_options=FAST)
     stored = fill(own_suite, 2)

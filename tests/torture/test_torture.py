@@ -21,7 +21,7 @@ CLIENTS = 6
 FILES = 60  # of a client, from then on it seldom uploads
 STORAGE = {"lease": "2s", "leftover_age": "8s", "progress_timeout": "3s", "database_timeout": "2s", "scrub_rate": "0", "chunk_size": "32K",
            "cache_age": "20ms", "open_age": "20ms", "trash_keep": "1h", "purge_interval": "1s", "id_range": "20",
-           "sweep_interval": "2s"}
+           "sweep_interval": "2s", "leftovers_share": "100"}
 FOR_A_TIME = {wire.UNAVAILABLE, wire.NO_SERVER, wire.NO_SPACE, -13, -14, -1}
 MEMBERS = ("storage", "second")
 POINTS = [p for p in points() if p.split("-")[0] in ("upload", "row", "directory", "delete", "restore", "lease", "sweep")]

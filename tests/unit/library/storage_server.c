@@ -262,8 +262,13 @@ struct answer ask_key(int fd, uint8_t command, const char *file)
     struct proto_file_key key = key_of(file);
     struct error error = {0};
     assert_true(proto_file_key_pack(body, &key, &error));
-    send_header(fd, command, sizeof(body));
-    peer_put(fd, body, sizeof(body));
+    return ask_body(fd, command, body, sizeof(body));
+}
+
+struct answer ask_body(int fd, uint8_t command, const uint8_t *body, size_t size)
+{
+    send_header(fd, command, (int64_t)size);
+    peer_put(fd, body, size);
     return read_answer(fd);
 }
 

@@ -71,6 +71,9 @@ int upload(int fd, const char *file, const void *content, size_t size);
 /* COMMAND about FILE, which takes a key alone; the body of the answer is to be freed. */
 struct answer ask_key(int fd, uint8_t command, const char *file);
 
+/* COMMAND with a BODY of SIZE bytes; the body of the answer is to be freed. */
+struct answer ask_body(int fd, uint8_t command, const uint8_t *body, size_t size);
+
 /* DELETE or RESTORE; the number of the reply, ERROR_NONE for success. */
 int change(int fd, uint8_t command, const char *file);
 

@@ -12,65 +12,93 @@
 #include "storage/upkeep/scrub.h"
 #include "storage/upkeep/sweep.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <sys/syscall.h>
 
 struct upkeep_hooks upkeep_hooks;
 
 /* ---- system calls ---- */
 
-static bool of_world(const char *name)
+/* NAME below the store path, where FD is a directory of it; else NULL. */
+static const char *name_below(int fd, const char *name, char buffer[PATH_MAX])
 {
-    return upkeep_hooks.world && name[0] != '/';
+    char link[64], path[PATH_MAX], root[128];
+    if (!upkeep_hooks.world || name[0] == '/' || fd < 0)
+        return NULL;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof(path) - 1);
+    path[max_i64(length, 0)] = '\0';
+    snprintf(root, sizeof(root), "%s/one", upkeep_hooks.world->fixture.directory);
+    size_t size = strlen(root);
+    if (strncmp(path, root, size) != 0)
+        return NULL;
+    if (path[size] == '/')
+        snprintf(buffer, PATH_MAX, "%.2000s/%.2000s", path + size + 1, name);
+    else
+        snprintf(buffer, PATH_MAX, "%.2000s", name);
+    return buffer;
+}
+
+static int fails_with(int failure)
+{
+    errno = failure;
+    return -1;
+}
+
+/* openat2(2) has no function in the C library. */
+long syscall(long number, ...)
+{
+    static long (*real)(long number, ...);
+    long arguments[6];
+    char buffer[PATH_MAX];
+    va_list list;
+    va_start(list, number);
+    for (size_t i = 0; i < ARRAY_SIZE(arguments); i++)
+        arguments[i] = va_arg(list, long);
+    va_end(list);
+    if (!real) {
+        void *symbol = dlsym(RTLD_NEXT, "syscall");
+        memcpy(&real, &symbol, sizeof(symbol));
+    }
+    if (number == SYS_openat2 && upkeep_hooks.open_before) {
+        const struct open_how *how = (const struct open_how *)arguments[2];
+        const char *name =
+            how->flags & O_PATH ? NULL : name_below((int)arguments[0], (const char *)arguments[1], buffer);
+        int failure = name ? upkeep_hooks.open_before(upkeep_hooks.world, name) : 0;
+        if (failure != 0)
+            return fails_with(failure);
+    }
+    return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
 }
 
 int renameat(int old_fd, const char *old_name, int new_fd, const char *new_name)
 {
+    char old_buffer[PATH_MAX], new_buffer[PATH_MAX];
+    const char *from = name_below(old_fd, old_name, old_buffer),
+               *to = name_below(new_fd, new_name, new_buffer);
     upkeep_hooks.renames++;
-    int failure = of_world(old_name) && upkeep_hooks.rename_before
-                      ? upkeep_hooks.rename_before(upkeep_hooks.world, old_name, new_name)
+    int failure = from && to && upkeep_hooks.rename_before
+                      ? upkeep_hooks.rename_before(upkeep_hooks.world, from, to)
                       : 0;
-    if (failure != 0) {
-        errno = failure;
-        return -1;
-    }
+    if (failure != 0)
+        return fails_with(failure);
     int result = (int)syscall(SYS_renameat2, old_fd, old_name, new_fd, new_name, 0);
-    if (result == 0 && of_world(old_name) && upkeep_hooks.rename_after)
-        upkeep_hooks.rename_after(upkeep_hooks.world, old_name, new_name);
+    if (result == 0 && from && to && upkeep_hooks.rename_after)
+        upkeep_hooks.rename_after(upkeep_hooks.world, from, to);
     return result;
 }
 
 int unlinkat(int fd, const char *name, int flags)
 {
-    int failure = of_world(name) && upkeep_hooks.unlink_before
-                      ? upkeep_hooks.unlink_before(upkeep_hooks.world, name)
-                      : 0;
-    if (of_world(name))
-        upkeep_hooks.unlinks++;
-    if (failure != 0) {
-        errno = failure;
-        return -1;
-    }
-    return (int)syscall(SYS_unlinkat, fd, name, flags);
-}
-
-int openat(int fd, const char *name, int flags, ...)
-{
-    va_list arguments;
-    va_start(arguments, flags);
-    unsigned mode = flags & O_CREAT ? va_arg(arguments, unsigned) : 0;
-    va_end(arguments);
-    int failure = 0;
-    if (of_world(name) && fd >= 0) {
-        upkeep_hooks.opens++;
-        failure = upkeep_hooks.open_before ? upkeep_hooks.open_before(upkeep_hooks.world, name) : 0;
-    }
-    if (failure != 0) {
-        errno = failure;
-        return -1;
-    }
-    return (int)syscall(SYS_openat, fd, name, flags, mode);
+    char buffer[PATH_MAX];
+    const char *below = name_below(fd, name, buffer);
+    int failure =
+        below && upkeep_hooks.unlink_before ? upkeep_hooks.unlink_before(upkeep_hooks.world, below) : 0;
+    upkeep_hooks.unlinks += below ? 1 : 0;
+    return failure != 0 ? fails_with(failure) : (int)syscall(SYS_unlinkat, fd, name, flags);
 }
 
 ssize_t read(int fd, void *buffer, size_t size)
@@ -82,10 +110,8 @@ ssize_t read(int fd, void *buffer, size_t size)
         path[max_i64(length, 0)] = '\0';
         if (strstr(path, "/one/")) {
             int failure = upkeep_hooks.read_before(upkeep_hooks.world);
-            if (failure != 0) {
-                errno = failure;
-                return -1;
-            }
+            if (failure != 0)
+                return fails_with(failure);
         }
     }
     return syscall(SYS_read, fd, buffer, size);
@@ -105,8 +131,12 @@ int fsync(int fd)
 
 int fstatat(int fd, const char *restrict name, struct stat *restrict status, int flags)
 {
+    char buffer[PATH_MAX];
+    const char *below = name_below(fd, name, buffer);
+    if (below && upkeep_hooks.look_before)
+        upkeep_hooks.look_before(upkeep_hooks.world, below);
     int result = (int)syscall(SYS_newfstatat, fd, name, status, flags);
-    if (result == 0 && of_world(name)) {
+    if (result == 0 && below) {
         status->st_mtim.tv_sec -= upkeep_hooks.age;
         status->st_ctim.tv_sec -= upkeep_hooks.age;
     }

@@ -2,7 +2,7 @@
  * upkeep_world: what the upkeep works on, for its unit tests: a store path in a temporary directory, file rows in SQLite, clocks
  * that stand still until the test moves them, members of the group as keepers on the test's own thread, and hooks in
  * the system calls that move, remove and sync files. A program that uses it has its own renameat(2), unlinkat(2), fsync(2),
- * openat(2), fstatat(2) and read(2), which call the kernel's. Included by tests only.
+ * fstatat(2), read(2) and, for openat2(2), syscall(2), which call the kernel's. Included by tests only.
  */
 #ifndef REEL_TESTS_UPKEEP_WORLD_H
 #define REEL_TESTS_UPKEEP_WORLD_H
@@ -23,8 +23,8 @@ struct upkeep_world {
     sqlite3 *beside; /* somebody else's connection */
 };
 
-/* What a system call does instead, or before: each is called with the path as the kernel gets it; an errno other than 0
- * is what the call fails with. NULL: nothing. */
+/* What happens before or after a system call on a file of the store path: each is called with the name below that path; an
+ * errno other than 0 is what the call fails with. NULL: nothing. */
 struct upkeep_hooks {
     struct upkeep_world *world;
     int (*rename_before)(struct upkeep_world *world, const char *from, const char *to);
@@ -32,9 +32,10 @@ struct upkeep_hooks {
     int (*unlink_before)(struct upkeep_world *world, const char *name);
     int (*open_before)(struct upkeep_world *world, const char *name);
     int (*read_before)(struct upkeep_world *world);
+    void (*look_before)(struct upkeep_world *world, const char *name); /* fstatat(2) */
     void (*synced)(struct upkeep_world *world, const char *path);
-    int64_t age;                 /* seconds that every file is older than it is */
-    int renames, unlinks, opens; /* how often */
+    int64_t age;          /* seconds that every file is older than it is */
+    int renames, unlinks; /* how often */
 };
 extern struct upkeep_hooks upkeep_hooks;
 

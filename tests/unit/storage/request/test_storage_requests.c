@@ -1,6 +1,8 @@
 /* What clients ask of a storage server, and what they get. */
 #include "tests/unit/library/storage_server.h"
 
+#include <jansson.h>
+
 static void files_of_every_size_make_the_round_trip(void **state)
 {
     static const size_t sizes[] = {0,      1,      4095,   4096,   4097,    131071,
@@ -388,10 +390,72 @@ static void a_file_of_another_size_than_its_row_is_not_served(void **state)
     end_world(&world);
 }
 
+/* Returns the code of the reply; the report, where it is one, in REPORT (to be released). */
+static int ask_fsck(int fd, const char *group, uint8_t action, json_t **report)
+{
+    uint8_t body[PROTO_FSCK_SIZE];
+    struct proto_fsck fsck = {.key = key_of(group), .action = action};
+    struct error error = {0};
+    *report = NULL;
+    assert_true(proto_fsck_pack(body, &fsck, &error));
+    struct answer answer = ask_body(fd, PROTO_STORAGE_FSCK, body, sizeof(body));
+    if (answer.fine)
+        *report = json_loadb((const char *)answer.body, (size_t)answer.size, 0, NULL);
+    free(answer.body);
+    return answer.fine ? ERROR_NONE : answer.code;
+}
+
+static int64_t number_in(const json_t *report, const char *object, const char *name)
+{
+    const json_t *from = object ? json_object_get(report, object) : report;
+    return (int64_t)json_integer_value(json_object_get(from, name));
+}
+
+/* Of another group: that one's holder of the lease reads the row; nobody here is woken. */
+static void fsck_is_asked_of_any_group_that_uses_the_database(void **state)
+{
+    struct world world;
+    json_t *report;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(ask_fsck(fd, "", PROTO_FSCK_STATUS, &report), ERROR_NONE);
+    assert_string_equal(json_string_value(json_object_get(report, "group")), "group001");
+    assert_true(json_is_null(json_object_get(report, "progress")));
+    json_decref(report);
+    assert_int_equal(ask_fsck(fd, "group002", PROTO_FSCK_CHECK, &report), ERROR_NOT_FOUND);
+    assert_int_equal(ask_fsck(fd, "group-2", PROTO_FSCK_CHECK, &report), ERROR_MALFORMED);
+    beside(&world,
+           "INSERT INTO t_lease (name, progress) VALUES ('upkeep/group002', '{\"phase\": \"done\"}')");
+    for (int i = 1; i <= 2; i++) {
+        assert_int_equal(ask_fsck(fd, "group002", i == 1 ? PROTO_FSCK_REPAIR : PROTO_FSCK_CHECK, &report),
+                         ERROR_NONE);
+        assert_int_equal(number_in(report, NULL, "wanted"), i);
+        assert_int_equal(number_in(report, NULL, "done"), 0);
+        json_decref(report);
+    }
+    /* Nothing waits for a confirmation before the clean-up has stopped; then one is enough. */
+    assert_int_equal(ask_fsck(fd, "group002", PROTO_FSCK_CONFIRM, &report), ERROR_NONE);
+    assert_false(json_is_true(json_object_get(report, "confirmed")));
+    json_decref(report);
+    beside(&world, "UPDATE t_lease SET progress = '{\"phase\": \"stopped\", \"left\": 7}' WHERE name = "
+                   "'sweep/group002'");
+    assert_int_equal(ask_fsck(fd, "group002", PROTO_FSCK_CONFIRM, &report), ERROR_NONE);
+    assert_true(json_is_true(json_object_get(report, "confirmed")));
+    assert_int_equal(number_in(report, "sweep", "wanted"), 1);
+    assert_int_equal(number_in(report, "sweep", "left"), 7);
+    json_decref(report);
+    beside(&world, "DROP TABLE t_lease");
+    assert_int_equal(ask_fsck(fd, "", PROTO_FSCK_STATUS, &report), ERROR_GENERAL);
+    close(fd);
+    end_world(&world);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fsck_is_asked_of_any_group_that_uses_the_database),
         cmocka_unit_test(files_of_every_size_make_the_round_trip),
         cmocka_unit_test(with_memory_short_uploads_still_work),
         cmocka_unit_test(a_taken_file_id_is_refused_unless_the_bytes_are_the_same),

@@ -44,6 +44,13 @@ static void a_living_holder_keeps_it_however_often_others_ask(void **state)
         pass(&pair, TERM / 4);
         assert_true(try(&pair.a));
     }
+    for (int i = 0; i < 10; i++) { /* and however rarely they look */
+        for (int j = 0; j < 8; j++) {
+            pass(&pair, TERM / 4);
+            assert_true(try(&pair.a));
+        }
+        assert_false(try(&pair.b));
+    }
     end(&pair);
 }
 
