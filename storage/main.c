@@ -342,7 +342,11 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
     if (!store_healthy(storage->store, reason, reason_size) ||
         !meta_healthy(storage->meta, reason, reason_size))
         return false;
-    return can_store(storage) || ids_healthy(storage->ids, reason, reason_size);
+    if (!can_store(storage) && !ids_healthy(storage->ids, reason, reason_size))
+        return false;
+    if (reason[0] == '\0')
+        upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but somebody is to look */
+    return true;
 }
 
 static json_t *paths_status(const struct storage *storage)

@@ -11,6 +11,7 @@
 
 #include "common/loop/workers.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define NAP_MS 1000
@@ -98,6 +99,13 @@ void upkeep_wake(struct upkeep *upkeep)
 int64_t upkeep_trash_bytes(const struct upkeep *upkeep)
 {
     return metric_value(upkeep->keeper.metrics.trash_bytes);
+}
+
+void upkeep_concern(const struct upkeep *upkeep, char *reason, size_t reason_size)
+{
+    if (metric_value(upkeep->keeper.metrics.sweep_stopped) != 0)
+        snprintf(reason, reason_size,
+                 "too many files have no row; the clean-up waits for `reel fsck --confirm-leftovers`");
 }
 
 json_t *upkeep_status(struct upkeep *upkeep)

@@ -32,6 +32,9 @@ void upkeep_wake(struct upkeep *upkeep);
 /* Bytes of deleted files that are still kept, as measured last. Any thread. */
 int64_t upkeep_trash_bytes(const struct upkeep *upkeep);
 
+/* What a person is to look at, for /healthz; REASON stays as it is where there is nothing. Any thread. */
+void upkeep_concern(const struct upkeep *upkeep, char *reason, size_t reason_size);
+
 /* For /status. A new reference. Any thread. */
 json_t *upkeep_status(struct upkeep *upkeep);
 

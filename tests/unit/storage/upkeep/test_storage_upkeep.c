@@ -214,6 +214,9 @@ static void the_thread_does_all_of_it_and_gives_the_lease_up_at_its_end(void **s
     assert_int_equal(upkeep_status_of(&world, "trash"), -1);
     assert_true(status_is_true(upkeep, "lease_held"));
     assert_false(status_is_true(upkeep, "sweep_stopped"));
+    char reason[128] = "as it was";
+    upkeep_concern(upkeep, reason, sizeof(reason));
+    assert_string_equal(reason, "as it was");
     upkeep_sql(&world, "UPDATE t_lease SET wanted = 1 WHERE name = 'upkeep/group001'");
     upkeep_wake(upkeep);
     for (int i = 0; i < 2000; i++) {
@@ -233,6 +236,28 @@ static void the_thread_does_all_of_it_and_gives_the_lease_up_at_its_end(void **s
     upkeep_world_end(&world);
 }
 
+/* The metric is the process's: whoever reads it sees what the sweep of this server found last. */
+static void a_clean_up_that_waits_for_a_person_is_a_concern(void **state)
+{
+    struct upkeep_world world;
+    struct error error = {0};
+    char place[PATH_TEXT_SIZE], reason[128] = "";
+    (void)state;
+    upkeep_world_start(&world, NULL);
+    fake_clock_end();
+    for (int i = 0; i < 30; i++)
+        upkeep_file(&world, i, 1, place);
+    struct upkeep *upkeep = upkeep_create(&world.storage, 23000, &error);
+    assert_non_null(upkeep);
+    for (int i = 0; i < 2000 && !status_is_true(upkeep, "sweep_stopped"); i++)
+        usleep(10000);
+    upkeep_concern(upkeep, reason, sizeof(reason));
+    assert_non_null(strstr(reason, "--confirm-leftovers"));
+    assert_true(upkeep_end(upkeep, 5000));
+    upkeep_destroy(upkeep);
+    upkeep_world_end(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_rate_is_kept_and_a_pause_is_followed_by_no_burst),
         cmocka_unit_test(time_is_the_earliest_of_three_clocks),
         cmocka_unit_test(the_thread_does_all_of_it_and_gives_the_lease_up_at_its_end),
+        cmocka_unit_test(a_clean_up_that_waits_for_a_person_is_a_concern),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
