@@ -1,5 +1,5 @@
 /*
- * cache: shards, each with a mutex, a hash table and a list in order of use. Trackers, storage servers and
+ * cache: shards, each a mutex and a map in order of use (lru.h). Trackers, storage servers and
  * the client keep look-ups here, from any thread. Touches no file and no socket, and calls nobody back.
  *
  * An entry past its age stays until others push it out, so that cache_get_stale() still finds it.
@@ -7,53 +7,32 @@
 #include "common/base/cache.h"
 
 #include "common/base/clock.h"
-#include "common/base/hash.h"
+#include "common/base/lru.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <xxhash.h>
 
 struct cache_entry {
-    UT_hash_handle hh;
-    TAILQ_ENTRY(cache_entry) link;
+    struct lru_node node;
     int64_t stored_ms; /* clock_monotonic_ms() when it was put */
     uint8_t bytes[];   /* the value, then the key */
 };
 
-TAILQ_HEAD(cache_entry_list, cache_entry);
-
 struct cache_shard {
     pthread_mutex_t mutex;
-    struct cache_entry *table;
-    struct cache_entry_list used; /* most recently used first */
-    size_t count;
+    struct lru entries;
     size_t count_max;
 };
 
 struct cache {
     size_t value_size;
-    uint64_t seed; /* unknown to peers, who choose the keys and could choose ones that collide */
+    uint64_t seed;
     _Atomic int64_t age_ms;
     size_t shard_count;
     struct cache_shard shards[];
 };
-
-/* A key with its hash, computed once: the upper half chooses the shard, the lower half the bucket. */
-struct cache_key {
-    const void *bytes;
-    size_t size;
-    uint64_t hash;
-};
-
-static uint64_t choose_seed(void)
-{
-    uint64_t seed;
-    arc4random_buf(&seed, sizeof(seed));
-    return seed;
-}
 
 struct cache *cache_create(size_t entries_max, int64_t age_ms, size_t value_size, size_t shards)
 {
@@ -67,7 +46,7 @@ struct cache *cache_create(size_t entries_max, int64_t age_ms, size_t value_size
     if (cache == NULL)
         return NULL;
     cache->value_size = value_size;
-    cache->seed = choose_seed();
+    cache->seed = lru_seed();
     atomic_init(&cache->age_ms, age_ms);
     for (size_t i = 0; i < shards; i++) {
         struct cache_shard *shard = &cache->shards[i];
@@ -75,7 +54,7 @@ struct cache *cache_create(size_t entries_max, int64_t age_ms, size_t value_size
             cache_destroy(cache);
             return NULL;
         }
-        TAILQ_INIT(&shard->used);
+        lru_init(&shard->entries);
         shard->count_max = entries_max / shards + (i < entries_max % shards ? 1 : 0);
         cache->shard_count++;
     }
@@ -95,47 +74,37 @@ static void shard_unlock(struct cache_shard *shard)
         abort();
 }
 
-static struct cache_key make_key(const struct cache *cache, const void *bytes, size_t size)
-{
-    return (struct cache_key){bytes, size, XXH3_64bits_withSeed(bytes, size, cache->seed)};
-}
-
-static struct cache_shard *find_shard(struct cache *cache, const struct cache_key *key)
+static struct cache_shard *find_shard(struct cache *cache, const struct lru_key *key)
 {
     return &cache->shards[(key->hash >> 32) % cache->shard_count];
 }
 
 /* The functions from here on want the shard locked. */
 
-static struct cache_entry *find_entry(const struct cache_shard *shard, const struct cache_key *key)
+static struct cache_entry *find_entry(const struct cache_shard *shard, const struct lru_key *key)
 {
-    struct cache_entry *entry = NULL;
-    HASH_FIND_BYHASHVALUE(hh, shard->table, key->bytes, key->size, (unsigned)key->hash, entry);
-    return entry;
-}
-
-static void mark_used(struct cache_shard *shard, struct cache_entry *entry)
-{
-    TAILQ_REMOVE(&shard->used, entry, link);
-    TAILQ_INSERT_HEAD(&shard->used, entry, link);
+    struct lru_node *node = lru_find(&shard->entries, key);
+    return node ? CONTAINER_OF(node, struct cache_entry, node) : NULL;
 }
 
 static void drop_entry(struct cache_shard *shard, struct cache_entry *entry)
 {
-    HASH_DEL(shard->table, entry); /* NOLINT: the table is there while it has an entry */
-    TAILQ_REMOVE(&shard->used, entry, link);
-    shard->count--;
+    lru_remove(&shard->entries, &entry->node);
     free(entry);
+}
+
+static void drop_oldest(struct cache_shard *shard)
+{
+    drop_entry(shard, CONTAINER_OF(lru_oldest(&shard->entries), struct cache_entry, node));
 }
 
 static void drop_all(struct cache_shard *shard)
 {
-    struct cache_entry *entry;
-    while ((entry = TAILQ_FIRST(&shard->used)) != NULL)
-        drop_entry(shard, entry);
+    while (shard->entries.count > 0)
+        drop_oldest(shard);
 }
 
-static void add_entry(struct cache_shard *shard, const struct cache_key *key, const void *value,
+static void add_entry(struct cache_shard *shard, const struct lru_key *key, const void *value,
                       size_t value_size)
 {
     if (key->size > SIZE_MAX - sizeof(struct cache_entry) - value_size)
@@ -146,16 +115,11 @@ static void add_entry(struct cache_shard *shard, const struct cache_key *key, co
     memcpy(entry->bytes, value, value_size);
     memcpy(entry->bytes + value_size, key->bytes, key->size);
     entry->stored_ms = clock_monotonic_ms();
-    if (shard->count >= shard->count_max)
-        drop_entry(shard, TAILQ_LAST(&shard->used, cache_entry_list));
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, shard->table, entry->bytes + value_size, key->size, (unsigned)key->hash,
-                                entry);
-    if (!HASH_ADDED(hh, entry)) {
+    if (shard->entries.count >= shard->count_max)
+        drop_oldest(shard);
+    const struct lru_key own = {entry->bytes + value_size, key->size, key->hash};
+    if (!lru_add(&shard->entries, &entry->node, &own))
         free(entry);
-        return;
-    }
-    TAILQ_INSERT_HEAD(&shard->used, entry, link);
-    shard->count++;
 }
 
 /* Until here. */
@@ -176,7 +140,7 @@ void cache_destroy(struct cache *cache)
 static bool look_up(struct cache *cache, const void *key_bytes, size_t key_size, int64_t limit_ms,
                     void *value, int64_t *age_ms)
 {
-    struct cache_key key = make_key(cache, key_bytes, key_size);
+    const struct lru_key key = lru_key_make(cache->seed, key_bytes, key_size);
     struct cache_shard *shard = find_shard(cache, &key);
     bool found = false;
 
@@ -188,7 +152,7 @@ static bool look_up(struct cache *cache, const void *key_bytes, size_t key_size,
     }
     if (found) {
         memcpy(value, entry->bytes, cache->value_size);
-        mark_used(shard, entry);
+        lru_use(&shard->entries, &entry->node);
     }
     shard_unlock(shard);
     return found;
@@ -208,7 +172,7 @@ bool cache_get_stale(struct cache *cache, const void *key, size_t key_size, void
 
 void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, const void *value)
 {
-    struct cache_key key = make_key(cache, key_bytes, key_size);
+    const struct lru_key key = lru_key_make(cache->seed, key_bytes, key_size);
     struct cache_shard *shard = find_shard(cache, &key);
 
     shard_lock(shard);
@@ -216,7 +180,7 @@ void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, cons
     if (entry != NULL) {
         memcpy(entry->bytes, value, cache->value_size);
         entry->stored_ms = clock_monotonic_ms();
-        mark_used(shard, entry);
+        lru_use(&shard->entries, &entry->node);
     } else {
         add_entry(shard, &key, value, cache->value_size);
     }
@@ -225,7 +189,7 @@ void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, cons
 
 void cache_remove(struct cache *cache, const void *key_bytes, size_t key_size)
 {
-    struct cache_key key = make_key(cache, key_bytes, key_size);
+    const struct lru_key key = lru_key_make(cache->seed, key_bytes, key_size);
     struct cache_shard *shard = find_shard(cache, &key);
 
     shard_lock(shard);
@@ -249,7 +213,7 @@ size_t cache_count(struct cache *cache)
     size_t count = 0;
     for (size_t i = 0; i < cache->shard_count; i++) {
         shard_lock(&cache->shards[i]);
-        count += cache->shards[i].count;
+        count += cache->shards[i].entries.count;
         shard_unlock(&cache->shards[i]);
     }
     return count;

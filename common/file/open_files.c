@@ -1,12 +1,12 @@
 /*
- * open_files: a hash and an age-ordered list, in a shared table behind one mutex that is held for a look-up only; letting
+ * open_files: a map in the order of opening (lru.h), in a shared table behind one mutex that is held for a look-up only; letting
  * go takes none. An entry is found while it is `listed`; the last one to let go of it, list or reader, sends it
  * to be closed.
  */
 #include "common/file/open_files.h"
 
-#include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/base/lru.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,18 +24,18 @@ struct open_entry {
     size_t bytes_size;
     int64_t since_ms;
     struct job close_job;
-    TAILQ_ENTRY(open_entry) link; /* in the list by age, or among those that wait to be closed */
-    UT_hash_handle hh;
+    struct lru_node node;         /* while it is listed */
+    TAILQ_ENTRY(open_entry) link; /* among those that wait to be closed */
 };
 TAILQ_HEAD(open_list, open_entry);
 
 struct open_files {
     struct open_files_options options;
     pthread_mutex_t mutex; /* of a shared table */
-    struct open_entry *table;
-    struct open_list by_age;  /* oldest first */
+    struct lru table;      /* in the order of their opening */
+    uint64_t seed;
     struct open_list closing; /* no worker took them yet */
-    size_t listed, total;     /* in the table; existing */
+    size_t total;             /* existing, in the table or not */
     size_t bytes;             /* of the entries' contents */
     uint64_t epoch;           /* counts what left the table: hints of before are void */
     bool ended;
@@ -44,6 +44,21 @@ struct open_files {
 static struct open_entry *entry_of(struct open_file *file)
 {
     return CONTAINER_OF(file, struct open_entry, public);
+}
+
+/* The table is locked. */
+static struct open_entry *find_entry(const struct open_files *files, const struct open_key *key)
+{
+    const struct lru_key wanted = lru_key_make(files->seed, key, sizeof(*key));
+    struct lru_node *node = lru_find(&files->table, &wanted);
+    return node ? CONTAINER_OF(node, struct open_entry, node) : NULL;
+}
+
+/* The table is locked. NULL where it is empty. */
+static struct open_entry *oldest(const struct open_files *files)
+{
+    struct lru_node *node = lru_oldest(&files->table);
+    return node ? CONTAINER_OF(node, struct open_entry, node) : NULL;
 }
 
 static void lock_table(struct open_files *files)
@@ -110,12 +125,10 @@ static void retire(struct open_files *files, struct open_entry *entry)
 /* The table is locked. */
 static void unlist(struct open_files *files, struct open_entry *entry)
 {
-    ASSERT(entry->listed && files->table);
+    ASSERT(entry->listed);
     files->epoch++;
-    HASH_DEL(files->table, entry);
-    TAILQ_REMOVE(&files->by_age, entry, link);
+    lru_remove(&files->table, &entry->node);
     entry->listed = false;
-    files->listed--;
     if (drop_user(files, entry))
         retire(files, entry);
 }
@@ -127,7 +140,8 @@ struct open_files *open_files_create(const struct open_files_options *options)
         return NULL;
     files->options = *options;
     pthread_mutex_init(&files->mutex, NULL);
-    TAILQ_INIT(&files->by_age);
+    lru_init(&files->table);
+    files->seed = lru_seed();
     TAILQ_INIT(&files->closing);
     return files;
 }
@@ -158,7 +172,7 @@ void open_files_end(struct open_files *files)
         return;
     lock_table(files);
     files->ended = true;
-    while ((entry = TAILQ_FIRST(&files->by_age)))
+    while ((entry = oldest(files)))
         unlist(files, entry);
     close_waiting(files);
     bool done = files->total == 0;
@@ -174,7 +188,7 @@ struct open_file *open_files_find(struct open_files *files, const struct open_ke
     if (hint && hint->file && hint->epoch == files->epoch)
         entry = entry_of(hint->file);
     else
-        HASH_FIND(hh, files->table, key, sizeof(*key), entry);
+        entry = find_entry(files, key);
     if (entry && now_ms - entry->since_ms > files->options.age_ms) {
         unlist(files, entry);
         entry = NULL;
@@ -190,18 +204,15 @@ struct open_file *open_files_find(struct open_files *files, const struct open_ke
 /* The table is locked; the caller is ENTRY's only user. */
 static void enlist(struct open_files *files, struct open_entry *entry)
 {
-    struct open_entry *other = NULL;
-    HASH_FIND(hh, files->table, &entry->key, sizeof(entry->key), other);
+    struct open_entry *other = find_entry(files, &entry->key);
     if (other) /* two opened it at once: the younger one stays */
         unlist(files, other);
-    if (files->listed >= files->options.files_max && !TAILQ_EMPTY(&files->by_age))
-        unlist(files, TAILQ_FIRST(&files->by_age));
-    HASH_ADD(hh, files->table, key, sizeof(entry->key), entry);
-    entry->listed = HASH_ADDED(hh, entry);
+    if (files->table.count >= files->options.files_max)
+        unlist(files, oldest(files));
+    const struct lru_key own = lru_key_make(files->seed, &entry->key, sizeof(entry->key));
+    entry->listed = lru_add(&files->table, &entry->node, &own);
     if (!entry->listed) /* no memory to keep it: it serves this once */
         return;
-    TAILQ_INSERT_TAIL(&files->by_age, entry, link);
-    files->listed++;
     add_user(files, entry);
 }
 
@@ -263,9 +274,8 @@ void open_files_release(struct open_files *files, struct open_file *file)
 
 void open_files_forget(struct open_files *files, const struct open_key *key)
 {
-    struct open_entry *entry = NULL;
     lock_table(files);
-    HASH_FIND(hh, files->table, key, sizeof(*key), entry);
+    struct open_entry *entry = find_entry(files, key);
     if (entry)
         unlist(files, entry);
     unlock_table(files);
@@ -283,7 +293,7 @@ void open_files_tick(struct open_files *files, int64_t now_ms)
 {
     struct open_entry *entry;
     lock_table(files);
-    while ((entry = TAILQ_FIRST(&files->by_age)) && now_ms - entry->since_ms > files->options.age_ms)
+    while ((entry = oldest(files)) && now_ms - entry->since_ms > files->options.age_ms)
         unlist(files, entry);
     close_waiting(files);
     unlock_table(files);

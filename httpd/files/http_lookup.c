@@ -1,6 +1,6 @@
 #include "httpd/files/http_lookup.h"
 #include "common/base/clock.h"
-#include "common/base/hash.h"
+#include "common/base/lru.h"
 #include "common/proto/digest.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
@@ -28,8 +28,7 @@ struct http_lookup_wait {
 };
 
 struct entry {
-    UT_hash_handle hh;
-    TAILQ_ENTRY(entry) link; /* least recently used first */
+    struct lru_node node;
     struct http_lookup *lookup;
     struct client_operation *operation; /* under way, or NULL */
     struct http_sniff *sniff;           /* then under way, or NULL */
@@ -42,14 +41,11 @@ struct entry {
     size_t key_size;
     char key[];
 };
-TAILQ_HEAD(entry_list, entry);
 
 struct http_lookup {
     struct http_lookup_options options;
-    uint64_t seed; /* keys come from strangers, who must not choose keys that collide */
-    struct entry *table;
-    struct entry_list entries;
-    size_t count;
+    uint64_t seed;      /* keys come from strangers, who must not choose keys that collide */
+    struct lru entries; /* in the order of their use */
     struct metric *hits, *misses, *absences;
 };
 
@@ -60,9 +56,9 @@ struct http_lookup *http_lookup_create(const struct http_lookup_options *options
         error_set(error, ERROR_UNAVAILABLE, "no memory for the table of files");
         return NULL;
     }
-    arc4random_buf(&lookup->seed, sizeof(lookup->seed));
+    lookup->seed = lru_seed();
     lookup->options = *options;
-    TAILQ_INIT(&lookup->entries);
+    lru_init(&lookup->entries);
     const char *help = "Look-ups of files by how they were answered.";
     lookup->hits = metrics_counter("reel_httpd_lookups_total", help, "result=\"cached\"");
     lookup->misses = metrics_counter("reel_httpd_lookups_total", help, "result=\"asked\"");
@@ -78,7 +74,7 @@ void http_lookup_set_ages(struct http_lookup *lookup, int64_t age_ms, int64_t ne
 
 size_t http_lookup_entries(const struct http_lookup *lookup)
 {
-    return lookup->count;
+    return lookup->entries.count;
 }
 
 struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file)
@@ -106,19 +102,12 @@ static size_t make_key(const struct proto_file_key *key, char out[KEY_BYTES_MAX]
     return application + user + file;
 }
 
-static unsigned hash_key(const struct http_lookup *lookup, const char *key, size_t key_size)
-{
-    return (unsigned)XXH3_64bits_withSeed(key, key_size, lookup->seed);
-}
-
 /* Out of the table and away; nobody may wait for it. */
 static void entry_drop(struct entry *entry)
 {
     struct http_lookup *lookup = entry->lookup;
     ASSERT(entry->waits.count == 0);
-    HASH_DELETE(hh, lookup->table, entry);
-    TAILQ_REMOVE(&lookup->entries, entry, link);
-    lookup->count--;
+    lru_remove(&lookup->entries, &entry->node);
     if (entry->operation != NULL)
         client_cancel(entry->operation);
     http_sniff_cancel(entry->sniff);
@@ -130,10 +119,11 @@ static void entry_drop(struct entry *entry)
 /* Makes room for one more: the least recently used entry that nobody waits for goes. */
 static void make_room(struct http_lookup *lookup)
 {
-    struct entry *entry, *next;
-    for (entry = TAILQ_FIRST(&lookup->entries); entry != NULL && lookup->count >= lookup->options.entries_max;
-         entry = next) {
-        next = TAILQ_NEXT(entry, link);
+    struct lru_node *node, *next;
+    for (node = lru_oldest(&lookup->entries); node && lookup->entries.count >= lookup->options.entries_max;
+         node = next) {
+        struct entry *entry = CONTAINER_OF(node, struct entry, node);
+        next = lru_younger(node);
         if (entry->waits.count == 0)
             entry_drop(entry);
     }
@@ -149,14 +139,11 @@ static struct entry *entry_create(struct http_lookup *lookup, const char *key, s
     entry->key_size = key_size;
     memcpy(entry->key, key, key_size);
     wait_list_init(&entry->waits, NULL, NULL);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, lookup->table, entry->key, key_size, hash_key(lookup, key, key_size),
-                                entry);
-    if (!HASH_ADDED(hh, entry)) {
+    const struct lru_key own = lru_key_make(lookup->seed, entry->key, key_size);
+    if (!lru_add(&lookup->entries, &entry->node, &own)) {
         free(entry);
         return NULL;
     }
-    TAILQ_INSERT_TAIL(&lookup->entries, entry, link);
-    lookup->count++;
     return entry;
 }
 
@@ -164,8 +151,8 @@ void http_lookup_destroy(struct http_lookup *lookup)
 {
     if (lookup == NULL)
         return;
-    while (!TAILQ_EMPTY(&lookup->entries))
-        entry_drop(TAILQ_FIRST(&lookup->entries));
+    while (lookup->entries.count > 0)
+        entry_drop(CONTAINER_OF(lru_oldest(&lookup->entries), struct entry, node));
     free(lookup);
 }
 
@@ -363,9 +350,9 @@ static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
 
 static struct entry *find(struct http_lookup *lookup, const char *key, size_t key_size)
 {
-    struct entry *entry = NULL;
-    HASH_FIND_BYHASHVALUE(hh, lookup->table, key, key_size, hash_key(lookup, key, key_size), entry);
-    return entry;
+    const struct lru_key wanted = lru_key_make(lookup->seed, key, key_size);
+    struct lru_node *node = lru_find(&lookup->entries, &wanted);
+    return node ? CONTAINER_OF(node, struct entry, node) : NULL;
 }
 
 /* True when the entry answers by itself. */
@@ -400,8 +387,7 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
     struct entry *entry = find(lookup, bytes, size);
     enum http_lookup_result result;
     if (entry != NULL) {
-        TAILQ_REMOVE(&lookup->entries, entry, link);
-        TAILQ_INSERT_TAIL(&lookup->entries, entry, link);
+        lru_use(&lookup->entries, &entry->node);
         if (answer_at_once(entry, key, clock_monotonic_ms(), &result, file))
             return result;
     } else {
