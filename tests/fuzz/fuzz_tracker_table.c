@@ -225,7 +225,7 @@ static void act(struct input *input, struct table *table, uint8_t what, struct t
         break;
     case 5:
         now->monotonic_ms += take(input) * (int64_t)(take(input) + 1);
-        table_tick(table, *now);
+        table_tick(table, *now, what >= 192);
         break;
     case 6:
         choose(input, table);
