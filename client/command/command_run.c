@@ -90,16 +90,20 @@ static void watch_close(void)
 
 bool command_watch_begin(struct command *command, struct error *error)
 {
+    static const int watched_signals[] = {SIGINT, SIGTERM, SIGHUP};
     int64_t max_ms = 0;
+    struct sigaction now;
     sigset_t signals;
 
     if (command->options.max_time && !command_parse_duration(command->options.max_time, &max_ms))
         max_ms = 0; /* it was looked at before */
     watch.end_ms = max_ms > 0 ? clock_monotonic_ms() + max_ms : 0;
     (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGHUP);
+    for (size_t i = 0; i < ARRAY_SIZE(watched_signals); i++) {
+        /* What nohup(1), or a shell for its background, has the process ignore stays ignored. */
+        if (sigaction(watched_signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            (void)sigaddset(&signals, watched_signals[i]);
+    }
     (void)pthread_sigmask(SIG_BLOCK, &signals, &watch.before);
     watch.signals = signalfd(-1, &signals, SFD_CLOEXEC);
     watch.stop = eventfd(0, EFD_CLOEXEC);

@@ -1,6 +1,7 @@
 """What a person at a shell meets: interruption, directories, status and doctor, trouble that is said, bars on a terminal."""
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -43,6 +44,23 @@ def test_a_reader_that_hangs_does_not_keep_the_command(suite):
     assert process.wait(20) == 128 + signal.SIGINT and b"interrupted" in process.stderr.read()
     process.stdout.close()
     process.stderr.close()
+
+
+def test_what_nohup_has_it_ignore_does_not_end_it(suite, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(["nohup", *reel_line(suite, "upload", fifo)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               stdin=subprocess.DEVNULL)
+    with open(fifo, "wb") as pipe:  # opened: the command reads
+        pipe.write(b"first, ")
+        pipe.flush()
+        wait_for(lambda: "reel" in pathlib.Path(f"/proc/{process.pid}/comm").read_text(), what="reel runs")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(3)  # longer than a signal that counts would give it
+        pipe.write(b"second")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert suite.reel("download", output.decode().strip(), "-").stdout == b"first, second"
 
 
 def test_a_directory_is_uploaded_by_several_at_once(suite, tmp_path):
