@@ -1,4 +1,6 @@
-/* options: see options.h. */
+/*
+ * options: the ID server's table of options, and the checks that a table cannot say.
+ */
 #include "idserver/options.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"

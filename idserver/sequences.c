@@ -159,7 +159,8 @@ static bool answer_now(struct sequence *sequence, struct sequences_request *requ
     }
     request->ok = false;
     error_set(&request->error, ERROR_EXHAUSTED,
-              "the numbers of key %s are used up: all %" PRId64 " are given", request->key, RESERVE_END);
+              "the numbers of key %s are used up: all %" PRId64 " have been given out", request->key,
+              RESERVE_END);
     return true;
 }
 
@@ -180,8 +181,7 @@ static void answer_waiting(struct sequence *sequence)
 static void fail_request(struct sequences_request *request, const char *why)
 {
     request->ok = false;
-    error_set(&request->error, ERROR_UNAVAILABLE, "numbers of key %s cannot be reserved: %s", request->key,
-              why);
+    error_set(&request->error, ERROR_UNAVAILABLE, "cannot reserve numbers of key %s: %s", request->key, why);
 }
 
 static void fail_waiting(struct sequence *sequence, const char *why)
@@ -300,12 +300,12 @@ static void take_success(struct sequence *sequence)
     sequence->exhausted_ms = 0;
     if (reserved->behind > 0) {
         metric_add(sequence->sequences->set_back, 1);
-        log_error("sequences",
-                  "key %s: the database is %" PRId64 " numbers behind what was given (an older backup was "
-                  "restored, or a commit was lost): going on from %" PRId64
-                  "; a number that another ID server "
-                  "gave may come twice, which storage servers notice and skip",
-                  sequence->key, reserved->behind, reserved->first);
+        log_error(
+            "sequences",
+            "key %s: the database is %" PRId64 " numbers behind what was given out (an older backup was "
+            "restored, or a commit was lost): going on from %" PRId64 "; a number that another ID server "
+            "gave out may come twice, which storage servers notice and skip",
+            sequence->key, reserved->behind, reserved->first);
     }
     if (reserved->count > 0) {
         spans_add(sequence, reserved);
@@ -328,11 +328,11 @@ static void take_failure(struct sequence *sequence)
     const struct db_job *job = &sequence->job;
     metric_add(sequence->sequences->failures, 1);
     if (log_gate_open(&gate, 1000, &suppressed)) {
-        log_warning(
-            "sequences", "key %s: %" PRId64 " numbers cannot be reserved: %s; %s (and %" PRIu64 " more)",
-            sequence->key, sequence->amount, job->error.text,
-            sequence->waiting.count > 0 ? "whoever waits is told so" : "tried again before it is needed",
-            suppressed);
+        log_warning("sequences", "key %s: cannot reserve %" PRId64 " numbers: %s; %s (and %" PRIu64 " more)",
+                    sequence->key, sequence->amount, job->error.text,
+                    sequence->waiting.count > 0 ? "those who wait get an error"
+                                                : "trying again before they are needed",
+                    suppressed);
     }
     sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
     /* Whatever is wrong with the database, later or another ID server may do better: worth asking. */

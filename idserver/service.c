@@ -230,7 +230,7 @@ static bool start_probe(struct service *service, const struct idserver_config *c
     service->probe_timer =
         event_new(loop_base(service->base.daemon->main_loop), -1, EV_PERSIST, probe_due, service);
     if (service->probe_timer == NULL || !set_probe_interval(service, config->probe_interval_ms))
-        return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");
+        return error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer of the database probe");
     event_active(service->probe_timer, EV_TIMEOUT, 1);
     return true;
 }
@@ -308,7 +308,7 @@ bool idserver_service_reload(struct daemon *daemon, const void *new_config, stru
     rate_configure(service->rate, config->range_rate);
     packet_daemon_reload(&service->base, &config->base);
     if (!set_probe_interval(service, config->probe_interval_ms))
-        return error_set(error, ERROR_UNAVAILABLE, "the probe's timer cannot be set");
+        return error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer of the database probe");
     return true;
 }
 

@@ -5,10 +5,12 @@
  */
 #include "storage/heartbeat.h"
 
+#include "common/base/backoff.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/call/name_list.h"
 #include "common/call/packet_call.h"
 
 #include <netinet/in.h>
@@ -41,7 +43,7 @@ struct tracker {
     bool again;       /* something new is to be told */
     int64_t legacy_until_ms;
     uint16_t joined_port; /* our end of the connection that joined: BEAT is tied to it */
-    int64_t backoff_ms;
+    struct backoff backoff;
     bool failing; /* said in the log */
     char failure[ERROR_TEXT_SIZE];
     struct metric *gauge;
@@ -50,17 +52,18 @@ struct tracker {
 struct heartbeat {
     struct heartbeat_options options;
     struct packet_pool *pool;
-    struct tracker *trackers;
+    struct name_list *names;
+    struct tracker **trackers; /* one for each address of `names` */
     size_t count;
 };
 
-static void next_message(struct tracker *tracker);
+static void tracker_next_message(struct tracker *tracker);
 
-static void schedule(struct tracker *tracker, int64_t delay_ms)
+static void tracker_schedule(struct tracker *tracker, int64_t delay_ms)
 {
     const struct timeval delay = duration_timeval(delay_ms);
     if (evtimer_add(tracker->timer, &delay) != 0)
-        log_error(ROOM, "tracker %s: cannot set the timer", tracker->name);
+        log_error(ROOM, "tracker %s: cannot arm a timer: its heartbeats stop", tracker->name);
 }
 
 static bool is_legacy(const struct tracker *tracker)
@@ -75,17 +78,17 @@ static int64_t beat_delay(const struct tracker *tracker)
     return interval - (int64_t)arc4random_uniform((uint32_t)min_i64(interval / 5 + 1, UINT32_MAX));
 }
 
-static void retry_later(struct tracker *tracker)
+static void tracker_retry_later(struct tracker *tracker)
 {
     /* Never longer than an interval: a tracker that comes back knows of us by then. */
-    int64_t longest =
+    tracker->backoff.first_ms = BACKOFF_MIN_MS;
+    tracker->backoff.longest_ms =
         min_i64(BACKOFF_MAX_MS, max_i64(tracker->heartbeat->options.interval_ms, BACKOFF_MIN_MS));
-    tracker->backoff_ms = min_i64(max_i64(tracker->backoff_ms * 2, BACKOFF_MIN_MS), longest);
     tracker->state = TRACKER_PAUSES;
-    schedule(tracker, tracker->backoff_ms / 2 + arc4random_uniform((uint32_t)(tracker->backoff_ms / 2 + 1)));
+    tracker_schedule(tracker, backoff_next(&tracker->backoff));
 }
 
-static void lose(struct tracker *tracker, const char *why)
+static void tracker_lose(struct tracker *tracker, const char *why)
 {
     snprintf(tracker->failure, sizeof(tracker->failure), "%s", why);
     tracker->joined = false;
@@ -97,7 +100,7 @@ static void lose(struct tracker *tracker, const char *why)
 
 /* ---- the connection in hand ---- */
 
-static void drop_connection(struct tracker *tracker, bool reusable)
+static void tracker_drop_connection(struct tracker *tracker, bool reusable)
 {
     if (tracker->watch)
         event_free(tracker->watch);
@@ -108,25 +111,25 @@ static void drop_connection(struct tracker *tracker, bool reusable)
 }
 
 /* A tracker never speaks first: what can be read is the end of the connection. */
-static void on_connection_end(evutil_socket_t fd, short what, void *argument)
+static void tracker_connection_ended(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
     struct tracker *tracker = argument;
-    drop_connection(tracker, false);
-    lose(tracker, "the connection ended");
+    tracker_drop_connection(tracker, false);
+    tracker_lose(tracker, "the connection ended");
     event_del(tracker->timer);
-    retry_later(tracker);
+    tracker_retry_later(tracker);
 }
 
-static void hold(struct tracker *tracker)
+static void tracker_hold(struct tracker *tracker)
 {
     tracker->watch = event_new(loop_base(tracker->heartbeat->options.loop), packet_call_fd(tracker->call),
-                               EV_READ, on_connection_end, tracker);
+                               EV_READ, tracker_connection_ended, tracker);
     if (!tracker->watch || event_add(tracker->watch, NULL) != 0)
         log_error(ROOM, "tracker %s: cannot watch the connection", tracker->name);
     tracker->state = TRACKER_HOLDS;
-    schedule(tracker, tracker->again ? 0 : beat_delay(tracker));
+    tracker_schedule(tracker, tracker->again ? 0 : beat_delay(tracker));
     tracker->again = false;
 }
 
@@ -143,14 +146,14 @@ static uint16_t local_port(int fd)
 
 /* ---- answers ---- */
 
-static enum packet_verdict on_header(void *argument, int64_t length)
+static enum packet_verdict tracker_header(void *argument, int64_t length)
 {
     (void)argument;
     (void)length;
     return PACKET_TAKE;
 }
 
-static void on_success(struct tracker *tracker)
+static void tracker_answered(struct tracker *tracker)
 {
     uint16_t port = local_port(packet_call_fd(tracker->call));
     if (tracker->command == PROTO_TRACKER_JOIN) {
@@ -159,48 +162,48 @@ static void on_success(struct tracker *tracker)
         tracker->joined = tracker->just_joined = true;
         tracker->advertised = tracker->heartbeat->options.advertise[0] == '\0';
         tracker->joined_port = port;
-        drop_connection(tracker, true);
-        next_message(tracker); /* makes the server ACTIVE */
+        tracker_drop_connection(tracker, true);
+        tracker_next_message(tracker); /* makes the server ACTIVE */
         return;
     }
     tracker->just_joined = false;
     if (tracker->command == PROTO_TRACKER_ADVERTISE) {
         tracker->advertised = true;
-        drop_connection(tracker, true);
-        next_message(tracker);
+        tracker_drop_connection(tracker, true);
+        tracker_next_message(tracker);
         return;
     }
     if (is_legacy(tracker) && port != tracker->joined_port) {
         /* The connection was replaced on the way. BEAT names no port: it may have been taken for another
          * server's. */
         tracker->joined = false;
-        drop_connection(tracker, true);
-        next_message(tracker);
+        tracker_drop_connection(tracker, true);
+        tracker_next_message(tracker);
         return;
     }
     if (tracker->failing)
         log_info(ROOM, "tracker %s knows of this server again", tracker->name);
     tracker->failing = false;
     tracker->failure[0] = '\0';
-    tracker->backoff_ms = 0;
+    backoff_reset(&tracker->backoff);
     metric_set(tracker->gauge, 1);
-    hold(tracker);
+    tracker_hold(tracker);
 }
 
-static void on_taken(void *argument, struct packet_call *call)
+static void tracker_taken(void *argument, struct packet_call *call)
 {
     struct tracker *tracker = argument;
     tracker->call = call;
     if (packet_call_length(call) == 0) {
-        on_success(tracker);
+        tracker_answered(tracker);
         return;
     }
-    drop_connection(tracker, false);
-    lose(tracker, "it answers with a body where none belongs");
-    retry_later(tracker);
+    tracker_drop_connection(tracker, false);
+    tracker_lose(tracker, "it answers with a body where none belongs");
+    tracker_retry_later(tracker);
 }
 
-static void on_failure(void *argument, const uint8_t *body, size_t size, const struct error *error)
+static void tracker_failed(void *argument, const uint8_t *body, size_t size, const struct error *error)
 {
     (void)body;
     (void)size;
@@ -214,7 +217,7 @@ static void on_failure(void *argument, const uint8_t *body, size_t size, const s
         log_info(ROOM, "tracker %s takes no load (%s): it gets plain heartbeats", tracker->name, why->text);
         tracker->legacy_until_ms = clock_monotonic_ms() + LEGACY_MS;
         tracker->joined = false;
-        next_message(tracker);
+        tracker_next_message(tracker);
         return;
     }
     if (tracker->command == PROTO_TRACKER_ADVERTISE && answered) {
@@ -222,15 +225,15 @@ static void on_failure(void *argument, const uint8_t *body, size_t size, const s
         log_warning(ROOM, "tracker %s does not tell clients %s: %s", tracker->name,
                     tracker->heartbeat->options.advertise, why->text);
         tracker->advertised = true;
-        next_message(tracker);
+        tracker_next_message(tracker);
         return;
     }
     bool forgotten = tracker->joined && answered && !tracker->just_joined;
-    lose(tracker, why->text);
+    tracker_lose(tracker, why->text);
     if (forgotten) /* a tracker that was restarted learns of us at once */
-        next_message(tracker);
+        tracker_next_message(tracker);
     else
-        retry_later(tracker);
+        tracker_retry_later(tracker);
 }
 
 /* ---- messages ---- */
@@ -270,7 +273,7 @@ static bool pack_advertise(const struct tracker *tracker, uint8_t *body, struct 
     return proto_advertise_pack(body, &advertise, error);
 }
 
-static void next_message(struct tracker *tracker)
+static void tracker_next_message(struct tracker *tracker)
 {
     const struct heartbeat_options *options = &tracker->heartbeat->options;
     uint8_t body[PROTO_ADVERTISE_SIZE];
@@ -280,13 +283,13 @@ static void next_message(struct tracker *tracker)
         .body = body,
         .timeout_ms = options->call_timeout_ms,
         .progress_ms = options->call_timeout_ms,
-        .header = on_header,
-        .taken = on_taken,
-        .done = on_failure,
+        .header = tracker_header,
+        .taken = tracker_taken,
+        .done = tracker_failed,
         .argument = tracker,
     };
     bool packed;
-    drop_connection(tracker, true);
+    tracker_drop_connection(tracker, true);
     if (!tracker->joined) {
         call.command = PROTO_TRACKER_JOIN;
         call.body_size = PROTO_JOIN_SIZE;
@@ -308,37 +311,103 @@ static void next_message(struct tracker *tracker)
     tracker->state = TRACKER_ASKED;
     tracker->call = packed ? packet_call_start(tracker->heartbeat->pool, &call, &error) : NULL;
     if (!tracker->call) {
-        lose(tracker, error.text);
-        retry_later(tracker);
+        tracker_lose(tracker, error.text);
+        tracker_retry_later(tracker);
     }
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *argument)
+static void tracker_timer(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
-    next_message(argument);
+    tracker_next_message(argument);
 }
 
 /* ---- making, ending, asking ---- */
 
-static bool create_tracker(struct heartbeat *heartbeat, size_t index, struct error *error)
+static struct tracker *tracker_create(struct heartbeat *heartbeat, const struct address *address)
 {
-    struct tracker *tracker = &heartbeat->trackers[index];
-    const struct address *address = &heartbeat->options.trackers->items[index];
+    struct tracker *tracker = calloc(1, sizeof(*tracker));
     char labels[ADDRESS_TEXT_SIZE + 16];
+    if (!tracker)
+        return NULL;
     tracker->heartbeat = heartbeat;
     address_format(address, tracker->name, sizeof(tracker->name));
     snprintf(labels, sizeof(labels), "tracker=\"%s\"", tracker->name);
     tracker->gauge =
         metrics_gauge("reel_storage_tracker_joined", "1 while a tracker takes the heartbeats.", labels);
-    tracker->timer = evtimer_new(loop_base(heartbeat->options.loop), on_timer, tracker);
-    if (!tracker->timer || !address_list_append(&tracker->address, address))
-        return error_set(error, ERROR_GENERAL, "no memory for tracker %s", tracker->name);
+    tracker->timer = evtimer_new(loop_base(heartbeat->options.loop), tracker_timer, tracker);
+    if (!tracker->timer || !address_list_append(&tracker->address, address)) {
+        if (tracker->timer)
+            event_free(tracker->timer);
+        free(tracker);
+        return NULL;
+    }
     snprintf(tracker->failure, sizeof(tracker->failure), "not joined yet");
     tracker->state = TRACKER_PAUSES;
-    schedule(tracker, 0);
-    return true;
+    tracker_schedule(tracker, 0);
+    return tracker;
+}
+
+static void tracker_destroy(struct tracker *tracker)
+{
+    if (tracker->state == TRACKER_ASKED && tracker->call)
+        packet_call_cancel(tracker->call);
+    else
+        tracker_drop_connection(tracker, false);
+    metric_set(tracker->gauge, 0);
+    event_free(tracker->timer);
+    address_list_clear(&tracker->address);
+    free(tracker);
+}
+
+/* Takes the tracker at ADDRESS out of the COUNT that there were. NULL: there is none. */
+static struct tracker *take_tracker(struct tracker **trackers, size_t count, const struct address *address)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct tracker *tracker = trackers[i];
+        if (tracker && address_equal(&tracker->address.items[0], address)) {
+            trackers[i] = NULL;
+            return tracker;
+        }
+    }
+    return NULL;
+}
+
+/* As the names say now: trackers that are new are joined, those that are gone are left. False without memory: those that
+ * are there go on. */
+static bool follow_names(struct heartbeat *heartbeat)
+{
+    const struct address_list *wanted = name_list_addresses(heartbeat->names);
+    struct tracker **fresh = calloc(wanted->count + 1, sizeof(struct tracker *));
+    size_t count = 0;
+    bool fine = fresh != NULL;
+    if (!fresh)
+        return false;
+    for (size_t i = 0; i < wanted->count; i++) {
+        struct tracker *tracker = take_tracker(heartbeat->trackers, heartbeat->count, &wanted->items[i]);
+        if (!tracker)
+            tracker = tracker_create(heartbeat, &wanted->items[i]);
+        if (tracker)
+            fresh[count++] = tracker;
+        fine = fine && tracker;
+    }
+    for (size_t i = 0; i < heartbeat->count; i++) {
+        if (!heartbeat->trackers[i])
+            continue;
+        log_info(ROOM, "tracker %s: left, its name does not mean it any more", heartbeat->trackers[i]->name);
+        tracker_destroy(heartbeat->trackers[i]);
+    }
+    free(heartbeat->trackers);
+    heartbeat->trackers = fresh;
+    heartbeat->count = count;
+    return fine;
+}
+
+static void names_changed(void *argument)
+{
+    if (!follow_names(argument))
+        log_error(ROOM, "no memory for a tracker: it is not joined");
 }
 
 struct heartbeat *heartbeat_create(const struct heartbeat_options *options, struct error *error)
@@ -350,9 +419,14 @@ struct heartbeat *heartbeat_create(const struct heartbeat_options *options, stru
         .idle_max = 1,
     };
     struct heartbeat *heartbeat = calloc(1, sizeof(*heartbeat));
-    if (!heartbeat ||
-        !(heartbeat->trackers = calloc(options->trackers->count + 1, sizeof(*heartbeat->trackers)))) {
-        free(heartbeat);
+    const struct name_list_options names = {
+        .loop = options->loop,
+        .resolver = options->resolver,
+        .addresses = options->trackers,
+        .changed = names_changed,
+        .argument = heartbeat,
+    };
+    if (!heartbeat) {
         error_set(error, ERROR_GENERAL, "no memory for the heartbeat");
         return NULL;
     }
@@ -360,16 +434,11 @@ struct heartbeat *heartbeat_create(const struct heartbeat_options *options, stru
     if (!heartbeat->options.advertise)
         heartbeat->options.advertise = "";
     heartbeat->pool = packet_pool_create(options->loop, &pool, error);
-    if (!heartbeat->pool)
-        goto fail;
-    for (size_t i = 0; i < options->trackers->count; i++) {
-        heartbeat->count++;
-        if (!create_tracker(heartbeat, i, error))
-            goto fail;
-    }
-    return heartbeat;
-
-fail:
+    heartbeat->names = heartbeat->pool ? name_list_create(&names, error) : NULL;
+    if (heartbeat->names && follow_names(heartbeat))
+        return heartbeat;
+    if (heartbeat->names)
+        error_set(error, ERROR_GENERAL, "no memory for a tracker");
     heartbeat_destroy(heartbeat);
     return NULL;
 }
@@ -378,16 +447,9 @@ void heartbeat_destroy(struct heartbeat *heartbeat)
 {
     if (!heartbeat)
         return;
-    for (size_t i = 0; i < heartbeat->count; i++) {
-        struct tracker *tracker = &heartbeat->trackers[i];
-        if (tracker->state == TRACKER_ASKED && tracker->call)
-            packet_call_cancel(tracker->call);
-        else
-            drop_connection(tracker, false);
-        if (tracker->timer)
-            event_free(tracker->timer);
-        address_list_clear(&tracker->address);
-    }
+    for (size_t i = 0; i < heartbeat->count; i++)
+        tracker_destroy(heartbeat->trackers[i]);
+    name_list_destroy(heartbeat->names);
     packet_pool_destroy(heartbeat->pool);
     free(heartbeat->trackers);
     free(heartbeat);
@@ -401,9 +463,9 @@ void heartbeat_set_interval(struct heartbeat *heartbeat, int64_t interval_ms)
 void heartbeat_beat_now(struct heartbeat *heartbeat)
 {
     for (size_t i = 0; i < heartbeat->count; i++) {
-        struct tracker *tracker = &heartbeat->trackers[i];
+        struct tracker *tracker = heartbeat->trackers[i];
         if (tracker->state == TRACKER_HOLDS)
-            schedule(tracker, 0);
+            tracker_schedule(tracker, 0);
         else
             tracker->again = true;
     }
@@ -413,7 +475,7 @@ size_t heartbeat_joined(const struct heartbeat *heartbeat)
 {
     size_t joined = 0;
     for (size_t i = 0; i < heartbeat->count; i++)
-        joined += heartbeat->trackers[i].joined && !heartbeat->trackers[i].failing ? 1 : 0;
+        joined += heartbeat->trackers[i]->joined && !heartbeat->trackers[i]->failing ? 1 : 0;
     return joined;
 }
 
@@ -421,7 +483,7 @@ json_t *heartbeat_status(const struct heartbeat *heartbeat)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < heartbeat->count; i++) {
-        const struct tracker *tracker = &heartbeat->trackers[i];
+        const struct tracker *tracker = heartbeat->trackers[i];
         json_t *one = json_pack("{s:s, s:b, s:b, s:s}", "address", tracker->name, "joined",
                                 tracker->joined && !tracker->failing, "legacy", is_legacy(tracker), "failure",
                                 tracker->failure);

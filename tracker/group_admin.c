@@ -1,5 +1,5 @@
 /*
- * group_admin: see group_admin.h. Every change is one statement that may be repeated: it says what shall be,
+ * group_admin: statements on t_groups_info. Every change is one statement that may be repeated: it says what shall be,
  * not what shall change.
  */
 #include "tracker/group_admin.h"

@@ -259,7 +259,7 @@ void groups_set_refresh(struct groups *groups, int64_t refresh_ms)
     groups->interval.tv_sec = (time_t)(refresh_ms / 1000);
     groups->interval.tv_usec = (suseconds_t)(refresh_ms % 1000 * 1000);
     if (!groups->stopping && event_add(groups->timer, &groups->interval) != 0)
-        log_error("groups", "the timer cannot be set: groups are read only when a JOIN asks");
+        log_error("groups", "cannot arm a timer: t_groups_info is read only when a JOIN needs it");
 }
 
 struct groups *groups_create(struct loop *loop, struct db *db, struct table *table, size_t groups_max,

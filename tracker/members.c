@@ -1,4 +1,6 @@
-/* members: see members.h. */
+/*
+ * members: two levels of lists, counts beside them, and the places of the table.
+ */
 #include "tracker/members.h"
 #include "common/base/log.h"
 #include <inttypes.h>

@@ -1,4 +1,6 @@
-/* networks: see networks.h. */
+/*
+ * networks: every address as 16 bytes, IPv4 mapped into IPv6, compared by a number of leading bits.
+ */
 #include "tracker/networks.h"
 
 #include <arpa/inet.h>

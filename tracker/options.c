@@ -1,4 +1,6 @@
-/* options: see options.h. */
+/*
+ * options: the tracker's table of options, and the checks that a table cannot say.
+ */
 #include "tracker/options.h"
 #include "tracker/networks.h"
 #include "tracker/pins.h"

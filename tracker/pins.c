@@ -1,4 +1,6 @@
-/* pins: see pins.h. */
+/*
+ * pins: parsing of app:APPLICATION=GROUP|GROUP and user:PREFIX=GROUP|GROUP, and the longest match.
+ */
 #include "tracker/pins.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,6 @@
-/* report: see report.h. */
+/*
+ * report: a snapshot of the table as the text of GROUPS and as the JSON of STATUS.
+ */
 #include "tracker/report.h"
 #include <inttypes.h>
 #include <stdio.h>

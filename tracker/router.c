@@ -1,4 +1,6 @@
-/* router: see router.h. */
+/*
+ * router: two caches before the database, and questions to it that may outlive their answers.
+ */
 #include "tracker/router.h"
 #include "common/base/duration.h"
 #include "tracker/pins.h"

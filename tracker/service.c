@@ -1,5 +1,5 @@
 /*
- * service: see service.h. A handler runs on its connection's loop and answers there; what waits for the
+ * service: the commands of a tracker, and what starts and ends its rooms. A handler runs on its connection's loop and answers there; what waits for the
  * database is a small allocated question that carries the request and frees itself with the reply.
  */
 #include "tracker/service.h"

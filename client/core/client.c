@@ -29,7 +29,7 @@ static void client_free(struct client *client)
     packet_pool_destroy(client->pool);
     cache_destroy(client->locations);
     cache_destroy(client->legacy);
-    address_list_clear(&client->trackers);
+    name_list_destroy(client->trackers);
     free(client);
 }
 
@@ -37,6 +37,7 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
 {
     struct client *client = calloc(1, sizeof(*client));
     struct packet_pool_options pool = {.resolver = options->resolver};
+    struct name_list_options names = {.loop = loop, .resolver = options->resolver};
 
     if (client == NULL)
         goto no_memory;
@@ -60,8 +61,10 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
         (void)error_set(error, ERROR_MALFORMED, "no tracker is given");
         goto fail;
     }
-    if (!address_list_copy(&client->trackers, &options->trackers))
-        goto no_memory;
+    names.addresses = &options->trackers;
+    client->trackers = name_list_create(&names, error);
+    if (!client->trackers)
+        goto fail;
     client->locations = cache_create(client->options.location_entries_max, client->options.location_age_ms,
                                      sizeof(struct client_cached_location), 1);
     client->legacy = cache_create(CLIENT_LEGACY_MAX, CLIENT_LEGACY_AGE_MS, 1, 1);
@@ -265,12 +268,13 @@ bool client_error_is_legacy(const struct error *error)
 
 bool client_tracker_order(struct client *client, struct address_list *list)
 {
-    size_t count = client->trackers.count;
+    const struct address_list *trackers = name_list_addresses(client->trackers);
+    size_t count = trackers->count;
 
     *list = (struct address_list){0};
     client->next_tracker++;
     for (size_t i = 0; i < count; i++) {
-        if (!address_list_append(list, &client->trackers.items[(client->next_tracker + i) % count])) {
+        if (!address_list_append(list, &trackers->items[(client->next_tracker + i) % count])) {
             address_list_clear(list);
             return false;
         }

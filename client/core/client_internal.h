@@ -6,7 +6,9 @@
 #define REEL_CLIENT_CLIENT_INTERNAL_H
 
 #include "client/core/client.h"
+#include "common/base/backoff.h"
 #include "common/base/cache.h"
+#include "common/call/name_list.h"
 #include "common/call/packet_call.h"
 
 #include <event2/event_struct.h>
@@ -35,7 +37,7 @@ struct client_shared {
 struct client {
     struct loop *loop;
     struct client_options options; /* without zeros */
-    struct address_list trackers;
+    struct name_list *trackers;
     struct packet_pool *pool;
     struct cache *locations; /* application NUL user -> struct client_cached_location */
     struct cache
@@ -99,6 +101,7 @@ struct client_operation {
     uint8_t body[CLIENT_BODY_MAX];
     bool tried[CLIENT_SERVERS_MAX]; /* in this round */
     int rounds, rounds_max;
+    struct backoff backoff; /* between rounds */
     int tries_left;
     bool has_avoid;
     struct address avoid;    /* tried last */

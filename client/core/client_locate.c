@@ -124,7 +124,7 @@ static bool error_is_away(const struct error *error)
  * left out. */
 static bool plain_may_help(struct client_operation *operation, const struct error *error)
 {
-    const struct address_list *trackers = &operation->client->trackers;
+    const struct address_list *trackers = name_list_addresses(operation->client->trackers);
 
     if (operation->create || operation->plain_locate)
         return false;

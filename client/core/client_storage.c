@@ -137,7 +137,6 @@ static void storage_next_round(struct client_operation *operation)
 {
     int code = operation->last_error.code;
     bool lasting = code == ERROR_NO_SPACE || code == ERROR_IO; /* will not pass within seconds */
-    int64_t pause = PAUSE_FIRST_MS;
 
     if (operation->rounds >= (lasting ? 2 : operation->rounds_max)) {
         client_operation_finish(operation, &operation->last_error);
@@ -149,9 +148,9 @@ static void storage_next_round(struct client_operation *operation)
         client_storage_begin(operation);
         return;
     }
-    for (int round = 2; round < operation->rounds && pause < PAUSE_MAX_MS; round++)
-        pause *= 2;
-    client_operation_pause(operation, min_i64(pause, PAUSE_MAX_MS), client_storage_begin);
+    operation->backoff.first_ms = PAUSE_FIRST_MS;
+    operation->backoff.longest_ms = PAUSE_MAX_MS;
+    client_operation_pause(operation, backoff_next(&operation->backoff), client_storage_begin);
 }
 
 /* ---- a call ---- */

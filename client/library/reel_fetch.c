@@ -5,6 +5,8 @@
  */
 #include "client/library/reel_fetch.h"
 
+#include "client/core/client_resume.h"
+
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
@@ -16,15 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PAUSE_FIRST_MS 100
-#define PAUSE_MAX_MS   1000
 /* Bytes after which a server's breaking off counts as the first again. */
 #define GOOD_PROGRESS (1024 * 1024)
-
-struct attempts {
-    int used, max;
-    int64_t good; /* bytes at the time of the last good progress */
-};
 
 /* ---- the loop's side ---- */
 
@@ -178,41 +173,40 @@ static enum outcome fetch_once(struct fetch *fetch, struct reel *reel, struct er
     return outcome;
 }
 
-/* Whether to go on after OUTCOME. A server that is just starting again is waited for, once something came. */
-static bool fetch_may_go_on(struct fetch *fetch, enum outcome outcome, struct attempts *attempts)
-{
-    if (outcome != FETCH_BROKEN && (outcome != FETCH_NOWHERE || fetch->done == 0))
-        return false;
-    if (fetch->done - attempts->good >= GOOD_PROGRESS) {
-        attempts->good = fetch->done;
-        attempts->used = 0;
-    }
-    attempts->used++;
-    if (attempts->used >= attempts->max)
-        return false;
-    return true;
-}
-
-/* Before the next try where no server answered. False: cancelled meanwhile. */
-static bool fetch_pause(const struct reel *reel, const struct attempts *attempts, struct error *error)
+/* Waits until the next try. False: cancelled meanwhile. */
+static bool fetch_pause(const struct reel *reel, int64_t pause_ms, struct error *error)
 {
     struct pollfd cancelled = {.fd = reel->cancel_fd, .events = POLLIN};
-    int64_t pause_ms = min_i64((int64_t)PAUSE_FIRST_MS << min_i64(attempts->used, 10), PAUSE_MAX_MS);
 
     return poll(&cancelled, 1, (int)pause_ms) <= 0 || error_set(error, ERROR_CANCELLED, "cancelled");
 }
 
+/* Before it goes on after OUTCOME, in ms; -1: it does not. A server that is just starting again is waited for, once
+ * something came. */
+static int64_t fetch_next_try(const struct fetch *fetch, enum outcome outcome, struct client_resume *resume)
+{
+    if (outcome == FETCH_BROKEN)
+        return client_resume_at_once(resume) ? 0 : -1;
+    if (outcome == FETCH_NOWHERE && fetch->done > 0)
+        return client_resume_pause(resume, clock_monotonic_ms());
+    return -1;
+}
+
 bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
 {
-    struct attempts attempts = {.max = reel->tries};
-    int64_t start = fetch->offset;
+    struct client_resume resume;
+    int64_t start = fetch->offset, before = 0, pause_ms;
     char address[ADDRESS_TEXT_SIZE];
     enum outcome outcome;
 
+    client_resume_init(&resume, reel->tries - 1, GOOD_PROGRESS, 0);
     for (;;) {
         struct error why = {0};
 
         outcome = fetch_once(fetch, reel, &why);
+        if (fetch->done > before)
+            client_resume_moved(&resume, fetch->done - before);
+        before = fetch->done;
         *error = why;
         if (outcome == FETCH_DONE)
             return true;
@@ -221,11 +215,12 @@ bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
             (void)error_set(error, why.code, "%s: byte %lld of %lld: %s", address, (long long)fetch->done,
                             (long long)fetch->total, why.text);
         }
-        if (!fetch_may_go_on(fetch, outcome, &attempts))
+        pause_ms = fetch_next_try(fetch, outcome, &resume);
+        if (pause_ms < 0)
             return false;
         log_info("reel", "download of %s goes on after: %s", fetch->key.file, error->text);
         reel_say(reel, "%s; going on at byte %lld", error->text, (long long)(fetch->before + fetch->done));
-        if (outcome == FETCH_NOWHERE && !fetch_pause(reel, &attempts, error))
+        if (pause_ms > 0 && !fetch_pause(reel, pause_ms, error))
             return false;
         fetch->offset = start + fetch->done;
         fetch->size = fetch->total - fetch->done;

@@ -1,3 +1,7 @@
+/*
+ * packet_line: a ring of unanswered requests over one connection of the pool, with one buffer for what goes out in a round
+ * and one for what comes in.
+ */
 #include "common/call/packet_line.h"
 
 #include "common/base/clock.h"
@@ -149,7 +153,7 @@ static void line_arm(struct packet_line *line)
         return;
     line->timing = event_add(&line->timer, &interval) == 0;
     if (!line->timing)
-        log_error("packet", "%s: a timer could not be set: requests that share a connection have no limit",
+        log_error("packet", "%s: cannot arm a timer: requests that share a connection have no time limit",
                   line->endpoint->text);
 }
 

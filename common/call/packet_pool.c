@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#define NAME_AGE_MS     10000
 #define SHARED_SLOW_MS  20
 #define SHARED_STALL_MS 500
 
@@ -21,6 +22,8 @@ struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_po
     }
     pool->loop = loop;
     pool->options = *options;
+    if (pool->options.name_age_ms <= 0)
+        pool->options.name_age_ms = NAME_AGE_MS;
     if (pool->options.shared_slow_ms <= 0)
         pool->options.shared_slow_ms = SHARED_SLOW_MS;
     if (pool->options.shared_stall_ms <= 0)

@@ -20,6 +20,7 @@ struct packet_pool_options {
     size_t idle_max;            /* unused connections kept for an address */
     size_t open_max; /* connections to an address at once; further calls wait in order. 0: no limit */
     int64_t address_penalty_ms; /* an address that failed is tried last for so long */
+    int64_t name_age_ms;        /* the addresses of a name are asked for again after so long; 0: 10 s */
     /* Requests that share a connection (packet_line.h): none joins those of which the oldest waits for SLOW_MS, all ask
      * another way when it waits for STALL_MS. 0: 20 and 500. */
     int64_t shared_slow_ms, shared_stall_ms;

@@ -16,7 +16,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RESOLVED_AGE_MS        10000 /* a name's addresses are used for so long before it is asked again */
 #define RESOLVE_FAILURE_AGE_MS 1000
 /* A peer whose machine or cable is gone says nothing, also not that it is gone: while an answer is awaited
  * the kernel asks, so that five seconds of silence end the connection. */
@@ -232,9 +231,10 @@ static void lookup_done(struct job *job)
     if (lookup->error.code == ERROR_NONE) {
         memcpy(endpoint->resolved, lookup->resolved, sizeof(endpoint->resolved));
         endpoint->resolved_count = lookup->count;
-        endpoint->resolved_until_ms = clock_monotonic_ms() + RESOLVED_AGE_MS;
+        endpoint->resolved_until_ms = clock_monotonic_ms() + endpoint->pool->options.name_age_ms;
     } else { /* the addresses of before stay */
-        endpoint->resolved_until_ms = clock_monotonic_ms() + RESOLVE_FAILURE_AGE_MS;
+        endpoint->resolved_until_ms =
+            clock_monotonic_ms() + min_i64(RESOLVE_FAILURE_AGE_MS, endpoint->pool->options.name_age_ms);
     }
     free(lookup);
     /* None waits here anew: the answer is younger than its age limit. */

@@ -6,6 +6,7 @@
  */
 #include "common/db/db_backend.h"
 
+#include "common/base/backoff.h"
 #include "common/base/clock.h"
 #include "common/base/condition.h"
 #include "common/base/log.h"
@@ -65,7 +66,7 @@ struct db {
     char reason[ERROR_TEXT_SIZE];
     struct log_gate loss_gate, broken_gate;
     int64_t connect_after_ms; /* no attempt before */
-    int64_t connect_pause_ms; /* 0: the last attempt worked */
+    struct backoff connect_backoff;
     /* A refusal that another attempt will not change soon is handed to jobs until then without asking again.
      */
     enum db_result refusal;
@@ -76,12 +77,6 @@ struct db {
 };
 
 /* ---- time ---- */
-
-/* MS, give or take half of it by chance, so that those who failed together do not try again together. */
-static int64_t with_jitter(int64_t ms)
-{
-    return ms / 2 + (int64_t)arc4random_uniform((uint32_t)min_i64(ms, UINT32_MAX - 1) + 1);
-}
 
 /* Sleeps with db->lock held until MONOTONIC_MS, or until the pool stops. */
 static void pause_until(struct db *db, int64_t monotonic_ms)
@@ -152,7 +147,7 @@ static void note_attempt(struct db *db, enum db_result result, const struct erro
 {
     db->refusal = DB_OK;
     if (result == DB_OK) {
-        db->connect_pause_ms = 0;
+        backoff_reset(&db->connect_backoff);
         db->connect_after_ms = 0;
         note_back(db);
         return;
@@ -161,8 +156,7 @@ static void note_attempt(struct db *db, enum db_result result, const struct erro
     /* Opening a file costs nothing: no pause, so that a file that was just made is found at once. */
     if (db->url.backend == DB_BACKEND_SQLITE && result == DB_PERMANENT)
         return;
-    db->connect_pause_ms = min_i64(max_i64(CONNECT_PAUSE_MIN, db->connect_pause_ms * 2), CONNECT_PAUSE_MAX);
-    db->connect_after_ms = clock_monotonic_ms() + with_jitter(db->connect_pause_ms);
+    db->connect_after_ms = clock_monotonic_ms() + backoff_next(&db->connect_backoff);
     if (result == DB_PERMANENT) {
         db->refusal = result;
         db->refusal_error = *error;
@@ -295,7 +289,7 @@ static enum db_result run_once(struct db_thread *thread, struct db_job *job)
 static void run_job(struct db_thread *thread, struct db_job *job)
 {
     struct db *db = thread->db;
-    int64_t pause_ms = RETRY_PAUSE_MIN;
+    struct backoff backoff = {.first_ms = RETRY_PAUSE_MIN, .longest_ms = RETRY_PAUSE_MAX};
     enum db_result result;
 
     for (;;) {
@@ -305,8 +299,7 @@ static void run_job(struct db_thread *thread, struct db_job *job)
         result = run_once(thread, job);
         if (result != DB_TRANSIENT && !(result == DB_UNCERTAIN && job->idempotent))
             break;
-        again_ms = clock_monotonic_ms() + with_jitter(pause_ms);
-        pause_ms = min_i64(pause_ms * 2, RETRY_PAUSE_MAX);
+        again_ms = clock_monotonic_ms() + backoff_next(&backoff);
         if (again_ms >= job->deadline_ms)
             break;
         metric_add(db->retries, 1);
@@ -525,6 +518,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
         error_set(error, ERROR_UNAVAILABLE, "database: no memory");
         return NULL;
     }
+    db->connect_backoff = (struct backoff){.first_ms = CONNECT_PAUSE_MIN, .longest_ms = CONNECT_PAUSE_MAX};
     db->queue_max = options->queue_max;
     db->job_timeout_ms = options->job_timeout_ms;
     db->tail = &db->head;

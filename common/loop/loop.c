@@ -1,5 +1,5 @@
 /*
- * loop: see loop.h. The run of a loop alternates between libevent's events and posted tasks. Tasks from other
+ * loop: how a loop's thread runs. It alternates between libevent's events and posted tasks. Tasks from other
  * threads come over a lock-free stack and an eventfd that wakes the loop; tasks from the loop's own thread
  * need neither. Both kinds run between two polls, never inside one, so that a task that posts itself again
  * starves no socket.
@@ -92,13 +92,14 @@ struct loop *loop_create(const char *name, struct error *error)
     }
     loop->base = event_base_new_with_config(config);
     if (!loop->base) {
-        error_set(error, ERROR_UNAVAILABLE, "cannot create the loop %s: libevent gives no event base (epoll)",
-                  name);
+        error_set(error, ERROR_UNAVAILABLE,
+                  "cannot create the loop %s: libevent cannot make an event base (epoll)", name);
         goto fail;
     }
     loop->wake = event_new(loop->base, loop->wake_fd, EV_READ | EV_ET | EV_PERSIST, on_wake, NULL);
     if (!loop->wake || event_add(loop->wake, NULL) != 0) {
-        error_set(error, ERROR_UNAVAILABLE, "cannot create the loop %s: libevent takes no event", name);
+        error_set(error, ERROR_UNAVAILABLE, "cannot create the loop %s: libevent refuses its wake-up event",
+                  name);
         goto fail;
     }
     event_config_free(config);

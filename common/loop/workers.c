@@ -1,5 +1,5 @@
 /*
- * workers: see workers.h. One mutex guards the queue; the counters that anybody may read are atomics.
+ * workers: threads and their queue. One mutex guards the queue; the counters that anybody may read are atomics.
  */
 #include "common/loop/workers.h"
 #include "common/base/clock.h"

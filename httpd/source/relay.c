@@ -47,11 +47,11 @@ struct relay {
     bool closed;  /* and relay_close() was called meanwhile */
     bool corked;  /* the last bytes went out with "more follows" */
 
-    int64_t offset;      /* in the file, of the next byte to read */
-    int64_t unread;      /* bytes to read from the storage server */
-    int64_t unsent;      /* bytes of the range to hand to the client */
-    int64_t tries;       /* that broke off since the last byte */
-    struct address dead; /* who broke off */
+    int64_t offset;                    /* in the file, of the next byte to read */
+    int64_t unread;                    /* bytes to read from the storage server */
+    int64_t unsent;                    /* bytes of the range to hand to the client */
+    struct client_resume own, *resume; /* whether another server goes on */
+    struct address dead;               /* who broke off */
 
     /* What is read and not sent: bytes that came with the reply's head, then those in the pipe or the block.
      */
@@ -162,7 +162,7 @@ static void relay_broken(struct relay *relay, int code, const char *why)
     relay->dead = *packet_call_address(relay->call);
     address_format(&relay->dead, text, sizeof(text));
     relay_release_call(relay, false);
-    if (relay->tries++ >= relay->loop->settings->failover_tries) {
+    if (!client_resume_at_once(relay->resume)) {
         relay_fail(relay, code, why);
         return;
     }
@@ -200,7 +200,7 @@ static void relay_opened(void *argument, struct packet_call *call, const struct 
         relay->unread -= (int64_t)relay->head_left;
         relay->offset += (int64_t)relay->head_left;
         if (relay->head_left > 0)
-            relay->tries = 0;
+            client_resume_moved(relay->resume, (int64_t)relay->head_left);
         relay->file->served_ms = clock_coarse_ms();
         if (relay->unread > 0)
             relay->socket = packet_call_fd(call);
@@ -282,7 +282,7 @@ static enum source_status fetch(struct relay *relay, int64_t budget)
         if (got > 0) {
             relay->unread -= got;
             relay->offset += got;
-            relay->tries = 0;
+            client_resume_moved(relay->resume, got);
             if ((size_t)got == relay->burst && relay->pipe != NULL)
                 relay->burst = min_size(relay->burst * 2, max_size(relay->pipe->capacity, BURST_MIN));
             /* The connection is free for others before the client has everything. */
@@ -509,6 +509,8 @@ struct source *relay_open(const struct source_options *options)
     relay->unread = options->length;
     relay->unsent = options->length;
     relay->burst = BURST_MIN;
+    client_resume_init(&relay->own, (int)relay->loop->settings->failover_tries, 1, 0);
+    relay->resume = options->resume ? options->resume : &relay->own;
     metric_add(relay->loop->metrics->relays, 1);
     if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
         relay->gathered = client_fetch(relay->loop->client, &relay->file->key, relay->offset,

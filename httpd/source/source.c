@@ -1,3 +1,6 @@
+/*
+ * source: what every source asks of the client's socket.
+ */
 #include "httpd/source/source.h"
 #include <netinet/tcp.h>
 #include <netinet/in.h>

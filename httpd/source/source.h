@@ -7,6 +7,7 @@
 #ifndef REEL_HTTPD_SOURCE_H
 #define REEL_HTTPD_SOURCE_H
 
+#include "client/core/client_resume.h"
 #include "httpd/loop/http_loop.h"
 
 enum source_status {
@@ -38,8 +39,9 @@ struct source_options {
     struct http_loop *loop;
     struct http_lookup_file *file; /* a reference is taken */
     int64_t offset;
-    int64_t length;         /* bytes, at least 1 */
-    uint64_t connection_id; /* "cN" in logs */
+    int64_t length;               /* bytes, at least 1 */
+    uint64_t connection_id;       /* "cN" in logs */
+    struct client_resume *resume; /* of the body that this is a piece of; NULL: it is whole */
     void (*wake)(void *argument);
     void *argument;
 };

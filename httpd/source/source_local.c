@@ -1,3 +1,7 @@
+/*
+ * source_local: a body that lies on this machine: from memory, by sendfile, or read by a worker where the file system cannot
+ * tell what is cached; at the byte that cannot be read a relay goes on.
+ */
 #include "httpd/source/source_local.h"
 #include "common/file/file_window.h"
 #include "common/base/log.h"

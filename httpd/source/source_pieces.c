@@ -1,3 +1,7 @@
+/*
+ * source_pieces: a body fetched by one relay after the other. What is known of the whole of it is here: how large the next
+ * piece is to be, and whether a piece that failed is asked for again.
+ */
 #include "httpd/source/source_pieces.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
@@ -7,8 +11,7 @@
 
 #define PIECE_MIN  ((int64_t)64 * 1024) /* about what a socket that has become writable takes */
 #define PIECE_MAX  ((int64_t)64 * 1024 * 1024)
-#define PIECE_PART 4   /* of a second, that a piece is to last */
-#define PAUSE_MS   250 /* before a piece that failed is asked for again; each time twice as long */
+#define PIECE_PART 4 /* of a second, that a piece is to last */
 
 struct pieces {
     struct source source;          /* first */
@@ -19,10 +22,9 @@ struct pieces {
     int64_t size;                  /* of the piece under way */
     int64_t began_us;
 
-    bool moved;         /* bytes of the range have left */
-    int64_t failing_ms; /* since when no server gives the next byte; 0: not now */
-    int64_t pause_ms;   /* the last one since then */
-    struct event timer; /* pending: a pause */
+    bool moved;                  /* bytes of the range have left */
+    struct client_resume resume; /* of the whole range */
+    struct event timer;          /* pending: a pause */
 };
 
 static struct pieces *pieces_of(struct source *source)
@@ -75,22 +77,15 @@ static bool may_pass(int code)
 /* The piece has failed. It is asked for again as long as a storage server may go without sending a byte. */
 static enum source_status failed(struct pieces *pieces)
 {
-    const struct http_settings *settings = pieces->options.loop->settings;
-    int64_t limit = settings->failover_tries > 0 ? settings->storage_timeout_ms : 0;
-    int64_t now = clock_monotonic_ms();
-    if (pieces->failing_ms == 0) {
-        pieces->failing_ms = now;
-        pieces->pause_ms = PAUSE_MS / 2;
-    }
-    pieces->pause_ms *= 2;
-    const struct timeval delay = duration_timeval(pieces->pause_ms);
-    if (pieces->relay != NULL)
+    int64_t pause_ms;
+    if (pieces->relay)
         pieces->source.error_code = pieces->relay->error_code;
     end_relay(pieces);
     if (!pieces->moved || !may_pass(pieces->source.error_code) ||
-        now + pieces->pause_ms - pieces->failing_ms >= limit || event_add(&pieces->timer, &delay) != 0)
+        (pause_ms = client_resume_pause(&pieces->resume, clock_monotonic_ms())) < 0)
         return SOURCE_FAILED;
-    return SOURCE_WAIT;
+    const struct timeval delay = duration_timeval(pause_ms);
+    return event_add(&pieces->timer, &delay) == 0 ? SOURCE_WAIT : SOURCE_FAILED;
 }
 
 static enum source_status look(struct pieces *pieces)
@@ -125,7 +120,6 @@ static enum source_status send_piece(struct pieces *pieces, int socket, struct h
         pieces->options.offset += sent;
         pieces->options.length -= sent;
         pieces->moved = true;
-        pieces->failing_ms = 0;
     }
     return status;
 }
@@ -198,6 +192,11 @@ struct source *source_pieces_open(const struct source_options *options)
     pieces->source.operations = &pieces_operations;
     pieces->options = *options;
     pieces->options.length = 0;
+    pieces->options.resume = &pieces->resume;
+    const struct http_settings *settings = options->loop->settings;
+    /* 1 ms: a body that is cut off at once is not taken up again after a pause either. */
+    client_resume_init(&pieces->resume, (int)settings->failover_tries, 1,
+                       settings->failover_tries > 0 ? settings->storage_timeout_ms : 1);
     pieces->left = options->length;
     http_lookup_file_take(options->file);
     if (evtimer_assign(&pieces->timer, loop_base(options->loop->loop), on_pause_over, pieces) != 0 ||

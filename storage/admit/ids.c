@@ -3,10 +3,12 @@
  */
 #include "storage/admit/ids.h"
 
+#include "common/base/backoff.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/call/name_list.h"
 #include "common/call/packet_call.h"
 #include "storage/store/path.h"
 
@@ -41,13 +43,15 @@ struct sequence {
     struct packet_call *question; /* under way */
     bool asked_range;
     int64_t legacy_until_ms;
-    int64_t backoff_ms, not_before_ms;
+    struct backoff backoff;
+    int64_t not_before_ms;
     struct metric *gauge;
 };
 
 struct ids {
     struct ids_options options;
     struct packet_pool *pool;
+    struct name_list *servers;
     struct sequence *sequences;
     struct event *timer;
     struct metric *failures;
@@ -171,7 +175,7 @@ static void arm_timer(struct ids *ids)
 {
     const struct timeval tick = duration_timeval(TICK_MS);
     if (!evtimer_pending(ids->timer, NULL) && evtimer_add(ids->timer, &tick) != 0)
-        log_error(ROOM, "cannot set the timer");
+        log_error(ROOM, "cannot arm a timer: uploads may wait for a number without a limit");
 }
 
 static void ids_tick(evutil_socket_t fd, short what, void *argument)
@@ -195,7 +199,7 @@ static void ids_tick(evutil_socket_t fd, short what, void *argument)
 static void succeeded(struct sequence *sequence, int64_t first, int64_t count)
 {
     struct ids *ids = sequence->ids;
-    sequence->backoff_ms = 0;
+    backoff_reset(&sequence->backoff);
     sequence->not_before_ms = 0;
     pthread_mutex_lock(&ids->mutex);
     bool was_failing = ids->failing;
@@ -222,11 +226,7 @@ static void failed(struct sequence *sequence, const struct error *error)
     if (!was_failing)
         log_error(ROOM, "no numbers for %s: %s; %lld are at hand%s", sequence->key, error->text,
                   (long long)available, waits ? ", uploads wait" : "");
-    /* A jitter of half, so that the storage servers of a group do not ask a server that comes back all at
-     * once. */
-    sequence->backoff_ms = min_i64(max_i64(sequence->backoff_ms * 2, BACKOFF_MIN_MS), BACKOFF_MAX_MS);
-    int64_t jitter = (int64_t)arc4random_uniform((uint32_t)(sequence->backoff_ms / 2 + 1));
-    sequence->not_before_ms = clock_monotonic_ms() + sequence->backoff_ms / 2 + jitter;
+    sequence->not_before_ms = clock_monotonic_ms() + backoff_next(&sequence->backoff);
     arm_timer(ids);
 }
 
@@ -294,7 +294,7 @@ static void refill(struct sequence *sequence)
     struct error error = {0};
     /* Two servers may both give a run: the later one is never read, and its numbers are skipped. */
     struct packet_call_options call = {
-        .addresses = ids->options.servers,
+        .addresses = name_list_addresses(ids->servers),
         .body = body,
         .reply_max = PROTO_RANGE_REPLY_SIZE,
         .timeout_ms = ids->options.call_timeout_ms,
@@ -355,6 +355,8 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
         .idle_max = 2,
         .address_penalty_ms = PENALTY_MS,
     };
+    const struct name_list_options names = {
+        .loop = options->loop, .resolver = options->resolver, .addresses = options->servers};
     struct ids *ids = calloc(1, sizeof(*ids));
     if (!ids || !(ids->sequences = calloc(options->key_count, sizeof(*ids->sequences)))) {
         free(ids);
@@ -366,7 +368,8 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
     ids->failures = metrics_counter("reel_storage_id_failures_total", "Failed requests for numbers.", NULL);
     ids->timer = evtimer_new(loop_base(options->loop), ids_tick, ids);
     ids->pool = packet_pool_create(options->loop, &pool, error);
-    if (!ids->timer || !ids->pool) {
+    ids->servers = ids->pool ? name_list_create(&names, error) : NULL;
+    if (!ids->timer || !ids->servers) {
         if (!ids->timer)
             error_set(error, ERROR_GENERAL, "cannot make the timer of the numbers");
         ids_destroy(ids);
@@ -377,6 +380,7 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
         char labels[128];
         snprintf(labels, sizeof(labels), "path=\"%s\"", options->keys[i]);
         sequence->ids = ids;
+        sequence->backoff = (struct backoff){.first_ms = BACKOFF_MIN_MS, .longest_ms = BACKOFF_MAX_MS};
         wait_list_init(&sequence->waiting, &ids->mutex, &ids->waiting);
         sequence->key = options->keys[i];
         sequence->gauge = metrics_gauge("reel_storage_ids_available", "Numbers at hand.", labels);
@@ -399,6 +403,7 @@ void ids_end(struct ids *ids)
             packet_call_cancel(ids->sequences[i].question);
         ids->sequences[i].question = NULL;
     }
+    name_list_destroy(ids->servers);
     packet_pool_destroy(ids->pool);
     if (ids->timer)
         event_free(ids->timer);

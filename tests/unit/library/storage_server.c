@@ -183,7 +183,7 @@ int connect_client(const struct world *world)
     return fd;
 }
 
-static struct answer read_answer(int fd)
+struct answer read_answer(int fd)
 {
     uint8_t bytes[PROTO_HEADER_SIZE];
     struct proto_header header;

@@ -68,6 +68,9 @@ int put(int fd, const struct proto_put *head, const void *content);
 /* A whole UPLOAD; the number of the reply, ERROR_NONE for success. */
 int upload(int fd, const char *file, const void *content, size_t size);
 
+/* The reply to what was sent; its body is to be freed. */
+struct answer read_answer(int fd);
+
 /* COMMAND about FILE, which takes a key alone; the body of the answer is to be freed. */
 struct answer ask_key(int fd, uint8_t command, const char *file);
 

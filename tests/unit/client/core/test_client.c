@@ -793,7 +793,9 @@ static void an_upload_goes_to_another_server_where_one_is_full(void **state)
     assert_stored_once(&world, "f", 100000);
     atomic_store(&world.cluster.storages[1].fail_code, ERROR_NO_SPACE);
     atomic_store(&world.cluster.storages[1].fail_left, 1000);
+    int before = fake_requests(&world.cluster, 77);
     assert_int_equal(upload_now(&world, "g", 100000), ERROR_NO_SPACE);
+    assert_in_range(fake_requests(&world.cluster, 77) - before, 2, 4); /* a second round, and no more */
     world_close(&world);
 }
 

@@ -2,6 +2,8 @@
  * The calling side of the packet protocol against scripted peers: connections kept and replaced, other
  * addresses, bodies streamed both ways, time limits, cancelling, sockets handed over.
  */
+#include <dlfcn.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -818,6 +820,24 @@ static void answer_sum(struct peer *peer, int fd, int connection)
         peer_reply(fd, SUCCESS, &request.sum, sizeof(request.sum));
 }
 
+static void a_body_is_not_sent_where_the_last_reply_was_a_failure(void **state)
+{
+    struct ask failed = {0}, body = {.options = {.command = 70, .source = ask_source, .source_size = 1000}};
+    struct world world;
+    struct peer peer;
+
+    (void)state;
+    world_open(&world, &pool_options);
+    peer_start(&peer, refuse_missing, NULL);
+    ask_now(&failed, &world, peer.address);
+    assert_int_equal(failed.error.code, ERROR_NOT_FOUND);
+    ask_now(&body, &world, peer.address);
+    /* A legacy peer closes it soon, and what was taken from the source by then cannot be had again. */
+    assert_int_equal(atomic_load(&peer.accepted), 2);
+    world_close(&world);
+    peer_stop(&peer);
+}
+
 static void a_streamed_request_arrives_whole(void **state)
 {
     static const int64_t sizes[] = {0, 1, 65535, 65536, 65537, LARGE};
@@ -1346,6 +1366,52 @@ static void a_host_name_is_resolved_on_the_workers(void **state)
     peer_stop(&peer);
 }
 
+/* The name server of these tests: it answers, fails, or falls silent. */
+static atomic_int lookups, lookups_fail, lookups_hang;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    atomic_fetch_add(&lookups, 1);
+    while (atomic_load(&lookups_hang))
+        usleep(1000);
+    if (atomic_load(&lookups_fail))
+        return EAI_AGAIN;
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, found);
+}
+
+static void a_name_server_that_is_away_takes_nobody_with_it(void **state)
+{
+    struct packet_pool_options options = pool_options;
+    struct world world;
+    struct peer peer;
+    char name[64];
+
+    (void)state;
+    options.idle_max = 0; /* every call needs the address */
+    options.name_age_ms = 20;
+    world_open(&world, &options);
+    peer_start(&peer, answer_hello, NULL);
+    snprintf(name, sizeof(name), "localhost:%u", peer.port);
+    for (int phase = 0; phase < 4; phase++) {
+        atomic_store(&lookups_fail, phase == 1);
+        atomic_store(&lookups_hang, phase == 2);
+        atomic_store(&lookups, 0);
+        for (int i = 0; i < 3 || atomic_load(&lookups) == 0; i++) {
+            struct ask ask = {0};
+
+            ask_now(&ask, &world, name);
+            if (ask.error.code != 0)
+                fail_msg("phase %d: %s", phase, ask.error.text);
+            usleep(25000);
+        }
+    }
+    world_close(&world);
+    peer_stop(&peer);
+}
+
 static void a_name_that_nobody_knows_gives_way_to_the_next_address(void **state)
 {
     struct ask ask = {0};
@@ -1500,6 +1566,7 @@ int main(void)
         cmocka_unit_test(bytes_after_a_reply_are_never_taken_for_the_next_one),
         cmocka_unit_test(a_reply_may_come_in_single_bytes),
         cmocka_unit_test(a_collected_reply_may_be_large),
+        cmocka_unit_test(a_body_is_not_sent_where_the_last_reply_was_a_failure),
         cmocka_unit_test(a_streamed_request_arrives_whole),
         cmocka_unit_test(a_source_may_have_nothing_for_a_while),
         cmocka_unit_test(a_source_that_gives_up_ends_the_call),
@@ -1522,6 +1589,7 @@ int main(void)
         cmocka_unit_test(calls_that_wait_for_a_place_that_is_gone_all_get_their_error),
         cmocka_unit_test(an_unused_connection_is_closed_after_its_time),
         cmocka_unit_test(a_host_name_is_resolved_on_the_workers),
+        cmocka_unit_test(a_name_server_that_is_away_takes_nobody_with_it),
         cmocka_unit_test(a_name_that_nobody_knows_gives_way_to_the_next_address),
         cmocka_unit_test(a_pool_may_end_while_a_name_is_being_resolved),
         cmocka_unit_test(

@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/base/clock.h"
 #include "common/call/packet_call.h"
+#include "common/call/pool_endpoint.h"
 #include "tests/unit/library/scripted_peer.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -485,9 +487,56 @@ static void the_end_of_the_pool_ends_a_question_once(void **state)
     peer_stop(&second);
 }
 
+/* When the second was asked, relative to the start of the call. */
+static atomic_llong asked_ms;
+
+static void answer_and_note(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+
+    (void)connection;
+    while (peer_read(peer, fd, &request)) {
+        atomic_store(&asked_ms, clock_monotonic_ms());
+        peer_reply(fd, SUCCESS, "quick", 5);
+    }
+}
+
+static void penalise(void *argument)
+{
+    struct question *question = argument;
+    struct address_list list = {0};
+    struct error error;
+
+    assert_true(address_list_parse(question->addresses, 0, &list, &error));
+    pool_penalise_address(question->world->pool, &list.items[1]);
+    address_list_clear(&list);
+}
+
+static void before_a_penalised_server_the_first_has_twice_the_time(void **state)
+{
+    struct world world = world_open();
+    struct question question = {.world = &world, .hedge_ms = 300, .timeout_ms = 20000};
+    struct peer silent, second;
+    int64_t since_ms;
+
+    (void)state;
+    peer_start(&silent, say_nothing, NULL);
+    peer_start(&second, answer_and_note, NULL);
+    snprintf(question.addresses, sizeof(question.addresses), "%s,%s", silent.address, second.address);
+    loop_do(world.loop, penalise, &question);
+    since_ms = clock_monotonic_ms();
+    ask(&question, &world, &silent, &second);
+    assert_answered(&question, &second, "quick");
+    assert_true(atomic_load(&asked_ms) - since_ms >= 590);
+    world_close(&world);
+    peer_stop(&silent);
+    peer_stop(&second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(before_a_penalised_server_the_first_has_twice_the_time),
         cmocka_unit_test(a_quick_server_is_asked_alone),
         cmocka_unit_test(the_next_server_answers_where_the_first_is_silent_and_is_asked_first_afterwards),
         cmocka_unit_test(a_slow_server_that_answers_first_after_all_is_heard),

@@ -298,6 +298,43 @@ static void a_part_is_served_and_what_lies_outside_refused(void **state)
     end_world(&world);
 }
 
+static int code_of_read(int fd, const char *file, const uint8_t digest[PROTO_DIGEST_SIZE],
+                        const void *expected, size_t size)
+{
+    struct proto_read_request request = {.download = {.key = key_of(file), .offset = 10, .size = 0}};
+    uint8_t body[PROTO_READ_SIZE];
+    struct error error = {0};
+    memcpy(request.digest, digest, sizeof(request.digest));
+    assert_true(proto_read_request_pack(body, &request, &error));
+    send_header(fd, PROTO_STORAGE_READ, sizeof(body));
+    peer_put(fd, body, sizeof(body));
+    struct answer answer = read_answer(fd);
+    if (answer.fine) {
+        assert_int_equal(answer.size, size - 10);
+        assert_memory_equal(answer.body, (const uint8_t *)expected + 10, size - 10);
+    }
+    free(answer.body);
+    return answer.fine ? ERROR_NONE : answer.code;
+}
+
+static void a_reader_gets_the_content_that_it_began_with_or_none(void **state)
+{
+    struct world world;
+    uint8_t *content = random_bytes(10000), digest[PROTO_DIGEST_SIZE], other[PROTO_DIGEST_SIZE] = {1};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 10000), ERROR_NONE);
+    digest_of(content, 10000, digest);
+    assert_int_equal(code_of_read(fd, "file", digest, content, 10000), ERROR_NONE);
+    assert_int_equal(code_of_read(fd, "file", other, content, 10000), ERROR_DIGEST);
+    assert_int_equal(code_of_read(fd, "file", digest, content, 10000), ERROR_NONE);
+    assert_int_equal(code_of_read(fd, "nothing", digest, content, 10000), ERROR_NOT_FOUND);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
 static void a_deleted_file_is_gone_until_it_is_restored(void **state)
 {
     struct world world;
@@ -467,6 +504,7 @@ int main(void)
         cmocka_unit_test(a_row_whose_file_is_gone_is_shown_without_a_type),
         cmocka_unit_test(a_type_found_late_leaves_another_one_alone),
         cmocka_unit_test(a_part_is_served_and_what_lies_outside_refused),
+        cmocka_unit_test(a_reader_gets_the_content_that_it_began_with_or_none),
         cmocka_unit_test(a_deleted_file_is_gone_until_it_is_restored),
         cmocka_unit_test(an_empty_file_is_served_only_where_it_is_there_and_still_empty),
         cmocka_unit_test(rows_that_point_elsewhere_are_not_served),
