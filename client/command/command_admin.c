@@ -9,7 +9,7 @@
 #define WEIGHT_DEFAULT 100
 #define WEIGHT_MAX     1000000
 
-static int usage(const struct command *command, const char *text, const char *what)
+static int admin_usage(const struct command *command, const char *text, const char *what)
 {
     return command_usage(
         &command->options,
@@ -82,16 +82,16 @@ int command_admin(struct command *command)
                              arguments[0]);
     }
     if (strcmp(arguments[1], "list") == 0)
-        return count == 0 ? list_groups(command) : usage(command, "list takes no arguments", "");
+        return count == 0 ? list_groups(command) : admin_usage(command, "list takes no arguments", "");
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
         if (strcmp(arguments[1], changes[i].name) != 0)
             continue;
         if (count < changes[i].minimum || count > changes[i].maximum)
-            return usage(command, "wrong number of arguments for ", arguments[1]);
+            return admin_usage(command, "wrong number of arguments for ", arguments[1]);
         if (changes[i].change == REEL_GROUP_ADD)
             weight = WEIGHT_DEFAULT;
         if (count == 2 && !parse_weight(arguments[3], &weight))
-            return usage(command, "a weight is a number from 0 to 1000000, not ", arguments[3]);
+            return admin_usage(command, "a weight is a number from 0 to 1000000, not ", arguments[3]);
         if (command->options.dry_run)
             return command_print(command, "would %s group %s\n", arguments[1], arguments[2]);
         if (changes[i].change == REEL_GROUP_DRAIN &&
@@ -101,5 +101,5 @@ int command_admin(struct command *command)
             return command_failed(command, arguments[2], &error);
         return COMMAND_OK;
     }
-    return usage(command, "there is no ", arguments[1]);
+    return admin_usage(command, "there is no ", arguments[1]);
 }

@@ -39,10 +39,10 @@ static const struct {
 };
 
 /* One line. REMEDY (may be NULL): the command, or what else to do. */
-static void finding(struct doctor *doctor, enum severity severity, const char *part, const char *remedy,
-                    const char *format, ...) PRINTF_LIKE(5, 6);
-static void finding(struct doctor *doctor, enum severity severity, const char *part, const char *remedy,
-                    const char *format, ...)
+static void doctor_finding(struct doctor *doctor, enum severity severity, const char *part,
+                           const char *remedy, const char *format, ...) PRINTF_LIKE(5, 6);
+static void doctor_finding(struct doctor *doctor, enum severity severity, const char *part,
+                           const char *remedy, const char *format, ...)
 {
     char text[1024], name[300], shown[1024];
     const char *plain = command_colour(stdout, COMMAND_PLAIN);
@@ -68,14 +68,14 @@ static void finding(struct doctor *doctor, enum severity severity, const char *p
         (void)command_print(doctor->command, "          -> %s\n", remedy);
 }
 
-static const char *text_of(const json_t *object, const char *name)
+static const char *doctor_text(const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
 
     return text ? text : "";
 }
 
-static int64_t number_of(const json_t *object, const char *name)
+static int64_t doctor_number(const json_t *object, const char *name)
 {
     return (int64_t)json_integer_value(json_object_get(object, name));
 }
@@ -105,7 +105,7 @@ static int64_t active_in(const json_t *status)
     json_t *group;
     size_t i;
 
-    json_array_foreach(json_object_get(status, "groups"), i, group) active += number_of(group, "active");
+    json_array_foreach(json_object_get(status, "groups"), i, group) active += doctor_number(group, "active");
     return active;
 }
 
@@ -119,28 +119,29 @@ static void check_tracker(struct doctor *doctor, const char *address)
 
     (void)snprintf(part, sizeof(part), "tracker %s", address);
     if (!text && (error.code == REEL_E_GENERAL || error.code == REEL_E_UNKNOWN_COMMAND)) {
-        finding(doctor, NOTE, part, NULL, "answers, and is too old to say more");
+        doctor_finding(doctor, NOTE, part, NULL, "answers, and is too old to say more");
         return;
     }
     if (!text) {
-        finding(doctor, CRITICAL, part,
-                "on its host: systemctl status reel-tracker; journalctl -u reel-tracker", "%s", error.text);
+        doctor_finding(doctor, CRITICAL, part,
+                       "on its host: systemctl status reel-tracker; journalctl -u reel-tracker", "%s",
+                       error.text);
         return;
     }
     status = json_loads(text, 0, NULL);
     reel_free(text);
-    finding(doctor, WELL, part, NULL, "answers in %" PRId64 " ms", took_ms);
+    doctor_finding(doctor, WELL, part, NULL, "answers in %" PRId64 " ms", took_ms);
     if (!json_is_array(json_object_get(status, "groups"))) {
-        finding(doctor, WARNING, part, NULL, "its status names no groups");
+        doctor_finding(doctor, WARNING, part, NULL, "its status names no groups");
         json_decref(status);
     } else if (!doctor->status) {
         doctor->status = status;
     } else {
         if (active_in(status) != active_in(doctor->status))
-            finding(doctor, WARNING, part,
-                    "compare `trackers` in reel-storage's configuration with the trackers that run",
-                    "knows of %" PRId64 " active storage servers, another tracker of %" PRId64,
-                    active_in(status), active_in(doctor->status));
+            doctor_finding(doctor, WARNING, part,
+                           "compare `trackers` in reel-storage's configuration with the trackers that run",
+                           "knows of %" PRId64 " active storage servers, another tracker of %" PRId64,
+                           active_in(status), active_in(doctor->status));
         json_decref(status);
     }
 }
@@ -173,20 +174,22 @@ static void probe_storage(struct doctor *doctor, const char *part, const char *t
 
     (void)snprintf(key.application, sizeof(key.application), "%s", settings->application);
     if (!address_parse(text, 0, &address, &error) || !proto_file_key_pack(body, &key, &error)) {
-        finding(doctor, WARNING, part, NULL, "%s", error.text);
+        doctor_finding(doctor, WARNING, part, NULL, "%s", error.text);
         return;
     }
     if (!probe_packet(&address, PROTO_STORAGE_STAT, body, sizeof(body), settings->timeout_ms, &code, &error))
-        finding(doctor, CRITICAL, part,
-                "on its host: systemctl status reel-storage; else look for a firewall between here and there",
-                "cannot be asked from here: %s", error.text);
+        doctor_finding(
+            doctor, CRITICAL, part,
+            "on its host: systemctl status reel-storage; else look for a firewall between here and there",
+            "cannot be asked from here: %s", error.text);
     else if (code == ERROR_REFUSED)
-        finding(doctor, WARNING, part, "`applications` in reel-storage's configuration, or -a", "%s",
-                error.text);
+        doctor_finding(doctor, WARNING, part, "`applications` in reel-storage's configuration, or -a", "%s",
+                       error.text);
     else if (code == ERROR_UNAVAILABLE || code == ERROR_IO)
-        finding(doctor, CRITICAL, part, "look at its database: journalctl -u reel-storage", "%s", error.text);
+        doctor_finding(doctor, CRITICAL, part, "look at its database: journalctl -u reel-storage", "%s",
+                       error.text);
     else
-        finding(doctor, WELL, part, NULL, "answers, and so does its database");
+        doctor_finding(doctor, WELL, part, NULL, "answers, and so does its database");
 }
 
 static bool is_loopback(const char *address)
@@ -197,50 +200,52 @@ static bool is_loopback(const char *address)
 
 static void check_space(struct doctor *doctor, const char *part, const json_t *load)
 {
-    int64_t capacity = number_of(load, "capacity"), free_bytes = number_of(load, "free");
+    int64_t capacity = doctor_number(load, "capacity"), free_bytes = doctor_number(load, "free");
     char size[32];
 
     if (capacity <= 0)
         return;
     if (free_bytes <= 0)
-        finding(doctor, CRITICAL, part, "add space or a group: reel admin group add GROUP",
-                "is full: uploads are refused");
+        doctor_finding(doctor, CRITICAL, part, "add space or a group: reel admin group add GROUP",
+                       "is full: uploads are refused");
     else if (free_bytes < capacity / 100 * SPACE_PERCENT)
-        finding(doctor, WARNING, part, "add space, or send new users elsewhere: reel admin group drain GROUP",
-                "only %s free, %d%%", command_human((double)free_bytes, size, sizeof(size)),
-                (int)((double)free_bytes * 100 / (double)capacity));
-    if (number_of(load, "free_inodes") < INODES_MIN)
-        finding(doctor, WARNING, part, "df -i on its volume", "only %" PRId64 " inodes free",
-                number_of(load, "free_inodes"));
+        doctor_finding(doctor, WARNING, part,
+                       "add space, or send new users elsewhere: reel admin group drain GROUP",
+                       "only %s free, %d%%", command_human((double)free_bytes, size, sizeof(size)),
+                       (int)((double)free_bytes * 100 / (double)capacity));
+    if (doctor_number(load, "free_inodes") < INODES_MIN)
+        doctor_finding(doctor, WARNING, part, "df -i on its volume", "only %" PRId64 " inodes free",
+                       doctor_number(load, "free_inodes"));
 }
 
 static void check_member(struct doctor *doctor, const json_t *server, bool remote)
 {
-    const char *address = text_of(server, "address"), *state = text_of(server, "state");
-    const char *version = text_of(server, "version");
+    const char *address = doctor_text(server, "address"), *state = doctor_text(server, "state");
+    const char *version = doctor_text(server, "version");
     const json_t *load = json_object_get(server, "load");
     char part[320];
 
     (void)snprintf(part, sizeof(part), "storage %s", address);
     if (strcmp(state, "ACTIVE") != 0)
-        finding(doctor, CRITICAL, part,
-                "on its host: systemctl status reel-storage; journalctl -u reel-storage",
-                "is %s; last heard of %" PRId64 " s ago (host %s)", state,
-                number_of(server, "silent_ms") / 1000, text_of(server, "host"));
+        doctor_finding(doctor, CRITICAL, part,
+                       "on its host: systemctl status reel-storage; journalctl -u reel-storage",
+                       "is %s; last heard of %" PRId64 " s ago (host %s)", state,
+                       doctor_number(server, "silent_ms") / 1000, doctor_text(server, "host"));
     else if (json_is_true(json_object_get(server, "suspect")))
-        finding(doctor, WARNING, part, "look at the network and the load of its host",
-                "is late with its heartbeats");
-    if (strcmp(text_of(load, "state"), "read-only") == 0)
-        finding(doctor, WARNING, part, "journalctl -u reel-storage says why", "takes no uploads");
-    else if (strcmp(text_of(load, "state"), "draining") == 0)
-        finding(doctor, NOTE, part, NULL, "is about to stop");
+        doctor_finding(doctor, WARNING, part, "look at the network and the load of its host",
+                       "is late with its heartbeats");
+    if (strcmp(doctor_text(load, "state"), "read-only") == 0)
+        doctor_finding(doctor, WARNING, part, "journalctl -u reel-storage says why", "takes no uploads");
+    else if (strcmp(doctor_text(load, "state"), "draining") == 0)
+        doctor_finding(doctor, NOTE, part, NULL, "is about to stop");
     if (json_is_object(load) && strcmp(version, reel_version()) != 0 && strcmp(version, "1.0") != 0)
-        finding(doctor, NOTE, part, NULL, "has version %s, this command %s", version, reel_version());
+        doctor_finding(doctor, NOTE, part, NULL, "has version %s, this command %s", version, reel_version());
     if (json_is_object(load))
         check_space(doctor, part, load);
     if (remote && is_loopback(address))
-        finding(doctor, CRITICAL, part, "`trackers` in its configuration: the tracker's name in the network",
-                "is known by an address that means another machine here");
+        doctor_finding(doctor, CRITICAL, part,
+                       "`trackers` in its configuration: the tracker's name in the network",
+                       "is known by an address that means another machine here");
     else if (strcmp(state, "ACTIVE") == 0)
         probe_storage(doctor, part, address);
 }
@@ -248,41 +253,41 @@ static void check_member(struct doctor *doctor, const json_t *server, bool remot
 /* The tracker's clock, as far as it shows: when it last heard of a server, and how long ago that was. */
 static void check_clock(struct doctor *doctor, const json_t *server)
 {
-    int64_t beat = number_of(server, "beat_time"), apart;
+    int64_t beat = doctor_number(server, "beat_time"), apart;
 
     if (beat <= 0)
         return;
-    apart = beat + number_of(server, "silent_ms") / 1000 - (int64_t)time(NULL);
+    apart = beat + doctor_number(server, "silent_ms") / 1000 - (int64_t)time(NULL);
     if (apart > CLOCK_SECONDS || apart < -CLOCK_SECONDS)
-        finding(doctor, WARNING, "clocks", "timedatectl, here and on the tracker's host",
-                "the tracker's clock is %" PRId64 " s %s of the one here", apart < 0 ? -apart : apart,
-                apart < 0 ? "behind" : "ahead");
+        doctor_finding(doctor, WARNING, "clocks", "timedatectl, here and on the tracker's host",
+                       "the tracker's clock is %" PRId64 " s %s of the one here", apart < 0 ? -apart : apart,
+                       apart < 0 ? "behind" : "ahead");
     else
-        finding(doctor, WELL, "clocks", NULL, "the tracker's and the one here agree");
+        doctor_finding(doctor, WELL, "clocks", NULL, "the tracker's and the one here agree");
 }
 
 static void check_group(struct doctor *doctor, const json_t *group, bool remote)
 {
     json_t *members = json_object_get(group, "storages"), *server;
-    const char *name = text_of(group, "name"), *state = text_of(group, "state");
+    const char *name = doctor_text(group, "name"), *state = doctor_text(group, "state");
     char part[64], remedy[128];
     size_t i;
 
     (void)snprintf(part, sizeof(part), "group %s", name);
-    if (number_of(group, "active") == 0)
-        finding(doctor, CRITICAL, part, "start a reel-storage with `group` set to this name",
-                "has no active storage server: its users' files cannot be read or stored");
+    if (doctor_number(group, "active") == 0)
+        doctor_finding(doctor, CRITICAL, part, "start a reel-storage with `group` set to this name",
+                       "has no active storage server: its users' files cannot be read or stored");
     else
-        finding(doctor, WELL, part, NULL, "%" PRId64 " of %zu storage servers are active",
-                number_of(group, "active"), json_array_size(members));
+        doctor_finding(doctor, WELL, part, NULL, "%" PRId64 " of %zu storage servers are active",
+                       doctor_number(group, "active"), json_array_size(members));
     (void)snprintf(remedy, sizeof(remedy), "reel admin group open %s, where new users shall come again",
                    name);
     if (strcmp(state, "draining") == 0)
-        finding(doctor, NOTE, part, remedy, "gets no new users");
+        doctor_finding(doctor, NOTE, part, remedy, "gets no new users");
     (void)snprintf(remedy, sizeof(remedy), "reel admin group add %s", name);
     if (strcmp(state, "removed") == 0)
-        finding(doctor, WARNING, part, remedy,
-                "is not in the trackers' database, and a server says it belongs to it");
+        doctor_finding(doctor, WARNING, part, remedy,
+                       "is not in the trackers' database, and a server says it belongs to it");
     json_array_foreach(members, i, server) check_member(doctor, server, remote);
 }
 
@@ -295,8 +300,9 @@ static void check_groups(struct doctor *doctor)
     if (!doctor->status)
         return;
     if (json_array_size(groups) == 0)
-        finding(doctor, CRITICAL, "groups", "reel admin group add group001, and start a reel-storage of it",
-                "there is none: nothing can be stored");
+        doctor_finding(doctor, CRITICAL, "groups",
+                       "reel admin group add group001, and start a reel-storage of it",
+                       "there is none: nothing can be stored");
     json_array_foreach(groups, i, group)
     {
         json_t *server = json_array_get(json_object_get(group, "storages"), 0);
@@ -304,7 +310,7 @@ static void check_groups(struct doctor *doctor)
         if (atomic_load(&doctor->command->ended_by) != 0)
             return;
         check_group(doctor, group, remote);
-        if (!clocked && strcmp(text_of(server, "state"), "ACTIVE") == 0) {
+        if (!clocked && strcmp(doctor_text(server, "state"), "ACTIVE") == 0) {
             check_clock(doctor, server);
             clocked = true;
         }
@@ -326,10 +332,11 @@ static void check_idserver(struct doctor *doctor, const char *text)
     if (address_parse(text, 0, &address, &error) &&
         probe_packet(&address, PROTO_IDSERVER_GET, no_key, sizeof(no_key),
                      doctor->command->settings.timeout_ms, &code, &error))
-        finding(doctor, WELL, part, NULL, "answers");
+        doctor_finding(doctor, WELL, part, NULL, "answers");
     else
-        finding(doctor, CRITICAL, part,
-                "on its host: systemctl status reel-idserver; journalctl -u reel-idserver", "%s", error.text);
+        doctor_finding(doctor, CRITICAL, part,
+                       "on its host: systemctl status reel-idserver; journalctl -u reel-idserver", "%s",
+                       error.text);
 }
 
 static void check_http(struct doctor *doctor, const char *base)
@@ -342,20 +349,21 @@ static void check_http(struct doctor *doctor, const char *base)
 
     (void)snprintf(part, sizeof(part), "http %s", base);
     if (strncmp(base, "https:", 6) == 0) {
-        finding(doctor, NOTE, part, NULL, "is not asked: https");
+        doctor_finding(doctor, NOTE, part, NULL, "is not asked: https");
         return;
     }
     host = host ? host + 3 : base;
     (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(host, "/"), host);
     if (!address_parse(text, 80, &address, &error) ||
         !probe_health(&address, doctor->command->settings.timeout_ms, &status, &error))
-        finding(doctor, CRITICAL, part, "on its host: systemctl status reel-httpd; journalctl -u reel-httpd",
-                "%s", error.text);
+        doctor_finding(doctor, CRITICAL, part,
+                       "on its host: systemctl status reel-httpd; journalctl -u reel-httpd", "%s",
+                       error.text);
     else if (status >= 500)
-        finding(doctor, CRITICAL, part, "journalctl -u reel-httpd; its admin port's /healthz says why",
-                "answers with status %d", status);
+        doctor_finding(doctor, CRITICAL, part, "journalctl -u reel-httpd; its admin port's /healthz says why",
+                       "answers with status %d", status);
     else
-        finding(doctor, WELL, part, NULL, "answers");
+        doctor_finding(doctor, WELL, part, NULL, "answers");
 }
 
 int command_doctor(struct command *command)
@@ -369,7 +377,8 @@ int command_doctor(struct command *command)
         !each_address(settings->idservers, IDSERVER_PORT, &doctor, check_idserver, &error))
         result = command_usage(&command->options, "%s", error.text);
     if (settings->idservers[0] == '\0')
-        finding(&doctor, NOTE, "ID servers", "--idservers LIST, or `idservers` under [client]", "not asked");
+        doctor_finding(&doctor, NOTE, "ID servers", "--idservers LIST, or `idservers` under [client]",
+                       "not asked");
     check_groups(&doctor);
     if (settings->http[0] != '\0')
         check_http(&doctor, settings->http);

@@ -48,7 +48,7 @@ static json_t *ask_for(struct command *command, enum reel_fsck_action action, st
     return ask(command, action, error);
 }
 
-static int64_t number(const json_t *object, const char *name)
+static int64_t fsck_number(const json_t *object, const char *name)
 {
     return (int64_t)json_integer_value(json_object_get(object, name));
 }
@@ -62,21 +62,21 @@ static void show_progress(struct command_bar *bar, const json_t *report)
     if (!bar)
         return;
     (void)snprintf(bar->label, sizeof(bar->label), "fsck: %s, %" PRId64 " rows", phase ? phase : "waits",
-                   number(progress, "rows"));
-    (void)command_bar_step(bar, number(progress, "bytes"), -1);
+                   fsck_number(progress, "rows"));
+    (void)command_bar_step(bar, fsck_number(progress, "bytes"), -1);
 }
 
 /* Of the confirmations that leftovers are leftovers: the last one `wanted`, the last one `done`. */
 static int64_t confirmations(const json_t *report, const char *which)
 {
-    return number(json_object_get(report, "sweep"), which);
+    return fsck_number(json_object_get(report, "sweep"), which);
 }
 
-static bool has_ended(const json_t *report, enum reel_fsck_action action, int64_t wanted)
+static bool fsck_has_ended(const json_t *report, enum reel_fsck_action action, int64_t wanted)
 {
     if (action == REEL_FSCK_CONFIRM)
         return confirmations(report, "done") >= wanted;
-    return number(report, "done") >= wanted;
+    return fsck_number(report, "done") >= wanted;
 }
 
 /* Waits until what was asked for is over; *REPORT is replaced by later ones. */
@@ -84,13 +84,13 @@ static bool wait_for_end(struct command *command, json_t **report, enum reel_fsc
                          struct reel_error *error)
 {
     int64_t wanted =
-        action == REEL_FSCK_CONFIRM ? confirmations(*report, "wanted") : number(*report, "wanted");
+        action == REEL_FSCK_CONFIRM ? confirmations(*report, "wanted") : fsck_number(*report, "wanted");
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
     struct command_bar *bar = command_bar_begin(command->display, "fsck");
     int failures = 0;
     bool fine = true;
 
-    while (fine && !has_ended(*report, action, wanted)) {
+    while (fine && !fsck_has_ended(*report, action, wanted)) {
         json_t *next;
 
         show_progress(bar, *report);
@@ -146,7 +146,7 @@ static void print_stopped(const json_t *report)
     printf("stopped         %" PRId64 " of %" PRId64
            " files have no row: too many to be leftovers. If the database is the right one and complete, "
            "`reel fsck --confirm-leftovers` moves them to quarantine\n",
-           number(sweep, "left") + number(sweep, "leftovers"), number(sweep, "files"));
+           fsck_number(sweep, "left") + fsck_number(sweep, "leftovers"), fsck_number(sweep, "files"));
 }
 
 static int print_report(const json_t *report)
@@ -162,7 +162,7 @@ static int print_report(const json_t *report)
     } else {
         printf("%-15s %s\n", "phase", phase);
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-            printf("%-15s %" PRId64 "\n", names[i], number(progress, names[i]));
+            printf("%-15s %" PRId64 "\n", names[i], fsck_number(progress, names[i]));
         findings = print_findings(progress);
     }
     if (is_stopped(report))
@@ -178,8 +178,8 @@ static int print_confirmation(const json_t *report)
         printf("nothing waits for a confirmation\n");
         return COMMAND_OK;
     }
-    printf("%-15s %" PRId64 "\n%-15s %" PRId64 "\n", "files", number(sweep, "files"), "leftovers",
-           number(sweep, "leftovers"));
+    printf("%-15s %" PRId64 "\n%-15s %" PRId64 "\n", "files", fsck_number(sweep, "files"), "leftovers",
+           fsck_number(sweep, "leftovers"));
     return COMMAND_OK;
 }
 
@@ -193,7 +193,7 @@ static int64_t findings_of(const json_t *report)
     return sum;
 }
 
-static int failed(struct command *command, const struct reel_error *error)
+static int fsck_failed(struct command *command, const struct reel_error *error)
 {
     if (error->code == REEL_E_CANCELLED)
         command_remark(command, "the scrub goes on at the servers; reel fsck --status reports how far it is");
@@ -233,11 +233,11 @@ int command_fsck(struct command *command)
         return COMMAND_FAILED;
     json_t *report = ask_for(command, action, &error);
     if (!report)
-        return failed(command, &error);
+        return fsck_failed(command, &error);
     bool confirmed = json_is_true(json_object_get(report, "confirmed"));
     if (action != REEL_FSCK_STATUS && !wait_for_end(command, &report, action, &error)) {
         json_decref(report);
-        return failed(command, &error);
+        return fsck_failed(command, &error);
     }
     if (action == REEL_FSCK_CONFIRM &&
         json_object_set_new(report, "confirmed", json_boolean(confirmed)) != 0) {

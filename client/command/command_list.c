@@ -30,7 +30,7 @@ static int64_t time_of(const struct reel_file *file)
     return file->deleted ? file->deleted_time : file->created_time;
 }
 
-static bool wanted(const struct listing *listing, const struct reel_file *file)
+static bool list_wanted(const struct listing *listing, const struct reel_file *file)
 {
     bool like = listing->glob_count == 0;
 
@@ -39,7 +39,7 @@ static bool wanted(const struct listing *listing, const struct reel_file *file)
     return like && (listing->since == 0 || time_of(file) >= listing->since);
 }
 
-static bool keep(struct listing *listing, const struct reel_file *file)
+static bool list_keep(struct listing *listing, const struct reel_file *file)
 {
     if (listing->count == listing->room) {
         size_t room = listing->room > 0 ? 2 * listing->room : 256;
@@ -62,10 +62,10 @@ static bool list_each(void *argument, const struct reel_file *file)
     struct listing *listing = argument;
     int64_t limit = listing->command->options.limit;
 
-    if (!wanted(listing, file))
+    if (!list_wanted(listing, file))
         return true;
     if (listing->collect)
-        return keep(listing, file);
+        return list_keep(listing, file);
     listing->found++;
     listing->bytes += file->size;
     if (listing->print)
@@ -159,7 +159,7 @@ static int run_listing(struct listing *listing, const char *after)
     return listing->result;
 }
 
-static int check_options(const struct command *command, int64_t *since)
+static int list_check(const struct command *command, int64_t *since)
 {
     const struct command_options *options = &command->options;
 
@@ -194,7 +194,7 @@ int command_list(struct command *command)
     char *glob = (char *)(uintptr_t)command->options.name;
     struct listing listing = {
         .command = command, .globs = &glob, .glob_count = glob ? 1 : 0, .print = print_row};
-    int result = check_options(command, &listing.since);
+    int result = list_check(command, &listing.since);
 
     return result != COMMAND_OK ? result
                                 : run_listing(&listing, command->count > 0 ? command->arguments[0] : NULL);
@@ -220,7 +220,7 @@ int command_find(struct command *command)
 {
     struct listing listing = {
         .command = command, .globs = command->arguments, .glob_count = command->count, .print = print_found};
-    int result = check_options(command, &listing.since);
+    int result = list_check(command, &listing.since);
 
     if (result == COMMAND_OK)
         result = run_listing(&listing, NULL);

@@ -229,7 +229,7 @@ static bool take_option(const struct option *option, const char *value, struct c
     return false;
 }
 
-static const struct option *nearest(const char *name)
+static const struct option *option_nearest(const char *name)
 {
     const struct option *best = NULL;
     size_t distance = 3; /* further away it is no slip of the finger */
@@ -248,7 +248,7 @@ static const struct option *nearest(const char *name)
 
 static bool unknown_option(const char *name, struct error *error)
 {
-    const struct option *meant = nearest(name);
+    const struct option *meant = option_nearest(name);
 
     return meant ? error_set(error, ERROR_MALFORMED, "there is no option --%s; is --%s meant?", name,
                              meant->name)

@@ -48,7 +48,7 @@ static int exit_of(const struct command *command, const struct reel_error *error
 /* ---- texts ---- */
 
 /* Length of the well-formed UTF-8 character at TEXT that may be shown; 0: none. */
-static size_t character(const char *text)
+static size_t output_character(const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
     size_t length = at[0] < 0x80 ? 1 : at[0] >= 0xC2 && at[0] <= 0xDF ? 2 : (at[0] & 0xF0) == 0xE0 ? 3 : 0;
@@ -70,12 +70,12 @@ static size_t character(const char *text)
     return length;
 }
 
-static char *printable(const char *text, char *buffer, size_t size, bool lines)
+static char *output_printable(const char *text, char *buffer, size_t size, bool lines)
 {
     size_t at = 0;
 
     while (*text != '\0' && at + 1 < size) {
-        size_t length = character(text);
+        size_t length = output_character(text);
 
         if (length == 0) {
             buffer[at++] = lines && *text == '\n' ? '\n' : '?';
@@ -94,7 +94,7 @@ static char *printable(const char *text, char *buffer, size_t size, bool lines)
 
 char *command_printable(const char *text, char *buffer, size_t size)
 {
-    return printable(text, buffer, size, false);
+    return output_printable(text, buffer, size, false);
 }
 
 char *command_printable_lines(const char *text)
@@ -102,7 +102,7 @@ char *command_printable_lines(const char *text)
     size_t size = strlen(text) + 1;
     char *buffer = malloc(size);
 
-    return buffer ? printable(text, buffer, size, true) : NULL;
+    return buffer ? output_printable(text, buffer, size, true) : NULL;
 }
 
 size_t command_columns(const char *text)

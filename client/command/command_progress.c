@@ -85,7 +85,7 @@ static double bar_rate(struct command_bar *bar, int64_t now)
     return elapsed > 0 ? (double)(bar->done - bar->window_done[0]) * 1000 / (double)elapsed : -1;
 }
 
-static int share(int64_t done, int64_t total, int of)
+static int bar_share(int64_t done, int64_t total, int of)
 {
     int part = total > 0 ? (int)((double)done * of / (double)total) : of;
 
@@ -98,7 +98,8 @@ static void bar_draw(struct command_bar *bar, int64_t now)
     double rate = bar_rate(bar, now);
     size_t fits = command_fit(bar->label, LABEL_COLUMNS);
     int pad = LABEL_COLUMNS - (int)command_columns(bar->label);
-    int filled = share(bar->done, bar->total, BAR_WIDTH), before = share(bar->reached, bar->total, BAR_WIDTH);
+    int filled = bar_share(bar->done, bar->total, BAR_WIDTH),
+        before = bar_share(bar->reached, bar->total, BAR_WIDTH);
 
     if (bar->total < 0) /* its end is not known */
         filled = before = 0;
@@ -116,25 +117,25 @@ static void bar_draw(struct command_bar *bar, int64_t now)
     }
     fprintf(stderr, "%.*s%*s ", (int)fits, bar->label, pad > 0 ? pad : 0, "");
     if (bar->total >= 0)
-        fprintf(stderr, "%3d%% [%s]", share(bar->done, bar->total, 100), drawn);
+        fprintf(stderr, "%3d%% [%s]", bar_share(bar->done, bar->total, 100), drawn);
     fprintf(stderr, " %10s %10s/s %s%s\033[K\n", command_human((double)bar->done, size, sizeof(size)), speed,
             left, bar->preparing ? " reading" : "");
 }
 
 /* ---- all lines ---- */
 
-static void erase(struct command_display *display)
+static void display_erase(struct command_display *display)
 {
     if (display->lines > 0)
         fprintf(stderr, "\033[%dA\r\033[J", display->lines);
     display->lines = 0;
 }
 
-static void draw(struct command_display *display, int64_t now)
+static void display_draw(struct command_display *display, int64_t now)
 {
     int64_t done = display->finished_bytes;
 
-    erase(display);
+    display_erase(display);
     for (int i = 0; i < BARS; i++) {
         struct command_bar *bar = &display->bars[i];
 
@@ -161,7 +162,7 @@ void command_display_clear(struct command_display *display)
         return;
     pthread_mutex_lock(&display->mutex);
     if (display->shown)
-        erase(display);
+        display_erase(display);
     display->next_ms = 0;
     pthread_mutex_unlock(&display->mutex);
 }
@@ -201,7 +202,7 @@ static bool bar_step(struct command_bar *bar, int64_t done, int64_t total, bool 
     bar->reached = max_i64(bar->reached, done);
     if (now >= display->next_ms || done == total) {
         display->next_ms = now + BAR_PERIOD_MS;
-        draw(display, now);
+        display_draw(display, now);
     }
     pthread_mutex_unlock(&display->mutex);
     return true;
@@ -227,7 +228,7 @@ void command_bar_end(struct command_bar *bar)
     display->finished++;
     display->finished_bytes += bar->done;
     if (display->shown && display->files <= 1 && bar->total >= 0 && bar->done > 0) {
-        draw(display, clock_monotonic_ms());
+        display_draw(display, clock_monotonic_ms());
         display->lines = 0; /* a single bar stays to be read */
     }
     bar->used = false;

@@ -69,8 +69,8 @@ int command_stat(struct command *command)
 
 /* ---- delete, restore ---- */
 
-static int done_one(struct command *command, const char *file, bool fine, const char *what,
-                    const struct reel_error *error)
+static int query_done(struct command *command, const char *file, bool fine, const char *what,
+                      const struct reel_error *error)
 {
     if (!fine)
         return command_failed(command, file, error);
@@ -80,7 +80,7 @@ static int done_one(struct command *command, const char *file, bool fine, const 
 }
 
 /* Says what would be done to a file, which must be there; DELETED: and not be deleted yet. */
-static int would_one(struct command *command, const char *id, const char *verb, bool deleted)
+static int query_would(struct command *command, const char *id, const char *verb, bool deleted)
 {
     const struct reel_key key = {.file = id};
     struct reel_error error;
@@ -103,8 +103,8 @@ static int delete_one(struct command *command, const char *file)
     struct reel_error error;
 
     if (command->options.dry_run)
-        return would_one(command, file, "delete", true);
-    return done_one(command, file, reel_delete(command->reel, &key, &error), "deleted", &error);
+        return query_would(command, file, "delete", true);
+    return query_done(command, file, reel_delete(command->reel, &key, &error), "deleted", &error);
 }
 
 static int restore_one(struct command *command, const char *file)
@@ -113,8 +113,8 @@ static int restore_one(struct command *command, const char *file)
     struct reel_error error;
 
     if (command->options.dry_run)
-        return would_one(command, file, "restore", false);
-    return done_one(command, file, reel_restore(command->reel, &key, &error), "restored", &error);
+        return query_would(command, file, "restore", false);
+    return query_done(command, file, reel_restore(command->reel, &key, &error), "restored", &error);
 }
 
 int command_delete(struct command *command)

@@ -29,7 +29,7 @@ static struct {
     int64_t end_ms; /* of --max-time; 0: none */
 } watch;
 
-static void summary(struct command *command)
+static void watch_summary(struct command *command)
 {
     int wanted = atomic_load(&command->wanted), done = atomic_load(&command->done);
     int by = atomic_load(&command->ended_by);
@@ -73,7 +73,7 @@ static void *watch_run(void *argument)
     reel_cancel(command->reel);
     /* Whoever reads a pipe that gives nothing, or writes to one that takes nothing, does not see that. */
     if (watch_wait(clock_monotonic_ms() + GRACE_MS) != 0) {
-        summary(command);
+        watch_summary(command);
         _exit(by == COMMAND_MAX_TIME ? COMMAND_UNAVAILABLE : 128 + by);
     }
     return NULL;
@@ -135,7 +135,7 @@ void command_watch_end(struct command *command)
     by = atomic_load(&command->ended_by);
     if (by == 0)
         return;
-    summary(command);
+    watch_summary(command);
     if (by > 0) { /* so that a shell sees what ended it */
         (void)signal(by, SIG_DFL);
         (void)raise(by);

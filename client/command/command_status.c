@@ -44,7 +44,7 @@ int64_t command_group_bytes(const json_t *group, const char *name)
     return most;
 }
 
-static const char *text_of(const json_t *object, const char *name, char *buffer, size_t size)
+static const char *status_text(const json_t *object, const char *name, char *buffer, size_t size)
 {
     const char *text = json_string_value(json_object_get(object, name));
 
@@ -81,18 +81,18 @@ static void print_member(const json_t *server)
     char address[300], version[64], state[64], trash[32];
     const json_t *load = json_object_get(server, "load");
     bool suspect = json_is_true(json_object_get(server, "suspect"));
-    const char *word = text_of(server, "state", state, sizeof(state));
+    const char *word = status_text(server, "state", state, sizeof(state));
 
-    printf("  %-30s ", text_of(server, "address", address, sizeof(address)));
+    printf("  %-30s ", status_text(server, "address", address, sizeof(address)));
     print_state(suspect ? "SUSPECT" : word, 9);
-    printf("%-9s ", text_of(server, "version", version, sizeof(version)));
+    printf("%-9s ", status_text(server, "version", version, sizeof(version)));
     print_used(json_is_object(load) ? json_integer_value(json_object_get(load, "capacity")) : -1,
                json_is_object(load) ? json_integer_value(json_object_get(load, "free")) : -1);
     if (json_is_object(load))
         printf(
             "%7lld %10s  %s\n", (long long)json_integer_value(json_object_get(load, "uploads")),
             command_human((double)json_integer_value(json_object_get(load, "trash")), trash, sizeof(trash)),
-            text_of(load, "state", state, sizeof(state)));
+            status_text(load, "state", state, sizeof(state)));
     else
         printf("%7s %10s\n", "-", "-");
 }
@@ -109,8 +109,8 @@ static void print_table(const json_t *groups)
     {
         json_t *members = json_object_get(group, "storages");
 
-        printf("%-32s ", text_of(group, "name", name, sizeof(name)));
-        print_state(text_of(group, "state", state, sizeof(state)), 9);
+        printf("%-32s ", status_text(group, "name", name, sizeof(name)));
+        print_state(status_text(group, "state", state, sizeof(state)), 9);
         printf("%-9s ", "");
         print_used(command_group_bytes(group, "capacity"), command_group_bytes(group, "free"));
         printf("%7s %10s  %lld of %zu active\n", "", "",

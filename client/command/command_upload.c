@@ -39,7 +39,7 @@ static bool uploads_add(struct uploads *uploads, const char *path)
     return true;
 }
 
-static int local_failure(struct command *command, const char *path, int errnum, const char *why)
+static int upload_local_failure(struct command *command, const char *path, int errnum, const char *why)
 {
     struct reel_error error = {.code = REEL_E_IO, .errnum = errnum};
 
@@ -48,7 +48,7 @@ static int local_failure(struct command *command, const char *path, int errnum, 
 }
 
 /* The regular files below PATH, in the order of their names; links are not followed. */
-static int add_directory(struct command *command, struct uploads *uploads, char *path)
+static int uploads_add_directory(struct command *command, struct uploads *uploads, char *path)
 {
     char *paths[] = {path, NULL};
     FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
@@ -56,12 +56,13 @@ static int add_directory(struct command *command, struct uploads *uploads, char 
     FTSENT *entry;
 
     if (!tree)
-        return local_failure(command, path, errno, strerror(errno));
+        return upload_local_failure(command, path, errno, strerror(errno));
     while ((entry = fts_read(tree))) {
         if (entry->fts_info == FTS_F && !uploads_add(uploads, entry->fts_path))
-            result = local_failure(command, entry->fts_path, ENOMEM, "no memory");
+            result = upload_local_failure(command, entry->fts_path, ENOMEM, "no memory");
         else if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS)
-            result = local_failure(command, entry->fts_path, entry->fts_errno, strerror(entry->fts_errno));
+            result =
+                upload_local_failure(command, entry->fts_path, entry->fts_errno, strerror(entry->fts_errno));
         else if (entry->fts_info == FTS_SL || entry->fts_info == FTS_SLNONE)
             command_remark(command, "%s: a symbolic link: left out", entry->fts_path);
     }
@@ -70,7 +71,7 @@ static int add_directory(struct command *command, struct uploads *uploads, char 
 }
 
 /* All files of the arguments. Returns the exit code of what could not be taken; the rest is taken. */
-static int collect(struct command *command, struct uploads *uploads)
+static int uploads_collect(struct command *command, struct uploads *uploads)
 {
     struct stat stat_of_path;
     int result = COMMAND_OK;
@@ -81,9 +82,9 @@ static int collect(struct command *command, struct uploads *uploads)
 
         if (command->options.recursive && strcmp(path, "-") != 0 && stat(path, &stat_of_path) == 0 &&
             S_ISDIR(stat_of_path.st_mode))
-            one = add_directory(command, uploads, path);
+            one = uploads_add_directory(command, uploads, path);
         else if (!uploads_add(uploads, path))
-            one = local_failure(command, path, ENOMEM, "no memory");
+            one = upload_local_failure(command, path, ENOMEM, "no memory");
         if (result == COMMAND_OK)
             result = one;
     }
@@ -92,7 +93,7 @@ static int collect(struct command *command, struct uploads *uploads)
     return result;
 }
 
-static int64_t bytes_of(const struct uploads *uploads)
+static int64_t uploads_bytes(const struct uploads *uploads)
 {
     struct stat stat_of_path;
     int64_t bytes = 0;
@@ -117,7 +118,7 @@ static int print_uploaded(struct command *command, const char *path, const char 
     return command_print(command, "%s\n", file_id);
 }
 
-static int dry_run(struct command *command, const char *path, bool standard_input)
+static int upload_dry_run(struct command *command, const char *path, bool standard_input)
 {
     struct stat stat_of_path;
     char shown[4096], size[32];
@@ -125,9 +126,9 @@ static int dry_run(struct command *command, const char *path, bool standard_inpu
     if (standard_input)
         return command_print(command, "would upload standard input\n");
     if (stat(path, &stat_of_path) != 0)
-        return local_failure(command, path, errno, strerror(errno));
+        return upload_local_failure(command, path, errno, strerror(errno));
     if (S_ISDIR(stat_of_path.st_mode))
-        return local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
+        return upload_local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
     return command_print(command, "would upload %s (%s)\n", command_printable(path, shown, sizeof(shown)),
                          command_human((double)stat_of_path.st_size, size, sizeof(size)));
 }
@@ -150,9 +151,9 @@ static int upload_one(struct command *command, void *items, int number)
     struct stat stat_of_path;
 
     if (command->options.dry_run)
-        return dry_run(command, path, standard_input);
+        return upload_dry_run(command, path, standard_input);
     if (!standard_input && stat(path, &stat_of_path) == 0 && S_ISDIR(stat_of_path.st_mode))
-        return local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
+        return upload_local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
     bar = command_bar_begin(command->display, standard_input ? "standard input" : slash ? slash + 1 : path);
     upload.argument = bar;
     fine = standard_input ? reel_upload_fd(command->reel, &upload, STDIN_FILENO, -1, file_id, &error)
@@ -171,13 +172,13 @@ int command_upload(struct command *command)
 {
     const struct command_options *options = &command->options;
     struct uploads uploads = {0};
-    int result = collect(command, &uploads), sent;
+    int result = uploads_collect(command, &uploads), sent;
 
     if (uploads.several && (options->file_id || options->name) && (uploads.count > 1 || options->recursive)) {
         uploads_clear(&uploads);
         return command_usage(options, "--file-id and --name are for one file");
     }
-    command_display_expect(command->display, uploads.count, bytes_of(&uploads));
+    command_display_expect(command->display, uploads.count, uploads_bytes(&uploads));
     sent = command_each(command, uploads.count, upload_one, &uploads);
     uploads_clear(&uploads);
     return result != COMMAND_OK ? result : sent;
