@@ -118,7 +118,7 @@ const struct config_option http_options[] = {
      "in. To be "
      "well below the middle value of net.ipv4.tcp_mem (in pages). 0: no bound."},
     {SECTION, "rate_limit", CONFIG_SIZE, AT(rate_limit), "0", 0, 1024 * (int64_t)MIB * 1024, NULL, LIVE,
-     "Bytes a second of one connection. 0: no limit."},
+     "Bytes per second of one connection. 0: no limit."},
 
     {SECTION, "access_log", CONFIG_STRING, AT(access_log), "", NO_BOUNDS, AT_START,
      "File for one line a request; \"-\" for standard output (the journal, under systemd); empty for none. "

@@ -1,5 +1,5 @@
 /*
- * reel-idserver: hands out numbers that never repeat, one sequence a key (a store path). What it is made of
+ * reel-idserver: hands out numbers that never repeat, one sequence per key (a store path). What it is made of
  * is in service.c, its options in options.c, its life in common/daemon/daemon.c.
  */
 #include "idserver/options.h"
@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 {
     const struct daemon_spec spec = {
         .name = "idserver",
-        .summary = "hands out numbers that never repeat, one sequence a store path",
+        .summary = "hands out numbers that never repeat, one sequence per store path",
         .admin_port = 22100,
         .options = idserver_options,
         .option_count = idserver_option_count,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes docs/configuration.md from what the four daemons say of their options: scripts/generate-docs.sh [BIN_DIR].
+# Writes docs/configuration.md from what the four daemons print about their options: scripts/generate-docs.sh [BIN_DIR].
 # BIN_DIR holds the binaries (default build/release/bin). With --check as the first argument nothing is written, and the
-# exit code is 1 where the page is not what the daemons say.
+# exit code is 1 where the page differs from what the daemons print.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 check=no

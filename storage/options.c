@@ -23,7 +23,7 @@
 const struct config_option storage_options[] = {
     PACKET_DAEMON_LISTEN(
         "storage", "*:23000", 23000,
-        "Addresses that clients connect to. The port of the first one is told to the trackers."),
+        "Addresses that clients connect to. The port of the first one is reported to the trackers."),
     {"storage", "host_name", CONFIG_STRING, MEMBER(host_name), "", 0, 0, NULL, false,
      "Name of this server in JOIN and in failure replies, at most 128 bytes. Empty: the machine's host "
      "name."},
@@ -153,7 +153,7 @@ const struct config_option storage_options[] = {
     {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
      "Trackers, every one of which is joined; without a port: 21000."},
     {"storage", "advertise", CONFIG_STRING, MEMBER(advertise), "", 0, 0, NULL, false,
-     "Numeric address and port that trackers tell clients instead of the address that they see, as in "
+     "Numeric address and port that trackers give clients instead of the address that they see, as in "
      "192.0.2.11:23000: "
      "for a server behind address translation or in a container. A tracker takes one of another network only "
      "from those "

@@ -303,7 +303,7 @@ bool table_advertise(struct table *table, uint64_t connection, const char *peer,
     if (server) {
         server->shown.has_advertised = true;
         server->shown.advertised = *address;
-        log_info("table", "group %s, %s port %u: clients are told %s", advertise->group, peer,
+        log_info("table", "group %s, %s port %u: clients are given %s", advertise->group, peer,
                  (unsigned)advertise->port, address_format(address, text, sizeof(text)));
     }
     table_unlock(table);

@@ -218,7 +218,7 @@ static void on_signal(evutil_socket_t signal_number, short events, void *argumen
         break;
     default:
         if (run->stopping)
-            end_at_once(run, "told to stop again");
+            end_at_once(run, "a second signal to stop");
         begin_stop(run, signal_number);
     }
 }
@@ -269,7 +269,7 @@ static void *guard_end(void *argument)
                                  .tv_nsec = (long)(left_ms % 1000 * 1000000)};
         signal_number = sigtimedwait(&wanted, NULL, &limit);
         if (signal_number > 0)
-            end_at_once(run, "told to stop again");
+            end_at_once(run, "a second signal to stop");
         if (errno == EAGAIN)
             end_at_once(run, "threads that hang have not ended");
     }

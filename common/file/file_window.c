@@ -1,3 +1,7 @@
+/*
+ * file_window: preadv2(RWF_NOWAIT) answers whether a page is in memory; sendfile does not say which end failed, so the
+ * socket is asked.
+ */
 #include "common/file/file_window.h"
 #include <errno.h>
 #include <poll.h>

@@ -639,7 +639,7 @@ static void a_second_sigterm_ends_at_once_with_exit_code_0_and_a_line(void **sta
     wait_for(log_path, "hook stop");
     assert_int_equal(kill(running, SIGTERM), 0);
     assert_int_equal(exit_code_of(running), 0);
-    wait_for(log_path, "told to stop again: ending at once");
+    wait_for(log_path, "a second signal to stop: ending at once");
     assert_false(contains(log_path, "hook destroy"));
     assert_int_equal(access(pid_path, F_OK), -1);
 }
@@ -656,7 +656,7 @@ static void a_second_sigterm_also_ends_what_hangs_after_the_drain(void **state)
     wait_for(log_path, "hook end_workers");
     assert_int_equal(kill(running, SIGTERM), 0);
     assert_int_equal(exit_code_of(running), 0);
-    wait_for(log_path, "told to stop again: ending at once");
+    wait_for(log_path, "a second signal to stop: ending at once");
     assert_int_equal(access(pid_path, F_OK), -1);
 }
 
