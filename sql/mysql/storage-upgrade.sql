@@ -53,6 +53,10 @@ ALTER TABLE t_file_01 ADD COLUMN digest CHAR(32) CHARACTER SET ascii COLLATE asc
 -- @say t_file_01: added column deleted_at
 ALTER TABLE t_file_01 ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
 
+-- @unless column t_file_01 change_id
+-- @say t_file_01: added column change_id
+ALTER TABLE t_file_01 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
+
 -- @unless index t_file_01 user_file
 -- @say t_file_01: added the unique index user_file
 ALTER TABLE t_file_01 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -114,6 +118,10 @@ ALTER TABLE t_file_02 ADD COLUMN digest CHAR(32) CHARACTER SET ascii COLLATE asc
 -- @say t_file_02: added column deleted_at
 ALTER TABLE t_file_02 ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
 
+-- @unless column t_file_02 change_id
+-- @say t_file_02: added column change_id
+ALTER TABLE t_file_02 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
+
 -- @unless index t_file_02 user_file
 -- @say t_file_02: added the unique index user_file
 ALTER TABLE t_file_02 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -174,6 +182,10 @@ ALTER TABLE t_file_03 ADD COLUMN digest CHAR(32) CHARACTER SET ascii COLLATE asc
 -- @unless column t_file_03 deleted_at
 -- @say t_file_03: added column deleted_at
 ALTER TABLE t_file_03 ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
+
+-- @unless column t_file_03 change_id
+-- @say t_file_03: added column change_id
+ALTER TABLE t_file_03 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
 
 -- @unless index t_file_03 user_file
 -- @say t_file_03: added the unique index user_file

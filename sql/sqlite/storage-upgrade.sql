@@ -1,13 +1,25 @@
 -- Reelstore: brings the rows of earlier versions up to date, SQLite. Run storage.sql before. May be run at any time.
 -- By hand: sqlite3 meta.db < storage-upgrade.sql   (sql/README.md tells about the lines that begin with "-- @")
 
+-- @unless column t_file_01 change_id
+-- @say t_file_01: added column change_id
+ALTER TABLE t_file_01 ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
+
 -- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
 -- @say t_file_01: files that are damaged and deleted have a status of their own
 UPDATE t_file_01 SET status = 4 WHERE status = 3 AND deleted_at > 0;
 
+-- @unless column t_file_02 change_id
+-- @say t_file_02: added column change_id
+ALTER TABLE t_file_02 ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
+
 -- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
 -- @say t_file_02: files that are damaged and deleted have a status of their own
 UPDATE t_file_02 SET status = 4 WHERE status = 3 AND deleted_at > 0;
+
+-- @unless column t_file_03 change_id
+-- @say t_file_03: added column change_id
+ALTER TABLE t_file_03 ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
 
 -- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
 -- @say t_file_03: files that are damaged and deleted have a status of their own

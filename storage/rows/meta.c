@@ -461,7 +461,7 @@ static enum meta_change_outcome judge_unchanged(struct meta_change *change)
     bool deleting = change->status == PROTO_FILE_DELETED;
     /* A run before this one may have done it without our hearing of it. */
     if (change->runs > 1 && change->row.stat.status == change->status &&
-        change->row.version == change->version)
+        change->row.change_id == change->change_id)
         return META_CHANGED;
     if (!deleting && change->row.state == META_STATE_PURGING)
         return META_NO_ROW; /* there is no way back any more */
@@ -499,6 +499,7 @@ static void note_changed(struct meta_change *change)
     change->row.stat.deleted = deleting ? change->version : 0;
     change->row.state = meta_state_changed(change->row.state, change->status);
     change->row.version = change->version;
+    change->row.change_id = change->change_id;
     change->outcome = META_CHANGED;
 }
 
@@ -545,7 +546,7 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
         else
             CRASH_POINT("restore-before-row");
         result = meta_sql_set_status(connection, &change->key, change->meta->config->group, &change->row,
-                                     change->status, change->version, &changed, error);
+                                     change->status, change->version, change->change_id, &changed, error);
         if (result != DB_OK)
             return result;
         if (deleting)
@@ -578,6 +579,7 @@ bool meta_change(struct meta *meta, struct meta_change *change, struct error *er
 {
     change->meta = meta;
     change->version = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -clock_wall_us();
+    arc4random_buf(&change->change_id, sizeof(change->change_id));
     change->runs = 0;
     change->dated = false;
     start_job(&change->job, change_run, change_done, change->loop);

@@ -127,8 +127,9 @@ struct meta_change {
     /* private */
     struct meta *meta;
     struct db_job job;
-    int64_t version; /* of the row, once it is changed */
-    bool dated;      /* the version was chosen */
+    int64_t version;   /* of the row, once it is changed */
+    int64_t change_id; /* of this change, see struct meta_row */
+    bool dated;        /* the version was chosen */
     int runs;
 };
 MUST_CHECK bool meta_change(struct meta *meta, struct meta_change *change, struct error *error);

@@ -27,6 +27,7 @@ enum {
     CONTENT_TYPE,
     DIGEST,
     DELETED_AT,
+    CHANGE_ID,
     COUNT
 };
 _Static_assert(COUNT == META_SQL_COLUMN_COUNT, "the columns of META_SQL_COLUMNS in their order");
@@ -37,11 +38,11 @@ static const char *const find_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", " WHERE " KEY_IS);
 
 static const char *const insert_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
 /* Names what was read. A path that is longer than any that we know was read as "" and is not compared. */
 static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "UPDATE ", " SET status = ?, deleted_at = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+    "UPDATE ", " SET status = ?, deleted_at = ?, change_id = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
                " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND (? = '' OR file_path = ?)"
                " AND (group_name = '' OR group_name = ?)");
 
@@ -97,6 +98,8 @@ void meta_sql_read(const struct store *store, const struct db_value *columns, st
         stat->size = -1;
     if (!db_value_integer(&columns[DELETED_AT], &row->version))
         row->version = 0;
+    if (!db_value_integer(&columns[CHANGE_ID], &row->change_id))
+        row->change_id = 0;
     stat->deleted = stat->status == PROTO_FILE_NORMAL ? 0 : max_i64(row->version, 0);
     /* Anything that does not fit its field says nothing, as if it were absent. */
     if (!db_value_text(&columns[ID], row->file, sizeof(row->file)))
@@ -189,22 +192,29 @@ enum db_result meta_sql_insert(struct db_connection *connection, const struct pr
         [CONTENT_TYPE] = db_text(row->stat.content_type),
         [DIGEST] = db_text(hex),
         [DELETED_AT] = db_integer(row->stat.deleted),
+        [CHANGE_ID] = db_integer(0),
     };
     return db_execute(connection, insert_sql[table_hash_of_user(key->user)], parameters, COUNT, NULL, error);
 }
 
 enum db_result meta_sql_set_status(struct db_connection *connection, const struct proto_file_key *key,
                                    const char *group, const struct meta_row *seen,
-                                   enum proto_file_status status, int64_t version, bool *changed,
-                                   struct error *error)
+                                   enum proto_file_status status, int64_t version, int64_t change_id,
+                                   bool *changed, struct error *error)
 {
     const int64_t state = meta_state_changed(seen->state, status);
     const struct db_value parameters[] = {
-        db_integer(state),         db_integer(version),
-        db_text(key->user),        db_text(key->application),
-        db_text(key->file),        db_integer(seen->state),
-        db_integer(seen->version), db_text(seen->file_path),
-        db_text(seen->file_path),  db_text(group),
+        db_integer(state),
+        db_integer(version),
+        db_integer(change_id),
+        db_text(key->user),
+        db_text(key->application),
+        db_text(key->file),
+        db_integer(seen->state),
+        db_integer(seen->version),
+        db_text(seen->file_path),
+        db_text(seen->file_path),
+        db_text(group),
     };
     int64_t affected = 0;
     enum db_result result = db_execute(connection, set_status_sql[table_hash_of_user(key->user)], parameters,

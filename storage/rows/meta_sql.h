@@ -46,14 +46,15 @@ struct meta_row {
      * deleted row, a negative number or 0 of one that is not. With file_path and state it names what was read,
      * see meta_sql_set_status(). 0 in a cached row. */
     int64_t version;
-    bool has_texts; /* false: name and content type were not kept (a cached row) */
+    int64_t change_id; /* of the DELETE or RESTORE that was the last one, chosen at random by it; 0: none */
+    bool has_texts;    /* false: name and content type were not kept (a cached row) */
 };
 
 /* The columns of a statement that meta_sql_read() takes, and how many these are. */
 #define META_SQL_COLUMNS                                                                                     \
     "id, appid, userid, status, file_path, file_size, group_name, file_name, content_type, digest, "         \
-    "deleted_at"
-#define META_SQL_COLUMN_COUNT 11
+    "deleted_at, change_id"
+#define META_SQL_COLUMN_COUNT 12
 
 /* ROW (and KEY, where not NULL) from columns; what does not fit its field says nothing. Pure. */
 void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
@@ -79,7 +80,8 @@ MUST_CHECK enum db_result meta_sql_insert(struct db_connection *connection, cons
 MUST_CHECK enum db_result meta_sql_set_status(struct db_connection *connection,
                                               const struct proto_file_key *key, const char *group,
                                               const struct meta_row *seen, enum proto_file_status status,
-                                              int64_t version, bool *changed, struct error *error);
+                                              int64_t version, int64_t change_id, bool *changed,
+                                              struct error *error);
 
 /* TYPE for KEY's row, if it has none and its file is still the one at FILE_PATH; else CHANGED is false. */
 MUST_CHECK enum db_result meta_sql_set_type(struct db_connection *connection,

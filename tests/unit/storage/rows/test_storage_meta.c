@@ -351,7 +351,7 @@ static enum db_result late_run(struct db_job *job, struct db_connection *connect
     bool found = false;
     if (!late->reads)
         return meta_sql_set_status(connection, &late->key, "group001", &late->seen, late->status,
-                                   late->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -1,
+                                   late->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -1, 77,
                                    &late->changed, error);
     enum db_result result = meta_sql_find(connection, late->store, &late->key, &late->seen, &found, error);
     assert_true(found);
@@ -857,6 +857,48 @@ static void a_change_whose_answer_was_lost_knows_its_own(void **state)
     end_world(&world);
 }
 
+struct rivalry {
+    struct world *world;
+    const struct asked *asked;
+};
+
+static void delete_in_the_same_second(void *argument)
+{
+    const struct rivalry *rivalry = argument;
+    char sql[160];
+    snprintf(sql, sizeof(sql),
+             "UPDATE t_file_02 SET status = 1, deleted_at = %lld, change_id = 5 WHERE id = 'file1'",
+             (long long)rivalry->asked->change.version);
+    beside(rivalry->world, sql);
+}
+
+/* A DELETE was lost on its way, and somebody else's of the same second was done: only one of both deleted the file. */
+static void a_change_that_was_lost_does_not_take_a_rivals_for_its_own(void **state)
+{
+    static struct asked asked;
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    struct rivalry rivalry = {.world = &world, .asked = &asked};
+    (void)state;
+    start_world(&world, NULL);
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = delete_in_the_same_second,
+                                    .argument = &rivalry});
+    memset(&asked, 0, sizeof(asked));
+    asked.world = &world;
+    asked.change =
+        (struct meta_change){.key = key, .status = PROTO_FILE_DELETED, .loop = world.loop, .done = on_change};
+    loop_do(world.loop, run_change, &asked);
+    wait_told(&asked);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(asked.change.outcome, META_ALREADY);
+    end_world(&world);
+}
+
 /* A DELETE that the network kept back runs when the file has long been deleted by its repetition and restored. */
 static void a_deletion_that_comes_late_does_not_undo_a_restoration(void **state)
 {
@@ -1080,6 +1122,7 @@ int main(void)
         cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
         cmocka_unit_test(deletions_and_restorations_at_once_leave_the_cache_right),
         cmocka_unit_test(a_change_whose_answer_was_lost_knows_its_own),
+        cmocka_unit_test(a_change_that_was_lost_does_not_take_a_rivals_for_its_own),
         cmocka_unit_test(a_deletion_that_comes_late_does_not_undo_a_restoration),
         cmocka_unit_test(a_row_whose_insert_was_not_answered_is_there_once),
         cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
