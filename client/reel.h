@@ -61,7 +61,8 @@ enum reel_error_code {
     REEL_E_TIMEOUT = -14,
     REEL_E_CONNECTION = -15, /* no server could be reached, or all broke the connection */
     REEL_E_EXHAUSTED = -16,  /* a number space is used up */
-    REEL_E_CANCELLED = -17   /* a callback of the caller said so */
+    REEL_E_CANCELLED = -17,  /* a callback of the caller said so */
+    REEL_E_OTHER_GROUP = -21 /* the file belongs to another group than the server that was asked */
 };
 
 struct reel_error {

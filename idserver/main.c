@@ -4,12 +4,19 @@
  */
 #include "idserver/options.h"
 #include "idserver/service.h"
+#include "idserver/spellings.h"
 #include "common/db/schema.h"
 #include "sql/idserver_sql.h"
 
 static bool init_db(const void *config, struct error *error)
 {
-    return packet_daemon_init_db(config, &idserver_schema, error);
+    if (!packet_daemon_init_db(config, &idserver_schema, error))
+        return false;
+    struct db *db = packet_daemon_open_database(config, error);
+    bool fine = db && spellings_check(db, error);
+    if (db)
+        db_close(db);
+    return fine;
 }
 
 int main(int argc, char **argv)

@@ -5,8 +5,11 @@
  */
 #include "idserver/reserve.h"
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
-#define INSERT_TRIES 3
+#define INSERT_TRIES  3
+#define SPELLING_SIZE 512 /* of a key with a slash more */
 
 struct row {
     bool found;
@@ -59,6 +62,30 @@ static enum db_result lead_to_floor(struct db_connection *connection, const char
     return DB_OK;
 }
 
+/* "../data" and "../data/" name one directory: were each counted on its own, two files would get one number and one
+ * place. Whoever asks for the second spelling is refused until somebody has decided. */
+static enum db_result check_spelling(struct db_connection *connection, const char *key, struct error *error)
+{
+    char other[SPELLING_SIZE];
+    size_t size = strlen(key);
+    struct row row;
+    bool slash = size > 1 && key[size - 1] == '/';
+    if (size + 2 > sizeof(other))
+        return DB_OK;
+    snprintf(other, sizeof(other), "%.*s%s", (int)(slash ? size - 1 : size), key, slash ? "" : "/");
+    enum db_result result = read_row(connection, other, &row, error);
+    if (result != DB_OK || !row.found)
+        return result;
+    error_set(error, ERROR_REFUSED,
+              "t_id_gen has the key \"%s\", and \"%s\" would be a second sequence for the same directory: "
+              "write the key in "
+              "storage.paths everywhere as \"%s\"; where both rows are there, give one of them the higher "
+              "id_value and "
+              "delete the other",
+              other, key, other);
+    return DB_PERMANENT;
+}
+
 /* The transaction. DB_CONSTRAINT: another ID server inserted the key's first row in the same moment. */
 static enum db_result reserve_once(struct db_connection *connection, const char *key, int64_t floor,
                                    int64_t count, bool may_create, struct reservation *reservation,
@@ -72,6 +99,9 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
     enum db_result result = db_begin(connection, error);
     if (result != DB_OK)
         return result;
+    result = check_spelling(connection, key, error);
+    if (result != DB_OK)
+        goto done;
     result = db_execute(connection,
                         "UPDATE t_id_gen SET id_value = COALESCE(id_value, 0) + ?, "
                         "update_time = CURRENT_TIMESTAMP WHERE id = ? AND COALESCE(id_value, 0) < ?",

@@ -138,15 +138,28 @@ static void register_metrics(struct storage_metrics *metrics)
     metrics->row_time = metrics_histogram("reel_storage_row_seconds", "Adding the row of one upload.", NULL);
 }
 
+/* On a probe thread, also before there are rows. */
+static bool has_rows(void *argument, const struct store_path *path, bool *known)
+{
+    struct storage *storage = argument;
+    struct meta *meta = atomic_load(&storage->meta_made);
+    *known = false;
+    return meta && meta_has_rows(meta, store_path_key(path), known);
+}
+
 static bool make_rooms(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
     struct loop *loop = storage->base.daemon->main_loop;
     storage->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
-    storage->store = storage->resolver ? store_create(config, loop, FIRST_LOOK_MS, error) : NULL;
-    storage->meta = storage->store ? meta_create(config, storage->store, loop, error) : NULL;
-    if (!storage->meta)
+    storage->store =
+        storage->resolver ? store_create_asking(config, loop, FIRST_LOOK_MS, has_rows, storage, error) : NULL;
+    struct meta *meta = storage->store ? meta_create(config, storage->store, loop, error) : NULL;
+    if (!meta)
         return false;
+    atomic_store(&storage->meta_made, meta);
+    storage->meta = meta;
+    store_look_again(storage->store, FIRST_LOOK_MS);
     storage->applications = applications_create(&config->applications, error);
     if (!storage->applications)
         return false;
@@ -167,7 +180,7 @@ static bool make_ids(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
     for (size_t i = 0; i < store_count(storage->store); i++)
-        storage->keys[i] = store_path_key(store_at(storage->store, i));
+        storage->keys[i] = store_path_sequence(store_at(storage->store, i));
     struct ids_options options = {
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
@@ -339,11 +352,17 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
         snprintf(reason, reason_size, "stopping");
         return false;
     }
-    if (!store_healthy(storage->store, reason, reason_size) ||
-        !meta_healthy(storage->meta, reason, reason_size))
+    char hindered[ERROR_TEXT_SIZE]; /* uploads are, and reading goes on */
+    if (!store_healthy(storage->store, hindered, sizeof(hindered))) {
+        snprintf(reason, reason_size, "%s", hindered);
+        return false;
+    }
+    if (!meta_healthy(storage->meta, reason, reason_size))
         return false;
     if (!can_store(storage) && !ids_healthy(storage->ids, reason, reason_size))
         return false;
+    if (reason[0] == '\0')
+        snprintf(reason, reason_size, "%s", hindered);
     if (reason[0] == '\0')
         upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but somebody is to look */
     return true;

@@ -184,6 +184,10 @@ bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], cons
     const char *equals = strchr(text, '=');
     size_t size = equals ? (size_t)(equals - text) : strlen(text);
     *directory = equals ? equals + 1 : text;
+    if (size >= PROTO_KEY_SIZE)
+        return error_set(error, ERROR_GENERAL,
+                         "storage.paths: the key of \"%s\" has %zu bytes; it must have 1 to %d, e.g. KEY=DIR",
+                         text, size, PROTO_KEY_SIZE - 1);
     /* A key written with a slash at its end would give "KEY//AAA" in the rows. */
     while (size > 1 && text[size - 1] == '/')
         size--;
@@ -207,6 +211,14 @@ bool storage_options_mode(const char *text, mode_t *mode)
     unsigned long value = strtoul(text, &end, 8);
     *mode = (mode_t)value;
     return text[0] >= '0' && text[0] <= '7' && *end == '\0' && value <= 02777;
+}
+
+void storage_options_sequence(const char *text, char sequence[PROTO_KEY_SIZE])
+{
+    const char *equals = strchr(text, '=');
+    size_t size = equals ? (size_t)(equals - text) : strlen(text);
+    memcpy(sequence, text, size);
+    sequence[size] = '\0';
 }
 
 static bool check_modes(const struct storage_config *config, struct error *error)

@@ -81,9 +81,13 @@ size_t storage_options_open_files(const struct storage_config *config);
 /* "0640" -> 0640; false for what is no octal number up to 02777. Pure. */
 MUST_CHECK bool storage_options_mode(const char *text, mode_t *mode);
 
-/* One item of `paths`. KEY is what stands in file_path and what the ID server counts under; *DIRECTORY points
- * into TEXT and may end in slashes, which mean nothing. False with what would be right. */
+/* One item of `paths`. KEY is what stands in file_path, without a slash at its end; *DIRECTORY points into TEXT and may
+ * end in slashes, which mean nothing. False with what would be right. */
 MUST_CHECK bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
                                            struct error *error);
+
+/* What the ID server counts under: the key as it is written in `paths`, a slash at its end included. For the predecessor,
+ * which asks so, "../data" and "../data/" are two sequences. TEXT has passed storage_options_split_path(). */
+void storage_options_sequence(const char *text, char sequence[PROTO_KEY_SIZE]);
 
 #endif

@@ -39,6 +39,7 @@ struct storage {
     struct workers *resolver; /* host names of trackers and ID servers */
     struct store *store;
     struct meta *meta;
+    _Atomic(struct meta *) meta_made; /* the same, for the store's threads */
     struct ids *ids;
     const char **keys; /* of the store paths, for ids */
     struct applications *applications;

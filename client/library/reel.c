@@ -35,6 +35,7 @@ _Static_assert((int)REEL_E_UNAVAILABLE == ERROR_UNAVAILABLE, "error numbers");
 _Static_assert((int)REEL_E_NO_SERVER == ERROR_NO_SERVER, "error numbers");
 _Static_assert((int)REEL_E_DIGEST == ERROR_DIGEST, "error numbers");
 _Static_assert((int)REEL_E_REFUSED == ERROR_REFUSED, "error numbers");
+_Static_assert((int)REEL_E_OTHER_GROUP == ERROR_OTHER_GROUP, "error numbers");
 _Static_assert((int)REEL_E_IO == ERROR_IO, "error numbers");
 _Static_assert((int)REEL_E_TIMEOUT == ERROR_TIMEOUT, "error numbers");
 _Static_assert((int)REEL_E_CONNECTION == ERROR_CONNECTION, "error numbers");

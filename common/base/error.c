@@ -127,6 +127,8 @@ const char *error_code_name(int code)
         return "exhausted";
     case ERROR_CANCELLED:
         return "cancelled";
+    case ERROR_OTHER_GROUP:
+        return "other-group";
     default:
         return "general";
     }

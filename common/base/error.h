@@ -31,6 +31,7 @@ enum error_code {
     ERROR_CONNECTION = -15, /* the peer could not be reached or broke the connection; local only */
     ERROR_EXHAUSTED = -16,  /* a number space is used up */
     ERROR_CANCELLED = -17,  /* the caller gave up; local only */
+    ERROR_OTHER_GROUP = -21, /* the file is another group's; its own servers have it */
 };
 
 #define ERROR_TEXT_SIZE 512 /* bytes, terminating NUL included; longer texts are cut */

@@ -72,8 +72,9 @@ bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct e
 {
     if (row->stat.group[0] == '\0' || strcmp(row->stat.group, meta->config->group) == 0)
         return true;
-    return error_set(error, ERROR_REFUSED, "the file belongs to group %s, and this server to group %s",
-                     row->stat.group, meta->config->group);
+    return error_set(error, ERROR_OTHER_GROUP,
+                     "the file belongs to another group, %s; this server is of group %s", row->stat.group,
+                     meta->config->group);
 }
 
 bool meta_row_sound(const struct meta_row *row, struct error *error)
@@ -126,6 +127,25 @@ enum db_result meta_run_wait(struct meta *meta, struct db_job *job)
     job->result = DB_TRANSIENT;
     error_set(&job->error, ERROR_UNAVAILABLE, "the server is stopping");
     return job->result;
+}
+
+struct has_rows {
+    struct db_job job;
+    const char *key;
+    bool has;
+};
+
+static enum db_result has_rows_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct has_rows *asked = CONTAINER_OF(job, struct has_rows, job);
+    return meta_sql_has_rows(connection, asked->key, &asked->has, error);
+}
+
+bool meta_has_rows(struct meta *meta, const char *key, bool *known)
+{
+    struct has_rows asked = {.job = {.run = has_rows_run, .idempotent = true}, .key = key};
+    *known = meta_run_wait(meta, &asked.job) == DB_OK;
+    return asked.has;
 }
 
 bool meta_run(struct meta *meta, struct db_job *job, struct error *error)

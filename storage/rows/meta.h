@@ -27,7 +27,7 @@ bool meta_healthy(struct meta *meta, char *reason, size_t reason_size);
 size_t meta_cached_rows(struct meta *meta);
 
 /* True where the row is one that this server answers for: of its group, or of the predecessor. Else
- * ERROR_REFUSED. */
+ * ERROR_OTHER_GROUP. */
 MUST_CHECK bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct error *error);
 
 /* False with ERROR_IO for a row that the scrub has marked: its file is missing or has other bytes. */
@@ -40,6 +40,10 @@ void meta_forget(struct meta *meta, const struct proto_file_key *key);
  * ends before meta_end(). meta_run() never blocks, any thread; false: job->done() is not called. */
 enum db_result meta_run_wait(struct meta *meta, struct db_job *job);
 MUST_CHECK bool meta_run(struct meta *meta, struct db_job *job, struct error *error);
+
+/* Does any row speak of a file in the store path KEY? KNOWN false: the database does not say. BLOCKS; on a thread
+ * that ends before meta_end(). */
+bool meta_has_rows(struct meta *meta, const char *key, bool *known);
 
 /* Any thread: the row from the cache. False: meta_find() must ask. */
 MUST_CHECK bool meta_find_cached(struct meta *meta, const struct proto_file_key *key, struct meta_row *row);

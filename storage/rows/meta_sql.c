@@ -268,6 +268,31 @@ enum db_result meta_sql_remove(struct db_connection *connection, const struct pr
                       ARRAY_SIZE(parameters), NULL, error);
 }
 
+static const char *const has_rows_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT 1 FROM ", " WHERE file_path >= ? AND file_path < ? LIMIT 1");
+
+static bool on_has_row(void *argument, const struct db_value *columns, size_t count)
+{
+    (void)columns;
+    *(bool *)argument = count == 1;
+    return false;
+}
+
+enum db_result meta_sql_has_rows(struct db_connection *connection, const char *key, bool *has,
+                                 struct error *error)
+{
+    char first[PROTO_KEY_SIZE + 1], end[PROTO_KEY_SIZE + 1];
+    enum db_result result = DB_OK;
+    snprintf(first, sizeof(first), "%s/", key);
+    snprintf(end, sizeof(end), "%s0", key); /* '0' comes after '/' */
+    const struct db_value parameters[] = {db_text(first), db_text(end)};
+    *has = false;
+    for (size_t i = 0; result == DB_OK && !*has && i < TABLE_HASH_TABLES; i++)
+        result =
+            db_query(connection, has_rows_sql[i], parameters, ARRAY_SIZE(parameters), on_has_row, has, error);
+    return result;
+}
+
 static bool on_list_row(void *argument, const struct db_value *columns, size_t count)
 {
     struct reading *reading = argument;

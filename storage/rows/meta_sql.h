@@ -98,6 +98,10 @@ MUST_CHECK enum db_result meta_sql_replace(struct db_connection *connection, con
 MUST_CHECK enum db_result meta_sql_remove(struct db_connection *connection, const struct proto_file_key *key,
                                           const struct meta_row *seen, struct error *error);
 
+/* HAS: whether a row of any table speaks of a file in the store path KEY. */
+MUST_CHECK enum db_result meta_sql_has_rows(struct db_connection *connection, const char *key, bool *has,
+                                            struct error *error);
+
 /* Rows of LIST's user in byte order of their file ID; ROW is called for each. */
 typedef void (*meta_sql_row_function)(void *argument, const struct meta_row *row);
 MUST_CHECK enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,

@@ -22,6 +22,7 @@
 
 #define ROOM            "store"
 #define WORKERS_STOP_MS 2000
+#define TRIAL_MS        60000 /* so often a file is written for trial where nothing failed */
 
 /* The public part comes first, so that one pointer is both. */
 struct root {
@@ -34,7 +35,7 @@ struct root {
 struct store_path {
     struct store *store;
     size_t index;
-    char key[PROTO_KEY_SIZE];
+    char key[PROTO_KEY_SIZE], sequence[PROTO_KEY_SIZE];
     const char *directory; /* points into the configuration */
     struct workers *workers;
     struct workers *prober; /* one thread */
@@ -47,13 +48,16 @@ struct store_path {
     struct store_probe probe;       /* the probe thread's while a look is under way */
     _Atomic int64_t probe_since_ms; /* 0: no look is under way */
     atomic_bool failed;             /* a call failed: the next look makes a trial */
+    int64_t trial_ms;               /* the probe thread's: when the last one was; 0: never */
 
     pthread_mutex_t mutex; /* for what follows */
     struct root *root;     /* NULL: cannot be read */
     bool looked;           /* at least one look has ended */
     bool writable;
-    bool full; /* a write failed for want of space */
+    bool full;  /* a write failed for want of space */
+    bool below; /* less room than storage.reserve_space or reserve_inodes leave */
     bool marker_seen;
+    bool bare; /* refused as an empty directory without a marker */
     int64_t capacity, free, free_inodes;
     char reason[ERROR_TEXT_SIZE];
 };
@@ -64,6 +68,8 @@ struct store {
     size_t count;
     struct event *timer;
     struct store_modes modes;
+    store_has_rows has_rows; /* NULL: nobody can tell */
+    void *has_rows_argument;
     _Atomic int64_t floor_space, floor_inodes;
     pthread_mutex_t mutex;
     pthread_cond_t first_look;
@@ -135,11 +141,17 @@ static void log_state(const struct store_path *path)
     store_path_status(path, &status);
     if (!status.readable)
         log_error(ROOM, "store path %s is not usable: %s", path->key, status.reason);
-    else if (!status.writable)
+    else if (!status.writable || status.full)
         log_error(ROOM, "store path %s takes no uploads: %s", path->key, status.reason);
     else
         log_info(ROOM, "store path %s at %s is usable: %lld MiB of %lld MiB free", path->key, path->directory,
                  (long long)(status.free >> 20), (long long)(status.capacity >> 20));
+}
+
+static bool is_below(const struct store_path *path)
+{
+    return path->free < atomic_load(&path->store->floor_space) ||
+           path->free_inodes < atomic_load(&path->store->floor_inodes);
 }
 
 /* Takes over what the look found. The root is replaced only when another directory lies there now. */
@@ -156,6 +168,7 @@ static void take_over(struct store_path *path)
 
     pthread_mutex_lock(&path->mutex);
     bool was_readable = path->root != NULL, was_writable = path->writable, first = !path->looked;
+    bool was_below = path->below;
     bool same =
         fresh && path->root && path->root->device == fresh->device && path->root->inode == fresh->inode;
     struct root *gone = same ? fresh : path->root;
@@ -164,12 +177,15 @@ static void take_over(struct store_path *path)
     path->looked = true;
     path->writable = probe->writable;
     path->full = probe->error.code == ERROR_NO_SPACE;
+    path->bare = probe->bare;
     path->marker_seen = path->marker_seen || probe->marker_seen || probe->marker_made;
     path->capacity = probe->capacity;
     path->free = probe->free;
     path->free_inodes = probe->free_inodes;
+    path->below = path->root && is_below(path);
     snprintf(path->reason, sizeof(path->reason), "%s", probe->error.text);
-    bool changed = first || was_readable != (path->root != NULL) || was_writable != path->writable;
+    bool changed = first || was_readable != (path->root != NULL) || was_writable != path->writable ||
+                   was_below != path->below;
     pthread_mutex_unlock(&path->mutex);
     if (changed)
         log_state(path);
@@ -186,14 +202,38 @@ static void take_over(struct store_path *path)
     }
 }
 
+/* The store path is an empty directory: a new one, if no row speaks of files in it. */
+static void ask_for_rows(struct store_path *path)
+{
+    const struct store *store = path->store;
+    bool known = false;
+    bool rows = store->has_rows(store->has_rows_argument, path, &known);
+    if (known && !rows) {
+        path->probe.empty_fine = true;
+        store_probe_look(&path->probe);
+    } else if (!known) {
+        error_set(&path->probe.error, ERROR_UNAVAILABLE,
+                  "%s is empty, and the database does not say yet whether there are rows of files in key %s",
+                  path->directory, path->key);
+    }
+}
+
 static void probe_run(struct job *job)
 {
     struct store_path *path = CONTAINER_OF(job, struct store_path, probe_job);
-    path->probe.trial = atomic_exchange(&path->failed, false);
+    bool failed = atomic_exchange(&path->failed, false);
+    int64_t now = clock_monotonic_ms();
+    /* Also where nothing has failed: whether this user may write there shows before the first upload does. */
+    path->probe.trial = failed || path->trial_ms == 0 || now - path->trial_ms > TRIAL_MS;
+    path->probe.empty_fine = path->store->has_rows == NULL;
     store_probe_look(&path->probe);
+    if (path->probe.bare)
+        ask_for_rows(path);
+    if (path->probe.trial)
+        path->trial_ms = now;
     if (path->probe.trial && !path->probe.writable)
         atomic_store(&path->failed, true);
-    else if (path->probe.trial)
+    else if (failed)
         log_info(ROOM, "store path %s: a trial write works again, it takes uploads", path->key);
     if (path->probe.marker_made)
         log_info(ROOM, "store path %s: made %s/%s", path->key, path->directory, STORE_MARKER);
@@ -250,7 +290,27 @@ static double read_writable(void *argument)
 {
     struct store_path_status status;
     store_path_status(argument, &status);
-    return status.writable && !status.hanging ? 1 : 0;
+    return status.writable && !status.hanging && !status.full ? 1 : 0;
+}
+
+static double read_capacity(void *argument)
+{
+    struct store_path_status status;
+    store_path_status(argument, &status);
+    return (double)status.capacity;
+}
+
+static double read_free_inodes(void *argument)
+{
+    struct store_path_status status;
+    store_path_status(argument, &status);
+    return (double)status.free_inodes;
+}
+
+static double read_reserve(void *argument)
+{
+    const struct store_path *path = argument;
+    return (double)atomic_load(&path->store->floor_space);
 }
 
 static void register_metrics(struct store_path *path, bool present)
@@ -259,6 +319,12 @@ static void register_metrics(struct store_path *path, bool present)
     snprintf(labels, sizeof(labels), "path=\"%s\"", path->key);
     metrics_gauge_read("reel_storage_free_bytes", "Free bytes of a store path.", labels,
                        present ? read_free : NULL, path);
+    metrics_gauge_read("reel_storage_capacity_bytes", "Size of a store path's file system.", labels,
+                       present ? read_capacity : NULL, path);
+    metrics_gauge_read("reel_storage_reserve_bytes", "Free bytes of a store path that uploads leave alone.",
+                       labels, present ? read_reserve : NULL, path);
+    metrics_gauge_read("reel_storage_free_inodes", "Free inodes of a store path.", labels,
+                       present ? read_free_inodes : NULL, path);
     metrics_gauge_read("reel_storage_path_writable", "1 while a store path takes uploads.", labels,
                        present ? read_writable : NULL, path);
 }
@@ -273,6 +339,7 @@ static bool create_path(struct store *store, size_t index, struct error *error)
     snprintf(path->reason, sizeof(path->reason), "not looked at yet");
     if (!storage_options_split_path(config->paths.items[index], path->key, &path->directory, error))
         return false;
+    storage_options_sequence(config->paths.items[index], path->sequence);
     path->probe = (struct store_probe){
         .directory = path->directory,
         .key = path->key,
@@ -309,6 +376,32 @@ static void wait_first_look(struct store *store, int64_t timeout_ms)
 struct store *store_create(const struct storage_config *config, struct loop *loop, int64_t first_look_ms,
                            struct error *error)
 {
+    return store_create_asking(config, loop, first_look_ms, NULL, NULL, error);
+}
+
+void store_look_again(struct store *store, int64_t timeout_ms)
+{
+    for (size_t i = 0; i < store->count; i++) {
+        struct store_path *path = &store->paths[i];
+        pthread_mutex_lock(&path->mutex);
+        bool again = path->looked && path->bare;
+        if (again)
+            path->looked = false;
+        pthread_mutex_unlock(&path->mutex);
+        if (!again)
+            continue;
+        pthread_mutex_lock(&store->mutex);
+        store->paths_looked--;
+        pthread_mutex_unlock(&store->mutex);
+        start_look(path);
+    }
+    wait_first_look(store, timeout_ms);
+}
+
+struct store *store_create_asking(const struct storage_config *config, struct loop *loop,
+                                  int64_t first_look_ms, store_has_rows has_rows, void *argument,
+                                  struct error *error)
+{
     struct store *store = calloc(1, sizeof(*store));
     if (!store || !(store->paths = calloc(config->paths.count, sizeof(*store->paths)))) {
         free(store);
@@ -321,6 +414,8 @@ struct store *store_create(const struct storage_config *config, struct loop *loo
         return NULL;
     }
     store->config = config;
+    store->has_rows = has_rows;
+    store->has_rows_argument = argument;
     if (!store_modes_make(&store->modes, config, error)) {
         free(store->paths);
         free(store);
@@ -458,11 +553,18 @@ void store_path_status(const struct store_path *constant, struct store_path_stat
     pthread_mutex_lock(&path->mutex);
     status->readable = path->root != NULL;
     status->writable = path->root != NULL && path->writable && !atomic_load(&path->failed);
-    status->full = path->full;
+    status->full = path->full || (path->root && path->below);
     status->capacity = path->capacity;
     status->free = path->free;
     status->free_inodes = path->free_inodes;
     snprintf(status->reason, sizeof(status->reason), "%s", path->reason);
+    if (path->reason[0] == '\0' && status->full)
+        snprintf(status->reason, sizeof(status->reason),
+                 "below the floor: %lld bytes and %lld inodes are free, %lld and %lld are reserved "
+                 "(storage.reserve_space, reserve_inodes)",
+                 (long long)path->free, (long long)path->free_inodes,
+                 (long long)atomic_load(&path->store->floor_space),
+                 (long long)atomic_load(&path->store->floor_inodes));
     pthread_mutex_unlock(&path->mutex);
     if (status->hanging)
         snprintf(status->reason, sizeof(status->reason), "%s hangs", path->directory);
@@ -476,6 +578,11 @@ size_t store_path_index(const struct store_path *path)
 const char *store_path_key(const struct store_path *path)
 {
     return path->key;
+}
+
+const char *store_path_sequence(const struct store_path *path)
+{
+    return path->sequence;
 }
 
 const char *store_path_directory(const struct store_path *path)

@@ -27,6 +27,18 @@ struct store_path;
  * that (0: not at all). */
 MUST_CHECK struct store *store_create(const struct storage_config *config, struct loop *loop,
                                       int64_t first_look_ms, struct error *error);
+/* Are there rows of files in PATH? KNOWN false: that cannot be told now. On the path's probe thread; may BLOCK. */
+typedef bool (*store_has_rows)(void *argument, const struct store_path *path, bool *known);
+
+/* The same with HAS_ROWS, which is asked where a store path is an empty directory without a marker: with rows it is
+ * refused, since its volume is not mounted or another one is; while nothing is known it waits. Without HAS_ROWS it
+ * always is a new store path. */
+MUST_CHECK struct store *store_create_asking(const struct storage_config *config, struct loop *loop,
+                                             int64_t first_look_ms, store_has_rows has_rows, void *argument,
+                                             struct error *error);
+/* HAS_ROWS can answer now: paths that waited for that are looked at again; waits at most TIMEOUT_MS. */
+void store_look_again(struct store *store, int64_t timeout_ms);
+
 /* Ends the workers while the loops still run (at most TIMEOUT_MS for each path); what is submitted from now
  * on is refused. BLOCKS. */
 void store_end(struct store *store, int64_t timeout_ms);
@@ -65,11 +77,14 @@ struct store_space {
 };
 void store_space(const struct store *store, struct store_space *space);
 
-/* False with the paths that cannot be read and why. */
+/* False with a path that cannot be read, or, where none takes uploads for another reason than want of space, with why.
+ * True with a REASON (else "") where uploads are hindered: a path takes none. */
 bool store_healthy(const struct store *store, char *reason, size_t reason_size);
 
 size_t store_path_index(const struct store_path *path);
 const char *store_path_key(const struct store_path *path);
+/* What the ID server counts its numbers under, see storage_options_sequence(). */
+const char *store_path_sequence(const struct store_path *path);
 const char *store_path_directory(const struct store_path *path);
 /* Work for the path's threads. False when too much waits, or the server ends: the job was not taken. */
 MUST_CHECK bool store_path_submit(struct store_path *path, struct job *job, struct error *error);
@@ -80,7 +95,7 @@ bool store_path_durable(const struct store_path *path);
 /* A path's state in words: for /status. Both texts are copied. */
 struct store_path_status {
     bool readable, writable, hanging;
-    bool full; /* not writable for want of space */
+    bool full; /* takes no uploads for want of space: below the floors, or a write failed so */
     int64_t capacity, free, free_inodes;
     char reason[ERROR_TEXT_SIZE]; /* "" when all is well */
 };

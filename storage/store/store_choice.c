@@ -43,7 +43,7 @@ struct store_path *store_choose(const struct store *store, int64_t size, struct 
         if (used < sizeof(reasons)) {
             int length = snprintf(reasons + used, sizeof(reasons) - used, "%s%s: %s", used ? "; " : "",
                                   store_path_key(path),
-                                  usable ? "below the floor of free space or inodes" : status.reason);
+                                  status.reason[0] ? status.reason : "too little room for that size");
             used += length > 0 ? (size_t)length : 0;
         }
     }
@@ -92,6 +92,8 @@ void store_space(const struct store *store, struct store_space *space)
 
 bool store_healthy(const struct store *store, char *reason, size_t reason_size)
 {
+    size_t hindered = 0, failing = 0;
+    reason[0] = '\0';
     for (size_t i = 0; i < store_count(store); i++) {
         struct store_path_status status;
         store_path_status(store_at(store, i), &status);
@@ -100,6 +102,12 @@ bool store_healthy(const struct store *store, char *reason, size_t reason_size)
                      status.reason);
             return false;
         }
+        if (status.writable && !status.full)
+            continue;
+        if (hindered++ == 0)
+            snprintf(reason, reason_size, "store path %s takes no uploads: %s",
+                     store_path_key(store_at(store, i)), status.reason);
+        failing += status.full ? 0 : 1;
     }
-    return true;
+    return failing == 0 || hindered < store_count(store);
 }

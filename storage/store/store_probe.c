@@ -5,6 +5,7 @@
 #include "storage/store/store_probe.h"
 #include "storage/store/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -100,6 +101,24 @@ static int read_marker(struct store_probe *probe, int root)
     return 1;
 }
 
+/* No directory of stored files is there. */
+static bool is_empty(int root)
+{
+    int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    bool empty = true;
+    if (!stream) {
+        if (fd >= 0)
+            (void)close(fd);
+        return false; /* it is not known: what hinders reading is found out elsewhere */
+    }
+    const struct dirent *entry;
+    while (empty && (entry = readdir(stream)) != NULL)
+        empty = strlen(entry->d_name) != 3 || strspn(entry->d_name, "0123456789ABCDEF") != 3;
+    (void)closedir(stream);
+    return empty;
+}
+
 static bool check_marker(struct store_probe *probe, int root)
 {
     int found = read_marker(probe, root);
@@ -114,6 +133,14 @@ static bool check_marker(struct store_probe *probe, int root)
         return error_set(&probe->error, ERROR_UNAVAILABLE,
                          "%s does not hold %s: is its volume not mounted? (reel-storage --init-db makes it)",
                          probe->directory, STORE_MARKER);
+    if (!probe->empty_fine && is_empty(root)) {
+        probe->bare = true;
+        return error_set(
+            &probe->error, ERROR_UNAVAILABLE,
+            "%s is empty and does not hold %s, while there are rows of files in key %s: is its volume not "
+            "mounted? If it is meant to be empty: touch %s/%s",
+            probe->directory, STORE_MARKER, probe->key, probe->directory, STORE_MARKER);
+    }
     /* Whatever hinders it hinders uploads, not downloads: store_probe_look() finds out. */
     struct error ignored = probe->error;
     if (make_marker(probe, root))
@@ -171,7 +198,7 @@ static bool try_writing(struct store_probe *probe, int root)
 
 void store_probe_look(struct store_probe *probe)
 {
-    probe->marker_seen = probe->marker_made = probe->writable = false;
+    probe->marker_seen = probe->marker_made = probe->writable = probe->bare = false;
     probe->capacity = probe->free = probe->free_inodes = 0;
     probe->error = (struct error){0};
     probe->fd = open(probe->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);

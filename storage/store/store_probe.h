@@ -18,10 +18,12 @@ struct store_probe {
     bool marker_expected; /* a marker was seen before: its absence means that something else lies there now */
     bool trial;           /* write, fsync and remove a small file */
     bool make_marker;     /* whatever mount_check says: --init-db */
+    bool empty_fine;      /* an empty directory without a marker is a new store path; else it is refused */
     /* out */
     int fd; /* O_PATH; the caller's; -1 when the path cannot be read */
     bool marker_seen;
     bool marker_made;
+    bool bare; /* refused for that alone */
     bool writable;
     int64_t capacity, free,
         free_inodes;    /* bytes, bytes, files; free_inodes INT64_MAX where there is no limit */

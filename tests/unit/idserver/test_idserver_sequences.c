@@ -1,6 +1,7 @@
 /* Numbers of keys over a real SQLite database: from 0 on, never twice, whatever ends or competes. */
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
+#include "idserver/spellings.h"
 #include "common/base/metrics.h"
 #include "common/db/schema.h"
 #include "sql/idserver_sql.h"
@@ -431,6 +432,25 @@ static void a_row_that_is_no_number_is_an_error(void **state)
     assert_int_equal(query_number(fixture, "SELECT id_value FROM t_id_gen WHERE id = 'bad'"), -500);
 }
 
+/* "../data" and "../data/" are one directory: two sequences would give one number, and so one place, to two files. */
+static void a_second_spelling_of_a_key_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    struct error error = {0};
+    assert_true(spellings_check(server->db, &error));
+    assert_int_equal(take(server, "../data", 1, NULL), 0);
+    assert_int_equal(take(server, "../data/", 1, NULL), ERROR_UNAVAILABLE);
+    assert_int_equal(query_number(fixture, "SELECT COUNT(*) FROM t_id_gen"), 1);
+    assert_true(spellings_check(server->db, &error));
+    assert_int_equal(take(server, "/a/", 1, NULL), 0); /* alone each spelling will do */
+    assert_int_equal(take(server, "/a", 1, NULL), ERROR_UNAVAILABLE);
+    run_sql(fixture, "INSERT INTO t_id_gen (id, id_value) VALUES ('../data/', 49)");
+    assert_false(spellings_check(server->db, &error));
+    assert_int_equal(error.code, ERROR_REFUSED);
+    assert_non_null(strstr(error.text, "\"../data/\""));
+}
+
 /* ---- two ID servers, many threads ---- */
 
 #define THREADS  8
@@ -594,6 +614,7 @@ int main(void)
         SEQUENCES_TEST(without_the_table_requests_fail_and_go_on_when_it_is_back),
         SEQUENCES_TEST(a_database_that_went_back_is_led_to_what_was_given),
         SEQUENCES_TEST(a_row_that_is_no_number_is_an_error),
+        SEQUENCES_TEST(a_second_spelling_of_a_key_is_refused),
         SEQUENCES_TEST(two_servers_on_one_database_never_give_a_number_twice),
         SEQUENCES_TEST(two_servers_that_begin_a_key_at_the_same_moment_share_it),
         SEQUENCES_TEST(who_waits_for_too_long_is_told_and_the_numbers_are_kept),

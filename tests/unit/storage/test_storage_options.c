@@ -48,6 +48,11 @@ static void what_does_not_fit_is_told_by_name(void **state)
     assert_refused("storage.paths=01234567890123456789012345678901234567890123456789012345678901234=/a",
                    "key");
     assert_refused("database.url=oracle://x", "oracle");
+    assert_refused("storage.file_mode=0440", "file_mode");
+    assert_refused("storage.file_mode=rw", "file_mode");
+    assert_refused("storage.directory_mode=0600", "directory_mode");
+    assert_refused("storage.leftover_age=60s", "leftover_age"); /* a minute of progress_timeout, and the database */
+    assert_refused("storage.leftover_age=70s", "database.timeout");
 }
 
 static void files_kept_open_are_a_quarter_of_the_limit_unless_a_number_is_given(void **state)
@@ -79,6 +84,11 @@ static void a_store_path_has_a_key_and_a_directory(void **state)
     assert_string_equal(directory, "/srv/data");
     assert_true(storage_options_split_path("/srv/data/", key, &directory, &error));
     assert_string_equal(key, "/srv/data"); /* else the rows would say "/srv/data//000" */
+    char sequence[PROTO_KEY_SIZE];
+    assert_true(storage_options_split_path("../data/=/srv/data", key, &directory, &error));
+    assert_string_equal(key, "../data");
+    storage_options_sequence("../data/=/srv/data", sequence);
+    assert_string_equal(sequence, "../data/"); /* what the predecessor asks for */
     assert_true(storage_options_split_path("k=/srv/a=b", key, &directory, &error));
     assert_string_equal(directory, "/srv/a=b");
 }

@@ -400,7 +400,7 @@ static void rows_that_point_elsewhere_are_not_served(void **state)
     }
     beside(&world, "UPDATE t_file_02 SET group_name = 'group002'");
     usleep(20000);
-    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 100), ERROR_REFUSED);
+    assert_int_equal(code_of_download(fd, "file", 0, 0, content, 100), ERROR_OTHER_GROUP);
     assert_int_equal(upload(fd, "file", content, 100), ERROR_EXISTS);
     close(fd);
     free(content);

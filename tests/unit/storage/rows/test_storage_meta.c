@@ -539,7 +539,7 @@ static void rows_that_others_spoilt_harm_nobody(void **state)
 
     assert_int_equal(find(&world, &foreign, &row), META_DONE);
     assert_false(meta_row_ours(world.meta, &row, &error));
-    assert_int_equal(error.code, ERROR_REFUSED);
+    assert_int_equal(error.code, ERROR_OTHER_GROUP);
     assert_non_null(strstr(error.text, "group002"));
     assert_int_equal(change(&world, &foreign, PROTO_FILE_DELETED)->outcome, META_FOREIGN);
     struct meta_list *page = list(&world, "alice", "", 100, PROTO_FILE_NORMAL);

@@ -5,6 +5,7 @@
 #include "tests/unit/library/storage_loop.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 struct world {
     struct fixture fixture;
@@ -261,6 +262,97 @@ static void files_and_directories_get_the_configured_modes_whatever_the_umask(vo
     umask(before);
 }
 
+/* ---- what hinders uploads is said ---- */
+
+struct rows {
+    atomic_int answer; /* 0: not known; 1: none; 2: some */
+    atomic_int asked;
+};
+
+static bool has_rows(void *argument, const struct store_path *path, bool *known)
+{
+    struct rows *rows = argument;
+    int answer = atomic_load(&rows->answer);
+    assert_non_null(store_path_key(path));
+    atomic_fetch_add(&rows->asked, 1);
+    *known = answer != 0;
+    return answer == 2;
+}
+
+static bool asked_twice(void *argument)
+{
+    return atomic_load(&((struct rows *)argument)->asked) >= 2;
+}
+
+/* A volume that is not mounted leaves an empty directory; where rows speak of files in it, that is no new store path. */
+static void an_empty_directory_is_a_new_store_path_only_where_no_rows_are(void **state)
+{
+    struct rows rows = {0};
+    struct world world;
+    struct error error = {0};
+    struct store_path_status status;
+    (void)state;
+    start_world(&world, "../data=@/one", NULL);
+    loop_do(world.loop, end_timer, world.store);
+    store_destroy(world.store);
+    assert_int_equal(unlink(in_world(&world, "one/" STORE_MARKER)), 0);
+    loop_destroy(world.loop);
+    world.loop = loop_create("again", &error);
+    world.store = store_create_asking(&world.fixture.config, world.loop, 10000, has_rows, &rows, &error);
+    assert_non_null(world.store);
+    assert_true(loop_start(world.loop, &error));
+    struct store_path *path = store_at(world.store, 0);
+    store_path_status(path, &status);
+    assert_false(status.readable);
+    assert_non_null(strstr(status.reason, "database"));
+    atomic_store(&rows.answer, 2);
+    atomic_store(&rows.asked, 0);
+    assert_true(loop_wait_until(asked_twice, &rows));
+    store_path_status(path, &status);
+    assert_false(status.readable);
+    assert_non_null(strstr(status.reason, "touch"));
+    assert_int_equal(access(in_world(&world, "one/" STORE_MARKER), F_OK), -1);
+    atomic_store(&rows.answer, 1);
+    assert_true(loop_wait_until(readable, path));
+    assert_int_equal(access(in_world(&world, "one/" STORE_MARKER), F_OK), 0);
+    end_world(&world);
+}
+
+static struct store *store_under_test;
+
+/* A call has failed; a trial write puts that right again at any moment. */
+static bool fails_when_it_refuses(void *argument)
+{
+    char reason[ERROR_TEXT_SIZE];
+    store_path_report(argument, EACCES, "create");
+    return !store_healthy(store_under_test, reason, sizeof(reason)) && strstr(reason, "create") != NULL;
+}
+
+static void where_uploads_are_hindered_the_reason_is_said(void **state)
+{
+    struct world world;
+    struct store_path_status status;
+    char reason[ERROR_TEXT_SIZE];
+    (void)state;
+    start_world(&world, "../data=@/one", NULL);
+    store_under_test = world.store;
+    assert_true(store_healthy(world.store, reason, sizeof(reason)));
+    assert_string_equal(reason, "");
+    store_set_floors(world.store, INT64_MAX, 0);
+    struct store_path *path = store_at(world.store, 0);
+    for (;;) { /* the next look finds it below its floor */
+        store_path_status(path, &status);
+        if (status.full)
+            break;
+        usleep(1000);
+    }
+    assert_true(store_healthy(world.store, reason, sizeof(reason))); /* what is there can be read */
+    assert_non_null(strstr(reason, "reserve_space"));
+    store_set_floors(world.store, 0, 0);
+    assert_true(loop_wait_until(fails_when_it_refuses, path));
+    end_world(&world);
+}
+
 /* ---- choice ---- */
 
 static void rows_are_matched_to_their_store_path(void **state)
@@ -424,6 +516,8 @@ int main(void)
         cmocka_unit_test(a_link_in_a_directorys_place_is_not_followed),
         cmocka_unit_test(a_file_in_a_directory_that_was_exchanged_is_not_in_place),
         cmocka_unit_test(files_and_directories_get_the_configured_modes_whatever_the_umask),
+        cmocka_unit_test(an_empty_directory_is_a_new_store_path_only_where_no_rows_are),
+        cmocka_unit_test(where_uploads_are_hindered_the_reason_is_said),
         cmocka_unit_test(rows_are_matched_to_their_store_path),
         cmocka_unit_test(uploads_go_to_every_path_with_room_and_to_none_below_the_floor),
         cmocka_unit_test(a_failed_write_takes_the_path_out_until_a_trial_works),

@@ -1,0 +1,13 @@
+/*
+ * spellings: keys of t_id_gen that name one directory in two ways, "../data" and "../data/": each would give out the
+ * numbers of the other. Called by main.c for --init-db; reserve.c refuses such a key while the server runs.
+ */
+#ifndef REEL_IDSERVER_SPELLINGS_H
+#define REEL_IDSERVER_SPELLINGS_H
+
+#include "common/db/db.h"
+
+/* False with the first such pair and what to do. BLOCKS. */
+MUST_CHECK bool spellings_check(struct db *db, struct error *error);
+
+#endif
