@@ -51,7 +51,8 @@ static void what_does_not_fit_is_told_by_name(void **state)
     assert_refused("storage.file_mode=0440", "file_mode");
     assert_refused("storage.file_mode=rw", "file_mode");
     assert_refused("storage.directory_mode=0600", "directory_mode");
-    assert_refused("storage.leftover_age=60s", "leftover_age"); /* a minute of progress_timeout, and the database */
+    assert_refused("storage.leftover_age=60s",
+                   "leftover_age"); /* a minute of progress_timeout, and the database */
     assert_refused("storage.leftover_age=70s", "database.timeout");
 }
 
