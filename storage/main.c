@@ -4,6 +4,7 @@
  * status.
  */
 #include "storage/heartbeat.h"
+#include "storage/request/commands.h"
 #include "storage/storage.h"
 #include "storage/upkeep/upkeep.h"
 

@@ -63,8 +63,4 @@ static inline struct storage *storage_of(const struct packet_request *request)
     return packet_server_argument(packet_connection_server(request->connection));
 }
 
-/* The dispatch table, in commands.c. */
-extern const struct packet_command storage_commands[];
-extern const size_t storage_command_count;
-
 #endif

@@ -3,6 +3,8 @@
  */
 #include "common/proto/proto_fields.h"
 
+#include "common/proto/path.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,19 +73,6 @@ static size_t utf8_sequence(const uint8_t *bytes, size_t size)
     return length;
 }
 
-/* What a place is made of: 'F' is an upper-case hex digit, '1' the first of a base-512 digit, others stand for
- * themselves. */
-static const char place_form[] = "1FF/1FF/1FF/FFFFFFFF_1FF";
-
-static bool fits_place_form(char form, uint8_t c)
-{
-    if (form == '1')
-        return c == '0' || c == '1';
-    if (form == 'F')
-        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
-    return c == (uint8_t)form;
-}
-
 /* The position of the first byte that breaks RULE, or LENGTH. */
 static size_t find_offender(enum proto_rule rule, const uint8_t *text, size_t length)
 {
@@ -112,9 +101,7 @@ static size_t find_offender(enum proto_rule rule, const uint8_t *text, size_t le
         }
         return i;
     case PROTO_RULE_PLACE:
-        while (i < length && i < sizeof(place_form) - 1 && fits_place_form(place_form[i], text[i]))
-            i++;
-        return i;
+        return path_fits((const char *)text, length);
     case PROTO_RULE_BYTES:
     case PROTO_RULE_NOT_EMPTY:
         break;
@@ -157,7 +144,7 @@ bool proto_field_check(const struct proto_field *field, const char *text, size_t
     if (offender < length)
         return error_set(error, ERROR_MALFORMED, "%s: byte %zu is 0x%02x; %s expected", field->name, offender,
                          (unsigned)(uint8_t)text[offender], right);
-    if (field->rule == PROTO_RULE_PLACE && length != sizeof(place_form) - 1)
+    if (field->rule == PROTO_RULE_PLACE && length != PATH_TEXT_SIZE - 1)
         return error_set(error, ERROR_MALFORMED, "%s: %zu bytes; %s expected", field->name, length, right);
     return true;
 }

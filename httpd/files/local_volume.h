@@ -6,12 +6,13 @@
 #ifndef REEL_HTTPD_LOCAL_VOLUME_H
 #define REEL_HTTPD_LOCAL_VOLUME_H
 
+#include "common/proto/path.h"
 #include "common/config/config.h"
 #include "common/proto/proto.h"
 #include "common/loop/workers.h"
 
 #define LOCAL_VOLUMES_MAX 256
-#define LOCAL_PLACE_SIZE  25   /* "AAA/BBB/CCC/SSSSSSSS_DDD" and its NUL */
+#define LOCAL_PLACE_SIZE  PATH_TEXT_SIZE
 #define LOCAL_HANG_MS     2000 /* so long a call into a file system is waited for; then others are asked */
 
 struct local_volume {

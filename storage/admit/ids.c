@@ -10,7 +10,7 @@
 #include "common/base/metrics.h"
 #include "common/call/name_list.h"
 #include "common/call/packet_call.h"
-#include "storage/store/path.h"
+#include "common/proto/path.h"
 
 #include <pthread.h>
 #include <stdlib.h>

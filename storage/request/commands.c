@@ -16,25 +16,6 @@
 
 #define ROOM "commands"
 
-/* UPLOAD and PUT may carry any content: the length of their body is bounded by its own field. */
-const struct packet_command storage_commands[] = {
-    {PROTO_STORAGE_UPLOAD, "upload", PROTO_UPLOAD_SIZE, INT64_MAX, PROTO_UPLOAD_SIZE, upload_handle_upload},
-    {PROTO_STORAGE_FILESIZE, "filesize", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0,
-     commands_handle_filesize},
-    {PROTO_STORAGE_DOWNLOAD, "download", PROTO_DOWNLOAD_SIZE, PROTO_DOWNLOAD_SIZE, 0, download_handle},
-    {PROTO_STORAGE_READ, "read", PROTO_READ_SIZE, PROTO_READ_SIZE, 0, download_handle},
-    {PROTO_STORAGE_DELETE, "delete", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_delete},
-    {PROTO_STORAGE_STAT, "stat", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_stat},
-    {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},
-    {PROTO_STORAGE_LIST, "list", PROTO_LIST_SIZE, PROTO_LIST_SIZE, 0, commands_handle_list},
-    {PROTO_STORAGE_PUT, "put", PROTO_PUT_SIZE, INT64_MAX, PROTO_PUT_SIZE, upload_handle_put},
-    {PROTO_STORAGE_PUT_TRAILER, "put_trailer", PROTO_PUT_SIZE + PROTO_DIGEST_SIZE, INT64_MAX, PROTO_PUT_SIZE,
-     upload_handle_put_trailer},
-    {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},
-    {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
-};
-const size_t storage_command_count = ARRAY_SIZE(storage_commands);
-
 /* False: the request has been answered. */
 static bool take_key(struct packet_request *request, struct proto_file_key *key)
 {
@@ -139,7 +120,7 @@ static void reply_row(struct packet_request *request, const struct proto_file_ke
         reply_described(request, row);
 }
 
-static void on_found(struct meta_find *find)
+static void look_found(struct meta_find *find)
 {
     struct look *look = CONTAINER_OF(find, struct look, find);
     if (find->result == META_DONE)
@@ -151,7 +132,7 @@ static void on_found(struct meta_find *find)
     free(look);
 }
 
-static void look_up(struct packet_request *request, bool texts)
+static void look_start(struct packet_request *request, bool texts)
 {
     struct storage *storage = storage_of(request);
     struct proto_file_key key;
@@ -171,7 +152,7 @@ static void look_up(struct packet_request *request, bool texts)
     look->request = request;
     look->find.key = key;
     look->find.loop = request->loop;
-    look->find.done = on_found;
+    look->find.done = look_found;
     look->find.stale_fine = true;
     if (!meta_find(storage->meta, &look->find, &error)) {
         packet_reply_failure(request, &error);
@@ -179,19 +160,19 @@ static void look_up(struct packet_request *request, bool texts)
     }
 }
 
-void commands_handle_filesize(struct packet_request *request)
+static void commands_handle_filesize(struct packet_request *request)
 {
-    look_up(request, false);
+    look_start(request, false);
 }
 
-void commands_handle_stat(struct packet_request *request)
+static void commands_handle_stat(struct packet_request *request)
 {
-    look_up(request, true);
+    look_start(request, true);
 }
 
-void commands_handle_where(struct packet_request *request)
+static void commands_handle_where(struct packet_request *request)
 {
-    look_up(request, true);
+    look_start(request, true);
 }
 
 /* ---- DELETE, RESTORE ---- */
@@ -256,12 +237,12 @@ static void start_change(struct packet_request *request, enum proto_file_status 
     }
 }
 
-void commands_handle_delete(struct packet_request *request)
+static void commands_handle_delete(struct packet_request *request)
 {
     start_change(request, PROTO_FILE_DELETED);
 }
 
-void commands_handle_restore(struct packet_request *request)
+static void commands_handle_restore(struct packet_request *request)
 {
     start_change(request, PROTO_FILE_NORMAL);
 }
@@ -309,7 +290,7 @@ static void on_listed(struct meta_list *list)
     free(listing);
 }
 
-void commands_handle_list(struct packet_request *request)
+static void commands_handle_list(struct packet_request *request)
 {
     struct proto_list asked;
     struct error error = {0};
@@ -332,3 +313,24 @@ void commands_handle_list(struct packet_request *request)
         free(listing);
     }
 }
+
+/* ---- the dispatch table ---- */
+
+/* UPLOAD and PUT may carry any content: the length of their body is bounded by its own field. */
+const struct packet_command storage_commands[] = {
+    {PROTO_STORAGE_UPLOAD, "upload", PROTO_UPLOAD_SIZE, INT64_MAX, PROTO_UPLOAD_SIZE, upload_handle_upload},
+    {PROTO_STORAGE_FILESIZE, "filesize", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0,
+     commands_handle_filesize},
+    {PROTO_STORAGE_DOWNLOAD, "download", PROTO_DOWNLOAD_SIZE, PROTO_DOWNLOAD_SIZE, 0, download_handle},
+    {PROTO_STORAGE_READ, "read", PROTO_READ_SIZE, PROTO_READ_SIZE, 0, download_handle},
+    {PROTO_STORAGE_DELETE, "delete", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_delete},
+    {PROTO_STORAGE_STAT, "stat", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_stat},
+    {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},
+    {PROTO_STORAGE_LIST, "list", PROTO_LIST_SIZE, PROTO_LIST_SIZE, 0, commands_handle_list},
+    {PROTO_STORAGE_PUT, "put", PROTO_PUT_SIZE, INT64_MAX, PROTO_PUT_SIZE, upload_handle_put},
+    {PROTO_STORAGE_PUT_TRAILER, "put_trailer", PROTO_PUT_SIZE + PROTO_DIGEST_SIZE, INT64_MAX, PROTO_PUT_SIZE,
+     upload_handle_put_trailer},
+    {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},
+    {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
+};
+const size_t storage_command_count = ARRAY_SIZE(storage_commands);

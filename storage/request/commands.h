@@ -7,12 +7,7 @@
 
 #include "common/serve/packet_server.h"
 
-/* Each on the request's loop; bodies in docs/protocol.md. */
-void commands_handle_filesize(struct packet_request *request);
-void commands_handle_delete(struct packet_request *request);
-void commands_handle_stat(struct packet_request *request);
-void commands_handle_restore(struct packet_request *request);
-void commands_handle_where(struct packet_request *request);
-void commands_handle_list(struct packet_request *request);
+extern const struct packet_command storage_commands[];
+extern const size_t storage_command_count;
 
 #endif

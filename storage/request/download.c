@@ -32,13 +32,13 @@ struct download {
 
 static void serve(struct download *download);
 
-static void refuse(struct download *download, const struct error *error)
+static void download_refuse(struct download *download, const struct error *error)
 {
     packet_reply_failure(download->request, error);
     free(download);
 }
 
-static void on_sent(void *argument, bool ok)
+static void download_sent(void *argument, bool ok)
 {
     struct download *download = argument;
     if (ok)
@@ -58,21 +58,21 @@ static void send_file(struct download *download)
                   (long long)download->file->size, (long long)row->stat.size);
         open_cache_forget(download->storage->open_cache, row->path, &row->place);
         open_cache_release(download->storage->open_cache, download->file);
-        refuse(download, &download->error);
+        download_refuse(download, &download->error);
         return;
     }
     if (download->length == 0 || download->file->bytes) {
         packet_reply(download->request,
                      download->length > 0 ? download->file->bytes + download->asked.offset : NULL,
                      (size_t)download->length);
-        on_sent(download, true);
+        download_sent(download, true);
         return;
     }
     packet_reply_file(download->request, download->file->fd, download->asked.offset, download->length,
-                      store_path_workers(row->path), on_sent, download);
+                      store_path_workers(row->path), download_sent, download);
 }
 
-static void on_found(struct meta_find *find)
+static void download_found(struct meta_find *find)
 {
     struct download *download = CONTAINER_OF(find, struct download, find);
     download->fresh = true;
@@ -82,16 +82,16 @@ static void on_found(struct meta_find *find)
     }
     if (find->result == META_ABSENT)
         error_set(&find->error, ERROR_NOT_FOUND, "no file %s", find->key.file);
-    refuse(download, &find->error);
+    download_refuse(download, &find->error);
 }
 
-static void look_up(struct download *download)
+static void download_look_up(struct download *download)
 {
     download->find.loop = download->request->loop;
-    download->find.done = on_found;
+    download->find.done = download_found;
     download->find.stale_fine = true;
     if (!meta_find(download->storage->meta, &download->find, &download->error))
-        refuse(download, &download->error);
+        download_refuse(download, &download->error);
 }
 
 /* A small file is read at once: while it is open it needs neither a thread nor a system call any more. NULL:
@@ -126,18 +126,18 @@ static void run_open(struct job *job)
     }
 }
 
-static void on_opened(struct job *job)
+static void download_opened(struct job *job)
 {
     struct download *download = CONTAINER_OF(job, struct download, job);
     if (download->opened) {
         send_file(download);
     } else if (!download->fresh) {
-        look_up(download); /* the row in the cache may be of a file that is gone by now */
+        download_look_up(download); /* the row in the cache may be of a file that is gone by now */
     } else {
         log_error(ROOM, "c%" PRIu64 ": %s cannot be read: %s",
                   packet_connection_id(download->request->connection), download->find.row.file_path,
                   download->error.text);
-        refuse(download, &download->error);
+        download_refuse(download, &download->error);
     }
 }
 
@@ -149,11 +149,11 @@ static void open_file(struct download *download)
         (void)store_find(download->storage->store, row->file_path, &place, &download->error);
         log_error(ROOM, "c%" PRIu64 ": file %s: %s", packet_connection_id(download->request->connection),
                   download->asked.key.file, download->error.text);
-        refuse(download, &download->error);
+        download_refuse(download, &download->error);
         return;
     }
     if (!store_path_readable(row->path, &download->error)) {
-        refuse(download, &download->error);
+        download_refuse(download, &download->error);
         return;
     }
     download->file = open_cache_find(download->storage->open_cache, row->path, &row->place);
@@ -161,9 +161,9 @@ static void open_file(struct download *download)
         send_file(download);
         return;
     }
-    download->job = (struct job){.run = run_open, .done = on_opened, .loop = download->request->loop};
+    download->job = (struct job){.run = run_open, .done = download_opened, .loop = download->request->loop};
     if (!store_path_submit(row->path, &download->job, &download->error))
-        refuse(download, &download->error);
+        download_refuse(download, &download->error);
 }
 
 bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *length)
@@ -187,7 +187,7 @@ static void serve(struct download *download)
     const struct proto_download *asked = &download->asked;
     struct error *error = &download->error;
     if (!is_content_asked_for(download) && !download->fresh) {
-        look_up(download); /* the row in the cache may be an old one */
+        download_look_up(download); /* the row in the cache may be an old one */
         return;
     }
     bool fine = meta_row_ours(download->storage->meta, row, error) && meta_row_sound(row, error);
@@ -202,7 +202,7 @@ static void serve(struct download *download)
         fine = error_set(error, ERROR_RANGE, "offset %lld and size %lld are outside of the file's %lld bytes",
                          (long long)asked->offset, (long long)asked->size, (long long)row->stat.size);
     if (!fine)
-        refuse(download, error);
+        download_refuse(download, error);
     else
         open_file(
             download); /* an empty file too: without a look nobody knows whether it is here, and still empty */
@@ -235,5 +235,5 @@ void download_handle(struct packet_request *request)
     if (meta_find_cached(storage->meta, &asked->key, &download->find.row))
         serve(download);
     else
-        look_up(download);
+        download_look_up(download);
 }

@@ -652,7 +652,7 @@ bool meta_list(struct meta *meta, struct meta_list *list, struct error *error)
     return false;
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *argument)
+static void meta_tick(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
@@ -675,7 +675,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
     meta->store = store;
     meta->loop = loop;
     meta->cache = row_cache_create(config, store);
-    meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, meta);
+    meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, meta_tick, meta);
     if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "no memory for the file rows");
         goto fail;

@@ -260,7 +260,7 @@ static bool path_hangs(const struct store_path *path)
     return since != 0 && clock_monotonic_ms() - since > path->store->config->hang_timeout_ms;
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *argument)
+static void store_tick(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
@@ -432,7 +432,7 @@ struct store *store_create_asking(const struct storage_config *config, struct lo
             goto fail;
     }
     const struct timeval interval = duration_timeval(config->probe_interval_ms);
-    store->timer = event_new(loop_base(loop), -1, EV_PERSIST, on_timer, store);
+    store->timer = event_new(loop_base(loop), -1, EV_PERSIST, store_tick, store);
     if (!store->timer || event_add(store->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "cannot make the timer of the store paths");
         goto fail;

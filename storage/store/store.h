@@ -12,7 +12,7 @@
 #include "common/proto/proto.h"
 #include "common/loop/workers.h"
 #include "storage/options.h"
-#include "storage/store/path.h"
+#include "common/proto/path.h"
 #include "storage/store/store_modes.h"
 
 #define STORE_MARKER ".reelstore" /* the file that shows that a store path is there */

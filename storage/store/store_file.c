@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 /* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
-static bool fail(struct store_path *path, int errnum, const char *what, const char *name, struct error *error)
+static bool store_file_fail(struct store_path *path, int errnum, const char *what, const char *name,
+                            struct error *error)
 {
     store_path_report(path, errnum, what);
     return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
@@ -63,7 +64,7 @@ bool store_file_create(struct store_file *file, struct error *error)
             fine = false;
             break;
         }
-        fine = fail(path, saved, "create", name, error);
+        fine = store_file_fail(path, saved, "create", name, error);
         if (saved == EEXIST)
             error_set(error, ERROR_EXISTS, "%s/%s exists already", store_path_key(path), name);
     }
@@ -74,7 +75,7 @@ bool store_file_create(struct store_file *file, struct error *error)
     file->root = root;
     if (store_modes_apply(store_path_modes(path), file->fd, store_path_modes(path)->file))
         return true;
-    (void)fail(path, errno, "set mode and group of", name, error);
+    (void)store_file_fail(path, errno, "set mode and group of", name, error);
     struct error ignored;
     if (!store_file_discard(file, &ignored))
         store_file_let_go(file);
@@ -91,7 +92,7 @@ bool store_file_write(struct store_file *file, const void *bytes, size_t size, i
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) /* 0 is no error that pwrite(2) knows; a full disk is the nearest meaning */
-            return fail(file->path, written < 0 ? errno : ENOSPC, "write", "a file", error);
+            return store_file_fail(file->path, written < 0 ? errno : ENOSPC, "write", "a file", error);
         next += written;
         size -= (size_t)written;
         offset += written;
@@ -101,7 +102,7 @@ bool store_file_write(struct store_file *file, const void *bytes, size_t size, i
 
 bool store_file_sync(struct store_file *file, struct error *error)
 {
-    return fsync(file->fd) == 0 || fail(file->path, errno, "sync", "a file", error);
+    return fsync(file->fd) == 0 || store_file_fail(file->path, errno, "sync", "a file", error);
 }
 
 bool store_file_sync_directory(struct store_file *file, struct error *error)
@@ -114,7 +115,7 @@ bool store_file_close(struct store_file *file, struct error *error)
     /* On Linux the descriptor is gone also after EINTR. */
     int fd = file->fd;
     file->fd = -1;
-    return close(fd) == 0 || fail(file->path, errno, "close", "a file", error);
+    return close(fd) == 0 || store_file_fail(file->path, errno, "close", "a file", error);
 }
 
 bool store_file_in_place(const struct store_file *file, struct error *error)
@@ -138,7 +139,7 @@ bool store_file_discard(struct store_file *file, struct error *error)
     if (!file->root)
         return true;
     if (store_beneath_unlink(file->root->fd, place_name(&file->place, name)) != 0 && errno != ENOENT)
-        return fail(file->path, errno, "remove", name, error);
+        return store_file_fail(file->path, errno, "remove", name, error);
     store_file_let_go(file);
     return true;
 }
@@ -150,7 +151,7 @@ bool store_file_remove(struct store_path *path, const struct path *place, struct
     if (!store_path_enter(path, &root, error))
         return false;
     bool fine = store_beneath_unlink(root->fd, place_name(place, name)) == 0 || errno == ENOENT ||
-                fail(path, errno, "remove", name, error);
+                store_file_fail(path, errno, "remove", name, error);
     store_path_leave(path, root);
     return fine;
 }
@@ -172,9 +173,9 @@ bool store_file_look(struct store_path *path, const struct path *place, int *fd,
     if (*fd < 0 && errno == EPERM)
         *fd = store_beneath_open(root->fd, name, flags, 0);
     if (*fd < 0) {
-        fine = errno == ENOENT || fail(path, errno, "open", name, error);
+        fine = errno == ENOENT || store_file_fail(path, errno, "open", name, error);
     } else if (fstat(*fd, &status) != 0) {
-        fine = fail(path, errno, "look at", name, error);
+        fine = store_file_fail(path, errno, "look at", name, error);
     } else if (!S_ISREG(status.st_mode)) {
         fine = error_set(error, ERROR_IO, "%s/%s is not a regular file", store_path_key(path), name);
     } else {

@@ -1,7 +1,7 @@
 /*
  * store_file: every file system call on stored files: create, write, sync, close, open, remove. Always
  * relative to the store path's directory, never through a symbolic link, and only at places of
- * storage/store/path.h.
+ * common/proto/path.h.
  *
  * Everything here BLOCKS and runs on the path's workers only. Failures are reported to store_path_report().
  */

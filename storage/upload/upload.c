@@ -166,7 +166,7 @@ void upload_job_done(struct job *job)
 
 /* ---- the beginning ---- */
 
-static void on_found(struct meta_find *find)
+static void upload_found(struct meta_find *find)
 {
     struct upload *upload = CONTAINER_OF(find, struct upload, find);
     upload->looking = false;
@@ -188,12 +188,12 @@ static void on_found(struct meta_find *find)
 }
 
 /* False: the upload has been refused and may be gone. */
-static bool look_up(struct upload *upload)
+static bool upload_look_up(struct upload *upload)
 {
     struct error error = {0};
     upload->find.key = upload->put.key;
     upload->find.loop = upload->loop;
-    upload->find.done = on_found;
+    upload->find.done = upload_found;
     upload->find.fresh = true; /* success may be said of what it finds */
     upload->looking = meta_find(upload->storage->meta, &upload->find, &error);
     if (upload->looking)
@@ -253,7 +253,7 @@ void upload_advance(struct upload *upload)
     if (!upload->looked) {
         upload_enter(upload, UPLOAD_LOOK_UP);
         if (!upload->looking)
-            (void)look_up(upload);
+            (void)upload_look_up(upload);
         return;
     }
     if (upload->rival)
@@ -274,7 +274,7 @@ static void begin(struct upload *upload)
         return;
     }
     /* A small content is on its way already: the row is looked up meanwhile. */
-    if (upload->put.size <= upload->storage->config->chunk_size && !look_up(upload))
+    if (upload->put.size <= upload->storage->config->chunk_size && !upload_look_up(upload))
         return;
     if (!upload_gather(upload, true))
         enter_gate(upload);

@@ -7,7 +7,7 @@
 #include "common/proto/proto_fields.h"
 #include "httpd/syntax/disposition.h"
 #include "httpd/syntax/http_range.h"
-#include "storage/store/path.h"
+#include "common/proto/path.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/library/storage_server.h"
 
+#include "storage/request/commands.h"
+
 static void put_number(uint8_t *bytes, int64_t value)
 {
     for (int i = 0; i < 8; i++)

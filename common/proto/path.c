@@ -1,13 +1,35 @@
 /*
  * path: the base-512 form of a stored file's place. Pure: no I/O, no allocation, any thread.
  */
-#include "storage/store/path.h"
+#include "common/proto/path.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define DIGIT_BITS 9
 #define DIGIT_MASK 0x1FF
+
+/* What a place is made of: 'F' is an upper-case hex digit, '1' the first of a base-512 digit, others stand for
+ * themselves. */
+static const char form[] = "1FF/1FF/1FF/FFFFFFFF_1FF";
+_Static_assert(sizeof(form) == PATH_TEXT_SIZE, "the form and its size");
+
+static bool fits_form(char wanted, char c)
+{
+    if (wanted == '1')
+        return c == '0' || c == '1';
+    if (wanted == 'F')
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
+    return c == wanted;
+}
+
+size_t path_fits(const char *text, size_t length)
+{
+    size_t i = 0;
+    while (i < length && i < sizeof(form) - 1 && fits_form(form[i], text[i]))
+        i++;
+    return i;
+}
 
 static unsigned digit_of(int64_t value, int position)
 {
@@ -37,52 +59,25 @@ bool path_format(const struct path *path, char text[PATH_TEXT_SIZE])
     return true;
 }
 
-/* COUNT upper-case hex digits at *TEXT, which moves past them; -1 where another character stands. */
-static int64_t take_hex(const char **text, int count)
+/* COUNT digits of a text that has the form. */
+static int64_t read_hex(const char *text, int count)
 {
     int64_t value = 0;
-    for (int i = 0; i < count; i++) {
-        char c = (*text)[i];
-        if (c >= '0' && c <= '9')
-            value = value * 16 + (c - '0');
-        else if (c >= 'A' && c <= 'F')
-            value = value * 16 + (c - 'A' + 10);
-        else
-            return -1;
-    }
-    *text += count;
+    for (int i = 0; i < count; i++)
+        value = value * 16 + (text[i] <= '9' ? text[i] - '0' : text[i] - 'A' + 10);
     return value;
-}
-
-static bool take_digit(const char **text, int64_t *value)
-{
-    int64_t digit = take_hex(text, 3);
-    if (digit < 0 || digit > DIGIT_MASK)
-        return false;
-    *value = (*value << DIGIT_BITS) | digit;
-    return true;
-}
-
-static bool take_character(const char **text, char expected)
-{
-    if (**text != expected)
-        return false;
-    (*text)++;
-    return true;
 }
 
 bool path_parse(const char *text, struct path *path)
 {
-    int64_t value = 0;
-    for (int i = 0; i < PATH_DIRECTORY_DEPTH; i++) {
-        if (!take_digit(&text, &value) || !take_character(&text, '/'))
-            return false;
-    }
-    int64_t seconds = take_hex(&text, 8);
-    if (seconds < 0 || !take_character(&text, '_') || !take_digit(&text, &value) || *text != '\0')
+    size_t length = strnlen(text, PATH_TEXT_SIZE);
+    if (length != PATH_TEXT_SIZE - 1 || path_fits(text, length) != length)
         return false;
-    path->value = value;
-    path->seconds = seconds;
+    path->value = 0;
+    for (int i = 0; i < PATH_DIRECTORY_DEPTH; i++)
+        path->value = path->value << DIGIT_BITS | read_hex(text + i * 4, 3);
+    path->seconds = read_hex(text + 12, 8);
+    path->value = path->value << DIGIT_BITS | read_hex(text + 21, 3);
     return true;
 }
 

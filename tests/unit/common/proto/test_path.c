@@ -1,5 +1,5 @@
 /* Where stored files lie: the base-512 form, checked against the predecessor's layout. */
-#include "storage/store/path.h"
+#include "common/proto/path.h"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,10 +1,11 @@
 /*
  * path: where a stored file lies below its store path: "AAA/BBB/CCC/SSSSSSSS_DDD", made of the ID server's
  * value (four base-512 digits, three upper-case hex digits each) and the time of the upload
- * (docs/protocol.md, "File IDs and store paths"). Pure; called by whoever makes or reads a file_path.
+ * (docs/protocol.md, "File IDs and store paths"). The one place that knows this form. Pure; called by whoever makes or
+ * reads a file_path, and by the check of WHERE's reply.
  */
-#ifndef REEL_STORAGE_PATH_H
-#define REEL_STORAGE_PATH_H
+#ifndef REEL_PROTO_PATH_H
+#define REEL_PROTO_PATH_H
 
 #include "common/base/base.h"
 
@@ -24,6 +25,10 @@ MUST_CHECK bool path_format(const struct path *path, char text[PATH_TEXT_SIZE]);
 /* Exactly the form that path_format() writes, nothing before or after it; anything else is refused, since it
  * comes from a row of a database. */
 MUST_CHECK bool path_parse(const char *text, struct path *path);
+
+/* How many bytes at the beginning of TEXT (LENGTH bytes, no NUL needed) have that form: all of them and PATH_TEXT_SIZE - 1
+ * for a place; else the offset of the first that is wrong or missing. */
+size_t path_fits(const char *text, size_t length);
 
 /* The directory of VALUE at DEPTH 1..PATH_DIRECTORY_DEPTH: "AAA", "AAA/BBB" or "AAA/BBB/CCC"; depth 0 gives
  * ".". */
