@@ -24,7 +24,7 @@ struct span {
     size_t length;
 };
 
-static bool is_space(char c)
+static bool address_is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -41,18 +41,18 @@ static bool is_name_character(char c)
 
 static struct span span_trim(struct span span)
 {
-    while (span.length > 0 && is_space(span.start[0])) {
+    while (span.length > 0 && address_is_space(span.start[0])) {
         span.start++;
         span.length--;
     }
-    while (span.length > 0 && is_space(span.start[span.length - 1]))
+    while (span.length > 0 && address_is_space(span.start[span.length - 1]))
         span.length--;
     return span;
 }
 
 /* Fails with `address "TEXT": REASON`; TEXT may come from a peer, so what a log line cannot hold becomes '?'.
  */
-static bool refuse(struct error *error, struct span text, const char *reason)
+static bool address_refuse(struct error *error, struct span text, const char *reason)
 {
     char shown[80];
     size_t length = min_size(text.length, sizeof(shown) - 1);
@@ -134,9 +134,9 @@ static bool looks_like_ipv4(struct span host)
 static bool parse_plain_host(struct span host, struct address *address, struct span text, struct error *error)
 {
     if (host.length == 0)
-        return refuse(error, text, "empty host; an address, a name or * expected");
+        return address_refuse(error, text, "empty host; an address, a name or * expected");
     if (host.length > ADDRESS_NAME_MAX)
-        return refuse(error, text, "host too long; up to 253 characters expected");
+        return address_refuse(error, text, "host too long; up to 253 characters expected");
     memcpy(address->host, host.start, host.length);
     address->host[host.length] = '\0';
     if (strcmp(address->host, "*") == 0)
@@ -144,11 +144,12 @@ static bool parse_plain_host(struct span host, struct address *address, struct s
     if (looks_like_ipv4(host)) {
         struct in_addr in4;
         if (inet_pton(AF_INET, address->host, &in4) != 1)
-            return refuse(error, text, "not an IPv4 address; four numbers of 0 to 255 expected");
+            return address_refuse(error, text, "not an IPv4 address; four numbers of 0 to 255 expected");
         return true;
     }
     if (!is_host_name(host))
-        return refuse(error, text, "not a host name; letters, digits, '-', '_' and single dots expected");
+        return address_refuse(error, text,
+                              "not a host name; letters, digits, '-', '_' and single dots expected");
     return true;
 }
 
@@ -163,7 +164,7 @@ static bool parse_bracketed_host(struct span host, struct address *address, stru
         copy[host.length] = '\0';
     }
     if (!fits || !ipv6_from_text(copy, &in6) || !ipv6_to_host(&in6, address->host))
-        return refuse(error, text, "not an IPv6 address between the brackets");
+        return address_refuse(error, text, "not an IPv6 address between the brackets");
     return true;
 }
 
@@ -176,7 +177,7 @@ static bool parse_port(struct span digits, struct address *address, struct span 
         port = port * 10 + (uint32_t)(digits.start[i] - '0');
     }
     if (!valid || port > UINT16_MAX)
-        return refuse(error, text, "bad port; a number of 1 to 65535 expected");
+        return address_refuse(error, text, "bad port; a number of 1 to 65535 expected");
     address->port = (uint16_t)port;
     return true;
 }
@@ -186,15 +187,15 @@ static bool parse_span(struct span text, uint16_t default_port, struct address *
     text = span_trim(text);
     memset(address, 0, sizeof(*address));
     if (text.length == 0)
-        return refuse(error, text, "empty; HOST:PORT expected");
+        return address_refuse(error, text, "empty; HOST:PORT expected");
     if (memchr(text.start, '\0', text.length) != NULL)
-        return refuse(error, text, "contains a NUL");
+        return address_refuse(error, text, "contains a NUL");
 
     struct span rest; /* ":PORT" or nothing */
     if (text.start[0] == '[') {
         const char *end = memchr(text.start, ']', text.length);
         if (end == NULL)
-            return refuse(error, text, "']' missing");
+            return address_refuse(error, text, "']' missing");
         struct span host = {text.start + 1, (size_t)(end - text.start) - 1};
         if (!parse_bracketed_host(host, address, text, error))
             return false;
@@ -204,18 +205,18 @@ static bool parse_span(struct span text, uint16_t default_port, struct address *
         size_t length = colon != NULL ? (size_t)(colon - text.start) : text.length;
         rest = (struct span){text.start + length, text.length - length};
         if (rest.length > 1 && memchr(rest.start + 1, ':', rest.length - 1) != NULL)
-            return refuse(error, text, "more than one ':'; write an IPv6 address in brackets");
+            return address_refuse(error, text, "more than one ':'; write an IPv6 address in brackets");
         if (!parse_plain_host((struct span){text.start, length}, address, text, error))
             return false;
     }
     if (rest.length == 0) {
         if (default_port == 0)
-            return refuse(error, text, "port missing; HOST:PORT expected");
+            return address_refuse(error, text, "port missing; HOST:PORT expected");
         address->port = default_port;
         return true;
     }
     if (rest.start[0] != ':')
-        return refuse(error, text, "only :PORT may follow the brackets");
+        return address_refuse(error, text, "only :PORT may follow the brackets");
     return parse_port((struct span){rest.start + 1, rest.length - 1}, address, text, error);
 }
 

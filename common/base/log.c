@@ -43,7 +43,7 @@ static pthread_once_t lines_once = PTHREAD_ONCE_INIT;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
-static void register_metrics(void)
+static void log_register_metrics(void)
 {
     for (size_t i = 0; i < ARRAY_SIZE(lines_total); i++) {
         char labels[32];
@@ -75,7 +75,7 @@ static bool stderr_is_journal(void)
 }
 
 /* Not through a symbolic link, which somebody who may write to the directory could have put there. -1 with errno. */
-static int open_file(const char *path)
+static int log_open_file(const char *path)
 {
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0640);
 }
@@ -115,7 +115,7 @@ bool log_open(const struct log_options *options, struct error *error)
     char *path = NULL;
     int fd = STDERR_FILENO;
 
-    (void)pthread_once(&lines_once, register_metrics);
+    (void)pthread_once(&lines_once, log_register_metrics);
     (void)pthread_mutex_lock(&target_mutex);
     if (to_file) {
         path = strdup(options->file);
@@ -123,7 +123,7 @@ bool log_open(const struct log_options *options, struct error *error)
             error_set_errno(error, ENOMEM, "cannot open the log file %s", options->file);
             goto done;
         }
-        fd = open_file(path);
+        fd = log_open_file(path);
         if (fd < 0) {
             (void)open_failed("open", path, errno, error);
             goto done;
@@ -151,7 +151,7 @@ void log_reopen(void)
 
     (void)pthread_mutex_lock(&target_mutex);
     if (target.file != NULL) {
-        int fd = open_file(target.file);
+        int fd = log_open_file(target.file);
 
         if (fd < 0)
             failed = !open_failed("reopen", target.file, errno, &error);
@@ -160,7 +160,7 @@ void log_reopen(void)
     }
     (void)pthread_mutex_unlock(&target_mutex);
     if (failed)
-        log_error("log", "%s; lines go on into the file that is open", error.text);
+        log_error("log", "%s; still writing to the file that is open", error.text);
 }
 
 void log_set_level(enum log_level level)
@@ -322,7 +322,7 @@ void log_write(enum log_level level, const char *room, const char *format, ...)
         char line[LINE_SIZE];
         size_t length;
 
-        (void)pthread_once(&lines_once, register_metrics);
+        (void)pthread_once(&lines_once, log_register_metrics);
         metric_add(lines_total[level], 1);
         va_start(arguments, format);
         length = build_line(line, level, room, format, arguments);

@@ -45,7 +45,7 @@ static void make_line_left(void)
     line_left_made = condition_init(&line_left, &error);
 }
 
-static size_t used(void)
+static size_t queue_used(void)
 {
     return atomic_load(&queue.filled) - atomic_load(&queue.emptied);
 }
@@ -74,7 +74,7 @@ static void drop_front(size_t begin, size_t length)
 }
 
 /* Without the lock. */
-static void write_out(const char *line, size_t length, uint64_t dropped)
+static void queue_write_out(const char *line, size_t length, uint64_t dropped)
 {
     atomic_store(&queue.writing, true);
     if (dropped > 0)
@@ -90,16 +90,16 @@ static void *write_lines(void *argument)
     (void)argument;
     pthread_mutex_lock(&queue_lock);
     for (;;) {
-        while (used() == 0 && !queue.ending)
+        while (queue_used() == 0 && !queue.ending)
             pthread_cond_wait(&line_came, &queue_lock);
-        if (used() == 0)
+        if (queue_used() == 0)
             break;
         size_t begin, length = copy_front(line, &begin);
         uint64_t dropped = queue.dropped;
 
         queue.dropped = 0;
         pthread_mutex_unlock(&queue_lock);
-        write_out(line, length, dropped);
+        queue_write_out(line, length, dropped);
         pthread_mutex_lock(&queue_lock);
         drop_front(begin, length);
         pthread_cond_broadcast(&line_left);
@@ -140,7 +140,7 @@ enum log_queue_result log_queue_put(const char *line, size_t length)
     enum log_queue_result result = LOG_QUEUE_NONE;
 
     pthread_mutex_lock(&queue_lock);
-    if (queue.runs && !queue.ending && RING_SIZE - used() < length) {
+    if (queue.runs && !queue.ending && RING_SIZE - queue_used() < length) {
         queue.dropped++;
         result = LOG_QUEUE_DROPPED;
     } else if (queue.runs && !queue.ending) {
@@ -200,7 +200,7 @@ void log_queue_rescue(void)
         return;
     for (int i = 0; i < SETTLE_MS && atomic_load(&queue.writing); i++)
         (void)nanosleep(&moment, NULL);
-    while (used() > 0 && clock_monotonic_ms() < until_ms) {
+    while (queue_used() > 0 && clock_monotonic_ms() < until_ms) {
         struct pollfd target = {.fd = queue.target.fd(), .events = POLLOUT};
         size_t begin, length = copy_front(line, &begin);
 

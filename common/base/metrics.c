@@ -250,7 +250,7 @@ int64_t metric_value(const struct metric *metric)
     return (int64_t)count;
 }
 
-static void write_number(struct evbuffer *out, double value)
+static void metrics_write_number(struct evbuffer *out, double value)
 {
     if (isnan(value))
         (void)evbuffer_add_printf(out, " NaN\n");
@@ -294,7 +294,7 @@ static void write_metric(struct evbuffer *out, const struct family *family, cons
         if (metric->read != NULL) {
             double value = metric->read(metric->argument);
             write_name(out, family->name, "", metric->labels);
-            write_number(out, value);
+            metrics_write_number(out, value);
         }
         (void)pthread_mutex_unlock(&read_mutex);
     } else {
@@ -317,7 +317,7 @@ static void write_head(struct evbuffer *out, const char *name, const char *help,
 
 /* ---- the process itself, under the names that Prometheus' own client libraries give ---- */
 
-static bool read_file(const char *path, char *buffer, size_t size)
+static bool metrics_read_file(const char *path, char *buffer, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -335,7 +335,7 @@ static void write_value(struct evbuffer *out, const char *name, const char *help
 {
     write_head(out, name, help, type);
     write_name(out, name, "", "");
-    write_number(out, value);
+    metrics_write_number(out, value);
 }
 
 /* Field NUMBER (from 1) of /proc/self/stat; the second is a name in parentheses that may hold anything. */
@@ -361,7 +361,7 @@ static void write_start_time(struct evbuffer *out, const char *stat_text)
     if (!stat_field(stat_text, 22, &ticks))
         return;
     if (atomic_load(&boot_us) == 0) {
-        if (!read_file("/proc/uptime", uptime, sizeof(uptime)))
+        if (!metrics_read_file("/proc/uptime", uptime, sizeof(uptime)))
             return;
         atomic_store(&boot_us, clock_wall_us() - (int64_t)(strtod(uptime, NULL) * 1e6));
     }
@@ -396,7 +396,7 @@ static void write_process(struct evbuffer *out)
     write_head(out, "reel_build_info", "The version, as a label; always 1.", "gauge");
     (void)evbuffer_add_printf(out, "reel_build_info{version=\"%s\"} 1\n", REEL_VERSION);
     write_open_fds(out);
-    if (!read_file("/proc/self/stat", text, sizeof(text)))
+    if (!metrics_read_file("/proc/self/stat", text, sizeof(text)))
         return;
     write_start_time(out, text);
     if (stat_field(text, 24, &pages))

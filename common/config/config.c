@@ -122,7 +122,7 @@ static bool refuse_line(struct load *load, int line, const char *format, ...)
 }
 
 /* inih's handler: 1 for a good line. */
-static int take_option(void *argument, const char *section, const char *name, const char *value)
+static int config_take_option(void *argument, const char *section, const char *name, const char *value)
 {
     struct load *load = argument;
     const struct config_option *option;
@@ -179,7 +179,7 @@ static char *read_line(char *buffer, int size, void *stream)
 }
 
 /* The whole file, NUL-terminated, freed by the caller; so that it is read before anything is done with it. */
-static char *read_file(const char *path, struct error *error)
+static char *config_read_file(const char *path, struct error *error)
 {
     char *text = malloc(FILE_SIZE_MAX + 1), *result = NULL;
     size_t length = 0;
@@ -225,7 +225,7 @@ done:
 
 static bool load_file(struct load *load)
 {
-    char *text = read_file(load->file, load->error);
+    char *text = config_read_file(load->file, load->error);
     int result;
 
     if (text == NULL)
@@ -235,7 +235,7 @@ static bool load_file(struct load *load)
     ini_allow_bom = true;
     ini_max_line = LINE_SIZE;
     load->at = text;
-    result = ini_parse_stream(read_line, load, take_option, load);
+    result = ini_parse_stream(read_line, load, config_take_option, load);
     free(text);
     if (result < 0)
         return error_set(load->error, ERROR_UNAVAILABLE, "%s: out of memory", load->file);

@@ -99,12 +99,12 @@ static bool refuse_number(const struct config_option *option, const char *text, 
     char bounds[2 * NUMBER_TEXT_SIZE + 16];
 
     describe_bounds(option, bounds, sizeof(bounds));
-    return error_set(error, ERROR_MALFORMED, "\"%s\" %s; right would be %s; %s", text, why,
-                     forms[option->type], bounds);
+    return error_set(error, ERROR_MALFORMED, "\"%s\" %s; expected %s; %s", text, why, forms[option->type],
+                     bounds);
 }
 
-static bool parse_number(const struct config_option *option, const char *text, int64_t *number,
-                         struct error *error)
+static bool value_parse_number(const struct config_option *option, const char *text, int64_t *number,
+                               struct error *error)
 {
     const struct unit *units = option->type == CONFIG_SIZE ? size_units : duration_units;
     size_t count = option->type == CONFIG_SIZE ? ARRAY_SIZE(size_units) : ARRAY_SIZE(duration_units);
@@ -379,8 +379,8 @@ static char *format_strings(const struct config_strings *value)
 
 /* ---- addresses ---- */
 
-static bool parse_address(const struct config_option *option, const char *text, struct address *value,
-                          struct error *error)
+static bool value_parse_address(const struct config_option *option, const char *text, struct address *value,
+                                struct error *error)
 {
     struct address address = {0};
     bool may_be_empty = option->default_value != NULL && option->default_value[0] == '\0';
@@ -432,13 +432,13 @@ bool config_value_parse(const struct config_option *option, const char *text, vo
     case CONFIG_INTEGER:
     case CONFIG_SIZE:
     case CONFIG_DURATION:
-        return parse_number(option, text, member, error);
+        return value_parse_number(option, text, member, error);
     case CONFIG_STRING:
         return parse_string(text, member, error);
     case CONFIG_CHOICE:
         return parse_choice(option, text, member, error);
     case CONFIG_ADDRESS:
-        return parse_address(option, text, member, error);
+        return value_parse_address(option, text, member, error);
     case CONFIG_ADDRESSES:
         return parse_addresses(option, text, member, error);
     case CONFIG_STRINGS:

@@ -136,7 +136,7 @@ static void on_request(struct evhttp_request *request, void *argument)
     reply_text(request, HTTP_NOTFOUND, "Not Found", "nothing here; there are /metrics, /healthz and /status");
 }
 
-static bool listen_on(struct admin *admin, struct bind_list *addresses, struct error *error)
+static bool admin_listen_on(struct admin *admin, struct bind_list *addresses, struct error *error)
 {
     const struct bind_options options = {.keep_alive = true};
 
@@ -153,7 +153,7 @@ static bool listen_on(struct admin *admin, struct bind_list *addresses, struct e
     return true;
 }
 
-static bool listen_everywhere(struct admin *admin, const struct address_list *listen, struct error *error)
+static bool admin_listen(struct admin *admin, const struct address_list *listen, struct error *error)
 {
     struct bind_list addresses;
     struct error cause;
@@ -161,7 +161,7 @@ static bool listen_everywhere(struct admin *admin, const struct address_list *li
 
     if (listen->count == 0)
         return true;
-    listens = bind_list_resolve(listen, &addresses, &cause) && listen_on(admin, &addresses, &cause);
+    listens = bind_list_resolve(listen, &addresses, &cause) && admin_listen_on(admin, &addresses, &cause);
     bind_list_clear(&addresses);
     return listens || error_set(error, cause.code, "admin.listen: %s", cause.text);
 }
@@ -185,7 +185,7 @@ struct admin *admin_create(struct event_base *base, const struct address_list *l
                                                 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
                                                 EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
     evhttp_set_gencb(admin->http, on_request, admin);
-    if (!listen_everywhere(admin, listen, error))
+    if (!admin_listen(admin, listen, error))
         goto fail;
     return admin;
 fail:

@@ -92,15 +92,17 @@ static void tell_change(void *argument, const struct config_option *option, cons
     if (option->reloadable != comparison->reloadable)
         return;
     if (!option->reloadable)
-        log_warning("daemon", "option %s.%s changed: takes effect at restart", option->section, option->name);
+        log_warning("daemon", "option %s.%s changed; takes effect after a restart", option->section,
+                    option->name);
     else if (strcmp(old_value, new_value) == 0)
-        log_info("daemon", "option %s.%s: changed in what is not shown", option->section, option->name);
+        log_info("daemon", "option %s.%s: changed in a part that is not shown", option->section,
+                 option->name);
     else
         log_info("daemon", "option %s.%s: %s -> %s", option->section, option->name, old_value, new_value);
 }
 
 /* False where the file, or what is in it, was refused. */
-static bool reload(struct run *run)
+static bool daemon_reload(struct run *run)
 {
     struct comparison comparison = {.run = run};
     const struct daemon_config *common;
@@ -146,7 +148,7 @@ static void on_hangup(struct run *run)
     reopen_logs(run);
     if (run->stopping)
         return;
-    run->reload_refused = !reload(run);
+    run->reload_refused = !daemon_reload(run);
     metric_set(run->reload_metric, run->reload_refused);
     (void)sd_notifyf(0, "READY=1\nSTATUS=%s",
                      run->reload_refused ? "The last reload was refused; the earlier configuration holds"
@@ -156,7 +158,7 @@ static void on_hangup(struct run *run)
 /* Without any clean-up but the pid file's: what was acknowledged is safe at every moment. */
 static _Noreturn void end_at_once(struct run *run, const char *why)
 {
-    log_warning("daemon", "%s: ending at once", why);
+    log_warning("daemon", "%s: exiting immediately", why);
     log_flush(END_LOG_MS);
     pid_file_remove(&run->pid_file);
     _exit(EXIT_SUCCESS);
@@ -168,7 +170,7 @@ static void on_stop_timeout(evutil_socket_t fd, short events, void *argument)
 
     (void)fd;
     (void)events;
-    log_warning("daemon", "what is under way has not finished within %" PRId64 " ms: ending without it",
+    log_warning("daemon", "requests in progress did not finish within %" PRId64 " ms; stopping without them",
                 run->config->stop_timeout_ms);
     loop_stop(run->public.main_loop);
 }
@@ -193,7 +195,7 @@ static void begin_stop(struct run *run, int signal_number)
     const struct timeval limit = duration_timeval(limit_ms);
 
     run->stopping = true;
-    log_info("daemon", "SIG%s: finishing what is under way, at most %" PRId64 " ms",
+    log_info("daemon", "SIG%s: finishing requests in progress, for at most %" PRId64 " ms",
              sigabbrev_np(signal_number), run->config->stop_timeout_ms);
     (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_TIMEOUT_MS) * 1000);
     if (event_add(run->stop_timer, &limit) != 0)
@@ -271,7 +273,7 @@ static void *guard_end(void *argument)
         if (signal_number > 0)
             end_at_once(run, "a second signal to stop");
         if (errno == EAGAIN)
-            end_at_once(run, "threads that hang have not ended");
+            end_at_once(run, "threads are still blocked");
     }
     return NULL;
 }
@@ -289,7 +291,7 @@ static void start_guard(struct run *run)
     (void)pthread_sigmask(SIG_BLOCK, &wanted, NULL);
     run->end_thread_runs = loop_thread_start(&run->end_thread, "end", guard_end, run, &error);
     if (!run->end_thread_runs)
-        log_warning("daemon", "the end goes on unguarded: %s", error.text);
+        log_warning("daemon", "cannot guard the shutdown against threads that hang: %s", error.text);
 }
 
 static void stop_guard(struct run *run)
@@ -332,7 +334,7 @@ static json_t *admin_status(void *argument)
     if (status == NULL || own == NULL || json_object_get(status, "daemon") != NULL)
         json_decref(own);
     else if (json_object_set_new(status, "daemon", own) != 0)
-        log_warning("daemon", "the status is not whole: out of memory");
+        log_warning("daemon", "the status is incomplete: out of memory");
     return status;
 }
 
@@ -351,7 +353,7 @@ static void log_libevent(int severity, const char *text)
                   "%s (%" PRIu64 " more not shown)", text, suppressed);
 }
 
-static bool open_log(void *options, struct error *error)
+static bool daemon_open_log(void *options, struct error *error)
 {
     return log_open(options, error);
 }
@@ -367,7 +369,7 @@ static bool set_up_process(struct run *run, struct error *error)
     if (run->options.daemonize && !process_daemonize(&run->ready_fd, error))
         return false;
     if (config->user[0] != '\0'
-            ? !process_as_user(config->user, open_log, (void *)(uintptr_t)&log_options, error)
+            ? !process_as_user(config->user, daemon_open_log, (void *)(uintptr_t)&log_options, error)
             : !log_open(&log_options, error))
         return false;
     run->log_is_open = true;
@@ -383,7 +385,7 @@ static bool set_up_process(struct run *run, struct error *error)
     return true;
 }
 
-static bool start(struct run *run, struct error *error)
+static bool daemon_start(struct run *run, struct error *error)
 {
     const struct daemon_config *config = run->config;
     const struct admin_handlers handlers = {admin_health, admin_status, run};
@@ -453,7 +455,7 @@ static int live(struct run *run)
     run->start_ms = clock_monotonic_ms();
     run->reload_metric = metrics_gauge("reel_daemon_reload_refused",
                                        "1: the configuration file was refused at the last reload.", NULL);
-    if (start(run, &error)) {
+    if (daemon_start(run, &error)) {
         log_info("daemon", "ready: %zu loops", run->loops.count);
         (void)sd_notifyf(0, "READY=1\nMAINPID=%ld", (long)getpid());
         process_tell_ready(&run->ready_fd);
@@ -472,7 +474,7 @@ static int live(struct run *run)
 }
 
 /* --init-db, whose lines go to the terminal. */
-static int init_db(struct run *run)
+static int daemon_init_db(struct run *run)
 {
     const struct log_options log_options = {.program = run->spec->name,
                                             .level = (enum log_level)run->config->log_level};
@@ -514,7 +516,7 @@ static int run_mode(struct run *run)
         config_print(run->options.tables, run->config, stdout);
         return EXIT_SUCCESS;
     case DAEMON_INIT_DB:
-        return init_db(run);
+        return daemon_init_db(run);
     case DAEMON_BACKUP:
         return backup(run);
     default:

@@ -22,7 +22,7 @@
 struct daemon_config {
     char *pid_file;          /* "": none */
     char *user;              /* "": stay who we are */
-    int64_t loops;           /* 0: one a core */
+    int64_t loops;           /* 0: one per core */
     int64_t stop_timeout_ms; /* how long a drain may take */
     int64_t open_files;      /* RLIMIT_NOFILE to ask for; 0: as it is */
     char *log_file;

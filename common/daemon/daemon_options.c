@@ -1,5 +1,5 @@
 /*
- * daemon_options: see daemon_options.h.
+ * daemon_options: the common rows of every daemon's table of options, getopt_long(3), and what --help prints.
  */
 #include "common/daemon/daemon_options.h"
 
@@ -14,13 +14,13 @@ static const struct config_option common_options[] = {
     {"daemon", "user", CONFIG_STRING, offsetof(struct daemon_config, user), "", 0, 0, NULL, false,
      "User to become once the ports are bound, when started as root; empty to stay who started it."},
     {"daemon", "loops", CONFIG_INTEGER, offsetof(struct daemon_config, loops), "0", 0, 256, NULL, false,
-     "Event-loop threads; 0 for one a processor core."},
+     "Event-loop threads; 0 for one per processor core."},
     {"daemon", "stop_timeout", CONFIG_DURATION, offsetof(struct daemon_config, stop_timeout_ms), "30s", 0,
      3600000, NULL, true, "How long transfers that are under way may go on after SIGTERM."},
     {"daemon", "open_files", CONFIG_INTEGER, offsetof(struct daemon_config, open_files), "65536", 0, 1 << 30,
      NULL, false, "Limit of open files to ask the system for (RLIMIT_NOFILE); 0 to leave it as it is."},
     {"log", "file", CONFIG_STRING, offsetof(struct daemon_config, log_file), "", 0, 0, NULL, false,
-     "Log file, opened anew on SIGHUP and SIGUSR1; empty for stderr (the journal, under systemd)."},
+     "Log file, reopened on SIGHUP and SIGUSR1; empty for stderr (the journal, under systemd)."},
     {"log", "level", CONFIG_CHOICE, offsetof(struct daemon_config, log_level), "info", 0, 0,
      "debug|info|warning|error", true, "The least severe lines that are written."},
     {"admin", "listen", CONFIG_ADDRESSES, offsetof(struct daemon_config, admin_listen), "", 0, 0, NULL, false,
@@ -51,7 +51,7 @@ static void build_tables(struct daemon_options *options)
     options->tables[1] = (struct config_table){options->common, ARRAY_SIZE(options->common)};
 }
 
-static void print_help(const struct daemon_options *options, FILE *out)
+static void daemon_print_help(const struct daemon_options *options, FILE *out)
 {
     const char *name = options->spec->name;
 
@@ -70,7 +70,7 @@ static void print_help(const struct daemon_options *options, FILE *out)
         "      --help-markdown  the options as Markdown tables\n"
         "      --version        the version\n\n"
         "Signals: SIGTERM, SIGINT finish what is under way and end (a second one ends at once);\n"
-        "SIGHUP reloads the configuration and opens the log files anew; SIGUSR1 only the latter.\n"
+        "SIGHUP reloads the configuration and reopens the log files; SIGUSR1 only the latter.\n"
         "Exit codes: 0 fine, 1 could not start or failed, 2 wrong command line or configuration.\n\n"
         "Options of the configuration file:\n\n",
         name, options->spec->summary, name, options->default_file);
@@ -80,7 +80,7 @@ static void print_help(const struct daemon_options *options, FILE *out)
 void daemon_options_print(const struct daemon_options *options, FILE *out)
 {
     if (options->mode == DAEMON_HELP)
-        print_help(options, out);
+        daemon_print_help(options, out);
     else if (options->mode == DAEMON_HELP_MARKDOWN)
         config_help_markdown(options->tables, out);
     else

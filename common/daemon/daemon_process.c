@@ -29,9 +29,9 @@ static bool refuse_second_instance(int fd, const char *path, struct error *error
     long pid = length > 0 ? strtol(text, NULL, 10) : 0;
 
     if (pid > 0)
-        return error_set(error, ERROR_EXISTS, "it runs already as process %ld, which holds the pid file %s",
+        return error_set(error, ERROR_EXISTS, "already running as process %ld, which holds the pid file %s",
                          pid, path);
-    return error_set(error, ERROR_EXISTS, "it runs already: another process holds the pid file %s", path);
+    return error_set(error, ERROR_EXISTS, "already running: another process holds the pid file %s", path);
 }
 
 /* Whether PATH still names the file behind FD: an instance that ends removes it while we wait for nothing. */

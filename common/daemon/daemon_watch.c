@@ -1,5 +1,6 @@
 /*
- * daemon_watch: see daemon_watch.h.
+ * daemon_watch: a task for each loop, posted every few seconds; one that has not run by the next time tells of a loop that is
+ * blocked.
  */
 #include "common/daemon/daemon_watch.h"
 
@@ -33,7 +34,7 @@ struct daemon_watch {
 };
 
 /* On the loop that is asked. */
-static void answer(struct task *task)
+static void watch_answer(struct task *task)
 {
     struct ping *ping = CONTAINER_OF(task, struct ping, task);
 
@@ -41,7 +42,7 @@ static void answer(struct task *task)
     atomic_store_explicit(&ping->asked, false, memory_order_release);
 }
 
-static void look_at(struct daemon_watch *watch, size_t number)
+static void watch_look_at(struct daemon_watch *watch, size_t number)
 {
     struct ping *ping = &watch->pings[number];
     bool stuck = atomic_load_explicit(&ping->asked, memory_order_acquire);
@@ -62,7 +63,7 @@ static void look_at(struct daemon_watch *watch, size_t number)
     loop_post(watch->loops->loops[number], &ping->task);
 }
 
-static void on_timer(evutil_socket_t fd, short events, void *argument)
+static void on_watch_timer(evutil_socket_t fd, short events, void *argument)
 {
     struct daemon_watch *watch = argument;
 
@@ -70,7 +71,7 @@ static void on_timer(evutil_socket_t fd, short events, void *argument)
     (void)events;
     watch->stuck = 0;
     for (size_t i = 0; i < watch->count; i++)
-        look_at(watch, i);
+        watch_look_at(watch, i);
     metric_set(watch->stuck_metric, (int64_t)watch->stuck);
     if (watch->has_watchdog && watch->stuck == 0)
         (void)sd_notify(0, "WATCHDOG=1");
@@ -90,7 +91,7 @@ struct daemon_watch *daemon_watch_create(struct loop *main_loop, struct loop_gro
     watch->loops = loops;
     watch->count = loops->count;
     for (size_t i = 0; i < watch->count; i++) {
-        watch->pings[i].task.run = answer;
+        watch->pings[i].task.run = watch_answer;
         watch->pings[i].watch = watch;
     }
     watch->delay =
@@ -101,9 +102,9 @@ struct daemon_watch *daemon_watch_create(struct loop *main_loop, struct loop_gro
         interval.tv_sec = (time_t)(watchdog_us / 4 / 1000000);
         interval.tv_usec = (suseconds_t)(watchdog_us / 4 % 1000000);
     }
-    watch->timer = event_new(loop_base(main_loop), -1, EV_PERSIST, on_timer, watch);
+    watch->timer = event_new(loop_base(main_loop), -1, EV_PERSIST, on_watch_timer, watch);
     if (watch->timer == NULL || event_add(watch->timer, &interval) != 0) {
-        error_set(error, ERROR_UNAVAILABLE, "cannot watch the loops: libevent takes no timer");
+        error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer that watches the loops");
         daemon_watch_stop(watch);
         daemon_watch_destroy(watch);
         return NULL;

@@ -171,7 +171,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
            error_set(error, cause.code, "%s.listen: %s", base->daemon->spec->name, cause.text);
 }
 
-static void ticked(evutil_socket_t fd, short what, void *argument)
+static void on_daemon_tick(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
@@ -184,9 +184,9 @@ bool packet_daemon_start_tick(struct packet_daemon *base, int64_t interval_ms,
 {
     const struct timeval interval = duration_timeval(interval_ms);
     base->on_tick = on_tick;
-    base->tick = event_new(loop_base(base->daemon->main_loop), -1, EV_PERSIST, ticked, base);
+    base->tick = event_new(loop_base(base->daemon->main_loop), -1, EV_PERSIST, on_daemon_tick, base);
     if (base->tick == NULL || event_add(base->tick, &interval) != 0)
-        return error_set(error, ERROR_UNAVAILABLE, "the daemon's timer cannot be set");
+        return error_set(error, ERROR_UNAVAILABLE, "cannot arm the daemon's timer");
     return true;
 }
 

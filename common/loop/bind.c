@@ -64,7 +64,7 @@ static int open_bound(const struct socket_address *address, uint16_t port, bool 
     return fd;
 }
 
-static bool refuse(const struct socket_address *address, int failure, struct error *error)
+static bool bind_refuse(const struct socket_address *address, int failure, struct error *error)
 {
     char text[ADDRESS_TEXT_SIZE];
 
@@ -78,7 +78,7 @@ static bool refuse(const struct socket_address *address, int failure, struct err
 /* ---- what the configuration means on this machine ---- */
 
 /* Whether this machine has the family and the address at all; with any port. */
-static bool is_usable(const struct socket_address *address)
+static bool bind_is_usable(const struct socket_address *address)
 {
     int fd = open_bound(address, 0, false);
 
@@ -103,7 +103,7 @@ static size_t keep_usable(struct socket_address *items, size_t count)
     size_t kept = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (is_usable(&items[i]))
+        if (bind_is_usable(&items[i]))
             items[kept++] = items[i];
     }
     return kept > 0 ? kept : count;
@@ -118,14 +118,14 @@ static bool resolve_one(const struct address *address, struct socket_address *it
         *count = keep_usable(items, *count);
         return true;
     }
-    if (strcmp(address->host, "*") == 0 && !is_usable(&items[0]))
+    if (strcmp(address->host, "*") == 0 && !bind_is_usable(&items[0]))
         set_ipv4_wildcard(&items[0], address->port);
     *count = 1;
     return true;
 }
 
 /* Asks without SO_REUSEPORT whether somebody has it. A port 0 is free: the kernel chooses. */
-static bool is_free(const struct socket_address *address, struct error *error)
+static bool bind_is_free(const struct socket_address *address, struct error *error)
 {
     uint16_t port = bind_port(address);
     int fd;
@@ -134,7 +134,7 @@ static bool is_free(const struct socket_address *address, struct error *error)
         return true;
     fd = open_bound(address, port, false);
     if (fd < 0)
-        return refuse(address, errno, error);
+        return bind_refuse(address, errno, error);
     (void)close(fd);
     return true;
 }
@@ -153,7 +153,7 @@ bool bind_list_resolve(const struct address_list *addresses, struct bind_list *l
         if (!resolve_one(&addresses->items[i], &list->items[list->count], &found, error))
             goto fail;
         for (size_t j = 0; j < found; j++) {
-            if (!is_free(&list->items[list->count + j], error))
+            if (!bind_is_free(&list->items[list->count + j], error))
                 goto fail;
         }
         list->count += found;
@@ -190,7 +190,7 @@ int bind_socket(struct socket_address *address, const struct bind_options *optio
     int fd = open_bound(address, bind_port(address), options->share);
 
     if (fd < 0) {
-        refuse(address, errno, error);
+        bind_refuse(address, errno, error);
         return -1;
     }
     if (!set_inherited(fd, options) || listen(fd, BACKLOG) != 0)
@@ -200,7 +200,7 @@ int bind_socket(struct socket_address *address, const struct bind_options *optio
         goto fail;
     return fd;
 fail:
-    refuse(address, errno, error);
+    bind_refuse(address, errno, error);
     (void)close(fd);
     return -1;
 }

@@ -78,7 +78,7 @@ void listen_limits_take_more(struct listen_limits *limits)
 
 /* ---- addresses ---- */
 
-static bool key_of(const struct sockaddr *peer, uint8_t key[16])
+static bool limits_key_of(const struct sockaddr *peer, uint8_t key[16])
 {
     memset(key, 0, 16);
     if (peer->sa_family == AF_INET) {
@@ -97,7 +97,7 @@ static bool key_of(const struct sockaddr *peer, uint8_t key[16])
 }
 
 /* With the lock held. */
-static struct address_count *find_count(struct listen_limits *limits, const uint8_t key[16], bool add)
+static struct address_count *limits_find_count(struct listen_limits *limits, const uint8_t key[16], bool add)
 {
     unsigned hash = (unsigned)XXH3_64bits_withSeed(key, 16, limits->seed);
     struct address_count *entry = NULL;
@@ -123,10 +123,10 @@ bool listen_limits_enter(struct listen_limits *limits, struct listen_place *plac
     bool fits = true;
 
     place->counted = false;
-    if (max == 0 || !key_of(peer, place->key))
+    if (max == 0 || !limits_key_of(peer, place->key))
         return true;
     pthread_mutex_lock(&limits->lock);
-    entry = find_count(limits, place->key, true);
+    entry = limits_find_count(limits, place->key, true);
     if (entry) { /* without memory the connection is let in, uncounted */
         fits = entry->count < max;
         entry->count++;
@@ -141,7 +141,7 @@ static void uncount(struct listen_limits *limits, const uint8_t key[16])
     struct address_count *entry;
 
     pthread_mutex_lock(&limits->lock);
-    entry = find_count(limits, key, false);
+    entry = limits_find_count(limits, key, false);
     if (entry && --entry->count == 0) {
         HASH_DELETE(hh, limits->addresses, entry);
         free(entry);

@@ -60,14 +60,14 @@ static bool is_full(const struct listener *listener)
 
 /* ---- watching and pausing ---- */
 
-static void unwatch(struct listener *listener)
+static void listener_unwatch(struct listener *listener)
 {
     for (size_t i = 0; i < listener->count; i++)
         event_del(&listener->sockets[i].event);
     listener->paused = true;
 }
 
-static void watch(struct listener *listener)
+static void listener_watch(struct listener *listener)
 {
     uint64_t suppressed;
 
@@ -79,7 +79,7 @@ static void watch(struct listener *listener)
             log_error(listener->options.room,
                       "cannot watch a listening socket: %m; new connections wait, tried again every %d ms",
                       LOOK_MS);
-        unwatch(listener);
+        listener_unwatch(listener);
         return;
     }
 }
@@ -91,12 +91,12 @@ static void pause_accepting(struct listener *listener)
     const struct timeval delay = duration_timeval(LOOK_MS);
 
     if (!listener->paused)
-        unwatch(listener);
+        listener_unwatch(listener);
     if (event_pending(&listener->timer, EV_TIMEOUT, NULL))
         return;
     if (event_add(&listener->timer, &delay) != 0) {
         log_error(listener->options.room, "cannot arm the timer of a listener that pauses; it goes on");
-        watch(listener);
+        listener_watch(listener);
     }
 }
 
@@ -251,7 +251,7 @@ static void on_acceptable(evutil_socket_t fd, short events, void *argument)
 }
 
 /* Takes up again what was put off. */
-static void look(struct listener *listener, bool asks)
+static void listener_look(struct listener *listener, bool asks)
 {
     const struct listener_options *options = &listener->options;
     int64_t refuse_after_ms = bounds_of(listener).refuse_after_ms;
@@ -260,7 +260,7 @@ static void look(struct listener *listener, bool asks)
         return;
     if (!is_full(listener) || options->has_room(options->argument)) {
         listener->full_since_ms = 0;
-        watch(listener);
+        listener_watch(listener);
         if (listener->paused)
             pause_accepting(listener);
         return;
@@ -276,7 +276,7 @@ static void on_listener_timer(evutil_socket_t fd, short events, void *argument)
 {
     (void)fd;
     (void)events;
-    look(argument, true);
+    listener_look(argument, true);
 }
 
 static void on_listener_task(struct task *task)
@@ -290,7 +290,7 @@ static void on_listener_task(struct task *task)
     }
     if (!listener->closed)
         help_others(listener);
-    look(listener, false);
+    listener_look(listener, false);
 }
 
 static void wake_listener(struct listen_waiter *waiter)
@@ -351,7 +351,7 @@ void listener_close(struct listener *listener)
         return;
     listener->closed = true;
     listen_limits_forget(listener->options.limits, &listener->waiter); /* nobody posts from here on */
-    unwatch(listener);
+    listener_unwatch(listener);
     event_del(&listener->timer);
     for (size_t i = 0; i < listener->count; i++)
         (void)close(listener->sockets[i].fd);

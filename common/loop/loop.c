@@ -186,7 +186,7 @@ void loop_run(struct loop *loop)
     current = outer;
 }
 
-static void *thread_main(void *argument)
+static void *loop_thread_main(void *argument)
 {
     loop_run(argument);
     return NULL;
@@ -195,7 +195,7 @@ static void *thread_main(void *argument)
 bool loop_start(struct loop *loop, struct error *error)
 {
     ASSERT(!loop->has_thread);
-    loop->has_thread = loop_thread_start(&loop->thread, loop->name, thread_main, loop, error);
+    loop->has_thread = loop_thread_start(&loop->thread, loop->name, loop_thread_main, loop, error);
     return loop->has_thread;
 }
 

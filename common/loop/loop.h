@@ -55,7 +55,7 @@ struct loop *loop_current(void);
 /* Monotonic milliseconds: the same time as clock_monotonic_ms(). Cheap (no system call). */
 int64_t loop_now_ms(struct loop *loop);
 
-/* A fixed set of loops, "one a core" by default. */
+/* A fixed set of loops, "one per core" by default. */
 struct loop_group {
     struct loop **loops;
     size_t count;

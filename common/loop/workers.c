@@ -36,7 +36,7 @@ struct workers {
     struct worker threads[];
 };
 
-static struct job *take_job(struct workers *workers)
+static struct job *worker_take_job(struct workers *workers)
 {
     struct job *job;
 
@@ -55,14 +55,14 @@ static struct job *take_job(struct workers *workers)
     return job;
 }
 
-static void job_done(struct task *task)
+static void worker_job_done(struct task *task)
 {
     struct job *job = CONTAINER_OF(task, struct job, task);
 
     job->done(job);
 }
 
-static void run_job(struct worker *worker, struct job *job)
+static void worker_run_job(struct worker *worker, struct job *job)
 {
     struct workers *workers = worker->workers;
     int64_t start_us = clock_monotonic_us();
@@ -77,7 +77,7 @@ static void run_job(struct worker *worker, struct job *job)
     metric_add(workers->running_metric, -1);
     atomic_fetch_sub(&workers->running, 1);
     if (follows) {
-        job->task.run = job_done;
+        job->task.run = worker_job_done;
         loop_post(job->loop, &job->task);
     }
 }
@@ -88,8 +88,8 @@ static void *worker_main(void *argument)
     struct workers *workers = worker->workers;
     struct job *job;
 
-    while ((job = take_job(workers)))
-        run_job(worker, job);
+    while ((job = worker_take_job(workers)))
+        worker_run_job(worker, job);
     pthread_mutex_lock(&workers->mutex);
     workers->alive--;
     pthread_cond_signal(&workers->ended);
@@ -117,7 +117,7 @@ static bool start_threads(struct workers *workers, size_t threads, struct error 
     return true;
 }
 
-static void register_metrics(struct workers *workers)
+static void workers_register_metrics(struct workers *workers)
 {
     char labels[96];
 
@@ -125,10 +125,10 @@ static void register_metrics(struct workers *workers)
     workers->waiting_metric =
         metrics_gauge("reel_workers_waiting", "Jobs that wait for a worker thread.", labels);
     workers->running_metric = metrics_gauge("reel_workers_running", "Jobs inside a worker thread.", labels);
-    workers->rejected_metric = metrics_counter("reel_workers_rejected_total",
-                                               "Jobs that were not taken: the queue was full.", labels);
-    workers->duration_metric = metrics_histogram("reel_workers_job_seconds",
-                                                 "How long jobs ran, the wait before not counted.", labels);
+    workers->rejected_metric =
+        metrics_counter("reel_workers_rejected_total", "Jobs rejected because the queue was full.", labels);
+    workers->duration_metric = metrics_histogram(
+        "reel_workers_job_seconds", "How long jobs ran, excluding the time in the queue.", labels);
 }
 
 struct workers *workers_create(const char *name, size_t threads, size_t queue_max, struct error *error)
@@ -151,7 +151,7 @@ struct workers *workers_create(const char *name, size_t threads, size_t queue_ma
         free(workers);
         return NULL;
     }
-    register_metrics(workers);
+    workers_register_metrics(workers);
     if (!start_threads(workers, threads, error)) {
         (void)workers_destroy(workers, INT32_MAX); /* its threads have nothing to do: they leave at once */
         return NULL;
@@ -186,11 +186,6 @@ size_t workers_waiting(const struct workers *workers)
     return atomic_load(&workers->waiting);
 }
 
-size_t workers_running(const struct workers *workers)
-{
-    return atomic_load(&workers->running);
-}
-
 int64_t workers_oldest_ms(const struct workers *workers)
 {
     int64_t oldest = 0;
@@ -205,7 +200,7 @@ int64_t workers_oldest_ms(const struct workers *workers)
 }
 
 /* Waits for the threads to leave. The mutex is held. */
-static bool wait_for_end(struct workers *workers, int64_t timeout_ms)
+static bool workers_wait_for_end(struct workers *workers, int64_t timeout_ms)
 {
     int64_t until_ms = clock_monotonic_ms() + timeout_ms, left_ms;
 
@@ -223,11 +218,12 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
     pthread_mutex_lock(&workers->mutex);
     workers->ending = true;
     pthread_cond_broadcast(&workers->submitted);
-    ended = wait_for_end(workers, timeout_ms);
+    ended = workers_wait_for_end(workers, timeout_ms);
     pthread_mutex_unlock(&workers->mutex);
     if (!ended) {
-        log_error("workers", "%s: %zu jobs still hang, the oldest for %lld ms; their threads are left alone",
-                  workers->name, workers_running(workers), (long long)workers_oldest_ms(workers));
+        log_error("workers",
+                  "%s: %zu jobs are still blocked, the oldest for %lld ms; their threads are abandoned",
+                  workers->name, atomic_load(&workers->running), (long long)workers_oldest_ms(workers));
         return false;
     }
     for (size_t i = 0; i < workers->started; i++)

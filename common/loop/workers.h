@@ -29,9 +29,8 @@ MUST_CHECK struct workers *workers_create(const char *name, size_t threads, size
  * the caller answers ERROR_UNAVAILABLE. Jobs start in the order of submission. */
 MUST_CHECK bool workers_submit(struct workers *workers, struct job *job);
 
-/* Jobs waiting / running at this moment. */
+/* Jobs that wait at this moment. */
 size_t workers_waiting(const struct workers *workers);
-size_t workers_running(const struct workers *workers);
 
 /* The age in ms of the oldest running job, 0 with none: how long something has been hanging. */
 int64_t workers_oldest_ms(const struct workers *workers);

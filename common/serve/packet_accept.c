@@ -12,7 +12,7 @@
 
 static struct log_gate refused_gate;
 
-static void tell_bounds(void *argument, struct listener_bounds *bounds)
+static void accept_bounds(void *argument, struct listener_bounds *bounds)
 {
     const struct packet_lane *lane = argument;
     const struct packet_server_options *options = &lane->server->options;
@@ -22,27 +22,33 @@ static void tell_bounds(void *argument, struct listener_bounds *bounds)
     bounds->refuse_after_ms = -1;
 }
 
-/* The connection that can be spared most: one that has had its last answer; one whose request has been incomplete for
- * a second, which takes a peer that means it milliseconds; the one that has been idle for longest; any whose request is
- * incomplete. NULL: each has a request under way. */
-static struct packet_connection *find_spare(const struct packet_lane *lane)
+/* The one that has been waiting in the list for longest, if that is AGE_MS at least. */
+static struct packet_connection *find_waiting(const struct packet_lane *lane, enum packet_wait wait,
+                                              int64_t age_ms)
 {
-    struct packet_connection *head = TAILQ_FIRST(&lane->waiting[PACKET_WAIT_HEAD]);
-    struct packet_connection *spare = TAILQ_FIRST(&lane->waiting[PACKET_WAIT_LINGER]);
+    struct packet_connection *first = TAILQ_FIRST(&lane->waiting[wait]);
 
-    if (!spare && head && clock_monotonic_ms() - head->head_ms >= PACKET_HEAD_SPARE_MS)
-        spare = head;
-    if (!spare)
-        spare = TAILQ_FIRST(&lane->waiting[PACKET_WAIT_IDLE]);
-    return spare ? spare : head;
+    return first && clock_coarse_ms() - first->wait_ms >= age_ms ? first : NULL;
 }
 
-static bool has_room(void *argument)
+/* The connection that can be spared most: one that has had its last answer; one whose request has not come whole in a
+ * time in which that of a peer that means it comes; the one that has been idle for longest. NULL: each has a request under
+ * way, or may be about to. */
+static struct packet_connection *find_spare(const struct packet_lane *lane)
+{
+    struct packet_connection *spare = find_waiting(lane, PACKET_WAIT_LINGER, 0);
+
+    if (!spare)
+        spare = find_waiting(lane, PACKET_WAIT_HEAD, PACKET_HEAD_SPARE_MS);
+    return spare ? spare : find_waiting(lane, PACKET_WAIT_IDLE, PACKET_IDLE_SPARE_MS);
+}
+
+static bool accept_has_room(void *argument)
 {
     return find_spare(argument) != NULL;
 }
 
-static bool make_room(void *argument)
+static bool accept_make_room(void *argument)
 {
     struct packet_lane *lane = argument;
     struct packet_connection *spare = find_spare(lane);
@@ -55,8 +61,8 @@ static bool make_room(void *argument)
     return true;
 }
 
-static bool take_connection(void *argument, int fd, const struct socket_address *peer,
-                            const struct listen_place *place, bool refused)
+static bool accept_take(void *argument, int fd, const struct socket_address *peer,
+                        const struct listen_place *place, bool refused)
 {
     struct packet_lane *lane = argument;
     struct address plain;
@@ -89,10 +95,10 @@ bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct
         .room = "packet",
         .errors = lane->server->accept_errors_metric,
         .argument = lane,
-        .bounds = tell_bounds,
-        .has_room = has_room,
-        .make_room = make_room,
-        .take = take_connection,
+        .bounds = accept_bounds,
+        .has_room = accept_has_room,
+        .make_room = accept_make_room,
+        .take = accept_take,
     };
 
     lane->listener = listener_create(&options, error);

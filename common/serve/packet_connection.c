@@ -40,7 +40,7 @@ static bool wants_input(const struct packet_connection *connection)
     return false;
 }
 
-static bool arm_timer(struct packet_connection *connection)
+static bool connection_arm_timer(struct packet_connection *connection)
 {
     int64_t delay = max_i64(connection->deadline_ms - clock_monotonic_ms(), 1);
     const struct timeval timeout = duration_timeval(delay);
@@ -55,7 +55,7 @@ static bool arm_timer(struct packet_connection *connection)
  * reply in one piece costs no epoll_ctl(2) and seldom a timer. False: the system refuses an event (epoll_ctl(2) for want
  * of memory or watches), so that the connection would wait for ever. A broken one waits for its handler alone.
  */
-static bool arm(struct packet_connection *connection)
+static bool connection_arm(struct packet_connection *connection)
 {
     if (!connection->lane->loop || connection->broken)
         return true;
@@ -71,7 +71,7 @@ static bool arm(struct packet_connection *connection)
     }
     return connection->deadline_ms == 0 ||
            (connection->armed_ms != 0 && connection->deadline_ms >= connection->armed_ms) ||
-           arm_timer(connection);
+           connection_arm_timer(connection);
 }
 
 /* Waits for what the state needs. Where it cannot, that costs this one connection. May free it. */
@@ -80,7 +80,7 @@ static void wait_or_cut(struct packet_connection *connection)
     char name[PACKET_NAME_SIZE];
     uint64_t suppressed;
 
-    if (arm(connection))
+    if (connection_arm(connection))
         return;
     if (log_gate_open(&watch_gate, WATCH_LOG_MS, &suppressed))
         log_error("packet",
@@ -152,7 +152,7 @@ static void on_connection_task(struct task *task)
         packet_connection_run(connection);
 }
 
-static void on_readable(evutil_socket_t fd, short events, void *argument)
+static void on_connection_readable(evutil_socket_t fd, short events, void *argument)
 {
     struct packet_connection *connection = argument;
 
@@ -167,7 +167,7 @@ static void on_readable(evutil_socket_t fd, short events, void *argument)
     }
 }
 
-static void on_writable(evutil_socket_t fd, short events, void *argument)
+static void on_connection_writable(evutil_socket_t fd, short events, void *argument)
 {
     struct packet_connection *connection = argument;
 
@@ -209,7 +209,7 @@ static void cut_late(struct packet_connection *connection)
 }
 
 /* The deadline of the state has passed. */
-static void expire(struct packet_connection *connection)
+static void connection_expire(struct packet_connection *connection)
 {
     int before = connection->unsent;
 
@@ -261,7 +261,7 @@ static void on_connection_timer(evutil_socket_t fd, short events, void *argument
     (void)events;
     connection->armed_ms = 0;
     if (connection->deadline_ms > 0 && connection->deadline_ms <= clock_monotonic_ms())
-        expire(connection);
+        connection_expire(connection);
     else
         wait_or_cut(connection);
 }
@@ -292,7 +292,8 @@ static enum packet_wait wait_of(const struct packet_connection *connection)
     case PACKET_BODY:
         if (connection->rest) /* nothing is read before that is out */
             return PACKET_WAIT_REPLY;
-        return connection->state == PACKET_IDLE ? PACKET_WAIT_IDLE : PACKET_WAIT_HEAD;
+        return connection->state == PACKET_IDLE && connection->requests > 0 ? PACKET_WAIT_IDLE
+                                                                            : PACKET_WAIT_HEAD;
     case PACKET_REPLYING:
         return PACKET_WAIT_REPLY;
     case PACKET_HANDLING:
@@ -316,6 +317,7 @@ void packet_connection_relist(struct packet_connection *connection)
     if (connection->wait != PACKET_WAIT_NONE)
         TAILQ_REMOVE(&lane->waiting[connection->wait], connection, wait_link);
     connection->wait = wait;
+    connection->wait_ms = clock_coarse_ms();
     if (wait != PACKET_WAIT_NONE)
         TAILQ_INSERT_TAIL(&lane->waiting[wait], connection, wait_link);
 }
@@ -368,9 +370,10 @@ bool packet_connection_open(struct packet_lane *lane, int fd, const struct socke
     connection->wait = PACKET_WAIT_NONE;
     if (!address_from_socket((const struct sockaddr *)&peer->storage, peer->length, &connection->peer))
         snprintf(connection->peer.host, sizeof(connection->peer.host), "unknown");
-    ASSERT(event_assign(&connection->read_event, base, fd, EV_READ | EV_PERSIST, on_readable, connection) ==
+    ASSERT(event_assign(&connection->read_event, base, fd, EV_READ | EV_PERSIST, on_connection_readable,
+                        connection) == 0);
+    ASSERT(event_assign(&connection->write_event, base, fd, EV_WRITE, on_connection_writable, connection) ==
            0);
-    ASSERT(event_assign(&connection->write_event, base, fd, EV_WRITE, on_writable, connection) == 0);
     ASSERT(event_assign(&connection->timer, base, -1, 0, on_connection_timer, connection) == 0);
     TAILQ_INSERT_TAIL(&lane->connections, connection, link);
     lane->open++;

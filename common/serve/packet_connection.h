@@ -24,7 +24,8 @@
 #define PACKET_TURN_STEPS     128  /* that one connection goes before others have their turn */
 #define PACKET_LINGER_MS      1000 /* for a peer that has not ended its refused body in time */
 #define PACKET_HEAD_SPARE_MS                                                                                 \
-    1000 /* a request that is not whole after so long is spared sooner than an idle connection */
+    1000 /* a request that is not whole after so long makes room before idle connections do */
+#define PACKET_IDLE_SPARE_MS 50 /* a connection that is idle for less may have a request on its way */
 
 /* What metrics count for each command, and for those that are not in the table. */
 struct packet_metrics {
@@ -34,7 +35,7 @@ struct packet_metrics {
 /* What a connection waits for, where it is its peer's turn; each has a list, longest in it first. */
 enum packet_wait {
     PACKET_WAIT_LINGER, /* the end of what it sends in vain */
-    PACKET_WAIT_HEAD,   /* the rest of a request, up to where its handler begins */
+    PACKET_WAIT_HEAD,   /* its first request, or the rest of one, up to where its handler begins */
     PACKET_WAIT_IDLE,   /* a request */
     PACKET_WAIT_REPLY,  /* that it reads a reply from memory */
     PACKET_WAITS,
@@ -103,6 +104,7 @@ struct packet_connection {
     struct packet_lane *lane;
     TAILQ_ENTRY(packet_connection) link, wait_link;
     enum packet_wait wait; /* the list that it is in */
+    int64_t wait_ms;       /* since when; coarse */
     struct listen_place place;
     uint64_t id;
     int fd;
@@ -237,9 +239,6 @@ void packet_request_end_file(struct packet_connection *connection, bool ok);
 MUST_CHECK bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct error *error);
 
 /* ---- packet_server.c ---- */
-
-/* Frees the server when this was the last reference. */
-void packet_server_release(struct packet_server *server);
 
 /* A connection of LANE that had PLACE has ended and is out of the list: may finish the lane and free the server. */
 void packet_server_leave(struct packet_lane *lane, const struct listen_place *place);

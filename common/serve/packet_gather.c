@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 
 /* Sends some. False: nothing now; the connection may be broken. */
-static bool send_some(struct packet_connection *connection, const uint8_t *bytes, size_t size, size_t *sent)
+static bool gather_send(struct packet_connection *connection, const uint8_t *bytes, size_t size, size_t *sent)
 {
     ssize_t now;
 
@@ -48,7 +48,7 @@ static void set_deadline(struct packet_connection *connection)
     }
 }
 
-static void keep_rest(struct packet_connection *connection, const uint8_t *bytes, size_t size)
+static void gather_keep_rest(struct packet_connection *connection, const uint8_t *bytes, size_t size)
 {
     connection->rest = malloc(size);
     if (!connection->rest) {
@@ -72,10 +72,11 @@ bool packet_gather_flush(struct packet_connection *connection)
 
     if (lane->gatherer != connection)
         return !connection->rest;
-    while (sent < lane->gathered && send_some(connection, lane->gather + sent, lane->gathered - sent, &sent))
+    while (sent < lane->gathered &&
+           gather_send(connection, lane->gather + sent, lane->gathered - sent, &sent))
         ;
     if (sent < lane->gathered && !connection->broken)
-        keep_rest(connection, lane->gather + sent, lane->gathered - sent);
+        gather_keep_rest(connection, lane->gather + sent, lane->gathered - sent);
     lane->gathered = 0;
     lane->gatherer = NULL;
     return !connection->rest && !connection->broken;
@@ -86,8 +87,8 @@ bool packet_gather_flush_rest(struct packet_connection *connection)
     while (connection->rest) {
         size_t before = connection->rest_sent;
 
-        if (!send_some(connection, connection->rest + before, connection->rest_size - before,
-                       &connection->rest_sent))
+        if (!gather_send(connection, connection->rest + before, connection->rest_size - before,
+                         &connection->rest_sent))
             return false;
         set_deadline(connection);
         if (connection->rest_sent == connection->rest_size)
@@ -113,7 +114,7 @@ void packet_gather_free(struct packet_connection *connection)
 }
 
 /* Room for a reply with a body of SIZE bytes; NULL: it cannot be gathered. */
-static uint8_t *make_room(struct packet_connection *connection, size_t size)
+static uint8_t *gather_room(struct packet_connection *connection, size_t size)
 {
     struct packet_lane *lane = connection->lane;
 
@@ -129,7 +130,7 @@ static uint8_t *make_room(struct packet_connection *connection, size_t size)
     return lane->gather + lane->gathered;
 }
 
-static void add(struct packet_connection *connection, size_t size)
+static void gather_add(struct packet_connection *connection, size_t size)
 {
     connection->lane->gatherer = connection;
     connection->lane->gathered += PROTO_HEADER_SIZE + size;
@@ -138,21 +139,21 @@ static void add(struct packet_connection *connection, size_t size)
 bool packet_gather_bytes(struct packet_connection *connection, const void *body, size_t size)
 {
     struct packet_lane *lane = connection->lane;
-    uint8_t *at = make_room(connection, size);
+    uint8_t *at = gather_room(connection, size);
 
     if (!at)
         return false;
     proto_header_pack(at, (int64_t)size, lane->server->options.reply_command, PROTO_STATUS_OK);
     if (size > 0)
         memcpy(at + PROTO_HEADER_SIZE, body, size);
-    add(connection, size);
+    gather_add(connection, size);
     return true;
 }
 
 bool packet_gather_file(struct packet_connection *connection)
 {
     size_t size = (size_t)connection->file_length;
-    uint8_t *at = make_room(connection, size);
+    uint8_t *at = gather_room(connection, size);
     struct iovec part;
 
     if (!at)
@@ -161,6 +162,6 @@ bool packet_gather_file(struct packet_connection *connection)
     part = (struct iovec){at + PROTO_HEADER_SIZE, size};
     if (preadv2(connection->file_fd, &part, 1, connection->file_offset, RWF_NOWAIT) != (ssize_t)size)
         return false;
-    add(connection, size);
+    gather_add(connection, size);
     return true;
 }

@@ -80,7 +80,7 @@ static bool copy_output(struct packet_connection *connection, uint8_t status, co
 }
 
 /* The handler is done with the request; what it left of the body stands in the way of the next one. */
-static void finish(struct packet_connection *connection)
+static void request_finish(struct packet_connection *connection)
 {
     enum packet_state next = PACKET_REPLYING;
 
@@ -105,7 +105,7 @@ void packet_reply(struct packet_request *request, const void *body, size_t size)
     struct packet_connection *connection = connection_of(request);
 
     (void)copy_output(connection, PROTO_STATUS_OK, body, size);
-    finish(connection);
+    request_finish(connection);
 }
 
 void packet_reply_take(struct packet_request *request, void *body, size_t size)
@@ -113,7 +113,7 @@ void packet_reply_take(struct packet_request *request, void *body, size_t size)
     struct packet_connection *connection = connection_of(request);
 
     set_output(connection, PROTO_STATUS_OK, (int64_t)size, body, size);
-    finish(connection);
+    request_finish(connection);
 }
 
 void packet_reply_shared(struct packet_request *request, struct packet_shared *shared)
@@ -124,7 +124,7 @@ void packet_reply_shared(struct packet_request *request, struct packet_shared *s
     set_output(connection, PROTO_STATUS_OK, (int64_t)size, (void *)(uintptr_t)packet_shared_bytes(shared),
                size);
     connection->shared = packet_shared_take(shared);
-    finish(connection);
+    request_finish(connection);
 }
 
 /* What strangers may read of ERROR: all, or that something failed and which line of the log says what. */
@@ -172,7 +172,7 @@ void packet_reply_failure(struct packet_request *request, const struct error *er
                  command_name(connection), error->text, error_code_name(error->code),
                  describe_suppressed(suppressed, more, sizeof(more)));
     set_failure(connection, error);
-    finish(connection);
+    request_finish(connection);
 }
 
 void packet_reply_error(struct packet_request *request, int code, const char *format, ...)
@@ -218,7 +218,7 @@ void packet_reply_file(struct packet_request *request, int fd, int64_t offset, i
     connection->file_done = done;
     connection->file_argument = argument;
     set_output(connection, PROTO_STATUS_OK, length, NULL, 0);
-    finish(connection);
+    request_finish(connection);
 }
 
 void packet_request_end_file(struct packet_connection *connection, bool ok)

@@ -11,6 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void server_release(struct packet_server *server)
+{
+    if (atomic_fetch_sub(&server->references, 1) != 1)
+        return;
+    listen_limits_destroy(server->limits);
+    free(server);
+}
+
 /* ---- lanes ---- */
 
 static void for_each_connection(struct packet_lane *lane, void (*visit)(struct packet_connection *connection))
@@ -44,7 +52,7 @@ static void on_grace(evutil_socket_t fd, short events, void *argument)
 
     (void)fd;
     (void)events;
-    log_info("packet", "%zu connections have not finished in time and are cut", lane->open);
+    log_info("packet", "%zu connections did not finish in time and are closed", lane->open);
     for_each_connection(lane, packet_connection_cut);
 }
 
@@ -63,7 +71,7 @@ static void stop_lane(struct task *task)
         for_each_connection(lane, packet_connection_look);
         finish_if_empty(lane);
     }
-    packet_server_release(server);
+    server_release(server);
 }
 
 /* The loop ends, and with it what has events in its base. Requests that a handler still holds stay valid. */
@@ -110,7 +118,7 @@ void packet_server_leave(struct packet_lane *lane, const struct listen_place *pl
     atomic_fetch_sub(&server->connections, 1);
     listen_limits_leave(server->limits, place);
     finish_if_empty(lane);
-    packet_server_release(server);
+    server_release(server);
 }
 
 /* ---- the server ---- */
@@ -131,7 +139,7 @@ static struct packet_metrics register_command(const char *name)
     };
 }
 
-static void register_metrics(struct packet_server *server)
+static void server_register_metrics(struct packet_server *server)
 {
     server->unknown_metrics = register_command("unknown");
     server->connections_metric = metrics_gauge("reel_packet_connections", "Connections that are open.", NULL);
@@ -170,8 +178,7 @@ static void take_commands(struct packet_server *server)
     }
 }
 
-static bool listen_everywhere(struct packet_server *server, const struct address_list *list,
-                              struct error *error)
+static bool server_listen(struct packet_server *server, const struct address_list *list, struct error *error)
 {
     struct bind_list addresses;
     bool listens = true;
@@ -204,12 +211,12 @@ struct packet_server *packet_server_create(const struct packet_server_options *o
     atomic_store(&server->progress_timeout_ms, options->progress_timeout_ms);
     atomic_store(&server->references, 1);
     atomic_store(&server->lanes_left, loops->count);
-    register_metrics(server);
+    server_register_metrics(server);
     take_commands(server);
     server->lane_count = loops->count;
     for (size_t i = 0; i < loops->count; i++)
         init_lane(&server->lanes[i], server, loops->loops[i]);
-    if (!listen_everywhere(server, &options->listen, error)) {
+    if (!server_listen(server, &options->listen, error)) {
         packet_server_destroy(server);
         return NULL;
     }
@@ -230,14 +237,6 @@ void packet_server_stop(struct packet_server *server, int64_t grace_ms, void (*d
     }
 }
 
-void packet_server_release(struct packet_server *server)
-{
-    if (atomic_fetch_sub(&server->references, 1) != 1)
-        return;
-    listen_limits_destroy(server->limits);
-    free(server);
-}
-
 void packet_server_destroy(struct packet_server *server)
 {
     if (!server)
@@ -250,7 +249,7 @@ void packet_server_destroy(struct packet_server *server)
             end_lane(lane);
         }
     }
-    packet_server_release(server);
+    server_release(server);
 }
 
 void *packet_server_argument(const struct packet_server *server)

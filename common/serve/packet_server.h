@@ -1,6 +1,6 @@
 /*
  * packet_server: the listening side of the packet protocol. Accepts on every loop (SO_REUSEPORT), reads the header,
- * finds the command in a table, reads the body's head, calls the handler, sends the reply; one request at a time a
+ * finds the command in a table, reads the body's head, calls the handler, sends the reply; one request at a time per
  * connection, pipelined ones wait in order. Everything of a connection happens on its loop's thread.
  *
  * A request is finished by exactly one of packet_reply(), packet_reply_error(), packet_reply_file() or

@@ -293,9 +293,9 @@ static bool check_header(struct packet_connection *connection, struct error *err
     if (length >= command->minimum && length <= command->maximum)
         return true;
     if (command->minimum == command->maximum)
-        return error_set(error, ERROR_MALFORMED, "body of %s is %lld bytes; right is %lld", command->name,
+        return error_set(error, ERROR_MALFORMED, "body of %s is %lld bytes; expected %lld", command->name,
                          length, (long long)command->minimum);
-    return error_set(error, ERROR_MALFORMED, "body of %s is %lld bytes; right is %lld to %lld", command->name,
+    return error_set(error, ERROR_MALFORMED, "body of %s is %lld bytes; expected %lld to %lld", command->name,
                      length, (long long)command->minimum, (long long)command->maximum);
 }
 
@@ -344,7 +344,7 @@ static bool step_header(struct packet_connection *connection)
     return connection->readable;
 }
 
-static bool step_body(struct packet_connection *connection)
+static bool packet_step_body(struct packet_connection *connection)
 {
     const struct packet_command *command = connection->command;
     struct packet_request *request = &connection->request;
@@ -526,7 +526,7 @@ bool packet_connection_step(struct packet_connection *connection)
     case PACKET_HEADER:
         return step_header(connection);
     case PACKET_BODY:
-        return step_body(connection);
+        return packet_step_body(connection);
     case PACKET_READING:
         return step_reading(connection);
     case PACKET_REPLYING:

@@ -6,7 +6,7 @@
 #include "httpd/serve/http_sweep.h"
 #include "httpd/serve/http_unsent.h"
 
-static void tell_bounds(void *argument, struct listener_bounds *bounds)
+static void http_listen_bounds(void *argument, struct listener_bounds *bounds)
 {
     const struct http_settings *settings = ((const struct http_loop *)argument)->settings;
 
@@ -15,18 +15,18 @@ static void tell_bounds(void *argument, struct listener_bounds *bounds)
     bounds->refuse_after_ms = settings->queue_timeout_ms;
 }
 
-static bool has_room(void *argument)
+static bool http_listen_has_room(void *argument)
 {
     return http_sweep_has_room(argument);
 }
 
-static bool make_room(void *argument)
+static bool http_listen_make_room(void *argument)
 {
     return http_sweep_make_room(argument);
 }
 
-static bool take_connection(void *argument, int fd, const struct socket_address *peer,
-                            const struct listen_place *place, bool refused)
+static bool http_listen_take(void *argument, int fd, const struct socket_address *peer,
+                             const struct listen_place *place, bool refused)
 {
     struct http_loop *loop = argument;
 
@@ -48,10 +48,10 @@ struct listener *http_listen(struct http_loop *loop, struct listen_limits *limit
         .sockets = {.share = true, .unsent_max = loop->unsent_max},
         .room = "listen",
         .argument = loop,
-        .bounds = tell_bounds,
-        .has_room = has_room,
-        .make_room = make_room,
-        .take = take_connection,
+        .bounds = http_listen_bounds,
+        .has_room = http_listen_has_room,
+        .make_room = http_listen_make_room,
+        .take = http_listen_take,
     };
 
     return listener_create(&options, error);

@@ -115,7 +115,7 @@ def ask_from(host, address, command, body=b""):
 
 
 def test_replies_that_nobody_reads_do_not_grow_the_tracker(own):
-    tracker = own.add_tracker(connections_per_address=0)
+    tracker = own.add_tracker(connections_per_address=0, storages_per_address=4000)
     tracker.init_db()
     tracker.start()
     joined = []

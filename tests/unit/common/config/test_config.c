@@ -269,33 +269,33 @@ static void a_wrong_value_is_told_with_what_would_be_right(void **state)
 {
     (void)state;
     assert_refused("[storage]\ncount = 70000\n",
-                   ":2: option \"storage.count\": \"70000\" is out of bounds; right would be "
+                   ":2: option \"storage.count\": \"70000\" is out of bounds; expected "
                    "a whole number; 1 to 65535");
-    assert_refused("[storage]\ncount = 0x10\n",
-                   ":2: option \"storage.count\": \"0x10\" is not a whole number; right "
-                   "would be a whole number; 1 to 65535");
+    assert_refused(
+        "[storage]\ncount = 0x10\n",
+        ":2: option \"storage.count\": \"0x10\" is not a whole number; expected a whole number; 1 to 65535");
     assert_refused("[storage]\ncount =\n",
-                   ":2: option \"storage.count\": \"\" is not a whole number; right would be a "
+                   ":2: option \"storage.count\": \"\" is not a whole number; expected a "
                    "whole number; 1 to 65535");
     assert_refused("[storage]\nany = -1\n",
-                   ":2: option \"storage.any\": \"-1\" is out of bounds; right would be a whole "
+                   ":2: option \"storage.any\": \"-1\" is out of bounds; expected a whole "
                    "number; 0 or more");
     assert_refused("[storage]\nany = 9223372036854775808\n",
-                   ":2: option \"storage.any\": \"9223372036854775808\" is out of bounds; right would be a "
+                   ":2: option \"storage.any\": \"9223372036854775808\" is out of bounds; expected a "
                    "whole number; "
                    "0 or more");
     assert_refused(
         "[storage]\nsize = 1.5G\n",
-        ":2: option \"storage.size\": \"1.5G\" is not a size; right would be a size: bytes, or with K, M, G "
+        ":2: option \"storage.size\": \"1.5G\" is not a size; expected a size: bytes, or with K, M, G "
         "or T (powers of 1024), such as 64K or 10M; 4K to 1T");
     /* 2^24 + 1: in 64 bits it would wrap round to 1T, which is allowed. */
     assert_refused("[storage]\nsize = 16777217T\n",
-                   ":2: option \"storage.size\": \"16777217T\" is out of bounds; right would be a size: "
+                   ":2: option \"storage.size\": \"16777217T\" is out of bounds; expected a size: "
                    "bytes, or with "
                    "K, M, G or T (powers of 1024), such as 64K or 10M; 4K to 1T");
     assert_refused(
         "[storage]\nbeat_interval = 5w\n",
-        ":2: option \"storage.beat_interval\": \"5w\" is not a duration; right would be a duration: a number "
+        ":2: option \"storage.beat_interval\": \"5w\" is not a duration; expected a duration: a number "
         "with ms, s, m, h or d, such as 500ms or 30s (a bare number is seconds); 100ms to 1d");
     assert_refused("[storage]\ndurable = maybe\n",
                    ":2: option \"storage.durable\": \"maybe\" is neither yes nor no "
@@ -346,9 +346,9 @@ static void what_is_no_ini_is_refused_with_the_first_such_line(void **state)
     assert_refused("[storage]\ncount 5\nsize = wrong\n",
                    ":2: neither \"[section]\" nor \"name = value\" nor a comment");
     assert_refused("[storage\ncount = 5\n", ":1: neither \"[section]\" nor \"name = value\" nor a comment");
-    assert_refused("[storage]\ncount = x\nrubbish\n",
-                   ":2: option \"storage.count\": \"x\" is not a whole number; right "
-                   "would be a whole number; 1 to 65535");
+    assert_refused(
+        "[storage]\ncount = x\nrubbish\n",
+        ":2: option \"storage.count\": \"x\" is not a whole number; expected a whole number; 1 to 65535");
     /* A continued line, as some INI readers have it, is none here. */
     assert_refused("[log]\napplications = a,\n  b\n",
                    ":3: neither \"[section]\" nor \"name = value\" nor a comment");
@@ -436,7 +436,7 @@ static void wrong_overrides_are_refused_by_name(void **state)
                             "-o storage.cont=5: unknown option \"storage.cont\"; did you mean \"count\"?");
     assert_override_refused(
         "storage.count=no",
-        "-o storage.count: \"no\" is not a whole number; right would be a whole number; 1 to 65535");
+        "-o storage.count: \"no\" is not a whole number; expected a whole number; 1 to 65535");
     assert_override_refused("storage.database=a\nb",
                             "-o storage.database: the value holds a control character");
 }
@@ -586,9 +586,9 @@ static void a_default_that_breaks_its_own_bounds_is_told(void **state)
 
     (void)state;
     assert_false(config_load(wrong, NULL, NULL, 0, &sample, &error));
-    assert_string_equal(
-        error.text, "default of option \"a.b\": \"5\" is out of bounds; right would be a whole number; 10 "
-                    "to 20");
+    assert_string_equal(error.text,
+                        "default of option \"a.b\": \"5\" is out of bounds; expected a whole number; 10 "
+                        "to 20");
 }
 
 static void no_rubbish_file_crashes_the_parser(void **state)

@@ -209,11 +209,11 @@ static void a_body_of_the_wrong_size_is_refused_with_the_right_one(void **state)
     fd = dial();
     put_header(fd, ECHO, 65537);
     put_pattern(fd, 65537);
-    get_failure(fd, ERROR_MALFORMED, "[media1] body of echo is 65537 bytes; right is 0 to 65536");
+    get_failure(fd, ERROR_MALFORMED, "[media1] body of echo is 65537 bytes; expected 0 to 65536");
     put_request(fd, SEND_FILE, "short", 5);
-    get_failure(fd, ERROR_MALFORMED, "[media1] body of file is 5 bytes; right is 16");
+    get_failure(fd, ERROR_MALFORMED, "[media1] body of file is 5 bytes; expected 16");
     put_request(fd, COUNT, "short", 5);
-    get_failure(fd, ERROR_MALFORMED, "[media1] body of count is 5 bytes; right is 8 to 1125899906842624");
+    get_failure(fd, ERROR_MALFORMED, "[media1] body of count is 5 bytes; expected 8 to 1125899906842624");
     check_in_step(fd);
     close(fd);
     finish();
