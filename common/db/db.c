@@ -533,7 +533,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
     if (!db_shared_init(&db->shared, error))
         goto fail_threads;
     if (pthread_mutex_init(&db->lock, NULL) != 0) {
-        error_set(error, ERROR_UNAVAILABLE, "database %s: cannot make a mutex", db->url.text);
+        error_set(error, ERROR_UNAVAILABLE, "database %s: cannot create a mutex", db->url.text);
         goto fail_lock;
     }
     if (!condition_init(&db->work, error))

@@ -112,7 +112,7 @@ MUST_CHECK enum db_result db_begin(struct db_connection *connection, struct erro
 MUST_CHECK enum db_result db_commit(struct db_connection *connection, struct error *error);
 void db_rollback(struct db_connection *connection);
 
-/* One statement, prepared once a connection (SQL: a literal; the cache is keyed by its text and bounded); inside of a
+/* One statement, prepared once per connection (SQL: a literal; the cache is keyed by its text and bounded); inside of a
  * MySQL transaction sent as text, its parameters as escaped literals (db_mysql_transaction.c says why). AFFECTED
  * (may be NULL): rows changed; in MySQL rows matched (CLIENT_FOUND_ROWS), as in SQLite. */
 MUST_CHECK enum db_result db_execute(struct db_connection *connection, const char *sql,

@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define DB_STATEMENTS_MAX 64          /* prepared statements kept a connection */
+#define DB_STATEMENTS_MAX 64          /* prepared statements kept per connection */
 #define DB_COLUMN_MAX     (16u << 20) /* bytes of one column; a longer one fails the query */
 
 /* What the connections to one database have in common. */
@@ -86,7 +86,7 @@ struct db_backend_operations {
     /* NULL, or how a statement inside of a transaction is run instead, without preparing it. */
     enum db_result (*run_in_transaction)(struct db_connection *connection, const struct db_request *request,
                                          struct error *error);
-    /* Once a thread that uses connections, before its end. */
+    /* Once per thread that uses connections, before its end. */
     void (*thread_end)(void);
 };
 

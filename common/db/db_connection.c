@@ -18,7 +18,7 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
     int failure = pthread_mutex_init(&shared->lock, NULL);
 
     if (failure != 0)
-        return error_set_errno(error, failure, "database: cannot make a mutex");
+        return error_set_errno(error, failure, "database: cannot create a mutex");
     if (!condition_init(&shared->turn_given, error)) {
         (void)pthread_mutex_destroy(&shared->lock);
         return false;

@@ -62,7 +62,7 @@ const char *db_mysql_host(const struct db_connection *connection, char *buffer, 
 MUST_CHECK enum db_result db_mysql_open(struct db_connection *connection, struct error *error);
 void db_mysql_close(struct db_connection *connection);
 
-/* db_mysql_transaction.c: once a process, before the first connection. */
+/* db_mysql_transaction.c: once per process, before the first connection. */
 void db_mysql_transaction_init(void);
 
 /* db_mysql_transaction.c: on a new connection, is the server a node of a Galera cluster? And these operations

@@ -2,8 +2,7 @@
  * schema: runs the scripts of sql/ against a database: splits them into statements and asks, before each one,
  * what the directives in the comments above it want to know ("-- @unless column t_router state";
  * sql/README.md has the list). Touches the database that the URL names; for SQLite also the file's folder.
- * Called by the daemons'
- * --init-db and by tests, on any thread that may block.
+ * Called by --init-db and by tests, on any thread that may block.
  */
 #include "common/db/schema.h"
 
@@ -172,13 +171,11 @@ static const struct question {
      NULL},
     {"index", 2,
      "SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = ? "
-     "AND "
-     "index_name = ? AND seq_in_index = 1",
+     "AND index_name = ? AND seq_in_index = 1",
      "SELECT COUNT(*) FROM pragma_index_list(?) WHERE name = ?"},
     {"primary-key", 2,
      "SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = ? "
-     "AND "
-     "column_name = ? AND index_name = 'PRIMARY' AND seq_in_index = 1",
+     "AND column_name = ? AND index_name = 'PRIMARY' AND seq_in_index = 1",
      "SELECT COUNT(*) FROM pragma_table_info(?) WHERE name = ? AND pk = 1"},
     {"trigger", 1,
      "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = "
@@ -372,7 +369,7 @@ static bool apply_mysql(struct run *run, const struct schema_scripts *scripts, s
                  keep_number, &locked, error) != DB_OK)
         return false;
     if (locked != 1)
-        return error_set(error, ERROR_UNAVAILABLE, "database %s: another one is upgrading it",
+        return error_set(error, ERROR_UNAVAILABLE, "database %s: another process is upgrading it",
                          run->connection->url->text);
     return run_script(run, scripts->name, scripts->mysql, error) &&
            run_script(run, scripts->name, scripts->mysql_upgrade, error);
