@@ -127,7 +127,9 @@ static void tracker_hold(struct tracker *tracker)
     tracker->watch = event_new(loop_base(tracker->heartbeat->options.loop), packet_call_fd(tracker->call),
                                EV_READ, tracker_connection_ended, tracker);
     if (!tracker->watch || event_add(tracker->watch, NULL) != 0)
-        log_error(ROOM, "tracker %s: cannot watch the connection", tracker->name);
+        log_error(ROOM,
+                  "tracker %s: cannot watch the connection; its end will be noticed at the next heartbeat",
+                  tracker->name);
     tracker->state = TRACKER_HOLDS;
     tracker_schedule(tracker, tracker->again ? 0 : beat_delay(tracker));
     tracker->again = false;
@@ -214,7 +216,8 @@ static void tracker_failed(void *argument, const uint8_t *body, size_t size, con
     tracker->call = NULL;
     if ((tracker->command == PROTO_TRACKER_LOAD || tracker->command == PROTO_TRACKER_ADVERTISE) &&
         (why->code == ERROR_UNKNOWN_COMMAND || (why->code == ERROR_GENERAL && tracker->just_joined))) {
-        log_info(ROOM, "tracker %s takes no load (%s): it gets plain heartbeats", tracker->name, why->text);
+        log_info(ROOM, "tracker %s does not accept load reports (%s): sending plain heartbeats",
+                 tracker->name, why->text);
         tracker->legacy_until_ms = clock_monotonic_ms() + LEGACY_MS;
         tracker->joined = false;
         tracker_next_message(tracker);

@@ -47,10 +47,11 @@ const struct config_option storage_options[] = {
      "the file rows and names the sequence of the ID server, so it must never change; DIR is where it lies "
      "here."},
     {"storage", "mount_check", CONFIG_CHOICE, MEMBER(mount_check), "none", 0, 0, "none|marker|mount", false,
-     "What proves that a store path is there and not the empty directory beneath an absent mount: marker: it "
-     "holds the "
-     "file .reelstore, made by --init-db; mount: it is a mount point; none: nothing, .reelstore is made "
-     "where missing."},
+     "How a store path is told from the empty directory beneath a volume that is not mounted: marker: it "
+     "holds the file "
+     ".reelstore, made by --init-db; mount: it is a mount point; none: .reelstore is made where it is "
+     "missing, unless "
+     "the directory is empty and rows speak of files in it."},
     {"storage", "file_mode", CONFIG_STRING, MEMBER(file_mode), "0640", 0, 0, NULL, false,
      "Mode of new files, in octal. The owner must be able to read and write; give others what a program of "
      "another user "
@@ -123,8 +124,8 @@ const struct config_option storage_options[] = {
      "How often deleted files that are old enough are looked for, and the space of the others is measured."},
     {"storage", "lease", CONFIG_DURATION, MEMBER(lease_ms), "30s", SECOND, 3600 * SECOND, NULL, false,
      "One member of the group does the upkeep (purge, clean-up, scrub); another one takes over when it has "
-     "not been "
-     "heard of for this time. The same value on all members."},
+     "not "
+     "renewed its lease for this time. The same value on all members."},
     {"storage", "leftover_age", CONFIG_DURATION, MEMBER(leftover_age_ms), "1h", SECOND, 30 * DAY, NULL, false,
      "A file without a row (of an upload that a crash ended) is cleaned up when nobody has written to it for "
      "this time, "

@@ -119,7 +119,7 @@ static void item_waited(struct wait *wait, enum wait_end end)
     struct insert_item *item = CONTAINER_OF(wait, struct insert_item, wait);
     if (end == WAIT_TIMED_OUT) {
         item->result = DB_TRANSIENT;
-        error_set(&item->error, ERROR_UNAVAILABLE, "the database did not come to this row in time");
+        error_set(&item->error, ERROR_UNAVAILABLE, "the row waited too long for the database");
     }
     item->done(item);
 }

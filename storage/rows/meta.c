@@ -106,7 +106,7 @@ static bool submit(struct meta *meta, struct db_job *job, struct error *error)
     if (!meta->db)
         return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
     return db_submit(meta->db, job) ||
-           error_set(error, ERROR_UNAVAILABLE, "too many requests wait for the database");
+           error_set(error, ERROR_UNAVAILABLE, "too many requests are waiting for the database");
 }
 
 static bool lock_and_submit(struct meta *meta, struct db_job *job, struct error *error)

@@ -270,7 +270,7 @@ static void store_tick(evutil_socket_t fd, short what, void *argument)
         uint64_t suppressed;
         struct store_path *path = &store->paths[i];
         if (path_hangs(path) && log_gate_open(&gate, 10000, &suppressed))
-            log_error(ROOM, "store path %s hangs: a look at %s has not come back for %lld ms", path->key,
+            log_error(ROOM, "store path %s hangs: a probe of %s has not returned for %lld ms", path->key,
                       path->directory,
                       (long long)(clock_monotonic_ms() - atomic_load(&path->probe_since_ms)));
         start_look(path);
@@ -596,8 +596,9 @@ bool store_path_submit(struct store_path *path, struct job *job, struct error *e
     bool ended = path->ended;
     bool taken = !ended && workers_submit(path->workers, job);
     pthread_mutex_unlock(&path->submit_mutex);
-    return taken || error_set(error, ERROR_UNAVAILABLE, "store path %s: %s", path->key,
-                              ended ? "the server is stopping" : "too many requests wait for its disk");
+    return taken ||
+           error_set(error, ERROR_UNAVAILABLE, "store path %s: %s", path->key,
+                     ended ? "the server is stopping" : "too many requests are waiting for its disk");
 }
 
 struct workers *store_path_workers(const struct store_path *path)

@@ -59,7 +59,9 @@ struct store_path *store_find(const struct store *store, const char *file_path, 
     size_t length = strlen(file_path);
     if (length < PATH_TEXT_SIZE + 1 || file_path[length - PATH_TEXT_SIZE] != '/' ||
         !path_parse(file_path + length - PATH_TEXT_SIZE + 1, path)) {
-        error_set(error, ERROR_IO, "the row's path \"%s\" is not KEY/AAA/BBB/CCC/SSSSSSSS_DDD", file_path);
+        error_set(error, ERROR_IO,
+                  "the path \"%s\" in the row does not have the form KEY/AAA/BBB/CCC/SSSSSSSS_DDD",
+                  file_path);
         return NULL;
     }
     size_t key_length = length - PATH_TEXT_SIZE;
@@ -68,7 +70,9 @@ struct store_path *store_find(const struct store *store, const char *file_path, 
         if (strlen(key) == key_length && memcmp(key, file_path, key_length) == 0)
             return store_at(store, i);
     }
-    error_set(error, ERROR_IO, "the row's path \"%s\" begins with no store path of this server", file_path);
+    error_set(error, ERROR_IO,
+              "the path \"%s\" in the row does not begin with the key of any store path of this server",
+              file_path);
     return NULL;
 }
 

@@ -237,7 +237,7 @@ static void enter_gate(struct upload *upload)
         upload->waiting = true;
         break;
     case GATE_FULL:
-        upload_refuse(upload, ERROR_UNAVAILABLE, "too many uploads wait for their turn");
+        upload_refuse(upload, ERROR_UNAVAILABLE, "too many uploads are waiting");
         break;
     }
 }
