@@ -89,10 +89,20 @@ static const struct client_command where_by_stat_command = KEY_COMMAND(
     PROTO_STORAGE_STAT, PROTO_STAT_REPLY_SIZE, unpack_where_from_stat, report_where, &where_by_size_command);
 static const struct client_command where_command = KEY_COMMAND(
     PROTO_STORAGE_WHERE, PROTO_WHERE_REPLY_SIZE, unpack_where, report_where, &where_by_stat_command);
-static const struct client_command delete_command =
-    KEY_COMMAND(PROTO_STORAGE_DELETE, 0, NULL, client_report_done, NULL);
-static const struct client_command restore_command =
-    KEY_COMMAND(PROTO_STORAGE_RESTORE, 0, NULL, client_report_done, NULL);
+static const struct client_command delete_command = {
+    .number = PROTO_STORAGE_DELETE,
+    .body_size = PROTO_FILE_KEY_SIZE,
+    .pack = pack_key,
+    .report = client_report_done,
+    .change = true,
+};
+static const struct client_command restore_command = {
+    .number = PROTO_STORAGE_RESTORE,
+    .body_size = PROTO_FILE_KEY_SIZE,
+    .pack = pack_key,
+    .report = client_report_done,
+    .change = true,
+};
 
 struct client_operation *client_stat(struct client *client, const struct proto_file_key *key,
                                      client_stat_callback callback, void *argument)
@@ -158,6 +168,7 @@ static const struct client_command fsck_command = {
     .pack = pack_fsck,
     .unpack = client_unpack_text,
     .report = client_report_text,
+    .change = true,
 };
 
 struct client_operation *client_fsck(struct client *client, const struct proto_file_key *key,

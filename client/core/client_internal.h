@@ -73,6 +73,7 @@ struct client_command {
     /* What a server that does not know this command is asked instead; NULL: it is a base command, or there is
      * nothing like it. */
     const struct client_command *older;
+    bool change; /* what a server that was given up does late could undo a later one: it is waited for */
     bool recent; /* younger servers of ours do not know it: it says nothing about them otherwise */
 };
 
@@ -83,7 +84,7 @@ struct client_operation {
     struct packet_call *call;     /* to a storage server; NULL: none is under way */
     struct packet_call *question; /* to the trackers */
     struct packet_call *probe;    /* whether the storage server that is silent answers at all */
-    struct event stall;           /* of an upload: looks for silence */
+    struct event stall;           /* looks for the silence of a storage server */
     bool stall_assigned;
     int stalls_left; /* servers that may still be given up for their silence */
     struct event kick;
@@ -206,7 +207,7 @@ void client_storage_stalled(struct client_operation *operation, const struct add
 
 /* ---- client_stall.c ---- */
 
-/* An upload's call has begun: its server is watched, while others of the group could take its place. */
+/* A call has begun that may be repeated: its server is watched, while others of the group could take its place. */
 void client_stall_watch(struct client_operation *operation);
 void client_stall_end(struct client_operation *operation);
 

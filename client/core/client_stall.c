@@ -1,9 +1,9 @@
 /*
- * client_stall: an upload to a storage server that has stopped. Its machine still takes connections and bytes, and nothing
+ * client_stall: a storage server that has stopped while it was asked. Its machine still takes connections and bytes, and nothing
  * else tells it from one that is busy with an fsync; so when it has been silent for a moment it is asked, on another
  * connection, something that every server answers at once, whatever its disk and database do. Who does not answer that
- * either is given up, and the upload begins again at another server of the group: with the same file ID, so that whatever
- * the first one does later makes no second file. Declared in client_internal.h.
+ * either is given up, and another server of the group is asked: an upload has the same file ID there, so that whatever the
+ * first one does later makes no second file; changes that could undo a later one are not asked twice. Declared in client_internal.h.
  */
 #include "client/core/client_internal.h"
 
@@ -46,8 +46,7 @@ static void stall_probed(void *argument, const uint8_t *body, size_t size, const
     (void)error_set(&why, ERROR_TIMEOUT,
                     "%s: it has stopped: no byte for %lld ms, and no answer to another question", text,
                     (long long)packet_call_silent_ms(operation->call));
-    log_warning("client", "%s; the upload of file %s begins again at another server", why.text,
-                operation->key.file);
+    log_warning("client", "%s; file %s: another server is asked", why.text, operation->key.file);
     operation->stalls_left--;
     packet_call_cancel(operation->call);
     operation->call = NULL;
@@ -89,7 +88,7 @@ static void stall_look(evutil_socket_t fd, short what, void *argument)
 void client_stall_watch(struct client_operation *operation)
 {
     client_stall_end(operation);
-    if (!operation->upload.source || operation->stalls_left <= 0)
+    if (operation->command->change || operation->stalls_left <= 0)
         return;
     if (!operation->stall_assigned)
         operation->stall_assigned =

@@ -939,6 +939,34 @@ static void an_upload_leaves_a_server_that_has_stopped(void **state)
     peer_stop(&stopped);
 }
 
+static void reading_leaves_a_server_that_has_stopped(void **state)
+{
+    static void (*const starts[])(struct ask *) = {start_stat, start_list, start_download, start_where};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+        struct ask ask = {.start = starts[i], .list.limit = 10};
+        struct peer stopped;
+        struct world world;
+        char addresses[128];
+
+        world_open_with(&world, 1, NULL, (struct client_options){.location_age_ms = 1});
+        assert_int_equal(upload_now(&world, "f", 100), 0);
+        peer_start(&stopped, never_answers, NULL);
+        snprintf(addresses, sizeof(addresses), "%s;%s;", stopped.address,
+                 world.cluster.storages[0].peer.address);
+        fake_tracker_point(&world.cluster.tracker, addresses);
+        usleep(5000); /* the location is too old */
+        ask_now(&ask, &world, "f");
+        assert_int_equal(ask.error.code, 0);
+        assert_int_equal(peer_requests(&stopped, 4), 1);
+        if (starts[i] == start_download)
+            on_loop(&world, release, &ask);
+        world_close(&world);
+        peer_stop(&stopped);
+    }
+}
+
 static void an_upload_stays_with_a_server_that_is_only_slow(void **state)
 {
     struct ask ask = {.start = start_upload, .upload.put = {.size = 100000, .name = "x"}};
@@ -1350,6 +1378,7 @@ int main(void)
         cmocka_unit_test(few_bytes_are_fetched_from_a_server_that_is_known),
         cmocka_unit_test(nothing_is_fetched_together_from_a_legacy_server),
         cmocka_unit_test(an_upload_leaves_a_server_that_has_stopped),
+        cmocka_unit_test(reading_leaves_a_server_that_has_stopped),
         cmocka_unit_test(an_upload_stays_with_a_server_that_is_only_slow),
         cmocka_unit_test(a_no_without_a_reason_of_one_server_is_not_final),
         cmocka_unit_test(a_no_without_a_reason_is_the_answer_only_where_all_say_so),
