@@ -224,7 +224,7 @@ static bool begin_reservation(struct sequence *sequence)
     /* Idempotent: a reservation whose fate is unknown is never used, and the next one lies behind it. */
     sequence->job = (struct db_job){
         .run = run_reservation, .done = reservation_done, .loop = sequences->loop, .idempotent = true};
-    if (sequences->db == NULL || !db_submit(sequences->db, &sequence->job))
+    if (!sequences->db || !db_submit(sequences->db, &sequence->job))
         return false;
     sequence->reserving = true;
     sequences->reserving_count++;
@@ -361,10 +361,10 @@ static void reservation_done(struct db_job *job)
         take_success(sequence);
     else
         take_failure(sequence);
-    if (sequences->stopped == NULL)
+    if (!sequences->stopped)
         reserve_where_needed(sequence);
     drop_unused(sequence);
-    bool stopped = sequences->stopped != NULL && sequences->reserving_count == 0;
+    bool stopped = sequences->stopped && sequences->reserving_count == 0;
     sequences_unlock(sequences);
     if (stopped)
         sequences->stopped(sequences->stopped_argument);
@@ -396,7 +396,7 @@ static struct sequence *sequence_add(struct sequences *sequences, const char *ke
         return NULL;
     }
     struct sequence *sequence = calloc(1, sizeof(*sequence));
-    if (sequence == NULL)
+    if (!sequence)
         goto fail;
     sequence->sequences = sequences;
     wait_list_init(&sequence->waiting, &sequences->mutex, &sequences->waiting_count);
@@ -419,7 +419,7 @@ static struct sequence *find_sequence(struct sequences *sequences, const char *k
     if (!sequences_key_check(key, error))
         return NULL;
     HASH_FIND_STR(sequences->by_key, key, sequence);
-    return sequence != NULL ? sequence : sequence_add(sequences, key, error);
+    return sequence ? sequence : sequence_add(sequences, key, error);
 }
 
 static void request_waited(struct wait *wait, enum wait_end end)
@@ -443,7 +443,7 @@ bool sequences_take(struct sequences *sequences, struct sequences_request *reque
     request->wait = (struct wait){.loop = request->loop, .done = request_waited};
     sequences_lock(sequences);
     struct sequence *sequence = find_sequence(sequences, request->key, &request->error);
-    if (sequence == NULL)
+    if (!sequence)
         goto done;
     answered = sequence->waiting.count == 0 && answer_now(sequence, request);
     if (answered) {
@@ -486,7 +486,7 @@ void sequences_each(struct sequences *sequences,
                     void *argument)
 {
     sequences_lock(sequences);
-    for (struct sequence *sequence = sequences->by_key; sequence != NULL; sequence = sequence->hh.next) {
+    for (struct sequence *sequence = sequences->by_key; sequence; sequence = sequence->hh.next) {
         show(argument, sequence->key, sequence->span_count > 0 ? sequence->spans[0].next : -1,
              spans_left(sequence), is_exhausted(sequence));
     }
@@ -513,7 +513,7 @@ bool sequences_configure(struct sequences *sequences, int64_t step, const struct
 struct sequences *sequences_create(const struct sequences_options *options, struct error *error)
 {
     struct sequences *sequences = calloc(1, sizeof(*sequences));
-    if (sequences == NULL || pthread_mutex_init(&sequences->mutex, NULL) != 0) {
+    if (!sequences || pthread_mutex_init(&sequences->mutex, NULL) != 0) {
         free(sequences);
         error_set(error, ERROR_UNAVAILABLE, "sequences: out of memory");
         return NULL;
@@ -555,7 +555,7 @@ void sequences_close(struct sequences *sequences)
 
 void sequences_destroy(struct sequences *sequences)
 {
-    if (sequences == NULL)
+    if (!sequences)
         return;
     struct sequence *sequence;
     while ((sequence = sequences->by_key) != NULL) {

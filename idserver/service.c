@@ -36,7 +36,7 @@ struct pending {
     struct sequences_request wanted;
 };
 
-static void answer(struct pending *pending)
+static void pending_answer(struct pending *pending)
 {
     struct packet_request *request = pending->request;
     const struct sequences_request *wanted = &pending->wanted;
@@ -57,11 +57,12 @@ static void answer(struct pending *pending)
 
 static void numbers_came(struct sequences_request *wanted)
 {
-    answer(CONTAINER_OF(wanted, struct pending, wanted));
+    pending_answer(CONTAINER_OF(wanted, struct pending, wanted));
 }
 
 /* False: the request was refused. */
-static bool admit(struct service *service, struct packet_request *request, const char *key, int64_t count)
+static bool idserver_admit(struct service *service, struct packet_request *request, const char *key,
+                           int64_t count)
 {
     static struct log_gate gate;
     uint64_t suppressed = 0;
@@ -80,10 +81,10 @@ static bool admit(struct service *service, struct packet_request *request, const
 static void take_numbers(struct packet_request *request, const char *key, int64_t count)
 {
     struct service *service = packet_server_argument(packet_connection_server(request->connection));
-    if (!admit(service, request, key, count))
+    if (!idserver_admit(service, request, key, count))
         return;
     struct pending *pending = calloc(1, sizeof(*pending));
-    if (pending == NULL) {
+    if (!pending) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
         return;
     }
@@ -93,7 +94,7 @@ static void take_numbers(struct packet_request *request, const char *key, int64_
     pending->wanted.loop = request->loop;
     pending->wanted.done = numbers_came;
     if (sequences_take(service->sequences, &pending->wanted))
-        answer(pending);
+        pending_answer(pending);
 }
 
 static void handle_get(struct packet_request *request)
@@ -131,7 +132,7 @@ static const struct packet_command commands[] = {
 
 /* ---- the probe ---- */
 
-static void stopped(void *argument)
+static void idserver_stopped(void *argument)
 {
     daemon_stopped(((struct service *)argument)->base.daemon);
 }
@@ -145,18 +146,18 @@ static enum db_result run_probe(struct db_job *job, struct db_connection *connec
 static void note_probe(struct service *service, const struct error *failure)
 {
     bool had_failed = service->failure[0] != '\0';
-    if (failure != NULL && !had_failed) {
+    if (failure && !had_failed) {
         log_warning(
             "service",
             "t_id_gen cannot be read: %s; numbers that are reserved already are handed out, others are "
             "answered as unavailable",
             failure->text);
-    } else if (failure == NULL && (had_failed || !service->probed)) {
+    } else if (!failure && (had_failed || !service->probed)) {
         log_info("service", "t_id_gen can be read: numbers are handed out");
     }
-    if (failure == NULL)
+    if (!failure)
         service->probed = true;
-    snprintf(service->failure, sizeof(service->failure), "%s", failure != NULL ? failure->text : "");
+    snprintf(service->failure, sizeof(service->failure), "%s", failure ? failure->text : "");
 }
 
 static void probe_done(struct db_job *job)
@@ -165,7 +166,7 @@ static void probe_done(struct db_job *job)
     service->probing = false;
     note_probe(service, job->result == DB_OK ? NULL : &job->error);
     if (service->stopping)
-        sequences_stop(service->sequences, stopped, service);
+        sequences_stop(service->sequences, idserver_stopped, service);
 }
 
 static void probe_due(evutil_socket_t fd, short what, void *argument)
@@ -207,7 +208,7 @@ static bool start_sequences(struct service *service, const struct idserver_confi
                             struct error *error)
 {
     service->base.db = packet_daemon_open_database(&config->base, error);
-    if (service->base.db == NULL)
+    if (!service->base.db)
         return false;
     const struct sequences_options options = {
         .db = service->base.db,
@@ -221,15 +222,14 @@ static bool start_sequences(struct service *service, const struct idserver_confi
     if (!service->rate)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     service->sequences = sequences_create(&options, error);
-    return service->sequences != NULL &&
-           sequences_configure(service->sequences, config->step, &config->keys, error);
+    return service->sequences && sequences_configure(service->sequences, config->step, &config->keys, error);
 }
 
 static bool start_probe(struct service *service, const struct idserver_config *config, struct error *error)
 {
     service->probe_timer =
         event_new(loop_base(service->base.daemon->main_loop), -1, EV_PERSIST, probe_due, service);
-    if (service->probe_timer == NULL || !set_probe_interval(service, config->probe_interval_ms))
+    if (!service->probe_timer || !set_probe_interval(service, config->probe_interval_ms))
         return error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer of the database probe");
     event_active(service->probe_timer, EV_TIMEOUT, 1);
     return true;
@@ -239,7 +239,7 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
 {
     const struct idserver_config *config = daemon->config;
     struct service *service = calloc(1, sizeof(*service));
-    if (service == NULL)
+    if (!service)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     const struct packet_daemon_face face = {
         .host_name = daemon_host_name(),
@@ -262,19 +262,19 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     return true;
 }
 
-static void drained(struct packet_daemon *base)
+static void idserver_drained(struct packet_daemon *base)
 {
     struct service *service = CONTAINER_OF(base, struct service, base);
     service->stopping = true;
     if (!service->probing)
-        sequences_stop(service->sequences, stopped, service);
+        sequences_stop(service->sequences, idserver_stopped, service);
 }
 
 void idserver_service_stop(struct daemon *daemon)
 {
     struct service *service = daemon->state;
     event_del(service->probe_timer);
-    packet_daemon_stop(&service->base, drained);
+    packet_daemon_stop(&service->base, idserver_drained);
 }
 
 void idserver_service_end_workers(struct daemon *daemon)
@@ -288,10 +288,10 @@ void idserver_service_end_workers(struct daemon *daemon)
 void idserver_service_destroy(struct daemon *daemon)
 {
     struct service *service = daemon->state;
-    if (service == NULL)
+    if (!service)
         return;
     packet_daemon_destroy(&service->base);
-    if (service->probe_timer != NULL)
+    if (service->probe_timer)
         event_free(service->probe_timer);
     sequences_destroy(service->sequences);
     rate_destroy(service->rate);
@@ -333,7 +333,7 @@ static void show_key(void *argument, const char *key, int64_t next, int64_t left
 {
     json_t *keys = argument;
     json_t *name = json_string(key);
-    if (name == NULL)
+    if (!name)
         name = json_string("(not UTF-8)");
     /* Without memory the status has a key less. */
     (void)json_array_append_new(keys, json_pack("{s:o, s:o, s:I, s:b}", "key", name, "next",
@@ -345,14 +345,14 @@ json_t *idserver_service_status(struct daemon *daemon)
 {
     struct service *service = daemon->state;
     json_t *keys = json_array();
-    if (keys == NULL)
+    if (!keys)
         return NULL;
     sequences_each(service->sequences, show_key, keys);
     json_t *status = packet_daemon_status(&service->base, "idserver");
     json_t *more = json_pack("{s:{s:b}, s:I, s:o}", "database", "healthy",
                              (int)(service->probed && service->failure[0] == '\0'), "waiting",
                              (json_int_t)sequences_count_waiting(service->sequences), "keys", keys);
-    if (status == NULL || more == NULL || json_object_update(status, more) != 0) {
+    if (!status || !more || json_object_update(status, more) != 0) {
         json_decref(status);
         status = NULL;
     }

@@ -81,12 +81,12 @@ static enum db_result run_change(struct db_job *job, struct db_connection *conne
 
 /* ---- on the request's loop ---- */
 
-static void finish(struct change *change, const struct error *error)
+static void change_finish(struct change *change, const struct error *error)
 {
     struct packet_request *request = change->request;
     const char *peer = packet_connection_peer(request->connection)->host;
 
-    if (error != NULL) {
+    if (error) {
         log_warning("groups", "%s asked for group %s: %s; failed: %s", peer, change->wanted.group,
                     change_name(change->wanted.change), error->text);
         packet_reply_failure(request, error);
@@ -102,7 +102,7 @@ static void groups_read(struct groups_question *question)
 {
     struct change *change = CONTAINER_OF(question, struct change, question);
 
-    finish(change, question->known ? NULL : &question->error);
+    change_finish(change, question->known ? NULL : &question->error);
 }
 
 static void change_done(struct db_job *job)
@@ -112,12 +112,12 @@ static void change_done(struct db_job *job)
 
     if (job->result != DB_OK) {
         error_set(&error, db_error_code(job->result), "%s", job->error.text);
-        finish(change, &error);
+        change_finish(change, &error);
         return;
     }
     if (change->rows == 0) {
         error_set(&error, ERROR_NOT_FOUND, "there is no group %s in t_groups_info", change->wanted.group);
-        finish(change, &error);
+        change_finish(change, &error);
         return;
     }
     memcpy(change->question.group, change->wanted.group, sizeof(change->question.group));
@@ -152,7 +152,7 @@ void group_admin_handle(struct group_admin *admin, struct packet_request *reques
         return;
     }
     struct change *change = calloc(1, sizeof(*change));
-    if (change == NULL) {
+    if (!change) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
         return;
     }
@@ -163,7 +163,7 @@ void group_admin_handle(struct group_admin *admin, struct packet_request *reques
         (struct db_job){.run = run_change, .done = change_done, .loop = request->loop, .idempotent = true};
     if (!db_submit(admin->db, &change->job)) {
         error_set(&error, ERROR_UNAVAILABLE, "the database's queue is full");
-        finish(change, &error);
+        change_finish(change, &error);
     }
 }
 
@@ -189,7 +189,7 @@ struct group_admin *group_admin_create(struct db *db, struct groups *groups,
 {
     struct group_admin *admin = calloc(1, sizeof(*admin));
 
-    if (admin == NULL || pthread_mutex_init(&admin->mutex, NULL) != 0) {
+    if (!admin || pthread_mutex_init(&admin->mutex, NULL) != 0) {
         free(admin);
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return NULL;
@@ -205,7 +205,7 @@ struct group_admin *group_admin_create(struct db *db, struct groups *groups,
 
 void group_admin_destroy(struct group_admin *admin)
 {
-    if (admin == NULL)
+    if (!admin)
         return;
     networks_clear(&admin->allowed);
     pthread_mutex_destroy(&admin->mutex);

@@ -119,19 +119,19 @@ static void note_outcome(struct groups *groups, const struct error *failure)
 {
     groups_lock(groups);
     bool was_loaded = groups->loaded, had_failed = groups->failed;
-    groups->failed = failure != NULL;
-    if (failure == NULL)
+    groups->failed = failure;
+    if (!failure)
         groups->loaded = true;
-    snprintf(groups->failure, sizeof(groups->failure), "%s", failure != NULL ? failure->text : "");
+    snprintf(groups->failure, sizeof(groups->failure), "%s", failure ? failure->text : "");
     groups_unlock(groups);
-    if (failure != NULL && !had_failed) {
+    if (failure && !had_failed) {
         log_warning("groups", "t_groups_info cannot be read: %s; %s", failure->text,
                     was_loaded ? "known groups and cached users are served meanwhile"
                                : "nothing is known yet: JOIN and SADDRS are answered as unavailable");
-    } else if (failure == NULL && (had_failed || !was_loaded)) {
+    } else if (!failure && (had_failed || !was_loaded)) {
         log_info("groups", "t_groups_info was read: %zu groups", groups->row_count);
     }
-    if (failure == NULL && groups->bad_rows > 0) {
+    if (!failure && groups->bad_rows > 0) {
         static struct log_gate gate;
         uint64_t suppressed = 0;
         if (log_gate_open(&gate, 60000, &suppressed)) {
@@ -147,7 +147,7 @@ static void begin_reading(struct groups *groups);
 static void end_reading(struct groups *groups, const struct error *failure)
 {
     groups->reading = false;
-    if (failure == NULL)
+    if (!failure)
         table_set_groups(groups->table, groups->rows, groups->row_count);
     note_outcome(groups, failure);
     answer_questions(groups, &groups->served, failure ? failure->text : NULL);
@@ -156,7 +156,7 @@ static void end_reading(struct groups *groups, const struct error *failure)
     groups_unlock(groups);
     if (more)
         begin_reading(groups);
-    if (groups->stopping && !groups->reading && groups->stopped != NULL) {
+    if (groups->stopping && !groups->reading && groups->stopped) {
         void (*stopped)(void *argument) = groups->stopped;
         groups->stopped = NULL;
         stopped(groups->stopped_argument);
@@ -266,7 +266,7 @@ struct groups *groups_create(struct loop *loop, struct db *db, struct table *tab
                              int64_t refresh_ms, int64_t timeout_ms, struct error *error)
 {
     struct groups *groups = calloc(1, sizeof(*groups));
-    if (groups == NULL || pthread_mutex_init(&groups->mutex, NULL) != 0) {
+    if (!groups || pthread_mutex_init(&groups->mutex, NULL) != 0) {
         free(groups);
         error_set(error, ERROR_UNAVAILABLE, "groups: out of memory");
         return NULL;
@@ -282,7 +282,7 @@ struct groups *groups_create(struct loop *loop, struct db *db, struct table *tab
     /* One more than is kept, so that the table sees (and says) that there are too many. */
     groups->rows = calloc(groups_max + 1, sizeof(*groups->rows));
     groups->timer = event_new(loop_base(loop), -1, EV_PERSIST, timer_fired, groups);
-    if (groups->rows == NULL || groups->timer == NULL) {
+    if (!groups->rows || !groups->timer) {
         error_set(error, ERROR_UNAVAILABLE, "groups: out of memory");
         groups_destroy(groups);
         return NULL;
@@ -314,9 +314,9 @@ void groups_close(struct groups *groups)
 
 void groups_destroy(struct groups *groups)
 {
-    if (groups == NULL)
+    if (!groups)
         return;
-    if (groups->timer != NULL)
+    if (groups->timer)
         event_free(groups->timer);
     pthread_mutex_destroy(&groups->mutex);
     free(groups->rows);

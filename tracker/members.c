@@ -105,13 +105,13 @@ static bool make_room(struct members *members, const char *peer)
         {
             if (member->shown.state == TABLE_OFFLINE &&
                 (!peer || strcmp(member->shown.address.host, peer) == 0) &&
-                (oldest == NULL || member->offline_ms < oldest->offline_ms)) {
+                (!oldest || member->offline_ms < oldest->offline_ms)) {
                 oldest = member;
                 oldest_group = group;
             }
         }
     }
-    if (oldest == NULL)
+    if (!oldest)
         return false;
     members_forget(members, oldest_group, oldest, "OFFLINE, and its place is needed");
     return true;
@@ -146,7 +146,7 @@ struct member *members_add(struct members *members, struct group *group, const c
         return NULL;
     }
     struct member *member = calloc(1, sizeof(*member));
-    if (member == NULL) {
+    if (!member) {
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return NULL;
     }
@@ -211,7 +211,7 @@ static void group_add(struct members *members, const struct table_group_row *row
         return;
     }
     struct group *group = calloc(1, sizeof(*group));
-    if (group == NULL) {
+    if (!group) {
         log_error("table", "group %s is left out for now: out of memory", row->name);
         return;
     }
@@ -225,7 +225,7 @@ static void group_add(struct members *members, const struct table_group_row *row
         if (strcmp(after->row.name, row->name) > 0)
             break;
     }
-    if (after != NULL)
+    if (after)
         TAILQ_INSERT_BEFORE(after, group, link);
     else
         TAILQ_INSERT_TAIL(&members->groups, group, link);
@@ -257,12 +257,12 @@ void members_set_groups(struct members *members, const struct table_group_row *r
     group->seen = false;
     for (size_t i = 0; i < count; i++) {
         group = members_find_group(members, rows[i].name);
-        if (group != NULL)
+        if (group)
             group_update(group, &rows[i]);
         else
             group_add(members, &rows[i]);
     }
-    for (group = TAILQ_FIRST(&members->groups); group != NULL; group = next) {
+    for (group = TAILQ_FIRST(&members->groups); group; group = next) {
         next = TAILQ_NEXT(group, link);
         if (group->seen)
             continue;

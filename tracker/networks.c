@@ -51,7 +51,7 @@ bool networks_parse(const struct config_strings *texts, struct networks *network
     if (texts->count == 0)
         return true;
     networks->items = calloc(texts->count, sizeof(*networks->items));
-    if (networks->items == NULL)
+    if (!networks->items)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for a list of networks");
     for (; networks->count < texts->count; networks->count++) {
         const char *text = texts->items[networks->count];

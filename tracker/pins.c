@@ -14,7 +14,7 @@ static bool pin_parse_groups(const char *text, const char *groups, struct pin *p
     for (const char *c = groups; *c != '\0'; c++)
         count += *c == '|';
     pin->groups = calloc(count, sizeof(*pin->groups));
-    if (pin->groups == NULL)
+    if (!pin->groups)
         return error_set(error, ERROR_UNAVAILABLE, "tracker.pins: out of memory");
     for (size_t i = 0; i < count; i++) {
         groups += strspn(groups, " \t");
@@ -48,7 +48,7 @@ static bool pin_parse(const char *text, struct pin *pin, struct error *error)
         return error_set(error, ERROR_REFUSED, "tracker.pins: \"%s\": " PIN_FORM, text);
     }
     const char *equals = strrchr(subject, '=');
-    if (equals == NULL)
+    if (!equals)
         return error_set(error, ERROR_REFUSED, "tracker.pins: \"%s\" has no '=': " PIN_FORM, text);
     size_t length = (size_t)(equals - subject);
     while (length > 0 && (subject[length - 1] == ' ' || subject[length - 1] == '\t'))
@@ -81,7 +81,7 @@ bool pins_parse(const struct config_strings *texts, struct pins *pins, struct er
     if (texts->count == 0)
         return true;
     pins->items = calloc(texts->count, sizeof(*pins->items));
-    if (pins->items == NULL)
+    if (!pins->items)
         return error_set(error, ERROR_UNAVAILABLE, "tracker.pins: out of memory");
     for (size_t i = 0; i < texts->count; i++) {
         struct pin pin = {0};

@@ -15,7 +15,7 @@ static const char *time_text(int64_t seconds, char buffer[TIME_TEXT_SIZE])
     const int64_t last = INT64_C(253402214400); /* 9999-12-31 */
     time_t value = (time_t)seconds;
     struct tm fields;
-    if (seconds < 0 || seconds >= last || localtime_r(&value, &fields) == NULL ||
+    if (seconds < 0 || seconds >= last || !localtime_r(&value, &fields) ||
         strftime(buffer, TIME_TEXT_SIZE, "%a %b %e %H:%M:%S %Y", &fields) == 0)
         snprintf(buffer, TIME_TEXT_SIZE, "-");
     return buffer;
@@ -50,7 +50,7 @@ char *report_groups(const struct table_snapshot *snapshot, size_t *size)
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
-    if (out == NULL)
+    if (!out)
         return NULL;
     fprintf(out, "%24s: %zu", "COUNT OF GROUPS", snapshot->group_count);
     for (size_t i = 0; i < snapshot->group_count; i++) {

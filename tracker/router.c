@@ -96,8 +96,8 @@ static bool place_user(struct router *router, const char *application, const cha
 {
     ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
     const struct pin *pin = pins_match(&router->pins, application, user);
-    bool placed = table_place(router->table, pin != NULL ? pin->groups : NULL,
-                              pin != NULL ? pin->group_count : 0, group, error);
+    bool placed =
+        table_place(router->table, pin ? pin->groups : NULL, pin ? pin->group_count : 0, group, error);
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
     return placed;
 }
@@ -118,7 +118,7 @@ static bool database_answers(struct router *router)
     if (clock_monotonic_ms() < atomic_load_explicit(&router->slow_until_ms, memory_order_relaxed))
         return false;
     ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
-    bool works = router->db != NULL && db_healthy(router->db, reason, sizeof(reason));
+    bool works = router->db && db_healthy(router->db, reason, sizeof(reason));
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
     return works;
 }
@@ -251,13 +251,13 @@ static void question_answer(struct question *question, const char *group, const 
 {
     router_callback callback = question->callback;
     question->callback = NULL;
-    if (callback != NULL)
+    if (callback)
         callback(question->argument, group, error);
 }
 
 static void question_free(struct question *question)
 {
-    if (question->timer != NULL)
+    if (question->timer)
         event_free(question->timer);
     free(question);
 }
@@ -310,7 +310,7 @@ static void question_done(struct db_job *job)
     if (job->result == DB_OK) {
         remember(question);
         question_answer(question, question->found ? question->group : NULL, &question->error);
-    } else if (question->callback != NULL) {
+    } else if (question->callback) {
         log_failure(&job->error);
         /* Whatever is wrong with this tracker's database, another tracker may do better: worth asking. */
         error_set(&question->error, ERROR_UNAVAILABLE, "the group of user %s cannot be looked up: %s",
@@ -326,7 +326,7 @@ static bool question_submit(struct question *question)
 {
     struct router *router = question->router;
     ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
-    bool submitted = router->db != NULL && db_submit(router->db, &question->job);
+    bool submitted = router->db && db_submit(router->db, &question->job);
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
     return submitted;
 }
@@ -336,7 +336,7 @@ enum router_answer router_ask(struct router *router, struct loop *loop, const st
                               char group[PROTO_GROUP_SIZE], struct error *error)
 {
     struct question *question = calloc(1, sizeof(*question));
-    if (question == NULL) {
+    if (!question) {
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return ROUTER_FAILED;
     }
@@ -352,7 +352,7 @@ enum router_answer router_ask(struct router *router, struct loop *loop, const st
     int64_t wait_ms = cached ? min_i64(STALE_WAIT_MS, router->timeout_ms) : router->timeout_ms;
     const struct timeval wait = duration_timeval(wait_ms);
     question->timer = evtimer_new(loop_base(loop), question_timeout, question);
-    if (question->timer != NULL && event_add(question->timer, &wait) == 0 && question_submit(question))
+    if (question->timer && event_add(question->timer, &wait) == 0 && question_submit(question))
         return ROUTER_ASK;
     question_free(question);
     error_set(error, ERROR_UNAVAILABLE, "too many look-ups wait for the database");
@@ -372,7 +372,7 @@ void router_close(struct router *router)
 struct router *router_create(const struct router_options *options, struct error *error)
 {
     struct router *router = calloc(1, sizeof(*router));
-    if (router == NULL || pthread_rwlock_init(&router->rules_lock, NULL) != 0) {
+    if (!router || pthread_rwlock_init(&router->rules_lock, NULL) != 0) {
         free(router);
         error_set(error, ERROR_UNAVAILABLE, "router: out of memory");
         return NULL;
@@ -383,7 +383,7 @@ struct router *router_create(const struct router_options *options, struct error 
     router->groups =
         cache_create(options->cache_entries, options->cache_age_ms, PROTO_GROUP_SIZE, CACHE_SHARDS);
     router->unknown = cache_create(options->cache_entries, options->unknown_age_ms, 1, CACHE_SHARDS);
-    if (router->groups == NULL || router->unknown == NULL) {
+    if (!router->groups || !router->unknown) {
         error_set(error, ERROR_UNAVAILABLE, "router: out of memory for a cache of %zu users",
                   options->cache_entries);
         router_destroy(router);
@@ -401,7 +401,7 @@ struct router *router_create(const struct router_options *options, struct error 
 
 void router_destroy(struct router *router)
 {
-    if (router == NULL)
+    if (!router)
         return;
     cache_destroy(router->groups);
     cache_destroy(router->unknown);

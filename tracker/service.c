@@ -120,7 +120,7 @@ static void handle_join(struct packet_request *request)
         return;
     }
     struct join_wait *wait = calloc(1, sizeof(*wait));
-    if (wait == NULL) {
+    if (!wait) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
         return;
     }
@@ -201,7 +201,7 @@ static void handle_advertise(struct packet_request *request)
         packet_reply(request, NULL, 0);
 }
 
-static void connection_closed(struct packet_connection *connection)
+static void tracker_connection_closed(struct packet_connection *connection)
 {
     if (packet_connection_user(connection) != &joined_mark)
         return;
@@ -307,7 +307,7 @@ static void answer_unrouted(struct packet_request *request, const struct error *
 
 static void route_known(void *argument, const char *group, const struct error *error)
 {
-    if (group != NULL)
+    if (group)
         answer_route(argument, group);
     else
         answer_unrouted(argument, error);
@@ -382,13 +382,13 @@ static json_t *service_status(struct service *service)
         return NULL;
     json_t *status = report_status(&snapshot);
     table_snapshot_clear(&snapshot);
-    if (status == NULL)
+    if (!status)
         return NULL;
     bool works = groups_reading_works(service->groups, reason, sizeof(reason));
     json_t *head = packet_daemon_status(&service->base, "tracker");
     json_t *database =
         json_pack("{s:b, s:b}", "healthy", (int)works, "groups_loaded", (int)groups_loaded(service->groups));
-    if (head == NULL || json_object_update(status, head) != 0 ||
+    if (!head || json_object_update(status, head) != 0 ||
         json_object_set(status, "database", database) != 0) {
         json_decref(status);
         status = NULL;
@@ -539,10 +539,10 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
     const struct table_settings settings = settings_of(config);
     struct db *db = packet_daemon_open_database(&config->base, error);
     service->base.db = db;
-    if (db == NULL)
+    if (!db)
         return false;
     service->table = table_create((size_t)config->groups_max, (size_t)config->storages_max, &settings);
-    if (service->table == NULL)
+    if (!service->table)
         return error_set(error, ERROR_UNAVAILABLE, "table: out of memory");
     const struct router_options options = {
         .table = service->table,
@@ -553,14 +553,13 @@ static bool start_rooms(struct service *service, const struct tracker_config *co
         .timeout_ms = config->base.database_timeout_ms,
     };
     service->router = router_create(&options, error);
-    if (service->router == NULL ||
-        !router_configure(service->router, &config->applications, &config->pins, config->route_cache_age_ms,
-                          config->unknown_user_age_ms, error))
+    if (!service->router || !router_configure(service->router, &config->applications, &config->pins,
+                                              config->route_cache_age_ms, config->unknown_user_age_ms, error))
         return false;
     service->groups =
         groups_create(service->base.daemon->main_loop, db, service->table, (size_t)config->groups_max,
                       config->groups_refresh_ms, config->base.database_timeout_ms, error);
-    if (service->groups == NULL)
+    if (!service->groups)
         return false;
     service->admin = group_admin_create(db, service->groups, &config->admin_addresses, error);
     service->storages = admission_create(&config->storage_addresses, error);
@@ -576,7 +575,7 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
 {
     const struct tracker_config *config = daemon->config;
     struct service *service = calloc(1, sizeof(*service));
-    if (service == NULL)
+    if (!service)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     const struct packet_daemon_face face = {
         .host_name = daemon_host_name(),
@@ -585,7 +584,7 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
         .commands = commands,
         .command_count = ARRAY_SIZE(commands),
         .argument = service,
-        .closed = connection_closed,
+        .closed = tracker_connection_closed,
     };
     daemon->state = service;
     report_share_init(&service->groups_text);
@@ -606,7 +605,7 @@ static void groups_stopped(void *argument)
     daemon_stopped(((struct service *)argument)->base.daemon);
 }
 
-static void drained(struct packet_daemon *base)
+static void tracker_drained(struct packet_daemon *base)
 {
     struct service *service = CONTAINER_OF(base, struct service, base);
     groups_stop(service->groups, groups_stopped, service);
@@ -616,7 +615,7 @@ void tracker_service_stop(struct daemon *daemon)
 {
     struct service *service = daemon->state;
     atomic_store(&service->stopping, true);
-    packet_daemon_stop(&service->base, drained);
+    packet_daemon_stop(&service->base, tracker_drained);
 }
 
 void tracker_service_end_workers(struct daemon *daemon)
@@ -630,7 +629,7 @@ void tracker_service_end_workers(struct daemon *daemon)
 void tracker_service_destroy(struct daemon *daemon)
 {
     struct service *service = daemon->state;
-    if (service == NULL)
+    if (!service)
         return;
     packet_daemon_destroy(&service->base);
     group_admin_destroy(service->admin);

@@ -61,7 +61,7 @@ static void table_unlock(struct table *table)
 struct table *table_create(size_t groups_max, size_t servers_max, const struct table_settings *settings)
 {
     struct table *table = calloc(1, sizeof(*table));
-    if (table == NULL)
+    if (!table)
         return NULL;
     if (pthread_mutex_init(&table->mutex, NULL) != 0) {
         free(table);
@@ -74,8 +74,8 @@ struct table *table_create(size_t groups_max, size_t servers_max, const struct t
     table->server_candidate_of = calloc(servers_max, sizeof(*table->server_candidate_of));
     table->group_candidates = calloc(groups_max, sizeof(*table->group_candidates));
     table->group_candidate_of = calloc(groups_max, sizeof(*table->group_candidate_of));
-    if (table->server_candidates == NULL || table->server_candidate_of == NULL ||
-        table->group_candidates == NULL || table->group_candidate_of == NULL) {
+    if (!table->server_candidates || !table->server_candidate_of || !table->group_candidates ||
+        !table->group_candidate_of) {
         table_destroy(table);
         return NULL;
     }
@@ -84,7 +84,7 @@ struct table *table_create(size_t groups_max, size_t servers_max, const struct t
 
 void table_destroy(struct table *table)
 {
-    if (table == NULL)
+    if (!table)
         return;
     members_clear(&table->members);
     free(table->server_candidates);
@@ -114,7 +114,7 @@ bool table_group_known(struct table *table, const char *name)
 {
     table_lock(table);
     struct group *group = members_find_group(&table->members, name);
-    bool known = group != NULL && group->known;
+    bool known = group && group->known;
     table_unlock(table);
     return known;
 }
@@ -145,7 +145,7 @@ static void leave_other_groups(struct table *table, const struct group *joined, 
         if (group == joined)
             continue;
         struct member *server = members_find(group, peer, port);
-        if (server == NULL)
+        if (!server)
             continue;
         char cause[PROTO_GROUP_SIZE + 40];
         snprintf(cause, sizeof(cause), "joined group %s instead", joined->row.name);
@@ -184,14 +184,14 @@ bool table_join(struct table *table, uint64_t connection, const char *peer, cons
     bool ok = false;
     table_lock(table);
     struct group *group = members_find_group(&table->members, join->group);
-    if (group == NULL || !group->known) {
+    if (!group || !group->known) {
         error_set(error, ERROR_REFUSED, "group %s is not in t_groups_info: add it there first", join->group);
         goto done;
     }
     struct member *server = members_find(group, peer, join->port);
-    if (server == NULL) {
+    if (!server) {
         server = members_add(&table->members, group, peer, join->port, error);
-        if (server == NULL)
+        if (!server)
             goto done;
     }
     leave_other_groups(table, group, peer, join->port, now);
@@ -210,12 +210,12 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
     struct group *group = members_find_group(&table->members, group_name);
     struct member *server, *own = NULL, *match = NULL, *unconnected = NULL;
     size_t match_count = 0, unconnected_count = 0;
-    if (group != NULL) {
+    if (group) {
         TAILQ_FOREACH(server, &group->members, link)
         {
             if (strcmp(server->shown.host, host) != 0 || (port != 0 && server->shown.address.port != port))
                 continue;
-            if (server->connection == connection && (own == NULL || own->join_number < server->join_number))
+            if (server->connection == connection && (!own || own->join_number < server->join_number))
                 own = server;
             if (strcmp(server->shown.address.host, peer) != 0)
                 continue;
@@ -227,7 +227,7 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
             }
         }
     }
-    if (own != NULL)
+    if (own)
         return own;
     if (match_count == 1)
         return match;
@@ -269,10 +269,10 @@ bool table_beat(struct table *table, uint64_t connection, const char *peer, cons
 {
     table_lock(table);
     struct member *server = find_beating(table, connection, peer, beat->group, beat->host, 0, error);
-    if (server != NULL)
+    if (server)
         server_take_beat(table, server, now);
     table_unlock(table);
-    return server != NULL;
+    return server;
 }
 
 bool table_load(struct table *table, uint64_t connection, const char *peer, const struct proto_load *load,
@@ -283,13 +283,13 @@ bool table_load(struct table *table, uint64_t connection, const char *peer, cons
                          "LOAD with port 0: a storage server states the port it joined with");
     table_lock(table);
     struct member *server = find_beating(table, connection, peer, load->group, load->host, load->port, error);
-    if (server != NULL) {
+    if (server) {
         server->shown.load = *load;
         server->shown.has_load = true;
         server_take_beat(table, server, now);
     }
     table_unlock(table);
-    return server != NULL;
+    return server;
 }
 
 bool table_advertise(struct table *table, uint64_t connection, const char *peer,
@@ -307,7 +307,7 @@ bool table_advertise(struct table *table, uint64_t connection, const char *peer,
                  (unsigned)advertise->port, address_format(address, text, sizeof(text)));
     }
     table_unlock(table);
-    return server != NULL;
+    return server;
 }
 
 void table_connection_closed(struct table *table, uint64_t connection, struct table_moment now)
@@ -382,10 +382,10 @@ void table_tick(struct table *table, struct table_moment now, bool stuck)
     table->tick_ms = now.monotonic_ms;
     bool paused = note_pause(table, gap_ms, stuck);
     struct group *group, *next_group;
-    for (group = TAILQ_FIRST(&table->members.groups); group != NULL; group = next_group) {
+    for (group = TAILQ_FIRST(&table->members.groups); group; group = next_group) {
         next_group = TAILQ_NEXT(group, link);
         struct member *server, *next_server;
-        for (server = TAILQ_FIRST(&group->members); server != NULL; server = next_server) {
+        for (server = TAILQ_FIRST(&group->members); server; server = next_server) {
             next_server = TAILQ_NEXT(server, link);
             if (paused) {
                 server->sign_ms = min_i64(server->sign_ms + gap_ms, now.monotonic_ms);
@@ -454,7 +454,7 @@ size_t table_choose(struct table *table, const char *group_name, struct address 
     size_t picked_count = 0;
     table_lock(table);
     struct group *group = members_find_group(&table->members, group_name);
-    if (group != NULL) {
+    if (group) {
         size_t count = list_candidates(table, group, TABLE_ACTIVE);
         if (count == 0)
             count = list_candidates(table, group, TABLE_ONLINE);
@@ -565,7 +565,7 @@ bool table_snapshot_take(struct table *table, struct table_moment now, struct ta
     table_lock(table);
     snapshot->groups = calloc(table->members.group_count + 1, sizeof(*snapshot->groups));
     snapshot->servers = calloc(table->members.member_count + 1, sizeof(*snapshot->servers));
-    if (snapshot->groups == NULL || snapshot->servers == NULL)
+    if (!snapshot->groups || !snapshot->servers)
         goto done;
     struct group *group;
     TAILQ_FOREACH(group, &table->members.groups, link)

@@ -39,7 +39,7 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
     struct packet_pool_options pool = {.resolver = options->resolver};
     struct name_list_options names = {.loop = loop, .resolver = options->resolver};
 
-    if (client == NULL)
+    if (!client)
         goto no_memory;
     client->loop = loop;
     client->options = *options;
@@ -68,7 +68,7 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
     client->locations = cache_create(client->options.location_entries_max, client->options.location_age_ms,
                                      sizeof(struct client_cached_location), 1);
     client->legacy = cache_create(CLIENT_LEGACY_MAX, CLIENT_LEGACY_AGE_MS, 1, 1);
-    if (client->locations == NULL || client->legacy == NULL)
+    if (!client->locations || !client->legacy)
         goto no_memory;
     pool.connect_timeout_ms = client->options.connect_timeout_ms;
     pool.idle_timeout_ms = IDLE_MS;
@@ -76,20 +76,20 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
     pool.open_max = client->options.connections_per_server_max;
     pool.address_penalty_ms = PENALTY_MS;
     client->pool = packet_pool_create(loop, &pool, error);
-    if (client->pool == NULL)
+    if (!client->pool)
         goto fail;
     return client;
 no_memory:
     (void)error_set(error, ERROR_UNAVAILABLE, "no memory for a client");
 fail:
-    if (client != NULL)
+    if (client)
         client_free(client);
     return NULL;
 }
 
 void client_destroy(struct client *client)
 {
-    if (client == NULL)
+    if (!client)
         return;
     while (!TAILQ_EMPTY(&client->operations))
         client_cancel(TAILQ_FIRST(&client->operations));
@@ -100,20 +100,20 @@ bool client_trackers_reachable(const struct client *client)
 {
     struct client_shared *shared = client->options.shared;
 
-    return shared != NULL ? atomic_load_explicit(&shared->trackers_reachable, memory_order_relaxed)
-                          : client->trackers_reachable;
+    return shared ? atomic_load_explicit(&shared->trackers_reachable, memory_order_relaxed)
+                  : client->trackers_reachable;
 }
 
 struct client_shared *client_shared_create(size_t location_entries_max)
 {
     struct client_shared *shared = calloc(1, sizeof(*shared));
 
-    if (shared == NULL)
+    if (!shared)
         return NULL;
     atomic_init(&shared->trackers_reachable, true);
     shared->locations =
         cache_create(location_entries_max, 0, sizeof(struct client_cached_location), SHARED_SHARDS);
-    if (shared->locations == NULL) {
+    if (!shared->locations) {
         free(shared);
         return NULL;
     }
@@ -122,7 +122,7 @@ struct client_shared *client_shared_create(size_t location_entries_max)
 
 void client_shared_destroy(struct client_shared *shared)
 {
-    if (shared == NULL)
+    if (!shared)
         return;
     cache_destroy(shared->locations);
     free(shared);
@@ -152,7 +152,7 @@ struct client_operation *client_operation_create(struct client *client, const st
 {
     struct client_operation *operation = malloc(sizeof(*operation));
 
-    if (operation == NULL)
+    if (!operation)
         return NULL;
     memset(operation, 0, offsetof(struct client_operation, location));
     operation->location.count = 0;
@@ -162,7 +162,7 @@ struct client_operation *client_operation_create(struct client *client, const st
     operation->kicked = kicked;
     operation->tries_left = CLIENT_TRIES;
     operation->rounds_max = 2;
-    if (key != NULL)
+    if (key)
         operation->key = *key;
     if (evtimer_assign(&operation->kick, loop_base(client->loop), operation_kick, operation) != 0) {
         free(operation);
@@ -215,9 +215,9 @@ void client_cancel(struct client_operation *operation)
 {
     if (operation->step == CLIENT_ENDED) /* from inside its own callback: it ends anyway */
         return;
-    if (operation->call != NULL)
+    if (operation->call)
         packet_call_cancel(operation->call);
-    if (operation->question != NULL)
+    if (operation->question)
         packet_call_cancel(operation->question);
     operation_end(operation);
     operation_free(operation);
@@ -284,9 +284,9 @@ bool client_tracker_order(struct client *client, struct address_list *list)
 
 void client_note_trackers(struct client *client, const struct error *error)
 {
-    bool reachable = error == NULL || (error->code != ERROR_CONNECTION && error->code != ERROR_TIMEOUT);
+    bool reachable = !error || (error->code != ERROR_CONNECTION && error->code != ERROR_TIMEOUT);
     struct client_shared *shared = client->options.shared;
-    bool before = shared != NULL
+    bool before = shared
                       ? atomic_exchange_explicit(&shared->trackers_reachable, reachable, memory_order_relaxed)
                       : client->trackers_reachable;
 

@@ -60,7 +60,7 @@ static void location_keep(struct client_operation *operation)
         return;
     size = cache_key(&operation->key, key);
     cache_put(operation->client->locations, key, size, &cached);
-    if (operation->client->options.shared != NULL)
+    if (operation->client->options.shared)
         cache_put(operation->client->options.shared->locations, key, size, &cached);
 }
 
@@ -70,7 +70,7 @@ static void location_forget(const struct client_operation *operation)
     size_t size = cache_key(&operation->key, key);
 
     cache_remove(operation->client->locations, key, size);
-    if (operation->client->options.shared != NULL)
+    if (operation->client->options.shared)
         cache_remove(operation->client->options.shared->locations, key, size);
 }
 
@@ -80,7 +80,7 @@ const struct client_location *client_location_recall(struct client *client, cons
                                                      bool stale)
 {
     struct cache *cache =
-        stale && client->options.shared != NULL ? client->options.shared->locations : client->locations;
+        stale && client->options.shared ? client->options.shared->locations : client->locations;
     struct client_cached_location cached;
     char text[CACHE_KEY_MAX];
     size_t size = cache_key(key, text);
@@ -102,7 +102,7 @@ static bool location_recall(struct client_operation *operation, bool stale)
 {
     const struct client_location *found = client_location_recall(operation->client, &operation->key, stale);
 
-    if (found == NULL)
+    if (!found)
         return false;
     memcpy(operation->location.group, found->group, sizeof(found->group));
     memcpy(operation->location.servers, found->servers, found->count * sizeof(found->servers[0]));
@@ -156,12 +156,12 @@ static void locate_done(void *argument, const uint8_t *body, size_t size, const 
 
     operation->question = NULL;
     client_note_trackers(operation->client, error);
-    if (error != NULL && plain_may_help(operation, error)) {
+    if (error && plain_may_help(operation, error)) {
         operation->plain_locate = true;
         locate_ask(operation);
         return;
     }
-    if (error != NULL) {
+    if (error) {
         locate_failed(operation, error);
         return;
     }
@@ -234,7 +234,7 @@ static void locate_ask(struct client_operation *operation)
     if (packed)
         operation->question = packet_call_start(client->pool, &options, &error);
     address_list_clear(&trackers);
-    if (operation->question == NULL)
+    if (!operation->question)
         operation->located(operation, &error);
 }
 

@@ -93,7 +93,7 @@ static void legacy_last(struct client_operation *operation)
  * server. */
 static bool locating_again_may_help(const struct client_operation *operation, const struct error *error)
 {
-    if (operation->upload.source == NULL)
+    if (!operation->upload.source)
         return false;
     return error->code == ERROR_NO_SERVER || error->code == ERROR_UNAVAILABLE || error->code == ERROR_IO ||
            error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT;
@@ -101,7 +101,7 @@ static bool locating_again_may_help(const struct client_operation *operation, co
 
 static void storage_located(struct client_operation *operation, const struct error *error)
 {
-    if (error == NULL) {
+    if (!error) {
         memset(operation->tried, 0, sizeof(operation->tried));
         operation->command = operation->wanted;
         if (operation->upload.source)
@@ -117,7 +117,7 @@ static void storage_located(struct client_operation *operation, const struct err
     /* What the servers said before tells more than that the trackers do not help; but that the group has no
      * server now is why they could not be reached. */
     if (operation->last_error.code == ERROR_NONE || error->code == ERROR_NO_SERVER ||
-        operation->upload.source != NULL)
+        operation->upload.source)
         operation->last_error = *error;
     operation->tries_left--;
     if (operation->tries_left > 0 && locating_again_may_help(operation, error))
@@ -206,7 +206,7 @@ static bool storage_rewind(struct client_operation *operation, const struct erro
     if (!operation->source_taken)
         return true;
     operation->source_taken = false;
-    if (operation->upload.rewind != NULL && operation->upload.rewind(operation->argument))
+    if (operation->upload.rewind && operation->upload.rewind(operation->argument))
         return true;
     client_operation_finish(operation, error);
     return false;

@@ -81,7 +81,7 @@ struct client_operation *client_upload(struct client *client, const struct clien
 
 void client_upload_resume(struct client_operation *operation)
 {
-    if (operation->call != NULL)
+    if (operation->call)
         packet_call_resume_source(operation->call);
 }
 
@@ -165,8 +165,8 @@ struct client_operation *client_download(struct client *client, const struct pro
         return NULL;
     operation->offset = offset;
     operation->size = size;
-    operation->has_avoid = avoid != NULL;
-    if (avoid != NULL)
+    operation->has_avoid = avoid;
+    if (avoid)
         operation->avoid = *avoid;
     if (digest)
         memcpy(operation->digest, digest, sizeof(operation->digest));
@@ -186,7 +186,7 @@ struct packet_line_request *client_fetch(struct client *client, const struct pro
 
     if (digest)
         memcpy(read.digest, digest, sizeof(read.digest));
-    if (location == NULL || size == 0 ||
+    if (!location || size == 0 ||
         !(digest ? proto_read_request_pack(body, &read, NULL)
                  : proto_download_pack(body, &read.download, NULL)))
         return NULL;
@@ -194,7 +194,7 @@ struct packet_line_request *client_fetch(struct client *client, const struct pro
         struct packet_line_request *request = packet_line_ask(client->pool, &location->servers[i], command,
                                                               body, body_size, size, callback, argument);
 
-        if (request != NULL)
+        if (request)
             return request;
     }
     return NULL;
@@ -204,7 +204,7 @@ struct packet_line_request *client_fetch(struct client *client, const struct pro
 
 void client_transfer_options(struct client_operation *operation, struct packet_call_options *options)
 {
-    if (operation->upload.source != NULL) {
+    if (operation->upload.source) {
         /* The reply comes after the server's fsync of all that was sent. */
         options->timeout_ms = max_i64(options->timeout_ms, options->progress_ms);
         options->source = upload_source;

@@ -215,7 +215,7 @@ struct name_list *name_list_create(const struct name_list_options *options, stru
 {
     size_t count = options->addresses->count;
     struct name_list *list = calloc(1, sizeof(*list) + count * sizeof(list->entries[0]));
-    bool fine = list != NULL;
+    bool fine = list;
 
     if (fine) {
         list->options = *options;

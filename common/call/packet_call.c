@@ -490,7 +490,7 @@ static void leg_attempt(struct call_leg *leg, bool turn)
     leg->state = LEG_WAITING;
     turn = turn || endpoint->slots.count == 0;
     if (!leg->fresh && turn) {
-        leg->connection = pool_connection_reuse(endpoint, leg->call->options.source != NULL);
+        leg->connection = pool_connection_reuse(endpoint, leg->call->options.source);
         if (leg->connection) {
             leg_exchange(leg, true);
             return;

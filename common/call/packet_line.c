@@ -96,7 +96,7 @@ static void line_break(struct packet_line *line, int64_t fault_ms, const char *w
 
         line->first = (line->first + 1) % LINE_DEPTH;
         line->count--;
-        if (request.callback != NULL)
+        if (request.callback)
             request.callback(request.argument, NULL, 0);
     }
     line->holds--;
@@ -214,7 +214,7 @@ static void line_flush(struct task *task)
     line->flush_posted = false;
     if (line->over)
         line_free_when_unused(line);
-    else if (line->connection != NULL)
+    else if (line->connection)
         line_write(line);
 }
 
@@ -227,7 +227,7 @@ static void line_answer(struct packet_line *line, const uint8_t *body, size_t si
 
     line->first = (line->first + 1) % LINE_DEPTH;
     line->count--;
-    if (request.callback != NULL)
+    if (request.callback)
         request.callback(request.argument, body, size);
 }
 
@@ -275,7 +275,7 @@ static bool line_read(struct packet_line *line)
     size_t unread = line->in_end - line->in_start, room;
     ssize_t got;
 
-    ASSERT(line->connection != NULL);
+    ASSERT(line->connection);
     if (line->in_start > 0 && unread > 0)
         memmove(line->in, line->in + line->in_start, unread);
     line->in_start = 0;
@@ -318,7 +318,7 @@ static struct packet_line *line_create(struct pool_endpoint *endpoint)
 {
     struct packet_line *line = malloc(sizeof(*line));
 
-    if (line == NULL)
+    if (!line)
         return NULL;
     memset(line, 0, offsetof(struct packet_line, ring));
     if (evtimer_assign(&line->timer, loop_base(endpoint->pool->loop), line_timer, line) != 0) {
@@ -338,7 +338,7 @@ static bool line_connect(struct packet_line *line)
 {
     struct pool_connection *connection = pool_connection_reuse(line->endpoint, true);
 
-    if (connection == NULL)
+    if (!connection)
         return false;
     line->connection = connection;
     line->writing = false;
@@ -366,21 +366,21 @@ static struct packet_line *find_line(struct pool_endpoint *endpoint, size_t size
         struct packet_line *line = CONTAINER_OF(tenant, struct packet_line, tenant);
 
         lines++;
-        if (line->connection == NULL)
-            spare = spare != NULL ? spare : line;
+        if (!line->connection)
+            spare = spare ? spare : line;
         else if (line_has_room(line, size))
             return line;
     }
-    if (spare == NULL && lines < LINES_MAX)
+    if (!spare && lines < LINES_MAX)
         spare = line_create(endpoint);
-    return spare != NULL && line_connect(spare) ? spare : NULL;
+    return spare && line_connect(spare) ? spare : NULL;
 }
 
 void packet_line_allow(struct packet_pool *pool, const struct address *address)
 {
     struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
 
-    if (endpoint != NULL)
+    if (endpoint)
         endpoint->shared_until_ms = clock_monotonic_ms() + ALLOWED_MS;
 }
 
@@ -411,13 +411,13 @@ struct packet_line_request *packet_line_ask(struct packet_pool *pool, const stru
     struct packet_line *line;
     int64_t now = clock_coarse_ms();
 
-    if (endpoint == NULL || pool->ending || body_size > PACKET_LINE_REQUEST_MAX ||
+    if (!endpoint || pool->ending || body_size > PACKET_LINE_REQUEST_MAX ||
         reply_size > PACKET_LINE_REPLY_MAX || endpoint->shared_until_ms <= now ||
         endpoint->alone_until_ms > now || endpoint->penalty_until_ms > now || endpoint->slots.count > 0)
         return NULL;
     endpoint->references++; /* its last connection may turn out to be closed */
     line = find_line(endpoint, PROTO_HEADER_SIZE + body_size);
-    if (line != NULL) {
+    if (line) {
         request = line_add(line, command, body, body_size);
         *request = (struct packet_line_request){callback, argument, reply_size, now};
         metric_add(pool->gathered, 1);

@@ -60,7 +60,7 @@ bool packet_socket_take_buffer(struct packet_socket *socket)
     if (!socket->buffer)
         socket->buffer =
             buffers && buffers->count > 0 ? buffers->kept[--buffers->count] : malloc(PACKET_SOCKET_BUFFER);
-    return socket->buffer != NULL;
+    return socket->buffer;
 }
 
 void packet_socket_give_buffer(struct packet_socket *socket)

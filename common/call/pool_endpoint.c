@@ -105,7 +105,7 @@ struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct a
     char text[ADDRESS_TEXT_SIZE];
     struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
 
-    if (endpoint != NULL) {
+    if (endpoint) {
         endpoint->references++;
         return endpoint;
     }
@@ -113,7 +113,7 @@ struct pool_endpoint *pool_endpoint_get(struct packet_pool *pool, const struct a
         endpoints_sweep(pool);
 
     endpoint = calloc(1, sizeof(*endpoint));
-    if (endpoint == NULL)
+    if (!endpoint)
         return NULL;
     endpoint->pool = pool;
     endpoint->address = *address;
@@ -151,7 +151,7 @@ bool pool_address_penalised(struct packet_pool *pool, const struct address *addr
 {
     struct pool_endpoint *endpoint = pool_endpoint_find(pool, address);
 
-    return endpoint != NULL && endpoint->penalty_until_ms > clock_monotonic_ms();
+    return endpoint && endpoint->penalty_until_ms > clock_monotonic_ms();
 }
 
 void pool_order_addresses(struct packet_pool *pool, const struct address_list *list, struct address *ordered)
@@ -173,7 +173,7 @@ void pool_penalise_address(struct packet_pool *pool, const struct address *addre
 {
     struct pool_endpoint *endpoint = pool_endpoint_get(pool, address);
 
-    if (endpoint == NULL) /* no memory: it is only not remembered */
+    if (!endpoint) /* no memory: it is only not remembered */
         return;
     pool_endpoint_penalise(endpoint);
     pool_endpoint_put(endpoint);
@@ -222,7 +222,7 @@ static void lookup_done(struct job *job)
     struct pool_endpoint *endpoint = lookup->endpoint;
     struct wait *wait;
 
-    if (endpoint == NULL) {
+    if (!endpoint) {
         free(lookup);
         return;
     }
@@ -248,11 +248,11 @@ static bool lookup_start(struct pool_endpoint *endpoint, struct error *error)
     struct packet_pool *pool = endpoint->pool;
     struct pool_lookup *lookup;
 
-    if (pool->options.resolver == NULL)
+    if (!pool->options.resolver)
         return error_set(error, ERROR_CONNECTION,
                          "host names are not resolved here: a numeric address is needed");
     lookup = calloc(1, sizeof(*lookup));
-    if (lookup == NULL)
+    if (!lookup)
         return error_set(error, ERROR_UNAVAILABLE, "no memory to resolve the host name");
     lookup->address = endpoint->address;
     lookup->endpoint = endpoint;
@@ -327,7 +327,7 @@ static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
     while ((connection = TAILQ_LAST(&endpoint->idle, pool_connection_list)) != NULL &&
            connection->idle_until_ms <= now)
         pool_connection_close(connection);
-    if (connection != NULL)
+    if (connection)
         endpoint_arm_sweep(endpoint, connection->idle_until_ms - now);
     else
         pool_endpoint_trim(endpoint);
@@ -338,7 +338,7 @@ struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bo
 {
     struct pool_connection *connection, *next;
 
-    for (connection = TAILQ_FIRST(&endpoint->idle); connection != NULL; connection = next) {
+    for (connection = TAILQ_FIRST(&endpoint->idle); connection; connection = next) {
         next = TAILQ_NEXT(connection, link);
         if (careful && connection->after_failure)
             continue;
@@ -365,7 +365,7 @@ bool pool_endpoint_has_room(struct pool_endpoint *endpoint)
     if (open_max == 0 || endpoint->open < open_max)
         return true;
     idle = TAILQ_LAST(&endpoint->idle, pool_connection_list);
-    if (idle == NULL)
+    if (!idle)
         return false;
     pool_connection_close(idle);
     return endpoint->open < open_max;
@@ -437,8 +437,7 @@ void pool_connection_park(struct pool_connection *connection)
     struct pool_endpoint *endpoint = connection->endpoint;
     int64_t idle_ms;
 
-    if (endpoint == NULL || endpoint->pool->ending ||
-        endpoint->idle_count >= endpoint->pool->options.idle_max ||
+    if (!endpoint || endpoint->pool->ending || endpoint->idle_count >= endpoint->pool->options.idle_max ||
         !packet_socket_watch(&connection->socket.read, true)) {
         pool_connection_close(connection);
         return;
@@ -460,7 +459,7 @@ void pool_connection_close(struct pool_connection *connection)
 {
     struct pool_endpoint *endpoint = connection->endpoint;
 
-    if (endpoint != NULL) {
+    if (endpoint) {
         /* Where the pool has gone, its loop may have gone too; the events were deleted then. */
         if (connection->idle)
             connection_leave_idle(connection);
@@ -470,7 +469,7 @@ void pool_connection_close(struct pool_connection *connection)
         log_debug("packet", "closing a socket: %s", strerror(errno));
     packet_socket_give_buffer(&connection->socket);
     free(connection);
-    if (endpoint == NULL)
+    if (!endpoint)
         return;
     endpoint->open--;
     pool_endpoint_wake(endpoint);

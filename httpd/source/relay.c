@@ -109,9 +109,9 @@ static bool relay_begin_download(struct relay *relay, const struct address *avoi
 {
     relay->operation = client_download(relay->loop->client, &relay->file->key, relay->offset, relay->unread,
                                        relay_digest(relay), avoid, relay_opened, relay);
-    if (relay->operation == NULL)
+    if (!relay->operation)
         relay_fail(relay, ERROR_UNAVAILABLE, "no memory");
-    return relay->operation != NULL;
+    return relay->operation;
 }
 
 /* What the client's socket did not take of bytes that are only lent: they are kept. */
@@ -120,7 +120,7 @@ static void relay_keep_lent(struct relay *relay)
     if (relay->head_left == 0)
         return;
     relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
-    if (relay->block != NULL) {
+    if (relay->block) {
         memcpy(relay->block, relay->head, relay->head_left);
         relay->block_end = relay->head_left;
     } else {
@@ -134,7 +134,7 @@ static void relay_gathered(void *argument, const uint8_t *body, size_t size)
 {
     struct relay *relay = argument;
     relay->gathered = NULL;
-    if (body == NULL) {
+    if (!body) {
         relay->file->served_ms = 0;
         if (!relay_begin_download(relay, NULL))
             relay->wake(relay->argument);
@@ -240,19 +240,19 @@ static void relay_drop_holders(struct relay *relay)
 
 static bool relay_take_holder(struct relay *relay)
 {
-    if (relay->pipe != NULL || relay->block != NULL)
+    if (relay->pipe || relay->block)
         return true;
     if (!relay->copying)
         relay->pipe = http_pipes_take(&relay->loop->pipes);
-    if (relay->pipe == NULL)
+    if (!relay->pipe)
         relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
-    return relay->pipe != NULL || relay->block != NULL;
+    return relay->pipe || relay->block;
 }
 
 static ssize_t read_some(struct relay *relay, size_t size)
 {
     ssize_t got;
-    if (relay->pipe != NULL) {
+    if (relay->pipe) {
         got = splice(relay->socket, NULL, relay->pipe->write_end, NULL, min_size(size, relay->pipe->capacity),
                      SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
         if (got > 0)
@@ -283,7 +283,7 @@ static enum source_status fetch(struct relay *relay, int64_t budget)
             relay->unread -= got;
             relay->offset += got;
             client_resume_moved(relay->resume, got);
-            if ((size_t)got == relay->burst && relay->pipe != NULL)
+            if ((size_t)got == relay->burst && relay->pipe)
                 relay->burst = min_size(relay->burst * 2, max_size(relay->pipe->capacity, BURST_MIN));
             /* The connection is free for others before the client has everything. */
             if (relay->unread == 0)
@@ -292,7 +292,7 @@ static enum source_status fetch(struct relay *relay, int64_t budget)
         }
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 && (errno == EINVAL || errno == ENOSYS) && relay->pipe != NULL) {
+        if (got < 0 && (errno == EINVAL || errno == ENOSYS) && relay->pipe) {
             relay->copying = true;
             relay_drop_holders(relay);
             continue;
@@ -363,9 +363,9 @@ static enum source_status send_memory(struct relay *relay, int socket, struct ht
             metric_add(relay->loop->metrics->copied, (int64_t)of_block);
         note_sent(relay, of_head + of_block, budget);
     }
-    if (relay->call != NULL && relay->unread == 0) {
+    if (relay->call && relay->unread == 0) {
         relay_release_call(relay, true);
-    } else if (relay->call != NULL && relay->head != NULL) {
+    } else if (relay->call && relay->head) {
         packet_call_forget_buffered(relay->call);
         relay->head = NULL;
     }
@@ -395,11 +395,11 @@ static enum source_status send_pipe(struct relay *relay, int socket, bool last, 
  * pipe is needed. Whatever goes wrong here shows again when it is fetched. */
 static void fetch_small_rest(struct relay *relay)
 {
-    if (relay->call == NULL || relay->head_left == 0 || relay->unread == 0 ||
-        relay->unread > (int64_t)HTTP_BUFFER_COPY_SIZE || relay->block != NULL || relay->pipe != NULL)
+    if (!relay->call || relay->head_left == 0 || relay->unread == 0 ||
+        relay->unread > (int64_t)HTTP_BUFFER_COPY_SIZE || relay->block || relay->pipe)
         return;
     relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
-    if (relay->block == NULL)
+    if (!relay->block)
         return;
     ssize_t got = recv(relay->socket, relay->block, (size_t)relay->unread, MSG_DONTWAIT);
     if (got <= 0) {
@@ -425,7 +425,7 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
             return SOURCE_DONE;
         if (relay->failed)
             return SOURCE_FAILED;
-        if (relay->call == NULL)
+        if (!relay->call)
             return SOURCE_WAIT; /* another server is being asked */
         if (*budget <= 0) {
             relay_drop_holders(relay);
@@ -466,18 +466,18 @@ static enum source_status relay_status(const struct source *source)
 static void relay_stalled(struct source *source)
 {
     struct relay *relay = relay_of(source);
-    if (relay->call != NULL)
+    if (relay->call)
         relay_broken(relay, ERROR_TIMEOUT, "no byte came in time");
 }
 
 static void relay_close(struct source *source)
 {
     struct relay *relay = relay_of(source);
-    if (relay->gathered != NULL)
+    if (relay->gathered)
         packet_line_cancel(relay->gathered);
-    if (relay->operation != NULL)
+    if (relay->operation)
         client_cancel(relay->operation);
-    if (relay->call != NULL)
+    if (relay->call)
         relay_release_call(relay, false);
     relay_drop_holders(relay);
     metric_add(relay->loop->metrics->relays, -1);
@@ -497,7 +497,7 @@ static const struct source_operations relay_operations = {
 struct source *relay_open(const struct source_options *options)
 {
     struct relay *relay = calloc(1, sizeof(*relay));
-    if (relay == NULL)
+    if (!relay)
         return NULL;
     relay->source.operations = &relay_operations;
     relay->loop = options->loop;
@@ -515,7 +515,7 @@ struct source *relay_open(const struct source_options *options)
     if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
         relay->gathered = client_fetch(relay->loop->client, &relay->file->key, relay->offset,
                                        (size_t)options->length, relay_digest(relay), relay_gathered, relay);
-    if (relay->gathered == NULL && !relay_begin_download(relay, NULL)) {
+    if (!relay->gathered && !relay_begin_download(relay, NULL)) {
         relay_close(&relay->source);
         return NULL;
     }

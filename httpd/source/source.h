@@ -81,7 +81,7 @@ static inline void source_stalled(struct source *source)
 /* The end, at any time. NULL is ignored. */
 static inline void source_close(struct source *source)
 {
-    if (source != NULL)
+    if (source)
         source->operations->close(source);
 }
 

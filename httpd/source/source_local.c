@@ -68,13 +68,13 @@ static struct local_source *local_of(struct source *source)
 
 static void let_go(struct local_source *local)
 {
-    if (local->opening != NULL)
+    if (local->opening)
         local_files_cancel(local->opening);
     local->opening = NULL;
-    if (local->reading != NULL)
+    if (local->reading)
         local->reading->owner = NULL;
     local->reading = NULL;
-    if (local->open != NULL)
+    if (local->open)
         local_files_release(local->loop->local_files, local->open);
     local->open = NULL;
     free(local->block);
@@ -94,7 +94,7 @@ static void hand_over(struct local_source *local, const char *why)
                     local->connection_id, volume->directory, local->file->place, volume->group, why,
                     local->offset, suppressed);
     metric_add(local->loop->metrics->local_failures, 1);
-    if (local->open != NULL)
+    if (local->open)
         local_files_forget(local->loop->local_files, local->open);
     let_go(local);
     struct source_options options = {.loop = local->loop,
@@ -105,7 +105,7 @@ static void hand_over(struct local_source *local, const char *why)
                                      .wake = local->wake,
                                      .argument = local->argument};
     local->relay = source_pieces_open(&options);
-    if (local->relay == NULL) {
+    if (!local->relay) {
         local->failed = true;
         local->source.error_code = ERROR_UNAVAILABLE;
     }
@@ -119,14 +119,14 @@ static enum source_status handed_over(struct local_source *local)
 
 /* ---- opening ---- */
 
-static void on_opened(void *argument, struct open_file *file, const struct error *error)
+static void local_source_opened(void *argument, struct open_file *file, const struct error *error)
 {
     struct local_source *local = argument;
     local->opening = NULL;
     local->open = file;
-    if (file == NULL)
+    if (!file)
         hand_over(local, error->text);
-    if (file != NULL || local->failed)
+    if (file || local->failed)
         local->wake(local->argument);
 }
 
@@ -135,14 +135,14 @@ static void open_file(struct local_source *local)
     struct http_lookup_file *file = local->file;
     struct error error = {0};
     local->open = local_files_find(local->loop->local_files, file->volume, file->place, &file->hint);
-    if (local->open != NULL)
+    if (local->open)
         return;
     if (local_volume_hangs(file->volume))
         (void)error_set(&error, ERROR_TIMEOUT, "the volume hangs");
     else
         local->opening = local_files_open(local->loop->local_files, file->volume, file->place,
-                                          file->stat.size, on_opened, local, &error);
-    if (local->opening == NULL)
+                                          file->stat.size, local_source_opened, local, &error);
+    if (!local->opening)
         hand_over(local, error.text);
 }
 
@@ -152,7 +152,7 @@ static void read_run(struct job *job)
 {
     struct local_read *read = CONTAINER_OF(job, struct local_read, job);
     char *bytes = malloc(read->size);
-    if (bytes == NULL) {
+    if (!bytes) {
         read->errnum = ENOMEM;
         return;
     }
@@ -169,7 +169,7 @@ static void read_done(struct job *job)
     struct local_read *read = CONTAINER_OF(job, struct local_read, job);
     struct local_source *local = read->owner;
     local_files_release(read->files, read->file);
-    if (local == NULL) {
+    if (!local) {
         free(read->bytes);
     } else {
         local->reading = NULL;
@@ -185,7 +185,7 @@ static void read_done(struct job *job)
         }
     }
     free(read);
-    if (local != NULL)
+    if (local)
         local->wake(local->argument);
 }
 
@@ -194,7 +194,7 @@ static enum source_status read_on_worker(struct local_source *local, int64_t bud
 {
     struct local_read *read = calloc(1, sizeof(*read));
     const char *why = "no memory";
-    if (read != NULL) {
+    if (read) {
         bool keep = local->open->cannot_tell;
         *read = (struct local_read){
             .job = {.run = read_run, .done = read_done, .loop = local->loop->loop},
@@ -267,7 +267,7 @@ static const char *small_bytes(struct local_source *local)
 {
     struct local_files *files = local->loop->local_files;
     struct open_file *open = local->open;
-    if (open->bytes != NULL)
+    if (open->bytes)
         return (const char *)open->bytes + local->offset;
     char *scratch = local_files_scratch(files);
     ssize_t got =
@@ -286,7 +286,7 @@ static enum source_status send_small(struct local_source *local, int socket, str
 {
     const char *bytes = small_bytes(local);
     size_t sent;
-    if (bytes == NULL)
+    if (!bytes)
         return SOURCE_READY;
     enum source_status status =
         send_memory(local, socket, out, bytes, (size_t)local->left, !last, &sent, budget);
@@ -365,11 +365,11 @@ static enum source_status local_pump(struct local_source *local, int socket, str
     size_t sent;
     while (local->left > 0) {
         enum source_status status = SOURCE_READY;
-        if (local->reading != NULL)
+        if (local->reading)
             return SOURCE_WAIT;
         if (*budget <= 0)
             return SOURCE_MORE;
-        if (local->block != NULL) {
+        if (local->block) {
             status = send_block(local, socket, out, last, budget);
         } else if (local->left <= (int64_t)LOCAL_SCRATCH_SIZE && !local->open->cannot_tell &&
                    local->left <= *budget && local->warm_to <= local->offset) {
@@ -409,7 +409,7 @@ static enum source_status local_send(struct source *source, int socket, struct h
     struct local_source *local = local_of(source);
     if (local->failed)
         return SOURCE_FAILED;
-    if (local->relay != NULL)
+    if (local->relay)
         return by_relay(local, source_send(local->relay, socket, out, last, budget));
     enum source_status status = local_pump(local, socket, out, last, budget);
     if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
@@ -423,15 +423,15 @@ static enum source_status local_status(const struct source *source)
         CONTAINER_OF((struct source *)(uintptr_t)source, struct local_source, source);
     if (local->failed)
         return SOURCE_FAILED;
-    if (local->relay != NULL)
+    if (local->relay)
         return by_relay(local, source_status(local->relay));
-    return local->open != NULL ? SOURCE_READY : SOURCE_WAIT;
+    return local->open ? SOURCE_READY : SOURCE_WAIT;
 }
 
 static void local_stalled(struct source *source)
 {
     struct local_source *local = local_of(source);
-    if (local->relay != NULL)
+    if (local->relay)
         source_stalled(local->relay);
     else if (!local->failed)
         hand_over(local, "reading it takes too long");
@@ -456,7 +456,7 @@ static const struct source_operations local_operations = {
 struct source *source_local_open(const struct source_options *options)
 {
     struct local_source *local = calloc(1, sizeof(*local));
-    if (local == NULL)
+    if (!local)
         return NULL;
     local->source.operations = &local_operations;
     local->loop = options->loop;

@@ -32,23 +32,23 @@ static struct pieces *pieces_of(struct source *source)
     return CONTAINER_OF(source, struct pieces, source);
 }
 
-static bool begin(struct pieces *pieces)
+static bool piece_begin(struct pieces *pieces)
 {
     pieces->ready = false;
     pieces->relay = relay_open(&pieces->options);
-    if (pieces->relay == NULL)
+    if (!pieces->relay)
         pieces->source.error_code = ERROR_UNAVAILABLE;
-    return pieces->relay != NULL;
+    return pieces->relay;
 }
 
 /* Begins a piece of SIZE bytes behind the last one. */
-static bool begin_next(struct pieces *pieces, int64_t size)
+static bool piece_begin_next(struct pieces *pieces, int64_t size)
 {
     pieces->size = min_i64(size, pieces->left);
     pieces->options.length = pieces->size;
     pieces->left -= pieces->size;
     pieces->began_us = clock_monotonic_us();
-    return begin(pieces);
+    return piece_begin(pieces);
 }
 
 static void end_relay(struct pieces *pieces)
@@ -57,13 +57,13 @@ static void end_relay(struct pieces *pieces)
     pieces->relay = NULL;
 }
 
-static void on_pause_over(evutil_socket_t fd, short what, void *argument)
+static void piece_pause_over(evutil_socket_t fd, short what, void *argument)
 {
     struct pieces *pieces = argument;
     (void)fd;
     (void)what;
     /* Without memory the next call finds no relay, and tries again. */
-    (void)begin(pieces);
+    (void)piece_begin(pieces);
     pieces->options.wake(pieces->options.argument);
 }
 
@@ -75,7 +75,7 @@ static bool may_pass(int code)
 }
 
 /* The piece has failed. It is asked for again as long as a storage server may go without sending a byte. */
-static enum source_status failed(struct pieces *pieces)
+static enum source_status piece_failed(struct pieces *pieces)
 {
     int64_t pause_ms;
     if (pieces->relay)
@@ -88,13 +88,13 @@ static enum source_status failed(struct pieces *pieces)
     return event_add(&pieces->timer, &delay) == 0 ? SOURCE_WAIT : SOURCE_FAILED;
 }
 
-static enum source_status look(struct pieces *pieces)
+static enum source_status piece_look(struct pieces *pieces)
 {
-    if (pieces->relay == NULL) /* it has failed, and nothing of it had left */
+    if (!pieces->relay) /* it has failed, and nothing of it had left */
         return SOURCE_FAILED;
     enum source_status status = source_status(pieces->relay);
     if (status == SOURCE_FAILED)
-        return failed(pieces);
+        return piece_failed(pieces);
     pieces->ready = status == SOURCE_READY;
     return status;
 }
@@ -131,23 +131,24 @@ static enum source_status pieces_send(struct source *source, int socket, struct 
     for (;;) {
         if (event_pending(&pieces->timer, EV_TIMEOUT, NULL))
             return SOURCE_WAIT;
-        if (pieces->relay == NULL) {
+        if (!pieces->relay) {
             if (*budget <= 0)
                 return SOURCE_MORE;
             if (!source_has_room(socket))
                 return SOURCE_BLOCKED;
-            if (!(pieces->options.length > 0 ? begin(pieces) : begin_next(pieces, next_size(pieces))))
-                return failed(pieces);
+            if (!(pieces->options.length > 0 ? piece_begin(pieces)
+                                             : piece_begin_next(pieces, next_size(pieces))))
+                return piece_failed(pieces);
         }
         if (!pieces->ready) {
-            enum source_status status = look(pieces);
+            enum source_status status = piece_look(pieces);
             if (status != SOURCE_READY)
                 return status;
         }
         /* Nothing is at hand behind a piece: its last bytes are not to wait for more. */
         enum source_status status = send_piece(pieces, socket, out, last || pieces->left > 0, budget);
         if (status == SOURCE_FAILED)
-            return failed(pieces);
+            return piece_failed(pieces);
         if (status != SOURCE_DONE || pieces->left == 0)
             return status;
         end_relay(pieces);
@@ -156,13 +157,13 @@ static enum source_status pieces_send(struct source *source, int socket, struct 
 
 static enum source_status pieces_status(const struct source *source)
 {
-    return look(CONTAINER_OF((struct source *)(uintptr_t)source, struct pieces, source));
+    return piece_look(CONTAINER_OF((struct source *)(uintptr_t)source, struct pieces, source));
 }
 
 static void pieces_stalled(struct source *source)
 {
     struct pieces *pieces = pieces_of(source);
-    if (pieces->relay != NULL)
+    if (pieces->relay)
         source_stalled(pieces->relay);
 }
 
@@ -187,7 +188,7 @@ struct source *source_pieces_open(const struct source_options *options)
     if (options->length <= SOURCE_PIECES_FIRST)
         return relay_open(options);
     struct pieces *pieces = calloc(1, sizeof(*pieces));
-    if (pieces == NULL)
+    if (!pieces)
         return NULL;
     pieces->source.operations = &pieces_operations;
     pieces->options = *options;
@@ -199,8 +200,8 @@ struct source *source_pieces_open(const struct source_options *options)
                        settings->failover_tries > 0 ? settings->storage_timeout_ms : 1);
     pieces->left = options->length;
     http_lookup_file_take(options->file);
-    if (evtimer_assign(&pieces->timer, loop_base(options->loop->loop), on_pause_over, pieces) != 0 ||
-        !begin_next(pieces, SOURCE_PIECES_FIRST)) {
+    if (evtimer_assign(&pieces->timer, loop_base(options->loop->loop), piece_pause_over, pieces) != 0 ||
+        !piece_begin_next(pieces, SOURCE_PIECES_FIRST)) {
         pieces_close(&pieces->source);
         return NULL;
     }
