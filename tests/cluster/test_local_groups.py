@@ -12,7 +12,7 @@ from lab import kill, wait_for
 from site_of_group import USER
 
 FAILURES = "reel_httpd_local_failures_total"
-DOWNLOADS = 'reel_packet_requests_total{command="download"}'
+DOWNLOADS = ['reel_packet_requests_total{command="%s"}' % command for command in ("download", "read")]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def own_bytes(daemon):
 
 
 def asked(whole):
-    return sum(storage.metric(DOWNLOADS) for storage in whole.storages)
+    return sum(storage.metric(name) for storage in whole.storages for name in DOWNLOADS)
 
 
 def url(daemon, file):

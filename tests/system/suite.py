@@ -254,6 +254,10 @@ class Daemon:
                   if line.startswith(name + " ") or line.startswith(name + "{")]
         return sum(values)
 
+    def downloads(self):
+        """Requests for content, by DOWNLOAD and by READ."""
+        return sum(self.metric('reel_packet_requests_total{command="%s"}' % command) for command in ("download", "read"))
+
     def memory_kib(self, field="VmRSS"):
         for line in open(f"/proc/{self.process.pid}/status"):
             if line.startswith(field + ":"):
