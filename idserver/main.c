@@ -10,13 +10,7 @@
 
 static bool init_db(const void *config, struct error *error)
 {
-    if (!packet_daemon_init_db(config, &idserver_schema, error))
-        return false;
-    struct db *db = packet_daemon_open_database(config, error);
-    bool fine = db && spellings_check(db, error);
-    if (db)
-        db_close(db);
-    return fine;
+    return packet_daemon_init_db(config, &idserver_schema, error) && spellings_check_database(config, error);
 }
 
 int main(int argc, char **argv)

@@ -41,3 +41,12 @@ bool spellings_check(struct db *db, struct error *error)
                                                  "of every storage server as the one that stays",
                                                  spellings.key);
 }
+
+bool spellings_check_database(const struct packet_daemon_config *config, struct error *error)
+{
+    struct db *db = packet_daemon_open_database(config, error);
+    bool fine = db && spellings_check(db, error);
+    if (db)
+        db_close(db);
+    return fine;
+}
