@@ -1,3 +1,6 @@
+/*
+ * http_options: the table of options, what must fit together, and the form that requests use.
+ */
 #include "httpd/http_options.h"
 #include "httpd/syntax/http_text.h"
 #include "httpd/files/local_volume.h"
@@ -5,17 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTION        "httpd"
-#define KIB            1024
-#define MIB            (1024 * 1024)
-#define DAY_MS         (INT64_C(24) * 3600 * 1000)
-#define FIELD_TEXT_MAX 256 /* bytes; several of them must fit into one answer's head */
-#define AT(member)     offsetof(struct httpd_config, member)
-#define LIVE           true
-#define AT_START       false
-#define NO_BOUNDS      0, 0, NULL
-#define HTTP_PORT      8080
-#define TRACKER_PORT   21000
+#define SECTION           "httpd"
+#define KIB               1024
+#define MIB               (1024 * 1024)
+#define DAY_MS            (INT64_C(24) * 3600 * 1000)
+#define FIELD_TEXT_MAX    256 /* bytes; several of them must fit into one answer's head */
+#define EXTRA_HEADERS_MAX 1024
+#define AT(member)        offsetof(struct httpd_config, member)
+#define LIVE              true
+#define AT_START          false
+#define NO_BOUNDS         0, 0, NULL
+#define HTTP_PORT         8080
+#define TRACKER_PORT      21000
 
 const struct config_option http_options[] = {
     {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
@@ -130,12 +134,27 @@ const struct config_option http_options[] = {
      "JSON "
      "object."},
 
-    {SECTION, "cache_control", CONFIG_STRING, AT(cache_control), "public, no-cache", NO_BOUNDS, LIVE,
+    {SECTION, "cache_control", CONFIG_STRING, AT(cache_control), "public, max-age=5", NO_BOUNDS, LIVE,
      "Cache-Control of files. The bytes under a file ID never change, so \"public, max-age=31536000, "
-     "immutable\" is right "
-     "where a deleted file may live on in caches; the default lets caches keep it and ask each time. Empty: "
-     "left "
-     "out."},
+     "immutable\" is right where a deleted file may live on in caches; with the default a deleted file is "
+     "served by "
+     "caches for as long as lookup_age allows here. (With \"no-cache\" nginx answers ranges with the whole "
+     "file.) "
+     "Empty: left out."},
+    {SECTION, "inline_types", CONFIG_STRINGS, AT(inline_types),
+     "audio/*, video/*, image/*, text/plain, text/vtt, application/vnd.apple.mpegurl, application/dash+xml, "
+     "application/ogg",
+     NO_BOUNDS, LIVE,
+     "Content types that browsers may show; files of any other are sent as attachments, to be saved. TYPE/* "
+     "means all of "
+     "its kind but those that can run scripts (image/svg+xml), which must be named to count."},
+    {SECTION, "resource_policy", CONFIG_STRING, AT(resource_policy), "cross-origin", NO_BOUNDS, LIVE,
+     "Cross-Origin-Resource-Policy of files: cross-origin, same-site or same-origin; which pages may embed "
+     "them. Empty: "
+     "left out."},
+    {SECTION, "extra_headers", CONFIG_STRING, AT(extra_headers), "", NO_BOUNDS, LIVE,
+     "More header fields of files, separated by bars, e.g. Timing-Allow-Origin: * | X-Robots-Tag: noindex, "
+     "nofollow"},
     {SECTION, "cors_origins", CONFIG_STRINGS, AT(cors_origins), "", NO_BOUNDS, LIVE,
      "Origins whose pages may read files (Access-Control-Allow-Origin), e.g. https://tv.example; * for every "
      "one. "
@@ -154,6 +173,103 @@ bool http_options_is_field_text(const char *text)
     for (; *text != '\0'; text++) {
         if (*text < ' ' || *text > '~')
             return false;
+    }
+    return true;
+}
+
+static bool check_policy(const char *policy, struct error *error)
+{
+    static const char *const policies[] = {"", "cross-origin", "same-site", "same-origin"};
+    for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+        if (strcmp(policy, policies[i]) == 0)
+            return true;
+    }
+    return error_set(error, ERROR_MALFORMED,
+                     "httpd.resource_policy: \"%s\" is none of cross-origin, same-site, same-origin", policy);
+}
+
+/* The next "Name: value" of *REST, trimmed; *REST is moved on. False at the end. */
+static bool next_extra(struct http_text *rest, struct http_text *field)
+{
+    if (rest->size == 0)
+        return false;
+    const char *bar = memchr(rest->bytes, '|', rest->size);
+    size_t size = bar ? (size_t)(bar - rest->bytes) : rest->size;
+    *field = http_text_trim((struct http_text){rest->bytes, size});
+    size_t used = min_size(size + 1, rest->size);
+    *rest = (struct http_text){rest->bytes + used, rest->size - used};
+    return true;
+}
+
+/* Fields that the server makes itself: a second one would contradict it. */
+static bool is_own_field(struct http_text name)
+{
+    static const char *const own[] = {
+        "Accept-Ranges",
+        "Age",
+        "Cache-Control",
+        "Connection",
+        "Content-Disposition",
+        "Content-Encoding",
+        "Content-Length",
+        "Content-Range",
+        "Content-Security-Policy",
+        "Content-Type",
+        "Cross-Origin-Resource-Policy",
+        "Date",
+        "ETag",
+        "Keep-Alive",
+        "Last-Modified",
+        "Location",
+        "Server",
+        "Set-Cookie",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+        "Vary",
+        "X-Content-Type-Options",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+        if (http_text_equal_nocase(name, own[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool check_extra_headers(const char *text, struct error *error)
+{
+    struct http_text rest = http_text_of(text), field;
+    if (rest.size > EXTRA_HEADERS_MAX)
+        return error_set(error, ERROR_MALFORMED, "httpd.extra_headers: longer than %d bytes",
+                         EXTRA_HEADERS_MAX);
+    while (next_extra(&rest, &field)) {
+        const char *colon = field.size > 0 ? memchr(field.bytes, ':', field.size) : NULL;
+        struct http_text name = {field.bytes, colon ? (size_t)(colon - field.bytes) : 0};
+        bool fine = name.size > 0;
+        for (size_t i = 0; i < name.size; i++)
+            fine = fine && http_text_is_token_character(name.bytes[i]);
+        for (size_t i = 0; i < field.size; i++)
+            fine = fine && field.bytes[i] >= ' ' && field.bytes[i] <= '~';
+        if (!fine)
+            return error_set(error, ERROR_MALFORMED,
+                             "httpd.extra_headers: \"%.*s\" is no header field, e.g. Timing-Allow-Origin: *",
+                             (int)field.size, field.bytes);
+        if (is_own_field(name))
+            return error_set(error, ERROR_MALFORMED, "httpd.extra_headers: %.*s is set by the server itself",
+                             (int)name.size, name.bytes);
+    }
+    return true;
+}
+
+static bool check_inline_types(const struct config_strings *types, struct error *error)
+{
+    for (size_t i = 0; i < types->count; i++) {
+        const char *type = types->items[i], *slash = strchr(type, '/');
+        bool fine = slash && slash > type && slash[1] != '\0' && !strchr(slash + 1, '/') &&
+                    http_options_is_field_text(type) && !strpbrk(type, " ;,");
+        if (!fine)
+            return error_set(error, ERROR_MALFORMED,
+                             "httpd.inline_types: \"%s\" is no media type, e.g. video/* or text/vtt", type);
     }
     return true;
 }
@@ -183,6 +299,9 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(
             error, ERROR_MALFORMED,
             "httpd.server_header: only printable ASCII, at most 256 bytes, can stand in a header");
+    if (!check_policy(c->resource_policy, error) || !check_extra_headers(c->extra_headers, error) ||
+        !check_inline_types(&c->inline_types, error))
+        return false;
     for (size_t i = 0; i < c->cors_origins.count; i++) {
         if (!http_options_is_field_text(c->cors_origins.items[i]) ||
             strchr(c->cors_origins.items[i], ' ') != NULL)
@@ -204,9 +323,35 @@ static char *field_line(const char *name, const char *value)
 static void settings_free(struct http_settings *settings)
 {
     config_strings_clear(&settings->cors_origins);
+    config_strings_clear(&settings->inline_types);
+    free(settings->file_lines);
     free(settings->server_line);
     free(settings->cache_control_line);
     free(settings);
+}
+
+/* Whatever a file holds, it runs no script and reaches nothing, should a browser show it as a page. */
+#define FILE_POLICY                                                                                          \
+    "Content-Security-Policy: sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src "     \
+    "'unsafe-inline'\r\nX-Content-Type-Options: nosniff\r\n"
+
+static char *file_lines(const struct httpd_config *config)
+{
+    struct http_text rest = http_text_of(config->extra_headers), field;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    (void)fputs(FILE_POLICY, out);
+    if (config->resource_policy[0] != '\0')
+        (void)fprintf(out, "Cross-Origin-Resource-Policy: %s\r\n", config->resource_policy);
+    while (next_extra(&rest, &field))
+        (void)fprintf(out, "%.*s\r\n", (int)field.size, field.bytes);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static bool copy_origins(struct http_settings *settings, const struct config_strings *origins)
@@ -248,7 +393,10 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
     settings->cache_control_line = field_line("Cache-Control", config->cache_control);
-    if (settings->server_line == NULL || settings->cache_control_line == NULL ||
+    settings->file_lines = file_lines(config);
+    struct error error;
+    if (!settings->server_line || !settings->cache_control_line || !settings->file_lines ||
+        !config_strings_copy(&settings->inline_types, &config->inline_types, &error) ||
         !copy_origins(settings, &config->cors_origins)) {
         settings_free(settings);
         return NULL;

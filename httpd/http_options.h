@@ -57,6 +57,9 @@ struct httpd_config {
     int access_log_format; /* enum access_log_format */
 
     char *cache_control;
+    struct config_strings inline_types;
+    char *resource_policy;
+    char *extra_headers;
     struct config_strings cors_origins;
     char *server_header;
     int64_t retry_after_ms;
@@ -97,7 +100,9 @@ struct http_settings {
     enum access_log_format access_log_format;
     char *server_line;        /* "Server: ...\r\n" or "" */
     char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */
-    bool cors_any;            /* "*" */
+    char *file_lines;         /* fields of every file that are the same for all */
+    struct config_strings inline_types;
+    bool cors_any; /* "*" */
     struct config_strings cors_origins;
 };
 

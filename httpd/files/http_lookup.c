@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/queue.h>
 #include <xxhash.h>
 
@@ -235,12 +236,26 @@ static bool means_absent(const struct error *error)
     return error->code == ERROR_NOT_FOUND || error->code == ERROR_DELETED || error->code == ERROR_REFUSED;
 }
 
+/* A text that does not say how it is encoded. */
+static bool is_open_text(const char *type)
+{
+    return strncasecmp(type, "text/", 5) == 0 && !strchr(type, ';');
+}
+
+void http_lookup_content_type(const struct http_lookup_file *file, const char *name,
+                              char type[HTTP_LOOKUP_TYPE_SIZE])
+{
+    const char *chosen = media_type_choose(file->stat.content_type, file->stat.name, name, file->sniffed);
+    bool charset = file->utf8 && is_open_text(chosen);
+    snprintf(type, HTTP_LOOKUP_TYPE_SIZE, "%s%s", chosen, charset ? "; charset=utf-8" : "");
+}
+
 /* The file is known now. */
 static void accept_file(struct entry *entry, struct http_lookup_file *file)
 {
     if (entry->file != NULL)
         file->served_ms = entry->file->served_ms;
-    file->content_type = media_type_choose(file->stat.content_type, file->stat.name, "", file->sniffed);
+    http_lookup_content_type(file, "", file->content_type);
     http_lookup_file_release(entry->file);
     entry->file = file;
     entry->absent = false;
@@ -248,26 +263,29 @@ static void accept_file(struct entry *entry, struct http_lookup_file *file)
     answer_waits(entry, NULL);
 }
 
-static void on_sniffed(void *argument, const char *type)
+static void on_sniffed(void *argument, const char *type, bool utf8)
 {
     struct entry *entry = argument;
     struct http_lookup_file *file = entry->described;
     entry->sniff = NULL;
     entry->described = NULL;
     file->sniffed = type;
+    file->utf8 = utf8;
     accept_file(entry, file);
 }
 
-/* Neither the row nor the name tells what the file is: its first bytes may. True: they are being asked for.
- */
+/* Neither the row nor the name tells what the file is, or how its letters are encoded: its first bytes may. True: they are
+ * being asked for. */
 static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
 {
     const struct http_lookup_file *before = entry->file;
-    if (file->stat.size == 0 || !media_type_is_vague(file->stat.content_type) ||
-        media_type_by_name(file->stat.name) != NULL)
+    bool known = !media_type_is_vague(file->stat.content_type) || media_type_by_name(file->stat.name) != NULL;
+    if (file->stat.size == 0 ||
+        (known && !is_open_text(media_type_choose(file->stat.content_type, file->stat.name, "", NULL))))
         return false;
     if (before != NULL && strcmp(before->etag, file->etag) == 0) {
         file->sniffed = before->sniffed;
+        file->utf8 = before->utf8;
         return false;
     }
     struct http_lookup_options *options = &entry->lookup->options;
@@ -286,6 +304,8 @@ static void note_place(struct http_lookup_file *file, const struct proto_where *
     if (strlen(where->place) != LOCAL_PLACE_SIZE - 1)
         return;
     file->volume = local_volumes_find(volumes, where->stat.group, where->key);
+    if (!file->volume)
+        local_volumes_miss(volumes, where->stat.group, where->key);
     memcpy(file->place, where->place, LOCAL_PLACE_SIZE);
 }
 

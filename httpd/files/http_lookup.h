@@ -13,6 +13,7 @@
 #include "httpd/syntax/http_date.h"
 #include "httpd/files/local_files.h"
 
+#define HTTP_LOOKUP_TYPE_SIZE (PROTO_CONTENT_TYPE_SIZE + 16) /* with "; charset=utf-8" */
 #define HTTP_LOOKUP_ETAG_SIZE 36 /* 32 hex digits, two quotes, NUL, and one to spare */
 
 /* A file that is there. Immutable but for the marks of the sources; shared by reference. */
@@ -22,8 +23,9 @@ struct http_lookup_file {
     int64_t last_modified; /* seconds since the epoch; 0: unknown */
     char last_modified_text[HTTP_DATE_SIZE];
     char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
-    const char *sniffed;      /* type by the first bytes, where the row says nothing; static, or NULL */
-    const char *content_type; /* chosen, for requests whose target has no name; static or inside stat */
+    const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
+    bool utf8;           /* a text whose first bytes are UTF-8 */
+    char content_type[HTTP_LOOKUP_TYPE_SIZE]; /* for requests whose target has no name */
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
     struct open_hint hint;             /* of source_local */
@@ -77,6 +79,11 @@ void http_lookup_file_release(struct http_lookup_file *file);
  * scrubbed yet) gets one out of file ID, size and time of upload: the same on every server, and as strong,
  * since the bytes of a file ID never change. Pure. */
 void http_lookup_file_describe(struct http_lookup_file *file);
+
+/* The Content-Type of FILE in an answer to a request whose target has NAME ("" for none), which must be one that may
+ * choose (see http_exchange): with the charset of a text in UTF-8, which browsers else read as windows-1252. Pure. */
+void http_lookup_content_type(const struct http_lookup_file *file, const char *name,
+                              char type[HTTP_LOOKUP_TYPE_SIZE]);
 
 /* For /status. */
 size_t http_lookup_entries(const struct http_lookup *lookup);

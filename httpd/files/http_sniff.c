@@ -1,3 +1,6 @@
+/*
+ * http_sniff: a download of the first bytes, with a limit of time of its own.
+ */
 #include "httpd/files/http_sniff.h"
 #include "common/media/media_signature.h"
 #include <errno.h>
@@ -16,6 +19,7 @@ struct http_sniff {
     struct event event;
     http_sniff_callback callback;
     void *argument;
+    int64_t size; /* of the file */
     size_t wanted, got;
     uint8_t bytes[MEDIA_SIGNATURE_BYTES];
 };
@@ -33,16 +37,18 @@ void http_sniff_cancel(struct http_sniff *sniff)
     free(sniff);
 }
 
-static void finish(struct http_sniff *sniff)
+static void sniff_finish(struct http_sniff *sniff)
 {
     http_sniff_callback callback = sniff->callback;
     void *argument = sniff->argument;
     const char *type = media_signature_find(sniff->bytes, sniff->got);
+    bool utf8 = sniff->got > 0 &&
+                media_signature_is_utf8(sniff->bytes, sniff->got, (int64_t)sniff->got == sniff->size);
     http_sniff_cancel(sniff);
-    callback(argument, type);
+    callback(argument, type, utf8);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *argument)
+static void sniff_readable(evutil_socket_t fd, short what, void *argument)
 {
     struct http_sniff *sniff = argument;
     ssize_t got = 0;
@@ -54,10 +60,10 @@ static void on_readable(evutil_socket_t fd, short what, void *argument)
     if (got > 0)
         sniff->got += (size_t)got;
     if (got <= 0 || sniff->got == sniff->wanted)
-        finish(sniff);
+        sniff_finish(sniff);
 }
 
-static void on_download(void *argument, struct packet_call *call, const struct error *error)
+static void sniff_downloaded(void *argument, struct packet_call *call, const struct error *error)
 {
     struct http_sniff *sniff = argument;
     struct timeval patience = {PATIENCE_S, 0};
@@ -73,11 +79,11 @@ static void on_download(void *argument, struct packet_call *call, const struct e
     }
     if (sniff->call != NULL && sniff->got < sniff->wanted) {
         event_assign(&sniff->event, loop_base(sniff->loop), packet_call_fd(call), EV_READ | EV_PERSIST,
-                     on_readable, sniff);
+                     sniff_readable, sniff);
         if (event_add(&sniff->event, &patience) == 0)
             return;
     }
-    finish(sniff);
+    sniff_finish(sniff);
 }
 
 struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
@@ -90,9 +96,10 @@ struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
     sniff->loop = loop;
     sniff->callback = callback;
     sniff->argument = argument;
+    sniff->size = size;
     sniff->wanted = (size_t)min_i64(size, MEDIA_SIGNATURE_BYTES);
     sniff->operation =
-        client_download(client, key, 0, (int64_t)sniff->wanted, NULL, NULL, on_download, sniff);
+        client_download(client, key, 0, (int64_t)sniff->wanted, NULL, NULL, sniff_downloaded, sniff);
     if (sniff->operation == NULL) {
         free(sniff);
         return NULL;

@@ -1,6 +1,6 @@
 /*
  * http_sniff: reads the first bytes of a file from a storage server to find out what it is, for rows that do
- * not say. Called by http_lookup; one loop's thread only.
+ * not say, and whether a text is in UTF-8. Called by http_lookup; one loop's thread only.
  */
 #ifndef REEL_HTTPD_HTTP_SNIFF_H
 #define REEL_HTTPD_HTTP_SNIFF_H
@@ -9,9 +9,9 @@
 
 struct http_sniff;
 
-/* TYPE: static text; NULL when the bytes tell nothing or could not be had, which is no failure of the
- * request. Exactly once, from the loop. */
-typedef void (*http_sniff_callback)(void *argument, const char *type);
+/* TYPE: static text; NULL when the bytes tell nothing or could not be read, which is no failure of the
+ * request. UTF8: they are, as far as was read. Exactly once, from the loop. */
+typedef void (*http_sniff_callback)(void *argument, const char *type, bool utf8);
 
 /* SIZE: of the file, at least 1. NULL only without memory. */
 MUST_CHECK struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,

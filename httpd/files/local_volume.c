@@ -1,5 +1,9 @@
+/*
+ * local_volume: entries of httpd.local_groups, their workers, and opening below a volume's directory.
+ */
 #include "httpd/files/local_volume.h"
 #include "common/base/log.h"
+#include "common/base/metrics.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,9 +13,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define QUEUE_MAX 1024
+#define QUEUE_MAX  1024
+#define MISSED_MAX 64 /* keys that are remembered, each logged once */
+
+/* Keys of local groups that no entry names. */
+struct missed_keys {
+    pthread_mutex_t mutex;
+    size_t count;
+    struct {
+        char group[PROTO_GROUP_SIZE];
+        char key[PROTO_KEY_SIZE];
+    } items[MISSED_MAX];
+    struct metric *metric;
+};
 
 struct local_volumes {
+    struct missed_keys *missed;
     size_t count;
     struct local_volume items[];
 };
@@ -86,6 +103,15 @@ struct local_volumes *local_volumes_create(const struct config_strings *entries,
         error_set_errno(error, ENOMEM, "cannot keep the local groups");
         return NULL;
     }
+    volumes->missed = calloc(1, sizeof(*volumes->missed));
+    if (!volumes->missed) {
+        error_set_errno(error, ENOMEM, "cannot keep the local groups");
+        goto fail;
+    }
+    pthread_mutex_init(&volumes->missed->mutex, NULL);
+    volumes->missed->metric =
+        metrics_counter("reel_httpd_local_unknown_keys_total",
+                        "Files of local groups in a store path whose key local_groups does not name.", NULL);
     for (size_t i = 0; i < entries->count; i++) {
         struct local_volume *volume = &volumes->items[volumes->count++];
         char name[32];
@@ -131,6 +157,10 @@ void local_volumes_destroy(struct local_volumes *volumes)
     }
     for (size_t i = 0; volumes != NULL && i < volumes->count; i++)
         free(volumes->items[i].directory);
+    if (volumes && volumes->missed)
+        pthread_mutex_destroy(&volumes->missed->mutex);
+    if (volumes)
+        free(volumes->missed);
     free(volumes);
 }
 
@@ -147,6 +177,47 @@ const struct local_volume *local_volumes_find(const struct local_volumes *volume
             return &volumes->items[i];
     }
     return NULL;
+}
+
+/* The first volume of GROUP, or NULL. */
+static const struct local_volume *volume_of_group(const struct local_volumes *volumes, const char *group)
+{
+    for (size_t i = 0; i < volumes->count; i++) {
+        if (strcmp(volumes->items[i].group, group) == 0)
+            return &volumes->items[i];
+    }
+    return NULL;
+}
+
+/* True the first time, while there is room to remember it. */
+static bool note_missed(struct missed_keys *missed, const char *group, const char *key)
+{
+    bool news = true;
+    pthread_mutex_lock(&missed->mutex);
+    for (size_t i = 0; news && i < missed->count; i++)
+        news = strcmp(missed->items[i].group, group) != 0 || strcmp(missed->items[i].key, key) != 0;
+    news = news && missed->count < MISSED_MAX;
+    if (news) {
+        snprintf(missed->items[missed->count].group, PROTO_GROUP_SIZE, "%s", group);
+        snprintf(missed->items[missed->count].key, PROTO_KEY_SIZE, "%s", key);
+        missed->count++;
+    }
+    pthread_mutex_unlock(&missed->mutex);
+    return news;
+}
+
+void local_volumes_miss(const struct local_volumes *volumes, const char *group, const char *key)
+{
+    const struct local_volume *other = volume_of_group(volumes, group);
+    if (!other)
+        return;
+    metric_add(volumes->missed->metric, 1);
+    if (note_missed(volumes->missed, group, key))
+        log_warning(
+            "local",
+            "group %s: files lie in the store path \"%s\", but httpd.local_groups names the key \"%s\": they "
+            "are relayed from the storage servers. Is the KEY wrong, or is an entry %s:%s=DIR missing?",
+            group, key, other->key, group, key);
 }
 
 bool local_volume_hangs(const struct local_volume *volume)

@@ -46,6 +46,10 @@ size_t local_volumes_count(const struct local_volumes *volumes);
 const struct local_volume *local_volumes_find(const struct local_volumes *volumes, const char *group,
                                               const char *key);
 
+/* Any thread: a file of GROUP lies in its store path KEY, which local_volumes_find() does not know. Where GROUP is local
+ * that is a mistake of the configuration: logged once per key, and counted each time. */
+void local_volumes_miss(const struct local_volumes *volumes, const char *group, const char *key);
+
 /* True while something in the volume's file system takes suspiciously long. Any thread. */
 bool local_volume_hangs(const struct local_volume *volume);
 

@@ -28,7 +28,7 @@ struct http_multipart {
     struct http_range_set set;
     size_t next; /* the part whose head is written next */
     char boundary[HTTP_RANGE_BOUNDARY_SIZE];
-    const char *content_type; /* of each part; static or inside the file's row */
+    char content_type[HTTP_LOOKUP_TYPE_SIZE]; /* of each part */
 };
 
 /* One request and its answer. Zeroed before each request. */

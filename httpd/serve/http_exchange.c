@@ -243,13 +243,20 @@ static bool open_source(struct http_connection *connection, const struct http_ra
     return true;
 }
 
+/* 0 while it lies in the future, because a storage server's clock is ahead: RFC 9110 section 8.8.2.1. */
+static int64_t modified_of(const struct http_connection *connection)
+{
+    int64_t modified = connection->exchange.file->last_modified;
+    return modified <= connection->loop->clock.second ? modified : 0;
+}
+
 /* What 200, 206 and 304 have in common (RFC 9110 section 15.4.5). */
 static void add_validators(struct http_connection *connection)
 {
     const struct http_lookup_file *file = connection->exchange.file;
     struct http_output *out = &connection->out;
     http_response_field(out, "ETag", file->etag);
-    if (file->last_modified > 0)
+    if (modified_of(connection) > 0)
         http_response_field(out, "Last-Modified", file->last_modified_text);
     http_output_text(out, connection->loop->settings->cache_control_line);
     add_cors(connection);
@@ -263,11 +270,25 @@ static void answer_not_modified(struct http_connection *connection)
     send_state(connection);
 }
 
-static void add_disposition(struct http_connection *connection, const struct http_target *target)
+static bool is_inline(const struct http_connection *connection, const char *content_type)
+{
+    const struct config_strings *types = &connection->loop->settings->inline_types;
+    return disposition_is_inline(types->items, types->count, content_type);
+}
+
+/* The link's NAME is anybody's: it may choose among types that browsers only show, never make a page of a file. */
+static const char *choosing_name(const struct http_connection *connection, const struct http_target *target)
+{
+    const char *named = target->name[0] != '\0' ? media_type_by_name(target->name) : NULL;
+    return named && is_inline(connection, named) ? target->name : "";
+}
+
+static void add_disposition(struct http_connection *connection, const struct http_target *target,
+                            const char *content_type)
 {
     const struct http_lookup_file *file = connection->exchange.file;
     char value[DISPOSITION_SIZE];
-    if (!target->download)
+    if (!target->download && is_inline(connection, content_type))
         return;
     const char *name = target->download_name[0] != '\0' ? target->download_name
                        : file->stat.name[0] != '\0'     ? file->stat.name
@@ -306,8 +327,8 @@ static void write_file_head(struct http_connection *connection, const struct htt
         add_content_range(out, range, exchange->file->stat.size);
     HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\n");
     add_validators(connection);
-    HTTP_OUTPUT_LITERAL(out, "X-Content-Type-Options: nosniff\r\n");
-    add_disposition(connection, target);
+    http_output_text(out, connection->loop->settings->file_lines);
+    add_disposition(connection, target, content_type);
     end_head(connection);
 }
 
@@ -321,7 +342,7 @@ static struct http_multipart *make_multipart(const struct http_range_set *set, i
         return NULL;
     arc4random_buf(random, sizeof(random));
     multipart->set = *set;
-    multipart->content_type = content_type;
+    snprintf(multipart->content_type, sizeof(multipart->content_type), "%s", content_type);
     http_range_boundary(random, multipart->boundary);
     *length = http_range_multipart_length(set, size, content_type, multipart->boundary);
     if (*length >= size) {
@@ -362,21 +383,23 @@ static void answer_file(struct http_connection *connection, const struct http_ta
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_lookup_file *file = exchange->file;
-    struct http_validators validators = {file->etag, file->last_modified};
     struct http_conditions conditions;
     struct http_range_set set;
     const struct http_range *single = NULL;
     int64_t size = file->stat.size, length = size;
-    const char *content_type =
-        target->name[0] == '\0'
-            ? file->content_type
-            : media_type_choose(file->stat.content_type, file->stat.name, target->name, file->sniffed);
+    const char *name = choosing_name(connection, target), *content_type = file->content_type;
+    char named_type[HTTP_LOOKUP_TYPE_SIZE];
+    if (name[0] != '\0') {
+        http_lookup_content_type(file, name, named_type);
+        content_type = named_type;
+    }
 
     if (!http_connection_take_output(connection)) {
         http_exchange_refuse(connection, 503, "no memory");
         return;
     }
     http_clock_read(&connection->loop->clock);
+    struct http_validators validators = {file->etag, modified_of(connection)};
     if (!http_request_conditions(&exchange->request, head_of(connection), &conditions)) {
         http_exchange_refuse(connection, 431, "too many lines of one header field");
         return;

@@ -1,5 +1,9 @@
+/*
+ * disposition: file names in the two forms of RFC 6266 and 8187, and which types are shown at all.
+ */
 #include "httpd/syntax/disposition.h"
 #include <string.h>
+#include <strings.h>
 
 struct writer {
     char *buffer;
@@ -101,4 +105,23 @@ char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
     }
     buffer[writer.size] = '\0';
     return buffer;
+}
+
+/* PATTERN "type/" "*" against an essence of SIZE bytes. */
+static bool is_of_kind(const char *pattern, const char *essence, size_t size)
+{
+    size_t kind = strlen(pattern) - 1; /* with the slash */
+    return pattern[kind] == '*' && size > kind && strncasecmp(pattern, essence, kind) == 0 &&
+           !(size >= 4 && strncasecmp(essence + size - 4, "+xml", 4) == 0);
+}
+
+bool disposition_is_inline(char *const *types, size_t count, const char *content_type)
+{
+    size_t size = strcspn(content_type, "; ");
+    for (size_t i = 0; i < count; i++) {
+        if ((strlen(types[i]) == size && strncasecmp(types[i], content_type, size) == 0) ||
+            is_of_kind(types[i], content_type, size))
+            return true;
+    }
+    return false;
 }

@@ -13,4 +13,8 @@
  * of each other character for the rest. "" gives a bare "attachment". Returns BUFFER. */
 char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE]);
 
+/* True where a browser may show a file of CONTENT_TYPE: one of the COUNT TYPES is its essence, or "TYPE/" and a star for
+ * all of its kind but those in XML, which can hold scripts. */
+bool disposition_is_inline(char *const *types, size_t count, const char *content_type);
+
 #endif

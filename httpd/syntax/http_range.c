@@ -82,6 +82,10 @@ static void coalesce_all(struct http_range_set *set)
 enum http_range_verdict http_range_parse(struct http_text value, int64_t size, struct http_range_set *set)
 {
     set->count = 0;
+    /* Nothing of an empty file can be told apart from all of it, and proxies that ask piece by piece (nginx's slice) take
+     * 416 for a failure. */
+    if (size == 0)
+        return HTTP_RANGE_WHOLE;
     value = http_text_trim(value);
     const char *equals = value.size > 0 ? memchr(value.bytes, '=', value.size) : NULL;
     if (equals == NULL)
@@ -102,9 +106,6 @@ enum http_range_verdict http_range_parse(struct http_text value, int64_t size, s
             return HTTP_RANGE_WHOLE;
         if (verdict == SPEC_UNSATISFIABLE)
             continue;
-        /* The last bytes of an empty file are satisfiable, yet no Content-Range can say "none of 0". */
-        if (size == 0)
-            return HTTP_RANGE_WHOLE;
         set->ranges[set->count++] = range;
     }
     if (seen == 0)

@@ -1,4 +1,5 @@
 #include "httpd/syntax/http_request.h"
+#include "httpd/syntax/http_authority.h"
 #include <http_parser.h>
 #include <string.h>
 #include <strings.h>
@@ -236,17 +237,6 @@ static bool lines_are_strict(const char *base, size_t size)
     return true;
 }
 
-/* uri-host [ ":" port ] (RFC 9110 section 7.2), or empty. */
-static bool host_is_legal(struct http_text host)
-{
-    for (size_t i = 0; i < host.size; i++) {
-        unsigned char c = (unsigned char)host.bytes[i];
-        if (c <= ' ' || c >= 0x7f || strchr("/@?#\\,<>\"{}|^`", c) != NULL)
-            return false;
-    }
-    return true;
-}
-
 static int check_framing(struct http_request *request, const char *base)
 {
     const http_parser *parser = parser_of(request);
@@ -279,7 +269,7 @@ static int check_host(struct http_request *request, const char *base)
         return refuse(request, 400, "more than one Host");
     if (count == 0 && request->minor_version > 0)
         return refuse(request, 400, "Host is missing");
-    if (count == 1 && !host_is_legal(http_request_field(request, base, HTTP_FIELD_HOST)))
+    if (count == 1 && !http_authority_is_legal(http_request_field(request, base, HTTP_FIELD_HOST), true))
         return refuse(request, 400, "Host is not a host name and port");
     return 0;
 }
@@ -350,6 +340,16 @@ static bool find_method(struct http_request *request, const char *base, size_t s
     }
     if (end == size)
         return false;
+    /* The preface of HTTP/2 (RFC 9113 section 3.4): a version that is not spoken here, not a method. */
+    if (end - start == 3 && memcmp(base + start, "PRI", 3) == 0) {
+        const char *line_end = memchr(base + end, '\n', size - end);
+        if (!line_end)
+            return false;
+        if (line_end - (base + end) >= 8 && memcmp(base + end, " * HTTP/", 8) == 0)
+            (void)refuse(request, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+        if (request->status != 0)
+            return false;
+    }
     request->method_text = (struct http_slice){(uint16_t)start, (uint16_t)(end - start)};
     return true;
 }

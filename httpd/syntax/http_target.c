@@ -1,18 +1,18 @@
 #include "httpd/syntax/http_target.h"
+#include "httpd/syntax/http_authority.h"
 #include <string.h>
 #include <strings.h>
 
 #define SEGMENTS_MAX 5 /* files, application, user, file ID, name */
 
-/* Characters that stand in no request-target: RFC 3986 and 9112 leave them out, and servers in a row that
- * read them in different ways are how requests get smuggled. Bytes above 127 are let through, since old
- * clients send UTF-8 as it is. */
+/* RFC 3986 leaves out more characters (quotes, bars, braces, backslash, ...), but browsers and download programs send
+ * them as they are, as the WHATWG URL standard has it, and they change nothing of where a request ends. Bytes above 127
+ * are let through, since old clients send UTF-8 as it is. */
 static bool characters_are_legal(struct http_text text)
 {
     for (size_t i = 0; i < text.size; i++) {
         unsigned char c = (unsigned char)text.bytes[i];
-        if (c <= ' ' || c == 0x7f || c == '#' || c == '<' || c == '>' || c == '"' || c == '\\' || c == '^' ||
-            c == '`' || c == '{' || c == '|' || c == '}')
+        if (c <= ' ' || c == 0x7f || c == '#')
             return false;
     }
     return true;
@@ -33,12 +33,9 @@ static bool strip_authority(struct http_text *text)
         return false;
 
     size_t end = scheme;
-    while (end < text->size && text->bytes[end] != '/' && text->bytes[end] != '?') {
-        if (text->bytes[end] == '@')
-            return false; /* user information has no place here: RFC 9110 section 4.2.4 */
+    while (end < text->size && text->bytes[end] != '/' && text->bytes[end] != '?')
         end++;
-    }
-    if (end == scheme)
+    if (!http_authority_is_legal((struct http_text){text->bytes + scheme, end - scheme}, false))
         return false;
     text->bytes += end;
     text->size -= end;

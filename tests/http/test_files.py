@@ -35,7 +35,7 @@ MEDIA = {
 }
 TEXTS = {
     "a.m3u8": ("application/vnd.apple.mpegurl", b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:4,\na0.ts\n#EXT-X-ENDLIST\n"),
-    "a.vtt": ("text/vtt", b"WEBVTT\n\n00:00.000 --> 00:02.000\nhello\n"),
+    "a.vtt": ("text/vtt; charset=utf-8", b"WEBVTT\n\n00:00.000 --> 00:02.000\nhello\n"),
 }
 
 
@@ -136,7 +136,7 @@ def parse_multipart(answer, body):
     for part in parts:
         head, content = part.split(b"\r\n\r\n", 1)
         fields = email.parser.Parser().parsestr(head.decode())
-        assert fields["Content-Type"] == "text/plain"
+        assert fields["Content-Type"] == "text/plain; charset=utf-8"
         begin, end, size = map(int, re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", fields["Content-Range"]).groups())
         assert size == len(DIGITS)
         yield [begin, end], content

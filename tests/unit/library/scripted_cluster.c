@@ -44,7 +44,7 @@ static void fake_stat(const struct fake_file *file, uint8_t stat[FAKE_STAT_SIZE]
     memset(stat, 0, FAKE_STAT_SIZE);
     fake_put_number(stat, file->size);
     stat[8] = file->deleted;
-    fake_put_number(stat + 9, 1604201983);
+    fake_put_number(stat + 9, file->created > 0 ? (uint64_t)file->created : 1604201983);
     fake_put_number(stat + 17, file->deleted ? 1604202000 : 0);
     stat[25] = file->has_digest;
     memcpy(stat + 26, file->digest, 16);

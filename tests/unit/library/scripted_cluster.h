@@ -17,6 +17,7 @@ struct fake_file {
     size_t size;
     bool deleted, has_digest;
     uint8_t digest[16];
+    int64_t created; /* seconds since the epoch; 0: in 2020 */
 };
 
 /* What the servers of a group share, as one replicated volume. */

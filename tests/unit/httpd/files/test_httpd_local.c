@@ -2,6 +2,8 @@
  * Local groups of reel-httpd: how entries are read, what is opened below a volume's directory and what is
  * not, and the open files that a loop keeps.
  */
+#include "common/base/log.h"
+#include "common/base/metrics.h"
 #include "httpd/http_options.h"
 #include "httpd/files/local_files.h"
 #include <errno.h>
@@ -293,6 +295,33 @@ static void who_gives_up_is_not_called(void **state)
     local_files_release(fixture->files, file);
 }
 
+static void a_key_that_no_entry_names_is_counted_and_logged_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct metric *unknown = metrics_counter("reel_httpd_local_unknown_keys_total", "", NULL);
+    char path[256], text[4096] = "";
+    struct error error = {0};
+    in_volume(fixture, "log", path);
+    assert_true(log_open(&(struct log_options){.file = path, .level = LOG_LEVEL_INFO}, &error));
+    int64_t before = metric_value(unknown);
+    for (int i = 0; i < 3; i++) {
+        local_volumes_miss(fixture->volumes, "group001", "dtaa");
+        local_volumes_miss(fixture->volumes, "group002", "data"); /* not local at all */
+    }
+    local_volumes_miss(fixture->volumes, "group001", "other");
+    assert_int_equal(metric_value(unknown), before + 4);
+    log_close();
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+    close(fd);
+    const char *first = strstr(text, "\"dtaa\"");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "\"dtaa\""));
+    assert_non_null(strstr(text, "\"other\""));
+    assert_null(strstr(text, "group002"));
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_more_files_than_allowed_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(the_bytes_of_a_small_file_are_kept_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(who_gives_up_is_not_called, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_that_no_entry_names_is_counted_and_logged_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -319,6 +320,69 @@ static void a_file_that_nobody_described_is_known_by_its_first_bytes(void **stat
     stop_daemon(test);
 }
 
+static void a_time_in_the_future_is_not_told(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "");
+    add_file(&test->cluster.group, "future", 10, "", "video/mp4");
+    test->cluster.group.files[3].created = time(NULL) + 3600;
+    ask(test, "GET", "/files/future", "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n", &answer);
+    assert_int_equal(answer.status, 200); /* no condition on a date that is not told */
+    assert_null(strstr(answer.head, "Last-Modified"));
+    assert_true(has_line(&answer, "ETag: \"abababababababababababababababab\""));
+    free(answer.body);
+    stop_daemon(test);
+}
+
+static void a_link_cannot_make_a_page_of_a_file(void **state)
+{
+    static const struct {
+        const char *path, *type;
+        bool attachment;
+    } rows[] = {
+        {"/files/tnvideo/alice/unknown/a.html", "application/octet-stream", true},
+        {"/files/tnvideo/alice/unknown/a.svg", "application/octet-stream", true},
+        {"/files/tnvideo/alice/unknown/a.js", "application/octet-stream", true},
+        {"/files/tnvideo/alice/unknown/a.mkv", "video/x-matroska", false},
+        {"/files/tnvideo/alice/plain/a.html", "text/plain; charset=utf-8", false},
+        {"/files/tnvideo/alice/plain/a.vtt", "text/vtt; charset=utf-8", false},
+        {"/files/tnvideo/alice/xml/a.svg", "text/xml; charset=utf-8", true},
+        {"/files/page", "text/html; charset=utf-8", true},
+        {"/files/drawing", "image/svg+xml", true},
+        {"/files/tnvideo/alice/latin/a.txt", "text/plain", false},
+    };
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "");
+    struct fake_group *group = &test->cluster.group;
+    add_file(group, "unknown", 100, "", "");
+    add_file(group, "plain", 5, "", "text/plain");
+    add_file(group, "xml", 5, "", "text/xml");
+    add_file(group, "page", 5, "a.html", "text/html");
+    add_file(group, "drawing", 5, "a.svg", "image/svg+xml");
+    add_file(group, "latin", 5, "", "text/plain");
+    for (int i = 4; i < 8; i++)
+        memcpy(group->files[i].bytes, "gr\xc3\xbcn", 5);
+    memcpy(group->files[8].bytes, "gr\xfcn.", 5);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char line[128];
+        snprintf(line, sizeof(line), "Content-Type: %s", rows[i].type);
+        ask(test, "GET", rows[i].path, "", &answer);
+        if (answer.status != 200 || !has_line(&answer, line) ||
+            !strstr(answer.head, "Content-Security-Policy: sandbox;") ||
+            !strstr(answer.head, "Content-Disposition: attachment") == rows[i].attachment)
+            fail_msg("%s: %s", rows[i].path, answer.head);
+        free(answer.body);
+    }
+    stop_daemon(test);
+    start_daemon(test, 1, "inline_types = text/html, image/svg+xml");
+    ask(test, "GET", "/files/tnvideo/alice/big/a.mp4", "", &answer);
+    assert_non_null(strstr(answer.head, "Content-Disposition: attachment"));
+    free(answer.body);
+    stop_daemon(test);
+}
+
 static void ranges_and_conditions_are_followed(void **state)
 {
     struct daemon_under_test *test = *state;
@@ -410,7 +474,8 @@ static void many_requests_for_one_file_ask_about_it_once(void **state)
     }
     /* One question for each of the two loops at most. */
     assert_in_range(fake_requests(&test->cluster, 74), 1, 2);
-    assert_int_equal(fake_requests(&test->cluster, 72), 0);
+    /* It is a text, whose first bytes say how it is encoded: they are read with the first question. */
+    assert_int_equal(fake_requests(&test->cluster, 72), fake_requests(&test->cluster, 74));
     stop_daemon(test);
 }
 
@@ -564,6 +629,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(files_come_whole_with_the_fields_of_their_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_nobody_described_is_known_by_its_first_bytes, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_time_in_the_future_is_not_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_link_cannot_make_a_page_of_a_file, setup, teardown),
         cmocka_unit_test_setup_teardown(ranges_and_conditions_are_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(several_ranges_come_as_parts_of_the_announced_length, setup,
                                         teardown),

@@ -70,6 +70,32 @@ static void the_longest_name_fits(void **state)
     assert_string_equal(buffer + strlen(buffer) - 9, "%C3%BC%25");
 }
 
+static void types_that_browsers_may_show_are_told_from_the_others(void **state)
+{
+    static char video[] = "video/*", image[] = "image/*", text[] = "text/plain", svg[] = "image/svg+xml";
+    char *const types[] = {video, image, text, svg};
+    static const struct {
+        const char *type;
+        bool shown, named; /* with the first three; with all */
+    } rows[] = {
+        {"video/mp4", true, true},        {"VIDEO/MP4", true, true},
+        {"image/png", true, true},        {"image/svg+xml", false, true},
+        {"image/SVG+XML", false, true},   {"image/svg+xml; charset=utf-8", false, true},
+        {"text/plain", true, true},       {"text/plain; charset=utf-8", true, true},
+        {"text/plain2", false, false},    {"text/html", false, false},
+        {"video", false, false},          {"video/", false, false},
+        {"videos/mp4", false, false},     {"application/octet-stream", false, false},
+        {"", false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        if (disposition_is_inline(types, 3, rows[i].type) != rows[i].shown ||
+            disposition_is_inline(types, 4, rows[i].type) != rows[i].named)
+            fail_msg("%s", rows[i].type);
+    }
+    assert_false(disposition_is_inline(types, 0, "video/mp4"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -79,6 +105,7 @@ int main(void)
         cmocka_unit_test(no_name_can_break_the_header_or_name_a_directory),
         cmocka_unit_test(bytes_that_are_no_utf8_are_not_announced_as_utf8),
         cmocka_unit_test(the_longest_name_fits),
+        cmocka_unit_test(types_that_browsers_may_show_are_told_from_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

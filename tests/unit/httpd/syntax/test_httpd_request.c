@@ -169,7 +169,24 @@ static void a_missing_repeated_or_malformed_host_is_refused(void **state)
     REFUSE("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400);
-    REFUSE("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400);
+    static const char *const broken[] = {
+        "a,b",       "1.2.3.4:9000:80", "a:987654", "a:bc",       "[::1", "extra[::1]:98", "a%zz",
+        "a%4",       "[::1]x",          "[]",       "[::1%eth0]", ":80",  "[12345::]",     "a:65536",
+        "[1.2.3.4]", "\xc3\xbc",        "a|b"};
+    static const char *const fine[] = {
+        "",      "a:",          "a:65535",       "1.2.3.4:9000", "[::1]", "[2001:db8::1]:98",
+        "a%20b", "tv.example.", "xn--bcher-kva", "a_b"};
+    for (size_t i = 0; i < ARRAY_SIZE(broken) + ARRAY_SIZE(fine); i++) {
+        bool good = i >= ARRAY_SIZE(broken);
+        char text[128];
+        int size = snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n",
+                            good ? fine[i - ARRAY_SIZE(broken)] : broken[i]);
+        struct http_request request;
+        if (good)
+            expect_head(&request, text);
+        else
+            expect_refusal(text, (size_t)size, 400);
+    }
 }
 
 static void methods_and_versions_get_their_own_status(void **state)
@@ -178,7 +195,8 @@ static void methods_and_versions_get_their_own_status(void **state)
     (void)state;
     REFUSE("FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 405);
     REFUSE("get / HTTP/1.1\r\nHost: a\r\n\r\n", 405);
-    REFUSE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 405);
+    REFUSE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
+    REFUSE("PRI /files/x HTTP/1.1\r\nHost: a\r\n\r\n", 405);
     REFUSE("\x16\x03\x01\x02\x00\x01\x00\x01", 400);
     REFUSE("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505);
     REFUSE("GET / HTTP/x.y\r\nHost: a\r\n\r\n", 400);

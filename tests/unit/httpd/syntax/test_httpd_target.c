@@ -48,6 +48,14 @@ static void segments_are_decoded_exactly_once_after_the_path_was_split(void **st
     check_key("/%66iles/app1/u/f", "app1", "u", "f", "");
 }
 
+static void what_browsers_send_as_it_is_counts_as_it_is(void **state)
+{
+    (void)state;
+    check_key("/files/app1/u/f/Song|Official.mp4", "app1", "u", "f", "Song|Official.mp4");
+    check_key("/files/app1/u/f/{a}^`\"<b>\\c", "app1", "u", "f", "{a}^`\"<b>\\c");
+    check_key("/files/" ID "?utm=a|b&x={y}", "tnvideo", "alice", ID, "");
+}
+
 static void the_absolute_form_is_read_like_the_origin_form(void **state)
 {
     (void)state;
@@ -85,6 +93,13 @@ static void what_breaks_the_grammar_or_tries_to_climb_is_broken(void **state)
         "ftp://host/files/x",
         "http:///files/x",
         "http://user@host/files/x",
+        "http://1.2.3.4:9000:80/files/x",
+        "http://a:987654/files/x",
+        "http://a:bc/files/x",
+        "http://[::1/files/x",
+        "http://extra[::1]:98/files/x",
+        "http://a%zz/files/x",
+        "http://:80/files/x",
         "/files/%",
         "/files/%4",
         "/files/%zz",
@@ -101,7 +116,6 @@ static void what_breaks_the_grammar_or_tries_to_climb_is_broken(void **state)
         "/files/app1/u/f/%00.mp4",
         "/files/x#fragment",
         "/files/a b",
-        "/files/a\\b",
         "/files/a\tb",
         "/files/x?download=%",
         "/files/x?download=%00",
@@ -196,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_forms_name_a_file),
         cmocka_unit_test(segments_are_decoded_exactly_once_after_the_path_was_split),
+        cmocka_unit_test(what_browsers_send_as_it_is_counts_as_it_is),
         cmocka_unit_test(the_absolute_form_is_read_like_the_origin_form),
         cmocka_unit_test(unused_bytes_of_the_key_are_zeros),
         cmocka_unit_test(what_breaks_the_grammar_or_tries_to_climb_is_broken),
