@@ -337,7 +337,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_more_files_than_allowed_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(the_bytes_of_a_small_file_are_kept_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(who_gives_up_is_not_called, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_key_that_no_entry_names_is_counted_and_logged_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_that_no_entry_names_is_counted_and_logged_once, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

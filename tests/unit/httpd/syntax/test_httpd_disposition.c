@@ -78,13 +78,20 @@ static void types_that_browsers_may_show_are_told_from_the_others(void **state)
         const char *type;
         bool shown, named; /* with the first three; with all */
     } rows[] = {
-        {"video/mp4", true, true},        {"VIDEO/MP4", true, true},
-        {"image/png", true, true},        {"image/svg+xml", false, true},
-        {"image/SVG+XML", false, true},   {"image/svg+xml; charset=utf-8", false, true},
-        {"text/plain", true, true},       {"text/plain; charset=utf-8", true, true},
-        {"text/plain2", false, false},    {"text/html", false, false},
-        {"video", false, false},          {"video/", false, false},
-        {"videos/mp4", false, false},     {"application/octet-stream", false, false},
+        {"video/mp4", true, true},
+        {"VIDEO/MP4", true, true},
+        {"image/png", true, true},
+        {"image/svg+xml", false, true},
+        {"image/SVG+XML", false, true},
+        {"image/svg+xml; charset=utf-8", false, true},
+        {"text/plain", true, true},
+        {"text/plain; charset=utf-8", true, true},
+        {"text/plain2", false, false},
+        {"text/html", false, false},
+        {"video", false, false},
+        {"video/", false, false},
+        {"videos/mp4", false, false},
+        {"application/octet-stream", false, false},
         {"", false, false},
     };
     (void)state;
