@@ -24,6 +24,19 @@
 const struct config_option http_options[] = {
     {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
      "Addresses and ports to serve HTTP on, separated by commas."},
+    {SECTION, "trusted_proxies", CONFIG_STRINGS, AT(trusted_proxies), "", NO_BOUNDS, LIVE,
+     "Addresses and networks of proxies in front, e.g. 10.0.0.0/8, ::1: the access log shows the client that "
+     "they name "
+     "in forwarded_header. Empty: nobody is believed."},
+    {SECTION, "forwarded_header", CONFIG_CHOICE, AT(forwarded_header), "x-forwarded-for", 0, 0,
+     "x-forwarded-for|forwarded", LIVE,
+     "The field in which trusted_proxies name their client: the one that they set themselves, since they may "
+     "pass on the "
+     "other one as a client wrote it."},
+    {SECTION, "proxy_protocol", CONFIG_ADDRESSES, AT(proxy_protocol), "", HTTP_PORT, 0, NULL, AT_START,
+     "Those of the addresses in listen where each connection begins with a header of the PROXY protocol, "
+     "version 1 or 2; "
+     "only from trusted_proxies, others are closed."},
     {SECTION, "trackers", CONFIG_ADDRESSES, AT(trackers), "127.0.0.1:21000", TRACKER_PORT, 0, NULL, AT_START,
      "The trackers, separated by commas; each one is asked, the others where it fails."},
     {SECTION, "application", CONFIG_STRING, AT(application), "tnvideo", NO_BOUNDS, LIVE,
@@ -261,6 +274,28 @@ static bool check_extra_headers(const char *text, struct error *error)
     return true;
 }
 
+static bool check_proxies(const struct httpd_config *c, struct error *error)
+{
+    struct networks networks;
+    struct error cause;
+    if (!networks_parse(&c->trusted_proxies, &networks, &cause))
+        return error_set(error, ERROR_MALFORMED, "httpd.trusted_proxies: %s", cause.text);
+    networks_clear(&networks);
+    if (c->proxy_protocol.count > 0 && c->trusted_proxies.count == 0)
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.proxy_protocol: trusted_proxies must say who may send the PROXY header");
+    for (size_t i = 0; i < c->proxy_protocol.count; i++) {
+        bool found = false;
+        char text[ADDRESS_TEXT_SIZE];
+        for (size_t j = 0; j < c->listen.count; j++)
+            found = found || address_equal(&c->proxy_protocol.items[i], &c->listen.items[j]);
+        if (!found)
+            return error_set(error, ERROR_MALFORMED, "httpd.proxy_protocol: %s is not in httpd.listen",
+                             address_format(&c->proxy_protocol.items[i], text, sizeof(text)));
+    }
+    return true;
+}
+
 static bool check_inline_types(const struct config_strings *types, struct error *error)
 {
     for (size_t i = 0; i < types->count; i++) {
@@ -289,6 +324,8 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(error, ERROR_MALFORMED, "httpd.user: longer than %d bytes", PROTO_USER_SIZE - 1);
     if (c->target_size_max > c->head_size_max)
         return error_set(error, ERROR_MALFORMED, "httpd.target_size_max: larger than head_size_max");
+    if (!check_proxies(c, error))
+        return false;
     if (!local_volumes_check(&c->local_groups, error))
         return false;
     if (!http_options_is_field_text(c->cache_control))
@@ -324,6 +361,8 @@ static void settings_free(struct http_settings *settings)
 {
     config_strings_clear(&settings->cors_origins);
     config_strings_clear(&settings->inline_types);
+    networks_clear(&settings->trusted_proxies);
+    address_list_clear(&settings->proxy_protocol);
     free(settings->file_lines);
     free(settings->server_line);
     free(settings->cache_control_line);
@@ -390,6 +429,7 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->failover_tries = config->failover_tries;
     settings->rate_limit = config->rate_limit;
     settings->retry_after_s = max_i64(1, config->retry_after_ms / 1000);
+    settings->forwarded_form = (enum forwarded_form)config->forwarded_header;
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
     settings->cache_control_line = field_line("Cache-Control", config->cache_control);
@@ -397,6 +437,8 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     struct error error;
     if (!settings->server_line || !settings->cache_control_line || !settings->file_lines ||
         !config_strings_copy(&settings->inline_types, &config->inline_types, &error) ||
+        !networks_parse(&config->trusted_proxies, &settings->trusted_proxies, &error) ||
+        !address_list_copy(&settings->proxy_protocol, &config->proxy_protocol) ||
         !copy_origins(settings, &config->cors_origins)) {
         settings_free(settings);
         return NULL;

@@ -7,12 +7,16 @@
 
 #include "common/daemon/daemon.h"
 #include "common/proto/proto.h"
+#include "httpd/syntax/forwarded.h"
 #include "httpd/syntax/http_request.h"
 
 struct httpd_config {
     struct daemon_config daemon; /* first */
     struct address_list listen;
     struct address_list trackers;
+    struct config_strings trusted_proxies;
+    int forwarded_header; /* enum forwarded_form */
+    struct address_list proxy_protocol;
     char *application;
     char *user;
 
@@ -103,6 +107,9 @@ struct http_settings {
     char *file_lines;         /* fields of every file that are the same for all */
     struct config_strings inline_types;
     bool cors_any; /* "*" */
+    struct networks trusted_proxies;
+    enum forwarded_form forwarded_form;
+    struct address_list proxy_protocol;
     struct config_strings cors_origins;
 };
 

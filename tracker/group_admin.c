@@ -3,7 +3,7 @@
  * not what shall change.
  */
 #include "tracker/group_admin.h"
-#include "tracker/networks.h"
+#include "common/config/networks.h"
 #include "common/base/log.h"
 
 #include <pthread.h>

@@ -2,7 +2,7 @@
  * options: the tracker's table of options, and the checks that a table cannot say.
  */
 #include "tracker/options.h"
-#include "tracker/networks.h"
+#include "common/config/networks.h"
 #include "tracker/pins.h"
 
 #define SECOND INT64_C(1000)

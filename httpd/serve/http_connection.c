@@ -68,7 +68,8 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 }
 
 bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
-                            socklen_t peer_size, bool refused, const struct listen_place *place)
+                            socklen_t peer_size, bool refused, bool expects_proxy,
+                            const struct listen_place *place)
 {
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
@@ -76,6 +77,7 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
     connection->loop = loop;
     connection->socket = socket;
     connection->refused = refused;
+    connection->expects_proxy = expects_proxy;
     connection->place = *place;
     connection->readable = true;
     connection->id = loop->next_id;
@@ -269,11 +271,42 @@ static void head_is_complete(struct http_connection *connection)
         send_continue(connection);
 }
 
+/* False: it is broken. */
+static bool take_proxy_header(struct http_connection *connection)
+{
+    size_t used = 0;
+    switch (proxy_header_parse(connection->in + connection->in_start, input_size(connection), &used,
+                               &connection->peer)) {
+    case PROXY_HEADER_MORE:
+        look_again(connection);
+        return true;
+    case PROXY_HEADER_DONE:
+        connection->in_start += (uint32_t)used;
+        connection->expects_proxy = false;
+        return true;
+    case PROXY_HEADER_BROKEN:
+        break;
+    }
+    static struct log_gate gate;
+    uint64_t suppressed;
+    if (log_gate_open(&gate, 1000, &suppressed))
+        log_warning("connection",
+                    "c%" PRIu64
+                    ": closed: no PROXY header came first, which httpd.proxy_protocol asks for (%" PRIu64
+                    " more since the last line)",
+                    connection->id, suppressed);
+    return false;
+}
+
 static enum step step_head(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     for (;;) {
-        if (input_size(connection) > 0) {
+        if (connection->expects_proxy && input_size(connection) > 0 && !take_proxy_header(connection)) {
+            http_connection_destroy(connection);
+            return STEP_DEAD;
+        }
+        if (!connection->expects_proxy && input_size(connection) > 0) {
             if (connection->state == CONNECTION_IDLE || exchange->request.parsed == 0) {
                 if (connection->state == CONNECTION_IDLE)
                     http_connection_set_state(connection, CONNECTION_HEAD);

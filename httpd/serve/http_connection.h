@@ -13,15 +13,10 @@
 #include "httpd/syntax/http_body.h"
 #include "httpd/loop/http_loop.h"
 #include "httpd/syntax/http_range.h"
+#include "httpd/syntax/proxy_header.h"
 #include "httpd/source/source.h"
 #include <event2/event_struct.h>
 #include <netinet/in.h>
-
-union http_peer {
-    struct sockaddr base;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-};
 
 /* Several ranges in one answer. */
 struct http_multipart {
@@ -62,6 +57,7 @@ struct http_connection {
     bool readable;                           /* the last read may not have emptied the socket */
     bool hung_up;                            /* the client's last byte is on its way: read until it is seen */
     bool half_closed;                        /* it was seen */
+    bool expects_proxy;                      /* the PROXY header is still to come */
     bool refused;                            /* beyond a limit: it gets 503 and no more */
     bool keep_alive;                         /* after the present answer */
     struct listen_place place;
@@ -86,7 +82,8 @@ struct http_connection {
 /* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. PLACE is
  * given back when it ends. False without memory or an event: PLACE is still the caller's. */
 bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
-                            socklen_t peer_size, bool refused, const struct listen_place *place);
+                            socklen_t peer_size, bool refused, bool expects_proxy,
+                            const struct listen_place *place);
 
 /* Goes on with whatever can be gone on with; may free the connection. From events and callbacks only, as the
  * last thing that they do. */

@@ -562,13 +562,28 @@ void http_exchange_begin(struct http_connection *connection)
 
 /* ---- the end ---- */
 
+/* The client's address: the peer's, or what proxies that are trusted say. */
+static const char *client_text(const struct http_connection *connection, char text[INET6_ADDRSTRLEN])
+{
+    const struct http_settings *settings = connection->loop->settings;
+    enum http_field field =
+        settings->forwarded_form == FORWARDED_RFC7239 ? HTTP_FIELD_FORWARDED : HTTP_FIELD_X_FORWARDED_FOR;
+    struct http_text lines[HTTP_CONDITION_FIELDS_MAX];
+    size_t count;
+    http_connection_peer_text(connection, text, INET6_ADDRSTRLEN);
+    if (settings->trusted_proxies.count > 0 && connection->in &&
+        http_request_lines(&connection->exchange.request, head_of(connection), field, lines, &count))
+        forwarded_client(lines, count, settings->forwarded_form, &settings->trusted_proxies, text);
+    return text;
+}
+
 static void log_access(struct http_connection *connection, bool complete, int64_t duration_us,
                        int64_t body_bytes)
 {
     const struct http_exchange *exchange = &connection->exchange;
     char peer[INET6_ADDRSTRLEN], id[REQUEST_ID_SIZE];
     struct access_log_record record = {
-        .peer = http_connection_peer_text(connection, peer, sizeof(peer)),
+        .peer = client_text(connection, peer),
         .minor_version = exchange->request.minor_version,
         .status = exchange->status != 0 ? exchange->status : STATUS_CLIENT_GONE,
         .time = clock_wall_seconds(),

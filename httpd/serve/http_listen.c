@@ -5,6 +5,10 @@
 #include "httpd/serve/http_connection.h"
 #include "httpd/serve/http_sweep.h"
 #include "httpd/serve/http_unsent.h"
+#include "common/base/log.h"
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
 
 static void http_listen_bounds(void *argument, struct listener_bounds *bounds)
 {
@@ -25,6 +29,40 @@ static bool http_listen_make_room(void *argument)
     return http_sweep_make_room(argument);
 }
 
+/* True where FD was accepted at one of httpd.proxy_protocol. */
+static bool speaks_proxy(const struct http_settings *settings, int fd)
+{
+    struct socket_address socket = {.length = sizeof(socket.storage)};
+    struct address here;
+    if (settings->proxy_protocol.count == 0)
+        return false;
+    if (getsockname(fd, (struct sockaddr *)&socket.storage, &socket.length) != 0 ||
+        !address_from_socket((const struct sockaddr *)&socket.storage, socket.length, &here))
+        return true; /* rather none than a client that says who it is */
+    for (size_t i = 0; i < settings->proxy_protocol.count; i++) {
+        const struct address *one = &settings->proxy_protocol.items[i];
+        if (one->port == here.port && (strcmp(one->host, "*") == 0 || strcmp(one->host, here.host) == 0))
+            return true;
+    }
+    return false;
+}
+
+static bool is_trusted(const struct http_settings *settings, const struct socket_address *peer)
+{
+    static struct log_gate gate;
+    uint64_t suppressed;
+    struct address from;
+    if (address_from_socket((const struct sockaddr *)&peer->storage, peer->length, &from) &&
+        networks_contain(&settings->trusted_proxies, from.host))
+        return true;
+    if (log_gate_open(&gate, 1000, &suppressed))
+        log_warning("listen",
+                    "%s: closed: it is none of httpd.trusted_proxies, and the port is one of "
+                    "httpd.proxy_protocol (%" PRIu64 " more since the last line)",
+                    from.host, suppressed);
+    return false;
+}
+
 static bool http_listen_take(void *argument, int fd, const struct socket_address *peer,
                              const struct listen_place *place, bool refused)
 {
@@ -33,9 +71,15 @@ static bool http_listen_take(void *argument, int fd, const struct socket_address
     metric_add(loop->metrics->accepted, 1);
     if (refused)
         metric_add(loop->metrics->refused, 1);
+    bool proxy = speaks_proxy(loop->settings, fd);
+    if (proxy && !is_trusted(loop->settings, peer)) {
+        metric_add(loop->metrics->refused, 1);
+        close(fd);
+        return false;
+    }
     http_unsent_accepted(loop, fd);
     return http_connection_create(loop, fd, (const struct sockaddr *)&peer->storage, peer->length, refused,
-                                  place);
+                                  proxy, place);
 }
 
 struct listener *http_listen(struct http_loop *loop, struct listen_limits *limits,

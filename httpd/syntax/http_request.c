@@ -43,6 +43,8 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_ACCESS_CONTROL_REQUEST_HEADERS] = "access-control-request-headers",
     [HTTP_FIELD_REFERER] = "referer",
     [HTTP_FIELD_USER_AGENT] = "user-agent",
+    [HTTP_FIELD_X_FORWARDED_FOR] = "x-forwarded-for",
+    [HTTP_FIELD_FORWARDED] = "forwarded",
 };
 
 /* HTTP_FIELD_COUNT for a field that nobody looks at. */
@@ -165,8 +167,8 @@ size_t http_request_field_count(const struct http_request *request, enum http_fi
     return count;
 }
 
-static bool collect_lines(const struct http_request *request, const char *base, enum http_field field,
-                          struct http_text *lines, size_t *count)
+bool http_request_lines(const struct http_request *request, const char *base, enum http_field field,
+                        struct http_text *lines, size_t *count)
 {
     *count = 0;
     if ((request->present & (1u << field)) == 0)
@@ -193,10 +195,10 @@ static struct http_text single(const struct http_request *request, const char *b
 bool http_request_conditions(const struct http_request *request, const char *base,
                              struct http_conditions *conditions)
 {
-    if (!collect_lines(request, base, HTTP_FIELD_IF_MATCH, conditions->if_match,
-                       &conditions->if_match_count) ||
-        !collect_lines(request, base, HTTP_FIELD_IF_NONE_MATCH, conditions->if_none_match,
-                       &conditions->if_none_match_count))
+    if (!http_request_lines(request, base, HTTP_FIELD_IF_MATCH, conditions->if_match,
+                            &conditions->if_match_count) ||
+        !http_request_lines(request, base, HTTP_FIELD_IF_NONE_MATCH, conditions->if_none_match,
+                            &conditions->if_none_match_count))
         return false;
     conditions->if_modified_since = single(request, base, HTTP_FIELD_IF_MODIFIED_SINCE);
     conditions->if_unmodified_since = single(request, base, HTTP_FIELD_IF_UNMODIFIED_SINCE);
@@ -280,7 +282,7 @@ static bool connection_has(const struct http_request *request, const char *base,
     struct http_text lines[HTTP_CONDITION_FIELDS_MAX];
     struct http_text item;
     size_t count;
-    if (!collect_lines(request, base, HTTP_FIELD_CONNECTION, lines, &count))
+    if (!http_request_lines(request, base, HTTP_FIELD_CONNECTION, lines, &count))
         return strcmp(option, "close") == 0; /* more lines than anybody sends: do not go on */
     for (size_t i = 0; i < count; i++) {
         while (http_text_next_item(&lines[i], &item)) {

@@ -35,6 +35,8 @@ enum http_field {
     HTTP_FIELD_ACCESS_CONTROL_REQUEST_HEADERS,
     HTTP_FIELD_REFERER,
     HTTP_FIELD_USER_AGENT,
+    HTTP_FIELD_X_FORWARDED_FOR,
+    HTTP_FIELD_FORWARDED,
     HTTP_FIELD_COUNT
 };
 
@@ -110,6 +112,10 @@ struct http_text http_request_field(const struct http_request *request, const ch
 /* How many lines FIELD has. */
 size_t http_request_field_count(const struct http_request *request, enum http_field field);
 struct http_text http_request_text(const char *base, struct http_slice slice);
+
+/* All lines of FIELD, in their order, into LINES (room for HTTP_CONDITION_FIELDS_MAX). False where there are more. */
+bool http_request_lines(const struct http_request *request, const char *base, enum http_field field,
+                        struct http_text *lines, size_t *count);
 
 /* The conditions of section 13. False: more lines of one field than are looked at; answer 431. */
 MUST_CHECK bool http_request_conditions(const struct http_request *request, const char *base,

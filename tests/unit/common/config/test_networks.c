@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tracker/networks.h"
+#include "common/config/networks.h"
 
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /*
  * networks: a list of addresses and networks, and whether an address lies in one of them. Pure. Called by
- * options.c and group_admin.c.
+ * the tracker and reel-httpd; any thread.
  */
-#ifndef REEL_TRACKER_NETWORKS_H
-#define REEL_TRACKER_NETWORKS_H
+#ifndef REEL_COMMON_NETWORKS_H
+#define REEL_COMMON_NETWORKS_H
 
 #include "common/config/config.h"
 

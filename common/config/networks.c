@@ -1,7 +1,7 @@
 /*
- * networks: every address as 16 bytes, IPv4 mapped into IPv6, compared by a number of leading bits.
+ * networks: reading of addresses with a prefix length, and comparing bit by bit; IPv4 as ::ffff:a.b.c.d.
  */
-#include "tracker/networks.h"
+#include "common/config/networks.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
