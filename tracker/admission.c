@@ -2,7 +2,7 @@
  * admission: networks behind a mutex.
  */
 #include "tracker/admission.h"
-#include "tracker/networks.h"
+#include "common/config/networks.h"
 #include <pthread.h>
 #include <stdlib.h>
 
