@@ -8,7 +8,7 @@ declare -A sets=(
         libinih-dev uthash-dev libxxhash-dev libmagic-dev libsystemd-dev libjansson-dev"
     [run]="libmagic-mgc ca-certificates curl"
     [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2"
-    [http]="varnish slowhttptest mpv chromium ffmpeg wget curl python3-websocket"
+    [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium ffmpeg wget curl python3-websocket"
     [cluster]="glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync
         iproute2 util-linux curl ffmpeg python3 python3-pytest python3-xxhash procps"
     [bench]="nginx-light"
