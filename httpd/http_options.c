@@ -65,6 +65,10 @@ const struct config_option http_options[] = {
      "How long a connection is kept without a request."},
     {SECTION, "send_timeout", CONFIG_DURATION, AT(send_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
      "How long a client may go without taking a byte of an answer."},
+    {SECTION, "send_rate_min", CONFIG_SIZE, AT(send_rate_min), "256", 0, MIB, NULL, LIVE,
+     "Bytes per second that a client must take on average over each send_timeout; one that takes fewer is "
+     "cut off. 0: no "
+     "limit."},
     {SECTION, "linger_timeout", CONFIG_DURATION, AT(linger_timeout_ms), "2s", 10, DAY_MS, NULL, LIVE,
      "How long what a client still sends is read and dropped after the last answer, so that it can read that "
      "answer."},
@@ -422,6 +426,7 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->head_timeout_ms = config->head_timeout_ms;
     settings->idle_timeout_ms = config->idle_timeout_ms;
     settings->send_timeout_ms = config->send_timeout_ms;
+    settings->send_rate_min = config->send_rate_min;
     settings->linger_timeout_ms = config->linger_timeout_ms;
     settings->storage_timeout_ms = config->storage_timeout_ms;
     settings->lookup_age_ms = config->lookup_age_ms;

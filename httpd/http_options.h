@@ -27,6 +27,7 @@ struct httpd_config {
     int64_t head_timeout_ms;
     int64_t idle_timeout_ms;
     int64_t send_timeout_ms;
+    int64_t send_rate_min;
     int64_t linger_timeout_ms;
 
     int64_t head_size_max;
@@ -94,6 +95,7 @@ struct http_settings {
     int64_t head_timeout_ms;
     int64_t idle_timeout_ms;
     int64_t send_timeout_ms;
+    int64_t send_rate_min;
     int64_t linger_timeout_ms;
     int64_t storage_timeout_ms;
     int64_t lookup_age_ms;

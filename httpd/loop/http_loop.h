@@ -73,6 +73,7 @@ struct http_loop {
     int64_t unsent_max;   /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
     int64_t unsent_total; /* of all connections of all loops, as far as it goes; 0: no bound */
     int64_t unsent;       /* what each connection of this loop has now */
+    int64_t rates_ms;     /* when slow clients are looked for again */
     bool draining;
 };
 

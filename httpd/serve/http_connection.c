@@ -26,8 +26,12 @@ void http_connection_set_state(struct http_connection *connection, enum http_con
     struct http_loop *loop = connection->loop;
     ASSERT(connection->state != CONNECTION_CLOSED);
     TAILQ_REMOVE(&loop->lists[connection->state], connection, link);
+    int64_t now = clock_coarse_ms();
+    if (connection->state == CONNECTION_FEED || connection->state == CONNECTION_REST ||
+        connection->state == CONNECTION_OPEN)
+        connection->rate_paused += now - connection->since_ms;
     connection->state = state;
-    connection->since_ms = clock_coarse_ms();
+    connection->since_ms = now;
     connection->queued = -1;
     TAILQ_INSERT_TAIL(&loop->lists[state], connection, link);
 }
@@ -386,6 +390,7 @@ static enum step answer_is_over(struct http_connection *connection)
     http_exchange_end(connection, true);
     give_output(connection);
     connection->sent = 0;
+    connection->rate_ms = 0;
     if (connection->keep_alive && !connection->loop->draining && !failed) {
         if (connection->in != NULL)
             connection->in_start += head;

@@ -73,6 +73,10 @@ struct http_connection {
     int queued;             /* SIOCOUTQ when the present wait for the client began */
     int64_t lingered;       /* bytes dropped while lingering */
 
+    int64_t rate_ms;     /* when the present measure of what the client takes began; 0: none */
+    int64_t rate_taken;  /* bytes that it had taken then */
+    int64_t rate_paused; /* ms since then in which it was not the client that was waited for */
+
     int64_t tokens;    /* bytes that the rate allows now */
     int64_t tokens_ms; /* when they were counted */
 

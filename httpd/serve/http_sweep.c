@@ -1,3 +1,6 @@
+/*
+ * http_sweep: the limits of each state, and what clients must take.
+ */
 #include "httpd/serve/http_sweep.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"
@@ -7,6 +10,8 @@
 
 /* While the loop drains, a client that does nothing is not waited for longer than this. */
 #define DRAIN_STILL_MS 5000
+
+#define RATES_MS 500 /* between two looks at what clients take */
 
 static int64_t of_client(const struct http_loop *loop, int64_t limit_ms)
 {
@@ -83,9 +88,55 @@ static void time_is_over(struct http_connection *connection)
     http_connection_destroy(connection);
 }
 
+/* Bytes of the present answer that the client has acknowledged. */
+static int64_t bytes_taken(const struct http_connection *connection)
+{
+    int queued = 0;
+    (void)ioctl(connection->socket, SIOCOUTQ, &queued);
+    return connection->sent - queued;
+}
+
+/* A byte now and then keeps send_timeout away, and with it a connection and its memory: over each stretch of send_timeout
+ * a client must have taken send_rate_min on average. */
+static bool is_too_slow(struct http_connection *connection, int64_t now)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    int64_t passed = now - connection->rate_ms - connection->rate_paused, taken;
+    if (connection->rate_ms != 0 && passed < settings->send_timeout_ms)
+        return false;
+    taken = bytes_taken(connection);
+    bool slow =
+        connection->rate_ms != 0 && taken - connection->rate_taken < settings->send_rate_min * passed / 1000;
+    if (slow)
+        log_info("sweep", "c%" PRIu64 ": cut off: the client took %" PRId64 " bytes in %" PRId64 " ms",
+                 connection->id, taken - connection->rate_taken, passed);
+    connection->rate_ms = now;
+    connection->rate_taken = taken;
+    connection->rate_paused = 0;
+    return slow;
+}
+
+static void sweep_slow(struct http_loop *loop, int64_t now)
+{
+    struct http_connection *connection, *next;
+    if (loop->settings->send_rate_min == 0 || now < loop->rates_ms)
+        return;
+    loop->rates_ms = now + RATES_MS;
+    for (connection = TAILQ_FIRST(&loop->lists[CONNECTION_SEND]); connection; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        if (!is_too_slow(connection, now))
+            continue;
+        /* A reset: else the kernel would keep for long what the client still does not take. */
+        const struct linger none = {.l_onoff = 1};
+        (void)setsockopt(connection->socket, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        http_connection_destroy(connection);
+    }
+}
+
 void http_sweep(struct http_loop *loop)
 {
     int64_t now = loop_now_ms(loop->loop);
+    sweep_slow(loop, now);
     for (int state = 0; state < CONNECTION_CLOSED; state++) {
         int64_t limit = limit_of(loop, (enum http_connection_state)state);
         struct http_connection *last = TAILQ_LAST(&loop->lists[state], http_connection_list);

@@ -4,6 +4,7 @@
  */
 #include "common/daemon/daemon.h"
 #include "httpd/serve/http_server.h"
+#include "common/base/clock.h"
 #include "tests/unit/library/scripted_cluster.h"
 #include <setjmp.h>
 #include <signal.h>
@@ -462,6 +463,39 @@ static void pipelined_requests_are_answered_in_their_order(void **state)
     stop_daemon(test);
 }
 
+/* Asks for the whole of the big file and takes SIZE bytes each STEP_MS, for at most 10 s: how many came. */
+static size_t read_slowly(struct daemon_under_test *test, size_t size, int step_ms)
+{
+    static char bytes[65536];
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 4096;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(test->port)};
+    size_t total = 0;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    send_text(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for (int64_t start = clock_monotonic_ms(); clock_monotonic_ms() - start < 10000;) {
+        ssize_t got = recv(fd, bytes, size, 0);
+        if (got <= 0)
+            break;
+        total += (size_t)got;
+        usleep((useconds_t)step_ms * 1000);
+    }
+    close(fd);
+    return total;
+}
+
+static void a_client_that_takes_a_little_now_and_then_is_cut_off(void **state)
+{
+    struct daemon_under_test *test = *state;
+    start_daemon(test, 1, "send_timeout = 1s\nsend_rate_min = 64K\nunsent_max = 32K");
+    int64_t start = clock_monotonic_ms();
+    assert_true(read_slowly(test, 200, 100) < BIG_SIZE / 10); /* 2 KB/s, and never still for a second */
+    assert_true(clock_monotonic_ms() - start < 9000);
+    assert_true(read_slowly(test, 65536, 0) > BIG_SIZE); /* with its head */
+    stop_daemon(test);
+}
+
 static void many_requests_for_one_file_ask_about_it_once(void **state)
 {
     struct daemon_under_test *test = *state;
@@ -635,6 +669,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(several_ranges_come_as_parts_of_the_announced_length, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(pipelined_requests_are_answered_in_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_that_takes_a_little_now_and_then_is_cut_off, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(many_requests_for_one_file_ask_about_it_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_body_that_breaks_off_goes_on_from_another_server, setup, teardown),
         cmocka_unit_test_setup_teardown(a_body_that_nobody_can_finish_is_cut_short, setup, teardown),
