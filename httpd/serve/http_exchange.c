@@ -308,6 +308,22 @@ static void add_content_range(struct http_output *out, const struct http_range *
     HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
+/* Television sets seek only where these say that they may (DLNA guidelines, part 1-1: byte seek, no conversion; streaming,
+ * background and connection-stalling transfers, version 1.5). */
+static void add_dlna(struct http_connection *connection)
+{
+    static const char *const modes[] = {"Streaming", "Interactive", "Background"};
+    struct http_text asked = field_of(connection, HTTP_FIELD_DLNA_FEATURES);
+    struct http_text mode = field_of(connection, HTTP_FIELD_DLNA_TRANSFER_MODE);
+    if (asked.bytes && http_text_equal(asked, "1"))
+        HTTP_OUTPUT_LITERAL(&connection->out, "contentFeatures.dlna.org: DLNA.ORG_OP=01;DLNA.ORG_CI=0;"
+                                              "DLNA.ORG_FLAGS=01700000000000000000000000000000\r\n");
+    for (size_t i = 0; mode.bytes && i < ARRAY_SIZE(modes); i++) {
+        if (http_text_equal_nocase(mode, modes[i]))
+            http_response_field(&connection->out, "transferMode.dlna.org", modes[i]);
+    }
+}
+
 /* Status line and fields of 200 or 206; LENGTH of the body. */
 static void write_file_head(struct http_connection *connection, const struct http_target *target,
                             int64_t length, const struct http_range *range, const char *content_type)
@@ -329,6 +345,7 @@ static void write_file_head(struct http_connection *connection, const struct htt
     add_validators(connection);
     http_output_text(out, connection->loop->settings->file_lines);
     add_disposition(connection, target, content_type);
+    add_dlna(connection);
     end_head(connection);
 }
 
@@ -379,6 +396,21 @@ static enum http_range_verdict find_ranges(struct http_connection *connection,
                             set);
 }
 
+/* A playlist's relative links lead below its own address: what they name is not there, and the playlist itself would be
+ * taken for it. */
+static bool is_below_playlist(const struct http_lookup_file *file, const struct http_target *target)
+{
+    bool hls = media_type_is(file->content_type, "application/vnd.apple.mpegurl") ||
+               media_type_is(file->content_type, "audio/mpegurl");
+    if (!strchr(target->name, '.') || (!hls && !media_type_is(file->content_type, "application/dash+xml")))
+        return false;
+    const char *named = media_type_by_name(target->name);
+    if (!named)
+        return true;
+    return hls ? strcmp(named, "application/vnd.apple.mpegurl") != 0 && strcmp(named, "audio/mpegurl") != 0
+               : strcmp(named, "application/dash+xml") != 0;
+}
+
 static void answer_file(struct http_connection *connection, const struct http_target *target)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -387,6 +419,10 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     struct http_range_set set;
     const struct http_range *single = NULL;
     int64_t size = file->stat.size, length = size;
+    if (is_below_playlist(file, target)) {
+        http_exchange_refuse(connection, 404, "a playlist has no files below its address");
+        return;
+    }
     const char *name = choosing_name(connection, target), *content_type = file->content_type;
     char named_type[HTTP_LOOKUP_TYPE_SIZE];
     if (name[0] != '\0') {

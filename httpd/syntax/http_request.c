@@ -45,6 +45,8 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_USER_AGENT] = "user-agent",
     [HTTP_FIELD_X_FORWARDED_FOR] = "x-forwarded-for",
     [HTTP_FIELD_FORWARDED] = "forwarded",
+    [HTTP_FIELD_DLNA_FEATURES] = "getcontentfeatures.dlna.org",
+    [HTTP_FIELD_DLNA_TRANSFER_MODE] = "transfermode.dlna.org",
 };
 
 /* HTTP_FIELD_COUNT for a field that nobody looks at. */

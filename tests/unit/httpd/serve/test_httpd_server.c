@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -332,6 +333,48 @@ static void a_time_in_the_future_is_not_told(void **state)
     assert_int_equal(answer.status, 200); /* no condition on a date that is not told */
     assert_null(strstr(answer.head, "Last-Modified"));
     assert_true(has_line(&answer, "ETag: \"abababababababababababababababab\""));
+    free(answer.body);
+    stop_daemon(test);
+}
+
+static void nothing_lies_below_a_playlist(void **state)
+{
+    static const struct {
+        const char *path;
+        int status;
+    } rows[] = {
+        {"/files/tnvideo/alice/hls/seg0.ts", 404},      {"/files/tnvideo/alice/hls/init", 200},
+        {"/files/tnvideo/alice/hls/seg0.unknown", 404}, {"/files/tnvideo/alice/hls/live.m3u8", 200},
+        {"/files/tnvideo/alice/hls/live.M3U", 200},     {"/files/tnvideo/alice/hls", 200},
+        {"/files/tnvideo/alice/dash/init.mp4", 404},    {"/files/tnvideo/alice/dash/film.mpd", 200},
+        {"/files/tnvideo/alice/dash/film.m3u8", 404},   {"/files/tnvideo/alice/big/seg0.ts", 200},
+    };
+    struct daemon_under_test *test = *state;
+    start_daemon(test, 1, "");
+    add_file(&test->cluster.group, "hls", 100, "", "application/vnd.apple.mpegurl");
+    add_file(&test->cluster.group, "dash", 100, "", "application/dash+xml");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        expect_status(test, "GET", rows[i].path, "", rows[i].status);
+    stop_daemon(test);
+}
+
+static void the_fields_of_dlna_come_when_they_are_asked_for(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct answer answer;
+    start_daemon(test, 1, "");
+    ask(test, "HEAD", "/files/big", "getcontentFeatures.dlna.org: 1\r\ntransferMode.dlna.org: streaming\r\n",
+        &answer);
+    assert_true(has_line(&answer, "contentFeatures.dlna.org: DLNA.ORG_OP=01;DLNA.ORG_CI=0;"
+                                  "DLNA.ORG_FLAGS=01700000000000000000000000000000"));
+    assert_true(has_line(&answer, "transferMode.dlna.org: Streaming"));
+    free(answer.body);
+    ask(test, "HEAD", "/files/big", "getcontentFeatures.dlna.org: 0\r\ntransferMode.dlna.org: x\r\n",
+        &answer);
+    assert_null(strcasestr(answer.head, "dlna"));
+    free(answer.body);
+    ask(test, "HEAD", "/files/big", "", &answer);
+    assert_null(strcasestr(answer.head, "dlna"));
     free(answer.body);
     stop_daemon(test);
 }
@@ -664,6 +707,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_file_that_nobody_described_is_known_by_its_first_bytes, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_time_in_the_future_is_not_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_lies_below_a_playlist, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_fields_of_dlna_come_when_they_are_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_link_cannot_make_a_page_of_a_file, setup, teardown),
         cmocka_unit_test_setup_teardown(ranges_and_conditions_are_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(several_ranges_come_as_parts_of_the_announced_length, setup,
