@@ -1,3 +1,6 @@
+/*
+ * http_lookup: a table by key with the least recently used entry first, questions under way, and who waits for them.
+ */
 #include "httpd/files/http_lookup.h"
 #include "common/base/clock.h"
 #include "common/base/lru.h"

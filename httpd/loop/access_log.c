@@ -1,3 +1,7 @@
+/*
+ * access_log: lines are formatted on the loop that served, and written by one worker; what it cannot keep up with is dropped
+ * and counted.
+ */
 #include "httpd/loop/access_log.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

@@ -1,3 +1,6 @@
+/*
+ * http_buffers: a free list per size, bounded, so that a busy loop allocates nothing.
+ */
 #include "httpd/loop/http_buffers.h"
 #include "common/base/log.h"
 #include <stdlib.h>

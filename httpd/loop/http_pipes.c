@@ -1,3 +1,6 @@
+/*
+ * http_pipes: pipes are kept for the next stream when they are empty; one with bytes left in it is closed.
+ */
 #include "httpd/loop/http_pipes.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

@@ -1,3 +1,6 @@
+/*
+ * http_connection: the steps of each state, reading, sending, and the end of a connection.
+ */
 #include "httpd/serve/http_connection.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -479,7 +482,7 @@ static enum step step_send(struct http_connection *connection)
         exchange->cut = true;
         metric_add(connection->loop->metrics->cut, 1);
         log_warning("connection",
-                    "c%" PRIu64 ": cut off after %" PRId64 " bytes of an answer: the rest cannot be had",
+                    "c%" PRIu64 ": cut off after %" PRId64 " bytes of an answer: cannot read the rest",
                     connection->id, connection->sent);
         break;
     case SOURCE_GONE:

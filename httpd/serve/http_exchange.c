@@ -1,3 +1,6 @@
+/*
+ * http_exchange: from a request that is read to the fields and the source of its answer; errors, OPTIONS, the access log.
+ */
 #include "httpd/serve/http_exchange.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

@@ -1,3 +1,6 @@
+/*
+ * http_server: makes the loops, their listeners and what they share; start, stop, reload, health and status.
+ */
 #include "httpd/serve/http_server.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
@@ -248,7 +251,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         return error_set(error, cause.code, "httpd.listen: %s", cause.text);
     event_assign(&loop->tick, loop_base(loop->http.loop), -1, EV_PERSIST, on_tick, loop);
     if (event_add(&loop->tick, &interval) != 0)
-        return error_set(error, ERROR_UNAVAILABLE, "libevent takes no timer");
+        return error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer of a loop");
     return true;
 }
 

@@ -1,3 +1,6 @@
+/*
+ * http_unsent: the share of a total, halved and doubled as connections come and go.
+ */
 #include "httpd/serve/http_unsent.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"

@@ -16,7 +16,7 @@ enum source_status {
     SOURCE_MORE,    /* the budget is used up: call again later */
     SOURCE_READY,   /* the first byte is at hand */
     SOURCE_DONE,    /* everything was handed to the socket */
-    SOURCE_FAILED,  /* the rest cannot be had: source->error_code; what happened has been logged */
+    SOURCE_FAILED,  /* the rest cannot be read: source->error_code; what happened has been logged */
     SOURCE_GONE,    /* the client's socket is broken */
 };
 

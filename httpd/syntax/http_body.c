@@ -1,3 +1,6 @@
+/*
+ * http_body: framing by length and by chunks, one byte at a time where lines are concerned.
+ */
 #include "httpd/syntax/http_body.h"
 
 /* chunk = size [extensions] CRLF data CRLF; the last one has size 0, then come trailer lines and an empty

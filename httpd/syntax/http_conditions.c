@@ -1,3 +1,6 @@
+/*
+ * http_conditions: the order of RFC 9110 section 13.2.2, and the two comparisons of entity tags.
+ */
 #include "httpd/syntax/http_conditions.h"
 #include "httpd/syntax/http_date.h"
 #include <string.h>

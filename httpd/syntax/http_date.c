@@ -1,3 +1,6 @@
+/*
+ * http_date: the one form that is written and the three that are read (RFC 9110 section 5.6.7).
+ */
 #include "httpd/syntax/http_date.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,6 @@
+/*
+ * http_range: reading of sets, joining of near ranges, and the framing of multipart/byteranges.
+ */
 #include "httpd/syntax/http_range.h"
 #include <inttypes.h>
 #include <stdio.h>

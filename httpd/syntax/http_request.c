@@ -1,3 +1,8 @@
+/*
+ * http_request: http-parser 2.9 splits a head into lines; everything else, and all that the library lets through, is decided
+ * here. The library is named in parser_of(), in the four callbacks, in find_method() and parser_failed(): llhttp, its
+ * successor, has the same callbacks, pauses by returning HPE_PAUSED, and tells where by llhttp_get_error_pos().
+ */
 #include "httpd/syntax/http_request.h"
 #include "httpd/syntax/http_authority.h"
 #include <http_parser.h>

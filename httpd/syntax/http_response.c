@@ -1,3 +1,6 @@
+/*
+ * http_response: fields are appended to a buffer, and an overflow is remembered rather than reported each time.
+ */
 #include "httpd/syntax/http_response.h"
 #include "common/base/clock.h"
 #include <errno.h>

@@ -1,3 +1,6 @@
+/*
+ * http_target: the path is split first, and each segment decoded once.
+ */
 #include "httpd/syntax/http_target.h"
 #include "httpd/syntax/http_authority.h"
 #include <string.h>

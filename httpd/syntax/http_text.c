@@ -1,3 +1,6 @@
+/*
+ * http_text: lists, numbers, tokens and percent-decoding.
+ */
 #include "httpd/syntax/http_text.h"
 #include <string.h>
 #include <strings.h>
