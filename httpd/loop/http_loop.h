@@ -51,8 +51,13 @@ struct http_metrics {
     struct metric *local_failures;
 };
 
+struct http_answering;
+
 struct http_loop {
     struct http_server *server;
+    const struct http_answering *answering; /* of requests: see http_connection.h */
+    /* Its connection is about to be freed: gives back its place. */
+    void (*connection_closed)(struct http_loop *loop, const struct http_connection *connection);
     struct loop *loop;
     struct http_settings *settings; /* a reference; replaced by a reload */
     struct client *client;

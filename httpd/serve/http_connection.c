@@ -4,8 +4,6 @@
 #include "httpd/serve/http_connection.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "httpd/serve/http_exchange.h"
-#include "httpd/serve/http_server.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -110,7 +108,7 @@ void http_connection_destroy(struct http_connection *connection)
 {
     struct http_loop *loop = connection->loop;
     if (connection->exchange.start_us != 0)
-        http_exchange_end(connection, false);
+        loop->answering->end(connection, false);
     http_connection_set_state(connection, CONNECTION_CLOSED);
     TAILQ_REMOVE(&loop->lists[CONNECTION_CLOSED], connection, link);
     if (connection->again)
@@ -121,7 +119,7 @@ void http_connection_destroy(struct http_connection *connection)
     give_output(connection);
     loop->connections--;
     metric_add(loop->metrics->connections, -1);
-    http_server_connection_closed(loop, connection);
+    loop->connection_closed(loop, connection);
     free(connection);
 }
 
@@ -229,7 +227,7 @@ void http_connection_refuse(struct http_connection *connection, int status, cons
     connection->keep_alive = false;
     if (exchange->start_us == 0)
         exchange->start_us = clock_monotonic_us();
-    http_exchange_refuse(connection, status, message);
+    connection->loop->answering->refuse(connection, status, message);
 }
 
 /* Expect: 100-continue (RFC 9110 section 10.1.1), for a body that is going to be dropped. */
@@ -261,7 +259,7 @@ static void head_is_complete(struct http_connection *connection)
         return;
     }
     if (request->body_kind == HTTP_BODY_NONE) {
-        http_exchange_begin(connection);
+        connection->loop->answering->begin(connection);
         return;
     }
     if (request->method == HTTP_METHOD_OTHER) {
@@ -358,7 +356,7 @@ static enum step step_body(struct http_connection *connection)
         memmove(connection->in + start, connection->in + start + used, left);
         connection->in_end = start + left;
         if (state == HTTP_BODY_DONE) {
-            http_exchange_begin(connection);
+            connection->loop->answering->begin(connection);
             return STEP_AGAIN;
         }
         if (state == HTTP_BODY_BROKEN) {
@@ -390,7 +388,7 @@ static enum step answer_is_over(struct http_connection *connection)
         http_connection_destroy(connection);
         return STEP_DEAD;
     }
-    http_exchange_end(connection, true);
+    connection->loop->answering->end(connection, true);
     give_output(connection);
     connection->sent = 0;
     connection->rate_ms = 0;
@@ -475,7 +473,7 @@ static enum step step_send(struct http_connection *connection)
         http_connection_set_state(connection, CONNECTION_SEND);
         return STEP_LATER;
     case SOURCE_DONE:
-        if (http_exchange_next_part(connection))
+        if (connection->loop->answering->next_part(connection))
             return STEP_AGAIN;
         return answer_is_over(connection);
     case SOURCE_FAILED:
@@ -497,7 +495,7 @@ static enum step step_open(struct http_connection *connection)
 {
     if (source_status(connection->exchange.source) == SOURCE_WAIT)
         return STEP_WAIT;
-    http_exchange_opened(connection);
+    connection->loop->answering->opened(connection);
     if (connection->exchange.cut) {
         http_connection_destroy(connection);
         return STEP_DEAD;

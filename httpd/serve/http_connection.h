@@ -83,6 +83,21 @@ struct http_connection {
     struct http_exchange exchange;
 };
 
+/* What a connection asks of whoever answers its requests (http_exchange), on the loop's thread. */
+struct http_answering {
+    /* The request head is complete and its body skipped: leaves the connection in LOOKUP, OPEN or SEND. */
+    void (*begin)(struct http_connection *connection);
+    /* Answers with an error (4xx, 5xx) instead of whatever was under way, as long as no byte of an answer was
+     * sent. MESSAGE: static text, for the client. Leaves the connection in SEND. */
+    void (*refuse)(struct http_connection *connection, int status, const char *message);
+    /* CONNECTION_OPEN: the source has become ready or failed. */
+    void (*opened)(struct http_connection *connection);
+    /* The source is done: true when the answer goes on (the next part, or the end of a multipart body). */
+    bool (*next_part)(struct http_connection *connection);
+    /* The answer is finished or given up: counts and logs it, and lets go of everything it held. */
+    void (*end)(struct http_connection *connection, bool complete);
+};
+
 /* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. PLACE is
  * given back when it ends. False without memory or an event: PLACE is still the caller's. */
 bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,

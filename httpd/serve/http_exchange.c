@@ -117,7 +117,7 @@ static void add_error_fields(struct http_connection *connection, int status)
     HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
 }
 
-void http_exchange_refuse(struct http_connection *connection, int status, const char *message)
+static void exchange_refuse(struct http_connection *connection, int status, const char *message)
 {
     struct http_exchange *exchange = &connection->exchange;
     char body[1024], id[REQUEST_ID_SIZE];
@@ -147,7 +147,7 @@ void http_exchange_refuse(struct http_connection *connection, int status, const 
     send_state(connection);
 }
 
-int http_exchange_status_of_error(int error_code, bool trackers_reachable)
+static int status_of_error(int error_code, bool trackers_reachable)
 {
     switch (error_code) {
     case ERROR_NOT_FOUND:
@@ -185,14 +185,14 @@ static void refuse_for_error(struct http_connection *connection, int code, const
 {
     static struct log_gate gate;
     uint64_t suppressed = 0;
-    int status = http_exchange_status_of_error(code, client_trackers_reachable(connection->loop->client));
+    int status = status_of_error(code, client_trackers_reachable(connection->loop->client));
     if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
         struct http_text target = http_request_text(head_of(connection), connection->exchange.request.target);
         log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
                     connection->id, (int)min_size(target.size, 512), target.bytes, status,
                     error_code_name(code), text, suppressed);
     }
-    http_exchange_refuse(connection, status, message_of_status(status));
+    exchange_refuse(connection, status, message_of_status(status));
 }
 
 /* ---- OPTIONS ---- */
@@ -201,7 +201,7 @@ static void answer_options(struct http_connection *connection)
 {
     struct http_output *out = &connection->out;
     if (!http_connection_take_output(connection)) {
-        http_exchange_refuse(connection, 503, "no memory");
+        exchange_refuse(connection, 503, "no memory");
         return;
     }
     begin_head(connection, 204);
@@ -240,7 +240,7 @@ static bool open_source(struct http_connection *connection, const struct http_ra
     if (exchange->source == NULL) {
         exchange->cut = connection->sent > 0;
         if (!exchange->cut)
-            http_exchange_refuse(connection, 503, "no memory");
+            exchange_refuse(connection, 503, "no memory");
         return false;
     }
     return true;
@@ -399,6 +399,8 @@ static enum http_range_verdict find_ranges(struct http_connection *connection,
                             set);
 }
 
+static void exchange_opened(struct http_connection *connection);
+
 /* A playlist's relative links lead below its own address: what they name is not there, and the playlist itself would be
  * taken for it. */
 static bool is_below_playlist(const struct http_lookup_file *file, const struct http_target *target)
@@ -423,7 +425,7 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     const struct http_range *single = NULL;
     int64_t size = file->stat.size, length = size;
     if (is_below_playlist(file, target)) {
-        http_exchange_refuse(connection, 404, "a playlist has no files below its address");
+        exchange_refuse(connection, 404, "a playlist has no files below its address");
         return;
     }
     const char *name = choosing_name(connection, target), *content_type = file->content_type;
@@ -434,13 +436,13 @@ static void answer_file(struct http_connection *connection, const struct http_ta
     }
 
     if (!http_connection_take_output(connection)) {
-        http_exchange_refuse(connection, 503, "no memory");
+        exchange_refuse(connection, 503, "no memory");
         return;
     }
     http_clock_read(&connection->loop->clock);
     struct http_validators validators = {file->etag, modified_of(connection)};
     if (!http_request_conditions(&exchange->request, head_of(connection), &conditions)) {
-        http_exchange_refuse(connection, 431, "too many lines of one header field");
+        exchange_refuse(connection, 431, "too many lines of one header field");
         return;
     }
     switch (http_conditions_evaluate(&conditions, &validators, connection->loop->clock.second)) {
@@ -448,14 +450,14 @@ static void answer_file(struct http_connection *connection, const struct http_ta
         answer_not_modified(connection);
         return;
     case HTTP_CONDITION_FAILED:
-        http_exchange_refuse(connection, 412, "the file is not the one that the condition names");
+        exchange_refuse(connection, 412, "the file is not the one that the condition names");
         return;
     case HTTP_CONDITION_PROCEED:
         break;
     }
     switch (find_ranges(connection, &conditions, &validators, &set)) {
     case HTTP_RANGE_UNSATISFIABLE:
-        http_exchange_refuse(connection, 416, "the file has no such bytes");
+        exchange_refuse(connection, 416, "the file has no such bytes");
         return;
     case HTTP_RANGE_PARTIAL:
         if (set.count == 1) {
@@ -473,7 +475,7 @@ static void answer_file(struct http_connection *connection, const struct http_ta
 
     write_file_head(connection, target, length, single, content_type);
     if (connection->out.overflow) {
-        http_exchange_refuse(connection, 500, "the fields of the answer do not fit");
+        exchange_refuse(connection, 500, "the fields of the answer do not fit");
         return;
     }
     if (exchange->request.method == HTTP_METHOD_HEAD || length == 0) {
@@ -485,12 +487,12 @@ static void answer_file(struct http_connection *connection, const struct http_ta
                                       : open_source(connection, single ? single : &whole)))
         return;
     if (source_status(exchange->source) == SOURCE_READY)
-        http_exchange_opened(connection);
+        exchange_opened(connection);
     else
         http_connection_set_state(connection, CONNECTION_OPEN);
 }
 
-void http_exchange_opened(struct http_connection *connection)
+static void exchange_opened(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     if (source_status(exchange->source) == SOURCE_READY) {
@@ -506,7 +508,7 @@ void http_exchange_opened(struct http_connection *connection)
         refuse_for_error(connection, code, "the download could not begin");
 }
 
-bool http_exchange_next_part(struct http_connection *connection)
+static bool exchange_next_part(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_multipart *multipart = exchange->multipart;
@@ -552,7 +554,7 @@ static void on_lookup(void *argument, struct http_lookup_file *file, const struc
         if (http_target_parse(text, settings->application, settings->user, &target) == HTTP_TARGET_FILE)
             answer_file(connection, &target);
         else /* only where a reload took the defaults away meanwhile */
-            http_exchange_refuse(connection, 404, "no such file");
+            exchange_refuse(connection, 404, "no such file");
     }
     http_connection_run(connection);
 }
@@ -566,35 +568,35 @@ static void look_up(struct http_connection *connection, const struct http_target
         answer_file(connection, target);
         break;
     case HTTP_LOOKUP_ABSENT:
-        http_exchange_refuse(connection, 404, message_of_status(404));
+        exchange_refuse(connection, 404, message_of_status(404));
         break;
     case HTTP_LOOKUP_WAITING:
         http_connection_set_state(connection, CONNECTION_LOOKUP);
         break;
     case HTTP_LOOKUP_FAILED:
-        http_exchange_refuse(connection, 503, "no memory");
+        exchange_refuse(connection, 503, "no memory");
         break;
     }
 }
 
-void http_exchange_begin(struct http_connection *connection)
+static void exchange_begin(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_settings *settings = connection->loop->settings;
     struct http_target target;
     if (exchange->request.method == HTTP_METHOD_OTHER) {
-        http_exchange_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
+        exchange_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
     struct http_text text = http_request_text(head_of(connection), exchange->request.target);
     enum http_target_kind kind = http_target_parse(text, settings->application, settings->user, &target);
     bool options = exchange->request.method == HTTP_METHOD_OPTIONS;
     if (kind == HTTP_TARGET_BROKEN || (kind == HTTP_TARGET_SERVER && !options))
-        http_exchange_refuse(connection, 400, "the request-target is malformed");
+        exchange_refuse(connection, 400, "the request-target is malformed");
     else if (options)
         answer_options(connection);
     else if (kind == HTTP_TARGET_UNKNOWN)
-        http_exchange_refuse(connection, 404, message_of_status(404));
+        exchange_refuse(connection, 404, message_of_status(404));
     else
         look_up(connection, &target);
 }
@@ -642,7 +644,7 @@ static void log_access(struct http_connection *connection, bool complete, int64_
     access_log_add(connection->loop->access_log, connection->loop->settings->access_log_format, &record);
 }
 
-void http_exchange_end(struct http_connection *connection, bool complete)
+static void exchange_end(struct http_connection *connection, bool complete)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_metrics *metrics = connection->loop->metrics;
@@ -662,3 +664,11 @@ void http_exchange_end(struct http_connection *connection, bool complete)
     free(exchange->multipart);
     memset(exchange, 0, sizeof(*exchange));
 }
+
+const struct http_answering http_exchange_answering = {
+    .begin = exchange_begin,
+    .refuse = exchange_refuse,
+    .opened = exchange_opened,
+    .next_part = exchange_next_part,
+    .end = exchange_end,
+};

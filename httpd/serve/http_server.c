@@ -6,6 +6,7 @@
 #include "common/base/duration.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"
+#include "httpd/serve/http_exchange.h"
 #include "httpd/serve/http_listen.h"
 #include "httpd/serve/http_sweep.h"
 #include "httpd/serve/http_unsent.h"
@@ -57,7 +58,7 @@ struct http_server {
 
 /* ---- one loop ---- */
 
-void http_server_connection_closed(struct http_loop *loop, const struct http_connection *connection)
+static void server_connection_closed(struct http_loop *loop, const struct http_connection *connection)
 {
     listen_limits_leave(loop->server->limits, &connection->place);
 }
@@ -222,6 +223,8 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     const struct timeval interval = duration_timeval(TICK_MS);
     loop->http.settings = http_settings_take(settings);
     loop->http.metrics = &server->metrics;
+    loop->http.answering = &http_exchange_answering;
+    loop->http.connection_closed = server_connection_closed;
     loop->http.unsent_max = loop->http.unsent = config->unsent_max;
     loop->http.unsent_total = config->unsent_total;
     loop->http.next_id = index + 1;

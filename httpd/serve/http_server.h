@@ -10,7 +10,4 @@
 /* What daemon_run() needs. */
 void http_server_spec(struct daemon_spec *spec);
 
-/* A connection of LOOP is about to be freed. On its loop. */
-void http_server_connection_closed(struct http_loop *loop, const struct http_connection *connection);
-
 #endif
