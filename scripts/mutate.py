@@ -10,7 +10,8 @@ Prints "killed/all" and what survived. Exits with 1 when a mutant survived, coul
 its file exactly once) or built, or when a named test fails without a mutant. A mutant is a file NAME.mutant:
 
     file: storage/rows/meta.c
-    test: unit test_storage_meta        (or:  test: pytest tests/torture/test_purge.py -k name)
+    test: unit test_storage_meta        (or:  test: pytest tests/torture/test_purge.py -k name
+                                         or:  test: simulation 1 1000, seeds of tests/simulation)
     why: the epoch of a look-up is ignored
     --- from
     the text as it stands in the file
@@ -41,8 +42,8 @@ class Mutant:
         if set(fields) != {"file", "test", "why"}:
             raise Broken(f"{self.name}: needs file, test and why, has {', '.join(fields) or 'nothing'}")
         self.file, self.why, self.test = fields["file"], fields["why"].strip(), shlex.split(fields["test"])
-        if self.test[0] not in ("unit", "pytest") or len(self.test) < 2:
-            raise Broken(f"{self.name}: test must be 'unit NAME' or 'pytest ARGUMENT...'")
+        if self.test[0] not in ("unit", "pytest", "simulation") or len(self.test) < 2:
+            raise Broken(f"{self.name}: test must be 'unit NAME', 'pytest ARGUMENT...' or 'simulation FIRST [LAST]'")
         # The last line's end belongs to the form of the file, not to the text.
         self.before, self.after = self.before.removesuffix("\n"), self.after.removesuffix("\n")
 
@@ -71,7 +72,7 @@ def readme(mutants):
              "This page is written by `scripts/mutate.sh --list`.", "",
              f"{len(mutants)} mutants:", "", "| mutant | file | the fault | caught by |", "|---|---|---|---|"]
     for mutant in mutants:
-        test = " ".join(shlex.quote(word) for word in mutant.test[1:])
+        test = " ".join(shlex.quote(word) for word in mutant.test[mutant.test[0] != "simulation":])
         lines.append("| {} | `{}` | {} | `{}` |".format(mutant.name, mutant.file, mutant.why.replace("|", "\\|"),
                                                        test.replace("|", "\\|")))
     return "\n".join(lines) + "\n"
@@ -105,7 +106,11 @@ class Copy:
     def test(self, words, limit):
         """True when the test passed."""
         kind, *rest = words
-        self.run(["cmake", "--build", "--preset", "asan", "--target", *(rest[:1] if kind == "unit" else DAEMONS)], "the build")
+        if kind == "simulation":
+            self.run(["cmake", "--preset", "simulation", "-DREEL_WERROR=OFF"], "configure")
+            self.run(["cmake", "--build", "--preset", "simulation"], "the build")
+        else:
+            self.run(["cmake", "--build", "--preset", "asan", "--target", *(rest[:1] if kind == "unit" else DAEMONS)], "the build")
         environment = os.environ | {"REEL_BUILD": str(self.build),
                                     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1",
                                     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99"}
@@ -113,6 +118,8 @@ class Copy:
         place = self.top
         if kind == "unit":
             command, place = [self.build / "unit" / rest[0]], tempfile.mkdtemp(prefix="reel-mutant-")
+        elif kind == "simulation":
+            command = [self.top / "build/simulation/simulation/reel-simulation", *rest]
         process = subprocess.Popen(command, cwd=place, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
                                    stdout=open(self.top / "build/test.txt", "w"), stderr=subprocess.STDOUT)
         try:
@@ -123,7 +130,7 @@ class Copy:
         if kind == "unit":
             shutil.rmtree(place, ignore_errors=True)
         elif code not in (0, 1, -9):
-            raise Broken(f"pytest {' '.join(rest)} ran no test (exit code {code})")
+            raise Broken(f"{kind} {' '.join(rest)} ran no test (exit code {code})")
         return code == 0
 
 

@@ -314,6 +314,21 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
     return meta_sql_insert(connection, &insert->key, &insert->row, error);
 }
 
+/* In a transaction also where it is alone: an INSERT that the network keeps back and delivers when the file has long been
+ * deleted and purged is then never committed. */
+static enum db_result insert_for_good(struct meta_insert *insert, struct db_connection *connection,
+                                      struct error *error)
+{
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    if (result == DB_OK)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
 /* Whose row is there? FOUND false: nobody's. */
 static enum db_result look_at_rival(struct meta_insert *insert, struct db_connection *connection, bool *found,
                                     struct error *error)
@@ -337,7 +352,7 @@ static enum db_result insert_settle(struct insert_item *item, struct db_connecti
     if (late && !item->uncertain)
         return DB_PERMANENT;
     if (!late)
-        result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+        result = insert_for_good(insert, connection, error);
     if (result == DB_OK)
         insert->outcome = META_INSERTED;
     if (result != DB_CONSTRAINT)

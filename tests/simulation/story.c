@@ -726,6 +726,8 @@ static void end_story(void)
 static void *tell(void *argument)
 {
     (void)argument;
+    node_init_db(idserver_node_spec(), idserver_overrides[0].items);
+    node_init_db(storage_node_spec(), storage_overrides[0].items);
     start_all();
     sleep_us(3 * SECOND_US);
     int64_t pause_us = ONE_OF(50000, 500000, 5000000);
@@ -757,8 +759,6 @@ void story_run(uint64_t seed, const struct story_limits *given, const char *dire
     disk_begin(directory, (enum disk_model)chance_below(3));
     base_begin(directory);
     set_up();
-    node_init_db(idserver_node_spec(), idserver_overrides[0].items);
-    node_init_db(storage_node_spec(), storage_overrides[0].items);
     (void)fiber_start(NULL, "story", tell, NULL);
     world_run(is_finished);
     *result = (struct story_result){.simulated_us = now_us(),

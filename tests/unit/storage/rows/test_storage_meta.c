@@ -925,7 +925,7 @@ static void a_row_whose_insert_was_not_answered_is_there_once(void **state)
     (void)state;
     start_world(&world, NULL);
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "INSERT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
     assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
@@ -945,7 +945,7 @@ static void after_an_unanswered_insert_the_row_may_be_a_rivals(void **state)
     struct proto_file_key key = key_of("alice", "file1");
     (void)state;
     start_world(&world, NULL);
-    lossy_db_arm(&(struct lossy_db){.beginning = "INSERT",
+    lossy_db_arm(&(struct lossy_db){.beginning = "BEGIN",
                                     .tells = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = insert_rival_beside,
@@ -991,7 +991,7 @@ static void no_row_is_added_for_a_file_that_the_clean_up_may_take(void **state)
     assert_int_equal(insert_until(&world, &key, 60000)->outcome, META_INSERTED);
 
     /* What was not answered in time is looked at, not run again. */
-    lossy_db_arm(&(struct lossy_db){.beginning = "INSERT",
+    lossy_db_arm(&(struct lossy_db){.beginning = "COMMIT",
                                     .runs = true,
                                     .tells = true,
                                     .result = DB_UNCERTAIN,
@@ -1009,7 +1009,7 @@ static void an_insert_that_may_still_come_is_not_called_undone(void **state)
     (void)state;
     start_world(&world, NULL);
     lossy_db_arm(&(struct lossy_db){
-        .beginning = "INSERT", .tells = true, .result = DB_UNCERTAIN, .meanwhile = sleep_beside});
+        .beginning = "COMMIT", .tells = true, .result = DB_UNCERTAIN, .meanwhile = sleep_beside});
     assert_int_equal(insert_until(&world, &key, 200)->outcome, META_UNKNOWN);
     lossy_db_arm(NULL);
     end_world(&world);
