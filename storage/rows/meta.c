@@ -414,11 +414,17 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
     if (result != DB_OK || changed)
         return result;
     result = look_at_rival(insert, connection, &found, error);
-    if (result == DB_OK && !found) {
-        error_set(error, ERROR_UNAVAILABLE, "the row of file %s was removed meanwhile", insert->key.file);
-        return DB_PERMANENT;
+    if (result != DB_OK || found)
+        return result;
+    /* Its row was purged since, which is why the file was not there: the ID is free. Unless the row may have got this file
+     * first, which then was deleted and purged too. */
+    if (!insert->item.uncertain && !insert->late) {
+        result = insert_settle(&insert->item, connection, error);
+        insert->item.uncertain = result == DB_UNCERTAIN;
+        return result;
     }
-    return result;
+    error_set(error, ERROR_UNAVAILABLE, "the row of file %s was removed meanwhile", insert->key.file);
+    return DB_PERMANENT;
 }
 
 static void replace_done(struct db_job *job)

@@ -466,8 +466,10 @@ def test_every_answer_about_a_file_fits_into_one_order(room):
         assert len(file.history) <= OPERATIONS
     room.check()
 
+    calm = time.monotonic()
     room.suite.wait_active(room.servers)
     wait_for(room.settled, 40, "an end of purge and sweep")
+    calm = time.monotonic() - calm
     present = {name for name, _, _ in rows(room.suite).values()}
     for file in room.files:
         room.last_look(file, file.name in present)
@@ -475,4 +477,5 @@ def test_every_answer_about_a_file_fits_into_one_order(room):
     check_rows_have_files(room.suite)
     assert not leftovers(room.suite)
     assert sum(room.suite.daemons[member].metric("reel_storage_number_collisions_total") for member in room.members) == 0
-    print(f"\n{room.case}, seed {SEED}: {len(room.files)} files, {dict(room.counts)}, {sum(room.done.values())} operations {dict(room.done)}")
+    print(f"\n{room.case}, seed {SEED}: {len(room.files)} files, {dict(room.counts)}, {sum(room.done.values())} operations "
+          f"{dict(room.done)}; purge and sweep had ended {calm:.1f} s later")

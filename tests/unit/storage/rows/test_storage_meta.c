@@ -1030,6 +1030,11 @@ static struct meta_insert *replace(struct world *world, const struct proto_file_
     return &asked.insert;
 }
 
+static void purge_beside(void *argument)
+{
+    beside(argument, "DELETE FROM t_file_02");
+}
+
 static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state)
 {
     static struct asked asked;
@@ -1061,8 +1066,27 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     again = replace(&world, &key, &lost, 8);
     assert_int_equal(again->outcome, META_TAKEN);
     assert_int_equal(again->other.stat.status, PROTO_FILE_DELETED);
+    /* The file was lost because it was purged: the ID is free. */
     beside(&world, "DELETE FROM t_file_02");
-    assert_int_equal(replace(&world, &key, &lost, 9)->outcome, META_NOT_DONE);
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+    assert_int_equal(replace(&world, &key, &lost, 9)->outcome, META_INSERTED);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.place.value, 9);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
+
+    /* Unless the row may have got this file before it was purged. */
+    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
+                                    .runs = true,
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = purge_beside,
+                                    .argument = &world});
+    assert_int_equal(replace(&world, &key, &row, 11)->outcome, META_UNKNOWN);
+    lossy_db_arm(NULL);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
 
     /* And a row that was just added can be taken back, but none that changed since. */
     struct meta_insert *added = insert(&world, &key, 10, 77, "");
