@@ -154,7 +154,7 @@ static bool make_rooms(struct storage *storage, struct error *error)
     struct loop *loop = storage->base.daemon->main_loop;
     storage->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
     storage->store =
-        storage->resolver ? store_create_asking(config, loop, FIRST_LOOK_MS, has_rows, storage, error) : NULL;
+        storage->resolver ? store_create(config, loop, FIRST_LOOK_MS, has_rows, storage, error) : NULL;
     struct meta *meta = storage->store ? meta_create(config, storage->store, loop, error) : NULL;
     if (!meta)
         return false;

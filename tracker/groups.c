@@ -4,6 +4,7 @@
  * a question is about: those wait for the next one.
  */
 #include "tracker/groups.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include <inttypes.h>
 #include <pthread.h>
@@ -256,8 +257,7 @@ bool groups_reading_works(struct groups *groups, char *reason, size_t reason_siz
 
 void groups_set_refresh(struct groups *groups, int64_t refresh_ms)
 {
-    groups->interval.tv_sec = (time_t)(refresh_ms / 1000);
-    groups->interval.tv_usec = (suseconds_t)(refresh_ms % 1000 * 1000);
+    groups->interval = duration_timeval(refresh_ms);
     if (!groups->stopping && event_add(groups->timer, &groups->interval) != 0)
         log_error("groups", "cannot arm a timer: t_groups_info is read only when a JOIN needs it");
 }

@@ -4,12 +4,11 @@
  */
 #include "client/library/reel_internal.h"
 
+#include "common/base/condition.h"
 #include "common/base/log.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define SILENCE_MS 3000 /* after which a call that waits says so, once */
 
@@ -45,18 +44,13 @@ static void wait_cancel(struct task *task)
 
 void reel_wait_init(struct reel_wait *wait, struct reel *reel, void (*start)(struct reel_wait *wait))
 {
-    pthread_condattr_t attributes;
-
     memset(wait, 0, sizeof(*wait));
     wait->reel = reel;
     wait->start = start;
     wait->task.run = wait_run;
     wait->cancel.run = wait_cancel;
     ASSERT(pthread_mutex_init(&wait->mutex, NULL) == 0);
-    ASSERT(pthread_condattr_init(&attributes) == 0);
-    ASSERT(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    ASSERT(pthread_cond_init(&wait->changed, &attributes) == 0);
-    pthread_condattr_destroy(&attributes);
+    ASSERT(condition_init(&wait->changed, NULL));
 }
 
 void reel_wait_clear(struct reel_wait *wait)
@@ -90,25 +84,9 @@ bool reel_wait_busy(const struct reel_wait *wait)
     return !wait->done || wait->cancel_posted;
 }
 
-/* CLOCK_MONOTONIC, TIMEOUT_MS from now. */
-static struct timespec wait_until(int64_t timeout_ms)
-{
-    struct timespec when;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &when);
-    when.tv_sec += (time_t)(timeout_ms / 1000);
-    when.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
-    if (when.tv_nsec >= 1000000000L) {
-        when.tv_nsec -= 1000000000L;
-        when.tv_sec++;
-    }
-    return when;
-}
-
 bool reel_wait_turn(struct reel_wait *wait, int64_t timeout_ms)
 {
     char remark[REEL_ERROR_TEXT_SIZE];
-    struct timespec when;
 
     if (wait->cancelled)
         reel_wait_give_up(wait);
@@ -124,8 +102,7 @@ bool reel_wait_turn(struct reel_wait *wait, int64_t timeout_ms)
         return true;
     if (timeout_ms < 0)
         return pthread_cond_wait(&wait->changed, &wait->mutex) == 0;
-    when = wait_until(timeout_ms);
-    return pthread_cond_timedwait(&wait->changed, &wait->mutex, &when) != ETIMEDOUT;
+    return condition_wait_ms(&wait->changed, &wait->mutex, timeout_ms);
 }
 
 bool reel_wait_end(struct reel_wait *wait)

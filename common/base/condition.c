@@ -3,6 +3,7 @@
  */
 #include "common/base/condition.h"
 
+#include <errno.h>
 #include <time.h>
 
 bool condition_init(pthread_cond_t *condition, struct error *error)
@@ -19,12 +20,12 @@ bool condition_init(pthread_cond_t *condition, struct error *error)
     return failure == 0 || error_set_errno(error, failure, "cannot make a condition variable");
 }
 
-void condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms)
+bool condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms)
 {
     struct timespec until;
 
     if (ms <= 0)
-        return;
+        return false;
     (void)clock_gettime(CLOCK_MONOTONIC, &until); /* what the kernel measures the wait by */
     until.tv_sec += (time_t)(ms / 1000);
     until.tv_nsec += (long)(ms % 1000 * 1000000);
@@ -32,5 +33,5 @@ void condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    (void)pthread_cond_timedwait(condition, lock, &until);
+    return pthread_cond_timedwait(condition, lock, &until) != ETIMEDOUT;
 }

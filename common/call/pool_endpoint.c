@@ -50,11 +50,22 @@ void pool_endpoint_wake(struct pool_endpoint *endpoint)
 
 /* ---- endpoints ---- */
 
+/* Those who use ENDPOINT's connections at times: each unused one goes. */
+static void endpoint_trim(struct pool_endpoint *endpoint)
+{
+    struct pool_tenant *tenant, *next;
+
+    for (tenant = TAILQ_FIRST(&endpoint->tenants); tenant; tenant = next) {
+        next = TAILQ_NEXT(tenant, link);
+        tenant->leave(tenant, true);
+    }
+}
+
 static void endpoint_free(struct pool_endpoint *endpoint)
 {
     ASSERT(endpoint->references == 0 && endpoint->open == 0);
     event_del(&endpoint->sweep);
-    pool_endpoint_trim(endpoint);
+    endpoint_trim(endpoint);
     HASH_DEL(endpoint->pool->endpoints, endpoint);
     free(endpoint);
 }
@@ -63,16 +74,6 @@ static void endpoint_free(struct pool_endpoint *endpoint)
 static bool endpoint_is_worthless(const struct pool_endpoint *endpoint, int64_t now)
 {
     return endpoint->penalty_until_ms <= now && (endpoint->numeric || endpoint->resolved_count == 0);
-}
-
-void pool_endpoint_trim(struct pool_endpoint *endpoint)
-{
-    struct pool_tenant *tenant, *next;
-
-    for (tenant = TAILQ_FIRST(&endpoint->tenants); tenant; tenant = next) {
-        next = TAILQ_NEXT(tenant, link);
-        tenant->leave(tenant, true);
-    }
 }
 
 static void endpoints_sweep(struct packet_pool *pool)
@@ -330,7 +331,7 @@ static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
     if (connection)
         endpoint_arm_sweep(endpoint, connection->idle_until_ms - now);
     else
-        pool_endpoint_trim(endpoint);
+        endpoint_trim(endpoint);
     pool_endpoint_put(endpoint);
 }
 

@@ -5,6 +5,7 @@
 #include "common/daemon/daemon_watch.h"
 
 #include "common/base/clock.h"
+#include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <inttypes.h>
@@ -98,10 +99,8 @@ struct daemon_watch *daemon_watch_create(struct loop *main_loop, struct loop_gro
         metrics_histogram("reel_daemon_loop_delay_seconds", "Time until a loop runs a posted task.", NULL);
     watch->stuck_metric = metrics_gauge("reel_daemon_loops_stuck", "Loops that do not answer.", NULL);
     watch->has_watchdog = sd_watchdog_enabled(0, &watchdog_us) > 0;
-    if (watch->has_watchdog) {
-        interval.tv_sec = (time_t)(watchdog_us / 4 / 1000000);
-        interval.tv_usec = (suseconds_t)(watchdog_us / 4 % 1000000);
-    }
+    if (watch->has_watchdog)
+        interval = duration_timeval((int64_t)(watchdog_us / 4 / 1000));
     watch->timer = event_new(loop_base(main_loop), -1, EV_PERSIST, on_watch_timer, watch);
     if (watch->timer == NULL || event_add(watch->timer, &interval) != 0) {
         error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer that watches the loops");

@@ -20,6 +20,20 @@
 
 /* ---- options ---- */
 
+/* The URL of the database that CONFIG names, out of its url_file where it has one. Freed by db_url_file_forget(). NULL:
+ * ERROR names the option. May read a file. */
+static char *configured_url(const struct packet_daemon_config *config, struct error *error)
+{
+    struct error cause;
+    char *url = config->database_url_file[0] != '\0' ? db_url_file_read(config->database_url_file, &cause)
+                                                     : strdup(config->database_url);
+    if (!url && config->database_url_file[0] != '\0')
+        error_set(error, cause.code, "database.url_file: %s", cause.text);
+    else if (!url)
+        error_set(error, ERROR_UNAVAILABLE, "database.url: no memory");
+    return url;
+}
+
 bool packet_daemon_check(const struct packet_daemon_config *config, const char *section, struct error *error)
 {
     struct error cause;
@@ -27,7 +41,7 @@ bool packet_daemon_check(const struct packet_daemon_config *config, const char *
         return error_set(
             error, ERROR_REFUSED,
             "%s.listen is empty: give at least one address, e.g. * for every one of this machine", section);
-    char *url = packet_daemon_database_url(config, error);
+    char *url = configured_url(config, error);
     bool good = url && db_url_check(url, &cause);
     if (url && !good)
         error_set(error, ERROR_REFUSED, "database.%s: %s",
@@ -60,22 +74,10 @@ void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon)
     base->start_time = clock_wall_seconds();
 }
 
-char *packet_daemon_database_url(const struct packet_daemon_config *config, struct error *error)
-{
-    struct error cause;
-    char *url = config->database_url_file[0] != '\0' ? db_url_file_read(config->database_url_file, &cause)
-                                                     : strdup(config->database_url);
-    if (!url && config->database_url_file[0] != '\0')
-        error_set(error, cause.code, "database.url_file: %s", cause.text);
-    else if (!url)
-        error_set(error, ERROR_UNAVAILABLE, "database.url: no memory");
-    return url;
-}
-
 bool packet_daemon_init_db(const struct packet_daemon_config *config, const struct schema_scripts *scripts,
                            struct error *error)
 {
-    char *url = packet_daemon_database_url(config, error);
+    char *url = configured_url(config, error);
     bool good = url && schema_apply(url, scripts, stdout, error);
     db_url_file_forget(url);
     return good;
@@ -83,7 +85,7 @@ bool packet_daemon_init_db(const struct packet_daemon_config *config, const stru
 
 bool packet_daemon_backup(const void *config, const char *path, struct error *error)
 {
-    char *url = packet_daemon_database_url(config, error);
+    char *url = configured_url(config, error);
     bool good = url && db_backup(url, path, stdout, error);
     db_url_file_forget(url);
     return good;
@@ -91,7 +93,7 @@ bool packet_daemon_backup(const void *config, const char *path, struct error *er
 
 struct db *packet_daemon_open_database(const struct packet_daemon_config *config, struct error *error)
 {
-    char *url = packet_daemon_database_url(config, error);
+    char *url = configured_url(config, error);
     if (!url)
         return NULL;
     const struct db_options options = {

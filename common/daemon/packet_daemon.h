@@ -180,10 +180,6 @@ struct packet_daemon_face {
 /* The first thing that start() does with BASE; after it packet_daemon_destroy() is right at any point. */
 void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon);
 
-/* The URL of the database that CONFIG names, out of its url_file where it has one. Freed by db_url_file_forget(). NULL:
- * ERROR names the option. May read a file. */
-MUST_CHECK char *packet_daemon_database_url(const struct packet_daemon_config *config, struct error *error);
-
 /* What --init-db and --backup do with the database of CONFIG; see schema_apply(), db_backup(). BLOCK. */
 MUST_CHECK bool packet_daemon_init_db(const struct packet_daemon_config *config,
                                       const struct schema_scripts *scripts, struct error *error);

@@ -170,11 +170,3 @@ void wait_answer(struct wait *wait)
     else
         wait_post(wait);
 }
-
-void wait_list_post_all(struct wait_list *list)
-{
-    struct wait *wait;
-
-    while ((wait = wait_list_take(list)))
-        wait_post(wait);
-}

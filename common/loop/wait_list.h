@@ -70,7 +70,5 @@ bool wait_leave(struct wait *wait);
 void wait_post(struct wait *wait);
 /* done() runs at once where the list belongs to one loop or this is the wait's own, else as with wait_post(). */
 void wait_answer(struct wait *wait);
-/* wait_post() for all that are in LIST, which nobody else knows of any more. */
-void wait_list_post_all(struct wait_list *list);
 
 #endif

@@ -373,12 +373,6 @@ static void wait_first_look(struct store *store, int64_t timeout_ms)
     pthread_mutex_unlock(&store->mutex);
 }
 
-struct store *store_create(const struct storage_config *config, struct loop *loop, int64_t first_look_ms,
-                           struct error *error)
-{
-    return store_create_asking(config, loop, first_look_ms, NULL, NULL, error);
-}
-
 void store_look_again(struct store *store, int64_t timeout_ms)
 {
     for (size_t i = 0; i < store->count; i++) {
@@ -398,9 +392,8 @@ void store_look_again(struct store *store, int64_t timeout_ms)
     wait_first_look(store, timeout_ms);
 }
 
-struct store *store_create_asking(const struct storage_config *config, struct loop *loop,
-                                  int64_t first_look_ms, store_has_rows has_rows, void *argument,
-                                  struct error *error)
+struct store *store_create(const struct storage_config *config, struct loop *loop, int64_t first_look_ms,
+                           store_has_rows has_rows, void *argument, struct error *error)
 {
     struct store *store = calloc(1, sizeof(*store));
     if (!store || !(store->paths = calloc(config->paths.count, sizeof(*store->paths)))) {

@@ -22,20 +22,17 @@
 struct store;
 struct store_path;
 
-/* CONFIG must have passed storage_options_check() and outlive the store. LOOP: whose timer looks at the
- * paths; its thread must not run yet. Starts the threads and the first look; waits at most FIRST_LOOK_MS for
- * that (0: not at all). */
-MUST_CHECK struct store *store_create(const struct storage_config *config, struct loop *loop,
-                                      int64_t first_look_ms, struct error *error);
 /* Are there rows of files in PATH? KNOWN false: that cannot be told now. On the path's probe thread; may BLOCK. */
 typedef bool (*store_has_rows)(void *argument, const struct store_path *path, bool *known);
 
-/* The same with HAS_ROWS, which is asked where a store path is an empty directory without a marker: with rows it is
- * refused, since its volume is not mounted or another one is; while nothing is known it waits. Without HAS_ROWS it
- * always is a new store path. */
-MUST_CHECK struct store *store_create_asking(const struct storage_config *config, struct loop *loop,
-                                             int64_t first_look_ms, store_has_rows has_rows, void *argument,
-                                             struct error *error);
+/* CONFIG must have passed storage_options_check() and outlive the store. LOOP: whose timer looks at the
+ * paths; its thread must not run yet. Starts the threads and the first look; waits at most FIRST_LOOK_MS for
+ * that (0: not at all). HAS_ROWS is asked with ARGUMENT where a store path is an empty directory without a marker:
+ * with rows it is refused, since its volume is not mounted or another one is; while nothing is known it waits.
+ * HAS_ROWS NULL: it always is a new store path. */
+MUST_CHECK struct store *store_create(const struct storage_config *config, struct loop *loop,
+                                      int64_t first_look_ms, store_has_rows has_rows, void *argument,
+                                      struct error *error);
 /* HAS_ROWS can answer now: paths that waited for that are looked at again; waits at most TIMEOUT_MS. */
 void store_look_again(struct store *store, int64_t timeout_ms);
 

@@ -47,7 +47,7 @@ static void make_rooms(struct world *world)
     storage->config = config;
     storage->host_name = "media1";
     make_metrics(&storage->metrics);
-    storage->store = store_create(config, world->main_loop, 10000, &error);
+    storage->store = store_create(config, world->main_loop, 10000, NULL, NULL, &error);
     assert_non_null(storage->store);
     storage->meta = meta_create(config, storage->store, world->main_loop, &error);
     assert_non_null(storage->meta);

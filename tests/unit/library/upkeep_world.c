@@ -174,7 +174,7 @@ void upkeep_world_start(struct upkeep_world *world, const char *options)
     assert_non_null(world->loop);
     world->storage.config = &world->fixture.config;
     world->storage.host_name = "media1";
-    world->storage.store = store_create(&world->fixture.config, world->loop, 10000, &error);
+    world->storage.store = store_create(&world->fixture.config, world->loop, 10000, NULL, NULL, &error);
     assert_non_null(world->storage.store);
     world->storage.meta = meta_create(&world->fixture.config, world->storage.store, world->loop, &error);
     assert_non_null(world->storage.meta);

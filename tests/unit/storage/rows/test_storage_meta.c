@@ -36,7 +36,7 @@ static void start_world(struct world *world, const char *more)
     world->main_loop = loop_create("main", &error);
     assert_non_null(world->main_loop);
     world->loop = loop_fresh();
-    world->store = store_create(&world->fixture.config, world->main_loop, 10000, &error);
+    world->store = store_create(&world->fixture.config, world->main_loop, 10000, NULL, NULL, &error);
     assert_non_null(world->store);
     world->meta = meta_create(&world->fixture.config, world->store, world->main_loop, &error);
     if (!world->meta)

@@ -31,7 +31,7 @@ static void start_world(struct world *world, size_t entries_max, int64_t age_ms)
     fixture_load(&world->fixture);
     world->loop = loop_create("test", &error);
     assert_non_null(world->loop);
-    world->store = store_create(&world->fixture.config, world->loop, 10000, &error);
+    world->store = store_create(&world->fixture.config, world->loop, 10000, NULL, NULL, &error);
     assert_non_null(world->store);
     world->path = store_at(world->store, 0);
     assert_true(loop_start(world->loop, &error));

@@ -32,7 +32,7 @@ static void start_world(struct world *world, const char *paths, const char *more
     fixture_load(&world->fixture);
     world->loop = loop_create("test", &error);
     assert_non_null(world->loop);
-    world->store = store_create(&world->fixture.config, world->loop, 10000, &error);
+    world->store = store_create(&world->fixture.config, world->loop, 10000, NULL, NULL, &error);
     if (!world->store)
         fail_msg("%s", error.text);
     assert_true(loop_start(world->loop, &error));
@@ -298,7 +298,7 @@ static void an_empty_directory_is_a_new_store_path_only_where_no_rows_are(void *
     assert_int_equal(unlink(in_world(&world, "one/" STORE_MARKER)), 0);
     loop_destroy(world.loop);
     world.loop = loop_create("again", &error);
-    world.store = store_create_asking(&world.fixture.config, world.loop, 10000, has_rows, &rows, &error);
+    world.store = store_create(&world.fixture.config, world.loop, 10000, has_rows, &rows, &error);
     assert_non_null(world.store);
     assert_true(loop_start(world.loop, &error));
     struct store_path *path = store_at(world.store, 0);

@@ -27,7 +27,7 @@ static int start_world(void **state)
     fixture_load(&world->fixture);
     world->loop = loop_create("test", &error);
     assert_non_null(world->loop);
-    world->store = store_create(&world->fixture.config, world->loop, 10000, &error);
+    world->store = store_create(&world->fixture.config, world->loop, 10000, NULL, NULL, &error);
     assert_non_null(world->store);
     assert_true(loop_start(world->loop, &error));
     world->path = store_at(world->store, 0);
