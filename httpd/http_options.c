@@ -122,7 +122,7 @@ const struct config_option http_options[] = {
     {SECTION, "local_open_files", CONFIG_INTEGER, AT(local_open_files), "4096", 0, 1000000, NULL, AT_START,
      "Files of local volumes that are kept open, over all loops."},
     {SECTION, "local_open_age", CONFIG_DURATION, AT(local_open_age_ms), "10s", 0, DAY_MS, NULL, AT_START,
-     "How long such a file is kept open: for so long a deleted one still takes up room on its disk."},
+     "How long such a file is kept open; a deleted one still takes up room on its disk this long."},
 
     {SECTION, "pipes_max", CONFIG_INTEGER, AT(pipes_max), "256", 0, 1000000, NULL, AT_START,
      "Pipes for relaying bodies inside the kernel, over all loops; further streams are copied. The kernel's "
@@ -142,14 +142,12 @@ const struct config_option http_options[] = {
      "Bytes per second of one connection. 0: no limit."},
 
     {SECTION, "access_log", CONFIG_STRING, AT(access_log), "", NO_BOUNDS, AT_START,
-     "File for one line a request; \"-\" for standard output (the journal, under systemd); empty for none. "
-     "Reopened "
-     "on SIGHUP and SIGUSR1."},
+     "File for one line per request; \"-\" for standard output (the journal, under systemd); empty for none. "
+     "Reopened on SIGHUP and SIGUSR1."},
     {SECTION, "access_log_format", CONFIG_CHOICE, AT(access_log_format), "combined", 0, 0, "combined|json",
      LIVE,
      "Form of its lines: the combined format of web servers with the duration in seconds at the end, or one "
-     "JSON "
-     "object."},
+     "JSON object."},
 
     {SECTION, "cache_control", CONFIG_STRING, AT(cache_control), "public, max-age=5", NO_BOUNDS, LIVE,
      "Cache-Control of files. The bytes under a file ID never change, so \"public, max-age=31536000, "
@@ -183,7 +181,8 @@ const struct config_option http_options[] = {
 };
 const size_t http_option_count = ARRAY_SIZE(http_options);
 
-bool http_options_is_field_text(const char *text)
+/* A text that can stand in a header field as it is: printable ASCII of at most 256 bytes, or empty. */
+static bool options_is_field_text(const char *text)
 {
     if (strlen(text) > FIELD_TEXT_MAX)
         return false;
@@ -305,7 +304,7 @@ static bool check_inline_types(const struct config_strings *types, struct error 
     for (size_t i = 0; i < types->count; i++) {
         const char *type = types->items[i], *slash = strchr(type, '/');
         bool fine = slash && slash > type && slash[1] != '\0' && !strchr(slash + 1, '/') &&
-                    http_options_is_field_text(type) && !strpbrk(type, " ;,");
+                    options_is_field_text(type) && !strpbrk(type, " ;,");
         if (!fine)
             return error_set(error, ERROR_MALFORMED,
                              "httpd.inline_types: \"%s\" is no media type, e.g. video/* or text/vtt", type);
@@ -332,11 +331,11 @@ bool http_options_check(const void *config, struct error *error)
         return false;
     if (!local_volumes_check(&c->local_groups, error))
         return false;
-    if (!http_options_is_field_text(c->cache_control))
+    if (!options_is_field_text(c->cache_control))
         return error_set(
             error, ERROR_MALFORMED,
             "httpd.cache_control: only printable ASCII, at most 256 bytes, can stand in a header");
-    if (!http_options_is_field_text(c->server_header))
+    if (!options_is_field_text(c->server_header))
         return error_set(
             error, ERROR_MALFORMED,
             "httpd.server_header: only printable ASCII, at most 256 bytes, can stand in a header");
@@ -344,8 +343,7 @@ bool http_options_check(const void *config, struct error *error)
         !check_inline_types(&c->inline_types, error))
         return false;
     for (size_t i = 0; i < c->cors_origins.count; i++) {
-        if (!http_options_is_field_text(c->cors_origins.items[i]) ||
-            strchr(c->cors_origins.items[i], ' ') != NULL)
+        if (!options_is_field_text(c->cors_origins.items[i]) || strchr(c->cors_origins.items[i], ' ') != NULL)
             return error_set(error, ERROR_MALFORMED,
                              "httpd.cors_origins: \"%s\" is no origin, e.g. https://tv.example",
                              c->cors_origins.items[i]);

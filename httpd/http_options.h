@@ -78,9 +78,6 @@ extern const size_t http_option_count;
 /* What must fit together beyond the table's bounds. */
 MUST_CHECK bool http_options_check(const void *config, struct error *error);
 
-/* A text that can stand in a header field as it is: printable ASCII of at most 256 bytes, or empty. */
-bool http_options_is_field_text(const char *text);
-
 /* The reloadable options in the form that requests use; immutable, shared by the loops by reference. */
 struct http_settings {
     int references; /* atomic */

@@ -8,7 +8,7 @@
 #include "common/db/schema.h"
 #include "sql/idserver_sql.h"
 
-static bool init_db(const void *config, struct error *error)
+static bool idserver_init_db(const void *config, struct error *error)
 {
     return packet_daemon_init_db(config, &idserver_schema, error) && spellings_check_database(config, error);
 }
@@ -23,7 +23,7 @@ int main(int argc, char **argv)
         .option_count = idserver_option_count,
         .config_size = sizeof(struct idserver_config),
         .check = idserver_options_check,
-        .init_db = init_db,
+        .init_db = idserver_init_db,
         .backup = packet_daemon_backup,
         .start = idserver_service_start,
         .stop = idserver_service_stop,

@@ -17,7 +17,7 @@ struct row {
     int64_t value;
 };
 
-static bool take_row(void *argument, const struct db_value *columns, size_t count)
+static bool reserve_take_row(void *argument, const struct db_value *columns, size_t count)
 {
     struct row *row = argument;
     if (count < 1)
@@ -28,15 +28,15 @@ static bool take_row(void *argument, const struct db_value *columns, size_t coun
     return false;
 }
 
-static enum db_result read_row(struct db_connection *connection, const char *key, struct row *row,
-                               struct error *error)
+static enum db_result reserve_read_row(struct db_connection *connection, const char *key, struct row *row,
+                                       struct error *error)
 {
     const struct db_value parameters[] = {db_text(key)};
     *row = (struct row){0};
     enum db_result result = db_query(connection, "SELECT id_value FROM t_id_gen WHERE id = ?", parameters,
-                                     ARRAY_SIZE(parameters), take_row, row, error);
+                                     ARRAY_SIZE(parameters), reserve_take_row, row, error);
     if (result == DB_OK && row->found && (!row->valid || row->value < 0)) {
-        error_set(error, ERROR_GENERAL, "t_id_gen: id_value of key %s is no number from 0 on", key);
+        error_set(error, ERROR_GENERAL, "t_id_gen: id_value of key %s is not a number of 0 or more", key);
         return DB_PERMANENT;
     }
     return result;
@@ -73,7 +73,7 @@ static enum db_result check_spelling(struct db_connection *connection, const cha
     if (size + 2 > sizeof(other))
         return DB_OK;
     snprintf(other, sizeof(other), "%.*s%s", (int)(slash ? size - 1 : size), key, slash ? "" : "/");
-    enum db_result result = read_row(connection, other, &row, error);
+    enum db_result result = reserve_read_row(connection, other, &row, error);
     if (result != DB_OK || !row.found)
         return result;
     error_set(error, ERROR_REFUSED,
@@ -109,7 +109,7 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
     if (result != DB_OK)
         goto done;
     if (affected == 0) {
-        result = read_row(connection, key, &row, error);
+        result = reserve_read_row(connection, key, &row, error);
         if (result != DB_OK || (row.found && row.value >= RESERVE_END))
             goto done; /* found at the end: the reservation is empty */
         if (row.found) {
@@ -126,7 +126,7 @@ static enum db_result reserve_once(struct db_connection *connection, const char 
         if (result != DB_OK)
             goto done;
     }
-    result = read_row(connection, key, &row, error);
+    result = reserve_read_row(connection, key, &row, error);
     if (result == DB_OK && (!row.found || row.value < count)) {
         error_set(error, ERROR_GENERAL, "t_id_gen: the row of key %s was not there after it was written",
                   key);
@@ -159,7 +159,8 @@ enum db_result reserve_numbers(struct db_connection *connection, const char *key
     for (int try = 0; try < INSERT_TRIES && result == DB_CONSTRAINT; try++)
         result = reserve_once(connection, key, floor, count, may_create, reservation, error);
     if (result == DB_CONSTRAINT) {
-        error_set(error, ERROR_UNAVAILABLE, "t_id_gen: the row of key %s is there and not there", key);
+        error_set(error, ERROR_UNAVAILABLE,
+                  "t_id_gen: the row of key %s appears in one look-up and not in the next", key);
         result = DB_TRANSIENT;
     }
     return result;

@@ -199,7 +199,7 @@ static double read_keys(void *argument)
     return (double)sequences_count_keys(((struct service *)argument)->sequences);
 }
 
-static double read_waiting(void *argument)
+static double service_read_waiting(void *argument)
 {
     return (double)sequences_count_waiting(((struct service *)argument)->sequences);
 }
@@ -257,8 +257,8 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
         return false;
     }
     metrics_gauge_read("reel_idserver_keys", "Keys with numbers in memory.", NULL, read_keys, service);
-    metrics_gauge_read("reel_idserver_waiting", "Requests that wait for a reservation.", NULL, read_waiting,
-                       service);
+    metrics_gauge_read("reel_idserver_waiting", "Requests that wait for a reservation.", NULL,
+                       service_read_waiting, service);
     return true;
 }
 

@@ -80,12 +80,12 @@ static void fill_load(void *argument, struct proto_load *load)
 
 /* ---- start ---- */
 
-static double read_active(void *argument)
+static double storage_read_active(void *argument)
 {
     return (double)gate_active(argument);
 }
 
-static double read_waiting(void *argument)
+static double storage_read_waiting(void *argument)
 {
     return (double)gate_waiting(argument);
 }
@@ -108,9 +108,9 @@ static double read_rows(void *argument)
 static void register_gauges(struct storage *storage, bool present)
 {
     metrics_gauge_read("reel_storage_uploads_active", "Uploads under way.", NULL,
-                       present ? read_active : NULL, storage->gate);
+                       present ? storage_read_active : NULL, storage->gate);
     metrics_gauge_read("reel_storage_uploads_waiting", "Uploads that wait for their turn.", NULL,
-                       present ? read_waiting : NULL, storage->gate);
+                       present ? storage_read_waiting : NULL, storage->gate);
     metrics_gauge_read("reel_storage_buffer_bytes", "Memory of upload buffers in use.", NULL,
                        present ? read_buffers : NULL, storage->buffers);
     metrics_gauge_read("reel_storage_open_files", "Files that are open for downloads.", NULL,
@@ -119,7 +119,7 @@ static void register_gauges(struct storage *storage, bool present)
                        storage->meta);
 }
 
-static void register_metrics(struct storage_metrics *metrics)
+static void storage_register_metrics(struct storage_metrics *metrics)
 {
     static const char name[] = "reel_storage_uploads_total";
     static const char help[] = "Uploads by how they ended.";
@@ -247,7 +247,7 @@ static bool make_heartbeat(struct storage *storage, struct error *error)
     return storage->heartbeat != NULL;
 }
 
-static bool start(struct daemon *daemon, struct error *error)
+static bool storage_start(struct daemon *daemon, struct error *error)
 {
     struct storage *storage = calloc(1, sizeof(*storage));
     if (!storage)
@@ -258,7 +258,7 @@ static bool start(struct daemon *daemon, struct error *error)
     storage->config = daemon->config;
     storage->host_name = storage->config->host_name[0] ? storage->config->host_name : daemon_host_name();
     storage->rate_since_ms = clock_monotonic_ms();
-    register_metrics(&storage->metrics);
+    storage_register_metrics(&storage->metrics);
     if (make_rooms(storage, error) && make_ids(storage, error) && make_server(storage, error) &&
         make_heartbeat(storage, error) &&
         (storage->upkeep = upkeep_create(storage, packet_server_port(storage->base.server), error))) {
@@ -272,7 +272,7 @@ static bool start(struct daemon *daemon, struct error *error)
 
 /* ---- the end ---- */
 
-static void drained(struct packet_daemon *base)
+static void storage_drained(struct packet_daemon *base)
 {
     daemon_stopped(base->daemon);
 }
@@ -282,7 +282,7 @@ static void stop(struct daemon *daemon)
     struct storage *storage = daemon->state;
     atomic_store(&storage->stopping, true);
     heartbeat_beat_now(storage->heartbeat);
-    packet_daemon_stop(&storage->base, drained);
+    packet_daemon_stop(&storage->base, storage_drained);
 }
 
 static void end_workers(struct daemon *daemon)
@@ -407,7 +407,7 @@ static json_t *status(struct daemon *daemon)
                      heartbeat_status(storage->heartbeat), "upkeep", upkeep_status(storage->upkeep));
 }
 
-static bool init_db(const void *opaque, struct error *error)
+static bool storage_init_db(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
     if (!packet_daemon_init_db(&config->base, &storage_schema, error))
@@ -425,9 +425,9 @@ int main(int argc, char **argv)
         .option_count = storage_option_count,
         .config_size = sizeof(struct storage_config),
         .check = storage_options_check,
-        .init_db = init_db,
+        .init_db = storage_init_db,
         .backup = packet_daemon_backup,
-        .start = start,
+        .start = storage_start,
         .stop = stop,
         .end_workers = end_workers,
         .destroy = destroy,

@@ -89,13 +89,13 @@ const struct config_option storage_options[] = {
     {"storage", "cache_entries", CONFIG_INTEGER, MEMBER(cache_entries), "100000", 1, 100000000, NULL, false,
      "File rows kept in memory, some 500 bytes each."},
     {"storage", "cache_age", CONFIG_DURATION, MEMBER(cache_age_ms), "5s", 1, DAY, NULL, true,
-     "How long a file row is served from memory: so long may a file still be read here after another server "
-     "deleted it."},
+     "How long a file row is served from memory, and so how long a file can still be read here after another "
+     "server deleted it."},
     {"storage", "open_files", CONFIG_INTEGER, MEMBER(open_files), "0", 0, 1000000, NULL, false,
      "Files kept open for further downloads. 0: a quarter of the limit of open files that daemon.open_files "
      "got from the system, at most 65536; the rest is for connections, uploads and files being sent."},
     {"storage", "open_age", CONFIG_DURATION, MEMBER(open_age_ms), "5s", 1, DAY, NULL, false,
-     "How long a file that is open is used before it is opened anew."},
+     "How long an open file is used before it is opened again."},
 
     {"storage", "durability", CONFIG_CHOICE, MEMBER(durability), "durable", 0, 0, "durable|relaxed", false,
      "durable: a success reply to an upload means that file and directory were fsynced and the row "

@@ -105,7 +105,7 @@ static void groups_read(struct groups_question *question)
     change_finish(change, question->known ? NULL : &question->error);
 }
 
-static void change_done(struct db_job *job)
+static void admin_change_done(struct db_job *job)
 {
     struct change *change = CONTAINER_OF(job, struct change, job);
     struct error error;
@@ -159,8 +159,8 @@ void group_admin_handle(struct group_admin *admin, struct packet_request *reques
     change->admin = admin;
     change->request = request;
     change->wanted = wanted;
-    change->job =
-        (struct db_job){.run = run_change, .done = change_done, .loop = request->loop, .idempotent = true};
+    change->job = (struct db_job){
+        .run = run_change, .done = admin_change_done, .loop = request->loop, .idempotent = true};
     if (!db_submit(admin->db, &change->job)) {
         error_set(&error, ERROR_UNAVAILABLE, "the database's queue is full");
         change_finish(change, &error);

@@ -59,7 +59,7 @@ static void groups_unlock(struct groups *groups)
 
 /* ---- the reading: on a database thread ---- */
 
-static bool take_row(void *argument, const struct db_value *columns, size_t count)
+static bool groups_take_row(void *argument, const struct db_value *columns, size_t count)
 {
     struct groups *groups = argument;
     if (count < 3 || groups->row_count >= groups->groups_max + 1)
@@ -79,13 +79,14 @@ static bool take_row(void *argument, const struct db_value *columns, size_t coun
     return true;
 }
 
-static enum db_result read_groups(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result groups_run_read(struct db_job *job, struct db_connection *connection,
+                                      struct error *error)
 {
     struct groups *groups = CONTAINER_OF(job, struct groups, job);
     groups->row_count = 0;
     groups->bad_rows = 0;
     return db_query(connection, "SELECT group_name, state, weight FROM t_groups_info ORDER BY group_name",
-                    NULL, 0, take_row, groups, error);
+                    NULL, 0, groups_take_row, groups, error);
 }
 
 /* ---- on the loop ---- */
@@ -179,8 +180,8 @@ static void begin_reading(struct groups *groups)
     wait_list_move(&groups->served, &groups->waiting);
     groups_unlock(groups);
     groups->reading = true;
-    groups->job =
-        (struct db_job){.run = read_groups, .done = reading_done, .loop = groups->loop, .idempotent = true};
+    groups->job = (struct db_job){
+        .run = groups_run_read, .done = reading_done, .loop = groups->loop, .idempotent = true};
     if (!db_submit(groups->db, &groups->job)) {
         struct error error;
         error_set(&error, ERROR_UNAVAILABLE, "the database's queue is full");

@@ -8,7 +8,7 @@
 #include "common/db/schema.h"
 #include "sql/tracker_sql.h"
 
-static bool init_db(const void *config, struct error *error)
+static bool tracker_init_db(const void *config, struct error *error)
 {
     return packet_daemon_init_db(config, &tracker_schema, error);
 }
@@ -23,7 +23,7 @@ int main(int argc, char **argv)
         .option_count = tracker_option_count,
         .config_size = sizeof(struct tracker_config),
         .check = tracker_options_check,
-        .init_db = init_db,
+        .init_db = tracker_init_db,
         .backup = packet_daemon_backup,
         .start = tracker_service_start,
         .stop = tracker_service_stop,

@@ -95,7 +95,7 @@ struct member *members_find(struct group *group, const char *peer, uint16_t port
 }
 
 /* Forgets the server that has been OFFLINE for longest, of those at PEER where that is not NULL. False where none is. */
-static bool make_room(struct members *members, const char *peer)
+static bool members_make_room(struct members *members, const char *peer)
 {
     struct group *group, *oldest_group = NULL;
     struct member *member, *oldest = NULL;
@@ -134,13 +134,13 @@ struct member *members_add(struct members *members, struct group *group, const c
                            struct error *error)
 {
     if (members->per_address_max > 0 && count_at(members, peer) >= members->per_address_max &&
-        !make_room(members, peer)) {
+        !members_make_room(members, peer)) {
         error_set(error, ERROR_UNAVAILABLE,
                   "%zu storage servers have joined from %s: tracker.storages_per_address allows no more",
                   members->per_address_max, peer);
         return NULL;
     }
-    if (members->member_count >= members->members_max && !make_room(members, NULL)) {
+    if (members->member_count >= members->members_max && !members_make_room(members, NULL)) {
         error_set(error, ERROR_UNAVAILABLE, "the table is full: tracker.storages_max is %zu",
                   members->members_max);
         return NULL;

@@ -31,9 +31,8 @@ const struct config_option tracker_options[] = {
      .minimum = 100,
      .maximum = DAY,
      .reloadable = true,
-     .help = "A storage server silent for so long is OFFLINE. Several times the servers' heartbeat interval; "
-             "those of "
-             "the predecessor beat every 10 s."},
+     .help = "A storage server silent this long is OFFLINE. Several times the servers' heartbeat interval; "
+             "those of the predecessor beat every 10 s."},
     {.section = "tracker",
      .name = "suspect_grace",
      .type = CONFIG_DURATION,
@@ -43,8 +42,7 @@ const struct config_option tracker_options[] = {
      .maximum = DAY,
      .reloadable = true,
      .help = "A storage server whose connection broke is suspect at once (named only where no other is left) "
-             "and OFFLINE "
-             "after so long, unless it joins or beats again."},
+             "and OFFLINE after this time, unless it joins or beats again."},
     {.section = "tracker",
      .name = "forget_after",
      .type = CONFIG_DURATION,
@@ -53,7 +51,7 @@ const struct config_option tracker_options[] = {
      .minimum = SECOND,
      .maximum = 3650 * DAY,
      .reloadable = true,
-     .help = "A storage server that has been OFFLINE for so long disappears from the table."},
+     .help = "A storage server that has been OFFLINE this long disappears from the table."},
     {.section = "tracker",
      .name = "groups_refresh",
      .type = CONFIG_DURATION,
@@ -62,9 +60,9 @@ const struct config_option tracker_options[] = {
      .minimum = 100,
      .maximum = DAY,
      .reloadable = true,
-     .help = "How often t_groups_info is read: new, draining and removed groups are noticed after at most so "
-             "long. A "
-             "JOIN that names an unknown group has it read at once."},
+     .help =
+         "How often t_groups_info is read: new, draining and removed groups are noticed within this time. "
+         "A JOIN that names an unknown group has it read at once."},
     {.section = "tracker",
      .name = "groups_max",
      .type = CONFIG_INTEGER,
@@ -157,9 +155,9 @@ const struct config_option tracker_options[] = {
      .minimum = 100,
      .maximum = 365 * DAY,
      .reloadable = true,
-     .help = "A user's group is asked anew from the database after so long. While the database is away an "
-             "older answer "
-             "serves."},
+     .help =
+         "How long a user's group is known before the database is asked again. While the database is away an "
+         "older answer serves."},
     {.section = "tracker",
      .name = "unknown_user_age",
      .type = CONFIG_DURATION,
@@ -168,7 +166,7 @@ const struct config_option tracker_options[] = {
      .minimum = 1,
      .maximum = DAY,
      .reloadable = true,
-     .help = "For so long LOCATE answers that a user is unknown without asking the database again."},
+     .help = "How long LOCATE answers that a user is unknown without asking the database again."},
     PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/tracker.db",
                                "Where t_groups_info and t_router are:"),
     PACKET_DAEMON_DATABASE_URL_FILE,

@@ -104,7 +104,7 @@ static bool place_user(struct router *router, const char *application, const cha
 
 /* ---- memory ---- */
 
-static size_t cache_key(char buffer[CACHE_KEY_SIZE], const char *application, const char *user)
+static size_t router_cache_key(char buffer[CACHE_KEY_SIZE], const char *application, const char *user)
 {
     size_t application_size = strlen(application) + 1, user_size = strlen(user);
     memcpy(buffer, application, application_size);
@@ -133,7 +133,7 @@ enum router_answer router_find(struct router *router, const struct proto_file_ke
         error_set(error, ERROR_REFUSED, "application %s is not served here", key->application);
         return ROUTER_FAILED;
     }
-    size_t size = cache_key(cached, key->application, key->user);
+    size_t size = router_cache_key(cached, key->application, key->user);
     if (cache_get(router->groups, cached, size, group)) {
         metric_add(router->hits, 1);
         return ROUTER_FOUND;
@@ -243,7 +243,7 @@ static bool stale_group(const struct question *question, char group[PROTO_GROUP_
 {
     char key[CACHE_KEY_SIZE];
     int64_t age_ms = 0;
-    size_t key_size = cache_key(key, question->application, question->user);
+    size_t key_size = router_cache_key(key, question->application, question->user);
     return cache_get_stale(question->router->groups, key, key_size, group, &age_ms);
 }
 
@@ -288,7 +288,7 @@ static void remember(const struct question *question)
     struct router *router = question->router;
     char key[CACHE_KEY_SIZE];
     const uint8_t unknown = 1;
-    size_t key_size = cache_key(key, question->application, question->user);
+    size_t key_size = router_cache_key(key, question->application, question->user);
     if (question->found) {
         cache_put(router->groups, key, key_size, question->group);
         cache_remove(router->unknown, key, key_size);

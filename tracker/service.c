@@ -469,7 +469,7 @@ static double read_online(void *argument)
     return (double)table_count(((struct service *)argument)->table, TABLE_ONLINE);
 }
 
-static double read_active(void *argument)
+static double tracker_read_active(void *argument)
 {
     return (double)table_count(((struct service *)argument)->table, TABLE_ACTIVE);
 }
@@ -479,22 +479,22 @@ static double read_suspect(void *argument)
     return (double)table_count_suspect(((struct service *)argument)->table);
 }
 
-static double read_groups(void *argument)
+static double service_read_groups(void *argument)
 {
     return (double)table_count_groups(((struct service *)argument)->table);
 }
 
-static void register_metrics(struct service *service)
+static void tracker_register_metrics(struct service *service)
 {
     static const char *const outcome_names[OUTCOME_COUNT] = {"ok",        "refused",  "not_found",
                                                              "no_server", "no_space", "failed"};
     const char *name = "reel_tracker_storages", *help = "Storage servers by state.";
     metrics_gauge_read(name, help, "state=\"offline\"", read_offline, service);
     metrics_gauge_read(name, help, "state=\"online\"", read_online, service);
-    metrics_gauge_read(name, help, "state=\"active\"", read_active, service);
+    metrics_gauge_read(name, help, "state=\"active\"", tracker_read_active, service);
     metrics_gauge_read("reel_tracker_storages_suspect",
                        "Storage servers whose connection broke a moment ago.", NULL, read_suspect, service);
-    metrics_gauge_read("reel_tracker_groups", "Groups in the table.", NULL, read_groups, service);
+    metrics_gauge_read("reel_tracker_groups", "Groups in the table.", NULL, service_read_groups, service);
     for (int create = 0; create < 2; create++) {
         for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
             char labels[80];
@@ -596,7 +596,7 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
         tracker_service_destroy(daemon);
         return false;
     }
-    register_metrics(service);
+    tracker_register_metrics(service);
     return true;
 }
 

@@ -510,7 +510,7 @@ struct placing {
 };
 
 /* The groups that a server in STATE makes fit for a new user, as candidates. */
-static void list_groups(struct table *table, enum table_state state, struct placing *placing)
+static void table_list_groups(struct table *table, enum table_state state, struct placing *placing)
 {
     struct group *group;
     placing->open = placing->accepting = placing->candidates = 0;
@@ -538,9 +538,9 @@ bool table_place(struct table *table, char (*allowed)[PROTO_GROUP_SIZE], size_t 
     bool ok = false;
     const char *which = allowed_count > 0 ? "group that the user is pinned to" : "group";
     table_lock(table);
-    list_groups(table, TABLE_ACTIVE, &placing);
+    table_list_groups(table, TABLE_ACTIVE, &placing);
     if (placing.accepting == 0)
-        list_groups(table, TABLE_ONLINE, &placing);
+        table_list_groups(table, TABLE_ONLINE, &placing);
     size_t index = choice_group(table->group_candidates, placing.candidates);
     if (index < placing.candidates) {
         snprintf(group_name, PROTO_GROUP_SIZE, "%s", table->group_candidate_of[index]->row.name);

@@ -18,7 +18,7 @@ static int admin_usage(const struct command *command, const char *text, const ch
         text, what);
 }
 
-static int list_groups(struct command *command)
+static int admin_list_groups(struct command *command)
 {
     int result = COMMAND_OK;
     json_t *status = command_get_status(command, &result), *group;
@@ -50,7 +50,7 @@ static int list_groups(struct command *command)
     return COMMAND_OK;
 }
 
-static bool parse_weight(const char *text, int *weight)
+static bool admin_parse_weight(const char *text, int *weight)
 {
     char *end;
     long value = strtol(text, &end, 10);
@@ -82,7 +82,7 @@ int command_admin(struct command *command)
                              arguments[0]);
     }
     if (strcmp(arguments[1], "list") == 0)
-        return count == 0 ? list_groups(command) : admin_usage(command, "list takes no arguments", "");
+        return count == 0 ? admin_list_groups(command) : admin_usage(command, "list takes no arguments", "");
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
         if (strcmp(arguments[1], changes[i].name) != 0)
             continue;
@@ -90,7 +90,7 @@ int command_admin(struct command *command)
             return admin_usage(command, "wrong number of arguments for ", arguments[1]);
         if (changes[i].change == REEL_GROUP_ADD)
             weight = WEIGHT_DEFAULT;
-        if (count == 2 && !parse_weight(arguments[3], &weight))
+        if (count == 2 && !admin_parse_weight(arguments[3], &weight))
             return admin_usage(command, "a weight is a number from 0 to 1000000, not ", arguments[3]);
         if (command->options.dry_run)
             return command_print(command, "would %s group %s\n", arguments[1], arguments[2]);

@@ -192,7 +192,7 @@ static void probe_storage(struct doctor *doctor, const char *part, const char *t
         doctor_finding(doctor, WELL, part, NULL, "answers, and so does its database");
 }
 
-static bool is_loopback(const char *address)
+static bool doctor_is_loopback(const char *address)
 {
     return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0 ||
            strncmp(address, "localhost", 9) == 0;
@@ -242,7 +242,7 @@ static void check_member(struct doctor *doctor, const json_t *server, bool remot
         doctor_finding(doctor, NOTE, part, NULL, "has version %s, this command %s", version, reel_version());
     if (json_is_object(load))
         check_space(doctor, part, load);
-    if (remote && is_loopback(address))
+    if (remote && doctor_is_loopback(address))
         doctor_finding(doctor, CRITICAL, part,
                        "`trackers` in its configuration: the tracker's name in the network",
                        "is known by an address that means another machine here");
@@ -294,7 +294,7 @@ static void check_group(struct doctor *doctor, const json_t *group, bool remote)
 static void check_groups(struct doctor *doctor)
 {
     json_t *groups = json_object_get(doctor->status, "groups"), *group;
-    bool remote = !is_loopback(doctor->command->settings.trackers), clocked = false;
+    bool remote = !doctor_is_loopback(doctor->command->settings.trackers), clocked = false;
     size_t i;
 
     if (!doctor->status)

@@ -12,7 +12,8 @@
 #define POLL_MS      500
 #define FAILURES_MAX 60 /* answers that may fail in a row while it waits: members change */
 
-static json_t *ask(struct command *command, enum reel_fsck_action action, struct reel_error *error)
+static json_t *fsck_put_question(struct command *command, enum reel_fsck_action action,
+                                 struct reel_error *error)
 {
     const char *group = command->count > 0 ? command->arguments[0] : NULL;
     const struct reel_key key = {.file = group};
@@ -40,12 +41,12 @@ static json_t *ask(struct command *command, enum reel_fsck_action action, struct
 static json_t *ask_for(struct command *command, enum reel_fsck_action action, struct reel_error *error)
 {
     if (command->count > 0 && action != REEL_FSCK_STATUS) {
-        json_t *report = ask(command, REEL_FSCK_STATUS, error);
+        json_t *report = fsck_put_question(command, REEL_FSCK_STATUS, error);
         if (!report)
             return NULL;
         json_decref(report);
     }
-    return ask(command, action, error);
+    return fsck_put_question(command, action, error);
 }
 
 static int64_t fsck_number(const json_t *object, const char *name)
@@ -95,7 +96,7 @@ static bool wait_for_end(struct command *command, json_t **report, enum reel_fsc
 
         show_progress(bar, *report);
         (void)nanosleep(&pause, NULL);
-        next = ask(command, REEL_FSCK_STATUS, error);
+        next = fsck_put_question(command, REEL_FSCK_STATUS, error);
         if (next) {
             failures = 0;
             json_decref(*report);

@@ -13,7 +13,7 @@
 
 /* ---- the cache ---- */
 
-static size_t cache_key(const struct proto_file_key *key, char buffer[CACHE_KEY_MAX])
+static size_t locate_cache_key(const struct proto_file_key *key, char buffer[CACHE_KEY_MAX])
 {
     size_t application = strnlen(key->application, PROTO_APPLICATION_SIZE - 1);
     size_t user = strnlen(key->user, PROTO_USER_SIZE - 1);
@@ -58,7 +58,7 @@ static void location_keep(struct client_operation *operation)
     }
     if (used == 0)
         return;
-    size = cache_key(&operation->key, key);
+    size = locate_cache_key(&operation->key, key);
     cache_put(operation->client->locations, key, size, &cached);
     if (operation->client->options.shared)
         cache_put(operation->client->options.shared->locations, key, size, &cached);
@@ -67,7 +67,7 @@ static void location_keep(struct client_operation *operation)
 static void location_forget(const struct client_operation *operation)
 {
     char key[CACHE_KEY_MAX];
-    size_t size = cache_key(&operation->key, key);
+    size_t size = locate_cache_key(&operation->key, key);
 
     cache_remove(operation->client->locations, key, size);
     if (operation->client->options.shared)
@@ -83,7 +83,7 @@ const struct client_location *client_location_recall(struct client *client, cons
         stale && client->options.shared ? client->options.shared->locations : client->locations;
     struct client_cached_location cached;
     char text[CACHE_KEY_MAX];
-    size_t size = cache_key(key, text);
+    size_t size = locate_cache_key(key, text);
     int64_t age;
 
     if (!(stale ? cache_get_stale(cache, text, size, &cached, &age) : cache_get(cache, text, size, &cached)))

@@ -213,7 +213,7 @@ static bool storage_rewind(struct client_operation *operation, const struct erro
 }
 
 /* What the end says when no server does better: "no" without a reason only where none says more. */
-static void note_failure(struct client_operation *operation, const struct error *error)
+static void storage_note_failure(struct client_operation *operation, const struct error *error)
 {
     if (operation->last_error.code == ERROR_NONE || !error_is_lasting(error) ||
         error_is_lasting(&operation->last_error))
@@ -257,7 +257,7 @@ static void storage_ask_older(struct client_operation *operation, const struct a
 static void storage_failed(struct client_operation *operation, const struct address *server, bool alone,
                            const struct error *error)
 {
-    note_failure(operation, error);
+    storage_note_failure(operation, error);
     if (older_may_help(operation, error)) {
         if (storage_rewind(operation, error))
             storage_ask_older(operation, server);

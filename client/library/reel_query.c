@@ -160,8 +160,8 @@ struct list_wait {
     size_t count;
 };
 
-static void list_done(void *argument, const struct proto_list_entry *entries, size_t count,
-                      const struct error *error)
+static void query_list_done(void *argument, const struct proto_list_entry *entries, size_t count,
+                            const struct error *error)
 {
     struct list_wait *list = argument;
 
@@ -175,7 +175,7 @@ static void list_start(struct reel_wait *wait)
 {
     struct list_wait *list = CONTAINER_OF(wait, struct list_wait, wait);
 
-    reel_wait_started(wait, client_list(wait->reel->client, &list->list, list_done, list));
+    reel_wait_started(wait, client_list(wait->reel->client, &list->list, query_list_done, list));
 }
 
 /* One page into LIST->entries. */

@@ -34,7 +34,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static bool is_name_character(char c)
+static bool address_is_name_character(char c)
 {
     return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
 }
@@ -116,7 +116,7 @@ static bool is_host_name(struct span host)
             label = 0;
             continue;
         }
-        if (!is_name_character(c) || (c == '-' && label == 0) || ++label > ADDRESS_LABEL_MAX)
+        if (!address_is_name_character(c) || (c == '-' && label == 0) || ++label > ADDRESS_LABEL_MAX)
             return false;
     }
     return label > 0 && host.start[host.length - 1] != '-';
@@ -168,7 +168,8 @@ static bool parse_bracketed_host(struct span host, struct address *address, stru
     return true;
 }
 
-static bool parse_port(struct span digits, struct address *address, struct span text, struct error *error)
+static bool address_parse_port(struct span digits, struct address *address, struct span text,
+                               struct error *error)
 {
     uint32_t port = 0;
     bool valid = digits.length >= 1 && digits.length <= 5;
@@ -217,7 +218,7 @@ static bool parse_span(struct span text, uint16_t default_port, struct address *
     }
     if (rest.start[0] != ':')
         return address_refuse(error, text, "only :PORT may follow the brackets");
-    return parse_port((struct span){rest.start + 1, rest.length - 1}, address, text, error);
+    return address_parse_port((struct span){rest.start + 1, rest.length - 1}, address, text, error);
 }
 
 bool address_parse(const char *text, uint16_t default_port, struct address *address, struct error *error)

@@ -81,7 +81,7 @@ static struct cache_shard *find_shard(struct cache *cache, const struct lru_key 
 
 /* The functions from here on want the shard locked. */
 
-static struct cache_entry *find_entry(const struct cache_shard *shard, const struct lru_key *key)
+static struct cache_entry *cache_find(const struct cache_shard *shard, const struct lru_key *key)
 {
     struct lru_node *node = lru_find(&shard->entries, key);
     return node ? CONTAINER_OF(node, struct cache_entry, node) : NULL;
@@ -104,7 +104,7 @@ static void drop_all(struct cache_shard *shard)
         drop_oldest(shard);
 }
 
-static void add_entry(struct cache_shard *shard, const struct lru_key *key, const void *value,
+static void cache_add(struct cache_shard *shard, const struct lru_key *key, const void *value,
                       size_t value_size)
 {
     if (key->size > SIZE_MAX - sizeof(struct cache_entry) - value_size)
@@ -137,15 +137,15 @@ void cache_destroy(struct cache *cache)
 }
 
 /* Finds KEY's entry if it is at most LIMIT_MS old (0: however old). */
-static bool look_up(struct cache *cache, const void *key_bytes, size_t key_size, int64_t limit_ms,
-                    void *value, int64_t *age_ms)
+static bool cache_look_up(struct cache *cache, const void *key_bytes, size_t key_size, int64_t limit_ms,
+                          void *value, int64_t *age_ms)
 {
     const struct lru_key key = lru_key_make(cache->seed, key_bytes, key_size);
     struct cache_shard *shard = find_shard(cache, &key);
     bool found = false;
 
     shard_lock(shard);
-    struct cache_entry *entry = find_entry(shard, &key);
+    struct cache_entry *entry = cache_find(shard, &key);
     if (entry != NULL) {
         *age_ms = clock_monotonic_ms() - entry->stored_ms;
         found = limit_ms <= 0 || *age_ms <= limit_ms;
@@ -161,13 +161,13 @@ static bool look_up(struct cache *cache, const void *key_bytes, size_t key_size,
 bool cache_get(struct cache *cache, const void *key, size_t key_size, void *value)
 {
     int64_t age_ms = 0;
-    return look_up(cache, key, key_size, atomic_load_explicit(&cache->age_ms, memory_order_relaxed), value,
-                   &age_ms);
+    return cache_look_up(cache, key, key_size, atomic_load_explicit(&cache->age_ms, memory_order_relaxed),
+                         value, &age_ms);
 }
 
 bool cache_get_stale(struct cache *cache, const void *key, size_t key_size, void *value, int64_t *age_ms)
 {
-    return look_up(cache, key, key_size, 0, value, age_ms);
+    return cache_look_up(cache, key, key_size, 0, value, age_ms);
 }
 
 void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, const void *value)
@@ -176,13 +176,13 @@ void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, cons
     struct cache_shard *shard = find_shard(cache, &key);
 
     shard_lock(shard);
-    struct cache_entry *entry = find_entry(shard, &key);
+    struct cache_entry *entry = cache_find(shard, &key);
     if (entry != NULL) {
         memcpy(entry->bytes, value, cache->value_size);
         entry->stored_ms = clock_monotonic_ms();
         lru_use(&shard->entries, &entry->node);
     } else {
-        add_entry(shard, &key, value, cache->value_size);
+        cache_add(shard, &key, value, cache->value_size);
     }
     shard_unlock(shard);
 }
@@ -193,7 +193,7 @@ void cache_remove(struct cache *cache, const void *key_bytes, size_t key_size)
     struct cache_shard *shard = find_shard(cache, &key);
 
     shard_lock(shard);
-    struct cache_entry *entry = find_entry(shard, &key);
+    struct cache_entry *entry = cache_find(shard, &key);
     if (entry != NULL)
         drop_entry(shard, entry);
     shard_unlock(shard);

@@ -131,7 +131,7 @@ static void name_arm(struct name_entry *entry, int64_t wait_ms)
         log_error("names", "%s: cannot arm a timer: the name is not looked up again", entry->configured.host);
 }
 
-static void note_failure(struct name_entry *entry, const struct error *error)
+static void name_note_failure(struct name_entry *entry, const struct error *error)
 {
     bool failed = error->code != ERROR_NONE;
 
@@ -153,7 +153,7 @@ static void name_lookup_done(struct job *job)
         return;
     }
     entry->lookup = NULL;
-    note_failure(entry, &lookup->error);
+    name_note_failure(entry, &lookup->error);
     name_arm(entry, entry->list->options.age_ms);
     if (lookup->error.code != ERROR_NONE || !take_servers(lookup, &several) ||
         lists_have_the_same(&several, &entry->several)) {

@@ -74,11 +74,6 @@ static int64_t earlier(int64_t a, int64_t b)
     return b == 0 ? a : min_i64(a, b);
 }
 
-static int64_t after(int64_t start, int64_t duration)
-{
-    return duration > 0 ? start + duration : 0;
-}
-
 /* One of PARTS equal parts of DURATION; 0 (no limit) stays 0, and nothing else becomes it. */
 static int64_t share(int64_t duration, size_t parts)
 {
@@ -431,7 +426,7 @@ static void leg_connect(struct call_leg *leg)
             continue;
         packet_socket_own(&leg->connection->socket, leg_connected, leg);
         leg->state = LEG_CONNECTING;
-        limit = after(
+        limit = duration_deadline(
             now, share(endpoint->pool->options.connect_timeout_ms, endpoint->resolved_count - leg->target));
         if (!packet_socket_watch(&leg->connection->socket.write, true))
             log_error("packet", "%s: cannot watch a socket; connecting ends by its time limit",
@@ -561,7 +556,7 @@ static bool leg_begin(struct call_leg *leg)
         leg->failure.code = ERROR_NONE;
         leg->deadline_ms = call->deadline_ms;
         if (call->deadline_ms != 0 && !is_hedged(call))
-            leg->deadline_ms = after(now, share(call->deadline_ms - now, left));
+            leg->deadline_ms = duration_deadline(now, share(call->deadline_ms - now, left));
         call->running++;
         leg_attempt(leg, false);
         call_arm_hedge(call);
@@ -692,7 +687,7 @@ struct packet_call *packet_call_start(struct packet_pool *pool, const struct pac
         return NULL;
     }
     pool_order_addresses(pool, options->addresses, call->addresses);
-    call->deadline_ms = after(clock_monotonic_ms(), options->timeout_ms);
+    call->deadline_ms = duration_deadline(clock_monotonic_ms(), options->timeout_ms);
     if (!leg_begin(&call->legs[0])) {
         *error = call->report;
         call_free(call);

@@ -127,11 +127,6 @@ static bool in_step(const struct packet_exchange *exchange)
 
 /* ---- time ---- */
 
-static int64_t after(int64_t start, int64_t duration)
-{
-    return duration > 0 ? start + duration : 0;
-}
-
 /* When the present state has lasted too long; 0: never. */
 static int64_t exchange_limit(const struct packet_exchange *exchange)
 {
@@ -141,11 +136,11 @@ static int64_t exchange_limit(const struct packet_exchange *exchange)
         if (exchange->source_paused)
             return 0; /* the caller's own slowness is no fault of the peer, which has a limit of its own */
         if (exchange->source_taken > 0)
-            return after(exchange->progress_ms, exchange->options.timeout_ms);
+            return duration_deadline(exchange->progress_ms, exchange->options.timeout_ms);
         return exchange->options.deadline_ms;
     case EXCHANGE_FAILURE:
     case EXCHANGE_COLLECTING:
-        return after(exchange->progress_ms, exchange->options.progress_ms);
+        return duration_deadline(exchange->progress_ms, exchange->options.progress_ms);
     case EXCHANGE_TAKEN:
     case EXCHANGE_ENDED:
         break;
@@ -513,7 +508,7 @@ static void begin_collecting(struct packet_exchange *exchange)
 }
 
 /* The socket is the caller's from here on. */
-static void hand_over(struct packet_exchange *exchange)
+static void exchange_hand_over(struct packet_exchange *exchange)
 {
     struct packet_socket *socket = exchange->socket;
 
@@ -542,7 +537,7 @@ static void success_began(struct packet_exchange *exchange)
             return;
     }
     if (verdict == PACKET_TAKE)
-        hand_over(exchange);
+        exchange_hand_over(exchange);
     else
         begin_collecting(exchange);
 }

@@ -193,7 +193,7 @@ void pool_endpoint_praise(struct pool_endpoint *endpoint)
 
 /* ---- names ---- */
 
-static void lookup_run(struct job *job)
+static void endpoint_lookup_run(struct job *job)
 {
     struct pool_lookup *lookup = CONTAINER_OF(job, struct pool_lookup, job);
 
@@ -217,7 +217,7 @@ static void note_resolution(struct pool_endpoint *endpoint, const struct error *
         log_info("packet", "%s: the name is resolved again", endpoint->text);
 }
 
-static void lookup_done(struct job *job)
+static void endpoint_lookup_done(struct job *job)
 {
     struct pool_lookup *lookup = CONTAINER_OF(job, struct pool_lookup, job);
     struct pool_endpoint *endpoint = lookup->endpoint;
@@ -257,8 +257,8 @@ static bool lookup_start(struct pool_endpoint *endpoint, struct error *error)
         return error_set(error, ERROR_UNAVAILABLE, "no memory to resolve the host name");
     lookup->address = endpoint->address;
     lookup->endpoint = endpoint;
-    lookup->job.run = lookup_run;
-    lookup->job.done = lookup_done;
+    lookup->job.run = endpoint_lookup_run;
+    lookup->job.done = endpoint_lookup_done;
     lookup->job.loop = pool->loop;
     if (!workers_submit(pool->options.resolver, &lookup->job)) {
         free(lookup);

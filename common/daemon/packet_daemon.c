@@ -109,8 +109,8 @@ struct db *packet_daemon_open_database(const struct packet_daemon_config *config
 
 /* How many connections there is room for, when DESCRIPTORS are kept back for other things: what has no descriptor left
  * fails in ways that look like faults of a disk or a database. */
-static bool count_places(const struct packet_daemon_config *config, int64_t descriptors, size_t *places,
-                         struct error *error)
+static bool daemon_count_places(const struct packet_daemon_config *config, int64_t descriptors,
+                                size_t *places, struct error *error)
 {
     struct rlimit limit;
     int64_t reserve = descriptors + config->database_threads + OTHER_DESCRIPTORS;
@@ -147,7 +147,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
 {
     const struct packet_daemon_config *config = base->config;
     size_t places;
-    if (!count_places(config, face->descriptors, &places, error))
+    if (!daemon_count_places(config, face->descriptors, &places, error))
         return false;
     const struct packet_server_options options = {
         .listen = config->listen,

@@ -73,8 +73,7 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = (section_), .name = "head_time", .type = CONFIG_DURATION, PACKET_DAEMON_AT(head_time_ms), \
         .default_value = "10s", .minimum = 100, .maximum = PACKET_DAEMON_DAY,                                \
-        .help =                                                                                              \
-            "How long a request may take to arrive, or of an upload its head, however its bytes trickle."    \
+        .help = "How long a request (of an upload: its head) may take to arrive, however its bytes trickle." \
     }
 
 /* MORE_: what else this daemon's help says, beginning with a blank; or "". */
@@ -82,7 +81,8 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = (section_), .name = "idle_timeout", .type = CONFIG_DURATION,                              \
         PACKET_DAEMON_AT(idle_timeout_ms), .default_value = (default_), .maximum = 30 * PACKET_DAEMON_DAY,   \
-        .reloadable = true, .help = "A connection without a request for so long is closed; 0: never." more_  \
+        .reloadable = true,                                                                                  \
+        .help = "A connection without a request for this long is closed; 0: never." more_                    \
     }
 
 #define PACKET_DAEMON_PROGRESS_TIMEOUT(section_, default_)                                                   \
@@ -90,7 +90,7 @@ struct packet_daemon_config {
         .section = (section_), .name = "progress_timeout", .type = CONFIG_DURATION,                          \
         PACKET_DAEMON_AT(progress_timeout_ms), .default_value = (default_), .minimum = 100,                  \
         .maximum = PACKET_DAEMON_DAY, .reloadable = true,                                                    \
-        .help = "A peer that moves no byte for so long inside a request or reply is disconnected."           \
+        .help = "A peer that moves no byte for this long inside a request or reply is disconnected."         \
     }
 
 #define PACKET_DAEMON_REFUSED_BODY_TIMEOUT(section_, name_, default_)                                        \

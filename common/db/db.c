@@ -387,7 +387,7 @@ static void *keeper_main(void *argument)
     return NULL;
 }
 
-static bool submit(struct db *db, struct db_job *job)
+static bool db_queue(struct db *db, struct db_job *job)
 {
     bool taken;
 
@@ -418,7 +418,7 @@ bool db_submit(struct db *db, struct db_job *job)
 {
     ASSERT(job->run != NULL && job->done != NULL && job->loop != NULL);
     job->waiter = NULL;
-    return submit(db, job);
+    return db_queue(db, job);
 }
 
 enum db_result db_run_wait(struct db *db, struct db_job *job)
@@ -427,7 +427,7 @@ enum db_result db_run_wait(struct db *db, struct db_job *job)
 
     ASSERT(job->run != NULL);
     job->waiter = &waiter;
-    if (submit(db, job)) {
+    if (db_queue(db, job)) {
         pthread_mutex_lock(&waiter.lock);
         while (!waiter.end)
             pthread_cond_wait(&waiter.ended, &waiter.lock);
@@ -444,7 +444,7 @@ enum db_result db_run_wait(struct db *db, struct db_job *job)
 
 /* ---- life ---- */
 
-static void register_metrics(struct db *db)
+static void db_register_metrics(struct db *db)
 {
     static const char *const labels[] = {NULL, "class=\"transient\"", "class=\"constraint\"",
                                          "class=\"permanent\"", "class=\"uncertain\""};
@@ -524,7 +524,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
     db->tail = &db->head;
     if (!db_url_parse(options->url, &db->url, error))
         goto fail_url;
-    register_metrics(db);
+    db_register_metrics(db);
     db->threads = calloc(options->threads, sizeof(*db->threads));
     if (db->threads == NULL) {
         error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", db->url.text);

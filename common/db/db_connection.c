@@ -55,7 +55,7 @@ void db_connection_concern(struct db_connection *connection, const char *text)
     if (news && text[0] != '\0')
         log_warning("db", "%s", text);
     else if (news)
-        log_info("db", "database %s: what was warned of is mended", connection->url->text);
+        log_info("db", "database %s: what was warned of no longer applies", connection->url->text);
 }
 
 enum db_result db_connection_open(struct db_connection *connection, struct error *error)
@@ -154,7 +154,8 @@ static bool usable(struct db_connection *connection, enum db_result *result, str
 
 /* A failed statement ends its transaction, except for a refused row: that is an answer, and the job may go
  * on. */
-static void note_failure(struct db_connection *connection, enum db_result result, const struct error *error)
+static void connection_note_failure(struct db_connection *connection, enum db_result result,
+                                    const struct error *error)
 {
     if (!connection->in_transaction || result == DB_OK || result == DB_CONSTRAINT)
         return;
@@ -178,8 +179,8 @@ static enum db_result run_prepared(struct db_connection *connection, const struc
     return result;
 }
 
-static enum db_result run_statement(struct db_connection *connection, const struct db_request *request,
-                                    struct error *error)
+static enum db_result connection_run_statement(struct db_connection *connection,
+                                               const struct db_request *request, struct error *error)
 {
     struct error own = {0}; /* the caller's may be NULL */
     enum db_result result;
@@ -190,7 +191,7 @@ static enum db_result run_statement(struct db_connection *connection, const stru
         result = connection->operations->run_in_transaction(connection, request, &own);
     else
         result = run_prepared(connection, request, &own);
-    note_failure(connection, result, &own);
+    connection_note_failure(connection, result, &own);
     if (result != DB_OK)
         error_set(error, own.code, "%s", own.text);
     return result;
@@ -204,7 +205,7 @@ enum db_result db_execute(struct db_connection *connection, const char *sql,
 
     if (affected != NULL)
         *affected = 0;
-    return run_statement(connection, &request, error);
+    return connection_run_statement(connection, &request, error);
 }
 
 enum db_result db_query(struct db_connection *connection, const char *sql, const struct db_value *parameters,
@@ -213,7 +214,7 @@ enum db_result db_query(struct db_connection *connection, const char *sql, const
     struct db_request request = {
         .sql = sql, .parameters = parameters, .count = count, .row = row, .argument = argument};
 
-    return run_statement(connection, &request, error);
+    return connection_run_statement(connection, &request, error);
 }
 
 enum db_result db_begin(struct db_connection *connection, struct error *error)

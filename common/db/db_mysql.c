@@ -191,9 +191,9 @@ static enum db_result fetch_large(struct db_connection *connection, MYSQL_STMT *
 }
 
 /* The row that was just fetched as values. */
-static enum db_result take_row(struct db_connection *connection, MYSQL_STMT *statement,
-                               struct column *columns, const MYSQL_BIND *binds, struct db_value *values,
-                               size_t count, const char *sql, struct error *error)
+static enum db_result mysql_take_row(struct db_connection *connection, MYSQL_STMT *statement,
+                                     struct column *columns, const MYSQL_BIND *binds, struct db_value *values,
+                                     size_t count, const char *sql, struct error *error)
 {
     for (size_t i = 0; i < count; i++) {
         struct column *column = &columns[i];
@@ -239,7 +239,7 @@ static enum db_result fetch_rows(struct db_connection *connection, MYSQL_STMT *s
             return db_mysql_fail_statement(connection, statement, PHASE_HARMLESS, request->sql, error);
         if (request->row == NULL)
             continue;
-        result = take_row(connection, statement, columns, binds, values, count, request->sql, error);
+        result = mysql_take_row(connection, statement, columns, binds, values, count, request->sql, error);
         if (result != DB_OK)
             return result;
         connection->in_rows = true;

@@ -74,7 +74,8 @@ static enum db_result classify_client(struct db_connection *connection, unsigned
     }
 }
 
-static enum db_result classify(struct db_connection *connection, unsigned number, enum db_mysql_phase phase)
+static enum db_result mysql_classify(struct db_connection *connection, unsigned number,
+                                     enum db_mysql_phase phase)
 {
     if (phase == PHASE_CONNECT)
         return classify_connect(number);
@@ -148,7 +149,7 @@ const char *db_mysql_host(const struct db_connection *connection, char *buffer, 
 enum db_result db_mysql_fail(struct db_connection *connection, unsigned number, const char *text,
                              enum db_mysql_phase phase, const char *doing, struct error *error)
 {
-    enum db_result result = classify(connection, number, phase);
+    enum db_result result = mysql_classify(connection, number, phase);
     bool full = number == ER_DISK_FULL || number == ER_RECORD_FILE_FULL;
     char host[ADDRESS_TEXT_SIZE];
 

@@ -20,7 +20,7 @@ static size_t quoted_size(const char *sql)
     return end ? (size_t)(end - sql) + 1 : strlen(sql);
 }
 
-static size_t count_places(const char *sql)
+static size_t literal_count_places(const char *sql)
 {
     size_t places = 0;
     while (*sql != '\0') {
@@ -56,7 +56,7 @@ char *db_mysql_literal_expand(const char *sql, const struct db_value *parameters
                               size_t *places)
 {
     size_t room = strlen(sql) + 1;
-    *places = count_places(sql);
+    *places = literal_count_places(sql);
     if (*places != count)
         return NULL;
     for (size_t i = 0; i < count; i++)

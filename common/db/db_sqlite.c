@@ -38,7 +38,7 @@ struct sqlite_state {
 /* When a failure happens says whether the write may have reached the disk all the same. */
 enum phase { PHASE_BEFORE_COMMIT, PHASE_COMMIT };
 
-static enum db_result classify(struct db_connection *connection, int code, enum phase phase)
+static enum db_result sqlite_classify(struct db_connection *connection, int code, enum phase phase)
 {
     switch (code & 0xff) {
     case SQLITE_BUSY:
@@ -67,7 +67,7 @@ static enum db_result classify(struct db_connection *connection, int code, enum 
 static enum db_result fail(struct db_connection *connection, int code, enum phase phase, const char *doing,
                            struct error *error)
 {
-    enum db_result result = classify(connection, code, phase);
+    enum db_result result = sqlite_classify(connection, code, phase);
     int number = (code & 0xff) == SQLITE_FULL ? ERROR_NO_SPACE : db_error_code(result);
     /* The connection's text belongs to its last failure, which need not be this one. */
     bool own = connection->handle != NULL && (sqlite3_errcode(connection->handle) & 0xff) == (code & 0xff);

@@ -302,7 +302,7 @@ static bool check_tls(struct db_url *url, struct error *error)
                      url->text);
 }
 
-static bool is_loopback(const struct address *host)
+static bool url_is_loopback(const struct address *host)
 {
     unsigned char address[sizeof(struct in6_addr)];
 
@@ -316,7 +316,7 @@ static bool is_loopback(const struct address *host)
 
 bool db_url_is_local(const struct db_url *url, size_t host)
 {
-    return url->socket[0] != '\0' || is_loopback(&url->hosts.items[host]);
+    return url->socket[0] != '\0' || url_is_loopback(&url->hosts.items[host]);
 }
 
 static bool parse_mysql(const char *rest, struct db_url *url, struct error *error)

@@ -217,8 +217,8 @@ static size_t split_words(char *line, char **words)
     return count;
 }
 
-static bool ask(struct run *run, const struct script *script, const struct condition *condition, bool *answer,
-                struct error *error)
+static bool schema_ask(struct run *run, const struct script *script, const struct condition *condition,
+                       bool *answer, struct error *error)
 {
     char line[LINE_MAX_SIZE], *words[WORDS_MAX];
     struct db_value parameters[WORDS_MAX];
@@ -267,7 +267,7 @@ static bool changes_rows(const char *sql)
            strncasecmp(sql, "DELETE", 6) == 0;
 }
 
-static bool run_statement(struct run *run, const struct script *script, struct error *error)
+static bool schema_run_statement(struct run *run, const struct script *script, struct error *error)
 {
     int64_t affected = 0;
     struct error why = {0};
@@ -275,7 +275,7 @@ static bool run_statement(struct run *run, const struct script *script, struct e
 
     for (size_t i = 0; i < script->condition_count; i++) {
         bool answer = false;
-        if (!ask(run, script, &script->conditions[i], &answer, error))
+        if (!schema_ask(run, script, &script->conditions[i], &answer, error))
             return false;
         if (answer != script->conditions[i].wanted)
             return true;
@@ -297,7 +297,8 @@ static bool run_script(struct run *run, const char *name, const char *text, stru
     bool good, found = true;
 
     do {
-        good = next_statement(&script, &found, error) && (!found || run_statement(run, &script, error));
+        good =
+            next_statement(&script, &found, error) && (!found || schema_run_statement(run, &script, error));
     } while (good && found);
     free(script.statement);
     return good;

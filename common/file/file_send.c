@@ -1,5 +1,5 @@
 /*
- * file_send: see file_send.h. One state, changed by enter(); step() is the only place that decides what
+ * file_send: see file_send.h. One state, changed by send_enter(); step() is the only place that decides what
  * follows.
  */
 #include "common/file/file_send.h"
@@ -58,7 +58,7 @@ int file_send_unsent(int socket)
     return ioctl(socket, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
-static void finish(struct file_send *send, const struct error *error)
+static void send_finish(struct file_send *send, const struct error *error)
 {
     void (*done)(void *, int64_t, const struct error *) = send->options.done;
     void *argument = send->options.argument;
@@ -81,12 +81,12 @@ static void wait_for(struct file_send *send, struct event *event, int64_t delay_
     error_set_errno(&error, errno, "sending stopped after %lld bytes: the connection cannot be watched",
                     (long long)send->sent);
     error.code = ERROR_UNAVAILABLE;
-    finish(send, &error);
+    send_finish(send, &error);
 }
 
 /* The one place where the state changes. DELAY_MS: of the timer or, in STATE_WRITE, of the peer's time (0: no
  * limit). Where it begins to wait for either, it may end the transfer instead: SEND may be gone then. */
-static void enter(struct file_send *send, enum state state, int64_t delay_ms)
+static void send_enter(struct file_send *send, enum state state, int64_t delay_ms)
 {
     send->state = state;
     switch (state) {
@@ -108,7 +108,7 @@ static void enter(struct file_send *send, enum state state, int64_t delay_ms)
 }
 
 /* Puts fresh tokens into the bucket. It holds two pieces, so that a late timer does not cost speed. */
-static void refill(struct file_send *send)
+static void send_refill(struct file_send *send)
 {
     int64_t rate = send->options.bytes_per_second;
     int64_t now = clock_monotonic_us();
@@ -130,7 +130,7 @@ static size_t next_window(struct file_send *send, int64_t *delay_ms)
 
     if (rate <= 0)
         return (size_t)window;
-    refill(send);
+    send_refill(send);
     piece = min_i64(window, max_i64(rate / RATE_SHARE, 1));
     if (send->tokens < piece) {
         *delay_ms = (int64_t)((double)(piece - send->tokens) * 1000.0 / (double)rate) + 1;
@@ -154,7 +154,7 @@ static void finish_failed(struct file_send *send)
     error_set_errno(&error, send->window.errnum,
                     "sending stopped after %lld bytes, at offset %lld of the file", sent, offset);
     error.code = send->window.end == FILE_WINDOW_GONE ? ERROR_CONNECTION : ERROR_IO;
-    finish(send, &error);
+    send_finish(send, &error);
 }
 
 static void finish_short(struct file_send *send)
@@ -163,7 +163,7 @@ static void finish_short(struct file_send *send)
 
     error_set(&error, ERROR_IO, "the file ends at offset %lld, %lld bytes before what was asked",
               (long long)send->window.offset, (long long)send->left);
-    finish(send, &error);
+    send_finish(send, &error);
 }
 
 static void wait_for_peer(struct file_send *send)
@@ -175,7 +175,7 @@ static void wait_for_peer(struct file_send *send)
         send->blocked_ms = now;
         send->unsent = file_send_unsent(send->options.socket);
     }
-    enter(send, STATE_WRITE, limit > 0 ? max_i64(send->blocked_ms + limit - now, 1) : 0);
+    send_enter(send, STATE_WRITE, limit > 0 ? max_i64(send->blocked_ms + limit - now, 1) : 0);
 }
 
 /* What follows from what was sent. True: step() goes on at once. False: it is waiting, or gone. */
@@ -193,7 +193,7 @@ static bool take_result(struct file_send *send)
     case FILE_WINDOW_SENT:
         if (send->left > 0)
             return true;
-        finish(send, NULL);
+        send_finish(send, NULL);
         break;
     case FILE_WINDOW_BLOCKED:
         wait_for_peer(send);
@@ -213,23 +213,23 @@ static void step(struct file_send *send)
 {
     int64_t delay_ms = 0;
 
-    enter(send, STATE_RUNNING, 0);
+    send_enter(send, STATE_RUNNING, 0);
     if (send->left == 0) {
-        finish(send, NULL);
+        send_finish(send, NULL);
         return;
     }
     send->window.size = next_window(send, &delay_ms);
     if (send->window.size == 0) {
-        enter(send, STATE_PAUSE, delay_ms);
+        send_enter(send, STATE_PAUSE, delay_ms);
     } else if (file_window_is_cached(send->window.fd, send->window.offset, (int64_t)send->window.size,
                                      &send->cannot_tell)) {
         file_window_send(&send->window);
         if (take_result(send))
-            enter(send, STATE_YIELD, 0);
+            send_enter(send, STATE_YIELD, 0);
     } else if (workers_submit(send->options.workers, &send->job)) {
-        enter(send, STATE_WORKER, 0);
+        send_enter(send, STATE_WORKER, 0);
     } else {
-        enter(send, STATE_PAUSE, BUSY_PAUSE_MS);
+        send_enter(send, STATE_PAUSE, BUSY_PAUSE_MS);
     }
 }
 
@@ -256,7 +256,7 @@ static void job_done(struct job *job)
         if (cancelled)
             cancelled(argument);
     } else {
-        enter(send, STATE_RUNNING, 0);
+        send_enter(send, STATE_RUNNING, 0);
         if (take_result(send))
             step(send);
     }
@@ -286,7 +286,7 @@ static void on_writable(evutil_socket_t fd, short events, void *argument)
     } else {
         error_set(&error, ERROR_TIMEOUT, "the peer took no byte for %lld ms, after %lld bytes",
                   (long long)send->options.progress_ms, (long long)send->sent);
-        finish(send, &error);
+        send_finish(send, &error);
     }
 }
 
@@ -334,7 +334,7 @@ void file_send_cancel(struct file_send *send, void (*cancelled)(void *argument),
         send->cancelled_argument = argument;
     }
     if (worker_inside || send->posted)
-        enter(send, STATE_GONE, 0);
+        send_enter(send, STATE_GONE, 0);
     else
         free(send);
     if (!worker_inside && cancelled)

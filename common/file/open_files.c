@@ -47,7 +47,7 @@ static struct open_entry *entry_of(struct open_file *file)
 }
 
 /* The table is locked. */
-static struct open_entry *find_entry(const struct open_files *files, const struct open_key *key)
+static struct open_entry *open_files_seek(const struct open_files *files, const struct open_key *key)
 {
     const struct lru_key wanted = lru_key_make(files->seed, key, sizeof(*key));
     struct lru_node *node = lru_find(&files->table, &wanted);
@@ -188,7 +188,7 @@ struct open_file *open_files_find(struct open_files *files, const struct open_ke
     if (hint && hint->file && hint->epoch == files->epoch)
         entry = entry_of(hint->file);
     else
-        entry = find_entry(files, key);
+        entry = open_files_seek(files, key);
     if (entry && now_ms - entry->since_ms > files->options.age_ms) {
         unlist(files, entry);
         entry = NULL;
@@ -204,7 +204,7 @@ struct open_file *open_files_find(struct open_files *files, const struct open_ke
 /* The table is locked; the caller is ENTRY's only user. */
 static void enlist(struct open_files *files, struct open_entry *entry)
 {
-    struct open_entry *other = find_entry(files, &entry->key);
+    struct open_entry *other = open_files_seek(files, &entry->key);
     if (other) /* two opened it at once: the younger one stays */
         unlist(files, other);
     if (files->table.count >= files->options.files_max)
@@ -275,7 +275,7 @@ void open_files_release(struct open_files *files, struct open_file *file)
 void open_files_forget(struct open_files *files, const struct open_key *key)
 {
     lock_table(files);
-    struct open_entry *entry = find_entry(files, key);
+    struct open_entry *entry = open_files_seek(files, key);
     if (entry)
         unlist(files, entry);
     unlock_table(files);

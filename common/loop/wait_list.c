@@ -76,7 +76,7 @@ static bool start_timer(struct wait *wait, int64_t timeout_ms)
     return wait->timed;
 }
 
-static bool enter(struct wait_list *list, struct wait *wait, int64_t timeout_ms, bool first)
+static bool list_enter(struct wait_list *list, struct wait *wait, int64_t timeout_ms, bool first)
 {
     ASSERT(!wait->entered && wait->done && wait->loop);
     wait->mutex = list->mutex;
@@ -106,12 +106,12 @@ void wait_list_init(struct wait_list *list, pthread_mutex_t *mutex, size_t *tota
 
 bool wait_enter(struct wait_list *list, struct wait *wait, int64_t timeout_ms)
 {
-    return enter(list, wait, timeout_ms, false);
+    return list_enter(list, wait, timeout_ms, false);
 }
 
 bool wait_enter_first(struct wait_list *list, struct wait *wait, int64_t timeout_ms)
 {
-    return enter(list, wait, timeout_ms, true);
+    return list_enter(list, wait, timeout_ms, true);
 }
 
 struct wait *wait_list_first(const struct wait_list *list)

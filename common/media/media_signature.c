@@ -239,30 +239,3 @@ bool media_signature_is_text(const void *bytes, size_t size)
     }
     return true;
 }
-
-bool media_signature_is_utf8(const void *bytes, size_t size, bool whole)
-{
-    const uint8_t *at = bytes;
-    size_t i = 0;
-    while (i < size) {
-        uint8_t first = at[i++];
-        if (first < 0x80)
-            continue;
-        size_t more = first >= 0xc2 && first <= 0xdf   ? 1
-                      : first >= 0xe0 && first <= 0xef ? 2
-                      : first >= 0xf0 && first <= 0xf4 ? 3
-                                                       : 0;
-        if (more == 0)
-            return false;
-        /* Neither longer than need be, nor a surrogate, nor past U+10FFFF: the second byte tells. */
-        uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-        for (; more > 0; more--, i++, low = 0x80, high = 0xbf) {
-            if (i == size)
-                return !whole;
-            if (at[i] < low || at[i] > high)
-                return false;
-        }
-    }
-    return true;
-}

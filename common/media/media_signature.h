@@ -17,8 +17,4 @@ const char *media_signature_find(const void *bytes, size_t size);
 /* The bytes hold none of the "binary data bytes" of the WHATWG standard (section 3). */
 bool media_signature_is_text(const void *bytes, size_t size);
 
-/* The bytes are UTF-8 (RFC 3629); a sequence that SIZE cuts in two counts as whole unless WHOLE says that
- * nothing follows. */
-bool media_signature_is_utf8(const void *bytes, size_t size, bool whole);
-
 #endif

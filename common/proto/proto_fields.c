@@ -3,6 +3,7 @@
  */
 #include "common/proto/proto_fields.h"
 
+#include "common/base/utf8.h"
 #include "common/proto/path.h"
 
 #include <inttypes.h>
@@ -49,30 +50,6 @@ static bool is_control(uint8_t c)
     return c < 0x20 || c == 0x7F;
 }
 
-/* Length of the well-formed UTF-8 sequence (Unicode 15, table 3-7) at the start of BYTES, 0 where there is
- * none. */
-static size_t utf8_sequence(const uint8_t *bytes, size_t size)
-{
-    uint8_t first = bytes[0];
-    if (first < 0x80)
-        return 1;
-
-    size_t length = first >= 0xC2 && first <= 0xDF ? 2 : (first & 0xF0) == 0xE0 ? 3 : 0;
-    if (first >= 0xF0 && first <= 0xF4)
-        length = 4;
-    if (length == 0 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((bytes[i] & 0xC0) != 0x80)
-            return 0;
-
-    /* Longer than needed (E0, F0), a surrogate (ED), above U+10FFFF (F4). */
-    if ((first == 0xE0 && bytes[1] < 0xA0) || (first == 0xF0 && bytes[1] < 0x90) ||
-        (first == 0xED && bytes[1] > 0x9F) || (first == 0xF4 && bytes[1] > 0x8F))
-        return 0;
-    return length;
-}
-
 /* The position of the first byte that breaks RULE, or LENGTH. */
 static size_t find_offender(enum proto_rule rule, const uint8_t *text, size_t length)
 {
@@ -93,7 +70,7 @@ static size_t find_offender(enum proto_rule rule, const uint8_t *text, size_t le
         return i;
     case PROTO_RULE_FILE_NAME:
         while (i < length && !is_control(text[i]) && text[i] != '/') {
-            size_t sequence = utf8_sequence(text + i, length - i);
+            size_t sequence = utf8_sequence(text + i, length - i, NULL);
             bool c1_control = sequence == 2 && text[i] == 0xC2 && text[i + 1] < 0xA0;
             if (sequence == 0 || c1_control)
                 break;
@@ -174,7 +151,7 @@ void proto_read_begin(struct proto_reader *reader, const char *what, const uint8
 /* The next SIZE bytes, or NULL after a failure. The caller's list of fields adds up to the size that was
  * checked at the beginning; running short is a fault of that list and must not become a read behind the end.
  */
-static const uint8_t *read_next(struct proto_reader *reader, size_t size)
+static const uint8_t *proto_read_next(struct proto_reader *reader, size_t size)
 {
     if (!reader->ok)
         return NULL;
@@ -191,7 +168,7 @@ static const uint8_t *read_next(struct proto_reader *reader, size_t size)
 void proto_read_string(struct proto_reader *reader, const struct proto_field *field, char *out)
 {
     memset(out, 0, field->size);
-    const uint8_t *bytes = read_next(reader, field->size);
+    const uint8_t *bytes = proto_read_next(reader, field->size);
     if (bytes == NULL)
         return;
     size_t length = strnlen((const char *)bytes, field->size);
@@ -202,7 +179,7 @@ void proto_read_string(struct proto_reader *reader, const struct proto_field *fi
 
 void proto_read_bytes(struct proto_reader *reader, uint8_t *out, size_t size)
 {
-    const uint8_t *bytes = read_next(reader, size);
+    const uint8_t *bytes = proto_read_next(reader, size);
     if (bytes != NULL)
         memcpy(out, bytes, size);
     else
@@ -211,12 +188,12 @@ void proto_read_bytes(struct proto_reader *reader, uint8_t *out, size_t size)
 
 void proto_skip(struct proto_reader *reader, size_t size)
 {
-    (void)read_next(reader, size);
+    (void)proto_read_next(reader, size);
 }
 
 uint8_t proto_read_u8(struct proto_reader *reader, const char *name, uint8_t maximum)
 {
-    const uint8_t *bytes = read_next(reader, 1);
+    const uint8_t *bytes = proto_read_next(reader, 1);
     if (bytes == NULL)
         return 0;
     reader->ok = check_number(name, bytes[0], 0, maximum, reader->error);
@@ -225,7 +202,7 @@ uint8_t proto_read_u8(struct proto_reader *reader, const char *name, uint8_t max
 
 uint16_t proto_read_port(struct proto_reader *reader)
 {
-    const uint8_t *bytes = read_next(reader, 2);
+    const uint8_t *bytes = proto_read_next(reader, 2);
     if (bytes == NULL)
         return 0;
     uint16_t port = (uint16_t)proto_load_be(bytes, 2);
@@ -235,7 +212,7 @@ uint16_t proto_read_port(struct proto_reader *reader)
 
 int32_t proto_read_i32(struct proto_reader *reader, const char *name, int32_t minimum, int32_t maximum)
 {
-    const uint8_t *bytes = read_next(reader, 4);
+    const uint8_t *bytes = proto_read_next(reader, 4);
     if (bytes == NULL)
         return 0;
     int32_t value = (int32_t)(uint32_t)proto_load_be(bytes, 4);
@@ -245,7 +222,7 @@ int32_t proto_read_i32(struct proto_reader *reader, const char *name, int32_t mi
 
 int64_t proto_read_i64(struct proto_reader *reader, const char *name, int64_t minimum, int64_t maximum)
 {
-    const uint8_t *bytes = read_next(reader, 8);
+    const uint8_t *bytes = proto_read_next(reader, 8);
     if (bytes == NULL)
         return 0;
     int64_t value = (int64_t)proto_load_be(bytes, 8);

@@ -76,11 +76,6 @@ void http_lookup_set_ages(struct http_lookup *lookup, int64_t age_ms, int64_t ne
     lookup->options.negative_age_ms = negative_age_ms;
 }
 
-size_t http_lookup_entries(const struct http_lookup *lookup)
-{
-    return lookup->entries.count;
-}
-
 struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file)
 {
     file->references++;
@@ -121,7 +116,7 @@ static void entry_drop(struct entry *entry)
 }
 
 /* Makes room for one more: the least recently used entry that nobody waits for goes. */
-static void make_room(struct http_lookup *lookup)
+static void lookup_make_room(struct http_lookup *lookup)
 {
     struct lru_node *node, *next;
     for (node = lru_oldest(&lookup->entries); node && lookup->entries.count >= lookup->options.entries_max;
@@ -135,7 +130,7 @@ static void make_room(struct http_lookup *lookup)
 
 static struct entry *entry_create(struct http_lookup *lookup, const char *key, size_t key_size)
 {
-    make_room(lookup);
+    lookup_make_room(lookup);
     struct entry *entry = calloc(1, sizeof(*entry) + key_size);
     if (entry == NULL)
         return NULL;
@@ -162,7 +157,10 @@ void http_lookup_destroy(struct http_lookup *lookup)
 
 /* ---- asking ---- */
 
-void http_lookup_file_describe(struct http_lookup_file *file)
+/* The validators of a row. The entity tag is the digest; a row without one (stored by a predecessor, not
+ * scrubbed yet) gets one out of file ID, size and time of upload: the same on every server, and as strong,
+ * since the bytes of a file ID never change. Pure. */
+static void lookup_file_describe(struct http_lookup_file *file)
 {
     char hex[DIGEST_HEX_SIZE];
     uint8_t made[PROTO_DIGEST_SIZE];
@@ -199,7 +197,7 @@ static struct http_lookup_file *file_create(const struct entry *entry, const str
     snprintf(file->key.file, sizeof(file->key.file), "%s", at);
     file->stat = *stat;
     file->references = 1;
-    http_lookup_file_describe(file);
+    lookup_file_describe(file);
     return file;
 }
 

@@ -75,17 +75,9 @@ void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key 
 struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file);
 void http_lookup_file_release(struct http_lookup_file *file);
 
-/* The validators of a row. The entity tag is the digest; a row without one (stored by a predecessor, not
- * scrubbed yet) gets one out of file ID, size and time of upload: the same on every server, and as strong,
- * since the bytes of a file ID never change. Pure. */
-void http_lookup_file_describe(struct http_lookup_file *file);
-
 /* The Content-Type of FILE in an answer to a request whose target has NAME ("" for none), which must be one that may
  * choose (see http_exchange): with the charset of a text in UTF-8, which browsers else read as windows-1252. Pure. */
 void http_lookup_content_type(const struct http_lookup_file *file, const char *name,
                               char type[HTTP_LOOKUP_TYPE_SIZE]);
-
-/* For /status. */
-size_t http_lookup_entries(const struct http_lookup *lookup);
 
 #endif

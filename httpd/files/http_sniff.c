@@ -2,6 +2,8 @@
  * http_sniff: a download of the first bytes, with a limit of time of its own.
  */
 #include "httpd/files/http_sniff.h"
+
+#include "common/base/utf8.h"
 #include "common/media/media_signature.h"
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -42,8 +44,7 @@ static void sniff_finish(struct http_sniff *sniff)
     http_sniff_callback callback = sniff->callback;
     void *argument = sniff->argument;
     const char *type = media_signature_find(sniff->bytes, sniff->got);
-    bool utf8 = sniff->got > 0 &&
-                media_signature_is_utf8(sniff->bytes, sniff->got, (int64_t)sniff->got == sniff->size);
+    bool utf8 = sniff->got > 0 && utf8_valid(sniff->bytes, sniff->got, (int64_t)sniff->got == sniff->size);
     http_sniff_cancel(sniff);
     callback(argument, type, utf8);
 }

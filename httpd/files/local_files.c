@@ -32,14 +32,14 @@ struct local_opening {
 
 _Static_assert(sizeof(((struct open_key *)0)->place) == LOCAL_PLACE_SIZE - 1, "a place is a key as it is");
 
-static struct open_key key_of(const struct local_volume *volume, const char *place)
+static struct open_key local_file_key(const struct local_volume *volume, const char *place)
 {
     struct open_key key = {.owner = volume};
     memcpy(key.place, place, sizeof(key.place));
     return key;
 }
 
-static bool submit_close(const void *owner, struct job *job)
+static bool local_submit_close(const void *owner, struct job *job)
 {
     return workers_submit(((const struct local_volume *)owner)->workers, job);
 }
@@ -56,7 +56,7 @@ static void opening_run(struct job *job)
 static struct open_file *add_opened(struct local_opening *opening)
 {
     struct local_files *files = opening->files;
-    const struct open_key key = key_of(opening->volume, opening->place);
+    const struct open_key key = local_file_key(opening->volume, opening->place);
     struct open_file *file =
         open_files_add(files->open, &key, opening->fd, opening->size, NULL, loop_now_ms(files->loop));
     if (!file) {
@@ -153,7 +153,7 @@ struct local_files *local_files_create(struct loop *loop, size_t files_max, int6
     files->loop = loop;
     files->users = 1;
     files->open = open_files_create(&(struct open_files_options){
-        .files_max = files_max, .age_ms = age_ms, .bytes_max = LOCAL_KEPT_MAX, .submit = submit_close});
+        .files_max = files_max, .age_ms = age_ms, .bytes_max = LOCAL_KEPT_MAX, .submit = local_submit_close});
     if (!files->open) {
         free(files);
         return NULL;
@@ -170,7 +170,7 @@ void local_files_close(struct local_files *files)
 struct open_file *local_files_find(struct local_files *files, const struct local_volume *volume,
                                    const char *place, struct open_hint *hint)
 {
-    const struct open_key key = key_of(volume, place);
+    const struct open_key key = local_file_key(volume, place);
     struct open_file *file = open_files_find(files->open, &key, hint, loop_now_ms(files->loop));
     files->users += file ? 1 : 0;
     return file;

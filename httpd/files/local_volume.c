@@ -164,11 +164,6 @@ void local_volumes_destroy(struct local_volumes *volumes)
     free(volumes);
 }
 
-size_t local_volumes_count(const struct local_volumes *volumes)
-{
-    return volumes->count;
-}
-
 const struct local_volume *local_volumes_find(const struct local_volumes *volumes, const char *group,
                                               const char *key)
 {
@@ -225,7 +220,7 @@ bool local_volume_hangs(const struct local_volume *volume)
     return workers_oldest_ms(volume->workers) > LOCAL_HANG_MS;
 }
 
-static bool check_file(int fd, int64_t size, struct error *error)
+static bool volume_check_file(int fd, int64_t size, struct error *error)
 {
     struct stat status;
     if (fstat(fd, &status) != 0)
@@ -269,7 +264,7 @@ int local_volume_open(const struct local_volume *volume, const char *place, int6
         (void)error_set_errno(error, errnum, "cannot be opened");
         return -1;
     }
-    if (!check_file(fd, size, error)) {
+    if (!volume_check_file(fd, size, error)) {
         (void)close(fd);
         return -1;
     }

@@ -40,9 +40,7 @@ void local_volumes_end_workers(struct local_volumes *volumes, int64_t timeout_ms
 /* After that. NULL is ignored. */
 void local_volumes_destroy(struct local_volumes *volumes);
 
-/* Any thread. */
-size_t local_volumes_count(const struct local_volumes *volumes);
-/* The volume of GROUP's store path KEY; NULL where it is not mounted here. */
+/* The volume of GROUP's store path KEY; NULL where it is not mounted here. Any thread. */
 const struct local_volume *local_volumes_find(const struct local_volumes *volumes, const char *group,
                                               const char *key);
 

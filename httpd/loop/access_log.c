@@ -45,7 +45,7 @@ struct access_log_buffer {
 
 /* ---- the file ---- */
 
-static int open_file(const char *path)
+static int access_log_open(const char *path)
 {
     if (strcmp(path, "-") == 0)
         return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -62,7 +62,7 @@ struct access_log *access_log_create(const char *path, struct error *error)
     log->dropped =
         metrics_counter("reel_httpd_access_log_dropped_total",
                         "Lines of the access log that were dropped because the file was too slow.", NULL);
-    log->fd = open_file(path);
+    log->fd = access_log_open(path);
     if (log->fd < 0) {
         error_set_errno(error, errno, "httpd.access_log: cannot open %s", path);
         goto fail;
@@ -87,7 +87,7 @@ void access_log_end_workers(struct access_log *log)
     if (workers_destroy(log->workers, STOP_MS))
         log->workers = NULL;
     else
-        log_warning("access-log", "%s does not take its last lines; they are left behind", log->path);
+        log_warning("access-log", "%s hangs; its last lines are lost", log->path);
 }
 
 void access_log_destroy(struct access_log *log)
@@ -108,9 +108,9 @@ static void reopen_run(struct job *job)
 {
     struct reopening *reopening = CONTAINER_OF(job, struct reopening, job);
     struct access_log *log = reopening->log;
-    int fd = open_file(log->path);
+    int fd = access_log_open(log->path);
     if (fd < 0) {
-        log_error("access-log", "cannot open %s anew: %m; the old file is written on", log->path);
+        log_error("access-log", "cannot reopen %s: %m; still writing to the old file", log->path);
     } else {
         close(log->fd);
         log->fd = fd;
@@ -128,7 +128,7 @@ void access_log_reopen(struct access_log *log)
             return;
     }
     free(reopening);
-    log_error("access-log", "%s was not opened anew: its worker takes no more work", log->path);
+    log_error("access-log", "%s was not reopened: the queue of its worker is full", log->path);
 }
 
 /* ---- a loop's lines ---- */
@@ -192,7 +192,7 @@ static void buffer_send(struct access_log_buffer *buffer)
     }
     buffer->busy = workers_submit(buffer->log->workers, &buffer->job);
     if (!buffer->busy)
-        log_warning("access-log", "%zu bytes of lines are lost: the worker takes no more",
+        log_warning("access-log", "%zu bytes of lines are lost: the queue of its worker is full",
                     buffer->writing_size);
 }
 
@@ -260,7 +260,7 @@ struct writer {
     char *end; /* one byte is kept for the newline */
 };
 
-static void put(struct writer *writer, const char *text, size_t size)
+static void access_log_put(struct writer *writer, const char *text, size_t size)
 {
     size = min_size(size, (size_t)(writer->end - writer->at));
     memcpy(writer->at, text, size);
@@ -276,7 +276,7 @@ static void put_format(struct writer *writer, const char *format, ...)
     int size = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     if (size > 0)
-        put(writer, text, min_size((size_t)size, sizeof(text) - 1));
+        access_log_put(writer, text, min_size((size_t)size, sizeof(text) - 1));
 }
 
 /* A stranger's text: what could end a string or a line, or means something to a terminal, is written as a
@@ -288,12 +288,12 @@ static void put_escaped(struct writer *writer, struct http_text text, size_t lim
         unsigned char c = (unsigned char)text.bytes[i];
         if (c >= ' ' && c < 0x7f && c != '"' && c != '\\')
             continue;
-        put(writer, text.bytes + start, i - start);
+        access_log_put(writer, text.bytes + start, i - start);
         put_format(writer, json ? "\\u%04x" : "\\x%02X", (unsigned)c);
         start = i + 1;
     }
     if (end > start)
-        put(writer, text.bytes + start, end - start);
+        access_log_put(writer, text.bytes + start, end - start);
 }
 
 static void put_json_field(struct writer *writer, const char *name, struct http_text text, size_t limit)
@@ -302,17 +302,17 @@ static void put_json_field(struct writer *writer, const char *name, struct http_
         return;
     put_format(writer, ",\"%s\":\"", name);
     put_escaped(writer, text, limit, true);
-    put(writer, "\"", 1);
+    access_log_put(writer, "\"", 1);
 }
 
 static void put_quoted(struct writer *writer, struct http_text text)
 {
     if (text.bytes == NULL)
-        put(writer, " \"-\"", 4);
+        access_log_put(writer, " \"-\"", 4);
     else {
-        put(writer, " \"", 2);
+        access_log_put(writer, " \"", 2);
         put_escaped(writer, text, FIELD_BYTES, false);
-        put(writer, "\"", 1);
+        access_log_put(writer, "\"", 1);
     }
 }
 
@@ -324,11 +324,11 @@ static void format_combined(struct writer *writer, const struct access_log_recor
                http_date_month_name(c.month), c.year, c.hour, c.minute, c.second);
     if (r->method.size > 0) {
         put_escaped(writer, r->method, 32, false);
-        put(writer, " ", 1);
+        access_log_put(writer, " ", 1);
         put_escaped(writer, r->target, (size_t)2 * FIELD_BYTES, false);
         put_format(writer, " HTTP/1.%d", r->minor_version);
     } else {
-        put(writer, "-", 1);
+        access_log_put(writer, "-", 1);
     }
     put_format(writer, "\" %d %" PRId64, r->status, r->body_bytes);
     put_quoted(writer, r->referer);
@@ -355,7 +355,7 @@ static void format_json(struct writer *writer, const struct access_log_record *r
     put_json_field(writer, "range", r->range, 256);
     put_json_field(writer, "referer", r->referer, 256);
     put_json_field(writer, "user_agent", r->user_agent, 256);
-    put(writer, "}", 1);
+    access_log_put(writer, "}", 1);
 }
 
 size_t access_log_format_line(char *line, size_t size, enum access_log_format format,

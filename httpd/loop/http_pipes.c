@@ -44,11 +44,11 @@ static void note_refusal(struct http_pipes *pipes)
     int errnum = errno;
     pipes->refused_until_ms = clock_coarse_ms() + REFUSAL_MS;
     if (log_gate_open(&gate, 60000, &suppressed))
-        log_warning("pipes",
-                    "the kernel gives no further pipe of use (%s; fs.pipe-user-pages-soft bounds those of a "
-                    "user): bodies "
-                    "beyond %zu are copied",
-                    strerror(errnum), pipes->count);
+        log_warning(
+            "pipes",
+            "cannot get another pipe of useful size (%s; fs.pipe-user-pages-soft limits those of a user): "
+            "bodies beyond %zu are copied",
+            strerror(errnum), pipes->count);
 }
 
 static struct http_pipe *pair_create(struct http_pipes *pipes)

@@ -141,7 +141,7 @@ char *http_connection_peer_text(const struct http_connection *connection, char *
 /* ---- bytes in ---- */
 
 /* Room behind in_end; false without memory, or where a whole head of the largest size is there already. */
-static bool make_room(struct http_connection *connection)
+static bool connection_make_room(struct http_connection *connection)
 {
     struct http_buffers *buffers = &connection->loop->buffers;
     if (connection->in == NULL) {
@@ -177,7 +177,7 @@ static enum input read_input(struct http_connection *connection)
         return INPUT_END;
     if (!connection->readable)
         return INPUT_NONE;
-    if (!make_room(connection))
+    if (!connection_make_room(connection))
         return INPUT_BROKEN;
     size_t room = http_buffers_size(&connection->loop->buffers, connection->in_class) - connection->in_end;
     ssize_t got;

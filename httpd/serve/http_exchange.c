@@ -559,7 +559,7 @@ static void on_lookup(void *argument, struct http_lookup_file *file, const struc
     http_connection_run(connection);
 }
 
-static void look_up(struct http_connection *connection, const struct http_target *target)
+static void exchange_look_up(struct http_connection *connection, const struct http_target *target)
 {
     struct http_exchange *exchange = &connection->exchange;
     switch (http_lookup_start(connection->loop->lookup, &target->key, on_lookup, connection, &exchange->file,
@@ -598,7 +598,7 @@ static void exchange_begin(struct http_connection *connection)
     else if (kind == HTTP_TARGET_UNKNOWN)
         exchange_refuse(connection, 404, message_of_status(404));
     else
-        look_up(connection, &target);
+        exchange_look_up(connection, &target);
 }
 
 /* ---- the end ---- */
@@ -644,7 +644,7 @@ static void log_access(struct http_connection *connection, bool complete, int64_
     access_log_add(connection->loop->access_log, connection->loop->settings->access_log_format, &record);
 }
 
-static void exchange_end(struct http_connection *connection, bool complete)
+static void http_exchange_finish(struct http_connection *connection, bool complete)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_metrics *metrics = connection->loop->metrics;
@@ -670,5 +670,5 @@ const struct http_answering http_exchange_answering = {
     .refuse = exchange_refuse,
     .opened = exchange_opened,
     .next_part = exchange_next_part,
-    .end = exchange_end,
+    .end = http_exchange_finish,
 };

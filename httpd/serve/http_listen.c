@@ -57,7 +57,7 @@ static bool is_trusted(const struct http_settings *settings, const struct socket
         return true;
     if (log_gate_open(&gate, 1000, &suppressed))
         log_warning("listen",
-                    "%s: closed: it is none of httpd.trusted_proxies, and the port is one of "
+                    "%s: closed: it is not in httpd.trusted_proxies, and the port is in "
                     "httpd.proxy_protocol (%" PRIu64 " more since the last line)",
                     from.host, suppressed);
     return false;

@@ -286,7 +286,7 @@ static void server_free(struct http_server *server)
 
 /* ---- the daemon ---- */
 
-static void register_metrics(struct http_metrics *metrics)
+static void http_register_metrics(struct http_metrics *metrics)
 {
     const char *requests = "Requests answered, by the class of the status.";
     static const char *const labels[] = {
@@ -408,7 +408,7 @@ static bool server_start(struct daemon *daemon, struct error *error)
     server->daemon = daemon;
     server->count = daemon->loops->count;
     atomic_init(&server->undrained, server->count);
-    register_metrics(&server->metrics);
+    http_register_metrics(&server->metrics);
     check_descriptors(config);
     daemon->state = server;
     if (server_build(server, config, error))

@@ -269,7 +269,7 @@ static ssize_t read_some(struct relay *relay, size_t size)
 
 /* Nothing that was read waits to be sent: fetches more, at most BUDGET bytes. SOURCE_READY: there is
  * something to send now. */
-static enum source_status fetch(struct relay *relay, int64_t budget)
+static enum source_status relay_fetch(struct relay *relay, int64_t budget)
 {
     for (;;) {
         if (!relay_take_holder(relay)) {
@@ -307,7 +307,7 @@ static enum source_status fetch(struct relay *relay, int64_t budget)
 
 /* ---- from here to the client ---- */
 
-static enum source_status send_failed(struct relay *relay)
+static enum source_status relay_send_failed(struct relay *relay)
 {
     relay->burst = BURST_MIN;
     return errno == EAGAIN || errno == EWOULDBLOCK ? SOURCE_BLOCKED : SOURCE_GONE;
@@ -328,8 +328,8 @@ static struct iovec memory_piece(const void *base, size_t offset, size_t size)
 
 /* What lies in memory, in one call: the response's head, the bytes that came with the reply's head, and the
  * block. */
-static enum source_status send_memory(struct relay *relay, int socket, struct http_output *out, bool last,
-                                      int64_t *budget)
+static enum source_status relay_send_memory(struct relay *relay, int socket, struct http_output *out,
+                                            bool last, int64_t *budget)
 {
     for (;;) {
         size_t in_block = relay->block_end - relay->block_start;
@@ -349,7 +349,7 @@ static enum source_status send_memory(struct relay *relay, int socket, struct ht
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
-            return send_failed(relay);
+            return relay_send_failed(relay);
         size_t of_output = min_size((size_t)sent, parts[0].iov_len);
         size_t of_head = min_size((size_t)sent - of_output, relay->head_left);
         size_t of_block = (size_t)sent - of_output - of_head;
@@ -382,7 +382,7 @@ static enum source_status send_pipe(struct relay *relay, int socket, bool last, 
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent <= 0)
-            return send_failed(relay);
+            return relay_send_failed(relay);
         relay->piped -= (size_t)sent;
         relay->corked = more;
         metric_add(relay->loop->metrics->spliced, sent);
@@ -416,7 +416,7 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
 {
     fetch_small_rest(relay);
     for (;;) {
-        enum source_status status = send_memory(relay, socket, out, last, budget);
+        enum source_status status = relay_send_memory(relay, socket, out, last, budget);
         if (status == SOURCE_READY)
             status = send_pipe(relay, socket, last, budget);
         if (status != SOURCE_READY)
@@ -437,7 +437,7 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
             relay_drop_holders(relay);
             return SOURCE_BLOCKED;
         }
-        status = fetch(relay, *budget);
+        status = relay_fetch(relay, *budget);
         if (status != SOURCE_READY)
             return status;
     }

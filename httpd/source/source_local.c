@@ -82,7 +82,7 @@ static void let_go(struct local_source *local)
 }
 
 /* The file cannot be read here from OFFSET on. */
-static void hand_over(struct local_source *local, const char *why)
+static void local_hand_over(struct local_source *local, const char *why)
 {
     static struct log_gate gate;
     uint64_t suppressed = 0;
@@ -111,7 +111,7 @@ static void hand_over(struct local_source *local, const char *why)
     }
 }
 
-/* What is to be said after hand_over() in the middle of a body. */
+/* What is to be said after local_hand_over() in the middle of a body. */
 static enum source_status handed_over(struct local_source *local)
 {
     return local->failed ? SOURCE_FAILED : SOURCE_WAIT;
@@ -125,12 +125,12 @@ static void local_source_opened(void *argument, struct open_file *file, const st
     local->opening = NULL;
     local->open = file;
     if (!file)
-        hand_over(local, error->text);
+        local_hand_over(local, error->text);
     if (file || local->failed)
         local->wake(local->argument);
 }
 
-static void open_file(struct local_source *local)
+static void local_open(struct local_source *local)
 {
     struct http_lookup_file *file = local->file;
     struct error error = {0};
@@ -143,7 +143,7 @@ static void open_file(struct local_source *local)
         local->opening = local_files_open(local->loop->local_files, file->volume, file->place,
                                           file->stat.size, local_source_opened, local, &error);
     if (!local->opening)
-        hand_over(local, error.text);
+        local_hand_over(local, error.text);
 }
 
 /* ---- reading on a worker ---- */
@@ -174,8 +174,8 @@ static void read_done(struct job *job)
     } else {
         local->reading = NULL;
         if (read->errnum != 0) {
-            hand_over(local,
-                      read->errnum == ENODATA ? "the file has become shorter" : strerror(read->errnum));
+            local_hand_over(local,
+                            read->errnum == ENODATA ? "the file has become shorter" : strerror(read->errnum));
         } else if (read->keep) {
             local->block = read->bytes;
             local->block_start = 0;
@@ -213,7 +213,7 @@ static enum source_status read_on_worker(struct local_source *local, int64_t bud
         free(read);
         why = "too many calls wait for its disk";
     }
-    hand_over(local, why);
+    local_hand_over(local, why);
     return handed_over(local);
 }
 
@@ -226,15 +226,15 @@ static bool window_is_cached(struct local_source *local, int64_t window)
 
 /* ---- to the client ---- */
 
-static enum source_status send_failed(void)
+static enum source_status local_send_failed(void)
 {
     return errno == EAGAIN || errno == EWOULDBLOCK ? SOURCE_BLOCKED : SOURCE_GONE;
 }
 
 /* Sends the head and SIZE bytes of the body from memory. *SENT_BODY: how many of the body's left. */
-static enum source_status send_memory(struct local_source *local, int socket, struct http_output *out,
-                                      const char *bytes, size_t size, bool more, size_t *sent_body,
-                                      int64_t *budget)
+static enum source_status local_send_memory(struct local_source *local, int socket, struct http_output *out,
+                                            const char *bytes, size_t size, bool more, size_t *sent_body,
+                                            int64_t *budget)
 {
     struct iovec parts[2];
     struct msghdr message = {.msg_iov = parts};
@@ -251,7 +251,7 @@ static enum source_status send_memory(struct local_source *local, int socket, st
         sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
     } while (sent < 0 && errno == EINTR);
     if (sent < 0)
-        return send_failed();
+        return local_send_failed();
     size_t of_head = min_size((size_t)sent, pending);
     *sent_body = (size_t)sent - of_head;
     out->start += (uint32_t)of_head;
@@ -289,7 +289,7 @@ static enum source_status send_small(struct local_source *local, int socket, str
     if (!bytes)
         return SOURCE_READY;
     enum source_status status =
-        send_memory(local, socket, out, bytes, (size_t)local->left, !last, &sent, budget);
+        local_send_memory(local, socket, out, bytes, (size_t)local->left, !last, &sent, budget);
     metric_add(local->loop->metrics->copied, (int64_t)sent);
     return status;
 }
@@ -300,7 +300,7 @@ static enum source_status send_block(struct local_source *local, int socket, str
     size_t size = local->block_end - local->block_start, sent;
     bool more = local->left == (int64_t)size && !last;
     enum source_status status =
-        send_memory(local, socket, out, local->block + local->block_start, size, more, &sent, budget);
+        local_send_memory(local, socket, out, local->block + local->block_start, size, more, &sent, budget);
     metric_add(local->loop->metrics->copied, (int64_t)sent);
     local->block_start += sent;
     if (local->block_start == local->block_end)
@@ -335,21 +335,21 @@ static enum source_status send_window(struct local_source *local, int socket, in
     case FILE_WINDOW_GONE:
         return SOURCE_GONE;
     case FILE_WINDOW_SHORT:
-        hand_over(local, "the file has become shorter");
+        local_hand_over(local, "the file has become shorter");
         break;
     case FILE_WINDOW_UNREADABLE:
-        hand_over(local, strerror(window.errnum));
+        local_hand_over(local, strerror(window.errnum));
         break;
     }
     return handed_over(local);
 }
 
 /* The next bytes have to come from a disk. Nothing is fetched that the client would not take. */
-static enum source_status fetch(struct local_source *local, int socket, struct http_output *out,
-                                int64_t *budget)
+static enum source_status local_fetch(struct local_source *local, int socket, struct http_output *out,
+                                      int64_t *budget)
 {
     size_t sent;
-    enum source_status status = send_memory(local, socket, out, NULL, 0, false, &sent, budget);
+    enum source_status status = local_send_memory(local, socket, out, NULL, 0, false, &sent, budget);
     if (status != SOURCE_READY)
         return status;
     if (!source_has_room(socket))
@@ -376,15 +376,15 @@ static enum source_status local_pump(struct local_source *local, int socket, str
             int64_t before = local->left;
             status = send_small(local, socket, out, last, budget);
             if (status == SOURCE_READY && local->left == before)
-                status = fetch(local, socket, out, budget);
+                status = local_fetch(local, socket, out, budget);
         } else {
             int64_t window = min_i64(local->left, min_i64(*budget, FILE_WINDOW_SIZE));
             if (local->warm_to > local->offset)
                 window = min_i64(window, local->warm_to - local->offset);
             if (!window_is_cached(local, window))
-                return fetch(local, socket, out, budget);
+                return local_fetch(local, socket, out, budget);
             if (http_output_pending(out) > 0)
-                status = send_memory(local, socket, out, NULL, 0, true, &sent, budget);
+                status = local_send_memory(local, socket, out, NULL, 0, true, &sent, budget);
             if (status == SOURCE_READY)
                 status = send_window(local, socket, window, budget);
         }
@@ -434,7 +434,7 @@ static void local_stalled(struct source *source)
     if (local->relay)
         source_stalled(local->relay);
     else if (!local->failed)
-        hand_over(local, "reading it takes too long");
+        local_hand_over(local, "reading it takes too long");
 }
 
 static void local_close(struct source *source)
@@ -467,6 +467,6 @@ struct source *source_local_open(const struct source_options *options)
     local->offset = options->offset;
     local->left = options->length;
     local->block_size = BLOCK_MIN;
-    open_file(local);
+    local_open(local);
     return &local->source;
 }

@@ -2,6 +2,9 @@
  * disposition: file names in the two forms of RFC 6266 and 8187, and which types are shown at all.
  */
 #include "httpd/syntax/disposition.h"
+
+#include "common/base/utf8.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -10,7 +13,7 @@ struct writer {
     size_t size;
 };
 
-static void put(struct writer *writer, char c)
+static void disposition_put(struct writer *writer, char c)
 {
     if (writer->size + 1 < DISPOSITION_SIZE)
         writer->buffer[writer->size++] = c;
@@ -19,7 +22,7 @@ static void put(struct writer *writer, char c)
 static void put_text(struct writer *writer, const char *text)
 {
     while (*text != '\0')
-        put(writer, *text++);
+        disposition_put(writer, *text++);
 }
 
 /* attr-char of RFC 8187 section 3.2.1. */
@@ -31,7 +34,7 @@ static bool is_attribute_character(unsigned char c)
 
 /* What stands in a quoted string and is read the same by every browser: quotes, backslashes and percent signs
  * are not (RFC 6266 appendix D). */
-static bool is_plain(unsigned char c)
+static bool disposition_is_plain(unsigned char c)
 {
     return c >= ' ' && c <= '~' && c != '"' && c != '\\' && c != '%';
 }
@@ -46,30 +49,6 @@ static const char *base_name(const char *name)
     return base;
 }
 
-/* The length of the well-formed UTF-8 sequence at TEXT, or 0. */
-static size_t utf8_sequence(const unsigned char *text)
-{
-    size_t length = 0;
-    unsigned minimum = 0x80;
-    if (text[0] < 0x80)
-        return 1;
-    if (text[0] >= 0xc2 && text[0] <= 0xdf)
-        length = 2;
-    else if ((text[0] & 0xf0) == 0xe0)
-        length = 3, minimum = text[0] == 0xe0 ? 0xa0 : 0x80;
-    else if (text[0] >= 0xf0 && text[0] <= 0xf4)
-        length = 4, minimum = text[0] == 0xf0 ? 0x90 : 0x80;
-    else
-        return 0;
-    if (text[1] < minimum || (text[0] == 0xed && text[1] > 0x9f) || (text[0] == 0xf4 && text[1] > 0x8f))
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return length;
-}
-
 char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
 {
     struct writer writer = {buffer, 0};
@@ -81,13 +60,13 @@ char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
     if (*base != '\0') {
         put_text(&writer, "; filename=\"");
         for (const unsigned char *at = base; *at != '\0';) {
-            size_t length = utf8_sequence(at);
-            plain = plain && is_plain(*at);
+            size_t length = utf8_sequence(at, strlen((const char *)at), NULL);
+            plain = plain && disposition_is_plain(*at);
             utf8 = utf8 && length > 0;
-            put(&writer, is_plain(*at) ? (char)*at : '_');
+            disposition_put(&writer, disposition_is_plain(*at) ? (char)*at : '_');
             at += length > 0 ? length : 1;
         }
-        put(&writer, '"');
+        disposition_put(&writer, '"');
     }
     /* Only what is UTF-8 can be announced as UTF-8. */
     if (!plain && utf8) {
@@ -95,11 +74,11 @@ char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
         for (const unsigned char *at = base; *at != '\0'; at++) {
             static const char digits[] = "0123456789ABCDEF";
             if (is_attribute_character(*at)) {
-                put(&writer, (char)*at);
+                disposition_put(&writer, (char)*at);
             } else {
-                put(&writer, '%');
-                put(&writer, digits[*at >> 4]);
-                put(&writer, digits[*at & 15]);
+                disposition_put(&writer, '%');
+                disposition_put(&writer, digits[*at >> 4]);
+                disposition_put(&writer, digits[*at & 15]);
             }
         }
     }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* unreserved and sub-delims (RFC 3986 section 2) but the comma, which would join two Hosts into one. */
-static bool is_name_character(char c)
+static bool authority_is_name_character(char c)
 {
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
         return true;
@@ -15,10 +15,10 @@ static bool is_name_character(char c)
 }
 
 /* Bytes of the reg-name at the beginning of TEXT, which may be none; false for a broken escape. */
-static bool take_name(struct http_text text, size_t *size)
+static bool authority_take_name(struct http_text text, size_t *size)
 {
     size_t i = 0;
-    while (i < text.size && (text.bytes[i] == '%' || is_name_character(text.bytes[i]))) {
+    while (i < text.size && (text.bytes[i] == '%' || authority_is_name_character(text.bytes[i]))) {
         if (text.bytes[i] == '%' && (text.size - i < 3 || http_text_hex_value(text.bytes[i + 1]) < 0 ||
                                      http_text_hex_value(text.bytes[i + 2]) < 0))
             return false;
@@ -28,7 +28,7 @@ static bool take_name(struct http_text text, size_t *size)
     return true;
 }
 
-static bool take_literal(struct http_text text, size_t *size)
+static bool authority_take_literal(struct http_text text, size_t *size)
 {
     char address[INET6_ADDRSTRLEN];
     struct in6_addr binary;
@@ -47,7 +47,7 @@ bool http_authority_is_legal(struct http_text text, bool empty_fine)
     size_t host = 0;
     int64_t port;
     bool literal = text.size > 0 && text.bytes[0] == '[';
-    if (!(literal ? take_literal(text, &host) : take_name(text, &host)))
+    if (!(literal ? authority_take_literal(text, &host) : authority_take_name(text, &host)))
         return false;
     if (host == 0 && (!empty_fine || text.size > 0))
         return false;

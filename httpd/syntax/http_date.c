@@ -72,7 +72,7 @@ struct cursor {
     const char *end;
 };
 
-static bool take_literal(struct cursor *cursor, const char *literal)
+static bool date_take_literal(struct cursor *cursor, const char *literal)
 {
     size_t size = strlen(literal);
     if ((size_t)(cursor->end - cursor->at) < size || memcmp(cursor->at, literal, size) != 0)
@@ -97,10 +97,10 @@ static bool take_digits(struct cursor *cursor, int count, int *value)
     return true;
 }
 
-static bool take_name(struct cursor *cursor, const char *const *names, size_t count, int *index)
+static bool date_take_name(struct cursor *cursor, const char *const *names, size_t count, int *index)
 {
     for (size_t i = 0; i < count; i++) {
-        if (take_literal(cursor, names[i])) {
+        if (date_take_literal(cursor, names[i])) {
             *index = (int)i;
             return true;
         }
@@ -110,15 +110,15 @@ static bool take_name(struct cursor *cursor, const char *const *names, size_t co
 
 static bool take_time(struct cursor *cursor, struct http_calendar *c)
 {
-    return take_digits(cursor, 2, &c->hour) && take_literal(cursor, ":") &&
-           take_digits(cursor, 2, &c->minute) && take_literal(cursor, ":") &&
+    return take_digits(cursor, 2, &c->hour) && date_take_literal(cursor, ":") &&
+           take_digits(cursor, 2, &c->minute) && date_take_literal(cursor, ":") &&
            take_digits(cursor, 2, &c->second);
 }
 
 static bool take_month(struct cursor *cursor, struct http_calendar *c)
 {
     int index;
-    if (!take_name(cursor, month_names, ARRAY_SIZE(month_names), &index))
+    if (!date_take_name(cursor, month_names, ARRAY_SIZE(month_names), &index))
         return false;
     c->month = index + 1;
     return true;
@@ -128,11 +128,11 @@ static bool take_month(struct cursor *cursor, struct http_calendar *c)
 static bool parse_imf_fixdate(struct cursor cursor, struct http_calendar *c)
 {
     int year;
-    bool ok = take_name(&cursor, day_names, ARRAY_SIZE(day_names), &c->weekday) &&
-              take_literal(&cursor, ", ") && take_digits(&cursor, 2, &c->day) && take_literal(&cursor, " ") &&
-              take_month(&cursor, c) && take_literal(&cursor, " ") && take_digits(&cursor, 4, &year) &&
-              take_literal(&cursor, " ") && take_time(&cursor, c) && take_literal(&cursor, " GMT") &&
-              cursor.at == cursor.end;
+    bool ok = date_take_name(&cursor, day_names, ARRAY_SIZE(day_names), &c->weekday) &&
+              date_take_literal(&cursor, ", ") && take_digits(&cursor, 2, &c->day) &&
+              date_take_literal(&cursor, " ") && take_month(&cursor, c) && date_take_literal(&cursor, " ") &&
+              take_digits(&cursor, 4, &year) && date_take_literal(&cursor, " ") && take_time(&cursor, c) &&
+              date_take_literal(&cursor, " GMT") && cursor.at == cursor.end;
     if (ok)
         c->year = year;
     return ok;
@@ -142,11 +142,11 @@ static bool parse_imf_fixdate(struct cursor cursor, struct http_calendar *c)
 static bool parse_rfc850(struct cursor cursor, int64_t now, struct http_calendar *c)
 {
     int year;
-    bool ok = take_name(&cursor, long_day_names, ARRAY_SIZE(long_day_names), &c->weekday) &&
-              take_literal(&cursor, ", ") && take_digits(&cursor, 2, &c->day) && take_literal(&cursor, "-") &&
-              take_month(&cursor, c) && take_literal(&cursor, "-") && take_digits(&cursor, 2, &year) &&
-              take_literal(&cursor, " ") && take_time(&cursor, c) && take_literal(&cursor, " GMT") &&
-              cursor.at == cursor.end;
+    bool ok = date_take_name(&cursor, long_day_names, ARRAY_SIZE(long_day_names), &c->weekday) &&
+              date_take_literal(&cursor, ", ") && take_digits(&cursor, 2, &c->day) &&
+              date_take_literal(&cursor, "-") && take_month(&cursor, c) && date_take_literal(&cursor, "-") &&
+              take_digits(&cursor, 2, &year) && date_take_literal(&cursor, " ") && take_time(&cursor, c) &&
+              date_take_literal(&cursor, " GMT") && cursor.at == cursor.end;
     if (!ok)
         return false;
     struct http_calendar today;
@@ -161,12 +161,13 @@ static bool parse_rfc850(struct cursor cursor, int64_t now, struct http_calendar
 static bool parse_asctime(struct cursor cursor, struct http_calendar *c)
 {
     int year;
-    bool ok = take_name(&cursor, day_names, ARRAY_SIZE(day_names), &c->weekday) &&
-              take_literal(&cursor, " ") && take_month(&cursor, c) && take_literal(&cursor, " ");
+    bool ok = date_take_name(&cursor, day_names, ARRAY_SIZE(day_names), &c->weekday) &&
+              date_take_literal(&cursor, " ") && take_month(&cursor, c) && date_take_literal(&cursor, " ");
     if (!ok)
         return false;
-    ok = take_literal(&cursor, " ") ? take_digits(&cursor, 1, &c->day) : take_digits(&cursor, 2, &c->day);
-    ok = ok && take_literal(&cursor, " ") && take_time(&cursor, c) && take_literal(&cursor, " ") &&
+    ok =
+        date_take_literal(&cursor, " ") ? take_digits(&cursor, 1, &c->day) : take_digits(&cursor, 2, &c->day);
+    ok = ok && date_take_literal(&cursor, " ") && take_time(&cursor, c) && date_take_literal(&cursor, " ") &&
          take_digits(&cursor, 4, &year) && cursor.at == cursor.end;
     if (ok)
         c->year = year;

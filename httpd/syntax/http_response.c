@@ -89,7 +89,8 @@ static const struct {
     {505, "HTTP Version Not Supported"},
 };
 
-const char *http_status_phrase(int status)
+/* The phrase of a status, e.g. "Not Found". */
+static const char *status_phrase(int status)
 {
     for (size_t i = 0; i < ARRAY_SIZE(phrases); i++) {
         if (phrases[i].status == status)
@@ -107,7 +108,7 @@ void http_response_begin(struct http_output *out, int status, const struct http_
         HTTP_OUTPUT_LITERAL(out, "HTTP/1.1 ");
         http_output_number(out, status);
         HTTP_OUTPUT_LITERAL(out, " ");
-        http_output_text(out, http_status_phrase(status));
+        http_output_text(out, status_phrase(status));
         HTTP_OUTPUT_LITERAL(out, "\r\n");
     }
     HTTP_OUTPUT_LITERAL(out, "Date: ");
@@ -148,15 +149,15 @@ size_t http_error_body(char *buffer, size_t size, bool json, int status, const c
     if (json)
         written = snprintf(buffer, size,
                            "{\"status\":%d,\"error\":\"%s\",\"message\":\"%s\",\"request_id\":\"%s\"}\n",
-                           status, http_status_phrase(status), message, request_id);
+                           status, status_phrase(status), message, request_id);
     else
-        written = snprintf(buffer, size, "%d %s: %s\nrequest %s\n", status, http_status_phrase(status),
-                           message, request_id);
+        written = snprintf(buffer, size, "%d %s: %s\nrequest %s\n", status, status_phrase(status), message,
+                           request_id);
     return written < 0 ? 0 : min_size((size_t)written, size - 1);
 }
 
 /* The weight of one element of Accept, "type/subtype;q=0.8", in thousandths (RFC 9110 section 12.4.2). */
-static int parse_weight(struct http_text item, struct http_text *range)
+static int accept_parse_weight(struct http_text item, struct http_text *range)
 {
     const char *semicolon = memchr(item.bytes, ';', item.size);
     size_t end = semicolon == NULL ? item.size : (size_t)(semicolon - item.bytes);
@@ -184,7 +185,7 @@ bool http_accept_prefers_json(struct http_text accept)
     if (accept.bytes == NULL)
         return false;
     while (http_text_next_item(&rest, &item)) {
-        int weight = parse_weight(item, &range);
+        int weight = accept_parse_weight(item, &range);
         if (http_text_equal_nocase(range, "application/json"))
             json = weight;
         else if (range.size >= 5 && memcmp(range.bytes, "text/", 5) == 0 && weight > text)

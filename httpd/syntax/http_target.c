@@ -109,7 +109,7 @@ static size_t split_path(struct http_text path, struct http_text segments[SEGMEN
 }
 
 /* Nothing in it is encoded, and it is no dot segment: decoding it cannot find it broken. */
-static bool is_plain(struct http_text segment)
+static bool target_is_plain(struct http_text segment)
 {
     return segment.size > 0 && segment.bytes[0] != '.' && memchr(segment.bytes, '%', segment.size) == NULL;
 }
@@ -137,7 +137,7 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
     size_t count = split_path(path, segments);
     char scratch[PROTO_USER_SIZE] = "";
     for (size_t i = count; i-- > 0;) {
-        if (i > 0 && is_plain(segments[i]))
+        if (i > 0 && target_is_plain(segments[i]))
             continue;
         if (decode_field(segments[i], scratch, sizeof(scratch)) == HTTP_TARGET_BROKEN)
             return HTTP_TARGET_BROKEN;

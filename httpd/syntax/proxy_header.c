@@ -13,7 +13,7 @@
 static const char signature[] = "\r\n\r\n\0\r\nQUIT\n";
 #define SIGNATURE_SIZE (sizeof(signature) - 1)
 
-static bool parse_port(const char *text, in_port_t *port)
+static bool proxy_parse_port(const char *text, in_port_t *port)
 {
     char *end;
     if (text[0] < '0' || text[0] > '9' || strlen(text) > 5)
@@ -35,7 +35,7 @@ static bool parse_line(char *line, union http_peer *peer)
         return false;
     union http_peer source = {.base = {0}}, destination = {.base = {0}};
     in_port_t port, other;
-    if (!parse_port(parts[3], &port) || !parse_port(parts[4], &other))
+    if (!proxy_parse_port(parts[3], &port) || !proxy_parse_port(parts[4], &other))
         return false;
     if (strcmp(parts[0], "TCP4") == 0) {
         source.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = port};

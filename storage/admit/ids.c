@@ -63,7 +63,7 @@ struct ids {
     struct error last_error;
 };
 
-static void refill(struct sequence *sequence);
+static void ids_refill(struct sequence *sequence);
 
 /* ---- numbers at hand; the mutex is held ---- */
 
@@ -187,7 +187,7 @@ static void ids_tick(evutil_socket_t fd, short what, void *argument)
     bool again = false;
     for (size_t i = 0; i < ids->options.key_count; i++) {
         struct sequence *sequence = &ids->sequences[i];
-        refill(sequence);
+        ids_refill(sequence);
         pthread_mutex_lock(&ids->mutex);
         again = again || sequence->waiting.count > 0 || sequence->not_before_ms > now;
         pthread_mutex_unlock(&ids->mutex);
@@ -269,7 +269,7 @@ static void ids_replied(void *argument, const uint8_t *body, size_t size, const 
     } else {
         succeeded(sequence, first, count);
     }
-    refill(sequence);
+    ids_refill(sequence);
 }
 
 static bool wants_more(struct sequence *sequence)
@@ -284,7 +284,7 @@ static bool wants_more(struct sequence *sequence)
     return wants;
 }
 
-static void refill(struct sequence *sequence)
+static void ids_refill(struct sequence *sequence)
 {
     struct ids *ids = sequence->ids;
     int64_t now = clock_monotonic_ms();
@@ -339,7 +339,7 @@ static void ids_refill_wanted(struct task *task)
     pthread_mutex_unlock(&ids->mutex);
     if (ending)
         return;
-    refill(sequence);
+    ids_refill(sequence);
     if (waits)
         arm_timer(ids);
 }

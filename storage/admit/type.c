@@ -107,8 +107,8 @@ static void ask_magic(struct types *types, struct magic_handle *handle, const vo
     pthread_mutex_unlock(&handle->mutex);
 }
 
-static void find_type(struct types *types, struct magic_handle *handle, const void *bytes, size_t size,
-                      const char *name, char type[PROTO_CONTENT_TYPE_SIZE])
+static void types_look_up(struct types *types, struct magic_handle *handle, const void *bytes, size_t size,
+                          const char *name, char type[PROTO_CONTENT_TYPE_SIZE])
 {
     const char *known = media_type_of_content(bytes, size, name);
     if (known)
@@ -120,7 +120,7 @@ static void find_type(struct types *types, struct magic_handle *handle, const vo
 void types_find(struct types *types, const void *bytes, size_t size, const char *name,
                 char type[PROTO_CONTENT_TYPE_SIZE])
 {
-    find_type(types, &types->asked, bytes, size, name, type);
+    types_look_up(types, &types->asked, bytes, size, name, type);
 }
 
 /* ---- the queue's thread ---- */
@@ -211,7 +211,7 @@ static void run_queue(struct job *job)
         STAILQ_FOREACH(note, &notes, link)
         {
             if (note->type[0] == '\0' && !atomic_load(&types->stopping))
-                find_type(types, &types->queued, note->bytes, note->size, note->name, note->type);
+                types_look_up(types, &types->queued, note->bytes, note->size, note->name, note->type);
         }
         save_notes(types, &notes);
         if (!atomic_load(&types->stopping))

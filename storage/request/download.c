@@ -141,7 +141,7 @@ static void download_opened(struct job *job)
     }
 }
 
-static void open_file(struct download *download)
+static void download_open(struct download *download)
 {
     const struct meta_row *row = &download->find.row;
     struct path place;
@@ -166,7 +166,8 @@ static void open_file(struct download *download)
         download_refuse(download, &download->error);
 }
 
-bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *length)
+/* The range rule of DOWNLOAD, pure: *LENGTH bytes from OFFSET of a file of FILE_SIZE bytes, or false. */
+static bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *length)
 {
     if (offset < 0 || size < 0 || offset > file_size || size > file_size - offset)
         return false;
@@ -204,7 +205,7 @@ static void serve(struct download *download)
     if (!fine)
         download_refuse(download, error);
     else
-        open_file(
+        download_open(
             download); /* an empty file too: without a look nobody knows whether it is here, and still empty */
 }
 

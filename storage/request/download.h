@@ -11,7 +11,4 @@
  * the request's loop. */
 void download_handle(struct packet_request *request);
 
-/* The range rule of DOWNLOAD, pure: *LENGTH bytes from OFFSET of a file of FILE_SIZE bytes, or false. */
-MUST_CHECK bool download_range(int64_t file_size, int64_t offset, int64_t size, int64_t *length);
-
 #endif

@@ -101,7 +101,7 @@ static void start_job(struct db_job *job,
 }
 
 /* The mutex is held: nobody submits while the database is being closed. */
-static bool submit(struct meta *meta, struct db_job *job, struct error *error)
+static bool meta_submit(struct meta *meta, struct db_job *job, struct error *error)
 {
     if (!meta->db)
         return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
@@ -112,7 +112,7 @@ static bool submit(struct meta *meta, struct db_job *job, struct error *error)
 static bool lock_and_submit(struct meta *meta, struct db_job *job, struct error *error)
 {
     pthread_mutex_lock(&meta->mutex);
-    bool taken = submit(meta, job, error);
+    bool taken = meta_submit(meta, job, error);
     pthread_mutex_unlock(&meta->mutex);
     return taken;
 }
@@ -187,7 +187,8 @@ static void judge_job(struct meta *meta, const struct db_job *job, struct error 
     judge_result(meta, job->result, &job->error, error);
 }
 
-static enum db_result lookup_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result meta_lookup_run(struct db_job *job, struct db_connection *connection,
+                                      struct error *error)
 {
     struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
     return meta_sql_find(connection, lookup->meta->store, &lookup->file_key, &lookup->row, &lookup->found,
@@ -231,7 +232,7 @@ static void unlist_lookup(struct meta *meta, struct lookup *lookup)
     lookup->listed = false;
 }
 
-static void lookup_done(struct db_job *job)
+static void meta_lookup_done(struct db_job *job)
 {
     struct lookup *lookup = CONTAINER_OF(job, struct lookup, job);
     struct meta *meta = lookup->meta;
@@ -273,10 +274,10 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
         lookup->epoch = epoch;
         wait_list_init(&lookup->waiting, &meta->mutex, NULL);
         join_lookup(lookup, find);
-        start_job(&lookup->job, lookup_run, lookup_done, find->loop);
+        start_job(&lookup->job, meta_lookup_run, meta_lookup_done, find->loop);
         HASH_ADD_KEYPTR(hh, meta->lookups, lookup->key.bytes, lookup->key.size, lookup);
         lookup->listed = HASH_ADDED(hh, lookup); /* without memory nobody can join it */
-        taken = submit(meta, &lookup->job, error);
+        taken = meta_submit(meta, &lookup->job, error);
         if (!taken) {
             unlist_lookup(meta, lookup);
             (void)wait_leave(&find->wait);
@@ -330,8 +331,8 @@ static enum db_result insert_for_good(struct meta_insert *insert, struct db_conn
 }
 
 /* Whose row is there? FOUND false: nobody's. */
-static enum db_result look_at_rival(struct meta_insert *insert, struct db_connection *connection, bool *found,
-                                    struct error *error)
+static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_connection *connection,
+                                         bool *found, struct error *error)
 {
     enum db_result result =
         meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, found, error);
@@ -358,7 +359,7 @@ static enum db_result insert_settle(struct insert_item *item, struct db_connecti
     if (result != DB_CONSTRAINT)
         return result;
     struct error reading = {0};
-    result = look_at_rival(insert, connection, &found, &reading);
+    result = meta_look_at_rival(insert, connection, &found, &reading);
     if (result != DB_OK) {
         *error = reading;
         return result;
@@ -413,7 +414,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
         insert->outcome = META_INSERTED;
     if (result != DB_OK || changed)
         return result;
-    result = look_at_rival(insert, connection, &found, error);
+    result = meta_look_at_rival(insert, connection, &found, error);
     if (result != DB_OK || found)
         return result;
     /* Its row was purged since, which is why the file was not there: the ID is free. Unless the row may have got this file
@@ -604,7 +605,7 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
     return DB_OK;
 }
 
-static void change_done(struct db_job *job)
+static void meta_change_done(struct db_job *job)
 {
     struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
     struct row_key key;
@@ -623,13 +624,13 @@ bool meta_change(struct meta *meta, struct meta_change *change, struct error *er
     arc4random_buf(&change->change_id, sizeof(change->change_id));
     change->runs = 0;
     change->dated = false;
-    start_job(&change->job, change_run, change_done, change->loop);
+    start_job(&change->job, change_run, meta_change_done, change->loop);
     return lock_and_submit(meta, &change->job, error);
 }
 
 /* ---- LIST ---- */
 
-static void add_entry(void *argument, const struct meta_row *row)
+static void meta_add_entry(void *argument, const struct meta_row *row)
 {
     struct meta_list *list = argument;
     if (list->count >= (size_t)list->list.limit)
@@ -646,11 +647,11 @@ static enum db_result list_run(struct db_job *job, struct db_connection *connect
 {
     struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
     list->count = 0;
-    return meta_sql_list(connection, list->meta->store, &list->list, list->meta->config->group, add_entry,
-                         list, error);
+    return meta_sql_list(connection, list->meta->store, &list->list, list->meta->config->group,
+                         meta_add_entry, list, error);
 }
 
-static void list_done(struct db_job *job)
+static void meta_list_done(struct db_job *job)
 {
     struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
     judge_job(list->meta, job, &list->error);
@@ -665,7 +666,7 @@ bool meta_list(struct meta *meta, struct meta_list *list, struct error *error)
     list->entries = calloc((size_t)list->list.limit, sizeof(*list->entries));
     if (!list->entries)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for a list");
-    start_job(&list->job, list_run, list_done, list->loop);
+    start_job(&list->job, list_run, meta_list_done, list->loop);
     if (lock_and_submit(meta, &list->job, error))
         return true;
     free(list->entries);

@@ -57,7 +57,7 @@ void row_key_make(const struct proto_file_key *file_key, struct row_key *key)
 }
 
 /* *EPOCH: where KEY's stands in the group that is returned. */
-static struct epoch_group *group_of(struct row_cache *cache, const struct row_key *key, uint64_t **epoch)
+static struct epoch_group *row_group(struct row_cache *cache, const struct row_key *key, uint64_t **epoch)
 {
     uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
     for (size_t i = 0; i < key->size; i++)
@@ -71,7 +71,7 @@ static struct epoch_group *group_of(struct row_cache *cache, const struct row_ke
 uint64_t row_cache_epoch(struct row_cache *cache, const struct row_key *key)
 {
     uint64_t *epoch;
-    struct epoch_group *group = group_of(cache, key, &epoch);
+    struct epoch_group *group = row_group(cache, key, &epoch);
     pthread_mutex_lock(&group->mutex);
     uint64_t now = *epoch;
     pthread_mutex_unlock(&group->mutex);
@@ -115,7 +115,7 @@ void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_
                      const struct meta_row *row)
 {
     uint64_t *now;
-    struct epoch_group *group = group_of(cache, key, &now);
+    struct epoch_group *group = row_group(cache, key, &now);
     pthread_mutex_lock(&group->mutex);
     if (*now == epoch)
         put_row(cache, key, row);
@@ -125,7 +125,7 @@ void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_
 void row_cache_changed(struct row_cache *cache, const struct row_key *key)
 {
     uint64_t *now;
-    struct epoch_group *group = group_of(cache, key, &now);
+    struct epoch_group *group = row_group(cache, key, &now);
     pthread_mutex_lock(&group->mutex);
     ++*now;
     remove_row(cache, key);
@@ -136,7 +136,7 @@ void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_
                      const struct meta_row *row)
 {
     uint64_t *now;
-    struct epoch_group *group = group_of(cache, key, &now);
+    struct epoch_group *group = row_group(cache, key, &now);
     pthread_mutex_lock(&group->mutex);
     if (*now == epoch)
         put_row(cache, key, row);

@@ -15,12 +15,12 @@ struct open_cache {
     struct event *timer;
 };
 
-static struct open_key key_of(struct store_path *path, const struct path *place)
+static struct open_key open_cache_key(struct store_path *path, const struct path *place)
 {
     return (struct open_key){.owner = path, .place = {(uint64_t)place->value, (uint64_t)place->seconds, 0}};
 }
 
-static bool submit_close(const void *owner, struct job *job)
+static bool open_cache_submit_close(const void *owner, struct job *job)
 {
     return store_path_submit((struct store_path *)(uintptr_t)owner, job, NULL);
 }
@@ -43,7 +43,7 @@ struct open_cache *open_cache_create(size_t entries_max, int64_t age_ms, struct 
                                                                   .age_ms = age_ms,
                                                                   .bytes_max = OPEN_CACHE_BYTES_MAX,
                                                                   .shared = true,
-                                                                  .submit = submit_close});
+                                                                  .submit = open_cache_submit_close});
     cache->timer = event_new(loop_base(loop), -1, EV_PERSIST, open_cache_tick, cache);
     if (!cache->files || !cache->timer || event_add(cache->timer, &interval) != 0) {
         open_cache_destroy(cache);
@@ -64,14 +64,14 @@ void open_cache_destroy(struct open_cache *cache)
 
 struct open_file *open_cache_find(struct open_cache *cache, struct store_path *path, const struct path *place)
 {
-    const struct open_key key = key_of(path, place);
+    const struct open_key key = open_cache_key(path, place);
     return open_files_find(cache->files, &key, NULL, clock_monotonic_ms());
 }
 
 struct open_file *open_cache_add(struct open_cache *cache, struct store_path *path, const struct path *place,
                                  int fd, int64_t size, uint8_t *bytes)
 {
-    const struct open_key key = key_of(path, place);
+    const struct open_key key = open_cache_key(path, place);
     return open_files_add(cache->files, &key, fd, size, bytes, clock_monotonic_ms());
 }
 
@@ -82,7 +82,7 @@ void open_cache_release(struct open_cache *cache, struct open_file *file)
 
 void open_cache_forget(struct open_cache *cache, struct store_path *path, const struct path *place)
 {
-    const struct open_key key = key_of(path, place);
+    const struct open_key key = open_cache_key(path, place);
     open_files_forget(cache->files, &key);
 }
 

@@ -313,7 +313,7 @@ static double read_reserve(void *argument)
     return (double)atomic_load(&path->store->floor_space);
 }
 
-static void register_metrics(struct store_path *path, bool present)
+static void store_register_metrics(struct store_path *path, bool present)
 {
     char labels[PROTO_KEY_SIZE + 16];
     snprintf(labels, sizeof(labels), "path=\"%s\"", path->key);
@@ -359,7 +359,7 @@ static bool create_path(struct store *store, size_t index, struct error *error)
     path->prober = workers_create(name, 1, 1, error);
     if (!path->prober)
         return false;
-    register_metrics(path, true);
+    store_register_metrics(path, true);
     start_look(path);
     return true;
 }
@@ -447,7 +447,7 @@ static void end_path(struct store_path *path, int64_t timeout_ms)
     if (ended)
         return;
     if (path->prober)
-        register_metrics(path, false);
+        store_register_metrics(path, false);
     path->left = !workers_destroy(path->workers, timeout_ms);
     path->left = !workers_destroy(path->prober, timeout_ms) || path->left;
     if (path->left)

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static bool on_row(void *argument, const struct db_value *columns, size_t count)
+static bool lease_on_row(void *argument, const struct db_value *columns, size_t count)
 {
     struct lease_row **found = argument;
     struct lease_row *row = *found;
@@ -33,7 +33,7 @@ enum db_result lease_sql_read(struct db_connection *connection, const char *name
         struct lease_row *wanted = row;
         enum db_result result = db_query(
             connection, "SELECT owner, renewals, wanted, repair, done, progress FROM t_lease WHERE name = ?",
-            parameters, ARRAY_SIZE(parameters), on_row, &wanted, error);
+            parameters, ARRAY_SIZE(parameters), lease_on_row, &wanted, error);
         if (result != DB_OK || !wanted)
             return result;
         if (attempt > 0) {

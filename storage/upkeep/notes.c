@@ -103,3 +103,8 @@ json_t *notes_progress(const struct notes *notes)
 {
     return json_loads(notes->row.progress, 0, NULL);
 }
+
+int64_t notes_number(const json_t *progress, const char *name)
+{
+    return (int64_t)json_integer_value(json_object_get(progress, name));
+}

@@ -32,4 +32,7 @@ MUST_CHECK bool notes_store(struct notes *notes, json_t *progress, int64_t done,
 /* What stands in it; a new reference; NULL: nothing that can be read. */
 json_t *notes_progress(const struct notes *notes);
 
+/* The number NAME of PROGRESS; 0 where it has none. */
+int64_t notes_number(const json_t *progress, const char *name);
+
 #endif

@@ -27,7 +27,7 @@ struct purge {
     struct upkeep_trash trash;
 };
 
-static const char *group_of(const struct purge *purge)
+static const char *purge_group(const struct purge *purge)
 {
     return purge->keeper->config->group;
 }
@@ -40,14 +40,14 @@ static const struct lease *lease_of(const struct purge *purge)
 static enum db_result stamp_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct purge *purge = CONTAINER_OF(job, struct purge, job);
-    return upkeep_sql_stamp(connection, lease_of(purge), purge->table, group_of(purge), purge->now, error);
+    return upkeep_sql_stamp(connection, lease_of(purge), purge->table, purge_group(purge), purge->now, error);
 }
 
 static enum db_result find_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct purge *purge = CONTAINER_OF(job, struct purge, job);
-    return upkeep_sql_find_purgeable(connection, purge->keeper->storage->store, purge->table, group_of(purge),
-                                     purge->limit, purge->after, &purge->page, error);
+    return upkeep_sql_find_purgeable(connection, purge->keeper->storage->store, purge->table,
+                                     purge_group(purge), purge->limit, purge->after, &purge->page, error);
 }
 
 /* One transaction for the page: what STEP does with each chosen row. */
@@ -79,14 +79,15 @@ static enum db_result mark_one(struct purge *purge, struct db_connection *connec
     if (row->row.stat.group[0] == '\0')
         result = upkeep_sql_other_row(connection, row->row.file_path, row, purge->limit, &shared, error);
     if (result == DB_OK && !shared)
-        result = upkeep_sql_mark_purging(connection, lease_of(purge), row, group_of(purge), purge->limit,
+        result = upkeep_sql_mark_purging(connection, lease_of(purge), row, purge_group(purge), purge->limit,
                                          &changed, error);
     row->shared = shared;
     row->gone = !changed; /* restored a moment ago */
     return result;
 }
 
-static enum db_result mark_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result purge_mark_run(struct db_job *job, struct db_connection *connection,
+                                     struct error *error)
 {
     return each_chosen(CONTAINER_OF(job, struct purge, job), connection, mark_one, error);
 }
@@ -102,9 +103,9 @@ static enum db_result remove_run(struct db_job *job, struct db_connection *conne
     return each_chosen(CONTAINER_OF(job, struct purge, job), connection, remove_one, error);
 }
 
-static bool run(struct purge *purge,
-                enum db_result (*function)(struct db_job *, struct db_connection *, struct error *),
-                const char *what)
+static bool purge_run(struct purge *purge,
+                      enum db_result (*function)(struct db_job *, struct db_connection *, struct error *),
+                      const char *what)
 {
     struct error error = {0};
     purge->job = (struct db_job){.run = function, .idempotent = true};
@@ -161,7 +162,7 @@ static bool purge_page(struct purge *purge)
     }
     if (count == 0)
         return true;
-    if (!run(purge, mark_run, "deleted files stay for now"))
+    if (!purge_run(purge, purge_mark_run, "deleted files stay for now"))
         return false;
     CRASH_POINT("purge-marked");
     for (size_t i = 0; i < page->count; i++) {
@@ -177,7 +178,7 @@ static bool purge_page(struct purge *purge)
             break;
         }
     }
-    if (!run(purge, remove_run, "rows of purged files stay for now"))
+    if (!purge_run(purge, remove_run, "rows of purged files stay for now"))
         return false;
     CRASH_POINT("purge-rows-removed");
     int64_t files = 0, bytes = 0;
@@ -197,11 +198,11 @@ static bool purge_page(struct purge *purge)
 
 static bool purge_table(struct purge *purge)
 {
-    if (!run(purge, stamp_run, "deleted files without a time of deletion stay for now"))
+    if (!purge_run(purge, stamp_run, "deleted files without a time of deletion stay for now"))
         return false;
     purge->after = 0;
     do {
-        if (!keeper_breathe(purge->keeper) || !run(purge, find_run, "deleted files stay for now") ||
+        if (!keeper_breathe(purge->keeper) || !purge_run(purge, find_run, "deleted files stay for now") ||
             !purge_page(purge))
             return false;
         if (purge->page.count > 0)
@@ -216,7 +217,7 @@ static enum db_result measure_run(struct db_job *job, struct db_connection *conn
     enum db_result result = DB_OK;
     purge->trash = (struct upkeep_trash){0};
     for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
-        result = upkeep_sql_trash(connection, table, group_of(purge), &purge->trash, error);
+        result = upkeep_sql_trash(connection, table, purge_group(purge), &purge->trash, error);
     return result;
 }
 
@@ -226,7 +227,7 @@ static void measure(struct keeper *keeper)
     if (!purge)
         return;
     purge->keeper = keeper;
-    if (run(purge, measure_run, "the size of the trash is not known")) {
+    if (purge_run(purge, measure_run, "the size of the trash is not known")) {
         metric_set(keeper->metrics.trash_files, purge->trash.files);
         metric_set(keeper->metrics.trash_bytes, purge->trash.bytes);
     }

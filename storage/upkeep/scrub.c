@@ -5,6 +5,7 @@
 
 #include "storage/store/store_file.h"
 #include "storage/upkeep/fence.h"
+#include "storage/upkeep/notes.h"
 #include "storage/upkeep/sweep.h"
 #include "storage/upkeep/upkeep_sql.h"
 
@@ -110,7 +111,7 @@ static bool store_progress(struct scrub *scrub, bool done, int64_t finished)
 }
 
 /* A run that was asked for begins: what is asked for from now on is another one's. */
-static bool begin(struct scrub *scrub)
+static bool scrub_begin(struct scrub *scrub)
 {
     char *text = progress_text(scrub, false, 0, &scrub->error);
     bool fine = text && lease_begin(&scrub->keeper->lease, text, &scrub->error);
@@ -118,32 +119,27 @@ static bool begin(struct scrub *scrub)
     return fine;
 }
 
-static int64_t number_in(const json_t *object, const char *name)
-{
-    return (int64_t)json_integer_value(json_object_get(object, name));
-}
-
 /* Goes on where PROGRESS stopped. */
 static void resume(struct scrub *scrub, const json_t *progress)
 {
     const char *phase = json_string_value(json_object_get(progress, "phase"));
     json_t *lines = json_object_get(progress, "lines");
-    int64_t table = number_in(progress, "table");
+    int64_t table = notes_number(progress, "table");
     scrub->repair = json_is_true(json_object_get(progress, "repair"));
     if (!phase || table < 0 || table > TABLE_HASH_TABLES)
         return;
     scrub->rows_done = strcmp(phase, "files") == 0;
     scrub->resumed = true;
     scrub->table = (unsigned)table;
-    scrub->after = number_in(progress, "after");
-    scrub->rows = number_in(progress, "rows");
-    scrub->bytes = number_in(progress, "bytes");
-    scrub->digests = number_in(progress, "digests");
-    scrub->repaired = number_in(progress, "repaired");
-    scrub->healed = number_in(progress, "healed");
-    scrub->elsewhere = number_in(progress, "elsewhere");
+    scrub->after = notes_number(progress, "after");
+    scrub->rows = notes_number(progress, "rows");
+    scrub->bytes = notes_number(progress, "bytes");
+    scrub->digests = notes_number(progress, "digests");
+    scrub->repaired = notes_number(progress, "repaired");
+    scrub->healed = notes_number(progress, "healed");
+    scrub->elsewhere = notes_number(progress, "elsewhere");
     for (int i = 0; i < SCRUB_KINDS; i++)
-        scrub->kinds[i] = number_in(json_object_get(progress, "findings"), kind_names[i]);
+        scrub->kinds[i] = notes_number(json_object_get(progress, "findings"), kind_names[i]);
     if (json_is_array(lines)) {
         json_decref(scrub->lines);
         scrub->lines = json_incref(lines);
@@ -153,8 +149,8 @@ static void resume(struct scrub *scrub, const json_t *progress)
 
 /* ---- jobs ---- */
 
-static bool run(struct scrub *scrub,
-                enum db_result (*function)(struct db_job *, struct db_connection *, struct error *))
+static bool scrub_run(struct scrub *scrub,
+                      enum db_result (*function)(struct db_job *, struct db_connection *, struct error *))
 {
     scrub->job = (struct db_job){.run = function, .idempotent = true};
     return keeper_run(scrub->keeper, &scrub->job, &scrub->error);
@@ -175,7 +171,8 @@ static enum db_result again_run(struct db_job *job, struct db_connection *connec
                             error);
 }
 
-static enum db_result mark_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result scrub_mark_run(struct db_job *job, struct db_connection *connection,
+                                     struct error *error)
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
     bool changed = false;
@@ -204,7 +201,7 @@ static enum db_result shared_run(struct db_job *job, struct db_connection *conne
 static bool still_there(struct scrub *scrub, bool *same)
 {
     const struct meta_row *row = &scrub->row->row;
-    if (!run(scrub, again_run))
+    if (!scrub_run(scrub, again_run))
         return false;
     *same = scrub->found && strcmp(scrub->now.row.file_path, row->file_path) == 0 &&
             scrub->now.row.stat.size == row->stat.size && scrub->now.row.state == row->state &&
@@ -278,7 +275,7 @@ static bool repair(struct scrub *scrub, bool file_there)
         if (state != META_STATE_NORMAL && state != META_STATE_DELETED)
             return true; /* no state of ours: nobody is served it, and nobody knows what it means */
         scrub->mark = state == META_STATE_DELETED ? META_STATE_DAMAGED_DELETED : META_STATE_DAMAGED;
-        if (!run(scrub, mark_run))
+        if (!scrub_run(scrub, scrub_mark_run))
             return false;
         CRASH_POINT("scrub-row-marked");
         if (!scrub->changed)
@@ -339,7 +336,7 @@ static bool sound(struct scrub *scrub)
 {
     struct upkeep_row *row = scrub->row;
     if (!row->row.stat.has_digest) {
-        if (!run(scrub, digest_run))
+        if (!scrub_run(scrub, digest_run))
             return false;
         if (!scrub->changed)
             return true; /* deleted, restored or purged this moment */
@@ -354,7 +351,7 @@ static bool sound(struct scrub *scrub)
         return judge(scrub, SCRUB_DAMAGED, false, "its file is right again; --repair puts it into service");
     /* What was deleted stays deleted. */
     scrub->mark = row->row.state == META_STATE_DAMAGED ? META_STATE_NORMAL : META_STATE_DELETED;
-    if (!run(scrub, mark_run))
+    if (!scrub_run(scrub, scrub_mark_run))
         return false;
     if (scrub->changed) {
         scrub->healed++;
@@ -389,7 +386,7 @@ static bool is_elsewhere(struct scrub *scrub, bool *elsewhere)
     if (!row->row.path || row->key.file[0] == '\0') {
         *elsewhere = true;
     } else {
-        if (!run(scrub, shared_run))
+        if (!scrub_run(scrub, shared_run))
             return false;
         *elsewhere = scrub->found;
     }
@@ -398,7 +395,7 @@ static bool is_elsewhere(struct scrub *scrub, bool *elsewhere)
 }
 
 /* The file as it lies there; a row of the predecessor may have no size. */
-static bool check_file(struct scrub *scrub)
+static bool scrub_check_file(struct scrub *scrub)
 {
     const struct meta_row *row = &scrub->row->row;
     const struct store_scan_look *look = &scrub->look;
@@ -437,7 +434,7 @@ static bool check_row(struct scrub *scrub)
     if (!row->path || !path_format(&row->place, place) || scrub->row->key.file[0] == '\0')
         return judge(scrub, SCRUB_UNKNOWN, false, "its path is none of this server's");
     return store_path_readable(row->path, &scrub->error) &&
-           store_scan_look(row->path, place, &scrub->look, &scrub->error) && check_file(scrub);
+           store_scan_look(row->path, place, &scrub->look, &scrub->error) && scrub_check_file(scrub);
 }
 
 /* ---- a whole run ---- */
@@ -472,7 +469,7 @@ static bool check_rows(struct scrub *scrub)
     while (scrub->table < TABLE_HASH_TABLES) {
         if (!keeper_breathe(scrub->keeper))
             return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
-        if (!run(scrub, page_run) || !check_page(scrub))
+        if (!scrub_run(scrub, page_run) || !check_page(scrub))
             return false;
         if (scrub->page.count < UPKEEP_PAGE) {
             scrub->table++;
@@ -531,7 +528,7 @@ static bool is_wanted(const struct keeper *keeper)
 }
 
 /* Is it time for one that nobody asked for? */
-static bool is_time(struct keeper *keeper, int64_t finished)
+static bool scrub_is_time(struct keeper *keeper, int64_t finished)
 {
     struct error error = {0};
     int64_t now = 0;
@@ -551,7 +548,7 @@ static bool choose_run(struct scrub *scrub, const json_t *progress)
     struct keeper *keeper = scrub->keeper;
     const struct lease_row *row = &keeper->lease.row;
     const char *phase = json_string_value(json_object_get(progress, "phase"));
-    int64_t number = number_in(progress, "run");
+    int64_t number = notes_number(progress, "run");
     bool unfinished = phase && strcmp(phase, "done") != 0;
     if (unfinished && (number > row->done || (number == 0 && !is_wanted(keeper)))) {
         scrub->number = number;
@@ -561,9 +558,9 @@ static bool choose_run(struct scrub *scrub, const json_t *progress)
     if (is_wanted(keeper)) {
         scrub->number = row->wanted;
         scrub->repair = row->repair;
-        return begin(scrub);
+        return scrub_begin(scrub);
     }
-    return is_time(keeper, number_in(progress, "finished"));
+    return scrub_is_time(keeper, notes_number(progress, "finished"));
 }
 
 static bool scrub_due(const struct keeper *keeper, const struct chore *chore, int64_t now_ms)

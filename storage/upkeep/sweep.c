@@ -90,11 +90,6 @@ static bool sweep_store(struct sweep *sweep, const char *phase, int64_t finished
     return fine;
 }
 
-static int64_t number_in(const json_t *object, const char *name)
-{
-    return (int64_t)json_integer_value(json_object_get(object, name));
-}
-
 static bool text_is(const json_t *object, const char *name, const char *text)
 {
     const char *value = json_string_value(json_object_get(object, name));
@@ -115,10 +110,10 @@ static void sweep_resume(struct sweep *sweep, const json_t *progress)
         return;
     snprintf(sweep->from_key, sizeof(sweep->from_key), "%s", key);
     snprintf(sweep->from_directory, sizeof(sweep->from_directory), "%s", directory);
-    sweep->result->files = number_in(progress, "files");
-    sweep->result->leftovers = number_in(progress, "leftovers");
-    sweep->result->young = number_in(progress, "young");
-    sweep->result->left = number_in(progress, "left");
+    sweep->result->files = notes_number(progress, "files");
+    sweep->result->leftovers = notes_number(progress, "leftovers");
+    sweep->result->young = notes_number(progress, "young");
+    sweep->result->left = notes_number(progress, "left");
     log_info(ROOM, "goes on behind %s/%s", key, directory);
 }
 
@@ -255,7 +250,7 @@ static int compare_files(const void *a, const void *b)
     return strcmp(((const struct sweep_file *)a)->name, ((const struct sweep_file *)b)->name);
 }
 
-static void on_row(void *argument, const char *file_path)
+static void sweep_on_row(void *argument, const char *file_path)
 {
     struct sweep *sweep = argument;
     struct sweep_file wanted = {.known = false};
@@ -274,7 +269,7 @@ static enum db_result paths_run(struct db_job *job, struct db_connection *connec
     struct sweep *sweep = CONTAINER_OF(job, struct sweep, job);
     for (size_t i = 0; i < sweep->count; i++)
         sweep->files[i].known = false;
-    return upkeep_sql_paths(connection, sweep->prefix, on_row, sweep, error);
+    return upkeep_sql_paths(connection, sweep->prefix, sweep_on_row, sweep, error);
 }
 
 /* Enough was looked at to judge by; and the place is to be stored now and then. */
@@ -498,7 +493,7 @@ bool sweep_all(struct keeper *keeper, bool anew, struct sweep_result *result, st
 }
 
 /* Is it time? *PAUSE_MS: for how long not. */
-static bool is_time(struct sweep *sweep, const json_t *progress, int64_t *pause_ms, struct error *error)
+static bool sweep_is_time(struct sweep *sweep, const json_t *progress, int64_t *pause_ms, struct error *error)
 {
     const struct lease_row *row = &sweep->notes.row;
     bool stopped = text_is(progress, "phase", "stopped");
@@ -509,7 +504,7 @@ static bool is_time(struct sweep *sweep, const json_t *progress, int64_t *pause_
     if (!keeper_now(sweep->keeper, &now, error))
         return false;
     /* One that ended in the future ended before the clock was set back. */
-    int64_t left_ms = min_i64((number_in(progress, "finished") - now) * 1000, 0) + interval;
+    int64_t left_ms = min_i64((notes_number(progress, "finished") - now) * 1000, 0) + interval;
     *pause_ms = min_i64(left_ms, stopped ? STOPPED_MS : LOOK_MS);
     return left_ms <= 0;
 }
@@ -523,7 +518,7 @@ static int64_t sweep_if_due(struct keeper *keeper, struct chore *chore)
     (void)chore;
     bool fine = sweep && notes_read(&sweep->notes, &error);
     json_t *progress = fine ? notes_progress(&sweep->notes) : NULL;
-    if (fine && is_time(sweep, progress, &pause_ms, &error)) {
+    if (fine && sweep_is_time(sweep, progress, &pause_ms, &error)) {
         fine = notes_take(&sweep->notes, &error);
         sweep->mode = mode_after(sweep, progress);
         if (text_is(progress, "phase", "walk"))

@@ -51,8 +51,8 @@ struct reading {
     struct upkeep_page *page;
 };
 
-static void read_row(const struct store *store, unsigned table, const struct db_value *columns,
-                     struct upkeep_row *row)
+static void upkeep_read_row(const struct store *store, unsigned table, const struct db_value *columns,
+                            struct upkeep_row *row)
 {
     memset(row, 0, sizeof(*row));
     meta_sql_read(store, columns, &row->row, &row->key);
@@ -67,7 +67,7 @@ static bool on_page_row(void *argument, const struct db_value *columns, size_t c
     struct upkeep_page *page = reading->page;
     if (count != META_SQL_COLUMN_COUNT + 1 || page->count == UPKEEP_PAGE)
         return false;
-    read_row(reading->store, reading->table, columns, &page->rows[page->count++]);
+    upkeep_read_row(reading->store, reading->table, columns, &page->rows[page->count++]);
     return true;
 }
 
@@ -212,7 +212,7 @@ static bool on_one_row(void *argument, const struct db_value *columns, size_t co
     struct row_reading *reading = argument;
     reading->found = count == META_SQL_COLUMN_COUNT + 1;
     if (reading->found)
-        read_row(reading->store, reading->table, columns, reading->row);
+        upkeep_read_row(reading->store, reading->table, columns, reading->row);
     return false;
 }
 

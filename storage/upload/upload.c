@@ -262,7 +262,7 @@ void upload_advance(struct upload *upload)
         upload_take_number(upload);
 }
 
-static void begin(struct upload *upload)
+static void upload_begin(struct upload *upload)
 {
     struct error error = {0};
     upload->path = store_choose(upload->storage->store, upload->put.size, &error);
@@ -280,7 +280,7 @@ static void begin(struct upload *upload)
         enter_gate(upload);
 }
 
-static void start(struct packet_request *request, const struct proto_put *put, bool digest_follows)
+static void upload_start(struct packet_request *request, const struct proto_put *put, bool digest_follows)
 {
     struct storage *storage = storage_of(request);
     int64_t trailer = digest_follows ? PROTO_DIGEST_SIZE : 0;
@@ -306,7 +306,7 @@ static void start(struct packet_request *request, const struct proto_put *put, b
     upload->digest_follows = digest_follows;
     upload->file.fd = upload->rival_fd = -1;
     request->user = upload;
-    begin(upload);
+    upload_begin(upload);
 }
 
 void upload_handle_upload(struct packet_request *request)
@@ -320,7 +320,7 @@ void upload_handle_upload(struct packet_request *request)
     }
     put.key = head.key;
     put.size = head.size;
-    start(request, &put, false);
+    upload_start(request, &put, false);
 }
 
 void upload_handle_put(struct packet_request *request)
@@ -330,7 +330,7 @@ void upload_handle_put(struct packet_request *request)
     if (!proto_put_unpack(request->head, request->head_size, &put, &error))
         packet_reply_failure(request, &error);
     else
-        start(request, &put, false);
+        upload_start(request, &put, false);
 }
 
 void upload_handle_put_trailer(struct packet_request *request)
@@ -342,5 +342,5 @@ void upload_handle_put_trailer(struct packet_request *request)
     else if (put.has_digest)
         packet_reply_error(request, ERROR_MALFORMED, "the digest follows the content, and the head has one");
     else
-        start(request, &put, true);
+        upload_start(request, &put, true);
 }

@@ -54,7 +54,7 @@ static bool may_replace(struct upload *upload)
 
 /* ---- the content against a stored file ---- */
 
-static void compare_piece(struct upload *upload);
+static void compare_next_piece(struct upload *upload);
 
 static void on_compare_read(struct packet_request *request, int64_t bytes)
 {
@@ -67,9 +67,9 @@ static void on_compare_read(struct packet_request *request, int64_t bytes)
     upload->slots[0].filled = (size_t)bytes;
     upload->received += bytes;
     if (upload->received == upload->put.size)
-        upload_end_content(upload, compare_piece);
+        upload_end_content(upload, compare_next_piece);
     else
-        compare_piece(upload);
+        compare_next_piece(upload);
 }
 
 static void run_compare(struct job *job)
@@ -78,7 +78,7 @@ static void run_compare(struct job *job)
     upload->job_fine = upload_disk_compare(upload, &upload->slots[0], &upload->job_error);
 }
 
-static void compare_piece(struct upload *upload)
+static void compare_next_piece(struct upload *upload)
 {
     if (!upload_start_job(upload, upload->rival->path, run_compare))
         upload_conclude(upload, &upload->job_error);
@@ -89,10 +89,10 @@ void upload_start_compare(struct upload *upload)
     if (upload_refused_by_rival(upload))
         return;
     upload_enter(upload, UPLOAD_COMPARE);
-    compare_piece(upload);
+    compare_next_piece(upload);
 }
 
-static void read_next(struct task *task)
+static void compare_read_next(struct task *task)
 {
     struct upload *upload = CONTAINER_OF(task, struct upload, task);
     struct upload_slot *slot = &upload->slots[0];
@@ -109,7 +109,7 @@ void upload_compared(struct upload *upload)
         if (upload->received == upload->put.size)
             upload_conclude(upload, NULL);
         else
-            read_next(&upload->task);
+            compare_read_next(&upload->task);
         break;
     case UPLOAD_OTHER:
         upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);

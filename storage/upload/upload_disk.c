@@ -33,7 +33,7 @@ static bool check_stated_digest(const struct upload *upload, struct error *error
 }
 
 /* The content is whole and written: is it what the uploader meant, and does it last? */
-static bool finish(struct upload *upload, struct error *error)
+static bool disk_finish(struct upload *upload, struct error *error)
 {
     digest_final(upload->digest, upload->digest_bytes);
     if (!check_stated_digest(upload, error))
@@ -47,7 +47,7 @@ static bool finish(struct upload *upload, struct error *error)
     return fine;
 }
 
-static void find_type(struct upload *upload, const void *bytes, size_t size)
+static void disk_find_type(struct upload *upload, const void *bytes, size_t size)
 {
     const char *type = upload->put.content_type;
     if (media_type_is_generic(type))
@@ -75,7 +75,7 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
     const void *bytes = bytes_of(slot);
     if (slot->offset == 0) {
         digest_reset(upload->digest); /* it may have been here before, with another number or to compare */
-        find_type(upload, bytes, slot->filled);
+        disk_find_type(upload, bytes, slot->filled);
     }
     digest_update(upload->digest, bytes, slot->filled);
     if (!store_file_write(&upload->file, bytes, slot->filled, slot->offset, error))
@@ -85,7 +85,7 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
         return true;
     }
     CRASH_POINT("upload-all-written");
-    return finish(upload, error);
+    return disk_finish(upload, error);
 }
 
 bool upload_disk_store(struct upload *upload, struct error *error)
@@ -128,7 +128,7 @@ static bool read_piece(int fd, void *bytes, size_t size, int64_t offset, size_t 
 }
 
 /* Opens the rival's file: UPLOAD_SAME so far, or UPLOAD_LOST. */
-static bool look_at_rival(struct upload *upload, struct error *error)
+static bool disk_look_at_rival(struct upload *upload, struct error *error)
 {
     const struct meta_row *row = upload->rival;
     int64_t size = 0;
@@ -143,8 +143,8 @@ static bool look_at_rival(struct upload *upload, struct error *error)
 }
 
 /* FD has SIZE bytes at OFFSET: are they BYTES? */
-static bool compare_piece(struct upload *upload, const uint8_t *bytes, size_t size, int64_t offset,
-                          struct error *error)
+static bool disk_compare_piece(struct upload *upload, const uint8_t *bytes, size_t size, int64_t offset,
+                               struct error *error)
 {
     uint8_t *stored = malloc(COMPARE_BYTES);
     bool fine = stored || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
@@ -187,11 +187,11 @@ bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, 
 {
     if (!upload->rival_looked) {
         digest_reset(upload->digest);
-        if (!look_at_rival(upload, error))
+        if (!disk_look_at_rival(upload, error))
             return false;
     }
     if (upload->finding == UPLOAD_SAME &&
-        !compare_piece(upload, bytes_of(slot), slot->filled, slot->offset, error))
+        !disk_compare_piece(upload, bytes_of(slot), slot->filled, slot->offset, error))
         return false;
     if (upload->finding == UPLOAD_OTHER)
         return judge_difference(upload, slot, error);
@@ -208,7 +208,7 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
 {
     int64_t size = 0;
     int own = -1;
-    if (!look_at_rival(upload, error))
+    if (!disk_look_at_rival(upload, error))
         return false;
     if (upload->finding == UPLOAD_LOST)
         return true;
@@ -222,7 +222,7 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
         if (fine && got == 0)
             fine = error_set(error, ERROR_IO, "the file that was just stored is shorter than it was");
         if (fine)
-            fine = compare_piece(upload, bytes, got, offset, error);
+            fine = disk_compare_piece(upload, bytes, got, offset, error);
         offset += (int64_t)got;
     }
     free(bytes);

@@ -74,7 +74,7 @@ static void verify_file(struct upload *upload)
 
 /* ---- adding ---- */
 
-static void on_row(struct meta_insert *insert)
+static void upload_on_row(struct meta_insert *insert)
 {
     struct upload *upload = CONTAINER_OF(insert, struct upload, insert);
     metric_observe_us(upload->storage->metrics.row_time, clock_monotonic_us() - upload->step_us);
@@ -113,7 +113,7 @@ void upload_add_row(struct upload *upload)
     insert->key = upload->put.key;
     insert->replaces = upload->replaces ? &upload->find.row : NULL;
     insert->loop = upload->loop;
-    insert->done = on_row;
+    insert->done = upload_on_row;
     stat->size = upload->put.size;
     stat->has_digest = true;
     memcpy(stat->digest, upload->digest_bytes, sizeof(stat->digest));

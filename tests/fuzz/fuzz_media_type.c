@@ -2,6 +2,7 @@
  * Fuzzes what a file's first bytes and name say of its type: nothing is read past the bytes, and whatever comes out can
  * stand in a header and in a row.
  */
+#include "common/base/utf8.h"
 #include "common/media/media_signature.h"
 #include "common/media/media_type.h"
 #include "common/proto/proto.h"
@@ -38,8 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(media_type_by_name(name));
     check(media_type_of_content(content, content_size, name));
     check(media_type_choose(name, name, name, found));
-    bool whole = media_signature_is_utf8(content, content_size, true);
-    if (whole && !media_signature_is_utf8(content, content_size, false))
+    bool whole = utf8_valid(content, content_size, true);
+    if (whole && !utf8_valid(content, content_size, false))
         abort();
     (void)media_signature_is_text(content, content_size);
     free(content);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include "common/base/utf8.h"
 #include "common/media/media_signature.h"
 #include "common/media/media_type.h"
 
@@ -287,8 +288,8 @@ static void utf_8_is_told_from_what_only_looks_like_it(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         size_t size = strlen(rows[i].bytes);
-        if (media_signature_is_utf8(rows[i].bytes, size, true) != rows[i].whole ||
-            media_signature_is_utf8(rows[i].bytes, size, false) != rows[i].part)
+        if (utf8_valid(rows[i].bytes, size, true) != rows[i].whole ||
+            utf8_valid(rows[i].bytes, size, false) != rows[i].part)
             fail_msg("row %zu", i);
     }
 }

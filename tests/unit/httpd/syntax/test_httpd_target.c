@@ -1,4 +1,4 @@
-/* http_target: request-targets. */
+/* test_httpd_target: which paths name a file, of which application and user, and which are refused. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
