@@ -64,7 +64,8 @@ class Search:
         self.before = [sum(index[id(other)] for other in one.after if id(other) in index) for one in self.all]
         # What changes nothing whenever it fits can be put at the first place where it fits: no other place is better.
         self.looks = [one.kind == READ or one.answer in (GONE, ABSENT, DELETED, TAKEN) for one in self.all]
-        self.seen = set()
+        self.unknown = sum(1 << i for i, one in enumerate(self.all) if one.answer == UNKNOWN)
+        self.seen, self.count = {}, 0
 
     def open(self, done):
         """The numbers of what may come next, and the time by which something must have."""
@@ -92,14 +93,23 @@ class Search:
             for i in fitting:
                 done |= 1 << i
 
+    def tried(self, done, state):
+        """True where the same was tried with no more unknown operations used up: then nothing better comes now."""
+        used = done & self.unknown
+        before = self.seen.setdefault((done & ~self.unknown, state), [])
+        if any(other & ~used == 0 for other in before):
+            return True
+        before.append(used)
+        self.count += 1
+        return False
+
     def next(self, done, state):
         """What may follow, the likeliest last."""
         done, found, first_end = self.look(done, state)
         if first_end == math.inf:
             return None
-        if (done, state) in self.seen:
+        if self.tried(done, state):
             return []
-        self.seen.add((done, state))
         maybe, certain, kinds = [], [], set()
         for i in found:
             one, made = self.all[i], None
@@ -122,7 +132,7 @@ class Search:
             following = self.next(*stack.pop())
             if following is None:
                 return True
-            if len(self.seen) > limit:
+            if self.count > limit:
                 return None
             stack += following
         return False

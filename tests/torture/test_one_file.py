@@ -312,16 +312,16 @@ class Room:
             proxy.cut_all()
         else:
             what, when = self.dice.choice(("insert", "update", "commit")), self.dice.choice(("before", "after", "late", "late"))
-            cuts, proxy.armed = proxy.cuts, (what, when)
+            cuts, left, proxy.armed = proxy.cuts, len(proxy.endings), (what, when)
             end = time.monotonic() + 1
             while proxy.cuts == cuts and time.monotonic() < end:
                 time.sleep(0.01)
             proxy.armed = None
-            if when == "late":
+            if when == "late" and proxy.cuts > cuts:
+                wait_for(lambda: len(proxy.endings) > left, 20, "the end of a database connection that hears nothing")
                 time.sleep(self.dice.uniform(0, 2))
                 proxy.release.set()
-                if proxy.cuts > cuts:
-                    proxy.delivered.wait(1)
+                proxy.delivered.wait(1)
                 proxy.release.clear()
                 proxy.delivered.clear()
         self.counts["database"] += 1
@@ -433,6 +433,8 @@ def run(room):
         room.trouble()
     finally:
         room.over.set()
+        if room.proxy:
+            room.proxy.release.set()  # nothing is held back any more: MariaDB keeps its locks so long
         for thread in [*workers, fsck]:
             thread.join(90)
     assert not any(thread.is_alive() for thread in [*workers, fsck])
