@@ -328,7 +328,7 @@ class Room:
 
     def enough(self):
         """Something has come of it, however slow the machine is."""
-        return (self.counts["kills"] and self.counts["stops"] and self.counts["repairs"] > 1
+        return (self.counts["kills"] and self.counts["stops"] and self.counts["repairs"]
                 and all(self.done[f"{kind} {DONE}"] > 10 for kind in (PUT, DELETE, RESTORE, READ)))
 
     def trouble(self):
