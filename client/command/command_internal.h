@@ -129,7 +129,7 @@ int command_failed(struct command *command, const char *what, const struct reel_
 /* A line on standard error, "reel: ...", above the progress. Nothing where --quiet. */
 void command_remark(struct command *command, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* One JSON object a line on standard output; takes OBJECT (NULL: no memory). Returns an exit code. */
+/* One JSON object per line on standard output; takes OBJECT (NULL: no memory). Returns an exit code. */
 int command_print_json(struct command *command, json_t *object);
 json_t *command_file_to_json(const struct reel_file *file);
 json_t *command_json_text(const char *text); /* also of bytes that are no UTF-8 */
