@@ -343,7 +343,7 @@ bool http_options_check(const void *config, struct error *error)
         !check_inline_types(&c->inline_types, error))
         return false;
     for (size_t i = 0; i < c->cors_origins.count; i++) {
-        if (!options_is_field_text(c->cors_origins.items[i]) || strchr(c->cors_origins.items[i], ' ') != NULL)
+        if (!options_is_field_text(c->cors_origins.items[i]) || strchr(c->cors_origins.items[i], ' '))
             return error_set(error, ERROR_MALFORMED,
                              "httpd.cors_origins: \"%s\" is no origin, e.g. https://tv.example",
                              c->cors_origins.items[i]);
@@ -408,7 +408,7 @@ static bool copy_origins(struct http_settings *settings, const struct config_str
 struct http_settings *http_settings_create(const struct httpd_config *config)
 {
     struct http_settings *settings = calloc(1, sizeof(*settings));
-    if (settings == NULL)
+    if (!settings)
         return NULL;
     settings->references = 1;
     snprintf(settings->application, sizeof(settings->application), "%s", config->application);
@@ -457,6 +457,6 @@ struct http_settings *http_settings_take(struct http_settings *settings)
 
 void http_settings_release(struct http_settings *settings)
 {
-    if (settings != NULL && __atomic_sub_fetch(&settings->references, 1, __ATOMIC_ACQ_REL) == 0)
+    if (settings && __atomic_sub_fetch(&settings->references, 1, __ATOMIC_ACQ_REL) == 0)
         settings_free(settings);
 }

@@ -558,7 +558,7 @@ void sequences_destroy(struct sequences *sequences)
     if (!sequences)
         return;
     struct sequence *sequence;
-    while ((sequence = sequences->by_key) != NULL) {
+    while ((sequence = sequences->by_key)) {
         ASSERT(!sequence->reserving && sequence->waiting.count == 0);
         HASH_DEL(sequences->by_key, sequence);
         free(sequence);

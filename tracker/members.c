@@ -191,9 +191,9 @@ void members_drop_unused_group(struct members *members, struct group *group)
 void members_clear(struct members *members)
 {
     struct group *group;
-    while ((group = TAILQ_FIRST(&members->groups)) != NULL) {
+    while ((group = TAILQ_FIRST(&members->groups))) {
         struct member *member;
-        while ((member = TAILQ_FIRST(&group->members)) != NULL)
+        while ((member = TAILQ_FIRST(&group->members)))
             member_free(members, group, member);
         group_free(members, group);
     }

@@ -68,7 +68,7 @@ static bool ipv6_from_text(const char *text, struct sockaddr_in6 *out)
 {
     char bare[INET6_ADDRSTRLEN];
     const char *zone = strchr(text, '%');
-    size_t length = zone != NULL ? (size_t)(zone - text) : strlen(text);
+    size_t length = zone ? (size_t)(zone - text) : strlen(text);
     if (length == 0 || length >= sizeof(bare))
         return false;
     memcpy(bare, text, length);
@@ -77,7 +77,7 @@ static bool ipv6_from_text(const char *text, struct sockaddr_in6 *out)
     out->sin6_family = AF_INET6;
     if (inet_pton(AF_INET6, bare, &out->sin6_addr) != 1)
         return false;
-    if (zone != NULL) {
+    if (zone) {
         out->sin6_scope_id = if_nametoindex(zone + 1);
         return out->sin6_scope_id != 0;
     }
@@ -89,11 +89,11 @@ static bool ipv6_to_host(const struct sockaddr_in6 *in6, char host[ADDRESS_HOST_
 {
     if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
         return inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, ADDRESS_HOST_SIZE) != NULL;
-    if (inet_ntop(AF_INET6, &in6->sin6_addr, host, ADDRESS_HOST_SIZE) == NULL)
+    if (!inet_ntop(AF_INET6, &in6->sin6_addr, host, ADDRESS_HOST_SIZE))
         return false;
     if (in6->sin6_scope_id != 0) {
         char zone[IF_NAMESIZE];
-        if (if_indextoname(in6->sin6_scope_id, zone) == NULL)
+        if (!if_indextoname(in6->sin6_scope_id, zone))
             return false;
         size_t length = strlen(host);
         (void)snprintf(host + length, ADDRESS_HOST_SIZE - length, "%%%s", zone);
@@ -189,13 +189,13 @@ static bool parse_span(struct span text, uint16_t default_port, struct address *
     memset(address, 0, sizeof(*address));
     if (text.length == 0)
         return address_refuse(error, text, "empty; HOST:PORT expected");
-    if (memchr(text.start, '\0', text.length) != NULL)
+    if (memchr(text.start, '\0', text.length))
         return address_refuse(error, text, "contains a NUL");
 
     struct span rest; /* ":PORT" or nothing */
     if (text.start[0] == '[') {
         const char *end = memchr(text.start, ']', text.length);
-        if (end == NULL)
+        if (!end)
             return address_refuse(error, text, "']' missing");
         struct span host = {text.start + 1, (size_t)(end - text.start) - 1};
         if (!parse_bracketed_host(host, address, text, error))
@@ -203,9 +203,9 @@ static bool parse_span(struct span text, uint16_t default_port, struct address *
         rest = (struct span){end + 1, text.length - host.length - 2};
     } else {
         const char *colon = memchr(text.start, ':', text.length);
-        size_t length = colon != NULL ? (size_t)(colon - text.start) : text.length;
+        size_t length = colon ? (size_t)(colon - text.start) : text.length;
         rest = (struct span){text.start + length, text.length - length};
-        if (rest.length > 1 && memchr(rest.start + 1, ':', rest.length - 1) != NULL)
+        if (rest.length > 1 && memchr(rest.start + 1, ':', rest.length - 1))
             return address_refuse(error, text, "more than one ':'; write an IPv6 address in brackets");
         if (!parse_plain_host((struct span){text.start, length}, address, text, error))
             return false;
@@ -286,7 +286,7 @@ bool address_list_copy(struct address_list *to, const struct address_list *from)
     struct address_list copy = {NULL, 0};
     if (from->count > 0) {
         copy.items = calloc(from->count, sizeof(*copy.items));
-        if (copy.items == NULL) {
+        if (!copy.items) {
             *to = copy;
             return false;
         }
@@ -301,7 +301,7 @@ bool address_list_append(struct address_list *list, const struct address *addres
 {
     struct address added = *address; /* may lie in the very list that moves */
     struct address *items = reallocarray(list->items, list->count + 1, sizeof(*items));
-    if (items == NULL)
+    if (!items)
         return false;
     items[list->count] = added;
     list->items = items;
@@ -355,7 +355,7 @@ bool address_resolve(const struct address *address, struct socket_address *out, 
     if (status != 0)
         return error_set(error, ERROR_CONNECTION, "host %s: look-up failed: %s", address->host,
                          gai_strerror(status));
-    for (const struct addrinfo *each = found; each != NULL && *count < capacity; each = each->ai_next) {
+    for (const struct addrinfo *each = found; each && *count < capacity; each = each->ai_next) {
         if (each->ai_addrlen > sizeof(out->storage))
             continue;
         memset(&out[*count], 0, sizeof(*out));

@@ -43,7 +43,7 @@ struct cache *cache_create(size_t entries_max, int64_t age_ms, size_t value_size
     if (shards > (SIZE_MAX - sizeof(*cache)) / sizeof(cache->shards[0]))
         return NULL;
     cache = calloc(1, sizeof(*cache) + shards * sizeof(cache->shards[0]));
-    if (cache == NULL)
+    if (!cache)
         return NULL;
     cache->value_size = value_size;
     cache->seed = lru_seed();
@@ -110,7 +110,7 @@ static void cache_add(struct cache_shard *shard, const struct lru_key *key, cons
     if (key->size > SIZE_MAX - sizeof(struct cache_entry) - value_size)
         return;
     struct cache_entry *entry = malloc(sizeof(*entry) + value_size + key->size);
-    if (entry == NULL)
+    if (!entry)
         return;
     memcpy(entry->bytes, value, value_size);
     memcpy(entry->bytes + value_size, key->bytes, key->size);
@@ -126,7 +126,7 @@ static void cache_add(struct cache_shard *shard, const struct lru_key *key, cons
 
 void cache_destroy(struct cache *cache)
 {
-    if (cache == NULL)
+    if (!cache)
         return;
     for (size_t i = 0; i < cache->shard_count; i++) {
         drop_all(&cache->shards[i]);
@@ -146,7 +146,7 @@ static bool cache_look_up(struct cache *cache, const void *key_bytes, size_t key
 
     shard_lock(shard);
     struct cache_entry *entry = cache_find(shard, &key);
-    if (entry != NULL) {
+    if (entry) {
         *age_ms = clock_monotonic_ms() - entry->stored_ms;
         found = limit_ms <= 0 || *age_ms <= limit_ms;
     }
@@ -177,7 +177,7 @@ void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, cons
 
     shard_lock(shard);
     struct cache_entry *entry = cache_find(shard, &key);
-    if (entry != NULL) {
+    if (entry) {
         memcpy(entry->bytes, value, cache->value_size);
         entry->stored_ms = clock_monotonic_ms();
         lru_use(&shard->entries, &entry->node);
@@ -194,7 +194,7 @@ void cache_remove(struct cache *cache, const void *key_bytes, size_t key_size)
 
     shard_lock(shard);
     struct cache_entry *entry = cache_find(shard, &key);
-    if (entry != NULL)
+    if (entry)
         drop_entry(shard, entry);
     shard_unlock(shard);
 }

@@ -10,7 +10,7 @@
 
 bool error_set_va(struct error *error, int code, const char *format, va_list arguments)
 {
-    if (error == NULL)
+    if (!error)
         return false;
 
     int saved_errno = errno;
@@ -37,7 +37,7 @@ bool error_set(struct error *error, int code, const char *format, ...)
 
 bool error_set_errno(struct error *error, int errnum, const char *format, ...)
 {
-    if (error == NULL)
+    if (!error)
         return false;
 
     int saved_errno = errno;
@@ -49,7 +49,7 @@ bool error_set_errno(struct error *error, int errnum, const char *format, ...)
     va_end(arguments);
     /* strerrordesc_np() is safe on any thread and in any locale, unlike strerror(). */
     const char *description = strerrordesc_np(errnum);
-    if (description != NULL)
+    if (description)
         (void)error_set(error, error_code_of_errno(errnum), "%s: %s", text, description);
     else
         (void)error_set(error, error_code_of_errno(errnum), "%s: errno %d", text, errnum);

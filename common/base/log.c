@@ -62,7 +62,7 @@ static bool stderr_is_journal(void)
     struct stat status;
     char *end;
 
-    if (stream == NULL)
+    if (!stream)
         return false;
     device = strtoull(stream, &end, 10);
     if (*end != ':')
@@ -110,7 +110,7 @@ static bool install(int new_fd, struct error *error)
 
 bool log_open(const struct log_options *options, struct error *error)
 {
-    bool to_file = options->file != NULL && options->file[0] != '\0';
+    bool to_file = options->file && options->file[0] != '\0';
     bool opened = false;
     char *path = NULL;
     int fd = STDERR_FILENO;
@@ -119,7 +119,7 @@ bool log_open(const struct log_options *options, struct error *error)
     (void)pthread_mutex_lock(&target_mutex);
     if (to_file) {
         path = strdup(options->file);
-        if (path == NULL) {
+        if (!path) {
             error_set_errno(error, ENOMEM, "cannot open the log file %s", options->file);
             goto done;
         }
@@ -150,7 +150,7 @@ void log_reopen(void)
     bool failed = false;
 
     (void)pthread_mutex_lock(&target_mutex);
-    if (target.file != NULL) {
+    if (target.file) {
         int fd = log_open_file(target.file);
 
         if (fd < 0)
@@ -228,8 +228,8 @@ static size_t append_escaped(char *line, size_t length, const char *text, bool c
             memcpy(piece, from, used);
         } else {
             const char *named = *from == '\n' ? "\\n" : *from == '\r' ? "\\r" : *from == '\t' ? "\\t" : NULL;
-            int printed = named != NULL ? snprintf(piece, sizeof(piece), "%s", named)
-                                        : snprintf(piece, sizeof(piece), "\\x%02x", *from);
+            int printed = named ? snprintf(piece, sizeof(piece), "%s", named)
+                                : snprintf(piece, sizeof(piece), "\\x%02x", *from);
             used = 1;
             size = (size_t)printed;
         }
@@ -261,7 +261,7 @@ static size_t begin_line(char *line, size_t size, enum log_level level, const ch
         struct tm utc;
         char stamp[32] = "";
 
-        if (gmtime_r(&seconds, &utc) != NULL)
+        if (gmtime_r(&seconds, &utc))
             (void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
         printed = snprintf(line, size, "%s.%03dZ %s %s[%ld] %s: ", stamp, (int)(now / 1000 % 1000),
                            level_names[level], target.program, (long)getpid(), room);
@@ -352,7 +352,7 @@ bool log_gate_open(struct log_gate *gate, int64_t interval_ms, uint64_t *suppres
         return false;
     }
     uint64_t swallowed = __atomic_exchange_n(&gate->suppressed, 0, __ATOMIC_RELAXED);
-    if (suppressed != NULL)
+    if (suppressed)
         *suppressed = swallowed;
     return true;
 }

@@ -101,7 +101,7 @@ static char *copy_labels(const char *labels)
     char *copy = malloc(2 * strlen(labels) + 1);
     char *out = copy;
 
-    if (copy == NULL)
+    if (!copy)
         metrics_fail(labels, "out of memory");
     for (const char *from = labels; *from != '\0';) {
         const char *after = skip_label_name(from);
@@ -112,7 +112,7 @@ static char *copy_labels(const char *labels)
         for (from = after + 2; !(*from == '"' && ends_value(from)); from++) {
             if (*from == '\0')
                 goto malformed;
-            bool escaped = *from == '\\' && from[1] != '\0' && strchr("\\\"n", from[1]) != NULL;
+            bool escaped = *from == '\\' && from[1] != '\0' && strchr("\\\"n", from[1]);
             if (escaped && !(from[1] == '"' && from[2] == '\0')) { /* the last quote always closes */
                 *out++ = *from++;
                 *out++ = *from;
@@ -150,7 +150,7 @@ static struct family *find_family(const char *name, const char *help, enum famil
         }
     }
     family = calloc(1, sizeof(*family));
-    if (family == NULL)
+    if (!family)
         metrics_fail(name, "out of memory");
     family->name = name;
     family->help = help;
@@ -163,11 +163,11 @@ static struct family *find_family(const char *name, const char *help, enum famil
 static struct metric *find_metric(const char *name, const char *help, enum family_type type,
                                   const char *labels, bool is_read)
 {
-    char *copy = copy_labels(labels == NULL ? "" : labels);
+    char *copy = copy_labels(!labels ? "" : labels);
     struct metric *metric;
     void *memory;
 
-    if (copy == NULL)
+    if (!copy)
         metrics_fail(name, "labels are not of the form name=\"value\",...");
     (void)pthread_mutex_lock(&registry_mutex);
     struct metric *_Atomic *end = &find_family(name, help, type)->metrics;
@@ -291,7 +291,7 @@ static void write_metric(struct evbuffer *out, const struct family *family, cons
         write_histogram(out, family->name, metric);
     } else if (metric->is_read) {
         (void)pthread_mutex_lock(&read_mutex);
-        if (metric->read != NULL) {
+        if (metric->read) {
             double value = metric->read(metric->argument);
             write_name(out, family->name, "", metric->labels);
             metrics_write_number(out, value);
@@ -344,9 +344,9 @@ static bool stat_field(const char *text, int number, unsigned long long *value)
     const char *at = strrchr(text, ')');
     char *end;
 
-    for (int i = 2; at != NULL && i < number; i++)
+    for (int i = 2; at && i < number; i++)
         at = strchr(at + 1, ' ');
-    if (at == NULL)
+    if (!at)
         return false;
     *value = strtoull(at, &end, 10);
     return end != at;
@@ -375,7 +375,7 @@ static void write_open_fds(struct evbuffer *out)
     struct rlimit limit;
     int count = 0;
 
-    if (directory != NULL) {
+    if (directory) {
         for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
             count += entry->d_name[0] != '.';
         (void)closedir(directory);

@@ -239,7 +239,7 @@ static void endpoint_lookup_done(struct job *job)
     }
     free(lookup);
     /* None waits here anew: the answer is younger than its age limit. */
-    while ((wait = wait_list_take(&endpoint->names)) != NULL)
+    while ((wait = wait_list_take(&endpoint->names)))
         wait_answer(wait);
     pool_endpoint_put(endpoint);
 }
@@ -325,7 +325,7 @@ static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
     (void)what;
     endpoint->sweeping = false;
     endpoint->references++; /* keeps it while its connections go */
-    while ((connection = TAILQ_LAST(&endpoint->idle, pool_connection_list)) != NULL &&
+    while ((connection = TAILQ_LAST(&endpoint->idle, pool_connection_list)) &&
            connection->idle_until_ms <= now)
         pool_connection_close(connection);
     if (connection)

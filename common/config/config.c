@@ -89,15 +89,15 @@ static void explain_unknown(const struct config_table *tables, const char *secti
     }
     if (section[0] == '\0')
         error_set(error, ERROR_MALFORMED, "option \"%s\" stands before any [section]", name);
-    else if (!known_section && near_section != NULL)
+    else if (!known_section && near_section)
         error_set(error, ERROR_MALFORMED, "unknown section \"[%s]\"; did you mean \"[%s]\"?", section,
                   near_section->section);
     else if (!known_section)
         error_set(error, ERROR_MALFORMED, "unknown section \"[%s]\"; --help lists them", section);
-    else if (near_name != NULL)
+    else if (near_name)
         error_set(error, ERROR_MALFORMED, "unknown option \"%s.%s\"; did you mean \"%s\"?", section, name,
                   near_name->name);
-    else if (elsewhere != NULL)
+    else if (elsewhere)
         error_set(error, ERROR_MALFORMED, "unknown option \"%s.%s\"; did you mean \"%s.%s\"?", section, name,
                   elsewhere->section, elsewhere->name);
     else
@@ -186,7 +186,7 @@ static char *config_read_file(const char *path, struct error *error)
     ssize_t got;
     int fd = -1;
 
-    if (text == NULL) {
+    if (!text) {
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         goto done;
     }
@@ -208,7 +208,7 @@ static char *config_read_file(const char *path, struct error *error)
             goto done;
         }
     }
-    if (memchr(text, '\0', length) != NULL) {
+    if (memchr(text, '\0', length)) {
         error_set(error, ERROR_MALFORMED, "the configuration file %s is not a text: it holds a zero byte",
                   path);
         goto done;
@@ -228,7 +228,7 @@ static bool load_file(struct load *load)
     char *text = config_read_file(load->file, load->error);
     int result;
 
-    if (text == NULL)
+    if (!text)
         return false;
     ini_allow_multiline = false;
     ini_allow_inline_comments = false;
@@ -251,8 +251,7 @@ static bool load_defaults(struct load *load)
     struct error error;
 
     for (size_t i = 0; (option = option_at(load->tables, i)) != NULL; i++) {
-        if (option->default_value != NULL &&
-            !config_value_parse(option, option->default_value, load->config, &error))
+        if (option->default_value && !config_value_parse(option, option->default_value, load->config, &error))
             return error_set(load->error, ERROR_GENERAL, "default of option \"%s.%s\": %s", option->section,
                              option->name, error.text);
     }
@@ -266,7 +265,7 @@ static bool load_override(struct load *load, const char *text)
     struct error error;
     size_t number;
 
-    if (equals == NULL || dot == NULL || dot > equals || dot == text || dot + 1 == equals)
+    if (!equals || !dot || dot > equals || dot == text || dot + 1 == equals)
         return error_set(load->error, ERROR_MALFORMED, "-o %s: not of the form SECTION.NAME=VALUE", text);
     (void)snprintf(section, sizeof(section), "%.*s", (int)(dot - text), text);
     (void)snprintf(name, sizeof(name), "%.*s", (int)(equals - dot - 1), dot + 1);
@@ -290,11 +289,10 @@ static bool check_required(struct load *load)
     const struct config_option *option;
 
     for (size_t i = 0; (option = option_at(load->tables, i)) != NULL; i++) {
-        if (option->default_value == NULL && load->lines[i] == 0)
-            return error_set(load->error, ERROR_MALFORMED,
-                             "%s: option \"%s.%s\" is missing and has no default: %s",
-                             load->file == NULL ? "configuration" : load->file, option->section, option->name,
-                             option->help);
+        if (!option->default_value && load->lines[i] == 0)
+            return error_set(
+                load->error, ERROR_MALFORMED, "%s: option \"%s.%s\" is missing and has no default: %s",
+                !load->file ? "configuration" : load->file, option->section, option->name, option->help);
     }
     return true;
 }
@@ -306,9 +304,9 @@ bool config_load(const struct config_table *tables, const char *file, const char
     bool loaded = false;
 
     load.lines = calloc(count_options(tables) + 1, sizeof(*load.lines));
-    if (load.lines == NULL)
+    if (!load.lines)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
-    if (!load_defaults(&load) || (file != NULL && !load_file(&load)))
+    if (!load_defaults(&load) || (file && !load_file(&load)))
         goto done;
     for (size_t i = 0; i < override_count; i++) {
         if (!load_override(&load, overrides[i]))
@@ -339,12 +337,12 @@ static const struct config_option *next_option(const struct config_table *tables
 {
     const struct config_option *leader, *option;
 
-    while ((leader = option_at(tables, *head)) != NULL) {
+    while ((leader = option_at(tables, *head))) {
         size_t earlier;
         bool shown = false;
         for (earlier = 0; earlier < *head && !shown; earlier++)
             shown = strcmp(option_at(tables, earlier)->section, leader->section) == 0;
-        while (!shown && (option = option_at(tables, *place)) != NULL) {
+        while (!shown && (option = option_at(tables, *place))) {
             (*place)++;
             if (strcmp(option->section, leader->section) == 0) {
                 *first = option == leader;
@@ -362,12 +360,12 @@ void config_print(const struct config_table *tables, const void *config, FILE *o
     size_t head = 0, place = 0;
     bool first;
 
-    while ((option = next_option(tables, &head, &place, &first)) != NULL) {
+    while ((option = next_option(tables, &head, &place, &first))) {
         char *text = config_value_format(option, config);
         char *shown = config_value_mask(option, text);
         if (first)
             (void)fprintf(out, "%s[%s]\n", head == 0 ? "" : "\n", option->section);
-        if (shown == NULL)
+        if (!shown)
             (void)fprintf(out, "# %s: out of memory\n", option->name);
         else
             (void)fprintf(out, "%s =%s%s\n", option->name, shown[0] == '\0' ? "" : " ", shown);
@@ -403,12 +401,12 @@ void config_help(const struct config_table *tables, FILE *out)
     char description[320];
     bool first;
 
-    while ((option = next_option(tables, &head, &place, &first)) != NULL) {
+    while ((option = next_option(tables, &head, &place, &first))) {
         if (first)
             (void)fprintf(out, "%s[%s]\n", head == 0 ? "" : "\n", option->section);
         (void)fprintf(out, "  %s: %s; ", option->name,
                       config_value_describe(option, description, sizeof(description)));
-        if (option->default_value == NULL)
+        if (!option->default_value)
             (void)fprintf(out, "must be given");
         else
             (void)fprintf(out, "default %s",
@@ -438,7 +436,7 @@ void config_help_markdown(const struct config_table *tables, FILE *out)
     char description[320];
     bool first;
 
-    while ((option = next_option(tables, &head, &place, &first)) != NULL) {
+    while ((option = next_option(tables, &head, &place, &first))) {
         if (first)
             (void)fprintf(
                 out, "%s### [%s]\n\n| option | type | default | reload | meaning |\n|---|---|---|---|---|\n",
@@ -446,7 +444,7 @@ void config_help_markdown(const struct config_table *tables, FILE *out)
         (void)fprintf(out, "| `%s` | ", option->name);
         print_cell(out, config_value_describe(option, description, sizeof(description)));
         (void)fputs(" | ", out);
-        if (option->default_value == NULL)
+        if (!option->default_value)
             (void)fputs("must be given", out);
         else if (option->default_value[0] == '\0')
             (void)fputs("empty", out);
@@ -468,11 +466,10 @@ void config_compare(const struct config_table *tables, const void *old_config, c
     for (size_t i = 0; (option = option_at(tables, i)) != NULL; i++) {
         char *old_text = config_value_format(option, old_config),
              *new_text = config_value_format(option, new_config);
-        if (old_text == NULL || new_text == NULL || strcmp(old_text, new_text) != 0) {
+        if (!old_text || !new_text || strcmp(old_text, new_text) != 0) {
             char *old_shown = config_value_mask(option, old_text),
                  *new_shown = config_value_mask(option, new_text);
-            changed(argument, option, old_shown == NULL ? "?" : old_shown,
-                    new_shown == NULL ? "?" : new_shown);
+            changed(argument, option, !old_shown ? "?" : old_shown, !new_shown ? "?" : new_shown);
             free(old_shown);
             free(new_shown);
         }

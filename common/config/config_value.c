@@ -271,7 +271,7 @@ static bool parse_string(const char *text, char **value, struct error *error)
 {
     char *copy = unquote(text);
 
-    if (copy == NULL)
+    if (!copy)
         return out_of_memory(error);
     free(*value);
     *value = copy;
@@ -303,11 +303,11 @@ static bool append_string(struct config_strings *strings, const char *text, size
 {
     char **items = realloc(strings->items, (strings->count + 1) * sizeof(*items));
 
-    if (items == NULL)
+    if (!items)
         return false;
     strings->items = items;
     items[strings->count] = strndup(text, length);
-    if (items[strings->count] == NULL)
+    if (!items[strings->count])
         return false;
     strings->count++;
     return true;
@@ -367,7 +367,7 @@ static char *format_strings(const struct config_strings *value)
     for (size_t i = 0; i < value->count; i++)
         size += strlen(value->items[i]) + 2;
     at = text = malloc(size);
-    if (text == NULL)
+    if (!text)
         return NULL;
     *at = '\0';
     for (size_t i = 0; i < value->count; i++)
@@ -383,7 +383,7 @@ static bool value_parse_address(const struct config_option *option, const char *
                                 struct error *error)
 {
     struct address address = {0};
-    bool may_be_empty = option->default_value != NULL && option->default_value[0] == '\0';
+    bool may_be_empty = option->default_value && option->default_value[0] == '\0';
 
     if (!(text[0] == '\0' && may_be_empty) &&
         !address_parse(text, (uint16_t)option->minimum, &address, error))
@@ -410,7 +410,7 @@ static char *format_addresses(const struct address_list *value)
     char *text = malloc(size), *at = text;
     char address[ADDRESS_TEXT_SIZE];
 
-    if (text == NULL)
+    if (!text)
         return NULL;
     *at = '\0';
     for (size_t i = 0; i < value->count; i++)
@@ -496,9 +496,9 @@ char *config_value_format(const struct config_option *option, const void *config
     case CONFIG_STRING:
         return format_string(*(char *const *)member == NULL ? "" : *(char *const *)member);
     case CONFIG_CHOICE:
-        for (int i = 0; i <= *(const int *)member && choices != NULL; i++)
+        for (int i = 0; i <= *(const int *)member && choices; i++)
             choices = next_choice(choices, buffer, sizeof(buffer));
-        return strdup(choices == NULL ? "?" : buffer);
+        return strdup(!choices ? "?" : buffer);
     case CONFIG_ADDRESS:
         address = member;
         return strdup(address->host[0] == '\0' ? "" : address_format(address, buffer, sizeof(buffer)));
@@ -521,15 +521,15 @@ char *config_value_mask(const struct config_option *option, const char *text)
     const char *user, *password, *host;
     char *masked;
 
-    if (text == NULL)
+    if (!text)
         return NULL;
     if (text[0] != '\0' && (ends_with(option->name, "password") || ends_with(option->name, "secret")))
         return strdup("***");
     /* To the last "@" of all, so that a password with "/" or "@" in it does not show in part. */
     user = strstr(text, "://");
-    password = user == NULL ? NULL : strchr(user + 3, ':');
-    host = password == NULL ? NULL : strrchr(password, '@');
-    if (host == NULL)
+    password = !user ? NULL : strchr(user + 3, ':');
+    host = !password ? NULL : strrchr(password, '@');
+    if (!host)
         return strdup(text);
     return asprintf(&masked, "%.*s***%s", (int)(password + 1 - text), text, host) < 0 ? NULL : masked;
 }

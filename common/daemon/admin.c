@@ -52,11 +52,11 @@ static void reply_text(struct evhttp_request *request, int code, const char *rea
 {
     struct evbuffer *body = evbuffer_new();
 
-    if (body == NULL || evbuffer_add_printf(body, "%s\n", text) < 0)
+    if (!body || evbuffer_add_printf(body, "%s\n", text) < 0)
         evhttp_send_error(request, HTTP_INTERNAL, NULL);
     else
         reply_buffer(request, code, reason, "text/plain; charset=utf-8", body);
-    if (body != NULL)
+    if (body)
         evbuffer_free(body);
 }
 
@@ -65,7 +65,7 @@ static void serve_metrics(struct admin *admin, struct evhttp_request *request)
     struct evbuffer *body = evbuffer_new();
 
     (void)admin;
-    if (body == NULL) {
+    if (!body) {
         reply_text(request, HTTP_INTERNAL, "Internal Server Error", "out of memory");
         return;
     }
@@ -92,15 +92,15 @@ static void serve_health(struct admin *admin, struct evhttp_request *request)
 static void serve_status(struct admin *admin, struct evhttp_request *request)
 {
     json_t *status =
-        admin->handlers.status == NULL ? json_object() : admin->handlers.status(admin->handlers.argument);
-    char *text = status == NULL ? NULL : json_dumps(status, JSON_INDENT(2));
+        !admin->handlers.status ? json_object() : admin->handlers.status(admin->handlers.argument);
+    char *text = !status ? NULL : json_dumps(status, JSON_INDENT(2));
     struct evbuffer *body = evbuffer_new();
 
-    if (text == NULL || body == NULL || evbuffer_add_printf(body, "%s\n", text) < 0)
+    if (!text || !body || evbuffer_add_printf(body, "%s\n", text) < 0)
         reply_text(request, HTTP_INTERNAL, "Internal Server Error", "out of memory");
     else
         reply_buffer(request, HTTP_OK, "OK", "application/json", body);
-    if (body != NULL)
+    if (body)
         evbuffer_free(body);
     free(text);
     json_decref(status);
@@ -119,9 +119,9 @@ static void on_request(struct evhttp_request *request, void *argument)
 {
     struct admin *admin = argument;
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
-    const char *path = uri == NULL ? NULL : evhttp_uri_get_path(uri);
+    const char *path = !uri ? NULL : evhttp_uri_get_path(uri);
 
-    for (size_t i = 0; path != NULL && i < ARRAY_SIZE(pages); i++) {
+    for (size_t i = 0; path && i < ARRAY_SIZE(pages); i++) {
         if (strcmp(path, pages[i].path) != 0)
             continue;
         if (evhttp_request_get_command(request) & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD)) {
@@ -171,7 +171,7 @@ struct admin *admin_create(struct event_base *base, const struct address_list *l
 {
     struct admin *admin = calloc(1, sizeof(*admin));
 
-    if (admin == NULL || (admin->http = evhttp_new(base)) == NULL) {
+    if (!admin || !(admin->http = evhttp_new(base))) {
         error_set(error, ERROR_UNAVAILABLE, "cannot create the admin port: out of memory");
         goto fail;
     }
@@ -195,9 +195,9 @@ fail:
 
 void admin_destroy(struct admin *admin)
 {
-    if (admin == NULL)
+    if (!admin)
         return;
-    if (admin->http != NULL)
+    if (admin->http)
         evhttp_free(admin->http);
     free(admin);
 }

@@ -73,7 +73,7 @@ static void report(const struct run *run, const char *text)
 {
     if (run->log_is_open)
         log_error("daemon", "%s", text);
-    if (!run->log_is_open || run->config == NULL || run->config->log_file[0] != '\0')
+    if (!run->log_is_open || !run->config || run->config->log_file[0] != '\0')
         (void)fprintf(stderr, "reel-%s: %s\n", run->spec->name, text);
 }
 
@@ -109,16 +109,16 @@ static bool daemon_reload(struct run *run)
     struct error error;
     void *config = daemon_options_load_config(&run->options, &error);
 
-    if (config == NULL) {
+    if (!config) {
         log_error("daemon", "%s; the configuration stays as it was", error.text);
         return false;
     }
     /* What needs a restart is compared with what runs; the rest with what the last reload made of it. */
     config_compare(run->options.tables, run->config, config, tell_change, &comparison);
     comparison.reloadable = true;
-    config_compare(run->options.tables, run->reloaded != NULL ? run->reloaded : (const void *)run->config,
-                   config, tell_change, &comparison);
-    if (run->spec->reload != NULL && !run->spec->reload(&run->public, config, &error)) {
+    config_compare(run->options.tables, run->reloaded ? run->reloaded : (const void *)run->config, config,
+                   tell_change, &comparison);
+    if (run->spec->reload && !run->spec->reload(&run->public, config, &error)) {
         log_error("daemon", "the new configuration was not taken over: %s", error.text);
         daemon_options_free_config(&run->options, config);
         return false;
@@ -137,7 +137,7 @@ static bool daemon_reload(struct run *run)
 static void reopen_logs(struct run *run)
 {
     log_reopen();
-    if (run->spec->reopen_logs != NULL)
+    if (run->spec->reopen_logs)
         run->spec->reopen_logs(&run->public);
 }
 
@@ -200,7 +200,7 @@ static void begin_stop(struct run *run, int signal_number)
     (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_TIMEOUT_MS) * 1000);
     if (event_add(run->stop_timer, &limit) != 0)
         log_error("daemon", "cannot arm the shutdown timer; stopping may take longer than stop_timeout");
-    if (run->spec->stop != NULL)
+    if (run->spec->stop)
         run->spec->stop(&run->public);
     else
         daemon_stopped(&run->public);
@@ -234,11 +234,11 @@ static bool catch_signals(struct run *run, struct error *error)
         return error_set_errno(error, errno, "cannot ignore SIGPIPE");
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
         run->signals[i] = evsignal_new(base, numbers[i], on_signal, run);
-        if (run->signals[i] == NULL || event_add(run->signals[i], NULL) != 0)
+        if (!run->signals[i] || event_add(run->signals[i], NULL) != 0)
             return error_set(error, ERROR_UNAVAILABLE, "cannot catch the signal %s", strsignal(numbers[i]));
     }
     run->stop_timer = evtimer_new(base, on_stop_timeout, run);
-    if (run->stop_timer == NULL)
+    if (!run->stop_timer)
         return error_set(error, ERROR_UNAVAILABLE, "cannot create a timer: out of memory");
     return true;
 }
@@ -246,10 +246,10 @@ static bool catch_signals(struct run *run, struct error *error)
 static void free_events(struct run *run)
 {
     for (size_t i = 0; i < ARRAY_SIZE(run->signals); i++) {
-        if (run->signals[i] != NULL)
+        if (run->signals[i])
             event_free(run->signals[i]);
     }
-    if (run->stop_timer != NULL)
+    if (run->stop_timer)
         event_free(run->stop_timer);
 }
 
@@ -317,13 +317,13 @@ static bool admin_health(void *argument, char *reason, size_t reason_size)
                        run->loops.count);
         return false;
     }
-    return run->spec->health == NULL || run->spec->health(&run->public, reason, reason_size);
+    return !run->spec->health || run->spec->health(&run->public, reason, reason_size);
 }
 
 static json_t *admin_status(void *argument)
 {
     struct run *run = argument;
-    json_t *status = run->spec->status == NULL ? json_object() : run->spec->status(&run->public);
+    json_t *status = !run->spec->status ? json_object() : run->spec->status(&run->public);
     json_t *own = json_pack(
         "{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:b}", "name", run->spec->name, "version", REEL_VERSION,
         "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration", run->options.config_file,
@@ -331,7 +331,7 @@ static json_t *admin_status(void *argument)
         (json_int_t)run->loops.count, "stopping", run->stopping, "reload_refused", run->reload_refused);
 
     /* The daemon's own members stand as it gave them. */
-    if (status == NULL || own == NULL || json_object_get(status, "daemon") != NULL)
+    if (!status || !own || json_object_get(status, "daemon"))
         json_decref(own);
     else if (json_object_set_new(status, "daemon", own) != 0)
         log_warning("daemon", "the status is incomplete: out of memory");
@@ -393,7 +393,7 @@ static bool daemon_start(struct run *run, struct error *error)
     if (!set_up_process(run, error))
         return false;
     run->public.main_loop = loop_create("main", error);
-    if (run->public.main_loop == NULL || !catch_signals(run, error) ||
+    if (!run->public.main_loop || !catch_signals(run, error) ||
         !loop_group_create(&run->loops, "loop", (size_t)config->loops, error))
         return false;
     /* What is told to a loop first comes last at its end: behind everything that start() may leave there. */
@@ -403,7 +403,7 @@ static bool daemon_start(struct run *run, struct error *error)
         return false;
     if (config->admin_listen.count > 0) {
         run->admin = admin_create(loop_base(run->public.main_loop), &config->admin_listen, &handlers, error);
-        if (run->admin == NULL)
+        if (!run->admin)
             return false;
     }
     /* Everything that may need root is bound now. */
@@ -428,7 +428,7 @@ static void on_loops_end(struct task *task)
         return;
     }
     loop_run(main_loop); /* it is stopped: only what was posted to it runs */
-    if (run->started && run->spec->destroy != NULL)
+    if (run->started && run->spec->destroy)
         run->spec->destroy(&run->public);
 }
 
@@ -437,9 +437,9 @@ static void end(struct run *run)
 {
     daemon_watch_stop(run->watch);
     admin_destroy(run->admin);
-    if (run->started && run->spec->end_workers != NULL)
+    if (run->started && run->spec->end_workers)
         run->spec->end_workers(&run->public);
-    if (run->public.main_loop != NULL)
+    if (run->public.main_loop)
         loop_stop(run->public.main_loop);
     loop_group_destroy(&run->loops);
     daemon_watch_destroy(run->watch);
@@ -480,7 +480,7 @@ static int daemon_init_db(struct run *run)
                                             .level = (enum log_level)run->config->log_level};
     struct error error;
 
-    if (run->spec->init_db == NULL) {
+    if (!run->spec->init_db) {
         report(run, "--init-db: this daemon has no database");
         return EXIT_USAGE;
     }
@@ -548,7 +548,7 @@ int daemon_run(const struct daemon_spec *spec, int argc, char **argv)
         goto flush;
     }
     run.config = daemon_options_load_config(&run.options, &error);
-    if (run.config == NULL) {
+    if (!run.config) {
         report(&run, error.text);
         goto done;
     }

@@ -144,7 +144,7 @@ bool daemon_options_parse(struct daemon_options *options, const struct daemon_sp
     options->spec = spec;
     build_tables(options);
     options->overrides = calloc((size_t)argc + 1, sizeof(*options->overrides));
-    if (options->overrides == NULL)
+    if (!options->overrides)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     return parse_command_line(options, argc, argv, error);
 }
@@ -159,7 +159,7 @@ void *daemon_options_load_config(const struct daemon_options *options, struct er
 {
     void *config = calloc(1, options->spec->config_size);
 
-    if (config == NULL) {
+    if (!config) {
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return NULL;
     }
@@ -169,7 +169,7 @@ void *daemon_options_load_config(const struct daemon_options *options, struct er
             error_set(error, error->code, "%s; -c FILE names another", error->text);
         goto fail;
     }
-    if (options->spec->check != NULL && !options->spec->check(config, error)) {
+    if (options->spec->check && !options->spec->check(config, error)) {
         error_set(error, error->code, "%s: %s", options->config_file, error->text);
         config_clear(options->tables, config);
         goto fail;
@@ -182,7 +182,7 @@ fail:
 
 void daemon_options_free_config(const struct daemon_options *options, void *config)
 {
-    if (config == NULL)
+    if (!config)
         return;
     config_clear(options->tables, config);
     free(config);

@@ -79,7 +79,7 @@ fail:
 
 void pid_file_remove(struct pid_file *pid_file)
 {
-    if (pid_file->path == NULL)
+    if (!pid_file->path)
         return;
     if (unlink(pid_file->path) != 0)
         (void)!ftruncate(pid_file->fd, 0);

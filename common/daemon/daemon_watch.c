@@ -85,7 +85,7 @@ struct daemon_watch *daemon_watch_create(struct loop *main_loop, struct loop_gro
     struct timeval interval = {INTERVAL_SECONDS, 0};
     uint64_t watchdog_us = 0;
 
-    if (watch == NULL) {
+    if (!watch) {
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return NULL;
     }
@@ -102,7 +102,7 @@ struct daemon_watch *daemon_watch_create(struct loop *main_loop, struct loop_gro
     if (watch->has_watchdog)
         interval = duration_timeval((int64_t)(watchdog_us / 4 / 1000));
     watch->timer = event_new(loop_base(main_loop), -1, EV_PERSIST, on_watch_timer, watch);
-    if (watch->timer == NULL || event_add(watch->timer, &interval) != 0) {
+    if (!watch->timer || event_add(watch->timer, &interval) != 0) {
         error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer that watches the loops");
         daemon_watch_stop(watch);
         daemon_watch_destroy(watch);
@@ -118,7 +118,7 @@ size_t daemon_watch_stuck(const struct daemon_watch *watch)
 
 void daemon_watch_stop(struct daemon_watch *watch)
 {
-    if (watch == NULL || watch->timer == NULL)
+    if (!watch || !watch->timer)
         return;
     event_free(watch->timer);
     watch->timer = NULL;

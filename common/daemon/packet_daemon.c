@@ -138,8 +138,8 @@ static bool daemon_count_places(const struct packet_daemon_config *config, int64
 /* Every text of common/db names the database by its URL, and may go on with host, account and statement. */
 static bool is_about_database(const struct error *error)
 {
-    return strstr(error->text, "database mysql:") != NULL ||
-           strstr(error->text, "database sqlite:") != NULL || strstr(error->text, "database URL:") != NULL;
+    return strstr(error->text, "database mysql:") || strstr(error->text, "database sqlite:") ||
+           strstr(error->text, "database URL:");
 }
 
 bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon_face *face,
@@ -169,7 +169,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
     };
     struct error cause;
     base->server = packet_server_create(&options, base->daemon->loops, &cause);
-    return base->server != NULL ||
+    return base->server ||
            error_set(error, cause.code, "%s.listen: %s", base->daemon->spec->name, cause.text);
 }
 
@@ -187,7 +187,7 @@ bool packet_daemon_start_tick(struct packet_daemon *base, int64_t interval_ms,
     const struct timeval interval = duration_timeval(interval_ms);
     base->on_tick = on_tick;
     base->tick = event_new(loop_base(base->daemon->main_loop), -1, EV_PERSIST, on_daemon_tick, base);
-    if (base->tick == NULL || event_add(base->tick, &interval) != 0)
+    if (!base->tick || event_add(base->tick, &interval) != 0)
         return error_set(error, ERROR_UNAVAILABLE, "cannot arm the daemon's timer");
     return true;
 }
@@ -215,7 +215,7 @@ void packet_daemon_stop(struct packet_daemon *base, void (*drained)(struct packe
 
 void packet_daemon_end_workers(struct packet_daemon *base)
 {
-    if (base->tick != NULL)
+    if (base->tick)
         event_free(base->tick);
     base->tick = NULL;
     db_close(base->db);

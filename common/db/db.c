@@ -173,7 +173,7 @@ static enum db_result connect_thread(struct db_thread *thread, bool probe, int64
     struct error stale = {0};
     enum db_result result;
 
-    if (connection->handle != NULL) {
+    if (connection->handle) {
         if (connection->operations->check(connection, probe, &stale))
             return DB_OK;
         log_debug(ROOM, "database %s: connecting anew: %s", db->url.text, stale.text);
@@ -225,7 +225,7 @@ static void finish_job(struct db *db, struct db_job *job, enum db_result result)
         job->error = (struct error){0};
     }
     metric_observe_us(db->job_duration, clock_monotonic_us() - job->submitted_us);
-    if (job->waiter != NULL) {
+    if (job->waiter) {
         struct db_waiter *waiter = job->waiter;
         pthread_mutex_lock(&waiter->lock);
         waiter->end = true;
@@ -242,10 +242,10 @@ static struct db_job *take_job(struct db *db)
 {
     struct db_job *job = db->head;
 
-    if (job == NULL)
+    if (!job)
         return NULL;
     db->head = job->next;
-    if (db->head == NULL)
+    if (!db->head)
         db->tail = &db->head;
     db->waiting--;
     metric_add(db->queue_depth, -1);
@@ -340,7 +340,7 @@ static void *thread_main(void *argument)
 
         pthread_mutex_lock(&db->lock);
         db->idle++;
-        while (db->head == NULL && !db->stopping) {
+        while (!db->head && !db->stopping) {
             int64_t now = clock_monotonic_ms();
             due = now >= probe_ms;
             if (due)
@@ -355,7 +355,7 @@ static void *thread_main(void *argument)
         job = stopping ? NULL : take_job(db);
         pthread_mutex_unlock(&db->lock);
 
-        if (job != NULL)
+        if (job)
             run_job(thread, job);
         else if (due)
             probe(thread);
@@ -376,7 +376,7 @@ static void *keeper_main(void *argument)
     pthread_mutex_lock(&db->lock);
     while (!db->stopping) {
         int64_t now = clock_monotonic_ms();
-        if (db->head == NULL)
+        if (!db->head)
             pthread_cond_wait(&db->keep, &db->lock);
         else if (now < db->head->deadline_ms)
             condition_wait_ms(&db->keep, &db->lock, db->head->deadline_ms - now);
@@ -416,7 +416,7 @@ static bool db_queue(struct db *db, struct db_job *job)
 
 bool db_submit(struct db *db, struct db_job *job)
 {
-    ASSERT(job->run != NULL && job->done != NULL && job->loop != NULL);
+    ASSERT(job->run && job->done && job->loop);
     job->waiter = NULL;
     return db_queue(db, job);
 }
@@ -486,7 +486,7 @@ static void stop_and_free(struct db *db, bool keeper)
     db->stopping = true;
     pthread_cond_broadcast(&db->work);
     pthread_cond_broadcast(&db->keep);
-    while ((job = take_job(db)) != NULL)
+    while ((job = take_job(db)))
         expire_job(db, job);
     pthread_mutex_unlock(&db->lock);
     for (size_t i = 0; i < db->thread_count; i++)
@@ -514,7 +514,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
         return NULL;
     }
     db = calloc(1, sizeof(*db));
-    if (db == NULL) {
+    if (!db) {
         error_set(error, ERROR_UNAVAILABLE, "database: no memory");
         return NULL;
     }
@@ -526,7 +526,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
         goto fail_url;
     db_register_metrics(db);
     db->threads = calloc(options->threads, sizeof(*db->threads));
-    if (db->threads == NULL) {
+    if (!db->threads) {
         error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", db->url.text);
         goto fail_threads;
     }
@@ -580,6 +580,6 @@ fail_url:
 
 void db_close(struct db *db)
 {
-    if (db != NULL)
+    if (db)
         stop_and_free(db, true);
 }

@@ -60,7 +60,7 @@ void db_connection_concern(struct db_connection *connection, const char *text)
 
 enum db_result db_connection_open(struct db_connection *connection, struct error *error)
 {
-    if (connection->handle != NULL)
+    if (connection->handle)
         return DB_OK;
     connection->broken = false;
     return connection->operations->open(connection, error);
@@ -73,7 +73,7 @@ void db_connection_close(struct db_connection *connection)
         free(connection->statements[i].sql);
     }
     connection->statement_count = 0;
-    if (connection->handle != NULL)
+    if (connection->handle)
         connection->operations->close(connection);
     connection->in_transaction = false;
     connection->broken = false;
@@ -116,7 +116,7 @@ static enum db_result find_statement(struct db_connection *connection, const cha
             oldest = i;
     }
     made.sql = strdup(sql);
-    if (made.sql == NULL) {
+    if (!made.sql) {
         error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", connection->url->text);
         return DB_TRANSIENT;
     }
@@ -144,7 +144,7 @@ static bool usable(struct db_connection *connection, enum db_result *result, str
         *result = connection->doomed;
         return error_set(error, connection->doom.code, "%s", connection->doom.text);
     }
-    if (connection->handle == NULL || connection->broken) {
+    if (!connection->handle || connection->broken) {
         *result = DB_TRANSIENT;
         return error_set(error, ERROR_UNAVAILABLE, "database %s: the connection is lost",
                          connection->url->text);
@@ -187,7 +187,7 @@ static enum db_result connection_run_statement(struct db_connection *connection,
 
     if (!usable(connection, &result, error))
         return result;
-    if (connection->in_transaction && connection->operations->run_in_transaction != NULL)
+    if (connection->in_transaction && connection->operations->run_in_transaction)
         result = connection->operations->run_in_transaction(connection, request, &own);
     else
         result = run_prepared(connection, request, &own);
@@ -203,7 +203,7 @@ enum db_result db_execute(struct db_connection *connection, const char *sql,
 {
     struct db_request request = {.sql = sql, .parameters = parameters, .count = count, .affected = affected};
 
-    if (affected != NULL)
+    if (affected)
         *affected = 0;
     return connection_run_statement(connection, &request, error);
 }
@@ -268,7 +268,7 @@ enum db_backend db_connection_backend(const struct db_connection *connection)
 
 struct db_value db_text(const char *text)
 {
-    return text != NULL ? db_bytes(text, strlen(text)) : db_null();
+    return text ? db_bytes(text, strlen(text)) : db_null();
 }
 
 bool db_value_integer(const struct db_value *value, int64_t *out)

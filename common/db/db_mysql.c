@@ -178,7 +178,7 @@ static enum db_result fetch_large(struct db_connection *connection, MYSQL_STMT *
         return db_mysql_fail_column_size(connection, column->size, sql, error);
     if (column->large_size <= column->size) {
         char *larger = realloc(column->large, column->size + 1);
-        if (larger == NULL)
+        if (!larger)
             return db_mysql_fail_memory(connection, error);
         column->large = larger;
         column->large_size = column->size + 1;
@@ -237,7 +237,7 @@ static enum db_result fetch_rows(struct db_connection *connection, MYSQL_STMT *s
             break;
         if (fetched != 0 && fetched != MYSQL_DATA_TRUNCATED)
             return db_mysql_fail_statement(connection, statement, PHASE_HARMLESS, request->sql, error);
-        if (request->row == NULL)
+        if (!request->row)
             continue;
         result = mysql_take_row(connection, statement, columns, binds, values, count, request->sql, error);
         if (result != DB_OK)
@@ -258,7 +258,7 @@ static enum db_result read_result(struct db_connection *connection, MYSQL_STMT *
     MYSQL_BIND binds[DB_MYSQL_COLUMNS_MAX] = {0};
     enum db_result result;
 
-    if (metadata == NULL || columns == NULL) {
+    if (!metadata || !columns) {
         result = db_mysql_fail_memory(connection, error);
     } else if (count > DB_MYSQL_COLUMNS_MAX) {
         result = db_mysql_fail_columns(connection, count, request->sql, error);
@@ -267,9 +267,9 @@ static enum db_result read_result(struct db_connection *connection, MYSQL_STMT *
     } else {
         result = fetch_rows(connection, statement, columns, binds, count, request, error);
     }
-    if (metadata != NULL)
+    if (metadata)
         mysql_free_result(metadata);
-    for (size_t i = 0; columns != NULL && i < count; i++)
+    for (size_t i = 0; columns && i < count; i++)
         free(columns[i].large);
     free(columns);
     /* Also reads away the rows that nobody wanted. */
@@ -295,7 +295,7 @@ static enum db_result mysql_run(struct db_connection *connection, void *handle,
         return result;
     if (mysql_stmt_field_count(statement) > 0)
         return read_result(connection, statement, request, error);
-    if (request->affected != NULL)
+    if (request->affected)
         *request->affected = (int64_t)mysql_stmt_affected_rows(statement);
     return DB_OK;
 }

@@ -23,7 +23,7 @@ static void leave_host(struct db_connection *connection)
     const struct mysql_state *state = connection->state;
     size_t host;
 
-    if (state == NULL)
+    if (!state)
         return;
     host = state->host;
     atomic_compare_exchange_strong(&connection->shared->host, &host,

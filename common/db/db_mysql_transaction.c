@@ -47,11 +47,11 @@ static enum db_result take_rows(struct db_connection *connection, MYSQL_RES *row
 
     if (count > ARRAY_SIZE(values))
         return db_mysql_fail_columns(connection, count, request->sql, error);
-    while ((row = mysql_fetch_row(rows)) != NULL) {
+    while ((row = mysql_fetch_row(rows))) {
         const unsigned long *sizes = mysql_fetch_lengths(rows);
         for (size_t i = 0; i < count; i++) {
             int64_t integer = 0;
-            if (row[i] == NULL)
+            if (!row[i])
                 values[i] = db_null();
             else if (is_integer(&fields[i], row[i], sizes[i], &integer))
                 values[i] = db_integer(integer);
@@ -60,7 +60,7 @@ static enum db_result take_rows(struct db_connection *connection, MYSQL_RES *row
             else
                 values[i] = db_bytes(row[i], sizes[i]);
         }
-        if (request->row == NULL)
+        if (!request->row)
             continue;
         connection->in_rows = true;
         bool more = request->row(request->argument, values, count);
@@ -80,7 +80,7 @@ static bool changed_rows(MYSQL *mysql, const char *sql, int64_t affected)
 {
     const char *info = mysql_info(mysql);
 
-    if (affected <= 0 || info == NULL || strncasecmp(sql, "UPDATE ", 7) != 0)
+    if (affected <= 0 || !info || strncasecmp(sql, "UPDATE ", 7) != 0)
         return affected > 0;
     info += strcspn(info, DIGITS);
     info += strspn(info, DIGITS);
@@ -105,14 +105,14 @@ enum db_result db_mysql_run_in_transaction(struct db_connection *connection, con
         result = db_mysql_fail_connection(connection, PHASE_HARMLESS, request->sql, error);
     } else if (mysql_field_count(mysql) > 0) {
         MYSQL_RES *rows = mysql_use_result(mysql);
-        result = rows != NULL ? take_rows(connection, rows, request, error)
-                              : db_mysql_fail_connection(connection, PHASE_HARMLESS, request->sql, error);
-        if (rows != NULL)
+        result = rows ? take_rows(connection, rows, request, error)
+                      : db_mysql_fail_connection(connection, PHASE_HARMLESS, request->sql, error);
+        if (rows)
             mysql_free_result(rows);
     } else {
         int64_t affected = (int64_t)mysql_affected_rows(mysql);
         state->wrote = state->wrote || changed_rows(mysql, request->sql, affected);
-        if (request->affected != NULL)
+        if (request->affected)
             *request->affected = affected;
     }
     free(text);

@@ -70,7 +70,7 @@ static enum db_result fail(struct db_connection *connection, int code, enum phas
     enum db_result result = sqlite_classify(connection, code, phase);
     int number = (code & 0xff) == SQLITE_FULL ? ERROR_NO_SPACE : db_error_code(result);
     /* The connection's text belongs to its last failure, which need not be this one. */
-    bool own = connection->handle != NULL && (sqlite3_errcode(connection->handle) & 0xff) == (code & 0xff);
+    bool own = connection->handle && (sqlite3_errcode(connection->handle) & 0xff) == (code & 0xff);
     const char *text = own ? sqlite3_errmsg(connection->handle) : sqlite3_errstr(code);
 
     error_set(error, number, "database %s: %s (SQLite code %d) in: %.160s%s", connection->url->text, text,
@@ -98,7 +98,7 @@ static void give_turn(struct db_connection *connection)
     struct sqlite_state *state = connection->state;
     struct db_shared *shared = connection->shared;
 
-    if (state == NULL || !state->has_turn)
+    if (!state || !state->has_turn)
         return;
     state->has_turn = false;
     pthread_mutex_lock(&shared->lock);
@@ -143,7 +143,7 @@ static enum db_result fail_to_open(struct db_connection *connection, int errnum,
 {
     error_set_errno(error, errnum, "database %s: cannot open the file%s", connection->url->text,
                     errnum == ENOENT ? " (--init-db creates it)" : "");
-    if (error != NULL)
+    if (error)
         error->code = ERROR_GENERAL;
     return DB_PERMANENT;
 }
@@ -151,7 +151,7 @@ static enum db_result fail_to_open(struct db_connection *connection, int errnum,
 static int keep_journal_mode(void *argument, int count, char **values, char **names)
 {
     (void)names;
-    if (count > 0 && values[0] != NULL)
+    if (count > 0 && values[0])
         snprintf(argument, 16, "%s", values[0]);
     return 0;
 }
@@ -230,7 +230,7 @@ static enum db_result sqlite_open(struct db_connection *connection, struct error
     enum db_result result;
     int code;
 
-    if (state == NULL) {
+    if (!state) {
         error_set(error, ERROR_UNAVAILABLE, "database %s: no memory", connection->url->text);
         return DB_TRANSIENT;
     }
@@ -318,7 +318,7 @@ static enum db_result sqlite_prepare(struct db_connection *connection, const cha
 
     if (code != SQLITE_OK)
         return fail(connection, code, PHASE_BEFORE_COMMIT, sql, error);
-    if (made == NULL || tail[strspn(tail, "; \t\r\n")] != '\0') {
+    if (!made || tail[strspn(tail, "; \t\r\n")] != '\0') {
         sqlite3_finalize(made);
         error_set(error, ERROR_GENERAL, "database %s: not exactly one statement: %.160s",
                   connection->url->text, sql);
@@ -376,8 +376,8 @@ static bool hand_row(struct db_connection *connection, sqlite3_stmt *statement,
         } else {
             const unsigned char *text = sqlite3_column_text(statement, i);
             int size = sqlite3_column_bytes(statement, i);
-            if (text == NULL || (size_t)size > DB_COLUMN_MAX) {
-                *code = text == NULL ? SQLITE_NOMEM : SQLITE_TOOBIG;
+            if (!text || (size_t)size > DB_COLUMN_MAX) {
+                *code = !text ? SQLITE_NOMEM : SQLITE_TOOBIG;
                 return false;
             }
             columns[i] = db_bytes(text, (size_t)size);
@@ -402,7 +402,7 @@ static enum db_result sqlite_run(struct db_connection *connection, void *handle,
     code = bind_values(statement, request->parameters, request->count);
     if (code == SQLITE_OK) {
         while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-            if (request->row != NULL && !hand_row(connection, statement, request, &failure))
+            if (request->row && !hand_row(connection, statement, request, &failure))
                 break;
         }
         if (code == SQLITE_ROW || code == SQLITE_DONE)
@@ -410,7 +410,7 @@ static enum db_result sqlite_run(struct db_connection *connection, void *handle,
     }
     if (code != SQLITE_OK)
         result = fail(connection, code, alone ? PHASE_COMMIT : PHASE_BEFORE_COMMIT, request->sql, error);
-    else if (request->affected != NULL && writes)
+    else if (request->affected && writes)
         *request->affected = sqlite3_changes64(connection->handle);
     /* Repeats the step's result: told already. */
     (void)sqlite3_reset(statement);

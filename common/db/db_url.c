@@ -40,7 +40,7 @@ static char *decode(const char *from, size_t size, const char *what, struct erro
 {
     char *text = strndup(from, size), *to = text;
 
-    if (text == NULL) {
+    if (!text) {
         error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
         return NULL;
     }
@@ -197,19 +197,19 @@ static bool set_parameter(struct db_url *url, const char *name, const char *valu
 /* QUERY: what follows the '?', or NULL. */
 static bool parse_parameters(struct db_url *url, const char *query, struct error *error)
 {
-    while (query != NULL && *query != '\0') {
+    while (query && *query != '\0') {
         size_t size = strcspn(query, "&");
         const char *equals = memchr(query, '=', size);
         char *name, *value;
         bool good;
 
-        if (equals == NULL)
+        if (!equals)
             return error_set(error, ERROR_GENERAL,
                              "database URL: parameter without a value: \"%.*s\" (name=value)",
                              (int)min_size(size, 64), query);
         name = decode(query, (size_t)(equals - query), "parameters", error);
         value = decode(equals + 1, (size_t)(query + size - equals - 1), "parameters", error);
-        good = name != NULL && value != NULL && set_parameter(url, name, value, error);
+        good = name && value && set_parameter(url, name, value, error);
         free(name);
         free(value);
         if (!good)
@@ -225,7 +225,7 @@ static bool parse_sqlite(const char *rest, struct db_url *url, struct error *err
 
     url->busy_timeout_ms = 5000;
     url->path = decode(rest, size, "path", error);
-    if (url->path == NULL)
+    if (!url->path)
         return false;
     if (url->path[0] == '\0' || url->path[strlen(url->path) - 1] == '/')
         return error_set(error, ERROR_GENERAL, "database URL %s: no file is named (sqlite:/path/to/file.db)",
@@ -240,12 +240,12 @@ static bool parse_sqlite(const char *rest, struct db_url *url, struct error *err
 static bool parse_user(const char *from, size_t size, struct db_url *url, struct error *error)
 {
     const char *colon = memchr(from, ':', size);
-    size_t user_size = colon != NULL ? (size_t)(colon - from) : size;
+    size_t user_size = colon ? (size_t)(colon - from) : size;
 
     url->user = decode(from, user_size, "user", error);
-    if (url->user == NULL)
+    if (!url->user)
         return false;
-    url->password = colon != NULL ? decode(colon + 1, size - user_size - 1, "password", error) : strdup("");
+    url->password = colon ? decode(colon + 1, size - user_size - 1, "password", error) : strdup("");
     return url->password != NULL;
 }
 
@@ -254,7 +254,7 @@ static bool parse_hosts(const char *from, size_t size, struct db_url *url, struc
     char *text = decode(from, size, "host list", error);
     bool good;
 
-    if (text == NULL)
+    if (!text)
         return false;
     good = address_list_parse(size > 0 ? text : "localhost", MYSQL_DEFAULT_PORT, &url->hosts, error);
     free(text);
@@ -324,10 +324,10 @@ static bool parse_mysql(const char *rest, struct db_url *url, struct error *erro
     size_t authority = strcspn(rest, "/?");
     const char *at = memchr(rest, '@', authority);
     const char *path = rest + authority;
-    const char *hosts = at != NULL ? at + 1 : rest;
+    const char *hosts = at ? at + 1 : rest;
     size_t path_size;
 
-    if (strchr(hosts, '@') != NULL)
+    if (strchr(hosts, '@'))
         return error_set(error, ERROR_GENERAL,
                          "database URL: special characters in user, password and parameters must be "
                          "percent-encoded (@ is %%40, / is %%2F, ? is %%3F)");
@@ -339,14 +339,14 @@ static bool parse_mysql(const char *rest, struct db_url *url, struct error *erro
     url->ca = strdup("");
     if (!url->socket || !url->ca)
         return error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
-    if (!parse_user(rest, at != NULL ? (size_t)(at - rest) : 0, url, error) ||
+    if (!parse_user(rest, at ? (size_t)(at - rest) : 0, url, error) ||
         !parse_hosts(hosts, (size_t)(path - hosts), url, error))
         return false;
     if (*path == '/')
         path++;
     path_size = strcspn(path, "?");
     url->database = decode(path, path_size, "database name", error);
-    if (url->database == NULL || !check_database_name(url, error))
+    if (!url->database || !check_database_name(url, error))
         return false;
     return parse_parameters(url, path[path_size] == '?' ? path + path_size + 1 : NULL, error) &&
            check_tls(url, error);
@@ -357,7 +357,7 @@ bool db_url_parse(const char *text, struct db_url *url, struct error *error)
     bool good;
 
     *url = (struct db_url){0};
-    if (text == NULL)
+    if (!text)
         text = "";
     db_url_redact(text, url->text, sizeof(url->text));
     if (strncmp(text, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) == 0) {
@@ -377,7 +377,7 @@ bool db_url_parse(const char *text, struct db_url *url, struct error *error)
 
 void db_url_clear(struct db_url *url)
 {
-    if (url->password != NULL)
+    if (url->password)
         explicit_bzero(url->password, strlen(url->password));
     free(url->user);
     free(url->password);

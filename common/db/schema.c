@@ -101,7 +101,7 @@ static size_t opaque_size(const char *text)
 {
     if (*text == '\'' || *text == '"' || *text == '`') {
         const char *end = strchr(text + 1, *text);
-        return end != NULL ? (size_t)(end - text) + 1 : strlen(text);
+        return end ? (size_t)(end - text) + 1 : strlen(text);
     }
     return strncmp(text, "--", 2) == 0 ? strcspn(text, "\n") : 0;
 }
@@ -142,8 +142,7 @@ static bool next_statement(struct script *script, bool *found, struct error *err
                          script->name, script->statement_line);
     script->statement = strndup(start, (size_t)(end - start));
     script->cursor = end + 1;
-    return script->statement != NULL ||
-           error_set(error, ERROR_UNAVAILABLE, "%s script: no memory", script->name);
+    return script->statement || error_set(error, ERROR_UNAVAILABLE, "%s script: no memory", script->name);
 }
 
 /* ---- asking what is there ---- */
@@ -231,12 +230,12 @@ static bool schema_ask(struct run *run, const struct script *script, const struc
         return db_query(run->connection, condition->line + 5, NULL, 0, note_row, answer, error) == DB_OK;
     memcpy(line, condition->line, sizeof(line));
     count = split_words(line, words);
-    for (size_t i = 0; i < ARRAY_SIZE(questions) && count > 0 && sql == NULL; i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(questions) && count > 0 && !sql; i++) {
         if (strcmp(words[0], questions[i].name) == 0 && count == questions[i].words + 1)
             sql = db_connection_backend(run->connection) == DB_BACKEND_MYSQL ? questions[i].mysql
                                                                              : questions[i].sqlite;
     }
-    if (sql == NULL)
+    if (!sql)
         return error_set(error, ERROR_GENERAL, "%s script, line %zu: unknown condition: %s", script->name,
                          script->statement_line, condition->line);
     for (size_t i = 1; i < count; i++)
@@ -251,7 +250,7 @@ static bool schema_ask(struct run *run, const struct script *script, const struc
 
 static void tell(struct run *run, const char *name, const char *text, int64_t rows)
 {
-    if (run->out == NULL)
+    if (!run->out)
         return;
     if (rows > 0)
         (void)fprintf(run->out, "%s: %s (rows: %lld)\n", name, text, (long long)rows);
@@ -293,7 +292,7 @@ static bool schema_run_statement(struct run *run, const struct script *script, s
 
 static bool run_script(struct run *run, const char *name, const char *text, struct error *error)
 {
-    struct script script = {.name = name, .cursor = text != NULL ? text : "", .line = 1};
+    struct script script = {.name = name, .cursor = text ? text : "", .line = 1};
     bool good, found = true;
 
     do {
@@ -320,9 +319,9 @@ static bool make_folders(const char *path, struct error *error)
     char *folder = strdup(path);
     bool good = true;
 
-    if (folder == NULL)
+    if (!folder)
         return error_set(error, ERROR_UNAVAILABLE, "no memory");
-    for (char *slash = strchr(folder + 1, '/'); good && slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(folder + 1, '/'); good && slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(folder, 0750) != 0 && errno != EEXIST)
             good = error_set_errno(error, errno, "cannot make the folder %s", folder);

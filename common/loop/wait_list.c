@@ -159,7 +159,7 @@ bool wait_leave(struct wait *wait)
 
 void wait_post(struct wait *wait)
 {
-    ASSERT(wait->list == NULL);
+    ASSERT(!wait->list);
     loop_post(wait->loop, &wait->task);
 }
 

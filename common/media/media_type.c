@@ -209,7 +209,7 @@ static bool is_token_character(char c)
 {
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
         return true;
-    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c);
 }
 
 /* type "/" subtype, then perhaps parameters; printable ASCII throughout, so that it can stand in a header. */

@@ -20,10 +20,10 @@ struct digest {
 struct digest *digest_create(void)
 {
     struct digest *digest = malloc(sizeof(*digest));
-    if (digest == NULL)
+    if (!digest)
         return NULL;
     digest->state = XXH3_createState();
-    if (digest->state == NULL) {
+    if (!digest->state) {
         free(digest);
         return NULL;
     }
@@ -33,7 +33,7 @@ struct digest *digest_create(void)
 
 void digest_destroy(struct digest *digest)
 {
-    if (digest == NULL)
+    if (!digest)
         return;
     (void)XXH3_freeState(digest->state); /* always XXH_OK */
     free(digest);
@@ -103,7 +103,7 @@ bool digest_of_file(int fd, uint8_t out[PROTO_DIGEST_SIZE], int64_t *size, struc
     int64_t offset = 0;
     struct digest *digest = digest_create();
     uint8_t *buffer = malloc(DIGEST_FILE_STEP);
-    if (digest == NULL || buffer == NULL) {
+    if (!digest || !buffer) {
         (void)error_set(error, ERROR_UNAVAILABLE, "digest: out of memory");
         goto done;
     }
@@ -125,7 +125,7 @@ bool digest_of_file(int fd, uint8_t out[PROTO_DIGEST_SIZE], int64_t *size, struc
     ok = true;
 
 done:
-    if (size != NULL)
+    if (size)
         *size = offset;
     free(buffer);
     digest_destroy(digest);

@@ -169,7 +169,7 @@ void proto_read_string(struct proto_reader *reader, const struct proto_field *fi
 {
     memset(out, 0, field->size);
     const uint8_t *bytes = proto_read_next(reader, field->size);
-    if (bytes == NULL)
+    if (!bytes)
         return;
     size_t length = strnlen((const char *)bytes, field->size);
     reader->ok = proto_field_check(field, (const char *)bytes, length, reader->error);
@@ -180,7 +180,7 @@ void proto_read_string(struct proto_reader *reader, const struct proto_field *fi
 void proto_read_bytes(struct proto_reader *reader, uint8_t *out, size_t size)
 {
     const uint8_t *bytes = proto_read_next(reader, size);
-    if (bytes != NULL)
+    if (bytes)
         memcpy(out, bytes, size);
     else
         memset(out, 0, size);
@@ -194,7 +194,7 @@ void proto_skip(struct proto_reader *reader, size_t size)
 uint8_t proto_read_u8(struct proto_reader *reader, const char *name, uint8_t maximum)
 {
     const uint8_t *bytes = proto_read_next(reader, 1);
-    if (bytes == NULL)
+    if (!bytes)
         return 0;
     reader->ok = check_number(name, bytes[0], 0, maximum, reader->error);
     return reader->ok ? bytes[0] : 0;
@@ -203,7 +203,7 @@ uint8_t proto_read_u8(struct proto_reader *reader, const char *name, uint8_t max
 uint16_t proto_read_port(struct proto_reader *reader)
 {
     const uint8_t *bytes = proto_read_next(reader, 2);
-    if (bytes == NULL)
+    if (!bytes)
         return 0;
     uint16_t port = (uint16_t)proto_load_be(bytes, 2);
     reader->ok = check_number("port", port, 1, UINT16_MAX, reader->error);
@@ -213,7 +213,7 @@ uint16_t proto_read_port(struct proto_reader *reader)
 int32_t proto_read_i32(struct proto_reader *reader, const char *name, int32_t minimum, int32_t maximum)
 {
     const uint8_t *bytes = proto_read_next(reader, 4);
-    if (bytes == NULL)
+    if (!bytes)
         return 0;
     int32_t value = (int32_t)(uint32_t)proto_load_be(bytes, 4);
     reader->ok = check_number(name, value, minimum, maximum, reader->error);
@@ -223,7 +223,7 @@ int32_t proto_read_i32(struct proto_reader *reader, const char *name, int32_t mi
 int64_t proto_read_i64(struct proto_reader *reader, const char *name, int64_t minimum, int64_t maximum)
 {
     const uint8_t *bytes = proto_read_next(reader, 8);
-    if (bytes == NULL)
+    if (!bytes)
         return 0;
     int64_t value = (int64_t)proto_load_be(bytes, 8);
     reader->ok = check_number(name, value, minimum, maximum, reader->error);
@@ -263,7 +263,7 @@ static uint8_t *write_next(struct proto_writer *writer, size_t size)
 void proto_write_string(struct proto_writer *writer, const struct proto_field *field, const char *text)
 {
     uint8_t *bytes = write_next(writer, field->size);
-    if (bytes == NULL)
+    if (!bytes)
         return;
     size_t length = strnlen(text, field->size);
     writer->ok = proto_field_check(field, text, length, writer->error);
@@ -276,14 +276,14 @@ void proto_write_string(struct proto_writer *writer, const struct proto_field *f
 void proto_write_bytes(struct proto_writer *writer, const uint8_t *bytes, size_t size)
 {
     uint8_t *to = write_next(writer, size);
-    if (to != NULL)
+    if (to)
         memcpy(to, bytes, size);
 }
 
 void proto_write_zeros(struct proto_writer *writer, size_t size)
 {
     uint8_t *to = write_next(writer, size);
-    if (to != NULL)
+    if (to)
         memset(to, 0, size);
 }
 
@@ -292,7 +292,7 @@ static void write_number(struct proto_writer *writer, const char *name, size_t s
                          int64_t minimum, int64_t maximum)
 {
     uint8_t *to = write_next(writer, size);
-    if (to == NULL)
+    if (!to)
         return;
     writer->ok = check_number(name, value, minimum, maximum, writer->error);
     if (writer->ok)

@@ -56,7 +56,7 @@ struct http_lookup {
 struct http_lookup *http_lookup_create(const struct http_lookup_options *options, struct error *error)
 {
     struct http_lookup *lookup = calloc(1, sizeof(*lookup));
-    if (lookup == NULL) {
+    if (!lookup) {
         error_set(error, ERROR_UNAVAILABLE, "no memory for the table of files");
         return NULL;
     }
@@ -84,7 +84,7 @@ struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file)
 
 void http_lookup_file_release(struct http_lookup_file *file)
 {
-    if (file != NULL && --file->references == 0)
+    if (file && --file->references == 0)
         free(file);
 }
 
@@ -107,7 +107,7 @@ static void entry_drop(struct entry *entry)
     struct http_lookup *lookup = entry->lookup;
     ASSERT(entry->waits.count == 0);
     lru_remove(&lookup->entries, &entry->node);
-    if (entry->operation != NULL)
+    if (entry->operation)
         client_cancel(entry->operation);
     http_sniff_cancel(entry->sniff);
     http_lookup_file_release(entry->described);
@@ -132,7 +132,7 @@ static struct entry *entry_create(struct http_lookup *lookup, const char *key, s
 {
     lookup_make_room(lookup);
     struct entry *entry = calloc(1, sizeof(*entry) + key_size);
-    if (entry == NULL)
+    if (!entry)
         return NULL;
     entry->lookup = lookup;
     entry->key_size = key_size;
@@ -148,7 +148,7 @@ static struct entry *entry_create(struct http_lookup *lookup, const char *key, s
 
 void http_lookup_destroy(struct http_lookup *lookup)
 {
-    if (lookup == NULL)
+    if (!lookup)
         return;
     while (lookup->entries.count > 0)
         entry_drop(CONTAINER_OF(lru_oldest(&lookup->entries), struct entry, node));
@@ -187,7 +187,7 @@ static void lookup_file_describe(struct http_lookup_file *file)
 static struct http_lookup_file *file_create(const struct entry *entry, const struct proto_stat *stat)
 {
     struct http_lookup_file *file = calloc(1, sizeof(*file));
-    if (file == NULL)
+    if (!file)
         return NULL;
     const char *at = entry->key;
     snprintf(file->key.application, sizeof(file->key.application), "%s", at);
@@ -209,16 +209,16 @@ static void answer_waits(struct entry *entry, const struct error *error)
      * first, and ENTRY is not touched again. */
     wait_list_init(&waits, NULL, NULL);
     wait_list_move(&waits, &entry->waits);
-    struct http_lookup_file *file = error == NULL ? entry->file : NULL;
-    if (file != NULL)
+    struct http_lookup_file *file = !error ? entry->file : NULL;
+    if (file)
         http_lookup_file_take(file);
     struct error copy = {.code = ERROR_NONE};
-    if (error != NULL)
+    if (error)
         copy = *error;
-    while ((wait = wait_list_take(&waits)) != NULL) {
+    while ((wait = wait_list_take(&waits))) {
         struct http_lookup_wait *own = CONTAINER_OF(wait, struct http_lookup_wait, wait);
-        own->file = file != NULL ? http_lookup_file_take(file) : NULL;
-        own->error = error != NULL ? &copy : NULL;
+        own->file = file ? http_lookup_file_take(file) : NULL;
+        own->error = error ? &copy : NULL;
         wait_answer(wait);
     }
     http_lookup_file_release(file);
@@ -254,7 +254,7 @@ void http_lookup_content_type(const struct http_lookup_file *file, const char *n
 /* The file is known now. */
 static void accept_file(struct entry *entry, struct http_lookup_file *file)
 {
-    if (entry->file != NULL)
+    if (entry->file)
         file->served_ms = entry->file->served_ms;
     http_lookup_content_type(file, "", file->content_type);
     http_lookup_file_release(entry->file);
@@ -280,11 +280,11 @@ static void on_sniffed(void *argument, const char *type, bool utf8)
 static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
 {
     const struct http_lookup_file *before = entry->file;
-    bool known = !media_type_is_vague(file->stat.content_type) || media_type_by_name(file->stat.name) != NULL;
+    bool known = !media_type_is_vague(file->stat.content_type) || media_type_by_name(file->stat.name);
     if (file->stat.size == 0 ||
         (known && !is_open_text(media_type_choose(file->stat.content_type, file->stat.name, "", NULL))))
         return false;
-    if (before != NULL && strcmp(before->etag, file->etag) == 0) {
+    if (before && strcmp(before->etag, file->etag) == 0) {
         file->sniffed = before->sniffed;
         file->utf8 = before->utf8;
         return false;
@@ -292,7 +292,7 @@ static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
     struct http_lookup_options *options = &entry->lookup->options;
     entry->sniff =
         http_sniff_start(options->client, options->loop, &file->key, file->stat.size, on_sniffed, entry);
-    if (entry->sniff == NULL)
+    if (!entry->sniff)
         return false;
     entry->described = file;
     return true;
@@ -316,14 +316,14 @@ static void take_answer(struct entry *entry, const struct proto_stat *stat, cons
 {
     struct error local;
     entry->operation = NULL;
-    if (error == NULL && stat->status != PROTO_FILE_NORMAL) {
+    if (!error && stat->status != PROTO_FILE_NORMAL) {
         (void)error_set(&local, ERROR_DELETED, "the file is deleted");
         error = &local;
     }
-    if (error == NULL) {
+    if (!error) {
         struct http_lookup_file *file = file_create(entry, stat);
-        if (file != NULL) {
-            if (where != NULL)
+        if (file) {
+            if (where)
                 note_place(file, where, entry->lookup->options.volumes);
             if (!sniff_content(entry, file))
                 accept_file(entry, file);
@@ -348,19 +348,19 @@ static void on_stat(void *argument, const struct proto_stat *stat, const struct 
 
 static void on_where(void *argument, const struct proto_where *where, const struct error *error)
 {
-    take_answer(argument, error == NULL ? &where->stat : NULL, where, error);
+    take_answer(argument, !error ? &where->stat : NULL, where, error);
 }
 
 static bool is_asking(const struct entry *entry)
 {
-    return entry->operation != NULL || entry->sniff != NULL;
+    return entry->operation || entry->sniff;
 }
 
 static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
 {
     entry->question_ms = clock_monotonic_ms();
     const struct http_lookup_options *options = &entry->lookup->options;
-    if (options->volumes != NULL)
+    if (options->volumes)
         entry->operation = client_where(options->client, key, on_where, entry);
     else
         entry->operation = client_stat(options->client, key, on_stat, entry);
@@ -383,7 +383,7 @@ static bool answer_at_once(struct entry *entry, const struct proto_file_key *key
     struct http_lookup *lookup = entry->lookup;
     int64_t limit = entry->absent ? lookup->options.negative_age_ms : lookup->options.age_ms;
     int64_t age = now - entry->asked_ms;
-    if ((entry->file == NULL && !entry->absent) || age >= limit)
+    if ((!entry->file && !entry->absent) || age >= limit)
         return false;
     if (entry->absent) {
         metric_add(lookup->absences, 1);
@@ -407,18 +407,18 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
     size_t size = make_key(key, bytes);
     struct entry *entry = find(lookup, bytes, size);
     enum http_lookup_result result;
-    if (entry != NULL) {
+    if (entry) {
         lru_use(&lookup->entries, &entry->node);
         if (answer_at_once(entry, key, clock_monotonic_ms(), &result, file))
             return result;
     } else {
         entry = entry_create(lookup, bytes, size);
-        if (entry == NULL)
+        if (!entry)
             return HTTP_LOOKUP_FAILED;
     }
     metric_add(lookup->misses, 1);
     struct http_lookup_wait *new_wait = malloc(sizeof(*new_wait));
-    if (new_wait == NULL || (!is_asking(entry) && !entry_ask(entry, key))) {
+    if (!new_wait || (!is_asking(entry) && !entry_ask(entry, key))) {
         free(new_wait);
         if (!is_asking(entry))
             entry_drop(entry);
@@ -443,6 +443,6 @@ void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key 
 {
     char bytes[KEY_BYTES_MAX];
     struct entry *entry = find(lookup, bytes, make_key(key, bytes));
-    if (entry != NULL && entry->waits.count == 0)
+    if (entry && entry->waits.count == 0)
         entry_drop(entry);
 }

@@ -28,13 +28,13 @@ struct http_sniff {
 
 void http_sniff_cancel(struct http_sniff *sniff)
 {
-    if (sniff == NULL)
+    if (!sniff)
         return;
-    if (sniff->operation != NULL)
+    if (sniff->operation)
         client_cancel(sniff->operation);
     if (event_initialized(&sniff->event))
         event_del(&sniff->event);
-    if (sniff->call != NULL)
+    if (sniff->call)
         packet_call_release(sniff->call, sniff->got == sniff->wanted);
     free(sniff);
 }
@@ -69,16 +69,16 @@ static void sniff_downloaded(void *argument, struct packet_call *call, const str
     struct http_sniff *sniff = argument;
     struct timeval patience = {PATIENCE_S, 0};
     sniff->operation = NULL;
-    if (error == NULL && packet_call_length(call) == (int64_t)sniff->wanted) {
+    if (!error && packet_call_length(call) == (int64_t)sniff->wanted) {
         size_t size;
         const uint8_t *bytes = packet_call_buffered(call, &size);
         sniff->call = call;
         sniff->got = min_size(size, sniff->wanted);
         memcpy(sniff->bytes, bytes, sniff->got);
-    } else if (error == NULL) {
+    } else if (!error) {
         packet_call_release(call, false);
     }
-    if (sniff->call != NULL && sniff->got < sniff->wanted) {
+    if (sniff->call && sniff->got < sniff->wanted) {
         event_assign(&sniff->event, loop_base(sniff->loop), packet_call_fd(call), EV_READ | EV_PERSIST,
                      sniff_readable, sniff);
         if (event_add(&sniff->event, &patience) == 0)
@@ -92,7 +92,7 @@ struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
                                     http_sniff_callback callback, void *argument)
 {
     struct http_sniff *sniff = calloc(1, sizeof(*sniff));
-    if (sniff == NULL)
+    if (!sniff)
         return NULL;
     sniff->loop = loop;
     sniff->callback = callback;
@@ -101,7 +101,7 @@ struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
     sniff->wanted = (size_t)min_i64(size, MEDIA_SIGNATURE_BYTES);
     sniff->operation =
         client_download(client, key, 0, (int64_t)sniff->wanted, NULL, NULL, sniff_downloaded, sniff);
-    if (sniff->operation == NULL) {
+    if (!sniff->operation) {
         free(sniff);
         return NULL;
     }

@@ -37,7 +37,7 @@ bool local_volume_split(const char *text, char group[PROTO_GROUP_SIZE], char key
                         const char **directory, struct error *error)
 {
     const char *colon = strchr(text, ':');
-    size_t group_size = colon == NULL ? 0 : (size_t)(colon - text);
+    size_t group_size = !colon ? 0 : (size_t)(colon - text);
     if (group_size == 0 || group_size >= PROTO_GROUP_SIZE)
         return error_set(
             error, ERROR_MALFORMED,
@@ -51,8 +51,8 @@ bool local_volume_split(const char *text, char group[PROTO_GROUP_SIZE], char key
                          PROTO_GROUP_SIZE - 1);
     const char *rest = colon + 1;
     const char *equals = strchr(rest, '=');
-    size_t key_size = equals == NULL ? strlen(rest) : (size_t)(equals - rest);
-    *directory = equals == NULL ? rest : equals + 1;
+    size_t key_size = !equals ? strlen(rest) : (size_t)(equals - rest);
+    *directory = !equals ? rest : equals + 1;
     /* As storage servers take a key that was written with a slash at its end. */
     while (key_size > 1 && rest[key_size - 1] == '/')
         key_size--;
@@ -99,7 +99,7 @@ struct local_volumes *local_volumes_create(const struct config_strings *entries,
 {
     struct local_volumes *volumes =
         calloc(1, sizeof(*volumes) + entries->count * sizeof(struct local_volume));
-    if (volumes == NULL) {
+    if (!volumes) {
         error_set_errno(error, ENOMEM, "cannot keep the local groups");
         return NULL;
     }
@@ -120,13 +120,13 @@ struct local_volumes *local_volumes_create(const struct config_strings *entries,
             goto fail;
         ASSERT(directory);
         volume->directory = strdup(directory);
-        if (volume->directory == NULL) {
+        if (!volume->directory) {
             error_set_errno(error, ENOMEM, "cannot keep the local groups");
             goto fail;
         }
         snprintf(name, sizeof(name), "local%zu", i);
         volume->workers = workers_create(name, threads, QUEUE_MAX, error);
-        if (volume->workers == NULL)
+        if (!volume->workers)
             goto fail;
         log_info("local", "group %s: files of the store path \"%s\" are read from %s", volume->group,
                  volume->key, volume->directory);
@@ -140,7 +140,7 @@ fail:
 
 void local_volumes_end_workers(struct local_volumes *volumes, int64_t timeout_ms)
 {
-    for (size_t i = 0; volumes != NULL && i < volumes->count; i++) {
+    for (size_t i = 0; volumes && i < volumes->count; i++) {
         struct local_volume *volume = &volumes->items[i];
         if (!workers_destroy(volume->workers, timeout_ms))
             log_warning("local", "group %s: %s hangs; it is left behind", volume->group, volume->directory);
@@ -151,11 +151,11 @@ void local_volumes_end_workers(struct local_volumes *volumes, int64_t timeout_ms
 
 void local_volumes_destroy(struct local_volumes *volumes)
 {
-    for (size_t i = 0; volumes != NULL && i < volumes->count; i++) {
-        if (volumes->items[i].workers != NULL)
+    for (size_t i = 0; volumes && i < volumes->count; i++) {
+        if (volumes->items[i].workers)
             return; /* a worker that hangs may still look at it */
     }
-    for (size_t i = 0; volumes != NULL && i < volumes->count; i++)
+    for (size_t i = 0; volumes && i < volumes->count; i++)
         free(volumes->items[i].directory);
     if (volumes && volumes->missed)
         pthread_mutex_destroy(&volumes->missed->mutex);
@@ -244,7 +244,7 @@ int local_volume_open(const struct local_volume *volume, const char *place, int6
         return -1;
     }
     snprintf(parts, sizeof(parts), "%.*s", LOCAL_PLACE_SIZE - 1, place);
-    while ((slash = strchr(part, '/')) != NULL) {
+    while ((slash = strchr(part, '/'))) {
         *slash = '\0';
         int next = openat(directory, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int errnum = errno;

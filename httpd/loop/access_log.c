@@ -55,7 +55,7 @@ static int access_log_open(const char *path)
 struct access_log *access_log_create(const char *path, struct error *error)
 {
     struct access_log *log = calloc(1, sizeof(*log));
-    if (log == NULL || (log->path = strdup(path)) == NULL) {
+    if (!log || !(log->path = strdup(path))) {
         error_set_errno(error, ENOMEM, "access log");
         goto fail;
     }
@@ -68,13 +68,13 @@ struct access_log *access_log_create(const char *path, struct error *error)
         goto fail;
     }
     log->workers = workers_create("access-log", 1, 1024, error);
-    if (log->workers == NULL) {
+    if (!log->workers) {
         close(log->fd);
         goto fail;
     }
     return log;
 fail:
-    if (log != NULL)
+    if (log)
         free(log->path);
     free(log);
     return NULL;
@@ -82,7 +82,7 @@ fail:
 
 void access_log_end_workers(struct access_log *log)
 {
-    if (log == NULL)
+    if (!log)
         return;
     if (workers_destroy(log->workers, STOP_MS))
         log->workers = NULL;
@@ -92,7 +92,7 @@ void access_log_end_workers(struct access_log *log)
 
 void access_log_destroy(struct access_log *log)
 {
-    if (log == NULL || log->workers != NULL)
+    if (!log || log->workers)
         return; /* a thread still hangs in the file */
     close(log->fd);
     free(log->path);
@@ -121,7 +121,7 @@ static void reopen_run(struct job *job)
 void access_log_reopen(struct access_log *log)
 {
     struct reopening *reopening = calloc(1, sizeof(*reopening));
-    if (reopening != NULL) {
+    if (reopening) {
         reopening->job.run = reopen_run;
         reopening->log = log;
         if (workers_submit(log->workers, &reopening->job))
@@ -186,7 +186,7 @@ static void buffer_send(struct access_log_buffer *buffer)
     buffer->writing_size = buffer->filled;
     buffer->filled = 0;
     buffer->job = (struct job){.run = write_run, .done = write_done, .loop = buffer->loop};
-    if (buffer->log->workers == NULL) { /* at the very end */
+    if (!buffer->log->workers) { /* at the very end */
         write_run(&buffer->job);
         return;
     }
@@ -199,13 +199,13 @@ static void buffer_send(struct access_log_buffer *buffer)
 struct access_log_buffer *access_log_buffer_create(struct access_log *log, struct loop *loop)
 {
     struct access_log_buffer *buffer = calloc(1, sizeof(*buffer));
-    if (buffer == NULL)
+    if (!buffer)
         return NULL;
     buffer->log = log;
     buffer->loop = loop;
     buffer->filling = malloc(BUFFER_BYTES);
     buffer->writing = malloc(BUFFER_BYTES);
-    if (buffer->filling == NULL || buffer->writing == NULL) {
+    if (!buffer->filling || !buffer->writing) {
         free(buffer->filling);
         free(buffer->writing);
         free(buffer);
@@ -216,7 +216,7 @@ struct access_log_buffer *access_log_buffer_create(struct access_log *log, struc
 
 void access_log_buffer_close(struct access_log_buffer *buffer, void (*done)(void *argument), void *argument)
 {
-    if (buffer == NULL) {
+    if (!buffer) {
         done(argument);
         return;
     }
@@ -230,7 +230,7 @@ void access_log_buffer_close(struct access_log_buffer *buffer, void (*done)(void
 
 void access_log_tick(struct access_log_buffer *buffer)
 {
-    if (buffer != NULL && buffer->filled > 0 && clock_monotonic_ms() - buffer->first_ms >= FLUSH_MS)
+    if (buffer && buffer->filled > 0 && clock_monotonic_ms() - buffer->first_ms >= FLUSH_MS)
         buffer_send(buffer);
 }
 
@@ -238,7 +238,7 @@ void access_log_add(struct access_log_buffer *buffer, enum access_log_format for
                     const struct access_log_record *record)
 {
     char line[LINE_BYTES_MAX];
-    if (buffer == NULL)
+    if (!buffer)
         return;
     size_t size = access_log_format_line(line, sizeof(line), format, record);
     if (size > BUFFER_BYTES - buffer->filled)
@@ -298,7 +298,7 @@ static void put_escaped(struct writer *writer, struct http_text text, size_t lim
 
 static void put_json_field(struct writer *writer, const char *name, struct http_text text, size_t limit)
 {
-    if (text.bytes == NULL)
+    if (!text.bytes)
         return;
     put_format(writer, ",\"%s\":\"", name);
     put_escaped(writer, text, limit, true);
@@ -307,7 +307,7 @@ static void put_json_field(struct writer *writer, const char *name, struct http_
 
 static void put_quoted(struct writer *writer, struct http_text text)
 {
-    if (text.bytes == NULL)
+    if (!text.bytes)
         access_log_put(writer, " \"-\"", 4);
     else {
         access_log_put(writer, " \"", 2);

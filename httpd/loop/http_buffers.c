@@ -29,7 +29,7 @@ void http_buffers_clear(struct http_buffers *buffers)
 {
     for (size_t i = 0; i < HTTP_BUFFER_CLASSES; i++) {
         ASSERT(buffers->classes[i].lent == 0);
-        while (buffers->classes[i].first != NULL) {
+        while (buffers->classes[i].first) {
             struct http_buffer_link *link = buffers->classes[i].first;
             buffers->classes[i].first = link->next;
             free(link);
@@ -41,13 +41,13 @@ void http_buffers_clear(struct http_buffers *buffers)
 void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class kind)
 {
     struct http_buffer_link *link = buffers->classes[kind].first;
-    if (link != NULL) {
+    if (link) {
         buffers->classes[kind].first = link->next;
         buffers->classes[kind].kept--;
     } else {
         link = malloc(buffers->classes[kind].size);
     }
-    if (link != NULL)
+    if (link)
         buffers->classes[kind].lent++;
     return link;
 }
@@ -55,7 +55,7 @@ void *http_buffers_take(struct http_buffers *buffers, enum http_buffer_class kin
 void http_buffers_give(struct http_buffers *buffers, enum http_buffer_class kind, void *block)
 {
     struct http_buffer_link *link = block;
-    if (link == NULL)
+    if (!link)
         return;
     ASSERT(buffers->classes[kind].lent > 0);
     buffers->classes[kind].lent--;

@@ -29,7 +29,7 @@ static void pair_destroy(struct http_pipes *pipes, struct http_pipe *pair)
 void http_pipes_clear(struct http_pipes *pipes)
 {
     ASSERT(pipes->lent == 0);
-    while (pipes->first != NULL) {
+    while (pipes->first) {
         struct http_pipe *pair = pipes->first;
         pipes->first = pair->next;
         pair_destroy(pipes, pair);
@@ -55,7 +55,7 @@ static struct http_pipe *pair_create(struct http_pipes *pipes)
 {
     int ends[2];
     struct http_pipe *pair = malloc(sizeof(*pair));
-    if (pair == NULL)
+    if (!pair)
         return NULL;
     if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) {
         note_refusal(pipes);
@@ -82,19 +82,19 @@ static struct http_pipe *pair_create(struct http_pipes *pipes)
 struct http_pipe *http_pipes_take(struct http_pipes *pipes)
 {
     struct http_pipe *pair = pipes->first;
-    if (pair != NULL)
+    if (pair)
         pipes->first = pair->next;
     else if (pipes->count < pipes->count_max &&
              (pipes->refused_until_ms == 0 || clock_coarse_ms() >= pipes->refused_until_ms))
         pair = pair_create(pipes);
-    if (pair != NULL)
+    if (pair)
         pipes->lent++;
     return pair;
 }
 
 void http_pipes_give(struct http_pipes *pipes, struct http_pipe *pair, bool empty)
 {
-    if (pair == NULL)
+    if (!pair)
         return;
     ASSERT(pipes->lent > 0);
     pipes->lent--;

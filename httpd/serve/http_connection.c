@@ -53,7 +53,7 @@ static void give_output(struct http_connection *connection)
 bool http_connection_take_output(struct http_connection *connection)
 {
     struct http_output *out = &connection->out;
-    if (out->bytes == NULL)
+    if (!out->bytes)
         out->bytes = http_buffers_take(&connection->loop->buffers, HTTP_BUFFER_SMALL);
     out->start = out->end = 0;
     out->capacity = HTTP_BUFFER_SMALL_SIZE;
@@ -77,7 +77,7 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
                             const struct listen_place *place)
 {
     struct http_connection *connection = calloc(1, sizeof(*connection));
-    if (connection == NULL)
+    if (!connection)
         goto fail;
     connection->loop = loop;
     connection->socket = socket;
@@ -133,7 +133,7 @@ char *http_connection_peer_text(const struct http_connection *connection, char *
         text = inet_ntop(AF_INET, peer->v6.sin6_addr.s6_addr + 12, buffer, (socklen_t)size);
     else if (peer->base.sa_family == AF_INET6)
         text = inet_ntop(AF_INET6, &peer->v6.sin6_addr, buffer, (socklen_t)size);
-    if (text == NULL && size > 1)
+    if (!text && size > 1)
         memcpy(buffer, "-", 2);
     return buffer;
 }
@@ -144,7 +144,7 @@ char *http_connection_peer_text(const struct http_connection *connection, char *
 static bool connection_make_room(struct http_connection *connection)
 {
     struct http_buffers *buffers = &connection->loop->buffers;
-    if (connection->in == NULL) {
+    if (!connection->in) {
         connection->in = http_buffers_take(buffers, HTTP_BUFFER_SMALL);
         connection->in_class = HTTP_BUFFER_SMALL;
         return connection->in != NULL;
@@ -157,7 +157,7 @@ static bool connection_make_room(struct http_connection *connection)
     } else {
         char *larger =
             connection->in_class == HTTP_BUFFER_SMALL ? http_buffers_take(buffers, HTTP_BUFFER_LARGE) : NULL;
-        if (larger == NULL)
+        if (!larger)
             return false;
         memcpy(larger, connection->in, size);
         http_buffers_give(buffers, HTTP_BUFFER_SMALL, connection->in);
@@ -213,8 +213,7 @@ static size_t input_size(const struct http_connection *connection)
 
 void http_connection_drop_head(struct http_connection *connection)
 {
-    if (connection->loop->access_log == NULL &&
-        input_size(connection) == connection->exchange.request.head_size)
+    if (!connection->loop->access_log && input_size(connection) == connection->exchange.request.head_size)
         give_input(connection);
 }
 
@@ -336,7 +335,7 @@ static enum step step_head(struct http_connection *connection)
             return STEP_DEAD;
         }
         if (input == INPUT_NONE) {
-            if (input_size(connection) == 0 && connection->in != NULL)
+            if (input_size(connection) == 0 && connection->in)
                 give_input(connection);
             return STEP_WAIT;
         }
@@ -393,11 +392,11 @@ static enum step answer_is_over(struct http_connection *connection)
     connection->sent = 0;
     connection->rate_ms = 0;
     if (connection->keep_alive && !connection->loop->draining && !failed) {
-        if (connection->in != NULL)
+        if (connection->in)
             connection->in_start += head;
         if (connection->in_start == connection->in_end)
             give_input(connection);
-        http_connection_set_state(connection, connection->in == NULL ? CONNECTION_IDLE : CONNECTION_HEAD);
+        http_connection_set_state(connection, !connection->in ? CONNECTION_IDLE : CONNECTION_HEAD);
         return STEP_AGAIN;
     }
     /* A close with unread bytes would reset the connection and take the answer with it (RFC 9112
@@ -450,15 +449,15 @@ static int64_t turn_budget(struct http_connection *connection)
 static enum step step_send(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
-    if (exchange->source == NULL)
+    if (!exchange->source)
         return send_output(connection);
 
     int64_t budget = turn_budget(connection);
     if (budget <= 0)
         return wait_in(connection, CONNECTION_REST, false);
     int64_t left = budget;
-    enum source_status status = source_send(exchange->source, connection->socket, &connection->out,
-                                            exchange->multipart == NULL, &left);
+    enum source_status status =
+        source_send(exchange->source, connection->socket, &connection->out, !exchange->multipart, &left);
     int64_t sent = budget - left;
     connection->sent += sent;
     connection->tokens -= sent;
@@ -510,7 +509,7 @@ static ssize_t drop_some(struct http_connection *connection)
     struct http_buffers *buffers = &connection->loop->buffers;
     void *block = http_buffers_take(buffers, HTTP_BUFFER_COPY);
     ssize_t got;
-    if (block == NULL)
+    if (!block)
         return 0;
     do {
         got = recv(connection->socket, block, HTTP_BUFFER_COPY_SIZE, MSG_TRUNC);
@@ -598,7 +597,7 @@ void http_connection_run_again(struct http_loop *loop)
     TAILQ_FOREACH(connection, &loop->again, again_link)
     turns++;
     /* Those that come back wait for the next round, after the sockets were looked at. */
-    while (turns-- > 0 && (connection = TAILQ_FIRST(&loop->again)) != NULL) {
+    while (turns-- > 0 && (connection = TAILQ_FIRST(&loop->again))) {
         TAILQ_REMOVE(&loop->again, connection, again_link);
         connection->again = false;
         http_connection_run(connection);

@@ -27,7 +27,7 @@ static const char *head_of(const struct http_connection *connection)
 
 static struct http_text field_of(const struct http_connection *connection, enum http_field field)
 {
-    if (connection->in == NULL)
+    if (!connection->in)
         return (struct http_text){NULL, 0};
     return http_request_field(&connection->exchange.request, head_of(connection), field);
 }
@@ -66,13 +66,13 @@ static void add_cors(struct http_connection *connection)
         allowed = "*";
     } else {
         struct http_text origin = field_of(connection, HTTP_FIELD_ORIGIN);
-        for (size_t i = 0; origin.bytes != NULL && i < settings->cors_origins.count; i++) {
+        for (size_t i = 0; origin.bytes && i < settings->cors_origins.count; i++) {
             if (http_text_equal(origin, settings->cors_origins.items[i]))
                 allowed = settings->cors_origins.items[i];
         }
         HTTP_OUTPUT_LITERAL(out, "Vary: Origin\r\n");
     }
-    if (allowed == NULL)
+    if (!allowed)
         return;
     http_response_field(out, "Access-Control-Allow-Origin", allowed);
     HTTP_OUTPUT_LITERAL(out,
@@ -208,7 +208,7 @@ static void answer_options(struct http_connection *connection)
     HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
     add_cors(connection);
     if (connection->loop->settings->cors_origins.count > 0 &&
-        field_of(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes != NULL)
+        field_of(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes)
         HTTP_OUTPUT_LITERAL(out, "Access-Control-Allow-Methods: " ALLOW "\r\n"
                                  "Access-Control-Allow-Headers: Range, If-Range, If-Match, If-None-Match, "
                                  "If-Modified-Since, If-Unmodified-Since, Cache-Control\r\n"
@@ -235,9 +235,8 @@ static bool open_source(struct http_connection *connection, const struct http_ra
                                      .connection_id = connection->id,
                                      .wake = on_source,
                                      .argument = connection};
-    exchange->source =
-        exchange->file->volume != NULL ? source_local_open(&options) : source_pieces_open(&options);
-    if (exchange->source == NULL) {
+    exchange->source = exchange->file->volume ? source_local_open(&options) : source_pieces_open(&options);
+    if (!exchange->source) {
         exchange->cut = connection->sent > 0;
         if (!exchange->cut)
             exchange_refuse(connection, 503, "no memory");
@@ -333,8 +332,8 @@ static void write_file_head(struct http_connection *connection, const struct htt
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_output *out = &connection->out;
-    begin_head(connection, range != NULL || exchange->multipart != NULL ? 206 : 200);
-    if (exchange->multipart != NULL) {
+    begin_head(connection, range || exchange->multipart ? 206 : 200);
+    if (exchange->multipart) {
         HTTP_OUTPUT_LITERAL(out, "Content-Type: multipart/byteranges; boundary=");
         http_output_text(out, exchange->multipart->boundary);
         HTTP_OUTPUT_LITERAL(out, "\r\n");
@@ -342,7 +341,7 @@ static void write_file_head(struct http_connection *connection, const struct htt
         http_response_field(out, "Content-Type", content_type);
     }
     http_response_content_length(out, length);
-    if (range != NULL)
+    if (range)
         add_content_range(out, range, exchange->file->stat.size);
     HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\n");
     add_validators(connection);
@@ -358,7 +357,7 @@ static struct http_multipart *make_multipart(const struct http_range_set *set, i
 {
     struct http_multipart *multipart = calloc(1, sizeof(*multipart));
     uint8_t random[12];
-    if (multipart == NULL)
+    if (!multipart)
         return NULL;
     arc4random_buf(random, sizeof(random));
     multipart->set = *set;
@@ -465,7 +464,7 @@ static void answer_file(struct http_connection *connection, const struct http_ta
             length = single->length;
         } else {
             exchange->multipart = make_multipart(&set, size, content_type, &length);
-            if (exchange->multipart == NULL)
+            if (!exchange->multipart)
                 length = size;
         }
         break;
@@ -483,8 +482,7 @@ static void answer_file(struct http_connection *connection, const struct http_ta
         return;
     }
     struct http_range whole = {0, size};
-    if (!(exchange->multipart != NULL ? begin_part(connection)
-                                      : open_source(connection, single ? single : &whole)))
+    if (!(exchange->multipart ? begin_part(connection) : open_source(connection, single ? single : &whole)))
         return;
     if (source_status(exchange->source) == SOURCE_READY)
         exchange_opened(connection);
@@ -515,7 +513,7 @@ static bool exchange_next_part(struct http_connection *connection)
     char delimiter[HTTP_RANGE_PART_HEAD_SIZE];
     source_close(exchange->source);
     exchange->source = NULL;
-    if (multipart == NULL)
+    if (!multipart)
         return false;
     if (!http_connection_take_output(connection)) {
         exchange->cut = true;
@@ -546,7 +544,7 @@ static void on_lookup(void *argument, struct http_lookup_file *file, const struc
     struct http_target target;
     exchange->wait = NULL;
     exchange->file = file;
-    if (error != NULL) {
+    if (error) {
         refuse_for_error(connection, error->code, error->text);
     } else {
         /* Taken apart once more rather than kept: it is a kilobyte, and most connections wait rarely. */
@@ -637,7 +635,7 @@ static void log_access(struct http_connection *connection, bool complete, int64_
         .range = field_of(connection, HTTP_FIELD_RANGE),
         .request_id = request_id(connection, id),
     };
-    if (connection->in != NULL) {
+    if (connection->in) {
         record.method = http_request_text(head_of(connection), exchange->request.method_text);
         record.target = http_request_text(head_of(connection), exchange->request.target);
     }
@@ -655,9 +653,9 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
         metric_add(metrics->requests[exchange->status / 100], 1);
     metric_observe_us(metrics->durations, duration_us);
     metric_add(metrics->bytes, connection->sent);
-    if (connection->loop->access_log != NULL)
+    if (connection->loop->access_log)
         log_access(connection, complete && !exchange->cut, duration_us, body_bytes);
-    if (exchange->wait != NULL)
+    if (exchange->wait)
         http_lookup_cancel(exchange->wait);
     source_close(exchange->source);
     http_lookup_file_release(exchange->file);

@@ -69,18 +69,18 @@ static void loop_clear(struct server_loop *loop)
 {
     for (int state = 0; state < CONNECTION_STATES; state++) {
         struct http_connection *connection;
-        while ((connection = TAILQ_FIRST(&loop->http.lists[state])) != NULL)
+        while ((connection = TAILQ_FIRST(&loop->http.lists[state])))
             http_connection_destroy(connection);
     }
     if (event_initialized(&loop->tick))
         event_del(&loop->tick);
     listener_close(loop->listener);
-    if (loop->probe != NULL)
+    if (loop->probe)
         client_cancel(loop->probe);
     loop->probe = NULL;
     http_lookup_destroy(loop->http.lookup);
     loop->http.lookup = NULL;
-    if (loop->http.client != NULL)
+    if (loop->http.client)
         client_destroy(loop->http.client);
     loop->http.client = NULL;
     local_files_close(loop->http.local_files);
@@ -119,11 +119,11 @@ static void on_reload(struct task *task)
 {
     struct server_loop *loop = CONTAINER_OF(task, struct server_loop, reload);
     struct http_settings *settings = __atomic_exchange_n(&loop->new_settings, NULL, __ATOMIC_ACQ_REL);
-    if (settings == NULL)
+    if (!settings)
         return;
     http_settings_release(loop->http.settings);
     loop->http.settings = settings;
-    if (loop->http.lookup != NULL)
+    if (loop->http.lookup)
         http_lookup_set_ages(loop->http.lookup, settings->lookup_age_ms, settings->lookup_negative_age_ms);
 }
 
@@ -143,7 +143,7 @@ static void watch_trackers(struct server_loop *loop)
     bool reachable = client_trackers_reachable(loop->http.client);
     atomic_store_explicit(&loop->reachable, reachable, memory_order_relaxed);
     bool first = loop->probe_ms == 0;
-    if ((reachable && !first) || loop->probe != NULL || (!first && now - loop->probe_ms < PROBE_MS))
+    if ((reachable && !first) || loop->probe || (!first && now - loop->probe_ms < PROBE_MS))
         return;
     loop->probe_ms = now;
     loop->probe = client_groups(loop->http.client, on_probe, loop);
@@ -158,7 +158,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     http_sweep(&loop->http);
     http_unsent_tick(&loop->http, listen_limits_connections(loop->http.server->limits));
     access_log_tick(loop->http.access_log);
-    if (loop->http.local_files != NULL)
+    if (loop->http.local_files)
         local_files_tick(loop->http.local_files);
     if (!loop->http.draining) {
         watch_trackers(loop);
@@ -203,7 +203,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .shared = loop->http.server->known,
     };
     loop->http.client = client_create(loop->http.loop, &options, error);
-    if (loop->http.client == NULL)
+    if (!loop->http.client)
         return false;
     struct http_lookup_options lookup = {.loop = loop->http.loop,
                                          .client = loop->http.client,
@@ -237,20 +237,20 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
                     (size_t)config->pipe_size);
     if (!create_clients(loop, config, error))
         return false;
-    if (server->volumes != NULL) {
+    if (server->volumes) {
         loop->http.local_files = local_files_create(
             loop->http.loop, ((size_t)config->local_open_files + server->count - 1) / server->count,
             config->local_open_age_ms);
-        if (loop->http.local_files == NULL)
+        if (!loop->http.local_files)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the open files");
     }
-    if (server->access_log != NULL) {
+    if (server->access_log) {
         loop->http.access_log = access_log_buffer_create(server->access_log, loop->http.loop);
-        if (loop->http.access_log == NULL)
+        if (!loop->http.access_log)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the access log");
     }
     loop->listener = http_listen(&loop->http, server->limits, addresses, &cause);
-    if (loop->listener == NULL)
+    if (!loop->listener)
         return error_set(error, cause.code, "httpd.listen: %s", cause.text);
     event_assign(&loop->tick, loop_base(loop->http.loop), -1, EV_PERSIST, on_tick, loop);
     if (event_add(&loop->tick, &interval) != 0)
@@ -266,7 +266,7 @@ static void ignore(void *argument)
 /* Frees what is left. No thread but this one is there. */
 static void server_free(struct http_server *server)
 {
-    for (size_t i = 0; i < server->count && server->loops != NULL; i++) {
+    for (size_t i = 0; i < server->count && server->loops; i++) {
         struct server_loop *loop = &server->loops[i];
         if (!atomic_load(&loop->drained)) {
             loop_clear(loop);
@@ -339,7 +339,7 @@ static bool server_build(struct http_server *server, const struct httpd_config *
     server->loops = calloc(server->count, sizeof(*server->loops));
     server->limits = listen_limits_create();
     settings = http_settings_create(config);
-    if (server->loops == NULL || server->limits == NULL || settings == NULL) {
+    if (!server->loops || !server->limits || !settings) {
         error_set_errno(error, ENOMEM, "cannot start");
         goto done;
     }
@@ -355,19 +355,17 @@ static bool server_build(struct http_server *server, const struct httpd_config *
         http_pipes_init(&loop->pipes, 0, 0);
     }
     server->known = client_shared_create(LOCATION_ENTRIES * server->count);
-    if (server->known == NULL) {
+    if (!server->known) {
         error_set_errno(error, ENOMEM, "cannot start");
         goto done;
     }
     server->resolver = workers_create("resolver", RESOLVER_THREADS, RESOLVER_QUEUE, error);
-    if (server->resolver == NULL)
+    if (!server->resolver)
         goto done;
-    if (config->local_groups.count > 0 &&
-        (server->volumes =
-             local_volumes_create(&config->local_groups, (size_t)config->local_workers, error)) == NULL)
+    if (config->local_groups.count > 0 && !(server->volumes = local_volumes_create(
+                                                &config->local_groups, (size_t)config->local_workers, error)))
         goto done;
-    if (config->access_log[0] != '\0' &&
-        (server->access_log = access_log_create(config->access_log, error)) == NULL)
+    if (config->access_log[0] != '\0' && !(server->access_log = access_log_create(config->access_log, error)))
         goto done;
     if (!bind_list_resolve(&config->listen, &addresses, &cause)) {
         error_set(error, cause.code, "httpd.listen: %s", cause.text);
@@ -387,7 +385,7 @@ done:
 static void server_end_workers(struct daemon *daemon)
 {
     struct http_server *server = daemon->state;
-    for (size_t i = 0; server->loops != NULL && i < server->count; i++) {
+    for (size_t i = 0; server->loops && i < server->count; i++) {
         /* A loop that does not come to an end may still want them. */
         if (atomic_load(&server->loops[i].has_run) && !atomic_load(&server->loops[i].drained))
             return;
@@ -403,7 +401,7 @@ static bool server_start(struct daemon *daemon, struct error *error)
 {
     const struct httpd_config *config = daemon->config;
     struct http_server *server = calloc(1, sizeof(*server));
-    if (server == NULL)
+    if (!server)
         return error_set_errno(error, ENOMEM, "cannot start");
     server->daemon = daemon;
     server->count = daemon->loops->count;
@@ -439,14 +437,14 @@ static bool server_reload(struct daemon *daemon, const void *new_config, struct 
 {
     struct http_server *server = daemon->state;
     struct http_settings *settings = http_settings_create(new_config);
-    if (settings == NULL)
+    if (!settings)
         return error_set_errno(error, ENOMEM, "cannot take over the new settings");
     for (size_t i = 0; i < server->count; i++) {
         struct server_loop *loop = &server->loops[i];
         struct http_settings *pending =
             __atomic_exchange_n(&loop->new_settings, http_settings_take(settings), __ATOMIC_ACQ_REL);
         /* With one pending the task is posted already, and takes these. */
-        if (pending == NULL)
+        if (!pending)
             loop_post(loop->http.loop, &loop->reload);
         http_settings_release(pending);
     }
@@ -491,7 +489,7 @@ static json_t *server_status(struct daemon *daemon)
 static void server_reopen_logs(struct daemon *daemon)
 {
     struct http_server *server = daemon->state;
-    if (server->access_log != NULL)
+    if (server->access_log)
         access_log_reopen(server->access_log);
 }
 

@@ -145,8 +145,7 @@ void http_sweep(struct http_loop *loop)
             continue;
         /* One that comes back into its list does so behind LAST; LAST itself may go while others are looked
          * at only when it is the one looked at. */
-        while ((connection = TAILQ_FIRST(&loop->lists[state])) != NULL &&
-               now - connection->since_ms >= limit) {
+        while ((connection = TAILQ_FIRST(&loop->lists[state])) && now - connection->since_ms >= limit) {
             bool end = connection == last;
             time_is_over(connection);
             if (end)
@@ -158,9 +157,9 @@ void http_sweep(struct http_loop *loop)
 bool http_sweep_make_room(struct http_loop *loop)
 {
     struct http_connection *connection = TAILQ_FIRST(&loop->lists[CONNECTION_LINGER]);
-    if (connection == NULL)
+    if (!connection)
         connection = TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]);
-    if (connection == NULL)
+    if (!connection)
         return false;
     http_connection_destroy(connection);
     return true;
@@ -178,7 +177,7 @@ void http_sweep_drain(struct http_loop *loop)
     while (!TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]))
         http_connection_destroy(TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]));
     /* Connections that have not sent a byte are as idle; half a request is answered when it is whole. */
-    while (next != NULL) {
+    while (next) {
         struct http_connection *connection = next;
         next = TAILQ_NEXT(connection, link);
         if (connection->in_end == connection->in_start)

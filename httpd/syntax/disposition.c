@@ -29,7 +29,7 @@ static void put_text(struct writer *writer, const char *text)
 static bool is_attribute_character(unsigned char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("!#$&+-.^_`|~", c) != NULL);
+           (c != '\0' && strchr("!#$&+-.^_`|~", c));
 }
 
 /* What stands in a quoted string and is read the same by every browser: quotes, backslashes and percent signs

@@ -11,7 +11,7 @@ static bool authority_is_name_character(char c)
 {
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
         return true;
-    return c != '\0' && strchr("-._~!$&'()*+;=", c) != NULL;
+    return c != '\0' && strchr("-._~!$&'()*+;=", c);
 }
 
 /* Bytes of the reg-name at the beginning of TEXT, which may be none; false for a broken escape. */

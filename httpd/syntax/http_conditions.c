@@ -15,7 +15,7 @@ static bool parse_entity_tag(struct http_text text, bool *weak, struct http_text
     }
     *opaque = text;
     return text.size >= 2 && text.bytes[0] == '"' && text.bytes[text.size - 1] == '"' &&
-           memchr(text.bytes + 1, '"', text.size - 2) == NULL;
+           !memchr(text.bytes + 1, '"', text.size - 2);
 }
 
 /* Section 8.8.3.2. Our tag is strong, so that the strong comparison only has to refuse a weak one of theirs.
@@ -46,7 +46,7 @@ static bool list_matches(const struct http_text *fields, size_t count, const cha
 static bool modified_since(struct http_text field, int64_t last_modified, int64_t now, bool *valid)
 {
     int64_t date;
-    *valid = field.bytes != NULL && last_modified != 0 && http_date_parse(field, now, &date);
+    *valid = field.bytes && last_modified != 0 && http_date_parse(field, now, &date);
     return *valid && last_modified > date;
 }
 
@@ -79,7 +79,7 @@ bool http_conditions_range_applies(const struct http_conditions *conditions,
 {
     struct http_text field = http_text_trim(conditions->if_range);
     int64_t date;
-    if (conditions->if_range.bytes == NULL)
+    if (!conditions->if_range.bytes)
         return true;
     if (field.size > 0 && (field.bytes[0] == '"' || field.bytes[0] == 'W'))
         return tag_matches(field, validators->etag, true);

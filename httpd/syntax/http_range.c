@@ -12,7 +12,7 @@ enum spec_verdict { SPEC_BROKEN, SPEC_UNSATISFIABLE, SPEC_FINE };
 static enum spec_verdict parse_spec(struct http_text spec, int64_t size, struct http_range *range)
 {
     const char *dash = memchr(spec.bytes, '-', spec.size);
-    if (dash == NULL)
+    if (!dash)
         return SPEC_BROKEN;
     struct http_text before = {spec.bytes, (size_t)(dash - spec.bytes)};
     struct http_text after = {dash + 1, spec.size - before.size - 1};
@@ -91,7 +91,7 @@ enum http_range_verdict http_range_parse(struct http_text value, int64_t size, s
         return HTTP_RANGE_WHOLE;
     value = http_text_trim(value);
     const char *equals = value.size > 0 ? memchr(value.bytes, '=', value.size) : NULL;
-    if (equals == NULL)
+    if (!equals)
         return HTTP_RANGE_WHOLE;
     struct http_text unit = {value.bytes, (size_t)(equals - value.bytes)};
     if (!http_text_equal_nocase(unit, "bytes"))

@@ -231,13 +231,13 @@ static bool lines_are_strict(const char *base, size_t size)
 {
     const char *at = base;
     const char *end = base + size;
-    if (memchr(base, '\0', size) != NULL)
+    if (memchr(base, '\0', size))
         return false;
     for (const char *cr = base; (cr = memchr(cr, '\r', (size_t)(end - cr))) != NULL;) {
         if (++cr == end || *cr != '\n')
             return false;
     }
-    while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+    while ((at = memchr(at, '\n', (size_t)(end - at)))) {
         if (++at == end)
             break;
         if (*at == ' ' || *at == '\t')
@@ -254,8 +254,8 @@ static int check_framing(struct http_request *request, const char *base)
 
     if (http_request_field_count(request, HTTP_FIELD_CONTENT_LENGTH) > 1)
         return refuse(request, 400, "more than one Content-Length");
-    if (coding.bytes != NULL) {
-        if (length.bytes != NULL)
+    if (coding.bytes) {
+        if (length.bytes)
             return refuse(request, 400, "Content-Length beside Transfer-Encoding");
         if (parser->http_minor == 0)
             return refuse(request, 400, "Transfer-Encoding in HTTP/1.0");
@@ -263,7 +263,7 @@ static int check_framing(struct http_request *request, const char *base)
             !http_text_equal_nocase(coding, "chunked"))
             return refuse(request, 501, "a transfer coding other than chunked");
         request->body_kind = HTTP_BODY_CHUNKED;
-    } else if (length.bytes != NULL) {
+    } else if (length.bytes) {
         if (!http_text_number(length, &request->body_length) || request->body_length == INT64_MAX)
             return refuse(request, 400, "Content-Length is not a number");
         request->body_kind = request->body_length > 0 ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
@@ -321,7 +321,7 @@ static enum http_request_state finish_head(struct http_request *request, const c
         return HTTP_REQUEST_ERROR;
 
     struct http_text expect = http_request_field(request, base, HTTP_FIELD_EXPECT);
-    if (expect.bytes != NULL && request->minor_version > 0) {
+    if (expect.bytes && request->minor_version > 0) {
         if (!http_text_equal_nocase(expect, "100-continue")) {
             (void)refuse(request, 417, "an expectation other than 100-continue");
             return HTTP_REQUEST_ERROR;

@@ -160,10 +160,10 @@ size_t http_error_body(char *buffer, size_t size, bool json, int status, const c
 static int accept_parse_weight(struct http_text item, struct http_text *range)
 {
     const char *semicolon = memchr(item.bytes, ';', item.size);
-    size_t end = semicolon == NULL ? item.size : (size_t)(semicolon - item.bytes);
+    size_t end = !semicolon ? item.size : (size_t)(semicolon - item.bytes);
     *range = http_text_trim((struct http_text){item.bytes, end});
     const char *q = memmem(item.bytes + end, item.size - end, "q=", 2);
-    if (q == NULL)
+    if (!q)
         return 1000;
     size_t left = (size_t)(item.bytes + item.size - q) - 2;
     q += 2;
@@ -182,7 +182,7 @@ bool http_accept_prefers_json(struct http_text accept)
 {
     struct http_text rest = accept, item, range;
     int json = 0, text = 0;
-    if (accept.bytes == NULL)
+    if (!accept.bytes)
         return false;
     while (http_text_next_item(&rest, &item)) {
         int weight = accept_parse_weight(item, &range);

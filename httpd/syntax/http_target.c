@@ -87,7 +87,7 @@ static bool parse_query(struct http_text query, struct http_target *target)
             continue;
         target->download = true;
         struct http_text value = {item.bytes + name.size + 1, item.size - name.size - 1};
-        if (equals != NULL && !decode_name(value, true, target->download_name))
+        if (equals && !decode_name(value, true, target->download_name))
             return false;
     }
     return true;
@@ -111,7 +111,7 @@ static size_t split_path(struct http_text path, struct http_text segments[SEGMEN
 /* Nothing in it is encoded, and it is no dot segment: decoding it cannot find it broken. */
 static bool target_is_plain(struct http_text segment)
 {
-    return segment.size > 0 && segment.bytes[0] != '.' && memchr(segment.bytes, '%', segment.size) == NULL;
+    return segment.size > 0 && segment.bytes[0] != '.' && !memchr(segment.bytes, '%', segment.size);
 }
 
 static enum http_target_kind worse(enum http_target_kind a, enum http_target_kind b)

@@ -77,7 +77,7 @@ bool http_text_is_token_character(char c)
 {
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
         return true;
-    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c);
 }
 
 int http_text_hex_value(char c)

@@ -225,7 +225,7 @@ static void probe_run(struct job *job)
     int64_t now = clock_monotonic_ms();
     /* Also where nothing has failed: whether this user may write there shows before the first upload does. */
     path->probe.trial = failed || path->trial_ms == 0 || now - path->trial_ms > TRIAL_MS;
-    path->probe.empty_fine = path->store->has_rows == NULL;
+    path->probe.empty_fine = !path->store->has_rows;
     store_probe_look(&path->probe);
     if (path->probe.bare)
         ask_for_rows(path);
@@ -545,7 +545,7 @@ void store_path_status(const struct store_path *constant, struct store_path_stat
     status->hanging = path_hangs(path);
     pthread_mutex_lock(&path->mutex);
     status->readable = path->root != NULL;
-    status->writable = path->root != NULL && path->writable && !atomic_load(&path->failed);
+    status->writable = path->root && path->writable && !atomic_load(&path->failed);
     status->full = path->full || (path->root && path->below);
     status->capacity = path->capacity;
     status->free = path->free;

@@ -113,7 +113,7 @@ static bool is_empty(int root)
         return false; /* it is not known: what hinders reading is found out elsewhere */
     }
     const struct dirent *entry;
-    while (empty && (entry = readdir(stream)) != NULL)
+    while (empty && (entry = readdir(stream)))
         empty = strlen(entry->d_name) != 3 || strspn(entry->d_name, "0123456789ABCDEF") != 3;
     (void)closedir(stream);
     return empty;

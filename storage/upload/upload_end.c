@@ -149,7 +149,7 @@ void upload_conclude(struct upload *upload, const struct error *error)
     if (upload->concluded)
         return;
     upload->concluded = true;
-    upload->fine = error == NULL;
+    upload->fine = !error;
     if (error)
         upload->error = *error;
     upload_settle(upload);
