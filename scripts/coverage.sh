@@ -21,6 +21,9 @@ done
 scripts/install-packages.sh build test coverage || exit 1
 scripts/build.sh coverage || exit 1
 find build/coverage -name '*.gcda' -delete
+# What sources that are gone left behind would be counted too.
+ninja -C build/coverage -t cleandead >/dev/null
+find build/coverage -name '*.gcno' | while read -r notes; do [ -f "${notes%.gcno}.o" ] || rm -f "$notes" "${notes%.gcno}.gcda"; done
 scripts/unit.py build/coverage "${tests[@]}" >build/coverage/unit.txt
 code=$?
 grep -E '^FAILED' -A 60 build/coverage/unit.txt

@@ -537,7 +537,7 @@ static enum db_result read_before_change(struct meta_change *change, struct db_c
 static void note_changed(struct meta_change *change)
 {
     bool deleting = change->status == PROTO_FILE_DELETED;
-    change->row.stat.status = change->status;
+    change->row.stat.status = (uint8_t)change->status;
     change->row.stat.deleted = deleting ? change->version : 0;
     change->row.state = meta_state_changed(change->row.state, change->status);
     change->row.version = change->version;

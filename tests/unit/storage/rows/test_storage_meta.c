@@ -233,9 +233,10 @@ static struct meta_list *list(struct world *world, const char *user, const char 
     static struct asked asked;
     memset(&asked, 0, sizeof(asked));
     asked.world = world;
-    asked.list = (struct meta_list){.list = {.key = key_of(user, after), .limit = limit, .status = status},
-                                    .loop = world->loop,
-                                    .done = on_list};
+    asked.list =
+        (struct meta_list){.list = {.key = key_of(user, after), .limit = limit, .status = (uint8_t)status},
+                           .loop = world->loop,
+                           .done = on_list};
     loop_do(world->loop, run_list, &asked);
     wait_told(&asked);
     return &asked.list;
