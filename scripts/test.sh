@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
-# unit tests with the fuzzers, the system tests, the tests of HTTP, the torture tests and the cluster tests, and ends
-# with one line of counts. Exits non-zero on any failure.
-#   scripts/test.sh [unit|system|http|torture|cluster]...     (default: all)
+# unit tests with the fuzzers, the simulator, the system tests, the tests of HTTP, the torture tests and the cluster tests,
+# and ends with one line of counts. Exits non-zero on any failure.
+#   scripts/test.sh [unit|simulation|system|http|torture|cluster]...     (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 rooms=("$@")
-[ ${#rooms[@]} -gt 0 ] || rooms=(unit system http torture cluster)
+[ ${#rooms[@]} -gt 0 ] || rooms=(unit simulation system http torture cluster)
 passed=0 failed=0 skipped=0
 
 scripts/install-packages.sh build run test || exit 1
@@ -64,6 +64,18 @@ run_fuzz() {
     done
 }
 
+# Each seed is a story of failures under virtual time (tests/simulation/README.md), and one test.
+run_simulation() {
+    local report=$reports/simulation.out seeds=300 bad
+    scripts/build.sh simulation || { failed=$((failed + 1)); return; }
+    scripts/simulate.sh "$seeds" >"$report" 2>&1
+    local code=$?
+    bad=$(grep -cE '^seed [0-9]+ (failed|ended)' "$report")
+    [ "$code" = 0 ] || [ "$bad" -gt 0 ] || bad=1
+    grep -E '^(seed|VIOLATION|[0-9]+ seeds)' "$report"
+    passed=$((passed + seeds - bad)) failed=$((failed + bad))
+}
+
 run_pytest() { # ROOM COMMAND...
     local report=$reports/$1.out
     REEL_BUILD=$PWD/build/asan "${@:2}" "tests/$1" 2>&1 | tee "$report"
@@ -81,9 +93,10 @@ for room in "${rooms[@]}"; do
     echo "== Tests: $room"
     case $room in
         unit) run_unit; run_fuzz ;;
+        simulation) run_simulation ;;
         system | http | torture) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
         cluster) run_pytest "$room" tests/cluster/run.py ;;
-        *) echo "test.sh: unknown room '$room'; known: unit system http torture cluster" >&2; exit 2 ;;
+        *) echo "test.sh: unknown room '$room'; known: unit simulation system http torture cluster" >&2; exit 2 ;;
     esac
 done
 echo
