@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(media_type_by_name(name));
     check(media_type_of_content(content, content_size, name));
     char row_type[PROTO_CONTENT_TYPE_SIZE]; /* a row's column is no longer */
-    snprintf(row_type, sizeof(row_type), "%s", name);
+    snprintf(row_type, sizeof(row_type), "%.*s", PROTO_CONTENT_TYPE_SIZE - 1, name);
     check(media_type_choose(row_type, name, name, found));
     bool whole = utf8_valid(content, content_size, true);
     if (whole && !utf8_valid(content, content_size, false))
