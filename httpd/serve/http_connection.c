@@ -354,16 +354,16 @@ static enum step step_body(struct http_connection *connection)
         uint32_t left = connection->in_end - start - (uint32_t)used;
         memmove(connection->in + start, connection->in + start + used, left);
         connection->in_end = start + left;
+        if (exchange->body.total > connection->loop->settings->request_body_max) {
+            http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
+            return STEP_AGAIN;
+        }
         if (state == HTTP_BODY_DONE) {
             connection->loop->answering->begin(connection);
             return STEP_AGAIN;
         }
         if (state == HTTP_BODY_BROKEN) {
             http_connection_refuse(connection, 400, "the chunks of the request's body are malformed");
-            return STEP_AGAIN;
-        }
-        if (exchange->body.total > connection->loop->settings->request_body_max) {
-            http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
             return STEP_AGAIN;
         }
         look_again(connection);

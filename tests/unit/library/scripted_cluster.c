@@ -152,8 +152,11 @@ static bool fake_download(struct fake_storage *storage, int fd, const uint8_t *b
     if (size > 1 && fake_take_one(&storage->cut_downloads))
         cut = true;
     peer_header(fd, (int64_t)(size + (atomic_load(&storage->wrong_length) ? 1 : 0)), 102, 0);
-    peer_put(fd, bytes, cut ? size / 2 : size);
+    bool stalls = !cut && size > 1 && fake_take_one(&storage->stall_downloads);
+    peer_put(fd, bytes, cut || stalls ? size / 2 : size);
     free(bytes);
+    if (stalls)
+        return peer_get(fd, &(uint8_t){0}, 1); /* until whoever asked goes away */
     return !cut;
 }
 

@@ -34,14 +34,15 @@ struct fake_storage {
     atomic_bool legacy;   /* knows 70..73 only, fails with -1 and closes */
     atomic_int fail_code; /* not 0: every request of `fail_left` is answered so */
     atomic_int fail_left;
-    atomic_int cut_uploads;   /* so many uploads are cut inside the body */
-    atomic_int cut_downloads; /* so many downloads are cut inside the body */
-    atomic_int lose_replies;  /* so many uploads are stored and then the connection cut */
-    atomic_bool wrong_length; /* announces one byte more than was asked for */
-    atomic_bool no_trailer;   /* knows all but PUT_TRAILER */
-    atomic_bool no_where;     /* knows all but WHERE */
-    atomic_bool no_read;      /* knows all but READ */
-    atomic_bool replaces;     /* every file is another one from its second READ on */
+    atomic_int cut_uploads;     /* so many uploads are cut inside the body */
+    atomic_int cut_downloads;   /* so many downloads are cut inside the body */
+    atomic_int stall_downloads; /* so many downloads stop inside the body, the connection open */
+    atomic_int lose_replies;    /* so many uploads are stored and then the connection cut */
+    atomic_bool wrong_length;   /* announces one byte more than was asked for */
+    atomic_bool no_trailer;     /* knows all but PUT_TRAILER */
+    atomic_bool no_where;       /* knows all but WHERE */
+    atomic_bool no_read;        /* knows all but READ */
+    atomic_bool replaces;       /* every file is another one from its second READ on */
     atomic_int reads;
     atomic_int upload_delay_ms;       /* before an upload is answered; other requests are not kept waiting */
     atomic_bool corrupt;              /* sends the first byte wrong */

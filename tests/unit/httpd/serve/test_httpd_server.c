@@ -5,6 +5,7 @@
 #include "common/daemon/daemon.h"
 #include "httpd/serve/http_server.h"
 #include "common/base/clock.h"
+#include "tests/unit/library/http_client.h"
 #include "tests/unit/library/scripted_cluster.h"
 #include <setjmp.h>
 #include <signal.h>
@@ -111,7 +112,8 @@ static void start_daemon(struct daemon_under_test *test, int storages, const cha
     add_file(&test->cluster.group, "empty", 0, "", "");
     add_file(&test->cluster.group, "small", 4096, "note.txt", "text/plain");
     add_file(&test->cluster.group, "big", BIG_SIZE, "Film \xc3\xbc.mp4", "application/octet-stream");
-    test->port = free_port();
+    if (test->port == 0)
+        test->port = free_port();
     snprintf(path, sizeof(path), "%s/httpd.conf", test->directory);
     write_configuration(test, path, more);
     test->pid = fork();
@@ -180,65 +182,22 @@ static int teardown(void **state)
 
 /* ---- a client ---- */
 
-struct answer {
-    int status;
-    char head[8192];
-    uint8_t *body;
-    size_t size;
-    bool whole; /* as long as Content-Length says */
-};
-
-static void send_text(int fd, const char *text)
-{
-    peer_put(fd, text, strlen(text));
-}
-
-static bool has_line(const struct answer *answer, const char *line)
-{
-    char wanted[512];
-    snprintf(wanted, sizeof(wanted), "\r\n%s\r\n", line);
-    return strstr(answer->head, wanted) != NULL;
-}
-
-static void read_answer(int fd, bool head_only, struct answer *answer)
-{
-    size_t used = 0;
-    memset(answer, 0, sizeof(*answer));
-    while (strstr(answer->head, "\r\n\r\n") == NULL) {
-        assert_true(used + 1 < sizeof(answer->head));
-        assert_int_equal(recv(fd, answer->head + used++, 1, 0), 1);
-    }
-    assert_int_equal(sscanf(answer->head, "HTTP/1.1 %d", &answer->status), 1);
-    const char *length = strstr(answer->head, "\r\nContent-Length: ");
-    size_t wanted = length != NULL && !head_only ? strtoul(length + 18, NULL, 10) : 0;
-    answer->body = malloc(wanted + 1);
-    assert_non_null(answer->body);
-    while (answer->size < wanted) {
-        ssize_t got = recv(fd, answer->body + answer->size, wanted - answer->size, 0);
-        if (got <= 0)
-            break;
-        answer->size += (size_t)got;
-    }
-    answer->body[answer->size] = '\0';
-    answer->whole = answer->size == wanted;
-}
-
 static void ask(struct daemon_under_test *test, const char *method, const char *path, const char *fields,
-                struct answer *answer)
+                struct http_answer *answer)
 {
     char request[1024];
     int fd = connect_to(test->port);
     assert_true(fd >= 0);
     snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, path, fields);
-    send_text(fd, request);
-    read_answer(fd, strcmp(method, "HEAD") == 0, answer);
+    http_send(fd, request);
+    http_answer_read(fd, strcmp(method, "HEAD") == 0, answer);
     close(fd);
 }
 
 static void expect_status(struct daemon_under_test *test, const char *method, const char *path,
                           const char *fields, int status)
 {
-    struct answer answer;
+    struct http_answer answer;
     ask(test, method, path, fields, &answer);
     if (answer.status != status)
         fail_msg("%s %s (%s): %d instead of %d", method, path, fields, answer.status, status);
@@ -255,7 +214,7 @@ static const struct fake_file *find_file(struct daemon_under_test *test, const c
     return NULL;
 }
 
-static void expect_bytes(struct daemon_under_test *test, const struct answer *answer, const char *id,
+static void expect_bytes(struct daemon_under_test *test, const struct http_answer *answer, const char *id,
                          size_t offset)
 {
     const struct fake_file *file = find_file(test, id);
@@ -269,34 +228,34 @@ static void expect_bytes(struct daemon_under_test *test, const struct answer *an
 static void files_come_whole_with_the_fields_of_their_rows(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 2, "cache_control = public, max-age=60");
     ask(test, "GET", "/files/small", "", &answer);
     assert_int_equal(answer.status, 200);
     assert_int_equal(answer.size, 4096);
     expect_bytes(test, &answer, "small", 0);
-    assert_true(has_line(&answer, "Content-Type: text/plain"));
-    assert_true(has_line(&answer, "ETag: \"abababababababababababababababab\""));
-    assert_true(has_line(&answer, "Last-Modified: Sun, 01 Nov 2020 03:39:43 GMT"));
-    assert_true(has_line(&answer, "Accept-Ranges: bytes"));
-    assert_true(has_line(&answer, "Cache-Control: public, max-age=60"));
-    assert_true(has_line(&answer, "X-Content-Type-Options: nosniff"));
+    assert_true(http_answer_has(&answer, "Content-Type: text/plain"));
+    assert_true(http_answer_has(&answer, "ETag: \"abababababababababababababababab\""));
+    assert_true(http_answer_has(&answer, "Last-Modified: Sun, 01 Nov 2020 03:39:43 GMT"));
+    assert_true(http_answer_has(&answer, "Accept-Ranges: bytes"));
+    assert_true(http_answer_has(&answer, "Cache-Control: public, max-age=60"));
+    assert_true(http_answer_has(&answer, "X-Content-Type-Options: nosniff"));
     free(answer.body);
     ask(test, "GET", "/files/tnvideo/alice/big/x?download", "", &answer);
     assert_int_equal(answer.size, BIG_SIZE);
     expect_bytes(test, &answer, "big", 0);
-    assert_true(has_line(&answer, "Content-Type: video/mp4"));
-    assert_true(has_line(
+    assert_true(http_answer_has(&answer, "Content-Type: video/mp4"));
+    assert_true(http_answer_has(
         &answer,
         "Content-Disposition: attachment; filename=\"Film _.mp4\"; filename*=UTF-8''Film%20%C3%BC.mp4"));
     free(answer.body);
     ask(test, "GET", "/files/empty", "", &answer);
     assert_int_equal(answer.status, 200);
-    assert_true(has_line(&answer, "Content-Length: 0"));
+    assert_true(http_answer_has(&answer, "Content-Length: 0"));
     free(answer.body);
     ask(test, "HEAD", "/files/big", "Range: bytes=0-1\r\n", &answer);
     assert_int_equal(answer.status, 200);
-    assert_true(has_line(&answer, "Content-Length: 3145735"));
+    assert_true(http_answer_has(&answer, "Content-Length: 3145735"));
     free(answer.body);
     stop_daemon(test);
 }
@@ -304,20 +263,20 @@ static void files_come_whole_with_the_fields_of_their_rows(void **state)
 static void a_file_that_nobody_described_is_known_by_its_first_bytes(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "");
     add_file(&test->cluster.group, "flac", 2000, "", "");
     add_file(&test->cluster.group, "tiny", 4, "", "application/octet-stream");
     memcpy(test->cluster.group.files[3].bytes, "fLaC", 4);
     memcpy(test->cluster.group.files[4].bytes, "GIF8", 4);
     ask(test, "HEAD", "/files/flac", "", &answer);
-    assert_true(has_line(&answer, "Content-Type: audio/flac"));
+    assert_true(http_answer_has(&answer, "Content-Type: audio/flac"));
     free(answer.body);
     ask(test, "GET", "/files/flac", "", &answer);
     expect_bytes(test, &answer, "flac", 0);
     free(answer.body);
     ask(test, "HEAD", "/files/tiny", "", &answer);
-    assert_true(has_line(&answer, "Content-Type: application/octet-stream"));
+    assert_true(http_answer_has(&answer, "Content-Type: application/octet-stream"));
     free(answer.body);
     stop_daemon(test);
 }
@@ -325,14 +284,14 @@ static void a_file_that_nobody_described_is_known_by_its_first_bytes(void **stat
 static void a_time_in_the_future_is_not_told(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "");
     add_file(&test->cluster.group, "future", 10, "", "video/mp4");
     test->cluster.group.files[3].created = time(NULL) + 3600;
     ask(test, "GET", "/files/future", "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n", &answer);
     assert_int_equal(answer.status, 200); /* no condition on a date that is not told */
     assert_null(strstr(answer.head, "Last-Modified"));
-    assert_true(has_line(&answer, "ETag: \"abababababababababababababababab\""));
+    assert_true(http_answer_has(&answer, "ETag: \"abababababababababababababababab\""));
     free(answer.body);
     stop_daemon(test);
 }
@@ -361,13 +320,13 @@ static void nothing_lies_below_a_playlist(void **state)
 static void the_fields_of_dlna_come_when_they_are_asked_for(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "");
     ask(test, "HEAD", "/files/big", "getcontentFeatures.dlna.org: 1\r\ntransferMode.dlna.org: streaming\r\n",
         &answer);
-    assert_true(has_line(&answer, "contentFeatures.dlna.org: DLNA.ORG_OP=01;DLNA.ORG_CI=0;"
-                                  "DLNA.ORG_FLAGS=01700000000000000000000000000000"));
-    assert_true(has_line(&answer, "transferMode.dlna.org: Streaming"));
+    assert_true(http_answer_has(&answer, "contentFeatures.dlna.org: DLNA.ORG_OP=01;DLNA.ORG_CI=0;"
+                                         "DLNA.ORG_FLAGS=01700000000000000000000000000000"));
+    assert_true(http_answer_has(&answer, "transferMode.dlna.org: Streaming"));
     free(answer.body);
     ask(test, "HEAD", "/files/big", "getcontentFeatures.dlna.org: 0\r\ntransferMode.dlna.org: x\r\n",
         &answer);
@@ -397,7 +356,7 @@ static void a_link_cannot_make_a_page_of_a_file(void **state)
         {"/files/tnvideo/alice/latin/a.txt", "text/plain", false},
     };
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "");
     struct fake_group *group = &test->cluster.group;
     add_file(group, "unknown", 100, "", "");
@@ -413,7 +372,7 @@ static void a_link_cannot_make_a_page_of_a_file(void **state)
         char line[128];
         snprintf(line, sizeof(line), "Content-Type: %s", rows[i].type);
         ask(test, "GET", rows[i].path, "", &answer);
-        if (answer.status != 200 || !has_line(&answer, line) ||
+        if (answer.status != 200 || !http_answer_has(&answer, line) ||
             !strstr(answer.head, "Content-Security-Policy: sandbox;") ||
             !strstr(answer.head, "Content-Disposition: attachment") == rows[i].attachment)
             fail_msg("%s: %s", rows[i].path, answer.head);
@@ -430,20 +389,20 @@ static void a_link_cannot_make_a_page_of_a_file(void **state)
 static void ranges_and_conditions_are_followed(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "");
     ask(test, "GET", "/files/big", "Range: bytes=1000000-2999999\r\n", &answer);
     assert_int_equal(answer.status, 206);
     assert_int_equal(answer.size, 2000000);
     expect_bytes(test, &answer, "big", 1000000);
-    assert_true(has_line(&answer, "Content-Range: bytes 1000000-2999999/3145735"));
+    assert_true(http_answer_has(&answer, "Content-Range: bytes 1000000-2999999/3145735"));
     free(answer.body);
     ask(test, "GET", "/files/big", "Range: bytes=-7\r\n", &answer);
     expect_bytes(test, &answer, "big", BIG_SIZE - 7);
     free(answer.body);
     ask(test, "GET", "/files/small", "Range: bytes=4096-\r\n", &answer);
     assert_int_equal(answer.status, 416);
-    assert_true(has_line(&answer, "Content-Range: bytes */4096"));
+    assert_true(http_answer_has(&answer, "Content-Range: bytes */4096"));
     free(answer.body);
     expect_status(test, "GET", "/files/small", "If-None-Match: \"abababababababababababababababab\"\r\n",
                   304);
@@ -458,7 +417,7 @@ static void ranges_and_conditions_are_followed(void **state)
 static void several_ranges_come_as_parts_of_the_announced_length(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     static const size_t offsets[] = {0, 2000000, BIG_SIZE - 10};
     static const size_t sizes[] = {100, 500001, 10};
     start_daemon(test, 2, "");
@@ -483,7 +442,7 @@ static void several_ranges_come_as_parts_of_the_announced_length(void **state)
 static void pipelined_requests_are_answered_in_their_order(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     static const char *const order[] = {"small", "big", "empty", "small", "nothing", "big"};
     start_daemon(test, 2, "");
     int fd = connect_to(test->port);
@@ -491,10 +450,10 @@ static void pipelined_requests_are_answered_in_their_order(void **state)
         char request[128];
         snprintf(request, sizeof(request),
                  "GET /files/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", order[i]);
-        send_text(fd, request);
+        http_send(fd, request);
     }
     for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
-        read_answer(fd, false, &answer);
+        http_answer_read(fd, false, &answer);
         assert_int_equal(answer.status, strcmp(order[i], "nothing") == 0 ? 404 : 200);
         if (answer.status == 200) {
             expect_bytes(test, &answer, order[i], 0);
@@ -516,7 +475,7 @@ static size_t read_slowly(struct daemon_under_test *test, size_t size, int step_
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_true(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    send_text(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    http_send(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     for (int64_t start = clock_monotonic_ms(); clock_monotonic_ms() - start < 10000;) {
         ssize_t got = recv(fd, bytes, size, 0);
         if (got <= 0)
@@ -542,7 +501,7 @@ static void a_client_that_takes_a_little_now_and_then_is_cut_off(void **state)
 static void many_requests_for_one_file_ask_about_it_once(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "");
     for (int i = 0; i < 10; i++) {
         ask(test, "HEAD", "/files/small", "", &answer);
@@ -561,7 +520,7 @@ static void many_requests_for_one_file_ask_about_it_once(void **state)
 static void a_body_that_breaks_off_goes_on_from_another_server(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 2, "");
     /* Whichever is asked first: each of them cuts one download in the middle. */
     atomic_store(&test->cluster.storages[0].cut_downloads, 1);
@@ -580,7 +539,7 @@ static void a_body_that_breaks_off_goes_on_from_another_server(void **state)
 static void a_body_that_nobody_can_finish_is_cut_short(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 2, "failover_tries = 0");
     atomic_store(&test->cluster.storages[0].cut_downloads, 1000);
     atomic_store(&test->cluster.storages[1].cut_downloads, 1000);
@@ -610,7 +569,7 @@ static void failures_of_trackers_and_servers_have_their_status(void **state)
         int status;
     } rows[] = {{-4, 404}, {-6, 404}, {-9, 503}, {-10, 503}, {-13, 502}};
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     start_daemon(test, 1, "lookup_negative_age = 0\nretry_after = 7s");
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         atomic_store(&test->cluster.storages[0].fail_left, 1000);
@@ -618,8 +577,8 @@ static void failures_of_trackers_and_servers_have_their_status(void **state)
         ask(test, "GET", "/files/small", "Accept: application/json\r\n", &answer);
         if (answer.status != rows[i].status)
             fail_msg("error %d: status %d", rows[i].code, answer.status);
-        assert_true(has_line(&answer, "Content-Type: application/json"));
-        assert_int_equal(has_line(&answer, "Retry-After: 7"), answer.status == 503);
+        assert_true(http_answer_has(&answer, "Content-Type: application/json"));
+        assert_int_equal(http_answer_has(&answer, "Retry-After: 7"), answer.status == 503);
         free(answer.body);
     }
     stop_daemon(test);
@@ -637,27 +596,103 @@ static void a_file_deleted_behind_the_cache_is_not_served(void **state)
     stop_daemon(test);
 }
 
+/* ---- proxies in front ---- */
+
+/* How many lines of the access log begin with CLIENT. */
+static int lines_of(const char *path, const char *client)
+{
+    char line[1024];
+    int count = 0;
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        count += strncmp(line, client, strlen(client)) == 0;
+    fclose(file);
+    return count;
+}
+
+static void a_proxy_that_is_trusted_says_who_the_client_is(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct http_answer answer;
+    char more[256], path[] = "/tmp/test-httpd-access-XXXXXX", byte;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    test->port = free_port();
+    snprintf(more, sizeof(more),
+             "access_log = %s\ntrusted_proxies = 127.0.0.1\nproxy_protocol = 127.0.0.1:%u", path, test->port);
+    start_daemon(test, 1, more);
+    fd = connect_to(test->port);
+    http_send(fd, "PROXY TCP4 192.0.2.7 127.0");
+    usleep(20000); /* so that it comes in two parts, most times */
+    http_send(fd, ".0.1 4000 80\r\nGET /files/small HTTP/1.1\r\nHost: x\r\n\r\n");
+    http_answer_read(fd, false, &answer);
+    assert_int_equal(answer.status, 200);
+    free(answer.body);
+    close(fd);
+    fd = connect_to(test->port); /* no header: closed without an answer */
+    http_send(fd, "GET /files/small HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(recv(fd, &byte, 1, 0) <= 0);
+    close(fd);
+    stop_daemon(test);
+    assert_int_equal(lines_of(path, "192.0.2.7 "), 1);
+    assert_int_equal(lines_of(path, ""), 1);
+    unlink(path);
+}
+
+static void nobody_else_may_speak_for_a_client(void **state)
+{
+    struct daemon_under_test *test = *state;
+    char more[128], byte;
+    test->port = free_port();
+    snprintf(more, sizeof(more), "trusted_proxies = 192.0.2.0/24\nproxy_protocol = 127.0.0.1:%u", test->port);
+    start_daemon(test, 1, more);
+    int fd = connect_to(test->port);
+    http_send(fd, "PROXY TCP4 192.0.2.7 127.0.0.1 4000 80\r\nGET /files/small HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(recv(fd, &byte, 1, 0) <= 0);
+    close(fd);
+    stop_daemon(test);
+}
+
+static void a_forwarded_field_counts_from_a_trusted_proxy_alone(void **state)
+{
+    struct daemon_under_test *test = *state;
+    char more[128], path[] = "/tmp/test-httpd-access-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(more, sizeof(more), "access_log = %s\ntrusted_proxies = 127.0.0.0/8", path);
+    start_daemon(test, 1, more);
+    expect_status(test, "GET", "/files/small", "X-Forwarded-For: 198.51.100.4, 192.0.2.9\r\n", 200);
+    expect_status(test, "GET", "/files/small", "Forwarded: for=203.0.113.1\r\n", 200);
+    stop_daemon(test);
+    assert_int_equal(lines_of(path, "192.0.2.9 "), 1); /* the nearest that is no proxy itself */
+    assert_int_equal(lines_of(path, "127.0.0.1 "), 1);
+    unlink(path);
+}
+
 /* ---- life ---- */
 
 static void a_drain_lets_the_transfer_finish(void **state)
 {
     struct daemon_under_test *test = *state;
-    struct answer answer;
+    struct http_answer answer;
     int small = 65536;
     start_daemon(test, 1, "");
     int idle = connect_to(test->port);
-    send_text(idle, "GET /files/empty HTTP/1.1\r\nHost: x\r\n\r\n");
-    read_answer(idle, false, &answer);
+    http_send(idle, "GET /files/empty HTTP/1.1\r\nHost: x\r\n\r\n");
+    http_answer_read(idle, false, &answer);
     free(answer.body);
     int fd = connect_to(test->port);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
-    send_text(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\n\r\n");
+    http_send(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\n\r\n");
     char byte;
     assert_int_equal(recv(fd, &byte, 1, MSG_PEEK), 1);
     assert_int_equal(kill(test->pid, SIGTERM), 0);
     assert_int_equal(recv(idle, &byte, 1, 0), 0); /* an idle connection goes at once */
     close(idle);
-    read_answer(fd, false, &answer);
+    http_answer_read(fd, false, &answer);
     assert_int_equal(answer.size, BIG_SIZE);
     expect_bytes(test, &answer, "big", 0);
     free(answer.body);
@@ -722,6 +757,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_server_that_sends_another_length_is_not_believed, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_of_trackers_and_servers_have_their_status, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_deleted_behind_the_cache_is_not_served, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_proxy_that_is_trusted_says_who_the_client_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(nobody_else_may_speak_for_a_client, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_forwarded_field_counts_from_a_trusted_proxy_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drain_lets_the_transfer_finish, setup, teardown),
         cmocka_unit_test_setup_teardown(every_request_leaves_a_line_in_the_access_log, setup, teardown),
     };
