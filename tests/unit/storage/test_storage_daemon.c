@@ -75,6 +75,17 @@ static int upload(const char *file, const char *content)
     return real_daemon_code(fd, PROTO_STORAGE_UPLOAD, body, PROTO_UPLOAD_SIZE + strlen(content));
 }
 
+/* The first upload of a server may have to wait for its numbers and its database, on a busy machine for long. */
+static void store_first(const char *file, const char *content)
+{
+    int64_t until_ms = clock_monotonic_ms() + 60000;
+    int code;
+
+    while ((code = upload(file, content)) == ERROR_UNAVAILABLE && clock_monotonic_ms() < until_ms)
+        usleep(50000);
+    assert_int_equal(code, ERROR_NONE);
+}
+
 static struct real_answer download(const char *file)
 {
     uint8_t body[PROTO_DOWNLOAD_SIZE];
@@ -91,7 +102,7 @@ static void it_joins_and_stores_and_serves(void **state)
     (void)state;
     assert_true(real_daemon_shows(&tracker, "/status", "\"state\": \"ACTIVE\""));
     assert_true(real_daemon_shows(&tracker, "/status", "\"load\""));
-    assert_int_equal(upload("film", "moving pictures"), ERROR_NONE);
+    store_first("film", "moving pictures");
     struct real_answer answer = download("film");
     assert_int_equal(answer.code, ERROR_NONE);
     assert_string_equal(answer.body, "moving pictures");
@@ -102,7 +113,7 @@ static void it_joins_and_stores_and_serves(void **state)
 static void the_admin_port_tells_paths_trackers_and_health(void **state)
 {
     (void)state;
-    assert_int_equal(upload("film", "moving pictures"), ERROR_NONE);
+    store_first("film", "moving pictures");
     assert_true(real_daemon_shows(&storage, "/status", "\"joined\": true"));
     assert_true(real_daemon_shows(&storage, "/status", store));
     assert_true(real_daemon_shows(&storage, "/healthz", "ok"));
@@ -114,7 +125,7 @@ static void a_reload_takes_what_may_change(void **state)
     char changed[1200];
 
     (void)state;
-    assert_int_equal(upload("one", "1"), ERROR_NONE);
+    store_first("one", "1");
     snprintf(changed, sizeof(changed), "%sapplications = other\n", options);
     real_daemon_reload(&storage, true, changed);
     int64_t until_ms = clock_monotonic_ms() + 20000;
@@ -130,7 +141,7 @@ static void a_reload_takes_what_may_change(void **state)
 static void without_its_tracker_it_goes_on_serving_and_says_so(void **state)
 {
     (void)state;
-    assert_int_equal(upload("film", "moving pictures"), ERROR_NONE);
+    store_first("film", "moving pictures");
     assert_true(real_daemon_shows(&storage, "/status", "\"joined\": true"));
     real_daemon_stop(&tracker);
     assert_true(real_daemon_shows(&storage, "/status", "\"joined\": false"));
