@@ -403,7 +403,7 @@ static void a_server_that_stalls_is_left_for_another_one(void **state)
     stop();
 }
 
-static void a_body_goes_on_behind_a_pause_when_the_only_server_breaks_off(void **state)
+static void a_body_goes_on_where_the_only_server_broke_off(void **state)
 {
     (void)state;
     start(1, "failover_tries = 1\nstorage_timeout = 10s");
@@ -411,6 +411,23 @@ static void a_body_goes_on_behind_a_pause_when_the_only_server_breaks_off(void *
     expect_file("film");
     assert_int_equal(atomic_load(&cluster.storages[0].cut_downloads), 0);
     assert_true(metric("reel_httpd_failovers_total") >= 1);
+    assert_int_equal(metric("reel_httpd_cut_total"), 0);
+    stop();
+}
+
+static void a_body_goes_on_once_the_only_server_gives_bytes_again(void **state)
+{
+    struct http_answer answer;
+    (void)state;
+    start(1, "failover_tries = 1\nstorage_timeout = 20s");
+    int fd = ask_for_film_slowly();
+    atomic_store(&cluster.storages[0].fail_left, 3);
+    atomic_store(&cluster.storages[0].fail_code, -9);
+    http_answer_read(fd, false, &answer);
+    expect_bytes(&answer, "film", 0, FILM_SIZE);
+    free(answer.body);
+    close(fd);
+    assert_int_equal(atomic_load(&cluster.storages[0].fail_left), 0);
     assert_int_equal(metric("reel_httpd_cut_total"), 0);
     stop();
 }
@@ -658,7 +675,8 @@ int main(void)
         DAEMON_TEST(the_admin_port_tells_health_and_counts),
         DAEMON_TEST(a_reload_takes_what_may_change),
         DAEMON_TEST(a_server_that_stalls_is_left_for_another_one),
-        DAEMON_TEST(a_body_goes_on_behind_a_pause_when_the_only_server_breaks_off),
+        DAEMON_TEST(a_body_goes_on_where_the_only_server_broke_off),
+        DAEMON_TEST(a_body_goes_on_once_the_only_server_gives_bytes_again),
         DAEMON_TEST(without_pipes_bodies_are_copied),
         DAEMON_TEST(with_pipes_the_kernel_moves_them),
         DAEMON_TEST(a_file_that_was_replaced_is_not_mixed_into_a_body),
