@@ -5,6 +5,7 @@
 #include "common/base/metrics.h"
 #include "common/db/schema.h"
 #include "sql/idserver_sql.h"
+#include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/storage_loop.h"
 #include <errno.h>
 #include <pthread.h>
@@ -397,6 +398,31 @@ static void without_the_table_requests_fail_and_go_on_when_it_is_back(void **sta
     assert_int_equal(take(&fixture->servers[0], "k", 1, NULL), 0);
 }
 
+/* COMMIT was refused, lost, or broke off: what is given is in the database all the same. */
+static void numbers_whose_commit_failed_are_given_to_nobody(void **state)
+{
+    static const enum db_result failures[] = {DB_PERMANENT, DB_TRANSIENT, DB_UNCERTAIN};
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
+        const struct lossy_db lossy = {.beginning = "COMMIT", .tells = true, .result = failures[i]};
+        char key[16], row[80];
+        snprintf(key, sizeof(key), "k%zu", i);
+        snprintf(row, sizeof(row), "SELECT id_value FROM t_id_gen WHERE id = '%s'", key);
+        lossy_db_arm(&lossy);
+        int64_t number = take(&fixture->servers[0], key, 1, NULL);
+        assert_true(lossy_db_met());
+        lossy_db_arm(NULL);
+        if (failures[i] == DB_PERMANENT) { /* the others are tried again */
+            assert_int_equal(number, ERROR_UNAVAILABLE);
+            assert_int_equal(query_number(fixture, row), -1);
+            number = take(&fixture->servers[0], key, 1, NULL);
+        }
+        assert_int_equal(number, 0);
+        assert_int_equal(query_number(fixture, row), STEP);
+        assert_int_equal(take(&fixture->servers[1], key, 1, NULL), STEP);
+    }
+}
+
 static void a_database_that_went_back_is_led_to_what_was_given(void **state)
 {
     static const char *const sets_back[] = {"UPDATE t_id_gen SET id_value = 20 WHERE id = 'k'",
@@ -612,6 +638,7 @@ int main(void)
         SEQUENCES_TEST(the_next_step_is_reserved_before_it_is_needed),
         SEQUENCES_TEST(a_new_step_holds_from_the_next_reservation_on),
         SEQUENCES_TEST(without_the_table_requests_fail_and_go_on_when_it_is_back),
+        SEQUENCES_TEST(numbers_whose_commit_failed_are_given_to_nobody),
         SEQUENCES_TEST(a_database_that_went_back_is_led_to_what_was_given),
         SEQUENCES_TEST(a_row_that_is_no_number_is_an_error),
         SEQUENCES_TEST(a_second_spelling_of_a_key_is_refused),

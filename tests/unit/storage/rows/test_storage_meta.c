@@ -934,6 +934,22 @@ static void a_row_whose_insert_was_not_answered_is_there_once(void **state)
     end_world(&world);
 }
 
+/* The upload's file is removed then. A row that is kept all the same would speak of a file that is not there. */
+static void an_insert_whose_answer_is_a_failure_leaves_no_row(void **state)
+{
+    struct world world;
+    struct proto_file_key key = key_of("alice", "file1");
+    (void)state;
+    start_world(&world, NULL);
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "INSERT", .runs = true, .tells = true, .result = DB_PERMANENT});
+    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_NOT_DONE);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
+    end_world(&world);
+}
+
 static void insert_rival_beside(void *argument)
 {
     beside(argument, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
@@ -1150,6 +1166,7 @@ int main(void)
         cmocka_unit_test(a_change_that_was_lost_does_not_take_a_rivals_for_its_own),
         cmocka_unit_test(a_deletion_that_comes_late_does_not_undo_a_restoration),
         cmocka_unit_test(a_row_whose_insert_was_not_answered_is_there_once),
+        cmocka_unit_test(an_insert_whose_answer_is_a_failure_leaves_no_row),
         cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
         cmocka_unit_test(no_row_is_added_for_a_file_that_the_clean_up_may_take),
         cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
