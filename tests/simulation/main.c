@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define EXIT_VIOLATION 1
+#define HANG_S         600 /* of real time: the simulator itself hangs */
 #define WATCHDOG_S     120 /* of processor time, for one seed */
 
 static bool quiet; /* the story of a seed that is being shortened */
@@ -53,6 +54,7 @@ static void run_here(uint64_t seed, const struct story_limits *limits, const cha
     struct rlimit limit = {.rlim_cur = WATCHDOG_S, .rlim_max = WATCHDOG_S};
     struct story_result result = {0};
     (void)setrlimit(RLIMIT_CPU, &limit);
+    (void)alarm(HANG_S);
     /* What the daemons log is a part of the story, whether anybody reads it or not. */
     if (!verbose && !freopen("/dev/null", "w", stderr))
         _exit(EXIT_VIOLATION);

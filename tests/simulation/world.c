@@ -44,6 +44,7 @@ struct fiber {
     void *(*run)(void *argument);
     void *argument;
     bool used, ready, ended;
+    bool unbroken;     /* it gives way only where it must wait */
     bool joinable;     /* a thread: its slot stays until somebody joined it */
     int64_t wake_us;   /* while not ready */
     const void *place; /* what it waits for: a mutex or a condition */
@@ -472,7 +473,7 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
     struct mutex *own = (struct mutex *)mutex;
     if (!current)
         return 0;
-    if (current->held_count == 0 && chance(PREEMPT))
+    if (current->held_count == 0 && !current->unbroken && chance(PREEMPT))
         yield();
     if (own->owner == current)
         violation("fiber %s takes a mutex twice", current->name);
@@ -506,7 +507,7 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
         }
     }
     wake_one(own);
-    if (current->held_count == 0 && chance(PREEMPT))
+    if (current->held_count == 0 && !current->unbroken && chance(PREEMPT))
         yield();
     return 0;
 }
@@ -584,6 +585,26 @@ int __wrap_pthread_cond_broadcast(pthread_cond_t *condition);
 int __wrap_pthread_cond_broadcast(pthread_cond_t *condition)
 {
     wake_all(condition);
+    return 0;
+}
+
+/* Whoever comes while another one is at it waits, as for a mutex; PTHREAD_ONCE_INIT is 0. */
+int __wrap_pthread_once(pthread_once_t *once, void (*run)(void));
+int __wrap_pthread_once(pthread_once_t *once, void (*run)(void))
+{
+    enum { ONCE_RUNNING = 1, ONCE_DONE = 2 };
+    while (current && *once == ONCE_RUNNING)
+        (void)block(once, FOREVER);
+    if (*once == ONCE_DONE)
+        return 0;
+    *once = ONCE_RUNNING;
+    if (current)
+        current->unbroken = true; /* it is the whole program's: nobody may be killed inside of it */
+    run();
+    if (current)
+        current->unbroken = false;
+    *once = ONCE_DONE;
+    wake_all(once);
     return 0;
 }
 
