@@ -185,6 +185,8 @@ static bool fetch_pause(const struct reel *reel, int64_t pause_ms, struct error 
  * something came. */
 static int64_t fetch_next_try(const struct fetch *fetch, enum outcome outcome, struct client_resume *resume)
 {
+    if (fetch->one_piece && fetch->done > 0)
+        return -1;
     if (outcome == FETCH_BROKEN)
         return client_resume_at_once(resume) ? 0 : -1;
     if (outcome == FETCH_NOWHERE && fetch->done > 0)
@@ -229,8 +231,11 @@ bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
 
 bool fetch_identify(struct fetch *fetch, struct reel *reel, struct proto_stat *stat, struct error *error)
 {
-    if (!reel_stat_key(reel, &fetch->key, stat, error))
-        return false;
+    if (!reel_stat_key(reel, &fetch->key, stat, error)) {
+        fetch->one_piece = error->code == ERROR_UNAVAILABLE;
+        memset(stat, 0, sizeof(*stat));
+        return fetch->one_piece;
+    }
     fetch->has_expected = stat->has_digest;
     memcpy(fetch->expected, stat->digest, sizeof(fetch->expected));
     return true;
@@ -242,7 +247,7 @@ bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *sta
 
     if (download->offset != 0 || download->size != 0)
         return error_set(error, ERROR_MALFORMED, "only a whole file can be compared with its digest");
-    if (!fetch_identify(fetch, reel, stat, error))
+    if (!fetch_identify(fetch, reel, stat, error) || fetch->one_piece)
         return false;
     if (stat->status == PROTO_FILE_DELETED)
         return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);

@@ -14,6 +14,7 @@ struct fetch {
     int64_t offset, size; /* what the next request asks for; size 0: to the end */
     bool has_expected;    /* the file's digest when the download began: no other content is taken */
     uint8_t expected[PROTO_DIGEST_SIZE];
+    bool one_piece; /* what content it is of could not be asked: what breaks off is not gone on with */
     bool has_avoid;
     struct address avoid;
     struct packet_call *call; /* handed over */
@@ -33,7 +34,9 @@ MUST_CHECK bool fetch_init(struct fetch *fetch, struct reel *reel, const struct 
                            bool digest, struct error *error);
 void fetch_clear(struct fetch *fetch);
 
-/* STAT, which says what content the download is of: a server that goes on with it later gives that content or none. */
+/* STAT, which says what content the download is of: a server that goes on with it later gives that content or none. Where
+ * nobody can answer now (the database is away, and a server may still have the file's row and bytes) the download is of
+ * one piece. */
 MUST_CHECK bool fetch_identify(struct fetch *fetch, struct reel *reel, struct proto_stat *stat,
                                struct error *error);
 /* The same of a whole file that is to be compared with its digest. Without one: an error only where the caller insists
