@@ -92,12 +92,13 @@ static void skip_number(struct upload *upload)
     if (upload->collisions++ == 0)
         upload->skipping_since_ms = now;
     if (log_gate_open(&gate, 1000, &suppressed))
-        log_error(ROOM,
-                  "c%" PRIu64 ": number %lld is skipped: %s (%" PRIu64
-                  " more since the last line). Where numbers "
-                  "come twice: was the ID server's database restored from a backup?",
-                  upload_connection(upload), (long long)upload->file.place.value, upload->job_error.text,
-                  suppressed);
+        log_error(
+            ROOM, "c%" PRIu64 ": number %lld %s: %s (%" PRIu64 " more since the last line)",
+            upload_connection(upload), (long long)upload->file.place.value,
+            upload->job_error.code == ERROR_EXISTS
+                ? "was given twice and is skipped (was the ID server's database restored from a backup?)"
+                : "is skipped",
+            upload->job_error.text, suppressed);
     if (upload->collisions % SKIP_ONE_BY_ONE == 0)
         ids_discard(upload->storage->ids, store_path_index(upload->path));
     if (now - upload->skipping_since_ms > SKIP_MS)
