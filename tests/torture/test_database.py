@@ -230,10 +230,11 @@ def test_a_slow_mariadb(proxied_suite):
 def test_a_mariadb_without_connections(proxied_suite, server):
     with Load(proxied_suite) as load:
         # One that is there before all are taken.
-        admin = subprocess.Popen(["mariadb", "--no-defaults", "-uroot", f"-S{server.dir}/s"], stdin=subprocess.PIPE,
+        admin = subprocess.Popen(["mariadb", "--no-defaults", "-nN", "-uroot", f"-S{server.dir}/s"], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE)
         admin.stdin.write(b"SET GLOBAL max_connections = 10; SELECT 'set';\n")
         admin.stdin.flush()
+        assert admin.stdout.readline().strip() == b"set"
         proxy, taken = proxied_suite.mariadb.proxy, []
         try:
             proxy.leave()
