@@ -5,6 +5,7 @@
 #include "storage/request/download.h"
 #include "storage/request/fsck.h"
 #include "storage/request/type_look.h"
+#include "storage/rows/meta_change.h"
 #include "storage/storage.h"
 #include "storage/upload/upload.h"
 

@@ -2,7 +2,7 @@
  * insert_batch: rows of uploads that end at about the same time share one transaction, and so one sync of the
  * database. Nobody waits for company: a row that comes alone goes at once, alone; what comes while the
  * database is at work goes together when it is free. Each row's fate is told to its own upload only after the
- * commit. Called by storage/rows/meta.c.
+ * commit. Called by storage/rows/meta_insert.c.
  */
 #ifndef REEL_STORAGE_INSERT_BATCH_H
 #define REEL_STORAGE_INSERT_BATCH_H

@@ -1,13 +1,13 @@
 /*
- * meta: the file rows as the rest of the daemon sees them: looked up through a bounded cache, added, deleted,
- * restored, listed. The only room that submits database jobs. A look-up of one file by many at once is one
- * query. What this server changes it sees at once; what another server changes, within the cache's age; while
- * the database is away rows are served from the cache whatever their age.
+ * meta: the file rows as the rest of the daemon sees them: looked up through a bounded cache, listed, and the jobs of
+ * those who change them (meta_insert.h, meta_change.h, storage/upkeep). The only room that submits database jobs. A
+ * look-up of one file by many at once is one query. What this server changes it sees at once; what another server
+ * changes, within the cache's age; while the database is away rows are served from the cache whatever their age.
  */
 #ifndef REEL_STORAGE_META_H
 #define REEL_STORAGE_META_H
 
-#include "storage/rows/insert_batch.h"
+#include "common/loop/wait_list.h"
 #include "storage/rows/meta_sql.h"
 
 struct meta;
@@ -36,7 +36,7 @@ MUST_CHECK bool meta_row_sound(const struct meta_row *row, struct error *error);
 /* Any thread: the row is not what it was; it is asked for anew. */
 void meta_forget(struct meta *meta, const struct proto_file_key *key);
 
-/* A job of storage/upkeep/upkeep.c and what it calls. meta_run_wait() BLOCKS until it has ended; on a thread that
+/* A job of meta_insert.c, meta_change.c or storage/upkeep. meta_run_wait() BLOCKS until it has ended; on a thread that
  * ends before meta_end(). meta_run() never blocks, any thread; false: job->done() is not called. */
 enum db_result meta_run_wait(struct meta *meta, struct db_job *job);
 MUST_CHECK bool meta_run(struct meta *meta, struct db_job *job, struct error *error);
@@ -67,76 +67,6 @@ struct meta_find {
 };
 /* Asks the database, and fills the cache. On FIND->loop. */
 MUST_CHECK bool meta_find(struct meta *meta, struct meta_find *find, struct error *error);
-
-enum meta_insert_outcome {
-    META_INSERTED, /* the row is there and is ours, also when the database had to be asked twice */
-    META_TAKEN,    /* another row has the key, or REPLACES is not what it was: OTHER */
-    META_NOT_DONE, /* surely no row was made: ERROR */
-    META_UNKNOWN,  /* the database did not tell: ERROR */
-};
-struct meta_insert {
-    struct proto_file_key key;
-    struct meta_row row; /* stat, file_path, path, place */
-    const struct meta_row
-        *replaces;       /* NULL, or the row of KEY in service whose file is lost: ROW takes its place */
-    int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
-    struct loop *loop;
-    void (*done)(struct meta_insert *insert);
-    /* out; ROW has its version */
-    enum meta_insert_outcome outcome;
-    struct meta_row other;
-    struct error error;
-    /* private */
-    struct meta *meta;
-    struct insert_item item;
-    struct db_job job; /* where a row is replaced */
-    uint64_t epoch;    /* of the key when it was asked for */
-    int refusals;
-    bool late;
-};
-MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
-
-/* Takes back a row that meta_insert() has just added or put in another's place and that nobody was told of, since
- * its file turned out not to be there. */
-struct meta_withdraw {
-    struct proto_file_key key;
-    struct meta_row row; /* as meta_insert() left it */
-    struct loop *loop;
-    void (*done)(struct meta_withdraw *withdraw);
-    /* out */
-    bool fine; /* the row is not there any more; else ERROR */
-    struct error error;
-    /* private */
-    struct meta *meta;
-    struct db_job job;
-};
-MUST_CHECK bool meta_withdraw(struct meta *meta, struct meta_withdraw *withdraw, struct error *error);
-
-enum meta_change_outcome {
-    META_CHANGED,
-    META_ALREADY, /* it had that status */
-    META_NO_ROW,
-    META_FOREIGN,   /* another group's: ERROR */
-    META_UNCHANGED, /* the database failed: ERROR */
-};
-struct meta_change {
-    struct proto_file_key key;
-    enum proto_file_status status; /* wanted */
-    struct loop *loop;
-    void (*done)(struct meta_change *change);
-    /* out */
-    enum meta_change_outcome outcome;
-    struct meta_row row; /* as it is now, for META_CHANGED and META_ALREADY */
-    struct error error;
-    /* private */
-    struct meta *meta;
-    struct db_job job;
-    int64_t version;   /* of the row, once it is changed */
-    int64_t change_id; /* of this change, see struct meta_row */
-    bool dated;        /* the version was chosen */
-    int runs;
-};
-MUST_CHECK bool meta_change(struct meta *meta, struct meta_change *change, struct error *error);
 
 struct meta_list {
     struct proto_list list;

@@ -1,7 +1,7 @@
 /*
  * meta_sql: the statements about file rows (tables t_file_01..t_file_03, chosen by the user) and the reading
  * of a row into a struct. A row comes from a database that others write too: everything in it is checked
- * here. Called by storage/rows/meta.c inside database jobs; BLOCKS, database threads only.
+ * here. Called by storage/rows/meta*.c inside database jobs; BLOCKS, database threads only.
  */
 #ifndef REEL_STORAGE_META_SQL_H
 #define REEL_STORAGE_META_SQL_H

@@ -6,7 +6,7 @@
 #ifndef REEL_STORAGE_COMMIT_H
 #define REEL_STORAGE_COMMIT_H
 
-#include "storage/rows/meta.h"
+#include "storage/rows/meta_insert.h"
 #include "storage/store/store_file.h"
 
 /* On the path's workers; BLOCKS. Durable paths: fsync of the file, close, fsync of its directory; relaxed
@@ -14,7 +14,7 @@
  * in any case. After a failure nothing is known of the bytes: the file is to be discarded. */
 MUST_CHECK bool commit_sync(struct store_file *file, struct error *error);
 
-/* Then the row, on a loop: INSERT as described in storage/rows/meta.h (key, row and done are set; the row's path,
+/* Then the row, on a loop: INSERT as described in storage/rows/meta_insert.h (key, row and done are set; the row's path,
  * place, file_path and deadline are filled here: nothing is added once LEFTOVER_AGE_MS is half over since the file
  * was written to, so that the clean-up never takes what is being acknowledged). False: not even tried. */
 MUST_CHECK bool commit_row(struct meta *meta, const struct store_file *file, int64_t leftover_age_ms,

@@ -1,5 +1,6 @@
 /* File rows on a real SQLite database: cached, shared, changed, and there while the database is away. */
-#include "storage/rows/meta.h"
+#include "storage/rows/meta_change.h"
+#include "storage/rows/meta_insert.h"
 #include "common/db/schema.h"
 #include "sql/storage_sql.h"
 #include "tests/unit/library/fake_clock.h"

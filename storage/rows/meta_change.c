@@ -1,0 +1,153 @@
+/*
+ * meta_change: the jobs that delete and restore: the row is read, and changed only as it was read. Runs on database
+ * threads, answers on the caller's loop.
+ */
+#include "storage/rows/meta_change.h"
+
+#include "common/base/clock.h"
+#include "common/base/crash_point.h"
+#include "storage/rows/meta_private.h"
+
+#include <stdlib.h>
+
+#define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
+#define CHANGE_READS 3     /* of a row that others change at the same moment, before the pool pauses */
+
+/* Is a row in STATE one that may be changed to what is wanted? A damaged row is given up by DELETE. */
+static bool change_applies(const struct meta_change *change, int64_t state)
+{
+    if (change->status == PROTO_FILE_DELETED)
+        return state == META_STATE_NORMAL || state == META_STATE_DAMAGED;
+    return state == META_STATE_DELETED;
+}
+
+/* The row is there, and there is nothing to change. */
+static enum meta_change_outcome judge_unchanged(struct meta_change *change)
+{
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    /* A run before this one may have done it without our hearing of it. */
+    if (change->runs > 1 && change->row.stat.status == change->status &&
+        change->row.change_id == change->change_id)
+        return META_CHANGED;
+    if (!deleting && change->row.state == META_STATE_PURGING)
+        return META_NO_ROW; /* there is no way back any more */
+    if (!deleting && !meta_row_sound(&change->row, &change->error))
+        return META_UNCHANGED;
+    return META_ALREADY;
+}
+
+/* Reads the row. *WANTED: it is to be changed; else the outcome is set. */
+static enum db_result read_before_change(struct meta_change *change, struct db_connection *connection,
+                                         bool *wanted, struct error *error)
+{
+    struct meta *meta = change->meta;
+    bool found = false;
+    enum db_result result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
+    *wanted = false;
+    if (result != DB_OK)
+        return result;
+    if (!found)
+        change->outcome = META_NO_ROW;
+    else if (!meta_row_ours(meta, &change->row, &change->error))
+        change->outcome = META_FOREIGN;
+    else if (!change_applies(change, change->row.state))
+        change->outcome = judge_unchanged(change);
+    else
+        *wanted = true;
+    return DB_OK;
+}
+
+/* What was changed is the row as it was read: the statement named it. */
+static void note_changed(struct meta_change *change)
+{
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    change->row.stat.status = (uint8_t)change->status;
+    change->row.stat.deleted = deleting ? change->version : 0;
+    change->row.state = meta_state_changed(change->row.state, change->status);
+    change->row.version = change->version;
+    change->row.change_id = change->change_id;
+    change->outcome = META_CHANGED;
+}
+
+/* What is deleted is kept for a time that begins at the later of two clocks, this server's and the database's: a server
+ * whose clock is behind must not shorten it. Of the database's clock this server knows how far it is ahead of its own
+ * monotonic one; it asks once in a while. The time of one deletion is chosen once, however often it is run. */
+static enum db_result date_deletion(struct meta_change *change, struct db_connection *connection,
+                                    struct error *error)
+{
+    struct meta *meta = change->meta;
+    int64_t now_ms = clock_monotonic_ms(), seconds = 0;
+    if (change->dated)
+        return DB_OK;
+    if (now_ms >= atomic_load(&meta->ask_time_ms)) {
+        enum db_result result = meta_sql_now(connection, &seconds, error);
+        if (result != DB_OK)
+            return result;
+        atomic_store(&meta->time_offset, seconds - now_ms / 1000);
+        atomic_store(&meta->ask_time_ms, now_ms + TIME_AGE_MS);
+    }
+    change->version = max_i64(change->version, now_ms / 1000 + atomic_load(&meta->time_offset));
+    change->dated = true;
+    return DB_OK;
+}
+
+static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    bool deleting = change->status == PROTO_FILE_DELETED;
+    bool changed = false;
+    change->runs++;
+    if (deleting) {
+        enum db_result result = date_deletion(change, connection, error);
+        if (result != DB_OK)
+            return result;
+    }
+    for (int i = 0; i < CHANGE_READS && !changed; i++) {
+        bool wanted = false;
+        enum db_result result = read_before_change(change, connection, &wanted, error);
+        if (result != DB_OK || !wanted)
+            return result;
+        if (deleting)
+            CRASH_POINT("delete-before-row");
+        else
+            CRASH_POINT("restore-before-row");
+        result = meta_sql_set_status(connection, &change->key, change->meta->config->group, &change->row,
+                                     change->status, change->version, change->change_id, &changed, error);
+        if (result != DB_OK)
+            return result;
+        if (deleting)
+            CRASH_POINT("delete-row-committed");
+        else
+            CRASH_POINT("restore-row-committed");
+    }
+    if (!changed) {
+        error_set(error, ERROR_UNAVAILABLE, "the row of file %s is being changed by others",
+                  change->key.file);
+        return DB_TRANSIENT;
+    }
+    note_changed(change);
+    return DB_OK;
+}
+
+static void meta_change_done(struct db_job *job)
+{
+    struct meta_change *change = CONTAINER_OF(job, struct meta_change, job);
+    struct row_key key;
+    if (job->result != DB_OK)
+        change->outcome = META_UNCHANGED;
+    meta_judge(change->meta, job->result, &job->error, &change->error);
+    row_key_make(&change->key, &key);
+    row_cache_changed(change->meta->cache, &key);
+    change->done(change);
+}
+
+bool meta_change(struct meta *meta, struct meta_change *change, struct error *error)
+{
+    change->meta = meta;
+    change->version = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -clock_wall_us();
+    arc4random_buf(&change->change_id, sizeof(change->change_id));
+    change->runs = 0;
+    change->dated = false;
+    meta_job_init(&change->job, change_run, meta_change_done, change->loop);
+    return meta_run(meta, &change->job, error);
+}

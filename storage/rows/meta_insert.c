@@ -1,0 +1,202 @@
+/*
+ * meta_insert: the jobs that add a row, put it in a lost one's place and take it back. New rows go through
+ * storage/rows/insert_batch.c; runs on database threads, answers on the caller's loop.
+ */
+#include "storage/rows/meta_insert.h"
+
+#include "common/base/clock.h"
+#include "storage/rows/meta_private.h"
+
+#include <string.h>
+
+/* The file was left alone for so long that the clean-up may take it for a leftover. */
+static bool is_late(struct meta_insert *insert, struct error *error)
+{
+    insert->late = insert->deadline_ms > 0 && clock_boot_ms() > insert->deadline_ms;
+    if (insert->late)
+        error_set(error, ERROR_UNAVAILABLE,
+                  "the row was not added: its file has waited for too long (half of storage.leftover_age)");
+    return insert->late;
+}
+
+/*
+ * The INSERT may be run again when the connection broke and nobody knows whether it counted: the unique index
+ * lets only one of both through, and reading the row then tells whose it is. That is safer than reading
+ * alone: a first INSERT that the database still works on cannot come in later and make a row of a file that
+ * was removed meanwhile.
+ */
+static enum db_result insert_alone(struct insert_item *item, struct db_connection *connection,
+                                   struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    if (is_late(insert, error))
+        return DB_PERMANENT;
+    return meta_sql_insert(connection, &insert->key, &insert->row, error);
+}
+
+/* In a transaction also where it is alone: an INSERT that the network keeps back and delivers when the file has long been
+ * deleted and purged is then never committed. */
+static enum db_result insert_for_good(struct meta_insert *insert, struct db_connection *connection,
+                                      struct error *error)
+{
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    if (result == DB_OK)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
+/* Whose row is there? FOUND false: nobody's. */
+static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_connection *connection,
+                                         bool *found, struct error *error)
+{
+    enum db_result result =
+        meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, found, error);
+    if (result == DB_OK && *found) {
+        bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
+        insert->outcome = same ? META_INSERTED : META_TAKEN;
+    }
+    return result;
+}
+
+static enum db_result insert_settle(struct insert_item *item, struct db_connection *connection,
+                                    struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    bool found = false;
+    enum db_result result = DB_CONSTRAINT;
+    bool late = is_late(insert, error);
+    if (late && !item->uncertain)
+        return DB_PERMANENT;
+    if (!late)
+        result = insert_for_good(insert, connection, error);
+    if (result == DB_OK)
+        insert->outcome = META_INSERTED;
+    if (result != DB_CONSTRAINT)
+        return result;
+    struct error reading = {0};
+    result = meta_look_at_rival(insert, connection, &found, &reading);
+    if (result != DB_OK) {
+        *error = reading;
+        return result;
+    }
+    if (!found && late)
+        return DB_PERMANENT;
+    if (!found) /* it was purged this moment, or another rule of the table speaks: one more try tells */
+        return ++insert->refusals > 1 ? DB_PERMANENT : DB_TRANSIENT;
+    return DB_OK;
+}
+
+static void end_insert(struct meta_insert *insert, enum db_result result, const struct error *cause,
+                       bool uncertain, bool settled)
+{
+    struct meta *meta = insert->meta;
+    struct row_key key;
+    if (insert->late && result == DB_PERMANENT)
+        insert->error = *cause;
+    else
+        meta_judge(meta, result, cause, &insert->error);
+    if (result != DB_OK)
+        insert->outcome = uncertain ? META_UNKNOWN : META_NOT_DONE;
+    else if (!settled)
+        insert->outcome = META_INSERTED;
+    row_key_make(&insert->key, &key);
+    if (insert->outcome == META_INSERTED)
+        row_cache_added(meta->cache, &key, insert->epoch, meta_row_kept(meta, &insert->row));
+    else
+        row_cache_changed(meta->cache, &key);
+    insert->done(insert);
+}
+
+static void insert_done(struct insert_item *item)
+{
+    struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
+    end_insert(insert, item->result, &item->error, item->uncertain, item->settled);
+}
+
+static enum db_result replace_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    const struct meta_row *seen = insert->replaces;
+    bool found = false, changed = false;
+    if (is_late(insert, error) && !insert->item.uncertain)
+        return DB_PERMANENT;
+    enum db_result result = DB_OK;
+    if (!insert->late)
+        result = meta_sql_replace(connection, &insert->key, insert->meta->config->group, seen, &insert->row,
+                                  &changed, error);
+    insert->item.uncertain = insert->item.uncertain || result == DB_UNCERTAIN;
+    if (changed)
+        insert->outcome = META_INSERTED;
+    if (result != DB_OK || changed)
+        return result;
+    result = meta_look_at_rival(insert, connection, &found, error);
+    if (result != DB_OK || found)
+        return result;
+    /* Its row was purged since, which is why the file was not there: the ID is free. Unless the row may have got this file
+     * first, which then was deleted and purged too. */
+    if (!insert->item.uncertain && !insert->late) {
+        result = insert_settle(&insert->item, connection, error);
+        insert->item.uncertain = result == DB_UNCERTAIN;
+        return result;
+    }
+    error_set(error, ERROR_UNAVAILABLE, "the row of file %s was removed meanwhile", insert->key.file);
+    return DB_PERMANENT;
+}
+
+static void replace_done(struct db_job *job)
+{
+    struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
+    end_insert(insert, job->result, &job->error, insert->item.uncertain, true);
+}
+
+bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error)
+{
+    pthread_mutex_lock(&meta->mutex);
+    bool open = meta->db != NULL;
+    pthread_mutex_unlock(&meta->mutex);
+    if (!open)
+        return error_set(error, ERROR_UNAVAILABLE, "the server is stopping");
+    struct row_key key;
+    row_key_make(&insert->key, &key);
+    insert->meta = meta;
+    insert->refusals = 0;
+    insert->late = false;
+    insert->row.version = 0;
+    insert->epoch = row_cache_epoch(meta->cache, &key);
+    insert->item = (struct insert_item){
+        .insert = insert_alone, .settle = insert_settle, .done = insert_done, .loop = insert->loop};
+    if (insert->replaces) {
+        meta_job_init(&insert->job, replace_run, replace_done, insert->loop);
+        return meta_run(meta, &insert->job, error);
+    }
+    insert_batches_add(meta->batches, &insert->item);
+    return true;
+}
+
+static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    return meta_sql_remove(connection, &withdraw->key, &withdraw->row, error);
+}
+
+static void withdraw_done(struct db_job *job)
+{
+    struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    struct row_key key;
+    meta_judge(withdraw->meta, job->result, &job->error, &withdraw->error);
+    withdraw->fine = job->result == DB_OK;
+    row_key_make(&withdraw->key, &key);
+    row_cache_changed(withdraw->meta->cache, &key);
+    withdraw->done(withdraw);
+}
+
+bool meta_withdraw(struct meta *meta, struct meta_withdraw *withdraw, struct error *error)
+{
+    withdraw->meta = meta;
+    meta_job_init(&withdraw->job, withdraw_run, withdraw_done, withdraw->loop);
+    return meta_run(meta, &withdraw->job, error);
+}

@@ -1,0 +1,58 @@
+/*
+ * meta_insert: new file rows: added, put in the place of a row whose file is lost, and taken back. A row counts once the
+ * database has committed it; where the connection broke, it is asked whose row is there. Called by uploads.
+ *
+ * Each function takes a struct that stays valid until its done(), which runs on its loop, never inside the call. False:
+ * the database's queue is full or the server is stopping; done() is not called.
+ */
+#ifndef REEL_STORAGE_META_INSERT_H
+#define REEL_STORAGE_META_INSERT_H
+
+#include "storage/rows/insert_batch.h"
+#include "storage/rows/meta.h"
+
+enum meta_insert_outcome {
+    META_INSERTED, /* the row is there and is ours, also when the database had to be asked twice */
+    META_TAKEN,    /* another row has the key, or REPLACES is not what it was: OTHER */
+    META_NOT_DONE, /* surely no row was made: ERROR */
+    META_UNKNOWN,  /* the database did not tell: ERROR */
+};
+struct meta_insert {
+    struct proto_file_key key;
+    struct meta_row row; /* stat, file_path, path, place */
+    const struct meta_row
+        *replaces;       /* NULL, or the row of KEY in service whose file is lost: ROW takes its place */
+    int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
+    struct loop *loop;
+    void (*done)(struct meta_insert *insert);
+    /* out; ROW has its version */
+    enum meta_insert_outcome outcome;
+    struct meta_row other;
+    struct error error;
+    /* private */
+    struct meta *meta;
+    struct insert_item item;
+    struct db_job job; /* where a row is replaced */
+    uint64_t epoch;    /* of the key when it was asked for */
+    int refusals;
+    bool late;
+};
+MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
+
+/* Takes back a row that meta_insert() has just added or put in another's place and that nobody was told of, since
+ * its file turned out not to be there. */
+struct meta_withdraw {
+    struct proto_file_key key;
+    struct meta_row row; /* as meta_insert() left it */
+    struct loop *loop;
+    void (*done)(struct meta_withdraw *withdraw);
+    /* out */
+    bool fine; /* the row is not there any more; else ERROR */
+    struct error error;
+    /* private */
+    struct meta *meta;
+    struct db_job job;
+};
+MUST_CHECK bool meta_withdraw(struct meta *meta, struct meta_withdraw *withdraw, struct error *error);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * meta_private: struct meta as its modules share it: meta.c (life, jobs, look-ups, lists), meta_insert.c and
+ * meta_change.c. For those three only.
+ */
+#ifndef REEL_STORAGE_META_PRIVATE_H
+#define REEL_STORAGE_META_PRIVATE_H
+
+#include "storage/rows/insert_batch.h"
+#include "storage/rows/meta.h"
+#include "storage/rows/row_cache.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct meta_lookup;
+
+struct meta {
+    const struct storage_config *config;
+    const struct store *store;
+    struct loop *loop;
+    struct db *db; /* under the mutex; NULL once the database is being closed */
+    struct insert_batches *batches;
+    struct row_cache *cache;
+    pthread_mutex_t mutex;
+    struct meta_lookup *lookups;           /* under the mutex */
+    atomic_llong ask_time_ms, time_offset; /* the database's clock: see date_deletion() */
+    atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
+    struct event *timer;
+};
+
+/* Makes JOB one that may be run again; done() runs on LOOP. meta_run() submits it. */
+void meta_job_init(struct db_job *job,
+                   enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
+                   void (*done)(struct db_job *), struct loop *loop);
+
+/* Words the failure of a job that ended with RESULT because of CAUSE, logs it, and looks whether the database is away.
+ * Nothing for DB_OK. Any thread. */
+void meta_judge(struct meta *meta, enum db_result result, const struct error *cause, struct error *error);
+
+/* ROW where this server may keep it in its cache; NULL where it is another group's. */
+const struct meta_row *meta_row_kept(const struct meta *meta, const struct meta_row *row);
+
+#endif
