@@ -1,0 +1,339 @@
+/*
+ * packet_attempt: the steps from an address to an exchange on a connection. No step calls a callback from inside
+ * packet_attempt_begin(): what fails there is taken up by the timer.
+ */
+#include "common/call/packet_attempt.h"
+
+#include "common/base/clock.h"
+#include "common/base/duration.h"
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static void attempt_step(struct packet_attempt *attempt, bool turn);
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    if (a == 0)
+        return b;
+    return b == 0 ? a : min_i64(a, b);
+}
+
+static void attempt_arm(struct packet_attempt *attempt, int64_t limit_ms)
+{
+    const struct timeval interval = duration_timeval(limit_ms - clock_monotonic_ms());
+
+    if (limit_ms == 0)
+        return;
+    if (event_add(&attempt->timer, &interval) != 0)
+        log_error("packet", "cannot arm a timer: a call to %s has no time limit", attempt->endpoint->text);
+}
+
+/* ---- the end ---- */
+
+static void attempt_drop_connection(struct packet_attempt *attempt, bool park)
+{
+    struct pool_connection *connection = attempt->connection;
+
+    packet_exchange_cancel(attempt->exchange);
+    attempt->exchange = NULL;
+    attempt->connection = NULL;
+    if (!connection)
+        return;
+    if (park)
+        pool_connection_park(connection);
+    else
+        pool_connection_close(connection);
+}
+
+static void attempt_leave_endpoint(struct packet_attempt *attempt)
+{
+    struct pool_endpoint *endpoint = attempt->endpoint;
+
+    (void)wait_leave(&attempt->wait);
+    attempt->endpoint = NULL;
+    if (!endpoint)
+        return;
+    pool_endpoint_wake(endpoint); /* it may have been woken for a connection that it did not use */
+    pool_endpoint_put(endpoint);
+}
+
+/* A failure before the exchange. Nothing may touch the attempt afterwards. */
+static void attempt_failed(struct packet_attempt *attempt, int code, const char *why)
+{
+    struct packet_exchange_end end = {.outcome = EXCHANGE_BROKEN};
+
+    (void)error_set(&end.error, code, "%s", why);
+    attempt->options->ended(attempt, &end);
+}
+
+/* The same from where no callback may be called: the timer goes on from here. */
+static void attempt_failed_later(struct packet_attempt *attempt, int code, const char *why)
+{
+    attempt->state = ATTEMPT_WAITING;
+    (void)error_set(&attempt->failure, code, "%s", why);
+    event_active(&attempt->timer, EV_TIMEOUT, 0);
+}
+
+static void attempt_connection_failed(struct packet_attempt *attempt, int code, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+static void attempt_connection_failed(struct packet_attempt *attempt, int code, const char *format, ...)
+{
+    char why[ERROR_TEXT_SIZE];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(why, sizeof(why), format, arguments);
+    va_end(arguments);
+    pool_endpoint_penalise(attempt->endpoint);
+    attempt_failed(attempt, code, why);
+}
+
+static void attempt_timer(evutil_socket_t fd, short what, void *argument)
+{
+    struct packet_attempt *attempt = argument;
+    struct error failure = attempt->failure;
+
+    (void)fd;
+    (void)what;
+    attempt->failure.code = ERROR_NONE;
+    if (failure.code != ERROR_NONE)
+        attempt_failed(attempt, failure.code, failure.text);
+    else if (attempt->state == ATTEMPT_CONNECTING)
+        attempt_connection_failed(attempt, ERROR_TIMEOUT, "connecting took too long");
+    else if (attempt->state == ATTEMPT_WAITING && attempt->wait.list == &attempt->endpoint->names)
+        attempt_failed(attempt, ERROR_TIMEOUT, "the host name was not resolved in time");
+    else if (attempt->state == ATTEMPT_WAITING)
+        attempt_failed(attempt, ERROR_UNAVAILABLE, "no connection became free in time");
+}
+
+/* ---- the exchange ---- */
+
+static void attempt_ended(void *argument, const struct packet_exchange_end *end)
+{
+    struct packet_attempt *attempt = argument;
+
+    attempt->exchange = NULL;
+    switch (end->outcome) {
+    case EXCHANGE_REFUSED:
+        attempt->connection->after_failure = true;
+        attempt_drop_connection(attempt, end->reusable);
+        break;
+    case EXCHANGE_STALE: /* the peer closed it while it was kept, which says nothing about the peer now */
+        attempt->fresh = true;
+        attempt_drop_connection(attempt, false);
+        attempt_step(attempt, false);
+        return;
+    case EXCHANGE_BROKEN:
+    case EXCHANGE_WRONG:
+        pool_endpoint_penalise(attempt->endpoint);
+        break;
+    case EXCHANGE_ANSWERED:
+    case EXCHANGE_GAVE_UP:
+        break;
+    }
+    attempt->options->ended(attempt, end);
+}
+
+static enum packet_verdict attempt_header(void *argument, int64_t length)
+{
+    struct packet_attempt *attempt = argument;
+
+    pool_endpoint_praise(attempt->endpoint);
+    attempt->connection->after_failure = false;
+    return attempt->options->header(attempt, length);
+}
+
+static void attempt_taken(void *argument)
+{
+    struct packet_attempt *attempt = argument;
+
+    attempt->state = ATTEMPT_TAKEN;
+    attempt->options->taken(attempt);
+}
+
+/* On ATTEMPT's connection, which is made. Calls no callback. */
+static void attempt_exchange(struct packet_attempt *attempt, bool kept)
+{
+    const struct packet_attempt_options *shared = attempt->options;
+    const struct packet_exchange_options options = {
+        .loop = shared->pool->loop,
+        .socket = &attempt->connection->socket,
+        .head = shared->head,
+        .head_size = shared->head_size,
+        .kept = kept && !attempt->fresh,
+        .source_size = shared->source_size,
+        .source = shared->source,
+        .reply_max = shared->reply_max,
+        .deadline_ms = attempt->deadline_ms,
+        .timeout_ms = shared->timeout_ms,
+        .progress_ms = shared->progress_ms,
+        .header = attempt_header,
+        .taken = attempt_taken,
+        .ended = attempt_ended,
+        .argument = attempt,
+    };
+
+    (void)event_del(&attempt->timer);
+    attempt->state = ATTEMPT_EXCHANGING;
+    attempt->exchange = packet_exchange_start(&options);
+    if (attempt->exchange)
+        return;
+    attempt_drop_connection(attempt, false);
+    attempt_failed_later(attempt, ERROR_UNAVAILABLE, "no memory for a request");
+}
+
+/* ---- a connection to the attempt's address ---- */
+
+static void attempt_connected(void *owner, short what);
+
+static void attempt_connect(struct packet_attempt *attempt)
+{
+    struct pool_endpoint *endpoint = attempt->endpoint;
+    int64_t now = clock_monotonic_ms(), limit;
+    int errnum = EADDRNOTAVAIL;
+    char why[ERROR_TEXT_SIZE];
+
+    for (; attempt->target < endpoint->resolved_count; attempt->target++) {
+        attempt->connection = pool_connection_open(endpoint, &endpoint->resolved[attempt->target], &errnum);
+        if (!attempt->connection)
+            continue;
+        packet_socket_own(&attempt->connection->socket, attempt_connected, attempt);
+        attempt->state = ATTEMPT_CONNECTING;
+        limit = duration_deadline(now, duration_share(endpoint->pool->options.connect_timeout_ms,
+                                                      endpoint->resolved_count - attempt->target));
+        if (!packet_socket_watch(&attempt->connection->socket.write, true))
+            log_error("packet", "%s: cannot watch a socket; connecting ends by its time limit",
+                      endpoint->text);
+        attempt_arm(attempt, earlier(limit, attempt->deadline_ms));
+        return;
+    }
+    pool_endpoint_penalise(endpoint);
+    (void)snprintf(why, sizeof(why), "cannot connect: %s", strerror(errnum));
+    attempt_failed_later(
+        attempt, error_code_of_errno(errnum) == ERROR_TIMEOUT ? ERROR_TIMEOUT : ERROR_CONNECTION, why);
+}
+
+static void attempt_connected(void *owner, short what)
+{
+    struct packet_attempt *attempt = owner;
+    struct packet_socket *socket = &attempt->connection->socket;
+    int errnum = 0;
+    socklen_t size = sizeof(errnum);
+
+    (void)what;
+    if (getsockopt(socket->fd, SOL_SOCKET, SO_ERROR, &errnum, &size) != 0)
+        errnum = errno;
+    if (errnum == 0) {
+        (void)packet_socket_watch(&socket->write, false);
+        attempt_exchange(attempt, false);
+        return;
+    }
+    attempt_drop_connection(attempt, false);
+    if (++attempt->target < attempt->endpoint->resolved_count)
+        attempt_connect(attempt);
+    else
+        attempt_connection_failed(attempt, errnum == ETIMEDOUT ? ERROR_TIMEOUT : ERROR_CONNECTION,
+                                  "cannot connect: %s", strerror(errnum));
+}
+
+static void attempt_resolved(struct wait *wait, enum wait_end end)
+{
+    (void)end; /* the attempt has a time limit of its own */
+    attempt_step(CONTAINER_OF(wait, struct packet_attempt, wait), false);
+}
+
+static void attempt_turn_came(struct wait *wait, enum wait_end end)
+{
+    (void)end;
+    attempt_step(CONTAINER_OF(wait, struct packet_attempt, wait), true);
+}
+
+/* Gets a connection to the present address: a kept one, a new one, or a place in the queue. TURN: the queue was waited
+ * for. Calls no callback. */
+static void attempt_step(struct packet_attempt *attempt, bool turn)
+{
+    struct pool_endpoint *endpoint = attempt->endpoint;
+    struct error error = {0};
+
+    attempt->state = ATTEMPT_WAITING;
+    turn = turn || endpoint->slots.count == 0;
+    if (!attempt->fresh && turn) {
+        attempt->connection = pool_connection_reuse(endpoint, attempt->options->source);
+        if (attempt->connection) {
+            attempt_exchange(attempt, true);
+            return;
+        }
+    }
+    attempt->wait.done = attempt_resolved;
+    switch (pool_endpoint_resolve(endpoint, &attempt->wait, &error)) {
+    case POOL_UNRESOLVABLE:
+        attempt_failed_later(attempt, error.code, error.text);
+        return;
+    case POOL_RESOLVING:
+        attempt_arm(attempt, attempt->deadline_ms);
+        return;
+    case POOL_RESOLVED:
+        break;
+    }
+    attempt->target = 0;
+    if (turn && pool_endpoint_has_room(endpoint)) {
+        attempt_connect(attempt);
+        return;
+    }
+    attempt->wait.done = attempt_turn_came;
+    ASSERT(attempt->fresh
+               ? wait_enter_first(&endpoint->slots, &attempt->wait, 0)
+               : wait_enter(&endpoint->slots, &attempt->wait, 0)); /* without a timer it cannot fail */
+    attempt_arm(attempt, attempt->deadline_ms);
+    pool_endpoint_wake(endpoint);
+}
+
+/* ---- the owner's side ---- */
+
+bool packet_attempt_init(struct packet_attempt *attempt, const struct packet_attempt_options *options)
+{
+    attempt->options = options;
+    attempt->wait.loop = options->pool->loop;
+    return evtimer_assign(&attempt->timer, loop_base(options->pool->loop), attempt_timer, attempt) == 0;
+}
+
+bool packet_attempt_begin(struct packet_attempt *attempt, const struct address *address, int64_t deadline_ms)
+{
+    attempt->endpoint = pool_endpoint_get(attempt->options->pool, address);
+    if (!attempt->endpoint)
+        return false;
+    attempt->fresh = false;
+    attempt->failure.code = ERROR_NONE;
+    attempt->deadline_ms = deadline_ms;
+    attempt_step(attempt, false);
+    return true;
+}
+
+void packet_attempt_stop(struct packet_attempt *attempt, bool park)
+{
+    if (attempt->state == ATTEMPT_IDLE)
+        return;
+    attempt->state = ATTEMPT_IDLE;
+    if (attempt->endpoint) /* else the pool and its loop may be gone */
+        (void)event_del(&attempt->timer);
+    attempt_drop_connection(attempt, park);
+    attempt_leave_endpoint(attempt);
+}
+
+void packet_attempt_orphan(struct packet_attempt *attempt)
+{
+    ASSERT(attempt->state == ATTEMPT_TAKEN);
+    (void)event_del(&attempt->timer);
+    pool_connection_orphan(attempt->connection);
+    attempt_leave_endpoint(attempt);
+}
+
+const char *packet_attempt_where(const struct packet_attempt *attempt)
+{
+    return attempt->endpoint ? attempt->endpoint->text : "?";
+}
