@@ -31,6 +31,14 @@ struct digest *digest_create(void)
     return digest;
 }
 
+struct digest *digest_copy(const struct digest *digest)
+{
+    struct digest *copy = digest_create();
+    if (copy)
+        XXH3_copyState(copy->state, digest->state);
+    return copy;
+}
+
 void digest_destroy(struct digest *digest)
 {
     if (!digest)

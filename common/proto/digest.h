@@ -12,6 +12,8 @@ struct digest; /* a running digest */
 
 MUST_CHECK struct digest *digest_create(void); /* NULL without memory */
 void digest_destroy(struct digest *digest);
+MUST_CHECK struct digest *
+digest_copy(const struct digest *digest); /* as far as it has come; NULL without memory */
 void digest_reset(struct digest *digest);
 void digest_update(struct digest *digest, const void *bytes, size_t size);
 void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE]);

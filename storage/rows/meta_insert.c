@@ -58,6 +58,8 @@ static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_c
     if (result == DB_OK && *found) {
         bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
         insert->outcome = same ? META_INSERTED : META_TAKEN;
+        if (same)
+            insert->row.version = insert->other.version;
     }
     return result;
 }
@@ -129,8 +131,10 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
         result = meta_sql_replace(connection, &insert->key, insert->meta->config->group, seen, &insert->row,
                                   &changed, error);
     insert->item.uncertain = insert->item.uncertain || result == DB_UNCERTAIN;
-    if (changed)
+    if (changed) {
         insert->outcome = META_INSERTED;
+        insert->row.version = seen->version;
+    }
     if (result != DB_OK || changed)
         return result;
     result = meta_look_at_rival(insert, connection, &found, error);

@@ -21,7 +21,7 @@ struct meta_insert {
     struct proto_file_key key;
     struct meta_row row; /* stat, file_path, path, place */
     const struct meta_row
-        *replaces;       /* NULL, or the row of KEY in service whose file is lost: ROW takes its place */
+        *replaces;       /* NULL, or the row of KEY whose file is lost or damaged: ROW takes its place */
     int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
     struct loop *loop;
     void (*done)(struct meta_insert *insert);

@@ -53,7 +53,7 @@ static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
 #define AS_SEEN " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND file_path = ?"
 static const char *const replace_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ",
-    " SET file_path = ?, digest = ?, group_name = ?, file_name = ?, content_type = ?, "
+    " SET status = 0, file_path = ?, digest = ?, group_name = ?, file_name = ?, content_type = ?, "
     "update_time = CURRENT_TIMESTAMP WHERE " KEY_IS AS_SEEN " AND (group_name = '' OR group_name = ?)");
 static const char *const remove_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("DELETE FROM ", " WHERE " KEY_IS AS_SEEN);
@@ -247,7 +247,7 @@ enum db_result meta_sql_replace(struct db_connection *connection, const struct p
         db_text(new->stat.group),        db_text(new->stat.name),
         db_text(new->stat.content_type), db_text(key->user),
         db_text(key->application),       db_text(key->file),
-        db_integer(META_STATE_NORMAL),   db_integer(seen->version),
+        db_integer(seen->state),         db_integer(seen->version),
         db_text(seen->file_path),        db_text(group),
     };
     int64_t affected = 0;

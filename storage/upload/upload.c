@@ -4,7 +4,8 @@
  *   GATHER -> ADMIT -> LOOK_UP -> NUMBER -> STORE -> ROW -> REPLY                small content, whole in one buffer
  *                              -> NUMBER -> CREATE -> RECEIVE -> ROW -> REPLY    any other
  *                              -> COMPARE -> REPLY                               the file ID is taken
- *                              -> COMPARE -> NUMBER -> ...                       it is, and its file is lost
+ *                              -> COMPARE -> NUMBER -> ...                       it is, and its file is lost or damaged
+ *   RECEIVE -> HEAL -> ROW               what the content had in common with damaged bytes is still to be copied
  *   ROW -> RIVAL -> REPLY                another upload of this file ID was quicker
  *   ROW -> RIVAL -> ROW -> ...           it was, and its file is lost
  *   ROW -> VERIFY [-> WITHDRAW] -> REPLY adding the row took long
@@ -45,9 +46,27 @@ static void run_store(struct job *job)
     upload->job_fine = upload_disk_store(upload, &upload->job_error);
 }
 
+static void run_heal(struct job *job)
+{
+    struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    upload->job_fine = upload_heal_end(upload, &upload->job_error);
+}
+
+/* The last piece is in the file. */
+void upload_finish_heal(struct upload *upload)
+{
+    if (upload_heal_over(upload)) {
+        upload_add_row(upload);
+        return;
+    }
+    upload_enter(upload, UPLOAD_HEAL);
+    if (!upload_start_job(upload, upload->path, run_heal))
+        upload_conclude(upload, &upload->job_error);
+}
+
 static void use_number(struct upload *upload, int64_t value)
 {
-    bool whole = upload->received == upload->put.size;
+    bool whole = upload->received == upload->put.size && upload->slots[0].offset == 0;
     CRASH_POINT("upload-number-taken");
     upload->file = (struct store_file){
         .path = upload->path, .place = {.value = value, .seconds = clock_wall_seconds()}, .fd = -1};
@@ -143,6 +162,9 @@ void upload_job_done(struct job *job)
         break;
     case UPLOAD_RECEIVE:
         upload_written(upload);
+        break;
+    case UPLOAD_HEAL:
+        upload_finish_heal(upload);
         break;
     case UPLOAD_STORE:
         upload_give_buffers(upload);

@@ -1,7 +1,7 @@
 /*
  * upload_compare: an upload whose file ID is taken. Only the very same bytes are said to be stored, and only where
- * they lie on the disk: digests decide nothing here, and neither does the row alone. A row whose file is lost
- * gets a new one, if the content has the digest that the row remembers. On the request's loop; called by
+ * they lie on the disk: digests decide nothing here, and neither does the row alone. A row whose file is lost or
+ * has other bytes than it remembers gets a new one, if the content has them. On the request's loop; called by
  * storage/upload/upload.c and storage/upload/upload_row.c.
  */
 #include "storage/upload/upload_state.h"
@@ -20,10 +20,11 @@ bool upload_refused_by_rival(struct upload *upload)
     const char *file = upload->put.key.file;
     bool differs = upload->put.has_digest && !upload->digest_followed && row->stat.has_digest &&
                    memcmp(row->stat.digest, upload->put.digest, PROTO_DIGEST_SIZE) != 0;
+    bool healable = row->state == META_STATE_DAMAGED && row->stat.has_digest;
     struct error error = {0};
-    if (!meta_row_ours(upload->storage->meta, row, &error) || !meta_row_sound(row, &error))
+    if (!meta_row_ours(upload->storage->meta, row, &error) || (!healable && !meta_row_sound(row, &error)))
         upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", file, error.text);
-    else if (row->stat.status == PROTO_FILE_DELETED)
+    else if (!healable && row->stat.status == PROTO_FILE_DELETED)
         upload_refuse(upload, ERROR_DELETED, "file %s is deleted; restore it or use another file ID", file);
     else if (row->stat.size != upload->put.size)
         upload_refuse(upload, ERROR_EXISTS, "file %s exists with %lld bytes", file,
@@ -37,13 +38,16 @@ bool upload_refused_by_rival(struct upload *upload)
     return true;
 }
 
-/* The rival's row is right and its file is lost: this content may take its place. False: it was refused. */
+/* The rival's row is right and its file is lost, or in doubt: this content may take its place. False: it was refused. */
 static bool may_replace(struct upload *upload)
 {
     if (upload->rival->stat.has_digest) {
-        log_error(ROOM, "c%" PRIu64 ": %s of file %s of user %s is lost; it is stored anew",
-                  upload_connection(upload), upload->rival->file_path, upload->put.key.file,
-                  upload->put.key.user);
+        if (upload->finding == UPLOAD_LOST)
+            log_error(ROOM,
+                      "c%" PRIu64
+                      ": the stored bytes of file %s of user %s (%s) are lost or damaged; it is stored anew",
+                      upload_connection(upload), upload->put.key.file, upload->put.key.user,
+                      upload->rival->file_path);
         return true;
     }
     upload_refuse(upload, ERROR_EXISTS,
@@ -89,7 +93,12 @@ void upload_start_compare(struct upload *upload)
     if (upload_refused_by_rival(upload))
         return;
     upload_enter(upload, UPLOAD_COMPARE);
-    compare_next_piece(upload);
+    if (upload->rival->state == META_STATE_DAMAGED) { /* marked by the scrub, which has looked */
+        upload->finding = UPLOAD_LOST;
+        upload_compared(upload);
+    } else {
+        compare_next_piece(upload);
+    }
 }
 
 static void compare_read_next(struct task *task)
@@ -100,6 +109,15 @@ static void compare_read_next(struct task *task)
     upload_read(upload, slot->buffer.bytes,
                 (size_t)min_i64(upload->put.size - upload->received, (int64_t)slot->buffer.size),
                 on_compare_read);
+}
+
+/* The stored file is read by the way: only workers of its own path may hang in that. */
+static void stay_with_rival(struct upload *upload)
+{
+    struct store_path_status status;
+    store_path_status(upload->rival->path, &status);
+    if (upload->finding == UPLOAD_DOUBT && status.writable && !status.hanging && !status.full)
+        upload->path = upload->rival->path;
 }
 
 void upload_compared(struct upload *upload)
@@ -115,7 +133,9 @@ void upload_compared(struct upload *upload)
         upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
         break;
     case UPLOAD_LOST:
+    case UPLOAD_DOUBT:
         if (may_replace(upload)) {
+            stay_with_rival(upload);
             upload->rival = NULL;
             upload->replaces = true; /* the row is in find.row */
             upload_take_number(upload);
@@ -142,7 +162,10 @@ void upload_meet_rival(struct upload *upload)
     if (upload_refused_by_rival(upload))
         return;
     upload_enter(upload, UPLOAD_RIVAL);
-    if (!upload_start_job(upload, upload->rival->path, run_compare_files))
+    if (upload->rival->state == META_STATE_DAMAGED) {
+        upload->finding = UPLOAD_LOST;
+        upload_met_rival(upload);
+    } else if (!upload_start_job(upload, upload->rival->path, run_compare_files))
         upload_conclude(upload, &upload->job_error);
 }
 

@@ -263,7 +263,7 @@ void upload_written(struct upload *upload)
     if (upload->reading || last)
         upload_give_buffers(upload);
     if (last)
-        upload_add_row(upload);
+        upload_finish_heal(upload);
     else
         upload_pump(upload);
 }

@@ -32,8 +32,7 @@ static bool check_stated_digest(const struct upload *upload, struct error *error
     return true;
 }
 
-/* The content is whole and written: is it what the uploader meant, and does it last? */
-static bool disk_finish(struct upload *upload, struct error *error)
+bool upload_disk_finish(struct upload *upload, struct error *error)
 {
     digest_final(upload->digest, upload->digest_bytes);
     if (!check_stated_digest(upload, error))
@@ -47,7 +46,7 @@ static bool disk_finish(struct upload *upload, struct error *error)
     return fine;
 }
 
-static void disk_find_type(struct upload *upload, const void *bytes, size_t size)
+void upload_disk_find_type(struct upload *upload, const void *bytes, size_t size)
 {
     const char *type = upload->put.content_type;
     if (media_type_is_generic(type))
@@ -75,17 +74,19 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
     const void *bytes = bytes_of(slot);
     if (slot->offset == 0) {
         digest_reset(upload->digest); /* it may have been here before, with another number or to compare */
-        disk_find_type(upload, bytes, slot->filled);
+        upload_disk_find_type(upload, bytes, slot->filled);
     }
     digest_update(upload->digest, bytes, slot->filled);
     if (!store_file_write(&upload->file, bytes, slot->filled, slot->offset, error))
+        return false;
+    if (!upload_heal_over(upload) && !upload_heal_step(upload, slot->filled, error))
         return false;
     if (!is_last(upload, slot)) {
         CRASH_POINT("upload-part-written");
         return true;
     }
     CRASH_POINT("upload-all-written");
-    return disk_finish(upload, error);
+    return !upload_heal_over(upload) || upload_disk_finish(upload, error);
 }
 
 bool upload_disk_store(struct upload *upload, struct error *error)
@@ -111,22 +112,6 @@ bool upload_disk_undo(struct upload *upload, struct error *error)
 
 /* ---- comparing ---- */
 
-static bool read_piece(int fd, void *bytes, size_t size, int64_t offset, size_t *got, struct error *error)
-{
-    *got = 0;
-    while (*got < size) {
-        ssize_t part = pread(fd, (char *)bytes + *got, size - *got, (off_t)(offset + (int64_t)*got));
-        if (part < 0 && errno == EINTR)
-            continue;
-        if (part < 0)
-            return error_set_errno(error, errno, "cannot read a stored file");
-        if (part == 0)
-            break;
-        *got += (size_t)part;
-    }
-    return true;
-}
-
 /* Opens the rival's file: UPLOAD_SAME so far, or UPLOAD_LOST. */
 static bool disk_look_at_rival(struct upload *upload, struct error *error)
 {
@@ -150,7 +135,9 @@ static bool disk_compare_piece(struct upload *upload, const uint8_t *bytes, size
     bool fine = stored || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
     for (size_t done = 0; fine && upload->finding == UPLOAD_SAME && done < size;) {
         size_t got, wanted = min_size(size - done, COMPARE_BYTES);
-        fine = read_piece(upload->rival_fd, stored, wanted, offset + (int64_t)done, &got, error);
+        bool wrong = false;
+        fine =
+            upload_heal_read(upload->rival_fd, stored, wanted, offset + (int64_t)done, &got, &wrong, error);
         if (fine && (got < wanted || memcmp(stored, bytes + done, wanted) != 0))
             upload->finding = UPLOAD_OTHER;
         done += wanted;
@@ -159,28 +146,20 @@ static bool disk_compare_piece(struct upload *upload, const uint8_t *bytes, size
     return fine;
 }
 
-/* The stored bytes are others than these, which are what the row speaks of: then it is the stored ones that are
- * wrong, unless the two only share a digest. */
-static bool judge_difference(struct upload *upload, const struct upload_slot *slot, struct error *error)
+/* The content, whole in SLOT, has other bytes than the stored file: if it is what the row speaks of, then it is the
+ * stored ones that are wrong, unless the two only share a digest. */
+static bool judge_small(struct upload *upload, const struct upload_slot *slot, struct error *error)
 {
     const struct meta_row *row = upload->rival;
-    uint8_t digest[PROTO_DIGEST_SIZE];
-    int64_t size = 0;
-    if (slot->offset != 0 || !is_last(upload, slot))
-        return true;
     digest_reset(upload->digest);
     digest_update(upload->digest, bytes_of(slot), slot->filled);
-    digest_final(upload->digest, digest);
-    memcpy(upload->digest_bytes, digest, sizeof(digest));
+    digest_final(upload->digest, upload->digest_bytes);
     if (!check_stated_digest(upload, error))
         return false;
-    if (!row->stat.has_digest || memcmp(digest, row->stat.digest, sizeof(digest)) != 0)
+    if (!row->stat.has_digest ||
+        memcmp(upload->digest_bytes, row->stat.digest, sizeof(upload->digest_bytes)) != 0)
         return true;
-    if (!digest_of_file(upload->rival_fd, digest, &size, error))
-        return false;
-    if (memcmp(digest, row->stat.digest, sizeof(digest)) != 0)
-        upload->finding = UPLOAD_LOST;
-    return true;
+    return upload_heal_judge(upload, error);
 }
 
 bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, struct error *error)
@@ -193,8 +172,10 @@ bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, 
     if (upload->finding == UPLOAD_SAME &&
         !disk_compare_piece(upload, bytes_of(slot), slot->filled, slot->offset, error))
         return false;
+    if (upload->finding == UPLOAD_OTHER && slot->offset == 0 && is_last(upload, slot))
+        return judge_small(upload, slot, error);
     if (upload->finding == UPLOAD_OTHER)
-        return judge_difference(upload, slot, error);
+        return upload_heal_begin(upload, slot, error);
     if (upload->finding == UPLOAD_LOST)
         return true;
     digest_update(upload->digest, bytes_of(slot), slot->filled);
@@ -218,7 +199,7 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
     bool fine = bytes || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
     for (int64_t offset = 0; fine && upload->finding == UPLOAD_SAME && offset < upload->put.size;) {
         size_t got;
-        fine = read_piece(own, bytes, COMPARE_BYTES, offset, &got, error);
+        fine = upload_heal_read(own, bytes, COMPARE_BYTES, offset, &got, NULL, error);
         if (fine && got == 0)
             fine = error_set(error, ERROR_IO, "the file that was just stored is shorter than it was");
         if (fine)
@@ -227,6 +208,10 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
     }
     free(bytes);
     (void)close(own);
+    const struct proto_stat *stat = &upload->rival->stat;
+    if (fine && upload->finding == UPLOAD_OTHER && stat->has_digest &&
+        memcmp(stat->digest, upload->digest_bytes, sizeof(upload->digest_bytes)) == 0)
+        fine = upload_heal_judge(upload, error);
     return fine;
 }
 

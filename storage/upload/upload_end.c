@@ -81,6 +81,7 @@ void upload_reply(struct upload *upload)
     else
         types_drop(upload->storage->types, upload->untyped);
     digest_destroy(upload->digest);
+    upload_heal_free(upload);
     free(upload);
 }
 

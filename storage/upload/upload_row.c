@@ -81,6 +81,12 @@ static void upload_on_row(struct meta_insert *insert)
     switch (insert->outcome) {
     case META_INSERTED:
         upload->keep_file = true; /* there is a row of it, whatever comes now */
+        if (upload->heal.begun)
+            log_error(ROOM,
+                      "c%" PRIu64
+                      ": the stored bytes of file %s of user %s (%s) were damaged; it was stored anew (%s)",
+                      upload_connection(upload), upload->put.key.file, upload->put.key.user,
+                      upload->find.row.file_path, upload->insert.row.file_path);
         if (commit_took_long(&upload->file, upload->storage->config->leftover_age_ms))
             verify_file(upload);
         else

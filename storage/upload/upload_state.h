@@ -21,9 +21,10 @@ enum upload_step {
     UPLOAD_COMPARE, /* it is, with this size: bytes are compared         F the stored    R the stored */
     UPLOAD_RIVAL,   /* another one was quicker: the files are compared   F both          R the other's */
     UPLOAD_NUMBER, /* waits for a number                                F none          R none, or of a lost file */
-    UPLOAD_CREATE,   /* directories and the file are made                 F none or empty R the same */
-    UPLOAD_RECEIVE,  /* content to disk as it comes; at its end, sync     F partial       R the same */
-    UPLOAD_STORE,    /* a small file: create, write, sync in one go       F partial       R the same */
+    UPLOAD_CREATE,  /* directories and the file are made                 F none or empty R the same */
+    UPLOAD_RECEIVE, /* content to disk as it comes; at its end, sync     F partial       R the same */
+    UPLOAD_STORE,   /* a small file: create, write, sync in one go       F partial       R the same */
+    UPLOAD_HEAL, /* the content is there; what it had in common with wrong bytes is copied, then synced; F, R the same */
     UPLOAD_ROW,      /* the row is added                                  F whole, synced R none or whole */
     UPLOAD_VERIFY,   /* that took long: is the file still there?          F whole or none R whole */
     UPLOAD_WITHDRAW, /* it is not: the row goes again                    F none          R whole or none */
@@ -36,6 +37,22 @@ enum upload_finding {
     UPLOAD_SAME,
     UPLOAD_OTHER, /* it has other bytes */
     UPLOAD_LOST,  /* it is not there, or not what was acknowledged */
+    UPLOAD_DOUBT, /* it has other bytes at some point of a large content, and may not be what was acknowledged */
+};
+
+/* A large content and the stored file differ at some point, and either may be what the row speaks of. The content
+ * is stored anew as it comes, while the stored file is judged: see storage/upload/upload_heal.c. */
+struct upload_heal {
+    bool begun;
+    const struct meta_row *row;               /* of the stored file, which is upload->rival_fd */
+    bool judged;                              /* the stored file is wrong */
+    bool copied;                              /* what both have in common is in the new file too */
+    int64_t common;                           /* bytes before the difference */
+    struct digest *stored;                    /* of the stored file, up to */
+    int64_t stored_bytes;                     /* here */
+    struct digest *copy;                      /* of what was copied, up to */
+    int64_t copy_bytes;                       /* here */
+    uint8_t common_digest[PROTO_DIGEST_SIZE]; /* of what both have in common, as it was compared */
 };
 
 enum upload_slot_state { SLOT_EMPTY, SLOT_FILLING, SLOT_FULL, SLOT_WRITING };
@@ -90,6 +107,7 @@ struct upload {
     int rival_fd;           /* its file, while it is compared; -1: not open */
     bool rival_looked;      /* it was looked for */
     enum upload_finding finding;
+    struct upload_heal heal;
     bool replaces; /* the row in find.row has lost its file and gets this one */
     int rounds;    /* rivals that were met in adding the row */
 
@@ -185,6 +203,9 @@ void upload_advance(struct upload *upload);
 /* The content is to be stored, from its first piece on. */
 void upload_take_number(struct upload *upload);
 
+/* The content is whole in the file: what is left to do before its row is added. */
+void upload_finish_heal(struct upload *upload);
+
 void upload_job_done(struct job *job);
 
 /* ---- storage/upload/upload_disk.c: on workers; BLOCK. What they do to the struct is told; ERROR says why not. ----
@@ -208,6 +229,41 @@ MUST_CHECK bool upload_disk_compare(struct upload *upload, const struct upload_s
 
 /* Compares upload->file, which is whole and closed, with upload->rival's file: upload->finding. */
 MUST_CHECK bool upload_disk_compare_files(struct upload *upload, struct error *error);
+
+/* Finds out the content type from the first SIZE bytes of the content. */
+void upload_disk_find_type(struct upload *upload, const void *bytes, size_t size);
+
+/* The content is whole and written: is it what the uploader meant, and does it last? */
+MUST_CHECK bool upload_disk_finish(struct upload *upload, struct error *error);
+
+/* ---- storage/upload/upload_heal.c: likewise ---- */
+
+/* upload->rival's file, all of it: UPLOAD_LOST where it is not what its row says, else false with ERROR_EXISTS. */
+MUST_CHECK bool upload_heal_judge(struct upload *upload, struct error *error);
+
+/* SLOT of a large content differs from upload->rival's file, which has the row's size: UPLOAD_DOUBT where it may be stored anew. */
+MUST_CHECK bool upload_heal_begin(struct upload *upload, const struct upload_slot *slot, struct error *error);
+
+/* A part of the work, by the way of writing SIZE bytes. ERROR_EXISTS: the stored file is what its row says. */
+MUST_CHECK bool upload_heal_step(struct upload *upload, size_t size, struct error *error);
+
+/* Behind the last piece: a part of what is left to do; once nothing is left, upload_disk_finish(). */
+MUST_CHECK bool upload_heal_end(struct upload *upload, struct error *error);
+
+/* True where nothing of it is left to do. */
+static inline bool upload_heal_over(const struct upload *upload)
+{
+    return !upload->heal.begun || (upload->heal.judged && upload->heal.copied);
+}
+
+void upload_heal_free(struct upload *upload);
+
+/* Up to SIZE bytes of the open file FD at OFFSET; fewer at its end only. WRONG (may be NULL): set where the disk cannot
+ * read them, which is no failure then and ends the reading. */
+MUST_CHECK bool upload_heal_read(int fd, void *bytes, size_t size, int64_t offset, size_t *got, bool *wrong,
+                                 struct error *error);
+
+/* ---- storage/upload/upload_disk.c again ---- */
 
 /* Is upload->file there, whole? upload->finding. */
 MUST_CHECK bool upload_disk_verify(struct upload *upload, struct error *error);

@@ -105,6 +105,40 @@ def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_droppin
         assert download(own_suite, file).body == content
 
 
+def test_who_still_has_the_bytes_heals_what_was_damaged_by_uploading_them_again(own_suite):
+    own_suite.start(storage_options=FAST)
+    stored = fill(own_suite, 5, 3_000_000)
+    flipped, cut, missing, marked, killed = stored
+    places = {file: place_of(own_suite, file)[0] for file in stored}
+    for file in (flipped, marked, killed):
+        content = stored[file]
+        places[file].write_bytes(content[:2_500_000] + bytes([content[2_500_000] ^ 1]) + content[2_500_001:])
+    places[cut].write_bytes(stored[cut][:1000])
+    places[missing].unlink()
+    own_suite.storage.stop()
+    start(own_suite.storage, "upload-directory-synced")
+    own_suite.wait_active()
+    with own_suite.client() as client, pytest.raises((EOFError, ConnectionError)):
+        client.upload(APP, USER, killed, stored[killed])
+    died(own_suite.storage)
+    start(own_suite.storage)
+    own_suite.wait_active()
+    assert place_of(own_suite, killed) == (places[killed], 0)
+    with own_suite.client() as client:
+        for file in (flipped, cut, missing, killed):
+            assert client.upload(APP, USER, file, stored[file][:-1] + b"?").number == wire.EXISTS
+            assert client.upload(APP, USER, file, stored[file]).ok
+            assert place_of(own_suite, file)[0] != places[file]
+    assert findings(fsck(own_suite, "--repair")[1]) == {"wrong-digest": 1}
+    assert place_of(own_suite, marked)[1] == 3
+    with own_suite.client() as client:
+        assert client.upload(APP, USER, marked, stored[marked]).ok
+    assert fsck(own_suite)[0] == 0
+    for file, content in stored.items():
+        assert download(own_suite, file).body == content
+        assert http_get(own_suite, file, USER) == (200, content)
+
+
 def test_a_deleted_file_stays_deleted_through_damage_and_healing_and_a_damaged_one_damaged_through_delete_and_restore(
         own_suite):
     """One repair in an outage of the volume and one after it must not publish the trash, nor a deletion hide damage."""

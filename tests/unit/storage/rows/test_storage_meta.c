@@ -1123,7 +1123,21 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     atomic_store(&asked.told, false);
     loop_do(world.loop, run_withdraw, &asked);
     wait_told(&asked);
-    assert_int_equal(find(&world, &key, NULL), META_DONE);
+    assert_int_equal(find(&world, &key, &lost), META_DONE);
+
+    /* Likewise one that was put in the place of a row that was restored before, or that the scrub had marked. */
+    beside(&world, "UPDATE t_file_02 SET status = 3");
+    assert_true(lost.version < 0);
+    lost.state = META_STATE_DAMAGED;
+    again = replace(&world, &key, &lost, 12);
+    assert_int_equal(again->outcome, META_INSERTED);
+    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.state, META_STATE_NORMAL);
+    asked.withdraw.row = again->row;
+    atomic_store(&asked.told, false);
+    loop_do(world.loop, run_withdraw, &asked);
+    wait_told(&asked);
+    assert_int_equal(find(&world, &key, NULL), META_ABSENT);
     end_world(&world);
 }
 
