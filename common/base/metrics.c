@@ -356,15 +356,11 @@ static void write_start_time(struct evbuffer *out, const char *stat_text)
 {
     static _Atomic int64_t boot_us; /* the wall clock may step: the first answer stays */
     unsigned long long ticks;
-    char uptime[64];
 
     if (!stat_field(stat_text, 22, &ticks))
         return;
-    if (atomic_load(&boot_us) == 0) {
-        if (!metrics_read_file("/proc/uptime", uptime, sizeof(uptime)))
-            return;
-        atomic_store(&boot_us, clock_wall_us() - (int64_t)(strtod(uptime, NULL) * 1e6));
-    }
+    if (atomic_load(&boot_us) == 0)
+        atomic_store(&boot_us, clock_wall_us() - clock_boot_ms() * 1000);
     write_value(out, "process_start_time_seconds", "Start of the process, seconds since the Unix epoch.",
                 "gauge", (double)atomic_load(&boot_us) / 1e6 + (double)ticks / (double)sysconf(_SC_CLK_TCK));
 }

@@ -1,0 +1,39 @@
+"""What the compiler and the linker put around the programs, read from the programs themselves: Debian's hardening=+all."""
+import os
+import subprocess
+
+import pytest
+
+from suite import BIN, ROOT
+
+RELEASE = ROOT / "build" / "release"
+PROGRAMS = ["bin/reel-tracker", "bin/reel-idserver", "bin/reel-storage", "bin/reel-httpd", "bin/reel"]
+BUILDS = [BIN.parent] + ([RELEASE] if (RELEASE / PROGRAMS[0]).exists() else [])
+
+
+def readelf(build, program, *what):
+    return subprocess.run(["readelf", "-W", *what, str(build / program)], capture_output=True, text=True, check=True,
+                          env={**os.environ, "LC_ALL": "C"}).stdout
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.name)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_addresses_are_random_and_tables_are_read_only(build, program):
+    head, dynamic, segments = (readelf(build, program, what) for what in ("-h", "-d", "-l"))
+    assert "DYN (Position-Independent Executable file)" in head
+    assert "BIND_NOW" in dynamic or " NOW" in dynamic
+    assert "GNU_RELRO" in segments and "RWE" not in segments
+    assert "RPATH" not in dynamic
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_release_is_checked_against_overruns_and_wild_jumps(program):
+    if RELEASE not in BUILDS:
+        pytest.skip("there is no build/release (scripts/build.sh release): ITS HARDENING IS NOT CHECKED")
+    symbols = readelf(RELEASE, program, "--dyn-syms")
+    assert "__stack_chk_fail" in symbols and "_chk@" in symbols.replace("__stack_chk_fail", "")
+    producers = [line for line in readelf(RELEASE, program, "--debug-dump=info").splitlines() if "DW_AT_producer" in line]
+    ours = [line for line in producers if "GNU C11" in line]
+    assert ours and all("-fstack-clash-protection" in line and "-fstack-protector-strong" in line for line in ours)
+    if os.uname().machine == "x86_64":
+        assert all("-fcf-protection" in line for line in ours)
