@@ -1,6 +1,7 @@
 /*
  * reach: the address of a storage server as the client that asks can use it. A server that joined from this machine itself
- * did so from a loopback address, which means another machine to everybody else. Pure; called by service.c.
+ * did so from a loopback address, which means another machine to everybody else. Pure; called by storage_commands.c and
+ * route_commands.c.
  */
 #ifndef REEL_TRACKER_REACH_H
 #define REEL_TRACKER_REACH_H

@@ -1,6 +1,6 @@
 /*
- * service: the tracker's life and its commands: JOIN, BEAT, LOAD, SADDRS, LOCATE, GROUPS, STATUS
- * (docs/protocol.md). Puts table, groups, router, database and packet server together. Called by main.c, on
+ * service: the tracker's life: puts table, groups, router, database, packet server and the commands
+ * (storage_commands.h, route_commands.h, group_admin.h; GROUPS and STATUS are its own) together. Called by main.c, on
  * the main thread.
  */
 #ifndef REEL_TRACKER_SERVICE_H

@@ -86,6 +86,9 @@ static const struct command_verb verbs[] = {
      false, command_doctor},
     {"admin", "group ...", "group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT.",
      " dry-run ", 2, 4, true, false, command_admin},
+    {"auth", "new-key ...",
+     "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...]: a line for a keys file (-o FILE adds it).",
+     " output ", 1, -1, false, false, command_auth},
 };
 
 const struct command_verb *command_verbs(size_t *count)

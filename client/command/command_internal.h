@@ -221,6 +221,7 @@ int command_status(struct command *command);
 int command_doctor(struct command *command); /* command_doctor.c */
 int command_fsck(struct command *command);   /* command_fsck.c */
 int command_admin(struct command *command);  /* command_admin.c */
+int command_auth(struct command *command);   /* command_auth.c */
 
 /* The tracker's STATUS as an object with an array `groups`. NULL: *RESULT is the exit code. */
 json_t *command_get_status(struct command *command, int *result); /* command_status.c */

@@ -118,7 +118,7 @@ void http_connection_run_again(struct http_loop *loop);
  * answer may have been sent. http_connection_run() must follow. */
 void http_connection_refuse(struct http_connection *connection, int status, const char *message);
 
-/* ---- for http_exchange ---- */
+/* ---- for http_exchange and http_answer ---- */
 
 void http_connection_set_state(struct http_connection *connection, enum http_connection_state state);
 

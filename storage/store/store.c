@@ -47,6 +47,7 @@ struct store_path {
     struct job probe_job;
     struct store_probe probe;       /* the probe thread's while a look is under way */
     _Atomic int64_t probe_since_ms; /* 0: no look is under way */
+    atomic_bool look_wanted;        /* another look as soon as the one under way has ended */
     atomic_bool failed;             /* a call failed: the next look makes a trial */
     int64_t trial_ms;               /* the probe thread's: when the last one was; 0: never */
 
@@ -167,14 +168,15 @@ static void take_over(struct store_path *path)
     }
 
     pthread_mutex_lock(&path->mutex);
-    bool was_readable = path->root != NULL, was_writable = path->writable, first = !path->looked;
+    bool was_readable = path->root != NULL, was_writable = path->writable;
+    bool first = !path->looked && !atomic_load(&path->look_wanted);
     bool was_below = path->below;
     bool same =
         fresh && path->root && path->root->device == fresh->device && path->root->inode == fresh->inode;
     struct root *gone = same ? fresh : path->root;
     if (!same)
         path->root = fresh;
-    path->looked = true;
+    path->looked = path->looked || first;
     path->writable = probe->writable;
     path->full = probe->error.code == ERROR_NO_SPACE;
     path->bare = probe->bare;
@@ -218,6 +220,8 @@ static void ask_for_rows(struct store_path *path)
     }
 }
 
+static void start_look(struct store_path *path);
+
 static void probe_run(struct job *job)
 {
     struct store_path *path = CONTAINER_OF(job, struct store_path, probe_job);
@@ -239,17 +243,21 @@ static void probe_run(struct job *job)
         log_info(ROOM, "store path %s: made %s/%s", path->key, path->directory, STORE_MARKER);
     take_over(path);
     atomic_store(&path->probe_since_ms, 0);
+    if (atomic_load(&path->look_wanted))
+        start_look(path);
 }
 
+/* Where a look is under way nothing happens; it sees `look_wanted` at its end. */
 static void start_look(struct store_path *path)
 {
-    if (atomic_load(&path->probe_since_ms) != 0)
+    int64_t none = 0;
+    if (!atomic_compare_exchange_strong(&path->probe_since_ms, &none, max_i64(clock_monotonic_ms(), 1)))
         return;
+    atomic_store(&path->look_wanted, false);
     pthread_mutex_lock(&path->mutex);
     path->probe.marker_expected = path->marker_seen;
     pthread_mutex_unlock(&path->mutex);
     path->probe_job = (struct job){.run = probe_run};
-    atomic_store(&path->probe_since_ms, max_i64(clock_monotonic_ms(), 1));
     if (!workers_submit(path->prober, &path->probe_job))
         atomic_store(&path->probe_since_ms, 0);
 }
@@ -378,15 +386,19 @@ void store_look_again(struct store *store, int64_t timeout_ms)
     for (size_t i = 0; i < store->count; i++) {
         struct store_path *path = &store->paths[i];
         pthread_mutex_lock(&path->mutex);
-        bool again = path->looked && path->bare;
-        if (again)
+        bool looked = path->looked, again = !looked || path->bare;
+        if (again) {
             path->looked = false;
+            atomic_store(&path->look_wanted, true); /* one that is under way has looked too early */
+        }
         pthread_mutex_unlock(&path->mutex);
         if (!again)
             continue;
-        pthread_mutex_lock(&store->mutex);
-        store->paths_looked--;
-        pthread_mutex_unlock(&store->mutex);
+        if (looked) {
+            pthread_mutex_lock(&store->mutex);
+            store->paths_looked--;
+            pthread_mutex_unlock(&store->mutex);
+        }
         start_look(path);
     }
     wait_first_look(store, timeout_ms);

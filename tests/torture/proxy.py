@@ -113,8 +113,9 @@ class Pair:
             return None
         if command == COM_PREPARE:
             self.preparing = body
-        elif command == COM_QUERY and body.upper().startswith(b"COMMIT"):
-            return "commit"
+        elif command == COM_QUERY:
+            text = body.lstrip().upper()
+            return "commit" if text.startswith(b"COMMIT") else "insert" if text.startswith(b"INSERT INTO") else None
         elif command == COM_EXECUTE:
             return self.statements.get(struct.unpack("<I", body[:4])[0])
         return None

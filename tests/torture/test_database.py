@@ -289,13 +289,14 @@ def test_a_replaced_mariadb_that_comes_back_with_its_rows(proxied_suite, server)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_connection_that_breaks_in_a_single_insert_is_resolved_by_reading(proxied_suite, when):
+@pytest.mark.parametrize("what", ["insert", "commit"])
+def test_a_connection_that_breaks_as_a_single_row_is_added_is_resolved_by_reading(proxied_suite, what, when):
     proxy, before, left = proxied_suite.mariadb.proxy, len(rows(proxied_suite)), leftovers(proxied_suite)
     file, content = new_id(), os.urandom(700)
     with proxied_suite.client() as client:
-        assert client.upload(APP, USER, new_id(), b"the statement is prepared").ok
+        assert client.upload(APP, USER, new_id(), b"the table is known").ok
         cuts = proxy.cuts
-        proxy.armed = ("insert", when)
+        proxy.armed = (what, when)
         assert client.upload(APP, USER, file, content).ok
         assert proxy.cuts == cuts + 1, "nothing was cut"
         assert client.download(APP, USER, file).body == content
@@ -322,8 +323,8 @@ def test_an_outcome_that_nobody_can_tell_is_said_and_the_next_try_finds_out(prox
     file, content = new_id(), os.urandom(700)
     with proxied_suite.client() as client:
         client.socket.settimeout(60)
-        assert client.upload(APP, USER, new_id(), b"the statement is prepared").ok
-        proxy.then_away, proxy.armed = True, ("insert", when)
+        assert client.upload(APP, USER, new_id(), b"the table is known").ok
+        proxy.then_away, proxy.armed = True, ("commit", when)
         try:
             reply = client.upload(APP, USER, file, content)
         finally:

@@ -318,6 +318,55 @@ static void an_empty_directory_is_a_new_store_path_only_where_no_rows_are(void *
     end_world(&world);
 }
 
+/* The first look has found a database that could not be asked yet, and is still under way. */
+static bool has_rows_slowly(void *argument, const struct store_path *path, bool *known)
+{
+    struct rows *rows = argument;
+    (void)path;
+    if (atomic_fetch_add(&rows->asked, 1) == 0) {
+        *known = false;
+        while (atomic_load(&rows->answer) == 0)
+            usleep(1000);
+        return false;
+    }
+    *known = true;
+    return false;
+}
+
+static void *let_the_first_look_end(void *argument)
+{
+    usleep(100 * 1000); /* meanwhile another look is asked for; sooner or later makes no difference */
+    atomic_store(&((struct rows *)argument)->answer, 1);
+    return NULL;
+}
+
+static void a_look_that_is_asked_for_during_another_follows_at_once(void **state)
+{
+    struct rows rows = {0};
+    struct world world;
+    struct error error = {0};
+    struct store_path_status status;
+    pthread_t thread;
+    (void)state;
+    start_world(&world, "../data=@/one", NULL);
+    loop_do(world.loop, end_timer, world.store);
+    store_destroy(world.store);
+    assert_int_equal(unlink(in_world(&world, "one/" STORE_MARKER)), 0);
+    loop_destroy(world.loop);
+    world.loop = loop_create("again", &error);
+    world.fixture.config.probe_interval_ms = 3600 * 1000;
+    world.store = store_create(&world.fixture.config, world.loop, 10, has_rows_slowly, &rows, &error);
+    assert_non_null(world.store);
+    assert_int_equal(pthread_create(&thread, NULL, let_the_first_look_end, &rows), 0);
+    store_look_again(world.store, 60000);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    store_path_status(store_at(world.store, 0), &status);
+    assert_true(status.readable);
+    assert_true(status.writable);
+    assert_true(loop_start(world.loop, &error));
+    end_world(&world);
+}
+
 static struct store *store_under_test;
 
 /* A call has failed; a trial write puts that right again at any moment. */
@@ -517,6 +566,7 @@ int main(void)
         cmocka_unit_test(a_file_in_a_directory_that_was_exchanged_is_not_in_place),
         cmocka_unit_test(files_and_directories_get_the_configured_modes_whatever_the_umask),
         cmocka_unit_test(an_empty_directory_is_a_new_store_path_only_where_no_rows_are),
+        cmocka_unit_test(a_look_that_is_asked_for_during_another_follows_at_once),
         cmocka_unit_test(where_uploads_are_hindered_the_reason_is_said),
         cmocka_unit_test(rows_are_matched_to_their_store_path),
         cmocka_unit_test(uploads_go_to_every_path_with_room_and_to_none_below_the_floor),

@@ -1,0 +1,310 @@
+/*
+ * http_answer: the fields of every answer in the order in which they are sent, and the bodies of errors. Writes into the
+ * connection's output buffer; a head that does not fit cuts the answer.
+ */
+#include "httpd/serve/http_answer.h"
+#include "common/base/log.h"
+#include "httpd/syntax/disposition.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ALLOW "GET, HEAD, OPTIONS"
+
+const char *http_answer_request_head(const struct http_connection *connection)
+{
+    return connection->in + connection->in_start;
+}
+
+struct http_text http_answer_request_field(const struct http_connection *connection, enum http_field field)
+{
+    if (!connection->in)
+        return (struct http_text){NULL, 0};
+    return http_request_field(&connection->exchange.request, http_answer_request_head(connection), field);
+}
+
+char *http_answer_request_id(const struct http_connection *connection, char text[HTTP_REQUEST_ID_SIZE])
+{
+    snprintf(text, HTTP_REQUEST_ID_SIZE, "c%" PRIu64 "-%" PRIu64, connection->id, connection->requests);
+    return text;
+}
+
+/* ---- fields that several answers have ---- */
+
+static void begin_head(struct http_connection *connection, int status)
+{
+    struct http_loop *loop = connection->loop;
+    connection->exchange.status = status;
+    http_clock_read(&loop->clock);
+    http_response_begin(&connection->out, status, &loop->clock, loop->settings->server_line);
+}
+
+static void end_head(struct http_connection *connection)
+{
+    http_response_end(&connection->out, connection->keep_alive, connection->exchange.request.minor_version);
+    connection->exchange.head_size = connection->out.end;
+}
+
+/* Access-Control-Allow-Origin and its kin (Fetch standard, section 3.2.3). */
+static void add_cors(struct http_connection *connection)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_output *out = &connection->out;
+    const char *allowed = NULL;
+    if (settings->cors_origins.count == 0)
+        return;
+    if (settings->cors_any) {
+        allowed = "*";
+    } else {
+        struct http_text origin = http_answer_request_field(connection, HTTP_FIELD_ORIGIN);
+        for (size_t i = 0; origin.bytes && i < settings->cors_origins.count; i++) {
+            if (http_text_equal(origin, settings->cors_origins.items[i]))
+                allowed = settings->cors_origins.items[i];
+        }
+        HTTP_OUTPUT_LITERAL(out, "Vary: Origin\r\n");
+    }
+    if (!allowed)
+        return;
+    http_response_field(out, "Access-Control-Allow-Origin", allowed);
+    HTTP_OUTPUT_LITERAL(out,
+                        "Access-Control-Expose-Headers: Accept-Ranges, Content-Disposition, Content-Length, "
+                        "Content-Range, ETag, Last-Modified\r\n");
+}
+
+void http_answer_send(struct http_connection *connection)
+{
+    if (connection->out.overflow) {
+        /* Bounds in the configuration and the protocol leave room; what does not fit would be a broken
+         * answer. */
+        log_error("exchange", "c%" PRIu64 ": the answer's head does not fit into %d bytes", connection->id,
+                  HTTP_BUFFER_SMALL_SIZE);
+        connection->exchange.cut = true;
+        connection->keep_alive = false;
+        connection->out.start = connection->out.end;
+    }
+    http_connection_set_state(connection, CONNECTION_SEND);
+}
+
+/* ---- errors ---- */
+
+static void add_error_fields(struct http_connection *connection, int status)
+{
+    struct http_output *out = &connection->out;
+    if (status == 405)
+        HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
+    if (status == 503) {
+        HTTP_OUTPUT_LITERAL(out, "Retry-After: ");
+        http_output_number(out, connection->loop->settings->retry_after_s);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    }
+    if (status == 416) {
+        HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\nContent-Range: bytes */");
+        http_output_number(out, connection->exchange.file->stat.size);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    }
+    if (status == 412 || status == 416)
+        http_response_field(out, "ETag", connection->exchange.file->etag);
+    /* A 404 may be kept by caches unless it says otherwise (RFC 9110 section 15.1). */
+    HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+}
+
+void http_answer_refuse(struct http_connection *connection, int status, const char *message)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    char body[1024], id[HTTP_REQUEST_ID_SIZE];
+    source_close(exchange->source);
+    exchange->source = NULL;
+    free(exchange->multipart);
+    exchange->multipart = NULL;
+    if (!http_connection_take_output(connection)) {
+        exchange->cut = true;
+        connection->keep_alive = false;
+        exchange->status = status;
+        http_connection_set_state(connection, CONNECTION_SEND);
+        return;
+    }
+    bool json = http_accept_prefers_json(http_answer_request_field(connection, HTTP_FIELD_ACCEPT));
+    size_t size =
+        http_error_body(body, sizeof(body), json, status, message, http_answer_request_id(connection, id));
+    begin_head(connection, status);
+    http_response_field(&connection->out, "Content-Type",
+                        json ? "application/json" : "text/plain; charset=utf-8");
+    http_response_content_length(&connection->out, (int64_t)size);
+    http_response_field(&connection->out, "X-Request-Id", id);
+    add_error_fields(connection, status);
+    add_cors(connection);
+    end_head(connection);
+    if (exchange->request.method != HTTP_METHOD_HEAD)
+        http_output_append(&connection->out, body, size);
+    http_answer_send(connection);
+}
+
+static int status_of_error(int error_code, bool trackers_reachable)
+{
+    switch (error_code) {
+    case ERROR_NOT_FOUND:
+    case ERROR_DELETED:
+    case ERROR_REFUSED: /* an application that nobody knows */
+        return 404;
+    case ERROR_NO_SERVER:
+    case ERROR_UNAVAILABLE:
+    case ERROR_EXHAUSTED:
+        return 503;
+    case ERROR_TIMEOUT:
+        return trackers_reachable ? 504 : 503;
+    case ERROR_CONNECTION:
+        return trackers_reachable ? 502 : 503;
+    default:
+        return 502;
+    }
+}
+
+static const char *message_of_status(int status)
+{
+    switch (status) {
+    case 404:
+        return HTTP_ANSWER_NO_FILE;
+    case 503:
+        return "no storage server can be asked at present";
+    case 504:
+        return "the storage servers did not answer in time";
+    default:
+        return "the storage servers could not give the file";
+    }
+}
+
+void http_answer_error(struct http_connection *connection, int code, const char *text)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    int status = status_of_error(code, client_trackers_reachable(connection->loop->client));
+    if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
+        struct http_text target =
+            http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
+        log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
+                    connection->id, (int)min_size(target.size, 512), target.bytes, status,
+                    error_code_name(code), text, suppressed);
+    }
+    http_answer_refuse(connection, status, message_of_status(status));
+}
+
+/* ---- OPTIONS ---- */
+
+void http_answer_options(struct http_connection *connection)
+{
+    struct http_output *out = &connection->out;
+    if (!http_connection_take_output(connection)) {
+        http_answer_refuse(connection, 503, "no memory");
+        return;
+    }
+    begin_head(connection, 204);
+    HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
+    add_cors(connection);
+    if (connection->loop->settings->cors_origins.count > 0 &&
+        http_answer_request_field(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes)
+        HTTP_OUTPUT_LITERAL(out, "Access-Control-Allow-Methods: " ALLOW "\r\n"
+                                 "Access-Control-Allow-Headers: Range, If-Range, If-Match, If-None-Match, "
+                                 "If-Modified-Since, If-Unmodified-Since, Cache-Control\r\n"
+                                 "Access-Control-Max-Age: 86400\r\n");
+    end_head(connection);
+    http_answer_send(connection);
+}
+
+/* ---- files ---- */
+
+int64_t http_answer_modified(const struct http_connection *connection)
+{
+    int64_t modified = connection->exchange.file->last_modified;
+    return modified <= connection->loop->clock.second ? modified : 0;
+}
+
+/* What 200, 206 and 304 have in common (RFC 9110 section 15.4.5). */
+static void add_validators(struct http_connection *connection)
+{
+    const struct http_lookup_file *file = connection->exchange.file;
+    struct http_output *out = &connection->out;
+    http_response_field(out, "ETag", file->etag);
+    if (http_answer_modified(connection) > 0)
+        http_response_field(out, "Last-Modified", file->last_modified_text);
+    http_output_text(out, connection->loop->settings->cache_control_line);
+    add_cors(connection);
+}
+
+void http_answer_not_modified(struct http_connection *connection)
+{
+    begin_head(connection, 304);
+    add_validators(connection);
+    end_head(connection);
+    http_answer_send(connection);
+}
+
+bool http_answer_is_inline(const struct http_connection *connection, const char *content_type)
+{
+    const struct config_strings *types = &connection->loop->settings->inline_types;
+    return disposition_is_inline(types->items, types->count, content_type);
+}
+
+static void add_disposition(struct http_connection *connection, const struct http_target *target,
+                            const char *content_type)
+{
+    const struct http_lookup_file *file = connection->exchange.file;
+    char value[DISPOSITION_SIZE];
+    if (!target->download && http_answer_is_inline(connection, content_type))
+        return;
+    const char *name = target->download_name[0] != '\0' ? target->download_name
+                       : file->stat.name[0] != '\0'     ? file->stat.name
+                       : target->name[0] != '\0'        ? target->name
+                                                        : file->key.file;
+    http_response_field(&connection->out, "Content-Disposition", disposition_format(name, value));
+}
+
+static void add_content_range(struct http_output *out, const struct http_range *range, int64_t size)
+{
+    HTTP_OUTPUT_LITERAL(out, "Content-Range: bytes ");
+    http_output_number(out, range->offset);
+    HTTP_OUTPUT_LITERAL(out, "-");
+    http_output_number(out, range->offset + range->length - 1);
+    HTTP_OUTPUT_LITERAL(out, "/");
+    http_output_number(out, size);
+    HTTP_OUTPUT_LITERAL(out, "\r\n");
+}
+
+/* Television sets seek only where these say that they may (DLNA guidelines, part 1-1: byte seek, no conversion; streaming,
+ * background and connection-stalling transfers, version 1.5). */
+static void add_dlna(struct http_connection *connection)
+{
+    static const char *const modes[] = {"Streaming", "Interactive", "Background"};
+    struct http_text asked = http_answer_request_field(connection, HTTP_FIELD_DLNA_FEATURES);
+    struct http_text mode = http_answer_request_field(connection, HTTP_FIELD_DLNA_TRANSFER_MODE);
+    if (asked.bytes && http_text_equal(asked, "1"))
+        HTTP_OUTPUT_LITERAL(&connection->out, "contentFeatures.dlna.org: DLNA.ORG_OP=01;DLNA.ORG_CI=0;"
+                                              "DLNA.ORG_FLAGS=01700000000000000000000000000000\r\n");
+    for (size_t i = 0; mode.bytes && i < ARRAY_SIZE(modes); i++) {
+        if (http_text_equal_nocase(mode, modes[i]))
+            http_response_field(&connection->out, "transferMode.dlna.org", modes[i]);
+    }
+}
+
+void http_answer_file_head(struct http_connection *connection, const struct http_target *target,
+                           int64_t length, const struct http_range *range, const char *content_type)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_output *out = &connection->out;
+    begin_head(connection, range || exchange->multipart ? 206 : 200);
+    if (exchange->multipart) {
+        HTTP_OUTPUT_LITERAL(out, "Content-Type: multipart/byteranges; boundary=");
+        http_output_text(out, exchange->multipart->boundary);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    } else {
+        http_response_field(out, "Content-Type", content_type);
+    }
+    http_response_content_length(out, length);
+    if (range)
+        add_content_range(out, range, exchange->file->stat.size);
+    HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\n");
+    add_validators(connection);
+    http_output_text(out, connection->loop->settings->file_lines);
+    add_disposition(connection, target, content_type);
+    add_dlna(connection);
+    end_head(connection);
+}

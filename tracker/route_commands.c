@@ -1,0 +1,157 @@
+/*
+ * route_commands: the group of a user from the router, the group's servers from the table, and of these the ones that the
+ * client can reach, as text; counts how each answer came out.
+ */
+#include "tracker/route_commands.h"
+#include "tracker/reach.h"
+#include "tracker/rooms.h"
+#include "common/base/log.h"
+#include <stdio.h>
+
+#define SERVERS_NAMED 3 /* in an answer to SADDRS */
+
+static enum route_outcome outcome_of(int code)
+{
+    switch (code) {
+    case ERROR_NONE:
+        return ROUTE_OK;
+    case ERROR_REFUSED:
+        return ROUTE_REFUSED;
+    case ERROR_NOT_FOUND:
+        return ROUTE_NOT_FOUND;
+    case ERROR_NO_SERVER:
+        return ROUTE_NO_SERVER;
+    case ERROR_NO_SPACE:
+        return ROUTE_NO_SPACE;
+    default:
+        return ROUTE_FAILED;
+    }
+}
+
+static void count_outcome(const struct packet_request *request, int code)
+{
+    bool create = request->command == PROTO_TRACKER_SADDRS;
+    metric_add(tracker_of(request)->outcomes[create][outcome_of(code)], 1);
+}
+
+static void fail_route(struct packet_request *request, const struct error *error)
+{
+    count_outcome(request, error->code);
+    packet_reply_failure(request, error);
+}
+
+/* Leaves those of SERVERS that the client can reach, as it can reach them. Returns how many. */
+static size_t keep_reachable(const struct packet_request *request, const char *group, struct address *servers,
+                             size_t count)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    const char *client = packet_connection_peer(request->connection)->host;
+    struct address local, reachable;
+    bool has_local = packet_connection_local(request->connection, &local);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (reach_address(&servers[i], client, has_local ? local.host : NULL, &reachable))
+            servers[kept++] = reachable;
+        else if (log_gate_open(&gate, 60000, &suppressed))
+            log_warning(
+                "routes",
+                "the storage server %s of group %s is not named to %s, which cannot reach it there: set "
+                "storage.advertise, or let it join over an address of its network (and %llu more)",
+                servers[i].host, group, client, (unsigned long long)suppressed);
+    }
+    return kept;
+}
+
+static void answer_route(struct packet_request *request, const char *group)
+{
+    struct address servers[SERVERS_NAMED];
+    char text[SERVERS_NAMED * (ADDRESS_TEXT_SIZE + 1) + 1], one[ADDRESS_TEXT_SIZE];
+    uint8_t body[PROTO_GROUP_SIZE + sizeof(text)];
+    struct error error;
+    size_t length = 0;
+    size_t chosen = table_choose(tracker_of(request)->table, group, servers, ARRAY_SIZE(servers));
+    size_t count = keep_reachable(request, group, servers, chosen);
+    if (count == 0) {
+        error_set(&error, ERROR_NO_SERVER,
+                  chosen > 0 ? "no storage server of group %s can be reached from here"
+                             : "group %s has no ACTIVE storage server",
+                  group);
+        fail_route(request, &error);
+        return;
+    }
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        length += (size_t)snprintf(text + length, sizeof(text) - length, "%s;",
+                                   address_format(&servers[i], one, sizeof(one)));
+    }
+    size_t size = proto_saddrs_reply_pack(body, sizeof(body), group, text);
+    ASSERT(size > 0);
+    count_outcome(request, ERROR_NONE);
+    packet_reply(request, body, size);
+}
+
+/* LOCATE of a user without a route: in an installation of one group there is only one place where that user's
+ * files can be, so it is named. No route is written. */
+static void answer_unrouted(struct packet_request *request, const struct error *error)
+{
+    char group[PROTO_GROUP_SIZE];
+    if (error->code == ERROR_NOT_FOUND && table_only_group(tracker_of(request)->table, group))
+        answer_route(request, group);
+    else
+        fail_route(request, error);
+}
+
+static void route_known(void *argument, const char *group, const struct error *error)
+{
+    if (group)
+        answer_route(argument, group);
+    else
+        answer_unrouted(argument, error);
+}
+
+static void handle_route(struct packet_request *request, bool create)
+{
+    struct proto_file_key key;
+    struct error error;
+    char group[PROTO_GROUP_SIZE];
+    bool ok = create ? proto_file_key_unpack(request->head, request->head_size, &key, &error)
+                     : proto_user_key_unpack(request->head, request->head_size, &key, &error);
+    if (!ok) {
+        fail_route(request, &error);
+        return;
+    }
+    struct router *router = tracker_of(request)->router;
+    enum router_answer answer = router_find(router, &key, create, group, &error);
+    if (answer == ROUTER_ASK)
+        answer = router_ask(router, request->loop, &key, create, route_known, request, group, &error);
+    if (answer == ROUTER_FOUND)
+        answer_route(request, group);
+    else if (answer == ROUTER_FAILED)
+        answer_unrouted(request, &error);
+}
+
+void route_commands_saddrs(struct packet_request *request)
+{
+    handle_route(request, true);
+}
+
+void route_commands_locate(struct packet_request *request)
+{
+    handle_route(request, false);
+}
+
+void route_commands_register_metrics(struct tracker *tracker)
+{
+    static const char *const outcome_names[ROUTE_OUTCOMES] = {"ok",        "refused",  "not_found",
+                                                              "no_server", "no_space", "failed"};
+    for (int create = 0; create < 2; create++) {
+        for (int outcome = 0; outcome < ROUTE_OUTCOMES; outcome++) {
+            char labels[80];
+            snprintf(labels, sizeof(labels), "command=\"%s\",outcome=\"%s\"", create ? "saddrs" : "locate",
+                     outcome_names[outcome]);
+            tracker->outcomes[create][outcome] = metrics_counter(
+                "reel_tracker_routes_total", "Answers to SADDRS and LOCATE, by outcome.", labels);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+/*
+ * route_commands: which storage servers a client is sent to: SADDRS (a user without a group is given one) and LOCATE
+ * (docs/protocol.md). Asks the router for the group and the table for its servers, and names those that the client can
+ * reach.
+ */
+#ifndef REEL_TRACKER_ROUTE_COMMANDS_H
+#define REEL_TRACKER_ROUTE_COMMANDS_H
+
+#include "common/serve/packet_server.h"
+
+struct tracker;
+
+/* Handlers of struct packet_command, on the connection's loop; each replies once, perhaps after the database answered. */
+void route_commands_saddrs(struct packet_request *request);
+void route_commands_locate(struct packet_request *request);
+
+/* Makes reel_tracker_routes_total. Before the first request. */
+void route_commands_register_metrics(struct tracker *tracker);
+
+#endif
