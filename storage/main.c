@@ -6,6 +6,8 @@
 #include "storage/heartbeat.h"
 #include "storage/request/commands.h"
 #include "storage/storage.h"
+#include "storage/store/store_choice.h"
+#include "storage/store/store_look.h"
 #include "storage/upkeep/upkeep.h"
 
 #include "common/base/clock.h"

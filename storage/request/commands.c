@@ -7,6 +7,7 @@
 #include "storage/request/type_look.h"
 #include "storage/rows/meta_change.h"
 #include "storage/storage.h"
+#include "storage/store/store_choice.h"
 #include "storage/upload/upload.h"
 
 #include "common/base/crash_point.h"

@@ -4,6 +4,7 @@
  */
 #include "storage/request/download.h"
 #include "storage/storage.h"
+#include "storage/store/store_choice.h"
 #include "storage/store/store_file.h"
 
 #include "common/base/log.h"

@@ -5,6 +5,7 @@
 
 #include "common/proto/digest.h"
 #include "storage/rows/table_hash.h"
+#include "storage/store/store_choice.h"
 
 #include <string.h>
 

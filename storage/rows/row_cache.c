@@ -3,6 +3,7 @@
  */
 #include "storage/rows/row_cache.h"
 
+#include "common/base/cache.h"
 #include "common/base/metrics.h"
 
 #include <pthread.h>

@@ -6,7 +6,7 @@
 #define REEL_STORAGE_OPEN_CACHE_H
 
 #include "common/file/open_files.h"
-#include "storage/store/store.h"
+#include "storage/store/store_path.h"
 
 struct open_cache;
 

@@ -1,8 +1,7 @@
 /*
- * store_choice: questions about all store paths together: which one takes an upload, which one a row means,
- * how much room there is. Pure computation over the states that storage/store/store.c keeps; any thread.
+ * store_choice: pure computation over the states that storage/store/store_path.c keeps.
  */
-#include "storage/store/store.h"
+#include "storage/store/store_choice.h"
 
 #include <stdio.h>
 #include <stdlib.h>

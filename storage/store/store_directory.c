@@ -3,6 +3,7 @@
  */
 #include "storage/store/store_directory.h"
 
+#include "common/base/cache.h"
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "common/base/log.h"

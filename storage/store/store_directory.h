@@ -1,12 +1,12 @@
 /*
  * store_directory: what is known of the directories AAA/BBB/CCC of one store path: which are there to stay,
  * which numbers have a file, and the syncs that several uploads share. Called by storage/store/store_file.c on the
- * path's workers; BLOCKS, but for making, clearing and ending, which storage/store/store.c does.
+ * path's workers; BLOCKS, but for making, clearing and ending, which store.c and store_look.c do.
  */
 #ifndef REEL_STORAGE_STORE_DIRECTORY_H
 #define REEL_STORAGE_STORE_DIRECTORY_H
 
-#include "storage/store/store.h"
+#include "storage/store/store_path.h"
 
 struct store_directories;
 

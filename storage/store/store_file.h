@@ -8,7 +8,7 @@
 #ifndef REEL_STORAGE_STORE_FILE_H
 #define REEL_STORAGE_STORE_FILE_H
 
-#include "storage/store/store.h"
+#include "storage/store/store_path.h"
 
 /* A file that is being stored. Everything that is done to it goes through the directory in which it was made,
  * whatever lies at the store path by then. */

@@ -1,6 +1,6 @@
 /*
  * store_probe: one look at a store path: is the directory there, is it the right one (marker, mount point),
- * how much room has it, and, after a failure, can it be written again. Blocking; called by storage/store/store.c on
+ * how much room has it, and, after a failure, can it be written again. Blocking; called by storage/store/store_look.c on
  * the path's own probe thread, and for --init-db.
  */
 #ifndef REEL_STORAGE_STORE_PROBE_H

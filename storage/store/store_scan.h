@@ -9,7 +9,7 @@
 #ifndef REEL_STORAGE_STORE_SCAN_H
 #define REEL_STORAGE_STORE_SCAN_H
 
-#include "storage/store/store.h"
+#include "storage/store/store_path.h"
 
 #define STORE_QUARANTINE     ".quarantine"
 #define STORE_SCAN_NAME_SIZE 256

@@ -19,6 +19,7 @@
  */
 #include "storage/upload/upload.h"
 #include "storage/upload/upload_state.h"
+#include "storage/store/store_choice.h"
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"

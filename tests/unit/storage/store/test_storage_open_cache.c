@@ -1,5 +1,6 @@
 /* Open files are shared, aged, bounded, and closed when the last one lets go. */
 #include "storage/store/open_cache.h"
+#include "storage/store/store.h"
 #include "storage/store/store_file.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"

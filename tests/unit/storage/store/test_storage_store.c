@@ -1,5 +1,6 @@
 /* Store paths on real directories: found, chosen, lost, found again; and the files in them. */
-#include "storage/store/store.h"
+#include "storage/store/store_choice.h"
+#include "storage/store/store_look.h"
 #include "storage/store/store_file.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"

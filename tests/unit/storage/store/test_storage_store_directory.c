@@ -1,5 +1,6 @@
 /* Directories of a store path on a real one: numbers that have a file, and syncs of many at once. */
 #include "storage/store/store_directory.h"
+#include "storage/store/store.h"
 #include "storage/store/store_file.h"
 #include "common/base/metrics.h"
 #include "tests/unit/library/storage_fixture.h"

@@ -1,0 +1,197 @@
+/*
+ * store_look: one look at a time per store path, on its probe thread; only the first one is waited for. The file system is touched through storage/store/store_probe.c only.
+ */
+#include "storage/store/store_look.h"
+
+#include "common/base/clock.h"
+#include "common/base/condition.h"
+#include "common/base/log.h"
+#include "storage/store/store_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ROOM     "store"
+#define TRIAL_MS 60000 /* so often a file is written for trial where nothing failed */
+
+static struct store_held_root *make_root(int fd)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return NULL;
+    struct store_held_root *root = calloc(1, sizeof(*root));
+    if (!root)
+        return NULL;
+    root->public.fd = fd;
+    root->users = 1;
+    root->device = status.st_dev;
+    root->inode = status.st_ino;
+    return root;
+}
+
+static void log_state(const struct store_path *path)
+{
+    struct store_path_status status;
+    store_path_status(path, &status);
+    if (!status.readable)
+        log_error(ROOM, "store path %s is not usable: %s", path->key, status.reason);
+    else if (!status.writable || status.full)
+        log_error(ROOM, "store path %s takes no uploads: %s", path->key, status.reason);
+    else
+        log_info(ROOM, "store path %s at %s is usable: %lld MiB of %lld MiB free", path->key, path->directory,
+                 (long long)(status.free >> 20), (long long)(status.capacity >> 20));
+}
+
+static bool is_below(const struct store_path *path)
+{
+    return path->free < atomic_load(&path->store->floor_space) ||
+           path->free_inodes < atomic_load(&path->store->floor_inodes);
+}
+
+/* Takes over what the look found. The root is replaced only when another directory lies there now. */
+static void take_over(struct store_path *path)
+{
+    struct store_probe *probe = &path->probe;
+    struct store_held_root *fresh = probe->fd >= 0 ? make_root(probe->fd) : NULL;
+    if (!fresh && probe->fd >= 0) {
+        int saved = errno;
+        (void)close(probe->fd);
+        probe->fd = -1;
+        error_set_errno(&probe->error, saved, "cannot keep %s open", path->directory);
+    }
+
+    pthread_mutex_lock(&path->mutex);
+    bool was_readable = path->root != NULL, was_writable = path->writable;
+    bool first = !path->looked && !atomic_load(&path->look_wanted);
+    bool was_below = path->below;
+    bool same =
+        fresh && path->root && path->root->device == fresh->device && path->root->inode == fresh->inode;
+    struct store_held_root *gone = same ? fresh : path->root;
+    if (!same)
+        path->root = fresh;
+    path->looked = path->looked || first;
+    path->writable = probe->writable;
+    path->full = probe->error.code == ERROR_NO_SPACE;
+    path->bare = probe->bare;
+    path->marker_seen = path->marker_seen || probe->marker_seen || probe->marker_made;
+    path->capacity = probe->capacity;
+    path->free = probe->free;
+    path->free_inodes = probe->free_inodes;
+    path->below = path->root && is_below(path);
+    snprintf(path->reason, sizeof(path->reason), "%s", probe->error.text);
+    bool changed = first || was_readable != (path->root != NULL) || was_writable != path->writable ||
+                   was_below != path->below;
+    pthread_mutex_unlock(&path->mutex);
+    if (changed)
+        log_state(path);
+
+    if (!same) /* what was known of the other directory does not hold for this one */
+        store_directories_clear(path->directories);
+    if (gone)
+        store_path_drop_root(path, gone);
+    if (first) {
+        pthread_mutex_lock(&path->store->mutex);
+        path->store->paths_looked++;
+        pthread_cond_broadcast(&path->store->first_look);
+        pthread_mutex_unlock(&path->store->mutex);
+    }
+}
+
+/* The store path is an empty directory: a new one, if no row speaks of files in it. */
+static void ask_for_rows(struct store_path *path)
+{
+    const struct store *store = path->store;
+    bool known = false;
+    bool rows = store->has_rows(store->has_rows_argument, path, &known);
+    if (known && !rows) {
+        path->probe.empty_fine = true;
+        store_probe_look(&path->probe);
+    } else if (!known) {
+        error_set(&path->probe.error, ERROR_UNAVAILABLE,
+                  "%s is empty, and the database does not say yet whether there are rows of files in key %s",
+                  path->directory, path->key);
+    }
+}
+
+static void probe_run(struct job *job)
+{
+    struct store_path *path = CONTAINER_OF(job, struct store_path, probe_job);
+    bool failed = atomic_exchange(&path->failed, false);
+    int64_t now = clock_monotonic_ms();
+    /* Also where nothing has failed: whether this user may write there shows before the first upload does. */
+    path->probe.trial = failed || path->trial_ms == 0 || now - path->trial_ms > TRIAL_MS;
+    path->probe.empty_fine = !path->store->has_rows;
+    store_probe_look(&path->probe);
+    if (path->probe.bare)
+        ask_for_rows(path);
+    if (path->probe.trial)
+        path->trial_ms = now;
+    if (path->probe.trial && !path->probe.writable)
+        atomic_store(&path->failed, true);
+    else if (failed)
+        log_info(ROOM, "store path %s: a trial write works again, it takes uploads", path->key);
+    if (path->probe.marker_made)
+        log_info(ROOM, "store path %s: made %s/%s", path->key, path->directory, STORE_MARKER);
+    take_over(path);
+    atomic_store(&path->probe_since_ms, 0);
+    if (atomic_load(&path->look_wanted))
+        store_look_start(path);
+}
+
+void store_look_start(struct store_path *path)
+{
+    int64_t none = 0;
+    if (!atomic_compare_exchange_strong(&path->probe_since_ms, &none, max_i64(clock_monotonic_ms(), 1)))
+        return;
+    atomic_store(&path->look_wanted, false);
+    pthread_mutex_lock(&path->mutex);
+    path->probe.marker_expected = path->marker_seen;
+    pthread_mutex_unlock(&path->mutex);
+    path->probe_job = (struct job){.run = probe_run};
+    if (!workers_submit(path->prober, &path->probe_job))
+        atomic_store(&path->probe_since_ms, 0);
+}
+
+void store_look_tick(struct store_path *path)
+{
+    static struct log_gate gate;
+    uint64_t suppressed;
+    if (store_path_hangs(path) && log_gate_open(&gate, 10000, &suppressed))
+        log_error(ROOM, "store path %s hangs: a probe of %s has not returned for %lld ms", path->key,
+                  path->directory, (long long)(clock_monotonic_ms() - atomic_load(&path->probe_since_ms)));
+    store_look_start(path);
+}
+
+void store_look_wait_first(struct store *store, int64_t timeout_ms)
+{
+    int64_t until_ms = clock_monotonic_ms() + timeout_ms, left_ms;
+    pthread_mutex_lock(&store->mutex);
+    while (store->paths_looked < store->count && (left_ms = until_ms - clock_monotonic_ms()) > 0)
+        condition_wait_ms(&store->first_look, &store->mutex, left_ms);
+    pthread_mutex_unlock(&store->mutex);
+}
+
+void store_look_again(struct store *store, int64_t timeout_ms)
+{
+    for (size_t i = 0; i < store->count; i++) {
+        struct store_path *path = &store->paths[i];
+        pthread_mutex_lock(&path->mutex);
+        bool looked = path->looked, again = !looked || path->bare;
+        if (again) {
+            path->looked = false;
+            atomic_store(&path->look_wanted, true); /* one that is under way has looked too early */
+        }
+        pthread_mutex_unlock(&path->mutex);
+        if (!again)
+            continue;
+        if (looked) {
+            pthread_mutex_lock(&store->mutex);
+            store->paths_looked--;
+            pthread_mutex_unlock(&store->mutex);
+        }
+        store_look_start(path);
+    }
+    store_look_wait_first(store, timeout_ms);
+}

@@ -1,0 +1,246 @@
+/*
+ * store_path: the state of one store path behind its short mutex, and its directory as a descriptor that is counted while
+ * it is used. Work for the path goes to its own threads.
+ */
+#include "storage/store/store_path.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "storage/store/store_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ROOM "store"
+
+/* ---- roots ---- */
+
+void store_path_drop_root(struct store_path *path, struct store_held_root *root)
+{
+    pthread_mutex_lock(&path->mutex);
+    bool last = --root->users == 0;
+    pthread_mutex_unlock(&path->mutex);
+    if (!last)
+        return;
+    (void)close(root->public.fd);
+    free(root);
+}
+
+bool store_path_enter(struct store_path *path, struct store_root **root, struct error *error)
+{
+    pthread_mutex_lock(&path->mutex);
+    struct store_held_root *current = path->root;
+    if (current)
+        current->users++;
+    else
+        error_set(error, ERROR_UNAVAILABLE, "store path %s is not usable: %s", path->key, path->reason);
+    pthread_mutex_unlock(&path->mutex);
+    *root = current ? &current->public : NULL;
+    return current != NULL;
+}
+
+void store_path_leave(struct store_path *path, struct store_root *root)
+{
+    store_path_drop_root(path, CONTAINER_OF(root, struct store_held_root, public));
+}
+
+bool store_path_lies_at(const struct store_path *path, const struct store_root *root, struct error *error)
+{
+    const struct store_held_root *held = CONTAINER_OF(root, struct store_held_root, public);
+    struct stat status;
+    if (stat(path->directory, &status) == 0 && status.st_dev == held->device && status.st_ino == held->inode)
+        return true;
+    return error_set(error, ERROR_UNAVAILABLE,
+                     "another directory was put at %s during the upload: is its volume mounted anew?",
+                     path->directory);
+}
+
+/* ---- what is known ---- */
+
+bool store_path_hangs(const struct store_path *path)
+{
+    int64_t since = atomic_load(&path->probe_since_ms);
+    return since != 0 && clock_monotonic_ms() - since > path->store->config->hang_timeout_ms;
+}
+
+void store_path_status(const struct store_path *constant, struct store_path_status *status)
+{
+    struct store_path *path = (struct store_path *)constant; /* its mutex alone is changed */
+    status->hanging = store_path_hangs(path);
+    pthread_mutex_lock(&path->mutex);
+    status->readable = path->root != NULL;
+    status->writable = path->root && path->writable && !atomic_load(&path->failed);
+    status->full = path->full || (path->root && path->below);
+    status->capacity = path->capacity;
+    status->free = path->free;
+    status->free_inodes = path->free_inodes;
+    snprintf(status->reason, sizeof(status->reason), "%s", path->reason);
+    if (path->reason[0] == '\0' && status->full)
+        snprintf(status->reason, sizeof(status->reason),
+                 "below the floor: %lld bytes and %lld inodes are free, %lld and %lld are reserved "
+                 "(storage.reserve_space, reserve_inodes)",
+                 (long long)path->free, (long long)path->free_inodes,
+                 (long long)atomic_load(&path->store->floor_space),
+                 (long long)atomic_load(&path->store->floor_inodes));
+    pthread_mutex_unlock(&path->mutex);
+    if (status->hanging)
+        snprintf(status->reason, sizeof(status->reason), "%s hangs", path->directory);
+}
+
+bool store_path_readable(const struct store_path *path, struct error *error)
+{
+    struct store_path *changed = (struct store_path *)path; /* its mutex alone is */
+    struct store_path_status status;
+    pthread_mutex_lock(&changed->mutex);
+    bool readable = path->root != NULL;
+    pthread_mutex_unlock(&changed->mutex);
+    if (readable && !store_path_hangs(path))
+        return true;
+    store_path_status(path, &status);
+    return error_set(error, ERROR_UNAVAILABLE, "store path %s is not usable: %s", path->key, status.reason);
+}
+
+bool store_path_format(const struct store_path *path, const struct path *place,
+                       char text[STORE_FILE_PATH_SIZE])
+{
+    char below[PATH_TEXT_SIZE];
+    size_t key_size = strlen(path->key);
+    if (!path_format(place, below))
+        return false;
+    memcpy(text, path->key, key_size);
+    text[key_size] = '/';
+    memcpy(text + key_size + 1, below, sizeof(below));
+    return true;
+}
+
+void store_path_report(struct store_path *path, int errnum, const char *what)
+{
+    switch (errnum) {
+    case ENOENT:
+    case EEXIST:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ELOOP:
+        return; /* they say something about one file or about this process */
+    default:
+        break;
+    }
+    if (!atomic_exchange(&path->failed, true)) {
+        pthread_mutex_lock(&path->mutex);
+        path->full = errnum == ENOSPC || errnum == EDQUOT;
+        snprintf(path->reason, sizeof(path->reason), "%s: %s", what, strerrordesc_np(errnum));
+        pthread_mutex_unlock(&path->mutex);
+        log_error(ROOM, "store path %s takes no uploads until a trial write works: %s: %s", path->key, what,
+                  strerrordesc_np(errnum));
+    }
+}
+
+size_t store_path_index(const struct store_path *path)
+{
+    return path->index;
+}
+
+const char *store_path_key(const struct store_path *path)
+{
+    return path->key;
+}
+
+const char *store_path_sequence(const struct store_path *path)
+{
+    return path->sequence;
+}
+
+const char *store_path_directory(const struct store_path *path)
+{
+    return path->directory;
+}
+
+bool store_path_durable(const struct store_path *path)
+{
+    return path->store->config->durability == OPTIONS_DURABLE;
+}
+
+const struct store_modes *store_path_modes(const struct store_path *path)
+{
+    return &path->store->modes;
+}
+
+struct store_directories *store_path_directories(const struct store_path *path)
+{
+    return path->directories;
+}
+
+/* ---- its threads ---- */
+
+bool store_path_submit(struct store_path *path, struct job *job, struct error *error)
+{
+    pthread_mutex_lock(&path->submit_mutex);
+    bool ended = path->ended;
+    bool taken = !ended && workers_submit(path->workers, job);
+    pthread_mutex_unlock(&path->submit_mutex);
+    return taken ||
+           error_set(error, ERROR_UNAVAILABLE, "store path %s: %s", path->key,
+                     ended ? "the server is stopping" : "too many requests are waiting for its disk");
+}
+
+struct workers *store_path_workers(const struct store_path *path)
+{
+    return path->workers;
+}
+
+/* ---- metrics ---- */
+
+static double read_free(void *argument)
+{
+    struct store_path_status status;
+    store_path_status(argument, &status);
+    return (double)status.free;
+}
+
+static double read_writable(void *argument)
+{
+    struct store_path_status status;
+    store_path_status(argument, &status);
+    return status.writable && !status.hanging && !status.full ? 1 : 0;
+}
+
+static double read_capacity(void *argument)
+{
+    struct store_path_status status;
+    store_path_status(argument, &status);
+    return (double)status.capacity;
+}
+
+static double read_free_inodes(void *argument)
+{
+    struct store_path_status status;
+    store_path_status(argument, &status);
+    return (double)status.free_inodes;
+}
+
+static double read_reserve(void *argument)
+{
+    const struct store_path *path = argument;
+    return (double)atomic_load(&path->store->floor_space);
+}
+
+void store_path_register_metrics(struct store_path *path, bool present)
+{
+    char labels[PROTO_KEY_SIZE + 16];
+    snprintf(labels, sizeof(labels), "path=\"%s\"", path->key);
+    metrics_gauge_read("reel_storage_free_bytes", "Free bytes of a store path.", labels,
+                       present ? read_free : NULL, path);
+    metrics_gauge_read("reel_storage_capacity_bytes", "Size of a store path's file system.", labels,
+                       present ? read_capacity : NULL, path);
+    metrics_gauge_read("reel_storage_reserve_bytes", "Free bytes of a store path that uploads leave alone.",
+                       labels, present ? read_reserve : NULL, path);
+    metrics_gauge_read("reel_storage_free_inodes", "Free inodes of a store path.", labels,
+                       present ? read_free_inodes : NULL, path);
+    metrics_gauge_read("reel_storage_path_writable", "1 while a store path takes uploads.", labels,
+                       present ? read_writable : NULL, path);
+}
