@@ -1,6 +1,8 @@
 /*
  * db: the pool: threads with a connection each, the queue of jobs, running a job again after a failure that
- * passes, time-outs of jobs that wait, and the state of the database for /healthz. Touches the connections of
+ * passes, time-outs of jobs that wait, and the state of the database for /healthz. Threads are woken as those of
+ * common/loop/workers.c: one at a time, the last one that fell asleep first (its connection's cache is the one that
+ * knows the newest pages of an SQLite file). Touches the connections of
  * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs
  * nobody could take.
  */
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #define ROOM              "db"
@@ -41,6 +44,10 @@ struct db_thread {
     pthread_t thread;
     struct db_connection connection;
     bool connected_once;
+    /* under the lock */
+    pthread_cond_t wake;
+    bool asleep; /* and in the list of those */
+    LIST_ENTRY(db_thread) link;
 };
 
 struct db {
@@ -54,11 +61,13 @@ struct db {
     pthread_t keeper;
 
     pthread_mutex_t lock; /* guards all that follows */
-    pthread_cond_t work;  /* a job waits, or stopping */
     pthread_cond_t keep;  /* the keeper has something to watch, or stopping */
+    bool keeper_idle;     /* it watches nothing; else it wakes up by itself, in time */
     bool stopping;
     struct db_job *head, **tail;
     size_t waiting, idle;
+    LIST_HEAD(, db_thread) asleep; /* the last one first */
+    bool waking;                   /* a thread was woken and has not looked at the queue yet */
 
     bool away; /* the last attempt to reach the database failed */
     bool away_logged;
@@ -327,6 +336,46 @@ static void probe(struct db_thread *thread)
     pthread_mutex_unlock(&db->lock);
 }
 
+/* With db->lock held. */
+static void wake_thread(struct db *db)
+{
+    struct db_thread *thread = LIST_FIRST(&db->asleep);
+
+    LIST_REMOVE(thread, link);
+    thread->asleep = false;
+    pthread_cond_signal(&thread->wake);
+}
+
+/* A thread for those who wait, unless one is on its way. With db->lock held. */
+static void wake_next(struct db *db)
+{
+    if (!db->head || db->waking || LIST_EMPTY(&db->asleep))
+        return;
+    db->waking = true;
+    wake_thread(db);
+}
+
+/* Until it is woken, or until UNTIL_MS (0: no end). With db->lock held, but not meanwhile. */
+static void sleep_thread(struct db_thread *thread, int64_t until_ms)
+{
+    struct db *db = thread->db;
+    int64_t now = 0;
+
+    thread->asleep = true;
+    LIST_INSERT_HEAD(&db->asleep, thread, link);
+    while (thread->asleep && (until_ms == 0 || (now = clock_monotonic_ms()) < until_ms)) {
+        if (until_ms == 0)
+            pthread_cond_wait(&thread->wake, &db->lock);
+        else
+            condition_wait_ms(&thread->wake, &db->lock, until_ms - now);
+    }
+    if (thread->asleep)
+        LIST_REMOVE(thread, link);
+    else
+        db->waking = false;
+    thread->asleep = false;
+}
+
 static void *thread_main(void *argument)
 {
     struct db_thread *thread = argument;
@@ -341,18 +390,15 @@ static void *thread_main(void *argument)
         pthread_mutex_lock(&db->lock);
         db->idle++;
         while (!db->head && !db->stopping) {
-            int64_t now = clock_monotonic_ms();
-            due = now >= probe_ms;
+            due = clock_monotonic_ms() >= probe_ms;
             if (due)
                 break;
-            if (thread->index == 0)
-                condition_wait_ms(&db->work, &db->lock, probe_ms - now);
-            else
-                pthread_cond_wait(&db->work, &db->lock);
+            sleep_thread(thread, thread->index == 0 ? probe_ms : 0);
         }
         db->idle--;
         stopping = db->stopping;
         job = stopping ? NULL : take_job(db);
+        wake_next(db);
         pthread_mutex_unlock(&db->lock);
 
         if (job)
@@ -376,6 +422,7 @@ static void *keeper_main(void *argument)
     pthread_mutex_lock(&db->lock);
     while (!db->stopping) {
         int64_t now = clock_monotonic_ms();
+        db->keeper_idle = !db->head;
         if (!db->head)
             pthread_cond_wait(&db->keep, &db->lock);
         else if (now < db->head->deadline_ms)
@@ -403,9 +450,9 @@ static bool db_queue(struct db *db, struct db_job *job)
         db->tail = &job->next;
         db->waiting++;
         metric_add(db->queue_depth, 1);
-        pthread_cond_signal(&db->work);
+        wake_next(db);
         /* Where a thread is free to take it, nobody needs to watch over it. */
-        if (db->waiting > db->idle)
+        if (db->waiting > db->idle && db->keeper_idle)
             pthread_cond_broadcast(&db->keep);
     }
     pthread_mutex_unlock(&db->lock);
@@ -484,16 +531,18 @@ static void stop_and_free(struct db *db, bool keeper)
 
     pthread_mutex_lock(&db->lock);
     db->stopping = true;
-    pthread_cond_broadcast(&db->work);
+    while (!LIST_EMPTY(&db->asleep))
+        wake_thread(db);
     pthread_cond_broadcast(&db->keep);
     while ((job = take_job(db)))
         expire_job(db, job);
     pthread_mutex_unlock(&db->lock);
-    for (size_t i = 0; i < db->thread_count; i++)
+    for (size_t i = 0; i < db->thread_count; i++) {
         pthread_join(db->threads[i].thread, NULL);
+        pthread_cond_destroy(&db->threads[i].wake);
+    }
     if (keeper)
         pthread_join(db->keeper, NULL);
-    pthread_cond_destroy(&db->work);
     pthread_cond_destroy(&db->keep);
     pthread_mutex_destroy(&db->lock);
     db_shared_destroy(&db->shared);
@@ -536,8 +585,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
         error_set(error, ERROR_UNAVAILABLE, "database %s: cannot create a mutex", db->url.text);
         goto fail_lock;
     }
-    if (!condition_init(&db->work, error))
-        goto fail_work;
+    LIST_INIT(&db->asleep);
     if (!condition_init(&db->keep, error))
         goto fail_keep;
     failure = start_thread(&db->keeper, keeper_main, db, "db-keeper");
@@ -554,8 +602,13 @@ struct db *db_open(const struct db_options *options, struct error *error)
         thread->index = db->thread_count;
         db_connection_init(&thread->connection, &db->url, &db->shared);
         snprintf(name, sizeof(name), "db-%zu", thread->index);
+        if (!condition_init(&thread->wake, error)) {
+            stop_and_free(db, true);
+            return NULL;
+        }
         failure = start_thread(&thread->thread, thread_main, thread, name);
         if (failure != 0) {
+            pthread_cond_destroy(&thread->wake);
             error_set_errno(error, failure, "database %s: cannot start a thread", db->url.text);
             stop_and_free(db, true);
             return NULL;
@@ -565,8 +618,6 @@ struct db *db_open(const struct db_options *options, struct error *error)
     return db;
 
 fail_keep:
-    pthread_cond_destroy(&db->work);
-fail_work:
     pthread_mutex_destroy(&db->lock);
 fail_lock:
     db_shared_destroy(&db->shared);

@@ -1,5 +1,10 @@
 /*
  * workers: threads and their queue. One mutex guards the queue; the counters that anybody may read are atomics.
+ *
+ * Waking a thread costs more than most jobs. So at most one thread is being woken at a time: when it has taken its
+ * job it wakes the next one if jobs still wait. Where jobs block all threads are soon at work; where they are brief
+ * those that are awake drain the queue before another one gets a core. The thread that fell asleep last is woken
+ * first: what it needs is still in the core's caches.
  */
 #include "common/loop/workers.h"
 #include "common/base/clock.h"
@@ -11,18 +16,24 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <time.h>
 
 struct worker {
     struct workers *workers;
     pthread_t thread;
     _Atomic int64_t since_ms; /* when its job began; 0: none */
+    /* under the mutex */
+    pthread_cond_t wake;
+    bool asleep; /* and in the list of those */
+    SLIST_ENTRY(worker) link;
 };
 
 struct workers {
     pthread_mutex_t mutex;
-    pthread_cond_t submitted; /* a job waits, or the end began */
-    pthread_cond_t ended;     /* a thread has left */
+    pthread_cond_t ended;        /* a thread has left */
+    SLIST_HEAD(, worker) asleep; /* the last one first */
+    bool waking;                 /* a thread was woken and has not looked at the queue yet */
     struct job *first;
     struct job **last;
     size_t queue_max;
@@ -36,13 +47,45 @@ struct workers {
     struct worker threads[];
 };
 
-static struct job *worker_take_job(struct workers *workers)
+/* The mutex is held. */
+static void workers_wake(struct workers *workers)
 {
+    struct worker *worker = SLIST_FIRST(&workers->asleep);
+
+    SLIST_REMOVE_HEAD(&workers->asleep, link);
+    worker->asleep = false;
+    pthread_cond_signal(&worker->wake);
+}
+
+/* A thread for those who wait, unless one is on its way. The mutex is held. */
+static void workers_wake_next(struct workers *workers)
+{
+    if (!workers->first || workers->waking || SLIST_EMPTY(&workers->asleep))
+        return;
+    workers->waking = true;
+    workers_wake(workers);
+}
+
+/* The mutex is held, but not meanwhile. */
+static void worker_sleep(struct worker *worker)
+{
+    struct workers *workers = worker->workers;
+
+    worker->asleep = true;
+    SLIST_INSERT_HEAD(&workers->asleep, worker, link);
+    while (worker->asleep)
+        pthread_cond_wait(&worker->wake, &workers->mutex);
+    workers->waking = false;
+}
+
+static struct job *worker_take_job(struct worker *worker)
+{
+    struct workers *workers = worker->workers;
     struct job *job;
 
     pthread_mutex_lock(&workers->mutex);
     while (!workers->first && !workers->ending)
-        pthread_cond_wait(&workers->submitted, &workers->mutex);
+        worker_sleep(worker);
     job = workers->first;
     if (job) {
         workers->first = job->next;
@@ -51,6 +94,7 @@ static struct job *worker_take_job(struct workers *workers)
         atomic_fetch_sub(&workers->waiting, 1);
         atomic_fetch_add(&workers->running, 1);
     }
+    workers_wake_next(workers);
     pthread_mutex_unlock(&workers->mutex);
     return job;
 }
@@ -88,7 +132,7 @@ static void *worker_main(void *argument)
     struct workers *workers = worker->workers;
     struct job *job;
 
-    while ((job = worker_take_job(workers)))
+    while ((job = worker_take_job(worker)))
         worker_run_job(worker, job);
     pthread_mutex_lock(&workers->mutex);
     workers->alive--;
@@ -103,6 +147,7 @@ static bool start_threads(struct workers *workers, size_t threads, struct error 
         struct worker *worker = &workers->threads[i];
 
         worker->workers = workers;
+        ASSERT(pthread_cond_init(&worker->wake, NULL) == 0);
         pthread_mutex_lock(&workers->mutex);
         workers->alive++;
         pthread_mutex_unlock(&workers->mutex);
@@ -110,6 +155,7 @@ static bool start_threads(struct workers *workers, size_t threads, struct error 
             pthread_mutex_lock(&workers->mutex);
             workers->alive--;
             pthread_mutex_unlock(&workers->mutex);
+            pthread_cond_destroy(&worker->wake);
             return false;
         }
         workers->started++;
@@ -146,7 +192,7 @@ struct workers *workers_create(const char *name, size_t threads, size_t queue_ma
     workers->queue_max = queue_max;
     /* Fails on bad arguments only. */
     ASSERT(pthread_mutex_init(&workers->mutex, NULL) == 0);
-    ASSERT(pthread_cond_init(&workers->submitted, NULL) == 0);
+    SLIST_INIT(&workers->asleep);
     if (!condition_init(&workers->ended, error)) {
         free(workers);
         return NULL;
@@ -173,7 +219,7 @@ bool workers_submit(struct workers *workers, struct job *job)
         atomic_fetch_add(&workers->waiting, 1);
         taken = true;
         metric_add(workers->waiting_metric, 1);
-        pthread_cond_signal(&workers->submitted);
+        workers_wake_next(workers);
     }
     pthread_mutex_unlock(&workers->mutex);
     if (!taken)
@@ -217,7 +263,8 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
         return true;
     pthread_mutex_lock(&workers->mutex);
     workers->ending = true;
-    pthread_cond_broadcast(&workers->submitted);
+    while (!SLIST_EMPTY(&workers->asleep))
+        workers_wake(workers);
     ended = workers_wait_for_end(workers, timeout_ms);
     pthread_mutex_unlock(&workers->mutex);
     if (!ended) {
@@ -226,9 +273,10 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
                   workers->name, atomic_load(&workers->running), (long long)workers_oldest_ms(workers));
         return false;
     }
-    for (size_t i = 0; i < workers->started; i++)
+    for (size_t i = 0; i < workers->started; i++) {
         ASSERT(pthread_join(workers->threads[i].thread, NULL) == 0);
-    pthread_cond_destroy(&workers->submitted);
+        pthread_cond_destroy(&workers->threads[i].wake);
+    }
     pthread_cond_destroy(&workers->ended);
     pthread_mutex_destroy(&workers->mutex);
     free(workers);
