@@ -51,6 +51,7 @@ struct storage {
     struct upkeep *upkeep;
     bool upkeep_hangs; /* it was left alone, with what it uses */
     struct storage_metrics metrics;
+    atomic_int repeats; /* so many of the next small uploads look first whether their file ID is taken */
 
     /* The main thread's: requests a second. */
     int64_t rate_since_ms, rate_requests;

@@ -8,11 +8,14 @@
  *   RECEIVE -> HEAL -> ROW               what the content had in common with damaged bytes is still to be copied
  *   ROW -> RIVAL -> REPLY                another upload of this file ID was quicker
  *   ROW -> RIVAL -> ROW -> ...           it was, and its file is lost
+ *   ROW -> UNDO -> COMPARE -> ...        the file ID was thought to be new, and is taken
  *   ROW -> VERIFY [-> WITHDRAW] -> REPLY adding the row took long
  *   Any failure: -> UNDO (when a file was made) -> REPLY.
  *
  * An upload takes one of the places (ADMIT) when the first piece of its content is there, so that slow ones hold none;
- * where the memory for that is used up, before. The look-up of a small content's row runs while the content comes.
+ * where the memory for that is used up, before. A small content's row is not looked up at all, or, where file IDs were
+ * taken lately, while the content comes: whether its file ID is new shows when the row is added, and its file is then
+ * quickly removed again.
  *
  * A success reply means: the bytes are synced under their final name, their directory too, and the row is
  * committed.
@@ -32,6 +35,8 @@
 #define ROOM            "upload"
 #define SKIP_MS         10000 /* for so long an upload looks for a number that nobody has used */
 #define SKIP_ONE_BY_ONE 16    /* so many used ones in a row, and all that are at hand are dropped */
+#define GUESS_MAX       65536 /* bytes of a content whose file ID is taken to be new */
+#define REPEATS_AHEAD   1000  /* uploads that look first, after one whose file ID was taken */
 
 /* ---- number and file ---- */
 
@@ -135,7 +140,7 @@ static void on_job_failed(struct upload *upload)
         skip_number(upload);
     } else if (upload->step == UPLOAD_UNDO) {
         upload_leave_file(upload, error->text);
-        upload_reply(upload);
+        upload_undone(upload);
     } else {
         if (error->code != ERROR_DIGEST && error->code != ERROR_EXISTS)
             log_error(ROOM, "c%" PRIu64 ": file %s of user %s is not stored: %s", upload_connection(upload),
@@ -168,7 +173,8 @@ void upload_job_done(struct job *job)
         upload_finish_heal(upload);
         break;
     case UPLOAD_STORE:
-        upload_give_buffers(upload);
+        if (!upload->guessed) /* else it may be needed to compare */
+            upload_give_buffers(upload);
         upload_add_row(upload);
         break;
     case UPLOAD_COMPARE:
@@ -181,7 +187,7 @@ void upload_job_done(struct job *job)
         upload_verified(upload);
         break;
     case UPLOAD_UNDO:
-        upload_reply(upload);
+        upload_undone(upload);
         break;
     default:
         ASSERT(false); /* a worker was at it in this step */
@@ -189,6 +195,31 @@ void upload_job_done(struct job *job)
 }
 
 /* ---- the beginning ---- */
+
+void upload_expect_repeats(struct upload *upload)
+{
+    atomic_store_explicit(&upload->storage->repeats, REPEATS_AHEAD, memory_order_relaxed);
+}
+
+/* Mostly a file ID is new, and then a look-up has told nothing that the unique index would not tell. */
+static bool upload_guesses(struct upload *upload)
+{
+    atomic_int *repeats = &upload->storage->repeats;
+    if (upload->put.size > GUESS_MAX || upload->put.size > upload->storage->config->chunk_size)
+        return false;
+    int left = atomic_load_explicit(repeats, memory_order_relaxed);
+    if (left > 0) /* of two that count at once one is lost, which does not matter */
+        atomic_store_explicit(repeats, left - 1, memory_order_relaxed);
+    return left <= 0;
+}
+
+void upload_retracted(struct upload *upload)
+{
+    upload_enter(upload, UPLOAD_LOOK_UP); /* as if that had told */
+    upload->rival = &upload->find.row;
+    upload->rival_looked = false;
+    upload_start_compare(upload);
+}
 
 static void upload_found(struct meta_find *find)
 {
@@ -204,6 +235,7 @@ static void upload_found(struct meta_find *find)
         return;
     }
     if (find->result == META_DONE) {
+        upload_expect_repeats(upload);
         upload->rival = &find->row;
         if (upload_refused_by_rival(upload)) /* what has not come of the content need not */
             return;
@@ -297,8 +329,9 @@ static void upload_begin(struct upload *upload)
         upload_conclude(upload, &error);
         return;
     }
+    upload->guessed = upload->looked = upload_guesses(upload);
     /* A small content is on its way already: the row is looked up meanwhile. */
-    if (upload->put.size <= upload->storage->config->chunk_size && !upload_look_up(upload))
+    if (!upload->looked && upload->put.size <= upload->storage->config->chunk_size && !upload_look_up(upload))
         return;
     if (!upload_gather(upload, true))
         enter_gate(upload);

@@ -120,7 +120,8 @@ void upload_leave_file(struct upload *upload, const char *why)
 static void start_undo(struct upload *upload)
 {
     upload_enter(upload, UPLOAD_UNDO);
-    upload_give_buffers(upload);
+    if (upload->concluded)
+        upload_give_buffers(upload);
     if (upload_start_job(upload, upload->path, run_undo))
         return;
     /* The queue is full, or the path hangs: the client waits a little longer, and no file is left behind. */
@@ -129,13 +130,27 @@ static void start_undo(struct upload *upload)
         upload->timer = evtimer_new(loop_base(upload->loop), on_undo_timer, upload);
     if (upload->storage->stopping || !upload->timer || evtimer_add(upload->timer, &pause) != 0) {
         upload_leave_file(upload, upload->job_error.text);
-        upload_reply(upload);
+        upload_undone(upload);
     }
+}
+
+void upload_retract(struct upload *upload)
+{
+    start_undo(upload);
+}
+
+void upload_undone(struct upload *upload)
+{
+    store_file_let_go(&upload->file);
+    if (upload->concluded)
+        upload_reply(upload);
+    else
+        upload_retracted(upload);
 }
 
 void upload_settle(struct upload *upload)
 {
-    if (upload->job_running || upload->looking || upload->waiting)
+    if (upload->job_running || upload->looking || upload->waiting || upload->step == UPLOAD_UNDO)
         return;
     if (upload->file.root && !upload->keep_file)
         start_undo(upload);

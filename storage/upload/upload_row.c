@@ -93,6 +93,13 @@ static void upload_on_row(struct meta_insert *insert)
             succeed(upload);
         break;
     case META_TAKEN: /* another upload of this file ID was quicker */
+        upload_expect_repeats(upload);
+        if (upload->guessed) {
+            upload->guessed = false;
+            upload->find.row = insert->other;
+            upload_retract(upload);
+            break;
+        }
         upload->rival = &insert->other;
         upload_meet_rival(upload);
         break;

@@ -75,6 +75,7 @@ struct upload {
     bool waiting, entered; /* for, and among the active ones */
     struct meta_find find;
     bool looking, looked;
+    bool guessed; /* the file ID is taken to be new; adding the row tells */
     struct ids_waiter number;
     struct meta_insert insert;
     struct meta_withdraw withdraw;
@@ -149,6 +150,13 @@ void upload_settle(struct upload *upload);
 /* The last step; frees the upload. */
 void upload_reply(struct upload *upload);
 
+/* The file ID turned out to be taken, by the row in find.row: the file of this upload is removed again, then
+ * upload_retracted() follows. */
+void upload_retract(struct upload *upload);
+
+/* The file is removed, or left: the reply, or upload_retracted(). */
+void upload_undone(struct upload *upload);
+
 /* Logs and counts a file that stays without a row. */
 void upload_leave_file(struct upload *upload, const char *why);
 
@@ -199,6 +207,12 @@ void upload_verified(struct upload *upload);
 
 /* Goes on with what comes next, once the first piece, the place and the look-up are there. */
 void upload_advance(struct upload *upload);
+
+/* Nothing is left of what was stored; the content is still at hand. */
+void upload_retracted(struct upload *upload);
+
+/* A file ID was taken: look-ups are worth their while for some time. */
+void upload_expect_repeats(struct upload *upload);
 
 /* The content is to be stored, from its first piece on. */
 void upload_take_number(struct upload *upload);
