@@ -306,6 +306,8 @@ void upload_advance(struct upload *upload)
         enter_gate(upload);
         return;
     }
+    if (upload->guessed && upload->received < upload->put.size) /* pieces are not kept for a comparison */
+        upload->guessed = upload->looked = false;
     if (!upload->looked) {
         upload_enter(upload, UPLOAD_LOOK_UP);
         if (!upload->looking)

@@ -989,6 +989,14 @@ static void wait_inside(struct gate *gate, int count)
     pthread_mutex_unlock(&gate->lock);
 }
 
+static int count_inside(struct gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    int inside = gate->inside;
+    pthread_mutex_unlock(&gate->lock);
+    return inside;
+}
+
 static void open_gate(struct gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
@@ -1023,6 +1031,35 @@ static void make_gate_job(struct gate_job *job, struct gate *gate, struct loop *
     job->job.run = run_gate;
     job->job.done = gate_done;
     job->job.loop = loop;
+}
+
+static void jobs_run_side_by_side(void **state)
+{
+    struct fixture *fixture = *state;
+    struct gate gates[3] = {GATE, GATE, GATE};
+    struct gate_job jobs[3][4];
+    struct error error = {0};
+    struct loop *loop = loop_create("test", &error);
+
+    assert_non_null(loop);
+    shell_like_create(fixture->path, TABLE);
+    struct db *db = open_pool(fixture, 4, 0, 60000);
+    for (int round = 0; round < 3; round++) { /* later ones are woken, each by the one before */
+        usleep(20000);                        /* the threads fall asleep */
+        for (int i = 0; i < 4; i++) {
+            make_gate_job(&jobs[round][i], &gates[round], loop);
+            while (!db_submit(db, &jobs[round][i].job)) /* until the threads are there */
+                usleep(1000);
+        }
+        for (int waited = 0; count_inside(&gates[round]) < 4; waited++) {
+            assert_true(waited < 20000);
+            usleep(1000);
+        }
+        open_gate(&gates[round]);
+    }
+    db_close(db);
+    drain(loop);
+    loop_destroy(loop);
 }
 
 static void a_full_queue_refuses_at_once(void **state)
@@ -1229,6 +1266,7 @@ int main(void)
         WITH_FILE(a_statement_inside_of_a_row_function_is_refused),
         WITH_FILE(a_locked_file_is_transient_and_reading_goes_on),
         WITH_FILE(concurrent_transactions_of_two_pools_lose_no_count),
+        WITH_FILE(jobs_run_side_by_side),
         WITH_FILE(a_full_queue_refuses_at_once),
         WITH_FILE(a_job_that_nobody_can_take_ends_when_its_time_is_over),
         WITH_FILE(closing_ends_the_jobs_that_wait_and_waits_for_the_one_that_runs),

@@ -119,18 +119,22 @@ static void threads_work_side_by_side(void **state)
     struct sample samples[4];
     struct loop *loop = start_loop();
     struct workers *workers = new_pool(4, 1);
-    atomic_int gate = 0;
 
     (void)state;
-    for (int i = 0; i < 4; i++) {
-        samples[i] = sample_on(loop, &gate);
-        assert_true(
-            workers_submit(workers, &samples[i].job)); /* the queue bounds only what has no free thread */
+    for (int round = 1; round <= 3; round++) { /* they start; later ones are woken, each by the one before */
+        atomic_int gate = 0;
+
+        for (int i = 0; i < 4; i++) {
+            samples[i] = sample_on(loop, &gate);
+            assert_true(
+                workers_submit(workers, &samples[i].job)); /* the queue bounds only what has no free thread */
+        }
+        wait_for(&started, 4 * round);
+        assert_int_equal(count_running(), 4);
+        atomic_store(&gate, 1);
+        wait_for(&done, 4 * round);
+        usleep(20000); /* they fall asleep */
     }
-    wait_for(&started, 4);
-    assert_int_equal(count_running(), 4);
-    atomic_store(&gate, 1);
-    wait_for(&done, 4);
     assert_true(workers_destroy(workers, PATIENCE));
     loop_destroy(loop);
 }

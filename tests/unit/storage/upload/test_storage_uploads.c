@@ -316,6 +316,74 @@ static void a_repetition_is_compared_byte_by_byte(void **state)
     free(content);
 }
 
+/* The next small upload takes its file ID to be new. */
+static void guess_again(struct world *world)
+{
+    atomic_store(&world->storage.repeats, 0);
+}
+
+static void a_small_file_is_taken_for_new_until_its_row_says_otherwise(void **state)
+{
+    static const size_t sizes[] = {0, 4000, 65536};
+    uint8_t *content = random_bytes(70000), *other = random_bytes(70000);
+    char path[256];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        size_t size = sizes[i];
+        struct world world;
+        start_world(&world, NULL);
+        int fd = connect_client(&world);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        assert_int_equal(atomic_load(&world.storage.repeats), 0); /* nothing was looked up */
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        assert_int_equal(fixture_files(&world.fixture, "one"), 1); /* the second one is gone again */
+        assert_int_equal(atomic_load(&world.storage.repeats), 1000);
+        assert_int_equal(upload(fd, "another", content, size), ERROR_NONE);
+        assert_int_equal(atomic_load(&world.storage.repeats), 999);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE); /* looked up first */
+        assert_int_equal(fixture_files(&world.fixture, "one"), 2);
+        if (size > 0) {
+            guess_again(&world);
+            assert_int_equal(upload(fd, "file", other, size), ERROR_EXISTS);
+        }
+        guess_again(&world);
+        assert_int_equal(upload(fd, "file", other, size + 1), ERROR_EXISTS);
+        assert_int_equal(fixture_files(&world.fixture, "one"), 2);
+        assert_int_equal(code_of_download(fd, "file", 0, 0, content, size), ERROR_NONE);
+        /* The stored file is lost: the content is still at hand. */
+        path_of_file(&world, "file", path);
+        assert_int_equal(unlink(path), 0);
+        guess_again(&world);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_NONE);
+        assert_int_equal(code_of_download(fd, "file", 0, 0, content, size), ERROR_NONE);
+        assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "file"), ERROR_NONE);
+        guess_again(&world);
+        assert_int_equal(upload(fd, "file", content, size), ERROR_DELETED);
+        assert_int_equal(fixture_files(&world.fixture, "one"), 2);
+        close(fd);
+        end_world(&world);
+    }
+    free(content);
+    free(other);
+}
+
+static void a_file_that_is_not_small_is_looked_up(void **state)
+{
+    uint8_t *content = random_bytes(65537);
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "file", content, 65537), ERROR_NONE);
+    long long next = atomic_load(&world.next_number);
+    assert_int_equal(upload(fd, "file", content, 65537), ERROR_NONE);
+    assert_int_equal(atomic_load(&world.storage.repeats), 1000);
+    assert_int_equal(atomic_load(&world.next_number), next);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
 static void lost_bytes_without_a_digest_are_not_replaced(void **state)
 {
     struct world world;
@@ -506,6 +574,8 @@ int main(void)
         cmocka_unit_test(who_sends_too_slowly_is_cut),
         cmocka_unit_test(a_repetition_whose_file_is_lost_is_stored_anew),
         cmocka_unit_test(a_repetition_is_compared_byte_by_byte),
+        cmocka_unit_test(a_small_file_is_taken_for_new_until_its_row_says_otherwise),
+        cmocka_unit_test(a_file_that_is_not_small_is_looked_up),
         cmocka_unit_test(lost_bytes_without_a_digest_are_not_replaced),
         cmocka_unit_test(a_rival_of_another_group_is_no_success),
         cmocka_unit_test(an_upload_into_a_directory_that_was_exchanged_fails),
