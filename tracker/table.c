@@ -30,19 +30,6 @@ struct table {
     struct group **group_candidate_of;
 };
 
-const char *table_state_name(enum table_state state)
-{
-    switch (state) {
-    case TABLE_OFFLINE:
-        return "OFFLINE";
-    case TABLE_ONLINE:
-        return "ONLINE";
-    case TABLE_ACTIVE:
-        return "ACTIVE";
-    }
-    return "UNKNOWN";
-}
-
 struct table_moment table_now(void)
 {
     return (struct table_moment){.monotonic_ms = clock_monotonic_ms(), .wall_seconds = clock_wall_seconds()};

@@ -28,7 +28,18 @@ enum table_state { TABLE_OFFLINE, TABLE_ONLINE, TABLE_ACTIVE };
 #define TABLE_STATE_COUNT 3
 
 /* "OFFLINE", "ONLINE", "ACTIVE". Static. */
-const char *table_state_name(enum table_state state);
+static inline const char *table_state_name(enum table_state state)
+{
+    switch (state) {
+    case TABLE_OFFLINE:
+        return "OFFLINE";
+    case TABLE_ONLINE:
+        return "ONLINE";
+    case TABLE_ACTIVE:
+        return "ACTIVE";
+    }
+    return "UNKNOWN";
+}
 
 struct table_settings {
     int64_t heartbeat_timeout_ms; /* silence of a server until it is OFFLINE */

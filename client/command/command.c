@@ -1,106 +1,62 @@
 /*
- * command: the `reel` command: settings from file, environment and command line, and which of its verbs runs.
+ * command: the `reel` command: its verbs, and which of them runs with which settings.
  * Built on reel.h alone (and common/config for its settings). docs/reel.md is its manual.
  */
 #include "client/command/command_internal.h"
 
 #include "common/base/standard_files.h"
-#include "common/config/config.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define SYSTEM_FILE "/etc/reelstore/reel.conf"
-
-#define OPTION(name_, member_, type_, default_, minimum_, maximum_, help_)                                   \
-    {                                                                                                        \
-        .section = "client", .name = name_, .type = type_,                                                   \
-        .offset = offsetof(struct command_settings, member_), .default_value = default_,                     \
-        .minimum = minimum_, .maximum = maximum_, .help = help_                                              \
-    }
-
-static const struct config_option settings_options[] = {
-    OPTION("trackers", trackers, CONFIG_STRING, "", 0, 0,
-           "Trackers, separated by commas: host:port (without port: 21000). -t, REEL_TRACKERS."),
-    OPTION("idservers", idservers, CONFIG_STRING, "", 0, 0,
-           "ID servers, separated by commas: host:port (without port: 22000); for `doctor` only. "
-           "REEL_IDSERVERS."),
-    OPTION("application", application, CONFIG_STRING, "tnvideo", 0, 0,
-           "Application ID of files: letters and digits. -a, REEL_APPLICATION."),
-    OPTION("user", user, CONFIG_STRING, "", 0, 0, "User ID of files. -u, REEL_USER."),
-    OPTION("http", http, CONFIG_STRING, "", 0, 0,
-           "Address of an HTTP server, e.g. http://media1:8080, for links. --http, REEL_HTTP."),
-    OPTION("connect_timeout", connect_timeout_ms, CONFIG_DURATION, "1s", 1, 3600000,
-           "How long connecting to one server may take. --connect-timeout."),
-    OPTION("timeout", timeout_ms, CONFIG_DURATION, "10s", 1, 3600000,
-           "How long a server may take until its reply begins. --timeout."),
-    OPTION("progress_timeout", progress_timeout_ms, CONFIG_DURATION, "30s", 1, 3600000,
-           "How long a transfer may stand still. --progress-timeout."),
-    OPTION("hedge_time", hedge_ms, CONFIG_DURATION, "300ms", 0, 3600000,
-           "How long a tracker may take to answer until the next one is asked too; 0: never. --hedge-time."),
-    OPTION("tries", tries, CONFIG_INTEGER, "10", 1, 1000,
-           "Tries of an upload or download, over all servers. --tries."),
-};
-
-static const struct config_table settings_tables[] = {
-    {.options = settings_options, .count = ARRAY_SIZE(settings_options)},
-    {.options = NULL, .count = 0},
-};
-
 #define TRANSFER " files-from parallel dry-run "
 #define MANY     " files-from "
 
 static const struct command_verb verbs[] = {
     {"upload", "FILE...", "Uploads files (- for standard input) and prints the file ID of each.",
-     TRANSFER "name type file-id recursive ", 0, -1, true, true, command_upload},
+     TRANSFER "name type file-id recursive ", 0, -1, true, true, command_upload, true},
     {"download", "FILE_ID [PATH]",
      "Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.",
-     TRANSFER "output into resume verify offset size ", 0, -1, true, true, command_download},
-    {"size", "FILE_ID...", "Prints the size in bytes.", MANY, 0, -1, true, true, command_size},
+     TRANSFER "output into resume verify offset size ", 0, -1, true, true, command_download, false},
+    {"size", "FILE_ID...", "Prints the size in bytes.", MANY, 0, -1, true, true, command_size, false},
     {"stat", "FILE_ID...", "Prints everything that is known about files.", MANY, 0, -1, true, true,
-     command_stat},
+     command_stat, false},
     {"delete", "FILE_ID...", "Deletes files; restore brings them back until they are purged.",
-     MANY "dry-run ", 0, -1, true, true, command_delete},
+     MANY "dry-run ", 0, -1, true, true, command_delete, false},
     {"restore", "FILE_ID...", "Brings deleted files back.", MANY "dry-run ", 0, -1, true, true,
-     command_restore},
+     command_restore, false},
     {"list", "[AFTER_FILE_ID]", "Lists the user's files, in the order of their IDs.",
-     " deleted limit sort since name long ", 0, 1, true, true, command_list},
+     " deleted limit sort since name long ", 0, 1, true, true, command_list, false},
     {"trash", "[AFTER_FILE_ID]", "Lists the user's deleted files that restore can bring back.",
-     " limit sort since name long ", 0, 1, true, true, command_trash},
+     " limit sort since name long ", 0, 1, true, true, command_trash, false},
     {"find", "GLOB...",
      "Prints the IDs of files whose names are like one of GLOB (*, ?, [a-z]; case counts).",
-     " deleted limit since ", 1, -1, true, true, command_find},
+     " deleted limit since ", 1, -1, true, true, command_find, false},
     {"du", "", "Prints how many files and bytes the user has, and how many in the trash.", "", 0, 0, true,
-     true, command_du},
+     true, command_du, false},
     {"url", "FILE_ID...", "Prints the HTTP links of files (--name adds a name).", MANY "name ", 0, -1, false,
-     true, command_url},
+     true, command_url, false},
     {"fsck", "[GROUP]", "Has every file of the group read back, waits, and prints what is wrong.",
-     " repair status confirm-leftovers ", 0, 1, true, true, command_fsck},
+     " repair status confirm-leftovers ", 0, 1, true, true, command_fsck, false},
     {"groups", "", "Prints the tracker's table of groups and storage servers.", "", 0, 0, true, false,
-     command_groups},
+     command_groups, false},
     {"status", "", "Prints groups and storage servers with state, version and space; as JSON with --json.",
-     "", 0, 0, true, false, command_status},
+     "", 0, 0, true, false, command_status, false},
     {"doctor", "", "Asks every part whether it is well, and says what to do where it is not.", "", 0, 0, true,
-     false, command_doctor},
+     false, command_doctor, false},
     {"admin", "group ...", "group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT.",
-     " dry-run ", 2, 4, true, false, command_admin},
+     " dry-run ", 2, 4, true, false, command_admin, false},
     {"auth", "new-key ...",
      "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...]: a line for a keys file (-o FILE adds it).",
-     " output ", 1, -1, false, false, command_auth},
+     " output ", 1, -1, false, false, command_auth, false},
 };
 
 const struct command_verb *command_verbs(size_t *count)
 {
     *count = ARRAY_SIZE(verbs);
     return verbs;
-}
-
-void command_print_settings(void)
-{
-    printf("\nSettings in the file, under [client]:\n");
-    config_help(settings_tables, stdout);
 }
 
 static const struct command_verb *find_verb(const char *name)
@@ -112,60 +68,6 @@ static const struct command_verb *find_verb(const char *name)
 }
 
 /* ---- settings ---- */
-
-/* The file of settings: the one that is named, else the first that is there. NULL: none. */
-static const char *settings_file(const char *named, char *buffer, size_t size)
-{
-    const char *config_home = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-    int length = -1;
-
-    if (!named || named[0] == '\0')
-        named = getenv("REEL_CONFIG");
-    if (named && named[0] != '\0')
-        return named;
-    if (config_home && config_home[0] == '/')
-        length = snprintf(buffer, size, "%s/reel.conf", config_home);
-    else if (home && home[0] == '/')
-        length = snprintf(buffer, size, "%s/.config/reel.conf", home);
-    if (length > 0 && (size_t)length < size && access(buffer, F_OK) == 0)
-        return buffer;
-    return access(SYSTEM_FILE, F_OK) == 0 ? SYSTEM_FILE : NULL;
-}
-
-static bool take_environment(struct command_line *line)
-{
-    static const struct {
-        const char *variable, *name;
-    } variables[] = {
-        {"REEL_TRACKERS", "trackers"}, {"REEL_APPLICATION", "application"},
-        {"REEL_USER", "user"},         {"REEL_IDSERVERS", "idservers"},
-        {"REEL_HTTP", "http"},
-    };
-
-    for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
-        const char *value = getenv(variables[i].variable);
-
-        if (value && value[0] != '\0' && !command_line_default(line, variables[i].name, value))
-            return false;
-    }
-    return true;
-}
-
-static int load_settings(struct command *command, struct command_line *line)
-{
-    char path[4096];
-    struct error error;
-
-    if (!take_environment(line))
-        return command_usage(&command->options, "no memory for the settings");
-    if (config_load(settings_tables, settings_file(command->options.config, path, sizeof(path)),
-                    (const char *const *)line->overrides, line->override_count, &command->settings, &error))
-        return COMMAND_OK;
-    /* config_load() calls what was not in the file an override, -o: here it was an option or the
-     * environment. */
-    return strncmp(error.text, "-o ", 3) == 0 ? command_usage(&command->options, "setting %s", error.text + 3)
-                                              : command_usage(&command->options, "%s", error.text);
-}
 
 /* What can be wrong with the settings for this verb. */
 static int check_settings(const struct command *command)
@@ -195,6 +97,14 @@ static int check_settings(const struct command *command)
 }
 
 /* ---- running ---- */
+
+static void print_help(const struct command_verb *verb)
+{
+    command_print_help(verb, verbs, ARRAY_SIZE(verbs));
+    if (!verb)
+        command_print_settings();
+    command_print_exit_codes();
+}
 
 static void say_remark(void *argument, const char *text)
 {
@@ -288,7 +198,7 @@ static int run_line(struct command *command, struct command_line *line)
         return command_flush(COMMAND_OK);
     }
     if (command->options.help && (!name || command->verb)) {
-        command_print_help(command->verb);
+        print_help(command->verb);
         return command_flush(COMMAND_OK);
     }
     if (!command->verb)
@@ -298,11 +208,11 @@ static int run_line(struct command *command, struct command_line *line)
     command->count = line->count - 1;
     result = check_verb(command, line);
     if (result == COMMAND_OK)
-        result = load_settings(command, line);
+        result = command_load_settings(command, line);
     if (result != COMMAND_OK)
         return result;
     result = run_verb(command);
-    config_clear(settings_tables, &command->settings);
+    command_clear_settings(&command->settings);
     return result;
 }
 

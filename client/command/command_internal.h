@@ -80,6 +80,7 @@ struct command_verb {
     bool asks;            /* it needs trackers */
     bool needs_user;
     int (*run)(struct command *command);
+    bool paths; /* its arguments are paths here, not file IDs */
 };
 
 /* ---- command.c ---- */
@@ -108,8 +109,8 @@ MUST_CHECK bool command_line_default(struct command_line *line, const char *name
 void command_line_clear(struct command_line *line);
 
 /* --help of the whole command, or of VERB. */
-void command_print_help(const struct command_verb *verb);
-void command_print_settings(void); /* in command.c, which has their table */
+void command_print_help(const struct command_verb *verb, const struct command_verb *verbs, size_t count);
+void command_print_exit_codes(void);
 
 /* A whole number of at least MINIMUM. */
 MUST_CHECK bool command_parse_number(const char *text, int64_t minimum, int64_t *number);
@@ -117,6 +118,14 @@ MUST_CHECK bool command_parse_number(const char *text, int64_t minimum, int64_t 
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);
 /* Seconds since the epoch: a duration before NOW, or a date: 2026-11-28, 2026-11-28T12:00:00Z. */
 MUST_CHECK bool command_parse_time(const char *text, int64_t now, int64_t *seconds);
+
+/* ---- command_settings.c ---- */
+
+/* Loads the settings; returns COMMAND_OK, or the exit code of a message that was printed. */
+int command_load_settings(struct command *command, struct command_line *line);
+void command_clear_settings(struct command_settings *settings);
+/* The settings of the file, for --help. */
+void command_print_settings(void);
 
 /* ---- command_output.c ---- */
 

@@ -369,11 +369,8 @@ static void print_verb_help(const struct command_verb *verb)
     printf("\nOptions of all commands:\n");
 }
 
-void command_print_help(const struct command_verb *verb)
+void command_print_help(const struct command_verb *verb, const struct command_verb *verbs, size_t count)
 {
-    size_t count;
-    const struct command_verb *verbs = command_verbs(&count);
-
     if (verb) {
         print_verb_help(verb);
     } else {
@@ -385,8 +382,10 @@ void command_print_help(const struct command_verb *verb)
     for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
         if (options_table[i].common)
             print_option(&options_table[i]);
-    if (!verb)
-        command_print_settings();
+}
+
+void command_print_exit_codes(void)
+{
     printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 exists, 5 servers unavailable or "
            "out of time,\n"
            "6 digest mismatch, 7 deleted, 8 no space, 9 refused, 10 a file here cannot be opened, read or "

@@ -238,7 +238,7 @@ static bool list_append(char *line)
 /* IDs may stand in front of a tab and a name, as upload and find print them. */
 static bool list_read(const struct command *command, FILE *file)
 {
-    bool paths = command->verb->run == command_upload;
+    bool paths = command->verb->paths;
     char *line = NULL;
     size_t room = 0;
     ssize_t length;

@@ -66,6 +66,8 @@ struct client_command {
     size_t reply_max; /* bytes of a reply's body */
     /* Writes BODY_SIZE bytes. NULL where there are none. False: ERROR says why it cannot be asked. */
     bool (*pack)(const struct client_operation *operation, uint8_t *body, struct error *error);
+    /* Adds to the OPTIONS of its storage calls; NULL: nothing to add. */
+    void (*options)(struct client_operation *operation, struct packet_call_options *options);
     /* Takes a reply apart into operation->result. NULL: there is nothing in it. False: ERROR. */
     bool (*unpack)(struct client_operation *operation, const uint8_t *body, size_t size, struct error *error);
     /* Calls the operation's callback with operation->result, or with ERROR where that is not NULL. */
@@ -86,7 +88,9 @@ struct client_operation {
     struct packet_call *probe;    /* whether the storage server that is silent answers at all */
     struct event stall;           /* looks for the silence of a storage server */
     bool stall_assigned;
-    int stalls_left; /* servers that may still be given up for their silence */
+    void (*stalled)(struct client_operation *operation, const struct address *server,
+                    const struct error *error); /* see client_stall_watch() */
+    int stalls_left;                            /* servers that may still be given up for their silence */
     struct event kick;
     void (*kicked)(struct client_operation *operation); /* what comes after the start or a pause */
     const struct client_command *wanted;                /* what is asked of a server that knows everything */
@@ -201,19 +205,13 @@ const struct client_location *client_location_recall(struct client *client, cons
 /* Locates, then asks the servers the operation's command, until one succeeds or none is left. */
 void client_storage_begin(struct client_operation *operation);
 
-/* SERVER, which was asked, has stopped: ERROR says so. Another one is tried. */
-void client_storage_stalled(struct client_operation *operation, const struct address *server,
-                            const struct error *error);
-
 /* ---- client_stall.c ---- */
 
-/* A call has begun that may be repeated: its server is watched, while others of the group could take its place. */
-void client_stall_watch(struct client_operation *operation);
+/* A call has begun that may be repeated: its server is watched, while others of the group could take its place. STALLED:
+ * it has stopped, ERROR says so; its call was cancelled, another one is to be tried. */
+void client_stall_watch(struct client_operation *operation,
+                        void (*stalled)(struct client_operation *operation, const struct address *server,
+                                        const struct error *error));
 void client_stall_end(struct client_operation *operation);
-
-/* ---- client_transfer.c ---- */
-
-/* Adds what a transfer needs to a storage call's options. */
-void client_transfer_options(struct client_operation *operation, struct packet_call_options *options);
 
 #endif

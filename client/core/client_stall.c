@@ -50,7 +50,7 @@ static void stall_probed(void *argument, const uint8_t *body, size_t size, const
     operation->stalls_left--;
     packet_call_cancel(operation->call);
     operation->call = NULL;
-    client_storage_stalled(operation, &server, &why);
+    operation->stalled(operation, &server, &why);
 }
 
 static void stall_look(evutil_socket_t fd, short what, void *argument)
@@ -85,8 +85,11 @@ static void stall_look(evutil_socket_t fd, short what, void *argument)
         stall_arm(operation, AGAIN_MS);
 }
 
-void client_stall_watch(struct client_operation *operation)
+void client_stall_watch(struct client_operation *operation,
+                        void (*stalled)(struct client_operation *operation, const struct address *server,
+                                        const struct error *error))
 {
+    operation->stalled = stalled;
     client_stall_end(operation);
     if (operation->command->change || operation->stalls_left <= 0)
         return;

@@ -283,7 +283,8 @@ static void storage_failed(struct client_operation *operation, const struct addr
     }
 }
 
-void client_storage_stalled(struct client_operation *operation, const struct address *server,
+/* SERVER, which was asked, has stopped. */
+static void storage_stalled(struct client_operation *operation, const struct address *server,
                             const struct error *error)
 {
     storage_failed(operation, server, true, error);
@@ -334,7 +335,8 @@ static void storage_call(struct client_operation *operation)
         client_operation_finish(operation, &error);
         return;
     }
-    client_transfer_options(operation, &options);
+    if (operation->command->options)
+        operation->command->options(operation, &options);
     if (servers_left(operation, &servers)) {
         operation->call = packet_call_start(client->pool, &options, &error);
         address_list_clear(&servers);
@@ -344,5 +346,5 @@ static void storage_call(struct client_operation *operation)
     if (!operation->call)
         client_operation_finish(operation, &error);
     else
-        client_stall_watch(operation);
+        client_stall_watch(operation, storage_stalled);
 }

@@ -33,10 +33,14 @@ static bool pack_put(const struct client_operation *operation, uint8_t *body, st
     return proto_put_pack(body, &operation->upload.put, error);
 }
 
+static void upload_options(struct client_operation *operation, struct packet_call_options *options);
+static void download_options(struct client_operation *operation, struct packet_call_options *options);
+
 static const struct client_command upload_command = {
     .number = PROTO_STORAGE_UPLOAD,
     .body_size = PROTO_UPLOAD_SIZE,
     .pack = pack_upload,
+    .options = upload_options,
     .report = client_report_done,
 };
 
@@ -44,6 +48,7 @@ static const struct client_command put_command = {
     .number = PROTO_STORAGE_PUT,
     .body_size = PROTO_PUT_SIZE,
     .pack = pack_put,
+    .options = upload_options,
     .report = client_report_done,
     .older = &upload_command,
 };
@@ -52,6 +57,7 @@ static const struct client_command put_trailer_command = {
     .number = PROTO_STORAGE_PUT_TRAILER,
     .body_size = PROTO_PUT_SIZE,
     .pack = pack_put,
+    .options = upload_options,
     .report = client_report_done,
 };
 
@@ -104,6 +110,7 @@ static const struct client_command download_command = {
     .number = PROTO_STORAGE_DOWNLOAD,
     .body_size = PROTO_DOWNLOAD_SIZE,
     .pack = pack_download,
+    .options = download_options,
     .report = report_download,
 };
 
@@ -123,6 +130,7 @@ static const struct client_command read_command = {
     .number = PROTO_STORAGE_READ,
     .body_size = PROTO_READ_SIZE,
     .pack = pack_read,
+    .options = download_options,
     .report = report_download,
     .older = &download_command,
     .recent = true,
@@ -200,20 +208,23 @@ struct packet_line_request *client_fetch(struct client *client, const struct pro
     return NULL;
 }
 
-/* ---- both ---- */
+/* ---- what the storage calls of both need ---- */
 
-void client_transfer_options(struct client_operation *operation, struct packet_call_options *options)
+static void upload_options(struct client_operation *operation, struct packet_call_options *options)
 {
-    if (operation->upload.source) {
-        /* The reply comes after the server's fsync of all that was sent. */
-        options->timeout_ms = max_i64(options->timeout_ms, options->progress_ms);
-        options->source = upload_source;
-        options->source_size = operation->upload.put.size;
-        if (operation->command == &put_trailer_command)
-            options->source_size += PROTO_DIGEST_SIZE;
-    }
-    if (operation->command == &download_command || operation->command == &read_command) {
-        options->header = download_header;
-        options->taken = download_taken;
-    }
+    if (!operation->upload.source)
+        return;
+    /* The reply comes after the server's fsync of all that was sent. */
+    options->timeout_ms = max_i64(options->timeout_ms, options->progress_ms);
+    options->source = upload_source;
+    options->source_size = operation->upload.put.size;
+    if (operation->command == &put_trailer_command)
+        options->source_size += PROTO_DIGEST_SIZE;
+}
+
+static void download_options(struct client_operation *operation, struct packet_call_options *options)
+{
+    (void)operation;
+    options->header = download_header;
+    options->taken = download_taken;
 }

@@ -1,16 +1,11 @@
 /*
- * reel: the handle of reel.h: opened, cancelled, closed; and what all calls share: errors, keys, writing to
- * descriptors.
+ * reel: the handle of reel.h: opened and closed.
  */
 #include "client/library/reel_internal.h"
 
-#include "client/library/file_id.h"
-#include "common/proto/digest.h"
 #include "common/base/log.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,134 +17,6 @@
 #define CLOSE_TIMEOUT_MS 5000
 #define ASYNC_THREADS    4
 
-/* reel.h stands alone, so it repeats these. */
-_Static_assert((int)REEL_E_GENERAL == ERROR_GENERAL, "error numbers");
-_Static_assert((int)REEL_E_MALFORMED == ERROR_MALFORMED, "error numbers");
-_Static_assert((int)REEL_E_UNKNOWN_COMMAND == ERROR_UNKNOWN_COMMAND, "error numbers");
-_Static_assert((int)REEL_E_NOT_FOUND == ERROR_NOT_FOUND, "error numbers");
-_Static_assert((int)REEL_E_EXISTS == ERROR_EXISTS, "error numbers");
-_Static_assert((int)REEL_E_DELETED == ERROR_DELETED, "error numbers");
-_Static_assert((int)REEL_E_RANGE == ERROR_RANGE, "error numbers");
-_Static_assert((int)REEL_E_NO_SPACE == ERROR_NO_SPACE, "error numbers");
-_Static_assert((int)REEL_E_UNAVAILABLE == ERROR_UNAVAILABLE, "error numbers");
-_Static_assert((int)REEL_E_NO_SERVER == ERROR_NO_SERVER, "error numbers");
-_Static_assert((int)REEL_E_DIGEST == ERROR_DIGEST, "error numbers");
-_Static_assert((int)REEL_E_REFUSED == ERROR_REFUSED, "error numbers");
-_Static_assert((int)REEL_E_OTHER_GROUP == ERROR_OTHER_GROUP, "error numbers");
-_Static_assert((int)REEL_E_IO == ERROR_IO, "error numbers");
-_Static_assert((int)REEL_E_TIMEOUT == ERROR_TIMEOUT, "error numbers");
-_Static_assert((int)REEL_E_CONNECTION == ERROR_CONNECTION, "error numbers");
-_Static_assert((int)REEL_E_EXHAUSTED == ERROR_EXHAUSTED, "error numbers");
-_Static_assert((int)REEL_E_CANCELLED == ERROR_CANCELLED, "error numbers");
-_Static_assert(REEL_ERROR_TEXT_SIZE == ERROR_TEXT_SIZE, "size of an error's text");
-_Static_assert(REEL_APPLICATION_SIZE == PROTO_APPLICATION_SIZE, "sizes of strings");
-_Static_assert(REEL_USER_SIZE == PROTO_USER_SIZE, "sizes of strings");
-_Static_assert(REEL_FILE_SIZE == PROTO_FILE_SIZE, "sizes of strings");
-_Static_assert(REEL_NAME_SIZE == PROTO_NAME_SIZE, "sizes of strings");
-_Static_assert(REEL_CONTENT_TYPE_SIZE == PROTO_CONTENT_TYPE_SIZE, "sizes of strings");
-_Static_assert(REEL_GROUP_SIZE == PROTO_GROUP_SIZE, "sizes of strings");
-_Static_assert(REEL_DIGEST_HEX_SIZE == DIGEST_HEX_SIZE, "sizes of strings");
-_Static_assert(REEL_FILE_ID_SIZE == FILE_ID_SIZE, "sizes of strings");
-
-/* ---- errors and texts ---- */
-
-bool reel_fail(struct reel_error *error, const struct error *from)
-{
-    if (error) {
-        memset(error, 0, sizeof(*error));
-        error->code = from->code;
-        error->errnum = from->errnum;
-        memcpy(error->text, from->text, sizeof(error->text));
-    }
-    return false;
-}
-
-const char *reel_error_name(int code)
-{
-    return error_code_name(code);
-}
-
-const char *reel_version(void)
-{
-    return REEL_VERSION;
-}
-
-void reel_free(void *memory)
-{
-    free(memory);
-}
-
-bool reel_copy_text(char *field, size_t size, const char *what, const char *text, struct error *error)
-{
-    size_t length = strlen(text);
-
-    if (length >= size)
-        return error_set(error, ERROR_MALFORMED, "the %s is too long: %zu bytes, at most %zu", what, length,
-                         size - 1);
-    memset(field, 0, size);
-    memcpy(field, text, length);
-    return true;
-}
-
-bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool empty_file,
-                   struct proto_file_key *out, struct error *error)
-{
-    const char *application = key->application, *user = key->user, *file = key->file;
-
-    if (!application && reel)
-        application = reel->application;
-    if (!user && reel)
-        user = reel->user;
-    if (!application || application[0] == '\0')
-        return error_set(error, ERROR_MALFORMED, "no application is given");
-    if (!user || user[0] == '\0')
-        return error_set(error, ERROR_MALFORMED, "no user ID is given");
-    if ((!file || file[0] == '\0') && !empty_file)
-        return error_set(error, ERROR_MALFORMED, "no file ID is given");
-    memset(out, 0, sizeof(*out));
-    return reel_copy_text(out->application, sizeof(out->application), "application", application, error) &&
-           reel_copy_text(out->user, sizeof(out->user), "user ID", user, error) &&
-           reel_copy_text(out->file, sizeof(out->file), "file ID", file ? file : "", error);
-}
-
-bool reel_local_error(struct error *error, int errnum, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    (void)error_set_va(error, ERROR_IO, format, arguments);
-    va_end(arguments);
-    (void)error_set_errno(error, errnum, "%s", error->text);
-    if (error->code != ERROR_NO_SPACE)
-        error->code = ERROR_IO; /* "not found" would be taken for the stored file */
-    return false;
-}
-
-bool reel_write_all(int fd, const void *bytes, size_t size, struct error *error)
-{
-    const char *at = bytes;
-
-    while (size > 0) {
-        ssize_t written = write(fd, at, size);
-
-        if (written < 0 && errno == EAGAIN) {
-            struct pollfd writable = {.fd = fd, .events = POLLOUT};
-
-            (void)poll(&writable, 1, -1);
-            continue;
-        }
-        if (written < 0 && errno != EINTR)
-            return reel_local_error(error, errno, "writing");
-        if (written > 0) {
-            at += written;
-            size -= (size_t)written;
-        }
-    }
-    return true;
-}
-
-/* ---- the handle ---- */
-
 static void log_quietly(void)
 {
     static const char *const levels[] = {"debug", "info", "warning", "error"};
@@ -159,38 +26,6 @@ static void log_quietly(void)
     for (size_t i = 0; level && i < ARRAY_SIZE(levels); i++)
         if (strcmp(level, levels[i]) == 0)
             log_set_level((enum log_level)i);
-}
-
-static bool process_is_ours(const struct reel *reel)
-{
-    return reel->process == getpid();
-}
-
-bool reel_usable(struct reel *reel, struct error *error)
-{
-    bool cancelled;
-
-    if (!process_is_ours(reel)) /* before the mutex, which another thread of the parent may have held */
-        return error_set(error, ERROR_MALFORMED,
-                         "the handle was opened before fork(): a child process opens its own");
-    pthread_mutex_lock(&reel->mutex);
-    cancelled = reel->cancelled;
-    pthread_mutex_unlock(&reel->mutex);
-    return !cancelled || error_set(error, ERROR_CANCELLED, "cancelled");
-}
-
-void reel_say(const struct reel *reel, const char *format, ...)
-{
-    char text[REEL_ERROR_TEXT_SIZE];
-    va_list arguments;
-
-    if (!reel->remark)
-        return;
-    va_start(arguments, format);
-    if (vsnprintf(text, sizeof(text), format, arguments) < 0)
-        text[0] = '\0';
-    va_end(arguments);
-    reel->remark(reel->remark_argument, text);
 }
 
 static void reel_free_handle(struct reel *reel)
@@ -275,27 +110,6 @@ struct reel *reel_open(const struct reel_options *options, struct reel_error *er
     return NULL;
 }
 
-void reel_cancel(struct reel *reel)
-{
-    const uint64_t one = 1;
-    struct reel_wait *wait;
-
-    if (!reel || !process_is_ours(reel))
-        return;
-    pthread_mutex_lock(&reel->mutex);
-    reel->cancelled = true;
-    if (write(reel->cancel_fd, &one, sizeof(one)) < 0)
-        log_debug("reel", "the event descriptor is full: it is readable already");
-    LIST_FOREACH(wait, &reel->waits, link)
-    {
-        pthread_mutex_lock(&wait->mutex);
-        wait->cancelled = true;
-        pthread_cond_broadcast(&wait->changed);
-        pthread_mutex_unlock(&wait->mutex);
-    }
-    pthread_mutex_unlock(&reel->mutex);
-}
-
 static void close_start(struct reel_wait *wait)
 {
     client_destroy(wait->reel->client);
@@ -307,7 +121,7 @@ void reel_close(struct reel *reel)
     struct reel_wait wait;
 
     /* In a child none of the handle's threads runs; its memory and descriptors are the parent's copies. */
-    if (!reel || !process_is_ours(reel))
+    if (!reel || !reel_is_ours(reel))
         return;
     reel_async_close(reel);
     reel_wait_init(&wait, reel, close_start);

@@ -84,6 +84,8 @@ void reel_wait_finish(struct reel_wait *wait, const struct error *error);
 /* On the loop, in start(): NULL is reported to the waiting thread. */
 void reel_wait_started(struct reel_wait *wait, struct client_operation *operation);
 
+/* False in a child after fork(): the handle is the parent's. */
+bool reel_is_ours(const struct reel *reel);
 /* Whether calls on the handle can be made: not in a child after fork(), not once it is cancelled. */
 bool reel_usable(struct reel *reel, struct error *error);
 

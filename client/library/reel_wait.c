@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SILENCE_MS 3000 /* after which a call that waits says so, once */
 
@@ -171,4 +172,25 @@ void reel_wait_started(struct reel_wait *wait, struct client_operation *operatio
     }
     (void)error_set(&error, ERROR_UNAVAILABLE, "no memory");
     reel_wait_finish(wait, &error);
+}
+
+void reel_cancel(struct reel *reel)
+{
+    const uint64_t one = 1;
+    struct reel_wait *wait;
+
+    if (!reel || !reel_is_ours(reel))
+        return;
+    pthread_mutex_lock(&reel->mutex);
+    reel->cancelled = true;
+    if (write(reel->cancel_fd, &one, sizeof(one)) < 0)
+        log_debug("reel", "the event descriptor is full: it is readable already");
+    LIST_FOREACH(wait, &reel->waits, link)
+    {
+        pthread_mutex_lock(&wait->mutex);
+        wait->cancelled = true;
+        pthread_cond_broadcast(&wait->changed);
+        pthread_mutex_unlock(&wait->mutex);
+    }
+    pthread_mutex_unlock(&reel->mutex);
 }

@@ -32,17 +32,6 @@ typedef bool bind_flag;
 
 /* ---- statements ---- */
 
-enum db_result db_mysql_run_text(struct db_connection *connection, const char *sql, enum db_mysql_phase phase,
-                                 struct error *error)
-{
-    struct mysql_state *state = connection->state;
-
-    state->used_ms = clock_monotonic_ms();
-    if (mysql_real_query(connection->handle, sql, strlen(sql)) != 0)
-        return db_mysql_fail_connection(connection, phase, sql, error);
-    return DB_OK;
-}
-
 static bool mysql_check(struct db_connection *connection, bool probe, struct error *error)
 {
     struct mysql_state *state = connection->state;
@@ -140,12 +129,6 @@ struct column {
     size_t large_size;
     char buffer[COLUMN_BUFFER + 1];
 };
-
-bool db_mysql_is_integral(enum enum_field_types type)
-{
-    return type == MYSQL_TYPE_TINY || type == MYSQL_TYPE_SHORT || type == MYSQL_TYPE_INT24 ||
-           type == MYSQL_TYPE_LONG || type == MYSQL_TYPE_LONGLONG || type == MYSQL_TYPE_YEAR;
-}
 
 static bool bind_columns(MYSQL_STMT *statement, MYSQL_RES *metadata, struct column *columns,
                          MYSQL_BIND *binds, size_t count)

@@ -1,6 +1,5 @@
 /*
- * db_mysql: what the files of the MySQL back end share. Private to db_mysql.c, db_mysql_connect.c,
- * db_mysql_transaction.c and db_mysql_error.c.
+ * db_mysql: what the files of the MySQL back end share. Private to db_mysql*.c.
  */
 #ifndef REEL_COMMON_DB_MYSQL_H
 #define REEL_COMMON_DB_MYSQL_H

@@ -6,7 +6,6 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
-#include "common/media/media_type.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,40 +21,6 @@ bool upload_disk_create(struct upload *upload, struct error *error)
     if (made)
         CRASH_POINT("upload-file-created");
     return made;
-}
-
-static bool check_stated_digest(const struct upload *upload, struct error *error)
-{
-    if (upload->put.has_digest &&
-        memcmp(upload->digest_bytes, upload->put.digest, sizeof(upload->digest_bytes)) != 0)
-        return error_set(error, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
-    return true;
-}
-
-bool upload_disk_finish(struct upload *upload, struct error *error)
-{
-    digest_final(upload->digest, upload->digest_bytes);
-    if (!check_stated_digest(upload, error))
-        return false;
-    if (upload->replaces &&
-        memcmp(upload->find.row.stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) != 0)
-        return error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
-    int64_t start_us = clock_monotonic_us();
-    bool fine = commit_sync(&upload->file, error);
-    metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
-    return fine;
-}
-
-void upload_disk_find_type(struct upload *upload, const void *bytes, size_t size)
-{
-    const char *type = upload->put.content_type;
-    if (media_type_is_generic(type))
-        type = media_type_of_content(bytes, size, upload->put.name);
-    if (!type && size == 0)
-        type = MEDIA_TYPE_UNKNOWN;
-    snprintf(upload->content_type, sizeof(upload->content_type), "%s", type ? type : "");
-    if (!type && !upload->untyped) /* with another number it comes here again */
-        upload->untyped = types_note(upload->storage->types, &upload->put.key, upload->put.name, bytes, size);
 }
 
 /* What SLOT holds; an empty content has no memory. */
@@ -74,7 +39,7 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
     const void *bytes = bytes_of(slot);
     if (slot->offset == 0) {
         digest_reset(upload->digest); /* it may have been here before, with another number or to compare */
-        upload_disk_find_type(upload, bytes, slot->filled);
+        upload_judge_type(upload, bytes, slot->filled);
     }
     digest_update(upload->digest, bytes, slot->filled);
     if (!store_file_write(&upload->file, bytes, slot->filled, slot->offset, error))
@@ -86,7 +51,7 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
         return true;
     }
     CRASH_POINT("upload-all-written");
-    return !upload_heal_over(upload) || upload_disk_finish(upload, error);
+    return !upload_heal_over(upload) || upload_judge_finish(upload, error);
 }
 
 bool upload_disk_store(struct upload *upload, struct error *error)
@@ -154,7 +119,7 @@ static bool judge_small(struct upload *upload, const struct upload_slot *slot, s
     digest_reset(upload->digest);
     digest_update(upload->digest, bytes_of(slot), slot->filled);
     digest_final(upload->digest, upload->digest_bytes);
-    if (!check_stated_digest(upload, error))
+    if (!upload_judge_digest(upload, error))
         return false;
     if (!row->stat.has_digest ||
         memcmp(upload->digest_bytes, row->stat.digest, sizeof(upload->digest_bytes)) != 0)
@@ -182,7 +147,7 @@ bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, 
     if (!is_last(upload, slot))
         return true;
     digest_final(upload->digest, upload->digest_bytes);
-    return check_stated_digest(upload, error);
+    return upload_judge_digest(upload, error);
 }
 
 bool upload_disk_compare_files(struct upload *upload, struct error *error)

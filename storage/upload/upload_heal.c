@@ -3,7 +3,7 @@
  * row's digest tells which: the stored file is read on from the difference, and the content is stored anew as it comes,
  * so that the uploader is never kept waiting for a whole file to be read. A stored file that is right ends the upload
  * (it is read faster than the content comes); else the bytes before the difference, which have gone by, are copied from
- * it. The content has to have the row's digest in the end, which upload_disk_finish() looks at. Workers of a
+ * it. The content has to have the row's digest in the end, which upload_judge_finish() looks at. Workers of a
  * store path; called by storage/upload/upload_disk.c and storage/upload/upload_compare.c.
  */
 #include "storage/upload/upload_state.h"
@@ -76,7 +76,7 @@ static bool heal_copy(struct upload *upload, uint8_t *bytes, int64_t *budget, st
         if (got < wanted)
             break;
         if (heal->copy_bytes == 0)
-            upload_disk_find_type(upload, bytes, got);
+            upload_judge_type(upload, bytes, got);
         digest_update(heal->copy, bytes, got);
         if (!store_file_write(&upload->file, bytes, got, heal->copy_bytes, error))
             return false;
@@ -152,5 +152,5 @@ bool upload_heal_end(struct upload *upload, struct error *error)
 {
     if (!heal_work(upload, HEAL_AT_END, true, error))
         return false;
-    return !upload_heal_over(upload) || upload_disk_finish(upload, error);
+    return !upload_heal_over(upload) || upload_judge_finish(upload, error);
 }

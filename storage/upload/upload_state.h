@@ -244,11 +244,16 @@ MUST_CHECK bool upload_disk_compare(struct upload *upload, const struct upload_s
 /* Compares upload->file, which is whole and closed, with upload->rival's file: upload->finding. */
 MUST_CHECK bool upload_disk_compare_files(struct upload *upload, struct error *error);
 
+/* ---- storage/upload/upload_judge.c: likewise ---- */
+
 /* Finds out the content type from the first SIZE bytes of the content. */
-void upload_disk_find_type(struct upload *upload, const void *bytes, size_t size);
+void upload_judge_type(struct upload *upload, const void *bytes, size_t size);
+
+/* ERROR_DIGEST where upload->digest_bytes is not what the uploader stated. */
+MUST_CHECK bool upload_judge_digest(const struct upload *upload, struct error *error);
 
 /* The content is whole and written: is it what the uploader meant, and does it last? */
-MUST_CHECK bool upload_disk_finish(struct upload *upload, struct error *error);
+MUST_CHECK bool upload_judge_finish(struct upload *upload, struct error *error);
 
 /* ---- storage/upload/upload_heal.c: likewise ---- */
 

@@ -1,0 +1,44 @@
+/*
+ * upload_judge: what an upload's content turns out to be: its media type, and, once it is whole, whether it is what the
+ * uploader meant; then it is made to last. Blocking; workers of a store path.
+ */
+#include "storage/upload/upload_state.h"
+
+#include "common/base/clock.h"
+#include "common/media/media_type.h"
+
+#include <string.h>
+
+bool upload_judge_digest(const struct upload *upload, struct error *error)
+{
+    if (upload->put.has_digest &&
+        memcmp(upload->digest_bytes, upload->put.digest, sizeof(upload->digest_bytes)) != 0)
+        return error_set(error, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
+    return true;
+}
+
+bool upload_judge_finish(struct upload *upload, struct error *error)
+{
+    digest_final(upload->digest, upload->digest_bytes);
+    if (!upload_judge_digest(upload, error))
+        return false;
+    if (upload->replaces &&
+        memcmp(upload->find.row.stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) != 0)
+        return error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
+    int64_t start_us = clock_monotonic_us();
+    bool fine = commit_sync(&upload->file, error);
+    metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
+    return fine;
+}
+
+void upload_judge_type(struct upload *upload, const void *bytes, size_t size)
+{
+    const char *type = upload->put.content_type;
+    if (media_type_is_generic(type))
+        type = media_type_of_content(bytes, size, upload->put.name);
+    if (!type && size == 0)
+        type = MEDIA_TYPE_UNKNOWN;
+    snprintf(upload->content_type, sizeof(upload->content_type), "%s", type ? type : "");
+    if (!type && !upload->untyped) /* with another number it comes here again */
+        upload->untyped = types_note(upload->storage->types, &upload->put.key, upload->put.name, bytes, size);
+}
