@@ -19,11 +19,22 @@
 #define AT_START          false
 #define NO_BOUNDS         0, 0, NULL
 #define HTTP_PORT         8080
+#define HTTPS_PORT        8443
 #define TRACKER_PORT      21000
 
 const struct config_option http_options[] = {
     {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
      "Addresses and ports to serve HTTP on, separated by commas."},
+    {SECTION, "listen_tls", CONFIG_ADDRESSES, AT(listen_tls), "", HTTPS_PORT, 0, NULL, AT_START,
+     "Addresses and ports to serve HTTPS on, with the certificates of [tls]; e.g. *:8443. Empty: none."},
+    {SECTION, "redirect_https", CONFIG_INTEGER, AT(https_port), "0", 0, 65535, NULL, LIVE,
+     "Port of https:// URLs that requests without TLS are redirected to (308), 443 as a rule; those of "
+     "trusted_proxies are "
+     "answered. 0: all are answered."},
+    {SECTION, "strict_transport_security", CONFIG_STRING, AT(strict_transport_security), "", NO_BOUNDS, LIVE,
+     "Strict-Transport-Security of answers under TLS, e.g. max-age=31536000: browsers then use https:// for "
+     "this "
+     "host for so many seconds, whatever a link says. Empty: left out."},
     {SECTION, "trusted_proxies", CONFIG_STRINGS, AT(trusted_proxies), "", NO_BOUNDS, LIVE,
      "Addresses and networks of proxies in front, e.g. 10.0.0.0/8, ::1: the access log shows the client that "
      "they name "
@@ -239,6 +250,7 @@ static bool is_own_field(struct http_text name)
         "Location",
         "Server",
         "Set-Cookie",
+        "Strict-Transport-Security",
         "Trailer",
         "Transfer-Encoding",
         "Upgrade",
@@ -315,8 +327,9 @@ static bool check_inline_types(const struct config_strings *types, struct error 
 bool http_options_check(const void *config, struct error *error)
 {
     const struct httpd_config *c = config;
-    if (c->listen.count == 0)
-        return error_set(error, ERROR_MALFORMED, "httpd.listen: at least one address is needed, e.g. *:8080");
+    if (c->listen.count == 0 && c->listen_tls.count == 0)
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.listen: at least one address is needed, e.g. *:8080, or one in listen_tls");
     if (c->trackers.count == 0)
         return error_set(error, ERROR_MALFORMED, "httpd.trackers: at least one address is needed");
     if (c->application[0] != '\0' && !proto_name_valid(c->application, PROTO_APPLICATION_SIZE))
@@ -339,6 +352,14 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(
             error, ERROR_MALFORMED,
             "httpd.server_header: only printable ASCII, at most 256 bytes, can stand in a header");
+    if (!options_is_field_text(c->strict_transport_security))
+        return error_set(
+            error, ERROR_MALFORMED,
+            "httpd.strict_transport_security: only printable ASCII, at most 256 bytes, can stand in a "
+            "header");
+    if (c->https_port > 0 && c->listen.count == 0)
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.redirect_https: nothing comes without TLS: listen is empty");
     if (!check_policy(c->resource_policy, error) || !check_extra_headers(c->extra_headers, error) ||
         !check_inline_types(&c->inline_types, error))
         return false;
@@ -366,6 +387,7 @@ static void settings_free(struct http_settings *settings)
     networks_clear(&settings->trusted_proxies);
     address_list_clear(&settings->proxy_protocol);
     free(settings->file_lines);
+    free(settings->hsts_line);
     free(settings->server_line);
     free(settings->cache_control_line);
     free(settings);
@@ -437,8 +459,12 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->server_line = field_line("Server", config->server_header);
     settings->cache_control_line = field_line("Cache-Control", config->cache_control);
     settings->file_lines = file_lines(config);
+    settings->hsts_line = field_line("Strict-Transport-Security", config->strict_transport_security);
+    settings->https_port = (int)config->https_port;
+    settings->serves_https = config->listen_tls.count > 0;
     struct error error;
     if (!settings->server_line || !settings->cache_control_line || !settings->file_lines ||
+        !settings->hsts_line ||
         !config_strings_copy(&settings->inline_types, &config->inline_types, &error) ||
         !networks_parse(&config->trusted_proxies, &settings->trusted_proxies, &error) ||
         !address_list_copy(&settings->proxy_protocol, &config->proxy_protocol) ||

@@ -13,6 +13,9 @@
 struct httpd_config {
     struct daemon_config daemon; /* first */
     struct address_list listen;
+    struct address_list listen_tls;
+    int64_t https_port; /* that plain requests are redirected to; 0: they are answered */
+    char *strict_transport_security;
     struct address_list trackers;
     struct config_strings trusted_proxies;
     int forwarded_header; /* enum forwarded_form */
@@ -104,6 +107,9 @@ struct http_settings {
     char *server_line;        /* "Server: ...\r\n" or "" */
     char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */
     char *file_lines;         /* fields of every file that are the same for all */
+    char *hsts_line;          /* "Strict-Transport-Security: ...\r\n" or ""; only under TLS */
+    bool serves_https;
+    int https_port; /* that plain requests are redirected to; 0: none */
     struct config_strings inline_types;
     bool cors_any; /* "*" */
     struct networks trusted_proxies;

@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/daemon/daemon_options.h"
 #include "common/daemon/daemon_process.h"
+#include "common/daemon/daemon_tls.h"
 #include "common/daemon/daemon_watch.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
@@ -118,7 +119,8 @@ static bool daemon_reload(struct run *run)
     comparison.reloadable = true;
     config_compare(run->options.tables, run->reloaded ? run->reloaded : (const void *)run->config, config,
                    tell_change, &comparison);
-    if (run->spec->reload && !run->spec->reload(&run->public, config, &error)) {
+    if (!daemon_tls_reload(&run->public, config, &error) ||
+        (run->spec->reload && !run->spec->reload(&run->public, config, &error))) {
         log_error("daemon", "the new configuration was not taken over: %s", error.text);
         daemon_options_free_config(&run->options, config);
         return false;
@@ -317,7 +319,10 @@ static bool admin_health(void *argument, char *reason, size_t reason_size)
                        run->loops.count);
         return false;
     }
-    return !run->spec->health || run->spec->health(&run->public, reason, reason_size);
+    if (run->spec->health && !run->spec->health(&run->public, reason, reason_size))
+        return false;
+    daemon_tls_health(&run->public, reason, reason_size);
+    return true;
 }
 
 static json_t *admin_status(void *argument)
@@ -442,6 +447,7 @@ static void end(struct run *run)
     if (run->public.main_loop)
         loop_stop(run->public.main_loop);
     loop_group_destroy(&run->loops);
+    daemon_tls_destroy(&run->public);
     daemon_watch_destroy(run->watch);
     free_events(run);
     loop_destroy(run->public.main_loop);

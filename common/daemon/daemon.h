@@ -18,6 +18,15 @@
 #include "common/loop/loop.h"
 #include <jansson.h>
 
+/* Options of [tls]; their rows are in daemon_options.c. */
+struct daemon_tls_config {
+    struct config_strings certificates, keys;
+    char *ca;                  /* "": the system's */
+    int verify;                /* enum daemon_tls_verify */
+    int64_t expiry_warning_ms; /* before the end of a certificate */
+};
+enum daemon_tls_verify { DAEMON_TLS_VERIFY_NONE, DAEMON_TLS_VERIFY_PEER };
+
 /* First member of every daemon's configuration struct; its options ([daemon], [log], [admin]) are in daemon.c. */
 struct daemon_config {
     char *pid_file;          /* "": none */
@@ -28,7 +37,10 @@ struct daemon_config {
     char *log_file;
     int log_level;                    /* enum log_level */
     struct address_list admin_listen; /* empty: no admin port */
+    struct daemon_tls_config tls;
 };
+
+struct daemon_tls;
 
 struct daemon {
     const struct daemon_spec *spec;
@@ -37,6 +49,7 @@ struct daemon {
     struct loop *main_loop;   /* signals, timers, admin port; the main thread */
     struct loop_group *loops; /* for the work; they run after start() returned true */
     void *state;              /* the daemon's own; set by start() */
+    struct daemon_tls *tls;   /* see daemon_tls.h */
 };
 
 struct daemon_spec {

@@ -26,6 +26,20 @@ static const struct config_option common_options[] = {
     {"admin", "listen", CONFIG_ADDRESSES, offsetof(struct daemon_config, admin_listen), "", 0, 0, NULL, false,
      "Addresses of the HTTP port for operators (/metrics, /healthz, /status); private ones only, because it "
      "does not authenticate. Empty for none."},
+    {"tls", "cert", CONFIG_STRINGS, offsetof(struct daemon_config, tls.certificates), "", 0, 0, NULL, true,
+     "Files with this server's certificate in PEM, followed by those that vouch for it. Several for several "
+     "names: "
+     "a client gets the first one that bears the name it asks for, else the first. SIGHUP reads them again."},
+    {"tls", "key", CONFIG_STRINGS, offsetof(struct daemon_config, tls.keys), "", 0, 0, NULL, true,
+     "Files with their private keys, in the same order; empty where the keys are in the files of cert."},
+    {"tls", "ca", CONFIG_STRING, offsetof(struct daemon_config, tls.ca), "", 0, 0, NULL, true,
+     "File or directory of the certificates that vouch for others: for servers that this one calls at tls:// "
+     "addresses, and with verify = peer for who connects. Empty for those of the system."},
+    {"tls", "verify", CONFIG_CHOICE, offsetof(struct daemon_config, tls.verify), "none", 0, 0, "none|peer",
+     true, "peer: who connects to listen_tls must show a certificate that ca vouches for."},
+    {"tls", "expiry_warning", CONFIG_DURATION, offsetof(struct daemon_config, tls.expiry_warning_ms), "14d",
+     0, INT64_C(3650) * 86400000, NULL, true,
+     "/healthz says degraded when a certificate of cert ends within this time."},
 };
 
 _Static_assert(ARRAY_SIZE(common_options) == DAEMON_OPTION_COUNT, "the table has grown");

@@ -11,7 +11,7 @@
 #define REEL_VERSION "unknown"
 #endif
 
-#define DAEMON_OPTION_COUNT 8
+#define DAEMON_OPTION_COUNT 13
 
 enum daemon_mode {
     DAEMON_RUN,

@@ -173,7 +173,7 @@ static void wait_for_peer(struct file_send *send)
 
     if (send->blocked_ms == 0) {
         send->blocked_ms = now;
-        send->unsent = file_send_unsent(send->options.socket);
+        send->unsent = file_send_unsent(send->options.to.fd);
     }
     send_enter(send, STATE_WRITE, limit > 0 ? max_i64(send->blocked_ms + limit - now, 1) : 0);
 }
@@ -268,7 +268,7 @@ static bool peer_moves(struct file_send *send)
 {
     int before = send->unsent;
 
-    send->unsent = file_send_unsent(send->options.socket);
+    send->unsent = file_send_unsent(send->options.to.fd);
     return send->unsent < before;
 }
 
@@ -308,8 +308,7 @@ struct file_send *file_send_start(const struct file_send_options *options, struc
         return NULL;
     }
     send->options = *options;
-    send->window =
-        (struct file_window){.socket = options->socket, .fd = options->fd, .offset = options->offset};
+    send->window = (struct file_window){.to = options->to, .fd = options->fd, .offset = options->offset};
     send->left = options->length;
     send->tokens_us = clock_monotonic_us();
     send->tokens = max_i64(options->bytes_per_second / RATE_SHARE, 1);
@@ -317,7 +316,7 @@ struct file_send *file_send_start(const struct file_send_options *options, struc
     send->job.run = job_run;
     send->job.done = job_done;
     send->job.loop = options->loop;
-    ASSERT(event_assign(&send->write_event, base, options->socket, EV_WRITE, on_writable, send) == 0);
+    ASSERT(event_assign(&send->write_event, base, options->to.fd, EV_WRITE, on_writable, send) == 0);
     ASSERT(event_assign(&send->timer, base, -1, 0, on_send_timer, send) == 0);
     step(send);
     return send;

@@ -7,13 +7,14 @@
 #define REEL_COMMON_FILE_SEND_H
 
 #include "common/loop/workers.h"
+#include "common/transport/transport.h"
 
 struct file_send;
 
 struct file_send_options {
     struct loop *loop;
     struct workers *workers;  /* for cold reads; their queue full: tried again after a pause */
-    int socket;               /* non-blocking, stays the caller's */
+    struct transport to;      /* the socket: stays the caller's, and nobody else's until the end */
     int fd;                   /* regular file, stays the caller's */
     int64_t offset, length;   /* bytes */
     int64_t progress_ms;      /* without a byte taken by the peer; 0: no limit */

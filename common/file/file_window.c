@@ -27,7 +27,7 @@ void file_window_send(struct file_window *window)
     window->errnum = 0;
     window->end = FILE_WINDOW_SENT;
     while (window->sent < window->size) {
-        ssize_t sent = sendfile(window->socket, window->fd, &offset, window->size - window->sent);
+        ssize_t sent = transport_sendfile(window->to, window->fd, &offset, window->size - window->sent);
 
         if (sent > 0) {
             window->sent += (size_t)sent;
@@ -44,7 +44,7 @@ void file_window_send(struct file_window *window)
             window->end = FILE_WINDOW_BLOCKED;
         else
             window->end =
-                socket_failed(window->socket, window->errnum) ? FILE_WINDOW_GONE : FILE_WINDOW_UNREADABLE;
+                socket_failed(window->to.fd, window->errnum) ? FILE_WINDOW_GONE : FILE_WINDOW_UNREADABLE;
         return;
     }
 }

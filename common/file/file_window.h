@@ -8,6 +8,7 @@
 #define REEL_COMMON_FILE_WINDOW_H
 
 #include "common/base/base.h"
+#include "common/transport/transport.h"
 #include <sys/types.h>
 
 #define FILE_WINDOW_SIZE ((int64_t)512 * 1024) /* bytes at most of one; fairness between connections */
@@ -21,8 +22,8 @@ enum file_window_end {
 };
 
 struct file_window {
-    int socket; /* non-blocking */
-    int fd;     /* regular file */
+    struct transport to; /* the socket */
+    int fd;              /* regular file */
     int64_t offset;
     size_t size;
 

@@ -70,7 +70,7 @@ static bool accept_take(void *argument, int fd, const struct socket_address *pee
     uint64_t suppressed;
 
     if (!refused)
-        return packet_connection_open(lane, fd, peer, place);
+        return packet_connection_open(lane, (struct transport){fd, NULL}, peer, place);
     metric_add(lane->server->refused_metric, 1);
     if (log_gate_open(&refused_gate, REFUSED_LOG_MS, &suppressed)) {
         if (address_from_socket((const struct sockaddr *)&peer->storage, peer->length, &plain))

@@ -104,7 +104,7 @@ static void close_connection(struct packet_connection *connection)
 
     if (lane->loop)
         packet_connection_forget_events(connection);
-    close(connection->fd);
+    transport_close(&connection->transport);
     if (server->options.closed)
         server->options.closed(connection);
     packet_connection_free_buffers(connection);
@@ -214,7 +214,7 @@ static void connection_expire(struct packet_connection *connection)
     int before = connection->unsent;
 
     if (connection->state == PACKET_REPLYING) {
-        connection->unsent = file_send_unsent(connection->fd);
+        connection->unsent = file_send_unsent(connection->transport.fd);
         if (connection->unsent < before) { /* a slow reader, but it reads */
             packet_connection_enter(connection, PACKET_REPLYING);
             wait_or_cut(connection);
@@ -269,7 +269,8 @@ static void on_connection_timer(evutil_socket_t fd, short events, void *argument
 void packet_connection_cut(struct packet_connection *connection)
 {
     if (!connection->broken)
-        (void)shutdown(connection->fd, SHUT_RDWR); /* the peer need not wait for the handler to learn it */
+        (void)shutdown(connection->transport.fd,
+                       SHUT_RDWR); /* the peer need not wait for the handler to learn it */
     connection->broken = true;
     packet_connection_run(connection);
 }
@@ -350,8 +351,8 @@ void packet_connection_hold(struct packet_connection *connection, size_t size)
 
 /* ---- beginning ---- */
 
-bool packet_connection_open(struct packet_lane *lane, int fd, const struct socket_address *peer,
-                            const struct listen_place *place)
+bool packet_connection_open(struct packet_lane *lane, struct transport transport,
+                            const struct socket_address *peer, const struct listen_place *place)
 {
     struct packet_server *server = lane->server;
     struct packet_connection *connection = calloc(1, sizeof(*connection));
@@ -359,21 +360,21 @@ bool packet_connection_open(struct packet_lane *lane, int fd, const struct socke
     char name[PACKET_NAME_SIZE];
 
     if (!connection) {
-        close(fd);
+        transport_close(&transport);
         return false;
     }
     connection->lane = lane;
-    connection->fd = fd;
+    connection->transport = transport;
     connection->id = atomic_fetch_add_explicit(&server->next_id, 1, memory_order_relaxed) + 1;
     connection->task.run = on_connection_task;
     connection->place = *place;
     connection->wait = PACKET_WAIT_NONE;
     if (!address_from_socket((const struct sockaddr *)&peer->storage, peer->length, &connection->peer))
         snprintf(connection->peer.host, sizeof(connection->peer.host), "unknown");
-    ASSERT(event_assign(&connection->read_event, base, fd, EV_READ | EV_PERSIST, on_connection_readable,
+    ASSERT(event_assign(&connection->read_event, base, transport.fd, EV_READ | EV_PERSIST,
+                        on_connection_readable, connection) == 0);
+    ASSERT(event_assign(&connection->write_event, base, transport.fd, EV_WRITE, on_connection_writable,
                         connection) == 0);
-    ASSERT(event_assign(&connection->write_event, base, fd, EV_WRITE, on_connection_writable, connection) ==
-           0);
     ASSERT(event_assign(&connection->timer, base, -1, 0, on_connection_timer, connection) == 0);
     TAILQ_INSERT_TAIL(&lane->connections, connection, link);
     lane->open++;
@@ -412,7 +413,7 @@ bool packet_connection_local(const struct packet_connection *connection, struct 
     struct sockaddr_storage storage;
     socklen_t length = sizeof(storage);
 
-    return getsockname(connection->fd, (struct sockaddr *)&storage, &length) == 0 &&
+    return getsockname(connection->transport.fd, (struct sockaddr *)&storage, &length) == 0 &&
            address_from_socket((const struct sockaddr *)&storage, length, local);
 }
 

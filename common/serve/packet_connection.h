@@ -10,6 +10,7 @@
 #include "common/base/metrics.h"
 #include "common/loop/listener.h"
 #include "common/serve/packet_server.h"
+#include "common/transport/transport.h"
 #include <event2/event_struct.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -107,7 +108,7 @@ struct packet_connection {
     int64_t wait_ms;       /* since when; coarse */
     struct listen_place place;
     uint64_t id;
-    int fd;
+    struct transport transport;
     enum packet_state state;
     bool running;  /* packet_connection_run() is on the stack */
     bool broken;   /* the peer has gone, stalled or is cut: nothing can be read or sent any more */
@@ -164,9 +165,9 @@ struct packet_connection {
 
 /* ---- packet_connection.c ---- */
 
-/* Takes over FD and its PLACE. False without memory: FD is closed, the place is the caller's to give back. */
-MUST_CHECK bool packet_connection_open(struct packet_lane *lane, int fd, const struct socket_address *peer,
-                                       const struct listen_place *place);
+/* Takes over TRANSPORT and its PLACE. False without memory: TRANSPORT is closed, the place is the caller's to give back. */
+MUST_CHECK bool packet_connection_open(struct packet_lane *lane, struct transport transport,
+                                       const struct socket_address *peer, const struct listen_place *place);
 
 /* Goes through the states until a peer, a handler or a timer must act. May free the connection. */
 void packet_connection_run(struct packet_connection *connection);

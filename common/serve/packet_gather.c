@@ -20,7 +20,7 @@ static bool gather_send(struct packet_connection *connection, const uint8_t *byt
     ssize_t now;
 
     do {
-        now = send(connection->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        now = transport_send(connection->transport, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (now < 0 && errno == EINTR);
     if (now < 0 && errno != EAGAIN)
         connection->broken = true;

@@ -256,7 +256,7 @@ void packet_request_send_file(struct packet_connection *connection)
     struct file_send_options options = {
         .loop = connection->lane->loop,
         .workers = connection->file_workers,
-        .socket = connection->fd,
+        .to = connection->transport,
         .fd = connection->file_fd,
         .offset = connection->file_offset,
         .length = connection->file_length,

@@ -110,10 +110,10 @@ static size_t receive(struct packet_connection *connection, void *buffer, size_t
     if (!connection->readable || connection->ended || connection->broken)
         return 0;
     do {
-        got = recv(connection->fd, buffer, size, flags);
+        got = transport_recv(connection->transport, buffer, size, flags);
     } while (got < 0 && errno == EINTR);
     /* Less than there was room for: the socket is empty, and epoll tells when it is not. */
-    connection->readable = got == (ssize_t)size;
+    connection->readable = got == (ssize_t)size || (got > 0 && transport_pending(connection->transport));
     if (got > 0) {
         metric_add(connection->lane->server->received_metric, got);
         note_progress(connection);
@@ -206,12 +206,12 @@ static bool flush_output(struct packet_connection *connection)
         parts[1].iov_base = (uint8_t *)connection->body + body;
         parts[1].iov_len = connection->body_size - body;
         message.msg_iovlen = connection->body_size > 0 ? 2 : 1;
-        sent = sendmsg(connection->fd, &message, flags);
+        sent = transport_sendmsg(connection->transport, &message, flags);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0) {
             if (errno == EAGAIN) {
-                connection->unsent = file_send_unsent(connection->fd);
+                connection->unsent = file_send_unsent(connection->transport.fd);
                 hold_body(connection);
             } else {
                 connection->broken = true;
@@ -457,7 +457,7 @@ static bool step_lingering(struct packet_connection *connection)
 
     if (flushed && !connection->shut && !connection->broken) {
         connection->shut = true;
-        if (shutdown(connection->fd, SHUT_WR) != 0)
+        if (transport_shutdown(connection->transport) != 0)
             connection->broken = true;
     }
     discarded = discard_input(connection, INT64_MAX);

@@ -6,6 +6,7 @@
 #define REEL_HTTPD_HTTP_LOOP_H
 
 #include "client/core/client.h"
+#include "common/loop/listen_limits.h"
 #include "common/loop/loop.h"
 #include "common/base/metrics.h"
 #include "httpd/loop/access_log.h"
@@ -52,13 +53,15 @@ struct http_metrics {
 };
 
 struct http_answering;
+struct tls_door;
 
 struct http_loop {
     struct http_server *server;
     const struct http_answering *answering; /* of requests: see http_connection.h */
-    /* Its connection is about to be freed: gives back its place. */
-    void (*connection_closed)(struct http_loop *loop, const struct http_connection *connection);
+    /* A connection has ended: gives back its place. */
+    void (*place_left)(struct http_loop *loop, const struct listen_place *place);
     struct loop *loop;
+    struct tls_door *door;          /* of listen_tls; NULL: none */
     struct http_settings *settings; /* a reference; replaced by a reload */
     struct client *client;
     struct http_lookup *lookup;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ALLOW "GET, HEAD, OPTIONS"
 
@@ -37,6 +38,8 @@ static void begin_head(struct http_connection *connection, int status)
     connection->exchange.status = status;
     http_clock_read(&loop->clock);
     http_response_begin(&connection->out, status, &loop->clock, loop->settings->server_line);
+    if (connection->transport.tls) /* RFC 6797 section 7.2: only there */
+        http_output_text(&connection->out, loop->settings->hsts_line);
 }
 
 static void end_head(struct http_connection *connection)
@@ -208,6 +211,71 @@ void http_answer_options(struct http_connection *connection)
                                  "Access-Control-Max-Age: 86400\r\n");
     end_head(connection);
     http_answer_send(connection);
+}
+
+/* ---- https ---- */
+
+/* The request's host without its port. */
+static struct http_text request_host(const struct http_connection *connection, struct http_text authority)
+{
+    struct http_text host =
+        authority.size > 0 ? authority : http_answer_request_field(connection, HTTP_FIELD_HOST);
+    const char *end = host.size > 0 ? memrchr(host.bytes, ':', host.size) : NULL;
+    /* Inside of brackets a colon is part of an address. */
+    if (end && !memchr(end, ']', host.size - (size_t)(end - host.bytes)))
+        host.size = (size_t)(end - host.bytes);
+    return host;
+}
+
+/* What stands in a target as browsers send it, and must not stand in a URL (RFC 3986 section 2). */
+static void add_encoded(struct http_output *out, struct http_text text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char c = (unsigned char)text.bytes[i];
+        char escape[3] = {'%', digits[c >> 4], digits[c & 15]};
+        if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}", c))
+            http_output_append(out, escape, sizeof(escape));
+        else
+            http_output_append(out, text.bytes + i, 1);
+    }
+}
+
+void http_answer_redirect(struct http_connection *connection)
+{
+    struct http_output *out = &connection->out;
+    struct http_text text =
+        http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
+    struct http_text scheme, authority, rest;
+    int port = connection->loop->settings->https_port;
+    bool fine = http_target_split(text, &scheme, &authority, &rest);
+    struct http_text host = request_host(connection, authority);
+    if (!fine || host.size == 0) {
+        http_answer_refuse(connection, 400, "only https:// is served here, and the request names no host");
+        return;
+    }
+    if (!http_connection_take_output(connection)) {
+        http_answer_refuse(connection, 503, "no memory");
+        return;
+    }
+    begin_head(connection, 308);
+    HTTP_OUTPUT_LITERAL(out, "Location: https://");
+    http_output_append(out, host.bytes, host.size);
+    if (port != 443) {
+        HTTP_OUTPUT_LITERAL(out, ":");
+        http_output_number(out, port);
+    }
+    if (rest.size == 0 || rest.bytes[0] != '/')
+        HTTP_OUTPUT_LITERAL(out, "/");
+    add_encoded(out, rest);
+    HTTP_OUTPUT_LITERAL(out, "\r\n");
+    http_response_content_length(out, 0);
+    add_cors(connection);
+    end_head(connection);
+    if (out->overflow)
+        http_answer_refuse(connection, 414, "the request-target is too long to be redirected");
+    else
+        http_answer_send(connection);
 }
 
 /* ---- files ---- */

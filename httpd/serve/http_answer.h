@@ -33,6 +33,10 @@ void http_answer_error(struct http_connection *connection, int code, const char 
 /* 204 with what is allowed, also across origins. */
 void http_answer_options(struct http_connection *connection);
 
+/* 308 to the same target at https:// and the port that the settings name, at the host that the request names; 400 where it
+ * names none. */
+void http_answer_redirect(struct http_connection *connection);
+
 /* ---- answers about exchange->file; the output was taken ---- */
 
 /* Seconds since 1970 for Last-Modified; 0 while it lies in the future, because a storage server's clock is ahead:

@@ -72,7 +72,15 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     http_connection_run(connection);
 }
 
-bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
+static bool is_of_proxy(const struct http_settings *settings, const struct sockaddr *peer,
+                        socklen_t peer_size)
+{
+    struct address from;
+    return settings->trusted_proxies.count > 0 && address_from_socket(peer, peer_size, &from) &&
+           networks_contain(&settings->trusted_proxies, from.host);
+}
+
+bool http_connection_create(struct http_loop *loop, struct transport transport, const struct sockaddr *peer,
                             socklen_t peer_size, bool refused, bool expects_proxy,
                             const struct listen_place *place)
 {
@@ -80,15 +88,16 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
     if (!connection)
         goto fail;
     connection->loop = loop;
-    connection->socket = socket;
+    connection->transport = transport;
     connection->refused = refused;
+    connection->by_proxy = expects_proxy || is_of_proxy(loop->settings, peer, peer_size);
     connection->expects_proxy = expects_proxy;
     connection->place = *place;
     connection->readable = true;
     connection->id = loop->next_id;
     loop->next_id += loop->id_step;
     memcpy(&connection->peer, peer, min_size(peer_size, sizeof(connection->peer)));
-    event_assign(&connection->event, loop_base(loop->loop), socket,
+    event_assign(&connection->event, loop_base(loop->loop), transport.fd,
                  EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, connection);
     if (event_add(&connection->event, NULL) != 0)
         goto fail;
@@ -100,7 +109,7 @@ bool http_connection_create(struct http_loop *loop, int socket, const struct soc
     return true;
 fail:
     free(connection);
-    close(socket);
+    transport_close(&transport);
     return false;
 }
 
@@ -114,12 +123,12 @@ void http_connection_destroy(struct http_connection *connection)
     if (connection->again)
         TAILQ_REMOVE(&loop->again, connection, again_link);
     event_del(&connection->event);
-    close(connection->socket);
+    transport_close(&connection->transport);
     give_input(connection);
     give_output(connection);
     loop->connections--;
     metric_add(loop->metrics->connections, -1);
-    loop->connection_closed(loop, connection);
+    loop->place_left(loop, &connection->place);
     free(connection);
 }
 
@@ -182,12 +191,12 @@ static enum input read_input(struct http_connection *connection)
     size_t room = http_buffers_size(&connection->loop->buffers, connection->in_class) - connection->in_end;
     ssize_t got;
     do {
-        got = recv(connection->socket, connection->in + connection->in_end, room, 0);
+        got = transport_recv(connection->transport, connection->in + connection->in_end, room, 0);
     } while (got < 0 && errno == EINTR);
     if (got > 0) {
         connection->in_end += (uint32_t)got;
         /* A short read has emptied the socket: epoll(7), "edge-triggered". */
-        if ((size_t)got < room && !connection->hung_up)
+        if ((size_t)got < room && !connection->hung_up && !transport_pending(connection->transport))
             connection->readable = false;
         return INPUT_MORE;
     }
@@ -237,7 +246,7 @@ static void send_continue(struct http_connection *connection)
         return;
     HTTP_OUTPUT_LITERAL(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
     /* Should so few bytes not fit, the client goes on after a while by itself: the same section says so. */
-    if (!http_output_flush(&connection->out, connection->socket, false, &sent))
+    if (!http_output_flush(&connection->out, connection->transport, false, &sent))
         log_debug("connection", "c%" PRIu64 ": 100 Continue was not sent: %m", connection->id);
     give_output(connection);
 }
@@ -302,6 +311,23 @@ static bool take_proxy_header(struct http_connection *connection)
     return false;
 }
 
+/* A ClientHello on a port without TLS (RFC 8446 section 5.1: a record of type 22, version 3.x). */
+static void note_tls_client(const struct http_connection *connection)
+{
+    static struct log_gate gate;
+    uint64_t suppressed;
+    char peer[INET6_ADDRSTRLEN];
+    const char *bytes = connection->in + connection->in_start;
+    if (connection->requests > 0 || input_size(connection) < 2 || bytes[0] != 22 || bytes[1] != 3 ||
+        !log_gate_open(&gate, 10000, &suppressed))
+        return;
+    log_info("connection",
+             "c%" PRIu64
+             ": %s speaks TLS to a port of httpd.listen; HTTPS is served at httpd.listen_tls (%" PRIu64
+             " more since the last line)",
+             connection->id, http_connection_peer_text(connection, peer, sizeof(peer)), suppressed);
+}
+
 static enum step step_head(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -324,6 +350,7 @@ static enum step step_head(struct http_connection *connection)
                 return STEP_AGAIN;
             }
             if (state == HTTP_REQUEST_ERROR) {
+                note_tls_client(connection);
                 http_connection_refuse(connection, exchange->request.status, exchange->request.reason);
                 return STEP_AGAIN;
             }
@@ -402,7 +429,7 @@ static enum step answer_is_over(struct http_connection *connection)
     /* A close with unread bytes would reset the connection and take the answer with it (RFC 9112
      * section 9.6). */
     give_input(connection);
-    if (connection->half_closed || shutdown(connection->socket, SHUT_WR) != 0) {
+    if (connection->half_closed || transport_shutdown(connection->transport) != 0) {
         http_connection_destroy(connection);
         return STEP_DEAD;
     }
@@ -422,7 +449,7 @@ static enum step wait_in(struct http_connection *connection, enum http_connectio
 static enum step send_output(struct http_connection *connection)
 {
     size_t sent;
-    bool flushed = http_output_flush(&connection->out, connection->socket, false, &sent);
+    bool flushed = http_output_flush(&connection->out, connection->transport, false, &sent);
     connection->sent += (int64_t)sent;
     if (flushed)
         return answer_is_over(connection);
@@ -457,7 +484,7 @@ static enum step step_send(struct http_connection *connection)
         return wait_in(connection, CONNECTION_REST, false);
     int64_t left = budget;
     enum source_status status =
-        source_send(exchange->source, connection->socket, &connection->out, !exchange->multipart, &left);
+        source_send(exchange->source, connection->transport, &connection->out, !exchange->multipart, &left);
     int64_t sent = budget - left;
     connection->sent += sent;
     connection->tokens -= sent;
@@ -512,7 +539,7 @@ static ssize_t drop_some(struct http_connection *connection)
     if (!block)
         return 0;
     do {
-        got = recv(connection->socket, block, HTTP_BUFFER_COPY_SIZE, MSG_TRUNC);
+        got = transport_recv(connection->transport, block, HTTP_BUFFER_COPY_SIZE, MSG_TRUNC);
     } while (got < 0 && errno == EINTR);
     http_buffers_give(buffers, HTTP_BUFFER_COPY, block);
     return got;

@@ -10,6 +10,7 @@
 
 #include "common/loop/listen_limits.h"
 #include "common/base/address.h"
+#include "common/transport/transport.h"
 #include "httpd/syntax/http_body.h"
 #include "httpd/loop/http_loop.h"
 #include "httpd/syntax/http_range.h"
@@ -48,7 +49,7 @@ struct http_connection {
     int64_t since_ms; /* when it came into its list */
     uint64_t id;
     uint64_t requests; /* begun on this connection */
-    int socket;
+    struct transport transport;
     struct event event;
     union http_peer peer;
 
@@ -58,6 +59,7 @@ struct http_connection {
     bool hung_up;                            /* the client's last byte is on its way: read until it is seen */
     bool half_closed;                        /* it was seen */
     bool expects_proxy;                      /* the PROXY header is still to come */
+    bool by_proxy;                           /* it comes from one of trusted_proxies */
     bool refused;                            /* beyond a limit: it gets 503 and no more */
     bool keep_alive;                         /* after the present answer */
     struct listen_place place;
@@ -98,9 +100,9 @@ struct http_answering {
     void (*end)(struct http_connection *connection, bool complete);
 };
 
-/* Takes SOCKET over (it is closed in any case). REFUSED: answer the first request with 503. PLACE is
+/* Takes TRANSPORT over (it is closed in any case). REFUSED: answer the first request with 503. PLACE is
  * given back when it ends. False without memory or an event: PLACE is still the caller's. */
-bool http_connection_create(struct http_loop *loop, int socket, const struct sockaddr *peer,
+bool http_connection_create(struct http_loop *loop, struct transport transport, const struct sockaddr *peer,
                             socklen_t peer_size, bool refused, bool expects_proxy,
                             const struct listen_place *place);
 

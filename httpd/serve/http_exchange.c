@@ -278,6 +278,12 @@ static void exchange_look_up(struct http_connection *connection, const struct ht
     }
 }
 
+static bool is_secure_target(struct http_text text)
+{
+    struct http_text scheme, authority, rest;
+    return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
+}
+
 static void exchange_begin(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -290,8 +296,13 @@ static void exchange_begin(struct http_connection *connection)
     struct http_text text = http_request_text(http_answer_request_head(connection), exchange->request.target);
     enum http_target_kind kind = http_target_parse(text, settings->application, settings->user, &target);
     bool options = exchange->request.method == HTTP_METHOD_OPTIONS;
+    bool plain = !connection->transport.tls && !connection->by_proxy;
     if (kind == HTTP_TARGET_BROKEN || (kind == HTTP_TARGET_SERVER && !options))
         http_answer_refuse(connection, 400, "the request-target is malformed");
+    else if (plain && settings->https_port > 0 && kind != HTTP_TARGET_SERVER)
+        http_answer_redirect(connection);
+    else if (plain && settings->serves_https && is_secure_target(text))
+        http_answer_refuse(connection, 421, "an https:// target, and the connection is not under TLS");
     else if (options)
         http_answer_options(connection);
     else if (kind == HTTP_TARGET_UNKNOWN)

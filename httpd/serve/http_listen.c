@@ -21,12 +21,16 @@ static void http_listen_bounds(void *argument, struct listener_bounds *bounds)
 
 static bool http_listen_has_room(void *argument)
 {
-    return http_sweep_has_room(argument);
+    const struct http_loop *loop = argument;
+
+    return http_sweep_has_room(loop) || (loop->door && tls_door_has_room(loop->door));
 }
 
 static bool http_listen_make_room(void *argument)
 {
-    return http_sweep_make_room(argument);
+    struct http_loop *loop = argument;
+
+    return http_sweep_make_room(loop) || (loop->door && tls_door_make_room(loop->door));
 }
 
 /* True where FD was accepted at one of httpd.proxy_protocol. */
@@ -78,12 +82,64 @@ static bool http_listen_take(void *argument, int fd, const struct socket_address
         return false;
     }
     http_unsent_accepted(loop, fd);
-    return http_connection_create(loop, fd, (const struct sockaddr *)&peer->storage, peer->length, refused,
-                                  proxy, place);
+    return http_connection_create(loop, (struct transport){fd, NULL}, (const struct sockaddr *)&peer->storage,
+                                  peer->length, refused, proxy, place);
+}
+
+/* ---- listen_tls ---- */
+
+#define PLAIN_TEXT "400 Bad Request: this port speaks HTTPS; write https:// in the URL\n"
+#define PLAIN_SIZE "67"
+static const char plain_answer[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                                   "Content-Length: " PLAIN_SIZE "\r\nConnection: close\r\n\r\n" PLAIN_TEXT;
+_Static_assert(sizeof(PLAIN_TEXT) - 1 == 67, "PLAIN_SIZE says the same");
+
+static bool http_listen_take_tls(void *argument, int fd, const struct socket_address *peer,
+                                 const struct listen_place *place, bool refused)
+{
+    struct http_loop *loop = argument;
+
+    metric_add(loop->metrics->accepted, 1);
+    if (refused)
+        metric_add(loop->metrics->refused, 1);
+    http_unsent_accepted(loop, fd);
+    return tls_door_enter(loop->door, fd, peer, place, refused);
+}
+
+static bool door_take(void *argument, struct transport at, const struct socket_address *peer,
+                      const struct listen_place *place, bool refused)
+{
+    return http_connection_create(argument, at, (const struct sockaddr *)&peer->storage, peer->length,
+                                  refused, false, place);
+}
+
+static void door_leave(void *argument, const struct listen_place *place)
+{
+    struct http_loop *loop = argument;
+
+    loop->place_left(loop, place);
+}
+
+bool http_listen_make_door(struct http_loop *loop, struct tls_server *server, struct error *error)
+{
+    const struct tls_door_options options = {
+        .loop = loop->loop,
+        .server = server,
+        .handshakes_max = TLS_DOOR_HANDSHAKES,
+        .time_ms = TLS_DOOR_TIME_MS,
+        .plain_answer = plain_answer,
+        .plain_answer_size = sizeof(plain_answer) - 1,
+        .argument = loop,
+        .take = door_take,
+        .leave = door_leave,
+    };
+
+    loop->door = tls_door_create(&options, error);
+    return loop->door;
 }
 
 struct listener *http_listen(struct http_loop *loop, struct listen_limits *limits,
-                             struct bind_list *addresses, struct error *error)
+                             struct bind_list *addresses, bool secure, struct error *error)
 {
     const struct listener_options options = {
         .loop = loop->loop,
@@ -95,7 +151,7 @@ struct listener *http_listen(struct http_loop *loop, struct listen_limits *limit
         .bounds = http_listen_bounds,
         .has_room = http_listen_has_room,
         .make_room = http_listen_make_room,
-        .take = http_listen_take,
+        .take = secure ? http_listen_take_tls : http_listen_take,
     };
 
     return listener_create(&options, error);

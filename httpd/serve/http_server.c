@@ -4,6 +4,7 @@
 #include "httpd/serve/http_server.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
+#include "common/daemon/daemon_tls.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"
 #include "httpd/serve/http_exchange.h"
@@ -30,7 +31,8 @@
 
 struct server_loop {
     struct http_loop http;
-    struct listener *listener;
+    struct listener *listener;     /* NULL: only under TLS */
+    struct listener *tls_listener; /* NULL: none */
     struct event tick;
     struct client_operation *probe;
     int64_t probe_ms;
@@ -58,9 +60,9 @@ struct http_server {
 
 /* ---- one loop ---- */
 
-static void server_connection_closed(struct http_loop *loop, const struct http_connection *connection)
+static void server_place_left(struct http_loop *loop, const struct listen_place *place)
 {
-    listen_limits_leave(loop->server->limits, &connection->place);
+    listen_limits_leave(loop->server->limits, place);
 }
 
 /* Everything that has events on the loop or calls under way. On the loop's thread, or while it does not run.
@@ -75,6 +77,9 @@ static void loop_clear(struct server_loop *loop)
     if (event_initialized(&loop->tick))
         event_del(&loop->tick);
     listener_close(loop->listener);
+    listener_close(loop->tls_listener);
+    tls_door_destroy(loop->http.door);
+    loop->http.door = NULL;
     if (loop->probe)
         client_cancel(loop->probe);
     loop->probe = NULL;
@@ -110,6 +115,8 @@ static void on_drain(struct task *task)
 {
     struct server_loop *loop = CONTAINER_OF(task, struct server_loop, drain);
     listener_close(loop->listener);
+    listener_close(loop->tls_listener);
+    tls_door_close(loop->http.door);
     http_sweep_drain(&loop->http);
     if (loop->http.connections == 0)
         loop_is_drained(loop);
@@ -215,16 +222,36 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
     return loop->http.lookup != NULL;
 }
 
-static bool loop_build(struct server_loop *loop, size_t index, const struct httpd_config *config,
-                       struct http_settings *settings, struct bind_list *addresses, struct error *error)
+/* What the configuration names to listen on. */
+struct server_addresses {
+    struct bind_list plain, secure;
+};
+
+static bool loop_listen(struct server_loop *loop, struct server_addresses *addresses, struct error *error)
 {
     struct http_server *server = loop->http.server;
     struct error cause;
+    if (addresses->plain.count > 0 &&
+        !(loop->listener = http_listen(&loop->http, server->limits, &addresses->plain, false, &cause)))
+        return error_set(error, cause.code, "httpd.listen: %s", cause.text);
+    if (addresses->secure.count == 0)
+        return true;
+    if (!http_listen_make_door(&loop->http, daemon_tls_server(server->daemon), &cause) ||
+        !(loop->tls_listener = http_listen(&loop->http, server->limits, &addresses->secure, true, &cause)))
+        return error_set(error, cause.code, "httpd.listen_tls: %s", cause.text);
+    return true;
+}
+
+static bool loop_build(struct server_loop *loop, size_t index, const struct httpd_config *config,
+                       struct http_settings *settings, struct server_addresses *addresses,
+                       struct error *error)
+{
+    struct http_server *server = loop->http.server;
     const struct timeval interval = duration_timeval(TICK_MS);
     loop->http.settings = http_settings_take(settings);
     loop->http.metrics = &server->metrics;
     loop->http.answering = &http_exchange_answering;
-    loop->http.connection_closed = server_connection_closed;
+    loop->http.place_left = server_place_left;
     loop->http.unsent_max = loop->http.unsent = config->unsent_max;
     loop->http.unsent_total = config->unsent_total;
     loop->http.next_id = index + 1;
@@ -249,9 +276,8 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         if (!loop->http.access_log)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the access log");
     }
-    loop->listener = http_listen(&loop->http, server->limits, addresses, &cause);
-    if (!loop->listener)
-        return error_set(error, cause.code, "httpd.listen: %s", cause.text);
+    if (!loop_listen(loop, addresses, error))
+        return false;
     event_assign(&loop->tick, loop_base(loop->http.loop), -1, EV_PERSIST, on_tick, loop);
     if (event_add(&loop->tick, &interval) != 0)
         return error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer of a loop");
@@ -273,6 +299,7 @@ static void server_free(struct http_server *server)
             access_log_buffer_close(loop->http.access_log, ignore, NULL);
         }
         listener_destroy(loop->listener);
+        listener_destroy(loop->tls_listener);
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
@@ -330,11 +357,23 @@ static void check_descriptors(const struct httpd_config *config)
                  config->connections_max, wanted, (int64_t)limit.rlim_cur);
 }
 
+static bool resolve_addresses(struct http_server *server, const struct httpd_config *config,
+                              struct server_addresses *addresses, struct error *error)
+{
+    struct error cause;
+    if (config->listen.count > 0 && !bind_list_resolve(&config->listen, &addresses->plain, &cause))
+        return error_set(error, cause.code, "httpd.listen: %s", cause.text);
+    if (config->listen_tls.count == 0)
+        return true;
+    if (!bind_list_resolve(&config->listen_tls, &addresses->secure, &cause))
+        return error_set(error, cause.code, "httpd.listen_tls: %s", cause.text);
+    return daemon_tls_start(server->daemon, TLS_FOR_HTTP, NULL, error);
+}
+
 static bool server_build(struct http_server *server, const struct httpd_config *config, struct error *error)
 {
     struct http_settings *settings = NULL;
-    struct bind_list addresses = {0};
-    struct error cause;
+    struct server_addresses addresses = {0};
     bool built = false;
     server->loops = calloc(server->count, sizeof(*server->loops));
     server->limits = listen_limits_create();
@@ -367,17 +406,16 @@ static bool server_build(struct http_server *server, const struct httpd_config *
         goto done;
     if (config->access_log[0] != '\0' && !(server->access_log = access_log_create(config->access_log, error)))
         goto done;
-    if (!bind_list_resolve(&config->listen, &addresses, &cause)) {
-        error_set(error, cause.code, "httpd.listen: %s", cause.text);
+    if (!resolve_addresses(server, config, &addresses, error))
         goto done;
-    }
     for (size_t i = 0; i < server->count; i++) {
         if (!loop_build(&server->loops[i], i, config, settings, &addresses, error))
             goto done;
     }
     built = true;
 done:
-    bind_list_clear(&addresses);
+    bind_list_clear(&addresses.plain);
+    bind_list_clear(&addresses.secure);
     http_settings_release(settings);
     return built;
 }

@@ -47,7 +47,7 @@ static int64_t limit_of(const struct http_loop *loop, enum http_connection_state
  * slow. */
 static bool queue_has_moved(const struct http_connection *connection, int *queued)
 {
-    if (ioctl(connection->socket, SIOCOUTQ, queued) != 0)
+    if (ioctl(connection->transport.fd, SIOCOUTQ, queued) != 0)
         return false;
     return connection->queued < 0 || *queued < connection->queued;
 }
@@ -92,7 +92,7 @@ static void time_is_over(struct http_connection *connection)
 static int64_t bytes_taken(const struct http_connection *connection)
 {
     int queued = 0;
-    (void)ioctl(connection->socket, SIOCOUTQ, &queued);
+    (void)ioctl(connection->transport.fd, SIOCOUTQ, &queued);
     return connection->sent - queued;
 }
 
@@ -128,7 +128,7 @@ static void sweep_slow(struct http_loop *loop, int64_t now)
             continue;
         /* A reset: else the kernel would keep for long what the client still does not take. */
         const struct linger none = {.l_onoff = 1};
-        (void)setsockopt(connection->socket, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        (void)setsockopt(connection->transport.fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
         http_connection_destroy(connection);
     }
 }

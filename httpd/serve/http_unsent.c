@@ -38,7 +38,7 @@ void http_unsent_tick(struct http_loop *loop, size_t connections)
     loop->unsent = share;
     for (int state = 0; state < CONNECTION_CLOSED; state++) {
         TAILQ_FOREACH(connection, &loop->lists[state], link)
-        set_share(connection->socket, share);
+        set_share(connection->transport.fd, share);
     }
 }
 

@@ -42,7 +42,7 @@ struct relay {
     bool waiting; /* for the storage server: the event is to wake the connection */
     bool ready;   /* the first byte has been at hand */
     bool failed;
-    bool copying; /* the kernel does not splice here */
+    bool copying; /* the kernel does not splice here, or the bytes are encrypted by us */
     bool held;    /* relay_gathered() is on the stack: it frees */
     bool closed;  /* and relay_close() was called meanwhile */
     bool corked;  /* the last bytes went out with "more follows" */
@@ -328,7 +328,7 @@ static struct iovec memory_piece(const void *base, size_t offset, size_t size)
 
 /* What lies in memory, in one call: the response's head, the bytes that came with the reply's head, and the
  * block. */
-static enum source_status relay_send_memory(struct relay *relay, int socket, struct http_output *out,
+static enum source_status relay_send_memory(struct relay *relay, struct transport to, struct http_output *out,
                                             bool last, int64_t *budget)
 {
     for (;;) {
@@ -345,7 +345,7 @@ static enum source_status relay_send_memory(struct relay *relay, int socket, str
                         ? in_block == 0 || in_block >= HTTP_BUFFER_COPY_SIZE
                         : !last;
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
-        ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+        ssize_t sent = transport_sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
@@ -372,13 +372,13 @@ static enum source_status relay_send_memory(struct relay *relay, int socket, str
     return SOURCE_READY;
 }
 
-static enum source_status send_pipe(struct relay *relay, int socket, bool last, int64_t *budget)
+static enum source_status send_pipe(struct relay *relay, struct transport to, bool last, int64_t *budget)
 {
     while (relay->piped > 0) {
         /* What follows comes at once only where the storage server's socket had more than was asked for. */
         bool more = relay->unsent > (int64_t)relay->piped ? relay->piped >= BURST_MIN : !last;
-        ssize_t sent = splice(relay->pipe->read_end, NULL, socket, NULL, relay->piped,
-                              SPLICE_F_NONBLOCK | SPLICE_F_MOVE | (more ? SPLICE_F_MORE : 0));
+        ssize_t sent = transport_splice(to, relay->pipe->read_end, relay->piped,
+                                        SPLICE_F_NONBLOCK | SPLICE_F_MOVE | (more ? SPLICE_F_MORE : 0));
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent <= 0)
@@ -411,14 +411,15 @@ static void fetch_small_rest(struct relay *relay)
     relay->offset += got;
 }
 
-static enum source_status relay_pump(struct relay *relay, int socket, struct http_output *out, bool last,
-                                     int64_t *budget)
+static enum source_status relay_pump(struct relay *relay, struct transport to, struct http_output *out,
+                                     bool last, int64_t *budget)
 {
+    relay->copying = relay->copying || !transport_takes_splice(to);
     fetch_small_rest(relay);
     for (;;) {
-        enum source_status status = relay_send_memory(relay, socket, out, last, budget);
+        enum source_status status = relay_send_memory(relay, to, out, last, budget);
         if (status == SOURCE_READY)
-            status = send_pipe(relay, socket, last, budget);
+            status = send_pipe(relay, to, last, budget);
         if (status != SOURCE_READY)
             return status;
         if (relay->unsent == 0)
@@ -432,7 +433,7 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
             return SOURCE_MORE;
         }
         /* Nothing is fetched that the client would not take: else it would have to be kept here. */
-        if (!source_has_room(socket)) {
+        if (!source_has_room(to.fd)) {
             relay->burst = BURST_MIN;
             relay_drop_holders(relay);
             return SOURCE_BLOCKED;
@@ -445,13 +446,13 @@ static enum source_status relay_pump(struct relay *relay, int socket, struct htt
 
 /* ---- the interface ---- */
 
-static enum source_status relay_send(struct source *source, int socket, struct http_output *out, bool last,
-                                     int64_t *budget)
+static enum source_status relay_send(struct source *source, struct transport to, struct http_output *out,
+                                     bool last, int64_t *budget)
 {
     struct relay *relay = relay_of(source);
-    enum source_status status = relay_pump(relay, socket, out, last, budget);
+    enum source_status status = relay_pump(relay, to, out, last, budget);
     if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
-        source_uncork(socket, &relay->corked);
+        source_uncork(to.fd, &relay->corked);
     return status;
 }
 

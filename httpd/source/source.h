@@ -24,7 +24,7 @@ struct source;
 
 struct source_operations {
     enum source_status (*status)(const struct source *source);
-    enum source_status (*send)(struct source *source, int socket, struct http_output *out, bool last,
+    enum source_status (*send)(struct source *source, struct transport to, struct http_output *out, bool last,
                                int64_t *budget);
     void (*stalled)(struct source *source);
     void (*close)(struct source *source);
@@ -66,10 +66,10 @@ static inline enum source_status source_status(const struct source *source)
 
 /* Sends what is pending in OUT, then the body, at most *BUDGET bytes (which is lowered by what was sent).
  * LAST: nothing follows this body. Not before source_status() was SOURCE_READY. */
-static inline enum source_status source_send(struct source *source, int socket, struct http_output *out,
-                                             bool last, int64_t *budget)
+static inline enum source_status source_send(struct source *source, struct transport to,
+                                             struct http_output *out, bool last, int64_t *budget)
 {
-    return source->operations->send(source, socket, out, last, budget);
+    return source->operations->send(source, to, out, last, budget);
 }
 
 /* It has kept the client waiting for too long: it tries another way, or fails at the next call. */

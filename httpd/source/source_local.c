@@ -232,9 +232,9 @@ static enum source_status local_send_failed(void)
 }
 
 /* Sends the head and SIZE bytes of the body from memory. *SENT_BODY: how many of the body's left. */
-static enum source_status local_send_memory(struct local_source *local, int socket, struct http_output *out,
-                                            const char *bytes, size_t size, bool more, size_t *sent_body,
-                                            int64_t *budget)
+static enum source_status local_send_memory(struct local_source *local, struct transport to,
+                                            struct http_output *out, const char *bytes, size_t size,
+                                            bool more, size_t *sent_body, int64_t *budget)
 {
     struct iovec parts[2];
     struct msghdr message = {.msg_iov = parts};
@@ -248,7 +248,7 @@ static enum source_status local_send_memory(struct local_source *local, int sock
     if (message.msg_iovlen == 0)
         return SOURCE_READY;
     do {
-        sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+        sent = transport_sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
     } while (sent < 0 && errno == EINTR);
     if (sent < 0)
         return local_send_failed();
@@ -281,7 +281,7 @@ static const char *small_bytes(struct local_source *local)
 
 /* A small body whose bytes are at hand leaves with its head. SOURCE_READY: it is not one, or everything left.
  */
-static enum source_status send_small(struct local_source *local, int socket, struct http_output *out,
+static enum source_status send_small(struct local_source *local, struct transport to, struct http_output *out,
                                      bool last, int64_t *budget)
 {
     const char *bytes = small_bytes(local);
@@ -289,18 +289,18 @@ static enum source_status send_small(struct local_source *local, int socket, str
     if (!bytes)
         return SOURCE_READY;
     enum source_status status =
-        local_send_memory(local, socket, out, bytes, (size_t)local->left, !last, &sent, budget);
+        local_send_memory(local, to, out, bytes, (size_t)local->left, !last, &sent, budget);
     metric_add(local->loop->metrics->copied, (int64_t)sent);
     return status;
 }
 
-static enum source_status send_block(struct local_source *local, int socket, struct http_output *out,
+static enum source_status send_block(struct local_source *local, struct transport to, struct http_output *out,
                                      bool last, int64_t *budget)
 {
     size_t size = local->block_end - local->block_start, sent;
     bool more = local->left == (int64_t)size && !last;
     enum source_status status =
-        local_send_memory(local, socket, out, local->block + local->block_start, size, more, &sent, budget);
+        local_send_memory(local, to, out, local->block + local->block_start, size, more, &sent, budget);
     metric_add(local->loop->metrics->copied, (int64_t)sent);
     local->block_start += sent;
     if (local->block_start == local->block_end)
@@ -315,10 +315,11 @@ static enum source_status send_block(struct local_source *local, int socket, str
 }
 
 /* SOURCE_READY: all of it left. */
-static enum source_status send_window(struct local_source *local, int socket, int64_t size, int64_t *budget)
+static enum source_status send_window(struct local_source *local, struct transport to, int64_t size,
+                                      int64_t *budget)
 {
     struct file_window window = {
-        .socket = socket, .fd = local->open->fd, .offset = local->offset, .size = (size_t)size};
+        .to = to, .fd = local->open->fd, .offset = local->offset, .size = (size_t)size};
     file_window_send(&window);
     if (window.sent > 0) {
         local->offset += (int64_t)window.sent;
@@ -345,21 +346,21 @@ static enum source_status send_window(struct local_source *local, int socket, in
 }
 
 /* The next bytes have to come from a disk. Nothing is fetched that the client would not take. */
-static enum source_status local_fetch(struct local_source *local, int socket, struct http_output *out,
-                                      int64_t *budget)
+static enum source_status local_fetch(struct local_source *local, struct transport to,
+                                      struct http_output *out, int64_t *budget)
 {
     size_t sent;
-    enum source_status status = local_send_memory(local, socket, out, NULL, 0, false, &sent, budget);
+    enum source_status status = local_send_memory(local, to, out, NULL, 0, false, &sent, budget);
     if (status != SOURCE_READY)
         return status;
-    if (!source_has_room(socket))
+    if (!source_has_room(to.fd))
         return SOURCE_BLOCKED;
     if (*budget <= 0)
         return SOURCE_MORE;
     return read_on_worker(local, *budget);
 }
 
-static enum source_status local_pump(struct local_source *local, int socket, struct http_output *out,
+static enum source_status local_pump(struct local_source *local, struct transport to, struct http_output *out,
                                      bool last, int64_t *budget)
 {
     size_t sent;
@@ -370,23 +371,23 @@ static enum source_status local_pump(struct local_source *local, int socket, str
         if (*budget <= 0)
             return SOURCE_MORE;
         if (local->block) {
-            status = send_block(local, socket, out, last, budget);
+            status = send_block(local, to, out, last, budget);
         } else if (local->left <= (int64_t)LOCAL_SCRATCH_SIZE && !local->open->cannot_tell &&
                    local->left <= *budget && local->warm_to <= local->offset) {
             int64_t before = local->left;
-            status = send_small(local, socket, out, last, budget);
+            status = send_small(local, to, out, last, budget);
             if (status == SOURCE_READY && local->left == before)
-                status = local_fetch(local, socket, out, budget);
+                status = local_fetch(local, to, out, budget);
         } else {
             int64_t window = min_i64(local->left, min_i64(*budget, FILE_WINDOW_SIZE));
             if (local->warm_to > local->offset)
                 window = min_i64(window, local->warm_to - local->offset);
             if (!window_is_cached(local, window))
-                return local_fetch(local, socket, out, budget);
+                return local_fetch(local, to, out, budget);
             if (http_output_pending(out) > 0)
-                status = local_send_memory(local, socket, out, NULL, 0, true, &sent, budget);
+                status = local_send_memory(local, to, out, NULL, 0, true, &sent, budget);
             if (status == SOURCE_READY)
-                status = send_window(local, socket, window, budget);
+                status = send_window(local, to, window, budget);
         }
         if (status != SOURCE_READY)
             return status;
@@ -403,17 +404,17 @@ static enum source_status by_relay(struct local_source *local, enum source_statu
     return status;
 }
 
-static enum source_status local_send(struct source *source, int socket, struct http_output *out, bool last,
-                                     int64_t *budget)
+static enum source_status local_send(struct source *source, struct transport to, struct http_output *out,
+                                     bool last, int64_t *budget)
 {
     struct local_source *local = local_of(source);
     if (local->failed)
         return SOURCE_FAILED;
     if (local->relay)
-        return by_relay(local, source_send(local->relay, socket, out, last, budget));
-    enum source_status status = local_pump(local, socket, out, last, budget);
+        return by_relay(local, source_send(local->relay, to, out, last, budget));
+    enum source_status status = local_pump(local, to, out, last, budget);
     if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
-        source_uncork(socket, &local->corked);
+        source_uncork(to.fd, &local->corked);
     return status;
 }
 

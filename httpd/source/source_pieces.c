@@ -110,11 +110,11 @@ static int64_t next_size(const struct pieces *pieces)
 }
 
 /* Sends of the piece under way, and notes how much of it left. */
-static enum source_status send_piece(struct pieces *pieces, int socket, struct http_output *out, bool last,
-                                     int64_t *budget)
+static enum source_status send_piece(struct pieces *pieces, struct transport to, struct http_output *out,
+                                     bool last, int64_t *budget)
 {
     int64_t before = *budget - (int64_t)http_output_pending(out);
-    enum source_status status = source_send(pieces->relay, socket, out, last, budget);
+    enum source_status status = source_send(pieces->relay, to, out, last, budget);
     int64_t sent = before - (*budget - (int64_t)http_output_pending(out));
     if (sent > 0) {
         pieces->options.offset += sent;
@@ -124,8 +124,8 @@ static enum source_status send_piece(struct pieces *pieces, int socket, struct h
     return status;
 }
 
-static enum source_status pieces_send(struct source *source, int socket, struct http_output *out, bool last,
-                                      int64_t *budget)
+static enum source_status pieces_send(struct source *source, struct transport to, struct http_output *out,
+                                      bool last, int64_t *budget)
 {
     struct pieces *pieces = pieces_of(source);
     for (;;) {
@@ -134,7 +134,7 @@ static enum source_status pieces_send(struct source *source, int socket, struct 
         if (!pieces->relay) {
             if (*budget <= 0)
                 return SOURCE_MORE;
-            if (!source_has_room(socket))
+            if (!source_has_room(to.fd))
                 return SOURCE_BLOCKED;
             if (!(pieces->options.length > 0 ? piece_begin(pieces)
                                              : piece_begin_next(pieces, next_size(pieces))))
@@ -146,7 +146,7 @@ static enum source_status pieces_send(struct source *source, int socket, struct 
                 return status;
         }
         /* Nothing is at hand behind a piece: its last bytes are not to wait for more. */
-        enum source_status status = send_piece(pieces, socket, out, last || pieces->left > 0, budget);
+        enum source_status status = send_piece(pieces, to, out, last || pieces->left > 0, budget);
         if (status == SOURCE_FAILED)
             return piece_failed(pieces);
         if (status != SOURCE_DONE || pieces->left == 0)

@@ -35,12 +35,12 @@ void http_output_number(struct http_output *out, int64_t number)
     http_output_append(out, at, (size_t)(digits + sizeof(digits) - at));
 }
 
-bool http_output_flush(struct http_output *out, int socket, bool more, size_t *sent)
+bool http_output_flush(struct http_output *out, struct transport to, bool more, size_t *sent)
 {
     *sent = 0;
     while (out->start < out->end) {
-        ssize_t written = send(socket, out->bytes + out->start, out->end - out->start,
-                               MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        ssize_t written = transport_send(to, out->bytes + out->start, out->end - out->start,
+                                         MSG_NOSIGNAL | (more ? MSG_MORE : 0));
         if (written < 0) {
             if (errno == EINTR)
                 continue;
@@ -71,6 +71,7 @@ static const struct {
     {204, "No Content"},
     {206, "Partial Content"},
     {304, "Not Modified"},
+    {308, "Permanent Redirect"},
     {400, "Bad Request"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
@@ -80,6 +81,7 @@ static const struct {
     {414, "URI Too Long"},
     {416, "Range Not Satisfiable"},
     {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
     {501, "Not Implemented"},

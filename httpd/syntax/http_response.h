@@ -5,6 +5,7 @@
 #ifndef REEL_HTTPD_HTTP_RESPONSE_H
 #define REEL_HTTPD_HTTP_RESPONSE_H
 
+#include "common/transport/transport.h"
 #include "httpd/syntax/http_date.h"
 #include "httpd/syntax/http_text.h"
 
@@ -28,7 +29,7 @@ void http_output_number(struct http_output *out, int64_t number);
 
 /* Sends what is pending. MORE: bytes follow soon (MSG_MORE). *SENT: bytes that left. False with errno set:
  * EAGAIN when the socket takes no more now, else the connection is broken. */
-MUST_CHECK bool http_output_flush(struct http_output *out, int socket, bool more, size_t *sent);
+MUST_CHECK bool http_output_flush(struct http_output *out, struct transport to, bool more, size_t *sent);
 
 /* The Date field of a loop, written once a second. */
 struct http_clock {

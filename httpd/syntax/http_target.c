@@ -21,28 +21,35 @@ static bool characters_are_legal(struct http_text text)
     return true;
 }
 
-/* absolute-form (RFC 9112 section 3.2.2): what follows the authority. False for what is neither this nor
- * origin-form. */
-static bool strip_authority(struct http_text *text)
+/* RFC 9112 section 3.2.2: absolute-form. */
+bool http_target_split(struct http_text text, struct http_text *scheme, struct http_text *authority,
+                       struct http_text *rest)
 {
-    size_t scheme = 0;
-    if (text->size > 0 && text->bytes[0] == '/')
+    size_t start = 0;
+    *scheme = *authority = (struct http_text){text.bytes, 0};
+    *rest = text;
+    if (text.size > 0 && text.bytes[0] == '/')
         return true;
-    if (text->size >= 7 && strncasecmp(text->bytes, "http://", 7) == 0)
-        scheme = 7;
-    else if (text->size >= 8 && strncasecmp(text->bytes, "https://", 8) == 0)
-        scheme = 8;
+    if (text.size >= 7 && strncasecmp(text.bytes, "http://", 7) == 0)
+        start = 7;
+    else if (text.size >= 8 && strncasecmp(text.bytes, "https://", 8) == 0)
+        start = 8;
     else
         return false;
 
-    size_t end = scheme;
-    while (end < text->size && text->bytes[end] != '/' && text->bytes[end] != '?')
+    size_t end = start;
+    while (end < text.size && text.bytes[end] != '/' && text.bytes[end] != '?')
         end++;
-    if (!http_authority_is_legal((struct http_text){text->bytes + scheme, end - scheme}, false))
-        return false;
-    text->bytes += end;
-    text->size -= end;
-    return true;
+    scheme->size = start - 3;
+    *authority = (struct http_text){text.bytes + start, end - start};
+    *rest = (struct http_text){text.bytes + end, text.size - end};
+    return http_authority_is_legal(*authority, false);
+}
+
+static bool strip_authority(struct http_text *text)
+{
+    struct http_text scheme, authority;
+    return http_target_split(*text, &scheme, &authority, text);
 }
 
 /* Decodes SEGMENT into a NUL-terminated field of SIZE bytes, zeros after it. */

@@ -113,7 +113,7 @@ static void prepare(int64_t offset, int64_t length)
     transfer.options = (struct file_send_options){
         .loop = loop,
         .workers = workers,
-        .socket = ours,
+        .to = {ours, NULL},
         .fd = file,
         .offset = offset,
         .length = length,

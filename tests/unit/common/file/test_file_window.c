@@ -58,7 +58,7 @@ static int setup(void **state)
     assert_int_equal(write(fixture->file, bytes, SIZE), SIZE);
     free(bytes);
     make_pair(fixture);
-    fixture->window = (struct file_window){.socket = fixture->ours, .fd = fixture->file};
+    fixture->window = (struct file_window){.to = {fixture->ours, NULL}, .fd = fixture->file};
     *state = fixture;
     return 0;
 }

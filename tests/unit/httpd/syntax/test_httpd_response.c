@@ -103,7 +103,7 @@ static void a_socket_takes_the_output_piece_by_piece(void **state)
     out.end = sizeof(bytes);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
-    while (!http_output_flush(&out, pair[0], false, &sent)) {
+    while (!http_output_flush(&out, (struct transport){pair[0], NULL}, false, &sent)) {
         assert_int_equal(errno, EAGAIN);
         total += sent;
         assert_int_equal(http_output_pending(&out), sizeof(bytes) - total);

@@ -1,0 +1,29 @@
+/*
+ * daemon_tls: the certificates that a daemon listens with, from its start to its end: [tls] becomes a tls_server, SIGHUP reads
+ * the files again, and /healthz and /metrics say when a certificate ends. Main thread.
+ */
+#ifndef REEL_COMMON_DAEMON_TLS_H
+#define REEL_COMMON_DAEMON_TLS_H
+
+#include "common/daemon/daemon.h"
+#include "common/transport/tls_context.h"
+
+/* For who listens at listen_tls: DAEMON gets its certificates. False: what is wrong with them. Before the loops run. */
+MUST_CHECK bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, const struct tls_keys *psk,
+                                 struct error *error);
+
+/* NULL where daemon_tls_start() was not called. It lives until the daemon ends. */
+struct tls_server *daemon_tls_server(const struct daemon *daemon);
+
+/* ---- for daemon.c ---- */
+
+/* Reads the files of NEW_CONFIG. False: what was refused, and all stays as it was. */
+MUST_CHECK bool daemon_tls_reload(struct daemon *daemon, const struct daemon_config *new_config,
+                                  struct error *error);
+
+/* Fills an empty REASON where a certificate has ended or soon will. */
+void daemon_tls_health(const struct daemon *daemon, char *reason, size_t size);
+
+void daemon_tls_destroy(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * tls_door: handshakes of one loop's port: a connection that was accepted passes through it before it counts as one of
+ * whoever serves it. At most so many handshakes are under way at once, each for a limited time from the accept on, however
+ * its bytes trickle. Nothing but a descriptor and some 400 bytes is spent on a peer before its first byte; further ones wait
+ * in their order, and one that is slow gives its place to them. A peer that does not speak TLS is told so in its own
+ * language. On the loop's thread, or while that does not run.
+ */
+#ifndef REEL_COMMON_TLS_DOOR_H
+#define REEL_COMMON_TLS_DOOR_H
+
+#include "common/loop/listen_limits.h"
+#include "common/loop/loop.h"
+#include "common/transport/tls_context.h"
+#include "common/transport/transport.h"
+
+#define TLS_DOOR_HANDSHAKES 64 /* at once */
+#define TLS_DOOR_TIME_MS    10000
+
+struct tls_door;
+
+struct tls_door_options {
+    struct loop *loop;
+    struct tls_server *server; /* outlives the door */
+    size_t handshakes_max;
+    int64_t time_ms; /* from the accept to the end of the handshake */
+    /* What a peer gets that does not begin with a record of TLS. */
+    const void *plain_answer;
+    size_t plain_answer_size;
+    void *argument; /* of the functions */
+    /* A connection: AT and PLACE are taken over. REFUSED as it was given. False: it could not be kept; AT is closed by then,
+     * and PLACE is still the door's. */
+    bool (*take)(void *argument, struct transport at, const struct socket_address *peer,
+                 const struct listen_place *place, bool refused);
+    /* One that did not become a connection has ended: its place is free. */
+    void (*leave)(void *argument, const struct listen_place *place);
+};
+
+/* NULL without memory. */
+MUST_CHECK struct tls_door *tls_door_create(const struct tls_door_options *options, struct error *error);
+
+/* Takes FD and PLACE over. False without memory or an event: FD is closed, and PLACE is still the caller's. */
+MUST_CHECK bool tls_door_enter(struct tls_door *door, int fd, const struct socket_address *peer,
+                               const struct listen_place *place, bool refused);
+
+/* How many have entered and are not through. */
+size_t tls_door_count(const struct tls_door *door);
+
+/* Whether one can be spared that has been in the door for long without getting on; the second one ends it. */
+bool tls_door_has_room(const struct tls_door *door);
+bool tls_door_make_room(struct tls_door *door);
+
+/* Ends all that are under way. NULL is ignored. */
+void tls_door_close(struct tls_door *door);
+void tls_door_destroy(struct tls_door *door);
+
+#endif
