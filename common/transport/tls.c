@@ -7,11 +7,15 @@
 #include "common/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,12 +41,12 @@ static const char *describe_peer(int fd, char *buffer, size_t size)
 }
 
 /* The connection is of no more use: every further call says so. */
-static void tls_break(struct tls *tls)
+static void tls_break(struct tls *tls, int errnum)
 {
     char who[ADDRESS_TEXT_SIZE], why[ERROR_TEXT_SIZE];
     const char *kind;
 
-    tls->broken = errno == EPIPE || errno == ENOMEM ? errno : ECONNRESET;
+    tls->broken = errnum;
     tls->quiet = true;
     if (ERR_peek_error() == 0)
         return; /* the socket's own failure: whoever calls reports it */
@@ -150,7 +154,7 @@ static size_t read_once(struct tls *tls, void *bytes, size_t size, bool peek)
         tls->ended = true;
         break;
     default:
-        tls_break(tls);
+        tls_break(tls, ECONNRESET);
         break;
     }
     return 0;
@@ -244,6 +248,21 @@ static void renew_key(struct tls *tls, size_t size)
     ERR_clear_error();
 }
 
+/* How much to encrypt for one send(2): what the socket has room for below its limit of unsent bytes (TCP_NOTSENT_LOWAT), so
+ * that little of it is left to be held. */
+static size_t room_of(const struct tls *tls)
+{
+    int unsent = 0, limit = 0;
+    socklen_t size = sizeof(limit);
+
+    if (getsockopt(tls->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, &size) != 0 || limit <= 0 ||
+        ioctl(tls->fd, SIOCOUTQNSD, &unsent) != 0)
+        return TLS_BATCH_SIZE;
+    if (unsent >= limit - (int)TLS_RECORD_SIZE)
+        return TLS_RECORD_SIZE;
+    return min_size((size_t)(limit - unsent), TLS_BATCH_SIZE);
+}
+
 /* Encrypts one record's content into SCRATCH. */
 static bool encrypt(struct tls *tls, struct tls_scratch *scratch, const uint8_t *bytes, size_t size)
 {
@@ -256,7 +275,7 @@ static bool encrypt(struct tls *tls, struct tls_scratch *scratch, const uint8_t 
     result = SSL_write_ex(tls->ssl, bytes, size, &written);
     tls->gathering = NULL;
     if (result != 1 || written != size) {
-        tls_break(tls);
+        tls_break(tls, ECONNRESET);
         return false;
     }
     renew_key(tls, size);
@@ -275,7 +294,7 @@ static bool flush_records(struct tls *tls, struct tls_scratch *scratch, size_t s
         if (now < 0 && errno == EINTR)
             continue;
         if (now < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-            tls_break(tls);
+            tls_break(tls, errno);
             return false;
         }
         if (now < 0)
@@ -288,8 +307,7 @@ static bool flush_records(struct tls *tls, struct tls_scratch *scratch, size_t s
     tls->held_sent = 0;
     tls->held = malloc(tls->held_size);
     if (!tls->held) {
-        errno = ENOMEM;
-        tls_break(tls);
+        tls_break(tls, ENOMEM);
         return false;
     }
     memcpy(tls->held, scratch->records + sent, tls->held_size);
@@ -308,7 +326,7 @@ static bool send_begins(struct tls *tls, size_t size, int flags, size_t *taken)
     }
     if (tls->held && !tls_flush_held(tls, flags)) {
         if (errno != EAGAIN && errno != EWOULDBLOCK)
-            tls_break(tls);
+            tls_break(tls, errno);
         return false;
     }
     *taken = min_size(tls->ahead, size);
@@ -342,7 +360,7 @@ static bool send_batch(struct tls *tls, struct tls_scratch *scratch, struct tls_
 }
 
 /* Counts what the kernel took, and returns it. */
-static ssize_t note_sent(struct tls *tls, ssize_t sent)
+static ssize_t count_sent(struct tls *tls, ssize_t sent)
 {
     if (sent > 0)
         tls->sent += (uint64_t)sent;
@@ -353,12 +371,12 @@ ssize_t tls_send(struct tls *tls, const struct iovec *parts, size_t count, int f
 {
     struct tls_parts left = {parts, count, 0};
     struct tls_scratch *scratch;
-    size_t size = 0, total, batch = TLS_RECORD_SIZE;
+    size_t size = 0, total;
 
     if (tls->kernel_sends) {
         struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};
 
-        return note_sent(tls, sendmsg(tls->fd, &message, flags | MSG_NOSIGNAL));
+        return count_sent(tls, sendmsg(tls->fd, &message, flags | MSG_NOSIGNAL));
     }
     for (size_t i = 0; i < count; i++)
         size += parts[i].iov_len;
@@ -369,12 +387,11 @@ ssize_t tls_send(struct tls *tls, const struct iovec *parts, size_t count, int f
         return fail_with(ENOMEM);
     parts_skip(&left, total);
     while (total < size) {
-        size_t now = min_size(size - total, batch);
+        size_t now = min_size(size - total, room_of(tls));
 
         if (!send_batch(tls, scratch, &left, now, total + now < size ? flags | MSG_MORE : flags))
             return send_ends(tls, total);
         total += now;
-        batch = min_size(2 * batch, TLS_BATCH_SIZE);
     }
     return (ssize_t)total;
 }
@@ -382,10 +399,10 @@ ssize_t tls_send(struct tls *tls, const struct iovec *parts, size_t count, int f
 ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size)
 {
     struct tls_scratch *scratch;
-    size_t total, batch = TLS_RECORD_SIZE;
+    size_t total;
 
     if (tls->kernel_sends)
-        return note_sent(tls, sendfile(tls->fd, file, offset, size));
+        return count_sent(tls, sendfile(tls->fd, file, offset, size));
     if (!send_begins(tls, size, 0, &total))
         return -1;
     *offset += (off_t)total;
@@ -393,7 +410,7 @@ ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size)
     if (!scratch)
         return fail_with(ENOMEM);
     while (total < size) {
-        ssize_t got = pread(file, scratch->content, min_size(size - total, batch), *offset);
+        ssize_t got = pread(file, scratch->content, min_size(size - total, room_of(tls)), *offset);
         struct iovec part = {scratch->content, (size_t)max_i64(got, 0)};
         struct tls_parts parts = {&part, 1, 0};
 
@@ -405,7 +422,6 @@ ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size)
             return send_ends(tls, total);
         total += (size_t)got;
         *offset += got;
-        batch = min_size(2 * batch, TLS_BATCH_SIZE);
     }
     return (ssize_t)total;
 }
@@ -413,7 +429,7 @@ ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size)
 ssize_t tls_splice(struct tls *tls, int pipe_end, size_t size, unsigned flags)
 {
     ASSERT(tls->kernel_sends);
-    return note_sent(tls, splice(pipe_end, NULL, tls->fd, NULL, size, flags));
+    return count_sent(tls, splice(pipe_end, NULL, tls->fd, NULL, size, flags));
 }
 
 bool tls_kernel_sends(const struct tls *tls)

@@ -1,7 +1,7 @@
 /*
  * tls: one connection under TLS (OpenSSL), as transport.h shows it. An idle one holds no buffer: what is encrypted or
- * decrypted passes through a buffer of the thread, and only the ciphertext that a full socket did not take is kept, at most
- * some 64 KiB, of a client that keeps up; a slow one about 16 KiB. Where kernel and OpenSSL have kTLS the kernel encrypts,
+ * decrypted passes through a buffer of the thread, and only the ciphertext that a full socket did not take is kept: a
+ * record or two, since no more is encrypted than the socket has room for. Where kernel and OpenSSL have kTLS the kernel encrypts,
  * and sending is sending on the socket.
  *
  * Failures count in reel_tls_failures_total{kind} and are logged once per kind in ten seconds. No call leaves anything in

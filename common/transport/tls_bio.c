@@ -13,7 +13,7 @@
 static pthread_once_t method_once = PTHREAD_ONCE_INIT;
 static BIO_METHOD *method;
 
-static bool may_pass(int errnum)
+static bool bio_may_pass(int errnum)
 {
     return errnum == EAGAIN || errnum == EWOULDBLOCK || errnum == EINTR;
 }
@@ -50,7 +50,7 @@ static int bio_write(BIO *bio, const char *bytes, int size)
         return size;
     }
     sent = tls_flush_held(tls, 0) ? send(tls->fd, bytes, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
-    if (sent < 0 && may_pass(errno))
+    if (sent < 0 && bio_may_pass(errno))
         BIO_set_retry_write(bio);
     return (int)sent;
 }
@@ -61,7 +61,7 @@ static int bio_read(BIO *bio, char *bytes, int size)
     ssize_t got = recv(tls->fd, bytes, (size_t)size, MSG_DONTWAIT);
 
     BIO_clear_retry_flags(bio);
-    if (got < 0 && may_pass(errno))
+    if (got < 0 && bio_may_pass(errno))
         BIO_set_retry_read(bio);
     if (got == 0)
         BIO_set_flags(bio, BIO_FLAGS_IN_EOF);

@@ -138,6 +138,11 @@ void tls_server_destroy(struct tls_server *server)
     free(server);
 }
 
+struct tls_tickets *tls_server_tickets(const struct tls_server *server)
+{
+    return server->tickets;
+}
+
 static struct tls_set *server_set(struct tls_server *server)
 {
     struct tls_set *set;
@@ -211,19 +216,15 @@ struct tls *tls_server_session(struct tls_server *server, int fd)
     return NULL;
 }
 
-SSL_SESSION *tls_psk_session(const uint8_t key[TLS_KEY_SIZE])
+SSL_SESSION *tls_psk_session(SSL *ssl, const uint8_t key[TLS_KEY_SIZE])
 {
     static const unsigned char cipher_id[] = {0x13, 0x01}; /* TLS_AES_128_GCM_SHA256 */
     SSL_SESSION *session = SSL_SESSION_new();
-    SSL_CTX *context = SSL_CTX_new(TLS_method());
-    SSL *ssl = context ? SSL_new(context) : NULL;
-    const SSL_CIPHER *cipher = ssl ? SSL_CIPHER_find(ssl, cipher_id) : NULL;
+    const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, cipher_id);
     bool fine = session && cipher && SSL_SESSION_set1_master_key(session, key, TLS_KEY_SIZE) == 1 &&
                 SSL_SESSION_set_cipher(session, cipher) == 1 &&
                 SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1;
 
-    SSL_free(ssl);
-    SSL_CTX_free(context);
     if (fine)
         return session;
     SSL_SESSION_free(session);
@@ -249,7 +250,7 @@ static int on_own_psk(SSL *ssl, const EVP_MD *digest, const unsigned char **iden
         OPENSSL_cleanse(key, sizeof(key));
         return 1;
     }
-    *session = tls_psk_session(key);
+    *session = tls_psk_session(ssl, key);
     OPENSSL_cleanse(key, sizeof(key));
     *identity = (const unsigned char *)tls->psk_identity;
     *size = strlen(tls->psk_identity);

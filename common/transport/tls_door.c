@@ -49,13 +49,15 @@ struct tls_door {
     struct guest_list all; /* in the order in which they entered */
     size_t counts[GUEST_STATES];
     struct event timer;
-    bool armed;
+    int64_t armed_ms; /* when it rings; 0: it does not */
     struct task turn; /* lets the next one in */
     bool turn_posted;
     bool destroyed;
 };
 
 static struct log_gate late_gate;
+
+static void door_arm(struct tls_door *door);
 
 static const char *guest_name(const struct guest *guest, char *buffer, size_t size)
 {
@@ -194,7 +196,7 @@ static void guest_begin(struct guest *guest)
 }
 
 /* Of those under way one that has had its time, as long as others wait. */
-static struct guest *find_spare(const struct tls_door *door)
+static struct guest *door_find_spare(const struct tls_door *door)
 {
     struct guest *first = TAILQ_FIRST(&door->guests[GUEST_SHAKES]);
 
@@ -213,7 +215,7 @@ static bool has_place(struct tls_door *door)
 
     if (door->counts[GUEST_SHAKES] < door->options.handshakes_max)
         return true;
-    spare = find_spare(door);
+    spare = door_find_spare(door);
     if (spare)
         drop(spare);
     return spare;
@@ -230,6 +232,7 @@ static void on_turn(struct task *task)
     }
     while (door->counts[GUEST_WAITS] > 0 && has_place(door))
         guest_begin(TAILQ_FIRST(&door->guests[GUEST_WAITS]));
+    door_arm(door);
 }
 
 /* The first byte has come. */
@@ -267,16 +270,28 @@ static void on_guest(evutil_socket_t fd, short what, void *argument)
 
 /* ---- time ---- */
 
+/* When something is due: the end of the oldest one's time; and where others wait, the moment from which one of those under
+ * way can be spared. 0: nothing is. */
+static int64_t next_due(const struct tls_door *door)
+{
+    const struct guest *oldest = TAILQ_FIRST(&door->all), *first = TAILQ_FIRST(&door->guests[GUEST_SHAKES]);
+    int64_t due = oldest ? oldest->entered_ms + door->options.time_ms : 0;
+
+    if (door->counts[GUEST_WAITS] > 0 && first)
+        due = min_i64(due, first->since_ms + SPARE_MS);
+    return due;
+}
+
 static void door_arm(struct tls_door *door)
 {
-    struct guest *oldest = door->armed ? NULL : TAILQ_FIRST(&door->all);
+    int64_t due = next_due(door);
     struct timeval wait;
 
-    if (!oldest)
+    if (due == 0 || (door->armed_ms != 0 && door->armed_ms <= due))
         return;
-    wait = duration_timeval(max_i64(oldest->entered_ms + door->options.time_ms - clock_monotonic_ms(), 1));
-    door->armed = event_add(&door->timer, &wait) == 0;
-    if (!door->armed)
+    wait = duration_timeval(max_i64(due - clock_monotonic_ms(), 1));
+    door->armed_ms = event_add(&door->timer, &wait) == 0 ? due : 0;
+    if (door->armed_ms == 0)
         log_error("tls", "cannot arm a timer: handshakes have no time limit");
 }
 
@@ -289,7 +304,7 @@ static void on_door_timer(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    door->armed = false;
+    door->armed_ms = 0;
     while ((oldest = TAILQ_FIRST(&door->all)) &&
            clock_monotonic_ms() - oldest->entered_ms >= door->options.time_ms) {
         tls_count_handshake(true, TLS_RESULT_TIMEOUT);
@@ -299,6 +314,7 @@ static void on_door_timer(evutil_socket_t fd, short what, void *argument)
                      guest_name(oldest, who, sizeof(who)), door->options.time_ms, suppressed);
         guest_end(oldest);
     }
+    door_next(door);
     door_arm(door);
 }
 
@@ -360,7 +376,7 @@ static struct guest *find_room(const struct tls_door *door)
 {
     struct guest *silent = TAILQ_FIRST(&door->guests[GUEST_SILENT]);
 
-    return silent && clock_monotonic_ms() - silent->since_ms >= SPARE_MS ? silent : find_spare(door);
+    return silent && clock_monotonic_ms() - silent->since_ms >= SPARE_MS ? silent : door_find_spare(door);
 }
 
 bool tls_door_has_room(const struct tls_door *door)
@@ -386,7 +402,7 @@ void tls_door_close(struct tls_door *door)
             guest_end(TAILQ_FIRST(&door->guests[state]));
     }
     (void)event_del(&door->timer);
-    door->armed = false;
+    door->armed_ms = 0;
 }
 
 void tls_door_destroy(struct tls_door *door)

@@ -9,7 +9,7 @@
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
 static pthread_key_t scratch_key;
 
-static void make_key(void)
+static void make_scratch_key(void)
 {
     ASSERT(pthread_key_create(&scratch_key, free) == 0);
 }
@@ -18,7 +18,7 @@ struct tls_scratch *tls_scratch(void)
 {
     struct tls_scratch *scratch;
 
-    ASSERT(pthread_once(&scratch_once, make_key) == 0);
+    ASSERT(pthread_once(&scratch_once, make_scratch_key) == 0);
     scratch = pthread_getspecific(scratch_key);
     if (scratch)
         return scratch;

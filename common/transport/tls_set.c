@@ -196,7 +196,7 @@ static int on_psk(SSL *ssl, const unsigned char *identity, size_t size, SSL_SESS
     name[size] = '\0';
     if (!keys->find(keys->argument, name, key))
         return 1;
-    *session = tls_psk_session(key);
+    *session = tls_psk_session(ssl, key);
     OPENSSL_cleanse(key, sizeof(key));
     if (!*session)
         return 0;

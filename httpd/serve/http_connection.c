@@ -418,7 +418,8 @@ static enum step answer_is_over(struct http_connection *connection)
     give_output(connection);
     connection->sent = 0;
     connection->rate_ms = 0;
-    if (connection->keep_alive && !connection->loop->draining && !failed) {
+    if (connection->keep_alive && !connection->loop->draining && !failed &&
+        !transport_is_worn(connection->transport)) {
         if (connection->in)
             connection->in_start += head;
         if (connection->in_start == connection->in_end)

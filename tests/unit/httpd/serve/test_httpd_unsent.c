@@ -63,9 +63,9 @@ static void open_connections_get_their_share_and_it_comes_back(void **state)
     struct http_connection sending = {0}, waiting = {0};
     int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)state;
-    sending.socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    waiting.socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(sending.socket >= 0 && waiting.socket >= 0 && late >= 0);
+    sending.transport.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    waiting.transport.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(sending.transport.fd >= 0 && waiting.transport.fd >= 0 && late >= 0);
     for (int i = 0; i < CONNECTION_STATES; i++)
         TAILQ_INIT(&loop.lists[i]);
     TAILQ_INSERT_TAIL(&loop.lists[CONNECTION_SEND], &sending, link);
@@ -74,22 +74,22 @@ static void open_connections_get_their_share_and_it_comes_back(void **state)
     int before = share_of(late);
     http_unsent_tick(&loop, 8);
     http_unsent_accepted(&loop, late);
-    assert_int_equal(share_of(sending.socket), before);
+    assert_int_equal(share_of(sending.transport.fd), before);
     assert_int_equal(share_of(late), before);
 
     http_unsent_tick(&loop, 9);
     http_unsent_accepted(&loop, late);
-    assert_int_equal(share_of(sending.socket), 64 * KIB);
-    assert_int_equal(share_of(waiting.socket), 64 * KIB);
+    assert_int_equal(share_of(sending.transport.fd), 64 * KIB);
+    assert_int_equal(share_of(waiting.transport.fd), 64 * KIB);
     assert_int_equal(share_of(late), 64 * KIB);
 
     http_unsent_tick(&loop, 8); /* a quarter more would not fit */
-    assert_int_equal(share_of(sending.socket), 64 * KIB);
+    assert_int_equal(share_of(sending.transport.fd), 64 * KIB);
     http_unsent_tick(&loop, 6);
-    assert_int_equal(share_of(sending.socket), 128 * KIB);
-    assert_int_equal(share_of(waiting.socket), 128 * KIB);
-    close(sending.socket);
-    close(waiting.socket);
+    assert_int_equal(share_of(sending.transport.fd), 128 * KIB);
+    assert_int_equal(share_of(waiting.transport.fd), 128 * KIB);
+    close(sending.transport.fd);
+    close(waiting.transport.fd);
     close(late);
 }
 
