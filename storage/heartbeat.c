@@ -474,14 +474,6 @@ void heartbeat_beat_now(struct heartbeat *heartbeat)
     }
 }
 
-size_t heartbeat_joined(const struct heartbeat *heartbeat)
-{
-    size_t joined = 0;
-    for (size_t i = 0; i < heartbeat->count; i++)
-        joined += heartbeat->trackers[i]->joined && !heartbeat->trackers[i]->failing ? 1 : 0;
-    return joined;
-}
-
 json_t *heartbeat_status(const struct heartbeat *heartbeat)
 {
     json_t *list = json_array();

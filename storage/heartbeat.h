@@ -38,9 +38,6 @@ void heartbeat_set_interval(struct heartbeat *heartbeat, int64_t interval_ms);
 /* Tells every tracker now, e.g. that the server is draining. */
 void heartbeat_beat_now(struct heartbeat *heartbeat);
 
-/* Trackers that took the last message. */
-size_t heartbeat_joined(const struct heartbeat *heartbeat);
-
 /* An array with address, state and the last failure of each tracker: for /status. A new reference. */
 json_t *heartbeat_status(const struct heartbeat *heartbeat);
 

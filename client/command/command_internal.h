@@ -112,8 +112,6 @@ void command_line_clear(struct command_line *line);
 void command_print_help(const struct command_verb *verb, const struct command_verb *verbs, size_t count);
 void command_print_exit_codes(void);
 
-/* A whole number of at least MINIMUM. */
-MUST_CHECK bool command_parse_number(const char *text, int64_t minimum, int64_t *number);
 /* "90s", "2m", "3h", "5d", or plain seconds. Milliseconds. */
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);
 /* Seconds since the epoch: a duration before NOW, or a date: 2026-11-28, 2026-11-28T12:00:00Z. */

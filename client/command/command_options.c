@@ -114,7 +114,7 @@ static const struct option options_table[] = {
 
 /* ---- values ---- */
 
-bool command_parse_number(const char *text, int64_t minimum, int64_t *number)
+static bool command_parse_number(const char *text, int64_t minimum, int64_t *number)
 {
     char *end;
 

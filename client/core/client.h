@@ -60,14 +60,6 @@ void client_watch(struct client_operation *operation, client_remark_callback rem
 /* Each starter returns NULL only without memory (nothing is called). Callbacks come exactly once, never inside the
  * starter. ERROR is NULL on success. */
 
-/* The group and servers of KEY's user. CREATE: a new user is given a group (SADDRS); else LOCATE, which fails with
- * ERROR_NOT_FOUND for an unknown user (a legacy tracker without LOCATE is asked with SADDRS). Cached and answers from
- * the cache; FRESH asks anyway. While every tracker is away a cached answer is used whatever its age. */
-typedef void (*client_location_callback)(void *argument, const struct client_location *location,
-                                         const struct error *error);
-struct client_operation *client_locate(struct client *client, const struct proto_file_key *key, bool create,
-                                       bool fresh, client_location_callback callback, void *argument);
-
 /* STAT (from a legacy storage server: FILESIZE, with created 0 and no digest). */
 typedef void (*client_stat_callback)(void *argument, const struct proto_stat *stat,
                                      const struct error *error);

@@ -121,7 +121,6 @@ struct client_operation {
     uint8_t digest[PROTO_DIGEST_SIZE];
 
     union {
-        client_location_callback location;
         client_stat_callback stat;
         client_where_callback where;
         client_done_callback done;
@@ -192,8 +191,10 @@ bool client_tracker_again(void *operation, const struct error *error);
 
 /* ---- client_locate.c ---- */
 
-/* Fills operation->location for its key, create and fresh, from the cache or a tracker, then calls located(),
- * perhaps at once. */
+/* Fills operation->location for its key's user, from the cache or a tracker, then calls located(), perhaps at once.
+ * `create`: a new user is given a group (SADDRS); else LOCATE, which fails with ERROR_NOT_FOUND for an unknown user (a
+ * legacy tracker without LOCATE is asked with SADDRS). `fresh` asks also where the cache has an answer. While every
+ * tracker is away a cached answer is used whatever its age. */
 void client_locate_begin(struct client_operation *operation);
 
 /* What the cache knows of KEY's user, valid until the next call; NULL: nothing. STALE: however old it is. */

@@ -247,27 +247,3 @@ void client_locate_begin(struct client_operation *operation)
     else
         locate_ask(operation);
 }
-
-/* ---- the operation that only locates ---- */
-
-static void report_location(struct client_operation *operation, const struct error *error)
-{
-    operation->callback.location(operation->argument, error ? NULL : &operation->location, error);
-}
-
-static const struct client_command locate_command = {.report = report_location};
-
-struct client_operation *client_locate(struct client *client, const struct proto_file_key *key, bool create,
-                                       bool fresh, client_location_callback callback, void *argument)
-{
-    struct client_operation *operation =
-        client_operation_create(client, &locate_command, key, client_locate_begin, argument);
-
-    if (!operation)
-        return NULL;
-    operation->create = create;
-    operation->fresh = fresh;
-    operation->located = client_operation_finish;
-    operation->callback.location = callback;
-    return operation;
-}

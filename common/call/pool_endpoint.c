@@ -170,16 +170,6 @@ void pool_order_addresses(struct packet_pool *pool, const struct address_list *l
     }
 }
 
-void pool_penalise_address(struct packet_pool *pool, const struct address *address)
-{
-    struct pool_endpoint *endpoint = pool_endpoint_get(pool, address);
-
-    if (!endpoint) /* no memory: it is only not remembered */
-        return;
-    pool_endpoint_penalise(endpoint);
-    pool_endpoint_put(endpoint);
-}
-
 void pool_endpoint_penalise(struct pool_endpoint *endpoint)
 {
     endpoint->penalty_until_ms = clock_monotonic_ms() + endpoint->pool->options.address_penalty_ms;

@@ -89,7 +89,6 @@ struct pool_endpoint *pool_endpoint_find(struct packet_pool *pool, const struct 
 bool pool_address_penalised(struct packet_pool *pool, const struct address *address);
 /* ORDERED (room for all of LIST): the penalised ones last, in the order of LIST otherwise. */
 void pool_order_addresses(struct packet_pool *pool, const struct address_list *list, struct address *ordered);
-void pool_penalise_address(struct packet_pool *pool, const struct address *address);
 void pool_endpoint_penalise(struct pool_endpoint *endpoint);
 void pool_endpoint_praise(struct pool_endpoint *endpoint);
 

@@ -4,14 +4,9 @@
  */
 #include "common/proto/digest.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
-
-#define DIGEST_FILE_STEP ((size_t)256 * 1024)
 
 struct digest {
     XXH3_state_t *state; /* allocated by xxHash, which needs it aligned */
@@ -103,39 +98,4 @@ bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE])
     }
     memcpy(digest, bytes, sizeof(bytes));
     return true;
-}
-
-bool digest_of_file(int fd, uint8_t out[PROTO_DIGEST_SIZE], int64_t *size, struct error *error)
-{
-    bool ok = false;
-    int64_t offset = 0;
-    struct digest *digest = digest_create();
-    uint8_t *buffer = malloc(DIGEST_FILE_STEP);
-    if (!digest || !buffer) {
-        (void)error_set(error, ERROR_UNAVAILABLE, "digest: out of memory");
-        goto done;
-    }
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* a hint; nothing depends on it */
-    for (;;) {
-        ssize_t got = pread(fd, buffer, DIGEST_FILE_STEP, offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            (void)error_set_errno(error, errno, "digest: read at offset %lld", (long long)offset);
-            goto done;
-        }
-        if (got == 0)
-            break;
-        digest_update(digest, buffer, (size_t)got);
-        offset += got;
-    }
-    digest_final(digest, out);
-    ok = true;
-
-done:
-    if (size)
-        *size = offset;
-    free(buffer);
-    digest_destroy(digest);
-    return ok;
 }

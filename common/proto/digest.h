@@ -22,7 +22,4 @@ void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE]);
 char *digest_to_hex(const uint8_t digest[PROTO_DIGEST_SIZE], char hex[DIGEST_HEX_SIZE]);
 MUST_CHECK bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE]);
 
-/* Of a whole file, from its start, in 256 KiB steps. BLOCKS: workers only. *SIZE (may be NULL) gets the bytes read. */
-MUST_CHECK bool digest_of_file(int fd, uint8_t out[PROTO_DIGEST_SIZE], int64_t *size, struct error *error);
-
 #endif

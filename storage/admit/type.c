@@ -58,7 +58,7 @@ struct types {
     bool running;
     sem_t stop; /* ends a rest */
     struct job job;
-    struct metric *found, *dropped;
+    struct metric *found, *dropped, *waiting;
 };
 
 /* ---- libmagic ---- */
@@ -242,6 +242,7 @@ static struct type_note *make_note(struct types *types, const struct proto_file_
         metric_add(types->dropped, 1);
         return NULL;
     }
+    metric_add(types->waiting, 1);
     note->key = *key;
     note->size = size;
     return note;
@@ -280,11 +281,7 @@ void types_drop(struct types *types, struct type_note *note)
         return;
     free(note);
     atomic_fetch_sub(&types->count, 1);
-}
-
-size_t types_waiting(const struct types *types)
-{
-    return atomic_load(&types->count);
+    metric_add(types->waiting, -1);
 }
 
 /* ---- making and ending ---- */
@@ -302,6 +299,8 @@ struct types *types_create(struct meta *meta, struct error *error)
     types->meta = meta;
     types->found = metrics_counter(name, help, "result=\"saved\"");
     types->dropped = metrics_counter(name, help, "result=\"left\"");
+    types->waiting = metrics_gauge("reel_storage_types_waiting",
+                                   "Files whose content type is still to be found from their content.", NULL);
     STAILQ_INIT(&types->notes);
     pthread_mutex_init(&types->mutex, NULL);
     sem_init(&types->stop, 0, 0);

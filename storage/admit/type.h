@@ -42,7 +42,4 @@ void types_drop(struct types *types, struct type_note *note);
 void types_settle(struct types *types, const struct proto_file_key *key, const char *file_path,
                   const char *type);
 
-/* Files that wait for their type, for metrics and tests. */
-size_t types_waiting(const struct types *types);
-
 #endif

@@ -49,7 +49,8 @@ static void count_end(const struct upload *upload)
     }
 }
 
-void upload_reply(struct upload *upload)
+/* The last step; frees the upload. */
+static void upload_reply(struct upload *upload)
 {
     struct packet_request *request = upload->request;
     upload_enter(upload, UPLOAD_REPLY);

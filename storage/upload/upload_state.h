@@ -147,9 +147,6 @@ void upload_lose_peer(struct upload *upload);
 /* After upload_conclude(): removes the file or replies, when nothing of the upload is under way elsewhere. */
 void upload_settle(struct upload *upload);
 
-/* The last step; frees the upload. */
-void upload_reply(struct upload *upload);
-
 /* The file ID turned out to be taken, by the row in find.row: the file of this upload is removed again, then
  * upload_retracted() follows. */
 void upload_retract(struct upload *upload);

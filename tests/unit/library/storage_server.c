@@ -3,6 +3,7 @@
  * and speaks to them over TCP.
  */
 #include "tests/unit/library/storage_server.h"
+#include "common/base/metrics.h"
 
 #include "storage/request/commands.h"
 
@@ -153,7 +154,7 @@ void end_world(struct world *world)
     sqlite3_close(world->beside);
     loop_do(world->main_loop, end_on_main, world);
     types_end(storage->types, 5000);
-    assert_int_equal(types_waiting(storage->types), 0);
+    assert_int_equal(metric_value(metrics_gauge("reel_storage_types_waiting", "", NULL)), 0);
     meta_end(storage->meta);
     loop_group_destroy(&world->loops);
     packet_server_destroy(storage->base.server);

@@ -1,6 +1,7 @@
 /* How trackers, ours and the predecessor's, learn of a storage server. The trackers are scripted from raw
  * bytes. */
 #include "storage/heartbeat.h"
+#include "common/base/metrics.h"
 #include "tests/unit/library/scripted_peer.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -86,7 +87,6 @@ struct world {
     struct address_list trackers;
     struct heartbeat *heartbeat;
     atomic_int state;
-    size_t joined;
 };
 
 static void fill_load(void *argument, struct proto_load *load)
@@ -143,24 +143,26 @@ static void end_world(struct world *world)
     address_list_clear(&world->trackers);
 }
 
-static void count_joined(void *argument)
+static size_t count_joined(const struct world *world)
 {
-    struct world *world = argument;
-    world->joined = heartbeat_joined(world->heartbeat);
+    int64_t joined = 0;
+    for (size_t i = 0; i < world->trackers.count; i++) {
+        char text[ADDRESS_TEXT_SIZE], labels[ADDRESS_TEXT_SIZE + 16];
+        snprintf(labels, sizeof(labels), "tracker=\"%s\"",
+                 address_format(&world->trackers.items[i], text, sizeof(text)));
+        joined += metric_value(metrics_gauge("reel_storage_tracker_joined", "", labels));
+    }
+    return (size_t)joined;
 }
 
 static bool both_joined(void *argument)
 {
-    struct world *world = argument;
-    loop_do(world->loop, count_joined, world);
-    return world->joined == 2;
+    return count_joined(argument) == 2;
 }
 
 static bool one_joined(void *argument)
 {
-    struct world *world = argument;
-    loop_do(world->loop, count_joined, world);
-    return world->joined == 1;
+    return count_joined(argument) == 1;
 }
 
 static void start_tracker(struct tracker *tracker, uint16_t port, void (*script)(struct peer *, int, int))

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "client/core/client.h"
+#include "client/core/client_internal.h"
 #include "common/base/clock.h"
 #include "tests/unit/library/scripted_cluster.h"
 
@@ -202,9 +202,22 @@ static void on_download(void *argument, struct packet_call *call, const struct e
     finish(ask, error);
 }
 
+static void report_location(struct client_operation *operation, const struct error *error)
+{
+    on_location(operation->argument, error ? NULL : &operation->location, error);
+}
+
+/* An operation that only locates. */
 static void start_locate(struct ask *ask)
 {
-    ask->operation = client_locate(ask->world->client, &ask->key, ask->create, ask->fresh, on_location, ask);
+    static const struct client_command command = {.report = report_location};
+
+    ask->operation =
+        client_operation_create(ask->world->client, &command, &ask->key, client_locate_begin, ask);
+    assert_non_null(ask->operation);
+    ask->operation->create = ask->create;
+    ask->operation->fresh = ask->fresh;
+    ask->operation->located = client_operation_finish;
 }
 
 static void start_stat(struct ask *ask)

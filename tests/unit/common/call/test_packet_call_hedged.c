@@ -505,10 +505,14 @@ static void penalise(void *argument)
 {
     struct question *question = argument;
     struct address_list list = {0};
+    struct pool_endpoint *endpoint;
     struct error error;
 
     assert_true(address_list_parse(question->addresses, 0, &list, &error));
-    pool_penalise_address(question->world->pool, &list.items[1]);
+    endpoint = pool_endpoint_get(question->world->pool, &list.items[1]);
+    assert_non_null(endpoint);
+    pool_endpoint_penalise(endpoint);
+    pool_endpoint_put(endpoint);
     address_list_clear(&list);
 }
 

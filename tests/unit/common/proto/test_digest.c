@@ -9,8 +9,6 @@
 
 #include "common/proto/digest.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,58 +131,6 @@ static void what_is_not_32_hex_digits_is_refused_and_changes_nothing(void **stat
     }
 }
 
-static int open_scratch(void)
-{
-    char path[] = "/tmp/test_digest.XXXXXX";
-    int fd = mkostemp(path, O_CLOEXEC);
-    assert_true(fd >= 0);
-    assert_int_equal(unlink(path), 0);
-    return fd;
-}
-
-static void a_file_has_the_digest_of_its_bytes_from_its_start(void **state)
-{
-    (void)state;
-    static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 262143, 262144, 262145, 1048577};
-    static uint8_t bytes[1048577];
-    fill(bytes, sizeof(bytes));
-    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-        int fd = open_scratch();
-        assert_int_equal(write(fd, bytes, sizes[i]), (ssize_t)sizes[i]); /* leaves the offset at the end */
-        struct digest *digest = digest_create();
-        assert_non_null(digest);
-        uint8_t expected[PROTO_DIGEST_SIZE];
-        uint8_t out[PROTO_DIGEST_SIZE];
-        int64_t size = -1;
-        digest_update(digest, bytes, sizes[i]);
-        digest_final(digest, expected);
-        assert_true(digest_of_file(fd, out, &size, NULL));
-        assert_int_equal(size, sizes[i]);
-        assert_memory_equal(out, expected, sizeof(out));
-        assert_true(digest_of_file(fd, out, NULL, NULL));
-        digest_destroy(digest);
-        assert_int_equal(close(fd), 0);
-    }
-}
-
-static void a_file_that_cannot_be_read_is_an_error_with_its_cause(void **state)
-{
-    (void)state;
-    uint8_t out[PROTO_DIGEST_SIZE];
-    struct error error = {0};
-    int64_t size = -1;
-    assert_false(digest_of_file(-1, out, &size, &error));
-    assert_int_equal(error.code, ERROR_IO);
-    assert_string_equal(error.text, "digest: read at offset 0: Bad file descriptor");
-    assert_int_equal(size, 0);
-
-    int directory = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_true(directory >= 0);
-    assert_false(digest_of_file(directory, out, NULL, &error));
-    assert_non_null(strstr(error.text, "Is a directory"));
-    assert_int_equal(close(directory), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,8 +139,6 @@ int main(void)
         cmocka_unit_test(looking_at_a_digest_does_not_end_it),
         cmocka_unit_test(hex_is_read_in_either_case_and_written_in_lower_case),
         cmocka_unit_test(what_is_not_32_hex_digits_is_refused_and_changes_nothing),
-        cmocka_unit_test(a_file_has_the_digest_of_its_bytes_from_its_start),
-        cmocka_unit_test(a_file_that_cannot_be_read_is_an_error_with_its_cause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

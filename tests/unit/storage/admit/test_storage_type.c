@@ -1,5 +1,6 @@
 /* Content types of files whose uploader named none. */
 #include "storage/admit/type.h"
+#include "common/base/metrics.h"
 #include "common/media/media_type.h"
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,11 +106,11 @@ static void no_more_files_wait_than_there_is_room_for(void **state)
         assert_non_null(notes[i]);
     }
     assert_null(types_note(types, &key, "name", "content", 7));
-    assert_int_equal(types_waiting(types), TYPES_QUEUE_MAX);
+    assert_int_equal(metric_value(metrics_gauge("reel_storage_types_waiting", "", NULL)), TYPES_QUEUE_MAX);
     for (size_t i = 0; i < ARRAY_SIZE(notes); i++)
         types_drop(types, notes[i]);
     types_drop(types, NULL);
-    assert_int_equal(types_waiting(types), 0);
+    assert_int_equal(metric_value(metrics_gauge("reel_storage_types_waiting", "", NULL)), 0);
 }
 
 static void *ask_often(void *argument)
