@@ -25,6 +25,7 @@ int main(int argc, char **argv)
         .check = idserver_options_check,
         .init_db = idserver_init_db,
         .backup = packet_daemon_backup,
+        .confine = packet_daemon_confine,
         .start = idserver_service_start,
         .stop = idserver_service_stop,
         .end_workers = idserver_service_end_workers,

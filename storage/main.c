@@ -417,6 +417,21 @@ static bool storage_init_db(const void *opaque, struct error *error)
     return config->mount_check != OPTIONS_MOUNT_MARKER || store_make_markers(config, stdout, error);
 }
 
+/* The database and the store paths. */
+static bool storage_confine(const void *opaque, struct sandbox *sandbox, struct error *error)
+{
+    const struct storage_config *config = opaque;
+    bool allowed = packet_daemon_confine(config, sandbox, error);
+    for (size_t i = 0; allowed && i < config->paths.count; i++) {
+        char key[PROTO_KEY_SIZE];
+        const char *directory;
+        allowed = storage_options_split_path(config->paths.items[i], key, &directory, error) &&
+                  sandbox_allow_volume(sandbox, directory, config->mount_check != OPTIONS_MOUNT_NONE,
+                                       SANDBOX_WRITE, error);
+    }
+    return allowed;
+}
+
 int main(int argc, char **argv)
 {
     const struct daemon_spec spec = {
@@ -429,6 +444,7 @@ int main(int argc, char **argv)
         .check = storage_options_check,
         .init_db = storage_init_db,
         .backup = packet_daemon_backup,
+        .confine = storage_confine,
         .start = storage_start,
         .stop = stop,
         .end_workers = end_workers,

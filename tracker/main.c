@@ -25,6 +25,7 @@ int main(int argc, char **argv)
         .check = tracker_options_check,
         .init_db = tracker_init_db,
         .backup = packet_daemon_backup,
+        .confine = packet_daemon_confine,
         .start = tracker_service_start,
         .stop = tracker_service_stop,
         .end_workers = tracker_service_end_workers,

@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/daemon/daemon_options.h"
 #include "common/daemon/daemon_process.h"
+#include "common/daemon/daemon_sandbox.h"
 #include "common/daemon/daemon_tls.h"
 #include "common/daemon/daemon_watch.h"
 #include "common/base/log.h"
@@ -56,6 +57,7 @@ struct run {
     struct event *signals[4];
     struct event *stop_timer;
     int64_t start_ms;
+    bool confined; /* by Landlock */
     bool started;  /* spec->start() returned true */
     bool stopping; /* the drain has begun */
     bool reload_refused;
@@ -329,11 +331,12 @@ static json_t *admin_status(void *argument)
 {
     struct run *run = argument;
     json_t *status = !run->spec->status ? json_object() : run->spec->status(&run->public);
-    json_t *own = json_pack(
-        "{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:b}", "name", run->spec->name, "version", REEL_VERSION,
-        "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration", run->options.config_file,
-        "uptime_ms", (json_int_t)(clock_monotonic_ms() - run->start_ms), "loops",
-        (json_int_t)run->loops.count, "stopping", run->stopping, "reload_refused", run->reload_refused);
+    json_t *own =
+        json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:b, s:b}", "name", run->spec->name, "version",
+                  REEL_VERSION, "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration",
+                  run->options.config_file, "uptime_ms", (json_int_t)(clock_monotonic_ms() - run->start_ms),
+                  "loops", (json_int_t)run->loops.count, "stopping", run->stopping, "reload_refused",
+                  run->reload_refused, "confined", run->confined);
 
     /* The daemon's own members stand as it gave them. */
     if (!status || !own || json_object_get(status, "daemon"))
@@ -378,7 +381,7 @@ static bool set_up_process(struct run *run, struct error *error)
             : !log_open(&log_options, error))
         return false;
     run->log_is_open = true;
-    if (!log_start(error))
+    if (!daemon_sandbox_enter(&run->options, config, &run->confined, error) || !log_start(error))
         return false;
     event_set_log_callback(log_libevent);
     if (config->pid_file[0] != '\0' && !pid_file_create(&run->pid_file, config->pid_file, error))

@@ -15,6 +15,7 @@
 #define REEL_COMMON_DAEMON_H
 
 #include "common/config/config.h"
+#include "common/daemon/sandbox.h"
 #include "common/loop/loop.h"
 #include <jansson.h>
 
@@ -27,6 +28,9 @@ struct daemon_tls_config {
 };
 enum daemon_tls_verify { DAEMON_TLS_VERIFY_NONE, DAEMON_TLS_VERIFY_PEER };
 
+/* Whether the daemon may open only the files that it needs (common/daemon/sandbox.h): where the kernel can, never, or always. */
+enum daemon_sandbox { DAEMON_SANDBOX_AUTO, DAEMON_SANDBOX_OFF, DAEMON_SANDBOX_REQUIRED };
+
 /* First member of every daemon's configuration struct; its options ([daemon], [log], [admin]) are in daemon.c. */
 struct daemon_config {
     char *pid_file;          /* "": none */
@@ -36,6 +40,7 @@ struct daemon_config {
     int64_t open_files;      /* RLIMIT_NOFILE to ask for; 0: as it is */
     char *log_file;
     int log_level;                    /* enum log_level */
+    int sandbox;                      /* enum daemon_sandbox */
     struct address_list admin_listen; /* empty: no admin port */
     struct daemon_tls_config tls;
 };
@@ -62,6 +67,9 @@ struct daemon_spec {
 
     /* Checks beyond the table (options that must fit each other). May be NULL. Blocks nothing. */
     bool (*check)(const void *config, struct error *error);
+    /* Allows what the daemon needs beyond its logs, the files that its options name and those of the system: databases, volumes. Main
+     * thread, before start(). May be NULL: nothing. */
+    bool (*confine)(const void *config, struct sandbox *sandbox, struct error *error);
     /* --init-db: creates what is missing in the database, tells on stdout what it did. May block. */
     bool (*init_db)(const void *config, struct error *error);
     /* --backup: copies the database to PATH, tells on stdout. May block. NULL: there is none. */

@@ -19,6 +19,10 @@ static const struct config_option common_options[] = {
      3600000, NULL, true, "How long transfers that are under way may go on after SIGTERM."},
     {"daemon", "open_files", CONFIG_INTEGER, offsetof(struct daemon_config, open_files), "65536", 0, 1 << 30,
      NULL, false, "Limit of open files to ask the system for (RLIMIT_NOFILE); 0 to leave it as it is."},
+    {"daemon", "sandbox", CONFIG_CHOICE, offsetof(struct daemon_config, sandbox), REEL_SANDBOX, 0, 0,
+     "auto|off|required", false,
+     "Whether the daemon gives up the right to open files that it has no use for (Landlock). auto: where the "
+     "kernel can, with a warning where it cannot; required: no start without."},
     {"log", "file", CONFIG_STRING, offsetof(struct daemon_config, log_file), "", 0, 0, NULL, false,
      "Log file, reopened on SIGHUP and SIGUSR1; empty for stderr (the journal, under systemd)."},
     {"log", "level", CONFIG_CHOICE, offsetof(struct daemon_config, log_level), "info", 0, 0,

@@ -7,11 +7,16 @@
 
 #include "common/daemon/daemon.h"
 
+/* The default of daemon.sandbox; a build for coverage, whose programs write beside their object files, has "off". */
+#ifndef REEL_SANDBOX
+#define REEL_SANDBOX "auto"
+#endif
+
 #ifndef REEL_VERSION
 #define REEL_VERSION "unknown"
 #endif
 
-#define DAEMON_OPTION_COUNT 13
+#define DAEMON_OPTION_COUNT 14
 
 enum daemon_mode {
     DAEMON_RUN,

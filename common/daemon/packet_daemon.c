@@ -7,10 +7,14 @@
 #include "common/base/duration.h"
 #include "common/base/log.h"
 #include "common/db/db_backup.h"
+#include "common/db/db_url.h"
 #include "common/db/db_url_file.h"
 #include "common/proto/proto.h"
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -89,6 +93,35 @@ bool packet_daemon_backup(const void *config, const char *path, struct error *er
     bool good = url && db_backup(url, path, stdout, error);
     db_url_file_forget(url);
     return good;
+}
+
+/* SQLite makes files beside its database, and temporary ones, which are to lie there too. */
+static bool confine_to_sqlite(const char *path, struct sandbox *sandbox, struct error *error)
+{
+    char directory[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (slash && slash > path && (size_t)(slash - path) < sizeof(directory)) {
+        (void)snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path), path);
+        if (setenv("SQLITE_TMPDIR", directory, 0) != 0)
+            return error_set_errno(error, errno, "SQLITE_TMPDIR");
+    }
+    return sandbox_allow_around(sandbox, path, SANDBOX_WRITE, error);
+}
+
+bool packet_daemon_confine(const void *config, struct sandbox *sandbox, struct error *error)
+{
+    struct db_url url;
+    char *text = configured_url(config, error);
+    bool allowed = text && db_url_parse(text, &url, error);
+    db_url_file_forget(text);
+    if (!allowed)
+        return false;
+    if (url.backend == DB_BACKEND_SQLITE)
+        allowed = confine_to_sqlite(url.path, sandbox, error);
+    else if (url.ca && url.ca[0] != '\0')
+        allowed = sandbox_allow_around(sandbox, url.ca, SANDBOX_READ, error);
+    db_url_clear(&url);
+    return allowed;
 }
 
 struct db *packet_daemon_open_database(const struct packet_daemon_config *config, struct error *error)

@@ -185,6 +185,9 @@ MUST_CHECK bool packet_daemon_init_db(const struct packet_daemon_config *config,
                                       const struct schema_scripts *scripts, struct error *error);
 MUST_CHECK bool packet_daemon_backup(const void *config, const char *path, struct error *error);
 
+/* daemon_spec.confine of a daemon that needs its database and no other files. Reads the url_file, if there is one. */
+MUST_CHECK bool packet_daemon_confine(const void *config, struct sandbox *sandbox, struct error *error);
+
 /* The database that CONFIG names; see db_open(). */
 MUST_CHECK struct db *packet_daemon_open_database(const struct packet_daemon_config *config,
                                                   struct error *error);

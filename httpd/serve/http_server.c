@@ -531,6 +531,22 @@ static void server_reopen_logs(struct daemon *daemon)
         access_log_reopen(server->access_log);
 }
 
+/* The access log, and the volumes of local groups, which are only read. */
+static bool server_confine(const void *opaque, struct sandbox *sandbox, struct error *error)
+{
+    const struct httpd_config *config = opaque;
+    const char *log = config->access_log;
+    bool allowed =
+        log[0] == '\0' || strcmp(log, "-") == 0 || sandbox_allow_around(sandbox, log, SANDBOX_WRITE, error);
+    for (size_t i = 0; allowed && i < config->local_groups.count; i++) {
+        char group[PROTO_GROUP_SIZE], key[PROTO_KEY_SIZE];
+        const char *directory;
+        allowed = local_volume_split(config->local_groups.items[i], group, key, &directory, error) &&
+                  sandbox_allow_volume(sandbox, directory, true, SANDBOX_READ, error);
+    }
+    return allowed;
+}
+
 void http_server_spec(struct daemon_spec *spec)
 {
     *spec = (struct daemon_spec){
@@ -541,6 +557,7 @@ void http_server_spec(struct daemon_spec *spec)
         .option_count = http_option_count,
         .config_size = sizeof(struct httpd_config),
         .check = http_options_check,
+        .confine = server_confine,
         .start = server_start,
         .stop = server_stop,
         .end_workers = server_end_workers,

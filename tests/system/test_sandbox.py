@@ -1,0 +1,88 @@
+"""[daemon] sandbox: a running daemon opens no file but those that it has a use for."""
+import shutil
+import sys
+
+import pytest
+
+from suite import ROOT, Suite, wait_for
+
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze expands the filter's sets")
+
+
+@pytest.fixture
+def one():
+    suite = Suite("sqlite")
+    try:
+        yield suite
+    finally:
+        suite.stop()
+
+
+def confined(daemon):
+    """Skips, loudly, where the kernel cannot do it."""
+    if daemon.status()["daemon"]["confined"]:
+        return True
+    assert "NOT CONFINED" in daemon.log()
+    pytest.skip("THIS KERNEL HAS NO LANDLOCK: NOTHING IS TESTED HERE")
+
+
+def secret_elsewhere(directory):
+    """A file that is no business of the daemon's: its mode lets it be read, so that only the sandbox can refuse."""
+    secret = directory / "url"
+    secret.write_text("sqlite:/nowhere/at/all.db\n")
+    secret.chmod(0o600)
+    return secret
+
+
+def point_to(daemon, secret):
+    """Reloads a configuration in which database.url_file names SECRET, which a reload reads."""
+    daemon.config["database"]["url_file"] = secret
+    daemon.configure(daemon.config)
+    daemon.hup()
+    return wait_for(lambda: "configuration reloaded" in daemon.log() or "the configuration stays as it was" in daemon.log())
+
+
+@pytest.mark.parametrize("name", ["tracker", "storage"])
+def test_a_running_daemon_cannot_open_another_path(one, name, tmp_path):
+    daemon = one.add_tracker() if name == "tracker" else one.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1")
+    daemon.init_db()
+    daemon.start()
+    confined(daemon)
+    point_to(daemon, secret_elsewhere(tmp_path))
+    assert daemon.status()["daemon"]["reload_refused"] and "Permission denied" in daemon.log()
+    daemon.log_file.rename(daemon.log_file.with_suffix(".1"))
+    daemon.hup()
+    assert wait_for(daemon.log_file.exists, what="the log is made anew beside the one that was moved")
+
+
+def test_without_a_sandbox_it_can(one, tmp_path):
+    daemon = one.add_tracker()
+    daemon.config["daemon"] = {"sandbox": "off"}
+    daemon.configure(daemon.config)
+    daemon.init_db()
+    daemon.start()
+    assert daemon.status()["daemon"]["confined"] is False and "daemon.sandbox is off" in daemon.log()
+    point_to(daemon, secret_elsewhere(tmp_path))
+    assert daemon.status()["daemon"]["reload_refused"] is False
+
+
+@needs_systemd
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_a_kernel_that_cannot_confine_is_told_of_loudly(one, mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0:exitcode=99")  # a search for leaks needs what the filter refuses
+    unit = tmp_path / "without-landlock.service"
+    unit.write_text("SystemCallFilter=@system-service\nUMask=0077\n")
+    daemon = one.add_tracker()
+    daemon.config["daemon"] = {"sandbox": mode}
+    daemon.configure(daemon.config)
+    daemon.init_db()
+    plain = daemon.command_line
+    daemon.command_line = lambda *more: [sys.executable, str(ROOT / "tests/system/filtered.py"), str(unit), *plain(*more)]
+    if mode == "required":
+        done = daemon.command()
+        assert done.returncode == 1 and "daemon.sandbox is \"required\"" in done.stderr
+        assert "this kernel has no Landlock" in done.stderr
+        return
+    daemon.start()
+    wait_for(lambda: "NOT CONFINED to its files: this kernel has no Landlock" in daemon.log())
+    assert daemon.status()["daemon"]["confined"] is False
