@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define SECTION           "httpd"
 #define KIB               1024
@@ -160,6 +161,14 @@ const struct config_option http_options[] = {
      "Form of its lines: the combined format of web servers with the duration in seconds at the end, or one "
      "JSON object."},
 
+    {SECTION, "access", CONFIG_CHOICE, AT(access), "open", 0, 0, "open|signed", LIVE,
+     "Who may read files: open: everyone who knows their address; signed: whoever has a link that a key of "
+     "auth.keys signed (docs/http.md)."},
+    {SECTION, "signed_cache", CONFIG_CHOICE, AT(signed_cache), "private", 0, 0, "private|public", LIVE,
+     "What Cache-Control of files says where access is signed: private: no shared cache keeps them; public: "
+     "as "
+     "cache_control, so that a cache in front may serve a link's address for that time after it has "
+     "expired."},
     {SECTION, "cache_control", CONFIG_STRING, AT(cache_control), "public, max-age=5", NO_BOUNDS, LIVE,
      "Cache-Control of files. The bytes under a file ID never change, so \"public, max-age=31536000, "
      "immutable\" is right where a deleted file may live on in caches; with the default a deleted file is "
@@ -380,6 +389,23 @@ static char *field_line(const char *name, const char *value)
     return asprintf(&line, "%s: %s\r\n", name, value) < 0 ? NULL : line;
 }
 
+/* CACHE_CONTROL, its directives "public" and "s-maxage" left out, as one of a private answer. */
+static char *private_line(const char *cache_control)
+{
+    char text[FIELD_TEXT_MAX + sizeof("private, ")] = "private";
+    struct http_text rest = http_text_of(cache_control), item;
+    size_t used = strlen(text);
+    while (http_text_next_item(&rest, &item)) {
+        static const char shared[] = "s-maxage";
+        if (http_text_equal_nocase(item, "public") || http_text_equal_nocase(item, "private") ||
+            (item.size >= sizeof(shared) - 1 && strncasecmp(item.bytes, shared, sizeof(shared) - 1) == 0))
+            continue;
+        int added = snprintf(text + used, sizeof(text) - used, ", %.*s", (int)item.size, item.bytes);
+        used = min_size(used + (size_t)max_i64(added, 0), sizeof(text) - 1);
+    }
+    return field_line("Cache-Control", text);
+}
+
 static void settings_free(struct http_settings *settings)
 {
     config_strings_clear(&settings->cors_origins);
@@ -390,6 +416,7 @@ static void settings_free(struct http_settings *settings)
     free(settings->hsts_line);
     free(settings->server_line);
     free(settings->cache_control_line);
+    free(settings->private_cache_line);
     free(settings);
 }
 
@@ -411,6 +438,8 @@ static char *file_lines(const struct httpd_config *config)
         (void)fprintf(out, "Cross-Origin-Resource-Policy: %s\r\n", config->resource_policy);
     while (next_extra(&rest, &field))
         (void)fprintf(out, "%.*s\r\n", (int)field.size, field.bytes);
+    if (config->access == HTTP_ACCESS_SIGNED) /* the last one counts; a page must not pass its own link on */
+        (void)fputs("Referrer-Policy: no-referrer\r\n", out);
     if (fclose(out) == 0)
         return text;
     free(text);
@@ -457,14 +486,17 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->forwarded_form = (enum forwarded_form)config->forwarded_header;
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
+    settings->access_signed = config->access == HTTP_ACCESS_SIGNED;
+    settings->signed_cache_public = config->signed_cache == HTTP_SIGNED_CACHE_PUBLIC;
     settings->cache_control_line = field_line("Cache-Control", config->cache_control);
+    settings->private_cache_line = private_line(config->cache_control);
     settings->file_lines = file_lines(config);
     settings->hsts_line = field_line("Strict-Transport-Security", config->strict_transport_security);
     settings->https_port = (int)config->https_port;
     settings->serves_https = config->listen_tls.count > 0;
     struct error error;
-    if (!settings->server_line || !settings->cache_control_line || !settings->file_lines ||
-        !settings->hsts_line ||
+    if (!settings->server_line || !settings->cache_control_line || !settings->private_cache_line ||
+        !settings->file_lines || !settings->hsts_line ||
         !config_strings_copy(&settings->inline_types, &config->inline_types, &error) ||
         !networks_parse(&config->trusted_proxies, &settings->trusted_proxies, &error) ||
         !address_list_copy(&settings->proxy_protocol, &config->proxy_protocol) ||

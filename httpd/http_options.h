@@ -64,6 +64,8 @@ struct httpd_config {
     char *access_log;
     int access_log_format; /* enum access_log_format */
 
+    int access;       /* enum http_access_mode */
+    int signed_cache; /* enum http_signed_cache */
     char *cache_control;
     struct config_strings inline_types;
     char *resource_policy;
@@ -73,6 +75,8 @@ struct httpd_config {
     int64_t retry_after_ms;
 };
 
+enum http_access_mode { HTTP_ACCESS_OPEN, HTTP_ACCESS_SIGNED };
+enum http_signed_cache { HTTP_SIGNED_CACHE_PRIVATE, HTTP_SIGNED_CACHE_PUBLIC };
 enum access_log_format { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON };
 
 extern const struct config_option http_options[];
@@ -105,7 +109,10 @@ struct http_settings {
     int64_t retry_after_s;
     enum access_log_format access_log_format;
     char *server_line;        /* "Server: ...\r\n" or "" */
+    bool access_signed;       /* files are given to signed links only */
+    bool signed_cache_public; /* and shared caches may keep them */
     char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */
+    char *private_cache_line; /* the same, but for no shared cache */
     char *file_lines;         /* fields of every file that are the same for all */
     char *hsts_line;          /* "Strict-Transport-Security: ...\r\n" or ""; only under TLS */
     bool serves_https;

@@ -3,6 +3,7 @@
  * and counted.
  */
 #include "httpd/loop/access_log.h"
+#include "httpd/syntax/http_link.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
@@ -18,6 +19,7 @@
 #define BUFFER_BYTES   ((size_t)64 * 1024)
 #define LINE_BYTES_MAX (24 * 1024) /* more than the longest line, every byte escaped */
 #define FIELD_BYTES    1024        /* of a field's text that are kept; of the target twice as many */
+#define MASKED_BYTES   ((size_t)2 * FIELD_BYTES + 64)
 #define FLUSH_MS       1000
 #define STOP_MS        5000
 
@@ -316,22 +318,29 @@ static void put_quoted(struct writer *writer, struct http_text text)
     }
 }
 
+/* Without the signature of a link, which would open the file to whoever reads the log. */
+static struct http_text masked(struct http_text text, char out[MASKED_BYTES])
+{
+    return text.bytes ? (struct http_text){out, http_link_mask(text, out, MASKED_BYTES)} : text;
+}
+
 static void format_combined(struct writer *writer, const struct access_log_record *r)
 {
     struct http_calendar c;
+    char text[MASKED_BYTES];
     http_date_to_calendar(r->time, &c);
     put_format(writer, "%s - - [%02d/%s/%04" PRId64 ":%02d:%02d:%02d +0000] \"", r->peer, c.day,
                http_date_month_name(c.month), c.year, c.hour, c.minute, c.second);
     if (r->method.size > 0) {
         put_escaped(writer, r->method, 32, false);
         access_log_put(writer, " ", 1);
-        put_escaped(writer, r->target, (size_t)2 * FIELD_BYTES, false);
+        put_escaped(writer, masked(r->target, text), (size_t)2 * FIELD_BYTES, false);
         put_format(writer, " HTTP/1.%d", r->minor_version);
     } else {
         access_log_put(writer, "-", 1);
     }
     put_format(writer, "\" %d %" PRId64, r->status, r->body_bytes);
-    put_quoted(writer, r->referer);
+    put_quoted(writer, masked(r->referer, text));
     put_quoted(writer, r->user_agent);
     put_format(writer, " %" PRId64 ".%06" PRId64, r->duration_us / 1000000, r->duration_us % 1000000);
 }
@@ -339,12 +348,13 @@ static void format_combined(struct writer *writer, const struct access_log_recor
 static void format_json(struct writer *writer, const struct access_log_record *r)
 {
     struct http_calendar c;
+    char text[MASKED_BYTES];
     http_date_to_calendar(r->time, &c);
     put_format(writer, "{\"time\":\"%04" PRId64 "-%02d-%02dT%02d:%02d:%02dZ\",\"id\":\"%s\",\"peer\":\"%s\"",
                c.year, c.month, c.day, c.hour, c.minute, c.second, r->request_id, r->peer);
     if (r->method.size > 0) {
         put_json_field(writer, "method", r->method, 32);
-        put_json_field(writer, "target", r->target, (size_t)2 * FIELD_BYTES);
+        put_json_field(writer, "target", masked(r->target, text), (size_t)2 * FIELD_BYTES);
         put_format(writer, ",\"protocol\":\"HTTP/1.%d\"", r->minor_version);
     }
     put_format(writer,
@@ -353,7 +363,7 @@ static void format_json(struct writer *writer, const struct access_log_record *r
                r->duration_us % 1000000);
     put_json_field(writer, "host", r->host, 256);
     put_json_field(writer, "range", r->range, 256);
-    put_json_field(writer, "referer", r->referer, 256);
+    put_json_field(writer, "referer", masked(r->referer, text), 256);
     put_json_field(writer, "user_agent", r->user_agent, 256);
     access_log_put(writer, "}", 1);
 }

@@ -15,6 +15,7 @@
 #include "httpd/files/http_lookup.h"
 #include "httpd/http_options.h"
 #include "httpd/loop/http_pipes.h"
+#include "httpd/loop/link_cache.h"
 #include "httpd/files/local_files.h"
 #include <sys/queue.h>
 
@@ -65,6 +66,7 @@ struct http_loop {
     struct http_settings *settings; /* a reference; replaced by a reload */
     struct client *client;
     struct http_lookup *lookup;
+    struct link_cache *links;             /* NULL: there are no keys */
     struct access_log_buffer *access_log; /* NULL: none */
     const struct http_metrics *metrics;
     struct http_buffers buffers;

@@ -5,6 +5,7 @@
 #include "httpd/serve/http_answer.h"
 #include "common/base/log.h"
 #include "httpd/syntax/disposition.h"
+#include "httpd/syntax/http_link.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,18 @@ void http_answer_send(struct http_connection *connection)
         connection->out.start = connection->out.end;
     }
     http_connection_set_state(connection, CONNECTION_SEND);
+}
+
+void http_answer_begin(struct http_connection *connection, int status)
+{
+    begin_head(connection, status);
+}
+
+void http_answer_end(struct http_connection *connection)
+{
+    add_cors(connection);
+    end_head(connection);
+    http_answer_send(connection);
 }
 
 /* ---- errors ---- */
@@ -182,11 +195,12 @@ void http_answer_error(struct http_connection *connection, int code, const char 
     uint64_t suppressed = 0;
     int status = status_of_error(code, client_trackers_reachable(connection->loop->client));
     if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
-        struct http_text target =
-            http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
+        char target[512];
+        size_t size = http_link_mask(
+            http_request_text(http_answer_request_head(connection), connection->exchange.request.target),
+            target, sizeof(target));
         log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
-                    connection->id, (int)min_size(target.size, 512), target.bytes, status,
-                    error_code_name(code), text, suppressed);
+                    connection->id, (int)size, target, status, error_code_name(code), text, suppressed);
     }
     http_answer_refuse(connection, status, message_of_status(status));
 }
@@ -289,12 +303,14 @@ int64_t http_answer_modified(const struct http_connection *connection)
 /* What 200, 206 and 304 have in common (RFC 9110 section 15.4.5). */
 static void add_validators(struct http_connection *connection)
 {
+    const struct http_settings *settings = connection->loop->settings;
     const struct http_lookup_file *file = connection->exchange.file;
     struct http_output *out = &connection->out;
     http_response_field(out, "ETag", file->etag);
     if (http_answer_modified(connection) > 0)
         http_response_field(out, "Last-Modified", file->last_modified_text);
-    http_output_text(out, connection->loop->settings->cache_control_line);
+    http_output_text(out, connection->exchange.is_private ? settings->private_cache_line
+                                                          : settings->cache_control_line);
     add_cors(connection);
 }
 

@@ -37,6 +37,11 @@ void http_answer_options(struct http_connection *connection);
  * names none. */
 void http_answer_redirect(struct http_connection *connection);
 
+/* An answer without a body: its status line and the fields that every answer has, then the caller's own, then the end, which leaves
+ * the connection in CONNECTION_SEND. The output was taken. */
+void http_answer_begin(struct http_connection *connection, int status);
+void http_answer_end(struct http_connection *connection);
+
 /* ---- answers about exchange->file; the output was taken ---- */
 
 /* Seconds since 1970 for Last-Modified; 0 while it lies in the future, because a storage server's clock is ahead:

@@ -4,6 +4,7 @@
  */
 #include "httpd/serve/http_exchange.h"
 #include "common/base/clock.h"
+#include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/syntax/http_target.h"
 #include "common/media/media_type.h"
@@ -307,27 +308,11 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_options(connection);
     else if (kind == HTTP_TARGET_UNKNOWN)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
-    else
+    else if (http_access_admits(connection, &target.key) && !http_access_cookie(connection, &target))
         exchange_look_up(connection, &target);
 }
 
 /* ---- the end ---- */
-
-/* The client's address: the peer's, or what proxies that are trusted say. */
-static const char *client_text(const struct http_connection *connection, char text[INET6_ADDRSTRLEN])
-{
-    const struct http_settings *settings = connection->loop->settings;
-    enum http_field field =
-        settings->forwarded_form == FORWARDED_RFC7239 ? HTTP_FIELD_FORWARDED : HTTP_FIELD_X_FORWARDED_FOR;
-    struct http_text lines[HTTP_CONDITION_FIELDS_MAX];
-    size_t count;
-    http_connection_peer_text(connection, text, INET6_ADDRSTRLEN);
-    if (settings->trusted_proxies.count > 0 && connection->in &&
-        http_request_lines(&connection->exchange.request, http_answer_request_head(connection), field, lines,
-                           &count))
-        forwarded_client(lines, count, settings->forwarded_form, &settings->trusted_proxies, text);
-    return text;
-}
 
 static void log_access(struct http_connection *connection, bool complete, int64_t duration_us,
                        int64_t body_bytes)
@@ -335,7 +320,7 @@ static void log_access(struct http_connection *connection, bool complete, int64_
     const struct http_exchange *exchange = &connection->exchange;
     char peer[INET6_ADDRSTRLEN], id[HTTP_REQUEST_ID_SIZE];
     struct access_log_record record = {
-        .peer = client_text(connection, peer),
+        .peer = http_access_client(connection, peer),
         .minor_version = exchange->request.minor_version,
         .status = exchange->status != 0 ? exchange->status : STATUS_CLIENT_GONE,
         .time = clock_wall_seconds(),

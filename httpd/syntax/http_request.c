@@ -52,6 +52,7 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_FORWARDED] = "forwarded",
     [HTTP_FIELD_DLNA_FEATURES] = "getcontentfeatures.dlna.org",
     [HTTP_FIELD_DLNA_TRANSFER_MODE] = "transfermode.dlna.org",
+    [HTTP_FIELD_COOKIE] = "cookie",
 };
 
 /* HTTP_FIELD_COUNT for a field that nobody looks at. */

@@ -3,6 +3,7 @@
  */
 #include "httpd/syntax/http_target.h"
 #include "httpd/syntax/http_authority.h"
+#include "httpd/syntax/http_link.h"
 #include <string.h>
 #include <strings.h>
 
@@ -141,7 +142,7 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
         return HTTP_TARGET_BROKEN;
 
     struct http_text segments[SEGMENTS_MAX + 1];
-    size_t count = split_path(path, segments);
+    size_t count = split_path(http_link_strip(path), segments);
     char scratch[PROTO_USER_SIZE] = "";
     for (size_t i = count; i-- > 0;) {
         if (i > 0 && target_is_plain(segments[i]))

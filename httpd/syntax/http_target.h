@@ -4,6 +4,7 @@
  *
  *   /files/FILEID                              with the application and user of the configuration
  *   /files/APPLICATION/USER/FILEID[/ANY-NAME]  ANY-NAME is for people and players only
+ *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h) that is not looked at here
  *   ?download[=NAME]                           asks for Content-Disposition: attachment
  *
  * A segment is decoded exactly once, after the path was split: %2F inside one does not separate.

@@ -1,0 +1,187 @@
+/*
+ * http_link: parameters and cookies are taken as they are written, without decoding: whoever makes links writes nothing that needs it,
+ * and what is written in another way is no link.
+ */
+#include "httpd/syntax/http_link.h"
+
+#include <string.h>
+
+static struct http_text text_from(struct http_text text, size_t at)
+{
+    at = min_size(at, text.size);
+    return (struct http_text){text.bytes + at, text.size - at};
+}
+
+/* Up to the first END, which is skipped too. */
+static struct http_text take_until(struct http_text *rest, char end)
+{
+    const char *at = rest->size > 0 ? memchr(rest->bytes, end, rest->size) : NULL;
+    struct http_text taken = {rest->bytes, at ? (size_t)(at - rest->bytes) : rest->size};
+    *rest = text_from(*rest, taken.size + 1);
+    return taken;
+}
+
+/* What is before the question mark, and behind it; scheme and authority are left out. */
+static void split_target(struct http_text target, struct http_text *path, struct http_text *query)
+{
+    *query = target;
+    *path = take_until(query, '?');
+    for (size_t i = 0; path->size > 0 && path->bytes[0] != '/' && i + 3 <= path->size; i++) {
+        if (memcmp(path->bytes + i, "://", 3) != 0)
+            continue;
+        const char *slash = memchr(path->bytes + i + 3, '/', path->size - i - 3);
+        *path = text_from(*path, slash ? (size_t)(slash - path->bytes) : path->size);
+        break;
+    }
+}
+
+static bool has_link(struct http_text path)
+{
+    return path.size >= 3 && memcmp(path.bytes, "/t/", 3) == 0;
+}
+
+static struct http_text path_token(struct http_text path)
+{
+    struct http_text rest = text_from(path, 3);
+    return take_until(&rest, '/');
+}
+
+struct http_text http_link_strip(struct http_text path)
+{
+    struct link_token token;
+    if (!has_link(path))
+        return path;
+    struct http_text text = path_token(path);
+    return link_token_parse(text.bytes, text.size, &token) ? text_from(path, 3 + text.size) : path;
+}
+
+/* ---- query ---- */
+
+/* Which of the three ITEM is: 0 e, 1 k, 2 s, -1 none of them. */
+static int which_part(struct http_text item, struct http_text *value)
+{
+    static const char names[] = "eks";
+    struct http_text rest = item, name = take_until(&rest, '=');
+    const char *found = name.size == 1 ? memchr(names, name.bytes[0], 3) : NULL;
+    *value = rest;
+    return found ? (int)(found - names) : -1;
+}
+
+static enum http_link_form find_in_query(struct http_text query, struct link_token *token)
+{
+    struct link_part parts[3] = {0};
+    int next = 0;
+    bool broken = false, apart = false;
+    while (query.size > 0) {
+        struct http_text value, item = take_until(&query, '&');
+        int part = which_part(item, &value);
+        if (part < 0) {
+            apart = next > 0;
+            continue;
+        }
+        broken = broken || part != next || (apart && next < 3);
+        if (!broken)
+            parts[next++] = (struct link_part){value.bytes, value.size};
+    }
+    if (next == 0 && !broken)
+        return HTTP_LINK_NONE;
+    return !broken && next == 3 && link_token_parse_query(parts[0], parts[1], parts[2], token)
+               ? HTTP_LINK_QUERY
+               : HTTP_LINK_BROKEN;
+}
+
+/* ---- cookies ---- */
+
+static enum http_link_form find_in_cookies(const struct http_text *cookies, size_t count,
+                                           struct link_token *token)
+{
+    enum http_link_form form = HTTP_LINK_NONE;
+    for (size_t i = 0; i < count; i++) {
+        struct http_text rest = cookies[i];
+        while (rest.size > 0) {
+            struct http_text value = http_text_trim(take_until(&rest, ';'));
+            if (!http_text_equal(take_until(&value, '='), HTTP_LINK_COOKIE_NAME))
+                continue;
+            if (form != HTTP_LINK_NONE)
+                return HTTP_LINK_SEVERAL;
+            form = link_token_parse(value.bytes, value.size, token) ? HTTP_LINK_COOKIE : HTTP_LINK_BROKEN;
+        }
+    }
+    return form;
+}
+
+enum http_link_form http_link_find(struct http_text target, const struct http_text *cookies, size_t count,
+                                   struct link_token *token)
+{
+    struct link_token found[2];
+    struct http_text path, query;
+    split_target(target, &path, &query);
+    enum http_link_form form = find_in_query(query, token);
+    enum http_link_form others[2] = {HTTP_LINK_NONE, find_in_cookies(cookies, count, &found[1])};
+    if (has_link(path)) {
+        struct http_text text = path_token(path);
+        others[0] = link_token_parse(text.bytes, text.size, &found[0]) ? HTTP_LINK_PATH : HTTP_LINK_BROKEN;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        if (others[i] == HTTP_LINK_NONE)
+            continue;
+        if (form != HTTP_LINK_NONE)
+            return HTTP_LINK_SEVERAL;
+        form = others[i];
+        if (form == HTTP_LINK_PATH || form == HTTP_LINK_COOKIE)
+            *token = found[i];
+    }
+    return form;
+}
+
+/* ---- what nobody else may see ---- */
+
+struct mask {
+    char *out;
+    size_t size, used;
+};
+
+static void put(struct mask *mask, struct http_text text)
+{
+    size_t size = min_size(text.size, mask->size - mask->used);
+    if (size > 0)
+        memcpy(mask->out + mask->used, text.bytes, size);
+    mask->used += size;
+}
+
+/* All of PATH, but what is behind the last dot of its token. */
+static void put_path(struct mask *mask, struct http_text before, struct http_text path)
+{
+    put(mask, before);
+    if (!has_link(path)) {
+        put(mask, path);
+        return;
+    }
+    struct http_text token = path_token(path);
+    size_t kept = token.size;
+    while (kept > 0 && token.bytes[kept - 1] != '.')
+        kept--;
+    put(mask, (struct http_text){path.bytes, 3 + kept});
+    put(mask, http_text_of("***"));
+    put(mask, text_from(path, 3 + token.size));
+}
+
+size_t http_link_mask(struct http_text text, char *out, size_t size)
+{
+    struct mask mask = {out, size, 0};
+    struct http_text path, query;
+    split_target(text, &path, &query);
+    struct http_text before = {text.bytes, text.size > 0 ? (size_t)(path.bytes - text.bytes) : 0};
+    put_path(&mask, before, path);
+    if (text.size > 0 && memchr(text.bytes, '?', text.size))
+        put(&mask, http_text_of("?"));
+    while (query.size > 0) {
+        const char *all = query.bytes;
+        size_t left = query.size;
+        struct http_text value, item = take_until(&query, '&');
+        put(&mask, which_part(item, &value) == 2 ? http_text_of("s=***") : item);
+        if (item.size < left && all[item.size] == '&')
+            put(&mask, http_text_of("&"));
+    }
+    return mask.used;
+}
