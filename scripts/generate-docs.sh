@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Writes docs/configuration.md from what the four daemons print about their options: scripts/generate-docs.sh [BIN_DIR].
+# Writes docs/configuration.md, the manual pages (docs/man) and the completions (conf/completions) from what the programs print
+# about their options: scripts/generate-docs.sh [BIN_DIR].
 # BIN_DIR holds the binaries (default build/release/bin). With --check as the first argument nothing is written, and the
-# exit code is 1 where the page differs from what the daemons print.
+# exit code is 1 where a file differs from what the programs print.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 check=no
@@ -84,7 +85,9 @@ if [ "$check" = yes ]; then
         echo "generate-docs.sh: $page is not what the daemons say; run scripts/generate-docs.sh" >&2
         exit 1
     fi
+    scripts/generate-manuals.py --check "$bin"
 else
     mkdir -p docs
     cat "$new" >"$page"
+    scripts/generate-manuals.py "$bin"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Debian packages for the named sets, those that are missing only; uses sudo where not root.
-#   scripts/install-packages.sh build|run|test|http|cluster|bench|analysis|coverage ...
+#   scripts/install-packages.sh build|run|test|http|cluster|bench|analysis|coverage|package ...
 set -euo pipefail
 
 declare -A sets=(
@@ -14,6 +14,7 @@ declare -A sets=(
     [bench]="nginx-light"
     [analysis]="clang clang-tidy clang-format cppcheck valgrind libclang-rt-14-dev"
     [coverage]="gcovr"
+    [package]="debhelper dpkg-dev fakeroot lintian"
 )
 
 missing=()

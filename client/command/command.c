@@ -197,6 +197,10 @@ static int run_line(struct command *command, struct command_line *line)
         printf("reel %s\n", reel_version());
         return command_flush(COMMAND_OK);
     }
+    if (command->options.help_json) {
+        command_print_help_json(verbs, ARRAY_SIZE(verbs));
+        return command_flush(COMMAND_OK);
+    }
     if (command->options.help && (!name || command->verb)) {
         print_help(command->verb);
         return command_flush(COMMAND_OK);

@@ -45,7 +45,7 @@ struct command_settings {
 
 /* The options that are no settings. Texts are the arguments' own; NULL or 0: not given. */
 struct command_options {
-    bool json, quiet, help, version, yes, dry_run;
+    bool json, quiet, help, help_json, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
     bool resume, verify, deleted, repair, status, confirm_leftovers, recursive, long_form;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time;
@@ -111,6 +111,8 @@ void command_line_clear(struct command_line *line);
 /* --help of the whole command, or of VERB. */
 void command_print_help(const struct command_verb *verb, const struct command_verb *verbs, size_t count);
 void command_print_exit_codes(void);
+/* All of it, for programs. */
+void command_print_help_json(const struct command_verb *verbs, size_t count);
 
 /* "90s", "2m", "3h", "5d", or plain seconds. Milliseconds. */
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);
@@ -124,6 +126,7 @@ int command_load_settings(struct command *command, struct command_line *line);
 void command_clear_settings(struct command_settings *settings);
 /* The settings of the file, for --help. */
 void command_print_settings(void);
+json_t *command_settings_json(void);
 
 /* ---- command_output.c ---- */
 

@@ -85,6 +85,7 @@ static const struct option options_table[] = {
     COMMON_FLAG("verbose", 'v', COUNT, verbose, "say more on standard error; -vv: everything"),
     COMMON_FLAG("yes", 'y', FLAG, yes, "ask no questions"),
     COMMON_FLAG("help", 'h', FLAG, help, "this text; after a command: that command's"),
+    COMMON_FLAG("help-json", 0, FLAG, help_json, "all commands and options as JSON"),
     COMMON_FLAG("version", 0, FLAG, version, "the version"),
     SOME_FLAG("dry-run", 'n', dry_run, "only say what would be done"),
     SOME_FLAG("recursive", 'r', recursive, "what is in directories too"),
@@ -351,6 +352,40 @@ static bool verb_takes(const struct command_verb *verb, const struct option *opt
 
     (void)snprintf(word, sizeof(word), " %s ", option->name);
     return strstr(verb->options, word) != NULL;
+}
+
+static json_t *option_to_json(const struct option *option)
+{
+    const char letter[] = {option->letter, '\0'};
+
+    return json_pack("{s:s, s:s, s:s?, s:s, s:b}", "name", option->name, "letter", letter, "argument",
+                     option->argument, "help", option->help, "common", option->common);
+}
+
+static json_t *verb_to_json(const struct command_verb *verb)
+{
+    json_t *options = json_array();
+
+    for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
+        if (verb_takes(verb, &options_table[i]))
+            (void)json_array_append_new(options, json_string(options_table[i].name));
+    return json_pack("{s:s, s:s, s:s, s:o}", "name", verb->name, "arguments", verb->arguments, "help",
+                     verb->help, "options", options);
+}
+
+void command_print_help_json(const struct command_verb *verbs, size_t count)
+{
+    json_t *commands = json_array(), *options = json_array(), *all;
+
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(commands, verb_to_json(&verbs[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
+        (void)json_array_append_new(options, option_to_json(&options_table[i]));
+    all = json_pack("{s:s, s:o, s:o, s:o}", "version", reel_version(), "commands", commands, "options",
+                    options, "settings", command_settings_json());
+    (void)json_dumpf(all, stdout, JSON_INDENT(1));
+    (void)fputc('\n', stdout);
+    json_decref(all);
 }
 
 static void print_verb_help(const struct command_verb *verb)

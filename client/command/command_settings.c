@@ -107,6 +107,11 @@ void command_print_settings(void)
     config_help(settings_tables, stdout);
 }
 
+json_t *command_settings_json(void)
+{
+    return config_help_json(settings_tables);
+}
+
 void command_clear_settings(struct command_settings *settings)
 {
     config_clear(settings_tables, settings);

@@ -456,6 +456,28 @@ void config_help_markdown(const struct config_table *tables, FILE *out)
     }
 }
 
+json_t *config_help_json(const struct config_table *tables)
+{
+    const struct config_option *option;
+    size_t head = 0, place = 0;
+    json_t *array = json_array();
+    char description[320];
+    bool first;
+
+    while (array && (option = next_option(tables, &head, &place, &first))) {
+        json_t *row =
+            json_pack("{s:s, s:s, s:s, s:s?, s:b, s:s}", "section", option->section, "name", option->name,
+                      "type", config_value_describe(option, description, sizeof(description)), "default",
+                      option->default_value, "reload", option->reloadable, "help", option->help);
+
+        if (json_array_append_new(array, row) != 0) {
+            json_decref(array);
+            array = NULL;
+        }
+    }
+    return array;
+}
+
 void config_compare(const struct config_table *tables, const void *old_config, const void *new_config,
                     void (*changed)(void *argument, const struct config_option *option, const char *old_value,
                                     const char *new_value),

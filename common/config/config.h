@@ -11,6 +11,7 @@
 #include "common/base/address.h"
 #include "common/base/base.h"
 #include "common/base/error.h"
+#include <jansson.h>
 #include <stdio.h>
 
 enum config_type {
@@ -75,6 +76,9 @@ void config_print(const struct config_table *tables, const void *config, FILE *o
 /* Every option with type, default, bounds, help: for --help, and as Markdown for docs/configuration.md. */
 void config_help(const struct config_table *tables, FILE *out);
 void config_help_markdown(const struct config_table *tables, FILE *out);
+/* The same for programs: an array of {section, name, type, default (null: must be given), reload, help}; NULL without
+ * memory. Owned by the caller. */
+json_t *config_help_json(const struct config_table *tables);
 
 /* Calls CHANGED for each option whose value differs between two loaded configurations. Texts are canonical forms. */
 void config_compare(const struct config_table *tables, const void *old_config, const void *new_config,

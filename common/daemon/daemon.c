@@ -482,34 +482,36 @@ static int live(struct run *run)
     return exit_code;
 }
 
-/* --init-db, whose lines go to the terminal. */
-static int daemon_init_db(struct run *run)
+static bool act_init_db(void *argument, struct error *error)
 {
-    const struct log_options log_options = {.program = run->spec->name,
-                                            .level = (enum log_level)run->config->log_level};
-    struct error error;
-
-    if (!run->spec->init_db) {
-        report(run, "--init-db: this daemon has no database");
-        return EXIT_USAGE;
-    }
-    if (log_open(&log_options, &error) && run->spec->init_db(run->config, &error))
-        return EXIT_SUCCESS;
-    report(run, error.text);
-    return EXIT_FAILURE;
+    const struct run *run = argument;
+    return run->spec->init_db(run->config, error);
 }
 
-static int backup(struct run *run)
+static bool act_backup(void *argument, struct error *error)
+{
+    const struct run *run = argument;
+    return run->spec->backup(run->config, run->options.backup_file, error);
+}
+
+/* --init-db or --backup, whose lines go to the terminal. What root has them make belongs to daemon.user, where
+ * one is configured: the daemon must be able to write it. */
+static int daemon_act(struct run *run, const char *option, bool (*act)(void *argument, struct error *error),
+                      bool there)
 {
     const struct log_options log_options = {.program = run->spec->name,
                                             .level = (enum log_level)run->config->log_level};
+    const char *user = geteuid() == 0 ? run->config->user : "";
     struct error error;
+    char text[64];
 
-    if (!run->spec->backup) {
-        report(run, "--backup: this daemon has no database");
+    if (!there) {
+        (void)snprintf(text, sizeof(text), "%s: this daemon has no database", option);
+        report(run, text);
         return EXIT_USAGE;
     }
-    if (log_open(&log_options, &error) && run->spec->backup(run->config, run->options.backup_file, &error))
+    if (log_open(&log_options, &error) &&
+        (user[0] != '\0' ? process_as_user(user, act, run, &error) : act(run, &error)))
         return EXIT_SUCCESS;
     report(run, error.text);
     return EXIT_FAILURE;
@@ -525,9 +527,9 @@ static int run_mode(struct run *run)
         config_print(run->options.tables, run->config, stdout);
         return EXIT_SUCCESS;
     case DAEMON_INIT_DB:
-        return daemon_init_db(run);
+        return daemon_act(run, "--init-db", act_init_db, run->spec->init_db != NULL);
     case DAEMON_BACKUP:
-        return backup(run);
+        return daemon_act(run, "--backup", act_backup, run->spec->backup != NULL);
     default:
         if (run->options.daemonize && run->config->log_file[0] == '\0') {
             report(run, "-d needs a log file ([log] file): nobody would see the log");

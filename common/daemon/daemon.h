@@ -5,7 +5,8 @@
  * Command line, the same for every daemon:
  *   reel-NAME [-c FILE] [-o SECTION.NAME=VALUE]... [-d]
  *   -c, --config FILE   -o, --option S.N=V   -d, --daemonize (default: foreground)
- *   --check-config  --print-config  --init-db  --backup FILE  --help  --help-markdown  --version
+ *   --check-config  --print-config  --init-db  --backup FILE  --help  --help-markdown  --help-json
+ *   --version
  * Exit codes: 0 fine; 1 could not start or failed; 2 wrong command line or configuration.
  *
  * Signals: SIGTERM/SIGINT drain (a second one ends at once); SIGHUP reloads what can be reloaded, says what cannot,

@@ -69,30 +69,78 @@ static void build_tables(struct daemon_options *options)
     options->tables[1] = (struct config_table){options->common, ARRAY_SIZE(options->common)};
 }
 
+/* The command line. VALUE is what long_options() gives back: the letter, or 256 and the mode. */
+static const struct command_option {
+    const char *name;
+    char letter;
+    int value;
+    const char *argument, *help;
+} command_options[] = {
+    {"config", 'c', 'c', "FILE", "configuration file"},
+    {"option", 'o', 'o', "S.N=V",
+     "one option (SECTION.NAME=VALUE), over what the file says; may be repeated"},
+    {"daemonize", 'd', 'd', NULL, "go into the background once ready (needs [log] file)"},
+    {"check-config", 0, 256 + DAEMON_CHECK_CONFIG, NULL, "check the configuration and exit"},
+    {"print-config", 0, 256 + DAEMON_PRINT_CONFIG, NULL,
+     "print the configuration with every default and exit"},
+    {"init-db", 0, 256 + DAEMON_INIT_DB, NULL, "create what is missing in the database and exit"},
+    {"backup", 0, 256 + DAEMON_BACKUP, "FILE", "copy the SQLite database, also while it is in use, and exit"},
+    {"help", 'h', 'h', NULL, "this text"},
+    {"help-markdown", 0, 256 + DAEMON_HELP_MARKDOWN, NULL, "the options of the file as Markdown tables"},
+    {"help-json", 0, 256 + DAEMON_HELP_JSON, NULL, "all options as JSON"},
+    {"version", 0, 256 + DAEMON_VERSION, NULL, "the version"},
+};
+
+static void print_command_options(const struct daemon_options *options, FILE *out)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(command_options); i++) {
+        const struct command_option *option = &command_options[i];
+        char text[40], letter[8] = "    ";
+
+        if (option->letter)
+            (void)snprintf(letter, sizeof(letter), "-%c, ", option->letter);
+        (void)snprintf(text, sizeof(text), "%s--%s %s", letter, option->name,
+                       option->argument ? option->argument : "");
+        (void)fprintf(out, "  %-22s %s", text, option->help);
+        if (option->letter == 'c')
+            (void)fprintf(out, " (default %s)", options->default_file);
+        (void)fputc('\n', out);
+    }
+}
+
 static void daemon_print_help(const struct daemon_options *options, FILE *out)
 {
     const char *name = options->spec->name;
 
+    (void)fprintf(out, "reel-%s: %s\n\nUsage: reel-%s [-c FILE] [-o SECTION.NAME=VALUE]... [-d]\n\n", name,
+                  options->spec->summary, name);
+    print_command_options(options, out);
     (void)fprintf(
-        out,
-        "reel-%s: %s\n\n"
-        "Usage: reel-%s [-c FILE] [-o SECTION.NAME=VALUE]... [-d]\n\n"
-        "  -c, --config FILE    configuration file (default %s)\n"
-        "  -o, --option S.N=V   one option, over what the file says; may be repeated\n"
-        "  -d, --daemonize      go into the background once ready (needs [log] file)\n"
-        "      --check-config   check the configuration and exit\n"
-        "      --print-config   print the configuration with every default and exit\n"
-        "      --init-db        create what is missing in the database and exit\n"
-        "      --backup FILE    copy the SQLite database, also while it is in use, and exit\n"
-        "      --help           this text\n"
-        "      --help-markdown  the options as Markdown tables\n"
-        "      --version        the version\n\n"
-        "Signals: SIGTERM, SIGINT finish what is under way and end (a second one ends at once);\n"
-        "SIGHUP reloads the configuration and reopens the log files; SIGUSR1 only the latter.\n"
-        "Exit codes: 0 fine, 1 could not start or failed, 2 wrong command line or configuration.\n\n"
-        "Options of the configuration file:\n\n",
-        name, options->spec->summary, name, options->default_file);
+        out, "\nSignals: SIGTERM, SIGINT finish what is under way and end (a second one ends at once);\n"
+             "SIGHUP reloads the configuration and reopens the log files; SIGUSR1 only the latter.\n"
+             "Exit codes: 0 fine, 1 could not start or failed, 2 wrong command line or configuration.\n\n"
+             "Options of the configuration file:\n\n");
     config_help(options->tables, out);
+}
+
+static void daemon_print_json(const struct daemon_options *options, FILE *out)
+{
+    json_t *rows = json_array(), *all;
+
+    for (size_t i = 0; i < ARRAY_SIZE(command_options); i++) {
+        const struct command_option *option = &command_options[i];
+        const char letter[] = {option->letter, '\0'};
+
+        (void)json_array_append_new(rows,
+                                    json_pack("{s:s, s:s, s:s?, s:s}", "name", option->name, "letter", letter,
+                                              "argument", option->argument, "help", option->help));
+    }
+    all = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", options->spec->name, "summary",
+                    options->spec->summary, "version", REEL_VERSION, "file", options->default_file,
+                    "command_line", rows, "options", config_help_json(options->tables));
+    (void)json_dumpf(all, out, JSON_INDENT(1));
+    (void)fputc('\n', out);
+    json_decref(all);
 }
 
 void daemon_options_print(const struct daemon_options *options, FILE *out)
@@ -101,27 +149,21 @@ void daemon_options_print(const struct daemon_options *options, FILE *out)
         daemon_print_help(options, out);
     else if (options->mode == DAEMON_HELP_MARKDOWN)
         config_help_markdown(options->tables, out);
+    else if (options->mode == DAEMON_HELP_JSON)
+        daemon_print_json(options, out);
     else
         (void)fprintf(out, "reel-%s %s\n", options->spec->name, REEL_VERSION);
 }
 
 static bool parse_command_line(struct daemon_options *options, int argc, char **argv, struct error *error)
 {
-    static const struct option long_options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"option", required_argument, NULL, 'o'},
-        {"daemonize", no_argument, NULL, 'd'},
-        {"check-config", no_argument, NULL, 256 + DAEMON_CHECK_CONFIG},
-        {"print-config", no_argument, NULL, 256 + DAEMON_PRINT_CONFIG},
-        {"init-db", no_argument, NULL, 256 + DAEMON_INIT_DB},
-        {"backup", required_argument, NULL, 256 + DAEMON_BACKUP},
-        {"help", no_argument, NULL, 256 + DAEMON_HELP},
-        {"help-markdown", no_argument, NULL, 256 + DAEMON_HELP_MARKDOWN},
-        {"version", no_argument, NULL, 256 + DAEMON_VERSION},
-        {NULL, 0, NULL, 0},
-    };
+    struct option long_options[ARRAY_SIZE(command_options) + 1] = {0};
     int letter;
 
+    for (size_t i = 0; i < ARRAY_SIZE(command_options); i++)
+        long_options[i] = (struct option){command_options[i].name,
+                                          command_options[i].argument ? required_argument : no_argument, NULL,
+                                          command_options[i].value};
     optind = 0; /* from the beginning, also the second time in one process */
     opterr = 0;
     while ((letter = getopt_long(argc, argv, ":c:o:dh", long_options, NULL)) != -1) {

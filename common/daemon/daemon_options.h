@@ -26,6 +26,7 @@ enum daemon_mode {
     DAEMON_BACKUP,
     DAEMON_HELP,
     DAEMON_HELP_MARKDOWN,
+    DAEMON_HELP_JSON,
     DAEMON_VERSION,
 };
 
@@ -49,7 +50,7 @@ MUST_CHECK bool daemon_options_parse(struct daemon_options *options, const struc
                                      char **argv, struct error *error);
 void daemon_options_clear(struct daemon_options *options);
 
-/* Prints what --help, --help-markdown or --version ask for. */
+/* Prints what --help, --help-markdown, --help-json or --version ask for. */
 void daemon_options_print(const struct daemon_options *options, FILE *out);
 
 /* The configuration, checked, freed by daemon_options_free_config(); NULL on failure. Reads the file. */

@@ -183,12 +183,29 @@ static enum db_result configure(struct db_connection *connection, struct error *
     return execute_text(connection, "PRAGMA synchronous = EXTRA", PHASE_BEFORE_COMMIT, error);
 }
 
-/* Makes the file where it is missing. */
+/* The owner of the directory of PATH. */
+static bool directory_owner(const char *path, struct stat *directory)
+{
+    const char *slash = strrchr(path, '/');
+    char name[PATH_MAX];
+
+    (void)snprintf(name, sizeof(name), "%.*s", slash ? (int)max_i64(slash - path, 1) : 1, slash ? path : ".");
+    return stat(name, directory) == 0;
+}
+
+/* Makes the file where it is missing. One that root makes belongs to whom its directory belongs to, as does its -wal then (SQLite
+ * sees to that): else the daemon, which is not root, could not write it. */
 static bool create_file(const char *path)
 {
+    struct stat directory;
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
 
-    return fd >= 0 ? close(fd) == 0 : errno == EEXIST;
+    if (fd < 0)
+        return errno == EEXIST;
+    if (geteuid() == 0 && directory_owner(path, &directory) && directory.st_uid != 0 &&
+        fchown(fd, directory.st_uid, directory.st_gid) != 0)
+        log_warning(ROOM, "%s belongs to root, not to the owner of its directory: %m", path);
+    return close(fd) == 0;
 }
 
 /* Files made by an older release could be read by everybody on the machine. */

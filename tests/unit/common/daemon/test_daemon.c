@@ -111,7 +111,7 @@ static bool tiny_init_db(const void *config, struct error *error)
     const struct tiny_config *tiny = config;
     if (strcmp(tiny->greeting, "no-db") == 0)
         return error_set(error, ERROR_UNAVAILABLE, "no database there");
-    (void)printf("created\n");
+    (void)printf("created by %u:%u\n", geteuid(), getegid());
     return true;
 }
 
@@ -531,6 +531,16 @@ static void help_version_and_markdown_need_no_configuration(void **state)
     assert_contains(out_path, "### [tiny]\n");
     assert_contains(out_path, "### [admin]\n");
     assert_false(contains(out_path, "Usage"));
+    assert_int_equal(RUN("--help-json"), 0);
+    json_t *told = json_load_file(out_path, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(told, "file")), "/etc/reelstore/tiny.conf");
+    assert_true(json_array_size(json_object_get(told, "command_line")) > 5);
+    json_t *first = json_array_get(json_object_get(told, "options"), 0);
+    assert_string_equal(json_string_value(json_object_get(first, "section")), "tiny");
+    assert_string_equal(json_string_value(json_object_get(first, "name")), "greeting");
+    assert_string_equal(json_string_value(json_object_get(first, "default")), "hello");
+    assert_true(json_is_true(json_object_get(first, "reload")));
+    json_decref(told);
     assert_int_equal(RUN("--version"), 0);
     assert_contains(out_path, "reel-tiny ");
 }
@@ -563,13 +573,31 @@ static void init_db_calls_the_daemon_and_tells_its_failure(void **state)
     (void)state;
     write_usual_config("");
     assert_int_equal(RUN("-c", config_path, "--init-db"), 0);
-    assert_contains(out_path, "created\n");
+    assert_contains(out_path, "created by ");
     assert_int_equal(RUN("-c", config_path, "-o", "tiny.greeting=no-db", "--init-db"), 1);
     assert_contains(err_path, "reel-tiny: no database there\n");
     spec.init_db = NULL;
     assert_int_equal(
         exit_code_of(launch(&spec, NULL, (const char *const[]){"-c", config_path, "--init-db", NULL})), 2);
     assert_contains(err_path, "has no database");
+}
+
+static void root_makes_the_database_as_the_user_that_is_configured(void **state)
+{
+    const struct passwd *nobody = getpwnam("nobody");
+    char expected[64];
+
+    (void)state;
+    if (geteuid() != 0 || nobody == NULL)
+        skip();
+    write_usual_config("");
+    assert_int_equal(RUN("-c", config_path, "--init-db"), 0);
+    assert_contains(out_path, "created by 0:0\n");
+    assert_int_equal(RUN("-c", config_path, "-o", "daemon.user=nobody", "--init-db"), 0);
+    (void)snprintf(expected, sizeof(expected), "created by %u:%u\n", nobody->pw_uid, nobody->pw_gid);
+    assert_contains(out_path, expected);
+    assert_int_equal(RUN("-c", config_path, "-o", "daemon.user=nobody-at-all", "--init-db"), 1);
+    assert_contains(err_path, "there is no user nobody-at-all\n");
 }
 
 /* ---- life ---- */
@@ -1036,6 +1064,7 @@ int main(void)
         IN_DIRECTORY(help_version_and_markdown_need_no_configuration),
         IN_DIRECTORY(a_wrong_command_line_has_exit_code_2_and_says_what),
         IN_DIRECTORY(init_db_calls_the_daemon_and_tells_its_failure),
+        IN_DIRECTORY(root_makes_the_database_as_the_user_that_is_configured),
         IN_DIRECTORY(from_start_to_end_every_hook_is_called_in_its_order),
         IN_DIRECTORY(an_interrupt_from_the_keyboard_drains_too),
         IN_DIRECTORY(a_drain_that_does_not_end_is_ended_after_the_time_limit),

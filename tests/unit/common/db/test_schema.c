@@ -313,6 +313,28 @@ static void a_url_that_is_wrong_or_a_place_that_cannot_be_is_told(void **state)
     assert_non_null(strstr(error.text, place->directory));
 }
 
+static void what_root_makes_belongs_to_the_owner_of_its_directory(void **state)
+{
+    struct place *place = *state;
+    const uid_t other = 65534;
+    struct stat file;
+
+    if (geteuid() != 0)
+        skip();
+    snprintf(place->path, sizeof(place->path), "%s/meta.db", place->directory);
+    snprintf(place->url, sizeof(place->url), "sqlite:%s", place->path);
+    assert_int_equal(chown(place->directory, other, other), 0);
+    apply_quietly(place->url, &tracker_schema);
+    assert_int_equal(stat(place->path, &file), 0);
+    assert_int_equal(file.st_uid, other);
+    assert_int_equal(file.st_gid, other);
+    /* One that is there stays whose it is. */
+    assert_int_equal(chown(place->path, 0, 0), 0);
+    apply_quietly(place->url, &tracker_schema);
+    assert_int_equal(stat(place->path, &file), 0);
+    assert_int_equal(file.st_uid, 0);
+}
+
 /* ---- MySQL ---- */
 
 static struct mariadb_server server;
@@ -813,6 +835,7 @@ static void a_server_that_dies_under_the_upgrade_loses_no_row(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ON_SQLITE(what_root_makes_belongs_to_the_owner_of_its_directory),
         ON_SQLITE(rows_that_were_damaged_and_deleted_get_the_status_that_says_both),
         ON_SQLITE(a_fresh_file_gets_every_table_and_a_second_run_does_nothing),
         ON_SQLITE(by_hand_the_scripts_give_the_same_file),

@@ -1,0 +1,49 @@
+# Completion of reel in bash. Written by scripts/generate-manuals.py.
+_reel() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= options i
+    COMPREPLY=()
+    case $before in
+        --config|--files-from|-o|--output) compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --into) compopt -o filenames; COMPREPLY=($(compgen -d -- "$word")); return ;;
+        --sort) COMPREPLY=($(compgen -W "id name size time" -- "$word")); return ;;
+        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--since) return ;;
+    esac
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--since) i=$((i + 1)) ;;
+            -*) ;;
+            *) command=${COMP_WORDS[i]}; break ;;
+        esac
+    done
+    case $command in
+        '') options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version"
+            [[ $word = -* ]] || options="upload download size stat delete restore list trash find du url fsck groups status doctor admin" ;;
+        upload) options="-n --dry-run -r --recursive -j --parallel --files-from --name --type --file-id -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        download) options="-n --dry-run -j --parallel --files-from -o --output --into -c --resume --verify --offset --size -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        size) options="--files-from -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        stat) options="--files-from -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        delete) options="-n --dry-run --files-from -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        restore) options="-n --dry-run --files-from -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        list) options="--name --deleted --limit --sort --since -l --long -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        trash) options="--name --limit --sort --since -l --long -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        find) options="--deleted --limit --since -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        du) options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        url) options="--files-from --name -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        fsck) options="--repair --confirm-leftovers --status -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        groups) options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        status) options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        doctor) options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        admin) options="-n --dry-run -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        *) return ;;
+    esac
+    if [[ $word = -* || -z $command ]]; then
+        COMPREPLY=($(compgen -W "$options" -- "$word"))
+    elif [[ $command = upload || $command = download ]]; then
+        compopt -o filenames
+        COMPREPLY=($(compgen -f -- "$word"))
+    elif [[ $command = admin ]]; then
+        if [[ $before = admin ]]; then COMPREPLY=($(compgen -W group -- "$word")); fi
+        if [[ $before = group ]]; then COMPREPLY=($(compgen -W "list add drain open weight" -- "$word")); fi
+    fi
+}
+complete -F _reel reel
