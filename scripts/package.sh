@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds packages into dist/: a source tarball, Debian packages (with their source package), RPM packages where rpmbuild is
-# to be had, and SHA256SUMS of all. The same sources give the same bytes.
+# to be had, debug symbols in dist/debug, and SHA256SUMS of all. The same sources give the same bytes.
 #   scripts/package.sh [--work DIR] [--dist DIR] [--tests] [source|deb|rpm]...      (default: all)
 #   --work DIR   where they are built (default build/package)
 #   --dist DIR   where they are put (default dist); what a former run put there is removed
@@ -28,7 +28,7 @@ export SOURCE_DATE_EPOCH
 
 rm -rf "$work" && mkdir -p "$work" "$dist"
 work=$(realpath "$work") dist=$(realpath "$dist")
-find "$dist" -maxdepth 1 -type f \( -name '*.deb' -o -name '*.rpm' -o -name 'reelstore[_-]*' -o -name SHA256SUMS \) -delete
+find "$dist" -maxdepth 2 -type f \( -name '*.deb' -o -name '*.rpm' -o -name 'reelstore[_-]*' -o -name SHA256SUMS \) -delete
 
 # What git knows, as it lies here; in an unpacked tarball all that is there.
 files() {
@@ -38,8 +38,11 @@ files() {
         find . -type f -not -path './build/*' -not -path './dist/*' -printf '%P\0'
     fi
 }
-files | sort -z | tar --null -T - --no-recursion --transform "s#^#$name/#" --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
-    --numeric-owner --mode=u+rw,go+r,go-w --format=gnu -cf - | gzip -9n >"$work/$name.tar.gz"
+tarball() { # names from standard input, each ending in NUL
+    sort -z | tar --no-recursion --transform "s#^#$name/#" --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
+        --mode=u+rw,go+r,go-w --format=gnu --null -T - -cf - | gzip -9n
+}
+files | tarball >"$work/$name.tar.gz"
 
 for kind in "${what[@]}"; do
     case $kind in
@@ -48,10 +51,11 @@ for kind in "${what[@]}"; do
             scripts/install-packages.sh build package
             # The directory's name is the same each time, so that nothing of it can differ in what is built.
             mkdir "$work/deb"
-            cp "$work/$name.tar.gz" "$work/deb/reelstore_$version.orig.tar.gz"
+            files | grep -zv '^debian/' | tarball >"$work/deb/reelstore_$version.orig.tar.gz"
             tar -xf "$work/$name.tar.gz" -C "$work/deb"
             (cd "$work/deb/$name" && DEB_BUILD_OPTIONS="$check parallel=$(nproc) ${DEB_BUILD_OPTIONS:-}" \
                 dpkg-buildpackage -us -uc -F >"$work/deb.log" 2>&1) || { tail -n 60 "$work/deb.log" >&2; fail "dpkg-buildpackage failed; its whole output is in $work/deb.log"; }
+                mkdir -p "$dist/debug" && mv "$work"/deb/*-dbgsym_*.deb "$dist/debug/"
             mv "$work"/deb/*.deb "$work"/deb/*.dsc "$work"/deb/*.tar.* "$work"/deb/*.changes "$work"/deb/*.buildinfo "$dist/" ;;
         rpm)
             command -v rpmbuild >/dev/null || fail "there is no rpmbuild here (package rpm)"
@@ -67,5 +71,5 @@ for kind in "${what[@]}"; do
         *) fail "unknown kind '$kind'; known: source deb rpm" ;;
     esac
 done
-(cd "$dist" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
+(cd "$dist" && find . -maxdepth 2 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
 ls -l "$dist"
