@@ -14,7 +14,7 @@ declare -A sets=(
     [bench]="nginx-light"
     [analysis]="clang clang-tidy clang-format cppcheck valgrind libclang-rt-14-dev"
     [coverage]="gcovr"
-    [package]="debhelper dpkg-dev fakeroot lintian"
+    [package]="debhelper dpkg-dev fakeroot lintian mmdebstrap systemd-container eatmydata"
 )
 
 missing=()

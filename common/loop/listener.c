@@ -231,6 +231,14 @@ static enum outcome accept_some(struct listener_socket *socket, bool refuse)
     return outcome;
 }
 
+void listener_take_rest(struct listener *listener)
+{
+    if (!listener || listener->closed)
+        return;
+    for (size_t i = 0; i < listener->count; i++)
+        (void)accept_some(&listener->sockets[i], false);
+}
+
 static void on_acceptable(evutil_socket_t fd, short events, void *argument)
 {
     struct listener_socket *socket = argument;

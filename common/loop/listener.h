@@ -45,6 +45,10 @@ struct listener_options {
 /* Listens and accepts from now on. NULL on failure, which names the address. */
 MUST_CHECK struct listener *listener_create(const struct listener_options *options, struct error *error);
 
+/* Takes the connections that wait in the kernel to be accepted, as far as there are places: for who is about to close and
+ * serves those who have come. What stays there is reset by listener_close(). On the loop's thread. NULL is ignored. */
+void listener_take_rest(struct listener *listener);
+
 /* Closes the sockets: nothing new comes. While the loop exists. NULL is ignored. */
 void listener_close(struct listener *listener);
 

@@ -17,7 +17,7 @@ _reel() {
     done
     case $command in
         '') options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version"
-            [[ $word = -* ]] || options="upload download size stat delete restore list trash find du url fsck groups status doctor admin" ;;
+            [[ $word = -* ]] || options="upload download size stat delete restore list trash find du url fsck groups status doctor admin auth" ;;
         upload) options="-n --dry-run -r --recursive -j --parallel --files-from --name --type --file-id -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         download) options="-n --dry-run -j --parallel --files-from -o --output --into -c --resume --verify --offset --size -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         size) options="--files-from -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
@@ -34,6 +34,7 @@ _reel() {
         status) options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         doctor) options="-t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         admin) options="-n --dry-run -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        auth) options="-o --output -t --trackers -a --application -u --user --idservers --http --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         *) return ;;
     esac
     if [[ $word = -* || -z $command ]]; then

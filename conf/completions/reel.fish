@@ -1,5 +1,5 @@
 # Completion of reel in fish. Written by scripts/generate-manuals.py.
-set -l commands upload download size stat delete restore list trash find du url fsck groups status doctor admin
+set -l commands upload download size stat delete restore list trash find du url fsck groups status doctor admin auth
 complete -c reel -f
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a upload -d 'Uploads files (- for standard input) and prints the file ID of each.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a download -d 'Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.'
@@ -17,6 +17,7 @@ complete -c reel -n "not __fish_seen_subcommand_from $commands" -a groups -d 'Pr
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a status -d 'Prints groups and storage servers with state, version and space; as JSON with --json.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'Asks every part whether it is well, and says what to do where it is not.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a admin -d 'group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT.'
+complete -c reel -n "not __fish_seen_subcommand_from $commands" -a auth -d 'new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...]: a line for a keys file (-o FILE adds it).'
 complete -c reel -s t -l trackers -x -d 'trackers, HOST:PORT separated by commas (REEL_TRACKERS)'
 complete -c reel -s a -l application -x -d 'application ID (REEL_APPLICATION; default tnvideo)'
 complete -c reel -s u -l user -x -d 'user ID (REEL_USER)'
@@ -43,7 +44,7 @@ complete -c reel -n '__fish_seen_subcommand_from upload download size stat delet
 complete -c reel -n '__fish_seen_subcommand_from upload list trash url' -l name -x -d 'upload, url: the name (default: the file'\''s); list, find: names like NAME (*, ?)'
 complete -c reel -n '__fish_seen_subcommand_from upload' -l type -x -d 'content type (default: the server finds out)'
 complete -c reel -n '__fish_seen_subcommand_from upload' -l file-id -x -d 'file ID (default: a new one)'
-complete -c reel -n '__fish_seen_subcommand_from download' -s o -l output -r -F -d 'where to, for one file (-: standard output); what is there is replaced'
+complete -c reel -n '__fish_seen_subcommand_from download auth' -s o -l output -r -F -d 'where to, for one file (-: standard output); what is there is replaced'
 complete -c reel -n '__fish_seen_subcommand_from download' -l into -x -a '(__fish_complete_directories)' -d 'the directory that files go to, under their stored names'
 complete -c reel -n '__fish_seen_subcommand_from download' -s c -l resume -d 'go on with an earlier download'\''s PATH.part, else with PATH'
 complete -c reel -n '__fish_seen_subcommand_from download' -l verify -d 'fail where no digest is stored (one that is stored is always compared)'

@@ -76,6 +76,8 @@ static void loop_clear(struct server_loop *loop)
     }
     if (event_initialized(&loop->tick))
         event_del(&loop->tick);
+    listener_take_rest(loop->listener);
+    listener_take_rest(loop->tls_listener);
     listener_close(loop->listener);
     listener_close(loop->tls_listener);
     tls_door_destroy(loop->http.door);

@@ -2,6 +2,7 @@
  * http_sweep: the limits of each state, and what clients must take.
  */
 #include "httpd/serve/http_sweep.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_connection.h"
 #include <inttypes.h>
@@ -10,6 +11,9 @@
 
 /* While the loop drains, a client that does nothing is not waited for longer than this. */
 #define DRAIN_STILL_MS 5000
+
+/* Who has come less than this before has a request on its way, most likely. */
+#define DRAIN_FRESH_MS 1000
 
 #define RATES_MS 500 /* between two looks at what clients take */
 
@@ -173,14 +177,16 @@ bool http_sweep_has_room(const struct http_loop *loop)
 void http_sweep_drain(struct http_loop *loop)
 {
     struct http_connection *next = TAILQ_FIRST(&loop->lists[CONNECTION_HEAD]);
+    int64_t fresh_ms = clock_monotonic_ms() - DRAIN_FRESH_MS;
+
     loop->draining = true;
     while (!TAILQ_EMPTY(&loop->lists[CONNECTION_IDLE]))
         http_connection_destroy(TAILQ_FIRST(&loop->lists[CONNECTION_IDLE]));
-    /* Connections that have not sent a byte are as idle; half a request is answered when it is whole. */
+    /* Connections that have not sent a byte are as idle, unless they are new; half a request is answered when it is whole. */
     while (next) {
         struct http_connection *connection = next;
         next = TAILQ_NEXT(connection, link);
-        if (connection->in_end == connection->in_start)
+        if (connection->in_end == connection->in_start && connection->since_ms < fresh_ms)
             http_connection_destroy(connection);
     }
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -196,6 +197,19 @@ static bool try_writing(struct store_probe *probe, int root)
     return true;
 }
 
+/* Under systemd the unit hides these directories, which then look as if nothing were there. */
+static const char *hidden_by_unit(const char *directory)
+{
+    static const char *const hidden[] = {"/home/", "/root/", "/run/user/"};
+
+    for (size_t i = 0; getenv("INVOCATION_ID") && i < ARRAY_SIZE(hidden); i++)
+        if (strncmp(directory, hidden[i], strlen(hidden[i])) == 0)
+            return "; ProtectHome=yes in the unit hides what lies there: ProtectHome=no in a drop-in "
+                   "(systemctl edit) "
+                   "shows it";
+    return "";
+}
+
 void store_probe_look(struct store_probe *probe)
 {
     probe->marker_seen = probe->marker_made = probe->writable = probe->bare = false;
@@ -203,7 +217,8 @@ void store_probe_look(struct store_probe *probe)
     probe->error = (struct error){0};
     probe->fd = open(probe->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (probe->fd < 0) {
-        error_set_errno(&probe->error, errno, "cannot open %s", probe->directory);
+        error_set_errno(&probe->error, errno, "cannot open %s%s", probe->directory,
+                        hidden_by_unit(probe->directory));
         return;
     }
     if (probe->mount_check == OPTIONS_MOUNT_POINT && !check_mount_point(probe, probe->fd))

@@ -1,0 +1,210 @@
+"""The life of an installation from packages, on a machine with a real systemd: what each test leaves is where the next begins."""
+import pathlib
+import re
+import subprocess
+import time
+
+from machine import wait_for
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DAEMONS = ("tracker", "idserver", "storage", "httpd")
+INSTALL = "cd /root && apt-get install -y ./dist/reelstore-*.deb"
+
+
+def reel(machine, *arguments, **more):
+    return machine.run("reel", "-u", "alice", *arguments, **more).stdout.strip()
+
+
+def states(machine):
+    """ActiveState of each daemon, the user of its process, and whether it is enabled."""
+    found = {}
+    for name in DAEMONS:
+        shown = dict(line.split("=", 1) for line in machine.run(
+            "systemctl", "show", f"reel-{name}", "-p", "ActiveState,UnitFileState,MainPID,NRestarts").stdout.splitlines())
+        user = machine.run("stat", "-c", "%U", f"/proc/{shown['MainPID']}", check=False).stdout.strip()
+        found[name] = (shown["ActiveState"], shown["UnitFileState"], user)
+    return found
+
+
+RUNNING = {name: ("active", "enabled", "reelstore") for name in DAEMONS}
+
+
+def test_from_apt_install_to_a_stored_file(machine):
+    """Two commands; docs/deployment.md has them too."""
+    machine.sh("head -c 5000000 /dev/urandom >/root/film.mp4")
+    began = time.monotonic()
+    machine.sh(INSTALL)
+    installed = time.monotonic() - began
+    id = reel(machine, "upload", "/root/film.mp4")
+    print(f"apt install: {installed:.1f} s; until the first file is stored: {time.monotonic() - began:.1f} s, 2 commands")
+    machine.path("/root/id").write_text(id)
+    assert re.fullmatch(r"[0-9a-f]{30}\d{6}", id)
+    assert states(machine) == RUNNING
+    assert machine.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
+
+
+def test_nobody_else_reads_configurations_and_metadata(machine):
+    seen = machine.run("stat", "-c", "%U:%G %a %n", *(f"/etc/reelstore/{name}.conf" for name in DAEMONS)).stdout.splitlines()
+    assert seen == [f"root:reelstore 640 /etc/reelstore/{name}.conf" for name in DAEMONS]
+    owners = machine.sh("find /var/lib/reelstore /var/log/reelstore /var/backups/reelstore -printf '%u\\n' | sort -u").stdout.split()
+    assert owners == ["reelstore"]
+    assert machine.sh("find /var/lib/reelstore /var/log/reelstore /var/backups/reelstore -perm /007").stdout == ""
+    assert machine.run("runuser", "-u", "nobody", "--", "cat", "/var/lib/reelstore/storage.db", check=False).returncode != 0
+
+
+def test_it_serves_this_machine_alone_until_told_otherwise(machine):
+    ports = machine.sh("cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == \"0A\" {print $2}'").stdout.split()
+    assert len(ports) >= 8
+    assert all(port.startswith(("0100007F:", "00000000000000000000000001000000:")) for port in ports), ports
+
+
+def test_the_round_trip_of_the_package_tests(machine):
+    script = (ROOT / "debian/tests/round-trip").read_text()
+    assert "stored, fetched twice, deleted, restored" in machine.run("sh", "-ec", script).stdout
+
+
+def test_units_are_what_systemd_understands(machine):
+    units = machine.sh("ls /lib/systemd/system/reel-*.service").stdout.split()
+    assert len(units) >= 6
+    done = machine.run("systemd-analyze", "verify", "--man=no", *[unit.replace("@.", "@storage.") for unit in units], check=False)
+    assert done.returncode == 0 and "reel-" not in done.stderr, done.stderr
+
+
+def test_a_nightly_backup_runs(machine):
+    for name in ("tracker", "idserver", "storage"):
+        machine.run("systemctl", "start", f"reel-backup@{name}.service")
+    copies = machine.sh("stat -c '%U %a' /var/backups/reelstore/*.db").stdout.splitlines()
+    assert len(copies) == 3 and all(copy.startswith("reelstore 6") for copy in copies), copies
+
+
+def test_what_root_initialises_the_daemon_can_write(machine):
+    machine.sh("""
+        systemctl stop reel-idserver
+        rm /var/lib/reelstore/idserver.db*
+        reel-idserver -c /etc/reelstore/idserver.conf --init-db
+        sed 's/^user = .*//; s/idserver.db/other.db/' /etc/reelstore/idserver.conf >/root/plain.conf
+        reel-idserver -c /root/plain.conf --init-db
+        """)
+    assert set(machine.sh("stat -c %U /var/lib/reelstore/idserver.db /var/lib/reelstore/other.db").stdout.split()) == {"reelstore"}
+    # Its numbers begin anew: move past those that were given.
+    machine.sh("rm /var/lib/reelstore/other.db*; cp /var/backups/reelstore/idserver-*.db /var/lib/reelstore/idserver.db; "
+               "chown reelstore: /var/lib/reelstore/idserver.db; systemctl start reel-idserver")
+
+
+def test_a_second_storage_server_is_an_instance(machine):
+    machine.sh("""
+        install -d -o reelstore -g reelstore -m 0750 /srv/media2
+        sed 's/23000/23010/; s/23100/23110/; s/storage.db/storage2.db/; s,group001=/var/lib/reelstore/data,group002=/srv/media2,; s/group001/group002/' \\
+            /etc/reelstore/storage.conf >/etc/reelstore/storage2.conf
+        reel-storage -c /etc/reelstore/storage2.conf --init-db
+        systemctl enable --now reel-storage@storage2
+        """)
+    wait_for(lambda: len(re.findall("ACTIVE", machine.run("reel", "groups").stdout)) >= 2, 30, "both storage servers are active")
+
+
+def test_a_store_below_home_is_named_with_what_helps(machine):
+    machine.sh("""
+        install -d -o reelstore -g reelstore -m 0750 /home/media
+        sed 's/23010/23020/; s/23110/23120/; s/storage2.db/storage3.db/; s,/srv/media2,/home/media,; s/group002/group003/g' \\
+            /etc/reelstore/storage2.conf >/etc/reelstore/storage3.conf
+        reel-storage -c /etc/reelstore/storage3.conf --init-db
+        systemctl start --no-block reel-storage@storage3
+        """)
+    wait_for(lambda: "ProtectHome" in machine.journal("reel-storage@storage3"), 30, "the log names ProtectHome")
+    machine.sh("""
+        mkdir -p /etc/systemd/system/reel-storage@storage3.service.d
+        printf '[Service]\\nProtectHome=no\\n' >/etc/systemd/system/reel-storage@storage3.service.d/home.conf
+        systemctl daemon-reload
+        systemctl restart reel-storage@storage3
+        """)
+    wait_for(lambda: "ok" in machine.run("curl", "-s", "http://127.0.0.1:23120/healthz").stdout, 30, "the store below /home is used")
+    machine.sh("""
+        systemctl stop reel-storage@storage3
+        rm -r /etc/systemd/system/reel-storage@storage3.service.d /etc/reelstore/storage3.conf
+        systemctl daemon-reload
+        """)
+
+
+def test_it_is_there_again_after_a_reboot(machine):
+    began = time.monotonic()
+    machine.reboot()
+    assert states(machine) == RUNNING
+    id = machine.path("/root/id").read_text()
+    reel(machine, "--max-time", "60s", "download", id, "/root/copy.mp4")
+    machine.sh("cmp /root/film.mp4 /root/copy.mp4")
+    print(f"rebooted, and the file read again: {time.monotonic() - began:.1f} s")
+
+
+LOAD = """
+# Uploads, reads by the command and over HTTP without pause; a line for each failure. Ends when /root/stop is there.
+n=0
+id=$(cat /root/id)
+while [ ! -e /root/stop ]; do
+    head -c 200000 /dev/urandom >/root/load.$1
+    new=$(reel -q -u alice upload /root/load.$1) || echo "upload: $?"
+    reel -q -u alice download -o /root/back.$1 "$new" && cmp /root/load.$1 /root/back.$1 || echo "download: $?"
+    # A daemon that restarts refuses connections for a moment; what it has accepted it answers whole.
+    curl -sSf --retry 20 --retry-delay 1 --retry-connrefused -o /root/web.$1 "http://127.0.0.1:8080/files/tnvideo/alice/$id" && cmp /root/film.mp4 /root/web.$1 || echo "HTTP: $?"
+    n=$((n + 1))
+done
+echo "rounds: $n"
+"""
+
+
+def next_version(dist, directory):
+    """The packages once more, of a later version."""
+    directory.mkdir(parents=True)
+    for package in dist.glob("reelstore-*.deb"):
+        tree = directory / "tree"
+        subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
+        control = tree / "DEBIAN/control"
+        control.write_text(re.sub(r"^Version: (.*)", r"Version: \1+next", control.read_text(), flags=re.M))
+        subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, directory / package.name], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["rm", "-r", tree], check=True)
+
+
+def test_an_upgrade_under_load_fails_no_request(machine, dist):
+    machine.sh("sed -i 's/^\\[httpd\\]/[httpd]\\nretry_after = 7s/' /etc/reelstore/httpd.conf")
+    next_version(dist, machine.path("/root/next"))
+    before = {name: machine.run("systemctl", "show", "-P", "MainPID", f"reel-{name}").stdout for name in (*DAEMONS, "storage@storage2")}
+    machine.path("/root/load").write_text(LOAD)
+    loads = [machine.start("sh", "/root/load", number) for number in (1, 2)]
+    time.sleep(2)
+    machine.sh("cd /root && apt-get install -y ./next/reelstore-*.deb")
+    time.sleep(2)
+    machine.path("/root/stop").touch()
+    for load in loads:
+        out, err = load.communicate(timeout=120)
+        rounds = re.fullmatch(r"rounds: (\d+)\n", out)
+        assert rounds and int(rounds[1]) > 3, out + err
+        print(f"upgrade under load: {rounds[1]} rounds, 0 failures")
+    assert states(machine) == RUNNING
+    for name, pid in before.items():
+        assert machine.run("systemctl", "show", "-P", "MainPID", f"reel-{name}").stdout != pid, f"reel-{name} was not restarted"
+    assert "+next" in machine.run("dpkg-query", "-W", "reelstore-storage").stdout
+    assert "retry_after = 7s" in machine.path("/etc/reelstore/httpd.conf").read_text()
+
+
+def test_a_configuration_that_was_removed_is_not_made_again(machine):
+    machine.sh("systemctl disable --now reel-httpd && rm /etc/reelstore/httpd.conf && dpkg -i /root/next/reelstore-httpd_*.deb")
+    assert not machine.path("/etc/reelstore/httpd.conf").exists()
+
+
+def test_purge_leaves_what_was_stored_and_nothing_else(machine):
+    machine.sh("apt-get purge -y 'reelstore-*'")
+    left = machine.sh("find / -xdev \\( -path /root -o -path /proc -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/log/apt "
+                      "-o -path /var/lib/reelstore -o -path /var/backups/reelstore -o -path /var/log/journal -o -path /run/log -o -path /srv \\) -prune "
+                      "-o -name '*reel*' -print").stdout.split()
+    # Configurations that the administrator made are his.
+    assert sorted(left) == ["/etc/reelstore", "/etc/systemd/system/multi-user.target.wants/reel-storage@storage2.service"], left
+    assert machine.sh("ls /etc/reelstore").stdout.split() == ["storage2.conf"]
+    assert machine.run("systemctl", "list-units", "--plain", "--no-legend", "reel-*").stdout.strip() == ""
+    assert int(machine.sh("find /var/lib/reelstore/data -type f | wc -l").stdout) > 3
+
+
+def test_what_was_stored_is_found_by_a_new_installation(machine):
+    machine.sh(INSTALL)
+    id = machine.path("/root/id").read_text()
+    machine.sh("rm -f /root/copy.mp4")
+    reel(machine, "--max-time", "60s", "download", id, "/root/copy.mp4")
+    machine.sh("cmp /root/film.mp4 /root/copy.mp4")
