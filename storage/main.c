@@ -19,12 +19,15 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define ROOM             "storage"
-#define FIRST_LOOK_MS    2000 /* how long the start waits for the first look at the store paths */
-#define WORKERS_STOP_MS  2000
-#define RESOLVER_THREADS 2
-#define RESOLVER_QUEUE   256
-#define ARENAS_MAX       4 /* of malloc: more of them only keep memory that was freed */
+#define ROOM                 "storage"
+#define FIRST_LOOK_MS        2000 /* how long the start waits for the first look at the store paths */
+#define WORKERS_STOP_MS      2000
+#define RESOLVER_THREADS     2
+#define RESOLVER_QUEUE       256
+#define ARENAS_MAX           4      /* of malloc: more of them only keep memory that was freed */
+#define OWNERS_MAX           100000 /* users whose group is remembered, some 200 bytes each */
+#define OWNERS_AGE_MS        60000
+#define OWNERS_QUESTIONS_MAX 256
 
 static void end_workers(struct daemon *daemon);
 static void destroy(struct daemon *daemon);
@@ -179,6 +182,27 @@ static bool make_rooms(struct storage *storage, struct error *error)
     return true;
 }
 
+static bool make_owners(struct storage *storage, struct error *error)
+{
+    const struct storage_config *config = storage->config;
+    const struct owners_options options = {
+        .loop = storage->base.daemon->main_loop,
+        .resolver = storage->resolver,
+        .trackers = &config->trackers,
+        .group = config->group,
+        .connect_timeout_ms = config->connect_timeout_ms,
+        .call_timeout_ms = config->call_timeout_ms,
+        .hedge_ms = config->hedge_ms,
+        .entries_max = OWNERS_MAX,
+        .age_ms = OWNERS_AGE_MS,
+        .questions_max = OWNERS_QUESTIONS_MAX,
+    };
+    if (!config->check_users)
+        return true;
+    storage->owners = owners_create(&options, error);
+    return storage->owners != NULL;
+}
+
 static bool make_ids(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
@@ -261,8 +285,8 @@ static bool storage_start(struct daemon *daemon, struct error *error)
     storage->host_name = storage->config->host_name[0] ? storage->config->host_name : daemon_host_name();
     storage->rate_since_ms = clock_monotonic_ms();
     storage_register_metrics(&storage->metrics);
-    if (make_rooms(storage, error) && make_ids(storage, error) && make_server(storage, error) &&
-        make_heartbeat(storage, error) &&
+    if (make_rooms(storage, error) && make_ids(storage, error) && make_owners(storage, error) &&
+        make_server(storage, error) && make_heartbeat(storage, error) &&
         (storage->upkeep = upkeep_create(storage, packet_server_port(storage->base.server), error))) {
         register_gauges(storage, true);
         return true;
@@ -294,6 +318,8 @@ static void end_workers(struct daemon *daemon)
     storage->heartbeat = NULL;
     if (storage->ids)
         ids_end(storage->ids);
+    if (storage->owners)
+        owners_end(storage->owners);
     storage->upkeep_hangs = !upkeep_end(storage->upkeep, WORKERS_STOP_MS);
     if (storage->store)
         store_end(storage->store, WORKERS_STOP_MS);
@@ -319,6 +345,7 @@ static void destroy(struct daemon *daemon)
     upkeep_destroy(storage->upkeep);
     open_cache_destroy(storage->open_cache);
     ids_destroy(storage->ids);
+    owners_destroy(storage->owners);
     gate_destroy(storage->gate);
     buffers_destroy(storage->buffers);
     types_destroy(storage->types);

@@ -153,6 +153,12 @@ const struct config_option storage_options[] = {
 
     {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
      "Trackers, every one of which is joined; without a port: 21000."},
+    {"storage", "check_users", CONFIG_BOOL, MEMBER(check_users), "yes", 0, 0, NULL, false,
+     "Whether a tracker is asked which group a user belongs to before a file is stored for a user for whom "
+     "nobody "
+     "has said it yet, and before a file is called unknown: files of another group's user are refused. While "
+     "no "
+     "tracker answers, files are stored unchecked."},
     {"storage", "advertise", CONFIG_STRING, MEMBER(advertise), "", 0, 0, NULL, false,
      "Numeric address and port that trackers give clients instead of the address that they see, as in "
      "192.0.2.11:23000: "

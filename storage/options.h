@@ -57,6 +57,7 @@ struct storage_config {
     int64_t scrub_rate;        /* bytes a second; 0: no limit */
 
     struct address_list trackers;
+    bool check_users;
     char *advertise; /* "": none */
     int64_t heartbeat_interval_ms;
     struct address_list idservers;

@@ -11,6 +11,7 @@
 #include "storage/admit/buffers.h"
 #include "storage/admit/gate.h"
 #include "storage/admit/ids.h"
+#include "storage/admit/owners.h"
 #include "storage/rows/meta.h"
 #include "storage/store/open_cache.h"
 #include "storage/options.h"
@@ -41,6 +42,7 @@ struct storage {
     struct meta *meta;
     _Atomic(struct meta *) meta_made; /* the same, for the store's threads */
     struct ids *ids;
+    struct owners *owners; /* NULL: nobody asks which group a user belongs to */
     const char **keys; /* of the store paths, for ids */
     struct applications *applications;
     struct types *types;

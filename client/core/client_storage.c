@@ -263,6 +263,12 @@ static void storage_failed(struct client_operation *operation, const struct addr
             storage_ask_older(operation, server);
         return;
     }
+    /* What was remembered of where the user's files are may be wrong: a tracker is asked once more. */
+    if (error->code == ERROR_OTHER_GROUP && operation->rounds < 2) {
+        if (storage_rewind(operation, error))
+            storage_next_round(operation);
+        return;
+    }
     operation->tries_left--;
     if (!error_is_of_server(error) || operation->tries_left <= 0) {
         client_operation_finish(operation, &operation->last_error);

@@ -30,7 +30,10 @@ static bool pack_upload(const struct client_operation *operation, uint8_t *body,
 
 static bool pack_put(const struct client_operation *operation, uint8_t *body, struct error *error)
 {
-    return proto_put_pack(body, &operation->upload.put, error);
+    struct proto_put put = operation->upload.put;
+
+    memcpy(put.group, operation->location.group, sizeof(put.group));
+    return proto_put_pack(body, &put, error);
 }
 
 static void upload_options(struct client_operation *operation, struct packet_call_options *options);

@@ -265,9 +265,13 @@ struct proto_put {
     int64_t size;
     char name[PROTO_NAME_SIZE]; /* "" for none; valid UTF-8 without control characters or '/' */
     char content_type[PROTO_CONTENT_TYPE_SIZE]; /* "" for "find out"; printable ASCII */
+    /* That the tracker named; "": not said. It stands in the last 17 bytes of the content type's field, where that is not
+     * longer than PROTO_PUT_TYPE_MAX: older servers do not look there. */
+    char group[PROTO_GROUP_SIZE];
     bool has_digest;
     uint8_t digest[PROTO_DIGEST_SIZE];
 };
+#define PROTO_PUT_TYPE_MAX (PROTO_CONTENT_TYPE_SIZE - PROTO_GROUP_SIZE - 1)
 MUST_CHECK bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put,
                                struct error *error);
 MUST_CHECK bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put,

@@ -44,6 +44,26 @@ static void write_digest(struct proto_writer *writer, bool has_digest,
         proto_write_zeros(writer, PROTO_DIGEST_SIZE);
 }
 
+/* The group stands behind the NUL of the content type, which was the last field that passed. */
+static void write_put_group(const struct proto_writer *writer, const struct proto_put *put)
+{
+    if (writer->ok && strlen(put->content_type) <= PROTO_PUT_TYPE_MAX)
+        memcpy(writer->at - PROTO_GROUP_SIZE, put->group, strnlen(put->group, PROTO_GROUP_SIZE - 1));
+}
+
+/* Anything else than a name of a group with zeros behind it says nothing, like all that follows a NUL. */
+static void read_put_group(const struct proto_reader *reader, struct proto_put *put)
+{
+    static const char zeros[PROTO_GROUP_SIZE];
+    if (!reader->ok || strlen(put->content_type) > PROTO_PUT_TYPE_MAX)
+        return;
+    memcpy(put->group, reader->at - PROTO_GROUP_SIZE, PROTO_GROUP_SIZE);
+    size_t length = strnlen(put->group, PROTO_GROUP_SIZE);
+    if (!proto_name_valid(put->group, PROTO_GROUP_SIZE) ||
+        memcmp(put->group + length, zeros, PROTO_GROUP_SIZE - length) != 0)
+        memset(put->group, 0, sizeof(put->group));
+}
+
 bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put, struct error *error)
 {
     struct proto_writer writer;
@@ -52,6 +72,7 @@ bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put,
     proto_write_i64(&writer, "size", put->size, 0, INT64_MAX);
     proto_write_string(&writer, &proto_field_name, put->name);
     proto_write_string(&writer, &proto_field_content_type, put->content_type);
+    write_put_group(&writer, put);
     write_digest(&writer, put->has_digest, put->digest);
     return proto_write_end(&writer);
 }
@@ -65,6 +86,7 @@ bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put, s
     put->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
     proto_read_string(&reader, &proto_field_name, put->name);
     proto_read_string(&reader, &proto_field_content_type, put->content_type);
+    read_put_group(&reader, put);
     read_digest(&reader, &put->has_digest, put->digest);
     return proto_read_end(&reader);
 }

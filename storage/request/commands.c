@@ -2,6 +2,7 @@
  * commands: short requests about rows. No file is touched here.
  */
 #include "storage/request/commands.h"
+#include "storage/request/absent.h"
 #include "storage/request/download.h"
 #include "storage/request/fsck.h"
 #include "storage/request/type_look.h"
@@ -128,7 +129,7 @@ static void look_found(struct meta_find *find)
     if (find->result == META_DONE)
         reply_row(look->request, &find->key, &find->row);
     else if (find->result == META_ABSENT)
-        packet_reply_error(look->request, ERROR_NOT_FOUND, "no file %s", find->key.file);
+        absent_reply(look->request, &find->key);
     else
         packet_reply_failure(look->request, &find->error);
     free(look);
@@ -207,7 +208,7 @@ static void on_changed(struct meta_change *meta)
             packet_reply(request, NULL, 0);
         break;
     case META_NO_ROW:
-        packet_reply_error(request, ERROR_NOT_FOUND, "no file %s", meta->key.file);
+        absent_reply(request, &meta->key);
         break;
     case META_FOREIGN:
     case META_UNCHANGED:

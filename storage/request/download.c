@@ -3,6 +3,7 @@
  * workers. A row from the cache and an open file from the open cache need no thread but this one.
  */
 #include "storage/request/download.h"
+#include "storage/request/absent.h"
 #include "storage/storage.h"
 #include "storage/store/store_choice.h"
 #include "storage/store/store_file.h"
@@ -81,8 +82,11 @@ static void download_found(struct meta_find *find)
         serve(download);
         return;
     }
-    if (find->result == META_ABSENT)
-        error_set(&find->error, ERROR_NOT_FOUND, "no file %s", find->key.file);
+    if (find->result == META_ABSENT) {
+        absent_reply(download->request, &find->key);
+        free(download);
+        return;
+    }
     download_refuse(download, &find->error);
 }
 

@@ -1,7 +1,7 @@
 /*
  * upload: the steps of UPLOAD and PUT (enum upload_step in storage/upload/upload_state.h), on the request's loop.
  *
- *   GATHER -> ADMIT -> LOOK_UP -> NUMBER -> STORE -> ROW -> REPLY                small content, whole in one buffer
+ *   GATHER -> ADMIT -> LOOK_UP [-> OWNER] -> NUMBER -> STORE -> ROW -> REPLY                small content, whole in one buffer
  *                              -> NUMBER -> CREATE -> RECEIVE -> ROW -> REPLY    any other
  *                              -> COMPARE -> REPLY                               the file ID is taken
  *                              -> COMPARE -> NUMBER -> ...                       it is, and its file is lost or damaged
@@ -298,6 +298,42 @@ static void enter_gate(struct upload *upload)
     }
 }
 
+/* ---- whose the user is ---- */
+
+/* False: the upload has been refused and may be gone. */
+static bool judge_owner(struct upload *upload)
+{
+    struct error error = {0};
+    upload->owned = upload->owner.answer != OWNERS_OTHERS;
+    if (upload->owned)
+        return true;
+    owners_refuse(&upload->put.key, upload->owner.group, upload->storage->config->group, &error);
+    upload_conclude(upload, &error);
+    return false;
+}
+
+static void owner_told(struct owners_waiter *owner)
+{
+    struct upload *upload = CONTAINER_OF(owner, struct upload, owner);
+    upload->asking = false;
+    if (upload->concluded)
+        upload_settle(upload);
+    else if (judge_owner(upload))
+        upload_take_number(upload);
+}
+
+/* Nothing is stored for a user whose files are looked for elsewhere. False: it is not known yet, or the upload has been
+ * refused and may be gone. */
+static bool upload_check_owner(struct upload *upload)
+{
+    if (upload->owned)
+        return true;
+    upload_enter(upload, UPLOAD_OWNER);
+    upload->owner = (struct owners_waiter){.loop = upload->loop, .done = owner_told};
+    upload->asking = !owners_ask(upload->storage->owners, &upload->put.key, true, &upload->owner);
+    return !upload->asking && judge_owner(upload);
+}
+
 void upload_advance(struct upload *upload)
 {
     if (upload->concluded || !upload->came || upload->waiting)
@@ -316,7 +352,7 @@ void upload_advance(struct upload *upload)
     }
     if (upload->rival)
         upload_start_compare(upload);
-    else
+    else if (upload_check_owner(upload))
         upload_take_number(upload);
 }
 
@@ -353,11 +389,18 @@ static void upload_start(struct packet_request *request, const struct proto_put 
         packet_reply_failure(request, &error);
         return;
     }
+    bool stated = put->group[0] != '\0'; /* a tracker named it to the uploader */
+    if (stated && strcmp(put->group, storage->config->group) != 0) {
+        owners_refuse(&put->key, put->group, storage->config->group, &error);
+        packet_reply_failure(request, &error);
+        return;
+    }
     struct upload *upload = calloc(1, sizeof(*upload));
     if (!upload) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for an upload");
         return;
     }
+    upload->owned = stated;
     upload->storage = storage;
     upload->request = request;
     upload->loop = request->loop;

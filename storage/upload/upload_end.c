@@ -42,7 +42,7 @@ static void count_end(const struct upload *upload)
         metric_add(metrics->uploads_stored, 1);
         metric_add(metrics->upload_bytes, upload->put.size);
     } else if (code == ERROR_EXISTS || code == ERROR_DELETED || code == ERROR_REFUSED ||
-               code == ERROR_DIGEST || code == ERROR_MALFORMED) {
+               code == ERROR_OTHER_GROUP || code == ERROR_DIGEST || code == ERROR_MALFORMED) {
         metric_add(metrics->uploads_refused, 1);
     } else {
         metric_add(metrics->uploads_failed, 1);
@@ -151,7 +151,8 @@ void upload_undone(struct upload *upload)
 
 void upload_settle(struct upload *upload)
 {
-    if (upload->job_running || upload->looking || upload->waiting || upload->step == UPLOAD_UNDO)
+    if (upload->job_running || upload->looking || upload->waiting || upload->asking ||
+        upload->step == UPLOAD_UNDO)
         return;
     if (upload->file.root && !upload->keep_file)
         start_undo(upload);

@@ -20,6 +20,7 @@ enum upload_step {
     UPLOAD_LOOK_UP, /* is the file ID taken?                             F none          R none */
     UPLOAD_COMPARE, /* it is, with this size: bytes are compared         F the stored    R the stored */
     UPLOAD_RIVAL,   /* another one was quicker: the files are compared   F both          R the other's */
+    UPLOAD_OWNER,   /* a tracker is asked for the user's group            F none          R none */
     UPLOAD_NUMBER, /* waits for a number                                F none          R none, or of a lost file */
     UPLOAD_CREATE,  /* directories and the file are made                 F none or empty R the same */
     UPLOAD_RECEIVE, /* content to disk as it comes; at its end, sync     F partial       R the same */
@@ -76,6 +77,8 @@ struct upload {
     struct meta_find find;
     bool looking, looked;
     bool guessed; /* the file ID is taken to be new; adding the row tells */
+    struct owners_waiter owner; /* whether the user is one of this group: */
+    bool asking, owned;         /* a tracker is asked; it is, or nobody says that it is not */
     struct ids_waiter number;
     struct meta_insert insert;
     struct meta_withdraw withdraw;

@@ -117,6 +117,7 @@ static void set_up_storages(void)
         set(overrides, "storage.paths=../data=%s", volume);
         set(overrides, "%s", base_url("storage"));
         set(overrides, "storage.trackers=127.0.0.1:21000");
+        set(overrides, "storage.check_users=no"); /* there is no tracker */
         set(overrides, "storage.heartbeat_interval=600s");
         set(overrides, "storage.idservers=%s",
             idserver_count == 1 ? "127.0.0.1:22001"

@@ -62,8 +62,10 @@ def join_body(group, host, port, start=1, join=2, version="1.0"):
     return field(version, 7) + field(group, 17) + field(host, 129) + struct.pack(">Hqq", port, start, join)
 
 
-def put_head(app, user, file, size, name="", content_type="", digest=None):
-    return (upload_head(app, user, file, size) + field(name, 256) + field(content_type, 128)
+def put_head(app, user, file, size, name="", content_type="", digest=None, group=None):
+    """GROUP: that the tracker named, at the end of the content type's field."""
+    kind = field(content_type, 111) + field(group, 17, rubbish=False) if group else field(content_type, 128)
+    return (upload_head(app, user, file, size) + field(name, 256) + kind
             + struct.pack(">B", 1 if digest else 0) + (digest or bytes(16)))
 
 

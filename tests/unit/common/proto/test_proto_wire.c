@@ -231,6 +231,37 @@ static void put_matches_a_hand_written_vector(void **state)
     memset(expected + 8 + 256 + 128, 0, 17);
     assert_true(proto_put_pack(body, &put, NULL));
     assert_memory_equal(body + 400, expected, sizeof(expected));
+
+    /* The group that the tracker named, behind the content type's NUL. */
+    struct proto_put got;
+    struct error error = {0};
+    memcpy(put.group, "group001", 9);
+    memcpy(expected + 8 + 256 + 128 - 17, "group001", 8);
+    assert_true(proto_put_pack(body, &put, NULL));
+    assert_memory_equal(body + 400, expected, sizeof(expected));
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_string_equal(got.group, "group001");
+    assert_string_equal(got.content_type, "video/mp4");
+
+    /* A content type that reaches to it, and whatever else a sender has there, say nothing. */
+    for (size_t length = PROTO_PUT_TYPE_MAX; length <= PROTO_PUT_TYPE_MAX + 1; length++) {
+        memset(put.content_type, 'x', length);
+        assert_true(proto_put_pack(body, &put, NULL));
+        assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+        assert_string_equal(got.group, length == PROTO_PUT_TYPE_MAX ? "group001" : "");
+        assert_int_equal(strlen(got.content_type), length);
+    }
+    memcpy(put.content_type, "video/mp4", 10);
+    assert_true(proto_put_pack(body, &put, NULL));
+    memset(body + 400 + 8 + 256 + 128 - 17, 'x', 17);
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_string_equal(got.group, "");
+    memcpy(body + 400 + 8 + 256 + 128 - 17, "g\0roup001", 10); /* rubbish that begins like one */
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_string_equal(got.group, "");
+    memcpy(body + 400 + 8 + 256 + 128 - 17, "group/01\0\0\0\0\0\0\0\0", 17);
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_string_equal(got.group, "");
 }
 
 static void stat_and_list_entries_match_a_hand_written_vector(void **state)
