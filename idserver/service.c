@@ -7,13 +7,17 @@
 #include "idserver/rate.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
+#include "idserver/spellings.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define START_WAIT_MS 1000 /* for what the database says about keys before anything is given */
 
 struct service {
     struct packet_daemon base;
@@ -24,7 +28,11 @@ struct service {
     struct event *probe_timer;
     struct db_job probe_job;
     bool probing;
-    bool probed; /* at least once, with success */
+    bool probed;  /* at least once, with success */
+    bool spelled; /* t_id_gen has been looked through for keys in two spellings: there are none */
+    char twice[SPELLINGS_KEY_SIZE]; /* what the probe found of that */
+    struct error spelling_fault;
+    atomic_bool refusing; /* there are: nothing is given */
     bool stopping;
     char failure[ERROR_TEXT_SIZE]; /* of the last probe; "" after a success */
 };
@@ -81,6 +89,12 @@ static bool idserver_admit(struct service *service, struct packet_request *reque
 static void take_numbers(struct packet_request *request, const char *key, int64_t count)
 {
     struct service *service = packet_server_argument(packet_connection_server(request->connection));
+    if (atomic_load(&service->refusing)) {
+        packet_reply_error(request, ERROR_REFUSED,
+                           "t_id_gen has a key with and without a slash at its end, and no numbers are given "
+                           "until one of the two is deleted (the log says more)");
+        return;
+    }
     if (!idserver_admit(service, request, key, count))
         return;
     struct pending *pending = calloc(1, sizeof(*pending));
@@ -139,8 +153,25 @@ static void idserver_stopped(void *argument)
 
 static enum db_result run_probe(struct db_job *job, struct db_connection *connection, struct error *error)
 {
-    (void)job;
-    return reserve_probe(connection, error);
+    struct service *service = CONTAINER_OF(job, struct service, probe_job);
+    enum db_result result = reserve_probe(connection, error);
+    if (result != DB_OK || service->spelled)
+        return result;
+    return spellings_find(connection, service->twice, error);
+}
+
+/* What the first answer of the database says, and all until there is no such pair any more. */
+static void note_spellings(struct service *service, struct error *failure)
+{
+    if (service->spelled)
+        return;
+    bool fine = spellings_judge(service->twice, failure);
+    bool refused = atomic_exchange(&service->refusing, !fine);
+    service->spelled = fine;
+    if (!fine && !refused)
+        log_error("service", "no numbers are given: %s", failure->text);
+    else if (fine && refused)
+        log_info("service", "every key of t_id_gen has one spelling: numbers are given again");
 }
 
 static void note_probe(struct service *service, const struct error *failure)
@@ -164,6 +195,8 @@ static void probe_done(struct db_job *job)
 {
     struct service *service = CONTAINER_OF(job, struct service, probe_job);
     service->probing = false;
+    if (job->result == DB_OK)
+        note_spellings(service, &service->spelling_fault);
     note_probe(service, job->result == DB_OK ? NULL : &job->error);
     if (service->stopping)
         sequences_stop(service->sequences, idserver_stopped, service);
@@ -221,6 +254,9 @@ static bool start_sequences(struct service *service, const struct idserver_confi
     service->rate = rate_create(config->range_rate, PROTO_RANGE_COUNT_MAX);
     if (!service->rate)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    if (!spellings_check_start(service->base.db, service->base.daemon->main_loop, START_WAIT_MS,
+                               &service->spelled, error))
+        return false;
     service->sequences = sequences_create(&options, error);
     return service->sequences && sequences_configure(service->sequences, config->step, &config->keys, error);
 }
@@ -320,6 +356,8 @@ bool idserver_service_health(struct daemon *daemon, char *reason, size_t reason_
         snprintf(reason, reason_size, "no numbers can be reserved: %s", cause);
     else if (service->failure[0] != '\0')
         snprintf(reason, reason_size, "no numbers can be reserved: %s", service->failure);
+    else if (atomic_load(&service->refusing))
+        snprintf(reason, reason_size, "no numbers are given: %s", service->spelling_fault.text);
     else if (!service->probed)
         snprintf(reason, reason_size, "the database has not answered yet");
     else {

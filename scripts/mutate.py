@@ -229,4 +229,5 @@ def main():
     return done != len(mutants) or bool(runner.survived or runner.broken)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,7 +43,7 @@ struct storage {
     _Atomic(struct meta *) meta_made; /* the same, for the store's threads */
     struct ids *ids;
     struct owners *owners; /* NULL: nobody asks which group a user belongs to */
-    const char **keys; /* of the store paths, for ids */
+    const char **keys;     /* of the store paths, for ids */
     struct applications *applications;
     struct types *types;
     struct buffers *buffers;

@@ -76,7 +76,7 @@ struct upload {
     bool waiting, entered; /* for, and among the active ones */
     struct meta_find find;
     bool looking, looked;
-    bool guessed; /* the file ID is taken to be new; adding the row tells */
+    bool guessed;               /* the file ID is taken to be new; adding the row tells */
     struct owners_waiter owner; /* whether the user is one of this group: */
     bool asking, owned;         /* a tracker is asked; it is, or nobody says that it is not */
     struct ids_waiter number;

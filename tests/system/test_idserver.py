@@ -3,6 +3,7 @@ import os
 import signal
 import struct
 import threading
+import time
 
 import pytest
 
@@ -129,3 +130,42 @@ def test_it_starts_before_its_database_and_becomes_whole(own_suite):
     server.init_db()
     wait_for(lambda: wire.ask(server.address, GET, b"k\0").ok, 30, "numbers after the database came")
     wait_for(lambda: server.http("/healthz")[0] == 200, 20, "health")
+
+
+TWICE = "INSERT INTO t_id_gen (id, id_value) VALUES ('../data', 10), ('../data/', 20)"
+
+
+def test_with_a_key_in_two_spellings_it_does_not_start(own_suite):
+    ids = own_suite.add_idserver()
+    ids.init_db()
+    own_suite.sql("idsdb", TWICE)
+    ids.start(wait=False)
+    assert ids.process.wait(30) != 0
+    ids.process = None
+    assert '"../data/"' in ids.log() and "two sequences" in ids.log()
+    done = ids.command("--init-db")
+    assert done.returncode != 0 and "two sequences" in done.stdout + done.stderr
+    own_suite.sql("idsdb", "DELETE FROM t_id_gen WHERE id = '../data'")
+    ids.start()
+    assert wire.ask(ids.address, GET, field("../data/", 65)).body == struct.pack(">q", 20)
+
+
+def test_that_it_has_one_is_said_when_the_database_is_back(own_suite):
+    """It starts at once without it, and gives nothing once it knows better."""
+    ids = own_suite.add_idserver(probe_interval="200ms")
+    ids.init_db()
+    own_suite.sql("idsdb", TWICE)
+    own_suite.sql("idsdb", "ALTER TABLE t_id_gen RENAME TO t_id_gen_away")
+    before = time.monotonic()
+    ids.start()
+    assert time.monotonic() - before < 10 and ids.http("/healthz")[0] == 503
+    own_suite.sql("idsdb", "ALTER TABLE t_id_gen_away RENAME TO t_id_gen")
+    wait_for(lambda: "two sequences" in ids.http("/healthz")[1], 20, "the pair is found")
+    assert ids.http("/healthz")[0] == 503
+    for key in ("../data", "../data/", "../other"):
+        reply = wire.ask(ids.address, GET, field(key, 65))
+        assert reply.number == -12 and "slash" in reply.text
+    assert "no numbers are given" in ids.log()
+    own_suite.sql("idsdb", "DELETE FROM t_id_gen WHERE id = '../data/'")
+    wait_for(lambda: ids.http("/healthz")[0] == 200, 20, "one spelling is left")
+    assert wire.ask(ids.address, GET, field("../data", 65)).body == struct.pack(">q", 10)
