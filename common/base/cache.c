@@ -17,6 +17,7 @@
 struct cache_entry {
     struct lru_node node;
     int64_t stored_ms; /* clock_monotonic_ms() when it was put */
+    bool outdated;     /* past its age, whatever that is */
     uint8_t bytes[];   /* the value, then the key */
 };
 
@@ -115,6 +116,7 @@ static void cache_add(struct cache_shard *shard, const struct lru_key *key, cons
     memcpy(entry->bytes, value, value_size);
     memcpy(entry->bytes + value_size, key->bytes, key->size);
     entry->stored_ms = clock_monotonic_ms();
+    entry->outdated = false;
     if (shard->entries.count >= shard->count_max)
         drop_oldest(shard);
     const struct lru_key own = {entry->bytes + value_size, key->size, key->hash};
@@ -136,7 +138,7 @@ void cache_destroy(struct cache *cache)
     free(cache);
 }
 
-/* Finds KEY's entry if it is at most LIMIT_MS old (0: however old). */
+/* Finds KEY's entry if it is at most LIMIT_MS old (0: however old) and not outdated (negative: even if it is). */
 static bool cache_look_up(struct cache *cache, const void *key_bytes, size_t key_size, int64_t limit_ms,
                           void *value, int64_t *age_ms)
 {
@@ -148,7 +150,7 @@ static bool cache_look_up(struct cache *cache, const void *key_bytes, size_t key
     struct cache_entry *entry = cache_find(shard, &key);
     if (entry) {
         *age_ms = clock_monotonic_ms() - entry->stored_ms;
-        found = limit_ms <= 0 || *age_ms <= limit_ms;
+        found = limit_ms < 0 || (!entry->outdated && (limit_ms == 0 || *age_ms <= limit_ms));
     }
     if (found) {
         memcpy(value, entry->bytes, cache->value_size);
@@ -167,7 +169,7 @@ bool cache_get(struct cache *cache, const void *key, size_t key_size, void *valu
 
 bool cache_get_stale(struct cache *cache, const void *key, size_t key_size, void *value, int64_t *age_ms)
 {
-    return cache_look_up(cache, key, key_size, 0, value, age_ms);
+    return cache_look_up(cache, key, key_size, -1, value, age_ms);
 }
 
 void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, const void *value)
@@ -180,10 +182,23 @@ void cache_put(struct cache *cache, const void *key_bytes, size_t key_size, cons
     if (entry) {
         memcpy(entry->bytes, value, cache->value_size);
         entry->stored_ms = clock_monotonic_ms();
+        entry->outdated = false;
         lru_use(&shard->entries, &entry->node);
     } else {
         cache_add(shard, &key, value, cache->value_size);
     }
+    shard_unlock(shard);
+}
+
+void cache_outdate(struct cache *cache, const void *key_bytes, size_t key_size)
+{
+    const struct lru_key key = lru_key_make(cache->seed, key_bytes, key_size);
+    struct cache_shard *shard = find_shard(cache, &key);
+
+    shard_lock(shard);
+    struct cache_entry *entry = cache_find(shard, &key);
+    if (entry)
+        entry->outdated = true;
     shard_unlock(shard);
 }
 

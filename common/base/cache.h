@@ -22,6 +22,10 @@ bool cache_get_stale(struct cache *cache, const void *key, size_t key_size, void
 
 /* Adds or replaces. Without memory the entry is not kept: a cache may forget. */
 void cache_put(struct cache *cache, const void *key, size_t key_size, const void *value);
+
+/* The entry is past its age from now on: only cache_get_stale() still finds it. */
+void cache_outdate(struct cache *cache, const void *key, size_t key_size);
+
 void cache_remove(struct cache *cache, const void *key, size_t key_size);
 void cache_clear(struct cache *cache);
 

@@ -169,10 +169,17 @@ static bool daemon_count_places(const struct packet_daemon_config *config, int64
 }
 
 /* Every text of common/db names the database by its URL, and may go on with host, account and statement. */
-static bool is_about_database(const struct error *error)
+static const char *find_database_text(const struct error *error)
 {
-    return strstr(error->text, "database mysql:") || strstr(error->text, "database sqlite:") ||
-           strstr(error->text, "database URL:");
+    static const char *const beginnings[] = {"database mysql:", "database sqlite:", "database URL:"};
+    const char *first = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(beginnings); i++) {
+        const char *found = strstr(error->text, beginnings[i]);
+        if (found && (!first || found < first))
+            first = found;
+    }
+    return first;
 }
 
 bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon_face *face,
@@ -193,7 +200,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
         .unsent_total = (size_t)config->unsent_total,
         .unsent_max = face->unsent_max,
         .head_time_ms = config->head_time_ms,
-        .conceals = is_about_database,
+        .conceals = find_database_text,
         .idle_timeout_ms = config->idle_timeout_ms,
         .progress_timeout_ms = config->progress_timeout_ms,
         .drain_timeout_ms = config->refused_body_timeout_ms,

@@ -127,16 +127,22 @@ void packet_reply_shared(struct packet_request *request, struct packet_shared *s
     request_finish(connection);
 }
 
-/* What strangers may read of ERROR: all, or that something failed and which line of the log says what. */
+/* What strangers may read of ERROR: all, or what stands before the words that are concealed, and which line of the log has
+ * those. */
 static const char *public_text(const struct packet_connection *connection, const struct error *error,
                                char *buffer, size_t size)
 {
+    static const char instead[] = "the database failed";
     const struct packet_server_options *options = &connection->lane->server->options;
+    const char *concealed = options->conceals ? options->conceals(error) : NULL;
+    const char *said = strstr(error->text, instead);
 
-    if (!options->conceals || !options->conceals(error))
+    if (!concealed)
         return error->text;
-    (void)snprintf(buffer, size, "the database failed (ref c%" PRIu64 "-%" PRIu64 ")", connection->id,
-                   connection->requests);
+    if (said && said < concealed)
+        concealed = said;
+    (void)snprintf(buffer, size, "%.*s%s (ref c%" PRIu64 "-%" PRIu64 ")", (int)(concealed - error->text),
+                   error->text, instead, connection->id, connection->requests);
     return buffer;
 }
 

@@ -64,9 +64,9 @@ struct packet_server_options {
     int64_t progress_timeout_ms; /* inside a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;    /* how long the rest of a refused body is read and discarded */
     void *argument;              /* packet_server_argument() */
-    /* Whether the text of a failure is for the operator alone: whoever asked then gets a reference to the line of the log.
-     * NULL: none is. Any loop. */
-    bool (*conceals)(const struct error *error);
+    /* Where in the text of a failure the words begin that are for the operator alone, what the database said: whoever asked
+     * gets a reference to the line of the log in their place. Returns NULL where there are none; may be NULL. Any loop. */
+    const char *(*conceals)(const struct error *error);
     /* Both may be NULL; on the connection's loop. */
     void (*opened)(struct packet_connection *connection);
     void (*closed)(

@@ -172,7 +172,7 @@ static void save_notes(struct types *types, struct note_list *notes)
         STAILQ_FOREACH(note, notes, link)
         {
             if (note->changed) /* a row in the cache has no type yet */
-                meta_forget(types->meta, &note->key);
+                meta_outdate(types->meta, &note->key);
             metric_add(types->found, note->changed ? 1 : 0);
         }
     } else if (!atomic_load(&types->stopping)) {

@@ -71,6 +71,13 @@ void meta_forget(struct meta *meta, const struct proto_file_key *file_key)
     row_cache_changed(meta->cache, &key);
 }
 
+void meta_outdate(struct meta *meta, const struct proto_file_key *file_key)
+{
+    struct row_key key;
+    row_key_make(file_key, &key);
+    row_cache_outdated(meta->cache, &key);
+}
+
 /* ---- jobs ---- */
 
 void meta_job_init(struct db_job *job,

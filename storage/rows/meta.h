@@ -36,6 +36,10 @@ MUST_CHECK bool meta_row_sound(const struct meta_row *row, struct error *error);
 /* Any thread: the row is not what it was; it is asked for anew. */
 void meta_forget(struct meta *meta, const struct proto_file_key *key);
 
+/* Any thread: the row says more than it did, and nothing else; it is asked for anew, and served as it was while the
+ * database is away. */
+void meta_outdate(struct meta *meta, const struct proto_file_key *key);
+
 /* A job of meta_insert.c, meta_change.c or storage/upkeep. meta_run_wait() BLOCKS until it has ended; on a thread that
  * ends before meta_end(). meta_run() never blocks, any thread; false: job->done() is not called. */
 enum db_result meta_run_wait(struct meta *meta, struct db_job *job);

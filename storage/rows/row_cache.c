@@ -133,6 +133,16 @@ void row_cache_changed(struct row_cache *cache, const struct row_key *key)
     pthread_mutex_unlock(&group->mutex);
 }
 
+void row_cache_outdated(struct row_cache *cache, const struct row_key *key)
+{
+    uint64_t *now;
+    struct epoch_group *group = row_group(cache, key, &now);
+    pthread_mutex_lock(&group->mutex);
+    ++*now;
+    cache_outdate(cache->cache, key->bytes, key->size);
+    pthread_mutex_unlock(&group->mutex);
+}
+
 void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
                      const struct meta_row *row)
 {

@@ -50,8 +50,12 @@ void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_
 /* The row is not what it was: the next epoch begins and the row is removed. */
 void row_cache_changed(struct row_cache *cache, const struct row_key *key);
 
-/* The same for a row that was added by a job that began in EPOCH: ROW is kept where nobody else has changed
- * the row since. */
+/* The row has more to say than it had, but what is known of it is still true: the next epoch begins, and the row is
+ * asked for anew; row_cache_get_stale() still gives it. */
+void row_cache_outdated(struct row_cache *cache, const struct row_key *key);
+
+/* What row_cache_changed() does, for a row that was added by a job that began in EPOCH: ROW is kept where nobody else has
+ * changed the row since. */
 void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
                      const struct meta_row *row);
 

@@ -124,6 +124,28 @@ static void putting_again_replaces_the_value(void **state)
     cache_destroy(cache);
 }
 
+static void an_outdated_entry_is_found_only_by_who_takes_an_old_one(void **state)
+{
+    (void)state;
+    static const int64_t ages[] = {0, 3600 * 1000};
+    for (size_t i = 0; i < ARRAY_SIZE(ages); i++) {
+        struct cache *cache = cache_create(10, ages[i], sizeof(int), 1);
+        int64_t age = -1;
+        assert_non_null(cache);
+        put(cache, "a", 1);
+        put(cache, "b", 2);
+        cache_outdate(cache, "a", 1);
+        cache_outdate(cache, "c", 1); /* is not there: nothing happens */
+        assert_int_equal(get(cache, "a"), -1);
+        assert_int_equal(get_stale(cache, "a", &age), 1);
+        assert_int_equal(get(cache, "b"), 2);
+        assert_int_equal(cache_count(cache), 2);
+        put(cache, "a", 3);
+        assert_int_equal(get(cache, "a"), 3);
+        cache_destroy(cache);
+    }
+}
+
 static void the_least_recently_used_entry_goes_first(void **state)
 {
     (void)state;
@@ -397,6 +419,7 @@ int main(void)
         cmocka_unit_test_setup(what_was_put_is_found_and_nothing_else, set_up),
         cmocka_unit_test_setup(keys_are_bytes_of_any_length_and_copied, set_up),
         cmocka_unit_test_setup(putting_again_replaces_the_value, set_up),
+        cmocka_unit_test_setup(an_outdated_entry_is_found_only_by_who_takes_an_old_one, set_up),
         cmocka_unit_test_setup(the_least_recently_used_entry_goes_first, set_up),
         cmocka_unit_test_setup(a_cache_never_holds_more_than_its_bound, set_up),
         cmocka_unit_test_setup(a_bound_of_0_is_taken_as_1, set_up),

@@ -597,6 +597,10 @@ static void what_the_database_cannot_do_fails_and_works_again_later(void **state
     assert_int_equal(find_however_old(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.size, 77);
     assert_int_equal(find_however_old(&world, &fresh, NULL), META_FAILED);
+    meta_outdate(world.meta, &key); /* its type was found just before the database went */
+    assert_int_equal(find(&world, &key, &row), META_FAILED);
+    assert_int_equal(find_however_old(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.size, 77);
     assert_int_equal(insert(&world, &fresh, 6, 1, "")->outcome, META_NOT_DONE);
     assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_UNCHANGED);
     beside(&world, "ALTER TABLE away RENAME TO t_file_02");
