@@ -22,7 +22,8 @@ scripts/build.sh asan || exit 1
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
 reports=$(mktemp -d)
-trap 'rm -rf "$reports"' EXIT
+cluster=
+trap '[ -z "$cluster" ] || kill "$cluster" 2>/dev/null; rm -rf "$reports"' EXIT
 
 run_unit() {
     local last
@@ -77,25 +78,43 @@ run_simulation() {
 }
 
 run_pytest() { # ROOM COMMAND...
-    local report=$reports/$1.out
-    REEL_BUILD=$PWD/build/asan "${@:2}" "tests/$1" 2>&1 | tee "$report"
-    local code=${PIPESTATUS[0]}
-    local last
-    last=$(tail -n 1 "$report")
+    REEL_BUILD=$PWD/build/asan "${@:2}" "tests/$1" 2>&1 | tee "$reports/$1.out"
+    count_pytest "$1" "${PIPESTATUS[0]}"
+}
+
+count_pytest() { # ROOM EXIT-CODE
+    local last errors code=$2
+    last=$(tail -n 1 "$reports/$1.out")
     count() { grep -oE "[0-9]+ $1" <<<"$last" | grep -oE '^[0-9]+' || echo 0; }
-    local errors
     errors=$(($(count failed) + $(count 'errors?')))
     [ "$code" = 0 ] || [ "$errors" -gt 0 ] || errors=1
     passed=$((passed + $(count passed))) failed=$((failed + errors)) skipped=$((skipped + $(count skipped)))
 }
 
+# The cluster tests mostly wait, for heartbeats and for parts to be missed: the rooms before them run meanwhile.
+start_cluster() {
+    REEL_BUILD=$PWD/build/asan tests/cluster/run.py tests/cluster >"$reports/cluster.out" 2>&1 &
+    cluster=$!
+}
+
+run_cluster() {
+    local code
+    [ -n "$cluster" ] || start_cluster
+    wait "$cluster"
+    code=$?
+    cluster=
+    cat "$reports/cluster.out"
+    count_pytest cluster "$code"
+}
+
 for room in "${rooms[@]}"; do
+    case "$room ${rooms[*]}" in "system "*" cluster"* | "torture "*" cluster"*) [ -n "$cluster" ] || start_cluster ;; esac
     echo "== Tests: $room"
     case $room in
         unit) run_unit; run_fuzz ;;
         simulation) run_simulation ;;
         system | http | torture) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
-        cluster) run_pytest "$room" tests/cluster/run.py ;;
+        cluster) run_cluster ;;
         *) echo "test.sh: unknown room '$room'; known: unit simulation system http torture cluster" >&2; exit 2 ;;
     esac
 done
