@@ -8,6 +8,7 @@
 #include "storage/storage.h"
 #include "storage/store/store_choice.h"
 #include "storage/store/store_look.h"
+#include "storage/store/store_system.h"
 #include "storage/upkeep/upkeep.h"
 
 #include "common/base/clock.h"
@@ -459,6 +460,11 @@ static bool storage_confine(const void *opaque, struct sandbox *sandbox, struct 
     return allowed;
 }
 
+static void advise(const void *config, FILE *out)
+{
+    (void)store_system_advise(config, "/var/lib/glusterd/vols", out);
+}
+
 int main(int argc, char **argv)
 {
     const struct daemon_spec spec = {
@@ -469,6 +475,7 @@ int main(int argc, char **argv)
         .option_count = storage_option_count,
         .config_size = sizeof(struct storage_config),
         .check = storage_options_check,
+        .advise = advise,
         .init_db = storage_init_db,
         .backup = packet_daemon_backup,
         .confine = storage_confine,

@@ -101,6 +101,10 @@ const struct config_option storage_options[] = {
      "durable: a success reply to an upload means that file and directory were fsynced and the row "
      "committed. relaxed: no "
      "fsync; what was acknowledged in the last half minute may be lost with a power cut."},
+    {"storage", "directory_sync", CONFIG_CHOICE, MEMBER(directory_sync), "auto", 0, 0, "auto|always", false,
+     "When the directory of a new file is fsynced too, where durability is durable. auto: not on ext4, XFS "
+     "and btrfs, whose "
+     "journal carries the name with the file; always: on these as well."},
     {"storage", "chunk_size", CONFIG_SIZE, MEMBER(chunk_size), "128K", 16 * KILO, 16 * MEGA, NULL, false,
      "Bytes of an upload that are received before they are written; an upload holds at most two such "
      "buffers."},

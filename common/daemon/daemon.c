@@ -521,6 +521,8 @@ static int run_mode(struct run *run)
 {
     switch (run->options.mode) {
     case DAEMON_CHECK_CONFIG:
+        if (run->spec->advise)
+            run->spec->advise(run->config, stderr);
         (void)printf("%s: OK\n", run->options.config_file);
         return EXIT_SUCCESS;
     case DAEMON_PRINT_CONFIG:

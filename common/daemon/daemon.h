@@ -19,6 +19,7 @@
 #include "common/daemon/sandbox.h"
 #include "common/loop/loop.h"
 #include <jansson.h>
+#include <stdio.h>
 
 /* Options of [tls]; their rows are in daemon_options.c. */
 struct daemon_tls_config {
@@ -71,6 +72,8 @@ struct daemon_spec {
     /* Allows what the daemon needs beyond its logs, the files that its options name and those of the system: databases, volumes. Main
      * thread, before start(). May be NULL: nothing. */
     bool (*confine)(const void *config, struct sandbox *sandbox, struct error *error);
+    /* --check-config: lines to OUT about what is allowed but unwise on this machine. May block. NULL: there is none. */
+    void (*advise)(const void *config, FILE *out);
     /* --init-db: creates what is missing in the database, tells on stdout what it did. May block. */
     bool (*init_db)(const void *config, struct error *error);
     /* --backup: copies the database to PATH, tells on stdout. May block. NULL: there is none. */

@@ -40,6 +40,7 @@ bool store_file_create(struct store_file *file, struct error *error)
     struct store_root *root;
     file->fd = -1;
     file->root = NULL;
+    file->name_lasts = false;
     if (!path_format(&file->place, name))
         return error_set(error, ERROR_EXHAUSTED,
                          "number %lld or time %lld is out of bounds for a stored file",
@@ -102,12 +103,15 @@ bool store_file_write(struct store_file *file, const void *bytes, size_t size, i
 
 bool store_file_sync(struct store_file *file, struct error *error)
 {
-    return fsync(file->fd) == 0 || store_file_fail(file->path, errno, "sync", "a file", error);
+    if (fsync(file->fd) != 0)
+        return store_file_fail(file->path, errno, "sync", "a file", error);
+    file->name_lasts = store_path_name_lasts(file->path, file->root, file->fd);
+    return true;
 }
 
 bool store_file_sync_directory(struct store_file *file, struct error *error)
 {
-    return store_directory_sync(file->path, file->root->fd, file->place.value, error);
+    return file->name_lasts || store_directory_sync(file->path, file->root->fd, file->place.value, error);
 }
 
 bool store_file_close(struct store_file *file, struct error *error)

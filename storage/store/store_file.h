@@ -19,6 +19,7 @@ struct store_file {
     struct store_root *root; /* held from create to let_go or discard; NULL: there is no file of ours */
     int64_t touched_ms;      /* clock_boot_ms() before the last call that wrote to it, and */
     int64_t touched_wall_us; /* clock_wall_us() then */
+    bool name_lasts;         /* since it was synced: its directory need not be */
 };
 
 /* Creates FILE (path and place are set), which must not exist (else ERROR_EXISTS, and nothing was touched), with
@@ -32,7 +33,7 @@ MUST_CHECK bool store_file_write(struct store_file *file, const void *bytes, siz
 /* fsync of the file. A failed one means that bytes are lost: it is never tried again. */
 MUST_CHECK bool store_file_sync(struct store_file *file, struct error *error);
 
-/* fsync of the directory that holds it. */
+/* fsync of the directory that holds it, unless its own made its name last: see storage.directory_sync. */
 MUST_CHECK bool store_file_sync_directory(struct store_file *file, struct error *error);
 
 /* close(2), checked: some file systems report a lost write only here. The fd is gone in any case. */

@@ -28,10 +28,20 @@ static struct store_held_root *make_root(int fd)
     root->users = 1;
     root->device = status.st_dev;
     root->inode = status.st_ino;
+    store_system_find(fd, &root->system);
     return root;
 }
 
-static void log_state(const struct store_path *path)
+/* What an upload to the path waits for. */
+static const char *syncs_of(const struct store_path *path, const struct store_system *system)
+{
+    if (!store_path_durable(path))
+        return "nothing is synced";
+    bool trusted = system->one_journal && path->store->config->directory_sync == OPTIONS_DIRECTORY_SYNC_AUTO;
+    return trusted ? "files are synced, their names with them" : "files and directories are synced";
+}
+
+static void log_state(const struct store_path *path, const struct store_system *system)
 {
     struct store_path_status status;
     store_path_status(path, &status);
@@ -40,8 +50,9 @@ static void log_state(const struct store_path *path)
     else if (!status.writable || status.full)
         log_error(ROOM, "store path %s takes no uploads: %s", path->key, status.reason);
     else
-        log_info(ROOM, "store path %s at %s is usable: %lld MiB of %lld MiB free", path->key, path->directory,
-                 (long long)(status.free >> 20), (long long)(status.capacity >> 20));
+        log_info(ROOM, "store path %s at %s is usable: %lld MiB of %lld MiB free; on %s: %s", path->key,
+                 path->directory, (long long)(status.free >> 20), (long long)(status.capacity >> 20),
+                 system->type[0] != '\0' ? system->type : "an unknown file system", syncs_of(path, system));
 }
 
 static bool is_below(const struct store_path *path)
@@ -81,11 +92,13 @@ static void take_over(struct store_path *path)
     path->free_inodes = probe->free_inodes;
     path->below = path->root && is_below(path);
     snprintf(path->reason, sizeof(path->reason), "%s", probe->error.text);
+    struct store_system system =
+        path->root ? path->root->system : (struct store_system){.one_journal = false};
     bool changed = first || was_readable != (path->root != NULL) || was_writable != path->writable ||
                    was_below != path->below;
     pthread_mutex_unlock(&path->mutex);
     if (changed)
-        log_state(path);
+        log_state(path, &system);
 
     if (!same) /* what was known of the other directory does not hold for this one */
         store_directories_clear(path->directories);

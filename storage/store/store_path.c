@@ -59,6 +59,15 @@ bool store_path_lies_at(const struct store_path *path, const struct store_root *
                      path->directory);
 }
 
+bool store_path_name_lasts(const struct store_path *path, const struct store_root *root, int fd)
+{
+    const struct store_held_root *held = CONTAINER_OF(root, struct store_held_root, public);
+    struct stat status;
+    /* The device too: another file system may be mounted somewhere below the store path. */
+    return path->store->config->directory_sync == OPTIONS_DIRECTORY_SYNC_AUTO && held->system.one_journal &&
+           fstat(fd, &status) == 0 && status.st_dev == held->device;
+}
+
 /* ---- what is known ---- */
 
 bool store_path_hangs(const struct store_path *path)

@@ -53,6 +53,9 @@ struct store_root {
 MUST_CHECK bool store_path_enter(struct store_path *path, struct store_root **root, struct error *error);
 void store_path_leave(struct store_path *path, struct store_root *root);
 
+/* True where an fsync of FD, a file that was just made below ROOT, makes its name last too. */
+bool store_path_name_lasts(const struct store_path *path, const struct store_root *root, int fd);
+
 /* False with ERROR_UNAVAILABLE where another directory than ROOT lies at the store path now. BLOCKS. */
 MUST_CHECK bool store_path_lies_at(const struct store_path *path, const struct store_root *root,
                                    struct error *error);

@@ -8,6 +8,7 @@
 #include "storage/store/store.h"
 #include "storage/store/store_directory.h"
 #include "storage/store/store_probe.h"
+#include "storage/store/store_system.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,6 +20,7 @@ struct store_held_root {
     size_t users; /* under the path's mutex; the path itself is one */
     dev_t device;
     ino_t inode;
+    struct store_system system; /* the file system that it is on */
 };
 
 struct store_path {

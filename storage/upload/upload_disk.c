@@ -83,6 +83,7 @@ static bool disk_look_at_rival(struct upload *upload, struct error *error)
     const struct meta_row *row = upload->rival;
     int64_t size = 0;
     upload->rival_looked = true;
+    upload->rival_unreadable = false;
     if (upload->rival_fd >= 0)
         (void)close(upload->rival_fd);
     upload->rival_fd = -1;
@@ -103,12 +104,21 @@ static bool disk_compare_piece(struct upload *upload, const uint8_t *bytes, size
         bool wrong = false;
         fine =
             upload_heal_read(upload->rival_fd, stored, wanted, offset + (int64_t)done, &got, &wrong, error);
+        upload->rival_unreadable = upload->rival_unreadable || wrong;
         if (fine && (got < wanted || memcmp(stored, bytes + done, wanted) != 0))
             upload->finding = UPLOAD_OTHER;
         done += wanted;
     }
     free(stored);
     return fine;
+}
+
+/* What could not be read may be the very same bytes; without a digest nothing tells. */
+static bool check_readable(const struct upload *upload, struct error *error)
+{
+    return !upload->rival_unreadable ||
+           error_set(error, ERROR_UNAVAILABLE, "the stored bytes of file %s cannot be read now",
+                     upload->put.key.file);
 }
 
 /* The content, whole in SLOT, has other bytes than the stored file: if it is what the row speaks of, then it is the
@@ -136,6 +146,8 @@ bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, 
     }
     if (upload->finding == UPLOAD_SAME &&
         !disk_compare_piece(upload, bytes_of(slot), slot->filled, slot->offset, error))
+        return false;
+    if (upload->finding == UPLOAD_OTHER && !upload->rival->stat.has_digest && !check_readable(upload, error))
         return false;
     if (upload->finding == UPLOAD_OTHER && slot->offset == 0 && is_last(upload, slot))
         return judge_small(upload, slot, error);
@@ -174,6 +186,8 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
     free(bytes);
     (void)close(own);
     const struct proto_stat *stat = &upload->rival->stat;
+    if (fine && upload->finding == UPLOAD_OTHER && !stat->has_digest)
+        fine = check_readable(upload, error);
     if (fine && upload->finding == UPLOAD_OTHER && stat->has_digest &&
         memcmp(stat->digest, upload->digest_bytes, sizeof(upload->digest_bytes)) == 0)
         fine = upload_heal_judge(upload, error);

@@ -60,6 +60,10 @@ static bool heal_judge(struct upload *upload, uint8_t *bytes, int64_t *budget, s
         return true;
     digest_final(heal->stored, digest);
     heal->judged = memcmp(digest, stat->digest, sizeof(digest)) != 0;
+    if (!heal->judged && upload->rival_unreadable) /* it was not other bytes that made the difference */
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "the stored bytes of file %s could not be read for a moment; upload it again",
+                         upload->put.key.file);
     return heal->judged ||
            error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
 }

@@ -110,6 +110,7 @@ struct upload {
     struct meta_row *rival; /* the row that has the file ID already; into find or insert */
     int rival_fd;           /* its file, while it is compared; -1: not open */
     bool rival_looked;      /* it was looked for */
+    bool rival_unreadable;  /* a piece of it could not be read, which may pass */
     enum upload_finding finding;
     struct upload_heal heal;
     bool replaces; /* the row in find.row has lost its file and gets this one */

@@ -8,10 +8,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -34,6 +36,7 @@ int __real_mkdirat(int at, const char *name, mode_t mode);
 int __real_unlinkat(int at, const char *name, int flags);
 int __real_renameat(int from_at, const char *from, int to_at, const char *to);
 int __real_fstat(int fd, struct stat *status);
+int __real_fstatfs(int fd, struct statfs *space);
 int __real_fstatat(int at, const char *name, struct stat *status, int flags);
 int __real_statx(int at, const char *name, int flags, unsigned mask, struct statx *status);
 int __real_closedir(DIR *stream);
@@ -325,6 +328,19 @@ int __wrap_fsync(int fd)
     else if (model == DISK_JOURNAL || (model == DISK_GLUSTER && !S_ISDIR(status.st_mode)))
         keep_changes(begun, NULL);
     return 0;
+}
+
+/* Whether the store syncs directories depends on the file system: a plain one, XFS, or FUSE. */
+int __wrap_fstatfs(int fd, struct statfs *space);
+int __wrap_fstatfs(int fd, struct statfs *space)
+{
+    static const unsigned long types[] = {[DISK_STRICT] = MSDOS_SUPER_MAGIC,
+                                          [DISK_JOURNAL] = XFS_SUPER_MAGIC,
+                                          [DISK_GLUSTER] = FUSE_SUPER_MAGIC};
+    int result = __real_fstatfs(fd, space);
+    if (result == 0 && below(fd))
+        space->f_type = (long)types[model];
+    return result;
 }
 
 /* A kernel without openat2(2): the store opens names step by step then, through what is wrapped here. */

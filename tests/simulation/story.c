@@ -54,6 +54,7 @@ static uint8_t digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
 static int clients_left, operations_done;
 static bool finished;
 static int64_t keep_ms, cache_age_ms, think_us;
+static int64_t base_back_us; /* when the database was away last; 0: never */
 static int64_t numbers[NUMBERS_MAX];
 static size_t number_count;
 static const struct story_limits *limits;
@@ -390,9 +391,11 @@ static bool one_operation(void)
     /* Of a file whose bytes were away only what was achieved says something. */
     if (told && files[file].damaged && operation.answer != ANSWER_DONE && operation.answer != ANSWER_UNKNOWN)
         told = false;
-    /* Another member may answer from memory for a while. */
-    if (operation.kind == OPERATION_READ && storage_count > 1)
-        operation.from_us -= cache_age_ms * 1000 + SLACK_US;
+    /* Another member may answer from memory for a while, or, with the database away, whatever it remembers. */
+    if (operation.kind == OPERATION_READ && storage_count > 1) {
+        bool away = base_away || (base_back_us > 0 && operation.from_us - base_back_us < SLACK_US);
+        operation.from_us = away ? 0 : operation.from_us - cache_age_ms * 1000 - SLACK_US;
+    }
     if (told)
         note(file, &operation);
     return true;
@@ -586,6 +589,8 @@ static void one_trouble(void)
         break;
     case TROUBLE_BASE_AWAY:
         if (may(TROUBLE_BASE_AWAY)) {
+            if (base_away)
+                base_back_us = now_us();
             base_away = !base_away;
             say("the database is %s", base_away ? "away" : "back");
         }
@@ -609,6 +614,8 @@ static void heal(void)
 {
     disk_slow = disk_fail = disk_hang = 0;
     base_slow = base_fail = base_uncertain = base_late = 0;
+    if (base_away)
+        base_back_us = now_us();
     base_away = false;
     for (int i = 0; i < storage_count; i++)
         storages[i].clock_offset = storages[i].paused_until = 0;

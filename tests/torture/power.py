@@ -37,23 +37,32 @@ def failures(suite):
     return [path for what, path in lines(suite) if what == "F"]
 
 
-def cut(suite):
-    """Takes back what was not synced; returns how much that was: (files emptied, names gone)."""
-    unsynced, names, made, begun = set(), set(), set(), {}
-    for what, path in lines(suite):
+def cut(suite, one_journal=False):
+    """Takes back what was not synced; returns how much that was: (files emptied, names gone).
+
+    To the letter of POSIX a name lasts when its directory was synced after it was made. ONE_JOURNAL: as on ext4, XFS and
+    btrfs, where one journal has all changes of names in their order: what syncs a file also brings the names that were
+    made before it last changed, its own among them, and what syncs a directory those up to the last one in it."""
+    unsynced, names, made, begun, changed = set(), set(), {}, {}, {}
+    for at, (what, path) in enumerate(lines(suite)):
         if what == "W":
             unsynced.add(path)
+            changed[path] = at
         elif what == "S":
             unsynced.discard(path)
+            if one_journal:
+                names -= {name for name, when in made.items() if when <= changed.get(path, -1)}
         elif what == "N":
             names.add(path)
-            made.discard(path)
+            made.pop(path, None)
         elif what == "M":
-            made.add(path)
+            made[path] = changed[path] = at
         elif what in "BD":
             number, path = path.split(" ", 1)
             if what == "B":
-                begun[number] = {name for name in made & names if os.path.dirname(name) == path}
+                within = {name: made[name] for name in made if name in names and os.path.dirname(name) == path}
+                last = max(within.values(), default=-1)
+                begun[number] = set(within) | {n for n, when in made.items() if one_journal and when <= last}
             else:
                 names -= begun.pop(number)
     gone = emptied = 0

@@ -7,7 +7,7 @@ import power
 from crash import check_rows_have_files, died, make, points, start
 from suite import APP, USER, new_id
 
-OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms"}
+OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms", "directory_sync": "always"}
 LOST = (OSError, EOFError)
 
 
@@ -54,7 +54,7 @@ def power_suite(backend, request):
         suite.stop()
 
 
-def cut_at(suite, point, nth, seconds, dice, slow=None, **more):
+def cut_at(suite, point, nth, seconds, dice, slow=None, one_journal=False, **more):
     suite.storage.stop()
     power.begin(suite, point, nth, slow=slow)
     acknowledged = load(suite, seconds, dice, **more)
@@ -63,7 +63,7 @@ def cut_at(suite, point, nth, seconds, dice, slow=None, **more):
     else:
         suite.shared = [suite.storage.metric(f"reel_storage_directory_{what}_total") for what in ("syncs", "synced_files")]
         suite.storage.kill()
-    lost = power.cut(suite)
+    lost = power.cut(suite, one_journal)
     start(suite.storage)
     suite.wait_active()
     return acknowledged, lost
@@ -85,6 +85,44 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(power_sui
         taken_back += sum(lost)
     assert total > 20
     check_rows_have_files(power_suite)
+
+
+@pytest.fixture
+def without_directory_syncs(power_suite, backend):
+    """storage.directory_sync = auto, which leaves syncs of directories out where one journal carries the names."""
+    if backend != "sqlite":
+        pytest.skip("names of files are not the database's business")
+    yield set_option(power_suite, "directory_sync", "auto")
+    set_option(power_suite, "directory_sync", "always")
+
+
+def set_option(suite, name, value):
+    storage = suite.storage
+    storage.stop()
+    storage.config["storage"][name] = value
+    storage.configure(storage.config)
+    start(storage)
+    suite.wait_active()
+    return "their names with them" in storage.log().rsplit("is usable", 1)[1]
+
+
+@pytest.mark.parametrize("point", ["upload-file-synced", "upload-directory-synced", "row-committed", "upload-replied"])
+def test_with_one_journal_nothing_is_lost_without_the_directories_syncs(power_suite, without_directory_syncs, point, dice):
+    acknowledged, _ = cut_at(power_suite, point, dice.randint(5, 30), 60, dice, one_journal=True)
+    assert not missing(power_suite, acknowledged)
+
+
+def test_with_one_journal_no_moment_loses_anything(power_suite, without_directory_syncs, dice):
+    acknowledged, _ = cut_at(power_suite, None, 1, dice.uniform(0.3, 0.6), dice, one_journal=True, at_least=5)
+    assert len(acknowledged) > 4 and not missing(power_suite, acknowledged)
+
+
+def test_without_one_journal_the_same_loses_names(power_suite, without_directory_syncs, dice):
+    """What the tests before are worth: to the letter of POSIX the names that were not synced are gone."""
+    if not without_directory_syncs:
+        pytest.skip("the file system of the tests has no one journal: its directories are synced all the same")
+    acknowledged, lost = cut_at(power_suite, None, 1, 0.5, dice, at_least=6)
+    assert lost[1] > 0 and missing(power_suite, acknowledged)
 
 
 def test_uploads_that_share_the_sync_of_their_directory_lose_nothing_either(power_suite, dice):

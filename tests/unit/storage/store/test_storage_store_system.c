@@ -1,0 +1,171 @@
+/* What is believed of a file system: its type decides whether the sync of a file covers its name, and what is advised. */
+#include "storage/store/store_system.h"
+#include "storage/store/store.h"
+#include "storage/store/store_file.h"
+#include "common/base/metrics.h"
+#include "tests/unit/library/storage_fixture.h"
+#include "tests/unit/library/storage_loop.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+static long pretended; /* type of every file system; 0: what it is */
+
+/* In place of the C library's. */
+int fstatfs(int fd, struct statfs *space)
+{
+    int result = (int)syscall(SYS_fstatfs, fd, space);
+    if (result == 0 && pretended != 0)
+        space->f_type = pretended;
+    return result;
+}
+
+static struct store_system system_at(const char *directory)
+{
+    struct store_system system;
+    int fd = open(directory, O_PATH | O_DIRECTORY);
+    assert_true(fd >= 0);
+    store_system_find(fd, &system);
+    close(fd);
+    return system;
+}
+
+static void a_file_system_is_believed_by_its_type(void **state)
+{
+    static const struct {
+        unsigned long magic;
+        bool one_journal;
+    } types[] = {{0x58465342, true},
+                 {0x9123683E, true},
+                 {TMPFS_MAGIC, false},
+                 {OVERLAYFS_SUPER_MAGIC, false},
+                 {0x65735546 /* FUSE */, false},
+                 {NFS_SUPER_MAGIC, false},
+                 {MSDOS_SUPER_MAGIC, false}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        pretended = (long)types[i].magic;
+        assert_int_equal(system_at("/proc").one_journal, types[i].one_journal);
+    }
+    /* ext2 has the same number as ext4, and no journal: the mount's own line must say which it is. */
+    pretended = EXT4_SUPER_MAGIC;
+    assert_string_equal(system_at("/proc").type, "proc");
+    assert_false(system_at("/proc").one_journal);
+    pretended = 0;
+    assert_string_equal(system_at("/proc").type, "proc");
+    struct store_system closed;
+    store_system_find(-1, &closed);
+    assert_string_equal(closed.type, "");
+    assert_false(closed.one_journal);
+}
+
+/* The syncs of directories that storing a file takes, the directories above it being there. */
+static int64_t directory_syncs(const char *directory_sync, long type)
+{
+    struct fixture fixture;
+    struct error error = {0};
+    pretended = type;
+    fixture_create(&fixture);
+    fixture_option(&fixture, "storage.paths=%s/one", fixture.directory);
+    fixture_option(&fixture, "storage.directory_sync=%s", directory_sync);
+    fixture_load(&fixture);
+    struct loop *loop = loop_create("test", &error);
+    assert_non_null(loop);
+    struct store *store = store_create(&fixture.config, loop, 10000, NULL, NULL, &error);
+    assert_non_null(store);
+    struct metric *syncs =
+        metrics_counter("reel_storage_directory_syncs_total", "Syncs of directories.", NULL);
+    int64_t before = 0;
+    for (int i = 0; i < 2; i++) {
+        struct store_file file = {
+            .path = store_at(store, 0), .place = {.value = i, .seconds = 1700000000}, .fd = -1};
+        assert_true(store_file_create(&file, &error));
+        before = metric_value(syncs);
+        assert_true(store_file_write(&file, "bytes", 5, 0, &error));
+        assert_true(store_file_sync(&file, &error));
+        assert_true(store_file_close(&file, &error));
+        assert_true(store_file_sync_directory(&file, &error));
+        store_file_let_go(&file);
+    }
+    int64_t after = metric_value(syncs);
+    store_end(store, 5000);
+    loop_destroy(loop);
+    store_destroy(store);
+    fixture_destroy(&fixture);
+    pretended = 0;
+    return after - before;
+}
+
+static void a_directory_is_synced_where_the_file_does_not_bring_its_name_along(void **state)
+{
+    (void)state;
+    assert_int_equal(directory_syncs("auto", 0x58465342), 0);
+    assert_int_equal(directory_syncs("always", 0x58465342), 1);
+    assert_int_equal(directory_syncs("auto", TMPFS_MAGIC), 1);
+    assert_int_equal(directory_syncs("auto", 0x65735546), 1);
+}
+
+static void write_brick(const char *directory, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void bricks_that_would_lose_names_are_told(void **state)
+{
+    struct store_system gluster = {.type = "fuse.glusterfs", .source = "host:/volume"};
+    struct store_system local = {.type = "ext4", .source = "/dev/sda1"};
+    char top[] = "/tmp/reel-bricks-XXXXXX", bricks[256], text[2048] = "";
+    (void)state;
+    assert_non_null(mkdtemp(top));
+    snprintf(bricks, sizeof(bricks), "mkdir -p %s/volume/bricks", top);
+    assert_int_equal(system(bricks), 0);
+    snprintf(bricks, sizeof(bricks), "%s/volume/bricks", top);
+    write_brick(bricks, "here:-proc", "hostname=here\npath=/proc\nlisten-port=0\n");
+    write_brick(bricks, "there:-bricks-b1", "hostname=there\npath=/no/such/brick\n");
+    write_brick(bricks, "broken", "nothing\n");
+    FILE *out = fmemopen(text, sizeof(text), "w");
+    assert_non_null(out);
+    assert_int_equal(store_system_advise_on("data", "/mnt/media", &gluster, top, out), 2);
+    assert_int_equal(store_system_advise_on("data", "/srv/data", &local, top, out), 0);
+    assert_int_equal(store_system_advise_on("data", "/mnt/media", &gluster, "/no/such/directory", out), 1);
+    fclose(out);
+    assert_non_null(strstr(text, "store path data at /mnt/media is on GlusterFS (host:/volume)"));
+    assert_non_null(strstr(text, "brick /proc of volume volume is on proc: bricks must be on XFS or ext4"));
+    assert_null(strstr(text, "b1"));
+    snprintf(bricks, sizeof(bricks), "rm -r %s", top);
+    assert_int_equal(system(bricks), 0);
+}
+
+static void only_durable_store_paths_on_glusterfs_get_advice(void **state)
+{
+    struct fixture fixture;
+    char text[256] = "";
+    (void)state;
+    fixture_create(&fixture);
+    fixture_option(&fixture, "storage.paths=%s/one", fixture.directory);
+    fixture_load(&fixture);
+    FILE *out = fmemopen(text, sizeof(text), "w");
+    assert_non_null(out);
+    assert_int_equal(store_system_advise(&fixture.config, "/no/such/directory", out), 0);
+    fclose(out);
+    assert_string_equal(text, "");
+    fixture_destroy(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_system_is_believed_by_its_type),
+        cmocka_unit_test(a_directory_is_synced_where_the_file_does_not_bring_its_name_along),
+        cmocka_unit_test(bricks_that_would_lose_names_are_told),
+        cmocka_unit_test(only_durable_store_paths_on_glusterfs_get_advice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
