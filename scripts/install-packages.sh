@@ -11,7 +11,7 @@ declare -A sets=(
     [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium ffmpeg wget curl python3-websocket"
     [cluster]="glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync
         iproute2 util-linux curl ffmpeg python3 python3-pytest python3-xxhash procps xxhash"
-    [bench]="nginx-light"
+    [bench]="nginx-light redis-server e2fsprogs"
     [analysis]="clang clang-tidy clang-format cppcheck valgrind libclang-rt-14-dev"
     [coverage]="gcovr"
     [package]="debhelper dpkg-dev fakeroot lintian mmdebstrap systemd-container eatmydata"

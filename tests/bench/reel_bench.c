@@ -1,6 +1,6 @@
 /*
- * reel-bench: a load generator that speaks the packet protocol to one storage server: uploads, downloads or a
- * mixture, over many connections from one thread. Bodies that come back are discarded in the kernel
+ * reel-bench: a load generator that speaks the packet protocol to one server: uploads, downloads or a mixture to a
+ * storage server, GET and RANGE to an ID server, SADDRS to a tracker, over many connections from one thread. Bodies that come back are discarded in the kernel
  * (MSG_TRUNC), so that the client is not what is measured. Ends after a number of seconds by itself; tells
  * operations/s, MB/s and latencies.
  */
@@ -19,7 +19,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum mode { MODE_UPLOAD, MODE_DOWNLOAD, MODE_MIXED };
+enum mode { MODE_UPLOAD, MODE_DOWNLOAD, MODE_MIXED, MODE_GET, MODE_RANGE, MODE_SADDRS };
+
+static const char *const mode_names[] = {"upload", "download", "mixed", "get", "range", "saddrs"};
 
 #define CONTENT_SIZE (1 << 20)
 #define SAMPLES_MAX  (8 * 1024 * 1024)
@@ -30,7 +32,7 @@ struct bench {
     enum mode mode;
     int64_t size;
     int connections;
-    int64_t seconds;
+    double seconds;
     int files; /* uploaded first, for downloads */
     int epoll;
     uint8_t *content;
@@ -49,7 +51,7 @@ struct transfer {
     int fd;
     bool upload;
     uint64_t file;
-    uint8_t head[PROTO_HEADER_SIZE + PROTO_DOWNLOAD_SIZE];
+    uint8_t head[PROTO_HEADER_SIZE + PROTO_DOWNLOAD_SIZE]; /* the longest of all */
     size_t head_size, head_sent;
     int64_t content_sent, content_size;
     uint8_t reply[PROTO_HEADER_SIZE];
@@ -89,6 +91,37 @@ static void transfer_key(const struct bench *bench, const struct transfer *trans
              (unsigned long long)transfer->file);
 }
 
+/* The body of a request that brings no content and changes nothing in a store. */
+static bool pack_request(struct bench *bench, struct transfer *transfer, uint8_t *command, size_t *size,
+                         struct error *error)
+{
+    uint8_t *body = transfer->head + PROTO_HEADER_SIZE;
+    struct proto_download download = {.offset = 0};
+    struct proto_range range = {.key = "bench", .count = 1};
+
+    switch (bench->mode) {
+    case MODE_GET:
+        *command = PROTO_IDSERVER_GET;
+        *size = proto_get_pack(body, "bench");
+        return true;
+    case MODE_RANGE:
+        *command = PROTO_IDSERVER_RANGE;
+        *size = PROTO_RANGE_SIZE;
+        return proto_range_pack(body, &range, error);
+    case MODE_SADDRS:
+        *command = PROTO_TRACKER_SADDRS;
+        *size = PROTO_FILE_KEY_SIZE;
+        transfer_key(bench, transfer, &download.key);
+        return proto_file_key_pack(body, &download.key, error);
+    default:
+        *command = PROTO_STORAGE_DOWNLOAD;
+        *size = PROTO_DOWNLOAD_SIZE;
+        transfer->file = (uint64_t)(random() % bench->files);
+        transfer_key(bench, transfer, &download.key);
+        return proto_download_pack(body, &download, error);
+    }
+}
+
 /* Chooses the next operation of a connection and writes its header. */
 static void transfer_begin(struct bench *bench, struct transfer *transfer, bool upload)
 {
@@ -110,13 +143,12 @@ static void transfer_begin(struct bench *bench, struct transfer *transfer, bool 
         transfer->content_size = bench->size;
         proto_header_pack(transfer->head, PROTO_UPLOAD_SIZE + bench->size, PROTO_STORAGE_UPLOAD, 0);
     } else {
-        struct proto_download body = {.offset = 0};
-        transfer->file = (uint64_t)(random() % bench->files);
-        transfer_key(bench, transfer, &body.key);
-        packed = proto_download_pack(transfer->head + PROTO_HEADER_SIZE, &body, &error);
-        transfer->head_size = PROTO_HEADER_SIZE + PROTO_DOWNLOAD_SIZE;
+        uint8_t command;
+        size_t size;
+        packed = pack_request(bench, transfer, &command, &size, &error);
+        transfer->head_size = PROTO_HEADER_SIZE + size;
         transfer->content_size = 0;
-        proto_header_pack(transfer->head, PROTO_DOWNLOAD_SIZE, PROTO_STORAGE_DOWNLOAD, 0);
+        proto_header_pack(transfer->head, (int64_t)size, command, 0);
     }
     if (!packed) {
         fprintf(stderr, "reel-bench: %s\n", error.text);
@@ -243,9 +275,9 @@ static void transfer_step(struct bench *bench, struct transfer *transfer, int64_
 
 /* Runs until SECONDS have passed (0: until UPLOADS_WANTED files are there) and every request has its reply.
  */
-static void run(struct bench *bench, struct transfer *transfers, int64_t seconds, int64_t uploads_wanted)
+static void run(struct bench *bench, struct transfer *transfers, double seconds, int64_t uploads_wanted)
 {
-    int64_t end_ms = clock_monotonic_ms() + seconds * 1000;
+    int64_t end_ms = clock_monotonic_ms() + (int64_t)(seconds * 1000);
     bench->stopping = false;
     for (int i = 0; i < bench->connections; i++) {
         if (uploads_wanted > 0 && (int64_t)bench->next_file >= uploads_wanted)
@@ -258,7 +290,7 @@ static void run(struct bench *bench, struct transfer *transfers, int64_t seconds
     }
     while (bench->active > 0) {
         struct epoll_event events[256];
-        int count = epoll_wait(bench->epoll, events, (int)ARRAY_SIZE(events), 100);
+        int count = epoll_wait(bench->epoll, events, (int)ARRAY_SIZE(events), 10);
         if (count < 0 && errno != EINTR)
             die("epoll_wait");
         if (uploads_wanted == 0 && clock_monotonic_ms() >= end_ms)
@@ -284,18 +316,18 @@ static double percentile_ms(const struct bench *bench, double part)
 
 static void report(struct bench *bench, double took, bool as_json)
 {
-    static const char *const modes[] = {"upload", "download", "mixed"};
     double operations = (double)(bench->uploads + bench->downloads) / took;
     double megabytes = (double)(bench->bytes_sent + bench->bytes_received) / took / 1e6;
     qsort(bench->samples, bench->sample_count, sizeof(bench->samples[0]), compare_samples);
     if (as_json) {
-        json_t *out = json_pack(
-            "{s:s, s:I, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s}", "mode", modes[bench->mode],
-            "size", (json_int_t)bench->size, "connections", bench->connections, "seconds", took, "uploads",
-            (json_int_t)bench->uploads, "downloads", (json_int_t)bench->downloads, "failures",
-            (json_int_t)bench->failures, "operations_per_second", operations, "megabytes_per_second",
-            megabytes, "p50_ms", percentile_ms(bench, 0.5), "p99_ms", percentile_ms(bench, 0.99), "max_ms",
-            percentile_ms(bench, 1), "first_failure", bench->first_failure);
+        json_t *out =
+            json_pack("{s:s, s:I, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s}", "mode",
+                      mode_names[bench->mode], "size", (json_int_t)bench->size, "connections",
+                      bench->connections, "seconds", took, "uploads", (json_int_t)bench->uploads, "downloads",
+                      (json_int_t)bench->downloads, "failures", (json_int_t)bench->failures,
+                      "operations_per_second", operations, "megabytes_per_second", megabytes, "p50_ms",
+                      percentile_ms(bench, 0.5), "p99_ms", percentile_ms(bench, 0.99), "max_ms",
+                      percentile_ms(bench, 1), "first_failure", bench->first_failure);
         if (out == NULL || json_dumpf(out, stdout, JSON_INDENT(2)) != 0)
             die("json");
         json_decref(out);
@@ -305,21 +337,24 @@ static void report(struct bench *bench, double took, bool as_json)
     printf("%s of %lld bytes over %d connections for %.1f s: %.0f operations/s, %.1f MB/s, p50 %.2f ms, p99 "
            "%.2f ms, "
            "max %.2f ms, %lld failures%s%s\n",
-           modes[bench->mode], (long long)bench->size, bench->connections, took, operations, megabytes,
+           mode_names[bench->mode], (long long)bench->size, bench->connections, took, operations, megabytes,
            percentile_ms(bench, 0.5), percentile_ms(bench, 0.99), percentile_ms(bench, 1),
            (long long)bench->failures, bench->failures > 0 ? ": " : "", bench->first_failure);
 }
 
 static void usage(FILE *out)
 {
-    fprintf(out, "Usage: reel-bench [OPTION]... HOST:PORT    (a storage server)\n"
-                 "  --mode upload|download|mixed   what to do (upload)\n"
-                 "  --size BYTES                   of each file (4096)\n"
-                 "  --connections N                at once (16)\n"
-                 "  --seconds N                    how long (10)\n"
-                 "  --files N                      uploaded first, to download from (100)\n"
-                 "  --application A, --user U      whose files (tnvideo, bench)\n"
-                 "  --json                         result as JSON\n");
+    fprintf(
+        out,
+        "Usage: reel-bench [OPTION]... HOST:PORT    (a storage server, ID server or tracker)\n"
+        "  --mode MODE                    upload (default), download or mixed; get or range (ID server);\n"
+        "                                 saddrs (tracker)\n"
+        "  --size BYTES                   of each file (4096)\n"
+        "  --connections N                at once (16)\n"
+        "  --seconds N                    how long, also 0.5 (10)\n"
+        "  --files N                      uploaded first, to download from (100)\n"
+        "  --application A, --user U      whose files (tnvideo, bench)\n"
+        "  --json                         result as JSON\n");
 }
 
 static int64_t number(const char *text, int64_t minimum, const char *name)
@@ -358,13 +393,10 @@ int main(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 'm':
-            if (strcmp(optarg, "upload") == 0)
-                bench.mode = MODE_UPLOAD;
-            else if (strcmp(optarg, "download") == 0)
-                bench.mode = MODE_DOWNLOAD;
-            else if (strcmp(optarg, "mixed") == 0)
-                bench.mode = MODE_MIXED;
-            else {
+            bench.mode = 0;
+            while (bench.mode < ARRAY_SIZE(mode_names) && strcmp(optarg, mode_names[bench.mode]) != 0)
+                bench.mode++;
+            if (bench.mode == ARRAY_SIZE(mode_names)) {
                 usage(stderr);
                 return 2;
             }
@@ -376,7 +408,11 @@ int main(int argc, char **argv)
             bench.connections = (int)min_i64(number(optarg, 1, "connections"), 100000);
             break;
         case 't':
-            bench.seconds = min_i64(number(optarg, 1, "seconds"), 3600);
+            bench.seconds = atof(optarg);
+            if (!(bench.seconds > 0 && bench.seconds <= 3600)) {
+                usage(stderr);
+                return 2;
+            }
             break;
         case 'f':
             bench.files = (int)min_i64(number(optarg, 1, "files"), 10000000);
@@ -432,7 +468,7 @@ int main(int argc, char **argv)
             evutil_make_socket_nonblocking(transfers[i].fd) != 0)
             die("socket options");
     }
-    if (bench.mode != MODE_UPLOAD) {
+    if (bench.mode == MODE_DOWNLOAD || bench.mode == MODE_MIXED) {
         run(&bench, transfers, 0, bench.files);
         if (bench.failures > 0) {
             fprintf(stderr, "reel-bench: the files to download could not be uploaded: %s\n",
