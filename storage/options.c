@@ -63,10 +63,10 @@ const struct config_option storage_options[] = {
      "Group (name or number) of new files and directories; the daemon's user must be a member. Empty: as the "
      "system "
      "gives it."},
-    {"storage", "workers", CONFIG_INTEGER, MEMBER(workers_per_path), "8", 1, 256, NULL, false,
+    {"storage", "workers", CONFIG_INTEGER, MEMBER(workers_per_path), "32", 1, 256, NULL, false,
      "Threads that do the file system calls of one store path; each path has its own, so that one that hangs "
      "stops no "
-     "other."},
+     "other. As many files as there are threads can share one commit of the file system's journal."},
     {"storage", "workers_queue", CONFIG_INTEGER, MEMBER(workers_queue), "8192", 16, 1000000, NULL, false,
      "File system calls of one store path that may wait for a thread; beyond it requests are refused."},
     {"storage", "probe_interval", CONFIG_DURATION, MEMBER(probe_interval_ms), "3s", 100, 3600 * SECOND, NULL,
@@ -100,7 +100,8 @@ const struct config_option storage_options[] = {
     {"storage", "durability", CONFIG_CHOICE, MEMBER(durability), "durable", 0, 0, "durable|relaxed", false,
      "durable: a success reply to an upload means that file and directory were fsynced and the row "
      "committed. relaxed: no "
-     "fsync; what was acknowledged in the last half minute may be lost with a power cut."},
+     "fsync, of rows in SQLite either; what was uploaded in the last half minute may be lost with a power "
+     "cut."},
     {"storage", "directory_sync", CONFIG_CHOICE, MEMBER(directory_sync), "auto", 0, 0, "auto|always", false,
      "When the directory of a new file is fsynced too, where durability is durable. auto: not on ext4, XFS "
      "and btrfs, whose "

@@ -109,6 +109,10 @@ enum db_backend db_connection_backend(const struct db_connection *connection);
 
 /* Begin takes the write lock at once in SQLite (BEGIN IMMEDIATE), so that read-then-write inside is safe. */
 MUST_CHECK enum db_result db_begin(struct db_connection *connection, struct error *error);
+/* The same for what may be lost with a power cut of the next half minute: the commit need not be on the disk when db_commit()
+ * returns. SQLite leaves out the sync of its WAL (a later transaction that is synced brings this one along, never the other
+ * way round); in MySQL it is the server's innodb_flush_log_at_trx_commit that decides. */
+MUST_CHECK enum db_result db_begin_relaxed(struct db_connection *connection, struct error *error);
 MUST_CHECK enum db_result db_commit(struct db_connection *connection, struct error *error);
 void db_rollback(struct db_connection *connection);
 

@@ -45,6 +45,7 @@ struct db_connection {
 
     bool broken;         /* set by the back end: to be closed before the next job */
     bool in_transaction; /* between begin and commit or rollback */
+    bool relaxed;        /* the transaction's commit need not be on the disk */
     bool in_rows;        /* a row callback is running */
     /* What a statement of the open transaction failed with: every later one and the commit fail the same way,
      * for the server may have rolled back already and would take them one by one. */

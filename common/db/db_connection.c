@@ -219,6 +219,18 @@ enum db_result db_begin(struct db_connection *connection, struct error *error)
     return result;
 }
 
+enum db_result db_begin_relaxed(struct db_connection *connection, struct error *error)
+{
+    enum db_result result;
+
+    if (connection->in_transaction) /* which goes on as it began */
+        return db_begin(connection, error);
+    connection->relaxed = true;
+    result = db_begin(connection, error);
+    connection->relaxed = result == DB_OK;
+    return result;
+}
+
 enum db_result db_commit(struct db_connection *connection, struct error *error)
 {
     enum db_result result;
@@ -231,7 +243,7 @@ enum db_result db_commit(struct db_connection *connection, struct error *error)
     }
     result = connection->operations->commit(connection, error);
     if (result == DB_OK)
-        connection->in_transaction = false;
+        connection->in_transaction = connection->relaxed = false;
     else
         db_rollback(connection);
     return result;
@@ -241,7 +253,7 @@ void db_rollback(struct db_connection *connection)
 {
     if (connection->in_transaction)
         connection->operations->rollback(connection);
-    connection->in_transaction = false;
+    connection->in_transaction = connection->relaxed = false;
     connection->doomed = DB_OK;
 }
 

@@ -1,6 +1,6 @@
 /*
  * db_sqlite: the SQLite back end: one file, WAL, synchronous=FULL (EXTRA where there is no WAL), so that a commit that
- * returned is on the disk. Touches the database file and nothing else. Called by db_connection.c through db_sqlite_operations,
+ * returned is on the disk, but for relaxed transactions. Touches the database file and nothing else. Called by db_connection.c through db_sqlite_operations,
  * on the thread that owns the connection.
  *
  * Bytes are bound as TEXT always: SQLite never finds TEXT and BLOB equal, and what an administrator types is
@@ -33,6 +33,7 @@ struct sqlite_state {
     bool has_turn;           /* holds the turn of struct db_shared */
     int64_t busy_since_ms;   /* start of the wait for the file's lock that is going on */
     int64_t busy_timeout_ms; /* from the URL */
+    bool wal;                /* the journal mode */
 };
 
 /* When a failure happens says whether the write may have reached the disk all the same. */
@@ -173,7 +174,8 @@ static enum db_result configure(struct db_connection *connection, struct error *
     code = sqlite3_exec(handle, "PRAGMA journal_mode = WAL", keep_journal_mode, mode, NULL);
     if (code != SQLITE_OK)
         return fail(connection, code, PHASE_BEFORE_COMMIT, "PRAGMA journal_mode = WAL", error);
-    if (strcmp(mode, "wal") == 0)
+    state->wal = strcmp(mode, "wal") == 0;
+    if (state->wal)
         return execute_text(connection, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864",
                             PHASE_BEFORE_COMMIT, error);
     log_warning(ROOM, "database %s: this file system allows no WAL (journal mode %s): slower, but safe",
@@ -296,15 +298,36 @@ static bool sqlite_check(struct db_connection *connection, bool probe, struct er
     return !probe || execute_text(connection, "PRAGMA schema_version", PHASE_BEFORE_COMMIT, error) == DB_OK;
 }
 
+/* Only what a WAL keeps apart may be left unsynced; with a rollback journal a power cut could tear the file. */
+static bool sqlite_in_wal(const struct db_connection *connection)
+{
+    const struct sqlite_state *state = connection->state;
+
+    return state->wal;
+}
+
+/* After a relaxed transaction every commit is synced again. */
+static void sqlite_tighten(struct db_connection *connection)
+{
+    if (connection->relaxed && sqlite_in_wal(connection) &&
+        sqlite3_exec(connection->handle, "PRAGMA synchronous = FULL", NULL, NULL, NULL) != SQLITE_OK)
+        connection->broken = true;
+}
+
 static enum db_result sqlite_begin(struct db_connection *connection, struct error *error)
 {
     enum db_result result = take_turn(connection, error);
 
     if (result != DB_OK)
         return result;
-    result = execute_text(connection, "BEGIN IMMEDIATE", PHASE_BEFORE_COMMIT, error);
-    if (result != DB_OK)
+    if (connection->relaxed && sqlite_in_wal(connection))
+        result = execute_text(connection, "PRAGMA synchronous = NORMAL", PHASE_BEFORE_COMMIT, error);
+    if (result == DB_OK)
+        result = execute_text(connection, "BEGIN IMMEDIATE", PHASE_BEFORE_COMMIT, error);
+    if (result != DB_OK) {
+        sqlite_tighten(connection);
         give_turn(connection);
+    }
     return result;
 }
 
@@ -312,8 +335,10 @@ static enum db_result sqlite_commit(struct db_connection *connection, struct err
 {
     enum db_result result = execute_text(connection, "COMMIT", PHASE_COMMIT, error);
 
-    if (result == DB_OK)
+    if (result == DB_OK) {
+        sqlite_tighten(connection);
         give_turn(connection);
+    }
     return result;
 }
 
@@ -323,6 +348,7 @@ static void sqlite_rollback(struct db_connection *connection)
     if (sqlite3_get_autocommit(connection->handle) == 0 &&
         sqlite3_exec(connection->handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
         connection->broken = true;
+    sqlite_tighten(connection);
     give_turn(connection);
 }
 

@@ -59,7 +59,8 @@ static enum db_result settle_each(struct batch *batch, struct db_connection *con
 
 static enum db_result insert_all(struct batch *batch, struct db_connection *connection, struct error *error)
 {
-    enum db_result result = db_begin(connection, error);
+    enum db_result result =
+        batch->batches->options.relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
     if (result != DB_OK)
         return result;
     CRASH_POINT("row-before-insert");

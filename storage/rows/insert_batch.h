@@ -35,6 +35,7 @@ struct insert_batches_options {
     bool (*submit)(void *argument, struct db_job *job, struct error *error);
     void *argument;
     size_t active_max;  /* transactions at once */
+    bool relaxed;       /* their commits need not be on the disk */
     int64_t timeout_ms; /* a row that has waited so long for its turn fails */
 };
 

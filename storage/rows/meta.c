@@ -354,6 +354,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
         .active_max = db_backend_of(meta->db) == DB_BACKEND_SQLITE
                           ? 1
                           : min_size(max_size((size_t)config->base.database_threads / 2, 1), BATCHES_MAX),
+        .relaxed = config->durability == OPTIONS_RELAXED,
         .timeout_ms = config->base.database_timeout_ms,
     });
     if (!meta->batches) {

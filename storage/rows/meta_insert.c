@@ -39,7 +39,8 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
 static enum db_result insert_for_good(struct meta_insert *insert, struct db_connection *connection,
                                       struct error *error)
 {
-    enum db_result result = db_begin(connection, error);
+    bool relaxed = insert->meta->config->durability == OPTIONS_RELAXED;
+    enum db_result result = relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
     if (result != DB_OK)
         return result;
     result = meta_sql_insert(connection, &insert->key, &insert->row, error);

@@ -1033,6 +1033,48 @@ static void make_gate_job(struct gate_job *job, struct gate *gate, struct loop *
     job->job.loop = loop;
 }
 
+/* What PRAGMA synchronous says inside of and behind a transaction that is begun with BEGIN. */
+struct relaxed_job {
+    struct db_job job;
+    bool commit;
+    int64_t inside, behind;
+};
+
+static bool note_integer(void *argument, const struct db_value *columns, size_t count)
+{
+    assert_int_equal(count, 1);
+    assert_true(db_value_integer(&columns[0], argument));
+    return true;
+}
+
+static enum db_result run_relaxed(struct db_job *base, struct db_connection *connection, struct error *error)
+{
+    struct relaxed_job *job = CONTAINER_OF(base, struct relaxed_job, job);
+    const char *pragma = "PRAGMA synchronous";
+    assert_int_equal(db_begin_relaxed(connection, error), DB_OK);
+    assert_int_equal(db_begin_relaxed(connection, error), DB_PERMANENT); /* no transaction inside of one */
+    assert_int_equal(db_query(connection, pragma, NULL, 0, note_integer, &job->inside, error), DB_OK);
+    if (job->commit)
+        assert_int_equal(db_commit(connection, error), DB_OK);
+    else
+        db_rollback(connection);
+    return db_query(connection, pragma, NULL, 0, note_integer, &job->behind, error);
+}
+
+static void only_a_relaxed_transaction_is_not_synced(void **state)
+{
+    struct fixture *fixture = *state;
+    shell_like_create(fixture->path, TABLE);
+    struct db *db = open_pool(fixture, 1, 10, 60000);
+    for (int commit = 0; commit < 2; commit++) {
+        struct relaxed_job job = {.job = {.run = run_relaxed}, .commit = commit};
+        assert_int_equal(db_run_wait(db, &job.job), DB_OK);
+        assert_int_equal(job.inside, 1); /* NORMAL */
+        assert_int_equal(job.behind, 2); /* FULL */
+    }
+    db_close(db);
+}
+
 static void jobs_run_side_by_side(void **state)
 {
     struct fixture *fixture = *state;
@@ -1266,6 +1308,7 @@ int main(void)
         WITH_FILE(a_statement_inside_of_a_row_function_is_refused),
         WITH_FILE(a_locked_file_is_transient_and_reading_goes_on),
         WITH_FILE(concurrent_transactions_of_two_pools_lose_no_count),
+        WITH_FILE(only_a_relaxed_transaction_is_not_synced),
         WITH_FILE(jobs_run_side_by_side),
         WITH_FILE(a_full_queue_refuses_at_once),
         WITH_FILE(a_job_that_nobody_can_take_ends_when_its_time_is_over),
