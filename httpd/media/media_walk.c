@@ -1,0 +1,306 @@
+/*
+ * media_walk: one state for what is looked for next.
+ */
+#include "httpd/media/media_walk.h"
+#include "httpd/media/mp4_fragments.h"
+#include "httpd/media/ts_index.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TYPE MEDIA_TYPE
+
+#define HOP_SIZE      ((int64_t)16 * 1024)
+#define BOXES_MAX     (256 * 1024) /* of the top level */
+#define MOOF_MAX      ((int64_t)4 * 1024 * 1024)
+#define TS_PIECE      ((int64_t)TS_PACKET * 8192) /* 1.5 MB */
+#define SUBTITLES_MAX ((int64_t)4 * 1024 * 1024)
+
+enum walk_state {
+    LOOKING_FIRST, /* at the first bytes */
+    LOOKING_MOOV,  /* from box to box of the top level */
+    LOOKING_MOOF,  /* the same behind the moov of a fragmented file */
+    LOOKING_TS,
+};
+
+struct media_walk {
+    struct media_walk_options options;
+    enum walk_state state;
+    int64_t wanted, wanted_size; /* the range that is asked for */
+    int64_t at;                  /* the box that is looked at */
+    int64_t begin;               /* where the fragment under way began: at its styp */
+    size_t boxes;
+    struct media_film *film;
+    struct mp4_fragments fragments;
+    struct ts_index ts;
+};
+
+struct media_walk *media_walk_create(const struct media_walk_options *options)
+{
+    struct media_walk *walk = calloc(1, sizeof(*walk));
+    if (!walk)
+        return NULL;
+    walk->options = *options;
+    walk->wanted_size = min_i64(options->size, MEDIA_WALK_FIRST);
+    walk->begin = -1;
+    return walk;
+}
+
+void media_walk_destroy(struct media_walk *walk)
+{
+    if (!walk)
+        return;
+    media_film_release(walk->film);
+    free(walk);
+}
+
+void media_walk_wanted(const struct media_walk *walk, int64_t *offset, int64_t *size)
+{
+    *offset = walk->wanted;
+    *size = walk->wanted_size;
+}
+
+static enum walk_step want(struct media_walk *walk, int64_t offset, int64_t size)
+{
+    walk->wanted = offset;
+    walk->wanted_size = min_i64(size, walk->options.size - offset);
+    return WALK_READ;
+}
+
+static enum walk_step refuse(struct error *error, int code, const char *text)
+{
+    (void)error_set(error, code, "%s", text);
+    return WALK_REFUSED;
+}
+
+static enum walk_step finish(struct media_walk *walk, struct media_film **film)
+{
+    media_film_measure(walk->film);
+    *film = walk->film;
+    walk->film = NULL;
+    return WALK_DONE;
+}
+
+/* ---- MP4 ---- */
+
+static enum walk_step take_moov(struct media_walk *walk, struct media_view moov, struct media_film **film,
+                                struct error *error)
+{
+    struct media_box box;
+    struct mp4_index *index = mp4_index_create(moov, walk->options.size, error);
+    if (!index)
+        return WALK_REFUSED;
+    walk->film = media_film_create(index->fragmented ? FILM_FRAGMENTED : FILM_MP4, walk->options.size);
+    if (!walk->film) {
+        mp4_index_destroy(index);
+        return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+    }
+    walk->film->index = index;
+    if (!index->fragmented) {
+        walk->film->cut = mp4_cut_create(index, walk->options.segment_ms, error);
+        return walk->film->cut ? finish(walk, film) : WALK_REFUSED;
+    }
+    struct media_view rest = moov;
+    if (!media_box_next(&rest, &box))
+        return refuse(error, ERROR_MALFORMED, "its index (moov) is damaged");
+    mp4_fragments_open(&walk->fragments, &walk->film->ranges, index, box.body, walk->options.segment_ms);
+    walk->state = LOOKING_MOOF;
+    walk->at += (int64_t)moov.size;
+    walk->film->ranges.init_size = walk->at;
+    return WALK_READ;
+}
+
+static bool is_box_type(uint32_t type)
+{
+    for (int i = 0; i < 4; i++) {
+        uint8_t c = (uint8_t)(type >> (8 * i));
+        if ((c < ' ' || c > '~') && c != 0xa9)
+            return false;
+    }
+    return true;
+}
+
+/* A box of the top level behind the moov. */
+static enum walk_step take_fragment_box(struct media_walk *walk, uint32_t type, struct media_view box,
+                                        int64_t size, struct media_film **film, struct error *error)
+{
+    struct media_view rest = box;
+    struct media_box parsed;
+    if (type == TYPE('m', 'o', 'o', 'f')) {
+        int64_t begin = walk->begin >= 0 ? walk->begin : walk->at;
+        walk->begin = -1;
+        if (!mp4_fragments_add(&walk->fragments, box, begin, error))
+            return WALK_REFUSED;
+    } else if (type == TYPE('s', 'i', 'd', 'x') && !walk->fragments.any && media_box_next(&rest, &parsed) &&
+               mp4_fragments_by_sidx(&walk->fragments, parsed.body, walk->at + size, walk->options.size)) {
+        return finish(walk, film);
+    } else if (type != TYPE('m', 'd', 'a', 't') && walk->begin < 0) {
+        walk->begin = walk->at;
+    } else if (type == TYPE('m', 'd', 'a', 't')) {
+        walk->begin = -1;
+    }
+    return WALK_READ;
+}
+
+static bool needs_whole(const struct media_walk *walk, uint32_t type)
+{
+    return type == TYPE('m', 'o', 'o', 'v') ||
+           (walk->state == LOOKING_MOOF &&
+            (type == TYPE('m', 'o', 'o', 'f') || type == TYPE('s', 'i', 'd', 'x')));
+}
+
+static enum walk_step at_end(struct media_walk *walk, struct media_film **film, struct error *error)
+{
+    if (walk->state == LOOKING_MOOF) {
+        int64_t end = walk->begin >= 0 ? walk->begin : walk->at;
+        if (!mp4_fragments_end(&walk->fragments, min_i64(end, walk->options.size), error))
+            return WALK_REFUSED;
+        return finish(walk, film);
+    }
+    return refuse(error, ERROR_MALFORMED, "it has no index (moov): its recording or upload was cut off");
+}
+
+/* Goes from box to box as far as BYTES, which lie at WANTED, go. */
+static enum walk_step walk_boxes(struct media_walk *walk, struct media_view bytes, struct media_film **film,
+                                 struct error *error)
+{
+    for (;;) {
+        enum walk_step step = WALK_READ;
+        int64_t left = walk->options.size - walk->at;
+        if (left < 8)
+            return at_end(walk, film, error);
+        if (walk->at < walk->wanted || walk->at + min_i64(left, 16) > walk->wanted + (int64_t)bytes.size)
+            return want(walk, walk->at, HOP_SIZE);
+        struct media_view here = media_view_from(bytes, (size_t)(walk->at - walk->wanted));
+        uint64_t size = media_get32(here, 0);
+        uint32_t type = media_get32(here, 4);
+        size = size == 1 ? media_get64(here, 8) : size == 0 ? (uint64_t)left : size;
+        if (!is_box_type(type) || size < 8 || size > INT64_MAX || ++walk->boxes > BOXES_MAX)
+            return refuse(error, ERROR_MALFORMED, "a box of its top level is damaged");
+        if ((int64_t)size > left) {
+            /* The last fragment may have been cut off; what came before it is whole. */
+            return walk->state == LOOKING_MOOF
+                       ? at_end(walk, film, error)
+                       : refuse(error, ERROR_MALFORMED,
+                                "it is shorter than its boxes say: its upload was cut off");
+        }
+        if (needs_whole(walk, type)) {
+            int64_t limit = type == TYPE('m', 'o', 'o', 'v') ? walk->options.moov_max : MOOF_MAX;
+            if ((int64_t)size > limit) {
+                (void)error_set(error, ERROR_UNKNOWN_COMMAND,
+                                "its index has %" PRIu64 " bytes; at most %" PRId64 " are read", size, limit);
+                return WALK_REFUSED;
+            }
+            if (size > here.size)
+                return want(walk, walk->at, (int64_t)size);
+        }
+        struct media_view box = media_view_part(here, 0, (size_t)size);
+        if (walk->state == LOOKING_MOOV && type == TYPE('m', 'o', 'o', 'v')) {
+            step = take_moov(walk, box, film, error);
+            if (step != WALK_READ)
+                return step;
+            continue; /* AT has moved */
+        }
+        if (walk->state == LOOKING_MOOF)
+            step = take_fragment_box(walk, type, box, (int64_t)size, film, error);
+        if (step != WALK_READ)
+            return step;
+        walk->at += (int64_t)size;
+    }
+}
+
+/* ---- transport streams ---- */
+
+static enum walk_step walk_ts(struct media_walk *walk, struct media_view bytes, struct media_film **film,
+                              struct error *error)
+{
+    int64_t whole = walk->options.size / TS_PACKET * TS_PACKET;
+    if (!ts_index_feed(&walk->ts, bytes, error))
+        return WALK_REFUSED;
+    if (walk->ts.offset < whole)
+        return want(walk, walk->ts.offset, min_i64(TS_PIECE, whole - walk->ts.offset));
+    return ts_index_end(&walk->ts, error) ? finish(walk, film) : WALK_REFUSED;
+}
+
+static enum walk_step begin_ts(struct media_walk *walk, struct error *error)
+{
+    walk->film = media_film_create(FILM_TS, walk->options.size);
+    if (!walk->film)
+        return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+    ts_index_open(&walk->ts, &walk->film->ranges, walk->options.segment_ms);
+    walk->state = LOOKING_TS;
+    return want(walk, 0, min_i64(TS_PIECE, walk->options.size / TS_PACKET * TS_PACKET));
+}
+
+/* ---- the first bytes ---- */
+
+static bool looks_like_ts(struct media_view bytes)
+{
+    if (bytes.size < TS_PACKET)
+        return false;
+    for (size_t i = 0; i < 5 && i * TS_PACKET < bytes.size; i++) {
+        if (bytes.bytes[i * TS_PACKET] != 0x47)
+            return false;
+    }
+    return true;
+}
+
+static bool looks_like_mp4(struct media_view bytes)
+{
+    switch (media_get32(bytes, 4)) {
+    case TYPE('f', 't', 'y', 'p'):
+    case TYPE('m', 'o', 'o', 'v'):
+    case TYPE('m', 'd', 'a', 't'):
+    case TYPE('f', 'r', 'e', 'e'):
+    case TYPE('s', 'k', 'i', 'p'):
+    case TYPE('w', 'i', 'd', 'e'):
+    case TYPE('s', 't', 'y', 'p'):
+        return bytes.size >= 8;
+    default:
+        return false;
+    }
+}
+
+static bool looks_like_subtitles(struct media_view bytes)
+{
+    size_t skip = media_get24(bytes, 0) == 0xefbbbf ? 3 : 0;
+    struct media_view text = media_view_part(bytes, skip, 4096);
+    if (text.size >= 6 && memcmp(text.bytes, "WEBVTT", 6) == 0)
+        return true;
+    return text.size > 0 && text.bytes[0] >= '0' && text.bytes[0] <= '9' &&
+           memmem(text.bytes, text.size, " --> ", 5);
+}
+
+static enum walk_step look_first(struct media_walk *walk, struct media_view bytes, struct media_film **film,
+                                 struct error *error)
+{
+    if (looks_like_mp4(bytes)) {
+        walk->state = LOOKING_MOOV;
+        return walk_boxes(walk, bytes, film, error);
+    }
+    if (looks_like_ts(bytes))
+        return begin_ts(walk, error);
+    if (looks_like_subtitles(bytes) && walk->options.size <= SUBTITLES_MAX) {
+        walk->film = media_film_create(FILM_SUBTITLE, walk->options.size);
+        return walk->film ? finish(walk, film) : refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+    }
+    return refuse(error, ERROR_UNKNOWN_COMMAND,
+                  "it is neither an MP4 or QuickTime file nor a transport stream");
+}
+
+enum walk_step media_walk_feed(struct media_walk *walk, struct media_view bytes, struct media_film **film,
+                               struct error *error)
+{
+    if ((int64_t)bytes.size != walk->wanted_size)
+        return refuse(error, ERROR_UNAVAILABLE, "it could not be read to its end");
+    switch (walk->state) {
+    case LOOKING_FIRST:
+        return look_first(walk, bytes, film, error);
+    case LOOKING_MOOV:
+    case LOOKING_MOOF:
+        return walk_boxes(walk, bytes, film, error);
+    case LOOKING_TS:
+        return walk_ts(walk, bytes, film, error);
+    }
+    return WALK_REFUSED;
+}
