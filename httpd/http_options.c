@@ -136,6 +136,21 @@ const struct config_option http_options[] = {
     {SECTION, "local_open_age", CONFIG_DURATION, AT(local_open_age_ms), "10s", 0, DAY_MS, NULL, AT_START,
      "How long such a file is kept open; a deleted one still takes up room on its disk this long."},
 
+    {SECTION, "index_cache", CONFIG_SIZE, AT(index_cache), "256M", 1 * MIB, 1024 * (int64_t)MIB * 1024, NULL,
+     AT_START,
+     "Memory for the indexes of files that are streamed below /hls and /dash, over all loops; an hour of "
+     "film takes about 1 "
+     "MB."},
+    {SECTION, "index_moov_max", CONFIG_SIZE, AT(index_moov_max), "64M", 64 * KIB, 1024 * (int64_t)MIB, NULL,
+     AT_START,
+     "Bytes of an MP4 file's own index (moov) that are read; a file with a larger one is not streamed. An "
+     "hour of film has "
+     "about 3 MB."},
+    {SECTION, "segment_time", CONFIG_DURATION, AT(segment_time_ms), "6s", 500, 60000, NULL, AT_START,
+     "A segment of a stream ends at the first key frame that is so far behind its beginning."},
+    {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
+     "Threads that read indexes and make playlists."},
+
     {SECTION, "pipes_max", CONFIG_INTEGER, AT(pipes_max), "256", 0, 1000000, NULL, AT_START,
      "Pipes for relaying bodies inside the kernel, over all loops; further streams are copied. The kernel's "
      "fs.pipe-user-pages-soft bounds pipes_max times pipe_size for ordinary users. 0: copy always."},

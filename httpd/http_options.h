@@ -55,6 +55,11 @@ struct httpd_config {
     int64_t local_open_files;
     int64_t local_open_age_ms;
 
+    int64_t index_cache;
+    int64_t index_moov_max;
+    int64_t segment_time_ms;
+    int64_t stream_workers;
+
     int64_t pipes_max;
     int64_t pipe_size;
     int64_t unsent_max;

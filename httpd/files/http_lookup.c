@@ -88,6 +88,25 @@ void http_lookup_file_release(struct http_lookup_file *file)
         free(file);
 }
 
+struct http_lookup_file *http_lookup_file_derive(const struct http_lookup_file *file, const char *suffix,
+                                                 int64_t size, const char *type)
+{
+    struct http_lookup_file *derived = malloc(sizeof(*derived));
+    if (!derived)
+        return NULL;
+    *derived = *file;
+    size_t bare = strlen(file->etag) - 1; /* without its last quote */
+    snprintf(derived->etag, sizeof(derived->etag), "%.*s-%.24s\"", (int)min_size(bare, 33), file->etag,
+             suffix);
+    snprintf(derived->content_type, sizeof(derived->content_type), "%s", type);
+    derived->stat.size = size;
+    derived->volume = NULL;
+    derived->hint = (struct open_hint){0};
+    derived->references = 1;
+    derived->derived = true;
+    return derived;
+}
+
 /* ---- entries ---- */
 
 static size_t make_key(const struct proto_file_key *key, char out[KEY_BYTES_MAX])

@@ -14,7 +14,7 @@
 #include "httpd/files/local_files.h"
 
 #define HTTP_LOOKUP_TYPE_SIZE (PROTO_CONTENT_TYPE_SIZE + 16) /* with "; charset=utf-8" */
-#define HTTP_LOOKUP_ETAG_SIZE 36 /* 32 hex digits, two quotes, NUL, and one to spare */
+#define HTTP_LOOKUP_ETAG_SIZE 64 /* 32 hex digits, two quotes, a suffix of what is made of the file, NUL */
 
 /* A file that is there. Immutable but for the marks of the sources; shared by reference. */
 struct http_lookup_file {
@@ -30,6 +30,9 @@ struct http_lookup_file {
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
     struct open_hint hint;             /* of source_local */
     int64_t served_ms;                 /* of relay: when bytes last came, clock_coarse_ms(); 0: never */
+    bool derived;                      /* by http_lookup_file_derive(): not stored as such */
+    bool gzipped;                      /* it has Content-Encoding: gzip */
+    bool varies;                       /* with Accept-Encoding */
     size_t references;
 };
 
@@ -74,6 +77,11 @@ void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key 
 
 struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file);
 void http_lookup_file_release(struct http_lookup_file *file);
+
+/* What is made of FILE, as a file of its own: SIZE bytes of TYPE, its entity tag FILE's with "-SUFFIX" (at most 24 bytes); for
+ * those who write heads, not to be read from storage servers. NULL without memory. */
+struct http_lookup_file *http_lookup_file_derive(const struct http_lookup_file *file, const char *suffix,
+                                                 int64_t size, const char *type);
 
 /* The Content-Type of FILE in an answer to a request whose target has NAME ("" for none), which must be one that may
  * choose (see http_exchange): with the charset of a text in UTF-8, which browsers else read as windows-1252. Pure. */

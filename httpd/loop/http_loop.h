@@ -21,6 +21,7 @@
 
 struct http_server;
 struct http_connection;
+struct stream_loop;
 TAILQ_HEAD(http_connection_list, http_connection);
 
 /* States of a connection; each has a list, longest in it first, and a limit for how long one may stay in it.
@@ -72,6 +73,7 @@ struct http_loop {
     struct http_buffers buffers;
     struct http_pipes pipes;
     struct local_files *local_files; /* NULL: no group is local */
+    struct stream_loop *streams;     /* see httpd/stream/stream_loop.h */
     struct http_clock clock;
     struct http_connection_list lists[CONNECTION_STATES];
     size_t connections;                /* of this loop */

@@ -311,6 +311,8 @@ static void add_validators(struct http_connection *connection)
         http_response_field(out, "Last-Modified", file->last_modified_text);
     http_output_text(out, connection->exchange.is_private ? settings->private_cache_line
                                                           : settings->cache_control_line);
+    if (file->varies)
+        HTTP_OUTPUT_LITERAL(out, "Vary: Accept-Encoding\r\n");
     add_cors(connection);
 }
 
@@ -333,7 +335,7 @@ static void add_disposition(struct http_connection *connection, const struct htt
 {
     const struct http_lookup_file *file = connection->exchange.file;
     char value[DISPOSITION_SIZE];
-    if (!target->download && http_answer_is_inline(connection, content_type))
+    if (file->derived || (!target->download && http_answer_is_inline(connection, content_type)))
         return;
     const char *name = target->download_name[0] != '\0' ? target->download_name
                        : file->stat.name[0] != '\0'     ? file->stat.name
@@ -386,6 +388,8 @@ void http_answer_file_head(struct http_connection *connection, const struct http
     if (range)
         add_content_range(out, range, exchange->file->stat.size);
     HTTP_OUTPUT_LITERAL(out, "Accept-Ranges: bytes\r\n");
+    if (exchange->file->gzipped)
+        HTTP_OUTPUT_LITERAL(out, "Content-Encoding: gzip\r\n");
     add_validators(connection);
     http_output_text(out, connection->loop->settings->file_lines);
     add_disposition(connection, target, content_type);

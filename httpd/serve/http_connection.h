@@ -19,6 +19,9 @@
 #include <event2/event_struct.h>
 #include <netinet/in.h>
 
+struct stream_request;
+struct stream_body;
+
 /* Several ranges in one answer. */
 struct http_multipart {
     struct http_range_set set;
@@ -41,6 +44,8 @@ struct http_exchange {
     struct http_lookup_file *file; /* a reference */
     struct source *source;         /* CONNECTION_OPEN, SEND, FEED */
     struct http_multipart *multipart;
+    struct stream_request *stream; /* CONNECTION_LOOKUP: what is made of files is on its way */
+    struct stream_body *made;      /* what was made; FILE describes it */
 };
 
 struct http_connection {

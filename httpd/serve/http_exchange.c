@@ -10,6 +10,7 @@
 #include "common/media/media_type.h"
 #include "httpd/source/source_local.h"
 #include "httpd/source/source_pieces.h"
+#include "httpd/stream/stream_request.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,11 @@ static bool open_source(struct http_connection *connection, const struct http_ra
                                      .connection_id = connection->id,
                                      .wake = on_source,
                                      .argument = connection};
-    exchange->source = exchange->file->volume ? source_local_open(&options) : source_pieces_open(&options);
+    if (exchange->made)
+        exchange->source = stream_body_open(exchange->made, &options);
+    else
+        exchange->source =
+            exchange->file->volume ? source_local_open(&options) : source_pieces_open(&options);
     if (!exchange->source) {
         exchange->cut = connection->sent > 0;
         if (!exchange->cut)
@@ -285,6 +290,77 @@ static bool is_secure_target(struct http_text text)
     return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
 }
 
+/* ---- streams ---- */
+
+/* What was made, or the stored file itself, is answered as files are: conditions, ranges and all. */
+static void answer_stream(struct http_connection *connection, struct stream_result *result)
+{
+    static const struct http_target plain; /* without a name or a wish for an attachment */
+    struct http_exchange *exchange = &connection->exchange;
+    switch (result->outcome) {
+    case STREAM_BODY:
+        exchange->made = result->body;
+        exchange->file = http_lookup_file_take(result->body->described);
+        answer_file(connection, &plain);
+        break;
+    case STREAM_FILE:
+        exchange->file = result->file;
+        answer_file(connection, &plain);
+        break;
+    case STREAM_ABSENT:
+        http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
+        break;
+    case STREAM_REFUSED:
+        http_answer_refuse(connection, 415, result->error.text);
+        break;
+    case STREAM_FAILED:
+        http_answer_error(connection, result->error.code, result->error.text);
+        break;
+    }
+}
+
+/* True where it was answered. */
+static bool take_stream(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct stream_result result;
+    if (!stream_request_ready(exchange->stream, &result))
+        return false;
+    stream_request_end(exchange->stream);
+    exchange->stream = NULL;
+    answer_stream(connection, &result);
+    return true;
+}
+
+static void on_stream(void *argument)
+{
+    if (take_stream(argument))
+        http_connection_run(argument);
+}
+
+static void exchange_stream(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct stream_request_options options = {
+        .streams = connection->loop->streams,
+        .target = target,
+        .gzip = http_accept_gzip(http_answer_request_field(connection, HTTP_FIELD_ACCEPT_ENCODING)),
+        .wake = on_stream,
+        .argument = connection};
+    /* A link to one file gives nothing of the others. */
+    for (size_t i = 0; i < target->item_count; i++) {
+        struct proto_file_key key = target->key;
+        memcpy(key.file, target->items[i], sizeof(key.file));
+        if (!http_access_admits(connection, &key))
+            return;
+    }
+    exchange->stream = stream_request_start(&options);
+    if (!exchange->stream)
+        http_answer_refuse(connection, 503, "no memory");
+    else if (!take_stream(connection))
+        http_connection_set_state(connection, CONNECTION_LOOKUP);
+}
+
 static void exchange_begin(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -308,6 +384,8 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_options(connection);
     else if (kind == HTTP_TARGET_UNKNOWN)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
+    else if (kind == HTTP_TARGET_STREAM)
+        exchange_stream(connection, &target);
     else if (http_access_admits(connection, &target.key) && !http_access_cookie(connection, &target))
         exchange_look_up(connection, &target);
 }
@@ -357,6 +435,8 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
     if (exchange->wait)
         http_lookup_cancel(exchange->wait);
     source_close(exchange->source);
+    stream_request_end(exchange->stream);
+    stream_body_destroy(exchange->made);
     http_lookup_file_release(exchange->file);
     free(exchange->multipart);
     memset(exchange, 0, sizeof(*exchange));

@@ -11,6 +11,7 @@
 #include "httpd/serve/http_listen.h"
 #include "httpd/serve/http_sweep.h"
 #include "httpd/serve/http_unsent.h"
+#include "httpd/stream/stream_loop.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@
 #define RESOLVER_THREADS        2
 #define RESOLVER_QUEUE          256
 #define WORKERS_STOP_MS         2000
+#define STREAM_QUEUE            1024
 #define LOCATION_ENTRIES        10000
 #define NO_LIMIT                1000000
 #define STORAGE_CONNECTIONS_MIN 64
@@ -54,7 +56,9 @@ struct http_server {
     struct access_log *access_log;
     struct listen_limits *limits;
     struct local_volumes *volumes; /* NULL: none */
-    struct client_shared *known;   /* of all loops */
+    struct workers *stream_workers;
+    struct media_cache *streams; /* indexes, of all loops */
+    struct client_shared *known; /* of all loops */
     struct http_metrics metrics;
 };
 
@@ -85,6 +89,8 @@ static void loop_clear(struct server_loop *loop)
     if (loop->probe)
         client_cancel(loop->probe);
     loop->probe = NULL;
+    stream_loop_close(loop->http.streams);
+    loop->http.streams = NULL;
     http_lookup_destroy(loop->http.lookup);
     loop->http.lookup = NULL;
     if (loop->http.client)
@@ -273,6 +279,9 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         if (!loop->http.local_files)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the open files");
     }
+    loop->http.streams = stream_loop_create(&loop->http, server->streams, server->stream_workers);
+    if (!loop->http.streams)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for streams");
     if (server->access_log) {
         loop->http.access_log = access_log_buffer_create(server->access_log, loop->http.loop);
         if (!loop->http.access_log)
@@ -305,6 +314,8 @@ static void server_free(struct http_server *server)
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
+    if (!server->stream_workers) /* else one that hangs may still look at it */
+        media_cache_destroy(server->streams);
     client_shared_destroy(server->known);
     access_log_destroy(server->access_log);
     local_volumes_destroy(server->volumes);
@@ -372,6 +383,19 @@ static bool resolve_addresses(struct http_server *server, const struct httpd_con
     return daemon_tls_start(server->daemon, TLS_FOR_HTTP, NULL, error);
 }
 
+static bool build_streams(struct http_server *server, const struct httpd_config *config, struct error *error)
+{
+    server->stream_workers = workers_create("stream", (size_t)config->stream_workers, STREAM_QUEUE, error);
+    if (!server->stream_workers)
+        return false;
+    struct media_cache_options options = {.bytes_max = (size_t)config->index_cache,
+                                          .segment_ms = config->segment_time_ms,
+                                          .moov_max = config->index_moov_max,
+                                          .workers = server->stream_workers};
+    server->streams = media_cache_create(&options);
+    return server->streams || error_set_errno(error, ENOMEM, "cannot start");
+}
+
 static bool server_build(struct http_server *server, const struct httpd_config *config, struct error *error)
 {
     struct http_settings *settings = NULL;
@@ -406,6 +430,8 @@ static bool server_build(struct http_server *server, const struct httpd_config *
     if (config->local_groups.count > 0 && !(server->volumes = local_volumes_create(
                                                 &config->local_groups, (size_t)config->local_workers, error)))
         goto done;
+    if (!build_streams(server, config, error))
+        goto done;
     if (config->access_log[0] != '\0' && !(server->access_log = access_log_create(config->access_log, error)))
         goto done;
     if (!resolve_addresses(server, config, &addresses, error))
@@ -432,6 +458,10 @@ static void server_end_workers(struct daemon *daemon)
     }
     access_log_end_workers(server->access_log);
     local_volumes_end_workers(server->volumes, WORKERS_STOP_MS);
+    if (workers_destroy(server->stream_workers, WORKERS_STOP_MS))
+        server->stream_workers = NULL;
+    else
+        log_warning("server", "the making of an index hangs; it is left behind");
     if (!workers_destroy(server->resolver, WORKERS_STOP_MS))
         log_warning("server", "a name look-up hangs; it is left behind");
     server->resolver = NULL;

@@ -43,6 +43,7 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_IF_UNMODIFIED_SINCE] = "if-unmodified-since",
     [HTTP_FIELD_IF_RANGE] = "if-range",
     [HTTP_FIELD_ACCEPT] = "accept",
+    [HTTP_FIELD_ACCEPT_ENCODING] = "accept-encoding",
     [HTTP_FIELD_ORIGIN] = "origin",
     [HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD] = "access-control-request-method",
     [HTTP_FIELD_ACCESS_CONTROL_REQUEST_HEADERS] = "access-control-request-headers",

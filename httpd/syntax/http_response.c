@@ -79,6 +79,7 @@ static const struct {
     {412, "Precondition Failed"},
     {413, "Content Too Large"},
     {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
     {416, "Range Not Satisfiable"},
     {417, "Expectation Failed"},
     {421, "Misdirected Request"},
@@ -194,4 +195,20 @@ bool http_accept_prefers_json(struct http_text accept)
             text = weight;
     }
     return json > text;
+}
+
+bool http_accept_gzip(struct http_text accept_encoding)
+{
+    struct http_text rest = accept_encoding, item, coding;
+    int gzip = -1, any = 0;
+    if (!accept_encoding.bytes)
+        return false;
+    while (http_text_next_item(&rest, &item)) {
+        int weight = accept_parse_weight(item, &coding);
+        if (http_text_equal_nocase(coding, "gzip") || http_text_equal_nocase(coding, "x-gzip"))
+            gzip = weight;
+        else if (http_text_equal(coding, "*"))
+            any = weight;
+    }
+    return gzip >= 0 ? gzip > 0 : any > 0;
 }

@@ -53,6 +53,9 @@ void http_response_end(struct http_output *out, bool keep_alive, int minor_versi
 size_t http_error_body(char *buffer, size_t size, bool json, int status, const char *message,
                        const char *request_id);
 
+/* True when an Accept-Encoding field (BYTES NULL: absent) takes gzip (RFC 9110 section 12.5.3). */
+bool http_accept_gzip(struct http_text accept_encoding);
+
 /* True when an Accept field (BYTES NULL: absent) prefers JSON to plain text. */
 bool http_accept_prefers_json(struct http_text accept);
 

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define SEGMENTS_MAX 5 /* files, application, user, file ID, name */
+#define SEGMENTS_MAX                                                                                         \
+    5 /* files, application, user, file ID, name; or hls, application, user, file IDs, resource */
 
 /* RFC 3986 leaves out more characters (quotes, bars, braces, backslash, ...), but browsers and download programs send
  * them as they are, as the WHATWG URL standard has it, and they change nothing of where a request ends. Bytes above 127
@@ -127,6 +128,78 @@ static enum http_target_kind worse(enum http_target_kind a, enum http_target_kin
     return a > b ? a : b;
 }
 
+/* False: the short form names nothing. */
+static bool take_defaults(const char *application, const char *user, struct http_target *target)
+{
+    if (application[0] == '\0' || user[0] == '\0')
+        return false;
+    memset(target->key.application, 0, sizeof(target->key.application));
+    memset(target->key.user, 0, sizeof(target->key.user));
+    memcpy(target->key.application, application, strnlen(application, sizeof(target->key.application) - 1));
+    memcpy(target->key.user, user, strnlen(user, sizeof(target->key.user) - 1));
+    return true;
+}
+
+/* Application and user, the segments behind the first one. */
+static enum http_target_kind decode_owner(const struct http_text *segments, struct http_target *target)
+{
+    enum http_target_kind kind =
+        decode_field(segments[1], target->key.application, sizeof(target->key.application));
+    return worse(kind, decode_field(segments[2], target->key.user, sizeof(target->key.user)));
+}
+
+static bool is_service(const char *segment, enum http_service *service)
+{
+    static const char *const names[] = {"hls", "dash", "info"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(segment, names[i]) == 0) {
+            *service = (enum http_service)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* File IDs separated by commas; one that is encoded belongs to an ID. */
+static enum http_target_kind decode_items(struct http_text text, struct http_target *target)
+{
+    enum http_target_kind kind = HTTP_TARGET_STREAM;
+    target->item_count = 0;
+    while (text.bytes) {
+        const char *comma = text.size > 0 ? memchr(text.bytes, ',', text.size) : NULL;
+        struct http_text item = {text.bytes, comma ? (size_t)(comma - text.bytes) : text.size};
+        if (target->item_count == HTTP_TARGET_ITEMS_MAX)
+            return worse(kind, HTTP_TARGET_UNKNOWN);
+        kind = worse(kind, decode_field(item, target->items[target->item_count++], PROTO_FILE_SIZE));
+        text = comma ? (struct http_text){comma + 1, text.size - item.size - 1} : (struct http_text){NULL, 0};
+    }
+    memcpy(target->key.file, target->items[0], sizeof(target->key.file));
+    return kind;
+}
+
+/* SEGMENTS: service, application and user or neither, file IDs, and the resource where the service has such. */
+static enum http_target_kind parse_stream(const struct http_text *segments, size_t count,
+                                          const char *default_application, const char *default_user,
+                                          struct http_target *target)
+{
+    size_t behind = target->service == HTTP_SERVICE_INFO ? 0 : 1;
+    enum http_target_kind kind = HTTP_TARGET_STREAM;
+    target->resource = (struct http_text){"", 0};
+    if (count != 2 + behind && count != 4 + behind)
+        return HTTP_TARGET_UNKNOWN;
+    if (count == 4 + behind)
+        kind = worse(kind, decode_owner(segments, target));
+    else if (!take_defaults(default_application, default_user, target))
+        return HTTP_TARGET_UNKNOWN;
+    if (behind > 0)
+        target->resource = segments[count - 1];
+    kind = worse(kind, decode_items(segments[count - 1 - behind], target));
+    if (kind == HTTP_TARGET_STREAM && (!proto_name_valid(target->key.application, PROTO_APPLICATION_SIZE) ||
+                                       (behind == 0 && target->item_count > 1)))
+        kind = HTTP_TARGET_UNKNOWN;
+    return kind;
+}
+
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target)
 {
@@ -150,23 +223,18 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
         if (decode_field(segments[i], scratch, sizeof(scratch)) == HTTP_TARGET_BROKEN)
             return HTTP_TARGET_BROKEN;
     }
-    if (strcmp(scratch, "files") != 0) /* the first segment was the last one decoded */
-        return HTTP_TARGET_UNKNOWN;
-
     enum http_target_kind kind;
     memset(target->name, 0, sizeof(target->name));
+    if (is_service(scratch, &target->service)) /* the first segment was the last one decoded */
+        return parse_stream(segments, count, default_application, default_user, target);
+    if (strcmp(scratch, "files") != 0)
+        return HTTP_TARGET_UNKNOWN;
     if (count == 2) {
-        if (default_application[0] == '\0' || default_user[0] == '\0')
+        if (!take_defaults(default_application, default_user, target))
             return HTTP_TARGET_UNKNOWN;
-        memset(target->key.application, 0, sizeof(target->key.application));
-        memset(target->key.user, 0, sizeof(target->key.user));
-        memcpy(target->key.application, default_application,
-               strnlen(default_application, sizeof(target->key.application) - 1));
-        memcpy(target->key.user, default_user, strnlen(default_user, sizeof(target->key.user) - 1));
         kind = decode_field(segments[1], target->key.file, sizeof(target->key.file));
     } else if (count == 4 || count == 5) {
-        kind = decode_field(segments[1], target->key.application, sizeof(target->key.application));
-        kind = worse(kind, decode_field(segments[2], target->key.user, sizeof(target->key.user)));
+        kind = decode_owner(segments, target);
         kind = worse(kind, decode_field(segments[3], target->key.file, sizeof(target->key.file)));
         if (count == 5 && !decode_name(segments[4], false, target->name))
             return HTTP_TARGET_BROKEN;

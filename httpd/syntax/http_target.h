@@ -1,11 +1,14 @@
 /*
- * http_target: what a request-target names (RFC 9112 section 3.2): a stored file, the server as a whole, or
- * nothing. Pure.
+ * http_target: what a request-target names (RFC 9112 section 3.2): a stored file, a stream made of stored files, the server as
+ * a whole, or nothing. Pure.
  *
  *   /files/FILEID                              with the application and user of the configuration
  *   /files/APPLICATION/USER/FILEID[/ANY-NAME]  ANY-NAME is for people and players only
  *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h) that is not looked at here
  *   ?download[=NAME]                           asks for Content-Disposition: attachment
+ *   /hls/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE    a playlist or a part of a stream
+ *   /dash/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE   the same for DASH
+ *   /info/[APPLICATION/USER/]FILEID                        what is known about a file
  *
  * A segment is decoded exactly once, after the path was split: %2F inside one does not separate.
  */
@@ -17,21 +20,33 @@
 
 enum http_target_kind {
     HTTP_TARGET_FILE,
+    HTTP_TARGET_STREAM,
     HTTP_TARGET_SERVER,  /* "*" */
     HTTP_TARGET_UNKNOWN, /* well-formed, but nothing can be there: 404 */
     HTTP_TARGET_BROKEN,  /* 400 */
 };
 
+#define HTTP_TARGET_ITEMS_MAX 8 /* files of one stream */
+
+enum http_service { HTTP_SERVICE_HLS, HTTP_SERVICE_DASH, HTTP_SERVICE_INFO };
+
 struct http_target {
-    struct proto_file_key key;  /* FILE; the fields' bytes after their NUL are zeros */
+    struct proto_file_key
+        key; /* FILE, STREAM (the first file); the fields' bytes after their NUL are zeros */
     char name[PROTO_NAME_SIZE]; /* the decoded ANY-NAME, "" where none was given or it is too long */
     bool download;
     char download_name[PROTO_NAME_SIZE]; /* "" where none was given or it is too long */
+
+    /* STREAM alone */
+    enum http_service service;
+    struct http_text resource; /* the last segment, as it came; empty for INFO */
+    size_t item_count;         /* at least 1 */
+    char items[HTTP_TARGET_ITEMS_MAX][PROTO_FILE_SIZE];
 };
 
 /* TEXT: the request-target as it came (origin-form, absolute-form or "*"). DEFAULT_APPLICATION and
  * DEFAULT_USER may be
- * "": then the short form names nothing. TARGET is filled for FILE only. */
+ * "": then the short form names nothing. TARGET is filled for FILE and STREAM only. */
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 

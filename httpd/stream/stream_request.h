@@ -1,0 +1,43 @@
+/*
+ * stream_request: a request below /hls, /dash or /info from its target to what is answered: the files looked up, their indexes
+ * found, playlists and heads of segments made. The loop's thread only; what takes long is a worker's.
+ */
+#ifndef REEL_HTTPD_STREAM_REQUEST_H
+#define REEL_HTTPD_STREAM_REQUEST_H
+
+#include "httpd/stream/stream_loop.h"
+#include "httpd/syntax/http_target.h"
+
+struct stream_request;
+
+struct stream_request_options {
+    struct stream_loop *streams;
+    const struct http_target *target; /* HTTP_TARGET_STREAM; needed during the call only */
+    bool gzip;                        /* the client takes it */
+    void (*wake)(void *argument);     /* it has become ready; never inside stream_request_start() */
+    void *argument;
+};
+
+enum stream_outcome {
+    STREAM_BODY,    /* BODY */
+    STREAM_FILE,    /* FILE as it is stored */
+    STREAM_ABSENT,  /* 404 */
+    STREAM_REFUSED, /* 415: ERROR says why */
+    STREAM_FAILED,  /* ERROR: of the look-up, the storage servers, or for want of memory */
+};
+
+struct stream_result {
+    enum stream_outcome outcome;
+    struct stream_body *body;      /* the caller's */
+    struct http_lookup_file *file; /* with a reference for the caller */
+    struct error error;
+};
+
+/* NULL without memory. */
+MUST_CHECK struct stream_request *stream_request_start(const struct stream_request_options *options);
+/* False: wake() will come. True: RESULT is filled, once. */
+bool stream_request_ready(struct stream_request *request, struct stream_result *result);
+/* At any time. NULL is ignored. */
+void stream_request_end(struct stream_request *request);
+
+#endif

@@ -1,0 +1,24 @@
+"""Films of many kinds, made by ffmpeg, and what is asked of their streams: for test_streams.py and tests/http/matrix.py."""
+import hashlib
+import subprocess
+
+PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=20"]
+SOUND = ["-f", "lavfi", "-i", "sine=frequency=440:duration=20"]
+H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50"]
+AAC = ["-c:a", "aac"]
+
+
+def ffmpeg(*arguments, timeout=120):
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, timeout=timeout, stdin=subprocess.DEVNULL)
+
+
+def frames(source, stream, *before):
+    """The digests of the decoded frames of one stream ("v", "a", "v:0") of a file or URL, in their order."""
+    done = subprocess.run(["ffmpeg", "-v", "error", *before, "-i", str(source), "-map", f"0:{stream}", "-f", "framemd5", "-"],
+                          capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return [line.split(",")[-1].strip() for line in done.stdout.splitlines() if not line.startswith("#")]
+
+
+def digest(lines):
+    return hashlib.md5("\n".join(lines).encode()).hexdigest()
