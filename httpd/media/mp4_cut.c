@@ -51,7 +51,8 @@ static bool find_times(const struct mp4_track *track, int64_t segment_ms, struct
 {
     struct mp4_cursor cursor;
     struct mp4_sample sample;
-    int64_t least = media_rescale(segment_ms, track->timescale, 1000);
+    /* A key frame that is nearly far enough will do: the next one may be seconds away. */
+    int64_t least = media_rescale(segment_ms * 9 / 10, track->timescale, 1000);
     uint8_t description = 0;
     *end = INT64_MIN;
     mp4_cursor_seek(&cursor, track, 0);

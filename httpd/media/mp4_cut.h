@@ -25,7 +25,7 @@ struct mp4_cut {
     size_t memory;
 };
 
-/* SEGMENT_MS: a segment ends at the first key frame that is so far behind its beginning. NULL: ERROR says why. */
+/* SEGMENT_MS: a segment ends at the first key frame that is about so far (nine tenths) behind its beginning. NULL: ERROR says why. */
 MUST_CHECK struct mp4_cut *mp4_cut_create(const struct mp4_index *index, int64_t segment_ms,
                                           struct error *error);
 void mp4_cut_destroy(struct mp4_cut *cut); /* NULL is ignored */

@@ -386,6 +386,11 @@ static bool has_stream(const struct stream_request *request)
 static void prepare(struct stream_request *request)
 {
     struct stream_item *own = own_item(request);
+    if (request->name.resource == MEDIA_FILE && own->file) {
+        request->result.file = http_lookup_file_take(own->file);
+        finish(request, STREAM_FILE);
+        return;
+    }
     leave_out(request);
     if (!own->film && (request->service != HTTP_SERVICE_INFO || !media_cache_is_refusal(own->error.code))) {
         finish_error(request, &own->error);
@@ -416,9 +421,7 @@ static void prepare(struct stream_request *request)
     case MEDIA_VTT:
         make_vtt(request);
         break;
-    case MEDIA_FILE:
-        request->result.file = http_lookup_file_take(own->file);
-        finish(request, STREAM_FILE);
+    case MEDIA_FILE: /* was answered, or is absent */
         break;
     }
 }

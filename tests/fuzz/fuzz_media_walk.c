@@ -1,0 +1,89 @@
+/*
+ * Fuzzes files that are to be streamed: MP4 files, fragmented ones and transport streams are indexed and cut; then every playlist
+ * and every segment of what was taken is made, and must lie inside of the file.
+ */
+#include "httpd/media/dash_manifest.h"
+#include "httpd/media/hls_playlist.h"
+#include "httpd/media/media_info.h"
+#include "httpd/media/media_walk.h"
+#include "httpd/media/subtitles.h"
+#include <stdlib.h>
+
+#define SEGMENTS_LOOKED_AT 20
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_range(int64_t offset, int64_t length, int64_t size)
+{
+    if (offset < 0 || length < 0 || offset > size || length > size - offset)
+        abort();
+}
+
+static void check_segment(const struct media_film *film, enum media_stream stream, unsigned track,
+                          uint32_t segment)
+{
+    struct mp4_part parts[MP4_PARTS_MAX];
+    struct mp4_fragment fragment;
+    struct error error;
+    size_t count = media_stream_parts(film, stream, track, segment, parts);
+    if (count == 0 || !mp4_fragment_make(parts, count, segment, &fragment, &error))
+        return;
+    if (!fragment.pieces)
+        check_range(fragment.offset, fragment.length, film->size);
+    for (size_t i = 0; i < fragment.piece_count; i++)
+        check_range(fragment.pieces[i].offset, fragment.pieces[i].size, film->size);
+    mp4_fragment_clear(&fragment);
+}
+
+static void check_film(struct media_film *film)
+{
+    struct media_set set = {.count = 1};
+    struct media_buffer out = {0};
+    set.items[0].film = film;
+    if (film->kind != FILM_SUBTITLE)
+        hls_master(&set, media_set_disagreeing(&set), &out);
+    if (dash_manifest(&set, 0, &out) != (film->kind == FILM_MP4))
+        abort();
+    media_info(film, "file", film->size, "video/mp4", "", &out);
+    for (unsigned stream = STREAM_MUXED; stream <= STREAM_TEXT; stream++) {
+        for (unsigned track = 0; track < MP4_TRACKS_MAX; track++) {
+            struct media_name name = {
+                .resource = MEDIA_PLAYLIST, .stream = (enum media_stream)stream, .track = track};
+            if (hls_media(film, &name, 1, &out) && film->kind == FILM_SUBTITLE && stream != STREAM_TEXT)
+                abort();
+            for (uint32_t i = 0; film->cut && i < film->cut->count && i < SEGMENTS_LOOKED_AT; i++)
+                check_segment(film, name.stream, track, i);
+        }
+    }
+    for (size_t i = 0; i < film->ranges.count; i++)
+        check_range(film->ranges.items[i].offset, film->ranges.items[i].size, film->size);
+    media_buffer_clear(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct media_walk_options options = {.size = (int64_t)size, .segment_ms = 1000, .moov_max = 1 << 20};
+    struct media_film *film = NULL;
+    struct error error;
+    enum walk_step step;
+    if (size == 0)
+        return 0;
+    struct media_walk *walk = media_walk_create(&options);
+    if (!walk)
+        return 0;
+    do {
+        int64_t offset, wanted;
+        media_walk_wanted(walk, &offset, &wanted);
+        check_range(offset, wanted, (int64_t)size);
+        if (wanted == 0)
+            abort();
+        step = media_walk_feed(walk, (struct media_view){data + offset, (size_t)wanted}, &film, &error);
+    } while (step == WALK_READ);
+    if ((step == WALK_DONE) != (film != NULL))
+        abort();
+    if (film)
+        check_film(film);
+    media_film_release(film);
+    media_walk_destroy(walk);
+    return 0;
+}

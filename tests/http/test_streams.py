@@ -1,0 +1,270 @@
+"""HLS, DASH and /info of stored films: what is decoded is what was stored, on every way that bytes take; playlists keep the
+rules; requests for segments are requests for files."""
+import gzip
+import json
+import random
+import re
+import urllib.parse
+import xml.etree.ElementTree
+
+import pytest
+
+import films
+from films import AAC, H264, PICTURE, SOUND, frames
+from playlists import check_media, check_master, read_playlist
+from suite import APP, USER
+from web import fetch
+
+WAYS = ["relayed", "local"]
+DASH = "{urn:mpeg:dash:schema:mpd:2011}"
+
+
+def stream(file, resource, service="hls", user=USER):
+    return f"/{service}/{APP}/{user}/{file}/{resource}".rstrip("/")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Makes a film once: made(NAME, ffmpeg's arguments)."""
+    directory = tmp_path_factory.mktemp("films")
+
+    def make(name, *arguments):
+        path = directory / name
+        if not path.exists():
+            films.ffmpeg(*arguments, path)
+        return path
+    return make
+
+
+@pytest.fixture(scope="module")
+def ports(suite):
+    if "streams" not in suite.daemons:
+        suite.add_httpd("streams", local_groups=f"group001:{suite.dir / 'data'}", lookup_age="500ms").start()
+    return {"relayed": suite.httpd.port, "local": suite.daemons["streams"].port}
+
+
+@pytest.fixture(scope="module")
+def plain(suite, made):
+    """H.264 with B-frames and AAC, the index at the end."""
+    path = made("plain.mp4", *PICTURE, *SOUND, *H264, "-bf", "2", *AAC)
+    suite.put("plain", path.read_bytes(), name="plain.mp4")
+    return path
+
+
+def url(port, path):
+    return f"http://127.0.0.1:{port}{path}"
+
+
+def get(suite, port, path, **headers):
+    answer, body = fetch(suite, path, port=port, **headers)
+    assert answer.status == 200, (path, answer.status, body[:300])
+    return body
+
+
+def same_frames(suite, port, name, path, audio=True):
+    """HLS and DASH give the pictures of the file, in their order, and its sound but what the edit list hides."""
+    pictures = frames(path, "v:0")
+    master = url(port, stream(name, "master.m3u8"))
+    assert frames(master, "v:0") == pictures
+    assert frames(url(port, stream(name, "manifest.mpd", "dash")), "v:0") == pictures
+    if audio:
+        heard, stored = frames(master, "a:0"), frames(path, "a:0")
+        assert len(stored) <= len(heard) <= len(stored) + 2 and heard[-100:-1] == stored[-100:-1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_hls_and_dash_decode_to_the_very_frames(suite, ports, plain, way):
+    same_frames(suite, ports[way], "plain", plain)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_playlist_keeps_the_rules_and_every_uri_is_there(suite, ports, plain, way):
+    port = ports[way]
+    master = read_playlist(get(suite, port, stream("plain", "master.m3u8")))
+    uris = check_master(master)
+    assert sorted(uris) == ["i.m3u8", "m.m3u8"]
+    for name in uris + ["v.m3u8", "a1.m3u8"]:
+        media = read_playlist(get(suite, port, stream("plain", name)))
+        segments = check_media(media)
+        assert abs(sum(seconds for seconds, _, _ in segments) - 20) < 0.1
+        for _, uri, _ in segments + [(0, media.map, None)]:
+            answer, body = fetch(suite, stream("plain", uri), port=port)
+            assert answer.status == 200 and len(body) == int(answer.headers["Content-Length"]), uri
+            boxes = [body[4:8]]
+            assert boxes[0] == (b"ftyp" if uri.startswith("init") else b"styp")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_random_segment_decodes_by_itself(suite, ports, plain, way, tmp_path):
+    """Init and segment alone, as a player has them that seeks there."""
+    stored = frames(plain, "v:0")
+    init = get(suite, ports[way], stream("plain", "init-m-0.mp4"))
+    for number in random.sample(range(4), 2):
+        part = tmp_path / f"{number}.mp4"
+        part.write_bytes(init + get(suite, ports[way], stream("plain", f"m-{number}.m4s")))
+        assert frames(part, "v:0") == stored[number * 150:(number + 1) * 150]
+
+
+def test_a_segment_is_asked_for_as_files_are(suite, ports, plain):
+    path = stream("plain", "m-1.m4s")
+    tags = set()
+    for port in ports.values():
+        answer, whole = fetch(suite, path, port=port)
+        etag = answer.headers["ETag"]
+        tags.add(etag)
+        head, empty = fetch(suite, path, "HEAD", port=port)
+        assert head.status == 200 and empty == b"" and head.headers["Content-Length"] == str(len(whole))
+        assert head.headers["ETag"] == etag and head.headers["Content-Type"] == "video/mp4"
+        for first, last in ((0, 0), (0, 5000), (100, 20_000), (40_000, 90_000), (len(whole) - 10, len(whole) - 1)):
+            answer, body = fetch(suite, path, port=port, Range=f"bytes={first}-{last}", If_Range=etag)
+            assert answer.status == 206 and body == whole[first:last + 1], (first, last)
+            assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(whole)}"
+        assert fetch(suite, path, port=port, If_None_Match=etag)[0].status == 304
+        assert fetch(suite, path, port=port, If_Match='"other"')[0].status == 412
+        assert fetch(suite, path, port=port, Range=f"bytes={len(whole)}-")[0].status == 416
+        answer, body = fetch(suite, path, port=port, Range="bytes=0-1,5000-5001")
+        assert answer.status == 206 and answer.headers["Content-Type"].startswith("multipart/byteranges")
+        assert whole[:2] in body and whole[5000:5002] in body
+        assert answer.headers["Content-Disposition"] is None and answer.headers["Last-Modified"]
+    assert len(tags) == 1
+    other = fetch(suite, stream("plain", "m-2.m4s"), "HEAD")[0].headers["ETag"]
+    stored = fetch(suite, f"/files/{APP}/{USER}/plain", "HEAD")[0].headers["ETag"]
+    assert other not in tags and stored not in tags and other.startswith(stored[:-1])
+
+
+def test_playlists_are_compressed_for_those_who_take_it(suite, ports, plain):
+    path = stream("plain", "manifest.mpd", "dash")
+    for _ in range(2):
+        bare, text = fetch(suite, path)
+        packed, body = fetch(suite, path, Accept_Encoding="br;q=1, gzip;q=0.5")
+        refused, same = fetch(suite, path, Accept_Encoding="gzip;q=0, identity")
+        assert bare.headers["Content-Encoding"] is None and refused.headers["Content-Encoding"] is None
+        assert packed.headers["Content-Encoding"] == "gzip" and gzip.decompress(body) == text == same
+        assert len(body) < len(text) // 2 and packed.headers["ETag"] != bare.headers["ETag"]
+        assert bare.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+    assert fetch(suite, path, Accept_Encoding="gzip", If_None_Match=packed.headers["ETag"])[0].status == 304
+
+
+def test_what_cannot_be_streamed_says_why(suite, ports, plain, made):
+    content = plain.read_bytes()
+    moov = content.index(b"moov") - 4
+    lying = bytearray(content)
+    at = content.index(b"stsz") + 12
+    lying[at:at + 4] = b"\xff\xff\xff\xff"
+    old = made("old.mp4", *PICTURE, "-c:v", "mpeg4", "-t", "1")
+    cases = {"text": (b"not a film at all\n" * 100, "neither an MP4"), "cut": (content[:moov], "no index (moov)"),
+             "short": (content[:moov + 2000], "shorter than its boxes"), "lying": (bytes(lying), "more entries than its box"),
+             "old": (old.read_bytes(), "mp4v"), "nothing": (b"", "empty")}
+    for name, (data, why) in cases.items():
+        suite.put("bad-" + name, data, name=name + ".mp4")
+        for port in ports.values():
+            for resource in ("master.m3u8", "m-0.m4s"):
+                answer, body = fetch(suite, stream("bad-" + name, resource), port=port)
+                assert answer.status == 415 and why in body.decode(), (name, answer.status, body)
+        info = json.loads(get(suite, suite.httpd.port, stream("bad-" + name, "", "info")))
+        assert info["streamable"] is False and why in info["reason"] and info["size"] == len(data)
+        assert fetch(suite, f"/files/{APP}/{USER}/bad-{name}")[1] == data
+    error = json.loads(fetch(suite, stream("bad-cut", "m.m3u8"), Accept="application/json")[1])
+    assert error["status"] == 415 and error["error"] == "Unsupported Media Type"
+
+
+@pytest.mark.parametrize("path", ["hls/A/U/plain", "hls/A/U/plain/", "hls/A/U/plain/m-99.m4s", "hls/A/U/plain/a0.m3u8", "hls/A/U/plain/a7-0.m4s",
+                                  "hls/A/U/plain/manifest.mpd", "dash/A/U/plain/master.m3u8", "hls/A/U/plain/init-m-1.mp4",
+                                  "hls/A/U/plain/1-m.m3u8", "hls/A/U/nobody/master.m3u8", "hls/A/U/a,b,c,d,e,f,g,h,i/master.m3u8",
+                                  "info/A/U/plain,plain", "hls/A/U/plain/t.m3u8", "hls/A/U/plain/m-01.m4s"])
+def test_what_is_not_there_is_404(suite, plain, path):
+    assert fetch(suite, "/" + path.replace("A/U", f"{APP}/{USER}"))[0].status == 404
+
+
+def test_the_short_form_means_the_configured_user(suite, plain):
+    assert fetch(suite, "/hls/plain/master.m3u8")[1] == fetch(suite, stream("plain", "master.m3u8"))[1]
+    assert fetch(suite, "/info/plain")[0].status == 200
+
+
+def test_info_says_what_ffprobe_says(suite, ports, plain):
+    info = json.loads(get(suite, ports["local"], stream("plain", "", "info")))
+    picture, sound = info["tracks"]
+    assert (picture["width"], picture["height"], picture["frame_rate"], picture["samples"]) == (320, 180, 25.0, 500)
+    assert picture["codecs"].startswith("avc1.") and sound["codecs"] == "mp4a.40.2"
+    assert info["duration"] == 20.0 and info["container"] == "mp4" and info["index_bytes"] < 20_000
+    assert sound["sample_rate"] == 44100 and info["streamable"] is True
+
+
+def test_several_tracks_of_sound_and_text(suite, ports, made, tmp_path):
+    srt = tmp_path / "text.srt"
+    srt.write_text("1\n00:00:01,000 --> 00:00:02,500\nHello & <font color=red>goodbye</font>\n\n2\n00:00:10,000 --> 00:00:12,000\n<i>Zwei</i>\n")
+    path = made("several.mp4", *PICTURE, *SOUND, "-f", "lavfi", "-i", "sine=frequency=880:duration=20", "-i", srt, "-map", "0", "-map", "1",
+                "-map", "2", "-map", "3", *H264, *AAC, "-c:s", "mov_text", "-metadata:s:a:0", "language=eng", "-metadata:s:a:1",
+                "language=deu", "-metadata:s:s:0", "language=fra")
+    suite.put("several", path.read_bytes(), name="several.mp4")
+    suite.put("srt", srt.read_bytes(), name="film.en.srt")
+    for port in ports.values():
+        same_frames(suite, port, "several,srt", path)
+        text = get(suite, port, stream("several,srt", "master.m3u8")).decode()
+        assert re.search(r'TYPE=AUDIO.*LANGUAGE="en".*DEFAULT=YES.*URI="a1.m3u8"', text)
+        assert re.search(r'TYPE=AUDIO.*LANGUAGE="de".*DEFAULT=NO.*URI="a2.m3u8"', text)
+        assert re.search(r'TYPE=SUBTITLES.*LANGUAGE="fr".*URI="t3.m3u8"', text)
+        assert re.search(r'TYPE=SUBTITLES.*NAME="film.en \(2\)",LANGUAGE="en".*URI="1-t.m3u8"', text)
+        check_master(read_playlist(text.encode()))
+        assert frames(url(port, stream("several", "a2.m3u8")), "a")[-50:] == frames(path, "a:1")[-50:]
+        for resource in ("t3", "1-t"):
+            media = read_playlist(get(suite, port, stream("several,srt", resource + ".m3u8")))
+            assert [uri for _, uri, _ in check_media(media)] == [resource + ".vtt"]
+            vtt = get(suite, port, stream("several,srt", resource + ".vtt")).decode()
+            assert vtt.startswith("WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello &amp; goodbye\n\n00:00:10.000 --> 00:00:12.000\n")
+        manifest = xml.etree.ElementTree.fromstring(get(suite, port, stream("several,srt", "manifest.mpd", "dash")))
+        kinds = [part.get("contentType") for part in manifest.iter(DASH + "AdaptationSet")]
+        assert sorted(kinds) == ["audio", "audio", "text", "text", "video"]
+
+
+def test_a_set_of_renditions_and_one_that_does_not_agree(suite, ports, plain, made):
+    small = made("small.mp4", "-i", plain, "-vf", "scale=160:90", *H264, "-sc_threshold", "0", *AAC)
+    other = made("other.mp4", "-i", plain, "-vf", "scale=160:90", *H264, "-g", "73", *AAC)
+    suite.put("small", small.read_bytes())
+    suite.put("other", other.read_bytes())
+    text = get(suite, ports["relayed"], stream("plain,other,small", "master.m3u8")).decode()
+    uris = check_master(read_playlist(text.encode()))
+    assert sorted(uris) == ["2-i.m3u8", "2-m.m3u8", "i.m3u8", "m.m3u8"] and "RESOLUTION=160x90" in text
+    assert "left out" in (suite.dir / "log" / "httpd.log").read_text()
+    assert frames(url(ports["local"], stream("plain,other,small", "2-m.m3u8")), "v") == frames(small, "v")
+    manifest = get(suite, ports["relayed"], stream("plain,small", "manifest.mpd", "dash")).decode()
+    assert 'id="v"' in manifest and 'id="1-v"' in manifest
+
+
+@pytest.mark.parametrize("kind", ["fragmented", "sidx", "ts"])
+def test_stored_fragments_and_transport_streams_are_ranges_of_the_file(suite, ports, plain, made, kind):
+    flags = {"fragmented": ["-movflags", "frag_keyframe+empty_moov"], "ts": ["-f", "mpegts"],
+             "sidx": ["-movflags", "frag_keyframe+empty_moov+default_base_moof+global_sidx"]}[kind]
+    path = made(f"stored-{kind}.{'ts' if kind == 'ts' else 'mp4'}", "-i", plain, "-c", "copy", *flags)
+    suite.put("stored-" + kind, path.read_bytes(), name=path.name)
+    for port in ports.values():
+        media = read_playlist(get(suite, port, stream("stored-" + kind, "m.m3u8")))
+        segments = check_media(media)
+        end = media.init_size
+        for _, uri, (size, offset) in segments:
+            assert uri == "file." + path.suffix[1:] and offset >= end
+            end = offset + size
+        assert len(segments) == 4 and path.stat().st_size - end < 1000
+        assert frames(url(port, stream("stored-" + kind, "master.m3u8")), "v") == frames(path, "v")
+        assert get(suite, port, stream("stored-" + kind, "file" + path.suffix)) == path.read_bytes()
+        assert fetch(suite, stream("stored-" + kind, "manifest.mpd", "dash"), port=port)[0].status == 415
+
+
+def test_many_who_want_one_cold_film_share_one_reading(suite, ports, plain, made):
+    import concurrent.futures
+    path = made("shared.mp4", "-i", plain, "-c", "copy", "-movflags", "+faststart")
+    suite.put("shared", path.read_bytes())
+    counter = 'reel_httpd_indexes_total{result="read"}'
+    before = suite.daemons["streams"].metric(counter)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        bodies = set(pool.map(lambda _: get(suite, ports["local"], stream("shared", "m.m3u8")), range(32)))
+    assert len(bodies) == 1 and suite.daemons["streams"].metric(counter) == before + 1
+    assert suite.daemons["streams"].metric("reel_httpd_index_bytes") > 5000
+
+
+def test_streams_have_relative_uris_only(suite, ports, plain):
+    for resource, service in (("master.m3u8", "hls"), ("m.m3u8", "hls"), ("i.m3u8", "hls"), ("manifest.mpd", "dash")):
+        text = get(suite, ports["relayed"], stream("plain", resource, service)).decode()
+        text = text.replace("urn:mpeg:dash:", "").replace("http://www.w3.org", "")
+        assert "://" not in text and not re.search(r'^/|URI="/|media="/', text, re.M)
+    assert urllib.parse.urljoin("http://h/t/SIGNED/hls/A/U/F/m.m3u8", "m-0.m4s") == "http://h/t/SIGNED/hls/A/U/F/m-0.m4s"
