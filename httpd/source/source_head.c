@@ -40,8 +40,8 @@ void source_memory_release(struct source_memory *memory)
 }
 
 /* Sends what is pending of OUT, at most *BUDGET bytes. SOURCE_READY: all of it left. */
-static enum source_status head_flush(struct head_source *head, struct transport to, struct http_output *out, bool more,
-                                     int64_t *budget)
+static enum source_status head_flush(struct head_source *head, struct transport to, struct http_output *out,
+                                     bool more, int64_t *budget)
 {
     struct http_output part = *out;
     size_t sent, pending = http_output_pending(out);
@@ -60,8 +60,8 @@ static enum source_status head_flush(struct head_source *head, struct transport 
     return allowed < pending ? SOURCE_MORE : SOURCE_READY;
 }
 
-static enum source_status send_all(struct head_source *head, struct transport to, struct http_output *out, bool last,
-                                   int64_t *budget)
+static enum source_status send_all(struct head_source *head, struct transport to, struct http_output *out,
+                                   bool last, int64_t *budget)
 {
     enum source_status status = SOURCE_READY;
     if (http_output_pending(&head->left) > 0) {
@@ -76,8 +76,8 @@ static enum source_status send_all(struct head_source *head, struct transport to
     return head->rest ? source_send(head->rest, to, out, last, budget) : SOURCE_DONE;
 }
 
-static enum source_status head_send(struct source *source, struct transport to, struct http_output *out, bool last,
-                                    int64_t *budget)
+static enum source_status head_send(struct source *source, struct transport to, struct http_output *out,
+                                    bool last, int64_t *budget)
 {
     struct head_source *head = CONTAINER_OF(source, struct head_source, source);
     enum source_status status = send_all(head, to, out, last, budget);
