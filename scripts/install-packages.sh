@@ -9,7 +9,7 @@ declare -A sets=(
     [run]="libmagic-mgc ca-certificates curl"
     [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2"
     [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium ffmpeg wget curl python3-websocket"
-    [cluster]="glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync
+    [cluster]="systemd-container glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync
         iproute2 util-linux curl ffmpeg python3 python3-pytest python3-xxhash procps xxhash"
     [bench]="nginx-light redis-server e2fsprogs"
     [analysis]="clang clang-tidy clang-format cppcheck valgrind libclang-rt-14-dev"
