@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The second stage, for nights: what .ci/run leaves out because it takes long.
-#   scripts/nightly.sh [STEP]...     steps: mutate analyze tsan fuzz torture soak (default: all)
+#   scripts/nightly.sh [STEP]...     steps: mutate analyze tsan fuzz torture soak packages (default: all)
 #   REEL_FUZZ_SECONDS (600) for each fuzzer, REEL_TORTURE_ROUNDS (5), REEL_SOAK_SECONDS (600)
 # Goes on after a failed step; the last line names what failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(mutate analyze tsan fuzz torture soak)
+[ ${#steps[@]} -gt 0 ] || steps=(mutate analyze tsan fuzz torture soak packages)
 failed=()
 pytest=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short)
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
@@ -60,8 +60,23 @@ soak() {
     REEL_SOAK_SECONDS=${REEL_SOAK_SECONDS:-600} REEL_BUILD=$PWD/build/asan tests/cluster/run.py tests/cluster/test_soak.py
 }
 
+# Packages, built twice to see that the bytes are the same; then their life on a machine with a real systemd, and docs/deployment.md
+# on three of them.
+packages() {
+    local code=0 dist=$PWD/dist
+    scripts/install-packages.sh cluster package || return 1
+    scripts/package.sh || return 1
+    (umask 027; TZ=Asia/Tokyo LC_ALL=C.UTF-8 scripts/package.sh --work build/package-again/elsewhere --dist build/dist-again) || return 1
+    (cd build/dist-again && sha256sum *.deb *.tar.gz debug/*.deb) >build/dist-again.sums
+    (cd dist && sha256sum --quiet -c ../build/dist-again.sums) || { echo "two builds of the same sources differ"; code=1; }
+    REEL_DIST=$dist scripts/test.sh packages || code=1
+    scripts/build.sh asan || return 1
+    REEL_DIST=$dist REEL_BUILD=$PWD/build/asan tests/cluster/run.py tests/cluster/test_deployment.py || code=1
+    return $code
+}
+
 for step in "${steps[@]}"; do
-    case $step in mutate | analyze | tsan | fuzz | torture | soak) ;; *) echo "nightly.sh: unknown step '$step'" >&2; exit 2 ;; esac
+    case $step in mutate | analyze | tsan | fuzz | torture | soak | packages) ;; *) echo "nightly.sh: unknown step '$step'" >&2; exit 2 ;; esac
     echo "== $step"
     start=$SECONDS
     if "$step"; then echo "ok     $step ($((SECONDS - start)) s)"; else echo "FAILED $step ($((SECONDS - start)) s)"; failed+=("$step"); fi

@@ -2,7 +2,7 @@
 # Passes every test: installs what tests need, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs the
 # unit tests with the fuzzers, the simulator, the system tests, the tests of HTTP, the torture tests and the cluster tests,
 # and ends with one line of counts. Exits non-zero on any failure.
-#   scripts/test.sh [unit|simulation|system|http|torture|cluster]...     (default: all)
+#   scripts/test.sh [unit|simulation|system|http|torture|cluster|packages]...     (default: all but packages)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 rooms=("$@")
@@ -15,8 +15,11 @@ case " ${rooms[*]} " in *" cluster "*)
     # Without these packages the cluster tests say so and are skipped; nothing else needs them.
     scripts/install-packages.sh cluster || echo "test.sh: the packages of the cluster tests could not be installed" >&2 ;;
 esac
-echo "== Build (asan)"
-scripts/build.sh asan || exit 1
+case " ${rooms[*]} " in *" packages "*) scripts/install-packages.sh package || echo "test.sh: what builds packages could not be installed" >&2 ;; esac
+if [ "${rooms[*]}" != packages ]; then
+    echo "== Build (asan)"
+    scripts/build.sh asan || exit 1
+fi
 
 # A sanitizer's finding ends the process with a code that no test expects.
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1
@@ -115,7 +118,8 @@ for room in "${rooms[@]}"; do
         simulation) run_simulation ;;
         system | http | torture) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
         cluster) run_cluster ;;
-        *) echo "test.sh: unknown room '$room'; known: unit simulation system http torture cluster" >&2; exit 2 ;;
+        packages) run_pytest "$room" tests/packages/run.py ;;
+        *) echo "test.sh: unknown room '$room'; known: unit simulation system http torture cluster packages" >&2; exit 2 ;;
     esac
 done
 echo

@@ -510,6 +510,32 @@ static void a_stop_cuts_off_what_does_not_end_in_time(void **state)
     close(fd);
 }
 
+/* A client that connected just before the end, whether it was accepted or waits in the kernel, has its answer. */
+static void a_stop_answers_who_has_just_come(void **state)
+{
+    struct http_answer answer;
+    int fds[3];
+
+    (void)state;
+    start(1, "");
+    fds[0] = real_daemon_connect(&httpd);
+    assert_int_equal(kill(httpd.pid, SIGSTOP), 0);
+    for (size_t i = 1; i < ARRAY_SIZE(fds); i++)
+        fds[i] = real_daemon_connect(&httpd);
+    assert_int_equal(kill(httpd.pid, SIGTERM), 0);
+    assert_int_equal(kill(httpd.pid, SIGCONT), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        http_send(fds[i], "GET /files/note HTTP/1.1\r\nHost: a\r\n\r\n");
+        http_answer_read(fds[i], false, &answer);
+        assert_int_equal(answer.status, 200);
+        assert_true(http_answer_has(&answer, "Connection: close"));
+        expect_bytes(&answer, "note", 0, NOTE_SIZE);
+        free(answer.body);
+        close(fds[i]);
+    }
+    stop();
+}
+
 static void the_rate_of_a_connection_is_kept(void **state)
 {
     (void)state;
@@ -690,6 +716,7 @@ int main(void)
         DAEMON_TEST(a_client_that_goes_away_ends_its_relay),
         DAEMON_TEST(a_client_that_takes_nothing_is_cut_off),
         DAEMON_TEST(a_stop_cuts_off_what_does_not_end_in_time),
+        DAEMON_TEST(a_stop_answers_who_has_just_come),
         DAEMON_TEST(the_rate_of_a_connection_is_kept),
         DAEMON_TEST(a_request_that_does_not_come_in_time_is_told_so),
         DAEMON_TEST(requests_beyond_bounds_have_their_status),

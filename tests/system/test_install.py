@@ -1,0 +1,127 @@
+"""What `cmake --install` puts where, and that systemd, shells and man understand it. On real machines: tests/packages."""
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+from suite import BUILD, ROOT
+
+DAEMONS = ("tracker", "idserver", "storage", "httpd")
+
+
+def install(destination, prefix="/usr"):
+    subprocess.run(["cmake", "--install", str(BUILD), "--prefix", prefix], check=True, stdout=subprocess.DEVNULL,
+                   env={**os.environ, "DESTDIR": str(destination)})
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("installed")
+    install(directory)
+    return directory
+
+
+def test_everything_is_installed(installed):
+    there = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
+    wanted = ["usr/bin/reel", "usr/include/reel.h", "etc/logrotate.d/reelstore", "etc/reelstore/reel.conf", "usr/lib/sysusers.d/reelstore.conf",
+              "usr/lib/tmpfiles.d/reelstore.conf", "usr/lib/reelstore/setup-daemon", "usr/share/man/man1/reel.1", "usr/share/man/man5/reel.conf.5",
+              "usr/share/bash-completion/completions/reel", "usr/share/zsh/site-functions/_reel", "usr/share/fish/vendor_completions.d/reel.fish",
+              "usr/lib/systemd/system/reel-storage@.service", "usr/lib/systemd/system/reel-backup@.timer",
+              "usr/share/doc/reelstore/docs/deployment.md", "usr/share/doc/reelstore/examples/keepalived/check-reelstore"]
+    for name in DAEMONS:
+        wanted += [f"usr/sbin/reel-{name}", f"etc/reelstore/{name}.conf", f"usr/lib/systemd/system/reel-{name}.service",
+                   f"usr/share/man/man8/reel-{name}.8", f"usr/share/man/man5/reel-{name}.conf.5", f"usr/share/doc/reelstore/examples/{name}.conf"]
+    assert not [name for name in wanted if name not in there]
+    for name in DAEMONS:
+        assert (installed / f"etc/reelstore/{name}.conf").stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_configuration_that_is_there_is_kept(tmp_path):
+    mine = tmp_path / "etc/reelstore/tracker.conf"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# mine\n")
+    install(tmp_path)
+    assert mine.read_text() == "# mine\n"
+    assert (mine.parent / "storage.conf").exists()
+
+
+def test_paths_in_units_follow_the_prefix(tmp_path):
+    install(tmp_path, "/opt/reel")
+    unit = (tmp_path / "opt/reel/lib/systemd/system/reel-tracker.service").read_text()
+    assert "ExecStart=/opt/reel/sbin/reel-tracker -c /opt/reel/etc/reelstore/tracker.conf\n" in unit
+    assert not (tmp_path / "etc").exists()
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_the_installed_configuration_serves_this_machine_alone(installed, name):
+    file = installed / f"etc/reelstore/{name}.conf"
+    told = subprocess.run([str(installed / f"usr/sbin/reel-{name}"), "-c", str(file), "--print-config"], check=True, capture_output=True,
+                          text=True).stdout
+    listening = re.findall(r"^listen = (.*)", told, re.M)
+    assert listening and all(address.startswith("127.0.0.1:") for address in listening), listening
+    assert re.search(r"^user = reelstore$", told[told.index("[daemon]"):], re.M)
+
+
+def test_systemd_understands_the_units(installed):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is missing")
+    # It looks for the programs and users that units name: in a root that is the installation, as far as it goes.
+    with tempfile.TemporaryDirectory() as directory:
+        units = []
+        for unit in (installed / "usr/lib/systemd/system").glob("*.service"):
+            name = unit.name.replace("@.", "@storage.")
+            text = unit.read_text().replace("/usr/sbin/", f"{installed}/usr/sbin/")
+            with open(f"{directory}/{name}", "w") as file:
+                file.write(re.sub(r"^(User|Group)=.*", r"\1=nobody" if "User" in text else "", text, flags=re.M).replace("Group=nobody", "Group=nogroup"))
+            units.append(f"{directory}/{name}")
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
+    complaints = [line for line in done.stderr.splitlines() if "reel-" in line]
+    assert done.returncode == 0 and not complaints, done.stderr
+
+
+@pytest.mark.parametrize("shell, file", [("bash", "usr/share/bash-completion/completions/reel"), ("zsh", "usr/share/zsh/site-functions/_reel"),
+                                         ("fish", "usr/share/fish/vendor_completions.d/reel.fish"), ("sh", "usr/lib/reelstore/setup-daemon")])
+def test_shells_understand_what_is_for_them(installed, shell, file):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is missing")
+    done = subprocess.run([shell, "-n", str(installed / file)], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("reel up", {"upload"}), ("reel list --so", {"--sort"}), ("reel list --sort n", {"name"}), ("reel -q tra", {"trash"}),
+    ("reel admin group dr", {"drain"}), ("reel du --repair", set())])
+def test_bash_completes_commands_and_options(installed, words, expected):
+    script = f"""
+        compopt() {{ :; }}
+        . {installed}/usr/share/bash-completion/completions/reel
+        COMP_WORDS=({words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        _reel
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert set(done.stdout.split()) == expected and not done.stderr, done.stderr
+
+
+def test_manual_pages_are_well_formed(installed):
+    if not shutil.which("man"):
+        pytest.skip("man is missing")
+    pages = sorted((installed / "usr/share/man").rglob("*.[158]"))
+    assert len(pages) == 10
+    for page in pages:
+        done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", str(page)], capture_output=True, text=True,
+                              env={**os.environ, "MANROFFSEQ": "", "MANWIDTH": "80", "PAGER": "cat"})
+        assert done.returncode == 0 and not done.stderr, f"{page}: {done.stderr}"
+        assert "NAME" in done.stdout and "SEE ALSO" in done.stdout
+
+
+def test_each_command_explains_itself():
+    reel = str(BUILD / "bin/reel")
+    verbs = re.findall(r"^  (\w+) ", subprocess.run([reel, "--help"], capture_output=True, text=True, check=True).stdout.split("Options:")[0], re.M)
+    assert len(verbs) > 12
+    for verb in verbs:
+        told = subprocess.run([reel, verb, "--help"], capture_output=True, text=True, check=True).stdout
+        assert told.startswith(f"Usage: reel {verb}"), told
