@@ -24,19 +24,29 @@ def dist():
     return pathlib.Path(os.environ["REEL_DIST"])
 
 
-@pytest.fixture(scope="session")
-def machine(dist):
-    """One for all tests, which come in the order of a life: install, use, reboot, upgrade, purge."""
+def new_machine(dist, name):
     from machine import Machine
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    directory = pathlib.Path(os.environ["REEL_PACKAGES"])
-    one = Machine(directory, "media1", directory / "root")
-    (one.path("/etc/hosts")).write_text("127.0.0.1 localhost\n")
+    one = Machine(os.environ["REEL_PACKAGES"], name, os.environ["REEL_ROOT"])
+    one.path("/etc/hosts").write_text("127.0.0.1 localhost\n")
+    one.path("/root/dist").mkdir(parents=True)
     for package in dist.glob("reelstore-*.deb"):
-        one.path("/root/dist").mkdir(parents=True, exist_ok=True)
         shutil.copy(package, one.path("/root/dist"))
-    try:
-        print(f"booted in {one.boot():.1f} s")
-        yield one
-    finally:
-        one.stop()
+    print(f"booted in {one.boot():.1f} s")
+    return one
+
+
+@pytest.fixture(scope="session")
+def machine(dist):
+    """One for all tests of a life, which come in its order: install, use, reboot, upgrade, purge."""
+    one = new_machine(dist, "media1")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def fresh(dist):
+    """A machine of the test's own. It has the network of the other one, so that this must have ended."""
+    one = new_machine(dist, "media2")
+    yield one
+    one.stop()

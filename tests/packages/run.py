@@ -2,7 +2,8 @@
 """Runs the tests of the packages inside real machines: tests/packages/run.py [PYTEST ARGUMENT]...
 
 Builds the Debian packages (scripts/package.sh; REEL_DIST=DIR takes those that are there), makes a root of Debian by
-mmdebstrap in memory, from the sources of packages that this machine uses, and runs pytest in private mount, network and process
+mmdebstrap in memory, from the sources of packages that this machine uses (REEL_ROOT=DIR takes the one there, and makes it where it is
+missing), and runs pytest in private mount, network and process
 namespaces, where systemd-nspawn boots that root. When the tests end, or whoever started them is killed, the kernel ends every process
 and mount. Where the machine does not allow that, every test is skipped with the reason, which is printed in large.
 """
@@ -65,7 +66,9 @@ def dependencies(dist):
 def make_root(directory, dist, more=()):
     """A small Debian that boots, with what the packages need: machines have no network."""
     include = ["systemd", "systemd-sysv", "dbus", "curl", "procps", *more, *dependencies(dist)]
-    root = directory / "root"
+    root = pathlib.Path(os.environ.get("REEL_ROOT", directory / "root"))
+    if root.exists():
+        return root
     subprocess.run([*(["eatmydata"] if shutil.which("eatmydata") else []), "mmdebstrap", "--quiet", "--variant=minbase", "--mode=root",
                     "--include=" + ",".join(include), "--skip=cleanup/apt/lists", "--aptopt=Acquire::Languages \"none\"",
                     "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
@@ -101,9 +104,9 @@ def main():
             shutil.rmtree(directory / "build")
             print(f"packages built in {time.monotonic() - began:.0f} s", flush=True)
         began = time.monotonic()
-        make_root(directory, dist)
+        root = make_root(directory, dist)
         print(f"root of Debian made in {time.monotonic() - began:.0f} s", flush=True)
-        environment = os.environ | {"REEL_PACKAGES": str(directory), "REEL_DIST": str(dist)}
+        environment = os.environ | {"REEL_PACKAGES": str(directory), "REEL_DIST": str(dist), "REEL_ROOT": str(root)}
         code = subprocess.run(["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--mount-proc", "--kill-child",
                                "--propagation", "private", *pytest_command(arguments)], env=environment).returncode
     finally:
