@@ -193,7 +193,7 @@ def test_a_configuration_that_was_removed_is_not_made_again(machine):
 def test_purge_leaves_what_was_stored_and_nothing_else(machine):
     machine.sh("apt-get purge -y 'reelstore-*'")
     left = machine.sh("find / -xdev \\( -path /root -o -path /proc -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/log/apt "
-                      "-o -path /var/lib/reelstore -o -path /var/backups/reelstore -o -path /var/log/journal -o -path /run/log -o -path /srv \\) -prune "
+                      "-o -path /var/lib/reelstore -o -path /var/backups/reelstore -o -path /var/log/journal -o -path /run/log -o -path /srv -o -path /home \\) -prune "
                       "-o -name '*reel*' -print").stdout.split()
     # Configurations that the administrator made are his.
     assert sorted(left) == ["/etc/reelstore", "/etc/systemd/system/multi-user.target.wants/reel-storage@storage2.service"], left
