@@ -125,6 +125,28 @@ def test_a_store_below_home_is_named_with_what_helps(machine):
         """)
 
 
+def test_the_database_url_may_be_a_credential(machine):
+    """As docs/operations.md, "The database", says; the file is root's alone."""
+    machine.sh("""
+        echo sqlite:/var/lib/reelstore/tracker.db >/etc/reelstore/database-url
+        chmod 0600 /etc/reelstore/database-url
+        cp -p /etc/reelstore/tracker.conf /root/tracker.conf
+        sed -i 's/^url = .*/url_file = database/' /etc/reelstore/tracker.conf
+        mkdir -p /etc/systemd/system/reel-tracker.service.d
+        printf '[Service]\\nLoadCredential=database:/etc/reelstore/database-url\\n' >/etc/systemd/system/reel-tracker.service.d/database.conf
+        systemctl daemon-reload
+        systemctl restart reel-tracker
+        """)
+    assert "ok" in machine.run("curl", "-sf", "http://127.0.0.1:21100/healthz").stdout
+    wait_for(lambda: "ACTIVE" in machine.run("reel", "groups", check=False).stdout, 30, "the storage servers have joined again")
+    machine.sh("""
+        rm -r /etc/systemd/system/reel-tracker.service.d /etc/reelstore/database-url
+        cp -p /root/tracker.conf /etc/reelstore/tracker.conf
+        systemctl daemon-reload
+        systemctl restart reel-tracker
+        """)
+
+
 def test_it_is_there_again_after_a_reboot(machine):
     began = time.monotonic()
     machine.reboot()
