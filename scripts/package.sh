@@ -51,11 +51,12 @@ for kind in "${what[@]}"; do
             scripts/install-packages.sh build package
             # The directory's name is the same each time, so that nothing of it can differ in what is built.
             mkdir "$work/deb"
-            files | grep -zv '^debian/' | tarball >"$work/deb/reelstore_$version.orig.tar.gz"
             tar -xf "$work/$name.tar.gz" -C "$work/deb"
+            (cd "$work/deb/$name" && find . \( -type f -o -type l \) -not -path './debian/*' -printf '%P\0' | tarball) \
+                >"$work/deb/reelstore_$version.orig.tar.gz"
             (cd "$work/deb/$name" && DEB_BUILD_OPTIONS="$check parallel=$(nproc) ${DEB_BUILD_OPTIONS:-}" \
                 dpkg-buildpackage -us -uc -F >"$work/deb.log" 2>&1) || { tail -n 60 "$work/deb.log" >&2; fail "dpkg-buildpackage failed; its whole output is in $work/deb.log"; }
-                mkdir -p "$dist/debug" && mv "$work"/deb/*-dbgsym_*.deb "$dist/debug/"
+            mkdir -p "$dist/debug" && mv "$work"/deb/*-dbgsym_*.deb "$dist/debug/"
             mv "$work"/deb/*.deb "$work"/deb/*.dsc "$work"/deb/*.tar.* "$work"/deb/*.changes "$work"/deb/*.buildinfo "$dist/" ;;
         rpm)
             command -v rpmbuild >/dev/null || fail "there is no rpmbuild here (package rpm)"
