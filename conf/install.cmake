@@ -49,6 +49,7 @@ endforeach()
 
 file(GLOB examples ${conf}/*.conf)
 file(INSTALL ${examples} ${REEL_SOURCE}/client/example.c DESTINATION ${CMAKE_INSTALL_PREFIX}/${REEL_DOCDIR}/examples)
+file(INSTALL ${REEL_SOURCE}/python/examples/ DESTINATION ${CMAKE_INSTALL_PREFIX}/${REEL_DOCDIR}/examples/python)
 file(GLOB keepalived ${conf}/keepalived/*.conf)
 file(INSTALL ${keepalived} DESTINATION ${CMAKE_INSTALL_PREFIX}/${REEL_DOCDIR}/examples/keepalived)
 file(INSTALL ${conf}/keepalived/check-reelstore DESTINATION ${CMAKE_INSTALL_PREFIX}/${REEL_DOCDIR}/examples/keepalived ${programs})

@@ -105,7 +105,7 @@ def test_every_command_of_the_deployment_page_works(lab, three, dist):
     wait_for(lambda: sum(NETWORK + "101" in lab.host(name).addresses() for name in HOSTS) == 1, 10, "one owner of the virtual address")
     for name, machine in three.items():
         assert "+next" in machine.run("dpkg-query", "-W", "reelstore-tracker").stdout
-        left = machine.sh("find /etc/reelstore -name '*storage*.conf' -perm /007; systemctl --failed --plain --no-legend 'reel-*'").stdout
+        left = machine.sh("find /etc/reelstore -name '*storage*.conf' -perm /007; systemctl list-units --failed --plain --no-legend 'reel-*'").stdout
         assert left == "", f"{name}: {left}"
         users = set(machine.sh("for pid in $(pgrep -f '^/usr/sbin/reel-'); do stat -c %U /proc/$pid; done").stdout.split())
         assert users == {"reelstore"}

@@ -24,6 +24,7 @@ class Machine:
             (self.directory / part).mkdir(parents=True)
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={self.directory}/upper,workdir={self.directory}/work",
                         self.root], check=True)
+        (self.root / "etc/hostname").write_text(name + "\n")
         self.nspawn = None
 
     def path(self, inside):

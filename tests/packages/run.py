@@ -53,7 +53,7 @@ def dependencies(dist):
     """What the packages need from elsewhere, alternatives left out."""
     names = set()
     for package in dist.glob("*.deb"):
-        if package.name.startswith("libreel-dev"):
+        if package.name.startswith(("libreel-dev", "python3-reel")):
             continue
         fields = subprocess.run(["dpkg-deb", "-f", package, "Depends", "Pre-Depends"], capture_output=True, text=True, check=True)
         for field in re.split(r"[,\n]", fields.stdout):
