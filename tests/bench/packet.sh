@@ -18,7 +18,11 @@ finish() {
 }
 trap finish EXIT
 # ext4 passes by every inode that was deleted a short time ago, one by one, whenever it makes a file near them: 0.8 ms a file
-# after a run of some thousand. So nothing is removed before the end, and each run gets a region of its own (chattr +T).
+# after a run of some thousand, seen by perf as recently_deleted() and find_get_block_common(). To avoid that: nothing is
+# removed before the end, and each run gets a region of its own (chattr +T on the directory above it). Between two
+# runs of this script either wait for five minutes, or name a file system that is fresh:
+#     truncate -s 8G image && mkfs.ext4 -q image && mount -o loop image DIR && REEL_BENCH_DIR=DIR tests/bench/packet.sh
+# (a loop device's syncs are slower than the disk's own: compare relaxed runs there), or XFS, which does not search.
 chattr +T "$top" 2>/dev/null || true
 for durability in durable relaxed; do
     dir=$top/$durability
