@@ -90,7 +90,9 @@ typedef void (*reel_remark)(void *argument, const char *text);
 /* Everything is copied. Zero or NULL means the default. Zero the whole struct first, so that members that a
  * later version adds have their defaults: struct reel_options options = {0}; */
 struct reel_options {
-    const char *trackers;        /* must be given: "host:port,host:port"; without port: 21000 */
+    const char *
+        trackers; /* must be given: "host:port,host:port"; without port: 21000. Those at "tls://host:port" are
+                                    called under TLS, and so are the storage servers that they name */
     const char *application;     /* of keys that name none; NULL: "tnvideo" */
     const char *user;            /* of keys that name none; NULL: every key must name one */
     int64_t connect_timeout_ms;  /* for one server; 0: 1,000 */
@@ -102,7 +104,8 @@ struct reel_options {
     reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is said */
     void *remark_argument;
     size_t async_threads; /* that calls of reel_async() run on; 0: 4 */
-    int64_t reserved[4];  /* zero */
+    const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's */
+    int64_t reserved[3];  /* zero */
 };
 
 /* A handle, or NULL. Contacts no server yet: a tracker that is away shows in the first call. The caller ends it with

@@ -13,6 +13,7 @@
 const struct config_option idserver_options[] = {
     PACKET_DAEMON_LISTEN("idserver", "*:22000", 22000,
                          "Addresses that storage servers connect to; * is every address of this machine."),
+    PACKET_DAEMON_LISTEN_TLS("idserver", 22443),
     PACKET_DAEMON_CONNECTIONS_MAX("idserver"),
     PACKET_DAEMON_CONNECTIONS_PER_ADDRESS("idserver", "256", ""),
     PACKET_DAEMON_UNSENT_TOTAL("idserver"),

@@ -39,7 +39,7 @@ struct tracker {
     uint8_t command; /* of the message under way */
     bool joined;
     bool just_joined; /* no message after the JOIN was answered yet */
-    bool advertised;  /* since the JOIN, or it does not take that */
+    size_t stated;    /* of our addresses, since the JOIN; also those that it does not take */
     bool again;       /* something new is to be told */
     int64_t legacy_until_ms;
     uint16_t joined_port; /* our end of the connection that joined: BEAT is tied to it */
@@ -124,8 +124,9 @@ static void tracker_connection_ended(evutil_socket_t fd, short what, void *argum
 
 static void tracker_hold(struct tracker *tracker)
 {
-    tracker->watch = event_new(loop_base(tracker->heartbeat->options.loop), packet_call_fd(tracker->call),
-                               EV_READ, tracker_connection_ended, tracker);
+    tracker->watch =
+        event_new(loop_base(tracker->heartbeat->options.loop), packet_call_transport(tracker->call).fd,
+                  EV_READ, tracker_connection_ended, tracker);
     if (!tracker->watch || event_add(tracker->watch, NULL) != 0)
         log_error(ROOM,
                   "tracker %s: cannot watch the connection; its end will be noticed at the next heartbeat",
@@ -155,14 +156,25 @@ static enum packet_verdict tracker_header(void *argument, int64_t length)
     return PACKET_TAKE;
 }
 
+/* The next address that the tracker is to give to clients; NULL: it knows all. */
+static const char *statement(struct tracker *tracker)
+{
+    const struct heartbeat_options *options = &tracker->heartbeat->options;
+    const char *const all[] = {options->advertise, options->advertise_tls};
+
+    while (tracker->stated < ARRAY_SIZE(all) && all[tracker->stated][0] == '\0')
+        tracker->stated++;
+    return tracker->stated < ARRAY_SIZE(all) ? all[tracker->stated] : NULL;
+}
+
 static void tracker_answered(struct tracker *tracker)
 {
-    uint16_t port = local_port(packet_call_fd(tracker->call));
+    uint16_t port = local_port(packet_call_transport(tracker->call).fd);
     if (tracker->command == PROTO_TRACKER_JOIN) {
         log_info(ROOM, "tracker %s: joined as a member of %s", tracker->name,
                  tracker->heartbeat->options.join.group);
         tracker->joined = tracker->just_joined = true;
-        tracker->advertised = tracker->heartbeat->options.advertise[0] == '\0';
+        tracker->stated = 0;
         tracker->joined_port = port;
         tracker_drop_connection(tracker, true);
         tracker_next_message(tracker); /* makes the server ACTIVE */
@@ -170,7 +182,7 @@ static void tracker_answered(struct tracker *tracker)
     }
     tracker->just_joined = false;
     if (tracker->command == PROTO_TRACKER_ADVERTISE) {
-        tracker->advertised = true;
+        tracker->stated++;
         tracker_drop_connection(tracker, true);
         tracker_next_message(tracker);
         return;
@@ -225,9 +237,9 @@ static void tracker_failed(void *argument, const uint8_t *body, size_t size, con
     }
     if (tracker->command == PROTO_TRACKER_ADVERTISE && answered) {
         /* It is joined all the same; only clients are told the address that the tracker sees. */
-        log_warning(ROOM, "tracker %s does not tell clients %s: %s", tracker->name,
-                    tracker->heartbeat->options.advertise, why->text);
-        tracker->advertised = true;
+        log_warning(ROOM, "tracker %s does not tell clients %s: %s", tracker->name, statement(tracker),
+                    why->text);
+        tracker->stated++;
         tracker_next_message(tracker);
         return;
     }
@@ -266,13 +278,13 @@ static bool pack_load(const struct tracker *tracker, uint8_t *body, struct error
     return proto_load_pack(body, &load, error);
 }
 
-static bool pack_advertise(const struct tracker *tracker, uint8_t *body, struct error *error)
+static bool pack_advertise(struct tracker *tracker, uint8_t *body, struct error *error)
 {
     const struct heartbeat_options *options = &tracker->heartbeat->options;
     struct proto_advertise advertise = {.port = options->join.port};
     memcpy(advertise.group, options->join.group, sizeof(advertise.group));
     memcpy(advertise.host, options->join.host, sizeof(advertise.host));
-    snprintf(advertise.address, sizeof(advertise.address), "%s", options->advertise);
+    snprintf(advertise.address, sizeof(advertise.address), "%s", statement(tracker));
     return proto_advertise_pack(body, &advertise, error);
 }
 
@@ -301,7 +313,7 @@ static void tracker_next_message(struct tracker *tracker)
         call.command = PROTO_TRACKER_BEAT;
         call.body_size = PROTO_BEAT_SIZE;
         packed = pack_beat(tracker, body, &error);
-    } else if (!tracker->advertised) {
+    } else if (statement(tracker)) {
         call.command = PROTO_TRACKER_ADVERTISE;
         call.body_size = PROTO_ADVERTISE_SIZE;
         packed = pack_advertise(tracker, body, &error);
@@ -417,6 +429,7 @@ struct heartbeat *heartbeat_create(const struct heartbeat_options *options, stru
 {
     struct packet_pool_options pool = {
         .resolver = options->resolver,
+        .tls = options->tls,
         .connect_timeout_ms = options->connect_timeout_ms,
         .idle_timeout_ms = 60000,
         .idle_max = 1,
@@ -436,6 +449,8 @@ struct heartbeat *heartbeat_create(const struct heartbeat_options *options, stru
     heartbeat->options = *options;
     if (!heartbeat->options.advertise)
         heartbeat->options.advertise = "";
+    if (!heartbeat->options.advertise_tls)
+        heartbeat->options.advertise_tls = "";
     heartbeat->pool = packet_pool_create(options->loop, &pool, error);
     heartbeat->names = heartbeat->pool ? name_list_create(&names, error) : NULL;
     if (heartbeat->names && follow_names(heartbeat))

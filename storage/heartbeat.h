@@ -23,6 +23,8 @@ struct heartbeat_options {
     int64_t connect_timeout_ms, call_timeout_ms;
     struct proto_join join; /* join_time is set at each JOIN */
     const char *advertise;  /* address and port that clients are to be told; "": whatever the trackers see */
+    const char *advertise_tls; /* the same, with tls:// in front, for clients that speak it; "": none */
+    struct tls_client *tls;    /* for trackers at tls://; NULL: none */
     /* Fills what changes: state, space, connections, uploads. GROUP, host and port are set already. On the
      * loop. */
     void (*load)(void *argument, struct proto_load *load);

@@ -11,6 +11,7 @@
 #include "storage/store/store_system.h"
 #include "storage/upkeep/upkeep.h"
 
+#include "common/daemon/daemon_tls.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "sql/storage_sql.h"
@@ -212,6 +213,7 @@ static bool make_ids(struct storage *storage, struct error *error)
     struct ids_options options = {
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
+        .tls = daemon_tls_client(storage->base.daemon),
         .servers = &config->idservers,
         .keys = storage->keys,
         .key_count = store_count(storage->store),
@@ -251,6 +253,25 @@ static bool make_server(struct storage *storage, struct error *error)
 
 _Static_assert(sizeof(REEL_VERSION) <= PROTO_VERSION_SIZE, "the version fits into a JOIN");
 
+/* What trackers are to tell clients that speak TLS; TEXT is "" where there is nothing to tell. */
+static void describe_tls(const struct storage *storage, char *text, size_t size)
+{
+    const struct storage_config *config = storage->config;
+    struct address address = {.host = "*", .port = packet_server_tls_port(storage->base.server), .tls = true};
+    struct error ignored;
+    text[0] = '\0';
+    if (config->advertise_tls[0] != '\0')
+        snprintf(text, size, "tls://%s", config->advertise_tls);
+    if (address.port == 0 || text[0] != '\0')
+        return;
+    /* The options were checked: it is an address with a port. */
+    if (config->advertise[0] != '\0' && address_parse(config->advertise, 0, &address, &ignored)) {
+        address.port = packet_server_tls_port(storage->base.server);
+        address.tls = true;
+    }
+    (void)address_format(&address, text, size);
+}
+
 static bool make_heartbeat(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
@@ -265,9 +286,12 @@ static bool make_heartbeat(struct storage *storage, struct error *error)
                  .port = packet_server_port(storage->base.server),
                  .start_time = storage->base.start_time},
         .advertise = config->advertise,
+        .advertise_tls = storage->advertise_tls,
+        .tls = daemon_tls_client(storage->base.daemon),
         .load = fill_load,
         .argument = storage,
     };
+    describe_tls(storage, storage->advertise_tls, sizeof(storage->advertise_tls));
     memcpy(options.join.group, config->group, strlen(config->group) + 1);
     snprintf(options.join.host, sizeof(options.join.host), "%s", storage->host_name);
     storage->heartbeat = heartbeat_create(&options, error);
@@ -286,8 +310,10 @@ static bool storage_start(struct daemon *daemon, struct error *error)
     storage->host_name = storage->config->host_name[0] ? storage->config->host_name : daemon_host_name();
     storage->rate_since_ms = clock_monotonic_ms();
     storage_register_metrics(&storage->metrics);
-    if (make_rooms(storage, error) && make_ids(storage, error) && make_owners(storage, error) &&
-        make_server(storage, error) && make_heartbeat(storage, error) &&
+    if (daemon_tls_call(daemon, &storage->config->trackers, error) &&
+        daemon_tls_call(daemon, &storage->config->idservers, error) && make_rooms(storage, error) &&
+        make_ids(storage, error) && make_owners(storage, error) && make_server(storage, error) &&
+        make_heartbeat(storage, error) &&
         (storage->upkeep = upkeep_create(storage, packet_server_port(storage->base.server), error))) {
         register_gauges(storage, true);
         return true;

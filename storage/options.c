@@ -24,6 +24,7 @@ const struct config_option storage_options[] = {
     PACKET_DAEMON_LISTEN(
         "storage", "*:23000", 23000,
         "Addresses that clients connect to. The port of the first one is reported to the trackers."),
+    PACKET_DAEMON_LISTEN_TLS("storage", 23443),
     {"storage", "host_name", CONFIG_STRING, MEMBER(host_name), "", 0, 0, NULL, false,
      "Name of this server in JOIN and in failure replies, at most 128 bytes. Empty: the machine's host "
      "name."},
@@ -170,6 +171,8 @@ const struct config_option storage_options[] = {
      "for a server behind address translation or in a container. A tracker takes one of another network only "
      "from those "
      "that its storage_addresses names."},
+    {"storage", "advertise_tls", CONFIG_STRING, MEMBER(advertise_tls), "", 0, 0, NULL, false,
+     "The same for clients that speak TLS. Empty: the address as without TLS, with the port of listen_tls."},
     {"storage", "heartbeat_interval", CONFIG_DURATION, MEMBER(heartbeat_interval_ms), "1s", 100, 600 * SECOND,
      NULL, true, "Time between two heartbeats to a tracker."},
     {"storage", "idservers", CONFIG_ADDRESSES, MEMBER(idservers), "127.0.0.1:22000", 22000, 0, NULL, false,
@@ -286,17 +289,18 @@ size_t storage_options_open_files(const struct storage_config *config)
     return max_size(OPEN_FILES_AT_LEAST, min_size(OPEN_FILES_MAX, limit.rlim_cur / OPEN_FILES_SHARE));
 }
 
-static bool check_advertise(const char *text, struct error *error)
+static bool check_advertise(const char *option, const char *text, struct error *error)
 {
     struct address address;
     struct socket_address socket_address;
     if (text[0] == '\0')
         return true;
     if (!address_parse(text, 0, &address, error) || address.port == 0 || strcmp(address.host, "*") == 0 ||
-        !address_to_socket(&address, &socket_address) || strlen(text) >= PROTO_HOST_SIZE)
-        return error_set(
-            error, ERROR_GENERAL,
-            "storage.advertise \"%s\" must be a numeric address and a port, e.g. 192.0.2.11:23000", text);
+        !address_to_socket(&address, &socket_address) || address.tls ||
+        strlen(text) + sizeof("tls://") > PROTO_HOST_SIZE)
+        return error_set(error, ERROR_GENERAL,
+                         "storage.%s \"%s\" must be a numeric address and a port, e.g. 192.0.2.11:23000",
+                         option, text);
     return true;
 }
 
@@ -310,7 +314,8 @@ bool storage_options_check(const void *opaque, struct error *error)
     if (strlen(config->host_name) >= PROTO_HOST_SIZE)
         return error_set(error, ERROR_GENERAL, "storage.host_name has more than %d bytes",
                          PROTO_HOST_SIZE - 1);
-    if (!check_advertise(config->advertise, error))
+    if (!check_advertise("advertise", config->advertise, error) ||
+        !check_advertise("advertise_tls", config->advertise_tls, error))
         return false;
     if (!packet_daemon_check(&config->base, "storage", error) ||
         !packet_daemon_check_applications(&config->applications, "storage", error))

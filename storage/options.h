@@ -60,7 +60,8 @@ struct storage_config {
 
     struct address_list trackers;
     bool check_users;
-    char *advertise; /* "": none */
+    char *advertise;     /* "": none */
+    char *advertise_tls; /* "": as advertise, at the port of listen_tls */
     int64_t heartbeat_interval_ms;
     struct address_list idservers;
     int64_t id_range;

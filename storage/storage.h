@@ -33,7 +33,8 @@ struct storage_metrics {
 
 struct storage {
     struct packet_daemon base;
-    const struct storage_config *config; /* as it was at the start */
+    const struct storage_config *config;   /* as it was at the start */
+    char advertise_tls[ADDRESS_TEXT_SIZE]; /* see heartbeat_options */
     const char *host_name;
     atomic_bool stopping; /* the drain has begun */
 

@@ -14,6 +14,7 @@ const struct config_option tracker_options[] = {
     PACKET_DAEMON_LISTEN(
         "tracker", "*:21000", 21000,
         "Addresses that clients and storage servers connect to; * is every address of this machine."),
+    PACKET_DAEMON_LISTEN_TLS("tracker", 21443),
     PACKET_DAEMON_CONNECTIONS_MAX("tracker"),
     PACKET_DAEMON_CONNECTIONS_PER_ADDRESS("tracker", "256", ""),
     PACKET_DAEMON_UNSENT_TOTAL("tracker"),

@@ -70,7 +70,8 @@ static void answer_route(struct packet_request *request, const char *group)
     uint8_t body[PROTO_GROUP_SIZE + sizeof(text)];
     struct error error;
     size_t length = 0;
-    size_t chosen = table_choose(tracker_of(request)->table, group, servers, ARRAY_SIZE(servers));
+    size_t chosen = table_choose(tracker_of(request)->table, group,
+                                 packet_connection_secure(request->connection), servers, ARRAY_SIZE(servers));
     size_t count = keep_reachable(request, group, servers, chosen);
     if (count == 0) {
         error_set(&error, ERROR_NO_SERVER,

@@ -127,6 +127,8 @@ static bool check_advertised(struct packet_request *request, const char *text, s
     struct socket_address socket_address;
     if (!address_parse(text, 0, address, error))
         return false;
+    if (address->tls && address->port != 0 && strcmp(address->host, "*") == 0)
+        return true; /* where the tracker sees it, at another port */
     if (address->port == 0 || strcmp(address->host, "*") == 0 || !address_to_socket(address, &socket_address))
         return error_set(error, ERROR_REFUSED, "%s is no numeric address with a port (storage.advertise)",
                          text);

@@ -151,7 +151,7 @@ static void server_take_join(struct table *table, struct member *server, uint64_
     shown->join_time = join->join_time;
     shown->beat_time = now.wall_seconds;
     shown->has_load = false;
-    shown->has_advertised = false;
+    shown->has_advertised = shown->has_tls = false;
     server->connection = connection;
     server->join_number = ++table->joins;
     server->sign_ms = now.monotonic_ms;
@@ -288,10 +288,16 @@ bool table_advertise(struct table *table, uint64_t connection, const char *peer,
     struct member *server =
         find_beating(table, connection, peer, advertise->group, advertise->host, advertise->port, error);
     if (server) {
-        server->shown.has_advertised = true;
-        server->shown.advertised = *address;
-        log_info("table", "group %s, %s port %u: clients are given %s", advertise->group, peer,
-                 (unsigned)advertise->port, address_format(address, text, sizeof(text)));
+        if (address->tls) {
+            server->shown.has_tls = true;
+            server->shown.tls = *address;
+        } else {
+            server->shown.has_advertised = true;
+            server->shown.advertised = *address;
+        }
+        log_info("table", "group %s, %s port %u: clients%s are given %s", advertise->group, peer,
+                 (unsigned)advertise->port, address->tls ? " under TLS" : "",
+                 address_format(address, text, sizeof(text)));
     }
     table_unlock(table);
     return server;
@@ -434,7 +440,21 @@ static size_t list_candidates(struct table *table, const struct group *group, en
     return count;
 }
 
-size_t table_choose(struct table *table, const char *group_name, struct address *servers, size_t capacity)
+/* What clients are told of a server. */
+static struct address address_for_clients(const struct table_server *shown, bool secure)
+{
+    struct address address = shown->has_advertised ? shown->advertised : shown->address;
+    if (!secure || !shown->has_tls)
+        return address;
+    if (strcmp(shown->tls.host, "*") != 0)
+        return shown->tls;
+    address.port = shown->tls.port;
+    address.tls = true;
+    return address;
+}
+
+size_t table_choose(struct table *table, const char *group_name, bool secure, struct address *servers,
+                    size_t capacity)
 {
     size_t picked[16];
     size_t wanted = min_size(capacity, ARRAY_SIZE(picked));
@@ -448,7 +468,7 @@ size_t table_choose(struct table *table, const char *group_name, struct address 
         picked_count = choice_servers(table->server_candidates, count, wanted, picked);
         for (size_t i = 0; i < picked_count; i++) {
             const struct table_server *shown = &table->server_candidate_of[picked[i]]->shown;
-            servers[i] = shown->has_advertised ? shown->advertised : shown->address;
+            servers[i] = address_for_clients(shown, secure);
         }
     }
     table_unlock(table);

@@ -108,8 +108,10 @@ void table_tick(struct table *table, struct table_moment now, bool stuck);
 /* ---- choosing ---- */
 
 /* Up to CAPACITY servers of GROUP that a client may ask, best first: ACTIVE ones, or where there is none those that are
- * ONLINE (after a tracker's restart every server is, until its next heartbeat). Returns how many. */
-size_t table_choose(struct table *table, const char *group, struct address *servers, size_t capacity);
+ * ONLINE (after a tracker's restart every server is, until its next heartbeat). SECURE: the address under TLS of each that
+ * has one. Returns how many. */
+size_t table_choose(struct table *table, const char *group, bool secure, struct address *servers,
+                    size_t capacity);
 
 /* A group for a new user; of the ALLOWED ones only, where ALLOWED_COUNT is not 0: one with an ACTIVE server, or
  * where none has, one with an ONLINE server. ERROR_NO_SERVER: no group has a server that takes new files; ERROR_NO_SPACE: those that have are full; ERROR_REFUSED: every
@@ -126,6 +128,8 @@ struct table_server {
     struct address address; /* of the peer, with the stated port */
     bool has_advertised;
     struct address advertised; /* what it says that clients are to use */
+    bool has_tls;
+    struct address tls; /* the same for clients that came under TLS; host "*": as without */
     enum table_state state;
     bool suspect;
     int64_t start_time; /* seconds since the epoch, as the server stated them */

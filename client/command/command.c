@@ -80,7 +80,8 @@ static int check_settings(const struct command *command)
             &command->options,
             "no trackers are given: -t HOST:PORT, REEL_TRACKERS, or `trackers` under [client] in "
             "~/.config/reel.conf");
-    if (command->verb->asks && strstr(settings->trackers, "://"))
+    if (command->verb->asks &&
+        (strcasestr(settings->trackers, "http://") || strcasestr(settings->trackers, "https://")))
         return command_usage(
             &command->options,
             "trackers \"%s\": HOST:PORT is expected, without \"http://\"; the address of an HTTP "
@@ -118,6 +119,7 @@ static int open_handle(struct command *command)
         .trackers = settings->trackers,
         .application = settings->application,
         .user = settings->user[0] != '\0' ? settings->user : NULL,
+        .tls_ca = settings->tls_ca[0] != '\0' ? settings->tls_ca : NULL,
         .connect_timeout_ms = settings->connect_timeout_ms,
         .call_timeout_ms = settings->timeout_ms,
         .progress_timeout_ms = settings->progress_timeout_ms,

@@ -88,6 +88,7 @@ static char *ask_tracker(struct doctor *doctor, const char *address, int64_t *to
     const struct command_settings *settings = &doctor->command->settings;
     const struct reel_options options = {.trackers = address,
                                          .application = settings->application,
+                                         .tls_ca = settings->tls_ca[0] != '\0' ? settings->tls_ca : NULL,
                                          .connect_timeout_ms = settings->connect_timeout_ms,
                                          .call_timeout_ms = settings->timeout_ms};
     struct reel *reel = reel_open(&options, error);

@@ -36,6 +36,7 @@ struct command_settings {
     char *application;
     char *user;
     char *http;
+    char *tls_ca; /* "": the system's */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int64_t progress_timeout_ms;

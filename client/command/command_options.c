@@ -59,6 +59,8 @@ static const struct option options_table[] = {
     COMMON_SETTING("user", 'u', "ID", "user", "user ID (REEL_USER)"),
     COMMON_SETTING("idservers", 0, "LIST", "idservers", "ID servers, for doctor (REEL_IDSERVERS)"),
     COMMON_SETTING("http", 0, "BASE", "http", "HTTP server of links, e.g. http://media1:8080 (REEL_HTTP)"),
+    COMMON_SETTING("tls-ca", 0, "PATH", "tls_ca",
+                   "certificates that vouch for servers at tls:// (REEL_TLS_CA; default the system's)"),
     COMMON_SETTING("connect-timeout", 0, "TIME", "connect_timeout",
                    "how long connecting to one server may take (1s)"),
     COMMON_SETTING("timeout", 0, "TIME", "timeout",

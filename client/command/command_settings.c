@@ -30,6 +30,10 @@ static const struct config_option settings_options[] = {
     OPTION("user", user, CONFIG_STRING, "", 0, 0, "User ID of files. -u, REEL_USER."),
     OPTION("http", http, CONFIG_STRING, "", 0, 0,
            "Address of an HTTP server, e.g. http://media1:8080, for links. --http, REEL_HTTP."),
+    OPTION("tls_ca", tls_ca, CONFIG_STRING, "", 0, 0,
+           "File or directory of the certificates that vouch for servers at tls://; empty: the system's. "
+           "--tls-ca, "
+           "REEL_TLS_CA."),
     OPTION("connect_timeout", connect_timeout_ms, CONFIG_DURATION, "1s", 1, 3600000,
            "How long connecting to one server may take. --connect-timeout."),
     OPTION("timeout", timeout_ms, CONFIG_DURATION, "10s", 1, 3600000,
@@ -73,7 +77,7 @@ static bool take_environment(struct command_line *line)
     } variables[] = {
         {"REEL_TRACKERS", "trackers"}, {"REEL_APPLICATION", "application"},
         {"REEL_USER", "user"},         {"REEL_IDSERVERS", "idservers"},
-        {"REEL_HTTP", "http"},
+        {"REEL_HTTP", "http"},         {"REEL_TLS_CA", "tls_ca"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {

@@ -70,6 +70,7 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
     client->legacy = cache_create(CLIENT_LEGACY_MAX, CLIENT_LEGACY_AGE_MS, 1, 1);
     if (!client->locations || !client->legacy)
         goto no_memory;
+    pool.tls = client->options.tls;
     pool.connect_timeout_ms = client->options.connect_timeout_ms;
     pool.idle_timeout_ms = IDLE_MS;
     pool.idle_max = client->options.connections_per_server_max;

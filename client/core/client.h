@@ -25,11 +25,12 @@ MUST_CHECK struct client_shared *client_shared_create(size_t location_entries_ma
 void client_shared_destroy(struct client_shared *shared); /* after its clients; NULL is ignored */
 
 struct client_options {
-    struct address_list trackers;      /* copied; asked from a random one on, the others where it fails */
-    struct workers *resolver;          /* for host names; NULL: numeric only */
-    int64_t connect_timeout_ms;        /* for one server; 0: 1,000 */
-    int64_t call_timeout_ms;           /* for one reply's header; 0: 10,000 */
-    int64_t progress_timeout_ms;       /* without a byte of a body; 0: 30,000 */
+    struct address_list trackers; /* copied; asked from a random one on, the others where it fails */
+    struct tls_client *tls;       /* for tls:// addresses; outlives the client. NULL: none can be called */
+    struct workers *resolver;     /* for host names; NULL: numeric only */
+    int64_t connect_timeout_ms;   /* for one server; 0: 1,000 */
+    int64_t call_timeout_ms;      /* for one reply's header; 0: 10,000 */
+    int64_t progress_timeout_ms;  /* without a byte of a body; 0: 30,000 */
     size_t connections_per_server_max; /* 0: 256; further calls wait in order, bounded by call_timeout_ms */
     int64_t hedge_ms;            /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
     int64_t location_age_ms;     /* how long a user's location is cached; 0: 5,000 */

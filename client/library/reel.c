@@ -34,6 +34,7 @@ static void reel_free_handle(struct reel *reel)
      * lost. */
     if (workers_destroy(reel->resolver, CLOSE_TIMEOUT_MS))
         loop_destroy(reel->loop);
+    tls_client_destroy(reel->tls);
     if (reel->cancel_fd >= 0)
         (void)close(reel->cancel_fd);
     pthread_mutex_destroy(&reel->mutex);
@@ -63,6 +64,27 @@ static bool take_options(struct reel *reel, const struct reel_options *options, 
     client->hedge_ms = options->hedge_ms;
     client->connections_per_server_max = options->connections;
     return true;
+}
+
+/* What calls to tls:// need, where there are any. */
+static bool open_tls(struct reel *reel, const struct reel_options *options, struct client_options *client,
+                     struct error *error)
+{
+    static const struct config_strings none;
+    const struct tls_options tls = {
+        .profile = TLS_FOR_PACKETS,
+        .certificates = &none,
+        .keys = &none,
+        .ca = options->tls_ca ? options->tls_ca : "",
+    };
+    bool wanted = false;
+
+    for (size_t i = 0; i < client->trackers.count; i++)
+        wanted = wanted || client->trackers.items[i].tls;
+    if (!wanted)
+        return true;
+    client->tls = reel->tls = tls_client_create(&tls, error);
+    return reel->tls;
 }
 
 static bool open_parts(struct reel *reel, struct client_options *client, struct error *error)
@@ -100,7 +122,8 @@ struct reel *reel_open(const struct reel_options *options, struct reel_error *er
     STAILQ_INIT(&reel->async_ended);
     LIST_INIT(&reel->waits);
     ASSERT(pthread_mutex_init(&reel->mutex, NULL) == 0);
-    fine = take_options(reel, options, &client, &why) && open_parts(reel, &client, &why);
+    fine = take_options(reel, options, &client, &why) && open_tls(reel, options, &client, &why) &&
+           open_parts(reel, &client, &why);
     address_list_clear(&client.trackers);
     if (fine)
         return reel;

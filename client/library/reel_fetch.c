@@ -123,7 +123,7 @@ static enum outcome fetch_await(const struct fetch *fetch, const struct reel *re
 
 static enum outcome fetch_body(struct fetch *fetch, const struct reel *reel, struct error *error)
 {
-    int fd = packet_call_fd(fetch->call);
+    struct transport from = packet_call_transport(fetch->call);
     int64_t left = packet_call_length(fetch->call);
     size_t buffered;
     const uint8_t *bytes = packet_call_buffered(fetch->call, &buffered);
@@ -131,10 +131,10 @@ static enum outcome fetch_body(struct fetch *fetch, const struct reel *reel, str
 
     left -= (int64_t)buffered;
     while (outcome == FETCH_DONE && left > 0) {
-        ssize_t got = recv(fd, fetch->buffer, (size_t)min_i64(left, REEL_CHUNK_SIZE), 0);
+        ssize_t got = transport_recv(from, fetch->buffer, (size_t)min_i64(left, REEL_CHUNK_SIZE), 0);
 
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-            outcome = fetch_await(fetch, reel, fd, error);
+            outcome = fetch_await(fetch, reel, from.fd, error);
             continue;
         }
         if (got <= 0) {

@@ -19,7 +19,8 @@
 struct reel {
     struct loop *loop;
     struct workers *resolver;
-    struct client *client; /* on the loop */
+    struct client *client;  /* on the loop */
+    struct tls_client *tls; /* NULL: no tracker is at tls:// */
     char application[REEL_APPLICATION_SIZE];
     char user[REEL_USER_SIZE]; /* "" where none was given */
     int64_t progress_timeout_ms;

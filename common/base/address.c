@@ -183,6 +183,19 @@ static bool address_parse_port(struct span digits, struct address *address, stru
     return true;
 }
 
+/* Takes "tls://" off TEXT. */
+static bool take_scheme(struct span *text)
+{
+    static const char scheme[] = "tls://";
+    size_t size = sizeof(scheme) - 1;
+
+    if (text->length < size || strncasecmp(text->start, scheme, size) != 0)
+        return false;
+    text->start += size;
+    text->length -= size;
+    return true;
+}
+
 static bool parse_span(struct span text, uint16_t default_port, struct address *address, struct error *error)
 {
     text = span_trim(text);
@@ -191,6 +204,9 @@ static bool parse_span(struct span text, uint16_t default_port, struct address *
         return address_refuse(error, text, "empty; HOST:PORT expected");
     if (memchr(text.start, '\0', text.length))
         return address_refuse(error, text, "contains a NUL");
+    address->tls = take_scheme(&text);
+    if (text.length == 0)
+        return address_refuse(error, text, "empty; HOST:PORT expected");
 
     struct span rest; /* ":PORT" or nothing */
     if (text.start[0] == '[') {
@@ -231,8 +247,11 @@ char *address_format(const struct address *address, char *buffer, size_t size)
     bool bracket = strchr(address->host, ':') != NULL;
     char port[8], *digit = port + sizeof(port);
     unsigned value = address->port;
-    struct span parts[4] = {
-        {"[", bracket}, {address->host, strlen(address->host)}, {"]", bracket}, {NULL, 0}};
+    struct span parts[5] = {{"tls://", address->tls ? 6 : 0},
+                            {"[", bracket},
+                            {address->host, strlen(address->host)},
+                            {"]", bracket},
+                            {NULL, 0}};
     size_t used = 0;
 
     /* Keys of tables are made of it at every call to a server, so this is no snprintf(3). */
@@ -241,7 +260,7 @@ char *address_format(const struct address *address, char *buffer, size_t size)
         value /= 10;
     } while (value > 0);
     *--digit = ':';
-    parts[3] = (struct span){digit, (size_t)(port + sizeof(port) - digit)};
+    parts[4] = (struct span){digit, (size_t)(port + sizeof(port) - digit)};
     for (size_t i = 0; size > 0 && i < ARRAY_SIZE(parts); i++) {
         size_t length = min_size(parts[i].length, size - 1 - used);
         memcpy(buffer + used, parts[i].start, length);
@@ -254,7 +273,7 @@ char *address_format(const struct address *address, char *buffer, size_t size)
 
 bool address_equal(const struct address *a, const struct address *b)
 {
-    return a->port == b->port && strcasecmp(a->host, b->host) == 0;
+    return a->port == b->port && a->tls == b->tls && strcasecmp(a->host, b->host) == 0;
 }
 
 bool address_list_parse(const char *text, uint16_t default_port, struct address_list *list,

@@ -1,7 +1,7 @@
 /*
  * address: IPv4, IPv6 and host names with a port, wherever an address is written.
  * Forms: "192.0.2.1:21000", "[2001:db8::1]:21000", "media1:21000", "*:21000" (every address of this machine),
- * each also without ":port" where a default port is given.
+ * each also without ":port" where a default port is given, and with "tls://" in front where the other end speaks TLS.
  */
 #ifndef REEL_COMMON_ADDRESS_H
 #define REEL_COMMON_ADDRESS_H
@@ -11,11 +11,12 @@
 #include <sys/socket.h>
 
 #define ADDRESS_HOST_SIZE 256
-#define ADDRESS_TEXT_SIZE (ADDRESS_HOST_SIZE + 10) /* brackets, colon, port, NUL */
+#define ADDRESS_TEXT_SIZE (ADDRESS_HOST_SIZE + 16) /* tls://, brackets, colon, port, NUL */
 
 struct address {
     char host[ADDRESS_HOST_SIZE]; /* without brackets; "*" for every address of this machine */
     uint16_t port;                /* host byte order */
+    bool tls;                     /* spoken to under TLS; only where a call goes to */
 };
 
 struct address_list {
@@ -27,7 +28,7 @@ struct address_list {
 MUST_CHECK bool address_parse(const char *text, uint16_t default_port, struct address *address,
                               struct error *error);
 
-/* "host:port", IPv6 in brackets. SIZE at least ADDRESS_TEXT_SIZE never cuts. Returns BUFFER. */
+/* "host:port", IPv6 in brackets, "tls://" in front where that is spoken. SIZE at least ADDRESS_TEXT_SIZE never cuts. Returns BUFFER. */
 char *address_format(const struct address *address, char *buffer, size_t size);
 
 bool address_equal(const struct address *a, const struct address *b);

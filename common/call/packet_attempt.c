@@ -218,6 +218,52 @@ static void attempt_connect(struct packet_attempt *attempt)
         attempt, error_code_of_errno(errnum) == ERROR_TIMEOUT ? ERROR_TIMEOUT : ERROR_CONNECTION, why);
 }
 
+/* Goes on with the handshake. */
+static void attempt_shake(void *owner, short what)
+{
+    struct packet_attempt *attempt = owner;
+    struct packet_socket *socket = &attempt->connection->socket;
+    struct error error;
+
+    (void)what;
+    switch (tls_handshake(socket->transport.tls, &error)) {
+    case TLS_READY:
+        packet_socket_unwatch(socket);
+        attempt_exchange(attempt, false);
+        return;
+    case TLS_WANTS_READ:
+    case TLS_WANTS_WRITE:
+        if (packet_socket_watch(&socket->read, true) &&
+            packet_socket_watch(&socket->write, tls_wants_write(socket->transport.tls)))
+            return;
+        (void)error_set(&error, ERROR_UNAVAILABLE, "its socket cannot be watched");
+        break;
+    case TLS_FAILED:
+        break;
+    }
+    attempt_drop_connection(attempt, false);
+    attempt_connection_failed(attempt, error.code, "%s", error.text);
+}
+
+/* The connection is made: the handshake begins. */
+static void attempt_secure(struct packet_attempt *attempt)
+{
+    struct tls_client *client = attempt->options->pool->options.tls;
+    struct packet_socket *socket = &attempt->connection->socket;
+
+    if (client)
+        socket->transport.tls =
+            tls_client_session(client, socket->transport.fd, attempt->endpoint->address.host);
+    if (!socket->transport.tls) {
+        attempt_drop_connection(attempt, false);
+        attempt_connection_failed(attempt, ERROR_UNAVAILABLE, "TLS: %s",
+                                  client ? "no memory" : "it is not set up here");
+        return;
+    }
+    packet_socket_own(socket, attempt_shake, attempt);
+    attempt_shake(attempt, EV_WRITE);
+}
+
 static void attempt_connected(void *owner, short what)
 {
     struct packet_attempt *attempt = owner;
@@ -226,11 +272,14 @@ static void attempt_connected(void *owner, short what)
     socklen_t size = sizeof(errnum);
 
     (void)what;
-    if (getsockopt(socket->fd, SOL_SOCKET, SO_ERROR, &errnum, &size) != 0)
+    if (getsockopt(socket->transport.fd, SOL_SOCKET, SO_ERROR, &errnum, &size) != 0)
         errnum = errno;
     if (errnum == 0) {
         (void)packet_socket_watch(&socket->write, false);
-        attempt_exchange(attempt, false);
+        if (attempt->endpoint->address.tls)
+            attempt_secure(attempt);
+        else
+            attempt_exchange(attempt, false);
         return;
     }
     attempt_drop_connection(attempt, false);

@@ -477,9 +477,9 @@ static const struct packet_attempt *taken_attempt(const struct packet_call *call
     return &call->legs[0].attempt;
 }
 
-int packet_call_fd(const struct packet_call *call)
+struct transport packet_call_transport(const struct packet_call *call)
 {
-    return taken_attempt(call)->connection->socket.fd;
+    return taken_attempt(call)->connection->socket.transport;
 }
 
 const uint8_t *packet_call_buffered(const struct packet_call *call, size_t *size)

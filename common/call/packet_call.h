@@ -77,9 +77,9 @@ int64_t packet_call_silent_ms(const struct packet_call *call);
 const struct address *packet_call_address(const struct packet_call *call);
 
 /* ---- after `taken` ---- */
-/* The non-blocking socket: the body's bytes are read from it by the caller, beginning with those of
+/* The non-blocking socket, still the call's: the body's bytes are read from it by the caller, beginning with those of
  * packet_call_buffered() that were read already. While there are others no event of the pool watches it. */
-int packet_call_fd(const struct packet_call *call);
+struct transport packet_call_transport(const struct packet_call *call);
 const uint8_t *packet_call_buffered(const struct packet_call *call, size_t *size);
 /* Those bytes are not needed any more: frees their memory before the end. */
 void packet_call_forget_buffered(struct packet_call *call);

@@ -228,8 +228,8 @@ static int send_some(struct packet_exchange *exchange, const uint8_t *bytes, siz
                      bool more)
 {
     while (*sent < size) {
-        ssize_t now =
-            send(exchange->socket->fd, bytes + *sent, size - *sent, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        ssize_t now = transport_send(exchange->socket->transport, bytes + *sent, size - *sent,
+                                     MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 
         if (now < 0 && errno == EINTR)
             continue;
@@ -393,7 +393,7 @@ static void read_header(struct packet_exchange *exchange)
         return;
     }
     do {
-        got = recv(socket->fd, socket->buffer + socket->used, PACKET_SOCKET_BUFFER - socket->used, 0);
+        got = packet_socket_recv(socket, socket->buffer + socket->used, PACKET_SOCKET_BUFFER - socket->used);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return;
@@ -451,8 +451,8 @@ static bool read_body(struct packet_exchange *exchange)
 
     if (!grow_body(exchange))
         return false;
-    got = recv(exchange->socket->fd, exchange->body + exchange->body_used,
-               exchange->body_capacity - exchange->body_used, 0);
+    got = packet_socket_recv(exchange->socket, exchange->body + exchange->body_used,
+                             exchange->body_capacity - exchange->body_used);
     if (got < 0 && errno == EINTR)
         return true;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

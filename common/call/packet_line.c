@@ -187,8 +187,8 @@ static void line_wait_to_write(struct packet_line *line, bool on)
 static void line_write(struct packet_line *line)
 {
     while (line->out_start < line->out_end) {
-        ssize_t sent = send(line->connection->socket.fd, line->out + line->out_start,
-                            line->out_end - line->out_start, MSG_NOSIGNAL);
+        ssize_t sent = transport_send(line->connection->socket.transport, line->out + line->out_start,
+                                      line->out_end - line->out_start, MSG_NOSIGNAL);
 
         if (sent < 0 && errno == EINTR)
             continue;
@@ -282,7 +282,7 @@ static bool line_read(struct packet_line *line)
     line->in_end = unread;
     room = IN_SIZE - unread;
     do {
-        got = recv(line->connection->socket.fd, line->in + unread, room, MSG_DONTWAIT);
+        got = packet_socket_recv(&line->connection->socket, line->in + unread, room);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return false;

@@ -10,11 +10,13 @@
 #include "common/base/error.h"
 #include "common/loop/loop.h"
 #include "common/loop/workers.h"
+#include "common/transport/tls_context.h"
 
 struct packet_pool;
 
 struct packet_pool_options {
     struct workers *resolver;   /* for host names; NULL: numeric addresses only */
+    struct tls_client *tls;     /* for tls:// addresses; outlives the pool. NULL: they cannot be called */
     int64_t connect_timeout_ms; /* for one address */
     int64_t idle_timeout_ms;    /* an unused connection is closed after this */
     size_t idle_max;            /* unused connections kept for an address */

@@ -30,7 +30,7 @@ bool packet_socket_init(struct packet_socket *socket, struct loop *loop, int fd,
     struct event_base *base = loop_base(loop);
 
     memset(socket, 0, sizeof(*socket));
-    socket->fd = fd;
+    socket->transport = (struct transport){fd, NULL};
     socket->buffers = buffers;
     return event_assign(&socket->read, base, fd, EV_READ | EV_PERSIST, socket_event, socket) == 0 &&
            event_assign(&socket->write, base, fd, EV_WRITE | EV_PERSIST, socket_event, socket) == 0;
@@ -74,20 +74,30 @@ void packet_socket_give_buffer(struct packet_socket *socket)
     socket->buffer = NULL;
 }
 
+ssize_t packet_socket_recv(struct packet_socket *socket, void *bytes, size_t size)
+{
+    ssize_t got = transport_recv(socket->transport, bytes, size, MSG_DONTWAIT);
+
+    if (transport_pending(socket->transport) && event_pending(&socket->read, EV_READ, NULL))
+        event_active(&socket->read, EV_READ, 0);
+    return got;
+}
+
 bool packet_socket_is_silent(const struct packet_socket *socket, int64_t limit_ms)
 {
     struct tcp_info info;
     socklen_t size = sizeof(info);
 
     /* Bytes are under way, were sent again, and nothing at all came back: a peer that is merely slow acknowledges. */
-    return getsockopt(socket->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && size == sizeof(info) &&
-           info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 && info.tcpi_last_ack_recv >= limit_ms;
+    return getsockopt(socket->transport.fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           size == sizeof(info) && info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 &&
+           info.tcpi_last_ack_recv >= limit_ms;
 }
 
 bool packet_socket_is_quiet(const struct packet_socket *socket)
 {
     uint8_t byte;
-    ssize_t got = recv(socket->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = transport_recv(socket->transport, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
     return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }

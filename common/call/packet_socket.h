@@ -8,6 +8,7 @@
 
 #include "common/loop/loop.h"
 #include "common/proto/proto.h"
+#include "common/transport/transport.h"
 #include <event2/event_struct.h>
 
 #define PACKET_SOCKET_BUFFER (16 * 1024 + PROTO_HEADER_SIZE) /* bytes: a small reply comes in one piece */
@@ -21,7 +22,7 @@ struct packet_buffers {
 void packet_buffers_clear(struct packet_buffers *buffers);
 
 struct packet_socket {
-    int fd;
+    struct transport transport;
     /* Persistent. `read` stays added while the socket is unused and from one request to the next: a change costs an
      * epoll_ctl(2). */
     struct event read, write;
@@ -32,7 +33,8 @@ struct packet_socket {
     size_t used;                    /* bytes of the present reply that were read into the buffer */
 };
 
-/* FD: non-blocking; stays the caller's. Neither event is added. BUFFERS may be NULL. */
+/* FD: non-blocking; stays the caller's, who ends it by transport_close() of `transport`. Neither event is added. BUFFERS may
+ * be NULL. */
 MUST_CHECK bool packet_socket_init(struct packet_socket *socket, struct loop *loop, int fd,
                                    struct packet_buffers *buffers);
 void packet_socket_own(struct packet_socket *socket, void (*handler)(void *owner, short what), void *owner);
@@ -46,6 +48,9 @@ void packet_socket_unwatch(struct packet_socket *socket);
 MUST_CHECK bool packet_socket_take_buffer(struct packet_socket *socket);
 /* What is in the buffer is not needed any more; `used` stays. */
 void packet_socket_give_buffer(struct packet_socket *socket);
+
+/* As recv(2). The read event comes again while something is there, also where TLS has it decrypted already. */
+ssize_t packet_socket_recv(struct packet_socket *socket, void *bytes, size_t size);
 
 /* Bytes are under way to the peer and nothing came back from its machine for LIMIT_MS: it is gone, or cut off. */
 bool packet_socket_is_silent(const struct packet_socket *socket, int64_t limit_ms);

@@ -283,8 +283,12 @@ enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struc
 /* Of an idle one: the peer closed it, or sends what nobody asked for. */
 static void idle_connection_event(void *owner, short what)
 {
+    struct pool_connection *connection = owner;
+
     (void)what;
-    pool_connection_close(owner);
+    /* Under TLS it may be about the connection itself: a ticket, a new key. */
+    if (!connection->socket.transport.tls || !packet_socket_is_quiet(&connection->socket))
+        pool_connection_close(connection);
 }
 
 static void connection_leave_idle(struct pool_connection *connection)
@@ -456,8 +460,7 @@ void pool_connection_close(struct pool_connection *connection)
             connection_leave_idle(connection);
         packet_socket_unwatch(&connection->socket);
     }
-    if (close(connection->socket.fd) != 0)
-        log_debug("packet", "closing a socket: %s", strerror(errno));
+    transport_close(&connection->socket.transport);
     packet_socket_give_buffer(&connection->socket);
     free(connection);
     if (!endpoint)

@@ -15,6 +15,13 @@ MUST_CHECK bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile
 /* NULL where daemon_tls_start() was not called. It lives until the daemon ends. */
 struct tls_server *daemon_tls_server(const struct daemon *daemon);
 
+/* For who calls ADDRESSES: where any of them is spoken to under TLS, DAEMON gets what that takes. */
+MUST_CHECK bool daemon_tls_call(struct daemon *daemon, const struct address_list *addresses,
+                                struct error *error);
+
+/* NULL where none of them is. It lives until the daemon ends. */
+struct tls_client *daemon_tls_client(const struct daemon *daemon);
+
 /* ---- for daemon.c ---- */
 
 /* Reads the files of NEW_CONFIG. False: what was refused, and all stays as it was. */

@@ -3,6 +3,7 @@
  * the three daemons that answer packets. Main thread.
  */
 #include "common/daemon/packet_daemon.h"
+#include "common/daemon/daemon_tls.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
@@ -41,7 +42,7 @@ static char *configured_url(const struct packet_daemon_config *config, struct er
 bool packet_daemon_check(const struct packet_daemon_config *config, const char *section, struct error *error)
 {
     struct error cause;
-    if (config->listen.count == 0)
+    if (config->listen.count == 0 && config->listen_tls.count == 0)
         return error_set(
             error, ERROR_REFUSED,
             "%s.listen is empty: give at least one address, e.g. * for every one of this machine", section);
@@ -187,10 +188,13 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
 {
     const struct packet_daemon_config *config = base->config;
     size_t places;
-    if (!daemon_count_places(config, face->descriptors, &places, error))
+    if (!daemon_count_places(config, face->descriptors, &places, error) ||
+        (config->listen_tls.count > 0 && !daemon_tls_start(base->daemon, TLS_FOR_PACKETS, NULL, error)))
         return false;
     const struct packet_server_options options = {
         .listen = config->listen,
+        .listen_tls = config->listen_tls,
+        .tls = daemon_tls_server(base->daemon),
         .host_name = face->host_name,
         .reply_command = face->reply_command,
         .commands = face->commands,

@@ -15,6 +15,7 @@
 struct packet_daemon_config {
     struct daemon_config daemon; /* must be the first member */
     struct address_list listen;
+    struct address_list listen_tls; /* empty: none */
     int64_t connections_max;
     int64_t connections_per_address; /* 0: no limit */
     int64_t unsent_total;            /* bytes */
@@ -39,6 +40,16 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = (section_), .name = "listen", .type = CONFIG_ADDRESSES, PACKET_DAEMON_AT(listen),         \
         .default_value = (default_), .minimum = (port_), .help = help_                                       \
+    }
+
+#define PACKET_DAEMON_LISTEN_TLS(section_, port_)                                                            \
+    {                                                                                                        \
+        .section = (section_), .name = "listen_tls", .type = CONFIG_ADDRESSES, PACKET_DAEMON_AT(listen_tls), \
+        .default_value = "", .minimum = (port_),                                                             \
+        .help =                                                                                              \
+            "Addresses and ports where the same is spoken under TLS 1.3, with the certificate of [tls]; "    \
+            "others "                                                                                        \
+            "call them as tls://HOST:PORT. Empty: none."                                                     \
     }
 
 #define PACKET_DAEMON_CONNECTIONS_MAX(section_)                                                              \

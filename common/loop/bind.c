@@ -149,6 +149,14 @@ bool bind_list_resolve(const struct address_list *addresses, struct bind_list *l
         return error_set_errno(error, ENOMEM, "cannot listen");
     for (size_t i = 0; i < addresses->count; i++) {
         size_t found = 0;
+        char text[ADDRESS_TEXT_SIZE];
+
+        if (addresses->items[i].tls) {
+            (void)error_set(error, ERROR_REFUSED,
+                            "%s: tls:// is for calls to others; to listen under TLS use listen_tls",
+                            address_format(&addresses->items[i], text, sizeof(text)));
+            goto fail;
+        }
 
         if (!resolve_one(&addresses->items[i], &list->items[list->count], &found, error))
             goto fail;

@@ -45,7 +45,9 @@ static struct packet_connection *find_spare(const struct packet_lane *lane)
 
 static bool accept_has_room(void *argument)
 {
-    return find_spare(argument) != NULL;
+    const struct packet_lane *lane = argument;
+
+    return find_spare(lane) || (lane->door && tls_door_has_room(lane->door));
 }
 
 static bool accept_make_room(void *argument)
@@ -54,15 +56,15 @@ static bool accept_make_room(void *argument)
     struct packet_connection *spare = find_spare(lane);
 
     if (!spare)
-        return false;
+        return lane->door && tls_door_make_room(lane->door);
     log_debug("packet", "c%" PRIu64 ": closed to make room", spare->id);
     metric_add(lane->server->spared_metric, 1);
     packet_connection_cut(spare);
     return true;
 }
 
-static bool accept_take(void *argument, int fd, const struct socket_address *peer,
-                        const struct listen_place *place, bool refused)
+static bool accept_any(void *argument, int fd, const struct socket_address *peer,
+                       const struct listen_place *place, bool refused, bool secure)
 {
     struct packet_lane *lane = argument;
     struct address plain;
@@ -70,7 +72,8 @@ static bool accept_take(void *argument, int fd, const struct socket_address *pee
     uint64_t suppressed;
 
     if (!refused)
-        return packet_connection_open(lane, (struct transport){fd, NULL}, peer, place);
+        return secure ? tls_door_enter(lane->door, fd, peer, place, false)
+                      : packet_connection_open(lane, (struct transport){fd, NULL}, peer, place);
     metric_add(lane->server->refused_metric, 1);
     if (log_gate_open(&refused_gate, REFUSED_LOG_MS, &suppressed)) {
         if (address_from_socket((const struct sockaddr *)&peer->storage, peer->length, &plain))
@@ -85,7 +88,34 @@ static bool accept_take(void *argument, int fd, const struct socket_address *pee
     return false;
 }
 
-bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct error *error)
+static bool accept_take(void *argument, int fd, const struct socket_address *peer,
+                        const struct listen_place *place, bool refused)
+{
+    return accept_any(argument, fd, peer, place, refused, false);
+}
+
+static bool accept_take_tls(void *argument, int fd, const struct socket_address *peer,
+                            const struct listen_place *place, bool refused)
+{
+    return accept_any(argument, fd, peer, place, refused, true);
+}
+
+static bool door_take(void *argument, struct transport at, const struct socket_address *peer,
+                      const struct listen_place *place, bool refused)
+{
+    (void)refused; /* such a connection never comes to the door */
+    return packet_connection_open(argument, at, peer, place);
+}
+
+static void door_leave(void *argument, const struct listen_place *place)
+{
+    const struct packet_lane *lane = argument;
+
+    listen_limits_leave(lane->server->limits, place);
+}
+
+static struct listener *accept_listen(struct packet_lane *lane, struct bind_list *addresses, bool secure,
+                                      struct error *error)
 {
     const struct listener_options options = {
         .loop = lane->loop,
@@ -98,9 +128,35 @@ bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct
         .bounds = accept_bounds,
         .has_room = accept_has_room,
         .make_room = accept_make_room,
-        .take = accept_take,
+        .take = secure ? accept_take_tls : accept_take,
     };
 
-    lane->listener = listener_create(&options, error);
-    return lane->listener != NULL;
+    return listener_create(&options, error);
+}
+
+bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct error *error)
+{
+    lane->listener = accept_listen(lane, addresses, false, error);
+    return lane->listener;
+}
+
+bool packet_accept_tls(struct packet_lane *lane, struct bind_list *addresses, struct error *error)
+{
+    const struct packet_server *server = lane->server;
+    const struct tls_door_options options = {
+        .loop = lane->loop,
+        .server = server->options.tls,
+        .handshakes_max = TLS_DOOR_HANDSHAKES,
+        .time_ms = TLS_DOOR_TIME_MS,
+        .plain_answer = server->plain_answer,
+        .plain_answer_size = server->plain_answer_size,
+        .argument = lane,
+        .take = door_take,
+        .leave = door_leave,
+    };
+
+    lane->door = tls_door_create(&options, error);
+    if (lane->door)
+        lane->tls_listener = accept_listen(lane, addresses, true, error);
+    return lane->tls_listener;
 }

@@ -385,7 +385,10 @@ bool packet_connection_open(struct packet_lane *lane, struct transport transport
     packet_connection_enter(connection, PACKET_IDLE);
     if (server->options.opened)
         server->options.opened(connection);
-    wait_or_cut(connection);
+    if (transport.tls) /* a request may have come with the end of the handshake */
+        packet_connection_look(connection);
+    else
+        wait_or_cut(connection);
     return true;
 }
 
@@ -420,6 +423,21 @@ bool packet_connection_local(const struct packet_connection *connection, struct 
 const struct address *packet_connection_peer(const struct packet_connection *connection)
 {
     return &connection->peer;
+}
+
+bool packet_connection_secure(const struct packet_connection *connection)
+{
+    return connection->transport.tls;
+}
+
+bool packet_connection_binding(const struct packet_connection *connection, uint8_t binding[TLS_BINDING_SIZE])
+{
+    return connection->transport.tls && tls_binding(connection->transport.tls, binding);
+}
+
+const char *packet_connection_psk(const struct packet_connection *connection)
+{
+    return connection->transport.tls ? tls_psk_identity(connection->transport.tls) : "";
 }
 
 void packet_connection_set_user(struct packet_connection *connection, void *user)

@@ -10,6 +10,7 @@
 #include "common/base/metrics.h"
 #include "common/loop/listener.h"
 #include "common/serve/packet_server.h"
+#include "common/transport/tls_door.h"
 #include "common/transport/transport.h"
 #include <event2/event_struct.h>
 #include <stdatomic.h>
@@ -46,8 +47,10 @@ enum packet_wait {
 /* One loop's share of a server. Only that loop's thread touches it, but for what is atomic. */
 struct packet_lane {
     struct packet_server *server;
-    struct loop *loop; /* NULL when it has ended */
-    struct listener *listener;
+    struct loop *loop;             /* NULL when it has ended */
+    struct listener *listener;     /* NULL: only under TLS */
+    struct listener *tls_listener; /* NULL: none */
+    struct tls_door *door;         /* of tls_listener */
     TAILQ_HEAD(packet_connections, packet_connection) connections;
     struct packet_connections waiting[PACKET_WAITS];
     size_t open;   /* connections in the list */
@@ -75,7 +78,10 @@ struct packet_server {
     atomic_size_t unsent; /* bytes of replies in memory that wait for their peers */
     _Atomic int64_t requests;
     _Atomic uint64_t next_id;
-    uint16_t port;
+    uint16_t port, tls_port;
+    uint8_t plain_answer[PROTO_HEADER_SIZE +
+                         PROTO_ERROR_BODY_MAX]; /* for who speaks no TLS where it is asked for */
+    size_t plain_answer_size;
     atomic_size_t references; /* the owner, connections, posted tasks of lanes; freed with the last */
     atomic_bool stop_called;
     int64_t stop_grace_ms;
@@ -238,6 +244,8 @@ void packet_request_end_file(struct packet_connection *connection, bool ok);
 
 /* Listens on ADDRESSES with LANE's loop, and accepts from now on. */
 MUST_CHECK bool packet_accept(struct packet_lane *lane, struct bind_list *addresses, struct error *error);
+/* The same under TLS. */
+MUST_CHECK bool packet_accept_tls(struct packet_lane *lane, struct bind_list *addresses, struct error *error);
 
 /* ---- packet_server.c ---- */
 

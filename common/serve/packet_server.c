@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void server_release(struct packet_server *server)
 {
@@ -66,6 +67,8 @@ static void stop_lane(struct task *task)
     if (lane->loop) {
         lane->stopping = true;
         listener_close(lane->listener);
+        listener_close(lane->tls_listener);
+        tls_door_close(lane->door);
         if (event_add(&lane->grace_timer, &grace) != 0)
             log_error("packet", "cannot arm the shutdown timer; stopping may take longer than stop_timeout");
         for_each_connection(lane, packet_connection_look);
@@ -79,7 +82,10 @@ static void end_lane(struct packet_lane *lane)
 {
     lane->stopping = true;
     listener_destroy(lane->listener);
-    lane->listener = NULL;
+    listener_destroy(lane->tls_listener);
+    tls_door_destroy(lane->door);
+    lane->listener = lane->tls_listener = NULL;
+    lane->door = NULL;
     event_del(&lane->grace_timer);
     for_each_connection(lane, packet_connection_cut);
     for_each_connection(lane, packet_connection_forget_events);
@@ -178,22 +184,57 @@ static void take_commands(struct packet_server *server)
     }
 }
 
-static bool server_listen(struct packet_server *server, const struct address_list *list, struct error *error)
+/* A failure reply, so that a client of the packet protocol says what is wrong. */
+static void pack_plain_answer(struct packet_server *server)
+{
+    uint8_t body[PROTO_ERROR_BODY_MAX];
+    size_t size = proto_error_pack(body, ERROR_MALFORMED, server->options.host_name,
+                                   "this port speaks TLS: the client's address of it needs tls:// in front");
+
+    proto_header_pack(server->plain_answer, (int64_t)size, server->options.reply_command,
+                      PROTO_STATUS_FAILURE);
+    memcpy(server->plain_answer + PROTO_HEADER_SIZE, body, size);
+    server->plain_answer_size = PROTO_HEADER_SIZE + size;
+}
+
+/* Every lane listens on LIST. */
+static bool server_listen(struct packet_server *server, const struct address_list *list,
+                          bool (*accept)(struct packet_lane *lane, struct bind_list *addresses,
+                                         struct error *error),
+                          struct error *error)
 {
     struct bind_list addresses;
     bool listens = true;
 
-    server->limits = listen_limits_create();
-    if (!server->limits)
-        return error_set_errno(error, ENOMEM, "cannot listen");
     if (!bind_list_resolve(list, &addresses, error))
         return false;
     for (size_t i = 0; listens && i < server->lane_count; i++)
-        listens = packet_accept(&server->lanes[i], &addresses, error);
+        listens = accept(&server->lanes[i], &addresses, error);
     bind_list_clear(&addresses);
-    if (listens)
-        server->port = listener_port(server->lanes[0].listener);
     return listens;
+}
+
+static bool server_listen_all(struct packet_server *server, const struct packet_server_options *options,
+                              struct error *error)
+{
+    struct error cause;
+
+    server->limits = listen_limits_create();
+    if (!server->limits)
+        return error_set_errno(error, ENOMEM, "cannot listen");
+    pack_plain_answer(server);
+    if ((options->listen.count > 0 || options->listen_tls.count == 0) &&
+        !server_listen(server, &options->listen, packet_accept, error))
+        return false;
+    if (server->lanes[0].listener)
+        server->port = listener_port(server->lanes[0].listener);
+    if (options->listen_tls.count == 0)
+        return true;
+    ASSERT(options->tls);
+    if (!server_listen(server, &options->listen_tls, packet_accept_tls, &cause))
+        return error_set(error, cause.code, "listen_tls: %s", cause.text);
+    server->tls_port = listener_port(server->lanes[0].tls_listener);
+    return true;
 }
 
 struct packet_server *packet_server_create(const struct packet_server_options *options,
@@ -206,7 +247,7 @@ struct packet_server *packet_server_create(const struct packet_server_options *o
         return NULL;
     }
     server->options = *options;
-    server->options.listen = (struct address_list){0};
+    server->options.listen = server->options.listen_tls = (struct address_list){0};
     atomic_store(&server->idle_timeout_ms, options->idle_timeout_ms);
     atomic_store(&server->progress_timeout_ms, options->progress_timeout_ms);
     atomic_store(&server->references, 1);
@@ -216,7 +257,7 @@ struct packet_server *packet_server_create(const struct packet_server_options *o
     server->lane_count = loops->count;
     for (size_t i = 0; i < loops->count; i++)
         init_lane(&server->lanes[i], server, loops->loops[i]);
-    if (!server_listen(server, &options->listen, error)) {
+    if (!server_listen_all(server, options, error)) {
         packet_server_destroy(server);
         return NULL;
     }
@@ -270,6 +311,11 @@ int64_t packet_server_requests(const struct packet_server *server)
 uint16_t packet_server_port(const struct packet_server *server)
 {
     return server->port;
+}
+
+uint16_t packet_server_tls_port(const struct packet_server *server)
+{
+    return server->tls_port;
 }
 
 void packet_server_set_timeouts(struct packet_server *server, int64_t idle_ms, int64_t progress_ms)

@@ -17,6 +17,7 @@
 #include "common/loop/loop.h"
 #include "common/proto/proto.h"
 #include "common/loop/workers.h"
+#include "common/transport/tls_context.h"
 
 struct packet_server;
 struct packet_connection;
@@ -46,8 +47,10 @@ struct packet_command {
 
 struct packet_server_options {
     struct address_list listen;
-    const char *host_name; /* for "[host] text" */
-    uint8_t reply_command; /* PROTO_REPLY_... */
+    struct address_list listen_tls; /* under TLS, with the certificates of `tls` */
+    struct tls_server *tls;         /* NULL: no listen_tls; outlives the server */
+    const char *host_name;          /* for "[host] text" */
+    uint8_t reply_command;          /* PROTO_REPLY_... */
     const struct packet_command *commands;
     size_t command_count;
     size_t
@@ -93,6 +96,8 @@ size_t packet_server_connections(const struct packet_server *server); /* any thr
 int64_t packet_server_requests(const struct packet_server *server);   /* since start; any thread */
 /* The port that was really bound (for port 0 in tests). */
 uint16_t packet_server_port(const struct packet_server *server);
+/* The same of listen_tls; 0: there is none. */
+uint16_t packet_server_tls_port(const struct packet_server *server);
 /* Any thread: takes effect for connections from now on and for the next wait of open ones. */
 void packet_server_set_timeouts(struct packet_server *server, int64_t idle_ms, int64_t progress_ms);
 
@@ -102,6 +107,13 @@ uint64_t packet_connection_id(const struct packet_connection *connection); /* "c
 const struct address *packet_connection_peer(const struct packet_connection *connection);
 /* The address of this machine that the peer connected to, numeric. False: it is not known any more. */
 MUST_CHECK bool packet_connection_local(const struct packet_connection *connection, struct address *local);
+/* Under TLS. */
+bool packet_connection_secure(const struct packet_connection *connection);
+/* What ties a proof of identity to this connection: RFC 9266, tls-exporter. False: there is no TLS. */
+MUST_CHECK bool packet_connection_binding(const struct packet_connection *connection,
+                                          uint8_t binding[TLS_BINDING_SIZE]);
+/* The identity of the pre-shared key that the peer proved under TLS; "": none. */
+const char *packet_connection_psk(const struct packet_connection *connection);
 void packet_connection_set_user(struct packet_connection *connection, void *user);
 void *packet_connection_user(const struct packet_connection *connection);
 

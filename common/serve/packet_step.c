@@ -299,6 +299,12 @@ static bool check_header(struct packet_connection *connection, struct error *err
                      length, (long long)command->minimum, (long long)command->maximum);
 }
 
+/* RFC 8446 section 5.1: a record of type 22, version 3.x, of at most 16 KiB; as a header it would announce petabytes. */
+static bool is_tls_hello(const uint8_t *bytes)
+{
+    return bytes[0] == 22 && bytes[1] == 3 && bytes[2] <= 4 && bytes[3] <= 0x40;
+}
+
 static void take_header(struct packet_connection *connection)
 {
     struct packet_server *server = connection->lane->server;
@@ -306,6 +312,9 @@ static void take_header(struct packet_connection *connection)
     struct error error = {0};
     bool in_step = proto_header_unpack(connection->input + connection->position, &connection->header, &error);
 
+    if (connection->requests == 0 && is_tls_hello(connection->input + connection->position))
+        in_step = error_set(&error, ERROR_MALFORMED,
+                            "the client speaks TLS, and this port does not: TLS is spoken at listen_tls");
     connection->position += PROTO_HEADER_SIZE;
     connection->command = server->by_command[connection->header.command];
     memset(request, 0, sizeof(*request));

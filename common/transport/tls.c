@@ -115,6 +115,11 @@ enum tls_progress tls_handshake(struct tls *tls, struct error *error)
     return TLS_FAILED;
 }
 
+bool tls_wants_write(const struct tls *tls)
+{
+    return SSL_want_write(tls->ssl);
+}
+
 const char *tls_failure_kind(const struct tls *tls)
 {
     return tls->kind ? tls->kind : "truncated";

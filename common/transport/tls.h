@@ -30,6 +30,9 @@ enum tls_progress {
 /* Goes on with the handshake. TLS_FAILED: ERROR says why, in words for an operator. */
 enum tls_progress tls_handshake(struct tls *tls, struct error *error);
 
+/* Of a handshake under way: what it waits for. */
+bool tls_wants_write(const struct tls *tls);
+
 /* NULL is ignored. Says nothing to the peer; the socket stays open. */
 void tls_free(struct tls *tls);
 

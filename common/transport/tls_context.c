@@ -25,7 +25,8 @@ struct tls_server {
 };
 
 struct tls_client {
-    SSL_CTX *context;
+    pthread_mutex_t mutex;
+    SSL_CTX *context; /* guarded: a reload exchanges it */
     struct tls_keys psk;
     bool has_psk;
 };
@@ -257,46 +258,72 @@ static int on_own_psk(SSL *ssl, const EVP_MD *digest, const unsigned char **iden
     return *session != NULL;
 }
 
-struct tls_client *tls_client_create(const struct tls_options *options, struct error *error)
+/* NULL on failure. */
+static SSL_CTX *client_context(struct tls_client *client, const struct tls_options *options,
+                               struct error *error)
 {
     static const unsigned char alpn[] = "\x06reel/1";
-    struct tls_client *client;
-    int64_t expiry;
     const char *key = options->keys->count > 0 ? options->keys->items[0] : "";
+    SSL_CTX *context =
+        check_options(options, false, error) ? tls_context_new(options->profile, false, error) : NULL;
+    int64_t expiry;
 
-    if (!check_options(options, false, error))
+    if (!context)
         return NULL;
-    tls_register_metrics();
-    client = calloc(1, sizeof(*client));
-    if (!client) {
-        (void)error_set_errno(error, ENOMEM, "TLS");
-        return NULL;
-    }
-    client->context = tls_context_new(options->profile, false, error);
-    if (!client->context)
-        goto fail;
-    SSL_CTX_set_verify(client->context, SSL_VERIFY_PEER, NULL);
-    if (!tls_context_trust(client->context, options->ca, error) ||
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    if (!tls_context_trust(context, options->ca, error) ||
         (options->certificates->count > 0 &&
-         !tls_context_use(client->context, options->certificates->items[0], key, &expiry, error)))
+         !tls_context_use(context, options->certificates->items[0], key, &expiry, error)))
         goto fail;
-    /* 0 is success here, against every other call. */
-    if (SSL_CTX_set_ex_data(client->context, 0, client) != 1 ||
+    /* Of the ALPN call 0 is success, against every other one. */
+    if (SSL_CTX_set_ex_data(context, 0, client) != 1 ||
         (options->profile == TLS_FOR_PACKETS &&
-         SSL_CTX_set_alpn_protos(client->context, alpn, sizeof(alpn) - 1) != 0)) {
+         SSL_CTX_set_alpn_protos(context, alpn, sizeof(alpn) - 1) != 0)) {
         (void)error_set_errno(error, ENOMEM, "TLS");
         goto fail;
+    }
+    if (options->psk)
+        SSL_CTX_set_psk_use_session_callback(context, on_own_psk);
+    return context;
+fail:
+    SSL_CTX_free(context);
+    ERR_clear_error();
+    return NULL;
+}
+
+struct tls_client *tls_client_create(const struct tls_options *options, struct error *error)
+{
+    struct tls_client *client = calloc(1, sizeof(*client));
+
+    tls_register_metrics();
+    if (!client || pthread_mutex_init(&client->mutex, NULL) != 0) {
+        free(client);
+        (void)error_set_errno(error, ENOMEM, "TLS");
+        return NULL;
     }
     if (options->psk) {
         client->psk = *options->psk;
         client->has_psk = true;
-        SSL_CTX_set_psk_use_session_callback(client->context, on_own_psk);
     }
-    return client;
-fail:
-    ERR_clear_error();
+    client->context = client_context(client, options, error);
+    if (client->context)
+        return client;
     tls_client_destroy(client);
     return NULL;
+}
+
+bool tls_client_reload(struct tls_client *client, const struct tls_options *options, struct error *error)
+{
+    SSL_CTX *context = client_context(client, options, error), *old;
+
+    if (!context)
+        return false;
+    pthread_mutex_lock(&client->mutex);
+    old = client->context;
+    client->context = context;
+    pthread_mutex_unlock(&client->mutex);
+    SSL_CTX_free(old);
+    return true;
 }
 
 void tls_client_destroy(struct tls_client *client)
@@ -304,6 +331,7 @@ void tls_client_destroy(struct tls_client *client)
     if (!client)
         return;
     SSL_CTX_free(client->context);
+    pthread_mutex_destroy(&client->mutex);
     free(client);
 }
 
@@ -320,8 +348,11 @@ static bool session_expect(SSL *ssl, const char *host)
 
 struct tls *tls_client_session(struct tls_client *client, int fd, const char *host)
 {
-    struct tls *tls = session_create(client->context, NULL, fd);
+    struct tls *tls;
 
+    pthread_mutex_lock(&client->mutex);
+    tls = session_create(client->context, NULL, fd);
+    pthread_mutex_unlock(&client->mutex);
     if (!tls)
         return NULL;
     SSL_set_connect_state(tls->ssl);

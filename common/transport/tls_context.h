@@ -63,6 +63,9 @@ struct tls_client;
 
 /* Our certificate, where OPTIONS name one, is shown to servers that ask for it. */
 MUST_CHECK struct tls_client *tls_client_create(const struct tls_options *options, struct error *error);
+/* New connections are made as OPTIONS say. False: what was refused, and all stays as it was. Main thread. */
+MUST_CHECK bool tls_client_reload(struct tls_client *client, const struct tls_options *options,
+                                  struct error *error);
 /* NULL is ignored. */
 void tls_client_destroy(struct tls_client *client);
 

@@ -53,8 +53,10 @@ static void sniff_readable(evutil_socket_t fd, short what, void *argument)
 {
     struct http_sniff *sniff = argument;
     ssize_t got = 0;
+    (void)fd;
     if ((what & EV_READ) != 0) {
-        got = recv(fd, sniff->bytes + sniff->got, sniff->wanted - sniff->got, MSG_DONTWAIT);
+        got = transport_recv(packet_call_transport(sniff->call), sniff->bytes + sniff->got,
+                             sniff->wanted - sniff->got, MSG_DONTWAIT);
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
             return;
     }
@@ -79,10 +81,13 @@ static void sniff_downloaded(void *argument, struct packet_call *call, const str
         packet_call_release(call, false);
     }
     if (sniff->call && sniff->got < sniff->wanted) {
-        event_assign(&sniff->event, loop_base(sniff->loop), packet_call_fd(call), EV_READ | EV_PERSIST,
-                     sniff_readable, sniff);
-        if (event_add(&sniff->event, &patience) == 0)
+        event_assign(&sniff->event, loop_base(sniff->loop), packet_call_transport(call).fd,
+                     EV_READ | EV_PERSIST, sniff_readable, sniff);
+        if (event_add(&sniff->event, &patience) == 0) {
+            /* What TLS has read already brings no event. */
+            event_active(&sniff->event, EV_READ, 0);
             return;
+        }
     }
     sniff_finish(sniff);
 }

@@ -208,6 +208,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
     struct client_options options = {
         .trackers = config->trackers,
         .resolver = loop->http.server->resolver,
+        .tls = daemon_tls_client(loop->http.server->daemon),
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
         .progress_timeout_ms = config->storage_timeout_ms,
@@ -434,7 +435,8 @@ static bool server_build(struct http_server *server, const struct httpd_config *
         goto done;
     if (config->access_log[0] != '\0' && !(server->access_log = access_log_create(config->access_log, error)))
         goto done;
-    if (!resolve_addresses(server, config, &addresses, error))
+    if (!resolve_addresses(server, config, &addresses, error) ||
+        !daemon_tls_call(server->daemon, &config->trackers, error))
         goto done;
     for (size_t i = 0; i < server->count; i++) {
         if (!loop_build(&server->loops[i], i, config, settings, &addresses, error))

@@ -36,7 +36,7 @@ struct relay {
     struct packet_line_request *gathered; /* bytes that are asked for together with others */
     struct client_operation *operation;   /* a download that is being opened */
     struct packet_call *call;             /* an open one; NULL once its last byte was read */
-    int socket;                           /* its socket, while there is more to read */
+    struct transport from;                /* its socket, while there is more to read */
     struct event event;                   /* of that socket */
     bool watched;
     bool waiting; /* for the storage server: the event is to wake the connection */
@@ -203,7 +203,7 @@ static void relay_opened(void *argument, struct packet_call *call, const struct 
             client_resume_moved(relay->resume, (int64_t)relay->head_left);
         relay->file->served_ms = clock_coarse_ms();
         if (relay->unread > 0)
-            relay->socket = packet_call_fd(call);
+            relay->from = packet_call_transport(call);
         relay->ready = true;
     }
     relay->wake(relay->argument);
@@ -213,8 +213,8 @@ static void relay_opened(void *argument, struct packet_call *call, const struct 
 static enum source_status wait_for_storage(struct relay *relay)
 {
     if (!relay->watched) {
-        event_assign(&relay->event, loop_base(relay->loop->loop), relay->socket, EV_READ | EV_ET | EV_PERSIST,
-                     relay_readable, relay);
+        event_assign(&relay->event, loop_base(relay->loop->loop), relay->from.fd,
+                     EV_READ | EV_ET | EV_PERSIST, relay_readable, relay);
         if (event_add(&relay->event, NULL) != 0) {
             relay_release_call(relay, false);
             relay_fail(relay, ERROR_UNAVAILABLE, "its socket cannot be watched");
@@ -242,7 +242,7 @@ static bool relay_take_holder(struct relay *relay)
 {
     if (relay->pipe || relay->block)
         return true;
-    if (!relay->copying)
+    if (!relay->copying && transport_gives_splice(relay->from))
         relay->pipe = http_pipes_take(&relay->loop->pipes);
     if (!relay->pipe)
         relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
@@ -253,13 +253,13 @@ static ssize_t read_some(struct relay *relay, size_t size)
 {
     ssize_t got;
     if (relay->pipe) {
-        got = splice(relay->socket, NULL, relay->pipe->write_end, NULL, min_size(size, relay->pipe->capacity),
-                     SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        got = splice(relay->from.fd, NULL, relay->pipe->write_end, NULL,
+                     min_size(size, relay->pipe->capacity), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
         if (got > 0)
             relay->piped = (size_t)got;
         return got;
     }
-    got = recv(relay->socket, relay->block, min_size(size, HTTP_BUFFER_COPY_SIZE), 0);
+    got = transport_recv(relay->from, relay->block, min_size(size, HTTP_BUFFER_COPY_SIZE), 0);
     if (got > 0) {
         relay->block_start = 0;
         relay->block_end = (size_t)got;
@@ -401,7 +401,7 @@ static void fetch_small_rest(struct relay *relay)
     relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
     if (!relay->block)
         return;
-    ssize_t got = recv(relay->socket, relay->block, (size_t)relay->unread, MSG_DONTWAIT);
+    ssize_t got = transport_recv(relay->from, relay->block, (size_t)relay->unread, MSG_DONTWAIT);
     if (got <= 0) {
         relay_drop_holders(relay);
         return;

@@ -350,6 +350,7 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
 {
     struct packet_pool_options pool = {
         .resolver = options->resolver,
+        .tls = options->tls,
         .connect_timeout_ms = options->connect_timeout_ms,
         .idle_timeout_ms = 60000,
         .idle_max = 2,

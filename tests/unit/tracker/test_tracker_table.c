@@ -275,7 +275,7 @@ static void who_joins_another_group_has_left_the_first(void **state)
     join(table, 1, "10.0.0.1", "media1", 23000);
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
     assert_true(join_with(table, 2, "10.0.0.1", "group002", "media1", 23000, &error));
-    assert_int_equal(table_choose(table, "group001", servers, 3), 0);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 0);
     assert_int_equal(table_count(table, TABLE_OFFLINE), 1);
     assert_int_equal(table_count(table, TABLE_ONLINE), 1);
 }
@@ -352,7 +352,7 @@ static void groups_are_shown_by_name_and_go_when_nobody_is_left(void **state)
     assert_string_equal(snapshot.groups[1].row.name, "group003");
     table_snapshot_clear(&snapshot);
     /* Its users are served, and its server beats, while it is there. */
-    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 1);
     table_connection_closed(table, 1, now());
     pass(table, GRACE + FORGET + 1000);
     assert_int_equal(table_count_groups(table), 1);
@@ -362,8 +362,8 @@ static void only_active_servers_are_named_and_at_most_what_is_asked_for(void **s
 {
     struct table *table = *state;
     struct address servers[3];
-    assert_int_equal(table_choose(table, "group001", servers, 3), 0);
-    assert_int_equal(table_choose(table, "nogroup", servers, 3), 0);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 0);
+    assert_int_equal(table_choose(table, "nogroup", false, servers, 3), 0);
     for (uint16_t i = 0; i < 5; i++) {
         join(table, 1u + i, "10.0.0.1", "media1", (uint16_t)(23000 + i));
         if (i == 3)
@@ -371,7 +371,7 @@ static void only_active_servers_are_named_and_at_most_what_is_asked_for(void **s
         assert_true(beat(table, 1u + i, "10.0.0.1", "media1"));
     }
     for (int round = 0; round < 200; round++) {
-        assert_int_equal(table_choose(table, "group001", servers, 3), 3);
+        assert_int_equal(table_choose(table, "group001", false, servers, 3), 3);
         for (int i = 0; i < 3; i++) {
             assert_string_equal(servers[i].host, "10.0.0.1");
             assert_int_not_equal(servers[i].port, 23003);
@@ -388,10 +388,10 @@ static void a_suspect_server_is_named_only_where_it_is_the_only_one(void **state
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
     assert_true(beat(table, 2, "10.0.0.2", "media2"));
     table_connection_closed(table, 1, now());
-    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 1);
     assert_string_equal(servers[0].host, "10.0.0.2");
     table_connection_closed(table, 2, now());
-    assert_int_equal(table_choose(table, "group001", servers, 3), 2);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 2);
 }
 
 static void beat_every(struct table *table, int64_t interval_ms, int count)
@@ -414,7 +414,7 @@ static void a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_o
         assert_int_equal(table_count_suspect(table), i < 2 ? 0 : 1); /* 1 s, 2 s and 3 s after the last one */
         pass(table, 1000);
     }
-    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 1);
     assert_int_equal(servers[0].port, 23001);
     /* Its connection is there: it has its whole heartbeat_timeout, not the grace of one that is gone. */
     pass(table, HEARTBEAT_TIMEOUT - 5000);
@@ -422,7 +422,7 @@ static void a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_o
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
     pass(table, 1000);
     assert_int_equal(table_count_suspect(table), 1); /* the other one by now */
-    assert_int_equal(table_choose(table, "group001", servers, 1), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 1), 1);
     assert_int_equal(servers[0].port, 23000);
 }
 
@@ -469,11 +469,11 @@ static void where_nobody_is_active_who_has_joined_is_named(void **state)
     char group[PROTO_GROUP_SIZE];
     join(table, 1, "10.0.0.1", "media1", 23000);
     join(table, 2, "10.0.0.2", "media2", 23001);
-    assert_int_equal(table_choose(table, "group001", servers, 3), 2);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 2);
     assert_true(table_place(table, NULL, 0, group, &error));
     assert_string_equal(group, "group001");
     assert_true(beat(table, 2, "10.0.0.2", "media2"));
-    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 1);
     assert_int_equal(servers[0].port, 23001);
 }
 
@@ -508,10 +508,10 @@ static void an_advertised_address_is_named_until_the_server_joins_anew(void **st
     join(table, 1, "10.0.0.1", "media1", 23000);
     assert_true(table_advertise(table, 1, "10.0.0.1", &advertise, &address, &error));
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
-    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 1);
     assert_true(address_equal(&servers[0], &address));
     join(table, 1, "10.0.0.1", "media1", 23000);
-    assert_int_equal(table_choose(table, "group001", servers, 3), 1);
+    assert_int_equal(table_choose(table, "group001", false, servers, 3), 1);
     assert_string_equal(servers[0].host, "10.0.0.1");
 }
 

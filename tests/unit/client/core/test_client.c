@@ -1174,11 +1174,11 @@ static void read_body(struct ask *ask, int64_t expected_size)
         assert_int_equal(bytes[at], (uint8_t)((at + (size_t)ask->offset) * 7));
     left -= (int64_t)buffered;
     while (left > 0) {
-        struct pollfd poll_fd = {.fd = packet_call_fd(ask->call), .events = POLLIN};
+        struct pollfd poll_fd = {.fd = packet_call_transport(ask->call).fd, .events = POLLIN};
         ssize_t got;
 
         assert_int_equal(poll(&poll_fd, 1, 5000), 1);
-        got = recv(packet_call_fd(ask->call), chunk, (size_t)min_i64(left, sizeof(chunk)), 0);
+        got = recv(packet_call_transport(ask->call).fd, chunk, (size_t)min_i64(left, sizeof(chunk)), 0);
         assert_true(got > 0);
         for (ssize_t i = 0; i < got; i++, at++)
             assert_int_equal(chunk[i], (uint8_t)((at + (size_t)ask->offset) * 7));

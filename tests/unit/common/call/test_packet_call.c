@@ -1125,11 +1125,11 @@ static uint64_t read_taken(struct ask *ask)
     left -= (int64_t)buffered;
     assert_true(buffered <= 16 * 1024);
     while (left > 0) {
-        struct pollfd poll_fd = {.fd = packet_call_fd(call), .events = POLLIN};
+        struct pollfd poll_fd = {.fd = packet_call_transport(call).fd, .events = POLLIN};
         ssize_t got;
 
         assert_true(poll(&poll_fd, 1, 5000) == 1);
-        got = recv(packet_call_fd(call), chunk, (size_t)min_i64(left, sizeof(chunk)), 0);
+        got = recv(packet_call_transport(call).fd, chunk, (size_t)min_i64(left, sizeof(chunk)), 0);
         assert_true(got > 0);
         for (ssize_t i = 0; i < got; i++)
             sum = sum * 31 + chunk[i];
@@ -1153,7 +1153,7 @@ static void a_taken_socket_gives_the_whole_body_and_can_be_used_again(void **sta
         ask_begin(&ask, &world, peer.address);
         ask_wait(&ask);
         assert_int_equal(packet_call_length(ask.call), LARGE);
-        assert_true(fcntl(packet_call_fd(ask.call), F_GETFL) & O_NONBLOCK);
+        assert_true(fcntl(packet_call_transport(ask.call).fd, F_GETFL) & O_NONBLOCK);
         assert_true(read_taken(&ask) == expected);
         on_loop(&world, release, &ask);
         assert_int_equal(ask.done, 0);
