@@ -100,14 +100,14 @@ static bool accept_take_tls(void *argument, int fd, const struct socket_address 
     return accept_any(argument, fd, peer, place, refused, true);
 }
 
-static bool door_take(void *argument, struct transport at, const struct socket_address *peer,
-                      const struct listen_place *place, bool refused)
+static bool lane_door_take(void *argument, struct transport at, const struct socket_address *peer,
+                           const struct listen_place *place, bool refused)
 {
     (void)refused; /* such a connection never comes to the door */
     return packet_connection_open(argument, at, peer, place);
 }
 
-static void door_leave(void *argument, const struct listen_place *place)
+static void lane_door_leave(void *argument, const struct listen_place *place)
 {
     const struct packet_lane *lane = argument;
 
@@ -151,8 +151,8 @@ bool packet_accept_tls(struct packet_lane *lane, struct bind_list *addresses, st
         .plain_answer = server->plain_answer,
         .plain_answer_size = server->plain_answer_size,
         .argument = lane,
-        .take = door_take,
-        .leave = door_leave,
+        .take = lane_door_take,
+        .leave = lane_door_leave,
     };
 
     lane->door = tls_door_create(&options, error);

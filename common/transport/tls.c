@@ -509,11 +509,6 @@ void tls_peer_name(const struct tls *tls, char name[TLS_NAME_SIZE])
     ERR_clear_error();
 }
 
-bool tls_resumed(const struct tls *tls)
-{
-    return SSL_session_reused(tls->ssl) == 1;
-}
-
 char *tls_describe(const struct tls *tls, char *buffer, size_t size)
 {
     (void)snprintf(buffer, size, "%s, %s", SSL_get_version(tls->ssl), SSL_get_cipher_name(tls->ssl));

@@ -61,8 +61,6 @@ const char *tls_psk_identity(const struct tls *tls);
  */
 void tls_peer_name(const struct tls *tls, char name[TLS_NAME_SIZE]);
 
-bool tls_resumed(const struct tls *tls);
-
 /* "TLSv1.3, TLS_AES_128_GCM_SHA256" for the log. Returns BUFFER. */
 char *tls_describe(const struct tls *tls, char *buffer, size_t size);
 

@@ -126,6 +126,9 @@ bool tls_server_reload(struct tls_server *server, const struct tls_options *opti
     server->set = set;
     pthread_mutex_unlock(&server->mutex);
     tls_set_release(old);
+    /* Whoever replaces a key that leaked does not want the tickets' to live on for long either. */
+    if (server->tickets && !tls_tickets_rotate(server->tickets))
+        log_warning("tls", "no random numbers for a new key of session tickets: the old one stays");
     return true;
 }
 
@@ -137,11 +140,6 @@ void tls_server_destroy(struct tls_server *server)
     tls_tickets_destroy(server->tickets);
     pthread_mutex_destroy(&server->mutex);
     free(server);
-}
-
-struct tls_tickets *tls_server_tickets(const struct tls_server *server)
-{
-    return server->tickets;
 }
 
 static struct tls_set *server_set(struct tls_server *server)

@@ -45,7 +45,7 @@ struct tls_server;
 
 /* NULL on failure, which names the file and what is wrong. */
 MUST_CHECK struct tls_server *tls_server_create(const struct tls_options *options, struct error *error);
-/* New connections have what OPTIONS name. False: what was refused, and all stays as it was. Main thread. */
+/* New connections have what OPTIONS name, and session tickets a new key. False: what was refused, and all stays as it was. Main thread. */
 MUST_CHECK bool tls_server_reload(struct tls_server *server, const struct tls_options *options,
                                   struct error *error);
 /* After its last connection has begun; those that are open stay as they are. NULL is ignored. */

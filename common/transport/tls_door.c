@@ -117,10 +117,12 @@ static void guest_passes(struct guest *guest)
 {
     struct tls_door *door = guest->door;
     struct guest passed = *guest;
-    char who[ADDRESS_TEXT_SIZE], text[128];
+    char who[ADDRESS_TEXT_SIZE], text[128], name[TLS_NAME_SIZE];
 
-    log_debug("tls", "%s: %s", guest_name(guest, who, sizeof(who)),
-              tls_describe(guest->at.tls, text, sizeof(text)));
+    tls_peer_name(guest->at.tls, name);
+    log_debug("tls", "%s: %s%s%s", guest_name(guest, who, sizeof(who)),
+              tls_describe(guest->at.tls, text, sizeof(text)), name[0] != '\0' ? ", the certificate of " : "",
+              name);
     guest_remove(guest);
     free(guest);
     if (!door->options.take(door->options.argument, passed.at, &passed.peer, &passed.place, passed.refused))

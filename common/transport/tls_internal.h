@@ -7,7 +7,6 @@
 
 #include "common/transport/tls.h"
 #include "common/transport/tls_context.h"
-#include "common/transport/tls_tickets.h"
 #include <openssl/ssl.h>
 
 struct tls {
@@ -38,13 +37,8 @@ struct tls {
 
 struct tls_set *tls_set_take(struct tls_set *set);
 void tls_set_release(struct tls_set *set); /* NULL is ignored */
-/* Its pre-shared keys; NULL: none. */
-const struct tls_keys *tls_set_keys(const struct tls_set *set);
 
 /* ---- tls_context.c ---- */
-
-/* NULL: it gives no tickets. */
-struct tls_tickets *tls_server_tickets(const struct tls_server *server);
 
 /* What OpenSSL takes for a pre-shared key: of TLS 1.3, with SHA-256. NULL without memory. */
 SSL_SESSION *tls_psk_session(SSL *ssl, const uint8_t key[TLS_KEY_SIZE]);

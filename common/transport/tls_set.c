@@ -171,7 +171,7 @@ static int on_server_name(SSL *ssl, int *alert, void *argument)
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
     (void)alert;
-    for (size_t i = 0; name && i < set->count; i++) {
+    for (size_t i = 0; name && set->items[0].certificate && i < set->count; i++) {
         if (X509_check_host(set->items[i].certificate, name, 0, 0, NULL) != 1)
             continue;
         if (i > 0)
@@ -185,7 +185,7 @@ static int on_server_name(SSL *ssl, int *alert, void *argument)
 static int on_psk(SSL *ssl, const unsigned char *identity, size_t size, SSL_SESSION **session)
 {
     struct tls *tls = SSL_get_app_data(ssl);
-    const struct tls_keys *keys = tls->set && tls_set_keys(tls->set) ? tls_set_keys(tls->set) : NULL;
+    const struct tls_keys *keys = tls->set->has_psk ? &tls->set->psk : NULL;
     uint8_t key[TLS_KEY_SIZE];
     char name[TLS_IDENTITY_SIZE];
 
@@ -205,11 +205,6 @@ static int on_psk(SSL *ssl, const unsigned char *identity, size_t size, SSL_SESS
 }
 
 /* ---- the set ---- */
-
-const struct tls_keys *tls_set_keys(const struct tls_set *set)
-{
-    return set->has_psk ? &set->psk : NULL;
-}
 
 struct tls_set *tls_set_take(struct tls_set *set)
 {

@@ -106,14 +106,14 @@ static bool http_listen_take_tls(void *argument, int fd, const struct socket_add
     return tls_door_enter(loop->door, fd, peer, place, refused);
 }
 
-static bool door_take(void *argument, struct transport at, const struct socket_address *peer,
-                      const struct listen_place *place, bool refused)
+static bool http_door_take(void *argument, struct transport at, const struct socket_address *peer,
+                           const struct listen_place *place, bool refused)
 {
     return http_connection_create(argument, at, (const struct sockaddr *)&peer->storage, peer->length,
                                   refused, false, place);
 }
 
-static void door_leave(void *argument, const struct listen_place *place)
+static void http_door_leave(void *argument, const struct listen_place *place)
 {
     struct http_loop *loop = argument;
 
@@ -130,8 +130,8 @@ bool http_listen_make_door(struct http_loop *loop, struct tls_server *server, st
         .plain_answer = plain_answer,
         .plain_answer_size = sizeof(plain_answer) - 1,
         .argument = loop,
-        .take = door_take,
-        .leave = door_leave,
+        .take = http_door_take,
+        .leave = http_door_leave,
     };
 
     loop->door = tls_door_create(&options, error);

@@ -182,7 +182,7 @@ static void choose(struct input *input, struct table *table)
 {
     struct address servers[4];
     const char *group = take_group(input);
-    size_t count = table_choose(table, group, servers, take(input) % (ARRAY_SIZE(servers) + 1));
+    size_t count = table_choose(table, group, false, servers, take(input) % (ARRAY_SIZE(servers) + 1));
     if (count > ARRAY_SIZE(servers))
         abort();
     for (size_t i = 0; i < count; i++) {

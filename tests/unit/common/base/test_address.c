@@ -222,10 +222,10 @@ static void the_longest_address_is_written_whole_and_a_small_buffer_cuts(void **
 static void addresses_are_equal_whatever_the_case_of_names(void **state)
 {
     (void)state;
-    struct address a = {"Media1.Example", 80};
-    struct address b = {"media1.example", 80};
-    struct address c = {"media1.example", 81};
-    struct address d = {"media2.example", 80};
+    struct address a = {.host = "Media1.Example", .port = 80};
+    struct address b = {.host = "media1.example", .port = 80};
+    struct address c = {.host = "media1.example", .port = 81};
+    struct address d = {.host = "media2.example", .port = 80};
     assert_true(address_equal(&a, &b));
     assert_false(address_equal(&b, &c));
     assert_false(address_equal(&b, &d));
@@ -311,7 +311,7 @@ static void a_list_grows_even_with_an_item_of_its_own(void **state)
 {
     (void)state;
     struct address_list list = {NULL, 0};
-    struct address first = {"first", 1};
+    struct address first = {.host = "first", .port = 1};
     assert_true(address_list_append(&list, &first));
     for (int i = 0; i < 100; i++)
         assert_true(address_list_append(&list, &list.items[0]));
@@ -324,7 +324,7 @@ static void numeric_addresses_become_socket_addresses_without_asking(void **stat
 {
     (void)state;
     struct socket_address out;
-    struct address v4 = {"192.0.2.1", 21000};
+    struct address v4 = {.host = "192.0.2.1", .port = 21000};
     assert_true(address_to_socket(&v4, &out));
     struct sockaddr_in in4;
     assert_int_equal(out.length, sizeof(in4));
@@ -333,7 +333,7 @@ static void numeric_addresses_become_socket_addresses_without_asking(void **stat
     assert_int_equal(in4.sin_addr.s_addr, htonl(0xC0000201));
     assert_int_equal(in4.sin_port, htons(21000));
 
-    struct address v6 = {"::1", 21000};
+    struct address v6 = {.host = "::1", .port = 21000};
     struct sockaddr_in6 in6;
     assert_true(address_to_socket(&v6, &out));
     assert_int_equal(out.length, sizeof(in6));
@@ -342,13 +342,13 @@ static void numeric_addresses_become_socket_addresses_without_asking(void **stat
     assert_true(IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr));
     assert_int_equal(in6.sin6_port, htons(21000));
 
-    struct address any = {"*", 5};
+    struct address any = {.host = "*", .port = 5};
     assert_true(address_to_socket(&any, &out));
     memcpy(&in6, &out.storage, sizeof(in6));
     assert_int_equal(in6.sin6_family, AF_INET6);
     assert_true(IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr));
 
-    struct address name = {"localhost", 5};
+    struct address name = {.host = "localhost", .port = 5};
     assert_false(address_to_socket(&name, &out));
 }
 
@@ -357,11 +357,11 @@ static void resolving_finds_numbers_and_names(void **state)
     (void)state;
     struct socket_address out[8];
     size_t count = 99;
-    struct address numeric = {"127.0.0.1", 80};
+    struct address numeric = {.host = "127.0.0.1", .port = 80};
     assert_true(address_resolve(&numeric, out, ARRAY_SIZE(out), &count, NULL));
     assert_int_equal(count, 1);
 
-    struct address name = {"localhost", 23000};
+    struct address name = {.host = "localhost", .port = 23000};
     struct error error = {0};
     if (!address_resolve(&name, out, ARRAY_SIZE(out), &count, &error))
         fail_msg("%s", error.text);
@@ -382,7 +382,7 @@ static void a_name_that_does_not_exist_is_an_error_that_names_it(void **state)
     (void)state;
     struct socket_address out[1];
     size_t count = 99;
-    struct address name = {"no-such-host.invalid", 80}; /* RFC 6761 section 6.4 */
+    struct address name = {.host = "no-such-host.invalid", .port = 80}; /* RFC 6761 section 6.4 */
     struct error error = {0};
     assert_false(address_resolve(&name, out, 1, &count, &error));
     assert_int_equal(count, 0);
@@ -444,7 +444,7 @@ static void a_peer_that_is_no_internet_address_is_refused(void **state)
 static void a_real_connection_over_the_wildcard_shows_a_plain_ipv4_peer(void **state)
 {
     (void)state;
-    struct address any = {"*", 0};
+    struct address any = {.host = "*", .port = 0};
     struct socket_address bound;
     assert_true(address_to_socket(&any, &bound));
     int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -460,7 +460,7 @@ static void a_real_connection_over_the_wildcard_shows_a_plain_ipv4_peer(void **s
     socklen_t length = sizeof(in6);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&in6, &length), 0);
 
-    struct address target = {"127.0.0.1", ntohs(in6.sin6_port)};
+    struct address target = {.host = "127.0.0.1", .port = ntohs(in6.sin6_port)};
     struct socket_address to;
     assert_true(address_to_socket(&target, &to));
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
