@@ -190,6 +190,7 @@ static bool make_owners(struct storage *storage, struct error *error)
     const struct owners_options options = {
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
+        .tls = daemon_tls_client(storage->base.daemon),
         .trackers = &config->trackers,
         .group = config->group,
         .connect_timeout_ms = config->connect_timeout_ms,

@@ -430,16 +430,6 @@ bool packet_connection_secure(const struct packet_connection *connection)
     return connection->transport.tls;
 }
 
-bool packet_connection_binding(const struct packet_connection *connection, uint8_t binding[TLS_BINDING_SIZE])
-{
-    return connection->transport.tls && tls_binding(connection->transport.tls, binding);
-}
-
-const char *packet_connection_psk(const struct packet_connection *connection)
-{
-    return connection->transport.tls ? tls_psk_identity(connection->transport.tls) : "";
-}
-
 void packet_connection_set_user(struct packet_connection *connection, void *user)
 {
     connection->user = user;

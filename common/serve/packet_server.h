@@ -109,11 +109,6 @@ const struct address *packet_connection_peer(const struct packet_connection *con
 MUST_CHECK bool packet_connection_local(const struct packet_connection *connection, struct address *local);
 /* Under TLS. */
 bool packet_connection_secure(const struct packet_connection *connection);
-/* What ties a proof of identity to this connection: RFC 9266, tls-exporter. False: there is no TLS. */
-MUST_CHECK bool packet_connection_binding(const struct packet_connection *connection,
-                                          uint8_t binding[TLS_BINDING_SIZE]);
-/* The identity of the pre-shared key that the peer proved under TLS; "": none. */
-const char *packet_connection_psk(const struct packet_connection *connection);
 void packet_connection_set_user(struct packet_connection *connection, void *user);
 void *packet_connection_user(const struct packet_connection *connection);
 

@@ -51,14 +51,6 @@ static bool check_options(const struct tls_options *options, bool server, struct
     return true;
 }
 
-bool tls_options_check(const struct tls_options *options, struct error *error)
-{
-    struct tls_set *set = check_options(options, true, error) ? tls_set_create(options, NULL, error) : NULL;
-
-    tls_set_release(set);
-    return set != NULL;
-}
-
 /* ---- servers ---- */
 
 /* Whether this kernel takes a socket's encryption over: CONFIG_TLS, and its module. */
@@ -212,21 +204,6 @@ struct tls *tls_server_session(struct tls_server *server, int fd)
     if (fine)
         return tls;
     tls_free(tls);
-    return NULL;
-}
-
-SSL_SESSION *tls_psk_session(SSL *ssl, const uint8_t key[TLS_KEY_SIZE])
-{
-    static const unsigned char cipher_id[] = {0x13, 0x01}; /* TLS_AES_128_GCM_SHA256 */
-    SSL_SESSION *session = SSL_SESSION_new();
-    const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, cipher_id);
-    bool fine = session && cipher && SSL_SESSION_set1_master_key(session, key, TLS_KEY_SIZE) == 1 &&
-                SSL_SESSION_set_cipher(session, cipher) == 1 &&
-                SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1;
-
-    if (fine)
-        return session;
-    SSL_SESSION_free(session);
     return NULL;
 }
 

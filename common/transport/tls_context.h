@@ -36,9 +36,6 @@ struct tls_options {
     const struct tls_keys *psk;
 };
 
-/* Reads the files and tells what is wrong with them, and nothing more; for --check-config. */
-MUST_CHECK bool tls_options_check(const struct tls_options *options, struct error *error);
-
 /* ---- servers ---- */
 
 struct tls_server;

@@ -120,9 +120,10 @@ static void guest_passes(struct guest *guest)
     char who[ADDRESS_TEXT_SIZE], text[128], name[TLS_NAME_SIZE];
 
     tls_peer_name(guest->at.tls, name);
-    log_debug("tls", "%s: %s%s%s", guest_name(guest, who, sizeof(who)),
+    log_debug("tls", "%s: %s%s%s%s%s", guest_name(guest, who, sizeof(who)),
               tls_describe(guest->at.tls, text, sizeof(text)), name[0] != '\0' ? ", the certificate of " : "",
-              name);
+              name, tls_psk_identity(guest->at.tls)[0] != '\0' ? ", the key of " : "",
+              tls_psk_identity(guest->at.tls));
     guest_remove(guest);
     free(guest);
     if (!door->options.take(door->options.argument, passed.at, &passed.peer, &passed.place, passed.refused))
@@ -366,11 +367,6 @@ fail:
     free(guest);
     (void)close(fd);
     return false;
-}
-
-size_t tls_door_count(const struct tls_door *door)
-{
-    return door->counts[GUEST_SILENT] + door->counts[GUEST_WAITS] + door->counts[GUEST_SHAKES];
 }
 
 /* Who can be spared for a connection: first those who say nothing. */

@@ -42,9 +42,6 @@ MUST_CHECK struct tls_door *tls_door_create(const struct tls_door_options *optio
 MUST_CHECK bool tls_door_enter(struct tls_door *door, int fd, const struct socket_address *peer,
                                const struct listen_place *place, bool refused);
 
-/* How many have entered and are not through. */
-size_t tls_door_count(const struct tls_door *door);
-
 /* Whether one can be spared that has been in the door for long without getting on; the second one ends it. */
 bool tls_door_has_room(const struct tls_door *door);
 bool tls_door_make_room(struct tls_door *door);

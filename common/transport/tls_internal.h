@@ -38,7 +38,7 @@ struct tls {
 struct tls_set *tls_set_take(struct tls_set *set);
 void tls_set_release(struct tls_set *set); /* NULL is ignored */
 
-/* ---- tls_context.c ---- */
+/* ---- tls_psk.c ---- */
 
 /* What OpenSSL takes for a pre-shared key: of TLS 1.3, with SHA-256. NULL without memory. */
 SSL_SESSION *tls_psk_session(SSL *ssl, const uint8_t key[TLS_KEY_SIZE]);

@@ -18,6 +18,7 @@ struct owners_question;
 struct owners_options {
     struct loop *loop;                   /* questions go out from there */
     struct workers *resolver;            /* for host names of trackers */
+    struct tls_client *tls;              /* for trackers at tls://; NULL: none */
     const struct address_list *trackers; /* must outlive it */
     const char *group;                   /* ours; must outlive it */
     int64_t connect_timeout_ms, call_timeout_ms, hedge_ms;

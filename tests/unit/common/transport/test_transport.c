@@ -712,17 +712,17 @@ static void options_that_cannot_work_are_named(void **state)
     struct tls_options options = {
         .profile = TLS_FOR_HTTP, .certificates = &no_files, .keys = &no_files, .ca = ""};
 
-    assert_false(tls_options_check(&options, &error));
+    assert_null(tls_server_create(&options, &error));
     assert_non_null(strstr(error.text, "tls.cert is empty"));
     options.certificates = &one;
     options.keys = &two;
-    assert_false(tls_options_check(&options, &error));
+    assert_null(tls_server_create(&options, &error));
     assert_non_null(strstr(error.text, "tls.key names 2 files and tls.cert 1"));
     options.keys = &no_files;
-    assert_false(tls_options_check(&options, &error)); /* the key is not in the same file */
+    assert_null(tls_server_create(&options, &error)); /* the key is not in the same file */
     assert_non_null(strstr(error.text, "good.pem: no private key"));
     options.verify_peer = true;
-    assert_false(tls_options_check(&options, &error));
+    assert_null(tls_server_create(&options, &error));
     assert_non_null(strstr(error.text, "tls.verify = peer needs tls.ca"));
 }
 
