@@ -181,13 +181,14 @@ static void fetch_next(struct media_read *read)
 static void fetch_readable(evutil_socket_t fd, short what, void *argument)
 {
     struct media_read *read = argument;
+    (void)fd;
     if ((what & EV_READ) == 0) {
         fetch_broken(read, ERROR_TIMEOUT, "the storage server sent no byte in time");
         return;
     }
     for (int rounds = 0; rounds < 16 && read->at < read->end; rounds++) {
-        ssize_t got =
-            recv(fd, read->chunk, (size_t)min_i64((int64_t)CHUNK, read->end - read->at), MSG_DONTWAIT);
+        ssize_t got = transport_recv(packet_call_transport(read->call), read->chunk,
+                                     (size_t)min_i64((int64_t)CHUNK, read->end - read->at), MSG_DONTWAIT);
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
             return;
         if (got <= 0) {
@@ -215,11 +216,13 @@ static void fetch_opened(void *argument, struct packet_call *call, const struct 
     if (size > 0)
         fetch_take(read, bytes, (int64_t)size);
     if (read->at < read->end) {
-        event_assign(&read->event, loop_base(read->loop->loop), packet_call_fd(call), EV_READ | EV_PERSIST,
-                     fetch_readable, read);
+        event_assign(&read->event, loop_base(read->loop->loop), packet_call_transport(call).fd,
+                     EV_READ | EV_PERSIST, fetch_readable, read);
         read->watched = event_add(&read->event, &patience) == 0;
         if (!read->watched)
             read_fail(read, ERROR_UNAVAILABLE, "the storage server's socket cannot be watched");
+        else /* what TLS has read already brings no event */
+            event_active(&read->event, EV_READ, 0);
         return;
     }
     fetch_next(read);
