@@ -23,6 +23,10 @@
  * waits. */
 #define REFRESH_PERCENT 80
 
+/* Texts of this size are compressed for those who take it. */
+#define PACKED_MIN 512
+#define PACKED_MAX (1024 * 1024)
+
 struct http_lookup_wait {
     struct wait wait;
     http_lookup_callback callback;
@@ -105,6 +109,19 @@ struct http_lookup_file *http_lookup_file_derive(const struct http_lookup_file *
     derived->references = 1;
     derived->derived = true;
     return derived;
+}
+
+/* Texts that are worth compressing. */
+static bool lookup_is_packed(const struct http_lookup_file *file)
+{
+    static const char *const types[] = {
+        "application/vnd.apple.mpegurl", "audio/mpegurl",    "application/dash+xml", "text/vtt",
+        "application/x-subrip",          "application/json", "image/svg+xml"};
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        if (media_type_is(file->content_type, types[i]))
+            return file->stat.size >= PACKED_MIN && file->stat.size <= PACKED_MAX;
+    }
+    return false;
 }
 
 /* ---- entries ---- */
@@ -276,6 +293,7 @@ static void accept_file(struct entry *entry, struct http_lookup_file *file)
     if (entry->file)
         file->served_ms = entry->file->served_ms;
     http_lookup_content_type(file, "", file->content_type);
+    file->varies = lookup_is_packed(file);
     http_lookup_file_release(entry->file);
     entry->file = file;
     entry->absent = false;

@@ -32,7 +32,7 @@ struct http_lookup_file {
     int64_t served_ms;                 /* of relay: when bytes last came, clock_coarse_ms(); 0: never */
     bool derived;                      /* by http_lookup_file_derive(): not stored as such */
     bool gzipped;                      /* it has Content-Encoding: gzip */
-    bool varies;                       /* with Accept-Encoding */
+    bool varies; /* with Accept-Encoding: a playlist, manifest, subtitles, JSON or SVG */
     size_t references;
 };
 

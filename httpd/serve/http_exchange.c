@@ -14,9 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Status that the access log shows for a client that went before it was answered. */
 #define STATUS_CLIENT_GONE 499
+
+/* The largest stored text that is converted. */
+#define STORED_MAX (1024 * 1024)
 
 /* ---- files ---- */
 
@@ -240,72 +244,31 @@ static bool exchange_next_part(struct http_connection *connection)
     return true;
 }
 
-/* ---- the beginning ---- */
-
-static void on_lookup(void *argument, struct http_lookup_file *file, const struct error *error)
-{
-    struct http_connection *connection = argument;
-    struct http_exchange *exchange = &connection->exchange;
-    const struct http_settings *settings = connection->loop->settings;
-    struct http_target target;
-    exchange->wait = NULL;
-    exchange->file = file;
-    if (error) {
-        http_answer_error(connection, error->code, error->text);
-    } else {
-        /* Taken apart once more rather than kept: it is a kilobyte, and most connections wait rarely. */
-        struct http_text text =
-            http_request_text(http_answer_request_head(connection), exchange->request.target);
-        if (http_target_parse(text, settings->application, settings->user, &target) == HTTP_TARGET_FILE)
-            answer_file(connection, &target);
-        else /* only where a reload took the defaults away meanwhile */
-            http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
-    }
-    http_connection_run(connection);
-}
-
-static void exchange_look_up(struct http_connection *connection, const struct http_target *target)
-{
-    struct http_exchange *exchange = &connection->exchange;
-    switch (http_lookup_start(connection->loop->lookup, &target->key, on_lookup, connection, &exchange->file,
-                              &exchange->wait)) {
-    case HTTP_LOOKUP_FOUND:
-        answer_file(connection, target);
-        break;
-    case HTTP_LOOKUP_ABSENT:
-        http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
-        break;
-    case HTTP_LOOKUP_WAITING:
-        http_connection_set_state(connection, CONNECTION_LOOKUP);
-        break;
-    case HTTP_LOOKUP_FAILED:
-        http_answer_refuse(connection, 503, "no memory");
-        break;
-    }
-}
-
-static bool is_secure_target(struct http_text text)
-{
-    struct http_text scheme, authority, rest;
-    return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
-}
-
 /* ---- streams ---- */
 
 /* What was made, or the stored file itself, is answered as files are: conditions, ranges and all. */
 static void answer_stream(struct http_connection *connection, struct stream_result *result)
 {
-    static const struct http_target plain; /* without a name or a wish for an attachment */
+    static const struct http_target none; /* without a name or a wish for an attachment */
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_target target;
+    struct http_text text =
+        http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
+    /* Of a stored text in another form. */
+    bool named = http_target_parse(text, settings->application, settings->user, &target) == HTTP_TARGET_FILE;
+    target.name[0] = named ? '\0' : target.name[0]; /* it has chosen already */
+    const struct http_target *plain = named ? &target : &none;
     struct http_exchange *exchange = &connection->exchange;
     switch (result->outcome) {
     case STREAM_BODY:
         exchange->made = result->body;
+        http_lookup_file_release(exchange->file);
         exchange->file = http_lookup_file_take(result->body->described);
-        answer_file(connection, &plain);
+        answer_file(connection, plain);
         break;
     case STREAM_FILE:
         exchange->file = result->file;
-        answer_file(connection, &plain);
+        answer_file(connection, plain);
         break;
     case STREAM_ABSENT:
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
@@ -359,6 +322,85 @@ static void exchange_stream(struct http_connection *connection, const struct htt
         http_answer_refuse(connection, 503, "no memory");
     else if (!take_stream(connection))
         http_connection_set_state(connection, CONNECTION_LOOKUP);
+}
+
+/* A stored text that the client takes compressed, or that it wants as WebVTT, is answered in that form; any other file as it is. */
+static void answer_found(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_lookup_file *file = exchange->file;
+    const char *dot = strrchr(target->name, '.');
+    bool to_vtt = dot && strcasecmp(dot, ".vtt") == 0 &&
+                  media_type_is(file->content_type, "application/x-subrip") && file->stat.size > 0 &&
+                  file->stat.size <= STORED_MAX;
+    bool whole = http_request_field_count(&exchange->request, HTTP_FIELD_RANGE) == 0;
+    bool gzip = http_accept_gzip(http_answer_request_field(connection, HTTP_FIELD_ACCEPT_ENCODING)) && whole;
+    if ((!file->varies || !gzip || is_below_playlist(file, target)) && !to_vtt) {
+        answer_file(connection, target);
+        return;
+    }
+    struct stream_request_options options = {.streams = connection->loop->streams,
+                                             .stored = file,
+                                             .type = to_vtt ? "text/vtt; charset=utf-8" : file->content_type,
+                                             .to_vtt = to_vtt,
+                                             .gzip = gzip,
+                                             .wake = on_stream,
+                                             .argument = connection};
+    exchange->stream = stream_request_start(&options);
+    if (!exchange->stream)
+        http_answer_refuse(connection, 503, "no memory");
+    else if (!take_stream(connection))
+        http_connection_set_state(connection, CONNECTION_LOOKUP);
+}
+
+/* ---- the beginning ---- */
+
+static void on_lookup(void *argument, struct http_lookup_file *file, const struct error *error)
+{
+    struct http_connection *connection = argument;
+    struct http_exchange *exchange = &connection->exchange;
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_target target;
+    exchange->wait = NULL;
+    exchange->file = file;
+    if (error) {
+        http_answer_error(connection, error->code, error->text);
+    } else {
+        /* Taken apart once more rather than kept: it is a kilobyte, and most connections wait rarely. */
+        struct http_text text =
+            http_request_text(http_answer_request_head(connection), exchange->request.target);
+        if (http_target_parse(text, settings->application, settings->user, &target) == HTTP_TARGET_FILE)
+            answer_found(connection, &target);
+        else /* only where a reload took the defaults away meanwhile */
+            http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
+    }
+    http_connection_run(connection);
+}
+
+static void exchange_look_up(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    switch (http_lookup_start(connection->loop->lookup, &target->key, on_lookup, connection, &exchange->file,
+                              &exchange->wait)) {
+    case HTTP_LOOKUP_FOUND:
+        answer_found(connection, target);
+        break;
+    case HTTP_LOOKUP_ABSENT:
+        http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
+        break;
+    case HTTP_LOOKUP_WAITING:
+        http_connection_set_state(connection, CONNECTION_LOOKUP);
+        break;
+    case HTTP_LOOKUP_FAILED:
+        http_answer_refuse(connection, 503, "no memory");
+        break;
+    }
+}
+
+static bool is_secure_target(struct http_text text)
+{
+    struct http_text scheme, authority, rest;
+    return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
 }
 
 static void exchange_begin(struct http_connection *connection)

@@ -66,7 +66,11 @@ static void make_text(struct stream_build *build)
     const struct stream_build_options *options = &build->options;
     const struct media_film *film = options->set.items[options->name.item].film;
     bool found = true;
-    if (options->service == HTTP_SERVICE_INFO)
+    if (options->stored && !options->to_vtt)
+        media_put(&build->text, options->material, options->material_size);
+    else if (options->stored)
+        subtitles_of_file((struct media_view){options->material, options->material_size}, &build->text);
+    else if (options->service == HTTP_SERVICE_INFO)
         media_info(film, build->file_name, options->file_size, build->file_type, build->reason, &build->text);
     else if (options->name.resource == MEDIA_MASTER)
         hls_master(&options->set, disagreeing(&options->set), &build->text);

@@ -1,5 +1,6 @@
 /*
- * stream_build: a text of a stream made by a worker: a playlist, a manifest, subtitles or /info, compressed where that is wanted.
+ * stream_build: a text made by a worker: a playlist, a manifest, subtitles, /info or a stored text, compressed where that is
+ * wanted.
  */
 #ifndef REEL_HTTPD_STREAM_BUILD_H
 #define REEL_HTTPD_STREAM_BUILD_H
@@ -20,7 +21,8 @@ struct stream_build_options {
     struct media_name name;
     struct media_set set; /* references are taken */
     bool gzip;
-    uint8_t *material; /* malloc'd, taken over in any case: what subtitles are made of */
+    bool stored, to_vtt; /* nothing of the above: the material as it is, or WebVTT made of it */
+    uint8_t *material;   /* malloc'd, taken over in any case: what subtitles are made of */
     size_t material_size;
     const char *file_name, *file_type, *reason; /* for /info; copied */
     int64_t file_size;

@@ -32,7 +32,8 @@ struct stream_item {
 
 struct stream_request {
     struct stream_request_options options;
-    struct proto_file_key key; /* application and user */
+    char type[HTTP_LOOKUP_TYPE_SIZE]; /* of a stored text */
+    struct proto_file_key key;        /* application and user */
     enum http_service service;
     struct media_name name;
     char resource[MEDIA_NAME_MAX];
@@ -114,7 +115,8 @@ static void text_is_made(void *argument, struct media_buffer *text, bool gzipped
 {
     struct stream_request *request = argument;
     char key[TEXT_KEY_MAX];
-    const char *type = stream_build_type(request->service, &request->name);
+    bool stored = request->options.stored;
+    const char *type = stored ? request->type : stream_build_type(request->service, &request->name);
     request->build = NULL;
     if (text->failed) {
         media_buffer_clear(text);
@@ -126,6 +128,7 @@ static void text_is_made(void *argument, struct media_buffer *text, bool gzipped
     if (body) {
         body->described->gzipped = gzipped;
         body->described->varies = true;
+        body->described->derived = !stored; /* what is to be saved stays so */
         stream_texts_keep(request->options.streams->texts, key, text_key(request, key), body);
     }
     finish_body(request, body);
@@ -140,6 +143,8 @@ static void begin_build(struct stream_request *request, uint8_t *material, size_
                                            .service = request->service,
                                            .name = request->name,
                                            .gzip = request->options.gzip,
+                                           .stored = request->options.stored,
+                                           .to_vtt = request->options.to_vtt,
                                            .material = material,
                                            .material_size = size,
                                            .done = text_is_made,
@@ -352,17 +357,21 @@ static bool keeps_text(const struct stream_request *request)
            request->name.resource == MEDIA_PLAYLIST || request->name.resource == MEDIA_VTT;
 }
 
-static bool find_text(struct stream_request *request)
+/* True: what was made before is the answer. */
+static bool find_kept(struct stream_request *request)
 {
     char key[TEXT_KEY_MAX];
-    if (!keeps_text(request))
-        return false;
     struct stream_body *body =
         stream_texts_find(request->options.streams->texts, key, text_key(request, key));
     if (!body)
         return false;
     finish_body(request, body);
     return true;
+}
+
+static bool find_text(struct stream_request *request)
+{
+    return keeps_text(request) && find_kept(request);
 }
 
 static bool has_stream(const struct stream_request *request)
@@ -537,12 +546,31 @@ static void note_needs(struct stream_request *request)
     }
 }
 
+static void read_stored(struct stream_request *request)
+{
+    const struct http_lookup_file *file = request->options.stored;
+    struct mp4_piece whole = {0, file->stat.size};
+    request->key = file->key;
+    request->count = 1;
+    request->items[0].request = request;
+    request->items[0].file = http_lookup_file_take(request->options.stored);
+    snprintf(request->type, sizeof(request->type), "%s", request->options.type);
+    snprintf(request->resource, sizeof(request->resource), "stored%s", request->options.to_vtt ? "-vtt" : "");
+    if (!find_kept(request))
+        (void)begin_reading(request, &whole, 1, whole.size, on_text_read);
+}
+
 struct stream_request *stream_request_start(const struct stream_request_options *options)
 {
     struct stream_request *request = calloc(1, sizeof(*request));
     if (!request)
         return NULL;
     request->options = *options;
+    if (options->stored) {
+        read_stored(request);
+        request->started = true;
+        return request;
+    }
     if (!read_name(request, options->target)) {
         finish(request, STREAM_ABSENT);
         return request;

@@ -14,7 +14,11 @@ struct stream_request_options {
     struct stream_loop *streams;
     const struct http_target *target; /* HTTP_TARGET_STREAM; needed during the call only */
     bool gzip;                        /* the client takes it */
-    void (*wake)(void *argument);     /* it has become ready; never inside stream_request_start() */
+    /* Instead of TARGET: a stored text, to be compressed, or made WebVTT where TO_VTT; of TYPE. */
+    struct http_lookup_file *stored;
+    const char *type;
+    bool to_vtt;
+    void (*wake)(void *argument); /* it has become ready; never inside stream_request_start() */
     void *argument;
 };
 

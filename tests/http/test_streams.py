@@ -268,3 +268,61 @@ def test_streams_have_relative_uris_only(suite, ports, plain):
         text = text.replace("urn:mpeg:dash:", "").replace("http://www.w3.org", "")
         assert "://" not in text and not re.search(r'^/|URI="/|media="/', text, re.M)
     assert urllib.parse.urljoin("http://h/t/SIGNED/hls/A/U/F/m.m3u8", "m-0.m4s") == "http://h/t/SIGNED/hls/A/U/F/m-0.m4s"
+
+
+def test_stored_texts_are_compressed_and_srt_is_webvtt_by_name(suite, ports):
+    lines = "".join(f"{i}\n00:00:{i:02},000 --> 00:00:{i:02},900\nLine {i} & more\n\n" for i in range(1, 60)).encode()
+    playlist = b"#EXTM3U\n" + b"".join(b"#EXTINF:6.0,\nsegment-%d.ts\n" % i for i in range(500))
+    suite.put("text-srt", lines, name="film.srt")
+    suite.put("text-m3u8", playlist, name="film.m3u8")
+    suite.put("text-svg", b"<svg xmlns='http://www.w3.org/2000/svg'>" + b"<g/>" * 500 + b"</svg>", name="a.svg", content_type="image/svg+xml")
+    for port in ports.values():
+        plain, text = fetch(suite, f"/files/{APP}/{USER}/text-m3u8", port=port)
+        packed, body = fetch(suite, f"/files/{APP}/{USER}/text-m3u8", port=port, Accept_Encoding="gzip")
+        assert text == playlist == gzip.decompress(body) and len(body) < len(playlist) // 4
+        assert plain.headers["Content-Encoding"] is None and packed.headers["Content-Encoding"] == "gzip"
+        assert packed.headers["ETag"].startswith(plain.headers["ETag"][:-1] + "-") and packed.headers["Content-Type"] == plain.headers["Content-Type"]
+        assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+        assert fetch(suite, f"/files/{APP}/{USER}/text-m3u8", port=port, Accept_Encoding="gzip",
+                     If_None_Match=packed.headers["ETag"])[0].status == 304
+        part, some = fetch(suite, f"/files/{APP}/{USER}/text-m3u8", port=port, Accept_Encoding="gzip", Range="bytes=10-19")
+        assert part.status == 206 and some == playlist[10:20] and part.headers["ETag"] == plain.headers["ETag"]
+        drawing = fetch(suite, f"/files/{APP}/{USER}/text-svg", port=port, Accept_Encoding="gzip")[0]
+        assert drawing.headers["Content-Encoding"] == "gzip" and drawing.headers["Content-Disposition"].startswith("attachment")
+        assert fetch(suite, f"/files/{APP}/{USER}/text-m3u8/segment-1.ts", port=port, Accept_Encoding="gzip")[0].status == 404
+        answer, vtt = fetch(suite, f"/files/{APP}/{USER}/text-srt/film.en.vtt", port=port)
+        assert answer.headers["Content-Type"] == "text/vtt; charset=utf-8" and answer.headers["Content-Disposition"] is None
+        assert vtt.startswith(b"WEBVTT\n\n00:00:01.000 --> 00:00:01.900\nLine 1 &amp; more\n")
+        assert gzip.decompress(fetch(suite, f"/files/{APP}/{USER}/text-srt/film.en.vtt", port=port, Accept_Encoding="gzip")[1]) == vtt
+        assert fetch(suite, f"/files/{APP}/{USER}/text-srt/film.srt", port=port)[1] == lines
+
+
+def test_a_film_goes_on_while_its_storage_server_is_killed(own_suite, plain):
+    """Segment after segment at a player's pace; one of the two storage servers is killed in the middle."""
+    import time
+    own_suite.add_tracker()
+    own_suite.add_idserver()
+    own_suite.add_storage()
+    own_suite.add_storage("storage2")
+    own_suite.add_httpd()
+    own_suite.launch()
+    own_suite.put("film", plain.read_bytes())
+    port = own_suite.httpd.port
+    expected = [get(own_suite, port, stream("film", f"m-{n}.m4s")) for n in range(4)]
+    longest = 0
+    for turn in range(24):
+        if turn == 8:
+            own_suite.daemons["storage"].kill()
+        began = time.monotonic()
+        assert get(own_suite, port, stream("film", f"m-{turn % 4}.m4s")) == expected[turn % 4]
+        longest = max(longest, time.monotonic() - began)
+    assert longest < 2
+
+
+def test_where_links_are_signed_streams_need_one_too(suite, plain):
+    daemon = suite.add_httpd("signed", access="signed")
+    daemon.start()
+    for path in (stream("plain", "master.m3u8"), stream("plain", "m-0.m4s"), stream("plain", "manifest.mpd", "dash"),
+                 stream("plain", "", "info"), stream("nobody", "master.m3u8")):
+        answer, body = fetch(suite, path, port=daemon.port)
+        assert answer.status == 403 and b"signed link" in body, path
