@@ -38,11 +38,11 @@ def make_short(directory):
 
 
 def make_film(directory):
-    """An hour at about 1.6 Mbit/s, B-frames, a key frame every two seconds, AAC; the index at the beginning."""
+    """An hour at about 0.7 Mbit/s, B-frames, a key frame every two seconds, AAC; the index at the beginning."""
     part, film = directory / "part.mp4", directory / "film.mp4"
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=60,noise=alls=20:allf=t",
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=60,noise=alls=20:allf=t",
                     "-f", "lavfi", "-i", "sine=frequency=440:duration=60", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2",
-                    "-b:v", "1500k", "-pix_fmt", "yuv420p", "-g", "50", "-c:a", "aac", str(part)], check=True)
+                    "-b:v", "500k", "-pix_fmt", "yuv420p", "-g", "50", "-c:a", "aac", str(part)], check=True)
     subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", str(int(options.hours * 60) - 1), "-i", str(part), "-c", "copy",
                     "-movflags", "+faststart", str(film)], check=True)
     return film.read_bytes()
@@ -94,12 +94,12 @@ def stalls(port, names):
 
 def measure(suite, way, daemon, film, short):
     port = daemon.port
-    client = Client(port)
     base = f"/hls/{APP}/{USER}"
     print(f"{way}:")
     cold = [f"cold-{way}-{i}" for i in range(options.films)]
     for name in cold:
         suite.put(name, film)
+    client = Client(port)
     held = daemon.metric("reel_httpd_index_bytes")
     show("first playlist of a cold film", [client.get(f"{base}/{name}/m.m3u8")[1] for name in cold])
     print(f"  index: {(daemon.metric('reel_httpd_index_bytes') - held) / len(cold) / options.hours / 1e6:.2f} MB per hour of film")
@@ -107,6 +107,7 @@ def measure(suite, way, daemon, film, short):
     cold = [f"first-{way}-{i}" for i in range(options.films)]
     for name in cold:
         suite.put(name, film)
+    client = Client(port)
     show("first byte of a segment, cold", [client.get(f"{base}/{name}/m-100.m4s")[0] for name in cold])
     show("first byte of a segment, warm", [client.get(f"{base}/{cold[0]}/m-{i}.m4s")[0] for i in range(100, 300)])
     show("first byte of a plain range", [client.get(f"/files/{APP}/{USER}/{cold[0]}", Range=f"bytes={i * 1000000}-{i * 1000000 + 999999}")[0]
