@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The second stage, for nights: what .ci/run leaves out because it takes long.
-#   scripts/nightly.sh [STEP]...     steps: mutate analyze tsan fuzz torture soak packages (default: all)
+#   scripts/nightly.sh [STEP]...     steps: mutate analyze tsan fuzz torture players soak packages (default: all)
 #   REEL_FUZZ_SECONDS (600) for each fuzzer, REEL_TORTURE_ROUNDS (5), REEL_SOAK_SECONDS (600)
 # Goes on after a failed step; the last line names what failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(mutate analyze tsan fuzz torture soak packages)
+[ ${#steps[@]} -gt 0 ] || steps=(mutate analyze tsan fuzz torture players soak packages)
 failed=()
 pytest=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short)
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
@@ -52,6 +52,12 @@ torture() {
         REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/torture || code=1
     done
     return $code
+}
+
+# Streams of films of all kinds, and the players of pages (hls.js, dash.js), which npm gives by their lock file.
+players() {
+    scripts/build.sh asan || return 1
+    REEL_NPM=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/matrix.py tests/http/test_stream_players.py
 }
 
 soak() {

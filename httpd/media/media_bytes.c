@@ -7,44 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool fits(struct media_view view, size_t offset, size_t size)
-{
-    return offset <= view.size && size <= view.size - offset;
-}
-
-static uint64_t get(struct media_view view, size_t offset, size_t size)
-{
-    uint64_t value = 0;
-    if (!fits(view, offset, size))
-        return 0;
-    for (size_t i = 0; i < size; i++)
-        value = value << 8 | view.bytes[offset + i];
-    return value;
-}
-
-uint8_t media_get8(struct media_view view, size_t offset)
-{
-    return (uint8_t)get(view, offset, 1);
-}
-
-uint16_t media_get16(struct media_view view, size_t offset)
-{
-    return (uint16_t)get(view, offset, 2);
-}
-
 uint32_t media_get24(struct media_view view, size_t offset)
 {
-    return (uint32_t)get(view, offset, 3);
-}
-
-uint32_t media_get32(struct media_view view, size_t offset)
-{
-    return (uint32_t)get(view, offset, 4);
-}
-
-uint64_t media_get64(struct media_view view, size_t offset)
-{
-    return get(view, offset, 8);
+    if (!media_view_has(view, offset, 3))
+        return 0;
+    return (uint32_t)view.bytes[offset] << 16 | (uint32_t)view.bytes[offset + 1] << 8 |
+           view.bytes[offset + 2];
 }
 
 struct media_view media_view_from(struct media_view view, size_t offset)

@@ -6,6 +6,8 @@
 #define REEL_HTTPD_MEDIA_BYTES_H
 
 #include "common/base/base.h"
+#include <endian.h>
+#include <string.h>
 
 /* SIZE bytes of somebody else's memory. */
 struct media_view {
@@ -13,12 +15,46 @@ struct media_view {
     size_t size;
 };
 
-/* Big-endian numbers at OFFSET; 0 behind the end, so that a caller who checked the size once need not check each. */
-uint8_t media_get8(struct media_view view, size_t offset);
-uint16_t media_get16(struct media_view view, size_t offset);
+/* Big-endian numbers at OFFSET; 0 behind the end, so that a caller who checked the size once need not check each. Inline: an
+ * index has a million of them. */
+static inline bool media_view_has(struct media_view view, size_t offset, size_t size)
+{
+    return offset <= view.size && size <= view.size - offset;
+}
+
+static inline uint8_t media_get8(struct media_view view, size_t offset)
+{
+    return offset < view.size ? view.bytes[offset] : 0;
+}
+
+static inline uint16_t media_get16(struct media_view view, size_t offset)
+{
+    uint16_t value;
+    if (!media_view_has(view, offset, sizeof(value)))
+        return 0;
+    memcpy(&value, view.bytes + offset, sizeof(value));
+    return be16toh(value);
+}
+
+static inline uint32_t media_get32(struct media_view view, size_t offset)
+{
+    uint32_t value;
+    if (!media_view_has(view, offset, sizeof(value)))
+        return 0;
+    memcpy(&value, view.bytes + offset, sizeof(value));
+    return be32toh(value);
+}
+
+static inline uint64_t media_get64(struct media_view view, size_t offset)
+{
+    uint64_t value;
+    if (!media_view_has(view, offset, sizeof(value)))
+        return 0;
+    memcpy(&value, view.bytes + offset, sizeof(value));
+    return be64toh(value);
+}
+
 uint32_t media_get24(struct media_view view, size_t offset);
-uint32_t media_get32(struct media_view view, size_t offset);
-uint64_t media_get64(struct media_view view, size_t offset);
 
 /* What is left from OFFSET on, and at most SIZE bytes of it; empty behind the end. */
 struct media_view media_view_from(struct media_view view, size_t offset);

@@ -41,17 +41,28 @@ static uint8_t bits_of(uint64_t value)
 static void put_bits(struct block_writer *writer, uint64_t value, unsigned count)
 {
     while (count > 0) {
-        unsigned taken = count < 8 - writer->pending_bits ? count : 8 - writer->pending_bits;
-        writer->pending |= (value & ((UINT64_C(1) << taken) - 1)) << writer->pending_bits;
+        unsigned taken = count < 64 - writer->pending_bits ? count : 64 - writer->pending_bits;
+        uint64_t mask = taken == 64 ? UINT64_MAX : (UINT64_C(1) << taken) - 1;
+        writer->pending |= (value & mask) << writer->pending_bits;
         writer->pending_bits += taken;
-        value >>= taken;
+        value = taken == 64 ? 0 : value >> taken;
         count -= taken;
-        if (writer->pending_bits == 8) {
-            media_put8(&writer->track->bits, (uint8_t)writer->pending);
+        if (writer->pending_bits == 64) {
+            uint64_t word = htole64(writer->pending);
+            media_put(&writer->track->bits, &word, sizeof(word));
             writer->pending = 0;
             writer->pending_bits = 0;
         }
     }
+}
+
+/* The bits that make no whole word yet, in as many bytes as they need. */
+static void flush_bits(struct block_writer *writer)
+{
+    uint64_t word = htole64(writer->pending);
+    media_put(&writer->track->bits, &word, (writer->pending_bits + 7) / 8);
+    writer->pending = 0;
+    writer->pending_bits = 0;
 }
 
 /* The narrowest form for the samples of the block. */
@@ -101,8 +112,7 @@ static bool block_flush(struct block_writer *writer)
         put_bits(writer, sample->duration - block.duration_min, block.duration_bits);
         put_bits(writer, sample->sync, block.sync);
     }
-    if (writer->pending_bits > 0)
-        put_bits(writer, 0, 8 - writer->pending_bits);
+    flush_bits(writer);
     track->blocks[writer->blocks++] = block;
     writer->filled = 0;
     return !track->bits.failed;
