@@ -12,6 +12,7 @@
 
 #include "common/base/clock.h"
 #include "common/call/packet_call.h"
+#include "tests/unit/library/call_world.h"
 #include "tests/unit/library/scripted_peer.h"
 
 #include <fcntl.h>
@@ -21,266 +22,6 @@
 #include <sys/ioctl.h>
 
 #define SUCCESS 102
-
-/* ---- a loop in its own thread, and things run on it ---- */
-
-struct world {
-    struct loop *loop;
-    struct workers *resolver;
-    struct packet_pool *pool;
-};
-
-struct errand {
-    struct task task;
-    void (*run)(void *argument);
-    void *argument;
-    pthread_mutex_t mutex;
-    pthread_cond_t done;
-    bool finished;
-};
-
-static void errand_run(struct task *task)
-{
-    struct errand *errand = CONTAINER_OF(task, struct errand, task);
-
-    errand->run(errand->argument);
-    pthread_mutex_lock(&errand->mutex);
-    errand->finished = true;
-    pthread_cond_signal(&errand->done);
-    pthread_mutex_unlock(&errand->mutex);
-}
-
-static void on_loop(struct world *world, void (*run)(void *argument), void *argument)
-{
-    struct errand errand = {.task = {.run = errand_run}, .run = run, .argument = argument};
-
-    pthread_mutex_init(&errand.mutex, NULL);
-    pthread_cond_init(&errand.done, NULL);
-    loop_post(world->loop, &errand.task);
-    pthread_mutex_lock(&errand.mutex);
-    while (!errand.finished)
-        pthread_cond_wait(&errand.done, &errand.mutex);
-    pthread_mutex_unlock(&errand.mutex);
-    pthread_cond_destroy(&errand.done);
-    pthread_mutex_destroy(&errand.mutex);
-}
-
-static struct packet_pool_options pool_options = {
-    .connect_timeout_ms = 2000,
-    .idle_timeout_ms = 60000,
-    .idle_max = 8,
-    .open_max = 8,
-    .address_penalty_ms = 60000,
-};
-
-static void world_open(struct world *world, const struct packet_pool_options *options)
-{
-    struct packet_pool_options copy = *options;
-    struct error error;
-
-    world->loop = loop_create("calls", &error);
-    assert_non_null(world->loop);
-    world->resolver = workers_create("names", 1, 16, &error);
-    assert_non_null(world->resolver);
-    copy.resolver = world->resolver;
-    world->pool = packet_pool_create(world->loop, &copy, &error);
-    assert_non_null(world->pool);
-    assert_true(loop_start(world->loop, &error));
-}
-
-static void destroy_pool(void *argument)
-{
-    struct world *world = argument;
-
-    packet_pool_destroy(world->pool);
-    world->pool = NULL;
-}
-
-static void world_close(struct world *world)
-{
-    if (world->pool != NULL)
-        on_loop(world, destroy_pool, world);
-    assert_true(workers_destroy(world->resolver, 10000));
-    loop_destroy(world->loop);
-}
-
-/* ---- a call and what came of it ---- */
-
-struct ask {
-    struct world *world;
-    const char *addresses;
-    struct packet_call_options options;
-    struct packet_call *call;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    int done, taken;
-    struct error error;
-    char body[256];
-    size_t size;
-    int64_t source_given; /* source */
-    int64_t source_max;   /* source: gives no more than so many bytes, then "not yet"; 0: all */
-    bool source_gives_up;
-    bool cancel_in_callback;
-    enum packet_verdict verdict;
-    int again_calls;
-    bool again_answer;
-    char address[ADDRESS_TEXT_SIZE];
-};
-
-static void ask_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
-{
-    struct ask *ask = argument;
-
-    pthread_mutex_lock(&ask->mutex);
-    ask->done++;
-    if (error != NULL) {
-        ask->error = *error;
-    } else {
-        ask->size = size;
-        memcpy(ask->body, body, size < sizeof(ask->body) ? size : sizeof(ask->body));
-        address_format(packet_call_address(ask->call), ask->address, sizeof(ask->address));
-    }
-    pthread_cond_broadcast(&ask->changed);
-    pthread_mutex_unlock(&ask->mutex);
-}
-
-static void ask_taken(void *argument, struct packet_call *call)
-{
-    struct ask *ask = argument;
-
-    pthread_mutex_lock(&ask->mutex);
-    assert_ptr_equal(call, ask->call);
-    ask->taken++;
-    pthread_cond_broadcast(&ask->changed);
-    pthread_mutex_unlock(&ask->mutex);
-}
-
-static void ask_start(void *argument)
-{
-    struct ask *ask = argument;
-    struct address_list list = {0};
-    struct error error = {0};
-
-    assert_true(address_list_parse(ask->addresses, 0, &list, &error));
-    ask->options.addresses = &list;
-    ask->options.argument = ask;
-    if (ask->options.done == NULL)
-        ask->options.done = ask_done;
-    if (ask->options.taken == NULL)
-        ask->options.taken = ask_taken;
-    if (ask->options.timeout_ms == 0)
-        ask->options.timeout_ms = 5000;
-    if (ask->options.progress_ms == 0)
-        ask->options.progress_ms = 5000;
-    if (ask->options.command == 0)
-        ask->options.command = 71;
-    if (ask->options.reply_max == 0)
-        ask->options.reply_max = sizeof(ask->body);
-    ask->call = packet_call_start(ask->world->pool, &ask->options, &error);
-    assert_non_null(ask->call);
-    assert_int_equal(ask->done, 0);
-    address_list_clear(&list);
-}
-
-static void ask_begin(struct ask *ask, struct world *world, const char *addresses)
-{
-    ask->world = world;
-    ask->addresses = addresses;
-    pthread_mutex_init(&ask->mutex, NULL);
-    pthread_cond_init(&ask->changed, NULL);
-    on_loop(world, ask_start, ask);
-}
-
-/* Waits until done or taken. */
-static void ask_wait(struct ask *ask)
-{
-    pthread_mutex_lock(&ask->mutex);
-    while (ask->done == 0 && ask->taken == 0)
-        pthread_cond_wait(&ask->changed, &ask->mutex);
-    pthread_mutex_unlock(&ask->mutex);
-}
-
-static void nothing(void *argument)
-{
-    (void)argument;
-}
-
-/* After this, whatever the call's last callback left to do on the loop is done. */
-static void ask_end(struct ask *ask)
-{
-    ask_wait(ask);
-    on_loop(ask->world, nothing, NULL);
-    assert_int_equal(ask->done, 1);
-}
-
-static void ask_now(struct ask *ask, struct world *world, const char *addresses)
-{
-    ask_begin(ask, world, addresses);
-    ask_end(ask);
-}
-
-static void cancel(void *argument)
-{
-    packet_call_cancel(((struct ask *)argument)->call);
-}
-
-static void release(void *argument)
-{
-    packet_call_release(((struct ask *)argument)->call, true);
-}
-
-static void release_broken(void *argument)
-{
-    packet_call_release(((struct ask *)argument)->call, false);
-}
-
-static void resume_source(void *argument)
-{
-    struct ask *ask = argument;
-
-    ask->source_max = ask->options.source_size;
-    packet_call_resume_source(ask->call);
-}
-
-static int64_t ask_source(void *argument, uint8_t *buffer, size_t size)
-{
-    struct ask *ask = argument;
-    int64_t now = (int64_t)size;
-
-    if (ask->cancel_in_callback) {
-        packet_call_cancel(ask->call);
-        pthread_mutex_lock(&ask->mutex);
-        ask->taken = 1; /* lets ask_wait() go on */
-        pthread_cond_broadcast(&ask->changed);
-        pthread_mutex_unlock(&ask->mutex);
-        return 1;
-    }
-    if (ask->source_gives_up)
-        return -1;
-    if (ask->source_max > 0)
-        now = min_i64(now, ask->source_max - ask->source_given);
-    for (int64_t i = 0; i < now; i++)
-        buffer[i] = (uint8_t)(ask->source_given + i);
-    ask->source_given += now;
-    return now;
-}
-
-static enum packet_verdict ask_header(void *argument, int64_t length)
-{
-    struct ask *ask = argument;
-
-    assert_true(length >= 0);
-    return ask->verdict;
-}
-
-static bool ask_again(void *argument, const struct error *error)
-{
-    struct ask *ask = argument;
-
-    assert_int_not_equal(error->code, ERROR_NONE);
-    ask->again_calls++;
-    return ask->again_answer;
-}
 
 static uint64_t sum_of_counting_bytes(const char *head, size_t head_size, int64_t size)
 {
@@ -362,11 +103,11 @@ static void refuse_busy(struct peer *peer, int fd, int connection)
 
 static void a_request_gets_its_reply_and_the_connection_is_kept(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_hello, NULL);
     for (int i = 0; i < 5; i++) {
         struct ask ask = {.options = {.body = "abc", .body_size = 3}};
@@ -379,7 +120,7 @@ static void a_request_gets_its_reply_and_the_connection_is_kept(void **state)
     }
     assert_int_equal(atomic_load(&peer.accepted), 1);
     assert_int_equal(peer_requests(&peer, 71), 5);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -387,10 +128,10 @@ static void an_address_that_fails_gives_way_to_the_next_and_goes_last_afterwards
 {
     char dead[32], addresses[128];
     struct peer broken, peer;
-    struct world world;
+    struct call_world world;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&broken, hang_up, NULL);
     peer_start(&peer, answer_hello, NULL);
     peer_dead_address(dead);
@@ -403,7 +144,7 @@ static void an_address_that_fails_gives_way_to_the_next_and_goes_last_afterwards
         assert_string_equal(ask.address, peer.address);
     }
     assert_int_equal(peer_requests(&broken, 71), 1);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&broken);
     peer_stop(&peer);
 }
@@ -412,11 +153,11 @@ static void the_error_names_every_address_and_why_it_failed(void **state)
 {
     char dead1[32], dead2[32], addresses[128];
     struct ask ask = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, hang_up, NULL);
     peer_dead_address(dead1);
     peer_dead_address(dead2);
@@ -428,7 +169,7 @@ static void the_error_names_every_address_and_why_it_failed(void **state)
     assert_non_null(strstr(ask.error.text, peer.address));
     assert_non_null(strstr(ask.error.text, "Connection refused"));
     assert_non_null(strstr(ask.error.text, "closed before a reply"));
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -460,10 +201,10 @@ static void a_reply_that_breaks_off_is_asked_of_the_next_address(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
         struct peer broken, whole;
         struct ask ask = {0};
-        struct world world;
+        struct call_world world;
         char addresses[96];
 
-        world_open(&world, &pool_options);
+        call_world_open(&world, &call_world_options);
         peer_start(&broken, scripts[i], NULL);
         peer_start(&whole, answer_hello, NULL);
         snprintf(addresses, sizeof(addresses), "%s,%s", broken.address, whole.address);
@@ -472,7 +213,7 @@ static void a_reply_that_breaks_off_is_asked_of_the_next_address(void **state)
         assert_int_equal(ask.size, 5);
         assert_memory_equal(ask.body, "hello", 5);
         assert_int_equal(peer_requests(&broken, 71), 1);
-        world_close(&world);
+        call_world_close(&world);
         peer_stop(&broken);
         peer_stop(&whole);
     }
@@ -480,11 +221,11 @@ static void a_reply_that_breaks_off_is_asked_of_the_next_address(void **state)
 
 static void a_kept_connection_that_was_closed_is_replaced_by_a_new_one(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_once, NULL);
     for (int i = 0; i < 4; i++) {
         struct ask ask = {0};
@@ -494,7 +235,7 @@ static void a_kept_connection_that_was_closed_is_replaced_by_a_new_one(void **st
         assert_int_equal(ask.size, 4);
     }
     assert_int_equal(atomic_load(&peer.accepted), 4);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -513,11 +254,11 @@ static void close_at_the_second(struct peer *peer, int fd, int connection)
 
 static void a_kept_connection_that_dies_at_the_request_is_replaced_at_the_same_address(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, close_at_the_second, NULL);
     for (int i = 0; i < 2; i++) {
         struct ask ask = {0};
@@ -527,18 +268,18 @@ static void a_kept_connection_that_dies_at_the_request_is_replaced_at_the_same_a
     }
     assert_int_equal(atomic_load(&peer.accepted), 2);
     assert_int_equal(peer_requests(&peer, 71), 3);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_failure_reply_is_an_answer_and_its_connection_is_kept(void **state)
 {
     struct peer peer, other;
-    struct world world;
+    struct call_world world;
     char addresses[96];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, refuse_missing, NULL);
     peer_start(&other, answer_hello, NULL);
     snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, other.address);
@@ -552,7 +293,7 @@ static void a_failure_reply_is_an_answer_and_its_connection_is_kept(void **state
     }
     assert_int_equal(atomic_load(&peer.accepted), 1);
     assert_int_equal(atomic_load(&other.accepted), 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
     peer_stop(&other);
 }
@@ -568,11 +309,11 @@ static void refuse_and_close(struct peer *peer, int fd, int connection)
 
 static void a_legacy_peer_that_closes_after_a_failure_is_simply_connected_to_again(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, refuse_and_close, NULL);
     for (int i = 0; i < 3; i++) {
         struct ask ask = {0};
@@ -582,7 +323,7 @@ static void a_legacy_peer_that_closes_after_a_failure_is_simply_connected_to_aga
         assert_non_null(strstr(ask.error.text, "check parameters error"));
     }
     assert_int_equal(peer_requests(&peer, 71), 3);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -591,11 +332,11 @@ static void an_unavailable_peer_gives_way_to_the_next_unless_the_caller_says_no(
     struct ask first = {0}, second = {.options = {.again = ask_again}, .again_answer = false};
     struct ask third = {.options = {.again = ask_again}, .again_answer = true};
     struct peer peer, other;
-    struct world world;
+    struct call_world world;
     char addresses[96];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, refuse_busy, NULL);
     peer_start(&other, answer_hello, NULL);
     snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, other.address);
@@ -606,7 +347,7 @@ static void an_unavailable_peer_gives_way_to_the_next_unless_the_caller_says_no(
     assert_int_equal(second.again_calls, 1);
     ask_now(&third, &world, addresses);
     assert_int_equal(third.error.code, 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
     peer_stop(&other);
 }
@@ -615,17 +356,17 @@ static void what_a_peer_answered_outranks_that_another_was_not_there(void **stat
 {
     char dead[32], addresses[96];
     struct ask ask = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, refuse_busy, NULL);
     peer_dead_address(dead);
     snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, dead);
     ask_now(&ask, &world, addresses);
     assert_int_equal(ask.error.code, ERROR_UNAVAILABLE);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -646,11 +387,11 @@ static void say_little(struct peer *peer, int fd, int connection)
 static void a_failure_without_a_text_still_says_something(void **state)
 {
     static const int codes[3] = {ERROR_GENERAL, ERROR_GENERAL, ERROR_NOT_FOUND};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, say_little, NULL);
     for (int i = 0; i < 3; i++) {
         struct ask ask = {0};
@@ -659,7 +400,7 @@ static void a_failure_without_a_text_still_says_something(void **state)
         assert_int_equal(ask.error.code, codes[i]);
         assert_true(strlen(ask.error.text) > strlen(peer.address) + 2);
     }
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -680,11 +421,11 @@ static void talk_rubbish(struct peer *peer, int fd, int connection)
 
 static void a_peer_that_speaks_something_else_is_an_error_and_not_believed(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, talk_rubbish, NULL);
     for (int i = 0; i < 3; i++) {
         struct ask ask = {0};
@@ -692,7 +433,7 @@ static void a_peer_that_speaks_something_else_is_an_error_and_not_believed(void 
         ask_now(&ask, &world, peer.address);
         assert_int_equal(ask.error.code, ERROR_MALFORMED);
     }
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -710,15 +451,15 @@ static void answer_too_much(struct peer *peer, int fd, int connection)
 static void a_reply_longer_than_any_right_one_is_refused(void **state)
 {
     struct ask ask = {.options = {.reply_max = 100}};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_too_much, NULL);
     ask_now(&ask, &world, peer.address);
     assert_int_equal(ask.error.code, ERROR_MALFORMED);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -733,11 +474,11 @@ static void answer_with_a_tail(struct peer *peer, int fd, int connection)
 
 static void bytes_after_a_reply_are_never_taken_for_the_next_one(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_with_a_tail, NULL);
     for (int i = 0; i < 2; i++) {
         struct ask ask = {0};
@@ -748,7 +489,7 @@ static void bytes_after_a_reply_are_never_taken_for_the_next_one(void **state)
         assert_memory_equal(ask.body, "ok", 2);
     }
     assert_int_equal(atomic_load(&peer.accepted), 2);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -766,16 +507,16 @@ static void answer_bytewise(struct peer *peer, int fd, int connection)
 static void a_reply_may_come_in_single_bytes(void **state)
 {
     struct ask ask = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_bytewise, NULL);
     ask_now(&ask, &world, peer.address);
     assert_int_equal(ask.error.code, 0);
     assert_memory_equal(ask.body, "hello", 5);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -798,16 +539,16 @@ static void answer_large(struct peer *peer, int fd, int connection)
 static void a_collected_reply_may_be_large(void **state)
 {
     struct ask ask = {.options = {.reply_max = LARGE}};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_large, NULL);
     ask_now(&ask, &world, peer.address);
     assert_int_equal(ask.error.code, 0);
     assert_int_equal(ask.size, LARGE);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -823,29 +564,29 @@ static void answer_sum(struct peer *peer, int fd, int connection)
 static void a_body_is_not_sent_where_the_last_reply_was_a_failure(void **state)
 {
     struct ask failed = {0}, body = {.options = {.command = 70, .source = ask_source, .source_size = 1000}};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, refuse_missing, NULL);
     ask_now(&failed, &world, peer.address);
     assert_int_equal(failed.error.code, ERROR_NOT_FOUND);
     ask_now(&body, &world, peer.address);
     /* A legacy peer closes it soon, and what was taken from the source by then cannot be had again. */
     assert_int_equal(atomic_load(&peer.accepted), 2);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_streamed_request_arrives_whole(void **state)
 {
     static const int64_t sizes[] = {0, 1, 65535, 65536, 65537, LARGE};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_sum, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         uint64_t expected = sum_of_counting_bytes("head", 4, sizes[i]);
@@ -861,7 +602,7 @@ static void a_streamed_request_arrives_whole(void **state)
         assert_memory_equal(ask.body, &expected, sizeof(expected));
     }
     assert_int_equal(atomic_load(&peer.accepted), 1);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -870,22 +611,22 @@ static void a_source_may_have_nothing_for_a_while(void **state)
     uint64_t expected = sum_of_counting_bytes("", 0, 1000);
     struct ask ask = {.options = {.command = 70, .source = ask_source, .source_size = 1000, .timeout_ms = 50},
                       .source_max = 400};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_sum, NULL);
     ask_begin(&ask, &world, peer.address);
     /* Longer than the time limit: which is the peer's, not the source's. */
     usleep(200000);
-    on_loop(&world, nothing, NULL);
+    loop_do(world.loop, call_world_nothing, NULL);
     assert_int_equal(ask.done, 0);
-    on_loop(&world, resume_source, &ask);
+    loop_do(world.loop, ask_resume_source, &ask);
     ask_end(&ask);
     assert_int_equal(ask.error.code, 0);
     assert_memory_equal(ask.body, &expected, sizeof(expected));
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -893,15 +634,15 @@ static void a_source_that_gives_up_ends_the_call(void **state)
 {
     struct ask ask = {.options = {.command = 70, .source = ask_source, .source_size = 1000},
                       .source_gives_up = true};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_sum, NULL);
     ask_now(&ask, &world, peer.address);
     assert_int_equal(ask.error.code, ERROR_CANCELLED);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -921,11 +662,11 @@ static void an_early_refusal_stops_the_sending_and_is_the_answer(void **state)
 {
     struct ask ask = {.options = {.command = 70, .source = ask_source, .source_size = INT64_C(1) << 40}};
     struct peer peer, other;
-    struct world world;
+    struct call_world world;
     char addresses[96];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, refuse_early, NULL);
     peer_start(&other, answer_sum, NULL);
     snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, other.address);
@@ -934,7 +675,7 @@ static void an_early_refusal_stops_the_sending_and_is_the_answer(void **state)
     assert_non_null(strstr(ask.error.text, "disk full"));
     assert_true(ask.source_given < INT64_C(1) << 30);
     assert_int_equal(atomic_load(&other.accepted), 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
     peer_stop(&other);
 }
@@ -953,18 +694,18 @@ static void a_body_whose_source_was_taken_is_not_sent_elsewhere(void **state)
 {
     struct ask ask = {.options = {.command = 70, .source = ask_source, .source_size = LARGE}};
     struct peer peer, other;
-    struct world world;
+    struct call_world world;
     char addresses[96];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, reset_after_the_head, NULL);
     peer_start(&other, answer_sum, NULL);
     snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, other.address);
     ask_now(&ask, &world, addresses);
     assert_int_equal(ask.error.code, ERROR_CONNECTION);
     assert_int_equal(atomic_load(&other.accepted), 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
     peer_stop(&other);
 }
@@ -973,17 +714,17 @@ static void a_streamed_request_goes_to_the_next_address_while_its_source_is_whol
 {
     struct ask ask = {.options = {.command = 70, .source = ask_source, .source_size = LARGE}};
     char dead[32], addresses[96];
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_sum, NULL);
     peer_dead_address(dead);
     snprintf(addresses, sizeof(addresses), "%s,%s", dead, peer.address);
     ask_now(&ask, &world, addresses);
     assert_int_equal(ask.error.code, 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -991,18 +732,18 @@ static void a_silent_peer_leaves_time_for_the_next_address(void **state)
 {
     struct ask ask = {.options = {.timeout_ms = 1000}};
     struct peer peer, other;
-    struct world world;
+    struct call_world world;
     char addresses[96];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, say_nothing, NULL);
     peer_start(&other, answer_hello, NULL);
     snprintf(addresses, sizeof(addresses), "%s,%s", peer.address, other.address);
     ask_now(&ask, &world, addresses);
     assert_int_equal(ask.error.code, 0);
     assert_string_equal(ask.address, other.address);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
     peer_stop(&other);
 }
@@ -1010,15 +751,15 @@ static void a_silent_peer_leaves_time_for_the_next_address(void **state)
 static void no_reply_at_all_is_a_time_out(void **state)
 {
     struct ask ask = {.options = {.timeout_ms = 100}};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, say_nothing, NULL);
     ask_now(&ask, &world, peer.address);
     assert_int_equal(ask.error.code, ERROR_TIMEOUT);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -1037,25 +778,25 @@ static void stall_in_body(struct peer *peer, int fd, int connection)
 static void a_reply_that_stops_halfway_is_a_time_out(void **state)
 {
     struct ask ask = {.options = {.progress_ms = 100, .reply_max = 2000000}};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, stall_in_body, NULL);
     ask_now(&ask, &world, peer.address);
     assert_int_equal(ask.error.code, ERROR_TIMEOUT);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_cancelled_call_never_calls_back_in_any_state(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, say_nothing, NULL);
     for (int i = 0; i < 20; i++) {
         struct ask ask = {0};
@@ -1064,11 +805,11 @@ static void a_cancelled_call_never_calls_back_in_any_state(void **state)
         if (i % 2 == 1) /* far enough that the peer has the request */
             while (peer_requests(&peer, 71) == 0)
                 usleep(1000);
-        on_loop(&world, cancel, &ask);
-        on_loop(&world, nothing, NULL);
+        loop_do(world.loop, ask_cancel, &ask);
+        loop_do(world.loop, call_world_nothing, NULL);
         assert_int_equal(ask.done, 0);
     }
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -1076,37 +817,37 @@ static void a_call_may_be_cancelled_from_its_own_source(void **state)
 {
     struct ask ask = {.options = {.command = 70, .source = ask_source, .source_size = 1000},
                       .cancel_in_callback = true};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_sum, NULL);
     ask_begin(&ask, &world, peer.address);
     ask_wait(&ask);
-    on_loop(&world, nothing, NULL);
+    loop_do(world.loop, call_world_nothing, NULL);
     assert_int_equal(ask.done, 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void the_end_of_a_pool_cancels_its_calls_with_an_error(void **state)
 {
     struct ask asks[3] = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, say_nothing, NULL);
     for (int i = 0; i < 3; i++)
         ask_begin(&asks[i], &world, peer.address);
-    on_loop(&world, destroy_pool, &world);
+    loop_do(world.loop, call_world_destroy_pool, &world);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(asks[i].done, 1);
         assert_int_equal(asks[i].error.code, ERROR_CANCELLED);
     }
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -1141,11 +882,11 @@ static uint64_t read_taken(struct ask *ask)
 static void a_taken_socket_gives_the_whole_body_and_can_be_used_again(void **state)
 {
     uint64_t expected = sum_of_counting_bytes("", 0, LARGE);
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_large, NULL);
     for (int i = 0; i < 3; i++) {
         struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
@@ -1155,41 +896,41 @@ static void a_taken_socket_gives_the_whole_body_and_can_be_used_again(void **sta
         assert_int_equal(packet_call_length(ask.call), LARGE);
         assert_true(fcntl(packet_call_transport(ask.call).fd, F_GETFL) & O_NONBLOCK);
         assert_true(read_taken(&ask) == expected);
-        on_loop(&world, release, &ask);
+        loop_do(world.loop, ask_release, &ask);
         assert_int_equal(ask.done, 0);
     }
     assert_int_equal(atomic_load(&peer.accepted), 1);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_taken_socket_that_was_not_read_to_the_end_is_closed(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_large, NULL);
     for (int i = 0; i < 2; i++) {
         struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
 
         ask_begin(&ask, &world, peer.address);
         ask_wait(&ask);
-        on_loop(&world, i == 0 ? release_broken : cancel, &ask);
+        loop_do(world.loop, i == 0 ? ask_release_broken : ask_cancel, &ask);
     }
     assert_int_equal(atomic_load(&peer.accepted), 2);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_peer_that_closes_while_its_small_reply_is_held_is_connected_to_again(void **state)
 {
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_once_in_one_piece, NULL);
     for (int i = 0; i < 3; i++) {
         struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
@@ -1202,31 +943,31 @@ static void a_peer_that_closes_while_its_small_reply_is_held_is_connected_to_aga
         bytes = packet_call_buffered(ask.call, &size);
         assert_int_equal(size, 4);
         assert_memory_equal(bytes, "once", 4);
-        on_loop(&world, release, &ask);
+        loop_do(world.loop, ask_release, &ask);
         assert_int_equal(ask.done, 0);
     }
     assert_int_equal(atomic_load(&peer.accepted), 3);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_small_reply_that_is_held_outlives_its_pool(void **state)
 {
     struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
-    struct world world;
+    struct call_world world;
     struct peer peer;
     size_t size;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_once_in_one_piece, NULL);
     ask_begin(&ask, &world, peer.address);
     ask_wait(&ask);
-    on_loop(&world, destroy_pool, &world);
+    loop_do(world.loop, call_world_destroy_pool, &world);
     assert_memory_equal(packet_call_buffered(ask.call, &size), "once", 4);
     assert_int_equal(size, 4);
-    on_loop(&world, release, &ask);
-    world_close(&world);
+    loop_do(world.loop, ask_release, &ask);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -1234,31 +975,31 @@ static void a_taken_socket_outlives_its_pool(void **state)
 {
     struct ask ask = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
     uint64_t expected = sum_of_counting_bytes("", 0, LARGE);
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_large, NULL);
     ask_begin(&ask, &world, peer.address);
     ask_wait(&ask);
-    on_loop(&world, destroy_pool, &world);
+    loop_do(world.loop, call_world_destroy_pool, &world);
     assert_true(read_taken(&ask) == expected);
-    on_loop(&world, release, &ask);
-    world_close(&world);
+    loop_do(world.loop, ask_release, &ask);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void further_calls_wait_for_a_connection_and_all_are_answered(void **state)
 {
-    struct packet_pool_options options = pool_options;
+    struct packet_pool_options options = call_world_options;
     struct ask asks[50] = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
     options.open_max = 3;
-    world_open(&world, &options);
+    call_world_open(&world, &options);
     peer_start(&peer, answer_hello, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(asks); i++)
         ask_begin(&asks[i], &world, peer.address);
@@ -1268,21 +1009,21 @@ static void further_calls_wait_for_a_connection_and_all_are_answered(void **stat
     }
     assert_true(atomic_load(&peer.accepted) <= 3);
     assert_int_equal(peer_requests(&peer, 71), 50);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void waiting_for_a_connection_is_bounded_by_the_call_s_time_and_moves_on_in_order(void **state)
 {
-    struct packet_pool_options options = pool_options;
+    struct packet_pool_options options = call_world_options;
     struct ask busy = {.options = {.header = ask_header}, .verdict = PACKET_TAKE};
     struct ask late = {.options = {.timeout_ms = 100}}, patient = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
     options.open_max = 1;
-    world_open(&world, &options);
+    call_world_open(&world, &options);
     peer_start(&peer, answer_hello, NULL);
     ask_begin(&busy, &world, peer.address);
     ask_wait(&busy);
@@ -1292,23 +1033,23 @@ static void waiting_for_a_connection_is_bounded_by_the_call_s_time_and_moves_on_
     assert_int_equal(late.error.code, ERROR_UNAVAILABLE);
     assert_non_null(strstr(late.error.text, "no connection became free"));
     assert_int_equal(patient.done, 0);
-    on_loop(&world, release_broken, &busy);
+    loop_do(world.loop, ask_release_broken, &busy);
     ask_end(&patient);
     assert_int_equal(patient.error.code, 0);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void calls_that_wait_for_a_place_that_is_gone_all_get_their_error(void **state)
 {
-    struct packet_pool_options options = pool_options;
+    struct packet_pool_options options = call_world_options;
     struct ask asks[20] = {0};
-    struct world world;
+    struct call_world world;
     char dead[32];
 
     (void)state;
     options.open_max = 2;
-    world_open(&world, &options);
+    call_world_open(&world, &options);
     peer_dead_address(dead);
     for (size_t i = 0; i < ARRAY_SIZE(asks); i++)
         ask_begin(&asks[i], &world, dead);
@@ -1316,18 +1057,18 @@ static void calls_that_wait_for_a_place_that_is_gone_all_get_their_error(void **
         ask_end(&asks[i]);
         assert_int_equal(asks[i].error.code, ERROR_CONNECTION);
     }
-    world_close(&world);
+    call_world_close(&world);
 }
 
 static void an_unused_connection_is_closed_after_its_time(void **state)
 {
-    struct packet_pool_options options = pool_options;
-    struct world world;
+    struct packet_pool_options options = call_world_options;
+    struct call_world world;
     struct peer peer;
 
     (void)state;
     options.idle_timeout_ms = 20;
-    world_open(&world, &options);
+    call_world_open(&world, &options);
     peer_start(&peer, answer_hello, NULL);
     for (int i = 0; i < 2; i++) {
         struct ask ask = {0};
@@ -1341,19 +1082,19 @@ static void an_unused_connection_is_closed_after_its_time(void **state)
         }
     }
     assert_int_equal(atomic_load(&peer.accepted), 2);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_host_name_is_resolved_on_the_workers(void **state)
 {
     struct ask asks[5] = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
     char name[64];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_hello, NULL);
     snprintf(name, sizeof(name), "localhost:%u", peer.port);
     for (size_t i = 0; i < ARRAY_SIZE(asks); i++)
@@ -1362,7 +1103,7 @@ static void a_host_name_is_resolved_on_the_workers(void **state)
         ask_end(&asks[i]);
         assert_int_equal(asks[i].error.code, 0);
     }
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
@@ -1384,15 +1125,15 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 
 static void a_name_server_that_is_away_takes_nobody_with_it(void **state)
 {
-    struct packet_pool_options options = pool_options;
-    struct world world;
+    struct packet_pool_options options = call_world_options;
+    struct call_world world;
     struct peer peer;
     char name[64];
 
     (void)state;
     options.idle_max = 0; /* every call needs the address */
     options.name_age_ms = 20;
-    world_open(&world, &options);
+    call_world_open(&world, &options);
     peer_start(&peer, answer_hello, NULL);
     snprintf(name, sizeof(name), "localhost:%u", peer.port);
     for (int phase = 0; phase < 4; phase++) {
@@ -1408,39 +1149,39 @@ static void a_name_server_that_is_away_takes_nobody_with_it(void **state)
             usleep(25000);
         }
     }
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_name_that_nobody_knows_gives_way_to_the_next_address(void **state)
 {
     struct ask ask = {0};
-    struct world world;
+    struct call_world world;
     struct peer peer;
     char addresses[96];
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&peer, answer_hello, NULL);
     snprintf(addresses, sizeof(addresses), "no-such-host.invalid:1,%s", peer.address);
     ask_now(&ask, &world, addresses);
     assert_int_equal(ask.error.code, 0);
     assert_string_equal(ask.address, peer.address);
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&peer);
 }
 
 static void a_pool_may_end_while_a_name_is_being_resolved(void **state)
 {
     struct ask ask = {0};
-    struct world world;
+    struct call_world world;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     ask_begin(&ask, &world, "no-such-host.invalid:1");
-    on_loop(&world, destroy_pool, &world);
+    loop_do(world.loop, call_world_destroy_pool, &world);
     assert_int_equal(ask.done, 1);
-    world_close(&world);
+    call_world_close(&world);
 }
 
 /* ---- peers whose machine is gone ---- */
@@ -1509,14 +1250,14 @@ static void answer_late(struct peer *peer, int fd, int connection)
 static void a_peer_whose_machine_is_gone_gives_way_long_before_the_limit_and_a_slow_one_does_not(void **state)
 {
     struct peer unsent, sent, slow, good;
-    struct world world;
+    struct call_world world;
     struct ask first = {0}, asks[3] = {0};
     char addresses[3][80];
     atomic_bool deaf = false;
     int64_t begun;
 
     (void)state;
-    world_open(&world, &pool_options);
+    call_world_open(&world, &call_world_options);
     peer_start(&unsent, answer_and_go_deaf, &deaf);
     peer_start(&sent, take_and_go_deaf, NULL);
     peer_start(&slow, answer_late, NULL);
@@ -1540,7 +1281,7 @@ static void a_peer_whose_machine_is_gone_gives_way_long_before_the_limit_and_a_s
     }
     assert_true(clock_monotonic_ms() - begun < 40000);
     assert_int_equal(atomic_load(&unsent.accepted), 1); /* the kept connection it was */
-    world_close(&world);
+    call_world_close(&world);
     peer_stop(&unsent);
     peer_stop(&sent);
     peer_stop(&slow);

@@ -1,265 +1,31 @@
 /* File rows on a real SQLite database: cached, shared, changed, and there while the database is away. */
-#include "storage/rows/meta_change.h"
-#include "storage/rows/meta_insert.h"
 #include "common/db/schema.h"
 #include "sql/storage_sql.h"
 #include "tests/unit/library/fake_clock.h"
-#include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/lossy_db.h"
-#include "tests/unit/library/storage_loop.h"
+#include "tests/unit/library/meta_world.h"
 
 #include <semaphore.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 
-struct world {
-    struct fixture fixture;
-    struct loop *main_loop; /* timers; does not run */
-    struct loop *loop;
-    struct store *store;
-    struct meta *meta;
-    sqlite3 *beside; /* somebody else's connection */
-};
-
-static void start_world(struct world *world, const char *more)
-{
-    struct error error = {0};
-    char path[128];
-    memset(world, 0, sizeof(*world));
-    fixture_create(&world->fixture);
-    fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
-    fixture_option(&world->fixture, "database.timeout=1s");
-    if (more)
-        fixture_option(&world->fixture, "%s", more);
-    fixture_load(&world->fixture);
-    if (!schema_apply(world->fixture.config.base.database_url, &storage_schema, NULL, &error))
-        fail_msg("%s", error.text);
-    world->main_loop = loop_create("main", &error);
-    assert_non_null(world->main_loop);
-    world->loop = loop_fresh();
-    world->store = store_create(&world->fixture.config, world->main_loop, 10000, NULL, NULL, &error);
-    assert_non_null(world->store);
-    world->meta = meta_create(&world->fixture.config, world->store, world->main_loop, &error);
-    if (!world->meta)
-        fail_msg("%s", error.text);
-    snprintf(path, sizeof(path), "%s/meta.db", world->fixture.directory);
-    assert_int_equal(sqlite3_open(path, &world->beside), SQLITE_OK);
-    sqlite3_busy_timeout(world->beside, 10000);
-}
-
-static void end_world(struct world *world)
-{
-    sqlite3_close(world->beside);
-    meta_end(world->meta);
-    store_end(world->store, 5000);
-    loop_destroy(world->loop);
-    meta_destroy(world->meta);
-    store_destroy(world->store);
-    loop_destroy(world->main_loop);
-    fixture_destroy(&world->fixture);
-}
-
-static void beside(struct world *world, const char *sql)
-{
-    char *message = NULL;
-    if (sqlite3_exec(world->beside, sql, NULL, NULL, &message) != SQLITE_OK)
-        fail_msg("%s: %s", sql, message);
-}
-
-static struct proto_file_key key_of(const char *user, const char *file)
-{
-    struct proto_file_key key = {.application = "tnvideo"};
-    snprintf(key.user, sizeof(key.user), "%s", user);
-    snprintf(key.file, sizeof(key.file), "%s", file);
-    return key;
-}
-
-/* ---- waiting for one answer ---- */
-
-struct asked {
-    struct world *world;
-    atomic_bool told;
-    bool taken;
-    struct error error;
-    struct meta_find find;
-    struct meta_insert insert;
-    struct meta_withdraw withdraw;
-    struct meta_change change;
-    struct meta_list list;
-};
-
-static bool is_told(void *argument)
-{
-    return atomic_load(&((struct asked *)argument)->told);
-}
-
-static void wait_told(struct asked *asked)
-{
-    assert_true(asked->taken);
-    assert_true(loop_wait_until(is_told, asked));
-}
-
-static void on_find(struct meta_find *find)
-{
-    atomic_store(&CONTAINER_OF(find, struct asked, find)->told, true);
-}
-
-static void run_find(void *argument)
-{
-    struct asked *asked = argument;
-    asked->taken = meta_find(asked->world->meta, &asked->find, &asked->error);
-}
-
-static void start_find(struct world *world, struct asked *asked, const struct proto_file_key *key,
-                       bool stale_fine)
-{
-    memset(asked, 0, sizeof(*asked));
-    asked->world = world;
-    asked->find =
-        (struct meta_find){.key = *key, .loop = world->loop, .done = on_find, .stale_fine = stale_fine};
-    loop_do(world->loop, run_find, asked);
-}
-
-static enum meta_result find(struct world *world, const struct proto_file_key *key, struct meta_row *row)
-{
-    static struct asked asked;
-    start_find(world, &asked, key, false);
-    wait_told(&asked);
-    if (row)
-        *row = asked.find.row;
-    return asked.find.result;
-}
-
-static enum meta_result find_however_old(struct world *world, const struct proto_file_key *key,
-                                         struct meta_row *row)
-{
-    static struct asked asked;
-    start_find(world, &asked, key, true);
-    wait_told(&asked);
-    if (row)
-        *row = asked.find.row;
-    return asked.find.result;
-}
-
-static void on_insert(struct meta_insert *insert)
-{
-    atomic_store(&CONTAINER_OF(insert, struct asked, insert)->told, true);
-}
-
-static void run_insert(void *argument)
-{
-    struct asked *asked = argument;
-    asked->taken = meta_insert(asked->world->meta, &asked->insert, &asked->error);
-}
-
-static void fill_insert(struct world *world, struct meta_insert *insert, const struct proto_file_key *key,
-                        int64_t value, int64_t size, const char *name)
-{
-    struct meta_row *row = &insert->row;
-    *insert = (struct meta_insert){.key = *key, .loop = world->loop, .done = on_insert};
-    row->path = store_at(world->store, 0);
-    row->place = (struct path){.value = value, .seconds = 0x5F9E3FA7};
-    row->has_texts = true;
-    row->stat.size = size;
-    row->stat.created = row->place.seconds;
-    row->stat.has_digest = true;
-    memset(row->stat.digest, 0xAB, sizeof(row->stat.digest));
-    snprintf(row->stat.name, sizeof(row->stat.name), "%s", name);
-    snprintf(row->stat.content_type, sizeof(row->stat.content_type), "video/mp4");
-    snprintf(row->stat.group, sizeof(row->stat.group), "group001");
-    assert_true(store_path_format(row->path, &row->place, row->file_path));
-}
-
-static struct meta_insert *insert(struct world *world, const struct proto_file_key *key, int64_t value,
-                                  int64_t size, const char *name)
-{
-    static struct asked asked;
-    memset(&asked, 0, sizeof(asked));
-    asked.world = world;
-    fill_insert(world, &asked.insert, key, value, size, name);
-    loop_do(world->loop, run_insert, &asked);
-    wait_told(&asked);
-    return &asked.insert;
-}
-
-static void on_withdraw(struct meta_withdraw *withdraw)
-{
-    atomic_store(&CONTAINER_OF(withdraw, struct asked, withdraw)->told, true);
-}
-
-static void run_withdraw(void *argument)
-{
-    struct asked *asked = argument;
-    asked->taken = meta_withdraw(asked->world->meta, &asked->withdraw, &asked->error);
-}
-
-static void on_change(struct meta_change *change)
-{
-    atomic_store(&CONTAINER_OF(change, struct asked, change)->told, true);
-}
-
-static void run_change(void *argument)
-{
-    struct asked *asked = argument;
-    asked->taken = meta_change(asked->world->meta, &asked->change, &asked->error);
-}
-
-static struct meta_change *change(struct world *world, const struct proto_file_key *key,
-                                  enum proto_file_status status)
-{
-    static struct asked asked;
-    memset(&asked, 0, sizeof(asked));
-    asked.world = world;
-    asked.change =
-        (struct meta_change){.key = *key, .status = status, .loop = world->loop, .done = on_change};
-    loop_do(world->loop, run_change, &asked);
-    wait_told(&asked);
-    return &asked.change;
-}
-
-static void on_list(struct meta_list *list)
-{
-    atomic_store(&CONTAINER_OF(list, struct asked, list)->told, true);
-}
-
-static void run_list(void *argument)
-{
-    struct asked *asked = argument;
-    asked->taken = meta_list(asked->world->meta, &asked->list, &asked->error);
-}
-
-static struct meta_list *list(struct world *world, const char *user, const char *after, int limit,
-                              enum proto_file_status status)
-{
-    static struct asked asked;
-    memset(&asked, 0, sizeof(asked));
-    asked.world = world;
-    asked.list =
-        (struct meta_list){.list = {.key = key_of(user, after), .limit = limit, .status = (uint8_t)status},
-                           .loop = world->loop,
-                           .done = on_list};
-    loop_do(world->loop, run_list, &asked);
-    wait_told(&asked);
-    return &asked.list;
-}
-
 /* ---- tests ---- */
 
 static void a_row_comes_back_as_it_was_added(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(find(&world, &key, NULL), META_ABSENT);
-    assert_int_equal(insert(&world, &key, 5, 77, "Film \xc3\xbc.mp4")->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_find(&world, &key, NULL), META_ABSENT);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "Film \xc3\xbc.mp4")->outcome, META_INSERTED);
     for (int round = 0; round < 2; round++) {
         memset(&row, 0, sizeof(row));
         if (round == 0)
             assert_true(meta_find_cached(world.meta, &key, &row)); /* added means known */
         else
-            assert_int_equal(find(&world, &key, &row), META_DONE);
+            assert_int_equal(rows_find(&world, &key, &row), META_DONE);
         assert_string_equal(row.file_path, "../data/000/000/000/5F9E3FA7_005");
         assert_ptr_equal(row.path, store_at(world.store, 0));
         assert_int_equal(row.place.value, 5);
@@ -271,70 +37,70 @@ static void a_row_comes_back_as_it_was_added(void **state)
         assert_string_equal(row.stat.content_type, "video/mp4");
         assert_string_equal(row.stat.group, "group001");
     }
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void a_long_name_is_not_cached_but_kept(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     char name[PROTO_NAME_SIZE];
     (void)state;
     memset(name, 'n', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, name)->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, name)->outcome, META_INSERTED);
     assert_true(meta_find_cached(world.meta, &key, &row));
     assert_false(row.has_texts);
     assert_int_equal(row.stat.size, 77);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_true(row.has_texts);
     assert_string_equal(row.stat.name, name);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void of_two_rows_with_one_key_the_first_stays(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1"), other = key_of("bob", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1"), other = meta_world_key("bob", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    struct meta_insert *second = insert(&world, &key, 6, 78, "");
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    struct meta_insert *second = rows_insert(&world, &key, 6, 78, "");
     assert_int_equal(second->outcome, META_TAKEN);
     assert_string_equal(second->other.file_path, "../data/000/000/000/5F9E3FA7_005");
     assert_int_equal(second->other.stat.size, 77);
     /* The very same row once more: the first INSERT did count, and its answer was lost. */
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    assert_int_equal(insert(&world, &other, 7, 79, "")->outcome, META_INSERTED);
-    end_world(&world);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &other, 7, 79, "")->outcome, META_INSERTED);
+    meta_world_end(&world);
 }
 
 static void deleting_hides_at_once_and_restoring_brings_back(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1"), unknown = key_of("alice", "file2");
+    struct proto_file_key key = meta_world_key("alice", "file1"), unknown = meta_world_key("alice", "file2");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_NO_ROW);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    struct meta_change *deletion = change(&world, &key, PROTO_FILE_DELETED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_NO_ROW);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    struct meta_change *deletion = rows_change(&world, &key, PROTO_FILE_DELETED);
     assert_int_equal(deletion->outcome, META_CHANGED);
     assert_int_equal(deletion->row.place.value, 5);
     assert_false(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds() + 1);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
     assert_int_equal(row.stat.deleted, 0);
-    assert_int_equal(change(&world, &unknown, PROTO_FILE_NORMAL)->outcome, META_NO_ROW);
-    end_world(&world);
+    assert_int_equal(rows_change(&world, &unknown, PROTO_FILE_NORMAL)->outcome, META_NO_ROW);
+    meta_world_end(&world);
 }
 
 /* A DELETE or RESTORE as the database gets it from a connection that was given up: after others have changed the row. */
@@ -360,14 +126,14 @@ static enum db_result late_run(struct db_job *job, struct db_connection *connect
     return result;
 }
 
-static void see(struct world *world, struct late *late)
+static void see(struct meta_world *world, struct late *late)
 {
     late->job = (struct db_job){.run = late_run};
     late->reads = true;
     assert_int_equal(meta_run_wait(world->meta, &late->job), DB_OK);
 }
 
-static bool carry_out_late(struct world *world, struct late *late)
+static bool carry_out_late(struct meta_world *world, struct late *late)
 {
     late->job = (struct db_job){.run = late_run};
     late->reads = false;
@@ -377,49 +143,51 @@ static bool carry_out_late(struct world *world, struct late *late)
 
 static void a_statement_that_arrives_late_changes_nothing(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     struct late deletion = {.store = world.store, .key = key, .status = PROTO_FILE_DELETED};
     struct late restoration = {.store = world.store, .key = key, .status = PROTO_FILE_NORMAL};
     for (int round = 0; round < 2; round++) { /* of a fresh row, and of one that was restored before */
         see(&world, &deletion);
-        assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+        assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
         assert_false(carry_out_late(&world, &deletion));
         see(&world, &restoration);
-        assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+        assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
         assert_false(carry_out_late(&world, &deletion));
         assert_false(carry_out_late(&world, &restoration));
-        assert_int_equal(find(&world, &key, &row), META_DONE);
+        assert_int_equal(rows_find(&world, &key, &row), META_DONE);
         assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
         assert_int_equal(row.stat.deleted, 0);
     }
     /* The row of another file under the same key. */
     see(&world, &deletion);
-    beside(&world, "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_006' WHERE id = 'file1'");
+    meta_world_beside(
+        &world, "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_006' WHERE id = 'file1'");
     assert_false(carry_out_late(&world, &deletion));
     see(&world, &deletion);
     assert_true(carry_out_late(&world, &deletion));
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void a_status_that_is_no_number_counts_as_deleted(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "odd");
+    struct proto_file_key key = meta_world_key("alice", "odd");
     (void)state;
-    start_world(&world, NULL);
-    beside(&world, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
-                   "('odd', 'tnvideo', 'alice', 'x', '../data/000/000/000/5F9E3FA7_005', 12)");
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    meta_world_start(&world, NULL);
+    meta_world_beside(&world,
+                      "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
+                      "('odd', 'tnvideo', 'alice', 'x', '../data/000/000/000/5F9E3FA7_005', 12)");
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
-    end_world(&world);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_ALREADY);
+    meta_world_end(&world);
 }
 
 /* A server whose clock is days behind must not have its deletions purged at once; nor is one that is ahead corrected,
@@ -427,186 +195,187 @@ static void a_status_that_is_no_number_counts_as_deleted(void **state)
 static void a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases(void **state)
 {
     static const int64_t day = 86400;
-    struct world world;
+    struct meta_world world;
     struct fake_clock clock;
     struct meta_row row;
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     fake_clock_start(&clock);
     int64_t now = clock_wall_seconds();
     for (int64_t days = -8; days <= 8; days += 16) {
-        struct proto_file_key key = key_of("alice", days < 0 ? "behind" : "ahead");
-        assert_int_equal(insert(&world, &key, 20 + days, 77, "")->outcome, META_INSERTED);
+        struct proto_file_key key = meta_world_key("alice", days < 0 ? "behind" : "ahead");
+        assert_int_equal(rows_insert(&world, &key, 20 + days, 77, "")->outcome, META_INSERTED);
         fake_clock_step(&clock, days * day);
-        assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+        assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
         fake_clock_step(&clock, -days * day);
-        assert_int_equal(find(&world, &key, &row), META_DONE);
+        assert_int_equal(rows_find(&world, &key, &row), META_DONE);
         if (days < 0)
             assert_in_range(row.stat.deleted, now - 1, now + 600);
         else
             assert_int_equal(row.stat.deleted, now + days * day);
     }
     fake_clock_end();
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* Two facts, each of which stays whatever becomes of the other. */
 static void a_damaged_file_is_deleted_but_neither_restored_nor_sound_again(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
     struct error error = {0};
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    beside(&world, "UPDATE t_file_02 SET status = 3 WHERE id = 'file1'");
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 3 WHERE id = 'file1'");
     meta_forget(world.meta, &key);
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_UNCHANGED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
-    struct meta_change *restoration = change(&world, &key, PROTO_FILE_NORMAL);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_UNCHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    struct meta_change *restoration = rows_change(&world, &key, PROTO_FILE_NORMAL);
     assert_int_equal(restoration->outcome, META_UNCHANGED);
     assert_int_equal(restoration->error.code, ERROR_IO);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.state, META_STATE_DAMAGED_DELETED);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     assert_in_range(row.stat.deleted, clock_wall_seconds() - 60, clock_wall_seconds() + 1);
     assert_false(meta_row_sound(&row, &error));
-    struct meta_list *deleted = list(&world, "alice", "", 10, PROTO_FILE_DELETED);
+    struct meta_list *deleted = rows_list(&world, "alice", "", 10, PROTO_FILE_DELETED);
     assert_int_equal(deleted->count, 1);
     assert_string_equal(deleted->entries[0].file, "file1");
     free(deleted->entries);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void what_another_server_changes_is_seen_when_the_cache_has_aged(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, "storage.cache_age=300ms");
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    beside(&world, "UPDATE t_file_02 SET status = 1, deleted_at = 9 WHERE id = 'file1'");
+    meta_world_start(&world, "storage.cache_age=300ms");
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1, deleted_at = 9 WHERE id = 'file1'");
     while (meta_find_cached(world.meta, &key, &row)) {
         assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
         usleep(10000);
     }
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     assert_int_equal(row.stat.deleted, 9);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void rows_of_the_predecessor_are_read(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "old");
+    struct proto_file_key key = meta_world_key("alice", "old");
     (void)state;
-    start_world(&world, NULL);
-    beside(&world, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
-                   "('old', 'tnvideo', 'alice', NULL, '../data/000/000/000/5F9E3FA7_005', 12)");
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    meta_world_start(&world, NULL);
+    meta_world_beside(&world,
+                      "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
+                      "('old', 'tnvideo', 'alice', NULL, '../data/000/000/000/5F9E3FA7_005', 12)");
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
     assert_int_equal(row.stat.size, 12);
     assert_int_equal(row.stat.created, 0x5F9E3FA7);
     assert_false(row.stat.has_digest);
     assert_string_equal(row.stat.name, "");
     assert_true(meta_row_ours(world.meta, &row, NULL));
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-    end_world(&world);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    meta_world_end(&world);
 }
 
 static void rows_that_others_spoilt_harm_nobody(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
     struct error error = {0};
-    struct proto_file_key key = key_of("alice", "bad"), foreign = key_of("alice", "foreign");
+    struct proto_file_key key = meta_world_key("alice", "bad"), foreign = meta_world_key("alice", "foreign");
     (void)state;
-    start_world(&world, NULL);
-    beside(
+    meta_world_start(&world, NULL);
+    meta_world_beside(
         &world,
         "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, digest, group_name) VALUES "
         "('bad', 'tnvideo', 'alice', 'x', '/etc/passwd', -5, 'nonsense', 'a-group-of-more-than-16'), "
         "('foreign', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA7_005', 1, '', 'group002')");
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_null(row.path);
     assert_int_equal(row.stat.size, -1);
     assert_false(row.stat.has_digest);
     assert_false(meta_row_ours(world.meta, &row, &error));
     assert_false(meta_find_cached(world.meta, &key, &row));
 
-    assert_int_equal(find(&world, &foreign, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &foreign, &row), META_DONE);
     assert_false(meta_row_ours(world.meta, &row, &error));
     assert_int_equal(error.code, ERROR_OTHER_GROUP);
     assert_non_null(strstr(error.text, "group002"));
-    assert_int_equal(change(&world, &foreign, PROTO_FILE_DELETED)->outcome, META_FOREIGN);
-    struct meta_list *page = list(&world, "alice", "", 100, PROTO_FILE_NORMAL);
+    assert_int_equal(rows_change(&world, &foreign, PROTO_FILE_DELETED)->outcome, META_FOREIGN);
+    struct meta_list *page = rows_list(&world, "alice", "", 100, PROTO_FILE_NORMAL);
     assert_int_equal(page->count, 0);
     free(page->entries);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void lists_are_paged_in_byte_order_and_by_status(void **state)
 {
     static const char *const files[] = {"B", "a", "b", "\xc3\xbc"};
-    struct world world;
+    struct meta_world world;
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     for (size_t i = ARRAY_SIZE(files); i-- > 0;) {
-        struct proto_file_key key = key_of("alice", files[i]);
-        assert_int_equal(insert(&world, &key, (int64_t)i, 10 + (int64_t)i, "")->outcome, META_INSERTED);
+        struct proto_file_key key = meta_world_key("alice", files[i]);
+        assert_int_equal(rows_insert(&world, &key, (int64_t)i, 10 + (int64_t)i, "")->outcome, META_INSERTED);
     }
-    struct proto_file_key gone = key_of("alice", "b"), others = key_of("bob", "a");
-    assert_int_equal(insert(&world, &others, 9, 9, "")->outcome, META_INSERTED);
-    assert_int_equal(change(&world, &gone, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    struct proto_file_key gone = meta_world_key("alice", "b"), others = meta_world_key("bob", "a");
+    assert_int_equal(rows_insert(&world, &others, 9, 9, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_change(&world, &gone, PROTO_FILE_DELETED)->outcome, META_CHANGED);
 
-    struct meta_list *page = list(&world, "alice", "", 2, PROTO_FILE_NORMAL);
+    struct meta_list *page = rows_list(&world, "alice", "", 2, PROTO_FILE_NORMAL);
     assert_int_equal(page->count, 2);
     assert_string_equal(page->entries[0].file, "B");
     assert_string_equal(page->entries[1].file, "a");
     assert_int_equal(page->entries[1].stat.size, 11);
     free(page->entries);
-    page = list(&world, "alice", "a", 2, PROTO_FILE_NORMAL);
+    page = rows_list(&world, "alice", "a", 2, PROTO_FILE_NORMAL);
     assert_int_equal(page->count, 1);
     assert_string_equal(page->entries[0].file, "\xc3\xbc");
     free(page->entries);
-    page = list(&world, "alice", "", 100, PROTO_FILE_DELETED);
+    page = rows_list(&world, "alice", "", 100, PROTO_FILE_DELETED);
     assert_int_equal(page->count, 1);
     assert_string_equal(page->entries[0].file, "b");
     free(page->entries);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void what_the_database_cannot_do_fails_and_works_again_later(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1"), fresh = key_of("alice", "file2");
+    struct proto_file_key key = meta_world_key("alice", "file1"), fresh = meta_world_key("alice", "file2");
     (void)state;
-    start_world(&world, "storage.cache_age=1ms");
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_start(&world, "storage.cache_age=1ms");
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     /* The tables are gone: a database that was replaced by an empty one. */
-    beside(&world, "ALTER TABLE t_file_02 RENAME TO away");
+    meta_world_beside(&world, "ALTER TABLE t_file_02 RENAME TO away");
     usleep(10000);
-    assert_int_equal(find(&world, &fresh, NULL), META_FAILED);
-    assert_int_equal(find(&world, &key, NULL), META_FAILED); /* an upload must know for sure */
-    assert_int_equal(find_however_old(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &fresh, NULL), META_FAILED);
+    assert_int_equal(rows_find(&world, &key, NULL), META_FAILED); /* an upload must know for sure */
+    assert_int_equal(rows_find_however_old(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.size, 77);
-    assert_int_equal(find_however_old(&world, &fresh, NULL), META_FAILED);
+    assert_int_equal(rows_find_however_old(&world, &fresh, NULL), META_FAILED);
     meta_outdate(world.meta, &key); /* its type was found just before the database went */
-    assert_int_equal(find(&world, &key, &row), META_FAILED);
-    assert_int_equal(find_however_old(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_FAILED);
+    assert_int_equal(rows_find_however_old(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.size, 77);
-    assert_int_equal(insert(&world, &fresh, 6, 1, "")->outcome, META_NOT_DONE);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_UNCHANGED);
-    beside(&world, "ALTER TABLE away RENAME TO t_file_02");
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_insert(&world, &fresh, 6, 1, "")->outcome, META_NOT_DONE);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_UNCHANGED);
+    meta_world_beside(&world, "ALTER TABLE away RENAME TO t_file_02");
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* ---- many at once ---- */
@@ -623,25 +392,26 @@ static void run_all_finds(void *argument)
 static void many_who_ask_for_one_file_get_one_answer_each(void **state)
 {
     static struct asked asked[ASKERS];
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     struct loop *second = loop_fresh();
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     for (int i = 0; i < ASKERS; i++) {
         memset(&asked[i], 0, sizeof(asked[i]));
         asked[i].world = &world;
-        asked[i].find = (struct meta_find){.key = key, .loop = i % 2 ? second : world.loop, .done = on_find};
+        asked[i].find =
+            (struct meta_find){.key = key, .loop = i % 2 ? second : world.loop, .done = asked_on_find};
     }
     loop_do(world.loop, run_all_finds, asked);
     for (int i = 0; i < ASKERS; i++) {
-        wait_told(&asked[i]);
+        asked_wait(&asked[i]);
         assert_int_equal(asked[i].find.result, META_DONE);
         assert_int_equal(asked[i].find.row.stat.size, 77);
     }
     loop_destroy(second);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* A loop whose thread stands still, so that what the database has answered is not heard yet. */
@@ -668,7 +438,7 @@ static void hold_loop(struct loop *loop, struct held_loop *hold)
         ;
 }
 
-static int64_t number_beside(struct world *world, const char *sql)
+static int64_t number_beside(struct meta_world *world, const char *sql)
 {
     sqlite3_stmt *statement;
     assert_int_equal(sqlite3_prepare_v2(world->beside, sql, -1, &statement, NULL), SQLITE_OK);
@@ -682,28 +452,29 @@ static int64_t number_beside(struct world *world, const char *sql)
 static void a_look_up_from_before_a_deletion_does_not_undo_it(void **state)
 {
     static struct asked asked;
-    struct world world;
+    struct meta_world world;
     struct held_loop hold;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, "database.threads=1"); /* one thread: when it has deleted, it has looked up before */
+    meta_world_start(&world,
+                     "database.threads=1"); /* one thread: when it has deleted, it has looked up before */
     struct loop *slow = loop_fresh();
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     memset(&asked, 0, sizeof(asked));
     asked.world = &world;
-    asked.find = (struct meta_find){.key = key, .loop = slow, .done = on_find};
+    asked.find = (struct meta_find){.key = key, .loop = slow, .done = asked_on_find};
     hold_loop(slow, &hold);
-    run_find(&asked);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    asked_run_find(&asked);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     sem_post(&hold.go);
-    wait_told(&asked);
+    asked_wait(&asked);
     assert_int_equal(asked.find.row.stat.status, PROTO_FILE_NORMAL);
     assert_false(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     loop_destroy(slow);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void wait_for_lookup_run(void *argument)
@@ -718,34 +489,34 @@ static void wait_for_lookup_run(void *argument)
 static void who_must_know_for_sure_joins_no_look_up_that_is_under_way(void **state)
 {
     static struct asked early, joined, fresh;
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     sem_t semaphores[2];
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     sem_init(&semaphores[0], 0, 0);
     sem_init(&semaphores[1], 0, 0);
     lossy_db_arm(&(struct lossy_db){
         .beginning = "SELECT id", .runs = true, .meanwhile = wait_for_lookup_run, .argument = semaphores});
-    start_find(&world, &early, &key, false);
+    asked_find(&world, &early, &key, false);
     while (sem_wait(&semaphores[0]) != 0)
         ;
-    beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
-    start_find(&world, &joined, &key, false);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    asked_find(&world, &joined, &key, false);
     memset(&fresh, 0, sizeof(fresh));
     fresh.world = &world;
-    fresh.find = (struct meta_find){.key = key, .loop = world.loop, .done = on_find, .fresh = true};
-    loop_do(world.loop, run_find, &fresh);
-    wait_told(&fresh);
+    fresh.find = (struct meta_find){.key = key, .loop = world.loop, .done = asked_on_find, .fresh = true};
+    loop_do(world.loop, asked_run_find, &fresh);
+    asked_wait(&fresh);
     assert_int_equal(fresh.find.row.stat.status, PROTO_FILE_DELETED);
-    assert_false(is_told(&joined));
+    assert_false(asked_is_told(&joined));
     sem_post(&semaphores[1]);
-    wait_told(&early);
-    wait_told(&joined);
+    asked_wait(&early);
+    asked_wait(&joined);
     assert_int_equal(joined.find.row.stat.status, PROTO_FILE_NORMAL);
     lossy_db_arm(NULL);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static bool is_deleted_beside(void *argument)
@@ -757,71 +528,71 @@ static bool is_deleted_beside(void *argument)
 static void of_two_changes_the_older_one_is_never_cached(void **state)
 {
     static struct asked deletion;
-    struct world world;
+    struct meta_world world;
     struct held_loop hold;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     struct loop *slow = loop_fresh();
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     memset(&deletion, 0, sizeof(deletion));
     deletion.world = &world;
     deletion.change =
-        (struct meta_change){.key = key, .status = PROTO_FILE_DELETED, .loop = slow, .done = on_change};
+        (struct meta_change){.key = key, .status = PROTO_FILE_DELETED, .loop = slow, .done = asked_on_change};
     hold_loop(slow, &hold);
-    run_change(&deletion);
+    asked_run_change(&deletion);
     assert_true(loop_wait_until(is_deleted_beside, &world));
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
     sem_post(&hold.go);
-    wait_told(&deletion);
+    asked_wait(&deletion);
     assert_int_equal(deletion.change.outcome, META_CHANGED);
     assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_NORMAL);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
     loop_destroy(slow);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* The row is added, then deleted by another request, and only then its uploader's loop hears of the first. */
 static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **state)
 {
     static struct asked upload;
-    struct world world;
+    struct meta_world world;
     struct held_loop hold;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     struct loop *slow = loop_fresh();
     memset(&upload, 0, sizeof(upload));
     upload.world = &world;
-    fill_insert(&world, &upload.insert, &key, 5, 77, "");
+    rows_fill_insert(&world, &upload.insert, &key, 5, 77, "");
     upload.insert.loop = slow;
     hold_loop(slow, &hold);
-    run_insert(&upload);
+    asked_run_insert(&upload);
     while (number_beside(&world, "SELECT COUNT(*) FROM t_file_02") == 0)
         usleep(1000);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     sem_post(&hold.go);
-    wait_told(&upload);
+    asked_wait(&upload);
     assert_int_equal(upload.insert.outcome, META_INSERTED);
     assert_false(meta_find_cached(world.meta, &key, &row));
     loop_destroy(slow);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* The same without anybody's help: what is cached after a DELETE and a RESTORE at once is what the table says. */
 static void deletions_and_restorations_at_once_leave_the_cache_right(void **state)
 {
     static struct asked both[2];
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     struct loop *loops[] = {world.loop, loop_fresh()};
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     for (int round = 0; round < 1000; round++) {
         for (size_t i = 0; i < 2; i++) {
             memset(&both[i], 0, sizeof(both[i]));
@@ -829,42 +600,42 @@ static void deletions_and_restorations_at_once_leave_the_cache_right(void **stat
             both[i].change = (struct meta_change){.key = key,
                                                   .status = i == 0 ? PROTO_FILE_DELETED : PROTO_FILE_NORMAL,
                                                   .loop = loops[(i + (size_t)round) % 2],
-                                                  .done = on_change};
+                                                  .done = asked_on_change};
         }
-        run_change(&both[round % 2]);
-        run_change(&both[1 - round % 2]);
-        wait_told(&both[0]);
-        wait_told(&both[1]);
+        asked_run_change(&both[round % 2]);
+        asked_run_change(&both[1 - round % 2]);
+        asked_wait(&both[0]);
+        asked_wait(&both[1]);
         int64_t there = number_beside(&world, "SELECT status FROM t_file_02 WHERE id = 'file1'");
         if (meta_find_cached(world.meta, &key, &row))
             assert_int_equal(row.stat.status, there);
-        assert_int_equal(find(&world, &key, &row), META_DONE);
+        assert_int_equal(rows_find(&world, &key, &row), META_DONE);
         assert_int_equal(row.stat.status, there);
     }
     loop_destroy(loops[1]);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* ---- answers that are lost ---- */
 
 static void a_change_whose_answer_was_lost_knows_its_own(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     lossy_db_arm(
         &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
-    end_world(&world);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_ALREADY);
+    meta_world_end(&world);
 }
 
 struct rivalry {
-    struct world *world;
+    struct meta_world *world;
     const struct asked *asked;
 };
 
@@ -875,19 +646,19 @@ static void delete_in_the_same_second(void *argument)
     snprintf(sql, sizeof(sql),
              "UPDATE t_file_02 SET status = 1, deleted_at = %lld, change_id = 5 WHERE id = 'file1'",
              (long long)rivalry->asked->change.version);
-    beside(rivalry->world, sql);
+    meta_world_beside(rivalry->world, sql);
 }
 
 /* A DELETE was lost on its way, and somebody else's of the same second was done: only one of both deleted the file. */
 static void a_change_that_was_lost_does_not_take_a_rivals_for_its_own(void **state)
 {
     static struct asked asked;
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     struct rivalry rivalry = {.world = &world, .asked = &asked};
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
                                     .tells = true,
                                     .result = DB_UNCERTAIN,
@@ -895,88 +666,89 @@ static void a_change_that_was_lost_does_not_take_a_rivals_for_its_own(void **sta
                                     .argument = &rivalry});
     memset(&asked, 0, sizeof(asked));
     asked.world = &world;
-    asked.change =
-        (struct meta_change){.key = key, .status = PROTO_FILE_DELETED, .loop = world.loop, .done = on_change};
-    loop_do(world.loop, run_change, &asked);
-    wait_told(&asked);
+    asked.change = (struct meta_change){
+        .key = key, .status = PROTO_FILE_DELETED, .loop = world.loop, .done = asked_on_change};
+    loop_do(world.loop, asked_run_change, &asked);
+    asked_wait(&asked);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
     assert_int_equal(asked.change.outcome, META_ALREADY);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* A DELETE that the network kept back runs when the file has long been deleted by its repetition and restored. */
 static void a_deletion_that_comes_late_does_not_undo_a_restoration(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct meta_row row;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE", .tells = true, .result = DB_UNCERTAIN, .late = 2});
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
     assert_int_equal(lossy_db_count("UPDATE"), 3);
     lossy_db_arm(NULL);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void a_row_whose_insert_was_not_answered_is_there_once(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     lossy_db_arm(
         &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
     assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* The upload's file is removed then. A row that is kept all the same would speak of a file that is not there. */
 static void an_insert_whose_answer_is_a_failure_leaves_no_row(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     lossy_db_arm(
         &(struct lossy_db){.beginning = "INSERT", .runs = true, .tells = true, .result = DB_PERMANENT});
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_NOT_DONE);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_NOT_DONE);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
     assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void insert_rival_beside(void *argument)
 {
-    beside(argument, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
-                     "('file1', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA8_009', 12)");
+    meta_world_beside(argument,
+                      "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size) VALUES "
+                      "('file1', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA8_009', 12)");
 }
 
 static void after_an_unanswered_insert_the_row_may_be_a_rivals(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     lossy_db_arm(&(struct lossy_db){.beginning = "BEGIN",
                                     .tells = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = insert_rival_beside,
                                     .argument = &world});
-    struct meta_insert *upload = insert(&world, &key, 5, 77, "");
+    struct meta_insert *upload = rows_insert(&world, &key, 5, 77, "");
     lossy_db_arm(NULL);
     assert_int_equal(upload->outcome, META_TAKEN);
     assert_int_equal(upload->other.stat.size, 12);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* ---- a file that was left alone for too long ---- */
@@ -987,24 +759,25 @@ static void sleep_beside(void *argument)
     usleep(250000);
 }
 
-static struct meta_insert *insert_until(struct world *world, const struct proto_file_key *key, int64_t ms)
+static struct meta_insert *insert_until(struct meta_world *world, const struct proto_file_key *key,
+                                        int64_t ms)
 {
     static struct asked asked;
     memset(&asked, 0, sizeof(asked));
     asked.world = world;
-    fill_insert(world, &asked.insert, key, 5, 77, "");
+    rows_fill_insert(world, &asked.insert, key, 5, 77, "");
     asked.insert.deadline_ms = clock_boot_ms() + ms;
-    loop_do(world->loop, run_insert, &asked);
-    wait_told(&asked);
+    loop_do(world->loop, asked_run_insert, &asked);
+    asked_wait(&asked);
     return &asked.insert;
 }
 
 static void no_row_is_added_for_a_file_that_the_clean_up_may_take(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1"), second = key_of("alice", "file2");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1"), second = meta_world_key("alice", "file2");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     struct meta_insert *late = insert_until(&world, &key, -1);
     assert_int_equal(late->outcome, META_NOT_DONE);
     assert_int_equal(late->error.code, ERROR_UNAVAILABLE);
@@ -1021,52 +794,52 @@ static void no_row_is_added_for_a_file_that_the_clean_up_may_take(void **state)
     assert_int_equal(insert_until(&world, &second, 200)->outcome, META_INSERTED);
     assert_int_equal(lossy_db_count("INSERT"), 1);
     lossy_db_arm(NULL);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 static void an_insert_that_may_still_come_is_not_called_undone(void **state)
 {
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     lossy_db_arm(&(struct lossy_db){
         .beginning = "COMMIT", .tells = true, .result = DB_UNCERTAIN, .meanwhile = sleep_beside});
     assert_int_equal(insert_until(&world, &key, 200)->outcome, META_UNKNOWN);
     lossy_db_arm(NULL);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 /* ---- a row whose file is lost ---- */
 
-static struct meta_insert *replace(struct world *world, const struct proto_file_key *key,
+static struct meta_insert *replace(struct meta_world *world, const struct proto_file_key *key,
                                    const struct meta_row *lost, int64_t value)
 {
     static struct asked asked;
     memset(&asked, 0, sizeof(asked));
     asked.world = world;
-    fill_insert(world, &asked.insert, key, value, lost->stat.size, "again.mp4");
+    rows_fill_insert(world, &asked.insert, key, value, lost->stat.size, "again.mp4");
     asked.insert.replaces = lost;
-    loop_do(world->loop, run_insert, &asked);
-    wait_told(&asked);
+    loop_do(world->loop, asked_run_insert, &asked);
+    asked_wait(&asked);
     return &asked.insert;
 }
 
 static void purge_beside(void *argument)
 {
-    beside(argument, "DELETE FROM t_file_02");
+    meta_world_beside(argument, "DELETE FROM t_file_02");
 }
 
 static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state)
 {
     static struct asked asked;
-    struct world world;
+    struct meta_world world;
     struct meta_row row, lost;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
-    assert_int_equal(insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    assert_int_equal(find(&world, &key, &lost), META_DONE);
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_find(&world, &key, &lost), META_DONE);
     lossy_db_arm(
         &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
     struct meta_insert *again = replace(&world, &key, &lost, 6);
@@ -1074,7 +847,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     assert_int_equal(again->outcome, META_INSERTED);
     assert_true(meta_find_cached(world.meta, &key, &row));
     assert_int_equal(row.place.value, 6);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_string_equal(row.file_path, "../data/000/000/000/5F9E3FA7_006");
     assert_string_equal(row.stat.name, "again.mp4");
     assert_int_equal(row.stat.size, 77);
@@ -1084,18 +857,18 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     assert_int_equal(again->outcome, META_TAKEN);
     assert_int_equal(again->other.place.value, 6);
     lost = row;
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     again = replace(&world, &key, &lost, 8);
     assert_int_equal(again->outcome, META_TAKEN);
     assert_int_equal(again->other.stat.status, PROTO_FILE_DELETED);
     /* The file was lost because it was purged: the ID is free. */
-    beside(&world, "DELETE FROM t_file_02");
+    meta_world_beside(&world, "DELETE FROM t_file_02");
     lossy_db_arm(
         &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
     assert_int_equal(replace(&world, &key, &lost, 9)->outcome, META_INSERTED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.place.value, 9);
     assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
 
@@ -1111,52 +884,52 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
 
     /* And a row that was just added can be taken back, but none that changed since. */
-    struct meta_insert *added = insert(&world, &key, 10, 77, "");
+    struct meta_insert *added = rows_insert(&world, &key, 10, 77, "");
     memset(&asked, 0, sizeof(asked));
     asked.world = &world;
     asked.withdraw =
-        (struct meta_withdraw){.key = key, .row = added->row, .loop = world.loop, .done = on_withdraw};
-    loop_do(world.loop, run_withdraw, &asked);
-    wait_told(&asked);
+        (struct meta_withdraw){.key = key, .row = added->row, .loop = world.loop, .done = asked_on_withdraw};
+    loop_do(world.loop, asked_run_withdraw, &asked);
+    asked_wait(&asked);
     assert_true(asked.withdraw.fine);
     assert_false(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(find(&world, &key, NULL), META_ABSENT);
-    assert_int_equal(insert(&world, &key, 10, 77, "")->outcome, META_INSERTED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-    assert_int_equal(change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(rows_find(&world, &key, NULL), META_ABSENT);
+    assert_int_equal(rows_insert(&world, &key, 10, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
     atomic_store(&asked.told, false);
-    loop_do(world.loop, run_withdraw, &asked);
-    wait_told(&asked);
-    assert_int_equal(find(&world, &key, &lost), META_DONE);
+    loop_do(world.loop, asked_run_withdraw, &asked);
+    asked_wait(&asked);
+    assert_int_equal(rows_find(&world, &key, &lost), META_DONE);
 
     /* Likewise one that was put in the place of a row that was restored before, or that the scrub had marked. */
-    beside(&world, "UPDATE t_file_02 SET status = 3");
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 3");
     assert_true(lost.version < 0);
     lost.state = META_STATE_DAMAGED;
     again = replace(&world, &key, &lost, 12);
     assert_int_equal(again->outcome, META_INSERTED);
-    assert_int_equal(find(&world, &key, &row), META_DONE);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.state, META_STATE_NORMAL);
     asked.withdraw.row = again->row;
     atomic_store(&asked.told, false);
-    loop_do(world.loop, run_withdraw, &asked);
-    wait_told(&asked);
-    assert_int_equal(find(&world, &key, NULL), META_ABSENT);
-    end_world(&world);
+    loop_do(world.loop, asked_run_withdraw, &asked);
+    asked_wait(&asked);
+    assert_int_equal(rows_find(&world, &key, NULL), META_ABSENT);
+    meta_world_end(&world);
 }
 
 static void after_the_end_everything_is_refused(void **state)
 {
     static struct asked asked;
-    struct world world;
-    struct proto_file_key key = key_of("alice", "file1");
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     meta_end(world.meta);
-    start_find(&world, &asked, &key, false);
+    asked_find(&world, &asked, &key, false);
     assert_false(asked.taken);
     assert_int_equal(asked.error.code, ERROR_UNAVAILABLE);
-    end_world(&world);
+    meta_world_end(&world);
 }
 
 int main(void)
