@@ -236,7 +236,8 @@ static bool check_policy(const char *policy, struct error *error)
             return true;
     }
     return error_set(error, ERROR_MALFORMED,
-                     "httpd.resource_policy: \"%s\" is none of cross-origin, same-site, same-origin", policy);
+                     "httpd.resource_policy: \"%s\" is not one of cross-origin, same-site, same-origin",
+                     policy);
 }
 
 /* The next "Name: value" of *REST, trimmed; *REST is moved on. False at the end. */
@@ -303,9 +304,10 @@ static bool check_extra_headers(const char *text, struct error *error)
         for (size_t i = 0; i < field.size; i++)
             fine = fine && field.bytes[i] >= ' ' && field.bytes[i] <= '~';
         if (!fine)
-            return error_set(error, ERROR_MALFORMED,
-                             "httpd.extra_headers: \"%.*s\" is no header field, e.g. Timing-Allow-Origin: *",
-                             (int)field.size, field.bytes);
+            return error_set(
+                error, ERROR_MALFORMED,
+                "httpd.extra_headers: \"%.*s\" is not a header field, e.g. Timing-Allow-Origin: *",
+                (int)field.size, field.bytes);
         if (is_own_field(name))
             return error_set(error, ERROR_MALFORMED, "httpd.extra_headers: %.*s is set by the server itself",
                              (int)name.size, name.bytes);
@@ -343,7 +345,8 @@ static bool check_inline_types(const struct config_strings *types, struct error 
                     options_is_field_text(type) && !strpbrk(type, " ;,");
         if (!fine)
             return error_set(error, ERROR_MALFORMED,
-                             "httpd.inline_types: \"%s\" is no media type, e.g. video/* or text/vtt", type);
+                             "httpd.inline_types: \"%s\" is not a media type, e.g. video/* or text/vtt",
+                             type);
     }
     return true;
 }
@@ -390,7 +393,7 @@ bool http_options_check(const void *config, struct error *error)
     for (size_t i = 0; i < c->cors_origins.count; i++) {
         if (!options_is_field_text(c->cors_origins.items[i]) || strchr(c->cors_origins.items[i], ' '))
             return error_set(error, ERROR_MALFORMED,
-                             "httpd.cors_origins: \"%s\" is no origin, e.g. https://tv.example",
+                             "httpd.cors_origins: \"%s\" is not an origin, e.g. https://tv.example",
                              c->cors_origins.items[i]);
     }
     return true;

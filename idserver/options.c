@@ -39,18 +39,18 @@ const struct config_option idserver_options[] = {
      .default_value = "1024",
      .minimum = 1,
      .maximum = 1000000,
-     .help = "New keys (store paths) that may be begun until the next start; requests for further ones are "
-             "refused. Keys "
-             "that have a row in t_id_gen are served besides. About 1 KiB each."},
+     .help =
+         "New keys (store paths) that may be created until the next start; requests for more are refused. "
+         "Keys that already have a row in t_id_gen are always served. About 1 KiB each."},
     {.section = "idserver",
      .name = "keys",
      .type = CONFIG_STRINGS,
      OPTION(keys),
      .default_value = "",
      .reloadable = true,
-     .help = "The only keys that may be begun, separated by commas; empty: any key of 1 to 64 bytes without "
-             "control "
-             "characters. Keys that have a row in t_id_gen are served besides."},
+     .help =
+         "The only keys that may be created, separated by commas; empty: any key of 1 to 64 bytes without "
+         "control characters. Keys that already have a row in t_id_gen are always served."},
     {.section = "idserver",
      .name = "range_rate",
      .type = CONFIG_INTEGER,
@@ -60,10 +60,8 @@ const struct config_option idserver_options[] = {
      .maximum = 1000000000,
      .reloadable = true,
      .help = "Numbers of one key per second that one address is given, on average over ten seconds or more, "
-             "so that "
-             "nobody uses a key's numbers up. Ten times what a storage server fetches at once "
-             "(storage.id_range). 0: "
-             "no limit."},
+             "so that no client can use up a key's numbers. Ten times what a storage server fetches at once "
+             "(storage.id_range). 0: no limit."},
     {.section = "idserver",
      .name = "waiting_max",
      .type = CONFIG_INTEGER,
@@ -81,7 +79,7 @@ const struct config_option idserver_options[] = {
      .minimum = 100,
      .maximum = DAY,
      .reloadable = true,
-     .help = "How often the database is asked whether it is there, for /healthz and the log."},
+     .help = "How often the database is probed, for /healthz and the log."},
     PACKET_DAEMON_DATABASE_URL("sqlite:/var/lib/reelstore/idserver.db",
                                "Where t_id_gen is, which several ID servers may share:"),
     PACKET_DAEMON_DATABASE_URL_FILE,

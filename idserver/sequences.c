@@ -274,7 +274,7 @@ static void refuse_unknown(struct sequence *sequence)
         request->ok = false;
         if (key_may_begin(sequences, sequence->key))
             error_set(&request->error, ERROR_REFUSED,
-                      "key %s is refused: %zu keys were begun here since the start (idserver.keys_max)",
+                      "key %s is refused: %zu new keys were created since startup (idserver.keys_max)",
                       sequence->key, sequences->new_keys);
         else
             error_set(&request->error, ERROR_REFUSED,
@@ -330,8 +330,7 @@ static void take_failure(struct sequence *sequence)
     if (log_gate_open(&gate, 1000, &suppressed)) {
         log_warning("sequences", "key %s: cannot reserve %" PRId64 " numbers: %s; %s (and %" PRIu64 " more)",
                     sequence->key, sequence->amount, job->error.text,
-                    sequence->waiting.count > 0 ? "those who wait get an error"
-                                                : "trying again before they are needed",
+                    sequence->waiting.count > 0 ? "waiting requests fail" : "retrying before they are needed",
                     suppressed);
     }
     sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;

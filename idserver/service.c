@@ -79,7 +79,7 @@ static bool idserver_admit(struct service *service, struct packet_request *reque
         return true;
     if (log_gate_open(&gate, 10000, &suppressed))
         log_warning("sequences",
-                    "%s takes more numbers of key %s than idserver.range_rate allows (and %" PRIu64 " more)",
+                    "%s takes more numbers for key %s than idserver.range_rate allows (and %" PRIu64 " more)",
                     host, key, suppressed);
     packet_reply_error(request, ERROR_UNAVAILABLE,
                        "too many numbers of key %s for one address (idserver.range_rate): try later", key);
@@ -178,13 +178,12 @@ static void note_probe(struct service *service, const struct error *failure)
 {
     bool had_failed = service->failure[0] != '\0';
     if (failure && !had_failed) {
-        log_warning(
-            "service",
-            "t_id_gen cannot be read: %s; numbers that are reserved already are handed out, others are "
-            "answered as unavailable",
-            failure->text);
+        log_warning("service",
+                    "cannot read t_id_gen: %s; reserved numbers are still handed out, other requests are "
+                    "answered as unavailable",
+                    failure->text);
     } else if (!failure && (had_failed || !service->probed)) {
-        log_info("service", "t_id_gen can be read: numbers are handed out");
+        log_info("service", "t_id_gen can be read again: numbers are handed out");
     }
     if (!failure)
         service->probed = true;

@@ -270,9 +270,9 @@ static bool check_paths(const struct storage_config *config, struct error *error
             if (!storage_options_split_path(config->paths.items[j], other_key, &other_directory, error))
                 return false;
             if (strcmp(key, other_key) == 0)
-                return error_set(error, ERROR_GENERAL, "storage.paths: the key \"%s\" stands twice", key);
+                return error_set(error, ERROR_GENERAL, "storage.paths: the key \"%s\" appears twice", key);
             if (strcmp(directory, other_directory) == 0)
-                return error_set(error, ERROR_GENERAL, "storage.paths: the directory \"%s\" stands twice",
+                return error_set(error, ERROR_GENERAL, "storage.paths: the directory \"%s\" appears twice",
                                  directory);
         }
     }

@@ -11,7 +11,7 @@ static double random_unit(void)
     return (double)arc4random() * 0x1.0p-32;
 }
 
-/* The mean busyness of the servers that told theirs; 0 where none did. */
+/* The mean busyness of the servers that reported theirs; 0 where none did. */
 static double mean_busyness(const struct choice_server *servers, size_t count)
 {
     double sum = 0;

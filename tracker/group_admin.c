@@ -141,8 +141,7 @@ void group_admin_handle(struct group_admin *admin, struct packet_request *reques
     struct error error;
 
     if (!is_allowed(admin, peer)) {
-        log_warning("groups", "%s asked for a change of a group and is not among tracker.admin_addresses",
-                    peer);
+        log_warning("groups", "%s tried to change a group but is not in tracker.admin_addresses", peer);
         packet_reply_error(request, ERROR_REFUSED,
                            "groups are changed from the tracker's admin_addresses only; %s is not one", peer);
         return;

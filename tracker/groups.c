@@ -127,7 +127,7 @@ static void note_outcome(struct groups *groups, const struct error *failure)
     snprintf(groups->failure, sizeof(groups->failure), "%s", failure ? failure->text : "");
     groups_unlock(groups);
     if (failure && !had_failed) {
-        log_warning("groups", "t_groups_info cannot be read: %s; %s", failure->text,
+        log_warning("groups", "cannot read t_groups_info: %s; %s", failure->text,
                     was_loaded ? "known groups and cached users are served meanwhile"
                                : "nothing is known yet: JOIN and SADDRS are answered as unavailable");
     } else if (!failure && (had_failed || !was_loaded)) {

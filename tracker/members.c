@@ -240,7 +240,7 @@ static void group_update(struct group *group, const struct table_group_row *row)
         log_info("table", "group %s: back in the database", row->name);
     if (group->row.draining != row->draining) {
         log_info("table", "group %s: %s", row->name,
-                 row->draining ? "draining: gets no new user" : "open for new users");
+                 row->draining ? "draining: no new users" : "open for new users");
     }
     if (group->row.weight != row->weight)
         log_info("table", "group %s: weight %" PRId64 " -> %" PRId64, row->name, group->row.weight,
@@ -268,7 +268,7 @@ void members_set_groups(struct members *members, const struct table_group_row *r
             continue;
         if (group->known) {
             log_warning("table",
-                        "group %s: no longer in the database; its %zu storage servers go on for the "
+                        "group %s: no longer in the database; its %zu storage servers keep serving the "
                         "users they have",
                         group->row.name, group->member_count);
         }

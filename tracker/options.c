@@ -32,7 +32,8 @@ const struct config_option tracker_options[] = {
      .minimum = 100,
      .maximum = DAY,
      .reloadable = true,
-     .help = "A storage server silent this long is OFFLINE. Several times the servers' heartbeat interval; "
+     .help = "A storage server silent this long is OFFLINE. Should be several times the servers' heartbeat "
+             "interval; "
              "those of the predecessor beat every 10 s."},
     {.section = "tracker",
      .name = "suspect_grace",
@@ -79,9 +80,9 @@ const struct config_option tracker_options[] = {
      .default_value = "4096",
      .minimum = 1,
      .maximum = 100000,
-     .help = "Storage servers kept, over all groups; about 1 KiB each. Where it is reached the one that has "
-             "been OFFLINE "
-             "for longest makes room, and a JOIN is refused where none is."},
+     .help =
+         "Storage servers kept, over all groups; about 1 KiB each. When it is reached, the one that has been "
+         "OFFLINE longest is dropped; a JOIN is refused when none is OFFLINE."},
     {.section = "tracker",
      .name = "storages_per_address",
      .type = CONFIG_INTEGER,
@@ -130,7 +131,7 @@ const struct config_option tracker_options[] = {
      .reloadable = true,
      .help = "Addresses and networks, separated by commas, from which groups may be added and changed (reel "
              "admin "
-             "group). Empty: from nowhere. Whoever can connect from one of them can."},
+             "group). Empty: from nowhere. Anyone who can connect from one of them may change groups."},
     {.section = "tracker",
      .name = "minimum_free",
      .type = CONFIG_SIZE,

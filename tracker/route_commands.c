@@ -54,11 +54,11 @@ static size_t keep_reachable(const struct packet_request *request, const char *g
         if (reach_address(&servers[i], client, has_local ? local.host : NULL, &reachable))
             servers[kept++] = reachable;
         else if (log_gate_open(&gate, 60000, &suppressed))
-            log_warning(
-                "routes",
-                "the storage server %s of group %s is not named to %s, which cannot reach it there: set "
-                "storage.advertise, or let it join over an address of its network (and %llu more)",
-                servers[i].host, group, client, (unsigned long long)suppressed);
+            log_warning("routes",
+                        "the storage server %s of group %s is not named to client %s, which cannot reach "
+                        "that address: set "
+                        "storage.advertise, or let it join over an address of its network (and %llu more)",
+                        servers[i].host, group, client, (unsigned long long)suppressed);
     }
     return kept;
 }

@@ -45,7 +45,7 @@ enum router_answer {
 MUST_CHECK enum router_answer router_find(struct router *router, const struct proto_file_key *key,
                                           bool create, char group[PROTO_GROUP_SIZE], struct error *error);
 
-/* The end of a look-up. GROUP: NULL where it failed; then ERROR tells why: also what table_place() says, and
+/* The end of a look-up. GROUP: NULL where it failed; then ERROR says why: also what table_place() says, and
  * ERROR_UNAVAILABLE. Both are valid during the call. */
 typedef void (*router_callback)(void *argument, const char *group, const struct error *error);
 

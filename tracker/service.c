@@ -47,7 +47,7 @@ static void handle_groups(struct packet_request *request)
 static json_t *service_status(struct tracker *tracker)
 {
     struct table_snapshot snapshot;
-    char reason[ERROR_TEXT_SIZE]; /* for the log and the operator: not told to whoever asks */
+    char reason[ERROR_TEXT_SIZE]; /* for the log and the operator, not for the client */
     if (!table_snapshot_take(tracker->table, table_now(), &snapshot))
         return NULL;
     json_t *status = report_status(&snapshot);
@@ -332,7 +332,7 @@ bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_s
     if (groups_reading_works(tracker->groups, cause, sizeof(cause)))
         snprintf(reason, reason_size, "t_groups_info has not been read yet");
     else
-        snprintf(reason, reason_size, "no group is known: t_groups_info cannot be read: %s", cause);
+        snprintf(reason, reason_size, "no group is known: cannot read t_groups_info: %s", cause);
     return false;
 }
 

@@ -33,7 +33,7 @@ static bool admit_storage(struct packet_request *request)
             "%s is refused as a storage server: it is not in tracker.storage_addresses (and %llu more)", peer,
             (unsigned long long)suppressed);
     packet_reply_error(request, ERROR_REFUSED,
-                       "no storage server is taken from %s (tracker.storage_addresses)", peer);
+                       "storage servers from %s are not accepted (tracker.storage_addresses)", peer);
     return false;
 }
 
@@ -133,8 +133,8 @@ static bool check_advertised(struct packet_request *request, const char *text, s
         return error_set(error, ERROR_REFUSED, "%s is no numeric address with a port (storage.advertise)",
                          text);
     if ((reach_is_loopback(address->host) || reach_is_link_local(address->host)) && !reach_is_loopback(peer))
-        return error_set(error, ERROR_REFUSED, "%s means another machine to every client (storage.advertise)",
-                         text);
+        return error_set(error, ERROR_REFUSED,
+                         "%s means a different machine to every client (storage.advertise)", text);
     if (!reach_is_loopback(peer) && !reach_same_network(address->host, peer) &&
         !admission_names(tracker_of(request)->storages, peer))
         return error_set(error, ERROR_REFUSED,

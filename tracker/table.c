@@ -356,7 +356,7 @@ static void server_tick(struct table *table, struct group *group, struct member 
     }
 }
 
-/* True: the time since the last tick is nobody's silence. */
+/* True: the time since the last tick does not count as any server's silence. */
 static bool note_pause(struct table *table, int64_t gap_ms, bool stuck)
 {
     if (gap_ms > TABLE_PAUSE_MS)

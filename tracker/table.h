@@ -99,7 +99,7 @@ MUST_CHECK bool table_advertise(struct table *table, uint64_t connection, const 
 /* The connection is gone: what joined over it and is not OFFLINE is suspect. */
 void table_connection_closed(struct table *table, uint64_t connection, struct table_moment now);
 
-/* Time passes: to be called several times a second. When two calls lie further apart than TABLE_PAUSE_MS this
+/* Time passes: to be called several times per second. When two calls lie further apart than TABLE_PAUSE_MS this
  * process itself stood still, with heartbeats waiting unread: the gap is nobody's silence. STUCK: a loop that reads
  * heartbeats does not run (loop_watch.h), which is the same. */
 #define TABLE_PAUSE_MS 2000

@@ -204,14 +204,14 @@ static int check_target(const struct command *command, const struct target *targ
     if (target->path && command->count > 1)
         return command_usage(options, "--output is for one file; --into DIR takes many");
     if (target->directory && !is_directory(target->directory))
-        return command_usage(options, "--into %s: it is no directory", target->directory);
+        return command_usage(options, "--into %s: not a directory", target->directory);
     if ((options->offset != 0 || options->size != 0) && !output)
         return command_usage(options, "--offset and --size are for standard output (-)");
     if (output && (options->resume || options->json))
         return command_usage(options, "-c and --json are not for standard output");
     if (options->resume && !target->path)
         return command_usage(options,
-                             "-c needs a path of yours to go on with, not a stored name: --output PATH");
+                             "-c needs a path of yours to continue with, not a stored name: --output PATH");
     return COMMAND_OK;
 }
 

@@ -137,7 +137,8 @@ static bool packet_reply(const struct probe *probe, int *code, struct error *err
     if (!proto_header_unpack(bytes, &header, error))
         return false;
     if (header.command < 100 || header.command > 102 || header.length > INT32_MAX)
-        return error_set(error, ERROR_MALFORMED, "the answer is not of this protocol: another port is meant");
+        return error_set(error, ERROR_MALFORMED,
+                         "the answer is not in this protocol: is this the right port?");
     *code = 0;
     if (header.status == 0)
         return true;

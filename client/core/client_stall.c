@@ -22,7 +22,7 @@ static void stall_arm(struct client_operation *operation, int64_t wait_ms)
     const struct timeval wait = duration_timeval(wait_ms);
 
     if (event_add(&operation->stall, &wait) != 0)
-        log_error("client", "cannot arm a timer: a storage server that stops is waited for");
+        log_error("client", "cannot arm the stall timer; a storage server that stops will be waited for");
 }
 
 static void stall_probed(void *argument, const uint8_t *body, size_t size, const struct error *error)
@@ -43,10 +43,9 @@ static void stall_probed(void *argument, const uint8_t *body, size_t size, const
     }
     server = *packet_call_address(operation->call);
     address_format(&server, text, sizeof(text));
-    (void)error_set(&why, ERROR_TIMEOUT,
-                    "%s: it has stopped: no byte for %lld ms, and no answer to another question", text,
-                    (long long)packet_call_silent_ms(operation->call));
-    log_warning("client", "%s; file %s: another server is asked", why.text, operation->key.file);
+    (void)error_set(&why, ERROR_TIMEOUT, "%s: it has stopped: no byte for %lld ms, and no answer to a probe",
+                    text, (long long)packet_call_silent_ms(operation->call));
+    log_warning("client", "%s; file %s: trying another server", why.text, operation->key.file);
     operation->stalls_left--;
     packet_call_cancel(operation->call);
     operation->call = NULL;

@@ -154,7 +154,7 @@ static void download_taken(void *argument, struct packet_call *call)
 
     operation->call = NULL;
     if (operation->size > 0 && length != operation->size) {
-        (void)error_set(&error, ERROR_MALFORMED, "%lld bytes were asked for, and %lld are announced",
+        (void)error_set(&error, ERROR_MALFORMED, "%lld bytes were requested, but %lld are announced",
                         (long long)operation->size, (long long)length);
         packet_call_release(call, false);
         client_operation_finish(operation, &error);

@@ -66,7 +66,7 @@ bool reel_async(struct reel *reel, reel_async_work work, reel_async_done done, v
     pthread_mutex_lock(&reel->mutex);
     fine = async_open(reel, &why);
     if (fine && !workers_submit(reel->async, &call->job))
-        fine = error_set(&why, ERROR_UNAVAILABLE, "%d calls wait already", QUEUE_MAX);
+        fine = error_set(&why, ERROR_UNAVAILABLE, "%d calls are waiting already", QUEUE_MAX);
     pthread_mutex_unlock(&reel->mutex);
     if (fine)
         return true;

@@ -220,8 +220,8 @@ bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
         pause_ms = fetch_next_try(fetch, outcome, &resume);
         if (pause_ms < 0)
             return false;
-        log_info("reel", "download of %s goes on after: %s", fetch->key.file, error->text);
-        reel_say(reel, "%s; going on at byte %lld", error->text, (long long)(fetch->before + fetch->done));
+        log_info("reel", "download of %s continues after: %s", fetch->key.file, error->text);
+        reel_say(reel, "%s; continuing at byte %lld", error->text, (long long)(fetch->before + fetch->done));
         if (pause_ms > 0 && !fetch_pause(reel, pause_ms, error))
             return false;
         fetch->offset = start + fetch->done;

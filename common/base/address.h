@@ -47,7 +47,7 @@ struct socket_address {
     socklen_t length;
 };
 
-/* True where HOST is a numeric address or "*"; then fills OUT without asking anybody ("*" gives the IPv6 wildcard;
+/* True where HOST is a numeric address or "*"; then fills OUT without a look-up ("*" gives the IPv6 wildcard;
  * bind it with IPV6_V6ONLY off). Never blocks. */
 bool address_to_socket(const struct address *address, struct socket_address *out);
 

@@ -1,6 +1,6 @@
 /*
  * cache: shards, each a mutex and a map in order of use (lru.h). Trackers, storage servers and
- * the client keep look-ups here, from any thread. Touches no file and no socket, and calls nobody back.
+ * the client keep look-ups here, from any thread. Touches no file and no socket, and calls no callback.
  *
  * An entry past its age stays until others push it out, so that cache_get_stale() still finds it.
  */

@@ -1,7 +1,7 @@
 /*
  * crash_point: named places where a test build ends itself as kill -9 would, so that tests can look at what a
  * crash there leaves (docs/durability.md lists them). Compiled in by the CMake option REEL_CRASH_POINTS
- * alone; elsewhere a place costs nothing. Called by whoever has a step that must survive a crash.
+ * alone; elsewhere a place costs nothing. Called wherever a step must survive a crash.
  */
 #ifndef REEL_COMMON_CRASH_POINT_H
 #define REEL_COMMON_CRASH_POINT_H

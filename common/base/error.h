@@ -39,7 +39,7 @@ enum error_code {
 struct error {
     int code; /* enum error_code */
     char text[ERROR_TEXT_SIZE];
-    int errnum; /* errno of the system call that failed, where error_set_errno() was told it; else 0 */
+    int errnum; /* errno of the system call that failed, as given to error_set_errno(); else 0 */
 };
 
 /* Fills ERROR (may be NULL) and returns false, so that `return error_set(...)` reads well. Keeps errno. */

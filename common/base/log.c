@@ -24,7 +24,7 @@
 
 #define LINE_SIZE LOG_QUEUE_LINE_MAX /* the newline included */
 #define ASSERT_MS 5000               /* that a process which is about to abort waits for its earlier lines */
-#define END_MS    1000               /* that the end of a process waits for a log that nobody reads */
+#define END_MS    1000               /* that a process waits at its end for a log that nobody reads */
 
 static struct {
     char program[64];
@@ -32,7 +32,7 @@ static struct {
     atomic_int fd;       /* what lines are written to */
     atomic_int level;    /* enum log_level */
     atomic_bool journal; /* stderr is the journal: "<N>" instead of time, level, program */
-    atomic_bool lost;    /* the last write failed: told once, on stderr */
+    atomic_bool lost;    /* the last write failed: reported once, on stderr */
 } target = {.program = "reel", .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO};
 
 /* Guards opening, reopening and closing; writers never take it. */
@@ -54,7 +54,7 @@ static void log_register_metrics(void)
                                     "Lines that found no room in the queue of the log.", NULL);
 }
 
-/* systemd tells a service whose stderr is the journal's socket that socket's device and inode. */
+/* systemd passes the device and inode of the journal's socket to a service whose stderr is that socket. */
 static bool stderr_is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -74,7 +74,7 @@ static bool stderr_is_journal(void)
            (unsigned long long)status.st_ino == inode;
 }
 
-/* Not through a symbolic link, which somebody who may write to the directory could have put there. -1 with errno. */
+/* Not through a symbolic link, which anyone who may write to the directory could have put there. -1 with errno. */
 static int log_open_file(const char *path)
 {
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0640);

@@ -1,8 +1,8 @@
 /*
  * log: levelled lines, one write(2) each, from any thread. Process-wide, like stderr. Once log_start() was called a thread
- * writes them (common/base/log_queue.h), so that a log that nobody reads blocks nobody; before that, whoever speaks.
+ * writes them (common/base/log_queue.h), so that a log that nobody reads blocks no other thread; before that, the calling thread.
  *   2026-11-22T01:16:08.123Z warning storage[4711] upload: c12: ...
- * (time in UTC; level; daemon[pid]; the room that speaks; the text, which begins with the connection id cN where
+ * (time in UTC; level; daemon[pid]; the room that logs; the text, which begins with the connection id cN where
  * there is one). To stderr, a file, or the journal's native "<N>" prefix on stderr when JOURNAL_STREAM says so.
  */
 #ifndef REEL_COMMON_LOG_H
@@ -23,14 +23,14 @@ struct log_options {
  * keeps the earlier target. */
 MUST_CHECK bool log_open(const struct log_options *options, struct error *error);
 
-/* Opens the file anew (after logrotate moved it). Failure keeps the open one and is itself logged. */
+/* Reopens the file (after logrotate moved it). On failure the old one stays open, and the failure is logged. */
 void log_reopen(void);
 
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
 /* From here on lines leave by a thread, and those that it cannot keep up with are dropped, counted
- * (reel_log_dropped_lines_total) and said to have been. What is in the queue when the process crashes (a signal of a fault,
+ * (reel_log_dropped_lines_total) and reported once there is room. What is in the queue when the process crashes (a signal of a fault,
  * abort(3)) is written then. After the last fork(2). */
 MUST_CHECK bool log_start(struct error *error);
 
@@ -53,7 +53,7 @@ void log_write(enum log_level level, const char *room, const char *format, ...) 
 #define log_warning(room, ...) log_write(LOG_LEVEL_WARNING, room, __VA_ARGS__)
 #define log_error(room, ...)   log_write(LOG_LEVEL_ERROR, room, __VA_ARGS__)
 
-/* For what the world may do a thousand times a second: true at most once in INTERVAL_MS for this place; *SUPPRESSED
+/* For what the world may do a thousand times per second: true at most once in INTERVAL_MS for this place; *SUPPRESSED
  * gets how many were swallowed since. GATE is a zeroed static of the caller. Any thread. */
 struct log_gate {
     int64_t next_ms;

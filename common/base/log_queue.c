@@ -27,7 +27,7 @@ static struct {
     char *ring; /* kept from one start to the next */
     atomic_size_t filled, emptied;
     atomic_bool writing; /* the thread is inside target.write() */
-    uint64_t dropped;    /* since the thread last said so */
+    uint64_t dropped;    /* since the thread last reported it */
     bool runs, ending;
     pthread_t thread;
 } queue;

@@ -29,7 +29,7 @@ struct name_entry {
     struct address_list several; /* empty: the name, or address, stands for itself */
     struct name_lookup *lookup;  /* under way */
     struct event *timer;         /* NULL: it is numeric */
-    bool failing;                /* said in the log */
+    bool failing;                /* it was logged */
 };
 
 struct name_list {
@@ -128,7 +128,8 @@ static void name_arm(struct name_entry *entry, int64_t wait_ms)
     const struct timeval wait = duration_timeval(wait_ms);
 
     if (event_add(entry->timer, &wait) != 0)
-        log_error("names", "%s: cannot arm a timer: the name is not looked up again", entry->configured.host);
+        log_error("names", "%s: cannot arm a timer; the name will not be looked up again",
+                  entry->configured.host);
 }
 
 static void name_note_failure(struct name_entry *entry, const struct error *error)
@@ -136,9 +137,9 @@ static void name_note_failure(struct name_entry *entry, const struct error *erro
     bool failed = error->code != ERROR_NONE;
 
     if (failed && !entry->failing)
-        log_warning("names", "%s: %s; going on with what is known", entry->configured.host, error->text);
+        log_warning("names", "%s: %s; keeping the known addresses", entry->configured.host, error->text);
     else if (!failed && entry->failing)
-        log_info("names", "%s: the name is resolved again", entry->configured.host);
+        log_info("names", "%s: the name resolves again", entry->configured.host);
     entry->failing = failed;
 }
 

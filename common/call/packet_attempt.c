@@ -207,7 +207,7 @@ static void attempt_connect(struct packet_attempt *attempt)
         limit = duration_deadline(now, duration_share(endpoint->pool->options.connect_timeout_ms,
                                                       endpoint->resolved_count - attempt->target));
         if (!packet_socket_watch(&attempt->connection->socket.write, true))
-            log_error("packet", "%s: cannot watch a socket; connecting ends by its time limit",
+            log_error("packet", "%s: cannot watch a socket; connecting will end at its time limit",
                       endpoint->text);
         attempt_arm(attempt, earlier(limit, attempt->deadline_ms));
         return;

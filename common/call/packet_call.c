@@ -115,7 +115,7 @@ static void call_end_report(struct packet_call *call)
 
 /* ---- failures ---- */
 
-/* An answer without a reason ("no", "never heard of it") says less than that another server could not be asked. */
+/* An answer without a reason ("no", "unknown command") is less informative than a server that could not be reached. */
 static bool says_something(int code)
 {
     return code != ERROR_GENERAL && code != ERROR_UNKNOWN_COMMAND;
@@ -269,7 +269,7 @@ static void call_arm_hedge(struct packet_call *call)
         wait *= 2;
     interval = duration_timeval(wait);
     if (event_add(&call->hedge, &interval) != 0)
-        log_error("packet", "cannot arm a timer: a slow server is waited for");
+        log_error("packet", "cannot arm the hedging timer; a slow server will be waited for");
 }
 
 /* Begins with the next address that can be tried. False: there is none, or no time. */
@@ -308,7 +308,7 @@ static void leg_next_address(struct call_leg *leg)
         call_end_report(call);
 }
 
-/* The addresses asked so far are slow: one more is asked. */
+/* The addresses asked so far are slow: ask one more. */
 static void call_hedge(evutil_socket_t fd, short what, void *argument)
 {
     struct packet_call *call = argument;

@@ -10,9 +10,9 @@
  * connection that turns out dead before the first byte of a reply is replaced by a new one to the same address, once.
  *
  * With `hedge_ms` the next address is asked too, beside the first, when that has not begun to answer within a short time;
- * the first answer counts. Whoever let others answer first is penalised, so that the next calls begin elsewhere. Only for
- * questions that may be asked twice: a server that was given up answers nobody any more, but it may still do what it was
- * asked.
+ * the first answer counts. A server that was overtaken is penalised, so that the next calls begin elsewhere. Only for
+ * questions that may be asked twice: the answer of a server that was given up is dropped, but the server may still carry the
+ * request out.
  */
 #ifndef REEL_COMMON_PACKET_CALL_H
 #define REEL_COMMON_PACKET_CALL_H
@@ -68,12 +68,11 @@ packet_call_start(struct packet_pool *pool, const struct packet_call_options *op
 void packet_call_cancel(struct packet_call *call);
 void packet_call_resume_source(struct packet_call *call);
 
-/* For how long the address that is asked has taken nothing and said nothing although it was its turn, in ms; 0: it is
- * not. Not with `hedge_ms`. */
+/* For how long, in ms, the address that is asked has neither read nor sent a byte although it was its turn; 0: it has. Not with `hedge_ms`. */
 int64_t packet_call_silent_ms(const struct packet_call *call);
 
 /* During a callback, and afterwards: the address that it is about. Otherwise the one that is tried; with `hedge_ms` the
- * last one of which something was heard. */
+ * last one that sent anything. */
 const struct address *packet_call_address(const struct packet_call *call);
 
 /* ---- after `taken` ---- */

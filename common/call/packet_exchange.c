@@ -219,7 +219,7 @@ static void exchange_timer(evutil_socket_t fd, short what, void *argument)
 static void watch(struct packet_exchange *exchange, struct event *event, bool on)
 {
     if (!packet_socket_watch(event, on))
-        log_error("packet", "cannot watch a socket; its request ends by its time limit");
+        log_error("packet", "cannot watch a socket; its request will end at its time limit");
     (void)exchange;
 }
 

@@ -72,7 +72,7 @@ void packet_exchange_cancel(struct packet_exchange *exchange);
 
 /* source() can give bytes again after it returned 0. */
 void packet_exchange_resume_source(struct packet_exchange *exchange);
-/* For how long the peer has taken nothing and said nothing although it was its turn; 0: it is not. */
+/* For how long the peer has neither read nor sent a byte although it was its turn; 0: it has. */
 int64_t packet_exchange_silent_ms(const struct packet_exchange *exchange);
 
 /* ---- once taken ---- */

@@ -5,7 +5,7 @@
  * are known to take several requests on one connection and answer them in order.
  *
  * Nothing is tried twice here: whatever is not as expected (a failure reply, a reply of another size, a
- * connection that breaks, a server that is slow) is told to those who asked with "ask another way", which is
+ * connection that breaks, a server that is slow) is reported to the callers as "ask another way", which is
  * packet_call with its time limits and other addresses. A server that was slow or wrong is left alone for a
  * while. No request waits behind one that has been slow already.
  *

@@ -1,5 +1,5 @@
 /*
- * packet_pool: making a pool, and ending it with everybody who uses it.
+ * packet_pool: making a pool, and ending it together with all its users.
  */
 #include "common/call/packet_pool.h"
 

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #define RESOLVE_FAILURE_AGE_MS 1000
-/* A peer whose machine or cable is gone says nothing, also not that it is gone: while an answer is awaited
- * the kernel asks, so that five seconds of silence end the connection. */
+/* A peer whose machine or cable is gone sends nothing, not even a reset: while an answer is awaited
+ * the kernel probes, so that five seconds of silence end the connection. */
 #define KEEPALIVE_IDLE_S     2
 #define KEEPALIVE_INTERVAL_S 1
 #define KEEPALIVE_PROBES     3
@@ -201,10 +201,10 @@ static void note_resolution(struct pool_endpoint *endpoint, const struct error *
 
     endpoint->resolve_error = *error;
     if (failed && !had_failed && endpoint->resolved_count > 0)
-        log_warning("packet", "%s: the name is not resolved any more (%s): going on with its last addresses",
+        log_warning("packet", "%s: the name no longer resolves (%s); using its last known addresses",
                     endpoint->text, error->text);
     else if (!failed && had_failed)
-        log_info("packet", "%s: the name is resolved again", endpoint->text);
+        log_info("packet", "%s: the name resolves again", endpoint->text);
 }
 
 static void endpoint_lookup_done(struct job *job)

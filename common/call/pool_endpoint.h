@@ -98,7 +98,7 @@ enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struc
                                            struct error *error);
 
 /* An idle connection, now the caller's; NULL when there is none. Those that the peer has closed, or sent a
- * byte on that nobody asked for, are closed first: what a request reads as its reply came after it. The peer
+ * byte on that nobody asked for, are closed first, so that what a request reads as its reply was sent after it. The peer
  * may still close it at any moment. CAREFUL passes over those whose last reply was a failure. */
 struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful);
 

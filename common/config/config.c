@@ -88,7 +88,7 @@ static void explain_unknown(const struct config_table *tables, const char *secti
         }
     }
     if (section[0] == '\0')
-        error_set(error, ERROR_MALFORMED, "option \"%s\" stands before any [section]", name);
+        error_set(error, ERROR_MALFORMED, "option \"%s\" comes before any [section]", name);
     else if (!known_section && near_section)
         error_set(error, ERROR_MALFORMED, "unknown section \"[%s]\"; did you mean \"[%s]\"?", section,
                   near_section->section);
@@ -113,7 +113,7 @@ static bool refuse_line(struct load *load, int line, const char *format, ...)
     va_list arguments;
 
     if (load->refused_line != 0 && load->refused_line <= line)
-        return false; /* the first line that is wrong is told */
+        return false; /* the first wrong line is reported */
     load->refused_line = line;
     va_start(arguments, format);
     error_set_va(&reason, ERROR_MALFORMED, format, arguments);
@@ -209,7 +209,7 @@ static char *config_read_file(const char *path, struct error *error)
         }
     }
     if (memchr(text, '\0', length)) {
-        error_set(error, ERROR_MALFORMED, "the configuration file %s is not a text: it holds a zero byte",
+        error_set(error, ERROR_MALFORMED, "the configuration file %s is not text: it contains a NUL byte",
                   path);
         goto done;
     }
@@ -275,7 +275,7 @@ static bool load_override(struct load *load, const char *text)
     }
     for (const char *at = equals; *at != '\0'; at++) {
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            return error_set(load->error, ERROR_MALFORMED, "-o %s.%s: the value holds a control character",
+            return error_set(load->error, ERROR_MALFORMED, "-o %s.%s: the value contains a control character",
                              section, name);
     }
     if (!config_value_parse(option_at(load->tables, number), equals + 1, load->config, &error))

@@ -1,5 +1,5 @@
 /*
- * config_value: the values of options: text to member, member to canonical text, and what is said when a text
+ * config_value: the values of options: text to member, member to canonical text, and the message for a text
  * is wrong. Pure but for memory. Only config.c calls it.
  */
 #ifndef REEL_COMMON_CONFIG_VALUE_H

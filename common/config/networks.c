@@ -58,7 +58,8 @@ bool networks_parse(const struct config_strings *texts, struct networks *network
         if (!parse_network(text, &networks->items[networks->count])) {
             networks_clear(networks);
             return error_set(error, ERROR_REFUSED,
-                             "\"%s\" is no address and no network, e.g. 192.0.2.7, 10.0.0.0/8 or ::1", text);
+                             "\"%s\" is neither an address nor a network, e.g. 192.0.2.7, 10.0.0.0/8 or ::1",
+                             text);
         }
     }
     return true;

@@ -98,8 +98,7 @@ static void tell_change(void *argument, const struct config_option *option, cons
         log_warning("daemon", "option %s.%s changed; takes effect after a restart", option->section,
                     option->name);
     else if (strcmp(old_value, new_value) == 0)
-        log_info("daemon", "option %s.%s: changed in a part that is not shown", option->section,
-                 option->name);
+        log_info("daemon", "option %s.%s: changed (the value is not shown)", option->section, option->name);
     else
         log_info("daemon", "option %s.%s: %s -> %s", option->section, option->name, old_value, new_value);
 }
@@ -123,7 +122,7 @@ static bool daemon_reload(struct run *run)
                    tell_change, &comparison);
     if (!daemon_tls_reload(&run->public, config, &error) ||
         (run->spec->reload && !run->spec->reload(&run->public, config, &error))) {
-        log_error("daemon", "the new configuration was not taken over: %s", error.text);
+        log_error("daemon", "cannot apply the new configuration: %s", error.text);
         daemon_options_free_config(&run->options, config);
         return false;
     }

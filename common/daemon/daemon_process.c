@@ -64,7 +64,7 @@ bool pid_file_create(struct pid_file *pid_file, const char *path, struct error *
         fd = -1;
     }
     if (fd < 0)
-        return error_set(error, ERROR_IO, "the pid file %s is removed again and again", path);
+        return error_set(error, ERROR_IO, "the pid file %s keeps being removed", path);
     if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
         error_set_errno(error, errno, "cannot write the pid file %s", path);
         goto fail;
@@ -145,7 +145,7 @@ bool process_as_user(const char *user, bool (*act)(void *argument, struct error 
         return error_set_errno(error, errno, "cannot become the user %s", user);
     acted = act(argument, error);
     if (seteuid(own) != 0 || setegid(group) != 0 || setgroups((size_t)count, groups) != 0)
-        return error_set_errno(error, errno, "cannot go back from the user %s", user);
+        return error_set_errno(error, errno, "cannot switch back from user %s", user);
     return acted || error_set(error, error->code, "%s (as the user %s)", error->text, user);
 }
 
@@ -169,7 +169,7 @@ void process_hide_memory(void)
     const struct rlimit none = {0, 0};
 
     if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
-        log_warning("daemon", "cannot forbid core dumps, which hold passwords: %m");
+        log_warning("daemon", "cannot disable core dumps, which would contain passwords: %m");
 }
 
 /* The parent's part: until the child is ready or has ended. */

@@ -51,7 +51,7 @@ static void watch_look_at(struct daemon_watch *watch, size_t number)
     if (stuck && !ping->stuck)
         log_error("daemon", "loop %zu of %zu has not answered for %" PRId64 " ms: something blocks it%s",
                   number + 1, watch->count, (clock_monotonic_us() - ping->asked_us) / 1000,
-                  watch->has_watchdog ? "; the service manager's watchdog gets no notice until it answers"
+                  watch->has_watchdog ? "; the service manager's watchdog is not notified until it responds"
                                       : "");
     if (!stuck && ping->stuck)
         log_warning("daemon", "loop %zu of %zu answers again", number + 1, watch->count);

@@ -63,9 +63,10 @@ bool packet_daemon_check_applications(const struct config_strings *applications,
                          "%s.applications is empty: name at least one application, e.g. tnvideo", section);
     for (size_t i = 0; i < applications->count; i++) {
         if (!proto_name_valid(applications->items[i], PROTO_APPLICATION_SIZE))
-            return error_set(error, ERROR_REFUSED,
-                             "%s.applications: \"%s\" is no application ID: letters and digits, at most %d",
-                             section, applications->items[i], PROTO_APPLICATION_SIZE - 1);
+            return error_set(
+                error, ERROR_REFUSED,
+                "%s.applications: \"%s\" is not an application ID: letters and digits, at most %d", section,
+                applications->items[i], PROTO_APPLICATION_SIZE - 1);
     }
     return true;
 }
@@ -156,7 +157,7 @@ static bool daemon_count_places(const struct packet_daemon_config *config, int64
     if (left < PLACES_MIN)
         return error_set(error, ERROR_REFUSED,
                          "the limit of %" PRIu64 " open files leaves no room for connections: %" PRId64
-                         " are kept for other things; raise daemon.open_files to at least %" PRId64,
+                         " are reserved for other uses; raise daemon.open_files to at least %" PRId64,
                          (uint64_t)limit.rlim_cur, reserve, reserve + PLACES_MIN);
     if (left >= config->connections_max)
         return true;
@@ -164,7 +165,7 @@ static bool daemon_count_places(const struct packet_daemon_config *config, int64
     log_warning(
         "daemon",
         "the limit of %" PRIu64 " open files allows %" PRId64 " connections, not the %" PRId64
-        " of connections_max: %" PRId64 " are kept for other things; raise daemon.open_files to %" PRId64,
+        " of connections_max: %" PRId64 " are reserved for other uses; raise daemon.open_files to %" PRId64,
         (uint64_t)limit.rlim_cur, left, config->connections_max, reserve, config->connections_max + reserve);
     return true;
 }

@@ -111,7 +111,7 @@ static void note_away(struct db *db, const char *reason)
     db->away_since_ms = clock_monotonic_ms();
     db->away_logged = log_gate_open(&db->loss_gate, LOG_LOSS_MS, &suppressed);
     if (db->away_logged)
-        log_warning(ROOM, "database %s is away: %s (trying again until it is back)", db->url.text, reason);
+        log_warning(ROOM, "database %s is away: %s (retrying until it is back)", db->url.text, reason);
 }
 
 /* With db->lock held. */
@@ -185,7 +185,7 @@ static enum db_result connect_thread(struct db_thread *thread, bool probe, int64
     if (connection->handle) {
         if (connection->operations->check(connection, probe, &stale))
             return DB_OK;
-        log_debug(ROOM, "database %s: connecting anew: %s", db->url.text, stale.text);
+        log_debug(ROOM, "database %s: reconnecting: %s", db->url.text, stale.text);
         db_connection_close(connection);
     }
     pthread_mutex_lock(&db->lock);
@@ -289,7 +289,7 @@ static enum db_result run_once(struct db_thread *thread, struct db_job *job)
     if (!broken)
         note_back(db);
     else if (log_gate_open(&db->broken_gate, LOG_LOSS_MS, &suppressed))
-        log_warning(ROOM, "database %s: lost a connection: %s (making another; %llu lines suppressed)",
+        log_warning(ROOM, "database %s: lost a connection: %s (reconnecting; %llu lines suppressed)",
                     db->url.text, job->error.text, (unsigned long long)suppressed);
     pthread_mutex_unlock(&db->lock);
     return result;

@@ -1,6 +1,6 @@
 /*
  * db_backup: the pages go over in one step. In WAL mode that holds up no writer, and unlike many small steps it
- * cannot be made to begin again by those who write meanwhile.
+ * cannot be made to start over by concurrent writers.
  */
 #include "common/db/db_backup.h"
 
@@ -46,7 +46,7 @@ static bool check_copy(sqlite3 *to, const char *path, struct error *error)
     char verdict[64] = "";
 
     (void)sqlite3_exec(to, "PRAGMA quick_check", keep_verdict, verdict, NULL);
-    return strcmp(verdict, "ok") == 0 || error_set(error, ERROR_IO, "backup: the copy %s is not sound: %s",
+    return strcmp(verdict, "ok") == 0 || error_set(error, ERROR_IO, "backup: the copy %s is damaged: %s",
                                                    path, verdict[0] != '\0' ? verdict : sqlite3_errmsg(to));
 }
 
@@ -131,7 +131,7 @@ bool db_backup(const char *url, const char *path, FILE *out, struct error *error
             "backup: %s is a MySQL database, which is backed up by mariadb-dump --single-transaction %s",
             parsed.text, parsed.database);
     else if (path[0] == '\0' || length < 0 || (size_t)length >= sizeof(part))
-        good = error_set(error, ERROR_GENERAL, "backup: \"%s\" is no path of a file", path);
+        good = error_set(error, ERROR_GENERAL, "backup: \"%s\" is not the path of a file", path);
     else
         good = write_backup(&parsed, path, part, error);
     if (good && out && stat(path, &made) == 0)

@@ -118,7 +118,7 @@ static enum db_result find_statement(struct db_connection *connection, const cha
     return DB_OK;
 }
 
-/* True where the connection can take a statement; otherwise RESULT and ERROR tell why not. */
+/* True where the connection can take a statement; otherwise RESULT and ERROR say why not. */
 static bool usable(struct db_connection *connection, enum db_result *result, struct error *error)
 {
     if (connection->in_rows) {
@@ -158,7 +158,7 @@ static enum db_result run_prepared(struct db_connection *connection, const struc
     if (result != DB_OK)
         return result;
     result = connection->operations->run(connection, connection->statements[index].handle, request, error);
-    /* What failed without a word about the data may be the statement itself: prepare it anew the next time.
+    /* A failure that says nothing about the data may lie in the statement itself: prepare it again next time.
      */
     if (result == DB_PERMANENT && !connection->broken)
         forget_statement(connection, index);

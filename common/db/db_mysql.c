@@ -21,7 +21,7 @@
 #define PARAMETERS_MAX 64
 /* Before a read of its own on a Galera node: waits until what any node had committed before it is here. */
 #define CAUSAL_READ "SET STATEMENT wsrep_sync_wait = 1 FOR "
-#define TRUST_MS    1000 /* a connection that was used a moment ago is taken for good without asking */
+#define TRUST_MS    1000 /* a connection that was used a moment ago is taken to be good without a probe */
 
 /* The flag type of MYSQL_BIND differs. */
 #ifdef MARIADB_PACKAGE_VERSION
@@ -71,7 +71,7 @@ static enum db_result mysql_prepare(struct db_connection *connection, const char
     free(causal);
     if (failed) {
         result = db_mysql_fail_statement(connection, made, PHASE_HARMLESS, sql, error);
-        (void)mysql_stmt_close(made); /* the failure is told already */
+        (void)mysql_stmt_close(made); /* the failure is reported already */
         return result;
     }
     *statement = made;
@@ -255,7 +255,7 @@ static enum db_result read_result(struct db_connection *connection, MYSQL_STMT *
     for (size_t i = 0; columns && i < count; i++)
         free(columns[i].large);
     free(columns);
-    /* Also reads away the rows that nobody wanted. */
+    /* Also discards the rows that nobody wanted. */
     if (mysql_stmt_free_result(statement) != 0 && result == DB_OK)
         result = db_mysql_fail_statement(connection, statement, PHASE_HARMLESS, request->sql, error);
     return result;

@@ -16,8 +16,8 @@
 struct mysql_state {
     size_t host; /* index into url->hosts */
     int64_t used_ms;
-    bool cluster; /* a node of a Galera cluster, which can name what was written */
-    bool causal;  /* of a cluster: each read of its own is told to wait for what was committed elsewhere */
+    bool cluster;     /* a node of a Galera cluster, which can name what was written */
+    bool causal;      /* of a cluster: each read of its own waits for what was committed elsewhere */
     char written[64]; /* of a cluster: the write set that this connection wrote last; "": unknown */
     bool wrote;       /* the open transaction changed rows */
 };
@@ -30,7 +30,7 @@ enum db_mysql_phase {
     PHASE_COMMIT,
 };
 
-/* The class and text of what the server or the library said to DOING (a statement); marks the connection as
+/* The class and text of the error of the server or the library in DOING (a statement); marks the connection as
  * broken where it is, and leads the next one to another host where this one answers, but not to us. */
 enum db_result db_mysql_fail(struct db_connection *connection, unsigned number, const char *text,
                              enum db_mysql_phase phase, const char *doing, struct error *error);
@@ -47,7 +47,7 @@ enum db_result db_mysql_fail_columns(const struct db_connection *connection, siz
 enum db_result db_mysql_fail_column_size(const struct db_connection *connection, unsigned long size,
                                          const char *sql, struct error *error);
 
-/* Is a column of TYPE told as DB_TYPE_INTEGER? */
+/* Is a column of TYPE reported as DB_TYPE_INTEGER? */
 bool db_mysql_is_integral(enum enum_field_types type);
 
 /* A statement without parameters and rows, as text. */

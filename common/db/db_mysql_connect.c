@@ -50,7 +50,7 @@ static unsigned seconds_of(int64_t ms)
 }
 
 #ifdef MARIADB_PACKAGE_VERSION
-/* Whoever answers at the address may ask for another way of proving who we are: one that sends the password itself is
+/* The server may ask for another authentication method: one that sends the password itself is
  * taken only from a server that is known by its certificate. */
 static bool set_transport(MYSQL *mysql, const struct db_url *url, enum transport transport)
 {
@@ -181,8 +181,8 @@ static enum db_result choose_causal_reads(struct db_connection *connection, stru
     return db_mysql_run_text(connection, "SET SESSION wsrep_sync_wait = 1", PHASE_CONNECT, error);
 }
 
-/* Makes every session the same, whatever the server's defaults. The character set is said once more, because a
- * server may be told to ignore what the handshake said (skip-character-set-client-handshake). Locks are waited for less
+/* Makes every session the same, whatever the server's defaults. The character set is set once more, because a
+ * server may be configured to ignore that of the handshake (skip-character-set-client-handshake). Locks are waited for less
  * long than answers, so that a lock time-out is reported as such and not as a lost connection. Reads see what is
  * committed: after an insert that was refused as a duplicate, the row that was there first can be read in the same
  * transaction. */
@@ -255,18 +255,17 @@ static void warn_of_transport(const struct db_connection *connection, bool local
     if (!encrypted && url->tls == DB_TLS_UNSAID && log_gate_open(&plain_gate, REMIND_MS, NULL))
         log_warning(
             ROOM,
-            "the connection to the database at %s is not encrypted, as the server offers no TLS: say "
+            "the connection to the database at %s is not encrypted because the server offers no TLS: use "
             "?tls=required&ca=FILE in the URL once it does, or ?tls=off for a network that is trusted",
             host);
     else if (encrypted && url->tls != DB_TLS_PREFER && log_gate_open(&unverified_gate, REMIND_MS, NULL))
         log_warning(ROOM,
-                    "the connection to the database at %s is encrypted, but nobody verified who is at its "
-                    "other end: say "
-                    "?tls=required&ca=FILE in the URL",
+                    "the connection to the database at %s is encrypted, but the server's certificate "
+                    "is not verified: use ?tls=required&ca=FILE in the URL",
                     host);
 }
 
-/* One attempt at the host of connection->state. *NUMBER: what the server or the library said. */
+/* One attempt at the host of connection->state. *NUMBER: the error of the server or the library. */
 static enum db_result connect_by(struct db_connection *connection, enum transport transport, unsigned *number,
                                  struct error *error)
 {

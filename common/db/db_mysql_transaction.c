@@ -3,7 +3,7 @@
  * connection. Called by db_connection.c through db_mysql_operations, on the thread that owns the connection;
  * bounded by the time-outs of the URL.
  *
- * A Galera node aborts a transaction whose rows another node changes first, and tells the client by the
+ * A Galera node aborts a transaction whose rows another node changes first, and reports that to the client by the
  * answer to its next command, but not always (MariaDB 10.11):
  * - Where the next command is COM_STMT_EXECUTE, the statement may run in a new transaction instead, COMMIT
  *   succeeds, and what was written before is gone. So statements are sent here as text, with their parameters
@@ -74,7 +74,7 @@ static enum db_result take_rows(struct db_connection *connection, MYSQL_RES *row
 }
 
 /* Did a statement that AFFECTED so many rows leave something for a write set? Of an UPDATE the rows that
- * matched are told, those that it changed only by the second number of a text: "Rows matched: 1  Changed: 0
+ * matched are reported, those that it changed only by the second number of a text: "Rows matched: 1  Changed: 0
  * Warnings: 0", with the words in the language of the session. */
 static bool changed_rows(MYSQL *mysql, const char *sql, int64_t affected)
 {

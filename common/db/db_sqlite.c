@@ -79,7 +79,7 @@ static enum db_result fail(struct db_connection *connection, int code, enum phas
     return result;
 }
 
-/* Waits a few milliseconds at a time, by chance, so that nobody is always late. */
+/* Waits a few milliseconds at a time, a random number, so that no writer always loses. */
 static int wait_while_busy(void *argument, int count)
 {
     struct sqlite_state *state = argument;
@@ -126,7 +126,7 @@ static enum db_result take_turn(struct db_connection *connection, struct error *
     pthread_mutex_unlock(&shared->lock);
     if (state->has_turn)
         return DB_OK;
-    error_set(error, ERROR_UNAVAILABLE, "database %s: other writers kept it for more than %lld ms",
+    error_set(error, ERROR_UNAVAILABLE, "database %s: other writers held its lock for more than %lld ms",
               connection->url->text, (long long)state->busy_timeout_ms);
     return DB_TRANSIENT;
 }
@@ -178,7 +178,7 @@ static enum db_result configure(struct db_connection *connection, struct error *
     if (state->wal)
         return execute_text(connection, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864",
                             PHASE_BEFORE_COMMIT, error);
-    log_warning(ROOM, "database %s: this file system allows no WAL (journal mode %s): slower, but safe",
+    log_warning(ROOM, "database %s: the file system does not support WAL (journal mode %s): slower, but safe",
                 connection->url->text, mode);
     /* A commit is the removal of the journal; FULL does not sync the directory after it, and a power cut could bring the
      * journal back, which undoes the commit. */
@@ -223,7 +223,7 @@ static void close_to_others(const struct db_connection *connection)
             (file.st_mode & S_IRWXO) == 0)
             continue;
         if (chmod(path, file.st_mode & 07770) == 0)
-            log_info(ROOM, "%s could be read by every user of this machine, and now cannot", path);
+            log_info(ROOM, "%s was readable by every user of this machine; its mode was corrected", path);
         else
             log_warning(ROOM, "%s can be read by every user of this machine: %m", path);
     }
@@ -373,7 +373,7 @@ static enum db_result sqlite_prepare(struct db_connection *connection, const cha
 
 static void sqlite_finalize(void *statement)
 {
-    /* Repeats the result of the last run, which was told already. */
+    /* Repeats the result of the last run, which was reported already. */
     (void)sqlite3_finalize(statement);
 }
 
@@ -455,7 +455,7 @@ static enum db_result sqlite_run(struct db_connection *connection, void *handle,
         result = fail(connection, code, alone ? PHASE_COMMIT : PHASE_BEFORE_COMMIT, request->sql, error);
     else if (request->affected && writes)
         *request->affected = sqlite3_changes64(connection->handle);
-    /* Repeats the step's result: told already. */
+    /* Repeats the step's result, which was reported already. */
     (void)sqlite3_reset(statement);
     (void)sqlite3_clear_bindings(statement);
     if (alone)

@@ -8,6 +8,8 @@
  */
 #include "common/db/db_url.h"
 
+#include "common/base/hex.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,17 +25,6 @@
 #define URL_FORMS                                                                                            \
     "mysql://user:password@host[:port][,host...]/database[?name=value&...] or "                              \
     "sqlite:/path[?busy_timeout=5s]"
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 /* Percent-decodes FROM[0..SIZE) into a new string; NULL with ERROR on a bad escape. WHAT names the part. */
 static char *decode(const char *from, size_t size, const char *what, struct error *error)
@@ -51,8 +42,8 @@ static char *decode(const char *from, size_t size, const char *what, struct erro
             *to++ = *cursor;
             continue;
         }
-        high = hex_digit(cursor[1]);
-        low = high >= 0 ? hex_digit(cursor[2]) : -1;
+        high = hex_digit_value(cursor[1]);
+        low = high >= 0 ? hex_digit_value(cursor[2]) : -1;
         if (low < 0 || (high == 0 && low == 0)) {
             error_set(
                 error, ERROR_GENERAL,
@@ -159,7 +150,7 @@ static bool set_tls(const char *value, enum db_tls *tls, struct error *error)
             return true;
         }
     }
-    return error_set(error, ERROR_GENERAL, "database URL: tls=%s is none of required, prefer and off", value);
+    return error_set(error, ERROR_GENERAL, "database URL: tls=%s is not one of required, prefer, off", value);
 }
 
 static bool set_switch(const char *name, const char *value, bool *on, struct error *error)
@@ -269,7 +260,7 @@ static bool parse_hosts(const char *from, size_t size, struct db_url *url, struc
                          url->hosts.count, DB_URL_HOSTS_MAX);
     for (size_t i = 0; i < url->hosts.count; i++) {
         if (strcmp(url->hosts.items[i].host, "*") == 0)
-            return error_set(error, ERROR_GENERAL, "database URL %s: \"*\" is no host to connect to",
+            return error_set(error, ERROR_GENERAL, "database URL %s: \"*\" is not a host to connect to",
                              url->text);
     }
     return true;
@@ -471,7 +462,7 @@ char *db_url_redact(const char *url, char *buffer, size_t size)
     if (strncmp(url, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) == 0 || (!at && !colon)) {
         show_text(&to, url);
     } else if (strncmp(url, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) != 0) {
-        /* Misspelt: nobody knows what is what. */
+        /* Misspelt: its parts cannot be told apart. */
         show(&to, url, colon && (!at || colon < at) ? (size_t)(colon - url) + 1 : 0);
         show_text(&to, "***");
         if (at)

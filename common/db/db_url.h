@@ -38,7 +38,7 @@ struct db_url {
 };
 
 /* Fills URL; on failure it is left cleared. No error text ever holds a part of the password, not even where TEXT is
- * misspelt so that it cannot be told where the password is. */
+ * misspelt so that the position of the password is unknown. */
 MUST_CHECK bool db_url_parse(const char *text, struct db_url *url, struct error *error);
 
 /* Is HOST (an index into hosts) of the URL this machine: by a socket or a loopback address? */

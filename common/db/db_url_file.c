@@ -33,7 +33,7 @@ static bool find_file(const char *name, char path[PATH_MAX], struct error *error
            error_set(error, ERROR_GENERAL, "%s: the path is too long", name);
 }
 
-/* Reads the whole file. -1: ERROR tells. */
+/* Reads the whole file. -1: see ERROR. */
 static ssize_t read_all(const char *path, char *text, size_t room, struct error *error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);

@@ -89,5 +89,5 @@ void db_connection_concern(struct db_connection *connection, const char *text)
     if (news && text[0] != '\0')
         log_warning("db", "%s", text);
     else if (news)
-        log_info("db", "database %s: what was warned of no longer applies", connection->url->text);
+        log_info("db", "database %s: the last warning about it no longer applies", connection->url->text);
 }

@@ -1,5 +1,5 @@
 /*
- * schema: runs the scripts of sql/ against a database: splits them into statements and asks, before each one,
+ * schema: runs the scripts of sql/ against a database: splits them into statements and checks, before each one,
  * what the directives in the comments above it want to know ("-- @unless column t_router state";
  * sql/README.md has the list). Touches the database that the URL names; for SQLite also the file's folder.
  * Called by --init-db and by tests, on any thread that may block.
@@ -340,7 +340,7 @@ static bool create_database(struct run *run, const struct schema_scripts *script
     char sql[160];
     bool there = false;
 
-    /* Asked first: who may not create databases can still be given one. */
+    /* Checked first: a user who may not create databases can still be given one. */
     if (db_query(run->connection, "SELECT schema_name FROM information_schema.schemata WHERE schema_name = ?",
                  &value, 1, note_row, &there, error) != DB_OK)
         return false;

@@ -1,6 +1,6 @@
 /*
  * schema: creates what is missing in a database and brings an older one, the predecessor's too, up to date, from the
- * scripts in sql/ that are compiled in. Every step asks first what is there, so that it may be run at any time.
+ * scripts in sql/ that are compiled in. Every step checks first what is there, so that it may be run at any time.
  */
 #ifndef REEL_COMMON_SCHEMA_H
 #define REEL_COMMON_SCHEMA_H
@@ -18,7 +18,7 @@ struct schema_scripts {
     const char *mysql_upgrade;
 };
 
-/* Connects to URL, creates the database itself where it is missing, runs what is needed, tells each step on OUT (may be
+/* Connects to URL, creates the database itself where it is missing, runs what is needed, reports each step on OUT (may be
  * NULL). BLOCKS; --init-db, tests. */
 MUST_CHECK bool schema_apply(const char *url, const struct schema_scripts *scripts, FILE *out,
                              struct error *error);

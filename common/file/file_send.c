@@ -161,7 +161,7 @@ static void finish_short(struct file_send *send)
 {
     struct error error = {0};
 
-    error_set(&error, ERROR_IO, "the file ends at offset %lld, %lld bytes before what was asked",
+    error_set(&error, ERROR_IO, "the file ends at offset %lld, %lld bytes short of what was requested",
               (long long)send->window.offset, (long long)send->left);
     send_finish(send, &error);
 }
@@ -178,7 +178,7 @@ static void wait_for_peer(struct file_send *send)
     send_enter(send, STATE_WRITE, limit > 0 ? max_i64(send->blocked_ms + limit - now, 1) : 0);
 }
 
-/* What follows from what was sent. True: step() goes on at once. False: it is waiting, or gone. */
+/* What follows from what was sent. True: step() continues at once. False: it is waiting, or gone. */
 static bool take_result(struct file_send *send)
 {
     int64_t sent = (int64_t)send->window.sent;
@@ -284,7 +284,7 @@ static void on_writable(evutil_socket_t fd, short events, void *argument)
         send->blocked_ms = clock_monotonic_ms();
         wait_for_peer(send);
     } else {
-        error_set(&error, ERROR_TIMEOUT, "the peer took no byte for %lld ms, after %lld bytes",
+        error_set(&error, ERROR_TIMEOUT, "the peer accepted no bytes for %lld ms, after %lld bytes",
                   (long long)send->options.progress_ms, (long long)send->sent);
         send_finish(send, &error);
     }

@@ -124,7 +124,7 @@ static bool resolve_one(const struct address *address, struct socket_address *it
     return true;
 }
 
-/* Asks without SO_REUSEPORT whether somebody has it. A port 0 is free: the kernel chooses. */
+/* Tries without SO_REUSEPORT whether another process has it. Port 0 is free: the kernel chooses. */
 static bool bind_is_free(const struct socket_address *address, struct error *error)
 {
     uint16_t port = bind_port(address);

@@ -1,6 +1,6 @@
 /*
  * listener: two states: it watches its sockets, or it is paused. It pauses where all places are taken or the system has
- * nothing left, and looks again when a place becomes free, when another loop wants help, and ten times a second.
+ * nothing left, and looks again when a place becomes free, when another loop wants help, and ten times per second.
  */
 #include "common/loop/listener.h"
 #include "common/base/clock.h"
@@ -21,7 +21,7 @@
 #define LOOK_MS     100 /* while paused */
 #define LOG_MS      10000
 #define REFUSED_MINIMUM                                                                                      \
-    16 /* connections beyond the limit that may be open to be told so; or an eighth of it */
+    16 /* connections beyond the limit that may be open to be refused; or an eighth of it */
 
 struct listener_socket {
     struct listener *owner;
@@ -77,7 +77,7 @@ static void listener_watch(struct listener *listener)
             continue;
         if (log_gate_open(&watch_gate, LOG_MS, &suppressed))
             log_error(listener->options.room,
-                      "cannot watch a listening socket: %m; new connections wait, tried again every %d ms",
+                      "cannot watch a listening socket: %m; new connections wait; retrying every %d ms",
                       LOOK_MS);
         listener_unwatch(listener);
         return;
@@ -95,7 +95,7 @@ static void pause_accepting(struct listener *listener)
     if (event_pending(&listener->timer, EV_TIMEOUT, NULL))
         return;
     if (event_add(&listener->timer, &delay) != 0) {
-        log_error(listener->options.room, "cannot arm the timer of a listener that pauses; it goes on");
+        log_error(listener->options.room, "cannot arm the timer of a paused listener; it resumes at once");
         listener_watch(listener);
     }
 }
@@ -179,13 +179,13 @@ static enum outcome accept_failed(struct listener *listener, int failure)
         metric_add(options->errors, 1);
     if (log_gate_open(&failure_gate, LOG_MS, &suppressed))
         log_warning(options->room,
-                    "cannot accept a connection: %s; %zu are open; tried again (%" PRIu64
+                    "cannot accept a connection: %s; %zu are open; retrying (%" PRIu64
                     " more like it not shown)",
                     strerrordesc_np(failure), listen_limits_connections(options->limits), suppressed);
     return options->make_room(options->argument) ? TAKEN : UNABLE;
 }
 
-/* Accepts one connection. REFUSE: it has waited for too long, and is taken to be told so. */
+/* Accepts one connection. REFUSE: it has waited for too long, and is accepted to be refused. */
 static enum outcome accept_one(struct listener_socket *socket, bool refuse)
 {
     struct listener *listener = socket->owner;

@@ -82,7 +82,7 @@ struct loop *loop_create(const char *name, struct error *error)
         error_set_errno(error, errno, "cannot create the loop %s: eventfd", name);
         goto fail;
     }
-    /* One thread uses the base; the others post. So it needs no locks, also where somebody switched them on.
+    /* One thread uses the base; the others post. So it needs no locks, even where another library has switched them on.
      */
     config = event_config_new();
     if (!config || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) != 0 ||
@@ -335,7 +335,7 @@ bool loop_group_start(struct loop_group *group, struct error *error)
 
 void loop_group_destroy(struct loop_group *group)
 {
-    /* All are told first, so that they end side by side. */
+    /* All are asked first, so that they end side by side. */
     for (size_t i = 0; i < group->count; i++)
         loop_stop(group->loops[i]);
     if (group->count > 0)

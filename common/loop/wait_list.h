@@ -4,7 +4,7 @@
  * answered by the timer. There is no other way out, so that every wait is answered exactly once or taken back.
  *
  * The list is guarded by a mutex of its owner, or belongs to one loop. Nothing here allocates memory but libevent, whose
- * heap is the one timer of a loop for all that wait there.
+ * heap is the one timer per loop for all that wait there.
  */
 #ifndef REEL_COMMON_WAIT_LIST_H
 #define REEL_COMMON_WAIT_LIST_H
@@ -20,10 +20,10 @@ enum wait_end {
     WAIT_TIMED_OUT, /* it was still in the list when its time was over */
 };
 
-/* Somebody who waits. Embed it in what waits; it must stay valid until done() or a wait_leave() that is true. */
+/* One waiter. Embed it in what waits; it must stay valid until done() or a wait_leave() that is true. */
 struct wait {
     struct loop *loop; /* where done() runs; also the thread that enters and leaves */
-    /* Once, never inside wait_enter(). May free the wait or enter it anew. No mutex is held. */
+    /* Once, never inside wait_enter(). May free the wait or enter it again. No mutex is held. */
     void (*done)(struct wait *wait, enum wait_end end);
     /* private */
     struct wait_list *list; /* that it stands in; NULL: it was taken out */

@@ -22,7 +22,7 @@ static bool contains(const struct head *head, size_t within, const char *literal
     return memmem(head->bytes, min_size(head->size, within), literal, strlen(literal)) != NULL;
 }
 
-/* Kinds that a few bytes at the very beginning tell. */
+/* Kinds that a few bytes at the very beginning identify. */
 static const struct literal {
     const char *bytes;
     uint8_t size;
@@ -82,7 +82,7 @@ static const char *find_riff(const struct head *head)
     return HAS_AT(head, 8, "WAVE") ? "audio/wav" : NULL;
 }
 
-/* RFC 5334: one type for sound, one for what has pictures, told by the first pages. */
+/* RFC 5334: one type for sound, one for what has pictures; the first pages decide. */
 static const char *find_ogg(const struct head *head)
 {
     if (!HAS_AT(head, 0, "OggS\x00"))
@@ -150,7 +150,7 @@ static const char *find_transport_stream(const struct head *head)
     return NULL;
 }
 
-/* ATSC A/52: sync word; the bit stream identification tells AC-3 from Enhanced AC-3. */
+/* ATSC A/52: sync word; the bit stream identification distinguishes AC-3 from Enhanced AC-3. */
 static const char *find_dolby_audio(const struct head *head)
 {
     if (!HAS_AT(head, 0, "\x0b\x77") || head->size < 6)

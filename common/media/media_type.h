@@ -15,13 +15,13 @@ const char *media_type_by_name(const char *name);
 
 /* The type of a file that begins with SIZE BYTES (all of them if it has fewer than MEDIA_SIGNATURE_BYTES) and is
  * called NAME ("" for unknown): by its signature, for kinds without one by its name, which must not belie
- * the bytes. NULL: neither tells. Static text. */
+ * the bytes. NULL: neither says. Static text. */
 const char *media_type_of_content(const void *bytes, size_t size, const char *name);
 
 /* True for what says nothing at all: "", application/octet-stream, binary/octet-stream. */
 bool media_type_is_generic(const char *type);
 
-/* True for types that only say that nobody knew: the generic ones, text/plain (of playlists, subtitles), and
+/* True for types that mean "unknown": the generic ones, text/plain (of playlists, subtitles), and
  * what breaks the grammar of RFC 9110 section 8.3.1. */
 bool media_type_is_vague(const char *type);
 

@@ -4,6 +4,8 @@
  */
 #include "common/proto/digest.h"
 
+#include "common/base/hex.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -73,25 +75,14 @@ char *digest_to_hex(const uint8_t digest[PROTO_DIGEST_SIZE], char hex[DIGEST_HEX
     return hex;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE])
 {
     if (strnlen(hex, DIGEST_HEX_SIZE) != DIGEST_HEX_SIZE - 1)
         return false;
     uint8_t bytes[PROTO_DIGEST_SIZE];
     for (size_t i = 0; i < PROTO_DIGEST_SIZE; i++) {
-        int high = hex_value(hex[2 * i]);
-        int low = hex_value(hex[2 * i + 1]);
+        int high = hex_digit_value(hex[2 * i]);
+        int low = hex_digit_value(hex[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         bytes[i] = (uint8_t)(high << 4 | low);

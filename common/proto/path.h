@@ -1,7 +1,7 @@
 /*
  * path: where a stored file lies below its store path: "AAA/BBB/CCC/SSSSSSSS_DDD", made of the ID server's
  * value (four base-512 digits, three upper-case hex digits each) and the time of the upload
- * (docs/protocol.md, "File IDs and store paths"). The one place that knows this form. Pure; called by whoever makes or
+ * (docs/protocol.md, "File IDs and store paths"). The one place that knows this form. Pure; called by everything that makes or
  * reads a file_path, and by the check of WHERE's reply.
  */
 #ifndef REEL_PROTO_PATH_H
@@ -34,7 +34,7 @@ size_t path_fits(const char *text, size_t length);
  * ".". */
 void path_directory(int64_t value, int depth, char text[PATH_TEXT_SIZE]);
 
-/* A number that tells the directory at DEPTH apart from every other one: for caches. */
+/* A number that distinguishes the directory at DEPTH from every other one: for caches. */
 int64_t path_directory_number(int64_t value, int depth);
 
 #endif

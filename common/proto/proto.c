@@ -25,7 +25,7 @@ bool proto_header_unpack(const uint8_t buffer[PROTO_HEADER_SIZE], struct proto_h
     /* An answer at a port where something else listens. */
     if (memcmp(buffer, "HTTP/", 5) == 0 || memcmp(buffer, "SSH-", 4) == 0)
         return error_set(error, ERROR_MALFORMED,
-                         "the peer speaks %s, not the packet protocol: another port is meant",
+                         "the peer speaks %s, not the packet protocol: is this the right port?",
                          buffer[0] == 'H' ? "HTTP" : "SSH");
     if (header->length < 0)
         return error_set(error, ERROR_MALFORMED, "body length: %" PRId64 "; 0 or more expected",

@@ -172,7 +172,7 @@ struct proto_load {
     int64_t free_inodes;
     int32_t connections; /* open now */
     int32_t uploads;     /* under way now */
-    int32_t requests;    /* a second, over the last heartbeat interval */
+    int32_t requests;    /* per second, over the last heartbeat interval */
     int64_t trash;       /* bytes of deleted files that are still kept */
 };
 MUST_CHECK bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *load,

@@ -1,5 +1,5 @@
 /*
- * packet_accept: what a packet server tells the listener of a lane: its limits, what becomes of a new connection, and
+ * packet_accept: what a packet server gives the listener of a lane: its limits, what becomes of a new connection, and
  * which connection can be spared for one when all places are taken. On the lane's loop.
  */
 #include "common/base/clock.h"
@@ -80,7 +80,7 @@ static bool accept_any(void *argument, int fd, const struct socket_address *peer
             (void)address_format(&plain, text, sizeof(text));
         log_warning(
             "packet",
-            "connection of %s refused: its address has %zu already (connections_per_address); %" PRIu64
+            "connection from %s refused: its address already has %zu (connections_per_address); %" PRIu64
             " more like it not shown",
             text, lane->server->options.connections_per_address, suppressed);
     }

@@ -201,7 +201,7 @@ static void cut_late(struct packet_connection *connection)
 
     if (log_gate_open(&late_gate, WATCH_LOG_MS, &suppressed))
         log_info("packet",
-                 "%s: the request did not come within head_time (%" PRId64 " ms), connection cut (%" PRIu64
+                 "%s: no complete request arrived within head_time (%" PRId64 " ms), connection cut (%" PRIu64
                  " more like it not shown)",
                  packet_connection_name(connection, name, sizeof(name)),
                  connection->lane->server->options.head_time_ms, suppressed);

@@ -13,7 +13,7 @@
 
 #define REFUSED_LOG_MS 100 /* between two lines about requests that no handler saw */
 
-#define FAILURE_LINES 100 /* a second, for each command */
+#define FAILURE_LINES 100 /* per second, for each command */
 #define MORE_SIZE     64
 
 static struct log_gate refused_gate;

@@ -1,5 +1,5 @@
 /*
- * packet_server: see packet_server.h. The server as a whole: its lanes (one a loop), metrics, stop and end.
+ * packet_server: see packet_server.h. The server as a whole: its lanes (one per loop), metrics, stop and end.
  * Accepting is in packet_accept.c, a connection's life in packet_connection.c, packet_step.c and
  * packet_request.c.
  */

@@ -1,5 +1,5 @@
 /*
- * packet_shared: the body of a reply that many connections send at once: one copy, freed by whoever has it last. How many
+ * packet_shared: the body of a reply that many connections send at once: one copy, freed by its last user. How many
  * wait for their peers is counted apart, so that what waits in memory is counted once.
  */
 #include "common/serve/packet_connection.h"

@@ -76,7 +76,7 @@ static int64_t head_deadline(const struct packet_connection *connection, int64_t
     return deadline == 0 || (last > 0 && last < deadline) ? last : deadline;
 }
 
-/* A byte has moved: the time limit begins anew. */
+/* A byte has moved: the time limit starts over. */
 static void note_progress(struct packet_connection *connection)
 {
     int64_t limit =
@@ -102,7 +102,7 @@ static void note_progress(struct packet_connection *connection)
     }
 }
 
-/* recv(2). 0: nothing now; `ended` and `broken` tell whether nothing ever. */
+/* recv(2). 0: nothing now; `ended` and `broken`: nothing will ever come. */
 static size_t receive(struct packet_connection *connection, void *buffer, size_t size, int flags)
 {
     ssize_t got;
@@ -488,7 +488,7 @@ static void file_cancelled(void *argument)
     packet_connection_run(connection);
 }
 
-/* The peer has gone: whoever waits for it is told, and the connection ends when its handler has finished. */
+/* The peer has gone: what waits for it is informed, and the connection ends when its handler has finished. */
 static bool step_broken(struct packet_connection *connection)
 {
     struct file_send *file = connection->file;

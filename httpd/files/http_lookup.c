@@ -366,7 +366,7 @@ static void take_answer(struct entry *entry, const struct proto_stat *stat, cons
                 accept_file(entry, file);
             return;
         }
-        (void)error_set(&local, ERROR_UNAVAILABLE, "no memory for what is known of a file");
+        (void)error_set(&local, ERROR_UNAVAILABLE, "no memory for the entry of a file");
         error = &local;
     } else if (means_absent(error)) {
         http_lookup_file_release(entry->file);

@@ -88,7 +88,7 @@ bool local_volumes_check(const struct config_strings *entries, struct error *err
                 return false;
             if (strcmp(group, other_group) == 0 && strcmp(key, other_key) == 0)
                 return error_set(error, ERROR_MALFORMED,
-                                 "httpd.local_groups: the key \"%s\" of group %s stands twice", key, group);
+                                 "httpd.local_groups: the key \"%s\" of group %s appears twice", key, group);
         }
     }
     return true;

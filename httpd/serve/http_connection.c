@@ -305,7 +305,7 @@ static bool take_proxy_header(struct http_connection *connection)
     if (log_gate_open(&gate, 1000, &suppressed))
         log_warning("connection",
                     "c%" PRIu64
-                    ": closed: no PROXY header came first, which httpd.proxy_protocol asks for (%" PRIu64
+                    ": closed: no PROXY header came first, which httpd.proxy_protocol requires (%" PRIu64
                     " more since the last line)",
                     connection->id, suppressed);
     return false;

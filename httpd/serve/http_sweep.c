@@ -74,7 +74,7 @@ static void time_is_over(struct http_connection *connection)
             connection->queued = queued;
             return;
         }
-        log_info("sweep", "c%" PRIu64 ": cut off: the client took no byte for %" PRId64 " ms", connection->id,
+        log_info("sweep", "c%" PRIu64 ": cut off: the client read nothing for %" PRId64 " ms", connection->id,
                  limit_of(connection->loop, CONNECTION_SEND));
         break;
     case CONNECTION_FEED:

@@ -167,7 +167,7 @@ static void relay_broken(struct relay *relay, int code, const char *why)
         return;
     }
     log_warning("relay",
-                "c%" PRIu64 ": %s/%s/%s: %s broke off at byte %" PRId64 ": %s; another server is asked",
+                "c%" PRIu64 ": %s/%s/%s: %s broke off at byte %" PRId64 ": %s; trying another server",
                 relay->connection_id, relay->file->key.application, relay->file->key.user,
                 relay->file->key.file, text, relay->offset, why);
     metric_add(relay->loop->metrics->failovers, 1);

@@ -89,7 +89,7 @@ static void local_hand_over(struct local_source *local, const char *why)
     const struct local_volume *volume = local->file->volume;
     if (log_gate_open(&gate, 1000, &suppressed))
         log_warning("local",
-                    "c%" PRIu64 ": %s/%s of group %s: %s; a storage server is asked from byte %" PRId64
+                    "c%" PRIu64 ": %s/%s of group %s: %s; reading from a storage server from byte %" PRId64
                     " on (%" PRIu64 " alike not logged)",
                     local->connection_id, volume->directory, local->file->place, volume->group, why,
                     local->offset, suppressed);

@@ -2,6 +2,7 @@
  * http_authority: the grammar, read once from the left. Addresses in brackets are inet_pton(3)'s.
  */
 #include "httpd/syntax/http_authority.h"
+#include "common/base/hex.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -19,8 +20,8 @@ static bool authority_take_name(struct http_text text, size_t *size)
 {
     size_t i = 0;
     while (i < text.size && (text.bytes[i] == '%' || authority_is_name_character(text.bytes[i]))) {
-        if (text.bytes[i] == '%' && (text.size - i < 3 || http_text_hex_value(text.bytes[i + 1]) < 0 ||
-                                     http_text_hex_value(text.bytes[i + 2]) < 0))
+        if (text.bytes[i] == '%' && (text.size - i < 3 || hex_digit_value(text.bytes[i + 1]) < 0 ||
+                                     hex_digit_value(text.bytes[i + 2]) < 0))
             return false;
         i += text.bytes[i] == '%' ? 3 : 1;
     }

@@ -2,6 +2,7 @@
  * http_body: framing by length and by chunks, one byte at a time where lines are concerned.
  */
 #include "httpd/syntax/http_body.h"
+#include "common/base/hex.h"
 
 /* chunk = size [extensions] CRLF data CRLF; the last one has size 0, then come trailer lines and an empty
  * one. */
@@ -47,7 +48,7 @@ static bool framing_byte(struct http_body *body, char c)
     switch ((enum step)body->step) {
     case STEP_SIZE_FIRST:
     case STEP_SIZE: {
-        int digit = http_text_hex_value(c);
+        int digit = hex_digit_value(c);
         if (digit >= 0) {
             if (body->line > DIGITS_MAX)
                 return false;

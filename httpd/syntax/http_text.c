@@ -2,6 +2,7 @@
  * http_text: lists, numbers, tokens and percent-decoding.
  */
 #include "httpd/syntax/http_text.h"
+#include "common/base/hex.h"
 #include <string.h>
 #include <strings.h>
 
@@ -80,25 +81,14 @@ bool http_text_is_token_character(char c)
     return c != '\0' && strchr("!#$%&'*+-.^_`|~", c);
 }
 
-int http_text_hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 int64_t http_text_percent_decode(struct http_text text, bool plus, char *out, size_t capacity)
 {
     size_t written = 0;
     for (size_t i = 0; i < text.size; i++) {
         char c = text.bytes[i];
         if (c == '%') {
-            int high = i + 2 < text.size ? http_text_hex_value(text.bytes[i + 1]) : -1;
-            int low = i + 2 < text.size ? http_text_hex_value(text.bytes[i + 2]) : -1;
+            int high = i + 2 < text.size ? hex_digit_value(text.bytes[i + 1]) : -1;
+            int low = i + 2 < text.size ? hex_digit_value(text.bytes[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return HTTP_TEXT_BROKEN;
             c = (char)(high * 16 + low);

@@ -31,9 +31,8 @@ bool http_text_next_item(struct http_text *rest, struct http_text *item);
  * anything else stands there. */
 bool http_text_number(struct http_text text, int64_t *number);
 
-/* tchar of RFC 9110 section 5.6.2; the value of a hex digit, or -1. */
+/* tchar of RFC 9110 section 5.6.2. */
 bool http_text_is_token_character(char c);
-int http_text_hex_value(char c);
 
 /* Percent-decoding (RFC 3986 section 2.1), once, into OUT of CAPACITY bytes. PLUS: '+' is a space. Returns
  * the number of bytes, HTTP_TEXT_BROKEN for a '%' without two hex digits or a NUL, HTTP_TEXT_LONG where

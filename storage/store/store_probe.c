@@ -155,7 +155,7 @@ static bool measure_space(struct store_probe *probe, int root)
 {
     struct statvfs space;
     if (fstatvfs(root, &space) != 0)
-        return error_set_errno(&probe->error, errno, "cannot ask for the space of %s", probe->directory);
+        return error_set_errno(&probe->error, errno, "cannot read the free space of %s", probe->directory);
     int64_t block = (int64_t)space.f_frsize;
     probe->capacity = (int64_t)space.f_blocks * block;
     probe->free = (int64_t)space.f_bavail * block;

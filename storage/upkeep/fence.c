@@ -40,7 +40,7 @@ static enum fence_outcome fence_undo(const struct fence_step *step, const char *
 {
     struct error why = {0};
     if (store_scan_give_back(step->path, held, step->name, &why)) {
-        log_warning(ROOM, "%s/%s was moved to %s, and back: it is not to be put aside any more",
+        log_warning(ROOM, "%s/%s was moved to %s, and back: it will not be quarantined again",
                     store_path_key(step->path), step->name, held);
         return outcome;
     }

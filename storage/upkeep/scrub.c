@@ -144,7 +144,7 @@ static void resume(struct scrub *scrub, const json_t *progress)
         json_decref(scrub->lines);
         scrub->lines = json_incref(lines);
     }
-    log_info(ROOM, "goes on in table %u behind row %" PRId64, scrub->table + 1, scrub->after);
+    log_info(ROOM, "continues in table %u after row %" PRId64, scrub->table + 1, scrub->after);
 }
 
 /* ---- jobs ---- */
@@ -450,7 +450,7 @@ static bool check_page(struct scrub *scrub)
     for (size_t i = 0; i < scrub->page.count; i++) {
         scrub->row = &scrub->page.rows[i];
         if (wanted_otherwise(scrub))
-            return error_set(&scrub->error, ERROR_CANCELLED, "another scrub is wanted");
+            return error_set(&scrub->error, ERROR_CANCELLED, "another scrub was requested");
         if (!keeper_throttle(scrub->keeper, ROW_COST))
             return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
         if (!check_row(scrub))

@@ -114,7 +114,7 @@ static void sweep_resume(struct sweep *sweep, const json_t *progress)
     sweep->result->leftovers = notes_number(progress, "leftovers");
     sweep->result->young = notes_number(progress, "young");
     sweep->result->left = notes_number(progress, "left");
-    log_info(ROOM, "goes on behind %s/%s", key, directory);
+    log_info(ROOM, "continues after %s/%s", key, directory);
 }
 
 /* ---- the brake ---- */
@@ -343,7 +343,7 @@ static bool may_go_on(struct sweep *sweep, struct error *error)
     if (!keeper_throttle(sweep->keeper, QUARANTINE_ENTRY_COST))
         return error_set(error, ERROR_CANCELLED, "interrupted");
     if (!sweep->asked && row->wanted > row->done)
-        return error_set(error, ERROR_CANCELLED, "a scrub is wanted");
+        return error_set(error, ERROR_CANCELLED, "a scrub was requested");
     return true;
 }
 

@@ -232,7 +232,7 @@ def test_without_the_volume_in_the_configuration_bodies_are_relayed(suite, local
     ("group-1:/srv/media", "letters and digits"),
     ("group001:srv/media", "must be absolute"),
     ("group001:=/srv/media", "key of"),
-    ("group001:/a, group001:/a=/b", "stands twice"),
+    ("group001:/a, group001:/a=/b", "appears twice"),
 ])
 def test_a_broken_entry_is_refused_at_the_start(groups, said):
     done = subprocess.run([str(BIN / "reel-httpd"), "-c", "/dev/null", "-o", f"httpd.local_groups={groups}", "--check-config"],

@@ -320,7 +320,7 @@ def test_a_scrub_goes_on_where_it_was_after_a_restart(own_suite):
     wait_for(lambda: status()["done"] == 1, 30, "the end of the scrub")
     report = status()["progress"]
     assert report["rows"] == 10 and report["phase"] == "done"
-    assert "goes on in table" in own_suite.storage.log()
+    assert "continues in table" in own_suite.storage.log()
 
 
 @pytest.mark.parametrize("point", points("scrub-") + points("sweep-") + points("fence-"))

@@ -51,9 +51,9 @@ static void what_does_not_fit_is_told_by_name(void **state)
     assert_refused("httpd.cache_control=p\xc3\xbc", "cache_control");
     assert_refused("httpd.server_header=a\xc3\xbc", "server_header");
     assert_refused("httpd.resource_policy=anywhere", "anywhere");
-    assert_refused("httpd.extra_headers=no field", "no header field");
+    assert_refused("httpd.extra_headers=no field", "not a header field");
     assert_refused("httpd.extra_headers=A: 1 | etag: \"x\"", "etag is set by the server itself");
-    assert_refused("httpd.inline_types=video", "\"video\" is no media type");
+    assert_refused("httpd.inline_types=video", "\"video\" is not a media type");
     assert_refused("httpd.inline_types=a/b/c", "a/b/c");
     assert_refused("httpd.cors_origins=https://a b", "https://a b");
     snprintf(long_text, sizeof(long_text), "httpd.user=%0300d", 0);

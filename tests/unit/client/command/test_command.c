@@ -778,7 +778,7 @@ static void a_port_of_something_else_is_recognised(void **state)
     world.cluster.tracker.http = true;
     assert_int_equal(run("groups"), 1);
     said("HTTP");
-    said("another port is meant");
+    said("is this the right port?");
 }
 
 int main(void)

@@ -447,7 +447,7 @@ static void every_further_try_is_remarked(void **state)
     atomic_store(&world.cluster.storages[0].cut_downloads, 1);
     atomic_store(&world.cluster.storages[1].cut_downloads, 1);
     assert_true(reel_download_path(world.reel, &download, world.path, &error));
-    assert_non_null(strstr(world.said, "going on at byte"));
+    assert_non_null(strstr(world.said, "continuing at byte"));
     world_close(&world);
 }
 

@@ -262,7 +262,7 @@ static void unknown_names_are_told_with_what_was_probably_meant(void **state)
                    ":2: unknown option \"storage.frobnicate\"; --help lists them");
     assert_refused("[storge]\ncount = 5\n", ":2: unknown section \"[storge]\"; did you mean \"[storage]\"?");
     assert_refused("[something]\ncount = 5\n", ":2: unknown section \"[something]\"; --help lists them");
-    assert_refused("count = 5\n", ":1: option \"count\" stands before any [section]");
+    assert_refused("count = 5\n", ":1: option \"count\" comes before any [section]");
 }
 
 static void a_wrong_value_is_told_with_what_would_be_right(void **state)
@@ -363,7 +363,7 @@ static void a_file_that_is_no_text_or_cannot_be_read_is_refused(void **state)
     (void)state;
     write_bytes("[storage]\0count = 5\n", 20);
     assert_false(config_load(tables, path, NULL, 0, &sample, &error));
-    assert_non_null(strstr(error.text, "holds a zero byte"));
+    assert_non_null(strstr(error.text, "contains a NUL byte"));
     assert_false(config_load(tables, "/nonexistent/x.conf", NULL, 0, &sample, &error));
     assert_string_equal(error.text,
                         "cannot open the configuration file /nonexistent/x.conf: No such file or directory");
@@ -438,7 +438,7 @@ static void wrong_overrides_are_refused_by_name(void **state)
         "storage.count=no",
         "-o storage.count: \"no\" is not a whole number; expected a whole number; 1 to 65535");
     assert_override_refused("storage.database=a\nb",
-                            "-o storage.database: the value holds a control character");
+                            "-o storage.database: the value contains a control character");
 }
 
 static void without_a_file_the_defaults_and_overrides_count(void **state)

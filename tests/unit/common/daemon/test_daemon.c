@@ -871,7 +871,7 @@ static void a_reload_of_a_wrong_file_keeps_the_old_configuration_and_says_so(voi
     assert_int_equal(kill(running, SIGHUP), 0);
     assert_notice("RELOADING=1");
     assert_notice("READY=1");
-    wait_for(log_path, "the new configuration was not taken over: not this greeting\n");
+    wait_for(log_path, "cannot apply the new configuration: not this greeting\n");
     write_usual_config("greeting = fine\n");
     assert_int_equal(kill(running, SIGHUP), 0);
     assert_notice("RELOADING=1");

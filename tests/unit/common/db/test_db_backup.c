@@ -121,7 +121,7 @@ static void a_failure_leaves_the_older_copy_alone(void **state)
     assert_int_equal(pwrite(fd, junk, sizeof(junk), 4096 * 4), sizeof(junk));
     assert_int_equal(close(fd), 0);
     assert_false(db_backup(url, copy, NULL, &error));
-    assert_non_null(strstr(error.text, "not sound"));
+    assert_non_null(strstr(error.text, "is damaged"));
     assert_int_equal(rows_of(copy), 200);
     assert_false(is_there(".part"));
 

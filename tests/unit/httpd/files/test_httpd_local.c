@@ -77,7 +77,7 @@ static void a_key_stands_once_in_a_group(void **state)
     struct error error = {0};
     assert_true(local_volumes_check(&(struct config_strings){fine, 3}, &error));
     assert_false(local_volumes_check(&(struct config_strings){twice, 2}, &error));
-    assert_non_null(strstr(error.text, "stands twice"));
+    assert_non_null(strstr(error.text, "appears twice"));
 }
 
 /* ---- a volume ---- */
