@@ -200,7 +200,7 @@ static int run_line(struct command *command, struct command_line *line)
         return command_flush(COMMAND_OK);
     }
     if (command->options.help_json) {
-        command_print_help_json(verbs, ARRAY_SIZE(verbs));
+        command_print_help_json(verbs, ARRAY_SIZE(verbs), command_settings_json());
         return command_flush(COMMAND_OK);
     }
     if (command->options.help && (!name || command->verb)) {

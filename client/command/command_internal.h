@@ -112,8 +112,8 @@ void command_line_clear(struct command_line *line);
 /* --help of the whole command, or of VERB. */
 void command_print_help(const struct command_verb *verb, const struct command_verb *verbs, size_t count);
 void command_print_exit_codes(void);
-/* All of it, for programs. */
-void command_print_help_json(const struct command_verb *verbs, size_t count);
+/* All of it, for programs. SETTINGS (command_settings_json()) is given up to it. */
+void command_print_help_json(const struct command_verb *verbs, size_t count, json_t *settings);
 
 /* "90s", "2m", "3h", "5d", or plain seconds. Milliseconds. */
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);

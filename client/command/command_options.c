@@ -375,7 +375,7 @@ static json_t *verb_to_json(const struct command_verb *verb)
                      verb->help, "options", options);
 }
 
-void command_print_help_json(const struct command_verb *verbs, size_t count)
+void command_print_help_json(const struct command_verb *verbs, size_t count, json_t *settings)
 {
     json_t *commands = json_array(), *options = json_array(), *all;
 
@@ -384,7 +384,7 @@ void command_print_help_json(const struct command_verb *verbs, size_t count)
     for (size_t i = 0; i < ARRAY_SIZE(options_table); i++)
         (void)json_array_append_new(options, option_to_json(&options_table[i]));
     all = json_pack("{s:s, s:o, s:o, s:o}", "version", reel_version(), "commands", commands, "options",
-                    options, "settings", command_settings_json());
+                    options, "settings", settings);
     (void)json_dumpf(all, stdout, JSON_INDENT(1));
     (void)fputc('\n', stdout);
     json_decref(all);
