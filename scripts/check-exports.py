@@ -19,11 +19,12 @@ TESTED = {
     "command_verbs": "every verb of the table has its help: the table is what the test goes through",
     "db_url_redact": "pure: no password in any spelling of a URL; the fuzzer calls it too",
     "http_unsent_share": "pure: the share at limits that no machine reaches",
-    "local_volume_split": "pure: each malformed entry of http.local_groups",
+    "sandbox_abi": "the test asks, as the daemon does, whether this kernel has Landlock",
     "spellings_check": "its daemon-wide caller logs only; the test asks for the verdict itself",
+    "store_system_advise_on": "a file system and a glusterd that are made up",
 }
 # Rooms that are built before what uses them.
-GROWING = ("common/auth/", "common/transport/")
+GROWING = ("common/auth/", "common/transport/", "httpd/loop/link_cache")
 
 
 def main():

@@ -103,11 +103,6 @@ void media_put16(struct media_buffer *out, uint16_t value)
     put_number(out, value, 2);
 }
 
-void media_put24(struct media_buffer *out, uint32_t value)
-{
-    put_number(out, value, 3);
-}
-
 void media_put32(struct media_buffer *out, uint32_t value)
 {
     put_number(out, value, 4);

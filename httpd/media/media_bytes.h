@@ -87,7 +87,6 @@ struct media_buffer {
 void media_put(struct media_buffer *out, const void *bytes, size_t size);
 void media_put8(struct media_buffer *out, uint8_t value);
 void media_put16(struct media_buffer *out, uint16_t value);
-void media_put24(struct media_buffer *out, uint32_t value);
 void media_put32(struct media_buffer *out, uint32_t value);
 void media_put64(struct media_buffer *out, uint64_t value);
 void media_put_zeros(struct media_buffer *out, size_t count);
