@@ -45,8 +45,8 @@ def machine(dist):
 
 
 @pytest.fixture
-def fresh(dist):
+def fresh(dist, request):
     """A machine of the test's own. It has the network of the other one, so that this must have ended."""
-    one = new_machine(dist, "media2")
+    one = new_machine(dist, "media-" + str(abs(hash(request.node.name)) % 10000))
     yield one
     one.stop()

@@ -1,6 +1,7 @@
 """docs/deployment.md, "One machine", and README.md, "Installing for real", command for command."""
 import pathlib
 import re
+import shlex
 
 from machine import wait_for
 
@@ -28,3 +29,31 @@ def test_the_readme_installs_in_the_same_way():
     text = (ROOT / "README.md").read_text()
     commands = re.findall(r"^    (\S.*)", text[text.index("## Installing for real"):text.index("## From C")], re.M)
     assert commands == ["scripts/package.sh", "apt-get install -y ./dist/reelstore-*.deb", "reel -u alice upload film.mp4"]
+
+
+def test_the_entry_of_the_image_runs_what_the_composition_says(fresh):
+    """packaging/compose.yaml without containers: its commands, by the entry point, on one machine that has all its names."""
+    text = (ROOT / "packaging/compose.yaml").read_text()
+    commands = [[word.strip().strip('"') for word in line.split(",")] for line in re.findall(r"command: \[(.*?)\]", text, re.S)]
+    assert [command[0] for command in commands] == ["tracker", "idserver", "storage", "httpd"]
+    fresh.sh("""
+        cd /root && apt-get install -y ./dist/reelstore-*.deb
+        systemctl stop reel-tracker reel-idserver reel-storage reel-httpd
+        rm -r /etc/reelstore/*.conf /var/lib/reelstore/*
+        install -d -o reelstore -g reelstore /var/lib/reelstore/data
+        echo '127.0.0.1 tracker idserver storage' >>/etc/hosts
+        """)
+    entry = fresh.path("/usr/local/bin/container-entry")
+    entry.write_text((ROOT / "packaging/container-entry").read_text())
+    entry.chmod(0o755)
+    for command in commands:
+        fresh.start("sh", "-c", f"exec runuser -u reelstore -- /usr/local/bin/container-entry {shlex.join(command)} >/root/{command[0]}.log 2>&1")
+    fresh.sh("head -c 100000 /dev/urandom >/root/film.mp4")
+    try:
+        wait_for(lambda: fresh.run("container-entry", "reel", "-t", "tracker", "-u", "alice", "upload", "/root/film.mp4", check=False).returncode == 0, 60,
+                 "an upload")
+    except AssertionError as late:
+        raise AssertionError(fresh.sh("tail -n 20 /root/*.log").stdout) from late
+    for name, port in (("tracker", 21100), ("idserver", 22100), ("storage", 23100), ("httpd", 8180)):
+        wait_for(lambda: fresh.run("curl", "-sf", f"http://127.0.0.1:{port}/healthz", check=False).stdout.startswith("ok"), 30, f"reel-{name} is well")
+    assert fresh.run("container-entry", "nonsense", check=False).returncode == 2
