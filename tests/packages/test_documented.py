@@ -50,10 +50,10 @@ def test_the_entry_of_the_image_runs_what_the_composition_says(fresh):
         fresh.start("sh", "-c", f"exec runuser -u reelstore -- /usr/local/bin/container-entry {shlex.join(command)} >/root/{command[0]}.log 2>&1")
     fresh.sh("head -c 100000 /dev/urandom >/root/film.mp4")
     try:
-        wait_for(lambda: fresh.run("container-entry", "reel", "-t", "tracker", "-u", "alice", "upload", "/root/film.mp4", check=False).returncode == 0, 60,
+        wait_for(lambda: fresh.run("/usr/local/bin/container-entry", "reel", "-t", "tracker", "-u", "alice", "upload", "/root/film.mp4", check=False).returncode == 0, 60,
                  "an upload")
     except AssertionError as late:
         raise AssertionError(fresh.sh("tail -n 20 /root/*.log").stdout) from late
     for name, port in (("tracker", 21100), ("idserver", 22100), ("storage", 23100), ("httpd", 8180)):
         wait_for(lambda: fresh.run("curl", "-sf", f"http://127.0.0.1:{port}/healthz", check=False).stdout.startswith("ok"), 30, f"reel-{name} is well")
-    assert fresh.run("container-entry", "nonsense", check=False).returncode == 2
+    assert fresh.run("/usr/local/bin/container-entry", "nonsense", check=False).returncode == 2
