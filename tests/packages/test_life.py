@@ -163,8 +163,8 @@ n=0
 id=$(cat /root/id)
 while [ ! -e /root/stop ]; do
     head -c 200000 /dev/urandom >/root/load.$1
-    new=$(reel -q -u alice upload /root/load.$1) || echo "upload: $?"
-    reel -q -u alice download -o /root/back.$1 "$new" && cmp /root/load.$1 /root/back.$1 || echo "download: $?"
+    new=$(reel -q --tries 60 -u alice upload /root/load.$1) || echo "upload: $?"
+    reel -q --tries 60 -u alice download -o /root/back.$1 "$new" && cmp /root/load.$1 /root/back.$1 || echo "download: $?"
     # A daemon that restarts refuses connections for a moment; what it has accepted it answers whole.
     curl -sSf --retry 20 --retry-delay 1 --retry-connrefused -o /root/web.$1 "http://127.0.0.1:8080/files/tnvideo/alice/$id" && cmp /root/film.mp4 /root/web.$1 || echo "HTTP: $?"
     n=$((n + 1))
