@@ -169,8 +169,12 @@ static void fetch_take(struct media_read *read, const uint8_t *bytes, int64_t si
 
 static void fetch_next(struct media_read *read)
 {
-    if (read->at < read->end)
+    if (read->at < read->end) {
+        /* Others have their turn. What TLS has decrypted already brings no event. */
+        if (read->call && transport_pending(packet_call_transport(read->call)))
+            event_active(&read->event, EV_READ, 0);
         return;
+    }
     release_call(read, true);
     if (read->piece == read->count)
         read_succeed(read);
