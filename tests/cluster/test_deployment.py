@@ -46,6 +46,9 @@ def three(lab, dist):
                     shutil.rmtree(path)
             (machine.path("/etc/machine-id")).write_text(secrets.token_hex(16) + "\n")  # else all units would be enabled
             machine.path("/etc/fstab").write_text("")
+            # Without a network nothing can be newer than what is installed; else apt would upgrade what this machine has old.
+            for path in machine.path("/var/lib/apt/lists").glob("*_*"):
+                path.unlink()
             machine.path("/etc/hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{h.ip} {n}\n" for n, h in hosts.items()))
             for directory in ("/etc/keepalived", "/etc/reelstore", "/var/lib/glusterd", "/var/log/mysql"):
                 machine.path(directory).mkdir(parents=True, exist_ok=True)
