@@ -319,6 +319,36 @@ REEL_API bool reel_make_file_id(const char *user, char file_id[REEL_FILE_ID_SIZE
 REEL_API char *reel_url(const struct reel *reel, const struct reel_key *key, const char *base,
                         const char *name, struct reel_error *error);
 
+/* What a signed link opens: a reel-httpd with `access = signed` gives files to nobody else (docs/http.md). */
+enum reel_link_scope {
+    REEL_LINK_FILE = 0, /* this file */
+    REEL_LINK_PREFIX =
+        1,             /* every file of the user whose ID begins like this one's: a film with its segments */
+    REEL_LINK_USER = 2 /* every file of the user */
+};
+
+/* Zero the whole struct first. */
+struct reel_link {
+    const char *
+        keys; /* "FILE" or "ID@FILE": a keys file (mode 0600) and which key with the role issuer (without ID: the
+                          * only one); NULL: the environment's REEL_KEYS */
+    int64_t expires; /* seconds since the epoch; must be given */
+    int scope;       /* enum reel_link_scope */
+    size_t prefix;   /* REEL_LINK_PREFIX: how many bytes of the file ID count */
+    const char *
+        client; /* numeric address of the only client; its /24 (IPv6: /64) may use the link. NULL: everybody */
+    const char *name; /* as in reel_url(); NULL: none */
+    bool
+        in_path; /* in the path rather than the query, so that relative links inherit it; always so for scopes
+                          * of more than one file */
+    int64_t reserved[4]; /* zero */
+};
+
+/* A link as reel_url() makes it, signed. Reads the keys file; asks no server. REEL may be NULL where KEY names application and
+ * user. The caller frees it with reel_free(). Any thread. */
+REEL_API char *reel_sign_url(const struct reel *reel, const struct reel_key *key, const char *base,
+                             const struct reel_link *link, struct reel_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -48,8 +48,9 @@ struct command_settings {
 struct command_options {
     bool json, quiet, help, help_json, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
-    bool resume, verify, deleted, repair, status, confirm_leftovers, recursive, long_form;
-    const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time;
+    bool resume, verify, deleted, repair, status, confirm_leftovers, recursive, long_form, sign;
+    const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time,
+        *expires, *scope, *network;
     int64_t offset, size, limit, parallel;
 };
 

@@ -109,6 +109,13 @@ static const struct option options_table[] = {
     SOME_TEXT("sort", 0, "KEY", sort, "by id, name, size (largest first) or time (newest first)"),
     SOME_TEXT("since", 0, "TIME", since, "not older than this: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]"),
     SOME_FLAG("long", 'l', long_form, "content type and digest too"),
+    SOME_FLAG("sign", 0, sign, "sign the links with the issuer's key of REEL_KEYS (ID@FILE or FILE)"),
+    SOME_TEXT("expires", 0, "TIME", expires,
+              "how long signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h)"),
+    SOME_TEXT("scope", 0, "SCOPE", scope,
+              "what signed links open: file, user (all of the user's files), prefix:N (IDs that begin alike) "
+              "(file)"),
+    SOME_TEXT("network", 0, "ADDRESS", network, "only for clients of ADDRESS's network (/24; IPv6: /64)"),
     SOME_FLAG("repair", 0, repair, "put what is wrong out of service and into quarantine"),
     SOME_FLAG("confirm-leftovers", 0, confirm_leftovers,
               "many files have no row and are leftovers indeed: move them to quarantine"),

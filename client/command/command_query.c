@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- size, stat ---- */
 
@@ -134,12 +135,56 @@ int command_restore(struct command *command)
 
 /* ---- url ---- */
 
+/* "file", "user", "prefix:N" into LINK. */
+static bool parse_scope(const char *text, struct reel_link *link)
+{
+    int64_t prefix = 0;
+
+    if (strcmp(text, "file") == 0 || strcmp(text, "user") == 0) {
+        link->scope = text[0] == 'f' ? REEL_LINK_FILE : REEL_LINK_USER;
+        return true;
+    }
+    link->scope = REEL_LINK_PREFIX;
+    if (strncmp(text, "prefix:", 7) != 0 || !command_parse_number(text + 7, 1, &prefix))
+        return false;
+    link->prefix = (size_t)prefix;
+    return true;
+}
+
+/* From now on, or a date. */
+static bool parse_expires(const char *text, int64_t *expires)
+{
+    int64_t now = (int64_t)time(NULL), ms;
+
+    if (!command_parse_duration(text, &ms))
+        return command_parse_time(text, now, expires);
+    *expires = now + (ms + 999) / 1000;
+    return true;
+}
+
+static bool fill_link(const struct command_options *options, struct reel_link *link)
+{
+    *link = (struct reel_link){.client = options->network, .name = options->name};
+    return parse_scope(options->scope ? options->scope : "file", link) &&
+           parse_expires(options->expires ? options->expires : "1h", &link->expires);
+}
+
+static char *signed_url(struct command *command, const struct reel_key *key, struct reel_error *error)
+{
+    struct reel_link link;
+
+    (void)fill_link(&command->options, &link); /* it could be read before */
+    return reel_sign_url(NULL, key, command->settings.http, &link, error);
+}
+
 static int url_one(struct command *command, const char *file)
 {
     struct reel_key key = {
         .application = command->settings.application, .user = command->settings.user, .file = file};
     struct reel_error error;
-    char *url = reel_url(NULL, &key, command->settings.http, command->options.name, &error);
+    char *url = command->options.sign
+                    ? signed_url(command, &key, &error)
+                    : reel_url(NULL, &key, command->settings.http, command->options.name, &error);
     int result = COMMAND_OK;
 
     if (!url)
@@ -158,5 +203,14 @@ int command_url(struct command *command)
         return command_usage(&command->options, "no HTTP server is given: --http BASE, REEL_HTTP, or `http` "
                                                 "under [client] in ~/.config/reel.conf");
     }
+    const struct command_options *options = &command->options;
+    struct reel_link link;
+
+    if (!options->sign && (options->expires || options->scope || options->network))
+        return command_usage(options, "--expires, --scope and --network belong to --sign");
+    if (options->sign && !fill_link(options, &link))
+        return command_usage(options,
+                             "--scope is file, user or prefix:N; --expires is a time (6h, 30d) or a date "
+                             "(2026-11-28)");
     return command_each_argument(command, url_one);
 }
