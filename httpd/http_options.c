@@ -367,6 +367,11 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(error, ERROR_MALFORMED, "httpd.user: longer than %d bytes", PROTO_USER_SIZE - 1);
     if (c->target_size_max > c->head_size_max)
         return error_set(error, ERROR_MALFORMED, "httpd.target_size_max: larger than head_size_max");
+    if (c->access == HTTP_ACCESS_SIGNED && c->daemon.auth_keys[0] == '\0')
+        return error_set(
+            error, ERROR_MALFORMED,
+            "httpd.access: signed links need auth.keys, a keys file with a key of the role issuer "
+            "(reel auth new-key issuer ID -o FILE)");
     if (!check_proxies(c, error))
         return false;
     if (!local_volumes_check(&c->local_groups, error))

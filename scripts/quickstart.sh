@@ -10,6 +10,7 @@ Usage: scripts/quickstart.sh [OPTION]... [FILE]
   --dir DIR       where configuration, metadata, logs and files live (default: ./var/quickstart)
   --port-base N   tracker on port N, ID server N+1, storage N+2, HTTP N+3, their admin ports N+4..N+7
                   (default: 21000, 22000, 23000, 8080; admin 21100, 22100, 23100, 8180)
+  --access MODE   signed: HTTP gives files to signed links only; open: to everyone who knows their address (default: signed)
   --mysql URL     metadata in MySQL or MariaDB: mysql://user:password@host[:port][,host2...] (default: SQLite files)
   --stop          stop the daemons that were started for DIR, and nothing else
   --help          this text
@@ -20,13 +21,15 @@ fail() { echo "quickstart.sh: $*" >&2; exit 1; }
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 here=$PWD command=$0
-dir=./var/quickstart port_base= mysql= file= stop=
+dir=./var/quickstart port_base= mysql= file= stop= access=signed
 while [ $# -gt 0 ]; do
     case $1 in
         --dir) [ $# -ge 2 ] || fail "--dir needs a directory"; dir=$2; shift ;;
         --dir=*) dir=${1#*=} ;;
         --port-base) [ $# -ge 2 ] || fail "--port-base needs a number"; port_base=$2; shift ;;
         --port-base=*) port_base=${1#*=} ;;
+        --access) [ $# -ge 2 ] || fail "--access needs open or signed"; access=$2; shift ;;
+        --access=*) access=${1#*=} ;;
         --mysql) [ $# -ge 2 ] || fail "--mysql needs a URL"; mysql=$2; shift ;;
         --mysql=*) mysql=${1#*=} ;;
         --stop) stop=yes ;;
@@ -54,6 +57,7 @@ else
     tracker=21000 idserver=22000 storage=23000 httpd=8080
     tracker_admin=21100 idserver_admin=22100 storage_admin=23100 httpd_admin=8180
 fi
+case $access in open | signed) ;; *) fail "--access takes open or signed, not '$access'" ;; esac
 case ${mysql%%\?*} in
     "") ;;
     mysql://*/?*) fail "--mysql takes a URL without a database (it makes its own: tnv_trackerdb, tnv_idsdb, tnv_storagedb)" ;;
@@ -165,12 +169,20 @@ heartbeat_interval = 1s
 [database]
 url = $(database_url storage tnv_storagedb)
 TEXT
+# The key that signs links, of this installation alone.
+keys=$dir/etc/keys
+[ -s "$keys" ] && grep -q '^links ' "$keys" || "$bin/reel" auth new-key issuer links rights=r applications=tnvideo -o "$keys" ||
+    fail "cannot make a key in $keys"
 write_config httpd $httpd_admin <<TEXT
 [httpd]
 listen = 127.0.0.1:$httpd
 trackers = 127.0.0.1:$tracker
 application = tnvideo
 user = quickstart
+access = $access
+
+[auth]
+keys = $keys
 TEXT
 
 stop_all
@@ -228,8 +240,14 @@ id=$("${reel[@]}" upload "$file") || give_up "the upload failed"
 "${reel[@]}" download "$id" "$copy/packet" || give_up "the download over the packet protocol failed"
 cmp "$file" "$copy/packet" || give_up "the download over the packet protocol differs from what was uploaded"
 echo "Packet protocol: the same $(stat -c %s "$copy/packet") bytes came back."
+url() { # OPTION... ID
+    local sign=()
+    [ "$access" = open ] || sign=(--sign --expires 30d)
+    REEL_KEYS=links@$keys "${reel[@]}" --http "http://127.0.0.1:$httpd" url "${sign[@]}" "$@"
+}
 link=http://127.0.0.1:$httpd/files/$id
-named=$("${reel[@]}" --http "http://127.0.0.1:$httpd" url --name "$(basename "$file")" "$id")
+[ "$access" = open ] || link=$(url "$id")
+named=$(url --name "$(basename "$file")" "$id")
 for url in "$link" "$named"; do
     curl -sS --fail -o "$copy/http" "$url" || give_up "the download of $url failed"
     cmp "$file" "$copy/http" || give_up "the download of $url differs from what was uploaded"
@@ -241,13 +259,17 @@ stop_command=$(printf '%q' "$command")
 [ "$dir" = "$here/var/quickstart" ] || stop_command="$stop_command --dir $(printf '%q' "$dir")"
 shown_reel=$bin/reel
 [ "$here" != "$top" ] || shown_reel=build/release/bin/reel
+more=
+[ "$access" = open ] || more="Links:    these hold for 30 days; more of them, for six hours (--scope user: for all files of the user):
+          REEL_KEYS=links@$(printf '%q' "$keys") $(printf '%q' "$shown_reel") -u quickstart --http http://127.0.0.1:$httpd url --sign --expires 6h FILE_ID
+"
 cat <<TEXT
 
 File ID:  $id
 Play it:  $link
           $named
-Try:      mpv $link      (or a browser, VLC, wget -c, curl -r)
+Try:      mpv '$link'      (or a browser, VLC, wget -c, curl -r)
           $(printf '%q' "$shown_reel") -t 127.0.0.1:$tracker -u quickstart upload ANOTHER_FILE
-Logs:     $dir/log/
+$moreLogs:     $dir/log/
 Stop:     $stop_command --stop
 TEXT

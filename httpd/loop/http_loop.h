@@ -67,7 +67,7 @@ struct http_loop {
     struct http_settings *settings; /* a reference; replaced by a reload */
     struct client *client;
     struct http_lookup *lookup;
-    struct link_cache *links;             /* NULL: there are no keys */
+    struct link_cache *links;
     struct access_log_buffer *access_log; /* NULL: none */
     const struct http_metrics *metrics;
     struct http_buffers buffers;

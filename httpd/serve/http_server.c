@@ -251,6 +251,16 @@ static bool loop_listen(struct server_loop *loop, struct server_addresses *addre
     return true;
 }
 
+static struct keys *server_keys(void *auth)
+{
+    return auth_keys(auth);
+}
+
+static uint64_t server_keys_generation(void *auth)
+{
+    return auth_generation(auth);
+}
+
 static bool loop_build(struct server_loop *loop, size_t index, const struct httpd_config *config,
                        struct http_settings *settings, struct server_addresses *addresses,
                        struct error *error)
@@ -271,6 +281,10 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     atomic_init(&loop->reachable, true);
     http_pipes_init(&loop->http.pipes, ((size_t)config->pipes_max + server->count - 1) / server->count,
                     (size_t)config->pipe_size);
+    const struct link_keys keys = {server_keys, server_keys_generation, server->daemon->auth};
+    loop->http.links = link_cache_create(&keys);
+    if (!loop->http.links)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for signed links");
     if (!create_clients(loop, config, error))
         return false;
     if (server->volumes) {
@@ -312,6 +326,7 @@ static void server_free(struct http_server *server)
         }
         listener_destroy(loop->listener);
         listener_destroy(loop->tls_listener);
+        link_cache_destroy(loop->http.links);
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
