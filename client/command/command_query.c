@@ -138,17 +138,16 @@ int command_restore(struct command *command)
 /* "file", "user", "prefix:N" into LINK. */
 static bool parse_scope(const char *text, struct reel_link *link)
 {
-    int64_t prefix = 0;
-
     if (strcmp(text, "file") == 0 || strcmp(text, "user") == 0) {
         link->scope = text[0] == 'f' ? REEL_LINK_FILE : REEL_LINK_USER;
         return true;
     }
     link->scope = REEL_LINK_PREFIX;
-    if (strncmp(text, "prefix:", 7) != 0 || !command_parse_number(text + 7, 1, &prefix))
+    size_t digits = strncmp(text, "prefix:", 7) == 0 ? strspn(text + 7, "0123456789") : 0;
+    if (digits == 0 || digits > 3 || text[7 + digits] != '\0')
         return false;
-    link->prefix = (size_t)prefix;
-    return true;
+    link->prefix = strtoul(text + 7, NULL, 10);
+    return link->prefix > 0;
 }
 
 /* From now on, or a date. */

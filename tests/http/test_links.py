@@ -1,0 +1,300 @@
+"""Signed links: who gets a file, in which form, until when, and what caches and logs are told."""
+import http.client
+import json
+import subprocess
+import threading
+import time
+
+import pytest
+
+import links
+from suite import APP, BIN, USER, Suite, wait_for
+from web import fetch, raw
+
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # 0, 1, ..., 31
+SIGNER = links.Signer("app-a", bytes(range(32)))
+CONTENT = b"0123456789" * 1000
+KEYS = f"app-a issuer {SECRET}\n"
+ID, SEGMENT, OTHER = "6748f1c0aaaa-film", "6748f1c0aaaa-part", "6748f1c0bbbb-film"
+
+
+def in_(seconds):
+    return int(time.time()) + seconds
+
+
+def write_keys(suite, text):
+    file = suite.dir / "etc" / "keys"
+    file.write_text(text)
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture(scope="module")
+def signed():
+    """"httpd" gives files to signed links only and trusts the client that 127.0.0.1 names; "public" lets caches keep them."""
+    suite = Suite("sqlite")
+    try:
+        suite.add_tracker(), suite.add_idserver(), suite.add_storage()
+        auth = {"auth": {"keys": write_keys(suite, KEYS)}}
+        plain = {"access": "signed", "trusted_proxies": "127.0.0.1", "cors_origins": "*", "access_log_format": "json"}
+        for label, more in (("httpd", {}), ("public", {"signed_cache": "public"})):
+            daemon = suite.add_httpd(label, **plain, **more, access_log=suite.dir / "log" / f"{label}.access")
+            daemon.configure({**daemon.config, **auth})
+        suite.launch()
+        for file in (ID, SEGMENT, OTHER):
+            suite.put(file, CONTENT, name="film.txt", content_type="text/plain")
+        suite.put("playlist", b"#EXTM3U\n#EXTINF:4,\n../playlist-0/a.ts\n", name="film.m3u8")
+        suite.put("playlist-0", CONTENT, content_type="video/mp2t")
+        yield suite
+    finally:
+        suite.stop()
+
+
+def status(suite, target, method="GET", **headers):
+    return fetch(suite, target, method, **headers)[0].status
+
+
+def test_a_signed_link_gives_the_file_in_each_form(signed):
+    until = in_(60)
+    for target in (SIGNER.query(APP, USER, ID, until), SIGNER.query(APP, USER, ID, until) + "&download=x",
+                   SIGNER.prefixed(APP, USER, ID, until), SIGNER.prefixed(APP, USER, ID, until) + "/any-name.txt",
+                   SIGNER.prefixed(APP, USER, ID, until, "p12"), SIGNER.prefixed(APP, USER, ID, until, "u")):
+        answer, body = fetch(signed, target)
+        assert (answer.status, body) == (200, CONTENT), target
+    answer, body = fetch(signed, links.Signer.path(APP, USER, ID), Cookie="a=b; reel=" + SIGNER.token(APP, USER, ID, until, "u"))
+    assert (answer.status, body) == (200, CONTENT)
+
+
+def test_the_short_address_is_signed_as_the_long_one(signed):
+    e, k, s = SIGNER.parts(APP, USER, ID, in_(60))
+    assert status(signed, f"/files/{ID}?e={e}&k={k}&s={s}") == 200
+    assert status(signed, f"/t/{SIGNER.token(APP, USER, ID, in_(60))}/files/{ID}") == 200
+
+
+def test_nobody_gets_a_file_without_a_link_or_learns_that_it_is_there(signed):
+    for file in (ID, "none"):
+        answer, body = fetch(signed, links.Signer.path(APP, USER, file))
+        assert answer.status == 403 and b"signed link" in body and answer.headers["Cache-Control"] == "no-store"
+        assert status(signed, links.Signer.path(APP, USER, file), "HEAD") == 403
+    assert status(signed, SIGNER.query(APP, USER, "none", in_(60))) == 404
+
+
+@pytest.mark.parametrize("change,code", [
+    (lambda e, k, s: f"e={e}&k={k}&s={s[:-1]}", 400), (lambda e, k, s: f"e={e}&k={k}&s=", 400),
+    (lambda e, k, s: f"e=&k={k}&s={s}", 400), (lambda e, k, s: f"e={e}&k=&s={s}", 400),
+    (lambda e, k, s: f"e={e}&k={k}", 400), (lambda e, k, s: f"k={k}&s={s}", 400), (lambda e, k, s: f"s={s}", 400),
+    (lambda e, k, s: f"k={k}&e={e}&s={s}", 400), (lambda e, k, s: f"e={e}&s={s}&k={k}", 400),
+    (lambda e, k, s: f"e={e}&k={k}&s={s}&s={s}", 400), (lambda e, k, s: f"e={e}&e={e}&k={k}&s={s}", 400),
+    (lambda e, k, s: f"e={e}&x=y&k={k}&s={s}", 400), (lambda e, k, s: f"e={e.upper()}Z&k={k}&s={s}", 400),
+    (lambda e, k, s: f"e={int(e, 16) + 1:x}&k={k}&s={s}", 403), (lambda e, k, s: f"e={e}&k=app-b&s={s}", 403),
+    (lambda e, k, s: f"e={e}&k={k}&s={'A' * 22}", 403), (lambda e, k, s: f"e={e}n&k={k}&s={s}", 403),
+    (lambda e, k, s: f"E={e}&K={k}&S={s}", 403),
+])
+def test_a_link_that_is_written_wrongly_is_refused(signed, change, code):
+    parts = SIGNER.parts(APP, USER, ID, in_(60))
+    assert status(signed, f"{links.Signer.path(APP, USER, ID)}?{change(*parts)}") == code
+
+
+def test_one_request_carries_one_link(signed):
+    until, path = in_(60), links.Signer.path(APP, USER, ID)
+    query, token = SIGNER.query(APP, USER, ID, until), SIGNER.token(APP, USER, ID, until)
+    assert status(signed, query, Cookie=f"reel={token}") == 400
+    assert status(signed, f"/t/{token}{query}") == 400
+    assert status(signed, f"/t/{token}{path}", Cookie=f"reel={token}") == 400
+    assert status(signed, path, Cookie=f"reel={token}; reel={token}") == 400
+    assert status(signed, f"/t/{token}/t/{token}{path}") == 404
+    assert status(signed, f"/t/broken{path}") in (400, 404)
+
+
+def test_a_link_opens_its_scope_alone(signed):
+    until = in_(60)
+    other = lambda scope, file, user=USER: (
+        f"/t/{SIGNER.token(APP, USER, ID, until, scope)}{links.Signer.path(APP, user, file)}")
+    assert [status(signed, other("f", file)) for file in (ID, SEGMENT, OTHER)] == [200, 403, 403]
+    assert [status(signed, other("p12", file)) for file in (ID, SEGMENT, OTHER)] == [200, 200, 403]
+    assert [status(signed, other("u", file)) for file in (ID, SEGMENT, OTHER)] == [200, 200, 200]
+    assert status(signed, other("u", ID, user="bob")) == 403
+
+
+def test_relative_links_of_a_playlist_inherit_the_link(signed):
+    address = SIGNER.prefixed(APP, USER, "playlist", in_(60), "p8")
+    answer, body = fetch(signed, address + "/film.m3u8")
+    assert answer.status == 200
+    segment = next(line for line in body.decode().splitlines() if not line.startswith("#"))
+    target = links.urllib.parse.urljoin("http://h" + address + "/film.m3u8", segment).removeprefix("http://h")
+    answer, body = fetch(signed, target)
+    assert (answer.status, body) == (200, CONTENT)
+
+
+def test_an_expired_link_is_refused_after_half_a_minute_of_grace(signed):
+    assert status(signed, SIGNER.query(APP, USER, ID, in_(-20))) == 200
+    answer, body = fetch(signed, SIGNER.query(APP, USER, ID, in_(-31)))
+    assert answer.status == 403 and b"expired" in body
+
+
+def test_a_link_ends_at_the_next_request_and_not_inside_an_answer(own_suite):
+    """A slow reader of 40 MB begins a second before the end of the grace."""
+    suite = own_suite
+    suite.add_tracker(), suite.add_idserver(), suite.add_storage()
+    daemon = suite.add_httpd(access="signed")
+    daemon.configure({**daemon.config, "auth": {"keys": write_keys(suite, KEYS)}})
+    suite.launch()
+    content = bytes(40_000_000)
+    suite.put("long", content)
+    target = SIGNER.query(APP, USER, "long", in_(-27))
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    taken = len(answer.read(1000))
+    wait_for(lambda: status(suite, target) == 403, what="the link's end")
+    while part := answer.read(1 << 20):
+        taken += len(part)
+    assert taken == len(content)
+    connection.request("GET", target)
+    assert connection.getresponse().status == 403
+
+
+def test_head_ranges_conditions_and_preflights(signed):
+    target = SIGNER.query(APP, USER, ID, in_(60))
+    answer, body = fetch(signed, target, "HEAD")
+    assert (answer.status, body, answer.headers["Content-Length"]) == (200, b"", "10000")
+    answer, body = fetch(signed, target, Range="bytes=10-19")
+    assert (answer.status, body) == (206, b"0123456789")
+    etag = answer.headers["ETag"]
+    answer, _ = fetch(signed, target, If_None_Match=etag)
+    assert answer.status == 304 and answer.headers["Cache-Control"].startswith("private")
+    answer, _ = fetch(signed, links.Signer.path(APP, USER, ID), "OPTIONS", Origin="https://tv.example",
+                      Access_Control_Request_Method="GET")
+    assert answer.status == 204 and answer.headers["Access-Control-Allow-Origin"] == "*"
+    answer, _ = fetch(signed, links.Signer.path(APP, USER, ID), Origin="https://tv.example")
+    assert answer.status == 403 and answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_caches_and_other_servers_are_told_to_keep_out(signed):
+    until = in_(60)
+    query, cookie = SIGNER.query(APP, USER, ID, until), "reel=" + SIGNER.token(APP, USER, ID, until, "u")
+    for label, target, headers, expected in (
+            ("httpd", query, {}, "private, max-age=5"), ("public", query, {}, "public, max-age=5"),
+            ("public", links.Signer.path(APP, USER, ID), {"Cookie": cookie}, "private, max-age=5")):
+        answer, _ = fetch(signed, target, port=signed.daemons[label].port, **headers)
+        assert answer.headers["Cache-Control"] == expected, (label, headers)
+        assert answer.headers.get_all("Referrer-Policy") == ["no-referrer"]
+
+
+def test_an_address_sets_the_cookie_that_opens_the_files_of_its_scope(signed):
+    until = in_(60)
+    answer, body = fetch(signed, SIGNER.prefixed(APP, USER, ID, until, "u") + "/cookie")
+    assert (answer.status, body, answer.headers["Cache-Control"]) == (204, b"", "no-store")
+    cookie, *rules = answer.headers["Set-Cookie"].split("; ")
+    assert cookie == "reel=" + SIGNER.token(APP, USER, ID, until, "u")
+    assert {f"Path=/files/{APP}/{USER}/", "Secure", "HttpOnly", "SameSite=None"} < set(rules)
+    age = int(next(rule for rule in rules if rule.startswith("Max-Age=")).partition("=")[2])
+    assert 50 < age <= 60
+    assert status(signed, links.Signer.path(APP, USER, OTHER), Cookie=cookie) == 200
+    assert status(signed, links.Signer.path(APP, USER, ID)) == 403
+    # Only to whoever has the link, and only from its path.
+    assert status(signed, SIGNER.prefixed(APP, USER, ID, in_(-60), "u") + "/cookie") == 403
+    e, k, s = SIGNER.parts(APP, USER, ID, until)
+    answer, _ = fetch(signed, f"{links.Signer.path(APP, USER, ID)}/cookie?e={e}&k={k}&s={s}")
+    assert answer.status == 200 and "Set-Cookie" not in answer.headers
+
+
+def test_a_user_cannot_write_rules_into_the_cookie(signed):
+    user = "x; Domain=evil\r\nA"
+    answer, _ = fetch(signed, SIGNER.prefixed(APP, user, "id", in_(60), "u") + "/cookie")
+    if answer.status == 204:
+        assert "Domain" not in [part.split("=")[0] for part in answer.headers["Set-Cookie"].split("; ")]
+        assert "%3B%20Domain" in answer.headers["Set-Cookie"]
+
+
+def test_a_link_may_hold_for_one_network(signed):
+    target = SIGNER.query(APP, USER, ID, in_(60), client="192.0.2.77")
+    assert status(signed, target) == 403
+    assert status(signed, target, X_Forwarded_For="192.0.2.1") == 200
+    assert status(signed, target, X_Forwarded_For="192.0.3.1") == 403
+    assert status(signed, SIGNER.query(APP, USER, ID, in_(60), client="127.0.0.9")) == 200
+
+
+def test_no_log_shows_a_signature(signed):
+    until = in_(50)
+    secrets = [SIGNER.parts(APP, USER, ID, until)[2], SIGNER.token(APP, USER, ID, until, "u").rsplit(".", 1)[1]]
+    fetch(signed, SIGNER.query(APP, USER, ID, until), Referer="http://h" + SIGNER.prefixed(APP, USER, ID, until, "u"))
+    fetch(signed, SIGNER.prefixed(APP, USER, ID, until, "u"), User_Agent="the last one")
+    log = signed.dir / "log" / "httpd.access"
+    wait_for(lambda: "the last one" in log.read_text() and "http://h/t/" in log.read_text())
+    text = log.read_text() + signed.httpd.log()
+    assert not any(secret in text for secret in secrets)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    first, = [line for line in lines if line.get("referer", "").startswith("http://h/t/")]
+    last, = [line for line in lines if line.get("user_agent") == "the last one"]
+    assert first["target"].endswith("&k=app-a&s=***") and ".u.***/files/" in first["referer"]
+    assert ".u.***/files/" in last["target"]
+
+
+def test_keys_change_while_links_are_used(own_suite):
+    """A new key, then the old one goes: no good link fails, the old ones end with their key."""
+    suite = own_suite
+    suite.add_tracker(), suite.add_idserver(), suite.add_storage()
+    daemon = suite.add_httpd(access="signed")
+    daemon.configure({**daemon.config, "auth": {"keys": write_keys(suite, KEYS)}})
+    suite.launch()
+    suite.put(ID, CONTENT)
+    old = SIGNER.query(APP, USER, ID, in_(600))
+    new = links.Signer("app-b", bytes(range(1, 33))).query(APP, USER, ID, in_(600))
+    line = f"app-b issuer {links.base64.b64encode(bytes(range(1, 33))).decode()}\n"
+    failed, stop = [], threading.Event()
+
+    def use(target):
+        while not stop.is_set():
+            if (got := status(suite, target)) != 200:
+                failed.append(got)
+    assert (status(suite, old), status(suite, new)) == (200, 403)
+    user = threading.Thread(target=use, args=(old,))
+    user.start()
+    write_keys(suite, KEYS + line)
+    daemon.hup()
+    wait_for(lambda: status(suite, new) == 200, what="the new key")
+    stop.set()
+    user.join()
+    assert not failed
+    write_keys(suite, line)
+    daemon.hup()
+    wait_for(lambda: status(suite, old) == 403, what="the end of the old key")
+    assert status(suite, new) == 200
+
+
+def test_signed_access_without_keys_is_refused_at_the_start(own_suite):
+    own_suite.add_tracker()
+    daemon = own_suite.add_httpd(access="signed")
+    done = daemon.command("--check-config")
+    assert done.returncode == 2 and "auth.keys" in done.stderr
+
+
+def test_where_access_is_open_links_are_addresses_like_others(own_suite):
+    suite = own_suite
+    suite.add_tracker(), suite.add_idserver(), suite.add_storage(), suite.add_httpd()
+    suite.launch()
+    suite.put(ID, CONTENT)
+    for target in (SIGNER.query(APP, USER, ID, in_(-600)), SIGNER.prefixed(APP, USER, ID, in_(-600)),
+                   links.Signer.path(APP, USER, ID) + "?s=1&e"):
+        answer, body = fetch(suite, target)
+        assert (answer.status, body, answer.headers["Cache-Control"]) == (200, CONTENT, "public, max-age=5")
+        assert "Referrer-Policy" not in answer.headers
+    assert status(suite, f"/t/broken{links.Signer.path(APP, USER, ID)}") == 404
+
+
+def test_an_absolute_target_carries_a_link_too(signed):
+    target = SIGNER.prefixed(APP, USER, ID, in_(60))
+    answer = raw(signed, f"GET http://h{target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_reel_signs_opens(signed):
+    keys = signed.dir / "etc" / "keys"
+    for scope in ("file", "prefix:12", "user"):
+        done = subprocess.run([str(BIN / "reel"), "url", "--sign", "--http", f"http://127.0.0.1:{signed.httpd.port}", "-u", USER,
+                               "--scope", scope, "--name", "a b.txt", ID], capture_output=True, text=True, env={"REEL_KEYS": str(keys)})
+        assert done.returncode == 0, done.stderr
+        target = done.stdout.strip().removeprefix(f"http://127.0.0.1:{signed.httpd.port}")
+        assert fetch(signed, target)[1] == CONTENT, target
