@@ -44,6 +44,7 @@ struct daemon_config {
     int log_level;                    /* enum log_level */
     int sandbox;                      /* enum daemon_sandbox */
     struct address_list admin_listen; /* empty: no admin port */
+    char *auth_keys;                  /* keys file; "": none */
     struct daemon_tls_config tls;
 };
 

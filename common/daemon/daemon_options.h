@@ -16,7 +16,7 @@
 #define REEL_VERSION "unknown"
 #endif
 
-#define DAEMON_OPTION_COUNT 14
+#define DAEMON_OPTION_COUNT 15
 
 enum daemon_mode {
     DAEMON_RUN,

@@ -4,6 +4,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 
 import pytest
@@ -39,6 +40,10 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         assert re.search(r"File ID: +[0-9a-f]{30}\d{6}", done.stdout)
         clip = (ROOT / "tests/media/clip.mp4").read_bytes()
         assert urllib.request.urlopen(link, timeout=10).read() == clip
+        # The link is signed, and nothing else opens the file.
+        assert "s=" in link and "url --sign" in done.stdout
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(link.partition("?")[0], timeout=10)
         first = pids(directory)
         assert set(first) == {"tracker", "idserver", "storage", "httpd"}
         for name in first:
