@@ -270,6 +270,6 @@ Play it:  $link
           $named
 Try:      mpv '$link'      (or a browser, VLC, wget -c, curl -r)
           $(printf '%q' "$shown_reel") -t 127.0.0.1:$tracker -u quickstart upload ANOTHER_FILE
-$moreLogs:     $dir/log/
+${more}Logs:     $dir/log/
 Stop:     $stop_command --stop
 TEXT
