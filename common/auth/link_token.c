@@ -20,13 +20,29 @@ static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 
 /* ---- texts ---- */
 
+/* Letters, digits and hyphens are what base64url and the IDs of keys share; UNDERSCORE: the one that only the former has. */
+static bool is_plain(char c, bool underscore)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           (underscore && c == '_');
+}
+
+static bool all_plain(struct link_part text, bool underscore)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (!is_plain(text.bytes[i], underscore))
+            return false;
+    }
+    return true;
+}
+
 static bool parse_key(struct link_part text, struct link_token *token)
 {
-    if (text.size == 0 || text.size >= sizeof(token->key))
+    if (text.size == 0 || text.size >= sizeof(token->key) || !all_plain(text, false))
         return false;
     memset(token->key, 0, sizeof(token->key));
     memcpy(token->key, text.bytes, text.size);
-    return key_id_valid(token->key) && strlen(token->key) == text.size;
+    return true;
 }
 
 static bool parse_expires(struct link_part text, struct link_token *token)
@@ -51,12 +67,8 @@ static bool parse_expires(struct link_part text, struct link_token *token)
 
 static bool parse_signature(struct link_part text, struct link_token *token)
 {
-    if (text.size != LINK_SIGNATURE_LENGTH)
+    if (text.size != LINK_SIGNATURE_LENGTH || !all_plain(text, true))
         return false;
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.bytes[i] == '\0' || !strchr(base64url, text.bytes[i]))
-            return false;
-    }
     memcpy(token->signature, text.bytes, text.size);
     token->signature[text.size] = '\0';
     return true;

@@ -60,11 +60,10 @@ struct http_text http_link_strip(struct http_text path)
 /* Which of the three ITEM is: 0 e, 1 k, 2 s, -1 none of them. */
 static int which_part(struct http_text item, struct http_text *value)
 {
-    static const char names[] = "eks";
-    struct http_text rest = item, name = take_until(&rest, '=');
-    const char *found = name.size == 1 ? memchr(names, name.bytes[0], 3) : NULL;
-    *value = rest;
-    return found ? (int)(found - names) : -1;
+    *value = text_from(item, 2);
+    if (item.size == 0 || (item.size > 1 && item.bytes[1] != '='))
+        return -1;
+    return item.bytes[0] == 'e' ? 0 : item.bytes[0] == 'k' ? 1 : item.bytes[0] == 's' ? 2 : -1;
 }
 
 static enum http_link_form find_in_query(struct http_text query, struct link_token *token)
