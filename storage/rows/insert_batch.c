@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-#define BATCH_MAX 64
-
 struct insert_batches {
     struct insert_batches_options options;
     struct metric *transactions, *rows;
@@ -22,7 +20,7 @@ struct batch {
     struct db_job job;
     struct insert_batches *batches;
     size_t count;
-    struct insert_item *items[BATCH_MAX];
+    struct insert_item *items[INSERT_BATCH_MAX];
 };
 
 static void dispatch(struct insert_batches *batches);
@@ -57,13 +55,11 @@ static enum db_result settle_each(struct batch *batch, struct db_connection *con
     return DB_OK;
 }
 
-static enum db_result insert_all(struct batch *batch, struct db_connection *connection, struct error *error)
+/* Inside of the transaction. */
+static enum db_result insert_one_by_one(struct batch *batch, struct db_connection *connection,
+                                        struct error *error)
 {
-    enum db_result result =
-        batch->batches->options.relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
-    if (result != DB_OK)
-        return result;
-    CRASH_POINT("row-before-insert");
+    enum db_result result = DB_OK;
     for (size_t i = 0; result == DB_OK && i < batch->count; i++) {
         struct insert_item *item = batch->items[i];
         if (item->known)
@@ -73,6 +69,32 @@ static enum db_result insert_all(struct batch *batch, struct db_connection *conn
         if (item->conflict) /* the statement was undone, the transaction stands */
             result = DB_OK;
     }
+    return result;
+}
+
+static enum db_result insert_together(struct batch *batch, struct db_connection *connection,
+                                      struct error *error)
+{
+    struct insert_item *open[INSERT_BATCH_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!batch->items[i]->known)
+            open[count++] = batch->items[i];
+    }
+    return batch->batches->options.insert_many(open, count, connection, error);
+}
+
+/* DB_CONSTRAINT, where they go TOGETHER: one of them has a taken key; nothing was done. */
+static enum db_result insert_all(struct batch *batch, bool together, struct db_connection *connection,
+                                 struct error *error)
+{
+    enum db_result result =
+        batch->batches->options.relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    CRASH_POINT("row-before-insert");
+    result =
+        together ? insert_together(batch, connection, error) : insert_one_by_one(batch, connection, error);
     if (result != DB_OK) {
         db_rollback(connection);
         return result;
@@ -106,7 +128,10 @@ static enum db_result batch_run(struct db_job *job, struct db_connection *connec
     }
     /* After a commit that may have counted every row has to be looked at. */
     if (open > 1 && !uncertain) {
-        enum db_result result = insert_all(batch, connection, error);
+        bool together = batch->batches->options.insert_many != NULL;
+        enum db_result result = insert_all(batch, together, connection, error);
+        if (together && result == DB_CONSTRAINT)
+            result = insert_all(batch, false, connection, error);
         if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
             return result;
     }
@@ -182,7 +207,7 @@ static bool fill_batch(struct insert_batches *batches, struct batch *batch)
     struct insert_item *item;
     pthread_mutex_lock(&batches->mutex);
     if (batches->active < batches->options.active_max) {
-        while (batch->count < BATCH_MAX && (item = next_item(batches)))
+        while (batch->count < INSERT_BATCH_MAX && (item = next_item(batches)))
             batch->items[batch->count++] = item;
         batches->active += batch->count > 0 ? 1 : 0;
     }

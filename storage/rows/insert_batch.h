@@ -31,7 +31,13 @@ struct insert_item {
     struct wait wait;
 };
 
+#define INSERT_BATCH_MAX 64 /* rows of one transaction */
+
 struct insert_batches_options {
+    /* The INSERTs of COUNT rows, of which something having the key of one (DB_CONSTRAINT) undoes all: then they are tried one
+     * by one. NULL: always one by one. On a database thread. */
+    enum db_result (*insert_many)(struct insert_item *const *items, size_t count,
+                                  struct db_connection *connection, struct error *error);
     bool (*submit)(void *argument, struct db_job *job, struct error *error);
     void *argument;
     size_t active_max;  /* transactions at once */

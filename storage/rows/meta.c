@@ -355,6 +355,8 @@ struct meta *meta_create(const struct storage_config *config, const struct store
                           ? 1
                           : min_size(max_size((size_t)config->base.database_threads / 2, 1), BATCHES_MAX),
         .relaxed = config->durability == OPTIONS_RELAXED,
+        /* Each statement is a round trip there; SQLite has prepared one that takes a row. */
+        .insert_many = db_backend_of(meta->db) == DB_BACKEND_MYSQL ? meta_insert_many : NULL,
         .timeout_ms = config->base.database_timeout_ms,
     });
     if (!meta->batches) {

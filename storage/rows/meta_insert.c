@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+_Static_assert(INSERT_BATCH_MAX <= META_SQL_MANY_MAX, "a batch goes into one call");
+
 /* The file was left alone for so long that the clean-up may take it for a leftover. */
 static bool is_late(struct meta_insert *insert, struct error *error)
 {
@@ -32,6 +34,19 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
     if (is_late(insert, error))
         return DB_PERMANENT;
     return meta_sql_insert(connection, &insert->key, &insert->row, error);
+}
+
+enum db_result meta_insert_many(struct insert_item *const *items, size_t count,
+                                struct db_connection *connection, struct error *error)
+{
+    struct meta_sql_new rows[INSERT_BATCH_MAX];
+    for (size_t i = 0; i < count; i++) {
+        struct meta_insert *insert = CONTAINER_OF(items[i], struct meta_insert, item);
+        if (is_late(insert, error))
+            return DB_PERMANENT;
+        rows[i] = (struct meta_sql_new){.key = &insert->key, .row = &insert->row};
+    }
+    return meta_sql_insert_many(connection, rows, count, error);
 }
 
 /* In a transaction also where it is alone: an INSERT that the network keeps back and delivers when the file has long been

@@ -3,10 +3,12 @@
  */
 #include "storage/rows/meta_sql.h"
 
+#include "common/base/log.h"
 #include "common/proto/digest.h"
 #include "storage/rows/table_hash.h"
 #include "storage/store/store_choice.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The same statement for each table: a prepared statement cannot take a table's name as a parameter. */
@@ -40,6 +42,8 @@ static const char *const find_sql[TABLE_HASH_TABLES] =
 
 static const char *const insert_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+
+#define MORE_ROW ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 /* Names what was read. A path that is longer than any that we know was read as "" and is not compared. */
 static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
@@ -175,13 +179,14 @@ enum db_result meta_sql_find(struct db_connection *connection, const struct stor
     return result;
 }
 
-enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
-                               const struct meta_row *row, struct error *error)
+/* HEX: of DIGEST_HEX_SIZE bytes, in use as long as PARAMETERS. */
+static void insert_parameters(const struct proto_file_key *key, const struct meta_row *row, char *hex,
+                              struct db_value parameters[COUNT])
 {
-    char hex[DIGEST_HEX_SIZE] = "";
+    hex[0] = '\0';
     if (row->stat.has_digest)
         digest_to_hex(row->stat.digest, hex);
-    const struct db_value parameters[COUNT] = {
+    const struct db_value values[COUNT] = {
         [ID] = db_text(key->file),
         [APPID] = db_text(key->application),
         [USERID] = db_text(key->user),
@@ -195,7 +200,57 @@ enum db_result meta_sql_insert(struct db_connection *connection, const struct pr
         [DELETED_AT] = db_integer(row->stat.deleted),
         [CHANGE_ID] = db_integer(0),
     };
+    memcpy(parameters, values, sizeof(values));
+}
+
+enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
+                               const struct meta_row *row, struct error *error)
+{
+    char hex[DIGEST_HEX_SIZE];
+    struct db_value parameters[COUNT];
+    insert_parameters(key, row, hex, parameters);
     return db_execute(connection, insert_sql[table_hash_of_user(key->user)], parameters, COUNT, NULL, error);
+}
+
+/* Rows of one table in one statement. */
+struct many {
+    char sql[1024 + META_SQL_MANY_MAX * sizeof(MORE_ROW)];
+    struct db_value parameters[META_SQL_MANY_MAX * COUNT];
+    char hex[META_SQL_MANY_MAX][DIGEST_HEX_SIZE];
+    size_t count;
+};
+
+static void add_to_many(struct many *many, size_t table, const struct meta_sql_new *one)
+{
+    if (many->count == 0)
+        snprintf(many->sql, 1024, "%s", insert_sql[table]);
+    else
+        strcat(many->sql, MORE_ROW); /* NOLINT: there is room for all */
+    insert_parameters(one->key, one->row, many->hex[many->count], many->parameters + many->count * COUNT);
+    many->count++;
+}
+
+enum db_result meta_sql_insert_many(struct db_connection *connection, const struct meta_sql_new *rows,
+                                    size_t count, struct error *error)
+{
+    struct many *many = malloc(sizeof(*many));
+    enum db_result result = DB_OK;
+    ASSERT(count <= META_SQL_MANY_MAX);
+    if (!many) {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for a statement");
+        return DB_TRANSIENT;
+    }
+    for (size_t table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++) {
+        many->count = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (table_hash_of_user(rows[i].key->user) == table)
+                add_to_many(many, table, &rows[i]);
+        }
+        if (many->count > 0)
+            result = db_execute(connection, many->sql, many->parameters, many->count * COUNT, NULL, error);
+    }
+    free(many);
+    return result;
 }
 
 enum db_result meta_sql_set_status(struct db_connection *connection, const struct proto_file_key *key,

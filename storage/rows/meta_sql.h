@@ -73,6 +73,18 @@ MUST_CHECK enum db_result meta_sql_find(struct db_connection *connection, const 
 MUST_CHECK enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
                                           const struct meta_row *row, struct error *error);
 
+#define META_SQL_MANY_MAX 64
+
+struct meta_sql_new {
+    const struct proto_file_key *key;
+    const struct meta_row *row;
+};
+/* COUNT rows (at most META_SQL_MANY_MAX), one statement per table; inside of a transaction. On DB_CONSTRAINT some may have
+ * been added: it is to be rolled back. */
+MUST_CHECK enum db_result meta_sql_insert_many(struct db_connection *connection,
+                                               const struct meta_sql_new *rows, size_t count,
+                                               struct error *error);
+
 /* Sets KEY's row to STATUS, if it still is as it was read as SEEN (state, version, path) and is of GROUP or of no group:
  * a statement that a lost connection carries out late finds another version and changes nothing. VERSION: of the
  * row from now on; seconds since 1970 for PROTO_FILE_DELETED, else a negative number that this row never had. CHANGED

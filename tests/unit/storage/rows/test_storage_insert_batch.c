@@ -48,6 +48,26 @@ static enum db_result insert(struct insert_item *item, struct db_connection *con
     return db_execute(connection, sql, parameters, 2, NULL, error);
 }
 
+static _Atomic int together; /* calls of insert_many() */
+
+static enum db_result insert_many(struct insert_item *const *items, size_t count,
+                                  struct db_connection *connection, struct error *error)
+{
+    struct db_value parameters[2 * INSERT_BATCH_MAX];
+    char sql[64 + 8 * INSERT_BATCH_MAX] = "INSERT INTO t (key, value) VALUES (?, ?)";
+    together++;
+    for (size_t i = 0; i < count; i++) {
+        const struct row *row = CONTAINER_OF(items[i], struct row, item);
+        if (row->value < 0)
+            return insert(items[i], connection, error);
+        parameters[2 * i] = db_integer(row->key);
+        parameters[2 * i + 1] = db_integer(row->value);
+        if (i > 0)
+            strcat(sql, ", (?, ?)");
+    }
+    return db_execute(connection, sql, parameters, 2 * count, NULL, error);
+}
+
 static bool on_value(void *argument, const struct db_value *columns, size_t count)
 {
     assert_int_equal(count, 1);
@@ -115,7 +135,7 @@ static int64_t rows_in_table(struct fixture *fixture)
     return count.count;
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, bool many)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
     char url[256], path[128];
@@ -137,8 +157,12 @@ static int set_up(void **state)
     assert_non_null(fixture->loop);
     assert_true(loop_start(fixture->loop, &error));
     sem_init(&fixture->ended, 0, 0);
-    fixture->batches = insert_batches_create(&(struct insert_batches_options){
-        .submit = submit, .argument = fixture, .active_max = 1, .timeout_ms = 20000});
+    fixture->batches =
+        insert_batches_create(&(struct insert_batches_options){.insert_many = many ? insert_many : NULL,
+                                                               .submit = submit,
+                                                               .argument = fixture,
+                                                               .active_max = 1,
+                                                               .timeout_ms = 20000});
     assert_non_null(fixture->batches);
     for (size_t i = 0; i < ROWS; i++) {
         struct row *row = &fixture->rows[i];
@@ -169,6 +193,16 @@ static int tear_down(void **state)
     return 0;
 }
 
+static int set_up(void **state)
+{
+    return set_up_with(state, false);
+}
+
+static int set_up_together(void **state)
+{
+    return set_up_with(state, true);
+}
+
 static void add_on_loop(void *argument)
 {
     struct fixture *fixture = argument;
@@ -197,6 +231,20 @@ static void rows_that_come_together_share_transactions(void **state)
     assert_int_equal(lossy_db_count("BEGIN"), transactions);
     assert_in_range(transactions, ROWS / 64, ROWS / 2);
     assert_in_range(fixture->submitted, transactions, ROWS / 2);
+}
+
+static void rows_that_come_together_go_in_one_statement_where_that_is_possible(void **state)
+{
+    struct fixture *fixture = *state;
+    lossy_db_arm(NULL);
+    together = 0;
+    add_all(fixture);
+    int inserts = lossy_db_count("INSERT");
+    for (size_t i = 0; i < ROWS; i++)
+        assert_int_equal(fixture->rows[i].item.result, DB_OK);
+    assert_int_equal(rows_in_table(fixture), ROWS);
+    assert_true(together > 0);
+    assert_in_range(inserts, together, ROWS / 2);
 }
 
 static void hold_up(void *argument)
@@ -314,6 +362,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_row_that_can_never_be_added_fails_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_that_come_together_go_in_one_statement_where_that_is_possible,
+                                        set_up_together, tear_down),
+        cmocka_unit_test_setup_teardown(after_a_commit_that_was_not_answered_every_row_is_looked_at,
+                                        set_up_together, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added,
+                                        set_up_together, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_that_can_never_be_added_fails_alone, set_up_together,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_told, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

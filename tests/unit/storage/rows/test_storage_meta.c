@@ -932,6 +932,65 @@ static void after_the_end_everything_is_refused(void **state)
     meta_world_end(&world);
 }
 
+#define MANY 20
+
+struct many {
+    struct db_job job;
+    struct proto_file_key keys[MANY];
+    struct meta_row rows[MANY];
+    size_t count;
+};
+
+static enum db_result many_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct many *many = CONTAINER_OF(job, struct many, job);
+    struct meta_sql_new rows[MANY];
+    for (size_t i = 0; i < many->count; i++)
+        rows[i] = (struct meta_sql_new){.key = &many->keys[i], .row = &many->rows[i]};
+    assert_int_equal(db_begin(connection, error), DB_OK);
+    enum db_result result = meta_sql_insert_many(connection, rows, many->count, error);
+    return result == DB_OK ? db_commit(connection, error) : result;
+}
+
+/* Users of all tables in one call: each row is there as it was given; one with a taken key undoes all. */
+static void rows_of_several_tables_are_added_together(void **state)
+{
+    struct world world;
+    struct many many = {.job = {.run = many_run}, .count = MANY};
+    (void)state;
+    start_world(&world, NULL);
+    for (int i = 0; i < MANY; i++) {
+        char user[32], path[64];
+        snprintf(user, sizeof(user), "user-%d", i / 2);
+        snprintf(path, sizeof(path), "../data/000/000/000/65432100_%03X", (unsigned)i);
+        many.keys[i] = key_of(user, i % 2 ? "one" : "two");
+        memcpy(many.rows[i].file_path, path, strlen(path) + 1);
+        many.rows[i].stat.size = i + 1;
+        many.rows[i].stat.has_digest = true;
+        memset(many.rows[i].stat.digest, i, PROTO_DIGEST_SIZE);
+    }
+    assert_int_equal(meta_run_wait(world.meta, &many.job), DB_OK);
+    for (int i = 0; i < MANY; i++) {
+        struct asked asked = {.world = &world,
+                              .find = {.key = many.keys[i], .loop = world.loop, .done = on_find}};
+        loop_do(world.loop, run_find, &asked);
+        wait_told(&asked);
+        assert_int_equal(asked.find.result, META_DONE);
+        assert_int_equal(asked.find.row.stat.size, i + 1);
+        assert_string_equal(asked.find.row.file_path, many.rows[i].file_path);
+        assert_memory_equal(asked.find.row.stat.digest, many.rows[i].stat.digest, PROTO_DIGEST_SIZE);
+    }
+    many.count = 2;
+    many.keys[0] = key_of("new", "file"); /* the second one's key is taken */
+    assert_int_equal(meta_run_wait(world.meta, &many.job), DB_CONSTRAINT);
+    struct asked asked = {.world = &world,
+                          .find = {.key = many.keys[0], .loop = world.loop, .done = on_find}};
+    loop_do(world.loop, run_find, &asked);
+    wait_told(&asked);
+    assert_int_equal(asked.find.result, META_ABSENT);
+    end_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -964,6 +1023,7 @@ int main(void)
         cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
         cmocka_unit_test(a_row_gets_another_file_unless_it_was_changed_meanwhile),
         cmocka_unit_test(after_the_end_everything_is_refused),
+        cmocka_unit_test(rows_of_several_tables_are_added_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
