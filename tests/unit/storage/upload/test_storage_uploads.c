@@ -340,7 +340,10 @@ static void a_small_file_is_taken_for_new_until_its_row_says_otherwise(void **st
         assert_int_equal(atomic_load(&world.storage.repeats), 1000);
         assert_int_equal(upload(fd, "another", content, size), ERROR_NONE);
         assert_int_equal(atomic_load(&world.storage.repeats), 999);
+        struct metric *rows = metrics_counter("reel_storage_rows_added_total", "", NULL);
+        int64_t tried = metric_value(rows);
         assert_int_equal(upload(fd, "file", content, size), ERROR_NONE); /* looked up first */
+        assert_int_equal(metric_value(rows), tried);
         assert_int_equal(fixture_files(&world.fixture, "one"), 2);
         if (size > 0) {
             guess_again(&world);
