@@ -955,15 +955,15 @@ static enum db_result many_run(struct db_job *job, struct db_connection *connect
 /* Users of all tables in one call: each row is there as it was given; one with a taken key undoes all. */
 static void rows_of_several_tables_are_added_together(void **state)
 {
-    struct world world;
+    struct meta_world world;
     struct many many = {.job = {.run = many_run}, .count = MANY};
     (void)state;
-    start_world(&world, NULL);
+    meta_world_start(&world, NULL);
     for (int i = 0; i < MANY; i++) {
         char user[32], path[64];
         snprintf(user, sizeof(user), "user-%d", i / 2);
         snprintf(path, sizeof(path), "../data/000/000/000/65432100_%03X", (unsigned)i);
-        many.keys[i] = key_of(user, i % 2 ? "one" : "two");
+        many.keys[i] = meta_world_key(user, i % 2 ? "one" : "two");
         memcpy(many.rows[i].file_path, path, strlen(path) + 1);
         many.rows[i].stat.size = i + 1;
         many.rows[i].stat.has_digest = true;
@@ -971,24 +971,17 @@ static void rows_of_several_tables_are_added_together(void **state)
     }
     assert_int_equal(meta_run_wait(world.meta, &many.job), DB_OK);
     for (int i = 0; i < MANY; i++) {
-        struct asked asked = {.world = &world,
-                              .find = {.key = many.keys[i], .loop = world.loop, .done = on_find}};
-        loop_do(world.loop, run_find, &asked);
-        wait_told(&asked);
-        assert_int_equal(asked.find.result, META_DONE);
-        assert_int_equal(asked.find.row.stat.size, i + 1);
-        assert_string_equal(asked.find.row.file_path, many.rows[i].file_path);
-        assert_memory_equal(asked.find.row.stat.digest, many.rows[i].stat.digest, PROTO_DIGEST_SIZE);
+        struct meta_row row;
+        assert_int_equal(rows_find(&world, &many.keys[i], &row), META_DONE);
+        assert_int_equal(row.stat.size, i + 1);
+        assert_string_equal(row.file_path, many.rows[i].file_path);
+        assert_memory_equal(row.stat.digest, many.rows[i].stat.digest, PROTO_DIGEST_SIZE);
     }
     many.count = 2;
-    many.keys[0] = key_of("new", "file"); /* the second one's key is taken */
+    many.keys[0] = meta_world_key("new", "file"); /* the second one's key is taken */
     assert_int_equal(meta_run_wait(world.meta, &many.job), DB_CONSTRAINT);
-    struct asked asked = {.world = &world,
-                          .find = {.key = many.keys[0], .loop = world.loop, .done = on_find}};
-    loop_do(world.loop, run_find, &asked);
-    wait_told(&asked);
-    assert_int_equal(asked.find.result, META_ABSENT);
-    end_world(&world);
+    assert_int_equal(rows_find(&world, &many.keys[0], NULL), META_ABSENT);
+    meta_world_end(&world);
 }
 
 int main(void)
