@@ -62,6 +62,10 @@ enum reel_error_code {
     REEL_E_CONNECTION = -15, /* no server could be reached, or all broke the connection */
     REEL_E_EXHAUSTED = -16,  /* a number space is used up */
     REEL_E_CANCELLED = -17,  /* a callback of the caller said so */
+    REEL_E_UNAUTHENTICATED =
+        -18, /* a server wants to know who asks: a key or a token is missing, wrong or expired */
+    REEL_E_FORBIDDEN = -19,  /* the key or token does not allow this */
+    REEL_E_THROTTLED = -20,  /* too many requests; try again later */
     REEL_E_OTHER_GROUP = -21 /* the file belongs to another group than the server that was asked */
 };
 
@@ -105,10 +109,25 @@ struct reel_options {
     void *remark_argument;
     size_t async_threads; /* that calls of reel_async() run on; 0: 4 */
     const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's */
-    int64_t reserved[3];  /* zero */
+    /* Who the program is. "FILE" or "ID@FILE": a keys file (mode 0600) and which key of it (without ID: the only one that
+     * is a client's, an issuer's or an operator's); NULL: the environment's REEL_KEYS, else none. */
+    const char *keys;
+    /* What an application allowed: texts as `reel auth token` prints them, separated by commas or blanks; NULL: the
+     * environment's REEL_TOKEN, else none. Never take either from a command line, which other users can read. */
+    const char *token;
+    /* enum reel_auth. REEL_AUTH_DEFAULT: the environment's REEL_AUTH (off, prefer, required), else REEL_AUTH_REQUIRED with
+     * a key and REEL_AUTH_PREFER without. */
+    int64_t auth;
 };
 
-/* A handle, or NULL. Contacts no server yet: a tracker that is away shows in the first call. The caller ends it with
+enum reel_auth {
+    REEL_AUTH_DEFAULT = 0,
+    REEL_AUTH_OFF = 1,      /* nothing is proved and nothing shown */
+    REEL_AUTH_PREFER = 2,   /* to servers that can; the others are asked as they are */
+    REEL_AUTH_REQUIRED = 3, /* nothing is asked of a server that has not proved that it knows the key */
+};
+
+/* A handle, or NULL. Reads the keys file where there is one. Contacts no server yet: a tracker that is away shows in the first call. The caller ends it with
  * reel_close(). */
 REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_error *error);
 
@@ -255,6 +274,11 @@ REEL_API bool reel_list(struct reel *reel, const struct reel_key *key, bool dele
  * reel_free(). */
 REEL_API char *reel_groups(struct reel *reel, struct reel_error *error);
 REEL_API char *reel_status(struct reel *reel, struct reel_error *error);
+
+/* Who the program is to the first tracker that answers, as one JSON object: `role`, `rights` (letters), `ends` (seconds since the
+ * epoch, 0: no session) and `key`. The caller frees it with reel_free(). NULL on failure; REEL_E_UNKNOWN_COMMAND: the tracker
+ * knows no sessions. Blocks. */
+REEL_API char *reel_whoami(struct reel *reel, struct reel_error *error);
 
 /* What reel_fsck() asks for. */
 enum reel_fsck_action {

@@ -18,6 +18,7 @@ int main(int argc, char **argv)
     const struct daemon_spec spec = {
         .name = "idserver",
         .summary = "hands out numbers that never repeat, one sequence per store path",
+        .role = KEY_ROLE_IDSERVER,
         .admin_port = 22100,
         .options = idserver_options,
         .option_count = idserver_option_count,

@@ -51,6 +51,7 @@ torture() {
         echo "torture, round $round"
         REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/torture || code=1
     done
+    REEL_BUILD=$PWD/build/asan tests/torture/rotation.py || code=1
     return $code
 }
 

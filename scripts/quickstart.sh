@@ -12,6 +12,8 @@ Usage: scripts/quickstart.sh [OPTION]... [FILE]
                   (default: 21000, 22000, 23000, 8080; admin 21100, 22100, 23100, 8180)
   --access MODE   signed: HTTP gives files to signed links only; open: to everyone who knows their address (default: signed)
   --mysql URL     metadata in MySQL or MariaDB: mysql://user:password@host[:port][,host2...] (default: SQLite files)
+  --auth MODE     who may ask what: required (only who proves to have a key; keys are made in DIR/etc/keys), prefer or off
+                  (default: required)
   --stop          stop the daemons that were started for DIR, and nothing else
   --help          this text
 TEXT
@@ -21,7 +23,7 @@ fail() { echo "quickstart.sh: $*" >&2; exit 1; }
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 here=$PWD command=$0
-dir=./var/quickstart port_base= mysql= file= stop= access=signed
+dir=./var/quickstart port_base= mysql= file= stop= access=signed auth=required
 while [ $# -gt 0 ]; do
     case $1 in
         --dir) [ $# -ge 2 ] || fail "--dir needs a directory"; dir=$2; shift ;;
@@ -32,6 +34,8 @@ while [ $# -gt 0 ]; do
         --access=*) access=${1#*=} ;;
         --mysql) [ $# -ge 2 ] || fail "--mysql needs a URL"; mysql=$2; shift ;;
         --mysql=*) mysql=${1#*=} ;;
+        --auth) [ $# -ge 2 ] || fail "--auth needs off, prefer or required"; auth=$2; shift ;;
+        --auth=*) auth=${1#*=} ;;
         --stop) stop=yes ;;
         --help|-h) usage; exit 0 ;;
         -*) usage >&2; fail "unknown option $1" ;;
@@ -64,6 +68,8 @@ case ${mysql%%\?*} in
     mysql://?*) ;;
     *) fail "--mysql takes a URL like mysql://user:password@host:3306, not '$mysql'" ;;
 esac
+
+case $auth in off|prefer|required) ;; *) fail "--auth takes off, prefer or required, not '$auth'" ;; esac
 
 bin=$top/build/release/bin
 daemons="tracker idserver storage httpd"
@@ -126,6 +132,25 @@ database_url() { # DAEMON DATABASE
         echo "sqlite:$dir/meta/$1.db"
     fi
 }
+# One key for each part that asks another, and one for whoever runs this; those of an earlier run stay.
+keys=
+if [ "$auth" != off ]; then
+    keys=$dir/etc/keys
+    if [ ! -e "$keys" ]; then
+        "$bin/reel" auth new-key -o "$keys" storage storage-1 groups=group001
+        "$bin/reel" auth new-key -o "$keys" gateway httpd-1 applications=tnvideo rights=r
+        "$bin/reel" auth new-key -o "$keys" operator,issuer quickstart
+    fi
+fi
+(umask 077; cat >"$dir/etc/reel.conf" <<TEXT
+# Written by scripts/quickstart.sh for the reel command.
+[client]
+trackers = 127.0.0.1:$tracker
+user = quickstart
+http = http://127.0.0.1:$httpd
+keys = ${keys:+quickstart@$keys}
+TEXT
+)
 common_options() { # NAME ADMIN_PORT
     cat <<TEXT
 # Written by scripts/quickstart.sh; every option is described in docs/configuration.md.
@@ -137,6 +162,10 @@ file = $dir/log/$1.log
 
 [admin]
 listen = 127.0.0.1:$2
+
+[auth]
+mode = $auth
+keys = $keys
 
 TEXT
 }
@@ -226,7 +255,7 @@ for name in $daemons; do
     echo "reel-$name runs on 127.0.0.1:${!name} (pid $(running_pid "$name"))"
 done
 
-reel=("$bin/reel" -t "127.0.0.1:$tracker" -u quickstart)
+reel=("$bin/reel" --config "$dir/etc/reel.conf")
 for tries in $(seq 1 100); do
     "${reel[@]}" groups 2>/dev/null | grep -q 'STATUS: ACTIVE' && break
     [ "$tries" -lt 100 ] || give_up "the storage server did not become ACTIVE within 10 s; see $dir/log/storage.log"
@@ -269,7 +298,7 @@ File ID:  $id
 Play it:  $link
           $named
 Try:      mpv '$link'      (or a browser, VLC, wget -c, curl -r)
-          $(printf '%q' "$shown_reel") -t 127.0.0.1:$tracker -u quickstart upload ANOTHER_FILE
+          $(printf '%q' "$shown_reel") --config $(printf '%q' "$dir/etc/reel.conf") upload ANOTHER_FILE
 ${more}Logs:     $dir/log/
 Stop:     $stop_command --stop
 TEXT

@@ -433,6 +433,7 @@ struct heartbeat *heartbeat_create(const struct heartbeat_options *options, stru
         .connect_timeout_ms = options->connect_timeout_ms,
         .idle_timeout_ms = 60000,
         .idle_max = 1,
+        .auth = options->auth,
     };
     struct heartbeat *heartbeat = calloc(1, sizeof(*heartbeat));
     const struct name_list_options names = {

@@ -13,10 +13,12 @@
 
 #include <jansson.h>
 
+struct auth;
 struct heartbeat;
 
 struct heartbeat_options {
     struct loop *loop;
+    struct auth *auth;                   /* who this server is to trackers; must outlive it; may be NULL */
     struct workers *resolver;            /* for host names */
     const struct address_list *trackers; /* must outlive it */
     int64_t interval_ms;

@@ -212,6 +212,7 @@ static bool make_ids(struct storage *storage, struct error *error)
     for (size_t i = 0; i < store_count(storage->store); i++)
         storage->keys[i] = store_path_sequence(store_at(storage->store, i));
     struct ids_options options = {
+        .auth = storage->base.daemon->auth,
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
         .tls = daemon_tls_client(storage->base.daemon),
@@ -277,6 +278,7 @@ static bool make_heartbeat(struct storage *storage, struct error *error)
 {
     const struct storage_config *config = storage->config;
     struct heartbeat_options options = {
+        .auth = storage->base.daemon->auth,
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
         .trackers = &config->trackers,
@@ -497,6 +499,7 @@ int main(int argc, char **argv)
     const struct daemon_spec spec = {
         .name = "storage",
         .summary = "stores, serves, deletes and restores the files of one group",
+        .role = KEY_ROLE_STORAGE,
         .admin_port = 23100,
         .options = storage_options,
         .option_count = storage_option_count,

@@ -18,6 +18,7 @@ int main(int argc, char **argv)
     const struct daemon_spec spec = {
         .name = "tracker",
         .summary = "knows the storage servers of every group and tells clients which to ask",
+        .role = KEY_ROLE_TRACKER,
         .admin_port = 21100,
         .options = tracker_options,
         .option_count = tracker_option_count,

@@ -187,7 +187,7 @@ static void ticked(struct packet_daemon *base)
 
 static void warn_where_open(struct tracker *tracker)
 {
-    if (admission_is_open(tracker->storages))
+    if (admission_is_open(tracker->storages) && auth_mode(tracker->base.daemon->auth) != AUTH_REQUIRED)
         log_warning("storages",
                     "tracker.storage_addresses is empty: whoever reaches this port can join as a storage "
                     "server and be given users' files");

@@ -48,9 +48,11 @@ static const struct command_verb verbs[] = {
      false, command_doctor, false},
     {"admin", "group ...", "group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT.",
      " dry-run ", 2, 4, true, false, command_admin, false},
-    {"auth", "new-key ...",
-     "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...]: a line for a keys file (-o FILE adds it).",
-     " output ", 1, -1, false, false, command_auth, false},
+    {"auth", "PART ...",
+     "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...] makes a key (-o FILE adds it there), token makes a "
+     "token for the "
+     "user, verify reads one, whoami asks a tracker who we are, audit-verify FILE checks an audit log.",
+     " output rights expires prefix ", 1, -1, false, false, command_auth, false},
 };
 
 const struct command_verb *command_verbs(size_t *count)
@@ -107,35 +109,6 @@ static void print_help(const struct command_verb *verb)
     command_print_exit_codes();
 }
 
-static void say_remark(void *argument, const char *text)
-{
-    command_remark(argument, "%s", text);
-}
-
-static int open_handle(struct command *command)
-{
-    const struct command_settings *settings = &command->settings;
-    const struct reel_options options = {
-        .trackers = settings->trackers,
-        .application = settings->application,
-        .user = settings->user[0] != '\0' ? settings->user : NULL,
-        .tls_ca = settings->tls_ca[0] != '\0' ? settings->tls_ca : NULL,
-        .connect_timeout_ms = settings->connect_timeout_ms,
-        .call_timeout_ms = settings->timeout_ms,
-        .progress_timeout_ms = settings->progress_timeout_ms,
-        .hedge_ms = settings->hedge_ms > 0 ? settings->hedge_ms : -1,
-        .tries = (int)settings->tries,
-        .remark = say_remark,
-        .remark_argument = command,
-    };
-    struct reel_error error;
-
-    if (command->options.verbose > 0)
-        (void)setenv("REEL_LOG", command->options.verbose > 1 ? "debug" : "info", 1);
-    command->reel = reel_open(&options, &error);
-    return command->reel ? COMMAND_OK : command_usage(&command->options, "%s", error.text);
-}
-
 static int run_watched(struct command *command)
 {
     struct error error;
@@ -162,7 +135,7 @@ static int run_verb(struct command *command)
     if (result == COMMAND_OK && !command_read_list(command, &result))
         return result;
     if (result == COMMAND_OK && command->verb->asks)
-        result = open_handle(command);
+        result = command_open_handle(command);
     if (result == COMMAND_OK)
         result = run_watched(command);
     reel_close(command->reel);

@@ -1,9 +1,12 @@
 /*
- * command_auth: `reel auth`: makes keys for keys files.
+ * command_auth: `reel auth`: makes keys and tokens, verifies tokens and audit logs, asks a tracker who it takes us for.
  */
 #include "client/command/command_internal.h"
 
+#include "common/auth/audit.h"
 #include "common/auth/keys_file.h"
+#include "common/auth/token.h"
+#include "common/base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,6 +116,192 @@ static int auth_new_key(struct command *command)
     return result;
 }
 
+/* ---- token ---- */
+
+/* What the settings name, opened: the keys file and the key in it. NULL: *RESULT is the exit code. */
+static struct keys *open_keys(struct command *command, const struct key **key, int *result)
+{
+    char id[KEY_ID_SIZE];
+    struct error error;
+    const char *setting = command->settings.keys;
+
+    if (setting[0] == '\0') {
+        *result = command_usage(&command->options,
+                                "auth %s needs a keys file: REEL_KEYS=[ID@]FILE, or `keys` under "
+                                "[client] in ~/.config/reel.conf",
+                                command->arguments[0]);
+        return NULL;
+    }
+    struct keys *keys = keys_load(keys_setting_split(setting, id), &error);
+    if (!keys) {
+        *result = auth_failed(command, setting, &error);
+        return NULL;
+    }
+    *key = id[0] != '\0' ? keys_find(keys, id) : NULL;
+    for (size_t i = 0; id[0] == '\0' && i < keys->count; i++)
+        if (key_has_role(&keys->items[i], KEY_ROLE_ISSUER))
+            *key = &keys->items[i];
+    return keys;
+}
+
+static bool fill_token(const struct command *command, const struct key *key, struct proto_token *token,
+                       struct error *error)
+{
+    const struct command_options *options = &command->options;
+    const struct command_settings *settings = &command->settings;
+    int64_t milliseconds = 3600000;
+    unsigned rights = KEY_RIGHT_READ;
+
+    if (!key)
+        return error_set(error, ERROR_NOT_FOUND,
+                         "the keys file has no such key, or none with the role issuer");
+    if (options->expires && !command_parse_duration(options->expires, &milliseconds))
+        return error_set(error, ERROR_MALFORMED, "--expires %s: a time is expected: 30m, 6h, 7d",
+                         options->expires);
+    if (options->rights && !key_rights_parse(options->rights, &rights))
+        return error_set(error, ERROR_MALFORMED,
+                         "--rights %s: letters of rwdl are expected (read, write, delete, list)",
+                         options->rights);
+    token->rights = (uint8_t)rights;
+    token->expires = clock_wall_seconds() + milliseconds / 1000;
+    token->has_prefix = options->prefix != NULL;
+    if (snprintf(token->application, sizeof(token->application), "%s", settings->application) >=
+            (int)sizeof(token->application) ||
+        snprintf(token->user, sizeof(token->user), "%s", settings->user) >= (int)sizeof(token->user) ||
+        snprintf(token->prefix, sizeof(token->prefix), "%s", options->prefix ? options->prefix : "") >=
+            (int)sizeof(token->prefix))
+        return error_set(error, ERROR_MALFORMED, "application, user ID or --prefix is too long");
+    return true;
+}
+
+static int auth_token(struct command *command)
+{
+    uint8_t body[PROTO_TOKEN_PACKED_MAX];
+    char text[TOKEN_TEXT_SIZE];
+    struct proto_token token = {0};
+    const struct key *key = NULL;
+    int result = COMMAND_OK;
+    struct error error;
+
+    if (command->settings.user[0] == '\0')
+        return command_usage(&command->options, "auth token needs a user: -u ID");
+    struct keys *keys = open_keys(command, &key, &result);
+    if (!keys)
+        return result;
+    size_t size = fill_token(command, key, &token, &error) ? token_sign(key, &token, body, &error) : 0;
+    keys_release(keys);
+    if (size == 0)
+        return error.code == ERROR_MALFORMED ? command_usage(&command->options, "auth token: %s", error.text)
+                                             : auth_failed(command, "auth token", &error);
+    token_format(body, size, text);
+    if (command->options.json)
+        result = command_print_json(
+            command, json_pack("{s:s,s:I}", "token", text, "expires", (json_int_t)token.expires));
+    else
+        result = command_print(command, "%s\n", text);
+    explicit_bzero(text, sizeof(text));
+    return result;
+}
+
+/* ---- verify ---- */
+
+/* REEL_TOKEN, else standard input. */
+static bool read_token(char *text, size_t size)
+{
+    const char *given = getenv("REEL_TOKEN");
+
+    if (given && given[0] != '\0')
+        return (size_t)snprintf(text, size, "%s", given) < size;
+    size_t got = fread(text, 1, size - 1, stdin);
+    text[got] = '\0';
+    return got > 0 && got < size - 1;
+}
+
+static int auth_verify(struct command *command)
+{
+    char text[TOKEN_TEXT_SIZE + 16], rights[8], from[COMMAND_TIME_SIZE], until[COMMAND_TIME_SIZE],
+        user[PROTO_USER_SIZE];
+    char prefix[PROTO_FILE_SIZE];
+    uint8_t body[PROTO_TOKEN_PACKED_MAX];
+    struct proto_token token = {0};
+    const struct key *key = NULL;
+    int result = COMMAND_OK;
+    struct error error;
+
+    size_t size = read_token(text, sizeof(text)) ? token_parse(text, body) : 0;
+    if (size == 0)
+        return command_usage(&command->options,
+                             "auth verify reads a token from REEL_TOKEN or standard input; there is none");
+    struct keys *keys = open_keys(command, &key, &result);
+    if (!keys)
+        return result;
+    bool good = token_verify(keys, body, size, clock_wall_seconds(), &token, NULL, &error);
+    keys_release(keys);
+    if (!good && token.issuer[0] == '\0')
+        return auth_failed(command, "auth verify", &error);
+    (void)key_rights_format(token.rights, rights);
+    if (command->options.json)
+        result = command_print_json(
+            command, json_pack("{s:b,s:s,s:s,s:o,s:s,s:I,s:I,s:o}", "valid", (int)good, "issuer",
+                               token.issuer, "application", token.application, "user",
+                               command_json_text(token.user), "rights", rights, "not_before",
+                               (json_int_t)token.not_before, "expires", (json_int_t)token.expires, "prefix",
+                               token.has_prefix ? command_json_text(token.prefix) : json_null()));
+    else
+        result = command_print(
+            command,
+            "issuer       %s\napplication  %s\nuser         %s\nrights       %s\nfiles        %s%s\n"
+            "from         %s\nuntil        %s\n",
+            token.issuer, token.application, command_printable(token.user, user, sizeof(user)), rights,
+            token.has_prefix ? "those that begin with " : "all",
+            command_printable(token.prefix, prefix, sizeof(prefix)), command_time(token.not_before, from),
+            command_time(token.expires, until));
+    return good ? result : auth_failed(command, "auth verify", &error);
+}
+
+/* ---- whoami ---- */
+
+static int auth_whoami(struct command *command)
+{
+    struct reel_error error;
+    int result = command_open_handle(command);
+
+    if (result != COMMAND_OK)
+        return result;
+    char *text = reel_whoami(command->reel, &error);
+    if (!text)
+        return command_failed(command, "auth whoami", &error);
+    result = command_print(command, "%s\n", text);
+    reel_free(text);
+    return result;
+}
+
+/* ---- audit-verify ---- */
+
+static int auth_audit_verify(struct command *command)
+{
+    struct audit_verdict verdict;
+    const struct key *key = NULL;
+    int result = COMMAND_OK;
+    struct error error;
+
+    if (command->count != 2)
+        return command_usage(&command->options, "auth audit-verify takes FILE");
+    struct keys *keys = open_keys(command, &key, &result);
+    if (!keys)
+        return result;
+    bool good = audit_verify(command->arguments[1], keys, &verdict, &error);
+    keys_release(keys);
+    if (!good)
+        return auth_failed(command, "audit-verify", &error);
+    if (command->options.json)
+        return command_print_json(command,
+                                  json_pack("{s:I,s:I,s:I}", "lines", (json_int_t)verdict.lines, "unlinked",
+                                            (json_int_t)verdict.unlinked, "torn", (json_int_t)verdict.torn));
+    return command_print(command, "%s: %zu lines, the chain holds (%zu without a link, %zu cut by a crash)\n",
+                         command->arguments[1], verdict.lines, verdict.unlinked, verdict.torn);
+}
+
 /* ---- the verb ---- */
 
 int command_auth(struct command *command)
@@ -120,11 +309,16 @@ int command_auth(struct command *command)
     static const struct {
         const char *name;
         int (*run)(struct command *command);
-    } parts[] = {{"new-key", auth_new_key}};
+    } parts[] = {{"new-key", auth_new_key},
+                 {"token", auth_token},
+                 {"verify", auth_verify},
+                 {"whoami", auth_whoami},
+                 {"audit-verify", auth_audit_verify}};
 
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (strcmp(parts[i].name, command->arguments[0]) == 0)
             return parts[i].run(command);
-    return command_usage(&command->options, "auth: there is no \"%s\"; new-key expected",
+    return command_usage(&command->options,
+                         "auth: there is no \"%s\"; new-key, token, verify, whoami or audit-verify expected",
                          command->arguments[0]);
 }

@@ -183,6 +183,8 @@ static void probe_storage(struct doctor *doctor, const char *part, const char *t
             doctor, CRITICAL, part,
             "on its host: systemctl status reel-storage; else look for a firewall between here and there",
             "cannot be asked from here: %s", error.text);
+    else if (code == ERROR_UNAUTHENTICATED) /* it asked nobody, and so did not learn how its database is */
+        doctor_finding(doctor, WELL, part, NULL, "answers, and wants to know who asks");
     else if (code == ERROR_REFUSED)
         doctor_finding(doctor, WARNING, part, "`applications` in reel-storage's configuration, or -a", "%s",
                        error.text);

@@ -36,7 +36,10 @@ struct command_settings {
     char *application;
     char *user;
     char *http;
-    char *tls_ca; /* "": the system's */
+    char *tls_ca;     /* "": the system's */
+    char *keys;       /* [ID@]FILE */
+    char *token_file; /* of mode 0600 */
+    int auth;         /* enum reel_auth */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int64_t progress_timeout_ms;
@@ -50,7 +53,7 @@ struct command_options {
     int64_t verbose; /* how often -v was given */
     bool resume, verify, deleted, repair, status, confirm_leftovers, recursive, long_form, sign;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time,
-        *expires, *scope, *network;
+        *expires, *scope, *network, *rights, *prefix;
     int64_t offset, size, limit, parallel;
 };
 
@@ -90,6 +93,11 @@ struct command_verb {
 /* All of the command but the process: parses, runs, returns the exit code. */
 int command_main(int argc, char **argv);
 const struct command_verb *command_verbs(size_t *count);
+
+/* ---- command_handle.c ---- */
+
+/* Opens command->reel for a verb that asks servers. An exit code. */
+int command_open_handle(struct command *command);
 
 /* ---- command_options.c ---- */
 

@@ -24,6 +24,7 @@ static int exit_of(const struct command *command, const struct reel_error *error
     case REEL_E_EXISTS:
         return COMMAND_EXISTS;
     case REEL_E_UNAVAILABLE:
+    case REEL_E_THROTTLED:
     case REEL_E_NO_SERVER:
     case REEL_E_TIMEOUT:
     case REEL_E_CONNECTION:
@@ -35,6 +36,8 @@ static int exit_of(const struct command *command, const struct reel_error *error
     case REEL_E_NO_SPACE:
         return COMMAND_NO_SPACE;
     case REEL_E_REFUSED:
+    case REEL_E_UNAUTHENTICATED:
+    case REEL_E_FORBIDDEN:
         return COMMAND_REFUSED;
     case REEL_E_IO: /* with an errno: of a file here */
         return error->errnum != 0 ? COMMAND_LOCAL : COMMAND_FAILED;

@@ -34,6 +34,20 @@ static const struct config_option settings_options[] = {
            "File or directory of the certificates that vouch for servers at tls://; empty: the system's. "
            "--tls-ca, "
            "REEL_TLS_CA."),
+    OPTION("keys", keys, CONFIG_STRING, "", 0, 0,
+           "Keys file (mode 0600) of this user, or ID@FILE for one key of it. REEL_KEYS."),
+    OPTION("token_file", token_file, CONFIG_STRING, "", 0, 0,
+           "File (mode 0600) with the token that an application gave; REEL_TOKEN is the token itself. "
+           "REEL_TOKEN_FILE."),
+    {.section = "client",
+     .name = "auth",
+     .type = CONFIG_CHOICE,
+     .offset = offsetof(struct command_settings, auth),
+     .default_value = "default",
+     .choices = "default|off|prefer|required",
+     .help = "Whether servers must prove that they know the key: required, which is the default with a key; "
+             "prefer goes on "
+             "with servers that cannot; off proves nothing. REEL_AUTH."},
     OPTION("connect_timeout", connect_timeout_ms, CONFIG_DURATION, "1s", 1, 3600000,
            "How long connecting to one server may take. --connect-timeout."),
     OPTION("timeout", timeout_ms, CONFIG_DURATION, "10s", 1, 3600000,
@@ -75,9 +89,15 @@ static bool take_environment(struct command_line *line)
     static const struct {
         const char *variable, *name;
     } variables[] = {
-        {"REEL_TRACKERS", "trackers"}, {"REEL_APPLICATION", "application"},
-        {"REEL_USER", "user"},         {"REEL_IDSERVERS", "idservers"},
-        {"REEL_HTTP", "http"},         {"REEL_TLS_CA", "tls_ca"},
+        {"REEL_TRACKERS", "trackers"},
+        {"REEL_APPLICATION", "application"},
+        {"REEL_USER", "user"},
+        {"REEL_IDSERVERS", "idservers"},
+        {"REEL_HTTP", "http"},
+        {"REEL_TLS_CA", "tls_ca"},
+        {"REEL_KEYS", "keys"},
+        {"REEL_AUTH", "auth"},
+        {"REEL_TOKEN_FILE", "token_file"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {

@@ -4,6 +4,8 @@
  */
 #include "client/core/client_internal.h"
 
+#include "common/auth/keys.h"
+
 #include "common/base/duration.h"
 #include "common/base/log.h"
 
@@ -36,7 +38,7 @@ static void client_free(struct client *client)
 struct client *client_create(struct loop *loop, const struct client_options *options, struct error *error)
 {
     struct client *client = calloc(1, sizeof(*client));
-    struct packet_pool_options pool = {.resolver = options->resolver};
+    struct packet_pool_options pool = {.resolver = options->resolver, .auth = options->auth};
     struct name_list_options names = {.loop = loop, .resolver = options->resolver};
 
     if (!client)
@@ -385,6 +387,30 @@ static const struct client_command group_command = {
     .report = client_report_text,
 };
 
+/* As a JSON object. */
+static bool unpack_whoami(struct client_operation *operation, const uint8_t *body, size_t size,
+                          struct error *error)
+{
+    struct proto_whoami_reply who;
+    char rights[8], text[160];
+    int length;
+
+    if (!proto_whoami_reply_unpack(body, size, &who, error))
+        return false;
+    length = snprintf(text, sizeof(text), "{\"role\":\"%s\",\"rights\":\"%s\",\"ends\":%lld,\"key\":\"%s\"}",
+                      key_role_name((enum key_role)who.role),
+                      key_rights_format((unsigned)who.rights & KEY_RIGHTS_ALL, rights), (long long)who.ends,
+                      who.key);
+    return client_unpack_text(operation, (const uint8_t *)text, (size_t)length, error);
+}
+
+static const struct client_command whoami_command = {
+    .number = PROTO_SESSION_WHOAMI,
+    .reply_max = PROTO_WHOAMI_REPLY_SIZE,
+    .unpack = unpack_whoami,
+    .report = client_report_text,
+};
+
 static void tracker_done(void *argument, const uint8_t *body, size_t size, const struct error *error)
 {
     struct client_operation *operation = argument;
@@ -452,6 +478,11 @@ struct client_operation *client_groups(struct client *client, client_text_callba
 struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument)
 {
     return tracker_start(client, &status_command, callback, argument);
+}
+
+struct client_operation *client_whoami(struct client *client, client_text_callback callback, void *argument)
+{
+    return tracker_start(client, &whoami_command, callback, argument);
 }
 
 struct client_operation *client_group(struct client *client, const struct proto_group *change,

@@ -15,6 +15,7 @@
 
 #define CLIENT_SERVERS_MAX 16 /* addresses kept of one SADDRS answer */
 
+struct auth;
 struct client;
 
 /* What the clients of one process know together, each on a loop of its own: the last location of every user that any of
@@ -36,6 +37,7 @@ struct client_options {
     int64_t location_age_ms;     /* how long a user's location is cached; 0: 5,000 */
     size_t location_entries_max; /* 0: 10,000 */
     struct client_shared *shared; /* NULL: it is the only one */
+    struct auth *auth;            /* who we are; must outlive the client. NULL: nobody in particular */
 };
 
 MUST_CHECK struct client *client_create(struct loop *loop, const struct client_options *options,
@@ -96,6 +98,8 @@ struct client_operation *client_fsck(struct client *client, const struct proto_f
                                      void *argument);
 struct client_operation *client_groups(struct client *client, client_text_callback callback, void *argument);
 struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument);
+/* Who we are to the first tracker that answers: a JSON object with role, rights, ends, key. */
+struct client_operation *client_whoami(struct client *client, client_text_callback callback, void *argument);
 
 /* GROUP at the first tracker that answers: adds a group or changes it. TEXT is empty. */
 struct client_operation *client_group(struct client *client, const struct proto_group *change,

@@ -1,6 +1,7 @@
 /*
  * reel: the handle of reel.h: opened and closed.
  */
+#include "client/library/reel_auth.h"
 #include "client/library/reel_internal.h"
 
 #include "common/base/log.h"
@@ -35,6 +36,7 @@ static void reel_free_handle(struct reel *reel)
     if (workers_destroy(reel->resolver, CLOSE_TIMEOUT_MS))
         loop_destroy(reel->loop);
     tls_client_destroy(reel->tls);
+    auth_destroy(reel->auth);
     if (reel->cancel_fd >= 0)
         (void)close(reel->cancel_fd);
     pthread_mutex_destroy(&reel->mutex);
@@ -63,7 +65,9 @@ static bool take_options(struct reel *reel, const struct reel_options *options, 
     client->progress_timeout_ms = options->progress_timeout_ms;
     client->hedge_ms = options->hedge_ms;
     client->connections_per_server_max = options->connections;
-    return true;
+    reel->auth = reel_auth_open(options, error);
+    client->auth = reel->auth;
+    return reel->auth != NULL;
 }
 
 /* What calls to tls:// need, where there are any. */

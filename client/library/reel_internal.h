@@ -21,6 +21,7 @@ struct reel {
     struct workers *resolver;
     struct client *client;  /* on the loop */
     struct tls_client *tls; /* NULL: no tracker is at tls:// */
+    struct auth *auth;
     char application[REEL_APPLICATION_SIZE];
     char user[REEL_USER_SIZE]; /* "" where none was given */
     int64_t progress_timeout_ms;

@@ -255,6 +255,12 @@ static void status_start(struct reel_wait *wait)
         wait, client_status(wait->reel->client, text_done, CONTAINER_OF(wait, struct text_wait, wait)));
 }
 
+static void whoami_start(struct reel_wait *wait)
+{
+    reel_wait_started(
+        wait, client_whoami(wait->reel->client, text_done, CONTAINER_OF(wait, struct text_wait, wait)));
+}
+
 /* Runs WAIT, which is filled but for its wait. The text, or NULL. */
 static char *text_run(struct reel *reel, struct text_wait *wait, void (*start)(struct reel_wait *wait),
                       struct reel_error *error)
@@ -315,6 +321,11 @@ char *reel_groups(struct reel *reel, struct reel_error *error)
 char *reel_status(struct reel *reel, struct reel_error *error)
 {
     return text_call(reel, status_start, error);
+}
+
+char *reel_whoami(struct reel *reel, struct reel_error *error)
+{
+    return text_call(reel, whoami_start, error);
 }
 
 /* ---- GROUP ---- */

@@ -406,6 +406,24 @@ struct keys *keys_load(const char *file, struct error *error)
     return keys;
 }
 
+/* ---- settings ---- */
+
+const char *keys_setting_split(const char *setting, char id[KEY_ID_SIZE])
+{
+    const char *at = strchr(setting, '@');
+    size_t length = at ? (size_t)(at - setting) : 0;
+
+    id[0] = '\0';
+    if (length == 0 || length >= KEY_ID_SIZE)
+        return setting;
+    memcpy(id, setting, length);
+    id[length] = '\0';
+    if (key_id_valid(id))
+        return at + 1;
+    id[0] = '\0';
+    return setting;
+}
+
 /* ---- a new key ---- */
 
 char *keys_file_new_line(const char *id, const char *roles, const char *rest, struct error *error)

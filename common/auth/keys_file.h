@@ -23,6 +23,9 @@ struct keys *keys_load(const char *file, struct error *error);
 /* The same from text (which is not kept); NAME is for errors. */
 struct keys *keys_parse(const char *text, size_t size, const char *name, struct error *error);
 
+/* What a setting "FILE" or "ID@FILE" names: the file, and the key's ID ("" for none) into ID. */
+const char *keys_setting_split(const char *setting, char id[KEY_ID_SIZE]);
+
 /* A new line for a keys file: a new secret for ID and what REST says ("storage - 2027-01-01 groups=group001": roles, then
  * from, until and options, without the secret), checked as keys_parse() does. The caller overwrites and frees it. NULL: ERROR. */
 char *keys_file_new_line(const char *id, const char *roles, const char *rest, struct error *error);

@@ -127,6 +127,12 @@ const char *error_code_name(int code)
         return "exhausted";
     case ERROR_CANCELLED:
         return "cancelled";
+    case ERROR_UNAUTHENTICATED:
+        return "unauthenticated";
+    case ERROR_FORBIDDEN:
+        return "forbidden";
+    case ERROR_THROTTLED:
+        return "throttled";
     case ERROR_OTHER_GROUP:
         return "other-group";
     default:

@@ -31,7 +31,10 @@ enum error_code {
     ERROR_CONNECTION = -15, /* the peer could not be reached or broke the connection; local only */
     ERROR_EXHAUSTED = -16,  /* a number space is used up */
     ERROR_CANCELLED = -17,  /* the caller gave up; local only */
-    ERROR_OTHER_GROUP = -21, /* the file is another group's; its own servers have it */
+    ERROR_UNAUTHENTICATED = -18, /* who asks has not proved who it is: HELLO and PROVE, then again */
+    ERROR_FORBIDDEN = -19,       /* it is known who asks, and that this is not allowed to them */
+    ERROR_THROTTLED = -20,       /* too many requests: later */
+    ERROR_OTHER_GROUP = -21,     /* the file is another group's; its own servers have it */
 };
 
 #define ERROR_TEXT_SIZE 512 /* bytes, terminating NUL included; longer texts are cut */

@@ -9,10 +9,16 @@
 #include "common/base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define PLAIN_MS            60000 /* a server that knows no sessions is not asked again for so long */
+#define PLAIN_LOG_MS        10000
+#define SESSION_MARGIN_MS   30000
+#define SESSION_SECONDS_MAX (365 * INT64_C(86400))
 
 static void attempt_step(struct packet_attempt *attempt, bool turn);
 
@@ -39,6 +45,8 @@ static void attempt_drop_connection(struct packet_attempt *attempt, bool park)
 {
     struct pool_connection *connection = attempt->connection;
 
+    packet_greeting_cancel(attempt->greeting);
+    attempt->greeting = NULL;
     packet_exchange_cancel(attempt->exchange);
     attempt->exchange = NULL;
     attempt->connection = NULL;
@@ -120,6 +128,14 @@ static void attempt_ended(void *argument, const struct packet_exchange_end *end)
     attempt->exchange = NULL;
     switch (end->outcome) {
     case EXCHANGE_REFUSED:
+        if (end->error.code == ERROR_UNAUTHENTICATED && attempt->connection->reused && !attempt->fresh &&
+            !end->source_used && auth_asks(attempt->options->pool->options.auth)) {
+            /* The session ended sooner than was said, e.g. with the server's reload: a new connection proves anew. */
+            attempt->fresh = true;
+            attempt_drop_connection(attempt, false);
+            attempt_step(attempt, false);
+            return;
+        }
         attempt->connection->after_failure = true;
         attempt_drop_connection(attempt, end->reusable);
         break;
@@ -187,6 +203,104 @@ static void attempt_exchange(struct packet_attempt *attempt, bool kept)
     attempt_failed_later(attempt, ERROR_UNAVAILABLE, "no memory for a request");
 }
 
+/* ---- who is there ---- */
+
+static void attempt_connect(struct packet_attempt *attempt);
+
+/* When CONNECTION's session, of SECONDS, is not relied on any more: a while before its end, so that no request comes too
+ * late. */
+static int64_t session_limit(int64_t seconds)
+{
+    int64_t whole_ms = min_i64(seconds, SESSION_SECONDS_MAX) * 1000;
+
+    return clock_monotonic_ms() + whole_ms - min_i64(whole_ms / 10, SESSION_MARGIN_MS);
+}
+
+/* Goes on without a session, which the server does not know or has refused. */
+static void attempt_goes_plain(struct packet_attempt *attempt, const struct packet_greeting_end *end)
+{
+    static struct log_gate gate;
+    struct pool_endpoint *endpoint = attempt->endpoint;
+    uint64_t suppressed;
+
+    endpoint->plain_until_ms = clock_monotonic_ms() + PLAIN_MS;
+    if (end->error.code != ERROR_UNKNOWN_COMMAND && end->error.code != ERROR_GENERAL &&
+        log_gate_open(&gate, PLAIN_LOG_MS, &suppressed))
+        log_warning("auth", "%s: goes on without a session: %s (%" PRIu64 " more not shown)", endpoint->text,
+                    end->error.text, suppressed);
+    if (end->reusable) {
+        attempt->connection->session_until_ms = endpoint->plain_until_ms;
+        attempt->connection->identity_version = end->identity_version;
+        attempt_exchange(attempt, false);
+        return;
+    }
+    attempt_drop_connection(attempt, false);
+    attempt_connect(attempt);
+}
+
+static void attempt_greeted(void *argument, const struct packet_greeting_end *end)
+{
+    struct packet_attempt *attempt = argument;
+
+    attempt->greeting = NULL;
+    switch (end->outcome) {
+    case GREETING_PROVED:
+        attempt->connection->session_until_ms = end->seconds > 0 ? session_limit(end->seconds) : 0;
+        attempt->connection->identity_version = end->identity_version;
+        attempt_exchange(attempt, false);
+        return;
+    case GREETING_PLAIN:
+        attempt_goes_plain(attempt, end);
+        return;
+    case GREETING_FAILED:
+        attempt_connection_failed(attempt, end->error.code, "%s", end->error.text);
+        return;
+    }
+}
+
+/* ATTEMPT's connection has just been made. */
+static void attempt_greet(struct packet_attempt *attempt)
+{
+    struct packet_pool *pool = attempt->options->pool;
+    int64_t now = clock_monotonic_ms(), timeout_ms = pool->options.connect_timeout_ms;
+    struct tls *tls = attempt->connection->socket.transport.tls;
+    bool bound = tls && tls_binding(tls, attempt->binding);
+    const struct packet_greeting_options options = {
+        .loop = pool->loop,
+        .socket = &attempt->connection->socket,
+        .auth = pool->options.auth,
+        .command = attempt->options->head[PROTO_HEADER_SIZE - 2],
+        .binding = bound ? attempt->binding : NULL,
+        .deadline_ms = earlier(attempt->deadline_ms, duration_deadline(now, timeout_ms)),
+        .timeout_ms = timeout_ms,
+        .ended = attempt_greeted,
+        .argument = attempt,
+    };
+
+    (void)event_del(&attempt->timer);
+    attempt->connection->identity_version = auth_identity_version(pool->options.auth);
+    if (attempt->endpoint->plain_until_ms > now && auth_mode(pool->options.auth) != AUTH_REQUIRED) {
+        attempt->connection->session_until_ms = attempt->endpoint->plain_until_ms;
+        attempt_exchange(attempt, false);
+        return;
+    }
+    attempt->state = ATTEMPT_GREETING;
+    attempt->greeting = packet_greeting_start(&options);
+    if (attempt->greeting)
+        return;
+    attempt_drop_connection(attempt, false);
+    attempt_failed_later(attempt, ERROR_UNAVAILABLE, "no memory to prove who we are");
+}
+
+/* ATTEMPT's connection is there, and safe where it has to be. */
+static void attempt_talk(struct packet_attempt *attempt)
+{
+    if (auth_asks(attempt->options->pool->options.auth))
+        attempt_greet(attempt);
+    else
+        attempt_exchange(attempt, false);
+}
+
 /* ---- a connection to the attempt's address ---- */
 
 static void attempt_connected(void *owner, short what);
@@ -229,7 +343,7 @@ static void attempt_shake(void *owner, short what)
     switch (tls_handshake(socket->transport.tls, &error)) {
     case TLS_READY:
         packet_socket_unwatch(socket);
-        attempt_exchange(attempt, false);
+        attempt_talk(attempt);
         return;
     case TLS_WANTS_READ:
     case TLS_WANTS_WRITE:
@@ -276,10 +390,11 @@ static void attempt_connected(void *owner, short what)
         errnum = errno;
     if (errnum == 0) {
         (void)packet_socket_watch(&socket->write, false);
-        if (attempt->endpoint->address.tls)
+        if (attempt->endpoint->address.tls) {
             attempt_secure(attempt);
-        else
-            attempt_exchange(attempt, false);
+            return;
+        }
+        attempt_talk(attempt);
         return;
     }
     attempt_drop_connection(attempt, false);

@@ -4,18 +4,21 @@
  * once. How it ended is reported through a table of callbacks; what follows (the next address, hedging, the report of all
  * addresses) is packet_call's. On the pool's loop only.
  *
- *     IDLE -> WAITING -> CONNECTING -> EXCHANGING -> ended() or TAKEN
+ *     IDLE -> WAITING -> CONNECTING -> (GREETING) -> EXCHANGING -> ended() or TAKEN
  */
 #ifndef REEL_COMMON_PACKET_ATTEMPT_H
 #define REEL_COMMON_PACKET_ATTEMPT_H
 
 #include "common/call/packet_exchange.h"
+#include "common/call/packet_greeting.h"
 #include "common/call/pool_endpoint.h"
+#include "common/transport/tls.h"
 
 enum packet_attempt_state {
     ATTEMPT_IDLE, /* not begun, or over */
     ATTEMPT_WAITING, /* for a name, a connection's turn, or the next step after a failure that was found at once */
     ATTEMPT_CONNECTING,
+    ATTEMPT_GREETING, /* both ends prove who they are */
     ATTEMPT_EXCHANGING,
     ATTEMPT_TAKEN, /* the socket is the caller's */
 };
@@ -44,6 +47,8 @@ struct packet_attempt {
     enum packet_attempt_state state;
     struct pool_endpoint *endpoint; /* of its address; NULL: none, or the pool has gone */
     struct pool_connection *connection;
+    struct packet_greeting *greeting;
+    uint8_t binding[TLS_BINDING_SIZE]; /* of its connection, for the greeting */
     struct packet_exchange *exchange;
     struct wait wait;
     size_t target;        /* which of the endpoint's resolved addresses is tried */

@@ -350,7 +350,8 @@ static bool line_connect(struct packet_line *line)
 /* Those of one round stay together however long the round takes. */
 static bool line_has_room(const struct packet_line *line, size_t size)
 {
-    return line->count < LINE_DEPTH && OUT_SIZE - line->out_end >= size &&
+    return pool_connection_is_current(line->connection) && line->count < LINE_DEPTH &&
+           OUT_SIZE - line->out_end >= size &&
            (line->flush_posted || line_age_ms(line) < line->endpoint->pool->options.shared_slow_ms);
 }
 

@@ -12,6 +12,7 @@
 #include "common/loop/workers.h"
 #include "common/transport/tls_context.h"
 
+struct auth;
 struct packet_pool;
 
 struct packet_pool_options {
@@ -26,6 +27,9 @@ struct packet_pool_options {
     /* Requests that share a connection (packet_line.h): none joins those of which the oldest waits for SLOW_MS, all ask
      * another way when it waits for STALL_MS. 0: 20 and 500. */
     int64_t shared_slow_ms, shared_stall_ms;
+    /* Who we are: new connections begin with a proof (packet_greeting.h). Must outlive the pool. NULL: nobody in
+     * particular. */
+    struct auth *auth;
 };
 
 MUST_CHECK struct packet_pool *

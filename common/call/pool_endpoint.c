@@ -4,6 +4,7 @@
  */
 #include "common/call/pool_endpoint.h"
 
+#include "common/auth/auth.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
@@ -329,6 +330,16 @@ static void endpoint_sweep(evutil_socket_t fd, short what, void *argument)
     pool_endpoint_put(endpoint);
 }
 
+bool pool_connection_is_current(const struct pool_connection *connection)
+{
+    const struct auth *auth = connection->endpoint->pool->options.auth;
+
+    if (!auth_asks(auth))
+        return true;
+    return connection->identity_version == auth_identity_version(auth) &&
+           (connection->session_until_ms == 0 || clock_monotonic_ms() < connection->session_until_ms);
+}
+
 struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful)
 {
     struct pool_connection *connection, *next;
@@ -337,7 +348,7 @@ struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bo
         next = TAILQ_NEXT(connection, link);
         if (careful && connection->after_failure)
             continue;
-        if (!packet_socket_is_quiet(&connection->socket)) {
+        if (!packet_socket_is_quiet(&connection->socket) || !pool_connection_is_current(connection)) {
             pool_connection_close(connection);
             /* Closing may have woken a waiter, which may have taken the next one. */
             next = TAILQ_FIRST(&endpoint->idle);

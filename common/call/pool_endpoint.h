@@ -38,6 +38,11 @@ struct pool_connection {
     bool reused;        /* it has answered a request before */
     bool after_failure; /* its last reply was a failure: a legacy peer closes it soon */
     int64_t idle_until_ms;
+    /* What was said at its beginning; both 0 where nothing was. */
+    int64_t
+        session_until_ms; /* then it is not used again: the session ends soon after, or it is time to ask again
+                                  whether the server knows sessions; 0: never */
+    uint64_t identity_version;         /* of auth, when it was proved */
     TAILQ_ENTRY(pool_connection) link; /* in the endpoint's idle list */
 };
 TAILQ_HEAD(pool_connection_list, pool_connection);
@@ -58,6 +63,7 @@ struct pool_endpoint {
     struct wait_list slots; /* for a connection */
     struct wait_list names; /* for the look-up */
     int64_t penalty_until_ms;
+    int64_t plain_until_ms;          /* it knows no sessions, as far as we know: not asked again before */
     struct pool_tenant_list tenants; /* they hold no reference */
     int64_t shared_until_ms;         /* known to answer several requests on one connection in their order */
     int64_t alone_until_ms;          /* but was slow or wrong at it */
@@ -101,6 +107,9 @@ enum pool_resolution pool_endpoint_resolve(struct pool_endpoint *endpoint, struc
  * byte on that nobody asked for, are closed first, so that what a request reads as its reply was sent after it. The peer
  * may still close it at any moment. CAREFUL passes over those whose last reply was a failure. */
 struct pool_connection *pool_connection_reuse(struct pool_endpoint *endpoint, bool careful);
+
+/* Whether the identity that CONNECTION was proved under still holds; where not, nothing more is asked on it. */
+bool pool_connection_is_current(const struct pool_connection *connection);
 
 /* True when one more connection may be opened; an idle one is closed for it where that makes room. */
 bool pool_endpoint_has_room(struct pool_endpoint *endpoint);

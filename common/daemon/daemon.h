@@ -15,6 +15,7 @@
 #ifndef REEL_COMMON_DAEMON_H
 #define REEL_COMMON_DAEMON_H
 
+#include "common/auth/auth.h"
 #include "common/config/config.h"
 #include "common/daemon/sandbox.h"
 #include "common/loop/loop.h"
@@ -46,6 +47,12 @@ struct daemon_config {
     struct address_list admin_listen; /* empty: no admin port */
     char *auth_keys;                  /* keys file; "": none */
     struct daemon_tls_config tls;
+    int auth_mode; /* enum auth_mode */
+    char *auth_keys, *auth_identity;
+    struct config_strings auth_legacy; /* of daemons that answer packets; so is the next */
+    int64_t auth_session_ms;
+    char *audit_file;
+    bool audit_required;
 };
 
 struct daemon_tls;
@@ -55,6 +62,8 @@ struct daemon {
     const void *config;       /* as it was at the start (reload() brings what is new; of the common options
                                  stop_timeout is kept up to date); starts with a struct daemon_config */
     struct loop *main_loop;   /* signals, timers, admin port; the main thread */
+    struct auth *auth;        /* always there from start() on */
+    struct audit *audit;      /* NULL: none is written */
     struct loop_group *loops; /* for the work; they run after start() returned true */
     void *state;              /* the daemon's own; set by start() */
     struct daemon_tls *tls;   /* see daemon_tls.h */
@@ -63,6 +72,7 @@ struct daemon {
 struct daemon_spec {
     const char *name;    /* "tracker": program reel-tracker, default file /etc/reelstore/tracker.conf */
     const char *summary; /* one line for --help */
+    enum key_role role;  /* in which it proves itself and answers; KEY_ROLE_GATEWAY: it answers no packets */
     uint16_t admin_port; /* default of admin.listen: 127.0.0.1:PORT */
     const struct config_option *options; /* the daemon's own */
     size_t option_count;

@@ -47,7 +47,36 @@ static const struct config_option common_options[] = {
     {"tls", "expiry_warning", CONFIG_DURATION, offsetof(struct daemon_config, tls.expiry_warning_ms), "14d",
      0, INT64_C(3650) * 86400000, NULL, true,
      "/healthz says degraded when a certificate of cert ends within this time."},
+    {"auth", "mode", CONFIG_CHOICE, offsetof(struct daemon_config, auth_mode), "prefer", 0, 0, AUTH_MODES,
+     true,
+     "Who may ask what: required lets nobody in, and goes to no server, without a proof of identity; prefer "
+     "proves "
+     "identities where the other end can and refuses nobody; off does not know of any. docs/security.md."},
+    {"auth", "keys", CONFIG_STRING, offsetof(struct daemon_config, auth_keys), "", 0, 0, NULL, false,
+     "File of keys, of mode 0600, read again on SIGHUP; `reel auth new-key` makes them. A name without a "
+     "slash is a "
+     "credential of systemd (LoadCredential=). Empty: nobody is known, which required does not allow."},
+    {"auth", "identity", CONFIG_STRING, offsetof(struct daemon_config, auth_identity), "", 0, 0, NULL, true,
+     "ID of this daemon's own key in that file; empty: the only one there with this daemon's role."},
+    {"auth", "legacy_addresses", CONFIG_STRINGS, offsetof(struct daemon_config, auth_legacy), "", 0, 0, NULL,
+     true,
+     "Addresses and networks (192.0.2.7, 10.0.0.0/8) that may use the commands of the base set without a "
+     "proof: older "
+     "programs that know no sessions. Only for networks whose hosts are all trusted."},
+    {"auth", "session_time", CONFIG_DURATION, offsetof(struct daemon_config, auth_session_ms), "1h", 1000,
+     30 * 86400000LL, NULL, true, "How long a proof holds on its connection; then it is made again."},
+    {"audit", "file", CONFIG_STRING, offsetof(struct daemon_config, audit_file), "", 0, 0, NULL, false,
+     "File that says who did what, one JSON object per line, of mode 0600, linked by a chain that `reel auth "
+     "audit-verify` "
+     "checks (docs/security.md); reopened on SIGHUP and SIGUSR1. Empty for none."},
+    {"audit", "required", CONFIG_BOOL, offsetof(struct daemon_config, audit_required), "no", 0, 0, NULL,
+     false,
+     "Whether requests that belong into the audit file are refused as unavailable while it cannot be "
+     "written; otherwise "
+     "what is lost is counted."},
 };
+
+#define ANSWERING_OPTIONS 4 /* the last rows */
 
 _Static_assert(ARRAY_SIZE(common_options) == DAEMON_OPTION_COUNT, "the table has grown");
 
@@ -70,6 +99,8 @@ static void build_tables(struct daemon_options *options)
     }
     options->tables[0] = (struct config_table){spec->options, spec->option_count};
     options->tables[1] = (struct config_table){options->common, ARRAY_SIZE(options->common)};
+    if (spec->role == KEY_ROLE_GATEWAY) /* nobody proves anything to it */
+        options->tables[1].count -= ANSWERING_OPTIONS;
 }
 
 /* The command line. VALUE is what long_options() gives back: the letter, or 256 and the mode. */

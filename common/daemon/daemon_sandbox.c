@@ -53,9 +53,10 @@ static bool allow_list(struct sandbox *sandbox, const struct config_strings *fil
 static bool allow_all(struct sandbox *sandbox, const struct daemon_options *options,
                       const struct daemon_config *config, struct error *error)
 {
-    const char *const writes[] = {config->log_file, config->pid_file};
+    const char *const writes[] = {config->log_file, config->pid_file, config->audit_file};
     for (size_t i = 0; i < ARRAY_SIZE(writes); i++) {
-        if (writes[i][0] != '\0' && !sandbox_allow_around(sandbox, writes[i], SANDBOX_WRITE, error))
+        if (writes[i] && writes[i][0] != '\0' &&
+            !sandbox_allow_around(sandbox, writes[i], SANDBOX_WRITE, error))
             return false;
     }
     return allow_system(sandbox, error) && allow_options(sandbox, options, config, error) &&

@@ -211,6 +211,9 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
         .drain_timeout_ms = config->refused_body_timeout_ms,
         .argument = face->argument,
         .closed = face->closed,
+        .auth = base->daemon->auth,
+        .audit = base->daemon->audit,
+        .audit_required = base->config->daemon.audit_required,
     };
     struct error cause;
     base->server = packet_server_create(&options, base->daemon->loops, &cause);

@@ -39,6 +39,10 @@
 enum proto_reply_command { PROTO_REPLY_TRACKER = 100, PROTO_REPLY_IDSERVER = 101, PROTO_REPLY_STORAGE = 102 };
 
 enum proto_command {
+    PROTO_SESSION_HELLO = 1, /* additive: sessions, on every port */
+    PROTO_SESSION_PROVE = 2,
+    PROTO_SESSION_TOKEN = 3,
+    PROTO_SESSION_WHOAMI = 4,
     PROTO_TRACKER_JOIN = 10,
     PROTO_TRACKER_BEAT = 11,
     PROTO_TRACKER_SADDRS = 12,
@@ -63,6 +67,20 @@ enum proto_command {
     PROTO_STORAGE_FSCK = 80,        /* additive: the scrub of the group */
     PROTO_STORAGE_READ = 81,        /* additive: DOWNLOAD of the content with a digest */
 };
+
+/* Body sizes: sessions. */
+#define PROTO_ID_SIZE           16 /* of a key */
+#define PROTO_NONCE_SIZE        32
+#define PROTO_PROOF_SIZE        32
+#define PROTO_HELLO_SIZE        64
+#define PROTO_HELLO_REPLY_SIZE  96
+#define PROTO_PROVE_REPLY_SIZE  48
+#define PROTO_TOKEN_FIXED       54 /* before the scope */
+#define PROTO_TOKEN_SCOPE_MAX   (PROTO_USER_SIZE + PROTO_FILE_SIZE - 1)
+#define PROTO_TOKEN_SIZE_MIN    (PROTO_TOKEN_FIXED + 1 + PROTO_PROOF_SIZE)
+#define PROTO_TOKEN_SIZE_MAX    1024 /* that a header may announce */
+#define PROTO_TOKEN_PACKED_MAX  (PROTO_TOKEN_FIXED + PROTO_TOKEN_SCOPE_MAX + PROTO_PROOF_SIZE)
+#define PROTO_WHOAMI_REPLY_SIZE 40
 
 /* Body sizes: requests. */
 #define PROTO_JOIN_SIZE 171
@@ -128,6 +146,73 @@ MUST_CHECK bool proto_user_key_unpack(const uint8_t *body, size_t size, struct p
 
 /* Letters and digits only, not empty, at most SIZE - 1 bytes. */
 bool proto_name_valid(const char *text, size_t size);
+
+/* ---- sessions ---- */
+
+#define PROTO_SESSION_VERSION 1
+
+enum proto_hello_wish { PROTO_WISH_SERVER_PROOF = 1, PROTO_WISH_BINDING = 2 };
+enum proto_hello_flag { PROTO_HELLO_REQUIRED = 1, PROTO_HELLO_BOUND = 2 };
+
+struct proto_hello {
+    uint16_t version; /* 1 or more */
+    uint16_t wishes;
+    char key[PROTO_ID_SIZE]; /* of letters, digits and hyphens, not empty */
+    uint8_t role;            /* that is claimed */
+    uint8_t nonce[PROTO_NONCE_SIZE];
+};
+MUST_CHECK bool proto_hello_pack(uint8_t buffer[PROTO_HELLO_SIZE], const struct proto_hello *hello,
+                                 struct error *error);
+MUST_CHECK bool proto_hello_unpack(const uint8_t *body, size_t size, struct proto_hello *hello,
+                                   struct error *error);
+
+struct proto_hello_reply {
+    uint16_t version;
+    uint16_t flags;
+    char key[PROTO_ID_SIZE]; /* may be empty */
+    uint8_t role;
+    int64_t time; /* seconds since the epoch */
+    uint8_t nonce[PROTO_NONCE_SIZE];
+};
+MUST_CHECK bool proto_hello_reply_pack(uint8_t buffer[PROTO_HELLO_REPLY_SIZE],
+                                       const struct proto_hello_reply *reply, struct error *error);
+MUST_CHECK bool proto_hello_reply_unpack(const uint8_t *body, size_t size, struct proto_hello_reply *reply,
+                                         struct error *error);
+
+struct proto_prove_reply {
+    uint8_t proof[PROTO_PROOF_SIZE];
+    int64_t seconds; /* that the session holds */
+    int64_t rights;  /* bits */
+};
+void proto_prove_reply_pack(uint8_t buffer[PROTO_PROVE_REPLY_SIZE], const struct proto_prove_reply *reply);
+MUST_CHECK bool proto_prove_reply_unpack(const uint8_t *body, size_t size, struct proto_prove_reply *reply,
+                                         struct error *error);
+
+struct proto_token {
+    uint8_t rights; /* bits, at least one */
+    int64_t not_before, expires;
+    char issuer[PROTO_ID_SIZE];
+    char application[PROTO_APPLICATION_SIZE];
+    char user[PROTO_USER_SIZE];
+    bool has_prefix; /* the scope is of files whose IDs begin with `prefix` */
+    char prefix[PROTO_FILE_SIZE];
+    uint8_t mac[PROTO_PROOF_SIZE];
+};
+/* The size that was written; 0: ERROR. The MAC is that of TOKEN: computed over all but the last 32 of these bytes. */
+MUST_CHECK size_t proto_token_pack(uint8_t buffer[PROTO_TOKEN_PACKED_MAX], const struct proto_token *token,
+                                   struct error *error);
+MUST_CHECK bool proto_token_unpack(const uint8_t *body, size_t size, struct proto_token *token,
+                                   struct error *error);
+
+struct proto_whoami_reply {
+    uint8_t role;
+    int64_t rights, ends;
+    char key[PROTO_ID_SIZE]; /* may be empty */
+};
+MUST_CHECK bool proto_whoami_reply_pack(uint8_t buffer[PROTO_WHOAMI_REPLY_SIZE],
+                                        const struct proto_whoami_reply *reply, struct error *error);
+MUST_CHECK bool proto_whoami_reply_unpack(const uint8_t *body, size_t size, struct proto_whoami_reply *reply,
+                                          struct error *error);
 
 /* ---- tracker ---- */
 

@@ -14,9 +14,8 @@ const struct proto_field proto_field_version = {"version", PROTO_VERSION_SIZE, P
 const struct proto_field proto_field_group = {"group", PROTO_GROUP_SIZE, PROTO_RULE_NAME};
 const struct proto_field proto_field_group_or_none = {"group", PROTO_GROUP_SIZE, PROTO_RULE_NAME_OR_EMPTY};
 const struct proto_field proto_field_host = {"host", PROTO_HOST_SIZE, PROTO_RULE_TEXT};
-static const struct proto_field proto_field_application = {"application", PROTO_APPLICATION_SIZE,
-                                                           PROTO_RULE_NAME};
-static const struct proto_field proto_field_user = {"user", PROTO_USER_SIZE, PROTO_RULE_NOT_EMPTY};
+const struct proto_field proto_field_application = {"application", PROTO_APPLICATION_SIZE, PROTO_RULE_NAME};
+const struct proto_field proto_field_user = {"user", PROTO_USER_SIZE, PROTO_RULE_NOT_EMPTY};
 const struct proto_field proto_field_file = {"file ID", PROTO_FILE_SIZE, PROTO_RULE_NOT_EMPTY};
 const struct proto_field proto_field_file_or_none = {"file ID", PROTO_FILE_SIZE, PROTO_RULE_BYTES};
 const struct proto_field proto_field_key = {"key", PROTO_KEY_SIZE, PROTO_RULE_NOT_EMPTY};

@@ -33,6 +33,8 @@ extern const struct proto_field proto_field_group;
 extern const struct proto_field proto_field_group_or_none;
 extern const struct proto_field proto_field_host;
 extern const struct proto_field proto_field_file;
+extern const struct proto_field proto_field_application;
+extern const struct proto_field proto_field_user;
 extern const struct proto_field proto_field_file_or_none;
 extern const struct proto_field proto_field_key;
 extern const struct proto_field proto_field_name;

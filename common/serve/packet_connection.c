@@ -108,6 +108,10 @@ static void close_connection(struct packet_connection *connection)
     if (server->options.closed)
         server->options.closed(connection);
     packet_connection_free_buffers(connection);
+    if (server->options.audit)
+        packet_session_audit_end(connection);
+    session_destroy(connection->session);
+    connection->session = NULL;
     TAILQ_REMOVE(&lane->connections, connection, link);
     lane->open--;
     log_debug("packet", "c%" PRIu64 ": closed", connection->id);

@@ -1,12 +1,13 @@
 /*
  * packet_connection: one connection of the packet server: the state machine from header to reply. Private to
- * packet_server.c, packet_accept.c, packet_connection.c, packet_step.c, packet_gather.c and packet_request.c;
+ * packet_server.c, packet_accept.c, packet_connection.c, packet_step.c, packet_gather.c, packet_request.c and packet_session.c;
  * everything on the connection's loop.
  */
 #ifndef REEL_COMMON_PACKET_CONNECTION_H
 #define REEL_COMMON_PACKET_CONNECTION_H
 
 #include "common/file/file_send.h"
+#include "common/auth/auth.h"
 #include "common/base/metrics.h"
 #include "common/loop/listener.h"
 #include "common/serve/packet_server.h"
@@ -70,6 +71,7 @@ struct packet_server {
     const struct packet_command *by_command[256];
     struct packet_metrics metrics[256];
     struct packet_metrics unknown_metrics;
+    struct metric *proofs_metric, *proofs_failed_metric, *would_refuse_metric;
     struct metric *connections_metric, *received_metric, *sent_metric, *accept_errors_metric,
         *timeouts_metric, *refused_metric, *spared_metric, *unsent_cut_metric;
     _Atomic int64_t idle_timeout_ms, progress_timeout_ms;
@@ -139,6 +141,13 @@ struct packet_connection {
     struct packet_request request;
     const struct packet_command *command; /* of the request; NULL: not in the table */
     int64_t body_left;                    /* of a refused body: still to be discarded */
+    int outcome;                          /* enum error_code of the present request's failure reply */
+    bool ends;                            /* after this reply, as when the stream is out of step */
+    bool joined;                          /* for the audit: a JOIN succeeded here */
+
+    struct session *session; /* NULL: no HELLO or TOKEN came */
+    bool bound;              /* the connection is over TLS, and `binding` is its tls-exporter (RFC 9266) */
+    uint8_t binding[SESSION_BINDING_SIZE];
 
     /* PACKET_READING */
     uint8_t *read_buffer;
@@ -239,6 +248,30 @@ void packet_request_send_file(struct packet_connection *connection);
 
 /* Ends the file of a reply: packet_reply_file()'s done. */
 void packet_request_end_file(struct packet_connection *connection, bool ok);
+
+/* ---- packet_session.c ---- */
+
+/* The rows of HELLO, PROVE, TOKEN and WHOAMI. */
+extern const struct packet_command packet_session_commands[];
+extern const size_t packet_session_command_count;
+
+void packet_session_register_metrics(struct packet_server *server);
+
+/* Whether the request whose header (HEAD false) or head (true) has come is allowed to who asks. Called only where the server
+ * has an auth that is not off. */
+MUST_CHECK bool packet_session_admits(struct packet_connection *connection, bool head, struct error *error);
+
+/* The present request has its outcome: it goes into the audit log, if there is one and it belongs there. The head of the
+ * request is still valid. */
+void packet_session_audit(struct packet_connection *connection);
+/* The connection ends. */
+void packet_session_audit_end(struct packet_connection *connection);
+
+/* True where requests have to be looked at: the one branch that `off` costs. */
+static inline bool packet_session_matters(const struct packet_server *server)
+{
+    return server->options.audit || (server->options.auth && auth_mode(server->options.auth) != AUTH_OFF);
+}
 
 /* ---- packet_accept.c ---- */
 

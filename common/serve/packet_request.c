@@ -84,6 +84,8 @@ static void request_finish(struct packet_connection *connection)
 {
     enum packet_state next = PACKET_REPLYING;
 
+    if (connection->lane->server->options.audit)
+        packet_session_audit(connection);
     connection->body_left = connection->request.body_left;
     if (connection->state == PACKET_READING)
         connection->body_left -= (int64_t)connection->read_got;
@@ -91,7 +93,7 @@ static void request_finish(struct packet_connection *connection)
     connection->head_held = false;
     if (!connection->has_file) {
         observe_duration(connection);
-        if (connection->body_left > PACKET_HOPELESS_BODY)
+        if (connection->body_left > PACKET_HOPELESS_BODY || connection->ends)
             next = PACKET_LINGERING;
         else if (connection->body_left > 0)
             next = PACKET_DRAINING;
@@ -150,6 +152,7 @@ static void set_failure(struct packet_connection *connection, const struct error
 {
     uint8_t body[PROTO_ERROR_BODY_MAX];
     char text[ERROR_TEXT_SIZE];
+    connection->outcome = error->code;
     size_t size = proto_error_pack(body, error->code, connection->lane->server->options.host_name,
                                    public_text(connection, error, text, sizeof(text)));
 
@@ -201,6 +204,8 @@ void packet_request_refuse(struct packet_connection *connection, bool hopeless, 
         log_info("packet", "%s: refused: %s (%" PRIu64 " more like it not shown)",
                  packet_connection_name(connection, name, sizeof(name)), error->text, suppressed);
     set_failure(connection, error);
+    if (connection->lane->server->options.audit)
+        packet_session_audit(connection);
     observe_duration(connection);
     connection->body_left = hopeless ? 0 : connection->header.length;
     if (hopeless || connection->body_left > PACKET_HOPELESS_BODY)

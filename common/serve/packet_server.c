@@ -166,13 +166,15 @@ static void server_register_metrics(struct packet_server *server)
     server->unsent_cut_metric = metrics_counter(
         "reel_packet_unsent_cut_total",
         "Connections cut because replies that peers do not read exceeded unsent_total.", NULL);
+    packet_session_register_metrics(server);
 }
 
-static void take_commands(struct packet_server *server)
+static void take_table(struct packet_server *server, const struct packet_command *commands, size_t count)
 {
-    for (size_t i = 0; i < server->options.command_count; i++) {
-        const struct packet_command *command = &server->options.commands[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct packet_command *command = &commands[i];
 
+        ASSERT(access_of(command->command) || !server->options.auth); /* nobody could be let in */
         ASSERT(!server->by_command[command->command] && command->minimum >= 0 && command->handle);
         ASSERT(command->minimum <= command->maximum);
         if (command->head > 0)
@@ -182,6 +184,13 @@ static void take_commands(struct packet_server *server)
         server->by_command[command->command] = command;
         server->metrics[command->command] = register_command(command->name);
     }
+}
+
+static void take_commands(struct packet_server *server)
+{
+    take_table(server, server->options.commands, server->options.command_count);
+    if (server->options.auth)
+        take_table(server, packet_session_commands, packet_session_command_count);
 }
 
 /* A failure reply, so that a client of the packet protocol says what is wrong. */

@@ -13,12 +13,15 @@
 #ifndef REEL_COMMON_PACKET_SERVER_H
 #define REEL_COMMON_PACKET_SERVER_H
 
+#include "common/auth/session.h"
 #include "common/base/address.h"
 #include "common/loop/loop.h"
 #include "common/proto/proto.h"
 #include "common/loop/workers.h"
 #include "common/transport/tls_context.h"
 
+struct audit;
+struct auth;
 struct packet_server;
 struct packet_connection;
 
@@ -67,6 +70,11 @@ struct packet_server_options {
     int64_t progress_timeout_ms; /* inside a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;    /* how long the rest of a refused body is read and discarded */
     void *argument;              /* packet_server_argument() */
+    /* Who may ask what (common/auth/auth.h); must outlive the server. HELLO, PROVE, TOKEN and WHOAMI are answered by the server
+     * itself, and a request that its session does not allow never reaches its handler. NULL: everybody may everything. */
+    struct auth *auth;
+    struct audit *audit; /* common/auth/audit.h; NULL: none. Must outlive the server */
+    bool audit_required; /* what cannot be written there is refused */
     /* Where in the text of a failure the words begin that are for the operator alone, what the database said: whoever asked
      * gets a reference to the line of the log in their place. Returns NULL where there are none; may be NULL. Any loop. */
     const char *(*conceals)(const struct error *error);

@@ -324,9 +324,11 @@ static void take_header(struct packet_connection *connection)
     request->body_length = connection->header.length;
     request->start_us = clock_monotonic_us();
     connection->requests++;
+    connection->outcome = ERROR_NONE;
     atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
     metric_add(packet_request_metrics(connection)->requests, 1);
-    if (!in_step || !check_header(connection, &error))
+    if (!in_step || !check_header(connection, &error) ||
+        (packet_session_matters(server) && !packet_session_admits(connection, false, &error)))
         packet_request_refuse(connection, !in_step, &error);
     else
         packet_connection_enter(connection, PACKET_BODY);
@@ -370,6 +372,14 @@ static bool packet_step_body(struct packet_connection *connection)
     connection->position += need;
     connection->head_held = true;
     packet_connection_enter(connection, PACKET_HANDLING);
+    if (packet_session_matters(connection->lane->server)) {
+        struct error error;
+
+        if (!packet_session_admits(connection, true, &error)) {
+            packet_reply_failure(request, &error);
+            return true;
+        }
+    }
     command->handle(request);
     return true;
 }

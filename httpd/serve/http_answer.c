@@ -108,7 +108,7 @@ static void add_error_fields(struct http_connection *connection, int status)
     struct http_output *out = &connection->out;
     if (status == 405)
         HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
-    if (status == 503) {
+    if (status == 503 || status == 429) {
         HTTP_OUTPUT_LITERAL(out, "Retry-After: ");
         http_output_number(out, connection->loop->settings->retry_after_s);
         HTTP_OUTPUT_LITERAL(out, "\r\n");
@@ -162,9 +162,14 @@ static int status_of_error(int error_code, bool trackers_reachable)
     case ERROR_DELETED:
     case ERROR_REFUSED: /* an application that nobody knows */
         return 404;
+    case ERROR_FORBIDDEN:
+        return 403;
+    case ERROR_THROTTLED:
+        return 429;
     case ERROR_NO_SERVER:
     case ERROR_UNAVAILABLE:
     case ERROR_EXHAUSTED:
+    case ERROR_UNAUTHENTICATED: /* this server's own key is missing, wrong or expired */
         return 503;
     case ERROR_TIMEOUT:
         return trackers_reachable ? 504 : 503;

@@ -219,6 +219,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .location_age_ms = config->location_age_ms,
         .location_entries_max = LOCATION_ENTRIES,
         .shared = loop->http.server->known,
+        .auth = loop->http.server->daemon->auth,
     };
     loop->http.client = client_create(loop->http.loop, &options, error);
     if (!loop->http.client)
@@ -617,6 +618,7 @@ void http_server_spec(struct daemon_spec *spec)
     *spec = (struct daemon_spec){
         .name = "httpd",
         .summary = "serves the files of a Reelstore over HTTP",
+        .role = KEY_ROLE_GATEWAY,
         .admin_port = 8180,
         .options = http_options,
         .option_count = http_option_count,

@@ -354,6 +354,7 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
         .connect_timeout_ms = options->connect_timeout_ms,
         .idle_timeout_ms = 60000,
         .idle_max = 2,
+        .auth = options->auth,
         .address_penalty_ms = PENALTY_MS,
     };
     const struct name_list_options names = {

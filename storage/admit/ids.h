@@ -10,12 +10,14 @@
 #include "common/loop/wait_list.h"
 #include "common/loop/workers.h"
 
+struct auth;
 struct ids;
 
 struct ids_options {
-    struct loop *loop;                  /* asks the ID servers; must outlive the ids */
-    struct workers *resolver;           /* for host names */
-    struct tls_client *tls;             /* for ID servers at tls://; NULL: none */
+    struct auth *auth;        /* who this server is to ID servers; must outlive the ids; may be NULL */
+    struct loop *loop;        /* asks the ID servers; must outlive the ids */
+    struct workers *resolver; /* for host names */
+    struct tls_client *tls;   /* for ID servers at tls://; NULL: none */
     const struct address_list *servers; /* must outlive the ids, like the keys */
     const char *const *keys;            /* one for each store path */
     size_t key_count;

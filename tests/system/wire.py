@@ -1,5 +1,8 @@
 """A small client of the packet protocol, written from docs/protocol.md alone: it shares no code with common/, so that a
 mistake there cannot hide here."""
+import base64
+import hashlib
+import hmac
 import os
 import socket
 import struct
@@ -11,6 +14,11 @@ UPLOAD, FILESIZE, DOWNLOAD, DELETE, STAT, RESTORE, LIST, PUT, WHERE = 70, 71, 72
 
 MALFORMED, UNKNOWN_COMMAND, NOT_FOUND, EXISTS, DELETED, OUT_OF_RANGE = -2, -3, -4, -5, -6, -7
 NO_SPACE, UNAVAILABLE, NO_SERVER, DIGEST, REFUSED, IO = -8, -9, -10, -11, -12, -13
+UNAUTHENTICATED, FORBIDDEN, THROTTLED = -18, -19, -20
+
+HELLO, PROVE, TOKEN, WHOAMI = 1, 2, 3, 4
+ROLES = {"none": 0, "client": 1, "storage": 2, "gateway": 3, "operator": 4, "tracker": 5, "idserver": 6, "issuer": 7}
+RIGHTS = {"r": 1, "w": 2, "d": 4, "l": 8}
 
 
 class Reply:
@@ -78,6 +86,50 @@ def parse_stat(body):
             "group": text(426, 17)}
 
 
+# --- sessions ---
+
+def mac(key, *parts):
+    return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
+
+
+def sub_key(secret, word):
+    """What a secret of the keys file (32 bytes) is never used for itself."""
+    return mac(secret, b"reel-1 ", word.encode())
+
+
+def hello_body(key_id, role, nonce, wishes=1, version=1):
+    return (struct.pack(">HH", version, wishes) + key_id.encode().ljust(16, b"\0") + bytes([ROLES.get(role, role)])
+            + bytes(11) + nonce)
+
+
+def hello_reply_body(key_id, role, nonce, time, flags=0, version=1):
+    return (struct.pack(">HH", version, flags) + key_id.encode().ljust(16, b"\0") + bytes([ROLES.get(role, role)])
+            + bytes(3) + struct.pack(">q", time) + nonce + bytes(32))
+
+
+def transcript(hello, reply, binding=bytes(32)):
+    return hashlib.sha256(hello + reply + binding).digest()
+
+
+def client_proof(secret, covered):
+    return mac(sub_key(secret, "client"), b"reel-auth-1 c\0", covered)
+
+
+def server_proof(secret, covered, proof):
+    return mac(sub_key(secret, "server"), b"reel-auth-1 s\0", covered, proof)
+
+
+def token_body(key_id, secret, app, user, rights, expires, not_before=0, prefix=None):
+    scope = user.encode() + (b"\0" + prefix.encode() if prefix is not None else b"")
+    head = (bytes([1, sum(RIGHTS[letter] for letter in rights), 0, 0]) + struct.pack(">qq", not_before, expires)
+            + key_id.encode().ljust(16, b"\0") + app.encode().ljust(16, b"\0") + struct.pack(">H", len(scope)) + scope)
+    return head + mac(sub_key(secret, "token"), head)
+
+
+def token_text(body):
+    return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
+
+
 def file_table(user):
     """docs/protocol.md, "Which table holds a user's files"."""
     h = 0
@@ -128,6 +180,32 @@ class Client:
     def call(self, command, body=b"", status=0):
         self.send(header(len(body), command, status) + body)
         return self.receive()
+
+    # --- sessions ---
+    def hello(self, key_id, role, nonce=None, wishes=1):
+        """The request's body and the reply."""
+        body = hello_body(key_id, role, nonce or os.urandom(32), wishes)
+        return body, self.call(HELLO, body)
+
+    def prove(self, key_id, secret, role):
+        """A whole proof, of the server's too. The reply to PROVE."""
+        body, reply = self.hello(key_id, role)
+        if not reply.ok:
+            return reply
+        assert len(reply.body) == 96
+        covered = transcript(body, reply.body)
+        proof = client_proof(secret, covered)
+        reply = self.call(PROVE, proof)
+        if reply.ok:
+            assert len(reply.body) == 48 and reply.body[:32] == server_proof(secret, covered, proof)
+        return reply
+
+    def whoami(self):
+        reply = self.call(WHOAMI)
+        assert reply.ok and len(reply.body) == 40, reply
+        role, rights, ends = struct.unpack(">Bqq", reply.body[:17])
+        name = next(name for name, number in ROLES.items() if number == role)
+        return {"role": name, "rights": rights, "ends": ends, "key": reply.body[17:33].split(b"\0", 1)[0].decode()}
 
     # --- the base set ---
     def upload(self, app, user, file, content):

@@ -1,0 +1,639 @@
+/*
+ * audit: a buffer that callers fill and a thread empties. The thread alone touches the file and the chain.
+ */
+#include "common/auth/audit.h"
+
+#include "common/auth/key_mac.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "common/base/utf8.h"
+#include "common/loop/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINK_SIZE    16
+#define LINK_HEX     (2 * LINK_SIZE)
+#define BUFFER_SIZE  ((size_t)1024 * 1024)
+#define LINE_SIZE    8192
+#define TAIL_SIZE    ((size_t)64 * 1024) /* of the file, where the last link is looked for */
+#define RETRY_S      1
+#define END_S        1
+#define LINK_MARK    ",\"chain\":\""
+#define FOLLOWS_MARK "\"follows\":\""
+#define BY_MARK      ",\"by\":\""
+
+struct audit {
+    char *path, *daemon;
+    struct metric *lost, *written;
+
+    pthread_mutex_t mutex; /* of what follows */
+    pthread_cond_t changed;
+    char *filling; /* lines without their end: BUFFER_SIZE */
+    size_t filled;
+    bool stopping, reopening;
+    char key_id[KEY_ID_SIZE]; /* "": no chain */
+    uint8_t secret[MAC_SIZE];
+
+    /* the thread's */
+    pthread_t thread;
+    int fd;
+    char *writing;
+    char *linked; /* with their ends, which are shorter than two lines: 3 * BUFFER_SIZE */
+    uint8_t link[LINK_SIZE];
+    atomic_bool failing;
+};
+
+/* ---- links ---- */
+
+static bool compute_link(const uint8_t secret[MAC_SIZE], const uint8_t before[LINK_SIZE], const char *line,
+                         size_t size, uint8_t link[LINK_SIZE])
+{
+    const struct mac_part parts[] = {{before, LINK_SIZE}, {line, size}};
+    uint8_t mac[MAC_SIZE];
+    bool done = mac_compute(secret, parts, ARRAY_SIZE(parts), mac);
+
+    memcpy(link, mac, LINK_SIZE);
+    return done;
+}
+
+static void format_link(const uint8_t link[LINK_SIZE], char text[LINK_HEX + 1])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < LINK_SIZE; i++) {
+        text[2 * i] = digits[link[i] >> 4];
+        text[2 * i + 1] = digits[link[i] & 15];
+    }
+    text[LINK_HEX] = '\0';
+}
+
+static bool parse_link(const char *text, uint8_t link[LINK_SIZE])
+{
+    for (size_t i = 0; i < LINK_HEX; i++) {
+        const char *digits = "0123456789abcdef";
+        const char *digit = text[i] != '\0' ? strchr(digits, text[i]) : NULL;
+
+        if (!digit)
+            return false;
+        link[i / 2] = (uint8_t)(link[i / 2] << 4 | (digit - digits));
+    }
+    return true;
+}
+
+/* The last MARK in TEXT of SIZE bytes; NULL: there is none. */
+static const char *find_last(const char *text, size_t size, const char *mark)
+{
+    size_t length = strlen(mark);
+
+    for (size_t at = size >= length ? size - length + 1 : 0; at-- > 0;)
+        if (memcmp(text + at, mark, length) == 0)
+            return text + at;
+    return NULL;
+}
+
+/* The link at the end of LINE, which is whole: *SIZE gets how much of the line it covers. */
+static bool find_link(const char *line, size_t length, size_t *size, uint8_t link[LINK_SIZE])
+{
+    const char *mark = find_last(line, length, LINK_MARK);
+    const size_t end = strlen(LINK_MARK) + LINK_HEX + 2; /* "} */
+
+    if (!mark || (size_t)(line + length - mark) != end || memcmp(line + length - 2, "\"}", 2) != 0)
+        return false;
+    *size = (size_t)(mark - line);
+    return parse_link(mark + strlen(LINK_MARK), link);
+}
+
+/* ---- the file ---- */
+
+static int audit_open(const char *path, struct error *error)
+{
+    struct stat file;
+    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, 0600);
+
+    if (fd < 0 || fstat(fd, &file) != 0) {
+        error_set_errno(error, errno, "audit: cannot open %s", path);
+    } else if (!S_ISREG(file.st_mode)) {
+        error_set(error, ERROR_REFUSED, "audit: %s is no regular file", path);
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    return -1;
+}
+
+/* The link of the last whole line of FD; zeros where there is none. *TORN: a line without its end follows. */
+static void read_last_link(int fd, uint8_t link[LINK_SIZE], bool *torn)
+{
+    struct stat file = {0};
+    char *text = malloc(TAIL_SIZE);
+    ssize_t got = -1;
+
+    *torn = false;
+    memset(link, 0, LINK_SIZE);
+    if (text && fstat(fd, &file) == 0)
+        got =
+            pread(fd, text, TAIL_SIZE, file.st_size > (off_t)TAIL_SIZE ? file.st_size - (off_t)TAIL_SIZE : 0);
+    size_t end = got > 0 ? (size_t)got : 0;
+    if (end > 0 && text[end - 1] != '\n')
+        *torn = true;
+    while (end > 0) {
+        const char *newline = memrchr(text, '\n', end);
+        size_t stop = newline ? (size_t)(newline - text) : 0, covered;
+        const char *before = stop > 0 ? memrchr(text, '\n', stop) : NULL;
+        const char *line = before ? before + 1 : text;
+
+        if (newline && find_link(line, stop - (size_t)(line - text), &covered, link))
+            break;
+        end = newline ? (size_t)(line - text) : 0;
+    }
+    free(text);
+}
+
+/* ---- lines ---- */
+
+struct audit_text {
+    char *at, *end; /* END: behind the last byte that may be written */
+    bool full;
+};
+
+static void put(struct audit_text *text, const char *bytes, size_t size)
+{
+    if ((size_t)(text->end - text->at) < size) {
+        text->full = true;
+        return;
+    }
+    memcpy(text->at, bytes, size);
+    text->at += size;
+}
+
+static void put_literal(struct audit_text *text, const char *literal)
+{
+    put(text, literal, strlen(literal));
+}
+
+/* As a JSON string; bytes that are no UTF-8 become the lone surrogate dcXX, which says which byte it was. */
+static void put_string(struct audit_text *text, const char *value)
+{
+    size_t left = strlen(value);
+    char escape[8];
+
+    put_literal(text, "\"");
+    while (left > 0) {
+        uint8_t c = (uint8_t)*value;
+        size_t length = utf8_sequence(value, left, NULL);
+
+        if (length == 0) {
+            (void)snprintf(escape, sizeof(escape), "\\udc%02x", c);
+            put_literal(text, escape);
+            length = 1;
+        } else if (c < 0x20 || c == 0x7F || c == '"' || c == '\\') {
+            (void)snprintf(escape, sizeof(escape), "\\u%04x", c);
+            put_literal(text, escape);
+        } else {
+            put(text, value, length);
+        }
+        value += length;
+        left -= length;
+    }
+    put_literal(text, "\"");
+}
+
+static void put_member(struct audit_text *text, const char *name, const char *value)
+{
+    if (!value || value[0] == '\0')
+        return;
+    put_literal(text, ",\"");
+    put_literal(text, name);
+    put_literal(text, "\":");
+    put_string(text, value);
+}
+
+static void put_number(struct audit_text *text, const char *name, int64_t value)
+{
+    char number[64];
+
+    (void)snprintf(number, sizeof(number), ",\"%s\":%" PRId64, name, value);
+    put_literal(text, number);
+}
+
+static void put_time(struct audit_text *text)
+{
+    int64_t now_us = clock_wall_us();
+    time_t seconds = (time_t)(now_us / 1000000);
+    char stamp[64];
+    struct tm parts;
+
+    (void)gmtime_r(&seconds, &parts);
+    size_t length = strftime(stamp, sizeof(stamp), "{\"time\":\"%Y-%m-%dT%H:%M:%S", &parts);
+    (void)snprintf(stamp + length, sizeof(stamp) - length, ".%06dZ\"", (int)(now_us % 1000000));
+    put_literal(text, stamp);
+}
+
+/* The line without its end, and a newline. 0: it does not fit. */
+static size_t format_event(const struct audit *audit, const struct audit_event *event, char line[LINE_SIZE])
+{
+    struct audit_text text = {.at = line, .end = line + LINE_SIZE};
+
+    put_time(&text);
+    put_member(&text, "daemon", audit->daemon);
+    put_member(&text, "event", event->event);
+    if (event->connection > 0)
+        put_number(&text, "connection", (int64_t)event->connection);
+    put_member(&text, "peer", event->peer);
+    put_member(&text, "key", event->key);
+    put_member(&text, "role", event->role);
+    put_member(&text, "application", event->application);
+    put_member(&text, "user", event->user);
+    put_member(&text, "file", event->file);
+    if (event->bytes >= 0)
+        put_number(&text, "bytes", event->bytes);
+    put_number(&text, "outcome", event->outcome);
+    put_member(&text, "text", event->text);
+    put_literal(&text, "\n");
+    return text.full ? 0 : (size_t)(text.at - line);
+}
+
+bool audit_write(struct audit *audit, const struct audit_event *event)
+{
+    char line[LINE_SIZE];
+    size_t size = format_event(audit, event, line);
+    bool taken;
+
+    pthread_mutex_lock(&audit->mutex);
+    taken = size > 0 && BUFFER_SIZE - audit->filled >= size;
+    if (taken) {
+        memcpy(audit->filling + audit->filled, line, size);
+        audit->filled += size;
+        pthread_cond_signal(&audit->changed);
+    }
+    pthread_mutex_unlock(&audit->mutex);
+    if (!taken)
+        metric_add(audit->lost, 1);
+    return taken;
+}
+
+bool audit_works(const struct audit *audit)
+{
+    return !atomic_load_explicit(&audit->failing, memory_order_relaxed);
+}
+
+/* ---- the thread ---- */
+
+/* Gives LINE (of SIZE bytes, without its newline) its end at OUT; returns how much that is. */
+static size_t link_line(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE],
+                        const char *line, size_t size, char *out)
+{
+    char *at = out, text[LINK_HEX + 1];
+
+    memcpy(at, line, size);
+    at += size;
+    if (key_id[0] != '\0') {
+        at += sprintf(at, BY_MARK "%s\"", key_id);
+        if (compute_link(secret, audit->link, out, (size_t)(at - out), audit->link)) {
+            format_link(audit->link, text);
+            at += sprintf(at, LINK_MARK "%s\"", text);
+        }
+    }
+    *at++ = '}';
+    *at++ = '\n';
+    return (size_t)(at - out);
+}
+
+/* True when all of it is in the file and synced. *DONE bytes were written. */
+static bool write_and_sync(struct audit *audit, const char *bytes, size_t size, size_t *done)
+{
+    while (*done < size) {
+        ssize_t now = write(audit->fd, bytes + *done, size - *done);
+
+        if (now < 0 && errno == EINTR)
+            continue;
+        if (now <= 0)
+            return false;
+        *done += (size_t)now;
+    }
+    return fdatasync(audit->fd) == 0;
+}
+
+/* Writes until it is written, or the end has waited long enough. */
+static void write_stubbornly(struct audit *audit, const char *bytes, size_t size)
+{
+    static struct log_gate gate;
+    size_t done = 0;
+    uint64_t suppressed;
+    bool stopping = false;
+
+    while (!write_and_sync(audit, bytes, size, &done)) {
+        atomic_store(&audit->failing, true);
+        if (log_gate_open(&gate, 10000, &suppressed))
+            log_error("audit", "%s: cannot be written: %m; trying again each second", audit->path);
+        if (stopping)
+            return;
+        struct timespec pause = {.tv_sec = RETRY_S};
+        (void)nanosleep(&pause, NULL);
+        pthread_mutex_lock(&audit->mutex);
+        stopping = audit->stopping;
+        pthread_mutex_unlock(&audit->mutex);
+    }
+    atomic_store(&audit->failing, false);
+}
+
+/* A line that says after which link this file, or this part of it, goes on. */
+static size_t opening_line(const struct audit *audit, bool torn, char line[LINE_SIZE])
+{
+    struct audit_text text = {.at = line, .end = line + LINE_SIZE};
+    char hex[LINK_HEX + 1];
+
+    if (torn)
+        put_literal(&text, "\n");
+    put_time(&text);
+    put_member(&text, "daemon", audit->daemon);
+    put_member(&text, "event", "open");
+    format_link(audit->link, hex);
+    put_member(&text, "follows", hex);
+    put_number(&text, "outcome", 0);
+    return (size_t)(text.at - line);
+}
+
+static void write_opening(struct audit *audit, bool torn, const char *key_id, const uint8_t secret[MAC_SIZE])
+{
+    char line[LINE_SIZE], *begin = line;
+    size_t size = opening_line(audit, torn, line), done;
+
+    if (torn) { /* the newline ends what a crash left, and is no part of the line */
+        done = 0;
+        (void)write_and_sync(audit, "\n", 1, &done);
+        begin++;
+        size--;
+    }
+    done = link_line(audit, key_id, secret, begin, size, audit->linked);
+    write_stubbornly(audit, audit->linked, done);
+}
+
+static void reopen_file(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE])
+{
+    struct error error;
+    uint8_t link[LINK_SIZE];
+    bool torn;
+    int fd = audit_open(audit->path, &error);
+
+    if (fd < 0) {
+        log_error("audit", "%s; still writing to the old file", error.text);
+        return;
+    }
+    (void)close(audit->fd);
+    audit->fd = fd;
+    read_last_link(fd, link, &torn);
+    static const uint8_t none[LINK_SIZE];
+    if (memcmp(link, none, LINK_SIZE) != 0) /* a file that has lines goes on with its own */
+        memcpy(audit->link, link, LINK_SIZE);
+    write_opening(audit, torn, key_id, secret);
+}
+
+static void write_batch(struct audit *audit, size_t size, const char *key_id, const uint8_t secret[MAC_SIZE])
+{
+    size_t linked = 0;
+    int64_t lines = 0;
+
+    for (const char *at = audit->writing, *end = at + size, *newline; at < end; at = newline + 1) {
+        newline = memchr(at, '\n', (size_t)(end - at));
+        linked += link_line(audit, key_id, secret, at, (size_t)(newline - at), audit->linked + linked);
+        lines++;
+    }
+    write_stubbornly(audit, audit->linked, linked);
+    metric_add(audit->written, lines);
+}
+
+static void *audit_run(void *argument)
+{
+    struct audit *audit = argument;
+    uint8_t secret[MAC_SIZE];
+    char key_id[KEY_ID_SIZE];
+
+    for (;;) {
+        pthread_mutex_lock(&audit->mutex);
+        while (audit->filled == 0 && !audit->stopping && !audit->reopening)
+            pthread_cond_wait(&audit->changed, &audit->mutex);
+        size_t size = audit->filled;
+        char *full = audit->filling;
+        bool reopening = audit->reopening, stopping = audit->stopping;
+        audit->filling = audit->writing;
+        audit->writing = full;
+        audit->filled = 0;
+        audit->reopening = false;
+        memcpy(key_id, audit->key_id, sizeof(key_id));
+        memcpy(secret, audit->secret, sizeof(secret));
+        pthread_mutex_unlock(&audit->mutex);
+        write_batch(audit, size, key_id, secret);
+        if (reopening)
+            reopen_file(audit, key_id, secret);
+        explicit_bzero(secret, sizeof(secret));
+        if (stopping && size == 0)
+            return NULL;
+    }
+}
+
+/* ---- life ---- */
+
+static void audit_free(struct audit *audit)
+{
+    if (!audit)
+        return;
+    if (audit->fd >= 0)
+        (void)close(audit->fd);
+    explicit_bzero(audit->secret, sizeof(audit->secret));
+    free(audit->path);
+    free(audit->daemon);
+    free(audit->filling);
+    free(audit->writing);
+    free(audit->linked);
+    free(audit);
+}
+
+void audit_set_key(struct audit *audit, const struct key *key)
+{
+    uint8_t secret[MAC_SIZE] = {0};
+    bool good = key && key_derive(key, "audit", secret);
+
+    pthread_mutex_lock(&audit->mutex);
+    memset(audit->key_id, 0, sizeof(audit->key_id));
+    if (good)
+        memcpy(audit->key_id, key->id, sizeof(audit->key_id));
+    memcpy(audit->secret, secret, sizeof(secret));
+    pthread_mutex_unlock(&audit->mutex);
+    explicit_bzero(secret, sizeof(secret));
+}
+
+struct audit *audit_create(const struct audit_options *options, struct error *error)
+{
+    struct audit *audit = calloc(1, sizeof(*audit));
+    bool torn;
+
+    if (!audit) {
+        error_set_errno(error, ENOMEM, "audit");
+        return NULL;
+    }
+    audit->fd = -1;
+    audit->path = strdup(options->file);
+    audit->daemon = strdup(options->daemon);
+    audit->filling = malloc(BUFFER_SIZE);
+    audit->writing = malloc(BUFFER_SIZE);
+    audit->linked = malloc(3 * BUFFER_SIZE);
+    if (!audit->path || !audit->daemon || !audit->filling || !audit->writing || !audit->linked) {
+        error_set_errno(error, ENOMEM, "audit");
+        audit_free(audit);
+        return NULL;
+    }
+    audit->lost = metrics_counter("reel_audit_lost_total",
+                                  "Events that found no room because the file is too slow.", NULL);
+    audit->written = metrics_counter("reel_audit_written_total", "Events that were written.", NULL);
+    audit->fd = audit_open(options->file, error);
+    (void)pthread_mutex_init(&audit->mutex, NULL);
+    (void)pthread_cond_init(&audit->changed, NULL);
+    audit_set_key(audit, options->key);
+    if (audit->fd < 0) {
+        audit_free(audit);
+        return NULL;
+    }
+    read_last_link(audit->fd, audit->link, &torn);
+    write_opening(audit, torn, audit->key_id, audit->secret);
+    if (!loop_thread_start(&audit->thread, "audit", audit_run, audit, error)) {
+        audit_free(audit);
+        return NULL;
+    }
+    return audit;
+}
+
+void audit_reopen(struct audit *audit)
+{
+    pthread_mutex_lock(&audit->mutex);
+    audit->reopening = true;
+    pthread_cond_signal(&audit->changed);
+    pthread_mutex_unlock(&audit->mutex);
+}
+
+void audit_destroy(struct audit *audit)
+{
+    struct timespec limit;
+
+    if (!audit)
+        return;
+    pthread_mutex_lock(&audit->mutex);
+    audit->stopping = true;
+    pthread_cond_signal(&audit->changed);
+    pthread_mutex_unlock(&audit->mutex);
+    (void)clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += END_S + RETRY_S + 1;
+    if (pthread_timedjoin_np(audit->thread, NULL, &limit) != 0) {
+        log_warning("audit", "%s hangs; its last lines are lost", audit->path);
+        (void)pthread_detach(audit->thread);
+        return;
+    }
+    (void)pthread_cond_destroy(&audit->changed);
+    (void)pthread_mutex_destroy(&audit->mutex);
+    audit_free(audit);
+}
+
+/* ---- verifying ---- */
+
+static const struct key *key_of_line(const char *line, size_t covered, const struct keys *keys,
+                                     char id[KEY_ID_SIZE])
+{
+    const char *mark = find_last(line, covered, BY_MARK);
+    size_t length = mark ? (size_t)(line + covered - mark) - strlen(BY_MARK) : 0;
+
+    id[0] = '\0';
+    if (!mark || length < 2 || length > KEY_ID_SIZE)
+        return NULL;
+    memcpy(id, mark + strlen(BY_MARK), length - 1);
+    id[length - 1] = '\0';
+    return keys_find(keys, id);
+}
+
+struct audit_reader {
+    const char *file;
+    const struct keys *keys;
+    struct audit_verdict *verdict;
+    struct error *error;
+    uint8_t link[LINK_SIZE];
+    bool begun; /* a link is known */
+};
+
+static bool verify_line(struct audit_reader *reader, const char *line, size_t length)
+{
+    uint8_t link[LINK_SIZE], expected[LINK_SIZE], secret[MAC_SIZE], before[LINK_SIZE];
+    size_t number = ++reader->verdict->lines, covered;
+    char id[KEY_ID_SIZE];
+
+    if (length == 0 || line[length - 1] != '}') {
+        reader->verdict->torn++;
+        return true;
+    }
+    if (!find_link(line, length, &covered, link)) {
+        if (reader->begun)
+            return error_set(reader->error, ERROR_DIGEST, "%s:%zu: a line without a link after linked ones",
+                             reader->file, number);
+        reader->verdict->unlinked++;
+        return true;
+    }
+    const char *follows = memmem(line, covered, FOLLOWS_MARK, strlen(FOLLOWS_MARK));
+    if (follows && !parse_link(follows + strlen(FOLLOWS_MARK), before))
+        follows = NULL;
+    if (!reader->begun) {
+        if (!follows)
+            return error_set(reader->error, ERROR_DIGEST,
+                             "%s:%zu: the beginning is missing: the first line does not open it",
+                             reader->file, number);
+        memcpy(reader->link, before, LINK_SIZE);
+        reader->begun = true;
+    }
+    const struct key *key = key_of_line(line, covered, reader->keys, id);
+    if (!key || !key_derive(key, "audit", secret))
+        return error_set(reader->error, ERROR_NOT_FOUND,
+                         "%s:%zu: linked with key %s, which is not in the keys file", reader->file, number,
+                         id[0] != '\0' ? id : "(none)");
+    bool good =
+        compute_link(secret, reader->link, line, covered, expected) && mac_equal(expected, link, LINK_SIZE);
+    explicit_bzero(secret, sizeof(secret));
+    memcpy(reader->link, link, LINK_SIZE);
+    return good ||
+           error_set(
+               reader->error, ERROR_DIGEST,
+               "%s:%zu: the chain breaks: this line was changed, or lines before it were removed, added or "
+               "moved",
+               reader->file, number);
+}
+
+bool audit_verify(const char *file, const struct keys *keys, struct audit_verdict *verdict,
+                  struct error *error)
+{
+    struct audit_reader reader = {.file = file, .keys = keys, .verdict = verdict, .error = error};
+    FILE *stream = fopen(file, "re");
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    bool good = true;
+
+    *verdict = (struct audit_verdict){0};
+    if (!stream)
+        return error_set_errno(error, errno, "%s", file);
+    while (good && (length = getline(&line, &room, stream)) > 0) {
+        if (line[length - 1] == '\n')
+            length--;
+        good = verify_line(&reader, line, (size_t)length);
+    }
+    if (good && ferror(stream))
+        good = error_set_errno(error, errno, "%s", file);
+    free(line);
+    (void)fclose(stream);
+    return good;
+}

@@ -1,0 +1,292 @@
+/*
+ * packet_session: identities in the packet server: answers HELLO, PROVE, TOKEN and WHOAMI, and judges requests before their
+ * handlers see them. What is right and wrong is common/auth's; here are connections, replies, the log and metrics. On the
+ * connection's loop.
+ */
+#include "common/auth/audit.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/serve/packet_connection.h"
+#include "common/transport/tls.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define WOULD_REFUSE_LOG_MS 60000
+#define REFUSALS_AUDITED    100 /* a second: strangers make them */
+
+static struct log_gate would_gate;
+
+void packet_session_register_metrics(struct packet_server *server)
+{
+    if (!server->options.auth)
+        return;
+    server->proofs_metric = metrics_counter("reel_auth_proofs_total",
+                                            "Proofs of identity by peers, by result.", "result=\"good\"");
+    server->proofs_failed_metric = metrics_counter(
+        "reel_auth_proofs_total", "Proofs of identity by peers, by result.", "result=\"failed\"");
+    server->would_refuse_metric =
+        metrics_counter("reel_auth_would_refuse_total",
+                        "Requests that auth.mode = prefer let through and required would refuse.", NULL);
+}
+
+/* ---- the commands ---- */
+
+/* The present request's session, made where it is the first. False: the request was answered. */
+static bool begin(struct packet_request *request, struct session_server *server, char id[KEY_ID_SIZE])
+{
+    struct packet_connection *connection = request->connection;
+    struct auth *auth = connection->lane->server->options.auth;
+
+    if (!auth_serves(auth)) {
+        packet_reply_error(request, ERROR_UNKNOWN_COMMAND, "command %u is unknown here", request->command);
+        return false;
+    }
+    if (!connection->session && !(connection->session = session_create())) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a session");
+        return false;
+    }
+    struct tls *tls = connection->transport.tls;
+    if (tls && !connection->bound)
+        connection->bound = tls_binding(tls, connection->binding);
+    auth_own_id(auth, id);
+    *server = (struct session_server){
+        .keys = auth_keys(auth),
+        .id = id,
+        .role = auth_role(auth),
+        .required = auth_mode(auth) == AUTH_REQUIRED,
+        .now = clock_wall_seconds(),
+        .lifetime = auth_session_seconds(auth),
+        .binding = connection->bound ? connection->binding : NULL,
+        .peer = connection->peer.host,
+    };
+    return true;
+}
+
+static void handle_hello(struct packet_request *request)
+{
+    uint8_t reply[PROTO_HELLO_REPLY_SIZE];
+    struct session_server server;
+    char id[KEY_ID_SIZE];
+    struct error error;
+
+    if (!begin(request, &server, id))
+        return;
+    bool good = session_hello(request->connection->session, &server, request->head, request->head_size, reply,
+                              &error);
+    keys_release(server.keys);
+    if (good)
+        packet_reply(request, reply, sizeof(reply));
+    else
+        packet_reply_failure(request, &error);
+}
+
+static void handle_prove(struct packet_request *request)
+{
+    struct packet_connection *connection = request->connection;
+    struct packet_server *owner = connection->lane->server;
+    uint8_t reply[PROTO_PROVE_REPLY_SIZE];
+    struct session_server server;
+    char id[KEY_ID_SIZE];
+    struct error error;
+
+    if (!begin(request, &server, id))
+        return;
+    bool good = session_prove(connection->session, &server, request->head, request->head_size, reply, &error);
+    keys_release(server.keys);
+    metric_add(good ? owner->proofs_metric : owner->proofs_failed_metric, 1);
+    if (good) {
+        packet_reply(request, reply, sizeof(reply));
+        return;
+    }
+    connection->ends = true; /* one failure per connection */
+    packet_reply_failure(request, &error);
+}
+
+static void handle_token(struct packet_request *request)
+{
+    uint8_t reply[PROTO_VALUE_SIZE];
+    struct session_server server;
+    char id[KEY_ID_SIZE];
+    struct error error;
+
+    if (!begin(request, &server, id))
+        return;
+    bool good = session_token(request->connection->session, &server, request->head, request->head_size, reply,
+                              &error);
+    keys_release(server.keys);
+    if (good)
+        packet_reply(request, reply, sizeof(reply));
+    else
+        packet_reply_failure(request, &error);
+}
+
+static void handle_whoami(struct packet_request *request)
+{
+    uint8_t reply[PROTO_WHOAMI_REPLY_SIZE];
+    struct session_server server;
+    char id[KEY_ID_SIZE];
+
+    if (!begin(request, &server, id))
+        return;
+    session_refresh(request->connection->session, server.keys);
+    session_whoami(request->connection->session, server.now, reply);
+    keys_release(server.keys);
+    packet_reply(request, reply, sizeof(reply));
+}
+
+const struct packet_command packet_session_commands[] = {
+    {.command = PROTO_SESSION_HELLO,
+     .name = "hello",
+     .minimum = PROTO_HELLO_SIZE,
+     .maximum = PROTO_HELLO_SIZE,
+     .handle = handle_hello},
+    {.command = PROTO_SESSION_PROVE,
+     .name = "prove",
+     .minimum = PROTO_PROOF_SIZE,
+     .maximum = PROTO_PROOF_SIZE,
+     .handle = handle_prove},
+    {.command = PROTO_SESSION_TOKEN,
+     .name = "token",
+     .minimum = PROTO_TOKEN_SIZE_MIN,
+     .maximum = PROTO_TOKEN_SIZE_MAX,
+     .handle = handle_token},
+    {.command = PROTO_SESSION_WHOAMI, .name = "whoami", .minimum = 0, .maximum = 0, .handle = handle_whoami},
+};
+const size_t packet_session_command_count = ARRAY_SIZE(packet_session_commands);
+
+/* ---- judging ---- */
+
+/* Keys that were read since the session was last used may have ended it. */
+static void refresh(struct packet_connection *connection, struct auth *auth)
+{
+    if (!connection->session || session_generation(connection->session) == auth_generation(auth))
+        return;
+    struct keys *keys = auth_keys(auth);
+    if (keys)
+        session_refresh(connection->session, keys);
+    keys_release(keys);
+}
+
+static void note_would_refuse(struct packet_connection *connection, const struct error *error)
+{
+    char name[PACKET_NAME_SIZE];
+    uint64_t suppressed;
+
+    metric_add(connection->lane->server->would_refuse_metric, 1);
+    if (log_gate_open(&would_gate, WOULD_REFUSE_LOG_MS, &suppressed))
+        log_warning(
+            "auth",
+            "%s: %s is let through because auth.mode is prefer; required would refuse it: %s (%" PRIu64
+            " more like it not shown)",
+            packet_connection_name(connection, name, sizeof(name)), connection->command->name, error->text,
+            suppressed);
+}
+
+bool packet_session_admits(struct packet_connection *connection, bool head, struct error *error)
+{
+    struct auth *auth = connection->lane->server->options.auth;
+    const struct packet_request *request = &connection->request;
+    const struct access *access = access_of(request->command);
+    int64_t now = clock_wall_seconds();
+    enum auth_mode mode = auth_mode(auth);
+    bool admitted;
+
+    if (access && access->audited && connection->lane->server->options.audit_required &&
+        !audit_works(connection->lane->server->options.audit))
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "%s cannot be written to the audit log, which audit.required wants", access->name);
+    if (!access || access->roles == 0 || (mode != AUTH_REQUIRED && !auth_serves(auth)))
+        return true;
+    if (!head && mode != AUTH_REQUIRED)
+        return true; /* looked at once */
+    refresh(connection, auth);
+    if (head)
+        admitted = session_admits(connection->session, access, request->head, request->head_size, now, error);
+    else
+        admitted = session_admits_command(connection->session, access, now, error);
+    if (admitted)
+        return true;
+    if (access->legacy && session_role(connection->session) == KEY_ROLE_NONE &&
+        auth_is_legacy(auth, connection->peer.host))
+        return true;
+    if (mode != AUTH_REQUIRED) {
+        note_would_refuse(connection, error);
+        return true;
+    }
+    return false;
+}
+
+/* ---- audit ---- */
+
+/* What the request is about, as far as its head says it. */
+static void fill_subject(const struct packet_request *request, const struct access *access,
+                         struct audit_event *event, struct proto_file_key *key)
+{
+    char *const fields[] = {key->application, key->user, key->file};
+    static const size_t sizes[] = {PROTO_APPLICATION_SIZE, PROTO_USER_SIZE, PROTO_FILE_SIZE};
+    size_t at = 0;
+
+    if (request->head_size < PROTO_FILE_KEY_SIZE || access->scope == ACCESS_NOTHING ||
+        access->scope == ACCESS_GROUP || access->scope == ACCESS_PATH)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        size_t length = strnlen((const char *)request->head + at, sizes[i] - 1);
+
+        memcpy(fields[i], request->head + at, length);
+        at += sizes[i];
+    }
+    event->application = key->application;
+    event->user = key->user;
+    event->file = key->file;
+    if (access->right == KEY_RIGHT_WRITE)
+        event->bytes = request->body_length;
+}
+
+static bool is_refusal(int outcome)
+{
+    return outcome == ERROR_UNAUTHENTICATED || outcome == ERROR_FORBIDDEN;
+}
+
+void packet_session_audit(struct packet_connection *connection)
+{
+    static struct log_rate rate;
+    const struct packet_request *request = &connection->request;
+    const struct access *access = access_of(request->command);
+    struct proto_file_key key = {0};
+    uint64_t suppressed;
+
+    if (!access || (!access->audited && !is_refusal(connection->outcome)))
+        return;
+    if (is_refusal(connection->outcome) && !log_rate_open(&rate, REFUSALS_AUDITED, &suppressed))
+        return;
+    struct audit_event event = {
+        .event = access->name,
+        .connection = connection->id,
+        .peer = connection->peer.host,
+        .key = session_key_id(connection->session),
+        .role = key_role_name(session_role(connection->session)),
+        .outcome = connection->outcome,
+        .bytes = -1,
+    };
+    if (request->head)
+        fill_subject(request, access, &event, &key);
+    (void)audit_write(connection->lane->server->options.audit, &event);
+    if (request->command == PROTO_TRACKER_JOIN && connection->outcome == ERROR_NONE)
+        connection->joined = true;
+}
+
+void packet_session_audit_end(struct packet_connection *connection)
+{
+    const struct audit_event event = {
+        .event = "leave",
+        .connection = connection->id,
+        .peer = connection->peer.host,
+        .key = session_key_id(connection->session),
+        .role = key_role_name(session_role(connection->session)),
+        .bytes = -1,
+    };
+
+    if (connection->joined)
+        (void)audit_write(connection->lane->server->options.audit, &event);
+}
