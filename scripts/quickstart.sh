@@ -132,23 +132,23 @@ database_url() { # DAEMON DATABASE
         echo "sqlite:$dir/meta/$1.db"
     fi
 }
-# One key for each part that asks another, and one for whoever runs this; those of an earlier run stay.
-keys=
-if [ "$auth" != off ]; then
-    keys=$dir/etc/keys
-    if [ ! -e "$keys" ]; then
-        "$bin/reel" auth new-key -o "$keys" storage storage-1 groups=group001
-        "$bin/reel" auth new-key -o "$keys" gateway httpd-1 applications=tnvideo rights=r
-        "$bin/reel" auth new-key -o "$keys" operator,issuer quickstart
-    fi
-fi
+# One key for each part that asks another, one for whoever runs this, one that signs links; those of an earlier run stay.
+keys=$dir/etc/keys
+make_key() { # ROLES ID [OPTION...]
+    { [ -s "$keys" ] && grep -q "^$2 " "$keys"; } || "$bin/reel" auth new-key -o "$keys" "$@" || fail "cannot make a key in $keys"
+}
+make_key storage storage-1 groups=group001
+make_key gateway httpd-1 applications=tnvideo rights=r
+make_key operator,issuer quickstart
+make_key issuer links rights=r applications=tnvideo
 (umask 077; cat >"$dir/etc/reel.conf" <<TEXT
 # Written by scripts/quickstart.sh for the reel command.
 [client]
 trackers = 127.0.0.1:$tracker
 user = quickstart
 http = http://127.0.0.1:$httpd
-keys = ${keys:+quickstart@$keys}
+keys = quickstart@$keys
+auth = $auth
 TEXT
 )
 common_options() { # NAME ADMIN_PORT
@@ -198,10 +198,6 @@ heartbeat_interval = 1s
 [database]
 url = $(database_url storage tnv_storagedb)
 TEXT
-# The key that signs links, of this installation alone.
-keys=$dir/etc/keys
-[ -s "$keys" ] && grep -q '^links ' "$keys" || "$bin/reel" auth new-key issuer links rights=r applications=tnvideo -o "$keys" ||
-    fail "cannot make a key in $keys"
 write_config httpd $httpd_admin <<TEXT
 [httpd]
 listen = 127.0.0.1:$httpd
@@ -209,9 +205,6 @@ trackers = 127.0.0.1:$tracker
 application = tnvideo
 user = quickstart
 access = $access
-
-[auth]
-keys = $keys
 TEXT
 
 stop_all

@@ -45,10 +45,10 @@ struct daemon_config {
     int log_level;                    /* enum log_level */
     int sandbox;                      /* enum daemon_sandbox */
     struct address_list admin_listen; /* empty: no admin port */
-    char *auth_keys;                  /* keys file; "": none */
     struct daemon_tls_config tls;
-    int auth_mode; /* enum auth_mode */
-    char *auth_keys, *auth_identity;
+    int auth_mode;   /* enum auth_mode */
+    char *auth_keys; /* keys file; "": none */
+    char *auth_identity;
     struct config_strings auth_legacy; /* of daemons that answer packets; so is the next */
     int64_t auth_session_ms;
     char *audit_file;

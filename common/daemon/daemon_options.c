@@ -30,9 +30,6 @@ static const struct config_option common_options[] = {
     {"admin", "listen", CONFIG_ADDRESSES, offsetof(struct daemon_config, admin_listen), "", 0, 0, NULL, false,
      "Addresses of the HTTP port for operators (/metrics, /healthz, /status); private ones only, because it "
      "does not authenticate. Empty for none."},
-    {"auth", "keys", CONFIG_STRING, offsetof(struct daemon_config, auth_keys), "", 0, 0, NULL, false,
-     "File of keys, of mode 0600, read again on SIGHUP; `reel auth new-key` makes them. A name without a "
-     "slash is a credential of systemd (LoadCredential=)."},
     {"tls", "cert", CONFIG_STRINGS, offsetof(struct daemon_config, tls.certificates), "", 0, 0, NULL, true,
      "Files with this server's certificate in PEM, followed by those that vouch for it. Several for several "
      "names: "
