@@ -96,7 +96,7 @@ static void what_is_no_key_is_refused_by_line(void **state)
     assert_refused("a storage " SECRET_A " groups=a,,b", "groups=");
     assert_refused("a storage " SECRET_A " groups=a b=c", "no option \"b\"");
     assert_refused("a storage " SECRET_A " groups=a groups=b", "twice");
-    assert_refused("a storage " SECRET_A " addresses=localhost", "no address");
+    assert_refused("a storage " SECRET_A " addresses=localhost", "neither an address");
     assert_refused("a storage " SECRET_A " rights=rr", "rights=");
     assert_refused("a storage " SECRET_A " rights=", "rights=");
     assert_refused("a storage " SECRET_A "\na client " SECRET_B, "keys:2: there is a key with the ID a");
