@@ -129,7 +129,7 @@ def test_players_of_pages_play(browser, base, scripts, player):
 
 
 def test_mpv_plays_hls_to_the_end(base, tmp_path):
-    """Without seeking: the libavformat that Debian 12 has (5.1) loses its place in any HLS of fragmented MP4, its own too."""
+    """Without seeking: mpv's seeks come late or not at all here, and why is not known."""
     player = Mpv(base.replace("SERVICE", "hls") + "master.m3u8", tmp_path)
     try:
         wait_for(lambda: player.get("duration"), 20, "mpv's loading")
