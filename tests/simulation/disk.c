@@ -102,7 +102,8 @@ static const char *path_of(int at, const char *name, char path[512])
         snprintf(path, 512, "%s/%s", paths[at], name);
     else
         return NULL;
-    if (strncmp(path, root, root_size) != 0 || (path[root_size] != '/' && path[root_size] != '\0'))
+    if (root_size == 0 || strncmp(path, root, root_size) != 0 ||
+        (path[root_size] != '/' && path[root_size] != '\0'))
         return NULL;
     size_t size = strlen(path);
     if (size > 2 && strcmp(path + size - 2, "/.") == 0)
@@ -518,6 +519,67 @@ void disk_power_cut(void)
     say("the power is cut: %zu changes of names were not synced", change_count);
     lose_names();
     lose_bytes(root);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    static char bytes[65536];
+    struct stat before, after;
+    int in = __real_openat(AT_FDCWD, from, O_RDONLY),
+        out = __real_openat(AT_FDCWD, to, O_WRONLY | O_CREAT, 0600);
+    ssize_t size;
+    if (in < 0 || out < 0)
+        violation("cannot copy %s: %s", from, strerror(errno));
+    while ((size = __real_read(in, bytes, sizeof(bytes))) > 0)
+        if (__real_write(out, bytes, (size_t)size) != size)
+            violation("cannot copy %s: %s", from, strerror(errno));
+    if (__real_fstat(in, &before) == 0 && __real_fstat(out, &after) == 0) {
+        struct item *item = item_of(after.st_ino);
+        item->modified = item_of(before.st_ino)->modified;
+        item->changed = item_of(before.st_ino)->changed;
+        item->dirty = item->lost = false;
+    }
+    (void)__real_close(in);
+    (void)__real_close(out);
+}
+
+static void copy_tree(const char *from, const char *to)
+{
+    char below_from[512], below_to[512];
+    struct stat status;
+    DIR *stream = opendir(from);
+    const struct dirent *entry;
+    (void)__real_mkdirat(AT_FDCWD, to, 0700);
+    while (stream && (entry = readdir(stream))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(below_from, sizeof(below_from), "%s/%s", from, entry->d_name);
+        snprintf(below_to, sizeof(below_to), "%s/%s", to, entry->d_name);
+        if (__real_fstatat(AT_FDCWD, below_from, &status, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISDIR(status.st_mode))
+            copy_tree(below_from, below_to);
+        else
+            copy_file(below_from, below_to);
+    }
+    if (stream)
+        (void)__real_closedir(stream);
+}
+
+void disk_exchange(void)
+{
+    char copy[320], old[320];
+    static int count;
+    snprintf(copy, sizeof(copy), "%s/copy-%d", kept, count);
+    snprintf(old, sizeof(old), "%s/old-%d", kept, count++);
+    copy_tree(root, copy);
+    for (size_t i = 0; i < change_count; i++)
+        forget_change(i);
+    change_count = 0; /* the copy was synced */
+    if (__real_renameat(AT_FDCWD, root, AT_FDCWD, old) != 0 ||
+        __real_renameat(AT_FDCWD, copy, AT_FDCWD, root) != 0)
+        violation("cannot exchange the volume: %s", strerror(errno));
+    say("a copy lies in the volume's place");
 }
 
 void disk_begin(const char *directory, enum disk_model how)

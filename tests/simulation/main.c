@@ -1,12 +1,15 @@
 /*
  * reel-simulation: runs the stories of seeds, each in a process of its own, and says which of them broke the promise.
  *   reel-simulation [-v] [--without kill,pause,...] [--clients N] [--files N] [--operations N] [--one-storage]
- *                   [--shrink] FIRST [LAST]
+ *                   [--shrink] [--first] FIRST [LAST]
+ * --first: ends with the first seed that broke it.
  * Exit code 0: every seed kept the promise; 1: one did not.
  */
 #include "tests/simulation/story.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -16,6 +19,8 @@
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,12 +70,65 @@ static void run_here(uint64_t seed, const struct story_limits *limits, const cha
     _exit(0);
 }
 
+/* ---- the tables, made once: they cost as much as a third of a short story ---- */
+
+static char tables[] = "/dev/shm/reel-simulation-XXXXXX";
+
+static void make_tables(void)
+{
+    int status = 0;
+    if (!mkdtemp(tables)) {
+        fprintf(stderr, "reel-simulation: cannot make a directory in /dev/shm: %s\n", strerror(errno));
+        exit(2);
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(2);
+        story_make_tables(tables);
+        _exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (status != 0) {
+        fprintf(stderr, "reel-simulation: the tables cannot be made\n");
+        exit(2);
+    }
+}
+
+static bool copy_tables(const char *to)
+{
+    char from_path[600], to_path[600];
+    DIR *stream = opendir(tables);
+    const struct dirent *entry;
+    bool fine = stream != NULL;
+    while (fine && (entry = readdir(stream))) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(from_path, sizeof(from_path), "%s/%s", tables, entry->d_name);
+        snprintf(to_path, sizeof(to_path), "%s/%s", to, entry->d_name);
+        int in = open(from_path, O_RDONLY | O_CLOEXEC),
+            out = open(to_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        struct stat status;
+        fine = in >= 0 && out >= 0 && fstat(in, &status) == 0 &&
+               sendfile(out, in, NULL, (size_t)status.st_size) == status.st_size;
+        if (in >= 0)
+            (void)close(in);
+        if (out >= 0)
+            (void)close(out);
+    }
+    if (stream)
+        (void)closedir(stream);
+    return fine;
+}
+
 /* The exit status of the seed's process; RESULT where it is 0. */
 static int run_seed(uint64_t seed, const struct story_limits *limits, struct story_result *result)
 {
     char directory[] = "/dev/shm/reel-simulation-XXXXXX";
     int pipe_fds[2], status = 0;
-    if (!mkdtemp(directory) || pipe(pipe_fds) != 0) {
+    if (!mkdtemp(directory) || !copy_tables(directory) || pipe(pipe_fds) != 0) {
         fprintf(stderr, "reel-simulation: cannot make a directory in /dev/shm: %s\n", strerror(errno));
         exit(2);
     }
@@ -201,7 +259,8 @@ static double cpu_seconds(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-static int run_all(uint64_t first, uint64_t last, const struct story_limits *limits, bool shrinks)
+static int run_all(uint64_t first, uint64_t last, const struct story_limits *limits, bool shrinks,
+                   bool one_will_do)
 {
     int64_t simulated_us = 0, operations = 0, undecided = 0;
     uint64_t count = 0, failed = 0, turns = 0;
@@ -220,10 +279,10 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
             printf("seed %" PRIu64 " ended by signal %s\n", seed, sigabbrev_np(WTERMSIG(status)));
         else
             printf("seed %" PRIu64 " failed\n", seed);
-        if (shrinks) {
+        if (shrinks)
             shrink(seed, *limits);
+        if (shrinks || one_will_do)
             break;
-        }
     }
     double cpu = cpu_seconds();
     printf("%" PRIu64 " seeds, %" PRIu64 " failed; %" PRId64 " operations (%" PRId64
@@ -237,15 +296,13 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"without", required_argument, NULL, 'w'},
-                                            {"clients", required_argument, NULL, 'c'},
-                                            {"files", required_argument, NULL, 'f'},
-                                            {"operations", required_argument, NULL, 'o'},
-                                            {"one-storage", no_argument, NULL, '1'},
-                                            {"shrink", no_argument, NULL, 's'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"without", required_argument, NULL, 'w'}, {"clients", required_argument, NULL, 'c'},
+        {"files", required_argument, NULL, 'f'},   {"operations", required_argument, NULL, 'o'},
+        {"one-storage", no_argument, NULL, '1'},   {"shrink", no_argument, NULL, 's'},
+        {"first", no_argument, NULL, 'F'},         {NULL, 0, NULL, 0}};
     struct story_limits limits = {0};
-    bool shrinks = false;
+    bool shrinks = false, one_will_do = false;
     int option;
     /* Addresses must be those of every other run. */
     if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) && personality(ADDR_NO_RANDOMIZE) != -1)
@@ -273,6 +330,9 @@ int main(int argc, char **argv)
         case 's':
             shrinks = true;
             break;
+        case 'F':
+            one_will_do = true;
+            break;
         default:
             return 2;
         }
@@ -280,11 +340,14 @@ int main(int argc, char **argv)
     if (optind >= argc) {
         fprintf(stderr,
                 "usage: reel-simulation [-v] [--without TROUBLES] [--clients N] [--files N] [--operations N] "
-                "[--one-storage] [--shrink] FIRST [LAST]\n");
+                "[--one-storage] [--shrink] [--first] FIRST [LAST]\n");
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
     uint64_t first = strtoull(argv[optind], NULL, 10);
     uint64_t last = optind + 1 < argc ? strtoull(argv[optind + 1], NULL, 10) : first;
-    return run_all(first, last, &limits, shrinks);
+    make_tables();
+    int code = run_all(first, last, &limits, shrinks, one_will_do);
+    (void)nftw(tables, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    return code;
 }

@@ -36,6 +36,7 @@ struct descriptor {
 };
 
 static struct descriptor descriptors[FDS_MAX];
+static int descriptors_end; /* none is in use from here on */
 
 int __real_close(int fd);
 int __real_eventfd(unsigned value, int flags);
@@ -54,6 +55,8 @@ static void own(int fd, enum kind kind)
 {
     if (fd >= FDS_MAX)
         violation("more than %d descriptors", FDS_MAX);
+    if (fd >= descriptors_end)
+        descriptors_end = fd + 1;
     descriptors[fd] = (struct descriptor){.kind = kind, .node = node_current()};
 }
 
@@ -85,7 +88,7 @@ int __wrap_close(int fd)
 
 void net_close_all(const struct node *node)
 {
-    for (int fd = 0; fd < FDS_MAX; fd++) {
+    for (int fd = 0; fd < descriptors_end; fd++) {
         if (descriptors[fd].kind != KIND_NONE && descriptors[fd].node == node)
             (void)__wrap_close(fd);
     }
@@ -94,7 +97,7 @@ void net_close_all(const struct node *node)
 void net_cut(void)
 {
     int chosen = -1, seen = 0;
-    for (int fd = 0; fd < FDS_MAX; fd++) {
+    for (int fd = 0; fd < descriptors_end; fd++) {
         if (descriptors[fd].kind == KIND_CONNECTED && chance_below(++seen) == 0)
             chosen = fd;
     }
@@ -181,7 +184,7 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 static int find_listener(uint16_t port)
 {
     int chosen = -1, seen = 0;
-    for (int fd = 0; fd < FDS_MAX; fd++) {
+    for (int fd = 0; fd < descriptors_end; fd++) {
         const struct descriptor *one = &descriptors[fd];
         if (one->kind == KIND_LISTENER && one->port == port && one->listener->count < QUEUE_MAX &&
             chance_below(++seen) == 0)

@@ -61,6 +61,8 @@ void world_begin(void);
 void world_run(bool (*until)(void));
 
 int64_t now_us(void);
+/* Everybody and everything has stood still for so long. */
+void world_jump(int64_t us);
 void sleep_us(int64_t us);
 /* Lets others run, at a random moment. */
 void yield(void);
@@ -97,6 +99,8 @@ void disk_begin(const char *directory, enum disk_model model);
 void disk_forget(int fd); /* it is closed */
 /* No node runs now: what was not synced is lost. */
 void disk_power_cut(void);
+/* A copy of the volume lies in its place from now on, as after it was moved to another disk; the old one is gone. */
+void disk_exchange(void);
 extern int64_t disk_slow; /* per million: a call takes long */
 extern int64_t disk_fail; /* per million: a call fails */
 extern int64_t disk_hang; /* per million: a sync takes many seconds */

@@ -5,6 +5,7 @@
 
 #include "common/proto/digest.h"
 #include "common/proto/proto.h"
+#include "storage/rows/table_hash.h"
 #include "tests/simulation/client.h"
 #include "tests/simulation/history.h"
 #include "tests/simulation/node.h"
@@ -28,7 +29,8 @@
 
 const char *const trouble_names[TROUBLES] = {"kill",      "pause",     "power",     "clock",     "network",
                                              "disk-slow", "disk-fail", "disk-hang", "base-slow", "base-fail",
-                                             "base-late", "base-away", "damage",    "fsck"};
+                                             "base-late", "base-away", "damage",    "fsck",      "exchange",
+                                             "legacy",    "sleep"};
 
 struct file {
     struct history history;
@@ -117,7 +119,7 @@ static void set_up_storages(void)
         set(overrides, "storage.host_name=%s", storages[i].name);
         set(overrides, "storage.paths=../data=%s", volume);
         set(overrides, "%s", base_url("storage"));
-        set(overrides, "storage.trackers=127.0.0.1:21000");
+        set(overrides, "storage.trackers=");
         set(overrides, "storage.check_users=no"); /* there is no tracker */
         set(overrides, "storage.heartbeat_interval=600s");
         set(overrides, "storage.idservers=%s",
@@ -527,11 +529,44 @@ static void fsck(bool repair)
     client_free(&reply);
 }
 
+/* Two groups of the predecessor, whose rows name no group, have used one path for two files: one is a file of alice here,
+ * the other one was deleted by bob long ago. */
+static void share_path(void)
+{
+    static int others;
+    const struct file *file = &files[chance_below(file_count)];
+    char path[300], sql[1200];
+    int alice = (int)table_hash_of_user("alice") + 1, bob = (int)table_hash_of_user("bob") + 1;
+    sqlite3 *handle = NULL;
+    snprintf(path, sizeof(path), "%s/storage.db", bases);
+    /* While a server writes it is left for another time. */
+    snprintf(sql, sizeof(sql),
+             "BEGIN IMMEDIATE;"
+             "INSERT INTO t_file_0%d (id, appid, userid, status, file_path, file_size, deleted_at) "
+             "SELECT 'other-%d', appid, 'bob', 1, file_path, file_size, 1690000000 FROM t_file_0%d "
+             "WHERE userid = 'alice' AND id = '%s' AND status = 0;"
+             "UPDATE t_file_0%d SET group_name = '' WHERE userid = 'alice' AND id = '%s' AND status = 0;"
+             "COMMIT",
+             bob, others++, alice, file->id, alice, file->id);
+    if (sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+        sqlite3_exec(handle, sql, NULL, NULL, NULL) == SQLITE_OK)
+        say("bob has deleted a file whose path is that of alice's %s", file->id);
+    (void)sqlite3_close(handle);
+}
+
 static void *damage_main(void *argument)
 {
     (void)argument;
     damage();
     return NULL;
+}
+
+/* All machines are put to sleep, or stand still with what they run on, for minutes or days. */
+static void sleep_all(void)
+{
+    int64_t us = chance_below(chance(500000) ? 3600 * SECOND_US : 10 * DAY_S * SECOND_US);
+    say("everything stands still for %.1f h", (double)us / 3.6e9);
+    world_jump(us);
 }
 
 static void one_trouble(void)
@@ -603,6 +638,18 @@ static void one_trouble(void)
         if (may(TROUBLE_FSCK))
             fsck(chance(500000));
         break;
+    case TROUBLE_EXCHANGE:
+        if (may(TROUBLE_EXCHANGE) && chance(100000))
+            disk_exchange();
+        break;
+    case TROUBLE_LEGACY:
+        if (may(TROUBLE_LEGACY) && chance(200000))
+            share_path();
+        break;
+    case TROUBLE_SLEEP:
+        if (may(TROUBLE_SLEEP) && chance(100000))
+            sleep_all();
+        break;
     case TROUBLES:
         break;
     }
@@ -670,9 +717,9 @@ static int compare_numbers(const void *a, const void *b)
 
 static void check_numbers(void)
 {
-    static const char *const queries[] = {"SELECT file_path FROM t_file_01",
-                                          "SELECT file_path FROM t_file_02",
-                                          "SELECT file_path FROM t_file_03"};
+    static const char *const queries[] = {"SELECT file_path FROM t_file_01 WHERE userid = 'alice'",
+                                          "SELECT file_path FROM t_file_02 WHERE userid = 'alice'",
+                                          "SELECT file_path FROM t_file_03 WHERE userid = 'alice'"};
     char path[300];
     sqlite3 *handle = NULL;
     snprintf(path, sizeof(path), "%s/storage.db", bases);
@@ -734,8 +781,6 @@ static void end_story(void)
 static void *tell(void *argument)
 {
     (void)argument;
-    node_init_db(idserver_node_spec(), idserver_overrides[0].items);
-    node_init_db(storage_node_spec(), storage_overrides[0].items);
     start_all();
     sleep_us(3 * SECOND_US);
     int64_t pause_us = ONE_OF(50000, 500000, 5000000);
@@ -754,6 +799,28 @@ static void *tell(void *argument)
 static bool is_finished(void)
 {
     return finished;
+}
+
+static void *make_tables(void *argument)
+{
+    (void)argument;
+    node_init_db(idserver_node_spec(), idserver_overrides[0].items);
+    node_init_db(storage_node_spec(), storage_overrides[0].items);
+    finished = true;
+    return NULL;
+}
+
+void story_make_tables(const char *directory)
+{
+    static const struct story_limits none;
+    limits = &none;
+    chance_seed(0);
+    world_begin();
+    snprintf(volume, sizeof(volume), "%s/volume", directory);
+    base_begin(directory);
+    set_up();
+    (void)fiber_start(NULL, "tables", make_tables, NULL);
+    world_run(is_finished);
 }
 
 void story_run(uint64_t seed, const struct story_limits *given, const char *directory,

@@ -22,6 +22,9 @@ enum trouble {
     TROUBLE_BASE_AWAY,
     TROUBLE_DAMAGE,
     TROUBLE_FSCK,
+    TROUBLE_EXCHANGE,
+    TROUBLE_LEGACY,
+    TROUBLE_SLEEP,
     TROUBLES
 };
 extern const char *const trouble_names[TROUBLES];
@@ -39,7 +42,11 @@ struct story_result {
     int operations, undecided;
 };
 
-/* Ends the process by violation() where the promise was broken. DIRECTORY is empty and private. */
+/* Makes the tables, once for all stories, in files of DIRECTORY. */
+void story_make_tables(const char *directory);
+
+/* Ends the process by violation() where the promise was broken. DIRECTORY is private and has nothing but the files of
+ * story_make_tables(). */
 void story_run(uint64_t seed, const struct story_limits *limits, const char *directory,
                struct story_result *result);
 
