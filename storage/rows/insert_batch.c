@@ -81,7 +81,7 @@ static enum db_result insert_together(struct batch *batch, struct db_connection 
         if (!batch->items[i]->known)
             open[count++] = batch->items[i];
     }
-    return batch->batches->options.insert_many(open, count, connection, error);
+    return count > 0 ? open[0]->insert_many(open, count, connection, error) : DB_OK;
 }
 
 /* DB_CONSTRAINT, where they go TOGETHER: one of them has a taken key; nothing was done. */
@@ -128,7 +128,7 @@ static enum db_result batch_run(struct db_job *job, struct db_connection *connec
     }
     /* After a commit that may have counted every row has to be looked at. */
     if (open > 1 && !uncertain) {
-        bool together = batch->batches->options.insert_many != NULL;
+        bool together = batch->batches->options.together;
         enum db_result result = insert_all(batch, together, connection, error);
         if (together && result == DB_CONSTRAINT)
             result = insert_all(batch, false, connection, error);

@@ -16,6 +16,10 @@ struct insert_batches;
 struct insert_item {
     /* The INSERT alone. DB_CONSTRAINT: something has the key. On a database thread. */
     enum db_result (*insert)(struct insert_item *item, struct db_connection *connection, struct error *error);
+    /* The INSERTs of COUNT items that have this function in common, of which something having the key of one (DB_CONSTRAINT)
+     * undoes all: then they are tried one by one. Called where the batches are `together`. On a database thread. */
+    enum db_result (*insert_many)(struct insert_item *const *items, size_t count,
+                                  struct db_connection *connection, struct error *error);
     /* Outside of a transaction: the INSERT, and on DB_CONSTRAINT the finding out whose row is there; DB_OK
      * when that is known. May be run again after any failure. On a database thread. */
     enum db_result (*settle)(struct insert_item *item, struct db_connection *connection, struct error *error);
@@ -34,13 +38,10 @@ struct insert_item {
 #define INSERT_BATCH_MAX 64 /* rows of one transaction */
 
 struct insert_batches_options {
-    /* The INSERTs of COUNT rows, of which something having the key of one (DB_CONSTRAINT) undoes all: then they are tried one
-     * by one. NULL: always one by one. On a database thread. */
-    enum db_result (*insert_many)(struct insert_item *const *items, size_t count,
-                                  struct db_connection *connection, struct error *error);
     bool (*submit)(void *argument, struct db_job *job, struct error *error);
     void *argument;
     size_t active_max;  /* transactions at once */
+    bool together;      /* rows go by insert_many() first */
     bool relaxed;       /* their commits need not be on the disk */
     int64_t timeout_ms; /* a row that has waited so long for its turn fails */
 };

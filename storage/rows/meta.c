@@ -356,7 +356,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
                           : min_size(max_size((size_t)config->base.database_threads / 2, 1), BATCHES_MAX),
         .relaxed = config->durability == OPTIONS_RELAXED,
         /* Each statement is a round trip there; SQLite has prepared one that takes a row. */
-        .insert_many = db_backend_of(meta->db) == DB_BACKEND_MYSQL ? meta_insert_many : NULL,
+        .together = db_backend_of(meta->db) == DB_BACKEND_MYSQL,
         .timeout_ms = config->base.database_timeout_ms,
     });
     if (!meta->batches) {

@@ -36,8 +36,8 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
     return meta_sql_insert(connection, &insert->key, &insert->row, error);
 }
 
-enum db_result meta_insert_many(struct insert_item *const *items, size_t count,
-                                struct db_connection *connection, struct error *error)
+static enum db_result insert_together(struct insert_item *const *items, size_t count,
+                                      struct db_connection *connection, struct error *error)
 {
     struct meta_sql_new rows[INSERT_BATCH_MAX];
     for (size_t i = 0; i < count; i++) {
@@ -187,8 +187,11 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     insert->late = false;
     insert->row.version = 0;
     insert->epoch = row_cache_epoch(meta->cache, &key);
-    insert->item = (struct insert_item){
-        .insert = insert_alone, .settle = insert_settle, .done = insert_done, .loop = insert->loop};
+    insert->item = (struct insert_item){.insert = insert_alone,
+                                        .insert_many = insert_together,
+                                        .settle = insert_settle,
+                                        .done = insert_done,
+                                        .loop = insert->loop};
     if (insert->replaces) {
         meta_job_init(&insert->job, replace_run, replace_done, insert->loop);
         return meta_run(meta, &insert->job, error);

@@ -33,10 +33,6 @@ void meta_job_init(struct db_job *job,
                    enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
                    void (*done)(struct db_job *), struct loop *loop);
 
-/* The INSERTs of several rows (struct meta_insert), for storage/rows/insert_batch.c. On a database thread. */
-MUST_CHECK enum db_result meta_insert_many(struct insert_item *const *items, size_t count,
-                                           struct db_connection *connection, struct error *error);
-
 /* Words the failure of a job that ended with RESULT because of CAUSE, logs it, and looks whether the database is away.
  * Nothing for DB_OK. Any thread. */
 void meta_judge(struct meta *meta, enum db_result result, const struct error *cause, struct error *error);

@@ -175,7 +175,7 @@ static void a_url_that_is_wrong_is_refused_with_what_would_be_right(void **state
         {"mysql://root:secret@db1/x?socket=relative", "absolute"},
         {"mysql://root:secret@db1/x?timeout=3s", "read_timeout"},
         {"mysql://root:secret@db1:99999/x", ""},
-        {"mysql://root:secret@*/x", "no host"},
+        {"mysql://root:secret@*/x", "not a host"},
         {"mysql://root:se@cret@db1/x", "percent-encoded"},
         {"mysql://root:se/secret@db1/x", "percent-encoded"},
         {"mysql://root:se?secret@db1/x", "percent-encoded"},

@@ -157,19 +157,18 @@ static int set_up_with(void **state, bool many)
     assert_non_null(fixture->loop);
     assert_true(loop_start(fixture->loop, &error));
     sem_init(&fixture->ended, 0, 0);
-    fixture->batches =
-        insert_batches_create(&(struct insert_batches_options){.insert_many = many ? insert_many : NULL,
-                                                               .submit = submit,
-                                                               .argument = fixture,
-                                                               .active_max = 1,
-                                                               .timeout_ms = 20000});
+    fixture->batches = insert_batches_create(&(struct insert_batches_options){
+        .together = many, .submit = submit, .argument = fixture, .active_max = 1, .timeout_ms = 20000});
     assert_non_null(fixture->batches);
     for (size_t i = 0; i < ROWS; i++) {
         struct row *row = &fixture->rows[i];
         row->key = row->value = (int64_t)i;
         row->ended = &fixture->ended;
-        row->item =
-            (struct insert_item){.insert = insert, .settle = settle, .done = done, .loop = fixture->loop};
+        row->item = (struct insert_item){.insert = insert,
+                                         .insert_many = insert_many,
+                                         .settle = settle,
+                                         .done = done,
+                                         .loop = fixture->loop};
     }
     *state = fixture;
     return 0;
