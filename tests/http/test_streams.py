@@ -1,15 +1,18 @@
 """HLS, DASH and /info of stored films: what is decoded is what was stored, on every way that bytes take; playlists keep the
 rules; requests for segments are requests for files."""
+import base64
 import gzip
 import json
 import random
 import re
+import time
 import urllib.parse
 import xml.etree.ElementTree
 
 import pytest
 
 import films
+import links
 from films import AAC, H264, PICTURE, SOUND, frames
 from playlists import check_media, check_master, read_playlist
 from suite import APP, USER
@@ -299,7 +302,6 @@ def test_stored_texts_are_compressed_and_srt_is_webvtt_by_name(suite, ports):
 
 def test_a_film_goes_on_while_its_storage_server_is_killed(own_suite, plain):
     """Segment after segment at a player's pace; one of the two storage servers is killed in the middle."""
-    import time
     own_suite.add_tracker()
     own_suite.add_idserver()
     own_suite.add_storage()
@@ -320,9 +322,18 @@ def test_a_film_goes_on_while_its_storage_server_is_killed(own_suite, plain):
 
 
 def test_where_links_are_signed_streams_need_one_too(suite, plain):
+    signer = links.Signer("app-a", bytes(range(32)))
+    keys = suite.dir / "etc" / "streams.keys"
+    keys.write_text(f"app-a issuer {base64.b64encode(bytes(range(32))).decode()}\n")
+    keys.chmod(0o600)
     daemon = suite.add_httpd("signed", access="signed")
+    daemon.configure({**daemon.config, "auth": {"keys": keys}})
     daemon.start()
     for path in (stream("plain", "master.m3u8"), stream("plain", "m-0.m4s"), stream("plain", "manifest.mpd", "dash"),
                  stream("plain", "", "info"), stream("nobody", "master.m3u8")):
         answer, body = fetch(suite, path, port=daemon.port)
         assert answer.status == 403 and b"signed link" in body, path
+        for scope, file in (("f", "plain"), ("u", "another")):
+            linked = f"/t/{signer.token(APP, USER, file, int(time.time()) + 600, scope)}{path}"
+            answer, body = fetch(suite, linked, port=daemon.port)
+            assert answer.status == (200 if "plain" in path else 403 if scope == "f" else 404), linked
