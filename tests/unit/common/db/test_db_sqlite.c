@@ -193,7 +193,7 @@ static void a_url_that_is_wrong_is_refused_with_what_would_be_right(void **state
         {"mysql://db1/x?useSSL=true", "tls=required"},
         {"mysql://db1/x?ssl-ca=/x.pem", "ca="},
         {"mysql://db1/x?charset=utf8", "utf8mb4"},
-        {"mysql://db1/x?tls=yes", "required, prefer and off"},
+        {"mysql://db1/x?tls=yes", "required, prefer, off"},
         {"mysql://db1/x?ca=x.pem", "absolute"},
         {"mysql://db1/x?ca=/x.pem&tls=prefer", "tls=required"},
         {"mysql://db1/x?causal_reads=1", "neither on nor off"},
