@@ -282,7 +282,7 @@ bool command_read_list(struct command *command, int *result)
         command_free_list(command);
         return false;
     }
-    list.arguments = calloc((size_t)(command->count + list.line_count + 1), sizeof(*list.arguments));
+    list.arguments = calloc((size_t)command->count + (size_t)list.line_count + 1, sizeof(*list.arguments));
     if (!list.arguments) {
         *result = COMMAND_FAILED;
         command_free_list(command);

@@ -77,7 +77,7 @@ static void put_first(struct client_operation *operation, const struct address *
 static void legacy_last(struct client_operation *operation)
 {
     struct client_location *location = &operation->location;
-    struct address ordered[CLIENT_SERVERS_MAX];
+    struct address ordered[CLIENT_SERVERS_MAX] = {0};
     size_t count = 0;
 
     for (int legacy = 0; legacy < 2; legacy++)

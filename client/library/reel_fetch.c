@@ -221,7 +221,8 @@ bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error)
         if (pause_ms < 0)
             return false;
         log_info("reel", "download of %s continues after: %s", fetch->key.file, error->text);
-        reel_say(reel, "%s; continuing at byte %lld", error->text, (long long)(fetch->before + fetch->done));
+        long long at = fetch->before + fetch->done;
+        reel_say(reel, "%s; continuing at byte %lld", error->text, at);
         if (pause_ms > 0 && !fetch_pause(reel, pause_ms, error))
             return false;
         fetch->offset = start + fetch->done;

@@ -102,7 +102,7 @@ bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *
 
 bool reel_size(struct reel *reel, const struct reel_key *key, int64_t *size, struct reel_error *error)
 {
-    struct reel_file file;
+    struct reel_file file = {0};
 
     if (!reel_stat(reel, key, &file, error))
         return false;
@@ -357,6 +357,7 @@ bool reel_change_group(struct reel *reel, const char *group, enum reel_group_cha
     }
     memcpy(wait.change.group, group, strlen(group));
     text = text_run(reel, &wait.text, group_start, error);
+    bool removed = text != NULL;
     free(text);
-    return text;
+    return removed;
 }

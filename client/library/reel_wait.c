@@ -24,14 +24,12 @@ static void wait_run(struct task *task)
 static void wait_cancel(struct task *task)
 {
     struct reel_wait *wait = CONTAINER_OF(task, struct reel_wait, cancel);
-    struct error error;
+    struct error error = {.code = ERROR_NONE};
 
     if (wait->operation) {
         client_cancel(wait->operation);
         wait->operation = NULL;
         (void)error_set(&error, ERROR_CANCELLED, "cancelled");
-    } else {
-        error.code = ERROR_NONE;
     }
     pthread_mutex_lock(&wait->mutex);
     wait->cancel_posted = false;

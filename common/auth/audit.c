@@ -78,6 +78,7 @@ static void format_link(const uint8_t link[LINK_SIZE], char text[LINK_HEX + 1])
 
 static bool parse_link(const char *text, uint8_t link[LINK_SIZE])
 {
+    memset(link, 0, LINK_SIZE);
     for (size_t i = 0; i < LINK_HEX; i++) {
         const char *digits = "0123456789abcdef";
         const char *digit = text[i] != '\0' ? strchr(digits, text[i]) : NULL;

@@ -393,7 +393,7 @@ bool session_admits_command(const struct session *session, const struct access *
     if ((access->roles & (1u << role)) == 0)
         return error_set(error, ERROR_FORBIDDEN, "%s is not for the role %s", access->name,
                          key_role_name(role));
-    if (role != KEY_ROLE_CLIENT && (access->right & ~session->key->rights) != 0)
+    if (role != KEY_ROLE_CLIENT && session->key && (access->right & ~session->key->rights) != 0)
         return error_set(error, ERROR_FORBIDDEN, "key %s does not have the right to %s", session->key->id,
                          access->name);
     return true;

@@ -456,12 +456,13 @@ char *db_url_redact(const char *url, char *buffer, size_t size)
     struct redaction to = {buffer, size};
     /* The last '@' of the whole text: where the password holds a raw '@', '/' or '?', rather hide too much. */
     const char *at = strrchr(url, '@'), *colon = strchr(url, ':');
-    const char *rest = url + strlen(MYSQL_PREFIX);
+    bool mysql = strncmp(url, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) == 0;
+    const char *rest = mysql ? url + strlen(MYSQL_PREFIX) : url;
 
     buffer[0] = '\0';
     if (strncmp(url, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) == 0 || (!at && !colon)) {
         show_text(&to, url);
-    } else if (strncmp(url, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) != 0) {
+    } else if (!mysql) {
         /* Misspelt: its parts cannot be told apart. */
         show(&to, url, colon && (!at || colon < at) ? (size_t)(colon - url) + 1 : 0);
         show_text(&to, "***");

@@ -180,14 +180,14 @@ static size_t mpeg_frame_size(const uint8_t *bytes)
     if (version == 1 || layer == 4 || frequency == 3)
         return 0;
     unsigned row = version == 3 ? layer - 1 : layer == 1 ? 3 : 4;
-    unsigned bits = kilobits[row][rate] * 1000U;
-    unsigned sampling = hertz[frequency] >> (version == 3 ? 0 : version == 2 ? 1 : 2);
+    size_t bits = (size_t)kilobits[row][rate] * 1000;
+    size_t sampling = hertz[frequency] >> (version == 3 ? 0 : version == 2 ? 1 : 2);
     if (bits == 0)
         return 0;
     if (layer == 1)
-        return (size_t)(12 * bits / sampling + padding) * 4;
-    unsigned samples = layer == 3 && version != 3 ? 72 : 144;
-    return (size_t)(samples * bits / sampling + padding);
+        return (12 * bits / sampling + padding) * 4;
+    size_t samples = layer == 3 && version != 3 ? 72 : 144;
+    return samples * bits / sampling + padding;
 }
 
 /* Sync words occur in any data: a second frame must follow the first one where it lies within the bytes. */
