@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The Chinese pages follow the English ones: scripts/check-translations.py [PAGE...]
 
-Every docs/zh-CN/NAME.md has, in the same order, what docs/NAME.md has: headings of the same levels, each reached by the
-anchor of the English one; code blocks, byte for byte; tables with as many rows and columns, and the same options,
-commands and paths (what is in backquotes) in the first column; the same links, which lead to the Chinese page where
-there is one. The pages of PAGES must be there. With arguments (docs/zh-CN/reel.md, or reel) only these are looked at.
-Ends with 1 and a line for each fault.
+Every docs/zh-CN/NAME.md has, in the same order, what docs/NAME.md has: headings of the same levels (where the page has
+anchors of its own, <a id="...">, each English anchor is among them); code blocks, byte for byte; tables with as many
+rows and columns, and the same options, commands and paths (what is in backquotes) in the first column; the same links,
+which lead to the Chinese page where there is one. The pages of PAGES must be there. With arguments (docs/zh-CN/reel.md,
+or reel) only these are looked at. Ends with 1 and a line for each fault.
 """
 import os, re, sys
 from collections import Counter
@@ -21,7 +21,8 @@ class Page:
     """The parts of a page, each with the number of its line."""
 
     def __init__(self, path):
-        self.path, self.headings, self.blocks, self.tables, self.links, self.anchors = path, [], [], [], [], set()
+        self.path, self.headings, self.blocks, self.tables, self.links = path, [], [], [], []
+        self.anchors, self.own_anchors = set(), set()
         lines = Path(path).read_text().splitlines()
         at, table = 0, None
         while at < len(lines):
@@ -61,7 +62,8 @@ class Page:
             same = sum(slug == other for _, _, other in self.headings)
             self.headings.append((number, len(heading[1]), slug))
             self.anchors.add(slug + (f"-{same}" if same else ""))
-        self.anchors.update(re.findall(r'<a id="([^"]+)">', line))
+        self.own_anchors.update(re.findall(r'<a id="([^"]+)">', line))
+        self.anchors |= self.own_anchors
         for target in re.findall(r"\]\(([^)\s]+)\)", line):
             self.links.append((number, target))
 
@@ -91,7 +93,7 @@ def check_headings(page, english):
         if level != expected:
             at(page, number, f"a heading of level {level}, in line {line} of the English page it is {expected}")
             break  # what follows is shifted
-        if level > 1 and slug not in page.anchors:
+        if page.own_anchors and level > 1 and slug not in page.anchors:
             at(page, number, f'the anchor of the English heading is missing: <a id="{slug}"></a>')
 
 
@@ -108,7 +110,7 @@ def check_tables(page, english):
     count(page, "tables", page.tables, english.tables)
     for (number, table), (line, expected) in zip(page.tables, english.tables):
         if len(table) != len(expected):
-            at(page, number, f"a table of {len(table)} lines, in line {line} of the English page it has {len(expected)}")
+            at(page, number, f"a table of {len(table)} lines, in line {line} of the English page {len(expected)}")
             continue
         for (number, cells), (line, expected_cells) in zip(table, expected):
             if len(cells) != len(expected_cells):
