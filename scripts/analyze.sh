@@ -31,8 +31,8 @@ for step in "${steps[@]}"; do
     case $step in
         cppcheck)
             cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-                --suppress=missingIncludeSystem --include="/usr/include/$(cc -print-multiarch)/sys/queue.h" -D_GNU_SOURCE -DREEL_VERSION='"0"' \
-                '-Djson_array_foreach(array,index,value)=for(index=0;index<json_array_size(array)&&(value=json_array_get(array,index));index++)' -I. -j 2 "${sources[@]}" || failed=1 ;;
+                --suppress=missingIncludeSystem --include="/usr/include/$(cc -print-multiarch)/sys/queue.h" --include=/usr/include/jansson.h \
+                -D_GNU_SOURCE -DREEL_VERSION='"0"' -I. -j 2 "${sources[@]}" || failed=1 ;;
         tidy)
             printf '%s\n' "${sources[@]}" | xargs -P 2 -n 4 clang-tidy --quiet -p build/$preset 2>/dev/null | tee build/tidy.txt |
                 grep -E 'warning:|error:' && failed=1 ;;
