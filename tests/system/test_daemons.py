@@ -55,7 +55,7 @@ def test_the_database_url_may_stand_in_a_file_of_its_own(daemon, tmp_path):
     secret.write_text("mysql://reel:sesame@127.0.0.1:1/reel?tls=perhaps\n")
     secret.chmod(0o600)
     done = daemon.command("-o", f"database.url_file={secret}", "--check-config")
-    assert done.returncode == 2 and "database.url_file" in done.stderr and "required, prefer and off" in done.stderr
+    assert done.returncode == 2 and "database.url_file" in done.stderr and "required, prefer, off" in done.stderr
     assert "sesame" not in done.stdout + done.stderr
     secret.write_text("sqlite:/nowhere/at/all.db\n")
     assert daemon.command("-o", f"database.url_file={secret}", "--check-config").returncode == 0
