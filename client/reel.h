@@ -118,6 +118,7 @@ struct reel_options {
     /* enum reel_auth. REEL_AUTH_DEFAULT: the environment's REEL_AUTH (off, prefer, required), else REEL_AUTH_REQUIRED with
      * a key and REEL_AUTH_PREFER without. */
     int64_t auth;
+    int64_t reserved[8]; /* zero */
 };
 
 enum reel_auth {

@@ -39,7 +39,8 @@ class _Options(ctypes.Structure):
     _fields_ = [("trackers", ctypes.c_char_p), ("application", ctypes.c_char_p), ("user", ctypes.c_char_p),
                 ("connect_timeout_ms", ctypes.c_int64), ("call_timeout_ms", ctypes.c_int64), ("progress_timeout_ms", ctypes.c_int64),
                 ("tries", ctypes.c_int), ("connections", ctypes.c_size_t), ("hedge_ms", ctypes.c_int64), ("remark", _Remark),
-                ("remark_argument", ctypes.c_void_p), ("async_threads", ctypes.c_size_t), ("reserved", ctypes.c_int64 * 4)]
+                ("remark_argument", ctypes.c_void_p), ("async_threads", ctypes.c_size_t), ("tls_ca", ctypes.c_char_p),
+                ("keys", ctypes.c_char_p), ("token", ctypes.c_char_p), ("auth", ctypes.c_int64), ("reserved", ctypes.c_int64 * 8)]
 
 
 class _Key(ctypes.Structure):
@@ -194,16 +195,19 @@ class _Guard:
 
 
 class Client:
-    """A handle of the library. Times are in seconds."""
+    """A handle of the library. Times are in seconds. keys and token, where they are not given, are those of the environment
+    (REEL_KEYS, REEL_TOKEN)."""
 
     def __init__(self, trackers: str, *, user: Optional[str] = None, application: Optional[str] = None, connect_timeout: float = 0,
                  call_timeout: float = 0, progress_timeout: float = 0, hedge_time: float = 0, tries: int = 0,
-                 remark: Optional[Callable[[str], None]] = None) -> None:
+                 remark: Optional[Callable[[str], None]] = None, tls_ca: Optional[str] = None, keys: Optional[str] = None,
+                 token: Optional[str] = None) -> None:
         told = remark or (lambda text: None)
         self._remark = _Remark(lambda _, text: told(text.decode(errors="replace")))
         options = _Options(trackers=_bytes(trackers), application=_bytes(application), user=_bytes(user),
                            connect_timeout_ms=int(connect_timeout * 1000), call_timeout_ms=int(call_timeout * 1000),
-                           progress_timeout_ms=int(progress_timeout * 1000), hedge_ms=int(hedge_time * 1000), tries=tries, remark=self._remark)
+                           progress_timeout_ms=int(progress_timeout * 1000), hedge_ms=int(hedge_time * 1000), tries=tries, remark=self._remark,
+                           tls_ca=_bytes(tls_ca), keys=_bytes(keys), token=_bytes(token))
         error = _Error()
         self._handle: Optional[int] = _library.reel_open(options, error)
         if not self._handle:
