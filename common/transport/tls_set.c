@@ -80,6 +80,7 @@ fail:
 }
 
 /* A key with a passphrase has nobody to ask for it. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's type */
 static int no_passphrase(char *buffer, int size, int writing, void *argument)
 {
     (void)buffer;
@@ -165,6 +166,7 @@ static int on_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *length
 }
 
 /* RFC 6066 section 3: an unknown name is served by the first certificate, which the client then judges. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's type */
 static int on_server_name(SSL *ssl, int *alert, void *argument)
 {
     struct tls_set *set = argument;
