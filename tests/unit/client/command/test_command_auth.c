@@ -12,6 +12,7 @@
 
 #include "common/auth/audit.h"
 #include "common/auth/keys_file.h"
+#include "tests/unit/library/scripted_peer.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -421,6 +422,70 @@ static void whoami_needs_a_tracker_and_a_token_of_ones_own(void **state)
     said("mode 0644");
 }
 
+/* A tracker that takes everybody for the client app-1 with the rights r and l until 2100. */
+static void whoami_script(struct peer *peer, int fd, int connection)
+{
+    static const uint8_t body[40] = {1, 0, 0,    0,    0,    0, 0,   0,   9,   0,   0,
+                                     0, 0, 0xF4, 0x86, 0x57, 0, 'a', 'p', 'p', '-', '1'};
+    struct peer_request request;
+
+    (void)connection;
+    while (peer_read(peer, fd, &request)) {
+        if (request.command == 4)
+            peer_reply(fd, 100, body, sizeof(body));
+        else
+            peer_fail(fd, 100, -1, "[fake] unknown command");
+    }
+}
+
+static void whoami_prints_whom_the_tracker_takes_us_for(void **state)
+{
+    struct peer peer;
+
+    (void)state;
+    setenv("REEL_KEYS", "", 1);
+    peer_start(&peer, whoami_script, NULL);
+    assert_int_equal(run("auth|whoami|-t|%s", peer.address), 0);
+    assert_string_equal(world.out,
+                        "{\"role\":\"client\",\"rights\":\"rl\",\"ends\":4102444800,\"key\":\"app-1\"}\n");
+    assert_int_equal(peer_requests(&peer, 4), 1);
+    peer_stop(&peer);
+}
+
+/* ---- settings ---- */
+
+static void settings_come_from_the_first_file_that_is_there(void **state)
+{
+    char *home = getenv("HOME") ? strdup(getenv("HOME")) : NULL;
+    char *config_home = getenv("XDG_CONFIG_HOME") ? strdup(getenv("XDG_CONFIG_HOME")) : NULL;
+
+    (void)state;
+    unsetenv("REEL_CONFIG");
+    setenv("REEL_KEYS", "", 1);
+    setenv("HOME", world.directory, 1);
+    setenv("XDG_CONFIG_HOME", world.directory, 1);
+    write_file("reel.conf", "[client]\nuser = xdg\nhttp = http://x:1\nkeys = ./keys\n");
+    assert_int_equal(mkdir(".config", 0700), 0);
+    write_file(".config/reel.conf", "[client]\nuser = home\nhttp = http://h:1\n");
+    assert_int_equal(run("url|f"), 0);
+    assert_string_equal(world.out, "http://x:1/files/tnvideo/xdg/f\n");
+    assert_int_equal(run("auth|token"), 0); /* keys is a setting, too */
+    unsetenv("XDG_CONFIG_HOME");
+    assert_int_equal(run("url|f"), 0);
+    assert_string_equal(world.out, "http://h:1/files/tnvideo/home/f\n");
+    write_file("reel.conf", "[client]\nusr = x\n");
+    assert_int_equal(run("url|f|--config|reel.conf"), 2);
+    said("usr");
+    if (home)
+        setenv("HOME", home, 1);
+    else
+        unsetenv("HOME");
+    if (config_home)
+        setenv("XDG_CONFIG_HOME", config_home, 1);
+    free(home);
+    free(config_home);
+}
+
 /* ---- url --sign ---- */
 
 static void a_signed_link_has_its_scope_time_and_key(void **state)
@@ -531,6 +596,8 @@ int main(void)
         TEST(a_keys_file_that_is_not_right_is_refused),
         TEST(an_audit_log_is_checked_line_by_line),
         TEST(whoami_needs_a_tracker_and_a_token_of_ones_own),
+        TEST(whoami_prints_whom_the_tracker_takes_us_for),
+        TEST(settings_come_from_the_first_file_that_is_there),
         TEST(a_signed_link_has_its_scope_time_and_key),
         TEST(a_link_that_cannot_be_signed_says_why),
         TEST(the_help_is_json_for_programs),
