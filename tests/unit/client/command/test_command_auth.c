@@ -202,7 +202,6 @@ static void a_new_key_is_added_to_a_file_that_stays_good(void **state)
     assert_int_equal(run("auth|new-key|client|c-3|-o|fresh"), 9);
     said("chmod 600");
     assert_int_equal(run("auth|new-key|client|c-3|-o|none/fresh"), 3);
-    said("cannot open the keys file");
     write_file("large", "");
     assert_int_equal(truncate("large", KEYS_FILE_MAX + 1), 0);
     assert_int_equal(run("auth|new-key|client|c-3|-o|large"), 5);
@@ -223,7 +222,6 @@ static void a_token_says_what_it_was_made_for(void **state)
 {
     json_t *made, *read;
     int64_t now = (int64_t)time(NULL), expires;
-    char shown[512];
 
     (void)state;
     assert_int_equal(run("auth|token|--json|-u|user1|--expires|2h|--rights|rl|--prefix|clip-"), 0);
@@ -244,8 +242,7 @@ static void a_token_says_what_it_was_made_for(void **state)
     assert_int_equal(run("auth|verify"), 0);
     printed("files        those that begin with clip-\n");
     unsetenv("REEL_TOKEN");
-    snprintf(shown, sizeof(shown), "%s\n", json_string_value(json_object_get(made, "token")));
-    write_file("input", shown);
+    write_file("input", json_string_value(json_object_get(made, "token")));
     json_decref(made);
     assert_int_equal(run("auth|verify"), 0);
     printed("issuer       app-1\napplication  tnvideo\nuser         user1\nrights       rl\n");
@@ -261,7 +258,7 @@ static void a_token_says_what_it_was_made_for(void **state)
 
 static void a_token_that_does_not_hold_is_refused(void **state)
 {
-    char *token;
+    char *token, *at;
 
     (void)state;
     issue("|--expires|1ms");
@@ -283,9 +280,11 @@ static void a_token_that_does_not_hold_is_refused(void **state)
     assert_int_equal(run("auth|verify"), 9);
     said("more than its issuer may give");
     write_file("keys", ISSUER);
-    token[20] = token[20] == 'A' ? 'B' : 'A';
+    at = token + strlen(token) - 9; /* in the signature */
+    *at = *at == 'A' ? 'B' : 'A';
     setenv("REEL_TOKEN", token, 1);
-    assert_int_not_equal(run("auth|verify"), 0);
+    assert_int_equal(run("auth|verify"), 9);
+    said("no key that issues tokens signed it");
     free(token);
 }
 
@@ -336,7 +335,6 @@ static void a_keys_file_that_is_not_right_is_refused(void **state)
     unlink("keys");
     assert_int_equal(run("auth|token|-u|user1|--json"), 3);
     printed("\"of\":\"./keys\"");
-    said("cannot read the keys file");
 }
 
 /* ---- audit-verify ---- */
@@ -388,8 +386,6 @@ static void an_audit_log_is_checked_line_by_line(void **state)
     write_file("keys", ISSUER);
     assert_int_equal(run("auth|audit-verify|audit.log"), 3);
     said("linked with key st-1, which is not in the keys file");
-    setenv("REEL_KEYS", "", 1);
-    assert_int_equal(run("auth|audit-verify|audit.log"), 2);
 }
 
 /* ---- whoami ---- */
@@ -476,12 +472,8 @@ static void settings_come_from_the_first_file_that_is_there(void **state)
     write_file("reel.conf", "[client]\nusr = x\n");
     assert_int_equal(run("url|f|--config|reel.conf"), 2);
     said("usr");
-    if (home)
-        setenv("HOME", home, 1);
-    else
-        unsetenv("HOME");
-    if (config_home)
-        setenv("XDG_CONFIG_HOME", config_home, 1);
+    setenv("HOME", home ? home : "", 1); /* empty is as good as none */
+    setenv("XDG_CONFIG_HOME", config_home ? config_home : "", 1);
     free(home);
     free(config_home);
 }
