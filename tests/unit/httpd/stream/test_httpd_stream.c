@@ -1,0 +1,721 @@
+/*
+ * HLS, DASH and /info of reel-httpd as a player asks for them, in front of scripted trackers and storage servers: files made by
+ * hand as MP4, fragmented MP4, transport stream and subtitles; playlists, segments, refusals, servers that break off.
+ */
+#include "tests/unit/library/http_client.h"
+#include "tests/unit/library/mp4_maker.h"
+#include "tests/unit/library/real_daemon.h"
+#include "tests/unit/library/scripted_cluster.h"
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#define TYPE      MEDIA_TYPE
+#define PLACE     "000/001/1FF/5F9E3FA7_002" /* where the scripted storage servers say that every file lies */
+#define CONTENT   24                         /* where the content of a film's mdat begins */
+#define STEP      1400                       /* of a picture and two frames of sound */
+#define PICTURES  500
+#define TS_PACKET 188
+
+static struct fake_cluster cluster;
+static struct real_daemon httpd;
+static char volume[64]; /* "": none */
+
+/* ---- files ---- */
+
+/* BYTES are taken over. */
+static void add_bytes(const char *id, const char *name, const char *type, uint8_t *bytes, size_t size)
+{
+    struct fake_file *file = &cluster.group.files[cluster.group.count++];
+    snprintf(file->application, sizeof(file->application), "tnvideo");
+    snprintf(file->user, sizeof(file->user), "alice");
+    snprintf(file->id, sizeof(file->id), "%s", id);
+    snprintf(file->name, sizeof(file->name), "%s", name);
+    snprintf(file->type, sizeof(file->type), "%s", type);
+    file->has_digest = true;
+    memset(file->digest, cluster.group.count, sizeof(file->digest));
+    file->bytes = bytes;
+    file->size = size;
+}
+
+static void add_buffer(const char *id, const char *name, const char *type, struct media_buffer *buffer)
+{
+    assert_false(buffer->failed);
+    add_bytes(id, name, type, buffer->bytes, buffer->size);
+}
+
+static void add_text(const char *id, const char *name, const char *type, const char *text)
+{
+    char *copy = strdup(text);
+    assert_non_null(copy);
+    add_bytes(id, name, type, (uint8_t *)copy, strlen(text));
+}
+
+static const struct fake_file *find_file(const char *id)
+{
+    int i = 0;
+    while (strcmp(cluster.group.files[i].id, id) != 0)
+        assert_true(++i < cluster.group.count);
+    return &cluster.group.files[i];
+}
+
+static void put_noise(struct media_buffer *out, size_t size, uint32_t seed)
+{
+    for (size_t i = 0; i < size; i++) {
+        seed = seed * 1664525 + 1013904223;
+        media_put8(out, (uint8_t)(seed >> 24));
+    }
+}
+
+static void put_type(struct media_buffer *out)
+{
+    size_t box = media_box_begin(out, TYPE('f', 't', 'y', 'p'));
+    media_put_text(out, "isom");
+    media_put32(out, 0);
+    media_box_end(out, box);
+}
+
+/* 20 s of pictures with a key frame every KEY_EVERY, and of sound, the index at the end. */
+static void add_film(const char *id, uint32_t key_every)
+{
+    const struct mp4_maker_track tracks[] = {{.video = true,
+                                              .timescale = 25,
+                                              .count = PICTURES,
+                                              .duration = 1,
+                                              .size = 1000,
+                                              .per_chunk = 1,
+                                              .key_every = key_every,
+                                              .first_offset = CONTENT,
+                                              .chunk_step = STEP,
+                                              .media_time = -2},
+                                             {.timescale = 48000,
+                                              .count = 940,
+                                              .duration = 1024,
+                                              .size = 200,
+                                              .per_chunk = 2,
+                                              .first_offset = CONTENT + 1000,
+                                              .chunk_step = STEP,
+                                              .media_time = -2}};
+    struct media_buffer file = {0};
+    put_type(&file);
+    size_t box = media_box_begin(&file, TYPE('m', 'd', 'a', 't'));
+    assert_int_equal(file.size, CONTENT);
+    put_noise(&file, PICTURES * STEP, key_every);
+    media_box_end(&file, box);
+    mp4_maker_moov(&file, tracks, 2);
+    add_buffer(id, "", "video/mp4", &file);
+}
+
+/* ---- fragmented MP4 ---- */
+
+#define FRAGMENTS      10
+#define FRAGMENT_BYTES 3000
+
+static void put_fragment(struct media_buffer *out, uint32_t number)
+{
+    size_t moof = media_box_begin(out, TYPE('m', 'o', 'o', 'f'));
+    size_t traf = media_box_begin(out, TYPE('t', 'r', 'a', 'f'));
+    size_t box = media_box_begin_full(out, TYPE('t', 'f', 'h', 'd'), 0, 8 | 32);
+    media_put32(out, 1);
+    media_put32(out, 1); /* duration of each sample */
+    media_put32(out, 0); /* a key frame */
+    media_box_end(out, box);
+    box = media_box_begin_full(out, TYPE('t', 'f', 'd', 't'), 1, 0);
+    media_put64(out, (uint64_t)number * 50);
+    media_box_end(out, box);
+    box = media_box_begin_full(out, TYPE('t', 'r', 'u', 'n'), 0, 0x200);
+    media_put32(out, 50);
+    for (int i = 0; i < 50; i++)
+        media_put32(out, FRAGMENT_BYTES / 50);
+    media_box_end(out, box);
+    media_box_end(out, traf);
+    media_box_end(out, moof);
+    box = media_box_begin(out, TYPE('m', 'd', 'a', 't'));
+    put_noise(out, FRAGMENT_BYTES, number);
+    media_box_end(out, box);
+}
+
+/* 20 s in fragments of 2 s, with an index of them (sidx) or without. INIT, EACH: bytes before the first one, of each one. */
+static void add_fragmented(const char *id, bool indexed, size_t *init, size_t *each)
+{
+    const struct mp4_maker_track track = {
+        .video = true, .timescale = 25, .duration = 1, .per_chunk = 1, .media_time = -2};
+    struct media_buffer file = {0}, fragment = {0};
+    put_fragment(&fragment, 0);
+    *each = fragment.size;
+    media_buffer_clear(&fragment);
+    put_type(&file);
+    size_t moov = file.size;
+    mp4_maker_moov(&file, &track, 1);
+    size_t mvex = media_box_begin(&file, TYPE('m', 'v', 'e', 'x'));
+    size_t box = media_box_begin_full(&file, TYPE('t', 'r', 'e', 'x'), 0, 0);
+    media_put32(&file, 1);
+    media_put32(&file, 1);
+    media_put_zeros(&file, 12);
+    media_box_end(&file, box);
+    media_box_end(&file, mvex);
+    media_box_end(&file, moov);
+    *init = file.size;
+    if (indexed) {
+        box = media_box_begin_full(&file, TYPE('s', 'i', 'd', 'x'), 0, 0);
+        media_put32(&file, 1);
+        media_put32(&file, 25);
+        media_put_zeros(&file, 10);
+        media_put16(&file, FRAGMENTS);
+        for (int i = 0; i < FRAGMENTS; i++) {
+            media_put32(&file, (uint32_t)*each);
+            media_put32(&file, 50);
+            media_put32(&file, 0x90000000);
+        }
+        media_box_end(&file, box);
+    }
+    for (uint32_t i = 0; i < FRAGMENTS; i++)
+        put_fragment(&file, i);
+    add_buffer(id, "live.mp4", "video/mp4", &file);
+}
+
+/* ---- a transport stream ---- */
+
+static void put_packet(struct media_buffer *out, uint16_t pid, const uint8_t *payload, size_t size)
+{
+    media_put8(out, 0x47);
+    media_put16(out, (uint16_t)(0x4000 | pid));
+    media_put8(out, 0x10);
+    media_put(out, payload, size);
+    for (size_t i = 4 + size; i < TS_PACKET; i++)
+        media_put8(out, 0xff);
+}
+
+static void put_tables(struct media_buffer *out)
+{
+    static const uint8_t pat[] = {0, 0, 0xb0, 13, 0, 1, 0xc1, 0, 0, 0, 1, 0xe1, 0, 0, 0, 0, 0};
+    static const uint8_t pmt[] = {0,    2, 0xb0, 23, 0,    1,    0xc1, 0,    0, 0xe1, 1, 0xf0, 0, 0x1b,
+                                  0xe1, 1, 0xf0, 0,  0x0f, 0xe1, 2,    0xf0, 0, 0,    0, 0,    0};
+    put_packet(out, 0, pat, sizeof(pat));
+    put_packet(out, 0x100, pmt, sizeof(pmt));
+}
+
+/* 20 s at 25 pictures a second; tables and a key frame once a second. */
+static void add_transport_stream(const char *id)
+{
+    struct media_buffer file = {0};
+    for (uint32_t i = 0; i < PICTURES; i++) {
+        uint32_t time = 90000 + i * 3600;
+        const uint8_t pes[] = {0,
+                               0,
+                               1,
+                               0xe0,
+                               0,
+                               0,
+                               0x80,
+                               0x80,
+                               5,
+                               (uint8_t)(0x21 | (time >> 30 & 7) << 1),
+                               (uint8_t)(time >> 22),
+                               (uint8_t)(time >> 14 | 1),
+                               (uint8_t)(time >> 7),
+                               (uint8_t)(time << 1 | 1),
+                               0,
+                               0,
+                               1,
+                               i % 25 == 0 ? 0x67 : 0x41,
+                               0x64,
+                               0,
+                               0x1e,
+                               (uint8_t)i};
+        if (i % 25 == 0)
+            put_tables(&file);
+        put_packet(&file, 0x101, pes, sizeof(pes));
+    }
+    add_buffer(id, "show.ts", "video/mp2t", &file);
+}
+
+/* ---- the daemon ---- */
+
+static const char srt[] = "1\n00:00:01,000 --> 00:00:02,500\nHello & <font color=red>goodbye</font>\n";
+static const char vtt[] = "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello &amp; goodbye\n";
+
+static void launch(const char *more)
+{
+    char text[1024];
+    snprintf(text, sizeof(text), "trackers = %s\nuser = alice\n%s\n[daemon]\nloops = 1\nstop_timeout = 1s\n",
+             cluster.tracker.peer.address, more);
+    real_daemon_start(&httpd, "httpd", false, text);
+}
+
+static void start(void)
+{
+    fake_cluster_start(&cluster, 2);
+    add_film("film", 50);
+    add_text("sub", "film.en.srt", "application/x-subrip", srt);
+    launch("");
+}
+
+static void stop(void)
+{
+    real_daemon_stop(&httpd);
+    fake_cluster_stop(&cluster);
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+/* Also behind a test that failed in its middle. */
+static int tear_down(void **state)
+{
+    (void)state;
+    if (volume[0] != '\0')
+        (void)nftw(volume, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    volume[0] = '\0';
+    if (httpd.pid > 0)
+        (void)kill(httpd.pid, SIGKILL);
+    httpd.pid = 0;
+    return 0;
+}
+
+/* ---- requests ---- */
+
+static struct http_answer ask(const char *method, const char *path, const char *fields)
+{
+    struct http_answer answer;
+    char request[1024];
+    int fd = real_daemon_connect(&httpd);
+    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, path, fields);
+    http_send(fd, request);
+    http_answer_read(fd, strcmp(method, "HEAD") == 0, &answer);
+    close(fd);
+    return answer;
+}
+
+static struct http_answer expect(const char *method, const char *path, const char *fields, int status)
+{
+    struct http_answer answer = ask(method, path, fields);
+    if (answer.status != status)
+        fail_msg("%s %s (%s): %d instead of %d: %.300s", method, path, fields, answer.status, status,
+                 answer.body ? (const char *)answer.body : "");
+    return answer;
+}
+
+static void expect_status(const char *path, const char *fields, int status)
+{
+    struct http_answer answer = expect("GET", path, fields, status);
+    free(answer.body);
+}
+
+/* The answer is STATUS and has TEXT. */
+static void expect_text(const char *path, int status, const char *text)
+{
+    struct http_answer answer = expect("GET", path, "", status);
+    if (!strstr((const char *)answer.body, text))
+        fail_msg("%s has no \"%s\": %s", path, text, (const char *)answer.body);
+    free(answer.body);
+}
+
+/* What lies in the mdat at the end of a segment; its bytes belong to the answer. */
+static struct media_view content_of(const struct http_answer *answer)
+{
+    struct media_view rest = {answer->body, answer->size};
+    struct media_box box = {0};
+    assert_true(answer->whole);
+    while (media_box_next(&rest, &box) && box.type != TYPE('m', 'd', 'a', 't'))
+        continue;
+    assert_int_equal(box.type, TYPE('m', 'd', 'a', 't'));
+    assert_int_equal(rest.size, 0);
+    return box.body;
+}
+
+static void field_of(const struct http_answer *answer, const char *name, char value[128])
+{
+    const char *at = strstr(answer->head, name);
+    assert_non_null(at);
+    at += strlen(name);
+    snprintf(value, 128, "%.*s", (int)strcspn(at, "\r\n"), at);
+}
+
+/* ---- tests ---- */
+
+static void check_playlists(void)
+{
+    expect_text("/hls/tnvideo/alice/film/master.m3u8", 200, "CODECS=\"avc1.64001e,mp4a.40.2\"");
+    expect_text("/hls/tnvideo/alice/film/master.m3u8", 200, "RESOLUTION=640x360");
+    expect_text("/hls/film/master.m3u8", 200, "\nm.m3u8\n");
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film/m.m3u8", "", 200);
+    assert_true(http_answer_has(&answer, "Content-Type: application/vnd.apple.mpegurl"));
+    assert_non_null(strstr((const char *)answer.body,
+                           "#EXT-X-MAP:URI=\"init-m-0.mp4\"\n#EXTINF:6.000000,\nm-0.m4s\n#EXTINF:6.000000,\n"
+                           "m-1.m4s\n#EXTINF:6.000000,\nm-2.m4s\n#EXTINF:2."));
+    assert_null(strstr((const char *)answer.body, "m-4.m4s"));
+    free(answer.body);
+    expect_text("/hls/tnvideo/alice/film/i.m3u8", 200, "#EXT-X-I-FRAMES-ONLY");
+    expect_text("/hls/tnvideo/alice/film/a1.m3u8", 200, "#EXTINF:6.016000,\na1-0.m4s\n");
+    answer = expect("GET", "/dash/tnvideo/alice/film/manifest.mpd", "", 200);
+    assert_true(http_answer_has(&answer, "Content-Type: application/dash+xml"));
+    assert_non_null(strstr((const char *)answer.body, "initialization=\"init-v-0.mp4\""));
+    free(answer.body);
+}
+
+/* Segment 1 is of pictures 150 to 299 and frames 282 to 562 of sound. */
+static void check_segments(void)
+{
+    const struct fake_file *file = find_file("film");
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film/m-1.m4s", "", 200);
+    struct media_view content = content_of(&answer);
+    const uint8_t *at = memmem(file->bytes, file->size, content.bytes, content.size);
+    assert_non_null(at); /* a range of the file as it is */
+    assert_true(at - file->bytes <= CONTENT + 150 * STEP);
+    assert_true(at + content.size >= file->bytes + CONTENT + 299 * STEP + 1000);
+    assert_true(http_answer_has(&answer, "Content-Type: video/mp4"));
+    free(answer.body);
+
+    answer = expect("GET", "/hls/tnvideo/alice/film/a1-1.m4s", "", 200);
+    assert_true(http_answer_has(&answer, "Content-Type: audio/mp4"));
+    content = content_of(&answer);
+    assert_int_equal(content.size, (563 - 282) * 200);
+    for (size_t i = 282; i < 563; i++)
+        assert_memory_equal(content.bytes + (i - 282) * 200,
+                            file->bytes + CONTENT + 1000 + i / 2 * STEP + i % 2 * 200, 200);
+    free(answer.body);
+
+    answer = expect("GET", "/hls/tnvideo/alice/film/i-2.m4s", "", 200);
+    content = content_of(&answer);
+    assert_int_equal(content.size, 1000); /* the key frame alone */
+    assert_memory_equal(content.bytes, file->bytes + CONTENT + 300 * STEP, 1000);
+    free(answer.body);
+
+    answer = expect("GET", "/hls/tnvideo/alice/film/init-m-0.mp4", "", 200);
+    assert_memory_equal(answer.body + 4, "ftyp", 4);
+    assert_non_null(memmem(answer.body, answer.size, "mvex", 4));
+    assert_non_null(memmem(answer.body, answer.size, "avcC", 4));
+    free(answer.body);
+}
+
+static void a_film_is_cut_by_its_index(void **state)
+{
+    (void)state;
+    start();
+    check_playlists();
+    check_segments();
+    stop();
+}
+
+static void indexes_are_read_once(void **state)
+{
+    (void)state;
+    start();
+    expect_status("/hls/tnvideo/alice/film/m.m3u8", "", 200);
+    int reads = fake_requests(&cluster, 72);
+    assert_true(reads > 0);
+    expect_status("/hls/tnvideo/alice/film/m.m3u8", "", 200);
+    expect_status("/hls/tnvideo/alice/film/v.m3u8", "", 200);
+    expect_status("/hls/tnvideo/alice/film/init-v-0.mp4", "", 200);
+    expect_status("/dash/tnvideo/alice/film/manifest.mpd", "", 200);
+    assert_int_equal(fake_requests(&cluster, 72), reads);
+    assert_true(real_daemon_shows(&httpd, "/metrics", "reel_httpd_indexes_total{result=\"read\"} 1\n"));
+    stop();
+}
+
+static void a_segment_is_asked_for_as_files_are(void **state)
+{
+    static const char path[] = "/hls/tnvideo/alice/film/m-1.m4s";
+    char etag[128], fields[256], line[128];
+    (void)state;
+    start();
+    struct http_answer whole = expect("GET", path, "", 200), part = expect("HEAD", path, "", 200);
+    snprintf(line, sizeof(line), "Content-Length: %zu", whole.size);
+    assert_true(http_answer_has(&part, line));
+    free(part.body);
+    static const size_t ranges[][2] = {{0, 0}, {100, 20000}, {40000, 90000}};
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+        snprintf(fields, sizeof(fields), "Range: bytes=%zu-%zu\r\n", ranges[i][0], ranges[i][1]);
+        part = expect("GET", path, fields, 206);
+        assert_int_equal(part.size, ranges[i][1] - ranges[i][0] + 1);
+        assert_memory_equal(part.body, whole.body + ranges[i][0], part.size);
+        free(part.body);
+    }
+    field_of(&whole, "ETag: ", etag);
+    snprintf(fields, sizeof(fields), "If-None-Match: %s\r\n", etag);
+    expect_status(path, fields, 304);
+    expect_status("/hls/tnvideo/alice/film/m-2.m4s", fields, 200);
+    expect_status(path, "If-Match: \"other\"\r\n", 412);
+    expect_status(path, "Range: bytes=99999999-\r\n", 416);
+    free(whole.body);
+    stop();
+}
+
+/* The last four bytes of gzip's are the length of what was compressed (RFC 1952). */
+static size_t length_before(const struct http_answer *answer)
+{
+    const uint8_t *end = answer->body + answer->size;
+    assert_true(answer->size > 18 && answer->body[0] == 0x1f && answer->body[1] == 0x8b);
+    return end[-4] | (size_t)end[-3] << 8 | (size_t)end[-2] << 16 | (size_t)end[-1] << 24;
+}
+
+static void check_compressed(const char *path)
+{
+    struct http_answer plain = expect("GET", path, "", 200);
+    struct http_answer packed = expect("GET", path, "Accept-Encoding: br, gzip;q=0.5\r\n", 200);
+    assert_true(http_answer_has(&packed, "Content-Encoding: gzip"));
+    assert_false(http_answer_has(&plain, "Content-Encoding: gzip"));
+    assert_true(http_answer_has(&plain, "Vary: Accept-Encoding"));
+    assert_true(packed.size < plain.size);
+    assert_int_equal(length_before(&packed), plain.size);
+    free(plain.body);
+    free(packed.body);
+}
+
+static void texts_are_compressed_for_those_who_take_it(void **state)
+{
+    char text[8000] = "#EXTM3U\n";
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    for (int i = 0; i < 200; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "#EXTINF:6.0,\nsegment-%d.ts\n", i);
+    add_text("list", "list.m3u8", "application/vnd.apple.mpegurl", text);
+    launch("");
+    for (int i = 0; i < 2; i++) { /* made, and kept */
+        check_compressed("/dash/tnvideo/alice/film/manifest.mpd");
+        check_compressed("/files/tnvideo/alice/list");
+    }
+    struct http_answer answer = expect("GET", "/files/tnvideo/alice/list", "", 200);
+    assert_string_equal((const char *)answer.body, text);
+    free(answer.body);
+    stop();
+}
+
+static void subtitles_are_webvtt(void **state)
+{
+    (void)state;
+    start();
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film,sub/1-t.vtt", "", 200);
+    assert_string_equal((const char *)answer.body, vtt);
+    assert_true(http_answer_has(&answer, "Content-Type: text/vtt; charset=utf-8"));
+    free(answer.body);
+    answer = expect("GET", "/files/tnvideo/alice/sub/film.en.vtt", "", 200);
+    assert_string_equal((const char *)answer.body, vtt);
+    free(answer.body);
+    expect_text("/hls/tnvideo/alice/film,sub/1-t.m3u8", 200, "#EXTINF:20.");
+    expect_text("/hls/tnvideo/alice/film,sub/master.m3u8", 200, "LANGUAGE=\"en\"");
+    expect_text("/hls/tnvideo/alice/film,sub/master.m3u8", 200, "URI=\"1-t.m3u8\"");
+    expect_text("/dash/tnvideo/alice/film,sub/manifest.mpd", 200, "1-t.vtt");
+    expect_text("/hls/tnvideo/alice/sub/t.m3u8", 200, "#EXTINF:86400.000000,\nt.vtt\n");
+    expect_text("/info/tnvideo/alice/sub", 200, "\"container\": \"subtitles\"");
+    expect_status("/hls/tnvideo/alice/film/t.vtt", "", 404);
+    stop();
+}
+
+static void a_set_has_what_agrees(void **state)
+{
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    add_film("same", 150);
+    add_film("other", 73);
+    launch("");
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film,other,film/master.m3u8", "", 200);
+    assert_non_null(strstr((const char *)answer.body, "\nm.m3u8\n"));
+    assert_non_null(strstr((const char *)answer.body, "\n2-m.m3u8\n"));
+    assert_null(strstr((const char *)answer.body, "\n1-m.m3u8\n"));
+    free(answer.body);
+    expect_text("/hls/tnvideo/alice/film,same/1-m.m3u8", 200, "#EXTINF:6.000000,\n1-m-0.m4s\n");
+    expect_text("/dash/tnvideo/alice/film,same/manifest.mpd", 200, "id=\"1-v\"");
+    /* One that is not there is left out, unless it is the first. */
+    expect_text("/hls/tnvideo/alice/film,nobody/master.m3u8", 200, "\nm.m3u8\n");
+    expect_status("/hls/tnvideo/alice/nobody,film/master.m3u8", "", 404);
+    stop();
+}
+
+static void what_is_not_there_is_404(void **state)
+{
+    static const char *const paths[] = {
+        "/hls/tnvideo/alice/nobody/master.m3u8", "/hls/tnvideo/alice/film/m-99.m4s",
+        "/hls/tnvideo/alice/film/a0.m3u8",       "/hls/tnvideo/alice/film/a7-0.m4s",
+        "/hls/tnvideo/alice/film/manifest.mpd",  "/dash/tnvideo/alice/film/master.m3u8",
+        "/hls/tnvideo/alice/film/init-m-1.mp4",  "/hls/tnvideo/alice/film/1-m.m3u8",
+        "/hls/tnvideo/alice/film/t.m3u8",        "/info/tnvideo/alice/nobody"};
+    (void)state;
+    start();
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+        expect_status(paths[i], "", 404);
+    stop();
+}
+
+static void what_cannot_be_cut_says_why(void **state)
+{
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    add_text("text", "text.mp4", "video/mp4", "not a film at all, whatever its name says");
+    const struct fake_file *film = find_file("film");
+    uint8_t *half = malloc(100000);
+    assert_non_null(half);
+    memcpy(half, film->bytes, 100000);
+    add_bytes("half", "half.mp4", "video/mp4", half, 100000);
+    add_text("nothing", "nothing.mp4", "video/mp4", "");
+    launch("");
+    for (int i = 0; i < 2; i++) { /* looked at, and known */
+        expect_text("/hls/tnvideo/alice/text/master.m3u8", 415, "neither an MP4");
+        expect_text("/hls/tnvideo/alice/half/m-0.m4s", 415, "shorter than its boxes");
+        expect_text("/hls/tnvideo/alice/nothing/m.m3u8", 415, "empty");
+    }
+    expect_text("/info/tnvideo/alice/text", 200, "\"streamable\": false");
+    expect_text("/info/tnvideo/alice/half", 200, "shorter than its boxes");
+    expect_text("/info/tnvideo/alice/film", 200, "\"frame_rate\": 25.0");
+    expect_text("/info/tnvideo/alice/film", 200, "\"segments\": 4");
+    stop();
+}
+
+/* 20 s in parts of EACH bytes and 2 s, behind HEAD bytes: segments of three parts. */
+static void check_ranges(const char *id, const char *extension, size_t head, size_t each)
+{
+    char path[128], wanted[512];
+    snprintf(path, sizeof(path), "/hls/tnvideo/alice/%s/m.m3u8", id);
+    snprintf(wanted, sizeof(wanted),
+             "#EXTINF:6.000000,\n#EXT-X-BYTERANGE:%zu@%zu\nfile.%s\n"
+             "#EXTINF:6.000000,\n#EXT-X-BYTERANGE:%zu@%zu\nfile.%s\n"
+             "#EXTINF:6.000000,\n#EXT-X-BYTERANGE:%zu@%zu\nfile.%s\n"
+             "#EXTINF:2.000000,\n#EXT-X-BYTERANGE:%zu@%zu\nfile.%s\n#EXT-X-ENDLIST\n",
+             3 * each, head, extension, 3 * each, head + 3 * each, extension, 3 * each, head + 6 * each,
+             extension, each, head + 9 * each, extension);
+    expect_text(path, 200, wanted);
+    snprintf(path, sizeof(path), "/hls/tnvideo/alice/%s/file.%s", id, extension);
+    struct http_answer answer = expect("GET", path, "Range: bytes=1000-8999\r\n", 206);
+    assert_int_equal(answer.size, 8000);
+    assert_memory_equal(answer.body, find_file(id)->bytes + 1000, 8000);
+    free(answer.body);
+    snprintf(path, sizeof(path), "/dash/tnvideo/alice/%s/manifest.mpd", id);
+    expect_text(path, 415, "streamed by HLS");
+    snprintf(path, sizeof(path), "/hls/tnvideo/alice/%s/v.m3u8", id);
+    expect_status(path, "", 404);
+}
+
+static void stored_fragments_are_ranges_of_the_file(void **state)
+{
+    char wanted[128];
+    size_t init, each;
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_fragmented("moofs", false, &init, &each);
+    add_fragmented("sidx", true, &init, &each);
+    launch("");
+    check_ranges("moofs", "mp4", init, each);
+    snprintf(wanted, sizeof(wanted), "#EXT-X-MAP:URI=\"file.mp4\",BYTERANGE=\"%zu@0\"\n", init);
+    expect_text("/hls/tnvideo/alice/moofs/m.m3u8", 200, wanted);
+    check_ranges("sidx", "mp4", find_file("sidx")->size - FRAGMENTS * each, each);
+    expect_text("/hls/tnvideo/alice/sidx/master.m3u8", 200, "CODECS=\"avc1.64001e\",RESOLUTION=640x360");
+    expect_text("/info/tnvideo/alice/moofs", 200, "\"container\": \"fragmented mp4\"");
+    stop();
+}
+
+static void so_are_transport_streams(void **state)
+{
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_transport_stream("show");
+    launch("");
+    check_ranges("show", "ts", 0, (size_t)54 * TS_PACKET);
+    expect_text("/hls/tnvideo/alice/show/master.m3u8", 200, "CODECS=\"avc1.64001e,mp4a.40.2\"");
+    expect_text("/info/tnvideo/alice/show", 200, "\"container\": \"mpeg-ts\"");
+    expect_text("/info/tnvideo/alice/show", 200, "\"duration\": 20.0");
+    stop();
+}
+
+/* ---- files of this machine, and servers that break off ---- */
+
+static void start_local(size_t size)
+{
+    static const char *const parts[] = {"000", "000/001", "000/001/1FF"};
+    char path[128], more[128];
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    snprintf(volume, sizeof(volume), "/tmp/reel-stream-test-XXXXXX");
+    assert_non_null(mkdtemp(volume));
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        snprintf(path, sizeof(path), "%s/%s", volume, parts[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    snprintf(path, sizeof(path), "%s/%s", volume, PLACE);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, find_file("film")->bytes, size), size);
+    close(fd);
+    snprintf(more, sizeof(more), "local_groups = group001:../data=%s", volume);
+    launch(more);
+}
+
+static void a_local_film_is_read_from_its_volume(void **state)
+{
+    (void)state;
+    start_local(CONTENT + PICTURES * STEP);
+    check_playlists(); /* a file of another size is not the one that was meant */
+    assert_true(fake_requests(&cluster, 72) > 0);
+    stop();
+    (void)tear_down(NULL);
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    size_t size = find_file("film")->size;
+    fake_cluster_stop(&cluster);
+    start_local(size);
+    check_playlists();
+    check_segments();
+    assert_int_equal(fake_requests(&cluster, 72), 0);
+    stop();
+}
+
+static void a_server_that_breaks_off_is_followed_by_another(void **state)
+{
+    (void)state;
+    start();
+    atomic_store(&cluster.storages[0].cut_downloads, 1);
+    atomic_store(&cluster.storages[1].cut_downloads, 1);
+    check_playlists();
+    atomic_store(&cluster.storages[0].cut_downloads, 1);
+    atomic_store(&cluster.storages[1].cut_downloads, 0);
+    check_segments();
+    stop();
+}
+
+static void an_index_that_could_not_be_read_is_tried_again(void **state)
+{
+    (void)state;
+    start();
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&cluster.storages[i].fail_left, 1000);
+        atomic_store(&cluster.storages[i].fail_code, -9);
+    }
+    expect_status("/hls/tnvideo/alice/film/master.m3u8", "", 503);
+    for (int i = 0; i < 2; i++)
+        atomic_store(&cluster.storages[i].fail_left, 0);
+    check_playlists();
+    stop();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_film_is_cut_by_its_index, tear_down),
+        cmocka_unit_test_teardown(indexes_are_read_once, tear_down),
+        cmocka_unit_test_teardown(a_segment_is_asked_for_as_files_are, tear_down),
+        cmocka_unit_test_teardown(texts_are_compressed_for_those_who_take_it, tear_down),
+        cmocka_unit_test_teardown(subtitles_are_webvtt, tear_down),
+        cmocka_unit_test_teardown(a_set_has_what_agrees, tear_down),
+        cmocka_unit_test_teardown(what_is_not_there_is_404, tear_down),
+        cmocka_unit_test_teardown(what_cannot_be_cut_says_why, tear_down),
+        cmocka_unit_test_teardown(stored_fragments_are_ranges_of_the_file, tear_down),
+        cmocka_unit_test_teardown(so_are_transport_streams, tear_down),
+        cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, tear_down),
+        cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, tear_down),
+        cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
