@@ -35,6 +35,16 @@ static void put_edits(struct media_buffer *out, const struct mp4_maker_track *tr
 
 static void put_entry(struct media_buffer *out, const struct mp4_maker_track *track, uint32_t level)
 {
+    if (track->entry.size > 0) {
+        media_put(out, track->entry.bytes, track->entry.size);
+        return;
+    }
+    if (track->text) {
+        size_t text = media_box_begin(out, TYPE('t', 'x', '3', 'g'));
+        media_put_zeros(out, 38);
+        media_box_end(out, text);
+        return;
+    }
     size_t entry = media_box_begin(out, track->video ? TYPE('a', 'v', 'c', '1') : TYPE('m', 'p', '4', 'a'));
     if (track->video) {
         media_put_zeros(out, 24);
@@ -129,13 +139,15 @@ static void put_track(struct media_buffer *out, const struct mp4_maker_track *tr
     media_put_zeros(out, 8);
     media_put32(out, track->timescale);
     media_put32(out, track->count * track->duration);
-    media_put16(out, 0x15c7); /* eng */
+    media_put16(out, track->language != 0 ? track->language : 0x15c7); /* eng */
     media_put16(out, 0);
     media_box_end(out, box);
     box = media_box_begin_full(out, TYPE('h', 'd', 'l', 'r'), 0, 0);
     media_put32(out, 0);
-    media_put_text(out, track->video ? "vide" : "soun");
-    media_put_zeros(out, 13);
+    media_put_text(out, track->text ? "sbtl" : track->video ? "vide" : "soun");
+    media_put_zeros(out, 12);
+    media_put_text(out, track->title ? track->title : "");
+    media_put8(out, 0);
     media_box_end(out, box);
     size_t minf = media_box_begin(out, TYPE('m', 'i', 'n', 'f'));
     size_t stbl = media_box_begin(out, TYPE('s', 't', 'b', 'l'));

@@ -22,6 +22,10 @@ struct mp4_maker_track {
     int64_t media_time;    /* of an edit list; -2: none */
     uint32_t empty_edit;   /* in the movie's timescale (1000) */
     uint32_t descriptions; /* entries of stsd; chunk i has the one numbered by its half; 0: one */
+    bool text;             /* timed text (tx3g) instead */
+    struct media_view entry; /* of stsd, a whole box; empty: AVC, AAC or tx3g */
+    uint16_t language;       /* as mdhd packs it; 0: eng */
+    const char *title;       /* of the handler; NULL: none */
 };
 
 /* A moov box with these tracks. */
