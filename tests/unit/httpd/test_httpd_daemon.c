@@ -2,6 +2,8 @@
  * reel-httpd as users run it, in front of scripted trackers and storage servers: admin port, reload, files of local groups,
  * bodies that stall or break off, limits of clients.
  */
+#include "common/auth/keys_file.h"
+#include "common/auth/link_token.h"
 #include "tests/unit/library/http_client.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_cluster.h"
@@ -693,6 +695,69 @@ static void connections_beyond_a_limit_are_answered_503_or_take_an_idle_place(vo
     stop();
 }
 
+/* ---- signed links ---- */
+
+#define ISSUER_LINE "app-1 issuer AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+
+/* "KEY.EXPIRES.SCOPE.SIGNATURE" for the note of alice. */
+static char *signed_link(int64_t expires, enum link_scope scope, char text[LINK_TEXT_SIZE])
+{
+    static const struct proto_file_key file = {.application = "tnvideo", .user = "alice", .file = "note"};
+    struct link_token token = {.expires = expires, .scope = scope};
+    struct error error;
+    struct keys *keys = keys_parse(ISSUER_LINE, strlen(ISSUER_LINE), "keys", &error);
+    assert_non_null(keys);
+    assert_true(link_token_sign(&token, keys_find(keys, "app-1"), &file, ""));
+    keys_release(keys);
+    return link_token_format(&token, text);
+}
+
+static void where_access_is_signed_only_a_good_link_opens_a_file(void **state)
+{
+    char keys[] = "/tmp/reel-keys-test-XXXXXX", more[256], path[256], cookie[256], text[LINK_TEXT_SIZE];
+    int64_t now = clock_wall_seconds();
+    struct http_answer answer;
+    int fd = mkstemp(keys); /* 0600 */
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, ISSUER_LINE, strlen(ISSUER_LINE)), strlen(ISSUER_LINE));
+    close(fd);
+    snprintf(more, sizeof(more), "access = signed\n[auth]\nkeys = %s\n[httpd]", keys);
+    start(1, more);
+    expect_status("GET", "/files/tnvideo/alice/note", "", 403);
+    expect_status("GET", "/files/tnvideo/alice/note?e=1", "", 400);
+    snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note",
+             signed_link(now + 600, LINK_SCOPE_FILE, text));
+    answer = ask("GET", path, "");
+    assert_int_equal(answer.status, 200);
+    expect_bytes(&answer, "note", 0, NOTE_SIZE);
+    assert_non_null(strstr(answer.head, "private"));
+    free(answer.body);
+    snprintf(cookie, sizeof(cookie), "Cookie: reel=%s\r\n", text);
+    expect_status("GET", "/files/tnvideo/alice/note", cookie, 200);
+    expect_status("GET", path, cookie, 400); /* two links */
+    expect_status("GET", "/files/tnvideo/alice/film", cookie, 403);
+    snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note",
+             signed_link(now - 600, LINK_SCOPE_FILE, text));
+    expect_status("GET", path, "", 403);
+    snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note?name=cookie",
+             signed_link(now + 600, LINK_SCOPE_USER, text));
+    expect_status("GET", path, "", 200);
+    stop();
+    assert_int_equal(unlink(keys), 0);
+}
+
+static void what_comes_without_tls_is_sent_to_https(void **state)
+{
+    (void)state;
+    start(1, "redirect_https = 8443");
+    struct http_answer answer = ask("GET", "/files/note", "");
+    assert_int_equal(answer.status, 308);
+    assert_true(http_answer_has(&answer, "Location: https://x:8443/files/note"));
+    free(answer.body);
+    stop();
+}
+
 #define DAEMON_TEST(function) cmocka_unit_test_teardown(function, tear_down)
 
 int main(void)
@@ -723,6 +788,8 @@ int main(void)
         DAEMON_TEST(a_body_that_waits_for_leave_is_asked_for),
         DAEMON_TEST(a_long_head_is_read_and_a_longer_one_refused),
         DAEMON_TEST(connections_beyond_a_limit_are_answered_503_or_take_an_idle_place),
+        DAEMON_TEST(where_access_is_signed_only_a_good_link_opens_a_file),
+        DAEMON_TEST(what_comes_without_tls_is_sent_to_https),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

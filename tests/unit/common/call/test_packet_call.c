@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/auth/auth.h"
 #include "common/base/clock.h"
 #include "common/call/packet_call.h"
 #include "tests/unit/library/call_world.h"
@@ -1288,10 +1289,115 @@ static void a_peer_whose_machine_is_gone_gives_way_long_before_the_limit_and_a_s
     peer_stop(&good);
 }
 
+/* ---- proofs ---- */
+
+/* Knows no sessions, as the predecessor's servers. */
+static void know_no_sessions(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+
+    (void)connection;
+    while (peer_read(peer, fd, &request)) {
+        if (request.command == PROTO_SESSION_HELLO)
+            peer_fail(fd, SUCCESS, ERROR_UNKNOWN_COMMAND, "[media1] unknown command");
+        else
+            peer_reply(fd, SUCCESS, "hello", 5);
+    }
+}
+
+/* Says that it knows them, and gives bytes that prove nothing. */
+static void prove_nothing(struct peer *peer, int fd, int connection)
+{
+    struct peer_request request;
+    const uint8_t reply[PROTO_HELLO_REPLY_SIZE] = {PROTO_SESSION_VERSION};
+
+    (void)connection;
+    while (peer_read(peer, fd, &request))
+        peer_reply(fd, SUCCESS, reply, sizeof(reply));
+}
+
+static struct auth *auth_with_key(enum auth_mode mode)
+{
+    static const char line[] = "st-1 storage AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
+    char file[] = "/tmp/reel-keys-test-XXXXXX";
+    struct auth_options options = {
+        .mode = mode, .keys_file = file, .role = KEY_ROLE_STORAGE, .session_ms = 60000};
+    struct error error;
+    int fd = mkstemp(file); /* 0600 */
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, line, strlen(line)), strlen(line));
+    close(fd);
+    struct auth *auth = auth_create(&options, &error);
+    assert_int_equal(unlink(file), 0);
+    if (!auth)
+        fail_msg("%s", error.text);
+    return auth;
+}
+
+static void ask_with_a_proof(struct ask *ask, enum auth_mode mode, void (*script)(struct peer *, int, int),
+                             int *hellos)
+{
+    struct packet_pool_options options = call_world_options;
+    struct call_world world;
+    struct peer peer;
+
+    options.auth = auth_with_key(mode);
+    call_world_open(&world, &options);
+    peer_start(&peer, script, NULL);
+    ask_now(ask, &world, peer.address);
+    *hellos = (int)peer_requests(&peer, PROTO_SESSION_HELLO);
+    call_world_close(&world);
+    peer_stop(&peer);
+    auth_destroy(options.auth);
+}
+
+static void a_peer_that_knows_no_sessions_is_asked_without_one_unless_it_must_prove_itself(void **state)
+{
+    struct ask preferred = {0}, required = {0};
+    int hellos;
+
+    (void)state;
+    ask_with_a_proof(&preferred, AUTH_PREFER, know_no_sessions, &hellos);
+    assert_int_equal(preferred.error.code, 0);
+    assert_int_equal(preferred.size, 5);
+    assert_memory_equal(preferred.body, "hello", 5);
+    assert_int_equal(hellos, 1);
+    ask_with_a_proof(&required, AUTH_REQUIRED, know_no_sessions, &hellos);
+    assert_int_equal(required.error.code, ERROR_UNAUTHENTICATED);
+    assert_non_null(strstr(required.error.text, "does not prove who it is"));
+    assert_true(hellos >= 1);
+}
+
+static void a_peer_that_cannot_end_its_proof_gets_no_request(void **state)
+{
+    struct ask ask = {0};
+    int hellos;
+
+    (void)state;
+    ask_with_a_proof(&ask, AUTH_PREFER, prove_nothing, &hellos);
+    assert_int_not_equal(ask.error.code, 0);
+    assert_true(hellos >= 1);
+}
+
+static void a_peer_that_closes_on_a_proof_that_is_required_fails(void **state)
+{
+    struct ask ask = {0};
+    int hellos;
+
+    (void)state;
+    ask_with_a_proof(&ask, AUTH_REQUIRED, hang_up, &hellos);
+    assert_int_not_equal(ask.error.code, 0);
+    assert_true(hellos >= 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_gets_its_reply_and_the_connection_is_kept),
+        cmocka_unit_test(a_peer_that_knows_no_sessions_is_asked_without_one_unless_it_must_prove_itself),
+        cmocka_unit_test(a_peer_that_cannot_end_its_proof_gets_no_request),
+        cmocka_unit_test(a_peer_that_closes_on_a_proof_that_is_required_fails),
         cmocka_unit_test(an_address_that_fails_gives_way_to_the_next_and_goes_last_afterwards),
         cmocka_unit_test(the_error_names_every_address_and_why_it_failed),
         cmocka_unit_test(a_reply_that_breaks_off_is_asked_of_the_next_address),
