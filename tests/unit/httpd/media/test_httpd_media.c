@@ -515,6 +515,169 @@ static void test_a_text_is_compressed(void **state)
     media_buffer_clear(&packed);
 }
 
+/* ---- codecs ---- */
+
+/* A sample entry TYPE whose box CONFIG_TYPE (0: none) has CONFIG. */
+static void check_codec(enum media_kind kind, uint32_t type, uint32_t config_type, const void *config,
+                        size_t size, const char *codecs)
+{
+    struct media_buffer entry = {0};
+    struct codec_description description;
+    struct error error = {.text = ""};
+    size_t box = media_box_begin(&entry, type);
+    media_put_zeros(&entry, kind == MEDIA_VIDEO ? 78 : kind == MEDIA_AUDIO ? 28 : 0);
+    if (config_type != 0) {
+        size_t inner = media_box_begin(&entry, config_type);
+        media_put(&entry, config, size);
+        media_box_end(&entry, inner);
+    }
+    media_box_end(&entry, box);
+    bool taken = codec_describe(kind, (struct media_view){entry.bytes, entry.size}, &description, &error);
+    if (!taken)
+        fail_msg("%s: refused: %s", codecs, error.text);
+    assert_string_equal(description.codecs, codecs);
+    /* An empty configuration, or an entry that is cut off, is refused. */
+    if (config_type != 0) {
+        media_set32(&entry, entry.size - size - 8, 8);
+        media_set32(&entry, 0, (uint32_t)(entry.size - size));
+        assert_false(
+            codec_describe(kind, (struct media_view){entry.bytes, entry.size - size}, &description, &error));
+        assert_int_equal(error.code, ERROR_MALFORMED);
+        assert_false(codec_describe(kind, (struct media_view){entry.bytes, 20}, &description, &error));
+        assert_non_null(strstr(error.text, "cut off"));
+    }
+    media_buffer_clear(&entry);
+}
+
+/* An audio entry whose esds names OBJECT_TYPE and the decoder's first two bytes. */
+static void check_stream(uint8_t object_type, uint16_t specific, const char *codecs)
+{
+    uint8_t esds[] = {0,
+                      0,
+                      0,
+                      0,
+                      3,
+                      25,
+                      0,
+                      1,
+                      0,
+                      4,
+                      17,
+                      object_type,
+                      0x15,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      5,
+                      2,
+                      (uint8_t)(specific >> 8),
+                      (uint8_t)specific,
+                      6,
+                      1,
+                      2};
+    check_codec(MEDIA_AUDIO, TYPE('m', 'p', '4', 'a'), TYPE('e', 's', 'd', 's'), esds, sizeof(esds), codecs);
+}
+
+static void test_codecs_have_the_names_that_players_ask_for(void **state)
+{
+    static const uint8_t avcc[] = {1, 0x4d, 0x40, 0x1f, 0xff, 0xe0, 0};
+    static const uint8_t hvcc[23] = {1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93};
+    static const uint8_t hvcc_high[23] = {1, 0x62, 0x20, 0, 0, 0, 0xb0, 0, 0x23, 0, 0, 0, 120};
+    static const uint8_t av1c[] = {0x81, 0x08, 0x0c, 0}, av1c_high[] = {0x81, 0x4d, 0xe0, 0};
+    static const uint8_t vpcc[10] = {1, 0, 0, 0, 2, 41, 0xa2}, vpcc_unknown[10] = {1, 0, 0, 0, 0, 0, 0x82};
+    static const uint8_t zeros[16] = {0};
+    (void)state;
+#define VIDEO(a, b, c, d, e, f, g, h, config, codecs)                                                        \
+    check_codec(MEDIA_VIDEO, TYPE(a, b, c, d), TYPE(e, f, g, h), config, sizeof(config), codecs)
+#define AUDIO(a, b, c, d, e, f, g, h, size, codecs)                                                          \
+    check_codec(MEDIA_AUDIO, TYPE(a, b, c, d), TYPE(e, f, g, h), zeros, size, codecs)
+    VIDEO('a', 'v', 'c', '3', 'a', 'v', 'c', 'C', avcc, "avc3.4d401f");
+    VIDEO('h', 'v', 'c', '1', 'h', 'v', 'c', 'C', hvcc, "hvc1.1.6.L93.90");
+    VIDEO('h', 'e', 'v', '1', 'h', 'v', 'c', 'C', hvcc_high, "hev1.A2.4.H120.B0.0.23");
+    VIDEO('a', 'v', '0', '1', 'a', 'v', '1', 'C', av1c, "av01.0.08M.08");
+    VIDEO('a', 'v', '0', '1', 'a', 'v', '1', 'C', av1c_high, "av01.2.13H.12");
+    VIDEO('v', 'p', '0', '9', 'v', 'p', 'c', 'C', vpcc, "vp09.02.41.10");
+    VIDEO('v', 'p', '0', '9', 'v', 'p', 'c', 'C', vpcc_unknown, "vp09.00.10.08");
+    AUDIO('a', 'c', '-', '3', 'd', 'a', 'c', '3', 3, "ac-3");
+    AUDIO('e', 'c', '-', '3', 'd', 'e', 'c', '3', 5, "ec-3");
+    AUDIO('O', 'p', 'u', 's', 'd', 'O', 'p', 's', 11, "opus");
+    AUDIO('f', 'L', 'a', 'C', 'd', 'f', 'L', 'a', 8, "fLaC");
+    check_codec(MEDIA_AUDIO, TYPE('.', 'm', 'p', '3'), 0, NULL, 0, "mp4a.6b");
+    check_codec(MEDIA_SUBTITLE, TYPE('t', 'x', '3', 'g'), 0, NULL, 0, "wvtt");
+    check_stream(0x40, 0x1190, "mp4a.40.2");
+    check_stream(0x40, 0x2990, "mp4a.40.5");
+    check_stream(0x67, 0xf940, "mp4a.40.42"); /* 31, and then 32 + 10 */
+    check_stream(0x40, 0, "mp4a.40.2");
+    check_stream(0x6b, 0, "mp4a.6b");
+    check_stream(0xa5, 0, "ac-3");
+    check_stream(0xa6, 0, "ec-3");
+    check_stream(0xad, 0, "opus");
+}
+
+static void test_codecs_that_no_player_takes_are_refused(void **state)
+{
+    static const struct {
+        enum media_kind kind;
+        const char *type, *text;
+    } cases[] = {{MEDIA_VIDEO, "encv", "its video is encrypted"},
+                 {MEDIA_AUDIO, "enca", "its audio is encrypted"},
+                 {MEDIA_VIDEO, "mp4v", "its video is of a kind (mp4v)"},
+                 {MEDIA_AUDIO, "a,\"\x01", "its audio is of a kind (a\?\?\?)"}};
+    struct codec_description description;
+    struct error error;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        uint8_t entry[100] = {0, 0, 0, 100};
+        memcpy(entry + 4, cases[i].type, 4);
+        assert_false(codec_describe(cases[i].kind, (struct media_view){entry, 100}, &description, &error));
+        assert_int_equal(error.code, ERROR_UNKNOWN_COMMAND);
+        if (!strstr(error.text, cases[i].text))
+            fail_msg("\"%s\" is not in: %s", cases[i].text, error.text);
+    }
+    uint8_t cover[100] = {0, 0, 0, 100, 'j', 'p', 'e', 'g'};
+    assert_true(codec_is_picture((struct media_view){cover, 100}));
+    memcpy(cover + 4, "avc1", 4);
+    assert_false(codec_is_picture((struct media_view){cover, 100}));
+}
+
+/* ---- sound beside the pictures ---- */
+
+static void test_sound_apart_is_a_rendition_of_its_own(void **state)
+{
+    struct mp4_maker_track tracks[3] = {video, audio, audio};
+    struct media_buffer out = {0};
+    (void)state;
+    tracks[0].chunk_step = 1000;
+    tracks[1].first_offset = 600000;
+    tracks[1].chunk_step = 400;
+    tracks[2].first_offset = 900000;
+    tracks[2].chunk_step = 400;
+    struct media_film *film = film_of(tracks, 3, 6000);
+    assert_false(film->cut->muxed);
+    struct media_set set = {.count = 1};
+    set.items[0].film = film;
+    hls_master(&set, 0, &out);
+    media_put8(&out, 0);
+    const char *text = (const char *)out.bytes;
+    assert_non_null(strstr(text, "TYPE=AUDIO,GROUP-ID=\"audio1\",NAME=\"en 1\",LANGUAGE=\"en\",DEFAULT=YES,"
+                                 "AUTOSELECT=YES,CHANNELS=\"2\",URI=\"a1.m3u8\"\n"));
+    assert_non_null(strstr(text, "TYPE=AUDIO,GROUP-ID=\"audio1\",NAME=\"en 2\",LANGUAGE=\"en\",DEFAULT=NO,"
+                                 "AUTOSELECT=YES,CHANNELS=\"2\",URI=\"a2.m3u8\"\n"));
+    assert_non_null(strstr(text, "AUDIO=\"audio1\""));
+    assert_non_null(strstr(text, "\nv.m3u8\n"));
+    assert_null(strstr(text, "\nm.m3u8\n"));
+    media_buffer_clear(&out);
+    media_film_release(film);
+}
+
 /* ---- the walk over a whole file ---- */
 
 static enum walk_step walk_over(const uint8_t *bytes, int64_t size, struct media_film **film,
@@ -590,6 +753,9 @@ int main(void)
         cmocka_unit_test(test_names_are_read_as_they_are_written),
         cmocka_unit_test(test_subtitles_become_webvtt),
         cmocka_unit_test(test_a_text_is_compressed),
+        cmocka_unit_test(test_codecs_have_the_names_that_players_ask_for),
+        cmocka_unit_test(test_codecs_that_no_player_takes_are_refused),
+        cmocka_unit_test(test_sound_apart_is_a_rendition_of_its_own),
         cmocka_unit_test(test_the_index_is_found_wherever_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
