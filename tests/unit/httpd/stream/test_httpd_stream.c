@@ -111,6 +111,49 @@ static void add_film(const char *id, uint32_t key_every)
     add_buffer(id, "", "video/mp4", &file);
 }
 
+/* Pictures, and a track of text (a sample every 2 s) whose samples lie behind them. */
+static void add_titled(const char *id)
+{
+    static const char *const lines[] = {"One & two", "", "<i>Three</i>"};
+    const struct mp4_maker_track tracks[] = {{.video = true,
+                                              .timescale = 25,
+                                              .count = 150,
+                                              .duration = 1,
+                                              .size = 100,
+                                              .per_chunk = 1,
+                                              .key_every = 50,
+                                              .first_offset = CONTENT,
+                                              .chunk_step = 100,
+                                              .media_time = -2},
+                                             {.timescale = 1000,
+                                              .count = 3,
+                                              .duration = 2000,
+                                              .size = 20,
+                                              .per_chunk = 1,
+                                              .first_offset = CONTENT + 15000,
+                                              .chunk_step = 30,
+                                              .media_time = -2}};
+    struct media_buffer file = {0};
+    put_type(&file);
+    size_t box = media_box_begin(&file, TYPE('m', 'd', 'a', 't'));
+    put_noise(&file, 15000, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        media_put16(&file, (uint16_t)strlen(lines[i]));
+        media_put_text(&file, lines[i]);
+        media_put_zeros(&file, 28 - strlen(lines[i]));
+    }
+    media_box_end(&file, box);
+    size_t moov = file.size;
+    mp4_maker_moov(&file, tracks, 2);
+    for (size_t i = moov; i + 4 <= file.size; i++) { /* what the maker makes as sound is text */
+        if (memcmp(file.bytes + i, "soun", 4) == 0)
+            memcpy(file.bytes + i, "text", 4);
+        else if (memcmp(file.bytes + i, "mp4a", 4) == 0)
+            memcpy(file.bytes + i, "tx3g", 4);
+    }
+    add_buffer(id, "", "video/mp4", &file);
+}
+
 /* ---- fragmented MP4 ---- */
 
 #define FRAGMENTS      10
@@ -514,6 +557,46 @@ static void subtitles_are_webvtt(void **state)
     stop();
 }
 
+static void a_track_of_text_is_webvtt_too(void **state)
+{
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_titled("titled");
+    launch("");
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/titled/t1.vtt", "", 200);
+    assert_string_equal((const char *)answer.body, "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nOne &amp; two\n"
+                                                   "\n00:00:04.000 --> 00:00:06.000\n<i>Three</i>\n");
+    free(answer.body);
+    expect_text("/hls/tnvideo/alice/titled/t1.m3u8", 200, "#EXTINF:6.000000,\nt1.vtt\n");
+    expect_text("/hls/tnvideo/alice/titled/master.m3u8", 200,
+                "TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"en 1\",LANGUAGE=\"en\"");
+    expect_text("/hls/tnvideo/alice/titled/master.m3u8", 200, "\nv.m3u8\n");
+    expect_text("/info/tnvideo/alice/titled", 200, "\"kind\": \"subtitle\"");
+    expect_status("/hls/tnvideo/alice/titled/t0.vtt", "", 404);
+    stop();
+}
+
+/* The index is known; then no server has the samples that lie apart. */
+static void samples_that_cannot_be_gathered_are_an_error_and_not_a_body(void **state)
+{
+    (void)state;
+    start();
+    expect_status("/hls/tnvideo/alice/film/master.m3u8", "", 200);
+    expect_text("/hls/tnvideo/alice/sub/master.m3u8", 200, "#EXTM3U");
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&cluster.storages[i].fail_left, 1000);
+        atomic_store(&cluster.storages[i].fail_code, -9);
+    }
+    expect_status("/hls/tnvideo/alice/film/a1-1.m4s", "", 503);
+    expect_status("/hls/tnvideo/alice/sub/t.vtt", "", 503);
+    for (int i = 0; i < 2; i++) { /* each breaks off in the middle, and the next one goes on there */
+        atomic_store(&cluster.storages[i].fail_left, 0);
+        atomic_store(&cluster.storages[i].cut_downloads, 3);
+    }
+    check_segments();
+    stop();
+}
+
 static void a_set_has_what_agrees(void **state)
 {
     (void)state;
@@ -708,6 +791,8 @@ int main(void)
         cmocka_unit_test_teardown(a_segment_is_asked_for_as_files_are, tear_down),
         cmocka_unit_test_teardown(texts_are_compressed_for_those_who_take_it, tear_down),
         cmocka_unit_test_teardown(subtitles_are_webvtt, tear_down),
+        cmocka_unit_test_teardown(a_track_of_text_is_webvtt_too, tear_down),
+        cmocka_unit_test_teardown(samples_that_cannot_be_gathered_are_an_error_and_not_a_body, tear_down),
         cmocka_unit_test_teardown(a_set_has_what_agrees, tear_down),
         cmocka_unit_test_teardown(what_is_not_there_is_404, tear_down),
         cmocka_unit_test_teardown(what_cannot_be_cut_says_why, tear_down),
