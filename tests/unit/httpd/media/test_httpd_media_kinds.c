@@ -338,6 +338,62 @@ static void test_renditions_and_sounds_are_listed(void **state)
         media_film_release(set.items[i].film);
 }
 
+/* QuickTime: versions 1 and 2 of an entry have more fields, and the configuration lies in a box wave. */
+static void test_descriptions_of_quicktime_are_read(void **state)
+{
+    static const struct {
+        uint16_t version;
+        size_t more;
+    } versions[] = {{1, 16}, {2, 36}};
+    const struct kind aac = {MEDIA_AUDIO, MP4A, ESDS, AAC("\x40", "\x11\x90"), "", ""};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+        struct media_buffer out = {0};
+        struct codec_description codec;
+        struct error error = {.text = ""};
+        size_t entry = media_box_begin(&out, MP4A);
+        media_put_zeros(&out, 8);
+        media_put16(&out, versions[i].version);
+        media_put_zeros(&out, 6);
+        media_put16(&out, 2);
+        media_put_zeros(&out, 6);
+        media_put32(&out, 48000u << 16);
+        media_put_zeros(&out, versions[i].more);
+        size_t wave = media_box_begin(&out, TYPE('w', 'a', 'v', 'e'));
+        size_t box = media_box_begin(&out, ESDS);
+        media_put(&out, aac.config, aac.size);
+        media_box_end(&out, box);
+        media_box_end(&out, wave);
+        media_box_end(&out, entry);
+        if (!codec_describe(MEDIA_AUDIO, view_of(&out), &codec, &error))
+            fail_msg("refused: %s", error.text);
+        assert_string_equal(codec.codecs, "mp4a.40.2");
+        assert_int_equal(codec.channels, 2);
+        assert_int_equal(codec.sample_rate, 48000);
+        media_buffer_clear(&out);
+    }
+}
+
+static void test_sound_alone_is_a_variant_of_its_own(void **state)
+{
+    struct media_buffer out = {0};
+    struct media_set set = {.count = 1};
+    (void)state;
+    set.items[0].film = film_of(&sound, 1);
+    hls_master(&set, 0, &out);
+    contains(&out, ",CODECS=\"mp4a.40.2\"\na0.m3u8\n");
+    media_buffer_clear(&out);
+    playlist(set.items[0].film, "a0.m3u8", 0, &out);
+    contains(&out, "#EXT-X-MAP:URI=\"init-a0-0.mp4\"\n#EXTINF:");
+    media_buffer_clear(&out);
+    assert_true(dash_manifest(&set, 0, &out));
+    contains(&out, "value=\"main\"/><Representation id=\"a0\" codecs=\"mp4a.40.2\"");
+    media_put8(&out, 0);
+    assert_null(strstr((const char *)out.bytes, "contentType=\"video\""));
+    media_buffer_clear(&out);
+    media_film_release(set.items[0].film);
+}
+
 static void test_info_tells_of_every_track(void **state)
 {
     struct media_buffer out = {0};
@@ -852,6 +908,8 @@ int main(void)
         cmocka_unit_test(test_codec_strings_are_those_of_the_specifications),
         cmocka_unit_test(test_what_no_player_takes_is_refused_and_covers_are_seen),
         cmocka_unit_test(test_renditions_and_sounds_are_listed),
+        cmocka_unit_test(test_descriptions_of_quicktime_are_read),
+        cmocka_unit_test(test_sound_alone_is_a_variant_of_its_own),
         cmocka_unit_test(test_info_tells_of_every_track),
         cmocka_unit_test(test_timed_text_becomes_webvtt),
         cmocka_unit_test(test_a_compressed_text_is_what_it_was),
