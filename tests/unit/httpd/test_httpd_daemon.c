@@ -740,9 +740,15 @@ static void where_access_is_signed_only_a_good_link_opens_a_file(void **state)
     snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note",
              signed_link(now - 600, LINK_SCOPE_FILE, text));
     expect_status("GET", path, "", 403);
-    snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note?name=cookie",
+    snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note/cookie",
              signed_link(now + 600, LINK_SCOPE_USER, text));
-    expect_status("GET", path, "", 200);
+    answer = ask("GET", path, "");
+    assert_int_equal(answer.status, 204);
+    assert_non_null(strstr(answer.head, "Set-Cookie: reel=app-1."));
+    assert_non_null(strstr(answer.head, "; Path=/files/tnvideo/alice/; Max-Age="));
+    free(answer.body);
+    snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/film", text);
+    expect_status("HEAD", path, "", 200); /* of the same user */
     stop();
     assert_int_equal(unlink(keys), 0);
 }
