@@ -41,7 +41,7 @@ def group(whole):
     volume = Volume(whole.pool, GROUP, below=below)
     volume.mount(whole.media[0])
     whole.database.sql(f"INSERT IGNORE INTO t_groups_info (group_name, weight) VALUES ('{GROUP}', 0)", "tnv_trackerdb")
-    storage = daemons.storage(whole.media[0], whole.database, GROUP, f"{GROUP}=/srv/{GROUP}", whole.control, whole.control[:2], 40)
+    storage = daemons.storage(whole.media[0], whole.database, GROUP, f"{GROUP}=/srv/{GROUP}", whole.control, whole.control[:2], 40, check_users="no")
     storage.start()
     try:
         wait_for(lambda: daemons.states(whole.trackers[0]).get(("media1", f"{whole.media[0].ip}:23040")) == "ACTIVE", 20, "ACTIVE")

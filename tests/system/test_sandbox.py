@@ -45,6 +45,8 @@ def point_to(daemon, secret):
 @pytest.mark.parametrize("name", ["tracker", "storage"])
 def test_a_running_daemon_cannot_open_another_path(one, name, tmp_path):
     daemon = one.add_tracker() if name == "tracker" else one.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1")
+    daemon.config["daemon"] = {"sandbox": "auto"}
+    daemon.configure(daemon.config)
     daemon.init_db()
     daemon.start()
     confined(daemon)

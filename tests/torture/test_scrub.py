@@ -332,7 +332,7 @@ def test_a_crash_in_the_scrub_loses_nothing_and_the_next_one_ends_its_work(own_s
     place.write_bytes(b"x")
     own_suite.storage.stop()
     place.with_name("5F9E3FA7_1A0").write_bytes(b"left")
-    time.sleep(3.1)
+    time.sleep(4.1)  # leftover_age
     start(own_suite.storage, point)
     if point.startswith("scrub-"):
         with own_suite.client() as client:
@@ -341,6 +341,7 @@ def test_a_crash_in_the_scrub_loses_nothing_and_the_next_one_ends_its_work(own_s
     start(own_suite.storage)
     own_suite.wait_active()
     fsck(own_suite, "--repair")
+    wait_for(lambda: not leftovers(own_suite), 30, "the sweep, once the file is old enough")
     code, report = fsck(own_suite)
     assert findings(report) == {"out-of-service": 1} and not leftovers(own_suite)
     assert sorted(p.stat().st_size for p in quarantine(own_suite)) == [1, 4]
