@@ -166,7 +166,7 @@ def test_a_hanging_mount_hangs_nothing_but_itself(whole):
     # A storage server with two store paths: a GlusterFS mount, which is stopped, and another one.
     second.volume.mount(host, "/srv/slow", "/group3")
     both = daemons.storage(host, whole.database, "group003", "slow=/srv/slow, local=/srv/local", whole.control, whole.control[:2],
-                           shift=20)
+                           shift=20, check_users="no")
     both.start()
     address = f"{host.ip}:23020"
     wait_for(lambda: daemons.states(whole.trackers[0]).get(("media1", address)) == "ACTIVE", 20, "the server")
