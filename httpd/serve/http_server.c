@@ -2,7 +2,6 @@
  * http_server: makes the loops, their listeners and what they share; start, stop, reload, health and status.
  */
 #include "httpd/serve/http_server.h"
-#include "common/auth/key_holder.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/daemon/daemon_tls.h"
@@ -60,7 +59,6 @@ struct http_server {
     struct workers *stream_workers;
     struct media_cache *streams; /* indexes, of all loops */
     struct client_shared *known; /* of all loops */
-    struct key_holder *keys;     /* that sign links; NULL: none */
     struct http_metrics metrics;
 };
 
@@ -254,14 +252,14 @@ static bool loop_listen(struct server_loop *loop, struct server_addresses *addre
     return true;
 }
 
-static struct keys *server_keys(void *holder)
+static struct keys *server_keys(void *auth)
 {
-    return holder ? key_holder_get(holder) : NULL;
+    return auth_keys(auth);
 }
 
-static uint64_t server_keys_generation(void *holder)
+static uint64_t server_keys_generation(void *auth)
 {
-    return holder ? key_holder_generation(holder) : 0;
+    return auth_generation(auth);
 }
 
 static bool loop_build(struct server_loop *loop, size_t index, const struct httpd_config *config,
@@ -284,7 +282,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     atomic_init(&loop->reachable, true);
     http_pipes_init(&loop->http.pipes, ((size_t)config->pipes_max + server->count - 1) / server->count,
                     (size_t)config->pipe_size);
-    const struct link_keys keys = {server_keys, server_keys_generation, server->keys};
+    const struct link_keys keys = {server_keys, server_keys_generation, server->daemon->auth};
     loop->http.links = link_cache_create(&keys);
     if (!loop->http.links)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for signed links");
@@ -339,7 +337,6 @@ static void server_free(struct http_server *server)
     access_log_destroy(server->access_log);
     local_volumes_destroy(server->volumes);
     listen_limits_destroy(server->limits);
-    key_holder_destroy(server->keys);
     free(server->loops);
     free(server);
 }
@@ -488,16 +485,6 @@ static void server_end_workers(struct daemon *daemon)
     server->resolver = NULL;
 }
 
-static bool server_read_keys(struct http_server *server, const struct httpd_config *config,
-                             struct error *error)
-{
-    struct error cause;
-    if (config->daemon.auth_keys[0] == '\0')
-        return true;
-    server->keys = key_holder_create(config->daemon.auth_keys, &cause);
-    return server->keys || error_set(error, cause.code, "auth.keys: %s", cause.text);
-}
-
 static bool server_start(struct daemon *daemon, struct error *error)
 {
     const struct httpd_config *config = daemon->config;
@@ -510,7 +497,7 @@ static bool server_start(struct daemon *daemon, struct error *error)
     http_register_metrics(&server->metrics);
     check_descriptors(config);
     daemon->state = server;
-    if (server_read_keys(server, config, error) && server_build(server, config, error))
+    if (server_build(server, config, error))
         return true;
     server_end_workers(daemon);
     server_free(server);
@@ -537,9 +524,6 @@ static void server_destroy(struct daemon *daemon)
 static bool server_reload(struct daemon *daemon, const void *new_config, struct error *error)
 {
     struct http_server *server = daemon->state;
-    struct error cause;
-    if (server->keys && !key_holder_reload(server->keys, NULL, NULL, NULL, &cause))
-        return error_set(error, cause.code, "auth.keys: %s", cause.text);
     struct http_settings *settings = http_settings_create(new_config);
     if (!settings)
         return error_set_errno(error, ENOMEM, "cannot take over the new settings");
