@@ -63,22 +63,31 @@ static bool begin(struct packet_request *request, struct session_server *server,
     return true;
 }
 
-static void handle_hello(struct packet_request *request)
+/* One step of the session: a command's body in, a reply of SIZE bytes out, or a failure. */
+static void take_step(struct packet_request *request,
+                      bool (*step)(struct session *, const struct session_server *, const uint8_t *, size_t,
+                                   uint8_t *, struct error *),
+                      size_t size)
 {
-    uint8_t reply[PROTO_HELLO_REPLY_SIZE];
+    uint8_t reply[PROTO_HELLO_REPLY_SIZE]; /* the longest */
     struct session_server server;
     char id[KEY_ID_SIZE];
     struct error error;
 
+    ASSERT(size <= sizeof(reply));
     if (!begin(request, &server, id))
         return;
-    bool good = session_hello(request->connection->session, &server, request->head, request->head_size, reply,
-                              &error);
+    bool good = step(request->connection->session, &server, request->head, request->head_size, reply, &error);
     keys_release(server.keys);
     if (good)
-        packet_reply(request, reply, sizeof(reply));
+        packet_reply(request, reply, size);
     else
         packet_reply_failure(request, &error);
+}
+
+static void handle_hello(struct packet_request *request)
+{
+    take_step(request, session_hello, PROTO_HELLO_REPLY_SIZE);
 }
 
 static void handle_prove(struct packet_request *request)
@@ -105,20 +114,7 @@ static void handle_prove(struct packet_request *request)
 
 static void handle_token(struct packet_request *request)
 {
-    uint8_t reply[PROTO_VALUE_SIZE];
-    struct session_server server;
-    char id[KEY_ID_SIZE];
-    struct error error;
-
-    if (!begin(request, &server, id))
-        return;
-    bool good = session_token(request->connection->session, &server, request->head, request->head_size, reply,
-                              &error);
-    keys_release(server.keys);
-    if (good)
-        packet_reply(request, reply, sizeof(reply));
-    else
-        packet_reply_failure(request, &error);
+    take_step(request, session_token, PROTO_VALUE_SIZE);
 }
 
 static void handle_whoami(struct packet_request *request)
