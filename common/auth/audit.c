@@ -30,6 +30,8 @@
 #define LINK_MARK    ",\"chain\":\""
 #define FOLLOWS_MARK "\"follows\":\""
 #define BY_MARK      ",\"by\":\""
+/* Bytes that a link adds to a line at most: both marks, key ID, link, quotes and brace. */
+#define LINK_END_MAX (sizeof(BY_MARK) + KEY_ID_SIZE + sizeof(LINK_MARK) + LINK_HEX + 8)
 
 struct audit {
     char *path, *daemon;
@@ -294,15 +296,15 @@ bool audit_works(const struct audit *audit)
 static size_t link_line(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE],
                         const char *line, size_t size, char *out)
 {
-    char *at = out, text[LINK_HEX + 1];
+    char *at = out + size, text[LINK_HEX + 1];
+    const char *limit = at + LINK_END_MAX;
 
-    memcpy(at, line, size);
-    at += size;
+    memcpy(out, line, size);
     if (key_id[0] != '\0') {
-        at += sprintf(at, BY_MARK "%s\"", key_id);
+        at += snprintf(at, (size_t)(limit - at), BY_MARK "%s\"", key_id);
         if (compute_link(secret, audit->link, out, (size_t)(at - out), audit->link)) {
             format_link(audit->link, text);
-            at += sprintf(at, LINK_MARK "%s\"", text);
+            at += snprintf(at, (size_t)(limit - at), LINK_MARK "%s\"", text);
         }
     }
     *at++ = '}';

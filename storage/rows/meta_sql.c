@@ -217,15 +217,16 @@ struct many {
     char sql[1024 + META_SQL_MANY_MAX * sizeof(MORE_ROW)];
     struct db_value parameters[META_SQL_MANY_MAX * COUNT];
     char hex[META_SQL_MANY_MAX][DIGEST_HEX_SIZE];
-    size_t count;
+    size_t count, size; /* rows; bytes of `sql` */
 };
 
 static void add_to_many(struct many *many, size_t table, const struct meta_sql_new *one)
 {
     if (many->count == 0)
-        snprintf(many->sql, 1024, "%s", insert_sql[table]);
-    else
-        strcat(many->sql, MORE_ROW); /* NOLINT: there is room for all */
+        many->size = 0;
+    many->size += (size_t)snprintf(many->sql + many->size, sizeof(many->sql) - many->size, "%s",
+                                   many->count == 0 ? insert_sql[table] : MORE_ROW);
+    ASSERT(many->size < sizeof(many->sql));
     insert_parameters(one->key, one->row, many->hex[many->count], many->parameters + many->count * COUNT);
     many->count++;
 }
