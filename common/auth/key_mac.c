@@ -111,7 +111,7 @@ bool key_mac(const struct key *key, enum key_use use, const struct mac_part *par
     return mac_compute(key->derived[use], parts, count, out);
 }
 
-bool secret_derive(const uint8_t secret[KEY_SECRET_SIZE], const char *word, uint8_t out[MAC_SIZE])
+static bool secret_derive(const uint8_t secret[KEY_SECRET_SIZE], const char *word, uint8_t out[MAC_SIZE])
 {
     const struct mac_part parts[] = {{"reel-1 ", 7}, {word, strlen(word)}};
 

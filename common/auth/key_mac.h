@@ -29,9 +29,6 @@ MUST_CHECK bool key_mac(const struct key *key, enum key_use use, const struct ma
  * overwrites OUT after its use (explicit_bzero). */
 MUST_CHECK bool key_derive(const struct key *key, const char *word, uint8_t out[MAC_SIZE]);
 
-/* The same from a bare secret. */
-MUST_CHECK bool secret_derive(const uint8_t secret[KEY_SECRET_SIZE], const char *word, uint8_t out[MAC_SIZE]);
-
 MUST_CHECK bool sha256_compute(const struct mac_part *parts, size_t count, uint8_t out[MAC_SIZE]);
 
 /* In a time that does not depend on where they differ. */

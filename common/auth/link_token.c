@@ -136,7 +136,8 @@ char *link_token_format(const struct link_token *token, char text[LINK_TEXT_SIZE
 
 /* ---- what is signed ---- */
 
-size_t link_network(const char *host, uint8_t network[LINK_NETWORK_SIZE])
+/* The network of the numeric address HOST; its size, 0 for what is no address. */
+static size_t link_network(const char *host, uint8_t network[LINK_NETWORK_SIZE])
 {
     uint8_t address[16];
     if (inet_pton(AF_INET, host, address) == 1) {

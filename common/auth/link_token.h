@@ -58,9 +58,6 @@ char *link_token_format(const struct link_token *token, char text[LINK_TEXT_SIZE
 /* "67a1b2c3" or "67a1b2c3n"; returns TEXT. */
 char *link_expires_format(const struct link_token *token, char text[LINK_EXPIRES_SIZE]);
 
-/* The network of the numeric address HOST; its size, 0 for what is no address. */
-size_t link_network(const char *host, uint8_t network[LINK_NETWORK_SIZE]);
-
 /* What is signed, for the file FILE and a client at HOST (read only where the token is bound to a network). Its size; 0 where the
  * token cannot be about this: the ID is shorter than the prefix, or HOST is no address. */
 size_t link_message(const struct link_token *token, const struct proto_file_key *file, const char *host,

@@ -58,7 +58,7 @@ struct packet_attempt {
     struct error failure; /* found where no callback may be called */
 };
 
-/* OPTIONS must outlive it. False: libevent takes no timer. */
+/* OPTIONS must outlive it. False: the timer could not be made. */
 MUST_CHECK bool packet_attempt_init(struct packet_attempt *attempt,
                                     const struct packet_attempt_options *options);
 

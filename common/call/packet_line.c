@@ -68,7 +68,7 @@ static void line_unlist(struct packet_line *line)
     line->listed = false;
 }
 
-/* The connection goes; every waiter is told to ask another way. FAULT_MS: for how long nobody asks here. */
+/* The connection goes; every waiter has to use another one. FAULT_MS: for how long this address is avoided. */
 static void line_break(struct packet_line *line, int64_t fault_ms, const char *why)
 {
     struct pool_endpoint *endpoint = line->endpoint;

@@ -8,8 +8,8 @@
 
 #include "common/daemon/daemon_options.h"
 
-/* Does what [daemon] sandbox says with CONFIG. *CONFINED: the rules hold. False, with ERROR, where the option says "required" and they
- * cannot be had; otherwise that is logged and the daemon goes on. */
+/* Does what [daemon] sandbox says with CONFIG. *CONFINED: the rules hold. False, with ERROR, where the option says "required" and
+ * this kernel cannot do it; otherwise that is logged and the daemon goes on. */
 MUST_CHECK bool daemon_sandbox_enter(const struct daemon_options *options, const struct daemon_config *config,
                                      bool *confined, struct error *error);
 

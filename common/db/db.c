@@ -1,8 +1,8 @@
 /*
  * db: the pool: threads with a connection each, the queue of jobs, running a job again after a failure that
  * passes, time-outs of jobs that wait, and the state of the database for /healthz. Threads are woken as those of
- * common/loop/workers.c: one at a time, the last one that fell asleep first (its connection's cache is the one that
- * knows the newest pages of an SQLite file). Touches the connections of
+ * common/loop/workers.c: one at a time, the most recent sleeper first (its connection has the newest pages of an SQLite
+ * file in its cache). Touches the connections of
  * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs
  * nobody could take.
  */

@@ -3,7 +3,7 @@
  *
  * Waking a thread costs more than most jobs. So at most one thread is being woken at a time: when it has taken its
  * job it wakes the next one if jobs still wait. Where jobs block all threads are soon at work; where they are brief
- * those that are awake drain the queue before another one gets a core. The thread that fell asleep last is woken
+ * those that are awake drain the queue before another one is scheduled. The thread that fell asleep last is woken
  * first: what it needs is still in the core's caches.
  */
 #include "common/loop/workers.h"

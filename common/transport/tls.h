@@ -51,7 +51,7 @@ bool tls_is_worn(const struct tls *tls);
 
 /* ---- about a connection whose handshake is over ---- */
 
-/* What ties a proof of identity to this very connection: RFC 9266, tls-exporter. False where it cannot be had. */
+/* What ties a proof of identity to this very connection: RFC 9266, tls-exporter. False where OpenSSL cannot give it. */
 MUST_CHECK bool tls_binding(struct tls *tls, uint8_t binding[TLS_BINDING_SIZE]);
 
 /* The identity of the pre-shared key that the peer proved; "" where it was not by such a key. */

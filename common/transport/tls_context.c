@@ -310,7 +310,7 @@ void tls_client_destroy(struct tls_client *client)
     free(client);
 }
 
-/* What the server's certificate must name; a name is told to it too (SNI, which takes no numeric address). */
+/* What the server's certificate must name; a name is sent to it too (SNI, which does not carry numeric addresses). */
 static bool session_expect(SSL *ssl, const char *host)
 {
     struct in6_addr binary;
