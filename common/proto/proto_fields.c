@@ -106,24 +106,34 @@ static void describe_rule(const struct proto_field *field, char *text, size_t si
     (void)snprintf(text, size, "%d to %zu %s", may_be_empty ? 0 : 1, field->size - 1, kinds[field->rule]);
 }
 
-bool proto_field_check(const struct proto_field *field, const char *text, size_t length, struct error *error)
+/* Only a fault is put into words: each field of each request comes by here. OFFENDER: the first byte that the rule
+ * refuses, or LENGTH. */
+static bool refuse_field(const struct proto_field *field, const char *text, size_t length, size_t offender,
+                         struct error *error)
 {
     char right[96];
     describe_rule(field, right, sizeof(right));
     if (length >= field->size)
         return error_set(error, ERROR_MALFORMED, "%s: no NUL within its %zu bytes; %s and a NUL expected",
                          field->name, field->size, right);
-    if (length == 0 && (field->rule == PROTO_RULE_NAME || field->rule == PROTO_RULE_NOT_EMPTY ||
-                        field->rule == PROTO_RULE_PLACE))
+    if (length == 0)
         return error_set(error, ERROR_MALFORMED, "%s: empty; %s expected", field->name, right);
-
-    size_t offender = find_offender(field->rule, (const uint8_t *)text, length);
     if (offender < length)
         return error_set(error, ERROR_MALFORMED, "%s: byte %zu is 0x%02x; %s expected", field->name, offender,
                          (unsigned)(uint8_t)text[offender], right);
-    if (field->rule == PROTO_RULE_PLACE && length != PATH_TEXT_SIZE - 1)
-        return error_set(error, ERROR_MALFORMED, "%s: %zu bytes; %s expected", field->name, length, right);
-    return true;
+    return error_set(error, ERROR_MALFORMED, "%s: %zu bytes; %s expected", field->name, length, right);
+}
+
+bool proto_field_check(const struct proto_field *field, const char *text, size_t length, struct error *error)
+{
+    bool needed = field->rule == PROTO_RULE_NAME || field->rule == PROTO_RULE_NOT_EMPTY ||
+                  field->rule == PROTO_RULE_PLACE;
+    size_t offender = length;
+    bool fine = length < field->size && (length > 0 || !needed);
+    if (fine)
+        offender = find_offender(field->rule, (const uint8_t *)text, length);
+    fine = fine && offender == length && (field->rule != PROTO_RULE_PLACE || length == PATH_TEXT_SIZE - 1);
+    return fine || refuse_field(field, text, length, offender, error);
 }
 
 static bool check_number(const char *name, int64_t value, int64_t minimum, int64_t maximum,

@@ -9,6 +9,7 @@
 #include "storage/rows/meta_private.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
 #define CHANGE_READS 3     /* of a row that others change at the same moment, before the pool pauses */
@@ -21,13 +22,39 @@ static bool change_applies(const struct meta_change *change, int64_t state)
     return state == META_STATE_DELETED;
 }
 
+/* A run before this one has done it without our hearing of it. */
+static bool is_own_change(const struct meta_change *change)
+{
+    return change->runs > 1 && change->row.stat.status == change->status &&
+           change->row.change_id == change->change_id;
+}
+
+/* The row is what an UPDATE named whose answer was lost: it was not carried out, since every change leaves another
+ * version or place. */
+static bool is_as_tried(const struct meta_change *change)
+{
+    const struct meta_row *now = &change->row, *tried = &change->tried;
+    return now->state == tried->state && now->version == tried->version &&
+           strcmp(now->file_path, tried->file_path) == 0;
+}
+
+/* The answer to an UPDATE was lost, and the row is neither what it left nor what it named: it may have been carried out
+ * before somebody else changed the row, or removed it. To change it again would be a second change. */
+static enum meta_change_outcome judge_uncertain(struct meta_change *change)
+{
+    error_set(
+        &change->error, ERROR_UNAVAILABLE,
+        "it is not known whether file %s was %s: the database's answer was lost, and others have changed "
+        "the file since",
+        change->key.file, change->status == PROTO_FILE_DELETED ? "deleted" : "restored");
+    return META_UNCHANGED;
+}
+
 /* The row is there, and there is nothing to change. */
 static enum meta_change_outcome judge_unchanged(struct meta_change *change)
 {
     bool deleting = change->status == PROTO_FILE_DELETED;
-    /* A run before this one may have done it without our hearing of it. */
-    if (change->runs > 1 && change->row.stat.status == change->status &&
-        change->row.change_id == change->change_id)
+    if (is_own_change(change))
         return META_CHANGED;
     if (!deleting && change->row.state == META_STATE_PURGING)
         return META_NO_ROW; /* there is no way back any more */
@@ -46,7 +73,9 @@ static enum db_result read_before_change(struct meta_change *change, struct db_c
     *wanted = false;
     if (result != DB_OK)
         return result;
-    if (!found)
+    if (change->uncertain && (!found || (!is_own_change(change) && !is_as_tried(change))))
+        change->outcome = judge_uncertain(change);
+    else if (!found)
         change->outcome = META_NO_ROW;
     else if (!meta_row_ours(meta, &change->row, &change->error))
         change->outcome = META_FOREIGN;
@@ -113,6 +142,10 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
             CRASH_POINT("restore-before-row");
         result = meta_sql_set_status(connection, &change->key, change->meta->config->group, &change->row,
                                      change->status, change->version, change->change_id, &changed, error);
+        if (result == DB_UNCERTAIN) {
+            change->uncertain = true;
+            change->tried = change->row;
+        }
         if (result != DB_OK)
             return result;
         if (deleting)
@@ -147,7 +180,7 @@ bool meta_change(struct meta *meta, struct meta_change *change, struct error *er
     change->version = change->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -clock_wall_us();
     arc4random_buf(&change->change_id, sizeof(change->change_id));
     change->runs = 0;
-    change->dated = false;
+    change->dated = change->uncertain = false;
     meta_job_init(&change->job, change_run, meta_change_done, change->loop);
     return meta_run(meta, &change->job, error);
 }

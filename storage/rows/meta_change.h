@@ -12,7 +12,7 @@ enum meta_change_outcome {
     META_ALREADY, /* it had that status */
     META_NO_ROW,
     META_FOREIGN,   /* another group's: ERROR */
-    META_UNCHANGED, /* the database failed: ERROR */
+    META_UNCHANGED, /* the database failed, or did not tell whether it was done: ERROR */
 };
 struct meta_change {
     struct proto_file_key key;
@@ -29,6 +29,8 @@ struct meta_change {
     int64_t version;   /* of the row, once it is changed */
     int64_t change_id; /* of this change, see struct meta_row */
     bool dated;        /* the version was chosen */
+    bool uncertain;    /* the answer to an UPDATE was lost, which named the row TRIED */
+    struct meta_row tried;
     int runs;
 };
 /* CHANGE stays valid until its done(), which runs on its loop, never inside the call. False: the database's queue is full

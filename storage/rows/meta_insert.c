@@ -6,8 +6,10 @@
 
 #include "common/base/clock.h"
 #include "storage/rows/meta_private.h"
+#include "storage/store/store_file.h"
 
 #include <string.h>
+#include <unistd.h>
 
 _Static_assert(INSERT_BATCH_MAX <= META_SQL_MANY_MAX, "a batch goes into one call");
 
@@ -49,6 +51,27 @@ static enum db_result insert_together(struct insert_item *const *items, size_t c
     return meta_sql_insert_many(connection, rows, count, error);
 }
 
+/*
+ * The database did not tell what became of an earlier try. If that was committed, the row may have been deleted and
+ * purged since: what was stored then would live again. The purge removes a file before its row, so a file that is there
+ * while its key is free, or another's, was never purged. BLOCKS on the file system, only after a lost answer.
+ */
+static bool is_never_purged(struct meta_insert *insert, struct error *error)
+{
+    int64_t size = -1;
+    int fd = -1;
+    if (!insert->item.uncertain)
+        return true;
+    bool fine = store_file_look(insert->row.path, &insert->row.place, &fd, &size, error);
+    if (fine && (fd < 0 || size != insert->row.stat.size))
+        fine = error_set(error, ERROR_UNAVAILABLE,
+                         "the database's answer was lost, and the file was removed since");
+    if (fd >= 0)
+        (void)close(fd);
+    insert->purged = !fine;
+    return fine;
+}
+
 /* In a transaction also where it is alone: an INSERT that the network keeps back and delivers when the file has long been
  * deleted and purged is then never committed. */
 static enum db_result insert_for_good(struct meta_insert *insert, struct db_connection *connection,
@@ -59,6 +82,8 @@ static enum db_result insert_for_good(struct meta_insert *insert, struct db_conn
     if (result != DB_OK)
         return result;
     result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    if (result == DB_OK && !is_never_purged(insert, error)) /* now that nobody else can take the key */
+        result = DB_PERMANENT;
     if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
@@ -76,6 +101,8 @@ static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_c
         insert->outcome = same ? META_INSERTED : META_TAKEN;
         if (same)
             insert->row.version = insert->other.version;
+        else if (!is_never_purged(insert, error))
+            result = DB_PERMANENT;
     }
     return result;
 }
@@ -113,7 +140,7 @@ static void end_insert(struct meta_insert *insert, enum db_result result, const 
 {
     struct meta *meta = insert->meta;
     struct row_key key;
-    if (insert->late && result == DB_PERMANENT)
+    if ((insert->late || insert->purged) && result == DB_PERMANENT)
         insert->error = *cause;
     else
         meta_judge(meta, result, cause, &insert->error);
@@ -184,7 +211,7 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     row_key_make(&insert->key, &key);
     insert->meta = meta;
     insert->refusals = 0;
-    insert->late = false;
+    insert->late = insert->purged = false;
     insert->row.version = 0;
     insert->epoch = row_cache_epoch(meta->cache, &key);
     insert->item = (struct insert_item){.insert = insert_alone,

@@ -672,7 +672,9 @@ static void a_change_that_was_lost_does_not_take_a_rivals_for_its_own(void **sta
     asked_wait(&asked);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
-    assert_int_equal(asked.change.outcome, META_ALREADY);
+    /* Nor does it know that it was not done before: others may have restored the file in between. */
+    assert_int_equal(asked.change.outcome, META_UNCHANGED);
+    assert_int_equal(asked.change.error.code, ERROR_UNAVAILABLE);
     meta_world_end(&world);
 }
 
@@ -733,21 +735,148 @@ static void insert_rival_beside(void *argument)
                       "('file1', 'tnvideo', 'alice', 0, '../data/000/000/000/5F9E3FA8_009', 12)");
 }
 
+/* What rows_insert() of VALUE speaks of. */
+static void store_bytes(const struct meta_world *world, int64_t value, int64_t size)
+{
+    char name[128];
+    int length = snprintf(name, sizeof(name), "%s/one", world->fixture.directory);
+    for (int i = 0; i < 3; i++) {
+        length += snprintf(name + length, sizeof(name) - (size_t)length, "/000");
+        assert_true(mkdir(name, 0750) == 0 || errno == EEXIST);
+    }
+    snprintf(name + length, sizeof(name) - (size_t)length, "/5F9E3FA7_%03X", (unsigned)value);
+    int fd = open(name, O_CREAT | O_WRONLY, 0640);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, size), 0);
+    close(fd);
+}
+
+static struct meta_insert *insert_beside_rival(struct meta_world *world, const struct proto_file_key *key)
+{
+    lossy_db_arm(&(struct lossy_db){.beginning = "BEGIN",
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = insert_rival_beside,
+                                    .argument = world});
+    struct meta_insert *upload = rows_insert(world, key, 5, 77, "");
+    lossy_db_arm(NULL);
+    return upload;
+}
+
 static void after_an_unanswered_insert_the_row_may_be_a_rivals(void **state)
 {
     struct meta_world world;
     struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
     meta_world_start(&world, NULL);
-    lossy_db_arm(&(struct lossy_db){.beginning = "BEGIN",
-                                    .tells = true,
-                                    .result = DB_UNCERTAIN,
-                                    .meanwhile = insert_rival_beside,
-                                    .argument = &world});
-    struct meta_insert *upload = rows_insert(&world, &key, 5, 77, "");
-    lossy_db_arm(NULL);
+    store_bytes(&world, 5, 77);
+    struct meta_insert *upload = insert_beside_rival(&world, &key);
     assert_int_equal(upload->outcome, META_TAKEN);
     assert_int_equal(upload->other.stat.size, 12);
+    meta_world_end(&world);
+}
+
+/* With our file gone our row may have been there before the rival's. */
+static void a_rival_after_our_purge_tells_nothing(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    struct meta_insert *upload = insert_beside_rival(&world, &key);
+    assert_int_equal(upload->outcome, META_UNKNOWN);
+    assert_int_equal(upload->error.code, ERROR_UNAVAILABLE);
+    meta_world_end(&world);
+}
+
+static void purge_row_beside(void *argument)
+{
+    meta_world_beside(argument, "DELETE FROM t_file_02");
+}
+
+/* Its COMMIT counted, the file was deleted and purged, then the answer fails to come: the file must not come back. */
+static void an_unanswered_insert_does_not_undo_a_purge(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    const struct lossy_db lost = {.beginning = "COMMIT",
+                                  .runs = true,
+                                  .tells = true,
+                                  .result = DB_UNCERTAIN,
+                                  .meanwhile = purge_row_beside,
+                                  .argument = &world};
+    (void)state;
+    meta_world_start(&world, NULL);
+    lossy_db_arm(&lost);
+    struct meta_insert *upload = rows_insert(&world, &key, 5, 77, "");
+    assert_true(lossy_db_met());
+    assert_int_equal(upload->outcome, META_UNKNOWN);
+    assert_int_equal(upload->error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(upload->error.text, "removed since"));
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
+
+    /* A file that is there was not purged: the COMMIT was lost on its way. */
+    store_bytes(&world, 6, 77);
+    lossy_db_arm(&lost);
+    assert_int_equal(rows_insert(&world, &key, 6, 77, "")->outcome, META_INSERTED);
+    lossy_db_arm(NULL);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
+    meta_world_end(&world);
+}
+
+/* ---- changes whose answer was lost, and whose row others changed since ---- */
+
+static struct meta_change *change_while(struct meta_world *world, enum proto_file_status status,
+                                        void (*meanwhile)(void *argument))
+{
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
+                                    .runs = true,
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = meanwhile,
+                                    .argument = world});
+    struct meta_change *change = rows_change(world, &key, status);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    return change;
+}
+
+static void delete_again_beside(void *argument)
+{
+    meta_world_beside(argument,
+                      "UPDATE t_file_02 SET status = 1, deleted_at = 4, change_id = 9 WHERE id = 'file1'");
+}
+
+static void restore_again_beside(void *argument)
+{
+    meta_world_beside(argument,
+                      "UPDATE t_file_02 SET status = 0, deleted_at = -4, change_id = 9 WHERE id = 'file1'");
+}
+
+static void a_change_is_not_made_twice_around_somebody_elses(void **state)
+{
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+
+    struct meta_change *deletion = change_while(&world, PROTO_FILE_DELETED, restore_again_beside);
+    assert_int_equal(deletion->outcome, META_UNCHANGED);
+    assert_int_equal(deletion->error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(deletion->error.text, "not known"));
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(change_while(&world, PROTO_FILE_NORMAL, delete_again_beside)->outcome, META_UNCHANGED);
+    assert_int_equal(number_beside(&world, "SELECT status FROM t_file_02"), 1);
+
+    /* Nor is a file that was purged since "not found": this deletion may be the one that it was purged for. */
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(change_while(&world, PROTO_FILE_DELETED, purge_row_beside)->outcome, META_UNCHANGED);
     meta_world_end(&world);
 }
 
@@ -825,11 +954,6 @@ static struct meta_insert *replace(struct meta_world *world, const struct proto_
     return &asked.insert;
 }
 
-static void purge_beside(void *argument)
-{
-    meta_world_beside(argument, "DELETE FROM t_file_02");
-}
-
 static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state)
 {
     static struct asked asked;
@@ -877,7 +1001,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
                                     .runs = true,
                                     .tells = true,
                                     .result = DB_UNCERTAIN,
-                                    .meanwhile = purge_beside,
+                                    .meanwhile = purge_row_beside,
                                     .argument = &world});
     assert_int_equal(replace(&world, &key, &row, 11)->outcome, META_UNKNOWN);
     lossy_db_arm(NULL);
@@ -1012,6 +1136,9 @@ int main(void)
         cmocka_unit_test(a_row_whose_insert_was_not_answered_is_there_once),
         cmocka_unit_test(an_insert_whose_answer_is_a_failure_leaves_no_row),
         cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
+        cmocka_unit_test(a_rival_after_our_purge_tells_nothing),
+        cmocka_unit_test(an_unanswered_insert_does_not_undo_a_purge),
+        cmocka_unit_test(a_change_is_not_made_twice_around_somebody_elses),
         cmocka_unit_test(no_row_is_added_for_a_file_that_the_clean_up_may_take),
         cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
         cmocka_unit_test(a_row_gets_another_file_unless_it_was_changed_meanwhile),
