@@ -187,7 +187,7 @@ static void put_period(struct media_buffer *out, const struct media_set *set, un
                      film->cut->open_gop ? 3 : 1);
     for (size_t i = first; i < set->count && pictures; i++) {
         const struct media_film *other = set->items[i].film;
-        if (other && other->kind == FILM_MP4 && (left_out >> i & 1) == 0 &&
+        if (other && other->cut && (left_out >> i & 1) == 0 &&
             mp4_index_first(other->index, MEDIA_VIDEO) >= 0)
             put_video(out, other, (unsigned)i, stretch);
     }
@@ -228,7 +228,7 @@ bool dash_manifest(const struct media_set *set, unsigned left_out, struct media_
     unsigned number = 0;
     while (first < set->count && (!set->items[first].film || set->items[first].film->kind == FILM_SUBTITLE))
         first++;
-    if (first == set->count || set->items[first].film->kind != FILM_MP4)
+    if (first == set->count || !set->items[first].film->cut)
         return false;
     const struct media_film *film = set->items[first].film;
     double end = (double)film->cut->times[film->cut->count] / film->cut->timescale;

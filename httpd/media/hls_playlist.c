@@ -82,7 +82,7 @@ static size_t put_subtitles(struct media_buffer *out, const struct media_set *se
         const struct media_film *film = set->items[i].film;
         if (is_left_out(set, left_out, i))
             continue;
-        for (size_t t = 0; film->kind == FILM_MP4 && i == first && t < film->index->track_count; t++) {
+        for (size_t t = 0; film->cut && i == first && t < film->index->track_count; t++) {
             const struct mp4_track *track = &film->index->tracks[t];
             if (track->kind != MEDIA_SUBTITLE)
                 continue;
@@ -235,21 +235,20 @@ void hls_master(const struct media_set *set, unsigned left_out, struct media_buf
     put_head(out, all_independent(set, left_out));
     bool subtitles = put_subtitles(NULL, set, left_out, first) > 0;
     const struct media_film *sound = first != SIZE_MAX ? set->items[first].film : NULL;
-    if (sound && sound->kind == FILM_MP4 && !sound->cut->muxed &&
-        mp4_index_first(sound->index, MEDIA_VIDEO) >= 0)
+    if (sound && sound->cut && !sound->cut->muxed && mp4_index_first(sound->index, MEDIA_VIDEO) >= 0)
         put_audio(out, (unsigned)first, sound->index);
     put_subtitles(out, set, left_out, first);
     for (size_t i = 0; i < set->count; i++) {
         const struct media_film *film = set->items[i].film;
         if (is_left_out(set, left_out, i) || film->kind == FILM_SUBTITLE)
             continue;
-        if (film->kind == FILM_MP4)
+        if (film->cut)
             put_variants(out, film, sound && !sound->cut->muxed ? sound : film, (unsigned)i, subtitles);
         else
             put_stored(out, film, (unsigned)i, subtitles);
     }
     for (size_t i = 0; i < set->count; i++) {
-        if (!is_left_out(set, left_out, i) && set->items[i].film->kind == FILM_MP4)
+        if (!is_left_out(set, left_out, i) && set->items[i].film->cut)
             put_keys(out, set->items[i].film, (unsigned)i);
     }
 }
@@ -399,6 +398,7 @@ bool hls_media(const struct media_film *film, const struct media_name *name, dou
         return put_text(out, film, name, seconds);
     switch (film->kind) {
     case FILM_MP4:
+    case FILM_MATROSKA:
         return put_cut(out, film, name);
     case FILM_FRAGMENTED:
     case FILM_TS:

@@ -64,6 +64,8 @@ static uint8_t *reserve(struct media_buffer *out, size_t size)
         out->failed = true;
         return NULL;
     }
+    if (size == 0)
+        return NULL;
     if (out->size + size > out->capacity) {
         size_t capacity = max_size(max_size(out->capacity * 2, 256), out->size + size);
         uint8_t *bytes = realloc(out->bytes, capacity);

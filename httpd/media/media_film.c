@@ -29,6 +29,7 @@ void media_film_release(struct media_film *film)
         return;
     mp4_cut_destroy(film->cut);
     mp4_index_destroy(film->index);
+    ebml_film_destroy(film->ebml);
     free(film->ranges.items);
     free(film);
 }
@@ -56,6 +57,8 @@ void media_film_measure(struct media_film *film)
         film->memory += film->index->memory;
     if (film->cut)
         film->memory += film->cut->memory;
+    if (film->ebml)
+        film->memory += ebml_film_memory(film->ebml);
 }
 
 double media_film_seconds(const struct media_film *film)
@@ -71,6 +74,10 @@ double media_film_seconds(const struct media_film *film)
 double media_film_frame_rate(const struct media_film *film)
 {
     int video = film->cut ? mp4_index_first(film->index, MEDIA_VIDEO) : -1;
+    if (video >= 0 && film->ebml) {
+        uint64_t frame = film->ebml->tracks.items[video].frame_ns;
+        return frame > 0 ? 1e9 / (double)frame : 0;
+    }
     if (video < 0 || film->index->tracks[video].duration == 0)
         return 0;
     const struct mp4_track *track = &film->index->tracks[video];

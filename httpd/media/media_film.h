@@ -5,12 +5,14 @@
 #ifndef REEL_HTTPD_MEDIA_FILM_H
 #define REEL_HTTPD_MEDIA_FILM_H
 
+#include "httpd/media/ebml_film.h"
 #include "httpd/media/mp4_cut.h"
 
 enum film_kind {
     FILM_MP4,        /* segments are made of samples: INDEX and CUT */
     FILM_FRAGMENTED, /* a stored fragmented MP4: INDEX without samples, RANGES of moof and mdat */
     FILM_TS,         /* MPEG-2 transport stream: RANGES */
+    FILM_MATROSKA,   /* Matroska or WebM: INDEX without samples, CUT, and EBML says where segments are read */
     FILM_SUBTITLE,   /* a file of WebVTT or SubRip */
 };
 
@@ -34,8 +36,9 @@ struct film_ranges {
 struct media_film {
     int references; /* atomic */
     enum film_kind kind;
-    struct mp4_index *index; /* FILM_MP4, FILM_FRAGMENTED */
-    struct mp4_cut *cut;     /* FILM_MP4 */
+    struct mp4_index *index; /* FILM_MP4, FILM_FRAGMENTED, FILM_MATROSKA */
+    struct mp4_cut *cut;     /* FILM_MP4, FILM_MATROSKA: what is made of segments has one */
+    struct ebml_film *ebml;  /* FILM_MATROSKA */
     struct film_ranges ranges;
     int64_t size; /* of the file */
     size_t memory;

@@ -59,6 +59,8 @@ static json_t *track_info(const struct media_film *film, size_t i)
         set(object, "key_frames", json_integer(track->syncs));
         if (seconds > 0 && track->count > 0)
             set(object, "frame_rate", json_real(rounded(track->count / seconds)));
+        else if (film->ebml && media_film_frame_rate(film) > 0)
+            set(object, "frame_rate", json_real(rounded(media_film_frame_rate(film))));
     } else if (track->kind == MEDIA_AUDIO) {
         set(object, "channels", json_integer(codec->channels));
         set(object, "sample_rate", json_integer(codec->sample_rate));
@@ -75,6 +77,8 @@ static const char *container_name(const struct media_film *film)
         return "fragmented mp4";
     case FILM_TS:
         return "mpeg-ts";
+    case FILM_MATROSKA:
+        return "matroska";
     case FILM_SUBTITLE:
         break;
     }

@@ -125,6 +125,12 @@ static bool part_of(const struct media_film *film, int track, uint32_t segment, 
     if (track < 0)
         return false;
     part->track = &film->index->tracks[track];
+    if (cut->unread) {
+        part->first = 0;
+        part->count = 1; /* how many there are is found out when it is read */
+        part->description = 0;
+        return true;
+    }
     part->first = segment == UINT32_MAX ? 0 : cut->first[track][segment];
     part->count = segment == UINT32_MAX ? part->track->count : mp4_cut_samples(cut, track, segment);
     part->description = segment == UINT32_MAX ? 0 : mp4_cut_description(cut, film->index, track, segment);
@@ -137,7 +143,7 @@ size_t media_stream_parts(const struct media_film *film, enum media_stream strea
                           uint32_t segment, struct mp4_part *parts)
 {
     const struct mp4_index *index = film->index;
-    if (film->kind != FILM_MP4 || (segment != UINT32_MAX && segment >= film->cut->count))
+    if (!film->cut || (segment != UINT32_MAX && segment >= film->cut->count))
         return 0;
     int video = mp4_index_first(index, MEDIA_VIDEO), audio = mp4_index_first(index, MEDIA_AUDIO);
     switch (stream) {
@@ -170,7 +176,7 @@ unsigned media_set_disagreeing(const struct media_set *set)
             continue;
         if (!first)
             first = film;
-        else if (film->kind != FILM_MP4 || first->kind != FILM_MP4 ||
+        else if (!film->cut || !first->cut ||
                  !mp4_cut_agrees(first->cut, first->index, film->cut, film->index))
             bits |= 1u << i;
     }

@@ -2,6 +2,7 @@
  * media_walk: one state for what is looked for next.
  */
 #include "httpd/media/media_walk.h"
+#include "httpd/media/ebml_walk.h"
 #include "httpd/media/mp4_fragments.h"
 #include "httpd/media/ts_index.h"
 #include <inttypes.h>
@@ -21,6 +22,7 @@ enum walk_state {
     LOOKING_MOOV,  /* from box to box of the top level */
     LOOKING_MOOF,  /* the same behind the moov of a fragmented file */
     LOOKING_TS,
+    LOOKING_EBML,
 };
 
 struct media_walk {
@@ -33,6 +35,7 @@ struct media_walk {
     struct media_film *film;
     struct mp4_fragments fragments;
     struct ts_index ts;
+    struct ebml_walk *ebml;
 };
 
 struct media_walk *media_walk_create(const struct media_walk_options *options)
@@ -51,6 +54,7 @@ void media_walk_destroy(struct media_walk *walk)
     if (!walk)
         return;
     media_film_release(walk->film);
+    ebml_walk_destroy(walk->ebml);
     free(walk);
 }
 
@@ -271,6 +275,12 @@ static bool looks_like_subtitles(struct media_view bytes)
            memmem(text.bytes, text.size, " --> ", 5);
 }
 
+static enum walk_step walk_ebml(struct media_walk *walk, struct media_view bytes, struct media_film **film,
+                                struct error *error)
+{
+    return ebml_walk_feed(walk->ebml, bytes, walk->wanted, &walk->wanted, &walk->wanted_size, film, error);
+}
+
 static enum walk_step look_first(struct media_walk *walk, struct media_view bytes, struct media_film **film,
                                  struct error *error)
 {
@@ -280,12 +290,19 @@ static enum walk_step look_first(struct media_walk *walk, struct media_view byte
     }
     if (looks_like_ts(bytes))
         return begin_ts(walk, error);
+    if (ebml_walk_looks_so(bytes)) {
+        walk->ebml = ebml_walk_create(&walk->options);
+        if (!walk->ebml)
+            return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+        walk->state = LOOKING_EBML;
+        return walk_ebml(walk, bytes, film, error);
+    }
     if (looks_like_subtitles(bytes) && walk->options.size <= SUBTITLES_MAX) {
         walk->film = media_film_create(FILM_SUBTITLE, walk->options.size);
         return walk->film ? finish(walk, film) : refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
     }
     return refuse(error, ERROR_UNKNOWN_COMMAND,
-                  "it is neither an MP4 or QuickTime file nor a transport stream");
+                  "it is neither an MP4, QuickTime, Matroska or WebM file nor a transport stream");
 }
 
 enum walk_step media_walk_feed(struct media_walk *walk, struct media_view bytes, struct media_film **film,
@@ -301,6 +318,8 @@ enum walk_step media_walk_feed(struct media_walk *walk, struct media_view bytes,
         return walk_boxes(walk, bytes, film, error);
     case LOOKING_TS:
         return walk_ts(walk, bytes, film, error);
+    case LOOKING_EBML:
+        return walk_ebml(walk, bytes, film, error);
     }
     return WALK_REFUSED;
 }

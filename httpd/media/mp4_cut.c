@@ -312,6 +312,8 @@ void mp4_cut_destroy(struct mp4_cut *cut)
 uint32_t mp4_cut_samples(const struct mp4_cut *cut, int track, uint32_t segment)
 {
     const uint32_t *first = cut->first[track];
+    if (cut->unread)
+        return segment < cut->count ? 1 : 0;
     return first && segment < cut->count ? first[segment + 1] - first[segment] : 0;
 }
 
@@ -332,6 +334,8 @@ int64_t mp4_cut_time(const struct mp4_cut *cut, const struct mp4_index *index, i
     struct mp4_cursor cursor;
     struct mp4_sample sample;
     const struct mp4_track *source = &index->tracks[track];
+    if (cut->unread)
+        return media_rescale(cut->times[min_size(segment, cut->count)], source->timescale, cut->timescale);
     if (track == cut->reference && (segment == cut->count || mp4_cut_samples(cut, track, segment) > 0))
         return cut->times[segment];
     mp4_cursor_seek(&cursor, source, cut->first[track][segment]);
@@ -340,10 +344,10 @@ int64_t mp4_cut_time(const struct mp4_cut *cut, const struct mp4_index *index, i
     return (int64_t)source->start + source->duration - source->skipped;
 }
 
-/* A frame's time in ms, rounded up. */
+/* A frame's time in ms, rounded up; where samples were not read, that of a slow film. */
 static int64_t frame_ms(const struct mp4_track *track)
 {
-    return track->count == 0 ? 0 : track->duration * 1000 / track->timescale / track->count + 1;
+    return track->count == 0 ? 50 : track->duration * 1000 / track->timescale / track->count + 1;
 }
 
 bool mp4_cut_agrees(const struct mp4_cut *cut, const struct mp4_index *index, const struct mp4_cut *other,

@@ -20,6 +20,7 @@ struct mp4_cut {
     int64_t *times;                  /* COUNT + 1: when each is shown first, and the end */
     uint32_t *first[MP4_TRACKS_MAX]; /* COUNT + 1: each track's first sample of each; NULL for subtitles */
     bool muxed;                      /* one video, one audio, lying together */
+    bool unread; /* FIRST says nothing: which samples a segment has is found out when it is read */
     bool open_gop;
     struct mp4_rate rates[MP4_TRACKS_MAX];
     size_t memory;
@@ -30,7 +31,7 @@ MUST_CHECK struct mp4_cut *mp4_cut_create(const struct mp4_index *index, int64_t
                                           struct error *error);
 void mp4_cut_destroy(struct mp4_cut *cut); /* NULL is ignored */
 
-/* Samples of TRACK in SEGMENT. */
+/* Samples of TRACK in SEGMENT; 1 where that is not known yet. */
 uint32_t mp4_cut_samples(const struct mp4_cut *cut, int track, uint32_t segment);
 /* Which description they have. */
 uint8_t mp4_cut_description(const struct mp4_cut *cut, const struct mp4_index *index, int track,

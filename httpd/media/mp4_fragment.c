@@ -171,8 +171,20 @@ static void set_data_offsets(struct media_buffer *out, size_t moof)
     }
 }
 
-static void put_head(struct media_buffer *out, const struct layout *layout, const struct mp4_part *parts,
-                     size_t count, uint32_t sequence, int64_t length)
+/* A traf without samples: the time goes on, nothing is shown. */
+static void put_empty(struct media_buffer *out, const struct mp4_packed *part, uint32_t id)
+{
+    size_t traf = media_box_begin(out, TYPE('t', 'r', 'a', 'f'));
+    size_t box = media_box_begin_full(out, TYPE('t', 'f', 'h', 'd'), 0, TFHD_BASE_IS_MOOF);
+    media_put32(out, id);
+    media_box_end(out, box);
+    box = media_box_begin_full(out, TYPE('t', 'f', 'd', 't'), 1, 0);
+    media_put64(out, (uint64_t)part->time);
+    media_box_end(out, box);
+    media_box_end(out, traf);
+}
+
+static size_t begin_head(struct media_buffer *out, uint32_t sequence)
 {
     size_t box = media_box_begin(out, TYPE('s', 't', 'y', 'p'));
     media_put_text(out, "msdh");
@@ -183,14 +195,56 @@ static void put_head(struct media_buffer *out, const struct layout *layout, cons
     box = media_box_begin_full(out, TYPE('m', 'f', 'h', 'd'), 0, 0);
     media_put32(out, sequence);
     media_box_end(out, box);
-    for (size_t i = 0; i < count; i++) {
-        if (parts[i].count > 0)
-            put_traf(out, layout, parts[i].track, (uint32_t)i + 1, layout->begin[i], layout->begin[i + 1]);
-    }
+    return moof;
+}
+
+static void end_head(struct media_buffer *out, size_t moof, int64_t length)
+{
     media_box_end(out, moof);
     set_data_offsets(out, moof);
     media_put32(out, (uint32_t)(length + MDAT_HEADER));
     media_put_text(out, "mdat");
+}
+
+static void put_head(struct media_buffer *out, const struct layout *layout, const struct mp4_part *parts,
+                     size_t count, uint32_t sequence, int64_t length)
+{
+    size_t moof = begin_head(out, sequence);
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].count > 0)
+            put_traf(out, layout, parts[i].track, (uint32_t)i + 1, layout->begin[i], layout->begin[i + 1]);
+    }
+    end_head(out, moof, length);
+}
+
+bool mp4_fragment_pack(const struct mp4_packed *parts, size_t count, uint32_t sequence, int64_t length,
+                       struct media_buffer *head, struct error *error)
+{
+    struct layout layout = {0};
+    size_t samples = 0;
+    for (size_t i = 0; i < count; i++)
+        samples += parts[i].count;
+    layout.samples = malloc(max_size(samples, 1) * sizeof(*layout.samples));
+    layout.places = malloc(max_size(samples, 1) * sizeof(*layout.places));
+    if (layout.samples && layout.places) {
+        size_t moof = begin_head(head, sequence);
+        for (size_t i = 0; i < count; i++) {
+            size_t from = layout.count;
+            for (size_t n = 0; n < parts[i].count; n++) {
+                layout.samples[layout.count] = parts[i].samples[n];
+                layout.places[layout.count++] = parts[i].samples[n].offset;
+            }
+            if (parts[i].count > 0)
+                put_traf(head, &layout, parts[i].track, (uint32_t)i + 1, from, layout.count);
+            else if (samples == 0)
+                put_empty(head, &parts[i], (uint32_t)i + 1);
+        }
+        end_head(head, moof, length);
+    } else {
+        head->failed = true;
+    }
+    layout_clear(&layout);
+    return !head->failed || error_set(error, ERROR_UNAVAILABLE, "no memory for a segment");
 }
 
 bool mp4_fragment_make(const struct mp4_part *parts, size_t count, uint32_t sequence,

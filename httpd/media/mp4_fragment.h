@@ -35,6 +35,19 @@ MUST_CHECK bool mp4_fragment_make(const struct mp4_part *parts, size_t count, ui
                                   struct mp4_fragment *fragment, struct error *error);
 void mp4_fragment_clear(struct mp4_fragment *fragment);
 
+/* Samples that lie in an mdat made for them: their offsets are places in it. */
+struct mp4_packed {
+    const struct mp4_track *track;
+    const struct mp4_sample *samples;
+    size_t count;
+    int64_t time; /* what the fragment says where there are none */
+};
+
+/* The head of a fragment whose mdat has LENGTH bytes. Parts without samples are left out where another has some. False: ERROR says
+ * why. */
+MUST_CHECK bool mp4_fragment_pack(const struct mp4_packed *parts, size_t count, uint32_t sequence,
+                                  int64_t length, struct media_buffer *head, struct error *error);
+
 /* ftyp and moov for the tracks of PARTS. OUT->failed without memory. */
 void mp4_fragment_init(const struct mp4_index *index, const struct mp4_part *parts, size_t count,
                        struct media_buffer *out);

@@ -6,6 +6,7 @@
 #include "httpd/media/hls_playlist.h"
 #include "httpd/stream/media_read.h"
 #include "httpd/stream/stream_build.h"
+#include "httpd/stream/stream_repack.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ struct stream_request {
     size_t reading;               /* of streams->reading */
     struct mp4_fragment fragment; /* whose pieces are being read */
     struct stream_build *build;
+    struct stream_repack *repack;
     bool prepared; /* the first look at the texts was taken */
 };
 
@@ -222,6 +224,49 @@ static void on_gathered(void *argument, uint8_t *bytes, size_t size, const struc
                 stream_body_create(own_item(request)->file, made, head->size, 0, 0, segment_type(request)));
 }
 
+static void on_repacked(void *argument, uint8_t *bytes, size_t size, const struct error *error)
+{
+    struct stream_request *request = argument;
+    request->repack = NULL;
+    give_back_reading(request);
+    if (error)
+        finish_error(request, error);
+    else
+        finish_body(request,
+                    stream_body_create(own_item(request)->file, bytes, size, 0, 0, segment_type(request)));
+}
+
+/* A segment of Matroska: its clusters are read and packed anew. */
+static void repack_segment(struct stream_request *request, const struct mp4_part *parts, size_t count)
+{
+    struct stream_loop *streams = request->options.streams;
+    const struct stream_item *item = own_item(request);
+    struct ebml_segment_options options = {.film = item->film,
+                                           .number = request->name.segment,
+                                           .count = count,
+                                           .key_only = request->name.stream == STREAM_KEYS,
+                                           .bytes_max = GATHER_MAX};
+    /* What is read and what is made of it, about. */
+    const struct ebml_film *film = item->film->ebml;
+    int64_t begin = film->cuts[options.number].position;
+    int64_t end = options.number + 1 < film->cut_count ? film->cuts[options.number + 1].position : film->end;
+    size_t size = (size_t)min_i64(2 * max_i64(end - begin, 64 * 1024), 2 * GATHER_MAX);
+    for (size_t i = 0; i < count; i++)
+        options.tracks[i] = (size_t)(parts[i].track - item->film->index->tracks);
+    if (streams->reading > 0 && streams->reading + size > READING_MAX) {
+        finish_failed(request, ERROR_EXHAUSTED, "too many segments are being put together");
+        return;
+    }
+    request->repack =
+        stream_repack_start(streams->http, streams->workers, item->file, &options, on_repacked, request);
+    if (!request->repack) {
+        finish_failed(request, ERROR_UNAVAILABLE, "no memory for a segment");
+        return;
+    }
+    request->reading = size;
+    streams->reading += size;
+}
+
 static void make_segment(struct stream_request *request)
 {
     struct stream_item *item = own_item(request);
@@ -235,6 +280,10 @@ static void make_segment(struct stream_request *request)
         samples += parts[i].count;
     if (samples == 0) {
         finish(request, STREAM_ABSENT);
+        return;
+    }
+    if (item->film->ebml) {
+        repack_segment(request, parts, count);
         return;
     }
     if (!mp4_fragment_make(parts, count, request->name.segment + 1, fragment, &error)) {
@@ -379,14 +428,14 @@ static bool has_stream(const struct stream_request *request)
     const struct media_film *film = request->items[request->name.item].film;
     struct media_buffer scratch = {0};
     bool found = true;
-    if (request->name.resource == MEDIA_PLAYLIST && request->service != HTTP_SERVICE_INFO &&
-        film->kind == FILM_MP4 && request->name.stream != STREAM_TEXT) {
+    if (request->name.resource == MEDIA_PLAYLIST && request->service != HTTP_SERVICE_INFO && film->cut &&
+        request->name.stream != STREAM_TEXT) {
         struct mp4_part parts[MP4_PARTS_MAX];
         found = media_stream_parts(film, request->name.stream, request->name.track, UINT32_MAX, parts) > 0;
     } else if (request->name.resource == MEDIA_PLAYLIST && request->service != HTTP_SERVICE_INFO) {
         found = hls_media(film, &request->name, 1, &scratch);
     } else if (request->name.resource == MEDIA_MANIFEST) {
-        found = film->kind == FILM_MP4;
+        found = film->cut;
     }
     media_buffer_clear(&scratch);
     return found;
@@ -409,8 +458,9 @@ static void prepare(struct stream_request *request)
         return;
     if (own->film && !has_stream(request)) {
         if (request->name.resource == MEDIA_MANIFEST)
-            finish_failed(request, ERROR_UNKNOWN_COMMAND,
-                          "DASH is made of MP4 files with an index only; this one is streamed by HLS");
+            finish_failed(
+                request, ERROR_UNKNOWN_COMMAND,
+                "DASH is made of MP4 files with an index and of Matroska only; this one is streamed by HLS");
         else
             finish(request, STREAM_ABSENT);
         return;
@@ -615,6 +665,7 @@ void stream_request_end(struct stream_request *request)
     give_back_reading(request);
     media_read_cancel(request->read);
     stream_build_cancel(request->build);
+    stream_repack_cancel(request->repack);
     mp4_fragment_clear(&request->fragment);
     stream_body_destroy(request->result.body);
     http_lookup_file_release(request->result.file);

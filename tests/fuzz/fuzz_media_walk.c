@@ -1,8 +1,9 @@
 /*
- * Fuzzes files that are to be streamed: MP4 files, fragmented ones and transport streams are indexed and cut; then every playlist
- * and every segment of what was taken is made, and must lie inside of the file.
+ * Fuzzes files that are to be streamed: MP4 files, fragmented ones, transport streams and Matroska are indexed and cut; then every
+ * playlist and every segment of what was taken is made, and must lie inside of the file.
  */
 #include "httpd/media/dash_manifest.h"
+#include "httpd/media/ebml_segment.h"
 #include "httpd/media/hls_playlist.h"
 #include "httpd/media/media_info.h"
 #include "httpd/media/media_walk.h"
@@ -19,6 +20,34 @@ static void check_range(int64_t offset, int64_t length, int64_t size)
         abort();
 }
 
+static struct media_view file;
+
+static void repack(const struct media_film *film, const struct mp4_part *parts, size_t count, bool key_only,
+                   uint32_t number)
+{
+    struct ebml_segment_options options = {
+        .film = film, .number = number, .count = count, .key_only = key_only, .bytes_max = 1 << 20};
+    struct media_buffer out = {0};
+    struct error error;
+    enum walk_step step;
+    for (size_t i = 0; i < count; i++)
+        options.tracks[i] = (size_t)(parts[i].track - film->index->tracks);
+    struct ebml_segment *segment = ebml_segment_create(&options);
+    if (!segment)
+        return;
+    do {
+        int64_t offset, wanted;
+        ebml_segment_wanted(segment, &offset, &wanted);
+        check_range(offset, wanted, film->size);
+        if (wanted == 0)
+            abort();
+        step =
+            ebml_segment_feed(segment, media_view_part(file, (size_t)offset, (size_t)wanted), &out, &error);
+    } while (step == WALK_READ);
+    media_buffer_clear(&out);
+    ebml_segment_destroy(segment);
+}
+
 static void check_segment(const struct media_film *film, enum media_stream stream, unsigned track,
                           uint32_t segment)
 {
@@ -26,6 +55,10 @@ static void check_segment(const struct media_film *film, enum media_stream strea
     struct mp4_fragment fragment;
     struct error error;
     size_t count = media_stream_parts(film, stream, track, segment, parts);
+    if (count > 0 && film->ebml) {
+        repack(film, parts, count, stream == STREAM_KEYS, segment);
+        return;
+    }
     if (count == 0 || !mp4_fragment_make(parts, count, segment, &fragment, &error))
         return;
     if (!fragment.pieces)
@@ -42,7 +75,7 @@ static void check_film(struct media_film *film)
     set.items[0].film = film;
     if (film->kind != FILM_SUBTITLE)
         hls_master(&set, media_set_disagreeing(&set), &out);
-    if (dash_manifest(&set, 0, &out) != (film->kind == FILM_MP4))
+    if (dash_manifest(&set, 0, &out) != (film->cut != NULL))
         abort();
     media_info(film, "file", film->size, "video/mp4", "", &out);
     for (unsigned stream = STREAM_MUXED; stream <= STREAM_TEXT; stream++) {
@@ -68,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum walk_step step;
     if (size == 0)
         return 0;
+    file = (struct media_view){data, size};
     struct media_walk *walk = media_walk_create(&options);
     if (!walk)
         return 0;

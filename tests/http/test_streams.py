@@ -253,6 +253,41 @@ def test_stored_fragments_and_transport_streams_are_ranges_of_the_file(suite, po
         assert fetch(suite, stream("stored-" + kind, "manifest.mpd", "dash"), port=port)[0].status == 415
 
 
+MATROSKA = {"plain.mkv": [*PICTURE, *SOUND, *H264, "-bf", "2", *AAC],
+            "live.mkv": [*PICTURE, *SOUND, *H264, "-c:a", "ac3", "-live", "1", "-t", "13"]}
+
+
+@pytest.mark.parametrize("name", MATROSKA)
+def test_matroska_decodes_to_the_very_frames(suite, ports, made, name, tmp_path):
+    """By its Cues, and as a browser or a recorder writes it, without; each segment by itself too."""
+    path = made(name, *MATROSKA[name])
+    suite.put(name, path.read_bytes(), name=name)
+    pictures, sound = frames(path, "v:0"), frames(path, "a:0")
+    for way, port in ports.items():
+        master = read_playlist(get(suite, port, stream(name, "master.m3u8")))
+        assert sorted(check_master(master)) == ["i.m3u8", "m.m3u8"]
+        assert frames(url(port, stream(name, "master.m3u8")), "v:0") == pictures
+        heard = frames(url(port, stream(name, "a1.m3u8")), "a:0")
+        assert abs(len(heard) - len(sound)) <= 2 and heard[20:100] == sound[20:100], way
+        media = read_playlist(get(suite, port, stream(name, "m.m3u8")))
+        segments = check_media(media)
+        init = get(suite, port, stream(name, media.map))
+        number = random.randrange(len(segments))
+        part = tmp_path / "part.mp4"
+        part.write_bytes(init + get(suite, port, stream(name, f"m-{number}.m4s")))
+        assert frames(part, "v:0") == pictures[number * 150:(number + 1) * 150]
+    assert frames(url(port, stream(name, "manifest.mpd", "dash")), "v:0") == pictures
+    answer, whole = fetch(suite, stream(name, "m-0.m4s"))
+    part, some = fetch(suite, stream(name, "m-0.m4s"), Range="bytes=100-4099", If_Range=answer.headers["ETag"])
+    assert part.status == 206 and some == whole[100:4100] and answer.headers["Content-Type"] == "video/mp4"
+    info = json.loads(get(suite, port, stream(name, "", "info")))
+    assert info["container"] == "matroska" and info["segments"] == len(segments)
+    cut = path.read_bytes()[:path.stat().st_size // 2]
+    suite.put("half-" + name, cut, name=name)
+    status = fetch(suite, stream("half-" + name, "master.m3u8"))[0].status
+    assert status == (200 if name.startswith("live") else 415)  # a recording that was cut off is a film up to there
+
+
 def test_many_who_want_one_cold_film_share_one_reading(suite, ports, plain, made):
     import concurrent.futures
     path = made("shared.mp4", "-i", plain, "-c", "copy", "-movflags", "+faststart")

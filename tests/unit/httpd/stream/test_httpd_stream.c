@@ -3,6 +3,7 @@
  * hand as MP4, fragmented MP4, transport stream and subtitles; playlists, segments, refusals, servers that break off.
  */
 #include "tests/unit/library/http_client.h"
+#include "tests/unit/library/mkv_maker.h"
 #include "tests/unit/library/mp4_maker.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_cluster.h"
@@ -713,6 +714,53 @@ static void so_are_transport_streams(void **state)
     stop();
 }
 
+static void matroska_is_packed_anew(void **state)
+{
+    const struct mkv_maker maker = {.cues = true, .seeks = true, .seconds = 20};
+    struct media_buffer file = {0};
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    mkv_maker_film(&file, &maker);
+    uint8_t *damaged = malloc(file.size);
+    assert_non_null(damaged);
+    memcpy(damaged, file.bytes, file.size);
+    memset(damaged + file.size / 2, 0, 4000); /* blocks of the second or third segment */
+    add_bytes("damaged", "", "video/x-matroska", damaged, file.size);
+    add_buffer("show", "show.mkv", "video/x-matroska", &file);
+    launch("");
+    expect_text("/hls/tnvideo/alice/show/master.m3u8", 200, "CODECS=\"avc1.64001e,mp4a.40.2\"");
+    expect_text("/hls/tnvideo/alice/show/m.m3u8", 200, "#EXTINF:6.000000,\nm-0.m4s\n");
+    expect_text("/dash/tnvideo/alice/show/manifest.mpd", 200, "media=\"$RepresentationID$-$Number$.m4s\"");
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/show/init-m-0.mp4", "", 200);
+    assert_memory_equal(answer.body + 4, "ftyp", 4);
+    free(answer.body);
+    answer = expect("GET", "/hls/tnvideo/alice/show/m-1.m4s", "", 200);
+    assert_memory_equal(answer.body + 4, "styp", 4);
+    assert_true(answer.size > 150 * 1000 && answer.size < 250 * 1000);
+    struct http_answer part =
+        expect("GET", "/hls/tnvideo/alice/show/m-1.m4s", "Range: bytes=5000-5999\r\n", 206);
+    assert_memory_equal(part.body, answer.body + 5000, 1000);
+    free(part.body);
+    free(answer.body);
+    answer = expect("GET", "/hls/tnvideo/alice/show/i-2.m4s", "", 200);
+    assert_in_range(answer.size, 1000, 1300);
+    free(answer.body);
+    expect_status("/hls/tnvideo/alice/show/m-4.m4s", "", 404);
+    expect_status("/hls/tnvideo/alice/show/file.mp4", "", 200);
+    expect_text("/hls/tnvideo/alice/damaged/m.m3u8", 200, "m-3.m4s");
+    int damages = 0;
+    for (int i = 0; i < 4; i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/hls/tnvideo/alice/damaged/m-%d.m4s", i);
+        struct http_answer segment = ask("GET", path, "");
+        damages +=
+            segment.status == 415 && strstr((const char *)segment.body, "a cluster of it is damaged at byte");
+        free(segment.body);
+    }
+    assert_in_range(damages, 1, 2);
+    stop();
+}
+
 /* ---- files of this machine, and servers that break off ---- */
 
 static void start_local(size_t size)
@@ -798,6 +846,7 @@ int main(void)
         cmocka_unit_test_teardown(what_cannot_be_cut_says_why, tear_down),
         cmocka_unit_test_teardown(stored_fragments_are_ranges_of_the_file, tear_down),
         cmocka_unit_test_teardown(so_are_transport_streams, tear_down),
+        cmocka_unit_test_teardown(matroska_is_packed_anew, tear_down),
         cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, tear_down),
         cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, tear_down),
         cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, tear_down),
