@@ -5,13 +5,22 @@
 #include "common/proto/digest.h"
 
 #include "common/base/hex.h"
+#include "common/base/log.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 struct digest {
     XXH3_state_t *state; /* allocated by xxHash, which needs it aligned */
+    EVP_MD_CTX *sha256;  /* NULL: not wanted */
 };
 
 struct digest *digest_create(void)
@@ -19,6 +28,7 @@ struct digest *digest_create(void)
     struct digest *digest = malloc(sizeof(*digest));
     if (!digest)
         return NULL;
+    digest->sha256 = NULL;
     digest->state = XXH3_createState();
     if (!digest->state) {
         free(digest);
@@ -28,11 +38,29 @@ struct digest *digest_create(void)
     return digest;
 }
 
+struct digest *digest_create_strong(void)
+{
+    struct digest *digest = digest_create();
+    if (!digest)
+        return NULL;
+    digest->sha256 = EVP_MD_CTX_new();
+    if (!digest->sha256 || EVP_DigestInit_ex(digest->sha256, EVP_sha256(), NULL) != 1) {
+        digest_destroy(digest);
+        return NULL;
+    }
+    return digest;
+}
+
 struct digest *digest_copy(const struct digest *digest)
 {
-    struct digest *copy = digest_create();
-    if (copy)
-        XXH3_copyState(copy->state, digest->state);
+    struct digest *copy = digest->sha256 ? digest_create_strong() : digest_create();
+    if (!copy)
+        return NULL;
+    XXH3_copyState(copy->state, digest->state);
+    if (digest->sha256 && EVP_MD_CTX_copy_ex(copy->sha256, digest->sha256) != 1) {
+        digest_destroy(copy);
+        return NULL;
+    }
     return copy;
 }
 
@@ -41,18 +69,50 @@ void digest_destroy(struct digest *digest)
     if (!digest)
         return;
     (void)XXH3_freeState(digest->state); /* always XXH_OK */
+    EVP_MD_CTX_free(digest->sha256);
     free(digest);
 }
 
 void digest_reset(struct digest *digest)
 {
     (void)XXH3_128bits_reset(digest->state); /* fails for a NULL state only */
+    if (digest->sha256)                      /* memory was taken when it was made */
+        ASSERT(EVP_DigestInit_ex(digest->sha256, NULL, NULL) == 1);
 }
 
 void digest_update(struct digest *digest, const void *bytes, size_t size)
 {
-    if (size > 0)
-        (void)XXH3_128bits_update(digest->state, bytes, size); /* fails for NULL only */
+    if (size == 0)
+        return;
+    (void)XXH3_128bits_update(digest->state, bytes, size); /* fails for NULL only */
+    if (digest->sha256)
+        ASSERT(EVP_DigestUpdate(digest->sha256, bytes, size) == 1);
+}
+
+bool digest_is_strong(const struct digest *digest)
+{
+    return digest->sha256 != NULL;
+}
+
+bool digest_sha256_is_fast(void)
+{
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+#elif defined(__aarch64__)
+    return getauxval(AT_HWCAP) & HWCAP_SHA2;
+#else
+    return false;
+#endif
+}
+
+bool digest_final_sha256(const struct digest *digest, uint8_t out[DIGEST_SHA256_SIZE])
+{
+    EVP_MD_CTX *end = digest->sha256 ? EVP_MD_CTX_new() : NULL; /* this one may go on */
+    bool fine =
+        end && EVP_MD_CTX_copy_ex(end, digest->sha256) == 1 && EVP_DigestFinal_ex(end, out, NULL) == 1;
+    EVP_MD_CTX_free(end);
+    return fine;
 }
 
 void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE])
@@ -63,30 +123,50 @@ void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE])
     memcpy(out, canonical.digest, PROTO_DIGEST_SIZE);
 }
 
-char *digest_to_hex(const uint8_t digest[PROTO_DIGEST_SIZE], char hex[DIGEST_HEX_SIZE])
+static char *to_hex(const uint8_t *bytes, size_t size, char *hex)
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (size_t i = 0; i < PROTO_DIGEST_SIZE; i++) {
-        hex[2 * i] = digits[digest[i] >> 4];
-        hex[2 * i + 1] = digits[digest[i] & 15];
+    for (size_t i = 0; i < size; i++) {
+        hex[2 * i] = digits[bytes[i] >> 4];
+        hex[2 * i + 1] = digits[bytes[i] & 15];
     }
-    hex[DIGEST_HEX_SIZE - 1] = '\0';
+    hex[2 * size] = '\0';
     return hex;
 }
 
-bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE])
+char *digest_to_hex(const uint8_t digest[PROTO_DIGEST_SIZE], char hex[DIGEST_HEX_SIZE])
 {
-    if (strnlen(hex, DIGEST_HEX_SIZE) != DIGEST_HEX_SIZE - 1)
+    return to_hex(digest, PROTO_DIGEST_SIZE, hex);
+}
+
+char *digest_sha256_to_hex(const uint8_t sha256[DIGEST_SHA256_SIZE], char hex[DIGEST_SHA256_HEX_SIZE])
+{
+    return to_hex(sha256, DIGEST_SHA256_SIZE, hex);
+}
+
+static bool from_hex(const char *hex, uint8_t *out, size_t count)
+{
+    uint8_t bytes[DIGEST_SHA256_SIZE];
+    if (strnlen(hex, 2 * count + 1) != 2 * count)
         return false;
-    uint8_t bytes[PROTO_DIGEST_SIZE];
-    for (size_t i = 0; i < PROTO_DIGEST_SIZE; i++) {
+    for (size_t i = 0; i < count; i++) {
         int high = hex_digit_value(hex[2 * i]);
         int low = hex_digit_value(hex[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         bytes[i] = (uint8_t)(high << 4 | low);
     }
-    memcpy(digest, bytes, sizeof(bytes));
+    memcpy(out, bytes, count);
     return true;
+}
+
+bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE])
+{
+    return from_hex(hex, digest, PROTO_DIGEST_SIZE);
+}
+
+bool digest_sha256_from_hex(const char *hex, uint8_t sha256[DIGEST_SHA256_SIZE])
+{
+    return from_hex(hex, sha256, DIGEST_SHA256_SIZE);
 }

@@ -57,6 +57,10 @@ ALTER TABLE t_file_01 ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
 -- @say t_file_01: added column change_id
 ALTER TABLE t_file_01 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
 
+-- @unless column t_file_01 sha256
+-- @say t_file_01: added column sha256
+ALTER TABLE t_file_01 ADD COLUMN sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '';
+
 -- @unless index t_file_01 user_file
 -- @say t_file_01: added the unique index user_file
 ALTER TABLE t_file_01 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -122,6 +126,10 @@ ALTER TABLE t_file_02 ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
 -- @say t_file_02: added column change_id
 ALTER TABLE t_file_02 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
 
+-- @unless column t_file_02 sha256
+-- @say t_file_02: added column sha256
+ALTER TABLE t_file_02 ADD COLUMN sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '';
+
 -- @unless index t_file_02 user_file
 -- @say t_file_02: added the unique index user_file
 ALTER TABLE t_file_02 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -186,6 +194,10 @@ ALTER TABLE t_file_03 ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
 -- @unless column t_file_03 change_id
 -- @say t_file_03: added column change_id
 ALTER TABLE t_file_03 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
+
+-- @unless column t_file_03 sha256
+-- @say t_file_03: added column sha256
+ALTER TABLE t_file_03 ADD COLUMN sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '';
 
 -- @unless index t_file_03 user_file
 -- @say t_file_03: added the unique index user_file

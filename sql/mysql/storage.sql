@@ -4,6 +4,7 @@
 -- One row per file. id: the file ID. status: 0 or NULL normal, 1 deleted, 2 being
 -- purged, 3 found damaged by the scrub, 4 damaged and deleted. digest: XXH3-128, 32 hex digits, '' unknown.
 -- deleted_at: seconds since 1970; of a row that is not deleted 0, or a negative number that its last restoration chose.
+-- sha256: of the content, 64 hex digits, '' unknown: what a digest alone decides about lost bytes (docs/durability.md).
 -- change_id: chosen at random by the last DELETE or RESTORE, so that whoever lost the answer to one finds out whether it was done.
 -- The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS t_file_01 (
     digest CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
     deleted_at BIGINT NOT NULL DEFAULT 0,
     change_id BIGINT NOT NULL DEFAULT 0,
+    sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
     UNIQUE KEY user_file (userid, appid, id),
     KEY file_path (file_path(255)),
     KEY status_deleted (status, deleted_at)

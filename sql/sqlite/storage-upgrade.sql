@@ -5,6 +5,10 @@
 -- @say t_file_01: added column change_id
 ALTER TABLE t_file_01 ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
 
+-- @unless column t_file_01 sha256
+-- @say t_file_01: added column sha256
+ALTER TABLE t_file_01 ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+
 -- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
 -- @say t_file_01: files that are damaged and deleted have a status of their own
 UPDATE t_file_01 SET status = 4 WHERE status = 3 AND deleted_at > 0;
@@ -13,6 +17,10 @@ UPDATE t_file_01 SET status = 4 WHERE status = 3 AND deleted_at > 0;
 -- @say t_file_02: added column change_id
 ALTER TABLE t_file_02 ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
 
+-- @unless column t_file_02 sha256
+-- @say t_file_02: added column sha256
+ALTER TABLE t_file_02 ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+
 -- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
 -- @say t_file_02: files that are damaged and deleted have a status of their own
 UPDATE t_file_02 SET status = 4 WHERE status = 3 AND deleted_at > 0;
@@ -20,6 +28,10 @@ UPDATE t_file_02 SET status = 4 WHERE status = 3 AND deleted_at > 0;
 -- @unless column t_file_03 change_id
 -- @say t_file_03: added column change_id
 ALTER TABLE t_file_03 ADD COLUMN change_id INTEGER NOT NULL DEFAULT 0;
+
+-- @unless column t_file_03 sha256
+-- @say t_file_03: added column sha256
+ALTER TABLE t_file_03 ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
 
 -- A deleted file that an earlier version marked as damaged lost the fact that it is deleted: its time of deletion tells.
 -- @say t_file_03: files that are damaged and deleted have a status of their own

@@ -4,6 +4,7 @@
 -- One row per file. id: the file ID. status: 0 or NULL normal, 1 deleted, 2 being
 -- purged, 3 found damaged by the scrub, 4 damaged and deleted. digest: XXH3-128, 32 hex digits, '' unknown.
 -- deleted_at: seconds since 1970; of a row that is not deleted 0, or a negative number that its last restoration chose.
+-- sha256: of the content, 64 hex digits, '' unknown: what a digest alone decides about lost bytes (docs/durability.md).
 -- change_id: chosen at random by the last DELETE or RESTORE, so that whoever lost the answer to one finds out whether it was done.
 -- The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS t_file_01 (
     digest TEXT NOT NULL DEFAULT '',
     deleted_at INTEGER NOT NULL DEFAULT 0,
     change_id INTEGER NOT NULL DEFAULT 0,
+    sha256 TEXT NOT NULL DEFAULT '',
     UNIQUE (userid, appid, id)
 );
 
@@ -60,6 +62,7 @@ CREATE TABLE IF NOT EXISTS t_file_02 (
     digest TEXT NOT NULL DEFAULT '',
     deleted_at INTEGER NOT NULL DEFAULT 0,
     change_id INTEGER NOT NULL DEFAULT 0,
+    sha256 TEXT NOT NULL DEFAULT '',
     UNIQUE (userid, appid, id)
 );
 
@@ -94,6 +97,7 @@ CREATE TABLE IF NOT EXISTS t_file_03 (
     digest TEXT NOT NULL DEFAULT '',
     deleted_at INTEGER NOT NULL DEFAULT 0,
     change_id INTEGER NOT NULL DEFAULT 0,
+    sha256 TEXT NOT NULL DEFAULT '',
     UNIQUE (userid, appid, id)
 );
 

@@ -31,6 +31,7 @@ enum {
     DIGEST,
     DELETED_AT,
     CHANGE_ID,
+    SHA256,
     COUNT
 };
 _Static_assert(COUNT == META_SQL_COLUMN_COUNT, "the columns of META_SQL_COLUMNS in their order");
@@ -41,9 +42,9 @@ static const char *const find_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", " WHERE " KEY_IS);
 
 static const char *const insert_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
-#define MORE_ROW ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#define MORE_ROW ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 /* Names what was read. A path that is longer than any that we know was read as "" and is not compared. */
 static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
@@ -56,10 +57,11 @@ static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET content_type = ? WHERE " KEY_IS " AND file_path = ? AND content_type = ''");
 
 #define AS_SEEN " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND file_path = ?"
-static const char *const replace_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "UPDATE ",
-    " SET status = 0, file_path = ?, digest = ?, group_name = ?, file_name = ?, content_type = ?, "
-    "update_time = CURRENT_TIMESTAMP WHERE " KEY_IS AS_SEEN " AND (group_name = '' OR group_name = ?)");
+static const char *const replace_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET status = 0, file_path = ?, digest = ?, sha256 = ?, group_name = ?, "
+                              "file_name = ?, content_type = ?, "
+                              "update_time = CURRENT_TIMESTAMP WHERE " KEY_IS AS_SEEN
+                              " AND (group_name = '' OR group_name = ?)");
 static const char *const remove_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("DELETE FROM ", " WHERE " KEY_IS AS_SEEN);
 
@@ -115,6 +117,9 @@ void meta_sql_read(const struct store *store, const struct db_value *columns, st
         stat->name[0] = '\0';
     if (!db_value_text(&columns[CONTENT_TYPE], stat->content_type, sizeof(stat->content_type)))
         stat->content_type[0] = '\0';
+    char sha256[DIGEST_SHA256_HEX_SIZE];
+    row->has_sha256 = db_value_text(&columns[SHA256], sha256, sizeof(sha256)) &&
+                      digest_sha256_from_hex(sha256, row->sha256);
     stat->has_digest =
         db_value_text(&columns[DIGEST], hex, sizeof(hex)) && digest_from_hex(hex, stat->digest);
     if (!db_value_text(&columns[FILE_PATH], row->file_path, sizeof(row->file_path)))
@@ -179,13 +184,20 @@ enum db_result meta_sql_find(struct db_connection *connection, const struct stor
     return result;
 }
 
-/* HEX: of DIGEST_HEX_SIZE bytes, in use as long as PARAMETERS. */
-static void insert_parameters(const struct proto_file_key *key, const struct meta_row *row, char *hex,
-                              struct db_value parameters[COUNT])
+/* The digests of a row as texts. */
+struct row_texts {
+    char digest[DIGEST_HEX_SIZE], sha256[DIGEST_SHA256_HEX_SIZE];
+};
+
+/* TEXTS: in use as long as PARAMETERS. */
+static void insert_parameters(const struct proto_file_key *key, const struct meta_row *row,
+                              struct row_texts *texts, struct db_value parameters[COUNT])
 {
-    hex[0] = '\0';
+    texts->digest[0] = texts->sha256[0] = '\0';
     if (row->stat.has_digest)
-        digest_to_hex(row->stat.digest, hex);
+        digest_to_hex(row->stat.digest, texts->digest);
+    if (row->has_sha256)
+        digest_sha256_to_hex(row->sha256, texts->sha256);
     const struct db_value values[COUNT] = {
         [ID] = db_text(key->file),
         [APPID] = db_text(key->application),
@@ -196,9 +208,10 @@ static void insert_parameters(const struct proto_file_key *key, const struct met
         [GROUP_NAME] = db_text(row->stat.group),
         [FILE_NAME] = db_text(row->stat.name),
         [CONTENT_TYPE] = db_text(row->stat.content_type),
-        [DIGEST] = db_text(hex),
+        [DIGEST] = db_text(texts->digest),
         [DELETED_AT] = db_integer(row->stat.deleted),
         [CHANGE_ID] = db_integer(0),
+        [SHA256] = db_text(texts->sha256),
     };
     memcpy(parameters, values, sizeof(values));
 }
@@ -206,9 +219,9 @@ static void insert_parameters(const struct proto_file_key *key, const struct met
 enum db_result meta_sql_insert(struct db_connection *connection, const struct proto_file_key *key,
                                const struct meta_row *row, struct error *error)
 {
-    char hex[DIGEST_HEX_SIZE];
+    struct row_texts texts;
     struct db_value parameters[COUNT];
-    insert_parameters(key, row, hex, parameters);
+    insert_parameters(key, row, &texts, parameters);
     return db_execute(connection, insert_sql[table_hash_of_user(key->user)], parameters, COUNT, NULL, error);
 }
 
@@ -216,7 +229,7 @@ enum db_result meta_sql_insert(struct db_connection *connection, const struct pr
 struct many {
     char sql[1024 + META_SQL_MANY_MAX * sizeof(MORE_ROW)];
     struct db_value parameters[META_SQL_MANY_MAX * COUNT];
-    char hex[META_SQL_MANY_MAX][DIGEST_HEX_SIZE];
+    struct row_texts texts[META_SQL_MANY_MAX];
     size_t count, size; /* rows; bytes of `sql` */
 };
 
@@ -227,7 +240,7 @@ static void add_to_many(struct many *many, size_t table, const struct meta_sql_n
     many->size += (size_t)snprintf(many->sql + many->size, sizeof(many->sql) - many->size, "%s",
                                    many->count == 0 ? insert_sql[table] : MORE_ROW);
     ASSERT(many->size < sizeof(many->sql));
-    insert_parameters(one->key, one->row, many->hex[many->count], many->parameters + many->count * COUNT);
+    insert_parameters(one->key, one->row, &many->texts[many->count], many->parameters + many->count * COUNT);
     many->count++;
 }
 
@@ -299,13 +312,23 @@ enum db_result meta_sql_replace(struct db_connection *connection, const struct p
     char hex[DIGEST_HEX_SIZE] = "";
     if (new->stat.has_digest)
         digest_to_hex(new->stat.digest, hex);
+    char sha256[DIGEST_SHA256_HEX_SIZE] = "";
+    if (new->has_sha256)
+        digest_sha256_to_hex(new->sha256, sha256);
     const struct db_value parameters[] = {
-        db_text(new->file_path),         db_text(hex),
-        db_text(new->stat.group),        db_text(new->stat.name),
-        db_text(new->stat.content_type), db_text(key->user),
-        db_text(key->application),       db_text(key->file),
-        db_integer(seen->state),         db_integer(seen->version),
-        db_text(seen->file_path),        db_text(group),
+        db_text(new->file_path),
+        db_text(hex),
+        db_text(sha256),
+        db_text(new->stat.group),
+        db_text(new->stat.name),
+        db_text(new->stat.content_type),
+        db_text(key->user),
+        db_text(key->application),
+        db_text(key->file),
+        db_integer(seen->state),
+        db_integer(seen->version),
+        db_text(seen->file_path),
+        db_text(group),
     };
     int64_t affected = 0;
     enum db_result result = db_execute(connection, replace_sql[table_hash_of_user(key->user)], parameters,

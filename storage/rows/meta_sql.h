@@ -7,6 +7,7 @@
 #define REEL_STORAGE_META_SQL_H
 
 #include "common/db/db.h"
+#include "common/proto/digest.h"
 #include "storage/store/store.h"
 
 /* What the column `status` holds. Whatever else it holds counts as deleted. Damaged: the file is missing or has other
@@ -47,14 +48,16 @@ struct meta_row {
      * see meta_sql_set_status(). 0 in a cached row. */
     int64_t version;
     int64_t change_id; /* of the DELETE or RESTORE that was the last one, chosen at random by it; 0: none */
-    bool has_texts;    /* false: name and content type were not kept (a cached row) */
+    bool has_sha256;   /* false also in a cached row */
+    uint8_t sha256[DIGEST_SHA256_SIZE];
+    bool has_texts; /* false: name and content type were not kept (a cached row) */
 };
 
 /* The columns of a statement that meta_sql_read() takes, and how many these are. */
 #define META_SQL_COLUMNS                                                                                     \
     "id, appid, userid, status, file_path, file_size, group_name, file_name, content_type, digest, "         \
-    "deleted_at, change_id"
-#define META_SQL_COLUMN_COUNT 12
+    "deleted_at, change_id, sha256"
+#define META_SQL_COLUMN_COUNT 13
 
 /* ROW (and KEY, where not NULL) from columns; what does not fit its field says nothing. Pure. */
 void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,

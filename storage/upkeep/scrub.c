@@ -55,7 +55,8 @@ struct scrub {
     struct store_scan_look look; /* at its file */
     bool found, changed;
     enum meta_state mark;
-    uint8_t digest[PROTO_DIGEST_SIZE];
+    uint8_t digest[PROTO_DIGEST_SIZE], sha256[DIGEST_SHA256_SIZE];
+    bool has_sha256;
     struct error error;
     uint8_t buffer[READ_SIZE];
 };
@@ -186,7 +187,7 @@ static enum db_result digest_run(struct db_job *job, struct db_connection *conne
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
     return upkeep_sql_set_digest(connection, &scrub->keeper->lease, scrub->row, scrub->digest,
-                                 &scrub->changed, error);
+                                 scrub->has_sha256 ? scrub->sha256 : NULL, &scrub->changed, error);
 }
 
 static enum db_result shared_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -307,7 +308,10 @@ static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, co
  * pause. */
 static bool read_back(struct scrub *scrub, int fd)
 {
-    struct digest *digest = digest_create();
+    const struct storage_config *config = scrub->keeper->config;
+    struct digest *digest = config->sha256 != OPTIONS_SHA256_NEVER || scrub->row->row.has_sha256
+                                ? digest_create_strong()
+                                : digest_create();
     bool fine = digest || error_set(&scrub->error, ERROR_CANCELLED, "no memory for a digest");
     /* From the disk, not from memory. */
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -325,8 +329,10 @@ static bool read_back(struct scrub *scrub, int fd)
         fine =
             keeper_throttle(scrub->keeper, size) || error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
     }
-    if (fine)
+    if (fine) {
         digest_final(digest, scrub->digest);
+        scrub->has_sha256 = digest_final_sha256(digest, scrub->sha256);
+    }
     digest_destroy(digest);
     return fine;
 }
@@ -335,7 +341,8 @@ static bool read_back(struct scrub *scrub, int fd)
 static bool sound(struct scrub *scrub)
 {
     struct upkeep_row *row = scrub->row;
-    if (!row->row.stat.has_digest) {
+    bool lacks = !row->row.stat.has_digest || (!row->row.has_sha256 && scrub->has_sha256);
+    if (lacks) {
         if (!scrub_run(scrub, digest_run))
             return false;
         if (!scrub->changed)
@@ -343,8 +350,9 @@ static bool sound(struct scrub *scrub)
         scrub->digests++;
         metric_add(scrub->keeper->metrics.scrub_digests, 1);
         meta_forget(scrub->keeper->storage->meta, &row->key);
-        return true;
     }
+    if (!row->row.stat.has_digest) /* nothing says whether these are the right bytes */
+        return true;
     if (!meta_state_is_damaged(row->row.state))
         return true;
     if (!scrub->repair)
@@ -373,6 +381,9 @@ static bool check_content(struct scrub *scrub, int fd)
     }
     if (stat->has_digest && memcmp(stat->digest, scrub->digest, PROTO_DIGEST_SIZE) != 0)
         return judge(scrub, SCRUB_DIGEST, true, "its bytes do not have the digest of the row");
+    if (scrub->row->row.has_sha256 && scrub->has_sha256 &&
+        memcmp(scrub->row->row.sha256, scrub->sha256, sizeof(scrub->sha256)) != 0)
+        return judge(scrub, SCRUB_DIGEST, true, "its bytes do not have the SHA-256 of the row");
     return sound(scrub);
 }
 

@@ -38,9 +38,10 @@ static const char *const again_sql[TABLE_HASH_TABLES] =
 static const char *const mark_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET status = ?, group_name = ?, update_time = CURRENT_TIMESTAMP WHERE row_id = ? "
                "AND file_path = ? AND COALESCE(status, 0) = ?" HELD);
-static const char *const digest_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "UPDATE ",
-    " SET digest = ? WHERE row_id = ? AND file_path = ? AND digest = '' AND COALESCE(status, 0) = ?" HELD);
+static const char *const digest_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET digest = ?, sha256 = ? WHERE row_id = ? AND file_path = ? AND (digest = "
+                              "'' OR (digest = ? AND sha256 = ''))"
+                              " AND COALESCE(status, 0) = ?" HELD);
 
 static const char *const other_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND NOT (" OLD_TRASH ") LIMIT 1");
@@ -245,13 +246,19 @@ enum db_result upkeep_sql_mark(struct db_connection *connection, const struct le
 
 enum db_result upkeep_sql_set_digest(struct db_connection *connection, const struct lease *lease,
                                      const struct upkeep_row *row, const uint8_t digest[PROTO_DIGEST_SIZE],
-                                     bool *changed, struct error *error)
+                                     const uint8_t sha256[DIGEST_SHA256_SIZE], bool *changed,
+                                     struct error *error)
 {
-    char hex[DIGEST_HEX_SIZE];
+    char hex[DIGEST_HEX_SIZE], strong[DIGEST_SHA256_HEX_SIZE];
     digest_to_hex(digest, hex);
+    strong[0] = '\0';
+    if (sha256)
+        digest_sha256_to_hex(sha256, strong);
     const struct db_value parameters[] = {db_text(hex),
+                                          db_text(strong),
                                           db_integer(row->row_id),
                                           db_text(row->row.file_path),
+                                          db_text(hex),
                                           db_integer(row->row.state),
                                           db_text(lease->name),
                                           db_text(lease->owner)};

@@ -83,10 +83,11 @@ MUST_CHECK enum db_result upkeep_sql_mark(struct db_connection *connection, cons
                                           const struct upkeep_row *row, const char *group,
                                           enum meta_state state, bool *changed, struct error *error);
 
-/* The digest of a row that has none and is in the state that was seen. */
+/* The digests of a row that lacks one (the SHA-256, or both) and is in the state that was seen. SHA256 may be NULL. */
 MUST_CHECK enum db_result upkeep_sql_set_digest(struct db_connection *connection, const struct lease *lease,
                                                 const struct upkeep_row *row,
-                                                const uint8_t digest[PROTO_DIGEST_SIZE], bool *changed,
+                                                const uint8_t digest[PROTO_DIGEST_SIZE],
+                                                const uint8_t sha256[DIGEST_SHA256_SIZE], bool *changed,
                                                 struct error *error);
 
 #endif

@@ -360,7 +360,9 @@ static void upload_begin(struct upload *upload)
 {
     struct error error = {0};
     upload->path = store_choose(upload->storage->store, upload->put.size, &error);
-    upload->digest = upload->path ? digest_create() : NULL;
+    upload->digest = !upload->path                                     ? NULL
+                     : upload_judge_is_strong(upload->storage->config) ? digest_create_strong()
+                                                                       : digest_create();
     if (upload->path && !upload->digest)
         error_set(&error, ERROR_UNAVAILABLE, "no memory for an upload");
     if (!upload->digest) {

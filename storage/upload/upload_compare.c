@@ -172,11 +172,10 @@ void upload_meet_rival(struct upload *upload)
 void upload_met_rival(struct upload *upload)
 {
     const struct meta_row *row = upload->rival;
-    bool same = row->stat.has_digest &&
-                memcmp(row->stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) == 0;
     if (upload->finding == UPLOAD_SAME) {
         upload_conclude(upload, NULL);
-    } else if (upload->finding == UPLOAD_OTHER || (row->stat.has_digest && !same)) {
+    } else if (upload->finding == UPLOAD_OTHER ||
+               (row->stat.has_digest && !upload_judge_is_of_row(upload, row))) {
         upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
     } else if (may_replace(upload)) {
         upload->find.row = *row;

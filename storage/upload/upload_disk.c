@@ -37,8 +37,9 @@ static bool is_last(const struct upload *upload, const struct upload_slot *slot)
 bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, struct error *error)
 {
     const void *bytes = bytes_of(slot);
-    if (slot->offset == 0) {
-        digest_reset(upload->digest); /* it may have been here before, with another number or to compare */
+    if (slot->offset == 0) { /* it may have been here before, with another number or to compare */
+        if (!upload_judge_begin(upload, upload->replaces ? &upload->find.row : NULL, error))
+            return false;
         upload_judge_type(upload, bytes, slot->filled);
     }
     digest_update(upload->digest, bytes, slot->filled);
@@ -128,22 +129,19 @@ static bool judge_small(struct upload *upload, const struct upload_slot *slot, s
     const struct meta_row *row = upload->rival;
     digest_reset(upload->digest);
     digest_update(upload->digest, bytes_of(slot), slot->filled);
-    digest_final(upload->digest, upload->digest_bytes);
+    upload_judge_digests(upload);
     if (!upload_judge_digest(upload, error))
         return false;
-    if (!row->stat.has_digest ||
-        memcmp(upload->digest_bytes, row->stat.digest, sizeof(upload->digest_bytes)) != 0)
+    if (!upload_judge_is_of_row(upload, row))
         return true;
     return upload_heal_judge(upload, error);
 }
 
 bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, struct error *error)
 {
-    if (!upload->rival_looked) {
-        digest_reset(upload->digest);
-        if (!disk_look_at_rival(upload, error))
-            return false;
-    }
+    if (!upload->rival_looked &&
+        !(upload_judge_begin(upload, upload->rival, error) && disk_look_at_rival(upload, error)))
+        return false;
     if (upload->finding == UPLOAD_SAME &&
         !disk_compare_piece(upload, bytes_of(slot), slot->filled, slot->offset, error))
         return false;
@@ -158,7 +156,7 @@ bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, 
     digest_update(upload->digest, bytes_of(slot), slot->filled);
     if (!is_last(upload, slot))
         return true;
-    digest_final(upload->digest, upload->digest_bytes);
+    upload_judge_digests(upload);
     return upload_judge_digest(upload, error);
 }
 
@@ -185,11 +183,9 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
     }
     free(bytes);
     (void)close(own);
-    const struct proto_stat *stat = &upload->rival->stat;
-    if (fine && upload->finding == UPLOAD_OTHER && !stat->has_digest)
+    if (fine && upload->finding == UPLOAD_OTHER && !upload->rival->stat.has_digest)
         fine = check_readable(upload, error);
-    if (fine && upload->finding == UPLOAD_OTHER && stat->has_digest &&
-        memcmp(stat->digest, upload->digest_bytes, sizeof(upload->digest_bytes)) == 0)
+    if (fine && upload->finding == UPLOAD_OTHER && upload_judge_is_of_row(upload, upload->rival))
         fine = upload_heal_judge(upload, error);
     return fine;
 }

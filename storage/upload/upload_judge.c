@@ -17,13 +17,46 @@ bool upload_judge_digest(const struct upload *upload, struct error *error)
     return true;
 }
 
-bool upload_judge_finish(struct upload *upload, struct error *error)
+bool upload_judge_is_strong(const struct storage_config *config)
+{
+    return config->sha256 == OPTIONS_SHA256_ALWAYS ||
+           (config->sha256 == OPTIONS_SHA256_AUTO && digest_sha256_is_fast());
+}
+
+bool upload_judge_begin(struct upload *upload, const struct meta_row *row, struct error *error)
+{
+    if (row && row->has_sha256 && !digest_is_strong(upload->digest)) {
+        struct digest *strong = digest_create_strong();
+        if (!strong)
+            return error_set(error, ERROR_UNAVAILABLE, "no memory for a digest");
+        digest_destroy(upload->digest);
+        upload->digest = strong;
+    }
+    digest_reset(upload->digest);
+    return true;
+}
+
+void upload_judge_digests(struct upload *upload)
 {
     digest_final(upload->digest, upload->digest_bytes);
+    upload->has_sha256 = digest_final_sha256(upload->digest, upload->sha256);
+}
+
+bool upload_judge_is_of_row(const struct upload *upload, const struct meta_row *row)
+{
+    if (!row->stat.has_digest ||
+        memcmp(row->stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) != 0)
+        return false;
+    return !row->has_sha256 ||
+           (upload->has_sha256 && memcmp(row->sha256, upload->sha256, sizeof(upload->sha256)) == 0);
+}
+
+bool upload_judge_finish(struct upload *upload, struct error *error)
+{
+    upload_judge_digests(upload);
     if (!upload_judge_digest(upload, error))
         return false;
-    if (upload->replaces &&
-        memcmp(upload->find.row.stat.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) != 0)
+    if (upload->replaces && !upload_judge_is_of_row(upload, &upload->find.row))
         return error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
     int64_t start_us = clock_monotonic_us();
     bool fine = commit_sync(&upload->file, error);

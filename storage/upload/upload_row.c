@@ -130,6 +130,8 @@ void upload_add_row(struct upload *upload)
     stat->size = upload->put.size;
     stat->has_digest = true;
     memcpy(stat->digest, upload->digest_bytes, sizeof(stat->digest));
+    insert->row.has_sha256 = upload->has_sha256;
+    memcpy(insert->row.sha256, upload->sha256, sizeof(insert->row.sha256));
     memcpy(stat->content_type, upload->content_type, sizeof(stat->content_type));
     memcpy(stat->name, upload->put.name, sizeof(stat->name));
     memcpy(stat->group, config->group, strlen(config->group) + 1);

@@ -94,6 +94,8 @@ struct upload {
     void (*whole)(struct upload *upload); /* what goes on when it has */
     struct digest *digest;
     uint8_t digest_bytes[PROTO_DIGEST_SIZE]; /* of the whole content, when it has come */
+    uint8_t sha256[DIGEST_SHA256_SIZE];
+    bool has_sha256;
     char content_type[PROTO_CONTENT_TYPE_SIZE];
     struct type_note *untyped; /* the content type is to be found out after the reply; else NULL */
     int64_t received;
@@ -246,6 +248,20 @@ MUST_CHECK bool upload_disk_compare(struct upload *upload, const struct upload_s
 MUST_CHECK bool upload_disk_compare_files(struct upload *upload, struct error *error);
 
 /* ---- storage/upload/upload_judge.c: likewise ---- */
+
+/* Is SHA-256 taken of every upload? */
+bool upload_judge_is_strong(const struct storage_config *config);
+
+/* Before the first byte of the content: the digests begin anew. ROW: NULL, or what the content is to be compared with; where
+ * that has a SHA-256 the content's is taken too. */
+MUST_CHECK bool upload_judge_begin(struct upload *upload, const struct meta_row *row, struct error *error);
+
+/* The digests of the content, which has come whole. */
+void upload_judge_digests(struct upload *upload);
+
+/* Is the content, of which the digests are known, what ROW speaks of? Where ROW has a SHA-256 that decides: contents of one
+ * XXH3-128 can be made. */
+bool upload_judge_is_of_row(const struct upload *upload, const struct meta_row *row);
 
 /* Finds out the content type from the first SIZE bytes of the content. */
 void upload_judge_type(struct upload *upload, const void *bytes, size_t size);

@@ -236,6 +236,47 @@ static void two_contents_with_one_digest_are_two(void **state)
     end_world(&world);
 }
 
+/* Where the bytes are lost nothing is there to compare with: then the SHA-256 of the row decides. */
+static void what_shares_a_digest_with_lost_bytes_does_not_take_their_place(void **state)
+{
+    static const size_t lost_sizes[] = {5000, 600000};
+    uint8_t *content = random_bytes(600000), *twin = malloc(600000);
+    struct world world;
+    char path[256], file[32];
+    (void)state;
+    assert_non_null(twin);
+    start_world(&world, "storage.sha256=always");
+    int fd = connect_client(&world);
+    for (size_t i = 0; i < 4 * ARRAY_SIZE(lost_sizes); i++) {
+        size_t size = lost_sizes[i / 4];
+        collide(content, twin, size, 1);
+        snprintf(file, sizeof(file), "file%zu", i);
+        world.fixture.config.sha256 = OPTIONS_SHA256_ALWAYS;
+        assert_int_equal(upload(fd, file, content, size), ERROR_NONE);
+        path_of_row(&world, file, path);
+        /* Who stores none himself heeds the row's all the same. */
+        if (i % 4 >= 2)
+            world.fixture.config.sha256 = OPTIONS_SHA256_NEVER;
+        if (i % 2 == 0)
+            assert_int_equal(unlink(path), 0);
+        else
+            damage(path, size - 1);
+        assert_int_equal(put_of(fd, file, twin, size, true), ERROR_EXISTS);
+        assert_int_equal(put_of(fd, file, twin, size, false), ERROR_EXISTS);
+        assert_int_equal(put_of(fd, file, content, size, i % 2 == 0), ERROR_NONE);
+        assert_int_equal(code_of_download(fd, file, 0, 0, content, size), ERROR_NONE);
+        /* The row that was written anew has it again. */
+        path_of_row(&world, file, path);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(put_of(fd, file, twin, size, true), ERROR_EXISTS);
+        assert_int_equal(upload(fd, file, content, size), ERROR_NONE);
+    }
+    close(fd);
+    free(content);
+    free(twin);
+    end_world(&world);
+}
+
 /* The stored file is read faster than the content comes. */
 static void other_bytes_are_refused_before_all_of_them_came(void **state)
 {
@@ -302,6 +343,7 @@ int main(void)
         cmocka_unit_test(bytes_that_the_disk_cannot_read_are_stored_anew),
         cmocka_unit_test(bytes_that_change_between_comparison_and_copy_are_not_acknowledged),
         cmocka_unit_test(two_contents_with_one_digest_are_two),
+        cmocka_unit_test(what_shares_a_digest_with_lost_bytes_does_not_take_their_place),
         cmocka_unit_test(other_bytes_are_refused_before_all_of_them_came),
         cmocka_unit_test(a_file_that_the_scrub_took_out_of_service_is_brought_back),
     };
