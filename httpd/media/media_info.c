@@ -56,7 +56,8 @@ static json_t *track_info(const struct media_film *film, size_t i)
     if (track->kind == MEDIA_VIDEO) {
         set(object, "width", json_integer(codec->width));
         set(object, "height", json_integer(codec->height));
-        set(object, "key_frames", json_integer(track->syncs));
+        if (track->count > 0)
+            set(object, "key_frames", json_integer(track->syncs));
         if (seconds > 0 && track->count > 0)
             set(object, "frame_rate", json_real(rounded(track->count / seconds)));
         else if (film->ebml && media_film_frame_rate(film) > 0)

@@ -2,6 +2,7 @@
  * mp4_fragment: samples are laid out first, in runs that touch each other in the mdat; then the boxes are written.
  */
 #include "httpd/media/mp4_fragment.h"
+#include "httpd/media/mp4_boxes.h"
 #include "httpd/media/mp4_cut.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -292,72 +293,6 @@ void mp4_fragment_clear(struct mp4_fragment *fragment)
 
 /* ---- the initialization segment ---- */
 
-/* The track header as the file has it (its matrix turns pictures that were taken upright), without a duration, enabled. */
-static void put_tkhd(struct media_buffer *out, const struct mp4_track *track, uint32_t id)
-{
-    struct media_view tkhd = track->tkhd;
-    size_t fixed = media_get8(tkhd, 0) == 1 ? 36 : 24; /* up to the duration's end */
-    size_t box = media_box_begin_full(out, TYPE('t', 'k', 'h', 'd'), 0, 7);
-    media_put_zeros(out, 8);
-    media_put32(out, id);
-    media_put_zeros(out, 8);
-    struct media_view rest = media_view_part(tkhd, fixed, 60);
-    media_put(out, rest.bytes, rest.size);
-    media_put_zeros(out, 60 - rest.size);
-    media_box_end(out, box);
-}
-
-static void put_hdlr(struct media_buffer *out, const struct mp4_track *track)
-{
-    size_t box = media_box_begin_full(out, TYPE('h', 'd', 'l', 'r'), 0, 0);
-    media_put32(out, 0);
-    media_put_text(out, track->kind == MEDIA_VIDEO ? "vide" : "soun");
-    media_put_zeros(out, 12);
-    media_put_text(out, track->kind == MEDIA_VIDEO ? "Video" : "Audio");
-    media_put8(out, 0);
-    media_box_end(out, box);
-}
-
-static void put_dinf(struct media_buffer *out)
-{
-    size_t dinf = media_box_begin(out, TYPE('d', 'i', 'n', 'f'));
-    size_t dref = media_box_begin_full(out, TYPE('d', 'r', 'e', 'f'), 0, 0);
-    media_put32(out, 1);
-    size_t url = media_box_begin_full(out, TYPE('u', 'r', 'l', ' '), 0, 1);
-    media_box_end(out, url);
-    media_box_end(out, dref);
-    media_box_end(out, dinf);
-}
-
-/* QuickTime's audio entries have more fields, and their configuration a level deeper; browsers want the plain form. */
-static void put_entry(struct media_buffer *out, enum media_kind kind, struct media_view entry)
-{
-    uint16_t version = kind == MEDIA_AUDIO ? media_get16(entry, 16) : 0;
-    static const uint32_t inner_types[] = {TYPE('e', 's', 'd', 's'), TYPE('d', 'a', 'c', '3'),
-                                           TYPE('d', 'e', 'c', '3')};
-    struct media_box box, inner;
-    if (version == 0) {
-        media_put(out, entry.bytes, entry.size);
-        return;
-    }
-    struct media_view rest = media_view_from(entry, version == 1 ? 52 : 72);
-    size_t begin = out->size;
-    media_put(out, entry.bytes, min_size(entry.size, 36));
-    if (!out->failed && out->size >= begin + 20)
-        memset(out->bytes + begin + 16, 0, 4); /* the version and revision */
-    while (media_box_next(&rest, &box)) {
-        if (box.type == TYPE('w', 'a', 'v', 'e')) {
-            for (size_t i = 0; i < ARRAY_SIZE(inner_types); i++) {
-                if (media_box_find(box.body, inner_types[i], &inner))
-                    media_put(out, inner.whole.bytes, inner.whole.size);
-            }
-        } else if (box.type != TYPE('c', 'h', 'a', 'n')) {
-            media_put(out, box.whole.bytes, box.whole.size);
-        }
-    }
-    media_box_end(out, begin);
-}
-
 static void put_stbl(struct media_buffer *out, const struct mp4_part *part)
 {
     static const uint32_t tables[] = {TYPE('s', 't', 't', 's'), TYPE('s', 't', 's', 'c'),
@@ -366,7 +301,7 @@ static void put_stbl(struct media_buffer *out, const struct mp4_part *part)
     size_t box = media_box_begin_full(out, TYPE('s', 't', 's', 'd'), 0, 0);
     media_put32(out, 1);
     if (part->description < part->track->description_count)
-        put_entry(out, part->track->kind, part->track->descriptions[part->description].entry);
+        mp4_put_entry(out, part->track->kind, part->track->descriptions[part->description].entry);
     media_box_end(out, box);
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
         box = media_box_begin_full(out, tables[i], 0, 0);
@@ -381,46 +316,13 @@ static void put_stbl(struct media_buffer *out, const struct mp4_part *part)
 
 static void put_mdia(struct media_buffer *out, const struct mp4_part *part)
 {
-    const struct mp4_track *track = part->track;
     size_t mdia = media_box_begin(out, TYPE('m', 'd', 'i', 'a'));
-    size_t box = media_box_begin_full(out, TYPE('m', 'd', 'h', 'd'), 0, 0);
-    media_put_zeros(out, 8);
-    media_put32(out, track->timescale);
-    media_put32(out, 0);
-    media_put16(out, track->language_code);
-    media_put16(out, 0);
-    media_box_end(out, box);
-    put_hdlr(out, track);
+    mp4_put_mdhd(out, part->track, 0);
     size_t minf = media_box_begin(out, TYPE('m', 'i', 'n', 'f'));
-    if (track->kind == MEDIA_VIDEO) {
-        box = media_box_begin_full(out, TYPE('v', 'm', 'h', 'd'), 0, 1);
-        media_put_zeros(out, 8);
-    } else {
-        box = media_box_begin_full(out, TYPE('s', 'm', 'h', 'd'), 0, 0);
-        media_put_zeros(out, 4);
-    }
-    media_box_end(out, box);
-    put_dinf(out);
+    mp4_put_dinf(out, part->track->kind);
     put_stbl(out, part);
     media_box_end(out, minf);
     media_box_end(out, mdia);
-}
-
-static void put_mvhd(struct media_buffer *out, uint32_t timescale, uint32_t next_track)
-{
-    static const uint32_t matrix[] = {0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000};
-    size_t box = media_box_begin_full(out, TYPE('m', 'v', 'h', 'd'), 0, 0);
-    media_put_zeros(out, 8);
-    media_put32(out, timescale);
-    media_put32(out, 0);
-    media_put32(out, 0x10000);
-    media_put16(out, 0x100);
-    media_put_zeros(out, 10);
-    for (size_t i = 0; i < ARRAY_SIZE(matrix); i++)
-        media_put32(out, matrix[i]);
-    media_put_zeros(out, 24);
-    media_put32(out, next_track);
-    media_box_end(out, box);
 }
 
 static void put_mvex(struct media_buffer *out, const struct mp4_index *index, size_t count)
@@ -448,10 +350,10 @@ void mp4_fragment_init(const struct mp4_index *index, const struct mp4_part *par
     media_put_text(out, "iso6isommp41dash");
     media_box_end(out, box);
     size_t moov = media_box_begin(out, TYPE('m', 'o', 'o', 'v'));
-    put_mvhd(out, index->timescale, (uint32_t)count + 1);
+    mp4_put_mvhd(out, index->timescale, 0, (uint32_t)count + 1);
     for (size_t i = 0; i < count; i++) {
         size_t trak = media_box_begin(out, TYPE('t', 'r', 'a', 'k'));
-        put_tkhd(out, parts[i].track, (uint32_t)i + 1);
+        mp4_put_tkhd(out, parts[i].track, (uint32_t)i + 1, 0);
         put_mdia(out, &parts[i]);
         media_box_end(out, trak);
     }

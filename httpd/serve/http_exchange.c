@@ -301,9 +301,18 @@ static void on_stream(void *argument)
         http_connection_run(argument);
 }
 
-static void exchange_stream(struct http_connection *connection, const struct http_target *target)
+static void begin_stream(struct http_connection *connection, const struct stream_request_options *options)
 {
     struct http_exchange *exchange = &connection->exchange;
+    exchange->stream = stream_request_start(options);
+    if (!exchange->stream)
+        http_answer_refuse(connection, 503, "no memory");
+    else if (!take_stream(connection))
+        http_connection_set_state(connection, CONNECTION_LOOKUP);
+}
+
+static void exchange_stream(struct http_connection *connection, const struct http_target *target)
+{
     struct stream_request_options options = {
         .streams = connection->loop->streams,
         .target = target,
@@ -317,11 +326,28 @@ static void exchange_stream(struct http_connection *connection, const struct htt
         if (!http_access_admits(connection, &key))
             return;
     }
-    exchange->stream = stream_request_start(&options);
-    if (!exchange->stream)
-        http_answer_refuse(connection, 503, "no memory");
-    else if (!take_stream(connection))
-        http_connection_set_state(connection, CONNECTION_LOOKUP);
+    begin_stream(connection, &options);
+}
+
+/* ?start= and end=: a stretch of a stored film, as a file of its own. */
+static void answer_clip(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_lookup_file *file = connection->exchange.file;
+    const char *name = choosing_name(connection, target);
+    char named_type[HTTP_LOOKUP_TYPE_SIZE];
+    http_lookup_content_type(file, name, named_type);
+    const char *type = name[0] != '\0' ? named_type : file->content_type;
+    const struct stream_request_options options = {
+        .streams = connection->loop->streams,
+        .stored = file,
+        /* What is made is an MP4 file. */
+        .type = media_type_is(type, "video/quicktime") ? "video/mp4" : type,
+        .clip = true,
+        .start_ms = target->clip_start,
+        .end_ms = target->clip_end,
+        .wake = on_stream,
+        .argument = connection};
+    begin_stream(connection, &options);
 }
 
 /* A stored text that the client takes compressed, or that it wants as WebVTT, is answered in that form; any other file as it is. */
@@ -329,6 +355,10 @@ static void answer_found(struct http_connection *connection, const struct http_t
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_lookup_file *file = exchange->file;
+    if (target->clip) {
+        answer_clip(connection, target);
+        return;
+    }
     const char *dot = strrchr(target->name, '.');
     bool to_vtt = dot && strcasecmp(dot, ".vtt") == 0 &&
                   media_type_is(file->content_type, "application/x-subrip") && file->stat.size > 0 &&
@@ -346,11 +376,7 @@ static void answer_found(struct http_connection *connection, const struct http_t
                                              .gzip = gzip,
                                              .wake = on_stream,
                                              .argument = connection};
-    exchange->stream = stream_request_start(&options);
-    if (!exchange->stream)
-        http_answer_refuse(connection, 503, "no memory");
-    else if (!take_stream(connection))
-        http_connection_set_state(connection, CONNECTION_LOOKUP);
+    begin_stream(connection, &options);
 }
 
 /* ---- the beginning ---- */

@@ -6,6 +6,7 @@
 #include "httpd/media/hls_playlist.h"
 #include "httpd/stream/media_read.h"
 #include "httpd/stream/stream_build.h"
+#include "httpd/stream/stream_clip.h"
 #include "httpd/stream/stream_repack.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,6 +51,7 @@ struct stream_request {
     struct mp4_fragment fragment; /* whose pieces are being read */
     struct stream_build *build;
     struct stream_repack *repack;
+    struct stream_clip *clip;
     bool prepared; /* the first look at the texts was taken */
 };
 
@@ -387,6 +389,48 @@ static void make_vtt(struct stream_request *request)
         finish(request, STREAM_ABSENT);
 }
 
+/* ---- clips ---- */
+
+static void on_clip(void *argument, struct mp4_clip *clip, const struct error *error)
+{
+    struct stream_request *request = argument;
+    request->clip = NULL;
+    if (error) {
+        finish_error(request, error);
+        return;
+    }
+    struct stream_body *body = stream_body_create(own_item(request)->file, clip->head.bytes, clip->head.size,
+                                                  clip->offset, clip->length, request->type);
+    if (body)
+        body->described->derived = false; /* what is to be saved stays so */
+    finish_body(request, body);
+}
+
+static void make_clip(struct stream_request *request)
+{
+    const struct stream_item *item = own_item(request);
+    struct stream_loop *streams = request->options.streams;
+    const struct stream_clip_options options = {.loop = streams->http->loop,
+                                                .workers = streams->workers,
+                                                .film = item->film,
+                                                .start_ms = request->options.start_ms,
+                                                .end_ms = request->options.end_ms,
+                                                .done = on_clip,
+                                                .argument = request};
+    if (!item->film) {
+        finish_error(request, &item->error);
+        return;
+    }
+    if (item->film->kind != FILM_MP4) {
+        finish_failed(request, ERROR_UNKNOWN_COMMAND,
+                      "clips are made of MP4 and QuickTime files with an index only");
+        return;
+    }
+    request->clip = stream_clip_start(&options);
+    if (!request->clip)
+        finish_failed(request, ERROR_UNAVAILABLE, "too many clips wait to be made");
+}
+
 /* ---- all files are known ---- */
 
 /* What could not be had of the files beside the first one is left out. */
@@ -444,6 +488,10 @@ static bool has_stream(const struct stream_request *request)
 static void prepare(struct stream_request *request)
 {
     struct stream_item *own = own_item(request);
+    if (request->options.clip) {
+        make_clip(request);
+        return;
+    }
     if (request->name.resource == MEDIA_FILE && own->file) {
         request->result.file = http_lookup_file_take(own->file);
         finish(request, STREAM_FILE);
@@ -605,6 +653,13 @@ static void read_stored(struct stream_request *request)
     request->items[0].request = request;
     request->items[0].file = http_lookup_file_take(request->options.stored);
     snprintf(request->type, sizeof(request->type), "%s", request->options.type);
+    if (request->options.clip) {
+        request->items[0].needed = true;
+        request->waiting = 1;
+        request->prepared = true;
+        item_find_film(&request->items[0]);
+        return;
+    }
     snprintf(request->resource, sizeof(request->resource), "stored%s", request->options.to_vtt ? "-vtt" : "");
     if (!find_kept(request))
         (void)begin_reading(request, &whole, 1, whole.size, on_text_read);
@@ -666,6 +721,7 @@ void stream_request_end(struct stream_request *request)
     media_read_cancel(request->read);
     stream_build_cancel(request->build);
     stream_repack_cancel(request->repack);
+    stream_clip_cancel(request->clip);
     mp4_fragment_clear(&request->fragment);
     stream_body_destroy(request->result.body);
     http_lookup_file_release(request->result.file);

@@ -18,6 +18,9 @@ struct stream_request_options {
     struct http_lookup_file *stored;
     const char *type;
     bool to_vtt;
+    /* With STORED: a clip of it, of TYPE, from key frame to key frame (mp4_clip). END_MS INT64_MAX: up to its end. */
+    bool clip;
+    int64_t start_ms, end_ms;
     void (*wake)(void *argument); /* it has become ready; never inside stream_request_start() */
     void *argument;
 };

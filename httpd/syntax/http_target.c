@@ -79,9 +79,31 @@ static bool decode_name(struct http_text text, bool plus, char name[PROTO_NAME_S
     return length != HTTP_TEXT_BROKEN && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/* "12", "12.5": seconds, in ms; what is below them is dropped. */
+static bool parse_seconds(struct http_text text, int64_t *milliseconds)
+{
+    int64_t seconds = 0, scale = 100;
+    size_t i = 0;
+    for (; i < text.size && text.bytes[i] >= '0' && text.bytes[i] <= '9'; i++) {
+        if (i == 9)
+            return false;
+        seconds = seconds * 10 + (text.bytes[i] - '0');
+    }
+    if (i == 0)
+        return false;
+    *milliseconds = seconds * 1000;
+    if (i < text.size && text.bytes[i++] != '.')
+        return false;
+    for (; i < text.size && text.bytes[i] >= '0' && text.bytes[i] <= '9'; i++, scale /= 10)
+        *milliseconds += scale * (text.bytes[i] - '0');
+    return i == text.size;
+}
+
 static bool parse_query(struct http_text query, struct http_target *target)
 {
-    target->download = false;
+    target->download = target->clip = false;
+    target->clip_start = 0;
+    target->clip_end = INT64_MAX;
     memset(target->download_name, 0, sizeof(target->download_name));
     while (query.size > 0) {
         const char *ampersand = memchr(query.bytes, '&', query.size);
@@ -92,14 +114,21 @@ static bool parse_query(struct http_text query, struct http_target *target)
 
         const char *equals = item.size > 0 ? memchr(item.bytes, '=', item.size) : NULL;
         struct http_text name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.size};
+        struct http_text value = {item.bytes + name.size + 1, item.size - name.size - 1};
+        bool start = http_text_equal(name, "start");
+        if (start || http_text_equal(name, "end")) {
+            if (!equals || !parse_seconds(value, start ? &target->clip_start : &target->clip_end))
+                return false;
+            target->clip = true;
+            continue;
+        }
         if (!http_text_equal(name, "download"))
             continue;
         target->download = true;
-        struct http_text value = {item.bytes + name.size + 1, item.size - name.size - 1};
         if (equals && !decode_name(value, true, target->download_name))
             return false;
     }
-    return true;
+    return target->clip_start < target->clip_end;
 }
 
 static size_t split_path(struct http_text path, struct http_text segments[SEGMENTS_MAX + 1])

@@ -6,6 +6,7 @@
  *   /files/APPLICATION/USER/FILEID[/ANY-NAME]  ANY-NAME is for people and players only
  *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h) that is not looked at here
  *   ?download[=NAME]                           asks for Content-Disposition: attachment
+ *   ?start=SECONDS&end=SECONDS                 asks for a clip of a film; either may be left out
  *   /hls/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE    a playlist or a part of a stream
  *   /dash/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE   the same for DASH
  *   /info/[APPLICATION/USER/]FILEID                        what is known about a file
@@ -36,6 +37,8 @@ struct http_target {
     char name[PROTO_NAME_SIZE]; /* the decoded ANY-NAME, "" where none was given or it is too long */
     bool download;
     char download_name[PROTO_NAME_SIZE]; /* "" where none was given or it is too long */
+    bool clip;                           /* FILE: a stretch of it is asked for */
+    int64_t clip_start, clip_end;        /* ms, START < END; END INT64_MAX: up to its end */
 
     /* STREAM alone */
     enum http_service service;

@@ -7,6 +7,7 @@
 #include "httpd/media/hls_playlist.h"
 #include "httpd/media/media_info.h"
 #include "httpd/media/media_walk.h"
+#include "httpd/media/mp4_clip.h"
 #include "httpd/media/subtitles.h"
 #include <stdlib.h>
 
@@ -68,11 +69,23 @@ static void check_segment(const struct media_film *film, enum media_stream strea
     mp4_fragment_clear(&fragment);
 }
 
+static void check_clip(const struct media_film *film, int64_t start, int64_t end)
+{
+    struct mp4_clip clip;
+    struct error error;
+    if (film->kind != FILM_MP4 || !mp4_clip_make(film->index, start, end, &clip, &error))
+        return;
+    check_range(clip.offset, clip.length, film->size);
+    mp4_clip_clear(&clip);
+}
+
 static void check_film(struct media_film *film)
 {
     struct media_set set = {.count = 1};
     struct media_buffer out = {0};
     set.items[0].film = film;
+    check_clip(film, 0, INT64_MAX);
+    check_clip(film, 1000, 2000);
     if (film->kind != FILM_SUBTITLE)
         hls_master(&set, media_set_disagreeing(&set), &out);
     if (dash_manifest(&set, 0, &out) != (film->cut != NULL))

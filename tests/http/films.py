@@ -1,5 +1,6 @@
 """Films of many kinds, made by ffmpeg, and what is asked of their streams: for test_streams.py and tests/http/matrix.py."""
 import hashlib
+import json
 import subprocess
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=20"]
@@ -18,6 +19,15 @@ def frames(source, stream, *before):
                           capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     return [line.split(",")[-1].strip() for line in done.stdout.splitlines() if not line.startswith("#")]
+
+
+def times(path, kind):
+    """When the first shown frame of a stream begins, how long all are shown, and how many they are, by ffprobe."""
+    done = subprocess.run(["ffprobe", "-v", "error", "-select_streams", kind, "-show_entries", "frame=pts_time", "-show_entries",
+                           "stream=duration", "-of", "json", str(path)], capture_output=True, text=True, timeout=60, check=True)
+    found = json.loads(done.stdout)
+    shown = [float(frame["pts_time"]) for frame in found["frames"]]
+    return shown[0], float(found["streams"][0]["duration"]), len(shown)
 
 
 def digest(lines):

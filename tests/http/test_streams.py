@@ -288,6 +288,25 @@ def test_matroska_decodes_to_the_very_frames(suite, ports, made, name, tmp_path)
     assert status == (200 if name.startswith("live") else 415)  # a recording that was cut off is a film up to there
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_clip_is_a_file_of_its_own(suite, ports, plain, tmp_path, way):
+    """From key frame to key frame, every 2 s; it is seekable, and sound begins with the picture."""
+    stored = frames(plain, "v:0")
+    path = f"/files/{APP}/{USER}/plain/clip.mp4?start=6.5&end=9"
+    answer, whole = fetch(suite, path, port=ports[way])
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(whole)
+    assert answer.headers["Content-Type"] == "video/mp4" and answer.headers["Content-Disposition"] is None
+    assert frames(clip, "v") == stored[150:250] == frames(url(ports[way], path), "v")
+    shown = {kind: films.times(clip, kind) for kind in "va"}
+    assert shown["v"] == (0, 4, 100) and abs(shown["a"][0]) < 0.001 and abs(shown["a"][1] - 4) < 0.03
+    part, some = fetch(suite, path, port=ports[way], Range="bytes=1000-60999", If_Range=answer.headers["ETag"])
+    assert part.status == 206 and some == whole[1000:61000] and len(whole) < plain.stat().st_size // 3
+    rest = fetch(suite, f"/files/{APP}/{USER}/plain?start=17&download=end.mp4", port=ports[way])
+    clip.write_bytes(rest[1])
+    assert frames(clip, "v") == stored[400:] and 'filename="end.mp4"' in rest[0].headers["Content-Disposition"]
+
+
 def test_many_who_want_one_cold_film_share_one_reading(suite, ports, plain, made):
     import concurrent.futures
     path = made("shared.mp4", "-i", plain, "-c", "copy", "-movflags", "+faststart")

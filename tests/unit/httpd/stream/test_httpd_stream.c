@@ -714,6 +714,27 @@ static void so_are_transport_streams(void **state)
     stop();
 }
 
+static void a_clip_is_a_file_of_its_own(void **state)
+{
+    (void)state;
+    start();
+    const struct fake_file *film = find_file("film");
+    struct http_answer whole = expect("GET", "/files/tnvideo/alice/film/a.mp4?start=6&end=8", "", 200);
+    assert_memory_equal(whole.body + 4, "ftyp", 4);
+    size_t content = 50 * STEP, end = CONTENT + 199 * STEP + 1000; /* sound is a little ahead in the file */
+    assert_true(whole.size > content && whole.size < content + 16000);
+    assert_memory_equal(whole.body + whole.size - 60000, film->bytes + end - 60000, 60000);
+    struct http_answer part =
+        expect("GET", "/files/tnvideo/alice/film/a.mp4?start=6&end=8", "Range: bytes=100-20099\r\n", 206);
+    assert_memory_equal(part.body, whole.body + 100, 20000);
+    free(part.body);
+    free(whole.body);
+    expect_status("/files/tnvideo/alice/film?start=99", "", 404);
+    expect_status("/files/tnvideo/alice/film?start=2&end=1", "", 400);
+    expect_status("/files/tnvideo/alice/nobody?start=2", "", 404);
+    stop();
+}
+
 static void matroska_is_packed_anew(void **state)
 {
     const struct mkv_maker maker = {.cues = true, .seeks = true, .seconds = 20};
@@ -746,6 +767,7 @@ static void matroska_is_packed_anew(void **state)
     assert_in_range(answer.size, 1000, 1300);
     free(answer.body);
     expect_status("/hls/tnvideo/alice/show/m-4.m4s", "", 404);
+    expect_text("/files/tnvideo/alice/show?start=2", 415, "clips are made of MP4");
     expect_status("/hls/tnvideo/alice/show/file.mp4", "", 200);
     expect_text("/hls/tnvideo/alice/damaged/m.m3u8", 200, "m-3.m4s");
     int damages = 0;
@@ -847,6 +869,7 @@ int main(void)
         cmocka_unit_test_teardown(stored_fragments_are_ranges_of_the_file, tear_down),
         cmocka_unit_test_teardown(so_are_transport_streams, tear_down),
         cmocka_unit_test_teardown(matroska_is_packed_anew, tear_down),
+        cmocka_unit_test_teardown(a_clip_is_a_file_of_its_own, tear_down),
         cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, tear_down),
         cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, tear_down),
         cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, tear_down),

@@ -118,6 +118,14 @@ static void what_breaks_the_grammar_or_tries_to_climb_is_broken(void **state)
         "/files/a b",
         "/files/a\tb",
         "/files/x?download=%",
+        "/files/x?start",
+        "/files/x?start=",
+        "/files/x?start=-1",
+        "/files/x?start=1s",
+        "/files/x?end=1234567890",
+        "/files/x?start=1.5.5",
+        "/files/x?start=3&end=3",
+        "/files/x?end=0",
         "/files/x?download=%00",
     };
     (void)state;
@@ -179,6 +187,23 @@ static void without_defaults_the_short_form_names_nothing(void **state)
     assert_int_equal(http_target_parse(http_text_of("/files/app1/u/x"), "", "", &target), HTTP_TARGET_FILE);
 }
 
+static void a_clip_has_a_start_and_an_end(void **state)
+{
+    struct http_target target;
+    (void)state;
+    assert_int_equal(parse("/files/x?a=b", &target), HTTP_TARGET_FILE);
+    assert_false(target.clip);
+    assert_int_equal(parse("/files/x?start=12.5&end=20.0459&download", &target), HTTP_TARGET_FILE);
+    assert_true(target.clip && target.download);
+    assert_int_equal(target.clip_start, 12500);
+    assert_int_equal(target.clip_end, 20045);
+    assert_int_equal(parse("/files/x?end=7", &target), HTTP_TARGET_FILE);
+    assert_int_equal(target.clip_start, 0);
+    assert_int_equal(target.clip_end, 7000);
+    assert_int_equal(parse("/files/x?start=0", &target), HTTP_TARGET_FILE);
+    assert_true(target.clip && target.clip_end == INT64_MAX);
+}
+
 static void the_download_parameter_is_found_with_and_without_a_name(void **state)
 {
     struct http_target target;
@@ -217,6 +242,7 @@ int main(void)
         cmocka_unit_test(what_is_well_formed_but_cannot_exist_is_unknown),
         cmocka_unit_test(fields_take_their_longest_value_and_not_a_byte_more),
         cmocka_unit_test(without_defaults_the_short_form_names_nothing),
+        cmocka_unit_test(a_clip_has_a_start_and_an_end),
         cmocka_unit_test(the_download_parameter_is_found_with_and_without_a_name),
         cmocka_unit_test(the_asterisk_is_the_server_itself),
     };
