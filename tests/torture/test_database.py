@@ -149,24 +149,31 @@ def server():
             shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def proxied_suite(server):
+@contextlib.contextmanager
+def behind_proxy(server, url_options, **storage):
+    """A suite, not started yet, whose daemons reach SERVER through a proxy."""
     database = Proxied(server)
     url = database.url
-    database.url = lambda name: url(name) + "?connect_timeout=1s&read_timeout=2s&write_timeout=2s"
+    database.url = lambda name: f"{url(name)}?{url_options}"
     suite = Suite("mariadb", database)
     try:
         suite.add_tracker()
         suite.add_idserver()
-        suite.add_storage(**STORAGE)
-        suite.storage.config["database"].update(timeout="3s", threads="4")
-        suite.storage.configure(suite.storage.config)
-        yield suite.launch()
+        suite.add_storage(**STORAGE, **storage)
+        yield suite
     finally:
         try:
             suite.stop()
         finally:
             database.proxy.close()
+
+
+@pytest.fixture(scope="module")
+def proxied_suite(server):
+    with behind_proxy(server, "connect_timeout=1s&read_timeout=2s&write_timeout=2s", database_timeout="3s") as suite:
+        suite.storage.config["database"]["threads"] = "4"
+        suite.storage.configure(suite.storage.config)
+        yield suite.launch()
 
 
 def small_file_system(options):
@@ -369,21 +376,9 @@ def test_a_statement_that_the_network_delivers_late_undoes_nothing(proxied_suite
 @pytest.fixture
 def sweeping_suite(server):
     """What has no row is put aside after two seconds."""
-    database = Proxied(server)
-    url = database.url
-    database.url = lambda name: url(name) + "?read_timeout=1s&write_timeout=1s"
-    suite = Suite("mariadb", database)
-    try:
-        suite.add_tracker()
-        suite.add_idserver()
-        suite.add_storage(**STORAGE, leftover_age="1901ms", progress_timeout="700ms", database_timeout="600ms", sweep_interval="1s",
-                          leftovers_share="100", drain_timeout="1s")
+    with behind_proxy(server, "read_timeout=1s&write_timeout=1s", leftover_age="1901ms", progress_timeout="700ms", database_timeout="600ms",
+                      sweep_interval="1s", leftovers_share="100", drain_timeout="1s") as suite:
         yield suite.launch()
-    finally:
-        try:
-            suite.stop()
-        finally:
-            database.proxy.close()
 
 
 def test_a_commit_that_the_network_delivers_late_finds_its_file(sweeping_suite):
