@@ -108,13 +108,10 @@ const struct config_option storage_options[] = {
      "and btrfs, whose "
      "journal carries the name with the file; always: on these as well."},
     {"storage", "sha256", CONFIG_CHOICE, MEMBER(sha256), "auto", 0, 0, "auto|always|never", false,
-     "When the SHA-256 of a content is stored beside its digest, so that lost bytes are replaced by the very "
-     "same "
-     "bytes alone, even where somebody forges others of one XXH3-128. auto: with the upload where the "
-     "processor has "
-     "instructions for it, else when the scrub reads the file; always: with the upload, at 2 to 5 s of "
-     "processor time "
-     "per GB without such instructions; never: not at all."},
+     "When the SHA-256 of a content is stored beside its digest, so that lost bytes are replaced by the "
+     "very same bytes alone, even where somebody forges others of one XXH3-128. auto: with the upload "
+     "where the processor has instructions for it, else when the scrub reads the file; always: with the "
+     "upload, at about 4 s of processor time per GB without such instructions; never: not at all."},
     {"storage", "chunk_size", CONFIG_SIZE, MEMBER(chunk_size), "128K", 16 * KILO, 16 * MEGA, NULL, false,
      "Bytes of an upload that are received before they are written; an upload holds at most two such "
      "buffers."},

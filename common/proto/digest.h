@@ -23,7 +23,7 @@ void digest_update(struct digest *digest, const void *bytes, size_t size);
 void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE]);
 
 bool digest_is_strong(const struct digest *digest);
-/* Has the processor instructions for SHA-256 (x86 SHA, ARMv8)? With them it takes about 0.5 s per GB, without 2 to 5. */
+/* Has the processor instructions for SHA-256 (x86 SHA, ARMv8)? Without them it takes about 4 s per GB. */
 bool digest_sha256_is_fast(void);
 /* False where DIGEST was not made by digest_create_strong(). */
 MUST_CHECK bool digest_final_sha256(const struct digest *digest, uint8_t out[DIGEST_SHA256_SIZE]);

@@ -1,5 +1,5 @@
 /*
- * A daemon under TLS, with keys and an audit file, as users run it: its certificate's end is told, a reload takes new
+ * A daemon under TLS, with keys and an audit file, as users run it: the end of its certificate is reported, a reload takes new
  * certificates and keys or leaves all as it was, and a start that cannot be says why.
  */
 #include "common/base/clock.h"
