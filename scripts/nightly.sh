@@ -83,7 +83,7 @@ packages() {
 }
 
 for step in "${steps[@]}"; do
-    case $step in mutate | analyze | tsan | fuzz | torture | soak | packages) ;; *) echo "nightly.sh: unknown step '$step'" >&2; exit 2 ;; esac
+    case $step in mutate | analyze | tsan | fuzz | torture | players | soak | packages) ;; *) echo "nightly.sh: unknown step '$step'" >&2; exit 2 ;; esac
     echo "== $step"
     start=$SECONDS
     if "$step"; then echo "ok     $step ($((SECONDS - start)) s)"; else echo "FAILED $step ($((SECONDS - start)) s)"; failed+=("$step"); fi
