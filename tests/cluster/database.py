@@ -13,11 +13,22 @@ def seed(lab):
     """An empty data directory, made once and copied."""
     directory = lab.dir / "seed"
     if not directory.exists():
-        directory.mkdir()
-        shutil.chown(directory, "mysql")
-        run("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={directory}",
+        begun = lab.dir / "seed-begun"
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir()
+        shutil.chown(begun, "mysql")
+        run("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={begun}", f"--tmpdir={own_tmp(lab.dir)}",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=16M")
+        begun.rename(directory)
     return directory
+
+
+def own_tmp(directory):
+    """A server's own directory of temporary tables: one that starts removes those of every other one it shares it with."""
+    tmp = directory / "tmp-of-mariadb"
+    tmp.mkdir(exist_ok=True)
+    shutil.chown(tmp, "mysql")
+    return tmp
 
 
 class Node:
@@ -35,8 +46,8 @@ class Node:
             (self.dir / "data").mkdir()  # gets everything from the others
             shutil.chown(self.dir / "data", "mysql")
         options = {
-            "user": "mysql", "datadir": self.dir / "data", "socket": self.dir / "s", "pid-file": self.dir / "pid",
-            "log-error": self.dir / "log", "port": 3306, "bind-address": "0.0.0.0", "performance-schema": "off",
+            "user": "mysql", "datadir": self.dir / "data", "tmpdir": own_tmp(self.dir), "socket": self.dir / "s",
+            "pid-file": self.dir / "pid", "log-error": self.dir / "log", "port": 3306, "bind-address": "0.0.0.0", "performance-schema": "off",
             "innodb-buffer-pool-size": "32M", "innodb-log-file-size": "16M", "max-connections": 300,
             "innodb-flush-log-at-trx-commit": 1 if not peers else 2,
         }

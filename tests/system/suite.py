@@ -90,7 +90,12 @@ class MariaDB:
         account = ["--user=mysql"] if os.getuid() == 0 else []
         if account:
             shutil.chown(self.dir, "mysql")
-        subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={self.dir}/data", *account,
+        # Its own: a server that starts removes the temporary tables of every other one in a directory they share.
+        self.tmp = self.dir / "tmp"
+        self.tmp.mkdir()
+        if account:
+            shutil.chown(self.tmp, "mysql")
+        subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={self.dir}/data", f"--tmpdir={self.tmp}", *account,
                         "--auth-root-authentication-method=normal", "--skip-test-db"],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
         self.port, = free_ports(1)
@@ -101,7 +106,7 @@ class MariaDB:
     def start(self):
         self.log = open(self.dir / "log", "ab")
         self.process = subprocess.Popen(
-            ["mariadbd", "--no-defaults", f"--datadir={self.dir}/data", f"--socket={self.dir}/s",
+            ["mariadbd", "--no-defaults", f"--datadir={self.dir}/data", f"--tmpdir={self.tmp}", f"--socket={self.dir}/s",
              f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={self.dir}/pid", "--skip-name-resolve",
              "--innodb-buffer-pool-size=64M", "--performance-schema=off", "--max-connections=200", *self.account],
             stdout=self.log, stderr=self.log)
