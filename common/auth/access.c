@@ -71,6 +71,18 @@ static const struct access *row_of(enum proto_command command)
         ACCESS("fsck", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_STORAGE_READ:
         ACCESS("read", READERS, KEY_RIGHT_READ, ACCESS_FILE, 0, false, false);
+    case PROTO_STORAGE_BEGIN:
+        ACCESS("begin", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_APPEND:
+        ACCESS("append", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, false);
+    case PROTO_STORAGE_OFFSET:
+        ACCESS("offset", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, false);
+    case PROTO_STORAGE_FINISH:
+        ACCESS("finish", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_ABORT:
+        ACCESS("abort", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_JOIN_PARTS:
+        ACCESS("join_parts", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     }
     return NULL;
 }

@@ -64,16 +64,32 @@ static void read_put_group(const struct proto_reader *reader, struct proto_put *
         memset(put->group, 0, sizeof(put->group));
 }
 
+/* LEAST: of the size; -1 where it may be not known yet. */
+static void write_put(struct proto_writer *writer, const struct proto_put *put, int64_t least)
+{
+    proto_write_key(writer, &proto_field_file, &put->key);
+    proto_write_i64(writer, "size", put->size, least, INT64_MAX);
+    proto_write_string(writer, &proto_field_name, put->name);
+    proto_write_string(writer, &proto_field_content_type, put->content_type);
+    write_put_group(writer, put);
+    write_digest(writer, put->has_digest, put->digest);
+}
+
+static void read_put(struct proto_reader *reader, struct proto_put *put, int64_t least)
+{
+    proto_read_key(reader, &proto_field_file, &put->key);
+    put->size = proto_read_i64(reader, "size", least, INT64_MAX);
+    proto_read_string(reader, &proto_field_name, put->name);
+    proto_read_string(reader, &proto_field_content_type, put->content_type);
+    read_put_group(reader, put);
+    read_digest(reader, &put->has_digest, put->digest);
+}
+
 bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put, struct error *error)
 {
     struct proto_writer writer;
     proto_write_begin(&writer, buffer, PROTO_PUT_SIZE, error);
-    proto_write_key(&writer, &proto_field_file, &put->key);
-    proto_write_i64(&writer, "size", put->size, 0, INT64_MAX);
-    proto_write_string(&writer, &proto_field_name, put->name);
-    proto_write_string(&writer, &proto_field_content_type, put->content_type);
-    write_put_group(&writer, put);
-    write_digest(&writer, put->has_digest, put->digest);
+    write_put(&writer, put, 0);
     return proto_write_end(&writer);
 }
 
@@ -82,12 +98,7 @@ bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put, s
     struct proto_reader reader;
     memset(put, 0, sizeof(*put));
     proto_read_begin(&reader, "PUT", body, size, PROTO_PUT_SIZE, error);
-    proto_read_key(&reader, &proto_field_file, &put->key);
-    put->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
-    proto_read_string(&reader, &proto_field_name, put->name);
-    proto_read_string(&reader, &proto_field_content_type, put->content_type);
-    read_put_group(&reader, put);
-    read_digest(&reader, &put->has_digest, put->digest);
+    read_put(&reader, put, 0);
     return proto_read_end(&reader);
 }
 
@@ -269,4 +280,194 @@ bool proto_fsck_unpack(const uint8_t *body, size_t size, struct proto_fsck *fsck
     proto_read_key(&reader, &proto_field_file_or_none, &fsck->key);
     fsck->action = proto_read_u8(&reader, "action", PROTO_FSCK_CONFIRM);
     return proto_read_end(&reader);
+}
+
+/* ---- partial uploads ---- */
+
+bool proto_begin_pack(uint8_t buffer[PROTO_BEGIN_SIZE], const struct proto_begin *begin, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_BEGIN_SIZE, error);
+    write_put(&writer, &begin->put, -1);
+    proto_write_i64(&writer, "keep", begin->keep, 0, INT64_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_begin_unpack(const uint8_t *body, size_t size, struct proto_begin *begin, struct error *error)
+{
+    struct proto_reader reader;
+    memset(begin, 0, sizeof(*begin));
+    proto_read_begin(&reader, "BEGIN", body, size, PROTO_BEGIN_SIZE, error);
+    read_put(&reader, &begin->put, -1);
+    begin->keep = proto_read_i64(&reader, "keep", 0, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
+static void write_state(struct proto_writer *writer, const struct proto_partial_state *state)
+{
+    proto_write_i64(writer, "offset", state->offset, 0, INT64_MAX);
+    proto_write_i64(writer, "size", state->size, -1, INT64_MAX);
+    proto_write_i64(writer, "expires", state->expires, 0, INT64_MAX);
+    proto_write_u8(writer, "complete", state->complete ? 1 : 0, 1);
+}
+
+static void read_state(struct proto_reader *reader, struct proto_partial_state *state)
+{
+    state->offset = proto_read_i64(reader, "offset", 0, INT64_MAX);
+    state->size = proto_read_i64(reader, "size", -1, INT64_MAX);
+    state->expires = proto_read_i64(reader, "expires", 0, INT64_MAX);
+    state->complete = proto_read_u8(reader, "complete", 1) == 1;
+}
+
+bool proto_partial_state_pack(uint8_t buffer[PROTO_PARTIAL_STATE_SIZE],
+                              const struct proto_partial_state *state, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_PARTIAL_STATE_SIZE, error);
+    write_state(&writer, state);
+    return proto_write_end(&writer);
+}
+
+bool proto_partial_state_unpack(const uint8_t *body, size_t size, struct proto_partial_state *state,
+                                struct error *error)
+{
+    struct proto_reader reader;
+    memset(state, 0, sizeof(*state));
+    proto_read_begin(&reader, "OFFSET reply", body, size, PROTO_PARTIAL_STATE_SIZE, error);
+    read_state(&reader, state);
+    return proto_read_end(&reader);
+}
+
+bool proto_begin_reply_pack(uint8_t buffer[PROTO_BEGIN_REPLY_SIZE], const struct proto_begin_reply *reply,
+                            struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_BEGIN_REPLY_SIZE, error);
+    proto_write_bytes(&writer, reply->token, sizeof(reply->token));
+    write_state(&writer, &reply->state);
+    return proto_write_end(&writer);
+}
+
+bool proto_begin_reply_unpack(const uint8_t *body, size_t size, struct proto_begin_reply *reply,
+                              struct error *error)
+{
+    struct proto_reader reader;
+    memset(reply, 0, sizeof(*reply));
+    proto_read_begin(&reader, "BEGIN reply", body, size, PROTO_BEGIN_REPLY_SIZE, error);
+    proto_read_bytes(&reader, reply->token, sizeof(reply->token));
+    read_state(&reader, &reply->state);
+    return proto_read_end(&reader);
+}
+
+static void write_partial(struct proto_writer *writer, const struct proto_partial *partial)
+{
+    proto_write_key(writer, &proto_field_file, &partial->key);
+    proto_write_bytes(writer, partial->token, sizeof(partial->token));
+}
+
+static void read_partial(struct proto_reader *reader, struct proto_partial *partial)
+{
+    proto_read_key(reader, &proto_field_file, &partial->key);
+    proto_read_bytes(reader, partial->token, sizeof(partial->token));
+}
+
+bool proto_partial_pack(uint8_t buffer[PROTO_PARTIAL_SIZE], const struct proto_partial *partial,
+                        struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_PARTIAL_SIZE, error);
+    write_partial(&writer, partial);
+    return proto_write_end(&writer);
+}
+
+bool proto_partial_unpack(const uint8_t *body, size_t size, struct proto_partial *partial,
+                          struct error *error)
+{
+    struct proto_reader reader;
+    memset(partial, 0, sizeof(*partial));
+    proto_read_begin(&reader, "key and token", body, size, PROTO_PARTIAL_SIZE, error);
+    read_partial(&reader, partial);
+    return proto_read_end(&reader);
+}
+
+bool proto_append_pack(uint8_t buffer[PROTO_APPEND_SIZE], const struct proto_append *append,
+                       struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_APPEND_SIZE, error);
+    write_partial(&writer, &append->partial);
+    proto_write_i64(&writer, "offset", append->offset, 0, INT64_MAX);
+    proto_write_i64(&writer, "total", append->total, -1, INT64_MAX);
+    proto_write_i64(&writer, "size", append->size, 0, INT64_MAX);
+    proto_write_u8(&writer, "digest follows", append->digest_follows ? 1 : 0, 1);
+    return proto_write_end(&writer);
+}
+
+bool proto_append_unpack(const uint8_t *body, size_t size, struct proto_append *append, struct error *error)
+{
+    struct proto_reader reader;
+    memset(append, 0, sizeof(*append));
+    proto_read_begin(&reader, "APPEND", body, size, PROTO_APPEND_SIZE, error);
+    read_partial(&reader, &append->partial);
+    append->offset = proto_read_i64(&reader, "offset", 0, INT64_MAX);
+    append->total = proto_read_i64(&reader, "total", -1, INT64_MAX);
+    append->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
+    append->digest_follows = proto_read_u8(&reader, "digest follows", 1) == 1;
+    return proto_read_end(&reader);
+}
+
+bool proto_finish_pack(uint8_t buffer[PROTO_FINISH_SIZE], const struct proto_finish *finish,
+                       struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_FINISH_SIZE, error);
+    write_partial(&writer, &finish->partial);
+    write_digest(&writer, finish->has_digest, finish->digest);
+    return proto_write_end(&writer);
+}
+
+bool proto_finish_unpack(const uint8_t *body, size_t size, struct proto_finish *finish, struct error *error)
+{
+    struct proto_reader reader;
+    memset(finish, 0, sizeof(*finish));
+    proto_read_begin(&reader, "FINISH", body, size, PROTO_FINISH_SIZE, error);
+    read_partial(&reader, &finish->partial);
+    read_digest(&reader, &finish->has_digest, finish->digest);
+    return proto_read_end(&reader);
+}
+
+static bool check_parts(size_t count, struct error *error)
+{
+    return (count >= 1 && count <= PROTO_PARTS_MAX) ||
+           error_set(error, ERROR_MALFORMED, "JOIN_PARTS: %zu parts; 1 to %d expected", count,
+                     PROTO_PARTS_MAX);
+}
+
+size_t proto_join_parts_pack(uint8_t *buffer, size_t size, const struct proto_finish *target,
+                             const uint8_t *tokens, size_t count, struct error *error)
+{
+    size_t bytes = count * PROTO_PARTIAL_TOKEN_SIZE;
+    if (!check_parts(count, error))
+        return 0;
+    if (size < PROTO_FINISH_SIZE + bytes) {
+        error_set(error, ERROR_GENERAL, "JOIN_PARTS: no room for %zu parts", count);
+        return 0;
+    }
+    if (!proto_finish_pack(buffer, target, error))
+        return 0;
+    memcpy(buffer + PROTO_FINISH_SIZE, tokens, bytes);
+    return PROTO_FINISH_SIZE + bytes;
+}
+
+bool proto_join_parts_unpack(const uint8_t *body, size_t size, struct proto_finish *target,
+                             const uint8_t **tokens, size_t *count, struct error *error)
+{
+    size_t bytes = size > PROTO_FINISH_SIZE ? size - PROTO_FINISH_SIZE : 0;
+    *count = bytes / PROTO_PARTIAL_TOKEN_SIZE;
+    *tokens = body + (size - bytes);
+    if (bytes % PROTO_PARTIAL_TOKEN_SIZE != 0)
+        return error_set(error, ERROR_MALFORMED,
+                         "JOIN_PARTS: body of %zu bytes; %d and 16 for each part expected", size,
+                         PROTO_FINISH_SIZE);
+    return check_parts(*count, error) && proto_finish_unpack(body, size - bytes, target, error);
 }

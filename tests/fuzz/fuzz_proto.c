@@ -49,6 +49,29 @@ ROUND_TRIP(read_request, proto_read_request, PROTO_READ_SIZE)
 ROUND_TRIP(stat_reply, proto_stat, PROTO_STAT_REPLY_SIZE)
 ROUND_TRIP(list, proto_list, PROTO_LIST_SIZE)
 ROUND_TRIP(list_entry, proto_list_entry, PROTO_LIST_ENTRY_SIZE)
+ROUND_TRIP(begin, proto_begin, PROTO_BEGIN_SIZE)
+ROUND_TRIP(begin_reply, proto_begin_reply, PROTO_BEGIN_REPLY_SIZE)
+ROUND_TRIP(partial_state, proto_partial_state, PROTO_PARTIAL_STATE_SIZE)
+ROUND_TRIP(partial, proto_partial, PROTO_PARTIAL_SIZE)
+ROUND_TRIP(append, proto_append, PROTO_APPEND_SIZE)
+ROUND_TRIP(finish, proto_finish, PROTO_FINISH_SIZE)
+
+static void try_join_parts(const uint8_t *body, size_t size)
+{
+    struct proto_finish target;
+    struct error error = {0};
+    const uint8_t *tokens;
+    size_t count;
+    uint8_t packed[PROTO_JOIN_PARTS_MAX];
+    if (!proto_join_parts_unpack(body, size, &target, &tokens, &count, &error)) {
+        EXPECT(error.code == ERROR_MALFORMED && error.text[0] != '\0');
+        return;
+    }
+    EXPECT(count >= 1 && count <= PROTO_PARTS_MAX);
+    EXPECT(tokens + count * PROTO_PARTIAL_TOKEN_SIZE == body + size);
+    EXPECT(proto_join_parts_pack(packed, sizeof(packed), &target, tokens, count, &error) == size);
+    EXPECT(memcmp(packed + PROTO_FINISH_SIZE, tokens, count * PROTO_PARTIAL_TOKEN_SIZE) == 0);
+}
 
 static void try_range_reply(const uint8_t *body, size_t size)
 {
@@ -147,6 +170,13 @@ static const struct {
     {try_get, 0},
     {try_saddrs_reply, 0},
     {try_error, 0},
+    {try_begin, PROTO_BEGIN_SIZE},
+    {try_begin_reply, PROTO_BEGIN_REPLY_SIZE},
+    {try_partial_state, PROTO_PARTIAL_STATE_SIZE},
+    {try_partial, PROTO_PARTIAL_SIZE},
+    {try_append, PROTO_APPEND_SIZE},
+    {try_finish, PROTO_FINISH_SIZE},
+    {try_join_parts, PROTO_FINISH_SIZE + 2 * PROTO_PARTIAL_TOKEN_SIZE},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

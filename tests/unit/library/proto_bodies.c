@@ -18,6 +18,17 @@
     {                                                                                                        \
         "digest", (offset) + 1, 16, offsetof(struct type, member digest), DIGEST, false, 0, 0                \
     }
+#define TOKEN_OF(type, member, offset)                                                                       \
+    {                                                                                                        \
+        "token", offset, 16, offsetof(struct type, member token), RAW, false, 0, 0                           \
+    }
+#define STATE_OF(type, member, at)                                                                           \
+    COUNT(type, member offset, "offset", (at) + 0, 8, INT64_MAX),                                            \
+        NUMBER_OF(type, member size, "size", (at) + 8, 8, -1, INT64_MAX),                                    \
+        COUNT(type, member expires, "expires", (at) + 16, 8, INT64_MAX),                                     \
+    {                                                                                                        \
+        "complete", (at) + 24, 1, offsetof(struct type, member complete), FLAG, false, 0, 1                  \
+    }
 #define RESERVED(offset, size)                                                                               \
     {                                                                                                        \
         "reserved", offset, size, 0, ZEROS, false, 0, 0                                                      \
@@ -114,6 +125,37 @@ static const struct field where_fields[] = {
     STRING(proto_where, place, "place", 508, 128, PLACE, false),
 };
 
+static const struct field begin_fields[] = {
+    KEY_OF(proto_begin, put.key., false),
+    NUMBER_OF(proto_begin, put.size, "size", 400, 8, -1, INT64_MAX),
+    STRING(proto_begin, put.name, "name", 408, 256, FILE_NAME, true),
+    STRING(proto_begin, put.content_type, "content type", 664, 128, ASCII, true),
+    DIGEST_OF(proto_begin, put., has_digest, 792),
+    COUNT(proto_begin, keep, "keep", 809, 8, INT64_MAX),
+};
+static const struct field begin_reply_fields[] = {
+    TOKEN_OF(proto_begin_reply, NOTHING, 0),
+    STATE_OF(proto_begin_reply, state., 16),
+};
+static const struct field partial_state_fields[] = {STATE_OF(proto_partial_state, NOTHING, 0)};
+static const struct field partial_fields[] = {
+    KEY_OF(proto_partial, key., false),
+    TOKEN_OF(proto_partial, NOTHING, 400),
+};
+static const struct field append_fields[] = {
+    KEY_OF(proto_append, partial.key., false),
+    TOKEN_OF(proto_append, partial., 400),
+    COUNT(proto_append, offset, "offset", 416, 8, INT64_MAX),
+    NUMBER_OF(proto_append, total, "total", 424, 8, -1, INT64_MAX),
+    COUNT(proto_append, size, "size", 432, 8, INT64_MAX),
+    {"digest follows", 440, 1, offsetof(struct proto_append, digest_follows), FLAG, false, 0, 1},
+};
+static const struct field finish_fields[] = {
+    KEY_OF(proto_finish, partial.key., false),
+    TOKEN_OF(proto_finish, partial., 400),
+    DIGEST_OF(proto_finish, NOTHING, has_digest, 416),
+};
+
 /* One signature for all. */
 #define ADAPT(name, type)                                                                                    \
     static bool name##_pack(uint8_t *buffer, const void *value, struct error *error)                         \
@@ -138,6 +180,12 @@ ADAPT(stat_reply, proto_stat)
 ADAPT(list, proto_list)
 ADAPT(list_entry, proto_list_entry)
 ADAPT(where_reply, proto_where)
+ADAPT(begin, proto_begin)
+ADAPT(begin_reply, proto_begin_reply)
+ADAPT(partial_state, proto_partial_state)
+ADAPT(partial, proto_partial)
+ADAPT(append, proto_append)
+ADAPT(finish, proto_finish)
 
 static bool range_reply_pack(uint8_t *buffer, const void *value, struct error *error)
 {
@@ -173,6 +221,12 @@ const struct body proto_bodies[] = {
     BODY(list, 405, proto_list, list_fields),
     BODY(list_entry, 571, proto_list_entry, list_entry_fields),
     BODY(where_reply, 636, proto_where, where_fields),
+    BODY(begin, 817, proto_begin, begin_fields),
+    BODY(begin_reply, 41, proto_begin_reply, begin_reply_fields),
+    BODY(partial_state, 25, proto_partial_state, partial_state_fields),
+    BODY(partial, 416, proto_partial, partial_fields),
+    BODY(append, 441, proto_append, append_fields),
+    BODY(finish, 433, proto_finish, finish_fields),
 };
 
 const size_t proto_bodies_count = ARRAY_SIZE(proto_bodies);
@@ -304,7 +358,7 @@ void generate(const struct body *body, char *value, uint8_t *bytes)
             has_digest = random_below(2) == 1;
             memcpy(value + field->place, &has_digest, sizeof(has_digest));
             bytes[field->offset] = has_digest ? 1 : 0;
-        } else if (field->kind == DIGEST && has_digest) {
+        } else if (field->kind == RAW || (field->kind == DIGEST && has_digest)) {
             for (size_t j = 0; j < field->size; j++)
                 value[field->place + j] = (char)random_u64();
             memcpy(bytes + field->offset, value + field->place, field->size);

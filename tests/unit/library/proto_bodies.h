@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum kind { BYTES, NAME, TEXT, FILE_NAME, ASCII, PLACE, NUMBER, FLAG, DIGEST, ZEROS };
+enum kind { BYTES, NAME, TEXT, FILE_NAME, ASCII, PLACE, NUMBER, FLAG, DIGEST, ZEROS, RAW };
 
 struct field {
     const char *name; /* as error texts say it */

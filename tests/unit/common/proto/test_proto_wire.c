@@ -46,6 +46,13 @@ static void sizes_are_those_of_the_protocol(void **state)
     assert_int_equal(PROTO_LIST_ENTRY_SIZE, 571);
     assert_int_equal(PROTO_WHERE_REPLY_SIZE, 636);
     assert_int_equal(PROTO_ERROR_BODY_MAX, 1026);
+    assert_int_equal(PROTO_BEGIN_SIZE, 817);
+    assert_int_equal(PROTO_BEGIN_REPLY_SIZE, 41);
+    assert_int_equal(PROTO_PARTIAL_STATE_SIZE, 25);
+    assert_int_equal(PROTO_PARTIAL_SIZE, 416);
+    assert_int_equal(PROTO_APPEND_SIZE, 441);
+    assert_int_equal(PROTO_FINISH_SIZE, 433);
+    assert_int_equal(PROTO_JOIN_PARTS_MAX, 16433);
 }
 
 static void a_header_is_ten_big_endian_bytes(void **state)
@@ -380,6 +387,101 @@ static void where_is_the_row_then_key_and_place(void **state)
     assert_memory_equal(body, expected, 636);
 }
 
+/* ---- partial uploads ---- */
+
+static const uint8_t token[16] = "token of 16 byte";
+
+static void begin_is_a_put_whose_size_may_be_unknown(void **state)
+{
+    (void)state;
+    struct proto_begin begin = {.put = {.key = file_key, .size = -1, .name = "clip.mp4"}, .keep = 258};
+    uint8_t body[PROTO_BEGIN_SIZE], expected[417] = {255, 255, 255, 255, 255, 255, 255, 255};
+    struct error error = {0};
+    memcpy(expected + 8, "clip.mp4", 8);
+    memcpy(expected + 375, "group001", 8);
+    expected[415] = 1;
+    expected[416] = 2;
+    memcpy(begin.put.group, "group001", 9);
+    assert_true(proto_begin_pack(body, &begin, &error));
+    expect_key(body);
+    assert_memory_equal(body + 400, expected, sizeof(expected));
+    /* To PUT such a size means nothing. */
+    assert_false(proto_put_unpack(body, PROTO_PUT_SIZE, &begin.put, &error));
+    assert_string_equal(error.text, "size: -1; 0 or more expected");
+
+    struct proto_begin_reply reply = {.state = {.offset = 1, .size = -1, .expires = 3, .complete = true}};
+    static const uint8_t numbers[25] = {0,   0,   0,   0, 0, 0, 0, 1, 255, 255, 255, 255, 255,
+                                        255, 255, 255, 0, 0, 0, 0, 0, 0,   0,   3,   1};
+    memcpy(reply.token, token, sizeof(token));
+    assert_true(proto_begin_reply_pack(body, &reply, &error));
+    assert_memory_equal(body, token, 16);
+    assert_memory_equal(body + 16, numbers, 25);
+    assert_true(proto_partial_state_pack(body, &reply.state, &error));
+    assert_memory_equal(body, numbers, 25);
+}
+
+static void the_others_begin_with_key_and_token(void **state)
+{
+    (void)state;
+    struct proto_append append = {
+        .partial = {.key = file_key}, .offset = 258, .total = -1, .size = 3, .digest_follows = true};
+    static const uint8_t numbers[25] = {0,   0,   0,   0, 0, 0, 1, 2, 255, 255, 255, 255, 255,
+                                        255, 255, 255, 0, 0, 0, 0, 0, 0,   0,   3,   1};
+    uint8_t body[PROTO_APPEND_SIZE];
+    struct error error = {0};
+    memcpy(append.partial.token, token, sizeof(token));
+    assert_true(proto_append_pack(body, &append, &error));
+    expect_key(body);
+    assert_memory_equal(body + 400, token, 16);
+    assert_memory_equal(body + 416, numbers, 25);
+
+    struct proto_finish finish = {.partial = append.partial, .has_digest = true};
+    memcpy(finish.digest, "0123456789abcdef", 16);
+    assert_true(proto_finish_pack(body, &finish, &error));
+    expect_key(body);
+    assert_memory_equal(body + 400, token, 16);
+    assert_int_equal(body[416], 1);
+    assert_memory_equal(body + 417, "0123456789abcdef", 16);
+
+    assert_true(proto_partial_pack(body, &append.partial, &error));
+    expect_key(body);
+    assert_memory_equal(body + 400, token, 16);
+}
+
+static void join_parts_is_finish_and_a_token_for_each_part(void **state)
+{
+    (void)state;
+    static uint8_t body[PROTO_JOIN_PARTS_MAX + 16], tokens[(PROTO_PARTS_MAX + 1) * 16];
+    struct proto_finish target = {.partial = {.key = file_key}}, back;
+    const uint8_t *found;
+    size_t count;
+    struct error error = {0};
+    for (size_t i = 0; i < sizeof(tokens); i++)
+        tokens[i] = (uint8_t)(i * 7);
+    memcpy(target.partial.token, token, sizeof(token));
+    static const size_t counts[] = {1, 2, PROTO_PARTS_MAX};
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        size_t size = proto_join_parts_pack(body, sizeof(body), &target, tokens, counts[i], &error);
+        assert_int_equal(size, 433 + 16 * counts[i]);
+        assert_memory_equal(body + 400, token, 16);
+        assert_memory_equal(body + 433, tokens, 16 * counts[i]);
+        assert_true(proto_join_parts_unpack(body, size, &back, &found, &count, &error));
+        assert_memory_equal(&back, &target, sizeof(back));
+        assert_ptr_equal(found, body + 433);
+        assert_int_equal(count, counts[i]);
+    }
+    assert_int_equal(proto_join_parts_pack(body, sizeof(body), &target, tokens, 0, &error), 0);
+    assert_int_equal(proto_join_parts_pack(body, sizeof(body), &target, tokens, PROTO_PARTS_MAX + 1, &error),
+                     0);
+    assert_int_equal(error.code, ERROR_MALFORMED);
+    assert_int_equal(proto_join_parts_pack(body, 433 + 31, &target, tokens, 2, &error), 0);
+    static const size_t wrong[] = {0, 1, 432, 433, 434, 448, 450, sizeof(body)};
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        assert_false(proto_join_parts_unpack(body, wrong[i], &back, &found, &count, &error));
+        assert_int_equal(error.code, ERROR_MALFORMED);
+    }
+}
+
 /* ---- GET and single values ---- */
 
 static void get_is_the_key_and_its_nul(void **state)
@@ -705,6 +807,9 @@ int main(void)
         cmocka_unit_test(a_missing_digest_is_zeros_whatever_stands_in_its_place),
         cmocka_unit_test(a_place_has_exactly_the_form_that_storage_servers_make),
         cmocka_unit_test(where_is_the_row_then_key_and_place),
+        cmocka_unit_test(begin_is_a_put_whose_size_may_be_unknown),
+        cmocka_unit_test(the_others_begin_with_key_and_token),
+        cmocka_unit_test(join_parts_is_finish_and_a_token_for_each_part),
         cmocka_unit_test(get_is_the_key_and_its_nul),
         cmocka_unit_test(get_takes_every_size_from_2_to_65_and_no_other),
         cmocka_unit_test(a_get_of_full_size_may_carry_rubbish_after_its_nul),
