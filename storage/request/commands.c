@@ -9,6 +9,7 @@
 #include "storage/rows/meta_change.h"
 #include "storage/storage.h"
 #include "storage/store/store_choice.h"
+#include "storage/upload/partial.h"
 #include "storage/upload/upload.h"
 
 #include "common/base/crash_point.h"
@@ -335,5 +336,12 @@ const struct packet_command storage_commands[] = {
      upload_handle_put_trailer},
     {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},
     {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
+    {PROTO_STORAGE_BEGIN, "begin", PROTO_BEGIN_SIZE, PROTO_BEGIN_SIZE, 0, partial_handle_begin},
+    {PROTO_STORAGE_APPEND, "append", PROTO_APPEND_SIZE, INT64_MAX, PROTO_APPEND_SIZE, partial_handle_append},
+    {PROTO_STORAGE_OFFSET, "offset", PROTO_PARTIAL_SIZE, PROTO_PARTIAL_SIZE, 0, partial_handle_offset},
+    {PROTO_STORAGE_FINISH, "finish", PROTO_FINISH_SIZE, PROTO_FINISH_SIZE, 0, partial_handle_finish},
+    {PROTO_STORAGE_ABORT, "abort", PROTO_PARTIAL_SIZE, PROTO_PARTIAL_SIZE, 0, partial_handle_abort},
+    {PROTO_STORAGE_JOIN_PARTS, "join_parts", PROTO_FINISH_SIZE + PROTO_PARTIAL_TOKEN_SIZE,
+     PROTO_JOIN_PARTS_MAX, 0, partial_handle_join_parts},
 };
 const size_t storage_command_count = ARRAY_SIZE(storage_commands);

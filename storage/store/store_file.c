@@ -83,6 +83,47 @@ bool store_file_create(struct store_file *file, struct error *error)
     return false;
 }
 
+bool store_file_reopen(struct store_file *file, int64_t *size, struct error *error)
+{
+    struct store_path *path = file->path;
+    char name[PATH_TEXT_SIZE];
+    struct store_root *root;
+    struct stat status;
+    bool fine = true;
+    file->root = NULL;
+    file->name_lasts = false;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    touch(file);
+    place_name(&file->place, name);
+    file->fd = store_beneath_open(root->fd, name, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    if (file->fd < 0 && errno == ENOENT)
+        fine = error_set(error, ERROR_IO, "%s/%s is not there any more", store_path_key(path), name);
+    else if (file->fd < 0)
+        fine = store_file_fail(path, errno, "open", name, error);
+    else if (fstat(file->fd, &status) != 0)
+        fine = store_file_fail(path, errno, "look at", name, error);
+    else if (!S_ISREG(status.st_mode))
+        fine = error_set(error, ERROR_IO, "%s/%s is not a regular file", store_path_key(path), name);
+    if (fine) {
+        *size = (int64_t)status.st_size;
+        file->root = root;
+        return true;
+    }
+    if (file->fd >= 0)
+        (void)close(file->fd); /* nothing was written */
+    file->fd = -1;
+    store_path_leave(path, root);
+    return false;
+}
+
+bool store_file_cut(struct store_file *file, int64_t size, struct error *error)
+{
+    touch(file);
+    return ftruncate(file->fd, (off_t)size) == 0 ||
+           store_file_fail(file->path, errno, "cut", "a file", error);
+}
+
 bool store_file_write(struct store_file *file, const void *bytes, size_t size, int64_t offset,
                       struct error *error)
 {
@@ -107,6 +148,11 @@ bool store_file_sync(struct store_file *file, struct error *error)
         return store_file_fail(file->path, errno, "sync", "a file", error);
     file->name_lasts = store_path_name_lasts(file->path, file->root, file->fd);
     return true;
+}
+
+bool store_file_sync_data(struct store_file *file, struct error *error)
+{
+    return fdatasync(file->fd) == 0 || store_file_fail(file->path, errno, "sync", "a file", error);
 }
 
 bool store_file_sync_directory(struct store_file *file, struct error *error)

@@ -4,6 +4,7 @@
  */
 #include "storage/upkeep/sweep.h"
 
+#include "storage/rows/partial_sql.h"
 #include "storage/upkeep/fence.h"
 #include "storage/upkeep/notes.h"
 #include "storage/upkeep/quarantine.h"
@@ -152,6 +153,8 @@ static enum db_result no_row_has_it(void *argument, struct db_connection *connec
     bool found = false;
     snprintf(file_path, sizeof(file_path), "%s/%s", store_path_key(leftover->path), leftover->name);
     enum db_result result = upkeep_sql_other_row(connection, file_path, NULL, 0, &found, error);
+    if (result == DB_OK && !found)
+        result = partial_sql_has(connection, file_path, &found, error);
     *holds = result == DB_OK && !found;
     return result;
 }

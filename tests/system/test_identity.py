@@ -31,7 +31,13 @@ BODIES = {  # of every command that a stranger may try
                 wire.PUT: lambda: wire.put_head(APP, USER, "f", 0), wire.WHERE: lambda: wire.file_key(APP, USER, "f"),
                 79: lambda: wire.put_head(APP, USER, "f", 0) + bytes(16),
                 80: lambda: wire.file_key(APP, USER, "") + bytes([0]),
-                81: lambda: wire.file_key(APP, USER, "f") + bytes(32)},
+                81: lambda: wire.file_key(APP, USER, "f") + bytes(32),
+                wire.BEGIN: lambda: wire.begin_body(APP, USER, "f"),
+                wire.APPEND: lambda: wire.append_head(APP, USER, "f", bytes(16), 0, 0),
+                wire.OFFSET: lambda: wire.file_key(APP, USER, "f") + bytes(16),
+                wire.FINISH: lambda: wire.finish_body(APP, USER, "f", bytes(16)),
+                wire.ABORT: lambda: wire.file_key(APP, USER, "f") + bytes(16),
+                wire.JOIN_PARTS: lambda: wire.finish_body(APP, USER, "f", bytes(16)) + bytes(16)},
 }
 
 
