@@ -108,7 +108,8 @@ struct reel_options {
     reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is said */
     void *remark_argument;
     size_t async_threads; /* that calls of reel_async() run on; 0: 4 */
-    const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's */
+    const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's, and
+                           * servers that know the key of `keys` need no certificate */
     /* Who the program is. "FILE" or "ID@FILE": a keys file (mode 0600) and which key of it (without ID: the only one that
      * is a client's, an issuer's or an operator's); NULL: the environment's REEL_KEYS, else none. */
     const char *keys;

@@ -38,6 +38,7 @@ const struct config_option storage_options[] = {
         "storage", "5000", " A reel-httpd takes one for each transfer that it relays at a moment."),
     PACKET_DAEMON_UNSENT_TOTAL("storage"),
     PACKET_DAEMON_HEAD_TIME("storage"),
+    PACKET_DAEMON_REQUESTS_PER_SECOND("storage"),
     PACKET_DAEMON_IDLE_TIMEOUT("storage", "10m", ""),
     PACKET_DAEMON_PROGRESS_TIMEOUT("storage", "60s"),
     PACKET_DAEMON_REFUSED_BODY_TIMEOUT("storage", "drain_timeout", "30s"),

@@ -71,18 +71,24 @@ static const struct command_verb *find_verb(const char *name)
 
 /* ---- settings ---- */
 
+/* Of the parts of `auth` one alone asks a server. */
+static bool command_asks(const struct command *command)
+{
+    return command->verb->asks || command_auth_asks(command);
+}
+
 /* What can be wrong with the settings for this verb. */
 static int check_settings(const struct command *command)
 {
     const struct command_settings *settings = &command->settings;
     int64_t max_ms;
 
-    if (command->verb->asks && settings->trackers[0] == '\0')
+    if (command_asks(command) && settings->trackers[0] == '\0')
         return command_usage(
             &command->options,
             "no trackers are given: -t HOST:PORT, REEL_TRACKERS, or `trackers` under [client] in "
             "~/.config/reel.conf");
-    if (command->verb->asks &&
+    if (command_asks(command) &&
         (strcasestr(settings->trackers, "http://") || strcasestr(settings->trackers, "https://")))
         return command_usage(
             &command->options,
@@ -134,7 +140,8 @@ static int run_verb(struct command *command)
 
     if (result == COMMAND_OK && !command_read_list(command, &result))
         return result;
-    if (result == COMMAND_OK && command->verb->asks)
+    /* Before the watch, whose thread looks at the handle. */
+    if (result == COMMAND_OK && command_asks(command))
         result = command_open_handle(command);
     if (result == COMMAND_OK)
         result = run_watched(command);

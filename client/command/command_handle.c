@@ -79,5 +79,8 @@ int command_open_handle(struct command *command)
     if (token)
         explicit_bzero(token, strlen(token));
     free(token);
-    return command->reel ? COMMAND_OK : command_usage(&command->options, "%s", error.text);
+    if (command->reel)
+        return COMMAND_OK;
+    return error.errnum != 0 ? command_failed(command, "reel", &error)
+                             : command_usage(&command->options, "%s", error.text);
 }

@@ -124,6 +124,8 @@ void command_print_exit_codes(void);
 /* All of it, for programs. SETTINGS (command_settings_json()) is given up to it. */
 void command_print_help_json(const struct command_verb *verbs, size_t count, json_t *settings);
 
+/* When what is made now ends: "6h" from now on, or a date. False: neither. */
+MUST_CHECK bool command_parse_expires(const char *text, int64_t *expires);
 /* "90s", "2m", "3h", "5d", or plain seconds. Milliseconds. */
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);
 /* Seconds since the epoch: a duration before NOW, or a date: 2026-11-28, 2026-11-28T12:00:00Z. */
@@ -242,6 +244,8 @@ int command_doctor(struct command *command); /* command_doctor.c */
 int command_fsck(struct command *command);   /* command_fsck.c */
 int command_admin(struct command *command);  /* command_admin.c */
 int command_auth(struct command *command);   /* command_auth.c */
+/* Whether this line is `auth` with a part that asks a server. */
+bool command_auth_asks(const struct command *command);
 
 /* The tracker's STATUS as an object with an array `groups`. NULL: *RESULT is the exit code. */
 json_t *command_get_status(struct command *command, int *result); /* command_status.c */

@@ -150,8 +150,7 @@ static bool parse_scope(const char *text, struct reel_link *link)
     return link->prefix > 0;
 }
 
-/* From now on, or a date. */
-static bool parse_expires(const char *text, int64_t *expires)
+bool command_parse_expires(const char *text, int64_t *expires)
 {
     int64_t now = (int64_t)time(NULL), ms;
 
@@ -165,7 +164,7 @@ static bool fill_link(const struct command_options *options, struct reel_link *l
 {
     *link = (struct reel_link){.client = options->network, .name = options->name};
     return parse_scope(options->scope ? options->scope : "file", link) &&
-           parse_expires(options->expires ? options->expires : "1h", &link->expires);
+           command_parse_expires(options->expires ? options->expires : "1h", &link->expires);
 }
 
 static char *signed_url(struct command *command, const struct reel_key *key, struct reel_error *error)

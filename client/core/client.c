@@ -314,6 +314,7 @@ bool client_tracker_again(void *argument, const struct error *error)
     switch (error->code) {
     case ERROR_GENERAL: /* all that a legacy tracker says: its database may be away */
     case ERROR_UNAVAILABLE:
+    case ERROR_THROTTLED:
     case ERROR_NO_SERVER:
     case ERROR_IO:
     case ERROR_TIMEOUT:

@@ -5,6 +5,7 @@
 #include "client/library/reel_internal.h"
 
 #include "common/base/log.h"
+#include "common/call/psk_source.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -75,11 +76,13 @@ static bool open_tls(struct reel *reel, const struct reel_options *options, stru
                      struct error *error)
 {
     static const struct config_strings none;
+    const struct tls_keys psk = psk_source(reel->auth); /* where nobody said whose certificates to believe */
     const struct tls_options tls = {
         .profile = TLS_FOR_PACKETS,
         .certificates = &none,
         .keys = &none,
         .ca = options->tls_ca ? options->tls_ca : "",
+        .psk = options->tls_ca && options->tls_ca[0] != '\0' ? NULL : &psk,
     };
     bool wanted = false;
 

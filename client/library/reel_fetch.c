@@ -152,7 +152,8 @@ static enum outcome fetch_body(struct fetch *fetch, const struct reel *reel, str
 static bool error_is_passing(const struct error *error)
 {
     return error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT ||
-           error->code == ERROR_UNAVAILABLE || error->code == ERROR_NO_SERVER;
+           error->code == ERROR_UNAVAILABLE || error->code == ERROR_NO_SERVER ||
+           error->code == ERROR_THROTTLED;
 }
 
 /* One server's part: a request, and as much of its body as comes. */

@@ -397,7 +397,7 @@ static bool resolve_addresses(struct http_server *server, const struct httpd_con
         return true;
     if (!bind_list_resolve(&config->listen_tls, &addresses->secure, &cause))
         return error_set(error, cause.code, "httpd.listen_tls: %s", cause.text);
-    return daemon_tls_start(server->daemon, TLS_FOR_HTTP, NULL, error);
+    return daemon_tls_start(server->daemon, TLS_FOR_HTTP, error);
 }
 
 static bool build_streams(struct http_server *server, const struct httpd_config *config, struct error *error)

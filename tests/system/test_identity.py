@@ -182,6 +182,13 @@ def test_reel_makes_and_reads_tokens(secure, tmp_path):
     seen = json.loads(reel(secure, "auth", "verify", "--json", REEL_KEYS=app, REEL_TOKEN=token).stdout)
     assert (seen["valid"], seen["user"], seen["rights"], seen["issuer"]) == (True, USER, "rl", "app")
     assert 590 <= seen["expires"] - time.time() <= 600
+    dated = reel(secure, "auth", "token", "--expires", "2099-01-02", REEL_KEYS=app).stdout.decode().strip()
+    assert json.loads(reel(secure, "auth", "verify", "--json", REEL_KEYS=app, REEL_TOKEN=dated).stdout)["expires"] == 4070995200
+    for wrong in ("2001-01-01", "soon"):
+        assert reel(secure, "auth", "token", "--expires", wrong, check=False, REEL_KEYS=app).returncode == 2
+    for parts in (("auth", "token"), ("url", "--sign", "--http", "http://127.0.0.1", "f"), ("auth", "whoami"), ("size", "f")):
+        done = reel(secure, *parts, check=False, REEL_KEYS=tmp_path / "nothing")
+        assert done.returncode == 10 and b"nothing: cannot read the keys file" in done.stderr, (parts, done)
     assert reel(secure, "list", REEL_TOKEN=token)
     broken = token[:-2] + ("AA" if not token.endswith("AA") else "BB")
     assert reel(secure, "auth", "verify", check=False, REEL_KEYS=app, REEL_TOKEN=broken).returncode == 9

@@ -164,8 +164,8 @@ def file_table(user):
 class Client:
     """One connection."""
 
-    def __init__(self, address, timeout=30):
-        self.socket = socket.create_connection(address, timeout=timeout)
+    def __init__(self, address, timeout=30, source=None):
+        self.socket = socket.create_connection(address, timeout=timeout, source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self):
@@ -284,7 +284,7 @@ class Client:
         return [(e[:128].split(b"\0", 1)[0].decode(), parse_stat(e[128:])) for e in entries]
 
 
-def ask(address, command, body=b""):
+def ask(address, command, body=b"", source=None):
     """One request on a connection of its own."""
-    with Client(address) as client:
+    with Client(address, source=source) as client:
         return client.call(command, body)
