@@ -36,6 +36,11 @@ static const struct command_verb verbs[] = {
      " deleted limit since ", 1, -1, true, true, command_find, false},
     {"du", "", "Prints how many files and bytes the user has, and how many in the trash.", "", 0, 0, true,
      true, command_du, false},
+    {"rename", "FILE_ID NAME", "Gives a file another name, under which it is listed and downloaded.", "", 2,
+     2, true, true, command_rename, false},
+    {"cp", "FILE_ID...",
+     "Copies files to another user of yours (--to USER) and prints the file ID of each copy.",
+     MANY "to name file-id dry-run ", 0, -1, true, true, command_cp, false},
     {"url", "FILE_ID...", "Prints the HTTP links of files (--name adds a name, --sign a signature).",
      MANY "name sign expires scope network ", 0, -1, false, true, command_url, false},
     {"fsck", "[GROUP]", "Has every file of the group read back, waits, and prints what is wrong.",
@@ -44,10 +49,16 @@ static const struct command_verb verbs[] = {
      command_groups, false},
     {"status", "", "Prints groups and storage servers with state, version and space; as JSON with --json.",
      "", 0, 0, true, false, command_status, false},
+    {"top", "",
+     "The same, live: drawn anew every --interval until q is pressed; a table per interval where the output "
+     "is no terminal.",
+     " interval limit ", 0, 0, true, false, command_top, false},
     {"doctor", "", "Asks every part whether it is well, and says what to do where it is not.", "", 0, 0, true,
      false, command_doctor, false},
-    {"admin", "group ...", "group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT.",
-     " dry-run ", 2, 4, true, false, command_admin, false},
+    {"admin", "group ...",
+     "group list|add GROUP [WEIGHT]|drain GROUP [--empty]|open GROUP|weight GROUP WEIGHT|remove "
+     "GROUP|rebalance.",
+     " dry-run empty to rate settle parallel ", 2, 4, true, false, command_admin, false},
     {"auth", "PART ...",
      "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...] makes a key (-o FILE adds it there), token makes a "
      "token for the "

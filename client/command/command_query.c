@@ -1,6 +1,6 @@
 /*
  * command_query: the commands of `reel` that ask or change something about single files: size, stat, delete,
- * restore, url.
+ * restore, rename, url.
  */
 #include "client/command/command_internal.h"
 
@@ -131,6 +131,22 @@ int command_delete(struct command *command)
 int command_restore(struct command *command)
 {
     return command_each_argument(command, restore_one);
+}
+
+/* ---- rename ---- */
+
+int command_rename(struct command *command)
+{
+    const char *file = command->arguments[0], *name = command->arguments[1];
+    struct reel_key key = {.file = file};
+    struct reel_error error;
+
+    if (!reel_rename(command->reel, &key, name, &error))
+        return command_failed(command, file, &error);
+    return command->options.json
+               ? command_print_json(command, json_pack("{s:o,s:o}", "file", command_json_text(file), "name",
+                                                       command_json_text(name)))
+               : COMMAND_OK;
 }
 
 /* ---- url ---- */

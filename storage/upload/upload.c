@@ -75,7 +75,9 @@ static void use_number(struct upload *upload, int64_t value)
     bool whole = !upload->kind && upload->received == upload->put.size && upload->slots[0].offset == 0;
     CRASH_POINT("upload-number-taken");
     upload->file = (struct store_file){
-        .path = upload->path, .place = {.value = value, .seconds = clock_wall_seconds()}, .fd = -1};
+        .path = upload->path,
+        .place = {.value = value, .seconds = upload_is_move(upload) ? upload->seconds : clock_wall_seconds()},
+        .fd = -1};
     upload_enter(upload, whole ? UPLOAD_STORE : UPLOAD_CREATE);
     if (!upload_start_job(upload, upload->path, whole ? run_store : run_create))
         upload_conclude(upload, &upload->job_error);
@@ -208,7 +210,8 @@ void upload_expect_repeats(struct upload *upload)
 static bool upload_guesses(struct upload *upload)
 {
     atomic_int *repeats = &upload->storage->repeats;
-    if (upload->put.size > GUESS_MAX || upload->put.size > upload->storage->config->chunk_size)
+    if (upload_is_move(upload) || upload->put.size > GUESS_MAX ||
+        upload->put.size > upload->storage->config->chunk_size)
         return false;
     int left = atomic_load_explicit(repeats, memory_order_relaxed);
     if (left > 0) /* of two that count at once one is lost, which does not matter */
@@ -241,7 +244,9 @@ static void upload_found(struct meta_find *find)
         upload->kind->found(upload);
         return;
     }
-    if (find->result == META_DONE) {
+    if (upload_is_move(upload) && !upload_move_judge(upload))
+        return;
+    if (find->result == META_DONE && !upload->replaces) {
         upload_expect_repeats(upload);
         upload->rival = &find->row;
         if (upload_refused_by_rival(upload)) /* what has not come of the content need not */
@@ -418,7 +423,9 @@ struct upload *upload_create(struct packet_request *request, const struct proto_
     return upload;
 }
 
-static void upload_start(struct packet_request *request, const struct proto_put *put, bool digest_follows)
+/* FROM: "", or the group that has the file, which is to move here. */
+static void upload_start(struct packet_request *request, const struct proto_put *put, bool digest_follows,
+                         const char *from)
 {
     int64_t trailer = digest_follows ? PROTO_DIGEST_SIZE : 0;
     if (request->body_left - trailer != put->size) {
@@ -427,8 +434,10 @@ static void upload_start(struct packet_request *request, const struct proto_put 
         return;
     }
     struct upload *upload = upload_admits(request, put) ? upload_create(request, put, digest_follows) : NULL;
-    if (upload)
-        upload_begin(upload);
+    if (!upload)
+        return;
+    snprintf(upload->from, sizeof(upload->from), "%s", from);
+    upload_begin(upload);
 }
 
 void upload_handle_upload(struct packet_request *request)
@@ -442,7 +451,7 @@ void upload_handle_upload(struct packet_request *request)
     }
     put.key = head.key;
     put.size = head.size;
-    upload_start(request, &put, false);
+    upload_start(request, &put, false, "");
 }
 
 void upload_handle_put(struct packet_request *request)
@@ -452,7 +461,7 @@ void upload_handle_put(struct packet_request *request)
     if (!proto_put_unpack(request->head, request->head_size, &put, &error))
         packet_reply_failure(request, &error);
     else
-        upload_start(request, &put, false);
+        upload_start(request, &put, false, "");
 }
 
 void upload_handle_put_trailer(struct packet_request *request)
@@ -464,5 +473,17 @@ void upload_handle_put_trailer(struct packet_request *request)
     else if (put.has_digest)
         packet_reply_error(request, ERROR_MALFORMED, "the digest follows the content, and the head has one");
     else
-        upload_start(request, &put, true);
+        upload_start(request, &put, true, "");
+}
+
+void upload_handle_move(struct packet_request *request)
+{
+    struct proto_put put;
+    struct error error = {0};
+    char from[PROTO_GROUP_SIZE];
+    if (!proto_put_unpack(request->head, request->head_size, &put, &error) ||
+        !upload_move_take(&put, from, &error))
+        packet_reply_failure(request, &error);
+    else
+        upload_start(request, &put, true, from);
 }

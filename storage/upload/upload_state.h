@@ -142,8 +142,10 @@ struct upload {
     bool rival_unreadable;  /* a piece of it could not be read, which may pass */
     enum upload_finding finding;
     struct upload_heal heal;
-    bool replaces; /* the row in find.row has lost its file and gets this one */
-    int rounds;    /* rivals that were met in adding the row */
+    bool replaces; /* the row in find.row has lost its file, or gives it up (`from`), and gets this one */
+    char from[PROTO_GROUP_SIZE]; /* MOVE: the group that has the file; else "" */
+    int64_t seconds;             /* MOVE: the time of the upload, which stays */
+    int rounds;                  /* rivals that were met in adding the row */
 
     struct job job;
     bool job_running;
@@ -162,6 +164,20 @@ static inline uint64_t upload_connection(const struct upload *upload)
 {
     return packet_connection_id(upload->request->connection); /* "cN" in the log */
 }
+
+static inline bool upload_is_move(const struct upload *upload)
+{
+    return upload->from[0] != '\0';
+}
+
+/* ---- storage/upload/upload_move.c: on the loop ---- */
+
+/* MOVE: the group's name out of PUT, where it stands in the place of the file's name. */
+MUST_CHECK bool upload_move_take(struct proto_put *put, char from[PROTO_GROUP_SIZE], struct error *error);
+
+/* The row of a MOVE was looked up: is it one that moves here (upload->replaces), or did it already? False: the upload has
+ * been refused and may be gone. */
+bool upload_move_judge(struct upload *upload);
 
 /* ---- storage/upload/upload_end.c: on the loop ---- */
 

@@ -104,6 +104,24 @@ def test_a_crash_in_delete_or_restore_leaves_one_state_or_the_other(suite, point
             assert there.ok != deleting
 
 
+@pytest.mark.parametrize("point", points("rename-"))
+def test_a_crash_in_a_rename_leaves_one_name_or_the_other(suite, point, dice):
+    file, content = new_id(), dice.randbytes(3000)
+    body = wire.file_key(APP, USER, file) + b"new.mp4".ljust(256, b"\0")
+    with suite.client() as client:
+        assert client.put(APP, USER, file, content, name="old.mp4").ok
+    with_point(suite, point)
+    with suite.client() as client, pytest.raises(LOST):
+        client.call(wire.RENAME, body)
+    reborn(suite)
+    check_rows_have_files(suite)
+    with suite.client() as client:
+        expected = "old.mp4" if point == "rename-before-row" else "new.mp4"
+        assert client.stat(APP, USER, file)["name"] == expected
+        assert client.call(wire.RENAME, body).ok, "trying again is safe"
+        assert client.download(APP, USER, file).body == content
+
+
 # --- partial uploads ---
 
 class Resumed:
