@@ -496,6 +496,10 @@ static bool server_start(struct daemon *daemon, struct error *error)
     atomic_init(&server->undrained, server->count);
     http_register_metrics(&server->metrics);
     check_descriptors(config);
+    if (config->access == HTTP_ACCESS_OPEN)
+        log_warning("access",
+                    "httpd.access is open: whoever knows the address of a file reads it; access = signed "
+                    "gives files to signed links alone");
     daemon->state = server;
     if (server_build(server, config, error))
         return true;
