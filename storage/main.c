@@ -202,6 +202,7 @@ static bool make_owners(struct storage *storage, struct error *error)
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
         .tls = daemon_tls_client(storage->base.daemon),
+        .auth = storage->base.daemon->auth,
         .trackers = &config->trackers,
         .group = config->group,
         .connect_timeout_ms = config->connect_timeout_ms,

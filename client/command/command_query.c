@@ -188,6 +188,7 @@ static char *signed_url(struct command *command, const struct reel_key *key, str
     struct reel_link link;
 
     (void)fill_link(&command->options, &link); /* it could be read before */
+    link.keys = command->settings.keys;
     return reel_sign_url(NULL, key, command->settings.http, &link, error);
 }
 

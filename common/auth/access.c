@@ -30,7 +30,7 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_BEAT:
         ACCESS("beat", BIT(STORAGE), 0, ACCESS_GROUP, 0, true, false);
     case PROTO_TRACKER_SADDRS:
-        ACCESS("saddrs", USERS, 0, ACCESS_USER, 0, true, false);
+        ACCESS("saddrs", USERS | BIT(STORAGE), 0, ACCESS_USER, 0, true, false);
     case PROTO_TRACKER_GROUPS:
         ACCESS("groups", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, true, false);
     case PROTO_TRACKER_LOAD:
@@ -38,7 +38,7 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_STATUS:
         ACCESS("status", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     case PROTO_TRACKER_LOCATE:
-        ACCESS("locate", READERS, 0, ACCESS_USER, 0, false, false);
+        ACCESS("locate", READERS | BIT(STORAGE), 0, ACCESS_USER, 0, false, false);
     case PROTO_TRACKER_GROUP:
         ACCESS("group", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_TRACKER_ADVERTISE:

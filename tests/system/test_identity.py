@@ -85,6 +85,7 @@ def test_every_part_works_with_the_others(secure, tmp_path):
     assert reel(secure, "download", file_id, "-o", "-", REEL_KEYS=keys).stdout == file.read_bytes()
     with urllib.request.urlopen(secure.url(file_id), timeout=30) as answer:
         assert answer.read() == file.read_bytes()
+    assert "stored unchecked" not in secure.storage.log(), "it could not ask whose user that is"
     done = reel(secure, "download", file_id, "-o", "-", check=False)
     assert done.returncode == 9 and b"HELLO" in done.stderr, done
     ops = secure.keys.only("ops", tmp_path / "ops")

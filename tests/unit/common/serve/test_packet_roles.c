@@ -31,7 +31,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_TRACKER_BEAT:
         return "Sb g -";
     case PROTO_TRACKER_SADDRS:
-        return "CIOb u -";
+        return "SCIOb u -";
     case PROTO_TRACKER_GROUPS:
         return "Ob - -";
     case PROTO_TRACKER_LOAD:
@@ -39,10 +39,16 @@ static const char *row_of(enum proto_command command)
         return "S g -";
     case PROTO_TRACKER_STATUS:
     case PROTO_TRACKER_GROUP:
+    case PROTO_TRACKER_USERS:
+    case PROTO_TRACKER_REROUTE:
+    case PROTO_TRACKER_SERVERS:
     case PROTO_STORAGE_FSCK:
+    case PROTO_STORAGE_MOVE:
+    case PROTO_STORAGE_FETCH:
+    case PROTO_STORAGE_LEFT:
         return "O - -";
     case PROTO_TRACKER_LOCATE:
-        return "GCIO u -";
+        return "SGCIO u -";
     case PROTO_IDSERVER_GET:
         return "SOb p -";
     case PROTO_IDSERVER_RANGE:
@@ -57,6 +63,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_STORAGE_FINISH:
     case PROTO_STORAGE_ABORT:
     case PROTO_STORAGE_JOIN_PARTS:
+    case PROTO_STORAGE_RENAME:
         return "CIO f w";
     case PROTO_STORAGE_FILESIZE:
     case PROTO_STORAGE_DOWNLOAD:
