@@ -4,6 +4,7 @@ import os
 
 import pytest
 import wire
+import xxhash
 from crash import check_rows_have_files, died, http_get, leftovers, points, rows, start
 from suite import APP, USER, new_id, wait_for
 
@@ -264,3 +265,44 @@ def test_a_crash_in_an_abort_brings_nothing_back(suite, backend, point, dice):
             assert reply.number == wire.NOT_FOUND
         assert client.append(APP, USER, uploader.file, uploader.token, 100_000, b"more").number == wire.NOT_FOUND
     assert 3 in partials(suite).values(), "the upkeep has it to do"
+
+
+# --- moving to another group ---
+
+@pytest.fixture(scope="module")
+def other_group(suite):
+    """A second group, whose rows are in the same database; its server is the one that dies."""
+    daemon = suite.add_storage("other", suite.dir / "data2", group="group002", cache_age="100ms")
+    suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name, state) VALUES ('group002', 1)")
+    yield daemon
+    daemon.stop()
+    del suite.daemons["other"]
+
+
+def move(client, file, content):
+    digest = xxhash.xxh3_128(content).digest()
+    return client.call(wire.MOVE, wire.put_head(APP, USER, file, len(content), name="group001", group="group002") + content + digest)
+
+
+@pytest.mark.parametrize("point, size", [(point, size) for point in points("move-") + ["upload-file-created", "upload-directory-synced", "upload-before-reply"]
+                                         for size in (3000, 300_000)])
+def test_a_crash_in_a_move_leaves_the_file_in_one_group(suite, other_group, point, size, dice):
+    file, content = new_id(), dice.randbytes(size)
+    with suite.client() as client:
+        assert client.upload(APP, USER, file, content).ok
+    start(other_group, point)
+    suite.wait_active(2)
+    with suite.client("other") as client, pytest.raises(LOST):
+        move(client, file, content)
+    died(other_group)
+    with suite.client() as client:  # the old group serves it, moved or not
+        assert client.download(APP, USER, file).body == content
+    start(other_group)
+    suite.wait_active(2)
+    moved = point in ("move-committed", "upload-before-reply")
+    with suite.client() as one, suite.client("other") as two:
+        assert two.download(APP, USER, file).ok == moved
+        assert move(two, file, content).ok, "trying again is safe"
+        assert one.download(APP, USER, file).body == two.download(APP, USER, file).body == content
+        assert two.call(wire.DELETE, wire.file_key(APP, USER, file)).ok
+    other_group.stop()
