@@ -150,12 +150,12 @@ static enum db_result no_row_has_it(void *argument, struct db_connection *connec
 {
     const struct leftover *leftover = argument;
     char file_path[STORE_FILE_PATH_SIZE];
-    bool found = false;
+    bool taken = false;
     snprintf(file_path, sizeof(file_path), "%s/%s", store_path_key(leftover->path), leftover->name);
-    enum db_result result = upkeep_sql_other_row(connection, file_path, NULL, 0, &found, error);
-    if (result == DB_OK && !found)
-        result = partial_sql_has(connection, file_path, &found, error);
-    *holds = result == DB_OK && !found;
+    enum db_result result = upkeep_sql_taken(connection, file_path, &taken, error);
+    if (result == DB_OK && !taken)
+        result = partial_sql_has(connection, file_path, &taken, error);
+    *holds = result == DB_OK && !taken;
     return result;
 }
 

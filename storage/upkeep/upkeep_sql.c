@@ -47,6 +47,12 @@ static const char *const digest_sql[TABLE_HASH_TABLES] =
 static const char *const other_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND NOT (" OLD_TRASH ") LIMIT 1");
 
+#define TAKEN " WHERE file_path = ? LIMIT 1"
+/* With MySQL a locking read: it waits for a row that is added in a transaction which has not ended. */
+static const char *const taken_mysql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT row_id FROM ", TAKEN " FOR UPDATE");
+static const char *const taken_sqlite[TABLE_HASH_TABLES] = FOR_EACH_TABLE("SELECT row_id FROM ", TAKEN);
+
 struct reading {
     const struct store *store;
     unsigned table;
@@ -135,6 +141,19 @@ enum db_result upkeep_sql_other_row(struct db_connection *connection, const char
         result = db_query(connection, other_sql[table], parameters, ARRAY_SIZE(parameters), on_other, found,
                           error);
     }
+    return result;
+}
+
+enum db_result upkeep_sql_taken(struct db_connection *connection, const char *file_path, bool *taken,
+                                struct error *error)
+{
+    const char *const *sql =
+        db_connection_backend(connection) == DB_BACKEND_MYSQL ? taken_mysql : taken_sqlite;
+    const struct db_value parameter = db_text(file_path);
+    enum db_result result = DB_OK;
+    *taken = false;
+    for (unsigned table = 0; result == DB_OK && !*taken && table < TABLE_HASH_TABLES; table++)
+        result = db_query(connection, sql[table], &parameter, 1, on_other, taken, error);
     return result;
 }
 

@@ -54,6 +54,12 @@ MUST_CHECK enum db_result upkeep_sql_other_row(struct db_connection *connection,
                                                const struct upkeep_row *but, int64_t limit, bool *found,
                                                struct error *error);
 
+/* TAKEN: a row of any group and table has FILE_PATH, or a transaction that has not ended may add one: then the database says
+ * so after its lock_wait_timeout, DB_TRANSIENT. The COMMIT of such a transaction may be on its way although its client has
+ * long given up. A Galera cluster knows so of the transactions of its own node only. */
+MUST_CHECK enum db_result upkeep_sql_taken(struct db_connection *connection, const char *file_path,
+                                           bool *taken, struct error *error);
+
 struct upkeep_trash {
     int64_t files, bytes;
 };

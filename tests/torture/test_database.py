@@ -366,6 +366,47 @@ def test_a_statement_that_the_network_delivers_late_undoes_nothing(proxied_suite
         assert reply.body == content if late == "delete" else reply.number == wire.NOT_FOUND, reply
 
 
+@pytest.fixture
+def sweeping_suite(server):
+    """What has no row is put aside after two seconds."""
+    database = Proxied(server)
+    url = database.url
+    database.url = lambda name: url(name) + "?read_timeout=1s&write_timeout=1s"
+    suite = Suite("mariadb", database)
+    try:
+        suite.add_tracker()
+        suite.add_idserver()
+        suite.add_storage(**STORAGE, leftover_age="1901ms", progress_timeout="700ms", database_timeout="600ms", sweep_interval="1s",
+                          leftovers_share="100", drain_timeout="1s")
+        yield suite.launch()
+    finally:
+        try:
+            suite.stop()
+        finally:
+            database.proxy.close()
+
+
+def test_a_commit_that_the_network_delivers_late_finds_its_file(sweeping_suite):
+    """The COMMIT of an upload is lost on its way, and the clean-up comes by meanwhile: nobody sees the row yet, but its
+    transaction has not ended. Then the server gets the COMMIT."""
+    suite, proxy = sweeping_suite, sweeping_suite.mariadb.proxy
+    file, content = new_id(), os.urandom(700)
+    with suite.client() as client:
+        client.socket.settimeout(60)
+        assert client.upload(APP, USER, new_id(), b"the table is known").ok
+        proxy.armed = ("commit", "late")
+        reply = client.upload(APP, USER, file, content)
+        assert not reply.ok and "not known" in reply.text, reply
+        assert not any(name == file for name, _, _ in rows(suite).values())
+        asked = lambda: "the clean-up pauses" in suite.storage.tail(10_000) or suite.storage.metric("reel_storage_quarantined_total")
+        wait_for(asked, 30, "the clean-up's question")
+        assert not suite.storage.metric("reel_storage_quarantined_total")
+        proxy.release.set()
+        assert proxy.delivered.wait(10), "the server did not answer the late statement"
+        wait_for(lambda: client.download(APP, USER, file).body == content, 10, "the file of the row that came late")
+    check_rows_have_files(suite)
+
+
 # --- SQLite ---
 
 @pytest.fixture(scope="module")
