@@ -108,7 +108,8 @@ struct reel_options {
     reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is said */
     void *remark_argument;
     size_t async_threads; /* that calls of reel_async() run on; 0: 4 */
-    const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's */
+    const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's, and
+                           * servers that know the key of `keys` need no certificate */
     /* Who the program is. "FILE" or "ID@FILE": a keys file (mode 0600) and which key of it (without ID: the only one that
      * is a client's, an issuer's or an operator's); NULL: the environment's REEL_KEYS, else none. */
     const char *keys;
@@ -118,7 +119,13 @@ struct reel_options {
     /* enum reel_auth. REEL_AUTH_DEFAULT: the environment's REEL_AUTH (off, prefer, required), else REEL_AUTH_REQUIRED with
      * a key and REEL_AUTH_PREFER without. */
     int64_t auth;
-    int64_t reserved[8]; /* zero */
+    /* For whoever runs the trackers (their admin_addresses; the role operator). NULL: as ever. Else the name of a group: its
+     * servers are asked, whatever group a user has, and deleted files can be downloaded too. */
+    const char *group;
+    /* With group: uploads on this handle move the file whose ID is given from this group to `group`: the content must be the
+     * file's, and nothing of the file but its group changes (see reel_move_user()). */
+    const char *moves_from;
+    int64_t reserved[6]; /* zero */
 };
 
 enum reel_auth {
@@ -262,6 +269,12 @@ REEL_API bool reel_stat(struct reel *reel, const struct reel_key *key, struct re
 REEL_API bool reel_delete(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 
+/* Gives the file another original name ("": none), the one under which it is listed and downloaded: UTF-8 without control
+ * characters and without '/', at most 255 bytes. A deleted file fails with REEL_E_DELETED. REEL_E_UNKNOWN_COMMAND, or
+ * REEL_E_GENERAL of a legacy server: the servers are too old for it. */
+REEL_API bool reel_rename(struct reel *reel, const struct reel_key *key, const char *name,
+                          struct reel_error *error);
+
 /* A user's files in byte order of their IDs, after KEY->file (NULL: from the first), the deleted ones or the
  * others. EACH is called in the calling thread; FILE is valid during the call; false: enough (the function
  * then succeeds). */
@@ -305,9 +318,30 @@ enum reel_group_change {
     REEL_GROUP_DRAIN = 2, /* gets no new users; those that it has keep it */
     REEL_GROUP_OPEN = 3,
     REEL_GROUP_WEIGHT = 4,
+    REEL_GROUP_REMOVE = 5, /* one that is drained and has no users (REEL_E_EXISTS else) */
 };
 REEL_API bool reel_change_group(struct reel *reel, const char *group, enum reel_group_change change,
                                 int weight, struct reel_error *error);
+
+/* A user of a group. EACH is called in the calling thread; the texts are valid during the call; false: enough (the function
+ * then succeeds). */
+typedef bool (*reel_each_user)(void *argument, const char *application, const char *user);
+
+/* The users of GROUP, as the first tracker that answers has them. For whoever runs the trackers, like what follows. */
+REEL_API bool reel_group_users(struct reel *reel, const char *group, reel_each_user each, void *argument,
+                               struct reel_error *error);
+
+/* The user, whose files have all been moved (reel_options.moves_from), belongs to group TO from now on, unless it is not FROM
+ * by then to which the user belongs. The first tracker that answers does it; the others know of it once they have forgotten what
+ * they knew (tracker.route_cache_age), or are asked the same. GROUP gets the group that the user belongs to afterwards. */
+REEL_API bool reel_move_user(struct reel *reel, const char *application, const char *user, const char *from,
+                             const char *to, char group[REEL_GROUP_SIZE], struct reel_error *error);
+
+/* What the group of the handle (reel_options.group) still has: the users with files of its own; in *FILES how many these files
+ * are, in *FORMER how many copies of files that moved away are not purged yet. A user may be named several times. Goes through
+ * all of the storage servers' tables, so it takes as long as these are large. */
+REEL_API bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int64_t *files,
+                              int64_t *former, struct reel_error *error);
 
 /* ---- for event loops ---- */
 

@@ -46,9 +46,9 @@ const struct config_option http_options[] = {
      "pass on the "
      "other one as a client wrote it."},
     {SECTION, "proxy_protocol", CONFIG_ADDRESSES, AT(proxy_protocol), "", HTTP_PORT, 0, NULL, AT_START,
-     "Those of the addresses in listen where each connection begins with a header of the PROXY protocol, "
-     "version 1 or 2; "
-     "only from trusted_proxies, others are closed."},
+     "Those of the addresses in listen and listen_tls where each connection begins with a header of the "
+     "PROXY "
+     "protocol, version 1 or 2 (before TLS); only from trusted_proxies, others are closed."},
     {SECTION, "trackers", CONFIG_ADDRESSES, AT(trackers), "127.0.0.1:21000", TRACKER_PORT, 0, NULL, AT_START,
      "The trackers, separated by commas; each one is asked, the others where it fails."},
     {SECTION, "application", CONFIG_STRING, AT(application), "tnvideo", NO_BOUNDS, LIVE,
@@ -330,8 +330,11 @@ static bool check_proxies(const struct httpd_config *c, struct error *error)
         char text[ADDRESS_TEXT_SIZE];
         for (size_t j = 0; j < c->listen.count; j++)
             found = found || address_equal(&c->proxy_protocol.items[i], &c->listen.items[j]);
+        for (size_t j = 0; j < c->listen_tls.count; j++)
+            found = found || address_equal(&c->proxy_protocol.items[i], &c->listen_tls.items[j]);
         if (!found)
-            return error_set(error, ERROR_MALFORMED, "httpd.proxy_protocol: %s is not in httpd.listen",
+            return error_set(error, ERROR_MALFORMED,
+                             "httpd.proxy_protocol: %s is neither in httpd.listen nor in httpd.listen_tls",
                              address_format(&c->proxy_protocol.items[i], text, sizeof(text)));
     }
     return true;

@@ -18,6 +18,7 @@ const struct config_option idserver_options[] = {
     PACKET_DAEMON_CONNECTIONS_PER_ADDRESS("idserver", "256", ""),
     PACKET_DAEMON_UNSENT_TOTAL("idserver"),
     PACKET_DAEMON_HEAD_TIME("idserver"),
+    PACKET_DAEMON_REQUESTS_PER_SECOND("idserver"),
     PACKET_DAEMON_IDLE_TIMEOUT("idserver", "5m", ""),
     PACKET_DAEMON_PROGRESS_TIMEOUT("idserver", "30s"),
     PACKET_DAEMON_REFUSED_BODY_TIMEOUT("idserver", "refused_body_timeout", "5s"),

@@ -4,12 +4,12 @@
  */
 #include "idserver/service.h"
 #include "common/base/duration.h"
-#include "idserver/rate.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
 #include "idserver/spellings.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/rate.h"
 #include "common/base/metrics.h"
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -75,14 +75,17 @@ static bool idserver_admit(struct service *service, struct packet_request *reque
     static struct log_gate gate;
     uint64_t suppressed = 0;
     const char *host = packet_connection_peer(request->connection)->host;
-    if (rate_take(service->rate, key, host, count, clock_monotonic_ms()))
+    int64_t wait_ms = rate_take(service->rate, key, host, count, clock_monotonic_ms());
+    if (wait_ms == 0)
         return true;
     if (log_gate_open(&gate, 10000, &suppressed))
         log_warning("sequences",
                     "%s takes more numbers for key %s than idserver.range_rate allows (and %" PRIu64 " more)",
                     host, key, suppressed);
-    packet_reply_error(request, ERROR_UNAVAILABLE,
-                       "too many numbers of key %s for one address (idserver.range_rate): try later", key);
+    packet_reply_error(
+        request, ERROR_THROTTLED,
+        "too many numbers of key %s for one address (idserver.range_rate): try again in %" PRId64 " ms", key,
+        wait_ms);
     return false;
 }
 

@@ -10,6 +10,7 @@
 #include "storage/store/store_look.h"
 #include "storage/store/store_system.h"
 #include "storage/upkeep/upkeep.h"
+#include "storage/upload/partials.h"
 
 #include "common/daemon/daemon_tls.h"
 #include "common/base/clock.h"
@@ -30,6 +31,7 @@
 #define OWNERS_MAX           100000 /* users whose group is remembered, some 200 bytes each */
 #define OWNERS_AGE_MS        60000
 #define OWNERS_QUESTIONS_MAX 256
+#define PARTIALS_KEPT        4096 /* digests of partial uploads, about 1 KiB each */
 
 static void end_workers(struct daemon *daemon);
 static void destroy(struct daemon *daemon);
@@ -112,6 +114,11 @@ static double read_rows(void *argument)
     return (double)meta_cached_rows(argument);
 }
 
+static double storage_read_partials(void *argument)
+{
+    return (double)partials_count(argument);
+}
+
 static void register_gauges(struct storage *storage, bool present)
 {
     metrics_gauge_read("reel_storage_uploads_active", "Uploads under way.", NULL,
@@ -120,6 +127,9 @@ static void register_gauges(struct storage *storage, bool present)
                        present ? storage_read_waiting : NULL, storage->gate);
     metrics_gauge_read("reel_storage_buffer_bytes", "Memory of upload buffers in use.", NULL,
                        present ? read_buffers : NULL, storage->buffers);
+    metrics_gauge_read("reel_storage_partials_known",
+                       "Partial uploads whose digest is in memory or that are written to.", NULL,
+                       present ? storage_read_partials : NULL, storage->partials);
     metrics_gauge_read("reel_storage_open_files", "Files that are open for downloads.", NULL,
                        present ? read_open : NULL, storage->open_cache);
     metrics_gauge_read("reel_storage_rows_cached", "File rows in memory.", NULL, present ? read_rows : NULL,
@@ -177,9 +187,10 @@ static bool make_rooms(struct storage *storage, struct error *error)
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
+    storage->partials = partials_create(PARTIALS_KEPT);
     storage->open_cache = open_cache_create(storage_options_open_files(config), config->open_age_ms, loop);
     storage->keys = calloc(store_count(storage->store), sizeof(*storage->keys));
-    if (!storage->buffers || !storage->gate || !storage->open_cache || !storage->keys)
+    if (!storage->buffers || !storage->gate || !storage->partials || !storage->open_cache || !storage->keys)
         return error_set(error, ERROR_GENERAL, "no memory for the daemon");
     return true;
 }
@@ -191,6 +202,7 @@ static bool make_owners(struct storage *storage, struct error *error)
         .loop = storage->base.daemon->main_loop,
         .resolver = storage->resolver,
         .tls = daemon_tls_client(storage->base.daemon),
+        .auth = storage->base.daemon->auth,
         .trackers = &config->trackers,
         .group = config->group,
         .connect_timeout_ms = config->connect_timeout_ms,
@@ -377,6 +389,7 @@ static void destroy(struct daemon *daemon)
     ids_destroy(storage->ids);
     owners_destroy(storage->owners);
     gate_destroy(storage->gate);
+    partials_destroy(storage->partials);
     buffers_destroy(storage->buffers);
     types_destroy(storage->types);
     applications_destroy(storage->applications);

@@ -38,6 +38,7 @@ const struct config_option storage_options[] = {
         "storage", "5000", " A reel-httpd takes one for each transfer that it relays at a moment."),
     PACKET_DAEMON_UNSENT_TOTAL("storage"),
     PACKET_DAEMON_HEAD_TIME("storage"),
+    PACKET_DAEMON_REQUESTS_PER_SECOND("storage"),
     PACKET_DAEMON_IDLE_TIMEOUT("storage", "10m", ""),
     PACKET_DAEMON_PROGRESS_TIMEOUT("storage", "60s"),
     PACKET_DAEMON_REFUSED_BODY_TIMEOUT("storage", "drain_timeout", "30s"),
@@ -128,6 +129,16 @@ const struct config_option storage_options[] = {
      "Bytes per second that the content of an upload must bring at least, measured over progress_timeout; a "
      "slower "
      "upload is cut. 0: no limit."},
+    {"storage", "partial_keep", CONFIG_DURATION, MEMBER(partial_keep_ms), "7d", 60 * SECOND, 365 * DAY, NULL,
+     false,
+     "How long a partial upload (BEGIN) is kept after its last change, unless its uploader asked for less; "
+     "then "
+     "it is "
+     "removed. Never less than leftover_age."},
+    {"storage", "partials_max", CONFIG_INTEGER, MEMBER(partials_max), "10000", 1, 10000000, NULL, false,
+     "Partial uploads of the group that are under way at once; further ones are refused."},
+    {"storage", "partials_per_user", CONFIG_INTEGER, MEMBER(partials_per_user), "1000", 1, 10000000, NULL,
+     false, "The same of one user."},
 
     {"storage", "trash_keep", CONFIG_DURATION, MEMBER(trash_keep_ms), "7d", 0, 3650 * DAY, NULL, true,
      "How long a deleted file is kept and can be restored; then it is purged. 0: at once."},

@@ -48,6 +48,8 @@ struct storage_config {
     int64_t uploads_waiting;
     int64_t uploads_wait_ms;
     int64_t upload_rate_min; /* bytes per second; 0: any */
+    int64_t partial_keep_ms;
+    int64_t partials_max, partials_per_user;
 
     int64_t trash_keep_ms; /* 0: purged at once */
     int64_t purge_interval_ms;

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 struct heartbeat;
+struct partials;
 struct upkeep;
 
 struct storage_metrics {
@@ -49,6 +50,7 @@ struct storage {
     struct types *types;
     struct buffers *buffers;
     struct gate *gate;
+    struct partials *partials; /* storage/upload/partials.h */
     struct open_cache *open_cache;
     struct heartbeat *heartbeat;
     struct upkeep *upkeep;

@@ -23,6 +23,7 @@ struct change {
     struct packet_request *request;
     struct proto_group wanted;
     int64_t rows;
+    struct error refusal; /* of REMOVE: why not */
     struct db_job job;
     struct groups_question question;
 };
@@ -38,6 +39,8 @@ static const char *change_name(uint8_t change)
         return "open";
     case PROTO_GROUP_WEIGHT:
         return "weight";
+    case PROTO_GROUP_REMOVE:
+        return "remove";
     }
     return "?";
 }
@@ -58,6 +61,53 @@ static enum db_result add_group(struct change *change, struct db_connection *con
     return result;
 }
 
+static bool take_one(void *argument, const struct db_value *columns, size_t count)
+{
+    (void)columns;
+    *(bool *)argument = count == 1;
+    return false;
+}
+
+static enum db_result group_has(struct db_connection *connection, const char *sql, const char *group,
+                                bool *has, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(group)};
+    *has = false;
+    return db_query(connection, sql, parameters, ARRAY_SIZE(parameters), take_one, has, error);
+}
+
+/* One that gets no new users and has none. The DELETE asks for both once more: an open group may get a user at any moment.
+ * One that is gone already, perhaps by an earlier try of this very request, counts as removed. */
+static enum db_result remove_group(struct change *change, struct db_connection *connection,
+                                   struct error *error)
+{
+    const char *group = change->wanted.group;
+    const struct db_value parameters[] = {db_text(group), db_text(group)};
+    bool there = false, drained = false, users = false;
+    enum db_result result =
+        group_has(connection, "SELECT 1 FROM t_groups_info WHERE group_name = ?", group, &there, error);
+    if (result == DB_OK)
+        result = group_has(connection, "SELECT 1 FROM t_groups_info WHERE group_name = ? AND state <> 0",
+                           group, &drained, error);
+    if (result == DB_OK)
+        result = group_has(connection, "SELECT 1 FROM t_router WHERE group_name = ? LIMIT 1", group, &users,
+                           error);
+    if (result != DB_OK)
+        return result;
+    change->rows = there ? 0 : 1;
+    if (there && !drained)
+        error_set(&change->refusal, ERROR_EXISTS, "group %s gets new users; drain it first", group);
+    else if (users)
+        error_set(&change->refusal, ERROR_EXISTS,
+                  "group %s has users; move them first: reel admin group drain %s --empty", group, group);
+    if (!there || change->refusal.code != ERROR_NONE)
+        return DB_OK;
+    return db_execute(connection,
+                      "DELETE FROM t_groups_info WHERE group_name = ? AND state <> 0 AND NOT EXISTS "
+                      "(SELECT 1 FROM t_router WHERE group_name = ?)",
+                      parameters, ARRAY_SIZE(parameters), &change->rows, error);
+}
+
 static enum db_result run_change(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct change *change = CONTAINER_OF(job, struct change, job);
@@ -66,8 +116,11 @@ static enum db_result run_change(struct db_job *job, struct db_connection *conne
                                      db_text(change->wanted.group)};
     const struct db_value weight[] = {db_integer(change->wanted.weight), db_text(change->wanted.group)};
 
+    change->refusal = (struct error){0};
     if (change->wanted.change == PROTO_GROUP_ADD)
         return add_group(change, connection, error);
+    if (change->wanted.change == PROTO_GROUP_REMOVE)
+        return remove_group(change, connection, error);
     /* In a transaction, so that an UPDATE which a lost connection carries out late is never committed: by then an
      * operator may have changed the group again. */
     enum db_result result = db_begin(connection, error);
@@ -102,7 +155,13 @@ static void groups_read(struct groups_question *question)
 {
     struct change *change = CONTAINER_OF(question, struct change, question);
 
-    change_finish(change, question->known ? NULL : &question->error);
+    bool removed = change->wanted.change == PROTO_GROUP_REMOVE;
+
+    /* What groups_ask() says of a group that is not there. */
+    if (removed && !question->known && question->error.code == ERROR_REFUSED)
+        change_finish(change, NULL);
+    else
+        change_finish(change, question->known ? NULL : &question->error);
 }
 
 static void admin_change_done(struct db_job *job)
@@ -113,6 +172,10 @@ static void admin_change_done(struct db_job *job)
     if (job->result != DB_OK) {
         error_set(&error, db_error_code(job->result), "%s", job->error.text);
         change_finish(change, &error);
+        return;
+    }
+    if (change->refusal.code != ERROR_NONE) {
+        change_finish(change, &change->refusal);
         return;
     }
     if (change->rows == 0) {
@@ -126,27 +189,26 @@ static void admin_change_done(struct db_job *job)
     groups_ask(change->admin->groups, &change->question);
 }
 
-static bool is_allowed(struct group_admin *admin, const char *peer)
+bool group_admin_allows(struct group_admin *admin, const struct packet_request *request, struct error *error)
 {
+    const char *peer = packet_connection_peer(request->connection)->host;
     ASSERT(pthread_mutex_lock(&admin->mutex) == 0);
     bool allowed = networks_contain(&admin->allowed, peer);
     ASSERT(pthread_mutex_unlock(&admin->mutex) == 0);
-    return allowed;
+    if (allowed)
+        return true;
+    log_warning("groups", "%s tried to change a group but is not in tracker.admin_addresses", peer);
+    return error_set(error, ERROR_REFUSED,
+                     "groups are changed from the tracker's admin_addresses only; %s is not one", peer);
 }
 
 void group_admin_handle(struct group_admin *admin, struct packet_request *request)
 {
-    const char *peer = packet_connection_peer(request->connection)->host;
     struct proto_group wanted;
     struct error error;
 
-    if (!is_allowed(admin, peer)) {
-        log_warning("groups", "%s tried to change a group but is not in tracker.admin_addresses", peer);
-        packet_reply_error(request, ERROR_REFUSED,
-                           "groups are changed from the tracker's admin_addresses only; %s is not one", peer);
-        return;
-    }
-    if (!proto_group_unpack(request->head, request->head_size, &wanted, &error)) {
+    if (!group_admin_allows(admin, request, &error) ||
+        !proto_group_unpack(request->head, request->head_size, &wanted, &error)) {
         packet_reply_failure(request, &error);
         return;
     }

@@ -22,6 +22,10 @@ void group_admin_destroy(struct group_admin *admin);
 MUST_CHECK bool group_admin_configure(struct group_admin *admin, const struct config_strings *addresses,
                                       struct error *error);
 
+/* May REQUEST's sender change groups? Any thread. */
+MUST_CHECK bool group_admin_allows(struct group_admin *admin, const struct packet_request *request,
+                                   struct error *error);
+
 /* On the request's loop; answers it, now or later. */
 void group_admin_handle(struct group_admin *admin, struct packet_request *request);
 

@@ -19,6 +19,7 @@ const struct config_option tracker_options[] = {
     PACKET_DAEMON_CONNECTIONS_PER_ADDRESS("tracker", "256", ""),
     PACKET_DAEMON_UNSENT_TOTAL("tracker"),
     PACKET_DAEMON_HEAD_TIME("tracker"),
+    PACKET_DAEMON_REQUESTS_PER_SECOND("tracker"),
     PACKET_DAEMON_IDLE_TIMEOUT("tracker", "2m",
                                " Longer than heartbeat_timeout, since a storage server whose connection "
                                "closes becomes suspect."),

@@ -30,6 +30,8 @@ static enum route_outcome outcome_of(int code)
 
 static void count_outcome(const struct packet_request *request, int code)
 {
+    if (request->command == PROTO_TRACKER_SERVERS)
+        return; /* no user's route */
     bool create = request->command == PROTO_TRACKER_SADDRS;
     metric_add(tracker_of(request)->outcomes[create][outcome_of(code)], 1);
 }
@@ -63,7 +65,7 @@ static size_t keep_reachable(const struct packet_request *request, const char *g
     return kept;
 }
 
-static void answer_route(struct packet_request *request, const char *group)
+void route_commands_name_servers(struct packet_request *request, const char *group)
 {
     struct address servers[SERVERS_NAMED];
     char text[SERVERS_NAMED * (ADDRESS_TEXT_SIZE + 1) + 1], one[ADDRESS_TEXT_SIZE];
@@ -98,7 +100,7 @@ static void answer_unrouted(struct packet_request *request, const struct error *
 {
     char group[PROTO_GROUP_SIZE];
     if (error->code == ERROR_NOT_FOUND && table_only_group(tracker_of(request)->table, group))
-        answer_route(request, group);
+        route_commands_name_servers(request, group);
     else
         fail_route(request, error);
 }
@@ -106,7 +108,7 @@ static void answer_unrouted(struct packet_request *request, const struct error *
 static void route_known(void *argument, const char *group, const struct error *error)
 {
     if (group)
-        answer_route(argument, group);
+        route_commands_name_servers(argument, group);
     else
         answer_unrouted(argument, error);
 }
@@ -127,7 +129,7 @@ static void handle_route(struct packet_request *request, bool create)
     if (answer == ROUTER_ASK)
         answer = router_ask(router, request->loop, &key, create, route_known, request, group, &error);
     if (answer == ROUTER_FOUND)
-        answer_route(request, group);
+        route_commands_name_servers(request, group);
     else if (answer == ROUTER_FAILED)
         answer_unrouted(request, &error);
 }

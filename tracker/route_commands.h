@@ -17,4 +17,7 @@ void route_commands_locate(struct packet_request *request);
 /* Makes reel_tracker_routes_total. Before the first request. */
 void route_commands_register_metrics(struct tracker *tracker);
 
+/* The reply to SADDRS, LOCATE and SERVERS: servers of GROUP that the client can reach. */
+void route_commands_name_servers(struct packet_request *request, const char *group);
+
 #endif

@@ -322,13 +322,21 @@ static void question_done(struct db_job *job)
     question_free(question);
 }
 
-static bool question_submit(struct question *question)
+bool router_submit(struct router *router, struct db_job *job, struct error *error)
 {
-    struct router *router = question->router;
     ASSERT(pthread_rwlock_rdlock(&router->rules_lock) == 0);
-    bool submitted = router->db && db_submit(router->db, &question->job);
+    bool submitted = router->db && db_submit(router->db, job);
     ASSERT(pthread_rwlock_unlock(&router->rules_lock) == 0);
-    return submitted;
+    return submitted || error_set(error, ERROR_UNAVAILABLE, "too many look-ups wait for the database");
+}
+
+void router_learn(struct router *router, const char *application, const char *user, const char *group)
+{
+    char key[CACHE_KEY_SIZE], kept[PROTO_GROUP_SIZE] = "";
+    size_t size = router_cache_key(key, application, user);
+    snprintf(kept, sizeof(kept), "%s", group);
+    cache_put(router->groups, key, size, kept);
+    cache_remove(router->unknown, key, size);
 }
 
 enum router_answer router_ask(struct router *router, struct loop *loop, const struct proto_file_key *key,
@@ -352,10 +360,11 @@ enum router_answer router_ask(struct router *router, struct loop *loop, const st
     int64_t wait_ms = cached ? min_i64(STALE_WAIT_MS, router->timeout_ms) : router->timeout_ms;
     const struct timeval wait = duration_timeval(wait_ms);
     question->timer = evtimer_new(loop_base(loop), question_timeout, question);
-    if (question->timer && event_add(question->timer, &wait) == 0 && question_submit(question))
+    error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    if (question->timer && event_add(question->timer, &wait) == 0 &&
+        router_submit(router, &question->job, error))
         return ROUTER_ASK;
     question_free(question);
-    error_set(error, ERROR_UNAVAILABLE, "too many look-ups wait for the database");
     metric_add(router->stale, cached);
     return cached ? ROUTER_FOUND : ROUTER_FAILED;
 }

@@ -40,6 +40,12 @@ enum router_answer {
     ROUTER_ASK,    /* only the database knows: router_ask() */
 };
 
+/* APPLICATION's USER belongs to GROUP, as the database said a moment ago. Any thread. */
+void router_learn(struct router *router, const char *application, const char *user, const char *group);
+
+/* A job on the same database. Any thread; false: job->done() is not called. */
+MUST_CHECK bool router_submit(struct router *router, struct db_job *job, struct error *error);
+
 /* What memory alone can answer. CREATE: for SADDRS. While the database is away, cached answers of any age
  * count. */
 MUST_CHECK enum router_answer router_find(struct router *router, const struct proto_file_key *key,

@@ -7,6 +7,7 @@
 #include "tracker/rooms.h"
 #include "tracker/route_commands.h"
 #include "tracker/storage_commands.h"
+#include "tracker/user_admin.h"
 #include "common/base/log.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,21 @@ static const struct packet_command commands[] = {
      .minimum = PROTO_GROUP_CHANGE_SIZE,
      .maximum = PROTO_GROUP_CHANGE_SIZE,
      .handle = handle_group},
+    {.command = PROTO_TRACKER_USERS,
+     .name = "users",
+     .minimum = PROTO_USERS_SIZE,
+     .maximum = PROTO_USERS_SIZE,
+     .handle = user_admin_users},
+    {.command = PROTO_TRACKER_REROUTE,
+     .name = "reroute",
+     .minimum = PROTO_REROUTE_SIZE,
+     .maximum = PROTO_REROUTE_SIZE,
+     .handle = user_admin_reroute},
+    {.command = PROTO_TRACKER_SERVERS,
+     .name = "servers",
+     .minimum = PROTO_GROUP_SIZE,
+     .maximum = PROTO_GROUP_SIZE,
+     .handle = user_admin_servers},
 };
 
 /* ---- metrics ---- */

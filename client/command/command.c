@@ -36,6 +36,11 @@ static const struct command_verb verbs[] = {
      " deleted limit since ", 1, -1, true, true, command_find, false},
     {"du", "", "Prints how many files and bytes the user has, and how many in the trash.", "", 0, 0, true,
      true, command_du, false},
+    {"rename", "FILE_ID NAME", "Gives a file another name, under which it is listed and downloaded.", "", 2,
+     2, true, true, command_rename, false},
+    {"cp", "FILE_ID...",
+     "Copies files to another user of yours (--to USER) and prints the file ID of each copy.",
+     MANY "to name file-id dry-run ", 0, -1, true, true, command_cp, false},
     {"url", "FILE_ID...", "Prints the HTTP links of files (--name adds a name, --sign a signature).",
      MANY "name sign expires scope network ", 0, -1, false, true, command_url, false},
     {"fsck", "[GROUP]", "Has every file of the group read back, waits, and prints what is wrong.",
@@ -44,10 +49,16 @@ static const struct command_verb verbs[] = {
      command_groups, false},
     {"status", "", "Prints groups and storage servers with state, version and space; as JSON with --json.",
      "", 0, 0, true, false, command_status, false},
+    {"top", "",
+     "The same, live: drawn anew every --interval until q is pressed; a table per interval where the output "
+     "is no terminal.",
+     " interval limit ", 0, 0, true, false, command_top, false},
     {"doctor", "", "Asks every part whether it is well, and says what to do where it is not.", "", 0, 0, true,
      false, command_doctor, false},
-    {"admin", "group ...", "group list|add GROUP [WEIGHT]|drain GROUP|open GROUP|weight GROUP WEIGHT.",
-     " dry-run ", 2, 4, true, false, command_admin, false},
+    {"admin", "group ...",
+     "group list|add GROUP [WEIGHT]|drain GROUP [--empty]|open GROUP|weight GROUP WEIGHT|remove "
+     "GROUP|rebalance.",
+     " dry-run empty to rate settle parallel ", 2, 4, true, false, command_admin, false},
     {"auth", "PART ...",
      "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...] makes a key (-o FILE adds it there), token makes a "
      "token for the "
@@ -71,18 +82,24 @@ static const struct command_verb *find_verb(const char *name)
 
 /* ---- settings ---- */
 
+/* Of the parts of `auth` one alone asks a server. */
+static bool command_asks(const struct command *command)
+{
+    return command->verb->asks || command_auth_asks(command);
+}
+
 /* What can be wrong with the settings for this verb. */
 static int check_settings(const struct command *command)
 {
     const struct command_settings *settings = &command->settings;
     int64_t max_ms;
 
-    if (command->verb->asks && settings->trackers[0] == '\0')
+    if (command_asks(command) && settings->trackers[0] == '\0')
         return command_usage(
             &command->options,
             "no trackers are given: -t HOST:PORT, REEL_TRACKERS, or `trackers` under [client] in "
             "~/.config/reel.conf");
-    if (command->verb->asks &&
+    if (command_asks(command) &&
         (strcasestr(settings->trackers, "http://") || strcasestr(settings->trackers, "https://")))
         return command_usage(
             &command->options,
@@ -134,7 +151,8 @@ static int run_verb(struct command *command)
 
     if (result == COMMAND_OK && !command_read_list(command, &result))
         return result;
-    if (result == COMMAND_OK && command->verb->asks)
+    /* Before the watch, whose thread looks at the handle. */
+    if (result == COMMAND_OK && command_asks(command))
         result = command_open_handle(command);
     if (result == COMMAND_OK)
         result = run_watched(command);

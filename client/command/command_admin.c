@@ -11,11 +11,11 @@
 
 static int admin_usage(const struct command *command, const char *text, const char *what)
 {
-    return command_usage(
-        &command->options,
-        "admin group: %s%s; list, add GROUP [WEIGHT], drain GROUP, open GROUP or weight GROUP WEIGHT "
-        "expected",
-        text, what);
+    return command_usage(&command->options,
+                         "admin group: %s%s; list, add GROUP [WEIGHT], drain GROUP [--empty], open GROUP, "
+                         "weight GROUP WEIGHT, "
+                         "remove GROUP or rebalance expected",
+                         text, what);
 }
 
 static int admin_list_groups(struct command *command)
@@ -68,10 +68,9 @@ int command_admin(struct command *command)
         enum reel_group_change change;
         int minimum, maximum; /* arguments after the name */
     } changes[] = {
-        {"add", REEL_GROUP_ADD, 1, 2},
-        {"drain", REEL_GROUP_DRAIN, 1, 1},
-        {"open", REEL_GROUP_OPEN, 1, 1},
-        {"weight", REEL_GROUP_WEIGHT, 2, 2},
+        {"add", REEL_GROUP_ADD, 1, 2},       {"drain", REEL_GROUP_DRAIN, 1, 1},
+        {"open", REEL_GROUP_OPEN, 1, 1},     {"weight", REEL_GROUP_WEIGHT, 2, 2},
+        {"remove", REEL_GROUP_REMOVE, 1, 1},
     };
     char **arguments = command->arguments;
     int count = command->count - 2, weight = 0;
@@ -83,6 +82,9 @@ int command_admin(struct command *command)
     }
     if (strcmp(arguments[1], "list") == 0)
         return count == 0 ? admin_list_groups(command) : admin_usage(command, "list takes no arguments", "");
+    if (strcmp(arguments[1], "rebalance") == 0)
+        return count == 0 ? command_rebalance(command)
+                          : admin_usage(command, "rebalance takes no arguments", "");
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
         if (strcmp(arguments[1], changes[i].name) != 0)
             continue;
@@ -92,14 +94,24 @@ int command_admin(struct command *command)
             weight = WEIGHT_DEFAULT;
         if (count == 2 && !admin_parse_weight(arguments[3], &weight))
             return admin_usage(command, "a weight is a number from 0 to 1000000, not ", arguments[3]);
-        if (command->options.dry_run)
+        bool empty = command->options.empty && changes[i].change == REEL_GROUP_DRAIN;
+        if (command->options.dry_run && !empty)
             return command_print(command, "would %s group %s\n", arguments[1], arguments[2]);
-        if (changes[i].change == REEL_GROUP_DRAIN &&
-            !command_confirm(command, "give this group no new users from now on?"))
+        if (changes[i].change == REEL_GROUP_DRAIN && !command->options.dry_run &&
+            !command_confirm(command, empty
+                                          ? "move all users of this group to others, and give it no new ones?"
+                                          : "give this group no new users from now on?"))
             return COMMAND_FAILED;
+        if (changes[i].change == REEL_GROUP_REMOVE) {
+            int result = command_group_is_empty(command, arguments[2]);
+            if (result != COMMAND_OK)
+                return result;
+        }
+        if (empty && command->options.dry_run)
+            return command_empty_group(command, arguments[2]);
         if (!reel_change_group(command->reel, arguments[2], changes[i].change, weight, &error))
             return command_failed(command, arguments[2], &error);
-        return COMMAND_OK;
+        return empty ? command_empty_group(command, arguments[2]) : COMMAND_OK;
     }
     return admin_usage(command, "there is no ", arguments[1]);
 }

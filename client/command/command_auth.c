@@ -149,21 +149,22 @@ static bool fill_token(const struct command *command, const struct key *key, str
 {
     const struct command_options *options = &command->options;
     const struct command_settings *settings = &command->settings;
-    int64_t milliseconds = 3600000;
     unsigned rights = KEY_RIGHT_READ;
 
     if (!key)
         return error_set(error, ERROR_NOT_FOUND,
                          "the keys file has no such key, or none with the role issuer");
-    if (options->expires && !command_parse_duration(options->expires, &milliseconds))
-        return error_set(error, ERROR_MALFORMED, "--expires %s: a time is expected: 30m, 6h, 7d",
+    if (!command_parse_expires(options->expires ? options->expires : "1h", &token->expires))
+        return error_set(error, ERROR_MALFORMED,
+                         "--expires %s: a time (30m, 6h, 7d) or a date (2026-11-28[T12:00:00Z]) is expected",
                          options->expires);
+    if (token->expires <= clock_wall_seconds())
+        return error_set(error, ERROR_MALFORMED, "--expires %s: that is over", options->expires);
     if (options->rights && !key_rights_parse(options->rights, &rights))
         return error_set(error, ERROR_MALFORMED,
                          "--rights %s: letters of rwdl are expected (read, write, delete, list)",
                          options->rights);
     token->rights = (uint8_t)rights;
-    token->expires = clock_wall_seconds() + milliseconds / 1000;
     token->has_prefix = options->prefix != NULL;
     if (snprintf(token->application, sizeof(token->application), "%s", settings->application) >=
             (int)sizeof(token->application) ||
@@ -261,13 +262,16 @@ static int auth_verify(struct command *command)
 
 /* ---- whoami ---- */
 
+bool command_auth_asks(const struct command *command)
+{
+    return command->verb->run == command_auth && strcmp(command->arguments[0], "whoami") == 0;
+}
+
 static int auth_whoami(struct command *command)
 {
     struct reel_error error;
-    int result = command_open_handle(command);
+    int result;
 
-    if (result != COMMAND_OK)
-        return result;
     char *text = reel_whoami(command->reel, &error);
     if (!text)
         return command_failed(command, "auth whoami", &error);

@@ -48,13 +48,15 @@ static char *read_token_file(struct command *command, int *result)
     return copy;
 }
 
-int command_open_handle(struct command *command)
+struct reel *command_open_at(struct command *command, const char *trackers, const char *group,
+                             const char *moves_from, int *result)
 {
     const struct command_settings *settings = &command->settings;
-    int result;
-    char *token = read_token_file(command, &result);
+    char *token = read_token_file(command, result);
     const struct reel_options options = {
-        .trackers = settings->trackers,
+        .trackers = trackers,
+        .group = group,
+        .moves_from = moves_from,
         .application = settings->application,
         .user = settings->user[0] != '\0' ? settings->user : NULL,
         .tls_ca = settings->tls_ca[0] != '\0' ? settings->tls_ca : NULL,
@@ -70,14 +72,26 @@ int command_open_handle(struct command *command)
         .remark_argument = command,
     };
     struct reel_error error;
+    struct reel *reel;
 
-    if (result != COMMAND_OK)
-        return result;
+    if (*result != COMMAND_OK)
+        return NULL;
     if (command->options.verbose > 0)
         (void)setenv("REEL_LOG", command->options.verbose > 1 ? "debug" : "info", 1);
-    command->reel = reel_open(&options, &error);
+    reel = reel_open(&options, &error);
     if (token)
         explicit_bzero(token, strlen(token));
     free(token);
-    return command->reel ? COMMAND_OK : command_usage(&command->options, "%s", error.text);
+    if (!reel)
+        *result = error.errnum != 0 ? command_failed(command, "reel", &error)
+                                    : command_usage(&command->options, "%s", error.text);
+    return reel;
+}
+
+int command_open_handle(struct command *command)
+{
+    int result;
+
+    command->reel = command_open_at(command, command->settings.trackers, NULL, NULL, &result);
+    return result;
 }

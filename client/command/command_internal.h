@@ -51,9 +51,9 @@ struct command_settings {
 struct command_options {
     bool json, quiet, help, help_json, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
-    bool resume, verify, deleted, repair, status, confirm_leftovers, recursive, long_form, sign;
+    bool resume, verify, deleted, empty, repair, status, confirm_leftovers, recursive, long_form, sign;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time,
-        *expires, *scope, *network, *rights, *prefix;
+        *expires, *scope, *network, *rights, *prefix, *to, *interval, *rate, *settle;
     int64_t offset, size, limit, parallel;
 };
 
@@ -99,6 +99,11 @@ const struct command_verb *command_verbs(size_t *count);
 /* Opens command->reel for a verb that asks servers. An exit code. */
 int command_open_handle(struct command *command);
 
+/* Another handle, to be closed by the caller: at TRACKERS, GROUP and MOVES_FROM as in struct reel_options (may be NULL). NULL:
+ * *RESULT is the exit code. */
+struct reel *command_open_at(struct command *command, const char *trackers, const char *group,
+                             const char *moves_from, int *result);
+
 /* ---- command_options.c ---- */
 
 /* What the command line holds. */
@@ -124,6 +129,8 @@ void command_print_exit_codes(void);
 /* All of it, for programs. SETTINGS (command_settings_json()) is given up to it. */
 void command_print_help_json(const struct command_verb *verbs, size_t count, json_t *settings);
 
+/* When what is made now ends: "6h" from now on, or a date. False: neither. */
+MUST_CHECK bool command_parse_expires(const char *text, int64_t *expires);
 /* "90s", "2m", "3h", "5d", or plain seconds. Milliseconds. */
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);
 /* Seconds since the epoch: a duration before NOW, or a date: 2026-11-28, 2026-11-28T12:00:00Z. */
@@ -231,20 +238,35 @@ int command_size(struct command *command);     /* command_query.c */
 int command_stat(struct command *command);
 int command_delete(struct command *command);
 int command_restore(struct command *command);
+int command_rename(struct command *command);
 int command_url(struct command *command);
+int command_cp(struct command *command);   /* command_copy.c */
 int command_list(struct command *command); /* command_list.c */
 int command_trash(struct command *command);
 int command_find(struct command *command);
 int command_du(struct command *command);
 int command_groups(struct command *command); /* command_status.c */
 int command_status(struct command *command);
+int command_top(struct command *command);    /* command_top.c */
 int command_doctor(struct command *command); /* command_doctor.c */
 int command_fsck(struct command *command);   /* command_fsck.c */
 int command_admin(struct command *command);  /* command_admin.c */
 int command_auth(struct command *command);   /* command_auth.c */
+/* Whether this line is `auth` with a part that asks a server. */
+bool command_auth_asks(const struct command *command);
+
+/* `admin group drain GROUP --empty`, `admin group rebalance`, and what `admin group remove GROUP` asks before. */
+int command_empty_group(struct command *command, const char *group); /* command_empty.c */
+int command_rebalance(struct command *command);
+int command_group_is_empty(struct command *command, const char *group);
+
+/* An unlinked file in $TMPDIR, or /var/tmp: contents may be larger than what /tmp has room for. -1: ERROR. */
+int command_temporary_file(struct reel_error *error); /* command_copy.c */
 
 /* The tracker's STATUS as an object with an array `groups`. NULL: *RESULT is the exit code. */
 json_t *command_get_status(struct command *command, int *result); /* command_status.c */
+/* The table of `reel status`. */
+void command_print_groups(const json_t *groups);
 /* Of a group: the free bytes, the capacity of its volume; -1: not known. */
 int64_t command_group_bytes(const json_t *group, const char *name);
 

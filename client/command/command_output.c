@@ -19,8 +19,8 @@ static int exit_of(const struct command *command, const struct reel_error *error
     switch (error->code) {
     case REEL_E_NONE:
         return COMMAND_OK;
-    case REEL_E_NOT_FOUND:
-        return COMMAND_NOT_FOUND;
+    case REEL_E_NOT_FOUND: /* with an errno: a file here */
+        return error->errnum != 0 ? COMMAND_LOCAL : COMMAND_NOT_FOUND;
     case REEL_E_EXISTS:
         return COMMAND_EXISTS;
     case REEL_E_UNAVAILABLE:

@@ -1,6 +1,6 @@
 /*
  * command_query: the commands of `reel` that ask or change something about single files: size, stat, delete,
- * restore, url.
+ * restore, rename, url.
  */
 #include "client/command/command_internal.h"
 
@@ -133,6 +133,22 @@ int command_restore(struct command *command)
     return command_each_argument(command, restore_one);
 }
 
+/* ---- rename ---- */
+
+int command_rename(struct command *command)
+{
+    const char *file = command->arguments[0], *name = command->arguments[1];
+    struct reel_key key = {.file = file};
+    struct reel_error error;
+
+    if (!reel_rename(command->reel, &key, name, &error))
+        return command_failed(command, file, &error);
+    return command->options.json
+               ? command_print_json(command, json_pack("{s:o,s:o}", "file", command_json_text(file), "name",
+                                                       command_json_text(name)))
+               : COMMAND_OK;
+}
+
 /* ---- url ---- */
 
 /* "file", "user", "prefix:N" into LINK. */
@@ -150,8 +166,7 @@ static bool parse_scope(const char *text, struct reel_link *link)
     return link->prefix > 0;
 }
 
-/* From now on, or a date. */
-static bool parse_expires(const char *text, int64_t *expires)
+bool command_parse_expires(const char *text, int64_t *expires)
 {
     int64_t now = (int64_t)time(NULL), ms;
 
@@ -165,7 +180,7 @@ static bool fill_link(const struct command_options *options, struct reel_link *l
 {
     *link = (struct reel_link){.client = options->network, .name = options->name};
     return parse_scope(options->scope ? options->scope : "file", link) &&
-           parse_expires(options->expires ? options->expires : "1h", &link->expires);
+           command_parse_expires(options->expires ? options->expires : "1h", &link->expires);
 }
 
 static char *signed_url(struct command *command, const struct reel_key *key, struct reel_error *error)
@@ -173,6 +188,7 @@ static char *signed_url(struct command *command, const struct reel_key *key, str
     struct reel_link link;
 
     (void)fill_link(&command->options, &link); /* it could be read before */
+    link.keys = command->settings.keys;
     return reel_sign_url(NULL, key, command->settings.http, &link, error);
 }
 

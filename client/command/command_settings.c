@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define SYSTEM_FILE "/etc/reelstore/reel.conf"
+#define SYSTEM_KEYS "/etc/reelstore/reel.keys"
 
 #define OPTION(name_, member_, type_, default_, minimum_, maximum_, help_)                                   \
     {                                                                                                        \
@@ -109,16 +110,36 @@ static bool take_environment(struct command_line *line)
     return true;
 }
 
+/* Beside the system's settings lies the key of this machine's administrator, where the installation made one. */
+static bool take_system_keys(const char *file, struct command_settings *settings)
+{
+    const char *token = getenv("REEL_TOKEN");
+    char *keys;
+
+    if (!file || strcmp(file, SYSTEM_FILE) != 0 || settings->keys[0] != '\0' ||
+        settings->token_file[0] != '\0' || (token && token[0] != '\0') || access(SYSTEM_KEYS, R_OK) != 0)
+        return true;
+    keys = strdup(SYSTEM_KEYS);
+    if (!keys)
+        return false;
+    free(settings->keys);
+    settings->keys = keys;
+    return true;
+}
+
 int command_load_settings(struct command *command, struct command_line *line)
 {
     char path[4096];
+    const char *file = settings_file(command->options.config, path, sizeof(path));
     struct error error;
 
     if (!take_environment(line))
         return command_usage(&command->options, "no memory for the settings");
-    if (config_load(settings_tables, settings_file(command->options.config, path, sizeof(path)),
-                    (const char *const *)line->overrides, line->override_count, &command->settings, &error))
-        return COMMAND_OK;
+    if (config_load(settings_tables, file, (const char *const *)line->overrides, line->override_count,
+                    &command->settings, &error))
+        return take_system_keys(file, &command->settings)
+                   ? COMMAND_OK
+                   : command_usage(&command->options, "no memory for the settings");
     /* config_load() calls what was not in the file an override, -o: here it was an option or the
      * environment. */
     return strncmp(error.text, "-o ", 3) == 0 ? command_usage(&command->options, "setting %s", error.text + 3)

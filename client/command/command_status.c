@@ -97,7 +97,7 @@ static void print_member(const json_t *server)
         printf("%7s %10s\n", "-", "-");
 }
 
-static void print_table(const json_t *groups)
+void command_print_groups(const json_t *groups)
 {
     char name[64], state[64];
     json_t *group, *server;
@@ -131,7 +131,7 @@ int command_status(struct command *command)
     if (command->options.json)
         return command_print_json(command, status);
     command_display_clear(command->display);
-    print_table(json_object_get(status, "groups"));
+    command_print_groups(json_object_get(status, "groups"));
     json_decref(status);
     return COMMAND_OK;
 }

@@ -314,6 +314,7 @@ bool client_tracker_again(void *argument, const struct error *error)
     switch (error->code) {
     case ERROR_GENERAL: /* all that a legacy tracker says: its database may be away */
     case ERROR_UNAVAILABLE:
+    case ERROR_THROTTLED:
     case ERROR_NO_SERVER:
     case ERROR_IO:
     case ERROR_TIMEOUT:
@@ -339,6 +340,21 @@ bool client_unpack_text(struct client_operation *operation, const uint8_t *body,
         text[i] = body[i] == '\0' ? ' ' : (char)body[i];
     text[size] = '\0';
     operation->result.text.bytes = text;
+    operation->result.text.size = size;
+    return true;
+}
+
+bool client_unpack_bytes(struct client_operation *operation, const uint8_t *body, size_t size,
+                         struct error *error)
+{
+    char *bytes = operation->owned = malloc(size + 1);
+
+    if (!bytes)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for %zu bytes", size);
+    if (size > 0)
+        memcpy(bytes, body, size);
+    bytes[size] = '\0';
+    operation->result.text.bytes = bytes;
     operation->result.text.size = size;
     return true;
 }
@@ -385,6 +401,35 @@ static const struct client_command group_command = {
     .pack = pack_group,
     .unpack = client_unpack_text,
     .report = client_report_text,
+};
+
+static bool pack_users(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_users_pack(body, &operation->moving.users, error);
+}
+
+static bool pack_reroute(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_reroute_pack(body, &operation->moving.reroute, error);
+}
+
+static const struct client_command users_command = {
+    .number = PROTO_TRACKER_USERS,
+    .body_size = PROTO_USERS_SIZE,
+    .reply_max = PROTO_USERS_LIMIT_MAX * PROTO_USERS_ENTRY_SIZE,
+    .pack = pack_users,
+    .unpack = client_unpack_bytes,
+    .report = client_report_text,
+};
+
+static const struct client_command reroute_command = {
+    .number = PROTO_TRACKER_REROUTE,
+    .body_size = PROTO_REROUTE_SIZE,
+    .reply_max = PROTO_GROUP_SIZE,
+    .pack = pack_reroute,
+    .unpack = client_unpack_bytes,
+    .report = client_report_text,
+    .change = true,
 };
 
 /* As a JSON object. */
@@ -437,7 +482,7 @@ static void tracker_kicked(struct client_operation *operation)
         .timeout_ms = client->options.call_timeout_ms,
         .progress_ms = client->options.progress_timeout_ms,
         /* A change that a slow tracker does late could undo a later one. */
-        .hedge_ms = command == &group_command ? 0 : client->options.hedge_ms,
+        .hedge_ms = command == &group_command || command->change ? 0 : client->options.hedge_ms,
         .again = client_tracker_again,
         .done = tracker_done,
         .argument = operation,
@@ -492,5 +537,25 @@ struct client_operation *client_group(struct client *client, const struct proto_
 
     if (operation)
         operation->group = *change;
+    return operation;
+}
+
+struct client_operation *client_users(struct client *client, const struct proto_users *users,
+                                      client_text_callback callback, void *argument)
+{
+    struct client_operation *operation = tracker_start(client, &users_command, callback, argument);
+
+    if (operation)
+        operation->moving.users = *users;
+    return operation;
+}
+
+struct client_operation *client_reroute(struct client *client, const struct proto_reroute *reroute,
+                                        client_text_callback callback, void *argument)
+{
+    struct client_operation *operation = tracker_start(client, &reroute_command, callback, argument);
+
+    if (operation)
+        operation->moving.reroute = *reroute;
     return operation;
 }

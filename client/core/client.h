@@ -37,7 +37,11 @@ struct client_options {
     int64_t location_age_ms;     /* how long a user's location is cached; 0: 5,000 */
     size_t location_entries_max; /* 0: 10,000 */
     struct client_shared *shared; /* NULL: it is the only one */
-    struct auth *auth;            /* who we are; must outlive the client. NULL: nobody in particular */
+    /* "": as above. Else every user's files are looked for at the servers of this group (SERVERS), by whoever runs the
+     * trackers; deleted files can be downloaded (FETCH); */
+    char group[PROTO_GROUP_SIZE];
+    char moves_from[PROTO_GROUP_SIZE]; /* and uploads are MOVEs of files that this group has; "": uploads */
+    struct auth *auth;                 /* who we are; must outlive the client. NULL: nobody in particular */
 };
 
 MUST_CHECK struct client *client_create(struct loop *loop, const struct client_options *options,
@@ -83,6 +87,10 @@ struct client_operation *client_delete(struct client *client, const struct proto
 struct client_operation *client_restore(struct client *client, const struct proto_file_key *key,
                                         client_done_callback callback, void *argument);
 
+/* RENAME: ERROR_UNKNOWN_COMMAND, or ERROR_GENERAL of a legacy server: no server of the group can. */
+struct client_operation *client_rename(struct client *client, const struct proto_rename *rename,
+                                       client_done_callback callback, void *argument);
+
 /* LIST: one page. ENTRIES valid during the callback. */
 typedef void (*client_list_callback)(void *argument, const struct proto_list_entry *entries, size_t count,
                                      const struct error *error);
@@ -100,6 +108,16 @@ struct client_operation *client_groups(struct client *client, client_text_callba
 struct client_operation *client_status(struct client *client, client_text_callback callback, void *argument);
 /* Who we are to the first tracker that answers: a JSON object with role, rights, ends, key. */
 struct client_operation *client_whoami(struct client *client, client_text_callback callback, void *argument);
+
+/* USERS and REROUTE at the first tracker that answers: TEXT is the body of the reply, which may have NULs; valid during the
+ * callback. */
+struct client_operation *client_users(struct client *client, const struct proto_users *users,
+                                      client_text_callback callback, void *argument);
+struct client_operation *client_reroute(struct client *client, const struct proto_reroute *reroute,
+                                        client_text_callback callback, void *argument);
+/* LEFT at a server of the client's group: likewise. */
+struct client_operation *client_left(struct client *client, const struct proto_left *left,
+                                     client_text_callback callback, void *argument);
 
 /* GROUP at the first tracker that answers: adds a group or changes it. TEXT is empty. */
 struct client_operation *client_group(struct client *client, const struct proto_group *change,

@@ -152,6 +152,35 @@ struct client_operation *client_restore(struct client *client, const struct prot
     return done_start(client, &restore_command, key, callback, argument);
 }
 
+/* ---- RENAME ---- */
+
+static bool pack_rename(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    struct proto_rename rename = {.key = operation->key};
+
+    memcpy(rename.name, operation->name, sizeof(rename.name));
+    return proto_rename_pack(body, &rename, error);
+}
+
+static const struct client_command rename_command = {
+    .number = PROTO_STORAGE_RENAME,
+    .body_size = PROTO_RENAME_SIZE,
+    .pack = pack_rename,
+    .report = client_report_done,
+    .change = true,
+};
+
+struct client_operation *client_rename(struct client *client, const struct proto_rename *rename,
+                                       client_done_callback callback, void *argument)
+{
+    struct client_operation *operation =
+        done_start(client, &rename_command, &rename->key, callback, argument);
+
+    if (operation)
+        memcpy(operation->name, rename->name, sizeof(operation->name));
+    return operation;
+}
+
 /* ---- FSCK ---- */
 
 static bool pack_fsck(const struct client_operation *operation, uint8_t *body, struct error *error)
@@ -242,5 +271,34 @@ struct client_operation *client_list(struct client *client, const struct proto_l
         return NULL;
     operation->list = *list;
     operation->callback.list = callback;
+    return operation;
+}
+
+/* ---- LEFT ---- */
+
+static bool pack_left(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_left_pack(body, &operation->moving.left, error);
+}
+
+static const struct client_command left_command = {
+    .number = PROTO_STORAGE_LEFT,
+    .body_size = PROTO_LEFT_SIZE,
+    .reply_max = PROTO_LEFT_HEAD_SIZE + PROTO_LEFT_USERS_MAX * PROTO_LEFT_ENTRY_SIZE,
+    .pack = pack_left,
+    .unpack = client_unpack_bytes,
+    .report = client_report_text,
+};
+
+struct client_operation *client_left(struct client *client, const struct proto_left *left,
+                                     client_text_callback callback, void *argument)
+{
+    struct client_operation *operation =
+        client_operation_create(client, &left_command, NULL, client_storage_begin, argument);
+
+    if (!operation)
+        return NULL;
+    operation->moving.left = *left;
+    operation->callback.text = callback;
     return operation;
 }

@@ -113,8 +113,14 @@ struct client_operation {
     struct error last_error; /* of the last call to a storage server; ERROR_NONE before */
 
     struct proto_list list;
-    uint8_t action; /* of FSCK */
+    uint8_t action;             /* of FSCK */
+    char name[PROTO_NAME_SIZE]; /* of RENAME */
     struct proto_group group;
+    union {
+        struct proto_users users;
+        struct proto_reroute reroute;
+        struct proto_left left;
+    } moving;
     struct client_upload_options upload;
     bool source_taken;
     int64_t offset, size; /* download */
@@ -173,6 +179,9 @@ void client_operation_remark(const struct client_operation *operation, const str
 /* A command's unpack() that keeps SIZE bytes of text as the result. */
 bool client_unpack_text(struct client_operation *operation, const uint8_t *body, size_t size,
                         struct error *error);
+/* The same for any bytes. */
+bool client_unpack_bytes(struct client_operation *operation, const uint8_t *body, size_t size,
+                         struct error *error);
 /* A command's report() to callbacks of texts, and to those that only learn that it is done. */
 void client_report_text(struct client_operation *operation, const struct error *error);
 void client_report_done(struct client_operation *operation, const struct error *error);

@@ -238,9 +238,48 @@ static void locate_ask(struct client_operation *operation)
         operation->located(operation, &error);
 }
 
+/* The servers of the client's own group, whoever the user is. */
+static void locate_group(struct client_operation *operation)
+{
+    struct client *client = operation->client;
+    uint8_t body[PROTO_GROUP_SIZE];
+    struct address_list trackers = {0};
+    struct packet_call_options options = {
+        .addresses = &trackers,
+        .command = PROTO_TRACKER_SERVERS,
+        .body = body,
+        .body_size = sizeof(body),
+        .reply_max = PROTO_SADDRS_MAX,
+        .timeout_ms = client->options.call_timeout_ms,
+        .progress_ms = client->options.call_timeout_ms,
+        .hedge_ms = client->options.hedge_ms,
+        .again = client_tracker_again,
+        .done = locate_done,
+        .argument = operation,
+    };
+    struct error error;
+
+    if (!client_tracker_order(client, &trackers))
+        (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a tracker");
+    else if (proto_group_name_pack(body, client->options.group, &error))
+        operation->question = packet_call_start(client->pool, &options, &error);
+    address_list_clear(&trackers);
+    if (!operation->question)
+        operation->located(operation, &error);
+}
+
 void client_locate_begin(struct client_operation *operation)
 {
     client_operation_set_step(operation, CLIENT_LOCATING);
+    if (operation->client->options.group[0] != '\0') {
+        /* Any user will do as the key of the cache: all have the same servers. */
+        operation->plain_locate = true;
+        if (!operation->fresh && location_recall(operation, false))
+            operation->located(operation, NULL);
+        else
+            locate_group(operation);
+        return;
+    }
     operation->plain_locate = false;
     if (!operation->fresh && location_recall(operation, false))
         operation->located(operation, NULL);

@@ -96,7 +96,7 @@ static bool locating_again_may_help(const struct client_operation *operation, co
     if (!operation->upload.source)
         return false;
     return error->code == ERROR_NO_SERVER || error->code == ERROR_UNAVAILABLE || error->code == ERROR_IO ||
-           error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT;
+           error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT || error->code == ERROR_THROTTLED;
 }
 
 static void storage_located(struct client_operation *operation, const struct error *error)
@@ -162,6 +162,7 @@ static bool error_is_of_server(const struct error *error)
     case ERROR_CONNECTION:
     case ERROR_TIMEOUT:
     case ERROR_UNAVAILABLE:
+    case ERROR_THROTTLED:
     case ERROR_IO:
     case ERROR_NO_SPACE:
         return true;

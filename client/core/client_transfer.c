@@ -64,6 +64,24 @@ static const struct client_command put_trailer_command = {
     .report = client_report_done,
 };
 
+/* The group that has the file stands in the place of its name, which stays. */
+static bool pack_move(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    struct proto_put put = {.key = operation->upload.put.key, .size = operation->upload.put.size};
+
+    memcpy(put.name, operation->client->options.moves_from, sizeof(operation->client->options.moves_from));
+    memcpy(put.group, operation->location.group, sizeof(put.group));
+    return proto_put_pack(body, &put, error);
+}
+
+static const struct client_command move_command = {
+    .number = PROTO_STORAGE_MOVE,
+    .body_size = PROTO_PUT_SIZE,
+    .pack = pack_move,
+    .options = upload_options,
+    .report = client_report_done,
+};
+
 static bool upload_needs_put(const struct proto_put *put)
 {
     return put->has_digest || put->name[0] != '\0' || put->content_type[0] != '\0';
@@ -71,9 +89,10 @@ static bool upload_needs_put(const struct proto_put *put)
 
 struct client_operation *client_upload(struct client *client, const struct client_upload_options *options)
 {
-    const struct client_command *command = options->digest_follows           ? &put_trailer_command
-                                           : upload_needs_put(&options->put) ? &put_command
-                                                                             : &upload_command;
+    const struct client_command *command = client->options.moves_from[0] != '\0' ? &move_command
+                                           : options->digest_follows             ? &put_trailer_command
+                                           : upload_needs_put(&options->put)     ? &put_command
+                                                                                 : &upload_command;
     struct client_operation *operation =
         client_operation_create(client, command, &options->put.key, client_storage_begin, options->argument);
 
@@ -111,6 +130,14 @@ static void report_download(struct client_operation *operation, const struct err
 
 static const struct client_command download_command = {
     .number = PROTO_STORAGE_DOWNLOAD,
+    .body_size = PROTO_DOWNLOAD_SIZE,
+    .pack = pack_download,
+    .options = download_options,
+    .report = report_download,
+};
+
+static const struct client_command fetch_command = {
+    .number = PROTO_STORAGE_FETCH,
     .body_size = PROTO_DOWNLOAD_SIZE,
     .pack = pack_download,
     .options = download_options,
@@ -169,8 +196,11 @@ struct client_operation *client_download(struct client *client, const struct pro
                                          const struct address *avoid, client_download_callback callback,
                                          void *argument)
 {
-    struct client_operation *operation = client_operation_create(
-        client, digest ? &read_command : &download_command, key, client_storage_begin, argument);
+    const struct client_command *command = client->options.group[0] != '\0' ? &fetch_command
+                                           : digest                         ? &read_command
+                                                                            : &download_command;
+    struct client_operation *operation =
+        client_operation_create(client, command, key, client_storage_begin, argument);
 
     if (!operation)
         return NULL;
@@ -221,7 +251,7 @@ static void upload_options(struct client_operation *operation, struct packet_cal
     options->timeout_ms = max_i64(options->timeout_ms, options->progress_ms);
     options->source = upload_source;
     options->source_size = operation->upload.put.size;
-    if (operation->command == &put_trailer_command)
+    if (operation->command == &put_trailer_command || operation->command == &move_command)
         options->source_size += PROTO_DIGEST_SIZE;
 }
 

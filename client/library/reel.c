@@ -5,6 +5,7 @@
 #include "client/library/reel_internal.h"
 
 #include "common/base/log.h"
+#include "common/call/psk_source.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,6 +56,15 @@ static bool take_options(struct reel *reel, const struct reel_options *options, 
                         error) ||
         !address_list_parse(options->trackers, TRACKER_PORT, &client->trackers, error))
         return false;
+    if (!reel_copy_text(client->group, sizeof(client->group), "group", options->group ? options->group : "",
+                        error) ||
+        !reel_copy_text(client->moves_from, sizeof(client->moves_from), "moves_from",
+                        options->moves_from ? options->moves_from : "", error))
+        return false;
+    if (client->moves_from[0] != '\0' && client->group[0] == '\0')
+        return error_set(error, ERROR_MALFORMED, "moves_from: the group that files move to is not given");
+    reel->takes_deleted = client->group[0] != '\0';
+    reel->moves = client->moves_from[0] != '\0';
     reel->tries = options->tries > 0 ? options->tries : 10;
     reel->progress_timeout_ms = options->progress_timeout_ms > 0 ? options->progress_timeout_ms : 30000;
     reel->async_threads = options->async_threads > 0 ? options->async_threads : ASYNC_THREADS;
@@ -75,11 +85,13 @@ static bool open_tls(struct reel *reel, const struct reel_options *options, stru
                      struct error *error)
 {
     static const struct config_strings none;
+    const struct tls_keys psk = psk_source(reel->auth); /* where nobody said whose certificates to believe */
     const struct tls_options tls = {
         .profile = TLS_FOR_PACKETS,
         .certificates = &none,
         .keys = &none,
         .ca = options->tls_ca ? options->tls_ca : "",
+        .psk = options->tls_ca && options->tls_ca[0] != '\0' ? NULL : &psk,
     };
     bool wanted = false;
 

@@ -152,7 +152,8 @@ static enum outcome fetch_body(struct fetch *fetch, const struct reel *reel, str
 static bool error_is_passing(const struct error *error)
 {
     return error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT ||
-           error->code == ERROR_UNAVAILABLE || error->code == ERROR_NO_SERVER;
+           error->code == ERROR_UNAVAILABLE || error->code == ERROR_NO_SERVER ||
+           error->code == ERROR_THROTTLED;
 }
 
 /* One server's part: a request, and as much of its body as comes. */
@@ -250,7 +251,7 @@ bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *sta
         return error_set(error, ERROR_MALFORMED, "only a whole file can be compared with its digest");
     if (!fetch_identify(fetch, reel, stat, error) || fetch->one_piece)
         return false;
-    if (stat->status == PROTO_FILE_DELETED)
+    if (stat->status == PROTO_FILE_DELETED && !reel->takes_deleted)
         return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);
     if (!stat->has_digest && download->verify)
         return error_set(error, ERROR_UNAVAILABLE, "no digest is stored for file %s", fetch->key.file);

@@ -25,6 +25,8 @@ struct reel {
     char application[REEL_APPLICATION_SIZE];
     char user[REEL_USER_SIZE]; /* "" where none was given */
     int64_t progress_timeout_ms;
+    bool takes_deleted; /* downloads give deleted files too */
+    bool moves;         /* uploads are MOVEs */
     int tries;
     pid_t process; /* that opened it */
     reel_remark remark;

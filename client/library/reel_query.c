@@ -151,6 +151,43 @@ bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_err
     return true;
 }
 
+/* ---- RENAME ---- */
+
+struct rename_wait {
+    struct reel_wait wait;
+    struct proto_rename rename;
+};
+
+static void rename_done(void *argument, const struct error *error)
+{
+    reel_wait_finish(&((struct rename_wait *)argument)->wait, error);
+}
+
+static void rename_start(struct reel_wait *wait)
+{
+    struct rename_wait *rename = CONTAINER_OF(wait, struct rename_wait, wait);
+
+    reel_wait_started(wait, client_rename(wait->reel->client, &rename->rename, rename_done, rename));
+}
+
+bool reel_rename(struct reel *reel, const struct reel_key *key, const char *name, struct reel_error *error)
+{
+    struct rename_wait wait = {0};
+    struct error why;
+    size_t length = strlen(name);
+
+    if (!reel_usable(reel, &why) || !reel_fill_key(reel, key, false, &wait.rename.key, &why))
+        return reel_fail(error, &why);
+    if (length >= sizeof(wait.rename.name)) {
+        (void)error_set(&why, ERROR_MALFORMED, "name: %zu bytes; at most %zu expected", length,
+                        sizeof(wait.rename.name) - 1);
+        return reel_fail(error, &why);
+    }
+    memcpy(wait.rename.name, name, length);
+    reel_wait_init(&wait.wait, reel, rename_start);
+    return reel_wait_run(&wait.wait, &why) || reel_fail(error, &why);
+}
+
 /* ---- LIST ---- */
 
 struct list_wait {

@@ -275,11 +275,13 @@ static bool send_checked(struct reel *reel, const struct content *content, const
                          struct proto_put *put, struct error *error)
 {
     int64_t now = clock_monotonic_ms();
-    bool known_old = atomic_load(&reel->digest_first_until_ms) > now;
+    bool known_old = !reel->moves && atomic_load(&reel->digest_first_until_ms) > now;
 
     if (!known_old) {
         if (send_content(reel, content, upload, put, error))
             return true;
+        if (reel->moves) /* there is one way only */
+            return false;
         if (error->code != ERROR_UNKNOWN_COMMAND && error->code != ERROR_GENERAL)
             return false;
     }

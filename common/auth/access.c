@@ -30,7 +30,7 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_BEAT:
         ACCESS("beat", BIT(STORAGE), 0, ACCESS_GROUP, 0, true, false);
     case PROTO_TRACKER_SADDRS:
-        ACCESS("saddrs", USERS, 0, ACCESS_USER, 0, true, false);
+        ACCESS("saddrs", USERS | BIT(STORAGE), 0, ACCESS_USER, 0, true, false);
     case PROTO_TRACKER_GROUPS:
         ACCESS("groups", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, true, false);
     case PROTO_TRACKER_LOAD:
@@ -38,11 +38,17 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_STATUS:
         ACCESS("status", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     case PROTO_TRACKER_LOCATE:
-        ACCESS("locate", READERS, 0, ACCESS_USER, 0, false, false);
+        ACCESS("locate", READERS | BIT(STORAGE), 0, ACCESS_USER, 0, false, false);
     case PROTO_TRACKER_GROUP:
         ACCESS("group", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_TRACKER_ADVERTISE:
         ACCESS("advertise", BIT(STORAGE), 0, ACCESS_GROUP, 0, false, false);
+    case PROTO_TRACKER_USERS:
+        ACCESS("users", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
+    case PROTO_TRACKER_REROUTE:
+        ACCESS("reroute", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
+    case PROTO_TRACKER_SERVERS:
+        ACCESS("servers", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     case PROTO_IDSERVER_GET:
         ACCESS("get", BIT(STORAGE) | BIT(OPERATOR), 0, ACCESS_PATH, 0, true, false);
     case PROTO_IDSERVER_RANGE:
@@ -83,6 +89,14 @@ static const struct access *row_of(enum proto_command command)
         ACCESS("abort", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_JOIN_PARTS:
         ACCESS("join_parts", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_RENAME:
+        ACCESS("rename", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_MOVE:
+        ACCESS("move", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
+    case PROTO_STORAGE_FETCH:
+        ACCESS("fetch", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
+    case PROTO_STORAGE_LEFT:
+        ACCESS("left", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     }
     return NULL;
 }

@@ -44,6 +44,7 @@ enum key_use {
     KEY_USE_SERVER, /* "server": the server's proof */
     KEY_USE_TOKEN,  /* "token" */
     KEY_USE_LINK,   /* "link" */
+    KEY_USE_PSK,    /* "psk": the pre-shared key of TLS */
     KEY_USES,
 };
 

@@ -207,7 +207,7 @@ static bool take_option(const struct key_line *line, char *word, struct key *key
 
 static bool derive_all(const struct key_line *line, struct key *key)
 {
-    static const char *const words[KEY_USES] = {"client", "server", "token", "link"};
+    static const char *const words[KEY_USES] = {"client", "server", "token", "link", "psk"};
 
     for (size_t use = 0; use < KEY_USES; use++)
         if (!key_derive(key, words[use], key->derived[use]))

@@ -120,6 +120,11 @@ uint64_t session_generation(const struct session *session)
     return session->keys ? session->keys->generation : 0;
 }
 
+bool session_is_proved(const struct session *session)
+{
+    return session && session->key;
+}
+
 const char *session_key_id(const struct session *session)
 {
     if (!session)

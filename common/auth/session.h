@@ -58,6 +58,8 @@ MUST_CHECK bool session_admits(struct session *session, const struct access *acc
 MUST_CHECK bool session_admits_command(const struct session *session, const struct access *access,
                                        int64_t now, struct error *error);
 
+/* Whether the other end has proved a key that is still the same; also past the session's time. SESSION may be NULL. */
+bool session_is_proved(const struct session *session);
 /* "" and KEY_ROLE_NONE without one; also that which a failed PROVE named. SESSION may be NULL. */
 const char *session_key_id(const struct session *session);
 enum key_role session_role(const struct session *session);

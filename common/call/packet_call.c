@@ -151,7 +151,7 @@ static void leg_failed(struct call_leg *leg, int code, bool answer, const char *
 
 static bool call_wants_next(struct packet_call *call, const struct error *error)
 {
-    bool again = error->code == ERROR_UNAVAILABLE;
+    bool again = error->code == ERROR_UNAVAILABLE || error->code == ERROR_THROTTLED;
 
     if (call->options.again)
         again = call->options.again(call->options.argument, error);

@@ -22,8 +22,7 @@ static const struct config_option common_options[] = {
     {"daemon", "sandbox", CONFIG_CHOICE, offsetof(struct daemon_config, sandbox), REEL_SANDBOX, 0, 0,
      "auto|off|required", false,
      "Whether the daemon gives up the right to open files that it has no use for (Landlock). auto: where the "
-     "kernel can, with a warning where it cannot; required: no start without. Not where volumes are mounted "
-     "again while the daemon runs: files of a volume that came after its start are refused."},
+     "kernel can, with a warning where it cannot; required: no start without."},
     {"log", "file", CONFIG_STRING, offsetof(struct daemon_config, log_file), "", 0, 0, NULL, false,
      "Log file, reopened on SIGHUP and SIGUSR1; empty for stderr (the journal, under systemd)."},
     {"log", "level", CONFIG_CHOICE, offsetof(struct daemon_config, log_level), "info", 0, 0,

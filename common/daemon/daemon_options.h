@@ -9,7 +9,7 @@
 
 /* The default of daemon.sandbox; a build for coverage, whose programs write beside their object files, has "off". */
 #ifndef REEL_SANDBOX
-#define REEL_SANDBOX "off"
+#define REEL_SANDBOX "auto"
 #endif
 
 #ifndef REEL_VERSION

@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/call/psk_source.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,31 +18,53 @@ struct daemon_tls {
     struct tls_client *client; /* NULL: it does not call so */
     enum tls_profile profile;  /* of the server */
     struct tls_keys psk;
-    bool has_psk;
     int64_t expiry_warning_ms;
     struct metric *expiry;
 };
 
-static struct tls_options options_of(const struct daemon_tls *tls, const struct daemon_tls_config *config,
+static struct tls_options options_of(const struct daemon_tls *tls, const struct daemon_config *config,
                                      enum tls_profile profile)
 {
     return (struct tls_options){
         .profile = profile,
-        .certificates = &config->certificates,
-        .keys = &config->keys,
-        .ca = config->ca,
-        .verify_peer = config->verify == DAEMON_TLS_VERIFY_PEER,
-        .psk = tls->has_psk ? &tls->psk : NULL,
+        .certificates = &config->tls.certificates,
+        .keys = &config->tls.keys,
+        .ca = config->tls.ca,
+        .verify_peer = config->tls.verify == DAEMON_TLS_VERIFY_PEER,
+        .psk = profile == TLS_FOR_PACKETS && config->auth_keys[0] != '\0' ? &tls->psk : NULL,
     };
+}
+
+/* Callers prove themselves by a key of the keys file as well, but where each has to show a certificate. */
+static struct tls_options server_options(const struct daemon_tls *tls, const struct daemon_config *config)
+{
+    struct tls_options options = options_of(tls, config, tls->profile);
+
+    if (options.verify_peer)
+        options.psk = NULL;
+    return options;
+}
+
+/* A key stands in for certificates that were not given: whoever said which of them to believe is not content with less. */
+static struct tls_options client_options(const struct daemon_tls *tls, const struct daemon_config *config)
+{
+    struct tls_options options = options_of(tls, config, TLS_FOR_PACKETS);
+
+    if (options.certificates->count > 0 || options.ca[0] != '\0')
+        options.psk = NULL;
+    return options;
 }
 
 /* DAEMON's; made where there is none. */
 static struct daemon_tls *tls_of(struct daemon *daemon, struct error *error)
 {
-    if (!daemon->tls)
-        daemon->tls = calloc(1, sizeof(*daemon->tls));
+    if (daemon->tls)
+        return daemon->tls;
+    daemon->tls = calloc(1, sizeof(*daemon->tls));
     if (!daemon->tls)
         (void)error_set_errno(error, ENOMEM, "cannot start");
+    else
+        daemon->tls->psk = psk_source(daemon->auth);
     return daemon->tls;
 }
 
@@ -61,8 +84,7 @@ static void note_expiry(struct daemon_tls *tls, const struct daemon_tls_config *
         log_warning("tls", "a certificate of tls.cert ends in %" PRId64 " days", left / DAY_S);
 }
 
-bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, const struct tls_keys *psk,
-                      struct error *error)
+bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, struct error *error)
 {
     const struct daemon_config *config = daemon->config;
     struct daemon_tls *tls = tls_of(daemon, error);
@@ -71,10 +93,7 @@ bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, const str
     if (!tls)
         return false;
     tls->profile = profile;
-    tls->has_psk = psk;
-    if (psk)
-        tls->psk = *psk;
-    options = options_of(tls, &config->tls, profile);
+    options = server_options(tls, config);
     tls->server = tls_server_create(&options, error);
     if (!tls->server)
         return false;
@@ -104,7 +123,7 @@ bool daemon_tls_call(struct daemon *daemon, const struct address_list *addresses
     tls = tls_of(daemon, error);
     if (!tls)
         return false;
-    options = options_of(tls, &config->tls, TLS_FOR_PACKETS);
+    options = client_options(tls, config);
     tls->client = tls_client_create(&options, error);
     return tls->client;
 }
@@ -121,8 +140,8 @@ bool daemon_tls_reload(struct daemon *daemon, const struct daemon_config *new_co
 
     if (!tls)
         return true;
-    server = options_of(tls, &new_config->tls, tls->profile);
-    client = options_of(tls, &new_config->tls, TLS_FOR_PACKETS);
+    server = server_options(tls, new_config);
+    client = client_options(tls, new_config);
     if (tls->client && !tls_client_reload(tls->client, &client, error))
         return false;
     if (!tls->server)

@@ -8,9 +8,9 @@
 #include "common/daemon/daemon.h"
 #include "common/transport/tls_context.h"
 
-/* For who listens at listen_tls: DAEMON gets its certificates. False: what is wrong with them. Before the loops run. */
-MUST_CHECK bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, const struct tls_keys *psk,
-                                 struct error *error);
+/* For who listens at listen_tls: DAEMON gets its certificates and, for packets, the pre-shared keys of its keys file. False: what
+ * is wrong with them. Before the loops run. */
+MUST_CHECK bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, struct error *error);
 
 /* NULL where daemon_tls_start() was not called. It lives until the daemon ends. */
 struct tls_server *daemon_tls_server(const struct daemon *daemon);

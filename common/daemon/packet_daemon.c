@@ -190,7 +190,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
     const struct packet_daemon_config *config = base->config;
     size_t places;
     if (!daemon_count_places(config, face->descriptors, &places, error) ||
-        (config->listen_tls.count > 0 && !daemon_tls_start(base->daemon, TLS_FOR_PACKETS, NULL, error)))
+        (config->listen_tls.count > 0 && !daemon_tls_start(base->daemon, TLS_FOR_PACKETS, error)))
         return false;
     const struct packet_server_options options = {
         .listen = config->listen,
@@ -209,6 +209,7 @@ bool packet_daemon_listen(struct packet_daemon *base, const struct packet_daemon
         .idle_timeout_ms = config->idle_timeout_ms,
         .progress_timeout_ms = config->progress_timeout_ms,
         .drain_timeout_ms = config->refused_body_timeout_ms,
+        .requests_per_second = config->requests_per_second,
         .argument = face->argument,
         .closed = face->closed,
         .auth = base->daemon->auth,
@@ -282,6 +283,7 @@ void packet_daemon_destroy(struct packet_daemon *base)
 void packet_daemon_reload(struct packet_daemon *base, const struct packet_daemon_config *new_config)
 {
     packet_server_set_timeouts(base->server, new_config->idle_timeout_ms, new_config->progress_timeout_ms);
+    packet_server_set_rate(base->server, new_config->requests_per_second);
 }
 
 json_t *packet_daemon_status(const struct packet_daemon *base, const char *name)

@@ -20,7 +20,8 @@ struct packet_daemon_config {
     int64_t connections_per_address; /* 0: no limit */
     int64_t unsent_total;            /* bytes */
     int64_t head_time_ms;
-    int64_t idle_timeout_ms; /* 0: never */
+    int64_t requests_per_second; /* 0: no limit */
+    int64_t idle_timeout_ms;     /* 0: never */
     int64_t progress_timeout_ms;
     int64_t refused_body_timeout_ms;
     char *database_url;
@@ -85,6 +86,17 @@ struct packet_daemon_config {
         .section = (section_), .name = "head_time", .type = CONFIG_DURATION, PACKET_DAEMON_AT(head_time_ms), \
         .default_value = "10s", .minimum = 100, .maximum = PACKET_DAEMON_DAY,                                \
         .help = "How long a request (of an upload: its head) may take to arrive, however its bytes trickle." \
+    }
+
+#define PACKET_DAEMON_REQUESTS_PER_SECOND(section_)                                                          \
+    {                                                                                                        \
+        .section = (section_), .name = "requests_per_second", .type = CONFIG_INTEGER,                        \
+        PACKET_DAEMON_AT(requests_per_second), .default_value = "0", .maximum = 1000000, .reloadable = true, \
+        .help =                                                                                              \
+            "Requests per second, on average over ten seconds, of one key, or of one client address where "  \
+            "no key was proved; further ones are answered \"throttled\" (-20). Proved storage servers, "     \
+            "HTTP "                                                                                          \
+            "servers and operators are not counted. 0: no limit."                                            \
     }
 
 /* MORE_: what else this daemon's help says, beginning with a blank; or "". */

@@ -187,6 +187,35 @@ static bool is_mount_point(const char *directory, const char *around)
     return stat(directory, &inner) != 0 || stat(around, &outer) != 0 || inner.st_dev != outer.st_dev;
 }
 
+/* 0: the kernel does not say (before Linux 5.8). */
+static uint64_t mount_of(const char *path)
+{
+    struct statx status = {0};
+    return statx(AT_FDCWD, path, 0, STATX_MNT_ID, &status) == 0 && (status.stx_mask & STATX_MNT_ID) != 0
+               ? status.stx_mnt_id
+               : 0;
+}
+
+/* DIRECTORY, a real path, may lie in a volume that is mounted further up: what is around that mount point. Not where that would be
+ * all of /. */
+static bool allow_around_mount(struct sandbox *sandbox, const char *directory, enum sandbox_access access,
+                               struct error *error)
+{
+    uint64_t mount = mount_of(directory);
+    char *at = strdup(directory);
+    bool found = false, allowed = true;
+    while (at && mount != 0 && !found && !is_root(at)) {
+        char *above = directory_of(at);
+        found = above && mount_of(above) != mount;
+        free(at);
+        at = above;
+    }
+    if (at && found && !is_root(at))
+        allowed = sandbox_allow(sandbox, at, access, error);
+    free(at);
+    return allowed;
+}
+
 bool sandbox_allow_volume(struct sandbox *sandbox, const char *directory, bool moves,
                           enum sandbox_access access, struct error *error)
 {
@@ -197,7 +226,8 @@ bool sandbox_allow_volume(struct sandbox *sandbox, const char *directory, bool m
     else if (!moves && !is_mount_point(directory, around))
         allowed = sandbox_allow(sandbox, directory, access, error);
     else if (!is_root(around))
-        allowed = sandbox_allow(sandbox, around, access, error);
+        allowed = sandbox_allow(sandbox, around, access, error) &&
+                  (is_mount_point(directory, around) || allow_around_mount(sandbox, around, access, error));
     else
         allowed = error_set(
             error, ERROR_REFUSED,

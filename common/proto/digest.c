@@ -123,6 +123,13 @@ void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE])
     memcpy(out, canonical.digest, PROTO_DIGEST_SIZE);
 }
 
+void digest_of_bytes(const void *bytes, size_t size, uint8_t out[PROTO_DIGEST_SIZE])
+{
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
+    memcpy(out, canonical.digest, PROTO_DIGEST_SIZE);
+}
+
 static char *to_hex(const uint8_t *bytes, size_t size, char *hex)
 {
     static const char digits[] = "0123456789abcdef";

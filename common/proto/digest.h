@@ -32,6 +32,9 @@ MUST_CHECK bool digest_final_sha256(const struct digest *digest, uint8_t out[DIG
 char *digest_sha256_to_hex(const uint8_t sha256[DIGEST_SHA256_SIZE], char hex[DIGEST_SHA256_HEX_SIZE]);
 MUST_CHECK bool digest_sha256_from_hex(const char *hex, uint8_t sha256[DIGEST_SHA256_SIZE]);
 
+/* Of SIZE bytes in memory. */
+void digest_of_bytes(const void *bytes, size_t size, uint8_t out[PROTO_DIGEST_SIZE]);
+
 /* 32 lower-case hex digits, and back (either case). Returns HEX. */
 char *digest_to_hex(const uint8_t digest[PROTO_DIGEST_SIZE], char hex[DIGEST_HEX_SIZE]);
 MUST_CHECK bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE]);

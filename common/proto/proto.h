@@ -52,6 +52,9 @@ enum proto_command {
     PROTO_TRACKER_LOCATE = 16,    /* additive: SADDRS that never gives a new user a group */
     PROTO_TRACKER_GROUP = 17,     /* additive: adds a group, or changes its state or weight */
     PROTO_TRACKER_ADVERTISE = 18, /* additive: the address that clients are to use */
+    PROTO_TRACKER_USERS = 24,     /* additive: the users of a group */
+    PROTO_TRACKER_REROUTE = 25,   /* additive: a user of one group becomes one of another */
+    PROTO_TRACKER_SERVERS = 26,   /* additive: the storage servers of a group */
     PROTO_IDSERVER_GET = 40,
     PROTO_IDSERVER_RANGE = 41, /* additive: a run of numbers */
     PROTO_STORAGE_UPLOAD = 70,
@@ -72,6 +75,10 @@ enum proto_command {
     PROTO_STORAGE_FINISH = 85,      /* additive: it becomes the file */
     PROTO_STORAGE_ABORT = 86,       /* additive: it is given up */
     PROTO_STORAGE_JOIN_PARTS = 87,  /* additive: several of them become the file */
+    PROTO_STORAGE_RENAME = 90,      /* additive: another original file name */
+    PROTO_STORAGE_MOVE = 91,        /* additive: PUT_TRAILER of a file that another group has, and gives up */
+    PROTO_STORAGE_FETCH = 92,       /* additive: DOWNLOAD of a deleted file too */
+    PROTO_STORAGE_LEFT = 93,        /* additive: the users who have rows of this group */
 };
 
 /* Body sizes: sessions. */
@@ -103,6 +110,10 @@ enum proto_command {
 #define PROTO_RANGE_SIZE        (PROTO_KEY_SIZE + 8)
 #define PROTO_LIST_SIZE         (400 + 4 + 1)
 #define PROTO_FSCK_SIZE         (400 + 1)
+#define PROTO_RENAME_SIZE       (400 + PROTO_NAME_SIZE)
+#define PROTO_USERS_SIZE        (PROTO_GROUP_SIZE + 8 + 4)
+#define PROTO_REROUTE_SIZE      (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + 2 * PROTO_GROUP_SIZE)
+#define PROTO_LEFT_SIZE         9
 #define PROTO_PUT_SIZE                                                                                       \
     (408 + PROTO_NAME_SIZE + PROTO_CONTENT_TYPE_SIZE + 1 + PROTO_DIGEST_SIZE) /* then the content */
 #define PROTO_PARTIAL_TOKEN_SIZE 16
@@ -124,6 +135,11 @@ enum proto_command {
 #define PROTO_PARTIAL_STATE_SIZE (8 + 8 + 8 + 1) /* OFFSET, APPEND */
 #define PROTO_BEGIN_REPLY_SIZE   (PROTO_PARTIAL_TOKEN_SIZE + PROTO_PARTIAL_STATE_SIZE)
 #define PROTO_SADDRS_MAX         (PROTO_GROUP_SIZE + 8 * 1024) /* what a client accepts */
+#define PROTO_USERS_ENTRY_SIZE   (8 + PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
+#define PROTO_USERS_LIMIT_MAX    100 /* entries in one USERS reply */
+#define PROTO_LEFT_HEAD_SIZE     (1 + 8 + 8 + 8)
+#define PROTO_LEFT_ENTRY_SIZE    (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
+#define PROTO_LEFT_USERS_MAX     100 /* entries in one LEFT reply */
 
 struct proto_header {
     int64_t length; /* of the body; >= 0 after unpack */
@@ -297,6 +313,7 @@ enum proto_group_change {
     PROTO_GROUP_DRAIN = 2,
     PROTO_GROUP_OPEN = 3,
     PROTO_GROUP_WEIGHT = 4,
+    PROTO_GROUP_REMOVE = 5, /* one that is drained and has no users */
 };
 #define PROTO_GROUP_WEIGHT_MAX 1000000
 struct proto_group {
@@ -309,7 +326,44 @@ MUST_CHECK bool proto_group_pack(uint8_t buffer[PROTO_GROUP_CHANGE_SIZE], const 
 MUST_CHECK bool proto_group_unpack(const uint8_t *body, size_t size, struct proto_group *change,
                                    struct error *error);
 
-/* Reply to SADDRS and LOCATE: group 17, then "address;address;" with its NUL. Pack: ADDRESSES is that text; returns the
+/* USERS 24: group 17, after 8 (0: from the first), limit 4 (1..100) = 29. The reply is as many entries of number 8 (for the next
+ * question's "after"), application 16, user 256 as there are; fewer than the limit means that there are no more. */
+struct proto_users {
+    char group[PROTO_GROUP_SIZE];
+    int64_t after;
+    int32_t limit;
+};
+MUST_CHECK bool proto_users_pack(uint8_t buffer[PROTO_USERS_SIZE], const struct proto_users *users,
+                                 struct error *error);
+MUST_CHECK bool proto_users_unpack(const uint8_t *body, size_t size, struct proto_users *users,
+                                   struct error *error);
+struct proto_users_entry {
+    int64_t number;
+    char application[PROTO_APPLICATION_SIZE];
+    char user[PROTO_USER_SIZE];
+};
+MUST_CHECK bool proto_users_entry_pack(uint8_t buffer[PROTO_USERS_ENTRY_SIZE],
+                                       const struct proto_users_entry *entry, struct error *error);
+MUST_CHECK bool proto_users_entry_unpack(const uint8_t *body, size_t size, struct proto_users_entry *entry,
+                                         struct error *error);
+
+/* REROUTE 25: application 16, user 256, from 17, to 17 = 306. The reply is the group 17 that the user has then. */
+struct proto_reroute {
+    char application[PROTO_APPLICATION_SIZE];
+    char user[PROTO_USER_SIZE];
+    char from[PROTO_GROUP_SIZE], to[PROTO_GROUP_SIZE];
+};
+MUST_CHECK bool proto_reroute_pack(uint8_t buffer[PROTO_REROUTE_SIZE], const struct proto_reroute *reroute,
+                                   struct error *error);
+MUST_CHECK bool proto_reroute_unpack(const uint8_t *body, size_t size, struct proto_reroute *reroute,
+                                     struct error *error);
+/* A body that is a group's name: SERVERS 26, the reply to REROUTE. */
+MUST_CHECK bool proto_group_name_pack(uint8_t buffer[PROTO_GROUP_SIZE], const char *group,
+                                      struct error *error);
+MUST_CHECK bool proto_group_name_unpack(const uint8_t *body, size_t size, char group[PROTO_GROUP_SIZE],
+                                        struct error *error);
+
+/* Reply to SADDRS, LOCATE and SERVERS: group 17, then "address;address;" with its NUL. Pack: ADDRESSES is that text; returns the
  * body's size, 0 when BUFFER (SIZE bytes) is too small or GROUP is not a group name. Unpack: the text is copied to
  * ADDRESSES (ADDRESSES_SIZE bytes), perhaps empty; address_list_parse() checks it. A missing trailing NUL or ';' is
  * accepted. */
@@ -465,6 +519,42 @@ MUST_CHECK bool proto_fsck_pack(uint8_t buffer[PROTO_FSCK_SIZE], const struct pr
                                 struct error *error);
 MUST_CHECK bool proto_fsck_unpack(const uint8_t *body, size_t size, struct proto_fsck *fsck,
                                   struct error *error);
+
+/* RENAME 90: application 16, user 256, file 128, name 256 = 656. */
+struct proto_rename {
+    struct proto_file_key key;
+    char name[PROTO_NAME_SIZE]; /* as in PUT; "" for none */
+};
+MUST_CHECK bool proto_rename_pack(uint8_t buffer[PROTO_RENAME_SIZE], const struct proto_rename *rename,
+                                  struct error *error);
+MUST_CHECK bool proto_rename_unpack(const uint8_t *body, size_t size, struct proto_rename *rename,
+                                    struct error *error);
+
+/* LEFT 93: table 1 (0..2), after 8 (0: from the first) = 9. The reply: where to go on (table 1, 3: that was all; after 8), rows 8,
+ * former copies 8 that were found on the way, then application 16, user 256 of each of their users, once. */
+struct proto_left {
+    uint8_t table;
+    int64_t after;
+};
+struct proto_left_head {
+    struct proto_left next;
+    int64_t rows;   /* of files that are the group's */
+    int64_t former; /* copies of files that another group has by now, and that the purge is going to remove */
+};
+#define PROTO_LEFT_TABLES 3
+MUST_CHECK bool proto_left_pack(uint8_t buffer[PROTO_LEFT_SIZE], const struct proto_left *left,
+                                struct error *error);
+MUST_CHECK bool proto_left_unpack(const uint8_t *body, size_t size, struct proto_left *left,
+                                  struct error *error);
+MUST_CHECK bool proto_left_head_pack(uint8_t buffer[PROTO_LEFT_HEAD_SIZE], const struct proto_left_head *head,
+                                     struct error *error);
+MUST_CHECK bool proto_left_head_unpack(const uint8_t *body, size_t size, struct proto_left_head *head,
+                                       struct error *error);
+/* The number of an entry is not sent. */
+MUST_CHECK bool proto_left_entry_pack(uint8_t buffer[PROTO_LEFT_ENTRY_SIZE],
+                                      const struct proto_users_entry *entry, struct error *error);
+MUST_CHECK bool proto_left_entry_unpack(const uint8_t *body, size_t size, struct proto_users_entry *entry,
+                                        struct error *error);
 
 /* ---- partial uploads ---- */
 

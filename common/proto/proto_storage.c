@@ -471,3 +471,87 @@ bool proto_join_parts_unpack(const uint8_t *body, size_t size, struct proto_fini
                          PROTO_FINISH_SIZE);
     return check_parts(*count, error) && proto_finish_unpack(body, size - bytes, target, error);
 }
+bool proto_rename_pack(uint8_t buffer[PROTO_RENAME_SIZE], const struct proto_rename *rename,
+                       struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_RENAME_SIZE, error);
+    proto_write_key(&writer, &proto_field_file, &rename->key);
+    proto_write_string(&writer, &proto_field_name, rename->name);
+    return proto_write_end(&writer);
+}
+
+bool proto_rename_unpack(const uint8_t *body, size_t size, struct proto_rename *rename, struct error *error)
+{
+    struct proto_reader reader;
+    memset(rename, 0, sizeof(*rename));
+    proto_read_begin(&reader, "RENAME", body, size, PROTO_RENAME_SIZE, error);
+    proto_read_key(&reader, &proto_field_file, &rename->key);
+    proto_read_string(&reader, &proto_field_name, rename->name);
+    return proto_read_end(&reader);
+}
+
+bool proto_left_pack(uint8_t buffer[PROTO_LEFT_SIZE], const struct proto_left *left, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_LEFT_SIZE, error);
+    proto_write_u8(&writer, "table", left->table, PROTO_LEFT_TABLES - 1);
+    proto_write_i64(&writer, "after", left->after, 0, INT64_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_left_unpack(const uint8_t *body, size_t size, struct proto_left *left, struct error *error)
+{
+    struct proto_reader reader;
+    memset(left, 0, sizeof(*left));
+    proto_read_begin(&reader, "LEFT", body, size, PROTO_LEFT_SIZE, error);
+    left->table = proto_read_u8(&reader, "table", PROTO_LEFT_TABLES - 1);
+    left->after = proto_read_i64(&reader, "after", 0, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
+bool proto_left_head_pack(uint8_t buffer[PROTO_LEFT_HEAD_SIZE], const struct proto_left_head *head,
+                          struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_LEFT_HEAD_SIZE, error);
+    proto_write_u8(&writer, "next table", head->next.table, PROTO_LEFT_TABLES);
+    proto_write_i64(&writer, "next after", head->next.after, 0, INT64_MAX);
+    proto_write_i64(&writer, "rows", head->rows, 0, INT64_MAX);
+    proto_write_i64(&writer, "former copies", head->former, 0, INT64_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_left_head_unpack(const uint8_t *body, size_t size, struct proto_left_head *head,
+                            struct error *error)
+{
+    struct proto_reader reader;
+    memset(head, 0, sizeof(*head));
+    proto_read_begin(&reader, "LEFT reply", body, size, PROTO_LEFT_HEAD_SIZE, error);
+    head->next.table = proto_read_u8(&reader, "next table", PROTO_LEFT_TABLES);
+    head->next.after = proto_read_i64(&reader, "next after", 0, INT64_MAX);
+    head->rows = proto_read_i64(&reader, "rows", 0, INT64_MAX);
+    head->former = proto_read_i64(&reader, "former copies", 0, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
+bool proto_left_entry_pack(uint8_t buffer[PROTO_LEFT_ENTRY_SIZE], const struct proto_users_entry *entry,
+                           struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_LEFT_ENTRY_SIZE, error);
+    proto_write_string(&writer, &proto_field_application, entry->application);
+    proto_write_string(&writer, &proto_field_user, entry->user);
+    return proto_write_end(&writer);
+}
+
+bool proto_left_entry_unpack(const uint8_t *body, size_t size, struct proto_users_entry *entry,
+                             struct error *error)
+{
+    struct proto_reader reader;
+    memset(entry, 0, sizeof(*entry));
+    proto_read_begin(&reader, "entry of LEFT", body, size, PROTO_LEFT_ENTRY_SIZE, error);
+    proto_read_string(&reader, &proto_field_application, entry->application);
+    proto_read_string(&reader, &proto_field_user, entry->user);
+    return proto_read_end(&reader);
+}

@@ -122,10 +122,11 @@ bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load
 
 static bool group_change_known(const struct proto_group *change, struct error *error)
 {
-    if (change->change >= PROTO_GROUP_ADD && change->change <= PROTO_GROUP_WEIGHT)
+    if (change->change >= PROTO_GROUP_ADD && change->change <= PROTO_GROUP_REMOVE)
         return true;
     return error_set(error, ERROR_MALFORMED,
-                     "change: %d; 1 (add), 2 (drain), 3 (open) or 4 (weight) expected", change->change);
+                     "change: %d; 1 (add), 2 (drain), 3 (open), 4 (weight) or 5 (remove) expected",
+                     change->change);
 }
 
 bool proto_group_pack(uint8_t buffer[PROTO_GROUP_CHANGE_SIZE], const struct proto_group *change,
@@ -184,4 +185,91 @@ bool proto_saddrs_reply_unpack(const uint8_t *body, size_t size, char group[PROT
                          addresses_size);
     memcpy(addresses, text, length);
     return true;
+}
+
+bool proto_users_pack(uint8_t buffer[PROTO_USERS_SIZE], const struct proto_users *users, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_USERS_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, users->group);
+    proto_write_i64(&writer, "after", users->after, 0, INT64_MAX);
+    proto_write_i32(&writer, "limit", users->limit, 1, PROTO_USERS_LIMIT_MAX);
+    return proto_write_end(&writer);
+}
+
+bool proto_users_unpack(const uint8_t *body, size_t size, struct proto_users *users, struct error *error)
+{
+    struct proto_reader reader;
+    memset(users, 0, sizeof(*users));
+    proto_read_begin(&reader, "USERS", body, size, PROTO_USERS_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, users->group);
+    users->after = proto_read_i64(&reader, "after", 0, INT64_MAX);
+    users->limit = proto_read_i32(&reader, "limit", 1, PROTO_USERS_LIMIT_MAX);
+    return proto_read_end(&reader);
+}
+
+bool proto_users_entry_pack(uint8_t buffer[PROTO_USERS_ENTRY_SIZE], const struct proto_users_entry *entry,
+                            struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_USERS_ENTRY_SIZE, error);
+    proto_write_i64(&writer, "number", entry->number, 0, INT64_MAX);
+    proto_write_string(&writer, &proto_field_application, entry->application);
+    proto_write_string(&writer, &proto_field_user, entry->user);
+    return proto_write_end(&writer);
+}
+
+bool proto_users_entry_unpack(const uint8_t *body, size_t size, struct proto_users_entry *entry,
+                              struct error *error)
+{
+    struct proto_reader reader;
+    memset(entry, 0, sizeof(*entry));
+    proto_read_begin(&reader, "entry of USERS", body, size, PROTO_USERS_ENTRY_SIZE, error);
+    entry->number = proto_read_i64(&reader, "number", 0, INT64_MAX);
+    proto_read_string(&reader, &proto_field_application, entry->application);
+    proto_read_string(&reader, &proto_field_user, entry->user);
+    return proto_read_end(&reader);
+}
+
+bool proto_reroute_pack(uint8_t buffer[PROTO_REROUTE_SIZE], const struct proto_reroute *reroute,
+                        struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_REROUTE_SIZE, error);
+    proto_write_string(&writer, &proto_field_application, reroute->application);
+    proto_write_string(&writer, &proto_field_user, reroute->user);
+    proto_write_string(&writer, &proto_field_group, reroute->from);
+    proto_write_string(&writer, &proto_field_group, reroute->to);
+    return proto_write_end(&writer);
+}
+
+bool proto_reroute_unpack(const uint8_t *body, size_t size, struct proto_reroute *reroute,
+                          struct error *error)
+{
+    struct proto_reader reader;
+    memset(reroute, 0, sizeof(*reroute));
+    proto_read_begin(&reader, "REROUTE", body, size, PROTO_REROUTE_SIZE, error);
+    proto_read_string(&reader, &proto_field_application, reroute->application);
+    proto_read_string(&reader, &proto_field_user, reroute->user);
+    proto_read_string(&reader, &proto_field_group, reroute->from);
+    proto_read_string(&reader, &proto_field_group, reroute->to);
+    return proto_read_end(&reader);
+}
+
+bool proto_group_name_pack(uint8_t buffer[PROTO_GROUP_SIZE], const char *group, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_GROUP_SIZE, error);
+    proto_write_string(&writer, &proto_field_group, group);
+    return proto_write_end(&writer);
+}
+
+bool proto_group_name_unpack(const uint8_t *body, size_t size, char group[PROTO_GROUP_SIZE],
+                             struct error *error)
+{
+    struct proto_reader reader;
+    memset(group, 0, PROTO_GROUP_SIZE);
+    proto_read_begin(&reader, "name of a group", body, size, PROTO_GROUP_SIZE, error);
+    proto_read_string(&reader, &proto_field_group, group);
+    return proto_read_end(&reader);
 }

@@ -72,7 +72,7 @@ static bool accept_any(void *argument, int fd, const struct socket_address *peer
     uint64_t suppressed;
 
     if (!refused)
-        return secure ? tls_door_enter(lane->door, fd, peer, place, false)
+        return secure ? tls_door_enter(lane->door, fd, peer, place, false, false)
                       : packet_connection_open(lane, (struct transport){fd, NULL}, peer, place);
     metric_add(lane->server->refused_metric, 1);
     if (log_gate_open(&refused_gate, REFUSED_LOG_MS, &suppressed)) {

@@ -71,12 +71,14 @@ struct packet_server {
     const struct packet_command *by_command[256];
     struct packet_metrics metrics[256];
     struct packet_metrics unknown_metrics;
-    struct metric *proofs_metric, *proofs_failed_metric, *would_refuse_metric;
+    struct metric *proofs_metric, *proofs_failed_metric, *would_refuse_metric, *throttled_metric;
     struct metric *connections_metric, *received_metric, *sent_metric, *accept_errors_metric,
         *timeouts_metric, *refused_metric, *spared_metric, *unsent_cut_metric;
     _Atomic int64_t idle_timeout_ms, progress_timeout_ms;
     atomic_size_t connections; /* that are open */
     struct listen_limits *limits;
+    struct rate *rate;    /* of requests */
+    atomic_bool is_rated; /* it has a limit */
     atomic_size_t unsent; /* bytes of replies in memory that wait for their peers */
     _Atomic int64_t requests;
     _Atomic uint64_t next_id;
@@ -260,6 +262,9 @@ void packet_session_register_metrics(struct packet_server *server);
 /* Whether the request whose header (HEAD false) or head (true) has come is allowed to who asks. Called only where the server
  * has an auth that is not off. */
 MUST_CHECK bool packet_session_admits(struct packet_connection *connection, bool head, struct error *error);
+
+/* Whether the request whose header has come is within what packet_server_set_rate() allows its sender. False: ERROR_THROTTLED. */
+MUST_CHECK bool packet_session_within_rate(struct packet_connection *connection, struct error *error);
 
 /* The present request has its outcome: it goes into the audit log, if there is one and it belongs there. The head of the
  * request is still valid. */

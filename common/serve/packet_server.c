@@ -6,6 +6,7 @@
 #include "common/serve/packet_server.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
+#include "common/base/rate.h"
 #include "common/serve/packet_connection.h"
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ static void server_release(struct packet_server *server)
     if (atomic_fetch_sub(&server->references, 1) != 1)
         return;
     listen_limits_destroy(server->limits);
+    rate_destroy(server->rate);
     free(server);
 }
 
@@ -261,6 +263,13 @@ struct packet_server *packet_server_create(const struct packet_server_options *o
     atomic_store(&server->progress_timeout_ms, options->progress_timeout_ms);
     atomic_store(&server->references, 1);
     atomic_store(&server->lanes_left, loops->count);
+    server->rate = rate_create(options->requests_per_second, 1);
+    if (!server->rate) {
+        error_set_errno(error, ENOMEM, "cannot create a server");
+        free(server);
+        return NULL;
+    }
+    atomic_store(&server->is_rated, options->requests_per_second > 0);
     server_register_metrics(server);
     take_commands(server);
     server->lane_count = loops->count;
@@ -325,6 +334,12 @@ uint16_t packet_server_port(const struct packet_server *server)
 uint16_t packet_server_tls_port(const struct packet_server *server)
 {
     return server->tls_port;
+}
+
+void packet_server_set_rate(struct packet_server *server, int64_t requests_per_second)
+{
+    rate_configure(server->rate, requests_per_second);
+    atomic_store(&server->is_rated, requests_per_second > 0);
 }
 
 void packet_server_set_timeouts(struct packet_server *server, int64_t idle_ms, int64_t progress_ms)

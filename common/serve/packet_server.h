@@ -69,6 +69,7 @@ struct packet_server_options {
     int64_t idle_timeout_ms;     /* without a request; 0: never */
     int64_t progress_timeout_ms; /* inside a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;    /* how long the rest of a refused body is read and discarded */
+    int64_t requests_per_second; /* see packet_server_set_rate() */
     void *argument;              /* packet_server_argument() */
     /* Who may ask what (common/auth/auth.h); must outlive the server. HELLO, PROVE, TOKEN and WHOAMI are answered by the server
      * itself, and a request that its session does not allow never reaches its handler. NULL: everybody may everything. */
@@ -108,6 +109,10 @@ uint16_t packet_server_port(const struct packet_server *server);
 uint16_t packet_server_tls_port(const struct packet_server *server);
 /* Any thread: takes effect for connections from now on and for the next wait of open ones. */
 void packet_server_set_timeouts(struct packet_server *server, int64_t idle_ms, int64_t progress_ms);
+
+/* Any thread. Requests per second, on average over ten seconds, of one key, or of one address where none was proved; further
+ * ones get ERROR_THROTTLED. 0: no limit. Sessions of the suite's own parts (storage, gateway) and of operators are not counted. */
+void packet_server_set_rate(struct packet_server *server, int64_t requests_per_second);
 
 /* ---- connections ---- */
 struct packet_server *packet_connection_server(const struct packet_connection *connection);

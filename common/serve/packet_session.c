@@ -6,6 +6,7 @@
 #include "common/auth/audit.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/rate.h"
 #include "common/serve/packet_connection.h"
 #include "common/transport/tls.h"
 
@@ -19,6 +20,9 @@ static struct log_gate would_gate;
 
 void packet_session_register_metrics(struct packet_server *server)
 {
+    server->throttled_metric =
+        metrics_counter("reel_packet_throttled_total",
+                        "Requests refused because their sender exceeded requests_per_second.", NULL);
     if (!server->options.auth)
         return;
     server->proofs_metric = metrics_counter("reel_auth_proofs_total",
@@ -211,6 +215,36 @@ bool packet_session_admits(struct packet_connection *connection, bool head, stru
         return true;
     }
     return false;
+}
+
+/* ---- how many ---- */
+
+/* A gateway speaks for many, and a storage server's beats are not to be lost. */
+static bool is_counted(enum key_role role)
+{
+    return role != KEY_ROLE_STORAGE && role != KEY_ROLE_GATEWAY && role != KEY_ROLE_OPERATOR;
+}
+
+bool packet_session_within_rate(struct packet_connection *connection, struct error *error)
+{
+    const struct access *access = access_of(connection->request.command);
+    const struct session *session = connection->session;
+    bool proved = session_is_proved(session);
+    int64_t wait_ms;
+
+    /* Who is to be known by a key must be able to say so. */
+    if ((connection->lane->server->options.auth && access && access->roles == 0) ||
+        (proved && !is_counted(session_role(session))))
+        return true;
+    wait_ms = rate_take(connection->lane->server->rate, proved ? session_key_id(session) : "",
+                        proved ? "" : connection->peer.host, 1, clock_monotonic_ms());
+    if (wait_ms == 0)
+        return true;
+    metric_add(connection->lane->server->throttled_metric, 1);
+    return error_set(error, ERROR_THROTTLED,
+                     "more requests than requests_per_second allows one key or address: try again in %" PRId64
+                     " ms",
+                     wait_ms);
 }
 
 /* ---- audit ---- */

@@ -328,6 +328,8 @@ static void take_header(struct packet_connection *connection)
     atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
     metric_add(packet_request_metrics(connection)->requests, 1);
     if (!in_step || !check_header(connection, &error) ||
+        (atomic_load_explicit(&server->is_rated, memory_order_relaxed) &&
+         !packet_session_within_rate(connection, &error)) ||
         (packet_session_matters(server) && !packet_session_admits(connection, false, &error)))
         packet_request_refuse(connection, !in_step, &error);
     else

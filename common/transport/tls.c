@@ -67,6 +67,8 @@ static void handshake_is_over(struct tls *tls)
     BIO *own;
 
     tls->ready = true;
+    if (!SSL_session_reused(tls->ssl))
+        tls->psk_identity[0] = '\0'; /* it was offered, and a certificate was taken */
     tls->kernel_sends = BIO_get_ktls_send(SSL_get_wbio(tls->ssl));
     if (tls->set)
         tls_count_kernel(tls->kernel_sends);

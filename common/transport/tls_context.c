@@ -12,6 +12,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,9 +27,9 @@ struct tls_server {
 
 struct tls_client {
     pthread_mutex_t mutex;
-    SSL_CTX *context; /* guarded: a reload exchanges it */
-    struct tls_keys psk;
-    bool has_psk;
+    SSL_CTX *context;    /* guarded: a reload exchanges it */
+    struct tls_keys psk; /* written once, before has_psk */
+    atomic_bool has_psk;
 };
 
 /* ---- options ---- */
@@ -38,7 +39,11 @@ static bool check_options(const struct tls_options *options, bool server, struct
     size_t certificates = options->certificates->count, keys = options->keys->count;
 
     if (server && certificates == 0 && !options->psk)
-        return error_set(error, ERROR_REFUSED, "tls.cert is empty: listen_tls needs a certificate");
+        return error_set(error, ERROR_REFUSED, "tls.cert is empty: listen_tls needs a certificate%s",
+                         options->profile == TLS_FOR_PACKETS
+                             ? ", or pre-shared keys: [auth] keys = FILE, and "
+                               "tls.verify = none"
+                             : "");
     if (keys > 0 && keys != certificates)
         return error_set(
             error, ERROR_REFUSED,
@@ -220,7 +225,7 @@ static int on_own_psk(SSL *ssl, const EVP_MD *digest, const unsigned char **iden
     *session = NULL;
     *identity = NULL;
     *size = 0;
-    if (!client->has_psk || !client->psk.own(client->psk.argument, tls->psk_identity, key))
+    if (!atomic_load(&client->has_psk) || !client->psk.own(client->psk.argument, tls->psk_identity, key))
         return 1;
     if (digest && !EVP_MD_is_a(digest, "SHA256")) { /* a retried hello chose another hash */
         OPENSSL_cleanse(key, sizeof(key));
@@ -257,8 +262,12 @@ static SSL_CTX *client_context(struct tls_client *client, const struct tls_optio
         (void)error_set_errno(error, ENOMEM, "TLS");
         goto fail;
     }
-    if (options->psk)
+    if (options->psk) {
+        if (!atomic_load(&client->has_psk))
+            client->psk = *options->psk;
+        atomic_store(&client->has_psk, true);
         SSL_CTX_set_psk_use_session_callback(context, on_own_psk);
+    }
     return context;
 fail:
     SSL_CTX_free(context);
@@ -275,10 +284,6 @@ struct tls_client *tls_client_create(const struct tls_options *options, struct e
         free(client);
         (void)error_set_errno(error, ENOMEM, "TLS");
         return NULL;
-    }
-    if (options->psk) {
-        client->psk = *options->psk;
-        client->has_psk = true;
     }
     client->context = client_context(client, options, error);
     if (client->context)

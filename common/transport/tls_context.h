@@ -33,6 +33,8 @@ struct tls_options {
     const struct config_strings *keys;         /* in their order; empty: in the files of the certificates */
     const char *ca;   /* file or directory of who vouches for peers; "": the system's */
     bool verify_peer; /* of a server: who connects must show a certificate that `ca` vouches for */
+    /* NULL: none. Copied; of a client the same at each reload that names any. A server takes whoever proves one for verified, and
+     * asks such a peer for no certificate: none together with verify_peer. */
     const struct tls_keys *psk;
 };
 

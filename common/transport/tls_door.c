@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ struct guest {
     struct socket_address peer;
     struct listen_place place;
     bool refused;
+    bool preface;       /* is to come before TLS */
     int64_t entered_ms; /* clock_monotonic_ms() */
     int64_t since_ms;   /* in its state */
 };
@@ -238,11 +240,56 @@ static void on_turn(struct task *task)
     door_arm(door);
 }
 
+/* The socket is readable from so many bytes on: an event that stands for bytes which are there already would come for ever. */
+static void wait_for_bytes(int fd, size_t count)
+{
+    int bytes = (int)count;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
+static bool has_ended(int fd)
+{
+    struct pollfd one = {.fd = fd, .events = POLLRDHUP};
+
+    return poll(&one, 1, 0) != 0;
+}
+
+/* True where the preface was there and is out of the way. False: it is waited for, or the guest has gone. */
+static bool guest_passes_preface(struct guest *guest)
+{
+    const struct tls_door_options *options = &guest->door->options;
+    char bytes[TLS_DOOR_PREFACE_MAX];
+    ssize_t got = recv(guest->at.fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    enum tls_door_preface found = TLS_DOOR_PREFACE_BROKEN;
+    size_t used = 0;
+
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (got > 0)
+        found = options->preface(options->argument, bytes, (size_t)got, &used, &guest->peer);
+    if (found == TLS_DOOR_PREFACE_MORE && (size_t)got < sizeof(bytes) && !has_ended(guest->at.fd)) {
+        wait_for_bytes(guest->at.fd, (size_t)got + 1);
+        return false;
+    }
+    if (found != TLS_DOOR_PREFACE_DONE || recv(guest->at.fd, bytes, used, MSG_DONTWAIT) != (ssize_t)used) {
+        guest_end(guest);
+        return false;
+    }
+    wait_for_bytes(guest->at.fd, 1);
+    guest->preface = false;
+    return true;
+}
+
 /* The first byte has come. */
 static void guest_speaks(struct guest *guest)
 {
     uint8_t first;
-    ssize_t got = recv(guest->at.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got;
+
+    if (guest->preface && !guest_passes_preface(guest))
+        return;
+    got = recv(guest->at.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -341,7 +388,7 @@ struct tls_door *tls_door_create(const struct tls_door_options *options, struct 
 }
 
 bool tls_door_enter(struct tls_door *door, int fd, const struct socket_address *peer,
-                    const struct listen_place *place, bool refused)
+                    const struct listen_place *place, bool refused, bool preface)
 {
     struct guest *guest = calloc(1, sizeof(*guest));
 
@@ -352,6 +399,7 @@ bool tls_door_enter(struct tls_door *door, int fd, const struct socket_address *
                             .peer = *peer,
                             .place = *place,
                             .refused = refused,
+                            .preface = preface,
                             .entered_ms = clock_monotonic_ms()};
     guest->since_ms = guest->entered_ms;
     ASSERT(event_assign(&guest->event, loop_base(door->options.loop), fd, EV_READ | EV_PERSIST, on_guest,

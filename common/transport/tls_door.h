@@ -18,6 +18,14 @@
 
 struct tls_door;
 
+/* What may come in the clear before TLS, e.g. the header of a proxy that says for whom it speaks. */
+#define TLS_DOOR_PREFACE_MAX 2048
+enum tls_door_preface {
+    TLS_DOOR_PREFACE_MORE,   /* it goes on behind what has come */
+    TLS_DOOR_PREFACE_DONE,   /* *USED bytes were it */
+    TLS_DOOR_PREFACE_BROKEN, /* it is none, or longer than TLS_DOOR_PREFACE_MAX: the connection ends */
+};
+
 struct tls_door_options {
     struct loop *loop;
     struct tls_server *server; /* outlives the door */
@@ -27,6 +35,10 @@ struct tls_door_options {
     const void *plain_answer;
     size_t plain_answer_size;
     void *argument; /* of the functions */
+    /* Looks at the SIZE bytes that have come, from the first one on, and may put another address into PEER. NULL: no connection of
+     * this door has a preface. */
+    enum tls_door_preface (*preface)(void *argument, const void *bytes, size_t size, size_t *used,
+                                     struct socket_address *peer);
     /* A connection: AT and PLACE are taken over. REFUSED as it was given. False: it could not be kept; AT is closed by then,
      * and PLACE is still the door's. */
     bool (*take)(void *argument, struct transport at, const struct socket_address *peer,
@@ -38,9 +50,10 @@ struct tls_door_options {
 /* NULL without memory. */
 MUST_CHECK struct tls_door *tls_door_create(const struct tls_door_options *options, struct error *error);
 
-/* Takes FD and PLACE over. False without memory or an event: FD is closed, and PLACE is still the caller's. */
+/* Takes FD and PLACE over. PREFACE: something must come before TLS. False without memory or an event: FD is closed, and PLACE is
+ * still the caller's. */
 MUST_CHECK bool tls_door_enter(struct tls_door *door, int fd, const struct socket_address *peer,
-                               const struct listen_place *place, bool refused);
+                               const struct listen_place *place, bool refused, bool preface);
 
 /* Whether one can be spared that has been in the door for long without getting on; the second one ends it. */
 bool tls_door_has_room(const struct tls_door *door);

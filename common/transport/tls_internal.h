@@ -27,10 +27,10 @@ struct tls {
     size_t held_size, held_sent;
     size_t ahead; /* bytes of content in it, that are reported as sent when it is out */
 
-    struct tls_scratch *gathering; /* records go there; NULL: to the socket */
-    int flags;                     /* of send(2) */
-    uint64_t sent;                 /* bytes of content since the keys are in use */
-    char psk_identity[TLS_IDENTITY_SIZE];
+    struct tls_scratch *gathering;        /* records go there; NULL: to the socket */
+    int flags;                            /* of send(2) */
+    uint64_t sent;                        /* bytes of content since the keys are in use */
+    char psk_identity[TLS_IDENTITY_SIZE]; /* offered; once `ready`, proved */
 };
 
 /* ---- tls_set.c: what a server's handshakes choose among ---- */

@@ -6,18 +6,18 @@ _reel() {
         --tls-ca|--config|--files-from|-o|--output) compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")); return ;;
         --into) compopt -o filenames; COMPREPLY=($(compgen -d -- "$word")); return ;;
         --sort) COMPREPLY=($(compgen -W "id name size time" -- "$word")); return ;;
-        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--rights|--prefix|--since|--expires|--scope|--network) return ;;
+        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--settle|--interval) return ;;
     esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--tls-ca|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--rights|--prefix|--since|--expires|--scope|--network) i=$((i + 1)) ;;
+            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--tls-ca|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--settle|--interval) i=$((i + 1)) ;;
             -*) ;;
             *) command=${COMP_WORDS[i]}; break ;;
         esac
     done
     case $command in
         '') options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version"
-            [[ $word = -* ]] || options="upload download size stat delete restore list trash find du url fsck groups status doctor admin auth" ;;
+            [[ $word = -* ]] || options="upload download size stat delete restore list trash find du rename cp url fsck groups status top doctor admin auth" ;;
         upload) options="-n --dry-run -r --recursive -j --parallel --files-from --name --type --file-id -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         download) options="-n --dry-run -j --parallel --files-from -o --output --into -c --resume --verify --offset --size -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         size) options="--files-from -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
@@ -28,12 +28,15 @@ _reel() {
         trash) options="--name --limit --sort --since -l --long -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         find) options="--deleted --limit --since -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         du) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        rename) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        cp) options="-n --dry-run --files-from --name --file-id --to -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         url) options="--files-from --name --sign --expires --scope --network -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         fsck) options="--repair --confirm-leftovers --status -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         groups) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         status) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        top) options="--limit --interval -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         doctor) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
-        admin) options="-n --dry-run -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        admin) options="-n --dry-run -j --parallel --to --empty --rate --settle -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         auth) options="-o --output --rights --prefix --expires -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         *) return ;;
     esac

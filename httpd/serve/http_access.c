@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define AFTER_COOKIES 1024 /* bytes of the head that follow them */
+
 const char *http_access_client(const struct http_connection *connection, char text[INET6_ADDRSTRLEN])
 {
     const struct http_settings *settings = connection->loop->settings;
@@ -88,11 +90,28 @@ static void put_segment(struct http_output *out, const char *text)
     }
 }
 
+/* A cookie has one path: one for each kind of address that begins with the user's name. */
+static void put_cookie(struct http_output *out, const struct link_token *token,
+                       const struct http_target *target, const char *root)
+{
+    char text[LINK_TEXT_SIZE];
+    HTTP_OUTPUT_LITERAL(out, "Set-Cookie: " HTTP_LINK_COOKIE_NAME "=");
+    http_output_text(out, link_token_format(token, text));
+    HTTP_OUTPUT_LITERAL(out, "; Path=/");
+    http_output_text(out, root);
+    HTTP_OUTPUT_LITERAL(out, "/");
+    put_segment(out, target->key.application);
+    HTTP_OUTPUT_LITERAL(out, "/");
+    put_segment(out, target->key.user);
+    HTTP_OUTPUT_LITERAL(out, "/; Max-Age=");
+    http_output_number(out, max_i64(token->expires - clock_wall_seconds(), 1));
+    HTTP_OUTPUT_LITERAL(out, "; Secure; HttpOnly; SameSite=None\r\n");
+}
+
 bool http_access_cookie(struct http_connection *connection, const struct http_target *target)
 {
     struct http_output *out = &connection->out;
     struct link_token token;
-    char text[LINK_TEXT_SIZE];
     if (strcmp(target->name, "cookie") != 0 || find_link(connection, &token) != HTTP_LINK_PATH)
         return false;
     if (!http_connection_take_output(connection)) {
@@ -100,16 +119,14 @@ bool http_access_cookie(struct http_connection *connection, const struct http_ta
         return true;
     }
     http_answer_begin(connection, 204);
-    HTTP_OUTPUT_LITERAL(out, "Set-Cookie: " HTTP_LINK_COOKIE_NAME "=");
-    http_output_text(out, link_token_format(&token, text));
-    HTTP_OUTPUT_LITERAL(out, "; Path=/files/");
-    put_segment(out, target->key.application);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    put_segment(out, target->key.user);
-    HTTP_OUTPUT_LITERAL(out, "/; Max-Age=");
-    http_output_number(out, max_i64(token.expires - clock_wall_seconds(), 1));
-    HTTP_OUTPUT_LITERAL(out, "; Secure; HttpOnly; SameSite=None\r\nCache-Control: no-store\r\n"
-                             "Referrer-Policy: no-referrer\r\n");
+    const char *root;
+    uint32_t before = out->end, line = 0;
+    /* Of a user whose name is that long browsers keep no cookie anyway. */
+    for (size_t i = 0; (root = http_target_root(i)) && out->capacity - out->end > line + AFTER_COOKIES; i++) {
+        put_cookie(out, &token, target, root);
+        line = i == 0 ? out->end - before : line;
+    }
+    HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n");
     http_answer_end(connection);
     return true;
 }

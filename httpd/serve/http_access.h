@@ -12,8 +12,8 @@
  * False: it was refused, 400 for a link that is written wrongly or not alone, 403 for none, a wrong or an expired one. */
 MUST_CHECK bool http_access_admits(struct http_connection *connection, const struct proto_file_key *key);
 
-/* The address of a signed link whose last segment is "cookie", after http_access_admits(): 204 that sets the link as a cookie for
- * this user's files. False: it is no such address. Leaves the connection in CONNECTION_SEND. */
+/* The address of a signed link whose last segment is "cookie", after http_access_admits(): 204 that sets the link as cookies for
+ * this user's files and streams. False: it is no such address. Leaves the connection in CONNECTION_SEND. */
 bool http_access_cookie(struct http_connection *connection, const struct http_target *target);
 
 /* The client's numeric address: the peer's, or what proxies that are trusted say. Returns TEXT. */

@@ -5,6 +5,7 @@
 #include "httpd/serve/http_connection.h"
 #include "httpd/serve/http_sweep.h"
 #include "httpd/serve/http_unsent.h"
+#include "httpd/syntax/proxy_header.h"
 #include "common/base/log.h"
 #include <inttypes.h>
 #include <string.h>
@@ -67,6 +68,16 @@ static bool is_trusted(const struct http_settings *settings, const struct socket
     return false;
 }
 
+/* Whether the connection FD of PEER may begin with a PROXY header (*PROXY: it has to). False: it may not, and is counted. */
+static bool check_proxy(struct http_loop *loop, int fd, const struct socket_address *peer, bool *proxy)
+{
+    *proxy = speaks_proxy(loop->settings, fd);
+    if (!*proxy || is_trusted(loop->settings, peer))
+        return true;
+    metric_add(loop->metrics->refused, 1);
+    return false;
+}
+
 static bool http_listen_take(void *argument, int fd, const struct socket_address *peer,
                              const struct listen_place *place, bool refused)
 {
@@ -75,9 +86,8 @@ static bool http_listen_take(void *argument, int fd, const struct socket_address
     metric_add(loop->metrics->accepted, 1);
     if (refused)
         metric_add(loop->metrics->refused, 1);
-    bool proxy = speaks_proxy(loop->settings, fd);
-    if (proxy && !is_trusted(loop->settings, peer)) {
-        metric_add(loop->metrics->refused, 1);
+    bool proxy;
+    if (!check_proxy(loop, fd, peer, &proxy)) {
         close(fd);
         return false;
     }
@@ -102,8 +112,41 @@ static bool http_listen_take_tls(void *argument, int fd, const struct socket_add
     metric_add(loop->metrics->accepted, 1);
     if (refused)
         metric_add(loop->metrics->refused, 1);
+    bool proxy;
+    if (!check_proxy(loop, fd, peer, &proxy)) {
+        close(fd);
+        return false;
+    }
     http_unsent_accepted(loop, fd);
-    return tls_door_enter(loop->door, fd, peer, place, refused);
+    return tls_door_enter(loop->door, fd, peer, place, refused, proxy);
+}
+
+/* The PROXY header comes in the clear, before the client's handshake, which the proxy passes on. */
+static enum tls_door_preface http_door_preface(void *argument, const void *bytes, size_t size, size_t *used,
+                                               struct socket_address *peer)
+{
+    static struct log_gate gate;
+    union http_peer client = {.base = {.sa_family = AF_UNSPEC}};
+    uint64_t suppressed;
+    (void)argument;
+    switch (proxy_header_parse(bytes, size, used, &client)) {
+    case PROXY_HEADER_MORE:
+        return TLS_DOOR_PREFACE_MORE;
+    case PROXY_HEADER_DONE:
+        if (client.base.sa_family != AF_UNSPEC) { /* else the proxy speaks for itself */
+            peer->length = client.base.sa_family == AF_INET ? sizeof(client.v4) : sizeof(client.v6);
+            memcpy(&peer->storage, &client, peer->length);
+        }
+        return TLS_DOOR_PREFACE_DONE;
+    case PROXY_HEADER_BROKEN:
+        break;
+    }
+    if (log_gate_open(&gate, 1000, &suppressed))
+        log_warning("listen",
+                    "a connection to listen_tls is closed: no PROXY header came first, which "
+                    "httpd.proxy_protocol requires (%" PRIu64 " more since the last line)",
+                    suppressed);
+    return TLS_DOOR_PREFACE_BROKEN;
 }
 
 static bool http_door_take(void *argument, struct transport at, const struct socket_address *peer,
@@ -130,6 +173,7 @@ bool http_listen_make_door(struct http_loop *loop, struct tls_server *server, st
         .plain_answer = plain_answer,
         .plain_answer_size = sizeof(plain_answer) - 1,
         .argument = loop,
+        .preface = http_door_preface,
         .take = http_door_take,
         .leave = http_door_leave,
     };

@@ -397,7 +397,7 @@ static bool resolve_addresses(struct http_server *server, const struct httpd_con
         return true;
     if (!bind_list_resolve(&config->listen_tls, &addresses->secure, &cause))
         return error_set(error, cause.code, "httpd.listen_tls: %s", cause.text);
-    return daemon_tls_start(server->daemon, TLS_FOR_HTTP, NULL, error);
+    return daemon_tls_start(server->daemon, TLS_FOR_HTTP, error);
 }
 
 static bool build_streams(struct http_server *server, const struct httpd_config *config, struct error *error)
@@ -496,6 +496,10 @@ static bool server_start(struct daemon *daemon, struct error *error)
     atomic_init(&server->undrained, server->count);
     http_register_metrics(&server->metrics);
     check_descriptors(config);
+    if (config->access == HTTP_ACCESS_OPEN)
+        log_warning("access",
+                    "httpd.access is open: whoever knows the address of a file reads it; access = signed "
+                    "gives files to signed links alone");
     daemon->state = server;
     if (server_build(server, config, error))
         return true;

@@ -177,11 +177,19 @@ static enum http_target_kind decode_owner(const struct http_text *segments, stru
     return worse(kind, decode_field(segments[2], target->key.user, sizeof(target->key.user)));
 }
 
+static const char *const service_names[] = {"hls", "dash", "info"};
+
+const char *http_target_root(size_t number)
+{
+    if (number == 0)
+        return "files";
+    return number <= ARRAY_SIZE(service_names) ? service_names[number - 1] : NULL;
+}
+
 static bool is_service(const char *segment, enum http_service *service)
 {
-    static const char *const names[] = {"hls", "dash", "info"};
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        if (strcmp(segment, names[i]) == 0) {
+    for (size_t i = 0; i < ARRAY_SIZE(service_names); i++) {
+        if (strcmp(segment, service_names[i]) == 0) {
             *service = (enum http_service)i;
             return true;
         }

@@ -53,6 +53,9 @@ struct http_target {
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 
+/* The first segments of the addresses that name files: "files", "hls", ...; NULL: there are no more. */
+const char *http_target_root(size_t number);
+
 /* The parts of TEXT in absolute-form, SCHEME without "://", or of the origin-form, where SCHEME and AUTHORITY are empty. REST is
  * path and query. False: it is neither. */
 MUST_CHECK bool http_target_split(struct http_text text, struct http_text *scheme,

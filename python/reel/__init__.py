@@ -82,6 +82,7 @@ def _load() -> ctypes.CDLL:
             ("size", ctypes.c_bool, [handle, key, ctypes.POINTER(ctypes.c_int64), error]),
             ("stat", ctypes.c_bool, [handle, key, ctypes.POINTER(_File), error]), ("delete", ctypes.c_bool, [handle, key, error]),
             ("restore", ctypes.c_bool, [handle, key, error]),
+            ("rename", ctypes.c_bool, [handle, key, ctypes.c_char_p, error]),
             ("list", ctypes.c_bool, [handle, key, ctypes.c_bool, _Each, ctypes.c_void_p, error]),
             ("status", ctypes.c_void_p, [handle, error]), ("free", None, [ctypes.c_void_p]),
             ("url", ctypes.c_void_p, [handle, key, ctypes.c_char_p, ctypes.c_char_p, error])):
@@ -308,6 +309,12 @@ class Client:
         """Brings a deleted file back."""
         error = _Error()
         if not _library.reel_restore(self._open(), _Key(_bytes(application), _bytes(user), _bytes(file_id)), error):
+            _raise(error)
+
+    def rename(self, file_id: str, name: str, *, user: Optional[str] = None, application: Optional[str] = None) -> None:
+        """Gives a file another original name ("": none)."""
+        error = _Error()
+        if not _library.reel_rename(self._open(), _Key(_bytes(application), _bytes(user), _bytes(file_id)), name.encode(), error):
             _raise(error)
 
     def list(self, *, after: Optional[str] = None, deleted: bool = False, user: Optional[str] = None,

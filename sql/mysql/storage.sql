@@ -55,3 +55,33 @@ CREATE TABLE IF NOT EXISTS t_lease (
     done BIGINT NOT NULL DEFAULT 0,
     progress BLOB
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- One row per partial upload. token: 32 hex digits. file_size: -1 while not known. synced: bytes that are on the disk; only
+-- they count. epoch: grows with each one who takes it over to write, who is told by claim (random); writer: the process (random)
+-- that wrote, mixed: 1 where others did too, or may have. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
+-- removed. keep: seconds that it is kept after a change; expires: until when, seconds since 1970. digest: '' none was stated.
+-- @unless table t_partial
+-- @say created table t_partial
+CREATE TABLE IF NOT EXISTS t_partial (
+    token CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    appid VARBINARY(32) NOT NULL,
+    userid VARBINARY(255) NOT NULL,
+    id VARBINARY(256) NOT NULL,
+    group_name VARBINARY(32) NOT NULL,
+    file_path VARBINARY(1024) NOT NULL,
+    file_size BIGINT NOT NULL DEFAULT -1,
+    synced BIGINT NOT NULL DEFAULT 0,
+    epoch BIGINT NOT NULL DEFAULT 0,
+    claim BIGINT NOT NULL DEFAULT 0,
+    writer BIGINT NOT NULL DEFAULT 0,
+    mixed TINYINT NOT NULL DEFAULT 0,
+    state TINYINT NOT NULL DEFAULT 0,
+    keep BIGINT NOT NULL,
+    expires BIGINT NOT NULL,
+    file_name VARBINARY(256) NOT NULL DEFAULT '',
+    content_type VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+    digest CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
+    KEY user (userid, appid),
+    KEY file_path (file_path(255)),
+    KEY group_expires (group_name, expires)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

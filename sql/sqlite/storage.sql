@@ -129,3 +129,39 @@ CREATE TABLE IF NOT EXISTS t_lease (
     done INTEGER NOT NULL DEFAULT 0,
     progress TEXT
 );
+
+-- One row per partial upload. token: 32 hex digits. file_size: -1 while not known. synced: bytes that are on the disk; only
+-- they count. epoch: grows with each one who takes it over to write, who is told by claim (random); writer: the process (random)
+-- that wrote, mixed: 1 where others did too, or may have. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
+-- removed. keep: seconds that it is kept after a change; expires: until when, seconds since 1970. digest: '' none was stated.
+-- @unless table t_partial
+-- @say created table t_partial
+CREATE TABLE IF NOT EXISTS t_partial (
+    token TEXT NOT NULL PRIMARY KEY,
+    appid TEXT NOT NULL,
+    userid TEXT NOT NULL,
+    id TEXT NOT NULL,
+    group_name TEXT NOT NULL,
+    file_path TEXT NOT NULL,
+    file_size INTEGER NOT NULL DEFAULT -1,
+    synced INTEGER NOT NULL DEFAULT 0,
+    epoch INTEGER NOT NULL DEFAULT 0,
+    claim INTEGER NOT NULL DEFAULT 0,
+    writer INTEGER NOT NULL DEFAULT 0,
+    mixed INTEGER NOT NULL DEFAULT 0,
+    state INTEGER NOT NULL DEFAULT 0,
+    keep INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    file_name TEXT NOT NULL DEFAULT '',
+    content_type TEXT NOT NULL DEFAULT '',
+    digest TEXT NOT NULL DEFAULT ''
+);
+
+-- @unless index t_partial t_partial_user
+CREATE INDEX IF NOT EXISTS t_partial_user ON t_partial (userid, appid);
+
+-- @unless index t_partial t_partial_file_path
+CREATE INDEX IF NOT EXISTS t_partial_file_path ON t_partial (file_path);
+
+-- @unless index t_partial t_partial_group
+CREATE INDEX IF NOT EXISTS t_partial_group ON t_partial (group_name, expires);

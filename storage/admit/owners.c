@@ -232,6 +232,7 @@ struct owners *owners_create(const struct owners_options *options, struct error 
     const struct packet_pool_options pool = {
         .resolver = options->resolver,
         .tls = options->tls,
+        .auth = options->auth,
         .connect_timeout_ms = options->connect_timeout_ms,
         .idle_timeout_ms = 60000,
         .idle_max = 4,

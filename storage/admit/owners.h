@@ -19,6 +19,7 @@ struct owners_options {
     struct loop *loop;                   /* questions go out from there */
     struct workers *resolver;            /* for host names of trackers */
     struct tls_client *tls;              /* for trackers at tls://; NULL: none */
+    struct auth *auth;                   /* proves who asks; must outlive it. NULL: off */
     const struct address_list *trackers; /* must outlive it */
     const char *group;                   /* ours; must outlive it */
     int64_t connect_timeout_ms, call_timeout_ms, hedge_ms;

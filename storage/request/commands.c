@@ -5,10 +5,13 @@
 #include "storage/request/absent.h"
 #include "storage/request/download.h"
 #include "storage/request/fsck.h"
+#include "storage/request/left.h"
 #include "storage/request/type_look.h"
 #include "storage/rows/meta_change.h"
+#include "storage/rows/meta_rename.h"
 #include "storage/storage.h"
 #include "storage/store/store_choice.h"
+#include "storage/upload/partial.h"
 #include "storage/upload/upload.h"
 
 #include "common/base/crash_point.h"
@@ -250,6 +253,57 @@ static void commands_handle_restore(struct packet_request *request)
     start_change(request, PROTO_FILE_NORMAL);
 }
 
+/* ---- RENAME ---- */
+
+struct renaming {
+    struct packet_request *request;
+    struct meta_rename rename;
+};
+
+static void on_renamed(struct meta_rename *meta)
+{
+    struct renaming *renaming = CONTAINER_OF(meta, struct renaming, rename);
+    switch (meta->result) {
+    case META_DONE:
+        CRASH_POINT("rename-before-reply");
+        packet_reply(renaming->request, NULL, 0);
+        break;
+    case META_ABSENT:
+        absent_reply(renaming->request, &meta->key);
+        break;
+    case META_FAILED:
+        packet_reply_failure(renaming->request, &meta->error);
+        break;
+    }
+    free(renaming);
+}
+
+static void commands_handle_rename(struct packet_request *request)
+{
+    struct storage *storage = storage_of(request);
+    struct proto_rename asked;
+    struct error error = {0};
+    if (!proto_rename_unpack(request->head, request->head_size, &asked, &error) ||
+        !applications_check(storage->applications, asked.key.application, &error)) {
+        packet_reply_failure(request, &error);
+        return;
+    }
+    struct renaming *renaming = calloc(1, sizeof(*renaming));
+    if (!renaming) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a request");
+        return;
+    }
+    renaming->request = request;
+    renaming->rename.key = asked.key;
+    memcpy(renaming->rename.name, asked.name, sizeof(asked.name));
+    renaming->rename.loop = request->loop;
+    renaming->rename.done = on_renamed;
+    if (!meta_rename(storage->meta, &renaming->rename, &error)) {
+        packet_reply_failure(request, &error);
+        free(renaming);
+    }
+}
+
 /* ---- LIST ---- */
 
 struct listing {
@@ -334,6 +388,18 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_PUT_TRAILER, "put_trailer", PROTO_PUT_SIZE + PROTO_DIGEST_SIZE, INT64_MAX, PROTO_PUT_SIZE,
      upload_handle_put_trailer},
     {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},
+    {PROTO_STORAGE_RENAME, "rename", PROTO_RENAME_SIZE, PROTO_RENAME_SIZE, 0, commands_handle_rename},
+    {PROTO_STORAGE_MOVE, "move", PROTO_PUT_SIZE + PROTO_DIGEST_SIZE, INT64_MAX, PROTO_PUT_SIZE,
+     upload_handle_move},
+    {PROTO_STORAGE_FETCH, "fetch", PROTO_DOWNLOAD_SIZE, PROTO_DOWNLOAD_SIZE, 0, download_handle},
+    {PROTO_STORAGE_LEFT, "left", PROTO_LEFT_SIZE, PROTO_LEFT_SIZE, 0, left_handle},
     {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
+    {PROTO_STORAGE_BEGIN, "begin", PROTO_BEGIN_SIZE, PROTO_BEGIN_SIZE, 0, partial_handle_begin},
+    {PROTO_STORAGE_APPEND, "append", PROTO_APPEND_SIZE, INT64_MAX, PROTO_APPEND_SIZE, partial_handle_append},
+    {PROTO_STORAGE_OFFSET, "offset", PROTO_PARTIAL_SIZE, PROTO_PARTIAL_SIZE, 0, partial_handle_offset},
+    {PROTO_STORAGE_FINISH, "finish", PROTO_FINISH_SIZE, PROTO_FINISH_SIZE, 0, partial_handle_finish},
+    {PROTO_STORAGE_ABORT, "abort", PROTO_PARTIAL_SIZE, PROTO_PARTIAL_SIZE, 0, partial_handle_abort},
+    {PROTO_STORAGE_JOIN_PARTS, "join_parts", PROTO_FINISH_SIZE + PROTO_PARTIAL_TOKEN_SIZE,
+     PROTO_JOIN_PARTS_MAX, 0, partial_handle_join_parts},
 };
 const size_t storage_command_count = ARRAY_SIZE(storage_commands);

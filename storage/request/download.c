@@ -21,6 +21,7 @@ struct download {
     struct storage *storage;
     struct packet_request *request;
     struct proto_download asked;
+    bool deleted;    /* FETCH: a deleted file too */
     bool has_digest; /* READ: of the content that is asked for */
     uint8_t digest[PROTO_DIGEST_SIZE];
     int64_t length;
@@ -197,7 +198,8 @@ static void serve(struct download *download)
         return;
     }
     bool fine = meta_row_ours(download->storage->meta, row, error) && meta_row_sound(row, error);
-    if (fine && row->stat.status == PROTO_FILE_DELETED)
+    if (fine && row->stat.status == PROTO_FILE_DELETED &&
+        !(download->deleted && row->state == META_STATE_DELETED))
         fine = error_set(error, ERROR_NOT_FOUND, "file %s is deleted", asked->key.file);
     if (fine && !is_content_asked_for(download))
         fine = error_set(error, ERROR_DIGEST, "file %s is no longer the one whose reading began",
@@ -236,6 +238,7 @@ void download_handle(struct packet_request *request)
     download->request = request;
     download->asked = *asked;
     download->has_digest = has_digest;
+    download->deleted = request->command == PROTO_STORAGE_FETCH;
     memcpy(download->digest, read.digest, sizeof(download->digest));
     download->find.key = asked->key;
     if (meta_find_cached(storage->meta, &asked->key, &download->find.row))

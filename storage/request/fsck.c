@@ -3,6 +3,7 @@
  */
 #include "storage/request/fsck.h"
 
+#include "storage/rows/partial_sql.h"
 #include "storage/upkeep/lease_sql.h"
 #include "storage/storage.h"
 #include "storage/upkeep/upkeep.h"
@@ -18,6 +19,7 @@ struct fsck {
     bool known; /* the group has a row of t_lease here */
     bool confirmed;
     struct lease_row row, sweep;
+    struct partial_sum partials;
 };
 
 static bool fsck_is_stopped(const struct lease_row *sweep)
@@ -49,6 +51,8 @@ static enum db_result fsck_ask(struct fsck *fsck, struct db_connection *connecti
     }
     if (result == DB_OK)
         result = lease_sql_read(connection, name, &fsck->row, error);
+    if (result == DB_OK)
+        result = partial_sql_sum(connection, fsck->group, &fsck->partials, error);
     return result;
 }
 
@@ -85,10 +89,12 @@ static json_t *fsck_sweep_json(const struct lease_row *sweep)
 static void fsck_reply(struct fsck *fsck)
 {
     json_t *progress = json_loads(fsck->row.progress, 0, NULL);
-    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:b, s:o, s:o}", "group", fsck->group, "owner",
-                             fsck->row.owner, "wanted", (json_int_t)fsck->row.wanted, "done",
-                             (json_int_t)fsck->row.done, "confirmed", (int)fsck->confirmed, "sweep",
-                             fsck_sweep_json(&fsck->sweep), "progress", progress ? progress : json_null());
+    json_t *json =
+        json_pack("{s:s, s:s, s:I, s:I, s:b, s:{s:I, s:I}, s:o, s:o}", "group", fsck->group, "owner",
+                  fsck->row.owner, "wanted", (json_int_t)fsck->row.wanted, "done", (json_int_t)fsck->row.done,
+                  "confirmed", (int)fsck->confirmed, "partials", "count", (json_int_t)fsck->partials.count,
+                  "bytes", (json_int_t)fsck->partials.bytes, "sweep", fsck_sweep_json(&fsck->sweep),
+                  "progress", progress ? progress : json_null());
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     if (text)
         packet_reply_take(fsck->request, text, strlen(text));

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
 
 #include <stdlib.h>
@@ -166,8 +167,8 @@ static enum db_result meta_lookup_run(struct db_job *job, struct db_connection *
                                       struct error *error)
 {
     struct meta_lookup *lookup = CONTAINER_OF(job, struct meta_lookup, job);
-    return meta_sql_find(connection, lookup->meta->store, &lookup->file_key, &lookup->row, &lookup->found,
-                         error);
+    return meta_move_find(connection, lookup->meta->store, lookup->meta->config->group, &lookup->file_key,
+                          &lookup->row, &lookup->found, error);
 }
 
 static void find_answered(struct wait *wait, enum wait_end end)
@@ -284,8 +285,7 @@ static enum db_result list_run(struct db_job *job, struct db_connection *connect
 {
     struct meta_list *list = CONTAINER_OF(job, struct meta_list, job);
     list->count = 0;
-    return meta_sql_list(connection, list->meta->store, &list->list, list->meta->config->group,
-                         meta_add_entry, list, error);
+    return meta_sql_list(connection, list->meta->store, &list->list, meta_add_entry, list, error);
 }
 
 static void meta_list_done(struct db_job *job)

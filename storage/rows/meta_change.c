@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
 
 #include <stdlib.h>
@@ -68,16 +69,19 @@ static enum db_result read_before_change(struct meta_change *change, struct db_c
                                          bool *wanted, struct error *error)
 {
     struct meta *meta = change->meta;
-    bool found = false;
+    bool found = false, former = false;
     enum db_result result = meta_sql_find(connection, meta->store, &change->key, &change->row, &found, error);
     *wanted = false;
+    if (result == DB_OK && found) /* of a file that moves away both groups carry changes out */
+        result = meta_move_is_former(connection, meta->store, meta->config->group, &change->key, &change->row,
+                                     &former, error);
     if (result != DB_OK)
         return result;
     if (change->uncertain && (!found || (!is_own_change(change) && !is_as_tried(change))))
         change->outcome = judge_uncertain(change);
     else if (!found)
         change->outcome = META_NO_ROW;
-    else if (!meta_row_ours(meta, &change->row, &change->error))
+    else if (!meta_row_ours(meta, &change->row, &change->error) && !former)
         change->outcome = META_FOREIGN;
     else if (!change_applies(change, change->row.state))
         change->outcome = judge_unchanged(change);
@@ -140,7 +144,9 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
             CRASH_POINT("delete-before-row");
         else
             CRASH_POINT("restore-before-row");
-        result = meta_sql_set_status(connection, &change->key, change->meta->config->group, &change->row,
+        const char *group = change->row.stat.group;
+        result = meta_sql_set_status(connection, &change->key,
+                                     group[0] != '\0' ? group : change->meta->config->group, &change->row,
                                      change->status, change->version, change->change_id, &changed, error);
         if (result == DB_UNCERTAIN) {
             change->uncertain = true;

@@ -5,6 +5,7 @@
 #include "storage/rows/meta_insert.h"
 
 #include "common/base/clock.h"
+#include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
 #include "storage/store/store_file.h"
 
@@ -94,8 +95,8 @@ static enum db_result insert_for_good(struct meta_insert *insert, struct db_conn
 static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_connection *connection,
                                          bool *found, struct error *error)
 {
-    enum db_result result =
-        meta_sql_find(connection, insert->meta->store, &insert->key, &insert->other, found, error);
+    enum db_result result = meta_move_find(connection, insert->meta->store, insert->meta->config->group,
+                                           &insert->key, &insert->other, found, error);
     if (result == DB_OK && *found) {
         bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
         insert->outcome = same ? META_INSERTED : META_TAKEN;
@@ -140,7 +141,7 @@ static void end_insert(struct meta_insert *insert, enum db_result result, const 
 {
     struct meta *meta = insert->meta;
     struct row_key key;
-    if ((insert->late || insert->purged) && result == DB_PERMANENT)
+    if ((insert->late || insert->purged || insert->refused) && result == DB_PERMANENT)
         insert->error = *cause;
     else
         meta_judge(meta, result, cause, &insert->error);
@@ -149,7 +150,7 @@ static void end_insert(struct meta_insert *insert, enum db_result result, const 
     else if (!settled)
         insert->outcome = META_INSERTED;
     row_key_make(&insert->key, &key);
-    if (insert->outcome == META_INSERTED)
+    if (insert->outcome == META_INSERTED && !insert->moves_from) /* what is moved may be deleted */
         row_cache_added(meta->cache, &key, insert->epoch, meta_row_kept(meta, &insert->row));
     else
         row_cache_changed(meta->cache, &key);
@@ -170,7 +171,10 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
     if (is_late(insert, error) && !insert->item.uncertain)
         return DB_PERMANENT;
     enum db_result result = DB_OK;
-    if (!insert->late)
+    if (!insert->late && insert->moves_from)
+        result = meta_move_switch(connection, insert->meta->store, &insert->key, insert->moves_from, seen,
+                                  &insert->row, &changed, &insert->refused, error);
+    else if (!insert->late)
         result = meta_sql_replace(connection, &insert->key, insert->meta->config->group, seen, &insert->row,
                                   &changed, error);
     insert->item.uncertain = insert->item.uncertain || result == DB_UNCERTAIN;
@@ -185,7 +189,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
         return result;
     /* Its row was purged since, which is why the file was not there: the ID is free. Unless the row may have got this file
      * first, which then was deleted and purged too. */
-    if (!insert->item.uncertain && !insert->late) {
+    if (!insert->item.uncertain && !insert->late && !insert->moves_from) {
         result = insert_settle(&insert->item, connection, error);
         insert->item.uncertain = result == DB_UNCERTAIN;
         return result;
@@ -211,7 +215,7 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     row_key_make(&insert->key, &key);
     insert->meta = meta;
     insert->refusals = 0;
-    insert->late = insert->purged = false;
+    insert->late = insert->purged = insert->refused = false;
     insert->row.version = 0;
     insert->epoch = row_cache_epoch(meta->cache, &key);
     insert->item = (struct insert_item){.insert = insert_alone,
@@ -230,6 +234,9 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
 static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    if (withdraw->moves_from)
+        return meta_move_back(connection, withdraw->meta->store, &withdraw->key, withdraw->moves_from,
+                              &withdraw->row, error);
     return meta_sql_remove(connection, &withdraw->key, &withdraw->row, error);
 }
 

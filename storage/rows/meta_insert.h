@@ -21,7 +21,9 @@ struct meta_insert {
     struct proto_file_key key;
     struct meta_row row; /* stat, file_path, path, place */
     const struct meta_row
-        *replaces;       /* NULL, or the row of KEY whose file is lost or damaged: ROW takes its place */
+        *replaces; /* NULL, or the row of KEY whose file is lost or damaged: ROW takes its place */
+    const char *
+        moves_from; /* with REPLACES: the group that has had the file, which has lost nothing but moves here; else NULL */
     int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
     struct loop *loop;
     void (*done)(struct meta_insert *insert);
@@ -35,7 +37,7 @@ struct meta_insert {
     struct db_job job; /* where a row is replaced */
     uint64_t epoch;    /* of the key when it was asked for */
     int refusals;
-    bool late;
+    bool late, refused;
     bool purged; /* after a lost answer the file is not there any more */
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
@@ -44,7 +46,8 @@ MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struc
  * its file turned out not to be there. */
 struct meta_withdraw {
     struct proto_file_key key;
-    struct meta_row row; /* as meta_insert() left it */
+    struct meta_row row;    /* as meta_insert() left it */
+    const char *moves_from; /* as there: the row is about the file's former copy again */
     struct loop *loop;
     void (*done)(struct meta_withdraw *withdraw);
     /* out */

@@ -1,6 +1,6 @@
 /*
- * meta_private: struct meta as its modules share it: meta.c (life, jobs, look-ups, lists), meta_insert.c and
- * meta_change.c. For those three only.
+ * meta_private: struct meta as its modules share it: meta.c (life, jobs, look-ups, lists), meta_insert.c,
+ * meta_change.c, meta_rename.c and partial_rows.c. For those only.
  */
 #ifndef REEL_STORAGE_META_PRIVATE_H
 #define REEL_STORAGE_META_PRIVATE_H

@@ -52,6 +52,12 @@ static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
                " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND (? = '' OR file_path = ?)"
                " AND (group_name = '' OR group_name = ?)");
 
+/* Of two changes of a name a late statement finds the other one's change_id. */
+static const char *const rename_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ", " SET file_name = ?, change_id = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+               " AND COALESCE(status, 0) = 0 AND COALESCE(deleted_at, 0) = ? AND (file_path = ? OR ? = '')"
+               " AND change_id = ? AND group_name = ?");
+
 /* A type that was found out later never takes the place of one that is there, nor goes to another file. */
 static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET content_type = ? WHERE " KEY_IS " AND file_path = ? AND content_type = ''");
@@ -65,9 +71,9 @@ static const char *const replace_sql[TABLE_HASH_TABLES] =
 static const char *const remove_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("DELETE FROM ", " WHERE " KEY_IS AS_SEEN);
 
+/* Of whatever group: while a user moves to another one the files of both are the user's. */
 #define LIST_WHERE(condition)                                                                                \
-    " WHERE userid = ? AND appid = ? AND id > ? AND " condition                                              \
-    " AND (group_name = '' OR group_name = ?) ORDER BY id LIMIT ?"
+    " WHERE userid = ? AND appid = ? AND id > ? AND " condition " ORDER BY id LIMIT ?"
 static const char *const list_normal_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", LIST_WHERE("(status = 0 OR status IS NULL)"));
 static const char *const list_deleted_sql[TABLE_HASH_TABLES] =
@@ -293,6 +299,29 @@ enum db_result meta_sql_set_status(struct db_connection *connection, const struc
     return result;
 }
 
+enum db_result meta_sql_rename(struct db_connection *connection, const struct proto_file_key *key,
+                               const struct meta_row *seen, const char *name, int64_t change_id,
+                               bool *changed, struct error *error)
+{
+    const struct db_value parameters[] = {
+        db_text(name),
+        db_integer(change_id),
+        db_text(key->user),
+        db_text(key->application),
+        db_text(key->file),
+        db_integer(seen->version),
+        db_text(seen->file_path),
+        db_text(seen->file_path),
+        db_integer(seen->change_id),
+        db_text(seen->stat.group),
+    };
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, rename_sql[table_hash_of_user(key->user)], parameters,
+                                       ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
+}
+
 enum db_result meta_sql_set_type(struct db_connection *connection, const struct proto_file_key *key,
                                  const char *file_path, const char *type, bool *changed, struct error *error)
 {
@@ -387,12 +416,12 @@ static bool on_list_row(void *argument, const struct db_value *columns, size_t c
 }
 
 enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,
-                             const struct proto_list *list, const char *group, meta_sql_row_function row,
-                             void *argument, struct error *error)
+                             const struct proto_list *list, meta_sql_row_function row, void *argument,
+                             struct error *error)
 {
     const char *const *sql = list->status == PROTO_FILE_DELETED ? list_deleted_sql : list_normal_sql;
     const struct db_value parameters[] = {db_text(list->key.user), db_text(list->key.application),
-                                          db_text(list->key.file), db_text(group), db_integer(list->limit)};
+                                          db_text(list->key.file), db_integer(list->limit)};
     struct reading reading = {.store = store, .key = &list->key, .function = row, .argument = argument};
     return db_query(connection, sql[table_hash_of_user(list->key.user)], parameters, ARRAY_SIZE(parameters),
                     on_list_row, &reading, error);

@@ -47,9 +47,11 @@ struct meta_row {
      * deleted row, a negative number or 0 of one that is not. With file_path and state it names what was read,
      * see meta_sql_set_status(). 0 in a cached row. */
     int64_t version;
-    int64_t change_id; /* of the DELETE or RESTORE that was the last one, chosen at random by it; 0: none */
-    bool has_sha256;   /* false also in a cached row */
+    int64_t
+        change_id; /* of the DELETE, RESTORE or RENAME that was the last one, chosen at random by it; 0: none */
+    bool has_sha256; /* false also in a cached row */
     uint8_t sha256[DIGEST_SHA256_SIZE];
+    bool given_up;  /* shown with the place of a former copy: see storage/rows/meta_move.h */
     bool has_texts; /* false: name and content type were not kept (a cached row) */
 };
 
@@ -98,6 +100,12 @@ MUST_CHECK enum db_result meta_sql_set_status(struct db_connection *connection,
                                               int64_t version, int64_t change_id, bool *changed,
                                               struct error *error);
 
+/* NAME for KEY's row, if it still is as it was read as SEEN (normal; version, path, change_id, group); CHANGE_ID: of the row
+ * from now on. CHANGED as above. */
+MUST_CHECK enum db_result meta_sql_rename(struct db_connection *connection, const struct proto_file_key *key,
+                                          const struct meta_row *seen, const char *name, int64_t change_id,
+                                          bool *changed, struct error *error);
+
 /* TYPE for KEY's row, if it has none and its file is still the one at FILE_PATH; else CHANGED is false. */
 MUST_CHECK enum db_result meta_sql_set_type(struct db_connection *connection,
                                             const struct proto_file_key *key, const char *file_path,
@@ -120,7 +128,7 @@ MUST_CHECK enum db_result meta_sql_has_rows(struct db_connection *connection, co
 /* Rows of LIST's user in byte order of their file ID; ROW is called for each. */
 typedef void (*meta_sql_row_function)(void *argument, const struct meta_row *row);
 MUST_CHECK enum db_result meta_sql_list(struct db_connection *connection, const struct store *store,
-                                        const struct proto_list *list, const char *group,
-                                        meta_sql_row_function row, void *argument, struct error *error);
+                                        const struct proto_list *list, meta_sql_row_function row,
+                                        void *argument, struct error *error);
 
 #endif

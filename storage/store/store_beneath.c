@@ -3,6 +3,8 @@
  */
 #include "storage/store/store_beneath.h"
 
+#include "storage/store/store_system.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -49,7 +51,7 @@ static int open_by_steps(int root, const char *name, int flags, mode_t mode)
     return fd;
 }
 
-int store_beneath_open(int root, const char *name, int flags, mode_t mode)
+static int open_beneath(int root, const char *name, int flags, mode_t mode)
 {
     if (atomic_load_explicit(&no_openat2, memory_order_relaxed))
         return open_by_steps(root, name, flags, mode);
@@ -63,6 +65,24 @@ int store_beneath_open(int root, const char *name, int flags, mode_t mode)
         return fd;
     atomic_store_explicit(&no_openat2, true, memory_order_relaxed);
     return open_by_steps(root, name, flags, mode);
+}
+
+/* Landlock knows a path by what is above it, and above a mount that was taken away there is nothing. */
+int store_beneath_errno(int root)
+{
+    int errnum = errno;
+    if (errnum == EACCES && store_system_is_detached(root))
+        errnum = ENOTCONN;
+    errno = errnum;
+    return errnum;
+}
+
+int store_beneath_open(int root, const char *name, int flags, mode_t mode)
+{
+    int fd = open_beneath(root, name, flags, mode);
+    if (fd < 0)
+        (void)store_beneath_errno(root);
+    return fd;
 }
 
 int store_beneath_parent(int root, const char *name, const char **last)
@@ -81,7 +101,7 @@ int store_beneath_unlink(int root, const char *name)
     if (parent < 0)
         return -1;
     int result = unlinkat(parent, last, 0);
-    int saved = errno;
+    int saved = result == 0 ? errno : store_beneath_errno(root);
     (void)close(parent);
     errno = saved;
     return result;

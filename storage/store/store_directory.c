@@ -74,24 +74,16 @@ struct store_directories {
     LIST_HEAD(, sync) running;
 };
 
-/* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
-static bool store_directory_fail(struct store_path *path, int errnum, const char *what, const char *name,
-                                 struct error *error)
-{
-    store_path_report(path, errnum, what);
-    return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
-}
-
 static bool sync_directory(struct store_path *path, int root, const char *name, struct error *error)
 {
     int fd = store_beneath_open(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
-        return store_directory_fail(path, errno, "open directory", name, error);
+        return store_path_fail(path, errno, "open directory", name, error);
     bool fine = fsync(fd) == 0;
     int saved = errno;
     (void)close(fd);
     metric_add(store_path_directories(path)->syncs, 1);
-    return fine || store_directory_fail(path, saved, "sync directory", name, error);
+    return fine || store_path_fail(path, saved, "sync directory", name, error);
 }
 
 /* ---- directories that last ---- */
@@ -102,11 +94,11 @@ static bool make_one(struct store_path *path, int root, const char *name, struct
     const char *last;
     int parent = store_beneath_parent(root, name, &last);
     if (parent < 0)
-        return store_directory_fail(path, errno, "open the parent of directory", name, error);
+        return store_path_fail(path, errno, "open the parent of directory", name, error);
     bool made = mkdirat(parent, last, modes->directory) == 0;
     bool fine = (made && store_modes_apply_at(modes, parent, last)) || (!made && errno == EEXIST) ||
-                store_directory_fail(path, errno, made ? "set mode and group of directory" : "make directory",
-                                     name, error);
+                store_path_fail(path, store_beneath_errno(root),
+                                made ? "set mode and group of directory" : "make directory", name, error);
     (void)close(parent);
     return fine;
 }
@@ -236,14 +228,14 @@ static bool read_used(struct store_path *path, int root, int64_t value, const ch
         if (fd >= 0)
             (void)close(fd);
         return !store_directory_refuses(path, value, saved, error) &&
-               store_directory_fail(path, saved, "read directory", name, error);
+               store_path_fail(path, saved, "read directory", name, error);
     }
     const struct dirent *entry;
     while (errno = 0, (entry = readdir(stream)) != NULL)
         note_entry(used, name, entry->d_name);
     int saved = errno;
     (void)closedir(stream);
-    return saved == 0 || store_directory_fail(path, saved, "read directory", name, error);
+    return saved == 0 || store_path_fail(path, saved, "read directory", name, error);
 }
 
 bool store_directory_unused(struct store_path *path, int root, const struct path *place, struct error *error)

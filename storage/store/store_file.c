@@ -14,14 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A failed call: the error for the client, the report for the choice of store paths. Returns false. */
-static bool store_file_fail(struct store_path *path, int errnum, const char *what, const char *name,
-                            struct error *error)
-{
-    store_path_report(path, errnum, what);
-    return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
-}
-
 static const char *place_name(const struct path *place, char text[PATH_TEXT_SIZE])
 {
     return path_format(place, text) ? text : "(no place)";
@@ -65,7 +57,7 @@ bool store_file_create(struct store_file *file, struct error *error)
             fine = false;
             break;
         }
-        fine = store_file_fail(path, saved, "create", name, error);
+        fine = store_path_fail(path, saved, "create", name, error);
         if (saved == EEXIST)
             error_set(error, ERROR_EXISTS, "%s/%s exists already", store_path_key(path), name);
     }
@@ -76,11 +68,52 @@ bool store_file_create(struct store_file *file, struct error *error)
     file->root = root;
     if (store_modes_apply(store_path_modes(path), file->fd, store_path_modes(path)->file))
         return true;
-    (void)store_file_fail(path, errno, "set mode and group of", name, error);
+    (void)store_path_fail(path, errno, "set mode and group of", name, error);
     struct error ignored;
     if (!store_file_discard(file, &ignored))
         store_file_let_go(file);
     return false;
+}
+
+bool store_file_reopen(struct store_file *file, int64_t *size, struct error *error)
+{
+    struct store_path *path = file->path;
+    char name[PATH_TEXT_SIZE];
+    struct store_root *root;
+    struct stat status;
+    bool fine = true;
+    file->root = NULL;
+    file->name_lasts = false;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    touch(file);
+    place_name(&file->place, name);
+    file->fd = store_beneath_open(root->fd, name, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    if (file->fd < 0 && errno == ENOENT)
+        fine = error_set(error, ERROR_IO, "%s/%s is not there any more", store_path_key(path), name);
+    else if (file->fd < 0)
+        fine = store_path_fail(path, errno, "open", name, error);
+    else if (fstat(file->fd, &status) != 0)
+        fine = store_path_fail(path, errno, "look at", name, error);
+    else if (!S_ISREG(status.st_mode))
+        fine = error_set(error, ERROR_IO, "%s/%s is not a regular file", store_path_key(path), name);
+    if (fine) {
+        *size = (int64_t)status.st_size;
+        file->root = root;
+        return true;
+    }
+    if (file->fd >= 0)
+        (void)close(file->fd); /* nothing was written */
+    file->fd = -1;
+    store_path_leave(path, root);
+    return false;
+}
+
+bool store_file_cut(struct store_file *file, int64_t size, struct error *error)
+{
+    touch(file);
+    return ftruncate(file->fd, (off_t)size) == 0 ||
+           store_path_fail(file->path, errno, "cut", "a file", error);
 }
 
 bool store_file_write(struct store_file *file, const void *bytes, size_t size, int64_t offset,
@@ -93,7 +126,7 @@ bool store_file_write(struct store_file *file, const void *bytes, size_t size, i
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) /* 0 is no error that pwrite(2) knows; a full disk is the nearest meaning */
-            return store_file_fail(file->path, written < 0 ? errno : ENOSPC, "write", "a file", error);
+            return store_path_fail(file->path, written < 0 ? errno : ENOSPC, "write", "a file", error);
         next += written;
         size -= (size_t)written;
         offset += written;
@@ -104,9 +137,14 @@ bool store_file_write(struct store_file *file, const void *bytes, size_t size, i
 bool store_file_sync(struct store_file *file, struct error *error)
 {
     if (fsync(file->fd) != 0)
-        return store_file_fail(file->path, errno, "sync", "a file", error);
+        return store_path_fail(file->path, errno, "sync", "a file", error);
     file->name_lasts = store_path_name_lasts(file->path, file->root, file->fd);
     return true;
+}
+
+bool store_file_sync_data(struct store_file *file, struct error *error)
+{
+    return fdatasync(file->fd) == 0 || store_path_fail(file->path, errno, "sync", "a file", error);
 }
 
 bool store_file_sync_directory(struct store_file *file, struct error *error)
@@ -119,7 +157,7 @@ bool store_file_close(struct store_file *file, struct error *error)
     /* On Linux the descriptor is gone also after EINTR. */
     int fd = file->fd;
     file->fd = -1;
-    return close(fd) == 0 || store_file_fail(file->path, errno, "close", "a file", error);
+    return close(fd) == 0 || store_path_fail(file->path, errno, "close", "a file", error);
 }
 
 bool store_file_in_place(const struct store_file *file, struct error *error)
@@ -143,7 +181,7 @@ bool store_file_discard(struct store_file *file, struct error *error)
     if (!file->root)
         return true;
     if (store_beneath_unlink(file->root->fd, place_name(&file->place, name)) != 0 && errno != ENOENT)
-        return store_file_fail(file->path, errno, "remove", name, error);
+        return store_path_fail(file->path, errno, "remove", name, error);
     store_file_let_go(file);
     return true;
 }
@@ -155,7 +193,7 @@ bool store_file_remove(struct store_path *path, const struct path *place, struct
     if (!store_path_enter(path, &root, error))
         return false;
     bool fine = store_beneath_unlink(root->fd, place_name(place, name)) == 0 || errno == ENOENT ||
-                store_file_fail(path, errno, "remove", name, error);
+                store_path_fail(path, errno, "remove", name, error);
     store_path_leave(path, root);
     return fine;
 }
@@ -177,9 +215,9 @@ bool store_file_look(struct store_path *path, const struct path *place, int *fd,
     if (*fd < 0 && errno == EPERM)
         *fd = store_beneath_open(root->fd, name, flags, 0);
     if (*fd < 0) {
-        fine = errno == ENOENT || store_file_fail(path, errno, "open", name, error);
+        fine = errno == ENOENT || store_path_fail(path, errno, "open", name, error);
     } else if (fstat(*fd, &status) != 0) {
-        fine = store_file_fail(path, errno, "look at", name, error);
+        fine = store_path_fail(path, errno, "look at", name, error);
     } else if (!S_ISREG(status.st_mode)) {
         fine = error_set(error, ERROR_IO, "%s/%s is not a regular file", store_path_key(path), name);
     } else {

@@ -26,12 +26,22 @@ struct store_file {
  * the directories above it. Where the path is durable new directories are synced into their parents. */
 MUST_CHECK bool store_file_create(struct store_file *file, struct error *error);
 
+/* Opens FILE (path and place are set), which was made before, to be read and written; *SIZE: how large it is. One that is not there
+ * is ERROR_IO. */
+MUST_CHECK bool store_file_reopen(struct store_file *file, int64_t *size, struct error *error);
+
+/* What is behind SIZE goes. */
+MUST_CHECK bool store_file_cut(struct store_file *file, int64_t size, struct error *error);
+
 /* All SIZE bytes at OFFSET. */
 MUST_CHECK bool store_file_write(struct store_file *file, const void *bytes, size_t size, int64_t offset,
                                  struct error *error);
 
 /* fsync of the file. A failed one means that bytes are lost: it is never tried again. */
 MUST_CHECK bool store_file_sync(struct store_file *file, struct error *error);
+
+/* fdatasync of the file, whose name lasts already: its bytes and its size. As above, never tried again. */
+MUST_CHECK bool store_file_sync_data(struct store_file *file, struct error *error);
 
 /* fsync of the directory that holds it, unless its own made its name last: see storage.directory_sync. */
 MUST_CHECK bool store_file_sync_directory(struct store_file *file, struct error *error);

@@ -28,6 +28,7 @@ static struct store_held_root *make_root(int fd)
     root->users = 1;
     root->device = status.st_dev;
     root->inode = status.st_ino;
+    root->mount = store_system_mount(fd);
     store_system_find(fd, &root->system);
     return root;
 }
@@ -77,8 +78,10 @@ static void take_over(struct store_path *path)
     bool was_readable = path->root != NULL, was_writable = path->writable;
     bool first = !path->looked && !atomic_load(&path->look_wanted);
     bool was_below = path->below;
-    bool same =
-        fresh && path->root && path->root->device == fresh->device && path->root->inode == fresh->inode;
+    /* The same directory mounted anew is another one: what is beneath the old mount, which is in no place any more, is refused to
+     * a daemon that Landlock confines. */
+    bool same = fresh && path->root && path->root->device == fresh->device &&
+                path->root->inode == fresh->inode && path->root->mount == fresh->mount;
     struct store_held_root *gone = same ? fresh : path->root;
     if (!same)
         path->root = fresh;

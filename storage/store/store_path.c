@@ -126,6 +126,11 @@ bool store_path_format(const struct store_path *path, const struct path *place,
     return true;
 }
 
+static const char *reason_of(int errnum)
+{
+    return errnum == ENOTCONN ? "its volume has gone: is it not mounted?" : strerrordesc_np(errnum);
+}
+
 void store_path_report(struct store_path *path, int errnum, const char *what)
 {
     switch (errnum) {
@@ -142,11 +147,22 @@ void store_path_report(struct store_path *path, int errnum, const char *what)
     if (!atomic_exchange(&path->failed, true)) {
         pthread_mutex_lock(&path->mutex);
         path->full = errnum == ENOSPC || errnum == EDQUOT;
-        snprintf(path->reason, sizeof(path->reason), "%s: %s", what, strerrordesc_np(errnum));
+        snprintf(path->reason, sizeof(path->reason), "%s: %s", what, reason_of(errnum));
         pthread_mutex_unlock(&path->mutex);
         log_error(ROOM, "store path %s takes no uploads until a trial write works: %s: %s", path->key, what,
-                  strerrordesc_np(errnum));
+                  reason_of(errnum));
     }
+}
+
+bool store_path_fail(struct store_path *path, int errnum, const char *what, const char *name,
+                     struct error *error)
+{
+    store_path_report(path, errnum, what);
+    (void)error_set_errno(error, errnum, "cannot %s %s/%s", what, path->key, name);
+    if (errnum == ENOTCONN)
+        (void)error_set(error, error->code, "cannot %s %s/%s: the volume at %s has gone: is it not mounted?",
+                        what, path->key, name, path->directory);
+    return false;
 }
 
 size_t store_path_index(const struct store_path *path)

@@ -68,5 +68,8 @@ struct store_directories *store_path_directories(const struct store_path *path);
 /* A call on a file failed with ERRNUM while doing WHAT. Errors that say something about the whole path take
  * it out of the choice until a trial write works again. */
 void store_path_report(struct store_path *path, int errnum, const char *what);
+/* The same, and the ERROR for whoever asked: "cannot WHAT KEY/NAME: ...". Returns false. */
+bool store_path_fail(struct store_path *path, int errnum, const char *what, const char *name,
+                     struct error *error);
 
 #endif

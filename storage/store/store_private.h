@@ -20,6 +20,7 @@ struct store_held_root {
     size_t users; /* under the path's mutex; the path itself is one */
     dev_t device;
     ino_t inode;
+    uint64_t mount;             /* see store_system_mount() */
     struct store_system system; /* the file system that it is on */
 };
 

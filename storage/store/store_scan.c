@@ -15,13 +15,6 @@
 
 #define SAME_NAMES_MAX 1000
 
-static bool store_scan_fail(struct store_path *path, int errnum, const char *what, const char *name,
-                            struct error *error)
-{
-    store_path_report(path, errnum, what);
-    return error_set_errno(error, errnum, "cannot %s %s/%s", what, store_path_key(path), name);
-}
-
 static bool read_entries(struct store_path *path, int fd, const char *directory,
                          bool (*name)(void *argument, const char *name), void *argument, struct error *error)
 {
@@ -29,14 +22,14 @@ static bool read_entries(struct store_path *path, int fd, const char *directory,
     if (!stream) {
         int saved = errno;
         (void)close(fd);
-        return store_scan_fail(path, saved, "read directory", directory, error);
+        return store_path_fail(path, saved, "read directory", directory, error);
     }
     bool fine = true;
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(stream);
         if (!entry) {
-            fine = errno == 0 || store_scan_fail(path, errno, "read directory", directory, error);
+            fine = errno == 0 || store_path_fail(path, errno, "read directory", directory, error);
             break;
         }
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
@@ -59,7 +52,7 @@ bool store_scan_read(struct store_path *path, const char *directory,
     if (fd >= 0)
         fine = read_entries(path, fd, directory, name, argument, error);
     else if (saved != ENOENT && saved != ENOTDIR && saved != ELOOP)
-        fine = store_scan_fail(path, saved, "open directory", directory, error);
+        fine = store_path_fail(path, saved, "open directory", directory, error);
     store_path_leave(path, root);
     return fine;
 }
@@ -88,7 +81,7 @@ bool store_scan_look(struct store_path *path, const char *name, struct store_sca
         look->moved = (int64_t)status.st_ctim.tv_sec;
         look->touched = max_i64((int64_t)status.st_mtim.tv_sec, look->moved);
     } else if (errno != ENOENT && errno != ENOTDIR) {
-        fine = store_scan_fail(path, errno, "look at", name, error);
+        fine = store_path_fail(path, errno, "look at", name, error);
     }
     store_path_leave(path, root);
     return fine;
@@ -103,8 +96,8 @@ static bool sync_parent(struct store_path *path, int root, const char *name, str
     snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - name) : 1, slash ? name : ".");
     int fd = store_beneath_open(root, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
-        return store_scan_fail(path, errno, "open directory", parent, error);
-    bool fine = fsync(fd) == 0 || store_scan_fail(path, errno, "sync directory", parent, error);
+        return store_path_fail(path, errno, "open directory", parent, error);
+    bool fine = fsync(fd) == 0 || store_path_fail(path, errno, "sync directory", parent, error);
     (void)close(fd);
     return fine;
 }
@@ -132,7 +125,7 @@ static bool move(struct store_path *path, int root, const char *from, const char
         return error_set(error, ERROR_EXISTS, "%s/%s exists", store_path_key(path), to);
     if (result != 0) {
         *gone = saved == ENOENT;
-        return *gone || store_scan_fail(path, saved, "move", from, error);
+        return *gone || store_path_fail(path, saved, "move", from, error);
     }
     return sync_parent(path, root, to, error) && sync_parent(path, root, from, error);
 }
@@ -152,7 +145,7 @@ bool store_scan_quarantine(struct store_path *path, const char *name, char held[
             *c = '-';
     }
     if (mkdirat(root->fd, STORE_QUARANTINE, store_path_modes(path)->directory) != 0 && errno != EEXIST)
-        fine = store_scan_fail(path, errno, "make directory", STORE_QUARANTINE, error);
+        fine = store_path_fail(path, errno, "make directory", STORE_QUARANTINE, error);
     else /* also where it was there: whoever made it may have died before this */
         fine = sync_parent(path, root->fd, STORE_QUARANTINE, error);
     /* The same place may have been quarantined before, where a damaged file was put back by hand. */
@@ -195,7 +188,7 @@ bool store_scan_remove(struct store_path *path, const char *directory, const cha
         return false;
     snprintf(text, sizeof(text), "%s/%s", directory, name);
     bool fine = store_beneath_unlink(root->fd, text) == 0 || errno == ENOENT ||
-                store_scan_fail(path, errno, "remove", text, error);
+                store_path_fail(path, errno, "remove", text, error);
     store_path_leave(path, root);
     return fine;
 }

@@ -54,6 +54,31 @@ static void find_mount(dev_t device, struct store_system *system)
         (void)fclose(mounts);
 }
 
+uint64_t store_system_mount(int fd)
+{
+    struct statx status = {0};
+    return statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) == 0 && (status.stx_mask & STATX_MNT_ID) != 0
+               ? status.stx_mnt_id
+               : 0;
+}
+
+bool store_system_is_detached(int fd)
+{
+    uint64_t mount = store_system_mount(fd), other = 0;
+    FILE *mounts = mount != 0 ? fopen("/proc/self/mountinfo", "re") : NULL;
+    char *line = NULL;
+    size_t size = 0;
+    bool read = false;
+    while (mounts && other != mount && getline(&line, &size, mounts) > 0) {
+        other = strtoull(line, NULL, 10);
+        read = true;
+    }
+    free(line);
+    if (mounts)
+        (void)fclose(mounts);
+    return read && other != mount;
+}
+
 void store_system_find(int fd, struct store_system *system)
 {
     struct statfs space;

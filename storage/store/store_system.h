@@ -1,7 +1,7 @@
 /*
  * store_system: what the file system below a store path promises about names: told by statfs(2) and, where that is not
  * enough, by the type in /proc/self/mountinfo. Called by storage/store/store_look.c on the probe thread of a path, and for
- * --check-config. BLOCKS.
+ * --check-config; store_beneath.c asks, on whatever thread touches the files, whether a mount has gone. BLOCKS.
  */
 #ifndef REEL_STORAGE_STORE_SYSTEM_H
 #define REEL_STORAGE_STORE_SYSTEM_H
@@ -24,6 +24,11 @@ struct store_system {
 
 /* FD: any descriptor on it, O_PATH too. What cannot be found out is not promised. */
 void store_system_find(int fd, struct store_system *system);
+
+/* The number of the mount that FD is on; 0 where the kernel (before Linux 5.8) does not say. */
+uint64_t store_system_mount(int fd);
+/* True where that mount is in no place any more (umount -l), as far as it can be found out. Changes errno. */
+bool store_system_is_detached(int fd);
 
 /* --check-config: a line to OUT for each store path whose file system does not keep what docs/durability.md promises, as
  * far as this machine can tell: on GlusterFS that its bricks must be on XFS or ext4, and each brick of this machine that

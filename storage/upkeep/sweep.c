@@ -4,6 +4,7 @@
  */
 #include "storage/upkeep/sweep.h"
 
+#include "storage/rows/partial_sql.h"
 #include "storage/upkeep/fence.h"
 #include "storage/upkeep/notes.h"
 #include "storage/upkeep/quarantine.h"
@@ -152,6 +153,8 @@ static enum db_result no_row_has_it(void *argument, struct db_connection *connec
     bool taken = false;
     snprintf(file_path, sizeof(file_path), "%s/%s", store_path_key(leftover->path), leftover->name);
     enum db_result result = upkeep_sql_taken(connection, file_path, &taken, error);
+    if (result == DB_OK && !taken)
+        result = partial_sql_has(connection, file_path, &taken, error);
     *holds = result == DB_OK && !taken;
     return result;
 }

@@ -3,6 +3,7 @@
  */
 #include "storage/upkeep/upkeep.h"
 
+#include "storage/upkeep/expire.h"
 #include "storage/upkeep/keeper.h"
 #include "storage/upkeep/purge.h"
 #include "storage/upkeep/quarantine.h"
@@ -45,7 +46,7 @@ static bool upkeep_start(struct upkeep *upkeep, struct error *error)
 
 struct upkeep *upkeep_create(struct storage *storage, int port, struct error *error)
 {
-    const struct chore chores[] = {purge_chore, measure_chore, sweep_chore, scrub_chore};
+    const struct chore chores[] = {purge_chore, measure_chore, expire_chore, sweep_chore, scrub_chore};
     struct upkeep *upkeep = calloc(1, sizeof(*upkeep));
     if (!upkeep) {
         error_set(error, ERROR_GENERAL, "no memory for the upkeep");
@@ -57,6 +58,7 @@ struct upkeep *upkeep_create(struct storage *storage, int port, struct error *er
         return NULL;
     }
     purge_register_metrics(metrics);
+    expire_register_metrics(metrics);
     sweep_register_metrics(metrics);
     quarantine_register_metrics(metrics);
     scrub_register_metrics(metrics);

@@ -4,6 +4,7 @@
 #include "storage/upkeep/upkeep_sql.h"
 
 #include "common/proto/digest.h"
+#include "storage/rows/partial_sql.h"
 
 #include <string.h>
 
@@ -217,6 +218,8 @@ enum db_result upkeep_sql_paths(struct db_connection *connection, const char *pr
     for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
         result = db_query(connection, paths_sql[table], parameters, ARRAY_SIZE(parameters), on_path, &reading,
                           error);
+    if (result == DB_OK)
+        result = partial_sql_paths(connection, prefix, end, path, argument, error);
     return result;
 }
 

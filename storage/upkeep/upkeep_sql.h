@@ -73,8 +73,8 @@ MUST_CHECK enum db_result upkeep_sql_page(struct db_connection *connection, cons
                                           unsigned table, const char *group, int64_t after,
                                           struct upkeep_page *page, struct error *error);
 
-/* Any group's rows whose file_path begins with PREFIX, which ends in a slash; of all tables. PATH is called
- * with each. */
+/* Any group's rows and partial uploads whose file_path begins with PREFIX, which ends in a slash; of all tables. PATH is
+ * called with each. */
 MUST_CHECK enum db_result upkeep_sql_paths(struct db_connection *connection, const char *prefix,
                                            void (*path)(void *argument, const char *file_path),
                                            void *argument, struct error *error);

@@ -72,10 +72,12 @@ void upload_finish_heal(struct upload *upload)
 
 static void use_number(struct upload *upload, int64_t value)
 {
-    bool whole = upload->received == upload->put.size && upload->slots[0].offset == 0;
+    bool whole = !upload->kind && upload->received == upload->put.size && upload->slots[0].offset == 0;
     CRASH_POINT("upload-number-taken");
     upload->file = (struct store_file){
-        .path = upload->path, .place = {.value = value, .seconds = clock_wall_seconds()}, .fd = -1};
+        .path = upload->path,
+        .place = {.value = value, .seconds = upload_is_move(upload) ? upload->seconds : clock_wall_seconds()},
+        .fd = -1};
     upload_enter(upload, whole ? UPLOAD_STORE : UPLOAD_CREATE);
     if (!upload_start_job(upload, upload->path, whole ? run_store : run_create))
         upload_conclude(upload, &upload->job_error);
@@ -142,7 +144,8 @@ static void on_job_failed(struct upload *upload)
         upload_leave_file(upload, error->text);
         upload_undone(upload);
     } else {
-        if (error->code != ERROR_DIGEST && error->code != ERROR_EXISTS)
+        bool overtaken = upload->kind && error->code == ERROR_UNAVAILABLE;
+        if (error->code != ERROR_DIGEST && error->code != ERROR_EXISTS && !overtaken)
             log_error(ROOM, "c%" PRIu64 ": file %s of user %s is not stored: %s", upload_connection(upload),
                       upload->put.key.file, upload->put.key.user, error->text);
         upload_conclude(upload, error);
@@ -161,6 +164,8 @@ void upload_job_done(struct job *job)
         on_job_failed(upload);
         return;
     }
+    if (upload->kind && upload->kind->worked && upload->kind->worked(upload))
+        return;
     switch (upload->step) {
     case UPLOAD_CREATE:
         upload_enter(upload, UPLOAD_RECEIVE);
@@ -205,7 +210,8 @@ void upload_expect_repeats(struct upload *upload)
 static bool upload_guesses(struct upload *upload)
 {
     atomic_int *repeats = &upload->storage->repeats;
-    if (upload->put.size > GUESS_MAX || upload->put.size > upload->storage->config->chunk_size)
+    if (upload_is_move(upload) || upload->put.size > GUESS_MAX ||
+        upload->put.size > upload->storage->config->chunk_size)
         return false;
     int left = atomic_load_explicit(repeats, memory_order_relaxed);
     if (left > 0) /* of two that count at once one is lost, which does not matter */
@@ -234,7 +240,13 @@ static void upload_found(struct meta_find *find)
         upload_conclude(upload, &find->error);
         return;
     }
-    if (find->result == META_DONE) {
+    if (upload->kind && upload->kind->found) {
+        upload->kind->found(upload);
+        return;
+    }
+    if (upload_is_move(upload) && !upload_move_judge(upload))
+        return;
+    if (find->result == META_DONE && !upload->replaces) {
         upload_expect_repeats(upload);
         upload->rival = &find->row;
         if (upload_refused_by_rival(upload)) /* what has not come of the content need not */
@@ -281,7 +293,7 @@ static void on_admitted(struct gate_waiter *waiter, bool admitted)
         upload_refuse(upload, ERROR_UNAVAILABLE, "too many uploads are under way");
 }
 
-static void enter_gate(struct upload *upload)
+void upload_enter_gate(struct upload *upload)
 {
     upload_enter(upload, UPLOAD_ADMIT);
     upload->waiter = (struct gate_waiter){.done = on_admitted, .loop = upload->loop};
@@ -339,7 +351,11 @@ void upload_advance(struct upload *upload)
     if (upload->concluded || !upload->came || upload->waiting)
         return;
     if (!upload->entered) {
-        enter_gate(upload);
+        upload_enter_gate(upload);
+        return;
+    }
+    if (upload->kind && upload->kind->advance) {
+        upload->kind->advance(upload);
         return;
     }
     if (upload->guessed && upload->received < upload->put.size) /* pieces are not kept for a comparison */
@@ -374,42 +390,53 @@ static void upload_begin(struct upload *upload)
     if (!upload->looked && upload->put.size <= upload->storage->config->chunk_size && !upload_look_up(upload))
         return;
     if (!upload_gather(upload, true))
-        enter_gate(upload);
+        upload_enter_gate(upload);
 }
 
-static void upload_start(struct packet_request *request, const struct proto_put *put, bool digest_follows)
+bool upload_admits(struct packet_request *request, const struct proto_put *put)
 {
     struct storage *storage = storage_of(request);
-    int64_t trailer = digest_follows ? PROTO_DIGEST_SIZE : 0;
-    if (request->body_left - trailer != put->size) {
-        packet_reply_error(request, ERROR_MALFORMED, "the content must have %lld bytes, %lld follow the head",
-                           (long long)put->size, (long long)(request->body_left - trailer));
-        return;
-    }
     struct error error = {0};
-    if (!applications_check(storage->applications, put->key.application, &error)) {
+    bool fine = applications_check(storage->applications, put->key.application, &error);
+    if (fine && put->group[0] != '\0' && strcmp(put->group, storage->config->group) != 0)
+        fine = owners_refuse(&put->key, put->group, storage->config->group, &error);
+    if (!fine)
         packet_reply_failure(request, &error);
-        return;
-    }
-    bool stated = put->group[0] != '\0'; /* a tracker named it to the uploader */
-    if (stated && strcmp(put->group, storage->config->group) != 0) {
-        owners_refuse(&put->key, put->group, storage->config->group, &error);
-        packet_reply_failure(request, &error);
-        return;
-    }
+    return fine;
+}
+
+struct upload *upload_create(struct packet_request *request, const struct proto_put *put, bool digest_follows)
+{
     struct upload *upload = calloc(1, sizeof(*upload));
     if (!upload) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for an upload");
-        return;
+        return NULL;
     }
-    upload->owned = stated;
-    upload->storage = storage;
+    upload->owned = put->group[0] != '\0'; /* a tracker named it to the uploader, and it is ours */
+    upload->storage = storage_of(request);
     upload->request = request;
     upload->loop = request->loop;
     upload->put = *put;
     upload->digest_follows = digest_follows;
     upload->file.fd = upload->rival_fd = -1;
     request->user = upload;
+    return upload;
+}
+
+/* FROM: "", or the group that has the file, which is to move here. */
+static void upload_start(struct packet_request *request, const struct proto_put *put, bool digest_follows,
+                         const char *from)
+{
+    int64_t trailer = digest_follows ? PROTO_DIGEST_SIZE : 0;
+    if (request->body_left - trailer != put->size) {
+        packet_reply_error(request, ERROR_MALFORMED, "the content must have %lld bytes, %lld follow the head",
+                           (long long)put->size, (long long)(request->body_left - trailer));
+        return;
+    }
+    struct upload *upload = upload_admits(request, put) ? upload_create(request, put, digest_follows) : NULL;
+    if (!upload)
+        return;
+    snprintf(upload->from, sizeof(upload->from), "%s", from);
     upload_begin(upload);
 }
 
@@ -424,7 +451,7 @@ void upload_handle_upload(struct packet_request *request)
     }
     put.key = head.key;
     put.size = head.size;
-    upload_start(request, &put, false);
+    upload_start(request, &put, false, "");
 }
 
 void upload_handle_put(struct packet_request *request)
@@ -434,7 +461,7 @@ void upload_handle_put(struct packet_request *request)
     if (!proto_put_unpack(request->head, request->head_size, &put, &error))
         packet_reply_failure(request, &error);
     else
-        upload_start(request, &put, false);
+        upload_start(request, &put, false, "");
 }
 
 void upload_handle_put_trailer(struct packet_request *request)
@@ -446,5 +473,17 @@ void upload_handle_put_trailer(struct packet_request *request)
     else if (put.has_digest)
         packet_reply_error(request, ERROR_MALFORMED, "the digest follows the content, and the head has one");
     else
-        upload_start(request, &put, true);
+        upload_start(request, &put, true, "");
+}
+
+void upload_handle_move(struct packet_request *request)
+{
+    struct proto_put put;
+    struct error error = {0};
+    char from[PROTO_GROUP_SIZE];
+    if (!proto_put_unpack(request->head, request->head_size, &put, &error) ||
+        !upload_move_take(&put, from, &error))
+        packet_reply_failure(request, &error);
+    else
+        upload_start(request, &put, true, from);
 }

@@ -17,5 +17,6 @@ void upload_handle_put(struct packet_request *request);
 
 /* Command 79: PUT whose digest follows the content. */
 void upload_handle_put_trailer(struct packet_request *request);
+void upload_handle_move(struct packet_request *request);
 
 #endif

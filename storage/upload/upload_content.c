@@ -154,7 +154,9 @@ bool upload_gather(struct upload *upload, bool optional)
 static void run_write(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
-    upload->job_fine = upload_disk_write(upload, upload->job_slot, &upload->job_error);
+    upload->job_fine = upload->kind && upload->kind->write
+                           ? upload->kind->write(upload, upload->job_slot, &upload->job_error)
+                           : upload_disk_write(upload, upload->job_slot, &upload->job_error);
 }
 
 /* The one of both that is in STATE; where both are, the earlier piece of the content. */
@@ -224,7 +226,7 @@ static bool read_more(struct upload *upload)
 static void move_content(struct upload *upload)
 {
     struct upload_slot *full = slot_in(upload, SLOT_FULL);
-    if (full && !upload->job_running) {
+    if (full && !upload->job_running && !upload->row_running) {
         upload->job_slot = full;
         full->state = SLOT_WRITING;
         if (!upload_start_job(upload, upload->path, run_write)) {
@@ -262,7 +264,9 @@ void upload_written(struct upload *upload)
     /* What the peer cannot fill faster than the disk takes it needs one buffer only. */
     if (upload->reading || last)
         upload_give_buffers(upload);
-    if (last)
+    if (upload->kind && upload->kind->written)
+        upload->kind->written(upload, last);
+    else if (last)
         upload_finish_heal(upload);
     else
         upload_pump(upload);

@@ -36,6 +36,8 @@ static void count_end(const struct upload *upload)
 {
     const struct storage_metrics *metrics = &upload->storage->metrics;
     int code = upload->error.code;
+    if (upload->kind && !upload->kind->counted)
+        return;
     if (upload->fine && upload->rival) {
         metric_add(metrics->uploads_repeated, 1);
     } else if (upload->fine) {
@@ -69,7 +71,10 @@ static void upload_reply(struct upload *upload)
         packet_reply_abort(request);
     else if (upload->fine) {
         CRASH_POINT("upload-before-reply");
-        packet_reply(request, NULL, 0);
+        if (upload->kind && upload->kind->reply)
+            upload->kind->reply(upload, request);
+        else
+            packet_reply(request, NULL, 0);
         CRASH_POINT("upload-replied");
     } else
         packet_reply_failure(request, &upload->error);
@@ -83,6 +88,8 @@ static void upload_reply(struct upload *upload)
         types_drop(upload->storage->types, upload->untyped);
     digest_destroy(upload->digest);
     upload_heal_free(upload);
+    if (upload->kind)
+        upload->kind->end(upload);
     free(upload);
 }
 
@@ -151,8 +158,9 @@ void upload_undone(struct upload *upload)
 
 void upload_settle(struct upload *upload)
 {
-    if (upload->job_running || upload->looking || upload->waiting || upload->asking ||
-        upload->step == UPLOAD_UNDO)
+    if (upload->job_running || upload->looking || upload->waiting || upload->asking || upload->row_running ||
+        upload->step == UPLOAD_UNDO ||
+        (upload->kind && upload->kind->settle && !upload->kind->settle(upload)))
         return;
     if (upload->file.root && !upload->keep_file)
         start_undo(upload);

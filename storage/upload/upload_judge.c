@@ -56,7 +56,9 @@ bool upload_judge_finish(struct upload *upload, struct error *error)
     upload_judge_digests(upload);
     if (!upload_judge_digest(upload, error))
         return false;
-    if (upload->replaces && !upload_judge_is_of_row(upload, &upload->find.row))
+    /* A row without a digest (the predecessor's) gains one when its file moves: there is nothing to compare with. */
+    bool known = !upload_is_move(upload) || upload->find.row.stat.has_digest;
+    if (upload->replaces && known && !upload_judge_is_of_row(upload, &upload->find.row))
         return error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
     int64_t start_us = clock_monotonic_us();
     bool fine = commit_sync(&upload->file, error);

@@ -45,6 +45,7 @@ static void withdraw_row(struct upload *upload)
               upload_connection(upload), upload->insert.row.file_path);
     withdraw->key = upload->put.key;
     withdraw->row = upload->insert.row;
+    withdraw->moves_from = upload->insert.moves_from;
     withdraw->loop = upload->loop;
     withdraw->done = on_withdrawn;
     if (!meta_withdraw(upload->storage->meta, withdraw, &error))
@@ -125,6 +126,7 @@ void upload_add_row(struct upload *upload)
     upload_enter(upload, UPLOAD_ROW);
     insert->key = upload->put.key;
     insert->replaces = upload->replaces ? &upload->find.row : NULL;
+    insert->moves_from = upload->replaces && upload_is_move(upload) ? upload->from : NULL;
     insert->loop = upload->loop;
     insert->done = upload_on_row;
     stat->size = upload->put.size;

@@ -31,6 +31,30 @@ enum upload_step {
     UPLOAD_WITHDRAW, /* it is not: the row goes again                    F none          R whole or none */
     UPLOAD_UNDO,  /* the file is removed again                         F whole or none R none or another's */
     UPLOAD_REPLY, /* the end                                           F whole         R whole; or neither */
+    UPLOAD_OWN,   /* a step of a request about a partial upload: storage/upload/partial_state.h */
+};
+
+struct upload;
+struct upload_slot;
+
+/* What requests about partial uploads do in their own way. */
+struct upload_kind {
+    /* What comes next once the first piece and the place are there. NULL: as UPLOAD and PUT. */
+    void (*advance)(struct upload *upload);
+    /* The row of the file ID was looked up. NULL: as UPLOAD and PUT. */
+    void (*found)(struct upload *upload);
+    /* A worker has done its job. False: as UPLOAD and PUT. NULL: always so. */
+    bool (*worked)(struct upload *upload);
+    /* A piece of the content to disk, on a worker; BLOCKS; and then, on the loop. */
+    bool (*write)(struct upload *upload, const struct upload_slot *slot, struct error *error);
+    void (*written)(struct upload *upload, bool last);
+    /* The result is known. False: something is still to be done; then upload_settle() is called again. */
+    bool (*settle)(struct upload *upload);
+    /* The reply to a success; NULL: an empty body. */
+    void (*reply)(struct upload *upload, struct packet_request *request);
+    /* Frees upload->own. */
+    void (*end)(struct upload *upload);
+    bool counted; /* its end is one of an upload in the metrics */
 };
 
 /* What comparing with a stored file has shown. */
@@ -69,6 +93,8 @@ struct upload_slot {
 struct upload {
     struct storage *storage;
     struct packet_request *request;
+    const struct upload_kind *kind; /* NULL: UPLOAD or PUT */
+    struct partial *own;            /* of its kind */
     struct loop *loop;
     enum upload_step step;
     struct proto_put put;
@@ -102,6 +128,7 @@ struct upload {
     struct upload_slot slots[2]; /* the first piece of the content comes into the first one */
     bool came;                   /* it has */
     bool pumping, pump_again;
+    bool row_running; /* a job of the database, of its kind; nothing is written meanwhile */
 
     bool reading;             /* the content is waited for */
     int64_t reading_since_ms; /* and since when */
@@ -115,8 +142,10 @@ struct upload {
     bool rival_unreadable;  /* a piece of it could not be read, which may pass */
     enum upload_finding finding;
     struct upload_heal heal;
-    bool replaces; /* the row in find.row has lost its file and gets this one */
-    int rounds;    /* rivals that were met in adding the row */
+    bool replaces; /* the row in find.row has lost its file, or gives it up (`from`), and gets this one */
+    char from[PROTO_GROUP_SIZE]; /* MOVE: the group that has the file; else "" */
+    int64_t seconds;             /* MOVE: the time of the upload, which stays */
+    int rounds;                  /* rivals that were met in adding the row */
 
     struct job job;
     bool job_running;
@@ -135,6 +164,20 @@ static inline uint64_t upload_connection(const struct upload *upload)
 {
     return packet_connection_id(upload->request->connection); /* "cN" in the log */
 }
+
+static inline bool upload_is_move(const struct upload *upload)
+{
+    return upload->from[0] != '\0';
+}
+
+/* ---- storage/upload/upload_move.c: on the loop ---- */
+
+/* MOVE: the group's name out of PUT, where it stands in the place of the file's name. */
+MUST_CHECK bool upload_move_take(struct proto_put *put, char from[PROTO_GROUP_SIZE], struct error *error);
+
+/* The row of a MOVE was looked up: is it one that moves here (upload->replaces), or did it already? False: the upload has
+ * been refused and may be gone. */
+bool upload_move_judge(struct upload *upload);
 
 /* ---- storage/upload/upload_end.c: on the loop ---- */
 
@@ -207,6 +250,16 @@ void upload_add_row(struct upload *upload);
 void upload_verified(struct upload *upload);
 
 /* ---- storage/upload/upload.c ---- */
+
+/* A new one; NULL: REQUEST has been answered. */
+MUST_CHECK struct upload *upload_create(struct packet_request *request, const struct proto_put *put,
+                                        bool digest_follows);
+
+/* Its application is one of ours, and so is the group that a tracker named, if one did. False: REQUEST has been answered. */
+MUST_CHECK bool upload_admits(struct packet_request *request, const struct proto_put *put);
+
+/* Waits for its turn; upload_advance() follows. */
+void upload_enter_gate(struct upload *upload);
 
 /* Goes on with what comes next, once the first piece, the place and the look-up are there. */
 void upload_advance(struct upload *upload);

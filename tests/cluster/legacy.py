@@ -13,9 +13,10 @@ BEAT_SECONDS = 10.0
 
 class Server:
     """A storage server in this process: joins TRACKERS, beats, takes a number of IDSERVER for each file, keeps files in memory.
-    KEEPS: whether it beats over the connection that joined, or over a new one each time."""
+    KEEPS: whether it beats over the connection that joined, or over a new one each time. SOURCE: the address that it connects from."""
 
-    def __init__(self, group, trackers, idserver, host="oldmedia", beat=BEAT_SECONDS, keeps=True):
+    def __init__(self, group, trackers, idserver, host="oldmedia", beat=BEAT_SECONDS, keeps=True, source=None):
+        self.source = source
         self.group, self.host, self.idserver, self.beat, self.keeps = group, host, idserver, beat, keeps
         self.files, self.numbers, self.refused, self.beats = {}, [], [], []
         self.ending = threading.Event()
@@ -29,12 +30,12 @@ class Server:
         while not self.ending.is_set():
             try:
                 with contextlib.ExitStack() as kept:
-                    client = kept.enter_context(wire.Client(tracker, timeout=5))
+                    client = kept.enter_context(wire.Client(tracker, timeout=5, source=self.source))
                     now = int(time.time())
                     reply = client.call(wire.JOIN, wire.join_body(self.group, self.host, self.port, now, now))
                     while reply.ok and not self.pause(client):
                         if not self.keeps:
-                            client = kept.enter_context(wire.Client(tracker, timeout=5))
+                            client = kept.enter_context(wire.Client(tracker, timeout=5, source=self.source))
                         reply = client.call(wire.BEAT, wire.field(self.group, 17) + wire.field(self.host, 129))
                         self.beats.append(time.monotonic())
                     if not reply.ok:
@@ -77,7 +78,7 @@ class Server:
         if command == wire.UPLOAD and len(body) >= 408:
             if key in self.files or struct.unpack(">q", body[400:408])[0] != len(body) - 408:
                 return None
-            self.numbers.append(struct.unpack(">q", wire.ask(self.idserver, wire.GET, b"../data\0").body)[0])
+            self.numbers.append(struct.unpack(">q", wire.ask(self.idserver, wire.GET, b"../data\0", self.source).body)[0])
             self.files[key] = body[408:]
             return b""
         if key not in self.files:
@@ -97,6 +98,75 @@ class Server:
         self.listener.close()
 
 
+class Answering:
+    """A daemon in this process that answers single packets; a failure, -1 for whatever it is, ends the connection."""
+
+    def __init__(self, reply_command):
+        self.reply_command, self.seen = reply_command, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            try:
+                connection, peer = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection, peer), daemon=True).start()
+
+    def serve(self, connection, peer):
+        with connection:
+            try:
+                while True:
+                    length, command, _ = struct.unpack(">qBB", receive(connection, 10))
+                    self.seen.append(command)
+                    answer = self.answer(command, receive(connection, length), peer[0])
+                    if answer is None:
+                        text = b"[old] no\0"
+                        connection.sendall(struct.pack(">qBBh", 2 + len(text), self.reply_command, 0xFD, -1) + text)
+                        return
+                    connection.sendall(struct.pack(">qBB", len(answer), self.reply_command, 0) + answer)
+            except (OSError, EOFError):
+                pass
+
+    def stop(self):
+        self.listener.close()
+
+
+class Tracker(Answering):
+    """The predecessor's tracker, of one group: JOIN, BEAT and SADDRS."""
+
+    def __init__(self, group):
+        self.group, self.servers = group, {}
+        super().__init__(wire.TRACKER)
+
+    def answer(self, command, body, peer):
+        if command == wire.JOIN and len(body) == 171:
+            host = body[24:153].split(b"\0", 1)[0]
+            self.servers[host] = f"{peer}:{struct.unpack('>H', body[153:155])[0]}"
+            return b""
+        if command == wire.BEAT and len(body) == 146:
+            return b"" if body[17:].split(b"\0", 1)[0] in self.servers else None
+        if command == wire.SADDRS and len(body) == 400 and self.servers:
+            return wire.field(self.group, 17) + "".join(f"{address};" for address in self.servers.values()).encode() + b"\0"
+        return None
+
+
+class IdServer(Answering):
+    """The predecessor's ID server: GET."""
+
+    def __init__(self):
+        self.next = 0
+        super().__init__(wire.IDSERVER)
+
+    def answer(self, command, body, peer):
+        if command != wire.GET or not 2 <= len(body) <= 65:
+            return None
+        self.next += 1
+        return struct.pack(">q", self.next - 1)
+
+
 def receive(connection, size):
     data = bytearray()
     while len(data) < size:
@@ -110,16 +180,16 @@ def receive(connection, size):
 class Client:
     """The predecessor's client: asks a tracker, then the first server it names, a fresh connection each; ten times."""
 
-    def __init__(self, tracker, app, user):
-        self.tracker, self.app, self.user = tracker, app, user
+    def __init__(self, tracker, app, user, source=None, tries=10):
+        self.tracker, self.app, self.user, self.source, self.tries = tracker, app, user, source, tries
 
     def call(self, file, do):
-        for _ in range(10):
+        for _ in range(self.tries):
             try:
-                reply = wire.ask(self.tracker, wire.SADDRS, wire.file_key(self.app, self.user, file))
+                reply = wire.ask(self.tracker, wire.SADDRS, wire.file_key(self.app, self.user, file), self.source)
                 if reply.ok:
                     host, port = reply.body[17:].split(b";", 1)[0].decode().rsplit(":", 1)
-                    with wire.Client((host, int(port)), timeout=10) as client:
+                    with wire.Client((host, int(port)), timeout=10, source=self.source) as client:
                         reply = do(client)
                     if reply.ok:
                         return reply.body

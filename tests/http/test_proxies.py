@@ -7,13 +7,17 @@ import re
 import shutil
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import tempfile
+import time
 
 import pytest
 
 import wire
 from suite import APP, ROOT, USER, Suite, free_ports, new_id, wait_for
+from test_tls import certificate
 
 PAGE = ROOT / "docs" / "behind-a-proxy.md"
 CONTENT = os.urandom(9_000_000)
@@ -34,6 +38,12 @@ def behind():
         options = {**daemon.config["httpd"], "trusted_proxies": "127.0.0.1", "access_log_format": "json",
                    "access_log": suite.dir / "log" / "proxy.access", "proxy_protocol": f"127.0.0.1:{daemon.port}"}
         daemon.configure({**daemon.config, "httpd": options})
+        certificate(suite.dir, "site", ["DNS:localhost"])
+        secure = suite.add_httpd("secure")
+        suite.secure_port = free_ports(1)[0]
+        options = {**options, "listen": secure.config["httpd"]["listen"], "listen_tls": f"127.0.0.1:{suite.secure_port}",
+                   "proxy_protocol": f"127.0.0.1:{suite.secure_port}", "access_log": suite.dir / "log" / "secure.access"}
+        secure.configure({**secure.config, "httpd": options, "tls": {"cert": suite.dir / "site.pem", "key": suite.dir / "site.key"}})
         suite.launch()
         yield suite
     finally:
@@ -226,3 +236,32 @@ def test_a_proxy_header_is_needed_where_it_is_configured_and_taken_from_trusted_
     assert exchange(behind.plain.port, header).startswith(b"HTTP/1.1 4")  # there it is no request
     log = behind.dir / "log" / "proxy.access"
     wait_for(lambda: '"peer":"203.0.113.5"' in log.read_text(), 15, "the client of the header")
+
+
+def exchange_tls(port, header, source="127.0.0.1"):
+    """The answer to a request under TLS after HEADER in the clear; b"" where there is none."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as plain:
+            for at in range(0, len(header), 7):
+                plain.sendall(header[at:at + 7])
+                time.sleep(0.01)
+            with context.wrap_socket(plain, server_hostname="localhost") as secure:
+                secure.sendall(b"GET /files/none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return secure.recv(4096)
+    except (ConnectionError, ssl.SSLError):
+        return b""
+
+
+def test_a_proxy_header_comes_before_tls(behind):
+    header = b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 443\r\n"
+    binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes((203, 0, 113, 10, 127, 0, 0, 1)) + struct.pack(">HH", 5555, 443)
+    assert exchange_tls(behind.secure_port, header).startswith(b"HTTP/1.1 404")
+    assert exchange_tls(behind.secure_port, binary).startswith(b"HTTP/1.1 404")
+    log = behind.dir / "log" / "secure.access"
+    for client in ("203.0.113.9", "203.0.113.10"):
+        wait_for(lambda: f'"peer":"{client}"' in log.read_text(), 15, "the client of the header")
+    assert exchange_tls(behind.secure_port, b"") == b""
+    assert exchange_tls(behind.secure_port, header[:-2] + b" x\r\n") == b""
+    assert exchange_tls(behind.secure_port, header, source=CLIENT) == b""

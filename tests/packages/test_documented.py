@@ -16,8 +16,8 @@ def test_the_commands_for_one_machine_work(fresh):
     outputs = [fresh.run("sh", "-ec", f"cd /root\n{block}").stdout for block in blocks]
     id = outputs[0].split()[-1]
     # What was stored before is served from where it was moved to, to others too.
-    wait_for(lambda: fresh.run("curl", "-sf", "-o", "/root/web.mp4", f"http://127.0.0.1:8080/files/tnvideo/alice/{id}", check=False).returncode == 0,
-             30, "the file over HTTP")
+    link = fresh.run("reel", "-u", "alice", "url", "--sign", id).stdout.strip()
+    wait_for(lambda: fresh.run("curl", "-sf", "-o", "/root/web.mp4", link, check=False).returncode == 0, 30, "the file over HTTP")
     fresh.sh("cmp /root/film.mp4 /root/web.mp4; reel -u alice upload /root/film.mp4 >/dev/null; ls -d /srv/media/000")
     listening = fresh.sh("cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == \"0A\" {print $2}'").stdout
     assert all(re.search(rf"\b0+:{port:04X}\b", listening) for port in (8080, 21000, 23000)), listening
@@ -39,7 +39,7 @@ def test_the_entry_of_the_image_runs_what_the_composition_says(fresh):
     fresh.sh("""
         cd /root && apt-get install -y ./dist/reelstore-*.deb
         systemctl stop reel-tracker reel-idserver reel-storage reel-httpd
-        rm -r /etc/reelstore/*.conf /var/lib/reelstore/*
+        rm -r /etc/reelstore/*.conf /etc/reelstore/*keys /var/lib/reelstore/*
         install -d -o reelstore -g reelstore /var/lib/reelstore/data
         echo '127.0.0.1 tracker idserver storage' >>/etc/hosts
         """)

@@ -52,6 +52,24 @@ def test_nobody_else_reads_configurations_and_metadata(machine):
     assert machine.run("runuser", "-u", "nobody", "--", "cat", "/var/lib/reelstore/storage.db", check=False).returncode != 0
 
 
+def test_keys_are_made_and_nobody_else_reads_them(machine):
+    seen = machine.run("stat", "-c", "%U:%G %a %n", "/etc/reelstore/keys", "/etc/reelstore/reel.keys").stdout.splitlines()
+    assert seen == ["reelstore:reelstore 600 /etc/reelstore/keys", "root:root 600 /etc/reelstore/reel.keys"]
+    before = machine.path("/etc/reelstore/keys").read_text()
+    assert len(re.findall(r"^\S+ \S+ [A-Za-z0-9+/]{43}= ?", before, re.M)) == 3
+    for name in DAEMONS:
+        machine.run("/usr/lib/reelstore/setup-daemon", name)
+        assert "auth.mode is prefer" not in machine.journal(f"reel-{name}")
+    assert machine.path("/etc/reelstore/keys").read_text() == before, "they were made again"
+    who = machine.run("reel", "auth", "whoami").stdout
+    assert '"operator"' in who and '"ops"' in who
+    # Whoever has no key gets nothing, neither over packets nor over HTTP.
+    done = machine.run("runuser", "-u", "nobody", "--", "reel", "-u", "alice", "list", check=False)
+    assert done.returncode == 9 and "HELLO" in done.stderr, done.stderr
+    url = "http://127.0.0.1:8080/files/tnvideo/alice/" + machine.path("/root/id").read_text()
+    assert machine.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url).stdout == "403"
+
+
 def test_it_serves_this_machine_alone_until_told_otherwise(machine):
     ports = machine.sh("cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == \"0A\" {print $2}'").stdout.split()
     assert len(ports) >= 8
@@ -166,7 +184,7 @@ while [ ! -e /root/stop ]; do
     new=$(reel -q --tries 60 -u alice upload /root/load.$1) || echo "upload: $?"
     reel -q --tries 60 -u alice download -o /root/back.$1 "$new" && cmp /root/load.$1 /root/back.$1 || echo "download: $?"
     # A daemon that restarts refuses connections for a moment; what it has accepted it answers whole.
-    curl -sSf --retry 20 --retry-delay 1 --retry-connrefused -o /root/web.$1 "http://127.0.0.1:8080/files/tnvideo/alice/$id" && cmp /root/film.mp4 /root/web.$1 || echo "HTTP: $?"
+    curl -sSf --retry 20 --retry-delay 1 --retry-connrefused -o /root/web.$1 "$(reel -u alice url --sign "$id")" && cmp /root/film.mp4 /root/web.$1 || echo "HTTP: $?"
     n=$((n + 1))
 done
 echo "rounds: $n"
@@ -205,6 +223,29 @@ def test_an_upgrade_under_load_fails_no_request(machine, dist):
         assert machine.run("systemctl", "show", "-P", "MainPID", f"reel-{name}").stdout != pid, f"reel-{name} was not restarted"
     assert "+next" in machine.run("dpkg-query", "-W", "reelstore-storage").stdout
     assert "retry_after = 7s" in machine.path("/etc/reelstore/httpd.conf").read_text()
+
+
+def test_an_upgrade_of_an_installation_without_keys_leaves_it_open_and_says_so(machine):
+    """As a version made it that knew no keys."""
+    machine.sh("""
+        cp -p /etc/reelstore/tracker.conf /root/tracker.secure
+        cp -p /etc/reelstore/httpd.conf /root/httpd.secure
+        sed -i '/^\\[auth\\]/,/^keys = /d' /etc/reelstore/tracker.conf
+        sed -i '/^\\[auth\\]/,/^keys = /d; /^access = /d' /etc/reelstore/httpd.conf
+        mv /etc/reelstore/keys /root/keys
+        """)
+    before = {name: machine.path(f"/etc/reelstore/{name}.conf").read_text() for name in ("tracker", "httpd")}
+    machine.sh("dpkg -i /root/next/reelstore-tracker_*.deb /root/next/reelstore-httpd_*.deb")
+    assert before == {name: machine.path(f"/etc/reelstore/{name}.conf").read_text() for name in before}
+    assert not machine.path("/etc/reelstore/keys").exists()
+    for name, said in (("tracker", "auth.mode is prefer and auth.keys is empty"), ("httpd", "httpd.access is open")):
+        wait_for(lambda: said in machine.journal(f"reel-{name}"), 30, f"reel-{name} says so")
+    machine.sh("""
+        mv /root/keys /etc/reelstore/keys
+        mv /root/tracker.secure /etc/reelstore/tracker.conf
+        mv /root/httpd.secure /etc/reelstore/httpd.conf
+        systemctl restart reel-tracker reel-httpd
+        """)
 
 
 def test_a_configuration_that_was_removed_is_not_made_again(machine):

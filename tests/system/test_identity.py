@@ -31,7 +31,13 @@ BODIES = {  # of every command that a stranger may try
                 wire.PUT: lambda: wire.put_head(APP, USER, "f", 0), wire.WHERE: lambda: wire.file_key(APP, USER, "f"),
                 79: lambda: wire.put_head(APP, USER, "f", 0) + bytes(16),
                 80: lambda: wire.file_key(APP, USER, "") + bytes([0]),
-                81: lambda: wire.file_key(APP, USER, "f") + bytes(32)},
+                81: lambda: wire.file_key(APP, USER, "f") + bytes(32),
+                wire.BEGIN: lambda: wire.begin_body(APP, USER, "f"),
+                wire.APPEND: lambda: wire.append_head(APP, USER, "f", bytes(16), 0, 0),
+                wire.OFFSET: lambda: wire.file_key(APP, USER, "f") + bytes(16),
+                wire.FINISH: lambda: wire.finish_body(APP, USER, "f", bytes(16)),
+                wire.ABORT: lambda: wire.file_key(APP, USER, "f") + bytes(16),
+                wire.JOIN_PARTS: lambda: wire.finish_body(APP, USER, "f", bytes(16)) + bytes(16)},
 }
 
 
@@ -79,6 +85,7 @@ def test_every_part_works_with_the_others(secure, tmp_path):
     assert reel(secure, "download", file_id, "-o", "-", REEL_KEYS=keys).stdout == file.read_bytes()
     with urllib.request.urlopen(secure.url(file_id), timeout=30) as answer:
         assert answer.read() == file.read_bytes()
+    assert "stored unchecked" not in secure.storage.log(), "it could not ask whose user that is"
     done = reel(secure, "download", file_id, "-o", "-", check=False)
     assert done.returncode == 9 and b"HELLO" in done.stderr, done
     ops = secure.keys.only("ops", tmp_path / "ops")
@@ -176,6 +183,13 @@ def test_reel_makes_and_reads_tokens(secure, tmp_path):
     seen = json.loads(reel(secure, "auth", "verify", "--json", REEL_KEYS=app, REEL_TOKEN=token).stdout)
     assert (seen["valid"], seen["user"], seen["rights"], seen["issuer"]) == (True, USER, "rl", "app")
     assert 590 <= seen["expires"] - time.time() <= 600
+    dated = reel(secure, "auth", "token", "--expires", "2099-01-02", REEL_KEYS=app).stdout.decode().strip()
+    assert json.loads(reel(secure, "auth", "verify", "--json", REEL_KEYS=app, REEL_TOKEN=dated).stdout)["expires"] == 4070995200
+    for wrong in ("2001-01-01", "soon"):
+        assert reel(secure, "auth", "token", "--expires", wrong, check=False, REEL_KEYS=app).returncode == 2
+    for parts in (("auth", "token"), ("url", "--sign", "--http", "http://127.0.0.1", "f"), ("auth", "whoami"), ("size", "f")):
+        done = reel(secure, *parts, check=False, REEL_KEYS=tmp_path / "nothing")
+        assert done.returncode == 10 and b"nothing: cannot read the keys file" in done.stderr, (parts, done)
     assert reel(secure, "list", REEL_TOKEN=token)
     broken = token[:-2] + ("AA" if not token.endswith("AA") else "BB")
     assert reel(secure, "auth", "verify", check=False, REEL_KEYS=app, REEL_TOKEN=broken).returncode == 9

@@ -1,10 +1,12 @@
 """[daemon] sandbox: a running daemon opens no file but those that it has a use for."""
 import shutil
+import subprocess
 import sys
 
 import pytest
 
-from suite import ROOT, Suite, wait_for
+import wire
+from suite import APP, ROOT, USER, Suite, new_id, wait_for
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze expands the filter's sets")
 
@@ -20,7 +22,7 @@ def one():
 
 def confined(daemon):
     """Skips, loudly, where the kernel cannot do it."""
-    if daemon.status()["daemon"]["confined"]:
+    if wait_for(daemon.status)["daemon"]["confined"]:
         return True
     assert "NOT CONFINED" in daemon.log()
     pytest.skip("THIS KERNEL HAS NO LANDLOCK: NOTHING IS TESTED HERE")
@@ -88,3 +90,78 @@ def test_a_kernel_that_cannot_confine_is_told_of_loudly(one, mode, tmp_path, mon
     daemon.start()
     wait_for(lambda: "NOT CONFINED to its files: this kernel has no Landlock" in daemon.log())
     assert daemon.status()["daemon"]["confined"] is False
+
+
+# ---- volumes that come and go ----
+
+class Apart:
+    """A mount namespace of the test's own, in which a daemon runs; what is mounted there goes with it."""
+
+    def __init__(self):
+        self.keeper = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; exec sleep infinity"],
+                                       stdout=subprocess.PIPE)
+        assert self.keeper.stdout.readline() == b"ready\n"
+
+    def command(self, *command):
+        return ["nsenter", "-t", str(self.keeper.pid), "-m", "--", *map(str, command)]
+
+    def run(self, *command):
+        return subprocess.run(self.command(*command), check=True, capture_output=True, text=True).stdout
+
+    def end(self):
+        self.keeper.kill()
+        self.keeper.wait()
+
+
+@pytest.fixture
+def apart():
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
+        pytest.skip("THIS MACHINE ALLOWS NO MOUNT NAMESPACE: NOTHING IS TESTED HERE")
+    namespace = Apart()
+    yield namespace
+    namespace.end()
+
+
+@pytest.mark.parametrize("kind", ["the same file system again", "another mount of the volume", "a volume that comes later",
+                                  "a directory inside the volume"])
+def test_a_volume_may_be_mounted_anew_under_a_confined_daemon(one, apart, kind):
+    one.add_tracker(), one.add_idserver()
+    volume = one.dir / "volumes" / "disk1"
+    inside = kind == "a directory inside the volume"
+    store = volume / "group001" if inside else volume
+    volume.mkdir(parents=True)
+    for name in ("a", "b"):
+        (one.dir / name / "group001").mkdir(parents=True)
+    apart.run("mount", "-t", "tmpfs", "none", one.dir / "b")
+    daemon = one.add_storage(data=one.dir / "data", mount_check="marker" if inside else "mount", probe_interval="200ms")
+    daemon.config["storage"]["paths"] = f"group001={store}"
+    daemon.config["daemon"] = {"sandbox": "auto"}
+    daemon.configure(daemon.config)
+    plain = daemon.command_line
+    daemon.command_line = lambda *more: apart.command(*plain(*more))
+    if kind != "a volume that comes later":
+        apart.run("mount", "--bind", one.dir / "a", volume)
+    for each in one.daemons.values():
+        each.init_db()
+        each.start()
+    confined(daemon)
+
+    def stores():
+        file = new_id()
+        assert wire.ask(one.tracker.address, wire.SADDRS, wire.file_key(APP, USER, file)).ok
+        with one.client() as client:
+            return client.put(APP, USER, file, b"film" * 1000)
+
+    if kind != "a volume that comes later":
+        wait_for(lambda: stores().ok, 30, "a file is stored")
+        apart.run("umount", "-l", volume)
+        apart.run("cp", "-a", f"{one.dir / 'a'}/.", one.dir / "b")
+        wait_for(lambda: not stores().ok, 20, "the loss is noticed")
+        reply = stores()
+        assert reply.number == wire.UNAVAILABLE and "mounted" in reply.text and "Permission" not in reply.text, reply
+    apart.run("mount", "--bind", one.dir / ("b" if kind == "another mount of the volume" else "a"), volume)
+    wait_for(lambda: stores().ok, 30, "files are stored again")
+    assert all(stores().ok for _ in range(5))
+    assert "Permission denied" not in daemon.log()
+    assert daemon.status()["daemon"]["confined"] and "and nowhere else" in daemon.log()
+    apart.run("umount", "-l", volume)

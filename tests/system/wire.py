@@ -11,6 +11,8 @@ TRACKER, IDSERVER, STORAGE = 100, 101, 102
 JOIN, BEAT, SADDRS, GROUPS, LOAD, STATUS, LOCATE = 10, 11, 12, 13, 14, 15, 16
 GET, RANGE = 40, 41
 UPLOAD, FILESIZE, DOWNLOAD, DELETE, STAT, RESTORE, LIST, PUT, WHERE = 70, 71, 72, 73, 74, 75, 76, 77, 78
+BEGIN, APPEND, OFFSET, FINISH, ABORT, JOIN_PARTS = 82, 83, 84, 85, 86, 87
+RENAME, MOVE, FETCH, LEFT = 90, 91, 92, 93
 
 MALFORMED, UNKNOWN_COMMAND, NOT_FOUND, EXISTS, DELETED, OUT_OF_RANGE = -2, -3, -4, -5, -6, -7
 NO_SPACE, UNAVAILABLE, NO_SERVER, DIGEST, REFUSED, IO = -8, -9, -10, -11, -12, -13
@@ -75,6 +77,26 @@ def put_head(app, user, file, size, name="", content_type="", digest=None, group
     kind = field(content_type, 111) + field(group, 17, rubbish=False) if group else field(content_type, 128)
     return (upload_head(app, user, file, size) + field(name, 256) + kind
             + struct.pack(">B", 1 if digest else 0) + (digest or bytes(16)))
+
+
+def begin_body(app, user, file, size=-1, keep=0, **more):
+    return put_head(app, user, file, size, **more) + struct.pack(">q", keep)
+
+
+def append_head(app, user, file, token, offset, size, total=-1, digest_follows=False):
+    return file_key(app, user, file) + token + struct.pack(">qqqB", offset, total, size, digest_follows)
+
+
+def finish_body(app, user, file, token, digest=None):
+    return file_key(app, user, file) + token + struct.pack(">B", 1 if digest else 0) + (digest or bytes(16))
+
+
+def parse_state(body):
+    """Of a partial upload."""
+    assert len(body) == 25, len(body)
+    offset, size, expires, complete = struct.unpack(">qqqB", body)
+    assert complete in (0, 1)
+    return {"offset": offset, "size": size, "expires": expires, "complete": bool(complete)}
 
 
 def parse_stat(body):
@@ -143,8 +165,8 @@ def file_table(user):
 class Client:
     """One connection."""
 
-    def __init__(self, address, timeout=30):
-        self.socket = socket.create_connection(address, timeout=timeout)
+    def __init__(self, address, timeout=30, source=None):
+        self.socket = socket.create_connection(address, timeout=timeout, source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self):
@@ -213,6 +235,30 @@ class Client:
         self.send(header(len(head) + len(content), UPLOAD) + head + content)
         return self.receive()
 
+    # --- partial uploads ---
+    def begin(self, app, user, file, size=-1, **more):
+        """The token; anything but a success is a fault."""
+        reply = self.call(BEGIN, begin_body(app, user, file, size, **more))
+        assert reply.ok and len(reply.body) == 41, reply
+        parse_state(reply.body[16:])
+        return reply.body[:16]
+
+    def append(self, app, user, file, token, offset, content, **more):
+        head = append_head(app, user, file, token, offset, len(content), **more)
+        self.send(header(len(head) + len(content), APPEND) + head + content)
+        return self.receive()
+
+    def offset(self, app, user, file, token):
+        reply = self.call(OFFSET, file_key(app, user, file) + token)
+        assert reply.ok, reply
+        return parse_state(reply.body)
+
+    def finish(self, app, user, file, token, digest=None):
+        return self.call(FINISH, finish_body(app, user, file, token, digest))
+
+    def join_parts(self, app, user, file, token, parts, digest=None):
+        return self.call(JOIN_PARTS, finish_body(app, user, file, token, digest) + b"".join(parts))
+
     def put(self, app, user, file, content, **more):
         head = put_head(app, user, file, len(content), **more)
         self.send(header(len(head) + len(content), PUT) + head + content)
@@ -239,7 +285,7 @@ class Client:
         return [(e[:128].split(b"\0", 1)[0].decode(), parse_stat(e[128:])) for e in entries]
 
 
-def ask(address, command, body=b""):
+def ask(address, command, body=b"", source=None):
     """One request on a connection of its own."""
-    with Client(address) as client:
+    with Client(address, source=source) as client:
         return client.call(command, body)

@@ -43,7 +43,7 @@ def cut(suite, one_journal=False):
     To the letter of POSIX a name lasts when its directory was synced after it was made. ONE_JOURNAL: as on ext4, XFS and
     btrfs, where one journal has all changes of names in their order: what syncs a file also brings the names that were
     made before it last changed, its own among them, and what syncs a directory those up to the last one in it."""
-    unsynced, names, made, begun, changed = set(), set(), {}, {}, {}
+    unsynced, names, made, begun, changed, kept = set(), set(), {}, {}, {}, {}
     for at, (what, path) in enumerate(lines(suite)):
         if what == "W":
             unsynced.add(path)
@@ -52,7 +52,11 @@ def cut(suite, one_journal=False):
             unsynced.discard(path)
             if one_journal:
                 names -= {name for name, when in made.items() if when <= changed.get(path, -1)}
+        elif what in "KT":
+            size, path = path.split(" ", 1)
+            kept[path] = int(size) if what == "K" else min(int(size), kept.get(path, 0))
         elif what == "N":
+            kept.pop(path, None)
             names.add(path)
             made.pop(path, None)
         elif what == "M":
@@ -77,7 +81,7 @@ def cut(suite, one_journal=False):
     for name in unsynced:
         path = pathlib.Path(name)
         if path.exists():
-            os.truncate(path, 0)
+            os.truncate(path, min(kept.get(str(path), 0), path.stat().st_size))
             emptied += 1
     journal(suite).unlink(missing_ok=True)
     return emptied, gone

@@ -5,8 +5,8 @@
  * POWERCUT_DIR=DIR, POWERCUT_JOURNAL=FILE: a killed process cannot take anything back, so the journal says at
  * every moment what below DIR (a real path) is not safe yet, and the test takes it back after the kill
  * (tests/torture/power.py): "W path" before the first byte is written to a file since its last fsync, "S
- * path" after an fsync of a file, "N path" before a name is made and "M path" after it, "B NUMBER path"
- * before an fsync of a directory and "D NUMBER path" after it. A file with unsynced bytes loses them; a name
+ * path" and "K SIZE path" after an fsync or fdatasync of a file, "T SIZE path" after it was cut, "N path" before a name is made and "M path" after it, "B NUMBER path"
+ * before an fsync of a directory and "D NUMBER path" after it. A file with unsynced bytes loses those behind its size at the last sync; a name
  * goes unless it was made before an fsync of its directory began that ended well.
  *
  * POWERCUT_FAIL=CALL:ERRNO:NTH[:SUFFIX]: the NTH call of CALL below DIR, on a path that ends in SUFFIX where
@@ -56,6 +56,7 @@ static long (*real_syscall)(long, ...);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_fsync)(int);
+static int (*real_ftruncate)(int, off_t);
 static int (*real_close)(int);
 static int (*real_mkdirat)(int, const char *, mode_t);
 static int (*real_unlinkat)(int, const char *, int);
@@ -101,6 +102,7 @@ __attribute__((constructor)) static void begin(void)
     load(&real_write, "write");
     load(&real_pwrite, "pwrite64");
     load(&real_fsync, "fsync");
+    load(&real_ftruncate, "ftruncate64");
     load(&real_close, "close");
     load(&real_mkdirat, "mkdirat");
     load(&real_unlinkat, "unlinkat");
@@ -160,6 +162,14 @@ static void tell_sync(char what, long number, const char *path)
     char line[PATH_SIZE + 32];
     snprintf(line, sizeof(line), "%c %ld %s\n", what, number, path);
     tell_line(line);
+}
+
+/* So much of the file lasts from here on: what was written beyond is lost in a cut. */
+static void tell_kept(int fd, const char *path)
+{
+    struct stat status;
+    if (real_fstat(fd, &status) == 0)
+        tell_sync('K', (long)status.st_size, path);
 }
 
 /* The calls that only fail here cost nothing where they are not meant. */
@@ -289,6 +299,28 @@ ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t offset)
     return pwrite(fd, bytes, size, offset);
 }
 
+int fdatasync(int fd)
+{
+    return fsync(fd); /* of a regular file, whose size matters as much */
+}
+
+int ftruncate64(int fd, off_t size)
+{
+    char path[PATH_SIZE];
+    resolve(fd, NULL, path);
+    if (fails("write", path))
+        return -1;
+    int result = real_ftruncate(fd, size);
+    if (result == 0 && path[0] != '\0')
+        tell_sync('T', (long)size, path);
+    return result;
+}
+
+int ftruncate(int fd, off_t size)
+{
+    return ftruncate64(fd, size);
+}
+
 int fsync(int fd)
 {
     char path[PATH_SIZE];
@@ -310,6 +342,7 @@ int fsync(int fd)
         tell_sync('D', number, path);
     } else if (result == 0 && path[0] != '\0') {
         tell('S', path);
+        tell_kept(fd, path);
         if (fd < FDS_MAX)
             atomic_store(&dirty[fd], 0);
     }

@@ -4,8 +4,9 @@ import os
 
 import pytest
 import wire
-from crash import check_rows_have_files, died, http_get, points, rows, start
-from suite import APP, USER, new_id
+import xxhash
+from crash import check_rows_have_files, died, http_get, leftovers, points, rows, start
+from suite import APP, USER, new_id, wait_for
 
 ROUNDS = int(os.environ.get("REEL_TORTURE_ROUNDS", "1"))
 UPLOAD_POINTS = points("upload-") + points("row-") + points("directory-")
@@ -102,3 +103,206 @@ def test_a_crash_in_delete_or_restore_leaves_one_state_or_the_other(suite, point
             client.call(command, wire.file_key(APP, USER, file))
             there = client.download(APP, USER, file)
             assert there.ok != deleting
+
+
+@pytest.mark.parametrize("point", points("rename-"))
+def test_a_crash_in_a_rename_leaves_one_name_or_the_other(suite, point, dice):
+    file, content = new_id(), dice.randbytes(3000)
+    body = wire.file_key(APP, USER, file) + b"new.mp4".ljust(256, b"\0")
+    with suite.client() as client:
+        assert client.put(APP, USER, file, content, name="old.mp4").ok
+    with_point(suite, point)
+    with suite.client() as client, pytest.raises(LOST):
+        client.call(wire.RENAME, body)
+    reborn(suite)
+    check_rows_have_files(suite)
+    with suite.client() as client:
+        expected = "old.mp4" if point == "rename-before-row" else "new.mp4"
+        assert client.stat(APP, USER, file)["name"] == expected
+        assert client.call(wire.RENAME, body).ok, "trying again is safe"
+        assert client.download(APP, USER, file).body == content
+
+
+# --- partial uploads ---
+
+class Resumed:
+    """An uploader of one file who loses its server now and then, and goes on: what was answered must hold."""
+
+    def __init__(self, suite, content, file=None):
+        self.suite, self.content, self.file = suite, content, file or new_id()
+        self.token, self.answered, self.deaths = None, 0, 0
+
+    def again(self, step):
+        """STEP(client) until it is answered."""
+        while True:
+            try:
+                with self.suite.client() as client:
+                    return step(client)
+            except LOST:
+                self.deaths += 1
+                assert self.deaths < 3, "the server died again, without a point"
+                reborn(self.suite)
+                if self.token:
+                    self.look()
+
+    def look(self):
+        with self.suite.client() as client:
+            state = client.offset(APP, USER, self.file, self.token)
+        assert state["offset"] >= self.answered, f"offset {self.answered} was answered, now it is {state}"
+        return state["offset"]
+
+    def begin(self, size):
+        self.token = self.again(lambda client: client.begin(APP, USER, self.file, size))
+
+    def append(self, piece=100_000):
+        def step(client):
+            offset = self.look()
+            reply = client.append(APP, USER, self.file, self.token, offset, self.content[offset:offset + piece])
+            assert reply.ok, reply
+            return wire.parse_state(reply.body)["offset"]
+        while self.answered < len(self.content):
+            self.answered = self.again(step)
+
+    def finish(self, parts=None):
+        def step(client):
+            if parts is None:
+                return client.finish(APP, USER, self.file, self.token)
+            return client.join_parts(APP, USER, self.file, self.token, parts)
+        reply = self.again(step)
+        assert reply.ok, reply
+
+    def check(self):
+        with self.suite.client() as client:
+            assert client.download(APP, USER, self.file).body == self.content
+            assert client.offset(APP, USER, self.file, self.token)["complete"]
+        assert http_get(self.suite, self.file, USER) == (200, self.content)
+        check_rows_have_files(self.suite)
+
+
+def partials(suite):
+    """file_path -> state of every partial upload."""
+    return {path: int(state) for path, state in suite.sql("storagedb", "SELECT file_path, state FROM t_partial;")}
+
+
+PARTIAL_POINTS = [point for prefix in ("partial-", "append-", "offset-", "finish-") for point in points(prefix)]
+
+
+def few(backend, chosen):
+    """One back end for all points, the other one for those where the database matters most; with more rounds everything."""
+    if backend == "mariadb" and not chosen and ROUNDS == 1:
+        pytest.skip("with REEL_TORTURE_ROUNDS")
+
+
+@pytest.mark.parametrize("point", PARTIAL_POINTS)
+def test_a_crash_in_a_partial_upload_takes_back_no_offset_and_no_byte(suite, backend, point, dice):
+    few(backend, point in ("append-taken", "offset-recorded", "finish-row-added"))
+    for _ in range(ROUNDS):
+        uploader = Resumed(suite, dice.randbytes(300_000))
+        with_point(suite, point, 2 if point in ("append-written", "append-synced", "offset-recorded") else 1)
+        uploader.begin(dice.choice((-1, 300_000)))
+        uploader.append()
+        uploader.finish()
+        assert uploader.deaths == 1
+        uploader.check()
+        # Only the BEGIN that died leaves something: an empty file, or one with a partial upload that nobody knows the token of.
+        unknown = set(leftovers(suite)) - set(partials(suite))
+        assert len(unknown) <= (1 if point == "partial-created" else 0), unknown
+        suite.sql("storagedb", "DELETE FROM t_partial WHERE state = 2;")
+        for path in unknown:
+            os.unlink(path)
+
+
+@pytest.mark.parametrize("point", points("join-") + ["finish-row-added", "finish-stored"])
+def test_a_crash_while_parts_are_joined_is_made_good_by_the_same_request(suite, backend, point, dice):
+    few(backend, False)
+    for _ in range(ROUNDS):
+        content = dice.randbytes(300_000)
+        parts = [Resumed(suite, content[:100_000]), Resumed(suite, content[100_000:])]
+        for part in parts:
+            part.begin(-1)
+            part.append()
+        whole = Resumed(suite, content)
+        whole.begin(len(content))
+        with_point(suite, point)
+        whole.finish([part.token for part in parts])
+        assert whole.deaths == 1
+        whole.check()
+
+
+@pytest.mark.parametrize("point", points("expire-"))
+def test_a_crash_while_expired_uploads_are_removed_is_made_good(suite, backend, point, dice):
+    few(backend, False)
+    kept, over = Resumed(suite, dice.randbytes(100_000)), Resumed(suite, dice.randbytes(100_000))
+    for uploader in (kept, over):
+        uploader.begin(-1)
+        uploader.append()
+    suite.storage.stop()
+    suite.sql("storagedb", f"UPDATE t_partial SET expires = 1 WHERE id = '{over.file}';")
+    start(suite.storage, point)
+    died(suite.storage)
+    suite.sql("storagedb", "UPDATE t_lease SET owner = '';")  # the dead one's term need not be waited for
+    start(suite.storage)
+    suite.wait_active()
+    wait_for(lambda: suite.sql("storagedb", f"SELECT COUNT(*) FROM t_partial WHERE id = '{over.file}';") == [["0"]], 30,
+             "the end of the expired upload")
+    kept.finish()
+    kept.check()
+
+
+@pytest.mark.parametrize("point", points("abort-"))
+def test_a_crash_in_an_abort_brings_nothing_back(suite, backend, point, dice):
+    few(backend, False)
+    uploader = Resumed(suite, dice.randbytes(100_000))
+    uploader.begin(-1)
+    uploader.append()
+    with_point(suite, point)
+    with suite.client() as client, pytest.raises(LOST):
+        client.call(wire.ABORT, wire.file_key(APP, USER, uploader.file) + uploader.token)
+    reborn(suite)
+    with suite.client() as client:
+        for command in (wire.ABORT, wire.OFFSET):
+            reply = client.call(command, wire.file_key(APP, USER, uploader.file) + uploader.token)
+            assert reply.number == wire.NOT_FOUND
+        assert client.append(APP, USER, uploader.file, uploader.token, 100_000, b"more").number == wire.NOT_FOUND
+    assert 3 in partials(suite).values(), "the upkeep has it to do"
+
+
+# --- moving to another group ---
+
+@pytest.fixture(scope="module")
+def other_group(suite):
+    """A second group, whose rows are in the same database; its server is the one that dies."""
+    daemon = suite.add_storage("other", suite.dir / "data2", group="group002", cache_age="100ms")
+    suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name, state) VALUES ('group002', 1)")
+    yield daemon
+    daemon.stop()
+    del suite.daemons["other"]
+
+
+def move(client, file, content):
+    digest = xxhash.xxh3_128(content).digest()
+    return client.call(wire.MOVE, wire.put_head(APP, USER, file, len(content), name="group001", group="group002") + content + digest)
+
+
+@pytest.mark.parametrize("point, size", [(point, size) for point in points("move-") + ["upload-file-created", "upload-directory-synced", "upload-before-reply"]
+                                         for size in (3000, 300_000)])
+def test_a_crash_in_a_move_leaves_the_file_in_one_group(suite, other_group, point, size, dice):
+    file, content = new_id(), dice.randbytes(size)
+    with suite.client() as client:
+        assert client.upload(APP, USER, file, content).ok
+    start(other_group, point)
+    suite.wait_active(2)
+    with suite.client("other") as client, pytest.raises(LOST):
+        move(client, file, content)
+    died(other_group)
+    with suite.client() as client:  # the old group serves it, moved or not
+        assert client.download(APP, USER, file).body == content
+    start(other_group)
+    suite.wait_active(2)
+    moved = point in ("move-committed", "upload-before-reply")
+    with suite.client() as one, suite.client("other") as two:
+        assert two.download(APP, USER, file).ok == moved
+        assert move(two, file, content).ok, "trying again is safe"
+        assert one.download(APP, USER, file).body == two.download(APP, USER, file).body == content
+        assert two.call(wire.DELETE, wire.file_key(APP, USER, file)).ok
+    other_group.stop()

@@ -4,6 +4,7 @@ import time
 
 import pytest
 import power
+import wire
 from crash import check_rows_have_files, died, make, points, start
 from suite import APP, USER, new_id
 
@@ -136,6 +137,67 @@ def test_uploads_that_share_the_sync_of_their_directory_lose_nothing_either(powe
         syncs, synced = power_suite.shared
         shared += synced - syncs
     assert shared > 0, "no two uploads shared a sync"
+
+
+def partial_load(suite, seconds, dice, at_least):
+    """Partial uploads until the server dies or the time is over and AT_LEAST offsets were answered: (file, token, content, offset)."""
+    uploads, answers = [], [0]
+    end = time.monotonic() + seconds
+    seeds = [dice.random() for _ in range(3)]
+
+    def one(seed):
+        import random
+        own = random.Random(seed)
+        try:
+            with suite.client() as client:
+                while time.monotonic() < end or (answers[0] < at_least and time.monotonic() < end + 60):
+                    upload = {"file": new_id(), "content": own.randbytes(own.choice((70_000, 400_000))), "offset": 0}
+                    upload["token"] = client.begin(APP, USER, upload["file"])
+                    uploads.append(upload)
+                    while upload["offset"] < len(upload["content"]):
+                        at = upload["offset"]
+                        piece = upload["content"][at:at + own.choice((1, 5000, 40_000, 150_000))]
+                        reply = client.append(APP, USER, upload["file"], upload["token"], at, piece)
+                        assert reply.ok, reply
+                        upload["offset"] = wire.parse_state(reply.body)["offset"]
+                        assert upload["offset"] == at + len(piece)
+                        answers[0] += 1
+        except LOST:
+            pass
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in seeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return uploads
+
+
+@pytest.mark.parametrize("point", [None, "append-synced", "offset-recorded"])
+def test_a_power_cut_takes_back_no_offset_that_was_answered(power_suite, backend, point, dice):
+    suite = power_suite
+    if backend == "mariadb" and point:
+        pytest.skip("the same files")
+    suite.storage.stop()
+    power.begin(suite, point, dice.randint(8, 30))
+    uploads = partial_load(suite, 30 if point else 0.7, dice, 10)
+    if point:
+        died(suite.storage)
+    else:
+        suite.storage.kill()
+    power.cut(suite)
+    start(suite.storage)
+    suite.wait_active()
+    assert any(0 < upload["offset"] for upload in uploads)
+    with suite.client() as client:
+        for upload in uploads:
+            file, token, content = upload["file"], upload["token"], upload["content"]
+            offset = client.offset(APP, USER, file, token)["offset"]
+            assert offset >= upload["offset"]
+            if offset < len(content):
+                reply = client.append(APP, USER, file, token, offset, content[offset:])
+                assert reply.ok, reply
+            assert client.finish(APP, USER, file, token, None).ok
+            assert client.download(APP, USER, file).body == content
 
 
 def test_without_fsync_the_same_power_cut_loses_acknowledged_files(power_suite, dice):

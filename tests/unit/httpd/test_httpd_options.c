@@ -71,9 +71,13 @@ static void the_proxy_protocol_is_spoken_only_where_it_is_listened(void **state)
     (void)state;
     assert_true(config_load(tables(), NULL, overrides, 3, &config, &error));
     assert_false(http_options_check(&config, &error));
-    assert_non_null(strstr(error.text, "127.0.0.1:8081 is not in httpd.listen"));
+    assert_non_null(strstr(error.text, "127.0.0.1:8081 is neither in httpd.listen nor in httpd.listen_tls"));
     config_clear(tables(), &config);
     overrides[2] = "httpd.proxy_protocol=127.0.0.1:8080";
+    assert_true(config_load(tables(), NULL, overrides, 3, &config, &error));
+    assert_true(http_options_check(&config, &error));
+    config_clear(tables(), &config);
+    overrides[0] = "httpd.listen_tls=127.0.0.1:8080";
     assert_true(config_load(tables(), NULL, overrides, 3, &config, &error));
     assert_true(http_options_check(&config, &error));
     config_clear(tables(), &config);

@@ -188,6 +188,29 @@ struct meta_change *rows_change(struct meta_world *world, const struct proto_fil
     return &asked.change;
 }
 
+static void asked_on_rename(struct meta_rename *rename)
+{
+    atomic_store(&CONTAINER_OF(rename, struct asked, rename)->told, true);
+}
+
+static void asked_run_rename(void *argument)
+{
+    struct asked *asked = argument;
+    asked->taken = meta_rename(asked->world->meta, &asked->rename, &asked->error);
+}
+
+struct meta_rename *rows_rename(struct meta_world *world, const struct proto_file_key *key, const char *name)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    asked.rename = (struct meta_rename){.key = *key, .loop = world->loop, .done = asked_on_rename};
+    snprintf(asked.rename.name, sizeof(asked.rename.name), "%s", name);
+    loop_do(world->loop, asked_run_rename, &asked);
+    asked_wait(&asked);
+    return &asked.rename;
+}
+
 static void asked_on_list(struct meta_list *list)
 {
     atomic_store(&CONTAINER_OF(list, struct asked, list)->told, true);

@@ -88,13 +88,48 @@ static const struct field range_reply_fields[] = {
 };
 static const struct field group_fields[] = {
     STRING(proto_group, group, "group", 0, 17, NAME, false),
-    NUMBER_OF(proto_group, change, "change", 17, 1, 1, 4),
+    NUMBER_OF(proto_group, change, "change", 17, 1, 1, 5),
     COUNT(proto_group, weight, "weight", 18, 4, 1000000),
+};
+
+static const struct field users_fields[] = {
+    STRING(proto_users, group, "group", 0, 17, NAME, false),
+    COUNT(proto_users, after, "after", 17, 8, INT64_MAX),
+    NUMBER_OF(proto_users, limit, "limit", 25, 4, 1, 100),
+};
+static const struct field users_entry_fields[] = {
+    COUNT(proto_users_entry, number, "number", 0, 8, INT64_MAX),
+    STRING(proto_users_entry, application, "application", 8, 16, NAME, false),
+    STRING(proto_users_entry, user, "user", 24, 256, BYTES, false),
+};
+static const struct field reroute_fields[] = {
+    STRING(proto_reroute, application, "application", 0, 16, NAME, false),
+    STRING(proto_reroute, user, "user", 16, 256, BYTES, false),
+    STRING(proto_reroute, from, "group", 272, 17, NAME, false),
+    STRING(proto_reroute, to, "group", 289, 17, NAME, false),
+};
+static const struct field left_fields[] = {
+    COUNT(proto_left, table, "table", 0, 1, 2),
+    COUNT(proto_left, after, "after", 1, 8, INT64_MAX),
+};
+static const struct field left_head_fields[] = {
+    COUNT(proto_left_head, next.table, "next table", 0, 1, 3),
+    COUNT(proto_left_head, next.after, "next after", 1, 8, INT64_MAX),
+    COUNT(proto_left_head, rows, "rows", 9, 8, INT64_MAX),
+    COUNT(proto_left_head, former, "former copies", 17, 8, INT64_MAX),
+};
+static const struct field left_entry_fields[] = {
+    STRING(proto_users_entry, application, "application", 0, 16, NAME, false),
+    STRING(proto_users_entry, user, "user", 16, 256, BYTES, false),
 };
 
 static const struct field upload_fields[] = {
     KEY_OF(proto_upload, key., false),
     COUNT(proto_upload, size, "size", 400, 8, INT64_MAX),
+};
+static const struct field rename_fields[] = {
+    KEY_OF(proto_rename, key., false),
+    STRING(proto_rename, name, "name", 400, 256, FILE_NAME, true),
 };
 static const struct field put_fields[] = {
     KEY_OF(proto_put, key., false),
@@ -178,6 +213,13 @@ ADAPT(put, proto_put)
 ADAPT(download, proto_download)
 ADAPT(stat_reply, proto_stat)
 ADAPT(list, proto_list)
+ADAPT(rename, proto_rename)
+ADAPT(users, proto_users)
+ADAPT(users_entry, proto_users_entry)
+ADAPT(reroute, proto_reroute)
+ADAPT(left, proto_left)
+ADAPT(left_head, proto_left_head)
+ADAPT(left_entry, proto_users_entry)
 ADAPT(list_entry, proto_list_entry)
 ADAPT(where_reply, proto_where)
 ADAPT(begin, proto_begin)
@@ -215,6 +257,13 @@ const struct body proto_bodies[] = {
     BODY(range, 73, proto_range, range_fields),
     BODY_OF(range_reply, 16, proto_range_reply, range_reply_fields, true),
     BODY(upload, 408, proto_upload, upload_fields),
+    BODY(rename, 656, proto_rename, rename_fields),
+    BODY(users, 29, proto_users, users_fields),
+    BODY(users_entry, 280, proto_users_entry, users_entry_fields),
+    BODY(reroute, 306, proto_reroute, reroute_fields),
+    BODY(left, 9, proto_left, left_fields),
+    BODY(left_head, 25, proto_left_head, left_head_fields),
+    BODY(left_entry, 272, proto_users_entry, left_entry_fields),
     BODY(put, 809, proto_put, put_fields),
     BODY(download, 416, proto_download, download_fields),
     BODY(stat_reply, 443, proto_stat, stat_fields),

@@ -50,7 +50,7 @@ static void fake_stat(const struct fake_file *file, uint8_t stat[FAKE_STAT_SIZE]
     memcpy(stat + 26, file->digest, 16);
     strcpy((char *)stat + 42, file->type);
     strcpy((char *)stat + 170, file->name);
-    strcpy((char *)stat + 426, "group001");
+    strcpy((char *)stat + 426, file->group[0] != '\0' ? file->group : "group001");
 }
 
 /* The body of a request, all of it; NULL when it broke off or was to be cut. */
@@ -124,7 +124,59 @@ static bool fake_upload(struct fake_storage *storage, int fd, uint8_t command, c
     return true;
 }
 
-static bool fake_download(struct fake_storage *storage, int fd, const uint8_t *body)
+/* MOVE: the file, with these bytes, is of the group that the head names. */
+static void fake_move(struct fake_storage *storage, int fd, const uint8_t *body, size_t size)
+{
+    struct fake_group *group = storage->group;
+    int failure = 0;
+
+    pthread_mutex_lock(&group->mutex);
+    struct fake_file *file = fake_find(group, body);
+    const char *has = file && file->group[0] != '\0' ? file->group : "group001";
+    if (file == NULL)
+        failure = -4;
+    else if (strcmp(has, (const char *)body + 408) != 0)
+        failure = -21;
+    else if (file->size != size - 809 - 16 || memcmp(file->bytes, body + 809, file->size) != 0 ||
+             (file->has_digest && memcmp(file->digest, body + size - 16, 16) != 0))
+        failure = -5;
+    else
+        memcpy(file->group, body + 775, 17);
+    pthread_mutex_unlock(&group->mutex);
+    if (failure != 0)
+        peer_fail(fd, 102, failure, "[fake] not moved");
+    else
+        peer_reply(fd, 102, "", 0);
+}
+
+/* LEFT: all at once, as if of the first table. */
+static void fake_left(struct fake_storage *storage, int fd, const uint8_t *body)
+{
+    struct fake_group *group = storage->group;
+    static uint8_t reply[25 + FAKE_FILES_MAX * 272];
+    uint64_t rows = 0, moved = 0;
+
+    pthread_mutex_lock(&group->mutex);
+    memset(reply, 0, sizeof(reply));
+    for (int i = 0; body[0] == 0 && i < group->count; i++) {
+        const struct fake_file *file = &group->files[i];
+
+        if (file->group[0] != '\0' && strcmp(file->group, "group001") != 0) {
+            moved++;
+            continue;
+        }
+        strcpy((char *)reply + 25 + rows * 272, file->application);
+        strcpy((char *)reply + 25 + rows * 272 + 16, file->user);
+        rows++;
+    }
+    reply[0] = (uint8_t)(body[0] + 1);
+    fake_put_number(reply + 9, rows);
+    fake_put_number(reply + 17, moved);
+    pthread_mutex_unlock(&group->mutex);
+    peer_reply(fd, 102, reply, 25 + rows * 272);
+}
+
+static bool fake_download(struct fake_storage *storage, int fd, uint8_t command, const uint8_t *body)
 {
     struct fake_group *group = storage->group;
     uint64_t offset = fake_get_number(body + 400), size = fake_get_number(body + 408);
@@ -135,7 +187,8 @@ static bool fake_download(struct fake_storage *storage, int fd, const uint8_t *b
     atomic_store(&storage->last_offset, offset);
     pthread_mutex_lock(&group->mutex);
     file = fake_find(group, body);
-    if (file != NULL && !file->deleted && offset <= file->size && size <= file->size - offset) {
+    if (file != NULL && (!file->deleted || command == 92) && offset <= file->size &&
+        size <= file->size - offset) {
         if (size == 0)
             size = file->size - offset;
         bytes = malloc(size + 2);
@@ -194,7 +247,7 @@ static void fake_list(struct fake_storage *storage, int fd, const uint8_t *body)
     free(reply);
 }
 
-/* STAT, RESTORE, DELETE, FILESIZE. */
+/* STAT, RESTORE, DELETE, RENAME, FILESIZE. */
 static void fake_key_command(struct fake_storage *storage, int fd, uint8_t command, const uint8_t *body)
 {
     struct fake_group *group = storage->group;
@@ -217,6 +270,10 @@ static void fake_key_command(struct fake_storage *storage, int fd, uint8_t comma
         file->deleted = true;
     else if (command == 75)
         file->deleted = false;
+    else if (command == 90 && file->deleted)
+        failure = -6;
+    else if (command == 90)
+        snprintf(file->name, sizeof(file->name), "%s", (const char *)body + 400);
     if (failure == 0)
         fake_stat(file, stat);
     pthread_mutex_unlock(&group->mutex);
@@ -280,8 +337,12 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             go_on = fake_upload(storage, fd, request.command, body, (size_t)request.length);
         else if (request.command == 81 && !fake_digest_is(storage, body))
             peer_fail(fd, 102, -11, "[fake] another file");
-        else if (request.command == 72 || request.command == 81)
-            go_on = fake_download(storage, fd, body);
+        else if (request.command == 72 || request.command == 81 || request.command == 92)
+            go_on = fake_download(storage, fd, request.command, body);
+        else if (request.command == 91)
+            fake_move(storage, fd, body, (size_t)request.length);
+        else if (request.command == 93)
+            fake_left(storage, fd, body);
         else if (request.command == 80)
             peer_reply(fd, 102, storage->group->fsck ? storage->group->fsck : "{}",
                        strlen(storage->group->fsck ? storage->group->fsck : "{}"));
@@ -291,6 +352,39 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             fake_key_command(storage, fd, request.command, body);
         free(body);
     }
+}
+
+/* USERS and REROUTE. */
+static void fake_users(struct fake_tracker *tracker, int fd, const struct peer_request *request)
+{
+    uint8_t reply[4 * 280] = {0};
+    size_t size = 0;
+
+    pthread_mutex_lock(&tracker->mutex);
+    for (int i = 0; i < tracker->user_count; i++) {
+        const char *application = tracker->users[i][0], *user = tracker->users[i][1];
+        const char *has = tracker->routes[i][0] != '\0' ? tracker->routes[i] : "group001";
+
+        if (request->command == 24 && strcmp(has, (const char *)request->head) == 0) {
+            fake_put_number(reply + size, (uint64_t)i + 1);
+            strcpy((char *)reply + size + 8, application);
+            strcpy((char *)reply + size + 24, user);
+            size += 280;
+        }
+        if (request->command == 25 && strcmp(application, (const char *)request->head) == 0 &&
+            strcmp(user, (const char *)request->head + 16) == 0) {
+            if (strcmp(has, (const char *)request->head + 272) == 0)
+                memcpy(tracker->routes[i], request->head + 289, 17);
+            memset(reply, 0, 17);
+            strcpy((char *)reply, tracker->routes[i][0] != '\0' ? tracker->routes[i] : "group001");
+            size = 17;
+        }
+    }
+    pthread_mutex_unlock(&tracker->mutex);
+    if (request->command == 25 && size == 0)
+        peer_fail(fd, 100, -4, "[fake] no such user");
+    else
+        peer_reply(fd, 100, reply, size);
 }
 
 static void fake_tracker_script(struct peer *peer, int fd, int connection)
@@ -325,6 +419,23 @@ static void fake_tracker_script(struct peer *peer, int fd, int connection)
             const char *text = tracker->status ? tracker->status : "{\"groups\":[]}";
 
             peer_reply(fd, 100, text, strlen(text) + 1);
+            continue;
+        }
+        if (request.command == 17) {
+            peer_reply(fd, 100, "", 0);
+            continue;
+        }
+        if (request.command == 24 || request.command == 25) {
+            fake_users(tracker, fd, &request);
+            continue;
+        }
+        if (request.command == 26) {
+            memset(reply, 0, sizeof(reply));
+            memcpy(reply, request.head, 17);
+            pthread_mutex_lock(&tracker->mutex);
+            strcpy((char *)reply + 17, tracker->addresses);
+            pthread_mutex_unlock(&tracker->mutex);
+            peer_reply(fd, 100, reply, 17 + strlen((char *)reply + 17) + 1);
             continue;
         }
         peer_must(request.command == 12 || request.command == 16, "a command that a client has no use for");

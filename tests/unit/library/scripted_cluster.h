@@ -18,6 +18,7 @@ struct fake_file {
     bool deleted, has_digest;
     uint8_t digest[16];
     int64_t created; /* seconds since the epoch; 0: in 2020 */
+    char group[17];  /* "": group001 */
 };
 
 /* What the servers of a group share, as one replicated volume. */
@@ -55,6 +56,9 @@ struct fake_tracker {
     atomic_int fail_code, fail_left;
     pthread_mutex_t mutex;
     char addresses[256];
+    char users[4][2][32]; /* application and user of USERS, of group001 until REROUTE */
+    char routes[4][17];   /* their groups; "": group001 */
+    int user_count;
     bool unknown_user;  /* LOCATE knows nobody */
     const char *status; /* what STATUS answers; NULL: no groups */
     bool http;          /* answers everything as an HTTP server would */

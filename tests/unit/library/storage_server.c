@@ -6,6 +6,7 @@
 #include "common/base/metrics.h"
 
 #include "storage/request/commands.h"
+#include "storage/upload/partials.h"
 
 static void put_number(uint8_t *bytes, int64_t value)
 {
@@ -58,6 +59,8 @@ static void make_rooms(struct world *world)
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);
     storage->gate =
         gate_create((size_t)config->uploads_max, (size_t)config->uploads_waiting, config->uploads_wait_ms);
+    storage->partials = partials_create(16);
+    assert_non_null(storage->partials);
     storage->open_cache =
         open_cache_create(storage_options_open_files(config), config->open_age_ms, world->main_loop);
     world->key = store_path_key(store_at(storage->store, 0));
@@ -162,6 +165,7 @@ void end_world(struct world *world)
     loop_destroy(world->main_loop);
     peer_stop(&world->idserver);
     gate_destroy(storage->gate);
+    partials_destroy(storage->partials);
     buffers_destroy(storage->buffers);
     types_destroy(storage->types);
     applications_destroy(storage->applications);

@@ -200,6 +200,118 @@ static void changes_of_groups_are_checked(void **state)
     assert_int_equal(group("group001", PROTO_GROUP_WEIGHT, 8), ERROR_REFUSED);
 }
 
+/* REROUTE; the group that the user has afterwards goes to NOW. */
+static int reroute(const char *user, const char *from, const char *to, char now[PROTO_GROUP_SIZE])
+{
+    uint8_t body[PROTO_REROUTE_SIZE];
+    struct proto_reroute request = {.application = "tnvideo"};
+    struct error error;
+
+    snprintf(request.user, sizeof(request.user), "%s", user);
+    snprintf(request.from, sizeof(request.from), "%s", from);
+    snprintf(request.to, sizeof(request.to), "%s", to);
+    assert_true(proto_reroute_pack(body, &request, &error));
+    struct real_answer answer = real_daemon_ask(fd, PROTO_TRACKER_REROUTE, body, sizeof(body));
+    if (answer.code == ERROR_NONE)
+        assert_true(proto_group_name_unpack((const uint8_t *)answer.body, answer.size, now, &error));
+    free(answer.body);
+    return answer.code;
+}
+
+/* The users of GROUP behind AFTER, as one text: "alice bob ". The last one's number goes to *AFTER. */
+static const char *users_of(const char *name, int64_t *after, int32_t limit)
+{
+    static char text[1024];
+    uint8_t body[PROTO_USERS_SIZE];
+    struct proto_users request = {.after = *after, .limit = limit};
+    struct proto_users_entry entry;
+    struct error error;
+
+    snprintf(request.group, sizeof(request.group), "%s", name);
+    assert_true(proto_users_pack(body, &request, &error));
+    struct real_answer answer = real_daemon_ask(fd, PROTO_TRACKER_USERS, body, sizeof(body));
+    assert_int_equal(answer.code, ERROR_NONE);
+    text[0] = '\0';
+    for (size_t at = 0; at < answer.size; at += PROTO_USERS_ENTRY_SIZE) {
+        assert_true(proto_users_entry_unpack((const uint8_t *)answer.body + at, PROTO_USERS_ENTRY_SIZE,
+                                             &entry, &error));
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ", entry.user);
+        *after = entry.number;
+    }
+    free(answer.body);
+    return text;
+}
+
+static int servers_of(const char *name, const char *expected)
+{
+    uint8_t body[PROTO_GROUP_SIZE];
+    char found[PROTO_GROUP_SIZE], addresses[256];
+    struct error error;
+
+    assert_true(proto_group_name_pack(body, name, &error));
+    struct real_answer answer = real_daemon_ask(fd, PROTO_TRACKER_SERVERS, body, sizeof(body));
+    if (answer.code == ERROR_NONE) {
+        assert_true(proto_saddrs_reply_unpack((const uint8_t *)answer.body, answer.size, found, addresses,
+                                              sizeof(addresses), &error));
+        assert_string_equal(found, name);
+        assert_string_equal(addresses, expected);
+    }
+    free(answer.body);
+    return answer.code;
+}
+
+static void users_are_listed_and_moved_and_the_empty_group_is_removed(void **state)
+{
+    char now[PROTO_GROUP_SIZE], name[PROTO_GROUP_SIZE], addresses[256];
+    struct error error;
+    int64_t after = 0;
+
+    (void)state;
+    for (const char *const *user = (const char *const[]){"alice", "bob", "carol", NULL}; *user; user++)
+        assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", *user), ERROR_NONE);
+    assert_string_equal(users_of("group001", &after, 2), "alice bob ");
+    assert_string_equal(users_of("group001", &after, 2), "carol ");
+    assert_string_equal(users_of("group001", &after, 2), "");
+    after = 0;
+    assert_string_equal(users_of("group002", &after, 100), "");
+    assert_int_equal(servers_of("group001", "127.0.0.1:23000;"), ERROR_NONE);
+    assert_int_equal(servers_of("group002", ""), ERROR_NO_SERVER);
+    assert_int_equal(servers_of("group009", ""), ERROR_NOT_FOUND);
+
+    assert_int_equal(join("group002"), ERROR_NONE);
+    for (int i = 0; i < 2; i++) { /* the second one finds it done */
+        assert_int_equal(reroute("alice", "group001", "group002", now), ERROR_NONE);
+        assert_string_equal(now, "group002");
+    }
+    assert_int_equal(reroute("alice", "group001", "group001", now), ERROR_NONE);
+    assert_string_equal(now, "group002"); /* it is another one's user by now */
+    assert_int_equal(reroute("nobody", "group001", "group002", now), ERROR_NOT_FOUND);
+    assert_int_equal(reroute("bob", "group001", "group009", now), ERROR_NOT_FOUND);
+    struct real_answer answer =
+        route(PROTO_TRACKER_LOCATE, "tnvideo", "alice"); /* at once, whatever was cached */
+    assert_true(proto_saddrs_reply_unpack((const uint8_t *)answer.body, answer.size, name, addresses,
+                                          sizeof(addresses), &error));
+    assert_string_equal(name, "group002");
+    free(answer.body);
+
+    assert_int_equal(group("group001", PROTO_GROUP_REMOVE, 0), ERROR_EXISTS); /* it gets new users */
+    assert_int_equal(group("group001", PROTO_GROUP_DRAIN, 0), ERROR_NONE);
+    assert_int_equal(group("group001", PROTO_GROUP_REMOVE, 0), ERROR_EXISTS); /* it has users */
+    assert_int_equal(reroute("bob", "group001", "group002", now), ERROR_NONE);
+    assert_int_equal(reroute("carol", "group001", "group002", now), ERROR_NONE);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(group("group001", PROTO_GROUP_REMOVE, 0), ERROR_NONE);
+    assert_int_equal(join("group001"), ERROR_REFUSED);
+
+    real_daemon_reload(&tracker, true,
+                       "groups_refresh = 200ms\nheartbeat_timeout = 60s\nadmin_addresses = 192.0.2.1");
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+    while (servers_of("group002", "127.0.0.1:23000;") != ERROR_REFUSED && clock_monotonic_ms() < until_ms)
+        usleep(20000);
+    assert_int_equal(servers_of("group002", ""), ERROR_REFUSED);
+    assert_int_equal(reroute("bob", "group002", "group002", now), ERROR_REFUSED);
+}
+
 static void a_reload_with_a_fault_changes_nothing(void **state)
 {
     (void)state;
@@ -240,6 +352,7 @@ int main(void)
         DAEMON_TEST(bodies_that_break_a_rule_are_refused_and_the_connection_goes_on),
         DAEMON_TEST(a_draining_group_gets_no_new_user_and_keeps_those_it_has),
         DAEMON_TEST(changes_of_groups_are_checked),
+        DAEMON_TEST(users_are_listed_and_moved_and_the_empty_group_is_removed),
         DAEMON_TEST(a_reload_with_a_fault_changes_nothing),
         DAEMON_TEST(the_admin_port_tells_health_and_metrics),
         DAEMON_TEST(a_server_whose_connection_breaks_is_suspect),

@@ -438,6 +438,68 @@ static void what_is_deleted_twice_says_so(void **state)
     printed("\"name\":\"not-found\"");
 }
 
+static void a_file_gets_another_name(void **state)
+{
+    char long_name[300];
+
+    (void)state;
+    store("f", "clip.mp4", "content");
+    assert_int_equal(run("rename|f|film.mp4"), 0);
+    assert_string_equal(world.out, "");
+    assert_int_equal(run("rename|f|film 2.mp4|--json"), 0);
+    printed("{\"file\":\"f\",\"name\":\"film 2.mp4\"}");
+    assert_int_equal(run("list"), 0);
+    printed("film 2.mp4");
+    assert_int_equal(run("rename|missing|film.mp4"), 3);
+    assert_int_equal(run("rename|f|a/b"), 1);
+    memset(long_name, 'n', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = '\0';
+    assert_int_equal(run("rename|f|%s", long_name), 1);
+    said("at most 255");
+    assert_int_equal(run("delete|f"), 0);
+    assert_int_equal(run("rename|f|film.mp4"), 7);
+    assert_int_equal(run("rename|f"), 2);
+    for (int i = 0; i < world.cluster.count; i++)
+        atomic_store(&world.cluster.storages[i].legacy, true);
+    assert_int_equal(run("rename|f|film.mp4"), 1); /* servers that cannot */
+}
+
+static void copies_have_the_same_bytes(void **state)
+{
+    char copy[REEL_FILE_SIZE];
+
+    (void)state;
+    store("a", "clip.mp4", "content of a");
+    store("b", "other.mp4", "b");
+    assert_int_equal(run("cp|a|--to|user2"), 0);
+    assert_int_equal(sscanf(world.out, "%127s", copy), 1);
+    assert_int_equal(run("stat|%s|-u|user2|--json", copy), 0);
+    printed("\"name\":\"clip.mp4\"");
+    printed("\"size\":12");
+    assert_int_equal(run("stat|%s", copy), 3); /* the copy is the other user's alone */
+    assert_int_equal(run("download|%s|-o|-|-u|user2", copy), 0);
+    assert_string_equal(world.out, "content of a");
+    assert_int_equal(run("cp|a|b|missing|--to|user2"), 3);
+    printed("\ta\n");
+    printed("\tb\n");
+    assert_int_equal(run("cp|a|--to|user2|--name|new.mp4|--file-id|mine|--json"), 0);
+    printed("\"file\":\"mine\",\"of\":\"a\",\"user\":\"user2\"");
+    assert_int_equal(run("list|-u|user2"), 0);
+    printed("new.mp4");
+    assert_int_equal(run("cp|b|--to|user2|--file-id|mine"), 4); /* taken by other bytes */
+    assert_int_equal(run("cp|a|--to|user2|--dry-run"), 0);
+    printed("would copy a clip.mp4 to user user2");
+    assert_int_equal(run("cp|a|b|--to|user2|--name|x"), 2);
+    assert_int_equal(run("cp|a"), 2);
+    assert_int_equal(run("cp|a|--to|user1|--file-id|a"), 2);
+    assert_int_equal(run("delete|a"), 0);
+    assert_int_equal(run("cp|a|--to|user2"), 7);
+    setenv("TMPDIR", "/nowhere", 1);
+    assert_int_equal(run("cp|b|--to|user2"), 10);
+    said("/nowhere");
+    unsetenv("TMPDIR");
+}
+
 static void lists_are_sorted_and_chosen_from(void **state)
 {
     (void)state;
@@ -683,6 +745,181 @@ static void the_status_is_a_table_of_groups_and_members(void **state)
     assert_int_equal(run("status"), 1);
 }
 
+static void the_table_is_printed_again_and_again(void **state)
+{
+    static const char text[] =
+        "{\"groups\":[{\"name\":\"group001\",\"state\":\"open\",\"weight\":100,\"active\":1,"
+        "\"storages\":[" MEMBER("192.0.2.1:23000", "ACTIVE", "250000") "]}]}";
+    const char *second;
+
+    (void)state;
+    world.cluster.tracker.status = text;
+    assert_int_equal(run("top|--interval|20ms|--limit|2"), 0);
+    printed("groups: 1  storage servers: 1\n");
+    second = strstr(strstr(world.out, "GROUP / MEMBER") + 1, "GROUP / MEMBER");
+    assert_non_null(second);
+    assert_null(strstr(second + 1, "GROUP / MEMBER"));
+    assert_null(strchr(world.out, '\033')); /* it is no terminal */
+    assert_int_equal(run("top|--interval|20ms|--limit|3|--json"), 0);
+    assert_int_equal(strchr(strchr(world.out, '\n') + 1, '\n')[1], '{');
+    assert_int_equal(run("top|--interval|20ms|--max-time|200ms"), 0);
+    said("--max-time is over");
+    assert_int_equal(run("top|--interval|soon"), 2);
+    world.cluster.tracker.status = "{}";
+    assert_int_equal(run("top|--interval|20ms"), 1); /* nobody sits there to see the next one do better */
+}
+
+/* `reel top` with a terminal as its standard input and output, where KEYS have been pressed. */
+static int top_on_terminal(struct terminal *terminal, const char *status, const char *keys)
+{
+    char *argv[] = {"reel", "-t", world.cluster.tracker.peer.address, "top", "--interval", "20ms", NULL};
+    int ends[2], in = dup(STDIN_FILENO), out = dup(STDOUT_FILENO), result;
+    pthread_t reader;
+
+    memset(terminal, 0, sizeof(*terminal));
+    world.cluster.tracker.status = status;
+    assert_int_equal(openpty(&ends[0], &ends[1], NULL, NULL, NULL), 0);
+    terminal->fd = ends[0];
+    assert_int_equal(write(ends[0], keys, strlen(keys)), strlen(keys));
+    assert_int_equal(pthread_create(&reader, NULL, read_terminal, terminal), 0);
+    fflush(stdout);
+    dup2(ends[1], STDIN_FILENO);
+    dup2(ends[1], STDOUT_FILENO);
+    close(ends[1]);
+    result = command_main(6, argv);
+    fflush(stdout);
+    dup2(in, STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    close(in);
+    close(out);
+    assert_int_equal(pthread_join(reader, NULL), 0);
+    close(terminal->fd);
+    return result;
+}
+
+static void a_terminal_shows_one_table_until_q(void **state)
+{
+    static struct terminal terminal;
+    static const char text[] = "{\"groups\":[]}";
+
+    (void)state;
+    setenv("TERM", "xterm", 1);
+    assert_int_equal(top_on_terminal(&terminal, text, " q"), 0);
+    assert_non_null(strstr(terminal.shown, "\033[H\033[2J"));
+    assert_non_null(strstr(terminal.shown, "(q: quit)"));
+    assert_int_equal(top_on_terminal(&terminal, "{}", "Q"),
+                     0); /* a failure is shown, and the next turn waited for */
+}
+
+#define GROUP(name, state, free)                                                                             \
+    "{\"name\":\"" name "\",\"state\":\"" state                                                              \
+    "\",\"weight\":100,\"active\":1,\"storages\":[" MEMBER("192.0.2.1:23000", "ACTIVE", free) "]}"
+
+static void route(const char *user)
+{
+    struct fake_tracker *tracker = &world.cluster.tracker;
+
+    strcpy(tracker->users[tracker->user_count][0], "tnvideo");
+    strcpy(tracker->users[tracker->user_count++][1], user);
+}
+
+static void a_group_is_emptied_into_others(void **state)
+{
+    struct fake_tracker *tracker = &world.cluster.tracker;
+    struct fake_group *files = &world.cluster.group;
+
+    (void)state;
+    tracker->status =
+        "{\"groups\":[" GROUP("group001", "draining", "10000") "," GROUP("group002", "open", "250000") "]}";
+    store("a", "clip.mp4", "content of a");
+    store("b", "other.mp4", "b");
+    assert_int_equal(run("delete|b"), 0);
+    assert_int_equal(run("upload|-u|user2|--file-id|c|--name|c|%s", "/etc/hostname"), 0);
+    route("user1");
+    route("user2");
+    assert_int_equal(run("admin|group|drain|group001|--empty|--dry-run"), 0);
+    printed("would move user user1 of tnvideo: 2 files (13 B) to group002");
+    assert_string_equal(tracker->routes[0], "");
+    assert_int_equal(run("admin|group|remove|group001"), 4);
+    said("the group still has 3 files, and 0 former copies");
+    assert_int_equal(run("admin|group|drain|group001|--empty|-j|2|--rate|1M|--settle|100ms|--json"), 0);
+    printed("{\"user\":\"user1\",\"application\":\"tnvideo\",\"from\":\"group001\",\"to\":\"group002\","
+            "\"files\":2,\"bytes\":13}");
+    printed("\"failures\":0,\"left\":0,\"former_copies\":3}");
+    for (int i = 0; i < files->count; i++)
+        assert_string_equal(files->files[i].group, "group002");
+    assert_true(files->files[1].deleted);
+    assert_string_equal(tracker->routes[0], "group002");
+    assert_string_equal(tracker->routes[1], "group002");
+    assert_int_equal(run("admin|group|remove|group001"), 4);
+    said("3 former copies that are not purged yet");
+    for (int i = 0; i < files->count; i++)
+        free(files->files[i].bytes);
+    files->count = 0;
+    assert_int_equal(run("admin|group|remove|group001"), 0);
+}
+
+static void what_an_earlier_run_left_is_moved_and_what_cannot_be_is_counted(void **state)
+{
+    struct fake_tracker *tracker = &world.cluster.tracker;
+    struct fake_group *files = &world.cluster.group;
+
+    (void)state;
+    tracker->status = "{\"groups\":[" GROUP("group001", "draining", "10000") "," GROUP(
+        "group002", "open", "250000") "," GROUP("group003", "open", "900000") "]}";
+    store("a", "clip.mp4", "content of a");
+    store("b", "other.mp4", "b");
+    route("user1");
+    strcpy(tracker->routes[0], "group002"); /* cut off after REROUTE */
+    assert_int_equal(run("admin|group|drain|group001|--empty|--settle|100ms"), 0);
+    printed("0 users with 2 files");
+    assert_string_equal(files->files[0].group, "group002"); /* to where the user is, not to the emptier one */
+    files->files[0].group[0] = '\0';
+    tracker->routes[0][0] = '\0';
+    files->files[1].group[0] = '\0';
+    for (int i = 0; i < world.cluster.count; i++) /* servers that send other bytes than they have */
+        atomic_store(&world.cluster.storages[i].corrupt, true);
+    assert_int_equal(run("admin|group|drain|group001|--empty|--to|group003|--settle|100ms"), 1);
+    said("reel: a: ");
+    printed("2 files are left there");
+    assert_string_equal(files->files[1].group, "");
+    for (int i = 0; i < world.cluster.count; i++)
+        atomic_store(&world.cluster.storages[i].corrupt, false);
+    assert_int_equal(run("admin|group|drain|group001|--empty|--to|group003|--settle|100ms"), 0);
+    assert_string_equal(files->files[1].group, "group003");
+    assert_int_equal(run("admin|group|drain|group001|--empty|--to|nowhere"), 2);
+    said("no group can take the users of group001");
+    assert_int_equal(run("admin|group|drain|group001|--empty|--rate|fast"), 2);
+    assert_int_equal(run("admin|group|drain|group001|--empty|--settle|soon"), 2);
+    atomic_store(&tracker->fail_code, -9);
+    atomic_store(&tracker->fail_left, 1000000);
+    assert_int_equal(run("admin|group|drain|group001|--empty"), 5);
+    assert_int_equal(run("admin|group|remove|group001"), 5);
+    atomic_store(&tracker->fail_code, -10);
+    assert_int_equal(run("admin|group|remove|group001"), 5);
+    atomic_store(&tracker->fail_code, 0);
+}
+
+static void the_fullest_group_gives_users_to_the_others(void **state)
+{
+    struct fake_tracker *tracker = &world.cluster.tracker;
+
+    (void)state;
+    tracker->status =
+        "{\"groups\":[" GROUP("group001", "open", "500000") "," GROUP("group002", "open", "520000") "]}";
+    assert_int_equal(run("admin|group|rebalance"), 0);
+    printed("filled about alike");
+    tracker->status =
+        "{\"groups\":[" GROUP("group001", "open", "100000") "," GROUP("group002", "open", "900000") "]}";
+    store("a", "clip.mp4", "content of a");
+    route("user1");
+    assert_int_equal(run("admin|group|rebalance|--dry-run"), 0);
+    printed("would move user user1");
+    assert_int_equal(run("admin|group|rebalance|--settle|100ms"), 0);
+    assert_string_equal(tracker->routes[0], "group002");
+    assert_int_equal(run("admin|group|rebalance|group001"), 2);
+}
+
 static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
 {
     char text[2048], dead[32];
@@ -799,6 +1036,8 @@ int main(void)
         TEST(a_stored_name_is_made_harmless_and_replaces_nothing),
         TEST(a_stored_name_is_never_resumed_into),
         TEST(what_is_deleted_twice_says_so),
+        TEST(a_file_gets_another_name),
+        TEST(copies_have_the_same_bytes),
         TEST(lists_are_sorted_and_chosen_from),
         TEST(a_user_without_files_is_named),
         TEST(nothing_printed_moves_a_terminal),
@@ -807,6 +1046,11 @@ int main(void)
         TEST(what_is_sent_again_is_told_from_what_is_new),
         TEST(colours_are_for_terminals_and_not_for_who_wants_none),
         TEST(the_status_is_a_table_of_groups_and_members),
+        TEST(the_table_is_printed_again_and_again),
+        TEST(a_group_is_emptied_into_others),
+        TEST(what_an_earlier_run_left_is_moved_and_what_cannot_be_is_counted),
+        TEST(the_fullest_group_gives_users_to_the_others),
+        TEST(a_terminal_shows_one_table_until_q),
         TEST(the_doctor_names_what_is_wrong_and_what_mends_it),
         TEST(a_scrub_is_reported_and_judged),
         TEST(a_limit_of_time_ends_what_hangs),

@@ -290,6 +290,53 @@ static void a_refused_upload_that_never_ends_lingers_for_a_second_more(void **st
     finish();
 }
 
+/* A failure of throttling; how long to wait, in ms. */
+static long get_throttled(int fd)
+{
+    struct proto_header header = get_header(fd);
+    char body[512] = "";
+    const char *wait;
+
+    assert_int_equal(header.status, PROTO_STATUS_FAILURE);
+    assert_in_range(header.length, 3, sizeof(body) - 1);
+    get_bytes(fd, body, (size_t)header.length);
+    assert_int_equal((int16_t)((uint8_t)body[0] << 8 | (uint8_t)body[1]), ERROR_THROTTLED);
+    wait = strstr(body + 2, "try again in ");
+    assert_non_null(wait);
+    return strtol(wait + strlen("try again in "), NULL, 10);
+}
+
+static void who_asks_too_often_is_told_how_long_to_wait(void **state)
+{
+    struct address address;
+    struct packet_server_options options = default_options(&address);
+    long wait_ms;
+    int fd;
+
+    (void)state;
+    options.requests_per_second = 1;
+    start_with(&options);
+    fd = dial();
+    for (int i = 0; i < 10; i++) { /* ten seconds' worth at once */
+        put_request(fd, ECHO, "x", 1);
+        get_success(fd, "x", 1);
+    }
+    put_header(fd, COUNT,
+               100000); /* what follows a refused header is discarded, and the stream stays in step */
+    put_pattern(fd, 100000);
+    wait_ms = get_throttled(fd);
+    assert_in_range(wait_ms, 1, 1000);
+    usleep((useconds_t)(wait_ms + 1) * 1000);
+    put_request(fd, ECHO, "y", 1);
+    get_success(fd, "y", 1);
+    put_request(fd, ECHO, "z", 1);
+    assert_in_range(get_throttled(fd), 1, 1000);
+    packet_server_set_rate(fixture.server, 0);
+    check_in_step(fd);
+    close(fd);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +349,7 @@ int main(void)
         cmocka_unit_test(unread_replies_cost_those_that_wait_longest),
         cmocka_unit_test(a_shared_reply_counts_once_however_many_wait_for_it),
         cmocka_unit_test(a_refused_upload_that_never_ends_lingers_for_a_second_more),
+        cmocka_unit_test(who_asks_too_often_is_told_how_long_to_wait),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -32,6 +32,8 @@ struct world {
     atomic_size_t takes, leaves; /* those and `taken` are the loop's */
     size_t shown;                /* the last answer of the door */
     int entering;
+    bool prefaced; /* something comes before TLS: "for", the last figure of an address, and a dot */
+    char figure;   /* of the one that was taken: that figure */
     struct transport guests[20];
     size_t count;
 };
@@ -41,14 +43,29 @@ static bool door_take(void *argument, struct transport at, const struct socket_a
 {
     struct world *world = argument;
 
-    (void)peer;
     (void)place;
     (void)refused;
+    memcpy(&world->figure, (const char *)&peer->storage + offsetof(struct sockaddr_in, sin_zero), 1);
     if (atomic_load(&world->takes) > 0)
         transport_close(&world->taken);
     world->taken = at;
     atomic_fetch_add(&world->takes, 1);
     return true;
+}
+
+static enum tls_door_preface door_preface(void *argument, const void *bytes, size_t size, size_t *used,
+                                          struct socket_address *peer)
+{
+    const char *text = bytes;
+
+    (void)argument;
+    if (memcmp(text, "for", min_size(size, 3)) != 0)
+        return TLS_DOOR_PREFACE_BROKEN;
+    if (size < 5)
+        return TLS_DOOR_PREFACE_MORE;
+    memcpy((char *)&peer->storage + offsetof(struct sockaddr_in, sin_zero), &text[3], 1);
+    *used = 5;
+    return text[4] == '.' ? TLS_DOOR_PREFACE_DONE : TLS_DOOR_PREFACE_BROKEN;
 }
 
 static void door_leave(void *argument, const struct listen_place *place)
@@ -87,7 +104,7 @@ static void on_loop_enter(void *argument)
     const struct listen_place place = {0};
     struct world *world = argument;
 
-    world->shown = tls_door_enter(world->door, world->entering, &peer, &place, false);
+    world->shown = tls_door_enter(world->door, world->entering, &peer, &place, false, world->prefaced);
 }
 
 /* What the door says. */
@@ -140,6 +157,7 @@ static void make_door(struct world *world, size_t handshakes_max, int64_t time_m
         .plain_answer = ANSWER,
         .plain_answer_size = sizeof(ANSWER) - 1,
         .argument = world,
+        .preface = door_preface,
         .take = door_take,
         .leave = door_leave,
     };
@@ -220,6 +238,60 @@ static void whoever_shakes_hands_passes_with_what_was_said_already(void **state)
     assert_int_equal(world->leaves, 0);
     assert_int_equal(count_guests(world), 0);
     assert_int_equal(transport_recv(world->taken, got, sizeof(got), 0), 5);
+}
+
+static void what_comes_before_tls_is_taken_first(void **state)
+{
+    struct world *world = *state;
+    struct transport *guest;
+
+    world->prefaced = true;
+    make_door(world, 64, 10000);
+    guest = enter(world);
+    for (int i = 0; i < 5; i++) { /* however it trickles */
+        assert_int_equal(send(guest->fd, &"for7."[i], 1, 0), 1);
+        turn(world);
+        assert_int_equal(count_guests(world), 1);
+    }
+    assert_true(shake(world, guest, 60));
+    for (int i = 0; i < 1000 && world->takes == 0; i++)
+        turn(world);
+    assert_int_equal(world->takes, 1);
+    assert_int_equal(world->figure, '7');
+}
+
+static void without_what_must_come_before_tls_nobody_passes(void **state)
+{
+    struct world *world = *state;
+    static const char *const wrong[] = {"for77", "fox", "\x16\x03\x01"};
+    struct transport *guest;
+    struct error error;
+    char got[8];
+
+    world->prefaced = true;
+    make_door(world, 64, 10000);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        guest = enter(world);
+        assert_int_equal(send(guest->fd, wrong[i], strlen(wrong[i]), 0), (ssize_t)strlen(wrong[i]));
+        for (int j = 0; j < 1000 && world->leaves == i; j++)
+            turn(world);
+        assert_int_equal(world->leaves, i + 1);
+    }
+    guest = enter(world); /* one that ends in the middle of it */
+    assert_int_equal(send(guest->fd, "for", 3, 0), 3);
+    turn(world);
+    assert_int_equal(count_guests(world), 1);
+    assert_int_equal(shutdown(guest->fd, SHUT_WR), 0);
+    for (int j = 0; j < 1000 && world->leaves == ARRAY_SIZE(wrong); j++)
+        turn(world);
+    assert_int_equal(world->leaves, ARRAY_SIZE(wrong) + 1);
+    guest = enter(world); /* one that speaks TLS at once */
+    (void)tls_handshake(guest->tls, &error);
+    for (int j = 0; j < 1000 && world->leaves == ARRAY_SIZE(wrong) + 1; j++)
+        turn(world);
+    assert_int_equal(world->takes, 0);
+    assert_true(recv(guest->fd, got, sizeof(got), 0) <=
+                0); /* no answer; a reset where bytes were left unread */
 }
 
 static void whoever_speaks_no_tls_is_told_so(void **state)
@@ -350,6 +422,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(whoever_shakes_hands_passes_with_what_was_said_already, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_comes_before_tls_is_taken_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_what_must_come_before_tls_nobody_passes, setup, teardown),
         cmocka_unit_test_setup_teardown(whoever_speaks_no_tls_is_told_so, setup, teardown),
         cmocka_unit_test_setup_teardown(so_many_are_under_way_and_the_slow_give_way, setup, teardown),
         cmocka_unit_test_setup_teardown(whoever_stands_still_alone_stays_until_the_time_is_over, setup,

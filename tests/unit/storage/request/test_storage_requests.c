@@ -364,6 +364,44 @@ static void a_deleted_file_is_gone_until_it_is_restored(void **state)
 }
 
 /* Its bytes are known without a look, but not whether they are this file's: the row may be another group's. */
+static int rename_file(int fd, const char *file, const char *name)
+{
+    struct proto_rename rename = {.key = key_of(file)};
+    uint8_t body[PROTO_RENAME_SIZE];
+    snprintf(rename.name, sizeof(rename.name), "%s", name);
+    assert_true(proto_rename_pack(body, &rename, NULL));
+    struct answer answer = ask_body(fd, PROTO_STORAGE_RENAME, body, sizeof(body));
+    free(answer.body);
+    return answer.fine ? ERROR_NONE : answer.code;
+}
+
+static void a_file_is_renamed(void **state)
+{
+    struct world world;
+    struct proto_put head = {.key = key_of("file"), .size = 3, .name = "old.mp4"};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(rename_file(fd, "file", "new.mp4"), ERROR_NOT_FOUND);
+    assert_int_equal(put(fd, &head, "abc"), ERROR_NONE);
+    assert_int_equal(rename_file(fd, "file", "new.mp4"), ERROR_NONE);
+    assert_string_equal(stat_of(fd, "file").name, "new.mp4");
+    assert_int_equal(put(fd, &head, "abc"),
+                     ERROR_NONE); /* the same bytes: stored already, and named as it is */
+    assert_string_equal(stat_of(fd, "file").name, "new.mp4");
+    assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "file"), ERROR_NONE);
+    assert_int_equal(rename_file(fd, "file", "more.mp4"), ERROR_DELETED);
+    struct proto_rename other = {.key = key_of("file")};
+    uint8_t body[PROTO_RENAME_SIZE];
+    snprintf(other.key.application, sizeof(other.key.application), "unknown");
+    assert_true(proto_rename_pack(body, &other, NULL));
+    struct answer answer = ask_body(fd, PROTO_STORAGE_RENAME, body, sizeof(body));
+    assert_int_equal(answer.code, ERROR_REFUSED);
+    free(answer.body);
+    close(fd);
+    end_world(&world);
+}
+
 static void an_empty_file_is_served_only_where_it_is_there_and_still_empty(void **state)
 {
     struct world world;
@@ -508,6 +546,7 @@ int main(void)
         cmocka_unit_test(a_part_is_served_and_what_lies_outside_refused),
         cmocka_unit_test(a_reader_gets_the_content_that_it_began_with_or_none),
         cmocka_unit_test(a_deleted_file_is_gone_until_it_is_restored),
+        cmocka_unit_test(a_file_is_renamed),
         cmocka_unit_test(an_empty_file_is_served_only_where_it_is_there_and_still_empty),
         cmocka_unit_test(rows_that_point_elsewhere_are_not_served),
         cmocka_unit_test(a_file_of_another_size_than_its_row_is_not_served),

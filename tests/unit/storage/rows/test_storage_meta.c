@@ -173,6 +173,91 @@ static void a_statement_that_arrives_late_changes_nothing(void **state)
     meta_world_end(&world);
 }
 
+static void a_file_is_renamed_while_it_is_there_and_ours(void **state)
+{
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_rename(&world, &key, "new.mp4")->result, META_ABSENT);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "old.mp4")->outcome, META_INSERTED);
+    assert_int_equal(rows_rename(&world, &key, "new.mp4")->result, META_DONE);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_string_equal(row.stat.name, "new.mp4");
+    assert_string_equal(row.stat.content_type, "video/mp4");
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    assert_int_not_equal(row.change_id, 0);
+    assert_int_equal(rows_rename(&world, &key, "new.mp4")->result, META_DONE);
+    assert_int_equal(rows_rename(&world, &key, "")->result, META_DONE);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    struct meta_rename *rename = rows_rename(&world, &key, "more.mp4");
+    assert_int_equal(rename->result, META_FAILED);
+    assert_int_equal(rename->error.code, ERROR_DELETED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 2");
+    assert_int_equal(rows_rename(&world, &key, "more.mp4")->result, META_ABSENT);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 3");
+    assert_int_equal(rows_rename(&world, &key, "more.mp4")->error.code, ERROR_IO);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 0, group_name = 'group002'");
+    assert_int_equal(rows_rename(&world, &key, "more.mp4")->error.code, ERROR_OTHER_GROUP);
+    meta_world_end(&world);
+}
+
+/* A RENAME as the database gets it from a connection that was given up. */
+struct late_rename {
+    struct db_job job;
+    const struct store *store;
+    struct proto_file_key key;
+    struct meta_row seen;
+    bool reads, changed;
+};
+
+static enum db_result late_rename_run(struct db_job *job, struct db_connection *connection,
+                                      struct error *error)
+{
+    struct late_rename *late = CONTAINER_OF(job, struct late_rename, job);
+    bool found = false;
+    if (late->reads)
+        return meta_sql_find(connection, late->store, &late->key, &late->seen, &found, error);
+    return meta_sql_rename(connection, &late->key, &late->seen, "late.mp4", 78, &late->changed, error);
+}
+
+static bool rename_late(struct meta_world *world, struct late_rename *late, bool reads)
+{
+    late->job = (struct db_job){.run = late_rename_run};
+    late->reads = reads;
+    assert_int_equal(meta_run_wait(world->meta, &late->job), DB_OK);
+    return late->changed;
+}
+
+static void a_rename_that_arrives_late_changes_nothing(void **state)
+{
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "old.mp4")->outcome, META_INSERTED);
+    struct late_rename late = {.store = world.store, .key = key};
+    (void)rename_late(&world, &late, true);
+    assert_int_equal(rows_rename(&world, &key, "new.mp4")->result, META_DONE);
+    assert_false(rename_late(&world, &late, false));
+    (void)rename_late(&world, &late, true);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_false(rename_late(&world, &late, false));
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_false(rename_late(&world, &late, false));
+    (void)rename_late(&world, &late, true);
+    meta_world_beside(&world, "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_006'");
+    assert_false(rename_late(&world, &late, false));
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_string_equal(row.stat.name, "new.mp4");
+    (void)rename_late(&world, &late, true);
+    assert_true(rename_late(&world, &late, false));
+    meta_world_end(&world);
+}
+
 static void a_status_that_is_no_number_counts_as_deleted(void **state)
 {
     struct meta_world world;
@@ -313,8 +398,11 @@ static void rows_that_others_spoilt_harm_nobody(void **state)
     assert_int_equal(error.code, ERROR_OTHER_GROUP);
     assert_non_null(strstr(error.text, "group002"));
     assert_int_equal(rows_change(&world, &foreign, PROTO_FILE_DELETED)->outcome, META_FOREIGN);
+    /* It is the user's, who may be moving from one group to the other: it is listed, with the group that has it. */
     struct meta_list *page = rows_list(&world, "alice", "", 100, PROTO_FILE_NORMAL);
-    assert_int_equal(page->count, 0);
+    assert_int_equal(page->count, 1);
+    assert_string_equal(page->entries[0].file, "foreign");
+    assert_string_equal(page->entries[0].stat.group, "group002");
     free(page->entries);
     meta_world_end(&world);
 }
@@ -1116,6 +1204,8 @@ int main(void)
         cmocka_unit_test(of_two_rows_with_one_key_the_first_stays),
         cmocka_unit_test(deleting_hides_at_once_and_restoring_brings_back),
         cmocka_unit_test(a_statement_that_arrives_late_changes_nothing),
+        cmocka_unit_test(a_file_is_renamed_while_it_is_there_and_ours),
+        cmocka_unit_test(a_rename_that_arrives_late_changes_nothing),
         cmocka_unit_test(a_status_that_is_no_number_counts_as_deleted),
         cmocka_unit_test(a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases),
         cmocka_unit_test(a_damaged_file_is_deleted_but_neither_restored_nor_sound_again),

@@ -77,6 +77,52 @@ static void only_files_without_a_row_that_are_old_go_into_quarantine(void **stat
     end(&world, &keeper);
 }
 
+#define PARTIAL(token, path)                                                                                 \
+    "INSERT INTO t_partial (token, appid, userid, id, group_name, file_path, keep, expires) VALUES ('" token \
+    "', 'tnvideo', 'alice', 'film', 'group002', '../data/" path "', 1, 1)"
+
+/* Whatever its age, its group and its state: who removes it is another chore. */
+static void files_of_partial_uploads_are_no_leftovers(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    char place[PATH_TEXT_SIZE];
+    (void)state;
+    start(&world, &keeper, NULL);
+    for (int64_t value = 7; value < 10; value++) {
+        upkeep_file(&world, value, 4, place);
+        upkeep_sql(&world, PARTIAL("t%lld", "%s"), (long long)value, place);
+    }
+    leftovers(&world, 600, 1);
+    upkeep_sql(&world, "UPDATE t_partial SET state = 3 WHERE token = 't8'");
+    struct sweep_result result = sweep(&keeper);
+    assert_int_equal(result.files, 4);
+    assert_int_equal(result.leftovers, 1);
+    assert_true(upkeep_there(&world, 7) && upkeep_there(&world, 8) && upkeep_there(&world, 9));
+    end(&world, &keeper);
+}
+
+static void partial_after_rename(struct upkeep_world *world, const char *from, const char *to)
+{
+    if (strncmp(to, ".quarantine/", 12) == 0)
+        upkeep_sql(world, PARTIAL("late", "%s"), from);
+}
+
+static void a_file_whose_partial_upload_comes_while_it_is_moved_goes_back(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper, NULL);
+    leftovers(&world, 7, 1);
+    upkeep_hooks.rename_after = partial_after_rename;
+    struct sweep_result result = sweep(&keeper);
+    assert_int_equal(result.leftovers, 0);
+    assert_int_equal(upkeep_hooks.renames, 2);
+    assert_true(upkeep_there(&world, 7));
+    end(&world, &keeper);
+}
+
 static void row_after_rename(struct upkeep_world *world, const char *from, const char *to)
 {
     if (strncmp(to, ".quarantine/", 12) == 0) /* not on the way back */
@@ -545,6 +591,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_files_without_a_row_that_are_old_go_into_quarantine),
         cmocka_unit_test(a_file_whose_row_comes_while_it_is_moved_goes_back),
+        cmocka_unit_test(files_of_partial_uploads_are_no_leftovers),
+        cmocka_unit_test(a_file_whose_partial_upload_comes_while_it_is_moved_goes_back),
         cmocka_unit_test(a_file_goes_back_when_the_database_fails_after_the_move),
         cmocka_unit_test(a_file_is_moved_only_while_reason_file_and_lease_are_as_they_were),
         cmocka_unit_test(a_move_and_the_quarantine_itself_are_there_to_stay),

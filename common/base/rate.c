@@ -2,7 +2,7 @@
  * rate: buckets hashed by key and address with a seed of this process. A bucket holds ten seconds' worth, and at least
  * the burst.
  */
-#include "idserver/rate.h"
+#include "common/base/rate.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #define FULL_SECONDS 10
 
 struct bucket {
-    int64_t taken_milli; /* thousandths of a number that were taken and have not come back */
+    int64_t taken_milli; /* thousandths that were taken and have not come back */
     int64_t since_ms;
 };
 
@@ -56,17 +56,21 @@ static struct bucket *find_bucket(struct rate *rate, const char *key, const char
     return &rate->buckets[XXH3_64bits_withSeed(host, strlen(host), hash) % BUCKETS];
 }
 
-bool rate_take(struct rate *rate, const char *key, const char *host, int64_t count, int64_t now_ms)
+int64_t rate_take(struct rate *rate, const char *key, const char *host, int64_t count, int64_t now_ms)
 {
     struct bucket *bucket = find_bucket(rate, key, host);
+    int64_t wait_ms = 0;
     pthread_mutex_lock(&rate->mutex);
     int64_t full = max_i64(rate->per_second * FULL_SECONDS, rate->burst) * 1000;
     int64_t elapsed_ms = min_i64(max_i64(now_ms - bucket->since_ms, 0), FULL_SECONDS * INT64_C(1000000));
     bucket->taken_milli = max_i64(bucket->taken_milli - elapsed_ms * rate->per_second, 0);
     bucket->since_ms = now_ms;
-    bool fine = rate->per_second == 0 || bucket->taken_milli + count * 1000 <= full;
-    if (fine && rate->per_second > 0)
+    int64_t beyond = bucket->taken_milli + count * 1000 - full;
+    if (rate->per_second > 0 &&
+        beyond > 0) /* so many thousandths come back in a millisecond as units in a second */
+        wait_ms = (beyond + rate->per_second - 1) / rate->per_second;
+    else if (rate->per_second > 0)
         bucket->taken_milli += count * 1000;
     pthread_mutex_unlock(&rate->mutex);
-    return fine;
+    return wait_ms;
 }

@@ -1,0 +1,82 @@
+/*
+ * partial_state: one request about a partial upload, as partial_begin.c, partial_append.c, partial_finish.c and partial_join.c see
+ * it: what stands beside the struct upload that carries it (storage/upload/upload_state.h). Private to these.
+ */
+#ifndef REEL_STORAGE_PARTIAL_STATE_H
+#define REEL_STORAGE_PARTIAL_STATE_H
+
+#include "storage/rows/partial_rows.h"
+#include "storage/upload/partials.h"
+#include "storage/upload/upload_state.h"
+
+/* What its own worker or database job was about. */
+enum partial_step {
+    PARTIAL_NEW,     /* the row is taken, or added */
+    PARTIAL_OPENS,   /* the file */
+    PARTIAL_WRITES,  /* APPEND: content comes */
+    PARTIAL_SYNCS,   /* what was written is made durable */
+    PARTIAL_RECORDS, /* and the offset recorded */
+    PARTIAL_READS,   /* FINISH: the file is read back, or JOIN_PARTS: copied */
+    PARTIAL_ENDS,    /* FINISH: digests, syncs */
+    PARTIAL_KEEPS,   /* FINISH: is it still ours? */
+    PARTIAL_ADDS,    /* FINISH: as PUT */
+    PARTIAL_STORES,  /* FINISH: the row of the partial upload says so */
+    PARTIAL_REVERTS, /* FINISH failed: it is open again */
+    PARTIAL_CLEARS,  /* files that are not needed any more */
+    PARTIAL_CLOSES,  /* the file is closed, and what came before a failure made durable */
+    PARTIAL_OVER,
+};
+
+struct partial_join; /* storage/upload/partial_join.c */
+
+struct partial {
+    struct upload *upload;
+    enum partial_step step;
+    struct partial_job rows;
+    void (*rows_done)(struct partial *partial);
+    struct proto_append append;
+    struct proto_finish finish;
+    struct partials_hold hold;
+    struct digest *digest; /* of the first `digested` bytes; NULL: not known */
+    int64_t digested;
+    int64_t begun;             /* APPEND: the offset that it began at */
+    int64_t written;           /* bytes that are in the file, from the first on */
+    bool whole;                /* APPEND: the content has come */
+    bool sync_failed;          /* nothing more is recorded */
+    struct partial_join *join; /* JOIN_PARTS; else NULL */
+    int64_t joined;            /* bytes of all parts; -1: it joins none */
+    int64_t size;              /* FINISH, JOIN_PARTS: of the row as it was taken */
+};
+
+/* Carries REQUEST; NULL: it has been answered. PUT: as upload_create() wants it. */
+MUST_CHECK struct upload *partial_create(struct packet_request *request, const struct proto_put *put,
+                                         bool digest_follows, const struct upload_kind *kind,
+                                         const uint8_t *token);
+
+/* Frees upload->own, for upload_kind.end. */
+void partial_end(struct upload *upload);
+
+/* Starts one of storage/rows/partial_rows.h over partial->rows; DONE follows on the loop, unless the upload was concluded
+ * meanwhile. Where it cannot be started the upload is concluded, and may be gone when this returns. */
+void partial_start_rows(struct partial *partial, bool (*start)(struct partial_job *job, struct error *error),
+                        enum partial_step step, void (*done)(struct partial *partial));
+
+/* A job on the workers of the file's store path; upload_kind.worked follows. Likewise. */
+void partial_start_work(struct partial *partial, enum partial_step step, void (*run)(struct job *job));
+
+/* The row was taken: what it says goes to the upload. */
+void partial_adopt(struct partial *partial);
+
+/* Opens the file as it is recorded: what is behind the offset is cut off. On a worker; BLOCKS. */
+MUST_CHECK bool partial_open(struct partial *partial, struct error *error);
+
+/* One for the whole content, as the configuration wants it; NULL without memory. */
+MUST_CHECK struct digest *partial_digest_create(const struct partial *partial);
+
+/* Ends the hold; the digest is kept where it is that of what is recorded. */
+void partial_let_go(struct partial *partial);
+
+/* Replies with how far it is, for upload_kind.reply. */
+void partial_reply_state(struct upload *upload, struct packet_request *request);
+
+#endif

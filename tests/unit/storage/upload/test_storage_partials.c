@@ -1,0 +1,591 @@
+/*
+ * Partial uploads at a storage server of the real rooms: what an offset, a FINISH, an ABORT and a JOIN_PARTS say is so; and what
+ * breaks a rule changes nothing.
+ */
+#include "tests/unit/library/partial_client.h"
+
+#include "storage/upload/partials.h"
+
+#define SIZE 1000000
+
+static uint8_t *content;
+static uint8_t digest[PROTO_DIGEST_SIZE];
+
+static int setup(void **state)
+{
+    (void)state;
+    content = random_bytes(SIZE);
+    digest_of(content, SIZE, digest);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    free(content);
+    return 0;
+}
+
+static int64_t number(struct world *world, const char *sql)
+{
+    sqlite3_stmt *statement;
+    int64_t value = -1;
+    assert_int_equal(sqlite3_prepare_v2(world->beside, sql, -1, &statement, NULL), SQLITE_OK);
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return value;
+}
+
+static void what_came_in_several_requests_is_one_file(void **state)
+{
+    static const size_t cuts[] = {0, 1, 65536, 65536, 400000, SIZE};
+    struct world world;
+    struct proto_partial_state told;
+    (void)state;
+    start_world(&world, "storage.sha256=always");
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", SIZE);
+    for (size_t i = 1; i < ARRAY_SIZE(cuts); i++)
+        assert_int_equal(
+            partial_append(fd, &token, (int64_t)cuts[i - 1], content + cuts[i - 1], cuts[i] - cuts[i - 1]),
+            ERROR_NONE);
+    /* Nobody can find it yet. */
+    assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "film"), ERROR_NOT_FOUND);
+    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NONE);
+    assert_int_equal(told.offset, SIZE);
+    assert_int_equal(told.size, SIZE);
+    assert_false(told.complete);
+    assert_true(told.expires > clock_wall_seconds() + 6 * 86400);
+    assert_int_equal(partial_finish(fd, &token, digest), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
+    struct proto_stat stat = stat_of(fd, "film");
+    assert_memory_equal(stat.digest, digest, sizeof(digest));
+    /* One process wrote it all: nothing was read back, and the file is the one that was begun. */
+    assert_int_equal(number(&world, "SELECT mixed FROM t_partial"), 0);
+    assert_int_equal(
+        number(&world, "SELECT COUNT(*) FROM t_partial p JOIN t_file_02 f ON p.file_path = f.file_path"), 1);
+    assert_int_equal(number(&world, "SELECT length(sha256) FROM t_file_02"), 64);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+    /* Again, whoever did not hear of it. */
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NONE);
+    assert_true(told.complete && told.offset == SIZE && told.size == SIZE);
+    assert_int_equal(partial_append(fd, &token, SIZE, content, 1), ERROR_EXISTS);
+    assert_int_equal(partial_abort(fd, &token), ERROR_EXISTS);
+    close(fd);
+    end_world(&world);
+}
+
+static void a_size_may_be_said_late_or_never(void **state)
+{
+    struct world world;
+    struct proto_partial_state told;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token never = partial_begin(fd, "never", -1), late = partial_begin(fd, "late", -1);
+    assert_int_equal(partial_append(fd, &never, 0, content, 5), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &never, NULL), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "never", 0, 0, content, 5), ERROR_NONE);
+
+    partial_send_append(fd, &late, 0, 10, 0, false);
+    assert_int_equal(partial_append_reply(fd, &told), ERROR_NONE);
+    assert_true(told.offset == 0 && told.size == 10);
+    partial_send_append(fd, &late, 0, 11, 0, false); /* what was said stays said */
+    assert_int_equal(partial_append_reply(fd, &told), ERROR_RANGE);
+    assert_int_equal(partial_append(fd, &late, 0, content, 11), ERROR_RANGE);
+    assert_int_equal(partial_append(fd, &late, 0, content, 9), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &late, NULL), ERROR_RANGE);
+    assert_int_equal(partial_append(fd, &late, 9, content + 9, 1), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &late, NULL), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "late", 0, 0, content, 10), ERROR_NONE);
+    /* An empty file is one too. */
+    struct token empty = partial_begin(fd, "empty", 0);
+    assert_int_equal(partial_finish(fd, &empty, NULL), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "empty", 0, 0, content, 0), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+static void only_the_durable_offset_is_taken_and_only_under_the_key(void **state)
+{
+    static const int64_t wrong[] = {0, 9, 11, SIZE, INT64_MAX - 1};
+    struct world world;
+    struct proto_partial_state told;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+        assert_int_equal(partial_append(fd, &token, wrong[i], content, 1), ERROR_RANGE);
+    assert_int_equal(partial_durable(fd, &token), 10);
+    struct token foreign = token;
+    foreign.partial.key = key_of("other");
+    assert_int_equal(partial_offset(fd, &foreign, &told), ERROR_NOT_FOUND);
+    assert_int_equal(partial_append(fd, &foreign, 10, content, 1), ERROR_NOT_FOUND);
+    assert_int_equal(partial_finish(fd, &foreign, NULL), ERROR_NOT_FOUND);
+    assert_int_equal(partial_abort(fd, &foreign), ERROR_NOT_FOUND);
+    foreign = token;
+    foreign.partial.token[3] ^= 1;
+    assert_int_equal(partial_offset(fd, &foreign, &told), ERROR_NOT_FOUND);
+    /* One of another group that has the same database. */
+    beside(&world, "UPDATE t_partial SET group_name = 'group009'");
+    assert_int_equal(partial_append(fd, &token, 10, content, 1), ERROR_OTHER_GROUP);
+    beside(&world,
+           "UPDATE t_partial SET group_name = 'group001', file_path = '../else/000/000/000/5F9E3FA7_001'");
+    assert_int_equal(partial_append(fd, &token, 10, content, 1), ERROR_IO);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_IO);
+    close(fd);
+    end_world(&world);
+}
+
+static void heads_that_break_a_rule_are_refused(void **state)
+{
+    struct world world;
+    uint8_t body[PROTO_BEGIN_SIZE] = {0};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    static const uint8_t commands[] = {PROTO_STORAGE_BEGIN, PROTO_STORAGE_OFFSET, PROTO_STORAGE_FINISH,
+                                       PROTO_STORAGE_ABORT};
+    static const size_t sizes[] = {PROTO_BEGIN_SIZE, PROTO_PARTIAL_SIZE, PROTO_FINISH_SIZE,
+                                   PROTO_PARTIAL_SIZE};
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        struct answer answer = ask_body(fd, commands[i], body, sizes[i]);
+        assert_int_equal(answer.code, ERROR_MALFORMED);
+        free(answer.body);
+    }
+    struct token stranger = token;
+    memcpy(stranger.partial.key.application, "other", 6);
+    assert_int_equal(partial_abort(fd, &stranger), ERROR_REFUSED);
+    assert_int_equal(partial_finish(fd, &stranger, NULL), ERROR_REFUSED);
+    assert_int_equal(partial_append(fd, &stranger, 0, content, 1), ERROR_REFUSED);
+    struct token twice[2] = {partial_begin(fd, "part", -1)};
+    assert_int_equal(partial_join(fd, &stranger, twice, 1), ERROR_REFUSED);
+    /* A body that is no multiple, a part twice, the target as a part. */
+    twice[1] = twice[0];
+    assert_int_equal(partial_join(fd, &token, twice, 2), ERROR_MALFORMED);
+    assert_int_equal(partial_join(fd, &token, &token, 1), ERROR_MALFORMED);
+    /* A content of another length than its head says. */
+    uint8_t head[PROTO_APPEND_SIZE];
+    struct proto_append append = {.partial = token.partial, .total = -1, .size = 4};
+    struct error error = {0};
+    assert_true(proto_append_pack(head, &append, &error));
+    send_header(fd, PROTO_STORAGE_APPEND, PROTO_APPEND_SIZE + 5);
+    peer_put(fd, head, sizeof(head));
+    peer_put(fd, content, 5);
+    assert_int_equal(read_code(fd), ERROR_MALFORMED);
+    assert_int_equal(partial_durable(fd, &token), 0);
+    close(fd);
+    end_world(&world);
+}
+
+struct expected {
+    int fd;
+    const struct token *token;
+    int64_t least;
+};
+
+static bool durable_is(void *argument)
+{
+    const struct expected *expected = argument;
+    return partial_durable(expected->fd, expected->token) >= expected->least;
+}
+
+static bool taken_once(void *argument)
+{
+    struct world *world = argument;
+    return number(world, "SELECT MAX(epoch) FROM t_partial") == 1;
+}
+
+static bool taken_over(void *argument)
+{
+    struct world *world = argument;
+    return number(world, "SELECT MAX(epoch) FROM t_partial") == 3;
+}
+
+/* The connection breaks in the middle: what had come counts, and is what was sent. */
+static void what_came_before_a_break_counts(void **state)
+{
+    struct world world;
+    (void)state;
+    start_world(&world, "storage.chunk_size=16K");
+    int fd = connect_client(&world), broken = connect_client(&world);
+    struct token token = partial_begin(fd, "film", SIZE);
+    partial_send_append(broken, &token, 0, -1, SIZE, false);
+    peer_put(broken, content, 500000);
+    shutdown(broken, SHUT_WR);
+    struct expected expected = {fd, &token, 450000};
+    assert_true(loop_wait_until(durable_is, &expected));
+    int64_t offset = partial_durable(fd, &token);
+    assert_true(offset <= 500000);
+    assert_int_equal(partial_append(fd, &token, offset, content + offset, (size_t)(SIZE - offset)),
+                     ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, digest), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
+    close(broken);
+    close(fd);
+    end_world(&world);
+}
+
+/* Content that its digest follows counts as a whole or not at all. */
+static void a_piece_with_a_wrong_digest_does_not_count(void **state)
+{
+    struct world world;
+    struct proto_partial_state told;
+    uint8_t piece[PROTO_DIGEST_SIZE];
+    (void)state;
+    start_world(&world, "storage.chunk_size=16K");
+    int fd = connect_client(&world), broken = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    digest_of(content + 1000, 99000, piece);
+    piece[0] ^= 1;
+    partial_send_append(fd, &token, 1000, -1, 99000, true);
+    peer_put(fd, content + 1000, 99000);
+    peer_put(fd, piece, sizeof(piece));
+    assert_int_equal(partial_append_reply(fd, &told), ERROR_DIGEST);
+    assert_int_equal(partial_durable(fd, &token), 1000);
+    partial_send_append(broken, &token, 1000, -1, 99000, true);
+    peer_put(broken, content + 1000, 90000);
+    assert_true(loop_wait_until(taken_over, &world));
+    close(broken);
+    piece[0] ^= 1;
+    partial_send_append(fd, &token, 1000, -1, 99000, true);
+    peer_put(fd, content + 1000, 99000);
+    peer_put(fd, piece, sizeof(piece));
+    int code = partial_append_reply(fd, &told);
+    assert_int_equal(code, ERROR_NONE);
+    assert_int_equal(told.offset, 100000);
+    digest_of(content, 100000, piece);
+    assert_int_equal(partial_finish(fd, &token, piece),
+                     ERROR_NONE); /* read back: the digest was lost with the wrong piece */
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 100000), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* Of two writers the older one is told, and changes nothing any more, whatever it still sends. */
+static void the_newer_writer_wins(void **state)
+{
+    struct world world;
+    uint8_t *other = random_bytes(SIZE);
+    (void)state;
+    start_world(&world, "storage.chunk_size=16K");
+    int older = connect_client(&world), newer = connect_client(&world);
+    struct token token = partial_begin(newer, "film", SIZE);
+    partial_send_append(older, &token, 0, -1, SIZE, false);
+    peer_put(older, other, 200000);
+    assert_true(loop_wait_until(taken_once, &world));
+    assert_int_equal(partial_append(newer, &token, 0, content, SIZE), ERROR_NONE);
+    peer_put(older, other + 200000, SIZE - 200000);
+    assert_int_equal(partial_append_reply(older, NULL), ERROR_UNAVAILABLE);
+    assert_int_equal(partial_durable(newer, &token), SIZE);
+    assert_int_equal(partial_finish(newer, &token, digest), ERROR_NONE);
+    assert_int_equal(code_of_download(newer, "film", 0, 0, content, SIZE), ERROR_NONE);
+    close(older);
+    close(newer);
+    free(other);
+    end_world(&world);
+}
+
+/* What other processes wrote is read back; what they wrote without recording it does not count. */
+static void after_another_life_the_file_is_cut_back_and_read_back(void **state)
+{
+    struct world world;
+    char place[512] = "";
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", SIZE);
+    assert_int_equal(partial_append(fd, &token, 0, content, 600000), ERROR_NONE);
+    beside(&world, "UPDATE t_partial SET writer = writer + 1, epoch = epoch + 1, claim = 5");
+    sqlite3_stmt *statement;
+    assert_int_equal(
+        sqlite3_prepare_v2(world.beside, "SELECT file_path FROM t_partial", -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    snprintf(place, sizeof(place), "%s/one/%s", world.fixture.directory,
+             (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
+    sqlite3_finalize(statement);
+    int file = open(place, O_WRONLY | O_APPEND);
+    assert_int_equal(write(file, "not recorded", 12), 12);
+    assert_int_equal(partial_append(fd, &token, 600000, content + 600000, 100000), ERROR_NONE);
+    assert_int_equal(number(&world, "SELECT mixed FROM t_partial"), 1);
+    assert_int_equal(write(file, "neither", 7), 7);
+    assert_int_equal(partial_append(fd, &token, 700000, content + 700000, 300000), ERROR_NONE);
+    assert_int_equal(write(file, "nor", 3), 3);
+    close(file);
+    assert_int_equal(partial_finish(fd, &token, digest), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
+    /* Shorter than what was recorded: it is not carried on as if nothing had happened. */
+    token = partial_begin(fd, "lost", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    beside(&world, "UPDATE t_partial SET synced = 1001 WHERE id = 'lost'");
+    assert_int_equal(partial_append(fd, &token, 1001, content, 1), ERROR_IO);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_IO);
+    close(fd);
+    end_world(&world);
+}
+
+static void a_stated_digest_decides_at_the_end(void **state)
+{
+    struct world world;
+    struct proto_begin begin = {.put = {.key = key_of("film"), .size = 10, .has_digest = true}};
+    struct proto_begin_reply reply;
+    uint8_t right[PROTO_DIGEST_SIZE], wrong[PROTO_DIGEST_SIZE];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    digest_of(content, 10, right);
+    memcpy(wrong, right, sizeof(wrong));
+    wrong[15] ^= 1;
+    memcpy(begin.put.digest, wrong, sizeof(wrong));
+    assert_int_equal(partial_begin_with(fd, &begin, &reply), ERROR_NONE);
+    struct token token = {.partial = {.key = begin.put.key}};
+    memcpy(token.partial.token, reply.token, sizeof(reply.token));
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, right), ERROR_DIGEST);
+    /* It is open again: it can be given up. */
+    assert_int_equal(number(&world, "SELECT state FROM t_partial"), 0);
+    assert_int_equal(partial_abort(fd, &token), ERROR_NONE);
+    token = partial_begin(fd, "film", 10);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, wrong), ERROR_DIGEST);
+    assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "film"), ERROR_NOT_FOUND);
+    assert_int_equal(partial_finish(fd, &token, right), ERROR_NONE);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+    close(fd);
+    end_world(&world);
+}
+
+static void an_aborted_one_is_gone(void **state)
+{
+    struct world world;
+    struct proto_partial_state told;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+    assert_int_equal(partial_abort(fd, &token), ERROR_NONE);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 0);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial"), 0);
+    assert_int_equal(partials_count(world.storage.partials), 0);
+    assert_int_equal(partial_abort(fd, &token), ERROR_NOT_FOUND);
+    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NOT_FOUND);
+    assert_int_equal(partial_append(fd, &token, 1000, content, 1), ERROR_NOT_FOUND);
+    /* While a FINISH is at work on it, or died in it, it is not given up. */
+    token = partial_begin(fd, "film", -1);
+    beside(&world, "UPDATE t_partial SET state = 1");
+    assert_int_equal(partial_abort(fd, &token), ERROR_UNAVAILABLE);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1), ERROR_UNAVAILABLE);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* Of two of one file ID the first that is finished is the file. */
+static void the_first_that_is_finished_is_the_file(void **state)
+{
+    struct world world;
+    struct proto_begin begin = {.put = {.key = key_of("film"), .size = 11}};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token first = partial_begin(fd, "film", -1), same = partial_begin(fd, "film", 10),
+                 other = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &first, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_append(fd, &same, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_append(fd, &other, 0, content + 1, 10), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &first, NULL), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &same, NULL), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &same, NULL), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &other, NULL), ERROR_EXISTS);
+    assert_int_equal(partial_finish(fd, &other, NULL), ERROR_EXISTS);
+    assert_int_equal(fixture_files(&world.fixture, "one"),
+                     2); /* the file, and the other one until it is given up */
+    assert_int_equal(partial_abort(fd, &other), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 10), ERROR_NONE);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
+    /* What cannot become the file is refused at the beginning. */
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_EXISTS);
+    begin.put.size = 10;
+    begin.put.has_digest = true;
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_EXISTS);
+    begin.put.has_digest = false;
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_NONE);
+    begin.put.size = -1;
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_NONE);
+    assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "film"), ERROR_NONE);
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_DELETED);
+    memcpy(begin.put.group, "group009", 9);
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_OTHER_GROUP);
+    close(fd);
+    end_world(&world);
+}
+
+/* The row is there, and its FINISH never heard of it: the next one does. */
+static void a_finish_that_died_behind_its_row_is_repeated(void **state)
+{
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    beside(&world, "UPDATE t_partial SET state = 1, writer = 7");
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(number(&world, "SELECT state FROM t_partial"), 2);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 1000), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+static void there_are_not_more_than_is_allowed(void **state)
+{
+    struct world world;
+    struct proto_begin begin = {.put = {.key = key_of("film"), .size = 11}};
+    (void)state;
+    start_world(&world, "storage.partials_per_user=2");
+    int fd = connect_client(&world);
+    struct token first = partial_begin(fd, "film", -1);
+    (void)partial_begin(fd, "film", -1);
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_THROTTLED);
+    memcpy(begin.put.key.user, "bob", 4);
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_NONE);
+    assert_int_equal(partial_abort(fd, &first), ERROR_NONE);
+    (void)partial_begin(fd, "film", -1);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 3); /* the refused one left none */
+    close(fd);
+    end_world(&world);
+
+    start_world(&world, "storage.partials_max=1");
+    fd = connect_client(&world);
+    (void)partial_begin(fd, "film", -1);
+    assert_int_equal(partial_begin_with(fd, &begin, NULL), ERROR_THROTTLED);
+    close(fd);
+    end_world(&world);
+}
+
+static void how_long_it_is_kept_is_bounded_on_both_sides(void **state)
+{
+    static const int64_t asked[] = {0, 1, 5000, 7200, INT64_MAX}, kept[] = {7200, 3601, 5000, 7200, 7200};
+    struct world world;
+    struct proto_begin begin = {.put = {.key = key_of("film"), .size = 11}};
+    struct proto_begin_reply reply;
+    (void)state;
+    start_world(&world, "storage.partial_keep=2h");
+    int fd = connect_client(&world);
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+        begin.keep = asked[i];
+        assert_int_equal(partial_begin_with(fd, &begin, &reply), ERROR_NONE);
+        int64_t left = reply.state.expires - clock_wall_seconds();
+        assert_true(left <= kept[i] && left > kept[i] - 20);
+    }
+    close(fd);
+    end_world(&world);
+}
+
+/* ---- JOIN_PARTS ---- */
+
+static void parts_become_one_file_in_their_order(void **state)
+{
+    struct world world;
+    struct token parts[3];
+    struct proto_partial_state told;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    parts[0] = partial_begin(fd, "film", 400000);
+    parts[1] = partial_begin(fd, "piece", -1); /* of another key of the same user */
+    parts[2] = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &parts[2], 0, content + 400000, 600000), ERROR_NONE);
+    assert_int_equal(partial_append(fd, &parts[0], 0, content, 300000), ERROR_NONE);
+    struct token target = partial_begin(fd, "film", SIZE);
+    assert_int_equal(partial_join(fd, &target, parts, 3), ERROR_RANGE); /* a part is not whole */
+    assert_int_equal(partial_append(fd, &parts[0], 300000, content + 300000, 100000), ERROR_NONE);
+    assert_int_equal(partial_join(fd, &target, parts, 2), ERROR_RANGE); /* the sum is another one */
+    assert_int_equal(partial_durable(fd, &target), 0);
+    assert_int_equal(partial_join(fd, &target, parts, 3), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
+    struct proto_stat stat = stat_of(fd, "film");
+    assert_memory_equal(stat.digest, digest, sizeof(digest));
+    assert_int_equal(partial_join(fd, &target, parts, 3), ERROR_NONE); /* again */
+    assert_int_equal(partial_offset(fd, &target, &told), ERROR_NONE);
+    assert_true(told.complete && told.offset == SIZE);
+    for (size_t i = 0; i < 3; i++) /* on their way out */
+        assert_int_equal(partial_offset(fd, &parts[i], &told), ERROR_NOT_FOUND);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial WHERE state = 3"), 3);
+    close(fd);
+    end_world(&world);
+}
+
+static void what_cannot_be_joined_stays_as_it_is(void **state)
+{
+    struct world world;
+    uint8_t wrong[PROTO_DIGEST_SIZE] = {1};
+    struct proto_begin begin = {.put = {.key = key_of("film"), .size = 10, .has_digest = true}};
+    struct proto_begin_reply reply;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token part = partial_begin(fd, "film", -1), target = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &part, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_append(fd, &target, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_join(fd, &target, &part, 1), ERROR_RANGE); /* it has bytes of its own */
+    /* Another user's part is none. */
+    begin.put.key = key_of("film");
+    beside(&world, "UPDATE t_partial SET userid = 'bob' WHERE synced = 10 AND epoch = 1");
+    target = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_join(fd, &target, &part, 1), ERROR_NOT_FOUND);
+    beside(&world, "UPDATE t_partial SET userid = 'alice'");
+    /* A digest that was stated at the beginning; then it is as before, and can be joined to another one. */
+    memcpy(begin.put.digest, wrong, sizeof(wrong));
+    assert_int_equal(partial_begin_with(fd, &begin, &reply), ERROR_NONE);
+    struct token stated = {.partial = {.key = begin.put.key}};
+    memcpy(stated.partial.token, reply.token, sizeof(reply.token));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(partial_join(fd, &stated, &part, 1), ERROR_DIGEST);
+        assert_int_equal(partial_durable(fd, &stated), 0);
+    }
+    assert_int_equal(partial_abort(fd, &stated), ERROR_NONE);
+    assert_int_equal(partial_join(fd, &target, &part, 1), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 10), ERROR_NONE);
+    /* A part whose file is gone. */
+    target = partial_begin(fd, "other", -1);
+    part = partial_begin(fd, "other", -1);
+    assert_int_equal(partial_append(fd, &part, 0, content, 10), ERROR_NONE);
+    beside(&world, "UPDATE t_partial SET synced = 11 WHERE id = 'other' AND synced = 10");
+    assert_int_equal(partial_join(fd, &target, &part, 1), ERROR_IO);
+    close(fd);
+    end_world(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_came_in_several_requests_is_one_file),
+        cmocka_unit_test(a_size_may_be_said_late_or_never),
+        cmocka_unit_test(only_the_durable_offset_is_taken_and_only_under_the_key),
+        cmocka_unit_test(heads_that_break_a_rule_are_refused),
+        cmocka_unit_test(what_came_before_a_break_counts),
+        cmocka_unit_test(a_piece_with_a_wrong_digest_does_not_count),
+        cmocka_unit_test(the_newer_writer_wins),
+        cmocka_unit_test(after_another_life_the_file_is_cut_back_and_read_back),
+        cmocka_unit_test(a_stated_digest_decides_at_the_end),
+        cmocka_unit_test(an_aborted_one_is_gone),
+        cmocka_unit_test(the_first_that_is_finished_is_the_file),
+        cmocka_unit_test(a_finish_that_died_behind_its_row_is_repeated),
+        cmocka_unit_test(there_are_not_more_than_is_allowed),
+        cmocka_unit_test(how_long_it_is_kept_is_bounded_on_both_sides),
+        cmocka_unit_test(parts_become_one_file_in_their_order),
+        cmocka_unit_test(what_cannot_be_joined_stays_as_it_is),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
