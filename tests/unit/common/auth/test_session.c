@@ -300,7 +300,7 @@ static const char *expected_of(enum proto_command command)
         return "storage ";
     case PROTO_TRACKER_SADDRS:
     case PROTO_TRACKER_LOCATE:
-        return "operator issuer gateway client+r client+w client+d client+l ";
+        return "operator issuer gateway storage client+r client+w client+d client+l ";
     case PROTO_TRACKER_GROUPS:
     case PROTO_TRACKER_STATUS:
     case PROTO_TRACKER_GROUP:
@@ -353,6 +353,7 @@ static const char matrix_keys[] =
     "rights=rwd\n"
     "issuer issuer AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI= - 2027-02-01 applications=tnvideo\n"
     "storage storage BAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiM= - 2027-02-01 groups=group001 "
+    "applications=tnvideo "
     "paths=../data\n"
     "tracker tracker BQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQ= - 2027-02-01\n"
     "idserver idserver BgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCU= - 2027-02-01\n";
