@@ -81,6 +81,12 @@ const struct config_option http_options[] = {
      "Bytes per second that a client must take on average over each send_timeout; one that takes fewer is "
      "cut off. 0: no "
      "limit."},
+    {SECTION, "receive_timeout", CONFIG_DURATION, AT(receive_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
+     "How long a client may go without sending a byte of a file that it uploads; then 408."},
+    {SECTION, "receive_rate_min", CONFIG_SIZE, AT(receive_rate_min), "256", 0, MIB, NULL, LIVE,
+     "Bytes per second that a client must send on average over each receive_timeout in which nothing but the "
+     "client is waited "
+     "for; one that sends fewer is answered 408. 0: no limit."},
     {SECTION, "linger_timeout", CONFIG_DURATION, AT(linger_timeout_ms), "2s", 10, DAY_MS, NULL, LIVE,
      "How long what a client still sends is read and dropped after the last answer, so that it can read that "
      "answer."},
@@ -176,6 +182,14 @@ const struct config_option http_options[] = {
      "Form of its lines: the combined format of web servers with the duration in seconds at the end, or one "
      "JSON object."},
 
+    {SECTION, "write", CONFIG_CHOICE, AT(write), "off", 0, 0, "off|on|open", LIVE,
+     "Whether files can be uploaded and deleted (PUT, POST, DELETE): off: nobody may; on: whoever shows a "
+     "token that a key of "
+     "auth.keys issued (reel auth token), for the files and rights that it names; open: everybody who "
+     "reaches this server may, "
+     "which is for closed networks alone."},
+    {SECTION, "upload_size_max", CONFIG_SIZE, AT(upload_size_max), "0", 0, INT64_MAX, NULL, LIVE,
+     "Bytes of one uploaded file; a longer one is answered 413. 0: no limit."},
     {SECTION, "access", CONFIG_CHOICE, AT(access), "open", 0, 0, "open|signed", LIVE,
      "Who may read files: open: everyone who knows their address; signed: whoever has a link that a key of "
      "auth.keys signed (docs/http.md)."},
@@ -375,6 +389,10 @@ bool http_options_check(const void *config, struct error *error)
             error, ERROR_MALFORMED,
             "httpd.access: signed links need auth.keys, a keys file with a key of the role issuer "
             "(reel auth new-key issuer ID -o FILE)");
+    if (c->write == HTTP_WRITE_ON && c->daemon.auth_keys[0] == '\0')
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.write: tokens need auth.keys, a keys file with a key of the role issuer "
+                         "(reel auth new-key issuer ID -o FILE)");
     if (!check_proxies(c, error))
         return false;
     if (!local_volumes_check(&c->local_groups, error))
@@ -502,6 +520,8 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->idle_timeout_ms = config->idle_timeout_ms;
     settings->send_timeout_ms = config->send_timeout_ms;
     settings->send_rate_min = config->send_rate_min;
+    settings->receive_timeout_ms = config->receive_timeout_ms;
+    settings->receive_rate_min = config->receive_rate_min;
     settings->linger_timeout_ms = config->linger_timeout_ms;
     settings->storage_timeout_ms = config->storage_timeout_ms;
     settings->lookup_age_ms = config->lookup_age_ms;
@@ -512,6 +532,8 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->forwarded_form = (enum forwarded_form)config->forwarded_header;
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
+    settings->write = (enum http_write_mode)config->write;
+    settings->upload_size_max = config->upload_size_max;
     settings->access_signed = config->access == HTTP_ACCESS_SIGNED;
     settings->signed_cache_public = config->signed_cache == HTTP_SIGNED_CACHE_PUBLIC;
     settings->cache_control_line = field_line("Cache-Control", config->cache_control);

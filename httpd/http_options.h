@@ -31,6 +31,8 @@ struct httpd_config {
     int64_t idle_timeout_ms;
     int64_t send_timeout_ms;
     int64_t send_rate_min;
+    int64_t receive_timeout_ms;
+    int64_t receive_rate_min;
     int64_t linger_timeout_ms;
 
     int64_t head_size_max;
@@ -69,6 +71,8 @@ struct httpd_config {
     char *access_log;
     int access_log_format; /* enum access_log_format */
 
+    int write; /* enum http_write_mode */
+    int64_t upload_size_max;
     int access;       /* enum http_access_mode */
     int signed_cache; /* enum http_signed_cache */
     char *cache_control;
@@ -80,6 +84,7 @@ struct httpd_config {
     int64_t retry_after_ms;
 };
 
+enum http_write_mode { HTTP_WRITE_OFF, HTTP_WRITE_ON, HTTP_WRITE_OPEN };
 enum http_access_mode { HTTP_ACCESS_OPEN, HTTP_ACCESS_SIGNED };
 enum http_signed_cache { HTTP_SIGNED_CACHE_PRIVATE, HTTP_SIGNED_CACHE_PUBLIC };
 enum access_log_format { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON };
@@ -105,6 +110,8 @@ struct http_settings {
     int64_t idle_timeout_ms;
     int64_t send_timeout_ms;
     int64_t send_rate_min;
+    int64_t receive_timeout_ms;
+    int64_t receive_rate_min;
     int64_t linger_timeout_ms;
     int64_t storage_timeout_ms;
     int64_t lookup_age_ms;
@@ -113,7 +120,9 @@ struct http_settings {
     int64_t rate_limit; /* bytes a second and connection; 0: none */
     int64_t retry_after_s;
     enum access_log_format access_log_format;
-    char *server_line;        /* "Server: ...\r\n" or "" */
+    char *server_line; /* "Server: ...\r\n" or "" */
+    enum http_write_mode write;
+    int64_t upload_size_max;  /* bytes; 0: no limit */
     bool access_signed;       /* files are given to signed links only */
     bool signed_cache_public; /* and shared caches may keep them */
     char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */

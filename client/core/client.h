@@ -123,6 +123,14 @@ struct client_operation *client_left(struct client *client, const struct proto_l
 struct client_operation *client_group(struct client *client, const struct proto_group *change,
                                       client_text_callback callback, void *argument);
 
+/* What became of a content. */
+struct client_stored {
+    bool known; /* the server said it: else it is one that knows PUT only */
+    struct proto_store_reply reply;
+};
+typedef void (*client_stored_callback)(void *argument, const struct client_stored *stored,
+                                       const struct error *error);
+
 /* PUT (a legacy storage server, or has_digest, name and content type all absent: UPLOAD). The content comes from SOURCE as
  * in struct packet_call_options; REWIND starts it again from byte 0 for another try (false: it cannot, and the
  * operation fails with the first error). The same file ID is used in every try: a server that has it already with the
@@ -134,8 +142,15 @@ struct client_upload_options {
      * ERROR_UNKNOWN_COMMAND or, a legacy one, ERROR_GENERAL: then the digest goes into `put`. */
     bool digest_follows;
     int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
+    int64_t (*pass)(void *argument, struct transport to,
+                    int64_t left); /* in place of SOURCE; see packet_call.h */
     bool (*rewind)(void *argument);
-    int tries; /* over all servers and trackers; 0: 10, as the legacy client does */
+    /* STORE in place of PUT where the server knows it: the outcome is told, and with ASKS the content is not asked for before a
+     * server has admitted it, so that one that refuses is followed by the next one without loss. A server that does not know
+     * STORE is sent PUT, and asked nothing. Not with digest_follows. */
+    bool store, asks;
+    client_stored_callback stored; /* in place of `callback`; may be NULL */
+    int tries;                     /* over all servers and trackers; 0: 10, as the legacy client does */
     client_done_callback callback;
     void *argument;
 };

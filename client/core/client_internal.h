@@ -17,7 +17,7 @@
 
 #define CLIENT_TRIES         10                 /* of one operation, over all servers */
 #define CLIENT_TEXT_MAX      (64 * 1024 * 1024) /* of GROUPS and STATUS */
-#define CLIENT_BODY_MAX      PROTO_PUT_SIZE     /* the largest fixed part of a request */
+#define CLIENT_BODY_MAX      PROTO_STORE_SIZE   /* the largest fixed part of a request */
 #define CLIENT_LEGACY_AGE_MS 60000 /* how long a server is remembered to know the base commands only */
 #define CLIENT_LEGACY_MAX    1024
 
@@ -144,6 +144,7 @@ struct client_operation {
     /* Last: large, and of a new operation only the count of servers is set. */
     struct client_location location;
     union { /* what unpack() took from the reply, for report() */
+        struct client_stored stored;
         struct proto_stat stat;
         struct proto_where where;
         struct {
@@ -157,6 +158,11 @@ struct client_operation {
         struct packet_call *download;
     } result;
 };
+
+static inline bool client_is_upload(const struct client_operation *operation)
+{
+    return operation->upload.source || operation->upload.pass;
+}
 
 /* ---- client.c ---- */
 

@@ -93,7 +93,7 @@ static void legacy_last(struct client_operation *operation)
  * server. */
 static bool locating_again_may_help(const struct client_operation *operation, const struct error *error)
 {
-    if (!operation->upload.source)
+    if (!client_is_upload(operation))
         return false;
     return error->code == ERROR_NO_SERVER || error->code == ERROR_UNAVAILABLE || error->code == ERROR_IO ||
            error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT || error->code == ERROR_THROTTLED;
@@ -104,7 +104,7 @@ static void storage_located(struct client_operation *operation, const struct err
     if (!error) {
         memset(operation->tried, 0, sizeof(operation->tried));
         operation->command = operation->wanted;
-        if (operation->upload.source)
+        if (client_is_upload(operation))
             legacy_last(operation);
         if (operation->rounds == 1)
             operation->stalls_left = (int)operation->location.count - 1;
@@ -117,7 +117,7 @@ static void storage_located(struct client_operation *operation, const struct err
     /* What the servers said before tells more than that the trackers do not help; but that the group has no
      * server now is why they could not be reached. */
     if (operation->last_error.code == ERROR_NONE || error->code == ERROR_NO_SERVER ||
-        operation->upload.source)
+        client_is_upload(operation))
         operation->last_error = *error;
     operation->tries_left--;
     if (operation->tries_left > 0 && locating_again_may_help(operation, error))
@@ -241,7 +241,7 @@ static void storage_ask_older(struct client_operation *operation, const struct a
         operation->wanted = older; /* who does not know the newest may know the next */
     else if (!operation->command->recent)
         client_remember_legacy(operation->client, server);
-    if (operation->upload.source && !older->older) {
+    if (client_is_upload(operation) && !older->older) {
         mark_tried(operation, server);
         if (better_server_is_left(operation)) {
             storage_call(operation);

@@ -20,6 +20,15 @@ static int64_t upload_source(void *argument, uint8_t *buffer, size_t size)
     return got;
 }
 
+static int64_t upload_pass(void *argument, struct transport to, int64_t left)
+{
+    struct client_operation *operation = argument;
+    int64_t got = operation->upload.pass(operation->argument, to, left);
+
+    operation->source_taken = operation->source_taken || got > 0;
+    return got;
+}
+
 static bool pack_upload(const struct client_operation *operation, uint8_t *body, struct error *error)
 {
     const struct proto_put *put = &operation->upload.put;
@@ -36,6 +45,36 @@ static bool pack_put(const struct client_operation *operation, uint8_t *body, st
     return proto_put_pack(body, &put, error);
 }
 
+static bool pack_store(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    struct proto_store store = {.put = operation->upload.put,
+                                .asks = operation->upload.asks && operation->upload.put.size > 0};
+
+    memcpy(store.put.group, operation->location.group, sizeof(store.put.group));
+    return proto_store_pack(body, &store, error);
+}
+
+static bool unpack_stored(struct client_operation *operation, const uint8_t *body, size_t size,
+                          struct error *error)
+{
+    operation->result.stored.known = true;
+    return proto_store_reply_unpack(body, size, &operation->result.stored.reply, error);
+}
+
+/* Of any command that stores. */
+static void report_upload(struct client_operation *operation, const struct error *error)
+{
+    static const struct client_stored unknown;
+
+    if (!operation->upload.stored)
+        client_report_done(operation, error);
+    else if (error)
+        operation->upload.stored(operation->argument, NULL, error);
+    else
+        operation->upload.stored(operation->argument,
+                                 operation->command->unpack ? &operation->result.stored : &unknown, NULL);
+}
+
 static void upload_options(struct client_operation *operation, struct packet_call_options *options);
 static void download_options(struct client_operation *operation, struct packet_call_options *options);
 
@@ -44,7 +83,7 @@ static const struct client_command upload_command = {
     .body_size = PROTO_UPLOAD_SIZE,
     .pack = pack_upload,
     .options = upload_options,
-    .report = client_report_done,
+    .report = report_upload,
 };
 
 static const struct client_command put_command = {
@@ -52,8 +91,20 @@ static const struct client_command put_command = {
     .body_size = PROTO_PUT_SIZE,
     .pack = pack_put,
     .options = upload_options,
-    .report = client_report_done,
+    .report = report_upload,
     .older = &upload_command,
+};
+
+static const struct client_command store_command = {
+    .number = PROTO_STORAGE_STORE,
+    .body_size = PROTO_STORE_SIZE,
+    .reply_max = PROTO_STORE_REPLY_SIZE,
+    .pack = pack_store,
+    .options = upload_options,
+    .unpack = unpack_stored,
+    .report = report_upload,
+    .older = &put_command,
+    .recent = true,
 };
 
 static const struct client_command put_trailer_command = {
@@ -61,7 +112,7 @@ static const struct client_command put_trailer_command = {
     .body_size = PROTO_PUT_SIZE,
     .pack = pack_put,
     .options = upload_options,
-    .report = client_report_done,
+    .report = report_upload,
 };
 
 /* The group that has the file stands in the place of its name, which stays. */
@@ -90,6 +141,7 @@ static bool upload_needs_put(const struct proto_put *put)
 struct client_operation *client_upload(struct client *client, const struct client_upload_options *options)
 {
     const struct client_command *command = client->options.moves_from[0] != '\0' ? &move_command
+                                           : options->store                      ? &store_command
                                            : options->digest_follows             ? &put_trailer_command
                                            : upload_needs_put(&options->put)     ? &put_command
                                                                                  : &upload_command;
@@ -245,11 +297,13 @@ struct packet_line_request *client_fetch(struct client *client, const struct pro
 
 static void upload_options(struct client_operation *operation, struct packet_call_options *options)
 {
-    if (!operation->upload.source)
+    if (!client_is_upload(operation))
         return;
     /* The reply comes after the server's fsync of all that was sent. */
     options->timeout_ms = max_i64(options->timeout_ms, options->progress_ms);
-    options->source = upload_source;
+    options->source = operation->upload.pass ? NULL : upload_source;
+    options->pass = operation->upload.pass ? upload_pass : NULL;
+    options->asks = operation->upload.asks && operation->command == &store_command;
     options->source_size = operation->upload.put.size;
     if (operation->command == &put_trailer_command || operation->command == &move_command)
         options->source_size += PROTO_DIGEST_SIZE;

@@ -7,6 +7,7 @@
 #define BIT(role) (1u << KEY_ROLE_##role)
 #define READERS   (BIT(CLIENT) | BIT(GATEWAY) | BIT(ISSUER) | BIT(OPERATOR))
 #define USERS     (BIT(CLIENT) | BIT(ISSUER) | BIT(OPERATOR))
+#define WRITERS   (USERS | BIT(GATEWAY)) /* a gateway's key has these rights only where its line names them */
 
 #define ACCESS(...)                                                                                          \
     do {                                                                                                     \
@@ -30,7 +31,7 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_BEAT:
         ACCESS("beat", BIT(STORAGE), 0, ACCESS_GROUP, 0, true, false);
     case PROTO_TRACKER_SADDRS:
-        ACCESS("saddrs", USERS | BIT(STORAGE), 0, ACCESS_USER, 0, true, false);
+        ACCESS("saddrs", WRITERS | BIT(STORAGE), 0, ACCESS_USER, 0, true, false);
     case PROTO_TRACKER_GROUPS:
         ACCESS("groups", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, true, false);
     case PROTO_TRACKER_LOAD:
@@ -54,13 +55,13 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_IDSERVER_RANGE:
         ACCESS("range", BIT(STORAGE) | BIT(OPERATOR), 0, ACCESS_PATH, 0, false, false);
     case PROTO_STORAGE_UPLOAD:
-        ACCESS("upload", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, true, true);
+        ACCESS("upload", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, true, true);
     case PROTO_STORAGE_FILESIZE:
         ACCESS("filesize", READERS, KEY_RIGHT_READ, ACCESS_FILE, 0, true, false);
     case PROTO_STORAGE_DOWNLOAD:
         ACCESS("download", READERS, KEY_RIGHT_READ, ACCESS_FILE, 0, true, false);
     case PROTO_STORAGE_DELETE:
-        ACCESS("delete", USERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, true, true);
+        ACCESS("delete", WRITERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, true, true);
     case PROTO_STORAGE_STAT:
         ACCESS("stat", READERS, KEY_RIGHT_READ, ACCESS_FILE, 0, false, false);
     case PROTO_STORAGE_RESTORE:
@@ -68,27 +69,29 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_STORAGE_LIST:
         ACCESS("list", USERS, KEY_RIGHT_LIST, ACCESS_LIST, 0, false, false);
     case PROTO_STORAGE_PUT:
-        ACCESS("put", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+        ACCESS("put", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_WHERE:
         ACCESS("where", BIT(GATEWAY) | BIT(OPERATOR), KEY_RIGHT_READ, ACCESS_FILE, 0, false, false);
     case PROTO_STORAGE_PUT_TRAILER:
         ACCESS("put_trailer", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_STORE:
+        ACCESS("store", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_FSCK:
         ACCESS("fsck", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_STORAGE_READ:
         ACCESS("read", READERS, KEY_RIGHT_READ, ACCESS_FILE, 0, false, false);
     case PROTO_STORAGE_BEGIN:
-        ACCESS("begin", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+        ACCESS("begin", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_APPEND:
-        ACCESS("append", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, false);
+        ACCESS("append", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, false);
     case PROTO_STORAGE_OFFSET:
-        ACCESS("offset", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, false);
+        ACCESS("offset", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, false);
     case PROTO_STORAGE_FINISH:
-        ACCESS("finish", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+        ACCESS("finish", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_ABORT:
-        ACCESS("abort", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+        ACCESS("abort", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_JOIN_PARTS:
-        ACCESS("join_parts", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
+        ACCESS("join_parts", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_RENAME:
         ACCESS("rename", USERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_MOVE:

@@ -1,6 +1,6 @@
 /*
- * key_mac: one EVP_MAC and one EVP_MD context per thread, made at the first use and freed with the thread. The only file of
- * the suite, beside the transport, that calls OpenSSL.
+ * key_mac: one EVP_MAC and one EVP_MD context per thread, made at the first use and freed with the thread. Beside
+ * content_hash.c and the transport nothing in the suite calls OpenSSL.
  */
 #include "common/auth/key_mac.h"
 

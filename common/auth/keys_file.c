@@ -216,6 +216,13 @@ static bool derive_all(const struct key_line *line, struct key *key)
     return true;
 }
 
+/* A gateway gets what it hands out; what it may change must be said. */
+static bool reads_only(const struct key *key)
+{
+    return key_has_role(key, KEY_ROLE_GATEWAY) && !key_has_role(key, KEY_ROLE_ISSUER) &&
+           !key_has_role(key, KEY_ROLE_OPERATOR) && !key_has_role(key, KEY_ROLE_CLIENT);
+}
+
 /* KEY is zeroed; what it owns is the caller's to free also after a failure. */
 static bool take_line(const struct key_line *line, struct key *key)
 {
@@ -241,6 +248,8 @@ static bool take_line(const struct key_line *line, struct key *key)
             return false;
     if (key->from >= key->until)
         return line_wrong(line, "from must be before until");
+    if (!has_rights && reads_only(key))
+        key->rights = KEY_RIGHT_READ;
     return derive_all(line, key);
 }
 

@@ -184,6 +184,8 @@ static void attempt_exchange(struct packet_attempt *attempt, bool kept)
         .kept = kept && !attempt->fresh,
         .source_size = shared->source_size,
         .source = shared->source,
+        .pass = shared->pass,
+        .asks = shared->asks,
         .reply_max = shared->reply_max,
         .deadline_ms = attempt->deadline_ms,
         .timeout_ms = shared->timeout_ms,
@@ -427,7 +429,8 @@ static void attempt_step(struct packet_attempt *attempt, bool turn)
     attempt->state = ATTEMPT_WAITING;
     turn = turn || endpoint->slots.count == 0;
     if (!attempt->fresh && turn) {
-        attempt->connection = pool_connection_reuse(endpoint, attempt->options->source);
+        attempt->connection =
+            pool_connection_reuse(endpoint, attempt->options->source || attempt->options->pass);
         if (attempt->connection) {
             attempt_exchange(attempt, true);
             return;

@@ -30,7 +30,9 @@ struct packet_attempt_options {
     const uint8_t *head;
     size_t head_size;
     int64_t source_size;
-    int64_t (*source)(void *attempt, uint8_t *buffer, size_t size); /* NULL: none */
+    int64_t (*source)(void *attempt, uint8_t *buffer, size_t size);    /* NULL: none */
+    int64_t (*pass)(void *attempt, struct transport to, int64_t left); /* NULL: none */
+    bool asks;
     size_t reply_max;
     int64_t timeout_ms, progress_ms;
     enum packet_verdict (*header)(void *attempt, int64_t length);

@@ -251,6 +251,17 @@ static int64_t leg_source(void *attempt, uint8_t *buffer, size_t size)
     return got;
 }
 
+static int64_t leg_pass(void *attempt, struct transport to, int64_t left)
+{
+    struct packet_call *call = CONTAINER_OF(attempt, struct call_leg, attempt)->call;
+    int64_t got;
+
+    call_hold(call);
+    got = call->options.pass(call->options.argument, to, left);
+    (void)call_unhold(call);
+    return got;
+}
+
 /* ---- addresses ---- */
 
 /* Sets the time at which the next address is asked too, if there is one. */
@@ -366,7 +377,9 @@ static bool call_pack_head(struct packet_call *call, const struct packet_call_op
     call->head = malloc(size);
     if (!call->head)
         return false;
-    proto_header_pack(call->head, (int64_t)options->body_size + (options->source ? options->source_size : 0),
+    proto_header_pack(call->head,
+                      (int64_t)options->body_size +
+                          (options->source || options->pass ? options->source_size : 0),
                       options->command, PROTO_STATUS_OK);
     if (options->body_size > 0)
         memcpy(call->head + PROTO_HEADER_SIZE, options->body, options->body_size);
@@ -376,6 +389,8 @@ static bool call_pack_head(struct packet_call *call, const struct packet_call_op
         .head_size = size,
         .source_size = options->source_size,
         .source = options->source ? leg_source : NULL,
+        .pass = options->pass ? leg_pass : NULL,
+        .asks = options->asks,
         .reply_max = options->reply_max,
         .timeout_ms = options->timeout_ms,
         .progress_ms = options->progress_ms,
@@ -420,7 +435,7 @@ struct packet_call *packet_call_start(struct packet_pool *pool, const struct pac
 {
     struct packet_call *call;
 
-    ASSERT(options->hedge_ms <= 0 || (!options->source && !options->header));
+    ASSERT(options->hedge_ms <= 0 || (!options->source && !options->pass && !options->header));
     if (pool->ending || !options->addresses || options->addresses->count == 0) {
         (void)error_set(error, ERROR_UNAVAILABLE,
                         pool->ending ? "the connections are being closed" : "no address to call");

@@ -35,6 +35,12 @@ struct packet_call_options {
      * many (>= 1), 0 for "not yet; packet_call_resume_source() will be called", or -1 to give up. NULL: none. */
     int64_t source_size;
     int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
+    /* In place of `source`: puts at most LEFT bytes of the content into TO itself, by splice(2) for example. Returns how many
+     * (>= 1), or one of PACKET_PASS_...; may not end the call. NULL: none. */
+    int64_t (*pass)(void *argument, struct transport to, int64_t left);
+    /* The peer says when it is ready for the content, by an empty success reply before the reply proper (STORE of
+     * docs/protocol.md): `source` and `pass` are not called before. Not without a content. */
+    bool asks;
 
     size_t reply_max;   /* bytes of a collected success body */
     int64_t timeout_ms; /* until the reply's header, over all addresses (a streamed body: without progress) */
@@ -42,7 +48,7 @@ struct packet_call_options {
 
     /* How long an address may take to begin its answer until the next one is asked too; before a penalised one twice as
      * long, so that a time in which every server is slow does not multiply the questions at once. 0: it keeps its share
-     * of timeout_ms to itself. Not with `source` or `header`. */
+     * of timeout_ms to itself. Not with `source`, `pass` or `header`. */
     int64_t hedge_ms;
 
     /* A success header came (LENGTH body bytes follow): what to do with the body. NULL: PACKET_COLLECT. */

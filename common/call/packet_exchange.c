@@ -44,6 +44,7 @@ struct packet_exchange {
     size_t chunk_size, chunk_sent;
     int64_t source_taken;
     bool source_paused, source_resumed;
+    bool asking; /* the peer has not said yet that it is ready for the content */
     struct proto_header header;
     uint8_t *body;
     size_t body_capacity, body_used;
@@ -109,7 +110,9 @@ static void exchange_fail(struct packet_exchange *exchange, enum packet_exchange
 
 static int64_t source_left(const struct packet_exchange *exchange)
 {
-    return exchange->options.source ? exchange->options.source_size - exchange->source_taken : 0;
+    bool has_content = exchange->options.source || exchange->options.pass;
+
+    return has_content ? exchange->options.source_size - exchange->source_taken : 0;
 }
 
 static bool all_sent(const struct packet_exchange *exchange)
@@ -182,7 +185,9 @@ static void exchange_time_is_over(struct packet_exchange *exchange)
 {
     switch (exchange->state) {
     case EXCHANGE_SENDING:
-        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "it took no byte of the request in time");
+        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT,
+                      exchange->asking ? "it did not say in time that it is ready for the content"
+                                       : "it took no byte of the request in time");
         return;
     case EXCHANGE_HEADER:
         exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "no reply in time");
@@ -248,6 +253,26 @@ static void request_sent(struct packet_exchange *exchange)
     exchange_arm(exchange);
 }
 
+/* GOT bytes of at most WANT came from the caller. False: none now, or the exchange has ended. */
+static bool take_content(struct packet_exchange *exchange, int64_t got, int64_t want)
+{
+    if (got == 0 && exchange->source_resumed)
+        return false; /* the event is still watched: it comes again */
+    if (got == 0) {
+        exchange->source_paused = true;
+        watch(exchange, &exchange->socket->write, false);
+        return false;
+    }
+    if (got < 0 || got > want) {
+        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_CANCELLED,
+                      "the source of the content gave up after %lld of %lld bytes",
+                      (long long)exchange->source_taken, (long long)exchange->options.source_size);
+        return false;
+    }
+    exchange->source_taken += got;
+    return true;
+}
+
 /* The next chunk of the source. False: there is none now, or the exchange has ended. */
 static bool fill_chunk(struct packet_exchange *exchange)
 {
@@ -264,49 +289,67 @@ static bool fill_chunk(struct packet_exchange *exchange)
     exchange->source_resumed = false;
     exchange_hold(exchange);
     got = options->source(options->argument, exchange->chunk, want);
-    if (!exchange_unhold(exchange))
+    if (!exchange_unhold(exchange) || !take_content(exchange, got, (int64_t)want))
         return false;
-    if (got == 0 && exchange->source_resumed)
-        return false; /* the event is still watched: it comes again */
-    if (got == 0) {
-        exchange->source_paused = true;
-        watch(exchange, &exchange->socket->write, false);
-        return false;
-    }
-    if (got < 0 || got > (int64_t)want) {
-        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_CANCELLED,
-                      "the source of the content gave up after %lld of %lld bytes",
-                      (long long)exchange->source_taken, (long long)options->source_size);
-        return false;
-    }
-    exchange->source_taken += got;
     exchange->chunk_size = (size_t)got;
     exchange->chunk_sent = 0;
     exchange_progress(exchange);
     return true;
 }
 
-static void exchange_writable(struct packet_exchange *exchange)
+/* The caller puts content into the socket itself. As send_some(); 2: nothing is there now, or the exchange has ended. */
+static int pass_some(struct packet_exchange *exchange)
 {
     const struct packet_exchange_options *options = &exchange->options;
-    int result;
+    int64_t left = source_left(exchange), got;
 
+    exchange->source_resumed = false;
+    exchange_hold(exchange);
+    got = options->pass(options->argument, exchange->socket->transport, left);
+    if (!exchange_unhold(exchange))
+        return 2;
+    if (got == PACKET_PASS_FULL)
+        return 0;
+    if (got == PACKET_PASS_BROKEN)
+        return -1;
+    if (!take_content(exchange, got, left))
+        return 2;
+    exchange_progress(exchange);
+    return 1;
+}
+
+/* The next piece of the request. As pass_some(). */
+static int send_piece(struct packet_exchange *exchange)
+{
+    const struct packet_exchange_options *options = &exchange->options;
+
+    if (exchange->head_sent < options->head_size)
+        return send_some(exchange, options->head, options->head_size, &exchange->head_sent,
+                         source_left(exchange) > 0 && !exchange->asking);
+    if (exchange->asking) {
+        watch(exchange, &exchange->socket->write, false);
+        exchange_arm(exchange);
+        return 2;
+    }
+    if (exchange->chunk_sent == exchange->chunk_size && source_left(exchange) == 0) {
+        request_sent(exchange);
+        return 2;
+    }
+    if (options->pass)
+        return pass_some(exchange);
+    if (exchange->chunk_sent == exchange->chunk_size && !fill_chunk(exchange))
+        return 2;
+    return send_some(exchange, exchange->chunk, exchange->chunk_size, &exchange->chunk_sent,
+                     source_left(exchange) > 0);
+}
+
+static void exchange_writable(struct packet_exchange *exchange)
+{
     for (int step = 0; step < STEPS_PER_EVENT; step++) {
-        if (exchange->head_sent < options->head_size) {
-            result = send_some(exchange, options->head, options->head_size, &exchange->head_sent,
-                               source_left(exchange) > 0);
-        } else {
-            if (exchange->chunk_sent == exchange->chunk_size) {
-                if (source_left(exchange) == 0) {
-                    request_sent(exchange);
-                    return;
-                }
-                if (!fill_chunk(exchange))
-                    return;
-            }
-            result = send_some(exchange, exchange->chunk, exchange->chunk_size, &exchange->chunk_sent,
-                               source_left(exchange) > 0);
-        }
+        int result = send_piece(exchange);
+
+        if (result == 2)
+            return;
         if (result < 0) {
             /* A peer that refuses a body may reply and close before all of it was sent: what it said is still in the
              * socket. */
@@ -350,6 +393,28 @@ static void failure_complete(struct packet_exchange *exchange)
 }
 
 static void success_began(struct packet_exchange *exchange);
+static void parse_reply(struct packet_exchange *exchange);
+
+/* The peer is ready for the content: what follows in the buffer is the reply. */
+static void content_wanted(struct packet_exchange *exchange)
+{
+    struct packet_socket *socket = exchange->socket;
+
+    if (exchange->header.length != 0) {
+        exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED,
+                      "it was asked whether it is ready, and answers with %lld bytes",
+                      (long long)exchange->header.length);
+        return;
+    }
+    exchange->asking = false;
+    socket->used -= PROTO_HEADER_SIZE;
+    memmove(socket->buffer, socket->buffer + PROTO_HEADER_SIZE, socket->used);
+    if (socket->used == 0)
+        packet_socket_give_buffer(socket);
+    if (exchange->state == EXCHANGE_SENDING)
+        watch(exchange, &socket->write, true);
+    parse_reply(exchange);
+}
 
 /* A header, or more of a failure's body, is in the buffer. */
 static void parse_reply(struct packet_exchange *exchange)
@@ -363,6 +428,10 @@ static void parse_reply(struct packet_exchange *exchange)
         if (!proto_header_unpack(socket->buffer, &exchange->header, &error)) {
             exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED, "not a reply of this protocol: %s",
                           error.text);
+            return;
+        }
+        if (exchange->header.status == PROTO_STATUS_OK && exchange->asking) {
+            content_wanted(exchange);
             return;
         }
         if (exchange->header.status == PROTO_STATUS_OK) {
@@ -588,6 +657,7 @@ struct packet_exchange *packet_exchange_start(const struct packet_exchange_optio
     }
     exchange->options = *options;
     exchange->socket = options->socket;
+    exchange->asking = options->asks && source_left(exchange) > 0;
     exchange->socket->used = 0;
     packet_socket_own(exchange->socket, exchange_event, exchange);
     exchange_progress(exchange);

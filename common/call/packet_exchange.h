@@ -3,7 +3,7 @@
  * it ended is reported once. Knows neither addresses nor pools nor other attempts; packet_call makes a call out of
  * exchanges. Uses a packet_socket, whose owner it is until its end. On the socket's loop only.
  *
- *     SENDING -> HEADER -> FAILURE | COLLECTING | TAKEN -> ended
+ *     [ASKING ->] SENDING -> HEADER -> FAILURE | COLLECTING | TAKEN -> ended
  *
  * An early reply is taken while the request is still being sent: a peer that refuses a body says so and closes.
  */
@@ -14,6 +14,12 @@
 #include "common/call/packet_socket.h"
 
 struct packet_exchange;
+
+/* What a `pass` returns beside a number of bytes. */
+#define PACKET_PASS_NOTHING  0 /* there is nothing now; packet_call_resume_source() will be called */
+#define PACKET_PASS_GIVES_UP (-1)
+#define PACKET_PASS_FULL     (-2) /* the socket takes no more now */
+#define PACKET_PASS_BROKEN   (-3) /* the socket is broken: errno */
 
 enum packet_verdict {
     PACKET_COLLECT, /* gather the body (at most reply_max bytes) */
@@ -48,6 +54,8 @@ struct packet_exchange_options {
     /* As in struct packet_call_options. */
     int64_t source_size;
     int64_t (*source)(void *argument, uint8_t *buffer, size_t size);
+    int64_t (*pass)(void *argument, struct transport to, int64_t left);
+    bool asks;
     size_t reply_max;
 
     int64_t

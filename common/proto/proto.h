@@ -79,6 +79,7 @@ enum proto_command {
     PROTO_STORAGE_MOVE = 91,        /* additive: PUT_TRAILER of a file that another group has, and gives up */
     PROTO_STORAGE_FETCH = 92,       /* additive: DOWNLOAD of a deleted file too */
     PROTO_STORAGE_LEFT = 93,        /* additive: the users who have rows of this group */
+    PROTO_STORAGE_STORE = 95,       /* additive: PUT that is told before its content, and what became of it */
 };
 
 /* Body sizes: sessions. */
@@ -124,6 +125,8 @@ enum proto_command {
 #define PROTO_PARTS_MAX          1000 /* of one JOIN_PARTS, whose tokens follow FINISH's bytes */
 #define PROTO_JOIN_PARTS_MAX     (PROTO_FINISH_SIZE + PROTO_PARTS_MAX * PROTO_PARTIAL_TOKEN_SIZE)
 
+#define PROTO_STORE_SIZE (PROTO_PUT_SIZE + 1) /* then the content */
+
 /* Body sizes: success replies. */
 #define PROTO_VALUE_SIZE       8 /* GET's value, FILESIZE's size */
 #define PROTO_RANGE_REPLY_SIZE 16
@@ -140,6 +143,7 @@ enum proto_command {
 #define PROTO_LEFT_HEAD_SIZE     (1 + 8 + 8 + 8)
 #define PROTO_LEFT_ENTRY_SIZE    (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
 #define PROTO_LEFT_USERS_MAX     100 /* entries in one LEFT reply */
+#define PROTO_STORE_REPLY_SIZE   (1 + 1 + PROTO_DIGEST_SIZE + 8)
 
 struct proto_header {
     int64_t length; /* of the body; >= 0 after unpack */
@@ -430,6 +434,27 @@ MUST_CHECK bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct prot
                                struct error *error);
 MUST_CHECK bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put,
                                  struct error *error);
+
+/* STORE 95: PUT's 809 bytes, asks 1 (0 or 1) = 810, then the content. With `asks` an empty success reply comes as soon as the
+ * server is ready for the content, and the outcome after the content; a failure comes in place of either. */
+struct proto_store {
+    struct proto_put put;
+    bool asks;
+};
+MUST_CHECK bool proto_store_pack(uint8_t buffer[PROTO_STORE_SIZE], const struct proto_store *store,
+                                 struct error *error);
+MUST_CHECK bool proto_store_unpack(const uint8_t *body, size_t size, struct proto_store *store,
+                                   struct error *error);
+/* Its outcome: repeated 1, has digest 1, digest 16, created 8 = 26. */
+struct proto_store_reply {
+    bool repeated; /* the file was there already, with the same bytes */
+    bool has_digest;
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    int64_t created; /* seconds since the epoch: the time of the upload */
+};
+void proto_store_reply_pack(uint8_t buffer[PROTO_STORE_REPLY_SIZE], const struct proto_store_reply *reply);
+MUST_CHECK bool proto_store_reply_unpack(const uint8_t *body, size_t size, struct proto_store_reply *reply,
+                                         struct error *error);
 
 struct proto_download {
     struct proto_file_key key;

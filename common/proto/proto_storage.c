@@ -102,6 +102,47 @@ bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put, s
     return proto_read_end(&reader);
 }
 
+bool proto_store_pack(uint8_t buffer[PROTO_STORE_SIZE], const struct proto_store *store, struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_STORE_SIZE, error);
+    write_put(&writer, &store->put, 0);
+    proto_write_u8(&writer, "asks", store->asks ? 1 : 0, 1);
+    return proto_write_end(&writer);
+}
+
+bool proto_store_unpack(const uint8_t *body, size_t size, struct proto_store *store, struct error *error)
+{
+    struct proto_reader reader;
+    memset(store, 0, sizeof(*store));
+    proto_read_begin(&reader, "STORE", body, size, PROTO_STORE_SIZE, error);
+    read_put(&reader, &store->put, 0);
+    store->asks = proto_read_u8(&reader, "asks", 1) == 1;
+    return proto_read_end(&reader);
+}
+
+void proto_store_reply_pack(uint8_t buffer[PROTO_STORE_REPLY_SIZE], const struct proto_store_reply *reply)
+{
+    memset(buffer, 0, PROTO_STORE_REPLY_SIZE);
+    buffer[0] = reply->repeated ? 1 : 0;
+    buffer[1] = reply->has_digest ? 1 : 0;
+    if (reply->has_digest)
+        memcpy(buffer + 2, reply->digest, PROTO_DIGEST_SIZE);
+    proto_store_be(buffer + 2 + PROTO_DIGEST_SIZE, 8, (uint64_t)reply->created);
+}
+
+bool proto_store_reply_unpack(const uint8_t *body, size_t size, struct proto_store_reply *reply,
+                              struct error *error)
+{
+    struct proto_reader reader;
+    memset(reply, 0, sizeof(*reply));
+    proto_read_begin(&reader, "STORE reply", body, size, PROTO_STORE_REPLY_SIZE, error);
+    reply->repeated = proto_read_u8(&reader, "repeated", 1) == 1;
+    read_digest(&reader, &reply->has_digest, reply->digest);
+    reply->created = proto_read_i64(&reader, "created", INT64_MIN, INT64_MAX);
+    return proto_read_end(&reader);
+}
+
 static void write_download(struct proto_writer *writer, const struct proto_download *download)
 {
     proto_write_key(writer, &proto_field_file, &download->key);

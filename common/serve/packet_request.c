@@ -311,6 +311,22 @@ void packet_request_read(struct packet_request *request, void *buffer, size_t si
     packet_connection_run(connection);
 }
 
+void packet_request_continue(struct packet_request *request)
+{
+    struct packet_connection *connection = connection_of(request);
+    uint8_t header[PROTO_HEADER_SIZE];
+    ssize_t sent = -1;
+
+    proto_header_pack(header, 0, connection->lane->server->options.reply_command, PROTO_STATUS_OK);
+    if (packet_gather_flush(connection) &&
+        packet_gather_flush_rest(connection)) /* earlier replies go first */
+        sent = transport_send(connection->transport, header, sizeof(header), MSG_NOSIGNAL);
+    if (sent == (ssize_t)sizeof(header))
+        metric_add(connection->lane->server->sent_metric, sent);
+    else
+        connection->broken = true;
+}
+
 int64_t packet_request_coming(const struct packet_request *request)
 {
     const struct packet_connection *connection = request->connection;

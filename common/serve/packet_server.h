@@ -162,6 +162,10 @@ void packet_reply_abort(struct packet_request *request);
 void packet_request_read(struct packet_request *request, void *buffer, size_t size,
                          void (*done)(struct packet_request *request, int64_t bytes));
 
+/* An empty success reply before the reply proper, which the command has for "send on". A peer that reads so little that this finds
+ * no room in its socket is cut: the next read says so. */
+void packet_request_continue(struct packet_request *request);
+
 /* Bytes of the read under way that have come so far; 0 where none is. */
 int64_t packet_request_coming(const struct packet_request *request);
 

@@ -29,7 +29,8 @@ TAILQ_HEAD(http_connection_list, http_connection);
 enum http_connection_state {
     CONNECTION_IDLE,   /* between requests; holds no buffer */
     CONNECTION_HEAD,   /* a request head is expected or partly there */
-    CONNECTION_BODY,   /* the request's body is read and dropped */
+    CONNECTION_BODY,   /* the request's body is read and dropped, or the beginning of a form read */
+    CONNECTION_STORE,  /* an upload is under way: its sink reads from the client */
     CONNECTION_LOOKUP, /* waits for what is known of the file */
     CONNECTION_OPEN,   /* waits for the first byte from the body's source; nothing is sent yet */
     CONNECTION_SEND,   /* an answer is under way: waits for the client */
@@ -52,8 +53,12 @@ struct http_metrics {
     struct metric *cut;
     struct metric *spliced, *copied, *sendfiled;
     struct metric *local_failures;
+    struct metric *uploads, *stored, *stored_bytes, *deleted; /* the first one is a gauge */
+    struct metric *received, *received_spliced, *received_copied;
 };
 
+struct audit;
+struct auth;
 struct http_answering;
 struct tls_door;
 
@@ -68,6 +73,9 @@ struct http_loop {
     struct client *client;
     struct http_lookup *lookup;
     struct link_cache *links;
+    struct auth *auth;   /* for tokens of those who write */
+    struct audit *audit; /* NULL: none */
+    bool audit_required;
     struct access_log_buffer *access_log; /* NULL: none */
     const struct http_metrics *metrics;
     struct http_buffers buffers;

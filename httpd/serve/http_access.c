@@ -1,12 +1,14 @@
 /*
- * http_access: finds the link of a request and has it verified.
+ * http_access: finds the link or token of a request and has it verified.
  */
 #include "httpd/serve/http_access.h"
+#include "common/auth/auth.h"
 #include "common/base/clock.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/syntax/http_link.h"
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define AFTER_COOKIES 1024 /* bytes of the head that follow them */
 
@@ -24,6 +26,119 @@ const char *http_access_client(const struct http_connection *connection, char te
         forwarded_client(lines, count, settings->forwarded_form, &settings->trusted_proxies, text);
     return text;
 }
+
+static bool is_secure_target(struct http_text text)
+{
+    struct http_text scheme, authority, rest;
+    return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
+}
+
+/* Methods of what TARGET names, for Allow. */
+static const char *methods_of(const struct http_settings *settings, enum http_target_kind kind)
+{
+    if (settings->write == HTTP_WRITE_OFF || (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_USER))
+        return NULL;
+    return kind == HTTP_TARGET_FILE ? "GET, HEAD, OPTIONS, PUT, DELETE" : "OPTIONS, POST";
+}
+
+bool http_access_target(struct http_connection *connection, struct http_target *target,
+                        enum http_target_kind *kind)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_text text =
+        http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
+    bool options = connection->exchange.request.method == HTTP_METHOD_OPTIONS;
+    bool plain = !connection->transport.tls && !connection->by_proxy;
+    *kind = http_target_parse(text, settings->application, settings->user, target);
+    connection->exchange.allow = methods_of(settings, *kind);
+    if (*kind == HTTP_TARGET_BROKEN || (*kind == HTTP_TARGET_SERVER && !options))
+        http_answer_refuse(connection, 400, "the request-target is malformed");
+    else if (plain && settings->https_port > 0 && *kind != HTTP_TARGET_SERVER)
+        http_answer_redirect(connection);
+    else if (plain && settings->serves_https && is_secure_target(text))
+        http_answer_refuse(connection, 421, "an https:// target, and the connection is not under TLS");
+    else
+        return true;
+    return false;
+}
+
+/* ---- tokens ---- */
+
+#define REALM "Bearer realm=\"reelstore\""
+
+bool http_access_has_token(const struct http_connection *connection)
+{
+    return http_request_field_count(&connection->exchange.request, HTTP_FIELD_AUTHORIZATION) > 0;
+}
+
+/* The token of "Bearer TOKEN" (RFC 6750 section 2.1), NUL-terminated. False: there is none. */
+static bool bearer_token(const struct http_connection *connection, char text[TOKEN_TEXT_SIZE])
+{
+    static const char scheme[] = "bearer ";
+    struct http_text value = http_answer_request_field(connection, HTTP_FIELD_AUTHORIZATION);
+    if (!value.bytes || value.size <= sizeof(scheme) - 1 ||
+        strncasecmp(value.bytes, scheme, sizeof(scheme) - 1) != 0)
+        return false;
+    value = http_text_trim(
+        (struct http_text){value.bytes + sizeof(scheme) - 1, value.size - (sizeof(scheme) - 1)});
+    if (value.size >= TOKEN_TEXT_SIZE)
+        value.size = TOKEN_TEXT_SIZE - 1; /* longer than any: it will not be right */
+    memcpy(text, value.bytes, value.size);
+    text[value.size] = '\0';
+    return true;
+}
+
+static int refuse_writer(struct http_connection *connection, int status, const char *challenge,
+                         const char *text, const char **message)
+{
+    connection->exchange.challenge = challenge;
+    *message = text;
+    return status;
+}
+
+static bool token_covers(const struct proto_token *token, const struct proto_file_key *key)
+{
+    return strcmp(token->application, key->application) == 0 && strcmp(token->user, key->user) == 0 &&
+           (!token->has_prefix || key->file[0] == '\0' ||
+            strncmp(key->file, token->prefix, strlen(token->prefix)) == 0);
+}
+
+int http_access_writer(struct http_connection *connection, const struct proto_file_key *key, unsigned right,
+                       const char *token_text, struct http_grant *grant, const char **message)
+{
+    char text[TOKEN_TEXT_SIZE];
+    uint8_t body[PROTO_TOKEN_PACKED_MAX];
+    struct proto_token token;
+    struct error error;
+    memset(grant, 0, sizeof(*grant));
+    if (connection->loop->settings->write == HTTP_WRITE_OPEN)
+        return 0;
+    if (http_request_field_count(&connection->exchange.request, HTTP_FIELD_AUTHORIZATION) > 1)
+        return refuse_writer(connection, 400, NULL, "more than one Authorization", message);
+    if (!token_text && !bearer_token(connection, text))
+        return refuse_writer(connection, 401, REALM, "a token is needed: Authorization: Bearer TOKEN",
+                             message);
+    size_t size = token_parse(token_text ? token_text : text, body);
+    struct keys *keys = auth_keys(connection->loop->auth);
+    bool good =
+        size > 0 && keys && token_verify(keys, body, size, clock_wall_seconds(), &token, NULL, &error);
+    keys_release(keys);
+    if (!good)
+        return refuse_writer(connection, 401, REALM ", error=\"invalid_token\"",
+                             "the token is not valid, or has expired", message);
+    if (!token_covers(&token, key))
+        return refuse_writer(connection, 403, REALM ", error=\"insufficient_scope\"",
+                             "the token is for other files", message);
+    if ((token.rights & right) != right)
+        return refuse_writer(connection, 403, REALM ", error=\"insufficient_scope\"",
+                             "the token does not give this right", message);
+    memcpy(grant->issuer, token.issuer, sizeof(grant->issuer));
+    if (token.has_prefix)
+        memcpy(grant->prefix, token.prefix, sizeof(grant->prefix));
+    return 0;
+}
+
+/* ---- links ---- */
 
 static enum http_link_form find_link(const struct http_connection *connection, struct link_token *token)
 {
@@ -77,19 +192,6 @@ bool http_access_admits(struct http_connection *connection, const struct proto_f
     return false;
 }
 
-/* TEXT with everything but letters, digits and -._~ as %XX, so that it is one segment and one word. */
-static void put_segment(struct http_output *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        char escaped[4];
-        unsigned char c = (unsigned char)*text;
-        bool plain =
-            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
-        (void)snprintf(escaped, sizeof(escaped), plain ? "%c" : "%%%02X", c);
-        http_output_text(out, escaped);
-    }
-}
-
 /* A cookie has one path: one for each kind of address that begins with the user's name. */
 static void put_cookie(struct http_output *out, const struct link_token *token,
                        const struct http_target *target, const char *root)
@@ -100,9 +202,9 @@ static void put_cookie(struct http_output *out, const struct link_token *token,
     HTTP_OUTPUT_LITERAL(out, "; Path=/");
     http_output_text(out, root);
     HTTP_OUTPUT_LITERAL(out, "/");
-    put_segment(out, target->key.application);
+    http_output_segment(out, target->key.application);
     HTTP_OUTPUT_LITERAL(out, "/");
-    put_segment(out, target->key.user);
+    http_output_segment(out, target->key.user);
     HTTP_OUTPUT_LITERAL(out, "/; Max-Age=");
     http_output_number(out, max_i64(token->expires - clock_wall_seconds(), 1));
     HTTP_OUTPUT_LITERAL(out, "; Secure; HttpOnly; SameSite=None\r\n");

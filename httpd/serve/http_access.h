@@ -5,8 +5,28 @@
 #ifndef REEL_HTTPD_HTTP_ACCESS_H
 #define REEL_HTTPD_HTTP_ACCESS_H
 
+#include "common/auth/keys.h"
 #include "httpd/serve/http_connection.h"
 #include "httpd/syntax/http_target.h"
+
+/* What the request's target is, TARGET as http_target_parse() fills it. False: it was answered: 400, or 308 and 421 where only HTTPS is
+ * served. */
+MUST_CHECK bool http_access_target(struct http_connection *connection, struct http_target *target,
+                                   enum http_target_kind *kind);
+
+/* What somebody who writes has shown. */
+struct http_grant {
+    char issuer[KEY_ID_SIZE];     /* "": nothing had to be shown */
+    char prefix[PROTO_FILE_SIZE]; /* that file IDs must begin with; "": none */
+};
+
+/* Whether a token gives RIGHT (enum key_right) to the file KEY, which without a file ID is any: 0, or the status to refuse with, *MESSAGE
+ * (static) saying why; exchange->challenge is set then. TOKEN: that of a form; NULL: the one of Authorization (RFC 6750). */
+MUST_CHECK int http_access_writer(struct http_connection *connection, const struct proto_file_key *key,
+                                  unsigned right, const char *token, struct http_grant *grant,
+                                  const char **message);
+/* True where the request has an Authorization field. */
+bool http_access_has_token(const struct http_connection *connection);
 
 /* True where the request may have the file KEY; exchange->is_private says whether its answer may be kept by shared caches.
  * False: it was refused, 400 for a link that is written wrongly or not alone, 403 for none, a wrong or an expired one. */

@@ -45,6 +45,7 @@ static void begin_head(struct http_connection *connection, int status)
 
 static void end_head(struct http_connection *connection)
 {
+    connection->keep_alive = connection->keep_alive && !connection->loop->draining;
     http_response_end(&connection->out, connection->keep_alive, connection->exchange.request.minor_version);
     connection->exchange.head_size = connection->out.end;
 }
@@ -72,7 +73,10 @@ static void add_cors(struct http_connection *connection)
     http_response_field(out, "Access-Control-Allow-Origin", allowed);
     HTTP_OUTPUT_LITERAL(out,
                         "Access-Control-Expose-Headers: Accept-Ranges, Content-Disposition, Content-Length, "
-                        "Content-Range, ETag, Last-Modified\r\n");
+                        "Content-Range, ETag, Last-Modified");
+    if (settings->write != HTTP_WRITE_OFF)
+        HTTP_OUTPUT_LITERAL(out, ", Location");
+    HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
 void http_answer_send(struct http_connection *connection)
@@ -103,11 +107,18 @@ void http_answer_end(struct http_connection *connection)
 
 /* ---- errors ---- */
 
+static const char *allowed_methods(const struct http_connection *connection)
+{
+    return connection->exchange.allow ? connection->exchange.allow : ALLOW;
+}
+
 static void add_error_fields(struct http_connection *connection, int status)
 {
     struct http_output *out = &connection->out;
     if (status == 405)
-        HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
+        http_response_field(out, "Allow", allowed_methods(connection));
+    if (connection->exchange.challenge)
+        http_response_field(out, "WWW-Authenticate", connection->exchange.challenge);
     if (status == 503 || status == 429) {
         HTTP_OUTPUT_LITERAL(out, "Retry-After: ");
         http_output_number(out, connection->loop->settings->retry_after_s);
@@ -118,7 +129,7 @@ static void add_error_fields(struct http_connection *connection, int status)
         http_output_number(out, connection->exchange.file->stat.size);
         HTTP_OUTPUT_LITERAL(out, "\r\n");
     }
-    if (status == 412 || status == 416)
+    if ((status == 412 || status == 416) && connection->exchange.file)
         http_response_field(out, "ETag", connection->exchange.file->etag);
     /* A 404 may be kept by caches unless it says otherwise (RFC 9110 section 15.1). */
     HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
@@ -194,11 +205,10 @@ static const char *message_of_status(int status)
     }
 }
 
-void http_answer_error(struct http_connection *connection, int code, const char *text)
+void http_answer_log(struct http_connection *connection, int status, int code, const char *text)
 {
     static struct log_gate gate;
     uint64_t suppressed = 0;
-    int status = status_of_error(code, client_trackers_reachable(connection->loop->client));
     if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
         char target[512];
         size_t size = http_link_mask(
@@ -207,10 +217,30 @@ void http_answer_error(struct http_connection *connection, int code, const char 
         log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
                     connection->id, (int)size, target, status, error_code_name(code), text, suppressed);
     }
+}
+
+void http_answer_error(struct http_connection *connection, int code, const char *text)
+{
+    int status = status_of_error(code, client_trackers_reachable(connection->loop->client));
+    http_answer_log(connection, status, code, text);
     http_answer_refuse(connection, status, message_of_status(status));
 }
 
 /* ---- OPTIONS ---- */
+
+/* A token is a field that the page sets itself: no credentials in the sense of the Fetch standard. */
+static void add_preflight(struct http_connection *connection)
+{
+    struct http_output *out = &connection->out;
+    http_response_field(out, "Access-Control-Allow-Methods", allowed_methods(connection));
+    HTTP_OUTPUT_LITERAL(out, "Access-Control-Allow-Headers: Range, If-Range, If-Match, If-None-Match, "
+                             "If-Modified-Since, If-Unmodified-Since, Cache-Control");
+    if (connection->loop->settings->write != HTTP_WRITE_OFF)
+        HTTP_OUTPUT_LITERAL(
+            out, ", Authorization, Content-Type, Content-Disposition, Content-Digest, Repr-Digest, "
+                 "X-Reel-Digest");
+    HTTP_OUTPUT_LITERAL(out, "\r\nAccess-Control-Max-Age: 86400\r\n");
+}
 
 void http_answer_options(struct http_connection *connection)
 {
@@ -220,14 +250,11 @@ void http_answer_options(struct http_connection *connection)
         return;
     }
     begin_head(connection, 204);
-    HTTP_OUTPUT_LITERAL(out, "Allow: " ALLOW "\r\n");
+    http_response_field(out, "Allow", allowed_methods(connection));
     add_cors(connection);
     if (connection->loop->settings->cors_origins.count > 0 &&
         http_answer_request_field(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes)
-        HTTP_OUTPUT_LITERAL(out, "Access-Control-Allow-Methods: " ALLOW "\r\n"
-                                 "Access-Control-Allow-Headers: Range, If-Range, If-Match, If-None-Match, "
-                                 "If-Modified-Since, If-Unmodified-Since, Cache-Control\r\n"
-                                 "Access-Control-Max-Age: 86400\r\n");
+        add_preflight(connection);
     end_head(connection);
     http_answer_send(connection);
 }

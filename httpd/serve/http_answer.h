@@ -30,6 +30,8 @@ char *http_answer_request_id(const struct http_connection *connection, char text
 void http_answer_refuse(struct http_connection *connection, int status, const char *message);
 /* The same for an error of the look-up or of the storage servers: CODE chooses the status, TEXT goes to the log only. */
 void http_answer_error(struct http_connection *connection, int code, const char *text);
+/* A line in the log where STATUS is of the 500s: CODE and TEXT say why. */
+void http_answer_log(struct http_connection *connection, int status, int code, const char *text);
 /* 204 with what is allowed, also across origins. */
 void http_answer_options(struct http_connection *connection);
 

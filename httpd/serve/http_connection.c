@@ -238,11 +238,14 @@ void http_connection_refuse(struct http_connection *connection, int status, cons
     connection->loop->answering->refuse(connection, status, message);
 }
 
-/* Expect: 100-continue (RFC 9110 section 10.1.1), for a body that is going to be dropped. */
-static void send_continue(struct http_connection *connection)
+void http_connection_continue(struct http_connection *connection)
 {
+    struct http_exchange *exchange = &connection->exchange;
     size_t sent;
-    if (!http_connection_take_output(connection))
+    if (!exchange->request.expect_continue || exchange->continued)
+        return;
+    exchange->continued = true;
+    if (input_size(connection) > exchange->request.head_size || !http_connection_take_output(connection))
         return;
     HTTP_OUTPUT_LITERAL(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
     /* Should so few bytes not fit, the client goes on after a while by itself: the same section says so. */
@@ -266,11 +269,13 @@ static void head_is_complete(struct http_connection *connection)
         http_connection_refuse(connection, 503, "too many connections are open");
         return;
     }
+    if (connection->loop->answering->take(connection))
+        return;
     if (request->body_kind == HTTP_BODY_NONE) {
         connection->loop->answering->begin(connection);
         return;
     }
-    if (request->method == HTTP_METHOD_OTHER) {
+    if (request->method >= HTTP_METHOD_PUT && request->method != HTTP_METHOD_DELETE) {
         http_connection_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
@@ -280,8 +285,7 @@ static void head_is_complete(struct http_connection *connection)
     }
     http_body_init(&exchange->body, request);
     http_connection_set_state(connection, CONNECTION_BODY);
-    if (request->expect_continue && input_size(connection) == request->head_size)
-        send_continue(connection);
+    http_connection_continue(connection);
 }
 
 /* False: it is broken. */
@@ -369,30 +373,38 @@ static enum step step_head(struct http_connection *connection)
     }
 }
 
-/* Drops the body's bytes from behind the head, which stays, since the answer is made from it. */
+/* Drops the body's bytes from behind the head, which stays, since the answer is made from it. True: the state has changed. */
+static bool drop_body(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    uint32_t start = connection->in_start + exchange->request.head_size;
+    size_t used;
+    enum http_body_state state =
+        http_body_skip(&exchange->body, connection->in + start, connection->in_end - start, &used);
+    uint32_t left = connection->in_end - start - (uint32_t)used;
+    memmove(connection->in + start, connection->in + start + used, left);
+    connection->in_end = start + left;
+    if (exchange->body.total > connection->loop->settings->request_body_max) {
+        if (exchange->refused != 0)
+            http_connection_refuse(connection, exchange->refused, exchange->refusal);
+        else
+            http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
+        return true;
+    }
+    if (state == HTTP_BODY_DONE)
+        connection->loop->answering->begin(connection);
+    else if (state == HTTP_BODY_BROKEN)
+        http_connection_refuse(connection, 400, "the chunks of the request's body are malformed");
+    return state != HTTP_BODY_MORE;
+}
+
 static enum step step_body(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     for (;;) {
-        uint32_t start = connection->in_start + exchange->request.head_size;
-        size_t used;
-        enum http_body_state state =
-            http_body_skip(&exchange->body, connection->in + start, connection->in_end - start, &used);
-        uint32_t left = connection->in_end - start - (uint32_t)used;
-        memmove(connection->in + start, connection->in + start + used, left);
-        connection->in_end = start + left;
-        if (exchange->body.total > connection->loop->settings->request_body_max) {
-            http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
+        bool form = exchange->write && exchange->refused == 0;
+        if (form ? connection->loop->answering->form(connection) : drop_body(connection))
             return STEP_AGAIN;
-        }
-        if (state == HTTP_BODY_DONE) {
-            connection->loop->answering->begin(connection);
-            return STEP_AGAIN;
-        }
-        if (state == HTTP_BODY_BROKEN) {
-            http_connection_refuse(connection, 400, "the chunks of the request's body are malformed");
-            return STEP_AGAIN;
-        }
         look_again(connection);
         enum input input = read_input(connection);
         if (input == INPUT_END || input == INPUT_BROKEN) {
@@ -402,6 +414,19 @@ static enum step step_body(struct http_connection *connection)
         if (input == INPUT_NONE)
             return STEP_WAIT;
     }
+}
+
+/* The sink reads from the client; here is only what it cannot see. */
+static enum step step_store(struct http_connection *connection)
+{
+    if (connection->readable) {
+        connection->readable = false;
+        sink_readable(connection->exchange.sink);
+    }
+    if (!connection->loop->answering->stored(connection))
+        return STEP_WAIT;
+    look_again(connection);
+    return STEP_AGAIN;
 }
 
 /* ---- the answer ---- */
@@ -593,6 +618,9 @@ void http_connection_run(struct http_connection *connection)
             break;
         case CONNECTION_BODY:
             step = step_body(connection);
+            break;
+        case CONNECTION_STORE:
+            step = step_store(connection);
             break;
         case CONNECTION_LOOKUP:
             break;

@@ -15,12 +15,15 @@
 #include "httpd/loop/http_loop.h"
 #include "httpd/syntax/http_range.h"
 #include "httpd/syntax/proxy_header.h"
+#include "httpd/sink/sink.h"
 #include "httpd/source/source.h"
 #include <event2/event_struct.h>
 #include <netinet/in.h>
 
 struct stream_request;
 struct stream_body;
+struct http_delete;
+struct http_write;
 
 /* Several ranges in one answer. */
 struct http_multipart {
@@ -46,6 +49,14 @@ struct http_exchange {
     struct http_multipart *multipart;
     struct stream_request *stream; /* CONNECTION_LOOKUP: what is made of files is on its way */
     struct stream_body *made;      /* what was made; FILE describes it */
+    struct http_write *write;      /* PUT, POST: see http_write.c */
+    struct http_delete *erase;     /* DELETE: see http_delete.c */
+    struct sink *sink;             /* CONNECTION_STORE */
+    bool continued;                /* 100 Continue was sent, or is not waited for */
+    uint16_t refused;              /* the status that is answered once the body is dropped; 0: none */
+    const char *refusal;           /* static text for it */
+    const char *challenge;         /* WWW-Authenticate of 401 and 403; static, or NULL */
+    const char *allow;             /* methods of the target, for Allow; NULL: those that read */
 };
 
 struct http_connection {
@@ -95,6 +106,13 @@ struct http_connection {
 struct http_answering {
     /* The request head is complete and its body skipped: leaves the connection in LOOKUP, OPEN or SEND. */
     void (*begin)(struct http_connection *connection);
+    /* The head of a request is complete, of whatever body it has: true where it is one that stores, or is refused as such: leaves the
+     * connection in BODY, STORE, LOOKUP or SEND. False: the body is to be dropped, then begin(). */
+    bool (*take)(struct http_connection *connection);
+    /* CONNECTION_BODY of a request that take() took: the form's bytes are at hand behind the head. True: the state has changed. */
+    bool (*form)(struct http_connection *connection);
+    /* CONNECTION_STORE: true where the sink has come to an end, and the state has changed. */
+    bool (*stored)(struct http_connection *connection);
     /* Answers with an error (4xx, 5xx) instead of whatever was under way, as long as no byte of an answer was
      * sent. MESSAGE: static text, for the client. Leaves the connection in SEND. */
     void (*refuse)(struct http_connection *connection, int status, const char *message);
@@ -129,6 +147,9 @@ void http_connection_refuse(struct http_connection *connection, int status, cons
 /* ---- for http_exchange and http_answer ---- */
 
 void http_connection_set_state(struct http_connection *connection, enum http_connection_state state);
+
+/* 100 Continue (RFC 9110 section 10.1.1), where the client waits for it and has sent nothing of the body yet. */
+void http_connection_continue(struct http_connection *connection);
 
 /* An empty output buffer; false without memory. */
 MUST_CHECK bool http_connection_take_output(struct http_connection *connection);

@@ -6,6 +6,8 @@
 #include "common/base/clock.h"
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
+#include "httpd/serve/http_delete.h"
+#include "httpd/serve/http_write.h"
 #include "httpd/syntax/http_target.h"
 #include "common/media/media_type.h"
 #include "httpd/source/source_local.h"
@@ -423,34 +425,28 @@ static void exchange_look_up(struct http_connection *connection, const struct ht
     }
 }
 
-static bool is_secure_target(struct http_text text)
-{
-    struct http_text scheme, authority, rest;
-    return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
-}
-
 static void exchange_begin(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
-    const struct http_settings *settings = connection->loop->settings;
     struct http_target target;
-    if (exchange->request.method == HTTP_METHOD_OTHER) {
+    enum http_target_kind kind;
+    bool deletes =
+        exchange->request.method == HTTP_METHOD_DELETE && connection->loop->settings->write != HTTP_WRITE_OFF;
+    if (exchange->refused != 0) {
+        http_answer_refuse(connection, exchange->refused, exchange->refusal);
+        return;
+    }
+    if (exchange->request.method >= HTTP_METHOD_PUT && !deletes) {
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
-    struct http_text text = http_request_text(http_answer_request_head(connection), exchange->request.target);
-    enum http_target_kind kind = http_target_parse(text, settings->application, settings->user, &target);
-    bool options = exchange->request.method == HTTP_METHOD_OPTIONS;
-    bool plain = !connection->transport.tls && !connection->by_proxy;
-    if (kind == HTTP_TARGET_BROKEN || (kind == HTTP_TARGET_SERVER && !options))
-        http_answer_refuse(connection, 400, "the request-target is malformed");
-    else if (plain && settings->https_port > 0 && kind != HTTP_TARGET_SERVER)
-        http_answer_redirect(connection);
-    else if (plain && settings->serves_https && is_secure_target(text))
-        http_answer_refuse(connection, 421, "an https:// target, and the connection is not under TLS");
-    else if (options)
+    if (!http_access_target(connection, &target, &kind))
+        return;
+    if (exchange->request.method == HTTP_METHOD_OPTIONS)
         http_answer_options(connection);
-    else if (kind == HTTP_TARGET_UNKNOWN)
+    else if (deletes)
+        http_delete_begin(connection, &target, kind);
+    else if (kind == HTTP_TARGET_UNKNOWN || kind == HTTP_TARGET_USER)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
     else if (kind == HTTP_TARGET_STREAM)
         exchange_stream(connection, &target);
@@ -502,6 +498,8 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
         log_access(connection, complete && !exchange->cut, duration_us, body_bytes);
     if (exchange->wait)
         http_lookup_cancel(exchange->wait);
+    http_write_end(connection);
+    http_delete_end(exchange->erase);
     source_close(exchange->source);
     stream_request_end(exchange->stream);
     stream_body_destroy(exchange->made);
@@ -511,6 +509,9 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
 }
 
 const struct http_answering http_exchange_answering = {
+    .take = http_write_take,
+    .form = http_write_form,
+    .stored = http_write_stored,
     .begin = exchange_begin,
     .refuse = http_answer_refuse,
     .opened = exchange_opened,

@@ -284,6 +284,9 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
                     (size_t)config->pipe_size);
     const struct link_keys keys = {server_keys, server_keys_generation, server->daemon->auth};
     loop->http.links = link_cache_create(&keys);
+    loop->http.auth = server->daemon->auth;
+    loop->http.audit = server->daemon->audit;
+    loop->http.audit_required = config->daemon.audit_required;
     if (!loop->http.links)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for signed links");
     if (!create_clients(loop, config, error))
@@ -370,6 +373,16 @@ static void http_register_metrics(struct http_metrics *metrics)
     metrics->local_failures =
         metrics_counter("reel_httpd_local_failures_total",
                         "Bodies of local groups that a storage server had to be asked for.", NULL);
+    metrics->uploads = metrics_gauge("reel_httpd_uploads", "Uploads under way.", NULL);
+    metrics->stored = metrics_counter("reel_httpd_stored_total", "Files that were uploaded.", NULL);
+    metrics->stored_bytes =
+        metrics_counter("reel_httpd_stored_bytes_total", "Bytes of files that were uploaded.", NULL);
+    metrics->deleted = metrics_counter("reel_httpd_deleted_total", "Files that were deleted.", NULL);
+    metrics->received =
+        metrics_counter("reel_httpd_received_bytes_total", "Bytes of uploads that came.", NULL);
+    const char *upload = "Bytes of uploads passed on, by how.";
+    metrics->received_spliced = metrics_counter("reel_httpd_upload_bytes_total", upload, "way=\"spliced\"");
+    metrics->received_copied = metrics_counter("reel_httpd_upload_bytes_total", upload, "way=\"copied\"");
 }
 
 /* A relayed stream has two sockets, and pipes two ends. */

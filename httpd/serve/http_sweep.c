@@ -30,6 +30,8 @@ static int64_t limit_of(const struct http_loop *loop, enum http_connection_state
     case CONNECTION_HEAD:
     case CONNECTION_BODY:
         return of_client(loop, loop->settings->head_timeout_ms);
+    case CONNECTION_STORE:
+        return of_client(loop, loop->settings->receive_timeout_ms);
     case CONNECTION_SEND:
         return of_client(loop, loop->settings->send_timeout_ms);
     case CONNECTION_FEED:
@@ -56,6 +58,17 @@ static bool queue_has_moved(const struct http_connection *connection, int *queue
     return connection->queued < 0 || *queued < connection->queued;
 }
 
+static void refuse_upload(struct http_connection *connection)
+{
+    log_info("sweep",
+             "c%" PRIu64 ": an upload is given up: %" PRId64 " bytes came in %" PRId64
+             " ms of waiting for the client",
+             connection->id, sink_received(connection->exchange.sink),
+             sink_waited_ms(connection->exchange.sink));
+    http_connection_refuse(connection, 408, "the content did not come in time");
+    http_connection_run(connection);
+}
+
 static void time_is_over(struct http_connection *connection)
 {
     int queued = 0;
@@ -68,6 +81,13 @@ static void time_is_over(struct http_connection *connection)
             return;
         }
         break;
+    case CONNECTION_STORE:
+        if (sink_still_ms(connection->exchange.sink) < limit_of(connection->loop, CONNECTION_STORE)) {
+            http_connection_set_state(connection, CONNECTION_STORE);
+            return;
+        }
+        refuse_upload(connection);
+        return;
     case CONNECTION_SEND:
         if (queue_has_moved(connection, &queued)) {
             http_connection_set_state(connection, CONNECTION_SEND);
@@ -120,12 +140,40 @@ static bool is_too_slow(struct http_connection *connection, int64_t now)
     return slow;
 }
 
+/* The same of what clients send: only time counts in which nothing but the client was waited for. */
+static bool sends_too_slowly(struct http_connection *connection)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    int64_t waited = sink_waited_ms(connection->exchange.sink),
+            came = sink_received(connection->exchange.sink);
+    int64_t passed = waited - connection->rate_ms, bytes = came - connection->rate_taken;
+    if (passed < settings->receive_timeout_ms)
+        return false;
+    connection->rate_ms = waited;
+    connection->rate_taken = came;
+    return bytes < settings->receive_rate_min * passed / 1000;
+}
+
+static void sweep_uploads(struct http_loop *loop)
+{
+    struct http_connection *connection, *next;
+    for (connection = TAILQ_FIRST(&loop->lists[CONNECTION_STORE]); connection; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        if (sends_too_slowly(connection))
+            refuse_upload(connection);
+    }
+}
+
 static void sweep_slow(struct http_loop *loop, int64_t now)
 {
     struct http_connection *connection, *next;
-    if (loop->settings->send_rate_min == 0 || now < loop->rates_ms)
+    if (now < loop->rates_ms)
         return;
     loop->rates_ms = now + RATES_MS;
+    if (loop->settings->receive_rate_min > 0)
+        sweep_uploads(loop);
+    if (loop->settings->send_rate_min == 0)
+        return;
     for (connection = TAILQ_FIRST(&loop->lists[CONNECTION_SEND]); connection; connection = next) {
         next = TAILQ_NEXT(connection, link);
         if (!is_too_slow(connection, now))

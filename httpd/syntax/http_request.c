@@ -54,6 +54,14 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_DLNA_FEATURES] = "getcontentfeatures.dlna.org",
     [HTTP_FIELD_DLNA_TRANSFER_MODE] = "transfermode.dlna.org",
     [HTTP_FIELD_COOKIE] = "cookie",
+    [HTTP_FIELD_AUTHORIZATION] = "authorization",
+    [HTTP_FIELD_CONTENT_TYPE] = "content-type",
+    [HTTP_FIELD_CONTENT_DISPOSITION] = "content-disposition",
+    [HTTP_FIELD_CONTENT_ENCODING] = "content-encoding",
+    [HTTP_FIELD_CONTENT_RANGE] = "content-range",
+    [HTTP_FIELD_CONTENT_DIGEST] = "content-digest",
+    [HTTP_FIELD_REPR_DIGEST] = "repr-digest",
+    [HTTP_FIELD_REEL_DIGEST] = "x-reel-digest",
 };
 
 /* HTTP_FIELD_COUNT for a field that nobody looks at. */
@@ -88,8 +96,8 @@ static int keep_field(struct http_request *request)
 
     struct http_text value = http_text_trim(http_request_text(request->base, request->value));
     struct http_slice slice = {(uint16_t)(value.bytes - request->base), (uint16_t)value.size};
-    if ((request->present & (1u << field)) == 0) {
-        request->present |= 1u << field;
+    if ((request->present >> field & 1u) == 0) {
+        request->present |= UINT64_C(1) << field;
         request->fields[field] = slice;
         return 0;
     }
@@ -163,14 +171,14 @@ void http_request_init(struct http_request *request)
 struct http_text http_request_field(const struct http_request *request, const char *base,
                                     enum http_field field)
 {
-    if ((request->present & (1u << field)) == 0)
+    if ((request->present >> field & 1u) == 0)
         return (struct http_text){NULL, 0};
     return http_request_text(base, request->fields[field]);
 }
 
 size_t http_request_field_count(const struct http_request *request, enum http_field field)
 {
-    size_t count = (request->present >> field) & 1u;
+    size_t count = request->present >> field & 1u;
     for (size_t i = 0; i < request->repeated_count; i++)
         count += request->repeated[i].field == field;
     return count;
@@ -180,7 +188,7 @@ bool http_request_lines(const struct http_request *request, const char *base, en
                         struct http_text *lines, size_t *count)
 {
     *count = 0;
-    if ((request->present & (1u << field)) == 0)
+    if ((request->present >> field & 1u) == 0)
         return true;
     lines[(*count)++] = http_request_text(base, request->fields[field]);
     for (size_t i = 0; i < request->repeated_count; i++) {
@@ -302,14 +310,31 @@ static bool connection_has(const struct http_request *request, const char *base,
     return false;
 }
 
+static enum http_request_method method_of(unsigned method)
+{
+    switch (method) {
+    case HTTP_GET:
+        return HTTP_METHOD_GET;
+    case HTTP_HEAD:
+        return HTTP_METHOD_HEAD;
+    case HTTP_OPTIONS:
+        return HTTP_METHOD_OPTIONS;
+    case HTTP_PUT:
+        return HTTP_METHOD_PUT;
+    case HTTP_POST:
+        return HTTP_METHOD_POST;
+    case HTTP_DELETE:
+        return HTTP_METHOD_DELETE;
+    default:
+        return HTTP_METHOD_OTHER;
+    }
+}
+
 static enum http_request_state finish_head(struct http_request *request, const char *base)
 {
     http_parser *parser = parser_of(request);
     request->minor_version = (uint8_t)min_size(parser->http_minor, 1);
-    request->method = parser->method == HTTP_GET       ? HTTP_METHOD_GET
-                      : parser->method == HTTP_HEAD    ? HTTP_METHOD_HEAD
-                      : parser->method == HTTP_OPTIONS ? HTTP_METHOD_OPTIONS
-                                                       : HTTP_METHOD_OTHER;
+    request->method = method_of(parser->method);
     if (parser->http_major != 1) {
         (void)refuse(request, parser->http_major == 0 ? 400 : 505,
                      "only HTTP/1.0 and HTTP/1.1 are spoken here");

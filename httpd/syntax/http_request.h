@@ -41,10 +41,26 @@ enum http_field {
     HTTP_FIELD_DLNA_FEATURES,
     HTTP_FIELD_DLNA_TRANSFER_MODE,
     HTTP_FIELD_COOKIE,
+    HTTP_FIELD_AUTHORIZATION,
+    HTTP_FIELD_CONTENT_TYPE,
+    HTTP_FIELD_CONTENT_DISPOSITION,
+    HTTP_FIELD_CONTENT_ENCODING,
+    HTTP_FIELD_CONTENT_RANGE,
+    HTTP_FIELD_CONTENT_DIGEST,
+    HTTP_FIELD_REPR_DIGEST,
+    HTTP_FIELD_REEL_DIGEST,
     HTTP_FIELD_COUNT
 };
 
-enum http_request_method { HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_OPTIONS, HTTP_METHOD_OTHER };
+enum http_request_method {
+    HTTP_METHOD_GET,
+    HTTP_METHOD_HEAD,
+    HTTP_METHOD_OPTIONS,
+    HTTP_METHOD_PUT,
+    HTTP_METHOD_POST,
+    HTTP_METHOD_DELETE,
+    HTTP_METHOD_OTHER
+};
 
 enum http_request_state {
     HTTP_REQUEST_MORE,  /* the head is not complete: call again with more bytes */
@@ -85,7 +101,7 @@ struct http_request {
     uint16_t head_size;  /* bytes of the head, blank line included, from the buffer's start */
     uint16_t status;     /* HTTP_REQUEST_ERROR: what to answer */
     const char *reason;  /* static text for a person */
-    uint32_t present;    /* bit set by enum http_field */
+    uint64_t present;    /* bit set by enum http_field */
     struct http_slice fields[HTTP_FIELD_COUNT];
     struct http_repeated_field repeated[HTTP_REPEATED_FIELDS_MAX];
     uint8_t repeated_count;

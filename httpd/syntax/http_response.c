@@ -35,6 +35,18 @@ void http_output_number(struct http_output *out, int64_t number)
     http_output_append(out, at, (size_t)(digits + sizeof(digits) - at));
 }
 
+void http_output_segment(struct http_output *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        char escaped[4];
+        unsigned char c = (unsigned char)*text;
+        bool plain =
+            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+        (void)snprintf(escaped, sizeof(escaped), plain ? "%c" : "%%%02X", c);
+        http_output_text(out, escaped);
+    }
+}
+
 bool http_output_flush(struct http_output *out, struct transport to, bool more, size_t *sent)
 {
     *sent = 0;
@@ -68,15 +80,20 @@ static const struct {
 } phrases[] = {
     {100, "Continue"},
     {200, "OK"},
+    {201, "Created"},
     {204, "No Content"},
     {206, "Partial Content"},
     {304, "Not Modified"},
     {308, "Permanent Redirect"},
     {400, "Bad Request"},
+    {401, "Unauthorized"},
     {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
     {412, "Precondition Failed"},
     {413, "Content Too Large"},
     {414, "URI Too Long"},
@@ -84,6 +101,7 @@ static const struct {
     {416, "Range Not Satisfiable"},
     {417, "Expectation Failed"},
     {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
@@ -92,6 +110,7 @@ static const struct {
     {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
     {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
 };
 
 /* The phrase of a status, e.g. "Not Found". */

@@ -25,6 +25,8 @@ static inline size_t http_output_pending(const struct http_output *out)
 void http_output_append(struct http_output *out, const void *bytes, size_t size);
 void http_output_text(struct http_output *out, const char *text);
 void http_output_number(struct http_output *out, int64_t number);
+/* TEXT as one segment of a path: everything but letters, digits and -._~ as %XX. */
+void http_output_segment(struct http_output *out, const char *text);
 #define HTTP_OUTPUT_LITERAL(out, literal) http_output_append(out, literal, sizeof(literal) - 1)
 
 /* Sends what is pending. MORE: bytes follow soon (MSG_MORE). *SENT: bytes that left. False with errno set:

@@ -105,6 +105,7 @@ static bool parse_query(struct http_text query, struct http_target *target)
     target->clip_start = 0;
     target->clip_end = INT64_MAX;
     memset(target->download_name, 0, sizeof(target->download_name));
+    memset(target->put_name, 0, sizeof(target->put_name));
     while (query.size > 0) {
         const char *ampersand = memchr(query.bytes, '&', query.size);
         struct http_text item = {query.bytes, ampersand ? (size_t)(ampersand - query.bytes) : query.size};
@@ -115,17 +116,17 @@ static bool parse_query(struct http_text query, struct http_target *target)
         const char *equals = item.size > 0 ? memchr(item.bytes, '=', item.size) : NULL;
         struct http_text name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.size};
         struct http_text value = {item.bytes + name.size + 1, item.size - name.size - 1};
-        bool start = http_text_equal(name, "start");
+        bool start = http_text_equal(name, "start"), put = http_text_equal(name, "name");
         if (start || http_text_equal(name, "end")) {
             if (!equals || !parse_seconds(value, start ? &target->clip_start : &target->clip_end))
                 return false;
             target->clip = true;
             continue;
         }
-        if (!http_text_equal(name, "download"))
+        if (!put && !http_text_equal(name, "download"))
             continue;
-        target->download = true;
-        if (equals && !decode_name(value, true, target->download_name))
+        target->download = target->download || !put;
+        if (equals && !decode_name(value, true, put ? target->put_name : target->download_name))
             return false;
     }
     return target->clip_start < target->clip_end;
@@ -214,6 +215,22 @@ static enum http_target_kind decode_items(struct http_text text, struct http_tar
     return kind;
 }
 
+/* SEGMENTS name a user, or nobody and so the configured one; one that is empty may end them. */
+static enum http_target_kind parse_user(const struct http_text *segments, size_t count,
+                                        const char *default_application, const char *default_user,
+                                        struct http_target *target)
+{
+    enum http_target_kind kind = HTTP_TARGET_FILE;
+    memset(target->key.file, 0, sizeof(target->key.file));
+    if (count >= 3)
+        kind = decode_owner(segments, target);
+    else if (!take_defaults(default_application, default_user, target))
+        kind = HTTP_TARGET_UNKNOWN;
+    if (kind == HTTP_TARGET_FILE && !proto_name_valid(target->key.application, PROTO_APPLICATION_SIZE))
+        kind = HTTP_TARGET_UNKNOWN;
+    return kind == HTTP_TARGET_FILE ? HTTP_TARGET_USER : kind;
+}
+
 /* SEGMENTS: service, application and user or neither, file IDs, and the resource where the service has such. */
 static enum http_target_kind parse_stream(const struct http_text *segments, size_t count,
                                           const char *default_application, const char *default_user,
@@ -266,6 +283,9 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
         return parse_stream(segments, count, default_application, default_user, target);
     if (strcmp(scratch, "files") != 0)
         return HTTP_TARGET_UNKNOWN;
+    bool ends = segments[count - 1].size == 0; /* with a slash */
+    if (count == 1 || count == 3 || (ends && (count == 2 || count == 4)))
+        return parse_user(segments, count, default_application, default_user, target);
     if (count == 2) {
         if (!take_defaults(default_application, default_user, target))
             return HTTP_TARGET_UNKNOWN;

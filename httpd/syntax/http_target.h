@@ -5,6 +5,8 @@
  *   /files/FILEID                              with the application and user of the configuration
  *   /files/APPLICATION/USER/FILEID[/ANY-NAME]  ANY-NAME is for people and players only
  *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h) that is not looked at here
+ *   /files[/APPLICATION/USER][/]                where a file is put whose ID is made here
+ *   ?name=NAME                                 of a file that is put
  *   ?download[=NAME]                           asks for Content-Disposition: attachment
  *   ?start=SECONDS&end=SECONDS                 asks for a clip of a film; either may be left out
  *   /hls/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE    a playlist or a part of a stream
@@ -21,6 +23,7 @@
 
 enum http_target_kind {
     HTTP_TARGET_FILE,
+    HTTP_TARGET_USER, /* a user's files as a whole: the key without a file */
     HTTP_TARGET_STREAM,
     HTTP_TARGET_SERVER,  /* "*" */
     HTTP_TARGET_UNKNOWN, /* well-formed, but nothing can be there: 404 */
@@ -37,6 +40,7 @@ struct http_target {
     char name[PROTO_NAME_SIZE]; /* the decoded ANY-NAME, "" where none was given or it is too long */
     bool download;
     char download_name[PROTO_NAME_SIZE]; /* "" where none was given or it is too long */
+    char put_name[PROTO_NAME_SIZE];      /* likewise */
     bool clip;                           /* FILE: a stretch of it is asked for */
     int64_t clip_start, clip_end;        /* ms, START < END; END INT64_MAX: up to its end */
 
@@ -49,7 +53,7 @@ struct http_target {
 
 /* TEXT: the request-target as it came (origin-form, absolute-form or "*"). DEFAULT_APPLICATION and
  * DEFAULT_USER may be
- * "": then the short form names nothing. TARGET is filled for FILE and STREAM only. */
+ * "": then the short form names nothing. TARGET is filled for FILE, USER and STREAM only. */
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 

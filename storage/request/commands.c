@@ -385,6 +385,7 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_RESTORE, "restore", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_restore},
     {PROTO_STORAGE_LIST, "list", PROTO_LIST_SIZE, PROTO_LIST_SIZE, 0, commands_handle_list},
     {PROTO_STORAGE_PUT, "put", PROTO_PUT_SIZE, INT64_MAX, PROTO_PUT_SIZE, upload_handle_put},
+    {PROTO_STORAGE_STORE, "store", PROTO_STORE_SIZE, INT64_MAX, PROTO_STORE_SIZE, upload_handle_store},
     {PROTO_STORAGE_PUT_TRAILER, "put_trailer", PROTO_PUT_SIZE + PROTO_DIGEST_SIZE, INT64_MAX, PROTO_PUT_SIZE,
      upload_handle_put_trailer},
     {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},

@@ -17,6 +17,8 @@
  * taken lately, while the content comes: whether its file ID is new shows when the row is added, and its file is then
  * quickly removed again.
  *
+ *   LOOK_UP -> OWNER -> ADMIT -> GATHER -> ...                                  STORE that asks: its content waits for our word
+ *
  * A success reply means: the bytes are synced under their final name, their directory too, and the row is
  * committed.
  */
@@ -274,7 +276,7 @@ static bool upload_look_up(struct upload *upload)
 static void entered(struct upload *upload)
 {
     upload->entered = true;
-    if (upload->came)
+    if (upload->came || upload->asks)
         upload_advance(upload);
     else if (!upload_gather(upload, false))
         upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for an upload");
@@ -331,7 +333,7 @@ static void owner_told(struct owners_waiter *owner)
     if (upload->concluded)
         upload_settle(upload);
     else if (judge_owner(upload))
-        upload_take_number(upload);
+        upload_advance(upload);
 }
 
 /* Nothing is stored for a user whose files are looked for elsewhere. False: it is not known yet, or the upload has been
@@ -346,9 +348,41 @@ static bool upload_check_owner(struct upload *upload)
     return !upload->asking && judge_owner(upload);
 }
 
+static void look_up_first(struct upload *upload)
+{
+    upload_enter(upload, UPLOAD_LOOK_UP);
+    if (!upload->looking)
+        (void)upload_look_up(upload);
+}
+
+/* All that may speak against the upload is asked before its content, which the uploader keeps until then. */
+static void upload_ask(struct upload *upload)
+{
+    if (!upload->looked) {
+        look_up_first(upload);
+        return;
+    }
+    if (!upload->rival && !upload_check_owner(upload))
+        return;
+    if (!upload->entered) {
+        upload_enter_gate(upload);
+        return;
+    }
+    upload->asks = false;
+    packet_request_continue(upload->request);
+    if (!upload_gather(upload, false))
+        upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for an upload");
+}
+
 void upload_advance(struct upload *upload)
 {
-    if (upload->concluded || !upload->came || upload->waiting)
+    if (upload->concluded || upload->waiting)
+        return;
+    if (upload->asks) {
+        upload_ask(upload);
+        return;
+    }
+    if (!upload->came)
         return;
     if (!upload->entered) {
         upload_enter_gate(upload);
@@ -361,9 +395,7 @@ void upload_advance(struct upload *upload)
     if (upload->guessed && upload->received < upload->put.size) /* pieces are not kept for a comparison */
         upload->guessed = upload->looked = false;
     if (!upload->looked) {
-        upload_enter(upload, UPLOAD_LOOK_UP);
-        if (!upload->looking)
-            (void)upload_look_up(upload);
+        look_up_first(upload);
         return;
     }
     if (upload->rival)
@@ -383,6 +415,10 @@ static void upload_begin(struct upload *upload)
         error_set(&error, ERROR_UNAVAILABLE, "no memory for an upload");
     if (!upload->digest) {
         upload_conclude(upload, &error);
+        return;
+    }
+    if (upload->asks) {
+        upload_advance(upload);
         return;
     }
     upload->guessed = upload->looked = upload_guesses(upload);
@@ -423,20 +459,27 @@ struct upload *upload_create(struct packet_request *request, const struct proto_
     return upload;
 }
 
-/* FROM: "", or the group that has the file, which is to move here. */
-static void upload_start(struct packet_request *request, const struct proto_put *put, bool digest_follows,
-                         const char *from)
+/* How the content comes, and what is said of it. */
+struct upload_form {
+    bool digest_follows, asks, reports;
+    const char *from; /* "", or the group that has the file, which is to move here */
+};
+
+static void upload_start(struct packet_request *request, const struct proto_put *put, struct upload_form form)
 {
-    int64_t trailer = digest_follows ? PROTO_DIGEST_SIZE : 0;
+    int64_t trailer = form.digest_follows ? PROTO_DIGEST_SIZE : 0;
     if (request->body_left - trailer != put->size) {
         packet_reply_error(request, ERROR_MALFORMED, "the content must have %lld bytes, %lld follow the head",
                            (long long)put->size, (long long)(request->body_left - trailer));
         return;
     }
-    struct upload *upload = upload_admits(request, put) ? upload_create(request, put, digest_follows) : NULL;
+    struct upload *upload =
+        upload_admits(request, put) ? upload_create(request, put, form.digest_follows) : NULL;
     if (!upload)
         return;
-    snprintf(upload->from, sizeof(upload->from), "%s", from);
+    upload->asks = form.asks;
+    upload->reports = form.reports;
+    snprintf(upload->from, sizeof(upload->from), "%s", form.from);
     upload_begin(upload);
 }
 
@@ -451,7 +494,7 @@ void upload_handle_upload(struct packet_request *request)
     }
     put.key = head.key;
     put.size = head.size;
-    upload_start(request, &put, false, "");
+    upload_start(request, &put, (struct upload_form){.from = ""});
 }
 
 void upload_handle_put(struct packet_request *request)
@@ -461,7 +504,7 @@ void upload_handle_put(struct packet_request *request)
     if (!proto_put_unpack(request->head, request->head_size, &put, &error))
         packet_reply_failure(request, &error);
     else
-        upload_start(request, &put, false, "");
+        upload_start(request, &put, (struct upload_form){.from = ""});
 }
 
 void upload_handle_put_trailer(struct packet_request *request)
@@ -473,7 +516,7 @@ void upload_handle_put_trailer(struct packet_request *request)
     else if (put.has_digest)
         packet_reply_error(request, ERROR_MALFORMED, "the digest follows the content, and the head has one");
     else
-        upload_start(request, &put, true, "");
+        upload_start(request, &put, (struct upload_form){.digest_follows = true, .from = ""});
 }
 
 void upload_handle_move(struct packet_request *request)
@@ -485,5 +528,16 @@ void upload_handle_move(struct packet_request *request)
         !upload_move_take(&put, from, &error))
         packet_reply_failure(request, &error);
     else
-        upload_start(request, &put, true, from);
+        upload_start(request, &put, (struct upload_form){.digest_follows = true, .from = from});
+}
+
+void upload_handle_store(struct packet_request *request)
+{
+    struct proto_store store;
+    struct error error = {0};
+    if (!proto_store_unpack(request->head, request->head_size, &store, &error))
+        packet_reply_failure(request, &error);
+    else
+        upload_start(request, &store.put,
+                     (struct upload_form){.asks = store.asks, .reports = true, .from = ""});
 }

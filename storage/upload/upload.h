@@ -19,4 +19,7 @@ void upload_handle_put(struct packet_request *request);
 void upload_handle_put_trailer(struct packet_request *request);
 void upload_handle_move(struct packet_request *request);
 
+/* Command 95: PUT that says when the content is wanted, where it was asked to, and what became of it. */
+void upload_handle_store(struct packet_request *request);
+
 #endif

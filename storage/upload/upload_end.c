@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define ROOM          "upload"
@@ -51,6 +52,22 @@ static void count_end(const struct upload *upload)
     }
 }
 
+static void reply_stored(struct upload *upload)
+{
+    uint8_t body[PROTO_STORE_REPLY_SIZE];
+    struct proto_store_reply reply = {.repeated = upload->rival, .has_digest = true};
+    if (!upload->reports) {
+        packet_reply(upload->request, NULL, 0);
+        return;
+    }
+    const struct proto_stat *stat = upload->rival ? &upload->rival->stat : &upload->insert.row.stat;
+    reply.has_digest = stat->has_digest;
+    memcpy(reply.digest, stat->digest, sizeof(reply.digest));
+    reply.created = upload->rival ? stat->created : upload->file.place.seconds;
+    proto_store_reply_pack(body, &reply);
+    packet_reply(upload->request, body, sizeof(body));
+}
+
 /* The last step; frees the upload. */
 static void upload_reply(struct upload *upload)
 {
@@ -74,7 +91,7 @@ static void upload_reply(struct upload *upload)
         if (upload->kind && upload->kind->reply)
             upload->kind->reply(upload, request);
         else
-            packet_reply(request, NULL, 0);
+            reply_stored(upload);
         CRASH_POINT("upload-replied");
     } else
         packet_reply_failure(request, &upload->error);

@@ -115,6 +115,8 @@ struct upload {
     int collisions;   /* so many of them */
     int64_t skipping_since_ms;
 
+    bool asks;    /* STORE: the uploader is told when its content is wanted, and has not been told yet */
+    bool reports; /* STORE: the reply says what became of the content */
     bool digest_follows;  /* PUT_TRAILER: the digest into `put` is still to come, behind the content */
     bool digest_followed; /* it came: after the content, which it has to match before anything else */
     void (*whole)(struct upload *upload); /* what goes on when it has */

@@ -49,6 +49,7 @@ ROUND_TRIP(read_request, proto_read_request, PROTO_READ_SIZE)
 ROUND_TRIP(stat_reply, proto_stat, PROTO_STAT_REPLY_SIZE)
 ROUND_TRIP(list, proto_list, PROTO_LIST_SIZE)
 ROUND_TRIP(list_entry, proto_list_entry, PROTO_LIST_ENTRY_SIZE)
+ROUND_TRIP(store, proto_store, PROTO_STORE_SIZE)
 ROUND_TRIP(begin, proto_begin, PROTO_BEGIN_SIZE)
 ROUND_TRIP(begin_reply, proto_begin_reply, PROTO_BEGIN_REPLY_SIZE)
 ROUND_TRIP(partial_state, proto_partial_state, PROTO_PARTIAL_STATE_SIZE)
@@ -170,6 +171,7 @@ static const struct {
     {try_get, 0},
     {try_saddrs_reply, 0},
     {try_error, 0},
+    {try_store, PROTO_STORE_SIZE},
     {try_begin, PROTO_BEGIN_SIZE},
     {try_begin_reply, PROTO_BEGIN_REPLY_SIZE},
     {try_partial_state, PROTO_PARTIAL_STATE_SIZE},

@@ -160,6 +160,14 @@ static const struct field where_fields[] = {
     STRING(proto_where, place, "place", 508, 128, PLACE, false),
 };
 
+static const struct field store_fields[] = {
+    KEY_OF(proto_store, put.key., false),
+    COUNT(proto_store, put.size, "size", 400, 8, INT64_MAX),
+    STRING(proto_store, put.name, "name", 408, 256, FILE_NAME, true),
+    STRING(proto_store, put.content_type, "content type", 664, 128, ASCII, true),
+    DIGEST_OF(proto_store, put., has_digest, 792),
+    {"asks", 809, 1, offsetof(struct proto_store, asks), FLAG, false, 0, 1},
+};
 static const struct field begin_fields[] = {
     KEY_OF(proto_begin, put.key., false),
     NUMBER_OF(proto_begin, put.size, "size", 400, 8, -1, INT64_MAX),
@@ -222,6 +230,7 @@ ADAPT(left_head, proto_left_head)
 ADAPT(left_entry, proto_users_entry)
 ADAPT(list_entry, proto_list_entry)
 ADAPT(where_reply, proto_where)
+ADAPT(store, proto_store)
 ADAPT(begin, proto_begin)
 ADAPT(begin_reply, proto_begin_reply)
 ADAPT(partial_state, proto_partial_state)
@@ -270,6 +279,7 @@ const struct body proto_bodies[] = {
     BODY(list, 405, proto_list, list_fields),
     BODY(list_entry, 571, proto_list_entry, list_entry_fields),
     BODY(where_reply, 636, proto_where, where_fields),
+    BODY(store, 810, proto_store, store_fields),
     BODY(begin, 817, proto_begin, begin_fields),
     BODY(begin_reply, 41, proto_begin_reply, begin_reply_fields),
     BODY(partial_state, 25, proto_partial_state, partial_state_fields),

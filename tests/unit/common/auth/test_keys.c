@@ -71,6 +71,26 @@ static void a_line_is_a_key(void **state)
     keys_release(keys);
 }
 
+static void a_gateway_changes_only_what_its_line_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        unsigned rights;
+    } lines[] = {{"a gateway " SECRET_A, KEY_RIGHT_READ},
+                 {"a gateway,storage " SECRET_A, KEY_RIGHT_READ},
+                 {"a gateway " SECRET_A " rights=rwd", KEY_RIGHT_READ | KEY_RIGHT_WRITE | KEY_RIGHT_DELETE},
+                 {"a gateway,issuer " SECRET_A, KEY_RIGHTS_ALL},
+                 {"a issuer " SECRET_A, KEY_RIGHTS_ALL}};
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        struct error error;
+        struct keys *keys = keys_parse(lines[i].line, strlen(lines[i].line), "keys", &error);
+        assert_non_null(keys);
+        assert_int_equal(keys_find(keys, "a")->rights, lines[i].rights);
+        keys_release(keys);
+    }
+}
+
 static void what_is_no_key_is_refused_by_line(void **state)
 {
     (void)state;
@@ -306,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_a_key),
+        cmocka_unit_test(a_gateway_changes_only_what_its_line_says),
         cmocka_unit_test(what_is_no_key_is_refused_by_line),
         cmocka_unit_test(a_nul_byte_is_no_text),
         cmocka_unit_test(sub_keys_are_hmacs_of_the_secret),

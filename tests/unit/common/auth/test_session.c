@@ -299,9 +299,8 @@ static const char *expected_of(enum proto_command command)
     case PROTO_TRACKER_ADVERTISE:
         return "storage ";
     case PROTO_TRACKER_SADDRS:
-        return "operator issuer client+r client+w client+d client+l ";
     case PROTO_TRACKER_LOCATE:
-        return "operator issuer gateway client+r client+w client+d client+l ";
+        return "operator issuer gateway storage client+r client+w client+d client+l ";
     case PROTO_TRACKER_GROUPS:
     case PROTO_TRACKER_STATUS:
     case PROTO_TRACKER_GROUP:
@@ -316,15 +315,18 @@ static const char *expected_of(enum proto_command command)
     case PROTO_IDSERVER_GET:
     case PROTO_IDSERVER_RANGE:
         return "operator storage ";
+    case PROTO_STORAGE_PUT_TRAILER:
+        return "operator issuer client+w ";
     case PROTO_STORAGE_UPLOAD:
     case PROTO_STORAGE_PUT:
-    case PROTO_STORAGE_PUT_TRAILER:
+    case PROTO_STORAGE_STORE:
     case PROTO_STORAGE_BEGIN:
     case PROTO_STORAGE_APPEND:
     case PROTO_STORAGE_OFFSET:
     case PROTO_STORAGE_FINISH:
     case PROTO_STORAGE_ABORT:
     case PROTO_STORAGE_JOIN_PARTS:
+        return "operator issuer gateway client+w ";
     case PROTO_STORAGE_RENAME:
         return "operator issuer client+w ";
     case PROTO_STORAGE_FILESIZE:
@@ -335,6 +337,7 @@ static const char *expected_of(enum proto_command command)
     case PROTO_STORAGE_WHERE:
         return "operator gateway ";
     case PROTO_STORAGE_DELETE:
+        return "operator issuer gateway client+d ";
     case PROTO_STORAGE_RESTORE:
         return "operator issuer client+d ";
     case PROTO_STORAGE_LIST:
@@ -347,9 +350,10 @@ static const char matrix_keys[] =
     "operator operator AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= - 2027-02-01 applications=tnvideo\n"
     "client client AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA= - 2027-02-01 applications=tnvideo\n"
     "gateway gateway AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE= - 2027-02-01 applications=tnvideo "
-    "rights=r\n"
+    "rights=rwd\n"
     "issuer issuer AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI= - 2027-02-01 applications=tnvideo\n"
     "storage storage BAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiM= - 2027-02-01 groups=group001 "
+    "applications=tnvideo "
     "paths=../data\n"
     "tracker tracker BQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQ= - 2027-02-01\n"
     "idserver idserver BgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCU= - 2027-02-01\n";
@@ -455,7 +459,7 @@ static void every_command_is_for_its_roles_and_scopes(void **state)
         }
         session_destroy(session);
     }
-    assert_int_equal(cells, 3 * ARRAY_SIZE(columns) * 40);
+    assert_int_equal(cells, 3 * ARRAY_SIZE(columns) * 41);
     keys_release(keys);
 }
 
@@ -544,7 +548,8 @@ static void a_session_ends_with_its_key(void **state)
     struct session *session = session_of(keys, &server, "gateway");
     session_whoami(session, server.now, reply);
     assert_true(proto_whoami_reply_unpack(reply, sizeof(reply), &who, &error));
-    assert_true(who.role == KEY_ROLE_GATEWAY && who.rights == KEY_RIGHT_READ && who.ends == server.now + 10);
+    assert_true(who.role == KEY_ROLE_GATEWAY && who.ends == server.now + 10);
+    assert_int_equal(who.rights, KEY_RIGHT_READ | KEY_RIGHT_WRITE | KEY_RIGHT_DELETE);
     assert_string_equal(who.key, "gateway");
     assert_true(admits_file(session, PROTO_STORAGE_STAT, "u", "1", server.now + 9));
     assert_false(admits_file(session, PROTO_STORAGE_STAT, "u", "1", server.now + 10));

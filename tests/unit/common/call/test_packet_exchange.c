@@ -342,11 +342,133 @@ static void who_cancels_inside_a_callback_hears_nothing_more(void **state)
     assert_int_equal(world->ended, 0);
 }
 
+/* ---- content that waits to be wanted, and that the caller puts into the socket itself ---- */
+
+static int64_t pass_content(void *argument, struct transport to, int64_t left)
+{
+    struct world *world = argument;
+    int64_t now = min_i64(left, world->source_ready - world->source_given);
+    if (world->source_ready < 0)
+        return world->source_ready;
+    if (now == 0) {
+        loop_stop(world->loop);
+        return PACKET_PASS_NOTHING;
+    }
+    assert_int_equal(transport_send(to, "passed along", (size_t)now, MSG_NOSIGNAL), now);
+    world->source_given += now;
+    return now;
+}
+
+/* Lets what is ready happen. */
+static void run_shortly(struct world *world)
+{
+    const struct timeval soon = {.tv_usec = 5000};
+    (void)event_base_loopexit(loop_base(world->loop), &soon);
+    (void)event_base_dispatch(loop_base(world->loop));
+}
+
+static void ask_for_content(struct world *world, int64_t size)
+{
+    world->options.pass = pass_content;
+    world->options.source_size = size;
+    world->options.asks = true;
+    proto_header_pack(world->head, 4 + size, COMMAND, PROTO_STATUS_OK);
+    start(world);
+    run_shortly(world); /* the head */
+    expect_request(world);
+}
+
+static void content_is_kept_until_the_peer_wants_it(void **state)
+{
+    struct world *world = *state;
+    uint8_t got[16];
+    world->source_ready = 6;
+    ask_for_content(world, 6);
+    run_shortly(world);
+    assert_int_equal(world->source_given, 0);
+    assert_int_equal(recv(world->far, got, sizeof(got), MSG_DONTWAIT), -1);
+    reply(world, 0, NULL, 0, 0);
+    while (world->source_given < 6)
+        run_shortly(world);
+    assert_int_equal(recv(world->far, got, 6, MSG_WAITALL), 6);
+    assert_memory_equal(got, "passed", 6);
+    assert_int_equal(world->ended, 0);
+    reply(world, 0, "done", 4, 4);
+    while (world->ended == 0)
+        run_shortly(world);
+    assert_end(world, EXCHANGE_ANSWERED, ERROR_NONE);
+    assert_string_equal(world->body, "done");
+    assert_true(world->end.reusable && world->end.source_used);
+}
+
+static void a_refusal_in_place_of_the_word_costs_no_content(void **state)
+{
+    static const char body[] = "\xff\xf8[media1] full";
+    struct world *world = *state;
+    world->source_ready = 6;
+    ask_for_content(world, 6);
+    reply(world, 0xfd, body, sizeof(body), sizeof(body));
+    run(world);
+    assert_end(world, EXCHANGE_REFUSED, ERROR_NO_SPACE);
+    assert_false(world->end.source_used || world->end.reusable);
+}
+
+static void a_word_with_a_body_is_none(void **state)
+{
+    struct world *world = *state;
+    world->source_ready = 6;
+    ask_for_content(world, 6);
+    reply(world, 0, "hello", 5, 5);
+    run(world);
+    assert_end(world, EXCHANGE_WRONG, ERROR_MALFORMED);
+}
+
+static void a_peer_that_does_not_say_it_is_ready_is_too_late(void **state)
+{
+    struct world *world = *state;
+    world->options.deadline_ms = clock_monotonic_ms() + 30;
+    world->source_ready = 6;
+    ask_for_content(world, 6);
+    run(world);
+    assert_end(world, EXCHANGE_BROKEN, ERROR_TIMEOUT);
+    assert_non_null(strstr(world->end.error.text, "ready"));
+}
+
+static void passing_may_give_up_or_find_the_socket_broken(void **state)
+{
+    struct world *world = *state;
+    world->source_ready = PACKET_PASS_GIVES_UP;
+    ask_for_content(world, 6);
+    reply(world, 0, NULL, 0, 0);
+    run(world);
+    assert_end(world, EXCHANGE_GAVE_UP, ERROR_CANCELLED);
+}
+
+static void a_broken_socket_is_read_for_what_the_peer_said_last(void **state)
+{
+    static const char body[] = "\xff\xf7[media1] not now";
+    struct world *world = *state;
+    world->options.pass = pass_content;
+    world->options.source_size = 6;
+    world->source_ready = PACKET_PASS_BROKEN;
+    proto_header_pack(world->head, 10, COMMAND, PROTO_STATUS_OK);
+    start(world);
+    reply(world, 0xfd, body, sizeof(body), sizeof(body));
+    run(world);
+    assert_end(world, EXCHANGE_REFUSED, ERROR_UNAVAILABLE);
+}
+
 #define EXCHANGE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        EXCHANGE_TEST(content_is_kept_until_the_peer_wants_it),
+        EXCHANGE_TEST(a_refusal_in_place_of_the_word_costs_no_content),
+        EXCHANGE_TEST(a_word_with_a_body_is_none),
+        EXCHANGE_TEST(a_peer_that_does_not_say_it_is_ready_is_too_late),
+        EXCHANGE_TEST(passing_may_give_up_or_find_the_socket_broken),
+        EXCHANGE_TEST(a_broken_socket_is_read_for_what_the_peer_said_last),
         EXCHANGE_TEST(a_reply_is_collected_and_the_socket_can_be_used_again),
         EXCHANGE_TEST(a_reply_with_a_tail_is_taken_and_the_socket_is_out_of_step),
         EXCHANGE_TEST(a_refusal_says_what_the_peer_said),

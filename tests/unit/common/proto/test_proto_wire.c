@@ -46,6 +46,8 @@ static void sizes_are_those_of_the_protocol(void **state)
     assert_int_equal(PROTO_LIST_ENTRY_SIZE, 571);
     assert_int_equal(PROTO_WHERE_REPLY_SIZE, 636);
     assert_int_equal(PROTO_ERROR_BODY_MAX, 1026);
+    assert_int_equal(PROTO_STORE_SIZE, 810);
+    assert_int_equal(PROTO_STORE_REPLY_SIZE, 26);
     assert_int_equal(PROTO_BEGIN_SIZE, 817);
     assert_int_equal(PROTO_BEGIN_REPLY_SIZE, 41);
     assert_int_equal(PROTO_PARTIAL_STATE_SIZE, 25);
@@ -418,6 +420,28 @@ static void begin_is_a_put_whose_size_may_be_unknown(void **state)
     assert_memory_equal(body + 16, numbers, 25);
     assert_true(proto_partial_state_pack(body, &reply.state, &error));
     assert_memory_equal(body, numbers, 25);
+}
+
+static void store_is_a_put_that_may_ask(void **state)
+{
+    (void)state;
+    struct proto_store store = {.put = {.key = file_key, .size = 258, .name = "clip.mp4"}, .asks = true};
+    uint8_t body[PROTO_STORE_SIZE], put[PROTO_PUT_SIZE];
+    struct error error = {0};
+    assert_true(proto_put_pack(put, &store.put, &error));
+    assert_true(proto_store_pack(body, &store, &error));
+    assert_memory_equal(body, put, sizeof(put));
+    assert_int_equal(body[809], 1);
+
+    struct proto_store_reply reply = {.repeated = true, .has_digest = true, .created = 258};
+    static const uint8_t numbers[8] = {0, 0, 0, 0, 0, 0, 1, 2};
+    memcpy(reply.digest, "0123456789abcdef", 16);
+    proto_store_reply_pack(body, &reply);
+    assert_memory_equal(body,
+                        "\1\1"
+                        "0123456789abcdef",
+                        18);
+    assert_memory_equal(body + 18, numbers, 8);
 }
 
 static void the_others_begin_with_key_and_token(void **state)
@@ -808,6 +832,7 @@ int main(void)
         cmocka_unit_test(a_place_has_exactly_the_form_that_storage_servers_make),
         cmocka_unit_test(where_is_the_row_then_key_and_place),
         cmocka_unit_test(begin_is_a_put_whose_size_may_be_unknown),
+        cmocka_unit_test(store_is_a_put_that_may_ask),
         cmocka_unit_test(the_others_begin_with_key_and_token),
         cmocka_unit_test(join_parts_is_finish_and_a_token_for_each_part),
         cmocka_unit_test(get_is_the_key_and_its_nul),

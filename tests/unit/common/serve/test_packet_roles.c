@@ -31,7 +31,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_TRACKER_BEAT:
         return "Sb g -";
     case PROTO_TRACKER_SADDRS:
-        return "SCIOb u -";
+        return "SGCIOb u -";
     case PROTO_TRACKER_GROUPS:
         return "Ob - -";
     case PROTO_TRACKER_LOAD:
@@ -54,17 +54,19 @@ static const char *row_of(enum proto_command command)
     case PROTO_IDSERVER_RANGE:
         return "SO p -";
     case PROTO_STORAGE_UPLOAD:
-        return "CIOb f w";
-    case PROTO_STORAGE_PUT:
+        return "GCIOb f w";
     case PROTO_STORAGE_PUT_TRAILER:
+    case PROTO_STORAGE_RENAME:
+        return "CIO f w";
+    case PROTO_STORAGE_PUT:
+    case PROTO_STORAGE_STORE:
     case PROTO_STORAGE_BEGIN:
     case PROTO_STORAGE_APPEND:
     case PROTO_STORAGE_OFFSET:
     case PROTO_STORAGE_FINISH:
     case PROTO_STORAGE_ABORT:
     case PROTO_STORAGE_JOIN_PARTS:
-    case PROTO_STORAGE_RENAME:
-        return "CIO f w";
+        return "GCIO f w";
     case PROTO_STORAGE_FILESIZE:
     case PROTO_STORAGE_DOWNLOAD:
         return "GCIOb f r";
@@ -74,7 +76,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_STORAGE_WHERE:
         return "GO f r";
     case PROTO_STORAGE_DELETE:
-        return "CIOb f d";
+        return "GCIOb f d";
     case PROTO_STORAGE_RESTORE:
         return "CIO f d";
     case PROTO_STORAGE_LIST:
@@ -113,31 +115,36 @@ struct identity {
 #define SECRET(n) "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh" n "="
 #define BOUNDS    "applications=tnvideo groups=group001 paths=../data"
 
-static const char keys_text[] = "st storage " SECRET(
-    "8") " " BOUNDS "\n"
-         "gw gateway " SECRET(
-             "A") " " BOUNDS "\n"
-                  "is issuer " SECRET(
-                      "E") " " BOUNDS "\n"
-                           "op operator " SECRET(
-                               "I") " " BOUNDS "\n"
-                                    "cl client " SECRET(
-                                        "M") " " BOUNDS "\n"
-                                             "tr tracker " SECRET(
-                                                 "Q") " " BOUNDS "\n"
-                                                      "id idserver " SECRET(
-                                                          "U") " " BOUNDS "\n"
-                                                               "is-r issuer " SECRET(
-                                                                   "Y") " rights=r " BOUNDS "\n"
-                                                                        "old storage " SECRET(
-                                                                            "c") " - 2001-01-01\n"
-                                                                                 "young storage " SECRET(
-                                                                                     "g") " 2099-01-01\n";
+static const char keys_text[] = "gw-w gateway " SECRET(
+    "k") " rights=rwd " BOUNDS "\n"
+         "st storage " SECRET(
+             "8") " " BOUNDS "\n"
+                  "gw gateway " SECRET(
+                      "A") " " BOUNDS "\n"
+                           "is issuer " SECRET(
+                               "E") " " BOUNDS "\n"
+                                    "op operator " SECRET(
+                                        "I") " " BOUNDS "\n"
+                                             "cl client " SECRET(
+                                                 "M") " " BOUNDS "\n"
+                                                      "tr tracker " SECRET(
+                                                          "Q") " " BOUNDS "\n"
+                                                               "id idserver " SECRET(
+                                                                   "U") " " BOUNDS "\n"
+                                                                        "is-r issuer " SECRET(
+                                                                            "Y") " rights=r " BOUNDS "\n"
+                                                                                 "old storage " SECRET(
+                                                                                     "c") " - 2001-01-01\n"
+                                                                                          "young "
+                                                                                          "storage " SECRET(
+                                                                                              "g") " 2099-01-"
+                                                                                                   "01\n";
 
 static const struct identity identities[] = {
     {NULL, KEY_ROLE_NONE, 0, NULL, NULL, NULL, false},
     {"st", KEY_ROLE_STORAGE, 'S', NULL, NULL, NULL, false},
-    {"gw", KEY_ROLE_GATEWAY, 'G', NULL, NULL, NULL, false},
+    {"gw", KEY_ROLE_GATEWAY, 'G', NULL, NULL, NULL, true}, /* a gateway reads, unless its line says more */
+    {"gw-w", KEY_ROLE_GATEWAY, 'G', NULL, NULL, NULL, false},
     {"is", KEY_ROLE_ISSUER, 'I', NULL, NULL, NULL, false},
     {"op", KEY_ROLE_OPERATOR, 'O', NULL, NULL, NULL, false},
     {"tr", KEY_ROLE_TRACKER, 0, NULL, NULL, NULL, false},

@@ -202,10 +202,18 @@ static void methods_and_versions_get_their_own_status(void **state)
     REFUSE("GET / HTTP/x.y\r\nHost: a\r\n\r\n", 400);
     REFUSE("GET / HTTP/1.1\r\nHost: a\r\nExpect: something\r\n\r\n", 417);
     expect_head(&request, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n");
-    assert_int_equal(request.method, HTTP_METHOD_OTHER);
+    assert_int_equal(request.method, HTTP_METHOD_PUT);
     assert_true(request.expect_continue);
     assert_int_equal(request.body_kind, HTTP_BODY_LENGTH);
     assert_int_equal(request.body_length, 5);
+    expect_head(&request, "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(request.method, HTTP_METHOD_OTHER);
+    expect_head(&request, "POST / HTTP/1.1\r\nHost: a\r\nX-Reel-Digest: 00\r\n\r\n");
+    assert_int_equal(request.method, HTTP_METHOD_POST);
+    assert_int_equal(http_request_field_count(&request, HTTP_FIELD_REEL_DIGEST), 1); /* past the 32nd field */
+    expect_head(&request, "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(request.method, HTTP_METHOD_DELETE);
+    assert_int_equal(http_request_field_count(&request, HTTP_FIELD_REEL_DIGEST), 0);
     expect_head(&request, "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n");
     assert_int_equal(request.method, HTTP_METHOD_OPTIONS);
 }

@@ -132,19 +132,35 @@ static void what_breaks_the_grammar_or_tries_to_climb_is_broken(void **state)
     expect_kind(texts, ARRAY_SIZE(texts), HTTP_TARGET_BROKEN);
 }
 
+static void a_users_files_are_where_files_are_put(void **state)
+{
+    static const char *const texts[] = {"/files/a/b", "/files/a/b/",   "/files",
+                                        "/files/",    "/files?name=x", "http://host/files/a/b"};
+    struct http_target target;
+    (void)state;
+    expect_kind(texts, ARRAY_SIZE(texts), HTTP_TARGET_USER);
+    assert_int_equal(parse("/files/app1/b%2Fc/?name=a+b%21", &target), HTTP_TARGET_USER);
+    assert_string_equal(target.key.application, "app1");
+    assert_string_equal(target.key.user, "b/c");
+    assert_string_equal(target.key.file, "");
+    assert_string_equal(target.put_name, "a b!");
+    assert_false(target.download);
+    assert_int_equal(parse("/files/", &target), HTTP_TARGET_USER);
+    assert_string_equal(target.key.user, "alice");
+    assert_int_equal(parse("/files/a-b/u", &target), HTTP_TARGET_UNKNOWN);
+    assert_int_equal(parse("/files/a/u?name=%", &target), HTTP_TARGET_BROKEN);
+    assert_int_equal(http_target_parse(http_text_of("/files/"), "", "", &target), HTTP_TARGET_UNKNOWN);
+}
+
 static void what_is_well_formed_but_cannot_exist_is_unknown(void **state)
 {
     static const char *const texts[] = {
         "/",
-        "/files",
-        "/files/",
         "/file/x",
         "/FILES/x",
         "//files/x",
         "/files//u/f",
         "/files/app1//f",
-        "/files/app1/u/",
-        "/files/a/b",
         "/files/app1/u/f/n/more",
         "/files/app1/u/f/n/more/and/more/and/more",
         "/files/app-1/u/f",
@@ -239,6 +255,7 @@ int main(void)
         cmocka_unit_test(the_absolute_form_is_read_like_the_origin_form),
         cmocka_unit_test(unused_bytes_of_the_key_are_zeros),
         cmocka_unit_test(what_breaks_the_grammar_or_tries_to_climb_is_broken),
+        cmocka_unit_test(a_users_files_are_where_files_are_put),
         cmocka_unit_test(what_is_well_formed_but_cannot_exist_is_unknown),
         cmocka_unit_test(fields_take_their_longest_value_and_not_a_byte_more),
         cmocka_unit_test(without_defaults_the_short_form_names_nothing),

@@ -1,0 +1,18 @@
+/*
+ * http_write: PUT and POST of a content, as it is or in a form, one to one on the packets' STORE. Called through the table of
+ * http_connection.h. On the loop's thread; never blocks.
+ */
+#ifndef REEL_HTTPD_HTTP_WRITE_H
+#define REEL_HTTPD_HTTP_WRITE_H
+
+#include "httpd/serve/http_connection.h"
+
+/* take(), form(), stored() of struct http_answering. */
+bool http_write_take(struct http_connection *connection);
+bool http_write_form(struct http_connection *connection);
+bool http_write_stored(struct http_connection *connection);
+
+/* The exchange ends: lets go of everything here. What is under way is given up. */
+void http_write_end(struct http_connection *connection);
+
+#endif
