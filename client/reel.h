@@ -193,7 +193,13 @@ struct reel_upload {
      * -1 where its end is not known), any content for its digest where the servers are too old to take that at
      * the end. May be NULL. */
     reel_progress preparing;
-    int64_t reserved[3]; /* zero */
+    /* Of a regular file (elsewhere it says nothing): the upload can be gone on with. What must be known for that is kept in the file STATE from
+     * the first byte to success: its directory must be there, it is made with mode 0600 and removed at the end. Where STATE is of an earlier upload of the
+     * same content (user, size, modification time and inode of the file; FILE, if given) that one goes on where it was, under its file ID, over whichever server of the
+     * group; the bytes that were sent before are read here once more, for the digest that the servers compare. Any other STATE is
+     * replaced. Where the servers are too old the upload is one without. NULL: none. */
+    const char *state;
+    int64_t reserved[2]; /* zero */
 };
 
 /* Upload a regular file, a descriptor, bytes in memory. FILE_ID (may be NULL) gets the file ID, also when the

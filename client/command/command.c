@@ -16,7 +16,7 @@
 
 static const struct command_verb verbs[] = {
     {"upload", "FILE...", "Uploads files (- for standard input) and prints the file ID of each.",
-     TRANSFER "name type file-id recursive ", 0, -1, true, true, command_upload, true},
+     TRANSFER "name type file-id recursive resume ", 0, -1, true, true, command_upload, true},
     {"download", "FILE_ID [PATH]",
      "Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.",
      TRANSFER "output into resume verify offset size ", 0, -1, true, true, command_download, false},

@@ -100,7 +100,9 @@ static const struct option options_table[] = {
     SOME_TEXT("output", 'o', "PATH", output,
               "where to, for one file (-: standard output); what is there is replaced"),
     SOME_TEXT("into", 0, "DIR", into, "the directory that files go to, under their stored names"),
-    SOME_FLAG("resume", 'c', resume, "go on with an earlier download's PATH.part, else with PATH"),
+    SOME_FLAG(
+        "resume", 'c', resume,
+        "go on: with an earlier download's PATH.part, else with PATH; with an upload that was interrupted"),
     SOME_FLAG("verify", 0, verify, "fail where no digest is stored (one that is stored is always compared)"),
     SOME_NUMBER("offset", 0, offset, 0, "first byte of a part; to standard output only"),
     SOME_NUMBER("size", 0, size, 1, "bytes of a part; to standard output only"),

@@ -3,6 +3,7 @@
  * with --parallel. Each file ID is printed at once.
  */
 #include "client/command/command_internal.h"
+#include "client/command/command_state.h"
 
 #include <errno.h>
 #include <fts.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define UPLOAD_LARGE (INT64_C(64) << 20) /* bytes from which on an upload can always be gone on with */
 
 struct uploads {
     char **paths; /* owned, each too */
@@ -133,6 +136,39 @@ static int upload_dry_run(struct command *command, const char *path, bool standa
                          command_human((double)stat_of_path.st_size, size, sizeof(size)));
 }
 
+/* The state of an upload that can be gone on with: of any file with -c, and of a large one, which without -c begins anew. NULL: none. */
+static char *upload_state(struct command *command, const char *path, const struct stat *status)
+{
+    struct error why = {0};
+    bool resume = command->options.resume;
+    char *state;
+
+    if (!S_ISREG(status->st_mode) || (!resume && status->st_size < UPLOAD_LARGE))
+        return NULL;
+    state = command_state_path(command, path, &why);
+    if (!state)
+        command_remark(command, "%s: it cannot be gone on with if it is interrupted: %s", path, why.text);
+    else if (!resume)
+        (void)unlink(state);
+    return state;
+}
+
+static bool may_be_stored(const struct reel_error *error)
+{
+    return error->code == REEL_E_CANCELLED || error->code == REEL_E_CONNECTION ||
+           error->code == REEL_E_TIMEOUT;
+}
+
+/* What the user can do about it. */
+static void upload_explain(struct command *command, const char *path, const char *state, const char *file_id,
+                           const struct reel_error *error)
+{
+    if (state && access(state, F_OK) == 0)
+        command_remark(command, "%s: reel upload -c goes on where it was", path);
+    else if (file_id[0] != '\0' && may_be_stored(error)) /* its last word may have been lost on the way */
+        command_remark(command, "%s: if it was stored after all, its file ID is %s", path, file_id);
+}
+
 static int upload_one(struct command *command, void *items, int number)
 {
     const struct uploads *uploads = items;
@@ -148,24 +184,25 @@ static int upload_one(struct command *command, void *items, int number)
     };
     char file_id[REEL_FILE_SIZE];
     struct reel_error error;
-    struct stat stat_of_path;
+    struct stat stat_of_path = {0};
+    char *state;
 
     if (command->options.dry_run)
         return upload_dry_run(command, path, standard_input);
     if (!standard_input && stat(path, &stat_of_path) == 0 && S_ISDIR(stat_of_path.st_mode))
         return upload_local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
+    state = standard_input ? NULL : upload_state(command, path, &stat_of_path);
+    upload.state = state;
     bar = command_bar_begin(command->display, standard_input ? "standard input" : slash ? slash + 1 : path);
     upload.argument = bar;
     fine = standard_input ? reel_upload_fd(command->reel, &upload, STDIN_FILENO, -1, file_id, &error)
                           : reel_upload_path(command->reel, &upload, path, file_id, &error);
     command_bar_end(bar);
-    if (fine)
-        return print_uploaded(command, path, file_id, uploads->several);
-    /* Its last word may have been lost on the way. */
-    if (file_id[0] != '\0' &&
-        (error.code == REEL_E_CANCELLED || error.code == REEL_E_CONNECTION || error.code == REEL_E_TIMEOUT))
-        command_remark(command, "%s: if it was stored after all, its file ID is %s", path, file_id);
-    return command_failed(command, path, &error);
+    if (!fine)
+        upload_explain(command, path, state, file_id, &error);
+    free(state);
+    return fine ? print_uploaded(command, path, file_id, uploads->several)
+                : command_failed(command, path, &error);
 }
 
 int command_upload(struct command *command)

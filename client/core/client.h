@@ -157,6 +157,42 @@ struct client_upload_options {
 struct client_operation *client_upload(struct client *client, const struct client_upload_options *options);
 void client_upload_resume(struct client_operation *operation); /* SOURCE has bytes again */
 
+/* ---- partial uploads (docs/protocol.md): any server of the group continues what another one began. Servers that do not know them:
+ * ERROR_UNKNOWN_COMMAND, or ERROR_GENERAL of a legacy one ---- */
+
+/* BEGIN. REPLY is valid during the callback. Where a reply is lost another one may be begun; the first one expires. */
+typedef void (*client_begin_callback)(void *argument, const struct proto_begin_reply *reply,
+                                      const struct error *error);
+struct client_operation *client_begin(struct client *client, const struct proto_begin *begin,
+                                      client_begin_callback callback, void *argument);
+
+/* APPEND: append.size bytes from SOURCE (as in struct packet_call_options), and the digest behind them where append.digest_follows. Once a
+ * byte was taken no other server is tried: the callback gets the error, client_offset() tells what counts. STATE is valid during the callback. */
+typedef void (*client_state_callback)(void *argument, const struct proto_partial_state *state,
+                                      const struct error *error);
+struct client_append_options {
+    struct proto_append append;
+    int64_t (*source)(void *argument, uint8_t *buffer, size_t size); /* NULL: append.size is 0 */
+    client_state_callback callback;
+    void *argument;
+};
+struct client_operation *client_append(struct client *client, const struct client_append_options *options);
+void client_append_resume(struct client_operation *operation); /* SOURCE has bytes again */
+
+struct client_operation *client_offset(struct client *client, const struct proto_partial *partial,
+                                       client_state_callback callback, void *argument);
+/* ERROR_NOT_FOUND also where an answer was lost and it is gone. */
+struct client_operation *client_abort(struct client *client, const struct proto_partial *partial,
+                                      client_done_callback callback, void *argument);
+
+/* FINISH, JOIN_PARTS. PATIENCE_MS: how long one server may take for it, where that is more than call_timeout_ms: perhaps it reads (or copies) the whole
+ * file. TOKENS: COUNT of PROTO_PARTIAL_TOKEN_SIZE bytes, copied. NULL also where they are too many or none. */
+struct client_operation *client_finish(struct client *client, const struct proto_finish *finish,
+                                       int64_t patience_ms, client_done_callback callback, void *argument);
+struct client_operation *client_join_parts(struct client *client, const struct proto_finish *target,
+                                           const uint8_t *tokens, size_t count, int64_t patience_ms,
+                                           client_done_callback callback, void *argument);
+
 /* DOWNLOAD: finds a server that answers with success (others of the group are tried first) and hands over the socket at
  * the first byte of the body. DIGEST: of the content that is meant (PROTO_DIGEST_SIZE bytes, copied): where the file has
  * another one by now, ERROR_DIGEST, so that two contents are never mixed; NULL: whatever the file's content is; a server

@@ -17,7 +17,7 @@
 
 #define CLIENT_TRIES         10                 /* of one operation, over all servers */
 #define CLIENT_TEXT_MAX      (64 * 1024 * 1024) /* of GROUPS and STATUS */
-#define CLIENT_BODY_MAX      PROTO_STORE_SIZE   /* the largest fixed part of a request */
+#define CLIENT_BODY_MAX      PROTO_BEGIN_SIZE   /* the largest fixed part of a request but JOIN_PARTS' */
 #define CLIENT_LEGACY_AGE_MS 60000 /* how long a server is remembered to know the base commands only */
 #define CLIENT_LEGACY_MAX    1024
 
@@ -112,7 +112,13 @@ struct client_operation {
     struct address avoid;    /* tried last */
     struct error last_error; /* of the last call to a storage server; ERROR_NONE before */
 
-    struct proto_list list;
+    union {
+        struct proto_list list;
+        struct proto_append append;
+        struct proto_finish finish; /* OFFSET, ABORT: its partial */
+    };
+    int64_t keep;               /* BEGIN */
+    int64_t patience_ms;        /* FINISH, JOIN_PARTS: how long one server may take */
     uint8_t action;             /* of FSCK */
     char name[PROTO_NAME_SIZE]; /* of RENAME */
     struct proto_group group;
@@ -133,13 +139,16 @@ struct client_operation {
         client_list_callback list;
         client_text_callback text;
         client_download_callback download;
+        client_begin_callback begin;
+        client_state_callback state;
     } callback;
     void *argument;
 
     client_remark_callback remark; /* may be NULL */
     void *remark_argument;
 
-    void *owned; /* freed after the callback: what `result` points to; may be NULL */
+    void *owned; /* freed after the callback: what `result` points to, or a large request; may be NULL */
+    size_t owned_size;
 
     /* Last: large, and of a new operation only the count of servers is set. */
     struct client_location location;
@@ -156,6 +165,7 @@ struct client_operation {
             size_t size;
         } text;
         struct packet_call *download;
+        struct proto_begin_reply begin; /* APPEND, OFFSET: its state */
     } result;
 };
 

@@ -56,7 +56,7 @@ class _File(ctypes.Structure):
 class _Upload(ctypes.Structure):
     _fields_ = [("application", ctypes.c_char_p), ("user", ctypes.c_char_p), ("file", ctypes.c_char_p), ("name", ctypes.c_char_p),
                 ("content_type", ctypes.c_char_p), ("progress", _Progress), ("argument", ctypes.c_void_p), ("preparing", _Progress),
-                ("reserved", ctypes.c_int64 * 3)]
+                ("state", ctypes.c_char_p), ("reserved", ctypes.c_int64 * 2)]
 
 
 class _Download(ctypes.Structure):

@@ -322,7 +322,8 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
             peer_fail(fd, 102, -3, "[fake] unknown command");
             return;
         }
-        if (request.command == 4 || (atomic_load(&storage->no_read) && request.command == 81)) {
+        if (request.command == 4 || (request.command >= 82 && request.command <= 87) ||
+            (atomic_load(&storage->no_read) && request.command == 81)) {
             peer_fail(fd, 102, -3, "[fake] unknown command");
             if (request.command == 4)
                 continue;

@@ -1,0 +1,23 @@
+/*
+ * reel_resume: an upload that can be gone on with: a partial upload (docs/protocol.md) whose token stands in a file of the caller's. Blocks, in
+ * the calling thread. Private to the blocking face.
+ */
+#ifndef REEL_CLIENT_REEL_RESUME_H
+#define REEL_CLIENT_REEL_RESUME_H
+
+#include "client/library/reel_content.h"
+#include "client/library/reel_internal.h"
+
+enum resume_end {
+    RESUME_STORED,
+    RESUME_FAILED,  /* ERROR; what has come is kept, and so is the state, unless going on cannot help */
+    RESUME_TOO_OLD, /* nothing was sent: the servers do not know partial uploads */
+};
+
+/* CONTENT, a regular file, as PUT says, with the state in the file UPLOAD->state (client/reel.h). PUT->key.file becomes that of the state, unless UPLOAD names
+ * one; FILE_ID (may be NULL) too. */
+enum resume_end resume_upload(struct reel *reel, const struct content *content,
+                              const struct reel_upload *upload, struct proto_put *put,
+                              char file_id[REEL_FILE_SIZE], struct error *error);
+
+#endif
