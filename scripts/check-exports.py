@@ -22,7 +22,9 @@ TESTED = {
     "link_scope_parse": "pure: every form of a scope, without a signature around it",
     "http_unsent_share": "pure: the share at limits that no machine reaches",
     "sandbox_abi": "the test asks, as the daemon does, whether this kernel has Landlock",
+    "meta_move_former_id": "pure: the name of what a move leaves behind, at the longest names",
     "spellings_check": "its daemon-wide caller logs only; the test asks for the verdict itself",
+    "store_path_report": "failures of a disk that no test can have: each number and what it makes of the path",
     "store_system_advise_on": "a file system and a glusterd that are made up",
 }
 
