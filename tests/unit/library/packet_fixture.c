@@ -4,6 +4,8 @@
  */
 #include "tests/unit/library/packet_fixture.h"
 
+#include <netinet/tcp.h>
+
 struct upload {
     struct packet_request *request;
     size_t piece;
@@ -379,9 +381,10 @@ int dial(void)
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
     };
     struct timeval patience = {.tv_sec = 30};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
     assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0); /* a head, then a body */
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
