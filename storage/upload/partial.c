@@ -3,7 +3,7 @@
  * no more than a look at the row. On the request's loop where nothing else is said.
  */
 #include "storage/upload/partial.h"
-#include "storage/upload/partial_finish.h"
+#include "storage/upload/partial_state.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,7 +40,8 @@ void partial_end(struct upload *upload)
     struct partial *partial = upload->own;
     partials_leave(upload->storage->partials, &partial->hold, NULL, 0);
     digest_destroy(partial->digest);
-    partial_join_destroy(partial->join);
+    if (partial->join)
+        partial->joining->destroy(partial->join);
     free(partial);
 }
 

@@ -236,7 +236,7 @@ bool partial_finish_settle(struct upload *upload)
         return false;
     if (partial->step == PARTIAL_CLEARS && !upload->job_fine)
         upload_leave_file(upload, upload->job_error.text);
-    if (partial->step == PARTIAL_CLEARS && partial->join && upload->fine && !partial_join_clear(partial))
+    if (partial->step == PARTIAL_CLEARS && partial->join && upload->fine && !partial->joining->clear(partial))
         return false;
     partial_let_go(partial);
     partial->step = PARTIAL_OVER;
@@ -282,7 +282,7 @@ void partial_finish_taken(struct partial *partial)
     memcpy(upload->put.content_type, row->content_type, sizeof(upload->put.content_type));
     upload->came = true;
     if (partial->join)
-        partial_join_taken(partial);
+        partial->joining->taken(partial);
     else
         upload_enter_gate(upload);
 }

@@ -23,13 +23,4 @@ MUST_CHECK bool partial_finish_settle(struct upload *upload);
 /* Reads a part of the first END bytes of the open file into partial->digest, up to partial->digested. On a worker; BLOCKS. */
 MUST_CHECK bool partial_read_back(struct partial *partial, int64_t end, struct error *error);
 
-/* ---- storage/upload/partial_join.c ---- */
-
-/* The target was taken: its parts are looked at, then it waits for a place. */
-void partial_join_taken(struct partial *partial);
-
-/* The file is stored: the parts are to be removed. False: a job is under way, upload_settle() follows. */
-MUST_CHECK bool partial_join_clear(struct partial *partial);
-void partial_join_destroy(struct partial_join *join); /* NULL is ignored */
-
 #endif

@@ -26,10 +26,8 @@ struct partial_join {
     bool by_hand;   /* the kernel does not copy between these files */
 };
 
-void partial_join_destroy(struct partial_join *join)
+static void join_destroy(struct partial_join *join)
 {
-    if (!join)
-        return;
     if (join->fd >= 0)
         (void)close(join->fd); /* only read */
     free(join->parts.rows);
@@ -60,7 +58,7 @@ static void parts_taken(struct partial_parts *parts)
     }
 }
 
-void partial_join_taken(struct partial *partial)
+static void join_parts_take(struct partial *partial)
 {
     struct upload *upload = partial->upload;
     struct partial_parts *parts = &partial->join->parts;
@@ -83,7 +81,7 @@ static void parts_purged(struct partial_parts *parts)
     upload_settle(upload); /* where it failed they expire */
 }
 
-bool partial_join_clear(struct partial *partial)
+static bool join_clear(struct partial *partial)
 {
     struct error ignored;
     partial->step = PARTIAL_OVER;
@@ -253,6 +251,12 @@ static struct partial_join *join_create(const uint8_t *tokens, size_t count)
     return join;
 }
 
+static const struct partial_joining joining = {
+    .taken = join_parts_take,
+    .clear = join_clear,
+    .destroy = join_destroy,
+};
+
 void partial_handle_join_parts(struct packet_request *request)
 {
     struct proto_finish target;
@@ -272,11 +276,13 @@ void partial_handle_join_parts(struct packet_request *request)
     else if (upload_admits(request, &put))
         upload = partial_create(request, &put, false, &join_kind, target.partial.token);
     if (!upload) {
-        partial_join_destroy(join);
+        if (join)
+            join_destroy(join);
         return;
     }
     join->partial = upload->own;
     upload->own->join = join;
+    upload->own->joining = &joining;
     upload->own->finish = target;
     upload->own->rows.allowed = join_allowed;
     partial_start_rows(upload->own, partial_rows_take, PARTIAL_NEW, partial_finish_taken);

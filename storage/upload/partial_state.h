@@ -27,7 +27,17 @@ enum partial_step {
     PARTIAL_OVER,
 };
 
+struct partial;
 struct partial_join; /* storage/upload/partial_join.c */
+
+/* What JOIN_PARTS does in its own way, in the places where FINISH calls it. */
+struct partial_joining {
+    /* The target was taken: its parts are looked at, then it waits for a place. */
+    void (*taken)(struct partial *partial);
+    /* The file is stored: the parts are to be removed. False: a job is under way, upload_settle() follows. */
+    bool (*clear)(struct partial *partial);
+    void (*destroy)(struct partial_join *join);
+};
 
 struct partial {
     struct upload *upload;
@@ -43,9 +53,10 @@ struct partial {
     int64_t written;           /* bytes that are in the file, from the first on */
     bool whole;                /* APPEND: the content has come */
     bool sync_failed;          /* nothing more is recorded */
-    struct partial_join *join; /* JOIN_PARTS; else NULL */
-    int64_t joined;            /* bytes of all parts; -1: it joins none */
-    int64_t size;              /* FINISH, JOIN_PARTS: of the row as it was taken */
+    struct partial_join *join; /* JOIN_PARTS; else NULL, as the next */
+    const struct partial_joining *joining;
+    int64_t joined; /* bytes of all parts; -1: it joins none */
+    int64_t size;   /* FINISH, JOIN_PARTS: of the row as it was taken */
 };
 
 /* Carries REQUEST; NULL: it has been answered. PUT: as upload_create() wants it. */
