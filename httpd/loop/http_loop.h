@@ -80,6 +80,7 @@ struct http_loop {
     const struct http_metrics *metrics;
     struct http_buffers buffers;
     struct http_pipes pipes;
+    size_t piece_bytes;              /* that feeds gather, beyond the first block of each */
     struct local_files *local_files; /* NULL: no group is local */
     struct stream_loop *streams;     /* see httpd/stream/stream_loop.h */
     struct http_clock clock;

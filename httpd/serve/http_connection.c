@@ -416,12 +416,15 @@ static enum step step_body(struct http_connection *connection)
     }
 }
 
-/* The sink reads from the client; here is only what it cannot see. */
+/* Sink or feed read from the client; here is only what they cannot see. */
 static enum step step_store(struct http_connection *connection)
 {
     if (connection->readable) {
         connection->readable = false;
-        sink_readable(connection->exchange.sink);
+        if (connection->exchange.feed)
+            feed_readable(connection->exchange.feed);
+        else
+            sink_readable(connection->exchange.sink);
     }
     if (!connection->loop->answering->stored(connection))
         return STEP_WAIT;

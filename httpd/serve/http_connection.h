@@ -15,6 +15,7 @@
 #include "httpd/loop/http_loop.h"
 #include "httpd/syntax/http_range.h"
 #include "httpd/syntax/proxy_header.h"
+#include "httpd/sink/feed.h"
 #include "httpd/sink/sink.h"
 #include "httpd/source/source.h"
 #include <event2/event_struct.h>
@@ -51,12 +52,13 @@ struct http_exchange {
     struct stream_body *made;      /* what was made; FILE describes it */
     struct http_write *write;      /* PUT, POST: see http_write.c */
     struct http_delete *erase;     /* DELETE: see http_delete.c */
-    struct sink *sink;             /* CONNECTION_STORE */
-    bool continued;                /* 100 Continue was sent, or is not waited for */
-    uint16_t refused;              /* the status that is answered once the body is dropped; 0: none */
-    const char *refusal;           /* static text for it */
-    const char *challenge;         /* WWW-Authenticate of 401 and 403; static, or NULL */
-    const char *allow;             /* methods of the target, for Allow; NULL: those that read */
+    struct sink *sink;             /* CONNECTION_STORE: one of these two */
+    struct feed *feed;
+    bool continued;        /* 100 Continue was sent, or is not waited for */
+    uint16_t refused;      /* the status that is answered once the body is dropped; 0: none */
+    const char *refusal;   /* static text for it */
+    const char *challenge; /* WWW-Authenticate of 401 and 403; static, or NULL */
+    const char *allow;     /* methods of the target, for Allow; NULL: those that read */
 };
 
 struct http_connection {
@@ -111,7 +113,7 @@ struct http_answering {
     bool (*take)(struct http_connection *connection);
     /* CONNECTION_BODY of a request that take() took: the form's bytes are at hand behind the head. True: the state has changed. */
     bool (*form)(struct http_connection *connection);
-    /* CONNECTION_STORE: true where the sink has come to an end, and the state has changed. */
+    /* CONNECTION_STORE: true where sink or feed have come to an end, and the state has changed. */
     bool (*stored)(struct http_connection *connection);
     /* Answers with an error (4xx, 5xx) instead of whatever was under way, as long as no byte of an answer was
      * sent. MESSAGE: static text, for the client. Leaves the connection in SEND. */

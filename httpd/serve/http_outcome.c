@@ -18,6 +18,8 @@ int http_outcome_status(int code)
         return 404;
     case ERROR_DIGEST:
         return 422;
+    case ERROR_RANGE: /* longer than upload_size_max */
+        return 413;
     case ERROR_MALFORMED:
         return 400;
     case ERROR_NO_SPACE:
@@ -48,6 +50,8 @@ const char *http_outcome_message(int status)
         return "the file was deleted; its ID is free once it is purged";
     case 412:
         return "the file exists";
+    case 413:
+        return "the file is larger than this server takes";
     case 422:
         return "the content does not have the digest that was stated";
     case 429:

@@ -58,13 +58,28 @@ static bool queue_has_moved(const struct http_connection *connection, int *queue
     return connection->queued < 0 || *queued < connection->queued;
 }
 
+/* Of an upload: bytes that have come from the socket; for how long, in ms, nothing but the client has been waited for. */
+static int64_t upload_received(const struct http_exchange *exchange)
+{
+    return exchange->feed ? feed_received(exchange->feed) : sink_received(exchange->sink);
+}
+
+static int64_t upload_waited_ms(const struct http_exchange *exchange)
+{
+    return exchange->feed ? feed_waited_ms(exchange->feed) : sink_waited_ms(exchange->sink);
+}
+
+static int64_t upload_still_ms(const struct http_exchange *exchange)
+{
+    return exchange->feed ? feed_still_ms(exchange->feed) : sink_still_ms(exchange->sink);
+}
+
 static void refuse_upload(struct http_connection *connection)
 {
     log_info("sweep",
              "c%" PRIu64 ": an upload is given up: %" PRId64 " bytes came in %" PRId64
              " ms of waiting for the client",
-             connection->id, sink_received(connection->exchange.sink),
-             sink_waited_ms(connection->exchange.sink));
+             connection->id, upload_received(&connection->exchange), upload_waited_ms(&connection->exchange));
     http_connection_refuse(connection, 408, "the content did not come in time");
     http_connection_run(connection);
 }
@@ -76,13 +91,18 @@ static void time_is_over(struct http_connection *connection)
     case CONNECTION_HEAD:
     case CONNECTION_BODY:
         if (connection->in_end > connection->in_start) {
-            http_connection_refuse(connection, 408, "the request did not come in time");
+            /* A refusal that waited for the body's end is not lost with it. */
+            if (connection->exchange.refused != 0)
+                http_connection_refuse(connection, connection->exchange.refused,
+                                       connection->exchange.refusal);
+            else
+                http_connection_refuse(connection, 408, "the request did not come in time");
             http_connection_run(connection);
             return;
         }
         break;
     case CONNECTION_STORE:
-        if (sink_still_ms(connection->exchange.sink) < limit_of(connection->loop, CONNECTION_STORE)) {
+        if (upload_still_ms(&connection->exchange) < limit_of(connection->loop, CONNECTION_STORE)) {
             http_connection_set_state(connection, CONNECTION_STORE);
             return;
         }
@@ -144,8 +164,7 @@ static bool is_too_slow(struct http_connection *connection, int64_t now)
 static bool sends_too_slowly(struct http_connection *connection)
 {
     const struct http_settings *settings = connection->loop->settings;
-    int64_t waited = sink_waited_ms(connection->exchange.sink),
-            came = sink_received(connection->exchange.sink);
+    int64_t waited = upload_waited_ms(&connection->exchange), came = upload_received(&connection->exchange);
     int64_t passed = waited - connection->rate_ms, bytes = came - connection->rate_taken;
     if (passed < settings->receive_timeout_ms)
         return false;

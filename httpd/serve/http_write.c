@@ -1,7 +1,7 @@
 /*
  * http_write: a request that writes, from its head to its answer.
  *
- *   PUT, POST   take() -> STORE -> stored() -> answer
+ *   PUT, POST   take() -> STORE -> stored() -> answer      through a sink; of chunks through a feed
  *   a form      take() -> BODY, form() until the file's part begins -> STORE -> ...
  *   a refusal   take() -> BODY, where little enough of a body is still to come, so that the connection can be kept -> begin()
  *
@@ -55,6 +55,8 @@ void http_write_end(struct http_connection *connection)
     struct http_write *write = exchange->write;
     sink_close(exchange->sink);
     exchange->sink = NULL;
+    feed_close(exchange->feed);
+    exchange->feed = NULL;
     if (!write)
         return;
     forget_form(write);
@@ -155,6 +157,36 @@ static void begin_sink(struct http_connection *connection, int64_t body, const s
         refuse_body(connection, body, 503, "no memory");
 }
 
+/* The content comes in chunks behind the head. */
+static void begin_feed(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct http_write *write = exchange->write;
+    uint32_t start = connection->in_start + exchange->request.head_size;
+    const struct feed_options options = {
+        .loop = connection->loop,
+        .put = &write->head.put,
+        .early = exchange->request.expect_continue,
+        .from = connection->transport,
+        .memory = connection->in + start,
+        .memory_size = connection->in_end - start,
+        .body = &exchange->body,
+        .size_max = connection->loop->settings->upload_size_max,
+        .hash = write->head.has_sha256 ? write->head.sha256 : NULL,
+        .hash_kind = CONTENT_HASH_SHA256,
+        .wanted = write_wanted,
+        .wake = write_woken,
+        .argument = connection,
+    };
+    exchange->feed = feed_open(&options);
+    connection->rate_ms = connection->rate_taken = 0;
+    connection->readable = true; /* it begins with what is at hand */
+    if (exchange->feed)
+        http_connection_set_state(connection, CONNECTION_STORE);
+    else
+        refuse_body(connection, 1, 503, "no memory");
+}
+
 /* What a token gives is looked at, and where the request names no file, an ID is made. 0, or the status. */
 static int authorize(struct http_connection *connection, struct http_write *write, const char *token,
                      const char **message)
@@ -236,6 +268,10 @@ bool http_write_take(struct http_connection *connection)
     if (status != 0)
         return refuse_head(connection, status, message);
     http_body_init(&exchange->body, request);
+    if (request->body_kind == HTTP_BODY_CHUNKED) {
+        begin_feed(connection);
+        return true;
+    }
     if (!write->form) {
         begin_sink(connection, request->body_length, NULL);
         return true;
@@ -414,21 +450,44 @@ static void answer_stored(struct http_connection *connection, int status, const 
     HTTP_OUTPUT_LITERAL(out, "\n");
 }
 
+/* TAKEN bytes of the body leave the buffer. */
+static void drop_taken(struct http_connection *connection, size_t taken)
+{
+    uint32_t start = connection->in_start + connection->exchange.request.head_size;
+    memmove(connection->in + start, connection->in + start + taken, connection->in_end - start - taken);
+    connection->in_end -= (uint32_t)taken;
+    connection->rate_ms = 0;
+}
+
+int64_t http_write_close_feed(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    const struct http_body *body = feed_body(exchange->feed);
+    size_t taken = feed_memory_taken(exchange->feed);
+    int64_t left = body ? http_body_least(body) : INT64_MAX;
+    if (body)
+        exchange->body = *body;
+    exchange->body.total = 0; /* of what is dropped from here on */
+    feed_close(exchange->feed);
+    exchange->feed = NULL;
+    drop_taken(connection, taken);
+    return left;
+}
+
 /* The bytes of the body that the sink has taken from memory leave the buffer. Returns how many of the body are still to come. */
 static int64_t close_sink(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
+    if (exchange->feed)
+        return http_write_close_feed(connection);
     int64_t left = sink_left(exchange->sink), body = exchange->body.left;
     uint32_t start = connection->in_start + exchange->request.head_size;
     int64_t memory = min_i64(body, connection->in_end - start); /* as begin_sink() had it */
     int64_t taken = min_i64(memory, body - left);
     sink_close(exchange->sink);
     exchange->sink = NULL;
-    memmove(connection->in + start, connection->in + start + taken,
-            connection->in_end - start - (size_t)taken);
-    connection->in_end -= (uint32_t)taken;
+    drop_taken(connection, (size_t)taken);
     exchange->body.left = left;
-    connection->rate_ms = 0;
     return left;
 }
 
@@ -446,8 +505,8 @@ static void note_outcome(const struct http_connection *connection, int code, int
 static void write_failed(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
-    struct error error = *sink_error(exchange->sink);
-    const char *complaint = sink_complaint(exchange->sink);
+    struct error error = exchange->feed ? *feed_error(exchange->feed) : *sink_error(exchange->sink);
+    const char *complaint = exchange->feed ? feed_complaint(exchange->feed) : sink_complaint(exchange->sink);
     int status = http_outcome_status(error.code);
     if (status == 409 && exchange->write->head.no_match_any)
         status = 412;
@@ -463,12 +522,13 @@ bool http_write_stored(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_metrics *metrics = connection->loop->metrics;
-    int64_t size = exchange->write->head.put.size;
-    switch (sink_status(exchange->sink)) {
+    const struct feed *feed = exchange->feed;
+    int64_t size = feed ? feed_content(feed) : exchange->write->head.put.size;
+    switch (feed ? feed_status(feed) : sink_status(exchange->sink)) {
     case SINK_BUSY:
         return false;
     case SINK_STORED: {
-        struct client_stored stored = *sink_stored(exchange->sink);
+        struct client_stored stored = feed ? *feed_stored(feed) : *sink_stored(exchange->sink);
         bool repeated = stored.known && stored.reply.repeated;
         (void)close_sink(connection);
         http_lookup_forget(connection->loop->lookup, &exchange->write->head.put.key);

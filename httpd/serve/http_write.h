@@ -12,6 +12,10 @@ bool http_write_take(struct http_connection *connection);
 bool http_write_form(struct http_connection *connection);
 bool http_write_stored(struct http_connection *connection);
 
+/* Closes exchange->feed, and the bytes that it has taken leave the buffer. How many of the body are still to come at least; INT64_MAX:
+ * nobody knows where it ends. */
+int64_t http_write_close_feed(struct http_connection *connection);
+
 /* The exchange ends: lets go of everything here. What is under way is given up. */
 void http_write_end(struct http_connection *connection);
 

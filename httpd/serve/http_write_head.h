@@ -12,7 +12,7 @@
 #define HTTP_WRITE_HEAD_NO_NAME "the file's name is not UTF-8 of at most 255 bytes without control characters"
 
 struct http_write_head {
-    struct proto_put put; /* but for the key */
+    struct proto_put put; /* but for the key; size -1: not known (chunks) */
     bool no_match_any;    /* If-None-Match: * */
     bool has_sha256;
     uint8_t sha256[CONTENT_DIGEST_SHA256_SIZE];

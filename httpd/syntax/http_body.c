@@ -96,12 +96,14 @@ static bool framing_byte(struct http_body *body, char c)
     return false;
 }
 
-static enum http_body_state skip_chunked(struct http_body *body, const char *bytes, size_t size, size_t *used)
+static enum http_body_state chunked_content(struct http_body *body, const char *bytes, size_t size,
+                                            size_t *used, struct http_text *content)
 {
     size_t at = 0;
-    while (at < size && body->step != STEP_DONE) {
+    while (at < size && content->size == 0 && body->step != STEP_DONE) {
         if (body->step == STEP_DATA) {
             int64_t taken = min_i64(body->left, (int64_t)(size - at));
+            *content = (struct http_text){bytes + at, (size_t)taken};
             body->left -= taken;
             body->total = body->total > INT64_MAX - taken ? INT64_MAX : body->total + taken;
             at += (size_t)taken;
@@ -116,16 +118,72 @@ static enum http_body_state skip_chunked(struct http_body *body, const char *byt
     return body->step == STEP_DONE ? HTTP_BODY_DONE : HTTP_BODY_MORE;
 }
 
-enum http_body_state http_body_skip(struct http_body *body, const char *bytes, size_t size, size_t *used)
+enum http_body_state http_body_content(struct http_body *body, const char *bytes, size_t size, size_t *used,
+                                       struct http_text *content)
 {
+    enum http_body_state state = HTTP_BODY_BROKEN;
     *used = 0;
+    *content = (struct http_text){bytes, 0};
     switch (body->kind) {
     case HTTP_BODY_NONE:
         return HTTP_BODY_DONE;
     case HTTP_BODY_LENGTH:
-        return skip_length(body, size, used);
+        state = skip_length(body, size, used);
+        content->size = *used;
+        break;
     case HTTP_BODY_CHUNKED:
-        return skip_chunked(body, bytes, size, used);
+        state = chunked_content(body, bytes, size, used, content);
+        break;
     }
-    return HTTP_BODY_BROKEN;
+    return state;
+}
+
+/* The shortest end: the last chunk and the empty line. */
+#define LAST_CHUNK ((int64_t)sizeof("0\r\n\r\n") - 1)
+#define CRLF       INT64_C(2)
+
+int64_t http_body_least(const struct http_body *body)
+{
+    if (body->kind != HTTP_BODY_CHUNKED)
+        return body->kind == HTTP_BODY_LENGTH ? body->left : 0;
+    int64_t behind_line = body->left > 0 ? body->left + CRLF + LAST_CHUNK : CRLF;
+    switch ((enum step)body->step) {
+    case STEP_SIZE_FIRST:
+        return LAST_CHUNK;
+    case STEP_SIZE:
+    case STEP_EXTENSION:
+        return CRLF + behind_line;
+    case STEP_SIZE_LF:
+        return 1 + behind_line;
+    case STEP_DATA:
+        return behind_line;
+    case STEP_DATA_CR:
+        return CRLF + LAST_CHUNK;
+    case STEP_DATA_LF:
+        return 1 + LAST_CHUNK;
+    case STEP_TRAILER_START:
+        return CRLF;
+    case STEP_TRAILER:
+        return CRLF + CRLF;
+    case STEP_TRAILER_LF:
+        return 1 + CRLF;
+    case STEP_LAST_LF:
+        return 1;
+    case STEP_DONE:
+        break;
+    }
+    return 0;
+}
+
+enum http_body_state http_body_skip(struct http_body *body, const char *bytes, size_t size, size_t *used)
+{
+    enum http_body_state state;
+    size_t taken;
+    *used = 0;
+    do {
+        struct http_text content;
+        state = http_body_content(body, bytes + *used, size - *used, &taken, &content);
+        *used += taken;
+    } while (state == HTTP_BODY_MORE && *used < size && taken > 0);
+    return state;
 }

@@ -31,7 +31,7 @@ def writing():
         daemon = suite.add_httpd(**options)
         daemon.configure({**daemon.config, "auth": {"keys": suite.keys.path}})
         suite.add_httpd("open", write="open", upload_size_max=100_000, cors_origins="*", request_body_max=1000,
-                        receive_timeout="1s")
+                        receive_timeout="1s", head_timeout="2s")
         suite.launch()
         suite.wait_active(2)
         yield suite
@@ -321,8 +321,8 @@ def test_a_connection_goes_on_behind_a_refusal_whose_body_is_short(writing):
         assert client.answer()[0] == 401
         client.head(writing, "PUT", path(new_id()), "Content-Length: 3", "Content-Encoding: br").send(b"GET")
         assert client.answer()[0] == 415
-        client.head(writing, "PUT", path(new_id()), "Transfer-Encoding: chunked").send("3\r\nabc\r\n0\r\n\r\n")
-        assert client.answer()[0] == 411
+        client.head(writing, "PUT", path(new_id()), "Transfer-Encoding: chunked", "Content-Encoding: br").send("3\r\nabc\r\n0\r\n\r\n")
+        assert client.answer()[0] == 415
         client.head(writing, "PUT", path(new_id()))
         assert client.answer()[0] == 411
         file = new_id()
@@ -359,6 +359,111 @@ def test_framing_that_could_be_read_in_two_ways_is_refused(writing):
         client.head(writing, "PUT", path(new_id()), "Content-Length: 3").send(b"abcdef\r\n\r\n")
         assert client.answer()[0] == 201
         assert client.answer()[0] == 400 and client.closed()
+
+
+# ---- chunks ----
+
+def offsets(suite):
+    """Of the partial uploads that are under way."""
+    return [int(row[0]) for row in suite.sql("storagedb", "SELECT synced FROM t_partial WHERE state = 0;")]
+
+
+def chunks(content, *sizes):
+    """CONTENT in chunks of SIZES, again and again."""
+    parts, at, i = [], 0, 0
+    while at < len(content):
+        piece = content[at:at + sizes[i % len(sizes)]]
+        parts.append(b"%x\r\n" % len(piece) + piece + b"\r\n")
+        at, i = at + len(piece), i + 1
+    return b"".join(parts)
+
+
+def sha256(content):
+    return "Repr-Digest: sha-256=:" + base64.b64encode(hashlib.sha256(content).digest()).decode() + ":"
+
+
+@pytest.mark.parametrize("size,sizes", [(0, (1,)), (1, (1,)), (3000, (1, 2, 3)), (16 * 1024, (16 * 1024,)), (16 * 1024 + 1, (7, 5000)),
+                                        (1_100_000, (65_536, 1)), (2_500_000, (16_384,))])
+def test_chunks_become_the_content_and_the_connection_goes_on(writing, size, sizes):
+    content, file, other = os.urandom(size), new_id(), new_id()
+    with Raw(writing) as client:
+        client.head(writing, "PUT", path(file), "Transfer-Encoding: chunked", sha256(content), "Expect: 100-continue")
+        assert client.answer()[0] == 100
+        client.send(chunks(content, *sizes), b"0\r\nX-Trailer: ignored\r\n\r\n")
+        client.head(writing, "PUT", path(other), "Transfer-Encoding: chunked").send(chunks(content, *sizes), b"0\r\n\r\n")
+        client.head(writing, "GET", path(file))
+        status, fields, _ = client.answer()
+        assert (status, fields["location"]) == (201, path(file))
+        second = client.answer()
+        assert (second[0], second[1]["etag"]) == (201, fields["etag"])
+        status, again, body = client.answer()
+        assert (status, again["etag"], body) == (200, fields["etag"], content)
+    assert get(writing, path(other)) == content
+    # Said again: the same bytes are fine, others are not.
+    for more, status in ((content, (200, 201)), (content + b"x", (409,))):
+        with Raw(writing) as client:
+            client.head(writing, "PUT", path(file), "Transfer-Encoding: chunked").send(chunks(more, 50_000), b"0\r\n\r\n")
+            assert client.answer()[0] in status
+
+
+def test_chunks_that_are_not_what_was_said_leave_nothing(writing):
+    before, content = len(writing.files()), os.urandom(1_500_000)
+    for body in (content, content[:100]):
+        file = new_id()
+        for field in (sha256(b"x"), "X-Reel-Digest: xxh3-128=" + "0" * 32):
+            with Raw(writing) as client:
+                client.head(writing, "PUT", path(file), "Transfer-Encoding: chunked", field).send(chunks(body, 70_000), b"0\r\n\r\n")
+                assert client.answer()[0] == 422
+                client.head(writing, "GET", path(file))
+                assert client.answer()[0] == 404
+        with Raw(writing) as client:
+            client.head(writing, "PUT", path(file), "Transfer-Encoding: chunked").send(chunks(body, 70_000), b"zz\r\n")
+            assert client.answer()[0] == 400 and client.closed()
+        with Raw(writing) as client:
+            client.head(writing, "PUT", path(file), "Transfer-Encoding: chunked").send(chunks(body, 70_000))
+        assert get(writing, path(file)) == 404
+    with Raw(writing, "open") as client:
+        client.send("PUT ", path(new_id()), " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", chunks(content[:100_001], 50_000))
+        assert client.answer()[0] == 413 and client.closed()
+    with Raw(writing) as client:
+        client.send("POST ", f"/files/{APP}/{USER}", " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+                    "Content-Type: multipart/form-data; boundary=x\r\n\r\n0\r\n\r\n")
+        assert client.answer()[0] == 411
+    wait_for(lambda: writing.httpd.metric("reel_httpd_uploads") == 0, 20, "no upload")
+    wait_for(lambda: len(writing.files()) == before and not offsets(writing), 20, "nothing left over")
+
+
+def test_curl_uploads_what_comes_out_of_a_pipe(writing):
+    content = os.urandom(3_000_000)
+    for target in (path(new_id()), f"/files/{APP}/{USER}"):
+        done = subprocess.run(["curl", "-sS", "-w", "\n%{http_code}", "-H", "Authorization: Bearer " + token(writing), "-X",
+                               "PUT" if target.count("/") > 3 else "POST", "-T", "-", f"http://127.0.0.1:{writing.httpd.port}{target}"],
+                              input=content, capture_output=True, timeout=60)
+        location, status = done.stdout.decode().split()
+        assert status == "201" and get(writing, location) == content
+
+
+def test_chunks_that_come_slowly_count_and_those_that_do_not_come_end(writing):
+    with Raw(writing, "open") as client:
+        client.send("PUT ", path(new_id()), " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")
+        status, fields, _ = client.answer()
+        assert (status, fields["connection"]) == (408, "close")
+
+
+def test_a_storage_server_that_dies_does_not_cost_what_comes_in_chunks(writing):
+    """A piece that was not acknowledged is sent again, to another server of the group."""
+    file, content = new_id(), os.urandom(4_000_000)
+    with Raw(writing) as client:
+        client.head(writing, "PUT", path(file), "Transfer-Encoding: chunked").send(chunks(content[:2_500_000], 50_000))
+        wait_for(lambda: max(offsets(writing), default=0) > 0, 20, "an offset")
+        writing.daemons["storage"].kill()
+        try:
+            status, fields, _ = client.send(chunks(content[2_500_000:], 50_000), b"0\r\n\r\n").answer()
+        finally:
+            writing.daemons["storage"].start()
+            writing.wait_active(2)
+        assert status == 201
+    assert get(writing, path(file)) == content
 
 
 # ---- one end breaks ----

@@ -332,6 +332,43 @@ static void framing_lines_are_bounded(void **state)
     assert_int_equal(http_body_skip(&body, bytes, sizeof(bytes), &used), HTTP_BODY_BROKEN);
 }
 
+/* Whoever reads no more than what comes at least gets the content and nothing of what stands behind the body. */
+static void content_comes_without_what_is_behind_it(void **state)
+{
+    static const char *const bodies[] = {
+        "0\r\n\r\n",
+        "1\r\na\r\n0\r\n\r\n",
+        "003;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n000\r\nA: b\r\nLong-Trailer: c\r\n\r\n",
+        "5 \r\n\r\n0\r\n\r\n1\r\nz\r\n00\r\n\r\n",
+    };
+    static const char *const contents[] = {"", "a", "abc0123456789abcdef", "\r\n0\r\nz"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+        struct http_body body = {.kind = HTTP_BODY_CHUNKED};
+        char got[64] = "";
+        size_t size = strlen(bodies[i]), at = 0, kept = 0;
+        int64_t least;
+        while ((least = http_body_least(&body)) > 0) {
+            struct http_text content;
+            size_t used;
+            assert_true(at + (size_t)least <= size);
+            for (size_t end = at + (size_t)least; at < end; at += used) {
+                assert_int_not_equal(http_body_content(&body, bodies[i] + at, end - at, &used, &content),
+                                     HTTP_BODY_BROKEN);
+                memcpy(got + kept, content.bytes, content.size);
+                kept += content.size;
+            }
+        }
+        assert_int_equal(at, size);
+        assert_string_equal(got, contents[i]);
+        assert_int_equal(body.total, strlen(contents[i]));
+    }
+    struct http_body body = {.kind = HTTP_BODY_LENGTH, .left = 7};
+    assert_int_equal(http_body_least(&body), 7);
+    body.kind = HTTP_BODY_NONE;
+    assert_int_equal(http_body_least(&body), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +385,7 @@ int main(void)
         cmocka_unit_test(a_chunked_body_ends_after_its_trailer),
         cmocka_unit_test(chunk_framing_that_is_not_exact_is_broken),
         cmocka_unit_test(framing_lines_are_bounded),
+        cmocka_unit_test(content_comes_without_what_is_behind_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
