@@ -34,9 +34,14 @@ static bool is_secure_target(struct http_text text)
 }
 
 /* Methods of what TARGET names, for Allow. */
-static const char *methods_of(const struct http_settings *settings, enum http_target_kind kind)
+static const char *methods_of(const struct http_settings *settings, enum http_target_kind kind,
+                              const struct http_target *target)
 {
-    if (settings->write == HTTP_WRITE_OFF || (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_USER))
+    if (settings->write == HTTP_WRITE_OFF)
+        return NULL;
+    if (kind == HTTP_TARGET_TUS)
+        return target->key.file[0] == '\0' ? "OPTIONS, POST" : "OPTIONS, HEAD, POST, PATCH, DELETE";
+    if (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_USER)
         return NULL;
     return kind == HTTP_TARGET_FILE ? "GET, HEAD, OPTIONS, PUT, DELETE" : "OPTIONS, POST";
 }
@@ -50,7 +55,8 @@ bool http_access_target(struct http_connection *connection, struct http_target *
     bool options = connection->exchange.request.method == HTTP_METHOD_OPTIONS;
     bool plain = !connection->transport.tls && !connection->by_proxy;
     *kind = http_target_parse(text, settings->application, settings->user, target);
-    connection->exchange.allow = methods_of(settings, *kind);
+    connection->exchange.allow = methods_of(settings, *kind, target);
+    connection->exchange.is_tus = *kind == HTTP_TARGET_TUS && settings->write != HTTP_WRITE_OFF;
     if (*kind == HTTP_TARGET_BROKEN || (*kind == HTTP_TARGET_SERVER && !options))
         http_answer_refuse(connection, 400, "the request-target is malformed");
     else if (plain && settings->https_port > 0 && *kind != HTTP_TARGET_SERVER)

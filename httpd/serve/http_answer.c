@@ -39,6 +39,8 @@ static void begin_head(struct http_connection *connection, int status)
     connection->exchange.status = status;
     http_clock_read(&loop->clock);
     http_response_begin(&connection->out, status, &loop->clock, loop->settings->server_line);
+    if (connection->exchange.is_tus)
+        HTTP_OUTPUT_LITERAL(&connection->out, "Tus-Resumable: " HTTP_TUS_VERSION "\r\n");
     if (connection->transport.tls) /* RFC 6797 section 7.2: only there */
         http_output_text(&connection->out, loop->settings->hsts_line);
 }
@@ -76,6 +78,10 @@ static void add_cors(struct http_connection *connection)
                         "Content-Range, ETag, Last-Modified");
     if (settings->write != HTTP_WRITE_OFF)
         HTTP_OUTPUT_LITERAL(out, ", Location");
+    if (connection->exchange.is_tus)
+        HTTP_OUTPUT_LITERAL(out, ", Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, "
+                                 "Tus-Version, Upload-Concat, Upload-Defer-Length, Upload-Expires, "
+                                 "Upload-Length, Upload-Metadata, Upload-Offset, X-Reel-File, X-Request-Id");
     HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
@@ -129,6 +135,8 @@ static void add_error_fields(struct http_connection *connection, int status)
         http_output_number(out, connection->exchange.file->stat.size);
         HTTP_OUTPUT_LITERAL(out, "\r\n");
     }
+    if (status == 412 && connection->exchange.is_tus)
+        HTTP_OUTPUT_LITERAL(out, "Tus-Version: " HTTP_TUS_VERSION "\r\n");
     if ((status == 412 || status == 416) && connection->exchange.file)
         http_response_field(out, "ETag", connection->exchange.file->etag);
     /* A 404 may be kept by caches unless it says otherwise (RFC 9110 section 15.1). */
@@ -239,7 +247,27 @@ static void add_preflight(struct http_connection *connection)
         HTTP_OUTPUT_LITERAL(
             out, ", Authorization, Content-Type, Content-Disposition, Content-Digest, Repr-Digest, "
                  "X-Reel-Digest");
+    if (connection->exchange.is_tus)
+        HTTP_OUTPUT_LITERAL(out, ", Tus-Resumable, Upload-Checksum, Upload-Concat, Upload-Defer-Length, "
+                                 "Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, "
+                                 "X-Request-ID, X-Requested-With");
     HTTP_OUTPUT_LITERAL(out, "\r\nAccess-Control-Max-Age: 86400\r\n");
+}
+
+/* What OPTIONS says of tus: versions, extensions, limits. */
+static void add_tus_offer(struct http_connection *connection)
+{
+    struct http_output *out = &connection->out;
+    int64_t limit = connection->loop->settings->upload_size_max;
+    HTTP_OUTPUT_LITERAL(out, "Tus-Version: " HTTP_TUS_VERSION "\r\n"
+                             "Tus-Extension: creation,creation-with-upload,creation-defer-length,checksum,"
+                             "concatenation,expiration,termination\r\n"
+                             "Tus-Checksum-Algorithm: sha1,sha256\r\n");
+    if (limit <= 0)
+        return;
+    HTTP_OUTPUT_LITERAL(out, "Tus-Max-Size: ");
+    http_output_number(out, limit);
+    HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
 void http_answer_options(struct http_connection *connection)
@@ -251,6 +279,8 @@ void http_answer_options(struct http_connection *connection)
     }
     begin_head(connection, 204);
     http_response_field(out, "Allow", allowed_methods(connection));
+    if (connection->exchange.is_tus)
+        add_tus_offer(connection);
     add_cors(connection);
     if (connection->loop->settings->cors_origins.count > 0 &&
         http_answer_request_field(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes)

@@ -10,6 +10,7 @@
 #include "httpd/syntax/http_target.h"
 
 #define HTTP_REQUEST_ID_SIZE 48
+#define HTTP_TUS_VERSION     "1.0.0"
 
 /* For http_answer_refuse(connection, 404, ...). */
 #define HTTP_ANSWER_NO_FILE "no such file"

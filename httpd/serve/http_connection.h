@@ -24,6 +24,7 @@
 struct stream_request;
 struct stream_body;
 struct http_delete;
+struct http_tus;
 struct http_write;
 
 /* Several ranges in one answer. */
@@ -52,6 +53,8 @@ struct http_exchange {
     struct stream_body *made;      /* what was made; FILE describes it */
     struct http_write *write;      /* PUT, POST: see http_write.c */
     struct http_delete *erase;     /* DELETE: see http_delete.c */
+    struct http_tus *tus;          /* a resumable upload: see http_tus.c */
+    bool is_tus;                   /* the target is of such: answers have the fields of tus */
     struct sink *sink;             /* CONNECTION_STORE: one of these two */
     struct feed *feed;
     bool continued;        /* 100 Continue was sent, or is not waited for */

@@ -7,6 +7,7 @@
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_delete.h"
+#include "httpd/serve/http_tus.h"
 #include "httpd/serve/http_write.h"
 #include "httpd/syntax/http_target.h"
 #include "common/media/media_type.h"
@@ -444,9 +445,11 @@ static void exchange_begin(struct http_connection *connection)
         return;
     if (exchange->request.method == HTTP_METHOD_OPTIONS)
         http_answer_options(connection);
+    else if (exchange->is_tus)
+        http_tus_take(connection, &target, false);
     else if (deletes)
         http_delete_begin(connection, &target, kind);
-    else if (kind == HTTP_TARGET_UNKNOWN || kind == HTTP_TARGET_USER)
+    else if (kind == HTTP_TARGET_UNKNOWN || kind == HTTP_TARGET_USER || kind == HTTP_TARGET_TUS)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
     else if (kind == HTTP_TARGET_STREAM)
         exchange_stream(connection, &target);
@@ -500,6 +503,7 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
         http_lookup_cancel(exchange->wait);
     http_write_end(connection);
     http_delete_end(exchange->erase);
+    http_tus_end(exchange->tus);
     source_close(exchange->source);
     stream_request_end(exchange->stream);
     stream_body_destroy(exchange->made);

@@ -14,6 +14,7 @@
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_outcome.h"
+#include "httpd/serve/http_tus.h"
 #include "httpd/serve/http_write_head.h"
 #include "httpd/syntax/content_name.h"
 #include <stdio.h>
@@ -68,7 +69,7 @@ void http_write_end(struct http_connection *connection)
 
 /* The body's bytes that are still to come, dropped, so that the next request can be read; or the end of the connection, where they are
  * many, unknown, or may not come at all because the client waits for 100 Continue (RFC 9110 section 10.1.1). */
-static void refuse_body(struct http_connection *connection, int64_t left, int status, const char *message)
+void http_write_refuse_body(struct http_connection *connection, int64_t left, int status, const char *message)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_request *request = &exchange->request;
@@ -86,7 +87,7 @@ static void refuse_body(struct http_connection *connection, int64_t left, int st
 }
 
 /* The same before anything of the body was taken. Returns true, for take(). */
-static bool refuse_head(struct http_connection *connection, int status, const char *message)
+bool http_write_refuse(struct http_connection *connection, int status, const char *message)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_request *request = &exchange->request;
@@ -95,14 +96,13 @@ static bool refuse_head(struct http_connection *connection, int status, const ch
     int64_t left = request->body_kind == HTTP_BODY_LENGTH ? request->body_length
                    : request->body_kind == HTTP_BODY_NONE ? 0
                                                           : 1;
-    refuse_body(connection, left, status, message);
+    http_write_refuse_body(connection, left, status, message);
     return true;
 }
 
 /* ---- the beginning ---- */
 
-/* An ID for KEY's user that the grant allows. */
-static bool make_id(struct proto_file_key *key, const struct http_grant *grant)
+bool http_write_make_id(struct proto_file_key *key, const struct http_grant *grant)
 {
     char made[FILE_ID_SIZE];
     struct error error;
@@ -146,7 +146,8 @@ static void begin_sink(struct http_connection *connection, int64_t body, const s
     };
     if (write->head.put.size == 0 && write->head.has_sha256 &&
         !content_digest_is_of_nothing(write->head.sha256)) {
-        refuse_body(connection, body, 422, "the content does not have the SHA-256 that was stated");
+        http_write_refuse_body(connection, body, 422,
+                               "the content does not have the SHA-256 that was stated");
         return;
     }
     exchange->sink = sink_open(&options);
@@ -154,7 +155,7 @@ static void begin_sink(struct http_connection *connection, int64_t body, const s
     if (exchange->sink)
         http_connection_set_state(connection, CONNECTION_STORE);
     else
-        refuse_body(connection, body, 503, "no memory");
+        http_write_refuse_body(connection, body, 503, "no memory");
 }
 
 /* The content comes in chunks behind the head. */
@@ -184,7 +185,7 @@ static void begin_feed(struct http_connection *connection)
     if (exchange->feed)
         http_connection_set_state(connection, CONNECTION_STORE);
     else
-        refuse_body(connection, 1, 503, "no memory");
+        http_write_refuse_body(connection, 1, 503, "no memory");
 }
 
 /* What a token gives is looked at, and where the request names no file, an ID is made. 0, or the status. */
@@ -200,7 +201,7 @@ static int authorize(struct http_connection *connection, struct http_write *writ
         return 503;
     }
     if (write->makes_id && write->head.put.key.file[0] == '\0' &&
-        !make_id(&write->head.put.key, &write->grant)) {
+        !http_write_make_id(&write->head.put.key, &write->grant)) {
         *message = "no file ID could be made";
         return 503;
     }
@@ -246,8 +247,9 @@ bool http_write_take(struct http_connection *connection)
     enum http_target_kind kind;
     bool keep_alive = connection->keep_alive;
     bool put = request->method == HTTP_METHOD_PUT, post = request->method == HTTP_METHOD_POST;
+    bool patch = request->method == HTTP_METHOD_PATCH;
     const char *message;
-    if (connection->loop->settings->write == HTTP_WRITE_OFF || (!put && !post))
+    if (connection->loop->settings->write == HTTP_WRITE_OFF || (!put && !post && !patch))
         return false;
     connection->keep_alive = false; /* after an answer that looks at no body */
     exchange->failed = true;
@@ -255,18 +257,22 @@ bool http_write_take(struct http_connection *connection)
         return true;
     connection->keep_alive = keep_alive;
     exchange->failed = false;
+    if (kind == HTTP_TARGET_TUS) {
+        http_tus_take(connection, &target, true);
+        return true;
+    }
     if (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_USER && kind != HTTP_TARGET_STREAM)
-        return refuse_head(connection, 404, "there is nothing to write to");
-    if (kind != (put ? HTTP_TARGET_FILE : HTTP_TARGET_USER))
-        return refuse_head(connection, 405, "nothing can be written here in this way");
+        return http_write_refuse(connection, 404, "there is nothing to write to");
+    if (patch || kind != (put ? HTTP_TARGET_FILE : HTTP_TARGET_USER))
+        return http_write_refuse(connection, 405, "nothing can be written here in this way");
     struct http_write *write = calloc(1, sizeof(*write));
     if (!write)
-        return refuse_head(connection, 503, "no memory");
+        return http_write_refuse(connection, 503, "no memory");
     exchange->write = write;
     write->makes_id = post;
     int status = prepare(connection, write, &target, &message);
     if (status != 0)
-        return refuse_head(connection, status, message);
+        return http_write_refuse(connection, status, message);
     http_body_init(&exchange->body, request);
     if (request->body_kind == HTTP_BODY_CHUNKED) {
         begin_feed(connection);
@@ -290,7 +296,7 @@ bool http_write_take(struct http_connection *connection)
 static bool refuse_form(struct http_connection *connection, int status, const char *message)
 {
     forget_form(connection->exchange.write);
-    refuse_body(connection, connection->exchange.body.left, status, message);
+    http_write_refuse_body(connection, connection->exchange.body.left, status, message);
     return true;
 }
 
@@ -515,7 +521,7 @@ static void write_failed(struct http_connection *connection)
     if (error.code == ERROR_DELETED || error.code == ERROR_EXISTS)
         http_lookup_forget(connection->loop->lookup, &exchange->write->head.put.key);
     int64_t left = close_sink(connection);
-    refuse_body(connection, left, status, complaint ? complaint : http_outcome_message(status));
+    http_write_refuse_body(connection, left, status, complaint ? complaint : http_outcome_message(status));
 }
 
 bool http_write_stored(struct http_connection *connection)
@@ -524,6 +530,8 @@ bool http_write_stored(struct http_connection *connection)
     const struct http_metrics *metrics = connection->loop->metrics;
     const struct feed *feed = exchange->feed;
     int64_t size = feed ? feed_content(feed) : exchange->write->head.put.size;
+    if (exchange->tus)
+        return http_tus_stored(connection);
     switch (feed ? feed_status(feed) : sink_status(exchange->sink)) {
     case SINK_BUSY:
         return false;

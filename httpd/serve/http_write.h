@@ -12,6 +12,15 @@ bool http_write_take(struct http_connection *connection);
 bool http_write_form(struct http_connection *connection);
 bool http_write_stored(struct http_connection *connection);
 
+/* Refuses a request of whose body LEFT bytes are still to come: they are dropped where they are few, else the connection ends. */
+void http_write_refuse_body(struct http_connection *connection, int64_t left, int status,
+                            const char *message);
+/* The same before anything of the body was taken. Returns true. */
+bool http_write_refuse(struct http_connection *connection, int status, const char *message);
+/* An ID for KEY's user that GRANT allows. */
+struct http_grant;
+MUST_CHECK bool http_write_make_id(struct proto_file_key *key, const struct http_grant *grant);
+
 /* Closes exchange->feed, and the bytes that it has taken leave the buffer. How many of the body are still to come at least; INT64_MAX:
  * nobody knows where it ends. */
 int64_t http_write_close_feed(struct http_connection *connection);

@@ -62,6 +62,14 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_CONTENT_DIGEST] = "content-digest",
     [HTTP_FIELD_REPR_DIGEST] = "repr-digest",
     [HTTP_FIELD_REEL_DIGEST] = "x-reel-digest",
+    [HTTP_FIELD_METHOD_OVERRIDE] = "x-http-method-override",
+    [HTTP_FIELD_TUS_RESUMABLE] = "tus-resumable",
+    [HTTP_FIELD_UPLOAD_LENGTH] = "upload-length",
+    [HTTP_FIELD_UPLOAD_DEFER_LENGTH] = "upload-defer-length",
+    [HTTP_FIELD_UPLOAD_OFFSET] = "upload-offset",
+    [HTTP_FIELD_UPLOAD_METADATA] = "upload-metadata",
+    [HTTP_FIELD_UPLOAD_CHECKSUM] = "upload-checksum",
+    [HTTP_FIELD_UPLOAD_CONCAT] = "upload-concat",
 };
 
 /* HTTP_FIELD_COUNT for a field that nobody looks at. */
@@ -325,6 +333,8 @@ static enum http_request_method method_of(unsigned method)
         return HTTP_METHOD_POST;
     case HTTP_DELETE:
         return HTTP_METHOD_DELETE;
+    case HTTP_PATCH:
+        return HTTP_METHOD_PATCH;
     default:
         return HTTP_METHOD_OTHER;
     }

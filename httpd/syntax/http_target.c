@@ -7,8 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define SEGMENTS_MAX                                                                                         \
-    5 /* files, application, user, file ID, name; or hls, application, user, file IDs, resource */
+#define SEGMENTS_MAX 7 /* tus, application, user, file ID, token, metadata, parts; fewer of the others */
 
 /* RFC 3986 leaves out more characters (quotes, bars, braces, backslash, ...), but browsers and download programs send
  * them as they are, as the WHATWG URL standard has it, and they change nothing of where a request ends. Bytes above 127
@@ -254,6 +253,33 @@ static enum http_target_kind parse_stream(const struct http_text *segments, size
     return kind;
 }
 
+/* SEGMENTS: tus, and what parse_user() takes; or application, user, file ID, token and what an upload's address keeps. */
+static enum http_target_kind parse_tus(const struct http_text *segments, size_t count,
+                                       const char *default_application, const char *default_user,
+                                       struct http_target *target)
+{
+    enum http_target_kind kind;
+    bool ends = segments[count - 1].size == 0;
+    target->tus_token = target->tus_metadata = target->tus_concat = (struct http_text){NULL, 0};
+    if (count == 1 || count == 3 || (ends && (count == 2 || count == 4))) {
+        kind = parse_user(segments, count, default_application, default_user, target);
+        return kind == HTTP_TARGET_USER ? HTTP_TARGET_TUS : kind;
+    }
+    if (count < 5 || count > SEGMENTS_MAX)
+        return HTTP_TARGET_UNKNOWN;
+    kind = worse(decode_owner(segments, target),
+                 decode_field(segments[3], target->key.file, sizeof(target->key.file)));
+    target->tus_token = segments[4];
+    if (count > 5)
+        target->tus_metadata = segments[5];
+    if (count > 6)
+        target->tus_concat = segments[6];
+    if (kind != HTTP_TARGET_FILE)
+        return kind;
+    return proto_name_valid(target->key.application, PROTO_APPLICATION_SIZE) ? HTTP_TARGET_TUS
+                                                                             : HTTP_TARGET_UNKNOWN;
+}
+
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target)
 {
@@ -281,6 +307,8 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
     memset(target->name, 0, sizeof(target->name));
     if (is_service(scratch, &target->service)) /* the first segment was the last one decoded */
         return parse_stream(segments, count, default_application, default_user, target);
+    if (strcmp(scratch, "tus") == 0)
+        return parse_tus(segments, count, default_application, default_user, target);
     if (strcmp(scratch, "files") != 0)
         return HTTP_TARGET_UNKNOWN;
     bool ends = segments[count - 1].size == 0; /* with a slash */

@@ -6,6 +6,8 @@
  *   /files/APPLICATION/USER/FILEID[/ANY-NAME]  ANY-NAME is for people and players only
  *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h) that is not looked at here
  *   /files[/APPLICATION/USER][/]                where a file is put whose ID is made here
+ *   /tus[/APPLICATION/USER][/]                  where a resumable upload (tus) is created
+ *   /tus/APPLICATION/USER/FILEID/TOKEN[/METADATA[/CONCAT]]   an upload that was created
  *   ?name=NAME                                 of a file that is put
  *   ?download[=NAME]                           asks for Content-Disposition: attachment
  *   ?start=SECONDS&end=SECONDS                 asks for a clip of a film; either may be left out
@@ -25,6 +27,7 @@ enum http_target_kind {
     HTTP_TARGET_FILE,
     HTTP_TARGET_USER, /* a user's files as a whole: the key without a file */
     HTTP_TARGET_STREAM,
+    HTTP_TARGET_TUS,     /* an upload; the key without a file: where they are created */
     HTTP_TARGET_SERVER,  /* "*" */
     HTTP_TARGET_UNKNOWN, /* well-formed, but nothing can be there: 404 */
     HTTP_TARGET_BROKEN,  /* 400 */
@@ -44,6 +47,9 @@ struct http_target {
     bool clip;                           /* FILE: a stretch of it is asked for */
     int64_t clip_start, clip_end;        /* ms, START < END; END INT64_MAX: up to its end */
 
+    /* TUS alone: segments as they came; BYTES NULL: absent */
+    struct http_text tus_token, tus_metadata, tus_concat;
+
     /* STREAM alone */
     enum http_service service;
     struct http_text resource; /* the last segment, as it came; empty for INFO */
@@ -53,7 +59,7 @@ struct http_target {
 
 /* TEXT: the request-target as it came (origin-form, absolute-form or "*"). DEFAULT_APPLICATION and
  * DEFAULT_USER may be
- * "": then the short form names nothing. TARGET is filled for FILE, USER and STREAM only. */
+ * "": then the short form names nothing. TARGET is filled for FILE, USER, STREAM and TUS only. */
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 

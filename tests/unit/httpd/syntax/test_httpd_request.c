@@ -207,6 +207,8 @@ static void methods_and_versions_get_their_own_status(void **state)
     assert_int_equal(request.body_kind, HTTP_BODY_LENGTH);
     assert_int_equal(request.body_length, 5);
     expect_head(&request, "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(request.method, HTTP_METHOD_PATCH);
+    expect_head(&request, "PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_int_equal(request.method, HTTP_METHOD_OTHER);
     expect_head(&request, "POST / HTTP/1.1\r\nHost: a\r\nX-Reel-Digest: 00\r\n\r\n");
     assert_int_equal(request.method, HTTP_METHOD_POST);
