@@ -156,6 +156,17 @@ const struct config_option http_options[] = {
      "A segment of a stream ends at the first key frame that is so far behind its beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
      "Threads that read indexes and make playlists."},
+    {SECTION, "poster_socket", CONFIG_STRING, AT(poster_socket), "", NO_BOUNDS, AT_START,
+     "Socket of reel-poster, which makes the pictures of /poster and /storyboard, e.g. "
+     "/run/reelstore-poster/socket. "
+     "Empty: 501, but for the covers that files bring along."},
+    {SECTION, "poster_cache", CONFIG_STRING, AT(poster_cache), "", NO_BOUNDS, AT_START,
+     "Directory (absolute, of its own) in which such pictures are kept. Empty: for as long as they are asked "
+     "for, in "
+     "memory."},
+    {SECTION, "poster_cache_size", CONFIG_SIZE, AT(poster_cache_size), "256M", 1 * MIB,
+     1024 * (int64_t)MIB * 1024, NULL, AT_START,
+     "Bytes of pictures that are kept there; the least recently used go first."},
 
     {SECTION, "pipes_max", CONFIG_INTEGER, AT(pipes_max), "256", 0, 1000000, NULL, AT_START,
      "Pipes for relaying bodies inside the kernel, over all loops; further streams are copied. The kernel's "

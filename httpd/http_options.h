@@ -61,6 +61,9 @@ struct httpd_config {
     int64_t index_moov_max;
     int64_t segment_time_ms;
     int64_t stream_workers;
+    char *poster_socket;
+    char *poster_cache;
+    int64_t poster_cache_size;
 
     int64_t pipes_max;
     int64_t pipe_size;

@@ -17,6 +17,7 @@
 #define ID_TRACKS  0x1654ae6b
 #define ID_CUES    0x1c53bb6b
 #define ID_CLUSTER 0x1f43b675
+#define ID_FILES   0x1941a469 /* Attachments */
 
 #define HOP_SIZE     ((int64_t)16 * 1024)
 #define PROBE_SIZE   ((int64_t)256 * 1024)
@@ -41,6 +42,7 @@ struct ebml_walk {
     int64_t segment; /* where the segment's body begins; 0: not seen yet */
     int64_t cues;    /* 0: not known */
     bool has_info, has_tracks;
+    struct media_cover cover;
     struct ebml_film *film;
     struct ebml_clusters clusters;
     struct ebml_block block;
@@ -141,6 +143,7 @@ static enum walk_step finish(struct ebml_walk *walk, struct media_film **film, s
         media_buffer_clear(&entries[i]);
     if (!made)
         return WALK_REFUSED;
+    made->cover = walk->cover;
     made->ebml = walk->film;
     walk->film = NULL;
     media_film_measure(made);
@@ -363,6 +366,10 @@ static bool take_head(struct ebml_walk *walk, const struct ebml_element *element
     case ID_CUES:
         walk->cues = walk->at;
         return true;
+    case ID_FILES:
+        if (element->body.size == element->size)
+            media_cover_in_attachments(element->body, walk->at + (int64_t)element->header, &walk->cover);
+        return true;
     default:
         return true;
     }
@@ -403,7 +410,8 @@ static enum walk_step read_head(struct ebml_walk *walk, struct media_view bytes,
             return damaged(walk, error);
         if (needs_body(element.id) && whole > HEAD_MAX)
             return refuse(error, ERROR_UNKNOWN_COMMAND, "its description has more than 4 MiB");
-        if (needs_body(element.id) && element.body.size < element.size)
+        bool files = element.id == ID_FILES && whole <= HEAD_MAX;
+        if ((needs_body(element.id) || files) && element.body.size < element.size)
             return want(walk->at, whole, end, offset, size);
         if (!take_head(walk, &element, error))
             return WALK_REFUSED;

@@ -6,6 +6,7 @@
 #define REEL_HTTPD_MEDIA_FILM_H
 
 #include "httpd/media/ebml_film.h"
+#include "httpd/media/media_cover.h"
 #include "httpd/media/mp4_cut.h"
 
 enum film_kind {
@@ -40,7 +41,8 @@ struct media_film {
     struct mp4_cut *cut;     /* FILM_MP4, FILM_MATROSKA: what is made of segments has one */
     struct ebml_film *ebml;  /* FILM_MATROSKA */
     struct film_ranges ranges;
-    int64_t size; /* of the file */
+    struct media_cover cover; /* that the file brings along */
+    int64_t size;             /* of the file */
     size_t memory;
 };
 

@@ -28,6 +28,9 @@ enum media_resource {
     MEDIA_SEGMENT,
     MEDIA_VTT,
     MEDIA_FILE,
+    MEDIA_POSTER, /* of /poster and /storyboard: no names of a stream */
+    MEDIA_BOARD,
+    MEDIA_BOARD_VTT,
 };
 
 enum media_stream { STREAM_MUXED, STREAM_VIDEO, STREAM_AUDIO, STREAM_KEYS, STREAM_TEXT };

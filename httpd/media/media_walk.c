@@ -100,6 +100,7 @@ static enum walk_step take_moov(struct media_walk *walk, struct media_view moov,
         return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
     }
     walk->film->index = index;
+    media_cover_in_moov(moov, walk->at, &walk->film->cover);
     if (!index->fragmented) {
         walk->film->cut = mp4_cut_create(index, walk->options.segment_ms, error);
         return walk->film->cut ? finish(walk, film) : WALK_REFUSED;

@@ -279,6 +279,9 @@ static void answer_stream(struct http_connection *connection, struct stream_resu
     case STREAM_REFUSED:
         http_answer_refuse(connection, 415, result->error.text);
         break;
+    case STREAM_OFF:
+        http_answer_refuse(connection, 501, result->error.text);
+        break;
     case STREAM_FAILED:
         http_answer_error(connection, result->error.code, result->error.text);
         break;

@@ -57,8 +57,9 @@ struct http_server {
     struct listen_limits *limits;
     struct local_volumes *volumes; /* NULL: none */
     struct workers *stream_workers;
-    struct media_cache *streams; /* indexes, of all loops */
-    struct client_shared *known; /* of all loops */
+    struct media_cache *streams;    /* indexes, of all loops */
+    struct poster_service *posters; /* NULL: none */
+    struct client_shared *known;    /* of all loops */
     struct http_metrics metrics;
 };
 
@@ -298,7 +299,8 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         if (!loop->http.local_files)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the open files");
     }
-    loop->http.streams = stream_loop_create(&loop->http, server->streams, server->stream_workers);
+    loop->http.streams =
+        stream_loop_create(&loop->http, server->streams, server->stream_workers, server->posters);
     if (!loop->http.streams)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for streams");
     if (server->access_log) {
@@ -336,6 +338,7 @@ static void server_free(struct http_server *server)
     }
     if (!server->stream_workers) /* else one that hangs may still look at it */
         media_cache_destroy(server->streams);
+    poster_service_destroy(server->posters);
     client_shared_destroy(server->known);
     access_log_destroy(server->access_log);
     local_volumes_destroy(server->volumes);
@@ -423,7 +426,10 @@ static bool build_streams(struct http_server *server, const struct httpd_config 
                                           .moov_max = config->index_moov_max,
                                           .workers = server->stream_workers};
     server->streams = media_cache_create(&options);
-    return server->streams || error_set_errno(error, ENOMEM, "cannot start");
+    if (server->streams)
+        return poster_service_create(config->poster_socket, config->poster_cache, config->poster_cache_size,
+                                     &server->posters, error);
+    return error_set_errno(error, ENOMEM, "cannot start");
 }
 
 static bool server_build(struct http_server *server, const struct httpd_config *config, struct error *error)
@@ -493,6 +499,8 @@ static void server_end_workers(struct daemon *daemon)
         server->stream_workers = NULL;
     else
         log_warning("server", "the making of an index hangs; it is left behind");
+    if (!poster_service_end_workers(server->posters, WORKERS_STOP_MS))
+        log_warning("server", "reel-poster hangs; it is left behind");
     if (!workers_destroy(server->resolver, WORKERS_STOP_MS))
         log_warning("server", "a name look-up hangs; it is left behind");
     server->resolver = NULL;
@@ -598,13 +606,15 @@ static void server_reopen_logs(struct daemon *daemon)
         access_log_reopen(server->access_log);
 }
 
-/* The access log, and the volumes of local groups, which are only read. */
+/* The access log, the cache of pictures, and the volumes of local groups, which are only read. */
 static bool server_confine(const void *opaque, struct sandbox *sandbox, struct error *error)
 {
     const struct httpd_config *config = opaque;
     const char *log = config->access_log;
     bool allowed =
         log[0] == '\0' || strcmp(log, "-") == 0 || sandbox_allow_around(sandbox, log, SANDBOX_WRITE, error);
+    allowed = allowed && (config->poster_cache[0] == '\0' ||
+                          sandbox_allow(sandbox, config->poster_cache, SANDBOX_WRITE, error));
     for (size_t i = 0; allowed && i < config->local_groups.count; i++) {
         char group[PROTO_GROUP_SIZE], key[PROTO_KEY_SIZE];
         const char *directory;

@@ -6,6 +6,7 @@
 #define REEL_HTTPD_STREAM_LOOP_H
 
 #include "httpd/stream/media_cache.h"
+#include "httpd/stream/poster_service.h"
 #include "httpd/stream/stream_texts.h"
 
 struct stream_loop {
@@ -13,12 +14,13 @@ struct stream_loop {
     struct media_cache_loop *cache;
     struct stream_texts *texts;
     struct workers *workers;
-    size_t reading; /* bytes that are being brought into memory for answers */
+    struct poster_service *posters; /* NULL: no pictures are made */
+    size_t reading;                 /* bytes that are being brought into memory for answers */
 };
 
 /* NULL without memory. */
 MUST_CHECK struct stream_loop *stream_loop_create(struct http_loop *http, struct media_cache *cache,
-                                                  struct workers *workers);
+                                                  struct workers *workers, struct poster_service *posters);
 /* On the loop's thread, or while it does not run; no request is under way any more. NULL is ignored. */
 void stream_loop_close(struct stream_loop *streams);
 

@@ -7,6 +7,7 @@
 #include "httpd/stream/media_read.h"
 #include "httpd/stream/stream_build.h"
 #include "httpd/stream/stream_clip.h"
+#include "httpd/stream/stream_poster.h"
 #include "httpd/stream/stream_repack.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,7 +53,9 @@ struct stream_request {
     struct stream_build *build;
     struct stream_repack *repack;
     struct stream_clip *clip;
-    bool prepared; /* the first look at the texts was taken */
+    struct stream_poster *poster;
+    int64_t picture_time, picture_width; /* of the target */
+    bool prepared;                       /* the first look at the texts was taken */
 };
 
 static void finish(struct stream_request *request, enum stream_outcome outcome)
@@ -389,6 +392,145 @@ static void make_vtt(struct stream_request *request)
         finish(request, STREAM_ABSENT);
 }
 
+/* ---- pictures ---- */
+
+#define PICTURE_WIDTH 640 /* where the target says none */
+
+static void on_picture(void *argument, uint8_t *jpeg, size_t size, const struct error *error)
+{
+    struct stream_request *request = argument;
+    char key[TEXT_KEY_MAX];
+    request->poster = NULL;
+    give_back_reading(request);
+    if (error) {
+        finish_error(request, error);
+        return;
+    }
+    struct stream_body *body = stream_body_create(own_item(request)->file, jpeg, size, 0, 0, "image/jpeg");
+    if (body)
+        stream_texts_keep(request->options.streams->texts, key, text_key(request, key), body);
+    finish_body(request, body);
+}
+
+static void ask_for_picture(struct stream_request *request, struct stream_poster_options *options)
+{
+    struct stream_loop *streams = request->options.streams;
+    size_t size = (size_t)STORYBOARD_BYTES;
+    options->loop = streams->http;
+    options->service = streams->posters;
+    options->workers = streams->workers;
+    options->file = own_item(request)->file;
+    options->film = own_item(request)->film;
+    options->done = on_picture;
+    options->argument = request;
+    if (!streams->posters) {
+        (void)error_set(&request->result.error, ERROR_UNAVAILABLE,
+                        "no pictures are made here: httpd.poster_socket names no reel-poster");
+        finish(request, STREAM_OFF);
+        return;
+    }
+    if (streams->reading > 0 && streams->reading + size > READING_MAX) {
+        finish_failed(request, ERROR_EXHAUSTED, "too many pictures are being made");
+        return;
+    }
+    request->poster = stream_poster_start(options);
+    if (!request->poster) {
+        finish_failed(request, ERROR_UNAVAILABLE, "too many pictures wait to be made");
+        return;
+    }
+    request->reading = size;
+    streams->reading += size;
+}
+
+/* The file's own, as it is. */
+static bool give_cover(struct stream_request *request, const struct media_cover *cover)
+{
+    if (cover->size == 0)
+        return false;
+    finish_body(request, stream_body_create(own_item(request)->file, NULL, 0, cover->offset, cover->size,
+                                            cover->type));
+    return true;
+}
+
+static void on_cover_read(void *argument, uint8_t *bytes, size_t size, const struct error *error)
+{
+    struct stream_request *request = argument;
+    struct stream_item *item = own_item(request);
+    struct media_cover cover;
+    request->read = NULL;
+    give_back_reading(request);
+    if (error) {
+        finish_error(request, error);
+        return;
+    }
+    media_cover_in_head((struct media_view){bytes, size}, item->file->stat.size, &cover);
+    if (!give_cover(request, &cover))
+        finish_error(request, &item->error);
+    free(bytes);
+}
+
+/* What is no film may be a piece of music that brings a picture along. */
+static void look_for_cover(struct stream_request *request)
+{
+    struct mp4_piece head = {0, min_i64(own_item(request)->file->stat.size, MEDIA_COVER_HEAD)};
+    if (head.size == 0)
+        finish_error(request, &own_item(request)->error);
+    else
+        (void)begin_reading(request, &head, 1, head.size, on_cover_read);
+}
+
+/* A picture at a time; without one a tenth into the film, where titles and black are over. */
+static void make_poster(struct stream_request *request)
+{
+    const struct media_film *film = own_item(request)->film;
+    int64_t time =
+        request->picture_time >= 0 ? request->picture_time : (int64_t)(media_film_seconds(film) * 100);
+    int64_t width = request->picture_width > 0
+                        ? min_i64(max_i64(request->picture_width, 16), POSTER_WIDTH_MAX)
+                        : PICTURE_WIDTH;
+    uint32_t segment = storyboard_segment(film, time);
+    int video = film->cut ? mp4_index_first(film->index, MEDIA_VIDEO) : -1;
+    while (video >= 0 && segment > 0 && mp4_cut_samples(film->cut, video, segment) == 0)
+        segment--; /* sound goes on behind the last picture */
+    struct stream_poster_options options = {
+        .first = segment, .step = 1, .tiles = 1, .columns = 1, .width = (uint32_t)width & ~UINT32_C(1)};
+    if (request->picture_time < 0 && give_cover(request, &film->cover))
+        return;
+    if (film->kind == FILM_SUBTITLE || (film->cut && video < 0)) {
+        finish_failed(request, ERROR_UNKNOWN_COMMAND, "it has no pictures");
+        return;
+    }
+    ask_for_picture(request, &options);
+}
+
+static void make_storyboard(struct stream_request *request)
+{
+    struct storyboard board;
+    const struct media_film *film = own_item(request)->film;
+    if (!storyboard_plan(film, &board)) {
+        finish_failed(
+            request, ERROR_UNKNOWN_COMMAND,
+            "storyboards are made of MP4 files with an index and of Matroska, where they have pictures");
+        return;
+    }
+    if (request->name.resource == MEDIA_BOARD_VTT) {
+        struct media_buffer out = {0};
+        storyboard_vtt(film, &board, "storyboard.jpg", &out);
+        if (out.failed)
+            media_buffer_clear(&out);
+        finish_body(request, out.bytes ? stream_body_create(own_item(request)->file, out.bytes, out.size, 0,
+                                                            0, "text/vtt; charset=utf-8")
+                                       : NULL);
+        return;
+    }
+    struct stream_poster_options options = {.step = board.step,
+                                            .tiles = board.tiles,
+                                            .columns = STORYBOARD_COLUMNS,
+                                            .width = board.width,
+                                            .height = board.height};
+    ask_for_picture(request, &options);
+}
+
 /* ---- clips ---- */
 
 static void on_clip(void *argument, struct mp4_clip *clip, const struct error *error)
@@ -447,7 +589,8 @@ static void leave_out(const struct stream_request *request)
 static bool keeps_text(const struct stream_request *request)
 {
     return request->name.resource == MEDIA_MASTER || request->name.resource == MEDIA_MANIFEST ||
-           request->name.resource == MEDIA_PLAYLIST || request->name.resource == MEDIA_VTT;
+           request->name.resource == MEDIA_PLAYLIST || request->name.resource == MEDIA_VTT ||
+           request->name.resource == MEDIA_POSTER || request->name.resource == MEDIA_BOARD;
 }
 
 /* True: what was made before is the answer. */
@@ -498,6 +641,11 @@ static void prepare(struct stream_request *request)
         return;
     }
     leave_out(request);
+    if (!own->film && request->name.resource == MEDIA_POSTER && own->file &&
+        media_cache_is_refusal(own->error.code)) {
+        look_for_cover(request);
+        return;
+    }
     if (!own->film && (request->service != HTTP_SERVICE_INFO || !media_cache_is_refusal(own->error.code))) {
         finish_error(request, &own->error);
         return;
@@ -527,6 +675,13 @@ static void prepare(struct stream_request *request)
         break;
     case MEDIA_VTT:
         make_vtt(request);
+        break;
+    case MEDIA_POSTER:
+        make_poster(request);
+        break;
+    case MEDIA_BOARD:
+    case MEDIA_BOARD_VTT:
+        make_storyboard(request);
         break;
     case MEDIA_FILE: /* was answered, or is absent */
         break;
@@ -608,6 +763,24 @@ static void item_start(struct stream_item *item, const struct proto_file_key *ke
 
 /* ---- the interface ---- */
 
+static bool read_picture_name(struct stream_request *request, const struct http_target *target)
+{
+    struct http_text name = target->resource;
+    bool jpeg = name.size > 4 && memcmp(name.bytes + name.size - 4, ".jpg", 4) == 0;
+    bool poster = target->service == HTTP_SERVICE_POSTER;
+    request->picture_time = target->picture_time;
+    request->picture_width = target->picture_width;
+    request->name.resource = poster ? MEDIA_POSTER : MEDIA_BOARD;
+    if (http_text_equal(name, "storyboard.vtt") && !poster)
+        request->name.resource = MEDIA_BOARD_VTT;
+    else if (!jpeg || (!poster && !http_text_equal(name, "storyboard.jpg")))
+        return false;
+    snprintf(request->resource, sizeof(request->resource), "%d-%lld-%lld", (int)request->name.resource,
+             (long long)target->picture_time, (long long)target->picture_width);
+    request->options.gzip = false; /* they are not compressed a second time */
+    return true;
+}
+
 /* What the target asks for. False: nothing of that name is ever there. */
 static bool read_name(struct stream_request *request, const struct http_target *target)
 {
@@ -620,6 +793,8 @@ static bool read_name(struct stream_request *request, const struct http_target *
         snprintf(request->resource, sizeof(request->resource), "info");
         return true;
     }
+    if (target->service == HTTP_SERVICE_POSTER || target->service == HTTP_SERVICE_STORYBOARD)
+        return read_picture_name(request, target);
     if (resource.size >= sizeof(request->resource) ||
         !media_name_parse(resource.bytes, resource.size, &request->name))
         return false;
@@ -722,6 +897,7 @@ void stream_request_end(struct stream_request *request)
     stream_build_cancel(request->build);
     stream_repack_cancel(request->repack);
     stream_clip_cancel(request->clip);
+    stream_poster_cancel(request->poster);
     mp4_fragment_clear(&request->fragment);
     stream_body_destroy(request->result.body);
     http_lookup_file_release(request->result.file);

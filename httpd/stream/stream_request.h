@@ -30,6 +30,7 @@ enum stream_outcome {
     STREAM_FILE,    /* FILE as it is stored */
     STREAM_ABSENT,  /* 404 */
     STREAM_REFUSED, /* 415: ERROR says why */
+    STREAM_OFF,     /* 501: ERROR says what is missing */
     STREAM_FAILED,  /* ERROR: of the look-up, the storage servers, or for want of memory */
 };
 

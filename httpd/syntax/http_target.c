@@ -98,10 +98,26 @@ static bool parse_seconds(struct http_text text, int64_t *milliseconds)
     return i == text.size;
 }
 
+/* t= and w=, which only a picture has: elsewhere they are ignored, whatever they say. */
+static void read_picture(struct http_text name, struct http_text value, struct http_target *target)
+{
+    int64_t width;
+    if (http_text_equal(name, "t")) {
+        target->picture_broken = target->picture_broken || !parse_seconds(value, &target->picture_time);
+    } else if (http_text_equal(name, "w")) {
+        bool read = parse_seconds(value, &width) && width % 1000 == 0;
+        target->picture_broken = target->picture_broken || !read;
+        target->picture_width = read ? width / 1000 : 0;
+    }
+}
+
 static bool parse_query(struct http_text query, struct http_target *target)
 {
     target->download = target->clip = false;
     target->clip_start = 0;
+    target->picture_time = -1;
+    target->picture_width = 0;
+    target->picture_broken = false;
     target->clip_end = INT64_MAX;
     memset(target->download_name, 0, sizeof(target->download_name));
     memset(target->put_name, 0, sizeof(target->put_name));
@@ -114,7 +130,9 @@ static bool parse_query(struct http_text query, struct http_target *target)
 
         const char *equals = item.size > 0 ? memchr(item.bytes, '=', item.size) : NULL;
         struct http_text name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.size};
-        struct http_text value = {item.bytes + name.size + 1, item.size - name.size - 1};
+        struct http_text value = {item.bytes + name.size, 0};
+        if (equals)
+            value = (struct http_text){equals + 1, item.size - name.size - 1};
         bool start = http_text_equal(name, "start"), put = http_text_equal(name, "name");
         if (start || http_text_equal(name, "end")) {
             if (!equals || !parse_seconds(value, start ? &target->clip_start : &target->clip_end))
@@ -122,6 +140,7 @@ static bool parse_query(struct http_text query, struct http_target *target)
             target->clip = true;
             continue;
         }
+        read_picture(name, value, target);
         if (!put && !http_text_equal(name, "download"))
             continue;
         target->download = target->download || !put;
@@ -177,7 +196,7 @@ static enum http_target_kind decode_owner(const struct http_text *segments, stru
     return worse(kind, decode_field(segments[2], target->key.user, sizeof(target->key.user)));
 }
 
-static const char *const service_names[] = {"hls", "dash", "info"};
+static const char *const service_names[] = {"hls", "dash", "info", "poster", "storyboard"};
 
 const char *http_target_root(size_t number)
 {
@@ -247,6 +266,11 @@ static enum http_target_kind parse_stream(const struct http_text *segments, size
     if (behind > 0)
         target->resource = segments[count - 1];
     kind = worse(kind, decode_items(segments[count - 1 - behind], target));
+    bool picture = target->service == HTTP_SERVICE_POSTER || target->service == HTTP_SERVICE_STORYBOARD;
+    if (picture && target->picture_broken)
+        return HTTP_TARGET_BROKEN;
+    if (picture && target->item_count > 1)
+        kind = worse(kind, HTTP_TARGET_UNKNOWN);
     if (kind == HTTP_TARGET_STREAM && (!proto_name_valid(target->key.application, PROTO_APPLICATION_SIZE) ||
                                        (behind == 0 && target->item_count > 1)))
         kind = HTTP_TARGET_UNKNOWN;

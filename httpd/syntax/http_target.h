@@ -14,6 +14,8 @@
  *   /hls/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE    a playlist or a part of a stream
  *   /dash/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE   the same for DASH
  *   /info/[APPLICATION/USER/]FILEID                        what is known about a file
+ *   /poster/[APPLICATION/USER/]FILEID/NAME.jpg?t=SECONDS&w=PIXELS    a picture of it
+ *   /storyboard/[APPLICATION/USER/]FILEID/RESOURCE         many small pictures
  *
  * A segment is decoded exactly once, after the path was split: %2F inside one does not separate.
  */
@@ -35,7 +37,13 @@ enum http_target_kind {
 
 #define HTTP_TARGET_ITEMS_MAX 8 /* files of one stream */
 
-enum http_service { HTTP_SERVICE_HLS, HTTP_SERVICE_DASH, HTTP_SERVICE_INFO };
+enum http_service {
+    HTTP_SERVICE_HLS,
+    HTTP_SERVICE_DASH,
+    HTTP_SERVICE_INFO,
+    HTTP_SERVICE_POSTER,
+    HTTP_SERVICE_STORYBOARD,
+};
 
 struct http_target {
     struct proto_file_key
@@ -53,6 +61,9 @@ struct http_target {
     /* STREAM alone */
     enum http_service service;
     struct http_text resource; /* the last segment, as it came; empty for INFO */
+    int64_t picture_time;      /* POSTER: ms; -1: not said */
+    int64_t picture_width;     /* POSTER; 0: not said */
+    bool picture_broken;       /* one of them cannot be read */
     size_t item_count;         /* at least 1 */
     char items[HTTP_TARGET_ITEMS_MAX][PROTO_FILE_SIZE];
 };
