@@ -156,13 +156,17 @@ const struct config_option http_options[] = {
      "A segment of a stream ends at the first key frame that is so far behind its beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
      "Threads that read indexes and make playlists."},
-    {SECTION, "poster_socket", CONFIG_STRING, AT(poster_socket), "", NO_BOUNDS, AT_START,
-     "Socket of reel-poster, which makes the pictures of /poster and /storyboard, e.g. "
-     "/run/reelstore-poster/socket. "
-     "Empty: 501, but for the covers that files bring along."},
+    {SECTION, "stream_memory", CONFIG_SIZE, AT(stream_memory), "256M", 16 * MIB, 1024 * (int64_t)MIB * 1024,
+     NULL, AT_START,
+     "Memory, over all loops, for segments that are put together, heads of clips and key frames of pictures, "
+     "until they are sent; what would need more is answered 503."},
+    {SECTION, "poster_socket", CONFIG_STRING, AT(poster_socket), "/run/reelstore-poster/socket", NO_BOUNDS,
+     AT_START,
+     "Socket of reel-poster, which makes the pictures of /poster and /storyboard (503 where it does not "
+     "run). "
+     "Empty: 501. Covers that files bring along need no reel-poster."},
     {SECTION, "poster_cache", CONFIG_STRING, AT(poster_cache), "", NO_BOUNDS, AT_START,
-     "Directory (absolute, of its own) in which such pictures are kept. Empty: for as long as they are asked "
-     "for, in "
+     "Directory (absolute, used for nothing else) in which such pictures are kept. Empty: a few are kept in "
      "memory."},
     {SECTION, "poster_cache_size", CONFIG_SIZE, AT(poster_cache_size), "256M", 1 * MIB,
      1024 * (int64_t)MIB * 1024, NULL, AT_START,

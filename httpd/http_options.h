@@ -61,6 +61,7 @@ struct httpd_config {
     int64_t index_moov_max;
     int64_t segment_time_ms;
     int64_t stream_workers;
+    int64_t stream_memory;
     char *poster_socket;
     char *poster_cache;
     int64_t poster_cache_size;

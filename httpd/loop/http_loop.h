@@ -10,6 +10,7 @@
 #include "common/loop/loop.h"
 #include "common/base/metrics.h"
 #include "httpd/loop/access_log.h"
+#include "httpd/loop/http_budget.h"
 #include "httpd/loop/http_buffers.h"
 #include "httpd/syntax/http_response.h"
 #include "httpd/files/http_lookup.h"
@@ -82,6 +83,7 @@ struct http_loop {
     struct http_pipes pipes;
     size_t piece_bytes;              /* that feeds gather, beyond the first block of each */
     struct local_files *local_files; /* NULL: no group is local */
+    struct http_budget *budget;      /* of all loops: see http_budget.h */
     struct stream_loop *streams;     /* see httpd/stream/stream_loop.h */
     struct http_clock clock;
     struct http_connection_list lists[CONNECTION_STATES];

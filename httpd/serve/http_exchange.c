@@ -282,6 +282,10 @@ static void answer_stream(struct http_connection *connection, struct stream_resu
     case STREAM_OFF:
         http_answer_refuse(connection, 501, result->error.text);
         break;
+    case STREAM_BUSY:
+        http_answer_log(connection, 503, result->error.code, result->error.text);
+        http_answer_refuse(connection, 503, result->error.text);
+        break;
     case STREAM_FAILED:
         http_answer_error(connection, result->error.code, result->error.text);
         break;

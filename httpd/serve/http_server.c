@@ -57,6 +57,7 @@ struct http_server {
     struct listen_limits *limits;
     struct local_volumes *volumes; /* NULL: none */
     struct workers *stream_workers;
+    struct http_budget budget;
     struct media_cache *streams;    /* indexes, of all loops */
     struct poster_service *posters; /* NULL: none */
     struct client_shared *known;    /* of all loops */
@@ -299,6 +300,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
         if (!loop->http.local_files)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the open files");
     }
+    loop->http.budget = &server->budget;
     loop->http.streams =
         stream_loop_create(&loop->http, server->streams, server->stream_workers, server->posters);
     if (!loop->http.streams)
@@ -418,6 +420,7 @@ static bool resolve_addresses(struct http_server *server, const struct httpd_con
 
 static bool build_streams(struct http_server *server, const struct httpd_config *config, struct error *error)
 {
+    http_budget_init(&server->budget, (size_t)config->stream_memory);
     server->stream_workers = workers_create("stream", (size_t)config->stream_workers, STREAM_QUEUE, error);
     if (!server->stream_workers)
         return false;

@@ -31,10 +31,18 @@ struct source_memory *source_memory_take(struct source_memory *memory)
     return memory;
 }
 
+void source_memory_charge(struct source_memory *memory, struct http_budget *budget, size_t taken)
+{
+    http_budget_change(budget, taken, memory->size);
+    memory->budget = budget;
+}
+
 void source_memory_release(struct source_memory *memory)
 {
     if (!memory || --memory->references > 0)
         return;
+    if (memory->budget)
+        http_budget_change(memory->budget, memory->size, 0);
     free(memory->bytes);
     free(memory);
 }

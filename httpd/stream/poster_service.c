@@ -2,6 +2,7 @@
  * poster_service: one connection per picture.
  */
 #include "httpd/stream/poster_service.h"
+#include "common/base/log.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +29,11 @@ bool poster_service_create(const char *socket, const char *directory, int64_t by
         free(made);
         return error_set_errno(error, ENOMEM, "cannot start");
     }
-    if (directory[0] == '\0' || (made->cache = disk_cache_create(directory, bytes_max, error)))
-        made->workers = workers_create("poster", THREADS, QUEUE_MAX, error);
+    struct error cause;
+    poster_flights_init(&made->flights);
+    if (directory[0] != '\0' && !(made->cache = disk_cache_create(directory, bytes_max, &cause)))
+        log_warning("posters", "httpd.poster_cache: %s; pictures are not kept on a disk", cause.text);
+    made->workers = workers_create("poster", THREADS, QUEUE_MAX, error);
     if (!made->workers) {
         poster_service_destroy(made);
         return false;
@@ -51,6 +55,7 @@ void poster_service_destroy(struct poster_service *service)
     if (!service || service->workers) /* a worker that hangs may still look at it */
         return;
     disk_cache_destroy(service->cache);
+    poster_flights_clear(&service->flights);
     free(service->socket);
     free(service);
 }
@@ -96,6 +101,15 @@ static int connect_to(const char *path)
     return fd;
 }
 
+static void poster_unreachable(const char *path, int errnum)
+{
+    static struct log_gate gate;
+    uint64_t suppressed = 0;
+    if (log_gate_open(&gate, 10000, &suppressed))
+        log_warning("posters", "cannot reach reel-poster at httpd.poster_socket %s: %s%s", path,
+                    strerror(errnum), errnum == ENOENT ? "; is reelstore-poster installed?" : "");
+}
+
 bool poster_service_ask(const struct poster_service *service, const struct poster_request *request,
                         const uint8_t *film, uint8_t **jpeg, size_t *size, struct error *error)
 {
@@ -103,21 +117,24 @@ bool poster_service_ask(const struct poster_service *service, const struct poste
     bool made = false;
     int fd = connect_to(service->socket);
     *jpeg = NULL;
-    if (fd < 0)
-        return error_set(error, ERROR_UNAVAILABLE, "reel-poster cannot be reached at %s: %s", service->socket,
-                         strerror(errno));
+    if (fd < 0) {
+        poster_unreachable(service->socket, errno);
+        return error_set(error, ERROR_EXHAUSTED,
+                         "no poster: reel-poster is not installed on this server, or does not run");
+    }
     if (!send_all(fd, request, sizeof(*request)) || !send_all(fd, film, request->size) ||
         !receive_all(fd, &answer, sizeof(answer)) || answer.magic != POSTER_MAGIC) {
         /* It ended in the middle: the bytes were too much for it, or they are what its limits are for. */
-        (void)error_set(error, ERROR_UNAVAILABLE, "reel-poster did not come to an end with a picture");
+        (void)error_set(error, ERROR_EXHAUSTED, "no poster: reel-poster ended before it had made one");
     } else if (answer.status != POSTER_MADE || answer.size == 0 || answer.size > POSTER_JPEG_MAX) {
-        (void)error_set(error, ERROR_MALFORMED, "no picture could be made of it");
+        (void)error_set(error, ERROR_MALFORMED,
+                        "no picture can be made of this film: its key frames cannot be decoded");
     } else {
         *size = answer.size;
         *jpeg = malloc(answer.size);
         made = *jpeg && receive_all(fd, *jpeg, answer.size);
         if (!made)
-            (void)error_set(error, ERROR_UNAVAILABLE, "the picture of reel-poster was cut off");
+            (void)error_set(error, ERROR_EXHAUSTED, "no poster: reel-poster ended before it had sent one");
     }
     close(fd);
     if (!made) {

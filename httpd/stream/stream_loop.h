@@ -15,7 +15,6 @@ struct stream_loop {
     struct stream_texts *texts;
     struct workers *workers;
     struct poster_service *posters; /* NULL: no pictures are made */
-    size_t reading;                 /* bytes that are being brought into memory for answers */
 };
 
 /* NULL without memory. */

@@ -1,5 +1,6 @@
 /*
- * stream_poster: LOOKING in the cache (a worker), READING the key frames (the loop), MAKING the picture (a worker).
+ * stream_poster: joining whoever makes that very picture already, or LOOKING in the cache (a worker), READING the key frames (the
+ * loop), MAKING the picture (a worker).
  */
 #include "httpd/stream/stream_poster.h"
 #include "httpd/media/media_set.h"
@@ -24,13 +25,28 @@ struct stream_poster {
     struct media_read *read;
     struct stream_repack *repack;
     bool working;
+    bool waiting; /* for another one that makes this very picture */
+    bool leading; /* others may wait for what becomes of this one */
+    struct poster_waiter waiter;
+    size_t charged; /* of the loops' budget of memory */
     uint8_t *jpeg;
     size_t jpeg_size;
     struct error error;
 };
 
+/* Those that wait for the same picture get it, or ERROR; with neither one of them tries it again. */
+static void poster_lead_no_more(struct stream_poster *poster, const struct error *error)
+{
+    if (poster->leading)
+        poster_flights_end(&poster->options.service->flights, poster->key, poster->jpeg, poster->jpeg_size,
+                           error);
+    poster->leading = false;
+}
+
 static void poster_free(struct stream_poster *poster)
 {
+    poster_lead_no_more(poster, NULL);
+    http_budget_change(poster->options.loop->budget, poster->charged, 0);
     media_read_cancel(poster->read);
     stream_repack_cancel(poster->repack);
     media_film_release(poster->options.film);
@@ -48,6 +64,7 @@ static void poster_finish(struct stream_poster *poster, const struct error *erro
     uint8_t *jpeg = poster->jpeg;
     size_t size = poster->jpeg_size;
     struct error copy = error ? *error : (struct error){.code = 0};
+    poster_lead_no_more(poster, error);
     poster->jpeg = NULL;
     poster_free(poster);
     done(argument, jpeg, size, error ? &copy : NULL);
@@ -94,20 +111,33 @@ static void poster_made(struct job *job)
 {
     struct stream_poster *poster = CONTAINER_OF(job, struct stream_poster, job);
     poster->working = false;
-    if (poster->options.done)
+    if (poster->options.done) {
         poster_finish(poster, poster->jpeg ? NULL : &poster->error);
-    else
-        poster_free(poster);
+        return;
+    }
+    poster_lead_no_more(poster, poster->jpeg ? NULL : &poster->error); /* others may still want it */
+    poster_free(poster);
+}
+
+/* The bytes that are brought into memory, and what is made of them. False: it was refused. */
+static bool poster_charge(struct stream_poster *poster, int64_t size)
+{
+    if (!http_budget_take(poster->options.loop->budget, 2 * (size_t)size)) {
+        poster_fail(poster, ERROR_EXHAUSTED, "too many pictures are being made (httpd.stream_memory)");
+        return false;
+    }
+    poster->charged = 2 * (size_t)size;
+    return true;
 }
 
 static void poster_make(struct stream_poster *poster)
 {
     if (poster->material.failed)
-        poster_fail(poster, ERROR_UNAVAILABLE, "no memory for a picture");
+        poster_fail(poster, ERROR_EXHAUSTED, "no memory for a picture");
     else if (poster->material.size == 0 || poster->material.size > POSTER_SIZE_MAX)
         poster_fail(poster, ERROR_UNKNOWN_COMMAND, "its key frames are too large for a picture");
     else if (!poster_work(poster, poster_make_run, poster_made))
-        poster_fail(poster, ERROR_UNAVAILABLE, "too many pictures wait to be made");
+        poster_fail(poster, ERROR_EXHAUSTED, "too many pictures wait to be made");
 }
 
 /* ---- reading ---- */
@@ -135,14 +165,19 @@ static void poster_on_bytes(void *argument, uint8_t *bytes, size_t size, const s
 static void poster_read_pieces(struct stream_poster *poster)
 {
     const struct stream_poster_options *options = &poster->options;
+    int64_t size = 0;
     if (poster->heads.failed) {
-        poster_fail(poster, ERROR_UNAVAILABLE, "no memory for a picture");
+        poster_fail(poster, ERROR_EXHAUSTED, "no memory for a picture");
         return;
     }
+    for (uint32_t i = 0; i < poster->tile; i++)
+        size += poster->pieces[i].size;
+    if (!poster_charge(poster, size))
+        return;
     poster->read =
         media_read_start(options->loop, options->file, poster->pieces, poster->tile, poster_on_bytes, poster);
     if (!poster->read)
-        poster_fail(poster, ERROR_UNAVAILABLE, "no memory for reading a file");
+        poster_fail(poster, ERROR_EXHAUSTED, "no memory for reading a file");
 }
 
 static size_t key_parts(const struct stream_poster *poster, uint32_t segment, struct mp4_part *parts)
@@ -229,7 +264,7 @@ static void poster_repack_next(struct stream_poster *poster)
     poster->repack = stream_repack_start(options->loop, options->workers, options->file, &segment,
                                          poster_on_repacked, poster);
     if (!poster->repack)
-        poster_fail(poster, ERROR_UNAVAILABLE, "no memory for a picture");
+        poster_fail(poster, ERROR_EXHAUSTED, "no memory for a picture");
 }
 
 static void poster_read(struct stream_poster *poster)
@@ -249,10 +284,10 @@ static void poster_read(struct stream_poster *poster)
         parts[0].description = mp4_cut_description(
             film->cut, film->index, mp4_index_first(film->index, MEDIA_VIDEO), poster->options.first);
     mp4_fragment_init(film->index, parts, count, &poster->material);
-    if (film->ebml)
-        poster_repack_next(poster);
-    else
+    if (!film->ebml)
         poster_read_samples(poster);
+    else if (poster_charge(poster, KEY_MAX + (poster->options.tiles > 1 ? STORYBOARD_BYTES : 0)))
+        poster_repack_next(poster);
 }
 
 /* ---- looking in the cache ---- */
@@ -268,12 +303,14 @@ static void poster_looked(struct job *job)
 {
     struct stream_poster *poster = CONTAINER_OF(job, struct stream_poster, job);
     poster->working = false;
-    if (!poster->options.done)
+    if (!poster->options.done) {
+        poster_lead_no_more(poster, NULL);
         poster_free(poster);
-    else if (poster->jpeg)
+    } else if (poster->jpeg) {
         poster_finish(poster, NULL);
-    else
+    } else {
         poster_read(poster);
+    }
 }
 
 static void make_key(struct stream_poster *poster)
@@ -287,6 +324,40 @@ static void make_key(struct stream_poster *poster)
     disk_cache_key(text, min_size((size_t)size, sizeof(text)), poster->key);
 }
 
+/* ---- who makes it ---- */
+
+/* False: no memory, or no worker takes it. */
+static bool poster_begin(struct stream_poster *poster)
+{
+    switch (poster_flights_join(&poster->options.service->flights, poster->key, &poster->waiter)) {
+    case POSTER_WAITS:
+        poster->waiting = true;
+        return true;
+    case POSTER_LEADS:
+        poster->leading = true;
+        return poster_work(poster, poster_look_run, poster_looked);
+    default:
+        return false;
+    }
+}
+
+/* Whoever made it has come to an end. */
+static void poster_woken(struct task *task)
+{
+    struct stream_poster *poster = CONTAINER_OF(task, struct stream_poster, waiter.task);
+    poster->waiting = false;
+    poster->jpeg = poster->waiter.jpeg;
+    poster->jpeg_size = poster->waiter.size;
+    if (!poster->options.done)
+        poster_free(poster);
+    else if (poster->jpeg)
+        poster_finish(poster, NULL);
+    else if (poster->waiter.error.code != 0)
+        poster_finish(poster, &poster->waiter.error);
+    else if (!poster_begin(poster))
+        poster_fail(poster, ERROR_EXHAUSTED, "too many pictures wait to be made");
+}
+
 struct stream_poster *stream_poster_start(const struct stream_poster_options *options)
 {
     struct stream_poster *poster = calloc(1, sizeof(*poster));
@@ -295,8 +366,10 @@ struct stream_poster *stream_poster_start(const struct stream_poster_options *op
     poster->options = *options;
     poster->options.film = media_film_take(options->film);
     poster->options.file = http_lookup_file_take(options->file);
+    poster->waiter.loop = options->loop->loop;
+    poster->waiter.task.run = poster_woken;
     make_key(poster);
-    if (poster_work(poster, poster_look_run, poster_looked))
+    if (poster_begin(poster))
         return poster;
     poster_free(poster);
     return NULL;
@@ -307,7 +380,9 @@ void stream_poster_cancel(struct stream_poster *poster)
     if (!poster)
         return;
     poster->options.done = NULL;
-    if (!poster->working) {
+    bool posted = poster->waiting &&
+                  !poster_flights_leave(&poster->options.service->flights, poster->key, &poster->waiter);
+    if (!poster->working && !posted) {
         poster_free(poster);
         return;
     }

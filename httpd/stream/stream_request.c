@@ -17,10 +17,9 @@
 #define SEGMENT_TYPE "video/mp4"
 #define AUDIO_TYPE   "audio/mp4"
 
-/* Bytes that answers of one loop may bring into memory at the same time, and one of them alone. */
-#define READING_MAX ((size_t)96 * 1024 * 1024)
-#define GATHER_MAX  ((int64_t)48 * 1024 * 1024)
-#define TEXT_MAX    ((int64_t)4 * 1024 * 1024)
+/* Bytes that one answer may bring into memory. */
+#define GATHER_MAX ((int64_t)48 * 1024 * 1024)
+#define TEXT_MAX   ((int64_t)4 * 1024 * 1024)
 
 /* One file of the set, on its way. */
 struct stream_item {
@@ -48,7 +47,7 @@ struct stream_request {
     struct stream_item items[MEDIA_SET_MAX];
 
     struct media_read *read;
-    size_t reading;               /* of streams->reading */
+    size_t charged;               /* of the loops' budget of memory */
     struct mp4_fragment fragment; /* whose pieces are being read */
     struct stream_build *build;
     struct stream_repack *repack;
@@ -58,8 +57,17 @@ struct stream_request {
     bool prepared;                       /* the first look at the texts was taken */
 };
 
+/* ---- memory ---- */
+
+static void charge_nothing(struct stream_request *request)
+{
+    http_budget_change(request->options.streams->http->budget, request->charged, 0);
+    request->charged = 0;
+}
+
 static void finish(struct stream_request *request, enum stream_outcome outcome)
 {
+    charge_nothing(request);
     request->result.outcome = outcome;
     request->ready = true;
     if (request->started)
@@ -69,9 +77,12 @@ static void finish(struct stream_request *request, enum stream_outcome outcome)
 static void finish_error(struct stream_request *request, const struct error *error)
 {
     request->result.error = *error;
-    finish(request, media_cache_is_refusal(error->code)                              ? STREAM_REFUSED
-                    : error->code == ERROR_NOT_FOUND || error->code == ERROR_DELETED ? STREAM_ABSENT
-                                                                                     : STREAM_FAILED);
+    if (media_cache_is_refusal(error->code))
+        finish(request, STREAM_REFUSED);
+    else if (error->code == ERROR_NOT_FOUND || error->code == ERROR_DELETED)
+        finish(request, STREAM_ABSENT);
+    else
+        finish(request, error->code == ERROR_EXHAUSTED ? STREAM_BUSY : STREAM_FAILED);
 }
 
 static void finish_failed(struct stream_request *request, int code, const char *text)
@@ -79,6 +90,18 @@ static void finish_failed(struct stream_request *request, int code, const char *
     struct error error;
     (void)error_set(&error, code, "%s", text);
     finish_error(request, &error);
+}
+
+/* False: the request was refused. */
+static bool charge(struct stream_request *request, size_t size)
+{
+    if (!http_budget_take(request->options.streams->http->budget, size)) {
+        finish_failed(request, ERROR_EXHAUSTED,
+                      "too many segments, clips and pictures are being put together (httpd.stream_memory)");
+        return false;
+    }
+    request->charged = size;
+    return true;
 }
 
 /* BODY NULL: no memory. */
@@ -90,6 +113,16 @@ static void finish_body(struct stream_request *request, struct stream_body *body
     }
     request->result.body = body;
     finish(request, STREAM_BODY);
+}
+
+/* The same for a body whose bytes nothing else keeps: they count until they are sent. */
+static void finish_charged(struct stream_request *request, struct stream_body *body)
+{
+    if (body && body->memory) {
+        source_memory_charge(body->memory, request->options.streams->http->budget, request->charged);
+        request->charged = 0;
+    }
+    finish_body(request, body);
 }
 
 static struct stream_item *own_item(struct stream_request *request)
@@ -175,28 +208,18 @@ static void begin_build(struct stream_request *request, uint8_t *material, size_
 
 /* ---- bytes of the file ---- */
 
-static void give_back_reading(struct stream_request *request)
-{
-    request->options.streams->reading -= request->reading;
-    request->reading = 0;
-}
-
 static bool begin_reading(struct stream_request *request, const struct mp4_piece *pieces, size_t count,
                           int64_t size, media_read_callback callback)
 {
     struct stream_loop *streams = request->options.streams;
-    if (streams->reading + (size_t)size > READING_MAX) {
-        finish_failed(request, ERROR_EXHAUSTED, "too many segments are being put together");
+    if (!charge(request, 2 * (size_t)size)) /* they are copied once */
         return false;
-    }
     request->read =
         media_read_start(streams->http, own_item(request)->file, pieces, count, callback, request);
     if (!request->read) {
         finish_failed(request, ERROR_UNAVAILABLE, "no memory for reading a file");
         return false;
     }
-    request->reading = (size_t)size;
-    streams->reading += (size_t)size;
     return true;
 }
 
@@ -210,7 +233,6 @@ static void on_gathered(void *argument, uint8_t *bytes, size_t size, const struc
     struct stream_request *request = argument;
     struct media_buffer *head = &request->fragment.head;
     request->read = NULL;
-    give_back_reading(request);
     if (error) {
         finish_error(request, error);
         return;
@@ -225,20 +247,19 @@ static void on_gathered(void *argument, uint8_t *bytes, size_t size, const struc
         finish_body(request, NULL);
         return;
     }
-    finish_body(request,
-                stream_body_create(own_item(request)->file, made, head->size, 0, 0, segment_type(request)));
+    finish_charged(
+        request, stream_body_create(own_item(request)->file, made, head->size, 0, 0, segment_type(request)));
 }
 
 static void on_repacked(void *argument, uint8_t *bytes, size_t size, const struct error *error)
 {
     struct stream_request *request = argument;
     request->repack = NULL;
-    give_back_reading(request);
     if (error)
         finish_error(request, error);
     else
-        finish_body(request,
-                    stream_body_create(own_item(request)->file, bytes, size, 0, 0, segment_type(request)));
+        finish_charged(request,
+                       stream_body_create(own_item(request)->file, bytes, size, 0, 0, segment_type(request)));
 }
 
 /* A segment of Matroska: its clusters are read and packed anew. */
@@ -258,18 +279,12 @@ static void repack_segment(struct stream_request *request, const struct mp4_part
     size_t size = (size_t)min_i64(2 * max_i64(end - begin, 64 * 1024), 2 * GATHER_MAX);
     for (size_t i = 0; i < count; i++)
         options.tracks[i] = (size_t)(parts[i].track - item->film->index->tracks);
-    if (streams->reading > 0 && streams->reading + size > READING_MAX) {
-        finish_failed(request, ERROR_EXHAUSTED, "too many segments are being put together");
+    if (!charge(request, size))
         return;
-    }
     request->repack =
         stream_repack_start(streams->http, streams->workers, item->file, &options, on_repacked, request);
-    if (!request->repack) {
+    if (!request->repack)
         finish_failed(request, ERROR_UNAVAILABLE, "no memory for a segment");
-        return;
-    }
-    request->reading = size;
-    streams->reading += size;
 }
 
 static void make_segment(struct stream_request *request)
@@ -340,7 +355,6 @@ static void on_text_read(void *argument, uint8_t *bytes, size_t size, const stru
 {
     struct stream_request *request = argument;
     request->read = NULL;
-    give_back_reading(request);
     if (error)
         finish_error(request, error);
     else
@@ -401,7 +415,6 @@ static void on_picture(void *argument, uint8_t *jpeg, size_t size, const struct 
     struct stream_request *request = argument;
     char key[TEXT_KEY_MAX];
     request->poster = NULL;
-    give_back_reading(request);
     if (error) {
         finish_error(request, error);
         return;
@@ -415,7 +428,6 @@ static void on_picture(void *argument, uint8_t *jpeg, size_t size, const struct 
 static void ask_for_picture(struct stream_request *request, struct stream_poster_options *options)
 {
     struct stream_loop *streams = request->options.streams;
-    size_t size = (size_t)STORYBOARD_BYTES;
     options->loop = streams->http;
     options->service = streams->posters;
     options->workers = streams->workers;
@@ -425,21 +437,13 @@ static void ask_for_picture(struct stream_request *request, struct stream_poster
     options->argument = request;
     if (!streams->posters) {
         (void)error_set(&request->result.error, ERROR_UNAVAILABLE,
-                        "no pictures are made here: httpd.poster_socket names no reel-poster");
+                        "no poster: httpd.poster_socket of this server is empty");
         finish(request, STREAM_OFF);
         return;
     }
-    if (streams->reading > 0 && streams->reading + size > READING_MAX) {
-        finish_failed(request, ERROR_EXHAUSTED, "too many pictures are being made");
-        return;
-    }
     request->poster = stream_poster_start(options);
-    if (!request->poster) {
-        finish_failed(request, ERROR_UNAVAILABLE, "too many pictures wait to be made");
-        return;
-    }
-    request->reading = size;
-    streams->reading += size;
+    if (!request->poster)
+        finish_failed(request, ERROR_EXHAUSTED, "too many pictures wait to be made");
 }
 
 /* The file's own, as it is. */
@@ -458,7 +462,6 @@ static void on_cover_read(void *argument, uint8_t *bytes, size_t size, const str
     struct stream_item *item = own_item(request);
     struct media_cover cover;
     request->read = NULL;
-    give_back_reading(request);
     if (error) {
         finish_error(request, error);
         return;
@@ -545,8 +548,10 @@ static void on_clip(void *argument, struct mp4_clip *clip, const struct error *e
                                                   clip->offset, clip->length, request->type);
     if (body)
         body->described->derived = false; /* what is to be saved stays so */
-    finish_body(request, body);
+    finish_charged(request, body);
 }
+
+#define CLIP_HEAD_MIN ((size_t)64 * 1024)
 
 static void make_clip(struct stream_request *request)
 {
@@ -568,6 +573,8 @@ static void make_clip(struct stream_request *request)
                       "clips are made of MP4 and QuickTime files with an index only");
         return;
     }
+    if (!charge(request, CLIP_HEAD_MIN + 4 * item->film->memory)) /* its tables, which are small in memory */
+        return;
     request->clip = stream_clip_start(&options);
     if (!request->clip)
         finish_failed(request, ERROR_UNAVAILABLE, "too many clips wait to be made");
@@ -892,7 +899,7 @@ void stream_request_end(struct stream_request *request)
         http_lookup_file_release(item->file);
         media_film_release(item->film);
     }
-    give_back_reading(request);
+    charge_nothing(request);
     media_read_cancel(request->read);
     stream_build_cancel(request->build);
     stream_repack_cancel(request->repack);

@@ -31,6 +31,7 @@ enum stream_outcome {
     STREAM_ABSENT,  /* 404 */
     STREAM_REFUSED, /* 415: ERROR says why */
     STREAM_OFF,     /* 501: ERROR says what is missing */
+    STREAM_BUSY,    /* 503: ERROR says why */
     STREAM_FAILED,  /* ERROR: of the look-up, the storage servers, or for want of memory */
 };
 
