@@ -1,13 +1,13 @@
 /*
  * reel-poster: makes pictures of films for reel-httpd, which hands it the bytes of a few key frames over a local socket. Each
- * request is a process of its own, that gives up all but its memory and that connection before it looks at them (poster_limits).
- * The socket is made here (--socket) or by systemd.
+ * request is answered by a process of its own, which gives up everything but memory and that connection before it reads a byte
+ * (poster_limits). The socket is made here (--socket) or by systemd.
  */
-#include "common/media/poster_wire.h"
+#include "poster/poster_answer.h"
 #include "poster/poster_limits.h"
-#include "poster/poster_picture.h"
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WAITING_MAX 64
@@ -30,82 +31,49 @@ static void on_stop(int number)
     stopped = 1;
 }
 
-static bool read_all(int fd, void *bytes, size_t size)
-{
-    for (uint8_t *at = bytes; size > 0;) {
-        ssize_t done = read(fd, at, size);
-        if (done <= 0)
-            return false;
-        at += done;
-        size -= (size_t)done;
-    }
-    return true;
-}
-
-static bool write_all(int fd, const void *bytes, size_t size)
-{
-    for (const uint8_t *at = bytes; size > 0;) {
-        ssize_t done = write(fd, at, size);
-        if (done <= 0)
-            return false;
-        at += done;
-        size -= (size_t)done;
-    }
-    return true;
-}
-
-static bool is_sound(const struct poster_request *request)
-{
-    return request->magic == POSTER_MAGIC && request->container <= POSTER_TS && request->size > 0 &&
-           request->size <= POSTER_SIZE_MAX && request->width >= 2 && request->width <= POSTER_WIDTH_MAX &&
-           request->width % 2 == 0 && request->height <= 2 * POSTER_WIDTH_MAX && request->height % 2 == 0 &&
-           request->tiles > 0 && request->tiles <= POSTER_TILES_MAX && request->columns > 0 &&
-           request->columns <= POSTER_TILES_MAX;
-}
-
 /* In a process of its own. */
-static void answer(int fd)
+static void answer_apart(int fd, const sigset_t *signals)
 {
-    struct poster_request request;
-    struct poster_answer reply = {.magic = POSTER_MAGIC, .status = POSTER_BAD_REQUEST};
-    uint8_t *jpeg = NULL;
-    size_t size = 0;
-    if (!poster_limits_enter() || !read_all(fd, &request, sizeof(request)))
-        return;
-    uint8_t *bytes = is_sound(&request) ? malloc(request.size) : NULL;
-    if (bytes && read_all(fd, bytes, request.size))
-        reply.status = poster_picture_make(&request, bytes, &jpeg, &size);
-    if (size > POSTER_JPEG_MAX) {
-        reply.status = POSTER_NO_PICTURE;
-        size = 0;
-    }
-    reply.size = (uint32_t)size;
-    if (write_all(fd, &reply, sizeof(reply)) && size > 0)
-        (void)write_all(fd, jpeg, size);
-    free(jpeg);
-    free(bytes);
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGINT, SIG_DFL);
+    (void)sigprocmask(SIG_SETMASK, signals, NULL);
+    if (poster_limits_enter())
+        poster_answer(fd);
+    else
+        fputs("reel-poster: cannot give up rights (seccomp, resource limits); nothing is decoded\n", stderr);
 }
 
-/* Connections one by one, JOBS of them at the same time. */
-static void serve(int listener, long jobs)
+/* True once there is a connection to accept; false: a signal came. SIGNALS are let in only here. */
+static bool wait_for_connection(int listener, const sigset_t *signals)
 {
+    struct pollfd watched = {.fd = listener, .events = POLLIN};
+    return ppoll(&watched, 1, NULL, signals) > 0;
+}
+
+/* Connections one by one, JOBS of them at the same time; further ones wait in the socket's queue. */
+static void serve(int listener, long jobs, const sigset_t *signals)
+{
+    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
     long running = 0;
     while (!stopped) {
         while (running > 0 && waitpid(-1, NULL, running >= jobs ? 0 : WNOHANG) > 0)
             running--;
-        if (stopped || running >= jobs)
+        if (!wait_for_connection(listener, signals))
             continue;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
-            continue;
-        pid_t child = fork();
+        pid_t child = fd >= 0 ? fork() : -1;
         if (child == 0) {
             close(listener);
-            answer(fd);
+            answer_apart(fd, signals);
             _exit(0);
         }
         running += child > 0 ? 1 : 0;
-        close(fd);
+        if (fd >= 0)
+            close(fd);
+        if (child < 0) { /* no descriptor, no process: better in a moment than at once */
+            fprintf(stderr, "reel-poster: cannot take a request: %s\n", strerror(errno));
+            (void)nanosleep(&pause, NULL);
+        }
     }
 }
 
@@ -114,7 +82,7 @@ static int open_socket(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(address.sun_path)) {
-        fprintf(stderr, "reel-poster: the path of the socket has more than %zu bytes\n",
+        fprintf(stderr, "reel-poster: --socket: a path has at most %zu bytes\n",
                 sizeof(address.sun_path) - 1);
         return -1;
     }
@@ -139,9 +107,10 @@ static int usage(FILE *out, int code)
 {
     fputs("Usage: reel-poster [--socket PATH] [--jobs N]\n"
           "Makes pictures of stored films for reel-httpd (httpd.poster_socket).\n\n"
-          "  --socket PATH  listen there; without it on the socket that systemd hands over\n"
+          "  --socket PATH  listen at PATH; without it, on the socket that systemd hands over\n"
           "  --jobs N       pictures made at the same time (default: one per core)\n"
-          "  --version, --help\n",
+          "  --version      print the version\n"
+          "  --help         print this\n",
           out);
     return code;
 }
@@ -152,7 +121,8 @@ static int listen_somewhere(const char *path)
         return open_socket(path);
     if (sd_listen_fds(1) == 1)
         return SD_LISTEN_FDS_START;
-    fputs("reel-poster: say --socket PATH, or start it by its socket unit\n", stderr);
+    fputs("reel-poster: --socket PATH is needed where systemd hands over no socket (reel-poster.socket)\n",
+          stderr);
     return -1;
 }
 
@@ -189,13 +159,18 @@ int main(int count, char **arguments)
         }
     }
     const struct sigaction stop = {.sa_handler = on_stop};
+    sigset_t blocked, signals;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &blocked, &signals);
     (void)sigaction(SIGTERM, &stop, NULL);
     (void)sigaction(SIGINT, &stop, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     int listener = listen_somewhere(path);
     if (listener < 0)
         return 1;
-    serve(listener, jobs > 0 ? jobs : 1);
+    serve(listener, jobs > 0 ? jobs : 1, &signals);
     if (path)
         (void)unlink(path);
     return 0;

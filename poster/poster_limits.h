@@ -1,6 +1,6 @@
 /*
- * poster_limits: what a process that decodes foreign bytes gives up before it does: more memory and time than it needs, and all
- * system calls but those that allocate memory, read and write what is open, and end it (seccomp). Linux alone.
+ * poster_limits: what a process that decodes foreign bytes gives up before it does so: more memory and time than it needs, and all
+ * system calls but those that allocate memory, read and write what is open, and end it (seccomp). Linux only.
  */
 #ifndef REEL_POSTER_LIMITS_H
 #define REEL_POSTER_LIMITS_H
