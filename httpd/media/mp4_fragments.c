@@ -200,3 +200,22 @@ bool mp4_fragments_by_sidx(struct mp4_fragments *fragments, struct media_view si
     }
     return true;
 }
+
+void mp4_fragments_move(uint8_t *bytes, size_t size, int64_t delta)
+{
+    struct media_view rest = {bytes, size};
+    struct media_box moof, traf, tfhd;
+    while (media_box_next(&rest, &moof)) {
+        struct media_view tracks = moof.body;
+        while (moof.type == TYPE('m', 'o', 'o', 'f') && media_box_next(&tracks, &traf)) {
+            if (traf.type != TYPE('t', 'r', 'a', 'f') ||
+                !media_box_find(traf.body, TYPE('t', 'f', 'h', 'd'), &tfhd) ||
+                (media_get24(tfhd.body, 1) & 1) == 0 || !media_view_has(tfhd.body, 8, 8))
+                continue;
+            uint64_t base = media_get64(tfhd.body, 8) - (uint64_t)delta;
+            uint8_t *at = bytes + (tfhd.body.bytes - bytes) + 8;
+            for (int i = 0; i < 8; i++)
+                at[i] = (uint8_t)(base >> (56 - 8 * i));
+        }
+    }
+}

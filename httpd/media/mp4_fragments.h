@@ -34,4 +34,8 @@ MUST_CHECK bool mp4_fragments_end(struct mp4_fragments *fragments, int64_t end, 
 MUST_CHECK bool mp4_fragments_by_sidx(struct mp4_fragments *fragments, struct media_view sidx, int64_t at,
                                       int64_t size);
 
+/* BYTES, which a film has, are to lie DELTA bytes nearer to its beginning: where their fragments say the place of their samples from
+ * the beginning of the film (base-data-offset, section 8.8.7), it is lowered. What is cut off or damaged is left as it is. */
+void mp4_fragments_move(uint8_t *bytes, size_t size, int64_t delta);
+
 #endif

@@ -4,6 +4,7 @@
  */
 #include "httpd/stream/stream_poster.h"
 #include "httpd/media/media_set.h"
+#include "httpd/media/mp4_fragments.h"
 #include "httpd/stream/media_read.h"
 #include "httpd/stream/stream_repack.h"
 #include <stdio.h>
@@ -154,9 +155,12 @@ static void poster_on_bytes(void *argument, uint8_t *bytes, size_t size, const s
     }
     for (uint32_t i = 0; i < poster->tile; i++) {
         media_put(&poster->material, poster->heads.bytes + head, poster->head_sizes[i]);
-        media_put(&poster->material, bytes + at, min_size((size_t)poster->pieces[i].size, size - at));
+        size_t part = min_size((size_t)poster->pieces[i].size, size - at);
+        if (!poster->options.film->cut && poster->options.film->kind != FILM_TS)
+            mp4_fragments_move(bytes + at, part, poster->pieces[i].offset - (int64_t)poster->material.size);
+        media_put(&poster->material, bytes + at, part);
         head += poster->head_sizes[i];
-        at += min_size((size_t)poster->pieces[i].size, size - at);
+        at += part;
     }
     free(bytes);
     poster_make(poster);
