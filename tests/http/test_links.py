@@ -192,12 +192,13 @@ def test_an_address_sets_the_cookie_that_opens_the_files_of_its_scope(signed):
         assert cookie == "reel=" + SIGNER.token(APP, USER, ID, until, "u")
         assert {"Secure", "HttpOnly", "SameSite=None"} < set(rules)
         paths |= {rule for rule in rules if rule.startswith("Path=")}
-    assert paths >= {f"Path=/{root}/{APP}/{USER}/" for root in ("files", "hls", "dash", "info")}
+    assert paths >= {f"Path=/{root}/{APP}/{USER}/" for root in ("files", "hls", "dash", "info", "poster", "storyboard")}
     age = int(next(rule for rule in rules if rule.startswith("Max-Age=")).partition("=")[2])
     assert 50 < age <= 60
     assert status(signed, links.Signer.path(APP, USER, OTHER), Cookie=cookie) == 200
     assert status(signed, links.Signer.path(APP, USER, ID)) == 403
-    for stream in (f"/info/{APP}/{USER}/{ID}", f"/hls/{APP}/{USER}/{ID}/index.m3u8", f"/dash/{APP}/{USER}/{ID}/manifest.mpd"):
+    for stream in (f"/info/{APP}/{USER}/{ID}", f"/hls/{APP}/{USER}/{ID}/index.m3u8", f"/dash/{APP}/{USER}/{ID}/manifest.mpd",
+                   f"/poster/{APP}/{USER}/{ID}/poster.jpg", f"/storyboard/{APP}/{USER}/{ID}/storyboard.vtt"):
         assert status(signed, stream) == 403
         assert status(signed, stream, Cookie=cookie) not in (400, 403)
     # Only to whoever has the link, and only from its path.
