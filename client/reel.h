@@ -169,7 +169,8 @@ struct reel_file {
     char content_type[REEL_CONTENT_TYPE_SIZE]; /* "" where unknown */
     char name[REEL_NAME_SIZE];                 /* "" where unknown */
     char group[REEL_GROUP_SIZE];               /* of storage servers */
-    int64_t reserved[8];                       /* zero */
+    int64_t expires_time;                      /* seconds since the epoch when it is deleted; 0: never */
+    int64_t reserved[7];                       /* zero */
 };
 
 /* Called in the calling thread as bytes move, a few times per second while none does, and at least once at the
@@ -199,8 +200,13 @@ struct reel_upload {
      * group; the bytes that were sent before are read here once more, for the digest that the servers compare. Any other STATE is
      * replaced. Where the servers are too old the upload is one without. NULL: none. */
     const char *state;
-    int64_t reserved[2]; /* zero */
+    /* When the servers delete the file (it can be restored for their retention time): seconds since the epoch; a negative number: so many
+     * seconds after the upload; REEL_NEVER; 0: as the servers are configured for the application. Where they are too old for that the
+     * file is stored, and the upload fails with REEL_E_UNKNOWN_COMMAND. */
+    int64_t expires;
+    int64_t reserved[1]; /* zero */
 };
+#define REEL_NEVER INT64_MAX
 
 /* Upload a regular file, a descriptor, bytes in memory. FILE_ID (may be NULL) gets the file ID, also when the
  * upload fails after it was made. The content's digest is sent along where the server can check it, and where
@@ -279,6 +285,12 @@ REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct
  * characters and without '/', at most 255 bytes. A deleted file fails with REEL_E_DELETED. REEL_E_UNKNOWN_COMMAND, or
  * REEL_E_GENERAL of a legacy server: the servers are too old for it. */
 REEL_API bool reel_rename(struct reel *reel, const struct reel_key *key, const char *name,
+                          struct reel_error *error);
+
+/* When the servers delete the file: EXPIRES as in struct reel_upload, a negative number counting from now on; 0: it is only asked for.
+ * *TIME (may be NULL): seconds since the epoch, as it is from now on; 0: never. A deleted file fails with REEL_E_DELETED; restoring one
+ * whose time is over takes the time away. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the servers are too old. */
+REEL_API bool reel_expire(struct reel *reel, const struct reel_key *key, int64_t expires, int64_t *time,
                           struct reel_error *error);
 
 /* A user's files in byte order of their IDs, after KEY->file (NULL: from the first), the deleted ones or the

@@ -178,7 +178,7 @@ static bool make_rooms(struct storage *storage, struct error *error)
     atomic_store(&storage->meta_made, meta);
     storage->meta = meta;
     store_look_again(storage->store, FIRST_LOOK_MS);
-    storage->applications = applications_create(&config->applications, error);
+    storage->applications = applications_create(&config->applications, &config->expires, error);
     if (!storage->applications)
         return false;
     storage->types = types_create(storage->meta, error);
@@ -406,7 +406,7 @@ static bool reload(struct daemon *daemon, const void *new_config, struct error *
 {
     struct storage *storage = daemon->state;
     const struct storage_config *config = new_config;
-    if (!applications_replace(storage->applications, &config->applications, error))
+    if (!applications_replace(storage->applications, &config->applications, &config->expires, error))
         return false;
     store_set_floors(storage->store, config->reserve_space, config->reserve_inodes);
     meta_set_age(storage->meta, config->cache_age_ms);

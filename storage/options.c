@@ -4,6 +4,8 @@
  */
 #include "storage/options.h"
 
+#include "common/config/config_value.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,6 +35,10 @@ const struct config_option storage_options[] = {
      "same files."},
     {"storage", "applications", CONFIG_STRINGS, MEMBER(applications), "tnvideo", 0, 0, NULL, true,
      "Application IDs whose requests are taken: letters and digits, at most 15 each."},
+    {"storage", "expires", CONFIG_STRINGS, MEMBER(expires), "", 0, 0, NULL, true,
+     "When files of an application are deleted where their uploader has not said it, APPLICATION=TIME after "
+     "the upload, as in "
+     "thumbs=30d. Counts for uploads from then on; the same on all members of the group."},
     PACKET_DAEMON_CONNECTIONS_MAX("storage"),
     PACKET_DAEMON_CONNECTIONS_PER_ADDRESS(
         "storage", "5000", " A reel-httpd takes one for each transfer that it relays at a moment."),
@@ -236,6 +242,31 @@ bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], cons
     return true;
 }
 
+bool storage_options_split_expiry(const char *text, char name[PROTO_APPLICATION_SIZE], int64_t *seconds,
+                                  struct error *error)
+{
+    static const struct config_option duration = {
+        "storage", "expires", CONFIG_DURATION, 0, NULL, 1000, 3650 * INT64_C(86400000), NULL, true, NULL};
+    const char *equals = strchr(text, '=');
+    size_t size = equals ? (size_t)(equals - text) : 0;
+    int64_t ms = 0;
+    struct error why = {0};
+    if (!equals || size >= PROTO_APPLICATION_SIZE)
+        return error_set(error, ERROR_GENERAL,
+                         "storage.expires: \"%s\" must be APPLICATION=TIME, e.g. thumbs=30d", text);
+    memset(name, 0, PROTO_APPLICATION_SIZE);
+    memcpy(name, text, size);
+    if (!proto_name_valid(name, PROTO_APPLICATION_SIZE))
+        return error_set(
+            error, ERROR_GENERAL,
+            "storage.expires: \"%s\" must begin with an application ID: 1 to %d letters and digits", text,
+            PROTO_APPLICATION_SIZE - 1);
+    if (!config_value_parse(&duration, equals + 1, &ms, &why))
+        return error_set(error, ERROR_GENERAL, "storage.expires: \"%s\": %s", text, why.text);
+    *seconds = (ms + 999) / 1000;
+    return true;
+}
+
 bool storage_options_mode(const char *text, mode_t *mode)
 {
     char *end;
@@ -336,6 +367,12 @@ bool storage_options_check(const void *opaque, struct error *error)
     if (!packet_daemon_check(&config->base, "storage", error) ||
         !packet_daemon_check_applications(&config->applications, "storage", error))
         return false;
+    for (size_t i = 0; i < config->expires.count; i++) {
+        char name[PROTO_APPLICATION_SIZE];
+        int64_t seconds;
+        if (!storage_options_split_expiry(config->expires.items[i], name, &seconds, error))
+            return false;
+    }
     /* What an upload may wait since it last wrote to its file: for the next piece of the content, or for a turn at the
      * database and then its answer. */
     int64_t waits = config->base.progress_timeout_ms + 2 * config->base.database_timeout_ms;

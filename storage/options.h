@@ -21,6 +21,7 @@ struct storage_config {
     char *host_name; /* "": this machine's */
     char *group;
     struct config_strings applications;
+    struct config_strings expires; /* APPLICATION=TIME, see storage_options_split_expiry() */
 
     struct config_strings paths; /* KEY=DIR or DIR; see storage_options_split_path() */
     int mount_check;             /* enum options_mount_check */
@@ -93,6 +94,10 @@ MUST_CHECK bool storage_options_mode(const char *text, mode_t *mode);
  * end in slashes, which mean nothing. False with what would be right. */
 MUST_CHECK bool storage_options_split_path(const char *text, char key[PROTO_KEY_SIZE], const char **directory,
                                            struct error *error);
+
+/* One item of `expires`, "APPLICATION=TIME". False with what would be right. Pure. */
+MUST_CHECK bool storage_options_split_expiry(const char *text, char name[PROTO_APPLICATION_SIZE],
+                                             int64_t *seconds, struct error *error);
 
 /* What the ID server counts under: the key as it is written in `paths`, a slash at its end included. For the predecessor,
  * which asks so, "../data" and "../data/" are two sequences. TEXT has passed storage_options_split_path(). */

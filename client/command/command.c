@@ -16,7 +16,7 @@
 
 static const struct command_verb verbs[] = {
     {"upload", "FILE...", "Uploads files (- for standard input) and prints the file ID of each.",
-     TRANSFER "name type file-id recursive resume ", 0, -1, true, true, command_upload, true},
+     TRANSFER "name type file-id recursive resume expires ", 0, -1, true, true, command_upload, true},
     {"download", "FILE_ID [PATH]",
      "Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.",
      TRANSFER "output into resume verify offset size ", 0, -1, true, true, command_download, false},
@@ -38,6 +38,10 @@ static const struct command_verb verbs[] = {
      true, command_du, false},
     {"rename", "FILE_ID NAME", "Gives a file another name, under which it is listed and downloaded.", "", 2,
      2, true, true, command_rename, false},
+    {"expire", "FILE_ID TIME",
+     "Changes when a file is deleted: 30d from now, 2026-11-28, or never; restore brings it back until it is "
+     "purged.",
+     "", 2, 2, true, true, command_expire, false},
     {"cp", "FILE_ID...",
      "Copies files to another user of yours (--to USER) and prints the file ID of each copy.",
      MANY "to name file-id dry-run ", 0, -1, true, true, command_cp, false},

@@ -131,6 +131,10 @@ void command_print_help_json(const struct command_verb *verbs, size_t count, jso
 
 /* When what is made now ends: "6h" from now on, or a date. False: neither. */
 MUST_CHECK bool command_parse_expires(const char *text, int64_t *expires);
+/* When a file is deleted, as in struct reel_upload: "30d" from then on, a date that is to come, or "never". False: none of them. */
+MUST_CHECK bool command_parse_file_expires(const char *text, int64_t *expires);
+#define COMMAND_EXPIRES_EXPECTED                                                                             \
+    "\"%s\": a time from now on (12h, 30d), a date that is to come (2026-11-28), or never is expected"
 /* "90s", "2m", "3h", "5d", or plain seconds. Milliseconds. */
 MUST_CHECK bool command_parse_duration(const char *text, int64_t *milliseconds);
 /* Seconds since the epoch: a duration before NOW, or a date: 2026-11-28, 2026-11-28T12:00:00Z. */
@@ -178,6 +182,8 @@ size_t command_fit(const char *text, size_t columns);
 
 /* RFC 3339 in UTC; "-" for 0. Returns BUFFER. */
 #define COMMAND_TIME_SIZE 32
+/* A time as JSON; null for 0. */
+json_t *command_json_time(int64_t seconds);
 char *command_time(int64_t seconds, char buffer[COMMAND_TIME_SIZE]);
 /* 1.2 GiB. Returns BUFFER. */
 char *command_human(double bytes, char *buffer, size_t size);
@@ -239,6 +245,7 @@ int command_stat(struct command *command);
 int command_delete(struct command *command);
 int command_restore(struct command *command);
 int command_rename(struct command *command);
+int command_expire(struct command *command);
 int command_url(struct command *command);
 int command_cp(struct command *command);   /* command_copy.c */
 int command_list(struct command *command); /* command_list.c */

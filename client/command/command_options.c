@@ -114,8 +114,10 @@ static const struct option options_table[] = {
     SOME_TEXT("since", 0, "TIME", since, "not older than this: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]"),
     SOME_FLAG("long", 'l', long_form, "content type and digest too"),
     SOME_FLAG("sign", 0, sign, "sign the links with the issuer's key of REEL_KEYS (ID@FILE or FILE)"),
-    SOME_TEXT("expires", 0, "TIME", expires,
-              "how long tokens and signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h)"),
+    SOME_TEXT(
+        "expires", 0, "TIME", expires,
+        "how long tokens and signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h); upload: when the "
+        "file is deleted, or never (as the servers are configured)"),
     SOME_TEXT("scope", 0, "SCOPE", scope,
               "what signed links open: file, user (all of the user's files), prefix:N (IDs that begin alike) "
               "(file)"),

@@ -90,18 +90,19 @@ static json_t *text_or_null(const char *text)
     return text[0] != '\0' ? command_json_text(text) : json_null();
 }
 
-static json_t *time_or_null(int64_t seconds)
+json_t *command_json_time(int64_t seconds)
 {
     return seconds > 0 ? json_integer(seconds) : json_null();
 }
 
 json_t *command_file_to_json(const struct reel_file *file)
 {
-    return json_pack("{s:o,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "file", command_json_text(file->file), "size",
-                     (json_int_t)file->size, "deleted", (int)file->deleted, "created",
-                     time_or_null(file->created_time), "deleted_time", time_or_null(file->deleted_time),
-                     "digest", text_or_null(file->digest), "content_type", text_or_null(file->content_type),
-                     "name", text_or_null(file->name), "group", text_or_null(file->group));
+    return json_pack("{s:o,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "file", command_json_text(file->file),
+                     "size", (json_int_t)file->size, "deleted", (int)file->deleted, "created",
+                     command_json_time(file->created_time), "deleted_time",
+                     command_json_time(file->deleted_time), "digest", text_or_null(file->digest),
+                     "content_type", text_or_null(file->content_type), "name", text_or_null(file->name),
+                     "group", text_or_null(file->group), "expires", command_json_time(file->expires_time));
 }
 
 static json_t *error_to_json(int code, const char *name, const char *text, const char *of)

@@ -1,6 +1,6 @@
 /*
  * command_query: the commands of `reel` that ask or change something about single files: size, stat, delete,
- * restore, rename, url.
+ * restore, rename, expire, url.
  */
 #include "client/command/command_internal.h"
 
@@ -56,6 +56,8 @@ static int stat_one(struct command *command, const char *id)
     print_field("created:", command_time(file.created_time, when));
     if (file.deleted)
         print_field("deleted:", command_time(file.deleted_time, when));
+    if (file.expires_time > 0)
+        print_field("expires:", command_time(file.expires_time, when));
     print_field("name:", file.name);
     print_field("content type:", file.content_type);
     print_field("digest:", file.digest);
@@ -147,6 +149,39 @@ int command_rename(struct command *command)
                ? command_print_json(command, json_pack("{s:o,s:o}", "file", command_json_text(file), "name",
                                                        command_json_text(name)))
                : COMMAND_OK;
+}
+
+/* ---- expire ---- */
+
+bool command_parse_file_expires(const char *text, int64_t *expires)
+{
+    int64_t ms;
+
+    if (strcmp(text, "never") == 0)
+        *expires = REEL_NEVER;
+    else if (command_parse_duration(text, &ms))
+        *expires = -((ms + 999) / 1000);
+    else
+        return command_parse_time(text, 0, expires) && *expires > (int64_t)time(NULL);
+    return true;
+}
+
+int command_expire(struct command *command)
+{
+    const char *file = command->arguments[0], *text = command->arguments[1];
+    struct reel_key key = {.file = file};
+    struct reel_error error;
+    char when[COMMAND_TIME_SIZE];
+    int64_t expires, changed;
+
+    if (!command_parse_file_expires(text, &expires))
+        return command_usage(&command->options, COMMAND_EXPIRES_EXPECTED, text);
+    if (!reel_expire(command->reel, &key, expires, &changed, &error))
+        return command_failed(command, file, &error);
+    if (command->options.json)
+        return command_print_json(command, json_pack("{s:o,s:o}", "file", command_json_text(file), "expires",
+                                                     command_json_time(changed)));
+    return command_print(command, "%s\n", changed > 0 ? command_time(changed, when) : "never");
 }
 
 /* ---- url ---- */

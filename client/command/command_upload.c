@@ -17,7 +17,8 @@
 struct uploads {
     char **paths; /* owned, each too */
     int count;
-    bool several; /* each ID is printed with its path */
+    bool several;    /* each ID is printed with its path */
+    int64_t expires; /* as in struct reel_upload */
 };
 
 static void uploads_clear(struct uploads *uploads)
@@ -179,6 +180,7 @@ static int upload_one(struct command *command, void *items, int number)
         .file = command->options.file_id,
         .name = command->options.name,
         .content_type = command->options.type,
+        .expires = uploads->expires,
         .progress = command_bar_step,
         .preparing = command_bar_prepare,
     };
@@ -209,7 +211,11 @@ int command_upload(struct command *command)
 {
     const struct command_options *options = &command->options;
     struct uploads uploads = {0};
-    int result = uploads_collect(command, &uploads), sent;
+    int result, sent;
+
+    if (options->expires && !command_parse_file_expires(options->expires, &uploads.expires))
+        return command_usage(options, COMMAND_EXPIRES_EXPECTED, options->expires);
+    result = uploads_collect(command, &uploads);
 
     if (uploads.several && (options->file_id || options->name) && (uploads.count > 1 || options->recursive)) {
         uploads_clear(&uploads);

@@ -91,6 +91,12 @@ struct client_operation *client_restore(struct client *client, const struct prot
 struct client_operation *client_rename(struct client *client, const struct proto_rename *rename,
                                        client_done_callback callback, void *argument);
 
+/* EXPIRE: asks when a file is to be deleted, or changes it: the time of the reply, 0: never. ERROR_UNKNOWN_COMMAND, or ERROR_GENERAL of
+ * a legacy server: no server of the group can. */
+typedef void (*client_expire_callback)(void *argument, int64_t expires, const struct error *error);
+struct client_operation *client_expire(struct client *client, const struct proto_expire *expire,
+                                       client_expire_callback callback, void *argument);
+
 /* LIST: one page. ENTRIES valid during the callback. */
 typedef void (*client_list_callback)(void *argument, const struct proto_list_entry *entries, size_t count,
                                      const struct error *error);

@@ -181,6 +181,48 @@ struct client_operation *client_rename(struct client *client, const struct proto
     return operation;
 }
 
+/* ---- EXPIRE ---- */
+
+static bool pack_expire(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_expire_pack(body, &operation->expire, error);
+}
+
+static bool unpack_expire(struct client_operation *operation, const uint8_t *body, size_t size,
+                          struct error *error)
+{
+    return proto_value_unpack(body, size, &operation->result.expires, error);
+}
+
+static void report_expire(struct client_operation *operation, const struct error *error)
+{
+    operation->callback.expire(operation->argument, error ? 0 : operation->result.expires, error);
+}
+
+static const struct client_command expire_command = {
+    .number = PROTO_STORAGE_EXPIRE,
+    .body_size = PROTO_EXPIRE_SIZE,
+    .reply_max = PROTO_VALUE_SIZE,
+    .pack = pack_expire,
+    .unpack = unpack_expire,
+    .report = report_expire,
+    .change = true,
+    .recent = true,
+};
+
+struct client_operation *client_expire(struct client *client, const struct proto_expire *expire,
+                                       client_expire_callback callback, void *argument)
+{
+    struct client_operation *operation =
+        client_operation_create(client, &expire_command, &expire->key, client_storage_begin, argument);
+
+    if (!operation)
+        return NULL;
+    operation->expire = *expire;
+    operation->callback.expire = callback;
+    return operation;
+}
+
 /* ---- FSCK ---- */
 
 static bool pack_fsck(const struct client_operation *operation, uint8_t *body, struct error *error)

@@ -114,6 +114,7 @@ struct client_operation {
 
     union {
         struct proto_list list;
+        struct proto_expire expire;
         struct proto_append append;
         struct proto_finish finish; /* OFFSET, ABORT: its partial */
     };
@@ -137,6 +138,7 @@ struct client_operation {
         client_where_callback where;
         client_done_callback done;
         client_list_callback list;
+        client_expire_callback expire;
         client_text_callback text;
         client_download_callback download;
         client_begin_callback begin;
@@ -156,6 +158,7 @@ struct client_operation {
         struct client_stored stored;
         struct proto_stat stat;
         struct proto_where where;
+        int64_t expires;
         struct {
             const struct proto_list_entry *entries;
             size_t count;

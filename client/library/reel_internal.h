@@ -110,6 +110,9 @@ bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool emp
 bool reel_copy_text(char *field, size_t size, const char *what, const char *text, struct error *error);
 
 /* STAT; used by downloads too. */
+/* EXPIRE; EXPIRES 0: it is only asked for. TIME may be NULL. */
+bool reel_expire_key(struct reel *reel, const struct proto_file_key *key, int64_t expires, int64_t *time,
+                     struct error *error);
 bool reel_stat_key(struct reel *reel, const struct proto_file_key *key, struct proto_stat *stat,
                    struct error *error);
 

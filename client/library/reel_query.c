@@ -84,6 +84,7 @@ static void to_file(const char *id, const struct proto_stat *stat, struct reel_f
     memcpy(file->content_type, stat->content_type, sizeof(file->content_type));
     memcpy(file->name, stat->name, sizeof(file->name));
     memcpy(file->group, stat->group, sizeof(file->group));
+    file->expires_time = stat->expires;
 }
 
 bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *file,
@@ -186,6 +187,53 @@ bool reel_rename(struct reel *reel, const struct reel_key *key, const char *name
     memcpy(wait.rename.name, name, length);
     reel_wait_init(&wait.wait, reel, rename_start);
     return reel_wait_run(&wait.wait, &why) || reel_fail(error, &why);
+}
+
+/* ---- EXPIRE ---- */
+
+struct expire_wait {
+    struct reel_wait wait;
+    struct proto_expire expire;
+    int64_t time;
+};
+
+static void expire_done(void *argument, int64_t expires, const struct error *error)
+{
+    struct expire_wait *wait = argument;
+
+    wait->time = expires;
+    reel_wait_finish(&wait->wait, error);
+}
+
+static void expire_start(struct reel_wait *wait)
+{
+    struct expire_wait *expire = CONTAINER_OF(wait, struct expire_wait, wait);
+
+    reel_wait_started(wait, client_expire(wait->reel->client, &expire->expire, expire_done, expire));
+}
+
+bool reel_expire_key(struct reel *reel, const struct proto_file_key *key, int64_t expires, int64_t *time,
+                     struct error *error)
+{
+    struct expire_wait wait = {.expire = {.key = *key, .change = expires != 0, .expires = expires}};
+
+    reel_wait_init(&wait.wait, reel, expire_start);
+    if (!reel_wait_run(&wait.wait, error))
+        return false;
+    if (time)
+        *time = wait.time;
+    return true;
+}
+
+bool reel_expire(struct reel *reel, const struct reel_key *key, int64_t expires, int64_t *time,
+                 struct reel_error *error)
+{
+    struct proto_file_key full;
+    struct error why;
+
+    return (reel_usable(reel, &why) && reel_fill_key(reel, key, false, &full, &why) &&
+            reel_expire_key(reel, &full, expires, time, &why)) ||
+           reel_fail(error, &why);
 }
 
 /* ---- LIST ---- */

@@ -69,8 +69,43 @@ static bool fill_put(struct reel *reel, const struct reel_upload *upload, const 
         name = upload->name;
     if (name && !reel_copy_text(put->name, sizeof(put->name), "name", name, error))
         return false;
+    put->expires = upload->expires;
     return !upload->content_type || reel_copy_text(put->content_type, sizeof(put->content_type),
                                                    "content type", upload->content_type, error);
+}
+
+/* An older server stores the file and does not say that it knows nothing of times of expiry; whoever is answered "forbidden" has asked one
+ * that knows of them. The time that a repeated upload found is the one that was asked for first. */
+static bool check_expiry(struct reel *reel, const struct proto_put *put, struct error *error)
+{
+    int64_t time = 0, wanted = put->expires == PROTO_EXPIRES_NEVER ? 0 : put->expires;
+    struct error why = {0};
+
+    if (put->expires == 0)
+        return true;
+    if (reel_expire_key(reel, &put->key, 0, &time, &why)) {
+        bool fine = wanted < 0 ? time > 0 : time == wanted;
+
+        if (fine || reel_expire_key(reel, &put->key, put->expires, NULL, &why))
+            return true;
+    }
+    return why.code == ERROR_FORBIDDEN || why.code == ERROR_UNAUTHENTICATED ||
+           error_set(error, why.code == ERROR_GENERAL ? ERROR_UNKNOWN_COMMAND : why.code,
+                     "file %s is stored, but nobody confirms when it expires: %s", put->key.file, why.text);
+}
+
+/* As a partial upload, where it is to be one and can be; else in one request. */
+static bool send_content(struct reel *reel, const struct content *content, const struct reel_upload *upload,
+                         struct proto_put *put, char file_id[REEL_FILE_SIZE], struct error *error)
+{
+    if (upload->state && content->fd >= 0 && !content->owned) {
+        enum resume_end end = resume_upload(reel, content, upload, put, file_id, error);
+
+        if (end != RESUME_TOO_OLD)
+            return end == RESUME_STORED;
+        reel_say(reel, "the servers do not know partial uploads: this one cannot be gone on with");
+    }
+    return send_checked(reel, content, upload, put, error);
 }
 
 static bool upload_content(struct reel *reel, const struct content *content, const struct reel_upload *upload,
@@ -83,14 +118,7 @@ static bool upload_content(struct reel *reel, const struct content *content, con
     if (file_id)
         memcpy(file_id, put.key.file, sizeof(put.key.file));
     put.size = content->size;
-    if (upload->state && content->fd >= 0 && !content->owned) {
-        enum resume_end end = resume_upload(reel, content, upload, &put, file_id, error);
-
-        if (end != RESUME_TOO_OLD)
-            return end == RESUME_STORED;
-        reel_say(reel, "the servers do not know partial uploads: this one cannot be gone on with");
-    }
-    return send_checked(reel, content, upload, &put, error);
+    return send_content(reel, content, upload, &put, file_id, error) && check_expiry(reel, &put, error);
 }
 
 static bool upload_fd(struct reel *reel, const struct reel_upload *upload, int fd, int64_t size,

@@ -98,6 +98,8 @@ static const struct access *row_of(enum proto_command command)
         ACCESS("move", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_STORAGE_FETCH:
         ACCESS("fetch", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
+    case PROTO_STORAGE_EXPIRE: /* may delete, and may keep from being deleted */
+        ACCESS("expire", WRITERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_LEFT:
         ACCESS("left", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     }

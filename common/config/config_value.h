@@ -1,6 +1,6 @@
 /*
  * config_value: the values of options: text to member, member to canonical text, and the message for a text
- * is wrong. Pure but for memory. Only config.c calls it.
+ * is wrong. Pure but for memory. Called by config.c, and for options whose items hold values of their own.
  */
 #ifndef REEL_COMMON_CONFIG_VALUE_H
 #define REEL_COMMON_CONFIG_VALUE_H

@@ -79,6 +79,7 @@ enum proto_command {
     PROTO_STORAGE_MOVE = 91,        /* additive: PUT_TRAILER of a file that another group has, and gives up */
     PROTO_STORAGE_FETCH = 92,       /* additive: DOWNLOAD of a deleted file too */
     PROTO_STORAGE_LEFT = 93,        /* additive: the users who have rows of this group */
+    PROTO_STORAGE_EXPIRE = 94,      /* additive: when a file is to be deleted, asked or changed */
     PROTO_STORAGE_STORE = 95,       /* additive: PUT that is told before its content, and what became of it */
 };
 
@@ -112,6 +113,7 @@ enum proto_command {
 #define PROTO_LIST_SIZE         (400 + 4 + 1)
 #define PROTO_FSCK_SIZE         (400 + 1)
 #define PROTO_RENAME_SIZE       (400 + PROTO_NAME_SIZE)
+#define PROTO_EXPIRE_SIZE       (400 + 1 + 8)
 #define PROTO_USERS_SIZE        (PROTO_GROUP_SIZE + 8 + 4)
 #define PROTO_REROUTE_SIZE      (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + 2 * PROTO_GROUP_SIZE)
 #define PROTO_LEFT_SIZE         9
@@ -426,10 +428,21 @@ struct proto_put {
     /* That the tracker named; "": not said. It stands in the last 17 bytes of the content type's field, where that is not
      * longer than PROTO_PUT_TYPE_MAX: older servers do not look there. */
     char group[PROTO_GROUP_SIZE];
+    /* When the file is to be deleted, see below; 0: not said. It stands before the group, where the content type is not longer than
+     * PROTO_PUT_EXPIRES_TYPE_MAX; with a longer one it cannot be sent. */
+    int64_t expires;
     bool has_digest;
     uint8_t digest[PROTO_DIGEST_SIZE];
 };
-#define PROTO_PUT_TYPE_MAX (PROTO_CONTENT_TYPE_SIZE - PROTO_GROUP_SIZE - 1)
+#define PROTO_PUT_TYPE_MAX         (PROTO_CONTENT_TYPE_SIZE - PROTO_GROUP_SIZE - 1)
+#define PROTO_PUT_EXPIRES_TYPE_MAX (PROTO_PUT_TYPE_MAX - PROTO_EXPIRES_SIZE)
+
+/* A time of expiry: seconds since the epoch, from 1 to PROTO_EXPIRES_MAX; or, in requests, a negative number: so many seconds from the
+ * upload (EXPIRE: from now) on; or PROTO_EXPIRES_NEVER. Between a string and the end of its field: the byte 'E', then 8 bytes. */
+#define PROTO_EXPIRES_MAX   INT64_C(253402300799) /* the end of the year 9999 */
+#define PROTO_EXPIRES_NEVER INT64_MAX
+#define PROTO_EXPIRES_SIZE  9
+bool proto_expires_valid(int64_t expires);
 MUST_CHECK bool proto_put_pack(uint8_t buffer[PROTO_PUT_SIZE], const struct proto_put *put,
                                struct error *error);
 MUST_CHECK bool proto_put_unpack(const uint8_t *body, size_t size, struct proto_put *put,
@@ -488,7 +501,11 @@ struct proto_stat {
     char content_type[PROTO_CONTENT_TYPE_SIZE]; /* "" where unknown */
     char name[PROTO_NAME_SIZE];                 /* "" where unknown */
     char group[PROTO_GROUP_SIZE];
+    /* Seconds since the epoch; 0: never. It stands at the end of the content type's field, where that is not longer than
+     * PROTO_STAT_TYPE_MAX (else EXPIRE tells). */
+    int64_t expires;
 };
+#define PROTO_STAT_TYPE_MAX (PROTO_CONTENT_TYPE_SIZE - 1 - PROTO_EXPIRES_SIZE)
 MUST_CHECK bool proto_stat_reply_pack(uint8_t buffer[PROTO_STAT_REPLY_SIZE], const struct proto_stat *stat,
                                       struct error *error);
 MUST_CHECK bool proto_stat_reply_unpack(const uint8_t *body, size_t size, struct proto_stat *stat,
@@ -553,6 +570,18 @@ struct proto_rename {
 MUST_CHECK bool proto_rename_pack(uint8_t buffer[PROTO_RENAME_SIZE], const struct proto_rename *rename,
                                   struct error *error);
 MUST_CHECK bool proto_rename_unpack(const uint8_t *body, size_t size, struct proto_rename *rename,
+                                    struct error *error);
+
+/* EXPIRE 94: application 16, user 256, file 128, change 1 (0 or 1), expires 8 = 409. The reply, 8 bytes: when the file expires
+ * from now on, seconds since the epoch; 0: never. */
+struct proto_expire {
+    struct proto_file_key key;
+    bool change;     /* false: it is only asked, and EXPIRES is 0 */
+    int64_t expires; /* a time of expiry, see proto_put */
+};
+MUST_CHECK bool proto_expire_pack(uint8_t buffer[PROTO_EXPIRE_SIZE], const struct proto_expire *expire,
+                                  struct error *error);
+MUST_CHECK bool proto_expire_unpack(const uint8_t *body, size_t size, struct proto_expire *expire,
                                     struct error *error);
 
 /* LEFT 93: table 1 (0..2), after 8 (0: from the first) = 9. The reply: where to go on (table 1, 3: that was all; after 8), rows 8,

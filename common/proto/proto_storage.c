@@ -64,6 +64,48 @@ static void read_put_group(const struct proto_reader *reader, struct proto_put *
         memset(put->group, 0, sizeof(put->group));
 }
 
+/* ---- times of expiry, behind the NUL of a string ---- */
+
+bool proto_expires_valid(int64_t expires)
+{
+    return expires == PROTO_EXPIRES_NEVER || (expires >= -PROTO_EXPIRES_MAX && expires <= PROTO_EXPIRES_MAX);
+}
+
+/* END: of what the time stands before, in the string's field. */
+static void put_expires(uint8_t *end, int64_t expires)
+{
+    end[-PROTO_EXPIRES_SIZE] = 'E';
+    proto_store_be(end - 8, 8, (uint64_t)expires);
+}
+
+static int64_t get_expires(const uint8_t *end)
+{
+    int64_t expires = (int64_t)proto_load_be(end - 8, 8);
+    return end[-PROTO_EXPIRES_SIZE] == 'E' && proto_expires_valid(expires) ? expires : 0;
+}
+
+static void write_put_expires(struct proto_writer *writer, const struct proto_put *put)
+{
+    if (!writer->ok || put->expires == 0)
+        return;
+    if (!proto_expires_valid(put->expires))
+        writer->ok = error_set(writer->error, ERROR_MALFORMED,
+                               "expires: %lld; seconds since the epoch up to %lld expected",
+                               (long long)put->expires, (long long)PROTO_EXPIRES_MAX);
+    else if (strlen(put->content_type) > PROTO_PUT_EXPIRES_TYPE_MAX)
+        writer->ok = error_set(writer->error, ERROR_MALFORMED,
+                               "content type: %zu bytes; at most %d expected of a file that expires",
+                               strlen(put->content_type), PROTO_PUT_EXPIRES_TYPE_MAX);
+    else
+        put_expires(writer->at - PROTO_GROUP_SIZE, put->expires);
+}
+
+static void read_put_expires(const struct proto_reader *reader, struct proto_put *put)
+{
+    if (reader->ok && strlen(put->content_type) <= PROTO_PUT_EXPIRES_TYPE_MAX)
+        put->expires = get_expires(reader->at - PROTO_GROUP_SIZE);
+}
+
 /* LEAST: of the size; -1 where it may be not known yet. */
 static void write_put(struct proto_writer *writer, const struct proto_put *put, int64_t least)
 {
@@ -72,6 +114,7 @@ static void write_put(struct proto_writer *writer, const struct proto_put *put, 
     proto_write_string(writer, &proto_field_name, put->name);
     proto_write_string(writer, &proto_field_content_type, put->content_type);
     write_put_group(writer, put);
+    write_put_expires(writer, put);
     write_digest(writer, put->has_digest, put->digest);
 }
 
@@ -82,6 +125,7 @@ static void read_put(struct proto_reader *reader, struct proto_put *put, int64_t
     proto_read_string(reader, &proto_field_name, put->name);
     proto_read_string(reader, &proto_field_content_type, put->content_type);
     read_put_group(reader, put);
+    read_put_expires(reader, put);
     read_digest(reader, &put->has_digest, put->digest);
 }
 
@@ -205,6 +249,8 @@ static void read_stat(struct proto_reader *reader, struct proto_stat *stat)
     stat->deleted = proto_read_i64(reader, "deleted", 0, INT64_MAX);
     read_digest(reader, &stat->has_digest, stat->digest);
     proto_read_string(reader, &proto_field_content_type, stat->content_type);
+    if (reader->ok && strlen(stat->content_type) <= PROTO_STAT_TYPE_MAX)
+        stat->expires = max_i64(get_expires(reader->at), 0);
     proto_read_string(reader, &proto_field_name, stat->name);
     proto_read_string(reader, &proto_field_group_or_none, stat->group);
 }
@@ -217,6 +263,8 @@ static void write_stat(struct proto_writer *writer, const struct proto_stat *sta
     proto_write_i64(writer, "deleted", stat->deleted, 0, INT64_MAX);
     write_digest(writer, stat->has_digest, stat->digest);
     proto_write_string(writer, &proto_field_content_type, stat->content_type);
+    if (writer->ok && stat->expires > 0 && strlen(stat->content_type) <= PROTO_STAT_TYPE_MAX)
+        put_expires(writer->at, stat->expires);
     proto_write_string(writer, &proto_field_name, stat->name);
     proto_write_string(writer, &proto_field_group_or_none, stat->group);
 }
@@ -530,6 +578,39 @@ bool proto_rename_unpack(const uint8_t *body, size_t size, struct proto_rename *
     proto_read_key(&reader, &proto_field_file, &rename->key);
     proto_read_string(&reader, &proto_field_name, rename->name);
     return proto_read_end(&reader);
+}
+
+static bool check_expire(const struct proto_expire *expire, struct error *error)
+{
+    bool fine =
+        expire->change ? expire->expires != 0 && proto_expires_valid(expire->expires) : expire->expires == 0;
+    return fine ||
+           error_set(
+               error, ERROR_MALFORMED,
+               "expires: %lld; seconds since the epoch up to %lld expected, and 0 only where it is asked",
+               (long long)expire->expires, (long long)PROTO_EXPIRES_MAX);
+}
+
+bool proto_expire_pack(uint8_t buffer[PROTO_EXPIRE_SIZE], const struct proto_expire *expire,
+                       struct error *error)
+{
+    struct proto_writer writer;
+    proto_write_begin(&writer, buffer, PROTO_EXPIRE_SIZE, error);
+    proto_write_key(&writer, &proto_field_file, &expire->key);
+    proto_write_u8(&writer, "change", expire->change ? 1 : 0, 1);
+    proto_write_i64(&writer, "expires", expire->expires, -PROTO_EXPIRES_MAX, PROTO_EXPIRES_NEVER);
+    return proto_write_end(&writer) && check_expire(expire, error);
+}
+
+bool proto_expire_unpack(const uint8_t *body, size_t size, struct proto_expire *expire, struct error *error)
+{
+    struct proto_reader reader;
+    memset(expire, 0, sizeof(*expire));
+    proto_read_begin(&reader, "EXPIRE", body, size, PROTO_EXPIRE_SIZE, error);
+    proto_read_key(&reader, &proto_field_file, &expire->key);
+    expire->change = proto_read_u8(&reader, "change", 1) == 1;
+    expire->expires = proto_read_i64(&reader, "expires", -PROTO_EXPIRES_MAX, PROTO_EXPIRES_NEVER);
+    return proto_read_end(&reader) && check_expire(expire, error);
 }
 
 bool proto_left_pack(uint8_t buffer[PROTO_LEFT_SIZE], const struct proto_left *left, struct error *error)

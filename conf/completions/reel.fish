@@ -1,5 +1,5 @@
 # Completion of reel in fish. Written by scripts/generate-manuals.py.
-set -l commands upload download size stat delete restore list trash find du rename cp url fsck groups status top doctor admin auth
+set -l commands upload download size stat delete restore list trash find du rename expire cp url fsck groups status top doctor admin auth
 complete -c reel -f
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a upload -d 'Uploads files (- for standard input) and prints the file ID of each.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a download -d 'Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.'
@@ -12,6 +12,7 @@ complete -c reel -n "not __fish_seen_subcommand_from $commands" -a trash -d 'Lis
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a find -d 'Prints the IDs of files whose names are like one of GLOB (*, ?, [a-z]; case counts).'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a du -d 'Prints how many files and bytes the user has, and how many in the trash.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a rename -d 'Gives a file another name, under which it is listed and downloaded.'
+complete -c reel -n "not __fish_seen_subcommand_from $commands" -a expire -d 'Changes when a file is deleted: 30d from now, 2026-11-28, or never; restore brings it back until it is purged.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a cp -d 'Copies files to another user of yours (--to USER) and prints the file ID of each copy.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a url -d 'Prints the HTTP links of files (--name adds a name, --sign a signature).'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a fsck -d 'Has every file of the group read back, waits, and prints what is wrong.'
@@ -62,7 +63,7 @@ complete -c reel -n '__fish_seen_subcommand_from auth' -l prefix -x -d 'of a tok
 complete -c reel -n '__fish_seen_subcommand_from list trash find' -l since -x -d 'not older than this: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]'
 complete -c reel -n '__fish_seen_subcommand_from list trash' -s l -l long -d 'content type and digest too'
 complete -c reel -n '__fish_seen_subcommand_from url' -l sign -d 'sign the links with the issuer'\''s key of REEL_KEYS (ID@FILE or FILE)'
-complete -c reel -n '__fish_seen_subcommand_from url auth' -l expires -x -d 'how long tokens and signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h)'
+complete -c reel -n '__fish_seen_subcommand_from upload url auth' -l expires -x -d 'how long tokens and signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h); upload: when the file is deleted, or never (as the servers are configured)'
 complete -c reel -n '__fish_seen_subcommand_from url' -l scope -x -d 'what signed links open: file, user (all of the user'\''s files), prefix:N (IDs that begin alike) (file)'
 complete -c reel -n '__fish_seen_subcommand_from url' -l network -x -d 'only for clients of ADDRESS'\''s network (/24; IPv6: /64)'
 complete -c reel -n '__fish_seen_subcommand_from cp admin' -l to -x -d 'the user who gets the copies; admin: the group that users move to'

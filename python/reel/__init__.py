@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import datetime
+import math
 import json
 import os
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class _Options(ctypes.Structure):
                 ("connect_timeout_ms", ctypes.c_int64), ("call_timeout_ms", ctypes.c_int64), ("progress_timeout_ms", ctypes.c_int64),
                 ("tries", ctypes.c_int), ("connections", ctypes.c_size_t), ("hedge_ms", ctypes.c_int64), ("remark", _Remark),
                 ("remark_argument", ctypes.c_void_p), ("async_threads", ctypes.c_size_t), ("tls_ca", ctypes.c_char_p),
-                ("keys", ctypes.c_char_p), ("token", ctypes.c_char_p), ("auth", ctypes.c_int64), ("reserved", ctypes.c_int64 * 8)]
+                ("keys", ctypes.c_char_p), ("token", ctypes.c_char_p), ("auth", ctypes.c_int64), ("group", ctypes.c_char_p),
+                ("moves_from", ctypes.c_char_p), ("reserved", ctypes.c_int64 * 6)]
 
 
 class _Key(ctypes.Structure):
@@ -50,13 +52,14 @@ class _Key(ctypes.Structure):
 class _File(ctypes.Structure):
     _fields_ = [("file", ctypes.c_char * 128), ("size", ctypes.c_int64), ("deleted", ctypes.c_bool), ("created_time", ctypes.c_int64),
                 ("deleted_time", ctypes.c_int64), ("digest", ctypes.c_char * 33), ("content_type", ctypes.c_char * 128),
-                ("name", ctypes.c_char * 256), ("group", ctypes.c_char * 17), ("reserved", ctypes.c_int64 * 8)]
+                ("name", ctypes.c_char * 256), ("group", ctypes.c_char * 17), ("expires_time", ctypes.c_int64),
+                ("reserved", ctypes.c_int64 * 7)]
 
 
 class _Upload(ctypes.Structure):
     _fields_ = [("application", ctypes.c_char_p), ("user", ctypes.c_char_p), ("file", ctypes.c_char_p), ("name", ctypes.c_char_p),
                 ("content_type", ctypes.c_char_p), ("progress", _Progress), ("argument", ctypes.c_void_p), ("preparing", _Progress),
-                ("state", ctypes.c_char_p), ("reserved", ctypes.c_int64 * 2)]
+                ("state", ctypes.c_char_p), ("expires", ctypes.c_int64), ("reserved", ctypes.c_int64)]
 
 
 class _Download(ctypes.Structure):
@@ -83,6 +86,7 @@ def _load() -> ctypes.CDLL:
             ("stat", ctypes.c_bool, [handle, key, ctypes.POINTER(_File), error]), ("delete", ctypes.c_bool, [handle, key, error]),
             ("restore", ctypes.c_bool, [handle, key, error]),
             ("rename", ctypes.c_bool, [handle, key, ctypes.c_char_p, error]),
+            ("expire", ctypes.c_bool, [handle, key, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), error]),
             ("list", ctypes.c_bool, [handle, key, ctypes.c_bool, _Each, ctypes.c_void_p, error]),
             ("status", ctypes.c_void_p, [handle, error]), ("free", None, [ctypes.c_void_p]),
             ("url", ctypes.c_void_p, [handle, key, ctypes.c_char_p, ctypes.c_char_p, error])):
@@ -153,6 +157,7 @@ class File:
     content_type: str
     name: str
     group: str
+    expires: Optional[datetime.datetime]
 
 
 def _time(seconds: int) -> Optional[datetime.datetime]:
@@ -161,7 +166,21 @@ def _time(seconds: int) -> Optional[datetime.datetime]:
 
 def _file(file: _File) -> File:
     return File(file.file.decode(), file.size, file.deleted, _time(file.created_time), _time(file.deleted_time), file.digest.decode(),
-                file.content_type.decode(errors="replace"), file.name.decode(errors="surrogateescape"), file.group.decode())
+                file.content_type.decode(errors="replace"), file.name.decode(errors="surrogateescape"), file.group.decode(), _time(file.expires_time))
+
+
+NEVER = 2**63 - 1
+
+# When a file is deleted: a time, so long after now, NEVER; None: as the servers are configured.
+Expires = Union[datetime.datetime, datetime.timedelta, int, None]
+
+
+def _expires(expires: Expires) -> int:
+    if isinstance(expires, datetime.timedelta):
+        return -math.ceil(expires.total_seconds())
+    if isinstance(expires, datetime.datetime):
+        return math.ceil(expires.timestamp())
+    return expires or 0
 
 
 def _bytes(text: Optional[str]) -> Optional[bytes]:
@@ -241,12 +260,12 @@ class Client:
 
     def upload(self, what: Union[_Path, bytes, BinaryIO], *, file_id: Optional[str] = None, name: Optional[str] = None,
                content_type: Optional[str] = None, user: Optional[str] = None, application: Optional[str] = None,
-               progress: Optional[Progress] = None) -> str:
+               progress: Optional[Progress] = None, expires: Expires = None) -> str:
         """Stores a file of this path, these bytes, or what is left to read of an open file with a descriptor; the file ID. When it
         returns, the file is stored once, whole, and safely on disk. With a FILE_ID, repeating it is safe."""
         guard, error, id = _Guard(), _Error(), ctypes.create_string_buffer(128)
         upload = _Upload(application=_bytes(application), user=_bytes(user), file=_bytes(file_id), name=_bytes(name),
-                         content_type=_bytes(content_type), progress=guard.progress(progress))
+                         content_type=_bytes(content_type), progress=guard.progress(progress), expires=_expires(expires))
         if isinstance(what, (bytes, bytearray, memoryview)):
             content = bytes(what)
             done = _library.reel_upload_memory(self._open(), upload, content, len(content), id, error)
@@ -316,6 +335,15 @@ class Client:
         error = _Error()
         if not _library.reel_rename(self._open(), _Key(_bytes(application), _bytes(user), _bytes(file_id)), name.encode(), error):
             _raise(error)
+
+    def expire(self, file_id: str, expires: Expires = None, *, user: Optional[str] = None,
+               application: Optional[str] = None) -> Optional[datetime.datetime]:
+        """When the servers delete the file: changed, or without EXPIRES only asked; None: never."""
+        error, time = _Error(), ctypes.c_int64()
+        if not _library.reel_expire(self._open(), _Key(_bytes(application), _bytes(user), _bytes(file_id)), _expires(expires),
+                                    ctypes.byref(time), error):
+            _raise(error)
+        return _time(time.value)
 
     def list(self, *, after: Optional[str] = None, deleted: bool = False, user: Optional[str] = None,
              application: Optional[str] = None) -> Iterator[File]:

@@ -61,6 +61,10 @@ ALTER TABLE t_file_01 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
 -- @say t_file_01: added column sha256
 ALTER TABLE t_file_01 ADD COLUMN sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '';
 
+-- @unless column t_file_01 expires_at
+-- @say t_file_01: added column expires_at
+ALTER TABLE t_file_01 ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0;
+
 -- @unless index t_file_01 user_file
 -- @say t_file_01: added the unique index user_file
 ALTER TABLE t_file_01 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -72,6 +76,10 @@ ALTER TABLE t_file_01 ADD KEY file_path (file_path(255));
 -- @unless index t_file_01 status_deleted
 -- @say t_file_01: added the index status_deleted
 ALTER TABLE t_file_01 ADD KEY status_deleted (status, deleted_at);
+
+-- @unless index t_file_01 expires_at
+-- @say t_file_01: added the index expires_at
+ALTER TABLE t_file_01 ADD KEY expires_at (expires_at);
 
 -- ---- t_file_02 ----
 
@@ -130,6 +138,10 @@ ALTER TABLE t_file_02 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
 -- @say t_file_02: added column sha256
 ALTER TABLE t_file_02 ADD COLUMN sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '';
 
+-- @unless column t_file_02 expires_at
+-- @say t_file_02: added column expires_at
+ALTER TABLE t_file_02 ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0;
+
 -- @unless index t_file_02 user_file
 -- @say t_file_02: added the unique index user_file
 ALTER TABLE t_file_02 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -141,6 +153,10 @@ ALTER TABLE t_file_02 ADD KEY file_path (file_path(255));
 -- @unless index t_file_02 status_deleted
 -- @say t_file_02: added the index status_deleted
 ALTER TABLE t_file_02 ADD KEY status_deleted (status, deleted_at);
+
+-- @unless index t_file_02 expires_at
+-- @say t_file_02: added the index expires_at
+ALTER TABLE t_file_02 ADD KEY expires_at (expires_at);
 
 -- ---- t_file_03 ----
 
@@ -199,6 +215,10 @@ ALTER TABLE t_file_03 ADD COLUMN change_id BIGINT NOT NULL DEFAULT 0;
 -- @say t_file_03: added column sha256
 ALTER TABLE t_file_03 ADD COLUMN sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '';
 
+-- @unless column t_file_03 expires_at
+-- @say t_file_03: added column expires_at
+ALTER TABLE t_file_03 ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0;
+
 -- @unless index t_file_03 user_file
 -- @say t_file_03: added the unique index user_file
 ALTER TABLE t_file_03 ADD UNIQUE KEY user_file (userid, appid, id);
@@ -210,6 +230,10 @@ ALTER TABLE t_file_03 ADD KEY file_path (file_path(255));
 -- @unless index t_file_03 status_deleted
 -- @say t_file_03: added the index status_deleted
 ALTER TABLE t_file_03 ADD KEY status_deleted (status, deleted_at);
+
+-- @unless index t_file_03 expires_at
+-- @say t_file_03: added the index expires_at
+ALTER TABLE t_file_03 ADD KEY expires_at (expires_at);
 
 -- ---- rows of earlier versions ----
 

@@ -6,6 +6,7 @@
 -- deleted_at: seconds since 1970; of a row that is not deleted 0, or a negative number that its last restoration chose.
 -- sha256: of the content, 64 hex digits, '' unknown: what a digest alone decides about lost bytes (docs/durability.md).
 -- change_id: chosen at random by the last DELETE or RESTORE, so that whoever lost the answer to one finds out whether it was done.
+-- expires_at: seconds since 1970 when the upkeep deletes the file, 0: never.
 -- The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.
 -- @unless table t_file_01
@@ -27,9 +28,11 @@ CREATE TABLE IF NOT EXISTS t_file_01 (
     deleted_at BIGINT NOT NULL DEFAULT 0,
     change_id BIGINT NOT NULL DEFAULT 0,
     sha256 CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
+    expires_at BIGINT NOT NULL DEFAULT 0,
     UNIQUE KEY user_file (userid, appid, id),
     KEY file_path (file_path(255)),
-    KEY status_deleted (status, deleted_at)
+    KEY status_deleted (status, deleted_at),
+    KEY expires_at (expires_at)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 
 -- @unless table t_file_02
@@ -60,6 +63,7 @@ CREATE TABLE IF NOT EXISTS t_lease (
 -- they count. epoch: grows with each one who takes it over to write, who is told by claim (random); writer: the process (random)
 -- that wrote, mixed: 1 where others did too, or may have. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
 -- removed. keep: seconds that it is kept after a change; expires: until when, seconds since 1970. digest: '' none was stated.
+-- file_expires: when the file that comes of it expires; 0: nobody said it, below 0: so many seconds after the upload.
 -- @unless table t_partial
 -- @say created table t_partial
 CREATE TABLE IF NOT EXISTS t_partial (
@@ -81,6 +85,7 @@ CREATE TABLE IF NOT EXISTS t_partial (
     file_name VARBINARY(256) NOT NULL DEFAULT '',
     content_type VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
     digest CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
+    file_expires BIGINT NOT NULL DEFAULT 0,
     KEY user (userid, appid),
     KEY file_path (file_path(255)),
     KEY group_expires (group_name, expires)

@@ -6,6 +6,7 @@
 -- deleted_at: seconds since 1970; of a row that is not deleted 0, or a negative number that its last restoration chose.
 -- sha256: of the content, 64 hex digits, '' unknown: what a digest alone decides about lost bytes (docs/durability.md).
 -- change_id: chosen at random by the last DELETE or RESTORE, so that whoever lost the answer to one finds out whether it was done.
+-- expires_at: seconds since 1970 when the upkeep deletes the file, 0: never.
 -- The time of the upload is in the last component of file_path. File ID, application,
 -- user, path and name are bytes: exact, neither case nor spaces are folded.
 
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS t_file_01 (
     deleted_at INTEGER NOT NULL DEFAULT 0,
     change_id INTEGER NOT NULL DEFAULT 0,
     sha256 TEXT NOT NULL DEFAULT '',
+    expires_at INTEGER NOT NULL DEFAULT 0,
     UNIQUE (userid, appid, id)
 );
 
@@ -36,6 +38,11 @@ CREATE INDEX IF NOT EXISTS t_file_01_file_path ON t_file_01 (file_path);
 
 -- @unless index t_file_01 t_file_01_status_deleted
 CREATE INDEX IF NOT EXISTS t_file_01_status_deleted ON t_file_01 (status, deleted_at);
+
+-- Of files that expire alone. A table of an earlier version gets column and index from storage-upgrade.sql.
+-- @if column t_file_01 expires_at
+-- @unless index t_file_01 t_file_01_expires_at
+CREATE INDEX IF NOT EXISTS t_file_01_expires_at ON t_file_01 (expires_at) WHERE expires_at > 0;
 
 -- @unless trigger t_file_01_touch
 CREATE TRIGGER IF NOT EXISTS t_file_01_touch AFTER UPDATE ON t_file_01
@@ -63,6 +70,7 @@ CREATE TABLE IF NOT EXISTS t_file_02 (
     deleted_at INTEGER NOT NULL DEFAULT 0,
     change_id INTEGER NOT NULL DEFAULT 0,
     sha256 TEXT NOT NULL DEFAULT '',
+    expires_at INTEGER NOT NULL DEFAULT 0,
     UNIQUE (userid, appid, id)
 );
 
@@ -71,6 +79,11 @@ CREATE INDEX IF NOT EXISTS t_file_02_file_path ON t_file_02 (file_path);
 
 -- @unless index t_file_02 t_file_02_status_deleted
 CREATE INDEX IF NOT EXISTS t_file_02_status_deleted ON t_file_02 (status, deleted_at);
+
+-- Of files that expire alone. A table of an earlier version gets column and index from storage-upgrade.sql.
+-- @if column t_file_02 expires_at
+-- @unless index t_file_02 t_file_02_expires_at
+CREATE INDEX IF NOT EXISTS t_file_02_expires_at ON t_file_02 (expires_at) WHERE expires_at > 0;
 
 -- @unless trigger t_file_02_touch
 CREATE TRIGGER IF NOT EXISTS t_file_02_touch AFTER UPDATE ON t_file_02
@@ -98,6 +111,7 @@ CREATE TABLE IF NOT EXISTS t_file_03 (
     deleted_at INTEGER NOT NULL DEFAULT 0,
     change_id INTEGER NOT NULL DEFAULT 0,
     sha256 TEXT NOT NULL DEFAULT '',
+    expires_at INTEGER NOT NULL DEFAULT 0,
     UNIQUE (userid, appid, id)
 );
 
@@ -106,6 +120,11 @@ CREATE INDEX IF NOT EXISTS t_file_03_file_path ON t_file_03 (file_path);
 
 -- @unless index t_file_03 t_file_03_status_deleted
 CREATE INDEX IF NOT EXISTS t_file_03_status_deleted ON t_file_03 (status, deleted_at);
+
+-- Of files that expire alone. A table of an earlier version gets column and index from storage-upgrade.sql.
+-- @if column t_file_03 expires_at
+-- @unless index t_file_03 t_file_03_expires_at
+CREATE INDEX IF NOT EXISTS t_file_03_expires_at ON t_file_03 (expires_at) WHERE expires_at > 0;
 
 -- @unless trigger t_file_03_touch
 CREATE TRIGGER IF NOT EXISTS t_file_03_touch AFTER UPDATE ON t_file_03
@@ -134,6 +153,7 @@ CREATE TABLE IF NOT EXISTS t_lease (
 -- they count. epoch: grows with each one who takes it over to write, who is told by claim (random); writer: the process (random)
 -- that wrote, mixed: 1 where others did too, or may have. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
 -- removed. keep: seconds that it is kept after a change; expires: until when, seconds since 1970. digest: '' none was stated.
+-- file_expires: when the file that comes of it expires; 0: nobody said it, below 0: so many seconds after the upload.
 -- @unless table t_partial
 -- @say created table t_partial
 CREATE TABLE IF NOT EXISTS t_partial (
@@ -154,7 +174,8 @@ CREATE TABLE IF NOT EXISTS t_partial (
     expires INTEGER NOT NULL,
     file_name TEXT NOT NULL DEFAULT '',
     content_type TEXT NOT NULL DEFAULT '',
-    digest TEXT NOT NULL DEFAULT ''
+    digest TEXT NOT NULL DEFAULT '',
+    file_expires INTEGER NOT NULL DEFAULT 0
 );
 
 -- @unless index t_partial t_partial_user

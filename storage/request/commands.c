@@ -8,7 +8,7 @@
 #include "storage/request/left.h"
 #include "storage/request/type_look.h"
 #include "storage/rows/meta_change.h"
-#include "storage/rows/meta_rename.h"
+#include "storage/rows/meta_edit.h"
 #include "storage/storage.h"
 #include "storage/store/store_choice.h"
 #include "storage/upload/partial.h"
@@ -253,55 +253,89 @@ static void commands_handle_restore(struct packet_request *request)
     start_change(request, PROTO_FILE_NORMAL);
 }
 
-/* ---- RENAME ---- */
+/* ---- RENAME, EXPIRE ---- */
 
-struct renaming {
+struct editing {
     struct packet_request *request;
-    struct meta_rename rename;
+    struct meta_edit edit;
 };
 
-static void on_renamed(struct meta_rename *meta)
+static void reply_edited(struct packet_request *request, const struct meta_edit *edit)
 {
-    struct renaming *renaming = CONTAINER_OF(meta, struct renaming, rename);
+    uint8_t body[PROTO_VALUE_SIZE];
+    if (edit->kind == META_EDIT_NAME) {
+        packet_reply(request, NULL, 0);
+        return;
+    }
+    proto_value_pack(body, edit->wanted);
+    packet_reply(request, body, sizeof(body));
+}
+
+static void on_edited(struct meta_edit *meta)
+{
+    struct editing *editing = CONTAINER_OF(meta, struct editing, edit);
     switch (meta->result) {
     case META_DONE:
         CRASH_POINT("rename-before-reply");
-        packet_reply(renaming->request, NULL, 0);
+        reply_edited(editing->request, meta);
         break;
     case META_ABSENT:
-        absent_reply(renaming->request, &meta->key);
+        absent_reply(editing->request, &meta->key);
         break;
     case META_FAILED:
-        packet_reply_failure(renaming->request, &meta->error);
+        packet_reply_failure(editing->request, &meta->error);
         break;
     }
-    free(renaming);
+    free(editing);
+}
+
+static void start_edit(struct packet_request *request, const struct meta_edit *edit)
+{
+    struct storage *storage = storage_of(request);
+    struct error error = {0};
+    if (!applications_check(storage->applications, edit->key.application, &error)) {
+        packet_reply_failure(request, &error);
+        return;
+    }
+    struct editing *editing = calloc(1, sizeof(*editing));
+    if (!editing) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a request");
+        return;
+    }
+    editing->request = request;
+    editing->edit = *edit;
+    editing->edit.loop = request->loop;
+    editing->edit.done = on_edited;
+    if (!meta_edit(storage->meta, &editing->edit, &error)) {
+        packet_reply_failure(request, &error);
+        free(editing);
+    }
 }
 
 static void commands_handle_rename(struct packet_request *request)
 {
-    struct storage *storage = storage_of(request);
     struct proto_rename asked;
     struct error error = {0};
-    if (!proto_rename_unpack(request->head, request->head_size, &asked, &error) ||
-        !applications_check(storage->applications, asked.key.application, &error)) {
+    if (!proto_rename_unpack(request->head, request->head_size, &asked, &error)) {
         packet_reply_failure(request, &error);
         return;
     }
-    struct renaming *renaming = calloc(1, sizeof(*renaming));
-    if (!renaming) {
-        packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a request");
+    struct meta_edit edit = {.key = asked.key, .kind = META_EDIT_NAME};
+    memcpy(edit.name, asked.name, sizeof(edit.name));
+    start_edit(request, &edit);
+}
+
+static void commands_handle_expire(struct packet_request *request)
+{
+    struct proto_expire asked;
+    struct error error = {0};
+    if (!proto_expire_unpack(request->head, request->head_size, &asked, &error)) {
+        packet_reply_failure(request, &error);
         return;
     }
-    renaming->request = request;
-    renaming->rename.key = asked.key;
-    memcpy(renaming->rename.name, asked.name, sizeof(asked.name));
-    renaming->rename.loop = request->loop;
-    renaming->rename.done = on_renamed;
-    if (!meta_rename(storage->meta, &renaming->rename, &error)) {
-        packet_reply_failure(request, &error);
-        free(renaming);
-    }
+    const struct meta_edit edit = {
+        .key = asked.key, .kind = META_EDIT_EXPIRES, .expires = asked.change ? asked.expires : 0};
+    start_edit(request, &edit);
 }
 
 /* ---- LIST ---- */
@@ -390,6 +424,7 @@ const struct packet_command storage_commands[] = {
      upload_handle_put_trailer},
     {PROTO_STORAGE_WHERE, "where", PROTO_FILE_KEY_SIZE, PROTO_FILE_KEY_SIZE, 0, commands_handle_where},
     {PROTO_STORAGE_RENAME, "rename", PROTO_RENAME_SIZE, PROTO_RENAME_SIZE, 0, commands_handle_rename},
+    {PROTO_STORAGE_EXPIRE, "expire", PROTO_EXPIRE_SIZE, PROTO_EXPIRE_SIZE, 0, commands_handle_expire},
     {PROTO_STORAGE_MOVE, "move", PROTO_PUT_SIZE + PROTO_DIGEST_SIZE, INT64_MAX, PROTO_PUT_SIZE,
      upload_handle_move},
     {PROTO_STORAGE_FETCH, "fetch", PROTO_DOWNLOAD_SIZE, PROTO_DOWNLOAD_SIZE, 0, download_handle},

@@ -16,6 +16,7 @@
 #define ROOM         "meta"
 #define BATCHES_MAX  4 /* transactions of new rows at once */
 #define LOOK_SECONDS 1
+#define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
 
 /* One query under way and everybody who waits for it. */
 struct meta_lookup {
@@ -56,6 +57,28 @@ bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct e
     return error_set(error, ERROR_OTHER_GROUP,
                      "the file belongs to another group, %s; this server is of group %s", row->stat.group,
                      meta->config->group);
+}
+
+enum db_result meta_now(struct meta *meta, struct db_connection *connection, int64_t *seconds,
+                        struct error *error)
+{
+    int64_t now_ms = clock_monotonic_ms(), asked = 0;
+    if (now_ms >= atomic_load(&meta->ask_time_ms)) {
+        enum db_result result = meta_sql_now(connection, &asked, error);
+        if (result != DB_OK)
+            return result;
+        atomic_store(&meta->time_offset, asked - now_ms / 1000);
+        atomic_store(&meta->ask_time_ms, now_ms + TIME_AGE_MS);
+    }
+    *seconds = max_i64(clock_wall_seconds(), now_ms / 1000 + atomic_load(&meta->time_offset));
+    return DB_OK;
+}
+
+int64_t meta_expiry(int64_t expires, int64_t now)
+{
+    if (expires == PROTO_EXPIRES_NEVER)
+        return 0;
+    return expires < 0 ? min_i64(now - expires, PROTO_EXPIRES_MAX) : expires;
 }
 
 bool meta_row_sound(const struct meta_row *row, struct error *error)

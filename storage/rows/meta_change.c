@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
-#define CHANGE_READS 3     /* of a row that others change at the same moment, before the pool pauses */
+#define CHANGE_READS 3 /* of a row that others change at the same moment, before the pool pauses */
 
 /* Is a row in STATE one that may be changed to what is wanted? A damaged row is given up by DELETE. */
 static bool change_applies(const struct meta_change *change, int64_t state)
@@ -102,26 +101,18 @@ static void note_changed(struct meta_change *change)
     change->outcome = META_CHANGED;
 }
 
-/* What is deleted is kept for a time that begins at the later of two clocks, this server's and the database's: a server
- * whose clock is behind must not shorten it. Of the database's clock this server knows how far it is ahead of its own
- * monotonic one; it asks once in a while. The time of one deletion is chosen once, however often it is run. */
-static enum db_result date_deletion(struct meta_change *change, struct db_connection *connection,
-                                    struct error *error)
+/* What is deleted is kept for a time that begins at the later of both clocks. The time of one deletion is chosen once, however
+ * often it is run. That a restoration takes a time of expiry away which has passed is decided by the same clock. */
+static enum db_result date_change(struct meta_change *change, struct db_connection *connection,
+                                  struct error *error)
 {
-    struct meta *meta = change->meta;
-    int64_t now_ms = clock_monotonic_ms(), seconds = 0;
     if (change->dated)
         return DB_OK;
-    if (now_ms >= atomic_load(&meta->ask_time_ms)) {
-        enum db_result result = meta_sql_now(connection, &seconds, error);
-        if (result != DB_OK)
-            return result;
-        atomic_store(&meta->time_offset, seconds - now_ms / 1000);
-        atomic_store(&meta->ask_time_ms, now_ms + TIME_AGE_MS);
-    }
-    change->version = max_i64(change->version, now_ms / 1000 + atomic_load(&meta->time_offset));
-    change->dated = true;
-    return DB_OK;
+    enum db_result result = meta_now(change->meta, connection, &change->now, error);
+    if (result == DB_OK && change->status == PROTO_FILE_DELETED)
+        change->version = max_i64(change->version, change->now);
+    change->dated = result == DB_OK;
+    return result;
 }
 
 static enum db_result change_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -130,14 +121,12 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
     bool deleting = change->status == PROTO_FILE_DELETED;
     bool changed = false;
     change->runs++;
-    if (deleting) {
-        enum db_result result = date_deletion(change, connection, error);
-        if (result != DB_OK)
-            return result;
-    }
+    enum db_result result = date_change(change, connection, error);
+    if (result != DB_OK)
+        return result;
     for (int i = 0; i < CHANGE_READS && !changed; i++) {
         bool wanted = false;
-        enum db_result result = read_before_change(change, connection, &wanted, error);
+        result = read_before_change(change, connection, &wanted, error);
         if (result != DB_OK || !wanted)
             return result;
         if (deleting)
@@ -145,9 +134,9 @@ static enum db_result change_run(struct db_job *job, struct db_connection *conne
         else
             CRASH_POINT("restore-before-row");
         const char *group = change->row.stat.group;
-        result = meta_sql_set_status(connection, &change->key,
-                                     group[0] != '\0' ? group : change->meta->config->group, &change->row,
-                                     change->status, change->version, change->change_id, &changed, error);
+        result = meta_sql_set_status(
+            connection, &change->key, group[0] != '\0' ? group : change->meta->config->group, &change->row,
+            change->status, change->version, change->change_id, deleting ? 0 : change->now, &changed, error);
         if (result == DB_UNCERTAIN) {
             change->uncertain = true;
             change->tried = change->row;

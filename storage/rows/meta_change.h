@@ -28,7 +28,8 @@ struct meta_change {
     struct db_job job;
     int64_t version;   /* of the row, once it is changed */
     int64_t change_id; /* of this change, see struct meta_row */
-    bool dated;        /* the version was chosen */
+    int64_t now;       /* seconds since the epoch, when it was first run */
+    bool dated;        /* that, and the version, were chosen */
     bool uncertain;    /* the answer to an UPDATE was lost, which named the row TRIED */
     struct meta_row tried;
     int runs;

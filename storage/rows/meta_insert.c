@@ -24,6 +24,19 @@ static bool is_late(struct meta_insert *insert, struct error *error)
     return insert->late;
 }
 
+/* When the file expires, chosen once, however often the job is run. */
+static enum db_result insert_date(struct meta_insert *insert, struct db_connection *connection,
+                                  struct error *error)
+{
+    int64_t *expires = &insert->row.stat.expires, now = 0;
+    enum db_result result = DB_OK;
+    if (*expires < 0)
+        result = meta_now(insert->meta, connection, &now, error);
+    if (result == DB_OK)
+        *expires = meta_expiry(*expires, now);
+    return result;
+}
+
 /*
  * The INSERT may be run again when the connection broke and nobody knows whether it counted: the unique index
  * lets only one of both through, and reading the row then tells whose it is. That is safer than reading
@@ -36,7 +49,8 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
     struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
     if (is_late(insert, error))
         return DB_PERMANENT;
-    return meta_sql_insert(connection, &insert->key, &insert->row, error);
+    enum db_result result = insert_date(insert, connection, error);
+    return result == DB_OK ? meta_sql_insert(connection, &insert->key, &insert->row, error) : result;
 }
 
 static enum db_result insert_together(struct insert_item *const *items, size_t count,
@@ -47,6 +61,9 @@ static enum db_result insert_together(struct insert_item *const *items, size_t c
         struct meta_insert *insert = CONTAINER_OF(items[i], struct meta_insert, item);
         if (is_late(insert, error))
             return DB_PERMANENT;
+        enum db_result result = insert_date(insert, connection, error);
+        if (result != DB_OK)
+            return result;
         rows[i] = (struct meta_sql_new){.key = &insert->key, .row = &insert->row};
     }
     return meta_sql_insert_many(connection, rows, count, error);
@@ -82,7 +99,9 @@ static enum db_result insert_for_good(struct meta_insert *insert, struct db_conn
     enum db_result result = relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
     if (result != DB_OK)
         return result;
-    result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    result = insert_date(insert, connection, error);
+    if (result == DB_OK)
+        result = meta_sql_insert(connection, &insert->key, &insert->row, error);
     if (result == DB_OK && !is_never_purged(insert, error)) /* now that nobody else can take the key */
         result = DB_PERMANENT;
     if (result == DB_OK)
@@ -168,6 +187,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
     struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
     const struct meta_row *seen = insert->replaces;
     bool found = false, changed = false;
+    insert->row.stat.expires = seen->stat.expires; /* the row keeps it */
     if (is_late(insert, error) && !insert->item.uncertain)
         return DB_PERMANENT;
     enum db_result result = DB_OK;

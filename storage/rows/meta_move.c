@@ -137,6 +137,7 @@ static enum db_result add_former(struct db_connection *connection, const struct 
     former_key(key, from, &former);
     copy.stat.status = META_STATE_PURGING;
     copy.stat.deleted = now + META_MOVE_KEEP;
+    copy.stat.expires = 0;
     snprintf(copy.stat.group, sizeof(copy.stat.group), "%s", from);
     enum db_result result = meta_sql_insert(connection, &former, &copy, error);
     if (result != DB_CONSTRAINT)

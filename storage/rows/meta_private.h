@@ -1,6 +1,6 @@
 /*
  * meta_private: struct meta as its modules share it: meta.c (life, jobs, look-ups, lists), meta_insert.c,
- * meta_change.c, meta_rename.c and partial_rows.c. For those only.
+ * meta_change.c, meta_edit.c and partial_rows.c. For those only.
  */
 #ifndef REEL_STORAGE_META_PRIVATE_H
 #define REEL_STORAGE_META_PRIVATE_H
@@ -23,10 +23,18 @@ struct meta {
     struct row_cache *cache;
     pthread_mutex_t mutex;
     struct meta_lookup *lookups;           /* under the mutex */
-    atomic_llong ask_time_ms, time_offset; /* the database's clock: see date_deletion() */
+    atomic_llong ask_time_ms, time_offset; /* the database's clock: see meta_now() */
     atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
     struct event *timer;
 };
+
+/* Seconds since the epoch: the later of two clocks, this server's and the database's, so that a server whose clock is behind shortens no
+ * time. Of the database's clock this server knows how far it is ahead of its own monotonic one; it asks once a minute. */
+MUST_CHECK enum db_result meta_now(struct meta *meta, struct db_connection *connection, int64_t *seconds,
+                                   struct error *error);
+
+/* A time of expiry as requests have it, in the form of rows: NOW counts where it is relative; 0: never. */
+int64_t meta_expiry(int64_t expires, int64_t now);
 
 /* Makes JOB one that may be run again; done() runs on LOOP. meta_run() submits it. */
 void meta_job_init(struct db_job *job,

@@ -32,6 +32,7 @@ enum {
     DELETED_AT,
     CHANGE_ID,
     SHA256,
+    EXPIRES_AT,
     COUNT
 };
 _Static_assert(COUNT == META_SQL_COLUMN_COUNT, "the columns of META_SQL_COLUMNS in their order");
@@ -42,21 +43,23 @@ static const char *const find_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " COLUMNS " FROM ", " WHERE " KEY_IS);
 
 static const char *const insert_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    FOR_EACH_TABLE("INSERT INTO ", " (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
-#define MORE_ROW ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#define MORE_ROW ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 /* Names what was read. A path that is longer than any that we know was read as "" and is not compared. */
 static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "UPDATE ", " SET status = ?, deleted_at = ?, change_id = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+    "UPDATE ", " SET status = ?, deleted_at = ?, change_id = ?, expires_at = CASE WHEN expires_at > ? THEN "
+               "expires_at ELSE 0 END, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
                " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND (? = '' OR file_path = ?)"
                " AND (group_name = '' OR group_name = ?)");
 
-/* Of two changes of a name a late statement finds the other one's change_id. */
-static const char *const rename_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "UPDATE ", " SET file_name = ?, change_id = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
-               " AND COALESCE(status, 0) = 0 AND COALESCE(deleted_at, 0) = ? AND (file_path = ? OR ? = '')"
-               " AND change_id = ? AND group_name = ?");
+/* Of two changes a late statement finds the other one's change_id. */
+static const char *const edit_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ",
+    " SET file_name = ?, expires_at = ?, change_id = ?, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
+    " AND COALESCE(status, 0) = 0 AND COALESCE(deleted_at, 0) = ? AND (file_path = ? OR ? = '')"
+    " AND change_id = ? AND group_name = ?");
 
 /* A type that was found out later never takes the place of one that is there, nor goes to another file. */
 static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
@@ -113,6 +116,8 @@ void meta_sql_read(const struct store *store, const struct db_value *columns, st
         row->version = 0;
     if (!db_value_integer(&columns[CHANGE_ID], &row->change_id))
         row->change_id = 0;
+    if (!db_value_integer(&columns[EXPIRES_AT], &stat->expires) || stat->expires < 0)
+        stat->expires = 0;
     stat->deleted = stat->status == PROTO_FILE_NORMAL ? 0 : max_i64(row->version, 0);
     /* Anything that does not fit its field says nothing, as if it were absent. */
     if (!db_value_text(&columns[ID], row->file, sizeof(row->file)))
@@ -218,6 +223,7 @@ static void insert_parameters(const struct proto_file_key *key, const struct met
         [DELETED_AT] = db_integer(row->stat.deleted),
         [CHANGE_ID] = db_integer(0),
         [SHA256] = db_text(texts->sha256),
+        [EXPIRES_AT] = db_integer(row->stat.expires),
     };
     memcpy(parameters, values, sizeof(values));
 }
@@ -276,21 +282,14 @@ enum db_result meta_sql_insert_many(struct db_connection *connection, const stru
 enum db_result meta_sql_set_status(struct db_connection *connection, const struct proto_file_key *key,
                                    const char *group, const struct meta_row *seen,
                                    enum proto_file_status status, int64_t version, int64_t change_id,
-                                   bool *changed, struct error *error)
+                                   int64_t over, bool *changed, struct error *error)
 {
     const int64_t state = meta_state_changed(seen->state, status);
     const struct db_value parameters[] = {
-        db_integer(state),
-        db_integer(version),
-        db_integer(change_id),
-        db_text(key->user),
-        db_text(key->application),
-        db_text(key->file),
-        db_integer(seen->state),
-        db_integer(seen->version),
-        db_text(seen->file_path),
-        db_text(seen->file_path),
-        db_text(group),
+        db_integer(state),        db_integer(version),      db_integer(change_id),
+        db_integer(over),         db_text(key->user),       db_text(key->application),
+        db_text(key->file),       db_integer(seen->state),  db_integer(seen->version),
+        db_text(seen->file_path), db_text(seen->file_path), db_text(group),
     };
     int64_t affected = 0;
     enum db_result result = db_execute(connection, set_status_sql[table_hash_of_user(key->user)], parameters,
@@ -299,12 +298,13 @@ enum db_result meta_sql_set_status(struct db_connection *connection, const struc
     return result;
 }
 
-enum db_result meta_sql_rename(struct db_connection *connection, const struct proto_file_key *key,
-                               const struct meta_row *seen, const char *name, int64_t change_id,
-                               bool *changed, struct error *error)
+enum db_result meta_sql_edit(struct db_connection *connection, const struct proto_file_key *key,
+                             const struct meta_row *seen, const char *name, int64_t expires,
+                             int64_t change_id, bool *changed, struct error *error)
 {
     const struct db_value parameters[] = {
         db_text(name),
+        db_integer(expires),
         db_integer(change_id),
         db_text(key->user),
         db_text(key->application),
@@ -316,7 +316,7 @@ enum db_result meta_sql_rename(struct db_connection *connection, const struct pr
         db_text(seen->stat.group),
     };
     int64_t affected = 0;
-    enum db_result result = db_execute(connection, rename_sql[table_hash_of_user(key->user)], parameters,
+    enum db_result result = db_execute(connection, edit_sql[table_hash_of_user(key->user)], parameters,
                                        ARRAY_SIZE(parameters), &affected, error);
     *changed = affected > 0;
     return result;

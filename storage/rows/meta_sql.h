@@ -58,8 +58,8 @@ struct meta_row {
 /* The columns of a statement that meta_sql_read() takes, and how many these are. */
 #define META_SQL_COLUMNS                                                                                     \
     "id, appid, userid, status, file_path, file_size, group_name, file_name, content_type, digest, "         \
-    "deleted_at, change_id, sha256"
-#define META_SQL_COLUMN_COUNT 13
+    "deleted_at, change_id, sha256, expires_at"
+#define META_SQL_COLUMN_COUNT 14
 
 /* ROW (and KEY, where not NULL) from columns; what does not fit its field says nothing. Pure. */
 void meta_sql_read(const struct store *store, const struct db_value *columns, struct meta_row *row,
@@ -90,21 +90,21 @@ MUST_CHECK enum db_result meta_sql_insert_many(struct db_connection *connection,
                                                const struct meta_sql_new *rows, size_t count,
                                                struct error *error);
 
-/* Sets KEY's row to STATUS, if it still is as it was read as SEEN (state, version, path) and is of GROUP or of no group:
- * a statement that a lost connection carries out late finds another version and changes nothing. VERSION: of the
+/* Sets KEY's row to STATUS, if it still is as it was read as SEEN (state, version, path) and is of GROUP or of no group, and takes a
+ * time of expiry up to OVER away: a statement that a lost connection carries out late finds another version and changes nothing. VERSION: of the
  * row from now on; seconds since 1970 for PROTO_FILE_DELETED, else a negative number that this row never had. CHANGED
  * false: the row is gone or another one by now; read it again. */
 MUST_CHECK enum db_result meta_sql_set_status(struct db_connection *connection,
                                               const struct proto_file_key *key, const char *group,
                                               const struct meta_row *seen, enum proto_file_status status,
-                                              int64_t version, int64_t change_id, bool *changed,
+                                              int64_t version, int64_t change_id, int64_t over, bool *changed,
                                               struct error *error);
 
-/* NAME for KEY's row, if it still is as it was read as SEEN (normal; version, path, change_id, group); CHANGE_ID: of the row
- * from now on. CHANGED as above. */
-MUST_CHECK enum db_result meta_sql_rename(struct db_connection *connection, const struct proto_file_key *key,
-                                          const struct meta_row *seen, const char *name, int64_t change_id,
-                                          bool *changed, struct error *error);
+/* NAME and EXPIRES for KEY's row, if it still is as it was read as SEEN (normal; version, path, change_id, group); CHANGE_ID: of
+ * the row from now on. CHANGED as above. */
+MUST_CHECK enum db_result meta_sql_edit(struct db_connection *connection, const struct proto_file_key *key,
+                                        const struct meta_row *seen, const char *name, int64_t expires,
+                                        int64_t change_id, bool *changed, struct error *error);
 
 /* TYPE for KEY's row, if it has none and its file is still the one at FILE_PATH; else CHANGED is false. */
 MUST_CHECK enum db_result meta_sql_set_type(struct db_connection *connection,

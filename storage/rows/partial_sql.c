@@ -13,7 +13,7 @@
 
 #define COLUMNS                                                                                              \
     "token, appid, userid, id, group_name, file_path, file_size, synced, epoch, claim, writer, mixed, "      \
-    "state, keep, expires, file_name, content_type, digest"
+    "state, keep, expires, file_name, content_type, digest, file_expires"
 enum {
     TOKEN,
     APPID,
@@ -33,11 +33,12 @@ enum {
     FILE_NAME,
     CONTENT_TYPE,
     DIGEST,
+    FILE_EXPIRES,
     COUNT
 };
 
 static const char add_sql[] =
-    "INSERT INTO t_partial (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT INTO t_partial (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 static const char find_sql[] = "SELECT " COLUMNS " FROM t_partial WHERE token = ?";
 static const char count_all_sql[] = "SELECT COUNT(*) FROM t_partial WHERE group_name = ? AND state IN (0, 1)";
 static const char count_user_sql[] =
@@ -122,6 +123,9 @@ static void read_row(const struct store *store, const struct db_value *columns, 
     row->state = number_of(&columns[STATE], -1);
     row->keep = number_of(&columns[KEEP], 0);
     row->expires = number_of(&columns[EXPIRES], 0);
+    row->file_expires = number_of(&columns[FILE_EXPIRES], -PROTO_EXPIRES_MAX);
+    if (!proto_expires_valid(row->file_expires))
+        row->file_expires = 0;
     row->path = store_find(store, row->file_path, &row->place, NULL);
 }
 
@@ -213,6 +217,7 @@ static enum db_result add_row(struct db_connection *connection, const struct par
         [FILE_NAME] = db_text(row->name),
         [CONTENT_TYPE] = db_text(row->content_type),
         [DIGEST] = db_text(hex),
+        [FILE_EXPIRES] = db_integer(row->file_expires),
     };
     return db_execute(connection, add_sql, parameters, COUNT, NULL, error);
 }

@@ -38,6 +38,7 @@ struct partial_row {
     char content_type[PROTO_CONTENT_TYPE_SIZE];
     bool has_digest;
     uint8_t digest[PROTO_DIGEST_SIZE]; /* that was stated at the beginning */
+    int64_t file_expires; /* likewise: when the file that comes of it expires, as in struct proto_put */
 };
 
 void partial_sql_token(const uint8_t token[PROTO_PARTIAL_TOKEN_SIZE], char hex[PARTIAL_HEX_SIZE]);

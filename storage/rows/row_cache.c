@@ -19,7 +19,7 @@
 /* A row as the cache keeps it: only rows of ours with a place on this server. */
 struct cached_row {
     int64_t size;
-    int64_t deleted;
+    int64_t deleted, expires;
     int64_t value;
     uint32_t seconds;
     uint16_t path_index;
@@ -97,6 +97,7 @@ static void put_row(struct row_cache *cache, const struct row_key *key, const st
     memset(&cached, 0, sizeof(cached));
     cached.size = row->stat.size;
     cached.deleted = row->stat.deleted;
+    cached.expires = row->stat.expires;
     cached.value = row->place.value;
     cached.seconds = (uint32_t)row->place.seconds;
     cached.path_index = (uint16_t)store_path_index(row->path);
@@ -169,6 +170,7 @@ static void unpack_row(const struct row_cache *cache, const struct proto_file_ke
     row->state = cached->status;
     row->stat.created = cached->seconds;
     row->stat.deleted = cached->deleted;
+    row->stat.expires = cached->expires;
     row->stat.has_digest = cached->has_digest;
     memcpy(row->stat.digest, cached->digest, sizeof(cached->digest));
     memcpy(row->stat.group, cache->config->group, strlen(cache->config->group) + 1);

@@ -4,6 +4,7 @@
 #include "storage/upkeep/upkeep.h"
 
 #include "storage/upkeep/expire.h"
+#include "storage/upkeep/expire_files.h"
 #include "storage/upkeep/keeper.h"
 #include "storage/upkeep/purge.h"
 #include "storage/upkeep/quarantine.h"
@@ -46,7 +47,8 @@ static bool upkeep_start(struct upkeep *upkeep, struct error *error)
 
 struct upkeep *upkeep_create(struct storage *storage, int port, struct error *error)
 {
-    const struct chore chores[] = {purge_chore, measure_chore, expire_chore, sweep_chore, scrub_chore};
+    const struct chore chores[] = {expire_files_chore, purge_chore, measure_chore,
+                                   expire_chore,       sweep_chore, scrub_chore};
     struct upkeep *upkeep = calloc(1, sizeof(*upkeep));
     if (!upkeep) {
         error_set(error, ERROR_GENERAL, "no memory for the upkeep");
@@ -59,6 +61,7 @@ struct upkeep *upkeep_create(struct storage *storage, int port, struct error *er
     }
     purge_register_metrics(metrics);
     expire_register_metrics(metrics);
+    expire_files_register_metrics(metrics);
     sweep_register_metrics(metrics);
     quarantine_register_metrics(metrics);
     scrub_register_metrics(metrics);

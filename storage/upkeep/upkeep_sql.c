@@ -22,6 +22,15 @@ static const char *const purgeable_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ",
                    " WHERE status IN (1, 2, 4) AND deleted_at > 0 AND deleted_at <= ? AND " OURS
                    " AND row_id > ? ORDER BY row_id LIMIT 100");
+static const char *const expired_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ",
+                   " WHERE expires_at > 0 AND expires_at <= ? AND COALESCE(status, 0) IN (0, 3) AND " OURS
+                   " AND row_id > ? ORDER BY row_id LIMIT 100");
+static const char *const expire_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "UPDATE ",
+    " SET status = ?, deleted_at = ?, change_id = ?, update_time = CURRENT_TIMESTAMP WHERE row_id = ? "
+    "AND file_path = ? AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? "
+    "AND expires_at = ? AND expires_at > 0 AND expires_at <= ? AND " OURS HELD);
 static const char *const mark_purging_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET status = 2, group_name = ? WHERE row_id = ? AND file_path = ? AND " OLD_TRASH HELD);
 static const char *const remove_sql[TABLE_HASH_TABLES] =
@@ -96,6 +105,42 @@ enum db_result upkeep_sql_find_purgeable(struct db_connection *connection, const
     page->count = 0;
     return db_query(connection, purgeable_sql[table], parameters, ARRAY_SIZE(parameters), on_page_row,
                     &reading, error);
+}
+
+enum db_result upkeep_sql_find_expired(struct db_connection *connection, const struct store *store,
+                                       unsigned table, const char *group, int64_t now, int64_t after,
+                                       struct upkeep_page *page, struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(now), db_text(group), db_integer(after)};
+    struct reading reading = {.store = store, .table = table, .page = page};
+    page->count = 0;
+    return db_query(connection, expired_sql[table], parameters, ARRAY_SIZE(parameters), on_page_row, &reading,
+                    error);
+}
+
+enum db_result upkeep_sql_expire(struct db_connection *connection, const struct lease *lease,
+                                 const struct upkeep_row *row, const char *group, int64_t now,
+                                 int64_t deleted, int64_t change_id, bool *changed, struct error *error)
+{
+    const struct db_value parameters[] = {
+        db_integer(meta_state_changed(row->row.state, PROTO_FILE_DELETED)),
+        db_integer(deleted),
+        db_integer(change_id),
+        db_integer(row->row_id),
+        db_text(row->row.file_path),
+        db_integer(row->row.state),
+        db_integer(row->row.version),
+        db_integer(row->row.stat.expires),
+        db_integer(now),
+        db_text(group),
+        db_text(lease->name),
+        db_text(lease->owner),
+    };
+    int64_t affected = 0;
+    enum db_result result =
+        db_execute(connection, expire_sql[row->table], parameters, ARRAY_SIZE(parameters), &affected, error);
+    *changed = affected > 0;
+    return result;
 }
 
 enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const struct lease *lease,

@@ -39,6 +39,19 @@ MUST_CHECK enum db_result upkeep_sql_find_purgeable(struct db_connection *connec
                                                     const char *group, int64_t limit, int64_t after,
                                                     struct upkeep_page *page, struct error *error);
 
+/* Rows of GROUP or of no group behind AFTER (a row_id) that are not deleted, and whose time was over at NOW. */
+MUST_CHECK enum db_result upkeep_sql_find_expired(struct db_connection *connection, const struct store *store,
+                                                  unsigned table, const char *group, int64_t now,
+                                                  int64_t after, struct upkeep_page *page,
+                                                  struct error *error);
+
+/* ROW, whose time was over at NOW, is deleted at DELETED by the change CHANGE_ID; unless it was deleted or given another time
+ * meanwhile: then CHANGED is false. */
+MUST_CHECK enum db_result upkeep_sql_expire(struct db_connection *connection, const struct lease *lease,
+                                            const struct upkeep_row *row, const char *group, int64_t now,
+                                            int64_t deleted, int64_t change_id, bool *changed,
+                                            struct error *error);
+
 /* Deleted (at LIMIT or before) -> being purged, and of GROUP, unless it was restored meanwhile: then CHANGED is false. */
 MUST_CHECK enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const struct lease *lease,
                                                   const struct upkeep_row *row, const char *group,

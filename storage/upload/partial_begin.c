@@ -112,6 +112,7 @@ static void begin_fill(struct partial *partial, const struct proto_begin *begin)
     row->key = put->key;
     row->size = put->size;
     row->keep = begin_keep(config, begin->keep);
+    row->file_expires = put->expires;
     row->has_digest = put->has_digest;
     memcpy(row->digest, put->digest, sizeof(row->digest));
     memcpy(row->name, put->name, sizeof(row->name));

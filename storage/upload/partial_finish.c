@@ -280,6 +280,7 @@ void partial_finish_taken(struct partial *partial)
         row->size = upload->put.size = row->offset;
     memcpy(upload->put.name, row->name, sizeof(upload->put.name));
     memcpy(upload->put.content_type, row->content_type, sizeof(upload->put.content_type));
+    upload->put.expires = row->file_expires;
     upload->came = true;
     if (partial->join)
         partial->joining->taken(partial);

@@ -136,6 +136,9 @@ void upload_add_row(struct upload *upload)
     memcpy(insert->row.sha256, upload->sha256, sizeof(insert->row.sha256));
     memcpy(stat->content_type, upload->content_type, sizeof(stat->content_type));
     memcpy(stat->name, upload->put.name, sizeof(stat->name));
+    stat->expires = upload->put.expires != 0
+                        ? upload->put.expires
+                        : applications_expiry(upload->storage->applications, upload->put.key.application);
     memcpy(stat->group, config->group, strlen(config->group) + 1);
     if (!commit_row(upload->storage->meta, &upload->file, config->leftover_age_ms, insert, &error))
         upload_conclude(upload, &error);

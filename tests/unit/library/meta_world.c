@@ -188,27 +188,43 @@ struct meta_change *rows_change(struct meta_world *world, const struct proto_fil
     return &asked.change;
 }
 
-static void asked_on_rename(struct meta_rename *rename)
+static void asked_on_edit(struct meta_edit *edit)
 {
-    atomic_store(&CONTAINER_OF(rename, struct asked, rename)->told, true);
+    atomic_store(&CONTAINER_OF(edit, struct asked, edit)->told, true);
 }
 
-static void asked_run_rename(void *argument)
+static void asked_run_edit(void *argument)
 {
     struct asked *asked = argument;
-    asked->taken = meta_rename(asked->world->meta, &asked->rename, &asked->error);
+    asked->taken = meta_edit(asked->world->meta, &asked->edit, &asked->error);
 }
 
-struct meta_rename *rows_rename(struct meta_world *world, const struct proto_file_key *key, const char *name)
+struct meta_edit *rows_rename(struct meta_world *world, const struct proto_file_key *key, const char *name)
 {
     static struct asked asked;
     memset(&asked, 0, sizeof(asked));
     asked.world = world;
-    asked.rename = (struct meta_rename){.key = *key, .loop = world->loop, .done = asked_on_rename};
-    snprintf(asked.rename.name, sizeof(asked.rename.name), "%s", name);
-    loop_do(world->loop, asked_run_rename, &asked);
+    asked.edit =
+        (struct meta_edit){.key = *key, .kind = META_EDIT_NAME, .loop = world->loop, .done = asked_on_edit};
+    snprintf(asked.edit.name, sizeof(asked.edit.name), "%s", name);
+    loop_do(world->loop, asked_run_edit, &asked);
     asked_wait(&asked);
-    return &asked.rename;
+    return &asked.edit;
+}
+
+struct meta_edit *rows_expire(struct meta_world *world, const struct proto_file_key *key, int64_t expires)
+{
+    static struct asked asked;
+    memset(&asked, 0, sizeof(asked));
+    asked.world = world;
+    asked.edit = (struct meta_edit){.key = *key,
+                                    .kind = META_EDIT_EXPIRES,
+                                    .expires = expires,
+                                    .loop = world->loop,
+                                    .done = asked_on_edit};
+    loop_do(world->loop, asked_run_edit, &asked);
+    asked_wait(&asked);
+    return &asked.edit;
 }
 
 static void asked_on_list(struct meta_list *list)

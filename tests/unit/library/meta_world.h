@@ -7,7 +7,7 @@
 
 #include "storage/rows/meta_change.h"
 #include "storage/rows/meta_insert.h"
-#include "storage/rows/meta_rename.h"
+#include "storage/rows/meta_edit.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -34,7 +34,7 @@ struct asked {
     struct meta_withdraw withdraw;
     struct meta_change change;
     struct meta_list list;
-    struct meta_rename rename;
+    struct meta_edit edit;
 };
 
 /* MORE: one option more, "section.name=value"; NULL: none. */
@@ -62,7 +62,8 @@ struct meta_change *rows_change(struct meta_world *world, const struct proto_fil
                                 enum proto_file_status status);
 struct meta_list *rows_list(struct meta_world *world, const char *user, const char *after, int limit,
                             enum proto_file_status status);
-struct meta_rename *rows_rename(struct meta_world *world, const struct proto_file_key *key, const char *name);
+struct meta_edit *rows_expire(struct meta_world *world, const struct proto_file_key *key, int64_t expires);
+struct meta_edit *rows_rename(struct meta_world *world, const struct proto_file_key *key, const char *name);
 void asked_run_find(void *argument);
 void asked_run_insert(void *argument);
 void asked_run_withdraw(void *argument);

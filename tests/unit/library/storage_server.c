@@ -53,7 +53,7 @@ static void make_rooms(struct world *world)
     assert_non_null(storage->store);
     storage->meta = meta_create(config, storage->store, world->main_loop, &error);
     assert_non_null(storage->meta);
-    storage->applications = applications_create(&config->applications, &error);
+    storage->applications = applications_create(&config->applications, &config->expires, &error);
     storage->types = types_create(storage->meta, &error);
     assert_non_null(storage->types);
     storage->buffers = buffers_create((size_t)config->chunk_size, config->buffer_memory);

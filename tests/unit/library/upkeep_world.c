@@ -8,6 +8,7 @@
 #include "sql/storage_sql.h"
 #include "storage/store/store_scan.h"
 #include "storage/upkeep/expire.h"
+#include "storage/upkeep/expire_files.h"
 #include "storage/upkeep/purge.h"
 #include "storage/upkeep/quarantine.h"
 #include "storage/upkeep/scrub.h"
@@ -209,6 +210,7 @@ void upkeep_member_start(struct upkeep_world *world, struct keeper *keeper, cons
         fail_msg("%s", error.text);
     purge_register_metrics(&keeper->metrics);
     expire_register_metrics(&keeper->metrics);
+    expire_files_register_metrics(&keeper->metrics);
     sweep_register_metrics(&keeper->metrics);
     quarantine_register_metrics(&keeper->metrics);
     scrub_register_metrics(&keeper->metrics);

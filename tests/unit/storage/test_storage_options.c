@@ -37,6 +37,12 @@ static void what_does_not_fit_is_told_by_name(void **state)
     assert_refused("storage.group=group0123456789ab", "group");
     assert_refused("storage.applications=tn-video", "tn-video");
     assert_refused("storage.applications=", "applications");
+    assert_refused("storage.expires=30d", "APPLICATION=TIME");
+    assert_refused("storage.expires=tn-video=30d", "application ID");
+    assert_refused("storage.expires==30d", "application ID");
+    assert_refused("storage.expires=0123456789abcdef=30d", "APPLICATION=TIME");
+    assert_refused("storage.expires=thumbs=soon", "thumbs=soon");
+    assert_refused("storage.expires=thumbs=10ms", "thumbs=10ms");
     assert_refused("storage.listen=", "listen");
     assert_refused("storage.paths=", "paths");
     assert_refused("storage.paths=data", "absolute");

@@ -337,6 +337,7 @@ static const char *expected_of(enum proto_command command)
     case PROTO_STORAGE_WHERE:
         return "operator gateway ";
     case PROTO_STORAGE_DELETE:
+    case PROTO_STORAGE_EXPIRE:
         return "operator issuer gateway client+d ";
     case PROTO_STORAGE_RESTORE:
         return "operator issuer client+d ";
@@ -459,7 +460,7 @@ static void every_command_is_for_its_roles_and_scopes(void **state)
         }
         session_destroy(session);
     }
-    assert_int_equal(cells, 3 * ARRAY_SIZE(columns) * 41);
+    assert_int_equal(cells, 3 * ARRAY_SIZE(columns) * 42);
     keys_release(keys);
 }
 

@@ -273,6 +273,94 @@ static void put_matches_a_hand_written_vector(void **state)
     assert_string_equal(got.group, "");
 }
 
+static void put_be64(uint8_t *at, uint64_t value)
+{
+    for (int i = 7; i >= 0; i--, value >>= 8)
+        at[i] = (uint8_t)value;
+}
+
+/* Behind the NUL of a content type, before the group in PUT and at the end in STAT. */
+static void a_time_of_expiry_stands_behind_the_content_type(void **state)
+{
+    static const uint8_t expected[9] = {'E', 0, 0, 0, 0, 0x6B, 0x49, 0xD2, 0};
+    struct proto_put put = {.expires = 0x6B49D200, .content_type = "video/mp4", .group = "group001"}, got;
+    struct proto_stat stat = {.expires = 0x6B49D200, .content_type = "video/mp4"}, told;
+    uint8_t body[PROTO_PUT_SIZE], reply[PROTO_STAT_REPLY_SIZE];
+    struct error error = {0};
+    (void)state;
+    put.key = file_key;
+    assert_true(proto_put_pack(body, &put, NULL));
+    assert_memory_equal(body + 766, expected, sizeof(expected));
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_true(got.expires == put.expires && strcmp(got.group, "group001") == 0);
+    static const int64_t good[] = {-1, -86400, 1, PROTO_EXPIRES_MAX, -PROTO_EXPIRES_MAX, PROTO_EXPIRES_NEVER};
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        put.expires = good[i];
+        assert_true(proto_put_pack(body, &put, NULL));
+        assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+        assert_int_equal(got.expires, good[i]);
+    }
+    static const int64_t bad[] = {PROTO_EXPIRES_MAX + 1, -PROTO_EXPIRES_MAX - 1, INT64_MIN, INT64_MAX - 1};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        put.expires = bad[i];
+        assert_false(proto_put_pack(body, &put, &error));
+        put_be64(body + 767, (uint64_t)bad[i]); /* from somebody else: it says nothing */
+        assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+        assert_int_equal(got.expires, 0);
+    }
+    put.expires = 5;
+    memset(put.content_type, 'x', PROTO_PUT_EXPIRES_TYPE_MAX);
+    assert_true(proto_put_pack(body, &put, NULL));
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_int_equal(got.expires, 5);
+    body[766] = 'x';
+    assert_true(proto_put_unpack(body, sizeof(body), &got, &error));
+    assert_int_equal(got.expires, 0);
+    put.content_type[PROTO_PUT_EXPIRES_TYPE_MAX] = 'x';
+    assert_false(proto_put_pack(body, &put, &error));
+    assert_non_null(strstr(error.text, "of a file that expires"));
+
+    assert_true(proto_stat_reply_pack(reply, &stat, NULL));
+    assert_memory_equal(reply + 161, expected, sizeof(expected));
+    assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &told, &error));
+    assert_int_equal(told.expires, 0x6B49D200);
+    assert_string_equal(told.content_type, "video/mp4");
+    put_be64(reply + 162, (uint64_t)-5); /* no time of a row */
+    assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &told, &error));
+    assert_int_equal(told.expires, 0);
+    for (size_t length = PROTO_STAT_TYPE_MAX; length <= PROTO_STAT_TYPE_MAX + 1; length++) {
+        memset(stat.content_type, 'x', length);
+        assert_true(proto_stat_reply_pack(reply, &stat, NULL));
+        assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &told, &error));
+        assert_int_equal(strlen(told.content_type), length);
+        assert_int_equal(told.expires, length == PROTO_STAT_TYPE_MAX ? 0x6B49D200 : 0);
+    }
+}
+
+static void expire_matches_a_hand_written_vector(void **state)
+{
+    static const uint8_t expected[9] = {1, 0, 0, 0, 0, 0x6B, 0x49, 0xD2, 0};
+    struct proto_expire expire = {.change = true, .expires = 0x6B49D200}, got;
+    uint8_t body[PROTO_EXPIRE_SIZE];
+    struct error error = {0};
+    (void)state;
+    expire.key = file_key;
+    assert_true(proto_expire_pack(body, &expire, NULL));
+    assert_memory_equal(body + 400, expected, sizeof(expected));
+    assert_true(proto_expire_unpack(body, sizeof(body), &got, &error));
+    assert_true(got.change && got.expires == expire.expires);
+    body[400] = 0; /* a question has no time */
+    assert_false(proto_expire_unpack(body, sizeof(body), &got, &error));
+    body[400] = 1;
+    put_be64(body + 401, 0); /* a change has one */
+    assert_false(proto_expire_unpack(body, sizeof(body), &got, &error));
+    put_be64(body + 401, (uint64_t)PROTO_EXPIRES_NEVER);
+    assert_true(proto_expire_unpack(body, sizeof(body), &got, &error));
+    put_be64(body + 401, (uint64_t)(PROTO_EXPIRES_NEVER - 1));
+    assert_false(proto_expire_unpack(body, sizeof(body), &got, &error));
+    assert_false(proto_expire_unpack(body, sizeof(body) - 1, &got, &error));
+}
+
 static void stat_and_list_entries_match_a_hand_written_vector(void **state)
 {
     (void)state;
@@ -827,6 +915,8 @@ int main(void)
         cmocka_unit_test(load_matches_a_hand_written_vector),
         cmocka_unit_test(keys_and_the_heads_of_storage_requests_match_hand_written_vectors),
         cmocka_unit_test(put_matches_a_hand_written_vector),
+        cmocka_unit_test(a_time_of_expiry_stands_behind_the_content_type),
+        cmocka_unit_test(expire_matches_a_hand_written_vector),
         cmocka_unit_test(stat_and_list_entries_match_a_hand_written_vector),
         cmocka_unit_test(a_missing_digest_is_zeros_whatever_stands_in_its_place),
         cmocka_unit_test(a_place_has_exactly_the_form_that_storage_servers_make),

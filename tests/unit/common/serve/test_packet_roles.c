@@ -75,6 +75,8 @@ static const char *row_of(enum proto_command command)
         return "GCIO f r";
     case PROTO_STORAGE_WHERE:
         return "GO f r";
+    case PROTO_STORAGE_EXPIRE:
+        return "GCIO f d";
     case PROTO_STORAGE_DELETE:
         return "GCIOb f d";
     case PROTO_STORAGE_RESTORE:

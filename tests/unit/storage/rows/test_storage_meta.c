@@ -119,7 +119,7 @@ static enum db_result late_run(struct db_job *job, struct db_connection *connect
     bool found = false;
     if (!late->reads)
         return meta_sql_set_status(connection, &late->key, "group001", &late->seen, late->status,
-                                   late->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -1, 77,
+                                   late->status == PROTO_FILE_DELETED ? clock_wall_seconds() : -1, 77, 0,
                                    &late->changed, error);
     enum db_result result = meta_sql_find(connection, late->store, &late->key, &late->seen, &found, error);
     assert_true(found);
@@ -192,7 +192,7 @@ static void a_file_is_renamed_while_it_is_there_and_ours(void **state)
     assert_int_equal(rows_rename(&world, &key, "new.mp4")->result, META_DONE);
     assert_int_equal(rows_rename(&world, &key, "")->result, META_DONE);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-    struct meta_rename *rename = rows_rename(&world, &key, "more.mp4");
+    struct meta_edit *rename = rows_rename(&world, &key, "more.mp4");
     assert_int_equal(rename->result, META_FAILED);
     assert_int_equal(rename->error.code, ERROR_DELETED);
     meta_world_beside(&world, "UPDATE t_file_02 SET status = 2");
@@ -220,7 +220,7 @@ static enum db_result late_rename_run(struct db_job *job, struct db_connection *
     bool found = false;
     if (late->reads)
         return meta_sql_find(connection, late->store, &late->key, &late->seen, &found, error);
-    return meta_sql_rename(connection, &late->key, &late->seen, "late.mp4", 78, &late->changed, error);
+    return meta_sql_edit(connection, &late->key, &late->seen, "late.mp4", 0, 78, &late->changed, error);
 }
 
 static bool rename_late(struct meta_world *world, struct late_rename *late, bool reads)
@@ -255,6 +255,66 @@ static void a_rename_that_arrives_late_changes_nothing(void **state)
     assert_string_equal(row.stat.name, "new.mp4");
     (void)rename_late(&world, &late, true);
     assert_true(rename_late(&world, &late, false));
+    meta_world_end(&world);
+}
+
+/* ---- times of expiry ---- */
+
+static int64_t expires_of(struct meta_world *world, const struct proto_file_key *key)
+{
+    struct meta_row row;
+    assert_int_equal(rows_find(world, key, &row), META_DONE);
+    return row.stat.expires;
+}
+
+static void a_time_of_expiry_is_asked_set_and_taken_away(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1"), none = meta_world_key("alice", "none");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "a.mp4")->outcome, META_INSERTED);
+    assert_int_equal(expires_of(&world, &key), 0);
+    assert_int_equal(rows_expire(&world, &key, 0)->wanted, 0);
+    assert_int_equal(rows_expire(&world, &key, 1900000000)->wanted, 1900000000);
+    assert_int_equal(rows_expire(&world, &key, 0)->wanted, 1900000000);
+    assert_int_equal(expires_of(&world, &key), 1900000000);
+    assert_int_equal(rows_rename(&world, &key, "b.mp4")->result, META_DONE);
+    assert_int_equal(expires_of(&world, &key), 1900000000);
+    int64_t from = clock_wall_seconds();
+    struct meta_edit *edit = rows_expire(&world, &key, -3600);
+    assert_int_equal(edit->result, META_DONE);
+    assert_in_range(edit->wanted, from + 3600, clock_wall_seconds() + 3601);
+    assert_int_equal(expires_of(&world, &key), edit->wanted);
+    assert_int_equal(rows_expire(&world, &key, PROTO_EXPIRES_NEVER)->wanted, 0);
+    assert_int_equal(expires_of(&world, &key), 0);
+    assert_int_equal(rows_expire(&world, &none, 0)->result, META_ABSENT);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    edit = rows_expire(&world, &key, 1900000000);
+    assert_int_equal(edit->result, META_FAILED);
+    assert_int_equal(edit->error.code, ERROR_DELETED);
+    meta_world_end(&world);
+}
+
+/* Else the upkeep would delete it again within a minute. */
+static void a_restoration_takes_away_a_time_that_is_over_and_no_other(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key over = meta_world_key("alice", "over"), later = meta_world_key("alice", "later");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &over, 5, 77, "a.mp4")->outcome, META_INSERTED);
+    assert_int_equal(rows_insert(&world, &later, 6, 77, "a.mp4")->outcome, META_INSERTED);
+    assert_int_equal(rows_expire(&world, &over, clock_wall_seconds() - 5)->result, META_DONE);
+    int64_t time = rows_expire(&world, &later, -3600)->wanted;
+    const struct proto_file_key *keys[] = {&over, &later};
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        assert_int_equal(rows_change(&world, keys[i], PROTO_FILE_DELETED)->outcome, META_CHANGED);
+        assert_true(expires_of(&world, keys[i]) > 0);
+        assert_int_equal(rows_change(&world, keys[i], PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    }
+    assert_int_equal(expires_of(&world, &over), 0);
+    assert_int_equal(expires_of(&world, &later), time);
     meta_world_end(&world);
 }
 
@@ -1206,6 +1266,8 @@ int main(void)
         cmocka_unit_test(a_statement_that_arrives_late_changes_nothing),
         cmocka_unit_test(a_file_is_renamed_while_it_is_there_and_ours),
         cmocka_unit_test(a_rename_that_arrives_late_changes_nothing),
+        cmocka_unit_test(a_time_of_expiry_is_asked_set_and_taken_away),
+        cmocka_unit_test(a_restoration_takes_away_a_time_that_is_over_and_no_other),
         cmocka_unit_test(a_status_that_is_no_number_counts_as_deleted),
         cmocka_unit_test(a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases),
         cmocka_unit_test(a_damaged_file_is_deleted_but_neither_restored_nor_sound_again),
