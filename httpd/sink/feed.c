@@ -20,6 +20,7 @@
 #define TRIES             4              /* of one piece */
 #define FINISH_BYTES_MIN  INT64_C(20000) /* per ms that a storage server reads back at least */
 #define FINISH_PATIENCE   INT64_C(60000) /* ms */
+#define KEEP_S            INT64_C(21600) /* what nobody could remove is gone after so long */
 #define NO_MEMORY_MESSAGE "no memory for the content"
 
 enum feed_step { FEED_BEGINS, FEED_GATHERS, FEED_STORES, FEED_APPENDS, FEED_LOOKS, FEED_FINISHES };
@@ -333,7 +334,7 @@ static void on_feed_begun(void *argument, const struct proto_begin_reply *reply,
 
 static void start_begin(struct feed *feed)
 {
-    struct proto_begin begin = {.put = feed->put};
+    struct proto_begin begin = {.put = feed->put, .keep = KEEP_S};
     begin.put.size = -1;
     feed_set_operation(feed, FEED_BEGINS,
                        client_begin(feed->options.loop->client, &begin, on_feed_begun, feed));

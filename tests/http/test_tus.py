@@ -143,7 +143,8 @@ def test_an_upload_in_pieces_goes_on_at_any_server(tus):
         assert (answer.status, answer.offset) == (204, at)
         assert offset(tus, address, label=("second", "httpd")[i % 2]) == at
         assert ("X-Reel-File" in answer.headers) == (at == len(content)) == ("Upload-Expires" not in answer.headers)
-        assert (stored(tus, address) == content) == (at == len(content))
+        assert at == len(content) or stored(tus, address) == 404
+    wait_for(lambda: stored(tus, address) == content, 20, "the file; an event loop may remember for a moment that it was not there")
     assert answer.headers["X-Reel-File"] == file_of(address)
     # Complete: it says so for ever, and takes nothing more.
     assert offset(tus, address) == 300_000
@@ -231,12 +232,15 @@ def test_a_content_with_another_checksum_does_not_count(tus):
 
 
 def test_an_upload_that_is_terminated_is_gone(tus):
-    before = len(tus.files())
     address = create(tus, 10)
     assert patch(tus, address, 0, b"abc").offset == 3
+    file = address.split("/")[4]
+    left = lambda: tus.sql("storagedb", f"SELECT file_path FROM t_partial WHERE id = '{file}';")
+    [[name]] = left()
+    assert any(str(found).endswith(name.lstrip("./")) for found in tus.files()), (name, tus.files())
     assert ask(tus, "DELETE", address, label="second").status == 204
     assert head(tus, address).status == 404 and patch(tus, address, 3, b"x").status == 404 and ask(tus, "DELETE", address).status == 404
-    wait_for(lambda: len(tus.files()) == before, 20, "its bytes are removed")
+    wait_for(lambda: not left() and not any(str(found).endswith(name.lstrip("./")) for found in tus.files()), 20, "its bytes are removed")
 
 
 def test_parts_become_one_upload(tus):
