@@ -10,8 +10,8 @@ import socket
 import pytest
 
 import wire
-from identity import Keys
-from suite import APP, USER, Suite, wait_for
+from identity import SecureSuite
+from suite import APP, USER, wait_for
 from test_writing import chunks
 from web import path
 
@@ -22,15 +22,14 @@ OCTETS = "application/offset+octet-stream"
 
 @pytest.fixture(scope="module")
 def tus():
-    """"httpd" and "second" let those in who have a token; "open" takes 100,000 bytes at most, for one origin."""
-    suite = Suite("sqlite")
+    """All parts want sessions. "httpd" and "second" let those write who have a token; "open" takes 100,000 bytes at most, for one origin."""
+    suite = SecureSuite()
+    suite.keys.add("web-1", "gateway", "rights=rwd").write()
     try:
         suite.add_tracker(), suite.add_idserver()
         suite.add_storage(upload_rate_min=0), suite.add_storage("storage2")
-        suite.keys = Keys(suite.dir / "etc" / "keys").add("app", "issuer").write()
         for label in ("httpd", "second"):
-            daemon = suite.add_httpd(label, write="on")
-            daemon.configure({**daemon.config, "auth": {"keys": suite.keys.path}})
+            suite.add_httpd(label, write="on")
         suite.add_httpd("open", write="open", upload_size_max=100_000, cors_origins="https://page.example", receive_timeout="1s")
         suite.launch()
         suite.wait_active(2)
