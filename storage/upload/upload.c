@@ -17,7 +17,7 @@
  * taken lately, while the content comes: whether its file ID is new shows when the row is added, and its file is then
  * quickly removed again.
  *
- *   LOOK_UP -> OWNER -> ADMIT -> GATHER -> ...                                  STORE that asks: its content waits for our word
+ *   LOOK_UP -> OWNER -> GATHER -> ADMIT -> ...                                  STORE that asks: its content waits for our word
  *
  * A success reply means: the bytes are synced under their final name, their directory too, and the row is
  * committed.
@@ -276,7 +276,7 @@ static bool upload_look_up(struct upload *upload)
 static void entered(struct upload *upload)
 {
     upload->entered = true;
-    if (upload->came || upload->asks)
+    if (upload->came)
         upload_advance(upload);
     else if (!upload_gather(upload, false))
         upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for an upload");
@@ -355,6 +355,13 @@ static void look_up_first(struct upload *upload)
         (void)upload_look_up(upload);
 }
 
+/* A place is taken once content is there, so that silent uploaders hold none; where memory is short the content waits for one. */
+static void receive_first(struct upload *upload)
+{
+    if (!upload_gather(upload, true))
+        upload_enter_gate(upload);
+}
+
 /* All that may speak against the upload is asked before its content, which the uploader keeps until then. */
 static void upload_ask(struct upload *upload)
 {
@@ -364,14 +371,9 @@ static void upload_ask(struct upload *upload)
     }
     if (!upload->rival && !upload_check_owner(upload))
         return;
-    if (!upload->entered) {
-        upload_enter_gate(upload);
-        return;
-    }
     upload->asks = false;
     packet_request_continue(upload->request);
-    if (!upload_gather(upload, false))
-        upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for an upload");
+    receive_first(upload);
 }
 
 void upload_advance(struct upload *upload)
@@ -425,8 +427,7 @@ static void upload_begin(struct upload *upload)
     /* A small content is on its way already: the row is looked up meanwhile. */
     if (!upload->looked && upload->put.size <= upload->storage->config->chunk_size && !upload_look_up(upload))
         return;
-    if (!upload_gather(upload, true))
-        upload_enter_gate(upload);
+    receive_first(upload);
 }
 
 bool upload_admits(struct packet_request *request, const struct proto_put *put)

@@ -1,5 +1,5 @@
 /*
- * STORE: with a question, the content is wanted once nothing speaks against it and a place is taken, and not before; what became of it is
+ * STORE: with a question, the content is wanted once nothing speaks against it, and not before; what became of it is
  * said with its digest and time.
  */
 #include "tests/unit/library/storage_server.h"
@@ -40,7 +40,7 @@ static bool nothing_left(void *argument)
     return fixture_files(&world->fixture, "one") == 0 && gate_active(world->storage.gate) == 0;
 }
 
-static void the_content_is_wanted_once_it_has_a_place(void **state)
+static void the_content_is_wanted_once_nothing_speaks_against_it(void **state)
 {
     struct world world;
     uint8_t *content = random_bytes(CONTENT_SIZE), digest[PROTO_DIGEST_SIZE];
@@ -58,8 +58,8 @@ static void the_content_is_wanted_once_it_has_a_place(void **state)
         digest_destroy(running);
         for (int turn = 0; turn < 2; turn++) {
             send_store(fd, &put_head, true);
-            assert_int_equal(read_code(fd), ERROR_NONE); /* not a byte of it was sent */
-            assert_int_equal(gate_active(world.storage.gate), 1);
+            assert_int_equal(read_code(fd), ERROR_NONE);          /* not a byte of it was sent */
+            assert_int_equal(gate_active(world.storage.gate), 0); /* as long as none is there */
             peer_put(fd, content, sizes[i]);
             struct proto_store_reply reply = read_outcome(fd);
             assert_true(reply.repeated == (turn == 1));
@@ -131,6 +131,24 @@ static void what_is_refused_is_refused_before_its_content(void **state)
     end_world(&world);
 }
 
+/* Nor does it keep one that somebody else could use. */
+static void who_is_told_to_send_and_does_not_holds_up_nobody(void **state)
+{
+    struct world world;
+    struct proto_put put_head = {.key = key_of("slow"), .size = 10};
+    (void)state;
+    start_world(&world, "storage.uploads_max=1");
+    int slow = connect_client(&world), other = connect_client(&world);
+    send_store(slow, &put_head, true);
+    assert_int_equal(read_code(slow), ERROR_NONE);
+    assert_int_equal(upload(other, "other", "0123456789", 10), ERROR_NONE);
+    peer_put(slow, "0123456789", 10);
+    assert_false(read_outcome(slow).repeated);
+    close(slow);
+    close(other);
+    end_world(&world);
+}
+
 static void who_goes_between_question_and_content_leaves_no_place_taken(void **state)
 {
     struct world world;
@@ -169,9 +187,10 @@ static void an_empty_answer_of_asks_is_no_flag(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_content_is_wanted_once_it_has_a_place),
+        cmocka_unit_test(the_content_is_wanted_once_nothing_speaks_against_it),
         cmocka_unit_test(without_a_question_one_reply_comes),
         cmocka_unit_test(what_is_refused_is_refused_before_its_content),
+        cmocka_unit_test(who_is_told_to_send_and_does_not_holds_up_nobody),
         cmocka_unit_test(who_goes_between_question_and_content_leaves_no_place_taken),
         cmocka_unit_test(an_empty_answer_of_asks_is_no_flag),
     };
