@@ -306,7 +306,7 @@ def test_groups_are_added_and_changed_by_command(own_suite):
         body = wire.field("group002", 17) + bytes([4]) + (5).to_bytes(4, "big")
         assert client.call(17, body).ok and client.call(17, body).ok
         assert client.call(17, body[:-1]).number == wire.MALFORMED
-        assert client.call(17, wire.field("group002", 17) + bytes([5]) + bytes(4)).number == wire.MALFORMED
+        assert client.call(17, wire.field("group002", 17) + bytes([6]) + bytes(4)).number == wire.MALFORMED
     # Closed to everybody: a reload is enough.
     tracker = own_suite.tracker
     config = tracker.config

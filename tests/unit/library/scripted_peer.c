@@ -3,6 +3,8 @@
  */
 #include "tests/unit/library/scripted_peer.h"
 
+#include <netinet/tcp.h>
+
 struct peer_connection {
     struct peer *peer;
     int fd, number;
@@ -141,10 +143,12 @@ static void *peer_main(void *argument)
 
     for (;;) {
         struct peer_connection *connection;
-        int fd = accept(peer->listener, NULL, NULL);
+        int fd = accept(peer->listener, NULL, NULL), on = 1;
 
         if (fd < 0)
             return NULL;
+        /* Else what follows a header waits for its acknowledgement, and is lost where the connection is closed meanwhile. */
+        peer_must(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0, "TCP_NODELAY");
         connection = malloc(sizeof(*connection));
         peer_must(connection != NULL && peer->count < PEER_CONNECTIONS_MAX, "too many connections");
         atomic_fetch_add(&peer->accepted, 1); /* before the script's first byte, by which tests know of it */

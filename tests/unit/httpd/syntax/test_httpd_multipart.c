@@ -107,8 +107,8 @@ static void a_boundary_is_what_the_standard_allows(void **state)
     static const char *const bad[] = {
         "multipart/form-dat", "multipart/form-datas; boundary=a", "text/plain; boundary=a",
         "multipart/form-data; boundary=",
-        "multipart/form-data; "
-        "boundary=01234567890123456789012345678901234567890123456789012345678901234567890"};
+        ("multipart/form-data; "
+         "boundary=01234567890123456789012345678901234567890123456789012345678901234567890")};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_false(multipart_begin(&form, http_text_of(bad[i])));
     assert_false(multipart_is_form((struct http_text){NULL, 0}));

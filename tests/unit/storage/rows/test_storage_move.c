@@ -5,6 +5,8 @@
 #define OLD "group002" /* has the file; the server under test is of group001 */
 
 /* A question to the rows, as a job. */
+enum question { FIND, SWITCH, BACK, IS_FORMER };
+
 struct asked {
     struct db_job job;
     struct world *world;
@@ -12,7 +14,7 @@ struct asked {
     struct proto_file_key key;
     struct meta_row row, seen, new;
     bool found, changed, refused, former;
-    enum { FIND, SWITCH, BACK, IS_FORMER } what;
+    enum question what;
     enum db_result result;
     struct error error;
 };
@@ -44,7 +46,7 @@ static enum db_result asked_run(struct db_job *job, struct db_connection *connec
     return DB_OK;
 }
 
-static void ask(struct asked *asked, int what)
+static void ask(struct asked *asked, enum question what)
 {
     asked->what = what;
     asked->error = (struct error){0};
