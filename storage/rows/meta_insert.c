@@ -7,10 +7,9 @@
 #include "common/base/clock.h"
 #include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
-#include "storage/store/store_file.h"
+#include "storage/store/store_glance.h"
 
 #include <string.h>
-#include <unistd.h>
 
 _Static_assert(INSERT_BATCH_MAX <= META_SQL_MANY_MAX, "a batch goes into one call");
 
@@ -72,20 +71,18 @@ static enum db_result insert_together(struct insert_item *const *items, size_t c
 /*
  * The database did not tell what became of an earlier try. If that was committed, the row may have been deleted and
  * purged since: what was stored then would live again. The purge removes a file before its row, so a file that is there
- * while its key is free, or another's, was never purged. BLOCKS on the file system, only after a lost answer.
+ * while its key is free, or another's, was never purged. Only after a lost answer; where the volume does not say in time
+ * whether the file is there, "it is not known" is the answer: a thread of the database does not wait for a volume.
  */
 static bool is_never_purged(struct meta_insert *insert, struct error *error)
 {
     int64_t size = -1;
-    int fd = -1;
     if (!insert->item.uncertain)
         return true;
-    bool fine = store_file_look(insert->row.path, &insert->row.place, &fd, &size, error);
-    if (fine && (fd < 0 || size != insert->row.stat.size))
+    bool fine = store_glance(insert->row.path, &insert->row.place, &size, error);
+    if (fine && size != insert->row.stat.size)
         fine = error_set(error, ERROR_UNAVAILABLE,
                          "the database's answer was lost, and the file was removed since");
-    if (fd >= 0)
-        (void)close(fd);
     insert->purged = !fine;
     return fine;
 }

@@ -1,6 +1,6 @@
 /*
  * store_private: a store path and the store as their modules share them: store_path.c (what is known of a path),
- * store_look.c (looking at it) and store.c (making and ending). For those three only.
+ * store_look.c (looking at it), store_glance.c (a look that is not waited for) and store.c (making and ending). For those only.
  */
 #ifndef REEL_STORAGE_STORE_PRIVATE_H
 #define REEL_STORAGE_STORE_PRIVATE_H
@@ -40,6 +40,7 @@ struct store_path {
     struct store_probe probe;       /* the probe thread's while a look is under way */
     _Atomic int64_t probe_since_ms; /* 0: no look is under way */
     atomic_bool look_wanted;        /* another look as soon as the one under way has ended */
+    atomic_size_t lost_glances;     /* looks of store_glance.c that were given up and have not come back */
     atomic_bool failed;             /* a call failed: the next look makes a trial */
     int64_t trial_ms;               /* the probe thread's: when the last one was; 0: never */
 

@@ -972,6 +972,74 @@ static void an_unanswered_insert_does_not_undo_a_purge(void **state)
     meta_world_end(&world);
 }
 
+/* What hangs in a volume: all threads of its store path. */
+struct hang {
+    pthread_mutex_t mutex; /* held by the test while the volume hangs */
+    atomic_int inside;
+    struct job jobs[64];
+};
+
+static struct hang hang = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void hang_run(struct job *job)
+{
+    (void)job;
+    atomic_fetch_add(&hang.inside, 1);
+    pthread_mutex_lock(&hang.mutex);
+    pthread_mutex_unlock(&hang.mutex);
+    atomic_fetch_sub(&hang.inside, 1);
+}
+
+static bool all_threads_hang(void *argument)
+{
+    return atomic_load(&hang.inside) == *(const int *)argument;
+}
+
+/* The commit is lost while the volume hangs: whether the file is there cannot be told, and nobody waits for it with a
+ * transaction open. The next one is not even asked; when the volume is back all is well. */
+static void a_hanging_volume_holds_no_database_thread(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    const struct lossy_db lost = {.beginning = "COMMIT", .tells = true, .result = DB_UNCERTAIN};
+    struct error error;
+    int none = 0;
+    (void)state;
+    meta_world_start(&world, NULL);
+    int threads = (int)world.fixture.config.workers_per_path;
+    assert_in_range(threads, 1, ARRAY_SIZE(hang.jobs));
+    store_bytes(&world, 6, 77);
+    pthread_mutex_lock(&hang.mutex);
+    for (int i = 0; i < threads; i++) {
+        hang.jobs[i] = (struct job){.run = hang_run};
+        assert_true(store_path_submit(store_at(world.store, 0), &hang.jobs[i], &error));
+    }
+    assert_true(loop_wait_until(all_threads_hang, &threads));
+
+    lossy_db_arm(&lost);
+    struct meta_insert *upload = rows_insert(&world, &key, 6, 77, "");
+    assert_true(lossy_db_met());
+    assert_int_equal(upload->outcome, META_UNKNOWN);
+    assert_int_equal(upload->error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(upload->error.text, "has not told"));
+    lossy_db_arm(&lost);
+    upload = rows_insert(&world, &key, 6, 77, "");
+    assert_int_equal(upload->outcome, META_UNKNOWN);
+    assert_non_null(strstr(upload->error.text, "an earlier look"));
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
+
+    pthread_mutex_unlock(&hang.mutex);
+    assert_true(loop_wait_until(all_threads_hang, &none));
+    do { /* the look that was given up comes back by itself */
+        lossy_db_arm(&lost);
+        upload = rows_insert(&world, &key, 6, 77, "");
+    } while (upload->outcome == META_UNKNOWN && strstr(upload->error.text, "an earlier look"));
+    assert_int_equal(upload->outcome, META_INSERTED);
+    lossy_db_arm(NULL);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);
+    meta_world_end(&world);
+}
+
 /* ---- changes whose answer was lost, and whose row others changed since ---- */
 
 static struct meta_change *change_while(struct meta_world *world, enum proto_file_status status,
@@ -1290,6 +1358,7 @@ int main(void)
         cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
         cmocka_unit_test(a_rival_after_our_purge_tells_nothing),
         cmocka_unit_test(an_unanswered_insert_does_not_undo_a_purge),
+        cmocka_unit_test(a_hanging_volume_holds_no_database_thread),
         cmocka_unit_test(a_change_is_not_made_twice_around_somebody_elses),
         cmocka_unit_test(no_row_is_added_for_a_file_that_the_clean_up_may_take),
         cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
