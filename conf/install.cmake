@@ -25,7 +25,11 @@ function(install_with_paths destination)
   endforeach()
 endfunction()
 
-file(GLOB units RELATIVE ${conf} ${conf}/systemd/*.service ${conf}/systemd/*.timer)
+file(GLOB units RELATIVE ${conf} ${conf}/systemd/*.service ${conf}/systemd/*.socket
+     ${conf}/systemd/*.timer)
+if(NOT REEL_HAS_POSTER)
+  list(FILTER units EXCLUDE REGEX reel-poster)
+endif()
 install_with_paths(${CMAKE_INSTALL_PREFIX}/${REEL_UNITDIR} ${units})
 install_with_paths(${CMAKE_INSTALL_PREFIX}/lib/reelstore setup/setup-daemon)
 file(INSTALL ${conf}/sysusers/reelstore.conf DESTINATION ${CMAKE_INSTALL_PREFIX}/lib/sysusers.d)

@@ -109,6 +109,24 @@ def daemon_pages(name):
     page(program + ".conf", 5, lines)
 
 
+def poster_page():
+    """reel-poster reads no configuration, and is not built where FFmpeg's libraries are missing: its page is written here."""
+    lines = head("reel-poster", 8, told("reel-httpd")["version"], "makes posters and storyboards of films for reel-httpd")
+    lines += [".SH SYNOPSIS", f"{bold('reel-poster')} [{bold('--socket')} {italic('PATH')}] [{bold('--jobs')} {italic('N')}]", ".SH DESCRIPTION",
+              roff("reel-poster decodes key frames with the libraries of FFmpeg and answers with a JPEG picture. reel-httpd hands it the bytes over a "
+                   "local socket; it opens no file and has no network. Each request is answered by a process of its own, which first gives up every "
+                   "system call but those that allocate memory, read and write the connection, and end it (seccomp), and has 768 MiB of memory, five "
+                   "seconds of processor time and eight seconds in all."),
+              ".PP", f"Under systemd it is started by {bold('reel-poster.socket')} when the first picture is asked for.", ".SH OPTIONS",
+              ".TP", bold("--socket") + " " + italic("PATH"), "Listen at PATH, which its group may connect to; without it, on the socket that systemd hands over.",
+              ".TP", bold("--jobs") + " " + italic("N"), "Pictures made at the same time, from 1 to 1024 (default: one per core). Further requests wait.",
+              ".TP", bold("--version"), "Print the version.", ".TP", bold("--help"), "Print a summary of the options.",
+              ".SH EXIT STATUS", ".TP", "0", "Fine.", ".TP", "1", "It could not listen.", ".TP", "2", "Wrong command line.",
+              ".SH FILES", ".TP", italic("/run/reelstore-poster/socket"), f"The socket, which {bold('poster_socket')} of reel\\-httpd.conf(5) names."]
+    lines += see_also(("reel-httpd", 8), ("reel-httpd.conf", 5))
+    page("reel-poster", 8, lines)
+
+
 def table(page_text, heading, columns):
     """The rows of the first table behind HEADING, as tuples of COLUMNS cells."""
     rows = []
@@ -273,6 +291,7 @@ def fish(about):
 
 for daemon in DAEMONS:
     daemon_pages(daemon)
+poster_page()
 reel_pages()
 reel = told("reel")
 bash(reel)
