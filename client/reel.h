@@ -195,15 +195,24 @@ struct reel_upload {
      * the end. May be NULL. */
     reel_progress preparing;
     /* Of a regular file (elsewhere it says nothing): the upload can be gone on with. What must be known for that is kept in the file STATE from
-     * the first byte to success: its directory must be there, it is made with mode 0600 and removed at the end. Where STATE is of an earlier upload of the
-     * same content (user, size, modification time and inode of the file; FILE, if given) that one goes on where it was, under its file ID, over whichever server of the
-     * group; the bytes that were sent before are read here once more, for the digest that the servers compare. Any other STATE is
-     * replaced. Where the servers are too old the upload is one without. NULL: none. */
+     * the first byte to success: its directory must be there, it is made with mode 0600 and removed at the end. Where STATE is of an earlier
+     * upload of the same content (user, size, modification time and inode of the file; FILE, if given) that one goes on where it was, under its
+     * file ID, over whichever server of the group; the bytes that were sent before are read here once more, for the digest that the servers
+     * compare. Any other STATE is replaced. REEL_E_UNAVAILABLE while another upload has it; REEL_E_IO where it is a link or no regular
+     * file of this user alone. Where the servers are too old the upload is one without. NULL: none. */
     const char *state;
     /* When the servers delete the file (it can be restored for their retention time): seconds since the epoch; a negative number: so many
      * seconds after the upload; REEL_NEVER; 0: as the servers are configured for the application. Where they are too old for that the
      * file is stored, and the upload fails with REEL_E_UNKNOWN_COMMAND. */
     int64_t expires;
+    /* A large content goes in up to so many pieces at the same time (at most 16), each over a connection of its own, to different servers
+     * of the group where there are several, which join them; the digest of the whole is compared. The servers need room for it twice while
+     * they do, unless their file systems share blocks. The content is read by threads of the call, and once more by the calling thread, which
+     * is still the one that all callbacks run in. 0, 1: as a whole. Where STATE is of an earlier upload its pieces go on. */
+    short pieces;
+    bool
+        fresh; /* whatever STATE says, the upload begins anew; and it goes on without where STATE cannot be had or written */
+    int piece_kib;       /* a piece has at least so many KiB; 0: 16,384 */
     int64_t reserved[1]; /* zero */
 };
 #define REEL_NEVER INT64_MAX

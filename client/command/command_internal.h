@@ -71,8 +71,10 @@ struct command {
     bool buffered;           /* what is printed may wait: rows of a list, which nobody needs one by one */
     atomic_int ended_by;     /* a signal's number, COMMAND_MAX_TIME, or 0 */
     atomic_int wanted, done; /* files of a transfer, for the summary */
+    atomic_int resumable;    /* uploads under way that can be gone on with */
 };
-#define COMMAND_MAX_TIME (-1)
+#define COMMAND_MAX_TIME     (-1)
+#define COMMAND_PARALLEL_MAX 16 /* transfers at the same time */
 
 /* One row of the table of commands. RUN returns an exit code. */
 struct command_verb {

@@ -91,7 +91,9 @@ static const struct option options_table[] = {
     COMMON_FLAG("version", 0, FLAG, version, "the version"),
     SOME_FLAG("dry-run", 'n', dry_run, "only say what would be done"),
     SOME_FLAG("recursive", 'r', recursive, "what is in directories too"),
-    SOME_NUMBER("parallel", 'j', parallel, 1, "how many files at the same time (1)"),
+    SOME_NUMBER("parallel", 'j', parallel, 1,
+                "how many at the same time (1): files; of an upload pieces of a large file too, where files "
+                "are fewer"),
     SOME_TEXT("files-from", 0, "FILE", files_from, "more arguments, one per line (-: standard input)"),
     SOME_TEXT("name", 0, "NAME", name,
               "upload, cp, url: the name (default: the file's); list, find: names like NAME (*, ?)"),
@@ -100,9 +102,9 @@ static const struct option options_table[] = {
     SOME_TEXT("output", 'o', "PATH", output,
               "where to, for one file (-: standard output); what is there is replaced"),
     SOME_TEXT("into", 0, "DIR", into, "the directory that files go to, under their stored names"),
-    SOME_FLAG(
-        "resume", 'c', resume,
-        "go on: with an earlier download's PATH.part, else with PATH; with an upload that was interrupted"),
+    SOME_FLAG("resume", 'c', resume,
+              "go on: with an upload where it was interrupted; with an earlier download's PATH.part, else "
+              "with PATH"),
     SOME_FLAG("verify", 0, verify, "fail where no digest is stored (one that is stored is always compared)"),
     SOME_NUMBER("offset", 0, offset, 0, "first byte of a part; to standard output only"),
     SOME_NUMBER("size", 0, size, 1, "bytes of a part; to standard output only"),

@@ -15,8 +15,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define PARALLEL_MAX 16
-#define GRACE_MS     2000 /* after a signal, until the process ends whatever hangs */
+#define GRACE_MS 2000 /* after a signal, until the process ends whatever hangs */
 
 /* ---- signals and --max-time ---- */
 
@@ -74,6 +73,8 @@ static void *watch_run(void *argument)
     /* Whoever reads a pipe that gives nothing, or writes to one that takes nothing, does not see that. */
     if (watch_wait(clock_monotonic_ms() + GRACE_MS) != 0) {
         watch_summary(command);
+        if (atomic_load(&command->resumable) > 0)
+            fprintf(stderr, "reel: the same command with -c goes on where the uploads were\n");
         _exit(by == COMMAND_MAX_TIME ? COMMAND_UNAVAILABLE : 128 + by);
     }
     return NULL;
@@ -185,8 +186,8 @@ int command_each(struct command *command, int count,
                         .count = count,
                         .mutex = PTHREAD_MUTEX_INITIALIZER,
                         .failed = count};
-    int threads = (int)min_i64(min_i64(command->options.parallel, PARALLEL_MAX), count);
-    pthread_t started[PARALLEL_MAX];
+    int threads = (int)min_i64(min_i64(command->options.parallel, COMMAND_PARALLEL_MAX), count);
+    pthread_t started[COMMAND_PARALLEL_MAX];
     int more = 0;
 
     atomic_store(&command->wanted, count);

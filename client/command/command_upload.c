@@ -137,7 +137,7 @@ static int upload_dry_run(struct command *command, const char *path, bool standa
                          command_human((double)stat_of_path.st_size, size, sizeof(size)));
 }
 
-/* The state of an upload that can be gone on with: of any file with -c, and of a large one, which without -c begins anew. NULL: none. */
+/* The state of an upload that can be gone on with: of any file with -c, and of a large one. NULL: none. */
 static char *upload_state(struct command *command, const char *path, const struct stat *status)
 {
     struct error why = {0};
@@ -148,9 +148,8 @@ static char *upload_state(struct command *command, const char *path, const struc
         return NULL;
     state = command_state_path(command, path, &why);
     if (!state)
-        command_remark(command, "%s: it cannot be gone on with if it is interrupted: %s", path, why.text);
-    else if (!resume)
-        (void)unlink(state);
+        command_remark(command, "%s: this upload cannot be gone on with if it is interrupted: %s", path,
+                       why.text);
     return state;
 }
 
@@ -165,9 +164,18 @@ static void upload_explain(struct command *command, const char *path, const char
                            const struct reel_error *error)
 {
     if (state && access(state, F_OK) == 0)
-        command_remark(command, "%s: reel upload -c goes on where it was", path);
+        command_remark(command, "%s: the same command with -c goes on where it was; without, it begins anew",
+                       path);
     else if (file_id[0] != '\0' && may_be_stored(error)) /* its last word may have been lost on the way */
         command_remark(command, "%s: if it was stored after all, its file ID is %s", path, file_id);
+}
+
+/* Of --parallel, what is left for each of the files that go at the same time. */
+static short upload_pieces(const struct command *command, const struct uploads *uploads)
+{
+    int64_t parallel = min_i64(command->options.parallel, COMMAND_PARALLEL_MAX);
+
+    return (short)(parallel / max_i64(min_i64(parallel, uploads->count), 1));
 }
 
 static int upload_one(struct command *command, void *items, int number)
@@ -195,11 +203,15 @@ static int upload_one(struct command *command, void *items, int number)
         return upload_local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
     state = standard_input ? NULL : upload_state(command, path, &stat_of_path);
     upload.state = state;
+    upload.fresh = !command->options.resume;
+    upload.pieces = upload_pieces(command, uploads);
+    atomic_fetch_add(&command->resumable, state ? 1 : 0);
     bar = command_bar_begin(command->display, standard_input ? "standard input" : slash ? slash + 1 : path);
     upload.argument = bar;
     fine = standard_input ? reel_upload_fd(command->reel, &upload, STDIN_FILENO, -1, file_id, &error)
                           : reel_upload_path(command->reel, &upload, path, file_id, &error);
     command_bar_end(bar);
+    atomic_fetch_sub(&command->resumable, state ? 1 : 0);
     if (!fine)
         upload_explain(command, path, state, file_id, &error);
     free(state);

@@ -232,6 +232,11 @@ void client_watch(struct client_operation *operation, client_remark_callback rem
     operation->remark_argument = argument;
 }
 
+void client_prefer(struct client_operation *operation, struct client_server *server)
+{
+    operation->server = server;
+}
+
 void client_operation_remark(const struct client_operation *operation, const struct error *error,
                              const char *next)
 {

@@ -64,6 +64,17 @@ void client_cancel(struct client_operation *operation);
 typedef void (*client_remark_callback)(void *argument, const char *text);
 void client_watch(struct client_operation *operation, client_remark_callback remark, void *argument);
 
+/* Which server of the group is asked first, for operations that are about the same thing: the one that did the last of them, which may
+ * have in memory what another one would have to read; before the first of them the TURN-th of the group's, so that things
+ * that go on at the same time are spread. */
+struct client_server {
+    size_t turn;
+    bool known; /* ADDRESS did the last one */
+    struct address address;
+};
+/* SERVER is read when servers are chosen, and holds who did it when the callback is called; it outlives the operation. */
+void client_prefer(struct client_operation *operation, struct client_server *server);
+
 /* Each starter returns NULL only without memory (nothing is called). Callbacks come exactly once, never inside the
  * starter. ERROR is NULL on success. */
 

@@ -109,8 +109,9 @@ struct client_operation {
     struct backoff backoff; /* between rounds */
     int tries_left;
     bool has_avoid;
-    struct address avoid;    /* tried last */
-    struct error last_error; /* of the last call to a storage server; ERROR_NONE before */
+    struct address avoid;         /* tried last */
+    struct client_server *server; /* tried first, and noted on success; NULL: best first */
+    struct error last_error;      /* of the last call to a storage server; ERROR_NONE before */
 
     union {
         struct proto_list list;

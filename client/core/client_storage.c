@@ -87,6 +87,20 @@ static void legacy_last(struct client_operation *operation)
     memcpy(location->servers, ordered, count * sizeof(ordered[0]));
 }
 
+/* The one that an operation prefers stands first. */
+static void preferred_first(struct client_operation *operation)
+{
+    const struct client_server *server = operation->server;
+    const struct client_location *location = &operation->location;
+
+    if (!server)
+        return;
+    const struct address first =
+        server->known ? server->address : location->servers[server->turn % location->count];
+
+    put_first(operation, &first);
+}
+
 /* ---- rounds ---- */
 
 /* A tracker that has no server for a new file now may have one soon: an upload waits for it, as for a storage
@@ -106,6 +120,7 @@ static void storage_located(struct client_operation *operation, const struct err
         operation->command = operation->wanted;
         if (client_is_upload(operation))
             legacy_last(operation);
+        preferred_first(operation);
         if (operation->rounds == 1)
             operation->stalls_left = (int)operation->location.count - 1;
         if (client_is_legacy(operation->client, &operation->location.servers[0]))
@@ -315,6 +330,10 @@ static void storage_done(void *argument, const uint8_t *body, size_t size, const
     }
     if (operation->command->unpack && !operation->command->unpack(operation, body, size, &bad))
         error = &bad;
+    if (operation->server && !error) {
+        operation->server->known = true;
+        operation->server->address = server;
+    }
     client_operation_finish(operation, error);
 }
 

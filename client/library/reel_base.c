@@ -163,6 +163,13 @@ bool reel_usable(struct reel *reel, struct error *error)
     return !cancelled || error_set(error, ERROR_CANCELLED, "cancelled");
 }
 
+static _Thread_local const struct reel_relay *thread_relay;
+
+void reel_relay_use(const struct reel_relay *relay)
+{
+    thread_relay = relay;
+}
+
 void reel_say(const struct reel *reel, const char *format, ...)
 {
     char text[REEL_ERROR_TEXT_SIZE];
@@ -174,5 +181,8 @@ void reel_say(const struct reel *reel, const char *format, ...)
     if (vsnprintf(text, sizeof(text), format, arguments) < 0)
         text[0] = '\0';
     va_end(arguments);
-    reel->remark(reel->remark_argument, text);
+    if (thread_relay)
+        thread_relay->say(thread_relay->argument, text);
+    else
+        reel->remark(reel->remark_argument, text);
 }

@@ -19,7 +19,7 @@
 
 /* ---- reading ---- */
 
-static bool content_unchanged(const struct content *content, struct error *error)
+bool content_unchanged(const struct content *content, struct error *error)
 {
     struct stat now;
     uint8_t byte;

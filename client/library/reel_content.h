@@ -34,6 +34,9 @@ void content_clear(struct content *content);
 MUST_CHECK bool content_read(const struct content *content, uint8_t *buffer, size_t size, int64_t position,
                              struct error *error);
 
+/* The file is still what it was, and has not grown: else ERROR_IO. */
+MUST_CHECK bool content_unchanged(const struct content *content, struct error *error);
+
 /* The digest of the whole content. */
 MUST_CHECK bool content_digest(const struct content *content, reel_progress preparing, void *argument,
                                uint8_t digest[PROTO_DIGEST_SIZE], struct error *error);

@@ -93,8 +93,15 @@ bool reel_is_ours(const struct reel *reel);
 /* Whether calls on the handle can be made: not in a child after fork(), not once it is cancelled. */
 bool reel_usable(struct reel *reel, struct error *error);
 
-/* Says something to who watches the handle, in the calling thread. */
+/* Says something to who watches the handle, in the calling thread: through its relay, where a thread of ours works for a caller. */
 void reel_say(const struct reel *reel, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* What the calling thread, from here on, gives to another one that says it. NULL: nothing, it is a caller's. */
+struct reel_relay {
+    void (*say)(void *argument, const char *text);
+    void *argument;
+};
+void reel_relay_use(const struct reel_relay *relay);
 
 /* Copies FROM to the caller's ERROR (may be NULL); returns false. */
 bool reel_fail(struct reel_error *error, const struct error *from);

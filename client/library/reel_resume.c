@@ -1,361 +1,261 @@
 /*
- * reel_resume: the state file, then BEGIN or OFFSET, APPEND until all is there, FINISH. Whatever breaks in between is asked about with
- * OFFSET and gone on with, over the next server of the group.
+ * reel_resume: what the state says, or BEGIN of what is needed; the bytes; then FINISH, or JOIN_PARTS of the pieces.
  */
 #include "client/library/reel_resume.h"
 
-#include "client/core/client_resume.h"
-#include "client/library/reel_send.h"
-#include "common/base/clock.h"
-#include "common/proto/digest.h"
+#include "client/library/reel_piece.h"
+#include "client/library/reel_pieces.h"
+#include "client/library/reel_state.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#define STATE_SIZE     4096
-#define GOOD_BYTES     (INT64_C(8) << 20)  /* that came through: the tries begin anew */
-#define PATIENCE_MS    60000               /* that a FINISH may take, and */
-#define PATIENCE_RATE  (INT64_C(20) << 20) /* bytes a second more, which are read back */
-#define TOKEN_HEX_SIZE (2 * PROTO_PARTIAL_TOKEN_SIZE + 1)
-#define READ_PIECE     ((size_t)REEL_CHUNK_SIZE)
+#define PIECE_KIB 16384 /* the least size of a piece where the caller says none */
 
 struct resumed {
     struct reel *reel;
     const struct content *content;
     const struct reel_upload *upload;
     struct proto_put *put;
-    int state; /* the open state file */
-    struct proto_partial partial;
-    bool known; /* the token is */
-    struct proto_partial_state at;
-    struct digest *digest; /* of the first `digested` bytes */
-    int64_t digested;
-    struct client_resume resume;
+    struct reel_state state;
+    struct reel_piece whole; /* the file; in pieces nothing is appended to it */
+    struct reel_piece pieces[REEL_PIECES_MAX];
+    size_t count, begun;
 };
 
-/* ---- the state file ---- */
+/* ---- what is wanted ---- */
 
-static void resume_hex(const void *bytes, size_t size, char *text)
+static bool resume_keeps_state(const struct content *content, const struct reel_upload *upload)
 {
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < size; i++) {
-        *text++ = digits[((const uint8_t *)bytes)[i] >> 4];
-        *text++ = digits[((const uint8_t *)bytes)[i] & 15];
-    }
-    *text = '\0';
+    return upload->state && content->fd >= 0 && !content->owned;
 }
 
-/* Exactly SIZE bytes from the hex digits of TEXT, up to the end of its line; returns what is behind the line, NULL where it is not that. */
-static const char *resume_unhex(const char *text, size_t size, uint8_t *bytes)
+/* 1: as a whole. */
+static size_t resume_pieces(const struct content *content, const struct reel_upload *upload)
 {
-    for (size_t i = 0; i < size; i++) {
-        unsigned byte;
+    int64_t least = (int64_t)(upload->piece_kib > 0 ? upload->piece_kib : PIECE_KIB) * 1024;
+    int64_t pieces = min_i64(content->size / least, min_i64(upload->pieces, REEL_PIECES_MAX));
 
-        if (strspn(text, "0123456789abcdef") < 2 || sscanf(text, "%2x", &byte) != 1)
-            return NULL;
-        bytes[i] = (uint8_t)byte;
-        text += 2;
-    }
-    return *text == '\n' ? text + 1 : NULL;
+    return (size_t)max_i64(pieces, 1);
 }
 
-/* What a state is of: everything but the file ID and the token. False: it does not fit. */
-static bool state_head(const struct resumed *resumed, char text[STATE_SIZE], struct error *error)
+bool resume_wanted(const struct content *content, const struct reel_upload *upload)
 {
-    char user[2 * PROTO_USER_SIZE + 1];
-    const struct proto_file_key *key = &resumed->put->key;
-    struct stat now;
+    return resume_keeps_state(content, upload) || resume_pieces(content, upload) > 1;
+}
 
-    if (fstat(resumed->content->fd, &now) != 0)
-        return reel_local_error(error, errno, "the content");
-    resume_hex(key->user, strlen(key->user), user);
-    (void)snprintf(text, STATE_SIZE,
-                   "reel-upload 1\napplication %s\nuser %s\nfrom %" PRId64 "\nsize %" PRId64
-                   "\nmodified %lld.%09ld\ninode %llu:%llu\n",
-                   key->application, user, resumed->content->start, resumed->content->size,
-                   (long long)now.st_mtim.tv_sec, now.st_mtim.tv_nsec, (unsigned long long)now.st_dev,
-                   (unsigned long long)now.st_ino);
+/* ---- the state ---- */
+
+/* False: ERROR says why the upload cannot begin. */
+static bool resume_open(struct resumed *resumed, struct error *error)
+{
+    const struct reel_upload *upload = resumed->upload;
+    struct reel_state *state = &resumed->state;
+
+    if (!resume_keeps_state(resumed->content, upload))
+        return true;
+    if (!reel_state_open(state, upload->state, error)) {
+        if (!upload->fresh)
+            return false;
+        reel_say(resumed->reel, "%s; this upload cannot be gone on with if it is interrupted", error->text);
+        return true;
+    }
+    if (upload->fresh)
+        return true;
+    if (!reel_state_read(state, resumed->content, &resumed->put->key, upload->file, error))
+        return false;
+    if (state->other)
+        reel_say(resumed->reel,
+                 "what is kept in %s is of another upload, or the file has changed since: from the beginning",
+                 upload->state);
+    if (state->known)
+        memcpy(resumed->put->key.file, state->file, sizeof(state->file));
     return true;
 }
 
-/* Opens it, and keeps others of this upload out. */
-static bool state_open(struct resumed *resumed, const char *path, struct error *error)
+static bool resume_keep(struct resumed *resumed, struct error *error)
 {
-    resumed->state = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (resumed->state < 0)
-        return reel_local_error(error, errno, "%s", path);
-    if (flock(resumed->state, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    struct reel_state *state = &resumed->state;
+
+    memcpy(state->file, resumed->put->key.file, sizeof(state->file));
+    memcpy(state->token, resumed->whole.partial.token, sizeof(state->token));
+    state->count = resumed->count > 1 ? resumed->count : 0;
+    for (size_t i = 0; i < state->count; i++) {
+        const struct reel_piece *piece = &resumed->pieces[i];
+
+        state->pieces[i].start = piece->content.start - resumed->content->start;
+        state->pieces[i].size = piece->content.size;
+        memcpy(state->pieces[i].token, piece->partial.token, sizeof(piece->partial.token));
+    }
+    if (reel_state_write(state, resumed->content, &resumed->put->key, error))
         return true;
-    return error_set(error, ERROR_UNAVAILABLE, "%s: another upload of this file is under way", path);
-}
-
-/* Takes file ID and token from it, if it is of this content. */
-static bool state_read(struct resumed *resumed, struct error *error)
-{
-    char head[STATE_SIZE], text[STATE_SIZE];
-    uint8_t file[PROTO_FILE_SIZE] = {0};
-    size_t length;
-    ssize_t size;
-
-    if (!state_head(resumed, head, error))
+    if (!resumed->upload->fresh)
         return false;
-    length = strlen(head);
-    size = pread(resumed->state, text, sizeof(text) - 1, 0);
-    if (size < 0)
-        return reel_local_error(error, errno, "%s", resumed->upload->state);
-    text[size] = '\0';
-    if (strncmp(text, head, length) != 0 || strncmp(text + length, "file ", 5) != 0)
-        return true; /* of another one */
-    const char *at = text + length + 5;
-    size_t digits = strcspn(at, "\n");
-
-    if (digits / 2 >= sizeof(file) || digits == 0)
-        return true;
-    at = resume_unhex(at, digits / 2, file);
-    if (!at || strncmp(at, "token ", 6) != 0 ||
-        !resume_unhex(at + 6, sizeof(resumed->partial.token), resumed->partial.token))
-        return true;
-    if (resumed->upload->file && strcmp(resumed->upload->file, (const char *)file) != 0)
-        return true;
-    memcpy(resumed->put->key.file, file, sizeof(file));
-    resumed->known = true;
+    reel_say(resumed->reel, "%s; this upload cannot be gone on with if it is interrupted", error->text);
+    reel_state_remove(state);
+    reel_state_close(state);
     return true;
 }
 
-static bool state_write(struct resumed *resumed, struct error *error)
-{
-    char head[STATE_SIZE], text[2 * STATE_SIZE], file[2 * PROTO_FILE_SIZE + 1], token[TOKEN_HEX_SIZE];
-    const struct proto_file_key *key = &resumed->put->key;
+/* ---- beginning ---- */
 
-    if (!state_head(resumed, head, error))
+/* Piece NUMBER: SIZE bytes from START. */
+static void resume_cut(struct resumed *resumed, size_t number, int64_t start, int64_t size)
+{
+    struct content bytes = *resumed->content;
+    struct reel_piece *piece = &resumed->pieces[number];
+
+    bytes.to_the_end = false;
+    bytes.start += start;
+    if (bytes.memory)
+        bytes.memory += start;
+    bytes.size = size;
+    reel_piece_init(piece, resumed->reel, &bytes, resumed->upload, &resumed->put->key);
+    piece->server.turn = number;
+}
+
+/* What is sent to it is some of the file: neither its size nor the digest of all. */
+static bool resume_begin_piece(struct resumed *resumed, size_t number, struct error *error)
+{
+    struct proto_put put = {.key = resumed->put->key, .size = -1};
+
+    return reel_piece_begin(&resumed->pieces[number], &put, error);
+}
+
+static void resume_abort(struct resumed *resumed)
+{
+    for (size_t i = 0; i < resumed->begun && resumed->count > 1; i++)
+        reel_piece_abort(&resumed->pieces[i]);
+    reel_piece_abort(&resumed->whole);
+}
+
+static bool resume_begin(struct resumed *resumed, struct error *error)
+{
+    int64_t size = resumed->content->size, each;
+    bool fine;
+
+    resumed->whole.at = (struct proto_partial_state){0};
+    resumed->state.known = false;
+    resumed->count = resume_pieces(resumed->content, resumed->upload);
+    resumed->begun = 0;
+    if (!reel_piece_begin(&resumed->whole, resumed->put, error))
         return false;
-    resume_hex(key->file, strlen(key->file), file);
-    resume_hex(resumed->partial.token, sizeof(resumed->partial.token), token);
-    int size = snprintf(text, sizeof(text), "%sfile %s\ntoken %s\n", head, file, token);
+    each = size / (int64_t)resumed->count;
+    fine = true;
+    for (size_t i = 0; fine && i < resumed->count && resumed->count > 1; i++) {
+        int64_t start = (int64_t)i * each;
 
-    if (ftruncate(resumed->state, 0) == 0 && pwrite(resumed->state, text, (size_t)size, 0) == size &&
-        fsync(resumed->state) == 0)
-        return true;
-    return reel_local_error(error, errno, "%s", resumed->upload->state);
-}
-
-/* ---- questions ---- */
-
-struct resume_wait {
-    struct reel_wait wait;
-    struct resumed *resumed;
-    uint8_t digest[PROTO_DIGEST_SIZE];
-};
-
-static void resume_begun(void *argument, const struct proto_begin_reply *reply, const struct error *error)
-{
-    struct resume_wait *wait = argument;
-
-    if (reply) {
-        wait->resumed->at = reply->state;
-        memcpy(wait->resumed->partial.token, reply->token, sizeof(reply->token));
+        resume_cut(resumed, i, start, i + 1 < resumed->count ? each : size - start);
+        fine = resume_begin_piece(resumed, i, error);
+        resumed->begun += fine ? 1 : 0;
     }
-    reel_wait_finish(&wait->wait, error);
-}
-
-static void resume_told(void *argument, const struct proto_partial_state *state, const struct error *error)
-{
-    struct resume_wait *wait = argument;
-
-    if (state)
-        wait->resumed->at = *state;
-    reel_wait_finish(&wait->wait, error);
-}
-
-static void resume_done(void *argument, const struct error *error)
-{
-    reel_wait_finish(&((struct resume_wait *)argument)->wait, error);
-}
-
-static void begin_start(struct reel_wait *wait)
-{
-    struct resume_wait *own = CONTAINER_OF(wait, struct resume_wait, wait);
-    const struct proto_begin begin = {.put = *own->resumed->put};
-
-    reel_wait_started(wait, client_begin(wait->reel->client, &begin, resume_begun, own));
-}
-
-static void offset_start(struct reel_wait *wait)
-{
-    struct resume_wait *own = CONTAINER_OF(wait, struct resume_wait, wait);
-
-    reel_wait_started(wait, client_offset(wait->reel->client, &own->resumed->partial, resume_told, own));
-}
-
-static void abort_start(struct reel_wait *wait)
-{
-    struct resume_wait *own = CONTAINER_OF(wait, struct resume_wait, wait);
-
-    reel_wait_started(wait, client_abort(wait->reel->client, &own->resumed->partial, resume_done, own));
-}
-
-static void finish_start(struct reel_wait *wait)
-{
-    struct resume_wait *own = CONTAINER_OF(wait, struct resume_wait, wait);
-    struct proto_finish finish = {.partial = own->resumed->partial, .has_digest = true};
-    int64_t patience_ms = PATIENCE_MS + own->resumed->content->size / (PATIENCE_RATE / 1000);
-
-    memcpy(finish.digest, own->digest, sizeof(finish.digest));
-    reel_wait_started(wait, client_finish(wait->reel->client, &finish, patience_ms, resume_done, own));
-}
-
-static bool resume_ask(struct resumed *resumed, void (*start)(struct reel_wait *wait), struct error *error)
-{
-    struct resume_wait wait = {.resumed = NULL};
-
-    reel_wait_init(&wait.wait, resumed->reel, start);
-    wait.resumed = resumed;
-    if (start == finish_start)
-        digest_final(resumed->digest, wait.digest);
-    return reel_wait_run(&wait.wait, error);
+    fine = fine && resume_keep(resumed, error);
+    if (!fine)
+        resume_abort(resumed);
+    return fine;
 }
 
 /* ---- going on ---- */
 
-static bool may_pass(const struct error *error)
+static bool is_gone(const struct error *error)
 {
-    switch (error->code) {
-    case ERROR_CONNECTION:
-    case ERROR_TIMEOUT:
-    case ERROR_UNAVAILABLE:
-    case ERROR_NO_SERVER:
-    case ERROR_RANGE: /* something was counted that was not answered: OFFSET tells */
-        return true;
-    default:
+    return error->code == ERROR_NOT_FOUND || error->code == ERROR_OTHER_GROUP;
+}
+
+/* How far the pieces of the state are. One that is gone, though the whole is not, begins anew. */
+static bool resume_look_at_pieces(struct resumed *resumed, int64_t *done, struct error *error)
+{
+    bool renewed = false;
+
+    resumed->count = resumed->begun = resumed->state.count;
+    *done = 0;
+    for (size_t i = 0; i < resumed->count; i++) {
+        const struct reel_state_piece *kept = &resumed->state.pieces[i];
+        struct reel_piece *piece = &resumed->pieces[i];
+
+        resume_cut(resumed, i, kept->start, kept->size);
+        memcpy(piece->partial.token, kept->token, sizeof(kept->token));
+        if (!reel_piece_look(piece, error)) {
+            if (!is_gone(error) || !resume_begin_piece(resumed, i, error))
+                return false;
+            renewed = true;
+        }
+        *done += piece->at.offset;
+    }
+    return !renewed || resume_keep(resumed, error);
+}
+
+/* What the state speaks of. *GONE: nobody knows of it any more. */
+static bool resume_look(struct resumed *resumed, bool *gone, struct error *error)
+{
+    int64_t done;
+
+    memcpy(resumed->whole.partial.token, resumed->state.token, sizeof(resumed->state.token));
+    resumed->count = 1;
+    *gone = false;
+    if (!reel_piece_look(&resumed->whole, error)) {
+        *gone = is_gone(error);
         return false;
     }
-}
-
-/* Waits before another try; false: there were enough, or the handle was cancelled. */
-static bool resume_pause(struct resumed *resumed, const struct error *error)
-{
-    int64_t pause_ms = client_resume_pause(&resumed->resume, clock_monotonic_ms());
-    struct pollfd cancelled = {.fd = resumed->reel->cancel_fd, .events = POLLIN};
-
-    if (pause_ms < 0)
+    done = resumed->whole.at.offset;
+    if (resumed->state.count > 0 && !resumed->whole.at.complete &&
+        !resume_look_at_pieces(resumed, &done, error))
         return false;
-    reel_say(resumed->reel, "%s; going on at byte %" PRId64, error->text, resumed->at.offset);
-    return poll(&cancelled, 1, (int)pause_ms) == 0;
-}
-
-static void resume_passed(void *argument, const uint8_t *bytes, size_t size, int64_t position)
-{
-    struct resumed *resumed = argument;
-    int64_t skip = resumed->digested - position; /* a further try reads some once more */
-
-    if (skip < 0 || skip >= (int64_t)size)
-        return;
-    digest_update(resumed->digest, bytes + skip, size - (size_t)skip);
-    resumed->digested = position + (int64_t)size;
-}
-
-/* The digest of what the server has already. */
-static bool resume_catch_up(struct resumed *resumed, struct error *error)
-{
-    const struct reel_upload *upload = resumed->upload;
-    uint8_t *bytes = resumed->digested < resumed->at.offset ? malloc(READ_PIECE) : NULL;
-    bool fine = true;
-
-    while (fine && resumed->digested < resumed->at.offset) {
-        size_t size = (size_t)min_i64(resumed->at.offset - resumed->digested, (int64_t)READ_PIECE);
-
-        fine = bytes || error_set(error, ERROR_UNAVAILABLE, "no memory to read the content");
-        fine = fine && content_read(resumed->content, bytes, size, resumed->digested, error);
-        if (!fine)
-            break;
-        resume_passed(resumed, bytes, size, resumed->digested);
-        if (upload->preparing &&
-            !upload->preparing(upload->argument, resumed->digested, resumed->content->size))
-            fine = error_set(error, ERROR_CANCELLED, "cancelled by the caller");
-    }
-    free(bytes);
-    return fine;
-}
-
-/* How far it is, whoever has to be asked for that. */
-static bool resume_look(struct resumed *resumed, struct error *error)
-{
-    int64_t before = resumed->at.offset;
-
-    while (!resume_ask(resumed, offset_start, error)) {
-        if (!may_pass(error) || !resume_pause(resumed, error))
-            return false;
-    }
-    if (resumed->at.offset > before)
-        client_resume_moved(&resumed->resume, resumed->at.offset - before);
+    reel_say(resumed->reel, "going on at byte %" PRId64 " of %" PRId64, done, resumed->content->size);
     return true;
 }
 
-/* All bytes that are missing. */
-static bool resume_send(struct resumed *resumed, struct error *error)
-{
-    int64_t size = resumed->content->size;
-
-    while (resumed->at.offset < size) {
-        if (!resume_catch_up(resumed, error))
-            return false;
-        const struct proto_append append = {.partial = resumed->partial,
-                                            .offset = resumed->at.offset,
-                                            .total = size,
-                                            .size = size - resumed->at.offset};
-        const struct send_options send = {.content = resumed->content,
-                                          .upload = resumed->upload,
-                                          .append = &append,
-                                          .passed = resume_passed,
-                                          .state = &resumed->at,
-                                          .argument = resumed};
-
-        if (reel_send(resumed->reel, &send, error))
-            continue;
-        if (!may_pass(error) || !resume_pause(resumed, error) || !resume_look(resumed, error))
-            return false;
-    }
-    return resume_catch_up(resumed, error);
-}
-
-static bool resume_finish(struct resumed *resumed, struct error *error)
-{
-    while (!resume_ask(resumed, finish_start, error)) {
-        if (!may_pass(error) || error->code == ERROR_RANGE || !resume_pause(resumed, error))
-            return false;
-    }
-    return true;
-}
-
-/* A new one, or the one that the state speaks of. */
 static bool resume_start(struct resumed *resumed, struct error *error)
 {
-    resumed->partial.key = resumed->put->key;
-    if (resumed->known) {
-        if (resume_look(resumed, error) && resumed->at.offset <= resumed->content->size) {
-            reel_say(resumed->reel, "going on at byte %" PRId64 " of %" PRId64, resumed->at.offset,
-                     resumed->content->size);
+    bool gone;
+
+    reel_piece_init(&resumed->whole, resumed->reel, resumed->content, resumed->upload, &resumed->put->key);
+    if (resumed->state.known) {
+        if (resume_look(resumed, &gone, error))
             return true;
-        }
-        if (error->code != ERROR_NOT_FOUND)
+        if (!gone)
             return false;
         reel_say(resumed->reel, "the upload that was begun is not there any more: from the beginning");
-        resumed->at = (struct proto_partial_state){0};
     }
-    return resume_ask(resumed, begin_start, error) && state_write(resumed, error);
+    return resume_begin(resumed, error);
 }
 
-static bool is_too_old(const struct resumed *resumed, const struct error *error)
+/* ---- the bytes ---- */
+
+static bool resume_send_whole(struct resumed *resumed, struct error *error)
 {
-    return !resumed->known && (error->code == ERROR_UNKNOWN_COMMAND || error->code == ERROR_GENERAL);
+    uint8_t digest[PROTO_DIGEST_SIZE];
+    bool fine;
+
+    resumed->whole.digest = digest_create();
+    if (!resumed->whole.digest)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a digest");
+    fine = reel_piece_send(&resumed->whole, error);
+    if (fine)
+        digest_final(resumed->whole.digest, digest);
+    digest_destroy(resumed->whole.digest);
+    resumed->whole.digest = NULL;
+    return fine && reel_piece_finish(&resumed->whole, digest, NULL, 0, error);
+}
+
+static bool resume_send_pieces(struct resumed *resumed, struct error *error)
+{
+    uint8_t digest[PROTO_DIGEST_SIZE], tokens[REEL_PIECES_MAX * PROTO_PARTIAL_TOKEN_SIZE];
+    size_t threads = (size_t)max_i64(resumed->upload->pieces, 1);
+
+    if (!reel_pieces_send(resumed->reel, resumed->content, resumed->upload, resumed->pieces, resumed->count,
+                          threads, digest, error))
+        return false;
+    for (size_t i = 0; i < resumed->count; i++)
+        memcpy(tokens + i * PROTO_PARTIAL_TOKEN_SIZE, resumed->pieces[i].partial.token,
+               PROTO_PARTIAL_TOKEN_SIZE);
+    reel_say(resumed->reel, "all %zu pieces are sent; the server joins them", resumed->count);
+    return reel_piece_finish(&resumed->whole, digest, tokens, resumed->count, error);
+}
+
+static bool is_too_old(const struct error *error)
+{
+    return error->code == ERROR_UNKNOWN_COMMAND || error->code == ERROR_GENERAL;
 }
 
 /* Going on cannot help: other bytes were sent than the file has now, or its ID is taken. */
@@ -366,23 +266,21 @@ static bool is_hopeless(const struct error *error)
 
 static enum resume_end resume_run(struct resumed *resumed, struct error *error)
 {
-    struct error ignored;
+    struct reel_state *state = &resumed->state;
 
     if (!resume_start(resumed, error)) {
-        enum resume_end end = is_too_old(resumed, error) ? RESUME_TOO_OLD : RESUME_FAILED;
-
-        if (end == RESUME_TOO_OLD || is_hopeless(error))
-            (void)unlink(resumed->upload->state);
-        return end;
+        if (!state->known || is_hopeless(error))
+            reel_state_remove(state);
+        return !state->known && is_too_old(error) ? RESUME_TOO_OLD : RESUME_FAILED;
     }
-    if (resume_send(resumed, error) && resume_finish(resumed, error)) {
-        (void)unlink(resumed->upload->state); /* one that stays is of an upload that is complete */
+    if (resumed->count > 1 ? resume_send_pieces(resumed, error) : resume_send_whole(resumed, error)) {
+        reel_state_remove(state);
         return RESUME_STORED;
     }
-    if (is_hopeless(error)) {
-        (void)resume_ask(resumed, abort_start, &ignored); /* else it expires */
-        (void)unlink(resumed->upload->state);
-    }
+    if (is_hopeless(error) || state->fd < 0)
+        resume_abort(resumed);
+    if (is_hopeless(error))
+        reel_state_remove(state);
     return RESUME_FAILED;
 }
 
@@ -390,20 +288,15 @@ enum resume_end resume_upload(struct reel *reel, const struct content *content,
                               const struct reel_upload *upload, struct proto_put *put,
                               char file_id[REEL_FILE_SIZE], struct error *error)
 {
-    struct resumed resumed = {.reel = reel, .content = content, .upload = upload, .put = put, .state = -1};
+    struct resumed resumed = {
+        .reel = reel, .content = content, .upload = upload, .put = put, .state = {.fd = -1}};
     enum resume_end end = RESUME_FAILED;
 
-    client_resume_init(&resumed.resume, reel->tries, GOOD_BYTES, 0);
-    resumed.digest = digest_create();
-    if (!resumed.digest)
-        (void)error_set(error, ERROR_UNAVAILABLE, "no memory for a digest");
-    else if (state_open(&resumed, upload->state, error) && state_read(&resumed, error)) {
+    if (resume_open(&resumed, error)) {
         if (file_id)
             memcpy(file_id, put->key.file, sizeof(put->key.file));
         end = resume_run(&resumed, error);
     }
-    if (resumed.state >= 0)
-        (void)close(resumed.state); /* it was synced where that matters */
-    digest_destroy(resumed.digest);
+    reel_state_close(&resumed.state);
     return end;
 }

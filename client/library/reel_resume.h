@@ -1,6 +1,6 @@
 /*
- * reel_resume: an upload that can be gone on with: a partial upload (docs/protocol.md) whose token stands in a file of the caller's. Blocks, in
- * the calling thread. Private to the blocking face.
+ * reel_resume: an upload by partial uploads (docs/protocol.md): one that can be gone on with, because their tokens stand in a file of the
+ * caller's, or one that goes in pieces at the same time, or both. Blocks, in the calling thread. Private to the blocking face.
  */
 #ifndef REEL_CLIENT_REEL_RESUME_H
 #define REEL_CLIENT_REEL_RESUME_H
@@ -14,8 +14,11 @@ enum resume_end {
     RESUME_TOO_OLD, /* nothing was sent: the servers do not know partial uploads */
 };
 
-/* CONTENT, a regular file, as PUT says, with the state in the file UPLOAD->state (client/reel.h). PUT->key.file becomes that of the state, unless UPLOAD names
- * one; FILE_ID (may be NULL) too. */
+/* Whether CONTENT is to go so. */
+bool resume_wanted(const struct content *content, const struct reel_upload *upload);
+
+/* CONTENT as PUT says, with UPLOAD's state and pieces (client/reel.h). PUT->key.file becomes that of the state, unless UPLOAD
+ * names one; FILE_ID (may be NULL) too. */
 enum resume_end resume_upload(struct reel *reel, const struct content *content,
                               const struct reel_upload *upload, struct proto_put *put,
                               char file_id[REEL_FILE_SIZE], struct error *error);

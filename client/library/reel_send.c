@@ -101,8 +101,13 @@ static void sending_start(struct reel_wait *wait)
 
     if (sending->send->append)
         append.append = *sending->send->append;
-    reel_wait_started(wait, sending->send->append ? client_append(wait->reel->client, &append)
-                                                  : client_upload(wait->reel->client, &sending->options));
+    struct client_operation *operation = sending->send->append
+                                             ? client_append(wait->reel->client, &append)
+                                             : client_upload(wait->reel->client, &sending->options);
+
+    if (operation && sending->send->server)
+        client_prefer(operation, sending->send->server);
+    reel_wait_started(wait, operation);
 }
 
 static void sending_resume(struct task *task)

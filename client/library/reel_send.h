@@ -17,6 +17,7 @@ struct send_options {
     /* APPEND: bytes that were read, in their order, in the calling thread; and how far it is after a success. */
     void (*passed)(void *argument, const uint8_t *bytes, size_t size, int64_t position);
     struct proto_partial_state *state;
+    struct client_server *server; /* APPEND: which is asked first, and did it; may be NULL */
     void *argument;
 };
 

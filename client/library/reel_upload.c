@@ -1,7 +1,7 @@
 /*
  * reel_upload: the uploads of reel.h: what is uploaded, under which key, and in which way: with the digest behind the content
  * (PUT_TRAILER), which is taken as it passes by; where the servers are too old for that, ahead of it (PUT), and the content is
- * read once more before. With a state file: as a partial upload (reel_resume.h).
+ * read once more before. With a state file, or in pieces: as partial uploads (reel_resume.h).
  */
 #include "client/library/reel_internal.h"
 
@@ -98,12 +98,13 @@ static bool check_expiry(struct reel *reel, const struct proto_put *put, struct 
 static bool send_content(struct reel *reel, const struct content *content, const struct reel_upload *upload,
                          struct proto_put *put, char file_id[REEL_FILE_SIZE], struct error *error)
 {
-    if (upload->state && content->fd >= 0 && !content->owned) {
+    if (!reel->moves && resume_wanted(content, upload)) {
         enum resume_end end = resume_upload(reel, content, upload, put, file_id, error);
 
         if (end != RESUME_TOO_OLD)
             return end == RESUME_STORED;
-        reel_say(reel, "the servers do not know partial uploads: this one cannot be gone on with");
+        reel_say(reel, "the servers do not know partial uploads: the file is sent as a whole, and the upload "
+                       "cannot be gone on with");
     }
     return send_checked(reel, content, upload, put, error);
 }

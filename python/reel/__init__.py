@@ -59,7 +59,8 @@ class _File(ctypes.Structure):
 class _Upload(ctypes.Structure):
     _fields_ = [("application", ctypes.c_char_p), ("user", ctypes.c_char_p), ("file", ctypes.c_char_p), ("name", ctypes.c_char_p),
                 ("content_type", ctypes.c_char_p), ("progress", _Progress), ("argument", ctypes.c_void_p), ("preparing", _Progress),
-                ("state", ctypes.c_char_p), ("expires", ctypes.c_int64), ("reserved", ctypes.c_int64)]
+                ("state", ctypes.c_char_p), ("expires", ctypes.c_int64), ("pieces", ctypes.c_short), ("fresh", ctypes.c_bool),
+                ("piece_kib", ctypes.c_int), ("reserved", ctypes.c_int64)]
 
 
 class _Download(ctypes.Structure):
@@ -260,12 +261,15 @@ class Client:
 
     def upload(self, what: Union[_Path, bytes, BinaryIO], *, file_id: Optional[str] = None, name: Optional[str] = None,
                content_type: Optional[str] = None, user: Optional[str] = None, application: Optional[str] = None,
-               progress: Optional[Progress] = None, expires: Expires = None) -> str:
+               progress: Optional[Progress] = None, expires: Expires = None, state: Optional[_Path] = None, pieces: int = 1) -> str:
         """Stores a file of this path, these bytes, or what is left to read of an open file with a descriptor; the file ID. When it
-        returns, the file is stored once, whole, and safely on disk. With a FILE_ID, repeating it is safe."""
+        returns, the file is stored once, whole, and safely on disk. With a FILE_ID, repeating it is safe. STATE: a file in which what
+        is needed to go on with an interrupted upload of the same file is kept until it is stored. PIECES: a large content goes in so
+        many at the same time (at most 16)."""
         guard, error, id = _Guard(), _Error(), ctypes.create_string_buffer(128)
         upload = _Upload(application=_bytes(application), user=_bytes(user), file=_bytes(file_id), name=_bytes(name),
-                         content_type=_bytes(content_type), progress=guard.progress(progress), expires=_expires(expires))
+                         content_type=_bytes(content_type), progress=guard.progress(progress), expires=_expires(expires),
+                         state=os.fsencode(state) if state is not None else None, pieces=max(1, min(pieces, 16)))
         if isinstance(what, (bytes, bytearray, memoryview)):
             content = bytes(what)
             done = _library.reel_upload_memory(self._open(), upload, content, len(content), id, error)

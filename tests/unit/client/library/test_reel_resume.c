@@ -109,7 +109,10 @@ static int upload_it(struct place *place, int64_t stop_at, struct watched *watch
                                  .argument = watched};
     struct reel_error error = {0};
     *watched = (struct watched){.stop_at = stop_at, .first = -1};
-    return reel_upload_path(place->reel, &upload, place->path, id, &error) ? REEL_E_NONE : error.code;
+    bool fine = reel_upload_path(place->reel, &upload, place->path, id, &error);
+    if (!fine)
+        print_message("%s\n", error.text);
+    return fine ? REEL_E_NONE : error.code;
 }
 
 static bool recorded(void *argument)
