@@ -1,6 +1,6 @@
 /*
- * Uploads that are gone on with (reel_upload.state), with a storage server of the real rooms behind a scripted tracker; and with
- * servers that do not know them.
+ * Uploads that are gone on with (reel_upload.state), and those that go in pieces (reel_upload.pieces), with a storage server of the real rooms
+ * behind a scripted tracker; and with servers that do not know them.
  */
 #include "tests/unit/library/partial_client.h"
 #include "tests/unit/library/scripted_cluster.h"
@@ -17,6 +17,8 @@ struct place {
     struct reel *reel;
     char directory[64], path[128], state[128];
     uint8_t *content;
+    short pieces; /* of the uploads; and */
+    bool fresh;
 };
 
 static void write_file(const char *path, const void *bytes, size_t size)
@@ -79,14 +81,38 @@ struct watched {
     int64_t stop_at; /* -1: never */
     int64_t first, last;
     bool prepared;
+    bool change;  /* the file is written to when half has gone */
+    int64_t rows; /* the most partial uploads that there were */
+    struct place *place;
+    pthread_t thread; /* of the call */
 };
+
+static int64_t count_rows(struct place *place, const char *where)
+{
+    sqlite3_stmt *statement;
+    char text[128];
+    snprintf(text, sizeof(text), "SELECT count(*) FROM t_partial WHERE %s", where);
+    assert_int_equal(sqlite3_prepare_v2(place->world.beside, text, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t rows = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return rows;
+}
 
 static bool on_progress(void *argument, int64_t done, int64_t total)
 {
     struct watched *watched = argument;
     assert_int_equal(total, SIZE);
-    if (watched->first < 0)
+    assert_true(pthread_equal(pthread_self(), watched->thread));
+    if (watched->first < 0) {
         watched->first = done;
+        if (watched->place->world.beside)
+            watched->rows = count_rows(watched->place, "state = 0");
+    }
+    if (watched->change && done > SIZE / 2) {
+        watched->change = false;
+        write_file(watched->place->path, watched->place->content, SIZE);
+    }
     watched->last = done;
     return watched->stop_at < 0 || done < watched->stop_at;
 }
@@ -104,28 +130,22 @@ static int upload_it(struct place *place, int64_t stop_at, struct watched *watch
 {
     struct reel_upload upload = {.state = place->state,
                                  .file = file,
+                                 .pieces = place->pieces,
+                                 .piece_kib = 512,
+                                 .fresh = place->fresh,
                                  .progress = on_progress,
                                  .preparing = on_preparing,
                                  .argument = watched};
     struct reel_error error = {0};
-    *watched = (struct watched){.stop_at = stop_at, .first = -1};
-    bool fine = reel_upload_path(place->reel, &upload, place->path, id, &error);
-    if (!fine)
-        print_message("%s\n", error.text);
-    return fine ? REEL_E_NONE : error.code;
+    *watched = (struct watched){
+        .stop_at = stop_at, .first = -1, .change = watched->change, .place = place, .thread = pthread_self()};
+    return reel_upload_path(place->reel, &upload, place->path, id, &error) ? REEL_E_NONE : error.code;
 }
 
 static bool recorded(void *argument)
 {
     struct place *place = argument;
-    sqlite3_stmt *statement;
-    bool found;
-    assert_int_equal(sqlite3_prepare_v2(place->world.beside, "SELECT 1 FROM t_partial WHERE synced > 500000",
-                                        -1, &statement, NULL),
-                     SQLITE_OK);
-    found = sqlite3_step(statement) == SQLITE_ROW;
-    sqlite3_finalize(statement);
-    return found;
+    return count_rows(place, "synced > 500000") > 0;
 }
 
 static void expect_stored(struct place *place, const char *id)
@@ -139,7 +159,7 @@ static void expect_stored(struct place *place, const char *id)
 static void an_upload_goes_on_where_it_was(void **state)
 {
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     struct stat status;
     char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
     (void)state;
@@ -158,7 +178,7 @@ static void an_upload_goes_on_where_it_was(void **state)
 static void without_an_interruption_nothing_stays(void **state)
 {
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     char id[REEL_FILE_SIZE];
     (void)state;
     place_open(&place);
@@ -179,7 +199,7 @@ static void without_an_interruption_nothing_stays(void **state)
 static void a_file_that_changed_is_another_upload(void **state)
 {
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
     (void)state;
     place_open(&place);
@@ -198,7 +218,7 @@ static void a_file_that_changed_is_another_upload(void **state)
 static void a_change_that_only_the_digest_tells_is_found(void **state)
 {
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     struct stat before;
     char id[REEL_FILE_SIZE];
     (void)state;
@@ -223,7 +243,7 @@ static void a_state_that_means_nothing_is_replaced(void **state)
 {
     static const char *const texts[] = {"", "reel-upload 1\n", "rubbish", "\n\n\n"};
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     char id[REEL_FILE_SIZE], text[4096];
     (void)state;
     place_open(&place);
@@ -254,7 +274,7 @@ static void a_state_that_means_nothing_is_replaced(void **state)
 static void one_upload_of_a_file_at_a_time(void **state)
 {
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     char id[REEL_FILE_SIZE];
     (void)state;
     place_open(&place);
@@ -272,7 +292,7 @@ static void one_upload_of_a_file_at_a_time(void **state)
 static void what_broke_off_is_asked_about(void **state)
 {
     struct place place;
-    struct watched watched;
+    struct watched watched = {0};
     char id[REEL_FILE_SIZE];
     (void)state;
     place_open(&place);
@@ -285,18 +305,263 @@ static void what_broke_off_is_asked_about(void **state)
     place_close(&place);
 }
 
+/* ---- in pieces ---- */
+
+static void a_large_file_goes_in_pieces(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    char id[REEL_FILE_SIZE];
+    (void)state;
+    place_open(&place);
+    place.pieces = 4;
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_NONE);
+    assert_int_equal(watched.rows, 5); /* the file and its pieces */
+    assert_int_equal(watched.last, SIZE);
+    expect_stored(&place, id);
+    /* No piece is smaller than was asked for. */
+    place.pieces = 16;
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_NONE);
+    assert_int_equal(watched.rows, 1 + SIZE / (512 * 1024));
+    expect_stored(&place, id);
+    assert_int_equal(count_rows(&place, "state = 0"), 0);
+    place_close(&place);
+}
+
+static bool recorded_in_pieces(void *argument)
+{
+    return count_rows(argument, "synced > 0") >= 2;
+}
+
+static void every_piece_goes_on_where_it_was(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
+    (void)state;
+    place_open(&place);
+    for (short pieces = 0; pieces < 5; pieces += 2) { /* whatever is asked for then: those that were begun */
+        place.pieces = 4;
+        assert_int_equal(upload_it(&place, 2000000, &watched, NULL, first), REEL_E_CANCELLED);
+        assert_true(loop_wait_until(recorded_in_pieces, &place));
+        place.pieces = pieces;
+        assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+        assert_int_equal(watched.rows, 5);
+        assert_true(watched.first > 0 && watched.last == SIZE);
+        assert_string_equal(first, second);
+        expect_stored(&place, first);
+        beside(&place.world, "DELETE FROM t_partial");
+    }
+    place_close(&place);
+}
+
+static void a_piece_that_is_gone_begins_anew(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
+    (void)state;
+    place_open(&place);
+    place.pieces = 4;
+    assert_int_equal(upload_it(&place, 2000000, &watched, NULL, first), REEL_E_CANCELLED);
+    assert_true(loop_wait_until(recorded_in_pieces, &place));
+    beside(&place.world,
+           "DELETE FROM t_partial WHERE token = (SELECT token FROM t_partial WHERE synced > 0 LIMIT 1)");
+    assert_int_equal(upload_it(&place, 2500000, &watched, NULL, second), REEL_E_CANCELLED);
+    assert_true(loop_wait_until(recorded_in_pieces, &place));
+    assert_int_equal(watched.rows, 5);
+    /* The new one is in the state. */
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+    assert_int_equal(watched.rows, 5);
+    assert_string_equal(first, second);
+    expect_stored(&place, first);
+    place_close(&place);
+}
+
+/* Whoever writes to the file while its pieces are read: no mixture is stored. */
+static void a_file_that_changes_while_it_goes_in_pieces_is_not_stored(void **state)
+{
+    struct place place;
+    struct watched watched = {.change = true};
+    struct stat before;
+    char id[REEL_FILE_SIZE];
+    (void)state;
+    place_open(&place);
+    place.pieces = 4;
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_IO);
+    int fd = connect_client(&place.world);
+    assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, id), ERROR_NOT_FOUND);
+    /* Bytes that changed behind the same times: the digest of the whole tells, and nothing is left of it. */
+    assert_int_equal(stat(place.path, &before), 0);
+    assert_int_equal(upload_it(&place, 2000000, &watched, NULL, id), REEL_E_CANCELLED);
+    assert_true(loop_wait_until(recorded_in_pieces, &place));
+    int file = open(place.path, O_WRONLY);
+    for (int64_t at = 0; at < SIZE; at += 750000) {
+        place.content[at] ^= 1;
+        assert_int_equal(pwrite(file, &place.content[at], 1, at), 1);
+    }
+    const struct timespec times[2] = {before.st_atim, before.st_mtim};
+    assert_int_equal(futimens(file, times), 0);
+    close(file);
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_DIGEST);
+    assert_int_equal(access(place.state, F_OK), -1);
+    assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, id), ERROR_NOT_FOUND);
+    close(fd);
+    place_close(&place);
+}
+
+static void without_a_state_nothing_is_left_of_pieces(void **state)
+{
+    struct place place;
+    struct watched watched = {.thread = pthread_self(), .first = 0, .stop_at = 2000000};
+    struct reel_upload upload = {
+        .pieces = 3, .piece_kib = 512, .progress = on_progress, .argument = &watched};
+    char id[REEL_FILE_SIZE];
+    struct reel_error error;
+    (void)state;
+    place_open(&place);
+    watched.place = &place;
+    assert_false(reel_upload_memory(place.reel, &upload, place.content, SIZE, id, &error));
+    assert_int_equal(error.code, REEL_E_CANCELLED);
+    assert_int_equal(count_rows(&place, "state = 0"), 0);
+    watched.stop_at = -1;
+    assert_true(reel_upload_memory(place.reel, &upload, place.content, SIZE, id, &error));
+    expect_stored(&place, id);
+    place_close(&place);
+}
+
+/* A server that is away is passed over by every piece. */
+static void pieces_pass_over_a_server_that_is_away(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    char id[REEL_FILE_SIZE], addresses[64];
+    (void)state;
+    place_open(&place);
+    snprintf(addresses, sizeof(addresses), "127.0.0.1:1;127.0.0.1:%u;",
+             packet_server_port(place.world.storage.base.server));
+    fake_tracker_point(&place.tracker, addresses);
+    place.pieces = 4;
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_NONE);
+    expect_stored(&place, id);
+    place_close(&place);
+}
+
+/* ---- the state ---- */
+
+static void pieces_that_are_not_the_file_are_replaced(void **state)
+{
+    static const char *const wrong[] = {
+        "piece 0 750000 ", "piece 750000 750000 ",         "piece 0 3000001 ", "piece 0 0 ", "piece 0 -1 ",
+        "piece x 1 ",      "piece 0 99999999999999999999 "};
+    struct place place;
+    struct watched watched = {0};
+    char id[REEL_FILE_SIZE], text[4096], changed[8192];
+    (void)state;
+    place_open(&place);
+    place.pieces = 4;
+    assert_int_equal(upload_it(&place, 2000000, &watched, NULL, id), REEL_E_CANCELLED);
+    int fd = open(place.state, O_RDWR);
+    ssize_t size = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    assert_true(size > 100);
+    text[size] = '\0';
+    char *pieces = strstr(text, "piece ");
+    assert_non_null(pieces);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        int used = snprintf(changed, sizeof(changed), "%.*s%s%.33s", (int)(pieces - text), text, wrong[i],
+                            pieces + strlen("piece 0 750000 "));
+        write_file(place.state, changed, (size_t)used);
+        assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_NONE);
+        assert_int_equal(watched.first, 0);
+        expect_stored(&place, id);
+    }
+    place_close(&place);
+}
+
+static void a_fresh_upload_begins_anew_and_needs_no_state(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
+    (void)state;
+    place_open(&place);
+    assert_int_equal(upload_it(&place, 2000000, &watched, NULL, first), REEL_E_CANCELLED);
+    assert_true(loop_wait_until(recorded, &place));
+    place.fresh = true;
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+    assert_int_equal(watched.first, 0);
+    assert_string_not_equal(first, second);
+    expect_stored(&place, second);
+    /* Another upload of it is under way: its state stays its own. */
+    int fd = open(place.state, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+    assert_int_equal(access(place.state, F_OK), 0);
+    assert_int_equal(unlink(place.state), 0);
+    close(fd);
+    snprintf(place.state, sizeof(place.state), "%s/no/such", place.directory);
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+    expect_stored(&place, second);
+    place_close(&place);
+}
+
+static void a_state_that_is_no_file_of_ours_is_refused(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    struct stat status;
+    char id[REEL_FILE_SIZE], other[160];
+    (void)state;
+    place_open(&place);
+    snprintf(other, sizeof(other), "%s/other", place.directory);
+    write_file(other, "mine", 4);
+    assert_int_equal(symlink(other, place.state), 0);
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_IO);
+    assert_int_equal(unlink(place.state), 0);
+    assert_int_equal(link(other, place.state), 0);
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_IO);
+    assert_int_equal(unlink(place.state), 0);
+    assert_int_equal(mkfifo(place.state, 0600), 0);
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_IO);
+    assert_int_equal(unlink(place.state), 0);
+    assert_int_equal(stat(other, &status), 0);
+    assert_int_equal(status.st_size, 4);
+    assert_int_equal(unlink(other), 0);
+    place_close(&place);
+}
+
+/* The user's files are elsewhere by now: what was sent is lost, and the upload begins anew under the same ID. */
+static void an_upload_of_a_user_who_moved_begins_anew(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
+    (void)state;
+    place_open(&place);
+    assert_int_equal(upload_it(&place, 2000000, &watched, NULL, first), REEL_E_CANCELLED);
+    assert_true(loop_wait_until(recorded, &place));
+    beside(&place.world, "UPDATE t_partial SET group_name = 'group002' WHERE state = 0");
+    assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+    assert_int_equal(watched.first, 0);
+    assert_string_equal(first, second);
+    expect_stored(&place, second);
+    place_close(&place);
+}
+
 static void servers_that_do_not_know_it_get_the_whole_file(void **state)
 {
     struct place place;
     struct fake_cluster cluster;
-    struct watched watched;
+    struct watched watched = {0};
     char id[REEL_FILE_SIZE];
     (void)state;
-    for (int legacy = 0; legacy < 2; legacy++) {
+    for (int legacy = 0; legacy < 4; legacy++) {
         memset(&place, 0, sizeof(place));
         place_make(&place);
+        place.pieces = legacy < 2 ? 0 : 4;
         fake_cluster_start(&cluster, 1);
-        atomic_store(&cluster.storages[0].legacy, legacy == 1);
+        atomic_store(&cluster.storages[0].legacy, legacy % 2 == 1);
         place.reel = place_reel(cluster.tracker.peer.address);
         assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_NONE);
         assert_int_equal(cluster.group.files[0].size, SIZE);
@@ -317,6 +582,16 @@ int main(void)
         cmocka_unit_test(a_state_that_means_nothing_is_replaced),
         cmocka_unit_test(one_upload_of_a_file_at_a_time),
         cmocka_unit_test(what_broke_off_is_asked_about),
+        cmocka_unit_test(a_large_file_goes_in_pieces),
+        cmocka_unit_test(every_piece_goes_on_where_it_was),
+        cmocka_unit_test(a_piece_that_is_gone_begins_anew),
+        cmocka_unit_test(a_file_that_changes_while_it_goes_in_pieces_is_not_stored),
+        cmocka_unit_test(without_a_state_nothing_is_left_of_pieces),
+        cmocka_unit_test(pieces_pass_over_a_server_that_is_away),
+        cmocka_unit_test(pieces_that_are_not_the_file_are_replaced),
+        cmocka_unit_test(a_fresh_upload_begins_anew_and_needs_no_state),
+        cmocka_unit_test(a_state_that_is_no_file_of_ours_is_refused),
+        cmocka_unit_test(an_upload_of_a_user_who_moved_begins_anew),
         cmocka_unit_test(servers_that_do_not_know_it_get_the_whole_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
