@@ -518,7 +518,7 @@ void feed_readable(struct feed *feed)
         return;
     if (!feed->operation)
         feed_next(feed);
-    else if (feed->streams)
+    else if (feed->streams && feed->waiting)
         client_append_resume(feed->operation);
 }
 

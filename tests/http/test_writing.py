@@ -468,6 +468,54 @@ def test_a_storage_server_that_dies_does_not_cost_what_comes_in_chunks(writing):
     assert get(writing, path(file)) == content
 
 
+# ---- clients of every kind ----
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_client_that_closes_its_side_behind_the_content_gets_its_answer(writing, version):
+    for content in (b"abc", os.urandom(300_000)):
+        file = new_id()
+        with Raw(writing) as client:
+            client.send(f"PUT {path(file)} HTTP/{version}\r\nHost: x\r\nAuthorization: Bearer {token(writing)}\r\nContent-Length: {len(content)}\r\n\r\n", content)
+            client.socket.shutdown(socket.SHUT_WR)
+            assert client.answer()[0] == 201 and client.closed()
+        assert get(writing, path(file)) == content
+        if version == "1.1":
+            with Raw(writing) as client:
+                client.head(writing, "PUT", path(new_id()), "Transfer-Encoding: chunked").send(chunks(content, 9999), b"0\r\n\r\n")
+                client.socket.shutdown(socket.SHUT_WR)
+                assert client.answer()[0] == 201 and client.closed()
+    if version == "1.0":
+        with Raw(writing) as client:
+            client.send("PUT ", path(new_id()), " HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+            assert client.answer()[0] == 400 and client.closed()
+
+
+def test_many_uploads_that_stand_still_cost_little_memory(writing):
+    """Each holds a piece of 16 KiB at most until its first APPEND, and nothing else goes slower."""
+    count, sent = 200, chunks(os.urandom(10_000), 5_000)
+    daemon = writing.add_httpd("still", write="open")
+    daemon.start()
+
+    def resident():
+        return int(next(line for line in open(f"/proc/{daemon.process.pid}/status") if line.startswith("VmRSS")).split()[1])
+    before, clients = resident(), []
+    try:
+        for i in range(count):
+            client = Raw(writing, "still")
+            clients.append(client)
+            framing = "Transfer-Encoding: chunked" if i % 2 else "Content-Length: 50000"
+            client.send("PUT ", path(new_id()), f" HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n", sent)
+        wait_for(lambda: daemon.metric("reel_httpd_uploads") == count, 20, "all of them")
+        assert resident() - before < 64 * count + 20_000, "KiB"
+        file = new_id()
+        assert ask(writing, "PUT", path(file), b"x", "still", {}).status == 201
+    finally:
+        for client in clients:
+            client.socket.close()
+            client.file.close()
+    wait_for(lambda: daemon.metric("reel_httpd_uploads") == 0, 20, "none")
+
+
 # ---- one end breaks ----
 
 def test_of_an_upload_whose_client_goes_nothing_is_left(writing):
