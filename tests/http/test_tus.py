@@ -345,9 +345,9 @@ def test_of_two_writers_the_later_one_wins(tus):
     assert stored(tus, address) == content
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(1, 1 + int(os.environ.get("REEL_TUS_UPLOADS", "2"))))
 def test_no_offset_is_taken_back_whoever_is_killed(tus, seed):
-    """Storage servers and HTTP servers are killed between PATCHes and inside of them."""
+    """Storage servers and HTTP servers are killed between PATCHes and inside of them. REEL_TUS_UPLOADS uploads (nightly: 300)."""
     choose = random.Random(seed)
     content = choose.randbytes(3_000_000)
     address, answered = create(tus, len(content)), 0
