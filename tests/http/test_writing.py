@@ -219,6 +219,8 @@ def test_without_the_option_nothing_is_written(suite):
     for method in ("PUT", "POST", "DELETE"):
         answer = ask(suite, method, path("digits"), b"x", headers={})
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    answer = ask(suite, "HEAD", "/tus/" + APP + "/" + USER, headers={"Tus-Resumable": "1.0.0"})
+    assert answer.status == 404 and "Tus-Resumable" not in answer.headers
 
 
 def test_an_open_server_takes_what_is_not_too_large_and_tells_pages_so(writing):
