@@ -113,6 +113,47 @@ def test_a_dead_storage_server_is_passed_over_for_uploads_too(own_suite, tmp_pat
         assert (tmp_path / str(i)).read_bytes() == CLIP.read_bytes()
 
 
+def test_a_large_file_in_pieces_outlives_a_storage_server_and_is_gone_on_with(own_suite, tmp_path, monkeypatch):
+    own_suite.start()
+    own_suite.add_storage("storage2").start()
+    own_suite.wait_active(2)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    film = tmp_path / "film"
+    film.write_bytes(os.urandom(128 << 20))
+    states = tmp_path / "state" / "reelstore" / "uploads"
+
+    def upload(*options):
+        """Until some of the content has come."""
+        before = sum(f.stat().st_size for f in own_suite.files())
+        process = subprocess.Popen([str(BIN / "reel"), "-t", f"127.0.0.1:{own_suite.tracker.port}", "-u", USER, "upload", "-j", "4", *options, film],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_for(lambda: sum(f.stat().st_size for f in own_suite.files()) - before > 8 << 20, what="some content")
+        return process
+
+    def expect_stored(process):
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        own_suite.reel("download", out.decode().strip(), tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == film.read_bytes()
+        assert not list(states.iterdir())
+        return err
+
+    process = upload()
+    own_suite.storage.kill()
+    expect_stored(process)
+
+    process = upload()
+    process.send_signal(2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -2, err
+    assert b"the same command with -c goes on where it was" in err, err
+    [state] = states.iterdir()
+    assert state.read_text().count("piece ") == 4 and state.stat().st_mode & 0o777 == 0o600
+    process = subprocess.Popen([str(BIN / "reel"), "-t", f"127.0.0.1:{own_suite.tracker.port}", "-u", USER, "upload", "-c", film],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert b"going on at byte" in expect_stored(process)
+
+
 def test_parallel_commands(suite, tmp_path):
     problems = []
 
