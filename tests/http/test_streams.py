@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import re
+import socket
 import time
 import urllib.parse
 import xml.etree.ElementTree
@@ -15,7 +16,7 @@ import films
 import links
 from films import AAC, H264, PICTURE, SOUND, frames
 from playlists import check_media, check_master, read_playlist
-from suite import APP, USER
+from suite import APP, USER, wait_for
 from web import fetch
 
 WAYS = ["relayed", "local"]
@@ -391,3 +392,24 @@ def test_where_links_are_signed_streams_need_one_too(suite, plain):
             linked = f"/t/{signer.token(APP, USER, file, int(time.time()) + 600, scope)}{path}"
             answer, body = fetch(suite, linked, port=daemon.port)
             assert answer.status == (200 if "plain" in path else 403 if scope == "f" else 404), linked
+
+
+def test_memory_of_segments_is_bounded_until_they_are_sent(suite, made):
+    """A client that takes nothing of a large segment of Matroska holds its memory: the next one is refused, until it has gone."""
+    path = made("noise.mkv", "-f", "lavfi", "-i", "color=gray:s=320x180:r=25:d=5,noise=alls=100:allf=t", "-c:v", "libx264", "-preset",
+                "ultrafast", "-qp", "0", "-pix_fmt", "yuv420p", "-g", "125")
+    suite.put("noise", path.read_bytes(), name="noise.mkv")
+    assert 7 << 20 < path.stat().st_size < 24 << 20
+    if "narrow" not in suite.daemons:
+        suite.add_httpd("narrow", stream_memory="16M").start()
+    port = suite.daemons["narrow"].port
+    segment = stream("noise", "m-0.m4s") if b"m.m3u8" in get(suite, port, stream("noise", "master.m3u8")) else stream("noise", "v-0.m4s")
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.sendall(f"GET {segment} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert idle.recv(12) == b"HTTP/1.1 200"
+        answer, body = fetch(suite, segment, port=port)
+        assert answer.status == 503 and b"httpd.stream_memory" in body and int(answer.headers["Retry-After"]) >= 1
+        assert fetch(suite, stream("noise", "init-" + segment.rsplit("/", 1)[1][0] + "-0.mp4"), port=port)[0].status == 200
+    wait_for(lambda: fetch(suite, segment, port=port)[0].status == 200, 20, "the memory to be given back")
+    assert fetch(suite, segment, port=port)[0].status == 200
