@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -302,6 +303,87 @@ static void one_that_makes_no_end_is_killed(void **state)
     assert_true(WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGALRM);
 }
 
+/* ---- the program ---- */
+
+/* bin/reel-poster beside this program's folder, with up to three arguments. */
+static pid_t run(const char *first, const char *second, const char *third)
+{
+    char program[512];
+    ssize_t size = readlink("/proc/self/exe", program, sizeof(program) - 32);
+    assert_true(size > 0);
+    program[size] = '\0';
+    *strrchr(program, '/') = '\0';
+    strcpy(strrchr(program, '/'), "/bin/reel-poster");
+    pid_t child = fork();
+    if (child == 0) {
+        (void)unsetenv("LISTEN_FDS");
+        execl(program, "reel-poster", first, second, third, (char *)NULL);
+        _exit(98);
+    }
+    assert_true(child > 0);
+    return child;
+}
+
+static void expect_code(pid_t child, int code)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != code)
+        fail_msg("reel-poster ended with status %d instead of code %d", status, code);
+}
+
+static void a_wrong_command_line_is_refused(void **state)
+{
+    char text[200];
+    (void)state;
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    expect_code(run("--help", NULL, NULL), 0);
+    expect_code(run("--version", NULL, NULL), 0);
+    expect_code(run("--colour", NULL, NULL), 2);
+    expect_code(run("--jobs=0", NULL, NULL), 2);
+    expect_code(run("--jobs=many", NULL, NULL), 2);
+    expect_code(run(NULL, NULL, NULL), 1);
+    expect_code(run("--socket", text, NULL), 1);
+    expect_code(run("--socket", "/nonexistent/socket", NULL), 1);
+}
+
+static void it_serves_until_it_is_told_to_stop(void **state)
+{
+    char directory[] = "/tmp/reel-poster.XXXXXX";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct poster_request request = request_for(160, 0, 1, 1);
+    struct poster_answer answer;
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", directory);
+    pid_t child = run("--socket", address.sun_path, "--jobs=1");
+    for (int i = 0; i < 3; i++) { /* more than it makes at the same time */
+        int fd = -1;
+        for (int tries = 0; tries < 2000; tries++) {
+            fd = socket(AF_UNIX, SOCK_STREAM, 0);
+            if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+                break;
+            close(fd);
+            fd = -1;
+            (void)usleep(10000);
+        }
+        assert_true(fd >= 0);
+        assert_int_equal(send(fd, &request, sizeof(request), MSG_NOSIGNAL), sizeof(request));
+        for (size_t at = 0; at < film_size;) {
+            ssize_t done = send(fd, film + at, film_size - at, MSG_NOSIGNAL);
+            assert_true(done > 0);
+            at += (size_t)done;
+        }
+        assert_int_equal(recv(fd, &answer, sizeof(answer), MSG_WAITALL), sizeof(answer));
+        assert_int_equal(answer.status, POSTER_MADE);
+        close(fd);
+    }
+    assert_int_equal(kill(child, SIGTERM), 0);
+    expect_code(child, 0);
+    assert_int_equal(rmdir(directory), 0); /* the socket is gone */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +393,8 @@ int main(void)
         cmocka_unit_test(requests_that_lie_are_refused_before_memory_is_taken),
         cmocka_unit_test(a_confined_process_reaches_nothing),
         cmocka_unit_test(one_that_makes_no_end_is_killed),
+        cmocka_unit_test(a_wrong_command_line_is_refused),
+        cmocka_unit_test(it_serves_until_it_is_told_to_stop),
     };
     return cmocka_run_group_tests(tests, read_film, free_film);
 }
