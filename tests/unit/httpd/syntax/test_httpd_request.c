@@ -340,10 +340,11 @@ static void content_comes_without_what_is_behind_it(void **state)
     static const char *const bodies[] = {
         "0\r\n\r\n",
         "1\r\na\r\n0\r\n\r\n",
+        "0\r\nA: b\r\n\r\n",
         "003;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n000\r\nA: b\r\nLong-Trailer: c\r\n\r\n",
         "5 \r\n\r\n0\r\n\r\n1\r\nz\r\n00\r\n\r\n",
     };
-    static const char *const contents[] = {"", "a", "abc0123456789abcdef", "\r\n0\r\nz"};
+    static const char *const contents[] = {"", "a", "", "abc0123456789abcdef", "\r\n0\r\nz"};
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
         struct http_body body = {.kind = HTTP_BODY_CHUNKED};
