@@ -56,6 +56,12 @@ static const char *const digest_sql[TABLE_HASH_TABLES] =
 static const char *const other_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND NOT (" OLD_TRASH ") LIMIT 1");
 
+static const char *const mark_path_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("UPDATE ", " SET status = 2, group_name = ? WHERE file_path = ? AND row_id <> ? AND "
+                              "COALESCE(group_name, '') IN ('', ?) AND " OLD_TRASH HELD);
+static const char *const unmarked_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
+    "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND COALESCE(status, 0) <> 2 LIMIT 1");
+
 #define TAKEN " WHERE file_path = ? LIMIT 1"
 /* With MySQL a locking read: it waits for a row that is added in a transaction which has not ended. */
 static const char *const taken_mysql[TABLE_HASH_TABLES] =
@@ -185,6 +191,31 @@ enum db_result upkeep_sql_other_row(struct db_connection *connection, const char
         const struct db_value parameters[] = {db_text(file_path), db_integer(row_id), db_integer(limit)};
         result = db_query(connection, other_sql[table], parameters, ARRAY_SIZE(parameters), on_other, found,
                           error);
+    }
+    return result;
+}
+
+enum db_result upkeep_sql_mark_path(struct db_connection *connection, const struct lease *lease,
+                                    const struct upkeep_row *row, const char *group, int64_t limit,
+                                    bool *unmarked, struct error *error)
+{
+    enum db_result result = DB_OK;
+    *unmarked = false;
+    for (unsigned table = 0; result == DB_OK && !*unmarked && table < TABLE_HASH_TABLES; table++) {
+        int64_t row_id = row->table == table ? row->row_id : 0; /* none has 0 */
+        const struct db_value others[] = {db_text(row->row.file_path), db_integer(row_id)};
+        const struct db_value marks[] = {
+            db_text(group),    db_text(row->row.file_path), db_integer(row_id),   db_text(group),
+            db_integer(limit), db_text(lease->name),        db_text(lease->owner)};
+        bool other = false;
+        result =
+            db_query(connection, unmarked_sql[table], others, ARRAY_SIZE(others), on_other, &other, error);
+        if (result != DB_OK || !other)
+            continue;
+        result = db_execute(connection, mark_path_sql[table], marks, ARRAY_SIZE(marks), NULL, error);
+        if (result == DB_OK)
+            result = db_query(connection, unmarked_sql[table], others, ARRAY_SIZE(others), on_other, unmarked,
+                              error);
     }
     return result;
 }

@@ -311,12 +311,51 @@ static void a_row_without_a_group_goes_only_where_its_file_is_its_own(void **sta
     assert_int_equal(upkeep_status_of(&world, "shared"), 1);
     assert_true(upkeep_there(&world, 3));
     assert_int_equal(metric_value(keeper.metrics.purge_shared) - shared, 1);
-    /* Once the other one is old trash too, nobody misses the file. */
+    /* Old trash of another group may still be restored; only what is being purged cannot. */
     upkeep_sql(&world, "UPDATE t_file_03 SET status = 1, deleted_at = 5, group_name = 'group002'");
+    turn(&world, &keeper);
+    assert_int_equal(upkeep_status_of(&world, "shared"), 1);
+    assert_true(upkeep_there(&world, 3));
+    upkeep_sql(&world, "UPDATE t_file_03 SET status = 2");
     turn(&world, &keeper);
     assert_int_equal(upkeep_status_of(&world, "shared"), -1);
     assert_false(upkeep_there(&world, 3));
     end(&world, &keeper);
+}
+
+/* A client restores the other row right before the file is removed. */
+static int restore_other(struct upkeep_world *world, const char *name)
+{
+    (void)name;
+    upkeep_sql(world, "UPDATE t_file_03 SET status = 0, deleted_at = -7 WHERE status = 1");
+    return 0;
+}
+
+/* Two deleted rows with one path, of which the second one lies in a table that the purge has not come to: whoever restored it
+ * meanwhile would have a row without a file. */
+static void rows_with_one_path_are_purged_together_or_not(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    for (int grouped = 0; grouped < 2; grouped++) {
+        start(&world, &keeper);
+        deleted(&world, "one", 3, KEEP + 300, ", group_name = ''");
+        upkeep_sql(
+            &world,
+            grouped
+                ? "INSERT INTO t_file_03 (id, status, deleted_at, file_size, file_path, group_name) VALUES "
+                  "('two', 1, 5, 1, '../data/000/000/000/5F9E3FA7_003', 'group001')"
+                : "INSERT INTO t_file_03 (id, status, deleted_at, file_size, file_path) VALUES "
+                  "('two', 1, 5, 1, '../data/000/000/000/5F9E3FA7_003')");
+        upkeep_hooks.world = &world;
+        upkeep_hooks.unlink_before = restore_other;
+        turn(&world, &keeper);
+        upkeep_hooks.unlink_before = NULL;
+        assert_int_equal(upkeep_number(&world, "SELECT COUNT(*) FROM t_file_03 WHERE status = 0"), 0);
+        assert_false(upkeep_there(&world, 3));
+        end(&world, &keeper);
+    }
 }
 
 /* ---- failures, and what is measured ---- */
@@ -376,6 +415,7 @@ int main(void)
         cmocka_unit_test(when_the_lease_has_passed_no_further_file_goes),
         cmocka_unit_test(a_file_that_cannot_be_removed_keeps_its_row_until_it_can),
         cmocka_unit_test(a_row_without_a_group_goes_only_where_its_file_is_its_own),
+        cmocka_unit_test(rows_with_one_path_are_purged_together_or_not),
         cmocka_unit_test(the_trash_is_measured_by_every_member),
         cmocka_unit_test(while_the_database_fails_nothing_goes),
     };
