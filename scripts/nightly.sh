@@ -53,6 +53,7 @@ torture() {
     done
     REEL_BUILD=$PWD/build/asan tests/torture/rotation.py || code=1
     REEL_TUS_UPLOADS=${REEL_TUS_UPLOADS:-300} REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/test_tus.py -k taken_back || code=1
+    REEL_FAULTS=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" -s tests/system/test_faults_named.py || code=1
     REEL_ALERTS_LONG=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/system/test_alerts_fire.py || code=1
     return $code
 }

@@ -490,6 +490,20 @@ void heartbeat_beat_now(struct heartbeat *heartbeat)
     }
 }
 
+void heartbeat_concern(const struct heartbeat *heartbeat, char *reason, size_t reason_size)
+{
+    const struct tracker *failing = NULL;
+    for (size_t i = 0; i < heartbeat->count; i++) {
+        const struct tracker *tracker = heartbeat->trackers[i];
+        if (!tracker->failing) /* it knows us, or has not been asked yet */
+            return;
+        failing = tracker;
+    }
+    if (failing)
+        snprintf(reason, reason_size, "no tracker names this server to clients: tracker %s: %.300s",
+                 failing->name, failing->failure);
+}
+
 json_t *heartbeat_status(const struct heartbeat *heartbeat)
 {
     json_t *list = json_array();

@@ -42,6 +42,9 @@ void heartbeat_set_interval(struct heartbeat *heartbeat, int64_t interval_ms);
 /* Tells every tracker now, e.g. that the server is draining. */
 void heartbeat_beat_now(struct heartbeat *heartbeat);
 
+/* REASON, unless no tracker has taken this server, stays as it is: then nobody is sent here. */
+void heartbeat_concern(const struct heartbeat *heartbeat, char *reason, size_t reason_size);
+
 /* An array with address, state and the last failure of each tracker: for /status. A new reference. */
 json_t *heartbeat_status(const struct heartbeat *heartbeat);
 

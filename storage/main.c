@@ -438,6 +438,8 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
         snprintf(reason, reason_size, "%s", hindered);
     if (reason[0] == '\0')
         upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but somebody is to look */
+    if (reason[0] == '\0' && storage->heartbeat)
+        heartbeat_concern(storage->heartbeat, reason, reason_size);
     return true;
 }
 

@@ -337,12 +337,32 @@ bool tracker_service_reload(struct daemon *daemon, const void *new_config, struc
     return true;
 }
 
+/* Clients are served, but somebody is to look. */
+static void name_missing(struct tracker *tracker, char *reason, size_t reason_size)
+{
+    size_t active = table_count(tracker->table, TABLE_ACTIVE), suspect = table_count_suspect(tracker->table);
+    size_t offline = table_count(tracker->table, TABLE_OFFLINE);
+    if (active == 0 && offline > 0)
+        snprintf(reason, reason_size, "no storage server is active, %zu are offline (reel status names them)",
+                 offline);
+    else if (offline > 0)
+        snprintf(reason, reason_size, "storage servers: %zu active, %zu offline (reel status names them)",
+                 active, offline);
+    else if (suspect > 0)
+        snprintf(reason, reason_size,
+                 "storage servers: %zu active, of which %zu are late with their heartbeats (reel status "
+                 "names them)",
+                 active, suspect);
+}
+
 bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_size)
 {
     struct tracker *tracker = daemon->state;
     char cause[ERROR_TEXT_SIZE];
     if (groups_loaded(tracker->groups)) {
         (void)db_healthy(tracker->base.db, reason, reason_size); /* what is known is served without it */
+        if (reason[0] == '\0')
+            name_missing(tracker, reason, reason_size);
         return true;
     }
     if (groups_reading_works(tracker->groups, cause, sizeof(cause)))
