@@ -211,7 +211,12 @@ static size_t pieces_start(struct pieces *pieces, pthread_t *threads, size_t cou
 static bool pieces_all(struct pieces *pieces, size_t count, struct error *error)
 {
     pthread_t threads[REEL_PIECES_MAX];
-    size_t started = pieces_start(pieces, threads, min_size(min_size(count, pieces->count), REEL_PIECES_MAX));
+    size_t started;
+
+    pthread_mutex_lock(&pieces->mutex);
+    pieces_tell(pieces, pieces_done(pieces)); /* where it begins */
+    pthread_mutex_unlock(&pieces->mutex);
+    started = pieces_start(pieces, threads, min_size(min_size(count, pieces->count), REEL_PIECES_MAX));
 
     if (started == 0)
         return error_set(error, ERROR_UNAVAILABLE, "no thread to send the content");

@@ -7,7 +7,9 @@
 
 #include "client/reel.h"
 
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 
 #define SIZE 3000000
 
@@ -410,6 +412,33 @@ static void a_file_that_changes_while_it_goes_in_pieces_is_not_stored(void **sta
     place_close(&place);
 }
 
+/* The servers' disk takes no more in the middle: what has come stays, and goes on once there is room. */
+static void an_upload_outlives_a_disk_that_takes_no_more(void **state)
+{
+    struct place place;
+    struct watched watched = {0};
+    struct rlimit before, small;
+    char first[REEL_FILE_SIZE], second[REEL_FILE_SIZE];
+    (void)state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    for (short pieces = 1; pieces <= 2; pieces++) {
+        place_open(&place);
+        place.pieces = pieces;
+        small = (struct rlimit){.rlim_cur = 1000000, .rlim_max = before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        int code = upload_it(&place, -1, &watched, NULL, first);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_int_equal(code, REEL_E_IO);
+        assert_true(loop_wait_until(recorded, &place));
+        assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
+        assert_true(watched.first > 500000);
+        assert_string_equal(first, second);
+        expect_stored(&place, second);
+        place_close(&place);
+    }
+}
+
 static void without_a_state_nothing_is_left_of_pieces(void **state)
 {
     struct place place;
@@ -586,6 +615,7 @@ int main(void)
         cmocka_unit_test(every_piece_goes_on_where_it_was),
         cmocka_unit_test(a_piece_that_is_gone_begins_anew),
         cmocka_unit_test(a_file_that_changes_while_it_goes_in_pieces_is_not_stored),
+        cmocka_unit_test(an_upload_outlives_a_disk_that_takes_no_more),
         cmocka_unit_test(without_a_state_nothing_is_left_of_pieces),
         cmocka_unit_test(pieces_pass_over_a_server_that_is_away),
         cmocka_unit_test(pieces_that_are_not_the_file_are_replaced),
