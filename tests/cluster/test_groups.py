@@ -125,7 +125,7 @@ def test_groups_are_changed_from_allowed_addresses_only_and_errors_are_clear(gro
     assert admin(groups, "list", host=groups.media[0]).stdout.count("open") == 2, "looking is allowed"
     unknown = admin(groups, "drain", "nosuchgroup", check=False)
     assert unknown.returncode == 3 and "nosuchgroup" in unknown.stderr
-    for wrong in (["weight", "group001", "many"], ["weight", "group001"], ["remove", "group001"], ["add", "no-letters!"],
+    for wrong in (["weight", "group001", "many"], ["weight", "group001"], ["remove", "group001", "3"], ["add", "no-letters!"],
                   ["weight", "group001", "1000001"]):
         assert admin(groups, *wrong, check=False).returncode in (1, 2), wrong
     with wire.Client(groups.trackers[0].address) as client:

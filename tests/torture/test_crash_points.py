@@ -197,6 +197,7 @@ def few(backend, chosen):
 def test_a_crash_in_a_partial_upload_takes_back_no_offset_and_no_byte(suite, backend, point, dice):
     few(backend, point in ("append-taken", "offset-recorded", "finish-row-added"))
     for _ in range(ROUNDS):
+        before = set(leftovers(suite))  # of tests that came earlier
         uploader = Resumed(suite, dice.randbytes(300_000))
         with_point(suite, point, 2 if point in ("append-written", "append-synced", "offset-recorded") else 1)
         uploader.begin(dice.choice((-1, 300_000)))
@@ -205,7 +206,7 @@ def test_a_crash_in_a_partial_upload_takes_back_no_offset_and_no_byte(suite, bac
         assert uploader.deaths == 1
         uploader.check()
         # Only the BEGIN that died leaves something: an empty file, or one with a partial upload that nobody knows the token of.
-        unknown = set(leftovers(suite)) - set(partials(suite))
+        unknown = set(leftovers(suite)) - set(partials(suite)) - before
         assert len(unknown) <= (1 if point == "partial-created" else 0), unknown
         suite.sql("storagedb", "DELETE FROM t_partial WHERE state = 2;")
         for path in unknown:
@@ -229,7 +230,28 @@ def test_a_crash_while_parts_are_joined_is_made_good_by_the_same_request(suite, 
         whole.check()
 
 
-@pytest.mark.parametrize("point", points("expire-"))
+def test_a_crash_while_an_expired_file_is_deleted_leaves_it_in_the_trash(suite, backend, dice):
+    few(backend, False)
+    content, kept, over = dice.randbytes(1000), new_id(), new_id()
+    with suite.client() as client:
+        for file in (kept, over):
+            assert client.put(APP, USER, file, content).ok
+    suite.storage.stop()
+    for table in range(1, 4):
+        suite.sql("storagedb", f"UPDATE t_file_0{table} SET expires_at = 1 WHERE id = '{over}';")
+    start(suite.storage, "expire-row-deleted")
+    died(suite.storage)
+    suite.sql("storagedb", "UPDATE t_lease SET owner = '';")  # the dead one's term need not be waited for
+    start(suite.storage)
+    suite.wait_active()
+    with suite.client() as client:
+        assert client.download(APP, USER, over).number == wire.NOT_FOUND
+        assert client.call(wire.RESTORE, wire.file_key(APP, USER, over)).ok
+        for file in (kept, over):  # the time that was over went with the restoration
+            assert client.download(APP, USER, file).body == content
+
+
+@pytest.mark.parametrize("point", [point for point in points("expire-") if point != "expire-row-deleted"])
 def test_a_crash_while_expired_uploads_are_removed_is_made_good(suite, backend, point, dice):
     few(backend, False)
     kept, over = Resumed(suite, dice.randbytes(100_000)), Resumed(suite, dice.randbytes(100_000))

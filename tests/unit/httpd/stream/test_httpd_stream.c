@@ -1,7 +1,9 @@
 /*
  * HLS, DASH and /info of reel-httpd as a player asks for them, in front of scripted trackers and storage servers: files made by
- * hand as MP4, fragmented MP4, transport stream and subtitles; playlists, segments, refusals, servers that break off.
+ * hand as MP4, fragmented MP4, transport stream and subtitles; playlists, segments, pictures (of a reel-poster
+ * that is made up), refusals, servers that break off.
  */
+#include "common/media/poster_wire.h"
 #include "tests/unit/library/http_client.h"
 #include "tests/unit/library/mkv_maker.h"
 #include "tests/unit/library/mp4_maker.h"
@@ -14,6 +16,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <cmocka.h>
 
 #define TYPE      MEDIA_TYPE
@@ -783,6 +786,112 @@ static void matroska_is_packed_anew(void **state)
     stop();
 }
 
+/* ---- pictures ---- */
+
+/* A reel-poster that makes the same picture of whatever it gets. */
+static struct {
+    int listener;
+    pthread_t thread;
+    atomic_int made;
+    char directory[40], socket[64];
+} painter;
+
+static void paint(int fd)
+{
+    struct poster_request request;
+    struct poster_answer answer = {POSTER_MAGIC, POSTER_MADE, 1000};
+    char jpeg[1000];
+    if (recv(fd, &request, sizeof(request), MSG_WAITALL) != (ssize_t)sizeof(request))
+        return;
+    uint8_t *film = malloc(request.size);
+    if (film && recv(fd, film, request.size, MSG_WAITALL) == (ssize_t)request.size) {
+        memset(jpeg, 'j', sizeof(jpeg));
+        atomic_fetch_add(&painter.made, 1);
+        (void)send(fd, &answer, sizeof(answer), MSG_NOSIGNAL);
+        (void)send(fd, jpeg, sizeof(jpeg), MSG_NOSIGNAL);
+    }
+    free(film);
+}
+
+static void *paint_all(void *argument)
+{
+    (void)argument;
+    for (int fd; (fd = accept(painter.listener, NULL, NULL)) >= 0; close(fd))
+        paint(fd);
+    return NULL;
+}
+
+static void painter_start(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(painter.directory, sizeof(painter.directory), "/tmp/reel-painter-test-XXXXXX");
+    assert_non_null(mkdtemp(painter.directory));
+    snprintf(painter.socket, sizeof(painter.socket), "%s/socket", painter.directory);
+    memcpy(address.sun_path, painter.socket, strlen(painter.socket));
+    painter.listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(painter.listener, (const struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(painter.listener, 16), 0);
+    atomic_store(&painter.made, 0);
+    assert_int_equal(pthread_create(&painter.thread, NULL, paint_all, NULL), 0);
+}
+
+static void painter_stop(void)
+{
+    assert_int_equal(shutdown(painter.listener, SHUT_RDWR), 0);
+    assert_int_equal(pthread_join(painter.thread, NULL), 0);
+    close(painter.listener);
+    assert_int_equal(unlink(painter.socket), 0);
+}
+
+static void expect_picture(const char *path)
+{
+    struct http_answer answer = expect("GET", path, "", 200);
+    assert_int_equal(answer.size, 1000);
+    assert_int_equal(answer.body[999], 'j');
+    free(answer.body);
+}
+
+static void pictures_are_made_of_key_frames_and_kept(void **state)
+{
+    const struct mkv_maker maker = {.cues = true, .seeks = true, .seconds = 20};
+    struct media_buffer file = {0};
+    char more[256], path[128];
+    size_t init, each;
+    (void)state;
+    painter_start();
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    mkv_maker_film(&file, &maker);
+    add_buffer("show", "show.mkv", "video/x-matroska", &file);
+    add_fragmented("moofs", false, &init, &each);
+    add_transport_stream("air");
+    add_text("text", "a.txt", "text/plain", "no film");
+    snprintf(path, sizeof(path), "%s/kept", painter.directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(more, sizeof(more), "poster_socket = %s\nposter_cache = %s\nposter_cache_size = 1M",
+             painter.socket, path);
+    launch(more);
+    static const char *const ids[] = {"film", "show", "moofs", "air"};
+    for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+        snprintf(path, sizeof(path), "/poster/tnvideo/alice/%s/poster.jpg?t=3", ids[i]);
+        expect_picture(path);
+    }
+    int made = atomic_load(&painter.made);
+    assert_int_equal(made, ARRAY_SIZE(ids));
+    expect_picture("/poster/tnvideo/alice/film/poster.jpg?t=3"); /* from the disk */
+    assert_int_equal(atomic_load(&painter.made), made);
+    expect_picture("/storyboard/tnvideo/alice/film/storyboard.jpg");
+    expect_picture("/storyboard/tnvideo/alice/show/storyboard.jpg");
+    expect_text("/storyboard/tnvideo/alice/film/storyboard.vtt", 200, "storyboard.jpg#xywh=0,0,");
+    expect_text("/poster/tnvideo/alice/text/poster.jpg", 415, "");
+    expect_status("/poster/tnvideo/alice/film/poster.jpg?t=x", "", 400);
+    expect_status("/poster/tnvideo/alice/nobody/poster.jpg", "", 404);
+    painter_stop();
+    expect_text("/poster/tnvideo/alice/film/poster.jpg?t=9", 503, "no poster: reel-poster is not installed");
+    stop();
+    assert_int_equal(nftw(painter.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 /* ---- files of this machine, and servers that break off ---- */
 
 static void start_local(size_t size)
@@ -870,6 +979,7 @@ int main(void)
         cmocka_unit_test_teardown(so_are_transport_streams, tear_down),
         cmocka_unit_test_teardown(matroska_is_packed_anew, tear_down),
         cmocka_unit_test_teardown(a_clip_is_a_file_of_its_own, tear_down),
+        cmocka_unit_test_teardown(pictures_are_made_of_key_frames_and_kept, tear_down),
         cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, tear_down),
         cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, tear_down),
         cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, tear_down),
