@@ -129,13 +129,13 @@ def test_without_one_journal_the_same_loses_names(power_suite, without_directory
 def test_uploads_that_share_the_sync_of_their_directory_lose_nothing_either(power_suite, dice):
     """A slow sync: uploads that make their names while it runs must not be content with it."""
     shared, rounds = 0, 0
-    while rounds < 3 or (shared == 0 and rounds < 12):  # on a busy machine uploads may meet seldom
+    while rounds < 3 or (shared <= 0 and rounds < 12):  # on a busy machine uploads may meet seldom
         rounds += 1
         acknowledged, _ = cut_at(power_suite, None, 1, dice.uniform(0.4, 0.6), dice, slow=30, sizes=(10, 3000),
                                  connections=12, at_least=6)
         assert len(acknowledged) > 5 and not missing(power_suite, acknowledged)
         syncs, synced = power_suite.shared
-        shared += synced - syncs
+        shared = max(shared, synced - syncs)  # syncs that the cut interrupted count, and the files that waited for them do not
     assert shared > 0, "no two uploads shared a sync"
 
 
