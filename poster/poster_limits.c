@@ -31,7 +31,7 @@
 #define ALLOW(name)                                                                                          \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
-static bool limit(int resource, rlim_t value)
+static bool limit(__rlimit_resource_t resource, rlim_t value)
 {
     const struct rlimit bound = {value, value};
     return setrlimit(resource, &bound) == 0;

@@ -464,6 +464,34 @@ static void exchange_begin(struct http_connection *connection)
         exchange_look_up(connection, &target);
 }
 
+/* take() of struct http_answering: a content that is to be stored. */
+static bool exchange_take(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    enum http_request_method method = exchange->request.method;
+    struct http_target target;
+    enum http_target_kind kind;
+    bool keep_alive = connection->keep_alive;
+    if (connection->loop->settings->write == HTTP_WRITE_OFF ||
+        (method != HTTP_METHOD_PUT && method != HTTP_METHOD_POST && method != HTTP_METHOD_PATCH))
+        return false;
+    connection->keep_alive = false; /* after an answer that looks at no body */
+    exchange->failed = true;
+    if (!http_access_target(connection, &target, &kind))
+        return true;
+    connection->keep_alive = keep_alive;
+    exchange->failed = false;
+    if (kind != HTTP_TARGET_TUS)
+        return http_write_take(connection, &target, kind);
+    http_tus_take(connection, &target, true);
+    return true;
+}
+
+static bool exchange_stored(struct http_connection *connection)
+{
+    return connection->exchange.tus ? http_tus_stored(connection) : http_write_stored(connection);
+}
+
 /* ---- the end ---- */
 
 static void log_access(struct http_connection *connection, bool complete, int64_t duration_us,
@@ -520,9 +548,9 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
 }
 
 const struct http_answering http_exchange_answering = {
-    .take = http_write_take,
+    .take = exchange_take,
     .form = http_write_form,
-    .stored = http_write_stored,
+    .stored = exchange_stored,
     .begin = exchange_begin,
     .refuse = http_answer_refuse,
     .opened = exchange_opened,

@@ -14,7 +14,6 @@
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_outcome.h"
-#include "httpd/serve/http_tus.h"
 #include "httpd/serve/http_write_head.h"
 #include "httpd/syntax/content_name.h"
 #include <stdio.h>
@@ -239,28 +238,14 @@ static int prepare(struct http_connection *connection, struct http_write *write,
     return http_write_head_read(connection, target, form, &write->head, message);
 }
 
-bool http_write_take(struct http_connection *connection)
+bool http_write_take(struct http_connection *connection, const struct http_target *target,
+                     enum http_target_kind kind)
 {
     struct http_exchange *exchange = &connection->exchange;
     const struct http_request *request = &exchange->request;
-    struct http_target target;
-    enum http_target_kind kind;
-    bool keep_alive = connection->keep_alive;
     bool put = request->method == HTTP_METHOD_PUT, post = request->method == HTTP_METHOD_POST;
     bool patch = request->method == HTTP_METHOD_PATCH;
     const char *message;
-    if (connection->loop->settings->write == HTTP_WRITE_OFF || (!put && !post && !patch))
-        return false;
-    connection->keep_alive = false; /* after an answer that looks at no body */
-    exchange->failed = true;
-    if (!http_access_target(connection, &target, &kind))
-        return true;
-    connection->keep_alive = keep_alive;
-    exchange->failed = false;
-    if (kind == HTTP_TARGET_TUS) {
-        http_tus_take(connection, &target, true);
-        return true;
-    }
     if (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_USER && kind != HTTP_TARGET_STREAM)
         return http_write_refuse(connection, 404, "there is nothing to write to");
     if (patch || kind != (put ? HTTP_TARGET_FILE : HTTP_TARGET_USER))
@@ -270,7 +255,7 @@ bool http_write_take(struct http_connection *connection)
         return http_write_refuse(connection, 503, "no memory");
     exchange->write = write;
     write->makes_id = post;
-    int status = prepare(connection, write, &target, &message);
+    int status = prepare(connection, write, target, &message);
     if (status != 0)
         return http_write_refuse(connection, status, message);
     http_body_init(&exchange->body, request);
@@ -530,8 +515,6 @@ bool http_write_stored(struct http_connection *connection)
     const struct http_metrics *metrics = connection->loop->metrics;
     const struct feed *feed = exchange->feed;
     int64_t size = feed ? feed_content(feed) : exchange->write->head.put.size;
-    if (exchange->tus)
-        return http_tus_stored(connection);
     switch (feed ? feed_status(feed) : sink_status(exchange->sink)) {
     case SINK_BUSY:
         return false;

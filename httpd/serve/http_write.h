@@ -6,9 +6,12 @@
 #define REEL_HTTPD_HTTP_WRITE_H
 
 #include "httpd/serve/http_connection.h"
+#include "httpd/syntax/http_target.h"
 
-/* take(), form(), stored() of struct http_answering. */
-bool http_write_take(struct http_connection *connection);
+/* take() of struct http_answering, for a PUT, POST or PATCH of TARGET, which is KIND and no upload of tus. True. */
+bool http_write_take(struct http_connection *connection, const struct http_target *target,
+                     enum http_target_kind kind);
+/* form() and stored(). */
 bool http_write_form(struct http_connection *connection);
 bool http_write_stored(struct http_connection *connection);
 

@@ -217,7 +217,7 @@ static void requests_that_lie_are_refused_before_memory_is_taken(void **state)
 /* Runs WORK in a process with all limits; how that ended. */
 static int confined(int (*work)(void))
 {
-    int status;
+    int status = 0;
     pid_t child = fork();
     if (child == 0)
         _exit(poster_limits_enter() ? work() : 77);
