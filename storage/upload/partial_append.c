@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD_BYTES (INT64_C(64) << 20) /* of a long content that are made durable at once */
@@ -73,9 +74,31 @@ static void run_append_open(struct job *job)
     upload->job_fine = partial_open(upload->own, &upload->job_error);
 }
 
+static void append_confirmed(struct partial *partial)
+{
+    if (partial->rows.fine)
+        partial_start_work(partial, PARTIAL_OPENS, run_append_open);
+    else
+        upload_conclude(partial->upload, &partial->rows.error);
+}
+
+/* A content that was gathered, or waited for its place, may have taken long: the file is cut to the offset when it is opened, so the row is
+ * asked once more whether it still is this request's, and not that of a newer one, or of a finished file. */
 static void append_advance(struct upload *upload)
 {
-    partial_start_work(upload->own, PARTIAL_OPENS, run_append_open);
+    partial_start_rows(upload->own, partial_rows_record, PARTIAL_NEW, append_confirmed);
+}
+
+/* Other members know nothing of this process's epochs: one that has taken over there has cut the file, or written to it, or finished it.
+ * So a writer that finds another end of the file than its own has been overtaken, and must not write into what may be stored by now. */
+static bool append_is_alone(const struct upload *upload, int64_t at, struct error *error)
+{
+    struct stat status;
+    if (fstat(upload->file.fd, &status) != 0)
+        return error_set(error, ERROR_IO, "cannot look at the partial file %s: %m",
+                         upload->own->rows.row.file_path);
+    return status.st_size == at || error_set(error, ERROR_UNAVAILABLE,
+                                             "another request has taken this upload over, at another server");
 }
 
 static bool append_write(struct upload *upload, const struct upload_slot *slot, struct error *error)
@@ -86,7 +109,8 @@ static bool append_write(struct upload *upload, const struct upload_slot *slot, 
     int64_t at = partial->begun + slot->offset;
     if (!partials_write_begin(partials, &partial->hold, error))
         return false;
-    bool fine = store_file_write(&upload->file, bytes, slot->filled, at, error);
+    bool fine =
+        append_is_alone(upload, at, error) && store_file_write(&upload->file, bytes, slot->filled, at, error);
     partials_write_end(partials, &partial->hold);
     if (!fine)
         return false;
