@@ -211,7 +211,7 @@ struct reel_upload {
      * is still the one that all callbacks run in. 0, 1: as a whole. Where STATE is of an earlier upload its pieces go on. */
     short pieces;
     bool
-        fresh; /* whatever STATE says, the upload begins anew; and it goes on without where STATE cannot be had or written */
+        fresh; /* ignore what STATE says and start over; if STATE cannot be locked or written, upload without it */
     int piece_kib;       /* a piece has at least so many KiB; 0: 16,384 */
     int64_t reserved[1]; /* zero */
 };

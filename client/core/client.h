@@ -162,8 +162,8 @@ struct client_upload_options {
     int64_t (*pass)(void *argument, struct transport to,
                     int64_t left); /* in place of SOURCE; see packet_call.h */
     bool (*rewind)(void *argument);
-    /* STORE in place of PUT where the server knows it: the outcome is told, and with ASKS the content is not asked for before a
-     * server has admitted it, so that one that refuses is followed by the next one without loss. A server that does not know
+    /* STORE in place of PUT where the server knows it: the reply says what became of the content, and with ASKS the source is not
+     * called before a server has accepted the upload, so that after a refusal the next server still gets all of it. A server that does not know
      * STORE is sent PUT, and asked nothing. Not with digest_follows. */
     bool store, asks;
     client_stored_callback stored; /* in place of `callback`; may be NULL */

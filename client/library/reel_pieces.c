@@ -118,7 +118,7 @@ static int64_t pieces_done(const struct pieces *pieces)
     return done;
 }
 
-/* With the mutex held, which is let go while the caller is told. */
+/* Call with the mutex held; it is released while the callback runs. */
 static void pieces_tell(struct pieces *pieces, int64_t done)
 {
     const struct reel_upload *upload = pieces->upload;

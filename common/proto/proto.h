@@ -80,7 +80,8 @@ enum proto_command {
     PROTO_STORAGE_FETCH = 92,       /* additive: DOWNLOAD of a deleted file too */
     PROTO_STORAGE_LEFT = 93,        /* additive: the users who have rows of this group */
     PROTO_STORAGE_EXPIRE = 94,      /* additive: when a file is to be deleted, asked or changed */
-    PROTO_STORAGE_STORE = 95,       /* additive: PUT that is told before its content, and what became of it */
+    PROTO_STORAGE_STORE =
+        95, /* additive: PUT with a reply before the content, and one that says what became of it */
 };
 
 /* Body sizes: sessions. */
