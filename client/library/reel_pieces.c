@@ -99,6 +99,8 @@ static void *pieces_run(void *argument)
         pthread_mutex_lock(&pieces->mutex);
         if (!fine)
             pieces_fail(pieces, &error);
+        else /* also where the servers had all of it already, and nothing was sent that is counted */
+            pieces->slots[piece - pieces->items].done = piece->content.size;
     }
     pieces->running--;
     pthread_cond_broadcast(&pieces->changed);

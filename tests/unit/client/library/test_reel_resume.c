@@ -7,6 +7,7 @@
 
 #include "client/reel.h"
 
+#include <ftw.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -82,6 +83,7 @@ static void place_close(struct place *place)
 struct watched {
     int64_t stop_at; /* -1: never */
     int64_t first, last;
+    int64_t stored; /* bytes below the server's store paths before */
     bool prepared;
     bool change;  /* the file is written to when half has gone */
     int64_t rows; /* the most partial uploads that there were */
@@ -101,6 +103,35 @@ static int64_t count_rows(struct place *place, const char *where)
     return rows;
 }
 
+static int64_t arrived_bytes;
+
+static int arrived_add(const char *path, const struct stat *status, int kind, struct FTW *at)
+{
+    (void)path;
+    (void)at;
+    arrived_bytes += kind == FTW_F ? status->st_size : 0;
+    return 0;
+}
+
+static int64_t count_stored(const struct place *place)
+{
+    static const char *const stores[] = {"one", "two"};
+    char store[128];
+    arrived_bytes = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(stores); i++) {
+        snprintf(store, sizeof(store), "%s/%s", place->world.fixture.directory, stores[i]);
+        (void)nftw(store, arrived_add, 8, FTW_PHYS);
+    }
+    return arrived_bytes;
+}
+
+/* A third of what was sent: it may still lie in a socket that the server has not begun to read, and is dropped when we hang up. */
+static bool arrived(void *argument)
+{
+    const struct watched *watched = argument;
+    return count_stored(watched->place) >= watched->stored + (watched->stop_at - watched->first) / 3;
+}
+
 static bool on_progress(void *argument, int64_t done, int64_t total)
 {
     struct watched *watched = argument;
@@ -116,7 +147,11 @@ static bool on_progress(void *argument, int64_t done, int64_t total)
         write_file(watched->place->path, watched->place->content, SIZE);
     }
     watched->last = done;
-    return watched->stop_at < 0 || done < watched->stop_at;
+    if (watched->stop_at < 0 || done < watched->stop_at)
+        return true;
+    if (watched->place->world.beside)
+        assert_true(loop_wait_until(arrived, watched));
+    return false;
 }
 
 static bool on_preparing(void *argument, int64_t done, int64_t total)
@@ -141,6 +176,7 @@ static int upload_it(struct place *place, int64_t stop_at, struct watched *watch
     struct reel_error error = {0};
     *watched = (struct watched){
         .stop_at = stop_at, .first = -1, .change = watched->change, .place = place, .thread = pthread_self()};
+    watched->stored = count_stored(place);
     return reel_upload_path(place->reel, &upload, place->path, id, &error) ? REEL_E_NONE : error.code;
 }
 
@@ -330,12 +366,15 @@ static void a_large_file_goes_in_pieces(void **state)
     place_close(&place);
 }
 
+/* At least one of the pieces; how far the others have come is up to the scheduler. */
 static bool recorded_in_pieces(void *argument)
 {
-    return count_rows(argument, "synced > 0") >= 2;
+    return count_rows(argument, "synced > 0") > 0;
 }
 
-static void every_piece_goes_on_where_it_was(void **state)
+/* The pieces that were begun are taken up again; that what they hold is not sent anew is seen where the file has changed behind the
+ * same times, below. */
+static void every_piece_that_was_begun_goes_on(void **state)
 {
     struct place place;
     struct watched watched = {0};
@@ -349,7 +388,7 @@ static void every_piece_goes_on_where_it_was(void **state)
         place.pieces = pieces;
         assert_int_equal(upload_it(&place, -1, &watched, NULL, second), REEL_E_NONE);
         assert_int_equal(watched.rows, 5);
-        assert_true(watched.first > 0 && watched.last == SIZE);
+        assert_int_equal(watched.last, SIZE);
         assert_string_equal(first, second);
         expect_stored(&place, first);
         beside(&place.world, "DELETE FROM t_partial");
@@ -393,12 +432,17 @@ static void a_file_that_changes_while_it_goes_in_pieces_is_not_stored(void **sta
     assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_IO);
     int fd = connect_client(&place.world);
     assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, id), ERROR_NOT_FOUND);
+    close(fd);
+    place_close(&place);
     /* Bytes that changed behind the same times: the digest of the whole tells, and nothing is left of it. */
+    place_open(&place);
+    place.pieces = 4;
+    watched = (struct watched){0};
     assert_int_equal(stat(place.path, &before), 0);
     assert_int_equal(upload_it(&place, 2000000, &watched, NULL, id), REEL_E_CANCELLED);
     assert_true(loop_wait_until(recorded_in_pieces, &place));
     int file = open(place.path, O_WRONLY);
-    for (int64_t at = 0; at < SIZE; at += 750000) {
+    for (int64_t at = 0; at < SIZE; at += 4096) {
         place.content[at] ^= 1;
         assert_int_equal(pwrite(file, &place.content[at], 1, at), 1);
     }
@@ -407,6 +451,7 @@ static void a_file_that_changes_while_it_goes_in_pieces_is_not_stored(void **sta
     close(file);
     assert_int_equal(upload_it(&place, -1, &watched, NULL, id), REEL_E_DIGEST);
     assert_int_equal(access(place.state, F_OK), -1);
+    fd = connect_client(&place.world);
     assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, id), ERROR_NOT_FOUND);
     close(fd);
     place_close(&place);
@@ -612,7 +657,7 @@ int main(void)
         cmocka_unit_test(one_upload_of_a_file_at_a_time),
         cmocka_unit_test(what_broke_off_is_asked_about),
         cmocka_unit_test(a_large_file_goes_in_pieces),
-        cmocka_unit_test(every_piece_goes_on_where_it_was),
+        cmocka_unit_test(every_piece_that_was_begun_goes_on),
         cmocka_unit_test(a_piece_that_is_gone_begins_anew),
         cmocka_unit_test(a_file_that_changes_while_it_goes_in_pieces_is_not_stored),
         cmocka_unit_test(an_upload_outlives_a_disk_that_takes_no_more),
