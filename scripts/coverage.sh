@@ -28,7 +28,7 @@ scripts/unit.py build/coverage "${tests[@]}" >build/coverage/unit.txt
 code=$?
 grep -E '^FAILED' -A 60 build/coverage/unit.txt
 tail -n 1 build/coverage/unit.txt
-rooms=(common client tracker idserver storage httpd)
+rooms=(common client tracker idserver storage httpd poster)
 (cd build/coverage && gcovr --root ../.. --object-directory . -j 2 \
     --filter "../../($(IFS='|'; echo "${rooms[*]}"))/" --exclude ../../client/example.c \
     --json coverage.json --gcov-ignore-parse-errors "${rooms[@]}" 2>gcovr.txt) || { tail build/coverage/gcovr.txt >&2; exit 1; }

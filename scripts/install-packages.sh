@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A sets=(
     [build]="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libhttp-parser-dev libmariadb-dev libsqlite3-dev
-        libinih-dev uthash-dev libxxhash-dev libmagic-dev libsystemd-dev libjansson-dev zlib1g-dev libssl-dev
+        libinih-dev uthash-dev libxxhash-dev libmagic-dev libsystemd-dev libjansson-dev zlib1g-dev libssl-dev libexpat1-dev
         libavformat-dev libavcodec-dev libavutil-dev libswscale-dev"
     [run]="libmagic-mgc ca-certificates curl"
     [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2"

@@ -15,8 +15,11 @@
 #define MANY     " files-from "
 
 static const struct command_verb verbs[] = {
-    {"upload", "FILE...", "Uploads files (- for standard input) and prints the file ID of each.",
-     TRANSFER "name type file-id recursive resume expires ", 0, -1, true, true, command_upload, true},
+    {"upload", "FILE...",
+     "Uploads files (- for standard input) and prints the file ID of each; with --package a ready-made HLS "
+     "or "
+     "DASH stream, and prints its link.",
+     TRANSFER "name type file-id recursive resume expires package ", 0, -1, true, true, command_upload, true},
     {"download", "FILE_ID [PATH]",
      "Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.",
      TRANSFER "output into resume verify offset size ", 0, -1, true, true, command_download, false},

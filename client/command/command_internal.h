@@ -51,7 +51,8 @@ struct command_settings {
 struct command_options {
     bool json, quiet, help, help_json, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
-    bool resume, verify, deleted, empty, repair, status, confirm_leftovers, recursive, long_form, sign;
+    bool resume, verify, deleted, empty, repair, status, confirm_leftovers, recursive, long_form, sign,
+        package;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time,
         *expires, *scope, *network, *rights, *prefix, *to, *interval, *rate, *settle;
     int64_t offset, size, limit, parallel;
@@ -240,9 +241,10 @@ void command_free_list(struct command *command);
 
 /* ---- the verbs ---- */
 
-int command_upload(struct command *command);   /* command_upload.c */
-int command_download(struct command *command); /* command_download.c */
-int command_size(struct command *command);     /* command_query.c */
+int command_upload(struct command *command);          /* command_upload.c */
+int command_upload_packages(struct command *command); /* of --package; command_package.c */
+int command_download(struct command *command);        /* command_download.c */
+int command_size(struct command *command);            /* command_query.c */
 int command_stat(struct command *command);
 int command_delete(struct command *command);
 int command_restore(struct command *command);

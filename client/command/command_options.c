@@ -91,6 +91,10 @@ static const struct option options_table[] = {
     COMMON_FLAG("version", 0, FLAG, version, "the version"),
     SOME_FLAG("dry-run", 'n', dry_run, "only say what would be done"),
     SOME_FLAG("recursive", 'r', recursive, "what is in directories too"),
+    SOME_FLAG("package", 0, package,
+              "upload: FILE is a folder with a finished HLS or DASH stream (or the master playlist in it): "
+              "stores all "
+              "that it names, with links in place of URIs, and prints the link of the master playlist"),
     SOME_NUMBER("parallel", 'j', parallel, 1,
                 "how many at the same time (1): files; of an upload pieces of a large file too, where files "
                 "are fewer"),

@@ -225,6 +225,8 @@ int command_upload(struct command *command)
     struct uploads uploads = {0};
     int result, sent;
 
+    if (options->package)
+        return command_upload_packages(command);
     if (options->expires && !command_parse_file_expires(options->expires, &uploads.expires))
         return command_usage(options, COMMAND_EXPIRES_EXPECTED, options->expires);
     result = uploads_collect(command, &uploads);

@@ -1,7 +1,7 @@
 # Completion of reel in fish. Written by scripts/generate-manuals.py.
 set -l commands upload download size stat delete restore list trash find du rename expire cp url fsck groups status top doctor admin auth
 complete -c reel -f
-complete -c reel -n "not __fish_seen_subcommand_from $commands" -a upload -d 'Uploads files (- for standard input) and prints the file ID of each.'
+complete -c reel -n "not __fish_seen_subcommand_from $commands" -a upload -d 'Uploads files (- for standard input) and prints the file ID of each; with --package a ready-made HLS or DASH stream, and prints its link.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a download -d 'Downloads files: one to PATH or --output, else under their stored names, here or --into a directory.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a size -d 'Prints the size in bytes.'
 complete -c reel -n "not __fish_seen_subcommand_from $commands" -a stat -d 'Prints everything that is known about files.'
@@ -44,6 +44,7 @@ complete -c reel -l help-json -d 'all commands and options as JSON'
 complete -c reel -l version -d 'the version'
 complete -c reel -n '__fish_seen_subcommand_from upload download delete restore cp admin' -s n -l dry-run -d 'only say what would be done'
 complete -c reel -n '__fish_seen_subcommand_from upload' -s r -l recursive -d 'what is in directories too'
+complete -c reel -n '__fish_seen_subcommand_from upload' -l package -d 'upload: FILE is a folder with a finished HLS or DASH stream (or the master playlist in it): stores all that it names, with links in place of URIs, and prints the link of the master playlist'
 complete -c reel -n '__fish_seen_subcommand_from upload download admin' -s j -l parallel -x -d 'how many at the same time (1): files; of an upload pieces of a large file too, where files are fewer'
 complete -c reel -n '__fish_seen_subcommand_from upload download size stat delete restore cp url' -l files-from -r -F -d 'more arguments, one per line (-: standard input)'
 complete -c reel -n '__fish_seen_subcommand_from upload list trash cp url' -l name -x -d 'upload, cp, url: the name (default: the file'\''s); list, find: names like NAME (*, ?)'

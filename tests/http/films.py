@@ -9,8 +9,8 @@ H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", 
 AAC = ["-c:a", "aac"]
 
 
-def ffmpeg(*arguments, timeout=120):
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, timeout=timeout, stdin=subprocess.DEVNULL)
+def ffmpeg(*arguments, timeout=120, cwd=None):
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, timeout=timeout, stdin=subprocess.DEVNULL, cwd=cwd)
 
 
 def frames(source, stream, *before):

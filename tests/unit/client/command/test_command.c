@@ -285,6 +285,37 @@ static void an_upload_prints_its_id_and_of_several_their_paths(void **state)
     printed("would upload a");
 }
 
+static void a_package_is_stored_from_its_segments_to_its_master_playlist(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("package", 0700), 0);
+    write_file("package/s1.ts", "one");
+    write_file("package/s2.ts", "two");
+    write_file("package/notes", "of no use");
+    write_file("package/v.m3u8", "#EXTM3U\n#EXTINF:4,\ns1.ts\n#EXTINF:4,\ns2.ts\n#EXT-X-ENDLIST\n");
+    write_file("package/m.m3u8", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n");
+    assert_int_equal(run("upload|--package|package|-n"), 0);
+    printed("would upload package (2 segments and other parts, 2 playlists, 247 B)");
+    assert_int_equal(run("size|pack-s1.ts"), 3);
+    assert_int_equal(run("upload|--package|package|--file-id|pack|-j|2"), 0);
+    assert_string_equal(world.out, "/files/tnvideo/user1/pack/m.m3u8\n");
+    said("notes: no playlist names it: left out");
+    assert_int_equal(run("download|pack-v.m3u8|-o|-"), 0);
+    printed("../pack-s2.ts/s2.ts\n");
+    assert_int_equal(run("upload|--package|package|--http|http://tv:8080/|--json"), 0);
+    printed("\"url\":\"http://tv:8080/files/tnvideo/user1/");
+    /* A segment whose file ID is taken by other bytes: the master playlist is not stored. */
+    assert_int_equal(run("upload|--file-id|taken-s2.ts|package/s1.ts"), 0);
+    assert_int_equal(run("upload|--package|package/m.m3u8|--file-id|taken"), 4);
+    said("with --file-id taken the same command stores what is missing");
+    assert_int_equal(run("size|taken"), 3);
+    assert_int_equal(run("upload|--package|package/v.m3u8|package|--json"), 0);
+    assert_int_equal(run("upload|--package|absent"), 10);
+    assert_int_equal(run("upload|--package|package|--name|x"), 2);
+    assert_int_equal(run("upload|--package|package|package|--file-id|x"), 2);
+    assert_int_equal(run("upload|--package|package|--expires|soon"), 2);
+}
+
 static void a_directory_is_uploaded_where_that_is_asked_for(void **state)
 {
     (void)state;
@@ -1028,6 +1059,7 @@ int main(void)
         TEST(a_setting_comes_from_option_environment_or_file),
         TEST(times_are_durations_and_dates),
         TEST(an_upload_prints_its_id_and_of_several_their_paths),
+        TEST(a_package_is_stored_from_its_segments_to_its_master_playlist),
         TEST(a_directory_is_uploaded_where_that_is_asked_for),
         TEST(lists_of_files_come_from_a_file),
         TEST(a_refused_name_is_told_what_helps),
