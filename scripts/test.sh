@@ -24,9 +24,10 @@ fi
 # A sanitizer's finding ends the process with a code that no test expects.
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
+export REEL_BUILD=$PWD/build/asan
 reports=$(mktemp -d)
-cluster=
-trap '[ -z "$cluster" ] || kill "$cluster" 2>/dev/null; rm -rf "$reports"' EXIT
+declare -A beside=() # rooms that run beside others: the process of each
+trap 'kill "${beside[@]}" 2>/dev/null; rm -rf "$reports"' EXIT
 
 run_unit() {
     local last
@@ -80,8 +81,9 @@ run_simulation() {
     passed=$((passed + seeds - bad)) failed=$((failed + bad))
 }
 
-run_pytest() { # ROOM COMMAND...
-    REEL_BUILD=$PWD/build/asan "${@:2}" "tests/$1" 2>&1 | tee "$reports/$1.out"
+run_pytest() { # ROOM
+    tests_of "$1"
+    "${command[@]}" 2>&1 | tee "$reports/$1.out"
     count_pytest "$1" "${PIPESTATUS[0]}"
 }
 
@@ -94,31 +96,41 @@ count_pytest() { # ROOM EXIT-CODE
     passed=$((passed + $(count passed))) failed=$((failed + errors)) skipped=$((skipped + $(count skipped)))
 }
 
-# The cluster tests mostly wait, for heartbeats and for parts to be missed: the rooms before them run meanwhile.
-start_cluster() {
-    REEL_BUILD=$PWD/build/asan tests/cluster/run.py tests/cluster >"$reports/cluster.out" 2>&1 &
-    cluster=$!
+tests_of() { # ROOM: into command
+    case $1 in
+        cluster | packages) command=("tests/$1/run.py" "tests/$1") ;;
+        *) command=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short "tests/$1") ;;
+    esac
 }
 
-run_cluster() {
+# Cluster and torture mostly wait, for heartbeats and for parts to be missed: other rooms run meanwhile, and what they print is shown
+# when their turn has come.
+start_beside() { # ROOM
+    [[ " ${rooms[*]} " == *" $1 "* ]] && [ -z "${beside[$1]:-}" ] || return 0
+    tests_of "$1"
+    "${command[@]}" >"$reports/$1.out" 2>&1 &
+    beside[$1]=$!
+}
+
+run_beside() { # ROOM
     local code
-    [ -n "$cluster" ] || start_cluster
-    wait "$cluster"
+    start_beside "$1"
+    wait "${beside[$1]}"
     code=$?
-    cluster=
-    cat "$reports/cluster.out"
-    count_pytest cluster "$code"
+    unset "beside[$1]"
+    cat "$reports/$1.out"
+    count_pytest "$1" "$code"
 }
 
 for room in "${rooms[@]}"; do
-    case "$room ${rooms[*]}" in "system "*" cluster"* | "torture "*" cluster"*) [ -n "$cluster" ] || start_cluster ;; esac
+    case $room in system | http | torture) start_beside cluster ;; esac
+    case $room in http) start_beside torture ;; esac
     echo "== Tests: $room"
     case $room in
         unit) run_unit; run_fuzz ;;
         simulation) run_simulation ;;
-        system | http | torture) run_pytest "$room" /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short ;;
-        cluster) run_cluster ;;
-        packages) run_pytest "$room" tests/packages/run.py ;;
+        system | http | packages) run_pytest "$room" ;;
+        torture | cluster) run_beside "$room" ;;
         *) echo "test.sh: unknown room '$room'; known: unit simulation system http torture cluster packages" >&2; exit 2 ;;
     esac
 done
