@@ -9,6 +9,7 @@
 #include "common/base/duration.h"
 #include "common/daemon/admin.h"
 #include "common/base/clock.h"
+#include "common/daemon/daemon_identity.h"
 #include "common/daemon/daemon_options.h"
 #include "common/daemon/daemon_process.h"
 #include "common/daemon/daemon_sandbox.h"
@@ -104,91 +105,6 @@ static void tell_change(void *argument, const struct config_option *option, cons
         log_info("daemon", "option %s.%s: %s -> %s", option->section, option->name, old_value, new_value);
 }
 
-/* ---- identities ---- */
-
-static struct auth_options auth_options_of(const struct run *run, const struct daemon_config *config)
-{
-    return (struct auth_options){
-        .mode = (enum auth_mode)config->auth_mode,
-        .keys_file = config->auth_keys,
-        .identity = config->auth_identity,
-        .role = run->spec->role,
-        .legacy_addresses = &config->auth_legacy,
-        .session_ms = config->auth_session_ms,
-    };
-}
-
-/* At every start and reload: an operator who never chose should learn it. */
-static void warn_of_mode(const struct run *run, const struct daemon_config *config)
-{
-    if (config->auth_mode == AUTH_PREFER && run->spec->role != KEY_ROLE_GATEWAY)
-        log_warning("auth",
-                    "auth.mode is prefer%s: whoever reaches this port may do everything; see "
-                    "docs/security.md for the "
-                    "way to required",
-                    config->auth_keys[0] == '\0' ? " and auth.keys is empty" : "");
-}
-
-static void audit_own(struct run *run, const char *event, bool good, const char *text)
-{
-    const struct audit_event own = {
-        .event = event, .outcome = good ? ERROR_NONE : ERROR_REFUSED, .bytes = -1, .text = text};
-
-    if (run->public.audit)
-        (void)audit_write(run->public.audit, &own);
-}
-
-static bool start_audit(struct run *run, struct error *error)
-{
-    struct auth_identity own;
-    struct audit_options options = {.file = run->config->audit_file, .daemon = run->spec->name};
-
-    if (!options.file || options.file[0] == '\0') /* reel-httpd has no such option */
-        return true;
-    auth_identity(run->public.auth, &own);
-    options.key = own.key;
-    if (!own.key)
-        log_warning("audit",
-                    "there is no key of one's own (auth.identity): the lines of %s are not linked by a chain",
-                    options.file);
-    run->public.audit = audit_create(&options, error);
-    auth_identity_clear(&own);
-    audit_own(run, "start", true, "version " REEL_VERSION);
-    return run->public.audit != NULL;
-}
-
-static bool start_auth(void *argument, struct error *error)
-{
-    struct run *run = argument;
-    const struct auth_options options = auth_options_of(run, run->config);
-    struct error cause;
-
-    run->public.auth = auth_create(&options, &cause);
-    if (!run->public.auth)
-        return error_set(error, cause.code, "auth: %s", cause.text);
-    warn_of_mode(run, run->config);
-    return start_audit(run, error);
-}
-
-/* Also when nothing but the keys file has changed. */
-static bool reload_auth(struct run *run, const struct daemon_config *config, struct error *error)
-{
-    const struct auth_options options = auth_options_of(run, config);
-    struct error cause;
-
-    if (!auth_reload(run->public.auth, &options, &cause))
-        return error_set(error, cause.code, "auth: %s", cause.text);
-    warn_of_mode(run, config);
-    if (run->public.audit) {
-        struct auth_identity own;
-
-        auth_identity(run->public.auth, &own);
-        audit_set_key(run->public.audit, own.key);
-        auth_identity_clear(&own);
-    }
-    return true;
-}
-
 /* False where the file, or what is in it, was refused. */
 static bool daemon_reload(struct run *run)
 {
@@ -207,7 +123,8 @@ static bool daemon_reload(struct run *run)
     config_compare(run->options.tables, run->reloaded ? run->reloaded : (const void *)run->config, config,
                    tell_change, &comparison);
     common = config;
-    if (!daemon_tls_reload(&run->public, config, &error) || !reload_auth(run, common, &error) ||
+    if (!daemon_tls_reload(&run->public, config, &error) ||
+        !daemon_identity_reload(&run->public, common, &error) ||
         (run->spec->reload && !run->spec->reload(&run->public, config, &error))) {
         log_error("daemon", "cannot apply the new configuration: %s", error.text);
         daemon_options_free_config(&run->options, config);
@@ -240,7 +157,7 @@ static void on_hangup(struct run *run)
     if (run->stopping)
         return;
     run->reload_refused = !daemon_reload(run);
-    audit_own(run, "reload", !run->reload_refused, NULL);
+    daemon_identity_audit(&run->public, "reload", !run->reload_refused, NULL);
     metric_set(run->reload_metric, run->reload_refused);
     (void)sd_notifyf(0, "READY=1\nSTATUS=%s",
                      run->reload_refused ? "The last reload was refused; the earlier configuration holds"
@@ -481,6 +398,13 @@ static bool set_up_process(struct run *run, struct error *error)
     return true;
 }
 
+static bool start_identity(void *argument, struct error *error)
+{
+    struct run *run = argument;
+
+    return daemon_identity_start(&run->public, run->config, error);
+}
+
 static bool daemon_start(struct run *run, struct error *error)
 {
     const struct daemon_config *config = run->config;
@@ -495,8 +419,8 @@ static bool daemon_start(struct run *run, struct error *error)
     /* What is told to a loop first comes last at its end: behind everything that start() may leave there. */
     loop_at_end(run->loops.loops[run->loops.count - 1], &run->loops_end);
     /* With the rights that a reload will have. */
-    if (config->user[0] != '\0' ? !process_as_user(config->user, start_auth, run, error)
-                                : !start_auth(run, error))
+    if (config->user[0] != '\0' ? !process_as_user(config->user, start_identity, run, error)
+                                : !start_identity(run, error))
         return false;
     run->started = run->spec->start(&run->public, error);
     if (!run->started)
@@ -547,9 +471,8 @@ static void end(struct run *run)
     free_events(run);
     loop_destroy(run->public.main_loop);
     if (run->started)
-        audit_own(run, "stop", true, NULL);
-    audit_destroy(run->public.audit);
-    auth_destroy(run->public.auth);
+        daemon_identity_audit(&run->public, "stop", true, NULL);
+    daemon_identity_destroy(&run->public);
 }
 
 static int live(struct run *run)

@@ -31,10 +31,10 @@ size_t ebml_film_memory(const struct ebml_film *film)
 
 bool ebml_film_add(struct ebml_film *film, int64_t time, int64_t position, int64_t least)
 {
-    const struct ebml_cut *last = film->cut_count > 0 ? &film->cuts[film->cut_count - 1] : NULL;
+    const struct ebml_cut *last = film->cuts && film->cut_count > 0 ? &film->cuts[film->cut_count - 1] : NULL;
     if (last && (time - last->time < max_i64(least, 1) || position < last->position))
         return true;
-    if (film->cut_count == film->cut_capacity) {
+    if (!film->cuts || film->cut_count == film->cut_capacity) {
         size_t capacity = max_size(64, film->cut_capacity * 2);
         struct ebml_cut *cuts = capacity <= CUTS_MAX ? realloc(film->cuts, capacity * sizeof(*cuts)) : NULL;
         if (!cuts)

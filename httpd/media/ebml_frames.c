@@ -243,7 +243,9 @@ bool ebml_frame_vp9(struct media_view frame, uint32_t width, uint32_t height, st
     vp9->profile = (uint8_t)(low | take(&bits, 1) << 1);
     if (vp9->profile == 3 && take(&bits, 1) != 0)
         return false;
-    if (take(&bits, 1) != 0 || take(&bits, 1) != 0) /* a frame that is shown again; not a key frame */
+    if (take(&bits, 1) != 0) /* a frame that is shown again */
+        return false;
+    if (take(&bits, 1) != 0) /* not a key frame */
         return false;
     (void)take(&bits, 2);
     if (take(&bits, 24) != 0x498342)

@@ -243,7 +243,8 @@ void hls_master(const struct media_set *set, unsigned left_out, struct media_buf
         if (is_left_out(set, left_out, i) || film->kind == FILM_SUBTITLE)
             continue;
         if (film->cut)
-            put_variants(out, film, sound && !sound->cut->muxed ? sound : film, (unsigned)i, subtitles);
+            put_variants(out, film, sound && sound->cut && !sound->cut->muxed ? sound : film, (unsigned)i,
+                         subtitles);
         else
             put_stored(out, film, (unsigned)i, subtitles);
     }

@@ -232,7 +232,7 @@ static bool cut_tracks(struct mp4_cut *cut, const struct mp4_index *index, struc
         if (track->kind != MEDIA_VIDEO && track->kind != MEDIA_AUDIO)
             continue;
         size_t *counted = track->kind == MEDIA_VIDEO ? &videos : &audios;
-        struct extent *own = calloc(cut->count, sizeof(*own));
+        struct extent *own = calloc(max_size(cut->count, 1), sizeof(*own));
         cut->first[i] = malloc(((size_t)cut->count + 1) * sizeof(uint32_t));
         if (!own || !cut->first[i] || !find_samples(cut, track, cut->first[i])) {
             free(own);

@@ -67,7 +67,7 @@ static bool layout_place(struct layout *layout, struct mp4_fragment *fragment)
     fragment->offset = layout->low;
     fragment->length = layout->dense ? layout->high - layout->low : layout->bytes;
     if (!layout->dense)
-        fragment->pieces = malloc(layout->count * sizeof(*fragment->pieces));
+        fragment->pieces = calloc(layout->count, sizeof(*fragment->pieces));
     if (!layout->dense && !fragment->pieces)
         return false;
     for (size_t i = 0; i < layout->count; i++) {

@@ -99,7 +99,9 @@ static bool disk_compare_piece(struct upload *upload, const uint8_t *bytes, size
                                struct error *error)
 {
     uint8_t *stored = malloc(COMPARE_BYTES);
-    bool fine = stored || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
+    bool fine = true;
+    if (!stored)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
     for (size_t done = 0; fine && upload->finding == UPLOAD_SAME && done < size;) {
         size_t got, wanted = min_size(size - done, COMPARE_BYTES);
         bool wrong = false;
@@ -171,7 +173,11 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
     if (!store_file_open(upload->file.path, &upload->file.place, &own, &size, error))
         return false;
     uint8_t *bytes = malloc(COMPARE_BYTES);
-    bool fine = bytes || error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
+    bool fine = true;
+    if (!bytes) {
+        (void)close(own);
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for a comparison");
+    }
     for (int64_t offset = 0; fine && upload->finding == UPLOAD_SAME && offset < upload->put.size;) {
         size_t got;
         fine = upload_heal_read(own, bytes, COMPARE_BYTES, offset, &got, NULL, error);

@@ -69,11 +69,12 @@ bool upload_judge_finish(struct upload *upload, struct error *error)
 void upload_judge_type(struct upload *upload, const void *bytes, size_t size)
 {
     const char *type = upload->put.content_type;
+    bool noted = upload->untyped; /* with another number it comes here again */
     if (media_type_is_generic(type))
         type = media_type_of_content(bytes, size, upload->put.name);
     if (!type && size == 0)
         type = MEDIA_TYPE_UNKNOWN;
     snprintf(upload->content_type, sizeof(upload->content_type), "%s", type ? type : "");
-    if (!type && !upload->untyped) /* with another number it comes here again */
+    if (!type && !noted)
         upload->untyped = types_note(upload->storage->types, &upload->put.key, upload->put.name, bytes, size);
 }

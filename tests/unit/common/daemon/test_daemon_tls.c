@@ -247,7 +247,7 @@ static void without_keys_it_warns_that_everybody_may_do_everything(void **state)
     real_daemon_start(&tracker, "tracker", true, text);
     assert_true(file_has(tracker.directory, "log", "ready: "));
     assert_true(file_has(tracker.directory, "log", "auth.mode is prefer and auth.keys is empty"));
-    assert_true(file_has(tracker.directory, "log", "are not linked by a chain"));
+    assert_true(file_has(tracker.directory, "log", "are not chained"));
     assert_true(file_has(tracker.directory, "log", "daemon.sandbox is off"));
     assert_int_equal(certificate_end(), -1);
     real_daemon_stop(&tracker);
