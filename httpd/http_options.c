@@ -13,6 +13,7 @@
 #define KIB               1024
 #define MIB               (1024 * 1024)
 #define DAY_MS            (INT64_C(24) * 3600 * 1000)
+#define SHARE_MAX_MS      (3660 * DAY_MS)
 #define FIELD_TEXT_MAX    256 /* bytes; several of them must fit into one answer's head */
 #define EXTRA_HEADERS_MAX 1024
 #define AT(member)        offsetof(struct httpd_config, member)
@@ -203,6 +204,16 @@ const struct config_option http_options[] = {
      "auth.keys issued (reel auth token), for the files and rights that it names; open: everybody who "
      "reaches this server may, "
      "which is for closed networks alone."},
+    {SECTION, "web", CONFIG_BOOL, AT(web), "off", NO_BOUNDS, LIVE,
+     "Whether / is a web page (list, upload, play, share, delete) and /api the JSON API behind it "
+     "(docs/web.md), for whoever has a "
+     "token that a key of auth.keys issued."},
+    {SECTION, "web_operators", CONFIG_STRINGS, AT(web_operators), "", NO_BOUNDS, LIVE,
+     "Users, as APPLICATION/USER, whose tokens show the state of the whole installation at /admin. Empty: "
+     "nobody."},
+    {SECTION, "share_max", CONFIG_DURATION, AT(share_max_ms), "30d", 0, SHARE_MAX_MS, NULL, LIVE,
+     "How long a link may hold that a user of the page shares, beyond the end of their own token too. 0: "
+     "nothing is shared."},
     {SECTION, "upload_size_max", CONFIG_SIZE, AT(upload_size_max), "0", 0, INT64_MAX, NULL, LIVE,
      "Bytes of one uploaded file; a longer one is answered 413. 0: no limit."},
     {SECTION, "access", CONFIG_CHOICE, AT(access), "open", 0, 0, "open|signed", LIVE,
@@ -383,6 +394,21 @@ static bool check_inline_types(const struct config_strings *types, struct error 
     return true;
 }
 
+static bool check_operators(const struct config_strings *operators, struct error *error)
+{
+    for (size_t i = 0; i < operators->count; i++) {
+        const char *text = operators->items[i], *slash = strchr(text, '/');
+        char application[PROTO_APPLICATION_SIZE] = "";
+        if (slash && slash - text < PROTO_APPLICATION_SIZE)
+            memcpy(application, text, (size_t)(slash - text));
+        if (!proto_name_valid(application, PROTO_APPLICATION_SIZE) || slash[1] == '\0' ||
+            strlen(slash + 1) >= PROTO_USER_SIZE)
+            return error_set(error, ERROR_MALFORMED,
+                             "httpd.web_operators: \"%s\" is not APPLICATION/USER, e.g. tnvideo/alice", text);
+    }
+    return true;
+}
+
 bool http_options_check(const void *config, struct error *error)
 {
     const struct httpd_config *c = config;
@@ -408,7 +434,11 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(error, ERROR_MALFORMED,
                          "httpd.write: tokens need auth.keys, a keys file with a key of the role issuer "
                          "(reel auth new-key issuer ID -o FILE)");
-    if (!check_proxies(c, error))
+    if (c->web && c->write != HTTP_WRITE_OPEN && c->daemon.auth_keys[0] == '\0')
+        return error_set(error, ERROR_MALFORMED,
+                         "httpd.web: tokens need auth.keys, a keys file with a key of the role issuer "
+                         "(reel auth new-key issuer ID -o FILE)");
+    if (!check_operators(&c->web_operators, error) || !check_proxies(c, error))
         return false;
     if (!local_volumes_check(&c->local_groups, error))
         return false;
@@ -467,6 +497,7 @@ static char *private_line(const char *cache_control)
 
 static void settings_free(struct http_settings *settings)
 {
+    config_strings_clear(&settings->web_operators);
     config_strings_clear(&settings->cors_origins);
     config_strings_clear(&settings->inline_types);
     networks_clear(&settings->trusted_proxies);
@@ -547,6 +578,8 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->forwarded_form = (enum forwarded_form)config->forwarded_header;
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
+    settings->web = config->web;
+    settings->share_max_s = config->share_max_ms / 1000;
     settings->write = (enum http_write_mode)config->write;
     settings->upload_size_max = config->upload_size_max;
     settings->access_signed = config->access == HTTP_ACCESS_SIGNED;
@@ -561,6 +594,7 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     if (!settings->server_line || !settings->cache_control_line || !settings->private_cache_line ||
         !settings->file_lines || !settings->hsts_line ||
         !config_strings_copy(&settings->inline_types, &config->inline_types, &error) ||
+        !config_strings_copy(&settings->web_operators, &config->web_operators, &error) ||
         !networks_parse(&config->trusted_proxies, &settings->trusted_proxies, &error) ||
         !address_list_copy(&settings->proxy_protocol, &config->proxy_protocol) ||
         !copy_origins(settings, &config->cors_origins)) {

@@ -75,6 +75,9 @@ struct httpd_config {
     char *access_log;
     int access_log_format; /* enum access_log_format */
 
+    bool web;
+    struct config_strings web_operators;
+    int64_t share_max_ms;
     int write; /* enum http_write_mode */
     int64_t upload_size_max;
     int access;       /* enum http_access_mode */
@@ -125,6 +128,9 @@ struct http_settings {
     int64_t retry_after_s;
     enum access_log_format access_log_format;
     char *server_line; /* "Server: ...\r\n" or "" */
+    bool web;
+    struct config_strings web_operators; /* "APPLICATION/USER" */
+    int64_t share_max_s;
     enum http_write_mode write;
     int64_t upload_size_max;  /* bytes; 0: no limit */
     bool access_signed;       /* files are given to signed links only */

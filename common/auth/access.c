@@ -37,7 +37,7 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_LOAD:
         ACCESS("load", BIT(STORAGE), 0, ACCESS_GROUP, 0, false, false);
     case PROTO_TRACKER_STATUS:
-        ACCESS("status", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
+        ACCESS("status", BIT(OPERATOR) | BIT(GATEWAY), 0, ACCESS_NOTHING, 0, false, false);
     case PROTO_TRACKER_LOCATE:
         ACCESS("locate", READERS | BIT(STORAGE), 0, ACCESS_USER, 0, false, false);
     case PROTO_TRACKER_GROUP:
@@ -65,9 +65,9 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_STORAGE_STAT:
         ACCESS("stat", READERS, KEY_RIGHT_READ, ACCESS_FILE, 0, false, false);
     case PROTO_STORAGE_RESTORE:
-        ACCESS("restore", USERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, false, true);
+        ACCESS("restore", WRITERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_LIST:
-        ACCESS("list", USERS, KEY_RIGHT_LIST, ACCESS_LIST, 0, false, false);
+        ACCESS("list", WRITERS, KEY_RIGHT_LIST, ACCESS_LIST, 0, false, false);
     case PROTO_STORAGE_PUT:
         ACCESS("put", WRITERS, KEY_RIGHT_WRITE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_WHERE:

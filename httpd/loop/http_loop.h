@@ -23,6 +23,7 @@
 struct http_server;
 struct http_connection;
 struct stream_loop;
+struct web_site;
 TAILQ_HEAD(http_connection_list, http_connection);
 
 /* States of a connection; each has a list, longest in it first, and a limit for how long one may stay in it.
@@ -74,6 +75,8 @@ struct http_loop {
     struct client *client;
     struct http_lookup *lookup;
     struct link_cache *links;
+    struct web_site *site; /* the page's files: see httpd/web/web_site.h */
+    size_t api_lists;       /* that are being made */
     struct auth *auth;   /* for tokens of those who write */
     struct audit *audit; /* NULL: none */
     bool audit_required;

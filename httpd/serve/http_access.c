@@ -109,16 +109,13 @@ static bool token_covers(const struct proto_token *token, const struct proto_fil
             strncmp(key->file, token->prefix, strlen(token->prefix)) == 0);
 }
 
-int http_access_writer(struct http_connection *connection, const struct proto_file_key *key, unsigned right,
-                       const char *token_text, struct http_grant *grant, const char **message)
+/* TOKEN out of TEXT, or where that is NULL out of Authorization. 0, or the status to refuse with. */
+static int read_token(struct http_connection *connection, const char *token_text, struct proto_token *token,
+                      const char **message)
 {
     char text[TOKEN_TEXT_SIZE];
     uint8_t body[PROTO_TOKEN_PACKED_MAX];
-    struct proto_token token;
     struct error error;
-    memset(grant, 0, sizeof(*grant));
-    if (connection->loop->settings->write == HTTP_WRITE_OPEN)
-        return 0;
     if (http_request_field_count(&connection->exchange.request, HTTP_FIELD_AUTHORIZATION) > 1)
         return refuse_writer(connection, 400, NULL, "more than one Authorization", message);
     if (!token_text && !bearer_token(connection, text))
@@ -126,18 +123,50 @@ int http_access_writer(struct http_connection *connection, const struct proto_fi
                              message);
     size_t size = token_parse(token_text ? token_text : text, body);
     struct keys *keys = auth_keys(connection->loop->auth);
-    bool good =
-        size > 0 && keys && token_verify(keys, body, size, clock_wall_seconds(), &token, NULL, &error);
+    bool good = size > 0 && keys && token_verify(keys, body, size, clock_wall_seconds(), token, NULL, &error);
     keys_release(keys);
-    if (!good)
-        return refuse_writer(connection, 401, REALM ", error=\"invalid_token\"",
-                             "the token is not valid, or has expired", message);
-    if (!token_covers(&token, key))
+    if (good)
+        return 0;
+    return refuse_writer(connection, 401, REALM ", error=\"invalid_token\"",
+                         "the token is not valid, or has expired", message);
+}
+
+/* Whether TOKEN gives RIGHT to KEY (NULL: to whatever its user has). */
+static int judge_token(struct http_connection *connection, const struct proto_token *token,
+                       const struct proto_file_key *key, unsigned right, const char **message)
+{
+    if (key && !token_covers(token, key))
         return refuse_writer(connection, 403, REALM ", error=\"insufficient_scope\"",
                              "the token is for other files", message);
-    if ((token.rights & right) != right)
+    if ((token->rights & right) != right)
         return refuse_writer(connection, 403, REALM ", error=\"insufficient_scope\"",
                              "the token does not give this right", message);
+    return 0;
+}
+
+int http_access_shown(struct http_connection *connection, const struct proto_file_key *key, unsigned right,
+                      struct http_shown *shown, const char **message)
+{
+    shown->has_token =
+        connection->loop->settings->write != HTTP_WRITE_OPEN || http_access_has_token(connection);
+    if (!shown->has_token)
+        return 0;
+    int status = read_token(connection, NULL, &shown->token, message);
+    return status != 0 ? status : judge_token(connection, &shown->token, key, right, message);
+}
+
+int http_access_writer(struct http_connection *connection, const struct proto_file_key *key, unsigned right,
+                       const char *token_text, struct http_grant *grant, const char **message)
+{
+    struct proto_token token;
+    memset(grant, 0, sizeof(*grant));
+    if (connection->loop->settings->write == HTTP_WRITE_OPEN)
+        return 0;
+    int status = read_token(connection, token_text, &token, message);
+    if (status == 0)
+        status = judge_token(connection, &token, key, right, message);
+    if (status != 0)
+        return status;
     memcpy(grant->issuer, token.issuer, sizeof(grant->issuer));
     if (token.has_prefix)
         memcpy(grant->prefix, token.prefix, sizeof(grant->prefix));

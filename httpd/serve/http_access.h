@@ -25,6 +25,14 @@ struct http_grant {
 MUST_CHECK int http_access_writer(struct http_connection *connection, const struct proto_file_key *key,
                                   unsigned right, const char *token, struct http_grant *grant,
                                   const char **message);
+/* The token of a request to the API. */
+struct http_shown {
+    bool has_token; /* false: `write` is open, and nobody need show one */
+    struct proto_token token;
+};
+/* The same for whoever asks the API, whether files can be written or not; KEY NULL: whatever the token's user has. */
+MUST_CHECK int http_access_shown(struct http_connection *connection, const struct proto_file_key *key,
+                                 unsigned right, struct http_shown *shown, const char **message);
 /* True where the request has an Authorization field. */
 bool http_access_has_token(const struct http_connection *connection);
 

@@ -4,6 +4,7 @@
  */
 #include "httpd/serve/http_answer.h"
 #include "common/base/log.h"
+#include "httpd/source/source_head.h"
 #include "httpd/syntax/disposition.h"
 #include "httpd/syntax/http_link.h"
 #include <inttypes.h>
@@ -158,7 +159,8 @@ void http_answer_refuse(struct http_connection *connection, int status, const ch
         http_connection_set_state(connection, CONNECTION_SEND);
         return;
     }
-    bool json = http_accept_prefers_json(http_answer_request_field(connection, HTTP_FIELD_ACCEPT));
+    bool json = exchange->is_api ||
+                http_accept_prefers_json(http_answer_request_field(connection, HTTP_FIELD_ACCEPT));
     size_t size =
         http_error_body(body, sizeof(body), json, status, message, http_answer_request_id(connection, id));
     begin_head(connection, status);
@@ -232,6 +234,29 @@ void http_answer_error(struct http_connection *connection, int code, const char 
     int status = status_of_error(code, client_trackers_reachable(connection->loop->client));
     http_answer_log(connection, status, code, text);
     http_answer_refuse(connection, status, message_of_status(status));
+}
+
+void http_answer_json(struct http_connection *connection, char *text)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    struct source_options options = {.loop = connection->loop, .connection_id = connection->id};
+    size_t size = text ? strlen(text) : 0;
+    struct source_memory *memory = text ? source_memory_create((uint8_t *)text, size) : NULL;
+    if (memory && exchange->request.method != HTTP_METHOD_HEAD)
+        exchange->source = source_head_open(&options, memory, 0, size);
+    bool made = memory && (exchange->source || exchange->request.method == HTTP_METHOD_HEAD);
+    if (!memory)
+        free(text);
+    source_memory_release(memory);
+    if (!made || !http_connection_take_output(connection)) {
+        http_answer_refuse(connection, 503, "no memory");
+        return;
+    }
+    begin_head(connection, 200);
+    HTTP_OUTPUT_LITERAL(&connection->out, "Content-Type: application/json\r\nCache-Control: no-store\r\n"
+                                          "X-Content-Type-Options: nosniff\r\n");
+    http_response_content_length(&connection->out, (int64_t)size);
+    http_answer_end(connection);
 }
 
 /* ---- OPTIONS ---- */

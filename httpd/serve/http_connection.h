@@ -23,6 +23,7 @@
 
 struct stream_request;
 struct stream_body;
+struct http_api;
 struct http_delete;
 struct http_tus;
 struct http_write;
@@ -54,6 +55,8 @@ struct http_exchange {
     struct http_write *write;      /* PUT, POST: see http_write.c */
     struct http_delete *erase;     /* DELETE: see http_delete.c */
     struct http_tus *tus;          /* a resumable upload: see http_tus.c */
+    struct http_api *api;          /* a request to the JSON API: see http_api.c */
+    bool is_api;                   /* the target is of such: errors are JSON */
     bool is_tus;                   /* the target is of such: answers have the fields of tus */
     struct sink *sink;             /* CONNECTION_STORE: one of these two */
     struct feed *feed;

@@ -6,7 +6,9 @@
 #include "common/base/clock.h"
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
+#include "httpd/serve/http_api.h"
 #include "httpd/serve/http_delete.h"
+#include "httpd/serve/http_page.h"
 #include "httpd/serve/http_tus.h"
 #include "httpd/serve/http_write.h"
 #include "httpd/syntax/http_target.h"
@@ -444,19 +446,26 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, exchange->refused, exchange->refusal);
         return;
     }
-    if (exchange->request.method >= HTTP_METHOD_PUT && !deletes) {
+    bool web = connection->loop->settings->web;
+    if (exchange->request.method >= HTTP_METHOD_PUT && !deletes && !web) {
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
     if (!http_access_target(connection, &target, &kind))
         return;
-    if (exchange->request.method == HTTP_METHOD_OPTIONS)
+    if (kind == HTTP_TARGET_API && web)
+        http_api_begin(connection, &target);
+    else if (exchange->request.method >= HTTP_METHOD_PUT && !deletes)
+        http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
+    else if (exchange->request.method == HTTP_METHOD_OPTIONS)
         http_answer_options(connection);
     else if (exchange->is_tus)
         http_tus_take(connection, &target, false);
     else if (deletes)
         http_delete_begin(connection, &target, kind);
-    else if (kind == HTTP_TARGET_UNKNOWN || kind == HTTP_TARGET_USER || kind == HTTP_TARGET_TUS)
+    else if (kind == HTTP_TARGET_PAGE && web)
+        http_page_answer(connection, &target);
+    else if (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_STREAM)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
     else if (kind == HTTP_TARGET_STREAM)
         exchange_stream(connection, &target);
@@ -481,6 +490,8 @@ static bool exchange_take(struct http_connection *connection)
         return true;
     connection->keep_alive = keep_alive;
     exchange->failed = false;
+    if (kind == HTTP_TARGET_API && connection->loop->settings->web)
+        return false; /* whatever its body says, the target says all */
     if (kind != HTTP_TARGET_TUS)
         return http_write_take(connection, &target, kind);
     http_tus_take(connection, &target, true);
@@ -539,6 +550,7 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
     http_write_end(connection);
     http_delete_end(exchange->erase);
     http_tus_end(exchange->tus);
+    http_api_end(connection);
     source_close(exchange->source);
     stream_request_end(exchange->stream);
     stream_body_destroy(exchange->made);

@@ -12,6 +12,7 @@
 #include "httpd/serve/http_sweep.h"
 #include "httpd/serve/http_unsent.h"
 #include "httpd/stream/stream_loop.h"
+#include "httpd/web/web_site.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -291,6 +292,9 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     loop->http.audit_required = config->daemon.audit_required;
     if (!loop->http.links)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for signed links");
+    loop->http.site = web_site_create();
+    if (!loop->http.site)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for the files of the web page");
     if (!create_clients(loop, config, error))
         return false;
     if (server->volumes) {
@@ -335,6 +339,7 @@ static void server_free(struct http_server *server)
         listener_destroy(loop->listener);
         listener_destroy(loop->tls_listener);
         link_cache_destroy(loop->http.links);
+        web_site_destroy(loop->http.site);
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }

@@ -304,6 +304,20 @@ static enum http_target_kind parse_tus(const struct http_text *segments, size_t 
                                                                              : HTTP_TARGET_UNKNOWN;
 }
 
+/* SEGMENTS from FIRST on are kept as they came. */
+static enum http_target_kind keep_parts(const struct http_text *segments, size_t count, size_t first,
+                                        enum http_target_kind kind, struct http_text query,
+                                        struct http_target *target)
+{
+    target->query = query;
+    target->part_count = 0;
+    if (count > first + HTTP_TARGET_PARTS_MAX)
+        return HTTP_TARGET_UNKNOWN;
+    for (size_t i = first; i < count; i++)
+        target->parts[target->part_count++] = segments[i];
+    return kind;
+}
+
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target)
 {
@@ -333,6 +347,12 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
         return parse_stream(segments, count, default_application, default_user, target);
     if (strcmp(scratch, "tus") == 0)
         return parse_tus(segments, count, default_application, default_user, target);
+    if (strcmp(scratch, "api") == 0)
+        return keep_parts(segments, count, 1, HTTP_TARGET_API, query, target);
+    if (strcmp(scratch, "web") == 0)
+        return keep_parts(segments, count, 1, HTTP_TARGET_PAGE, query, target);
+    if (count == 1 && (scratch[0] == '\0' || strcmp(scratch, "admin") == 0))
+        return keep_parts(segments, count, scratch[0] == '\0' ? 1 : 0, HTTP_TARGET_PAGE, query, target);
     if (strcmp(scratch, "files") != 0)
         return HTTP_TARGET_UNKNOWN;
     bool ends = segments[count - 1].size == 0; /* with a slash */

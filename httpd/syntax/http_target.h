@@ -16,6 +16,8 @@
  *   /info/[APPLICATION/USER/]FILEID                        what is known about a file
  *   /poster/[APPLICATION/USER/]FILEID/NAME.jpg?t=SECONDS&w=PIXELS    a picture of it
  *   /storyboard/[APPLICATION/USER/]FILEID/RESOURCE         many small pictures
+ *   /  /admin  /web/NAME                       the web page and its parts (http_page.h)
+ *   /api/...                                   the JSON API (api_request.h takes the rest apart)
  *
  * A segment is decoded exactly once, after the path was split: %2F inside one does not separate.
  */
@@ -30,12 +32,15 @@ enum http_target_kind {
     HTTP_TARGET_USER, /* a user's files as a whole: the key without a file */
     HTTP_TARGET_STREAM,
     HTTP_TARGET_TUS,     /* an upload; the key without a file: where they are created */
+    HTTP_TARGET_PAGE,    /* the web page or a part of it */
+    HTTP_TARGET_API,     /* the JSON API */
     HTTP_TARGET_SERVER,  /* "*" */
     HTTP_TARGET_UNKNOWN, /* well-formed, but nothing can be there: 404 */
     HTTP_TARGET_BROKEN,  /* 400 */
 };
 
 #define HTTP_TARGET_ITEMS_MAX 8 /* files of one stream */
+#define HTTP_TARGET_PARTS_MAX 6 /* segments of an address of the API */
 
 enum http_service {
     HTTP_SERVICE_HLS,
@@ -58,6 +63,12 @@ struct http_target {
     /* TUS alone: segments as they came; BYTES NULL: absent */
     struct http_text tus_token, tus_metadata, tus_concat;
 
+    /* PAGE, API: the segments behind /web or /api as they came (PAGE: none for /, "admin" for /admin), and the query. Each can be
+     * decoded. */
+    struct http_text parts[HTTP_TARGET_PARTS_MAX];
+    size_t part_count;
+    struct http_text query;
+
     /* STREAM alone */
     enum http_service service;
     struct http_text resource; /* the last segment, as it came; empty for INFO */
@@ -70,7 +81,7 @@ struct http_target {
 
 /* TEXT: the request-target as it came (origin-form, absolute-form or "*"). DEFAULT_APPLICATION and
  * DEFAULT_USER may be
- * "": then the short form names nothing. TARGET is filled for FILE, USER, STREAM and TUS only. */
+ * "": then the short form names nothing. TARGET is filled for FILE, USER, STREAM, TUS, PAGE and API only. */
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 

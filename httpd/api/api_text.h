@@ -1,0 +1,44 @@
+/*
+ * api_text: what the JSON API answers with, as text (docs/openapi.json). Names are anybody's: what is not UTF-8 in them is shown as
+ * U+FFFD, and `path` has the bytes themselves, percent-encoded. Pure; any thread.
+ */
+#ifndef REEL_HTTPD_API_TEXT_H
+#define REEL_HTTPD_API_TEXT_H
+
+#include "common/auth/token.h"
+#include "httpd/api/api_list.h"
+#include <jansson.h>
+
+/* Each returns malloc'd text; NULL without memory. */
+
+/* KEY: whose files they are. */
+char *api_text_list(const struct proto_file_key *key, const struct api_page *page,
+                    const struct api_list_result *result);
+char *api_text_file(const struct proto_file_key *key, const struct proto_stat *stat);
+/* Sums of what is stored; where not all of it was counted, ALL of RESULT is false. */
+char *api_text_usage(const struct api_list_result *result);
+
+/* What a session is: who asks, and what this server can do for them. */
+struct api_session_facts {
+    const struct proto_token *token; /* NULL: nobody had to show one */
+    const char *application, *user;  /* without a token: those of the configuration, "" for none */
+    const char *media;               /* what stands before /files and the like; NULL: nothing can be read */
+    bool writes, shares, operates;
+    int64_t upload_size_max; /* bytes; 0: no limit */
+    int64_t share_max;       /* seconds that a shared link may hold */
+};
+char *api_text_session(const struct api_session_facts *facts);
+
+/* EXPIRES: seconds since 1970; 0: never. */
+char *api_text_link(const char *path, int64_t expires);
+
+/* "/APPLICATION/USER[/FILEID]", percent-encoded, malloc'd. */
+char *api_text_path(const struct proto_file_key *key);
+
+/* TEXT as a JSON string whatever its bytes are. */
+json_t *api_json_string(const char *text);
+
+/* OBJECT as compact text; it is given up in any case, NULL too. */
+char *api_text_of(json_t *object);
+
+#endif
