@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a link that plays: installs what is needed, builds a release, starts the four daemons on this
+# From a fresh clone to a link that plays and a web page: installs what is needed, builds a release, starts the four daemons on this
 # machine, uploads a file, downloads it over the packet protocol and over HTTP, and compares every byte.
 set -euo pipefail
 
@@ -138,7 +138,9 @@ make_key() { # ROLES ID [OPTION...]
     { [ -s "$keys" ] && grep -q "^$2 " "$keys"; } || "$bin/reel" auth new-key -o "$keys" "$@" || fail "cannot make a key in $keys"
 }
 make_key storage storage-1 groups=group001
-make_key gateway httpd-1 applications=tnvideo rights=r
+make_key gateway httpd-1 applications=tnvideo rights=rwdl
+# That of an earlier version only read.
+sed -i '/^httpd-1 /s/rights=r\( \|$\)/rights=rwdl\1/' "$keys"
 make_key operator,issuer quickstart
 make_key issuer links rights=r applications=tnvideo
 (umask 077; cat >"$dir/etc/reel.conf" <<TEXT
@@ -205,6 +207,9 @@ trackers = 127.0.0.1:$tracker
 application = tnvideo
 user = quickstart
 access = $access
+write = on
+web = on
+web_operators = tnvideo/quickstart
 TEXT
 
 stop_all
@@ -275,6 +280,11 @@ for url in "$link" "$named"; do
     cmp "$file" "$copy/http" || give_up "the download of $url differs from what was uploaded"
 done
 echo "HTTP: the same $(stat -c %s "$copy/http") bytes came back."
+page=http://127.0.0.1:$httpd/
+token=$("${reel[@]}" auth token --rights rwdl --expires 30d) || give_up "no token could be made for the web page"
+[ "$(curl -sS -o "$copy/page" -w '%{http_code}' "$page")" = 200 ] || give_up "the web page $page is not there"
+curl -sS --fail -o "$copy/list" -H "Authorization: Bearer $token" "${page}api/v1/files/tnvideo/quickstart" ||
+    give_up "the web page's token lists nothing; see $dir/log/httpd.log"
 
 # As they can be typed where this was typed.
 stop_command=$(printf '%q' "$command")
@@ -288,6 +298,8 @@ more=
 cat <<TEXT
 
 File ID:  $id
+Web page: $page#token=$token
+          (signed in for 30 days: upload, play, share, delete; $page for others, with a token of: reel auth token)
 Play it:  $link
           $named
 Try:      mpv '$link'      (or a browser, VLC, wget -c, curl -r)

@@ -54,8 +54,9 @@ static int compare_names(const char *a, const char *b)
     return order != 0 ? order : strcmp(a, b);
 }
 
-int api_list_compare(const struct api_page *page, const struct proto_list_entry *a,
-                     const struct proto_list_entry *b)
+/* Below 0: A stands before B in the order of PAGE. */
+static int list_compare(const struct api_page *page, const struct proto_list_entry *a,
+                        const struct proto_list_entry *b)
 {
     int order = 0;
     switch (page->sort) {
@@ -76,7 +77,8 @@ int api_list_compare(const struct api_page *page, const struct proto_list_entry 
     return page->descending ? -order : order;
 }
 
-bool api_list_matches(const struct api_page *page, const struct proto_list_entry *entry)
+/* ASCII letters of either case are the same. */
+static bool list_matches(const struct api_page *page, const struct proto_list_entry *entry)
 {
     return page->query[0] == '\0' || strcasestr(api_shown_name(entry), page->query);
 }
@@ -89,7 +91,7 @@ static size_t place_of(const struct api_list *list, const struct proto_list_entr
     size_t low = 0, high = list->kept_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (api_list_compare(&list->page, list->kept[middle], entry) < 0)
+        if (list_compare(&list->page, list->kept[middle], entry) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -118,11 +120,11 @@ static void keep(struct api_list *list, const struct proto_list_entry *entry)
 static void consider(struct api_list *list, const struct proto_list_entry *entry)
 {
     const struct api_page *page = &list->page;
-    if (!api_list_matches(page, entry))
+    if (!list_matches(page, entry))
         return;
     list->result.matched++;
     list->result.bytes += entry->stat.size;
-    if (page->limit == 0 || (page->has_after && api_list_compare(page, entry, &page->after) <= 0))
+    if (page->limit == 0 || (page->has_after && list_compare(page, entry, &page->after) <= 0))
         return;
     keep(list, entry);
 }

@@ -33,10 +33,4 @@ struct api_list *api_list_start(struct client *client, const struct proto_file_k
 /* Gives it up, or frees it after its callback; NULL is ignored. */
 void api_list_end(struct api_list *list);
 
-/* Below 0: A stands before B in the order of PAGE. */
-int api_list_compare(const struct api_page *page, const struct proto_list_entry *a,
-                     const struct proto_list_entry *b);
-/* Whether the page's query is in the name that is shown; ASCII letters of either case are the same. */
-bool api_list_matches(const struct api_page *page, const struct proto_list_entry *entry);
-
 #endif

@@ -8,7 +8,8 @@
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
-json_t *api_json_string(const char *text)
+/* TEXT as a JSON string whatever its bytes are. */
+static json_t *text_json(const char *text)
 {
     size_t size = strlen(text), used = 0;
     if (utf8_valid(text, size, true))
@@ -101,9 +102,9 @@ static json_t *file_json(const struct proto_file_key *owner, const char *file, c
     if (!path)
         return NULL;
     json_t *object = json_pack("{s:o, s:s, s:o, s:I, s:o, s:s, s:o, s:o, s:o, s:o}", "id",
-                               api_json_string(key.file), "path", path, "name", api_json_string(stat->name),
-                               "size", (json_int_t)stat->size, "type", api_json_string(stat->content_type),
-                               "state", stat->status == PROTO_FILE_DELETED ? "deleted" : "stored", "created",
+                               text_json(key.file), "path", path, "name", text_json(stat->name), "size",
+                               (json_int_t)stat->size, "type", text_json(stat->content_type), "state",
+                               stat->status == PROTO_FILE_DELETED ? "deleted" : "stored", "created",
                                time_json(stat->created), "deleted", time_json(stat->deleted), "expires",
                                time_json(stat->expires), "digest", digest_json(stat));
     free(path);
@@ -150,17 +151,17 @@ char *api_text_session(const struct api_session_facts *facts)
     char rights[8] = "rwdl";
     if (token)
         (void)key_rights_format(token->rights, rights);
-    json_t *prefix = token && token->has_prefix ? api_json_string(token->prefix) : json_null();
+    json_t *prefix = token && token->has_prefix ? text_json(token->prefix) : json_null();
     struct proto_file_key key = {0};
     memcpy(key.application, facts->application, strnlen(facts->application, sizeof(key.application) - 1));
     memcpy(key.user, facts->user, strnlen(facts->user, sizeof(key.user) - 1));
     char *path = key.application[0] != '\0' && key.user[0] != '\0' ? api_text_path(&key) : NULL;
     json_t *object = json_pack(
         "{s:o, s:o, s:s?, s:s, s:o, s:o, s:s?, s:b, s:b, s:b, s:I, s:I}", "application",
-        api_json_string(facts->application), "user", api_json_string(facts->user), "path", path, "rights",
-        rights, "prefix", prefix, "expires", time_json(token ? token->expires : 0), "media", facts->media,
-        "writes", (int)facts->writes, "shares", (int)facts->shares, "operates", (int)facts->operates,
-        "upload_size_max", (json_int_t)facts->upload_size_max, "share_max", (json_int_t)facts->share_max);
+        text_json(facts->application), "user", text_json(facts->user), "path", path, "rights", rights,
+        "prefix", prefix, "expires", time_json(token ? token->expires : 0), "media", facts->media, "writes",
+        (int)facts->writes, "shares", (int)facts->shares, "operates", (int)facts->operates, "upload_size_max",
+        (json_int_t)facts->upload_size_max, "share_max", (json_int_t)facts->share_max);
     free(path);
     return api_text_of(object);
 }

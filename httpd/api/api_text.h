@@ -35,9 +35,6 @@ char *api_text_link(const char *path, int64_t expires);
 /* "/APPLICATION/USER[/FILEID]", percent-encoded, malloc'd. */
 char *api_text_path(const struct proto_file_key *key);
 
-/* TEXT as a JSON string whatever its bytes are. */
-json_t *api_json_string(const char *text);
-
 /* OBJECT as compact text; it is given up in any case, NULL too. */
 char *api_text_of(json_t *object);
 

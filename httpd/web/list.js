@@ -56,7 +56,8 @@ function durationOf(file) {
 }
 
 function posterOf(file) {
-  const kind = kindOf(file), frame = h("span", {class: `poster ${kind}`});
+  const kind = kindOf(file), extension = /\.(\w{1,5})$/.exec(nameOf(file));
+  const frame = h("span", {class: `poster ${kind}`, "data-kind": extension ? extension[1].toUpperCase() : ""});
   if (file.state === "deleted" || facts.media === null) return frame;
   const url = kind === "video" || kind === "audio" ? address("poster", file.path, "/poster.jpg?w=320")
     : kind === "image" && file.size <= SMALL_PICTURE ? fileAddress(file) : null;

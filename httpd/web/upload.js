@@ -21,8 +21,9 @@ function words(upload) {
   }
 }
 
-function button(sign, label, action) {
-  return h("button", {type: "button", class: "small", "aria-label": label, title: label, onclick: action}, sign);
+/** KEY: of the text; people with a screen reader hear the file's name too. */
+function button(key, name, action) {
+  return h("button", {type: "button", class: "small", "aria-label": `${t(key)}: ${name}`, onclick: action}, t(key));
 }
 
 function next() {
@@ -55,10 +56,10 @@ function update(upload) {
   const moving = ["running", "retrying", "waiting"].includes(upload.state);
   const hadFocus = upload.buttons.contains(document.activeElement);
   replace(upload.buttons,
-    moving && button("⏸", t("pause", {name}), () => { upload.pause(); next(); }),
-    ["paused", "failed"].includes(upload.state) && button("▶", t("resume", {name}), () => run(upload)),
-    upload.state !== "done" && button("✕", t("stop", {name}), () => { upload.cancel(); drop(upload); next(); }),
-    upload.state === "done" && button("✕", t("dismiss", {name}), () => drop(upload)));
+    moving && button("pause", name, () => { upload.pause(); next(); }),
+    ["paused", "failed"].includes(upload.state) && button("resume", name, () => run(upload)),
+    upload.state !== "done" && button("cancel", name, () => { upload.cancel(); drop(upload); next(); }),
+    upload.state === "done" && button("dismiss", name, () => drop(upload)));
   if (hadFocus) upload.buttons.querySelector("button")?.focus();
 }
 
@@ -74,7 +75,7 @@ function rowOf(upload) {
 
 function leftRow(entry) {
   return h("li", {}, h("span", {class: "upload-name"}, entry.name), h("span", {class: "upload-state"}, t("unfinished")),
-    h("span", {class: "upload-buttons"}, button("✕", t("discard", {name: entry.name}), async () => {
+    h("span", {class: "upload-buttons"}, button("discard", entry.name, async () => {
       await discard(entry);
       draw();
     })));

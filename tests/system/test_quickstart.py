@@ -1,4 +1,5 @@
 """scripts/quickstart.sh as a new user types it."""
+import json
 import os
 import pathlib
 import re
@@ -44,6 +45,12 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         assert "s=" in link and "url --sign" in done.stdout
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(link.partition("?")[0], timeout=10)
+        # The web page is there, and its link signs in.
+        page, token = re.search(r"Web page: +(\S+/)#token=(\S+)", done.stdout).groups()
+        assert b"/web/main.js" in urllib.request.urlopen(page, timeout=10).read()
+        session = urllib.request.Request(page + "api/v1/session", headers={"Authorization": "Bearer " + token})
+        facts = json.load(urllib.request.urlopen(session, timeout=10))
+        assert facts["user"] == "quickstart" and facts["rights"] == "rwdl" and facts["writes"] and facts["operates"]
         first = pids(directory)
         assert set(first) == {"tracker", "idserver", "storage", "httpd"}
         for name in first:

@@ -301,8 +301,9 @@ static const char *expected_of(enum proto_command command)
     case PROTO_TRACKER_SADDRS:
     case PROTO_TRACKER_LOCATE:
         return "operator issuer gateway storage client+r client+w client+d client+l ";
-    case PROTO_TRACKER_GROUPS:
     case PROTO_TRACKER_STATUS:
+        return "operator gateway ";
+    case PROTO_TRACKER_GROUPS:
     case PROTO_TRACKER_GROUP:
     case PROTO_TRACKER_USERS:
     case PROTO_TRACKER_REROUTE:
@@ -338,11 +339,10 @@ static const char *expected_of(enum proto_command command)
         return "operator gateway ";
     case PROTO_STORAGE_DELETE:
     case PROTO_STORAGE_EXPIRE:
-        return "operator issuer gateway client+d ";
     case PROTO_STORAGE_RESTORE:
-        return "operator issuer client+d ";
+        return "operator issuer gateway client+d ";
     case PROTO_STORAGE_LIST:
-        return "operator issuer client+l ";
+        return "operator issuer gateway client+l ";
     }
     return NULL;
 }
@@ -351,7 +351,7 @@ static const char matrix_keys[] =
     "operator operator AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= - 2027-02-01 applications=tnvideo\n"
     "client client AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA= - 2027-02-01 applications=tnvideo\n"
     "gateway gateway AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE= - 2027-02-01 applications=tnvideo "
-    "rights=rwd\n"
+    "rights=rwdl\n"
     "issuer issuer AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI= - 2027-02-01 applications=tnvideo\n"
     "storage storage BAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiM= - 2027-02-01 groups=group001 "
     "applications=tnvideo "

@@ -38,6 +38,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_TRACKER_ADVERTISE:
         return "S g -";
     case PROTO_TRACKER_STATUS:
+        return "GO - -";
     case PROTO_TRACKER_GROUP:
     case PROTO_TRACKER_USERS:
     case PROTO_TRACKER_REROUTE:
@@ -80,9 +81,9 @@ static const char *row_of(enum proto_command command)
     case PROTO_STORAGE_DELETE:
         return "GCIOb f d";
     case PROTO_STORAGE_RESTORE:
-        return "CIO f d";
+        return "GCIO f d";
     case PROTO_STORAGE_LIST:
-        return "CIO l l";
+        return "GCIO l l";
     }
     return NULL;
 }
@@ -118,7 +119,7 @@ struct identity {
 #define BOUNDS    "applications=tnvideo groups=group001 paths=../data"
 
 static const char keys_text[] = "gw-w gateway " SECRET(
-    "k") " rights=rwd " BOUNDS "\n"
+    "k") " rights=rwdl " BOUNDS "\n"
          "st storage " SECRET(
              "8") " " BOUNDS "\n"
                   "gw gateway " SECRET(

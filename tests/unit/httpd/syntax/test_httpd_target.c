@@ -132,6 +132,26 @@ static void what_breaks_the_grammar_or_tries_to_climb_is_broken(void **state)
     expect_kind(texts, ARRAY_SIZE(texts), HTTP_TARGET_BROKEN);
 }
 
+static void the_page_and_the_api_keep_their_segments(void **state)
+{
+    static const char *const pages[] = {"/",     "/?x=y", "/admin",      "/admin?x", "/web/main.js",
+                                        "/web/", "/web",  "http://host/"},
+                             *const none[] = {"/admin/", "/admin/x", "/webs/x", "/web/1/2/3/4/5/6/7",
+                                              "/api/1/2/3/4/5/6/7"},
+                             *const broken[] = {"/web/%zz", "/api/v1/%00", "/api/../files/x"};
+    struct http_target target;
+    (void)state;
+    expect_kind(pages, ARRAY_SIZE(pages), HTTP_TARGET_PAGE);
+    expect_kind(none, ARRAY_SIZE(none), HTTP_TARGET_UNKNOWN);
+    expect_kind(broken, ARRAY_SIZE(broken), HTTP_TARGET_BROKEN);
+    assert_int_equal(parse("/", &target), HTTP_TARGET_PAGE);
+    assert_int_equal(target.part_count, 0);
+    assert_int_equal(parse("/api/v1/files/a%20b?q=%20&x", &target), HTTP_TARGET_API);
+    assert_int_equal(target.part_count, 3);
+    assert_true(http_text_equal(target.parts[2], "a%20b"));
+    assert_true(http_text_equal(target.query, "q=%20&x"));
+}
+
 static void a_users_files_are_where_files_are_put(void **state)
 {
     static const char *const texts[] = {"/files/a/b", "/files/a/b/",   "/files",
@@ -155,7 +175,7 @@ static void a_users_files_are_where_files_are_put(void **state)
 static void what_is_well_formed_but_cannot_exist_is_unknown(void **state)
 {
     static const char *const texts[] = {
-        "/",
+
         "/file/x",
         "/FILES/x",
         "//files/x",
@@ -255,6 +275,7 @@ int main(void)
         cmocka_unit_test(the_absolute_form_is_read_like_the_origin_form),
         cmocka_unit_test(unused_bytes_of_the_key_are_zeros),
         cmocka_unit_test(what_breaks_the_grammar_or_tries_to_climb_is_broken),
+        cmocka_unit_test(the_page_and_the_api_keep_their_segments),
         cmocka_unit_test(a_users_files_are_where_files_are_put),
         cmocka_unit_test(what_is_well_formed_but_cannot_exist_is_unknown),
         cmocka_unit_test(fields_take_their_longest_value_and_not_a_byte_more),
