@@ -550,7 +550,7 @@ static void a_session_ends_with_its_key(void **state)
     session_whoami(session, server.now, reply);
     assert_true(proto_whoami_reply_unpack(reply, sizeof(reply), &who, &error));
     assert_true(who.role == KEY_ROLE_GATEWAY && who.ends == server.now + 10);
-    assert_int_equal(who.rights, KEY_RIGHT_READ | KEY_RIGHT_WRITE | KEY_RIGHT_DELETE);
+    assert_int_equal(who.rights, KEY_RIGHTS_ALL);
     assert_string_equal(who.key, "gateway");
     assert_true(admits_file(session, PROTO_STORAGE_STAT, "u", "1", server.now + 9));
     assert_false(admits_file(session, PROTO_STORAGE_STAT, "u", "1", server.now + 10));
