@@ -76,9 +76,9 @@ struct http_loop {
     struct http_lookup *lookup;
     struct link_cache *links;
     struct web_site *site; /* the page's files: see httpd/web/web_site.h */
-    size_t api_lists;       /* that are being made */
-    struct auth *auth;   /* for tokens of those who write */
-    struct audit *audit; /* NULL: none */
+    size_t api_lists;      /* that are being made */
+    struct auth *auth;     /* for tokens of those who write */
+    struct audit *audit;   /* NULL: none */
     bool audit_required;
     struct access_log_buffer *access_log; /* NULL: none */
     const struct http_metrics *metrics;
