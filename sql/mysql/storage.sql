@@ -60,8 +60,9 @@ CREATE TABLE IF NOT EXISTS t_lease (
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 
 -- One row per partial upload. token: 32 hex digits. file_size: -1 while not known. synced: bytes that are on the disk; only
--- they count. epoch: grows with each one who takes it over to write, who is told by claim (random); writer: the process (random)
--- that wrote, mixed: 1 where others did too, or may have. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
+-- they count. epoch: grows with each one who takes it over to write, who is told by claim (random; 0: who took it last is done with
+-- the file); writer: the process (random) that wrote; mixed: bits, 1 where others wrote too, or may have, 2 where one of them may still
+-- write to the file, 4 where a row of files that an earlier request adds may name it. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
 -- removed. keep: seconds that it is kept after a change; expires: until when, seconds since 1970. digest: '' none was stated.
 -- file_expires: when the file that comes of it expires; 0: nobody said it, below 0: so many seconds after the upload.
 -- @unless table t_partial

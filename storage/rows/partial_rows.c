@@ -58,6 +58,13 @@ static enum db_result taken_over(struct partial_job *job, struct error *error)
     return refuse(job);
 }
 
+static enum db_result waited_too_long(struct partial_job *job, struct error *error)
+{
+    error_set(error, ERROR_UNAVAILABLE,
+              "nothing was recorded: its file has waited for too long (half of storage.leftover_age)");
+    return refuse(job);
+}
+
 /* ---- adding ---- */
 
 static enum db_result partial_add_run(struct db_job *db_job, struct db_connection *connection,
@@ -66,11 +73,8 @@ static enum db_result partial_add_run(struct db_job *db_job, struct db_connectio
     struct partial_job *job = partial_of(db_job);
     bool full = false;
     job->judged = false;
-    if (clock_boot_ms() > job->deadline_ms) {
-        error_set(error, ERROR_UNAVAILABLE,
-                  "the row was not added: its file has waited for too long (half of storage.leftover_age)");
-        return refuse(job);
-    }
+    if (clock_boot_ms() > job->deadline_ms)
+        return waited_too_long(job, error);
     enum db_result result = partial_sql_add(connection, &job->row, &job->limits, &full, error);
     if (result == DB_OK && full)
         return refuse(job);
@@ -168,7 +172,8 @@ static enum db_result partial_record_run(struct db_job *db_job, struct db_connec
     struct partial_job *job = partial_of(db_job);
     bool recorded = false;
     job->judged = false;
-    enum db_result result = partial_sql_record(connection, &job->row, job->state, &recorded, error);
+    enum db_result result =
+        partial_sql_record(connection, &job->row, job->state, job->release, &recorded, error);
     if (result == DB_OK && !recorded)
         return taken_over(job, error);
     return noted(job, result);
@@ -177,6 +182,25 @@ static enum db_result partial_record_run(struct db_job *db_job, struct db_connec
 bool partial_rows_record(struct partial_job *job, struct error *error)
 {
     return partial_start(job, partial_record_run, error);
+}
+
+static enum db_result partial_move_run(struct db_job *db_job, struct db_connection *connection,
+                                       struct error *error)
+{
+    struct partial_job *job = partial_of(db_job);
+    bool moved = false;
+    job->judged = false;
+    if (clock_boot_ms() > job->deadline_ms)
+        return waited_too_long(job, error);
+    enum db_result result = partial_sql_move(connection, &job->row, &moved, error);
+    if (result == DB_OK && !moved)
+        return taken_over(job, error);
+    return noted(job, result);
+}
+
+bool partial_rows_move(struct partial_job *job, struct error *error)
+{
+    return partial_start(job, partial_move_run, error);
 }
 
 static enum db_result partial_store_run(struct db_job *db_job, struct db_connection *connection,
@@ -284,7 +308,7 @@ static enum db_result purge_parts_run(struct db_job *job, struct db_connection *
     parts->judged = false;
     for (size_t i = 0; result == DB_OK && i < parts->count; i++) {
         parts->rows[i].state = PARTIAL_PURGING;
-        result = partial_sql_record(connection, &parts->rows[i], PARTIAL_OPEN, &recorded, error);
+        result = partial_sql_record(connection, &parts->rows[i], PARTIAL_OPEN, false, &recorded, error);
     }
     return result;
 }

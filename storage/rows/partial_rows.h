@@ -20,8 +20,10 @@ struct partial_job {
     bool (*allowed)(struct partial_job *job, struct error *error);
     enum partial_state state; /* that it is to have; of partial_rows_record(): that it has */
     int64_t claim, life;
+    bool release; /* partial_rows_record(): nothing is written to its file any more */
     struct partial_limits limits;
-    int64_t deadline_ms; /* partial_rows_add(): clock_boot_ms() from when on no row is added */
+    int64_t
+        deadline_ms; /* partial_rows_add(), partial_rows_move(): clock_boot_ms() from when on nothing is done */
     /* out */
     bool fine;      /* else ERROR */
     bool uncertain; /* not fine, and it may have been done all the same */
@@ -42,6 +44,9 @@ MUST_CHECK bool partial_rows_take(struct partial_job *job, struct error *error);
 
 /* What ROW says of offset, size and state is recorded. ERROR_UNAVAILABLE: another one has taken it over. */
 MUST_CHECK bool partial_rows_record(struct partial_job *job, struct error *error);
+
+/* The file that ROW says is its file from now on, see partial_sql_move(). ERROR_UNAVAILABLE as above. */
+MUST_CHECK bool partial_rows_move(struct partial_job *job, struct error *error);
 
 /* It is stored, see partial_sql_store(). ERROR_UNAVAILABLE as above. */
 MUST_CHECK bool partial_rows_store(struct partial_job *job, struct error *error);

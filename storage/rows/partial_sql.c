@@ -46,8 +46,11 @@ static const char count_user_sql[] =
 static const char take_sql[] =
     "UPDATE t_partial SET epoch = ?, claim = ?, writer = ?, mixed = ?, state = ?, expires = ? "
     "WHERE token = ? AND epoch = ? AND state = ?";
-static const char record_sql[] = "UPDATE t_partial SET synced = ?, file_size = ?, state = ?, expires = ? "
-                                 "WHERE token = ? AND epoch = ? AND claim = ? AND state = ?";
+static const char record_sql[] =
+    "UPDATE t_partial SET synced = ?, file_size = ?, state = ?, expires = ?, claim = ? "
+    "WHERE token = ? AND epoch = ? AND claim IN (?, 0) AND state = ? AND synced <= ?";
+static const char move_sql[] = "UPDATE t_partial SET file_path = ?, mixed = ?, expires = ? "
+                               "WHERE token = ? AND epoch = ? AND claim = ? AND state = ?";
 static const char store_sql[] =
     "UPDATE t_partial SET state = 2, synced = ?, file_size = ?, file_path = ?, expires = ? "
     "WHERE token = ? AND epoch = ? AND claim = ? AND state IN (1, 2)";
@@ -68,6 +71,24 @@ void partial_sql_token(const uint8_t token[PROTO_PARTIAL_TOKEN_SIZE], char hex[P
     _Static_assert(PARTIAL_HEX_SIZE == DIGEST_HEX_SIZE && PROTO_PARTIAL_TOKEN_SIZE == PROTO_DIGEST_SIZE,
                    "tokens and digests are written alike");
     digest_to_hex(token, hex);
+}
+
+/* What the column `mixed` holds. */
+#define MIXED_WRITERS   1
+#define MIXED_LOOSE     2
+#define MIXED_FINISHING 4
+
+static int64_t mixed_of(const struct partial_row *row)
+{
+    return (row->mixed ? MIXED_WRITERS : 0) | (row->loose ? MIXED_LOOSE : 0) |
+           (row->finishing ? MIXED_FINISHING : 0);
+}
+
+static void mixed_to(int64_t mixed, struct partial_row *row)
+{
+    row->mixed = mixed != 0;
+    row->loose = (mixed & MIXED_LOOSE) != 0;
+    row->finishing = (mixed & MIXED_FINISHING) != 0;
 }
 
 /* The later of this machine's clock and the database's: one whose clock is behind must not shorten the time. */
@@ -119,7 +140,7 @@ static void read_row(const struct store *store, const struct db_value *columns, 
     row->epoch = number_of(&columns[EPOCH], 0);
     row->claim = number_of(&columns[CLAIM], INT64_MIN);
     row->writer = number_of(&columns[WRITER], INT64_MIN);
-    row->mixed = number_of(&columns[MIXED], 0) != 0;
+    mixed_to(number_of(&columns[MIXED], 0), row);
     row->state = number_of(&columns[STATE], -1);
     row->keep = number_of(&columns[KEEP], 0);
     row->expires = number_of(&columns[EXPIRES], 0);
@@ -210,7 +231,7 @@ static enum db_result add_row(struct db_connection *connection, const struct par
         [EPOCH] = db_integer(row->epoch),
         [CLAIM] = db_integer(row->claim),
         [WRITER] = db_integer(row->writer),
-        [MIXED] = db_integer(row->mixed ? 1 : 0),
+        [MIXED] = db_integer(mixed_of(row)),
         [STATE] = db_integer(row->state),
         [KEEP] = db_integer(row->keep),
         [EXPIRES] = db_integer(row->expires),
@@ -248,16 +269,20 @@ enum db_result partial_sql_take(struct db_connection *connection, struct partial
                                 enum partial_state state, int64_t claim, int64_t writer, bool *taken,
                                 struct error *error)
 {
-    bool mixed = row->mixed || (row->writer != 0 && row->writer != writer);
+    struct partial_row next = *row;
+    bool other = row->writer != 0 && row->writer != writer;
+    next.loose = row->loose || (other && row->claim != 0 && row->state == PARTIAL_OPEN);
+    next.finishing = row->finishing || row->state == PARTIAL_FINISHING;
+    next.mixed = row->mixed || other;
     int64_t affected = 0;
     *taken = false;
     enum db_result result = extend(connection, row, error);
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
-        db_integer(row->epoch + 1), db_integer(claim),      db_integer(writer),
-        db_integer(mixed ? 1 : 0),  db_integer(state),      db_integer(row->expires),
-        db_text(row->token),        db_integer(row->epoch), db_integer(row->state),
+        db_integer(row->epoch + 1),  db_integer(claim),      db_integer(writer),
+        db_integer(mixed_of(&next)), db_integer(state),      db_integer(row->expires),
+        db_text(row->token),         db_integer(row->epoch), db_integer(row->state),
     };
     result = db_execute(connection, take_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
     *taken = result == DB_OK && affected > 0;
@@ -265,14 +290,14 @@ enum db_result partial_sql_take(struct db_connection *connection, struct partial
         row->epoch++;
         row->claim = claim;
         row->writer = writer;
-        row->mixed = mixed;
+        mixed_to(mixed_of(&next), row);
         row->state = state;
     }
     return result;
 }
 
 enum db_result partial_sql_record(struct db_connection *connection, struct partial_row *row,
-                                  enum partial_state from, bool *recorded, struct error *error)
+                                  enum partial_state from, bool release, bool *recorded, struct error *error)
 {
     int64_t affected = 0;
     *recorded = false;
@@ -280,11 +305,36 @@ enum db_result partial_sql_record(struct db_connection *connection, struct parti
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
-        db_integer(row->offset), db_integer(row->size),  db_integer(row->state), db_integer(row->expires),
-        db_text(row->token),     db_integer(row->epoch), db_integer(row->claim), db_integer(from),
+        db_integer(row->offset),
+        db_integer(row->size),
+        db_integer(row->state),
+        db_integer(row->expires),
+        db_integer(release ? 0 : row->claim),
+        db_text(row->token),
+        db_integer(row->epoch),
+        db_integer(row->claim),
+        db_integer(from),
+        db_integer(row->offset),
     };
     result = db_execute(connection, record_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
     *recorded = result == DB_OK && affected > 0;
+    return result;
+}
+
+enum db_result partial_sql_move(struct db_connection *connection, struct partial_row *row, bool *moved,
+                                struct error *error)
+{
+    int64_t affected = 0;
+    *moved = false;
+    enum db_result result = extend(connection, row, error);
+    if (result != DB_OK)
+        return result;
+    const struct db_value parameters[] = {
+        db_text(row->file_path), db_integer(mixed_of(row)), db_integer(row->expires), db_text(row->token),
+        db_integer(row->epoch),  db_integer(row->claim),    db_integer(row->state),
+    };
+    result = db_execute(connection, move_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
+    *moved = result == DB_OK && affected > 0;
     return result;
 }
 

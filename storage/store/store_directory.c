@@ -88,11 +88,13 @@ static bool sync_directory(struct store_path *path, int root, const char *name, 
 
 /* ---- directories that last ---- */
 
-static bool make_one(struct store_path *path, int root, const char *name, struct error *error)
+/* *MISSING: the directory above it is not there. */
+static bool make_one(struct store_path *path, int root, const char *name, bool *missing, struct error *error)
 {
     const struct store_modes *modes = store_path_modes(path);
     const char *last;
     int parent = store_beneath_parent(root, name, &last);
+    *missing = parent < 0 && errno == ENOENT;
     if (parent < 0)
         return store_path_fail(path, errno, "open the parent of directory", name, error);
     bool made = mkdirat(parent, last, modes->directory) == 0;
@@ -106,7 +108,7 @@ static bool make_one(struct store_path *path, int root, const char *name, struct
 /* A directory is remembered only when it is known to last: its name was synced into its parent by this
  * process. One that another process made a moment ago may not be, so it is synced here again; that costs one
  * fsync for 512 files. */
-bool store_directory_make(struct store_path *path, int root, int64_t value, struct error *error)
+static bool make_unknown(struct store_path *path, int root, int64_t value, bool *missing, struct error *error)
 {
     struct cache *known = store_path_directories(path)->known;
     char name[PATH_TEXT_SIZE], parent[PATH_TEXT_SIZE];
@@ -121,7 +123,7 @@ bool store_directory_make(struct store_path *path, int root, int64_t value, stru
         int64_t number = path_directory_number(value, depth);
         path_directory(value, depth, name);
         path_directory(value, depth - 1, parent);
-        if (!make_one(path, root, name, error))
+        if (!make_one(path, root, name, missing, error))
             return false;
         CRASH_POINT("directory-made");
         if (store_path_durable(path) && !sync_directory(path, root, parent, error))
@@ -130,6 +132,18 @@ bool store_directory_make(struct store_path *path, int root, int64_t value, stru
         cache_put(known, &number, sizeof(number), &nothing);
     }
     return true;
+}
+
+/* One that is remembered may be gone: somebody removed it, or it was made in another directory than lies at the store path now. */
+bool store_directory_make(struct store_path *path, int root, int64_t value, struct error *error)
+{
+    bool missing = false;
+    if (make_unknown(path, root, value, &missing, error))
+        return true;
+    if (!missing)
+        return false;
+    store_directory_forget(path, value);
+    return make_unknown(path, root, value, &missing, error);
 }
 
 void store_directory_forget(struct store_path *path, int64_t value)

@@ -102,6 +102,8 @@ static bool expire_one(struct expire *expire)
     const struct partial_row *row = expire->row;
     struct error error = {0};
     if (row->state != PARTIAL_STORED) {
+        if (row->finishing && row->expires > expire->now) /* a row that names its file may still be added */
+            return false;
         if (!row->path || !store_path_readable(row->path, &error))
             return false;
         expire->marked = row->state == PARTIAL_PURGING;

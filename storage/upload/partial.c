@@ -25,14 +25,18 @@ struct upload *partial_create(struct packet_request *request, const struct proto
     rows->loop = upload->loop;
     rows->key = put->key;
     rows->life = partials_life(upload->storage->partials);
-    if (token)
-        partial_sql_token(token, rows->row.token);
     partial->upload = upload;
     partial->joined = -1;
     upload->kind = kind;
     upload->own = partial;
     upload->keep_file = true; /* it is not this request's to remove */
-    return upload;
+    if (!token)
+        return upload;
+    partial_sql_token(token, rows->row.token);
+    if (partials_begin(upload->storage->partials, rows->row.token, &partial->hold))
+        return upload;
+    upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for a partial upload");
+    return NULL;
 }
 
 void partial_end(struct upload *upload)
@@ -42,6 +46,7 @@ void partial_end(struct upload *upload)
     digest_destroy(partial->digest);
     if (partial->join)
         partial->joining->destroy(partial->join);
+    partial_renew_destroy(partial->renew);
     free(partial);
 }
 
@@ -97,20 +102,22 @@ void partial_adopt(struct partial *partial)
     partial->begun = partial->written = row->offset;
 }
 
-bool partial_open(struct partial *partial, struct error *error)
+static bool open_at_offset(struct partial *partial, struct error *error)
 {
     struct upload *upload = partial->upload;
     struct partials *partials = upload->storage->partials;
     const struct partial_row *row = &partial->rows.row;
     int64_t size = 0;
-    if (!partials_enter(partials, row->token, row->epoch, &partial->hold, error) ||
-        !store_file_reopen(&upload->file, &size, error))
+    if (!store_file_reopen(&upload->file, &size, error))
         return false;
     if (size < row->offset)
         return error_set(error, ERROR_IO,
                          "the partial file %s has %" PRId64 " bytes, and %" PRId64
                          " are recorded; begin anew",
                          row->file_path, size, row->offset);
+    partial->longer = size > row->offset && row->finishing;
+    if (partial->longer)
+        return store_file_close(&upload->file, error);
     if (size > row->offset && !store_file_cut(&upload->file, row->offset, error))
         return false;
     if (!row->mixed) {
@@ -120,6 +127,17 @@ bool partial_open(struct partial *partial, struct error *error)
         partial->digested = row->offset;
     }
     return true;
+}
+
+bool partial_open(struct partial *partial, struct error *error)
+{
+    struct partials *partials = partial->upload->storage->partials;
+    if (!partials_enter(partials, &partial->hold, partial->rows.row.epoch, error) ||
+        !partials_write_begin(partials, &partial->hold, error))
+        return false;
+    bool fine = open_at_offset(partial, error);
+    partials_write_end(partials, &partial->hold);
+    return fine;
 }
 
 void partial_let_go(struct partial *partial)

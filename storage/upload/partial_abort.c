@@ -76,7 +76,9 @@ static void abort_taken(struct partial_job *rows)
     }
     partials_supersede(storage->partials, rows->row.token, rows->row.epoch);
     abort->job = (struct job){.run = run_abort, .done = abort_removed, .loop = rows->loop};
-    if (!rows->row.path || !store_path_submit(rows->row.path, &abort->job, &abort->error))
+    /* A row that an earlier FINISH may still add would name the file: the upkeep removes it once none can come any more. */
+    if (!rows->row.path || rows->row.finishing ||
+        !store_path_submit(rows->row.path, &abort->job, &abort->error))
         abort_over(abort);
 }
 

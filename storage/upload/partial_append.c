@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD_BYTES (INT64_C(64) << 20) /* of a long content that are made durable at once */
@@ -74,31 +73,20 @@ static void run_append_open(struct job *job)
     upload->job_fine = partial_open(upload->own, &upload->job_error);
 }
 
-static void append_confirmed(struct partial *partial)
+static void append_open(struct upload *upload)
 {
-    if (partial->rows.fine)
-        partial_start_work(partial, PARTIAL_OPENS, run_append_open);
-    else
-        upload_conclude(partial->upload, &partial->rows.error);
+    partial_start_work(upload->own, PARTIAL_OPENS, run_append_open);
 }
 
-/* A content that was gathered, or waited for its place, may have taken long: the file is cut to the offset when it is opened, so the row is
- * asked once more whether it still is this request's, and not that of a newer one, or of a finished file. */
+/* A content that was gathered, or waited for its place, may have taken long. Whoever has taken over meanwhile has left this one behind:
+ * in this process by the epoch (partials.h), at another server with the file that the row had (partial_renew.c). So nothing is asked. */
 static void append_advance(struct upload *upload)
 {
-    partial_start_rows(upload->own, partial_rows_record, PARTIAL_NEW, append_confirmed);
-}
-
-/* Other members know nothing of this process's epochs: one that has taken over there has cut the file, or written to it, or finished it.
- * So a writer that finds another end of the file than its own has been overtaken, and must not write into what may be stored by now. */
-static bool append_is_alone(const struct upload *upload, int64_t at, struct error *error)
-{
-    struct stat status;
-    if (fstat(upload->file.fd, &status) != 0)
-        return error_set(error, ERROR_IO, "cannot look at the partial file %s: %m",
-                         upload->own->rows.row.file_path);
-    return status.st_size == at || error_set(error, ERROR_UNAVAILABLE,
-                                             "another request has taken this upload over, at another server");
+    const struct partial_row *row = &upload->own->rows.row;
+    if (row->loose || row->finishing)
+        partial_renew(upload->own, append_open);
+    else
+        append_open(upload);
 }
 
 static bool append_write(struct upload *upload, const struct upload_slot *slot, struct error *error)
@@ -109,8 +97,8 @@ static bool append_write(struct upload *upload, const struct upload_slot *slot, 
     int64_t at = partial->begun + slot->offset;
     if (!partials_write_begin(partials, &partial->hold, error))
         return false;
-    bool fine =
-        append_is_alone(upload, at, error) && store_file_write(&upload->file, bytes, slot->filled, at, error);
+    CRASH_POINT("append-to-write");
+    bool fine = store_file_write(&upload->file, bytes, slot->filled, at, error);
     partials_write_end(partials, &partial->hold);
     if (!fine)
         return false;
@@ -175,10 +163,11 @@ static bool append_worked(struct upload *upload)
         upload_enter(upload, UPLOAD_RECEIVE);
         partial->rows.row.offset = partial->written;
         partial->rows.state = PARTIAL_OPEN;
+        partial->rows.release = partial->whole; /* then it is closed */
         partial_start_rows(partial, partial_rows_record, PARTIAL_RECORDS, append_recorded);
         return true;
     }
-    return false;
+    return partial_renew_worked(upload);
 }
 
 static void append_written(struct upload *upload, bool last)
@@ -207,20 +196,34 @@ static void run_append_close(struct job *job)
         upload->job_fine = false;
 }
 
+/* It has taken the upload over, and its file was not opened. */
+static bool append_is_idle(const struct partial *partial)
+{
+    const struct partial_job *rows = &partial->rows;
+    return partial->upload->file.fd < 0 && rows->claim != 0 && rows->row.claim == rows->claim &&
+           !rows->release;
+}
+
 static bool append_settle(struct upload *upload)
 {
     struct partial *partial = upload->own;
     struct error ignored;
-    if (partial->step == PARTIAL_CLOSES && upload->job_fine) {
+    if (partial->step < PARTIAL_CLOSES && append_is_idle(partial)) {
+        partial->step = PARTIAL_CLOSES;
+        upload->job_fine = false;
+    }
+    if (partial->step == PARTIAL_CLOSES) {
         int64_t before = partial->rows.row.offset;
-        partial->rows.row.offset = partial->written;
+        if (upload->job_fine)
+            partial->rows.row.offset = partial->written;
         partial->rows.state = PARTIAL_OPEN;
+        partial->rows.release = true;
         partial->step = PARTIAL_OVER;
         upload->row_running = partial_rows_record(&partial->rows, &ignored);
         if (upload->row_running)
             return false;
         partial->rows.row.offset = before;
-    } else if (partial->step != PARTIAL_CLOSES && partial->step != PARTIAL_OVER && upload->file.fd >= 0) {
+    } else if (partial->step != PARTIAL_OVER && upload->file.fd >= 0) {
         partial->step = PARTIAL_CLOSES;
         upload->job_fine = false;
         if (upload_start_job(upload, upload->path, run_append_close))

@@ -48,7 +48,7 @@ static bool finish_open(struct partial *partial, struct error *error)
     if (!partial_open(partial, error))
         return false;
     CRASH_POINT("finish-opened");
-    if (partial->digest)
+    if (partial->digest || partial->longer)
         return true;
     partial->digest = partial_digest_create(partial);
     partial->digested = 0;
@@ -59,8 +59,9 @@ static void run_finish_read(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
     struct partial *partial = upload->own;
-    upload->job_fine = (partial->step != PARTIAL_OPENS || finish_open(partial, &upload->job_error)) &&
-                       partial_read_back(partial, partial->rows.row.offset, &upload->job_error);
+    upload->job_fine = partial->step != PARTIAL_OPENS || finish_open(partial, &upload->job_error);
+    if (upload->job_fine && !partial->longer)
+        upload->job_fine = partial_read_back(partial, partial->rows.row.offset, &upload->job_error);
 }
 
 /* ---- digests, the media type, the syncs ---- */
@@ -183,6 +184,7 @@ static bool finish_revert(struct upload *upload)
     }
     rows->row.state = PARTIAL_OPEN;
     rows->state = PARTIAL_FINISHING;
+    rows->release = true; /* the file is closed */
     upload->row_running = partial_rows_record(rows, &ignored);
     return !upload->row_running;
 }
@@ -212,8 +214,12 @@ static bool finish_stored(struct upload *upload)
         upload->error = partial->rows.error;
         return true;
     }
-    if (!upload->rival || upload_start_job(upload, upload->path, run_finish_clear))
-        return !upload->rival;
+    if (!upload->rival)
+        return true;
+    if (partial->rows.row.finishing)
+        error_set(&upload->job_error, ERROR_UNAVAILABLE, "an earlier request may still add its row");
+    else if (upload_start_job(upload, upload->path, run_finish_clear))
+        return false;
     upload->job_fine = false;
     return true;
 }
@@ -288,21 +294,34 @@ void partial_finish_taken(struct partial *partial)
         upload_enter_gate(upload);
 }
 
+static void finish_start(struct upload *upload)
+{
+    partial_start_work(upload->own, PARTIAL_OPENS, run_finish_read);
+}
+
 static bool finish_worked(struct upload *upload)
 {
     struct partial *partial = upload->own;
     if (upload->step != UPLOAD_OWN || (partial->step != PARTIAL_OPENS && partial->step != PARTIAL_READS))
-        return partial_finish_worked(upload);
-    if (partial->digested < partial->rows.row.offset)
+        return partial_finish_worked(upload) || partial_renew_worked(upload);
+    if (partial->longer)
+        partial_renew(partial, finish_start);
+    else if (partial->digested < partial->rows.row.offset)
         partial_start_work(partial, PARTIAL_READS, run_finish_read);
     else
         partial_finish_whole(partial);
     return true;
 }
 
+/* A file that only an earlier FINISH may have finished is shared with it: both leave its bytes as they are. An empty one may be the
+ * target of JOIN_PARTS, which writes to it. */
 static void finish_advance(struct upload *upload)
 {
-    partial_start_work(upload->own, PARTIAL_OPENS, run_finish_read);
+    const struct partial_row *row = &upload->own->rows.row;
+    if (row->loose || (row->finishing && row->offset == 0))
+        partial_renew(upload->own, finish_start);
+    else
+        finish_start(upload);
 }
 
 static const struct upload_kind finish_kind = {

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define COPY_SLICE (INT64_C(64) << 20) /* that are copied in one job */
-#define COPY_BYTES ((size_t)256 * 1024)
 
 struct partial_join {
     struct partial *partial;
@@ -92,35 +91,6 @@ static bool join_clear(struct partial *partial)
 
 /* ---- copying ---- */
 
-/* Up to SIZE bytes behind what was written; how many: *DONE. */
-static bool copy_by_hand(struct partial_join *join, int64_t size, int64_t *done, struct error *error)
-{
-    struct upload *upload = join->partial->upload;
-    uint8_t *bytes = malloc(COPY_BYTES);
-    size_t got = 0;
-    bool fine = bytes || error_set(error, ERROR_UNAVAILABLE, "no memory to copy a part");
-    fine = fine && upload_heal_read(join->fd, bytes, min_size(COPY_BYTES, (size_t)size), join->copied, &got,
-                                    NULL, error);
-    fine = fine && store_file_write(&upload->file, bytes, got, join->partial->written, error);
-    free(bytes);
-    *done = (int64_t)got;
-    return fine;
-}
-
-static bool copy_some(struct partial_join *join, int64_t size, int64_t *done, struct error *error)
-{
-    struct upload *upload = join->partial->upload;
-    off_t from = (off_t)join->copied, to = (off_t)join->partial->written;
-    if (!join->by_hand) {
-        ssize_t copied = copy_file_range(join->fd, &from, upload->file.fd, &to, (size_t)size, 0);
-        *done = (int64_t)copied;
-        if (copied > 0)
-            return true;
-        join->by_hand = true; /* which tells why not, where it is no question of the file systems */
-    }
-    return copy_by_hand(join, size, done, error);
-}
-
 static bool open_part(struct partial_join *join, const struct partial_row *row, struct error *error)
 {
     int64_t size = 0;
@@ -150,7 +120,8 @@ static bool copy_slice(struct partial_join *join, struct error *error)
             next_part(join);
             continue;
         }
-        if (!copy_some(join, min_i64(left, end - partial->written), &done, error))
+        if (!partial_copy_some(join->fd, join->copied, &partial->upload->file, partial->written,
+                               min_i64(left, end - partial->written), &join->by_hand, &done, error))
             return false;
         if (done == 0)
             return error_set(error, ERROR_IO, "the part %s is shorter than is recorded", row->file_path);
@@ -183,7 +154,7 @@ static bool join_worked(struct upload *upload)
 {
     struct partial *partial = upload->own;
     if (upload->step != UPLOAD_OWN || (partial->step != PARTIAL_OPENS && partial->step != PARTIAL_READS))
-        return partial_finish_worked(upload);
+        return partial_finish_worked(upload) || partial_renew_worked(upload);
     if (partial->join->at < partial->join->parts.count)
         partial_start_work(partial, PARTIAL_READS, run_join);
     else
@@ -191,9 +162,19 @@ static bool join_worked(struct upload *upload)
     return true;
 }
 
-static void join_advance(struct upload *upload)
+static void join_start(struct upload *upload)
 {
     partial_start_work(upload->own, PARTIAL_OPENS, run_join);
+}
+
+/* An earlier request may have written the parts into the file that the row has, and even stored it. */
+static void join_advance(struct upload *upload)
+{
+    const struct partial_row *row = &upload->own->rows.row;
+    if (row->loose || row->finishing)
+        partial_renew(upload->own, join_start);
+    else
+        join_start(upload);
 }
 
 static const struct upload_kind join_kind = {

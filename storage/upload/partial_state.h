@@ -1,6 +1,6 @@
 /*
- * partial_state: one request about a partial upload, as partial_begin.c, partial_append.c, partial_finish.c and partial_join.c see
- * it: what stands beside the struct upload that carries it (storage/upload/upload_state.h). Private to these.
+ * partial_state: one request about a partial upload, as partial_begin.c, partial_append.c, partial_finish.c, partial_join.c and
+ * partial_renew.c see it: what stands beside the struct upload that carries it (storage/upload/upload_state.h). Private to these.
  */
 #ifndef REEL_STORAGE_PARTIAL_STATE_H
 #define REEL_STORAGE_PARTIAL_STATE_H
@@ -12,6 +12,10 @@
 /* What its own worker or database job was about. */
 enum partial_step {
     PARTIAL_NEW,     /* the row is taken, or added */
+    PARTIAL_LOOKS,   /* a file of its own: has it been begun? */
+    PARTIAL_COPIES,  /* what is recorded is copied into it */
+    PARTIAL_MOVES,   /* the row gets it */
+    PARTIAL_DROPS,   /* the former one goes */
     PARTIAL_OPENS,   /* the file */
     PARTIAL_WRITES,  /* APPEND: content comes */
     PARTIAL_SYNCS,   /* what was written is made durable */
@@ -28,7 +32,8 @@ enum partial_step {
 };
 
 struct partial;
-struct partial_join; /* storage/upload/partial_join.c */
+struct partial_join;  /* storage/upload/partial_join.c */
+struct partial_renew; /* storage/upload/partial_renew.c */
 
 /* What JOIN_PARTS does in its own way, in the places where FINISH calls it. */
 struct partial_joining {
@@ -49,11 +54,13 @@ struct partial {
     struct partials_hold hold;
     struct digest *digest; /* of the first `digested` bytes; NULL: not known */
     int64_t digested;
-    int64_t begun;             /* APPEND: the offset that it began at */
-    int64_t written;           /* bytes that are in the file, from the first on */
-    bool whole;                /* APPEND: the content has come */
-    bool sync_failed;          /* nothing more is recorded */
-    struct partial_join *join; /* JOIN_PARTS; else NULL, as the next */
+    int64_t begun;    /* APPEND: the offset that it began at */
+    int64_t written;  /* bytes that are in the file, from the first on */
+    bool whole;       /* APPEND: the content has come */
+    bool sync_failed; /* nothing more is recorded */
+    bool longer;      /* FINISH: the file may be another request's, and has bytes that are not recorded */
+    struct partial_renew *renew; /* NULL: it goes on with the file that the row had */
+    struct partial_join *join;   /* JOIN_PARTS; else NULL, as the next */
     const struct partial_joining *joining;
     int64_t joined; /* bytes of all parts; -1: it joins none */
     int64_t size;   /* FINISH, JOIN_PARTS: of the row as it was taken */
@@ -78,8 +85,27 @@ void partial_start_work(struct partial *partial, enum partial_step step, void (*
 /* The row was taken: what it says goes to the upload. */
 void partial_adopt(struct partial *partial);
 
-/* Opens the file as it is recorded: what is behind the offset is cut off. On a worker; BLOCKS. */
+/* Opens the file as it is recorded: what is behind the offset is cut off, unless an earlier FINISH or JOIN_PARTS may have stored
+ * it (partial->longer). On a worker; BLOCKS. */
 MUST_CHECK bool partial_open(struct partial *partial, struct error *error);
+
+/* ---- storage/upload/partial_renew.c ---- */
+
+/* Others may still be at the file that the row has: what is recorded is copied into a file of this upload's own, which the row
+ * gets. THEN follows on the loop, unless the upload was concluded meanwhile. */
+void partial_renew(struct partial *partial, void (*then)(struct upload *upload));
+
+/* For upload_kind.worked. False: the job was none of its own. */
+MUST_CHECK bool partial_renew_worked(struct upload *upload);
+
+void partial_renew_destroy(struct partial_renew *renew); /* NULL is ignored */
+
+/* Up to SIZE bytes at FROM_AT of FROM to AT in FILE, by the kernel unless *BY_HAND, which is set where it does not; *DONE: how many. On a
+ * worker; BLOCKS. */
+MUST_CHECK bool partial_copy_some(int from, int64_t from_at, struct store_file *file, int64_t at,
+                                  int64_t size, bool *by_hand, int64_t *done, struct error *error);
+
+/* ---- storage/upload/partial.c ---- */
 
 /* One for the whole content, as the configuration wants it; NULL without memory. */
 MUST_CHECK struct digest *partial_digest_create(const struct partial *partial);

@@ -16,7 +16,8 @@ struct partials_entry {
     unsigned holders; /* it stays while there are any */
     unsigned writing; /* pieces on their way to the disk */
     struct digest *digest;
-    int64_t digested; /* bytes */
+    int64_t digested;           /* bytes */
+    struct partials_copy *copy; /* NULL: none is under way */
 };
 
 struct partials {
@@ -48,6 +49,7 @@ static void partials_drop(struct partials *partials, struct partials_entry *entr
 {
     lru_remove(&partials->lru, &entry->node);
     digest_destroy(entry->digest);
+    free(entry->copy);
     free(entry);
 }
 
@@ -104,28 +106,30 @@ static void partials_trim(struct partials *partials)
     }
 }
 
-bool partials_enter(struct partials *partials, const char *token, int64_t epoch, struct partials_hold *hold,
-                    struct error *error)
+bool partials_begin(struct partials *partials, const char *token, struct partials_hold *hold)
 {
-    bool fine = true;
     pthread_mutex_lock(&partials->mutex);
     struct partials_entry *entry = entry_made(partials, token);
     if (entry) {
         lru_use(&partials->lru, &entry->node);
         entry->holders++;
-        entry->epoch = max_i64(entry->epoch, epoch);
-        while (entry->writing > 0 && entry->epoch == epoch)
-            pthread_cond_wait(&partials->written, &partials->mutex);
-        *hold = (struct partials_hold){.entry = entry, .epoch = epoch};
-        fine = entry->epoch == epoch;
     }
     pthread_mutex_unlock(&partials->mutex);
-    if (!entry)
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for a partial upload");
-    if (fine)
-        return true;
-    partials_leave(partials, hold, NULL, 0);
-    return error_set(error, ERROR_UNAVAILABLE, "another request has taken this upload over");
+    *hold = (struct partials_hold){.entry = entry};
+    return entry;
+}
+
+bool partials_enter(struct partials *partials, struct partials_hold *hold, int64_t epoch, struct error *error)
+{
+    struct partials_entry *entry = hold->entry;
+    pthread_mutex_lock(&partials->mutex);
+    hold->epoch = epoch;
+    entry->epoch = max_i64(entry->epoch, epoch);
+    while (entry->writing > 0 && entry->epoch == epoch)
+        pthread_cond_wait(&partials->written, &partials->mutex);
+    bool fine = entry->epoch == epoch;
+    pthread_mutex_unlock(&partials->mutex);
+    return fine || error_set(error, ERROR_UNAVAILABLE, "another request has taken this upload over");
 }
 
 void partials_supersede(struct partials *partials, const char *token, int64_t epoch)
@@ -175,6 +179,35 @@ struct digest *partials_take_digest(struct partials *partials, const struct part
     return digest;
 }
 
+bool partials_find_copy(struct partials *partials, const struct partials_hold *hold, const char *from,
+                        struct partials_copy *copy)
+{
+    pthread_mutex_lock(&partials->mutex);
+    const struct partials_copy *known = hold->entry->copy;
+    bool found = known && hold->entry->epoch == hold->epoch && strcmp(known->from, from) == 0;
+    if (found)
+        *copy = *known;
+    pthread_mutex_unlock(&partials->mutex);
+    return found;
+}
+
+void partials_note_copy(struct partials *partials, const struct partials_hold *hold,
+                        const struct partials_copy *copy)
+{
+    struct partials_entry *entry = hold->entry;
+    pthread_mutex_lock(&partials->mutex);
+    if (entry->epoch == hold->epoch && !copy) {
+        free(entry->copy);
+        entry->copy = NULL;
+    } else if (entry->epoch == hold->epoch) {
+        if (!entry->copy)
+            entry->copy = malloc(sizeof(*entry->copy));
+        if (entry->copy)
+            *entry->copy = *copy;
+    }
+    pthread_mutex_unlock(&partials->mutex);
+}
+
 void partials_leave(struct partials *partials, struct partials_hold *hold, struct digest *digest,
                     int64_t offset)
 {
@@ -192,7 +225,7 @@ void partials_leave(struct partials *partials, struct partials_hold *hold, struc
         digest = NULL;
     }
     entry->holders--;
-    if (entry->holders == 0 && !entry->digest)
+    if (entry->holders == 0 && !entry->digest && !entry->copy)
         partials_drop(partials, entry);
     else
         partials_trim(partials);

@@ -170,8 +170,12 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
         return false;
     if (upload->finding == UPLOAD_LOST)
         return true;
-    if (!store_file_open(upload->file.path, &upload->file.place, &own, &size, error))
+    if (!store_file_look(upload->file.path, &upload->file.place, &own, &size, error))
         return false;
+    if (own < 0)
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "file %s took longer to be stored than storage.leftover_age allows; upload it again",
+                         upload->put.key.file);
     uint8_t *bytes = malloc(COMPARE_BYTES);
     bool fine = true;
     if (!bytes) {

@@ -95,6 +95,19 @@ static bool apply(const struct operation *operation, struct state *state)
     return false;
 }
 
+/* Number AT is a read that must not come yet: a change that its server had acknowledged before it was asked is not in the order. */
+static bool comes_too_early(const struct history *history, const struct state *state, size_t at)
+{
+    const struct operation *read = &history->operations[at];
+    for (size_t i = 0; read->asked_us > 0 && i < history->count; i++) {
+        const struct operation *one = &history->operations[i];
+        if (!(state->done >> i & 1) && one->kind != OPERATION_READ && one->answer == ANSWER_DONE &&
+            one->to_us <= read->asked_us && strcmp(one->who, read->who) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool explains(struct search *search, struct state state)
 {
     const struct history *history = search->history;
@@ -113,7 +126,7 @@ static bool explains(struct search *search, struct state state)
         return search->undecided;
     for (size_t i = 0; i < history->count; i++) {
         const struct operation *operation = &history->operations[i];
-        if (state.done >> i & 1 || operation->from_us > first_end)
+        if (state.done >> i & 1 || operation->from_us > first_end || comes_too_early(history, &state, i))
             continue;
         struct state next = state;
         next.done |= UINT64_C(1) << i;

@@ -25,7 +25,10 @@ struct operation {
     enum operation_answer answer;
     int content; /* PUT: what was sent; READ: what came */
     int64_t from_us, to_us;
-    const char *who; /* of whom it was asked, for people */
+    /* READ that may be older than its request: when that was made. It comes behind every change that the same server had
+     * acknowledged by then. 0: FROM_US says all. */
+    int64_t asked_us;
+    const char *who; /* of whom it was asked */
 };
 
 struct history {

@@ -393,8 +393,10 @@ static bool one_operation(void)
     /* Of a file whose bytes were away only what was achieved says something. */
     if (told && files[file].damaged && operation.answer != ANSWER_DONE && operation.answer != ANSWER_UNKNOWN)
         told = false;
-    /* Another member may answer from memory for a while, or, with the database away, whatever it remembers. */
+    /* With another member beside it one may answer from memory for a while, or, with the database away, whatever it remembers;
+     * but never with what was before a change that it has acknowledged itself. */
     if (operation.kind == OPERATION_READ && storage_count > 1) {
+        operation.asked_us = operation.from_us;
         bool away = base_away || (base_back_us > 0 && operation.from_us - base_back_us < SLACK_US);
         operation.from_us = away ? 0 : operation.from_us - cache_age_ms * 1000 - SLACK_US;
     }
@@ -522,10 +524,13 @@ static void fsck(bool repair)
     uint8_t bytes[PROTO_FSCK_SIZE];
     struct reply reply;
     fill_key(&ask.key, 0);
+    ask.key.file[0] = '\0'; /* any group */
     if (!proto_fsck_pack(bytes, &ask, NULL))
         violation("an FSCK cannot be packed");
     say("fsck%s is asked of %s", repair ? " --repair" : "", node->name);
     client_ask(node->port, PROTO_STORAGE_FSCK, bytes, sizeof(bytes), NULL, 0, 20 * SECOND_US, &reply);
+    if (reply.complete && (reply.code == ERROR_MALFORMED || reply.code == ERROR_REFUSED))
+        violation("FSCK was refused (%d): no story has one", reply.code);
     client_free(&reply);
 }
 

@@ -213,6 +213,31 @@ def test_a_crash_in_a_partial_upload_takes_back_no_offset_and_no_byte(suite, bac
             os.unlink(path)
 
 
+@pytest.mark.parametrize("point", points("renew-"))
+def test_a_crash_while_a_file_of_its_own_is_made_takes_back_no_byte(suite, backend, point, dice):
+    """Another process was in the middle of an APPEND, and nobody knows whether it goes on."""
+    few(backend, point == "renew-moved")
+    for _ in range(ROUNDS):
+        before = set(leftovers(suite)) - set(partials(suite))
+        uploader = Resumed(suite, dice.randbytes(300_000))
+        uploader.begin(-1)
+        with suite.client() as client:
+            assert client.append(APP, USER, uploader.file, uploader.token, 0, uploader.content[:100_000]).ok
+        uploader.answered = 100_000
+        former = [path for path in partials(suite) if path not in rows(suite)]
+        suite.sql("storagedb", f"UPDATE t_partial SET writer = 5, claim = 7 WHERE id = '{uploader.file}';")
+        with_point(suite, point)
+        uploader.append()
+        uploader.finish()
+        assert uploader.deaths == 1
+        uploader.check()
+        assert not set(former) & set(rows(suite))
+        unknown = set(leftovers(suite)) - set(partials(suite)) - before
+        assert len(unknown) <= 2, unknown  # the former file, and a copy that was not finished
+        for path in unknown:
+            os.unlink(path)
+
+
 @pytest.mark.parametrize("point", points("join-") + ["finish-row-added", "finish-stored"])
 def test_a_crash_while_parts_are_joined_is_made_good_by_the_same_request(suite, backend, point, dice):
     few(backend, False)

@@ -119,6 +119,19 @@ static void a_removed_file_gives_its_number_back(void **state)
     assert_int_equal(try_number(world, 9, 3001), ERROR_NONE);
 }
 
+/* As after the directory at the store path was exchanged while one of its directories was being made. */
+static void a_remembered_directory_that_is_gone_is_made_anew(void **state)
+{
+    struct world *world = *state;
+    char from[160], to[160];
+    assert_int_equal(try_number(world, 5, 3000), ERROR_NONE);
+    snprintf(from, sizeof(from), "%s/one/000", world->fixture.directory);
+    snprintf(to, sizeof(to), "%s/away", world->fixture.directory);
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(try_number(world, 5 + 512, 3000), ERROR_NONE); /* its parents were remembered */
+    assert_int_equal(try_number(world, 5, 3001), ERROR_NONE);       /* it was itself */
+}
+
 static int64_t counter(const char *name)
 {
     return metric_value(metrics_counter(name, "", NULL));
@@ -188,6 +201,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_somebody_else_made_is_seen_from_the_next_second_on,
                                         start_world, end_world),
         cmocka_unit_test_setup_teardown(a_removed_file_gives_its_number_back, start_world, end_world),
+        cmocka_unit_test_setup_teardown(a_remembered_directory_that_is_gone_is_made_anew, start_world,
+                                        end_world),
         cmocka_unit_test_setup_teardown(
             everybody_who_asks_for_a_sync_gets_one_and_no_more_are_made_than_asked_for, start_world,
             end_world),

@@ -57,15 +57,20 @@ static void what_has_expired_goes_and_nothing_else(void **state)
     partial(&world, 3, -300, ", state = 1");
     partial(&world, 4, 300, ", state = 3"); /* given up */
     partial(&world, 5, -300, ", group_name = 'group002'");
+    partial(&world, 7, 300, ", state = 3, mixed = 4"); /* given up, while a row of its file may still come */
     partial(&world, 6, -300, ", file_path = '/other/000/000/000/5F9E3FA7_006'");
     turn(&world, &keeper);
     assert_false(there(&world, 1) || there(&world, 3) || there(&world, 4));
     assert_false(upkeep_there(&world, 1) || upkeep_there(&world, 3) || upkeep_there(&world, 4));
-    assert_true(there(&world, 2) && there(&world, 5) && there(&world, 6));
-    assert_true(upkeep_there(&world, 2) && upkeep_there(&world, 5) && upkeep_there(&world, 6));
+    assert_true(there(&world, 2) && there(&world, 5) && there(&world, 6) && there(&world, 7));
+    assert_true(upkeep_there(&world, 2) && upkeep_there(&world, 5) && upkeep_there(&world, 6) &&
+                upkeep_there(&world, 7));
     assert_int_equal(metric_value(keeper.metrics.partials_expired) - before, 3);
     assert_int_equal(metric_value(keeper.metrics.partials), 2); /* of this group: 2 and 6 */
     assert_int_equal(metric_value(keeper.metrics.partial_bytes), 20);
+    upkeep_sql(&world, "UPDATE t_partial SET expires = 1 WHERE token = 'token7'");
+    turn(&world, &keeper);
+    assert_false(there(&world, 7) || upkeep_there(&world, 7));
     end(&world, &keeper);
 }
 

@@ -6,6 +6,8 @@
 
 #include "storage/upload/partials.h"
 
+#include <glob.h>
+
 #define SIZE 1000000
 
 static uint8_t *content;
@@ -292,6 +294,23 @@ static void the_newer_writer_wins(void **state)
     end_world(&world);
 }
 
+/* The place of FILE's partial file. */
+static void place_of_partial(struct world *world, const char *file, char place[512])
+{
+    sqlite3_stmt *statement;
+    char sql[128];
+    snprintf(sql, sizeof(sql), "SELECT file_path FROM t_partial WHERE id = '%s'", file);
+    assert_int_equal(sqlite3_prepare_v2(world->beside, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    snprintf(place, 512, "%s/one/%s", world->fixture.directory,
+             (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
+    sqlite3_finalize(statement);
+}
+
+/* As after another process has appended, and its request has ended, or not. */
+#define WROTE  "UPDATE t_partial SET writer = writer + 1, epoch = epoch + 1, claim = 0"
+#define WRITES "UPDATE t_partial SET writer = writer + 1, epoch = epoch + 1, claim = 5"
+
 /* What other processes wrote is read back; what they wrote without recording it does not count. */
 static void after_another_life_the_file_is_cut_back_and_read_back(void **state)
 {
@@ -302,14 +321,9 @@ static void after_another_life_the_file_is_cut_back_and_read_back(void **state)
     int fd = connect_client(&world);
     struct token token = partial_begin(fd, "film", SIZE);
     assert_int_equal(partial_append(fd, &token, 0, content, 600000), ERROR_NONE);
-    beside(&world, "UPDATE t_partial SET writer = writer + 1, epoch = epoch + 1, claim = 5");
-    sqlite3_stmt *statement;
-    assert_int_equal(
-        sqlite3_prepare_v2(world.beside, "SELECT file_path FROM t_partial", -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    snprintf(place, sizeof(place), "%s/one/%s", world.fixture.directory,
-             (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
-    sqlite3_finalize(statement);
+    assert_int_equal(number(&world, "SELECT claim FROM t_partial"), 0); /* its request is over */
+    beside(&world, WROTE);
+    place_of_partial(&world, "film", place);
     int file = open(place, O_WRONLY | O_APPEND);
     assert_int_equal(write(file, "not recorded", 12), 12);
     assert_int_equal(partial_append(fd, &token, 600000, content + 600000, 100000), ERROR_NONE);
@@ -328,6 +342,198 @@ static void after_another_life_the_file_is_cut_back_and_read_back(void **state)
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_IO);
     close(fd);
     end_world(&world);
+}
+
+/* Another process may not be done with the file: what it writes whenever it goes on gets into no file, whether it is an APPEND or
+ * a FINISH that takes over. */
+static void a_file_that_others_may_still_write_to_is_left_to_them(void **state)
+{
+    struct world world;
+    char place[512], next[512];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", SIZE);
+    for (int64_t at = 0; at < SIZE; at += SIZE / 2) {
+        assert_int_equal(partial_append(fd, &token, at, content + at, SIZE / 2), ERROR_NONE);
+        beside(&world, WRITES);
+        place_of_partial(&world, "film", place);
+        int file = open(place, O_WRONLY);
+        if (at == 0)
+            assert_int_equal(partial_append(fd, &token, SIZE / 2, content, 0), ERROR_NONE);
+        else
+            assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+        place_of_partial(&world, "film", next);
+        assert_string_not_equal(place, next);
+        assert_int_equal(number(&world, "SELECT mixed FROM t_partial"),
+                         1); /* nobody else is at it any more */
+        assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+        assert_int_equal(pwrite(file, "late", 4, at + 1), 4);
+        assert_int_equal(ftruncate(file, 7), 0);
+        close(file);
+    }
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* Whoever stops in between leaves a copy, which the next request carries on; where the clean-up has taken it another one is begun. */
+static void a_copy_that_was_begun_is_carried_on(void **state)
+{
+    struct world world;
+    char place[512];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", SIZE);
+    assert_int_equal(partial_append(fd, &token, 0, content, SIZE / 2), ERROR_NONE);
+    beside(&world, WRITES);
+    beside(
+        &world,
+        "CREATE TRIGGER stay BEFORE UPDATE OF file_path ON t_partial BEGIN SELECT RAISE(FAIL, 'stay'); END");
+    place_of_partial(&world, "film", place);
+    for (int i = 0; i < 3; i++) {
+        assert_true(partial_append(fd, &token, SIZE / 2, content, 0) < 0);
+        assert_int_equal(fixture_files(&world.fixture, "one"), 2);
+        if (i == 1) { /* the copy is taken away: it is the one of both that no row has */
+            char pattern[256];
+            glob_t files = {0};
+            snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world.fixture.directory);
+            assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+            for (size_t j = 0; j < files.gl_pathc; j++)
+                assert_true(strcmp(files.gl_pathv[j], place) == 0 || unlink(files.gl_pathv[j]) == 0);
+            globfree(&files);
+        }
+    }
+    beside(&world, "DROP TRIGGER stay");
+    assert_int_equal(partial_append(fd, &token, SIZE / 2, content + SIZE / 2, SIZE / 2), ERROR_NONE);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+    assert_int_equal(partial_finish(fd, &token, digest), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* A FINISH whose INSERT may still come has the file: who goes on with the upload takes another one, and that one is not removed, not
+ * by an ABORT either. A repeated FINISH, which changes no byte, shares it. */
+static void a_file_that_may_be_stored_by_now_is_not_appended_to_nor_removed(void **state)
+{
+    struct world world;
+    char place[512], next[512];
+    struct stat status;
+    uint8_t wrong[PROTO_DIGEST_SIZE] = {1};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    place_of_partial(&world, "film", place);
+    beside(&world, "UPDATE t_partial SET state = 1, claim = 5, epoch = epoch + 1");
+    assert_int_equal(partial_finish(fd, &token, wrong), ERROR_DIGEST);
+    place_of_partial(&world, "film", next);
+    assert_string_equal(place, next);
+    assert_int_equal(partial_append(fd, &token, 1000, content, 0), ERROR_NONE);
+    place_of_partial(&world, "film", next);
+    assert_string_not_equal(place, next);
+    assert_int_equal(stat(place, &status), 0);
+    assert_int_equal(status.st_size, 1000);
+    beside(&world, "UPDATE t_partial SET state = 1, claim = 5, epoch = epoch + 1");
+    assert_int_equal(partial_finish(fd, &token, wrong), ERROR_DIGEST);
+    assert_int_equal(partial_abort(fd, &token), ERROR_NONE);
+    assert_int_equal(stat(next, &status), 0);
+    assert_int_equal(number(&world, "SELECT state FROM t_partial"), 3);
+    /* Bytes that are not recorded may be those that JOIN_PARTS has stored: they are not cut off. */
+    token = partial_begin(fd, "other", -1);
+    place_of_partial(&world, "other", place);
+    assert_int_equal(truncate(place, 5), 0);
+    beside(&world, "UPDATE t_partial SET state = 1, claim = 5, epoch = epoch + 1 WHERE id = 'other'");
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(stat(place, &status), 0);
+    assert_int_equal(status.st_size, 5);
+    token = partial_begin(fd, "third", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    place_of_partial(&world, "third", place);
+    assert_int_equal(truncate(place, 1005), 0);
+    beside(&world, "UPDATE t_partial SET state = 1, claim = 5, epoch = epoch + 1 WHERE id = 'third'");
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(stat(place, &status), 0);
+    assert_int_equal(status.st_size, 1005);
+    assert_int_equal(code_of_download(fd, "third", 0, 0, content, 1000), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* A record that arrives late, behind a newer one of the same request, takes no offset back. */
+static void a_late_record_takes_no_offset_back(void **state)
+{
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    beside(&world, "CREATE TRIGGER more AFTER UPDATE OF epoch ON t_partial BEGIN UPDATE t_partial SET synced "
+                   "= 100; END");
+    assert_int_equal(partial_append(fd, &token, 10, content + 10, 10), ERROR_UNAVAILABLE);
+    assert_int_equal(partial_durable(fd, &token), 100);
+    close(fd);
+    end_world(&world);
+}
+
+/* ---- of two requests of one process ---- */
+
+static void who_began_earlier_and_comes_later_is_told(void **state)
+{
+    struct partials *partials = partials_create(10);
+    struct partials_hold older, newer;
+    struct error error = {0};
+    (void)state;
+    assert_true(partials_begin(partials, "token", &older));
+    assert_true(partials_begin(partials, "token", &newer));
+    assert_true(partials_enter(partials, &newer, 2, &error));
+    partials_leave(partials, &newer, NULL, 0);
+    assert_false(partials_enter(partials, &older, 1, &error)); /* whatever became of the file meanwhile */
+    assert_false(partials_write_begin(partials, &older, &error));
+    partials_leave(partials, &older, NULL, 0);
+    assert_int_equal(partials_count(partials), 0);
+    partials_destroy(partials);
+}
+
+struct entering {
+    struct partials *partials;
+    atomic_bool entered;
+};
+
+static void *enter_newer(void *argument)
+{
+    struct entering *entering = argument;
+    struct partials_hold newer;
+    struct error error = {0};
+    if (partials_begin(entering->partials, "token", &newer) &&
+        partials_enter(entering->partials, &newer, 2, &error))
+        atomic_store(&entering->entered, true);
+    partials_leave(entering->partials, &newer, NULL, 0);
+    return NULL;
+}
+
+static void what_an_older_one_is_at_is_waited_for(void **state)
+{
+    struct entering entering = {.partials = partials_create(10)};
+    struct partials_hold older;
+    struct error error = {0};
+    pthread_t thread;
+    (void)state;
+    assert_true(partials_begin(entering.partials, "token", &older));
+    assert_true(partials_enter(entering.partials, &older, 1, &error));
+    assert_true(partials_write_begin(entering.partials, &older, &error));
+    assert_int_equal(pthread_create(&thread, NULL, enter_newer, &entering), 0);
+    usleep(50000);
+    assert_false(atomic_load(&entering.entered));
+    partials_write_end(entering.partials, &older);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(atomic_load(&entering.entered));
+    partials_leave(entering.partials, &older, NULL, 0);
+    partials_destroy(entering.partials);
 }
 
 static void a_stated_digest_decides_at_the_end(void **state)
@@ -526,6 +732,33 @@ static void parts_become_one_file_in_their_order(void **state)
     end_world(&world);
 }
 
+/* The first one died, or stands still, behind its row: the file that this names stays as it is. */
+static void a_join_that_may_have_stored_its_file_is_repeated_beside_it(void **state)
+{
+    struct world world;
+    char place[512];
+    struct stat before, after;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token part = partial_begin(fd, "film", -1), other = partial_begin(fd, "film", -1),
+                 target = partial_begin(fd, "joined", -1);
+    assert_int_equal(partial_append(fd, &part, 0, content, 1000), ERROR_NONE);
+    assert_int_equal(partial_append(fd, &other, 0, content + 1, 1000), ERROR_NONE);
+    place_of_partial(&world, "joined", place);
+    assert_int_equal(partial_join(fd, &target, &part, 1), ERROR_NONE);
+    beside(&world, "UPDATE t_partial SET state = 1, synced = 0, file_size = -1 WHERE id = 'joined'");
+    beside(&world, "UPDATE t_partial SET state = 0 WHERE id = 'film'");
+    assert_int_equal(stat(place, &before), 0);
+    assert_int_equal(partial_join(fd, &target, &other, 1), ERROR_EXISTS);
+    assert_int_equal(partial_join(fd, &target, &part, 1), ERROR_NONE);
+    assert_int_equal(stat(place, &after), 0);
+    assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
+    assert_int_equal(code_of_download(fd, "joined", 0, 0, content, 1000), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
 static void what_cannot_be_joined_stays_as_it_is(void **state)
 {
     struct world world;
@@ -578,6 +811,12 @@ int main(void)
         cmocka_unit_test(a_piece_with_a_wrong_digest_does_not_count),
         cmocka_unit_test(the_newer_writer_wins),
         cmocka_unit_test(after_another_life_the_file_is_cut_back_and_read_back),
+        cmocka_unit_test(a_file_that_others_may_still_write_to_is_left_to_them),
+        cmocka_unit_test(a_copy_that_was_begun_is_carried_on),
+        cmocka_unit_test(a_file_that_may_be_stored_by_now_is_not_appended_to_nor_removed),
+        cmocka_unit_test(a_late_record_takes_no_offset_back),
+        cmocka_unit_test(who_began_earlier_and_comes_later_is_told),
+        cmocka_unit_test(what_an_older_one_is_at_is_waited_for),
         cmocka_unit_test(a_stated_digest_decides_at_the_end),
         cmocka_unit_test(an_aborted_one_is_gone),
         cmocka_unit_test(the_first_that_is_finished_is_the_file),
@@ -585,6 +824,7 @@ int main(void)
         cmocka_unit_test(there_are_not_more_than_is_allowed),
         cmocka_unit_test(how_long_it_is_kept_is_bounded_on_both_sides),
         cmocka_unit_test(parts_become_one_file_in_their_order),
+        cmocka_unit_test(a_join_that_may_have_stored_its_file_is_repeated_beside_it),
         cmocka_unit_test(what_cannot_be_joined_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

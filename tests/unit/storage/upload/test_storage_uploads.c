@@ -1,6 +1,7 @@
 /* Uploads in trouble: what fails leaves nothing, and of many at once the right ones win. */
 #include "tests/unit/library/storage_server.h"
 
+#include <glob.h>
 #include <poll.h>
 #include <sys/resource.h>
 
@@ -421,6 +422,41 @@ static void a_rival_of_another_group_is_no_success(void **state)
     end_world(&world);
 }
 
+/* Its INSERT waits for so long that the clean-up takes its file, and another upload of the ID is quicker: there is nothing left to
+ * compare, which is no fault of the volume. */
+static void a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again(void **state)
+{
+    struct world world;
+    char pattern[256], rival[256];
+    uint8_t *content = random_bytes(100000);
+    glob_t files = {0};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    assert_int_equal(upload(fd, "other", content, 100000), ERROR_NONE);
+    path_of_file(&world, "other", rival);
+    beside(&world, "BEGIN IMMEDIATE");
+    struct proto_put head = {.key = key_of("file"), .size = 100000};
+    send_put_head(fd, &head);
+    peer_put(fd, content, 100000);
+    while (fixture_files(&world.fixture, "one") < 2)
+        usleep(1000);
+    snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world.fixture.directory);
+    assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++)
+        if (strcmp(files.gl_pathv[i], rival) != 0)
+            assert_int_equal(unlink(files.gl_pathv[i]), 0);
+    globfree(&files);
+    beside(&world, "UPDATE t_file_02 SET id = 'file'");
+    beside(&world, "COMMIT");
+    assert_int_equal(read_code(fd), ERROR_UNAVAILABLE);
+    assert_int_equal(upload(fd, "file", content, 100000), ERROR_NONE);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 1);
+    close(fd);
+    free(content);
+    end_world(&world);
+}
+
 /* ---- another directory in the store path's place ---- */
 
 static void an_upload_into_a_directory_that_was_exchanged_fails(void **state)
@@ -581,6 +617,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_not_small_is_looked_up),
         cmocka_unit_test(lost_bytes_without_a_digest_are_not_replaced),
         cmocka_unit_test(a_rival_of_another_group_is_no_success),
+        cmocka_unit_test(a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again),
         cmocka_unit_test(an_upload_into_a_directory_that_was_exchanged_fails),
         cmocka_unit_test(a_number_directory_that_takes_no_files_is_passed_over),
         cmocka_unit_test(of_many_uploads_of_one_id_exactly_one_wins),
