@@ -64,9 +64,10 @@ enum reel_error_code {
     REEL_E_CANCELLED = -17,  /* a callback of the caller said so */
     REEL_E_UNAUTHENTICATED =
         -18, /* a server wants to know who asks: a key or a token is missing, wrong or expired */
-    REEL_E_FORBIDDEN = -19,  /* the key or token does not allow this */
-    REEL_E_THROTTLED = -20,  /* too many requests; try again later */
-    REEL_E_OTHER_GROUP = -21 /* the file belongs to another group than the server that was asked */
+    REEL_E_FORBIDDEN = -19,   /* the key or token does not allow this */
+    REEL_E_THROTTLED = -20,   /* too many requests; try again later */
+    REEL_E_OTHER_GROUP = -21, /* the file belongs to another group than the server that was asked */
+    REEL_E_QUOTA = -22 /* the user has as much as is allowed; what is deleted counts until it is purged */
 };
 
 struct reel_error {
@@ -301,6 +302,28 @@ REEL_API bool reel_rename(struct reel *reel, const struct reel_key *key, const c
  * whose time is over takes the time away. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the servers are too old. */
 REEL_API bool reel_expire(struct reel *reel, const struct reel_key *key, int64_t expires, int64_t *time,
                           struct reel_error *error);
+
+/* What a user has in an application, and may have. */
+struct reel_quota {
+    int64_t bytes_used,
+        files_used; /* deleted files that are not purged yet included; -1: not counted, since no limit holds */
+    int64_t bytes, files;      /* limits; -1: none */
+    bool own_bytes, own_files; /* set for this user; else as the servers are configured for everybody */
+    int64_t reserved[4];       /* zero */
+};
+#define REEL_QUOTA_NONE    INT64_C(-1) /* no limit */
+#define REEL_QUOTA_DEFAULT INT64_C(-2) /* as the servers are configured */
+#define REEL_QUOTA_KEEP    INT64_C(-3) /* as it is */
+
+/* Of KEY's user and application; its file says nothing and may be NULL. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the
+ * servers are too old. An upload that a quota has no room for fails with REEL_E_QUOTA. */
+REEL_API bool reel_quota(struct reel *reel, const struct reel_key *key, struct reel_quota *quota,
+                         struct reel_error *error);
+
+/* For whoever runs the servers (the role operator): BYTES and FILES are what the user may have from now on: 0 or more, or one of the three
+ * above. QUOTA (may be NULL): as it is then. A user who has more already keeps it. */
+REEL_API bool reel_set_quota(struct reel *reel, const struct reel_key *key, int64_t bytes, int64_t files,
+                             struct reel_quota *quota, struct reel_error *error);
 
 /* A user's files in byte order of their IDs, after KEY->file (NULL: from the first), the deleted ones or the
  * others. EACH is called in the calling thread; FILE is valid during the call; false: enough (the function

@@ -5,6 +5,7 @@
  */
 #include "storage/heartbeat.h"
 #include "storage/request/commands.h"
+#include "storage/rows/quota.h"
 #include "storage/storage.h"
 #include "storage/store/store_choice.h"
 #include "storage/store/store_look.h"
@@ -410,6 +411,7 @@ static bool reload(struct daemon *daemon, const void *new_config, struct error *
         return false;
     store_set_floors(storage->store, config->reserve_space, config->reserve_inodes);
     meta_set_age(storage->meta, config->cache_age_ms);
+    quota_set_defaults(storage->meta, config->quota_bytes, config->quota_files);
     upkeep_reload(storage->upkeep, config);
     gate_set_limits(storage->gate, (size_t)config->uploads_max, (size_t)config->uploads_waiting,
                     config->uploads_wait_ms);

@@ -146,6 +146,13 @@ const struct config_option storage_options[] = {
     {"storage", "partials_per_user", CONFIG_INTEGER, MEMBER(partials_per_user), "1000", 1, 10000000, NULL,
      false, "The same of one user."},
 
+    {"storage", "quota_bytes", CONFIG_SIZE, MEMBER(quota_bytes), "0", 0, INT64_MAX, NULL, true,
+     "Bytes that a user may have in an application, deleted files that are not purged yet included; 0: no "
+     "limit. `reel admin "
+     "quota` sets another limit for one user. The same value on all storage servers of a database."},
+    {"storage", "quota_files", CONFIG_INTEGER, MEMBER(quota_files), "0", 0, INT64_MAX, NULL, true,
+     "The same for the number of files."},
+
     {"storage", "trash_keep", CONFIG_DURATION, MEMBER(trash_keep_ms), "7d", 0, 3650 * DAY, NULL, true,
      "How long a deleted file is kept and can be restored; then it is purged. 0: at once."},
     {"storage", "purge_interval", CONFIG_DURATION, MEMBER(purge_interval_ms), "1m", 100, DAY, NULL, false,

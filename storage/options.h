@@ -52,6 +52,8 @@ struct storage_config {
     int64_t partial_keep_ms;
     int64_t partials_max, partials_per_user;
 
+    int64_t quota_bytes, quota_files; /* of a user in an application; 0: no limit */
+
     int64_t trash_keep_ms; /* 0: purged at once */
     int64_t purge_interval_ms;
     int64_t lease_ms;

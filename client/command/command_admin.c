@@ -1,5 +1,6 @@
 /*
- * command_admin: `reel admin group`: lists the groups and changes them, for whoever runs the trackers.
+ * command_admin: `reel admin group`: lists the groups and changes them, for whoever runs the trackers. `reel admin quota` is
+ * command_quota.c's.
  */
 #include "client/command/command_internal.h"
 
@@ -76,10 +77,16 @@ int command_admin(struct command *command)
     int count = command->count - 2, weight = 0;
     struct reel_error error;
 
+    if (strcmp(arguments[0], "quota") == 0)
+        return command_quota(command);
     if (strcmp(arguments[0], "group") != 0) {
-        return command_usage(&command->options, "admin takes \"group\" and what to do with it, not \"%s\"",
-                             arguments[0]);
+        return command_usage(
+            &command->options,
+            "admin takes \"group\" and what to do with it, or \"quota\" and a user, not \"%s\"",
+            arguments[0]);
     }
+    if (command->options.bytes || command->options.files)
+        return command_usage(&command->options, "--bytes and --files belong to admin quota");
     if (strcmp(arguments[1], "list") == 0)
         return count == 0 ? admin_list_groups(command) : admin_usage(command, "list takes no arguments", "");
     if (strcmp(arguments[1], "rebalance") == 0)

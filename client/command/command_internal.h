@@ -54,7 +54,7 @@ struct command_options {
     bool resume, verify, deleted, empty, repair, status, confirm_leftovers, recursive, long_form, sign,
         package;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time,
-        *expires, *scope, *network, *rights, *prefix, *to, *interval, *rate, *settle;
+        *expires, *scope, *network, *rights, *prefix, *to, *interval, *rate, *settle, *bytes, *files;
     int64_t offset, size, limit, parallel;
 };
 
@@ -256,6 +256,11 @@ int command_list(struct command *command); /* command_list.c */
 int command_trash(struct command *command);
 int command_find(struct command *command);
 int command_du(struct command *command);
+int command_quota(struct command *command); /* command_quota.c: admin quota */
+/* For reel du. False: no limit holds for the user, or the servers or the rights do not allow to ask. */
+bool command_quota_of_user(struct command *command, struct reel_quota *quota);
+json_t *command_quota_json(const struct reel_quota *quota);
+int command_quota_print(struct command *command, const char *who, const struct reel_quota *quota);
 int command_groups(struct command *command); /* command_status.c */
 int command_status(struct command *command);
 int command_top(struct command *command);    /* command_top.c */

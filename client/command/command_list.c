@@ -230,6 +230,7 @@ int command_find(struct command *command)
 int command_du(struct command *command)
 {
     struct listing files = {.command = command}, trash = {.command = command};
+    struct reel_quota quota;
     char size[2][32];
     int result = run_listing(&files, NULL);
 
@@ -239,15 +240,19 @@ int command_du(struct command *command)
     result = run_listing(&trash, NULL);
     if (result != COMMAND_OK)
         return result;
+    bool limited = command_quota_of_user(command, &quota);
     if (command->options.json)
         return command_print_json(
-            command,
-            json_pack("{s:o,s:I,s:I,s:I,s:I}", "user", command_json_text(command->settings.user), "files",
-                      (json_int_t)files.found, "bytes", (json_int_t)files.bytes, "trash_files",
-                      (json_int_t)trash.found, "trash_bytes", (json_int_t)trash.bytes));
-    return command_print(
+            command, json_pack("{s:o,s:I,s:I,s:I,s:I,s:o}", "user", command_json_text(command->settings.user),
+                               "files", (json_int_t)files.found, "bytes", (json_int_t)files.bytes,
+                               "trash_files", (json_int_t)trash.found, "trash_bytes", (json_int_t)trash.bytes,
+                               "quota", limited ? command_quota_json(&quota) : json_null()));
+    result = command_print(
         command,
         "%10" PRId64 " files %18" PRId64 " bytes  %s\n%10" PRId64 " in trash %15" PRId64 " bytes  %s\n",
         files.found, files.bytes, command_human((double)files.bytes, size[0], sizeof(size[0])), trash.found,
         trash.bytes, command_human((double)trash.bytes, size[1], sizeof(size[1])));
+    if (result != COMMAND_OK || !limited)
+        return result;
+    return command_quota_print(command, "quota", &quota);
 }

@@ -132,6 +132,8 @@ static const struct option options_table[] = {
     SOME_FLAG("empty", 0, empty,
               "drain: move the users that the group has, with their files, to other groups"),
     SOME_TEXT("rate", 0, "BYTES", rate, "moving: at most so many bytes per second: 500K, 20M, 1G (no limit)"),
+    SOME_TEXT("bytes", 0, "BYTES", bytes, "quota: bytes that the user may have: 500M, 20G, none or default"),
+    SOME_TEXT("files", 0, "N", files, "quota: files that the user may have: a number, none or default"),
     SOME_TEXT("settle", 0, "TIME", settle,
               "moving: how long to look after users who were moved, for uploads by old addresses (75s)"),
     SOME_TEXT("interval", 0, "TIME", interval, "between two tables: 500ms, 2s (2s)"),

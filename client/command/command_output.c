@@ -34,6 +34,7 @@ static int exit_of(const struct command *command, const struct reel_error *error
     case REEL_E_DELETED:
         return COMMAND_DELETED;
     case REEL_E_NO_SPACE:
+    case REEL_E_QUOTA:
         return COMMAND_NO_SPACE;
     case REEL_E_REFUSED:
     case REEL_E_UNAUTHENTICATED:

@@ -108,6 +108,13 @@ typedef void (*client_expire_callback)(void *argument, int64_t expires, const st
 struct client_operation *client_expire(struct client *client, const struct proto_expire *expire,
                                        client_expire_callback callback, void *argument);
 
+/* QUOTA where SET's limits are PROTO_QUOTA_KEEP, else SET_QUOTA. ERROR_UNKNOWN_COMMAND, or ERROR_GENERAL of a legacy server: no server
+ * of the group can. */
+typedef void (*client_quota_callback)(void *argument, const struct proto_quota *quota,
+                                      const struct error *error);
+struct client_operation *client_quota(struct client *client, const struct proto_set_quota *set,
+                                      client_quota_callback callback, void *argument);
+
 /* LIST: one page. ENTRIES valid during the callback. */
 typedef void (*client_list_callback)(void *argument, const struct proto_list_entry *entries, size_t count,
                                      const struct error *error);

@@ -223,6 +223,64 @@ struct client_operation *client_expire(struct client *client, const struct proto
     return operation;
 }
 
+/* ---- QUOTA, SET_QUOTA ---- */
+
+static bool pack_quota(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_user_key_pack(body, &operation->key, error);
+}
+
+static bool pack_set_quota(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_set_quota_pack(body, &operation->quota, error);
+}
+
+static bool unpack_quota(struct client_operation *operation, const uint8_t *body, size_t size,
+                         struct error *error)
+{
+    return proto_quota_unpack(body, size, &operation->result.quota, error);
+}
+
+static void report_quota(struct client_operation *operation, const struct error *error)
+{
+    operation->callback.quota(operation->argument, error ? NULL : &operation->result.quota, error);
+}
+
+static const struct client_command quota_command = {
+    .number = PROTO_STORAGE_QUOTA,
+    .body_size = PROTO_QUOTA_SIZE,
+    .reply_max = PROTO_QUOTA_REPLY_SIZE,
+    .pack = pack_quota,
+    .unpack = unpack_quota,
+    .report = report_quota,
+    .recent = true,
+};
+static const struct client_command set_quota_command = {
+    .number = PROTO_STORAGE_SET_QUOTA,
+    .body_size = PROTO_SET_QUOTA_SIZE,
+    .reply_max = PROTO_QUOTA_REPLY_SIZE,
+    .pack = pack_set_quota,
+    .unpack = unpack_quota,
+    .report = report_quota,
+    .change = true,
+    .recent = true,
+};
+
+struct client_operation *client_quota(struct client *client, const struct proto_set_quota *set,
+                                      client_quota_callback callback, void *argument)
+{
+    bool asks = set->bytes == PROTO_QUOTA_KEEP && set->files == PROTO_QUOTA_KEEP;
+    struct client_operation *operation = client_operation_create(
+        client, asks ? &quota_command : &set_quota_command, &set->key, client_storage_begin, argument);
+
+    if (!operation)
+        return NULL;
+    operation->create = !asks; /* of a user without files too */
+    operation->quota = *set;
+    operation->callback.quota = callback;
+    return operation;
+}
+
 /* ---- FSCK ---- */
 
 static bool pack_fsck(const struct client_operation *operation, uint8_t *body, struct error *error)

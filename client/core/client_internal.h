@@ -116,6 +116,7 @@ struct client_operation {
     union {
         struct proto_list list;
         struct proto_expire expire;
+        struct proto_set_quota quota;
         struct proto_append append;
         struct proto_finish finish; /* OFFSET, ABORT: its partial */
     };
@@ -140,6 +141,7 @@ struct client_operation {
         client_done_callback done;
         client_list_callback list;
         client_expire_callback expire;
+        client_quota_callback quota;
         client_text_callback text;
         client_download_callback download;
         client_begin_callback begin;
@@ -160,6 +162,7 @@ struct client_operation {
         struct proto_stat stat;
         struct proto_where where;
         int64_t expires;
+        struct proto_quota quota;
         struct {
             const struct proto_list_entry *entries;
             size_t count;

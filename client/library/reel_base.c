@@ -31,6 +31,7 @@ _Static_assert((int)REEL_E_UNAUTHENTICATED == ERROR_UNAUTHENTICATED, "error numb
 _Static_assert((int)REEL_E_FORBIDDEN == ERROR_FORBIDDEN, "error numbers");
 _Static_assert((int)REEL_E_THROTTLED == ERROR_THROTTLED, "error numbers");
 _Static_assert((int)REEL_E_OTHER_GROUP == ERROR_OTHER_GROUP, "error numbers");
+_Static_assert((int)REEL_E_QUOTA == ERROR_QUOTA, "error numbers");
 _Static_assert((int)REEL_E_IO == ERROR_IO, "error numbers");
 _Static_assert((int)REEL_E_TIMEOUT == ERROR_TIMEOUT, "error numbers");
 _Static_assert((int)REEL_E_CONNECTION == ERROR_CONNECTION, "error numbers");

@@ -100,6 +100,10 @@ static const struct access *row_of(enum proto_command command)
         ACCESS("fetch", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_STORAGE_EXPIRE: /* may delete, and may keep from being deleted */
         ACCESS("expire", WRITERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, false, true);
+    case PROTO_STORAGE_QUOTA:
+        ACCESS("quota", WRITERS, KEY_RIGHT_LIST, ACCESS_LIST, 0, false, false);
+    case PROTO_STORAGE_SET_QUOTA:
+        ACCESS("set_quota", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_STORAGE_LEFT:
         ACCESS("left", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     }

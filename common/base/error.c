@@ -135,6 +135,8 @@ const char *error_code_name(int code)
         return "throttled";
     case ERROR_OTHER_GROUP:
         return "other-group";
+    case ERROR_QUOTA:
+        return "quota";
     default:
         return "general";
     }

@@ -35,6 +35,7 @@ enum error_code {
     ERROR_FORBIDDEN = -19,       /* it is known who asks, and that this is not allowed to them */
     ERROR_THROTTLED = -20,       /* too many requests: later */
     ERROR_OTHER_GROUP = -21,     /* the file is another group's; its own servers have it */
+    ERROR_QUOTA = -22,           /* the user has as much as is allowed */
 };
 
 #define ERROR_TEXT_SIZE 512 /* bytes, terminating NUL included; longer texts are cut */

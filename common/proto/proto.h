@@ -82,6 +82,8 @@ enum proto_command {
     PROTO_STORAGE_EXPIRE = 94,      /* additive: when a file is to be deleted, asked or changed */
     PROTO_STORAGE_STORE =
         95, /* additive: PUT with a reply before the content, and one that says what became of it */
+    PROTO_STORAGE_QUOTA = 96,     /* additive: what a user has, and may have */
+    PROTO_STORAGE_SET_QUOTA = 97, /* additive: what a user may have from now on */
 };
 
 /* Body sizes: sessions. */
@@ -128,7 +130,9 @@ enum proto_command {
 #define PROTO_PARTS_MAX          1000 /* of one JOIN_PARTS, whose tokens follow FINISH's bytes */
 #define PROTO_JOIN_PARTS_MAX     (PROTO_FINISH_SIZE + PROTO_PARTS_MAX * PROTO_PARTIAL_TOKEN_SIZE)
 
-#define PROTO_STORE_SIZE (PROTO_PUT_SIZE + 1) /* then the content */
+#define PROTO_STORE_SIZE     (PROTO_PUT_SIZE + 1) /* then the content */
+#define PROTO_QUOTA_SIZE     400
+#define PROTO_SET_QUOTA_SIZE (400 + 8 + 8)
 
 /* Body sizes: success replies. */
 #define PROTO_VALUE_SIZE       8 /* GET's value, FILESIZE's size */
@@ -147,6 +151,7 @@ enum proto_command {
 #define PROTO_LEFT_ENTRY_SIZE    (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
 #define PROTO_LEFT_USERS_MAX     100 /* entries in one LEFT reply */
 #define PROTO_STORE_REPLY_SIZE   (1 + 1 + PROTO_DIGEST_SIZE + 8)
+#define PROTO_QUOTA_REPLY_SIZE   (8 + 8 + 8 + 8 + 1 + 1)
 
 struct proto_header {
     int64_t length; /* of the body; >= 0 after unpack */
@@ -584,6 +589,32 @@ MUST_CHECK bool proto_expire_pack(uint8_t buffer[PROTO_EXPIRE_SIZE], const struc
                                   struct error *error);
 MUST_CHECK bool proto_expire_unpack(const uint8_t *body, size_t size, struct proto_expire *expire,
                                     struct error *error);
+
+/* Limits and counts of a user in an application. */
+#define PROTO_QUOTA_NONE    INT64_C(-1) /* no limit; of counts: nobody counts */
+#define PROTO_QUOTA_DEFAULT INT64_C(-2) /* SET_QUOTA: as the storage servers are configured */
+#define PROTO_QUOTA_KEEP    INT64_C(-3) /* SET_QUOTA: as it is */
+
+/* QUOTA 96: application 16, user 256, file 128 (may be empty, says nothing) = 400. SET_QUOTA 97: the same, bytes 8, files 8 = 416. */
+struct proto_set_quota {
+    struct proto_file_key key;
+    int64_t bytes, files; /* 0 or more, or one of the three above */
+};
+MUST_CHECK bool proto_set_quota_pack(uint8_t buffer[PROTO_SET_QUOTA_SIZE], const struct proto_set_quota *set,
+                                     struct error *error);
+MUST_CHECK bool proto_set_quota_unpack(const uint8_t *body, size_t size, struct proto_set_quota *set,
+                                       struct error *error);
+
+/* The reply of both: bytes used 8, files used 8, bytes 8, files 8, own bytes 1, own files 1 = 34. */
+struct proto_quota {
+    int64_t bytes_used, files_used; /* PROTO_QUOTA_NONE where nothing is counted */
+    int64_t bytes, files;           /* limits that hold, or PROTO_QUOTA_NONE */
+    bool own_bytes, own_files;      /* set for this user; else as the servers are configured */
+};
+MUST_CHECK bool proto_quota_pack(uint8_t buffer[PROTO_QUOTA_REPLY_SIZE], const struct proto_quota *quota,
+                                 struct error *error);
+MUST_CHECK bool proto_quota_unpack(const uint8_t *body, size_t size, struct proto_quota *quota,
+                                   struct error *error);
 
 /* LEFT 93: table 1 (0..2), after 8 (0: from the first) = 9. The reply: where to go on (table 1, 3: that was all; after 8), rows 8,
  * former copies 8 that were found on the way, then application 16, user 256 of each of their users, once. */

@@ -6,11 +6,11 @@ _reel() {
         --tls-ca|--config|--files-from|-o|--output) compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")); return ;;
         --into) compopt -o filenames; COMPREPLY=($(compgen -d -- "$word")); return ;;
         --sort) COMPREPLY=($(compgen -W "id name size time" -- "$word")); return ;;
-        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--settle|--interval) return ;;
+        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--bytes|--files|--settle|--interval) return ;;
     esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--tls-ca|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--settle|--interval) i=$((i + 1)) ;;
+            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--tls-ca|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--bytes|--files|--settle|--interval) i=$((i + 1)) ;;
             -*) ;;
             *) command=${COMP_WORDS[i]}; break ;;
         esac
@@ -37,7 +37,7 @@ _reel() {
         status) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         top) options="--limit --interval -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         doctor) options="-t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
-        admin) options="-n --dry-run -j --parallel --to --empty --rate --settle -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
+        admin) options="-n --dry-run -j --parallel --to --empty --rate --bytes --files --settle -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         auth) options="-o --output --rights --prefix --expires -t --trackers -a --application -u --user --idservers --http --tls-ca --connect-timeout --timeout --progress-timeout --hedge-time --tries --config --max-time --json -q --quiet -v --verbose -y --yes -h --help --help-json --version" ;;
         *) return ;;
     esac

@@ -23,6 +23,7 @@ int http_outcome_status(int code)
     case ERROR_MALFORMED:
         return 400;
     case ERROR_NO_SPACE:
+    case ERROR_QUOTA:
         return 507;
     case ERROR_THROTTLED:
         return 429;
@@ -59,7 +60,7 @@ const char *http_outcome_message(int status)
     case 503:
         return "no storage server can take it at present; try again";
     case 507:
-        return "the storage servers are full";
+        return "there is no room: the user's quota is used up, or the storage servers are full";
     default:
         return "the storage servers could not do it";
     }

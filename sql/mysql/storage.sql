@@ -91,3 +91,20 @@ CREATE TABLE IF NOT EXISTS t_partial (
     KEY file_path (file_path(255)),
     KEY group_expires (group_name, expires)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- One row per user and application whose files are counted: a quota was set for them (reel admin quota), or storage.quota_bytes or
+-- storage.quota_files is. bytes_max, files_max: -1 no limit, -2 as the configuration says. bytes_used, files_used: of all their rows
+-- but the former copies of files that moved to another group. recount_at: when they are counted anew, seconds since 1970.
+-- @unless table t_quota
+-- @say created table t_quota
+CREATE TABLE IF NOT EXISTS t_quota (
+    userid VARBINARY(255) NOT NULL,
+    appid VARBINARY(32) NOT NULL,
+    bytes_max BIGINT NOT NULL DEFAULT -2,
+    files_max BIGINT NOT NULL DEFAULT -2,
+    bytes_used BIGINT NOT NULL DEFAULT 0,
+    files_used BIGINT NOT NULL DEFAULT 0,
+    recount_at BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (userid, appid),
+    KEY recount (recount_at)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

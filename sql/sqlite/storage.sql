@@ -187,3 +187,22 @@ CREATE INDEX IF NOT EXISTS t_partial_file_path ON t_partial (file_path);
 
 -- @unless index t_partial t_partial_group
 CREATE INDEX IF NOT EXISTS t_partial_group ON t_partial (group_name, expires);
+
+-- One row per user and application whose files are counted: a quota was set for them (reel admin quota), or storage.quota_bytes or
+-- storage.quota_files is. bytes_max, files_max: -1 no limit, -2 as the configuration says. bytes_used, files_used: of all their rows
+-- but the former copies of files that moved to another group. recount_at: when they are counted anew, seconds since 1970.
+-- @unless table t_quota
+-- @say created table t_quota
+CREATE TABLE IF NOT EXISTS t_quota (
+    userid TEXT NOT NULL,
+    appid TEXT NOT NULL,
+    bytes_max INTEGER NOT NULL DEFAULT -2,
+    files_max INTEGER NOT NULL DEFAULT -2,
+    bytes_used INTEGER NOT NULL DEFAULT 0,
+    files_used INTEGER NOT NULL DEFAULT 0,
+    recount_at INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (userid, appid)
+);
+
+-- @unless index t_quota t_quota_recount
+CREATE INDEX IF NOT EXISTS t_quota_recount ON t_quota (recount_at);

@@ -4,6 +4,7 @@
 #include "storage/request/fsck.h"
 
 #include "storage/rows/partial_sql.h"
+#include "storage/rows/quota.h"
 #include "storage/upkeep/lease_sql.h"
 #include "storage/storage.h"
 #include "storage/upkeep/upkeep.h"
@@ -31,6 +32,17 @@ static bool fsck_is_stopped(const struct lease_row *sweep)
     return stopped;
 }
 
+/* A scrub; and what users with quotas have is counted anew. */
+static enum db_result fsck_want(const struct fsck *fsck, struct db_connection *connection, const char *name,
+                                int64_t *number, struct error *error)
+{
+    bool repair = fsck->asked.action == PROTO_FSCK_REPAIR, counts = false;
+    enum db_result result = lease_sql_want(connection, name, repair, number, error);
+    if (result == DB_OK)
+        result = quota_counts(storage_of(fsck->request)->meta, connection, &counts, error);
+    return result == DB_OK && counts ? quota_sql_recount_all(connection, error) : result;
+}
+
 /* What is asked for, and both rows afterwards. */
 static enum db_result fsck_ask(struct fsck *fsck, struct db_connection *connection, struct error *error)
 {
@@ -41,7 +53,7 @@ static enum db_result fsck_ask(struct fsck *fsck, struct db_connection *connecti
     snprintf(name, sizeof(name), "upkeep/%s", fsck->group);
     snprintf(sweep_name, sizeof(sweep_name), "sweep/%s", fsck->group);
     if (action == PROTO_FSCK_CHECK || action == PROTO_FSCK_REPAIR)
-        result = lease_sql_want(connection, name, action == PROTO_FSCK_REPAIR, &number, error);
+        result = fsck_want(fsck, connection, name, &number, error);
     if (result == DB_OK)
         result = lease_sql_read(connection, sweep_name, &fsck->sweep, error);
     if (result == DB_OK && action == PROTO_FSCK_CONFIRM && fsck_is_stopped(&fsck->sweep)) {

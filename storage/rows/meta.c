@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
+#include "storage/rows/quota.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -362,6 +363,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
     meta->store = store;
     meta->loop = loop;
     meta->cache = row_cache_create(config, store);
+    quota_set_defaults(meta, config->quota_bytes, config->quota_files);
     meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, meta_tick, meta);
     if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "no memory for the file rows");

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
+#include "storage/rows/quota.h"
 #include "storage/store/store_glance.h"
 
 #include <string.h>
@@ -48,8 +49,56 @@ static enum db_result insert_alone(struct insert_item *item, struct db_connectio
     struct meta_insert *insert = CONTAINER_OF(item, struct meta_insert, item);
     if (is_late(insert, error))
         return DB_PERMANENT;
+    const struct quota_amounts more = {insert->row.stat.size, 1};
+    bool counted = false;
     enum db_result result = insert_date(insert, connection, error);
-    return result == DB_OK ? meta_sql_insert(connection, &insert->key, &insert->row, error) : result;
+    if (result == DB_OK)
+        result = quota_take(insert->meta, connection, &insert->key, more, &counted, error);
+    if (result == DB_PERMANENT && error->code == ERROR_QUOTA)
+        return DB_CONSTRAINT; /* unless it is a repetition: insert_settle() finds out */
+    if (result == DB_OK)
+        result = meta_sql_insert(connection, &insert->key, &insert->row, error);
+    if (result != DB_CONSTRAINT || !counted)
+        return result;
+    enum db_result back = quota_give(insert->meta, connection, &insert->key, more, error);
+    return back == DB_OK ? result : back;
+}
+
+static int compare_users(const struct proto_file_key *a, const struct proto_file_key *b)
+{
+    int order = strcmp(a->user, b->user);
+    return order != 0 ? order : strcmp(a->application, b->application);
+}
+
+/* The files of the user that comes next after LAST (NULL: the first), of COUNT rows. NULL: that was the last. */
+static const struct proto_file_key *next_user(const struct meta_sql_new *rows, size_t count,
+                                              const struct proto_file_key *last, struct quota_amounts *more)
+{
+    const struct proto_file_key *next = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct proto_file_key *key = rows[i].key;
+        if ((last && compare_users(key, last) <= 0) || (next && compare_users(key, next) > 0))
+            continue;
+        if (!next || compare_users(key, next) < 0)
+            *more = (struct quota_amounts){0};
+        next = key;
+        more->bytes += rows[i].row->stat.size;
+        more->files++;
+    }
+    return next;
+}
+
+/* In the order of the users, so that of two batches none waits for the other in a circle. */
+static enum db_result count_together(struct meta *meta, const struct meta_sql_new *rows, size_t count,
+                                     struct db_connection *connection, struct error *error)
+{
+    const struct proto_file_key *user = NULL;
+    struct quota_amounts more = {0};
+    enum db_result result = DB_OK;
+    bool counted;
+    while (result == DB_OK && (user = next_user(rows, count, user, &more)))
+        result = quota_take(meta, connection, user, more, &counted, error);
+    return result == DB_PERMANENT && error->code == ERROR_QUOTA ? DB_CONSTRAINT : result;
 }
 
 static enum db_result insert_together(struct insert_item *const *items, size_t count,
@@ -65,7 +114,12 @@ static enum db_result insert_together(struct insert_item *const *items, size_t c
             return result;
         rows[i] = (struct meta_sql_new){.key = &insert->key, .row = &insert->row};
     }
-    return meta_sql_insert_many(connection, rows, count, error);
+    struct meta *meta = CONTAINER_OF(items[0], struct meta_insert, item)->meta;
+    bool counts = false;
+    enum db_result result = quota_counts(meta, connection, &counts, error);
+    if (result == DB_OK && counts)
+        result = count_together(meta, rows, count, connection, error);
+    return result == DB_OK ? meta_sql_insert_many(connection, rows, count, error) : result;
 }
 
 /*
@@ -87,10 +141,23 @@ static bool is_never_purged(struct meta_insert *insert, struct error *error)
     return fine;
 }
 
+/* The file is counted, now that its row is there and surely nobody else's: so a repetition is never too much. UNCOUNTED: the user's files
+ * are to be counted first. */
+static enum db_result insert_count(struct meta_insert *insert, struct db_connection *connection,
+                                   bool *uncounted, struct error *error)
+{
+    const struct quota_amounts more = {insert->row.stat.size, 1};
+    bool counted;
+    enum db_result result = quota_take(insert->meta, connection, &insert->key, more, &counted, error);
+    *uncounted = result == DB_CONSTRAINT;
+    insert->refused = result == DB_PERMANENT && error->code == ERROR_QUOTA;
+    return *uncounted ? DB_TRANSIENT : result;
+}
+
 /* In a transaction also where it is alone: an INSERT that the network keeps back and delivers when the file has long been
  * deleted and purged is then never committed. */
-static enum db_result insert_for_good(struct meta_insert *insert, struct db_connection *connection,
-                                      struct error *error)
+static enum db_result insert_once(struct meta_insert *insert, struct db_connection *connection,
+                                  bool *uncounted, struct error *error)
 {
     bool relaxed = insert->meta->config->durability == OPTIONS_RELAXED;
     enum db_result result = relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
@@ -102,9 +169,23 @@ static enum db_result insert_for_good(struct meta_insert *insert, struct db_conn
     if (result == DB_OK && !is_never_purged(insert, error)) /* now that nobody else can take the key */
         result = DB_PERMANENT;
     if (result == DB_OK)
+        result = insert_count(insert, connection, uncounted, error);
+    if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
     return result;
+}
+
+static enum db_result insert_for_good(struct meta_insert *insert, struct db_connection *connection,
+                                      struct error *error)
+{
+    bool uncounted = false;
+    insert->refused = false;
+    enum db_result result = insert_once(insert, connection, &uncounted, error);
+    if (!uncounted)
+        return result;
+    result = quota_count_user(insert->meta, connection, &insert->key, error);
+    return result == DB_OK ? insert_once(insert, connection, &uncounted, error) : result;
 }
 
 /* Whose row is there? FOUND false: nobody's. */
@@ -248,13 +329,31 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     return true;
 }
 
+/* The row goes, and is not counted any more. */
+static enum db_result withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
+                                   struct error *error)
+{
+    const struct quota_amounts less = {withdraw->row.stat.size, 1};
+    bool removed = false;
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result = meta_sql_remove(connection, &withdraw->key, &withdraw->row, &removed, error);
+    if (result == DB_OK && removed)
+        result = quota_give(withdraw->meta, connection, &withdraw->key, less, error);
+    if (result == DB_OK)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
 static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
     if (withdraw->moves_from)
         return meta_move_back(connection, withdraw->meta->store, &withdraw->key, withdraw->moves_from,
                               &withdraw->row, error);
-    return meta_sql_remove(connection, &withdraw->key, &withdraw->row, error);
+    return withdraw_row(withdraw, connection, error);
 }
 
 static void withdraw_done(struct db_job *job)

@@ -36,6 +36,11 @@ void meta_move_former_id(const char *group, const char *file, char id[PROTO_FILE
     snprintf(id, PROTO_FILE_SIZE, "\x01%s/%s", group, digest_to_hex(bytes, hex));
 }
 
+bool meta_move_is_former_id(const char *file)
+{
+    return file[0] == '\x01';
+}
+
 static void former_key(const struct proto_file_key *key, const char *group, struct proto_file_key *former)
 {
     *former = *key;

@@ -17,6 +17,9 @@
 /* The file ID under which the copy that GROUP had of FILE has its row. */
 void meta_move_former_id(const char *group, const char *file, char id[PROTO_FILE_SIZE]);
 
+/* Is FILE such a file ID? */
+bool meta_move_is_former_id(const char *file);
+
 /* meta_sql_find(), as a server of GROUP is to see it: a row that GROUP has given to another one is shown with the former
  * copy's place and GROUP as its group, and with `given_up` set, as long as that copy is there. */
 MUST_CHECK enum db_result meta_move_find(struct db_connection *connection, const struct store *store,

@@ -14,6 +14,13 @@
 
 struct meta_lookup;
 
+/* storage/rows/quota.c: what is known of quotas. */
+struct quota_state {
+    atomic_llong bytes, files; /* of users without limits of their own, PROTO_QUOTA_NONE: none */
+    atomic_llong ask_at_ms;    /* when the database is to be asked again whether anybody has a row */
+    atomic_bool any;           /* what it said */
+};
+
 struct meta {
     const struct storage_config *config;
     const struct store *store;
@@ -24,6 +31,7 @@ struct meta {
     pthread_mutex_t mutex;
     struct meta_lookup *lookups;           /* under the mutex */
     atomic_llong ask_time_ms, time_offset; /* the database's clock: see meta_now() */
+    struct quota_state quota;
     atomic_bool away; /* the database cannot be reached: the pool says so, and tries by itself */
     struct event *timer;
 };

@@ -367,14 +367,17 @@ enum db_result meta_sql_replace(struct db_connection *connection, const struct p
 }
 
 enum db_result meta_sql_remove(struct db_connection *connection, const struct proto_file_key *key,
-                               const struct meta_row *seen, struct error *error)
+                               const struct meta_row *seen, bool *removed, struct error *error)
 {
     const struct db_value parameters[] = {
         db_text(key->user),      db_text(key->application), db_text(key->file),
         db_integer(seen->state), db_integer(seen->version), db_text(seen->file_path),
     };
-    return db_execute(connection, remove_sql[table_hash_of_user(key->user)], parameters,
-                      ARRAY_SIZE(parameters), NULL, error);
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, remove_sql[table_hash_of_user(key->user)], parameters,
+                                       ARRAY_SIZE(parameters), &affected, error);
+    *removed = affected > 0;
+    return result;
 }
 
 static const char *const has_rows_sql[TABLE_HASH_TABLES] =

@@ -119,7 +119,7 @@ MUST_CHECK enum db_result meta_sql_replace(struct db_connection *connection, con
 
 /* Removes KEY's row, if it still is as it was read (or added) as SEEN. */
 MUST_CHECK enum db_result meta_sql_remove(struct db_connection *connection, const struct proto_file_key *key,
-                                          const struct meta_row *seen, struct error *error);
+                                          const struct meta_row *seen, bool *removed, struct error *error);
 
 /* HAS: whether a row of any table speaks of a file in the store path KEY. */
 MUST_CHECK enum db_result meta_sql_has_rows(struct db_connection *connection, const char *key, bool *has,

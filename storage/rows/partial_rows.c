@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "storage/rows/meta_private.h"
+#include "storage/rows/quota.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,14 @@ static enum db_result waited_too_long(struct partial_job *job, struct error *err
     return refuse(job);
 }
 
+static enum db_result weigh(struct partial_job *job, struct db_connection *connection, struct error *error)
+{
+    if (!job->weighs)
+        return DB_OK;
+    enum db_result result = quota_look(job->meta, connection, &job->key, job->weight, error);
+    return result == DB_PERMANENT && error->code == ERROR_QUOTA ? refuse(job) : result;
+}
+
 /* ---- adding ---- */
 
 static enum db_result partial_add_run(struct db_job *db_job, struct db_connection *connection,
@@ -75,7 +84,10 @@ static enum db_result partial_add_run(struct db_job *db_job, struct db_connectio
     job->judged = false;
     if (clock_boot_ms() > job->deadline_ms)
         return waited_too_long(job, error);
-    enum db_result result = partial_sql_add(connection, &job->row, &job->limits, &full, error);
+    enum db_result result = weigh(job, connection, error);
+    if (result != DB_OK)
+        return result;
+    result = partial_sql_add(connection, &job->row, &job->limits, &full, error);
     if (result == DB_OK && full)
         return refuse(job);
     return noted(job, result);
@@ -145,6 +157,10 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
             return DB_OK;
         if (!job->allowed(job, error))
             return refuse(job);
+        if (job->row.size < 0)
+            result = weigh(job, connection, error);
+        if (result != DB_OK)
+            return result;
         if (job->state == PARTIAL_STORED) /* nothing is to be taken: ALLOWED found it so */
             return DB_OK;
         result = partial_sql_take(connection, &job->row, job->state, job->claim, job->life, &taken, error);

@@ -22,6 +22,9 @@ struct partial_job {
     int64_t claim, life;
     bool release; /* partial_rows_record(): nothing is written to its file any more */
     struct partial_limits limits;
+    bool
+        weighs; /* partial_rows_add(), partial_rows_take() of one whose size is not recorded: the user's quota must have room */
+    int64_t weight; /* for so many bytes. ERROR_QUOTA */
     int64_t
         deadline_ms; /* partial_rows_add(), partial_rows_move(): clock_boot_ms() from when on nothing is done */
     /* out */

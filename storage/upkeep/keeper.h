@@ -46,6 +46,7 @@ struct upkeep_metrics {
     struct metric *purged_files, *purged_bytes, *purge_failures, *purge_shared;
     struct metric *trash_files, *trash_bytes;
     struct metric *files_expired;
+    struct metric *quota_corrections;
     struct metric *partials_expired, *partials, *partial_bytes;
     struct metric *sweep_stopped;
     struct metric *quarantined, *quarantine_removed, *quarantine_bytes, *quarantine_files;

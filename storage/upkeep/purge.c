@@ -4,6 +4,8 @@
  */
 #include "storage/upkeep/purge.h"
 
+#include "storage/rows/meta_move.h"
+#include "storage/rows/quota.h"
 #include "storage/store/store_file.h"
 #include "storage/upkeep/fence.h"
 #include "storage/upkeep/upkeep_sql.h"
@@ -107,7 +109,12 @@ static enum db_result purge_mark_run(struct db_job *job, struct db_connection *c
 static enum db_result remove_one(struct purge *purge, struct db_connection *connection,
                                  struct upkeep_row *row, struct error *error)
 {
-    return upkeep_sql_remove(connection, lease_of(purge), row, error);
+    const struct quota_amounts less = {max_i64(row->row.stat.size, 0), 1};
+    bool removed = false;
+    enum db_result result = upkeep_sql_remove(connection, lease_of(purge), row, &removed, error);
+    if (result == DB_OK && removed && !meta_move_is_former_id(row->key.file))
+        result = quota_give(purge->keeper->storage->meta, connection, &row->key, less, error);
+    return result;
 }
 
 static enum db_result remove_run(struct db_job *job, struct db_connection *connection, struct error *error)

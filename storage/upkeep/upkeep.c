@@ -8,6 +8,7 @@
 #include "storage/upkeep/keeper.h"
 #include "storage/upkeep/purge.h"
 #include "storage/upkeep/quarantine.h"
+#include "storage/upkeep/recount.h"
 #include "storage/upkeep/scrub.h"
 #include "storage/upkeep/sweep.h"
 
@@ -47,8 +48,8 @@ static bool upkeep_start(struct upkeep *upkeep, struct error *error)
 
 struct upkeep *upkeep_create(struct storage *storage, int port, struct error *error)
 {
-    const struct chore chores[] = {expire_files_chore, purge_chore, measure_chore,
-                                   expire_chore,       sweep_chore, scrub_chore};
+    const struct chore chores[] = {expire_files_chore, purge_chore, measure_chore, expire_chore,
+                                   recount_chore,      sweep_chore, scrub_chore};
     struct upkeep *upkeep = calloc(1, sizeof(*upkeep));
     if (!upkeep) {
         error_set(error, ERROR_GENERAL, "no memory for the upkeep");
@@ -62,6 +63,7 @@ struct upkeep *upkeep_create(struct storage *storage, int port, struct error *er
     purge_register_metrics(metrics);
     expire_register_metrics(metrics);
     expire_files_register_metrics(metrics);
+    recount_register_metrics(metrics);
     sweep_register_metrics(metrics);
     quarantine_register_metrics(metrics);
     scrub_register_metrics(metrics);

@@ -164,11 +164,15 @@ enum db_result upkeep_sql_mark_purging(struct db_connection *connection, const s
 }
 
 enum db_result upkeep_sql_remove(struct db_connection *connection, const struct lease *lease,
-                                 const struct upkeep_row *row, struct error *error)
+                                 const struct upkeep_row *row, bool *removed, struct error *error)
 {
     const struct db_value parameters[] = {db_integer(row->row_id), db_text(row->row.file_path),
                                           db_text(lease->name), db_text(lease->owner)};
-    return db_execute(connection, remove_sql[row->table], parameters, ARRAY_SIZE(parameters), NULL, error);
+    int64_t affected = 0;
+    enum db_result result =
+        db_execute(connection, remove_sql[row->table], parameters, ARRAY_SIZE(parameters), &affected, error);
+    *removed = affected > 0;
+    return result;
 }
 
 static bool on_other(void *argument, const struct db_value *columns, size_t count)

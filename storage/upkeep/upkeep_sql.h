@@ -57,9 +57,9 @@ MUST_CHECK enum db_result upkeep_sql_mark_purging(struct db_connection *connecti
                                                   const struct upkeep_row *row, const char *group,
                                                   int64_t limit, bool *changed, struct error *error);
 
-/* Takes away a row that is being purged. */
+/* Takes away a row that is being purged. REMOVED false: it was gone, or the lease is. */
 MUST_CHECK enum db_result upkeep_sql_remove(struct db_connection *connection, const struct lease *lease,
-                                            const struct upkeep_row *row, struct error *error);
+                                            const struct upkeep_row *row, bool *removed, struct error *error);
 
 /* FOUND: a row of any group and table has FILE_PATH, other than BUT (NULL: none) and those that were deleted at LIMIT or
  * before (0: none). */

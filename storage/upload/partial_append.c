@@ -275,6 +275,8 @@ void partial_handle_append(struct packet_request *request)
     upload->own->append = append;
     upload->own->rows.state = PARTIAL_OPEN;
     upload->own->rows.allowed = append_allowed;
+    upload->own->rows.weighs = true;
+    upload->own->rows.weight = max_i64(append.total, append_end(&append));
     upload->digest = append.digest_follows ? digest_create() : NULL;
     if (append.digest_follows && !upload->digest)
         upload_refuse(upload, ERROR_UNAVAILABLE, "no memory for a digest");

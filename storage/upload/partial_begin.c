@@ -62,6 +62,8 @@ static void begin_add(struct partial *partial)
     partial->rows.deadline_ms = upload->file.touched_ms + config->leftover_age_ms / 2;
     partial->rows.limits =
         (struct partial_limits){.all = config->partials_max, .user = config->partials_per_user};
+    partial->rows.weighs = upload->find.result != META_DONE; /* a repetition takes no room */
+    partial->rows.weight = max_i64(row->size, 0);
     row->path = upload->path;
     row->place = upload->file.place;
     partial_start_rows(partial, partial_rows_add, PARTIAL_ADDS, begin_added);

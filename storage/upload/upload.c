@@ -10,6 +10,7 @@
  *   ROW -> RIVAL -> ROW -> ...           it was, and its file is lost
  *   ROW -> UNDO -> COMPARE -> ...        the file ID was thought to be new, and is taken
  *   ROW -> VERIFY [-> WITHDRAW] -> REPLY adding the row took long
+ *   OWNER -> ROOM -> NUMBER              somebody has a quota, and the content is large or waits for our word
  *   Any failure: -> UNDO (when a file was made) -> REPLY.
  *
  * An upload takes one of the places (ADMIT) when the first piece of its content is there, so that slow ones hold none;
@@ -369,7 +370,7 @@ static void upload_ask(struct upload *upload)
         look_up_first(upload);
         return;
     }
-    if (!upload->rival && !upload_check_owner(upload))
+    if (!upload->rival && (!upload_check_owner(upload) || !upload_check_room(upload)))
         return;
     upload->asks = false;
     packet_request_continue(upload->request);
@@ -402,7 +403,7 @@ void upload_advance(struct upload *upload)
     }
     if (upload->rival)
         upload_start_compare(upload);
-    else if (upload_check_owner(upload))
+    else if (upload_check_owner(upload) && upload_check_room(upload))
         upload_take_number(upload);
 }
 

@@ -21,6 +21,7 @@ enum upload_step {
     UPLOAD_COMPARE, /* it is, with this size: bytes are compared         F the stored    R the stored */
     UPLOAD_RIVAL,   /* another one was quicker: the files are compared   F both          R the other's */
     UPLOAD_OWNER,   /* a tracker is asked for the user's group            F none          R none */
+    UPLOAD_ROOM,    /* the user's quota is looked at                      F none          R none */
     UPLOAD_NUMBER, /* waits for a number                                F none          R none, or of a lost file */
     UPLOAD_CREATE,  /* directories and the file are made                 F none or empty R the same */
     UPLOAD_RECEIVE, /* content to disk as it comes; at its end, sync     F partial       R the same */
@@ -105,6 +106,7 @@ struct upload {
     bool guessed;               /* the file ID is taken to be new; adding the row tells */
     struct owners_waiter owner; /* whether the user is one of this group: */
     bool asking, owned;         /* a tracker is asked; it is, or nobody says that it is not */
+    struct upload_room *room;   /* NULL, or of storage/upload/upload_room.c */
     struct ids_waiter number;
     struct meta_insert insert;
     struct meta_withdraw withdraw;
@@ -171,6 +173,13 @@ static inline bool upload_is_move(const struct upload *upload)
 {
     return upload->from[0] != '\0';
 }
+
+/* ---- storage/upload/upload_room.c: on the loop ---- */
+
+/* False: it is not known yet whether the user's quota has room, or the upload has been refused and may be gone. */
+bool upload_check_room(struct upload *upload);
+bool upload_room_asks(const struct upload *upload);
+void upload_room_free(struct upload *upload);
 
 /* ---- storage/upload/upload_move.c: on the loop ---- */
 

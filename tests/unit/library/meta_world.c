@@ -8,12 +8,19 @@
 
 void meta_world_start(struct meta_world *world, const char *more)
 {
+    meta_world_start_with(world, NULL, more);
+}
+
+void meta_world_start_with(struct meta_world *world, const char *one, const char *more)
+{
     struct error error = {0};
     char path[128];
     memset(world, 0, sizeof(*world));
     fixture_create(&world->fixture);
     fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
     fixture_option(&world->fixture, "database.timeout=1s");
+    if (one)
+        fixture_option(&world->fixture, "%s", one);
     if (more)
         fixture_option(&world->fixture, "%s", more);
     fixture_load(&world->fixture);

@@ -39,6 +39,8 @@ struct asked {
 
 /* MORE: one option more, "section.name=value"; NULL: none. */
 void meta_world_start(struct meta_world *world, const char *more);
+/* The same with two of them. */
+void meta_world_start_with(struct meta_world *world, const char *one, const char *more);
 void meta_world_end(struct meta_world *world);
 /* SQL through somebody else's connection. */
 void meta_world_beside(struct meta_world *world, const char *sql);

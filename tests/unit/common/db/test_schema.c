@@ -528,9 +528,9 @@ static void a_missing_database_is_created_and_a_second_run_does_nothing(void **s
     expect_told(apply(url_of("reel_a"), &tracker_schema), "tracker: created database reel_a\n");
     for (size_t i = 0; i < ARRAY_SIZE(daemons); i++)
         free(apply(url_of("reel_a"), daemons[i].scripts));
-    expect_equal(
-        mariadb_server_read(&server, "reel_a", "SHOW TABLES"),
-        strdup("t_file_01\nt_file_02\nt_file_03\nt_groups_info\nt_id_gen\nt_lease\nt_partial\nt_router\n"));
+    expect_equal(mariadb_server_read(&server, "reel_a", "SHOW TABLES"),
+                 strdup("t_file_01\nt_file_02\nt_file_03\nt_groups_info\nt_id_gen\nt_lease\nt_partial\nt_"
+                        "quota\nt_router\n"));
     expect_equal(
         mariadb_server_read(&server, "reel_a", "SELECT group_name, state, weight FROM t_groups_info"),
         strdup("group001|0|100\n"));

@@ -361,6 +361,39 @@ static void expire_matches_a_hand_written_vector(void **state)
     assert_false(proto_expire_unpack(body, sizeof(body) - 1, &got, &error));
 }
 
+static void quotas_match_a_hand_written_vector(void **state)
+{
+    static const uint8_t limits[16] = {0,    0,    0,    0,    0,    0,    1,    2,
+                                       0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE};
+    struct proto_set_quota set = {.bytes = 258, .files = PROTO_QUOTA_DEFAULT}, got;
+    struct proto_quota quota = {.bytes_used = 5,
+                                .files_used = -1,
+                                .bytes = 258,
+                                .files = -1,
+                                .own_bytes = true},
+                       told;
+    uint8_t body[PROTO_SET_QUOTA_SIZE], reply[PROTO_QUOTA_REPLY_SIZE];
+    struct error error = {0};
+    (void)state;
+    set.key = file_key;
+    assert_true(proto_set_quota_pack(body, &set, NULL));
+    assert_memory_equal(body + 400, limits, sizeof(limits));
+    assert_true(proto_set_quota_unpack(body, sizeof(body), &got, &error));
+    assert_true(got.bytes == 258 && got.files == PROTO_QUOTA_DEFAULT);
+    memset(body + 272, 0, 128); /* a user needs no file */
+    assert_true(proto_set_quota_unpack(body, sizeof(body), &got, &error));
+    put_be64(body + 408, (uint64_t)(PROTO_QUOTA_KEEP - 1));
+    assert_false(proto_set_quota_unpack(body, sizeof(body), &got, &error));
+    assert_false(proto_set_quota_unpack(body, sizeof(body) - 1, &got, &error));
+    assert_true(proto_quota_pack(reply, &quota, NULL));
+    assert_true(reply[7] == 5 && reply[8] == 0xFF && reply[22] == 1 && reply[32] == 1 && reply[33] == 0);
+    assert_true(proto_quota_unpack(reply, sizeof(reply), &told, &error));
+    assert_true(told.bytes_used == 5 && told.files_used == -1 && told.bytes == 258 && told.files == -1);
+    assert_true(told.own_bytes && !told.own_files);
+    put_be64(reply + 16, (uint64_t)PROTO_QUOTA_DEFAULT);
+    assert_false(proto_quota_unpack(reply, sizeof(reply), &told, &error));
+}
+
 static void stat_and_list_entries_match_a_hand_written_vector(void **state)
 {
     (void)state;
@@ -917,6 +950,7 @@ int main(void)
         cmocka_unit_test(put_matches_a_hand_written_vector),
         cmocka_unit_test(a_time_of_expiry_stands_behind_the_content_type),
         cmocka_unit_test(expire_matches_a_hand_written_vector),
+        cmocka_unit_test(quotas_match_a_hand_written_vector),
         cmocka_unit_test(stat_and_list_entries_match_a_hand_written_vector),
         cmocka_unit_test(a_missing_digest_is_zeros_whatever_stands_in_its_place),
         cmocka_unit_test(a_place_has_exactly_the_form_that_storage_servers_make),

@@ -47,6 +47,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_STORAGE_MOVE:
     case PROTO_STORAGE_FETCH:
     case PROTO_STORAGE_LEFT:
+    case PROTO_STORAGE_SET_QUOTA:
         return "O - -";
     case PROTO_TRACKER_LOCATE:
         return "SGCIO u -";
@@ -83,6 +84,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_STORAGE_RESTORE:
         return "GCIO f d";
     case PROTO_STORAGE_LIST:
+    case PROTO_STORAGE_QUOTA:
         return "GCIO l l";
     }
     return NULL;

@@ -184,7 +184,8 @@ static enum db_result mark_run(void *argument, struct db_connection *connection,
 static enum db_result remove_run(void *argument, struct db_connection *connection, struct error *error)
 {
     struct marking *marking = argument;
-    return upkeep_sql_remove(connection, marking->lease, &marking->page.rows[0], error);
+    bool removed;
+    return upkeep_sql_remove(connection, marking->lease, &marking->page.rows[0], &removed, error);
 }
 
 /* Between the look and the mark: whatever happened to the row, it is not what was found any more. */
