@@ -38,7 +38,7 @@ struct meta_insert {
     uint64_t epoch;    /* of the key when it was asked for */
     int refusals;
     bool late, refused; /* refused: with the error, whatever the database would say to it */
-    bool purged; /* after a lost answer the file is not there any more, or its volume does not say */
+    bool purged;        /* after a lost answer the file is not there any more, or its volume does not say */
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 

@@ -45,7 +45,8 @@ static void count_end(const struct upload *upload)
         metric_add(metrics->uploads_stored, 1);
         metric_add(metrics->upload_bytes, upload->put.size);
     } else if (code == ERROR_EXISTS || code == ERROR_DELETED || code == ERROR_REFUSED ||
-               code == ERROR_OTHER_GROUP || code == ERROR_QUOTA || code == ERROR_DIGEST || code == ERROR_MALFORMED) {
+               code == ERROR_OTHER_GROUP || code == ERROR_QUOTA || code == ERROR_DIGEST ||
+               code == ERROR_MALFORMED) {
         metric_add(metrics->uploads_refused, 1);
     } else {
         metric_add(metrics->uploads_failed, 1);
@@ -176,9 +177,8 @@ void upload_undone(struct upload *upload)
 
 void upload_settle(struct upload *upload)
 {
-    if (upload->job_running || upload->looking || upload->waiting || upload->asking || upload_room_asks(upload) ||
-        upload->row_running ||
-        upload->step == UPLOAD_UNDO ||
+    if (upload->job_running || upload->looking || upload->waiting || upload->asking ||
+        upload_room_asks(upload) || upload->row_running || upload->step == UPLOAD_UNDO ||
         (upload->kind && upload->kind->settle && !upload->kind->settle(upload)))
         return;
     if (upload->file.root && !upload->keep_file)
