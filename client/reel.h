@@ -450,6 +450,8 @@ struct reel_link {
     bool
         in_path; /* in the path rather than the query, so that relative links inherit it; always so for scopes
                           * of more than one file */
+    bool
+        exact; /* holds only with `name` behind the file (NULL: with none), and without ?download: for one file, not in the path */
     int64_t reserved[4]; /* zero */
 };
 

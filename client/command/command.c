@@ -49,7 +49,7 @@ static const struct command_verb verbs[] = {
      "Copies files to another user of yours (--to USER) and prints the file ID of each copy.",
      MANY "to name file-id dry-run ", 0, -1, true, true, command_cp, false},
     {"url", "FILE_ID...", "Prints the HTTP links of files (--name adds a name, --sign a signature).",
-     MANY "name sign expires scope network ", 0, -1, false, true, command_url, false},
+     MANY "name sign expires scope network exact ", 0, -1, false, true, command_url, false},
     {"fsck", "[GROUP]", "Has every file of the group read back, waits, and prints what is wrong.",
      " repair status confirm-leftovers ", 0, 1, true, true, command_fsck, false},
     {"groups", "", "Prints the tracker's table of groups and storage servers.", "", 0, 0, true, false,

@@ -127,6 +127,7 @@ static const struct option options_table[] = {
     SOME_TEXT("scope", 0, "SCOPE", scope,
               "what signed links open: file, user (all of the user's files), prefix:N (IDs that begin alike) "
               "(file)"),
+    SOME_FLAG("exact", 0, exact, "signed links hold only with the name that they show"),
     SOME_TEXT("network", 0, "ADDRESS", network, "only for clients of ADDRESS's network (/24; IPv6: /64)"),
     SOME_TEXT("to", 0, "NAME", to, "the user who gets the copies; admin: the group that users move to"),
     SOME_FLAG("empty", 0, empty,

@@ -213,7 +213,7 @@ bool command_parse_expires(const char *text, int64_t *expires)
 
 static bool fill_link(const struct command_options *options, struct reel_link *link)
 {
-    *link = (struct reel_link){.client = options->network, .name = options->name};
+    *link = (struct reel_link){.client = options->network, .name = options->name, .exact = options->exact};
     return parse_scope(options->scope ? options->scope : "file", link) &&
            command_parse_expires(options->expires ? options->expires : "1h", &link->expires);
 }
@@ -256,8 +256,8 @@ int command_url(struct command *command)
     const struct command_options *options = &command->options;
     struct reel_link link;
 
-    if (!options->sign && (options->expires || options->scope || options->network))
-        return command_usage(options, "--expires, --scope and --network belong to --sign");
+    if (!options->sign && (options->expires || options->scope || options->network || options->exact))
+        return command_usage(options, "--expires, --scope, --network and --exact belong to --sign");
     if (options->sign && !fill_link(options, &link))
         return command_usage(options,
                              "--scope is file, user or prefix:N; --expires is a time (6h, 30d) or a date "

@@ -59,10 +59,17 @@ static const struct key *find_issuer(const struct keys *keys, const char *id, co
 static bool fill_token(const struct reel_link *link, struct link_token *token, struct error *error)
 {
     *token = (struct link_token){
-        .expires = link->expires, .prefix = link->prefix, .network = link->client && link->client[0] != '\0'};
+        .expires = link->expires,
+        .prefix = link->prefix,
+        .exact = link->exact,
+        .network = link->client && link->client[0] != '\0',
+    };
     if (link->expires <= 0 || link->expires > INT64_MAX - LINK_SKEW)
         return error_set(error, ERROR_MALFORMED,
                          "a link needs the time at which it expires, in seconds since 1970");
+    if (link->exact && (link->in_path || link->scope != REEL_LINK_FILE))
+        return error_set(error, ERROR_MALFORMED,
+                         "only a link to one file, in the query, can be bound to its name");
     switch (link->scope) {
     case REEL_LINK_FILE:
         token->scope = LINK_SCOPE_FILE;
@@ -82,6 +89,7 @@ static bool sign_link(const struct reel_link *link, const struct proto_file_key 
                       struct link_token *token, struct error *error)
 {
     const char *text = link->keys && link->keys[0] != '\0' ? link->keys : getenv("REEL_KEYS");
+    const struct link_view view = {.name = link->name};
     char id[KEY_ID_SIZE];
 
     if (!fill_token(link, token, error))
@@ -101,7 +109,7 @@ static bool sign_link(const struct reel_link *link, const struct proto_file_key 
              (token->prefix == 0 || token->prefix > strlen(file->file)))
         good = error_set(error, ERROR_MALFORMED, "a prefix of %zu bytes: the file ID %s has %zu",
                          token->prefix, file->file, strlen(file->file));
-    else if (good && !link_token_sign(token, key, file, token->network ? link->client : ""))
+    else if (good && !link_token_sign(token, key, file, &view, token->network ? link->client : ""))
         good = error_set(error, ERROR_MALFORMED, "\"%s\" is no numeric address of a client",
                          token->network ? link->client : "");
     keys_release(keys);

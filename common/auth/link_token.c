@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define SIGNATURE_BYTES 16
+#define FLAG_EXACT      1
 #define FLAG_NETWORK    2
 #define EXPIRES_DIGITS  16
 #define PREFIX_DIGITS   3
@@ -50,6 +51,8 @@ static bool parse_expires(struct link_part text, struct link_token *token)
     uint64_t value = 0;
     token->network = text.size > 0 && text.bytes[text.size - 1] == 'n';
     text.size -= token->network;
+    token->exact = text.size > 0 && text.bytes[text.size - 1] == 'x';
+    text.size -= token->exact;
     if (text.size == 0 || text.size > EXPIRES_DIGITS || text.bytes[0] == '0')
         return false;
     for (size_t i = 0; i < text.size; i++) {
@@ -105,8 +108,10 @@ bool link_token_parse(const char *text, size_t size, struct link_token *token)
         parts[count++] = (struct link_part){text + start, i - start};
         start = i + 1;
     }
+    /* Relative links inherit it: with which name nobody knows. */
     return count == ARRAY_SIZE(parts) && parse_key(parts[0], token) && parse_expires(parts[1], token) &&
-           link_scope_parse(parts[2].bytes, parts[2].size, token) && parse_signature(parts[3], token);
+           !token->exact && link_scope_parse(parts[2].bytes, parts[2].size, token) &&
+           parse_signature(parts[3], token);
 }
 
 bool link_token_parse_query(struct link_part expires, struct link_part key, struct link_part signature,
@@ -118,7 +123,8 @@ bool link_token_parse_query(struct link_part expires, struct link_part key, stru
 
 char *link_expires_format(const struct link_token *token, char text[LINK_EXPIRES_SIZE])
 {
-    (void)snprintf(text, LINK_EXPIRES_SIZE, "%" PRIx64 "%s", token->expires, token->network ? "n" : "");
+    (void)snprintf(text, LINK_EXPIRES_SIZE, "%" PRIx64 "%s%s", token->expires, token->exact ? "x" : "",
+                   token->network ? "n" : "");
     return text;
 }
 
@@ -166,13 +172,28 @@ static uint8_t *put_counted(uint8_t *at, const char *kind, const void *bytes, si
     return at + all;
 }
 
-size_t link_message(const struct link_token *token, const struct proto_file_key *file, const char *host,
-                    uint8_t message[LINK_MESSAGE_SIZE])
+static uint8_t *put_view(uint8_t *at, const struct link_view *view)
+{
+    const char *name = view && view->name ? view->name : "";
+    const char *download = view && view->download_name ? view->download_name : "";
+    at = put_counted(at, "", name, strlen(name));
+    return view && view->download ? put_counted(at, "d", download, strlen(download))
+                                  : put_counted(at, "", "", 0);
+}
+
+static bool view_fits(const struct link_view *view)
+{
+    return !view || ((!view->name || strlen(view->name) < PROTO_NAME_SIZE) &&
+                     (!view->download_name || strlen(view->download_name) < PROTO_NAME_SIZE));
+}
+
+size_t link_message(const struct link_token *token, const struct proto_file_key *file,
+                    const struct link_view *view, const char *host, uint8_t message[LINK_MESSAGE_SIZE])
 {
     size_t file_size = strnlen(file->file, sizeof(file->file));
     uint8_t network[LINK_NETWORK_SIZE], *at = message;
     size_t network_size = token->network ? link_network(host, network) : 0;
-    if ((token->network && network_size == 0) ||
+    if ((token->network && network_size == 0) || (token->exact && !view_fits(view)) ||
         (token->scope == LINK_SCOPE_PREFIX && (token->prefix == 0 || token->prefix > file_size)))
         return 0;
     *at++ = 'L';
@@ -187,7 +208,9 @@ size_t link_message(const struct link_token *token, const struct proto_file_key 
         at = put_counted(at, "u", "", 0);
     for (int shift = 56; shift >= 0; shift -= 8)
         *at++ = (uint8_t)((uint64_t)token->expires >> shift);
-    *at++ = token->network ? FLAG_NETWORK : 0;
+    *at++ = (uint8_t)((token->exact ? FLAG_EXACT : 0) | (token->network ? FLAG_NETWORK : 0));
+    if (token->exact)
+        at = put_view(at, view);
     if (token->network)
         at = put_counted(at, "", network, network_size);
     return (size_t)(at - message);
@@ -215,10 +238,10 @@ static bool sign(const struct key *key, const uint8_t *message, size_t size,
 }
 
 bool link_token_sign(struct link_token *token, const struct key *key, const struct proto_file_key *file,
-                     const char *host)
+                     const struct link_view *view, const char *host)
 {
     uint8_t message[LINK_MESSAGE_SIZE];
-    size_t size = link_message(token, file, host, message);
+    size_t size = link_message(token, file, view, host, message);
     memcpy(token->key, key->id, sizeof(token->key));
     return size > 0 && sign(key, message, size, token->signature);
 }

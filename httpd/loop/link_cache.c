@@ -106,10 +106,11 @@ static void remember(struct link_cache *cache, const struct lru_key *key, int64_
 }
 
 enum link_verdict link_cache_verify(struct link_cache *cache, const struct link_token *token,
-                                    const struct proto_file_key *file, const char *host, int64_t now)
+                                    const struct proto_file_key *file, const struct link_view *view,
+                                    const char *host, int64_t now)
 {
     uint8_t message[LINK_MESSAGE_SIZE], bytes[ENTRY_KEY_MAX];
-    size_t size = link_message(token, file, host, message);
+    size_t size = link_message(token, file, view, host, message);
     refresh(cache);
     if (size == 0)
         return LINK_WRONG;

@@ -22,9 +22,10 @@ struct link_keys {
 struct link_cache *link_cache_create(const struct link_keys *keys);
 void link_cache_destroy(struct link_cache *cache); /* NULL is nothing */
 
-/* What link_token_verify() says of TOKEN for FILE and a client at the numeric address HOST, at NOW (seconds since the epoch). */
+/* What link_token_verify() says of TOKEN for FILE, shown as VIEW, and a client at the numeric address HOST, at NOW (seconds since the epoch). */
 enum link_verdict link_cache_verify(struct link_cache *cache, const struct link_token *token,
-                                    const struct proto_file_key *file, const char *host, int64_t now);
+                                    const struct proto_file_key *file, const struct link_view *view,
+                                    const char *host, int64_t now);
 
 /* How many are remembered. */
 size_t link_cache_count(const struct link_cache *cache);

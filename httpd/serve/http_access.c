@@ -186,7 +186,8 @@ static enum http_link_form find_link(const struct http_connection *connection, s
     return http_link_find(http_request_text(head, request->target), cookies, count, token);
 }
 
-bool http_access_admits(struct http_connection *connection, const struct proto_file_key *key)
+bool http_access_admits(struct http_connection *connection, const struct proto_file_key *key,
+                        const struct link_view *view)
 {
     const struct http_settings *settings = connection->loop->settings;
     struct link_token token;
@@ -213,7 +214,7 @@ bool http_access_admits(struct http_connection *connection, const struct proto_f
     }
     if (token.network)
         http_access_client(connection, client);
-    switch (link_cache_verify(connection->loop->links, &token, key, token.network ? client : "",
+    switch (link_cache_verify(connection->loop->links, &token, key, view, token.network ? client : "",
                               clock_wall_seconds())) {
     case LINK_GOOD:
         return true;

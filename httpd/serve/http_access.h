@@ -38,7 +38,8 @@ bool http_access_has_token(const struct http_connection *connection);
 
 /* True where the request may have the file KEY; exchange->is_private says whether its answer may be kept by shared caches.
  * False: it was refused, 400 for a link that is written wrongly or not alone, 403 for none, a wrong or an expired one. */
-MUST_CHECK bool http_access_admits(struct http_connection *connection, const struct proto_file_key *key);
+MUST_CHECK bool http_access_admits(struct http_connection *connection, const struct proto_file_key *key,
+                                   const struct link_view *view);
 
 /* The address of a signed link whose last segment is "cookie", after http_access_admits(): 204 that sets the link as cookies for
  * this user's files and streams. False: it is no such address. Leaves the connection in CONNECTION_SEND. */

@@ -335,7 +335,7 @@ static void exchange_stream(struct http_connection *connection, const struct htt
     for (size_t i = 0; i < target->item_count; i++) {
         struct proto_file_key key = target->key;
         memcpy(key.file, target->items[i], sizeof(key.file));
-        if (!http_access_admits(connection, &key))
+        if (!http_access_admits(connection, &key, NULL))
             return;
     }
     begin_stream(connection, &options);
@@ -453,6 +453,8 @@ static void exchange_begin(struct http_connection *connection)
     }
     if (!http_access_target(connection, &target, &kind))
         return;
+    const struct link_view view = {
+        .name = target.name, .download = target.download, .download_name = target.download_name};
     if (kind == HTTP_TARGET_API && web)
         http_api_begin(connection, &target);
     else if (exchange->request.method >= HTTP_METHOD_PUT && !deletes)
@@ -469,7 +471,7 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
     else if (kind == HTTP_TARGET_STREAM)
         exchange_stream(connection, &target);
-    else if (http_access_admits(connection, &target.key) && !http_access_cookie(connection, &target))
+    else if (http_access_admits(connection, &target.key, &view) && !http_access_cookie(connection, &target))
         exchange_look_up(connection, &target);
 }
 

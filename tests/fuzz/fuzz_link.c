@@ -32,7 +32,8 @@ static void check_token(const struct link_token *token, struct http_text target)
         abort();
     if (http_target_parse(target, "tnvideo", "alice", &parsed) != HTTP_TARGET_FILE)
         return;
-    size_t size = link_message(token, &parsed.key, "192.0.2.1", message);
+    const struct link_view view = {parsed.name, parsed.download_name, parsed.download};
+    size_t size = link_message(token, &parsed.key, &view, "192.0.2.1", message);
     if (size > sizeof(message) ||
         link_token_verify(token, fuzz_keys(), &parsed.key, message, size, 0) != LINK_WRONG)
         abort();

@@ -65,6 +65,21 @@ def test_reel_signs_as_another_program_does(scope, client, tmp_path):
         assert same(done.stdout.strip(), "http://h:1" + make(application, user, file, 4102444800, client=client)), done.stdout
 
 
+def test_reel_binds_a_link_to_a_name(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"app-a issuer {SECRET}\n")
+    keys.chmod(0o600)
+    signer, name = links.Signer("app-a", bytes(range(32))), "a b\u00e4.mp4"
+    for named in (True, False):
+        done = subprocess.run([str(BIN / "reel"), "url", "--sign", "--exact", "--http", "http://h", "-a", "tnvideo", "-u", "alice", "--expires",
+                               "2100-01-01", *(["--name", name] if named else []), "id"],
+                              capture_output=True, text=True, env={"REEL_KEYS": str(keys)})
+        assert done.returncode == 0, done.stderr
+        query = signer.exact("tnvideo", "alice", "id", 4102444800, name if named else "")
+        shown = "/" + links.urllib.parse.quote(name) if named else ""
+        assert same(done.stdout.strip(), f"http://h/files/tnvideo/alice/id{shown}?{query}"), done.stdout
+
+
 @pytest.mark.parametrize("keys,options,said", [
     ("st storage S\n", [], "no key with the role issuer"),
     ("a issuer S\nb issuer O\n", [], "2 keys with the role issuer"),
@@ -74,6 +89,7 @@ def test_reel_signs_as_another_program_does(scope, client, tmp_path):
     ("a issuer S\n", ["--network", "host"], "no numeric address"),
     ("a issuer S\n", ["--scope", "prefix:0"], "prefix:N"),
     ("a issuer S\n", ["--expires", "soon"], "--expires"),
+    ("a issuer S\n", ["--exact", "--scope", "user"], "can be bound to its name"),
 ])
 def test_reel_says_what_is_wrong_with_a_link(keys, options, said, tmp_path):
     file = tmp_path / "keys"

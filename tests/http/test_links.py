@@ -224,6 +224,19 @@ def test_a_link_may_hold_for_one_network(signed):
     assert status(signed, SIGNER.query(APP, USER, ID, in_(60), client="127.0.0.9")) == 200
 
 
+def test_a_link_may_hold_with_one_name_alone(signed):
+    until, path = in_(60), links.Signer.path(APP, USER, ID)
+    named, plain, saved = (SIGNER.exact(APP, USER, ID, until, *shown) for shown in (("film.mp4",), (), ("", "a b.mp4")))
+    for target, code in (
+            (f"{path}/film.mp4?{named}", 200), (f"{path}?{named}", 403), (f"{path}/invoice.mp4?{named}", 403),
+            (f"{path}/film.mp4?download&{named}", 403), (f"{path}?{plain}", 200), (f"{path}/film.mp4?{plain}", 403),
+            (f"{path}?download=a%20b.mp4&{saved}", 200), (f"{path}?download&{saved}", 403), (f"{path}?{saved}", 403),
+            (f"{path}/film.mp4?{named.replace('x&', '&', 1)}", 403)):
+        assert status(signed, target) == code, target
+    e, k, s = SIGNER.parts(APP, USER, ID, until, shown=("", None))
+    assert status(signed, f"/t/{k}.{e}.f.{s}{path}") == 404, "not a link at all"
+
+
 def test_no_log_shows_a_signature(signed):
     until = in_(50)
     secrets = [SIGNER.parts(APP, USER, ID, until)[2], SIGNER.token(APP, USER, ID, until, "u").rsplit(".", 1)[1]]

@@ -707,7 +707,7 @@ static char *signed_link(int64_t expires, enum link_scope scope, char text[LINK_
     struct error error;
     struct keys *keys = keys_parse(ISSUER_LINE, strlen(ISSUER_LINE), "keys", &error);
     assert_non_null(keys);
-    assert_true(link_token_sign(&token, keys_find(keys, "app-1"), &file, ""));
+    assert_true(link_token_sign(&token, keys_find(keys, "app-1"), &file, NULL, ""));
     keys_release(keys);
     return link_token_format(&token, text);
 }

@@ -38,7 +38,7 @@ static enum link_verdict verify_at(const char *text, const char *line, const str
     uint8_t message[LINK_MESSAGE_SIZE];
     struct keys *keys = keys_of(line);
     assert_true(parse(text, &token));
-    size_t size = link_message(&token, of, host, message);
+    size_t size = link_message(&token, of, NULL, host, message);
     enum link_verdict verdict = link_token_verify(&token, keys, of, message, size, now);
     keys_release(keys);
     return verdict;
@@ -70,7 +70,8 @@ static void signatures_are_those_of_another_program(void **state)
         snprintf(of.user, sizeof(of.user), "%s", rows[i].user);
         snprintf(of.file, sizeof(of.file), "%s", rows[i].id);
         assert_true(link_scope_parse(rows[i].scope, strlen(rows[i].scope), &token));
-        assert_true(link_token_sign(&token, keys_find(keys, "app-a"), &of, rows[i].host ? rows[i].host : ""));
+        assert_true(
+            link_token_sign(&token, keys_find(keys, "app-a"), &of, NULL, rows[i].host ? rows[i].host : ""));
         assert_string_equal(link_token_format(&token, text), rows[i].text);
         assert_int_equal(verify(rows[i].text, &of, rows[i].host ? rows[i].host : ""), LINK_GOOD);
     }
@@ -84,7 +85,7 @@ static void what_is_signed_is_as_documented(void **state)
         "L1\0\7tnvideo\0\5alice\0\xbp6748f1c0ab\0\0\0\0\x67\xa1\xb2\xc3\2\0\3\xc0\0\2";
     struct link_token token = {.expires = EXPIRES, .scope = LINK_SCOPE_PREFIX, .prefix = 10, .network = true};
     uint8_t message[LINK_MESSAGE_SIZE];
-    assert_int_equal(link_message(&token, &file, "192.0.2.1", message), sizeof(expected) - 1);
+    assert_int_equal(link_message(&token, &file, NULL, "192.0.2.1", message), sizeof(expected) - 1);
     assert_memory_equal(message, expected, sizeof(expected) - 1);
 }
 
@@ -122,6 +123,7 @@ static void a_text_that_is_written_in_another_way_is_no_link(void **state)
         "app-a.67a1b2c3.p128.bFSFQZxgj8Wn8nRKAdszdQ",
         "app-a.67a1b2c3.p1000.bFSFQZxgj8Wn8nRKAdszdQ",
         "app-a.67a1b2c3.p-1.bFSFQZxgj8Wn8nRKAdszdQ",
+        "app-a.67a1b2c3x.f.bFSFQZxgj8Wn8nRKAdszdQ", /* with one name: only in a query */
     };
     struct link_token token;
     char text[LINK_TEXT_SIZE];
@@ -219,6 +221,49 @@ static void a_link_may_hold_for_one_network(void **state)
     assert_int_equal(verify("app-a.67a1b2c3.f.GXYUSek5ytHy-wUr7SdMAg", &file, "192.0.2.1"), LINK_WRONG);
 }
 
+static void a_link_may_hold_with_one_name_alone(void **state)
+{
+    (void)state;
+    static const uint8_t expected[] = "L1\0\7tnvideo\0\5alice\0\xf"
+                                      "f6748f1c0abcdef\0\0\0\0\x67\xa1\xb2\xc3\3\0\5a.mp4\0\2db\0\3\xc0\0\2";
+    static const struct link_view shown = {"a.mp4", "b", true};
+    static const struct link_view others[] = {{"b.mp4", "b", true},
+                                              {"a.mp4", "b", false},
+                                              {"a.mp4", "", true},
+                                              {"a.mp4d", "", true},
+                                              {NULL, "a.mp4", true}};
+    char expires[LINK_EXPIRES_SIZE], name[PROTO_NAME_SIZE + 1];
+    uint8_t message[LINK_MESSAGE_SIZE];
+    struct link_token token = {.expires = EXPIRES, .exact = true, .network = true}, parsed;
+    assert_int_equal(link_message(&token, &file, &shown, "192.0.2.1", message), sizeof(expected) - 1);
+    assert_memory_equal(message, expected, sizeof(expected) - 1);
+    assert_string_equal(link_expires_format(&token, expires), "67a1b2c3xn");
+
+    struct keys *keys = keys_of("app-a issuer " SECRET);
+    assert_true(link_token_sign(&token, keys_find(keys, "app-a"), &file, &shown, "192.0.2.1"));
+    assert_true(link_token_parse_query((struct link_part){expires, 10}, (struct link_part){"app-a", 5},
+                                       (struct link_part){token.signature, LINK_SIGNATURE_LENGTH}, &parsed));
+    assert_true(parsed.exact && parsed.network && parsed.expires == EXPIRES);
+    for (size_t i = 0; i <= ARRAY_SIZE(others); i++) {
+        size_t size = link_message(&parsed, &file, i == 0 ? &shown : &others[i - 1], "192.0.2.1", message);
+        assert_int_equal(link_token_verify(&parsed, keys, &file, message, size, EXPIRES),
+                         i == 0 ? LINK_GOOD : LINK_WRONG);
+    }
+    /* The mark cannot be taken off. */
+    parsed.exact = false;
+    size_t size = link_message(&parsed, &file, &shown, "192.0.2.1", message);
+    assert_int_equal(link_token_verify(&parsed, keys, &file, message, size, EXPIRES), LINK_WRONG);
+    keys_release(keys);
+
+    memset(name, 'n', sizeof(name));
+    name[PROTO_NAME_SIZE] = '\0';
+    const struct link_view longer = {.name = name}, saved = {.download_name = name, .download = true};
+    assert_int_equal(link_message(&token, &file, &longer, "192.0.2.1", message), 0);
+    assert_int_equal(link_message(&token, &file, &saved, "192.0.2.1", message), 0);
+    name[PROTO_NAME_SIZE - 1] = '\0'; /* the longest of all */
+    assert_true(link_message(&token, &file, &longer, "2001:db8::1", message) > PROTO_NAME_SIZE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_link_ends_half_a_minute_after_its_time),
         cmocka_unit_test(a_key_signs_links_only_as_far_as_it_goes),
         cmocka_unit_test(a_link_may_hold_for_one_network),
+        cmocka_unit_test(a_link_may_hold_with_one_name_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ static struct link_token token_for(const struct source *source, const struct pro
                                    int64_t expires)
 {
     struct link_token token = {.expires = expires};
-    assert_true(link_token_sign(&token, keys_find(source->keys, "app-a"), file, ""));
+    assert_true(link_token_sign(&token, keys_find(source->keys, "app-a"), file, NULL, ""));
     return token;
 }
 
@@ -71,21 +71,21 @@ static void a_link_is_remembered_until_it_expires(void **state)
     struct proto_file_key file = file_number(1), other = file_number(2);
     struct link_token token = token_for(&source, &file, NOW);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW), LINK_GOOD);
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
     assert_int_equal(link_cache_count(cache), 1);
-    assert_int_equal(link_cache_verify(cache, &token, &other, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &other, NULL, "", NOW), LINK_WRONG);
     struct link_token forged = token;
     forged.signature[3] ^= 1;
-    assert_int_equal(link_cache_verify(cache, &forged, &file, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NOW), LINK_WRONG);
     forged = token;
     forged.expires++;
-    assert_int_equal(link_cache_verify(cache, &forged, &file, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NOW), LINK_WRONG);
     forged = token;
     strcpy(forged.key, "app-b");
-    assert_int_equal(link_cache_verify(cache, &forged, &file, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NOW), LINK_WRONG);
     assert_int_equal(link_cache_count(cache), 1);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW + LINK_SKEW - 1), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW + LINK_SKEW), LINK_EXPIRED);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + LINK_SKEW - 1), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + LINK_SKEW), LINK_EXPIRED);
     assert_int_equal(link_cache_count(cache), 0);
     link_cache_destroy(cache);
     keys_release(source.keys);
@@ -99,15 +99,15 @@ static void a_key_that_goes_or_changes_takes_its_links_along(void **state)
     struct link_cache *cache = make(&source);
     struct proto_file_key file = file_number(1);
     struct link_token token = token_for(&source, &file, NOW + 100);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
     source_set(&source, "app-a issuer " SECRET_B);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_WRONG);
     source_set(&source, NULL);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_WRONG);
     source_set(&source, "app-a issuer " SECRET_A " - 2027-01-15T08:00:10Z"); /* NOW + 10 */
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW + 9), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW + 10), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + 9), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + 10), LINK_WRONG);
     link_cache_destroy(cache);
     keys_release(source.keys);
 }
@@ -121,7 +121,7 @@ static void no_more_links_are_remembered_than_there_are_places(void **state)
     for (int i = 0; i < LINK_CACHE_ENTRIES + 10; i++) {
         struct proto_file_key file = file_number(i);
         struct link_token token = token_for(&source, &file, NOW);
-        assert_int_equal(link_cache_verify(cache, &token, &file, "", NOW), LINK_GOOD);
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
     }
     assert_int_equal(link_cache_count(cache), LINK_CACHE_ENTRIES);
     link_cache_destroy(cache);
@@ -136,11 +136,11 @@ static void a_link_of_one_network_is_remembered_for_it(void **state)
     struct link_cache *cache = make(&source);
     struct proto_file_key file = file_number(1);
     struct link_token token = {.expires = NOW, .network = true};
-    assert_true(link_token_sign(&token, keys_find(source.keys, "app-a"), &file, "192.0.2.1"));
-    assert_int_equal(link_cache_verify(cache, &token, &file, "192.0.2.9", NOW), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "198.51.100.9", NOW), LINK_WRONG);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "nowhere", NOW), LINK_WRONG);
-    assert_int_equal(link_cache_verify(cache, &token, &file, "192.0.2.9", NOW), LINK_GOOD);
+    assert_true(link_token_sign(&token, keys_find(source.keys, "app-a"), &file, NULL, "192.0.2.1"));
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "198.51.100.9", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "nowhere", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", NOW), LINK_GOOD);
     assert_int_equal(link_cache_count(cache), 1);
     link_cache_destroy(cache);
     keys_release(source.keys);
