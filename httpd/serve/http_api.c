@@ -154,7 +154,7 @@ static bool sign_link(const struct http_connection *connection, const struct pro
     const struct key *key = keys ? keys_find(keys, shown->token.issuer) : NULL;
     bool good = key && key_valid_at(key, clock_wall_seconds()) && key_has_role(key, KEY_ROLE_ISSUER) &&
                 (key->rights & KEY_RIGHT_READ) != 0 && key_may_application(key, file->application) &&
-                link_token_sign(token, key, file, "");
+                link_token_sign(token, key, file, NULL, "");
     keys_release(keys);
     return good;
 }
