@@ -51,8 +51,8 @@ struct command_settings {
 struct command_options {
     bool json, quiet, help, help_json, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
-    bool resume, verify, deleted, empty, repair, status, confirm_leftovers, recursive, long_form, sign,
-        exact, package;
+    bool resume, verify, deleted, empty, repair, status, confirm_leftovers, recursive, long_form, sign, exact,
+        package;
     const char *config, *name, *type, *file_id, *output, *into, *files_from, *sort, *since, *max_time,
         *expires, *scope, *network, *rights, *prefix, *to, *interval, *rate, *settle, *bytes, *files;
     int64_t offset, size, limit, parallel;
