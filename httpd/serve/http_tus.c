@@ -12,41 +12,17 @@
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_outcome.h"
+#include "httpd/serve/http_tus_head.h"
 #include "httpd/serve/http_write.h"
-#include "httpd/serve/http_write_head.h"
-#include "httpd/syntax/content_name.h"
 #include "httpd/syntax/tus_syntax.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_SIZE        1024 /* of metadata and parts that an address carries, NUL included */
-#define ADDRESS_TEXT_MAX 1800 /* bytes that both may take in it, encoded */
-#define CONTENT_TYPE     "application/offset+octet-stream"
 #define PATIENCE_MS      INT64_C(60000)
 #define JOIN_PATIENCE_MS INT64_C(3600000) /* of parts of unknown sizes */
 #define BYTES_PER_MS     INT64_C(20000)   /* that a storage server reads back or copies at least */
 
 #define NO_UPLOAD "no such upload, or its time is over"
-
-struct http_tus {
-    struct http_grant grant;
-    struct proto_put put; /* of a new one: key, size, name, type */
-    struct proto_partial partial;
-    struct proto_partial_state state;
-    enum tus_kind kind;
-    enum http_request_method method; /* X-HTTP-Method-Override looked at */
-    bool body_pending;               /* a refusal has to look after it */
-    bool has_content;                /* and it is to be appended */
-    int64_t offset;                  /* Upload-Offset; -1: none */
-    int64_t length;                  /* Upload-Length; -1: none */
-    bool has_hash;
-    enum content_hash_kind hash_kind;
-    uint8_t hash[CONTENT_HASH_SIZE_MAX];
-    char metadata[TEXT_SIZE], concat[TEXT_SIZE]; /* as they were said; "": not, or too long to be carried */
-    uint8_t *parts;                              /* tokens of a final upload */
-    size_t part_count;
-    struct client_operation *operation;
-};
 
 void http_tus_end(struct http_tus *tus)
 {
@@ -392,98 +368,6 @@ static void on_tus_begun(void *argument, const struct proto_begin_reply *reply, 
     http_connection_run(connection);
 }
 
-/* The parts of a final upload: their tokens. 0, or the status. */
-static int take_parts(struct http_connection *connection, struct http_text parts, const char **message)
-{
-    const struct http_settings *settings = connection->loop->settings;
-    struct http_tus *tus = connection->exchange.tus;
-    struct http_text address;
-    *message = "no memory";
-    tus->parts = calloc(PROTO_PARTS_MAX, PROTO_PARTIAL_TOKEN_SIZE);
-    if (!tus->parts)
-        return 503;
-    while (tus_concat_next(&parts, &address)) {
-        struct http_target target;
-        enum tus_kind kind = TUS_FINAL;
-        uint8_t *token = tus->parts + tus->part_count * PROTO_PARTIAL_TOKEN_SIZE;
-        *message = "too many parts";
-        if (tus->part_count == PROTO_PARTS_MAX)
-            return 400;
-        *message =
-            "Upload-Concat: final;ADDRESS ADDRESS ... of uploads that were created as partial is expected";
-        if (http_target_parse(address, settings->application, settings->user, &target) != HTTP_TARGET_TUS ||
-            !target.tus_token.bytes || !tus_token_parse(target.tus_token, &kind, token) || kind != TUS_PART)
-            return 400;
-        *message = "the parts of an upload belong to one user";
-        if (strcmp(target.key.application, tus->put.key.application) != 0 ||
-            strcmp(target.key.user, tus->put.key.user) != 0 ||
-            strncmp(target.key.file, tus->grant.prefix, strlen(tus->grant.prefix)) != 0)
-            return 403;
-        tus->part_count++;
-    }
-    return 0;
-}
-
-/* Upload-Concat and the lengths that go with it. 0, or the status. */
-static int take_concat(struct http_connection *connection, const char **message)
-{
-    struct http_tus *tus = connection->exchange.tus;
-    struct http_text value = http_answer_request_field(connection, HTTP_FIELD_UPLOAD_CONCAT);
-    struct http_text defer = http_answer_request_field(connection, HTTP_FIELD_UPLOAD_DEFER_LENGTH);
-    struct http_text parts;
-    tus->kind = TUS_UPLOAD;
-    if (value.bytes && !tus_concat_parse(value, &tus->kind, &parts)) {
-        *message = "Upload-Concat: \"partial\", or \"final;\" and addresses, is expected";
-        return 400;
-    }
-    *message = "Upload-Defer-Length: 1 is the only value";
-    if (defer.bytes && !http_text_equal(defer, "1"))
-        return 400;
-    if (tus->kind == TUS_FINAL) {
-        *message = "a final upload has the length of its parts, and no content of its own";
-        if (tus->length >= 0 || defer.bytes || tus->has_content)
-            return 400;
-        if (value.size < sizeof(tus->concat))
-            memcpy(tus->concat, value.bytes, value.size);
-        return take_parts(connection, parts, message);
-    }
-    *message = "either Upload-Length or Upload-Defer-Length: 1 is needed";
-    return (tus->length >= 0) == (defer.bytes != NULL) ? 400 : 0;
-}
-
-static size_t encoded_size(const char *text)
-{
-    char bytes[3 * TEXT_SIZE];
-    struct http_output out = {.bytes = bytes, .capacity = sizeof(bytes)};
-    http_output_segment(&out, text);
-    return out.end;
-}
-
-/* Upload-Metadata. 0, or the status. */
-static int take_metadata(struct http_connection *connection, const char **message)
-{
-    struct http_tus *tus = connection->exchange.tus;
-    struct http_text value = http_answer_request_field(connection, HTTP_FIELD_UPLOAD_METADATA);
-    char type[PROTO_CONTENT_TYPE_SIZE];
-    if (value.bytes) {
-        *message = "Upload-Metadata: keys, each with a value in base64, separated by commas are expected";
-        if (!tus_metadata_parse(value, tus->put.name, type))
-            return 400;
-        *message = HTTP_WRITE_HEAD_NO_NAME;
-        if (!content_name_tidy(tus->put.name))
-            return 400;
-        http_write_head_type(http_text_of(type), tus->put.content_type);
-        if (value.size < sizeof(tus->metadata))
-            memcpy(tus->metadata, value.bytes, value.size);
-    }
-    /* What does not fit into the address is not told by HEAD. */
-    if (encoded_size(tus->metadata) + encoded_size(tus->concat) > ADDRESS_TEXT_MAX)
-        memset(tus->concat, 0, sizeof(tus->concat));
-    if (encoded_size(tus->metadata) > ADDRESS_TEXT_MAX)
-        memset(tus->metadata, 0, sizeof(tus->metadata));
-    return 0;
-}
-
 static int tus_create(struct http_connection *connection, const struct http_target *target,
                       const char **message)
 {
@@ -494,8 +378,7 @@ static int tus_create(struct http_connection *connection, const struct http_targ
     if (target->key.file[0] != '\0')
         return 405;
     tus->put.key = target->key;
-    if ((status = take_concat(connection, message)) != 0 ||
-        (status = take_metadata(connection, message)) != 0)
+    if ((status = http_tus_head_creation(connection, message)) != 0)
         return status;
     *message = "the upload is larger than this server takes";
     if (limit > 0 && tus->length > limit)
@@ -555,22 +438,13 @@ static void on_tus_aborted(void *argument, const struct error *error)
     http_connection_run(connection);
 }
 
-/* What the address carries, decoded; "" where it is nothing that may stand in a field. */
-static void take_carried(struct http_text segment, char text[TEXT_SIZE])
-{
-    int64_t size =
-        segment.bytes ? http_text_percent_decode(segment, false, text, TEXT_SIZE - 1) : HTTP_TEXT_BROKEN;
-    if (size < 0 || !tus_text_is_plain((struct http_text){text, (size_t)size}))
-        size = 0;
-    memset(text + size, 0, (size_t)(TEXT_SIZE - size));
-}
-
 static int tus_patch(struct http_connection *connection, const char **message)
 {
     struct http_tus *tus = connection->exchange.tus;
     int64_t limit = connection->loop->settings->upload_size_max;
-    *message = "Content-Type: " CONTENT_TYPE " is needed";
-    if (!http_text_equal_nocase(http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE), CONTENT_TYPE))
+    *message = "Content-Type: " HTTP_TUS_CONTENT_TYPE " is needed";
+    if (!http_text_equal_nocase(http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE),
+                                HTTP_TUS_CONTENT_TYPE))
         return 415;
     *message = "Upload-Offset is needed";
     if (tus->offset < 0)
@@ -597,8 +471,7 @@ static int tus_continue(struct http_connection *connection, const struct http_ta
     if (!tus_token_parse(target->tus_token, &tus->kind, tus->partial.token))
         return 404;
     tus->partial.key = target->key;
-    take_carried(target->tus_metadata, tus->metadata);
-    take_carried(target->tus_concat, tus->concat);
+    http_tus_head_carried(target, tus);
     switch (tus->method) {
     case HTTP_METHOD_HEAD:
         tus_wait(connection, client_offset(client, &tus->partial, on_tus_offset, connection));
@@ -616,78 +489,6 @@ static int tus_continue(struct http_connection *connection, const struct http_ta
 
 /* ---- the beginning ---- */
 
-static enum http_request_method method_of(struct http_connection *connection)
-{
-    static const struct {
-        const char *name;
-        enum http_request_method method;
-    } methods[] = {{"PATCH", HTTP_METHOD_PATCH}, {"DELETE", HTTP_METHOD_DELETE}, {"HEAD", HTTP_METHOD_HEAD}};
-    struct http_text value = http_answer_request_field(connection, HTTP_FIELD_METHOD_OVERRIDE);
-    enum http_request_method method = connection->exchange.request.method;
-    for (size_t i = 0; method == HTTP_METHOD_POST && value.bytes && i < ARRAY_SIZE(methods); i++) {
-        if (http_text_equal(value, methods[i].name))
-            return methods[i].method;
-    }
-    return method;
-}
-
-/* A number of bytes; -1 where FIELD is absent. False: malformed. */
-static bool take_number(const struct http_connection *connection, enum http_field field, int64_t *number)
-{
-    struct http_text value = http_answer_request_field(connection, field);
-    *number = -1;
-    return !value.bytes || (http_request_field_count(&connection->exchange.request, field) == 1 &&
-                            http_text_number(value, number) && *number < INT64_MAX);
-}
-
-static int take_checksum(struct http_connection *connection, const char **message)
-{
-    struct http_tus *tus = connection->exchange.tus;
-    struct http_text value = http_answer_request_field(connection, HTTP_FIELD_UPLOAD_CHECKSUM);
-    if (!value.bytes)
-        return 0;
-    *message = "Upload-Checksum: sha1 or sha256, a space and the checksum in base64 are expected";
-    if (tus_checksum_parse(value, &tus->hash_kind, tus->hash) != TUS_CHECKSUM_FOUND)
-        return 400;
-    *message = "a content with Upload-Checksum needs Content-Length";
-    tus->has_hash = true;
-    return connection->exchange.request.body_kind == HTTP_BODY_CHUNKED ? 411 : 0;
-}
-
-/* What all requests have. 0, or the status. */
-static int tus_head(struct http_connection *connection, const struct http_target *target,
-                    const char **message)
-{
-    struct http_tus *tus = connection->exchange.tus;
-    const struct http_request *request = &connection->exchange.request;
-    struct http_text type = http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE);
-    bool body = tus->body_pending && (request->body_kind == HTTP_BODY_CHUNKED ||
-                                      (request->body_kind == HTTP_BODY_LENGTH && request->body_length > 0));
-    int status;
-    *message = "Tus-Resumable: " HTTP_TUS_VERSION " is needed";
-    if (!http_text_equal(http_answer_request_field(connection, HTTP_FIELD_TUS_RESUMABLE), HTTP_TUS_VERSION))
-        return 412;
-    status = http_access_writer(connection, &target->key, KEY_RIGHT_WRITE, NULL, &tus->grant, message);
-    if (status != 0)
-        return status;
-    *message = "the audit log cannot be written";
-    if (!http_outcome_auditable(connection->loop))
-        return 503;
-    *message = "an upload is created with POST, and asked about with HEAD, PATCH and DELETE";
-    if (tus->method == HTTP_METHOD_PUT || tus->method == HTTP_METHOD_GET)
-        return 405;
-    *message = "Upload-Offset and Upload-Length are numbers of bytes";
-    if (!take_number(connection, HTTP_FIELD_UPLOAD_OFFSET, &tus->offset) ||
-        !take_number(connection, HTTP_FIELD_UPLOAD_LENGTH, &tus->length))
-        return 400;
-    *message = "the content of an upload has Content-Type: " CONTENT_TYPE;
-    if (tus->method != HTTP_METHOD_PATCH && body &&
-        (tus->method != HTTP_METHOD_POST || !http_text_equal_nocase(type, CONTENT_TYPE)))
-        return 415;
-    tus->has_content = body;
-    return take_checksum(connection, message);
-}
-
 void http_tus_take(struct http_connection *connection, const struct http_target *target, bool has_body)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -700,9 +501,8 @@ void http_tus_take(struct http_connection *connection, const struct http_target 
         return;
     }
     if (tus) {
-        tus->method = method_of(connection);
         tus->body_pending = has_body;
-        status = tus_head(connection, target, &message);
+        status = http_tus_head_read(connection, target, &message);
         if (status == 0 && tus->method == HTTP_METHOD_POST)
             status = tus_create(connection, target, &message);
         else if (status == 0)
