@@ -10,6 +10,7 @@
 #define ID_GROUP     0xa0
 #define ID_INNER     0xa1
 #define ID_REFERENCE 0xfb
+#define ID_DURATION  0x9b
 
 #define TIME_MAX (INT64_C(1) << 52)
 
@@ -103,6 +104,7 @@ static bool read_block(const struct ebml_clusters *clusters, struct media_view b
 {
     size_t used;
     block->count = 0;
+    block->duration = -1;
     if (!ebml_vint(body, &block->track, &used) || !media_view_has(body, used, 3) || clusters->time < 0)
         return false;
     block->time = clusters->time + (int16_t)media_get16(body, used);
@@ -122,6 +124,10 @@ static bool read_group(const struct ebml_clusters *clusters, struct media_view g
     if (!ebml_find(group, ID_INNER, &inner) || !read_block(clusters, inner.body, block))
         return false;
     block->key = !ebml_find(group, ID_REFERENCE, &reference);
+    if (ebml_find(group, ID_DURATION, &inner)) {
+        uint64_t duration = ebml_unsigned(inner.body, UINT64_MAX);
+        block->duration = duration < (uint64_t)TIME_MAX ? (int64_t)duration : -1;
+    }
     return true;
 }
 

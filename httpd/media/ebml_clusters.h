@@ -17,6 +17,7 @@ struct ebml_block {
     uint64_t track;
     int64_t time; /* in ticks */
     bool key;
+    int64_t duration; /* in ticks; -1: not said */
     size_t count;
     struct media_view frames[EBML_FRAMES_MAX]; /* within the piece */
 };

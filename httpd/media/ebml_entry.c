@@ -260,6 +260,8 @@ bool ebml_entry_make(const struct ebml_track *track, struct media_view config, s
     case EBML_FLAC:
         made = put_flac(track, config, out);
         break;
+    case EBML_TEXT:
+        return true; /* none is needed */
     }
     if (!made)
         return error_set(error, ERROR_MALFORMED, "its %s lacks a configuration that players can read",

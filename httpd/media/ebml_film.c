@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define CUTS_MAX    ((size_t)1024 * 1024)
+#define CUES_MAX    ((size_t)65536)
 #define SECONDS_MAX (INT64_C(30) * 86400)
 #define NANO        INT64_C(1000000000)
 
@@ -21,12 +22,14 @@ void ebml_film_destroy(struct ebml_film *film)
         return;
     ebml_tracks_clear(&film->tracks);
     free(film->cuts);
+    free(film->cues);
     free(film);
 }
 
 size_t ebml_film_memory(const struct ebml_film *film)
 {
-    return sizeof(*film) + film->tracks.texts.capacity + film->cut_capacity * sizeof(*film->cuts);
+    return sizeof(*film) + film->tracks.texts.capacity + film->cut_capacity * sizeof(*film->cuts) +
+           film->cue_capacity * sizeof(*film->cues);
 }
 
 bool ebml_film_add(struct ebml_film *film, int64_t time, int64_t position, int64_t least)
@@ -44,6 +47,24 @@ bool ebml_film_add(struct ebml_film *film, int64_t time, int64_t position, int64
     }
     film->cuts[film->cut_count++] = (struct ebml_cut){time, position};
     return true;
+}
+
+void ebml_film_add_cue(struct ebml_film *film, const struct ebml_cue *cue)
+{
+    if (film->too_many_cues)
+        return;
+    if (film->cue_count == film->cue_capacity) {
+        size_t capacity = max_size(64, film->cue_capacity * 2);
+        struct ebml_cue *cues = capacity <= CUES_MAX ? realloc(film->cues, capacity * sizeof(*cues)) : NULL;
+        film->too_many_cues = !cues;
+        if (!cues) {
+            film->cue_count = 0;
+            return;
+        }
+        film->cues = cues;
+        film->cue_capacity = capacity;
+    }
+    film->cues[film->cue_count++] = *cue;
 }
 
 int64_t ebml_film_time(const struct ebml_film *film, int64_t ticks, uint32_t timescale)
@@ -95,7 +116,9 @@ static bool set_track(const struct ebml_film *film, size_t i, struct media_view 
     const struct ebml_track *source = &film->tracks.items[i];
     track->kind = source->kind;
     track->id = (uint32_t)i + 1;
-    track->timescale = source->kind == MEDIA_VIDEO ? clock_of(film->tracks.scale) : source->rate;
+    track->timescale = source->kind == MEDIA_VIDEO   ? clock_of(film->tracks.scale)
+                       : source->kind == MEDIA_AUDIO ? source->rate
+                                                     : 1000;
     track->all_sync = source->kind == MEDIA_AUDIO;
     track->has_cts = source->kind == MEDIA_VIDEO || source->delay_ns > 0;
     track->open_gop = film->open_gop && source->kind == MEDIA_VIDEO;
@@ -106,6 +129,10 @@ static bool set_track(const struct ebml_film *film, size_t i, struct media_view 
     if (!track->descriptions)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for its index");
     track->description_count = 1;
+    if (source->kind == MEDIA_SUBTITLE) { /* it goes out as WebVTT, and has no entry */
+        track->descriptions[0].codec = (struct codec_description){.codecs = "wvtt", .name = "text"};
+        return true;
+    }
     track->descriptions[0].entry = entry;
     if (!codec_describe(source->kind, entry, &track->descriptions[0].codec, error))
         return false;

@@ -13,6 +13,13 @@ struct ebml_cut {
     int64_t position; /* of its cluster in the file */
 };
 
+/* A block of subtitles, as the Cues have it. */
+struct ebml_cue {
+    uint64_t track;   /* its number */
+    int64_t cluster;  /* its position in the file */
+    int64_t relative; /* of the block, from where the first element of the cluster begins */
+};
+
 struct ebml_film {
     struct ebml_tracks tracks;      /* in the order of the index */
     int64_t origin[MP4_TRACKS_MAX]; /* when the first block of each is, in ticks */
@@ -24,6 +31,9 @@ struct ebml_film {
     int64_t end_time; /* in ticks */
     size_t cut_count, cut_capacity;
     struct ebml_cut *cuts;
+    size_t cue_count, cue_capacity;
+    bool too_many_cues;
+    struct ebml_cue *cues; /* in the order of the Cues */
 };
 
 MUST_CHECK struct ebml_film *ebml_film_create(void); /* NULL without memory */
@@ -33,6 +43,9 @@ size_t ebml_film_memory(const struct ebml_film *film);
 /* A key frame at TIME in the cluster at POSITION. A segment begins with it where the last one is LEAST ticks long by then. False
  * without memory, or past a million segments. */
 MUST_CHECK bool ebml_film_add(struct ebml_film *film, int64_t time, int64_t position, int64_t least);
+
+/* A block of subtitles. Without memory, or past 65,536 of them, the film has none: they are looked for in all of it. */
+void ebml_film_add_cue(struct ebml_film *film, const struct ebml_cue *cue);
 
 /* TICKS in units of 1/TIMESCALE s, rounded. */
 int64_t ebml_film_time(const struct ebml_film *film, int64_t ticks, uint32_t timescale);

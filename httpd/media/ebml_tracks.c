@@ -29,6 +29,8 @@
 
 #define TYPE_VIDEO       1
 #define TYPE_AUDIO       2
+#define TYPE_SUBTITLE    17
+#define ZLIB             0
 #define HEADER_STRIPPING 3
 
 static const struct {
@@ -41,6 +43,21 @@ static const struct {
     {"A_AAC", MEDIA_AUDIO, EBML_AAC},           {"A_AC3", MEDIA_AUDIO, EBML_AC3},
     {"A_EAC3", MEDIA_AUDIO, EBML_EAC3},         {"A_OPUS", MEDIA_AUDIO, EBML_OPUS},
     {"A_FLAC", MEDIA_AUDIO, EBML_FLAC},         {"A_MPEG/L3", MEDIA_AUDIO, EBML_MP3},
+};
+
+static const struct {
+    const char *id;
+    enum subtitle_kind text;
+} texts[] = {
+    {"S_TEXT/UTF8", SUBTITLE_SUBRIP},
+    {"S_TEXT/ASCII", SUBTITLE_SUBRIP},
+    {"S_TEXT/WEBVTT", SUBTITLE_WEBVTT},
+    {"S_TEXT/ASS", SUBTITLE_ASS},
+    {"S_TEXT/SSA", SUBTITLE_ASS},
+    {"S_ASS", SUBTITLE_ASS},
+    {"S_SSA", SUBTITLE_ASS},
+    {"D_WEBVTT/SUBTITLES", SUBTITLE_WEBM},
+    {"D_WEBVTT/CAPTIONS", SUBTITLE_WEBM},
 };
 
 bool ebml_tracks_info(struct ebml_tracks *tracks, struct media_view body, struct error *error)
@@ -136,7 +153,8 @@ static bool read_audio(struct media_view body, struct ebml_track *track)
     return body.size == 0;
 }
 
-/* Only what old programs did to sound by default is undone: bytes that all frames begin with were taken off. */
+/* Only what programs do to sound and text by default is undone: bytes that all frames begin with were taken off; text was
+ * compressed. */
 static bool read_encodings(struct media_view body, struct ebml_track *track, const char **why)
 {
     struct ebml_element encoding, element, inner;
@@ -148,9 +166,14 @@ static bool read_encodings(struct media_view body, struct ebml_track *track, con
             ebml_find(encoding.body, ID_ENCODING_TYPE, &element) && ebml_unsigned(element.body, 1) != 0;
         bool frames = !ebml_find(encoding.body, ID_SCOPE, &element) || ebml_unsigned(element.body, 0) == 1;
         *why = encrypted ? "encrypted" : "compressed a second time";
-        if (encrypted || !frames || count++ > 0 || !ebml_find(encoding.body, ID_COMPRESSION, &element) ||
-            !ebml_find(element.body, ID_ALGORITHM, &inner) ||
-            ebml_unsigned(inner.body, 0) != HEADER_STRIPPING)
+        if (encrypted || !frames || count++ > 0 || !ebml_find(encoding.body, ID_COMPRESSION, &element))
+            return false;
+        uint64_t algorithm =
+            ebml_find(element.body, ID_ALGORITHM, &inner) ? ebml_unsigned(inner.body, 99) : ZLIB;
+        track->deflated = algorithm == ZLIB && track->kind == MEDIA_SUBTITLE;
+        if (track->deflated)
+            continue;
+        if (algorithm != HEADER_STRIPPING)
             return false;
         if (!ebml_find(element.body, ID_SETTINGS, &inner))
             continue;
@@ -175,6 +198,13 @@ static void read_language(struct media_view body, struct ebml_track *track)
 
 static bool find_codec(const char *id, struct ebml_track *track)
 {
+    for (size_t i = 0; track->kind == MEDIA_SUBTITLE && i < ARRAY_SIZE(texts); i++) {
+        if (strcmp(texts[i].id, id) == 0) {
+            track->codec = EBML_TEXT;
+            track->text = texts[i].text;
+            return true;
+        }
+    }
     for (size_t i = 0; i < ARRAY_SIZE(codecs); i++) {
         bool aac = codecs[i].codec == EBML_AAC && strncmp(id, "A_AAC/", 6) == 0;
         if (codecs[i].kind == track->kind && (aac || strcmp(codecs[i].id, id) == 0)) {
@@ -237,9 +267,13 @@ static enum entry_end read_entry(struct media_view body, struct ebml_track *trac
     }
     if (body.size > 0 || track->number == 0)
         return ENTRY_DAMAGED;
-    if (type != TYPE_VIDEO && type != TYPE_AUDIO)
+    if (type != TYPE_VIDEO && type != TYPE_AUDIO && type != TYPE_SUBTITLE)
         return ENTRY_OTHER;
-    track->kind = type == TYPE_VIDEO ? MEDIA_VIDEO : MEDIA_AUDIO;
+    track->kind = type == TYPE_VIDEO ? MEDIA_VIDEO : type == TYPE_AUDIO ? MEDIA_AUDIO : MEDIA_SUBTITLE;
+    if (type == TYPE_SUBTITLE) /* what cannot be shown as text is no reason to refuse the film */
+        return find_codec(codec, track) && (encodings.id == 0 || read_encodings(encodings.body, track, &why))
+                   ? ENTRY_TAKEN
+                   : ENTRY_OTHER;
     const char *what = type == TYPE_VIDEO ? "video" : "audio";
     if (!find_codec(codec, track)) {
         (void)error_set(
@@ -269,9 +303,30 @@ static bool is_known(const struct ebml_tracks *tracks, uint64_t number)
     return false;
 }
 
+/* Subtitles come behind all other tracks, as many as there is room for. */
+static bool read_texts(struct ebml_tracks *tracks, struct media_view body, struct error *error)
+{
+    struct ebml_element element;
+    while (ebml_next(&body, &element) && tracks->count < MP4_TRACKS_MAX) {
+        struct ebml_track track = {0};
+        struct media_view body_private = {NULL, 0};
+        struct error ignored;
+        if (element.id != ID_TRACK_ENTRY ||
+            read_entry(element.body, &track, &body_private, &ignored) != ENTRY_TAKEN ||
+            track.kind != MEDIA_SUBTITLE)
+            continue;
+        if (is_known(tracks, track.number))
+            return error_set(error, ERROR_MALFORMED, "its description of track %" PRIu64 " is damaged",
+                             track.number);
+        tracks->items[tracks->count++] = track;
+    }
+    return true;
+}
+
 bool ebml_tracks_read(struct ebml_tracks *tracks, struct media_view body, struct error *error)
 {
     struct ebml_element element;
+    struct media_view whole = body;
     struct error refusal = {.text = ""};
     size_t taken[2] = {0}, refused[2] = {0};
     while (ebml_next(&body, &element)) {
@@ -286,7 +341,7 @@ bool ebml_tracks_read(struct ebml_tracks *tracks, struct media_view body, struct
         if (end == ENTRY_REFUSED)
             refused[track.kind == MEDIA_AUDIO]++;
         /* A second picture is one that nobody asked for (covers, other views). */
-        if (end != ENTRY_TAKEN || (track.kind == MEDIA_VIDEO && taken[0] > 0))
+        if (end != ENTRY_TAKEN || track.kind == MEDIA_SUBTITLE || (track.kind == MEDIA_VIDEO && taken[0] > 0))
             continue;
         if (tracks->count == MP4_TRACKS_MAX)
             break;
@@ -304,7 +359,7 @@ bool ebml_tracks_read(struct ebml_tracks *tracks, struct media_view body, struct
     }
     if (tracks->count == 0)
         return error_set(error, ERROR_UNKNOWN_COMMAND, "it has neither video nor audio");
-    return true;
+    return read_texts(tracks, whole, error);
 }
 
 struct media_view ebml_tracks_private(const struct ebml_tracks *tracks, const struct ebml_track *track)

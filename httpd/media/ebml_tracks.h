@@ -8,6 +8,7 @@
 #include "common/base/error.h"
 #include "httpd/media/ebml.h"
 #include "httpd/media/mp4_index.h"
+#include "httpd/media/subtitles.h"
 
 #define EBML_PRIVATE_MAX ((size_t)256 * 1024) /* bytes of a codec's configuration */
 #define EBML_STRIP_MAX   16
@@ -23,12 +24,15 @@ enum ebml_codec {
     EBML_OPUS,
     EBML_FLAC,
     EBML_MP3,
+    EBML_TEXT, /* subtitles: which, says TEXT */
 };
 
 struct ebml_track {
     uint64_t number; /* that its blocks have */
     enum media_kind kind;
     enum ebml_codec codec;
+    enum subtitle_kind text;
+    bool deflated;     /* each frame of text is compressed by zlib */
     uint64_t frame_ns; /* how long a frame is shown; 0: not said */
     uint64_t delay_ns; /* CodecDelay: its time stamps are so much too late */
     uint32_t rate;     /* sound: samples per second */
@@ -55,7 +59,7 @@ struct ebml_tracks {
 MUST_CHECK bool ebml_tracks_info(struct ebml_tracks *tracks, struct media_view body, struct error *error);
 
 /* BODY: of Tracks. False: damaged, or neither picture nor sound can be streamed; ERROR says which codec it is. Sound that cannot be
- * is left out where other sound can. */
+ * is left out where other sound can; of subtitles those that are text are taken, behind all other tracks. */
 MUST_CHECK bool ebml_tracks_read(struct ebml_tracks *tracks, struct media_view body, struct error *error);
 
 struct media_view ebml_tracks_private(const struct ebml_tracks *tracks, const struct ebml_track *track);

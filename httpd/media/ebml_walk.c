@@ -115,6 +115,8 @@ static void note_rates(struct ebml_walk *walk)
 {
     struct ebml_film *film = walk->film;
     for (size_t i = 0; i < film->tracks.count; i++) {
+        if (film->tracks.items[i].kind == MEDIA_SUBTITLE)
+            continue;
         int64_t lasted = ebml_film_time(film, walk->sound_end[i] - film->origin[i], 1000);
         film->rate[i] = lasted >= 500 ? walk->sound[i] * 8 * 1000 / lasted
                                       : (int64_t)film->tracks.items[i].channels * 96000;
@@ -153,11 +155,12 @@ static enum walk_step finish(struct ebml_walk *walk, struct media_film **film, s
 
 /* ---- blocks ---- */
 
+/* Which track of picture or sound NUMBER is; -1: none. */
 static int track_of(const struct ebml_film *film, uint64_t number)
 {
     for (size_t i = 0; i < film->tracks.count; i++) {
         if (film->tracks.items[i].number == number)
-            return (int)i;
+            return film->tracks.items[i].kind == MEDIA_SUBTITLE ? -1 : (int)i;
     }
     return -1;
 }
@@ -190,7 +193,7 @@ static void note_first(struct ebml_walk *walk, size_t i)
 static bool all_seen(const struct ebml_walk *walk)
 {
     for (size_t i = 0; i < walk->film->tracks.count; i++) {
-        if (!walk->seen[i])
+        if (!walk->seen[i] && walk->film->tracks.items[i].kind != MEDIA_SUBTITLE)
             return false;
     }
     return true;
@@ -210,22 +213,54 @@ static void note_order(struct ebml_walk *walk)
 
 /* ---- cues, RFC 9559 section 5.1.5 ---- */
 
+static bool is_text(const struct ebml_film *film, uint64_t number)
+{
+    for (size_t i = 0; i < film->tracks.count; i++) {
+        if (film->tracks.items[i].number == number)
+            return film->tracks.items[i].kind == MEDIA_SUBTITLE;
+    }
+    return false;
+}
+
+/* POSITIONS: of a track of subtitles. Without the place of the block they are of no use; nor are more than there is room for. */
+static void note_cue(struct ebml_walk *walk, uint64_t number, struct media_view positions)
+{
+    struct ebml_element position, relative;
+    uint64_t most = (uint64_t)(walk->film->end - walk->segment);
+    if (!ebml_find(positions, 0xf1, &position) || !ebml_find(positions, 0xf0, &relative))
+        return;
+    uint64_t cluster = ebml_unsigned(position.body, UINT64_MAX);
+    uint64_t inside = ebml_unsigned(relative.body, UINT64_MAX);
+    if (cluster < most && inside < most)
+        ebml_film_add_cue(walk->film,
+                          &(struct ebml_cue){number, walk->segment + (int64_t)cluster, (int64_t)inside});
+}
+
 static bool read_point(struct ebml_walk *walk, struct media_view point)
 {
     struct ebml_element element, inner;
     const struct ebml_film *film = walk->film;
+    bool added = false;
     if (!ebml_find(point, 0xb3, &element))
         return false;
     uint64_t time = ebml_unsigned(element.body, UINT64_MAX);
     while (ebml_next(&point, &element)) {
-        if (element.id != 0xb7 || !ebml_find(element.body, 0xf7, &inner) ||
-            ebml_unsigned(inner.body, 0) != film->tracks.items[film->reference].number)
+        if (element.id != 0xb7 || !ebml_find(element.body, 0xf7, &inner))
+            continue;
+        uint64_t number = ebml_unsigned(inner.body, 0);
+        if (is_text(film, number))
+            note_cue(walk, number, element.body);
+        if (number != film->tracks.items[film->reference].number)
             continue;
         uint64_t position = ebml_find(element.body, 0xf1, &inner) ? ebml_unsigned(inner.body, UINT64_MAX) : 0;
         if (time > (uint64_t)1 << 52 || position >= (uint64_t)(film->end - walk->segment))
             return false;
-        return ebml_film_add(walk->film, (int64_t)time, walk->segment + (int64_t)position,
-                             ebml_film_ticks(film, walk->options.segment_ms * 9 / 10));
+        if (added) /* one block per track and point counts */
+            continue;
+        added = true;
+        if (!ebml_film_add(walk->film, (int64_t)time, walk->segment + (int64_t)position,
+                           ebml_film_ticks(film, walk->options.segment_ms * 9 / 10)))
+            return false;
     }
     return true;
 }

@@ -9,4 +9,7 @@
 /* OUT->failed without memory. */
 void gzip_text(struct media_view text, struct media_buffer *out);
 
+/* Appends what zlib (RFC 1950) made of BYTES. False: damaged, or more than MAX bytes would come of it. */
+MUST_CHECK bool inflate_text(struct media_view bytes, size_t max, struct media_buffer *out);
+
 #endif

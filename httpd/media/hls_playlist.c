@@ -381,7 +381,7 @@ static bool put_text(struct media_buffer *out, const struct media_film *film, co
     char id[MEDIA_NAME_MAX];
     unsigned track = film->kind == FILM_SUBTITLE ? UINT32_MAX : name->track;
     if (film->kind != FILM_SUBTITLE) {
-        if (film->kind != FILM_MP4 || name->track >= film->index->track_count ||
+        if (!film->cut || name->track >= film->index->track_count ||
             film->index->tracks[name->track].kind != MEDIA_SUBTITLE)
             return false;
         seconds = media_film_seconds(film);

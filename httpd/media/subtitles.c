@@ -197,6 +197,104 @@ void subtitles_of_file(struct media_view text, struct media_buffer *out)
     media_buffer_clear(&plain);
 }
 
+/* ---- cues of Matroska ---- */
+
+/* The text behind eight commas, without what is in braces: styles and positions. \N, \n: a new line; \h: a space. Between {\p1} and {\p0} there
+ * are drawings. */
+static void plain_ass(struct media_view text, struct media_buffer *out)
+{
+    bool drawing = false;
+    for (int commas = 0; commas < 8; commas++) {
+        const uint8_t *comma = text.size > 0 ? memchr(text.bytes, ',', text.size) : NULL;
+        if (!comma)
+            return;
+        text = media_view_from(text, (size_t)(comma - text.bytes) + 1);
+    }
+    for (size_t i = 0; i < text.size; i++) {
+        struct media_view here = media_view_from(text, i);
+        const uint8_t *end = here.bytes[0] == '{' ? memchr(here.bytes, '}', here.size) : NULL;
+        if (end) {
+            size_t size = (size_t)(end - here.bytes);
+            for (size_t k = 0; k + 2 < size; k++) {
+                if (here.bytes[k] == '\\' && here.bytes[k + 1] == 'p' && is_digit(here.bytes[k + 2]))
+                    drawing = here.bytes[k + 2] != '0';
+            }
+            i += size;
+        } else if (here.bytes[0] == '\\' && here.size > 1 && strchr("Nnh", here.bytes[1]) &&
+                   here.bytes[1] != '\0') {
+            media_put8(out, here.bytes[1] == 'h' ? ' ' : '\n');
+            i++;
+        } else if (!drawing) {
+            media_put8(out, here.bytes[0]);
+        }
+    }
+}
+
+/* Settings of WebVTT ("line:10% align:start") hold letters, digits and these. */
+static bool are_settings(struct media_view line)
+{
+    for (size_t i = 0; i < line.size; i++) {
+        uint8_t c = line.bytes[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
+        if (!letter && (c == '\0' || !strchr(":%,. ", c)))
+            return false;
+    }
+    return line.size > 0;
+}
+
+/* A line of WebVTT stays as it is, unless it would be a cue's time. */
+static void put_vtt_line(struct media_buffer *out, struct media_view line)
+{
+    if (memmem(line.bytes, line.size, "-->", 3))
+        return;
+    media_put(out, line.bytes, line.size);
+    media_put8(out, '\n');
+}
+
+void subtitles_cue(enum subtitle_kind kind, int64_t from, int64_t to, struct media_view text,
+                   struct media_buffer *out)
+{
+    struct media_buffer plain = {0}, lines = {0};
+    struct media_view line, settings = {NULL, 0};
+    normalize(text, &plain);
+    struct media_view rest = {plain.bytes, plain.size};
+    if (kind == SUBTITLE_ASS) {
+        struct media_buffer bare = {0};
+        plain_ass(rest, &bare);
+        bare.failed = bare.failed || plain.failed;
+        media_buffer_clear(&plain);
+        plain = bare;
+        rest = (struct media_view){plain.bytes, plain.size};
+    } else if (kind == SUBTITLE_WEBM) {
+        (void)next_line(&rest, &line);
+        (void)next_line(&rest, &settings);
+    }
+    while (next_line(&rest, &line)) {
+        if (line.size == 0)
+            continue;
+        if (kind == SUBTITLE_WEBVTT || kind == SUBTITLE_WEBM)
+            put_vtt_line(&lines, line);
+        else
+            put_text_line(&lines, line);
+    }
+    from = max_i64(from, 0);
+    if (lines.size > 0 && to > from) {
+        media_put8(out, '\n');
+        put_time(out, from);
+        media_put_text(out, " --> ");
+        put_time(out, to);
+        if (are_settings(settings)) {
+            media_put8(out, ' ');
+            media_put(out, settings.bytes, settings.size);
+        }
+        media_put8(out, '\n');
+        media_put(out, lines.bytes, lines.size);
+    }
+    out->failed = out->failed || plain.failed || lines.failed;
+    media_buffer_clear(&plain);
+    media_buffer_clear(&lines);
+}
+
 /* ---- timed text ---- */
 
 void subtitles_of_track(const struct mp4_track *track, struct media_view samples, struct media_buffer *out)

@@ -46,6 +46,8 @@ static void make_subtitles(struct stream_build *build)
     struct media_view material = {build->options.material, build->options.material_size};
     if (film->kind == FILM_SUBTITLE)
         subtitles_of_file(material, &build->text);
+    else if (film->kind == FILM_MATROSKA) /* made of them before */
+        media_put(&build->text, material.bytes, material.size);
     else
         subtitles_of_track(&film->index->tracks[build->options.name.track], material, &build->text);
 }

@@ -11,7 +11,8 @@ struct stream_repack {
     struct workers *workers;
     struct http_lookup_file *file;
     struct media_film *film;
-    struct ebml_segment *segment;
+    struct ebml_segment *segment; /* one of the two */
+    struct ebml_texts *texts;
     struct media_read *read;
     stream_repack_callback callback; /* NULL: nobody waits any more */
     void *argument;
@@ -27,6 +28,7 @@ static void repack_free(struct stream_repack *repack)
 {
     media_read_cancel(repack->read);
     ebml_segment_destroy(repack->segment);
+    ebml_texts_destroy(repack->texts);
     media_film_release(repack->film);
     http_lookup_file_release(repack->file);
     media_buffer_clear(&repack->made);
@@ -52,8 +54,13 @@ static void repack_on_bytes(void *argument, uint8_t *bytes, size_t size, const s
 static bool repack_read(struct stream_repack *repack)
 {
     struct mp4_piece piece;
-    ebml_segment_wanted(repack->segment, &piece.offset, &piece.size);
-    repack->read = media_read_start(repack->loop, repack->file, &piece, 1, repack_on_bytes, repack);
+    const struct mp4_piece *pieces = &piece;
+    size_t count = 1;
+    if (repack->segment)
+        ebml_segment_wanted(repack->segment, &piece.offset, &piece.size);
+    else
+        pieces = ebml_texts_wanted(repack->texts, &count);
+    repack->read = media_read_start(repack->loop, repack->file, pieces, count, repack_on_bytes, repack);
     return repack->read;
 }
 
@@ -61,7 +68,8 @@ static void repack_run(struct job *job)
 {
     struct stream_repack *repack = CONTAINER_OF(job, struct stream_repack, job);
     struct media_view view = {repack->bytes, repack->size};
-    repack->step = ebml_segment_feed(repack->segment, view, &repack->made, &repack->error);
+    repack->step = repack->segment ? ebml_segment_feed(repack->segment, view, &repack->made, &repack->error)
+                                   : ebml_texts_feed(repack->texts, view, &repack->made, &repack->error);
 }
 
 static void repack_done(struct job *job)
@@ -99,10 +107,9 @@ static void repack_on_bytes(void *argument, uint8_t *bytes, size_t size, const s
     repack_finish(repack, &copy);
 }
 
-struct stream_repack *stream_repack_start(struct http_loop *loop, struct workers *workers,
-                                          struct http_lookup_file *file,
-                                          const struct ebml_segment_options *options,
-                                          stream_repack_callback callback, void *argument)
+static struct stream_repack *repack_create(struct http_loop *loop, struct workers *workers,
+                                           struct http_lookup_file *file, const struct media_film *film,
+                                           stream_repack_callback callback, void *argument)
 {
     struct stream_repack *repack = calloc(1, sizeof(*repack));
     if (!repack)
@@ -112,12 +119,39 @@ struct stream_repack *stream_repack_start(struct http_loop *loop, struct workers
     repack->callback = callback;
     repack->argument = argument;
     repack->file = http_lookup_file_take(file);
-    repack->film = media_film_take((struct media_film *)options->film);
-    repack->segment = ebml_segment_create(options);
-    if (repack->segment && repack_read(repack))
+    repack->film = media_film_take((struct media_film *)film);
+    return repack;
+}
+
+static struct stream_repack *repack_begin(struct stream_repack *repack)
+{
+    if ((repack->segment || repack->texts) && repack_read(repack))
         return repack;
     repack_free(repack);
     return NULL;
+}
+
+struct stream_repack *stream_repack_start(struct http_loop *loop, struct workers *workers,
+                                          struct http_lookup_file *file,
+                                          const struct ebml_segment_options *options,
+                                          stream_repack_callback callback, void *argument)
+{
+    struct stream_repack *repack = repack_create(loop, workers, file, options->film, callback, argument);
+    if (!repack)
+        return NULL;
+    repack->segment = ebml_segment_create(options);
+    return repack_begin(repack);
+}
+
+struct stream_repack *stream_repack_texts(struct http_loop *loop, struct workers *workers,
+                                          struct http_lookup_file *file, struct media_film *film,
+                                          size_t track, stream_repack_callback callback, void *argument)
+{
+    struct stream_repack *repack = repack_create(loop, workers, file, film, callback, argument);
+    if (!repack)
+        return NULL;
+    repack->texts = ebml_texts_create(film, track);
+    return repack_begin(repack);
 }
 
 void stream_repack_cancel(struct stream_repack *repack)

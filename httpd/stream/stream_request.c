@@ -392,6 +392,28 @@ static void read_text_track(struct stream_request *request, const struct mp4_tra
     free(pieces);
 }
 
+static void on_texts(void *argument, uint8_t *bytes, size_t size, const struct error *error)
+{
+    struct stream_request *request = argument;
+    request->repack = NULL;
+    if (error)
+        finish_error(request, error);
+    else
+        begin_build(request, bytes, size);
+}
+
+static void read_matroska_texts(struct stream_request *request)
+{
+    struct stream_loop *streams = request->options.streams;
+    struct stream_item *item = own_item(request);
+    if (!charge(request, EBML_TEXTS_ROOM))
+        return;
+    request->repack = stream_repack_texts(streams->http, streams->workers, item->file, item->film,
+                                          request->name.track, on_texts, request);
+    if (!request->repack)
+        finish_failed(request, ERROR_UNAVAILABLE, "no memory for subtitles");
+}
+
 static void make_vtt(struct stream_request *request)
 {
     struct stream_item *item = own_item(request);
@@ -399,11 +421,13 @@ static void make_vtt(struct stream_request *request)
     struct mp4_piece whole = {0, item->file->stat.size};
     if (item->film->kind == FILM_SUBTITLE)
         (void)begin_reading(request, &whole, 1, whole.size, on_text_read);
-    else if (item->film->kind == FILM_MP4 && request->name.track < index->track_count &&
-             index->tracks[request->name.track].kind == MEDIA_SUBTITLE)
-        read_text_track(request, &index->tracks[request->name.track]);
-    else
+    else if (!item->film->cut || request->name.track >= index->track_count ||
+             index->tracks[request->name.track].kind != MEDIA_SUBTITLE)
         finish(request, STREAM_ABSENT);
+    else if (item->film->kind == FILM_MATROSKA)
+        read_matroska_texts(request);
+    else
+        read_text_track(request, &index->tracks[request->name.track]);
 }
 
 /* ---- pictures ---- */

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import socket
+import subprocess
 import time
 import urllib.parse
 import xml.etree.ElementTree
@@ -219,6 +220,70 @@ def test_several_tracks_of_sound_and_text(suite, ports, made, tmp_path):
         manifest = xml.etree.ElementTree.fromstring(get(suite, port, stream("several,srt", "manifest.mpd", "dash")))
         kinds = [part.get("contentType") for part in manifest.iter(DASH + "AdaptationSet")]
         assert sorted(kinds) == ["audio", "audio", "text", "text", "video"]
+
+
+ASS = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\an8\\i1}Hello{\\i0}, you\\Nand {\\b1}goodbye
+Dialogue: 0,0:00:10.00,0:00:12.00,Default,,0,0,0,,{\\p1}m 0 0 l 9 9{\\p0}Zwei
+"""
+
+
+def text_times(path, track):
+    """When each subtitle of a track begins and how long it lasts, in seconds, by ffprobe."""
+    done = subprocess.run(["ffprobe", "-v", "error", "-select_streams", str(track), "-show_entries", "packet=pts_time,duration_time", "-of",
+                           "json", path], capture_output=True, text=True, timeout=60, check=True)
+    return [(float(packet["pts_time"]), float(packet["duration_time"])) for packet in json.loads(done.stdout)["packets"]]
+
+
+def clock(seconds):
+    return f"00:00:{seconds:06.3f}"
+
+
+@pytest.mark.parametrize("name", ["texts.mkv", "live-texts.mkv", "texts.webm"])
+def test_subtitles_inside_of_matroska_are_renditions(suite, ports, made, tmp_path, name):
+    """By the Cues that ffmpeg writes for them, and in a recording without Cues."""
+    long = "x" * 3000
+    (tmp_path / "text.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\nHello & <font color=red>goodbye</font>\n\n"
+                                       f"2\n00:00:10,000 --> 00:00:12,000\n<i>Zwei</i>\n\n3\n00:00:18,000 --> 00:00:19,000\n{long}\n")
+    (tmp_path / "text.ass").write_text(ASS)
+    web = name.endswith("webm")
+    codecs = {"t2": "webvtt"} if web else {"t2": "subrip", "t3": "ass", "t4": "webvtt"}
+    inputs = ["-i", tmp_path / "text.srt"] if web else ["-i", tmp_path / "text.srt", "-i", tmp_path / "text.ass", "-i", tmp_path / "text.srt"]
+    sets = [part for number, codec in enumerate(codecs.values()) for part in (f"-c:s:{number}", codec)]
+    maps = [part for number in range(2 + len(codecs)) for part in ("-map", str(number))]
+    picture = ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime", "-g", "10", "-c:a", "libopus"] if web else [*H264, "-g", "10", *AAC]
+    live = ["-live", "1"] if name.startswith("live") else []
+    small = ["-f", "lavfi", "-i", "testsrc2=size=64x36:rate=5:duration=20"]
+    path = made(name, *small, *SOUND, *inputs, *maps, *picture, *sets, "-metadata:s:s:0", "language=fra", *live)
+    suite.put(name, path.read_bytes(), name=name)
+    expected = {"subrip": ["Hello &amp; goodbye", "<i>Zwei</i>", long], "ass": ["Hello, you\nand goodbye", "Zwei"],
+                "webvtt": [None, "<i>Zwei</i>", long]}
+    for port in ports.values():
+        text = get(suite, port, stream(name, "master.m3u8")).decode()
+        assert re.search(r'TYPE=SUBTITLES.*LANGUAGE="fr".*URI="t2.m3u8"', text)
+        check_master(read_playlist(text.encode()))
+        for resource, codec in codecs.items():
+            media = read_playlist(get(suite, port, stream(name, resource + ".m3u8")))
+            assert [uri for _, uri, _ in check_media(media)] == [resource + ".vtt"]
+            vtt = get(suite, port, stream(name, resource + ".vtt")).decode()
+            cues = [cue.split("\n", 1) for cue in vtt.strip().split("\n\n")]
+            times = [f"{clock(begin)} --> {clock(begin + lasts)}" for begin, lasts in text_times(path, int(resource[1:]))]
+            assert cues[0] == ["WEBVTT"] and [time for time, _ in cues[1:]] == times
+            for (_, found), wanted in zip(cues[1:], expected[codec], strict=True):
+                assert wanted is None or found == wanted
+        manifest = xml.etree.ElementTree.fromstring(get(suite, port, stream(name, "manifest.mpd", "dash")))
+        assert sum(part.get("contentType") == "text" for part in manifest.iter(DASH + "AdaptationSet")) == len(codecs)
+        assert fetch(suite, stream(name, "t9.vtt"), port=port)[0].status == 404
+        info = json.loads(get(suite, port, f"/info/{APP}/{USER}/{name}"))
+        assert [track["kind"] for track in info["tracks"]] == ["video", "audio"] + ["subtitle"] * len(codecs)
 
 
 def test_a_set_of_renditions_and_one_that_does_not_agree(suite, ports, plain, made):

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define PICTURE_MS 40
+#define TEXT_PLACE (1 + 8 + 8) /* of the subtitle in a cluster: behind its time */
 
 static void put_id(struct media_buffer *out, uint32_t id)
 {
@@ -107,6 +108,16 @@ static void put_tracks(struct media_buffer *out, const struct mkv_maker *maker)
             mkv_bytes(out, 0x6d80, maker->encodings.bytes, maker->encodings.size);
         mkv_end(out, entry);
     }
+    if (maker->text) {
+        entry = mkv_begin(out, 0xae);
+        mkv_number(out, 0xd7, 3);
+        mkv_number(out, 0x83, 17);
+        mkv_text(out, 0x86, maker->text);
+        mkv_text(out, 0x22b59c, "fra");
+        if (maker->text_encodings.size > 0)
+            mkv_bytes(out, 0x6d80, maker->text_encodings.bytes, maker->text_encodings.size);
+        mkv_end(out, entry);
+    }
     mkv_end(out, tracks);
 }
 
@@ -187,6 +198,18 @@ static size_t begin_cluster(struct media_buffer *out, const struct mkv_maker *ma
     return cluster;
 }
 
+/* A group half a second into the cluster. */
+static void put_subtitle(struct media_buffer *out, const struct mkv_maker *maker)
+{
+    static const uint8_t head[] = {0x83, 500 >> 8, 500 & 255, 0};
+    size_t group = mkv_begin(out, 0xa0), block = mkv_begin(out, 0xa1);
+    media_put(out, head, sizeof(head));
+    media_put(out, maker->text_frame.bytes, maker->text_frame.size);
+    mkv_end(out, block);
+    mkv_number(out, 0x9b, 1500);
+    mkv_end(out, group);
+}
+
 static void put_cues(struct media_buffer *out, const struct mkv_maker *maker, const size_t *places,
                      unsigned count, size_t segment)
 {
@@ -198,6 +221,13 @@ static void put_cues(struct media_buffer *out, const struct mkv_maker *maker, co
         mkv_number(out, 0xf7, 1);
         mkv_number(out, 0xf1, places[i] - segment);
         mkv_end(out, positions);
+        if (maker->text_cues) {
+            positions = mkv_begin(out, 0xb7);
+            mkv_number(out, 0xf7, 3);
+            mkv_number(out, 0xf1, places[i] - segment);
+            mkv_number(out, 0xf0, TEXT_PLACE + maker->text_shift);
+            mkv_end(out, positions);
+        }
         mkv_end(out, point);
     }
     mkv_end(out, cues);
@@ -239,6 +269,8 @@ void mkv_maker_film(struct media_buffer *out, const struct mkv_maker *maker)
             time = (int64_t)n * PICTURE_MS;
             place = out->size;
             cluster = begin_cluster(out, maker, time);
+            if (maker->text)
+                put_subtitle(out, maker);
         }
         if (n % 50 == 0)
             places[key_count++] = place;

@@ -33,6 +33,11 @@ struct mkv_maker {
         video_frame;             /* empty: those of H.264; frames are told apart by what follows */
     struct media_view encodings; /* of the sound: the body of ContentEncodings */
     uint64_t delay_ns;           /* CodecDelay of the sound */
+    const char
+        *text; /* codec of subtitles (track 3, French, 1.5 s at the beginning of each cluster); NULL: none */
+    struct media_view text_frame, text_encodings;
+    bool text_cues; /* they are in the cues; TEXT_SHIFT bytes beside where they are */
+    unsigned text_shift;
 };
 
 /* Pictures of 1000 bytes and 48 kHz sound of 200 bytes a frame of 1024. */

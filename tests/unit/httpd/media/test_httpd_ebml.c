@@ -7,6 +7,8 @@
 #include "httpd/media/ebml_entry.h"
 #include "httpd/media/ebml_frames.h"
 #include "httpd/media/ebml_segment.h"
+#include "httpd/media/ebml_texts.h"
+#include "httpd/media/gzip_text.h"
 #include "httpd/media/hls_playlist.h"
 #include "httpd/media/media_info.h"
 #include "httpd/media/media_walk.h"
@@ -93,6 +95,162 @@ static enum walk_step read_segment(const struct media_film *film, struct media_v
     } while (step == WALK_READ);
     ebml_segment_destroy(segment);
     return step;
+}
+
+/* ---- subtitles ---- */
+
+static const struct mkv_maker with_text = {
+    .cues = true, .seeks = true, .seconds = 6, .text = "S_TEXT/UTF8", .text_cues = true};
+#define VIEW(text) ((struct media_view){(const uint8_t *)(text), sizeof(text) - 1})
+
+/* The WebVTT of the last track; how many bytes were read for it is in bytes_read. */
+static enum walk_step read_texts(const struct mkv_maker *maker, struct media_buffer *out, struct error *error)
+{
+    struct media_buffer file;
+    struct media_film *film = film_of(maker, &file);
+    size_t track = film->index->track_count - 1, count;
+    assert_int_equal(film->index->tracks[track].kind, MEDIA_SUBTITLE);
+    assert_string_equal(film->index->tracks[track].language, "fra");
+    struct ebml_texts *texts = ebml_texts_create(film, track);
+    enum walk_step step;
+    assert_non_null(texts);
+    bytes_read = 0;
+    *out = (struct media_buffer){0};
+    do {
+        struct media_buffer bytes = {0};
+        const struct mp4_piece *pieces = ebml_texts_wanted(texts, &count);
+        assert_true(count > 0);
+        for (size_t i = 0; i < count; i++) {
+            assert_true(pieces[i].offset >= 0 && pieces[i].size > 0 &&
+                        pieces[i].offset + pieces[i].size <= (int64_t)file.size);
+            media_put(&bytes, file.bytes + pieces[i].offset, (size_t)pieces[i].size);
+            bytes_read += pieces[i].size;
+        }
+        step = ebml_texts_feed(texts, (struct media_view){bytes.bytes, bytes.size}, out, error);
+        media_buffer_clear(&bytes);
+    } while (step == WALK_READ);
+    ebml_texts_destroy(texts);
+    media_film_release(film);
+    media_buffer_clear(&file);
+    return step;
+}
+
+/* TEXT is what each of the three cues shows. */
+static void assert_texts(const struct mkv_maker *maker, const char *text)
+{
+    static const char *const times[] = {"00:00:00.500 --> 00:00:02.000", "00:00:02.500 --> 00:00:04.000",
+                                        "00:00:04.500 --> 00:00:06.000"};
+    struct media_buffer out, expected = {0};
+    struct error error;
+    if (read_texts(maker, &out, &error) != WALK_DONE)
+        fail_msg("refused: %s", error.text);
+    media_put_text(&expected, "WEBVTT\n");
+    for (size_t i = 0; text && i < ARRAY_SIZE(times); i++) {
+        media_printf(&expected, "\n%s", times[i]);
+        media_put_text(&expected, text);
+        media_put8(&expected, '\n');
+    }
+    media_put8(&out, 0);
+    media_put8(&expected, 0);
+    assert_string_equal((const char *)out.bytes, (const char *)expected.bytes);
+    media_buffer_clear(&out);
+    media_buffer_clear(&expected);
+}
+
+static void test_subtitles_are_read_where_the_cues_say(void **state)
+{
+    struct mkv_maker maker = with_text;
+    char text[3000], shown[3001];
+    (void)state;
+    maker.text_frame = VIEW("Hello & <font x>you</font>\r\n\r\n<i>there</i>");
+    assert_texts(&maker, "\nHello &amp; you\n<i>there</i>");
+    assert_true(bytes_read < 10000);
+    /* One that is longer than what is read at first. */
+    memset(text, 'x', sizeof(text));
+    snprintf(shown, sizeof(shown), "\n%.2999s", text);
+    maker.text_frame = (struct media_view){(const uint8_t *)text, 2999};
+    assert_texts(&maker, shown);
+    assert_true(bytes_read < 30000);
+}
+
+static void test_subtitles_are_looked_for_where_the_cues_say_nothing_or_wrong(void **state)
+{
+    struct mkv_maker maker = with_text;
+    (void)state;
+    maker.text_frame = VIEW("Hello");
+    maker.text_cues = false;
+    assert_texts(&maker, "\nHello");
+    assert_true(bytes_read > 100000);
+    maker.text_cues = true;
+    maker.text_shift = 3;
+    assert_texts(&maker, "\nHello");
+    maker.text_shift = 1 << 30;
+    assert_texts(&maker, "\nHello");
+    maker.cues = maker.seeks = false;
+    maker.unknown = true;
+    assert_texts(&maker, "\nHello");
+}
+
+static void test_each_kind_of_subtitles_becomes_webvtt(void **state)
+{
+    struct mkv_maker maker = with_text;
+    (void)state;
+    maker.text = "S_TEXT/ASS";
+    maker.text_frame =
+        VIEW("7,0,Default,,0,0,0,,{\\pos(1,2)\\i1}One, two{\\i0}\\Nthree\\h<4>{\\p1}m 0 0 l 1 1{\\p0} {open");
+    assert_texts(&maker, "\nOne, two\nthree  {open");
+    maker.text_frame = VIEW("7,0,Default");
+    assert_texts(&maker, NULL);
+    maker.text_frame = VIEW("7,0,Default,,0,0,0,,{\\p4}m 0 0 l 1 1");
+    assert_texts(&maker, NULL);
+    maker.text = "S_TEXT/WEBVTT";
+    maker.text_frame = VIEW("<v Ann>Hello\n\n00:01.000 --> 00:02.000\n&amp;");
+    assert_texts(&maker, "\n<v Ann>Hello\n&amp;");
+    maker.text = "D_WEBVTT/SUBTITLES";
+    maker.text_frame = VIEW("id\nline:10% align:start\nHello");
+    assert_texts(&maker, " line:10% align:start\nHello");
+    maker.text_frame = VIEW("\n-->\nHello");
+    assert_texts(&maker, "\nHello");
+    maker.text_frame = VIEW("");
+    assert_texts(&maker, NULL);
+}
+
+static void test_subtitles_that_are_compressed_are_unpacked(void **state)
+{
+    struct mkv_maker maker = with_text;
+    struct media_buffer encodings = {0}, out;
+    struct error error;
+    /* python3 -c "import zlib; print(zlib.compress(b'Hello'))" */
+    static const uint8_t packed[] = {0x78, 0x9c, 0xf3, 0x48, 0xcd, 0xc9, 0xc9,
+                                     0x07, 0x00, 0x05, 0x8c, 0x01, 0xf5};
+    (void)state;
+    size_t encoding = mkv_begin(&encodings, 0x6240), compression = mkv_begin(&encodings, 0x5034);
+    mkv_number(&encodings, 0x4254, 0);
+    mkv_end(&encodings, compression);
+    mkv_end(&encodings, encoding);
+    maker.text_encodings = (struct media_view){encodings.bytes, encodings.size};
+    maker.text_frame = (struct media_view){packed, sizeof(packed)};
+    assert_texts(&maker, "\nHello");
+    maker.text_frame.size--;
+    assert_int_equal(read_texts(&maker, &out, &error), WALK_DONE); /* damaged lines are left out */
+    assert_int_equal(out.size, 7);
+    media_buffer_clear(&out);
+    media_buffer_clear(&encodings);
+    encodings = (struct media_buffer){0};
+    assert_false(inflate_text((struct media_view){packed, sizeof(packed)}, 4, &encodings));
+    media_buffer_clear(&encodings);
+}
+
+static void test_subtitles_that_are_pictures_are_no_track(void **state)
+{
+    struct mkv_maker maker = with_text;
+    struct media_buffer file;
+    (void)state;
+    maker.text = "S_HDMV/PGS";
+    struct media_film *film = film_of(&maker, &file);
+    assert_int_equal(film->index->track_count, 2);
+    media_film_release(film);
+    media_buffer_clear(&file);
 }
 
 /* ---- what a segment says, read back ---- */
@@ -472,8 +630,6 @@ static void test_initialization_segments(void **state)
 
 /* ---- codecs ---- */
 
-#define VIEW(bytes) ((struct media_view){(const uint8_t *)(bytes), sizeof(bytes) - 1})
-
 static void codec_is(const char *video, struct media_view video_private, struct media_view video_frame,
                      const char *audio, struct media_view audio_private, struct media_view audio_frame,
                      const char *wanted)
@@ -716,6 +872,11 @@ int main(void)
         cmocka_unit_test(test_ac3_and_vp9_headers),
         cmocka_unit_test(test_every_shorter_file_is_refused_or_read),
         cmocka_unit_test(test_every_changed_byte_is_survived),
+        cmocka_unit_test(test_subtitles_are_read_where_the_cues_say),
+        cmocka_unit_test(test_subtitles_are_looked_for_where_the_cues_say_nothing_or_wrong),
+        cmocka_unit_test(test_each_kind_of_subtitles_becomes_webvtt),
+        cmocka_unit_test(test_subtitles_that_are_compressed_are_unpacked),
+        cmocka_unit_test(test_subtitles_that_are_pictures_are_no_track),
         cmocka_unit_test(test_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
