@@ -44,6 +44,15 @@ static const struct config_option common_options[] = {
     {"tls", "expiry_warning", CONFIG_DURATION, offsetof(struct daemon_config, tls.expiry_warning_ms), "14d",
      0, INT64_C(3650) * 86400000, NULL, true,
      "/healthz says degraded when a certificate of cert ends within this time."},
+    {"audit", "file", CONFIG_STRING, offsetof(struct daemon_config, audit_file), "", 0, 0, NULL, false,
+     "File that says who did what, one JSON object per line, of mode 0600, linked by a chain that `reel auth "
+     "audit-verify` "
+     "checks (docs/security.md); reopened on SIGHUP and SIGUSR1. Empty for none."},
+    {"audit", "required", CONFIG_BOOL, offsetof(struct daemon_config, audit_required), "no", 0, 0, NULL,
+     false,
+     "Whether requests that belong into the audit file are refused as unavailable while it cannot be "
+     "written; otherwise "
+     "what is lost is counted."},
     {"auth", "mode", CONFIG_CHOICE, offsetof(struct daemon_config, auth_mode), "prefer", 0, 0, AUTH_MODES,
      true,
      "Who may ask what: required lets nobody in, and goes to no server, without a proof of identity; prefer "
@@ -62,18 +71,9 @@ static const struct config_option common_options[] = {
      "programs that know no sessions. Only for networks whose hosts are all trusted."},
     {"auth", "session_time", CONFIG_DURATION, offsetof(struct daemon_config, auth_session_ms), "1h", 1000,
      30 * 86400000LL, NULL, true, "How long a proof holds on its connection; then it is made again."},
-    {"audit", "file", CONFIG_STRING, offsetof(struct daemon_config, audit_file), "", 0, 0, NULL, false,
-     "File that says who did what, one JSON object per line, of mode 0600, linked by a chain that `reel auth "
-     "audit-verify` "
-     "checks (docs/security.md); reopened on SIGHUP and SIGUSR1. Empty for none."},
-    {"audit", "required", CONFIG_BOOL, offsetof(struct daemon_config, audit_required), "no", 0, 0, NULL,
-     false,
-     "Whether requests that belong into the audit file are refused as unavailable while it cannot be "
-     "written; otherwise "
-     "what is lost is counted."},
 };
 
-#define ANSWERING_OPTIONS 4 /* the last rows */
+#define ANSWERING_OPTIONS 2 /* the last rows */
 
 _Static_assert(ARRAY_SIZE(common_options) == DAEMON_OPTION_COUNT, "the table has grown");
 

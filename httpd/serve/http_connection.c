@@ -275,7 +275,7 @@ static void head_is_complete(struct http_connection *connection)
         connection->loop->answering->begin(connection);
         return;
     }
-    if (request->method >= HTTP_METHOD_PUT && request->method != HTTP_METHOD_DELETE) {
+    if (request->method >= HTTP_METHOD_PUT && request->method != HTTP_METHOD_DELETE && !exchange->is_api) {
         http_connection_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }

@@ -483,7 +483,8 @@ static bool exchange_take(struct http_connection *connection)
     struct http_target target;
     enum http_target_kind kind;
     bool keep_alive = connection->keep_alive;
-    if (connection->loop->settings->write == HTTP_WRITE_OFF ||
+    const struct http_settings *settings = connection->loop->settings;
+    if ((settings->write == HTTP_WRITE_OFF && !settings->web) ||
         (method != HTTP_METHOD_PUT && method != HTTP_METHOD_POST && method != HTTP_METHOD_PATCH))
         return false;
     connection->keep_alive = false; /* after an answer that looks at no body */
@@ -492,8 +493,9 @@ static bool exchange_take(struct http_connection *connection)
         return true;
     connection->keep_alive = keep_alive;
     exchange->failed = false;
-    if (kind == HTTP_TARGET_API && connection->loop->settings->web)
-        return false; /* whatever its body says, the target says all */
+    exchange->is_api = kind == HTTP_TARGET_API && settings->web;
+    if (exchange->is_api || settings->write == HTTP_WRITE_OFF)
+        return false; /* of the API the target says all, whatever the body says */
     if (kind != HTTP_TARGET_TUS)
         return http_write_take(connection, &target, kind);
     http_tus_take(connection, &target, true);
