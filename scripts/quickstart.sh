@@ -79,14 +79,16 @@ running_pid() {
     local pid
     pid=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 1
     [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] || return 1
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$dir/etc/$1.conf" || return 1
+    local own=$dir/etc/$1.conf
+    [ "$1" != poster ] || own=$dir/run/poster.sock
+    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$own" || return 1
     echo "$pid"
 }
 
 # HTTP first, then storage: what asks goes before what answers.
 stop_all() {
     local name pid tries stopped=()
-    for name in httpd storage idserver tracker; do
+    for name in httpd poster storage idserver tracker; do
         pid=$(running_pid "$name") || continue
         kill "$pid" 2>/dev/null || continue
         for tries in $(seq 1 600); do
@@ -98,6 +100,7 @@ stop_all() {
             kill -9 "$pid" 2>/dev/null || true
         fi
         stopped+=("$pid")
+        [ "$name" != poster ] || rm -f "$dir/run/poster.pid"
         [ -z "${1:-}" ] || echo "Stopped reel-$name (pid $pid)."
     done
     [ -z "${1:-}" ] || [ ${#stopped[@]} -gt 0 ] || echo "Nothing runs for $dir."
@@ -200,6 +203,11 @@ heartbeat_interval = 1s
 [database]
 url = $(database_url storage tnv_storagedb)
 TEXT
+# Pictures of films: where reel-poster was built (it needs FFmpeg's libraries) and its socket's name fits.
+posters= poster_line=
+if [ -x "$bin/reel-poster" ] && [ "$(printf %s "$dir/run/poster.sock" | wc -c)" -lt 108 ]; then
+    posters=yes poster_line="poster_socket = $dir/run/poster.sock"
+fi
 write_config httpd $httpd_admin <<TEXT
 [httpd]
 listen = 127.0.0.1:$httpd
@@ -210,6 +218,7 @@ access = $access
 write = on
 web = on
 web_operators = tnvideo/quickstart
+$poster_line
 TEXT
 
 stop_all
@@ -252,6 +261,13 @@ for name in $daemons; do
     fi
     echo "reel-$name runs on 127.0.0.1:${!name} (pid $(running_pid "$name"))"
 done
+
+if [ -n "$posters" ]; then
+    rm -f "$dir/run/poster.sock"
+    setsid nohup "$bin/reel-poster" --socket "$dir/run/poster.sock" </dev/null >>"$dir/log/poster.log" 2>&1 &
+    echo $! >"$dir/run/poster.pid"
+    echo "reel-poster makes pictures (pid $!)"
+fi
 
 reel=("$bin/reel" --config "$dir/etc/reel.conf")
 for tries in $(seq 1 100); do

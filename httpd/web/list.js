@@ -19,7 +19,7 @@ const watcher = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
     watcher.unobserve(entry.target);
-    waiting.push(entry.target);
+    waiting.push(entry.target.querySelector(".duration"));
   }
   askDurations();
 }, {rootMargin: "100px"});
@@ -48,10 +48,7 @@ function durationOf(file) {
   const element = h("span", {class: "duration"});
   if (!["video", "audio"].includes(kindOf(file)) || file.state === "deleted" || facts.media === null) return element;
   if (durations.has(file.path)) element.textContent = durations.get(file.path) === null ? "" : duration(durations.get(file.path));
-  else {
-    element.dataset.path = file.path;
-    watcher.observe(element);
-  }
+  else element.dataset.path = file.path;
   return element;
 }
 
@@ -173,14 +170,17 @@ export class List {
       : h("span", {class: "name"}, posterOf(file), h("span", {class: "title"}, name));
     const when = stored ? date(file.created) : t("deletedOn", {date: date(file.deleted)});
     const act = (key, action, extra = "") => h("button", {type: "button", class: extra, "aria-label": `${t(key)}: ${name}`, onclick: action}, t(key));
-    return h("li", {}, title,
-      h("span", {class: "facts"}, durationOf(file), h("span", {class: "size"}, size(file.size)), h("time", {datetime: new Date(file.created * 1000).toISOString()}, when),
+    const length = durationOf(file);
+    const row = h("li", {}, title,
+      h("span", {class: "facts"}, length, h("span", {class: "size"}, size(file.size)), h("time", {datetime: new Date(file.created * 1000).toISOString()}, when),
         file.expires && h("span", {}, t("expiresOn", {date: date(file.expires)}))),
       h("span", {class: "actions", role: "group", "aria-label": t("actionsOf", {name})},
         stored && facts.shares && may("r") && act("share", () => shareDialog(file)),
         stored && facts.media !== null && h("a", {class: "button", href: fileAddress(file, "?download"), download: "", "aria-label": `${t("download")}: ${name}`}, t("download")),
         stored && facts.writes && may("d") && act("remove", () => this.remove(file), "danger"),
         !stored && facts.writes && may("d") && act("restore", () => this.restore(file))));
+    if (length.dataset.path) watcher.observe(row);
+    return row;
   }
 
   async change(method, path, done) {

@@ -5,6 +5,8 @@ const VERSION = {"Tus-Resumable": "1.0.0"};
 const PIECE = 32 * 1024 * 1024;
 const SAMPLE = 64 * 1024;
 const PREFIX = "reel-upload:";
+const STALL = 30000; // without a byte that goes, after which the connection is given up
+const ANSWER = 300000; // behind the last byte: the server may read all of the file once more
 const WAITS = [1000, 2000, 4000, 8000, 15000, 30000];
 
 /** FNV-1a, 32 bits: so that two files that merely share name, size and time are not taken for one. */
@@ -55,8 +57,22 @@ function send(upload, method, url, headers, body) {
     upload.request = request;
     request.open(method, url);
     for (const [name, value] of Object.entries({...VERSION, ...authorization(), ...headers})) request.setRequestHeader(name, value);
-    if (body) request.upload.onprogress = (event) => upload.progressed(event.loaded);
+    // A connection that is cut says nothing by itself for minutes.
+    let timer = 0;
+    const give_up = () => request.abort();
+    const wait = (milliseconds) => {
+      clearTimeout(timer);
+      timer = setTimeout(give_up, milliseconds);
+    };
+    addEventListener("offline", give_up);
+    if (body) request.upload.onprogress = (event) => {
+      wait(event.loaded < event.total ? STALL : ANSWER);
+      upload.progressed(event.loaded);
+    };
+    wait(body?.size > 0 ? STALL : ANSWER);
     request.onloadend = () => {
+      clearTimeout(timer);
+      removeEventListener("offline", give_up);
       upload.request = null;
       resolve({status: request.status, text: request.responseText, header: (name) => request.getResponseHeader(name)});
     };

@@ -214,7 +214,7 @@ class Chromium:
         self.socket = None
         try:
             told = pathlib.Path(directory, "profile", "DevToolsActivePort")
-            port = wait_for(lambda: told.exists() and told.read_text().split()[0], 60, "Chromium's start")
+            port = wait_for(lambda: told.exists() and (told.read_text().split() or [None])[0], 60, "Chromium's start")
             pages = wait_for(lambda: [target for target in json.load(urllib.request.urlopen(
                 f"http://127.0.0.1:{port}/json/list", timeout=10)) if target["type"] == "page"], 30, "Chromium's page")
             self.socket = websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60, suppress_origin=True)

@@ -15,6 +15,7 @@ import wire
 from identity import Keys
 from suite import APP, BUILD, ROOT, USER, Suite, wait_for
 from test_clients import Chromium
+from test_posters import Helper
 
 CLIP = ROOT / "tests" / "media" / "clip.mp4"
 SPEC = json.loads((ROOT / "docs" / "openapi.json").read_text())
@@ -25,11 +26,14 @@ EVIL = "<img src=x onerror=alert(1)>&amp;\u202e.mp4"  # a name that a careless p
 def web():
     """"httpd" wants signed links, "reads" writes nothing and gives files to everybody, "off" has no page, "lost" reaches no tracker."""
     suite = Suite("sqlite")
+    posters = Helper(suite.dir)
     try:
+        posters.start()
         suite.add_tracker(), suite.add_idserver(), suite.add_storage(upload_rate_min=0)
         suite.keys = Keys(suite.dir / "etc" / "keys").add("app", "issuer").add("weak", "issuer", "rights=ld")
         suite.keys.add("writer", "issuer", "rights=wdl").add("old", "issuer", "2020-01-01 2021-01-01").write()
-        on = {"write": "on", "web": "on", "access": "signed", "web_operators": f"{APP}/root", "share_max": "7d"}
+        on = {"write": "on", "web": "on", "access": "signed", "web_operators": f"{APP}/root", "share_max": "7d",
+              "poster_socket": posters.socket}
         audit = {"file": suite.dir / "log" / "audit"}
         for label, options in (("httpd", on), ("reads", {"web": "on"}), ("off", {"write": "on"}), ("open", {"web": "on", "write": "open"}),
                                ("lost", {**on, "trackers": "127.0.0.1:1", "connect_timeout": "100ms", "call_timeout": "300ms"})):
@@ -40,6 +44,7 @@ def web():
         suite.wait_active(1)
         yield suite
     finally:
+        posters.stop()
         suite.stop()
 
 
@@ -308,22 +313,25 @@ class Page:
         return self.browser.run(f"return {expression}")
 
     def until(self, expression, what=None):
-        return wait_for(lambda: self.value(expression), 20, what or expression)
+        script = f"const value = {expression}; return value instanceof Node ? true : value"
+        return wait_for(lambda: self.browser.run(script), 20, what or expression)
 
     def click(self, label, within="document"):
-        """The button or link that a screen reader calls LABEL, by the mouse's own way to it."""
+        """The button or link that a screen reader calls LABEL, once it is there."""
         script = f"""[...{within}.querySelectorAll('button, a, label.button')].find(e =>
             (e.getAttribute('aria-label') || e.textContent).trim() === {json.dumps(label)} && !e.disabled && e.offsetParent !== null)"""
         self.until(f"!!({script})", f"a button {label}")
-        self.browser.run(f"({script}).scrollIntoView({{block: 'center'}}); ({script}).click()")
+        self.browser.run(f"const e = {script}; e.scrollIntoView({{block: 'center'}}); e.focus(); e.click()")
 
     def type(self, selector, text):
         self.browser.run(f"const e = document.querySelector({json.dumps(selector)}); e.focus(); e.select?.()")
         self.browser.call("Input.insertText", text=text)
 
     def key(self, key, code=None, text=None):
+        number = {"Escape": 27, "Tab": 9}.get(key, 0)  # what the browser itself does something at
         for kind in ("keyDown", "keyUp"):
-            self.browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=code or key, **({"text": text} if text and kind == "keyDown" else {}))
+            self.browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=code or key, windowsVirtualKeyCode=number,
+                              **({"text": text} if text and kind == "keyDown" else {}))
 
     def choose(self, *files):
         root = self.browser.call("DOM.getDocument")["root"]["nodeId"]
@@ -425,6 +433,7 @@ def test_playing_with_subtitles_speed_and_keys(web, page):
     page.go("/", user="alice")
     page.until("document.querySelector('.duration')?.textContent || [...document.querySelectorAll('.duration')].some(e => e.textContent)",
                "the film's duration")
+    page.until("document.querySelector('.poster.video img')?.naturalWidth > 0", "its poster")
     page.click("Play film.mp4")
     page.until("document.querySelector('dialog video')?.currentTime > 0.2", "the film playing")
     page.until("document.querySelector('dialog track')", "its subtitles")
@@ -521,14 +530,18 @@ def test_operators_see_the_installation_and_others_do_not(web, page):
     assert page.value("[...document.querySelectorAll('nav a')].map(e => e.textContent)") == ["Files", "Trash"]
 
 
-def test_a_session_that_ends_asks_again_and_keeps_uploads(web, page):
+def test_a_session_that_ends_asks_again(web, page):
     page.go("/", user="alice")
     page.until("document.querySelectorAll('.files li').length > 0")
     web.keys.remove("app").write()
-    try:
-        web.daemons["httpd"].hup()
-        wait_for(lambda: ask(web, "GET", "/api/v1/session").status == 401, 20, "the key being gone")
-        page.click("Trash")
-        page.until("document.querySelector('[role=alert]')?.textContent.includes('session has ended')")
-    finally:
-        pass
+    web.daemons["httpd"].hup()
+    wait_for(lambda: ask(web, "GET", "/api/v1/session").status == 401, 20, "the key being gone")
+    page.click("Trash")
+    page.until("document.querySelector('[role=alert]')?.textContent.includes('session has ended')")
+    assert page.value("sessionStorage.getItem('reel-token')") is None
+    web.keys.add("app", "issuer").write()
+    web.daemons["httpd"].hup()
+    wait_for(lambda: ask(web, "GET", "/api/v1/session").status == 200, 20, "another key")
+    page.type("#token", token(web))
+    page.click("Sign in")
+    page.until("document.querySelector('h1').textContent === 'Trash'")

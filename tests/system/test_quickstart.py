@@ -52,8 +52,8 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         facts = json.load(urllib.request.urlopen(session, timeout=10))
         assert facts["user"] == "quickstart" and facts["rights"] == "rwdl" and facts["writes"] and facts["operates"]
         first = pids(directory)
-        assert set(first) == {"tracker", "idserver", "storage", "httpd"}
-        for name in first:
+        assert set(first) - {"poster"} == {"tracker", "idserver", "storage", "httpd"}  # pictures only where there is FFmpeg
+        for name in set(first) - {"poster"}:
             assert (directory / "log" / f"{name}.log").stat().st_size > 0
         assert any((directory / "data").rglob("*_???"))
         # Twice is fine; the first link goes on working.
