@@ -9,7 +9,8 @@ declare -A sets=(
         libavformat-dev libavcodec-dev libavutil-dev libswscale-dev"
     [run]="libmagic-mgc ca-certificates curl"
     [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2"
-    [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium ffmpeg wget curl python3-websocket"
+    [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium ffmpeg wget curl python3-websocket
+        python3-jsonschema python3-tuspy"
     [cluster]="systemd-container glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync
         iproute2 util-linux curl ffmpeg python3 python3-pytest python3-xxhash procps xxhash"
     [bench]="nginx-light redis-server e2fsprogs"

@@ -1,6 +1,6 @@
 // list: a user's files, or their trash: search, order, pages, and what can be done with each.
 import {dialog, h, replace, say} from "./dom.js";
-import {fileAddress, kindOf, nameOf, show} from "./player.js";
+import {fileAddress, kindOf, nameOf, show, shownName} from "./player.js";
 import {address, ask, facts, may} from "./session.js";
 import {date, duration, number, size, t} from "./strings.js";
 
@@ -63,7 +63,7 @@ function posterOf(file) {
 }
 
 async function shareDialog(file) {
-  await dialog(t("shareTitle", {name: nameOf(file)}), (close) => {
+  await dialog(t("shareTitle", {name: shownName(file)}), (close) => {
     const spans = SPANS.filter(([, seconds]) => facts.share_max === 0 || seconds <= facts.share_max);
     const ends = facts.share_max > 0; // else everybody may read, and links do not end
     const span = h("select", {}, (spans.length > 0 ? spans : [["hour", Math.min(HOUR, facts.share_max)]])
@@ -91,7 +91,7 @@ async function shareDialog(file) {
 }
 
 function confirmRemoval(file) {
-  return dialog(t("removeAsk", {name: nameOf(file)}), (close) => [h("p", {}, t("removeHelp")), h("div", {class: "buttons"},
+  return dialog(t("removeAsk", {name: shownName(file)}), (close) => [h("p", {}, t("removeHelp")), h("div", {class: "buttons"},
     h("button", {type: "button", class: "danger", onclick: () => close(true)}, t("remove")),
     h("button", {type: "button", autofocus: true, onclick: () => close(false)}, t("cancel")))]);
 }
@@ -163,11 +163,11 @@ export class List {
   }
 
   row(file) {
-    const name = nameOf(file), stored = this.state === "stored", kind = kindOf(file);
+    const name = shownName(file), stored = this.state === "stored", kind = kindOf(file);
     const playable = stored && kind !== "other" && facts.media !== null;
     const title = playable
-      ? h("button", {type: "button", class: "name", "aria-label": t(kind === "image" ? "show" : "play", {name}), onclick: () => show(file)}, posterOf(file), h("span", {class: "title"}, name))
-      : h("span", {class: "name"}, posterOf(file), h("span", {class: "title"}, name));
+      ? h("button", {type: "button", class: "name", "aria-label": t(kind === "image" ? "show" : "play", {name}), onclick: () => show(file)}, posterOf(file), h("bdi", {class: "title"}, name))
+      : h("span", {class: "name"}, posterOf(file), h("bdi", {class: "title"}, name));
     const when = stored ? date(file.created) : t("deletedOn", {date: date(file.deleted)});
     const act = (key, action, extra = "") => h("button", {type: "button", class: extra, "aria-label": `${t(key)}: ${name}`, onclick: action}, t(key));
     const length = durationOf(file);
@@ -195,10 +195,10 @@ export class List {
   }
 
   async remove(file) {
-    if (await confirmRemoval(file)) await this.change("DELETE", `/files${file.path}`, t("removed", {name: nameOf(file)}));
+    if (await confirmRemoval(file)) await this.change("DELETE", `/files${file.path}`, t("removed", {name: shownName(file)}));
   }
 
   restore(file) {
-    return this.change("POST", `/files${file.path}/restore`, t("restored", {name: nameOf(file)}));
+    return this.change("POST", `/files${file.path}/restore`, t("restored", {name: shownName(file)}));
   }
 }

@@ -10,6 +10,9 @@ export const kindOf = (file) => (/^(video|audio|image)\//.exec(file.type || "") 
 
 export const nameOf = (file) => file.name || file.id;
 
+/** As it is shown: without the characters that turn the direction of writing around and so make one extension look like another. */
+export const shownName = (file) => nameOf(file).replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
 export const fileAddress = (file, query = "") => address("files", file.path, `/${encodeURIComponent(nameOf(file))}${query}`);
 
 /** Where its bytes come from, best first. */
@@ -79,7 +82,7 @@ function onKey(event, video, speed, subtitles) {
 function playerOf(file, element) {
   const kind = kindOf(file);
   const video = h(kind === "audio" ? "audio" : "video", {controls: true, autoplay: true, playsinline: true, preload: "metadata",
-    "aria-label": nameOf(file), tabindex: "0", poster: kind === "video" ? address("poster", file.path, "/poster.jpg?w=960") : null});
+    "aria-label": shownName(file), tabindex: "0", poster: kind === "video" ? address("poster", file.path, "/poster.jpg?w=960") : null});
   const problem = h("p", {role: "alert", hidden: true}, t("cannotPlay"));
   const speed = h("select", {onchange: () => { video.playbackRate = Number(speed.value); }},
     SPEEDS.map((value) => h("option", {value: String(value), selected: value === 1}, `${value}×`)));
@@ -106,8 +109,8 @@ function playerOf(file, element) {
 }
 
 export function show(file) {
-  return dialog(nameOf(file), (close, element) => {
-    const content = kindOf(file) === "image" ? [h("img", {src: fileAddress(file), alt: nameOf(file)})] : playerOf(file, element);
+  return dialog(shownName(file), (close, element) => {
+    const content = kindOf(file) === "image" ? [h("img", {src: fileAddress(file), alt: shownName(file)})] : playerOf(file, element);
     return [...content, h("div", {class: "buttons"}, h("a", {class: "button", href: fileAddress(file, "?download"), download: ""}, t("download")),
       h("button", {type: "button", onclick: () => close()}, t("close")))];
   }, "player");

@@ -65,9 +65,9 @@ export async function ask(method, path, signal) {
     throw new Refused(0, "");
   }
   if (answer.status === 204) return null;
+  if (answer.ok) return answer.json();
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, body.message || String(answer.status));
-  return body;
+  throw new Refused(answer.status, body.message || String(answer.status));
 }
 
 /** Who we are. Throws Refused: 401 where nobody is signed in. */
