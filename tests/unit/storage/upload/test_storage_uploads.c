@@ -457,6 +457,68 @@ static void a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again(voi
     end_world(&world);
 }
 
+/* ---- a commit that came late ---- */
+
+static atomic_llong slept_us; /* by the whole machine: its monotonic clocks know nothing of it */
+
+static int64_t time_of(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t monotonic_of_the_test(void *argument)
+{
+    (void)argument;
+    return time_of(CLOCK_MONOTONIC);
+}
+
+static int64_t wall_of_the_test(void *argument)
+{
+    (void)argument;
+    return time_of(CLOCK_REALTIME) + atomic_load(&slept_us);
+}
+
+/* While an INSERT waits the machine sleeps for longer than leftover_age allows, and another member's clean-up takes the file, or
+ * not: only what is there is stored. */
+static void after_a_late_commit_the_file_is_looked_for(void **state)
+{
+    static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};
+    uint8_t *content = random_bytes(100000);
+    (void)state;
+    for (int taken = 0; taken < 2; taken++) {
+        struct world world;
+        char pattern[256];
+        glob_t files = {0};
+        clock_set_source(&source);
+        start_world(&world, NULL);
+        int fd = connect_client(&world);
+        beside(&world, "BEGIN IMMEDIATE");
+        struct proto_put head = {.key = key_of("file"), .size = 100000};
+        send_put_head(fd, &head);
+        peer_put(fd, content, 100000);
+        while (fixture_files(&world.fixture, "one") < 1)
+            usleep(1000);
+        usleep(
+            200000); /* by now the INSERT waits, mostly; else it comes later, which the test does not mind */
+        atomic_fetch_add(&slept_us, 3600 * 1000000LL);
+        snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world.fixture.directory);
+        assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+        assert_int_equal(files.gl_pathc, 1);
+        if (taken)
+            assert_int_equal(unlink(files.gl_pathv[0]), 0);
+        globfree(&files);
+        beside(&world, "COMMIT");
+        assert_int_equal(read_code(fd), taken ? ERROR_UNAVAILABLE : ERROR_NONE);
+        assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), taken ? ERROR_NOT_FOUND : ERROR_NONE);
+        close(fd);
+        end_world(&world);
+        clock_set_source(NULL);
+    }
+    free(content);
+}
+
 /* ---- another directory in the store path's place ---- */
 
 static void an_upload_into_a_directory_that_was_exchanged_fails(void **state)
@@ -618,6 +680,7 @@ int main(void)
         cmocka_unit_test(lost_bytes_without_a_digest_are_not_replaced),
         cmocka_unit_test(a_rival_of_another_group_is_no_success),
         cmocka_unit_test(a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again),
+        cmocka_unit_test(after_a_late_commit_the_file_is_looked_for),
         cmocka_unit_test(an_upload_into_a_directory_that_was_exchanged_fails),
         cmocka_unit_test(a_number_directory_that_takes_no_files_is_passed_over),
         cmocka_unit_test(of_many_uploads_of_one_id_exactly_one_wins),
