@@ -241,7 +241,7 @@ static int heal_before_rename(struct upkeep_world *world, const char *from, cons
 {
     (void)from;
     if (strncmp(to, ".quarantine/", 12) == 0)
-        upkeep_sql(world, healed);
+        upkeep_sql(world, "%s", healed);
     return 0;
 }
 
