@@ -72,18 +72,6 @@ static enum db_result each_chosen(struct purge *purge, struct db_connection *con
     return result;
 }
 
-/* SHARED: another row with ROW's path is there which is not being purged, or may be taken back. */
-static enum db_result look_for_others(struct purge *purge, struct db_connection *connection,
-                                      const struct upkeep_row *row, bool *shared, struct error *error)
-{
-    enum db_result result =
-        upkeep_sql_other_row(connection, row->row.file_path, row, purge->limit, shared, error);
-    if (result != DB_OK || *shared)
-        return result;
-    return upkeep_sql_mark_path(connection, lease_of(purge), row, purge_group(purge), purge->limit, shared,
-                                error);
-}
-
 static enum db_result mark_one(struct purge *purge, struct db_connection *connection, struct upkeep_row *row,
                                struct error *error)
 {
@@ -91,7 +79,8 @@ static enum db_result mark_one(struct purge *purge, struct db_connection *connec
     bool shared = false, changed = false;
     /* Two groups of the predecessor may have used the same path for two files: this may be the other one's, here. */
     if (row->row.stat.group[0] == '\0')
-        result = look_for_others(purge, connection, row, &shared, error);
+        result = upkeep_sql_mark_path(connection, lease_of(purge), row, purge_group(purge), purge->limit,
+                                      &shared, error);
     if (result == DB_OK && !shared)
         result = upkeep_sql_mark_purging(connection, lease_of(purge), row, purge_group(purge), purge->limit,
                                          &changed, error);

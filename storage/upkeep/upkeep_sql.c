@@ -62,6 +62,10 @@ static const char *const mark_path_sql[TABLE_HASH_TABLES] =
 static const char *const unmarked_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND COALESCE(status, 0) <> 2 LIMIT 1");
 
+/* MySQL alone: SQLite has one writer at a time. */
+static const char *const lock_path_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT row_id FROM ", " WHERE file_path = ? FOR UPDATE");
+
 #define TAKEN " WHERE file_path = ? LIMIT 1"
 /* With MySQL a locking read: it waits for a row that is added in a transaction which has not ended. */
 static const char *const taken_mysql[TABLE_HASH_TABLES] =
@@ -184,6 +188,14 @@ static bool on_other(void *argument, const struct db_value *columns, size_t coun
     return false;
 }
 
+static bool on_each(void *argument, const struct db_value *columns, size_t count)
+{
+    (void)argument;
+    (void)columns;
+    (void)count;
+    return true;
+}
+
 enum db_result upkeep_sql_other_row(struct db_connection *connection, const char *file_path,
                                     const struct upkeep_row *but, int64_t limit, bool *found,
                                     struct error *error)
@@ -199,13 +211,28 @@ enum db_result upkeep_sql_other_row(struct db_connection *connection, const char
     return result;
 }
 
+/* A RESTORE of one of them between the look and the mark would leave some marked and one that is not: it waits. */
+static enum db_result lock_path(struct db_connection *connection, const char *file_path, struct error *error)
+{
+    const struct db_value parameter = db_text(file_path);
+    enum db_result result = DB_OK;
+    bool ignored = false;
+    for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
+        result = db_query(connection, lock_path_sql[table], &parameter, 1, on_each, &ignored, error);
+    return result;
+}
+
 enum db_result upkeep_sql_mark_path(struct db_connection *connection, const struct lease *lease,
                                     const struct upkeep_row *row, const char *group, int64_t limit,
-                                    bool *unmarked, struct error *error)
+                                    bool *shared, struct error *error)
 {
     enum db_result result = DB_OK;
-    *unmarked = false;
-    for (unsigned table = 0; result == DB_OK && !*unmarked && table < TABLE_HASH_TABLES; table++) {
+    *shared = false;
+    if (db_connection_backend(connection) == DB_BACKEND_MYSQL)
+        result = lock_path(connection, row->row.file_path, error);
+    if (result == DB_OK)
+        result = upkeep_sql_other_row(connection, row->row.file_path, row, limit, shared, error);
+    for (unsigned table = 0; result == DB_OK && !*shared && table < TABLE_HASH_TABLES; table++) {
         int64_t row_id = row->table == table ? row->row_id : 0; /* none has 0 */
         const struct db_value others[] = {db_text(row->row.file_path), db_integer(row_id)};
         const struct db_value marks[] = {
@@ -218,7 +245,7 @@ enum db_result upkeep_sql_mark_path(struct db_connection *connection, const stru
             continue;
         result = db_execute(connection, mark_path_sql[table], marks, ARRAY_SIZE(marks), NULL, error);
         if (result == DB_OK)
-            result = db_query(connection, unmarked_sql[table], others, ARRAY_SIZE(others), on_other, unmarked,
+            result = db_query(connection, unmarked_sql[table], others, ARRAY_SIZE(others), on_other, shared,
                               error);
     }
     return result;

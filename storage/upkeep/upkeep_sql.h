@@ -68,10 +68,11 @@ MUST_CHECK enum db_result upkeep_sql_other_row(struct db_connection *connection,
                                                struct error *error);
 
 /* The other rows with ROW's path that name GROUP or none and were deleted at LIMIT or before are marked as being purged, so that
- * nobody restores one of them while ROW's file is removed. UNMARKED: some remain that are not. In a transaction. */
+ * nobody restores one of them while ROW's file is removed. SHARED: there are others; then none was marked, unless they are another
+ * group's. In a transaction, before whose end nobody changes a row of this path. */
 MUST_CHECK enum db_result upkeep_sql_mark_path(struct db_connection *connection, const struct lease *lease,
                                                const struct upkeep_row *row, const char *group, int64_t limit,
-                                               bool *unmarked, struct error *error);
+                                               bool *shared, struct error *error);
 
 /* TAKEN: a row of any group and table has FILE_PATH, or a transaction that has not ended may add one: then the database says
  * so after its lock_wait_timeout, DB_TRANSIENT. The COMMIT of such a transaction may be on its way although its client has

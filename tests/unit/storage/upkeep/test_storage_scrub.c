@@ -248,10 +248,13 @@ static int heal_before_rename(struct upkeep_world *world, const char *from, cons
 /* A holder that was stopped right before its rename moves what another member has healed since: it notices. */
 static void a_file_that_was_healed_before_it_was_moved_goes_back(void **state)
 {
-    /* The file is right again; it was stored anew elsewhere, and has been found damaged there too. */
+    /* The file is right again; its row was stored anew elsewhere, found damaged there too, and another
+     * one has the file. */
     static const char *const ways[] = {
         "UPDATE t_file_02 SET status = 0",
-        "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_009'",
+        "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_009';"
+        "INSERT INTO t_file_03 (id, status, file_size, file_path, group_name) VALUES "
+        "('new', 0, 3, '../data/000/000/000/5F9E3FA7_001', 'group001')", /* else it is a leftover */
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
