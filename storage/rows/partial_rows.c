@@ -163,7 +163,7 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
             return result;
         if (job->state == PARTIAL_STORED) /* nothing is to be taken: ALLOWED found it so */
             return DB_OK;
-        result = partial_sql_take(connection, &job->row, job->state, job->claim, job->life, &taken, error);
+        result = partial_sql_take(connection, &job->row, job->state, job->claim, &taken, error);
         if (result != DB_OK || taken)
             return noted(job, result);
     }
@@ -293,8 +293,7 @@ static enum db_result take_part(struct partial_parts *parts, size_t number, stru
     bool taken = row->claim == parts->claim; /* by a run before this one */
     if (taken)
         return DB_OK;
-    enum db_result result =
-        partial_sql_take(connection, row, PARTIAL_OPEN, parts->claim, parts->life, &taken, error);
+    enum db_result result = partial_sql_take(connection, row, PARTIAL_OPEN, parts->claim, &taken, error);
     if (result != DB_OK || taken)
         return result;
     error_set(error, ERROR_UNAVAILABLE, "part %zu changed while it was looked at", number + 1);

@@ -19,7 +19,7 @@ struct partial_job {
      * several times. */
     bool (*allowed)(struct partial_job *job, struct error *error);
     enum partial_state state; /* that it is to have; of partial_rows_record(): that it has */
-    int64_t claim, life;
+    int64_t claim;
     bool release; /* partial_rows_record(): nothing is written to its file any more */
     struct partial_limits limits;
     bool
@@ -65,7 +65,7 @@ struct partial_parts {
     struct proto_file_key key;
     struct partial_row *rows; /* tokens are set */
     size_t count;
-    int64_t claim, life; /* whose they are while they are joined */
+    int64_t claim; /* whose they are while they are joined */
     /* out */
     int64_t bytes; /* of all */
     bool fine;     /* else ERROR */

@@ -7,6 +7,7 @@
 #include "common/proto/digest.h"
 #include "storage/rows/meta_sql.h"
 #include "storage/store/store_choice.h"
+#include "storage/store/store_life.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -265,13 +266,20 @@ enum db_result partial_sql_add(struct db_connection *connection, struct partial_
 
 /* ---- changing ---- */
 
+/* May the one who took ROW last still write to its file, or cut it? */
+static bool is_at_work(const struct partial_row *row)
+{
+    return row->claim != 0 && row->state == PARTIAL_OPEN &&
+           !(row->path && store_life_is_over(row->path, row->writer));
+}
+
 enum db_result partial_sql_take(struct db_connection *connection, struct partial_row *row,
-                                enum partial_state state, int64_t claim, int64_t writer, bool *taken,
-                                struct error *error)
+                                enum partial_state state, int64_t claim, bool *taken, struct error *error)
 {
     struct partial_row next = *row;
+    int64_t writer = row->path ? store_life_in(row->path) : row->writer;
     bool other = row->writer != 0 && row->writer != writer;
-    next.loose = row->loose || (other && row->claim != 0 && row->state == PARTIAL_OPEN);
+    next.loose = row->loose || (other && is_at_work(row));
     next.finishing = row->finishing || row->state == PARTIAL_FINISHING;
     next.mixed = row->mixed || other;
     int64_t affected = 0;

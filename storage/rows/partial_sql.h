@@ -28,12 +28,13 @@ struct partial_row {
     char file_path[STORE_FILE_PATH_SIZE]; /* "" in a stored one whose bytes were there already */
     struct store_path *path;              /* NULL: file_path means no place on this server */
     struct path place;
-    int64_t size;                 /* -1: not known yet */
-    int64_t offset;               /* bytes that are on the disk */
-    int64_t epoch, claim, writer; /* claim 0: whoever took it last will not touch its file any more */
-    bool mixed;                   /* others than WRITER wrote too */
-    bool loose;     /* the process of an earlier writer may still write to the file, or cut it */
-    bool finishing; /* an earlier FINISH or JOIN_PARTS may still add a row that names the file */
+    int64_t size;         /* -1: not known yet */
+    int64_t offset;       /* bytes that are on the disk */
+    int64_t epoch, claim; /* claim 0: whoever took it last will not touch its file any more */
+    int64_t writer;       /* the life of the process that took it last: storage/store/store_life.h */
+    bool mixed;           /* others than WRITER wrote too */
+    bool loose;           /* the process of an earlier writer may still write to the file, or cut it */
+    bool finishing;       /* an earlier FINISH or JOIN_PARTS may still add a row that names the file */
     int64_t state;
     int64_t keep, expires; /* seconds; seconds since 1970 */
     char name[PROTO_NAME_SIZE];
@@ -58,12 +59,12 @@ MUST_CHECK enum db_result partial_sql_find(struct db_connection *connection, con
                                            const char *token, struct partial_row *row, bool *found,
                                            struct error *error);
 
-/* ROW, as it was read, gets STATE, the next epoch, CLAIM and WRITER, and keeps for its time from now; and it is noted who may not be
- * done with its file. TAKEN false: it changed since; read it again, and if its claim is CLAIM this was done before. ROW is as it is
+/* ROW, as it was read, gets STATE, the next epoch, CLAIM and this process as its writer, and keeps for its time from now; and it is noted
+ * who may not be done with its file. TAKEN false: it changed since; read it again, and if its claim is CLAIM this was done before. ROW is as it is
  * now where TAKEN. */
 MUST_CHECK enum db_result partial_sql_take(struct db_connection *connection, struct partial_row *row,
-                                           enum partial_state state, int64_t claim, int64_t writer,
-                                           bool *taken, struct error *error);
+                                           enum partial_state state, int64_t claim, bool *taken,
+                                           struct error *error);
 
 /* What is recorded of ROW, which was taken: offset, size, state; and it keeps for its time from now. RELEASE: whoever took it has closed
  * its file. RECORDED false: another one has taken it over, or it is not in the state FROM any more, or more is recorded already. */

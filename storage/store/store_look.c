@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/base/condition.h"
 #include "common/base/log.h"
+#include "storage/store/store_life.h"
 #include "storage/store/store_private.h"
 
 #include <errno.h>
@@ -30,7 +31,19 @@ static struct store_held_root *make_root(int fd)
     root->inode = status.st_ino;
     root->mount = store_system_mount(fd);
     store_system_find(fd, &root->system);
+    root->life_fd = -1;
     return root;
+}
+
+/* The same directory mounted anew is another one: what is beneath the old mount, which is in no place any more, is refused to
+ * a daemon that Landlock confines. */
+static bool is_same_root(struct store_path *path, const struct store_held_root *fresh)
+{
+    pthread_mutex_lock(&path->mutex);
+    bool same = fresh && path->root && path->root->device == fresh->device &&
+                path->root->inode == fresh->inode && path->root->mount == fresh->mount;
+    pthread_mutex_unlock(&path->mutex);
+    return same;
 }
 
 /* What an upload to the path waits for. */
@@ -74,14 +87,13 @@ static void take_over(struct store_path *path)
         error_set_errno(&probe->error, saved, "cannot keep %s open", path->directory);
     }
 
+    bool same = is_same_root(path, fresh); /* nobody else replaces it */
+    if (fresh && !same)
+        store_life_begin(fresh);
     pthread_mutex_lock(&path->mutex);
     bool was_readable = path->root != NULL, was_writable = path->writable;
     bool first = !path->looked && !atomic_load(&path->look_wanted);
     bool was_below = path->below;
-    /* The same directory mounted anew is another one: what is beneath the old mount, which is in no place any more, is refused to
-     * a daemon that Landlock confines. */
-    bool same = fresh && path->root && path->root->device == fresh->device &&
-                path->root->inode == fresh->inode && path->root->mount == fresh->mount;
     struct store_held_root *gone = same ? fresh : path->root;
     if (!same)
         path->root = fresh;

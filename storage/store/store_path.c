@@ -27,6 +27,8 @@ void store_path_drop_root(struct store_path *path, struct store_held_root *root)
     if (!last)
         return;
     (void)close(root->public.fd);
+    if (root->life_fd >= 0)
+        (void)close(root->life_fd); /* nothing was written */
     free(root);
 }
 

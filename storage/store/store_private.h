@@ -22,6 +22,8 @@ struct store_held_root {
     ino_t inode;
     uint64_t mount;             /* see store_system_mount() */
     struct store_system system; /* the file system that it is on */
+    int64_t life;               /* of this process here, see store_life.h */
+    int life_fd;                /* keeps its lock; -1: not locked */
 };
 
 struct store_path {

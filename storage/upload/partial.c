@@ -5,6 +5,8 @@
 #include "storage/upload/partial.h"
 #include "storage/upload/partial_state.h"
 
+#include "storage/store/store_life.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,6 @@ struct upload *partial_create(struct packet_request *request, const struct proto
     rows->meta = upload->storage->meta;
     rows->loop = upload->loop;
     rows->key = put->key;
-    rows->life = partials_life(upload->storage->partials);
     partial->upload = upload;
     partial->joined = -1;
     upload->kind = kind;
@@ -110,6 +111,9 @@ static bool open_at_offset(struct partial *partial, struct error *error)
     int64_t size = 0;
     if (!store_file_reopen(&upload->file, &size, error))
         return false;
+    if (!store_life_fits(upload->file.root, row->writer)) /* others may take this process for dead here */
+        return error_set(error, ERROR_UNAVAILABLE, "another directory lies at %s now",
+                         store_path_directory(upload->path));
     if (size < row->offset)
         return error_set(error, ERROR_IO,
                          "the partial file %s has %" PRId64 " bytes, and %" PRId64

@@ -105,7 +105,6 @@ void partial_handle_abort(struct packet_request *request)
         .key = asked.key,
         .allowed = abort_allowed,
         .state = PARTIAL_PURGING,
-        .life = partials_life(storage->partials),
     };
     partial_sql_token(asked.token, abort->rows.row.token);
     if (!partial_rows_take(&abort->rows, &error)) {

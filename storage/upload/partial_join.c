@@ -65,7 +65,6 @@ static void join_parts_take(struct partial *partial)
     parts->meta = partial->rows.meta;
     parts->loop = partial->rows.loop;
     parts->key = partial->rows.key;
-    parts->life = partial->rows.life;
     parts->claim = partial->rows.claim;
     parts->done = parts_taken;
     upload->row_running = partial_rows_take_parts(parts, &error);

@@ -26,7 +26,6 @@ struct partials {
     struct lru lru;
     uint64_t seed;
     size_t kept;
-    int64_t life;
 };
 
 struct partials *partials_create(size_t kept)
@@ -39,9 +38,6 @@ struct partials *partials_create(size_t kept)
     lru_init(&partials->lru);
     partials->seed = lru_seed();
     partials->kept = kept;
-    do
-        arc4random_buf(&partials->life, sizeof(partials->life));
-    while (partials->life == 0);
     return partials;
 }
 
@@ -63,11 +59,6 @@ void partials_destroy(struct partials *partials)
     pthread_cond_destroy(&partials->written);
     pthread_mutex_destroy(&partials->mutex);
     free(partials);
-}
-
-int64_t partials_life(const struct partials *partials)
-{
-    return partials->life;
 }
 
 /* The mutex is held, as in all that follows. */

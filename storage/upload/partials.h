@@ -15,9 +15,6 @@ struct partials;
 MUST_CHECK struct partials *partials_create(size_t kept);
 void partials_destroy(struct partials *partials); /* nobody may hold anything; NULL is ignored */
 
-/* A number of this process's life: random, not 0. */
-int64_t partials_life(const struct partials *partials);
-
 /* One request about a partial upload, from before it asks for its row: so what others have done meanwhile is remembered. */
 struct partials_hold {
     struct partials_entry *entry; /* NULL: nothing is held */

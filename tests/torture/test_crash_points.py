@@ -225,7 +225,7 @@ def test_a_crash_while_a_file_of_its_own_is_made_takes_back_no_byte(suite, backe
             assert client.append(APP, USER, uploader.file, uploader.token, 0, uploader.content[:100_000]).ok
         uploader.answered = 100_000
         former = [path for path in partials(suite) if path not in rows(suite)]
-        suite.sql("storagedb", f"UPDATE t_partial SET writer = 5, claim = 7 WHERE id = '{uploader.file}';")
+        suite.sql("storagedb", f"UPDATE t_partial SET writer = 6, claim = 7 WHERE id = '{uploader.file}';")
         with_point(suite, point)
         uploader.append()
         uploader.finish()

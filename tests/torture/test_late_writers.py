@@ -1,6 +1,7 @@
 """A storage server that was stopped right before it writes into a partial upload, or cuts its file, goes on when another member has
 taken the upload over, appended to it, or finished it. Nothing of what it does late may get into the file."""
 import signal
+import subprocess
 
 import pytest
 import wire
@@ -94,6 +95,22 @@ def test_what_is_written_late_does_not_lengthen_a_file_that_was_finished_without
     assert late.second.finish(APP, USER, late.file, late.token).ok
     late.go_on()
     late.check(late.content[:PIECE])
+
+
+def test_who_was_killed_is_waited_for_by_nobody(suite, dice):
+    """Where one kernel has all locks it is known that nothing comes any more: nothing is copied."""
+    system = subprocess.run(["stat", "-f", "-c", "%T", suite.dir], capture_output=True, text=True, check=True).stdout.strip()
+    if system not in ("ext2/ext3", "xfs", "btrfs"):
+        pytest.skip(f"{suite.dir} is on {system}")
+    late = Late(suite, dice, "append-to-write", POINTS[1][1])
+    where = suite.sql("storagedb", f"SELECT file_path FROM t_partial WHERE id = '{late.file}';")
+    suite.storage.kill()
+    late.first.close()
+    assert late.append(late.second, PIECE, late.content[PIECE:]).ok
+    assert late.second.finish(APP, USER, late.file, late.token).ok
+    assert suite.sql("storagedb", f"SELECT file_path FROM t_partial WHERE id = '{late.file}';") == where
+    suite.storage.start()
+    late.check(late.content)
 
 
 def test_who_has_ended_his_request_is_waited_for_by_nobody(suite, dice):

@@ -377,6 +377,39 @@ static void a_file_that_others_may_still_write_to_is_left_to_them(void **state)
     end_world(&world);
 }
 
+/* Where the file system is this machine's, locks tell whether the other process has ended. */
+static void a_file_is_shared_with_nobody_but_the_dead(void **state)
+{
+    struct world world;
+    char place[512], next[512], marker[256];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    if (number(&world, "SELECT writer % 2 FROM t_partial") == 0) {
+        print_message("SKIPPED: %s is on no file system of which the locks say something\n",
+                      world.fixture.directory);
+        close(fd);
+        end_world(&world);
+        skip();
+    }
+    snprintf(marker, sizeof(marker), "%s/one/.reelstore", world.fixture.directory);
+    int other = open(marker, O_RDWR);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 4001 >> 2, .l_len = 1};
+    assert_int_equal(fcntl(other, F_OFD_SETLK, &lock), 0);
+    for (int alive = 1; alive >= 0; alive--) {
+        place_of_partial(&world, "film", place);
+        beside(&world, "UPDATE t_partial SET writer = 4001, epoch = epoch + 1, claim = 5");
+        assert_int_equal(partial_append(fd, &token, 1000, content, 0), ERROR_NONE);
+        place_of_partial(&world, "film", next);
+        assert_int_equal(strcmp(place, next) != 0, alive);
+        close(other); /* it dies */
+    }
+    close(fd);
+    end_world(&world);
+}
+
 /* Whoever stops in between leaves a copy, which the next request carries on; where the clean-up has taken it another one is begun. */
 static void a_copy_that_was_begun_is_carried_on(void **state)
 {
@@ -812,6 +845,7 @@ int main(void)
         cmocka_unit_test(the_newer_writer_wins),
         cmocka_unit_test(after_another_life_the_file_is_cut_back_and_read_back),
         cmocka_unit_test(a_file_that_others_may_still_write_to_is_left_to_them),
+        cmocka_unit_test(a_file_is_shared_with_nobody_but_the_dead),
         cmocka_unit_test(a_copy_that_was_begun_is_carried_on),
         cmocka_unit_test(a_file_that_may_be_stored_by_now_is_not_appended_to_nor_removed),
         cmocka_unit_test(a_late_record_takes_no_offset_back),

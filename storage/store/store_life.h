@@ -1,0 +1,27 @@
+/*
+ * store_life: whether another process that has used a store path has ended. Each one has a number for each directory that it has found at
+ * a store path, and holds a lock on a byte of that directory's marker, at this number, for as long as it may touch a file there; the kernel takes it away with the process, after its last write. That
+ * says something only where one kernel sees all locks: on a file system of this machine (struct store_system.one_journal), not on a
+ * volume that others mount too. Called by storage/store/store_look.c on the probe thread (BLOCKS), and by those who take partial uploads
+ * over, on any thread (never blocks).
+ */
+#ifndef REEL_STORAGE_STORE_LIFE_H
+#define REEL_STORAGE_STORE_LIFE_H
+
+#include "storage/store/store.h"
+
+/* The number of this process to be recorded for a file in PATH: random, not 0; odd where its end can be found out there. */
+int64_t store_life_in(struct store_path *path);
+
+/* Is ROOT the directory for which this process has LIFE? Only there may a file be touched for which LIFE is recorded. */
+bool store_life_fits(const struct store_root *root, int64_t life);
+
+/* The process that recorded LIFE for a file in PATH has ended, or has nothing to do there any more, as far as it can be told: false may
+ * mean both. */
+bool store_life_is_over(struct store_path *path, int64_t life);
+
+struct store_held_root;
+/* For storage/store/store_look.c: ROOT, which nobody uses yet, gets its life, locked where that says something. */
+void store_life_begin(struct store_held_root *root);
+
+#endif
