@@ -411,7 +411,7 @@ static bool reload(struct daemon *daemon, const void *new_config, struct error *
         return false;
     store_set_floors(storage->store, config->reserve_space, config->reserve_inodes);
     meta_set_age(storage->meta, config->cache_age_ms);
-    quota_set_defaults(storage->meta, config->quota_bytes, config->quota_files);
+    meta_set_quota(storage->meta, config->quota_bytes, config->quota_files);
     upkeep_reload(storage->upkeep, config);
     gate_set_limits(storage->gate, (size_t)config->uploads_max, (size_t)config->uploads_waiting,
                     config->uploads_wait_ms);

@@ -309,7 +309,8 @@ static void feed_failed(struct http_connection *connection)
     int status = status_of(error.code);
     if (complaint && error.code == ERROR_RANGE)
         status = 413;
-    else if (error.code == ERROR_UNAVAILABLE)
+    else if (error.code == ERROR_UNAVAILABLE ||
+             error.code == ERROR_IO) /* its file may be gone to the newer one */
         status = 423;
     http_answer_log(connection, status, error.code, error.text);
     int64_t left = http_write_close_feed(connection);

@@ -363,7 +363,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
     meta->store = store;
     meta->loop = loop;
     meta->cache = row_cache_create(config, store);
-    quota_set_defaults(meta, config->quota_bytes, config->quota_files);
+    meta_set_quota(meta, config->quota_bytes, config->quota_files);
     meta->timer = event_new(loop_base(loop), -1, EV_PERSIST, meta_tick, meta);
     if (!meta->cache || !meta->timer || event_add(meta->timer, &interval) != 0) {
         error_set(error, ERROR_GENERAL, "no memory for the file rows");
@@ -416,6 +416,12 @@ void meta_destroy(struct meta *meta)
     row_cache_destroy(meta->cache);
     pthread_mutex_destroy(&meta->mutex);
     free(meta);
+}
+
+void meta_set_quota(struct meta *meta, int64_t bytes, int64_t files)
+{
+    atomic_store(&meta->quota.bytes, bytes > 0 ? bytes : PROTO_QUOTA_NONE);
+    atomic_store(&meta->quota.files, files > 0 ? files : PROTO_QUOTA_NONE);
 }
 
 void meta_set_age(struct meta *meta, int64_t age_ms)

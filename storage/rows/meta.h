@@ -22,6 +22,8 @@ void meta_end(struct meta *meta);
 void meta_destroy(struct meta *meta);
 
 void meta_set_age(struct meta *meta, int64_t age_ms);
+/* What users without limits of their own may have; 0: anything. Any thread. */
+void meta_set_quota(struct meta *meta, int64_t bytes, int64_t files);
 /* False and a REASON: the database is away. True and a REASON, else "": see db_healthy(). */
 bool meta_healthy(struct meta *meta, char *reason, size_t reason_size);
 size_t meta_cached_rows(struct meta *meta);

@@ -23,12 +23,6 @@ static bool has_defaults(const struct meta *meta)
     return defaults.bytes >= 0 || defaults.files >= 0;
 }
 
-void quota_set_defaults(struct meta *meta, int64_t bytes, int64_t files)
-{
-    atomic_store(&meta->quota.bytes, bytes > 0 ? bytes : PROTO_QUOTA_NONE);
-    atomic_store(&meta->quota.files, files > 0 ? files : PROTO_QUOTA_NONE);
-}
-
 bool quota_in_use(struct meta *meta)
 {
     return atomic_load(&meta->quota.any) || has_defaults(meta);

@@ -15,9 +15,6 @@
 #define QUOTA_SETTLE_S    60
 #define QUOTA_RECOUNT_S   86400 /* and from then on once a day */
 
-/* What users without limits of their own may have; 0: anything. Any thread. */
-void quota_set_defaults(struct meta *meta, int64_t bytes, int64_t files);
-
 /* Is anybody's use counted, as far as this server knows? Any thread, never blocks. */
 bool quota_in_use(struct meta *meta);
 

@@ -47,7 +47,7 @@ void partial_end(struct upload *upload)
     digest_destroy(partial->digest);
     if (partial->join)
         partial->joining->destroy(partial->join);
-    partial_renew_destroy(partial->renew);
+    free(partial->renew);
     free(partial);
 }
 

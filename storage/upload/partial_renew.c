@@ -29,11 +29,6 @@ struct partial_renew {
     bool by_hand;
 };
 
-void partial_renew_destroy(struct partial_renew *renew)
-{
-    free(renew);
-}
-
 /* ---- copying ---- */
 
 static bool copy_by_hand(int from, int64_t from_at, struct store_file *file, int64_t at, int64_t size,
@@ -225,7 +220,7 @@ static void renew_dropped(struct partial *partial)
              partial->rows.row.offset, partial->rows.row.file_path);
     void (*then)(struct upload *) = renew->then;
     store_file_let_go(&upload->file);
-    partial_renew_destroy(renew);
+    free(renew);
     partial->renew = NULL;
     partial->longer = false;
     then(upload);

@@ -59,7 +59,7 @@ struct partial {
     bool whole;       /* APPEND: the content has come */
     bool sync_failed; /* nothing more is recorded */
     bool longer;      /* FINISH: the file may be another request's, and has bytes that are not recorded */
-    struct partial_renew *renew; /* NULL: it goes on with the file that the row had */
+    struct partial_renew *renew; /* malloc'd; NULL: it goes on with the file that the row had */
     struct partial_join *join;   /* JOIN_PARTS; else NULL, as the next */
     const struct partial_joining *joining;
     int64_t joined; /* bytes of all parts; -1: it joins none */
@@ -97,8 +97,6 @@ void partial_renew(struct partial *partial, void (*then)(struct upload *upload))
 
 /* For upload_kind.worked. False: the job was none of its own. */
 MUST_CHECK bool partial_renew_worked(struct upload *upload);
-
-void partial_renew_destroy(struct partial_renew *renew); /* NULL is ignored */
 
 /* Up to SIZE bytes at FROM_AT of FROM to AT in FILE, by the kernel unless *BY_HAND, which is set where it does not; *DONE: how many. On a
  * worker; BLOCKS. */

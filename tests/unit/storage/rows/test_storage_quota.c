@@ -301,7 +301,7 @@ static void configured_limits_hold_for_everybody_else(void **state)
     start(&world, NULL);
     assert_int_equal(store(&world, "alice", "one", 10)->outcome, META_INSERTED);
     assert_int_equal(store(&world, "alice", "two", 10)->outcome, META_INSERTED);
-    quota_set_defaults(world.meta, 0, 3); /* as a reload would */
+    meta_set_quota(world.meta, 0, 3); /* as a reload would */
     assert_true(quota_in_use(world.meta));
     assert_int_equal(store(&world, "alice", "three", 10)->outcome, META_INSERTED);
     assert_int_equal(store(&world, "alice", "four", 10)->error.code, ERROR_QUOTA);
@@ -315,7 +315,7 @@ static void configured_limits_hold_for_everybody_else(void **state)
     assert_int_equal(store(&world, "alice", "six", 10)->error.code, ERROR_QUOTA);
     /* A batch of users of whom nothing was known is counted too. */
     static struct asked crowd[CROWD];
-    quota_set_defaults(world.meta, 0, 10);
+    meta_set_quota(world.meta, 0, 10);
     run_beside(&world, "DELETE FROM t_quota");
     assert_int_equal(insert_crowd(&world, 1, 1, crowd), 6 + 10);
     meta_world_end(&world);
