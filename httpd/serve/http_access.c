@@ -55,6 +55,8 @@ bool http_access_target(struct http_connection *connection, struct http_target *
     bool options = connection->exchange.request.method == HTTP_METHOD_OPTIONS;
     bool plain = !connection->transport.tls && !connection->by_proxy;
     *kind = http_target_parse(text, settings->application, settings->user, target);
+    if (!settings->web && (*kind == HTTP_TARGET_PAGE || *kind == HTTP_TARGET_API))
+        *kind = HTTP_TARGET_UNKNOWN;
     connection->exchange.allow = methods_of(settings, *kind, target);
     connection->exchange.is_tus = *kind == HTTP_TARGET_TUS && settings->write != HTTP_WRITE_OFF;
     if (*kind == HTTP_TARGET_BROKEN || (*kind == HTTP_TARGET_SERVER && !options))

@@ -455,7 +455,7 @@ static void exchange_begin(struct http_connection *connection)
         return;
     const struct link_view view = {
         .name = target.name, .download = target.download, .download_name = target.download_name};
-    if (kind == HTTP_TARGET_API && web)
+    if (kind == HTTP_TARGET_API)
         http_api_begin(connection, &target);
     else if (exchange->request.method >= HTTP_METHOD_PUT && !deletes)
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
@@ -465,7 +465,7 @@ static void exchange_begin(struct http_connection *connection)
         http_tus_take(connection, &target, false);
     else if (deletes)
         http_delete_begin(connection, &target, kind);
-    else if (kind == HTTP_TARGET_PAGE && web)
+    else if (kind == HTTP_TARGET_PAGE)
         http_page_answer(connection, &target);
     else if (kind != HTTP_TARGET_FILE && kind != HTTP_TARGET_STREAM)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
@@ -493,7 +493,7 @@ static bool exchange_take(struct http_connection *connection)
         return true;
     connection->keep_alive = keep_alive;
     exchange->failed = false;
-    exchange->is_api = kind == HTTP_TARGET_API && settings->web;
+    exchange->is_api = kind == HTTP_TARGET_API;
     if (exchange->is_api || settings->write == HTTP_WRITE_OFF)
         return false; /* of the API the target says all, whatever the body says */
     if (kind != HTTP_TARGET_TUS)

@@ -2,11 +2,7 @@
  * Writing over HTTP as a whole: reel-httpd in front of a real tracker, ID server and storage server, each a process of its own:
  * PUT, POST, forms, chunks, DELETE and tus, who may, and how requests that are wrong are refused.
  */
-#include "common/auth/keys_file.h"
-#include "common/auth/token.h"
-#include "common/base/clock.h"
-#include "tests/unit/library/http_client.h"
-#include "tests/unit/library/real_daemon.h"
+#include "tests/unit/library/http_suite.h"
 #include "tests/unit/library/scripted_peer.h"
 
 #include <ctype.h>
@@ -18,157 +14,47 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#define LARGE       1300000
-#define BASE        "/files/tnvideo/alice"
-#define TUS         "Tus-Resumable: 1.0.0\r\n"
-#define OCTETS      "Content-Type: application/offset+octet-stream\r\n"
-#define CHUNKED     "Transfer-Encoding: chunked\r\n"
-#define DIGITS_256  "sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:" /* of 0123456789 */
-#define X_256       "sha-256=:LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=:" /* of x */
-#define FORM        "Content-Type: multipart/form-data; boundary=XyZ\r\n"
-#define PART(head)  "--XyZ\r\nContent-Disposition: form-data; " head "\r\n\r\n"
-#define FORM_END    "\r\n--XyZ--\r\n"
-#define ISSUER_LINE "app-1 issuer AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+#define LARGE      1300000
+#define BASE       "/files/tnvideo/alice"
+#define TUS        "Tus-Resumable: 1.0.0\r\n"
+#define OCTETS     "Content-Type: application/offset+octet-stream\r\n"
+#define CHUNKED    "Transfer-Encoding: chunked\r\n"
+#define DIGITS_256 "sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:" /* of 0123456789 */
+#define X_256      "sha-256=:LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=:" /* of x */
+#define FORM       "Content-Type: multipart/form-data; boundary=XyZ\r\n"
+#define PART(head) "--XyZ\r\nContent-Disposition: form-data; " head "\r\n\r\n"
+#define FORM_END   "\r\n--XyZ--\r\n"
 
-static struct real_daemon tracker, idserver, storage, httpd;
-static char volume[64];
 static char *large;
 
 /* ---- the servers ---- */
 
-static void write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-    close(fd);
-}
-
-static void start_httpd(const char *more)
-{
-    char text[1024];
-    snprintf(text, sizeof(text), "trackers = 127.0.0.1:%u\n%s\n[daemon]\nloops = 1\nstop_timeout = 1s\n",
-             tracker.port, more);
-    real_daemon_start(&httpd, "httpd", false, text);
-}
-
 static int start_suite(void **state)
 {
-    char text[1024];
-    struct proto_group change = {.group = "group001", .change = PROTO_GROUP_ADD, .weight = 100};
-    uint8_t body[PROTO_GROUP_CHANGE_SIZE];
-    struct error error;
     (void)state;
     large = malloc(LARGE + 1);
     assert_non_null(large);
     for (size_t i = 0; i < LARGE; i++)
         large[i] = (char)('a' + (i * 2654435761u >> 11) % 26);
     large[LARGE] = '\0';
-    snprintf(volume, sizeof(volume), "/tmp/reel-volume-test-XXXXXX");
-    assert_non_null(mkdtemp(volume));
-    real_daemon_start(&tracker, "tracker", true, "groups_refresh = 200ms");
-    assert_true(proto_group_pack(body, &change, &error));
-    int fd = real_daemon_connect(&tracker);
-    assert_int_equal(real_daemon_code(fd, PROTO_TRACKER_GROUP, body, sizeof(body)), ERROR_NONE);
-    close(fd);
-    real_daemon_start(&idserver, "idserver", true, NULL);
-    snprintf(text, sizeof(text),
-             "group = group001\npaths = ../data=%s\ntrackers = 127.0.0.1:%u\nidservers = 127.0.0.1:%u\n"
-             "heartbeat_interval = 200ms\nreserve_space = 0\nreserve_inodes = 0\nupload_rate_min = 0\n",
-             volume, tracker.port, idserver.port);
-    real_daemon_start(&storage, "storage", true, text);
-    assert_true(real_daemon_shows(&tracker, "/status", "ACTIVE"));
-    start_httpd("write = open\nrequest_body_max = 1000\nupload_size_max = 2000000\nreceive_timeout = "
-                "1s\ncors_origins = *");
+    http_suite_start("write = open\nrequest_body_max = 1000\nupload_size_max = 2000000\nreceive_timeout = "
+                     "1s\ncors_origins = *");
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
 }
 
 static int stop_suite(void **state)
 {
     (void)state;
-    real_daemon_stop(&httpd);
-    real_daemon_stop(&storage);
-    real_daemon_stop(&idserver);
-    real_daemon_stop(&tracker);
+    http_suite_stop();
     free(large);
-    return nftw(volume, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* ---- requests ---- */
-
-static struct http_answer ask_on(int fd, const char *method, const char *target, const char *fields,
-                                 const char *body, size_t size)
-{
-    char head[4096], length[48] = "";
-    struct http_answer answer;
-    if (body && !strstr(fields, "chunked"))
-        snprintf(length, sizeof(length), "Content-Length: %zu\r\n", size);
-    int used =
-        snprintf(head, sizeof(head), "%s %s HTTP/1.1\r\nHost: x\r\n%s%s\r\n", method, target, length, fields);
-    assert_in_range(used, 1, sizeof(head) - 1);
-    http_send(fd, head);
-    if (body && size > 0)
-        peer_put(fd, body, size);
-    http_answer_read(fd, strcmp(method, "HEAD") == 0, &answer);
-    return answer;
-}
-
-static struct http_answer ask(const char *method, const char *target, const char *fields, const char *body)
-{
-    int fd = real_daemon_connect(&httpd);
-    struct http_answer answer = ask_on(fd, method, target, fields, body, body ? strlen(body) : 0);
-    close(fd);
-    return answer;
-}
-
-struct row {
-    const char *method, *target, *fields, *body;
-    int status;
-};
-
-static void expect(const struct row *row)
-{
-    struct http_answer answer = ask(row->method, row->target, row->fields, row->body);
-    if (answer.status != row->status)
-        fail_msg("%s %s (%s): %d instead of %d: %s", row->method, row->target, row->fields, answer.status,
-                 row->status, (const char *)answer.body);
-    free(answer.body);
-}
-
-static void expect_all(const struct row *rows, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        expect(&rows[i]);
-}
-
-#define EXPECT(...)                                                                                          \
-    do {                                                                                                     \
-        static const struct row rows_[] = {__VA_ARGS__};                                                     \
-        expect_all(rows_, ARRAY_SIZE(rows_));                                                                \
-    } while (0)
-
-static void field_of(const struct http_answer *answer, const char *name, char *value, size_t size)
-{
-    char start[64];
-    snprintf(start, sizeof(start), "\r\n%s: ", name);
-    const char *at = strstr(answer->head, start);
-    assert_non_null(at);
-    at += strlen(start);
-    snprintf(value, size, "%.*s", (int)strcspn(at, "\r"), at);
+    return 0;
 }
 
 /* CONTENT is what GET of TARGET gives; the loop may remember for a moment that it was not there. */
 static void expect_content(const char *target, const char *content)
 {
     for (int i = 0;; i++) {
-        struct http_answer answer = ask("GET", target, "", NULL);
+        struct http_answer answer = http_suite_ask("GET", target, "", NULL);
         if (answer.status == 200) {
             assert_int_equal(answer.size, strlen(content));
             assert_memory_equal(answer.body, content, answer.size);
@@ -186,20 +72,22 @@ static void expect_content(const char *target, const char *content)
 static void a_file_is_put_once_and_deleted_once(void **state)
 {
     (void)state;
-    EXPECT({"DELETE", BASE "/a", "", NULL, 404},
-           {"PUT", BASE "/a", "Content-Type: text/x-a\r\n", "0123456789", 201},
-           {"PUT", BASE "/a", "", "0123456789", 200}, {"PUT", BASE "/a", "", "0123456780", 409},
-           {"PUT", BASE "/a", "", "0123", 409}, {"PUT", BASE "/a", "If-None-Match: *\r\n", "0", 412});
+    HTTP_SUITE_EXPECT({"DELETE", BASE "/a", "", NULL, 404},
+                      {"PUT", BASE "/a", "Content-Type: text/x-a\r\n", "0123456789", 201},
+                      {"PUT", BASE "/a", "", "0123456789", 200}, {"PUT", BASE "/a", "", "0123456780", 409},
+                      {"PUT", BASE "/a", "", "0123", 409},
+                      {"PUT", BASE "/a", "If-None-Match: *\r\n", "0", 412});
     expect_content(BASE "/a", "0123456789");
-    EXPECT({"PUT", BASE "/empty", "", "", 201}, {"DELETE", BASE "/a", "If-Match: \"no\"\r\n", NULL, 412},
-           {"DELETE", BASE "/a", "", NULL, 204}, {"DELETE", BASE "/a", "", NULL, 410},
-           {"PUT", BASE "/a", "", "0123456789", 410});
-    int fd = real_daemon_connect(&httpd);
-    struct http_answer answer = ask_on(fd, "PUT", BASE "/film", "", large, LARGE);
+    HTTP_SUITE_EXPECT({"PUT", BASE "/empty", "", "", 201},
+                      {"DELETE", BASE "/a", "If-Match: \"no\"\r\n", NULL, 412},
+                      {"DELETE", BASE "/a", "", NULL, 204}, {"DELETE", BASE "/a", "", NULL, 410},
+                      {"PUT", BASE "/a", "", "0123456789", 410});
+    int fd = real_daemon_connect(&http_suite_httpd);
+    struct http_answer answer = http_suite_ask_on(fd, "PUT", BASE "/film", "", large, LARGE);
     assert_int_equal(answer.status, 201);
     assert_true(http_answer_has(&answer, "Location: " BASE "/film"));
     free(answer.body);
-    answer = ask_on(fd, "PUT", BASE "/film", "", large, LARGE); /* the connection goes on */
+    answer = http_suite_ask_on(fd, "PUT", BASE "/film", "", large, LARGE); /* the connection goes on */
     assert_int_equal(answer.status, 200);
     free(answer.body);
     close(fd);
@@ -219,19 +107,19 @@ static void what_a_file_is_called_comes_from_the_request(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         char target[128];
-        struct http_answer answer = ask("PUT", rows[i].target, rows[i].fields, "x");
+        struct http_answer answer = http_suite_ask("PUT", rows[i].target, rows[i].fields, "x");
         assert_int_equal(answer.status, 201);
         free(answer.body);
         snprintf(target, sizeof(target), BASE "/n%zu?download", i + 1);
-        answer = ask("HEAD", target, "", NULL);
+        answer = http_suite_ask("HEAD", target, "", NULL);
         if (!strstr(answer.head, rows[i].has))
             fail_msg("%s is not in %s", rows[i].has, answer.head);
         free(answer.body);
     }
-    struct http_answer answer = ask("POST", BASE "?name=a%20b.txt", "", "text");
+    struct http_answer answer = http_suite_ask("POST", BASE "?name=a%20b.txt", "", "text");
     char location[256];
     assert_int_equal(answer.status, 201);
-    field_of(&answer, "Location", location, sizeof(location));
+    http_suite_field(&answer, "Location", location, sizeof(location));
     free(answer.body);
     expect_content(location, "text");
 }
@@ -239,39 +127,42 @@ static void what_a_file_is_called_comes_from_the_request(void **state)
 static void contents_have_the_digest_that_was_stated(void **state)
 {
     (void)state;
-    EXPECT({"PUT", BASE "/d1", "Repr-Digest: " DIGITS_256 "\r\n", "0123456789", 201},
-           {"PUT", BASE "/d2", "Content-Digest: md5=:AAAA:, " DIGITS_256 "\r\n", "0123456789", 201},
-           {"PUT", BASE "/d3", "Repr-Digest: " X_256 "\r\n", "0123456789", 422},
-           {"PUT", BASE "/d3", "X-Reel-Digest: xxh3-128=00000000000000000000000000000000\r\n", "0123456789",
-            422},
-           {"PUT", BASE "/d3", "Repr-Digest: sha-256=x\r\n", "x", 400},
-           {"PUT", BASE "/d3", "Repr-Digest: sha-256=:AAAA:\r\n", "x", 400},
-           {"PUT", BASE "/d3", "X-Reel-Digest: xxh3-128=12\r\n", "x", 400},
-           {"PUT", BASE "/d3", "Repr-Digest: " DIGITS_256 "\r\nContent-Digest: " X_256 "\r\n", "x", 400},
-           {"GET", BASE "/d3", "", NULL, 404});
+    HTTP_SUITE_EXPECT(
+        {"PUT", BASE "/d1", "Repr-Digest: " DIGITS_256 "\r\n", "0123456789", 201},
+        {"PUT", BASE "/d2", "Content-Digest: md5=:AAAA:, " DIGITS_256 "\r\n", "0123456789", 201},
+        {"PUT", BASE "/d3", "Repr-Digest: " X_256 "\r\n", "0123456789", 422},
+        {"PUT", BASE "/d3", "X-Reel-Digest: xxh3-128=00000000000000000000000000000000\r\n", "0123456789",
+         422},
+        {"PUT", BASE "/d3", "Repr-Digest: sha-256=x\r\n", "x", 400},
+        {"PUT", BASE "/d3", "Repr-Digest: sha-256=:AAAA:\r\n", "x", 400},
+        {"PUT", BASE "/d3", "X-Reel-Digest: xxh3-128=12\r\n", "x", 400},
+        {"PUT", BASE "/d3", "Repr-Digest: " DIGITS_256 "\r\nContent-Digest: " X_256 "\r\n", "x", 400},
+        {"GET", BASE "/d3", "", NULL, 404});
 }
 
 static void what_cannot_be_stored_is_refused(void **state)
 {
     (void)state;
-    EXPECT({"PUT", BASE "/r", "Content-Encoding: gzip\r\n", "x", 415}, {"PUT", BASE "/r", "", NULL, 411},
-           {"PUT", BASE "/r", "Content-Range: bytes 0-0/2\r\n", "x", 400},
-           {"PUT", BASE "/r", "If-Match: *\r\n", "x", 412},
-           {"PUT", BASE "/r", "Content-Length: 2000001\r\n", NULL, 413}, {"PUT", BASE, "", "x", 405},
-           {"POST", BASE "/r", "", "x", 405}, {"PUT", "/hls/tnvideo/alice/r/master.m3u8", "", "x", 405},
-           {"PUT", "/elsewhere", "", "x", 404},
-           {"PUT", BASE "/r", "Content-Disposition: attachment; filename=\"a\001b\"\r\n", "x", 400},
-           {"PUT", BASE "/r", CHUNKED "Content-Encoding: br\r\n", "1\r\nx\r\n0\r\n\r\n", 415},
-           {"PUT", "/files/elsewhere/alice/r", "", "x", 404});
-    EXPECT({"OPTIONS", BASE "/r", "Origin: https://a\r\nAccess-Control-Request-Method: PUT\r\n", NULL, 204},
-           {"OPTIONS", BASE, "", NULL, 204});
+    HTTP_SUITE_EXPECT(
+        {"PUT", BASE "/r", "Content-Encoding: gzip\r\n", "x", 415}, {"PUT", BASE "/r", "", NULL, 411},
+        {"PUT", BASE "/r", "Content-Range: bytes 0-0/2\r\n", "x", 400},
+        {"PUT", BASE "/r", "If-Match: *\r\n", "x", 412},
+        {"PUT", BASE "/r", "Content-Length: 2000001\r\n", NULL, 413}, {"PUT", BASE, "", "x", 405},
+        {"POST", BASE "/r", "", "x", 405}, {"PUT", "/hls/tnvideo/alice/r/master.m3u8", "", "x", 405},
+        {"PUT", "/elsewhere", "", "x", 404},
+        {"PUT", BASE "/r", "Content-Disposition: attachment; filename=\"a\001b\"\r\n", "x", 400},
+        {"PUT", BASE "/r", CHUNKED "Content-Encoding: br\r\n", "1\r\nx\r\n0\r\n\r\n", 415},
+        {"PUT", "/files/elsewhere/alice/r", "", "x", 404});
+    HTTP_SUITE_EXPECT(
+        {"OPTIONS", BASE "/r", "Origin: https://a\r\nAccess-Control-Request-Method: PUT\r\n", NULL, 204},
+        {"OPTIONS", BASE, "", NULL, 204});
 }
 
 static void a_refusal_comes_before_content_that_was_not_sent(void **state)
 {
     struct http_answer answer;
     (void)state;
-    int fd = real_daemon_connect(&httpd);
+    int fd = real_daemon_connect(&http_suite_httpd);
     http_send(fd,
               "PUT " BASE "/e HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n");
     http_answer_read(fd, true, &answer);
@@ -297,40 +188,40 @@ static void who_sends_nothing_more_is_told_so(void **state)
     struct http_answer answer;
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
-        int fd = real_daemon_connect(&httpd);
+        int fd = real_daemon_connect(&http_suite_httpd);
         http_send(fd, heads[i]);
         http_answer_read(fd, false, &answer);
         assert_int_equal(answer.status, 408);
         free(answer.body);
         close(fd);
-        fd = real_daemon_connect(&httpd); /* and who goes away leaves nothing */
+        fd = real_daemon_connect(&http_suite_httpd); /* and who goes away leaves nothing */
         http_send(fd, heads[i]);
         close(fd);
     }
-    EXPECT({"GET", BASE "/slow", "", NULL, 404});
+    HTTP_SUITE_EXPECT({"GET", BASE "/slow", "", NULL, 404});
 }
 
 static void forms_are_taken_as_pages_send_them(void **state)
 {
     char location[256];
     (void)state;
-    struct http_answer answer = ask(
+    struct http_answer answer = http_suite_ask(
         "POST", BASE, FORM,
         PART("name=\"other\"") "x\r\n" PART("name=\"f\"; filename=\"a.txt\"") "line\r\n--Xy\r\n" FORM_END);
     assert_int_equal(answer.status, 201);
-    field_of(&answer, "Location", location, sizeof(location));
+    http_suite_field(&answer, "Location", location, sizeof(location));
     free(answer.body);
     expect_content(location, "line\r\n--Xy\r\n");
-    EXPECT({"POST", BASE, FORM, PART("name=\"id\"") "form-1\r\n" PART("name=\"f\"; filename=\"b\"") FORM_END,
-            201},
-           {"GET", BASE "/form-1", "", NULL, 200},
-           {"POST", BASE, FORM, PART("name=\"id\"") "x" FORM_END, 400},
-           {"POST", BASE, FORM, PART("name=\"id\"") "a\001\r\n" PART("name=\"f\"; filename=\"b\"") FORM_END,
-            400},
-           {"POST", BASE, FORM, PART("name=\"f\"; filename=\"b\"") "x\r\n" PART("name=\"more\"") "y" FORM_END,
-            400},
-           {"POST", BASE, FORM, PART("name=\"f\"; filename=\"b\"") "x", 400},
-           {"POST", BASE, "Content-Type: multipart/form-data\r\n", "x", 400});
+    HTTP_SUITE_EXPECT({"POST", BASE, FORM,
+                       PART("name=\"id\"") "form-1\r\n" PART("name=\"f\"; filename=\"b\"") FORM_END, 201},
+                      {"GET", BASE "/form-1", "", NULL, 200},
+                      {"POST", BASE, FORM, PART("name=\"id\"") "x" FORM_END, 400},
+                      {"POST", BASE, FORM,
+                       PART("name=\"id\"") "a\001\r\n" PART("name=\"f\"; filename=\"b\"") FORM_END, 400},
+                      {"POST", BASE, FORM,
+                       PART("name=\"f\"; filename=\"b\"") "x\r\n" PART("name=\"more\"") "y" FORM_END, 400},
+                      {"POST", BASE, FORM, PART("name=\"f\"; filename=\"b\"") "x", 400},
+                      {"POST", BASE, "Content-Type: multipart/form-data\r\n", "x", 400});
 }
 
 /* ---- chunks ---- */
@@ -357,9 +248,9 @@ static void chunks_become_the_content(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         char target[64], *text = chunks_of(large, sizes[i], 7 + sizes[i] / 9), saved = large[sizes[i]];
         snprintf(target, sizeof(target), BASE "/chunks%zu", i);
-        int fd = real_daemon_connect(&httpd);
+        int fd = real_daemon_connect(&http_suite_httpd);
         for (int turn = 0; turn < 2; turn++) {
-            struct http_answer answer = ask_on(fd, "PUT", target, CHUNKED, text, strlen(text));
+            struct http_answer answer = http_suite_ask_on(fd, "PUT", target, CHUNKED, text, strlen(text));
             if (answer.status != 201 && (turn == 0 || answer.status != 200))
                 fail_msg("%zu bytes: %d: %s", sizes[i], answer.status, (const char *)answer.body);
             free(answer.body);
@@ -370,14 +261,15 @@ static void chunks_become_the_content(void **state)
         large[sizes[i]] = saved;
         free(text);
     }
-    EXPECT({"PUT", BASE "/chunks1", CHUNKED, "2\r\nab\r\n0\r\n\r\n", 409},
-           {"PUT", BASE "/c1", CHUNKED "Repr-Digest: " X_256 "\r\n", "2\r\nab\r\n0\r\n\r\n", 422},
-           {"PUT", BASE "/c1", CHUNKED "Repr-Digest: " X_256 "\r\n", "1\r\nx\r\n0\r\n\r\n", 201},
-           {"PUT", BASE "/c2", CHUNKED, "zz\r\n", 400}, {"POST", BASE, CHUNKED, "1\r\nx\r\n0\r\n\r\n", 201});
+    HTTP_SUITE_EXPECT({"PUT", BASE "/chunks1", CHUNKED, "2\r\nab\r\n0\r\n\r\n", 409},
+                      {"PUT", BASE "/c1", CHUNKED "Repr-Digest: " X_256 "\r\n", "2\r\nab\r\n0\r\n\r\n", 422},
+                      {"PUT", BASE "/c1", CHUNKED "Repr-Digest: " X_256 "\r\n", "1\r\nx\r\n0\r\n\r\n", 201},
+                      {"PUT", BASE "/c2", CHUNKED, "zz\r\n", 400},
+                      {"POST", BASE, CHUNKED, "1\r\nx\r\n0\r\n\r\n", 201});
     char *text = chunks_of(large, LARGE, 60000);
-    int fd = real_daemon_connect(&httpd);
+    int fd = real_daemon_connect(&http_suite_httpd);
     struct http_answer answer =
-        ask_on(fd, "PUT", BASE "/c3", CHUNKED "Repr-Digest: " X_256 "\r\n", text, strlen(text));
+        http_suite_ask_on(fd, "PUT", BASE "/c3", CHUNKED "Repr-Digest: " X_256 "\r\n", text, strlen(text));
     assert_int_equal(answer.status, 422);
     free(answer.body);
     free(text);
@@ -391,10 +283,10 @@ static void create(const char *fields, char location[256])
 {
     char all[1024];
     snprintf(all, sizeof(all), TUS "%s", fields);
-    struct http_answer answer = ask("POST", "/tus/tnvideo/alice", all, "");
+    struct http_answer answer = http_suite_ask("POST", "/tus/tnvideo/alice", all, "");
     if (answer.status != 201)
         fail_msg("%s: %d: %s", fields, answer.status, (const char *)answer.body);
-    field_of(&answer, "Location", location, 256);
+    http_suite_field(&answer, "Location", location, 256);
     free(answer.body);
 }
 
@@ -403,15 +295,15 @@ static void expect_tus(const char *method, const char *target, const char *field
 {
     char all[1024];
     snprintf(all, sizeof(all), TUS "%s", fields);
-    expect(&(struct row){method, target, all, body, status});
+    http_suite_expect(&(struct http_suite_row){method, target, all, body, status});
 }
 
 static void expect_offset(const char *target, const char *offset)
 {
     char value[32];
-    struct http_answer answer = ask("HEAD", target, TUS, NULL);
+    struct http_answer answer = http_suite_ask("HEAD", target, TUS, NULL);
     assert_int_equal(answer.status, 200);
-    field_of(&answer, "Upload-Offset", value, sizeof(value));
+    http_suite_field(&answer, "Upload-Offset", value, sizeof(value));
     assert_string_equal(value, offset);
     free(answer.body);
 }
@@ -434,8 +326,9 @@ static void an_upload_goes_on_where_it_was(void **state)
     expect_tus("PATCH", at,
                OCTETS "Upload-Offset: 5\r\nUpload-Checksum: sha1 EfatjsUqKYSrqv18O1FlA3hcIHI=\r\n", "y", 460);
     expect_tus("PATCH", at, OCTETS "Upload-Offset: 5\r\nUpload-Checksum: md5 AAAA\r\n", "y", 400);
-    expect(&(struct row){"PATCH", at, "Tus-Resumable: 0.2.2\r\n" OCTETS "Upload-Offset: 5\r\n", "x", 412});
-    expect(&(struct row){"HEAD", at, "", NULL, 412});
+    http_suite_expect(&(struct http_suite_row){
+        "PATCH", at, "Tus-Resumable: 0.2.2\r\n" OCTETS "Upload-Offset: 5\r\n", "x", 412});
+    http_suite_expect(&(struct http_suite_row){"HEAD", at, "", NULL, 412});
     expect_tus("GET", at, "", NULL, 405);
     expect_tus("PATCH", at, OCTETS CHUNKED "Upload-Offset: 5\r\n", "2\r\n56\r\n0\r\n\r\n", 204);
     expect_tus("POST", at, OCTETS "X-HTTP-Method-Override: PATCH\r\nUpload-Offset: 7\r\n", "789", 204);
@@ -468,11 +361,11 @@ static void uploads_are_ended_joined_and_deferred(void **state)
     expect_tus("PATCH", whole, OCTETS "Upload-Offset: 5\r\n", "", 403);
     expect_tus("POST", "/tus/tnvideo/alice", "Upload-Concat: final;\r\n", "", 400);
     expect_tus("POST", "/tus/tnvideo/alice", "Upload-Concat: both\r\n", "", 400);
-    int fd = real_daemon_connect(&httpd);
-    struct http_answer answer =
-        ask_on(fd, "POST", "/tus/tnvideo/alice", TUS OCTETS "Upload-Length: 1300000\r\n", large, LARGE);
+    int fd = real_daemon_connect(&http_suite_httpd);
+    struct http_answer answer = http_suite_ask_on(fd, "POST", "/tus/tnvideo/alice",
+                                                  TUS OCTETS "Upload-Length: 1300000\r\n", large, LARGE);
     assert_int_equal(answer.status, 201);
-    field_of(&answer, "Location", one, sizeof(one));
+    http_suite_field(&answer, "Location", one, sizeof(one));
     free(answer.body);
     close(fd);
     expect_offset(one, "1300000");
@@ -499,63 +392,44 @@ static void a_wrong_creation_says_what_is_wrong(void **state)
         expect_tus("POST", "/tus/tnvideo/alice", rows[i].fields, rows[i].body, rows[i].status);
     expect_tus("HEAD", "/tus/tnvideo/alice/x/u00000000000000000000000000000000", "", NULL, 404);
     expect_tus("HEAD", "/tus/tnvideo/alice/x/nonsense", "", NULL, 404);
-    EXPECT({"OPTIONS", "/tus/", "Origin: https://a\r\nAccess-Control-Request-Method: POST\r\n", NULL, 204});
+    HTTP_SUITE_EXPECT(
+        {"OPTIONS", "/tus/", "Origin: https://a\r\nAccess-Control-Request-Method: POST\r\n", NULL, 204});
 }
 
 /* ---- who may ---- */
 
-static const char *bearer(const char *rights, const char *user, char fields[TOKEN_TEXT_SIZE + 32])
-{
-    struct error error;
-    struct keys *keys = keys_parse(ISSUER_LINE, strlen(ISSUER_LINE), "keys", &error);
-    struct proto_token token = {.expires = clock_wall_seconds() + 600, .application = "tnvideo"};
-    uint8_t body[PROTO_TOKEN_PACKED_MAX];
-    char text[TOKEN_TEXT_SIZE];
-    unsigned bits;
-    assert_non_null(keys);
-    assert_true(key_rights_parse(rights, &bits));
-    token.rights = (uint8_t)bits;
-    snprintf(token.user, sizeof(token.user), "%s", user);
-    size_t size = token_sign(keys_find(keys, "app-1"), &token, body, &error);
-    assert_int_not_equal(size, 0);
-    token_format(body, size, text);
-    keys_release(keys);
-    snprintf(fields, TOKEN_TEXT_SIZE + 32, "Authorization: Bearer %s\r\n", text);
-    return fields;
-}
-
 static void nobody_writes_without_a_token_that_covers_it(void **state)
 {
-    char keys[128], more[256], fields[TOKEN_TEXT_SIZE + 32], form[TOKEN_TEXT_SIZE + 512];
+    char more[256], fields[HTTP_SUITE_BEARER_SIZE], form[TOKEN_TEXT_SIZE + 512];
     (void)state;
-    real_daemon_stop(&httpd);
-    snprintf(keys, sizeof(keys), "%s.keys", volume);
-    write_text(keys, ISSUER_LINE);
-    snprintf(more, sizeof(more), "write = on\n[auth]\nkeys = %s\n[httpd]", keys);
-    start_httpd(more);
-    EXPECT({"PUT", BASE "/t", "", "x", 401}, {"DELETE", BASE "/t", "", NULL, 401},
-           {"POST", BASE, "", "x", 401}, {"PUT", BASE "/t", "Authorization: Basic eDp5\r\n", "x", 401},
-           {"PUT", BASE "/t", "Authorization: Bearer x\r\n", "x", 401},
-           {"POST", "/tus/tnvideo/alice", TUS "Upload-Length: 1\r\n", "", 401});
-    expect(&(struct row){"PUT", BASE "/t", bearer("r", "alice", fields), "x", 403});
-    expect(&(struct row){"PUT", BASE "/t", bearer("w", "bob", fields), "x", 403});
-    expect(&(struct row){"PUT", BASE "/t", bearer("w", "alice", fields), "x", 201});
-    expect(&(struct row){"DELETE", BASE "/t", fields, NULL, 403});
-    expect(&(struct row){"DELETE", BASE "/t", bearer("d", "alice", fields), NULL, 204});
-    bearer("w", "alice", fields);
+    snprintf(more, sizeof(more), "write = on\n[auth]\nkeys = %s\n[httpd]", http_suite_keys);
+    http_suite_restart(more);
+    HTTP_SUITE_EXPECT({"PUT", BASE "/t", "", "x", 401}, {"DELETE", BASE "/t", "", NULL, 401},
+                      {"POST", BASE, "", "x", 401},
+                      {"PUT", BASE "/t", "Authorization: Basic eDp5\r\n", "x", 401},
+                      {"PUT", BASE "/t", "Authorization: Bearer x\r\n", "x", 401},
+                      {"POST", "/tus/tnvideo/alice", TUS "Upload-Length: 1\r\n", "", 401});
+    http_suite_expect(
+        &(struct http_suite_row){"PUT", BASE "/t", http_suite_bearer("r", "alice", fields), "x", 403});
+    http_suite_expect(
+        &(struct http_suite_row){"PUT", BASE "/t", http_suite_bearer("w", "bob", fields), "x", 403});
+    http_suite_expect(
+        &(struct http_suite_row){"PUT", BASE "/t", http_suite_bearer("w", "alice", fields), "x", 201});
+    http_suite_expect(&(struct http_suite_row){"DELETE", BASE "/t", fields, NULL, 403});
+    http_suite_expect(
+        &(struct http_suite_row){"DELETE", BASE "/t", http_suite_bearer("d", "alice", fields), NULL, 204});
+    http_suite_bearer("w", "alice", fields);
     *strchr(fields, '\r') = '\0';
     snprintf(form, sizeof(form),
              PART("name=\"token\"") "%s\r\n" PART("name=\"f\"; filename=\"b\"") "x" FORM_END,
              fields + strlen("Authorization: Bearer "));
-    expect(&(struct row){"POST", BASE, FORM, form, 201});
-    EXPECT({"POST", BASE, FORM, PART("name=\"f\"; filename=\"b\"") "x" FORM_END, 401},
-           {"POST", BASE, FORM,
-            PART("name=\"token\"") "no\r\n" PART("name=\"f\"; filename=\"b\"") "x" FORM_END, 401});
-    real_daemon_stop(&httpd);
-    start_httpd("");
-    EXPECT({"PUT", BASE "/t", "", "x", 405}, {"DELETE", BASE "/t", "", NULL, 405},
-           {"POST", BASE, "", "x", 405});
-    assert_int_equal(unlink(keys), 0);
+    http_suite_expect(&(struct http_suite_row){"POST", BASE, FORM, form, 201});
+    HTTP_SUITE_EXPECT({"POST", BASE, FORM, PART("name=\"f\"; filename=\"b\"") "x" FORM_END, 401},
+                      {"POST", BASE, FORM,
+                       PART("name=\"token\"") "no\r\n" PART("name=\"f\"; filename=\"b\"") "x" FORM_END, 401});
+    http_suite_restart("");
+    HTTP_SUITE_EXPECT({"PUT", BASE "/t", "", "x", 405}, {"DELETE", BASE "/t", "", NULL, 405},
+                      {"POST", BASE, "", "x", 405});
 }
 
 /* ---- nobody there ---- */
@@ -563,14 +437,13 @@ static void nobody_writes_without_a_token_that_covers_it(void **state)
 static void without_a_storage_server_a_later_try_is_advised(void **state)
 {
     (void)state;
-    real_daemon_stop(&httpd);
-    start_httpd("write = open");
-    real_daemon_stop(&tracker);
-    struct http_answer answer = ask("PUT", "/files/tnvideo/bob/gone", "", "x");
+    http_suite_restart("write = open");
+    real_daemon_stop(&http_suite_tracker);
+    struct http_answer answer = http_suite_ask("PUT", "/files/tnvideo/bob/gone", "", "x");
     assert_int_equal(answer.status, 503);
     assert_non_null(strstr(answer.head, "\r\nRetry-After: "));
     free(answer.body);
-    real_daemon_start(&tracker, "tracker", true, NULL); /* for the end */
+    real_daemon_start(&http_suite_tracker, "tracker", true, NULL); /* for the end */
 }
 
 int main(void)
