@@ -388,3 +388,39 @@ def test_no_offset_is_taken_back_whoever_is_killed(tus, seed):
         if answered == len(content):
             break
     wait_for(lambda: stored(tus, address) == content, 30, "the file, byte for byte")
+
+
+# ---- a client of others ----
+
+def test_tuspy_stores_resumes_and_has_its_checksums_checked(tus, tmp_path):
+    """python3-tuspy of Debian, as its readme uses it; goes on at the other server by the address that it kept."""
+    from tusclient.client import TusClient
+    from tusclient.fingerprint import fingerprint
+    from tusclient.storage.filestorage import FileStorage
+    content = os.urandom(700_001)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(content)
+    kept = FileStorage(str(tmp_path / "urls"))
+
+    def uploader(label):
+        client = TusClient(f"http://127.0.0.1:{tus.daemons[label].port}{BASE}",
+                           headers={"Authorization": "Bearer " + wire.token_text(tus.keys.token())})
+        return client.uploader(str(film), chunk_size=200_000, store_url=True, url_storage=kept, upload_checksum=True,
+                               metadata={"filename": "a film.mp4", "filetype": "video/mp4"})
+    first = uploader("httpd")
+    first.upload(stop_at=400_000)
+    assert first.offset == 400_000
+    with open(film, "rb") as stream:
+        mark = fingerprint.Fingerprint().get_fingerprint(stream)
+    kept.set_item(mark, first.url.replace(str(tus.httpd.port), str(tus.second.port)))
+    again = uploader("second")
+    assert again.offset == 400_000  # it asked
+    again.upload()
+    address = "/" + again.url.split("/", 3)[3]
+    wait_for(lambda: stored(tus, address) == content, 20, "the file")
+    connection = http.client.HTTPConnection("127.0.0.1", tus.httpd.port, timeout=60)
+    connection.request("GET", file_of(address) + "?download")
+    answer = connection.getresponse()
+    assert answer.read() == content and answer.headers["Content-Type"] == "video/mp4" and 'filename="a film.mp4"' in answer.headers["Content-Disposition"]
+    connection.close()
+    kept.close()
