@@ -126,7 +126,12 @@ struct reel_options {
     /* With group: uploads on this handle move the file whose ID is given from this group to `group`: the content must be the
      * file's, and nothing of the file but its group changes (see reel_move_user()). */
     const char *moves_from;
-    int64_t reserved[6]; /* zero */
+    /* Under which name the calls of this handle stand in the logs of the servers: 32 hex digits, or a W3C traceparent, whose flag "sampled"
+     * counts as `traced`. NULL: 128 random bits. */
+    const char *request;
+    int64_t
+        traced; /* not 0: the servers log also that they answered, and put the name into the texts of failures */
+    int64_t reserved[4]; /* zero */
 };
 
 enum reel_auth {
@@ -139,6 +144,9 @@ enum reel_auth {
 /* A handle, or NULL. Reads the keys file where there is one. Contacts no server yet: a tracker that is away shows in the first call. The caller ends it with
  * reel_close(). */
 REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_error *error);
+
+/* The 32 hex digits under which the calls of the handle stand in the logs of trackers and storage servers. Valid until reel_close(). */
+REEL_API const char *reel_request(const struct reel *reel);
 
 /* Any thread: every call that is under way on the handle fails with REEL_E_CANCELLED as soon as it can (one that
  * reads or writes a file here: after that), and so does every later one but reel_close(). Does not wait. Not for

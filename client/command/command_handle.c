@@ -68,6 +68,7 @@ struct reel *command_open_at(struct command *command, const char *trackers, cons
         .keys = settings->keys[0] != '\0' ? settings->keys : NULL,
         .token = token,
         .auth = settings->auth, /* in the same order */
+        .traced = command->options.verbose > 0,
         .remark = say_remark,
         .remark_argument = command,
     };
@@ -93,5 +94,7 @@ int command_open_handle(struct command *command)
     int result;
 
     command->reel = command_open_at(command, command->settings.trackers, NULL, NULL, &result);
+    if (command->reel && command->options.verbose > 0)
+        command_remark(command, "request %s", reel_request(command->reel));
     return result;
 }

@@ -226,6 +226,12 @@ void client_cancel(struct client_operation *operation)
     operation_free(operation);
 }
 
+void client_name_request(struct client_operation *operation, const struct request_id *id)
+{
+    if (operation)
+        operation->request = *id;
+}
+
 void client_watch(struct client_operation *operation, client_remark_callback remark, void *argument)
 {
     operation->remark = remark;

@@ -11,6 +11,7 @@
 #include "common/call/packet_call.h"
 #include "common/call/packet_line.h"
 #include "common/proto/proto.h"
+#include "common/proto/request_id.h"
 #include "common/loop/workers.h"
 
 #define CLIENT_SERVERS_MAX 16 /* addresses kept of one SADDRS answer */
@@ -63,6 +64,10 @@ void client_cancel(struct client_operation *operation);
  * is done about it, and is valid during the call. */
 typedef void (*client_remark_callback)(void *argument, const char *text);
 void client_watch(struct client_operation *operation, client_remark_callback remark, void *argument);
+
+/* The name under which the operation's requests appear in the logs of trackers and storage servers. Before it begins, which is in the next
+ * turn of the loop. NULL operation: nothing. */
+void client_name_request(struct client_operation *operation, const struct request_id *id);
 
 /* Which server of the group is asked first, for operations that are about the same thing: the one that did the last of them, which may
  * have in memory what another one would have to read; before the first of them the TURN-th of the group's, so that things

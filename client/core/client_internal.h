@@ -96,6 +96,8 @@ struct client_operation {
     const struct client_command *wanted;                /* what is asked of a server that knows everything */
     const struct client_command *command;               /* what is asked now: WANTED, or an older one */
 
+    struct request_id request; /* zeros: none */
+
     /* locating */
     struct proto_file_key key;
     bool create, fresh;

@@ -231,6 +231,7 @@ static void locate_ask(struct client_operation *operation)
         key.file[0] = '0'; /* SADDRS wants a file ID, though no answer depends on it */
     packed = options.command == PROTO_TRACKER_SADDRS ? proto_file_key_pack(body, &key, &error)
                                                      : proto_user_key_pack(body, &key, &error);
+    request_id_put(body, packed ? sizeof(body) : 0, &operation->request);
     if (packed)
         operation->question = packet_call_start(client->pool, &options, &error);
     address_list_clear(&trackers);

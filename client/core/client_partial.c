@@ -193,6 +193,7 @@ static void finish_options(struct client_operation *operation, struct packet_cal
     options->timeout_ms = max_i64(options->timeout_ms,
                                   operation->patience_ms * (int64_t)max_size(operation->location.count, 1));
     if (operation->owned) {
+        request_id_put(operation->owned, operation->owned_size, &operation->request);
         options->body = operation->owned;
         options->body_size = operation->owned_size;
     }

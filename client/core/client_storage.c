@@ -361,6 +361,7 @@ static void storage_call(struct client_operation *operation)
         client_operation_finish(operation, &error);
         return;
     }
+    request_id_put(operation->body, command->body_size, &operation->request);
     if (operation->command->options)
         operation->command->options(operation, &options);
     if (servers_left(operation, &servers)) {

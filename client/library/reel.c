@@ -68,6 +68,13 @@ static bool take_options(struct reel *reel, const struct reel_options *options, 
     reel->tries = options->tries > 0 ? options->tries : 10;
     reel->progress_timeout_ms = options->progress_timeout_ms > 0 ? options->progress_timeout_ms : 30000;
     reel->async_threads = options->async_threads > 0 ? options->async_threads : ASYNC_THREADS;
+    request_id_make(&reel->request);
+    if (options->request && !request_id_parse(options->request, strlen(options->request), &reel->request) &&
+        !request_id_of_traceparent(options->request, strlen(options->request), &reel->request))
+        return error_set(error, ERROR_MALFORMED,
+                         "request: 32 hex digits or a traceparent expected, not \"%.64s\"", options->request);
+    reel->request.traced = reel->request.traced || options->traced != 0;
+    (void)request_id_text(&reel->request, reel->request_text);
     reel->remark = options->remark;
     reel->remark_argument = options->remark_argument;
     client->connect_timeout_ms = options->connect_timeout_ms;
@@ -117,6 +124,11 @@ static bool open_parts(struct reel *reel, struct client_options *client, struct 
     client->resolver = reel->resolver;
     reel->client = client_create(reel->loop, client, error);
     return reel->client && loop_start(reel->loop, error);
+}
+
+const char *reel_request(const struct reel *reel)
+{
+    return reel->request_text;
 }
 
 struct reel *reel_open(const struct reel_options *options, struct reel_error *error)

@@ -29,6 +29,8 @@ struct reel {
     bool moves;         /* uploads are MOVEs */
     int tries;
     pid_t process; /* that opened it */
+    struct request_id request;
+    char request_text[REQUEST_ID_TEXT_SIZE];
     reel_remark remark;
     void *remark_argument;
     atomic_llong

@@ -166,6 +166,7 @@ void reel_wait_started(struct reel_wait *wait, struct client_operation *operatio
     wait->operation = operation;
     if (operation) {
         client_watch(operation, wait_remark, wait);
+        client_name_request(operation, &wait->reel->request);
         return;
     }
     (void)error_set(&error, ERROR_UNAVAILABLE, "no memory");

@@ -4,6 +4,7 @@
  */
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/proto/request_id.h"
 #include "common/serve/packet_connection.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #define FAILURE_LINES 100 /* per second, for each command */
 #define MORE_SIZE     64
+#define TRACED_LINES  200 /* per second, about requests that somebody follows */
 
 static struct log_gate refused_gate;
 static struct log_rate failure_rates[256];
@@ -79,6 +81,60 @@ static bool copy_output(struct packet_connection *connection, uint8_t status, co
     return true;
 }
 
+/* " (N more like it not shown)", or nothing. Returns BUFFER. */
+static const char *describe_suppressed(uint64_t suppressed, char *buffer, size_t size)
+{
+    buffer[0] = '\0';
+    if (suppressed > 0)
+        (void)snprintf(buffer, size, " (%" PRIu64 " more not shown)", suppressed);
+    return buffer;
+}
+
+/* "request 4bf92f3577b34da6a3ce929d0e0e4736: ", or nothing. Returns BUFFER. */
+#define REQUEST_NAME_SIZE (REQUEST_ID_TEXT_SIZE + 12)
+static const char *name_request(const struct packet_request *request, char buffer[REQUEST_NAME_SIZE])
+{
+    char text[REQUEST_ID_TEXT_SIZE];
+    struct request_id id;
+
+    buffer[0] = '\0';
+    if (request->connection->head_held && request_id_get(request->head, request->head_size, &id))
+        (void)snprintf(buffer, REQUEST_NAME_SIZE, "request %s: ", request_id_text(&id, text));
+    return buffer;
+}
+
+char *packet_request_name(const struct packet_request *request, char buffer[PACKET_REQUEST_NAME_SIZE])
+{
+    const struct packet_connection *connection = request->connection;
+    char text[REQUEST_ID_TEXT_SIZE];
+    struct request_id id;
+    bool named = connection->head_held && request_id_get(request->head, request->head_size, &id);
+
+    (void)snprintf(buffer, PACKET_REQUEST_NAME_SIZE, "c%" PRIu64 "%s%s", connection->id,
+                   named ? ": request " : "", named ? request_id_text(&id, text) : "");
+    return buffer;
+}
+
+/* Somebody follows the request, or the log is to have everything. */
+static void trace_success(struct packet_connection *connection)
+{
+    static struct log_rate rate;
+    const struct packet_request *request = &connection->request;
+    char name[PACKET_NAME_SIZE], text[REQUEST_ID_TEXT_SIZE], more[MORE_SIZE];
+    struct request_id id;
+    uint64_t suppressed;
+
+    if (connection->outcome != ERROR_NONE || !connection->head_held ||
+        !request_id_get(request->head, request->head_size, &id))
+        return;
+    if ((id.traced || log_get_level() <= LOG_LEVEL_DEBUG) && log_rate_open(&rate, TRACED_LINES, &suppressed))
+        log_write(id.traced ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "packet",
+                  "%s: request %s: %s answered after %" PRId64 " us%s",
+                  packet_connection_name(connection, name, sizeof(name)), request_id_text(&id, text),
+                  command_name(connection), clock_monotonic_us() - request->start_us,
+                  describe_suppressed(suppressed, more, sizeof(more)));
+}
+
 /* The handler is done with the request; what it left of the body stands in the way of the next one. */
 static void request_finish(struct packet_connection *connection)
 {
@@ -86,6 +142,7 @@ static void request_finish(struct packet_connection *connection)
 
     if (connection->lane->server->options.audit)
         packet_session_audit(connection);
+    trace_success(connection);
     connection->body_left = connection->request.body_left;
     if (connection->state == PACKET_READING)
         connection->body_left -= (int64_t)connection->read_got;
@@ -148,38 +205,45 @@ static const char *public_text(const struct packet_connection *connection, const
     return buffer;
 }
 
+/* What an operator will be asked about: not what whoever asked can see and mend by himself. */
+static bool is_trouble(int code)
+{
+    return code == ERROR_GENERAL || code == ERROR_UNAVAILABLE || code == ERROR_IO || code == ERROR_TIMEOUT ||
+           code == ERROR_NO_SERVER || code == ERROR_EXHAUSTED;
+}
+
 static void set_failure(struct packet_connection *connection, const struct error *error)
 {
     uint8_t body[PROTO_ERROR_BODY_MAX];
-    char text[ERROR_TEXT_SIZE];
+    char text[ERROR_TEXT_SIZE], named[ERROR_TEXT_SIZE + REQUEST_ID_TEXT_SIZE + 16],
+        id_text[REQUEST_ID_TEXT_SIZE];
+    const char *said = public_text(connection, error, text, sizeof(text));
+    const struct packet_request *request = &connection->request;
+    struct request_id id;
+
     connection->outcome = error->code;
-    size_t size = proto_error_pack(body, error->code, connection->lane->server->options.host_name,
-                                   public_text(connection, error, text, sizeof(text)));
+    if (connection->head_held && request_id_get(request->head, request->head_size, &id) &&
+        (id.traced || is_trouble(error->code))) {
+        (void)snprintf(named, sizeof(named), "%s (request %s)", said, request_id_text(&id, id_text));
+        said = named;
+    }
+    size_t size = proto_error_pack(body, error->code, connection->lane->server->options.host_name, said);
 
     metric_add(packet_request_metrics(connection)->failures, 1);
     (void)copy_output(connection, PROTO_STATUS_FAILURE, body, size);
 }
 
-/* " (N more like it not shown)", or nothing. Returns BUFFER. */
-static const char *describe_suppressed(uint64_t suppressed, char *buffer, size_t size)
-{
-    buffer[0] = '\0';
-    if (suppressed > 0)
-        (void)snprintf(buffer, size, " (%" PRIu64 " more not shown)", suppressed);
-    return buffer;
-}
-
 void packet_reply_failure(struct packet_request *request, const struct error *error)
 {
     struct packet_connection *connection = connection_of(request);
-    char name[PACKET_NAME_SIZE], more[MORE_SIZE];
+    char name[PACKET_NAME_SIZE], more[MORE_SIZE], named[REQUEST_NAME_SIZE];
     uint64_t suppressed;
 
     if (log_rate_open(&failure_rates[request->command], FAILURE_LINES, &suppressed))
-        log_info("packet", "%s: ref c%" PRIu64 "-%" PRIu64 ": %s failed: %s (%s)%s",
+        log_info("packet", "%s: ref c%" PRIu64 "-%" PRIu64 ": %s%s failed: %s (%s)%s",
                  packet_connection_name(connection, name, sizeof(name)), connection->id, connection->requests,
-                 command_name(connection), error->text, error_code_name(error->code),
-                 describe_suppressed(suppressed, more, sizeof(more)));
+                 name_request(request, named), command_name(connection), error->text,
+                 error_code_name(error->code), describe_suppressed(suppressed, more, sizeof(more)));
     set_failure(connection, error);
     request_finish(connection);
 }

@@ -127,6 +127,11 @@ void *packet_connection_user(const struct packet_connection *connection);
 
 /* ---- requests ---- */
 
+/* "c12", and where the request has a name (common/proto/request_id.h) "c12: request 4bf9...": how lines of the log about it begin. Until it is
+ * finished. Returns BUFFER. */
+#define PACKET_REQUEST_NAME_SIZE 80
+char *packet_request_name(const struct packet_request *request, char buffer[PACKET_REQUEST_NAME_SIZE]);
+
 /* Success with a small body (copied). */
 void packet_reply(struct packet_request *request, const void *body, size_t size);
 

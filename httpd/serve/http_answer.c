@@ -26,10 +26,22 @@ struct http_text http_answer_request_field(const struct http_connection *connect
     return http_request_field(&connection->exchange.request, http_answer_request_head(connection), field);
 }
 
+struct request_id http_answer_name(const struct http_connection *connection)
+{
+    struct request_id id = connection->exchange.named;
+    if (request_id_is_set(&id))
+        return id;
+    memcpy(id.bytes, connection->loop->random, sizeof(connection->loop->random));
+    uint64_t place = connection->id << 24 ^ connection->requests;
+    for (size_t i = 0; i < sizeof(place); i++)
+        id.bytes[REQUEST_ID_BYTES - 1 - i] = (uint8_t)(place >> (8 * i));
+    return id;
+}
+
 char *http_answer_request_id(const struct http_connection *connection, char text[HTTP_REQUEST_ID_SIZE])
 {
-    snprintf(text, HTTP_REQUEST_ID_SIZE, "c%" PRIu64 "-%" PRIu64, connection->id, connection->requests);
-    return text;
+    const struct request_id id = http_answer_name(connection);
+    return request_id_text(&id, text);
 }
 
 /* ---- fields that several answers have ---- */
@@ -42,6 +54,12 @@ static void begin_head(struct http_connection *connection, int status)
     http_response_begin(&connection->out, status, &loop->clock, loop->settings->server_line);
     if (connection->exchange.is_tus)
         HTTP_OUTPUT_LITERAL(&connection->out, "Tus-Resumable: " HTTP_TUS_VERSION "\r\n");
+    const struct http_exchange *exchange = &connection->exchange;
+    if (status < 400 && (exchange->write || exchange->erase || exchange->tus || exchange->api ||
+                         request_id_is_set(&exchange->named))) {
+        char id[HTTP_REQUEST_ID_SIZE];
+        http_response_field(&connection->out, "X-Request-Id", http_answer_request_id(connection, id));
+    }
     if (connection->transport.tls) /* RFC 6797 section 7.2: only there */
         http_output_text(&connection->out, loop->settings->hsts_line);
 }
@@ -220,12 +238,14 @@ void http_answer_log(struct http_connection *connection, int status, int code, c
     static struct log_gate gate;
     uint64_t suppressed = 0;
     if (status >= 500 && log_gate_open(&gate, 100, &suppressed)) {
-        char target[512];
+        char target[512], id[HTTP_REQUEST_ID_SIZE];
         size_t size = http_link_mask(
             http_request_text(http_answer_request_head(connection), connection->exchange.request.target),
             target, sizeof(target));
-        log_warning("exchange", "c%" PRIu64 ": %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
-                    connection->id, (int)size, target, status, error_code_name(code), text, suppressed);
+        log_warning("exchange",
+                    "c%" PRIu64 ": request %s: %.*s: answered %d: %s: %s (%" PRIu64 " alike not logged)",
+                    connection->id, http_answer_request_id(connection, id), (int)size, target, status,
+                    error_code_name(code), text, suppressed);
     }
 }
 

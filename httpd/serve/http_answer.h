@@ -9,7 +9,7 @@
 #include "httpd/serve/http_connection.h"
 #include "httpd/syntax/http_target.h"
 
-#define HTTP_REQUEST_ID_SIZE 48
+#define HTTP_REQUEST_ID_SIZE REQUEST_ID_TEXT_SIZE
 #define HTTP_TUS_VERSION     "1.0.0"
 
 /* For http_answer_refuse(connection, 404, ...). */
@@ -21,7 +21,11 @@
 const char *http_answer_request_head(const struct http_connection *connection);
 /* {NULL, 0}: it has no such field, or the head was given back. */
 struct http_text http_answer_request_field(const struct http_connection *connection, enum http_field field);
-/* The name of the request in X-Request-Id and the access log. Returns TEXT. */
+/* The name of the request in X-Request-Id, the access log, and the logs of the other daemons: that of the client's traceparent, else one of
+ * this process and the connection's place in it. */
+struct request_id http_answer_name(const struct http_connection *connection);
+
+/* The same as text. Returns TEXT. */
 char *http_answer_request_id(const struct http_connection *connection, char text[HTTP_REQUEST_ID_SIZE]);
 
 /* ---- answers without a file: leave the connection in CONNECTION_SEND ---- */

@@ -46,7 +46,9 @@ void http_api_end(struct http_connection *connection)
 /* Waits for what was started. */
 static void api_wait(struct http_connection *connection, struct client_operation *operation)
 {
+    const struct request_id name = http_answer_name(connection);
     connection->exchange.api->operation = operation;
+    client_name_request(operation, &name);
     if (operation)
         http_connection_set_state(connection, CONNECTION_LOOKUP);
     else

@@ -262,6 +262,11 @@ static void head_is_complete(struct http_connection *connection)
 
     exchange->start_us = clock_monotonic_us();
     connection->requests++;
+    const struct http_text trace =
+        http_request_field(request, connection->in + connection->in_start, HTTP_FIELD_TRACEPARENT);
+    if (trace.bytes && !request_id_of_traceparent(trace.bytes, trace.size, &exchange->named))
+        exchange->named =
+            (struct request_id){0}; /* W3C Trace Context, section 3.2.2.1: as if there were none */
     connection->keep_alive =
         request->keep_alive && !connection->loop->draining &&
         (settings->keepalive_requests == 0 || connection->requests < (uint64_t)settings->keepalive_requests);

@@ -10,6 +10,7 @@
 
 #include "common/loop/listen_limits.h"
 #include "common/base/address.h"
+#include "common/proto/request_id.h"
 #include "common/transport/transport.h"
 #include "httpd/syntax/http_body.h"
 #include "httpd/loop/http_loop.h"
@@ -41,6 +42,7 @@ struct http_exchange {
     struct http_request request;
     struct http_body body;
     int64_t start_us;              /* when the head's last byte was read */
+    struct request_id named;       /* by the client's traceparent; zeros: see http_answer_name() */
     int status;                    /* of the answer; 0 while there is none */
     bool failed;                   /* the request could not be read: nothing after it is looked at */
     bool cut;                      /* the answer cannot be finished */

@@ -68,7 +68,9 @@ static void on_delete(void *argument, const struct error *error)
     } else if (error->code == ERROR_NOT_FOUND) {
         /* Also one that is deleted already: which of both it is, its row says. */
         http_lookup_forget(connection->loop->lookup, &erase->key);
+        const struct request_id name = http_answer_name(connection);
         erase->operation = client_stat(connection->loop->client, &erase->key, on_delete_stat, connection);
+        client_name_request(erase->operation, &name);
         if (erase->operation)
             return;
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
@@ -81,7 +83,9 @@ static void on_delete(void *argument, const struct error *error)
 static void start_delete(struct http_connection *connection)
 {
     struct http_delete *erase = connection->exchange.erase;
+    const struct request_id name = http_answer_name(connection);
     erase->operation = client_delete(connection->loop->client, &erase->key, on_delete, connection);
+    client_name_request(erase->operation, &name);
     if (erase->operation)
         http_connection_set_state(connection, CONNECTION_LOOKUP);
     else

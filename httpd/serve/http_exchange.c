@@ -4,6 +4,7 @@
  */
 #include "httpd/serve/http_exchange.h"
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_api.h"
@@ -16,6 +17,7 @@
 #include "httpd/source/source_local.h"
 #include "httpd/source/source_pieces.h"
 #include "httpd/stream/stream_request.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@
 
 /* Status that the access log shows for a client that went before it was answered. */
 #define STATUS_CLIENT_GONE 499
+#define TRACED_LINES       200 /* per second, about requests that somebody follows */
 
 /* The largest stored text that is converted. */
 #define STORED_MAX (1024 * 1024)
@@ -536,6 +539,19 @@ static void log_access(struct http_connection *connection, bool complete, int64_
     access_log_add(connection->loop->access_log, connection->loop->settings->access_log_format, &record);
 }
 
+/* Whoever sent the request follows it. */
+static void log_traced(const struct http_connection *connection, int64_t duration_us)
+{
+    static struct log_rate rate;
+    char id[HTTP_REQUEST_ID_SIZE];
+    uint64_t suppressed;
+    if (log_rate_open(&rate, TRACED_LINES, &suppressed))
+        log_info("exchange",
+                 "c%" PRIu64 ": request %s: answered %d after %" PRId64 " us (%" PRIu64 " alike not logged)",
+                 connection->id, http_answer_request_id(connection, id), connection->exchange.status,
+                 duration_us, suppressed);
+}
+
 static void http_exchange_finish(struct http_connection *connection, bool complete)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -547,6 +563,8 @@ static void http_exchange_finish(struct http_connection *connection, bool comple
         metric_add(metrics->requests[exchange->status / 100], 1);
     metric_observe_us(metrics->durations, duration_us);
     metric_add(metrics->bytes, connection->sent);
+    if (exchange->named.traced)
+        log_traced(connection, duration_us);
     if (connection->loop->access_log)
         log_access(connection, complete && !exchange->cut, duration_us, body_bytes);
     if (exchange->wait)

@@ -279,6 +279,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     loop->http.unsent_total = config->unsent_total;
     loop->http.next_id = index + 1;
     loop->http.id_step = server->count;
+    arc4random_buf(loop->http.random, sizeof(loop->http.random));
     loop->http.again_task.run = on_again;
     loop->drain.run = on_drain;
     loop->reload.run = on_reload;

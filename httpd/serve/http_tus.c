@@ -89,7 +89,9 @@ static void tus_failed(struct http_connection *connection, const struct error *e
 /* Sets the operation and waits for it. */
 static void tus_wait(struct http_connection *connection, struct client_operation *operation)
 {
+    const struct request_id name = http_answer_name(connection);
     connection->exchange.tus->operation = operation;
+    client_name_request(operation, &name);
     if (operation)
         http_connection_set_state(connection, CONNECTION_LOOKUP);
     else
@@ -277,6 +279,7 @@ static void tus_begin_feed(struct http_connection *connection)
     http_body_init(&exchange->body, request);
     const struct feed_options options = {
         .loop = connection->loop,
+        .request = http_answer_name(connection),
         .append = &append,
         .from = connection->transport,
         .memory = connection->in + start,

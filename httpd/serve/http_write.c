@@ -131,6 +131,7 @@ static void begin_sink(struct http_connection *connection, int64_t body, const s
     uint32_t start = connection->in_start + exchange->request.head_size;
     const struct sink_options options = {
         .loop = connection->loop,
+        .request = http_answer_name(connection),
         .put = &write->head.put,
         .from = connection->transport,
         .memory = connection->in + start,
@@ -165,6 +166,7 @@ static void begin_feed(struct http_connection *connection)
     uint32_t start = connection->in_start + exchange->request.head_size;
     const struct feed_options options = {
         .loop = connection->loop,
+        .request = http_answer_name(connection),
         .put = &write->head.put,
         .early = exchange->request.expect_continue,
         .from = connection->transport,

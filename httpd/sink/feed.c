@@ -286,6 +286,7 @@ static void feed_set_operation(struct feed *feed, enum feed_step step, struct cl
 {
     feed->step = step;
     feed->operation = operation;
+    client_name_request(operation, &feed->options.request);
     if (!operation)
         feed_no_memory(feed);
 }

@@ -33,7 +33,8 @@ struct feed_options {
     size_t memory_size;
     const struct http_body *body; /* copied: at its beginning */
     int64_t size_max;             /* bytes of the content; 0: no limit */
-    const uint8_t *hash;          /* that the content must have; copied; NULL: any */
+    struct request_id request;
+    const uint8_t *hash; /* that the content must have; copied; NULL: any */
     enum content_hash_kind hash_kind;
     void (*wanted)(void *argument); /* the content is wanted: 100 Continue. May not close the feed */
     void (*wake)(void *argument);   /* the status has changed; may close the feed */

@@ -427,6 +427,7 @@ struct sink *sink_open(const struct sink_options *options)
     };
     if (fine)
         sink->operation = client_upload(sink->loop->client, &upload);
+    client_name_request(sink->operation, &options->request);
     if (sink->operation)
         return sink;
     sink_close(sink);

@@ -33,6 +33,7 @@ struct sink_options {
         *form; /* the part that is the content has begun, and is the last one; copied. NULL: no form */
     const uint8_t *sha256;  /* that the content must have; copied; NULL: any, as in a form */
     uint64_t connection_id; /* "cN" in logs */
+    struct request_id request;
     void (*wanted)(
         void *argument); /* the content is wanted for the first time: 100 Continue. May not close the sink */
     void (*wake)(void *argument); /* the status has changed; may close the sink */

@@ -70,6 +70,7 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_UPLOAD_METADATA] = "upload-metadata",
     [HTTP_FIELD_UPLOAD_CHECKSUM] = "upload-checksum",
     [HTTP_FIELD_UPLOAD_CONCAT] = "upload-concat",
+    [HTTP_FIELD_TRACEPARENT] = "traceparent",
 };
 
 /* HTTP_FIELD_COUNT for a field that nobody looks at. */

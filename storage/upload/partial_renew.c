@@ -211,12 +211,13 @@ static void renew_copy_on(struct partial *partial)
 
 static void renew_dropped(struct partial *partial)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     struct upload *upload = partial->upload;
     struct partial_renew *renew = partial->renew;
     log_info(ROOM,
-             "c%" PRIu64 ": file %s of user %s: an earlier writer of %s may still be at it; %" PRId64
+             "%s: file %s of user %s: an earlier writer of %s may still be at it; %" PRId64
              " bytes were copied to %s",
-             upload_connection(upload), upload->put.key.file, upload->put.key.user, renew->copy.from,
+             upload_name(upload, name), upload->put.key.file, upload->put.key.user, renew->copy.from,
              partial->rows.row.offset, partial->rows.row.file_path);
     void (*then)(struct upload *) = renew->then;
     store_file_let_go(&upload->file);

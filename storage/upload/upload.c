@@ -115,6 +115,7 @@ void upload_take_number(struct upload *upload)
  * directory takes no files. Then many are, one after the other. */
 static void skip_number(struct upload *upload)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     static struct log_gate gate;
     uint64_t suppressed;
     int64_t now = clock_monotonic_ms();
@@ -123,8 +124,8 @@ static void skip_number(struct upload *upload)
         upload->skipping_since_ms = now;
     if (log_gate_open(&gate, 1000, &suppressed))
         log_error(
-            ROOM, "c%" PRIu64 ": number %lld %s: %s (%" PRIu64 " more since the last line)",
-            upload_connection(upload), (long long)upload->file.place.value,
+            ROOM, "%s: number %lld %s: %s (%" PRIu64 " more since the last line)", upload_name(upload, name),
+            (long long)upload->file.place.value,
             upload->job_error.code == ERROR_EXISTS
                 ? "was given twice and is skipped (was the ID server's database restored from a backup?)"
                 : "is skipped",
@@ -139,6 +140,7 @@ static void skip_number(struct upload *upload)
 
 static void on_job_failed(struct upload *upload)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     const struct error *error = &upload->job_error;
     bool creating = upload->step == UPLOAD_CREATE || upload->step == UPLOAD_STORE;
     if (creating && upload->number_used) {
@@ -149,7 +151,7 @@ static void on_job_failed(struct upload *upload)
     } else {
         bool overtaken = upload->kind && error->code == ERROR_UNAVAILABLE;
         if (error->code != ERROR_DIGEST && error->code != ERROR_EXISTS && !overtaken)
-            log_error(ROOM, "c%" PRIu64 ": file %s of user %s is not stored: %s", upload_connection(upload),
+            log_error(ROOM, "%s: file %s of user %s is not stored: %s", upload_name(upload, name),
                       upload->put.key.file, upload->put.key.user, error->text);
         upload_conclude(upload, error);
     }

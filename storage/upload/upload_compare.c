@@ -41,13 +41,14 @@ bool upload_refused_by_rival(struct upload *upload)
 /* The rival's row is right and its file is lost, or in doubt: this content may take its place. False: it was refused. */
 static bool may_replace(struct upload *upload)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     if (upload->rival->stat.has_digest) {
         if (upload->finding == UPLOAD_LOST)
-            log_error(ROOM,
-                      "c%" PRIu64
-                      ": the stored bytes of file %s of user %s (%s) are lost or damaged; it is stored anew",
-                      upload_connection(upload), upload->put.key.file, upload->put.key.user,
-                      upload->rival->file_path);
+            log_error(
+                ROOM,
+                "%s: the stored bytes of file %s of user %s (%s) are lost or damaged; it is stored anew",
+                upload_name(upload, name), upload->put.key.file, upload->put.key.user,
+                upload->rival->file_path);
         return true;
     }
     upload_refuse(upload, ERROR_EXISTS,

@@ -137,11 +137,11 @@ static void on_undo_timer(evutil_socket_t fd, short what, void *argument)
 /* A leftover of ours: nobody can find it, and the clean-up removes it. */
 void upload_leave_file(struct upload *upload, const char *why)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     char text[STORE_FILE_PATH_SIZE];
     metric_add(upload->storage->metrics.leftovers, 1);
     if (store_path_format(upload->path, &upload->file.place, text))
-        log_error(ROOM, "c%" PRIu64 ": the file %s stays without a row: %s", upload_connection(upload), text,
-                  why);
+        log_error(ROOM, "%s: the file %s stays without a row: %s", upload_name(upload, name), text, why);
 }
 
 static void start_undo(struct upload *upload)

@@ -37,12 +37,12 @@ static void on_withdrawn(struct meta_withdraw *withdraw)
 
 static void withdraw_row(struct upload *upload)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     struct meta_withdraw *withdraw = &upload->withdraw;
     struct error error = {0};
     upload_enter(upload, UPLOAD_WITHDRAW);
-    log_error(ROOM,
-              "c%" PRIu64 ": %s was taken by the clean-up while its row was added; the row is taken back",
-              upload_connection(upload), upload->insert.row.file_path);
+    log_error(ROOM, "%s: %s was taken by the clean-up while its row was added; the row is taken back",
+              upload_name(upload, name), upload->insert.row.file_path);
     withdraw->key = upload->put.key;
     withdraw->row = upload->insert.row;
     withdraw->moves_from = upload->insert.moves_from;
@@ -77,6 +77,7 @@ static void verify_file(struct upload *upload)
 
 static void upload_on_row(struct meta_insert *insert)
 {
+    char name[PACKET_REQUEST_NAME_SIZE];
     struct upload *upload = CONTAINER_OF(insert, struct upload, insert);
     metric_observe_us(upload->storage->metrics.row_time, clock_monotonic_us() - upload->step_us);
     switch (insert->outcome) {
@@ -84,9 +85,8 @@ static void upload_on_row(struct meta_insert *insert)
         upload->keep_file = true; /* there is a row of it, whatever comes now */
         if (upload->heal.begun)
             log_error(ROOM,
-                      "c%" PRIu64
-                      ": the stored bytes of file %s of user %s (%s) were damaged; it was stored anew (%s)",
-                      upload_connection(upload), upload->put.key.file, upload->put.key.user,
+                      "%s: the stored bytes of file %s of user %s (%s) were damaged; it was stored anew (%s)",
+                      upload_name(upload, name), upload->put.key.file, upload->put.key.user,
                       upload->find.row.file_path, upload->insert.row.file_path);
         if (commit_took_long(&upload->file, upload->storage->config->leftover_age_ms))
             verify_file(upload);

@@ -164,9 +164,10 @@ struct upload {
     struct event *timer;
 };
 
-static inline uint64_t upload_connection(const struct upload *upload)
+/* How lines of the log about it begin. Returns NAME. */
+static inline char *upload_name(const struct upload *upload, char name[PACKET_REQUEST_NAME_SIZE])
 {
-    return packet_connection_id(upload->request->connection); /* "cN" in the log */
+    return packet_request_name(upload->request, name);
 }
 
 static inline bool upload_is_move(const struct upload *upload)

@@ -1,0 +1,63 @@
+"""One upload is followed by its name through the HTTP server's access log and log, the tracker's and the storage server's."""
+import http.client
+import json
+import re
+
+from suite import new_id, wait_for
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def ask(suite, method, path, body=None, sampled=None):
+    headers = {} if sampled is None else {"traceparent": f"00-{TRACE}-b7ad6b7169203331-0{sampled}"}
+    connection = http.client.HTTPConnection("127.0.0.1", suite.httpd.port, timeout=30)
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    answer = response.status, dict(response.getheaders()), response.read()
+    connection.close()
+    return answer
+
+
+def lines(daemon, name):
+    return [line for line in daemon.log().splitlines() if f"request {name}" in line]
+
+
+def test_an_upload_is_followed_through_four_logs(own_suite):
+    suite = own_suite
+    access = suite.dir / "log" / "access.log"
+    suite.start(None, {"write": "open", "access_log": access, "access_log_format": "json"})
+    for daemon in suite.daemons.values():  # as in production
+        daemon.config.setdefault("log", {})["level"] = "info"
+        daemon.configure(daemon.config)
+        daemon.hup()
+    path = f"/files/tnvideo/someone/{new_id()}"
+
+    status, headers, _ = ask(suite, "PUT", path, b"content", sampled=1)
+    assert status == 201 and headers["X-Request-Id"] == TRACE
+    wait_for(lambda: TRACE in access.read_text(), what="the access log")
+    logged = [json.loads(line) for line in access.read_text().splitlines()]
+    assert [line["status"] for line in logged if line["request_id"] == TRACE] == [201]
+    assert any("answered 201" in line for line in lines(suite.httpd, TRACE))
+    assert any("saddrs answered" in line for line in lines(suite.tracker, TRACE))
+    assert any("store answered" in line for line in lines(suite.storage, TRACE))
+
+    # Nobody follows it: nothing but the access log grows, and failures name it all the same.
+    before = [len(daemon.log()) for daemon in suite.daemons.values()]
+    status, headers, _ = ask(suite, "PUT", f"/files/tnvideo/someone/{new_id()}", b"content")
+    name = headers["X-Request-Id"]
+    assert status == 201 and re.fullmatch("[0-9a-f]{32}", name)
+    assert [len(daemon.log()) for daemon in suite.daemons.values()] == before
+    wait_for(lambda: name in access.read_text(), what="the access log")
+    status, headers, body = ask(suite, "PUT", path, b"other bytes")
+    name = headers["X-Request-Id"]
+    assert status == 409 and name.encode() in body and any("exists" in line for line in lines(suite.storage, name))
+
+    # The command: -v prints the name, and the texts of failures have it.
+    done = suite.reel("-v", "-q", "upload", "-", input=b"by the command")
+    done = suite.reel("-v", "upload", "-", input=b"by the command")
+    name = re.search(rb"request ([0-9a-f]{32})", done.stderr).group(1).decode()
+    assert any("put_trailer answered" in line for line in lines(suite.storage, name)), lines(suite.storage, name)
+    assert lines(suite.tracker, name)
+    done = suite.reel("-v", "stat", "no-such-file", check=False)
+    assert done.returncode == 3 and len(set(re.findall(rb"request ([0-9a-f]{32})", done.stderr))) == 1
+    assert b"(request" in done.stderr and b"request" not in suite.reel("stat", "no-such-file", check=False).stderr
