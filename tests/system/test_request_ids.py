@@ -36,7 +36,7 @@ def test_an_upload_is_followed_through_four_logs(own_suite):
     assert status == 201 and headers["X-Request-Id"] == TRACE
     wait_for(lambda: TRACE in access.read_text(), what="the access log")
     logged = [json.loads(line) for line in access.read_text().splitlines()]
-    assert [line["status"] for line in logged if line["request_id"] == TRACE] == [201]
+    assert [line["status"] for line in logged if line["id"] == TRACE] == [201]
     assert any("answered 201" in line for line in lines(suite.httpd, TRACE))
     assert any("saddrs answered" in line for line in lines(suite.tracker, TRACE))
     assert any("store answered" in line for line in lines(suite.storage, TRACE))
