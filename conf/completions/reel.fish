@@ -66,6 +66,7 @@ complete -c reel -n '__fish_seen_subcommand_from list trash' -s l -l long -d 'co
 complete -c reel -n '__fish_seen_subcommand_from url' -l sign -d 'sign the links with the issuer'\''s key of REEL_KEYS (ID@FILE or FILE)'
 complete -c reel -n '__fish_seen_subcommand_from upload url auth' -l expires -x -d 'how long tokens and signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h); upload: when the file is deleted, or never (as the servers are configured)'
 complete -c reel -n '__fish_seen_subcommand_from url' -l scope -x -d 'what signed links open: file, user (all of the user'\''s files), prefix:N (IDs that begin alike) (file)'
+complete -c reel -n '__fish_seen_subcommand_from url' -l exact -d 'signed links hold only with the name that they show'
 complete -c reel -n '__fish_seen_subcommand_from url' -l network -x -d 'only for clients of ADDRESS'\''s network (/24; IPv6: /64)'
 complete -c reel -n '__fish_seen_subcommand_from cp admin' -l to -x -d 'the user who gets the copies; admin: the group that users move to'
 complete -c reel -n '__fish_seen_subcommand_from admin' -l empty -d 'drain: move the users that the group has, with their files, to other groups'
