@@ -10,9 +10,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define THREADS   4
-#define QUEUE_MAX 256
-#define WAIT_S    10 /* reel-poster gives up after eight */
+#define THREADS    4
+#define QUEUE_MAX  256
+#define WAIT_S     10             /* reel-poster gives up after eight */
+#define ENDED_MS   INT64_C(10000) /* how long failures are remembered */
+#define DAMAGED_MS INT64_C(60000)
 
 bool poster_service_create(const char *socket, const char *directory, int64_t bytes_max,
                            struct poster_service **service, struct error *error)
@@ -31,6 +33,7 @@ bool poster_service_create(const char *socket, const char *directory, int64_t by
     }
     struct error cause;
     poster_flights_init(&made->flights);
+    poster_failures_init(&made->failures);
     if (directory[0] != '\0' && !(made->cache = disk_cache_create(directory, bytes_max, &cause)))
         log_warning("posters", "httpd.poster_cache: %s; pictures are not kept on a disk", cause.text);
     made->workers = workers_create("poster", THREADS, QUEUE_MAX, error);
@@ -56,6 +59,7 @@ void poster_service_destroy(struct poster_service *service)
         return;
     disk_cache_destroy(service->cache);
     poster_flights_clear(&service->flights);
+    poster_failures_clear(&service->failures);
     free(service->socket);
     free(service);
 }
@@ -111,12 +115,14 @@ static void poster_unreachable(const char *path, int errnum)
 }
 
 bool poster_service_ask(const struct poster_service *service, const struct poster_request *request,
-                        const uint8_t *film, uint8_t **jpeg, size_t *size, struct error *error)
+                        const uint8_t *film, uint8_t **jpeg, size_t *size, int64_t *holds_ms,
+                        struct error *error)
 {
     struct poster_answer answer;
     bool made = false;
     int fd = connect_to(service->socket);
     *jpeg = NULL;
+    *holds_ms = 0;
     if (fd < 0) {
         poster_unreachable(service->socket, errno);
         return error_set(error, ERROR_EXHAUSTED,
@@ -124,9 +130,12 @@ bool poster_service_ask(const struct poster_service *service, const struct poste
     }
     if (!send_all(fd, request, sizeof(*request)) || !send_all(fd, film, request->size) ||
         !receive_all(fd, &answer, sizeof(answer)) || answer.magic != POSTER_MAGIC) {
-        /* It ended in the middle: the bytes were too much for it, or they are what its limits are for. */
+        /* It ended in the middle: the bytes were too much for it, or they are what its limits are for; or it was
+         * restarted, so that this does not hold for long. */
+        *holds_ms = ENDED_MS;
         (void)error_set(error, ERROR_EXHAUSTED, "no poster: reel-poster ended before it had made one");
     } else if (answer.status != POSTER_MADE || answer.size == 0 || answer.size > POSTER_JPEG_MAX) {
+        *holds_ms = DAMAGED_MS;
         (void)error_set(error, ERROR_MALFORMED,
                         "no picture can be made of this film: its key frames cannot be decoded");
     } else {

@@ -7,6 +7,7 @@
 
 #include "common/loop/workers.h"
 #include "common/media/poster_wire.h"
+#include "httpd/stream/poster_failures.h"
 #include "httpd/stream/poster_flights.h"
 
 struct poster_service {
@@ -14,6 +15,7 @@ struct poster_service {
     struct disk_cache *cache; /* NULL: nothing is kept on a disk */
     struct workers *workers;
     struct poster_flights flights;
+    struct poster_failures failures;
 };
 
 /* SOCKET "": there are no pictures (*SERVICE is NULL). DIRECTORY "": no cache; one that cannot be used is logged, and there is
@@ -25,8 +27,10 @@ bool poster_service_end_workers(struct poster_service *service, int64_t timeout_
 void poster_service_destroy(struct poster_service *service); /* NULL is ignored */
 
 /* On a worker: asks reel-poster, for at most ten seconds per step. *JPEG is the caller's, malloc'd. False: ERROR says why, in words
- * for whoever asked: ERROR_MALFORMED where no picture can be made of it, ERROR_EXHAUSTED where none can be made now. */
+ * for whoever asked: ERROR_MALFORMED where no picture can be made of it, ERROR_EXHAUSTED where none can be made now. *HOLDS_MS: for how
+ * long it is of no use to try that again; 0: it is not the film's fault. */
 MUST_CHECK bool poster_service_ask(const struct poster_service *service, const struct poster_request *request,
-                                   const uint8_t *film, uint8_t **jpeg, size_t *size, struct error *error);
+                                   const uint8_t *film, uint8_t **jpeg, size_t *size, int64_t *holds_ms,
+                                   struct error *error);
 
 #endif

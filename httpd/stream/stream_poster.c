@@ -3,6 +3,7 @@
  * loop), MAKING the picture (a worker).
  */
 #include "httpd/stream/stream_poster.h"
+#include "common/base/clock.h"
 #include "httpd/media/media_set.h"
 #include "httpd/media/mp4_fragments.h"
 #include "httpd/stream/media_read.h"
@@ -12,14 +13,17 @@
 #include <string.h>
 
 #define RANGE_MAX ((int64_t)4 * 1024 * 1024) /* of a stored range, in which its key frame must be */
-#define KEY_MAX   ((int64_t)16 * 1024 * 1024)
+#define FILM_NAME_SIZE                                                                                       \
+    (HTTP_LOOKUP_ETAG_SIZE + PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE + 4)
+#define KEY_MAX ((int64_t)16 * 1024 * 1024)
 
 struct stream_poster {
     struct job job;
     struct stream_poster_options options; /* done NULL: nobody waits any more */
     char key[DISK_CACHE_KEY_SIZE];
-    struct media_buffer material; /* what reel-poster gets */
-    struct media_buffer heads;    /* of all tiles, one behind the other */
+    char film_name[FILM_NAME_SIZE]; /* content and key of the file */
+    struct media_buffer material;   /* what reel-poster gets */
+    struct media_buffer heads;      /* of all tiles, one behind the other */
     size_t head_sizes[STORYBOARD_TILES];
     struct mp4_piece pieces[STORYBOARD_TILES]; /* of the file, behind each head */
     uint32_t tile;                             /* that is read next */
@@ -88,6 +92,12 @@ static bool poster_work(struct stream_poster *poster, void (*run)(struct job *jo
     return poster->working;
 }
 
+/* Under which its failure is remembered, whatever its width. */
+static uint32_t poster_place(const struct stream_poster *poster)
+{
+    return poster->options.tiles > 1 ? POSTER_SHEET : poster->options.first;
+}
+
 static void poster_make_run(struct job *job)
 {
     struct stream_poster *poster = CONTAINER_OF(job, struct stream_poster, job);
@@ -101,9 +111,14 @@ static void poster_make_run(struct job *job)
         .columns = options->columns,
         .size = (uint32_t)poster->material.size,
     };
+    int64_t holds_ms;
     if (!poster_service_ask(options->service, &request, poster->material.bytes, &poster->jpeg,
-                            &poster->jpeg_size, &poster->error))
+                            &poster->jpeg_size, &holds_ms, &poster->error)) {
+        if (holds_ms > 0)
+            poster_failures_add(&options->service->failures, poster->film_name, poster_place(poster),
+                                &poster->error, clock_monotonic_ms() + holds_ms);
         return;
+    }
     if (options->service->cache)
         disk_cache_put(options->service->cache, poster->key, poster->jpeg, poster->jpeg_size);
 }
@@ -312,6 +327,9 @@ static void poster_looked(struct job *job)
         poster_free(poster);
     } else if (poster->jpeg) {
         poster_finish(poster, NULL);
+    } else if (poster_failures_find(&poster->options.service->failures, poster->film_name,
+                                    poster_place(poster), clock_monotonic_ms(), &poster->error)) {
+        poster_finish(poster, &poster->error);
     } else {
         poster_read(poster);
     }
@@ -321,10 +339,11 @@ static void make_key(struct stream_poster *poster)
 {
     const struct stream_poster_options *options = &poster->options;
     const struct proto_file_key *key = &options->file->key;
-    char text[HTTP_LOOKUP_ETAG_SIZE + PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FILE_SIZE + 96];
-    int size = snprintf(text, sizeof(text), "1/%s/%s/%s/%s/%u/%u/%u/%u/%u/%u", options->file->etag,
-                        key->application, key->user, key->file, options->first, options->step, options->tiles,
-                        options->columns, options->width, options->height);
+    char text[FILM_NAME_SIZE + 96];
+    (void)snprintf(poster->film_name, sizeof(poster->film_name), "%s/%s/%s/%s", options->file->etag,
+                   key->application, key->user, key->file);
+    int size = snprintf(text, sizeof(text), "1/%s/%u/%u/%u/%u/%u/%u", poster->film_name, options->first,
+                        options->step, options->tiles, options->columns, options->width, options->height);
     disk_cache_key(text, min_size((size_t)size, sizeof(text)), poster->key);
 }
 

@@ -8,6 +8,8 @@
 #include "poster/poster_picture.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,9 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -295,6 +299,46 @@ static void a_confined_process_reaches_nothing(void **state)
     expect_exit(look_at_limits, 0);
 }
 
+/* What gcov has counted in this process; without coverage it is not there. */
+extern void __gcov_dump(void) __attribute__((weak));
+
+/* Where the kernel refuses the filter. */
+static int enter_without_filter(void)
+{
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_SECCOMP, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {sizeof(rules) / sizeof(rules[0]), rules};
+    const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+        return 3;
+    bool entered = poster_limits_enter();
+    struct rlimit files, cores;
+    bool limited = getrlimit(RLIMIT_FSIZE, &files) == 0 && files.rlim_cur == 0 &&
+                   getrlimit(RLIMIT_CORE, &cores) == 0 && cores.rlim_max == 0 && alarm(0) > 0;
+    if (__gcov_dump && setrlimit(RLIMIT_FSIZE, &none) == 0)
+        __gcov_dump();
+    return entered ? 1 : limited ? 0 : 2;
+}
+
+static void without_the_filter_nothing_may_be_decoded(void **state)
+{
+    int status = 0;
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(enter_without_filter());
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void one_that_makes_no_end_is_killed(void **state)
 {
     (void)state;
@@ -392,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_request_is_answered_by_a_picture),
         cmocka_unit_test(requests_that_lie_are_refused_before_memory_is_taken),
         cmocka_unit_test(a_confined_process_reaches_nothing),
+        cmocka_unit_test(without_the_filter_nothing_may_be_decoded),
         cmocka_unit_test(one_that_makes_no_end_is_killed),
         cmocka_unit_test(a_wrong_command_line_is_refused),
         cmocka_unit_test(it_serves_until_it_is_told_to_stop),

@@ -123,6 +123,59 @@ static void a_failure_reaches_all_and_one_who_leaves_hands_it_on(void **state)
     loop_destroy(loop);
 }
 
+/* ---- failures ---- */
+
+static void add_failure(struct poster_failures *failures, const char *film, uint32_t segment, const char *why,
+                        int64_t until_ms)
+{
+    struct error error;
+    (void)error_set(&error, ERROR_MALFORMED, "%s", why);
+    poster_failures_add(failures, film, segment, &error, until_ms);
+}
+
+static void a_film_without_a_picture_is_remembered_for_a_while(void **state)
+{
+    struct poster_failures failures;
+    struct error error = {.code = 0};
+    (void)state;
+    poster_failures_init(&failures);
+    assert_false(poster_failures_find(&failures, "a", 3, 0, &error));
+    add_failure(&failures, "a", 3, "why", 1000);
+    assert_true(poster_failures_find(&failures, "a", 3, 999, &error));
+    assert_int_equal(error.code, ERROR_MALFORMED);
+    assert_string_equal(error.text, "why");
+    assert_false(poster_failures_find(&failures, "a", 4, 999, &error));
+    assert_false(poster_failures_find(&failures, "b", 3, 999, &error));
+    assert_false(poster_failures_find(&failures, "a", 3, 1000, &error));
+    assert_int_equal(failures.films.count, 0);
+    /* Whoever asks for another time again and again comes to an end, too. */
+    for (uint32_t i = 0; i < POSTER_FAILURES_TIMES; i++) {
+        assert_false(poster_failures_find(&failures, "a", 100 + i, 0, &error));
+        add_failure(&failures, "a", i, "why", 1000);
+        add_failure(&failures, "a", i, "why", 500);
+    }
+    assert_true(poster_failures_find(&failures, "a", 100, 999, &error));
+    assert_true(poster_failures_find(&failures, "a", POSTER_SHEET, 999, &error));
+    poster_failures_clear(&failures);
+}
+
+static void failures_are_bounded(void **state)
+{
+    struct poster_failures failures;
+    struct error error;
+    char name[16];
+    (void)state;
+    poster_failures_init(&failures);
+    for (int i = 0; i < POSTER_FAILURES_FILMS + 10; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        add_failure(&failures, name, 0, "why", 1000);
+    }
+    assert_int_equal(failures.films.count, POSTER_FAILURES_FILMS);
+    assert_false(poster_failures_find(&failures, "9", 0, 0, &error));
+    assert_true(poster_failures_find(&failures, "10", 0, 0, &error));
+    poster_failures_clear(&failures);
+}
+
 /* ---- reel-poster ---- */
 
 static char directory[32], path[64];
@@ -134,6 +187,7 @@ static struct {
     struct poster_answer answer;
     size_t answer_size, jpeg_size;
     struct poster_request seen;
+    int64_t holds_ms; /* what was said of a failure */
     char film[64];
 } script;
 
@@ -203,7 +257,8 @@ static int ask(uint32_t status, uint32_t said, size_t answer_size, size_t jpeg_s
     script.answer_size = answer_size;
     script.jpeg_size = jpeg_size;
     assert_int_equal(pthread_create(&thread, NULL, serve_one, NULL), 0);
-    bool made = poster_service_ask(service, &request, (const uint8_t *)"film", &jpeg, &size, &error);
+    bool made = poster_service_ask(service, &request, (const uint8_t *)"film", &jpeg, &size, &script.holds_ms,
+                                   &error);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_memory_equal(script.film, "film", 4);
     assert_int_equal(script.seen.width, 320);
@@ -222,10 +277,13 @@ static void what_reel_poster_answers_is_checked(void **state)
     const size_t whole = sizeof(struct poster_answer);
     (void)state;
     assert_int_equal(ask(POSTER_MADE, 10, whole, 10, ""), 0);
+    assert_int_equal(script.holds_ms, 0);
     assert_int_equal(ask(POSTER_NO_PICTURE, 0, whole, 0, "cannot be decoded"), ERROR_MALFORMED);
+    assert_int_equal(script.holds_ms, 60000);
     assert_int_equal(ask(POSTER_MADE, 0, whole, 0, "cannot be decoded"), ERROR_MALFORMED);
     assert_int_equal(ask(POSTER_MADE, POSTER_JPEG_MAX + 1, whole, 0, "cannot be decoded"), ERROR_MALFORMED);
     assert_int_equal(ask(POSTER_MADE, 10, 0, 0, "ended before it had made one"), ERROR_EXHAUSTED);
+    assert_int_equal(script.holds_ms, 10000);
     assert_int_equal(ask(POSTER_MADE, 10, whole - 1, 0, "ended before it had made one"), ERROR_EXHAUSTED);
     assert_int_equal(ask(POSTER_MADE, 10, whole, 9, "ended before it had sent one"), ERROR_EXHAUSTED);
 }
@@ -237,9 +295,12 @@ static void one_that_is_not_there_is_named(void **state)
     struct error error;
     uint8_t *jpeg;
     size_t size;
+    int64_t holds_ms = -1;
     (void)state;
     assert_int_equal(unlink(path), 0);
-    assert_false(poster_service_ask(service, &request, (const uint8_t *)"film", &jpeg, &size, &error));
+    assert_false(
+        poster_service_ask(service, &request, (const uint8_t *)"film", &jpeg, &size, &holds_ms, &error));
+    assert_int_equal(holds_ms, 0); /* it may be there at any moment */
     assert_int_equal(error.code, ERROR_EXHAUSTED);
     assert_non_null(strstr(error.text, "no poster: reel-poster is not installed"));
     close_service(service);
@@ -274,6 +335,8 @@ int main(void)
         cmocka_unit_test(a_budget_is_shared_and_lets_one_through_that_is_alone),
         cmocka_unit_test(whoever_comes_second_gets_a_copy),
         cmocka_unit_test(a_failure_reaches_all_and_one_who_leaves_hands_it_on),
+        cmocka_unit_test(a_film_without_a_picture_is_remembered_for_a_while),
+        cmocka_unit_test(failures_are_bounded),
         cmocka_unit_test_setup_teardown(what_reel_poster_answers_is_checked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_that_is_not_there_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(

@@ -792,7 +792,8 @@ static void matroska_is_packed_anew(void **state)
 static struct {
     int listener;
     pthread_t thread;
-    atomic_int made;
+    atomic_int made;      /* how often it was asked */
+    atomic_bool refusing; /* it can make none */
     char directory[40], socket[64];
 } painter;
 
@@ -807,8 +808,10 @@ static void paint(int fd)
     if (film && recv(fd, film, request.size, MSG_WAITALL) == (ssize_t)request.size) {
         memset(jpeg, 'j', sizeof(jpeg));
         atomic_fetch_add(&painter.made, 1);
+        if (atomic_load(&painter.refusing))
+            answer = (struct poster_answer){POSTER_MAGIC, POSTER_NO_PICTURE, 0};
         (void)send(fd, &answer, sizeof(answer), MSG_NOSIGNAL);
-        (void)send(fd, jpeg, sizeof(jpeg), MSG_NOSIGNAL);
+        (void)send(fd, jpeg, answer.size, MSG_NOSIGNAL);
     }
     free(film);
 }
@@ -832,6 +835,7 @@ static void painter_start(void)
     assert_int_equal(bind(painter.listener, (const struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(painter.listener, 16), 0);
     atomic_store(&painter.made, 0);
+    atomic_store(&painter.refusing, false);
     assert_int_equal(pthread_create(&painter.thread, NULL, paint_all, NULL), 0);
 }
 
@@ -886,6 +890,15 @@ static void pictures_are_made_of_key_frames_and_kept(void **state)
     expect_text("/poster/tnvideo/alice/text/poster.jpg", 415, "");
     expect_status("/poster/tnvideo/alice/film/poster.jpg?t=x", "", 400);
     expect_status("/poster/tnvideo/alice/nobody/poster.jpg", "", 404);
+    /* What cannot be decoded is not tried for every request, whatever its width; a picture that was made before stays. */
+    atomic_store(&painter.refusing, true);
+    made = atomic_load(&painter.made);
+    for (int width = 100; width < 110; width += 2) {
+        snprintf(path, sizeof(path), "/poster/tnvideo/alice/moofs/poster.jpg?t=3&w=%d", width);
+        expect_text(path, 415, "cannot be decoded");
+    }
+    assert_int_equal(atomic_load(&painter.made), made + 1);
+    expect_picture("/poster/tnvideo/alice/moofs/poster.jpg?t=3");
     painter_stop();
     expect_text("/poster/tnvideo/alice/film/poster.jpg?t=9", 503, "no poster: reel-poster is not installed");
     stop();
