@@ -1,15 +1,18 @@
 """Pictures of stored films: /poster and /storyboard, made by a real reel-poster, which hostile films do not bring down and which may
 be gone at any moment; the cache of pictures on a disk."""
+import base64
 import concurrent.futures
 import os
 import random
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
 import films
+import links
 import wire
 from films import AAC, H264, SOUND
 from suite import APP, BIN, USER, wait_for
@@ -210,8 +213,9 @@ def children(process):
 
 
 def test_a_decoder_that_is_killed_is_an_answer_that_says_so(suite, port, helper, stored):
-    """As its limits of time and memory kill it."""
-    name = stored("mp4")
+    """As its limits of time and memory kill it. For a while no other one is started for that place of that film."""
+    name = "picture-killed"
+    suite.put(name, open_film(suite, port, stored), name="killed.mp4")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for width in range(200, 260, 2):
             before = set(children(helper.process))
@@ -228,7 +232,10 @@ def test_a_decoder_that_is_killed_is_an_answer_that_says_so(suite, port, helper,
             assert answer.status == 200 # it was faster than this test
         else:
             pytest.fail("no child could be killed in time")
-    get(suite, port, poster(name, f"?t=3&w={width}"))
+    answer, body = fetch(suite, poster(name, f"?t=3&w={width + 100}"), port=port)
+    assert answer.status == 503 and b"reel-poster ended" in body
+    get(suite, port, poster(name, f"?t=8&w={width}"))
+    get(suite, port, poster(stored("mp4"), f"?t=3&w={width}"))
 
 
 def cache_files(suite):
@@ -275,6 +282,53 @@ def test_a_deleted_film_has_no_poster(suite, port, helper, stored):
     # Each loop believes what it knows of a file for lookup_age.
     wait_for(lambda: fetch(suite, poster("picture-gone", "?t=1"), port=port)[0].status == 404, 20, "the deletion to be seen")
     wait_for(lambda: fetch(suite, board("picture-gone"), port=port)[0].status == 404, 20, "the deletion to be seen")
+
+
+SECRET = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
+SIGNER = links.Signer("app-a", base64.b64decode(SECRET))
+
+
+@pytest.fixture
+def signed_port(suite, helper):
+    keys, cache = suite.dir / "etc" / "picture-keys", suite.dir / "signed-pictures"
+    keys.write_text(f"app-a issuer {SECRET}\n")
+    keys.chmod(0o600)
+    cache.mkdir()
+    daemon = suite.add_httpd("signed-pictures", access="signed", write="on", poster_socket=helper.socket, poster_cache=cache)
+    daemon.configure({**daemon.config, "auth": {"keys": keys}})
+    daemon.start()
+    yield daemon.port
+    suite.daemons.pop("signed-pictures").stop()
+
+
+def test_a_picture_is_seen_by_whoever_may_see_the_film_alone(suite, stored, signed_port):
+    """Also one that is kept already, in memory and on the disk."""
+    name, other = stored("mp4"), stored("mkv")
+    until = int(time.time()) + 60
+    paths = [poster(name, "?t=1"), board(name), board(name, "storyboard.vtt")]
+
+    def status(path, **headers):
+        return fetch(suite, path, port=signed_port, **headers)[0].status
+    token = SIGNER.token(APP, USER, name, until)
+    for path in paths:
+        assert status(path) == 403
+        answer, _ = fetch(suite, f"/t/{token}{path}", port=signed_port)
+        assert answer.status == 200 and answer.headers["Cache-Control"].startswith("private")
+        assert status(path, Cookie=f"reel={SIGNER.token(APP, USER, name, until, 'u')}") == 200
+        # It is kept now.
+        assert status(path) == 403 and fetch(suite, path, "HEAD", port=signed_port)[0].status == 403
+        assert status(path, If_None_Match=answer.headers["ETag"]) == 403
+        assert status(f"/t/{SIGNER.token(APP, USER, other, until)}{path}") == 403
+        assert status(f"/t/{SIGNER.token(APP, 'bob', name, until, 'u')}{path}") == 403
+        assert status(f"/t/{SIGNER.token(APP, USER, name, until - 200)}{path}") == 403
+        assert status(f"/t/{token[:-1]}{'A' if token[-1] != 'A' else 'Q'}{path}") in (400, 403)
+        assert fetch(suite, path, "PUT", port=signed_port)[0].status == 405
+    # A token to write and delete, of the same key, opens no picture, as it opens no file.
+    for rights in ("r", "rwd"):
+        bearer = subprocess.run([str(BIN / "reel"), "-u", USER, "auth", "token", "--rights", rights], capture_output=True, text=True,
+                                timeout=60, check=True, env={**os.environ, "REEL_KEYS": str(suite.dir / "etc" / "picture-keys")}).stdout.strip()
+        for path in (*paths, f"/files/{APP}/{USER}/{name}"):
+            assert status(path, Authorization=f"Bearer {bearer}") == 403
 
 
 def test_many_who_ask_at_once_get_the_same_picture(suite, port, stored):
