@@ -272,6 +272,11 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
         operations += result.operations;
         undecided += result.undecided;
         turns += result.switches;
+        if (count % 1000 == 0 && seed < last) {
+            printf("%" PRIu64 " seeds up to %" PRIu64 ", %" PRIu64 " failed so far\n", count, seed,
+                   failed + (status != 0));
+            fflush(stdout);
+        }
         if (status == 0)
             continue;
         failed++;
