@@ -21,7 +21,7 @@ static struct partial_job *partial_of(struct db_job *job)
 /* A refusal that is not the database's: it ends the job, with ERROR. */
 static enum db_result refuse(struct partial_job *job)
 {
-    job->judged = true;
+    job->refused = true;
     return DB_PERMANENT;
 }
 
@@ -29,7 +29,7 @@ static void partial_job_done(struct db_job *db_job)
 {
     struct partial_job *job = partial_of(db_job);
     job->fine = db_job->result == DB_OK;
-    if (job->judged)
+    if (job->refused)
         job->error = db_job->error;
     else
         meta_judge(job->meta, db_job->result, &db_job->error, &job->error);
@@ -40,7 +40,7 @@ static bool partial_start(struct partial_job *job,
                           enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
                           struct error *error)
 {
-    job->fine = job->uncertain = job->judged = false;
+    job->fine = job->uncertain = job->refused = false;
     memset(&job->error, 0, sizeof(job->error));
     meta_job_init(&job->job, run, partial_job_done, job->loop);
     return meta_run(job->meta, &job->job, error);
@@ -81,7 +81,7 @@ static enum db_result partial_add_run(struct db_job *db_job, struct db_connectio
 {
     struct partial_job *job = partial_of(db_job);
     bool full = false;
-    job->judged = false;
+    job->refused = false;
     if (clock_boot_ms() > job->deadline_ms)
         return waited_too_long(job, error);
     enum db_result result = weigh(job, connection, error);
@@ -134,7 +134,7 @@ static enum db_result partial_find_run(struct db_job *db_job, struct db_connecti
                                        struct error *error)
 {
     struct partial_job *job = partial_of(db_job);
-    job->judged = false;
+    job->refused = false;
     return read_partial(job, connection, error);
 }
 
@@ -147,7 +147,7 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
                                        struct error *error)
 {
     struct partial_job *job = partial_of(db_job);
-    job->judged = false;
+    job->refused = false;
     for (int i = 0; i < TAKE_READS; i++) {
         bool taken = false;
         enum db_result result = read_partial(job, connection, error);
@@ -187,7 +187,7 @@ static enum db_result partial_record_run(struct db_job *db_job, struct db_connec
 {
     struct partial_job *job = partial_of(db_job);
     bool recorded = false;
-    job->judged = false;
+    job->refused = false;
     enum db_result result =
         partial_sql_record(connection, &job->row, job->state, job->release, &recorded, error);
     if (result == DB_OK && !recorded)
@@ -205,7 +205,7 @@ static enum db_result partial_move_run(struct db_job *db_job, struct db_connecti
 {
     struct partial_job *job = partial_of(db_job);
     bool moved = false;
-    job->judged = false;
+    job->refused = false;
     if (clock_boot_ms() > job->deadline_ms)
         return waited_too_long(job, error);
     enum db_result result = partial_sql_move(connection, &job->row, &moved, error);
@@ -224,7 +224,7 @@ static enum db_result partial_store_run(struct db_job *db_job, struct db_connect
 {
     struct partial_job *job = partial_of(db_job);
     bool stored = false;
-    job->judged = false;
+    job->refused = false;
     enum db_result result = partial_sql_store(connection, &job->row, &stored, error);
     if (result == DB_OK && !stored)
         return taken_over(job, error);

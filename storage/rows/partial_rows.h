@@ -29,11 +29,11 @@ struct partial_job {
         deadline_ms; /* partial_rows_add(), partial_rows_move(): clock_boot_ms() from when on nothing is done */
     /* out */
     bool fine;      /* else ERROR */
+    bool refused;   /* ERROR is not the database's: it says what the row does not allow */
     bool uncertain; /* not fine, and it may have been done all the same */
     struct error error;
     /* private */
     struct db_job job;
-    bool judged; /* ERROR is not the database's */
 };
 
 /* A new row. ERROR_THROTTLED: there are too many. */

@@ -144,6 +144,14 @@ bool partial_open(struct partial *partial, struct error *error)
     return fine;
 }
 
+void partial_explain(struct partial *partial)
+{
+    struct upload *upload = partial->upload;
+    const struct partial_job *rows = &partial->rows;
+    if (!upload->fine && upload->error.code == ERROR_IO && !rows->fine && rows->refused)
+        upload->error = rows->error;
+}
+
 void partial_let_go(struct partial *partial)
 {
     struct partials *partials = partial->upload->storage->partials;

@@ -232,6 +232,7 @@ static bool append_settle(struct upload *upload)
             upload->file.fd); /* the workers are gone, or have too much to do; what came does not count */
         upload->file.fd = -1;
     }
+    partial_explain(partial);
     partial_let_go(partial);
     partial->step = PARTIAL_OVER;
     return true;

@@ -244,6 +244,7 @@ bool partial_finish_settle(struct upload *upload)
         upload_leave_file(upload, upload->job_error.text);
     if (partial->step == PARTIAL_CLEARS && partial->join && upload->fine && !partial->joining->clear(partial))
         return false;
+    partial_explain(partial);
     partial_let_go(partial);
     partial->step = PARTIAL_OVER;
     return true;

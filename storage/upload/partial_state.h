@@ -108,6 +108,10 @@ MUST_CHECK bool partial_copy_some(int from, int64_t from_at, struct store_file *
 /* One for the whole content, as the configuration wants it; NULL without memory. */
 MUST_CHECK struct digest *partial_digest_create(const struct partial *partial);
 
+/* A file that is gone, or a write that failed, is no fault of the disk where another request has taken the upload over: then that is the
+ * error. After the row was recorded at the end. */
+void partial_explain(struct partial *partial);
+
 /* Ends the hold; the digest is kept where it is that of what is recorded. */
 void partial_let_go(struct partial *partial);
 

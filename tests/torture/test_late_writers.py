@@ -50,7 +50,7 @@ class Late:
         """What the late one says, which is no success."""
         self.suite.storage.process.send_signal(signal.SIGCONT)
         reply = self.first.receive()
-        assert not reply.ok and reply.number in (wire.UNAVAILABLE, wire.IO), reply  # IO: its file is gone
+        assert reply.number == wire.UNAVAILABLE, reply
         self.first.close()
 
     def check(self, content):
