@@ -124,7 +124,7 @@ static void consider(struct api_list *list, const struct proto_list_entry *entry
         return;
     list->result.matched++;
     list->result.bytes += entry->stat.size;
-    if (page->limit == 0 || (page->has_after && list_compare(page, entry, &page->after) <= 0))
+    if (page->has_after && list_compare(page, entry, &page->after) <= 0)
         return;
     keep(list, entry);
 }
@@ -135,7 +135,7 @@ static void list_done(struct api_list *list, const struct error *error)
 {
     struct api_list_result *result = &list->result;
     result->entries = list->kept;
-    result->more = list->page.limit > 0 && list->kept_count > list->page.limit;
+    result->more = list->kept_count > list->page.limit;
     result->count = min_size(list->kept_count, list->page.limit);
     list->callback(list->argument, error ? NULL : result, error);
 }
@@ -184,8 +184,7 @@ struct api_list *api_list_start(struct client *client, const struct proto_file_k
     list->page = *page;
     list->callback = callback;
     list->argument = argument;
-    list->direct =
-        page->limit > 0 && page->sort == API_SORT_ID && !page->descending && page->query[0] == '\0';
+    list->direct = page->sort == API_SORT_ID && !page->descending && page->query[0] == '\0';
     list->request = (struct proto_list){.key = *key, .limit = LIST_PAGE, .status = page->status};
     memset(list->request.key.file, 0, sizeof(list->request.key.file));
     if (list->direct && page->has_after)

@@ -27,7 +27,7 @@ struct api_list_result {
 typedef void (*api_list_callback)(void *argument, const struct api_list_result *result,
                                   const struct error *error);
 
-/* KEY without a file ID. limit 0 of PAGE, which is copied: no entries, only the sums. NULL without memory. */
+/* KEY without a file ID. PAGE is copied. NULL without memory. */
 struct api_list *api_list_start(struct client *client, const struct proto_file_key *key,
                                 const struct api_page *page, api_list_callback callback, void *argument);
 /* Gives it up, or frees it after its callback; NULL is ignored. */

@@ -188,8 +188,8 @@ static enum api_resource resource_of(const struct http_text *parts, size_t count
         return API_SESSION;
     if (count == 2 && http_text_equal(parts[1], "status"))
         return API_STATUS;
-    if (count == 4 && http_text_equal(parts[1], "usage"))
-        return API_USAGE;
+    if (count == 4 && http_text_equal(parts[1], "quota"))
+        return API_QUOTA;
     if (count < 4 || !http_text_equal(parts[1], "files"))
         return API_RESOURCES;
     if (count == 4)

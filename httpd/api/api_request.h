@@ -7,7 +7,7 @@
  *   /api/v1/files/APPLICATION/USER/FILEID
  *   /api/v1/files/APPLICATION/USER/FILEID/restore
  *   /api/v1/files/APPLICATION/USER/FILEID/link     ?expires=
- *   /api/v1/usage/APPLICATION/USER
+ *   /api/v1/quota/APPLICATION/USER
  */
 #ifndef REEL_HTTPD_API_REQUEST_H
 #define REEL_HTTPD_API_REQUEST_H
@@ -28,7 +28,7 @@ enum api_resource {
     API_FILE,
     API_RESTORE,
     API_LINK,
-    API_USAGE,
+    API_QUOTA,
     API_RESOURCES,
 };
 

@@ -137,10 +137,16 @@ char *api_text_list(const struct proto_file_key *key, const struct api_page *pag
         json_pack("{s:o, s:s?, s:o, s:o}", "files", files, "next", next, "matched", matched, "bytes", bytes));
 }
 
-char *api_text_usage(const struct api_list_result *result)
+static json_t *count_json(int64_t count)
 {
-    return api_text_of(json_pack("{s:I, s:I, s:b, s:n}", "files", (json_int_t)result->matched, "bytes",
-                                 (json_int_t)result->bytes, "all", (int)result->all, "limit"));
+    return count == PROTO_QUOTA_NONE ? json_null() : json_integer((json_int_t)count);
+}
+
+char *api_text_quota(const struct proto_quota *quota)
+{
+    return api_text_of(json_pack("{s:o, s:o, s:o, s:o}", "bytes_used", count_json(quota->bytes_used),
+                                 "files_used", count_json(quota->files_used), "bytes",
+                                 count_json(quota->bytes), "files", count_json(quota->files)));
 }
 
 /* ---- the session ---- */

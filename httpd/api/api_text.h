@@ -15,8 +15,8 @@
 char *api_text_list(const struct proto_file_key *key, const struct api_page *page,
                     const struct api_list_result *result);
 char *api_text_file(const struct proto_file_key *key, const struct proto_stat *stat);
-/* Sums of what is stored; where not all of it was counted, ALL of RESULT is false. */
-char *api_text_usage(const struct api_list_result *result);
+/* What a user has and may have. */
+char *api_text_quota(const struct proto_quota *quota);
 
 /* What a session is: who asks, and what this server can do for them. */
 struct api_session_facts {

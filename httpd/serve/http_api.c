@@ -75,8 +75,6 @@ static void on_api_list(void *argument, const struct api_list_result *result, co
     struct http_api *api = connection->exchange.api;
     if (error)
         http_outcome_refuse(connection, error);
-    else if (api->request.resource == API_USAGE)
-        http_answer_json(connection, api_text_usage(result));
     else
         http_answer_json(connection, api_text_list(&api->request.key, &api->request.page, result));
     api_list_end(api->list);
@@ -104,6 +102,35 @@ static void answer_list(struct http_connection *connection)
     }
     connection->loop->api_lists++;
     http_connection_set_state(connection, CONNECTION_LOOKUP);
+}
+
+/* ---- quotas ---- */
+
+static void on_api_quota(void *argument, const struct proto_quota *quota, const struct error *error)
+{
+    static const struct proto_quota none = {
+        PROTO_QUOTA_NONE, PROTO_QUOTA_NONE, PROTO_QUOTA_NONE, PROTO_QUOTA_NONE, false, false};
+    struct http_connection *connection = argument;
+    connection->exchange.api->operation = NULL;
+    /* Of a user who never stored anything, and where storage servers know of no quotas, nothing is counted. */
+    if (error && (error->code == ERROR_NOT_FOUND || error->code == ERROR_UNKNOWN_COMMAND))
+        quota = &none;
+    if (quota)
+        http_answer_json(connection, api_text_quota(quota));
+    else
+        http_outcome_refuse(connection, error);
+    http_connection_run(connection);
+}
+
+static void answer_quota(struct http_connection *connection)
+{
+    struct http_api *api = connection->exchange.api;
+    struct proto_set_quota keep = {
+        .key = api->request.key, .bytes = PROTO_QUOTA_KEEP, .files = PROTO_QUOTA_KEEP};
+    if (api->shown.has_token && api->shown.token.has_prefix)
+        http_answer_refuse(connection, 403, "the token is for some file IDs alone");
+    else
+        api_wait(connection, client_quota(connection->loop->client, &keep, on_api_quota, connection));
 }
 
 /* ---- one file ---- */
@@ -343,7 +370,7 @@ static unsigned right_of(enum api_resource resource)
 {
     switch (resource) {
     case API_FILES:
-    case API_USAGE:
+    case API_QUOTA:
         return KEY_RIGHT_LIST;
     case API_FILE:
     case API_LINK:
@@ -378,8 +405,10 @@ static void api_answer(struct http_connection *connection)
         answer_status(connection);
         break;
     case API_FILES:
-    case API_USAGE:
         answer_list(connection);
+        break;
+    case API_QUOTA:
+        answer_quota(connection);
         break;
     case API_FILE:
         api_wait(connection,

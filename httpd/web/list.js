@@ -102,8 +102,9 @@ export class List {
     Object.assign(this, {state, failed, query: "", order: 0, cursors: [""], page: 0, next: null});
     this.items = h("ul", {class: "files", id: "list", tabindex: "-1", "aria-label": t(state === "stored" ? "files" : "trash")});
     this.sum = h("p", {class: "sum", role: "status"});
+    this.quota = h("p", {class: "sum", hidden: true});
     this.pager = h("nav", {class: "pager", "aria-label": t("pages")});
-    this.element = h("section", {}, this.toolbar(), this.sum, this.items, this.pager);
+    this.element = h("section", {}, this.toolbar(), this.sum, this.quota, this.items, this.pager);
   }
 
   toolbar() {
@@ -137,6 +138,7 @@ export class List {
         return this.load();
       }
       this.draw(answer);
+      this.askQuota();
     } catch (error) {
       if (error.name !== "AbortError") this.failed(error);
     }
@@ -160,6 +162,15 @@ export class List {
       h("button", {type: "button", disabled: this.page === 0, onclick: turn(-1)}, t("previous")),
       h("span", {}, t("page", {page: this.page + 1})),
       h("button", {type: "button", disabled: !this.next, onclick: turn(1)}, t("next"))]);
+  }
+
+  /** Shown where there is a limit; without an answer there is nothing to show. */
+  async askQuota() {
+    const quota = await ask("GET", `/quota${facts.path}`).catch(() => ({bytes: null}));
+    this.quota.hidden = quota.bytes === null || this.state !== "stored";
+    if (this.quota.hidden) return;
+    const text = t("quota", {used: size(quota.bytes_used), all: size(quota.bytes)});
+    replace(this.quota, h("meter", {max: Math.max(quota.bytes, 1), value: quota.bytes_used, "aria-label": text}), ` ${text}`);
   }
 
   row(file) {

@@ -28,6 +28,7 @@ const table = {
   noTrash: ["The trash is empty.", "回收站是空的。"],
   nothingFound: ["No file has “{query}” in its name.", "没有名称含“{query}”的文件。"],
   count: ["{count} files, {size}", "{count} 个文件，{size}"],
+  quota: ["{used} of {all} used", "已用 {used}，共 {all}"],
   page: ["Page {page}", "第 {page} 页"],
   previous: ["Previous", "上一页"],
   next: ["Next", "下一页"],

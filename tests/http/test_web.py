@@ -29,7 +29,7 @@ def web():
     posters = Helper(suite.dir)
     try:
         posters.start()
-        suite.add_tracker(), suite.add_idserver(), suite.add_storage(upload_rate_min=0)
+        suite.add_tracker(), suite.add_idserver(), suite.add_storage(upload_rate_min=0, quota_bytes="1G", quota_files=1000)
         suite.keys = Keys(suite.dir / "etc" / "keys").add("app", "issuer").add("weak", "issuer", "rights=ld")
         suite.keys.add("writer", "issuer", "rights=wdl").add("old", "issuer", "2020-01-01 2021-01-01").write()
         on = {"write": "on", "web": "on", "access": "signed", "web_operators": f"{APP}/root", "share_max": "7d",
@@ -138,7 +138,7 @@ def test_every_documented_status_is_answered_and_every_answer_is_as_documented(w
 
     assert api("GET", "/session", **carol).json["path"] == of
     assert api("GET", "/status", user="root").json["cluster"]["groups"][0]["storages"][0]["state"] == "ACTIVE"
-    assert api("GET", f"/usage{of}", **carol).json == {"files": 2, "bytes": 30, "all": True, "limit": None}
+    assert api("GET", f"/quota{of}", **carol).json == {"files_used": 2, "bytes_used": 30, "files": 1000, "bytes": 1 << 30}
     listed = api("GET", f"/files{of}?sort=size&order=desc", **carol).json
     assert [(file["name"], file["size"]) for file in listed["files"]] == [(EVIL, 20), ("one.txt", 10)]
     assert (listed["matched"], listed["bytes"], listed["next"]) == (2, 30, None)
@@ -164,10 +164,10 @@ def test_every_documented_status_is_answered_and_every_answer_is_as_documented(w
     api.seen.add(("get", "/session", "400"))
     for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/restore"), ("POST", "/link")):
         assert api(method, f"/files/{APP}/carol/none{rest}", **carol).status == 404
-    for target in ("/files/x-y/carol", "/usage/x-y/carol"):
+    for target in ("/files/x-y/carol", "/quota/x-y/carol"):
         assert api("GET", target, **carol).status == 404
     # Nobody, somebody whose time is over, somebody else, and somebody who may not.
-    for method, target in (("GET", "/session"), ("GET", "/status"), ("GET", f"/usage{of}"), ("GET", f"/files{of}"), ("GET", one),
+    for method, target in (("GET", "/session"), ("GET", "/status"), ("GET", f"/quota{of}"), ("GET", f"/files{of}"), ("GET", one),
                            ("DELETE", one), ("POST", one + "/restore"), ("POST", one + "/link")):
         assert api(method, target, signed_in=False).status == 401
         assert api(method, target, headers={"Cookie": "reel=" + token(web, **carol)}, signed_in=False).status == 401
@@ -183,7 +183,7 @@ def test_every_documented_status_is_answered_and_every_answer_is_as_documented(w
         for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
             assert api("POST", one + rest, headers={"Content-Type": kind}, **carol).status == 415
     # No tracker answers.
-    for method, target in (("GET", f"/usage{of}"), ("GET", f"/files{of}"), ("GET", one), ("DELETE", one), ("POST", one + "/restore"),
+    for method, target in (("GET", f"/quota{of}"), ("GET", f"/files{of}"), ("GET", one), ("DELETE", one), ("POST", one + "/restore"),
                            ("POST", one + "/link")):
         assert api(method, target, label="lost", **carol).status == 503
     assert api("GET", "/status", label="lost", user="root").status == 503
@@ -463,6 +463,7 @@ def test_sharing_deleting_restoring_searching_and_pages(web, page):
         web.put(f"note-{n:02}", b"n" * n, user="erin", name=f"note {n:02}.txt")
     page.go("/", user="erin")
     page.until("document.querySelector('.sum').textContent.startsWith('41 files')")
+    page.until("document.querySelector('meter')?.value > 300000 && document.querySelector('meter').max === 2 ** 30", "the quota")
     page.browser.run("const e = document.querySelector('.toolbar select'); e.selectedIndex = 2; e.dispatchEvent(new Event('change'))")
     page.until("document.querySelector('.files .title').textContent.startsWith('<img')")
     assert page.titles()[0] == EVIL.replace("\u202e", "\ufffd") and page.value("document.querySelectorAll('.title img').length") == 0

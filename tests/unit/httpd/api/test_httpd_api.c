@@ -35,7 +35,7 @@ static void addresses_name_resources(void **state)
     } rows[] = {
         {"/api/v1/session", API_SESSION, ""},
         {"/api/v1/status", API_STATUS, ""},
-        {"/api/v1/usage/tnvideo/bob", API_USAGE, ""},
+        {"/api/v1/quota/tnvideo/bob", API_QUOTA, ""},
         {"/api/v1/files/tnvideo/bob", API_FILES, ""},
         {"/api/v1/files/tnvideo/bob/a%2Fb%20c", API_FILE, "a/b c"},
         {"/api/v1/files/tnvideo/bob/restore", API_FILE, "restore"},
@@ -68,7 +68,7 @@ static void what_has_no_address_is_404(void **state)
         "/api/v1/files/tnvideo/",
         "/api/v1/files/tn_video/bob",
         "/api/v1/files/tnvideo/bob/f/purge",
-        "/api/v1/usage/tnvideo/bob/f",
+        "/api/v1/quota/tnvideo/bob/f",
         "/api/v1/files//bob/f",
         "/api/v1/files/tnvideo/bob/",
     };
@@ -355,20 +355,6 @@ static void the_order_of_ids_asks_for_no_more_than_a_page(void **state)
     assert_false(outcome.result.all); /* what is before the cursor was not counted */
 }
 
-static void sums_need_no_entries(void **state)
-{
-    static struct outcome outcome;
-    int64_t bytes = 0;
-    (void)state;
-    for (size_t i = 0; i < FILES; i++)
-        bytes += files[i].stat.size;
-    get_page(&(struct api_page){0}, &outcome);
-    assert_int_equal(outcome.result.count, 0);
-    assert_true(outcome.result.all && !outcome.result.more);
-    assert_int_equal(outcome.result.matched, FILES);
-    assert_int_equal(outcome.result.bytes, bytes);
-}
-
 static void failures_reach_the_caller_and_an_unknown_user_has_nothing(void **state)
 {
     static struct outcome outcome;
@@ -458,10 +444,13 @@ static void a_list_says_what_follows(void **state)
     assert_true(json_is_null(json_object_get(list, "next")));
     assert_int_equal(json_integer_value(json_object_get(list, "matched")), 9);
     json_decref(list);
-    json_t *usage = read_text(api_text_usage(&result));
-    assert_int_equal(json_integer_value(json_object_get(usage, "files")), 9);
-    assert_true(json_is_true(json_object_get(usage, "all")));
-    json_decref(usage);
+    json_t *quota = read_text(api_text_quota(
+        &(struct proto_quota){.bytes_used = 9, .files_used = 0, .bytes = 10, .files = PROTO_QUOTA_NONE}));
+    assert_int_equal(json_integer_value(json_object_get(quota, "bytes_used")), 9);
+    assert_true(json_is_integer(json_object_get(quota, "files_used")));
+    assert_int_equal(json_integer_value(json_object_get(quota, "bytes")), 10);
+    assert_true(json_is_null(json_object_get(quota, "files")));
+    json_decref(quota);
 }
 
 static void a_session_says_whose_it_is(void **state)
@@ -536,7 +525,6 @@ int main(void)
         cmocka_unit_test(each_resource_has_its_methods),
         cmocka_unit_test_setup(pages_together_are_the_whole_list_in_order, make_files),
         cmocka_unit_test_setup(the_order_of_ids_asks_for_no_more_than_a_page, make_files),
-        cmocka_unit_test_setup(sums_need_no_entries, make_files),
         cmocka_unit_test_setup(failures_reach_the_caller_and_an_unknown_user_has_nothing, make_files),
         cmocka_unit_test(bytes_that_are_no_utf8_are_replaced_and_addressed),
         cmocka_unit_test_setup(a_list_says_what_follows, make_files),

@@ -88,10 +88,10 @@ static void a_file_goes_into_the_trash_and_comes_back(void **state)
     json_t *link = ask_json("POST", FILES "/a/link", JSON, "", 200);
     assert_string_equal(text_of(link, "path"), "/files/tnvideo/alice/a");
     json_decref(link);
-    json_t *usage = ask_json("GET", "/api/v1/usage/tnvideo/alice", "", NULL, 200);
-    assert_int_equal(number_of(usage, "files"), 2);
-    assert_int_equal(number_of(usage, "bytes"), 14);
-    json_decref(usage);
+    json_t *quota = ask_json("GET", "/api/v1/quota/tnvideo/alice", "", NULL, 200);
+    assert_true(json_is_null(json_object_get(quota, "bytes"))); /* no limit is configured */
+    json_decref(quota);
+    json_decref(ask_json("GET", "/api/v1/quota/tnvideo/never-seen", "", NULL, 200));
     json_decref(ask_json("GET", FILES "?state=deleted", "", NULL, 200));
     json_t *session =
         ask_json("GET", "/api/v1/session", "", NULL, 200); /* of nobody, who may do everything */
