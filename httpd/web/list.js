@@ -1,7 +1,7 @@
 // list: a user's files, or their trash: search, order, pages, and what can be done with each.
 import {dialog, h, replace, say} from "./dom.js";
 import {fileAddress, kindOf, nameOf, show, shownName} from "./player.js";
-import {address, ask, facts, may} from "./session.js";
+import {address, ask, facts, may, refresh} from "./session.js";
 import {date, duration, number, size, t} from "./strings.js";
 
 const LIMIT = 24;
@@ -132,6 +132,7 @@ export class List {
     const pending = (this.pending = new AbortController());
     this.items.setAttribute("aria-busy", "true");
     try {
+      await refresh();
       const answer = await ask("GET", `/files${facts.path}?${query}`, pending.signal);
       if (answer.files.length === 0 && this.page > 0) { // the last of a page went
         this.page--;

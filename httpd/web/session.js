@@ -10,7 +10,10 @@ export class Refused extends Error {
   }
 }
 
+const HOLDS = 3600 * 1000; // less than the server's 12 hours
+
 let token = "";
+let opened = 0;
 export const facts = {}; // what /api/v1/session says
 
 function stores() {
@@ -73,4 +76,10 @@ export async function ask(method, path, signal) {
 /** Who we are. Throws Refused: 401 where nobody is signed in. */
 export async function open() {
   Object.assign(facts, await ask("GET", "/session"));
+  opened = Date.now();
+}
+
+/** The links to pictures and films hold for some hours: a page that is open for longer asks for others. */
+export async function refresh() {
+  if (Date.now() - opened > HOLDS) await open();
 }
