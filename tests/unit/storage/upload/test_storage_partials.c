@@ -4,6 +4,7 @@
  */
 #include "tests/unit/library/partial_client.h"
 
+#include "storage/store/store_life.h"
 #include "storage/upload/partials.h"
 
 #include <glob.h>
@@ -406,6 +407,54 @@ static void a_file_is_shared_with_nobody_but_the_dead(void **state)
         assert_int_equal(strcmp(place, next) != 0, alive);
         close(other); /* it dies */
     }
+    close(fd);
+    end_world(&world);
+}
+
+struct exchange {
+    struct store_path *path;
+    int64_t life;
+};
+
+static bool exchange_seen(void *argument)
+{
+    const struct exchange *exchange = argument;
+    int64_t life = store_life_in(exchange->path);
+    return life != exchange->life && life != 2;
+}
+
+/* Another directory lies at the store path since the upload was taken over. There this process has another number, of which nobody
+ * could know; so the file that is there is not touched. */
+static void in_a_directory_that_was_exchanged_no_file_is_touched(void **state)
+{
+    struct world world;
+    char place[512], old[160], new[160], command[700];
+    struct stat status;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world), slow = connect_client(&world);
+    struct exchange exchange = {.path = store_at(world.storage.store, 0)};
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    exchange.life = store_life_in(exchange.path);
+    place_of_partial(&world, "film", place);
+    assert_int_equal(truncate(place, 5000), 0);
+    partial_send_append(slow, &token, 1000, -1, 100, false);
+    peer_put(slow, content, 50);
+    while (number(&world, "SELECT epoch FROM t_partial") != 2)
+        usleep(1000);
+    snprintf(old, sizeof(old), "%s/gone", world.fixture.directory);
+    snprintf(new, sizeof(new), "%s/one", world.fixture.directory);
+    snprintf(command, sizeof(command), "mv %s %s && cp -a %s %s", new, old, old, new);
+    assert_int_equal(system(command), 0);
+    assert_true(loop_wait_until(exchange_seen, &exchange));
+    peer_put(slow, content, 50);
+    assert_int_equal(partial_append_reply(slow, NULL), ERROR_UNAVAILABLE);
+    assert_int_equal(stat(place, &status), 0);
+    assert_int_equal(status.st_size, 5000);
+    /* Taken over anew it goes on there. */
+    assert_int_equal(partial_append(fd, &token, 1000, content, 100), ERROR_NONE);
+    close(slow);
     close(fd);
     end_world(&world);
 }
@@ -846,6 +895,7 @@ int main(void)
         cmocka_unit_test(after_another_life_the_file_is_cut_back_and_read_back),
         cmocka_unit_test(a_file_that_others_may_still_write_to_is_left_to_them),
         cmocka_unit_test(a_file_is_shared_with_nobody_but_the_dead),
+        cmocka_unit_test(in_a_directory_that_was_exchanged_no_file_is_touched),
         cmocka_unit_test(a_copy_that_was_begun_is_carried_on),
         cmocka_unit_test(a_file_that_may_be_stored_by_now_is_not_appended_to_nor_removed),
         cmocka_unit_test(a_late_record_takes_no_offset_back),
