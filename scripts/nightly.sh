@@ -60,10 +60,11 @@ torture() {
     return $code
 }
 
-# Streams of films of all kinds, and the players of pages (hls.js, dash.js), which npm gives by their lock file.
+# Streams of films of all kinds, the players of pages (hls.js, dash.js), which npm gives by their lock file, and those of desks.
 players() {
+    scripts/install-packages.sh players || return 1
     scripts/build.sh asan || return 1
-    REEL_NPM=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/matrix.py tests/http/test_stream_players.py
+    REEL_NPM=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/matrix.py tests/http/test_stream_players.py tests/http/seeking.py
 }
 
 soak() {

@@ -129,7 +129,8 @@ def test_players_of_pages_play(browser, base, scripts, player):
 
 
 def test_mpv_plays_hls_to_the_end(base, tmp_path):
-    """Without seeking: mpv's seeks come late or not at all here, and why is not known."""
+    """Without seeking: libavformat 5.1, by which mpv reads it, comes to the end after a seek in HLS of fragmented MP4, also in playlists that
+    it wrote itself; other kinds are in seeking.py."""
     player = Mpv(base.replace("SERVICE", "hls") + "master.m3u8", tmp_path)
     try:
         wait_for(lambda: player.get("duration"), 20, "mpv's loading")
