@@ -401,7 +401,7 @@ static bool check_operators(const struct config_strings *operators, struct error
         char application[PROTO_APPLICATION_SIZE] = "";
         if (slash && slash - text < PROTO_APPLICATION_SIZE)
             memcpy(application, text, (size_t)(slash - text));
-        if (!proto_name_valid(application, PROTO_APPLICATION_SIZE) || slash[1] == '\0' ||
+        if (!slash || !proto_name_valid(application, PROTO_APPLICATION_SIZE) || slash[1] == '\0' ||
             strlen(slash + 1) >= PROTO_USER_SIZE)
             return error_set(error, ERROR_MALFORMED,
                              "httpd.web_operators: \"%s\" is not APPLICATION/USER, e.g. tnvideo/alice", text);

@@ -145,7 +145,7 @@ static int run_listing(struct listing *listing, const char *after)
         say_nothing_there(command, true); /* a user who has never stored anything has no files */
         return COMMAND_OK;
     }
-    if (listing->count > 0)
+    if (order && listing->count > 0)
         qsort(listing->files, listing->count, sizeof(*listing->files), order->compare);
     listing->collect = false;
     for (size_t i = 0; i < listing->count && (limit == 0 || listing->found < limit); i++)

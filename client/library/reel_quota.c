@@ -5,9 +5,11 @@
 
 #include <string.h>
 
+/* NOLINTBEGIN(misc-redundant-expression): one value under two names, which is what is asserted */
 _Static_assert(REEL_QUOTA_NONE == PROTO_QUOTA_NONE && REEL_QUOTA_DEFAULT == PROTO_QUOTA_DEFAULT &&
                    REEL_QUOTA_KEEP == PROTO_QUOTA_KEEP,
                "words for limits");
+/* NOLINTEND(misc-redundant-expression) */
 
 struct quota_wait {
     struct reel_wait wait;

@@ -332,7 +332,7 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
     if (!parse_query(query, target))
         return HTTP_TARGET_BROKEN;
 
-    struct http_text segments[SEGMENTS_MAX + 1];
+    struct http_text segments[SEGMENTS_MAX + 1] = {0};
     size_t count = split_path(http_link_strip(path), segments);
     char scratch[PROTO_USER_SIZE] = "";
     for (size_t i = count; i-- > 0;) {

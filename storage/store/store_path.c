@@ -161,7 +161,7 @@ bool store_path_fail(struct store_path *path, int errnum, const char *what, cons
 {
     store_path_report(path, errnum, what);
     (void)error_set_errno(error, errnum, "cannot %s %s/%s", what, path->key, name);
-    if (error && errnum == ENOENT) /* what a row or a request speaks of may be there all the same */
+    if (errnum == ENOENT) /* what a row or a request speaks of may be there all the same */
         error->code = ERROR_IO;
     if (errnum == ENOTCONN)
         (void)error_set(error, error->code, "cannot %s %s/%s: the volume at %s has gone: is it not mounted?",
