@@ -12,6 +12,7 @@
 #include "storage/store/store_system.h"
 #include "storage/upkeep/upkeep.h"
 #include "storage/upload/partials.h"
+#include "storage/upload/recovery.h"
 
 #include "common/daemon/daemon_tls.h"
 #include "common/base/clock.h"
@@ -328,6 +329,7 @@ static bool storage_start(struct daemon *daemon, struct error *error)
     storage_register_metrics(&storage->metrics);
     if (daemon_tls_call(daemon, &storage->config->trackers, error) &&
         daemon_tls_call(daemon, &storage->config->idservers, error) && make_rooms(storage, error) &&
+        recovery_start(storage->config, storage->store, storage->meta, &storage->recovery, error) &&
         make_ids(storage, error) && make_owners(storage, error) && make_server(storage, error) &&
         make_heartbeat(storage, error) &&
         (storage->upkeep = upkeep_create(storage, packet_server_port(storage->base.server), error))) {
@@ -364,6 +366,7 @@ static void end_workers(struct daemon *daemon)
     if (storage->owners)
         owners_end(storage->owners);
     storage->upkeep_hangs = !upkeep_end(storage->upkeep, WORKERS_STOP_MS);
+    storage->recovery_hangs = !recovery_end(storage->recovery, WORKERS_STOP_MS);
     if (storage->store)
         store_end(storage->store, WORKERS_STOP_MS);
     types_end(storage->types, WORKERS_STOP_MS);
@@ -380,8 +383,9 @@ static void destroy(struct daemon *daemon)
     if (storage->base.server)
         register_gauges(storage, false);
     packet_daemon_destroy(&storage->base);
-    if (storage->upkeep_hangs) {
-        log_error(ROOM, "the upkeep still hangs in a file system and is left behind");
+    if (storage->upkeep_hangs || storage->recovery_hangs) {
+        log_error(ROOM, "the %s still hangs in a file system and is left behind",
+                  storage->upkeep_hangs ? "upkeep" : "upload journal");
         daemon->state = NULL;
         return;
     }
@@ -394,6 +398,7 @@ static void destroy(struct daemon *daemon)
     buffers_destroy(storage->buffers);
     types_destroy(storage->types);
     applications_destroy(storage->applications);
+    recovery_destroy(storage->recovery);
     meta_destroy(storage->meta);
     store_destroy(storage->store);
     free(storage->keys);
@@ -440,6 +445,8 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
         snprintf(reason, reason_size, "%s", hindered);
     if (reason[0] == '\0')
         upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but somebody is to look */
+    if (reason[0] == '\0')
+        recovery_concern(storage->recovery, reason, reason_size);
     if (reason[0] == '\0' && storage->heartbeat)
         heartbeat_concern(storage->heartbeat, reason, reason_size);
     return true;
@@ -506,6 +513,11 @@ static bool storage_confine(const void *opaque, struct sandbox *sandbox, struct 
     return allowed;
 }
 
+static bool storage_checkpoint(const void *config, struct error *error)
+{
+    return recovery_empty(config, stdout, error);
+}
+
 static void advise(const void *config, FILE *out)
 {
     (void)store_system_advise(config, "/var/lib/glusterd/vols", out);
@@ -525,6 +537,7 @@ int main(int argc, char **argv)
         .advise = advise,
         .init_db = storage_init_db,
         .backup = packet_daemon_backup,
+        .checkpoint = storage_checkpoint,
         .confine = storage_confine,
         .start = storage_start,
         .stop = stop,

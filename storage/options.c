@@ -6,6 +6,7 @@
 
 #include "common/config/config_value.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -114,6 +115,16 @@ const struct config_option storage_options[] = {
      "When the directory of a new file is fsynced too, where durability is durable. auto: not on ext4, XFS "
      "and btrfs, whose "
      "journal carries the name with the file; always: on these as well."},
+    {"storage", "journal", CONFIG_CHOICE, MEMBER(journal), "off", 0, 0, "auto|on|off", false,
+     "Whether an upload of up to 64 KiB is promised by the upload journal, one synced append for all that "
+     "came "
+     "together, instead of syncs of its own; where durability is durable. auto: with SQLite, for store paths "
+     "on "
+     "ext4, XFS and btrfs; on: with SQLite, for every store path, and the server does not start where one is "
+     "on a "
+     "network file system; off: never. The journal lies beside the database's file, as NAME-uploads."},
+    {"storage", "journal_size", CONFIG_SIZE, MEMBER(journal_size), "64M", MEGA, 16 * GIGA, NULL, false,
+     "Space of the upload journal, which is written once when it is first needed."},
     {"storage", "sha256", CONFIG_CHOICE, MEMBER(sha256), "auto", 0, 0, "auto|always|never", false,
      "When the SHA-256 of a content is stored beside its digest, so that lost bytes are replaced by the "
      "very same bytes alone, even where somebody forges others of one XXH3-128. auto: with the upload "
@@ -358,6 +369,19 @@ static bool check_advertise(const char *option, const char *text, struct error *
     return true;
 }
 
+static bool check_journal(const struct storage_config *config, struct error *error)
+{
+    char path[PATH_MAX];
+    if (config->journal != OPTIONS_JOURNAL_ON)
+        return true;
+    if (!packet_daemon_database_file(&config->base, path, sizeof(path), error))
+        return false;
+    return path[0] != '\0' || error_set(error, ERROR_GENERAL,
+                                        "storage.journal = on needs an SQLite database: a MySQL server syncs "
+                                        "each commit by itself, and its rows are "
+                                        "not in the journal's order; use auto or off");
+}
+
 bool storage_options_check(const void *opaque, struct error *error)
 {
     const struct storage_config *config = opaque;
@@ -390,5 +414,5 @@ bool storage_options_check(const void *opaque, struct error *error)
             "database.timeout together (%lld ms), or an upload that is still under way would be taken for "
             "a leftover",
             (long long)config->leftover_age_ms, (long long)waits);
-    return check_modes(config, error) && check_paths(config, error);
+    return check_modes(config, error) && check_paths(config, error) && check_journal(config, error);
 }

@@ -13,6 +13,7 @@
 enum options_durability { OPTIONS_DURABLE = 0, OPTIONS_RELAXED = 1 };
 enum options_sha256 { OPTIONS_SHA256_AUTO = 0, OPTIONS_SHA256_ALWAYS = 1, OPTIONS_SHA256_NEVER = 2 };
 enum options_directory_sync { OPTIONS_DIRECTORY_SYNC_AUTO = 0, OPTIONS_DIRECTORY_SYNC_ALWAYS = 1 };
+enum options_journal { OPTIONS_JOURNAL_AUTO = 0, OPTIONS_JOURNAL_ON = 1, OPTIONS_JOURNAL_OFF = 2 };
 enum options_mount_check { OPTIONS_MOUNT_NONE = 0, OPTIONS_MOUNT_MARKER = 1, OPTIONS_MOUNT_POINT = 2 };
 
 struct storage_config {
@@ -42,6 +43,8 @@ struct storage_config {
 
     int durability;        /* enum options_durability */
     int directory_sync;    /* enum options_directory_sync */
+    int journal;           /* enum options_journal */
+    int64_t journal_size;  /* bytes */
     int sha256;            /* enum options_sha256 */
     int64_t chunk_size;    /* bytes */
     int64_t buffer_memory; /* bytes */

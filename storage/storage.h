@@ -22,6 +22,7 @@
 
 struct heartbeat;
 struct partials;
+struct recovery;
 struct upkeep;
 
 struct storage_metrics {
@@ -51,10 +52,11 @@ struct storage {
     struct buffers *buffers;
     struct gate *gate;
     struct partials *partials; /* storage/upload/partials.h */
+    struct recovery *recovery; /* of the upload journal; NULL: there is none */
     struct open_cache *open_cache;
     struct heartbeat *heartbeat;
     struct upkeep *upkeep;
-    bool upkeep_hangs; /* it was left alone, with what it uses */
+    bool upkeep_hangs, recovery_hangs; /* left alone, with what it uses */
     struct storage_metrics metrics;
     atomic_int repeats; /* so many of the next small uploads look first whether their file ID is taken */
 

@@ -513,7 +513,13 @@ static bool act_backup(void *argument, struct error *error)
     return run->spec->backup(run->config, run->options.backup_file, error);
 }
 
-/* --init-db or --backup, whose lines go to the terminal. What root has them make belongs to daemon.user, where
+static bool act_checkpoint(void *argument, struct error *error)
+{
+    const struct run *run = argument;
+    return run->spec->checkpoint(run->config, error);
+}
+
+/* --init-db, --backup or --checkpoint, whose lines go to the terminal. What root has them make belongs to daemon.user, where
  * one is configured: the daemon must be able to write it. */
 static int daemon_act(struct run *run, const char *option, bool (*act)(void *argument, struct error *error),
                       bool there)
@@ -551,6 +557,12 @@ static int run_mode(struct run *run)
         return daemon_act(run, "--init-db", act_init_db, run->spec->init_db != NULL);
     case DAEMON_BACKUP:
         return daemon_act(run, "--backup", act_backup, run->spec->backup != NULL);
+    case DAEMON_CHECKPOINT:
+        if (!run->spec->checkpoint) {
+            report(run, "--checkpoint: this daemon has no upload journal");
+            return EXIT_USAGE;
+        }
+        return daemon_act(run, "--checkpoint", act_checkpoint, true);
     default:
         if (run->options.daemonize && run->config->log_file[0] == '\0') {
             report(run, "-d needs a log file ([log] file): nobody would see the log");

@@ -5,7 +5,7 @@
  * Command line, the same for every daemon:
  *   reel-NAME [-c FILE] [-o SECTION.NAME=VALUE]... [-d]
  *   -c, --config FILE   -o, --option S.N=V   -d, --daemonize (default: foreground)
- *   --check-config  --print-config  --init-db  --backup FILE  --help  --help-markdown  --help-json
+ *   --check-config  --print-config  --init-db  --backup FILE  --checkpoint  --help  --help-markdown  --help-json
  *   --version
  * Exit codes: 0 fine; 1 could not start or failed; 2 wrong command line or configuration.
  *
@@ -89,6 +89,8 @@ struct daemon_spec {
     bool (*init_db)(const void *config, struct error *error);
     /* --backup: copies the database to PATH, tells on stdout. May block. NULL: there is none. */
     bool (*backup)(const void *config, const char *path, struct error *error);
+    /* --checkpoint: empties what a crash has left to be replayed, tells on stdout. May block. NULL: there is none. */
+    bool (*checkpoint)(const void *config, struct error *error);
     /* Builds the daemon: listeners on daemon->loops, timers on daemon->main_loop. Main thread, before the loops run.
      * Must not need a peer (tracker, database) to be there. On false everything it made is undone. */
     bool (*start)(struct daemon *daemon, struct error *error);

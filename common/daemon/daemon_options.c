@@ -116,6 +116,8 @@ static const struct command_option {
      "print the configuration with every default and exit"},
     {"init-db", 0, 256 + DAEMON_INIT_DB, NULL, "create what is missing in the database and exit"},
     {"backup", 0, 256 + DAEMON_BACKUP, "FILE", "copy the SQLite database, also while it is in use, and exit"},
+    {"checkpoint", 0, 256 + DAEMON_CHECKPOINT, NULL,
+     "reel-storage: put what a crash left in the upload journal in its place, empty it, and exit"},
     {"help", 'h', 'h', NULL, "this text"},
     {"help-markdown", 0, 256 + DAEMON_HELP_MARKDOWN, NULL, "the options of the file as Markdown tables"},
     {"help-json", 0, 256 + DAEMON_HELP_JSON, NULL, "all options as JSON"},

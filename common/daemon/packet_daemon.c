@@ -126,6 +126,21 @@ bool packet_daemon_confine(const void *config, struct sandbox *sandbox, struct e
     return allowed;
 }
 
+bool packet_daemon_database_file(const struct packet_daemon_config *config, char *path, size_t size,
+                                 struct error *error)
+{
+    struct db_url parsed;
+    char *url = configured_url(config, error);
+    bool good = url && db_url_parse(url, &parsed, error);
+    path[0] = '\0';
+    if (good && parsed.backend == DB_BACKEND_SQLITE && strlen(parsed.path) < size)
+        memcpy(path, parsed.path, strlen(parsed.path) + 1);
+    if (good)
+        db_url_clear(&parsed);
+    db_url_file_forget(url);
+    return good;
+}
+
 struct db *packet_daemon_open_database(const struct packet_daemon_config *config, struct error *error)
 {
     char *url = configured_url(config, error);

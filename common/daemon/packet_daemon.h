@@ -203,6 +203,10 @@ struct packet_daemon_face {
 /* The first thing that start() does with BASE; after it packet_daemon_destroy() is right at any point. */
 void packet_daemon_begin(struct packet_daemon *base, struct daemon *daemon);
 
+/* The file of the SQLite database of CONFIG into PATH; "" where it is another one, or longer. May read a file. */
+MUST_CHECK bool packet_daemon_database_file(const struct packet_daemon_config *config, char *path,
+                                            size_t size, struct error *error);
+
 /* What --init-db and --backup do with the database of CONFIG; see schema_apply(), db_backup(). BLOCK. */
 MUST_CHECK bool packet_daemon_init_db(const struct packet_daemon_config *config,
                                       const struct schema_scripts *scripts, struct error *error);

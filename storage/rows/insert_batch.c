@@ -4,6 +4,7 @@
 #include "storage/rows/insert_batch.h"
 
 #include "common/base/crash_point.h"
+#include "common/base/log.h"
 #include "common/base/metrics.h"
 
 #include <stdlib.h>
@@ -19,6 +20,10 @@ struct insert_batches {
 struct batch {
     struct db_job job;
     struct insert_batches *batches;
+    bool written;   /* the records of those that are promised */
+    int64_t last;   /* the highest number of its items; 0: none */
+    int64_t marked; /* a transaction that stores this number was begun */
+    bool voided;    /* and one that was synced has stored the last one */
     size_t count;
     struct insert_item *items[INSERT_BATCH_MAX];
 };
@@ -27,9 +32,13 @@ static void dispatch(struct insert_batches *batches);
 
 /* ---- on a database thread ---- */
 
-static enum db_result settle(struct insert_item *item, struct db_connection *connection, struct error *error)
+static enum db_result settle(struct batch *batch, struct insert_item *item, struct db_connection *connection,
+                             struct error *error)
 {
     CRASH_POINT("row-before-insert");
+    /* A transaction that a power cut takes must take its number with it. */
+    item->unsynced = item->promised && item->sequence > batch->marked;
+    batch->marked = max_i64(batch->marked, item->sequence);
     enum db_result result = item->settle(item, connection, error);
     item->settled = result == DB_OK;
     item->uncertain = item->uncertain || result == DB_UNCERTAIN;
@@ -46,7 +55,7 @@ static enum db_result settle_each(struct batch *batch, struct db_connection *con
         struct insert_item *item = batch->items[i];
         if (item->known)
             continue;
-        item->result = settle(item, connection, &item->error);
+        item->result = settle(batch, item, connection, &item->error);
         if (item->result == DB_TRANSIENT || item->result == DB_UNCERTAIN) {
             *error = item->error;
             return item->result; /* the whole job is run again */
@@ -84,17 +93,43 @@ static enum db_result insert_together(struct batch *batch, struct db_connection 
     return count > 0 ? open[0]->insert_many(open, count, connection, error) : DB_OK;
 }
 
+/* Whether no open item asks for a synced commit. *NUMBER: the highest of theirs in the journal. */
+static bool all_promised(const struct batch *batch, int64_t *number)
+{
+    bool all = true;
+    *number = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct insert_item *item = batch->items[i];
+        if (item->known)
+            continue;
+        all = all && item->promised && item->sequence > batch->marked;
+        *number = max_i64(*number, item->sequence);
+    }
+    return all;
+}
+
+static enum db_result mark(const struct batch *batch, int64_t number, struct db_connection *connection,
+                           struct error *error)
+{
+    const struct insert_journal *journal = batch->batches->options.journal;
+    return number > 0 ? journal->mark(journal->argument, connection, number, error) : DB_OK;
+}
+
 /* DB_CONSTRAINT, where they go TOGETHER: one of them has a taken key; nothing was done. */
 static enum db_result insert_all(struct batch *batch, bool together, struct db_connection *connection,
                                  struct error *error)
 {
-    enum db_result result =
-        batch->batches->options.relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
+    int64_t number;
+    bool relaxed = all_promised(batch, &number) || batch->batches->options.relaxed;
+    enum db_result result = relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
     if (result != DB_OK)
         return result;
     CRASH_POINT("row-before-insert");
+    batch->marked = max_i64(batch->marked, number);
     result =
         together ? insert_together(batch, connection, error) : insert_one_by_one(batch, connection, error);
+    if (result == DB_OK)
+        result = mark(batch, number, connection, error);
     if (result != DB_OK) {
         db_rollback(connection);
         return result;
@@ -109,10 +144,74 @@ static enum db_result insert_all(struct batch *batch, bool together, struct db_c
         item->uncertain = item->uncertain || result == DB_UNCERTAIN;
         if (result == DB_OK && !item->conflict) {
             item->result = DB_OK;
-            item->known = true;
+            item->known = item->added = true;
         }
     }
     return result;
+}
+
+/* The records of those that are promised; once, however often the job is run. */
+static void write_records(struct batch *batch)
+{
+    const struct insert_journal *journal = batch->batches->options.journal;
+    struct insert_item *promised[INSERT_BATCH_MAX];
+    struct error error = {0};
+    size_t count = 0;
+    for (size_t i = 0; !batch->written && i < batch->count; i++) {
+        if (batch->items[i]->promised)
+            promised[count++] = batch->items[i];
+    }
+    batch->written = true;
+    if (count == 0)
+        return;
+    bool fine = journal ? journal->write(journal->argument, promised, count, &error)
+                        : error_set(&error, ERROR_UNAVAILABLE, "the server is stopping");
+    for (size_t i = 0; i < count; i++) {
+        struct insert_item *item = promised[i];
+        batch->last = max_i64(batch->last, item->sequence);
+        if (fine)
+            continue;
+        item->unwritten = item->known = true;
+        item->result = DB_TRANSIENT;
+        item->error = error;
+    }
+}
+
+/* A row that is not added after all, though its record may be read again: that must never add it. */
+static enum db_result void_records(struct batch *batch, struct db_connection *connection, struct error *error)
+{
+    bool needed = false;
+    for (size_t i = 0; i < batch->count; i++)
+        needed = needed || (batch->items[i]->sequence > 0 && !batch->items[i]->added);
+    if (!needed || batch->voided)
+        return DB_OK;
+    CRASH_POINT("journal-before-void");
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result = mark(batch, batch->last, connection, error);
+    if (result == DB_OK)
+        result = db_commit(connection, error);
+    else
+        db_rollback(connection);
+    batch->voided = result == DB_OK;
+    if (batch->voided)
+        CRASH_POINT("journal-voided");
+    return result;
+}
+
+/* Nobody knows what a start will make of them. */
+static void doubt_records(struct batch *batch, enum db_result result, const struct error *error)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        if (item->sequence == 0 || item->added)
+            continue;
+        item->uncertain = true;
+        item->settled = item->unwritten = false;
+        item->result = result;
+        item->error = *error;
+    }
 }
 
 static enum db_result batch_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -120,6 +219,7 @@ static enum db_result batch_run(struct db_job *job, struct db_connection *connec
     struct batch *batch = CONTAINER_OF(job, struct batch, job);
     size_t open = 0;
     bool uncertain = false;
+    write_records(batch);
     for (size_t i = 0; i < batch->count; i++) {
         struct insert_item *item = batch->items[i];
         item->conflict = false;
@@ -135,7 +235,14 @@ static enum db_result batch_run(struct db_job *job, struct db_connection *connec
         if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
             return result;
     }
-    return settle_each(batch, connection, error);
+    enum db_result result = settle_each(batch, connection, error);
+    if (result == DB_OK)
+        result = void_records(batch, connection, error);
+    if (result == DB_PERMANENT || result == DB_CONSTRAINT) {
+        doubt_records(batch, result, error);
+        result = DB_OK;
+    }
+    return result;
 }
 
 /* ---- ends ---- */
@@ -161,6 +268,10 @@ static void batch_done(struct db_job *job)
 {
     struct batch *batch = CONTAINER_OF(job, struct batch, job);
     struct insert_batches *batches = batch->batches;
+    if (job->result != DB_OK)
+        doubt_records(batch, job->result, &job->error);
+    if (batch->last > 0)
+        batches->options.journal->settled(batches->options.journal->argument, batch->last);
     /* The next batch first: the database need not wait for what the loops do with this one. */
     pthread_mutex_lock(&batches->mutex);
     batches->active--;
@@ -244,9 +355,18 @@ static void dispatch(struct insert_batches *batches)
     }
 }
 
+void insert_batches_set_journal(struct insert_batches *batches, const struct insert_journal *journal)
+{
+    pthread_mutex_lock(&batches->mutex);
+    ASSERT(!journal || batches->options.active_max == 1);
+    batches->options.journal = journal;
+    pthread_mutex_unlock(&batches->mutex);
+}
+
 void insert_batches_add(struct insert_batches *batches, struct insert_item *item)
 {
-    item->uncertain = item->settled = item->known = false;
+    item->uncertain = item->settled = item->known = item->added = item->unwritten = item->unsynced = false;
+    item->sequence = 0;
     item->wait = (struct wait){.loop = item->loop, .done = item_waited};
     pthread_mutex_lock(&batches->mutex);
     /* Without memory for a timer the database's own time limits have to do. */

@@ -141,6 +141,12 @@ enum db_result meta_run_wait(struct meta *meta, struct db_job *job)
     return job->result;
 }
 
+void meta_set_journal(struct meta *meta, const struct insert_journal *journal)
+{
+    meta->journal = journal;
+    insert_batches_set_journal(meta->batches, journal);
+}
+
 struct has_rows {
     struct db_job job;
     const char *key;

@@ -47,6 +47,11 @@ void meta_outdate(struct meta *meta, const struct proto_file_key *key);
 enum db_result meta_run_wait(struct meta *meta, struct db_job *job);
 MUST_CHECK bool meta_run(struct meta *meta, struct db_job *job, struct error *error);
 
+/* New rows with a content are promised by JOURNAL from now on (see storage/rows/insert_batch.h); before the first one. It must
+ * outlive meta_end(). Only with SQLite. */
+struct insert_journal;
+void meta_set_journal(struct meta *meta, const struct insert_journal *journal);
+
 /* Does any row speak of a file in the store path KEY? KNOWN false: the database does not say. BLOCKS; on a thread
  * that ends before meta_end(). */
 bool meta_has_rows(struct meta *meta, const char *key, bool *known);

@@ -159,7 +159,7 @@ static enum db_result insert_count(struct meta_insert *insert, struct db_connect
 static enum db_result insert_once(struct meta_insert *insert, struct db_connection *connection,
                                   bool *uncounted, struct error *error)
 {
-    bool relaxed = insert->meta->config->durability == OPTIONS_RELAXED;
+    bool relaxed = insert->meta->config->durability == OPTIONS_RELAXED || insert->item.unsynced;
     enum db_result result = relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
     if (result != DB_OK)
         return result;
@@ -168,6 +168,9 @@ static enum db_result insert_once(struct meta_insert *insert, struct db_connecti
         result = meta_sql_insert(connection, &insert->key, &insert->row, error);
     if (result == DB_OK && !is_never_purged(insert, error)) /* now that nobody else can take the key */
         result = DB_PERMANENT;
+    const struct insert_journal *journal = insert->meta->journal;
+    if (result == DB_OK && insert->item.sequence > 0)
+        result = journal->mark(journal->argument, connection, insert->item.sequence, error);
     if (result == DB_OK)
         result = insert_count(insert, connection, uncounted, error);
     if (result == DB_OK)
@@ -218,6 +221,7 @@ static enum db_result insert_settle(struct insert_item *item, struct db_connecti
         result = insert_for_good(insert, connection, error);
     if (result == DB_OK)
         insert->outcome = META_INSERTED;
+    item->added = result == DB_OK;
     if (result != DB_CONSTRAINT)
         return result;
     struct error reading = {0};
@@ -226,6 +230,7 @@ static enum db_result insert_settle(struct insert_item *item, struct db_connecti
         *error = reading;
         return result;
     }
+    item->added = found && insert->outcome == META_INSERTED;
     if (!found && late)
         return DB_PERMANENT;
     if (!found) /* it was purged this moment, or another rule of the table speaks: one more try tells */
@@ -238,11 +243,14 @@ static void end_insert(struct meta_insert *insert, enum db_result result, const 
 {
     struct meta *meta = insert->meta;
     struct row_key key;
-    if ((insert->late || insert->purged || insert->refused) && result == DB_PERMANENT)
+    if (((insert->late || insert->purged || insert->refused) && result == DB_PERMANENT) ||
+        insert->item.unwritten)
         insert->error = *cause;
     else
         meta_judge(meta, result, cause, &insert->error);
-    if (result != DB_OK)
+    if (result != DB_OK && insert->item.unwritten)
+        insert->outcome = META_UNWRITTEN;
+    else if (result != DB_OK)
         insert->outcome = uncertain ? META_UNKNOWN : META_NOT_DONE;
     else if (!settled)
         insert->outcome = META_INSERTED;
@@ -320,6 +328,7 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
                                         .insert_many = insert_together,
                                         .settle = insert_settle,
                                         .done = insert_done,
+                                        .promised = insert->content && !insert->replaces,
                                         .loop = insert->loop};
     if (insert->replaces) {
         meta_job_init(&insert->job, replace_run, replace_done, insert->loop);

@@ -16,6 +16,7 @@ enum meta_insert_outcome {
     META_TAKEN,    /* another row has the key, or REPLACES is not what it was: OTHER */
     META_NOT_DONE, /* surely no row was made: ERROR */
     META_UNKNOWN,  /* the database did not tell: ERROR */
+    META_UNWRITTEN, /* the upload journal could not be written: nothing was done, it may come again without it */
 };
 struct meta_insert {
     struct proto_file_key key;
@@ -24,6 +25,8 @@ struct meta_insert {
         *replaces; /* NULL, or the row of KEY whose file is lost or damaged: ROW takes its place */
     const char *
         moves_from; /* with REPLACES: the group that has had the file, which has lost nothing but moves here; else NULL */
+    const uint8_t *
+        content; /* NULL, or what the upload journal is to promise: ROW.stat.size bytes; not where a row is replaced */
     int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
     struct loop *loop;
     void (*done)(struct meta_insert *insert);

@@ -27,6 +27,7 @@ struct meta {
     struct loop *loop;
     struct db *db; /* under the mutex; NULL once the database is being closed */
     struct insert_batches *batches;
+    const struct insert_journal *journal; /* NULL: there is none */
     struct row_cache *cache;
     pthread_mutex_t mutex;
     struct meta_lookup *lookups;           /* under the mutex */

@@ -109,6 +109,41 @@ bool store_file_reopen(struct store_file *file, int64_t *size, struct error *err
     return false;
 }
 
+bool store_file_open_again(struct store_file *file, struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    place_name(&file->place, name);
+    file->fd = store_beneath_open(file->root->fd, name, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    return file->fd >= 0 || store_path_fail(file->path, errno, "open", name, error);
+}
+
+bool store_file_put_back(struct store_path *path, const struct path *place, const void *bytes, size_t size,
+                         bool existing, struct error *error)
+{
+    struct store_file file = {.path = path, .place = *place, .fd = -1};
+    char name[PATH_TEXT_SIZE];
+    int flags = O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (existing ? 0 : O_CREAT);
+    if (!store_path_enter(path, &file.root, error))
+        return false;
+    place_name(place, name);
+    bool fine = existing || store_directory_make(path, file.root->fd, place->value, error);
+    if (fine) {
+        file.fd = store_beneath_open(file.root->fd, name, flags, store_path_modes(path)->file);
+        if (file.fd < 0 && !(existing && errno == ENOENT))
+            fine = store_path_fail(path, errno, "open", name, error);
+    }
+    if (file.fd >= 0) {
+        fine = store_modes_apply(store_path_modes(path), file.fd, store_path_modes(path)->file) ||
+               store_path_fail(path, errno, "set mode and group of", name, error);
+        fine = fine && store_file_write(&file, bytes, size, 0, error) &&
+               store_file_cut(&file, (int64_t)size, error) &&
+               (!existing || (store_file_sync(&file, error) && store_file_sync_directory(&file, error)));
+        fine = store_file_close(&file, fine ? error : NULL) && fine;
+    }
+    store_path_leave(path, file.root);
+    return fine;
+}
+
 bool store_file_cut(struct store_file *file, int64_t size, struct error *error)
 {
     touch(file);

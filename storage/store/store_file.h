@@ -30,6 +30,14 @@ MUST_CHECK bool store_file_create(struct store_file *file, struct error *error);
  * is ERROR_IO. */
 MUST_CHECK bool store_file_reopen(struct store_file *file, int64_t *size, struct error *error);
 
+/* Opens FILE again, which was made, written and closed, in the directory in which it was made. */
+MUST_CHECK bool store_file_open_again(struct store_file *file, struct error *error);
+
+/* BYTES become the whole content of the file at PLACE, which is made where it is missing, with its directories. Nothing is synced.
+ * EXISTING: one that is missing is left so, and one that is there is synced. */
+MUST_CHECK bool store_file_put_back(struct store_path *path, const struct path *place, const void *bytes,
+                                    size_t size, bool existing, struct error *error);
+
 /* What is behind SIZE goes. */
 MUST_CHECK bool store_file_cut(struct store_file *file, int64_t size, struct error *error);
 

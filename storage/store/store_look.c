@@ -10,6 +10,7 @@
 #include "storage/store/store_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 #define ROOM     "store"
 #define TRIAL_MS 60000 /* so often a file is written for trial where nothing failed */
 
-static struct store_held_root *make_root(int fd)
+static struct store_held_root *make_root(const struct storage_config *config, int fd)
 {
     struct stat status;
     if (fstat(fd, &status) != 0)
@@ -32,6 +33,9 @@ static struct store_held_root *make_root(int fd)
     root->mount = store_system_mount(fd);
     store_system_find(fd, &root->system);
     root->life_fd = -1;
+    root->sync_fd = store_path_wants_journal(config, &root->system)
+                        ? openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                        : -1;
     return root;
 }
 
@@ -79,7 +83,7 @@ static bool is_below(const struct store_path *path)
 static void take_over(struct store_path *path)
 {
     struct store_probe *probe = &path->probe;
-    struct store_held_root *fresh = probe->fd >= 0 ? make_root(probe->fd) : NULL;
+    struct store_held_root *fresh = probe->fd >= 0 ? make_root(path->store->config, probe->fd) : NULL;
     if (!fresh && probe->fd >= 0) {
         int saved = errno;
         (void)close(probe->fd);

@@ -10,9 +10,11 @@
 #include "storage/store/store_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define ROOM "store"
@@ -29,6 +31,8 @@ void store_path_drop_root(struct store_path *path, struct store_held_root *root)
     (void)close(root->public.fd);
     if (root->life_fd >= 0)
         (void)close(root->life_fd); /* nothing was written */
+    if (root->sync_fd >= 0)
+        (void)close(root->sync_fd);
     free(root);
 }
 
@@ -68,6 +72,53 @@ bool store_path_name_lasts(const struct store_path *path, const struct store_roo
     /* The device too: another file system may be mounted somewhere below the store path. */
     return path->store->config->directory_sync == OPTIONS_DIRECTORY_SYNC_AUTO && held->system.one_journal &&
            fstat(fd, &status) == 0 && status.st_dev == held->device;
+}
+
+/* ---- the upload journal ---- */
+
+bool store_path_wants_journal(const struct storage_config *config, const struct store_system *system)
+{
+    if (config->durability != OPTIONS_DURABLE || config->journal == OPTIONS_JOURNAL_OFF)
+        return false;
+    return config->journal == OPTIONS_JOURNAL_ON ? !store_system_is_remote(system) : system->one_journal;
+}
+
+bool store_path_may_wait(const struct store_path *path, const struct store_root *root, int fd)
+{
+    const struct store_held_root *held = CONTAINER_OF(root, struct store_held_root, public);
+    struct stat status;
+    (void)path;
+    /* The device too: another file system may be mounted somewhere below the store path. */
+    return held->sync_fd >= 0 && fstat(fd, &status) == 0 && status.st_dev == held->device;
+}
+
+bool store_path_takes_journal(struct store_path *path, struct error *error)
+{
+    pthread_mutex_lock(&path->mutex);
+    struct store_system system = path->root ? path->root->system : (struct store_system){.one_journal = true};
+    pthread_mutex_unlock(&path->mutex);
+    return path->store->config->journal != OPTIONS_JOURNAL_ON || system.one_journal ||
+           !store_system_is_remote(&system) ||
+           error_set(error, ERROR_REFUSED,
+                     "storage.journal = on: store path %s at %s is on %s: other servers read its files "
+                     "before a checkpoint has "
+                     "put them on its disks, and nobody could replay the journal for them; use auto or off",
+                     path->key, path->directory,
+                     system.type[0] != '\0' ? system.type : "an unknown file system");
+}
+
+bool store_path_sync_system(struct store_path *path, const struct store_root *root, struct error *error)
+{
+    const struct store_held_root *held = CONTAINER_OF(root, struct store_held_root, public);
+    struct statvfs space;
+    int fd = held->sync_fd >= 0 ? held->sync_fd : openat(root->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* syncfs(2) says nothing of a file system that was made read-only because of an error; fsync(2) and its flag do. */
+    bool fine = fd >= 0 && syncfs(fd) == 0 && fsync(fd) == 0 && fstatvfs(fd, &space) == 0;
+    int saved = fine && (space.f_flag & ST_RDONLY) != 0 ? EROFS : errno;
+    fine = fine && (space.f_flag & ST_RDONLY) == 0;
+    if (fd >= 0 && fd != held->sync_fd)
+        (void)close(fd); /* opened for reading */
+    return fine || store_path_fail(path, saved, "sync the whole file system of", "", error);
 }
 
 /* ---- what is known ---- */

@@ -56,6 +56,17 @@ void store_path_leave(struct store_path *path, struct store_root *root);
 /* True where an fsync of FD, a file that was just made below ROOT, makes its name last too. */
 bool store_path_name_lasts(const struct store_path *path, const struct store_root *root, int fd);
 
+/* True where FD, a file that was just made below ROOT, may wait for a checkpoint of the upload journal to be synced. */
+bool store_path_may_wait(const struct store_path *path, const struct store_root *root, int fd);
+
+/* False where storage.journal is on and PATH is on a network file system. */
+MUST_CHECK bool store_path_takes_journal(struct store_path *path, struct error *error);
+
+/* Everything that was done on the file system of ROOT is on the disk, names too. False: some of it may be lost, and nobody
+ * knows what. For the upload journal; BLOCKS. */
+MUST_CHECK bool store_path_sync_system(struct store_path *path, const struct store_root *root,
+                                       struct error *error);
+
 /* False with ERROR_UNAVAILABLE where another directory than ROOT lies at the store path now. BLOCKS. */
 MUST_CHECK bool store_path_lies_at(const struct store_path *path, const struct store_root *root,
                                    struct error *error);

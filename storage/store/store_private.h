@@ -24,6 +24,7 @@ struct store_held_root {
     struct store_system system; /* the file system that it is on */
     int64_t life;               /* of this process here, see store_life.h */
     int life_fd;                /* keeps its lock; -1: not locked */
+    int sync_fd; /* of the same directory, for syncfs(2), which reports what failed since it was opened; or -1 */
 };
 
 struct store_path {
@@ -76,6 +77,8 @@ struct store {
 void store_path_drop_root(struct store_path *path, struct store_held_root *root);
 /* A look at PATH has not returned for storage.hang_timeout. Any thread. */
 bool store_path_hangs(const struct store_path *path);
+/* May files on SYSTEM be promised by the upload journal? */
+bool store_path_wants_journal(const struct storage_config *config, const struct store_system *system);
 /* Makes the gauges of PATH; PRESENT false: takes them away. */
 void store_path_register_metrics(struct store_path *path, bool present);
 

@@ -104,6 +104,16 @@ void store_system_find(int fd, struct store_system *system)
     }
 }
 
+bool store_system_is_remote(const struct store_system *system)
+{
+    static const char *const types[] = {"fuse", "nfs", "cifs",   "smb",  "ceph",
+                                        "9p",   "afs", "lustre", "gfs2", "ocfs2"};
+    bool remote = system->type[0] == '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+        remote = remote || strncmp(system->type, types[i], strlen(types[i])) == 0;
+    return remote;
+}
+
 /* ---- advice ---- */
 
 static bool good_for_bricks(const struct store_system *system)

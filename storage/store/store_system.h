@@ -25,6 +25,9 @@ struct store_system {
 /* FD: any descriptor on it, O_PATH too. What cannot be found out is not promised. */
 void store_system_find(int fd, struct store_system *system);
 
+/* SYSTEM's files lie on other machines, or nobody knows where. */
+bool store_system_is_remote(const struct store_system *system);
+
 /* The number of the mount that FD is on; 0 where the kernel (before Linux 5.8) does not say. */
 uint64_t store_system_mount(int fd);
 /* True where that mount is in no place any more (umount -l), as far as it can be found out. Changes errno. */

@@ -72,7 +72,7 @@ static void begin_add(struct partial *partial)
 static void run_begin_sync(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
-    upload->job_fine = commit_sync(&upload->file, &upload->job_error);
+    upload->job_fine = commit_sync(&upload->file, false, &upload->job_error);
     CRASH_POINT("partial-created");
 }
 

@@ -100,7 +100,7 @@ static void run_finish_end(struct job *job)
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
     int64_t start_us = clock_monotonic_us();
     upload->job_fine = finish_digest(upload, &upload->job_error) && finish_type(upload, &upload->job_error) &&
-                       commit_sync(&upload->file, &upload->job_error);
+                       commit_sync(&upload->file, false, &upload->job_error);
     metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
     CRASH_POINT("finish-synced");
 }

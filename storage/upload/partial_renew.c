@@ -100,7 +100,7 @@ static void run_renew_copy(struct job *job)
         (void)close(from); /* only read */
     if (!upload->job_fine || renew->copy.copied < partial->rows.row.offset)
         return;
-    upload->job_fine = commit_sync(&upload->file, error);
+    upload->job_fine = commit_sync(&upload->file, false, error);
     if (!upload->job_fine) /* nothing is known of its bytes */
         partials_note_copy(upload->storage->partials, &partial->hold, NULL);
 }

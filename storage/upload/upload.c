@@ -11,6 +11,7 @@
  *   ROW -> UNDO -> COMPARE -> ...        the file ID was thought to be new, and is taken
  *   ROW -> VERIFY [-> WITHDRAW] -> REPLY adding the row took long
  *   OWNER -> ROOM -> NUMBER              somebody has a quota, and the content is large or waits for our word
+ *   ROW -> SYNC -> ROW -> ...            the upload journal (storage/upload/recovery.h) could not be written
  *   Any failure: -> UNDO (when a file was made) -> REPLY.
  *
  * An upload takes one of the places (ADMIT) when the first piece of its content is there, so that slow ones hold none;
@@ -21,7 +22,7 @@
  *   LOOK_UP -> OWNER -> GATHER -> ADMIT -> ...                                  STORE that asks: its content waits for our word
  *
  * A success reply means: the bytes are synced under their final name, their directory too, and the row is
- * committed.
+ * committed; or the upload journal has all of that, synced, and puts it in its place before anybody is answered.
  */
 #include "storage/upload/upload.h"
 #include "storage/upload/upload_state.h"
@@ -183,8 +184,12 @@ void upload_job_done(struct job *job)
         upload_finish_heal(upload);
         break;
     case UPLOAD_STORE:
-        if (!upload->guessed) /* else it may be needed to compare */
+        if (!upload->guessed &&
+            upload->promised == 0) /* else it may be needed to compare, or for the journal */
             upload_give_buffers(upload);
+        upload_add_row(upload);
+        break;
+    case UPLOAD_SYNC:
         upload_add_row(upload);
         break;
     case UPLOAD_COMPARE:

@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "storage/upload/recovery.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -59,6 +60,9 @@ bool upload_disk_store(struct upload *upload, struct error *error)
 {
     if (!upload_disk_create(upload, error))
         return false;
+    if (!upload->replaces && upload->storage->recovery)
+        upload->promised =
+            recovery_promise(upload->storage->recovery, &upload->file, (size_t)upload->put.size);
     if (upload_disk_write(upload, &upload->slots[0], error))
         return true;
     struct error ignored;
@@ -198,6 +202,11 @@ bool upload_disk_compare_files(struct upload *upload, struct error *error)
     if (fine && upload->finding == UPLOAD_OTHER && upload_judge_is_of_row(upload, upload->rival))
         fine = upload_heal_judge(upload, error);
     return fine;
+}
+
+bool upload_disk_sync(struct upload *upload, struct error *error)
+{
+    return store_file_open_again(&upload->file, error) && commit_sync(&upload->file, false, error);
 }
 
 bool upload_disk_verify(struct upload *upload, struct error *error)

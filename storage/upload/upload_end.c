@@ -9,6 +9,7 @@
 #include "common/base/crash_point.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
+#include "storage/upload/recovery.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -69,6 +70,13 @@ static void reply_stored(struct upload *upload)
     packet_reply(upload->request, body, sizeof(body));
 }
 
+void upload_take_back_promise(struct upload *upload)
+{
+    if (upload->promised > 0)
+        recovery_release(upload->storage->recovery, upload->promised);
+    upload->promised = 0;
+}
+
 /* The last step; frees the upload. */
 static void upload_reply(struct upload *upload)
 {
@@ -82,6 +90,7 @@ static void upload_reply(struct upload *upload)
     if (upload->rival_fd >= 0)
         (void)close(upload->rival_fd); /* opened for reading: nothing can be lost */
     store_file_let_go(&upload->file);
+    upload_take_back_promise(upload);
     if (upload->entered)
         gate_leave(upload->storage->gate);
     request->user = NULL;
@@ -169,6 +178,7 @@ void upload_retract(struct upload *upload)
 void upload_undone(struct upload *upload)
 {
     store_file_let_go(&upload->file);
+    upload_take_back_promise(upload);
     if (upload->concluded)
         upload_reply(upload);
     else

@@ -61,7 +61,7 @@ bool upload_judge_finish(struct upload *upload, struct error *error)
     if (upload->replaces && known && !upload_judge_is_of_row(upload, &upload->find.row))
         return error_set(error, ERROR_EXISTS, "file %s exists with other bytes", upload->put.key.file);
     int64_t start_us = clock_monotonic_us();
-    bool fine = commit_sync(&upload->file, error);
+    bool fine = commit_sync(&upload->file, upload->promised > 0, error);
     metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
     return fine;
 }

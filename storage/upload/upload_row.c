@@ -73,6 +73,22 @@ static void verify_file(struct upload *upload)
         upload_conclude(upload, &upload->job_error);
 }
 
+/* ---- the journal failed ---- */
+
+static void run_sync(struct job *job)
+{
+    struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    upload->job_fine = upload_disk_sync(upload, &upload->job_error);
+}
+
+static void sync_file(struct upload *upload)
+{
+    upload_enter(upload, UPLOAD_SYNC);
+    upload_take_back_promise(upload);
+    if (!upload_start_job(upload, upload->path, run_sync))
+        upload_conclude(upload, &upload->job_error);
+}
+
 /* ---- adding ---- */
 
 static void upload_on_row(struct meta_insert *insert)
@@ -95,7 +111,7 @@ static void upload_on_row(struct meta_insert *insert)
         break;
     case META_TAKEN: /* another upload of this file ID was quicker */
         upload_expect_repeats(upload);
-        if (upload->guessed) {
+        if (upload->guessed || upload->promised > 0) { /* the content is at hand, the file may go */
             upload->guessed = false;
             upload->find.row = insert->other;
             upload_retract(upload);
@@ -111,10 +127,20 @@ static void upload_on_row(struct meta_insert *insert)
         upload_refuse(upload, ERROR_UNAVAILABLE, "it is not known whether file %s was stored: %s",
                       upload->put.key.file, insert->error.text);
         break;
+    case META_UNWRITTEN:
+        sync_file(upload);
+        break;
     case META_NOT_DONE:
         upload_conclude(upload, &insert->error);
         break;
     }
+}
+
+/* All of it; it is not NULL where it is empty. */
+static const uint8_t *upload_content(const struct upload *upload)
+{
+    const void *bytes = upload->slots[0].buffer.bytes;
+    return bytes ? bytes : (const uint8_t *)"";
 }
 
 void upload_add_row(struct upload *upload)
@@ -127,6 +153,7 @@ void upload_add_row(struct upload *upload)
     insert->key = upload->put.key;
     insert->replaces = upload->replaces ? &upload->find.row : NULL;
     insert->moves_from = upload->replaces && upload_is_move(upload) ? upload->from : NULL;
+    insert->content = upload->promised > 0 ? upload_content(upload) : NULL;
     insert->loop = upload->loop;
     insert->done = upload_on_row;
     stat->size = upload->put.size;

@@ -28,6 +28,7 @@ enum upload_step {
     UPLOAD_STORE,   /* a small file: create, write, sync in one go       F partial       R the same */
     UPLOAD_HEAL, /* the content is there; what it had in common with wrong bytes is copied, then synced; F, R the same */
     UPLOAD_ROW,      /* the row is added                                  F whole, synced R none or whole */
+    UPLOAD_SYNC,     /* the upload journal failed: synced after all        F whole         R none */
     UPLOAD_VERIFY,   /* that took long: is the file still there?          F whole or none R whole */
     UPLOAD_WITHDRAW, /* it is not: the row goes again                    F none          R whole or none */
     UPLOAD_UNDO,  /* the file is removed again                         F whole or none R none or another's */
@@ -115,6 +116,8 @@ struct upload {
     struct store_file file;
     bool number_used; /* the last number was, or its directory takes no files */
     int collisions;   /* so many of them */
+    int64_t
+        promised; /* room in the upload journal, which is to promise the file; 0: the file is synced itself */
     int64_t skipping_since_ms;
 
     bool asks;    /* STORE: the uploader is told when its content is wanted, and has not been told yet */
@@ -214,6 +217,9 @@ void upload_retract(struct upload *upload);
 
 /* The file is removed, or left: the reply, or upload_retracted(). */
 void upload_undone(struct upload *upload);
+
+/* The journal promises nothing of this upload any more. */
+void upload_take_back_promise(struct upload *upload);
 
 /* Logs and counts a file that stays without a row. */
 void upload_leave_file(struct upload *upload, const char *why);
@@ -365,6 +371,9 @@ MUST_CHECK bool upload_heal_read(int fd, void *bytes, size_t size, int64_t offse
                                  struct error *error);
 
 /* ---- storage/upload/upload_disk.c again ---- */
+
+/* upload->file, which the journal was to promise, is synced itself. */
+MUST_CHECK bool upload_disk_sync(struct upload *upload, struct error *error);
 
 /* Is upload->file there, whole? upload->finding. */
 MUST_CHECK bool upload_disk_verify(struct upload *upload, struct error *error);

@@ -13,12 +13,15 @@ def journal(suite):
     return suite.dir / "powercut.journal"
 
 
-def begin(suite, point=None, nth=1, fail=None, slow=None):
-    """Starts the storage server with the library before it."""
+def begin(suite, point=None, nth=1, fail=None, slow=None, database=False):
+    """Starts the storage server with the library before it. DATABASE: a cut takes back what SQLite and the upload journal have not
+    synced too."""
     journal(suite).unlink(missing_ok=True)
     more = {"LD_PRELOAD": str(LIBRARY), "POWERCUT_DIR": os.path.realpath(suite.dir / "data"),
             "POWERCUT_JOURNAL": str(journal(suite)),
             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+    if database:
+        more["POWERCUT_UNDO"] = os.path.realpath(suite.dir / "meta")
     if fail:
         more["POWERCUT_FAIL"] = fail
     if slow:
@@ -44,8 +47,27 @@ def cut(suite, one_journal=False):
     btrfs, where one journal has all changes of names in their order: what syncs a file also brings the names that were
     made before it last changed, its own among them, and what syncs a directory those up to the last one in it."""
     unsynced, names, made, begun, changed, kept = set(), set(), {}, {}, {}, {}
+    undo, forgotten = {}, set()  # path -> what lay there; files whose bytes a failed syncfs has dropped
     for at, (what, path) in enumerate(lines(suite)):
-        if what == "W":
+        if what == "P":
+            offset, size, old, path = path.split(" ", 3)
+            undo.setdefault(path, []).append((at, int(offset), int(size), bytes.fromhex(old.strip("-"))))
+        elif what in "GY":
+            begun[path.split(" ", 1)[0]] = at
+        elif what == "H":
+            number, path = path.split(" ", 1)
+            undo[path] = [one for one in undo.get(path, []) if one[0] > begun[number]]
+        elif what == "Q":
+            size, path = path.split(" ", 1)
+            if path not in forgotten:
+                kept[path] = int(size)
+        elif what == "Z":
+            number = path.split(" ", 1)[0]
+            names -= {name for name, when in made.items() if when < begun[number]}
+        elif what == "F" and path == os.path.realpath(suite.dir / "data"):
+            forgotten |= unsynced
+        elif what == "W":
+            forgotten.discard(path)
             unsynced.add(path)
             changed[path] = at
         elif what == "S":
@@ -83,5 +105,13 @@ def cut(suite, one_journal=False):
         if path.exists():
             os.truncate(path, min(kept.get(str(path), 0), path.stat().st_size))
             emptied += 1
+    for name, writes in undo.items():
+        if pathlib.Path(name).exists() and not name.endswith("-shm"):
+            with open(name, "r+b") as file:
+                for _, offset, size, old in reversed(writes):
+                    file.seek(offset)
+                    file.write(old)
+                    file.truncate(size)
+                    emptied += 1
     journal(suite).unlink(missing_ok=True)
     return emptied, gone

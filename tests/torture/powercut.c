@@ -9,8 +9,14 @@
  * before an fsync of a directory and "D NUMBER path" after it. A file with unsynced bytes loses those behind its size at the last sync; a name
  * goes unless it was made before an fsync of its directory began that ended well.
  *
+ * POWERCUT_UNDO=DIR: files in it are overwritten in place (a database, the upload journal), so that the journal has, before each
+ * pwrite, "P OFFSET SIZE BYTES path": what lies there, in hexadecimal digits ("-": nothing), and the size of the file; "G NUMBER
+ * path" before a sync of it and "H NUMBER path" after one. POWERCUT_FAIL counts calls in it too.
+ *
+ * "Y NUMBER -" stands before a syncfs(2) of DIR, "Q SIZE path" for each file as it was then and "Z NUMBER -" after it.
+ *
  * POWERCUT_FAIL=CALL:ERRNO:NTH[:SUFFIX]: the NTH call of CALL below DIR, on a path that ends in SUFFIX where
- * it is given, fails with the number ERRNO. CALL is open, write, fsync, syncdir (fsync of a directory),
+ * it is given, fails with the number ERRNO. CALL is open, write, fsync, syncdir (fsync of a directory), syncfs,
  * close, rename, unlink, mkdir, read (also pread, preadv2, sendfile), stat (also fstat, fstatat, statx,
  * faccessat), statvfs or readdir (also fdopendir); "short" writes half of the bytes. NTH 0: every one. A
  * failed fsync drops the unsynced state as Linux does: a later fsync succeeds and saves nothing.
@@ -21,6 +27,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -40,8 +47,8 @@
 #define PATH_SIZE 4096
 #define FDS_MAX   65536
 
-static char root[PATH_SIZE];
-static size_t root_size;
+static char root[PATH_SIZE], undo[PATH_SIZE];
+static size_t root_size, undo_size;
 static int journal = -1;
 static char fail_call[16], fail_suffix[64];
 static int fail_errno;
@@ -56,6 +63,7 @@ static long (*real_syscall)(long, ...);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_fsync)(int);
+static int (*real_syncfs)(int);
 static int (*real_ftruncate)(int, off_t);
 static int (*real_close)(int);
 static int (*real_mkdirat)(int, const char *, mode_t);
@@ -83,7 +91,7 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *directory = getenv("POWERCUT_DIR"), *path = getenv("POWERCUT_JOURNAL");
     const char *fail = getenv("POWERCUT_FAIL");
-    const char *slow = getenv("POWERCUT_SLOW");
+    const char *slow = getenv("POWERCUT_SLOW"), *more = getenv("POWERCUT_UNDO");
     load(&real_open, "open64");
     load(&real_openat, "openat64");
     load(&real_syscall, "syscall");
@@ -102,6 +110,7 @@ __attribute__((constructor)) static void begin(void)
     load(&real_write, "write");
     load(&real_pwrite, "pwrite64");
     load(&real_fsync, "fsync");
+    load(&real_syncfs, "syncfs");
     load(&real_ftruncate, "ftruncate64");
     load(&real_close, "close");
     load(&real_mkdirat, "mkdirat");
@@ -110,6 +119,10 @@ __attribute__((constructor)) static void begin(void)
     if (directory) {
         snprintf(root, sizeof(root), "%s", directory);
         root_size = strlen(root);
+    }
+    if (more) {
+        snprintf(undo, sizeof(undo), "%s", more);
+        undo_size = strlen(undo);
     }
     if (path)
         journal = real_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -137,6 +150,21 @@ static const char *resolve(int fd, const char *name, char *path)
             snprintf(path + size, PATH_SIZE - (size_t)size, "/%.500s", name);
     }
     if (strncmp(path, root, root_size) != 0 || (path[root_size] != '/' && path[root_size] != '\0'))
+        path[0] = '\0';
+    return path;
+}
+
+/* The path of FD where it is a file of POWERCUT_UNDO; else "". */
+static const char *resolve_undo(int fd, char *path)
+{
+    char link[64];
+    path[0] = '\0';
+    if (undo_size == 0)
+        return path;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, path, PATH_SIZE - 1);
+    path[size < 0 ? 0 : size] = '\0';
+    if (strncmp(path, undo, undo_size) != 0 || path[undo_size] != '/')
         path[0] = '\0';
     return path;
 }
@@ -282,9 +310,37 @@ static void before_write(int fd, const char *path)
         tell('W', path);
 }
 
+/* What SIZE bytes at OFFSET are before they are overwritten. */
+static void tell_undo(int fd, const char *path, size_t size, off_t offset)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    struct stat status;
+    unsigned char *old = malloc(size);
+    char *line = malloc(2 * size + PATH_SIZE + 64);
+    if (!old || !line || real_fstat(fd, &status) != 0)
+        abort();
+    /* A write-only descriptor cannot be read: none of these is one. */
+    ssize_t got = real_pread(fd, old, size, offset);
+    int at = sprintf(line, "P %lld %lld ", (long long)offset, (long long)status.st_size);
+    for (ssize_t i = 0; i < got; i++)
+        at += sprintf(line + at, "%02x", old[i]);
+    sprintf(line + at, "%s %s\n", got > 0 ? "" : "-", path);
+    pthread_mutex_lock(&mutex);
+    tell_line(line);
+    pthread_mutex_unlock(&mutex);
+    free(old);
+    free(line);
+}
+
 ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
     char path[PATH_SIZE];
+    if (resolve_undo(fd, path)[0] != '\0') {
+        if (fails("write", path))
+            return -1;
+        tell_undo(fd, path, size, offset);
+        return real_pwrite(fd, bytes, size, offset);
+    }
     resolve(fd, NULL, path);
     if (fails("write", path))
         return -1;
@@ -321,10 +377,59 @@ int ftruncate(int fd, off_t size)
     return ftruncate64(fd, size);
 }
 
+static int sync_undo(int fd, const char *path)
+{
+    long number = atomic_fetch_add(&syncs, 1);
+    tell_sync('G', number, path);
+    if (fails("fsync", path))
+        return -1;
+    int result = real_fsync(fd);
+    if (result == 0)
+        tell_sync('H', number, path);
+    return result;
+}
+
+static char *seen; /* lines "Q SIZE path" of the syncfs under way */
+static size_t seen_size, seen_room;
+
+static int see(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)where;
+    if (type != FTW_F)
+        return 0;
+    if (seen_room - seen_size < PATH_SIZE + 32 && !(seen = realloc(seen, seen_room += 1 << 20)))
+        abort();
+    seen_size += (size_t)sprintf(seen + seen_size, "Q %lld %.4000s\n", (long long)status->st_size, path);
+    return 0;
+}
+
+int syncfs(int fd)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    char path[PATH_SIZE];
+    resolve(fd, NULL, path);
+    if (path[0] == '\0')
+        return real_syncfs(fd);
+    pthread_mutex_lock(&mutex);
+    long number = atomic_fetch_add(&syncs, 1);
+    tell_sync('Y', number, "-");
+    seen_size = 0;
+    (void)nftw(root, see, 16, FTW_PHYS);
+    int result = fails("syncfs", path) ? -1 : real_syncfs(fd);
+    if (result == 0 && seen_size > 0)
+        tell_line(seen);
+    if (result == 0)
+        tell_sync('Z', number, "-");
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
 int fsync(int fd)
 {
     char path[PATH_SIZE];
     struct stat status;
+    if (resolve_undo(fd, path)[0] != '\0' && real_fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+        return sync_undo(fd, path);
     resolve(fd, NULL, path);
     int is_directory = path[0] != '\0' && real_fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
     long number = is_directory ? atomic_fetch_add(&syncs, 1) : 0;

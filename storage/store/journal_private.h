@@ -1,0 +1,44 @@
+/*
+ * journal_private: the upload journal as its two modules share it: journal.c (locks, space, appending) and journal_scan.c
+ * (reading). For those only.
+ */
+#ifndef REEL_STORAGE_JOURNAL_PRIVATE_H
+#define REEL_STORAGE_JOURNAL_PRIVATE_H
+
+#include "storage/store/journal.h"
+
+#include <pthread.h>
+
+struct journal {
+    char *path;
+    int fd;
+    bool held, alone;
+    int64_t wanted_size;
+    int64_t replayed; /* number of the last record that was read at the start; 0: none */
+    struct journal_head
+        head; /* as on the disk; after the start changed by the checkpoint's thread alone, under the mutex where it is read */
+    uint8_t *buffer; /* of the thread that writes */
+    size_t buffer_size;
+
+    pthread_mutex_t mutex; /* for what follows */
+    pthread_cond_t changed;
+    bool made;      /* it has its space and its heads */
+    bool failed;    /* nothing is written until a checkpoint has passed all that was */
+    bool suspended; /* see journal_suspend() */
+    bool stopped;   /* nothing is written any more */
+    bool woken;
+    int64_t asked;            /* reservations; while it has no space */
+    int64_t position;         /* of the next group */
+    int64_t sequence, synced; /* numbers of the last record that got one, and of the last one on the disk */
+    int64_t written, freed;   /* bytes since the start */
+    int64_t reserved;
+    struct journal_mark settled;
+    char why[ERROR_TEXT_SIZE]; /* it cannot be written; else "" */
+};
+
+struct journal_metrics {
+    struct metric *records, *bytes, *syncs, *checkpoints;
+};
+const struct journal_metrics *journal_metrics(void);
+
+#endif

@@ -1,0 +1,605 @@
+/*
+ * recovery: the upload journal's replay at the start, its thread, which makes checkpoints, and what joins it to rows and store paths.
+ */
+#include "storage/upload/recovery.h"
+
+#include "common/base/clock.h"
+#include "common/base/condition.h"
+#include "common/base/crash_point.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "storage/rows/journal_rows.h"
+#include "storage/store/journal.h"
+#include "storage/store/store_choice.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOM          "journal"
+#define FILE_SUFFIX   "-uploads" /* behind the name of the database's file, as its -wal */
+#define LOCK_MS       60000      /* for so long another server may be putting files in their places */
+#define CHECKPOINT_MS 1000
+#define AGAIN_MS      50    /* after a checkpoint that did not get on */
+#define MAKE_AGAIN_MS 60000 /* after its space could not be got */
+#define FIRST_LOOK_MS 2000
+
+struct recovery {
+    const struct storage_config *config;
+    struct store *store;
+    struct meta *meta;
+    struct journal *journal;
+    struct insert_journal face;
+    struct journal_record records[INSERT_BATCH_MAX]; /* of the database thread that writes them */
+    pthread_mutex_t mutex;                           /* for `roots` */
+    struct store_root *
+        *roots; /* of each store path: files that were made in it may be promised; NULL: none may */
+    pthread_t thread;
+    bool running; /* from the start to the end of the struct */
+    bool joined, hangs;
+    bool stopping, ended; /* under `mutex` */
+    pthread_cond_t end;
+    int64_t make_again_ms;
+    char why[ERROR_TEXT_SIZE]; /* set before the thread runs */
+    struct metric *replayed;
+    /* of the replay */
+    int64_t marked, files, rows;
+    bool emptied; /* it was held, and nothing is in it any more */
+    uint64_t id;
+};
+
+/* ---- as the rows see it: on a database thread ---- */
+
+static bool recovery_write(void *argument, struct insert_item *const *items, size_t count,
+                           struct error *error)
+{
+    struct recovery *recovery = argument;
+    struct journal_record *records[INSERT_BATCH_MAX] = {NULL};
+    ASSERT(count <= INSERT_BATCH_MAX);
+    for (size_t i = 0; i < count; i++) {
+        records[i] = &recovery->records[i];
+        journal_rows_record(items[i], records[i]);
+    }
+    bool fine = journal_write(recovery->journal, records, count, error);
+    for (size_t i = 0; i < count; i++)
+        items[i]->sequence = records[i]->sequence;
+    if (!fine)
+        log_error(ROOM, "%s; uploads are synced one by one until a checkpoint has succeeded", error->text);
+    return fine;
+}
+
+static enum db_result recovery_mark(void *argument, struct db_connection *connection, int64_t sequence,
+                                    struct error *error)
+{
+    struct recovery *recovery = argument;
+    return journal_rows_mark(connection, journal_id(recovery->journal), sequence, error);
+}
+
+static void recovery_settled(void *argument, int64_t sequence)
+{
+    struct recovery *recovery = argument;
+    journal_settle(recovery->journal, sequence);
+}
+
+/* ---- as uploads see it ---- */
+
+int64_t recovery_promise(struct recovery *recovery, const struct store_file *file, size_t size)
+{
+    int64_t promised = 0;
+    if (size > JOURNAL_CONTENT_MAX || !recovery->running)
+        return 0;
+    pthread_mutex_lock(&recovery->mutex);
+    bool known = recovery->roots[store_path_index(file->path)] == file->root;
+    if (known && store_path_may_wait(file->path, file->root, file->fd))
+        promised = journal_reserve(recovery->journal, size);
+    pthread_mutex_unlock(&recovery->mutex);
+    return promised;
+}
+
+void recovery_release(struct recovery *recovery, int64_t promised)
+{
+    journal_release(recovery->journal, promised);
+}
+
+void recovery_concern(struct recovery *recovery, char *reason, size_t size)
+{
+    char why[ERROR_TEXT_SIZE] = "";
+    reason[0] = '\0';
+    if (!recovery)
+        return;
+    if (recovery->why[0] != '\0')
+        snprintf(why, sizeof(why), "%s", recovery->why);
+    else if (recovery->running)
+        journal_concern(recovery->journal, why, sizeof(why));
+    if (why[0] != '\0')
+        snprintf(reason, size, "uploads are synced one by one: %.400s", why);
+}
+
+/* ---- jobs of the database, waited for ---- */
+
+struct recovery_job {
+    struct db_job job;
+    struct recovery *recovery;
+    const struct journal_record *record;
+    const struct path *place;
+    enum journal_fate fate;
+};
+
+static enum db_result run_sync_rows(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct recovery *recovery = CONTAINER_OF(job, struct recovery_job, job)->recovery;
+    return journal_rows_sync(connection, journal_id(recovery->journal), error);
+}
+
+static enum db_result run_marked(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct recovery *recovery = CONTAINER_OF(job, struct recovery_job, job)->recovery;
+    return journal_rows_marked(connection, recovery->id, &recovery->marked, error);
+}
+
+static enum db_result run_judge(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct recovery_job *own = CONTAINER_OF(job, struct recovery_job, job);
+    struct recovery *recovery = own->recovery;
+    return journal_rows_judge(connection, recovery->store, own->record, recovery->marked,
+                              !journal_is_alone(recovery->journal), &own->fate, error);
+}
+
+static enum db_result run_add(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct recovery_job *own = CONTAINER_OF(job, struct recovery_job, job);
+    return journal_rows_add(own->recovery->meta, connection, own->record, own->place, error);
+}
+
+static enum db_result run_mark_all(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct recovery_job *own = CONTAINER_OF(job, struct recovery_job, job);
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result = journal_rows_mark(connection, own->recovery->id, own->recovery->marked, error);
+    if (result == DB_OK)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
+static bool ask(struct recovery *recovery, struct recovery_job *own,
+                enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
+                struct error *error)
+{
+    own->recovery = recovery;
+    own->job = (struct db_job){.run = run, .idempotent = true};
+    enum db_result result = meta_run_wait(recovery->meta, &own->job);
+    return result == DB_OK || error_set(error, db_error_code(result), "%s", own->job.error.text);
+}
+
+/* ---- replay ---- */
+
+static bool replay_record(void *argument, const struct journal_record *record, struct error *error)
+{
+    struct recovery *recovery = argument;
+    struct recovery_job own = {.record = record};
+    struct path place;
+    struct error cause = {0};
+    struct store_path *path = store_find(recovery->store, record->file_path, &place, &cause);
+    if (!path || !store_path_readable(path, &cause))
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "file %s of user %s (%s), which is in the upload journal: %s", record->key.file,
+                         record->key.user, record->file_path, cause.text);
+    own.place = &place;
+    if (!ask(recovery, &own, run_judge, error))
+        return false;
+    recovery->marked = max_i64(recovery->marked, record->sequence);
+    if (own.fate == JOURNAL_NONE)
+        return true;
+    /* Written even where it is there: what memory has of it, the disk may have failed to take. The file before its row. */
+    if (!store_file_put_back(path, &place, record->content, record->content_size, false, error))
+        return false;
+    CRASH_POINT("journal-file-replayed");
+    recovery->files++;
+    metric_add(recovery->replayed, 1);
+    if (own.fate == JOURNAL_LOST) {
+        if (!ask(recovery, &own, run_add, error))
+            return false;
+        CRASH_POINT("journal-row-replayed");
+        recovery->rows++;
+    }
+    return true;
+}
+
+/* Every store path whose root can be had is on the disk. */
+static bool sync_all(struct recovery *recovery, struct error *error)
+{
+    bool fine = true;
+    for (size_t i = 0; fine && i < store_count(recovery->store); i++) {
+        struct store_path *path = store_at(recovery->store, i);
+        struct store_root *root;
+        struct error ignored;
+        if (!store_path_enter(path, &root, &ignored))
+            continue; /* nothing was put back there */
+        fine = store_path_sync_system(path, root, error);
+        store_path_leave(path, root);
+    }
+    return fine;
+}
+
+static bool replay(struct recovery *recovery, struct error *error)
+{
+    struct recovery_job own = {0};
+    int64_t begin_ms = clock_monotonic_ms();
+    recovery->id = journal_id(recovery->journal);
+    if (recovery->id == 0)
+        return true;
+    if (journal_is_clean(recovery->journal))
+        return journal_replay(recovery->journal, replay_record, recovery, error);
+    if (!ask(recovery, &own, run_marked, error) ||
+        !journal_replay(recovery->journal, replay_record, recovery, error) || !sync_all(recovery, error) ||
+        !ask(recovery, &own, run_mark_all, error))
+        return false;
+    CRASH_POINT("journal-replayed");
+    log_info(ROOM,
+             "the upload journal was replayed in %lld ms: %lld files were written once more, %lld of them "
+             "got their row",
+             (long long)(clock_monotonic_ms() - begin_ms), (long long)recovery->files,
+             (long long)recovery->rows);
+    return true;
+}
+
+/* ---- checkpoints: on the thread ---- */
+
+static bool rewrite_record(void *argument, const struct journal_record *record, struct error *error)
+{
+    struct recovery *recovery = argument;
+    struct path place;
+    struct store_path *path = store_find(recovery->store, record->file_path, &place, error);
+    /* One that is gone was removed, by a purge or by its own upload. */
+    return path && store_file_put_back(path, &place, record->content, record->content_size, true, error);
+}
+
+/* All files of records up to MARK are on the disk. Where the file system failed to write something nobody knows what it was, and it
+ * says so only once: they are written once more, and so is whatever was under way until then (journal_suspend()). */
+static bool sync_files(struct recovery *recovery, const struct journal_mark *mark, struct error *error)
+{
+    bool fine = !journal_is_suspended(recovery->journal);
+    for (size_t i = 0; fine && i < store_count(recovery->store); i++) {
+        if (recovery->roots[i]) /* this thread alone changes them */
+            fine = store_path_sync_system(store_at(recovery->store, i), recovery->roots[i], error);
+        if (!fine)
+            log_error(ROOM, "%s; what was uploaded since the last checkpoint is written once more",
+                      error->text);
+    }
+    if (fine)
+        return true;
+    journal_suspend(recovery->journal, error->text);
+    return journal_read(recovery->journal, mark, rewrite_record, recovery, error);
+}
+
+static bool checkpoint(struct recovery *recovery, struct error *error)
+{
+    struct recovery_job own = {0};
+    struct journal_mark mark;
+    journal_resume(recovery->journal);
+    if (!journal_mark(recovery->journal, &mark))
+        return true;
+    CRASH_POINT("journal-checkpoint");
+    if (!sync_files(recovery, &mark, error))
+        return false;
+    CRASH_POINT("journal-files-synced");
+    if (!ask(recovery, &own, run_sync_rows, error))
+        return false;
+    CRASH_POINT("journal-rows-synced");
+    if (!journal_move_tail(recovery->journal, &mark, error))
+        return false;
+    CRASH_POINT("journal-tail-moved");
+    return true;
+}
+
+/* Where another directory lies at a store path now, files in that one may be promised as soon as nothing is promised of the former. */
+static void adopt_roots(struct recovery *recovery)
+{
+    for (size_t i = 0; i < store_count(recovery->store); i++) {
+        struct store_path *path = store_at(recovery->store, i);
+        struct store_root *root, *gone;
+        struct error ignored;
+        if (!store_path_enter(path, &root, &ignored))
+            root = NULL;
+        pthread_mutex_lock(&recovery->mutex);
+        gone = root;
+        if (root && root != recovery->roots[i] &&
+            (!recovery->roots[i] || journal_is_idle(recovery->journal))) {
+            gone = recovery->roots[i];
+            recovery->roots[i] = root;
+        }
+        pthread_mutex_unlock(&recovery->mutex);
+        if (gone)
+            store_path_leave(path, gone);
+    }
+}
+
+static void make_space(struct recovery *recovery)
+{
+    struct error error = {0};
+    if (clock_monotonic_ms() < recovery->make_again_ms || journal_make(recovery->journal, &error))
+        return;
+    if (recovery->make_again_ms == 0)
+        log_error(ROOM, "%s; uploads are synced one by one, and it is tried again every minute", error.text);
+    recovery->make_again_ms = clock_monotonic_ms() + MAKE_AGAIN_MS;
+}
+
+static bool is_stopping(struct recovery *recovery)
+{
+    pthread_mutex_lock(&recovery->mutex);
+    bool stopping = recovery->stopping;
+    pthread_mutex_unlock(&recovery->mutex);
+    return stopping;
+}
+
+static void *recovery_main(void *argument)
+{
+    static struct log_gate gate;
+    struct recovery *recovery = argument;
+    struct error error = {0};
+    uint64_t suppressed;
+    while (!is_stopping(recovery)) {
+        int64_t before = journal_used(recovery->journal);
+        adopt_roots(recovery);
+        make_space(recovery);
+        bool fine = checkpoint(recovery, &error);
+        if (!fine && log_gate_open(&gate, 10000, &suppressed))
+            log_error(ROOM, "the checkpoint failed, and is tried again: %s", error.text);
+        if (before > 0 &&
+            journal_used(recovery->journal) >= before) /* else it would be half full at once again */
+            nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * 1000000L}, NULL);
+        journal_wait(recovery->journal, CHECKPOINT_MS);
+    }
+    if (!checkpoint(recovery, &error) || !journal_finish(recovery->journal, &error))
+        log_error(
+            ROOM,
+            "the last checkpoint failed; what is in the journal is put in its place at the next start: %s",
+            error.text);
+    pthread_mutex_lock(&recovery->mutex);
+    recovery->ended = true;
+    pthread_cond_signal(&recovery->end);
+    pthread_mutex_unlock(&recovery->mutex);
+    return NULL;
+}
+
+/* ---- start ---- */
+
+static double read_used(void *argument)
+{
+    struct recovery *recovery = argument;
+    return (double)journal_used(recovery->journal);
+}
+
+/* syncfs(2) reports what could not be written only since Linux 5.8. */
+static bool kernel_reports(void)
+{
+    struct utsname name;
+    int major = 0, minor = 0;
+    return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 5 || (major == 5 && minor >= 8));
+}
+
+static bool is_wanted(const struct storage_config *config)
+{
+    return config->durability == OPTIONS_DURABLE && config->journal != OPTIONS_JOURNAL_OFF &&
+           kernel_reports();
+}
+
+static struct recovery *create(const struct storage_config *config, struct store *store, struct meta *meta)
+{
+    struct recovery *recovery = calloc(1, sizeof(*recovery));
+    struct error ignored;
+    if (!recovery)
+        return NULL;
+    recovery->roots = calloc(store_count(store), sizeof(struct store_root *));
+    if (!recovery->roots || !condition_init(&recovery->end, &ignored)) {
+        free(recovery->roots);
+        free(recovery);
+        return NULL;
+    }
+    pthread_mutex_init(&recovery->mutex, NULL);
+    recovery->config = config;
+    recovery->store = store;
+    recovery->meta = meta;
+    recovery->face = (struct insert_journal){
+        .argument = recovery, .write = recovery_write, .mark = recovery_mark, .settled = recovery_settled};
+    recovery->replayed =
+        metrics_counter("reel_storage_journal_replayed_total",
+                        "Files that were written from the upload journal at the start.", NULL);
+    return recovery;
+}
+
+/* The journal's path; "" where the database is no SQLite file. */
+static bool find_file(const struct storage_config *config, char path[PATH_MAX], struct error *error)
+{
+    char file[PATH_MAX - sizeof(FILE_SUFFIX)];
+    if (!packet_daemon_database_file(&config->base, file, sizeof(file), error))
+        return false;
+    snprintf(path, PATH_MAX, "%s%s", file, file[0] != '\0' ? FILE_SUFFIX : "");
+    return true;
+}
+
+/* What nobody can use: the server goes on without it. */
+static void do_without(struct recovery *recovery, const char *why)
+{
+    snprintf(recovery->why, sizeof(recovery->why), "%s", why);
+    log_warning(ROOM, "uploads are synced one by one: %s", why);
+}
+
+static bool run(struct recovery *recovery, struct error *error)
+{
+    bool now = recovery->config->journal == OPTIONS_JOURNAL_ON;
+    struct error cause = {0};
+    for (size_t i = 0; i < store_count(recovery->store); i++) {
+        if (!store_path_takes_journal(store_at(recovery->store, i), error))
+            return false;
+    }
+    if (!journal_begin(recovery->journal, recovery->config->journal_size, now, &cause)) {
+        journal_leave(recovery->journal);
+        do_without(recovery, cause.text);
+        return true;
+    }
+    adopt_roots(recovery);
+    meta_set_journal(recovery->meta, &recovery->face);
+    recovery->running = true;
+    if (pthread_create(&recovery->thread, NULL, recovery_main, recovery) != 0) {
+        recovery->running = false;
+        return error_set(error, ERROR_GENERAL, "cannot start the thread of the upload journal");
+    }
+    metrics_gauge_read("reel_storage_journal_used_bytes",
+                       "Bytes of the upload journal that wait for a checkpoint.", NULL, read_used, recovery);
+    return true;
+}
+
+/* After the replay. */
+static bool go_on(struct recovery *recovery, struct error *error)
+{
+    bool wanted = is_wanted(recovery->config);
+    if (wanted && journal_is_held(recovery->journal))
+        return run(recovery, error);
+    if (wanted)
+        do_without(recovery, "another storage server on this database writes to the upload journal");
+    else if (journal_is_held(recovery->journal)) {
+        if (!journal_empty(recovery->journal, error))
+            return false;
+        recovery->emptied = true;
+        journal_leave(recovery->journal);
+    }
+    return true;
+}
+
+static bool open_journal(struct recovery *recovery, const char *path, struct error *error)
+{
+    bool absent = false;
+    struct error cause = {0};
+    recovery->journal = journal_open(path, LOCK_MS, &absent, &cause);
+    if (recovery->journal)
+        return (!journal_is_held(recovery->journal) || replay(recovery, error)) && go_on(recovery, error);
+    if (absent && recovery->config->journal != OPTIONS_JOURNAL_ON) {
+        do_without(recovery, cause.text);
+        return true;
+    }
+    return error_set(error, cause.code, "%s", cause.text);
+}
+
+bool recovery_start(const struct storage_config *config, struct store *store, struct meta *meta,
+                    struct recovery **recovery, struct error *error)
+{
+    char path[PATH_MAX];
+    *recovery = NULL;
+    if (!find_file(config, path, error))
+        return false;
+    if (path[0] == '\0' || (!is_wanted(config) && access(path, F_OK) != 0 && errno == ENOENT))
+        return true;
+    struct recovery *made = create(config, store, meta);
+    if (!made)
+        return error_set(error, ERROR_GENERAL, "no memory for the upload journal");
+    if (!open_journal(made, path, error)) {
+        (void)recovery_end(made, 0);
+        recovery_destroy(made);
+        return false;
+    }
+    if (made->journal)
+        journal_started(made->journal);
+    *recovery = made;
+    return true;
+}
+
+/* ---- end ---- */
+
+bool recovery_end(struct recovery *recovery, int64_t timeout_ms)
+{
+    if (!recovery || !recovery->running || recovery->joined)
+        return true;
+    metrics_gauge_read("reel_storage_journal_used_bytes",
+                       "Bytes of the upload journal that wait for a checkpoint.", NULL, NULL, NULL);
+    int64_t until = clock_monotonic_ms() + timeout_ms;
+    pthread_mutex_lock(&recovery->mutex);
+    recovery->stopping = true;
+    pthread_mutex_unlock(&recovery->mutex);
+    journal_stop(recovery->journal);
+    pthread_mutex_lock(&recovery->mutex);
+    while (!recovery->ended && clock_monotonic_ms() < until)
+        (void)condition_wait_ms(&recovery->end, &recovery->mutex, until - clock_monotonic_ms());
+    recovery->hangs = !recovery->ended;
+    pthread_mutex_unlock(&recovery->mutex);
+    if (recovery->hangs) {
+        log_error(ROOM, "the last checkpoint hangs in a file system and is left behind");
+        (void)pthread_detach(recovery->thread);
+        return false;
+    }
+    (void)pthread_join(recovery->thread, NULL);
+    recovery->joined = true;
+    return true;
+}
+
+void recovery_destroy(struct recovery *recovery)
+{
+    if (!recovery || recovery->hangs)
+        return;
+    for (size_t i = 0; i < store_count(recovery->store); i++) {
+        if (recovery->roots[i])
+            store_path_leave(store_at(recovery->store, i), recovery->roots[i]);
+    }
+    journal_close(recovery->journal);
+    pthread_cond_destroy(&recovery->end);
+    pthread_mutex_destroy(&recovery->mutex);
+    free(recovery->roots);
+    free(recovery);
+}
+
+/* ---- --checkpoint ---- */
+
+/* An empty directory is never taken for a new store path. */
+static bool rows_everywhere(void *argument, const struct store_path *path, bool *known)
+{
+    (void)argument;
+    (void)path;
+    *known = true;
+    return true;
+}
+
+static bool empty_with(struct recovery *recovery, FILE *out, struct error *error)
+{
+    if (!recovery)
+        return fprintf(out, "there is no upload journal\n") > 0;
+    if (!recovery->emptied)
+        return error_set(
+            error, ERROR_UNAVAILABLE,
+            "a storage server is running with the upload journal; stop it, which empties it too");
+    fprintf(out,
+            "the upload journal is empty; %lld files were written once more, %lld of them got their row\n",
+            (long long)recovery->files, (long long)recovery->rows);
+    return true;
+}
+
+bool recovery_empty(const struct storage_config *config, FILE *out, struct error *error)
+{
+    struct storage_config off = *config;
+    struct recovery *recovery = NULL;
+    struct meta *meta = NULL;
+    off.journal = OPTIONS_JOURNAL_OFF;
+    struct loop *loop = loop_create("checkpoint", error);
+    struct store *store = loop ? store_create(&off, loop, FIRST_LOOK_MS, rows_everywhere, NULL, error) : NULL;
+    if (store)
+        meta = meta_create(&off, store, loop, error);
+    bool fine =
+        meta && recovery_start(&off, store, meta, &recovery, error) && empty_with(recovery, out, error);
+    if (store)
+        store_end(store, FIRST_LOOK_MS);
+    if (meta)
+        meta_end(meta);
+    recovery_destroy(recovery);
+    meta_destroy(meta);
+    store_destroy(store);
+    loop_destroy(loop);
+    return fine;
+}
