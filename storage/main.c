@@ -447,6 +447,9 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
         upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but somebody is to look */
     if (reason[0] == '\0')
         recovery_concern(storage->recovery, reason, reason_size);
+    if (reason[0] == '\0' && !ids_healthy(storage->ids, hindered, sizeof(hindered)))
+        snprintf(reason, reason_size, "files are stored for as long as numbers are at hand: %.*s",
+                 (int)sizeof(hindered) / 2, hindered);
     if (reason[0] == '\0' && storage->heartbeat)
         heartbeat_concern(storage->heartbeat, reason, reason_size);
     return true;

@@ -48,6 +48,20 @@ void members_set_state(struct members *members, struct member *member, enum tabl
               member_describe(member, who), table_state_name(before), table_state_name(state), cause);
 }
 
+void members_compare_clocks(struct member *member, int64_t stated, struct table_moment now)
+{
+    int64_t apart = stated > 0 ? stated - now.wall_seconds : 0;
+    bool agree = apart >= -TABLE_CLOCK_S && apart <= TABLE_CLOCK_S;
+    char who[WHO_SIZE];
+    member->shown.clock_s = agree ? 0 : apart;
+    if (!agree)
+        log_warning("table",
+                    "%s: its clock is %" PRId64 " s %s this machine's; set the wrong one right, then restart "
+                    "that daemon",
+                    member_describe(member, who), apart < 0 ? -apart : apart,
+                    apart < 0 ? "behind" : "ahead of");
+}
+
 void members_set_suspect(struct members *members, struct member *member, bool suspect,
                          struct table_moment now, const char *cause)
 {

@@ -59,6 +59,9 @@ MUST_CHECK struct member *members_add(struct members *members, struct group *gro
                                       uint16_t port, struct error *error);
 void members_forget(struct members *members, struct group *group, struct member *member, const char *cause);
 
+/* STATED: the time at which MEMBER sent its JOIN, by its own clock; 0: it does not say. Logged where it is another than ours. */
+void members_compare_clocks(struct member *member, int64_t stated, struct table_moment now);
+
 /* The only places where a server's state and its being suspect change; logged with CAUSE where they do. */
 void members_set_state(struct members *members, struct member *member, enum table_state state,
                        struct table_moment now, const char *cause);

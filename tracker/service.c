@@ -165,6 +165,11 @@ static double read_suspect(void *argument)
     return (double)table_count_suspect(((struct tracker *)argument)->table);
 }
 
+static double read_clocks_off(void *argument)
+{
+    return (double)table_count_clocks_off(((struct tracker *)argument)->table);
+}
+
 static double service_read_groups(void *argument)
 {
     return (double)table_count_groups(((struct tracker *)argument)->table);
@@ -178,6 +183,9 @@ static void tracker_register_metrics(struct tracker *tracker)
     metrics_gauge_read(name, help, "state=\"active\"", tracker_read_active, tracker);
     metrics_gauge_read("reel_tracker_storages_suspect",
                        "Storage servers whose connection broke a moment ago.", NULL, read_suspect, tracker);
+    metrics_gauge_read("reel_tracker_clocks_off",
+                       "Storage servers that had another time than this machine when they joined.", NULL,
+                       read_clocks_off, tracker);
     metrics_gauge_read("reel_tracker_groups", "Groups in the table.", NULL, service_read_groups, tracker);
 }
 
@@ -348,11 +356,20 @@ static void name_missing(struct tracker *tracker, char *reason, size_t reason_si
     else if (offline > 0)
         snprintf(reason, reason_size, "storage servers: %zu active, %zu offline (reel status names them)",
                  active, offline);
+    else if (active > 0 && suspect >= active)
+        snprintf(reason, reason_size,
+                 "no storage server is active that answers: %zu are late with their heartbeats (reel status "
+                 "names them)",
+                 suspect);
     else if (suspect > 0)
         snprintf(reason, reason_size,
                  "storage servers: %zu active, of which %zu are late with their heartbeats (reel status "
                  "names them)",
                  active, suspect);
+    else if (table_count_clocks_off(tracker->table) > 0)
+        snprintf(reason, reason_size,
+                 "the clocks of %zu storage servers and this machine's disagree (the log names them)",
+                 table_count_clocks_off(tracker->table));
 }
 
 bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_size)

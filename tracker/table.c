@@ -156,6 +156,7 @@ static void server_take_join(struct table *table, struct member *server, uint64_
     server->join_number = ++table->joins;
     server->sign_ms = now.monotonic_ms;
     server->beat_ms = 0;
+    members_compare_clocks(server, join->join_time, now);
     members_set_suspect(&table->members, server, false, now, "joined");
     char cause[64];
     snprintf(cause, sizeof(cause), "joined over c%" PRIu64, connection);
@@ -234,10 +235,13 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
     return NULL;
 }
 
-/* The longest of late: one that came late counts for a while, one that came early does not. */
+/* The longest of late: one that came late counts for a while, one that came early does not. One that was long in coming was no heartbeat at
+ * its time: a server that hung would else be believed for three times as long when it hangs again. */
 static void learn_interval(struct member *server, struct table_moment now)
 {
     int64_t gap_ms = server->beat_ms != 0 ? now.monotonic_ms - server->beat_ms : 0;
+    if (server->interval_ms > 0)
+        gap_ms = min_i64(gap_ms, 2 * max_i64(server->interval_ms, SILENCE_MIN_MS / BEATS_MISSED));
     server->interval_ms = max_i64(gap_ms, server->interval_ms - server->interval_ms / 8);
     server->beat_ms = now.monotonic_ms;
 }
@@ -326,6 +330,17 @@ void table_connection_closed(struct table *table, uint64_t connection, struct ta
     table_unlock(table);
 }
 
+/* How long SERVER may be silent before it is suspect: three heartbeats, but, however late they were of late, no longer than half the time
+ * after which it is OFFLINE. */
+static int64_t patience_ms(const struct member *server, const struct table_settings *settings)
+{
+    int64_t interval_ms = server->interval_ms;
+    int64_t longest = max_i64(settings->heartbeat_timeout_ms / 2, interval_ms + interval_ms / 2);
+    if (interval_ms == 0) /* one heartbeat alone says nothing */
+        return INT64_MAX;
+    return max_i64(min_i64(BEATS_MISSED * interval_ms, longest), SILENCE_MIN_MS);
+}
+
 static void server_tick(struct table *table, struct group *group, struct member *server,
                         struct table_moment now)
 {
@@ -347,8 +362,8 @@ static void server_tick(struct table *table, struct group *group, struct member 
     } else if (silent_ms >= settings->heartbeat_timeout_ms) {
         snprintf(cause, sizeof(cause), "silent for %" PRId64 " s", silent_ms / 1000);
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
-    } else if (!server->shown.suspect && server->shown.state == TABLE_ACTIVE && server->interval_ms > 0 &&
-               silent_ms >= max_i64(BEATS_MISSED * server->interval_ms, SILENCE_MIN_MS)) {
+    } else if (!server->shown.suspect && server->shown.state == TABLE_ACTIVE &&
+               silent_ms >= patience_ms(server, settings)) {
         snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms",
                  silent_ms, server->interval_ms);
         members_set_suspect(&table->members, server, true, now, cause);
@@ -619,6 +634,23 @@ size_t table_count_suspect(struct table *table)
 {
     table_lock(table);
     size_t count = table->members.suspect_count;
+    table_unlock(table);
+    return count;
+}
+
+size_t table_count_clocks_off(struct table *table)
+{
+    size_t count = 0;
+    struct group *group;
+    struct member *server;
+    table_lock(table);
+    TAILQ_FOREACH(group, &table->members.groups, link)
+    {
+        TAILQ_FOREACH(server, &group->members, link)
+        {
+            count += server->shown.clock_s != 0 && server->shown.state != TABLE_OFFLINE ? 1 : 0;
+        }
+    }
     table_unlock(table);
     return count;
 }

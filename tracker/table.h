@@ -134,6 +134,8 @@ struct table_server {
     bool suspect;
     int64_t start_time; /* seconds since the epoch, as the server stated them */
     int64_t join_time;
+    int64_t
+        clock_s; /* so far its clock was ahead of this machine's when it joined; 0: they agree within TABLE_CLOCK_S */
     int64_t beat_time; /* by this machine's clock: the last heartbeat; before the first one, the JOIN */
     int64_t silent_ms; /* since the last sign of life; filled in snapshots */
     bool has_load;     /* its last heartbeat was a LOAD */
@@ -163,6 +165,9 @@ void table_snapshot_clear(struct table_snapshot *snapshot);
 /* How many servers are in STATE. */
 size_t table_count(struct table *table, enum table_state state);
 size_t table_count_suspect(struct table *table);
+/* Those that are not OFFLINE and have another time than this machine. */
+#define TABLE_CLOCK_S 30
+size_t table_count_clocks_off(struct table *table);
 size_t table_count_groups(struct table *table);
 
 #endif

@@ -238,6 +238,8 @@ bool fetch_identify(struct fetch *fetch, struct reel *reel, struct proto_stat *s
         memset(stat, 0, sizeof(*stat));
         return fetch->one_piece;
     }
+    if (stat->status == PROTO_FILE_DELETED && !reel->takes_deleted)
+        return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);
     fetch->has_expected = stat->has_digest;
     memcpy(fetch->expected, stat->digest, sizeof(fetch->expected));
     return true;
@@ -251,8 +253,6 @@ bool fetch_expect(struct fetch *fetch, struct reel *reel, struct proto_stat *sta
         return error_set(error, ERROR_MALFORMED, "only a whole file can be compared with its digest");
     if (!fetch_identify(fetch, reel, stat, error) || fetch->one_piece)
         return false;
-    if (stat->status == PROTO_FILE_DELETED && !reel->takes_deleted)
-        return error_set(error, ERROR_DELETED, "file %s is deleted", fetch->key.file);
     if (!stat->has_digest && download->verify)
         return error_set(error, ERROR_UNAVAILABLE, "no digest is stored for file %s", fetch->key.file);
     return true;

@@ -54,7 +54,7 @@ struct ids {
     struct name_list *servers;
     struct sequence *sequences;
     struct event *timer;
-    struct metric *failures;
+    struct metric *failures, *up;
     pthread_mutex_t mutex;
     size_t waiting; /* over all keys */
     bool failing;
@@ -204,6 +204,7 @@ static void succeeded(struct sequence *sequence, int64_t first, int64_t count)
     pthread_mutex_lock(&ids->mutex);
     bool was_failing = ids->failing;
     ids->failing = false;
+    metric_set(ids->up, 1);
     push_run(sequence, first, count);
     serve_waiters(sequence);
     metric_set(sequence->gauge, sequence->available);
@@ -219,6 +220,7 @@ static void failed(struct sequence *sequence, const struct error *error)
     pthread_mutex_lock(&ids->mutex);
     bool was_failing = ids->failing;
     ids->failing = true;
+    metric_set(ids->up, 0);
     ids->last_error = *error;
     bool waits = sequence->waiting.count > 0;
     int64_t available = sequence->available;
@@ -368,6 +370,9 @@ struct ids *ids_create(const struct ids_options *options, struct error *error)
     pthread_mutex_init(&ids->mutex, NULL);
     ids->options = *options;
     ids->failures = metrics_counter("reel_storage_id_failures_total", "Failed requests for numbers.", NULL);
+    ids->up = metrics_gauge("reel_storage_idservers_up",
+                            "1 unless no ID server gave numbers when it was asked last.", NULL);
+    metric_set(ids->up, 1);
     ids->timer = evtimer_new(loop_base(options->loop), ids_tick, ids);
     ids->pool = packet_pool_create(options->loop, &pool, error);
     ids->servers = ids->pool ? name_list_create(&names, error) : NULL;

@@ -31,6 +31,8 @@ def test_upload_prints_a_file_id_that_everything_else_takes(suite, tmp_path):
     suite.reel("delete", id)
     gone = suite.reel("download", id, tmp_path / "gone", check=False)
     assert gone.returncode == 7 and gone.stderr and not (tmp_path / "gone").exists()
+    gone = suite.reel("download", id, "-o", "-", check=False)
+    assert gone.returncode == 7 and b"deleted" in gone.stderr and gone.stdout == b""
     suite.reel("restore", id)
     suite.reel("download", id, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == CLIP.read_bytes()

@@ -28,8 +28,11 @@ static int group(const char *name, uint8_t change, int32_t weight)
 static int join(const char *group_name)
 {
     uint8_t body[PROTO_JOIN_SIZE];
-    struct proto_join request = {
-        .version = "1.0", .host = "media1", .port = 23000, .start_time = 5, .join_time = 6};
+    struct proto_join request = {.version = "1.0",
+                                 .host = "media1",
+                                 .port = 23000,
+                                 .start_time = 5,
+                                 .join_time = clock_wall_seconds()};
     struct error error;
 
     snprintf(request.group, sizeof(request.group), "%s", group_name);

@@ -426,6 +426,46 @@ static void a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_o
     assert_int_equal(servers[0].port, 23000);
 }
 
+static void a_server_with_another_time_is_named(void **state)
+{
+    static const struct {
+        int64_t ahead;
+        size_t off;
+    } rows[] = {{0, 0}, {30, 0}, {-30, 0}, {31, 1}, {-3600, 1}};
+    struct table *table = *state;
+    struct proto_join request = {.group = "group001", .host = "media1", .port = 23000, .start_time = 5};
+    struct error error = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        request.join_time = now().wall_seconds + rows[i].ahead;
+        assert_true(table_join(table, i + 1, "10.0.0.1", &request, now(), &error));
+        assert_int_equal(table_count_clocks_off(table), rows[i].off);
+    }
+    request.join_time = 0; /* it does not say */
+    assert_true(table_join(table, 9, "10.0.0.1", &request, now(), &error));
+    assert_int_equal(table_count_clocks_off(table), 0);
+}
+
+/* That it hung for long is not how far apart its heartbeats come. */
+static void a_server_that_hangs_again_is_suspect_as_soon_as_the_first_time(void **state)
+{
+    struct table *table = *state;
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    join(table, 2, "10.0.0.2", "media2", 23001);
+    beat_every(table, 1000, 10);
+    for (int i = 0; i < 30; i++) {
+        assert_true(beat(table, 2, "10.0.0.2", "media2"));
+        pass(table, 1000);
+    }
+    assert_int_equal(table_count_suspect(table), 1);
+    assert_true(beat(table, 1, "10.0.0.1", "media1"));
+    assert_int_equal(table_count_suspect(table), 0);
+    for (int i = 0; i < 6; i++) { /* twice three heartbeats */
+        assert_true(beat(table, 2, "10.0.0.2", "media2"));
+        pass(table, 1000);
+    }
+    assert_int_equal(table_count_suspect(table), 1);
+}
+
 static void a_silent_server_whose_connection_goes_has_its_grace_from_then_on(void **state)
 {
     struct table *table = *state;
@@ -666,6 +706,8 @@ int main(void)
         TABLE_TEST(only_active_servers_are_named_and_at_most_what_is_asked_for),
         TABLE_TEST(a_suspect_server_is_named_only_where_it_is_the_only_one),
         TABLE_TEST(a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_offline),
+        TABLE_TEST(a_server_with_another_time_is_named),
+        TABLE_TEST(a_server_that_hangs_again_is_suspect_as_soon_as_the_first_time),
         TABLE_TEST(a_silent_server_whose_connection_goes_has_its_grace_from_then_on),
         TABLE_TEST(while_a_loop_is_stuck_nobody_is_silent),
         TABLE_TEST(where_nobody_is_active_who_has_joined_is_named),
