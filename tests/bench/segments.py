@@ -3,7 +3,8 @@
 
 Makes a film, stores it, and prints, relayed and from a local group, as medians and worst of a number of requests: the first playlist
 of a film that nobody has asked for, the next one, the first byte of a segment, segments beside ranges of the same bytes over one
-connection, what a hundred cold films opened at once do to a request for a small file, and the memory of the index per hour of film.
+connection, posters (of a cold film, of one that is known, of one that is kept) where BIN_DIR has reel-poster, what a hundred cold films opened at once
+do to a request for a small file, and the memory of the index per hour of film.
 BIN_DIR: default build/release/bin.
 """
 import argparse
@@ -126,6 +127,14 @@ def measure(suite, way, daemon, film, short):
         rounds.append((made, plain, made / plain))
     made, plain, ratio = sorted(rounds, key=lambda entry: entry[2])[1]
     print(f"  segments of {size / 1e6:.2f} MB {made:8.0f} MB/s, plain ranges {plain:8.0f} MB/s: {ratio:.2f}")
+    if (pathlib.Path(options.bin) / "reel-poster").exists():
+        cold = [f"picture-{way}-{i}" for i in range(options.films)]
+        for name in cold:
+            suite.put(name, film)
+        client, poster = Client(port), f"/poster/{APP}/{USER}"
+        show("poster of a cold film", [client.get(f"{poster}/{name}/p.jpg?t=100")[1] for name in cold])
+        show("poster at another time of a known film", [client.get(f"{poster}/{cold[0]}/p.jpg?t={200 + 10 * i}")[1] for i in range(50)])
+        show("poster that is kept", [client.get(f"{poster}/{cold[0]}/p.jpg?t={200 + 10 * i}")[1] for i in range(50)])
     many = [f"many-{way}-{i}" for i in range(100)]
     for name in many:
         suite.put(name, short)
@@ -133,16 +142,19 @@ def measure(suite, way, daemon, film, short):
 
 
 def main():
-    suite = Suite("sqlite")
+    suite, helper = Suite("sqlite"), None
     try:
         with tempfile.TemporaryDirectory() as directory:
             film, short = make_film(pathlib.Path(directory)), make_short(pathlib.Path(directory))
         suite.add_tracker()
         suite.add_idserver()
         suite.add_storage()
-        suite.add_httpd()
+        socket = suite.dir / "poster.sock"
+        if (pathlib.Path(options.bin) / "reel-poster").exists():
+            helper = subprocess.Popen([pathlib.Path(options.bin) / "reel-poster", "--socket", socket])
+        suite.add_httpd(poster_socket=socket)
         suite.launch()
-        suite.add_httpd("local", local_groups=f"group001:{suite.dir / 'data'}").start()
+        suite.add_httpd("local", local_groups=f"group001:{suite.dir / 'data'}", poster_socket=socket).start()
         suite.put("small", b"x" * 1000)
         moov = int.from_bytes(film[film.index(b"moov") - 4:film.index(b"moov")], "big")
         print(f"film: {options.hours} h, {len(film) / 1e6:.0f} MB, moov {moov} bytes")
@@ -150,6 +162,9 @@ def main():
             daemon = suite.daemons[way]
             measure(suite, "relayed" if way == "httpd" else "local", daemon, film, short)
     finally:
+        if helper:
+            helper.terminate()
+            helper.wait()
         suite.stop()
 
 
