@@ -30,12 +30,12 @@ static bool is_own_change(const struct meta_change *change)
 }
 
 /* The row is what an UPDATE named whose answer was lost: it was not carried out, since every change leaves another
- * version or place. */
+ * change_id. Version and state alone may be those of before: two deletions in one second leave the same. */
 static bool is_as_tried(const struct meta_change *change)
 {
     const struct meta_row *now = &change->row, *tried = &change->tried;
     return now->state == tried->state && now->version == tried->version &&
-           strcmp(now->file_path, tried->file_path) == 0;
+           now->change_id == tried->change_id && strcmp(now->file_path, tried->file_path) == 0;
 }
 
 /* The answer to an UPDATE was lost, and the row is neither what it left nor what it named: it may have been carried out

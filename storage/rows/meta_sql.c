@@ -52,7 +52,7 @@ static const char *const set_status_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET status = ?, deleted_at = ?, change_id = ?, expires_at = CASE WHEN expires_at > ? THEN "
                "expires_at ELSE 0 END, update_time = CURRENT_TIMESTAMP WHERE " KEY_IS
                " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND (? = '' OR file_path = ?)"
-               " AND (group_name = '' OR group_name = ?)");
+               " AND change_id = ? AND (group_name = '' OR group_name = ?)");
 
 /* Of two changes a late statement finds the other one's change_id. */
 static const char *const edit_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
@@ -289,7 +289,8 @@ enum db_result meta_sql_set_status(struct db_connection *connection, const struc
         db_integer(state),        db_integer(version),      db_integer(change_id),
         db_integer(over),         db_text(key->user),       db_text(key->application),
         db_text(key->file),       db_integer(seen->state),  db_integer(seen->version),
-        db_text(seen->file_path), db_text(seen->file_path), db_text(group),
+        db_text(seen->file_path), db_text(seen->file_path), db_integer(seen->change_id),
+        db_text(group),
     };
     int64_t affected = 0;
     enum db_result result = db_execute(connection, set_status_sql[table_hash_of_user(key->user)], parameters,

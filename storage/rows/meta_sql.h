@@ -90,7 +90,7 @@ MUST_CHECK enum db_result meta_sql_insert_many(struct db_connection *connection,
                                                const struct meta_sql_new *rows, size_t count,
                                                struct error *error);
 
-/* Sets KEY's row to STATUS, if it still is as it was read as SEEN (state, version, path) and is of GROUP or of no group, and takes a
+/* Sets KEY's row to STATUS, if it still is as it was read as SEEN (state, version, path, change_id) and is of GROUP or of no group, and takes a
  * time of expiry up to OVER away: a statement that a lost connection carries out late finds another version and changes nothing. VERSION: of the
  * row from now on; seconds since 1970 for PROTO_FILE_DELETED, else a negative number that this row never had. CHANGED
  * false: the row is gone or another one by now; read it again. */

@@ -163,6 +163,15 @@ static void a_statement_that_arrives_late_changes_nothing(void **state)
         assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
         assert_int_equal(row.stat.deleted, 0);
     }
+    /* Deleted again in the same second: only its change_id tells the one deletion from the other. */
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET deleted_at = 5 WHERE id = 'file1'");
+    see(&world, &restoration);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET deleted_at = 5 WHERE id = 'file1'");
+    assert_false(carry_out_late(&world, &restoration));
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
     /* The row of another file under the same key. */
     see(&world, &deletion);
     meta_world_beside(
