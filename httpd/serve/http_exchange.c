@@ -438,6 +438,14 @@ static void exchange_look_up(struct http_connection *connection, const struct ht
     }
 }
 
+/* TARGET is a file. */
+static bool exchange_admits(struct http_connection *connection, const struct http_target *target)
+{
+    const struct link_view view = {
+        .name = target->name, .download = target->download, .download_name = target->download_name};
+    return http_access_admits(connection, &target->key, &view);
+}
+
 static void exchange_begin(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -456,8 +464,6 @@ static void exchange_begin(struct http_connection *connection)
     }
     if (!http_access_target(connection, &target, &kind))
         return;
-    const struct link_view view = {
-        .name = target.name, .download = target.download, .download_name = target.download_name};
     if (kind == HTTP_TARGET_API)
         http_api_begin(connection, &target);
     else if (exchange->request.method >= HTTP_METHOD_PUT && !deletes)
@@ -474,7 +480,7 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
     else if (kind == HTTP_TARGET_STREAM)
         exchange_stream(connection, &target);
-    else if (http_access_admits(connection, &target.key, &view) && !http_access_cookie(connection, &target))
+    else if (exchange_admits(connection, &target) && !http_access_cookie(connection, &target))
         exchange_look_up(connection, &target);
 }
 
