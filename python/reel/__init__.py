@@ -21,7 +21,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Iterator, Optional, Union
 
-__all__ = ["Client", "Error", "NotFound", "Exists", "Deleted", "Unavailable", "DigestMismatch", "Refused", "File", "version"]
+__all__ = ["Client", "Error", "NotFound", "Exists", "Deleted", "Unavailable", "DigestMismatch", "Refused", "QuotaExceeded", "File",
+           "Quota", "version"]
 
 _Path = Union[str, "os.PathLike[str]"]
 Progress = Callable[[int, int], None]
@@ -42,7 +43,8 @@ class _Options(ctypes.Structure):
                 ("tries", ctypes.c_int), ("connections", ctypes.c_size_t), ("hedge_ms", ctypes.c_int64), ("remark", _Remark),
                 ("remark_argument", ctypes.c_void_p), ("async_threads", ctypes.c_size_t), ("tls_ca", ctypes.c_char_p),
                 ("keys", ctypes.c_char_p), ("token", ctypes.c_char_p), ("auth", ctypes.c_int64), ("group", ctypes.c_char_p),
-                ("moves_from", ctypes.c_char_p), ("reserved", ctypes.c_int64 * 6)]
+                ("moves_from", ctypes.c_char_p), ("request", ctypes.c_char_p), ("traced", ctypes.c_int64),
+                ("reserved", ctypes.c_int64 * 4)]
 
 
 class _Key(ctypes.Structure):
@@ -68,6 +70,11 @@ class _Download(ctypes.Structure):
                 ("progress", _Progress), ("argument", ctypes.c_void_p), ("exclusive", ctypes.c_bool), ("reserved", ctypes.c_int64 * 3)]
 
 
+class _Quota(ctypes.Structure):
+    _fields_ = [("bytes_used", ctypes.c_int64), ("files_used", ctypes.c_int64), ("bytes", ctypes.c_int64), ("files", ctypes.c_int64),
+                ("own_bytes", ctypes.c_bool), ("own_files", ctypes.c_bool), ("reserved", ctypes.c_int64 * 4)]
+
+
 _Each = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.POINTER(_File))
 
 
@@ -88,6 +95,7 @@ def _load() -> ctypes.CDLL:
             ("restore", ctypes.c_bool, [handle, key, error]),
             ("rename", ctypes.c_bool, [handle, key, ctypes.c_char_p, error]),
             ("expire", ctypes.c_bool, [handle, key, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), error]),
+            ("quota", ctypes.c_bool, [handle, key, ctypes.POINTER(_Quota), error]), ("request", ctypes.c_char_p, [handle]),
             ("list", ctypes.c_bool, [handle, key, ctypes.c_bool, _Each, ctypes.c_void_p, error]),
             ("status", ctypes.c_void_p, [handle, error]), ("free", None, [ctypes.c_void_p]),
             ("url", ctypes.c_void_p, [handle, key, ctypes.c_char_p, ctypes.c_char_p, error])):
@@ -132,8 +140,12 @@ class Refused(Error):
     """Not allowed."""
 
 
+class QuotaExceeded(Error):
+    """The user has as much as is allowed; what is deleted counts until it is purged."""
+
+
 _CLASSES = {-4: NotFound, -5: Exists, -6: Deleted, -9: Unavailable, -10: Unavailable, -11: DigestMismatch, -12: Refused, -14: Unavailable,
-            -15: Unavailable}
+            -15: Unavailable, -22: QuotaExceeded}
 
 
 def _raise(error: _Error) -> None:
@@ -159,6 +171,15 @@ class File:
     name: str
     group: str
     expires: Optional[datetime.datetime]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a user has and may have; None: it is not counted, there is no limit."""
+    bytes_used: Optional[int]
+    files_used: Optional[int]
+    bytes: Optional[int]
+    files: Optional[int]
 
 
 def _time(seconds: int) -> Optional[datetime.datetime]:
@@ -217,18 +238,19 @@ class _Guard:
 
 class Client:
     """A handle of the library. Times are in seconds. keys and token, where they are not given, are those of the environment
-    (REEL_KEYS, REEL_TOKEN)."""
+    (REEL_KEYS, REEL_TOKEN). Under `request`, 32 hex digits or a W3C traceparent, its calls stand in the servers' logs; traced: also those that
+    succeed."""
 
     def __init__(self, trackers: str, *, user: Optional[str] = None, application: Optional[str] = None, connect_timeout: float = 0,
                  call_timeout: float = 0, progress_timeout: float = 0, hedge_time: float = 0, tries: int = 0,
                  remark: Optional[Callable[[str], None]] = None, tls_ca: Optional[str] = None, keys: Optional[str] = None,
-                 token: Optional[str] = None) -> None:
+                 token: Optional[str] = None, request: Optional[str] = None, traced: bool = False) -> None:
         told = remark or (lambda text: None)
         self._remark = _Remark(lambda _, text: told(text.decode(errors="replace")))
         options = _Options(trackers=_bytes(trackers), application=_bytes(application), user=_bytes(user),
                            connect_timeout_ms=int(connect_timeout * 1000), call_timeout_ms=int(call_timeout * 1000),
                            progress_timeout_ms=int(progress_timeout * 1000), hedge_ms=int(hedge_time * 1000), tries=tries, remark=self._remark,
-                           tls_ca=_bytes(tls_ca), keys=_bytes(keys), token=_bytes(token))
+                           tls_ca=_bytes(tls_ca), keys=_bytes(keys), token=_bytes(token), request=_bytes(request), traced=int(traced))
         error = _Error()
         self._handle: Optional[int] = _library.reel_open(options, error)
         if not self._handle:
@@ -348,6 +370,19 @@ class Client:
                                     ctypes.byref(time), error):
             _raise(error)
         return _time(time.value)
+
+    @property
+    def request(self) -> str:
+        """The 32 hex digits under which this client's calls stand in the servers' logs."""
+        text: bytes = _library.reel_request(self._open())
+        return text.decode()
+
+    def quota(self, *, user: Optional[str] = None, application: Optional[str] = None) -> Quota:
+        """What the user has, deleted files that are not purged yet included, and may have."""
+        quota, error = _Quota(), _Error()
+        if not _library.reel_quota(self._open(), _Key(_bytes(application), _bytes(user), None), quota, error):
+            _raise(error)
+        return Quota(*(None if number < 0 else number for number in (quota.bytes_used, quota.files_used, quota.bytes, quota.files)))
 
     def list(self, *, after: Optional[str] = None, deleted: bool = False, user: Optional[str] = None,
              application: Optional[str] = None) -> Iterator[File]:

@@ -15,6 +15,10 @@ import urllib.request
 
 import wire
 
+# A shell starts what it leaves in the background with SIGINT ignored; programs under test would inherit that, and tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("REEL_BUILD", ROOT / "build" / "asan"))
 BIN = BUILD / "bin"

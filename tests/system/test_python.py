@@ -102,6 +102,16 @@ print(client.size(id))
     assert told.splitlines() == ["enough", "enough", "3000000"]
 
 
+def test_requests_have_a_name_and_users_a_quota(python, suite):
+    told = python("""
+print(len(client.request), client.quota())
+parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+with reel.Client(f"127.0.0.1:{sys.argv[1]}", user="alice", request=parent) as other:
+    print(other.request)
+""", suite.tracker.port)
+    assert told.splitlines() == ["32 Quota(bytes_used=None, files_used=None, bytes=None, files=None)", "0af7651916cd43dd8448eb211c80319c"]
+
+
 def test_threads_share_a_client(python):
     told = python("""
 done = []
@@ -119,7 +129,8 @@ def test_structures_are_those_of_the_header(tmp_path):
     """Sizes and places of members, by the compiler."""
     sys.path.insert(0, str(ROOT / "python"))
     text = (ROOT / "python/reel/__init__.py").read_text()
-    names = {"_Error": "reel_error", "_Options": "reel_options", "_Key": "reel_key", "_File": "reel_file", "_Upload": "reel_upload", "_Download": "reel_download"}
+    names = {"_Error": "reel_error", "_Options": "reel_options", "_Key": "reel_key", "_File": "reel_file", "_Upload": "reel_upload", "_Download": "reel_download",
+             "_Quota": "reel_quota"}
     # The module without its library: the classes alone.
     scope = {}
     exec(compile(text.replace("_library = _load()", "_library = None"), "reel", "exec"), scope)
