@@ -40,6 +40,8 @@ def test_a_reader_that_hangs_does_not_keep_the_command(suite):
     id = text(suite.reel("upload", "-", input=bytes(10_000_000)))
     process = subprocess.Popen(reel_line(suite, "download", id, "-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(1000)
+    tasks = pathlib.Path(f"/proc/{process.pid}/task")
+    wait_for(lambda: any("pipe_write" in (task / "wchan").read_text() for task in tasks.iterdir()), what="a write that waits for the reader")
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 128 + signal.SIGINT and b"interrupted" in process.stderr.read()
     process.stdout.close()
