@@ -331,14 +331,13 @@ void table_connection_closed(struct table *table, uint64_t connection, struct ta
 }
 
 /* How long SERVER may be silent before it is suspect: three heartbeats, but, however late they were of late, no longer than half the time
- * after which it is OFFLINE. */
+ * after which it is OFFLINE; that long, too, where a single one has come, which does not say how far apart they are. */
 static int64_t patience_ms(const struct member *server, const struct table_settings *settings)
 {
     int64_t interval_ms = server->interval_ms;
     int64_t longest = max_i64(settings->heartbeat_timeout_ms / 2, interval_ms + interval_ms / 2);
-    if (interval_ms == 0) /* one heartbeat alone says nothing */
-        return INT64_MAX;
-    return max_i64(min_i64(BEATS_MISSED * interval_ms, longest), SILENCE_MIN_MS);
+    int64_t missed = interval_ms > 0 ? BEATS_MISSED * interval_ms : longest;
+    return max_i64(min_i64(missed, longest), SILENCE_MIN_MS);
 }
 
 static void server_tick(struct table *table, struct group *group, struct member *server,
@@ -364,8 +363,11 @@ static void server_tick(struct table *table, struct group *group, struct member 
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
     } else if (!server->shown.suspect && server->shown.state == TABLE_ACTIVE &&
                silent_ms >= patience_ms(server, settings)) {
-        snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms",
-                 silent_ms, server->interval_ms);
+        if (server->interval_ms > 0)
+            snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms",
+                     silent_ms, server->interval_ms);
+        else
+            snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms after its first heartbeat", silent_ms);
         members_set_suspect(&table->members, server, true, now, cause);
         server->silent = true;
     }

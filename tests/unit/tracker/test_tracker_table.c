@@ -148,7 +148,7 @@ static void silence_makes_offline_after_the_timeout_and_a_beat_brings_back(void 
     join(table, 1, "10.0.0.1", "media1", 23000);
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
     pass(table, HEARTBEAT_TIMEOUT - 1);
-    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
     pass(table, 1);
     assert_int_equal(state_of(table, 23000), TABLE_OFFLINE);
     assert_true(beat(table, 1, "10.0.0.1", "media1"));
@@ -426,6 +426,20 @@ static void a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_o
     assert_int_equal(servers[0].port, 23000);
 }
 
+static void a_server_that_hangs_after_its_first_heartbeat_is_suspect_before_it_is_offline(void **state)
+{
+    struct table *table = *state;
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    assert_true(beat(table, 1, "10.0.0.1", "media1"));
+    pass(table, HEARTBEAT_TIMEOUT / 2 - 100);
+    assert_int_equal(table_count_suspect(table), 0);
+    pass(table, 100);
+    assert_int_equal(table_count_suspect(table), 1);
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
+    assert_true(beat(table, 1, "10.0.0.1", "media1"));
+    assert_int_equal(table_count_suspect(table), 0);
+}
+
 static void a_server_with_another_time_is_named(void **state)
 {
     static const struct {
@@ -640,7 +654,7 @@ static void a_tracker_that_stood_still_blames_nobody(void **state)
     table_tick(table, now(), false);
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
     pass(table, HEARTBEAT_TIMEOUT - 10001);
-    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
+    assert_int_equal(state_of(table, 23000), TABLE_ACTIVE + 100);
     pass(table, 1);
     assert_int_equal(state_of(table, 23000), TABLE_OFFLINE);
 }
@@ -708,6 +722,7 @@ int main(void)
         TABLE_TEST(a_server_that_misses_three_heartbeats_is_suspect_long_before_it_is_offline),
         TABLE_TEST(a_server_with_another_time_is_named),
         TABLE_TEST(a_server_that_hangs_again_is_suspect_as_soon_as_the_first_time),
+        TABLE_TEST(a_server_that_hangs_after_its_first_heartbeat_is_suspect_before_it_is_offline),
         TABLE_TEST(a_silent_server_whose_connection_goes_has_its_grace_from_then_on),
         TABLE_TEST(while_a_loop_is_stuck_nobody_is_silent),
         TABLE_TEST(where_nobody_is_active_who_has_joined_is_named),
