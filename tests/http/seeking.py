@@ -13,7 +13,7 @@ import time
 import pytest
 
 import films
-from suite import APP, USER, free_ports, wait_for
+from suite import APP, USER, end_session, free_ports, wait_for
 from test_clients import EVENT, Chromium, Mpv, tool
 from test_stream_players import scripts, serve_pages  # noqa: F401
 
@@ -173,14 +173,7 @@ class Firefox:
     def close(self):
         if self.socket:
             self.socket.close()
-        try:
-            os.killpg(self.process.pid, 15)
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, 9)
-            self.process.wait()
-        except ProcessLookupError:
-            self.process.wait()
+        end_session(self.process)
 
 
 @pytest.fixture(scope="module")

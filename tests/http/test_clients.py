@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from suite import BIN, wait_for
+from suite import BIN, end_session, wait_for
 from web import path
 
 SECONDS = 40
@@ -253,15 +253,7 @@ class Chromium:
     def close(self):
         if self.socket:
             self.socket.close()
-        # Its children are in its session, which is its own.
-        try:
-            os.killpg(self.process.pid, 15)
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, 9)
-            self.process.wait()
-        except ProcessLookupError:
-            self.process.wait()
+        end_session(self.process)
         self.err.close()
 
 

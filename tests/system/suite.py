@@ -25,6 +25,18 @@ BIN = BUILD / "bin"
 USER, APP = "alice", "tnvideo"
 
 
+def end_session(process):
+    """Ends a process that leads a session of its own, with its children: browsers have many."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    except ProcessLookupError:
+        process.wait()
+
+
 RESERVATIONS = open(pathlib.Path(tempfile.gettempdir()) / f"reel-test-ports-{os.getuid()}", "a+b")
 RESERVED = set()
 
