@@ -16,7 +16,8 @@ struct insert_item;
 /*
  * The upload journal, for items that are `promised`: their records are written with one sync before their transaction, which
  * then needs none of its own, since the journal brings back what a power cut takes. In the same transaction the highest of
- * their numbers is stored: what has such a number and no row was removed since. An item whose row is not added in the end is told so
+ * their numbers is stored: what has such a number and no row was removed since. The uploader of an item whose row is not added in the end
+ * learns of it
  * only after its number was stored for good.
  */
 struct insert_journal {
