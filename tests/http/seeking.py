@@ -5,7 +5,6 @@ import os
 import pathlib
 import pwd
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -13,8 +12,9 @@ import time
 import pytest
 
 import films
-from suite import APP, USER, end_session, free_ports, wait_for
-from test_clients import EVENT, Chromium, Mpv, tool
+from browsers import Chromium, Firefox, tool
+from suite import APP, USER, wait_for
+from test_clients import EVENT, Mpv
 from test_stream_players import scripts, serve_pages  # noqa: F401
 
 SECONDS = 40
@@ -120,60 +120,6 @@ def test_mpv(addresses, tmp_path, kind):
         wait_for(lambda: player.get("eof-reached"), 20, "the end")
     finally:
         player.close()
-
-
-class Firefox:
-    """By WebDriver BiDi."""
-    def __init__(self, directory):
-        import websocket
-        port, = free_ports(1)
-        profile = directory / "profile"
-        profile.mkdir()
-        (profile / "user.js").write_text('user_pref("media.autoplay.default", 0);\nuser_pref("media.autoplay.blocking_policy", 0);\n'
-                                         'user_pref("browser.shell.checkDefaultBrowser", false);\nuser_pref("app.update.enabled", false);\n')
-        self.process = subprocess.Popen([shutil.which("firefox-esr") or tool("firefox"), "--headless", "--no-remote", "--profile", profile,
-                                         f"--remote-debugging-port={port}", "about:blank"], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                                        env={**os.environ, "HOME": str(directory), "MOZ_HEADLESS": "1"})
-        self.number, self.problems, self.socket = 0, [], None
-        try:
-            self.socket = wait_for(lambda: self.connect(websocket, port), 60, "Firefox's start")
-            self.call("session.new", capabilities={})
-            self.call("session.subscribe", events=["log.entryAdded"])
-            self.page = self.call("browsingContext.getTree")["contexts"][0]["context"]
-        except BaseException:
-            self.close()
-            raise
-
-    @staticmethod
-    def connect(websocket, port):
-        try:
-            return websocket.create_connection(f"ws://127.0.0.1:{port}/session", timeout=90, suppress_origin=True)
-        except OSError:
-            return None
-
-    def call(self, method, **parameters):
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self.socket.recv())
-            if message.get("id") == self.number:
-                assert message["type"] == "success", message
-                return message["result"]
-            if message.get("method") == "log.entryAdded" and message["params"]["level"] == "error":
-                self.problems.append(str(message["params"].get("text"))[:300])
-
-    def run(self, script):
-        result = self.call("script.evaluate", expression=f"(async () => JSON.stringify(await (async () => {{ {script} }})()))()",
-                           target={"context": self.page}, awaitPromise=True, userActivation=True)
-        assert result["type"] == "success", result
-        value = result["result"].get("value")
-        return json.loads(value) if value else None
-
-    def close(self):
-        if self.socket:
-            self.socket.close()
-        end_session(self.process)
 
 
 @pytest.fixture(scope="module")

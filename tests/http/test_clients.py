@@ -2,27 +2,20 @@
 way that bytes can take (relayed from a storage server; from a local group where reel-httpd has such)."""
 import http.server
 import json
-import os
-import pathlib
 import re
-import shutil
 import socket
 import subprocess
 import threading
 import time
-import urllib.request
 
 import pytest
 
-from suite import BIN, end_session, wait_for
+from browsers import Chromium, tool
+from suite import BIN, wait_for
 from web import path
 
 SECONDS = 40
 LOCAL = "local_groups" in subprocess.run([BIN / "reel-httpd", "--help"], capture_output=True, text=True).stdout
-
-
-def tool(name):
-    return shutil.which(name) or pytest.fail(f"{name} is missing: scripts/install-packages.sh http")
 
 
 @pytest.fixture(scope="module")
@@ -198,63 +191,6 @@ def page():
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
-
-
-class Chromium:
-    def __init__(self, directory):
-        import websocket
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-                 "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-                 "--autoplay-policy=no-user-gesture-required", "--mute-audio", "--remote-debugging-port=0",
-                 "--remote-allow-origins=*", f"--user-data-dir={directory}/profile"]
-        self.err = open(directory / "chromium.err", "wb")
-        self.process = subprocess.Popen([tool("chromium"), *flags, "about:blank"], stdin=subprocess.DEVNULL,
-                                        stdout=self.err, stderr=self.err, start_new_session=True,
-                                        env={**os.environ, "HOME": str(directory), "TMPDIR": str(directory)})
-        self.socket = None
-        try:
-            told = pathlib.Path(directory, "profile", "DevToolsActivePort")
-            port = wait_for(lambda: told.exists() and (told.read_text().split() or [None])[0], 60, "Chromium's start")
-            pages = wait_for(lambda: [target for target in json.load(urllib.request.urlopen(
-                f"http://127.0.0.1:{port}/json/list", timeout=10)) if target["type"] == "page"], 30, "Chromium's page")
-            self.socket = websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60, suppress_origin=True)
-        except BaseException:
-            self.close()
-            raise
-        self.number = 0
-        self.problems = []
-        for domain in ("Runtime", "Log", "Page", "Network"):
-            self.call(domain + ".enable")
-
-    def call(self, method, **parameters):
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self.socket.recv())
-            if message.get("id") == self.number:
-                assert "error" not in message, message
-                return message["result"]
-            self.note(message)
-
-    def note(self, message):
-        parameters = message.get("params", {})
-        if message["method"] == "Runtime.exceptionThrown" or \
-                message["method"] == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert") or \
-                message["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            self.problems.append(json.dumps(parameters)[:500])
-
-    def run(self, script):
-        """The value that the body of an asynchronous function returns."""
-        result = self.call("Runtime.evaluate", expression=f"(async () => {{ {script} }})()", awaitPromise=True,
-                           returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def close(self):
-        if self.socket:
-            self.socket.close()
-        end_session(self.process)
-        self.err.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import threading
 import pytest
 
 import films
+from browsers import Chromium, tool
 from suite import APP, USER, wait_for
-from test_clients import EVENT, Chromium, Mpv, tool
+from test_clients import EVENT, Mpv
 
 SECONDS = 40
 HERE = pathlib.Path(__file__).resolve().parent
