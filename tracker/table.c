@@ -1,10 +1,10 @@
 /*
- * table: what storage servers say and time does to their states, and choosing from them, behind one mutex. The rows
- * themselves are in members.c, the arithmetic of choices in choice.c.
+ * table: what storage servers report and the passing of time do to their states, behind one mutex. The rows themselves
+ * are in members.c; which of them a client is given is decided in selection.c.
  */
 #include "tracker/table.h"
-#include "tracker/choice.h"
 #include "tracker/members.h"
+#include "tracker/selection.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include <inttypes.h>
@@ -23,11 +23,7 @@ struct table {
     int64_t tick_ms; /* monotonic: the last tick; 0 before the first */
     bool stuck;
     struct table_settings settings;
-    /* Scratch for choices: servers_max and groups_max long, used under the mutex. */
-    struct choice_server *server_candidates;
-    struct member **server_candidate_of;
-    struct choice_group *group_candidates;
-    struct group **group_candidate_of;
+    struct selection selection;
 };
 
 struct table_moment table_now(void)
@@ -57,12 +53,7 @@ struct table *table_create(size_t groups_max, size_t servers_max, const struct t
     members_init(&table->members, groups_max, servers_max);
     table->settings = *settings;
     table->members.per_address_max = settings->per_address_max;
-    table->server_candidates = calloc(servers_max, sizeof(*table->server_candidates));
-    table->server_candidate_of = calloc(servers_max, sizeof(*table->server_candidate_of));
-    table->group_candidates = calloc(groups_max, sizeof(*table->group_candidates));
-    table->group_candidate_of = calloc(groups_max, sizeof(*table->group_candidate_of));
-    if (!table->server_candidates || !table->server_candidate_of || !table->group_candidates ||
-        !table->group_candidate_of) {
+    if (!selection_init(&table->selection, groups_max, servers_max)) {
         table_destroy(table);
         return NULL;
     }
@@ -74,10 +65,7 @@ void table_destroy(struct table *table)
     if (!table)
         return;
     members_clear(&table->members);
-    free(table->server_candidates);
-    free(table->server_candidate_of);
-    free(table->group_candidates);
-    free(table->group_candidate_of);
+    selection_clear(&table->selection);
     pthread_mutex_destroy(&table->mutex);
     free(table);
 }
@@ -412,170 +400,21 @@ void table_tick(struct table *table, struct table_moment now, bool stuck)
 
 /* ---- choosing ---- */
 
-static enum choice_rank server_rank(const struct table_server *server)
+size_t table_choose(struct table *table, const char *group, bool secure, struct address *servers,
+                    size_t capacity)
 {
-    if (server->suspect)
-        return CHOICE_SUSPECT;
-    if (!server->has_load)
-        return CHOICE_READY;
-    switch ((enum proto_load_state)server->load.state) {
-    case PROTO_LOAD_READY:
-        return CHOICE_READY;
-    case PROTO_LOAD_BUSY:
-        return CHOICE_BUSY;
-    case PROTO_LOAD_READ_ONLY:
-        return CHOICE_READ_ONLY;
-    case PROTO_LOAD_DRAINING:
-        return CHOICE_DRAINING;
-    }
-    return CHOICE_BUSY;
-}
-
-/* An upload keeps disk and network busy for long, a request for a moment, an open connection hardly. */
-static double server_busyness(const struct proto_load *load)
-{
-    return 4.0 * (double)max_i64(load->uploads, 0) + (double)max_i64(load->requests, 0) +
-           0.5 * (double)max_i64(load->connections, 0);
-}
-
-/* The servers of GROUP that are in STATE, as candidates. Returns how many. */
-static size_t list_candidates(struct table *table, const struct group *group, enum table_state state)
-{
-    size_t count = 0;
-    struct member *server;
-    TAILQ_FOREACH(server, &group->members, link)
-    {
-        if (server->shown.state != state)
-            continue;
-        table->server_candidate_of[count] = server;
-        table->server_candidates[count++] = (struct choice_server){
-            .rank = server_rank(&server->shown),
-            .has_load = server->shown.has_load,
-            .busyness = server->shown.has_load ? server_busyness(&server->shown.load) : 0,
-        };
-    }
+    table_lock(table);
+    size_t count = selection_servers(&table->selection, &table->members, group, secure, servers, capacity);
+    table_unlock(table);
     return count;
 }
 
-/* What clients are told of a server. */
-static struct address address_for_clients(const struct table_server *shown, bool secure)
-{
-    struct address address = shown->has_advertised ? shown->advertised : shown->address;
-    if (!secure || !shown->has_tls)
-        return address;
-    if (strcmp(shown->tls.host, "*") != 0)
-        return shown->tls;
-    address.port = shown->tls.port;
-    address.tls = true;
-    return address;
-}
-
-size_t table_choose(struct table *table, const char *group_name, bool secure, struct address *servers,
-                    size_t capacity)
-{
-    size_t picked[16];
-    size_t wanted = min_size(capacity, ARRAY_SIZE(picked));
-    size_t picked_count = 0;
-    table_lock(table);
-    struct group *group = members_find_group(&table->members, group_name);
-    if (group) {
-        size_t count = list_candidates(table, group, TABLE_ACTIVE);
-        if (count == 0)
-            count = list_candidates(table, group, TABLE_ONLINE);
-        picked_count = choice_servers(table->server_candidates, count, wanted, picked);
-        for (size_t i = 0; i < picked_count; i++) {
-            const struct table_server *shown = &table->server_candidate_of[picked[i]]->shown;
-            servers[i] = address_for_clients(shown, secure);
-        }
-    }
-    table_unlock(table);
-    return picked_count;
-}
-
-/* What a new user would find in GROUP. The members of a group hold the same files: the fullest one says what
- * there is room for. False without a server in STATE that takes new files. */
-static bool group_room(const struct group *group, enum table_state state, struct choice_group *candidate)
-{
-    bool accepting = false;
-    *candidate = (struct choice_group){.weight = group->row.weight};
-    struct member *server;
-    TAILQ_FOREACH(server, &group->members, link)
-    {
-        const struct table_server *shown = &server->shown;
-        if (shown->state != state || server_rank(shown) > CHOICE_BUSY)
-            continue;
-        accepting = true;
-        if (!shown->has_load)
-            continue;
-        int64_t free_bytes = shown->load.free_inodes > 0 ? shown->load.free : 0;
-        if (!candidate->has_load || free_bytes < candidate->free) {
-            candidate->has_load = true;
-            candidate->capacity = shown->load.capacity;
-            candidate->free = free_bytes;
-        }
-    }
-    return accepting;
-}
-
-static bool group_is_allowed(const struct group *group, char (*allowed)[PROTO_GROUP_SIZE],
-                             size_t allowed_count)
-{
-    for (size_t i = 0; i < allowed_count; i++) {
-        if (strcmp(allowed[i], group->row.name) == 0)
-            return true;
-    }
-    return allowed_count == 0;
-}
-
-struct placing {
-    char (*allowed)[PROTO_GROUP_SIZE];
-    size_t allowed_count;
-    size_t open, accepting, candidates;
-};
-
-/* The groups that a server in STATE makes fit for a new user, as candidates. */
-static void table_list_groups(struct table *table, enum table_state state, struct placing *placing)
-{
-    struct group *group;
-    placing->open = placing->accepting = placing->candidates = 0;
-    TAILQ_FOREACH(group, &table->members.groups, link)
-    {
-        struct choice_group candidate;
-        if (!group->known || group->row.draining || group->row.weight <= 0 ||
-            !group_is_allowed(group, placing->allowed, placing->allowed_count))
-            continue;
-        placing->open++;
-        if (!group_room(group, state, &candidate))
-            continue;
-        placing->accepting++;
-        if (candidate.has_load && (candidate.free <= 0 || candidate.free < table->settings.minimum_free))
-            continue;
-        table->group_candidate_of[placing->candidates] = group;
-        table->group_candidates[placing->candidates++] = candidate;
-    }
-}
-
 bool table_place(struct table *table, char (*allowed)[PROTO_GROUP_SIZE], size_t allowed_count,
-                 char group_name[PROTO_GROUP_SIZE], struct error *error)
+                 char group[PROTO_GROUP_SIZE], struct error *error)
 {
-    struct placing placing = {.allowed = allowed, .allowed_count = allowed_count};
-    bool ok = false;
-    const char *which = allowed_count > 0 ? "group that the user is pinned to" : "group";
     table_lock(table);
-    table_list_groups(table, TABLE_ACTIVE, &placing);
-    if (placing.accepting == 0)
-        table_list_groups(table, TABLE_ONLINE, &placing);
-    size_t index = choice_group(table->group_candidates, placing.candidates);
-    if (index < placing.candidates) {
-        snprintf(group_name, PROTO_GROUP_SIZE, "%s", table->group_candidate_of[index]->row.name);
-        ok = true;
-    } else if (placing.open == 0) {
-        error_set(error, ERROR_REFUSED, "no %s is open for new users", which);
-    } else if (placing.accepting == 0) {
-        error_set(error, ERROR_NO_SERVER, "no %s has an ACTIVE storage server that takes new files", which);
-    } else {
-        error_set(error, ERROR_NO_SPACE, "no %s has room for new users", which);
-    }
+    const struct selection_rule rule = {allowed, allowed_count, table->settings.minimum_free};
+    bool ok = selection_group(&table->selection, &table->members, &rule, group, error);
     table_unlock(table);
     return ok;
 }

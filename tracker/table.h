@@ -21,6 +21,8 @@
 
 #include "common/base/address.h"
 #include "common/proto/proto.h"
+#include "common/proto/proto_tracker.h"
+#include "common/proto/proto_tracker.h"
 
 struct table;
 
