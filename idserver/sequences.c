@@ -8,6 +8,7 @@
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/proto/proto_idserver.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/base/rate.h"
 #include "common/base/metrics.h"
+#include "common/proto/proto_idserver.h"
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 
 #include "common/base/address.h"
 #include "common/loop/loop.h"
-#include "common/proto/proto.h"
+#include "common/proto/proto_tracker.h"
 #include "common/loop/workers.h"
 
 #include <jansson.h>

@@ -5,6 +5,7 @@
 #include "storage/options.h"
 
 #include "common/config/config_value.h"
+#include "common/proto/proto_idserver.h"
 
 #include <limits.h>
 #include <stdlib.h>

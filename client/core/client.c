@@ -8,6 +8,7 @@
 
 #include "common/base/duration.h"
 #include "common/base/log.h"
+#include "common/proto/proto_session.h"
 
 #include <event2/event.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #define REEL_COMMON_AUTH_TOKEN_H
 
 #include "common/auth/keys.h"
-#include "common/proto/proto.h"
+#include "common/proto/proto_session.h"
 
 #define TOKEN_TEXT_SIZE ((PROTO_TOKEN_PACKED_MAX * 4 + 2) / 3 + 1)
 

@@ -354,3 +354,36 @@ void proto_write_key(struct proto_writer *writer, const struct proto_field *file
     proto_write_string(writer, &proto_field_user, key->user);
     proto_write_string(writer, file, key->file);
 }
+
+/* ---- digests ---- */
+
+void proto_read_digest(struct proto_reader *reader, bool *has_digest, uint8_t digest[PROTO_DIGEST_SIZE])
+{
+    *has_digest = proto_read_u8(reader, "has digest", 1) == 1;
+    proto_read_bytes(reader, digest, PROTO_DIGEST_SIZE);
+    if (!*has_digest)
+        memset(digest, 0, PROTO_DIGEST_SIZE);
+}
+
+void proto_write_digest(struct proto_writer *writer, bool has_digest, const uint8_t digest[PROTO_DIGEST_SIZE])
+{
+    proto_write_u8(writer, "has digest", has_digest ? 1 : 0, 1);
+    if (has_digest)
+        proto_write_bytes(writer, digest, PROTO_DIGEST_SIZE);
+    else
+        proto_write_zeros(writer, PROTO_DIGEST_SIZE);
+}
+
+/* ---- times of expiry ---- */
+
+void proto_store_expires(uint8_t *end, int64_t expires)
+{
+    end[-PROTO_EXPIRES_SIZE] = 'E';
+    proto_store_be(end - 8, 8, (uint64_t)expires);
+}
+
+int64_t proto_load_expires(const uint8_t *end)
+{
+    int64_t expires = (int64_t)proto_load_be(end - 8, 8);
+    return end[-PROTO_EXPIRES_SIZE] == 'E' && proto_expires_valid(expires) ? expires : 0;
+}

@@ -93,8 +93,18 @@ void proto_read_key(struct proto_reader *reader, const struct proto_field *file,
 void proto_write_key(struct proto_writer *writer, const struct proto_field *file,
                      const struct proto_file_key *key);
 
+/* Has digest 1, digest 16; a digest that is absent is zeros, whatever stands in its place. */
+void proto_read_digest(struct proto_reader *reader, bool *has_digest, uint8_t digest[PROTO_DIGEST_SIZE]);
+void proto_write_digest(struct proto_writer *writer, bool has_digest,
+                        const uint8_t digest[PROTO_DIGEST_SIZE]);
+
 /* Big-endian numbers in raw memory. */
 uint64_t proto_load_be(const uint8_t *bytes, size_t size);
 void proto_store_be(uint8_t *bytes, size_t size, uint64_t value);
+
+/* A time of expiry behind the NUL of a string: 'E', then 8 bytes. END: of what it stands before, in the string's field. Load
+ * returns 0 where there is none. */
+void proto_store_expires(uint8_t *end, int64_t expires);
+int64_t proto_load_expires(const uint8_t *end);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * proto_idserver: the bodies of the ID server's commands. Part of proto (proto.h).
+ * proto_idserver: the bodies of the ID server's commands.
  */
+#include "common/proto/proto_idserver.h"
 #include "common/proto/proto_fields.h"
 
 #include <string.h>

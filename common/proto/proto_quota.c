@@ -1,6 +1,7 @@
 /*
- * proto_quota: the bodies of the storage server's commands about quotas. Part of proto (proto.h).
+ * proto_quota: the bodies of the storage server's commands about quotas.
  */
+#include "common/proto/proto_quota.h"
 #include "common/proto/proto_fields.h"
 
 #include <string.h>

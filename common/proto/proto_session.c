@@ -1,6 +1,7 @@
 /*
- * proto_session: the bodies of HELLO, PROVE, TOKEN and WHOAMI. Part of proto (proto.h).
+ * proto_session: the bodies of HELLO, PROVE, TOKEN and WHOAMI.
  */
+#include "common/proto/proto_session.h"
 #include "common/proto/proto_fields.h"
 
 #include <string.h>

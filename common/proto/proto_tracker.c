@@ -1,6 +1,7 @@
 /*
- * proto_tracker: the bodies of the tracker's commands. Part of proto (proto.h).
+ * proto_tracker: the bodies of the tracker's commands.
  */
+#include "common/proto/proto_tracker.h"
 #include "common/proto/proto_fields.h"
 
 #include <string.h>

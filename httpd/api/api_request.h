@@ -13,6 +13,8 @@
 #define REEL_HTTPD_API_REQUEST_H
 
 #include "common/proto/proto.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_storage.h"
 #include "httpd/syntax/http_request.h"
 #include "httpd/syntax/http_target.h"
 

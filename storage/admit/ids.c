@@ -11,6 +11,7 @@
 #include "common/call/name_list.h"
 #include "common/call/packet_call.h"
 #include "common/proto/path.h"
+#include "common/proto/proto_idserver.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -10,6 +10,7 @@
 #include "common/base/metrics.h"
 #include "common/call/name_list.h"
 #include "common/call/packet_call.h"
+#include "common/proto/proto_tracker.h"
 
 #include <pthread.h>
 #include <stdlib.h>

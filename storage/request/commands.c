@@ -17,6 +17,9 @@
 
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
+#include "common/proto/proto_partial.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_quota.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/proto/proto_put.h"
 #include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
 #include "storage/rows/quota.h"

@@ -8,6 +8,7 @@
 #define REEL_STORAGE_META_H
 
 #include "common/loop/wait_list.h"
+#include "common/proto/proto_storage.h"
 #include "storage/rows/meta_sql.h"
 
 struct meta;

@@ -8,6 +8,7 @@
 
 #include "common/db/db.h"
 #include "common/proto/digest.h"
+#include "common/proto/proto_storage.h"
 #include "storage/store/store.h"
 
 /* What the column `status` holds. Whatever else it holds counts as deleted. Damaged: the file is missing or has other

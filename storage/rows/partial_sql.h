@@ -8,6 +8,7 @@
 #define REEL_STORAGE_PARTIAL_SQL_H
 
 #include "common/db/db.h"
+#include "common/proto/proto_partial.h"
 #include "storage/store/store.h"
 
 #define PARTIAL_HEX_SIZE (2 * PROTO_PARTIAL_TOKEN_SIZE + 1)

@@ -9,6 +9,7 @@
 
 #include "storage/rows/meta.h"
 #include "storage/rows/quota_sql.h"
+#include "common/proto/proto_quota.h"
 
 #define QUOTA_LOOK_MS     5000
 #define QUOTA_NO_TABLE_MS 60000

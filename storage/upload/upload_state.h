@@ -7,6 +7,7 @@
 #define REEL_STORAGE_UPLOAD_STATE_H
 
 #include "common/proto/digest.h"
+#include "common/proto/proto_put.h"
 #include "storage/upload/commit.h"
 #include "storage/storage.h"
 

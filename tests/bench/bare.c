@@ -5,6 +5,10 @@
  * database, no digest, no look at who asks, and a fault of the client ends its connection.
  */
 #include "common/proto/proto.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

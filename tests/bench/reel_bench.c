@@ -7,6 +7,12 @@
 #include "common/base/address.h"
 #include "common/base/clock.h"
 #include "common/proto/proto.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
 #include <errno.h>
 #include <getopt.h>
 #include <event2/util.h>

@@ -5,6 +5,8 @@
 #include "client/reel.h"
 #include "common/base/log.h"
 #include "common/proto/proto.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_storage.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

@@ -4,6 +4,16 @@
  * rest is brought to the body's size with zeros, so that short inputs reach the fields) and the body.
  */
 #include "common/proto/proto.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_partial.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_tracker.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_partial.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_tracker.h"
 
 #include <stdlib.h>
 #include <string.h>

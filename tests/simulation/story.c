@@ -5,6 +5,12 @@
 
 #include "common/proto/digest.h"
 #include "common/proto/proto.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
 #include "storage/rows/table_hash.h"
 #include "tests/simulation/client.h"
 #include "tests/simulation/history.h"

@@ -1,6 +1,7 @@
 /* reel-idserver as a whole: GET and RANGE over its port, refusals, reload, admin port, a restart that repeats no number. */
 #include "tests/unit/library/real_daemon.h"
 #include "common/base/clock.h"
+#include "common/proto/proto_idserver.h"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -4,6 +4,7 @@
 #include "idserver/spellings.h"
 #include "common/base/metrics.h"
 #include "common/db/schema.h"
+#include "common/proto/proto_idserver.h"
 #include "sql/idserver_sql.h"
 #include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/storage_loop.h"

@@ -7,6 +7,7 @@
 #include "common/auth/keys_file.h"
 #include "common/auth/token.h"
 #include "common/base/clock.h"
+#include "common/proto/proto_tracker.h"
 #include "tests/unit/library/scripted_peer.h"
 
 #include <fcntl.h>

@@ -5,6 +5,7 @@
 #define REEL_TESTS_PARTIAL_CLIENT_H
 
 #include "tests/unit/library/storage_server.h"
+#include "common/proto/proto_partial.h"
 
 struct token {
     struct proto_partial partial; /* key and token */

@@ -2,6 +2,11 @@
  * proto_bodies: the tables of fields, written from docs/protocol.md, and the generator that fills them.
  */
 #include "tests/unit/library/proto_bodies.h"
+#include "common/proto/proto_idserver.h"
+#include "common/proto/proto_partial.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_tracker.h"
 
 #define STRING(type, member, name, offset, size, kind, may_be_empty)                                         \
     {                                                                                                        \

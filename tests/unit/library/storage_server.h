@@ -7,6 +7,7 @@
 
 #include "common/proto/digest.h"
 #include "common/db/schema.h"
+#include "common/proto/proto_put.h"
 #include "sql/storage_sql.h"
 #include "storage/storage.h"
 #include "tests/unit/library/scripted_peer.h"

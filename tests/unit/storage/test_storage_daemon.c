@@ -2,6 +2,9 @@
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_peer.h"
 #include "common/base/clock.h"
+#include "common/proto/proto_put.h"
+#include "common/proto/proto_storage.h"
+#include "common/proto/proto_tracker.h"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /* reel-tracker as a whole: every command over its port, groups changed by it, reload, admin port, a clean end. */
 #include "tests/unit/library/real_daemon.h"
 #include "common/base/clock.h"
+#include "common/proto/proto_tracker.h"
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/library/proto_bodies.h"
+#include "common/proto/proto_put.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* File rows on a real SQLite database: cached, shared, changed, and there while the database is away. */
 #include "common/db/schema.h"
+#include "common/proto/proto_put.h"
 #include "sql/storage_sql.h"
 #include "tests/unit/library/fake_clock.h"
 #include "tests/unit/library/lossy_db.h"
