@@ -150,10 +150,3 @@ bool proto_value_unpack(const uint8_t *body, size_t size, int64_t *value, struct
     *value = proto_read_i64(&reader, "value", 0, INT64_MAX);
     return proto_read_end(&reader);
 }
-
-/* ---- times of expiry ---- */
-
-bool proto_expires_valid(int64_t expires)
-{
-    return expires == PROTO_EXPIRES_NEVER || (expires >= -PROTO_EXPIRES_MAX && expires <= PROTO_EXPIRES_MAX);
-}

@@ -133,13 +133,4 @@ bool proto_name_valid(const char *text, size_t size);
 void proto_value_pack(uint8_t buffer[PROTO_VALUE_SIZE], int64_t value);
 MUST_CHECK bool proto_value_unpack(const uint8_t *body, size_t size, int64_t *value, struct error *error);
 
-/* ---- times of expiry ---- */
-
-/* A time of expiry: seconds since the epoch, from 1 to PROTO_EXPIRES_MAX; or, in requests, a negative number: so many seconds from the
- * upload (EXPIRE: from now) on; or PROTO_EXPIRES_NEVER. Between a string and the end of its field: the byte 'E', then 8 bytes. */
-#define PROTO_EXPIRES_MAX   INT64_C(253402300799) /* the end of the year 9999 */
-#define PROTO_EXPIRES_NEVER INT64_MAX
-#define PROTO_EXPIRES_SIZE  9
-bool proto_expires_valid(int64_t expires);
-
 #endif

@@ -373,17 +373,3 @@ void proto_write_digest(struct proto_writer *writer, bool has_digest, const uint
     else
         proto_write_zeros(writer, PROTO_DIGEST_SIZE);
 }
-
-/* ---- times of expiry ---- */
-
-void proto_store_expires(uint8_t *end, int64_t expires)
-{
-    end[-PROTO_EXPIRES_SIZE] = 'E';
-    proto_store_be(end - 8, 8, (uint64_t)expires);
-}
-
-int64_t proto_load_expires(const uint8_t *end)
-{
-    int64_t expires = (int64_t)proto_load_be(end - 8, 8);
-    return end[-PROTO_EXPIRES_SIZE] == 'E' && proto_expires_valid(expires) ? expires : 0;
-}

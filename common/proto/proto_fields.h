@@ -102,9 +102,4 @@ void proto_write_digest(struct proto_writer *writer, bool has_digest,
 uint64_t proto_load_be(const uint8_t *bytes, size_t size);
 void proto_store_be(uint8_t *bytes, size_t size, uint64_t value);
 
-/* A time of expiry behind the NUL of a string: 'E', then 8 bytes. END: of what it stands before, in the string's field. Load
- * returns 0 where there is none. */
-void proto_store_expires(uint8_t *end, int64_t expires);
-int64_t proto_load_expires(const uint8_t *end);
-
 #endif

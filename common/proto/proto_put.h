@@ -6,6 +6,7 @@
 #define REEL_COMMON_PROTO_PUT_H
 
 #include "common/proto/proto.h"
+#include "common/proto/proto_expires.h"
 
 /* Sizes of bodies. */
 #define PROTO_UPLOAD_SIZE 408 /* then the content */

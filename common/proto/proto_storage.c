@@ -2,8 +2,8 @@
  * proto_storage: how the commands about stored files look in bytes.
  */
 #include "common/proto/proto_storage.h"
+#include "common/proto/proto_expires.h"
 #include "common/proto/proto_fields.h"
-#include "common/proto/proto_put.h"
 
 #include <string.h>
 
