@@ -208,6 +208,10 @@ const struct config_option http_options[] = {
      "Whether / is a web page (list, upload, play, share, delete) and /api the JSON API behind it "
      "(docs/web.md), for whoever has a "
      "token that a key of auth.keys issued."},
+    {SECTION, "web_folder", CONFIG_STRING, AT(web_folder), "/usr/share/reelstore/web", NO_BOUNDS, AT_START,
+     "Directory with what the web page takes over from npm (scripts/fetch-web.sh; packages bring it): "
+     "hls.js, "
+     "for browsers that know no HLS. What is not there the page does without. Empty: nothing."},
     {SECTION, "web_operators", CONFIG_STRINGS, AT(web_operators), "", NO_BOUNDS, LIVE,
      "Users, as APPLICATION/USER, whose tokens show the state of the whole installation at /admin. Empty: "
      "nobody."},

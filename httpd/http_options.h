@@ -62,6 +62,7 @@ struct httpd_config {
     int64_t segment_time_ms;
     int64_t stream_workers;
     int64_t stream_memory;
+    char *web_folder;
     char *poster_socket;
     char *poster_cache;
     int64_t poster_cache_size;

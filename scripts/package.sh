@@ -34,6 +34,7 @@ find "$dist" -maxdepth 2 -type f \( -name '*.deb' -o -name '*.rpm' -o -name 'ree
 files() {
     if git rev-parse --git-dir >/dev/null 2>&1; then
         git ls-files -z -co --exclude-standard | while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done
+        [ ! -d httpd/web/npm/dist ] || find httpd/web/npm/dist -type f -print0
     else
         find . -type f -not -path './build/*' -not -path './dist/*' -printf '%P\0'
     fi
@@ -42,6 +43,15 @@ tarball() { # names from standard input, each ending in NUL
     sort -z | tar --no-recursion --transform "s#^#$name/#" --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
         --mode=u+rw,go+r,go-w --format=gnu --null -T - -cf - | gzip -9n
 }
+# hls.js, which the web page takes over where it is at hand: the tarball carries it, and with it every package.
+if git rev-parse --git-dir >/dev/null 2>&1; then
+    if command -v npm >/dev/null; then
+        scripts/fetch-web.sh >/dev/null || fail "npm does not give what httpd/web/npm/package-lock.json names"
+    else
+        rm -rf httpd/web/npm/dist
+        echo "package.sh: there is no npm here; the packages will not have hls.js, and the web page will do without it" >&2
+    fi
+fi
 files | tarball >"$work/$name.tar.gz"
 
 for kind in "${what[@]}"; do

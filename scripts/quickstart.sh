@@ -208,6 +208,8 @@ posters= poster_line=
 if [ -x "$bin/reel-poster" ] && [ "$(printf %s "$dir/run/poster.sock" | wc -c)" -lt 108 ]; then
     posters=yes poster_line="poster_socket = $dir/run/poster.sock"
 fi
+# hls.js for browsers that know no HLS, where scripts/fetch-web.sh has fetched it.
+web_folder=$PWD/httpd/web/npm/dist
 write_config httpd $httpd_admin <<TEXT
 [httpd]
 listen = 127.0.0.1:$httpd
@@ -218,6 +220,7 @@ access = $access
 write = on
 web = on
 web_operators = tnvideo/quickstart
+web_folder = $web_folder
 $poster_line
 TEXT
 

@@ -162,12 +162,13 @@ char *api_text_session(const struct api_session_facts *facts)
     memcpy(key.application, facts->application, strnlen(facts->application, sizeof(key.application) - 1));
     memcpy(key.user, facts->user, strnlen(facts->user, sizeof(key.user) - 1));
     char *path = key.application[0] != '\0' && key.user[0] != '\0' ? api_text_path(&key) : NULL;
-    json_t *object = json_pack(
-        "{s:o, s:o, s:s?, s:s, s:o, s:o, s:s?, s:b, s:b, s:b, s:I, s:I}", "application",
-        text_json(facts->application), "user", text_json(facts->user), "path", path, "rights", rights,
-        "prefix", prefix, "expires", time_json(token ? token->expires : 0), "media", facts->media, "writes",
-        (int)facts->writes, "shares", (int)facts->shares, "operates", (int)facts->operates, "upload_size_max",
-        (json_int_t)facts->upload_size_max, "share_max", (json_int_t)facts->share_max);
+    json_t *object =
+        json_pack("{s:o, s:o, s:s?, s:s, s:o, s:o, s:s?, s:b, s:b, s:b, s:b, s:I, s:I}", "application",
+                  text_json(facts->application), "user", text_json(facts->user), "path", path, "rights",
+                  rights, "prefix", prefix, "expires", time_json(token ? token->expires : 0), "media",
+                  facts->media, "writes", (int)facts->writes, "shares", (int)facts->shares, "operates",
+                  (int)facts->operates, "hls", (int)facts->hls, "upload_size_max",
+                  (json_int_t)facts->upload_size_max, "share_max", (json_int_t)facts->share_max);
     free(path);
     return api_text_of(object);
 }

@@ -24,6 +24,7 @@ struct api_session_facts {
     const char *application, *user;  /* without a token: those of the configuration, "" for none */
     const char *media;               /* what stands before /files and the like; NULL: nothing can be read */
     bool writes, shares, operates;
+    bool hls;                /* /web/hls.mjs is there */
     int64_t upload_size_max; /* bytes; 0: no limit */
     int64_t share_max;       /* seconds that a shared link may hold */
 };

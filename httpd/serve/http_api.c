@@ -10,6 +10,7 @@
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_delete.h"
 #include "httpd/serve/http_outcome.h"
+#include "httpd/web/web_site.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,6 +307,7 @@ static void answer_session(struct http_connection *connection)
         .writes = settings->write != HTTP_WRITE_OFF,
         .shares = reads && (!settings->access_signed || settings->share_max_s > 0),
         .operates = is_operator(settings, shown),
+        .hls = web_site_find(connection->loop->site, http_text_of(WEB_SITE_HLS)) != NULL,
         .upload_size_max = settings->upload_size_max,
         .share_max = settings->access_signed ? settings->share_max_s : 0};
     http_answer_json(connection, api_text_session(&facts));

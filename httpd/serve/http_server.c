@@ -293,7 +293,7 @@ static bool loop_build(struct server_loop *loop, size_t index, const struct http
     loop->http.audit_required = config->daemon.audit_required;
     if (!loop->http.links)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for signed links");
-    loop->http.site = web_site_create();
+    loop->http.site = web_site_create(config->web_folder);
     if (!loop->http.site)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for the files of the web page");
     if (!create_clients(loop, config, error))

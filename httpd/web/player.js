@@ -1,6 +1,6 @@
-// player: a film, sound or picture in a dialog: the file itself where the browser knows its type, HLS where it knows that instead.
+// player: a film, sound or picture in a dialog: the file itself where the browser knows its type, else HLS, by itself or by hls.js.
 import {dialog, h} from "./dom.js";
-import {address, ask} from "./session.js";
+import {address, ask, facts} from "./session.js";
 import {t} from "./strings.js";
 
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2];
@@ -15,11 +15,34 @@ export const shownName = (file) => nameOf(file).replace(/[\u061c\u200e\u200f\u20
 
 export const fileAddress = (file, query = "") => address("files", file.path, `/${encodeURIComponent(nameOf(file))}${query}`);
 
-/** Where its bytes come from, best first. */
+/** hls.js, where the server has it; asked for when a film needs it. Its worker would be a script out of a blob, which the page's policy refuses. */
+let library = null;
+const loadHls = () => (library ||= import("/web/hls.mjs").then(({default: Hls}) => (Hls.isSupported() ? Hls : null), () => null));
+
+/** Plays URL by hls.js; resolves with the player, null where there is none. FAILED is called when it cannot go on. */
+async function attachHls(video, url, failed) {
+  const Hls = await loadHls();
+  if (!Hls) return null;
+  const player = new Hls({enableWorker: false});
+  let recovered = false;
+  player.on(Hls.Events.ERROR, (_, data) => {
+    if (!data.fatal) return;
+    if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !recovered) {
+      recovered = true;
+      player.recoverMediaError();
+    } else failed();
+  });
+  player.loadSource(url);
+  player.attachMedia(video);
+  return player;
+}
+
+/** Where its bytes come from, best first: what the browser plays by itself, else hls.js (LIBRARY). */
 function sources(file, video) {
-  const plain = fileAddress(file), stream = address("hls", file.path, "/master.m3u8");
-  const hls = video.canPlayType(HLS) !== "";
-  if (!hls) return [plain];
+  const plain = {url: fileAddress(file)}, stream = {url: address("hls", file.path, "/master.m3u8")};
+  const native = video.canPlayType(HLS) !== "";
+  if (!native && !facts.hls) return [plain];
+  if (!native) stream.library = true;
   return video.canPlayType(file.type) !== "" ? [plain, stream] : [stream, plain];
 }
 
@@ -88,15 +111,32 @@ function playerOf(file, element) {
     SPEEDS.map((value) => h("option", {value: String(value), selected: value === 1}, `${value}×`)));
   const subtitles = h("select", {onchange: () => showTrack(video, subtitles.value)}, h("option", {value: ""}, t("off")));
   const left = sources(file, video);
-  const try_next = () => {
-    const url = left.shift();
-    problem.hidden = Boolean(url);
-    if (url) video.src = url;
+  let player = null, turn = 0;
+  const detach = () => {
+    turn++;
+    player?.destroy();
+    player = null;
   };
-  video.addEventListener("error", try_next);
+  const try_next = async () => {
+    const source = left.shift();
+    detach();
+    problem.hidden = Boolean(source);
+    if (!source) return;
+    if (!source.library) {
+      video.src = source.url;
+      return;
+    }
+    const mine = turn, attached = await attachHls(video, source.url, () => { if (mine === turn) try_next(); });
+    if (mine !== turn) attached?.destroy(); // closed meanwhile
+    else if (attached) player = attached;
+    else try_next();
+  };
+  const on_error = () => { if (!player) try_next(); }; // hls.js says itself when it cannot go on
+  video.addEventListener("error", on_error);
   element.addEventListener("keydown", (event) => onKey(event, video, speed, subtitles), true);
   element.addEventListener("close", () => { // the connection ends with it
-    video.removeEventListener("error", try_next);
+    video.removeEventListener("error", on_error);
+    detach();
     video.pause();
     video.removeAttribute("src");
     video.load();

@@ -1,6 +1,6 @@
 /*
- * web_site: the files of the web page as one loop answers with them: plain and compressed, with an entity tag. Made at the start of the
- * server; then on its loop's thread only.
+ * web_site: the files of the web page as one loop answers with them: plain and compressed, with an entity tag; those of the program, and
+ * what scripts/fetch-web.sh has put into a folder. Made at the start of the server; then on its loop's thread only.
  */
 #ifndef REEL_HTTPD_WEB_SITE_H
 #define REEL_HTTPD_WEB_SITE_H
@@ -18,8 +18,10 @@ struct web_page {
 
 struct web_site;
 
-/* Some milliseconds, for the compression. NULL without memory. */
-MUST_CHECK struct web_site *web_site_create(void);
+#define WEB_SITE_HLS "hls.mjs" /* hls.js, where it is at hand */
+
+/* Some milliseconds, for the compression and for reading what is in FOLDER ("": nothing is). NULL without memory. */
+MUST_CHECK struct web_site *web_site_create(const char *folder);
 void web_site_destroy(struct web_site *site); /* NULL is ignored */
 
 /* NULL: there is no such file. */

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <cmocka.h>
 
@@ -458,19 +460,21 @@ static void a_session_says_whose_it_is(void **state)
     struct proto_token token = {
         .rights = KEY_RIGHT_READ | KEY_RIGHT_LIST, .expires = 99, .has_prefix = true, .prefix = "p-"};
     struct api_session_facts facts = {
-        .token = &token, .application = "tnvideo", .user = "bob", .media = "", .shares = true};
+        .token = &token, .application = "tnvideo", .user = "bob", .media = "", .shares = true, .hls = true};
     (void)state;
     json_t *session = read_text(api_text_session(&facts));
     assert_string_equal(string_of(session, "rights"), "rl");
     assert_string_equal(string_of(session, "prefix"), "p-");
     assert_string_equal(string_of(session, "path"), "/tnvideo/bob");
     assert_string_equal(string_of(session, "media"), "");
+    assert_true(json_is_true(json_object_get(session, "hls")));
     assert_int_equal(json_integer_value(json_object_get(session, "expires")), 99);
     json_decref(session);
     facts = (struct api_session_facts){.application = "tnvideo", .user = ""};
     session = read_text(api_text_session(&facts));
     assert_true(json_is_null(json_object_get(session, "path")));
     assert_true(json_is_null(json_object_get(session, "media")));
+    assert_true(json_is_false(json_object_get(session, "hls")));
     assert_string_equal(string_of(session, "rights"), "rwdl");
     json_decref(session);
     json_t *link = read_text(api_text_link("/files/a/b/c", 0));
@@ -484,7 +488,7 @@ static void a_session_says_whose_it_is(void **state)
 /* What a browser loads before it shows anything. */
 static void the_first_view_is_small(void **state)
 {
-    struct web_site *site = web_site_create();
+    struct web_site *site = web_site_create("");
     size_t sum = 0;
     (void)state;
     assert_non_null(site);
@@ -516,6 +520,65 @@ static void the_first_view_is_small(void **state)
     web_site_destroy(NULL);
 }
 
+static void write_text(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_int_equal(fclose(file), 0);
+}
+
+static void *hls_of(const char *folder, struct web_site **site)
+{
+    *site = web_site_create(folder);
+    assert_non_null(*site);
+    assert_non_null(web_site_find(*site, http_text_of("index.html")));
+    return (void *)(uintptr_t)web_site_find(*site, http_text_of(WEB_SITE_HLS));
+}
+
+static void what_was_fetched_is_served_and_what_is_no_such_file_is_not(void **state)
+{
+    char folder[] = "web-XXXXXX", path[256];
+    struct web_site *site;
+    const struct web_page *page;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/%s", folder, WEB_SITE_HLS);
+    assert_null(hls_of(folder, &site));
+    web_site_destroy(site);
+    write_text(folder, WEB_SITE_HLS, "export default 1;");
+    page = hls_of(folder, &site);
+    assert_non_null(page);
+    assert_null(page->gzip);
+    assert_string_equal(page->type, "text/javascript; charset=utf-8");
+    assert_int_equal(page->plain->size, strlen("export default 1;"));
+    web_site_destroy(site);
+    write_text(folder, WEB_SITE_HLS ".gz", "packed");
+    page = hls_of(folder, &site);
+    assert_non_null(page);
+    assert_memory_equal(page->gzip->bytes, "packed", 6);
+    assert_string_not_equal(page->etag, page->gzip_etag);
+    web_site_destroy(site);
+    write_text(folder, WEB_SITE_HLS, ""); /* empty, too long, a folder */
+    assert_null(hls_of(folder, &site));
+    web_site_destroy(site);
+    assert_int_equal(truncate(path, 4 * 1024 * 1024 + 1), 0);
+    assert_null(hls_of(folder, &site));
+    web_site_destroy(site);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_null(hls_of(folder, &site));
+    web_site_destroy(site);
+    assert_int_equal(rmdir(path), 0);
+    snprintf(path, sizeof(path), "%s/%s.gz", folder, WEB_SITE_HLS);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+    assert_null(hls_of(folder, &site)); /* no folder at all */
+    web_site_destroy(site);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +593,7 @@ int main(void)
         cmocka_unit_test_setup(a_list_says_what_follows, make_files),
         cmocka_unit_test(a_session_says_whose_it_is),
         cmocka_unit_test(the_first_view_is_small),
+        cmocka_unit_test(what_was_fetched_is_served_and_what_is_no_such_file_is_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
