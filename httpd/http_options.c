@@ -1,28 +1,26 @@
 /*
- * http_options: the table of options, what must fit together, and the form that requests use.
+ * http_options: the table of options, and what must fit together.
  */
 #include "httpd/http_options.h"
-#include "httpd/syntax/http_text.h"
+#include "httpd/syntax/extra_headers.h"
 #include "httpd/files/local_volume.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define SECTION           "httpd"
-#define KIB               1024
-#define MIB               (1024 * 1024)
-#define DAY_MS            (INT64_C(24) * 3600 * 1000)
-#define SHARE_MAX_MS      (3660 * DAY_MS)
-#define FIELD_TEXT_MAX    256 /* bytes; several of them must fit into one answer's head */
-#define EXTRA_HEADERS_MAX 1024
-#define AT(member)        offsetof(struct httpd_config, member)
-#define LIVE              true
-#define AT_START          false
-#define NO_BOUNDS         0, 0, NULL
-#define HTTP_PORT         8080
-#define HTTPS_PORT        8443
-#define TRACKER_PORT      21000
+#define SECTION      "httpd"
+#define KIB          1024
+#define MIB          (1024 * 1024)
+#define DAY_MS       (INT64_C(24) * 3600 * 1000)
+#define SHARE_MAX_MS (3660 * DAY_MS)
+#define AT(member)   offsetof(struct httpd_config, member)
+#define LIVE         true
+#define AT_START     false
+#define NO_BOUNDS    0, 0, NULL
+#define HTTP_PORT    8080
+#define HTTPS_PORT   8443
+#define TRACKER_PORT 21000
 
 const struct config_option http_options[] = {
     {SECTION, "listen", CONFIG_ADDRESSES, AT(listen), "*:8080", HTTP_PORT, 0, NULL, AT_START,
@@ -263,7 +261,7 @@ const size_t http_option_count = ARRAY_SIZE(http_options);
 /* A text that can stand in a header field as it is: printable ASCII of at most 256 bytes, or empty. */
 static bool options_is_field_text(const char *text)
 {
-    if (strlen(text) > FIELD_TEXT_MAX)
+    if (strlen(text) > HTTP_FIELD_TEXT_MAX)
         return false;
     for (; *text != '\0'; text++) {
         if (*text < ' ' || *text > '~')
@@ -282,81 +280,6 @@ static bool check_policy(const char *policy, struct error *error)
     return error_set(error, ERROR_MALFORMED,
                      "httpd.resource_policy: \"%s\" is not one of cross-origin, same-site, same-origin",
                      policy);
-}
-
-/* The next "Name: value" of *REST, trimmed; *REST is moved on. False at the end. */
-static bool next_extra(struct http_text *rest, struct http_text *field)
-{
-    if (rest->size == 0)
-        return false;
-    const char *bar = memchr(rest->bytes, '|', rest->size);
-    size_t size = bar ? (size_t)(bar - rest->bytes) : rest->size;
-    *field = http_text_trim((struct http_text){rest->bytes, size});
-    size_t used = min_size(size + 1, rest->size);
-    *rest = (struct http_text){rest->bytes + used, rest->size - used};
-    return true;
-}
-
-/* Fields that the server makes itself: a second one would contradict it. */
-static bool is_own_field(struct http_text name)
-{
-    static const char *const own[] = {
-        "Accept-Ranges",
-        "Age",
-        "Cache-Control",
-        "Connection",
-        "Content-Disposition",
-        "Content-Encoding",
-        "Content-Length",
-        "Content-Range",
-        "Content-Security-Policy",
-        "Content-Type",
-        "Cross-Origin-Resource-Policy",
-        "Date",
-        "ETag",
-        "Keep-Alive",
-        "Last-Modified",
-        "Location",
-        "Server",
-        "Set-Cookie",
-        "Strict-Transport-Security",
-        "Trailer",
-        "Transfer-Encoding",
-        "Upgrade",
-        "Vary",
-        "X-Content-Type-Options",
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
-        if (http_text_equal_nocase(name, own[i]))
-            return true;
-    }
-    return false;
-}
-
-static bool check_extra_headers(const char *text, struct error *error)
-{
-    struct http_text rest = http_text_of(text), field;
-    if (rest.size > EXTRA_HEADERS_MAX)
-        return error_set(error, ERROR_MALFORMED, "httpd.extra_headers: longer than %d bytes",
-                         EXTRA_HEADERS_MAX);
-    while (next_extra(&rest, &field)) {
-        const char *colon = field.size > 0 ? memchr(field.bytes, ':', field.size) : NULL;
-        struct http_text name = {field.bytes, colon ? (size_t)(colon - field.bytes) : 0};
-        bool fine = name.size > 0;
-        for (size_t i = 0; i < name.size; i++)
-            fine = fine && http_text_is_token_character(name.bytes[i]);
-        for (size_t i = 0; i < field.size; i++)
-            fine = fine && field.bytes[i] >= ' ' && field.bytes[i] <= '~';
-        if (!fine)
-            return error_set(
-                error, ERROR_MALFORMED,
-                "httpd.extra_headers: \"%.*s\" is not a header field, e.g. Timing-Allow-Origin: *",
-                (int)field.size, field.bytes);
-        if (is_own_field(name))
-            return error_set(error, ERROR_MALFORMED, "httpd.extra_headers: %.*s is set by the server itself",
-                             (int)name.size, name.bytes);
-    }
-    return true;
 }
 
 static bool check_proxies(const struct httpd_config *c, struct error *error)
@@ -462,7 +385,7 @@ bool http_options_check(const void *config, struct error *error)
     if (c->https_port > 0 && c->listen.count == 0)
         return error_set(error, ERROR_MALFORMED,
                          "httpd.redirect_https: nothing comes without TLS: listen is empty");
-    if (!check_policy(c->resource_policy, error) || !check_extra_headers(c->extra_headers, error) ||
+    if (!check_policy(c->resource_policy, error) || !extra_headers_check(c->extra_headers, error) ||
         !check_inline_types(&c->inline_types, error))
         return false;
     for (size_t i = 0; i < c->cors_origins.count; i++) {
@@ -472,150 +395,4 @@ bool http_options_check(const void *config, struct error *error)
                              c->cors_origins.items[i]);
     }
     return true;
-}
-
-static char *field_line(const char *name, const char *value)
-{
-    char *line;
-    if (value[0] == '\0')
-        return strdup("");
-    return asprintf(&line, "%s: %s\r\n", name, value) < 0 ? NULL : line;
-}
-
-/* CACHE_CONTROL, its directives "public" and "s-maxage" left out, as one of a private answer. */
-static char *private_line(const char *cache_control)
-{
-    char text[FIELD_TEXT_MAX + sizeof("private, ")] = "private";
-    struct http_text rest = http_text_of(cache_control), item;
-    size_t used = strlen(text);
-    while (http_text_next_item(&rest, &item)) {
-        static const char shared[] = "s-maxage";
-        if (http_text_equal_nocase(item, "public") || http_text_equal_nocase(item, "private") ||
-            (item.size >= sizeof(shared) - 1 && strncasecmp(item.bytes, shared, sizeof(shared) - 1) == 0))
-            continue;
-        int added = snprintf(text + used, sizeof(text) - used, ", %.*s", (int)item.size, item.bytes);
-        used = min_size(used + (size_t)max_i64(added, 0), sizeof(text) - 1);
-    }
-    return field_line("Cache-Control", text);
-}
-
-static void settings_free(struct http_settings *settings)
-{
-    config_strings_clear(&settings->web_operators);
-    config_strings_clear(&settings->cors_origins);
-    config_strings_clear(&settings->inline_types);
-    networks_clear(&settings->trusted_proxies);
-    address_list_clear(&settings->proxy_protocol);
-    free(settings->file_lines);
-    free(settings->hsts_line);
-    free(settings->server_line);
-    free(settings->cache_control_line);
-    free(settings->private_cache_line);
-    free(settings);
-}
-
-/* Whatever a file holds, it runs no script and reaches nothing, should a browser show it as a page. */
-#define FILE_POLICY                                                                                          \
-    "Content-Security-Policy: sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src "     \
-    "'unsafe-inline'\r\nX-Content-Type-Options: nosniff\r\n"
-
-static char *file_lines(const struct httpd_config *config)
-{
-    struct http_text rest = http_text_of(config->extra_headers), field;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out)
-        return NULL;
-    (void)fputs(FILE_POLICY, out);
-    if (config->resource_policy[0] != '\0')
-        (void)fprintf(out, "Cross-Origin-Resource-Policy: %s\r\n", config->resource_policy);
-    while (next_extra(&rest, &field))
-        (void)fprintf(out, "%.*s\r\n", (int)field.size, field.bytes);
-    if (config->access == HTTP_ACCESS_SIGNED) /* the last one counts; a page must not pass its own link on */
-        (void)fputs("Referrer-Policy: no-referrer\r\n", out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
-}
-
-static bool copy_origins(struct http_settings *settings, const struct config_strings *origins)
-{
-    struct error error;
-    for (size_t i = 0; i < origins->count; i++) {
-        if (strcmp(origins->items[i], "*") == 0)
-            settings->cors_any = true;
-    }
-    return config_strings_copy(&settings->cors_origins, origins, &error);
-}
-
-struct http_settings *http_settings_create(const struct httpd_config *config)
-{
-    struct http_settings *settings = calloc(1, sizeof(*settings));
-    if (!settings)
-        return NULL;
-    settings->references = 1;
-    snprintf(settings->application, sizeof(settings->application), "%s", config->application);
-    snprintf(settings->user, sizeof(settings->user), "%s", config->user);
-    settings->limits = (struct http_request_limits){.target_max = (size_t)config->target_size_max,
-                                                    .head_max = (size_t)config->head_size_max,
-                                                    .fields_max = (size_t)config->header_fields_max};
-    settings->request_body_max = config->request_body_max;
-    settings->connections_max = config->connections_max;
-    settings->connections_per_address = config->connections_per_address;
-    settings->queue_timeout_ms = config->queue_timeout_ms;
-    settings->keepalive_requests = config->keepalive_requests;
-    settings->head_timeout_ms = config->head_timeout_ms;
-    settings->idle_timeout_ms = config->idle_timeout_ms;
-    settings->send_timeout_ms = config->send_timeout_ms;
-    settings->send_rate_min = config->send_rate_min;
-    settings->receive_timeout_ms = config->receive_timeout_ms;
-    settings->receive_rate_min = config->receive_rate_min;
-    settings->linger_timeout_ms = config->linger_timeout_ms;
-    settings->storage_timeout_ms = config->storage_timeout_ms;
-    settings->lookup_age_ms = config->lookup_age_ms;
-    settings->lookup_negative_age_ms = config->lookup_negative_age_ms;
-    settings->failover_tries = config->failover_tries;
-    settings->rate_limit = config->rate_limit;
-    settings->retry_after_s = max_i64(1, config->retry_after_ms / 1000);
-    settings->forwarded_form = (enum forwarded_form)config->forwarded_header;
-    settings->access_log_format = (enum access_log_format)config->access_log_format;
-    settings->server_line = field_line("Server", config->server_header);
-    settings->web = config->web;
-    settings->share_max_s = config->share_max_ms / 1000;
-    settings->write = (enum http_write_mode)config->write;
-    settings->upload_size_max = config->upload_size_max;
-    settings->access_signed = config->access == HTTP_ACCESS_SIGNED;
-    settings->signed_cache_public = config->signed_cache == HTTP_SIGNED_CACHE_PUBLIC;
-    settings->cache_control_line = field_line("Cache-Control", config->cache_control);
-    settings->private_cache_line = private_line(config->cache_control);
-    settings->file_lines = file_lines(config);
-    settings->hsts_line = field_line("Strict-Transport-Security", config->strict_transport_security);
-    settings->https_port = (int)config->https_port;
-    settings->serves_https = config->listen_tls.count > 0;
-    struct error error;
-    if (!settings->server_line || !settings->cache_control_line || !settings->private_cache_line ||
-        !settings->file_lines || !settings->hsts_line ||
-        !config_strings_copy(&settings->inline_types, &config->inline_types, &error) ||
-        !config_strings_copy(&settings->web_operators, &config->web_operators, &error) ||
-        !networks_parse(&config->trusted_proxies, &settings->trusted_proxies, &error) ||
-        !address_list_copy(&settings->proxy_protocol, &config->proxy_protocol) ||
-        !copy_origins(settings, &config->cors_origins)) {
-        settings_free(settings);
-        return NULL;
-    }
-    return settings;
-}
-
-struct http_settings *http_settings_take(struct http_settings *settings)
-{
-    __atomic_add_fetch(&settings->references, 1, __ATOMIC_RELAXED);
-    return settings;
-}
-
-void http_settings_release(struct http_settings *settings)
-{
-    if (settings && __atomic_sub_fetch(&settings->references, 1, __ATOMIC_ACQ_REL) == 0)
-        settings_free(settings);
 }

@@ -3,7 +3,7 @@
  */
 #include "client/command/command_internal.h"
 
-#include "common/auth/audit.h"
+#include "common/auth/audit_verify.h"
 #include "common/auth/keys_file.h"
 #include "common/auth/token.h"
 #include "common/base/clock.h"

@@ -3,6 +3,7 @@
  */
 #include "common/auth/audit.h"
 
+#include "common/auth/audit_chain.h"
 #include "common/auth/key_mac.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -20,18 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINK_SIZE    16
-#define LINK_HEX     (2 * LINK_SIZE)
-#define BUFFER_SIZE  ((size_t)1024 * 1024)
-#define LINE_SIZE    8192
-#define TAIL_SIZE    ((size_t)64 * 1024) /* of the file, where the last link is looked for */
-#define RETRY_S      1
-#define END_S        1
-#define LINK_MARK    ",\"chain\":\""
-#define FOLLOWS_MARK "\"follows\":\""
-#define BY_MARK      ",\"by\":\""
-/* Bytes that a link adds to a line at most: both marks, key ID, link, quotes and brace. */
-#define LINK_END_MAX (sizeof(BY_MARK) + KEY_ID_SIZE + sizeof(LINK_MARK) + LINK_HEX + 8)
+#define BUFFER_SIZE ((size_t)1024 * 1024)
+#define LINE_SIZE   8192
+#define TAIL_SIZE   ((size_t)64 * 1024) /* of the file, where the last link is looked for */
+#define RETRY_S     1
+#define END_S       1
 
 struct audit {
     char *path, *daemon;
@@ -50,70 +44,9 @@ struct audit {
     int fd;
     char *writing;
     char *linked; /* with their ends, which are shorter than two lines: 3 * BUFFER_SIZE */
-    uint8_t link[LINK_SIZE];
+    uint8_t link[AUDIT_LINK_SIZE];
     atomic_bool failing;
 };
-
-/* ---- links ---- */
-
-static bool compute_link(const uint8_t secret[MAC_SIZE], const uint8_t before[LINK_SIZE], const char *line,
-                         size_t size, uint8_t link[LINK_SIZE])
-{
-    const struct mac_part parts[] = {{before, LINK_SIZE}, {line, size}};
-    uint8_t mac[MAC_SIZE];
-    bool done = mac_compute(secret, parts, ARRAY_SIZE(parts), mac);
-
-    memcpy(link, mac, LINK_SIZE);
-    return done;
-}
-
-static void format_link(const uint8_t link[LINK_SIZE], char text[LINK_HEX + 1])
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < LINK_SIZE; i++) {
-        text[2 * i] = digits[link[i] >> 4];
-        text[2 * i + 1] = digits[link[i] & 15];
-    }
-    text[LINK_HEX] = '\0';
-}
-
-static bool parse_link(const char *text, uint8_t link[LINK_SIZE])
-{
-    memset(link, 0, LINK_SIZE);
-    for (size_t i = 0; i < LINK_HEX; i++) {
-        const char *digits = "0123456789abcdef";
-        const char *digit = text[i] != '\0' ? strchr(digits, text[i]) : NULL;
-
-        if (!digit)
-            return false;
-        link[i / 2] = (uint8_t)(link[i / 2] << 4 | (digit - digits));
-    }
-    return true;
-}
-
-/* The last MARK in TEXT of SIZE bytes; NULL: there is none. */
-static const char *find_last(const char *text, size_t size, const char *mark)
-{
-    size_t length = strlen(mark);
-
-    for (size_t at = size >= length ? size - length + 1 : 0; at-- > 0;)
-        if (memcmp(text + at, mark, length) == 0)
-            return text + at;
-    return NULL;
-}
-
-/* The link at the end of LINE, which is whole: *SIZE gets how much of the line it covers. */
-static bool find_link(const char *line, size_t length, size_t *size, uint8_t link[LINK_SIZE])
-{
-    const char *mark = find_last(line, length, LINK_MARK);
-    const size_t end = strlen(LINK_MARK) + LINK_HEX + 2; /* "} */
-
-    if (!mark || (size_t)(line + length - mark) != end || memcmp(line + length - 2, "\"}", 2) != 0)
-        return false;
-    *size = (size_t)(mark - line);
-    return parse_link(mark + strlen(LINK_MARK), link);
-}
 
 /* ---- the file ---- */
 
@@ -135,14 +68,14 @@ static int audit_open(const char *path, struct error *error)
 }
 
 /* The link of the last whole line of FD; zeros where there is none. *TORN: a line without its end follows. */
-static void read_last_link(int fd, uint8_t link[LINK_SIZE], bool *torn)
+static void read_last_link(int fd, uint8_t link[AUDIT_LINK_SIZE], bool *torn)
 {
     struct stat file = {0};
     char *text = malloc(TAIL_SIZE);
     ssize_t got = -1;
 
     *torn = false;
-    memset(link, 0, LINK_SIZE);
+    memset(link, 0, AUDIT_LINK_SIZE);
     if (text && fstat(fd, &file) == 0)
         got =
             pread(fd, text, TAIL_SIZE, file.st_size > (off_t)TAIL_SIZE ? file.st_size - (off_t)TAIL_SIZE : 0);
@@ -155,7 +88,7 @@ static void read_last_link(int fd, uint8_t link[LINK_SIZE], bool *torn)
         const char *before = stop > 0 ? memrchr(text, '\n', stop) : NULL;
         const char *line = before ? before + 1 : text;
 
-        if (newline && find_link(line, stop - (size_t)(line - text), &covered, link))
+        if (newline && audit_chain_find(line, stop - (size_t)(line - text), &covered, link))
             break;
         end = newline ? (size_t)(line - text) : 0;
     }
@@ -296,15 +229,15 @@ bool audit_works(const struct audit *audit)
 static size_t link_line(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE],
                         const char *line, size_t size, char *out)
 {
-    char *at = out + size, text[LINK_HEX + 1];
-    const char *limit = at + LINK_END_MAX;
+    char *at = out + size, text[AUDIT_LINK_HEX + 1];
+    const char *limit = at + AUDIT_LINK_END_MAX;
 
     memcpy(out, line, size);
     if (key_id[0] != '\0') {
-        at += snprintf(at, (size_t)(limit - at), BY_MARK "%s\"", key_id);
-        if (compute_link(secret, audit->link, out, (size_t)(at - out), audit->link)) {
-            format_link(audit->link, text);
-            at += snprintf(at, (size_t)(limit - at), LINK_MARK "%s\"", text);
+        at += snprintf(at, (size_t)(limit - at), AUDIT_BY_MARK "%s\"", key_id);
+        if (audit_chain_compute(secret, audit->link, out, (size_t)(at - out), audit->link)) {
+            audit_chain_format(audit->link, text);
+            at += snprintf(at, (size_t)(limit - at), AUDIT_CHAIN_MARK "%s\"", text);
         }
     }
     *at++ = '}';
@@ -354,14 +287,14 @@ static void write_stubbornly(struct audit *audit, const char *bytes, size_t size
 static size_t opening_line(const struct audit *audit, bool torn, char line[LINE_SIZE])
 {
     struct audit_text text = {.at = line, .end = line + LINE_SIZE};
-    char hex[LINK_HEX + 1];
+    char hex[AUDIT_LINK_HEX + 1];
 
     if (torn)
         put_literal(&text, "\n");
     put_time(&text);
     put_member(&text, "daemon", audit->daemon);
     put_member(&text, "event", "open");
-    format_link(audit->link, hex);
+    audit_chain_format(audit->link, hex);
     put_member(&text, "follows", hex);
     put_number(&text, "outcome", 0);
     return (size_t)(text.at - line);
@@ -385,7 +318,7 @@ static void write_opening(struct audit *audit, bool torn, const char *key_id, co
 static void reopen_file(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE])
 {
     struct error error;
-    uint8_t link[LINK_SIZE];
+    uint8_t link[AUDIT_LINK_SIZE];
     bool torn;
     int fd = audit_open(audit->path, &error);
 
@@ -396,9 +329,9 @@ static void reopen_file(struct audit *audit, const char *key_id, const uint8_t s
     (void)close(audit->fd);
     audit->fd = fd;
     read_last_link(fd, link, &torn);
-    static const uint8_t none[LINK_SIZE];
-    if (memcmp(link, none, LINK_SIZE) != 0) /* a file that has lines goes on with its own */
-        memcpy(audit->link, link, LINK_SIZE);
+    static const uint8_t none[AUDIT_LINK_SIZE];
+    if (memcmp(link, none, AUDIT_LINK_SIZE) != 0) /* a file that has lines goes on with its own */
+        memcpy(audit->link, link, AUDIT_LINK_SIZE);
     write_opening(audit, torn, key_id, secret);
 }
 
@@ -544,99 +477,4 @@ void audit_destroy(struct audit *audit)
     (void)pthread_cond_destroy(&audit->changed);
     (void)pthread_mutex_destroy(&audit->mutex);
     audit_free(audit);
-}
-
-/* ---- verifying ---- */
-
-static const struct key *key_of_line(const char *line, size_t covered, const struct keys *keys,
-                                     char id[KEY_ID_SIZE])
-{
-    const char *mark = find_last(line, covered, BY_MARK);
-    size_t length = mark ? (size_t)(line + covered - mark) - strlen(BY_MARK) : 0;
-
-    id[0] = '\0';
-    if (!mark || length < 2 || length > KEY_ID_SIZE)
-        return NULL;
-    memcpy(id, mark + strlen(BY_MARK), length - 1);
-    id[length - 1] = '\0';
-    return keys_find(keys, id);
-}
-
-struct audit_reader {
-    const char *file;
-    const struct keys *keys;
-    struct audit_verdict *verdict;
-    struct error *error;
-    uint8_t link[LINK_SIZE];
-    bool begun; /* a link is known */
-};
-
-static bool verify_line(struct audit_reader *reader, const char *line, size_t length)
-{
-    uint8_t link[LINK_SIZE], expected[LINK_SIZE], secret[MAC_SIZE], before[LINK_SIZE];
-    size_t number = ++reader->verdict->lines, covered;
-    char id[KEY_ID_SIZE];
-
-    if (length == 0 || line[length - 1] != '}') {
-        reader->verdict->torn++;
-        return true;
-    }
-    if (!find_link(line, length, &covered, link)) {
-        if (reader->begun)
-            return error_set(reader->error, ERROR_DIGEST, "%s:%zu: a line without a link after linked ones",
-                             reader->file, number);
-        reader->verdict->unlinked++;
-        return true;
-    }
-    const char *follows = memmem(line, covered, FOLLOWS_MARK, strlen(FOLLOWS_MARK));
-    if (follows && !parse_link(follows + strlen(FOLLOWS_MARK), before))
-        follows = NULL;
-    if (!reader->begun) {
-        if (!follows)
-            return error_set(reader->error, ERROR_DIGEST,
-                             "%s:%zu: the beginning is missing: the first line does not open it",
-                             reader->file, number);
-        memcpy(reader->link, before, LINK_SIZE);
-        reader->begun = true;
-    }
-    const struct key *key = key_of_line(line, covered, reader->keys, id);
-    if (!key || !key_derive(key, "audit", secret))
-        return error_set(reader->error, ERROR_NOT_FOUND,
-                         "%s:%zu: linked with key %s, which is not in the keys file", reader->file, number,
-                         id[0] != '\0' ? id : "(none)");
-    bool good =
-        compute_link(secret, reader->link, line, covered, expected) && mac_equal(expected, link, LINK_SIZE);
-    explicit_bzero(secret, sizeof(secret));
-    memcpy(reader->link, link, LINK_SIZE);
-    return good ||
-           error_set(
-               reader->error, ERROR_DIGEST,
-               "%s:%zu: the chain breaks: this line was changed, or lines before it were removed, added or "
-               "moved",
-               reader->file, number);
-}
-
-bool audit_verify(const char *file, const struct keys *keys, struct audit_verdict *verdict,
-                  struct error *error)
-{
-    struct audit_reader reader = {.file = file, .keys = keys, .verdict = verdict, .error = error};
-    FILE *stream = fopen(file, "re");
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length;
-    bool good = true;
-
-    *verdict = (struct audit_verdict){0};
-    if (!stream)
-        return error_set_errno(error, errno, "%s", file);
-    while (good && (length = getline(&line, &room, stream)) > 0) {
-        if (line[length - 1] == '\n')
-            length--;
-        good = verify_line(&reader, line, (size_t)length);
-    }
-    if (good && ferror(stream))
-        good = error_set_errno(error, errno, "%s", file);
-    free(line);
-    (void)fclose(stream);
-    return good;
 }

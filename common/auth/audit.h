@@ -42,14 +42,4 @@ bool audit_write(struct audit *audit, const struct audit_event *event);
 /* Whether events reach the file at present. Any thread; atomic reads. */
 bool audit_works(const struct audit *audit);
 
-/* ---- verifying ---- */
-
-struct audit_verdict {
-    size_t lines, unlinked,
-        torn; /* UNLINKED: without a chain; TORN: cut by a crash, which the chain steps over */
-};
-/* Checks FILE with the keys that its lines name. False: ERROR says the line where the chain breaks. BLOCKS. */
-MUST_CHECK bool audit_verify(const char *file, const struct keys *keys, struct audit_verdict *verdict,
-                             struct error *error);
-
 #endif

@@ -15,6 +15,7 @@
 #include "common/daemon/daemon_sandbox.h"
 #include "common/daemon/daemon_tls.h"
 #include "common/daemon/daemon_watch.h"
+#include "common/daemon/end_guard.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/base/standard_files.h"
@@ -35,8 +36,6 @@
 
 /* What stop_timeout leaves to the daemon for cutting what is still under way, before the loops end anyway. */
 #define STOP_MARGIN_MS 2000
-/* After the loops: how long threads that hang (in a mount that does not answer) may hold up the exit. */
-#define END_TIMEOUT_MS INT64_C(15000)
 #define END_ROUNDS     2
 /* How long a log that nobody reads may hold up an end at once. */
 #define END_LOG_MS 500
@@ -68,8 +67,7 @@ struct run {
     struct task stopped;
     struct task loops_end;
     int loops_end_rounds;
-    pthread_t end_thread;
-    bool end_thread_runs;
+    struct end_guard guard;
 };
 
 /* Where somebody reads it: stderr while there is no log, and both where the log is a file that nobody may be
@@ -173,6 +171,11 @@ static _Noreturn void end_at_once(struct run *run, const char *why)
     _exit(EXIT_SUCCESS);
 }
 
+static void guard_ends(void *argument, const char *why)
+{
+    end_at_once(argument, why);
+}
+
 static void on_stop_timeout(evutil_socket_t fd, short events, void *argument)
 {
     struct run *run = argument;
@@ -206,7 +209,7 @@ static void begin_stop(struct run *run, int signal_number)
     run->stopping = true;
     log_info("daemon", "SIG%s: finishing requests in progress, for at most %" PRId64 " ms",
              sigabbrev_np(signal_number), run->config->stop_timeout_ms);
-    (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_TIMEOUT_MS) * 1000);
+    (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64, (limit_ms + END_GUARD_LIMIT_MS) * 1000);
     if (event_add(run->stop_timer, &limit) != 0)
         log_error("daemon", "cannot arm the shutdown timer; stopping may take longer than stop_timeout");
     if (run->spec->stop)
@@ -260,55 +263,6 @@ static void free_events(struct run *run)
     }
     if (run->stop_timer)
         event_free(run->stop_timer);
-}
-
-/* While the rest ends, no loop takes signals any more: this thread does, and sees to it that a thread which
- * hangs in a system call does not keep the process alive for ever. */
-static void *guard_end(void *argument)
-{
-    struct run *run = argument;
-    int64_t until_ms = clock_monotonic_ms() + END_TIMEOUT_MS;
-    sigset_t wanted;
-    int signal_number;
-
-    (void)sigemptyset(&wanted);
-    (void)sigaddset(&wanted, SIGTERM);
-    (void)sigaddset(&wanted, SIGINT);
-    for (;;) {
-        int64_t left_ms = max_i64(until_ms - clock_monotonic_ms(), 0);
-        struct timespec limit = {.tv_sec = (time_t)(left_ms / 1000),
-                                 .tv_nsec = (long)(left_ms % 1000 * 1000000)};
-        signal_number = sigtimedwait(&wanted, NULL, &limit);
-        if (signal_number > 0)
-            end_at_once(run, "a second signal to stop");
-        if (errno == EAGAIN)
-            end_at_once(run, "threads are still blocked");
-    }
-    return NULL;
-}
-
-static void start_guard(struct run *run)
-{
-    struct error error;
-    sigset_t wanted;
-
-    (void)sigemptyset(&wanted);
-    (void)sigaddset(&wanted, SIGTERM);
-    (void)sigaddset(&wanted, SIGINT);
-    (void)sigaddset(&wanted, SIGHUP);
-    (void)sigaddset(&wanted, SIGUSR1);
-    (void)pthread_sigmask(SIG_BLOCK, &wanted, NULL);
-    run->end_thread_runs = loop_thread_start(&run->end_thread, "end", guard_end, run, &error);
-    if (!run->end_thread_runs)
-        log_warning("daemon", "cannot guard the shutdown against threads that hang: %s", error.text);
-}
-
-static void stop_guard(struct run *run)
-{
-    if (!run->end_thread_runs)
-        return;
-    (void)pthread_cancel(run->end_thread);
-    (void)pthread_join(run->end_thread, NULL);
 }
 
 /* ---- admin port ---- */
@@ -492,9 +446,9 @@ static int live(struct run *run)
     } else {
         report(run, error.text);
     }
-    start_guard(run);
+    end_guard_start(&run->guard, guard_ends, run);
     end(run);
-    stop_guard(run);
+    end_guard_stop(&run->guard);
     if (exit_code == EXIT_SUCCESS)
         log_info("daemon", "ended");
     pid_file_remove(&run->pid_file);

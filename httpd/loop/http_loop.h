@@ -14,7 +14,7 @@
 #include "httpd/loop/http_buffers.h"
 #include "httpd/syntax/http_response.h"
 #include "httpd/files/http_lookup.h"
-#include "httpd/http_options.h"
+#include "httpd/loop/http_settings.h"
 #include "httpd/loop/http_pipes.h"
 #include "httpd/loop/link_cache.h"
 #include "httpd/files/local_files.h"

@@ -1,4 +1,4 @@
-/* What must fit each other in the configuration of reel-httpd, and the form that requests get of it. */
+/* What must fit each other in the configuration of reel-httpd. */
 #include "httpd/http_options.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,39 +95,12 @@ static void sound_values_are_accepted(void **state)
     assert_accepted("httpd.cors_origins=*");
 }
 
-static void fields_of_files_are_made_once(void **state)
-{
-    const char *const overrides[] = {"httpd.extra_headers= Timing-Allow-Origin: * |X-Robots-Tag: noindex",
-                                     "httpd.resource_policy=same-origin",
-                                     "httpd.cache_control=", "httpd.cors_origins=https://tv.example, *",
-                                     "httpd.retry_after=1500ms"};
-    struct httpd_config config = {0};
-    struct error error = {0};
-    (void)state;
-    assert_true(config_load(tables(), NULL, overrides, ARRAY_SIZE(overrides), &config, &error));
-    assert_true(http_options_check(&config, &error));
-    struct http_settings *settings = http_settings_create(&config);
-    assert_non_null(settings);
-    config_clear(tables(), &config); /* the settings have copies */
-    assert_non_null(strstr(settings->file_lines, "Cross-Origin-Resource-Policy: same-origin\r\n"
-                                                 "Timing-Allow-Origin: *\r\nX-Robots-Tag: noindex\r\n"));
-    assert_string_equal(settings->server_line, "Server: reelstore\r\n");
-    assert_string_equal(settings->cache_control_line, "");
-    assert_true(settings->cors_any);
-    assert_int_equal(settings->retry_after_s, 1);
-    http_settings_release(http_settings_take(settings));
-    assert_string_equal(settings->application, "tnvideo");
-    http_settings_release(settings);
-    http_settings_release(NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_fit_is_told_by_name),
         cmocka_unit_test(the_proxy_protocol_is_spoken_only_where_it_is_listened),
         cmocka_unit_test(sound_values_are_accepted),
-        cmocka_unit_test(fields_of_files_are_made_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

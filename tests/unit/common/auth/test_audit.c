@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/auth/audit.h"
+#include "common/auth/audit_verify.h"
 #include "common/auth/keys_file.h"
 
 #include <jansson.h>
