@@ -19,7 +19,7 @@ const char *http_access_client(const struct http_connection *connection, char te
         settings->forwarded_form == FORWARDED_RFC7239 ? HTTP_FIELD_FORWARDED : HTTP_FIELD_X_FORWARDED_FOR;
     struct http_text lines[HTTP_CONDITION_FIELDS_MAX];
     size_t count;
-    http_connection_peer_text(connection, text, INET6_ADDRSTRLEN);
+    http_peer_text(&connection->peer, text, INET6_ADDRSTRLEN);
     if (settings->trusted_proxies.count > 0 && connection->in &&
         http_request_lines(&connection->exchange.request, http_answer_request_head(connection), field, lines,
                            &count))

@@ -1,10 +1,10 @@
 /*
- * http_connection: the steps of each state, reading, sending, and the end of a connection.
+ * http_connection: the steps of each state, sending, and the end of a connection.
  */
 #include "httpd/serve/http_connection.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include <arpa/inet.h>
+#include "httpd/serve/http_input.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -35,13 +35,6 @@ void http_connection_set_state(struct http_connection *connection, enum http_con
     connection->since_ms = now;
     connection->queued = -1;
     TAILQ_INSERT_TAIL(&loop->lists[state], connection, link);
-}
-
-static void give_input(struct http_connection *connection)
-{
-    http_buffers_give(&connection->loop->buffers, connection->in_class, connection->in);
-    connection->in = NULL;
-    connection->in_start = connection->in_end = 0;
 }
 
 static void give_output(struct http_connection *connection)
@@ -124,7 +117,7 @@ void http_connection_destroy(struct http_connection *connection)
         TAILQ_REMOVE(&loop->again, connection, again_link);
     event_del(&connection->event);
     transport_close(&connection->transport);
-    give_input(connection);
+    http_input_give(connection);
     give_output(connection);
     loop->connections--;
     metric_add(loop->metrics->connections, -1);
@@ -132,101 +125,14 @@ void http_connection_destroy(struct http_connection *connection)
     free(connection);
 }
 
-char *http_connection_peer_text(const struct http_connection *connection, char *buffer, size_t size)
-{
-    const union http_peer *peer = &connection->peer;
-    const char *text = NULL;
-    if (peer->base.sa_family == AF_INET)
-        text = inet_ntop(AF_INET, &peer->v4.sin_addr, buffer, (socklen_t)size);
-    else if (peer->base.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&peer->v6.sin6_addr))
-        text = inet_ntop(AF_INET, peer->v6.sin6_addr.s6_addr + 12, buffer, (socklen_t)size);
-    else if (peer->base.sa_family == AF_INET6)
-        text = inet_ntop(AF_INET6, &peer->v6.sin6_addr, buffer, (socklen_t)size);
-    if (!text && size > 1)
-        memcpy(buffer, "-", 2);
-    return buffer;
-}
-
-/* ---- bytes in ---- */
-
-/* Room behind in_end; false without memory, or where a whole head of the largest size is there already. */
-static bool connection_make_room(struct http_connection *connection)
-{
-    struct http_buffers *buffers = &connection->loop->buffers;
-    if (!connection->in) {
-        connection->in = http_buffers_take(buffers, HTTP_BUFFER_SMALL);
-        connection->in_class = HTTP_BUFFER_SMALL;
-        return connection->in != NULL;
-    }
-    if (connection->in_end < http_buffers_size(buffers, connection->in_class))
-        return true;
-    uint32_t size = connection->in_end - connection->in_start;
-    if (connection->in_start > 0) {
-        memmove(connection->in, connection->in + connection->in_start, size);
-    } else {
-        char *larger =
-            connection->in_class == HTTP_BUFFER_SMALL ? http_buffers_take(buffers, HTTP_BUFFER_LARGE) : NULL;
-        if (!larger)
-            return false;
-        memcpy(larger, connection->in, size);
-        http_buffers_give(buffers, HTTP_BUFFER_SMALL, connection->in);
-        connection->in = larger;
-        connection->in_class = HTTP_BUFFER_LARGE;
-    }
-    connection->in_start = 0;
-    connection->in_end = size;
-    return size < http_buffers_size(buffers, connection->in_class);
-}
-
-enum input { INPUT_MORE, INPUT_NONE, INPUT_END, INPUT_BROKEN };
-
-static enum input read_input(struct http_connection *connection)
-{
-    if (connection->half_closed)
-        return INPUT_END;
-    if (!connection->readable)
-        return INPUT_NONE;
-    if (!connection_make_room(connection))
-        return INPUT_BROKEN;
-    size_t room = http_buffers_size(&connection->loop->buffers, connection->in_class) - connection->in_end;
-    ssize_t got;
-    do {
-        got = transport_recv(connection->transport, connection->in + connection->in_end, room, 0);
-    } while (got < 0 && errno == EINTR);
-    if (got > 0) {
-        connection->in_end += (uint32_t)got;
-        /* A short read has emptied the socket: epoll(7), "edge-triggered". */
-        if ((size_t)got < room && !connection->hung_up && !transport_pending(connection->transport))
-            connection->readable = false;
-        return INPUT_MORE;
-    }
-    connection->readable = false;
-    if (got == 0) {
-        connection->half_closed = true;
-        return INPUT_END;
-    }
-    return errno == EAGAIN || errno == EWOULDBLOCK ? INPUT_NONE : INPUT_BROKEN;
-}
-
-/* Only part of a request has come. A reset that came with it was reported by the same edge, and no other
- * follows: only another read finds it. */
-static void look_again(struct http_connection *connection)
-{
-    connection->readable = true;
-}
-
-static size_t input_size(const struct http_connection *connection)
-{
-    return connection->in_end - connection->in_start;
-}
+/* ---- the request ---- */
 
 void http_connection_drop_head(struct http_connection *connection)
 {
-    if (!connection->loop->access_log && input_size(connection) == connection->exchange.request.head_size)
-        give_input(connection);
+    if (!connection->loop->access_log &&
+        http_input_size(connection) == connection->exchange.request.head_size)
+        http_input_give(connection);
 }
-
-/* ---- the request ---- */
 
 void http_connection_refuse(struct http_connection *connection, int status, const char *message)
 {
@@ -245,7 +151,7 @@ void http_connection_continue(struct http_connection *connection)
     if (!exchange->request.expect_continue || exchange->continued)
         return;
     exchange->continued = true;
-    if (input_size(connection) > exchange->request.head_size || !http_connection_take_output(connection))
+    if (http_input_size(connection) > exchange->request.head_size || !http_connection_take_output(connection))
         return;
     HTTP_OUTPUT_LITERAL(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
     /* Should so few bytes not fit, the client goes on after a while by itself: the same section says so. */
@@ -293,59 +199,16 @@ static void head_is_complete(struct http_connection *connection)
     http_connection_continue(connection);
 }
 
-/* False: it is broken. */
-static bool take_proxy_header(struct http_connection *connection)
-{
-    size_t used = 0;
-    switch (proxy_header_parse(connection->in + connection->in_start, input_size(connection), &used,
-                               &connection->peer)) {
-    case PROXY_HEADER_MORE:
-        look_again(connection);
-        return true;
-    case PROXY_HEADER_DONE:
-        connection->in_start += (uint32_t)used;
-        connection->expects_proxy = false;
-        return true;
-    case PROXY_HEADER_BROKEN:
-        break;
-    }
-    static struct log_gate gate;
-    uint64_t suppressed;
-    if (log_gate_open(&gate, 1000, &suppressed))
-        log_warning("connection",
-                    "c%" PRIu64
-                    ": closed: no PROXY header came first, which httpd.proxy_protocol requires (%" PRIu64
-                    " more since the last line)",
-                    connection->id, suppressed);
-    return false;
-}
-
-/* A ClientHello on a port without TLS (RFC 8446 section 5.1: a record of type 22, version 3.x). */
-static void note_tls_client(const struct http_connection *connection)
-{
-    static struct log_gate gate;
-    uint64_t suppressed;
-    char peer[INET6_ADDRSTRLEN];
-    const char *bytes = connection->in + connection->in_start;
-    if (connection->requests > 0 || input_size(connection) < 2 || bytes[0] != 22 || bytes[1] != 3 ||
-        !log_gate_open(&gate, 10000, &suppressed))
-        return;
-    log_info("connection",
-             "c%" PRIu64
-             ": %s speaks TLS to a port of httpd.listen; HTTPS is served at httpd.listen_tls (%" PRIu64
-             " more since the last line)",
-             connection->id, http_connection_peer_text(connection, peer, sizeof(peer)), suppressed);
-}
-
 static enum step step_head(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     for (;;) {
-        if (connection->expects_proxy && input_size(connection) > 0 && !take_proxy_header(connection)) {
+        if (connection->expects_proxy && http_input_size(connection) > 0 &&
+            !http_input_take_proxy_header(connection)) {
             http_connection_destroy(connection);
             return STEP_DEAD;
         }
-        if (!connection->expects_proxy && input_size(connection) > 0) {
+        if (!connection->expects_proxy && http_input_size(connection) > 0) {
             if (connection->state == CONNECTION_IDLE || exchange->request.parsed == 0) {
                 if (connection->state == CONNECTION_IDLE)
                     http_connection_set_state(connection, CONNECTION_HEAD);
@@ -353,26 +216,26 @@ static enum step step_head(struct http_connection *connection)
             }
             enum http_request_state state =
                 http_request_parse(&exchange->request, &connection->loop->settings->limits,
-                                   connection->in + connection->in_start, input_size(connection));
+                                   connection->in + connection->in_start, http_input_size(connection));
             if (state == HTTP_REQUEST_HEAD) {
                 head_is_complete(connection);
                 return STEP_AGAIN;
             }
             if (state == HTTP_REQUEST_ERROR) {
-                note_tls_client(connection);
+                http_input_note_tls(connection);
                 http_connection_refuse(connection, exchange->request.status, exchange->request.reason);
                 return STEP_AGAIN;
             }
-            look_again(connection);
+            http_input_look_again(connection);
         }
-        enum input input = read_input(connection);
-        if (input == INPUT_END || input == INPUT_BROKEN) {
+        enum http_input input = http_input_read(connection);
+        if (input == HTTP_INPUT_END || input == HTTP_INPUT_BROKEN) {
             http_connection_destroy(connection);
             return STEP_DEAD;
         }
-        if (input == INPUT_NONE) {
-            if (input_size(connection) == 0 && connection->in)
-                give_input(connection);
+        if (input == HTTP_INPUT_NONE) {
+            if (http_input_size(connection) == 0 && connection->in)
+                http_input_give(connection);
             return STEP_WAIT;
         }
     }
@@ -386,9 +249,7 @@ static bool drop_body(struct http_connection *connection)
     size_t used;
     enum http_body_state state =
         http_body_skip(&exchange->body, connection->in + start, connection->in_end - start, &used);
-    uint32_t left = connection->in_end - start - (uint32_t)used;
-    memmove(connection->in + start, connection->in + start + used, left);
-    connection->in_end = start + left;
+    http_input_drop(connection, used);
     if (exchange->body.total > connection->loop->settings->request_body_max) {
         if (exchange->refused != 0)
             http_connection_refuse(connection, exchange->refused, exchange->refusal);
@@ -410,13 +271,13 @@ static enum step step_body(struct http_connection *connection)
         bool form = exchange->write && exchange->refused == 0;
         if (form ? connection->loop->answering->form(connection) : drop_body(connection))
             return STEP_AGAIN;
-        look_again(connection);
-        enum input input = read_input(connection);
-        if (input == INPUT_END || input == INPUT_BROKEN) {
+        http_input_look_again(connection);
+        enum http_input input = http_input_read(connection);
+        if (input == HTTP_INPUT_END || input == HTTP_INPUT_BROKEN) {
             http_connection_destroy(connection);
             return STEP_DEAD;
         }
-        if (input == INPUT_NONE)
+        if (input == HTTP_INPUT_NONE)
             return STEP_WAIT;
     }
 }
@@ -433,7 +294,7 @@ static enum step step_store(struct http_connection *connection)
     }
     if (!connection->loop->answering->stored(connection))
         return STEP_WAIT;
-    look_again(connection);
+    http_input_look_again(connection);
     return STEP_AGAIN;
 }
 
@@ -456,13 +317,13 @@ static enum step answer_is_over(struct http_connection *connection)
         if (connection->in)
             connection->in_start += head;
         if (connection->in_start == connection->in_end)
-            give_input(connection);
+            http_input_give(connection);
         http_connection_set_state(connection, !connection->in ? CONNECTION_IDLE : CONNECTION_HEAD);
         return STEP_AGAIN;
     }
     /* A close with unread bytes would reset the connection and take the answer with it (RFC 9112
      * section 9.6). */
-    give_input(connection);
+    http_input_give(connection);
     if (connection->half_closed || transport_shutdown(connection->transport) != 0) {
         http_connection_destroy(connection);
         return STEP_DEAD;

@@ -168,7 +168,4 @@ MUST_CHECK bool http_connection_take_output(struct http_connection *connection);
  * and nothing came behind it, since a stream may last for hours. */
 void http_connection_drop_head(struct http_connection *connection);
 
-/* Numeric address of the client. Returns BUFFER. */
-char *http_connection_peer_text(const struct http_connection *connection, char *buffer, size_t size);
-
 #endif

@@ -13,6 +13,7 @@
 #include "common/proto/digest.h"
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
+#include "httpd/serve/http_input.h"
 #include "httpd/serve/http_outcome.h"
 #include "httpd/serve/http_write_head.h"
 #include "httpd/syntax/content_name.h"
@@ -363,9 +364,7 @@ static void form_taken(struct http_connection *connection, struct http_text rest
 {
     struct http_body *body = &connection->exchange.body;
     size_t taken = offered - rest.size;
-    uint32_t start = connection->in_start + connection->exchange.request.head_size;
-    memmove(connection->in + start, connection->in + start + taken, connection->in_end - start - taken);
-    connection->in_end -= (uint32_t)taken;
+    http_input_drop(connection, taken);
     body->left -= (int64_t)taken;
     body->total += (int64_t)taken;
 }
@@ -446,9 +445,7 @@ static void answer_stored(struct http_connection *connection, int status, const 
 /* TAKEN bytes of the body leave the buffer. */
 static void drop_taken(struct http_connection *connection, size_t taken)
 {
-    uint32_t start = connection->in_start + connection->exchange.request.head_size;
-    memmove(connection->in + start, connection->in + start + taken, connection->in_end - start - taken);
-    connection->in_end -= (uint32_t)taken;
+    http_input_drop(connection, taken);
     connection->rate_ms = 0;
 }
 

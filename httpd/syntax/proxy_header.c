@@ -109,3 +109,17 @@ enum proxy_header_state proxy_header_parse(const void *bytes, size_t size, size_
         return parse_v1(bytes, size, used, peer);
     return PROXY_HEADER_BROKEN;
 }
+
+char *http_peer_text(const union http_peer *peer, char *buffer, size_t size)
+{
+    const char *text = NULL;
+    if (peer->base.sa_family == AF_INET)
+        text = inet_ntop(AF_INET, &peer->v4.sin_addr, buffer, (socklen_t)size);
+    else if (peer->base.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&peer->v6.sin6_addr))
+        text = inet_ntop(AF_INET, peer->v6.sin6_addr.s6_addr + 12, buffer, (socklen_t)size);
+    else if (peer->base.sa_family == AF_INET6)
+        text = inet_ntop(AF_INET6, &peer->v6.sin6_addr, buffer, (socklen_t)size);
+    if (!text && size > 1)
+        memcpy(buffer, "-", 2);
+    return buffer;
+}

@@ -14,6 +14,9 @@ union http_peer {
     struct sockaddr_in6 v6;
 };
 
+/* The numeric address, an IPv4 address within IPv6 as what it is; "-": none. Returns BUFFER. */
+char *http_peer_text(const union http_peer *peer, char *buffer, size_t size);
+
 #define PROXY_HEADER_MAX 2048 /* bytes; a longer one is refused */
 
 enum proxy_header_state {

@@ -102,6 +102,23 @@ static void the_binary_form_tells_the_client(void **state)
     }
 }
 
+static void a_peer_is_named_by_its_numeric_address(void **state)
+{
+    static const char *const texts[][2] = {{"2001:db8::7", "2001:db8::7"}, {"::ffff:192.0.2.7", "192.0.2.7"}};
+    char text[INET6_ADDRSTRLEN];
+    union http_peer peer = {.v4 = {.sin_family = AF_INET}};
+    (void)state;
+    assert_int_equal(inet_pton(AF_INET, "192.0.2.8", &peer.v4.sin_addr), 1);
+    assert_string_equal(http_peer_text(&peer, text, sizeof(text)), "192.0.2.8");
+    for (size_t i = 0; i < 2; i++) {
+        peer = (union http_peer){.v6 = {.sin6_family = AF_INET6}};
+        assert_int_equal(inet_pton(AF_INET6, texts[i][0], &peer.v6.sin6_addr), 1);
+        assert_string_equal(http_peer_text(&peer, text, sizeof(text)), texts[i][1]);
+    }
+    peer = (union http_peer){.base = {.sa_family = AF_UNIX}};
+    assert_string_equal(http_peer_text(&peer, text, sizeof(text)), "-");
+}
+
 /* ---- header fields ---- */
 
 static void the_last_entry_that_no_trusted_proxy_made_is_the_client(void **state)
@@ -173,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_tells_the_client),
         cmocka_unit_test(the_binary_form_tells_the_client),
+        cmocka_unit_test(a_peer_is_named_by_its_numeric_address),
         cmocka_unit_test(the_last_entry_that_no_trusted_proxy_made_is_the_client),
         cmocka_unit_test(only_the_last_of_very_many_entries_count),
     };
