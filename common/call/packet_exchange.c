@@ -3,6 +3,8 @@
  * memory stays while such a callback is on the stack.
  */
 #include "common/call/packet_exchange.h"
+#include "common/call/packet_outgoing.h"
+#include "common/call/reply_body.h"
 
 #include "common/base/clock.h"
 #include "common/base/duration.h"
@@ -15,10 +17,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define CHUNK_SIZE      (64 * 1024) /* of a streamed request body */
-#define COLLECT_FIRST   (16 * 1024) /* the first memory for a collected body, whatever length was promised */
-#define FAILURE_MAX     4096        /* bytes of a failure reply's body */
-#define STEPS_PER_EVENT 8           /* reads or writes before other connections get their turn */
+#define FAILURE_MAX     4096 /* bytes of a failure reply's body */
+#define STEPS_PER_EVENT 8    /* reads or writes before other connections get their turn */
 #define LOOK_MS         1000 /* how often the peer's silence is looked at while a request is under way */
 #define SILENCE_MS      5000 /* unacknowledged for so long: the peer's machine is gone */
 
@@ -39,15 +39,9 @@ struct packet_exchange {
     struct event timer;
     int64_t armed_ms;    /* when the timer rings; 0: not armed */
     int64_t progress_ms; /* when the last byte moved */
-    size_t head_sent;
-    uint8_t *chunk; /* of the content */
-    size_t chunk_size, chunk_sent;
-    int64_t source_taken;
-    bool source_paused, source_resumed;
-    bool asking; /* the peer has not said yet that it is ready for the content */
+    struct packet_outgoing out;
     struct proto_header header;
-    uint8_t *body;
-    size_t body_capacity, body_used;
+    struct reply_body body;
 };
 
 static void exchange_event(void *owner, short what);
@@ -56,8 +50,8 @@ static void exchange_event(void *owner, short what);
 
 static void exchange_free(struct packet_exchange *exchange)
 {
-    free(exchange->chunk);
-    free(exchange->body);
+    packet_outgoing_clear(&exchange->out);
+    reply_body_clear(&exchange->body);
     free(exchange);
 }
 
@@ -87,7 +81,7 @@ static void exchange_stop(struct packet_exchange *exchange)
 
 static void exchange_end(struct packet_exchange *exchange, struct packet_exchange_end *end)
 {
-    end->source_used = exchange->source_taken > 0;
+    end->source_used = exchange->out.taken > 0;
     exchange_hold(exchange);
     exchange_stop(exchange);
     exchange->options.ended(exchange->options.argument, end);
@@ -108,23 +102,10 @@ static void exchange_fail(struct packet_exchange *exchange, enum packet_exchange
     exchange_end(exchange, &end);
 }
 
-static int64_t source_left(const struct packet_exchange *exchange)
-{
-    bool has_content = exchange->options.source || exchange->options.pass;
-
-    return has_content ? exchange->options.source_size - exchange->source_taken : 0;
-}
-
-static bool all_sent(const struct packet_exchange *exchange)
-{
-    return exchange->head_sent == exchange->options.head_size && source_left(exchange) == 0 &&
-           exchange->chunk_sent == exchange->chunk_size;
-}
-
 /* Nothing is left to send, and nothing came too much. */
 static bool in_step(const struct packet_exchange *exchange)
 {
-    return all_sent(exchange) &&
+    return packet_outgoing_is_sent(&exchange->out) &&
            (int64_t)(exchange->socket->used - PROTO_HEADER_SIZE) <= exchange->header.length;
 }
 
@@ -136,9 +117,9 @@ static int64_t exchange_limit(const struct packet_exchange *exchange)
     switch (exchange->state) {
     case EXCHANGE_SENDING:
     case EXCHANGE_HEADER:
-        if (exchange->source_paused)
+        if (exchange->out.paused)
             return 0; /* the caller's own slowness is no fault of the peer, which has a limit of its own */
-        if (exchange->source_taken > 0)
+        if (exchange->out.taken > 0)
             return duration_deadline(exchange->progress_ms, exchange->options.timeout_ms);
         return exchange->options.deadline_ms;
     case EXCHANGE_FAILURE:
@@ -186,8 +167,8 @@ static void exchange_time_is_over(struct packet_exchange *exchange)
     switch (exchange->state) {
     case EXCHANGE_SENDING:
         exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT,
-                      exchange->asking ? "it did not say in time that it is ready for the content"
-                                       : "it took no byte of the request in time");
+                      exchange->out.asking ? "it did not say in time that it is ready for the content"
+                                           : "it took no byte of the request in time");
         return;
     case EXCHANGE_HEADER:
         exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "no reply in time");
@@ -228,24 +209,6 @@ static void watch(struct packet_exchange *exchange, struct event *event, bool on
     (void)exchange;
 }
 
-/* 1: all of it went out; 0: the socket is full; -1: it is broken (errno). */
-static int send_some(struct packet_exchange *exchange, const uint8_t *bytes, size_t size, size_t *sent,
-                     bool more)
-{
-    while (*sent < size) {
-        ssize_t now = transport_send(exchange->socket->transport, bytes + *sent, size - *sent,
-                                     MSG_NOSIGNAL | (more ? MSG_MORE : 0));
-
-        if (now < 0 && errno == EINTR)
-            continue;
-        if (now < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
-        *sent += (size_t)now;
-        exchange_progress(exchange);
-    }
-    return 1;
-}
-
 static void request_sent(struct packet_exchange *exchange)
 {
     exchange->state = EXCHANGE_HEADER;
@@ -253,112 +216,62 @@ static void request_sent(struct packet_exchange *exchange)
     exchange_arm(exchange);
 }
 
-/* GOT bytes of at most WANT came from the caller. False: none now, or the exchange has ended. */
-static bool take_content(struct packet_exchange *exchange, int64_t got, int64_t want)
+static void source_gave_up(struct packet_exchange *exchange)
 {
-    if (got == 0 && exchange->source_resumed)
-        return false; /* the event is still watched: it comes again */
-    if (got == 0) {
-        exchange->source_paused = true;
-        watch(exchange, &exchange->socket->write, false);
-        return false;
-    }
-    if (got < 0 || got > want) {
-        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_CANCELLED,
-                      "the source of the content gave up after %lld of %lld bytes",
-                      (long long)exchange->source_taken, (long long)exchange->options.source_size);
-        return false;
-    }
-    exchange->source_taken += got;
-    return true;
+    exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_CANCELLED,
+                  "the source of the content gave up after %lld of %lld bytes",
+                  (long long)exchange->out.taken, (long long)exchange->options.source_size);
 }
 
-/* The next chunk of the source. False: there is none now, or the exchange has ended. */
-static bool fill_chunk(struct packet_exchange *exchange)
+/* False: that was all for now, or the exchange has ended. */
+static bool exchange_sends_on(struct packet_exchange *exchange, enum outgoing_step step)
 {
-    const struct packet_exchange_options *options = &exchange->options;
-    size_t want = (size_t)min_i64(source_left(exchange), CHUNK_SIZE);
-    int64_t got;
-
-    if (!exchange->chunk)
-        exchange->chunk = malloc(CHUNK_SIZE);
-    if (!exchange->chunk) {
+    switch (step) {
+    case OUTGOING_MORE:
+    case OUTGOING_FILLED:
+        return true;
+    case OUTGOING_FULL:
+        exchange_arm(exchange);
+        return false;
+    case OUTGOING_WAITS:
+        watch(exchange, &exchange->socket->write, false);
+        exchange_arm(exchange);
+        return false;
+    case OUTGOING_NOTHING: /* the event is still watched: it comes again */
+        return false;
+    case OUTGOING_SENT:
+        request_sent(exchange);
+        return false;
+    case OUTGOING_BROKEN:
+        /* A peer that refuses a body may reply and close before all of it was sent: what it said is still in the
+         * socket. */
+        watch(exchange, &exchange->socket->write, false);
+        exchange_event(exchange, EV_READ);
+        return false;
+    case OUTGOING_GAVE_UP:
+        source_gave_up(exchange);
+        return false;
+    case OUTGOING_NO_MEMORY:
         exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_UNAVAILABLE, "no memory to send the content");
         return false;
     }
-    exchange->source_resumed = false;
-    exchange_hold(exchange);
-    got = options->source(options->argument, exchange->chunk, want);
-    if (!exchange_unhold(exchange) || !take_content(exchange, got, (int64_t)want))
-        return false;
-    exchange->chunk_size = (size_t)got;
-    exchange->chunk_sent = 0;
-    exchange_progress(exchange);
-    return true;
-}
-
-/* The caller puts content into the socket itself. As send_some(); 2: nothing is there now, or the exchange has ended. */
-static int pass_some(struct packet_exchange *exchange)
-{
-    const struct packet_exchange_options *options = &exchange->options;
-    int64_t left = source_left(exchange), got;
-
-    exchange->source_resumed = false;
-    exchange_hold(exchange);
-    got = options->pass(options->argument, exchange->socket->transport, left);
-    if (!exchange_unhold(exchange))
-        return 2;
-    if (got == PACKET_PASS_FULL)
-        return 0;
-    if (got == PACKET_PASS_BROKEN)
-        return -1;
-    if (!take_content(exchange, got, left))
-        return 2;
-    exchange_progress(exchange);
-    return 1;
-}
-
-/* The next piece of the request. As pass_some(). */
-static int send_piece(struct packet_exchange *exchange)
-{
-    const struct packet_exchange_options *options = &exchange->options;
-
-    if (exchange->head_sent < options->head_size)
-        return send_some(exchange, options->head, options->head_size, &exchange->head_sent,
-                         source_left(exchange) > 0 && !exchange->asking);
-    if (exchange->asking) {
-        watch(exchange, &exchange->socket->write, false);
-        exchange_arm(exchange);
-        return 2;
-    }
-    if (exchange->chunk_sent == exchange->chunk_size && source_left(exchange) == 0) {
-        request_sent(exchange);
-        return 2;
-    }
-    if (options->pass)
-        return pass_some(exchange);
-    if (exchange->chunk_sent == exchange->chunk_size && !fill_chunk(exchange))
-        return 2;
-    return send_some(exchange, exchange->chunk, exchange->chunk_size, &exchange->chunk_sent,
-                     source_left(exchange) > 0);
+    return false;
 }
 
 static void exchange_writable(struct packet_exchange *exchange)
 {
-    for (int step = 0; step < STEPS_PER_EVENT; step++) {
-        int result = send_piece(exchange);
+    int writes = 0;
 
-        if (result == 2)
+    while (writes < STEPS_PER_EVENT) {
+        exchange_hold(exchange);
+        enum outgoing_step step = packet_outgoing_step(&exchange->out);
+        if (!exchange_unhold(exchange))
             return;
-        if (result < 0) {
-            /* A peer that refuses a body may reply and close before all of it was sent: what it said is still in the
-             * socket. */
-            watch(exchange, &exchange->socket->write, false);
-            exchange_event(exchange, EV_READ);
+        if (exchange->out.moved)
+            exchange_progress(exchange);
+        if (!exchange_sends_on(exchange, step))
             return;
-        }
-        if (result == 0)
-            break;
+        writes += step == OUTGOING_MORE ? 1 : 0;
     }
     exchange_arm(exchange);
 }
@@ -369,7 +282,7 @@ static void exchange_writable(struct packet_exchange *exchange)
 static void reply_broken(struct packet_exchange *exchange, int errnum)
 {
     bool silent = exchange->socket->used == 0;
-    bool stale = silent && exchange->options.kept && exchange->source_taken == 0;
+    bool stale = silent && exchange->options.kept && exchange->out.taken == 0;
 
     exchange_fail(exchange, stale ? EXCHANGE_STALE : EXCHANGE_BROKEN, ERROR_CONNECTION, "%s %s",
                   errnum != 0 ? strerror(errnum) : "the connection was closed",
@@ -388,7 +301,7 @@ static void failure_complete(struct packet_exchange *exchange)
     if (end.error.text[0] == '\0')
         (void)error_set(&end.error, end.error.code, "refused (%s) without a text",
                         error_code_name(end.error.code));
-    end.reusable = socket->used == whole && all_sent(exchange);
+    end.reusable = socket->used == whole && packet_outgoing_is_sent(&exchange->out);
     exchange_end(exchange, &end);
 }
 
@@ -406,7 +319,7 @@ static void content_wanted(struct packet_exchange *exchange)
                       (long long)exchange->header.length);
         return;
     }
-    exchange->asking = false;
+    exchange->out.asking = false;
     socket->used -= PROTO_HEADER_SIZE;
     memmove(socket->buffer, socket->buffer + PROTO_HEADER_SIZE, socket->used);
     if (socket->used == 0)
@@ -430,7 +343,7 @@ static void parse_reply(struct packet_exchange *exchange)
                           error.text);
             return;
         }
-        if (exchange->header.status == PROTO_STATUS_OK && exchange->asking) {
+        if (exchange->header.status == PROTO_STATUS_OK && exchange->out.asking) {
             content_wanted(exchange);
             return;
         }
@@ -485,66 +398,52 @@ static void collected(struct packet_exchange *exchange)
     static const uint8_t nothing[1] = {0};
     struct packet_exchange_end end = {
         .outcome = EXCHANGE_ANSWERED,
-        .body = exchange->body ? exchange->body : nothing,
-        .size = exchange->body_used,
+        .body = exchange->body.bytes ? exchange->body.bytes : nothing,
+        .size = exchange->body.used,
         .reusable = in_step(exchange),
     };
 
     exchange_end(exchange, &end);
 }
 
-/* Room for at least one more byte of the body. False: the exchange has ended. */
-static bool grow_body(struct packet_exchange *exchange)
+static void no_memory_for_reply(struct packet_exchange *exchange)
 {
-    size_t length = (size_t)exchange->header.length, capacity;
-    uint8_t *body;
-
-    if (exchange->body_used < exchange->body_capacity)
-        return true;
-    capacity = min_size(length, exchange->body_capacity == 0 ? COLLECT_FIRST : 2 * exchange->body_capacity);
-    body = realloc(exchange->body, capacity);
-    if (!body) {
-        exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_UNAVAILABLE, "no memory for a reply of %zu bytes",
-                      length);
-        return false;
-    }
-    exchange->body = body;
-    exchange->body_capacity = capacity;
-    return true;
+    exchange_fail(exchange, EXCHANGE_GAVE_UP, ERROR_UNAVAILABLE, "no memory for a reply of %lld bytes",
+                  (long long)exchange->header.length);
 }
 
 /* One read of the body. False: nothing is there, or the exchange has ended. */
 static bool read_body(struct packet_exchange *exchange)
 {
-    ssize_t got;
+    enum reply_body_read got = reply_body_recv(&exchange->body, exchange->socket);
 
-    if (!grow_body(exchange))
-        return false;
-    got = packet_socket_recv(exchange->socket, exchange->body + exchange->body_used,
-                             exchange->body_capacity - exchange->body_used);
-    if (got < 0 && errno == EINTR)
+    switch (got) {
+    case REPLY_BODY_READ:
+        exchange_progress(exchange);
         return true;
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return false;
-    if (got <= 0) { /* nobody has seen any of it: another peer may answer in full */
+    case REPLY_BODY_NONE:
+        break;
+    case REPLY_BODY_NO_MEMORY:
+        no_memory_for_reply(exchange);
+        break;
+    case REPLY_BODY_ENDED:
+    case REPLY_BODY_BROKEN: /* nobody has seen any of it: another peer may answer in full */
         exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_CONNECTION, "%s after %zu of %lld bytes of the reply",
-                      got < 0 ? strerror(errno) : "the connection was closed", exchange->body_used,
-                      (long long)exchange->header.length);
-        return false;
+                      got == REPLY_BODY_BROKEN ? strerror(errno) : "the connection was closed",
+                      exchange->body.used, (long long)exchange->header.length);
+        break;
     }
-    exchange_progress(exchange);
-    exchange->body_used += (size_t)got;
-    return true;
+    return false;
 }
 
 static void collect(struct packet_exchange *exchange)
 {
     /* With no end after so many steps the event stays watched and comes again. */
-    for (int step = 0; step < STEPS_PER_EVENT && (int64_t)exchange->body_used < exchange->header.length;
+    for (int step = 0; step < STEPS_PER_EVENT && (int64_t)exchange->body.used < exchange->header.length;
          step++)
         if (!read_body(exchange))
             return;
-    if ((int64_t)exchange->body_used == exchange->header.length)
+    if ((int64_t)exchange->body.used == exchange->header.length)
         collected(exchange);
 }
 
@@ -560,19 +459,14 @@ static void begin_collecting(struct packet_exchange *exchange)
                       (long long)exchange->header.length, exchange->options.reply_max);
         return;
     }
-    while (exchange->body_used < buffered) {
-        size_t now;
-
-        if (!grow_body(exchange))
-            return;
-        now = min_size(exchange->body_capacity, buffered) - exchange->body_used;
-        memcpy(exchange->body + exchange->body_used, socket->buffer + PROTO_HEADER_SIZE + exchange->body_used,
-               now);
-        exchange->body_used += now;
+    exchange->body.length = (size_t)exchange->header.length;
+    if (!reply_body_append(&exchange->body, socket->buffer + PROTO_HEADER_SIZE, buffered)) {
+        no_memory_for_reply(exchange);
+        return;
     }
     packet_socket_give_buffer(socket);
     exchange_arm(exchange);
-    if ((int64_t)exchange->body_used == exchange->header.length)
+    if ((int64_t)exchange->body.used == exchange->header.length)
         collected(exchange);
 }
 
@@ -657,13 +551,12 @@ struct packet_exchange *packet_exchange_start(const struct packet_exchange_optio
     }
     exchange->options = *options;
     exchange->socket = options->socket;
-    exchange->asking = options->asks && source_left(exchange) > 0;
+    packet_outgoing_init(&exchange->out, &exchange->options);
     exchange->socket->used = 0;
     packet_socket_own(exchange->socket, exchange_event, exchange);
     exchange_progress(exchange);
     watch(exchange, &exchange->socket->read, true);
-    if (source_left(exchange) == 0 &&
-        send_some(exchange, options->head, options->head_size, &exchange->head_sent, false) == 1) {
+    if (packet_outgoing_left(&exchange->out) == 0 && packet_outgoing_step(&exchange->out) == OUTGOING_MORE) {
         request_sent(exchange);
         return exchange;
     }
@@ -683,10 +576,10 @@ void packet_exchange_cancel(struct packet_exchange *exchange)
 
 void packet_exchange_resume_source(struct packet_exchange *exchange)
 {
-    exchange->source_resumed = true;
-    if (!exchange->source_paused || exchange->state != EXCHANGE_SENDING)
+    exchange->out.resumed = true;
+    if (!exchange->out.paused || exchange->state != EXCHANGE_SENDING)
         return;
-    exchange->source_paused = false;
+    exchange->out.paused = false;
     exchange_progress(exchange);
     watch(exchange, &exchange->socket->write, true);
     exchange_arm(exchange);
@@ -694,7 +587,7 @@ void packet_exchange_resume_source(struct packet_exchange *exchange)
 
 int64_t packet_exchange_silent_ms(const struct packet_exchange *exchange)
 {
-    if (!is_under_way(exchange) || exchange->source_paused)
+    if (!is_under_way(exchange) || exchange->out.paused)
         return 0;
     return clock_monotonic_ms() - exchange->progress_ms;
 }
