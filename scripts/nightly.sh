@@ -60,14 +60,14 @@ torture() {
     return $code
 }
 
-# Streams of films of all kinds, the players of pages (hls.js, dash.js), which npm gives by their lock file, and those of desks; the web
-# page through every button in Chromium and Firefox (pictures: build/asan/pictures).
+# Streams of films of all kinds, the players of pages (hls.js, dash.js), which npm gives by their lock file, and those of desks; other people's uploaders
+# (tus-js-client, Uppy, rclone); the web page through every button in Chromium and Firefox (pictures: build/asan/pictures).
 players() {
     scripts/install-packages.sh players || return 1
     scripts/build.sh asan || return 1
     local code=0
     REEL_NPM=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/matrix.py tests/http/test_stream_players.py tests/http/seeking.py || code=1
-    REEL_NPM=1 REEL_BROWSERS="chromium firefox" REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/test_web.py || code=1
+    REEL_NPM=1 REEL_BROWSERS="chromium firefox" REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/test_web.py tests/http/test_uploaders.py || code=1
     return $code
 }
 

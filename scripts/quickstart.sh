@@ -209,7 +209,7 @@ if [ -x "$bin/reel-poster" ] && [ "$(printf %s "$dir/run/poster.sock" | wc -c)" 
     posters=yes poster_line="poster_socket = $dir/run/poster.sock"
 fi
 # hls.js for browsers that know no HLS, where scripts/fetch-web.sh has fetched it.
-web_folder=$PWD/httpd/web/npm/dist
+web_folder=$top/httpd/web/npm/dist
 write_config httpd $httpd_admin <<TEXT
 [httpd]
 listen = 127.0.0.1:$httpd

@@ -4,13 +4,15 @@
  *   POST           BEGIN -> [feed] -> [FINISH] -> 201        a final upload: BEGIN -> JOIN_PARTS -> 201
  *   HEAD           OFFSET -> [FINISH] -> 200
  *   PATCH          OFFSET -> feed (APPENDs) -> [FINISH] -> 204
- *   DELETE         ABORT -> 204
+ *   DELETE         ABORT -> 204                              of a complete one: DELETE of its file
+ *   GET            303 to its file
  *
  * FINISH comes as soon as all bytes are there, also where a HEAD finds them: so no client takes for stored what is not.
  */
 #include "httpd/serve/http_tus.h"
 #include "httpd/serve/http_access.h"
 #include "httpd/serve/http_answer.h"
+#include "httpd/serve/http_delete.h"
 #include "httpd/serve/http_outcome.h"
 #include "httpd/serve/http_tus_head.h"
 #include "httpd/serve/http_write.h"
@@ -423,14 +425,21 @@ static void on_tus_offset(void *argument, const struct proto_partial_state *stat
     http_connection_run(connection);
 }
 
+/* The upload is complete: what it has become is deleted, by whoever may delete files. */
+static void delete_its_file(struct http_connection *connection)
+{
+    const struct http_target file = {.key = connection->exchange.tus->partial.key};
+    http_delete_begin(connection, &file, HTTP_TARGET_FILE);
+}
+
 static void on_tus_aborted(void *argument, const struct error *error)
 {
     struct http_connection *connection = argument;
     connection->exchange.tus->operation = NULL;
-    tus_audit(connection, "abort", error ? error->code : ERROR_NONE, -1);
+    if (!error || error->code != ERROR_EXISTS)
+        tus_audit(connection, "abort", error ? error->code : ERROR_NONE, -1);
     if (error && error->code == ERROR_EXISTS) {
-        tus_refuse(connection, 409,
-                   "the upload is complete and has become a file; DELETE of that file deletes it");
+        delete_its_file(connection);
     } else if (error) {
         tus_failed(connection, error);
     } else if (!http_connection_take_output(connection)) {
@@ -491,12 +500,36 @@ static int tus_continue(struct http_connection *connection, const struct http_ta
     }
 }
 
+/* GET: to what the upload becomes; until then there is nothing. */
+static void tus_lead_to_file(struct http_connection *connection, const struct http_target *target)
+{
+    struct http_tus upload = {0};
+    if (!target->tus_token.bytes || !tus_token_parse(target->tus_token, &upload.kind, upload.partial.token)) {
+        http_answer_refuse(connection, target->tus_token.bytes ? 404 : 405, "uploads are created with POST");
+        return;
+    }
+    if (!http_connection_take_output(connection)) {
+        http_answer_refuse(connection, 503, "no memory");
+        return;
+    }
+    http_answer_begin(connection, 303);
+    HTTP_OUTPUT_LITERAL(&connection->out, "Location: /files");
+    put_key(&connection->out, &target->key);
+    HTTP_OUTPUT_LITERAL(&connection->out, "\r\nCache-Control: no-store\r\n");
+    http_response_content_length(&connection->out, 0);
+    http_answer_end(connection);
+}
+
 /* ---- the beginning ---- */
 
 void http_tus_take(struct http_connection *connection, const struct http_target *target, bool has_body)
 {
     struct http_exchange *exchange = &connection->exchange;
     const char *message = "no memory";
+    if (exchange->request.method == HTTP_METHOD_GET) {
+        tus_lead_to_file(connection, target);
+        return;
+    }
     struct http_tus *tus = calloc(1, sizeof(*tus));
     int status = 503;
     exchange->tus = tus;
