@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -94,7 +95,7 @@ bool digest_is_strong(const struct digest *digest)
     return digest->sha256 != NULL;
 }
 
-bool digest_sha256_is_fast(void)
+static bool look_for_sha256(void)
 {
 #if defined(__x86_64__)
     unsigned a, b, c, d;
@@ -104,6 +105,18 @@ bool digest_sha256_is_fast(void)
 #else
     return false;
 #endif
+}
+
+/* Asked once: on a virtual machine the hypervisor answers that question, in microseconds. */
+bool digest_sha256_is_fast(void)
+{
+    static _Atomic int known; /* 0: not yet; 1: no; 2: yes */
+    int is = atomic_load_explicit(&known, memory_order_relaxed);
+    if (is == 0) {
+        is = look_for_sha256() ? 2 : 1;
+        atomic_store_explicit(&known, is, memory_order_relaxed);
+    }
+    return is == 2;
 }
 
 bool digest_final_sha256(const struct digest *digest, uint8_t out[DIGEST_SHA256_SIZE])

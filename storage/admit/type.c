@@ -24,8 +24,8 @@
 #define BATCH_MAX 64 /* rows that share a transaction */
 
 /* After a batch the thread rests for so many times as long as that took, so that uploads of unknown kinds, however many
- * come, cost a tenth of a core at most; what then finds no place in the queue is looked for by its STAT. */
-#define REST_FACTOR 9
+ * come, cost a fiftieth of a core at most; what then finds no place in the queue is looked for by its STAT. */
+#define REST_FACTOR 49
 #define REST_MAX_US 1000000
 
 struct magic_handle {
@@ -134,7 +134,7 @@ static enum db_result save_run(struct db_job *job, struct db_connection *connect
 {
     struct save *save = CONTAINER_OF(job, struct save, job);
     struct type_note *note;
-    enum db_result result = db_begin(connection, error);
+    enum db_result result = db_begin_relaxed(connection, error); /* what is lost is found again by a STAT */
     if (result != DB_OK)
         return result;
     STAILQ_FOREACH(note, save->notes, link)

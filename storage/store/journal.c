@@ -88,6 +88,20 @@ static bool read_heads(struct journal *journal, struct error *error)
                      journal->path);
 }
 
+/* The same file past the page cache, for the records: nobody reads them soon, and what they are copied from is in memory anyway. A file
+ * system that has no such way is written to through the cache. */
+static void open_direct(struct journal *journal)
+{
+    struct stat status, direct;
+    journal->direct_fd = open(journal->path, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
+    if (journal->direct_fd < 0 ||
+        (fstat(journal->fd, &status) == 0 && fstat(journal->direct_fd, &direct) == 0 &&
+         status.st_dev == direct.st_dev && status.st_ino == direct.st_ino))
+        return;
+    (void)close(journal->direct_fd);
+    journal->direct_fd = -1;
+}
+
 struct journal *journal_open(const char *path, int64_t timeout_ms, bool *absent, struct error *error)
 {
     struct journal *journal = calloc(1, sizeof(*journal));
@@ -100,6 +114,7 @@ struct journal *journal_open(const char *path, int64_t timeout_ms, bool *absent,
         return NULL;
     }
     pthread_mutex_init(&journal->mutex, NULL);
+    journal->direct_fd = -1;
     journal->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
     if (journal->fd < 0) {
         struct stat status;
@@ -109,6 +124,7 @@ struct journal *journal_open(const char *path, int64_t timeout_ms, bool *absent,
     } else if (lock_wait(journal, LOCK_RECOVERY, F_WRLCK, timeout_ms, error)) {
         journal->alone = lock(journal->fd, LOCK_LIVING, F_WRLCK);
         journal->held = lock(journal->fd, LOCK_HOLDER, F_WRLCK);
+        open_direct(journal);
         if (!journal->held || read_heads(journal, error))
             return journal;
     }
@@ -120,6 +136,8 @@ void journal_close(struct journal *journal)
 {
     if (!journal)
         return;
+    if (journal->direct_fd >= 0)
+        (void)close(journal->direct_fd);
     if (journal->fd >= 0)
         (void)close(journal->fd); /* what had to be written was synced; the locks go with it */
     pthread_cond_destroy(&journal->changed);
@@ -166,14 +184,21 @@ void journal_leave(struct journal *journal)
 
 /* ---- space ---- */
 
-static bool write_bytes(const struct journal *journal, const void *bytes, size_t size, int64_t offset,
+static bool write_bytes(struct journal *journal, const void *bytes, size_t size, int64_t offset,
                         struct error *error)
 {
     const char *next = bytes;
+    bool direct = journal->direct_fd >= 0 && bytes == journal->buffer; /* records, in whole blocks */
     while (size > 0) {
-        ssize_t written = pwrite(journal->fd, next, size, (off_t)offset);
+        ssize_t written = pwrite(direct ? journal->direct_fd : journal->fd, next, size, (off_t)offset);
         if (written < 0 && errno == EINTR)
             continue;
+        if (written < 0 && errno == EINVAL && direct) { /* blocks of another size: through memory */
+            (void)close(journal->direct_fd);
+            journal->direct_fd = -1;
+            direct = false;
+            continue;
+        }
         if (written <= 0)
             return error_set_errno(error, written < 0 ? errno : ENOSPC, "cannot write to %s", journal->path);
         next += written;
@@ -213,7 +238,7 @@ static uint64_t random_number(void)
 
 /* Zeros, all written: a later overwriting changes nothing of the file but its bytes, so that its sync needs no commit of the
  * file system. */
-static bool fill(const struct journal *journal, int64_t size, struct error *error)
+static bool fill(struct journal *journal, int64_t size, struct error *error)
 {
     int failure = posix_fallocate(journal->fd, 0, (off_t)size);
     if (failure != 0)
@@ -411,9 +436,10 @@ static bool write_piece(struct journal *journal, struct journal_record *const *r
     if (count == 0)
         return true;
     if ((size_t)size > journal->buffer_size) {
-        uint8_t *larger = realloc(journal->buffer, (size_t)size);
+        void *larger = aligned_alloc(JOURNAL_BLOCK, (size_t)size); /* SIZE is so many blocks */
         if (!larger)
             return error_set(error, ERROR_UNAVAILABLE, "no memory for the upload journal");
+        free(journal->buffer);
         journal->buffer = larger;
         journal->buffer_size = (size_t)size;
     }

@@ -12,12 +12,13 @@
 struct journal {
     char *path;
     int fd;
+    int direct_fd; /* the same file past the page cache, for the thread that writes; -1: there is no such way */
     bool held, alone;
     int64_t wanted_size;
     int64_t replayed; /* number of the last record that was read at the start; 0: none */
     struct journal_head
         head; /* as on the disk; after the start changed by the checkpoint's thread alone, under the mutex where it is read */
-    uint8_t *buffer; /* of the thread that writes */
+    uint8_t *buffer; /* of the thread that writes; begins at a multiple of JOURNAL_BLOCK */
     size_t buffer_size;
 
     pthread_mutex_t mutex; /* for what follows */

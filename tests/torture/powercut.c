@@ -315,7 +315,7 @@ static void tell_undo(int fd, const char *path, size_t size, off_t offset)
 {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     struct stat status;
-    unsigned char *old = malloc(size);
+    unsigned char *old = aligned_alloc(4096, (size + 4095) / 4096 * 4096); /* as O_DIRECT has it */
     char *line = malloc(2 * size + PATH_SIZE + 64);
     if (!old || !line || real_fstat(fd, &status) != 0)
         abort();
