@@ -80,7 +80,7 @@ bool store_path_wants_journal(const struct storage_config *config, const struct 
 {
     if (config->durability != OPTIONS_DURABLE || config->journal == OPTIONS_JOURNAL_OFF)
         return false;
-    return config->journal == OPTIONS_JOURNAL_ON ? !store_system_is_remote(system) : system->one_journal;
+    return config->journal == OPTIONS_JOURNAL_ON ? !store_system_is_remote(system) : system->journaled;
 }
 
 bool store_path_may_wait(const struct store_path *path, const struct store_root *root, int fd)

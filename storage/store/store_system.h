@@ -9,6 +9,7 @@
 #include "storage/options.h"
 
 #include <stdio.h>
+#include <sys/types.h>
 
 #define STORE_SYSTEM_SIZE 64
 
@@ -20,10 +21,16 @@ struct store_system {
     /* One journal carries the metadata of the file system in their order, so that the fsync of a file that was just
      * made also makes its name last, with the names of the directories above it: ext4, XFS, btrfs. */
     bool one_journal;
+    /* That journal is there: ext4 can be made without one. Then its fsync covers the new name too, but waits for no commit that others share,
+     * so that there is little for the upload journal to save. */
+    bool journaled;
 };
 
 /* FD: any descriptor on it, O_PATH too. What cannot be found out is not promised. */
 void store_system_find(int fd, struct store_system *system);
+
+/* Has the ext4 file system on DEVICE a journal? SYSFS: "/sys". True where that does not tell. */
+bool store_system_ext4_is_journaled(const char *sysfs, dev_t device);
 
 /* SYSTEM's files lie on other machines, or nobody knows where. */
 bool store_system_is_remote(const struct store_system *system);

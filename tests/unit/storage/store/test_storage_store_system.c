@@ -8,8 +8,12 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 static long pretended; /* type of every file system; 0: what it is */
 
@@ -48,6 +52,7 @@ static void a_file_system_is_believed_by_its_type(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
         pretended = (long)types[i].magic;
         assert_int_equal(system_at("/proc").one_journal, types[i].one_journal);
+        assert_int_equal(system_at("/proc").journaled, types[i].one_journal);
     }
     /* ext2 has the same number as ext4, and no journal: the mount's own line must say which it is. */
     pretended = EXT4_SUPER_MAGIC;
@@ -59,6 +64,52 @@ static void a_file_system_is_believed_by_its_type(void **state)
     store_system_find(-1, &closed);
     assert_string_equal(closed.type, "");
     assert_false(closed.one_journal);
+}
+
+/* ext4 without a journal, as /sys has it. */
+static void the_kernel_says_whether_ext4_has_a_journal(void **state)
+{
+    static const struct {
+        const char *link, *task;
+        bool journaled;
+    } cases[] = {{"../../devices/virtual/block/loop7", "4711\n", true},
+                 {"../../devices/virtual/block/loop7", "<none>\n", false},
+                 {"loop7", "<none>\n", false},
+                 {"../../devices/virtual/block/loop7", "", true},
+                 {"../../devices/virtual/block/loop7", NULL, true},
+                 {"../../devices/virtual/block/loop8", "<none>\n", true},
+                 {NULL, "<none>\n", true}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char top[] = "/tmp/reel-sysfs-XXXXXX", path[128];
+        static const char *const directories[] = {"dev", "dev/block", "fs", "fs/ext4", "fs/ext4/loop7"};
+        assert_non_null(mkdtemp(top));
+        for (size_t n = 0; n < ARRAY_SIZE(directories); n++) {
+            snprintf(path, sizeof(path), "%s/%s", top, directories[n]);
+            assert_int_equal(mkdir(path, 0700), 0);
+        }
+        snprintf(path, sizeof(path), "%s/dev/block/7:7", top);
+        assert_true(!cases[i].link || symlink(cases[i].link, path) == 0);
+        if (cases[i].task) {
+            char task[160];
+            snprintf(task, sizeof(task), "%s/fs/ext4/loop7/journal_task", top);
+            FILE *file = fopen(task, "w");
+            assert_non_null(file);
+            fputs(cases[i].task, file);
+            assert_int_equal(fclose(file), 0);
+            assert_int_equal(store_system_ext4_is_journaled(top, makedev(7, 7)), cases[i].journaled);
+            assert_int_equal(unlink(task), 0);
+        } else {
+            assert_int_equal(store_system_ext4_is_journaled(top, makedev(7, 7)), cases[i].journaled);
+        }
+        if (cases[i].link)
+            assert_int_equal(unlink(path), 0);
+        for (size_t n = ARRAY_SIZE(directories); n > 0; n--) {
+            snprintf(path, sizeof(path), "%s/%s", top, directories[n - 1]);
+            assert_int_equal(rmdir(path), 0);
+        }
+        assert_int_equal(rmdir(top), 0);
+    }
 }
 
 /* The syncs of directories that storing a file takes, the directories above it being there. */
@@ -163,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_system_is_believed_by_its_type),
+        cmocka_unit_test(the_kernel_says_whether_ext4_has_a_journal),
         cmocka_unit_test(a_directory_is_synced_where_the_file_does_not_bring_its_name_along),
         cmocka_unit_test(bricks_that_would_lose_names_are_told),
         cmocka_unit_test(only_durable_store_paths_on_glusterfs_get_advice),
