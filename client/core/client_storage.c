@@ -12,6 +12,7 @@
 
 #define PAUSE_FIRST_MS 100 /* before the third round; then twice as long each time */
 #define PAUSE_MAX_MS   1000
+#define ELSEWHERE_MAX  4 /* rounds over groups that name one another: a file that moves there and back */
 
 static void storage_call(struct client_operation *operation);
 static void storage_next_round(struct client_operation *operation);
@@ -269,6 +270,29 @@ static void storage_ask_older(struct client_operation *operation, const struct a
     storage_call(operation);
 }
 
+/* What was remembered of where the user's files are may be wrong: a tracker is asked once more; or for the servers of the group that
+ * has this one file of a user who is moving from group to group. */
+static bool asks_elsewhere(struct client_operation *operation, const struct error *error)
+{
+    if (error->code != ERROR_OTHER_GROUP)
+        return false;
+    if (error->group[0] == '\0' || operation->client->options.group[0] != '\0' || client_is_upload(operation))
+        return operation->rounds < 2;
+    memcpy(operation->elsewhere, error->group, sizeof(operation->elsewhere));
+    return operation->rounds < ELSEWHERE_MAX;
+}
+
+static void storage_ask_elsewhere(struct client_operation *operation, const struct error *error)
+{
+    if (operation->elsewhere[0] == '\0') {
+        storage_next_round(operation);
+        return;
+    }
+    client_operation_remark(operation, error, "asking the group that has it");
+    operation->fresh = true;
+    client_storage_begin(operation);
+}
+
 /* ALONE: the call ended with this server's word, and asked no other. */
 static void storage_failed(struct client_operation *operation, const struct address *server, bool alone,
                            const struct error *error)
@@ -279,10 +303,9 @@ static void storage_failed(struct client_operation *operation, const struct addr
             storage_ask_older(operation, server);
         return;
     }
-    /* What was remembered of where the user's files are may be wrong: a tracker is asked once more. */
-    if (error->code == ERROR_OTHER_GROUP && operation->rounds < 2) {
+    if (asks_elsewhere(operation, error)) {
         if (storage_rewind(operation, error))
-            storage_next_round(operation);
+            storage_ask_elsewhere(operation, error);
         return;
     }
     operation->tries_left--;

@@ -49,7 +49,7 @@ static const struct access *row_of(enum proto_command command)
     case PROTO_TRACKER_REROUTE:
         ACCESS("reroute", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_TRACKER_SERVERS:
-        ACCESS("servers", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
+        ACCESS("servers", READERS | BIT(STORAGE), 0, ACCESS_NOTHING, 0, false, false);
     case PROTO_IDSERVER_GET:
         ACCESS("get", BIT(STORAGE) | BIT(OPERATOR), 0, ACCESS_PATH, 0, true, false);
     case PROTO_IDSERVER_RANGE:

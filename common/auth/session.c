@@ -413,7 +413,7 @@ bool session_admits(struct session *session, const struct access *access, const 
         return false;
     if (access->roles == 0)
         return true;
-    if (session_role(session) != KEY_ROLE_CLIENT)
+    if (session_role(session) != KEY_ROLE_CLIENT || access->scope == ACCESS_NOTHING)
         return key_admitted(session, access, head, size, error);
     return read_file_key(head, size, &file, error) && client_admitted(session, access, &file, now, error);
 }

@@ -22,6 +22,7 @@ bool error_set_va(struct error *error, int code, const char *format, va_list arg
     memcpy(error->text, text, sizeof(text));
     error->code = code;
     error->errnum = 0;
+    error->group[0] = '\0';
     errno = saved_errno;
     return false;
 }
@@ -55,6 +56,17 @@ bool error_set_errno(struct error *error, int errnum, const char *format, ...)
         (void)error_set(error, error_code_of_errno(errnum), "%s: errno %d", text, errnum);
     error->errnum = errnum;
     errno = saved_errno;
+    return false;
+}
+
+bool error_set_group(struct error *error, const char *group, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)error_set_va(error, ERROR_OTHER_GROUP, format, arguments);
+    va_end(arguments);
+    if (error)
+        (void)snprintf(error->group, sizeof(error->group), "%s", group);
     return false;
 }
 

@@ -38,12 +38,14 @@ enum error_code {
     ERROR_QUOTA = -22,           /* the user has as much as is allowed */
 };
 
-#define ERROR_TEXT_SIZE 512 /* bytes, terminating NUL included; longer texts are cut */
+#define ERROR_TEXT_SIZE  512 /* bytes, terminating NUL included; longer texts are cut */
+#define ERROR_GROUP_SIZE 17  /* likewise; a group's name */
 
 struct error {
     int code; /* enum error_code */
     char text[ERROR_TEXT_SIZE];
     int errnum; /* errno of the system call that failed, as given to error_set_errno(); else 0 */
+    char group[ERROR_GROUP_SIZE]; /* as given to error_set_group(): whose servers to ask instead; else "" */
 };
 
 /* Fills ERROR (may be NULL) and returns false, so that `return error_set(...)` reads well. Keeps errno. */
@@ -53,6 +55,9 @@ bool error_set_va(struct error *error, int code, const char *format, va_list arg
 /* The same for a failed system call: the text gets ": " and the description of ERRNUM, the code comes from
  * error_code_of_errno(). Keeps errno. Returns false. */
 bool error_set_errno(struct error *error, int errnum, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* The same with ERROR_OTHER_GROUP: the servers of GROUP have what was asked for. Returns false. */
+bool error_set_group(struct error *error, const char *group, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* ENOSPC, EDQUOT -> ERROR_NO_SPACE; ENOENT -> ERROR_NOT_FOUND; EMFILE, ENFILE, ENOMEM, ENOTCONN, EROFS ->
  * ERROR_UNAVAILABLE; ECONNREFUSED, ECONNRESET, EPIPE, ... -> ERROR_CONNECTION; ETIMEDOUT -> ERROR_TIMEOUT; else ERROR_IO. */

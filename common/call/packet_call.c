@@ -175,6 +175,7 @@ static void leg_refused(struct call_leg *leg, const struct packet_exchange_end *
     }
     call_report(call, leg, end->error.code, true, end->error.text);
     call->report.code = end->error.code; /* the call ends because of it, whatever it says */
+    memcpy(call->report.group, end->error.group, sizeof(call->report.group));
     call_end_report(call);
 }
 

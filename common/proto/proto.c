@@ -46,26 +46,46 @@ static size_t cut_length(const char *text, size_t length, size_t limit)
     return limit - cut < 4 ? cut : limit;
 }
 
-size_t proto_error_pack(uint8_t buffer[PROTO_ERROR_BODY_MAX], int code, const char *host, const char *text)
+/* Size of "[HOST] TEXT" with its NUL in OUT, cut to fit. */
+static size_t error_text_pack(char out[PROTO_ERROR_TEXT_SIZE], const char *host, const char *text)
 {
-    /* A number that the field cannot hold, or a 0 that reads like success, would mislead. */
-    if (code == ERROR_NONE || code < INT16_MIN || code > INT16_MAX)
-        code = ERROR_GENERAL;
-    proto_store_be(buffer, 2, (uint64_t)(int64_t)code);
-
-    char *out = (char *)buffer + 2;
     int whole = snprintf(out, PROTO_ERROR_TEXT_SIZE, "[%s] %s", host, text);
     if (whole < 0)
-        return 2;
+        return 0;
     if ((size_t)whole < PROTO_ERROR_TEXT_SIZE)
-        return 2 + (size_t)whole + 1;
+        return (size_t)whole + 1;
 
     /* Cut: look at the byte that would have come next to see whether a character was split. */
     size_t prefix = strlen(host) + 3;
     size_t limit = PROTO_ERROR_TEXT_SIZE - 1;
     size_t length = prefix < limit ? prefix + cut_length(text, strlen(text), limit - prefix) : limit;
     out[length] = '\0';
-    return 2 + length + 1;
+    return length + 1;
+}
+
+size_t proto_error_pack(uint8_t buffer[PROTO_ERROR_BODY_MAX], int code, const char *host, const char *text,
+                        const char *group)
+{
+    /* A number that the field cannot hold, or a 0 that reads like success, would mislead. */
+    if (code == ERROR_NONE || code < INT16_MIN || code > INT16_MAX)
+        code = ERROR_GENERAL;
+    proto_store_be(buffer, 2, (uint64_t)(int64_t)code);
+
+    size_t size = 2 + error_text_pack((char *)buffer + 2, host, text);
+    size_t named = strnlen(group, PROTO_GROUP_SIZE);
+    if (size == 2 || named == 0 || named == PROTO_GROUP_SIZE)
+        return size;
+    memcpy(buffer + size, group, named + 1);
+    return size + named + 1;
+}
+
+/* What follows the text's NUL, where it is a group's name and nothing else. */
+static void error_group_unpack(const char *at, size_t size, struct error *error)
+{
+    _Static_assert(ERROR_GROUP_SIZE == PROTO_GROUP_SIZE, "a group's name fits");
+    if (size > 1 && size <= PROTO_GROUP_SIZE && strnlen(at, size) == size - 1 &&
+        proto_name_valid(at, PROTO_GROUP_SIZE))
+        memcpy(error->group, at, size);
 }
 
 void proto_error_unpack(const uint8_t *body, size_t size, struct error *error)
@@ -85,6 +105,8 @@ void proto_error_unpack(const uint8_t *body, size_t size, struct error *error)
         uint8_t c = (uint8_t)text[i];
         error->text[i] = c < 0x20 || c == 0x7F ? '?' : (char)c;
     }
+    if (length < size - 2)
+        error_group_unpack(text + length + 1, size - 2 - length - 1, error);
 }
 
 bool proto_name_valid(const char *text, size_t size)

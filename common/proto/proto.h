@@ -32,9 +32,10 @@
 #define PROTO_PLACE_SIZE        128 /* "AAA/BBB/CCC/SSSSSSSS_DDD" below a store path; additive */
 #define PROTO_DIGEST_SIZE       16  /* XXH3-128, canonical (big-endian) form; additive */
 
-/* A failure reply: number 2, then text up to 1024 bytes with its NUL (may be absent). */
+/* A failure reply: number 2, then text up to 1024 bytes with its NUL (may be absent), then, additive, a group's name with its
+ * NUL: its servers have what was asked for. */
 #define PROTO_ERROR_TEXT_SIZE 1024
-#define PROTO_ERROR_BODY_MAX  (2 + PROTO_ERROR_TEXT_SIZE)
+#define PROTO_ERROR_BODY_MAX  (2 + PROTO_ERROR_TEXT_SIZE + PROTO_GROUP_SIZE)
 
 /* Who answers. */
 enum proto_reply_command { PROTO_REPLY_TRACKER = 100, PROTO_REPLY_IDSERVER = 101, PROTO_REPLY_STORAGE = 102 };
@@ -103,10 +104,12 @@ void proto_header_pack(uint8_t buffer[PROTO_HEADER_SIZE], int64_t length, uint8_
 MUST_CHECK bool proto_header_unpack(const uint8_t buffer[PROTO_HEADER_SIZE], struct proto_header *header,
                                     struct error *error);
 
-/* "[HOST] TEXT" with CODE, cut to fit. BUFFER of PROTO_ERROR_BODY_MAX. Returns the body's size. */
-size_t proto_error_pack(uint8_t buffer[PROTO_ERROR_BODY_MAX], int code, const char *host, const char *text);
+/* "[HOST] TEXT" with CODE, cut to fit; then GROUP, where it is not "". BUFFER of PROTO_ERROR_BODY_MAX. Returns the body's size. */
+size_t proto_error_pack(uint8_t buffer[PROTO_ERROR_BODY_MAX], int code, const char *host, const char *text,
+                        const char *group);
 /* Any failure body, also a legacy one, empty, cut or not terminated: ERROR gets its number (0 becomes ERROR_GENERAL;
- * a body under 2 bytes gives ERROR_GENERAL) and its text ("" where absent), control characters replaced. */
+ * a body under 2 bytes gives ERROR_GENERAL), its text ("" where absent), control characters replaced, and its group ("" where
+ * it is absent or no name). */
 void proto_error_unpack(const uint8_t *body, size_t size, struct error *error);
 
 /* ---- keys of files: SADDRS, LOCATE, FILESIZE, DELETE, STAT, RESTORE, and the head of others ---- */

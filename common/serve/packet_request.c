@@ -227,7 +227,8 @@ static void set_failure(struct packet_connection *connection, const struct error
         (void)snprintf(named, sizeof(named), "%s (request %s)", said, request_id_text(&id, id_text));
         said = named;
     }
-    size_t size = proto_error_pack(body, error->code, connection->lane->server->options.host_name, said);
+    size_t size =
+        proto_error_pack(body, error->code, connection->lane->server->options.host_name, said, error->group);
 
     metric_add(packet_request_metrics(connection)->failures, 1);
     (void)copy_output(connection, PROTO_STATUS_FAILURE, body, size);

@@ -199,8 +199,9 @@ static void take_commands(struct packet_server *server)
 static void pack_plain_answer(struct packet_server *server)
 {
     uint8_t body[PROTO_ERROR_BODY_MAX];
-    size_t size = proto_error_pack(body, ERROR_MALFORMED, server->options.host_name,
-                                   "this port speaks TLS: the client's address of it needs tls:// in front");
+    size_t size =
+        proto_error_pack(body, ERROR_MALFORMED, server->options.host_name,
+                         "this port speaks TLS: the client's address of it needs tls:// in front", "");
 
     proto_header_pack(server->plain_answer, (int64_t)size, server->options.reply_command,
                       PROTO_STATUS_FAILURE);

@@ -122,9 +122,9 @@ static enum db_result read_partial(struct partial_job *job, struct db_connection
         return refuse(job);
     }
     if (strcmp(job->row.group, meta->config->group) != 0) {
-        error_set(error, ERROR_OTHER_GROUP,
-                  "the upload belongs to another group, %s; this server is of group %s", job->row.group,
-                  meta->config->group);
+        error_set_group(error, job->row.group,
+                        "the upload belongs to another group, %s; this server is of group %s", job->row.group,
+                        meta->config->group);
         return refuse(job);
     }
     return DB_OK;

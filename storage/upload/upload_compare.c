@@ -24,7 +24,8 @@ bool upload_refused_by_rival(struct upload *upload)
     struct error error = {0};
     if (!meta_row_ours(upload->storage->meta, row, &error) || (!healable && !meta_row_sound(row, &error)))
         upload_refuse(upload, ERROR_EXISTS, "file %s exists: %s", file, error.text);
-    else if (!healable && row->stat.status == PROTO_FILE_DELETED)
+    else if (!healable && row->stat.status == PROTO_FILE_DELETED &&
+             !upload_is_move(upload)) /* a deleted file moves too, also by a repeated request */
         upload_refuse(upload, ERROR_DELETED, "file %s is deleted; restore it or use another file ID", file);
     else if (row->stat.size != upload->put.size)
         upload_refuse(upload, ERROR_EXISTS, "file %s exists with %lld bytes", file,

@@ -150,11 +150,12 @@ static void try_error(const uint8_t *body, size_t size)
     proto_error_unpack(body, size, &error);
     EXPECT(error.code != ERROR_NONE);
     EXPECT(memchr(error.text, '\0', sizeof(error.text)) != NULL);
-    size_t packed_size = proto_error_pack(packed, error.code, "host", error.text);
+    size_t packed_size = proto_error_pack(packed, error.code, "host", error.text, error.group);
     EXPECT(packed_size <= sizeof(packed));
     proto_error_unpack(packed, packed_size, &again);
     EXPECT(again.code == error.code);
     EXPECT(memcmp(again.text, "[host] ", 7) == 0);
+    EXPECT(strcmp(again.group, error.group) == 0);
 }
 
 static const struct {

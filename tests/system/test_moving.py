@@ -179,6 +179,7 @@ def test_both_groups_serve_and_change_what_moves(groups):
         fetched = one.call(wire.FETCH, file_key(APP, "dave", other) + struct.pack(">qq", 0, 0))
         assert fetched.body == b"second"
         assert move(two, "dave", other, b"second").ok
+        assert move(two, "dave", other, b"second").ok, "the reply was lost, and it was asked again"
         assert two.download(APP, "dave", other).number == wire.NOT_FOUND
         assert two.call(wire.RESTORE, file_key(APP, "dave", other)).ok
         assert two.download(APP, "dave", other).body == b"second"
@@ -199,3 +200,30 @@ def test_what_an_interrupted_run_left_is_moved_by_the_next(groups):
     assert (end["files"], end["left"], end["former_copies"]) == (1, 0, 1)
     with groups.client("two") as two:
         assert two.download(APP, "erin", file).body == b"left behind"
+
+
+def test_a_file_that_the_other_group_has_is_found_there(groups):
+    """A user who has moved has stored a file by an old address: nobody has moved it yet."""
+    open_second_group(groups)
+    file = new_id()
+    with groups.client("one") as one:
+        groups.sql("trackerdb", "INSERT INTO t_router (appid, userid, group_name) VALUES ('tnvideo', 'frank', 'group001')")
+        assert one.upload(APP, "frank", file, b"by an old address").ok
+    groups.sql("trackerdb", "UPDATE t_router SET group_name = 'group002' WHERE userid = 'frank'")
+    groups.tracker.stop()
+    groups.tracker.start()  # it has forgotten whose group frank was of
+    groups.wait_active(2)
+
+    def reel(*words):
+        return groups.reel(*words, user="frank")
+    assert reel("download", file, "-o", "-").stdout == b"by an old address"
+    answer, body = fetch(groups, path(file, user="frank"))
+    assert (answer.status, body) == (200, b"by an old address")
+    reel("rename", file, "new")
+    assert json.loads(reel("stat", file, "--json").stdout)["name"] == "new"
+    reel("delete", file)
+    assert groups.reel("download", file, "-o", "-", user="frank", check=False).returncode == 7
+    reel("restore", file)
+    assert reel("download", file, "-o", "-").stdout == b"by an old address"
+    assert group_of(groups, "frank") == "group002"
+    assert json.loads(reel("stat", groups.reel("upload", "-", "--name", "m", user="frank", input=b"next").stdout.decode().split()[0], "--json").stdout)["group"] == "group002"

@@ -301,13 +301,14 @@ static const char *expected_of(enum proto_command command)
     case PROTO_TRACKER_SADDRS:
     case PROTO_TRACKER_LOCATE:
         return "operator issuer gateway storage client+r client+w client+d client+l ";
+    case PROTO_TRACKER_SERVERS: /* names no user whom a token would have to cover */
+        return "operator issuer gateway storage client client+r client+w client+d client+l ";
     case PROTO_TRACKER_STATUS:
         return "operator gateway ";
     case PROTO_TRACKER_GROUPS:
     case PROTO_TRACKER_GROUP:
     case PROTO_TRACKER_USERS:
     case PROTO_TRACKER_REROUTE:
-    case PROTO_TRACKER_SERVERS:
     case PROTO_STORAGE_FSCK:
     case PROTO_STORAGE_MOVE:
     case PROTO_STORAGE_FETCH:

@@ -57,7 +57,7 @@ static void sizes_are_those_of_the_protocol(void **state)
     assert_int_equal(PROTO_STAT_REPLY_SIZE, 443);
     assert_int_equal(PROTO_LIST_ENTRY_SIZE, 571);
     assert_int_equal(PROTO_WHERE_REPLY_SIZE, 636);
-    assert_int_equal(PROTO_ERROR_BODY_MAX, 1026);
+    assert_int_equal(PROTO_ERROR_BODY_MAX, 1043);
     assert_int_equal(PROTO_STORE_SIZE, 810);
     assert_int_equal(PROTO_STORE_REPLY_SIZE, 26);
     assert_int_equal(PROTO_BEGIN_SIZE, 817);
@@ -803,11 +803,13 @@ static void saddrs_reply_longer_than_its_reader_is_refused(void **state)
 
 /* ---- failure replies ---- */
 
+#define TEXT_BODY_MAX (2 + PROTO_ERROR_TEXT_SIZE)
+
 static void a_failure_is_a_number_and_a_text_with_the_host_in_brackets(void **state)
 {
     (void)state;
     uint8_t body[PROTO_ERROR_BODY_MAX];
-    size_t size = proto_error_pack(body, ERROR_NOT_FOUND, "media1", "no such file");
+    size_t size = proto_error_pack(body, ERROR_NOT_FOUND, "media1", "no such file", "");
     assert_int_equal(size, 2 + strlen("[media1] no such file") + 1);
     assert_memory_equal(body, "\xFF\xFC[media1] no such file", size);
 
@@ -815,6 +817,35 @@ static void a_failure_is_a_number_and_a_text_with_the_host_in_brackets(void **st
     proto_error_unpack(body, size, &error);
     assert_int_equal(error.code, ERROR_NOT_FOUND);
     assert_string_equal(error.text, "[media1] no such file");
+}
+
+static void a_failure_may_name_the_group_to_ask(void **state)
+{
+    (void)state;
+    uint8_t body[PROTO_ERROR_BODY_MAX];
+    char long_text[PROTO_ERROR_TEXT_SIZE];
+    struct error error;
+    size_t size = proto_error_pack(body, ERROR_OTHER_GROUP, "h", "not here", "group002");
+    assert_int_equal(size, 2 + sizeof("[h] not here") + sizeof("group002"));
+    assert_memory_equal(body, "\xFF\xEB[h] not here\0group002", size);
+    proto_error_unpack(body, size, &error);
+    assert_string_equal(error.text, "[h] not here");
+    assert_string_equal(error.group, "group002");
+    proto_error_unpack(body, size - 1, &error); /* its NUL is absent */
+    assert_string_equal(error.group, "");
+    body[size - 3] = '/';
+    proto_error_unpack(body, size, &error);
+    assert_string_equal(error.group, "");
+    assert_string_equal(error.text, "[h] not here");
+    memset(long_text, 'x', sizeof(long_text));
+    long_text[sizeof(long_text) - 1] = '\0';
+    size = proto_error_pack(body, ERROR_OTHER_GROUP, "h", long_text, "groupgroupgroupg");
+    assert_int_equal(size, PROTO_ERROR_BODY_MAX);
+    proto_error_unpack(body, size, &error);
+    assert_string_equal(error.group, "groupgroupgroupg");
+    memset(body + size - PROTO_GROUP_SIZE, 'g', PROTO_GROUP_SIZE);
+    proto_error_unpack(body, size, &error);
+    assert_string_equal(error.group, "");
 }
 
 static void a_long_failure_text_is_cut_to_the_field_between_characters(void **state)
@@ -826,15 +857,15 @@ static void a_long_failure_text_is_cut_to_the_field_between_characters(void **st
         memset(text, 'x', lead);
         for (size_t i = lead; i + 3 < sizeof(text); i += 3)
             memcpy(text + i, "\xE4\xB8\xAD", 4);
-        size_t size = proto_error_pack(body, ERROR_IO, "h", text);
-        assert_in_range(size, PROTO_ERROR_BODY_MAX - 3, PROTO_ERROR_BODY_MAX);
+        size_t size = proto_error_pack(body, ERROR_IO, "h", text, "");
+        assert_in_range(size, TEXT_BODY_MAX - 3, TEXT_BODY_MAX);
         assert_int_equal(strlen((char *)body + 2), size - 3);
         assert_int_equal((size - 3 - 4 - lead) % 3, 0);
     }
     memset(text, 'h', sizeof(text));
     text[sizeof(text) - 1] = '\0';
-    assert_int_equal(proto_error_pack(body, ERROR_IO, text, text), PROTO_ERROR_BODY_MAX);
-    assert_int_equal(body[PROTO_ERROR_BODY_MAX - 1], '\0');
+    assert_int_equal(proto_error_pack(body, ERROR_IO, text, text, ""), TEXT_BODY_MAX);
+    assert_int_equal(body[TEXT_BODY_MAX - 1], '\0');
 }
 
 static void a_number_that_reads_like_success_or_does_not_fit_is_sent_as_general(void **state)
@@ -843,7 +874,7 @@ static void a_number_that_reads_like_success_or_does_not_fit_is_sent_as_general(
     static const int codes[] = {0, 32768, -32769, 65536};
     uint8_t body[PROTO_ERROR_BODY_MAX];
     for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
-        (void)proto_error_pack(body, codes[i], "h", "t");
+        (void)proto_error_pack(body, codes[i], "h", "t", "");
         assert_memory_equal(body, "\xFF\xFF", 2);
     }
 }
@@ -981,6 +1012,7 @@ int main(void)
         cmocka_unit_test(saddrs_reply_without_its_last_nul_or_separator_is_read),
         cmocka_unit_test(saddrs_reply_longer_than_its_reader_is_refused),
         cmocka_unit_test(a_failure_is_a_number_and_a_text_with_the_host_in_brackets),
+        cmocka_unit_test(a_failure_may_name_the_group_to_ask),
         cmocka_unit_test(a_long_failure_text_is_cut_to_the_field_between_characters),
         cmocka_unit_test(a_number_that_reads_like_success_or_does_not_fit_is_sent_as_general),
         cmocka_unit_test(any_failure_body_of_a_legacy_peer_is_read),

@@ -42,7 +42,6 @@ static const char *row_of(enum proto_command command)
     case PROTO_TRACKER_GROUP:
     case PROTO_TRACKER_USERS:
     case PROTO_TRACKER_REROUTE:
-    case PROTO_TRACKER_SERVERS:
     case PROTO_STORAGE_FSCK:
     case PROTO_STORAGE_MOVE:
     case PROTO_STORAGE_FETCH:
@@ -51,6 +50,8 @@ static const char *row_of(enum proto_command command)
         return "O - -";
     case PROTO_TRACKER_LOCATE:
         return "SGCIO u -";
+    case PROTO_TRACKER_SERVERS:
+        return "SGCIO - -";
     case PROTO_IDSERVER_GET:
         return "SOb p -";
     case PROTO_IDSERVER_RANGE:
@@ -341,8 +342,9 @@ static int expected(const struct identity *who, uint8_t command, enum subject su
     if (!proved)
         return legacy && row_has(command, 'b') ? ERROR_NONE : ERROR_UNAUTHENTICATED;
     if (who->role == KEY_ROLE_CLIENT && !who->token_user) /* its role may, and lacks what says which files */
-        return row_has(command, 'C') ? (subject == OWN ? ERROR_UNAUTHENTICATED : ERROR_FORBIDDEN)
-                                     : ERROR_FORBIDDEN;
+        return row_has(command, 'C') && row_scope(command) == '-' ? ERROR_NONE
+               : row_has(command, 'C') ? (subject == OWN ? ERROR_UNAUTHENTICATED : ERROR_FORBIDDEN)
+                                       : ERROR_FORBIDDEN;
     if (!mine)
         return ERROR_FORBIDDEN;
     if (who->weak && right != '-' && right != 'r')
