@@ -1,9 +1,11 @@
 /*
- * mp4_cut: one pass over the reference track finds the times, one over each track finds its samples and measures them.
+ * mp4_cut: one pass over the reference track finds the times, one over each track finds its samples and measures them, and a
+ * second one where descriptions change.
  */
 #include "httpd/media/mp4_cut.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SEGMENTS_MAX   (1024 * 1024)
 #define SEGMENT_BYTES  ((int64_t)1024 * 1024 * 1024)
@@ -142,35 +144,48 @@ static uint32_t snap_to_change(const struct mp4_track *track, uint32_t number)
     return number;
 }
 
-static bool find_samples(struct mp4_cut *cut, const struct mp4_track *track, uint32_t *first)
+/* The earliest time of TRACK, in its own timescale, that is not before the begin of SEGMENT; past the last one nothing is. */
+static int64_t begin_of(const struct mp4_cut *cut, const struct mp4_track *track, uint32_t segment)
+{
+    if (segment >= cut->count)
+        return INT64_MAX;
+    __int128 scaled = (__int128)cut->times[segment] * track->timescale, due = scaled / cut->timescale;
+    due += scaled > due * cut->timescale;
+    return due > INT64_MAX - 1 ? INT64_MAX - 1 : due < INT64_MIN ? INT64_MIN : (int64_t)due;
+}
+
+/* Which sample each segment begins at, and the extents of each. */
+static void find_samples(const struct mp4_cut *cut, const struct mp4_track *track, uint32_t *first,
+                         struct extent *extents)
 {
     struct mp4_cursor cursor;
     struct mp4_sample sample;
     uint32_t segment = 1;
+    int64_t due = begin_of(cut, track, 1);
+    bool anywhere = track->kind != MEDIA_VIDEO || track->all_sync || track->change_count > 0;
     first[0] = 0;
     mp4_cursor_seek(&cursor, track, 0);
-    while (segment < cut->count && mp4_cursor_next(&cursor, &sample)) {
-        bool may_begin =
-            track->kind != MEDIA_VIDEO || sample.sync || track->all_sync || track->change_count > 0;
-        while (segment < cut->count && may_begin &&
-               (__int128)(sample.dts + sample.cts) * cut->timescale >=
-                   (__int128)cut->times[segment] * track->timescale)
+    while (mp4_cursor_next(&cursor, &sample)) {
+        while (segment < cut->count && sample.dts + sample.cts >= due && (anywhere || sample.sync)) {
             first[segment++] = cursor.number - 1;
+            due = begin_of(cut, track, segment);
+        }
+        extent_add(&extents[segment - 1], &sample);
     }
     while (segment <= cut->count)
         first[segment++] = track->count;
-    for (segment = 1; segment < cut->count && track->kind == MEDIA_AUDIO; segment++)
-        first[segment] = (uint32_t)max_i64(first[segment - 1], snap_to_change(track, first[segment]));
-    return true;
 }
 
-/* Extents of each segment, and that no segment mixes descriptions. */
-static bool measure(const struct mp4_cut *cut, const struct mp4_track *track, const uint32_t *first,
-                    struct extent *extents, struct error *error)
+/* Where descriptions change: moves begins of segments there, measures the segments anew, and checks that none mixes them. */
+static bool heed_changes(const struct mp4_cut *cut, const struct mp4_track *track, uint32_t *first,
+                         struct extent *extents, struct error *error)
 {
     struct mp4_cursor cursor;
     struct mp4_sample sample;
     uint8_t description = 0;
+    for (uint32_t i = 1; i < cut->count && track->kind == MEDIA_AUDIO; i++)
+        first[i] = (uint32_t)max_i64(first[i - 1], snap_to_change(track, first[i]));
+    memset(extents, 0, cut->count * sizeof(*extents));
     mp4_cursor_seek(&cursor, track, 0);
     for (uint32_t segment = 0; segment < cut->count; segment++) {
         for (uint32_t i = first[segment]; i < first[segment + 1] && mp4_cursor_next(&cursor, &sample); i++) {
@@ -181,6 +196,17 @@ static bool measure(const struct mp4_cut *cut, const struct mp4_track *track, co
                                  track->id);
             description = sample.description;
         }
+    }
+    return true;
+}
+
+static bool measure(const struct mp4_cut *cut, const struct mp4_track *track, uint32_t *first,
+                    struct extent *extents, struct error *error)
+{
+    find_samples(cut, track, first, extents);
+    if (track->change_count > 0 && !heed_changes(cut, track, first, extents, error))
+        return false;
+    for (uint32_t segment = 0; segment < cut->count; segment++) {
         if (extents[segment].bytes > SEGMENT_BYTES)
             return error_set(error, ERROR_UNKNOWN_COMMAND, "a segment of it would have %" PRId64 " MB",
                              extents[segment].bytes / 1000000);
@@ -234,7 +260,7 @@ static bool cut_tracks(struct mp4_cut *cut, const struct mp4_index *index, struc
         size_t *counted = track->kind == MEDIA_VIDEO ? &videos : &audios;
         struct extent *own = calloc(max_size(cut->count, 1), sizeof(*own));
         cut->first[i] = malloc(((size_t)cut->count + 1) * sizeof(uint32_t));
-        if (!own || !cut->first[i] || !find_samples(cut, track, cut->first[i])) {
+        if (!own || !cut->first[i]) {
             free(own);
             (void)no_memory(error);
             goto done;

@@ -19,8 +19,7 @@ struct block_writer {
     int64_t end; /* of the last sample */
     struct mp4_sample samples[MP4_BLOCK];
     uint64_t gaps[MP4_BLOCK];
-    uint64_t pending; /* bits that make no byte yet */
-    unsigned pending_bits;
+    uint64_t words[3 * MP4_BLOCK]; /* a sample has at most 32 + 64 + 32 + 32 + 1 bits */
 };
 
 static uint64_t zigzag(int64_t value)
@@ -38,31 +37,24 @@ static uint8_t bits_of(uint64_t value)
     return value == 0 ? 0 : (uint8_t)(64 - __builtin_clzll(value));
 }
 
-static void put_bits(struct block_writer *writer, uint64_t value, unsigned count)
-{
-    while (count > 0) {
-        unsigned taken = count < 64 - writer->pending_bits ? count : 64 - writer->pending_bits;
-        uint64_t mask = taken == 64 ? UINT64_MAX : (UINT64_C(1) << taken) - 1;
-        writer->pending |= (value & mask) << writer->pending_bits;
-        writer->pending_bits += taken;
-        value = taken == 64 ? 0 : value >> taken;
-        count -= taken;
-        if (writer->pending_bits == 64) {
-            uint64_t word = htole64(writer->pending);
-            media_put(&writer->track->bits, &word, sizeof(word));
-            writer->pending = 0;
-            writer->pending_bits = 0;
-        }
-    }
-}
+/* Bits behind each other in whole words. */
+struct bit_writer {
+    uint64_t *at;
+    uint64_t pending; /* bits that make no word yet */
+    unsigned used;    /* how many, below 64 */
+};
 
-/* The bits that make no whole word yet, in as many bytes as they need. */
-static void flush_bits(struct block_writer *writer)
+/* VALUE has no more than COUNT bits, at most 64. */
+static inline void put_bits(struct bit_writer *writer, uint64_t value, unsigned count)
 {
-    uint64_t word = htole64(writer->pending);
-    media_put(&writer->track->bits, &word, (writer->pending_bits + 7) / 8);
-    writer->pending = 0;
-    writer->pending_bits = 0;
+    writer->pending |= value << writer->used;
+    if (writer->used + count < 64) {
+        writer->used += count;
+        return;
+    }
+    *writer->at++ = htole64(writer->pending);
+    writer->pending = writer->used > 0 ? value >> (64 - writer->used) : 0;
+    writer->used = writer->used + count - 64;
 }
 
 /* The narrowest form for the samples of the block. */
@@ -92,40 +84,63 @@ static struct mp4_block block_measure(const struct block_writer *writer)
     block.cts_bits = bits_of((uint64_t)((int64_t)cts_max - block.cts_min));
     block.gap_bits = bits_of(gap_max);
     block.sync = writer->track->all_sync ? 0 : 1;
+    block.bits =
+        (uint8_t)(block.size_bits + block.gap_bits + block.cts_bits + block.duration_bits + block.sync);
     return block;
 }
 
+/* The fields of one sample as they stand behind each other. */
+static inline uint64_t pack_sample(const struct mp4_block *block, const struct mp4_sample *sample,
+                                   uint64_t gap)
+{
+    unsigned shift = block->size_bits;
+    uint64_t word = sample->size - block->size_min;
+    word |= gap << shift;
+    shift += block->gap_bits;
+    word |= (uint64_t)((int64_t)sample->cts - block->cts_min) << shift;
+    shift += block->cts_bits;
+    word |= (uint64_t)(sample->duration - block->duration_min) << shift;
+    shift += block->duration_bits;
+    return word | (uint64_t)(block->sync && sample->sync) << shift;
+}
+
+static void pack_samples(struct block_writer *writer, const struct mp4_block *block, struct bit_writer *bits)
+{
+    for (uint32_t i = 0; i < writer->filled; i++) {
+        const struct mp4_sample *sample = &writer->samples[i];
+        if (block->bits <= MP4_WORD_BITS) {
+            put_bits(bits, pack_sample(block, sample, writer->gaps[i]), block->bits);
+            continue;
+        }
+        put_bits(bits, sample->size - block->size_min, block->size_bits);
+        put_bits(bits, writer->gaps[i], block->gap_bits);
+        put_bits(bits, (uint64_t)((int64_t)sample->cts - block->cts_min), block->cts_bits);
+        put_bits(bits, sample->duration - block->duration_min, block->duration_bits);
+        put_bits(bits, block->sync && sample->sync, block->sync);
+    }
+}
+
+/* The samples of WRITER become a block of the track. */
 static bool block_flush(struct block_writer *writer)
 {
     struct mp4_track *track = writer->track;
-    if (writer->filled == 0)
-        return true;
+    struct bit_writer bits = {.at = writer->words};
+    for (uint32_t i = 0; i < writer->filled; i++) {
+        const struct mp4_sample *sample = &writer->samples[i];
+        writer->gaps[i] =
+            i > 0 ? zigzag(sample->offset - writer->end) : 0; /* the block has the first one's offset */
+        writer->end = sample->offset + sample->size;
+    }
     struct mp4_block block = block_measure(writer);
     if (track->bits.size > UINT32_MAX)
         return false;
     block.at = (uint32_t)track->bits.size;
-    for (uint32_t i = 0; i < writer->filled; i++) {
-        const struct mp4_sample *sample = &writer->samples[i];
-        put_bits(writer, sample->size - block.size_min, block.size_bits);
-        put_bits(writer, i > 0 ? writer->gaps[i] : 0, block.gap_bits);
-        put_bits(writer, (uint64_t)((int64_t)sample->cts - block.cts_min), block.cts_bits);
-        put_bits(writer, sample->duration - block.duration_min, block.duration_bits);
-        put_bits(writer, sample->sync, block.sync);
-    }
-    flush_bits(writer);
+    pack_samples(writer, &block, &bits);
+    size_t whole = (size_t)(bits.at - writer->words) * sizeof(uint64_t);
+    *bits.at = htole64(bits.pending);
+    media_put(&track->bits, writer->words, whole + (bits.used + 7) / 8);
     track->blocks[writer->blocks++] = block;
-    writer->filled = 0;
     return !track->bits.failed;
-}
-
-static bool block_add(struct block_writer *writer, const struct mp4_sample *sample)
-{
-    if (writer->filled == MP4_BLOCK && !block_flush(writer))
-        return false;
-    writer->gaps[writer->filled] = zigzag(sample->offset - writer->end);
-    writer->samples[writer->filled++] = *sample;
-    writer->end = sample->offset + sample->size;
-    return true;
 }
 
 /* ---- unpacking ---- */
@@ -168,6 +183,14 @@ static uint8_t description_at(const struct mp4_track *track, uint32_t number)
     return description;
 }
 
+/* The lowest COUNT bits of *WORD, at most 63, which are taken off it. */
+static inline uint64_t take_bits(uint64_t *word, unsigned count)
+{
+    uint64_t value = *word & ((UINT64_C(1) << count) - 1);
+    *word >>= count;
+    return value;
+}
+
 bool mp4_cursor_next(struct mp4_cursor *cursor, struct mp4_sample *sample)
 {
     const struct mp4_track *track = cursor->track;
@@ -175,18 +198,35 @@ bool mp4_cursor_next(struct mp4_cursor *cursor, struct mp4_sample *sample)
         return false;
     const struct mp4_block *block = &track->blocks[cursor->number / MP4_BLOCK];
     bool first = cursor->number % MP4_BLOCK == 0;
+    uint64_t size, gap, cts, duration, sync;
     if (first) {
         cursor->bit = (uint64_t)block->at * 8;
         cursor->dts = block->dts;
     }
-    sample->size = (uint32_t)(block->size_min + get_bits(cursor, block->size_bits));
-    int64_t gap = unzigzag(get_bits(cursor, block->gap_bits));
-    sample->offset = first ? block->offset : cursor->end + gap;
-    sample->cts = (int32_t)(block->cts_min + (int64_t)get_bits(cursor, block->cts_bits));
-    sample->duration = (uint32_t)(block->duration_min + get_bits(cursor, block->duration_bits));
-    sample->sync = block->sync == 0 || get_bits(cursor, 1) != 0;
+    if (block->bits <= MP4_WORD_BITS) {
+        uint64_t word;
+        memcpy(&word, track->bits.bytes + (cursor->bit >> 3), sizeof(word));
+        word = le64toh(word) >> (cursor->bit & 7);
+        cursor->bit += block->bits;
+        size = take_bits(&word, block->size_bits);
+        gap = take_bits(&word, block->gap_bits);
+        cts = take_bits(&word, block->cts_bits);
+        duration = take_bits(&word, block->duration_bits);
+        sync = word & block->sync;
+    } else {
+        size = get_bits(cursor, block->size_bits);
+        gap = get_bits(cursor, block->gap_bits);
+        cts = get_bits(cursor, block->cts_bits);
+        duration = get_bits(cursor, block->duration_bits);
+        sync = get_bits(cursor, block->sync);
+    }
+    sample->size = (uint32_t)(block->size_min + size);
+    sample->offset = first ? block->offset : cursor->end + unzigzag(gap);
+    sample->cts = (int32_t)(block->cts_min + (int64_t)cts);
+    sample->duration = (uint32_t)(block->duration_min + duration);
+    sample->sync = block->sync == 0 || sync != 0;
     sample->dts = cursor->dts;
-    sample->description = description_at(track, cursor->number);
+    sample->description = track->change_count > 0 ? description_at(track, cursor->number) : 0;
     cursor->dts += sample->duration;
     cursor->end = sample->offset + sample->size;
     cursor->number++;
@@ -223,55 +263,75 @@ static void note_order(struct mp4_track *track, const struct mp4_sample *sample,
     track->has_cts = track->has_cts || sample->cts != 0;
 }
 
+static bool lies_behind(const struct mp4_track *track, uint32_t number, struct error *error)
+{
+    return error_set(error, ERROR_MALFORMED,
+                     "sample %" PRIu32 " of track %" PRIu32
+                     " lies behind the end of the file: its upload was cut off, or its index is damaged",
+                     number + 1, track->id);
+}
+
+static bool no_memory(struct error *error)
+{
+    return error_set(error, ERROR_UNAVAILABLE, "no memory for its index");
+}
+
+/* What the COUNT samples from number BEGIN on say of the whole track. *LAST: the description of the one before. */
+static bool note_samples(const struct mp4_index *index, struct mp4_track *track,
+                         const struct mp4_sample *samples, uint32_t begin, uint32_t count, uint8_t *last,
+                         int64_t *key_shown, struct error *error)
+{
+    uint32_t usual = begin == 0 ? samples[0].duration : track->usual;
+    bool constant = begin == 0 || track->constant;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct mp4_sample *sample = &samples[i];
+        if (sample->size > index->file_size || sample->offset > index->file_size - sample->size)
+            return lies_behind(track, begin + i, error);
+        if (sample->description != *last) {
+            if (track->change_count == MP4_CHANGES_MAX)
+                return error_set(error, ERROR_UNKNOWN_COMMAND,
+                                 "the kind of track %" PRIu32 "'s samples changes more than %d times",
+                                 track->id, MP4_CHANGES_MAX);
+            if (!note_change(track, begin + i, sample->description))
+                return no_memory(error);
+            *last = sample->description;
+        }
+        note_order(track, sample, key_shown);
+        track->duration += sample->duration;
+        track->bytes += sample->size;
+        constant = constant && sample->duration == usual;
+    }
+    track->usual = usual;
+    track->constant = constant;
+    return true;
+}
+
 static bool index_samples(struct mp4_index *index, struct mp4_track *track, struct mp4_tables *tables,
                           struct error *error)
 {
-    struct mp4_sample sample;
     struct block_writer *writer = calloc(1, sizeof(*writer));
     size_t blocks = (track->count + MP4_BLOCK - 1) / MP4_BLOCK;
     int64_t key_shown = INT64_MIN;
     uint8_t last = 0;
     bool done = false;
     track->blocks = calloc(max_size(blocks, 1), sizeof(*track->blocks));
-    if (!writer || !track->blocks)
-        goto no_memory;
-    writer->track = track;
-    for (uint32_t i = 0; i < track->count; i++) {
-        if (!mp4_tables_next(tables, &sample, error))
-            goto done;
-        if (sample.size > index->file_size || sample.offset > index->file_size - sample.size) {
-            (void)error_set(error, ERROR_MALFORMED,
-                            "sample %" PRIu32 " of track %" PRIu32
-                            " lies behind the end of the file: its upload was cut off, or "
-                            "its index is damaged",
-                            i + 1, track->id);
-            goto done;
-        }
-        if (sample.description != last && track->change_count == MP4_CHANGES_MAX) {
-            (void)error_set(error, ERROR_UNKNOWN_COMMAND,
-                            "the kind of track %" PRIu32 "'s samples changes more than %d times", track->id,
-                            MP4_CHANGES_MAX);
-            goto done;
-        }
-        if (sample.description != last && !note_change(track, i, sample.description))
-            goto no_memory;
-        last = sample.description;
-        note_order(track, &sample, &key_shown);
-        track->duration += sample.duration;
-        track->bytes += sample.size;
-        track->constant = i == 0 || (track->constant && sample.duration == writer->samples[0].duration);
-        if (!block_add(writer, &sample))
-            goto no_memory;
+    if (!writer || !track->blocks) {
+        (void)no_memory(error);
+        goto done;
     }
-    if (!block_flush(writer))
-        goto no_memory;
+    writer->track = track;
+    for (uint32_t begin = 0; begin < track->count; begin += writer->filled) {
+        writer->filled = track->count - begin < MP4_BLOCK ? track->count - begin : MP4_BLOCK;
+        if (!mp4_tables_read(tables, writer->samples, writer->filled, error) ||
+            !note_samples(index, track, writer->samples, begin, writer->filled, &last, &key_shown, error))
+            goto done;
+        if (!block_flush(writer)) {
+            (void)no_memory(error);
+            goto done;
+        }
+    }
     media_put_zeros(&track->bits, PADDING);
-    if (track->bits.failed)
-        goto no_memory;
-    done = true;
-    goto done;
-no_memory:
-    (void)error_set(error, ERROR_UNAVAILABLE, "no memory for its index");
+    done = !track->bits.failed || no_memory(error);
 done:
     free(writer);
     return done;

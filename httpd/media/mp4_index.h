@@ -35,7 +35,11 @@ struct mp4_block {
     int32_t cts_min;
     uint8_t size_bits, gap_bits, cts_bits, duration_bits;
     uint8_t sync; /* bits per sample: 0 where all of them are */
+    uint8_t bits; /* of a sample: all of these together */
 };
+
+/* So many bits stand in one word, whatever bit of a byte they begin at. */
+#define MP4_WORD_BITS 57
 
 struct mp4_description {
     struct media_view entry; /* the whole box, in the index's own memory */
@@ -53,6 +57,7 @@ struct mp4_track {
     int32_t skipped;  /* media_time of the edit list: what comes before is not shown */
     bool all_sync, has_cts, open_gop, constant;
     uint32_t syncs; /* samples that are */
+    uint32_t usual; /* duration of the first sample: of all of them where they are constant */
     char language[4];
     uint16_t language_code;
     char title[64];         /* of its handler, "" where that says nothing */

@@ -134,7 +134,7 @@ bool mp4_tables_open(struct mp4_tables *tables, struct media_view stbl, struct m
     return check_chunks(tables, track, error) && check_times(tables, track, error);
 }
 
-static uint32_t next_size(const struct mp4_tables *tables)
+static inline uint32_t next_size(const struct mp4_tables *tables)
 {
     uint32_t i = tables->number;
     if (tables->fixed_size > 0)
@@ -153,7 +153,7 @@ static uint32_t next_size(const struct mp4_tables *tables)
     }
 }
 
-static void next_time(struct mp4_tables *tables, struct mp4_sample *sample)
+static inline void next_time(struct mp4_tables *tables, struct mp4_sample *sample)
 {
     while (tables->stts_left == 0 && tables->stts_at < tables->stts.size) {
         tables->stts_left = media_get32(tables->stts, tables->stts_at);
@@ -173,17 +173,18 @@ static void next_time(struct mp4_tables *tables, struct mp4_sample *sample)
     tables->dts += tables->stts_delta;
 }
 
-static bool next_sync(struct mp4_tables *tables)
+static inline bool next_sync(struct mp4_tables *tables)
 {
     if (tables->track->all_sync)
         return true;
-    while (tables->stss_at < tables->stss.size &&
-           media_get32(tables->stss, tables->stss_at) < tables->number + 1)
+    while (tables->key < tables->number + 1 && tables->stss_at < tables->stss.size) {
+        tables->key = media_get32(tables->stss, tables->stss_at);
         tables->stss_at += 4;
-    return media_get32(tables->stss, tables->stss_at) == tables->number + 1;
+    }
+    return tables->key == tables->number + 1;
 }
 
-static bool next_chunk(struct mp4_tables *tables)
+static inline bool next_chunk(struct mp4_tables *tables)
 {
     while (tables->chunk_left == 0) {
         if (tables->chunk >= tables->chunk_count)
@@ -202,7 +203,7 @@ static bool next_chunk(struct mp4_tables *tables)
     return true;
 }
 
-bool mp4_tables_next(struct mp4_tables *tables, struct mp4_sample *sample, struct error *error)
+static inline bool next_sample(struct mp4_tables *tables, struct mp4_sample *sample, struct error *error)
 {
     if (!next_chunk(tables))
         return error_set(error, ERROR_MALFORMED, "the chunks of track %" PRIu32 " end before its samples do",
@@ -222,5 +223,14 @@ bool mp4_tables_next(struct mp4_tables *tables, struct mp4_sample *sample, struc
                          tables->track->id);
     tables->offset += sample->size;
     tables->number++;
+    return true;
+}
+
+bool mp4_tables_read(struct mp4_tables *tables, struct mp4_sample *samples, size_t count, struct error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!next_sample(tables, &samples[i], error))
+            return false;
+    }
     return true;
 }

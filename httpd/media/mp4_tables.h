@@ -20,6 +20,7 @@ struct mp4_tables {
     size_t stts_at, ctts_at, stss_at, stsc_at;
     uint32_t stts_left, stts_delta, ctts_left;
     int32_t ctts_offset;
+    uint32_t key;               /* the next sample that is one, counted from 1; 0: none is left */
     uint32_t chunk, chunk_left; /* the chunk behind the present one; samples left in that */
     int64_t offset;
     uint8_t description;
@@ -28,6 +29,8 @@ struct mp4_tables {
 /* Fills TRACK's count and all_sync too. False: the tables contradict their boxes or each other. */
 MUST_CHECK bool mp4_tables_open(struct mp4_tables *tables, struct media_view stbl, struct mp4_track *track,
                                 struct error *error);
-MUST_CHECK bool mp4_tables_next(struct mp4_tables *tables, struct mp4_sample *sample, struct error *error);
+/* The next COUNT samples; the track has so many left. */
+MUST_CHECK bool mp4_tables_read(struct mp4_tables *tables, struct mp4_sample *samples, size_t count,
+                                struct error *error);
 
 #endif
