@@ -154,7 +154,8 @@ const struct config_option http_options[] = {
     {SECTION, "segment_time", CONFIG_DURATION, AT(segment_time_ms), "6s", 500, 60000, NULL, AT_START,
      "A segment of a stream ends at the first key frame that is so far behind its beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
-     "Threads that read indexes and make playlists."},
+     "Threads that read indexes, and as many that make playlists, so that one who has an index waits for no "
+     "other's."},
     {SECTION, "stream_memory", CONFIG_SIZE, AT(stream_memory), "256M", 16 * MIB, 1024 * (int64_t)MIB * 1024,
      NULL, AT_START,
      "Memory, over all loops, for segments that are put together, heads of clips and key frames of pictures, "

@@ -128,6 +128,10 @@ struct local_volumes *local_volumes_create(const struct config_strings *entries,
         volume->workers = workers_create(name, threads, QUEUE_MAX, error);
         if (!volume->workers)
             goto fail;
+        snprintf(name, sizeof(name), "bulk%zu", i);
+        volume->bulk = workers_create(name, (threads + 1) / 2, QUEUE_MAX, error);
+        if (!volume->bulk)
+            goto fail;
         log_info("local", "group %s: files of the store path \"%s\" are read from %s", volume->group,
                  volume->key, volume->directory);
     }
@@ -142,17 +146,19 @@ void local_volumes_end_workers(struct local_volumes *volumes, int64_t timeout_ms
 {
     for (size_t i = 0; volumes && i < volumes->count; i++) {
         struct local_volume *volume = &volumes->items[i];
-        if (!workers_destroy(volume->workers, timeout_ms))
-            log_warning("local", "group %s: %s hangs; it is left behind", volume->group, volume->directory);
-        else
+        if (workers_destroy(volume->workers, timeout_ms))
             volume->workers = NULL;
+        if (workers_destroy(volume->bulk, timeout_ms))
+            volume->bulk = NULL;
+        if (volume->workers || volume->bulk)
+            log_warning("local", "group %s: %s hangs; it is left behind", volume->group, volume->directory);
     }
 }
 
 void local_volumes_destroy(struct local_volumes *volumes)
 {
     for (size_t i = 0; volumes && i < volumes->count; i++) {
-        if (volumes->items[i].workers)
+        if (volumes->items[i].workers || volumes->items[i].bulk)
             return; /* a worker that hangs may still look at it */
     }
     for (size_t i = 0; volumes && i < volumes->count; i++)
@@ -217,7 +223,8 @@ void local_volumes_miss(const struct local_volumes *volumes, const char *group, 
 
 bool local_volume_hangs(const struct local_volume *volume)
 {
-    return workers_oldest_ms(volume->workers) > LOCAL_HANG_MS;
+    return workers_oldest_ms(volume->workers) > LOCAL_HANG_MS ||
+           workers_oldest_ms(volume->bulk) > LOCAL_HANG_MS;
 }
 
 static bool volume_check_file(int fd, int64_t size, struct error *error)

@@ -1,7 +1,7 @@
 /*
  * local_volume: the volumes of storage groups that are mounted on this machine (httpd.local_groups): which
  * there are, and opening a file of one. Each has worker threads of its own, so that a mount that hangs uses
- * up no other's. Made and ended by http_server; read by every loop.
+ * up no other's; and further ones for large pieces (indexes, segments that are put together), behind which no other file waits. Made and ended by http_server; read by every loop.
  */
 #ifndef REEL_HTTPD_LOCAL_VOLUME_H
 #define REEL_HTTPD_LOCAL_VOLUME_H
@@ -20,6 +20,7 @@ struct local_volume {
     char key[PROTO_KEY_SIZE]; /* of the store path, as the storage servers have it */
     char *directory;          /* absolute */
     struct workers *workers;
+    struct workers *bulk; /* for reads of many bytes */
 };
 
 struct local_volumes;
@@ -31,7 +32,7 @@ MUST_CHECK bool local_volume_split(const char *text, char group[PROTO_GROUP_SIZE
 /* Every entry for itself, and that none stands twice. Pure. */
 MUST_CHECK bool local_volumes_check(const struct config_strings *entries, struct error *error);
 
-/* Starts THREADS workers for each. ENTRIES have passed local_volumes_check(). NULL on failure. */
+/* Starts THREADS workers for each, and half as many for large pieces. ENTRIES have passed local_volumes_check(). NULL on failure. */
 MUST_CHECK struct local_volumes *local_volumes_create(const struct config_strings *entries, size_t threads,
                                                       struct error *error);
 /* Ends the workers, waiting at most TIMEOUT_MS for each volume; what hangs is left alone. BLOCKS. NULL is

@@ -12,7 +12,9 @@
 #define TYPE MEDIA_TYPE
 
 #define HOP_SIZE      ((int64_t)16 * 1024)
-#define BOXES_MAX     (256 * 1024) /* of the top level */
+#define REST_MAX      ((int64_t)8 * 1024 * 1024) /* behind the media data: most likely the index, read at once */
+#define HOP_BOXES_MAX 1024                       /* that media_walk_hop() looks at */
+#define BOXES_MAX     (256 * 1024)               /* of the top level */
 #define MOOF_MAX      ((int64_t)4 * 1024 * 1024)
 #define TS_PIECE      ((int64_t)TS_PACKET * 8192) /* 1.5 MB */
 #define SUBTITLES_MAX ((int64_t)4 * 1024 * 1024)
@@ -31,6 +33,7 @@ struct media_walk {
     int64_t wanted, wanted_size; /* the range that is asked for */
     int64_t at;                  /* the box that is looked at */
     int64_t begin;               /* where the fragment under way began: at its styp */
+    bool behind_data;            /* the box before it is mdat */
     size_t boxes;
     struct media_film *film;
     struct mp4_fragments fragments;
@@ -165,17 +168,28 @@ static enum walk_step at_end(struct media_walk *walk, struct media_film **film, 
     return refuse(error, ERROR_MALFORMED, "it has no index (moov): its recording or upload was cut off");
 }
 
-/* Goes from box to box as far as BYTES, which lie at WANTED, go. */
-static enum walk_step walk_boxes(struct media_walk *walk, struct media_view bytes, struct media_film **film,
-                                 struct error *error)
+static enum walk_step want_box(struct media_walk *walk)
 {
-    for (;;) {
+    int64_t rest = walk->options.size - walk->at;
+    bool all =
+        walk->state == LOOKING_MOOV && walk->behind_data && rest <= min_i64(REST_MAX, walk->options.moov_max);
+    return want(walk, walk->at, all ? rest : HOP_SIZE);
+}
+
+/* Goes from box to box as far as BYTES, which lie at WANTED, go. BOXES_LEFT: so many at most, and no box is taken; 0: all. */
+static enum walk_step walk_boxes(struct media_walk *walk, struct media_view bytes, size_t boxes_left,
+                                 struct media_film **film, struct error *error)
+{
+    bool hops = boxes_left > 0;
+    for (;; boxes_left--) {
+        if (hops && (boxes_left == 0 || walk->state != LOOKING_MOOV))
+            return WALK_HEAVY;
         enum walk_step step = WALK_READ;
         int64_t left = walk->options.size - walk->at;
         if (left < 8)
             return at_end(walk, film, error);
         if (walk->at < walk->wanted || walk->at + min_i64(left, 16) > walk->wanted + (int64_t)bytes.size)
-            return want(walk, walk->at, HOP_SIZE);
+            return want_box(walk);
         struct media_view here = media_view_from(bytes, (size_t)(walk->at - walk->wanted));
         uint64_t size = media_get32(here, 0);
         uint32_t type = media_get32(here, 4);
@@ -201,6 +215,8 @@ static enum walk_step walk_boxes(struct media_walk *walk, struct media_view byte
         }
         struct media_view box = media_view_part(here, 0, (size_t)size);
         if (walk->state == LOOKING_MOOV && type == TYPE('m', 'o', 'o', 'v')) {
+            if (hops)
+                return WALK_HEAVY;
             step = take_moov(walk, box, film, error);
             if (step != WALK_READ)
                 return step;
@@ -210,6 +226,7 @@ static enum walk_step walk_boxes(struct media_walk *walk, struct media_view byte
             step = take_fragment_box(walk, type, box, (int64_t)size, film, error);
         if (step != WALK_READ)
             return step;
+        walk->behind_data = type == TYPE('m', 'd', 'a', 't');
         walk->at += (int64_t)size;
     }
 }
@@ -287,7 +304,7 @@ static enum walk_step look_first(struct media_walk *walk, struct media_view byte
 {
     if (looks_like_mp4(bytes)) {
         walk->state = LOOKING_MOOV;
-        return walk_boxes(walk, bytes, film, error);
+        return walk_boxes(walk, bytes, 0, film, error);
     }
     if (looks_like_ts(bytes))
         return begin_ts(walk, error);
@@ -306,17 +323,32 @@ static enum walk_step look_first(struct media_walk *walk, struct media_view byte
                   "it is neither an MP4, QuickTime, Matroska or WebM file nor a transport stream");
 }
 
+static enum walk_step cut_short(struct error *error)
+{
+    return refuse(error, ERROR_UNAVAILABLE, "it could not be read to its end");
+}
+
+enum walk_step media_walk_hop(struct media_walk *walk, struct media_view bytes, struct error *error)
+{
+    struct media_film *none = NULL;
+    if ((int64_t)bytes.size != walk->wanted_size)
+        return cut_short(error);
+    if (walk->state == LOOKING_FIRST && looks_like_mp4(bytes))
+        walk->state = LOOKING_MOOV;
+    return walk->state == LOOKING_MOOV ? walk_boxes(walk, bytes, HOP_BOXES_MAX, &none, error) : WALK_HEAVY;
+}
+
 enum walk_step media_walk_feed(struct media_walk *walk, struct media_view bytes, struct media_film **film,
                                struct error *error)
 {
     if ((int64_t)bytes.size != walk->wanted_size)
-        return refuse(error, ERROR_UNAVAILABLE, "it could not be read to its end");
+        return cut_short(error);
     switch (walk->state) {
     case LOOKING_FIRST:
         return look_first(walk, bytes, film, error);
     case LOOKING_MOOV:
     case LOOKING_MOOF:
-        return walk_boxes(walk, bytes, film, error);
+        return walk_boxes(walk, bytes, 0, film, error);
     case LOOKING_TS:
         return walk_ts(walk, bytes, film, error);
     case LOOKING_EBML:

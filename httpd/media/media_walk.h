@@ -15,6 +15,7 @@ enum walk_step {
     WALK_READ, /* OFFSET and SIZE are wanted next; with KEEP all of them at once, else as many as the file has */
     WALK_DONE,    /* FILM is made; the caller's */
     WALK_REFUSED, /* ERROR says why */
+    WALK_HEAVY,   /* of media_walk_hop() alone: the same bytes are for media_walk_feed() */
 };
 
 struct media_walk;
@@ -35,5 +36,8 @@ void media_walk_wanted(const struct media_walk *walk, int64_t *offset, int64_t *
 /* BYTES are the range that was wanted. Takes milliseconds for a long film: on a worker. */
 enum walk_step media_walk_feed(struct media_walk *walk, struct media_view bytes, struct media_film **film,
                                struct error *error);
+
+/* The same as far as it takes microseconds, so that no worker is needed to go from box to box. */
+enum walk_step media_walk_hop(struct media_walk *walk, struct media_view bytes, struct error *error);
 
 #endif

@@ -42,7 +42,7 @@ static void server_free(struct http_server *server)
         http_settings_release(loop->http.settings);
         http_settings_release(loop->new_settings);
     }
-    if (!server->stream_workers) /* else one that hangs may still look at it */
+    if (!server->stream_workers && !server->index_workers) /* else one that hangs may still look at it */
         media_cache_destroy(server->streams);
     poster_service_destroy(server->posters);
     client_shared_destroy(server->known);
@@ -126,12 +126,13 @@ static bool build_streams(struct http_server *server, const struct httpd_config 
 {
     http_budget_init(&server->budget, (size_t)config->stream_memory);
     server->stream_workers = workers_create("stream", (size_t)config->stream_workers, STREAM_QUEUE, error);
-    if (!server->stream_workers)
+    server->index_workers = workers_create("index", (size_t)config->stream_workers, STREAM_QUEUE, error);
+    if (!server->stream_workers || !server->index_workers)
         return false;
     struct media_cache_options options = {.bytes_max = (size_t)config->index_cache,
                                           .segment_ms = config->segment_time_ms,
                                           .moov_max = config->index_moov_max,
-                                          .workers = server->stream_workers};
+                                          .workers = server->index_workers};
     server->streams = media_cache_create(&options);
     if (server->streams)
         return poster_service_create(config->poster_socket, config->poster_cache, config->poster_cache_size,
@@ -204,7 +205,9 @@ static void server_end_workers(struct daemon *daemon)
     local_volumes_end_workers(server->volumes, WORKERS_STOP_MS);
     if (workers_destroy(server->stream_workers, WORKERS_STOP_MS))
         server->stream_workers = NULL;
-    else
+    if (workers_destroy(server->index_workers, WORKERS_STOP_MS))
+        server->index_workers = NULL;
+    if (server->stream_workers || server->index_workers)
         log_warning("server", "the making of an index hangs; it is left behind");
     if (!poster_service_end_workers(server->posters, WORKERS_STOP_MS))
         log_warning("server", "reel-poster hangs; it is left behind");

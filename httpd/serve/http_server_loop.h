@@ -37,8 +37,9 @@ struct http_server {
     struct workers *resolver;
     struct access_log *access_log;
     struct listen_limits *limits;
-    struct local_volumes *volumes; /* NULL: none */
-    struct workers *stream_workers;
+    struct local_volumes *volumes;  /* NULL: none */
+    struct workers *stream_workers; /* what somebody waits for who has an index */
+    struct workers *index_workers;
     struct http_budget budget;
     struct media_cache *streams;    /* indexes, of all loops */
     struct poster_service *posters; /* NULL: none */

@@ -312,10 +312,22 @@ static void load_done(struct job *job)
     case WALK_DONE:
         load_finish(load, NULL);
         break;
+    case WALK_HEAVY: /* only of a hop */
     case WALK_REFUSED:
         load_finish(load, &load->error);
         break;
     }
+}
+
+static void load_work(struct media_load *load)
+{
+    load->job = (struct job){.run = load_run, .done = load_done, .loop = load->loop->loop};
+    load->working = workers_submit(load->cache->options.workers, &load->job);
+    if (load->working)
+        return;
+    (void)error_set(&load->error, ERROR_UNAVAILABLE, "too many files wait to be indexed");
+    load->step = WALK_REFUSED;
+    load_done(&load->job);
 }
 
 static void load_on_bytes(void *argument, uint8_t *bytes, size_t size, const struct error *error)
@@ -324,16 +336,16 @@ static void load_on_bytes(void *argument, uint8_t *bytes, size_t size, const str
     load->read = NULL;
     load->bytes = bytes;
     load->size = size;
-    if (!error) {
-        load->job = (struct job){.run = load_run, .done = load_done, .loop = load->loop->loop};
-        load->working = workers_submit(load->cache->options.workers, &load->job);
-        if (load->working)
-            return;
-        (void)error_set(&load->error, ERROR_UNAVAILABLE, "too many files wait to be indexed");
-        error = &load->error;
+    if (error) {
+        struct error copy = *error;
+        load_finish(load, &copy);
+        return;
     }
-    struct error copy = *error;
-    load_finish(load, &copy);
+    load->step = media_walk_hop(load->walk, (struct media_view){bytes, size}, &load->error);
+    if (load->step == WALK_HEAVY)
+        load_work(load);
+    else
+        load_done(&load->job);
 }
 
 static void load_begin_next(struct media_cache_loop *own)

@@ -15,7 +15,8 @@
 
 #define GAP_MAX     ((int64_t)64 * 1024)        /* between pieces that one request fetches */
 #define REQUEST_MAX ((int64_t)16 * 1024 * 1024) /* bytes of one request, unless a piece has more */
-#define CHUNK       ((size_t)64 * 1024) /* what is received at a time where it is not the pieces alone */
+#define CHUNK       ((size_t)64 * 1024)   /* what is received at a time where it is not the pieces alone */
+#define TURN        ((int64_t)256 * 1024) /* what is received before others have their turn */
 
 /* What a worker does. Outlives the reading where that is cancelled. */
 struct local_job {
@@ -40,7 +41,7 @@ struct media_read {
     size_t size;
 
     struct local_opening *opening;
-    struct local_job *local;
+    struct local_job *local; /* then EVENT is its timer */
 
     struct client_operation *operation;
     struct packet_call *call;
@@ -157,7 +158,9 @@ static void fetch_take(struct media_read *read, const uint8_t *bytes, int64_t si
         int64_t from = max_i64(piece->offset, begin), to = min_i64(piece->offset + piece->size, end);
         if (from >= to || piece->offset >= end)
             break;
-        memmove(read->bytes + read->filled, bytes + (from - begin), (size_t)(to - from));
+        const uint8_t *source = bytes + (from - begin);
+        if (source != read->bytes + read->filled)
+            memmove(read->bytes + read->filled, source, (size_t)(to - from));
         read->filled += (size_t)(to - from);
         if (to < piece->offset + piece->size)
             break;
@@ -165,6 +168,19 @@ static void fetch_take(struct media_read *read, const uint8_t *bytes, int64_t si
     }
     read->at = end;
     client_resume_moved(&read->resume, size);
+}
+
+static int64_t piece_left(const struct media_read *read)
+{
+    const struct mp4_piece *piece = &read->pieces[read->piece];
+    return read->at < piece->offset ? 0 : piece->offset + piece->size - read->at;
+}
+
+/* Where the next bytes are received: in their place where they are many of one piece. */
+static uint8_t *fetch_place(struct media_read *read)
+{
+    return read->piece < read->count && piece_left(read) >= (int64_t)CHUNK ? read->bytes + read->filled
+                                                                           : read->chunk;
 }
 
 static void fetch_next(struct media_read *read)
@@ -190,16 +206,19 @@ static void fetch_readable(evutil_socket_t fd, short what, void *argument)
         fetch_broken(read, ERROR_TIMEOUT, "the storage server sent no byte in time");
         return;
     }
-    for (int rounds = 0; rounds < 16 && read->at < read->end; rounds++) {
-        ssize_t got = transport_recv(packet_call_transport(read->call), read->chunk,
-                                     (size_t)min_i64((int64_t)CHUNK, read->end - read->at), MSG_DONTWAIT);
+    const int64_t turn_end = min_i64(read->end, read->at + TURN);
+    while (read->at < turn_end) {
+        uint8_t *to = fetch_place(read);
+        int64_t room = to == read->chunk ? (int64_t)CHUNK : piece_left(read);
+        ssize_t got = transport_recv(packet_call_transport(read->call), to,
+                                     (size_t)min_i64(room, turn_end - read->at), MSG_DONTWAIT);
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
             return;
         if (got <= 0) {
             fetch_broken(read, ERROR_CONNECTION, got == 0 ? "the connection was closed" : strerror(errno));
             return;
         }
-        fetch_take(read, read->chunk, got);
+        fetch_take(read, to, got);
     }
     fetch_next(read);
 }
@@ -296,20 +315,52 @@ static void local_done(struct job *job)
     struct media_read *read = local->owner;
     int errnum = local->errnum;
     local_files_release(local->files, local->file);
-    if (!read) {
-        free(local->bytes);
-        free(local->pieces);
-        free(local);
-        return;
+    if (read) {
+        event_del(&read->event);
+        read->watched = false;
+        read->local = NULL;
+        read->bytes = local->bytes;
+        local->bytes = NULL;
     }
-    read->local = NULL;
-    read->bytes = local->bytes;
-    read->pieces = local->pieces;
+    free(local->bytes);
+    free(local->pieces);
     free(local);
+    if (!read)
+        return;
     if (errnum == 0)
         read_succeed(read);
     else
         fetch_instead(read, errnum == ENODATA ? "the file has become shorter" : strerror(errnum));
+}
+
+/* The disk may hang for good: what the worker writes to stays its own. */
+static void local_hangs(evutil_socket_t fd, short what, void *argument)
+{
+    struct media_read *read = argument;
+    (void)fd;
+    (void)what;
+    read->watched = false;
+    read->local->owner = NULL;
+    read->local = NULL;
+    read->bytes = malloc(read->size);
+    if (read->bytes)
+        fetch_instead(read, "reading it takes too long");
+    else
+        read_fail(read, ERROR_UNAVAILABLE, "no memory");
+}
+
+/* For LOCAL, which has all it needs but a time limit. */
+static bool local_submit(struct media_read *read, struct local_job *local)
+{
+    const struct timeval patience = duration_timeval(LOCAL_HANG_MS);
+    memcpy(local->pieces, read->pieces, read->count * sizeof(*local->pieces));
+    event_assign(&read->event, loop_base(read->loop->loop), -1, EV_TIMEOUT, local_hangs, read);
+    if (event_add(&read->event, &patience) != 0)
+        return false;
+    read->watched = workers_submit(read->file->volume->bulk, &local->job);
+    if (!read->watched)
+        event_del(&read->event);
+    return read->watched;
 }
 
 static void local_read(struct media_read *read, struct open_file *file)
@@ -321,14 +372,14 @@ static void local_read(struct media_read *read, struct open_file *file)
                                     .files = read->loop->local_files,
                                     .file = file,
                                     .bytes = read->bytes,
-                                    .pieces = read->pieces,
+                                    .pieces = malloc(read->count * sizeof(*local->pieces)),
                                     .count = read->count};
-        if (workers_submit(read->file->volume->workers, &local->job)) {
+        if (local->pieces && local_submit(read, local)) {
             read->local = local;
             read->bytes = NULL; /* the job's until it is done */
-            read->pieces = NULL;
             return;
         }
+        free(local->pieces);
     }
     free(local);
     local_files_release(read->loop->local_files, file);

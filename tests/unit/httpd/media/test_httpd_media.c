@@ -100,6 +100,38 @@ static void test_every_sample_is_where_the_tables_say(void **state)
     mp4_index_destroy(index);
 }
 
+/* However many bits a sample takes: those of one fit a word or do not. */
+static void test_samples_come_back_whatever_lies_between_them(void **state)
+{
+    (void)state;
+    for (unsigned bits = 40; bits <= 56; bits++) {
+        struct mp4_maker_track track = video;
+        struct media_buffer moov = {0};
+        struct error error = {.text = ""};
+        track.wide = true;
+        track.reorder = true;
+        track.count = 100;
+        track.key_every = 5;
+        track.chunk_step = INT64_C(1) << bits;
+        mp4_maker_moov(&moov, &track, 1);
+        struct mp4_index *index =
+            mp4_index_create((struct media_view){moov.bytes, moov.size}, INT64_MAX, &error);
+        if (!index)
+            fail_msg("refused: %s", error.text);
+        for (uint32_t i = 0; i < 100; i++) {
+            struct mp4_sample sample = sample_at(&index->tracks[0], i);
+            static const int order[] = {1, 3, 0, 2};
+            assert_int_equal(sample.offset, 100 + ((int64_t)i << bits));
+            assert_int_equal(sample.size, 1000);
+            assert_int_equal(sample.cts, order[i % 4]);
+            assert_int_equal(sample.dts, i);
+            assert_int_equal(sample.sync, i % 5 == 0);
+        }
+        mp4_index_destroy(index);
+        media_buffer_clear(&moov);
+    }
+}
+
 static void test_an_hour_takes_a_megabyte(void **state)
 {
     struct mp4_maker_track tracks[2] = {video, audio};
@@ -680,19 +712,27 @@ static void test_sound_apart_is_a_rendition_of_its_own(void **state)
 
 /* ---- the walk over a whole file ---- */
 
+/* HEAVY: how often more was to be done than going from box to box. */
 static enum walk_step walk_over(const uint8_t *bytes, int64_t size, struct media_film **film,
-                                struct error *error, int *reads)
+                                struct error *error, int *reads, int *heavy)
 {
     struct media_walk_options options = {.size = size, .segment_ms = 1000, .moov_max = 1000000};
     struct media_walk *walk = media_walk_create(&options);
     enum walk_step step;
     assert_non_null(walk);
     *reads = 0;
+    *heavy = 0;
     do {
         int64_t offset, wanted;
         media_walk_wanted(walk, &offset, &wanted);
         assert_true(offset >= 0 && wanted > 0 && offset + wanted <= size);
-        step = media_walk_feed(walk, (struct media_view){bytes + offset, (size_t)wanted}, film, error);
+        struct media_view view = {bytes + offset, (size_t)wanted};
+        step = media_walk_hop(walk, view, error);
+        assert_int_not_equal(step, WALK_DONE);
+        if (step == WALK_HEAVY) {
+            step = media_walk_feed(walk, view, film, error);
+            (*heavy)++;
+        }
         (*reads)++;
     } while (step == WALK_READ);
     media_walk_destroy(walk);
@@ -708,7 +748,7 @@ static void test_the_index_is_found_wherever_it_is(void **state)
         struct media_buffer file = {0};
         struct media_film *film = NULL;
         struct error error = {.text = ""};
-        int reads;
+        int reads, heavy;
         size_t box = media_box_begin(&file, TYPE('f', 't', 'y', 'p'));
         media_put_text(&file, "isom");
         media_put32(&file, 0);
@@ -720,24 +760,56 @@ static void test_the_index_is_found_wherever_it_is(void **state)
         media_box_end(&file, box);
         if (last)
             mp4_maker_moov(&file, &track, 1);
-        if (walk_over(file.bytes, (int64_t)file.size, &film, &error, &reads) != WALK_DONE)
+        if (walk_over(file.bytes, (int64_t)file.size, &film, &error, &reads, &heavy) != WALK_DONE)
             fail_msg("refused: %s", error.text);
         assert_int_equal(film->kind, FILM_MP4);
         assert_int_equal(film->cut->count, 2);
         assert_int_equal(reads, last ? 2 : 1);
+        assert_int_equal(heavy, 1); /* its index alone is for a worker */
         media_film_release(film);
         /* Without its last bytes: the index is cut off, or some samples are. */
         int64_t rest = last ? (int64_t)file.size - 100 : 100000;
-        assert_int_equal(walk_over(file.bytes, rest, &film, &error, &reads), WALK_REFUSED);
+        assert_int_equal(walk_over(file.bytes, rest, &film, &error, &reads, &heavy), WALK_REFUSED);
         assert_int_equal(error.code, ERROR_MALFORMED);
         media_buffer_clear(&file);
     }
+}
+
+/* A long index behind the media data is read at once, not first its beginning. Small boxes without end are no work for a loop. */
+static void test_an_index_at_the_end_is_one_read(void **state)
+{
+    struct mp4_maker_track track = video;
+    struct media_buffer file = {0};
+    struct media_film *film = NULL;
+    struct error error = {.text = ""};
+    int reads, heavy;
+    (void)state;
+    track.count = 20000;
+    track.reorder = true;
+    track.chunk_step = 10;
+    track.size = 10;
+    size_t box = media_box_begin(&file, TYPE('m', 'd', 'a', 't'));
+    media_put_zeros(&file, 250000);
+    media_box_end(&file, box);
+    mp4_maker_moov(&file, &track, 1);
+    assert_true(file.size > 250000 + 100000);
+    assert_int_equal(walk_over(file.bytes, (int64_t)file.size, &film, &error, &reads, &heavy), WALK_DONE);
+    assert_int_equal(reads, 2);
+    assert_int_equal(heavy, 1);
+    media_film_release(film);
+    media_buffer_clear(&file);
+    for (int i = 0; i < 5000; i++)
+        media_box_end(&file, media_box_begin(&file, TYPE('f', 'r', 'e', 'e')));
+    assert_int_equal(walk_over(file.bytes, (int64_t)file.size, &film, &error, &reads, &heavy), WALK_REFUSED);
+    assert_int_equal(heavy, 1);
+    media_buffer_clear(&file);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_sample_is_where_the_tables_say),
+        cmocka_unit_test(test_samples_come_back_whatever_lies_between_them),
         cmocka_unit_test(test_an_hour_takes_a_megabyte),
         cmocka_unit_test(test_an_edit_list_moves_what_is_shown),
         cmocka_unit_test(test_what_cannot_be_is_refused),
@@ -757,6 +829,7 @@ int main(void)
         cmocka_unit_test(test_codecs_that_no_player_takes_are_refused),
         cmocka_unit_test(test_sound_apart_is_a_rendition_of_its_own),
         cmocka_unit_test(test_the_index_is_found_wherever_it_is),
+        cmocka_unit_test(test_an_index_at_the_end_is_one_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
