@@ -17,6 +17,7 @@
 #include "common/daemon/daemon_watch.h"
 #include "common/daemon/end_guard.h"
 #include "common/base/log.h"
+#include "common/loop/kept_sockets.h"
 #include "common/base/metrics.h"
 #include "common/base/standard_files.h"
 #include <errno.h>
@@ -435,9 +436,11 @@ static int live(struct run *run)
     int exit_code = EXIT_FAILURE;
 
     run->start_ms = clock_monotonic_ms();
+    kept_sockets_begin();
     run->reload_metric = metrics_gauge("reel_daemon_reload_refused",
                                        "1: the configuration file was refused at the last reload.", NULL);
     if (daemon_start(run, &error)) {
+        kept_sockets_end();
         log_info("daemon", "ready: %zu loops", run->loops.count);
         (void)sd_notifyf(0, "READY=1\nMAINPID=%ld", (long)getpid());
         process_tell_ready(&run->ready_fd);

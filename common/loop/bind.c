@@ -2,6 +2,7 @@
  * bind: turns configured addresses into listening sockets. Knows nothing of loops and connections; keeps nothing.
  */
 #include "common/loop/bind.h"
+#include "common/loop/kept_sockets.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -130,9 +131,12 @@ static bool bind_is_free(const struct socket_address *address, struct error *err
     uint16_t port = bind_port(address);
     int fd;
 
-    if (port == 0)
+    if (port == 0 || kept_sockets_have(address))
         return true;
     fd = open_bound(address, port, false);
+    /* The configuration may name another address with the port of before: "*" in the place of one. */
+    if (fd < 0 && errno == EADDRINUSE && kept_sockets_drop_port(address))
+        fd = open_bound(address, port, false);
     if (fd < 0)
         return bind_refuse(address, errno, error);
     (void)close(fd);
@@ -195,8 +199,11 @@ static bool set_inherited(int fd, const struct bind_options *options)
 
 int bind_socket(struct socket_address *address, const struct bind_options *options, struct error *error)
 {
-    int fd = open_bound(address, bind_port(address), options->share);
+    int fd = kept_sockets_take(address, options->share);
+    bool taken = fd >= 0;
 
+    if (!taken)
+        fd = open_bound(address, bind_port(address), options->share);
     if (fd < 0) {
         bind_refuse(address, errno, error);
         return -1;
@@ -206,6 +213,8 @@ int bind_socket(struct socket_address *address, const struct bind_options *optio
     address->length = sizeof(address->storage);
     if (getsockname(fd, (struct sockaddr *)&address->storage, &address->length) != 0)
         goto fail;
+    if (!taken)
+        kept_sockets_keep(fd);
     return fd;
 fail:
     bind_refuse(address, errno, error);

@@ -246,6 +246,7 @@ static void server_stop(struct daemon *daemon)
     const struct daemon_config *config = daemon->config;
     for (size_t i = 0; i < server->count; i++) {
         server->loops[i].cut_ms = clock_monotonic_ms() + config->stop_timeout_ms;
+        server->loops[i].listen_until_ms = clock_monotonic_ms() + config->stop_timeout_ms / 2;
         loop_post(server->loops[i].http.loop, &server->loops[i].drain);
     }
 }

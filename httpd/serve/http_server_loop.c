@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/duration.h"
 #include "common/base/log.h"
+#include "common/loop/kept_sockets.h"
 #include "common/daemon/daemon_tls.h"
 #include "httpd/serve/http_connection.h"
 #include "httpd/serve/http_exchange.h"
@@ -35,8 +36,6 @@ void server_loop_clear(struct server_loop *loop)
     }
     if (event_initialized(&loop->tick))
         event_del(&loop->tick);
-    listener_take_rest(loop->listener);
-    listener_take_rest(loop->tls_listener);
     listener_close(loop->listener);
     listener_close(loop->tls_listener);
     tls_door_destroy(loop->http.door);
@@ -74,15 +73,43 @@ static void loop_is_drained(struct server_loop *loop)
     access_log_buffer_close(buffer, on_log_closed, loop);
 }
 
-static void on_drain(struct task *task)
+static void stop_listening(struct server_loop *loop)
 {
-    struct server_loop *loop = CONTAINER_OF(task, struct server_loop, drain);
+    loop->listens = false;
+    if (!kept_sockets_survive()) { /* what waits there would be reset */
+        listener_take_rest(loop->listener);
+        listener_take_rest(loop->tls_listener);
+    }
     listener_close(loop->listener);
     listener_close(loop->tls_listener);
     tls_door_close(loop->http.door);
+}
+
+/* Whoever comes while the next process cannot start yet is served here, one request each, as long as there are connections of
+ * before, and for at most half of stop_timeout; afterwards new ones wait for the next process. */
+static bool may_listen(const struct server_loop *loop)
+{
+    return kept_sockets_survive() && clock_monotonic_ms() < loop->listen_until_ms &&
+           http_sweep_has_older(&loop->http, loop->new_from);
+}
+
+static void loop_drain(struct server_loop *loop)
+{
+    if (loop->listens && !may_listen(loop))
+        stop_listening(loop);
+    if (loop->http.connections > 0 && clock_monotonic_ms() >= loop->cut_ms)
+        log_warning("server", "%zu connections are cut off", loop->http.connections);
+    else if (loop->listens || loop->http.connections > 0)
+        return;
+    loop_is_drained(loop);
+}
+
+static void on_drain(struct task *task)
+{
+    struct server_loop *loop = CONTAINER_OF(task, struct server_loop, drain);
+    loop->new_from = loop->http.next_id;
     http_sweep_drain(&loop->http);
-    if (loop->http.connections == 0)
-        loop_is_drained(loop);
+    loop_drain(loop);
 }
 
 static void on_reload(struct task *task)
@@ -134,11 +161,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
         watch_trackers(loop);
         return;
     }
-    if (loop->http.connections > 0 && clock_monotonic_ms() >= loop->cut_ms)
-        log_warning("server", "%zu connections are cut off", loop->http.connections);
-    else if (loop->http.connections > 0)
-        return;
-    loop_is_drained(loop);
+    loop_drain(loop);
 }
 
 static void on_again(struct task *task)
@@ -264,6 +287,7 @@ bool server_loop_build(struct server_loop *loop, size_t index, const struct http
     }
     if (!loop_listen(loop, addresses, error))
         return false;
+    loop->listens = true;
     event_assign(&loop->tick, loop_base(loop->http.loop), -1, EV_PERSIST, on_tick, loop);
     if (event_add(&loop->tick, &interval) != 0)
         return error_set(error, ERROR_UNAVAILABLE, "cannot arm the timer of a loop");

@@ -19,7 +19,10 @@ struct server_loop {
     struct event tick;
     struct client_operation *probe;
     int64_t probe_ms;
-    int64_t cut_ms;        /* draining: when what is left is cut off */
+    int64_t cut_ms;          /* draining: when what is left is cut off */
+    int64_t listen_until_ms; /* and when nothing new is accepted any more, at the latest */
+    uint64_t new_from;       /* and the first connection that has come since */
+    bool listens;
     atomic_bool has_run;   /* its thread has been here */
     atomic_bool drained;   /* nothing is left that could have work */
     atomic_bool reachable; /* a tracker answered last time, or none was asked */

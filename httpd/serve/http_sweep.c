@@ -257,3 +257,17 @@ void http_sweep_drain(struct http_loop *loop)
             http_connection_destroy(connection);
     }
 }
+
+bool http_sweep_has_older(const struct http_loop *loop, uint64_t id)
+{
+    for (int state = 0; state < CONNECTION_STATES; state++) {
+        const struct http_connection *connection;
+
+        TAILQ_FOREACH(connection, &loop->lists[state], link)
+        {
+            if (connection->id < id)
+                return true;
+        }
+    }
+    return false;
+}

@@ -20,4 +20,7 @@ bool http_sweep_has_room(const struct http_loop *loop);
 /* No further request on any connection: idle ones go now, the others after their answer. */
 void http_sweep_drain(struct http_loop *loop);
 
+/* Whether a connection is left that came before the one that would have ID. */
+MUST_CHECK bool http_sweep_has_older(const struct http_loop *loop, uint64_t id);
+
 #endif

@@ -176,15 +176,28 @@ def test_it_is_there_again_after_a_reboot(machine):
 
 
 LOAD = """
-# Uploads, reads by the command and over HTTP without pause; a line for each failure. Ends when /root/stop is there.
+# Uploads, reads by the command and over HTTP without pause, and without trying again; a line for each failure. Ends when /root/stop is there.
 n=0
 id=$(cat /root/id)
 while [ ! -e /root/stop ]; do
     head -c 200000 /dev/urandom >/root/load.$1
-    new=$(reel -q --tries 60 -u alice upload /root/load.$1) || echo "upload: $?"
-    reel -q --tries 60 -u alice download -o /root/back.$1 "$new" && cmp /root/load.$1 /root/back.$1 || echo "download: $?"
-    # A daemon that restarts refuses connections for a moment; what it has accepted it answers whole.
-    curl -sSf --retry 20 --retry-delay 1 --retry-connrefused -o /root/web.$1 "$(reel -u alice url --sign "$id")" && cmp /root/film.mp4 /root/web.$1 || echo "HTTP: $?"
+    new=$(reel -q -u alice upload /root/load.$1) || echo "upload: $?"
+    reel -q -u alice download -o /root/back.$1 "$new" && cmp /root/load.$1 /root/back.$1 || echo "download: $?"
+    n=$((n + 1))
+done
+echo "rounds: $n"
+"""
+
+WEB = """
+# The same with curl, which takes no second try either: what a browser sees.
+n=0
+url=$(reel -u alice url --sign --expires 1h "$(cat /root/id)")
+token=$(reel -u alice auth token --rights w --expires 1h)
+head -c 100000 /dev/urandom >/root/small.$1
+while [ ! -e /root/stop ]; do
+    code=$(curl -sS --max-time 60 -o /root/web.$1 -w '%{http_code}' "$url") && [ "$code" = 200 ] && cmp /root/film.mp4 /root/web.$1 || echo "GET: $code"
+    code=$(curl -sS --max-time 60 -o /root/said.$1 -w '%{http_code}' -T /root/small.$1 -H "Authorization: Bearer $token" \
+        "http://127.0.0.1:8080/files/tnvideo/alice/load-$1-$n") && [ "$code" = 201 ] || echo "PUT: $code $(cat /root/said.$1)"
     n=$((n + 1))
 done
 echo "rounds: $n"
@@ -203,21 +216,59 @@ def next_version(dist, directory):
         subprocess.run(["rm", "-r", tree], check=True)
 
 
+def start_load(machine):
+    """Clients that take no second try."""
+    machine.path("/root/stop").unlink(missing_ok=True)
+    machine.path("/root/load").write_text(LOAD)
+    machine.path("/root/web").write_text(WEB)
+    return [machine.start("sh", "/root/" + kind, number) for kind, number in (("load", 1), ("load", 2), ("web", 3), ("web", 4))]
+
+
+def end_load(machine, loads, what):
+    time.sleep(2)
+    machine.path("/root/stop").touch()
+    said = [load.communicate(timeout=120) for load in loads]
+    rounds = [re.fullmatch(r"rounds: (\d+)\n", out) for out, _ in said]
+    assert all(found and int(found[1]) > 3 for found in rounds), said
+    print(f"{what}: {[int(found[1]) for found in rounds]} rounds, 0 failures")
+
+
+def test_restarts_under_load_fail_no_request(machine):
+    """Listening sockets outlive a restart: who comes meanwhile waits. What a socket's neighbour was is no longer there afterwards."""
+    machine.sh("""
+        sed -i '/^httpd-1 /s/rights=r\\b/rights=rwd/' /etc/reelstore/keys
+        sed -i 's/^#write = on/write = on/' /etc/reelstore/httpd.conf
+        systemctl reload reel-tracker reel-storage reel-httpd
+        """)
+    loads = start_load(machine)
+    for _ in range(3):
+        for name in DAEMONS:
+            machine.run("systemctl", "restart", f"reel-{name}")
+    end_load(machine, loads, "12 restarts under load")
+    assert "listening sockets are taken over" in machine.journal("reel-httpd")
+    # Other addresses take the place of those that systemd keeps, and a stop keeps none.
+    machine.sh("""
+        sed -i 's/^listen = 127.0.0.1:8080/listen = *:8080/' /etc/reelstore/httpd.conf
+        systemctl restart reel-httpd
+        curl -s -o /dev/null http://127.0.0.2:8080/
+        sed -i 's/^listen = [*]:8080/listen = 127.0.0.1:8080/' /etc/reelstore/httpd.conf
+        systemctl restart reel-httpd
+        curl -s -o /dev/null http://127.0.0.1:8080/
+        ! curl -s -o /dev/null http://127.0.0.2:8080/
+        systemctl stop reel-httpd
+        ! curl -s -o /dev/null http://127.0.0.1:8080/
+        systemctl start reel-httpd
+        """)
+
+
 def test_an_upgrade_under_load_fails_no_request(machine, dist):
     machine.sh("sed -i 's/^\\[httpd\\]/[httpd]\\nretry_after = 7s/' /etc/reelstore/httpd.conf")
     next_version(dist, machine.path("/root/next"))
     before = {name: machine.run("systemctl", "show", "-P", "MainPID", f"reel-{name}").stdout for name in (*DAEMONS, "storage@storage2")}
-    machine.path("/root/load").write_text(LOAD)
-    loads = [machine.start("sh", "/root/load", number) for number in (1, 2)]
+    loads = start_load(machine)
     time.sleep(2)
     machine.sh("cd /root && apt-get install -y ./next/reelstore-*.deb")
-    time.sleep(2)
-    machine.path("/root/stop").touch()
-    for load in loads:
-        out, err = load.communicate(timeout=120)
-        rounds = re.fullmatch(r"rounds: (\d+)\n", out)
-        assert rounds and int(rounds[1]) > 3, out + err
-        print(f"upgrade under load: {rounds[1]} rounds, 0 failures")
+    end_load(machine, loads, "upgrade under load")
     assert states(machine) == RUNNING
     for name, pid in before.items():
         assert machine.run("systemctl", "show", "-P", "MainPID", f"reel-{name}").stdout != pid, f"reel-{name} was not restarted"
