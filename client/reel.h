@@ -401,6 +401,14 @@ REEL_API bool reel_move_user(struct reel *reel, const char *application, const c
 REEL_API bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int64_t *files,
                               int64_t *former, struct reel_error *error);
 
+/* The users of an application whose files the servers of the handle's group (reel_options.group) count, in the order of users: those
+ * who were given a quota, and, where the servers are configured to have one, everybody who stored something. HELD: bytes in
+ * unfinished uploads, beside QUOTA->bytes_used. EACH returns false to stop. Groups that share a database name the same users. */
+typedef bool (*reel_each_quota)(void *argument, const char *application, const char *user,
+                                const struct reel_quota *quota, int64_t held);
+REEL_API bool reel_group_quotas(struct reel *reel, reel_each_quota each, void *argument,
+                                struct reel_error *error);
+
 /* ---- for event loops ---- */
 
 /* Any function above blocks. A program with an event loop of its own (libevent, libuv, poll) has it called on a

@@ -62,11 +62,12 @@ static const struct command_verb verbs[] = {
      " interval limit ", 0, 0, true, false, command_top, false},
     {"doctor", "", "Asks every part whether it is well, and says what to do where it is not.", "", 0, 0, true,
      false, command_doctor, false},
-    {"admin", "group|quota ...",
+    {"admin", "group|quota [...]",
      "group list|add GROUP [WEIGHT]|drain GROUP [--empty]|open GROUP|weight GROUP WEIGHT|remove "
-     "GROUP|rebalance; quota USER [APPLICATION] prints what a user has and may have, and changes it with "
-     "--bytes and --files.",
-     " dry-run empty to rate settle parallel bytes files ", 2, 4, true, false, command_admin, false},
+     "GROUP|rebalance; quota [USER [APPLICATION]] prints what users, or this one, have and may have, and "
+     "changes "
+     "it with --bytes and --files.",
+     " dry-run empty to rate settle parallel bytes files sort ", 1, 4, true, false, command_admin, false},
     {"auth", "PART ...",
      "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...] makes a key (-o FILE adds it there), token makes a "
      "token for the "

@@ -78,15 +78,17 @@ int command_admin(struct command *command)
     struct reel_error error;
 
     if (strcmp(arguments[0], "quota") == 0)
-        return command_quota(command);
+        return command->count > 1 ? command_quota(command) : command_quotas(command);
     if (strcmp(arguments[0], "group") != 0) {
         return command_usage(
             &command->options,
-            "admin takes \"group\" and what to do with it, or \"quota\" and a user, not \"%s\"",
+            "admin takes \"group\" and what to do with it, or \"quota\" and perhaps a user, not \"%s\"",
             arguments[0]);
     }
-    if (command->options.bytes || command->options.files)
-        return command_usage(&command->options, "--bytes and --files belong to admin quota");
+    if (command->options.bytes || command->options.files || command->options.sort)
+        return command_usage(&command->options, "--bytes, --files and --sort belong to admin quota");
+    if (command->count < 2)
+        return admin_usage(command, "what is to be done?", "");
     if (strcmp(arguments[1], "list") == 0)
         return count == 0 ? admin_list_groups(command) : admin_usage(command, "list takes no arguments", "");
     if (strcmp(arguments[1], "rebalance") == 0)

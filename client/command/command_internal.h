@@ -257,6 +257,8 @@ int command_trash(struct command *command);
 int command_find(struct command *command);
 int command_du(struct command *command);
 int command_quota(struct command *command); /* command_quota.c: admin quota */
+/* `reel admin quota` without a user: all who are counted. */
+int command_quotas(struct command *command); /* command_quotas.c */
 /* For reel du. False: no limit holds for the user, or the servers or the rights do not allow to ask. */
 bool command_quota_of_user(struct command *command, struct reel_quota *quota);
 json_t *command_quota_json(const struct reel_quota *quota);

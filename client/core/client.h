@@ -154,6 +154,9 @@ struct client_operation *client_users(struct client *client, const struct proto_
                                       client_text_callback callback, void *argument);
 struct client_operation *client_reroute(struct client *client, const struct proto_reroute *reroute,
                                         client_text_callback callback, void *argument);
+/* QUOTAS at a server of the client's group: likewise. */
+struct client_operation *client_quotas(struct client *client, const struct proto_users_entry *after,
+                                       client_text_callback callback, void *argument);
 /* LEFT at a server of the client's group: likewise. */
 struct client_operation *client_left(struct client *client, const struct proto_left *left,
                                      client_text_callback callback, void *argument);

@@ -374,6 +374,35 @@ struct client_operation *client_list(struct client *client, const struct proto_l
     return operation;
 }
 
+/* ---- QUOTAS ---- */
+
+static bool pack_quotas(const struct client_operation *operation, uint8_t *body, struct error *error)
+{
+    return proto_quotas_pack(body, &operation->moving.quotas, error);
+}
+
+static const struct client_command quotas_command = {
+    .number = PROTO_STORAGE_QUOTAS,
+    .body_size = PROTO_QUOTAS_SIZE,
+    .reply_max = PROTO_QUOTAS_MAX * PROTO_QUOTAS_ENTRY_SIZE,
+    .pack = pack_quotas,
+    .unpack = client_unpack_bytes,
+    .report = client_report_text,
+};
+
+struct client_operation *client_quotas(struct client *client, const struct proto_users_entry *after,
+                                       client_text_callback callback, void *argument)
+{
+    struct client_operation *operation =
+        client_operation_create(client, &quotas_command, NULL, client_storage_begin, argument);
+
+    if (!operation)
+        return NULL;
+    operation->moving.quotas = *after;
+    operation->callback.text = callback;
+    return operation;
+}
+
 /* ---- LEFT ---- */
 
 static bool pack_left(const struct client_operation *operation, uint8_t *body, struct error *error)

@@ -133,6 +133,7 @@ struct client_operation {
         struct proto_users users;
         struct proto_reroute reroute;
         struct proto_left left;
+        struct proto_users_entry quotas;
     } moving;
     struct client_upload_options upload;
     bool source_taken;

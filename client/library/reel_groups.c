@@ -16,6 +16,7 @@ struct bytes_wait {
         struct proto_users users;
         struct proto_reroute reroute;
         struct proto_left left;
+        struct proto_users_entry quotas;
     } asked;
 };
 
@@ -58,6 +59,13 @@ static void left_start(struct reel_wait *wait)
     struct bytes_wait *bytes = CONTAINER_OF(wait, struct bytes_wait, wait);
 
     reel_wait_started(wait, client_left(wait->reel->client, &bytes->asked.left, bytes_done, bytes));
+}
+
+static void quotas_start(struct reel_wait *wait)
+{
+    struct bytes_wait *bytes = CONTAINER_OF(wait, struct bytes_wait, wait);
+
+    reel_wait_started(wait, client_quotas(wait->reel->client, &bytes->asked.quotas, bytes_done, bytes));
 }
 
 static bool bytes_ask(struct reel *reel, struct bytes_wait *wait, void (*start)(struct reel_wait *wait),
@@ -172,6 +180,53 @@ bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int
         *former += head.former;
         *asked = head.next;
     }
+    free(wait.bytes);
+    return fine || reel_fail(error, &why);
+}
+
+/* ---- QUOTAS ---- */
+
+static bool is_behind(const struct proto_users_entry *one, const struct proto_users_entry *other)
+{
+    int users = strcmp(one->user, other->user);
+
+    return users > 0 || (users == 0 && strcmp(one->application, other->application) > 0);
+}
+
+/* Gives out a page. *MORE: another one follows, behind asked.quotas. */
+static bool quotas_page(struct bytes_wait *wait, reel_each_quota each, void *argument, bool *more,
+                        struct error *error)
+{
+    struct proto_quotas_entry entry;
+
+    *more = wait->size > 0;
+    if (wait->size % PROTO_QUOTAS_ENTRY_SIZE != 0)
+        return error_set(error, ERROR_MALFORMED, "%zu bytes are no list of quotas", wait->size);
+    for (size_t at = 0; *more && at < wait->size; at += PROTO_QUOTAS_ENTRY_SIZE) {
+        if (!proto_quotas_entry_unpack(wait->bytes + at, PROTO_QUOTAS_ENTRY_SIZE, &entry, error))
+            return false;
+        if (!is_behind(&entry.of, &wait->asked.quotas))
+            return error_set(error, ERROR_MALFORMED, "the list of quotas does not go on");
+        wait->asked.quotas = entry.of;
+        const struct reel_quota quota = {.bytes_used = entry.quota.bytes_used,
+                                         .files_used = entry.quota.files_used,
+                                         .bytes = entry.quota.bytes,
+                                         .files = entry.quota.files,
+                                         .own_bytes = entry.quota.own_bytes,
+                                         .own_files = entry.quota.own_files};
+        *more = each(argument, entry.of.application, entry.of.user, &quota, entry.held);
+    }
+    return true;
+}
+
+bool reel_group_quotas(struct reel *reel, reel_each_quota each, void *argument, struct reel_error *error)
+{
+    struct bytes_wait wait = {.bytes = NULL};
+    struct error why;
+    bool fine = true, more = true;
+
+    while (fine && more)
+        fine = bytes_ask(reel, &wait, quotas_start, &why) && quotas_page(&wait, each, argument, &more, &why);
     free(wait.bytes);
     return fine || reel_fail(error, &why);
 }

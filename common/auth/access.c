@@ -104,6 +104,8 @@ static const struct access *row_of(enum proto_command command)
         ACCESS("quota", WRITERS, KEY_RIGHT_LIST, ACCESS_LIST, 0, false, false);
     case PROTO_STORAGE_SET_QUOTA:
         ACCESS("set_quota", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
+    case PROTO_STORAGE_QUOTAS:
+        ACCESS("quotas", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     case PROTO_STORAGE_LEFT:
         ACCESS("left", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, false);
     }

@@ -86,6 +86,7 @@ enum proto_command {
         95, /* additive: PUT with a reply before the content, and one that says what became of it */
     PROTO_STORAGE_QUOTA = 96,     /* additive: what a user has, and may have */
     PROTO_STORAGE_SET_QUOTA = 97, /* additive: what a user may have from now on */
+    PROTO_STORAGE_QUOTAS = 98,    /* additive: the users whose files are counted */
 };
 
 /* Body sizes of more than one daemon. */

@@ -6,11 +6,15 @@
 #define REEL_COMMON_PROTO_QUOTA_H
 
 #include "common/proto/proto.h"
+#include "common/proto/proto_tracker.h"
 
 /* Sizes of bodies. */
-#define PROTO_QUOTA_SIZE       400
-#define PROTO_SET_QUOTA_SIZE   (400 + 8 + 8)
-#define PROTO_QUOTA_REPLY_SIZE (8 + 8 + 8 + 8 + 1 + 1)
+#define PROTO_QUOTA_SIZE        400
+#define PROTO_SET_QUOTA_SIZE    (400 + 8 + 8)
+#define PROTO_QUOTA_REPLY_SIZE  (8 + 8 + 8 + 8 + 1 + 1)
+#define PROTO_QUOTAS_SIZE       (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
+#define PROTO_QUOTAS_ENTRY_SIZE (PROTO_QUOTAS_SIZE + PROTO_QUOTA_REPLY_SIZE + 8)
+#define PROTO_QUOTAS_MAX        100 /* entries in one QUOTAS reply */
 
 /* Limits and counts of a user in an application. */
 #define PROTO_QUOTA_NONE    INT64_C(-1) /* no limit; of counts: nobody counts */
@@ -37,5 +41,22 @@ MUST_CHECK bool proto_quota_pack(uint8_t buffer[PROTO_QUOTA_REPLY_SIZE], const s
                                  struct error *error);
 MUST_CHECK bool proto_quota_unpack(const uint8_t *body, size_t size, struct proto_quota *quota,
                                    struct error *error);
+
+/* QUOTAS 98: application 16, user 256: behind which user to go on, both "" from the first one on = 272. The reply: at most
+ * PROTO_QUOTAS_MAX entries in the order of users, then applications; none: that was all. An entry: application 16, user 256, the
+ * 34 bytes of QUOTA's reply, held 8 = 314. */
+struct proto_quotas_entry {
+    struct proto_users_entry of; /* its number is not sent */
+    struct proto_quota quota;
+    int64_t held; /* bytes in partial uploads, which are no files yet */
+};
+MUST_CHECK bool proto_quotas_pack(uint8_t buffer[PROTO_QUOTAS_SIZE], const struct proto_users_entry *after,
+                                  struct error *error);
+MUST_CHECK bool proto_quotas_unpack(const uint8_t *body, size_t size, struct proto_users_entry *after,
+                                    struct error *error);
+MUST_CHECK bool proto_quotas_entry_pack(uint8_t buffer[PROTO_QUOTAS_ENTRY_SIZE],
+                                        const struct proto_quotas_entry *entry, struct error *error);
+MUST_CHECK bool proto_quotas_entry_unpack(const uint8_t *body, size_t size, struct proto_quotas_entry *entry,
+                                          struct error *error);
 
 #endif

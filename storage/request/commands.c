@@ -7,6 +7,7 @@
 #include "storage/request/fsck.h"
 #include "storage/request/left.h"
 #include "storage/request/quota_request.h"
+#include "storage/request/quotas.h"
 #include "storage/request/type_look.h"
 #include "storage/rows/meta_change.h"
 #include "storage/rows/meta_edit.h"
@@ -436,6 +437,7 @@ const struct packet_command storage_commands[] = {
     {PROTO_STORAGE_QUOTA, "quota", PROTO_QUOTA_SIZE, PROTO_QUOTA_SIZE, 0, quota_request_handle_ask},
     {PROTO_STORAGE_SET_QUOTA, "set_quota", PROTO_SET_QUOTA_SIZE, PROTO_SET_QUOTA_SIZE, 0,
      quota_request_handle_set},
+    {PROTO_STORAGE_QUOTAS, "quotas", PROTO_QUOTAS_SIZE, PROTO_QUOTAS_SIZE, 0, quotas_handle},
     {PROTO_STORAGE_FSCK, "fsck", PROTO_FSCK_SIZE, PROTO_FSCK_SIZE, 0, fsck_handle},
     {PROTO_STORAGE_BEGIN, "begin", PROTO_BEGIN_SIZE, PROTO_BEGIN_SIZE, 0, partial_handle_begin},
     {PROTO_STORAGE_APPEND, "append", PROTO_APPEND_SIZE, INT64_MAX, PROTO_APPEND_SIZE, partial_handle_append},

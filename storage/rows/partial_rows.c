@@ -70,7 +70,7 @@ static enum db_result weigh(struct partial_job *job, struct db_connection *conne
 {
     if (!job->weighs)
         return DB_OK;
-    enum db_result result = quota_look(job->meta, connection, &job->key, job->weight, error);
+    enum db_result result = quota_look(job->meta, connection, &job->key, job->weight, job->row.token, error);
     return result == DB_PERMANENT && error->code == ERROR_QUOTA ? refuse(job) : result;
 }
 
@@ -157,8 +157,7 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
             return DB_OK;
         if (!job->allowed(job, error))
             return refuse(job);
-        if (job->row.size < 0)
-            result = weigh(job, connection, error);
+        result = weigh(job, connection, error);
         if (result != DB_OK)
             return result;
         if (job->state == PARTIAL_STORED) /* nothing is to be taken: ALLOWED found it so */
@@ -192,6 +191,9 @@ static enum db_result partial_record_run(struct db_job *db_job, struct db_connec
         partial_sql_record(connection, &job->row, job->state, job->release, &recorded, error);
     if (result == DB_OK && !recorded)
         return taken_over(job, error);
+    /* Others of the user's have come further meanwhile. */
+    if (result == DB_OK && !job->release)
+        return weigh(job, connection, error);
     return noted(job, result);
 }
 

@@ -23,8 +23,8 @@ struct partial_job {
     bool release; /* partial_rows_record(): nothing is written to its file any more */
     struct partial_limits limits;
     bool
-        weighs; /* partial_rows_add(), partial_rows_take() of one whose size is not recorded: the user's quota must have room */
-    int64_t weight; /* for so many bytes. ERROR_QUOTA */
+        weighs; /* the user's quota must have room, at the beginning, each time it is taken, and while it is written, */
+    int64_t weight; /* for so many bytes of this one beside all others. ERROR_QUOTA */
     int64_t
         deadline_ms; /* partial_rows_add(), partial_rows_move(): clock_boot_ms() from when on nothing is done */
     /* out */

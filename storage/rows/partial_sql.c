@@ -64,6 +64,8 @@ static const char expired_sql[] = "SELECT " COLUMNS " FROM t_partial WHERE group
 static const char expire_sql[] =
     "UPDATE t_partial SET state = 3, epoch = ? WHERE token = ? AND epoch = ? AND state = ? AND expires <= ? "
     "AND EXISTS (SELECT 1 FROM t_lease WHERE name = ? AND owner = ?)";
+static const char held_sql[] = "SELECT CAST(COALESCE(SUM(synced), 0) AS SIGNED) FROM t_partial "
+                               "WHERE userid = ? AND appid = ? AND state IN (0, 1) AND token <> ?";
 static const char sum_sql[] = "SELECT COUNT(*), CAST(COALESCE(SUM(synced), 0) AS SIGNED) FROM t_partial "
                               "WHERE group_name = ? AND state IN (0, 1)";
 
@@ -457,4 +459,19 @@ enum db_result partial_sql_sum(struct db_connection *connection, const char *gro
     const struct db_value parameters[] = {db_text(group)};
     *sum = (struct partial_sum){0};
     return db_query(connection, sum_sql, parameters, ARRAY_SIZE(parameters), on_sum, sum, error);
+}
+
+static bool on_held(void *argument, const struct db_value *columns, size_t count)
+{
+    if (count == 1)
+        *(int64_t *)argument = number_of(&columns[0], 0);
+    return false;
+}
+
+enum db_result partial_sql_held(struct db_connection *connection, const struct proto_file_key *key,
+                                const char *except, int64_t *bytes, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(key->user), db_text(key->application), db_text(except)};
+    *bytes = 0;
+    return db_query(connection, held_sql, parameters, ARRAY_SIZE(parameters), on_held, bytes, error);
 }

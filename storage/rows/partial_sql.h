@@ -86,6 +86,10 @@ MUST_CHECK enum db_result partial_sql_store(struct db_connection *connection, st
 MUST_CHECK enum db_result partial_sql_remove(struct db_connection *connection, const char *token, int64_t now,
                                              struct error *error);
 
+/* Bytes that KEY's user has in partial uploads of any group, which are no files yet, but for the one with the token EXCEPT (""). */
+MUST_CHECK enum db_result partial_sql_held(struct db_connection *connection, const struct proto_file_key *key,
+                                           const char *except, int64_t *bytes, struct error *error);
+
 /* ---- for the upkeep ---- */
 
 /* Any group's file paths that begin with PREFIX, up to but without END. */

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "storage/rows/meta_private.h"
+#include "storage/rows/partial_sql.h"
 
 #include <inttypes.h>
 
@@ -68,17 +69,20 @@ static int64_t limit_of(int64_t own, int64_t configured)
     return own == PROTO_QUOTA_DEFAULT ? configured : own;
 }
 
-/* Would MORE be too much? Words it. */
-static bool is_full(const struct quota_row *row, const struct quota_amounts *defaults,
+/* Would MORE be too much, beside HELD bytes in partial uploads? Words it. */
+static bool is_full(const struct quota_row *row, int64_t held, const struct quota_amounts *defaults,
                     struct quota_amounts more, const struct proto_file_key *key, struct error *error)
 {
+    char beside[64] = "";
     const struct quota_amounts limits = {limit_of(row->limits.bytes, defaults->bytes),
                                          limit_of(row->limits.files, defaults->files)};
-    if (limits.bytes >= 0 && row->used.bytes > limits.bytes - more.bytes)
+    if (held > 0)
+        (void)snprintf(beside, sizeof(beside), " and %" PRId64 " in unfinished uploads", held);
+    if (limits.bytes >= 0 && row->used.bytes > limits.bytes - more.bytes - held)
         return !error_set(error, ERROR_QUOTA,
-                          "user %s has %" PRId64 " of %" PRId64 " bytes in %s, so that %" PRId64
+                          "user %s has %" PRId64 " of %" PRId64 " bytes in %s%s, so that %" PRId64
                           " more do not fit; deleted files count until they are purged",
-                          key->user, row->used.bytes, limits.bytes, key->application, more.bytes);
+                          key->user, row->used.bytes, limits.bytes, key->application, beside, more.bytes);
     if (limits.files >= 0 && row->used.files > limits.files - more.files)
         return !error_set(error, ERROR_QUOTA,
                           "user %s has %" PRId64 " of %" PRId64
@@ -109,7 +113,7 @@ enum db_result quota_take(struct meta *meta, struct db_connection *connection,
     }
     if (taken != QUOTA_FULL)
         return DB_OK;
-    if (!is_full(&row, &defaults, more, key, error)) /* somebody has made room between both statements */
+    if (!is_full(&row, 0, &defaults, more, key, error)) /* somebody has made room between both statements */
         (void)error_set(error, ERROR_QUOTA, "user %s had no room for the file in %s", key->user,
                         key->application);
     return DB_PERMANENT;
@@ -151,15 +155,19 @@ static enum db_result find_or_count(struct meta *meta, struct db_connection *con
 }
 
 enum db_result quota_look(struct meta *meta, struct db_connection *connection,
-                          const struct proto_file_key *key, int64_t bytes, struct error *error)
+                          const struct proto_file_key *key, int64_t bytes, const char *except,
+                          struct error *error)
 {
     const struct quota_amounts defaults = defaults_of(meta), more = {bytes, 1};
     struct quota_row row;
+    int64_t held = 0;
     bool counts = false, found = false;
     enum db_result result = quota_counts(meta, connection, &counts, error);
     if (result == DB_OK && counts)
         result = find_or_count(meta, connection, key, &row, &found, error);
-    if (result == DB_OK && found && is_full(&row, &defaults, more, key, error))
+    if (result == DB_OK && found)
+        result = partial_sql_held(connection, key, except, &held, error);
+    if (result == DB_OK && found && is_full(&row, held, &defaults, more, key, error))
         result = DB_PERMANENT;
     return result;
 }
@@ -180,6 +188,19 @@ static void fill_told(const struct meta *meta, const struct quota_row *row, bool
         told->bytes = max_i64(row->limits.bytes, PROTO_QUOTA_NONE);
     if (told->own_files)
         told->files = max_i64(row->limits.files, PROTO_QUOTA_NONE);
+}
+
+enum db_result quota_list(struct meta *meta, struct db_connection *connection,
+                          const struct proto_users_entry *after, struct quota_list *list, struct error *error)
+{
+    enum db_result result = quota_sql_list(connection, after, list, error);
+    for (size_t i = 0; result == DB_OK && i < list->count; i++) {
+        struct proto_quota *quota = &list->entries[i].quota;
+        const struct quota_row row = {{quota->bytes, quota->files}, {quota->bytes_used, quota->files_used}};
+        fill_told(meta, &row, true, quota);
+        list->entries[i].held = max_i64(list->entries[i].held, 0);
+    }
+    return result;
 }
 
 static enum db_result set_limits_of(struct quota_job *job, struct db_connection *connection,
@@ -203,7 +224,7 @@ static enum db_result quota_run(struct db_job *db_job, struct db_connection *con
     bool found = false;
     enum db_result result = DB_OK;
     if (job->action == QUOTA_ACTION_LOOK) {
-        result = quota_look(job->meta, connection, &job->key, job->bytes, error);
+        result = quota_look(job->meta, connection, &job->key, job->bytes, "", error);
         job->judged = result == DB_PERMANENT && error->code == ERROR_QUOTA;
         return result;
     }

@@ -45,10 +45,17 @@ MUST_CHECK enum db_result quota_count_user(struct meta *meta, struct db_connecti
 MUST_CHECK enum db_result quota_drop_user(struct meta *meta, struct db_connection *connection,
                                           const struct proto_file_key *key, struct error *error);
 
-/* DB_PERMANENT with ERROR_QUOTA where a file of BYTES more would be too much now. Changes nothing but that a user whom the configured
+/* DB_PERMANENT with ERROR_QUOTA where BYTES more would be too much now, in a file or in a partial upload, whose token is EXCEPT ("": it
+ * has none): what the user has in other partial uploads counts here, though no file has come of it. Changes nothing but that a user whom the configured
  * limits hold for is counted. Outside of a transaction. */
 MUST_CHECK enum db_result quota_look(struct meta *meta, struct db_connection *connection,
-                                     const struct proto_file_key *key, int64_t bytes, struct error *error);
+                                     const struct proto_file_key *key, int64_t bytes, const char *except,
+                                     struct error *error);
+
+/* A page of those who are counted, and the limits that hold for each. */
+MUST_CHECK enum db_result quota_list(struct meta *meta, struct db_connection *connection,
+                                     const struct proto_users_entry *after, struct quota_list *list,
+                                     struct error *error);
 
 /* ---- requests ---- */
 

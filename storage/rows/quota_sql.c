@@ -37,6 +37,11 @@ static const char *const count_sql[TABLE_HASH_TABLES] = {COUNT_SQL("t_file_01"),
                                                          COUNT_SQL("t_file_03")};
 static const char due_sql[] =
     "SELECT userid, appid FROM t_quota WHERE recount_at <= ? ORDER BY recount_at LIMIT 100";
+static const char list_sql[] =
+    "SELECT q.userid, q.appid, q.bytes_max, q.files_max, q.bytes_used, q.files_used, (SELECT "
+    "CAST(COALESCE(SUM(p.synced), 0) AS SIGNED) FROM t_partial p WHERE p.userid = q.userid AND p.appid = "
+    "q.appid AND p.state IN (0, 1)) FROM t_quota q WHERE q.userid > ? OR (q.userid = ? AND q.appid > ?) "
+    "ORDER BY q.userid, q.appid LIMIT ?";
 static const char all_sql[] = "UPDATE t_quota SET recount_at = 0";
 static const char drop_sql[] = "DELETE FROM t_quota WHERE " USER_IS " AND bytes_max = -2 AND files_max = -2";
 
@@ -213,6 +218,33 @@ enum db_result quota_sql_due(struct db_connection *connection, int64_t now, stru
     const struct db_value parameters[] = {db_integer(now)};
     page->count = 0;
     return db_query(connection, due_sql, parameters, ARRAY_SIZE(parameters), on_due, page, error);
+}
+
+static bool on_list_row(void *argument, const struct db_value *columns, size_t count)
+{
+    struct quota_list *list = argument;
+    if (count != 7 || list->count == PROTO_QUOTAS_MAX)
+        return false;
+    struct proto_quotas_entry *entry = &list->entries[list->count];
+    *entry = (struct proto_quotas_entry){0};
+    if (db_value_text(&columns[0], entry->of.user, sizeof(entry->of.user)) &&
+        db_value_text(&columns[1], entry->of.application, sizeof(entry->of.application)) &&
+        db_value_integer(&columns[2], &entry->quota.bytes) &&
+        db_value_integer(&columns[3], &entry->quota.files) &&
+        db_value_integer(&columns[4], &entry->quota.bytes_used) &&
+        db_value_integer(&columns[5], &entry->quota.files_used) &&
+        db_value_integer(&columns[6], &entry->held))
+        list->count++;
+    return true;
+}
+
+enum db_result quota_sql_list(struct db_connection *connection, const struct proto_users_entry *after,
+                              struct quota_list *list, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(after->user), db_text(after->user),
+                                          db_text(after->application), db_integer(PROTO_QUOTAS_MAX)};
+    list->count = 0;
+    return db_query(connection, list_sql, parameters, ARRAY_SIZE(parameters), on_list_row, list, error);
 }
 
 enum db_result quota_sql_recount_all(struct db_connection *connection, struct error *error)

@@ -61,6 +61,16 @@ struct quota_page {
 MUST_CHECK enum db_result quota_sql_due(struct db_connection *connection, int64_t now,
                                         struct quota_page *page, struct error *error);
 
+/* Up to PROTO_QUOTAS_MAX rows behind AFTER (both "": from the first one on), in the order of users, then applications, with the bytes
+ * that they have in partial uploads. Limits in them as the rows have them. */
+struct quota_list {
+    struct proto_quotas_entry entries[PROTO_QUOTAS_MAX];
+    size_t count;
+};
+MUST_CHECK enum db_result quota_sql_list(struct db_connection *connection,
+                                         const struct proto_users_entry *after, struct quota_list *list,
+                                         struct error *error);
+
 /* All are to be counted anew, now. */
 MUST_CHECK enum db_result quota_sql_recount_all(struct db_connection *connection, struct error *error);
 

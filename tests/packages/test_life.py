@@ -135,7 +135,8 @@ def test_a_store_below_home_is_named_with_what_helps(machine):
         systemctl daemon-reload
         systemctl restart reel-storage@storage3
         """)
-    wait_for(lambda: "ok" in machine.run("curl", "-s", "http://127.0.0.1:23120/healthz").stdout, 30, "the store below /home is used")
+    wait_for(lambda: re.search(r"^reel_storage_path_writable\{.*\} 1$", machine.run("curl", "-s", "http://127.0.0.1:23120/metrics").stdout, re.M), 30,
+             "the store below /home is used")
     machine.sh("""
         systemctl stop reel-storage@storage3
         rm -r /etc/systemd/system/reel-storage@storage3.service.d /etc/reelstore/storage3.conf

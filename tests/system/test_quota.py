@@ -2,7 +2,8 @@
 import http.client
 import json
 
-from suite import USER, new_id, wait_for
+import wire
+from suite import APP, USER, new_id, wait_for
 
 
 def test_a_user_stores_no_more_than_the_quota_allows(own_suite, tmp_path):
@@ -52,3 +53,48 @@ def test_a_user_stores_no_more_than_the_quota_allows(own_suite, tmp_path):
     suite.sql("storagedb", "UPDATE t_quota SET bytes_used = 5, recount_at = 0;")
     wait_for(lambda: quota()["bytes_used"] == 900_010, 30, "the recount")
     assert "the count said" in suite.storage.log() and suite.storage.metric("reel_storage_quota_corrections_total") == 1
+
+
+def test_unfinished_uploads_count(own_suite):
+    """Nobody fills the disk with uploads that are never finished: what they hold counts, of a known size or not, and while it comes."""
+    suite = own_suite
+    suite.start({"purge_interval": "200ms", "cache_age": "200ms", "lease": "2s", "trash_keep": "1d"}, {"write": "open"})
+    suite.reel("admin", "quota", USER, "--bytes", "1M")
+    with suite.client() as client:
+        known, unknown, third = new_id(), new_id(), new_id()
+        token = client.begin(APP, USER, known, 600_000)
+        assert client.append(APP, USER, known, token, 0, b"k" * 500_000).ok
+        other = client.begin(APP, USER, unknown)
+        refused = client.append(APP, USER, unknown, other, 0, b"u" * 600_000)
+        assert refused.number == -22 and b"500000 in unfinished uploads" in refused.body, refused
+        assert client.append(APP, USER, unknown, other, 0, b"u" * 400_000).ok
+        # One of a known size, for which there was room at its beginning, as well.
+        last = client.begin(APP, USER, third, 140_000)
+        assert client.append(APP, USER, known, token, 500_000, b"k" * 100_000).ok
+        refused = client.append(APP, USER, third, last, 0, b"t" * 140_000)
+        assert refused.number == -22 and b"1000000 in unfinished uploads" in refused.body, refused
+        third = new_id()
+        refused = client.call(wire.BEGIN, wire.begin_body(APP, USER, third, 100_000))
+        assert refused.number == -22 and b"1000000 in unfinished uploads" in refused.body, refused
+    # Other ways in see them as well; and a user beside is not concerned.
+    refused = suite.reel("upload", "-", input=b"x" * 100_000, check=False)
+    assert refused.returncode == 8 and b"in unfinished uploads" in refused.stderr, refused.stderr
+    suite.reel("upload", "-", input=b"x" * 100_000, user="somebody-else")
+    with suite.client() as client:
+        # What becomes a file counts once; what is given up, not any more.
+        assert client.finish(APP, USER, unknown, other).ok
+        assert client.call(wire.ABORT, wire.file_key(APP, USER, known) + token).ok
+    wait_for(lambda: suite.reel("upload", "-", input=b"x" * 100_000, check=False).returncode == 0, what="room after the upload was given up")
+
+    # All who are counted.
+    suite.reel("admin", "quota", "bob", "--files", "3")
+    listed = json.loads(suite.reel("--json", "admin", "quota").stdout)["users"]
+    assert sorted((one["user"], one["application"], one["bytes_used"], one["bytes"], one["files"], one["unfinished"]) for one in listed) == sorted(
+        [("bob", APP, 0, None, 3, 0), (USER, APP, 500_000, 1048576, None, 0)]), listed
+    by_size = json.loads(suite.reel("--json", "admin", "quota", "--sort", "size").stdout)["users"]
+    assert by_size[0]["user"] == USER
+    table = suite.reel("admin", "quota").stdout.decode()
+    assert "USED" in table and "48%" in table and "488.3 KiB" in table, table
+    assert suite.reel("admin", "quota", "--sort", "colour", check=False).returncode == 2
+    assert suite.reel("admin", "quota", "--bytes", "1M", check=False).returncode == 2
+    assert suite.reel("admin", check=False).returncode == 2

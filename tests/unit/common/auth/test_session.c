@@ -314,6 +314,7 @@ static const char *expected_of(enum proto_command command)
     case PROTO_STORAGE_FETCH:
     case PROTO_STORAGE_LEFT:
     case PROTO_STORAGE_SET_QUOTA:
+    case PROTO_STORAGE_QUOTAS:
         return "operator ";
     case PROTO_IDSERVER_GET:
     case PROTO_IDSERVER_RANGE:
@@ -463,7 +464,7 @@ static void every_command_is_for_its_roles_and_scopes(void **state)
         }
         session_destroy(session);
     }
-    assert_int_equal(cells, 3 * ARRAY_SIZE(columns) * 44);
+    assert_int_equal(cells, 3 * ARRAY_SIZE(columns) * 45);
     keys_release(keys);
 }
 
