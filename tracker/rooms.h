@@ -7,6 +7,7 @@
 
 #include "common/base/metrics.h"
 #include "common/daemon/packet_daemon.h"
+#include "common/loop/wait_list.h"
 #include "tracker/admission.h"
 #include "tracker/group_admin.h"
 #include "tracker/groups.h"
@@ -36,7 +37,10 @@ struct tracker {
     struct loop_watch *watch;
     struct router *router;
     struct report_share groups_text, status_text;
-    atomic_bool stopping; /* connections that close now say nothing about their storage servers */
+    atomic_bool stopping;  /* connections that close now say nothing about their storage servers */
+    int64_t started_ms;    /* monotonic */
+    struct wait_list held; /* routes that wait for a storage server; under held_mutex */
+    pthread_mutex_t held_mutex;
     struct metric *outcomes[2][ROUTE_OUTCOMES]; /* [create][outcome] */
 };
 

@@ -5,10 +5,15 @@
 #include "tracker/route_commands.h"
 #include "tracker/reach.h"
 #include "tracker/rooms.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/loop/kept_sockets.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 #define SERVERS_NAMED 3 /* in an answer to SADDRS */
+
+static void handle_route(struct packet_request *request, bool create);
 
 static enum route_outcome outcome_of(int code)
 {
@@ -36,8 +41,69 @@ static void count_outcome(const struct packet_request *request, int code)
     metric_add(tracker_of(request)->outcomes[create][outcome_of(code)], 1);
 }
 
+/* ---- after a restart ---- */
+
+#define HOLD_MS  3000
+#define LOOK_MS  100
+#define HELD_MAX 10000
+
+struct held_route {
+    struct wait wait;
+    struct packet_request *request;
+};
+
+static void on_held(struct wait *wait, enum wait_end end)
+{
+    struct held_route *held = CONTAINER_OF(wait, struct held_route, wait);
+    struct packet_request *request = held->request;
+
+    (void)end;
+    free(held);
+    handle_route(request, request->command == PROTO_TRACKER_SADDRS);
+}
+
+/* True: REQUEST is looked at again in a moment. */
+static bool hold(struct packet_request *request, int code)
+{
+    struct tracker *tracker = tracker_of(request);
+    if (code != ERROR_NO_SERVER || request->command == PROTO_TRACKER_SERVERS || !kept_sockets_inherited() ||
+        clock_monotonic_ms() >= tracker->started_ms + HOLD_MS || atomic_load(&tracker->stopping))
+        return false;
+    struct held_route *held = calloc(1, sizeof(*held));
+    if (!held)
+        return false;
+    held->request = request;
+    held->wait.loop = request->loop;
+    held->wait.done = on_held;
+    pthread_mutex_lock(&tracker->held_mutex);
+    bool waits = tracker->held.count < HELD_MAX && wait_enter(&tracker->held, &held->wait, LOOK_MS);
+    pthread_mutex_unlock(&tracker->held_mutex);
+    if (!waits)
+        free(held);
+    return waits;
+}
+
+void route_commands_begin(struct tracker *tracker)
+{
+    pthread_mutex_init(&tracker->held_mutex, NULL);
+    wait_list_init(&tracker->held, &tracker->held_mutex, NULL);
+    tracker->started_ms = clock_monotonic_ms();
+}
+
+void route_commands_end(struct tracker *tracker)
+{
+    struct wait *wait;
+    pthread_mutex_lock(&tracker->held_mutex);
+    while ((wait = wait_list_take(&tracker->held)))
+        free(CONTAINER_OF(wait, struct held_route, wait));
+    pthread_mutex_unlock(&tracker->held_mutex);
+    pthread_mutex_destroy(&tracker->held_mutex);
+}
+
 static void fail_route(struct packet_request *request, const struct error *error)
 {
+    if (hold(request, error->code))
+        return;
     count_outcome(request, error->code);
     packet_reply_failure(request, error);
 }

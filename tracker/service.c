@@ -272,6 +272,7 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
     daemon->state = tracker;
     report_share_init(&tracker->groups_text);
     report_share_init(&tracker->status_text);
+    route_commands_begin(tracker);
     packet_daemon_begin(&tracker->base, daemon);
     if (!start_rooms(tracker, config, error) ||
         !packet_daemon_start_tick(&tracker->base, TICK_MS, ticked, error) ||
@@ -316,6 +317,7 @@ void tracker_service_destroy(struct daemon *daemon)
     if (!tracker)
         return;
     packet_daemon_destroy(&tracker->base);
+    route_commands_end(tracker);
     group_admin_destroy(tracker->admin);
     admission_destroy(tracker->storages);
     loop_watch_destroy(tracker->watch);

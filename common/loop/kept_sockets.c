@@ -27,7 +27,7 @@ static struct {
     struct kept_socket *items;
     size_t count;
     unsigned last; /* number of the newest name */
-    bool survive;
+    bool survive, inherited;
 } kept;
 
 static bool is_set(int fd, int name)
@@ -119,7 +119,7 @@ int kept_sockets_take(const struct socket_address *address, bool share)
         if (fd < 0 || item->share != share || !same_address(&item->address, address))
             continue;
         item->fd = -1;
-        kept.survive = true;
+        kept.survive = kept.inherited = true;
         return fd;
     }
     return -1;
@@ -175,6 +175,11 @@ void kept_sockets_end(void)
     free(kept.items);
     kept.items = NULL;
     kept.count = 0;
+}
+
+bool kept_sockets_inherited(void)
+{
+    return kept.inherited;
 }
 
 bool kept_sockets_survive(void)

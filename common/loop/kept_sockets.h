@@ -28,6 +28,9 @@ void kept_sockets_keep(int fd);
 /* Everything is bound: gives up what nobody has taken. */
 void kept_sockets_end(void);
 
+/* Whether some were taken over: a process before this one has ended just now, and its clients wait. Any thread, likewise. */
+MUST_CHECK bool kept_sockets_inherited(void);
+
 /* Whether systemd was given sockets, which the next process will take over. Any thread, after kept_sockets_end(). */
 MUST_CHECK bool kept_sockets_survive(void);
 

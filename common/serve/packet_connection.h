@@ -24,6 +24,7 @@
 #define PACKET_SMALL_BODY     32          /* reply bodies up to this need no memory of their own */
 #define PACKET_SMALL_FILE     (32 * 1024) /* bytes of a file that are sent in one piece with their header */
 #define PACKET_GATHER_SIZE    (128 * 1024)
+#define PACKET_FRESH_MS       1000 /* that a stop waits for the first request of a connection */
 #define PACKET_TURN_STEPS     128  /* that one connection goes before others have their turn */
 #define PACKET_LINGER_MS      1000 /* for a peer that has not ended its refused body in time */
 #define PACKET_HEAD_SPARE_MS                                                                                 \
@@ -56,8 +57,9 @@ struct packet_lane {
     struct packet_connections waiting[PACKET_WAITS];
     size_t open;   /* connections in the list */
     bool stopping; /* packet_server_stop() was called */
+    bool spares;   /* and those whose first request has not come yet are still waited for */
     bool finished; /* and the last connection has gone */
-    struct event grace_timer;
+    struct event grace_timer, spare_timer;
     struct task stop_task, end_task;
     void *stash[PACKET_STASH_MAX];
     size_t stashed;
@@ -125,6 +127,7 @@ struct packet_connection {
     bool ended;    /* the peer has sent everything it will */
     bool readable; /* recv() may give something without a wait */
     bool shut;     /* our side is shut down */
+    bool asked;    /* a request has come, and not only about who the peer is */
     bool write_armed, read_armed;
     bool posted; /* `task` is posted: the memory must stay */
     struct event read_event, write_event, timer;

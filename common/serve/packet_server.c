@@ -45,6 +45,7 @@ static void finish_if_empty(struct packet_lane *lane)
         return;
     lane->finished = true;
     event_del(&lane->grace_timer);
+    event_del(&lane->spare_timer);
     if (atomic_fetch_sub(&server->lanes_left, 1) == 1 && server->stop_done)
         server->stop_done(server->stop_argument);
 }
@@ -59,15 +60,26 @@ static void on_grace(evutil_socket_t fd, short events, void *argument)
     for_each_connection(lane, packet_connection_cut);
 }
 
+static void on_spared(evutil_socket_t fd, short events, void *argument)
+{
+    struct packet_lane *lane = argument;
+
+    (void)fd;
+    (void)events;
+    lane->spares = false;
+    for_each_connection(lane, packet_connection_look);
+}
+
 static void stop_lane(struct task *task)
 {
     struct packet_lane *lane = CONTAINER_OF(task, struct packet_lane, stop_task);
     struct packet_server *server = lane->server;
     int64_t grace_ms = max_i64(server->stop_grace_ms, 1);
-    const struct timeval grace = duration_timeval(grace_ms);
+    const struct timeval grace = duration_timeval(grace_ms), fresh = duration_timeval(PACKET_FRESH_MS);
 
     if (lane->loop) {
         lane->stopping = true;
+        lane->spares = grace_ms > PACKET_FRESH_MS && event_add(&lane->spare_timer, &fresh) == 0;
         listener_close(lane->listener);
         listener_close(lane->tls_listener);
         tls_door_close(lane->door);
@@ -89,6 +101,7 @@ static void end_lane(struct packet_lane *lane)
     lane->listener = lane->tls_listener = NULL;
     lane->door = NULL;
     event_del(&lane->grace_timer);
+    event_del(&lane->spare_timer);
     for_each_connection(lane, packet_connection_cut);
     for_each_connection(lane, packet_connection_forget_events);
     while (lane->stashed > 0)
@@ -115,6 +128,7 @@ static void init_lane(struct packet_lane *lane, struct packet_server *server, st
     lane->stop_task.run = stop_lane;
     lane->end_task.run = on_loop_end;
     ASSERT(event_assign(&lane->grace_timer, base, -1, 0, on_grace, lane) == 0);
+    ASSERT(event_assign(&lane->spare_timer, base, -1, 0, on_spared, lane) == 0);
     loop_at_end(loop, &lane->end_task);
 }
 

@@ -324,6 +324,7 @@ static void take_header(struct packet_connection *connection)
     request->body_length = connection->header.length;
     request->start_us = clock_monotonic_us();
     connection->requests++;
+    connection->asked = connection->asked || connection->header.command > PROTO_SESSION_WHOAMI;
     connection->outcome = ERROR_NONE;
     atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
     metric_add(packet_request_metrics(connection)->requests, 1);
@@ -344,7 +345,8 @@ static bool step_header(struct packet_connection *connection)
     }
     if (connection->broken)
         return true;
-    if (connection->ended || (buffered(connection) == 0 && connection->lane->stopping)) {
+    if (connection->ended || (buffered(connection) == 0 && connection->lane->stopping &&
+                              (connection->asked || !connection->lane->spares))) {
         if (!packet_gather_flush(connection)) /* the peer may still read what it asked for before */
             return connection->broken;
         packet_connection_enter(connection, PACKET_CLOSED);

@@ -6,7 +6,7 @@
 #define REEL_STORAGE_QUOTA_SQL_H
 
 #include "common/db/db.h"
-#include "common/proto/proto.h"
+#include "common/proto/proto_quota.h"
 
 /* Limits: 0 or more, PROTO_QUOTA_NONE, or, in rows only, PROTO_QUOTA_DEFAULT: as the configuration says. */
 struct quota_amounts {
