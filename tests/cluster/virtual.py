@@ -1,11 +1,13 @@
 """keepalived on hosts of the lab, with the files of conf/keepalived as they are; only the site file is written here."""
 import pathlib
 import shutil
+import time
 
 from lab import NETWORK, end, wait_for
 
 CONF = pathlib.Path(__file__).resolve().parents[2] / "conf" / "keepalived"
 ADDRESS = {"tracker": NETWORK + "100", "httpd": NETWORK + "101", "storage": NETWORK + "102"}
+SETTLED = 3  # seconds; advertisements come every 0.2 s, and a host takes part after two checks of 1 s
 
 
 class Keepalived:
@@ -46,8 +48,17 @@ class Keepalived:
         return [host for host in self.hosts if self.address in host.addresses()]
 
     def settle(self):
-        wait_for(lambda: len(self.owners()) == 1, 20, f"one owner of {self.address}")
-        self.hosts = sorted(self.hosts, key=lambda host: host not in self.owners())
+        """Both may own it for a moment while they learn of each other, and the first to be well need not keep it."""
+        seen, since = [], time.monotonic()
+
+        def stays():
+            nonlocal seen, since
+            owners = self.owners()
+            if owners != seen:
+                seen, since = owners, time.monotonic()
+            return len(seen) == 1 and time.monotonic() - since >= SETTLED
+        wait_for(stays, 20, f"one owner of {self.address}")
+        self.hosts = sorted(self.hosts, key=lambda host: host not in seen)
 
     def owned_by(self, host, seconds=15):
         wait_for(lambda: self.owners() == [host], seconds, f"{self.address} on {host} alone")
