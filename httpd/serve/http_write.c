@@ -159,8 +159,8 @@ static void begin_sink(struct http_connection *connection, int64_t body, const s
         http_write_refuse_body(connection, body, 503, "no memory");
 }
 
-/* The content comes in chunks behind the head. */
-static void begin_feed(struct http_connection *connection)
+/* The content comes in chunks behind the head; of a FORM, with what closes it. */
+static void begin_feed(struct http_connection *connection, const struct multipart *form)
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_write *write = exchange->write;
@@ -174,6 +174,7 @@ static void begin_feed(struct http_connection *connection)
         .memory = connection->in + start,
         .memory_size = connection->in_end - start,
         .body = &exchange->body,
+        .form = form,
         .size_max = connection->loop->settings->upload_size_max,
         .hash = write->head.has_sha256 ? write->head.sha256 : NULL,
         .hash_kind = CONTENT_HASH_SHA256,
@@ -262,16 +263,16 @@ bool http_write_take(struct http_connection *connection, const struct http_targe
     if (status != 0)
         return http_write_refuse(connection, status, message);
     http_body_init(&exchange->body, request);
-    if (request->body_kind == HTTP_BODY_CHUNKED) {
-        begin_feed(connection);
-        return true;
-    }
+    bool chunked = request->body_kind == HTTP_BODY_CHUNKED;
     if (!write->form) {
-        begin_sink(connection, request->body_length, NULL);
+        if (chunked)
+            begin_feed(connection, NULL);
+        else
+            begin_sink(connection, request->body_length, NULL);
         return true;
     }
     http_connection_set_state(connection, CONNECTION_BODY);
-    if (request->body_length == 0)
+    if (!chunked && request->body_length == 0)
         http_connection_refuse(connection, 400, "the form is empty");
     else /* where the file goes stands in it: a storage server can be asked only then */
         http_connection_continue(connection);
@@ -283,8 +284,9 @@ bool http_write_take(struct http_connection *connection, const struct http_targe
 /* True, for form(): the state has changed. */
 static bool refuse_form(struct http_connection *connection, int status, const char *message)
 {
+    const struct http_body *body = &connection->exchange.body;
     forget_form(connection->exchange.write);
-    http_write_refuse_body(connection, connection->exchange.body.left, status, message);
+    http_write_refuse_body(connection, http_body_least(body), status, message);
     return true;
 }
 
@@ -348,25 +350,43 @@ static void form_file(struct http_connection *connection)
         memcpy(write->head.put.name, parser.file_name, sizeof(write->head.put.name));
     if (parser.content_type[0] != '\0')
         http_write_head_type(http_text_of(parser.content_type), write->head.put.content_type);
-    write->head.put.size = exchange->body.left - (int64_t)multipart_tail(&parser);
+    bool chunked = exchange->body.kind == HTTP_BODY_CHUNKED;
+    write->head.put.size = chunked ? -1 : exchange->body.left - (int64_t)multipart_tail(&parser);
     if (!content_name_tidy(write->head.put.name))
         refuse_form(connection, 400, HTTP_WRITE_HEAD_NO_NAME);
-    else if (write->head.put.size < 0)
+    else if (!chunked && write->head.put.size < 0)
         refuse_form(connection, 400, "the form ends inside its last part");
     else {
         forget_form(write);
-        begin_sink(connection, exchange->body.left, &parser);
+        if (chunked)
+            begin_feed(connection, &parser);
+        else
+            begin_sink(connection, exchange->body.left, &parser);
     }
 }
 
-/* The bytes that the parser has taken leave the buffer. */
-static void form_taken(struct http_connection *connection, struct http_text rest, size_t offered)
+/* The next event of the form's bytes that are at hand, which then leave the buffer. False: their chunks are malformed. FINE: a value
+ * was not too long. */
+static bool form_step(struct http_connection *connection, enum multipart_event *event, bool *fine)
 {
-    struct http_body *body = &connection->exchange.body;
-    size_t taken = offered - rest.size;
-    http_input_drop(connection, taken);
-    body->left -= (int64_t)taken;
-    body->total += (int64_t)taken;
+    struct http_exchange *exchange = &connection->exchange;
+    struct write_form *form = exchange->write->form;
+    uint32_t start = connection->in_start + exchange->request.head_size;
+    const char *raw = connection->in + start;
+    struct http_body ahead =
+        exchange->body; /* up to the end of a run, of which the parser may leave a part */
+    struct http_text run, piece;
+    size_t used;
+    if (http_body_content(&ahead, raw, connection->in_end - start, &used, &run) == HTTP_BODY_BROKEN)
+        return false;
+    struct http_text rest = run;
+    *event = multipart_next(&form->parser, &rest, &piece);
+    *fine = *event != MULTIPART_CONTENT || form_value(form, piece);
+    if (rest.size > 0)
+        used = (size_t)(rest.bytes - raw);
+    (void)http_body_skip(&exchange->body, raw, used, &used); /* cannot be broken: the same bytes as above */
+    http_input_drop(connection, used);
+    return true;
 }
 
 bool http_write_form(struct http_connection *connection)
@@ -374,21 +394,25 @@ bool http_write_form(struct http_connection *connection)
     struct http_exchange *exchange = &connection->exchange;
     struct write_form *form = exchange->write->form;
     for (;;) {
-        uint32_t start = connection->in_start + exchange->request.head_size;
-        size_t offered = (size_t)min_i64(exchange->body.left, connection->in_end - start);
-        struct http_text rest = {connection->in + start, offered}, piece;
-        enum multipart_event event = multipart_next(&form->parser, &rest, &piece);
-        bool fine = event != MULTIPART_CONTENT || form_value(form, piece);
-        form_taken(connection, rest, offered);
+        enum multipart_event event;
+        bool fine;
+        uint32_t before = connection->in_end;
+        if (!form_step(connection, &event, &fine)) {
+            forget_form(exchange->write);
+            http_connection_refuse(connection, 400, "the chunks of the request's body are malformed");
+            return true;
+        }
         if (!fine)
             return refuse_form(connection, 400, "a field of the form is too long");
         if (exchange->body.total > connection->loop->settings->request_body_max)
             return refuse_form(connection, 413, "the file does not come early enough in the form");
         switch (event) {
         case MULTIPART_MORE:
-            if (exchange->body.left == 0)
+            if (http_body_least(&exchange->body) == 0)
                 return refuse_form(connection, 400, "the form ends inside a part");
-            return false;
+            if (connection->in_end == before)
+                return false;
+            break;
         case MULTIPART_PART:
             if (form->parser.has_file_name) {
                 form_file(connection);

@@ -117,15 +117,14 @@ static int check_fields(const struct http_connection *connection, const char **m
 }
 
 /* 0, or the status. */
-static int check_size(const struct http_connection *connection, bool form, const char **message)
+static int check_size(const struct http_connection *connection, const char **message)
 {
     const struct http_request *request = &connection->exchange.request;
     int64_t limit = connection->loop->settings->upload_size_max;
-    if (request->body_kind == HTTP_BODY_CHUNKED && !form)
+    if (request->body_kind == HTTP_BODY_CHUNKED)
         return 0;
-    if (request->body_kind == HTTP_BODY_CHUNKED ||
-        http_request_field_count(request, HTTP_FIELD_CONTENT_LENGTH) == 0) {
-        *message = form ? "a form needs Content-Length" : "Content-Length or chunks are needed";
+    if (http_request_field_count(request, HTTP_FIELD_CONTENT_LENGTH) == 0) {
+        *message = "Content-Length or chunks are needed";
         return 411;
     }
     if (limit > 0 && request->body_length > limit) {
@@ -141,7 +140,7 @@ int http_write_head_read(const struct http_connection *connection, const struct 
     struct http_text type = http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE);
     int status = check_fields(connection, message);
     if (status == 0)
-        status = check_size(connection, form, message);
+        status = check_size(connection, message);
     if (status != 0)
         return status;
     if ((*message = take_digests(connection, form, write)))

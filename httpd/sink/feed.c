@@ -26,8 +26,11 @@
 enum feed_step { FEED_BEGINS, FEED_GATHERS, FEED_STORES, FEED_APPENDS, FEED_LOOKS, FEED_FINISHES };
 
 struct feed {
-    struct feed_options options; /* put, append, body and hash are not used after the start */
+    struct feed_options options; /* put, append, body, form and hash are not used after the start */
     struct http_body body;
+    struct multipart *form; /* NULL: the body's content is the file's */
+    bool form_over;         /* the form's end has come: what follows means nothing */
+    int64_t content;        /* bytes of the file so far; of a stream those of the body count */
     enum feed_step step;
     enum sink_status status;
     struct client_operation *operation; /* NULL: none is under way */
@@ -178,12 +181,19 @@ static void piece_give(struct feed *feed)
     feed->piece_size = feed->piece_capacity = 0;
 }
 
-/* Room behind the piece; false: it is full, and stays so. */
+/* Bytes that fit behind the piece. What a form's parser kept back of a delimiter that was none comes beside what is read. */
+static size_t piece_room(const struct feed *feed)
+{
+    size_t kept = feed->form ? sizeof(feed->form->delimiter) : 0, used = feed->piece_size + kept;
+    return feed->piece_capacity > used ? feed->piece_capacity - used : 0;
+}
+
+/* False: the piece is full, and stays so. */
 static bool piece_has_room(struct feed *feed)
 {
     struct http_loop *loop = feed->options.loop;
     size_t capacity = feed->piece_capacity, larger = capacity == 0 ? FEED_PIECE_FIRST : capacity * 4;
-    if (feed->piece_size < capacity)
+    if (piece_room(feed) > 0)
         return true;
     if (larger > FEED_PIECE_MAX ||
         (capacity > 0 && loop->piece_bytes + (larger - capacity) > FEED_PIECES_MAX))
@@ -202,10 +212,35 @@ static void take_content(struct feed *feed, struct http_text content)
 {
     memcpy(feed->piece + feed->piece_size, content.bytes, content.size);
     feed->piece_size += content.size;
+    feed->content += (int64_t)content.size;
     if (feed->digest)
         digest_update(feed->digest, content.bytes, content.size);
     if (feed->hash)
         content_hash_update(feed->hash, content.bytes, content.size);
+}
+
+/* RUN is part of the form. */
+static bool take_form(struct feed *feed, struct http_text run)
+{
+    while (run.size > 0 && !feed->form_over) {
+        struct http_text content;
+        switch (multipart_next(feed->form, &run, &content)) {
+        case MULTIPART_CONTENT:
+            take_content(feed, content);
+            break;
+        case MULTIPART_MORE:
+        case MULTIPART_PART_END:
+            break;
+        case MULTIPART_END:
+            feed->form_over = true;
+            break;
+        case MULTIPART_PART:
+            return feed_complain(feed, ERROR_MALFORMED, "the file must be the last part of the form");
+        case MULTIPART_BROKEN:
+            return feed_complain(feed, ERROR_MALFORMED, "the form is malformed");
+        }
+    }
+    return true;
 }
 
 /* RAW is part of the body and no longer than the room of the piece. */
@@ -219,11 +254,14 @@ static bool take_raw(struct feed *feed, const char *raw, size_t size)
             feed->broken = true;
             return feed_complain(feed, ERROR_MALFORMED, "the chunks of the request's body are malformed");
         }
-        take_content(feed, content);
+        if (feed->form && !take_form(feed, content))
+            return false;
+        if (!feed->form)
+            take_content(feed, content);
         raw += used;
         size -= used;
     }
-    if (feed->options.size_max > 0 && feed->body.total > feed->options.size_max)
+    if (feed->options.size_max > 0 && feed->content > feed->options.size_max)
         return feed_complain(feed, ERROR_RANGE, "the file is larger than this server takes");
     return true;
 }
@@ -232,6 +270,8 @@ static bool take_raw(struct feed *feed, const char *raw, size_t size)
 static bool content_is_right(struct feed *feed)
 {
     feed->ended = true;
+    if (feed->form && !feed->form_over)
+        return feed_complain(feed, ERROR_MALFORMED, "the form ends inside its last part");
     if (!feed->hash || content_hash_is(feed->hash, feed->expected))
         return true;
     return feed_complain(feed, ERROR_DIGEST, "the content does not have the digest that was stated");
@@ -247,7 +287,7 @@ static bool gather(struct feed *feed)
     if (!block)
         feed_no_memory(feed);
     while (fine && got > 0 && http_body_least(&feed->body) > 0 && piece_has_room(feed)) {
-        size_t room = min_size(feed->piece_capacity - feed->piece_size, HTTP_BUFFER_COPY_SIZE);
+        size_t room = min_size(piece_room(feed), HTTP_BUFFER_COPY_SIZE);
         got = fetch(feed, block, room);
         fine = got >= 0 && take_raw(feed, block, (size_t)got);
     }
@@ -533,6 +573,7 @@ struct feed *feed_open(const struct feed_options *options)
     feed->options.append = NULL;
     feed->options.body = NULL;
     feed->options.hash = NULL;
+    feed->options.form = NULL;
     feed->body = *options->body;
     feed->step = FEED_GATHERS;
     feed->is_file = options->put != NULL;
@@ -547,6 +588,12 @@ struct feed *feed_open(const struct feed_options *options)
     if (options->hash || options->put) {
         feed->digest = digest_create();
         fine = fine && feed->digest;
+    }
+    if (options->form) {
+        feed->form = malloc(sizeof(*feed->form));
+        fine = fine && feed->form;
+        if (feed->form)
+            *feed->form = *options->form;
     }
     if (options->put) {
         feed->put = *options->put;
@@ -575,6 +622,7 @@ void feed_close(struct feed *feed)
         client_cancel(feed->operation);
     feed_abort(feed);
     piece_give(feed);
+    free(feed->form);
     digest_destroy(feed->digest);
     content_hash_destroy(feed->hash);
     metric_add(feed->options.loop->metrics->uploads, -1);
@@ -610,7 +658,7 @@ const char *feed_complaint(const struct feed *feed)
 
 int64_t feed_content(const struct feed *feed)
 {
-    return feed->body.total;
+    return feed->streams ? feed->body.total : feed->content;
 }
 
 const struct http_body *feed_body(const struct feed *feed)

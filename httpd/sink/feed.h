@@ -14,6 +14,7 @@
 #include "httpd/loop/http_loop.h"
 #include "httpd/sink/sink.h"
 #include "httpd/syntax/http_body.h"
+#include "httpd/syntax/multipart.h"
 
 #define FEED_PIECE_FIRST ((size_t)16 * 1024)
 #define FEED_PIECE_MAX   ((size_t)1024 * 1024)
@@ -31,8 +32,10 @@ struct feed_options {
     const char *
         memory; /* what was read already behind the head, borrowed until feed_close(); may go beyond the body */
     size_t memory_size;
-    const struct http_body *body; /* copied: at its beginning */
-    int64_t size_max;             /* bytes of the content; 0: no limit */
+    const struct http_body *body; /* copied: at its beginning, or where the content of a form begins */
+    const struct multipart *
+        form; /* with PUT: the part that is the content has begun, and is the last one; copied. NULL: no form */
+    int64_t size_max; /* bytes of the content; 0: no limit */
     struct request_id request;
     const uint8_t *hash; /* that the content must have; copied; NULL: any */
     enum content_hash_kind hash_kind;
