@@ -308,6 +308,33 @@ static void expect_offset(const char *target, const char *offset)
     free(answer.body);
 }
 
+/* FORM_TEXT in chunks of PIECE bytes. */
+static int ask_form(const char *form_text, size_t piece)
+{
+    char *body = chunks_of(form_text, strlen(form_text), piece);
+    struct http_answer answer = http_suite_ask("POST", BASE, FORM CHUNKED, body);
+    free(body);
+    free(answer.body);
+    return answer.status;
+}
+
+static void forms_may_come_in_chunks(void **state)
+{
+    (void)state;
+    for (size_t piece = 1; piece < 200; piece += 66)
+        assert_in_range(ask_form(PART("name=\"id\"") "form-2\r\n" PART(
+                                     "name=\"f\"; filename=\"b\"") "line\r\n--Xy\r\n" FORM_END,
+                                 piece),
+                        200, 201);
+    expect_content(BASE "/form-2", "line\r\n--Xy\r\n");
+    assert_int_equal(ask_form("", 1), 400);
+    assert_int_equal(ask_form(PART("name=\"f\"; filename=\"b\"") "x", 7), 400);
+    assert_int_equal(
+        ask_form(PART("name=\"f\"; filename=\"b\"") "x\r\n" PART("name=\"more\"") "y" FORM_END, 7), 400);
+    assert_int_equal(ask_form(PART("name=\"id\"") "x" FORM_END, 7), 400);
+    HTTP_SUITE_EXPECT({"POST", BASE, FORM CHUNKED, "zz\r\n", 400});
+}
+
 static void an_upload_goes_on_where_it_was(void **state)
 {
     char at[256], file[300];
@@ -329,14 +356,15 @@ static void an_upload_goes_on_where_it_was(void **state)
     http_suite_expect(&(struct http_suite_row){
         "PATCH", at, "Tus-Resumable: 0.2.2\r\n" OCTETS "Upload-Offset: 5\r\n", "x", 412});
     http_suite_expect(&(struct http_suite_row){"HEAD", at, "", NULL, 412});
-    expect_tus("GET", at, "", NULL, 405);
+    expect_tus("GET", at, "", NULL, 303);
     expect_tus("PATCH", at, OCTETS CHUNKED "Upload-Offset: 5\r\n", "2\r\n56\r\n0\r\n\r\n", 204);
     expect_tus("POST", at, OCTETS "X-HTTP-Method-Override: PATCH\r\nUpload-Offset: 7\r\n", "789", 204);
     expect_offset(at, "10");
     snprintf(file, sizeof(file), "/files/%s", at + strlen("/tus/"));
     *strrchr(file, '/') = '\0';
     expect_content(file, "0123456789");
-    expect_tus("DELETE", at, "", NULL, 409);
+    expect_tus("DELETE", at, "", NULL, 204); /* of what it has become */
+    expect_tus("DELETE", at, "", NULL, 410);
 }
 
 static void uploads_are_ended_joined_and_deferred(void **state)
@@ -457,6 +485,7 @@ int main(void)
         cmocka_unit_test(who_sends_nothing_more_is_told_so),
         cmocka_unit_test(forms_are_taken_as_pages_send_them),
         cmocka_unit_test(chunks_become_the_content),
+        cmocka_unit_test(forms_may_come_in_chunks),
         cmocka_unit_test(an_upload_goes_on_where_it_was),
         cmocka_unit_test(uploads_are_ended_joined_and_deferred),
         cmocka_unit_test(a_wrong_creation_says_what_is_wrong),
