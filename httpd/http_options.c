@@ -203,6 +203,10 @@ const struct config_option http_options[] = {
      "auth.keys issued (reel auth token), for the files and rights that it names; open: everybody who "
      "reaches this server may, "
      "which is for closed networks alone."},
+    {SECTION, "upload_draft", CONFIG_BOOL, AT(upload_draft), "off", NO_BOUNDS, LIVE,
+     "Whether, with write, uploads are resumed by the IETF's draft too (draft-ietf-httpbis-resumable-upload, "
+     "interop "
+     "version 8). It is no standard yet and may change with any version of this server."},
     {SECTION, "web", CONFIG_BOOL, AT(web), "off", NO_BOUNDS, LIVE,
      "Whether / is a web page (list, upload, play, share, delete) and /api the JSON API behind it "
      "(docs/web.md), for whoever has a "

@@ -79,6 +79,7 @@ struct httpd_config {
     struct config_strings web_operators;
     int64_t share_max_ms;
     int write; /* enum http_write_mode */
+    bool upload_draft;
     int64_t upload_size_max;
     int access;       /* enum http_access_mode */
     int signed_cache; /* enum http_signed_cache */

@@ -117,6 +117,7 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
     settings->web = config->web;
+    settings->upload_draft = config->upload_draft;
     settings->share_max_s = config->share_max_ms / 1000;
     settings->write = (enum http_write_mode)config->write;
     settings->upload_size_max = config->upload_size_max;

@@ -36,6 +36,7 @@ struct http_settings {
     struct config_strings web_operators; /* "APPLICATION/USER" */
     int64_t share_max_s;
     enum http_write_mode write;
+    bool upload_draft;
     int64_t upload_size_max;  /* bytes; 0: no limit */
     bool access_signed;       /* files are given to signed links only */
     bool signed_cache_public; /* and shared caches may keep them */

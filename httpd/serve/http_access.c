@@ -46,6 +46,23 @@ static const char *methods_of(const struct http_settings *settings, enum http_ta
     return kind == HTTP_TARGET_FILE ? "GET, HEAD, OPTIONS, PUT, DELETE" : "OPTIONS, POST";
 }
 
+/* A request by the IETF's draft: about an upload without the version that tus demands, or a content that begins one. */
+static bool is_draft(const struct http_connection *connection, enum http_target_kind kind,
+                     const struct http_target *target)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    enum http_request_method method = connection->exchange.request.method;
+    if (!settings->upload_draft || settings->write == HTTP_WRITE_OFF ||
+        !http_text_equal(http_answer_request_field(connection, HTTP_FIELD_UPLOAD_INTEROP),
+                         HTTP_DRAFT_INTEROP))
+        return false;
+    if (kind == HTTP_TARGET_TUS && target->tus_token.bytes)
+        return !http_answer_request_field(connection, HTTP_FIELD_TUS_RESUMABLE).bytes;
+    bool begins = (kind == HTTP_TARGET_FILE && method == HTTP_METHOD_PUT) ||
+                  (kind == HTTP_TARGET_USER && method == HTTP_METHOD_POST);
+    return begins && http_answer_request_field(connection, HTTP_FIELD_UPLOAD_COMPLETE).bytes;
+}
+
 bool http_access_target(struct http_connection *connection, struct http_target *target,
                         enum http_target_kind *kind)
 {
@@ -58,7 +75,9 @@ bool http_access_target(struct http_connection *connection, struct http_target *
     if (!settings->web && (*kind == HTTP_TARGET_PAGE || *kind == HTTP_TARGET_API))
         *kind = HTTP_TARGET_UNKNOWN;
     connection->exchange.allow = methods_of(settings, *kind, target);
-    connection->exchange.is_tus = *kind == HTTP_TARGET_TUS && settings->write != HTTP_WRITE_OFF;
+    connection->exchange.is_draft = is_draft(connection, *kind, target);
+    connection->exchange.is_tus =
+        *kind == HTTP_TARGET_TUS && settings->write != HTTP_WRITE_OFF && !connection->exchange.is_draft;
     if (*kind == HTTP_TARGET_BROKEN || (*kind == HTTP_TARGET_SERVER && !options))
         http_answer_refuse(connection, 400, "the request-target is malformed");
     else if (plain && settings->https_port > 0 && *kind != HTTP_TARGET_SERVER)

@@ -54,6 +54,8 @@ static void begin_head(struct http_connection *connection, int status)
     http_response_begin(&connection->out, status, &loop->clock, loop->settings->server_line);
     if (connection->exchange.is_tus)
         HTTP_OUTPUT_LITERAL(&connection->out, "Tus-Resumable: " HTTP_TUS_VERSION "\r\n");
+    if (connection->exchange.is_draft)
+        HTTP_OUTPUT_LITERAL(&connection->out, "Upload-Draft-Interop-Version: " HTTP_DRAFT_INTEROP "\r\n");
     const struct http_exchange *exchange = &connection->exchange;
     if (status < 400 && (exchange->write || exchange->erase || exchange->tus || exchange->api ||
                          request_id_is_set(&exchange->named))) {
@@ -101,6 +103,10 @@ static void add_cors(struct http_connection *connection)
         HTTP_OUTPUT_LITERAL(out, ", Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, "
                                  "Tus-Version, Upload-Concat, Upload-Defer-Length, Upload-Expires, "
                                  "Upload-Length, Upload-Metadata, Upload-Offset, X-Reel-File, X-Request-Id");
+    if (connection->exchange.is_draft)
+        HTTP_OUTPUT_LITERAL(out,
+                            ", Upload-Complete, Upload-Draft-Interop-Version, Upload-Length, Upload-Limit, "
+                            "Upload-Offset, X-Reel-File, X-Request-Id");
     HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
@@ -137,6 +143,17 @@ static const char *allowed_methods(const struct http_connection *connection)
     return connection->exchange.allow ? connection->exchange.allow : ALLOW;
 }
 
+/* The draft's Upload-Limit, without the time. */
+static void add_upload_limit(struct http_connection *connection)
+{
+    int64_t limit = connection->loop->settings->upload_size_max;
+    if (limit <= 0)
+        return;
+    HTTP_OUTPUT_LITERAL(&connection->out, "Upload-Limit: max-size=");
+    http_output_number(&connection->out, limit);
+    HTTP_OUTPUT_LITERAL(&connection->out, "\r\n");
+}
+
 static void add_error_fields(struct http_connection *connection, int status)
 {
     struct http_output *out = &connection->out;
@@ -156,6 +173,13 @@ static void add_error_fields(struct http_connection *connection, int status)
     }
     if (status == 412 && connection->exchange.is_tus)
         HTTP_OUTPUT_LITERAL(out, "Tus-Version: " HTTP_TUS_VERSION "\r\n");
+    if (status == 413 && connection->exchange.is_draft)
+        add_upload_limit(connection);
+    if (status == 409 && connection->exchange.tells_offset) {
+        HTTP_OUTPUT_LITERAL(out, "Upload-Offset: ");
+        http_output_number(out, connection->exchange.upload_offset);
+        HTTP_OUTPUT_LITERAL(out, "\r\n");
+    }
     if ((status == 412 || status == 416) && connection->exchange.file)
         http_response_field(out, "ETag", connection->exchange.file->etag);
     /* A 404 may be kept by caches unless it says otherwise (RFC 9110 section 15.1). */
@@ -296,6 +320,10 @@ static void add_preflight(struct http_connection *connection)
         HTTP_OUTPUT_LITERAL(out, ", Tus-Resumable, Upload-Checksum, Upload-Concat, Upload-Defer-Length, "
                                  "Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, "
                                  "X-Request-ID, X-Requested-With");
+    if (connection->loop->settings->upload_draft)
+        HTTP_OUTPUT_LITERAL(out, ", Upload-Complete, Upload-Draft-Interop-Version");
+    if (connection->loop->settings->upload_draft && !connection->exchange.is_tus)
+        HTTP_OUTPUT_LITERAL(out, ", Upload-Length, Upload-Offset");
     HTTP_OUTPUT_LITERAL(out, "\r\nAccess-Control-Max-Age: 86400\r\n");
 }
 
@@ -326,6 +354,10 @@ void http_answer_options(struct http_connection *connection)
     http_response_field(out, "Allow", allowed_methods(connection));
     if (connection->exchange.is_tus)
         add_tus_offer(connection);
+    if (connection->loop->settings->upload_draft && connection->exchange.allow) {
+        HTTP_OUTPUT_LITERAL(out, "Accept-Patch: " HTTP_DRAFT_CONTENT_TYPE "\r\n");
+        add_upload_limit(connection);
+    }
     add_cors(connection);
     if (connection->loop->settings->cors_origins.count > 0 &&
         http_answer_request_field(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes)

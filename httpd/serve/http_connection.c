@@ -160,6 +160,28 @@ void http_connection_continue(struct http_connection *connection)
     give_output(connection);
 }
 
+bool http_connection_begin_interim(struct http_connection *connection, int status)
+{
+    if (connection->exchange.request.minor_version < 1 || !http_connection_take_output(connection))
+        return false;
+    http_response_interim(&connection->out, status);
+    return true;
+}
+
+void http_connection_end_interim(struct http_connection *connection)
+{
+    size_t sent;
+    HTTP_OUTPUT_LITERAL(&connection->out, "\r\n");
+    /* It is the first that goes out for its request: a socket that has no room for it has a client that reads nothing. What was sent by
+     * half could not be continued. */
+    if (!http_output_flush(&connection->out, connection->transport, false, &sent) ||
+        connection->out.start != connection->out.end) {
+        connection->exchange.cut = true;
+        connection->keep_alive = false;
+    }
+    give_output(connection);
+}
+
 static void head_is_complete(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;

@@ -60,7 +60,10 @@ struct http_exchange {
     struct http_api *api;          /* a request to the JSON API: see http_api.c */
     bool is_api;                   /* the target is of such: errors are JSON */
     bool is_tus;                   /* the target is of such: answers have the fields of tus */
-    struct sink *sink;             /* CONNECTION_STORE: one of these two */
+    bool is_draft;                 /* a resumable upload by the IETF's draft */
+    bool tells_offset;             /* 409 has Upload-Offset: */
+    int64_t upload_offset;
+    struct sink *sink; /* CONNECTION_STORE: one of these two */
     struct feed *feed;
     bool continued;        /* 100 Continue was sent, or is not waited for */
     uint16_t refused;      /* the status that is answered once the body is dropped; 0: none */
@@ -68,6 +71,9 @@ struct http_exchange {
     const char *challenge; /* WWW-Authenticate of 401 and 403; static, or NULL */
     const char *allow;     /* methods of the target, for Allow; NULL: those that read */
 };
+
+#define HTTP_DRAFT_INTEROP      "8" /* Upload-Draft-Interop-Version */
+#define HTTP_DRAFT_CONTENT_TYPE "application/partial-upload"
 
 struct http_connection {
     TAILQ_ENTRY(http_connection) link; /* in loop->lists[state] */
@@ -160,6 +166,11 @@ void http_connection_set_state(struct http_connection *connection, enum http_con
 
 /* 100 Continue (RFC 9110 section 10.1.1), where the client waits for it and has sent nothing of the body yet. */
 void http_connection_continue(struct http_connection *connection);
+
+/* An interim answer (RFC 9110 section 15.2): its fields go to connection->out between these two. False: the client does not know such, or
+ * there is no memory; then there is none. */
+MUST_CHECK bool http_connection_begin_interim(struct http_connection *connection, int status);
+void http_connection_end_interim(struct http_connection *connection);
 
 /* An empty output buffer; false without memory. */
 MUST_CHECK bool http_connection_take_output(struct http_connection *connection);

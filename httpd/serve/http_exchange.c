@@ -470,7 +470,7 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
     else if (exchange->request.method == HTTP_METHOD_OPTIONS)
         http_answer_options(connection);
-    else if (exchange->is_tus)
+    else if (exchange->is_tus || exchange->is_draft)
         http_tus_take(connection, &target, false);
     else if (deletes)
         http_delete_begin(connection, &target, kind);
@@ -505,7 +505,7 @@ static bool exchange_take(struct http_connection *connection)
     exchange->is_api = kind == HTTP_TARGET_API;
     if (exchange->is_api || settings->write == HTTP_WRITE_OFF)
         return false; /* of the API the target says all, whatever the body says */
-    if (kind != HTTP_TARGET_TUS)
+    if (kind != HTTP_TARGET_TUS && !exchange->is_draft)
         return http_write_take(connection, &target, kind);
     http_tus_take(connection, &target, true);
     return true;

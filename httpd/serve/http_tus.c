@@ -14,6 +14,7 @@
 #include "httpd/serve/http_answer.h"
 #include "httpd/serve/http_delete.h"
 #include "httpd/serve/http_outcome.h"
+#include "httpd/serve/http_tus_answer.h"
 #include "httpd/serve/http_tus_head.h"
 #include "httpd/serve/http_write.h"
 #include "httpd/syntax/tus_syntax.h"
@@ -42,6 +43,8 @@ static void tus_refuse(struct http_connection *connection, int status, const cha
 {
     struct http_tus *tus = connection->exchange.tus;
     bool pending = tus && tus->body_pending;
+    if (tus && tus->draft && status == 460)
+        status = 422;
     if (tus)
         tus->body_pending = false;
     if (pending)
@@ -74,6 +77,7 @@ static const char *message_of(int status)
                "the offset";
     case 429:
         return "too many unfinished uploads";
+    case 422:
     case 460:
         return "the content does not have the checksum that was stated";
     default:
@@ -108,96 +112,9 @@ static void tus_audit(const struct http_connection *connection, const char *even
     http_outcome_audit(connection, &outcome);
 }
 
-/* ---- answers ---- */
-
 static bool is_whole(const struct http_tus *tus)
 {
     return tus->state.size >= 0 && tus->state.offset == tus->state.size;
-}
-
-static void put_key(struct http_output *out, const struct proto_file_key *key)
-{
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->application);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->user);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->file);
-}
-
-static void put_location(struct http_output *out, const struct http_tus *tus)
-{
-    char token[TUS_TOKEN_SIZE];
-    HTTP_OUTPUT_LITERAL(out, "Location: /tus");
-    put_key(out, &tus->partial.key);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_text(out, tus_token_format(tus->kind, tus->partial.token, token));
-    if (tus->metadata[0] != '\0' || tus->concat[0] != '\0') {
-        HTTP_OUTPUT_LITERAL(out, "/");
-        http_output_segment(out, tus->metadata);
-    }
-    if (tus->concat[0] != '\0') {
-        HTTP_OUTPUT_LITERAL(out, "/");
-        http_output_segment(out, tus->concat);
-    }
-    HTTP_OUTPUT_LITERAL(out, "\r\n");
-}
-
-static void put_number(struct http_output *out, const char *name, int64_t number)
-{
-    http_output_text(out, name);
-    HTTP_OUTPUT_LITERAL(out, ": ");
-    http_output_number(out, number);
-    HTTP_OUTPUT_LITERAL(out, "\r\n");
-}
-
-/* What HEAD tells of an upload as it was made. */
-static void put_description(struct http_output *out, const struct http_tus *tus)
-{
-    if (tus->state.size >= 0)
-        put_number(out, "Upload-Length", tus->state.size);
-    else
-        HTTP_OUTPUT_LITERAL(out, "Upload-Defer-Length: 1\r\n");
-    if (tus->metadata[0] != '\0')
-        http_response_field(out, "Upload-Metadata", tus->metadata);
-    if (tus->kind == TUS_PART)
-        HTTP_OUTPUT_LITERAL(out, "Upload-Concat: partial\r\n");
-    else if (tus->concat[0] != '\0')
-        http_response_field(out, "Upload-Concat", tus->concat);
-}
-
-static void tus_answer(struct http_connection *connection, int status)
-{
-    struct http_tus *tus = connection->exchange.tus;
-    struct http_output *out = &connection->out;
-    char date[HTTP_DATE_SIZE];
-    if (!http_connection_take_output(connection)) {
-        http_answer_refuse(connection, 503, "no memory");
-        return;
-    }
-    http_answer_begin(connection, status);
-    if (status == 201)
-        put_location(out, tus);
-    put_number(out, "Upload-Offset", tus->state.offset);
-    if (tus->method == HTTP_METHOD_HEAD)
-        put_description(out, tus);
-    if (tus->state.complete) {
-        HTTP_OUTPUT_LITERAL(out, "X-Reel-File: /files");
-        put_key(out, &tus->partial.key);
-        HTTP_OUTPUT_LITERAL(out, "\r\n");
-    } else if (tus->state.expires > 0) {
-        http_date_format(tus->state.expires, date);
-        http_response_field(out, "Upload-Expires", date);
-    }
-    HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\n");
-    if (status != 204)
-        http_response_content_length(out, 0);
-    http_answer_end(connection);
-}
-
-static int success_of(const struct http_tus *tus)
-{
-    return tus->method == HTTP_METHOD_POST ? 201 : tus->method == HTTP_METHOD_HEAD ? 200 : 204;
 }
 
 /* ---- the end of an upload ---- */
@@ -220,7 +137,7 @@ static void on_tus_finished(void *argument, const struct error *error)
         metric_add(metrics->stored, 1);
         metric_add(metrics->stored_bytes, tus->state.offset);
         tus->state.complete = true;
-        tus_answer(connection, success_of(tus));
+        http_tus_answer(connection);
     }
     http_connection_run(connection);
 }
@@ -229,8 +146,13 @@ static void on_tus_finished(void *argument, const struct error *error)
 static void tus_conclude(struct http_connection *connection)
 {
     struct http_tus *tus = connection->exchange.tus;
-    if (tus->kind != TUS_UPLOAD || !is_whole(tus) || tus->state.complete) {
-        tus_answer(connection, success_of(tus));
+    bool due = tus->draft ? tus->completes && tus->method != HTTP_METHOD_HEAD : is_whole(tus);
+    if (due && tus->state.size >= 0 && tus->state.offset < tus->state.size) {
+        tus_refuse(connection, 400, "Upload-Complete: ?1, but bytes of Upload-Length are missing");
+        return;
+    }
+    if (tus->kind != TUS_UPLOAD || !due || tus->state.complete) {
+        http_tus_answer(connection);
         return;
     }
     const struct proto_finish finish = {.partial = tus->partial};
@@ -317,6 +239,8 @@ static void feed_failed(struct http_connection *connection)
     else if (error.code == ERROR_UNAVAILABLE ||
              error.code == ERROR_IO) /* its file may be gone to the newer one */
         status = 423;
+    if (status == 460 && exchange->tus->draft)
+        status = 422;
     http_answer_log(connection, status, error.code, error.text);
     int64_t left = http_write_close_feed(connection);
     const char *message = complaint && status == 400 ? complaint : message_of(status);
@@ -363,6 +287,8 @@ static void on_tus_begun(void *argument, const struct proto_begin_reply *reply, 
     }
     memcpy(tus->partial.token, reply->token, sizeof(tus->partial.token));
     tus->state = reply->state;
+    if (tus->draft)
+        http_tus_announce(connection);
     const struct proto_finish finish = {.partial = tus->partial};
     if (tus->kind == TUS_FINAL)
         tus_wait(connection, client_join_parts(connection->loop->client, &finish, tus->parts, tus->part_count,
@@ -381,16 +307,19 @@ static int tus_create(struct http_connection *connection, const struct http_targ
     int64_t limit = connection->loop->settings->upload_size_max;
     int status;
     *message = "uploads are created at the address of a user";
-    if (target->key.file[0] != '\0')
+    if (target->key.file[0] != '\0' && !tus->draft)
         return 405;
     tus->put.key = target->key;
-    if ((status = http_tus_head_creation(connection, message)) != 0)
+    status = tus->draft ? http_tus_head_draft_creation(connection, target, message)
+                        : http_tus_head_creation(connection, message);
+    if (status != 0)
         return status;
+    tus->put.key = target->key;
     *message = "the upload is larger than this server takes";
     if (limit > 0 && tus->length > limit)
         return 413;
     *message = "no file ID could be made";
-    if (!http_write_make_id(&tus->put.key, &tus->grant))
+    if (tus->put.key.file[0] == '\0' && !http_write_make_id(&tus->put.key, &tus->grant))
         return 503;
     tus->partial.key = tus->put.key;
     tus->put.size = tus->length;
@@ -400,6 +329,14 @@ static int tus_create(struct http_connection *connection, const struct http_targ
 }
 
 /* ---- HEAD, PATCH, DELETE ---- */
+
+static void refuse_offset(struct http_connection *connection)
+{
+    const struct http_tus *tus = connection->exchange.tus;
+    connection->exchange.tells_offset = tus->draft;
+    connection->exchange.upload_offset = tus->state.offset;
+    tus_refuse(connection, 409, "Upload-Offset is not the offset of the upload; HEAD tells it");
+}
 
 static void on_tus_offset(void *argument, const struct proto_partial_state *state, const struct error *error)
 {
@@ -412,14 +349,16 @@ static void on_tus_offset(void *argument, const struct proto_partial_state *stat
         tus_failed(connection, error);
     else if (tus->method == HTTP_METHOD_HEAD)
         tus_conclude(connection);
+    else if (tus->draft && state->complete)
+        tus_refuse(connection, tus->has_content ? 400 : 410, "the upload is complete");
     else if (tus->offset != state->offset)
-        tus_refuse(connection, 409, "Upload-Offset is not the offset of the upload; HEAD tells it");
+        refuse_offset(connection);
     else if (tus->length >= 0 && state->size >= 0 && tus->length != state->size)
         tus_refuse(connection, 409, "Upload-Length is another one than was said before");
     else if (tus->length >= 0 && tus->length < state->offset)
         tus_refuse(connection, 409, "Upload-Length is less than what is there already");
     else if (state->complete && !tus->has_content)
-        tus_answer(connection, 204);
+        http_tus_answer(connection);
     else
         tus_begin_feed(connection);
     http_connection_run(connection);
@@ -455,9 +394,10 @@ static int tus_patch(struct http_connection *connection, const char **message)
 {
     struct http_tus *tus = connection->exchange.tus;
     int64_t limit = connection->loop->settings->upload_size_max;
-    *message = "Content-Type: " HTTP_TUS_CONTENT_TYPE " is needed";
+    *message = tus->draft ? "Content-Type: " HTTP_DRAFT_CONTENT_TYPE " is needed"
+                          : "Content-Type: " HTTP_TUS_CONTENT_TYPE " is needed";
     if (!http_text_equal_nocase(http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE),
-                                HTTP_TUS_CONTENT_TYPE))
+                                tus->draft ? HTTP_DRAFT_CONTENT_TYPE : HTTP_TUS_CONTENT_TYPE))
         return 415;
     *message = "Upload-Offset is needed";
     if (tus->offset < 0)
@@ -514,7 +454,7 @@ static void tus_lead_to_file(struct http_connection *connection, const struct ht
     }
     http_answer_begin(connection, 303);
     HTTP_OUTPUT_LITERAL(&connection->out, "Location: /files");
-    put_key(&connection->out, &target->key);
+    http_tus_put_key(&connection->out, &target->key);
     HTTP_OUTPUT_LITERAL(&connection->out, "\r\nCache-Control: no-store\r\n");
     http_response_content_length(&connection->out, 0);
     http_answer_end(connection);
@@ -539,8 +479,9 @@ void http_tus_take(struct http_connection *connection, const struct http_target 
     }
     if (tus) {
         tus->body_pending = has_body;
-        status = http_tus_head_read(connection, target, &message);
-        if (status == 0 && tus->method == HTTP_METHOD_POST)
+        status = exchange->is_draft ? http_tus_head_draft(connection, target, &message)
+                                    : http_tus_head_read(connection, target, &message);
+        if (status == 0 && (exchange->is_draft ? !target->tus_token.bytes : tus->method == HTTP_METHOD_POST))
             status = tus_create(connection, target, &message);
         else if (status == 0)
             status = tus_continue(connection, target, &message);

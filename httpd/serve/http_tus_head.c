@@ -51,6 +51,84 @@ static int take_checksum(struct http_connection *connection, const char **messag
     return connection->exchange.request.body_kind == HTTP_BODY_CHUNKED ? 411 : 0;
 }
 
+/* ---- the draft ---- */
+
+/* draft-ietf-httpbis-resumable-upload section 4.1: values of another kind are as no value. */
+static void take_draft_fields(struct http_connection *connection)
+{
+    struct http_tus *tus = connection->exchange.tus;
+    struct http_text complete = http_answer_request_field(connection, HTTP_FIELD_UPLOAD_COMPLETE);
+    if (!take_number(connection, HTTP_FIELD_UPLOAD_OFFSET, &tus->offset))
+        tus->offset = -1;
+    if (!take_number(connection, HTTP_FIELD_UPLOAD_LENGTH, &tus->length))
+        tus->length = -1;
+    tus->completes = http_text_equal(complete, "?1");
+    tus->has_complete = tus->completes || http_text_equal(complete, "?0");
+}
+
+/* What the content's own length says of all of it: section 4.1.3. */
+static int take_draft_length(struct http_connection *connection, bool creates, const char **message)
+{
+    struct http_tus *tus = connection->exchange.tus;
+    const struct http_request *request = &connection->exchange.request;
+    int64_t before = creates ? 0 : tus->offset, content = request->body_length;
+    *message = "Content-Length, Upload-Offset and Upload-Length do not fit each other";
+    if (request->body_kind == HTTP_BODY_NONE)
+        content = 0;
+    if (!tus->completes || request->body_kind == HTTP_BODY_CHUNKED || before < 0)
+        return 0;
+    if (before > INT64_MAX - content || (tus->length >= 0 && tus->length != before + content))
+        return 400;
+    tus->length = before + content;
+    return 0;
+}
+
+int http_tus_head_draft(struct http_connection *connection, const struct http_target *target,
+                        const char **message)
+{
+    struct http_tus *tus = connection->exchange.tus;
+    const struct http_request *request = &connection->exchange.request;
+    bool creates = !target->tus_token.bytes;
+    tus->draft = true;
+    tus->method = request->method;
+    int status = http_access_writer(connection, &target->key, KEY_RIGHT_WRITE, NULL, &tus->grant, message);
+    if (status != 0)
+        return status;
+    *message = "the audit log cannot be written";
+    if (!http_outcome_auditable(connection->loop))
+        return 503;
+    take_draft_fields(connection);
+    tus->has_content =
+        tus->body_pending && (request->body_kind == HTTP_BODY_CHUNKED ||
+                              (request->body_kind == HTTP_BODY_LENGTH && request->body_length > 0));
+    *message = "Upload-Complete: ?0 or ?1 is needed";
+    if (!tus->has_complete && (creates || tus->method == HTTP_METHOD_PATCH))
+        return 400;
+    if (creates || tus->method == HTTP_METHOD_PATCH)
+        return take_draft_length(connection, creates, message);
+    return 0;
+}
+
+int http_tus_head_draft_creation(struct http_connection *connection, const struct http_target *target,
+                                 const char **message)
+{
+    struct http_tus *tus = connection->exchange.tus;
+    struct http_write_head head = {0};
+    int status = http_write_head_read(connection, target, false, &head, message);
+    if (status != 0)
+        return status;
+    /* A digest is of all of it: it can be checked here where all of it comes at once. */
+    tus->has_hash =
+        head.has_sha256 && tus->completes && connection->exchange.request.body_kind == HTTP_BODY_LENGTH;
+    tus->hash_kind = CONTENT_HASH_SHA256;
+    memcpy(tus->hash, head.sha256, sizeof(head.sha256));
+    tus->put = head.put;
+    tus->kind = TUS_UPLOAD;
+    return 0;
+}
+
+/* ---- tus ---- */
+
 int http_tus_head_read(struct http_connection *connection, const struct http_target *target,
                        const char **message)
 {

@@ -24,6 +24,8 @@ struct http_tus {
     bool has_content;                /* and it is to be appended */
     int64_t offset;                  /* Upload-Offset; -1: none */
     int64_t length;                  /* Upload-Length; -1: none */
+    bool draft;                      /* by the IETF's draft, not tus */
+    bool has_complete, completes;    /* its Upload-Complete; ?1 */
     bool has_hash;
     enum content_hash_kind hash_kind;
     uint8_t hash[CONTENT_HASH_SIZE_MAX];
@@ -37,6 +39,12 @@ struct http_tus {
 /* What all requests have: version, token, method, offset, length, checksum. 0, or the status to answer, and *MESSAGE. */
 int http_tus_head_read(struct http_connection *connection, const struct http_target *target,
                        const char **message);
+
+/* The same by the IETF's draft; and what only the request has that creates an upload: name, type, digest. */
+int http_tus_head_draft(struct http_connection *connection, const struct http_target *target,
+                        const char **message);
+int http_tus_head_draft_creation(struct http_connection *connection, const struct http_target *target,
+                                 const char **message);
 
 /* What only a POST has, which creates an upload: its kind, parts and metadata. Likewise. */
 int http_tus_head_creation(struct http_connection *connection, const char **message);

@@ -109,6 +109,12 @@ static int check_fields(const struct http_connection *connection, const char **m
         *message = "files are stored as they are: no Content-Encoding";
         return 415;
     }
+    if (!connection->exchange.is_draft &&
+        http_text_equal(http_answer_request_field(connection, HTTP_FIELD_UPLOAD_COMPLETE), "?0")) {
+        *message =
+            "the content is a part of a file, and upload_draft is off or knows another interop version";
+        return 501;
+    }
     if (http_request_field_count(request, HTTP_FIELD_IF_MATCH) > 0) {
         *message = "a stored file is never changed: If-Match cannot hold";
         return 412;

@@ -70,6 +70,8 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_UPLOAD_METADATA] = "upload-metadata",
     [HTTP_FIELD_UPLOAD_CHECKSUM] = "upload-checksum",
     [HTTP_FIELD_UPLOAD_CONCAT] = "upload-concat",
+    [HTTP_FIELD_UPLOAD_COMPLETE] = "upload-complete",
+    [HTTP_FIELD_UPLOAD_INTEROP] = "upload-draft-interop-version",
     [HTTP_FIELD_TRACEPARENT] = "traceparent",
 };
 

@@ -79,6 +79,7 @@ static const struct {
     const char *phrase;
 } phrases[] = {
     {100, "Continue"},
+    {104, "Upload Resumption Supported"},
     {200, "OK"},
     {201, "Created"},
     {204, "No Content"},
@@ -124,6 +125,15 @@ static const char *status_phrase(int status)
             return phrases[i].phrase;
     }
     return "Unknown";
+}
+
+void http_response_interim(struct http_output *out, int status)
+{
+    HTTP_OUTPUT_LITERAL(out, "HTTP/1.1 ");
+    http_output_number(out, status);
+    HTTP_OUTPUT_LITERAL(out, " ");
+    http_output_text(out, status_phrase(status));
+    HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
 void http_response_begin(struct http_output *out, int status, const struct http_clock *clock,

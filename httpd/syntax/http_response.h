@@ -49,6 +49,9 @@ void http_response_content_length(struct http_output *out, int64_t length);
 /* Connection where it differs from the default of the request's version, then the empty line. */
 void http_response_end(struct http_output *out, bool keep_alive, int minor_version);
 
+/* The status line of an interim answer. */
+void http_response_interim(struct http_output *out, int status);
+
 /* The body of an error answer, as JSON or plain text: status, phrase, what happened, request ID. BUFFER is
  * filled and NUL-terminated, cut where SIZE does not do. Returns the number of bytes. MESSAGE is plain text
  * of ours. */

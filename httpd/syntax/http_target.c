@@ -284,7 +284,6 @@ static enum http_target_kind parse_tus(const struct http_text *segments, size_t 
 {
     enum http_target_kind kind;
     bool ends = segments[count - 1].size == 0;
-    target->tus_token = target->tus_metadata = target->tus_concat = (struct http_text){NULL, 0};
     if (count == 1 || count == 3 || (ends && (count == 2 || count == 4))) {
         kind = parse_user(segments, count, default_application, default_user, target);
         return kind == HTTP_TARGET_USER ? HTTP_TARGET_TUS : kind;
@@ -321,6 +320,7 @@ static enum http_target_kind keep_parts(const struct http_text *segments, size_t
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target)
 {
+    target->tus_token = target->tus_metadata = target->tus_concat = (struct http_text){NULL, 0};
     if (http_text_equal(text, "*"))
         return HTTP_TARGET_SERVER;
     if (!characters_are_legal(text) || !strip_authority(&text))

@@ -31,6 +31,7 @@ def tus():
         for label in ("httpd", "second"):
             suite.add_httpd(label, write="on")
         suite.add_httpd("open", write="open", upload_size_max=100_000, cors_origins="https://page.example", receive_timeout="1s")
+        suite.add_httpd("draft", write="on", upload_draft="on", upload_size_max=2_000_000)
         suite.launch()
         suite.wait_active(2)
         yield suite
@@ -398,6 +399,133 @@ def test_no_offset_is_taken_back_whoever_is_killed(tus, seed):
         if answered == len(content):
             break
     wait_for(lambda: stored(tus, address) == content, 30, "the file, byte for byte")
+
+
+# ---- the IETF's draft ----
+
+INTEROP = "8"
+PARTIAL = "application/partial-upload"
+
+
+class Draft:
+    """One request by draft-ietf-httpbis-resumable-upload; 104s are read on the way."""
+
+    def __init__(self, suite, method, target, body=b"", label="draft", interop=INTEROP, token=True, **headers):
+        fields = {"Host": "x", "Upload-Draft-Interop-Version": interop, "Content-Length": len(body) if method not in ("HEAD", "DELETE") else None,
+                  "Authorization": "Bearer " + wire.token_text(suite.keys.token()) if token else None,
+                  **{name.replace("_", "-"): value for name, value in headers.items()}}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value is not None)
+        self.socket = socket.create_connection(("127.0.0.1", suite.daemons[label].port), timeout=60)
+        self.lines = self.socket.makefile("rb")
+        self.socket.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        self.method, self.interim = method, []
+
+    def read(self):
+        """(status, fields) of one answer's head."""
+        status = int(self.lines.readline().split()[1])
+        return status, http.client.parse_headers(self.lines)
+
+    def answer(self):
+        status, headers = self.read()
+        while status < 200:
+            self.interim.append((status, headers))
+            status, headers = self.read()
+        self.status, self.headers = status, headers
+        if self.method != "HEAD":
+            self.lines.read(int(headers.get("Content-Length", 0)))
+        self.close()
+        return self
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+    def __getitem__(self, name):
+        return self.headers[name]
+
+
+def draft(suite, *arguments, **more):
+    return Draft(suite, *arguments, **more).answer()
+
+
+def test_the_draft_stores_in_one_request_and_says_where_it_could_go_on(tus):
+    content = os.urandom(200_000)
+    for method, target in (("POST", f"/files/{APP}/{USER}"), ("PUT", f"/files/{APP}/{USER}/draft-1")):
+        answer = draft(tus, method, target, content, Upload_Complete="?1", Content_Type="video/mp4",
+                       Content_Disposition='inline; filename="a film.mp4"')
+        [(status, announced)] = [found for found in answer.interim if found[0] == 104]
+        assert announced["Upload-Draft-Interop-Version"] == INTEROP and announced["Location"].startswith(f"/tus/{APP}/{USER}/")
+        assert "max-size=2000000" in announced["Upload-Limit"] and "max-age=" in announced["Upload-Limit"]
+        assert (answer.status, answer["Upload-Complete"], answer["Location"]) == (201, "?1", file_of(announced["Location"]))
+        wait_for(lambda: stored(tus, announced["Location"]) == content, 20, "the file")
+        told = draft(tus, "HEAD", announced["Location"])
+        assert (told.status, told["Upload-Complete"], told["Upload-Offset"], told["Upload-Length"]) == (204, "?1", "200000", "200000")
+        assert draft(tus, "PATCH", announced["Location"], b"x", Content_Type=PARTIAL, Upload_Offset=200_000, Upload_Complete="?1").status == 400
+    assert draft(tus, "PUT", f"/files/{APP}/{USER}/draft-1", b"other", Upload_Complete="?1").status == 409
+    answer = draft(tus, "POST", f"/files/{APP}/{USER}", b"", Upload_Complete="?1")
+    assert answer.status == 201 and answer["Upload-Complete"] == "?1"
+    # With a digest of all of it.
+    for digest, status in ((content, 201), (b"other", 422)):
+        field = "sha-256=:" + base64.b64encode(hashlib.sha256(digest).digest()).decode() + ":"
+        assert draft(tus, "POST", f"/files/{APP}/{USER}", content, Upload_Complete="?1", Repr_Digest=field).status == status
+
+
+@pytest.mark.parametrize("length", [None, 300_000])
+def test_the_draft_appends_part_by_part(tus, length):
+    content = os.urandom(300_000)
+    answer = draft(tus, "POST", f"/files/{APP}/{USER}", content[:100_000], Upload_Complete="?0", Upload_Length=length)
+    upload = answer["Location"]
+    assert (answer.status, answer["Upload-Complete"], answer["Upload-Offset"]) == (201, "?0", "100000") and upload.startswith("/tus/")
+    told = draft(tus, "HEAD", upload)
+    assert (told.status, told["Upload-Offset"], told["Upload-Complete"], told["Upload-Length"]) == (204, "100000", "?0", length and str(length))
+    assert told["Cache-Control"] == "no-store" and "max-age=" in told["Upload-Limit"]
+    answer = draft(tus, "PATCH", upload, content[:10], Content_Type=PARTIAL, Upload_Offset=99_999, Upload_Complete="?0")
+    assert (answer.status, answer["Upload-Offset"]) == (409, "100000")
+    for headers, status in (({"Content_Type": "text/plain", "Upload_Offset": 100_000, "Upload_Complete": "?0"}, 415),
+                            ({"Content_Type": PARTIAL, "Upload_Complete": "?0"}, 400), ({"Content_Type": PARTIAL, "Upload_Offset": 100_000}, 400),
+                            ({"Content_Type": PARTIAL, "Upload_Offset": "?1", "Upload_Complete": "?0"}, 400),
+                            ({"Content_Type": PARTIAL, "Upload_Offset": 100_000, "Upload_Complete": "?1", "Upload_Length": 5}, 400)):
+        assert draft(tus, "PATCH", upload, b"x", **headers).status == status, headers
+    answer = draft(tus, "PATCH", upload, content[100_000:], Content_Type=PARTIAL, Upload_Offset=100_000, Upload_Complete="?0")
+    assert (answer.status, answer["Upload-Complete"], answer["Upload-Offset"]) == (204, "?0", "300000")
+    # All bytes are there, and still it is not complete until its client says so.
+    assert draft(tus, "HEAD", upload)["Upload-Complete"] == "?0" and stored(tus, upload) == 404
+    answer = draft(tus, "PATCH", upload, b"", Content_Type=PARTIAL, Upload_Offset=300_000, Upload_Complete="?1")
+    assert (answer.status, answer["Upload-Complete"], answer["Location"]) == (201, "?1", file_of(upload))
+    wait_for(lambda: stored(tus, upload) == content, 20, "the file")
+    assert draft(tus, "PATCH", upload, b"", Content_Type=PARTIAL, Upload_Offset=300_000, Upload_Complete="?1").status == 410
+
+
+def test_the_draft_goes_on_after_a_cut_and_cancels(tus):
+    content = os.urandom(400_000)
+    request = Draft(tus, "PUT", f"/files/{APP}/{USER}/draft-cut", content[:250_000], Content_Length=400_000, Upload_Complete="?1")
+    status, announced = request.read()
+    assert status == 104
+    request.socket.shutdown(socket.SHUT_WR)
+    request.close()
+    upload = announced["Location"]
+    at = lambda: int(draft(tus, "HEAD", upload)["Upload-Offset"])
+    wait_for(lambda: at() > 0, 20, "an offset")
+    first = at()
+    assert first <= 250_000 and draft(tus, "HEAD", upload)["Upload-Complete"] == "?0"
+    assert draft(tus, "PATCH", upload, content[first:], Content_Type=PARTIAL, Upload_Offset=first, Upload_Complete="?1").status == 201
+    wait_for(lambda: stored(tus, upload) == content, 20, "the file")
+    other = draft(tus, "POST", f"/files/{APP}/{USER}", b"abc", Upload_Complete="?0")["Location"]
+    assert draft(tus, "DELETE", other).status == 204 and draft(tus, "HEAD", other).status == 404
+    answer = draft(tus, "POST", f"/files/{APP}/{USER}", b"abc", Upload_Complete="?0", Upload_Length=2_000_001)
+    assert answer.status == 413 and answer["Upload-Limit"] == "max-size=2000000"
+    assert draft(tus, "POST", f"/files/{APP}/{USER}", b"abc", Upload_Complete="?0", token=False).status == 401
+
+
+def test_without_the_option_or_the_version_nothing_is_done_by_the_draft(tus):
+    for label, interop in (("httpd", INTEROP), ("draft", "7"), ("draft", None)):
+        answer = draft(tus, "POST", f"/files/{APP}/{USER}", b"abc", label=label, interop=interop, Upload_Complete="?1")
+        assert answer.status == 201 and answer.interim == [] and "Upload-Complete" not in answer.headers
+        # What would be a part is not taken for the whole.
+        assert draft(tus, "POST", f"/files/{APP}/{USER}", b"abc", label=label, interop=interop, Upload_Complete="?0").status == 501
+    options = Draft(tus, "OPTIONS", f"/files/{APP}/{USER}").answer()
+    assert options["Accept-Patch"] == PARTIAL and options["Upload-Limit"] == "max-size=2000000"
+    assert "Accept-Patch" not in Draft(tus, "OPTIONS", f"/files/{APP}/{USER}", label="httpd").answer().headers
 
 
 # ---- a client of others ----
