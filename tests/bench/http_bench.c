@@ -33,6 +33,7 @@ struct bench {
     int64_t seconds, ramp; /* RAMP: seconds over which the connections come */
     int64_t rate;          /* bytes a second each connection reads; 0: as fast as it can */
     int buffer;            /* SO_RCVBUF; 0: the kernel's */
+    size_t post;           /* bytes of each request's body; 0: GET */
     atomic_bool stopping;
 };
 
@@ -157,7 +158,8 @@ static bool stream_head(struct worker *worker, struct stream *stream, bool *fail
     }
     const char *length = strcasestr(worker->head, "\r\ncontent-length:");
     if (length == NULL || length > end ||
-        (strncmp(worker->head + 9, "200", 3) != 0 && strncmp(worker->head + 9, "206", 3) != 0)) {
+        (strncmp(worker->head + 9, "200", 3) != 0 && strncmp(worker->head + 9, "201", 3) != 0 &&
+         strncmp(worker->head + 9, "206", 3) != 0)) {
         worker->head[60] = '\0';
         worker->head[strcspn(worker->head, "\r\n")] = '\0';
         *failed = true;
@@ -293,6 +295,7 @@ static void usage(FILE *out)
                  "  --ramp N          the connections come over so many seconds (0: at once)\n"
                  "  --buffer BYTES    of each connection's receive buffer (the kernel's)\n"
                  "  --range FROM-TO   asks for this range of each\n"
+                 "  --post BYTES      POST, with so long a body each\n"
                  "  --paths FILE      more paths, a line each\n");
 }
 
@@ -312,19 +315,27 @@ static int64_t number(const char *text, int64_t minimum, int64_t maximum, const 
 static void add_request(struct bench *bench, const char *path, const char *range)
 {
     char text[REQUEST_SIZE];
-    int size = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\n%s%s%s\r\n", path,
-                        range != NULL ? "Range: bytes=" : "", range != NULL ? range : "",
-                        range != NULL ? "\r\n" : "");
+    int size = bench->post > 0
+                   ? snprintf(text, sizeof(text),
+                              "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n", path,
+                              bench->post)
+                   : snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\n%s%s%s\r\n", path,
+                              range != NULL ? "Range: bytes=" : "", range != NULL ? range : "",
+                              range != NULL ? "\r\n" : "");
     char **requests = realloc(bench->requests, (bench->request_count + 1) * sizeof(*requests));
     size_t *sizes = realloc(bench->request_sizes, (bench->request_count + 1) * sizeof(*sizes));
     if (requests == NULL || sizes == NULL || size < 0 || size >= (int)sizeof(text))
         die("path");
     bench->requests = requests;
     bench->request_sizes = sizes;
-    requests[bench->request_count] = strdup(text);
-    sizes[bench->request_count] = (size_t)size;
-    if (requests[bench->request_count++] == NULL)
+    char *request = malloc((size_t)size + bench->post);
+    if (request == NULL)
         die("path");
+    memcpy(request, text, (size_t)size);
+    for (size_t i = 0; i < bench->post; i++)
+        request[(size_t)size + i] = (char)(i * 167 + 13);
+    requests[bench->request_count] = request;
+    sizes[bench->request_count++] = (size_t)size + bench->post;
 }
 
 static void add_paths_of_file(struct bench *bench, const char *name, const char *range)
@@ -396,6 +407,7 @@ int main(int argc, char **argv)
                                             {"ramp", required_argument, NULL, 'm'},
                                             {"range", required_argument, NULL, 'g'},
                                             {"paths", required_argument, NULL, 'p'},
+                                            {"post", required_argument, NULL, 'o'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     struct bench bench = {.connections = 16, .threads = 1, .seconds = 10};
@@ -426,6 +438,9 @@ int main(int argc, char **argv)
             break;
         case 'p':
             paths = optarg;
+            break;
+        case 'o':
+            bench.post = (size_t)number(optarg, 1, 1LL << 30, "post");
             break;
         case 'h':
             usage(stdout);
