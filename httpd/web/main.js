@@ -7,6 +7,7 @@ import {chooseLanguage, currentLanguage, languages, t} from "./strings.js";
 import {add, resumeAll, uploadPanel} from "./upload.js";
 
 const app = document.getElementById("app");
+let known = ""; // whose files were shown last
 let view = 0; // grows, so that what an older view started knows that it is over
 
 function viewName() {
@@ -83,9 +84,12 @@ function draw() {
 
 async function start(asked = false) {
   try {
+    const before = known;
     await open();
     if (!facts.path) throw new Error(t("badToken"));
+    known = facts.path;
     draw();
+    if (before && before !== known) say(t("signedInAs", {user: facts.user})); // a link of somebody else's may have done that
     resumeAll();
   } catch (error) {
     forget();

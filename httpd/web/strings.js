@@ -74,6 +74,8 @@ const table = {
   done: ["done", "完成"],
   failed: ["failed: {reason}", "失败：{reason}"],
   unfinished: ["unfinished; choose the same file again to go on", "未完成；再次选择同一文件即可继续"],
+  elsewhere: ["another tab is uploading this file", "另一个标签页正在上传此文件"],
+  signedInAs: ["You are signed in as {user}.", "您已以 {user} 的身份登录。"],
   discard: ["Discard", "丢弃"],
   tooLarge: ["larger than this server takes ({size})", "超过服务器上限（{size}）"],
   speed: ["Speed", "速度"],

@@ -1,5 +1,6 @@
 // tus: one file to /tus (tus 1.0.0), in pieces, so that it goes on at the last durable byte after a pause, a network cut, or in another tab.
 import {authorization} from "./session.js";
+import {t} from "./strings.js";
 
 const VERSION = {"Tus-Resumable": "1.0.0"};
 const PIECE = 32 * 1024 * 1024;
@@ -124,8 +125,14 @@ export class Upload {
   }
 
   async work() {
-    let failures = 0;
     this.key ||= await fingerprint(this.owner, this.file);
+    // Two tabs would take the upload from each other, again and again. Without locks (outside of https) the server's rule holds: the later wins.
+    if (!navigator.locks) return this.steps();
+    await navigator.locks.request(this.key, {ifAvailable: true}, (lock) => (lock ? this.steps() : this.set("failed", t("elsewhere"))));
+  }
+
+  async steps() {
+    let failures = 0;
     while (this.state === "running" || this.state === "retrying") {
       const before = this.offset;
       const verdict = await this.step();

@@ -549,6 +549,17 @@ def test_uploading_by_button_and_by_drop_with_pause_cut_and_another_visit(web, p
     page.click("Pause: large.bin")
     at = int(re.search(r"\d+", page.until(f"/^paused at/.test({state}.textContent) && {state}.textContent"))[0])
     assert 5 < at < 100
+    # While another tab has it, this one leaves it alone.
+    key = page.value("Object.keys(localStorage).find(key => key.startsWith('reel-upload:'))")
+    page.browser.run(f"navigator.locks.request({json.dumps(key)}, () => new Promise(done => {{ window.release = done; }}))")
+    page.until("window.release !== undefined")
+    page.click("Resume: large.bin")
+    page.until(f"{state}.textContent.includes('another tab')")
+    page.browser.run("window.release()")
+    page.click("Resume: large.bin")
+    page.until(f"/ of /.test({state}.textContent)")
+    page.click("Pause: large.bin")
+    page.until(f"{state}.textContent.startsWith('paused')")
     # One that is given up leaves nothing.
     page.browser.drop(other)
     page.until("[...document.querySelectorAll('.uploads progress')].some(e => e.getAttribute('aria-label') === 'other.bin' && e.value > 100000)")
