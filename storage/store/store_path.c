@@ -92,6 +92,14 @@ bool store_path_may_wait(const struct store_path *path, const struct store_root 
     return held->sync_fd >= 0 && fstat(fd, &status) == 0 && status.st_dev == held->device;
 }
 
+bool store_path_may_be_journaled(struct store_path *path)
+{
+    pthread_mutex_lock(&path->mutex);
+    bool may = !path->root || path->root->system.journaled;
+    pthread_mutex_unlock(&path->mutex);
+    return may;
+}
+
 bool store_path_takes_journal(struct store_path *path, struct error *error)
 {
     pthread_mutex_lock(&path->mutex);

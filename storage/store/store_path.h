@@ -59,6 +59,9 @@ bool store_path_name_lasts(const struct store_path *path, const struct store_roo
 /* True where FD, a file that was just made below ROOT, may wait for a checkpoint of the upload journal to be synced. */
 bool store_path_may_wait(const struct store_path *path, const struct store_root *root, int fd);
 
+/* With storage.journal = auto: may files in PATH be promised by the journal? True too where its file system is not known yet. */
+bool store_path_may_be_journaled(struct store_path *path);
+
 /* False where storage.journal is on and PATH is on a network file system. */
 MUST_CHECK bool store_path_takes_journal(struct store_path *path, struct error *error);
 

@@ -387,10 +387,13 @@ static bool kernel_reports(void)
            (major > 5 || (major == 5 && minor >= 8));
 }
 
-static bool is_wanted(const struct storage_config *config)
+/* auto: only where there is a store path for it, as far as that is known when the server starts. */
+static bool is_wanted(const struct storage_config *config, struct store *store)
 {
-    return config->durability == OPTIONS_DURABLE && config->journal != OPTIONS_JOURNAL_OFF &&
-           kernel_reports();
+    bool wanted = config->journal == OPTIONS_JOURNAL_ON;
+    for (size_t i = 0; config->journal == OPTIONS_JOURNAL_AUTO && i < store_count(store); i++)
+        wanted = wanted || store_path_may_be_journaled(store_at(store, i));
+    return wanted && config->durability == OPTIONS_DURABLE && kernel_reports();
 }
 
 static struct recovery *create(const struct storage_config *config, struct store *store, struct meta *meta)
@@ -427,9 +430,13 @@ static bool find_file(const struct storage_config *config, char path[PATH_MAX], 
     return true;
 }
 
-/* What nobody can use: the server goes on without it. */
+/* What nobody can use: the server goes on without it. That concerns only somebody who has asked for it. */
 static void do_without(struct recovery *recovery, const char *why)
 {
+    if (recovery->config->journal != OPTIONS_JOURNAL_ON) {
+        log_info(ROOM, "uploads are synced one by one: %s", why);
+        return;
+    }
     snprintf(recovery->why, sizeof(recovery->why), "%s", why);
     log_warning(ROOM, "uploads are synced one by one: %s", why);
 }
@@ -462,7 +469,7 @@ static bool run(struct recovery *recovery, struct error *error)
 /* After the replay. */
 static bool go_on(struct recovery *recovery, struct error *error)
 {
-    bool wanted = is_wanted(recovery->config);
+    bool wanted = is_wanted(recovery->config, recovery->store);
     if (wanted && journal_is_held(recovery->journal))
         return run(recovery, error);
     if (wanted)
@@ -497,7 +504,7 @@ bool recovery_start(const struct storage_config *config, struct store *store, st
     *recovery = NULL;
     if (!find_file(config, path, error))
         return false;
-    if (path[0] == '\0' || (!is_wanted(config) && access(path, F_OK) != 0 && errno == ENOENT))
+    if (path[0] == '\0' || (!is_wanted(config, store) && access(path, F_OK) != 0 && errno == ENOENT))
         return true;
     struct recovery *made = create(config, store, meta);
     if (!made)

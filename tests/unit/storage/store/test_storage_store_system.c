@@ -158,6 +158,51 @@ static void a_directory_is_synced_where_the_file_does_not_bring_its_name_along(v
     assert_int_equal(directory_syncs("auto", 0x65735546), 1);
 }
 
+/* May a file just made be promised by the upload journal? WANTED: is there a store path for it at all? */
+static bool waits_for_journal(const char *journal, long type, bool *wanted)
+{
+    struct fixture fixture;
+    struct error error = {0};
+    pretended = type;
+    fixture_create(&fixture);
+    fixture_option(&fixture, "storage.paths=%s/one", fixture.directory);
+    if (journal)
+        fixture_option(&fixture, "storage.journal=%s", journal);
+    fixture_load(&fixture);
+    struct loop *loop = loop_create("test", &error);
+    assert_non_null(loop);
+    struct store *store = store_create(&fixture.config, loop, 10000, NULL, NULL, &error);
+    assert_non_null(store);
+    struct store_file file = {
+        .path = store_at(store, 0), .place = {.value = 1, .seconds = 1700000000}, .fd = -1};
+    assert_true(store_file_create(&file, &error));
+    bool waits = store_path_may_wait(file.path, file.root, file.fd);
+    *wanted = store_path_may_be_journaled(file.path);
+    assert_true(store_file_close(&file, &error));
+    store_file_let_go(&file);
+    store_end(store, 5000);
+    loop_destroy(loop);
+    store_destroy(store);
+    fixture_destroy(&fixture);
+    pretended = 0;
+    return waits;
+}
+
+static void auto_and_that_is_the_default_journals_where_the_file_system_has_a_journal(void **state)
+{
+    bool wanted;
+    (void)state;
+    assert_true(waits_for_journal(NULL, 0x58465342, &wanted));
+    assert_true(wanted);
+    assert_true(waits_for_journal("auto", 0x9123683E, &wanted));
+    assert_false(waits_for_journal("auto", TMPFS_MAGIC, &wanted));
+    assert_false(wanted);
+    assert_false(waits_for_journal(NULL, 0x65735546, &wanted));
+    assert_false(wanted);
+    assert_true(waits_for_journal("on", TMPFS_MAGIC, &wanted));
+    assert_false(waits_for_journal("off", 0x58465342, &wanted));
+}
+
 static void write_brick(const char *directory, const char *name, const char *text)
 {
     char path[512];
@@ -216,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_file_system_is_believed_by_its_type),
         cmocka_unit_test(the_kernel_says_whether_ext4_has_a_journal),
         cmocka_unit_test(a_directory_is_synced_where_the_file_does_not_bring_its_name_along),
+        cmocka_unit_test(auto_and_that_is_the_default_journals_where_the_file_system_has_a_journal),
         cmocka_unit_test(bricks_that_would_lose_names_are_told),
         cmocka_unit_test(only_durable_store_paths_on_glusterfs_get_advice),
     };
