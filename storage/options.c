@@ -118,12 +118,12 @@ const struct config_option storage_options[] = {
      "journal carries the name with the file; always: on these as well."},
     {"storage", "journal", CONFIG_CHOICE, MEMBER(journal), "auto", 0, 0, "auto|on|off", false,
      "Whether an upload of up to 64 KiB is promised by the upload journal, one synced append for all that "
-     "came "
-     "together, instead of syncs of its own; where durability is durable. auto: with SQLite, for store paths "
-     "on "
-     "ext4, XFS and btrfs; on: with SQLite, for every store path, and the server does not start where one is "
-     "on a "
-     "network file system; off: never. The journal lies beside the database's file, as NAME-uploads."},
+     "came together, instead of syncs of its own; where durability is durable. auto: with SQLite, for store "
+     "paths on ext4 (unless made without a journal of its own), XFS and btrfs; on: with SQLite, for every "
+     "store "
+     "path, and the server does not start where one is on a network file system; off: never. The journal "
+     "lies "
+     "beside the database's file, as NAME-uploads."},
     {"storage", "journal_size", CONFIG_SIZE, MEMBER(journal_size), "64M", MEGA, 16 * GIGA, NULL, false,
      "Space of the upload journal, which is written once when it is first needed."},
     {"storage", "sha256", CONFIG_CHOICE, MEMBER(sha256), "auto", 0, 0, "auto|always|never", false,
