@@ -117,7 +117,11 @@ async def beat(tracker):
         if done:
             done[0].result()
         await asyncio.sleep(0.05)
-    await asyncio.sleep(options.interval)  # all have beaten: they are ACTIVE
+    end = time.monotonic() + 10 * options.interval
+    while tracker.metric('reel_tracker_storages{state="active"}') < options.servers:
+        if time.monotonic() > end:
+            raise RuntimeError("not all of them became ACTIVE: this machine is too busy for the simulation")
+        await asyncio.sleep(1)
     begin, spent = time.monotonic(), cpu(tracker)
     # A process of its own asks: its latency is the tracker's, not the simulation's.
     asker = await asyncio.create_subprocess_exec(sys.executable, __file__, "asker", "--port", str(tracker.port), "--lookups",

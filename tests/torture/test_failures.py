@@ -12,7 +12,7 @@ import wire
 from crash import check_rows_have_files, leftovers, make, rows, start
 from suite import APP, USER, Suite, new_id, wait_for
 
-OPTIONS = {"chunk_size": "16K", "probe_interval": "100ms", "hang_timeout": "30s", "trash_keep": "0",
+OPTIONS = {"chunk_size": "16K", "journal": "off", "probe_interval": "100ms", "hang_timeout": "30s", "trash_keep": "0",
            "purge_interval": "100ms", "lease": "1s", "cache_age": "1ms"}
 CALLS_MAX = int(os.environ.get("REEL_TORTURE_CALLS", "8"))  # of one kind, from the start on
 CASES = [(call, number) for call, numbers in {

@@ -8,7 +8,7 @@ import wire
 from crash import check_rows_have_files, died, make, points, start
 from suite import APP, USER, new_id
 
-OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms", "directory_sync": "always"}
+OPTIONS = {"chunk_size": "32K", "probe_interval": "200ms", "directory_sync": "always", "journal": "off"}  # test_journal.py has that
 LOST = (OSError, EOFError)
 
 
