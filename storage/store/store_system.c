@@ -55,16 +55,17 @@ static void find_mount(dev_t device, struct store_system *system)
         (void)fclose(mounts);
 }
 
-bool store_system_ext4_is_journaled(const char *sysfs, dev_t device)
+/* Has the ext4 on DEVICE a journal? True where nobody tells. */
+static bool ext4_is_journaled(dev_t device)
 {
     char path[PATH_MAX], target[PATH_MAX], line[32] = "";
-    (void)snprintf(path, sizeof(path), "%s/dev/block/%u:%u", sysfs, major(device), minor(device));
+    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(device), minor(device));
     ssize_t length = readlink(path, target, sizeof(target) - 1);
     if (length <= 0)
         return true;
     target[length] = '\0';
     const char *slash = strrchr(target, '/');
-    if (snprintf(path, sizeof(path), "%s/fs/ext4/%s/journal_task", sysfs, slash ? slash + 1 : target) >=
+    if (snprintf(path, sizeof(path), "/sys/fs/ext4/%s/journal_task", slash ? slash + 1 : target) >=
         (int)sizeof(path))
         return true;
     FILE *task = fopen(path, "re"); /* the number of jbd2's thread, or "<none>" */
@@ -118,7 +119,7 @@ void store_system_find(int fd, struct store_system *system)
         break;
     case EXT4_SUPER_MAGIC:
         system->one_journal = strcmp(system->type, "ext4") == 0 || strcmp(system->type, "ext3") == 0;
-        system->journaled = system->one_journal && store_system_ext4_is_journaled("/sys", status.st_dev);
+        system->journaled = system->one_journal && ext4_is_journaled(status.st_dev);
         break;
     default:
         break;

@@ -9,7 +9,6 @@
 #include "storage/options.h"
 
 #include <stdio.h>
-#include <sys/types.h>
 
 #define STORE_SYSTEM_SIZE 64
 
@@ -28,9 +27,6 @@ struct store_system {
 
 /* FD: any descriptor on it, O_PATH too. What cannot be found out is not promised. */
 void store_system_find(int fd, struct store_system *system);
-
-/* Has the ext4 file system on DEVICE a journal? SYSFS: "/sys". True where that does not tell. */
-bool store_system_ext4_is_journaled(const char *sysfs, dev_t device);
 
 /* SYSTEM's files lie on other machines, or nobody knows where. */
 bool store_system_is_remote(const struct store_system *system);
