@@ -145,7 +145,7 @@ def asker():
 def servers():
     suite = suites.Suite()
     try:
-        tracker = suite.add_tracker(storages_max=options.servers + 100, groups_max=options.servers, connections_max=options.servers + 1000)
+        tracker = suite.add_tracker(heartbeat_timeout="40s", storages_max=options.servers + 100, groups_max=options.servers, connections_max=options.servers + 1000)
         tracker.configure({**tracker.config, **QUIET})
         tracker.init_db()
         with sqlite3.connect(suite.dir / "meta" / "trackerdb.db") as database:
