@@ -84,19 +84,19 @@ async def one_server(tracker, number, dice, ready, until):
     stream[1].close()
 
 
+KEYS = [wire.file_key(suites.APP, f"user{number}", "file") for number in range(1000)]
+
+
 async def ask_all(address, until, times):
     """SADDRS of users that are routed, at an even pace, over a few connections."""
-    keys = [wire.file_key(suites.APP, f"user{n}", "file") for n in range(1000)]
     streams = [await asyncio.open_connection(*address) for _ in range(32)]
-    for key in keys:
-        await call(streams[0], wire.SADDRS, key)
 
     async def asker(number, stream):
         due = time.monotonic() + number / options.lookups
         while due < until[0]:
             await asyncio.sleep(max(0, due - time.monotonic()))
             begin = time.monotonic()
-            await call(stream, wire.SADDRS, keys[random.randrange(len(keys))])
+            await call(stream, wire.SADDRS, random.choice(KEYS))
             times.append(time.monotonic() - begin)
             due = max(due + len(streams) / options.lookups, time.monotonic() - 0.1)
     await asyncio.gather(*(asker(*one) for one in enumerate(streams)))
@@ -122,6 +122,9 @@ async def beat(tracker):
         if time.monotonic() > end:
             raise RuntimeError("not all of them became ACTIVE: this machine is too busy for the simulation")
         await asyncio.sleep(1)
+    stream = await asyncio.open_connection(*tracker.address)
+    for key in KEYS:  # each user gets a group
+        await call(stream, wire.SADDRS, key)
     begin, spent = time.monotonic(), cpu(tracker)
     # A process of its own asks: its latency is the tracker's, not the simulation's.
     asker = await asyncio.create_subprocess_exec(sys.executable, __file__, "asker", "--port", str(tracker.port), "--lookups",
