@@ -22,7 +22,8 @@
 #define SIZE JOURNAL_SIZE_MIN
 
 static int sync_error, write_error; /* of the next calls; 0: none */
-static int syncs;
+static int direct_error;            /* the same, of those past the page cache */
+static int syncs, direct_writes;
 
 int fdatasync(int fd)
 {
@@ -39,6 +40,13 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
     if (write_error != 0) {
         errno = write_error;
         return -1;
+    }
+    if ((fcntl(fd, F_GETFL) & O_DIRECT) != 0) {
+        direct_writes++;
+        if (direct_error != 0) {
+            errno = direct_error;
+            return -1;
+        }
     }
     return (ssize_t)syscall(SYS_pwrite64, fd, bytes, size, offset);
 }
@@ -149,7 +157,7 @@ static int set_up(void **state)
     assert_true(close(mkstemp(world->path)) == 0);
     for (size_t i = 0; i < sizeof(content); i++)
         content[i] = (uint8_t)(i * 7 + i / 251);
-    sync_error = write_error = 0;
+    sync_error = write_error = direct_error = direct_writes = 0;
     open_journal(world);
     begin(world);
     *state = world;
@@ -173,6 +181,35 @@ static void change_byte(struct world *world, off_t at)
     byte ^= 1;
     assert_true(pwrite(fd, &byte, 1, at) == 1);
     assert_true(close(fd) == 0);
+}
+
+/* ---- past the page cache ---- */
+
+static void where_blocks_have_another_size_records_are_written_through_memory(void **state)
+{
+    struct world *world = *state;
+    struct error error = {0};
+    direct_error = EINVAL;
+    assert_true(append(world, 3, 4096));
+    int tried = direct_writes;
+    assert_true(tried <= 1); /* none where the file system of the tests has no such way */
+    assert_true(append(world, 2, 100));
+    assert_int_equal(direct_writes, tried);
+    close_journal(world);
+    open_journal(world);
+    assert_true(replay(world, &error));
+    assert_int_equal(world->count, 5);
+    begin(world);
+}
+
+static void a_disk_that_fails_is_not_written_to_in_another_way(void **state)
+{
+    struct world *world = *state;
+    if (!append(world, 1, 4096) || direct_writes == 0)
+        skip(); /* the file system of the tests has no such way */
+    direct_error = EIO;
+    assert_false(append(world, 1, 4096));
+    assert_int_equal(journal_reserve(world->journal, 1), 0);
 }
 
 /* ---- format ---- */
@@ -654,6 +691,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_is_read_as_it_was_written_or_not_at_all),
         cmocka_unit_test(a_head_is_read_as_it_was_written_or_not_at_all),
+        TEST(where_blocks_have_another_size_records_are_written_through_memory),
+        TEST(a_disk_that_fails_is_not_written_to_in_another_way),
         TEST(what_was_appended_is_replayed_in_its_order),
         TEST(nothing_of_an_earlier_start_is_read_again),
         TEST(what_a_checkpoint_has_passed_is_not_replayed),
