@@ -2,6 +2,7 @@
  * report: a snapshot of the table as the text of GROUPS and as the JSON of STATUS.
  */
 #include "tracker/report.h"
+#include "common/base/clock.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,14 +100,14 @@ static json_t *load_json(const struct table_server *server)
 static json_t *server_json(const struct table_server *server)
 {
     char host[PROTO_HOST_SIZE], version[PROTO_VERSION_SIZE], address[ADDRESS_TEXT_SIZE];
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "host",
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "host",
                      clean_text(server->host, host, sizeof(host)), "address",
                      address_format(&server->address, address, sizeof(address)), "version",
                      clean_text(server->version, version, sizeof(version)), "state",
                      table_state_name(server->state), "suspect", (int)server->suspect, "start_time",
                      (json_int_t)server->start_time, "join_time", (json_int_t)server->join_time, "beat_time",
-                     (json_int_t)server->beat_time, "silent_ms", (json_int_t)server->silent_ms, "load",
-                     load_json(server));
+                     (json_int_t)server->beat_time, "silent_ms", (json_int_t)server->silent_ms, "clock_s",
+                     (json_int_t)server->clock_s, "load", load_json(server));
 }
 
 static json_t *group_json(const struct table_group *group)
@@ -133,5 +134,6 @@ json_t *report_status(const struct table_snapshot *snapshot)
             return NULL;
         }
     }
-    return json_pack("{s:o}", "groups", groups);
+    return json_pack("{s:o, s:I, s:s}", "groups", groups, "time", (json_int_t)clock_wall_seconds(), "version",
+                     REEL_VERSION);
 }

@@ -1,11 +1,12 @@
 /*
- * command_doctor: `reel doctor`: asks trackers, storage servers, ID servers and the HTTP server each by itself, looks
- * at what the trackers know, and says what is wrong and what mends it. A check is a line; the worst one is the
- * exit code.
+ * command_doctor: `reel doctor`: asks trackers, storage servers, ID servers and the HTTP server each by itself and all at once, looks
+ * at what the trackers know, at certificates, keys, clocks and versions, and says what is wrong and what mends it. A check is a
+ * line; the worst one is the exit code.
  */
-#include "client/command/command_internal.h"
+#include "client/command/command_check.h"
 
 #include "client/command/command_probe.h"
+#include "common/auth/keys_file.h"
 #include "common/base/clock.h"
 
 #include <inttypes.h>
@@ -18,54 +19,42 @@
 #define SPACE_PERCENT 5 /* less free space is a warning */
 #define INODES_MIN    10000
 #define CLOCK_SECONDS 5 /* further apart is a warning */
-
-enum severity { WELL, NOTE, WARNING, CRITICAL };
+#define DAY           86400
+#define DAYS_LEFT     14  /* of a certificate or key; less is a warning */
+#define KEY_DAYS      400 /* a key that is older should be followed by another one */
+#define CHECKS_MAX    4096
 
 struct doctor {
     struct command *command;
-    json_t *findings; /* for --json */
+    json_t *findings;
     enum severity worst;
     json_t *status; /* of the first tracker that told; NULL: none */
+    struct check *checks;
+    size_t count;
+    int64_t limit_ms;
 };
 
-static const struct {
-    const char *word;
-    enum command_colour colour;
-} severities[] = {
-    [WELL] = {"ok", COMMAND_GREEN},
-    [NOTE] = {"note", COMMAND_PLAIN},
-    [WARNING] = {"WARNING", COMMAND_YELLOW},
-    [CRITICAL] = {"CRITICAL", COMMAND_RED},
-};
-
-/* One line. REMEDY (may be NULL): the command, or what else to do. */
-static void doctor_finding(struct doctor *doctor, enum severity severity, const char *part,
-                           const char *remedy, const char *format, ...) PRINTF_LIKE(5, 6);
-static void doctor_finding(struct doctor *doctor, enum severity severity, const char *part,
-                           const char *remedy, const char *format, ...)
+/* Another one; NULL: there are too many. */
+static struct check *doctor_add(struct doctor *doctor, void (*run)(struct check *check), const char *address)
 {
-    char text[1024], name[300], shown[1024];
-    const char *plain = command_colour(stdout, COMMAND_PLAIN);
-    va_list list;
+    struct check *check = &doctor->checks[doctor->count];
 
-    va_start(list, format);
-    (void)vsnprintf(text, sizeof(text), format, list);
-    va_end(list);
-    if (severity > doctor->worst)
-        doctor->worst = severity;
-    if (doctor->command->options.json) {
-        (void)json_array_append_new(
-            doctor->findings, json_pack("{s:s,s:o,s:o,s:o}", "severity", severities[severity].word, "part",
-                                        command_json_text(part), "text", command_json_text(text), "remedy",
-                                        remedy ? command_json_text(remedy) : json_null()));
-        return;
-    }
-    (void)command_print(doctor->command, "%s%-8s%s  %-34s  %s\n",
-                        command_colour(stdout, severities[severity].colour), severities[severity].word, plain,
-                        command_printable(part, name, sizeof(name)),
-                        command_printable(text, shown, sizeof(shown)));
-    if (remedy)
-        (void)command_print(doctor->command, "          -> %s\n", remedy);
+    if (doctor->count == CHECKS_MAX)
+        return NULL;
+    doctor->count++;
+    *check = (struct check){.command = doctor->command, .run = run, .limit_ms = doctor->limit_ms};
+    (void)snprintf(check->address, sizeof(check->address), "%s", address);
+    return check;
+}
+
+/* All that were added, at once. Their results stay in doctor->checks until the next one is added. */
+static void doctor_run(struct doctor *doctor)
+{
+    enum severity worst = checks_run(doctor->checks, doctor->count, doctor->findings);
+
+    if (worst > doctor->worst)
+        doctor->worst = worst;
+    doctor->count = 0;
 }
 
 static const char *doctor_text(const json_t *object, const char *name)
@@ -80,17 +69,64 @@ static int64_t doctor_number(const json_t *object, const char *name)
     return (int64_t)json_integer_value(json_object_get(object, name));
 }
 
+/* ---- what all have: certificates, clocks, versions ---- */
+
+/* Of whoever is asked under TLS. */
+static void look_at_certificate(struct check *check, const char *part, const struct address *address)
+{
+    static const char remedy[] = "put the new one in its place, then on its host: systemctl reload reel-NAME";
+    int64_t end = 0, left;
+    struct error error;
+    char text[COMMAND_TIME_SIZE];
+
+    if (!probe_certificate(address, check->limit_ms, &end, &error)) {
+        check_finding(check, WARNING, part, "openssl s_client -connect shows more",
+                      "its certificate cannot be seen: %s", error.text);
+        return;
+    }
+    left = end - (int64_t)time(NULL);
+    if (end == 0)
+        check_finding(check, WELL, part, NULL, "speaks TLS by keys, without a certificate");
+    else if (left < 0)
+        check_finding(check, CRITICAL, part, remedy, "its certificate ended at %s", command_time(end, text));
+    else if (left < DAYS_LEFT * DAY)
+        check_finding(check, WARNING, part, remedy, "its certificate ends at %s, in %" PRId64 " days",
+                      command_time(end, text), left / DAY);
+    else
+        check_finding(check, WELL, part, NULL, "its certificate is good for %" PRId64 " days", left / DAY);
+}
+
+/* CLOCK: what it shows there, asked between two looks at ours. */
+static void look_at_clock(struct check *check, const char *part, int64_t clock, int64_t before, int64_t after)
+{
+    int64_t apart = clock > after ? clock - after : clock < before ? clock - before : 0;
+
+    if (clock > 0 && (apart > CLOCK_SECONDS || apart < -CLOCK_SECONDS))
+        check_finding(check, WARNING, part, "timedatectl, here and on its host",
+                      "its clock is %" PRId64 " s %s the one here", apart < 0 ? -apart : apart,
+                      apart < 0 ? "behind" : "ahead of");
+}
+
+static void look_at_version(struct check *check, const char *part, const char *version)
+{
+    if (version[0] != '\0' && strcmp(version, reel_version()) != 0 && strcmp(version, "1.0") != 0)
+        check_finding(check, NOTE, part, NULL, "has version %s, this command %s", version, reel_version());
+}
+
 /* ---- trackers ---- */
 
-static char *ask_tracker(struct doctor *doctor, const char *address, int64_t *took_ms,
-                         struct reel_error *error)
+static char *ask_tracker(const struct check *check, int64_t *took_ms, struct reel_error *error)
 {
-    const struct command_settings *settings = &doctor->command->settings;
-    const struct reel_options options = {.trackers = address,
+    const struct command_settings *settings = &check->command->settings;
+    const struct reel_options options = {.trackers = check->address,
                                          .application = settings->application,
                                          .tls_ca = settings->tls_ca[0] != '\0' ? settings->tls_ca : NULL,
-                                         .connect_timeout_ms = settings->connect_timeout_ms,
-                                         .call_timeout_ms = settings->timeout_ms};
+                                         .keys = settings->keys[0] != '\0' ? settings->keys : NULL,
+                                         .auth = settings->auth,
+                                         .tries = 1,
+                                         .connect_timeout_ms =
+                                             min_i64(settings->connect_timeout_ms, check->limit_ms),
+                                         .call_timeout_ms = check->limit_ms};
     struct reel *reel = reel_open(&options, error);
     int64_t begun = clock_monotonic_ms();
     char *text = reel ? reel_status(reel, error) : NULL;
@@ -110,53 +146,80 @@ static int64_t active_in(const json_t *status)
     return active;
 }
 
-static void check_tracker(struct doctor *doctor, const char *address)
+static void check_tracker(struct check *check)
 {
     char part[320];
     struct reel_error error;
-    int64_t took_ms;
-    char *text = ask_tracker(doctor, address, &took_ms, &error);
-    json_t *status;
+    struct address address;
+    struct error ignored;
+    int64_t took_ms, before = (int64_t)time(NULL);
+    char *text = ask_tracker(check, &took_ms, &error);
 
-    (void)snprintf(part, sizeof(part), "tracker %s", address);
+    (void)snprintf(part, sizeof(part), "tracker %s", check->address);
+    if (address_parse(check->address, TRACKER_PORT, &address, &ignored) && address.tls)
+        look_at_certificate(check, part, &address);
     if (!text && (error.code == REEL_E_GENERAL || error.code == REEL_E_UNKNOWN_COMMAND)) {
-        doctor_finding(doctor, NOTE, part, NULL, "answers, and is too old to say more");
+        check_finding(check, NOTE, part, NULL, "answers, and is too old to say more");
         return;
     }
     if (!text) {
-        doctor_finding(doctor, CRITICAL, part,
-                       "on its host: systemctl status reel-tracker; journalctl -u reel-tracker", "%s",
-                       error.text);
+        check_finding(check, CRITICAL, part,
+                      "on its host: systemctl status reel-tracker; journalctl -u reel-tracker", "%s",
+                      error.text);
         return;
     }
-    status = json_loads(text, 0, NULL);
+    check->status = json_loads(text, 0, NULL);
     reel_free(text);
-    doctor_finding(doctor, WELL, part, NULL, "answers in %" PRId64 " ms", took_ms);
-    if (!json_is_array(json_object_get(status, "groups"))) {
-        doctor_finding(doctor, WARNING, part, NULL, "its status names no groups");
-        json_decref(status);
-    } else if (!doctor->status) {
-        doctor->status = status;
-    } else {
-        if (active_in(status) != active_in(doctor->status))
-            doctor_finding(doctor, WARNING, part,
-                           "compare `trackers` in reel-storage's configuration with the trackers that run",
-                           "knows of %" PRId64 " active storage servers, another tracker of %" PRId64,
-                           active_in(status), active_in(doctor->status));
-        json_decref(status);
+    check_finding(check, WELL, part, NULL, "answers in %" PRId64 " ms", took_ms);
+    look_at_clock(check, part, doctor_number(check->status, "time"), before, (int64_t)time(NULL));
+    look_at_version(check, part, doctor_text(check->status, "version"));
+    if (!json_is_array(json_object_get(check->status, "groups"))) {
+        check_finding(check, WARNING, part, NULL, "its status names no groups");
+        json_decref(check->status);
+        check->status = NULL;
     }
 }
 
+/* After all trackers were asked: the first one's status is looked at further, the others' are compared with it. */
+static void take_statuses(struct doctor *doctor, size_t count)
+{
+    struct check compared = {.command = doctor->command, .findings = json_array()};
+
+    for (size_t i = 0; i < count; i++) {
+        struct check *check = &doctor->checks[i];
+        char part[320];
+
+        if (!check->status)
+            continue;
+        (void)snprintf(part, sizeof(part), "tracker %s", check->address);
+        if (!doctor->status) {
+            doctor->status = check->status;
+            continue;
+        }
+        if (active_in(check->status) != active_in(doctor->status)) {
+            check_finding(&compared, WARNING, part,
+                          "compare `trackers` in reel-storage's configuration with the trackers that run",
+                          "knows of %" PRId64 " active storage servers, another tracker of %" PRId64,
+                          active_in(check->status), active_in(doctor->status));
+            if (doctor->worst < WARNING)
+                doctor->worst = WARNING;
+        }
+        json_decref(check->status);
+    }
+    (void)json_array_extend(doctor->findings, compared.findings);
+    json_decref(compared.findings);
+}
+
 static bool each_address(const char *text, uint16_t port, struct doctor *doctor,
-                         void (*check)(struct doctor *doctor, const char *address), struct error *error)
+                         void (*run)(struct check *check), struct error *error)
 {
     char address[ADDRESS_TEXT_SIZE];
     struct address_list addresses;
 
     if (!address_list_parse(text, port, &addresses, error))
         return false;
-    for (size_t i = 0; i < addresses.count && atomic_load(&doctor->command->ended_by) == 0; i++)
-        check(doctor, address_format(&addresses.items[i], address, sizeof(address)));
+    for (size_t i = 0; i < addresses.count; i++)
+        (void)doctor_add(doctor, run, address_format(&addresses.items[i], address, sizeof(address)));
     address_list_clear(&addresses);
     return true;
 }
@@ -164,9 +227,9 @@ static bool each_address(const char *text, uint16_t port, struct doctor *doctor,
 /* ---- storage servers ---- */
 
 /* A question that only a server whose database answers can answer: about a file that is not there. */
-static void probe_storage(struct doctor *doctor, const char *part, const char *text)
+static void probe_storage(struct check *check, const char *part, const char *text)
 {
-    const struct command_settings *settings = &doctor->command->settings;
+    const struct command_settings *settings = &check->command->settings;
     struct proto_file_key key = {.user = "reel-doctor", .file = "reel-doctor"};
     uint8_t body[PROTO_FILE_KEY_SIZE];
     struct address address;
@@ -175,24 +238,24 @@ static void probe_storage(struct doctor *doctor, const char *part, const char *t
 
     (void)snprintf(key.application, sizeof(key.application), "%s", settings->application);
     if (!address_parse(text, 0, &address, &error) || !proto_file_key_pack(body, &key, &error)) {
-        doctor_finding(doctor, WARNING, part, NULL, "%s", error.text);
+        check_finding(check, WARNING, part, NULL, "%s", error.text);
         return;
     }
-    if (!probe_packet(&address, PROTO_STORAGE_STAT, body, sizeof(body), settings->timeout_ms, &code, &error))
-        doctor_finding(
-            doctor, CRITICAL, part,
+    if (!probe_packet(&address, PROTO_STORAGE_STAT, body, sizeof(body), check->limit_ms, &code, &error))
+        check_finding(
+            check, CRITICAL, part,
             "on its host: systemctl status reel-storage; else look for a firewall between here and there",
             "cannot be asked from here: %s", error.text);
     else if (code == ERROR_UNAUTHENTICATED) /* it asked nobody, and so did not learn how its database is */
-        doctor_finding(doctor, WELL, part, NULL, "answers, and wants to know who asks");
+        check_finding(check, WELL, part, NULL, "answers, and wants to know who asks");
     else if (code == ERROR_REFUSED)
-        doctor_finding(doctor, WARNING, part, "`applications` in reel-storage's configuration, or -a", "%s",
-                       error.text);
+        check_finding(check, WARNING, part, "`applications` in reel-storage's configuration, or -a", "%s",
+                      error.text);
     else if (code == ERROR_UNAVAILABLE || code == ERROR_IO)
-        doctor_finding(doctor, CRITICAL, part, "look at its database: journalctl -u reel-storage", "%s",
-                       error.text);
+        check_finding(check, CRITICAL, part, "look at its database: journalctl -u reel-storage", "%s",
+                      error.text);
     else
-        doctor_finding(doctor, WELL, part, NULL, "answers, and so does its database");
+        check_finding(check, WELL, part, NULL, "answers, and so does its database");
 }
 
 static bool doctor_is_loopback(const char *address)
@@ -201,7 +264,7 @@ static bool doctor_is_loopback(const char *address)
            strncmp(address, "localhost", 9) == 0;
 }
 
-static void check_space(struct doctor *doctor, const char *part, const json_t *load)
+static void check_space(struct check *check, const char *part, const json_t *load)
 {
     int64_t capacity = doctor_number(load, "capacity"), free_bytes = doctor_number(load, "free");
     char size[32];
@@ -209,20 +272,22 @@ static void check_space(struct doctor *doctor, const char *part, const json_t *l
     if (capacity <= 0)
         return;
     if (free_bytes <= 0)
-        doctor_finding(doctor, CRITICAL, part, "add space or a group: reel admin group add GROUP",
-                       "is full: uploads are refused");
+        check_finding(check, CRITICAL, part, "add space or a group: reel admin group add GROUP",
+                      "is full: uploads are refused");
     else if (free_bytes < capacity / 100 * SPACE_PERCENT)
-        doctor_finding(doctor, WARNING, part,
-                       "add space, or send new users elsewhere: reel admin group drain GROUP",
-                       "only %s free, %d%%", command_human((double)free_bytes, size, sizeof(size)),
-                       (int)((double)free_bytes * 100 / (double)capacity));
+        check_finding(check, WARNING, part,
+                      "add space, or send new users elsewhere: reel admin group drain GROUP",
+                      "only %s free, %d%%", command_human((double)free_bytes, size, sizeof(size)),
+                      (int)((double)free_bytes * 100 / (double)capacity));
     if (doctor_number(load, "free_inodes") < INODES_MIN)
-        doctor_finding(doctor, WARNING, part, "df -i on its volume", "only %" PRId64 " inodes free",
-                       doctor_number(load, "free_inodes"));
+        check_finding(check, WARNING, part, "df -i on its volume", "only %" PRId64 " inodes free",
+                      doctor_number(load, "free_inodes"));
 }
 
-static void check_member(struct doctor *doctor, const json_t *server, bool remote)
+/* As the trackers see it, and as it is seen from here. */
+static void check_member(struct check *check)
 {
+    const json_t *server = check->server;
     const char *address = doctor_text(server, "address"), *state = doctor_text(server, "state");
     const char *version = doctor_text(server, "version");
     const json_t *load = json_object_get(server, "load");
@@ -230,92 +295,84 @@ static void check_member(struct doctor *doctor, const json_t *server, bool remot
 
     (void)snprintf(part, sizeof(part), "storage %s", address);
     if (strcmp(state, "ACTIVE") != 0)
-        doctor_finding(doctor, CRITICAL, part,
-                       "on its host: systemctl status reel-storage; journalctl -u reel-storage",
-                       "is %s; last heard of %" PRId64 " s ago (host %s)", state,
-                       doctor_number(server, "silent_ms") / 1000, doctor_text(server, "host"));
+        check_finding(check, CRITICAL, part,
+                      "on its host: systemctl status reel-storage; journalctl -u reel-storage",
+                      "is %s; last heard of %" PRId64 " s ago (host %s)", state,
+                      doctor_number(server, "silent_ms") / 1000, doctor_text(server, "host"));
     else if (json_is_true(json_object_get(server, "suspect")))
-        doctor_finding(doctor, WARNING, part, "look at the network and the load of its host",
-                       "is late with its heartbeats");
+        check_finding(check, WARNING, part, "look at the network and the load of its host",
+                      "is late with its heartbeats");
     if (strcmp(doctor_text(load, "state"), "read-only") == 0)
-        doctor_finding(doctor, WARNING, part, "journalctl -u reel-storage says why", "takes no uploads");
+        check_finding(check, WARNING, part, "journalctl -u reel-storage says why", "takes no uploads");
     else if (strcmp(doctor_text(load, "state"), "draining") == 0)
-        doctor_finding(doctor, NOTE, part, NULL, "is about to stop");
-    if (json_is_object(load) && strcmp(version, reel_version()) != 0 && strcmp(version, "1.0") != 0)
-        doctor_finding(doctor, NOTE, part, NULL, "has version %s, this command %s", version, reel_version());
+        check_finding(check, NOTE, part, NULL, "is about to stop");
+    if (doctor_number(server, "clock_s") != 0)
+        check_finding(check, WARNING, part, "timedatectl on its host, then restart it",
+                      "its clock was %lld s %s the tracker's when it joined",
+                      llabs((long long)doctor_number(server, "clock_s")),
+                      doctor_number(server, "clock_s") > 0 ? "ahead of" : "behind");
     if (json_is_object(load))
-        check_space(doctor, part, load);
-    if (remote && doctor_is_loopback(address))
-        doctor_finding(doctor, CRITICAL, part,
-                       "`trackers` in its configuration: the tracker's name in the network",
-                       "is known by an address that means another machine here");
+        look_at_version(check, part, version);
+    if (json_is_object(load))
+        check_space(check, part, load);
+    if (check->remote && doctor_is_loopback(address))
+        check_finding(check, CRITICAL, part,
+                      "`trackers` in its configuration: the tracker's name in the network",
+                      "is known by an address that means another machine here");
     else if (strcmp(state, "ACTIVE") == 0)
-        probe_storage(doctor, part, address);
+        probe_storage(check, part, address);
 }
 
-/* The tracker's clock, as far as it shows: when it last heard of a server, and how long ago that was. */
-static void check_clock(struct doctor *doctor, const json_t *server)
+static void check_group(struct check *check)
 {
-    int64_t beat = doctor_number(server, "beat_time"), apart;
-
-    if (beat <= 0)
-        return;
-    apart = beat + doctor_number(server, "silent_ms") / 1000 - (int64_t)time(NULL);
-    if (apart > CLOCK_SECONDS || apart < -CLOCK_SECONDS)
-        doctor_finding(doctor, WARNING, "clocks", "timedatectl, here and on the tracker's host",
-                       "the tracker's clock is %" PRId64 " s %s of the one here", apart < 0 ? -apart : apart,
-                       apart < 0 ? "behind" : "ahead");
-    else
-        doctor_finding(doctor, WELL, "clocks", NULL, "the tracker's and the one here agree");
-}
-
-static void check_group(struct doctor *doctor, const json_t *group, bool remote)
-{
-    json_t *members = json_object_get(group, "storages"), *server;
+    const json_t *group = check->server;
+    const json_t *members = json_object_get(group, "storages");
     const char *name = doctor_text(group, "name"), *state = doctor_text(group, "state");
     char part[64], remedy[128];
-    size_t i;
 
     (void)snprintf(part, sizeof(part), "group %s", name);
     if (doctor_number(group, "active") == 0)
-        doctor_finding(doctor, CRITICAL, part, "start a reel-storage with `group` set to this name",
-                       "has no active storage server: its users' files cannot be read or stored");
+        check_finding(check, CRITICAL, part, "start a reel-storage with `group` set to this name",
+                      "has no active storage server: its users' files cannot be read or stored");
     else
-        doctor_finding(doctor, WELL, part, NULL, "%" PRId64 " of %zu storage servers are active",
-                       doctor_number(group, "active"), json_array_size(members));
+        check_finding(check, WELL, part, NULL, "%" PRId64 " of %zu storage servers are active",
+                      doctor_number(group, "active"), json_array_size(members));
     (void)snprintf(remedy, sizeof(remedy), "reel admin group open %s, where new users shall come again",
                    name);
     if (strcmp(state, "draining") == 0)
-        doctor_finding(doctor, NOTE, part, remedy, "gets no new users");
+        check_finding(check, NOTE, part, remedy, "gets no new users");
     (void)snprintf(remedy, sizeof(remedy), "reel admin group add %s", name);
     if (strcmp(state, "removed") == 0)
-        doctor_finding(doctor, WARNING, part, remedy,
-                       "is not in the trackers' database, and a server says it belongs to it");
-    json_array_foreach(members, i, server) check_member(doctor, server, remote);
+        check_finding(check, WARNING, part, remedy,
+                      "is not in the trackers' database, and a server says it belongs to it");
 }
 
-static void check_groups(struct doctor *doctor)
+static void check_no_group(struct check *check)
 {
-    json_t *groups = json_object_get(doctor->status, "groups"), *group;
-    bool remote = !doctor_is_loopback(doctor->command->settings.trackers), clocked = false;
-    size_t i;
+    check_finding(check, CRITICAL, "groups", "reel admin group add group001, and start a reel-storage of it",
+                  "there is none: nothing can be stored");
+}
 
-    if (!doctor->status)
-        return;
-    if (json_array_size(groups) == 0)
-        doctor_finding(doctor, CRITICAL, "groups",
-                       "reel admin group add group001, and start a reel-storage of it",
-                       "there is none: nothing can be stored");
+/* The groups as the first tracker knows them, and each of their servers. */
+static void add_groups(struct doctor *doctor)
+{
+    json_t *groups = json_object_get(doctor->status, "groups"), *group, *server;
+    bool remote = !doctor_is_loopback(doctor->command->settings.trackers);
+    struct check *check;
+    size_t i, j;
+
+    if (doctor->status && json_array_size(groups) == 0)
+        (void)doctor_add(doctor, check_no_group, "");
     json_array_foreach(groups, i, group)
     {
-        json_t *server = json_array_get(json_object_get(group, "storages"), 0);
-
-        if (atomic_load(&doctor->command->ended_by) != 0)
-            return;
-        check_group(doctor, group, remote);
-        if (!clocked && strcmp(doctor_text(server, "state"), "ACTIVE") == 0) {
-            check_clock(doctor, server);
-            clocked = true;
+        if ((check = doctor_add(doctor, check_group, "")))
+            check->server = group;
+        json_array_foreach(json_object_get(group, "storages"), j, server)
+        {
+            if (!(check = doctor_add(doctor, check_member, "")))
+                return;
+            check->server = server;
+            check->remote = remote;
         }
     }
 }
@@ -323,7 +380,7 @@ static void check_groups(struct doctor *doctor)
 /* ---- ID servers, the HTTP server ---- */
 
 /* A key that is refused: an answer that takes no number out of a sequence. */
-static void check_idserver(struct doctor *doctor, const char *text)
+static void check_idserver(struct check *check)
 {
     static const uint8_t no_key[PROTO_KEY_SIZE] = {0};
     char part[320];
@@ -331,65 +388,150 @@ static void check_idserver(struct doctor *doctor, const char *text)
     struct error error;
     int code;
 
-    (void)snprintf(part, sizeof(part), "idserver %s", text);
-    if (address_parse(text, 0, &address, &error) &&
-        probe_packet(&address, PROTO_IDSERVER_GET, no_key, sizeof(no_key),
-                     doctor->command->settings.timeout_ms, &code, &error))
-        doctor_finding(doctor, WELL, part, NULL, "answers");
+    (void)snprintf(part, sizeof(part), "idserver %s", check->address);
+    if (address_parse(check->address, 0, &address, &error) && address.tls) {
+        look_at_certificate(check, part, &address);
+        return;
+    }
+    if (address.port != 0 &&
+        probe_packet(&address, PROTO_IDSERVER_GET, no_key, sizeof(no_key), check->limit_ms, &code, &error))
+        check_finding(check, WELL, part, NULL, "answers");
     else
-        doctor_finding(doctor, CRITICAL, part,
-                       "on its host: systemctl status reel-idserver; journalctl -u reel-idserver", "%s",
-                       error.text);
+        check_finding(check, CRITICAL, part,
+                      "on its host: systemctl status reel-idserver; journalctl -u reel-idserver", "%s",
+                      error.text);
 }
 
-static void check_http(struct doctor *doctor, const char *base)
+static void check_http(struct check *check)
 {
+    const char *base = check->command->settings.http;
     const char *host = strstr(base, "://");
     char text[ADDRESS_TEXT_SIZE], part[ADDRESS_TEXT_SIZE + 16];
     struct address address;
     struct error error;
+    int64_t clock = 0, before = (int64_t)time(NULL);
+    bool secure = strncmp(base, "https:", 6) == 0;
     int status;
 
     (void)snprintf(part, sizeof(part), "http %s", base);
-    if (strncmp(base, "https:", 6) == 0) {
-        doctor_finding(doctor, NOTE, part, NULL, "is not asked: https");
-        return;
-    }
     host = host ? host + 3 : base;
     (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(host, "/"), host);
+    if (address_parse(text, secure ? 443 : 80, &address, &error) && secure) {
+        look_at_certificate(check, part, &address);
+        return;
+    }
     if (!address_parse(text, 80, &address, &error) ||
-        !probe_health(&address, doctor->command->settings.timeout_ms, &status, &error))
-        doctor_finding(doctor, CRITICAL, part,
-                       "on its host: systemctl status reel-httpd; journalctl -u reel-httpd", "%s",
-                       error.text);
+        !probe_health(&address, check->limit_ms, &status, &clock, &error))
+        check_finding(check, CRITICAL, part,
+                      "on its host: systemctl status reel-httpd; journalctl -u reel-httpd", "%s", error.text);
     else if (status >= 500)
-        doctor_finding(doctor, CRITICAL, part, "journalctl -u reel-httpd; its admin port's /healthz says why",
-                       "answers with status %d", status);
+        check_finding(check, CRITICAL, part, "journalctl -u reel-httpd; its admin port's /healthz says why",
+                      "answers with status %d", status);
     else
-        doctor_finding(doctor, WELL, part, NULL, "answers");
+        check_finding(check, WELL, part, NULL, "answers");
+    look_at_clock(check, part, clock, before, (int64_t)time(NULL));
+}
+
+/* ---- our own keys ---- */
+
+static void look_at_key(struct check *check, const struct key *key, const char *file)
+{
+    static const char remedy[] = "reel auth new-key makes another one; docs/security.md, on changing keys";
+    int64_t now = (int64_t)time(NULL);
+    char part[320];
+
+    (void)snprintf(part, sizeof(part), "key %s of %s", key->id, file);
+    if (key->until <= now)
+        check_finding(check, WARNING, part, remedy, "ended %" PRId64 " days ago", (now - key->until) / DAY);
+    else if (key->until != INT64_MAX && key->until - now < DAYS_LEFT * DAY)
+        check_finding(check, WARNING, part, remedy, "ends in %" PRId64 " days", (key->until - now) / DAY);
+    else if (key->from != INT64_MIN && now - key->from > KEY_DAYS * (int64_t)DAY)
+        check_finding(check, NOTE, part, remedy, "is %" PRId64 " days old", (now - key->from) / DAY);
+    else
+        check_finding(check, WELL, part, NULL, "is good");
+}
+
+static void check_keys(struct check *check)
+{
+    char id[KEY_ID_SIZE];
+    const char *file = keys_setting_split(check->command->settings.keys, id);
+    struct error error;
+    struct keys *keys = keys_load(file, &error);
+
+    if (!keys) {
+        check_finding(check, CRITICAL, "keys", "chmod 600, or REEL_KEYS", "%s", error.text);
+        return;
+    }
+    for (size_t i = 0; i < keys->count; i++) {
+        if (id[0] == '\0' || strcmp(keys->items[i].id, id) == 0)
+            look_at_key(check, &keys->items[i], file);
+    }
+    keys_release(keys);
+}
+
+static void check_no_idservers(struct check *check)
+{
+    check_finding(check, NOTE, "ID servers", "--idservers LIST, or `idservers` under [client]", "not asked");
+}
+
+/* ---- the command ---- */
+
+/* Twice so long is all that the questions take: first those who are configured, then whom the trackers name. */
+static int64_t limit_of_question(const struct command *command)
+{
+    int64_t limit_ms = min_i64(command->settings.timeout_ms, CHECK_LIMIT_MS), max_ms = 0;
+
+    if (command->options.max_time && command_parse_duration(command->options.max_time, &max_ms) && max_ms > 0)
+        limit_ms = max_i64(min_i64(limit_ms, max_ms * 2 / 5), 1);
+    return limit_ms;
+}
+
+/* False: an address is none, as ERROR says. */
+static bool doctor_examine(struct doctor *doctor, struct error *error)
+{
+    const struct command_settings *settings = &doctor->command->settings;
+
+    if (!each_address(settings->trackers, TRACKER_PORT, doctor, check_tracker, error))
+        return false;
+    size_t trackers = doctor->count;
+    if (!each_address(settings->idservers, IDSERVER_PORT, doctor, check_idserver, error))
+        return false;
+    if (settings->idservers[0] == '\0')
+        (void)doctor_add(doctor, check_no_idservers, "");
+    if (settings->keys[0] != '\0')
+        (void)doctor_add(doctor, check_keys, "");
+    if (settings->http[0] != '\0')
+        (void)doctor_add(doctor, check_http, "");
+    doctor_run(doctor);
+    take_statuses(doctor, trackers);
+    if (atomic_load(&doctor->command->ended_by) == 0) {
+        add_groups(doctor);
+        doctor_run(doctor);
+    }
+    return true;
 }
 
 int command_doctor(struct command *command)
 {
-    const struct command_settings *settings = &command->settings;
-    struct doctor doctor = {.command = command, .findings = json_array()};
+    struct doctor doctor = {.command = command,
+                            .findings = json_array(),
+                            .checks = calloc(CHECKS_MAX, sizeof(*doctor.checks)),
+                            .limit_ms = limit_of_question(command)};
     struct error error;
     int result = COMMAND_OK;
 
-    if (!each_address(settings->trackers, TRACKER_PORT, &doctor, check_tracker, &error) ||
-        !each_address(settings->idservers, IDSERVER_PORT, &doctor, check_idserver, &error))
+    if (!doctor.checks || !doctor.findings)
+        result = command_usage(&command->options, "no memory");
+    else if (!doctor_examine(&doctor, &error))
         result = command_usage(&command->options, "%s", error.text);
-    if (settings->idservers[0] == '\0')
-        doctor_finding(&doctor, NOTE, "ID servers", "--idservers LIST, or `idservers` under [client]",
-                       "not asked");
-    check_groups(&doctor);
-    if (settings->http[0] != '\0')
-        check_http(&doctor, settings->http);
-    json_decref(doctor.status);
-    if (command->options.json && result == COMMAND_OK)
-        (void)command_print_json(command, json_pack("{s:s,s:O}", "worst", severities[doctor.worst].word,
+    else if (command->options.json)
+        (void)command_print_json(command, json_pack("{s:s,s:O}", "worst", severity_word(doctor.worst),
                                                     "findings", doctor.findings));
+    else
+        checks_print(command, doctor.findings);
+    json_decref(doctor.status);
     json_decref(doctor.findings);
+    free(doctor.checks);
     if (result == COMMAND_OK)
         result = doctor.worst == CRITICAL  ? COMMAND_UNAVAILABLE
                  : doctor.worst == WARNING ? COMMAND_FAILED

@@ -1,16 +1,19 @@
 /*
- * command_probe: see command_probe.h: a socket, a deadline, and nothing more.
+ * command_probe: a socket, a deadline, and perhaps a session of TLS; nothing more.
  */
 #include "client/command/command_probe.h"
 
 #include "common/base/clock.h"
 
 #include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ADDRESSES 8
@@ -164,21 +167,109 @@ bool probe_packet(const struct address *address, uint8_t command, const void *bo
     return fine;
 }
 
-bool probe_health(const struct address *address, int64_t timeout_ms, int *status, struct error *error)
+/* "Date: Sun, 06 Nov 1994 08:49:37 GMT" of a head (RFC 9110 section 5.6.7). 0: there is none. */
+static int64_t date_of(const char *head)
+{
+    const char *field = strcasestr(head, "\r\ndate:");
+    struct tm when = {0};
+
+    if (!field)
+        return 0;
+    field += strlen("\r\ndate:");
+    field += strspn(field, " ");
+    return strptime(field, "%a, %d %b %Y %H:%M:%S GMT", &when) ? (int64_t)timegm(&when) : 0;
+}
+
+bool probe_health(const struct address *address, int64_t timeout_ms, int *status, int64_t *clock,
+                  struct error *error)
 {
     static const char request[] = "GET /healthz HTTP/1.0\r\nHost: reel-doctor\r\nConnection: close\r\n\r\n";
-    char line[13]; /* "HTTP/1.1 200" */
+    char head[REPLY_MAX];
     struct probe probe;
     bool fine = probe_open(&probe, address, timeout_ms, error) &&
                 probe_send(&probe, request, sizeof(request) - 1, error);
-    ssize_t got = fine ? probe_receive(&probe, line, sizeof(line) - 1, error) : -1;
+    ssize_t got = fine ? probe_receive(&probe, head, sizeof(head) - 1, error) : -1;
 
     probe_close(&probe);
     if (got < 0)
         return false;
-    line[got] = '\0';
-    if (strncmp(line, "HTTP/1.", 7) != 0 || got < 12)
+    head[got] = '\0';
+    if (strncmp(head, "HTTP/1.", 7) != 0 || got < 12)
         return error_set(error, ERROR_MALFORMED, "the answer is not HTTP");
-    *status = (int)strtol(line + 9, NULL, 10);
+    *status = (int)strtol(head + 9, NULL, 10);
+    *clock = date_of(head);
     return true;
+}
+
+/* ---- TLS ---- */
+
+static bool probe_handshake(const struct probe *probe, SSL *session, struct error *error)
+{
+    for (;;) {
+        int result = SSL_connect(session);
+
+        if (result == 1)
+            return true;
+        switch (SSL_get_error(session, result)) {
+        case SSL_ERROR_WANT_READ:
+            if (!probe_wait(probe, POLLIN, error))
+                return false;
+            break;
+        case SSL_ERROR_WANT_WRITE:
+            if (!probe_wait(probe, POLLOUT, error))
+                return false;
+            break;
+        default: {
+            const char *reason = ERR_reason_error_string(ERR_peek_error());
+
+            return error_set(error, ERROR_MALFORMED, "no TLS: %s",
+                             reason ? reason : "the connection was closed");
+        }
+        }
+    }
+}
+
+static int64_t end_of(const X509 *certificate)
+{
+    struct tm when = {0};
+
+    if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1)
+        return 0;
+    return (int64_t)timegm(&when);
+}
+
+/* The server asked for a proof that we do not have, where it shows no certificate: so it speaks TLS all the same. */
+static bool wants_keys(void)
+{
+    int reason = ERR_GET_REASON(ERR_peek_error());
+
+    return reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE || reason == SSL_R_TLSV13_ALERT_MISSING_EXTENSION ||
+           reason == SSL_R_TLSV1_ALERT_INTERNAL_ERROR;
+}
+
+bool probe_certificate(const struct address *address, int64_t timeout_ms, int64_t *not_after,
+                       struct error *error)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL *session = context ? SSL_new(context) : NULL;
+    struct probe probe;
+    bool fine = session ? probe_open(&probe, address, timeout_ms, error)
+                        : error_set(error, ERROR_UNAVAILABLE, "no memory for TLS");
+
+    *not_after = 0;
+    ERR_clear_error();
+    if (fine) {
+        SSL_set_verify(session, SSL_VERIFY_NONE, NULL);
+        (void)SSL_set_tlsext_host_name(session, address->host);
+        fine = SSL_set_fd(session, probe.fd) == 1 && probe_handshake(&probe, session, error);
+        if (fine)
+            *not_after = end_of(SSL_get0_peer_certificate(session));
+        else
+            fine = wants_keys();
+        probe_close(&probe);
+    }
+    ERR_clear_error();
+    SSL_free(session);
+    SSL_CTX_free(context);
+    return fine;
 }

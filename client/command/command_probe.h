@@ -13,8 +13,14 @@
 MUST_CHECK bool probe_packet(const struct address *address, uint8_t command, const void *body, size_t size,
                              int64_t timeout_ms, int *code, struct error *error);
 
-/* GET /healthz of an HTTP server: the status of whatever it answers (200, 404, 503, ...). */
-MUST_CHECK bool probe_health(const struct address *address, int64_t timeout_ms, int *status,
+/* Connects under TLS and looks at the certificate that is shown, whoever vouches for it. NOT_AFTER: when it ends, seconds since the
+ * epoch; 0: the server shows none, since keys prove who it is. */
+MUST_CHECK bool probe_certificate(const struct address *address, int64_t timeout_ms, int64_t *not_after,
+                                  struct error *error);
+
+/* GET /healthz of an HTTP server: the status of whatever it answers (200, 404, 503, ...), and the time of its clock, seconds since
+ * the epoch; 0: it does not say. */
+MUST_CHECK bool probe_health(const struct address *address, int64_t timeout_ms, int *status, int64_t *clock,
                              struct error *error);
 
 #endif

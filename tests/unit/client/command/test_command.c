@@ -965,13 +965,14 @@ static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
         "{\"host\":\"media1\",\"address\":\"%s\",\"version\":\"" REEL_VERSION
         "\",\"state\":\"ACTIVE\",\"suspect\":"
         "false,"
-        "\"beat_time\":%lld,\"silent_ms\":100,\"load\":{\"state\":\"ready\",\"capacity\":1000,\"free\":900,"
-        "\"free_inodes\":99999999}}]}]}",
+        "\"beat_time\":1000,\"silent_ms\":100,\"clock_s\":0,\"load\":{\"state\":\"ready\",\"capacity\":1000,"
+        "\"free\":900,"
+        "\"free_inodes\":99999999}}]}],\"time\":%lld,\"version\":\"" REEL_VERSION "\"}",
         world.cluster.storages[0].peer.address, (long long)time(NULL));
     world.cluster.tracker.status = text;
     assert_int_equal(run("doctor"), 0);
     printed("answers, and so does its database");
-    printed("clocks");
+    assert_null(strstr(world.out, "clock"));
     assert_null(strstr(world.out, "CRITICAL"));
     /* A storage server that the tracker believes in and nobody reaches; a full disk; a clock that is off. */
     snprintf(
@@ -979,13 +980,16 @@ static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
         "{\"groups\":[{\"name\":\"group001\",\"state\":\"draining\",\"weight\":100,\"active\":1,\"storages\":"
         "["
         "{\"host\":\"media1\",\"address\":\"%s\",\"version\":\"0.9\",\"state\":\"ACTIVE\",\"suspect\":true,"
-        "\"beat_time\":1000,\"silent_ms\":100,\"load\":{\"state\":\"read-only\",\"capacity\":1000,\"free\":0,"
-        "\"free_inodes\":9}}]}]}",
-        dead);
+        "\"beat_time\":1000,\"silent_ms\":100,\"clock_s\":-40,\"load\":{\"state\":\"read-only\",\"capacity\":"
+        "1000,\"free\":0,"
+        "\"free_inodes\":9}}]}],\"time\":%lld,\"version\":\"0.9\"}",
+        dead, (long long)time(NULL) + 100);
     assert_int_equal(run("doctor|--json|--idservers|%s", dead), 5);
     printed("cannot be asked from here");
     printed("is full: uploads are refused");
-    printed("clock is");
+    printed("its clock is 100 s ahead of the one here");
+    printed("its clock was 40 s behind the tracker's");
+    printed("has version 0.9, this command");
     printed("late with its heartbeats");
     printed("takes no uploads");
     printed("idserver");
