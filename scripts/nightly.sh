@@ -2,7 +2,7 @@
 # The second stage, for nights: what .ci/run leaves out because it takes long.
 #   scripts/nightly.sh [STEP]...     steps: mutate analyze tsan fuzz torture players soak packages (default: all)
 #   REEL_FUZZ_SECONDS (600) for each fuzzer, REEL_TORTURE_ROUNDS (5), REEL_TORTURE_KILLS (1000; a quarter of an hour per database),
-#   REEL_SOAK_SECONDS (600)
+#   REEL_SOAK_SECONDS (600), REEL_MOVED_FILES (100000; a quarter of an hour per database)
 # Goes on after a failed step; the last line names what failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -55,6 +55,7 @@ torture() {
     REEL_BUILD=$PWD/build/asan tests/torture/rotation.py || code=1
     REEL_TORTURE_KILLS=${REEL_TORTURE_KILLS:-1000} REEL_BUILD=$PWD/build/asan "${pytest[@]}" -s tests/torture/test_torture.py || code=1
     REEL_TUS_UPLOADS=${REEL_TUS_UPLOADS:-300} REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/test_tus.py -k taken_back || code=1
+    REEL_BUILD=$PWD/build/asan tests/system/many_moved.py || code=1
     REEL_FAULTS=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" -s tests/system/test_faults_named.py || code=1
     REEL_ALERTS_LONG=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/system/test_alerts_fire.py || code=1
     return $code

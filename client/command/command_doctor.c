@@ -260,6 +260,8 @@ static void probe_storage(struct check *check, const char *part, const char *tex
 
 static bool doctor_is_loopback(const char *address)
 {
+    if (strncmp(address, "tls://", 6) == 0)
+        address += 6;
     return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0 ||
            strncmp(address, "localhost", 9) == 0;
 }

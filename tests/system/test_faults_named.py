@@ -277,7 +277,8 @@ PAIR = [
     ("network cut", network_cut, "storage", r"no tracker", r"tracker.*(no reply|within|timed out|away|cannot)", r"tracker .*connecting took too long",
      "ReelTrackerNotJoined", None),
     ("certificate expired", certificate_expired, "storage", r"certificate.*expired", r"certificate.*ended", None, "ReelCertificateEnds", None),
-    ("clock off", clock_off, "tracker", r"clocks of 1 storage server", r"its clock is 3[56]\d\d s ahead", None, "ReelClockOff", None),
+    ("clock off", clock_off, "tracker", r"clocks of 1 storage server", r"its clock is 3[56]\d\d s ahead", r"its clock was 3[56]\d\d s ahead",
+     "ReelClockOff", None),
 ]
 DATABASE = [
     ("database stopped", database_stopped, "storage", r"database", r"database .*", r"database", "ReelDatabaseAway", None),

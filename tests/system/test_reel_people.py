@@ -137,6 +137,24 @@ def test_status_and_doctor(own_suite):
     text(own_suite.reel("upload", "-", input=b"x"))
     well = own_suite.reel("doctor", *asked, check=False)
     assert well.returncode == 0, well.stdout.decode()
+    # Who hangs holds nobody else up: all are asked at once, each for three seconds at most, or less by --max-time.
+    hanging = [own_suite.storage, own_suite.idserver, own_suite.httpd]
+    for daemon in hanging:
+        daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        hung = own_suite.reel("--json", "doctor", *asked, check=False)
+        took = time.monotonic() - begun
+        begun = time.monotonic()
+        own_suite.reel("doctor", "--max-time", "1s", *asked, check=False)
+        took_less = time.monotonic() - begun
+    finally:
+        for daemon in hanging:
+            daemon.process.send_signal(signal.SIGCONT)
+    assert hung.returncode == 5
+    late = [finding["part"] for finding in json.loads(hung.stdout)["findings"] if "no answer in time" in finding["text"]]
+    assert len(late) == 3, hung.stdout
+    assert 3 <= took < 9 and took_less < 3, (took, took_less)
     own_suite.storage.kill()
     own_suite.idserver.kill()
     ill = own_suite.reel("--json", "doctor", *asked, check=False)

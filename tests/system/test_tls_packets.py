@@ -1,6 +1,7 @@
 """The packet ports under TLS: every part calls the others at tls://, and clients are led from one TLS port to the next."""
 import os
 import re
+import re
 import socket
 import ssl
 import struct
@@ -138,3 +139,11 @@ def test_a_download_survives_the_server_and_pipelined_requests_keep_their_order(
                 assert head[9] == 0, head
                 got += stream.read(int.from_bytes(head[:8], "big"))
     assert got == content
+
+
+def test_the_doctor_looks_at_certificates(secured):
+    done = secured.reel("doctor", "--idservers", f"tls://localhost:{secured.ports['idserver']}", check=False)
+    said = done.stdout.decode()
+    for part in ("tracker", "idserver"):
+        assert re.search(rf"^ok +{part} tls://localhost:\d+ +its certificate is good for \d+ days$", said, re.M), said
+    assert "CRITICAL" not in said, said
