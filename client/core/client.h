@@ -251,7 +251,8 @@ struct client_operation *client_download(struct client *client, const struct pro
  * is the way. NULL, and nothing is called: it is not possible now, and client_download() is the way too. */
 struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key,
                                          int64_t offset, size_t size, const uint8_t *digest,
-                                         packet_line_callback callback, void *argument);
+                                         const struct request_id *name, packet_line_callback callback,
+                                         void *argument);
 
 /* For health checks: true when a tracker answered last time, to any of the clients that share (or none was asked yet). */
 bool client_trackers_reachable(const struct client *client);

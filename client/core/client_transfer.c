@@ -269,7 +269,8 @@ struct client_operation *client_download(struct client *client, const struct pro
 
 struct packet_line_request *client_fetch(struct client *client, const struct proto_file_key *key,
                                          int64_t offset, size_t size, const uint8_t *digest,
-                                         packet_line_callback callback, void *argument)
+                                         const struct request_id *name, packet_line_callback callback,
+                                         void *argument)
 {
     struct proto_read_request read = {.download = {.key = *key, .offset = offset, .size = (int64_t)size}};
     const struct client_location *location = client_location_recall(client, key, false);
@@ -283,6 +284,8 @@ struct packet_line_request *client_fetch(struct client *client, const struct pro
         !(digest ? proto_read_request_pack(body, &read, NULL)
                  : proto_download_pack(body, &read.download, NULL)))
         return NULL;
+    if (name)
+        request_id_put(body, body_size, name);
     for (size_t i = 0; i < location->count; i++) {
         struct packet_line_request *request = packet_line_ask(client->pool, &location->servers[i], command,
                                                               body, body_size, size, callback, argument);

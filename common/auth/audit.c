@@ -194,6 +194,7 @@ static size_t format_event(const struct audit *audit, const struct audit_event *
     if (event->bytes >= 0)
         put_number(&text, "bytes", event->bytes);
     put_number(&text, "outcome", event->outcome);
+    put_member(&text, "request", event->request);
     put_member(&text, "text", event->text);
     put_literal(&text, "\n");
     return text.full ? 0 : (size_t)(text.at - line);

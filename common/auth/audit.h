@@ -32,8 +32,9 @@ struct audit_event {
     const char *event; /* "upload", "prove", "reload" */
     uint64_t connection;
     const char *peer, *key, *role, *application, *user, *file, *text;
-    int outcome;   /* enum error_code; 0: success */
-    int64_t bytes; /* below 0: left out */
+    const char *request; /* 32 hex digits, as common/proto/request_id.h makes them; NULL: it has no name */
+    int outcome;         /* enum error_code; 0: success */
+    int64_t bytes;       /* below 0: left out */
 };
 
 /* False: there was no room, and the event was counted as lost. Any thread; never waits for the file. */

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/rate.h"
+#include "common/proto/request_id.h"
 #include "common/serve/packet_connection.h"
 #include "common/transport/tls.h"
 
@@ -284,6 +285,8 @@ void packet_session_audit(struct packet_connection *connection)
     const struct packet_request *request = &connection->request;
     const struct access *access = access_of(request->command);
     struct proto_file_key key = {0};
+    struct request_id id;
+    char name[REQUEST_ID_TEXT_SIZE];
     uint64_t suppressed;
 
     if (!access || (!access->audited && !is_refusal(connection->outcome)))
@@ -301,6 +304,8 @@ void packet_session_audit(struct packet_connection *connection)
     };
     if (request->head)
         fill_subject(request, access, &event, &key);
+    if (connection->head_held && request_id_get(request->head, request->head_size, &id))
+        event.request = request_id_text(&id, name);
     (void)audit_write(connection->lane->server->options.audit, &event);
     if (request->command == PROTO_TRACKER_JOIN && connection->outcome == ERROR_NONE)
         connection->joined = true;

@@ -393,7 +393,7 @@ static bool is_asking(const struct entry *entry)
     return entry->operation || entry->sniff;
 }
 
-static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
+static bool entry_ask(struct entry *entry, const struct proto_file_key *key, const struct request_id *name)
 {
     entry->question_ms = clock_monotonic_ms();
     const struct http_lookup_options *options = &entry->lookup->options;
@@ -401,6 +401,8 @@ static bool entry_ask(struct entry *entry, const struct proto_file_key *key)
         entry->operation = client_where(options->client, key, on_where, entry);
     else
         entry->operation = client_stat(options->client, key, on_stat, entry);
+    if (name)
+        client_name_request(entry->operation, name);
     return entry->operation != NULL;
 }
 
@@ -432,13 +434,14 @@ static bool answer_at_once(struct entry *entry, const struct proto_file_key *key
     *result = HTTP_LOOKUP_FOUND;
     /* Without memory for asking ahead of time it is asked when it is too old. */
     if (age * 100 >= limit * REFRESH_PERCENT && !is_asking(entry))
-        (void)entry_ask(entry, key);
+        (void)entry_ask(entry, key, NULL);
     return true;
 }
 
 enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const struct proto_file_key *key,
-                                          http_lookup_callback callback, void *argument,
-                                          struct http_lookup_file **file, struct http_lookup_wait **wait)
+                                          const struct request_id *name, http_lookup_callback callback,
+                                          void *argument, struct http_lookup_file **file,
+                                          struct http_lookup_wait **wait)
 {
     char bytes[KEY_BYTES_MAX];
     size_t size = make_key(key, bytes);
@@ -455,7 +458,7 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
     }
     metric_add(lookup->misses, 1);
     struct http_lookup_wait *new_wait = malloc(sizeof(*new_wait));
-    if (!new_wait || (!is_asking(entry) && !entry_ask(entry, key))) {
+    if (!new_wait || (!is_asking(entry) && !entry_ask(entry, key, name))) {
         free(new_wait);
         if (!is_asking(entry))
             entry_drop(entry);

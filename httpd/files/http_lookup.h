@@ -66,9 +66,11 @@ enum http_lookup_result {
 typedef void (*http_lookup_callback)(void *argument, struct http_lookup_file *file,
                                      const struct error *error);
 
+/* NAME (may be NULL): of the request that asks; where several ask, the first one's goes to the servers. */
 MUST_CHECK enum http_lookup_result
-http_lookup_start(struct http_lookup *lookup, const struct proto_file_key *key, http_lookup_callback callback,
-                  void *argument, struct http_lookup_file **file, struct http_lookup_wait **wait);
+http_lookup_start(struct http_lookup *lookup, const struct proto_file_key *key, const struct request_id *name,
+                  http_lookup_callback callback, void *argument, struct http_lookup_file **file,
+                  struct http_lookup_wait **wait);
 /* The callback will not come. */
 void http_lookup_cancel(struct http_lookup_wait *wait);
 

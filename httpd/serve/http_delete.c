@@ -138,7 +138,7 @@ static void look_before_delete(struct http_connection *connection)
     struct http_exchange *exchange = &connection->exchange;
     struct http_delete *erase = exchange->erase;
     http_lookup_forget(connection->loop->lookup, &erase->key); /* what is remembered may be old */
-    switch (http_lookup_start(connection->loop->lookup, &erase->key, on_delete_lookup, connection,
+    switch (http_lookup_start(connection->loop->lookup, &erase->key, NULL, on_delete_lookup, connection,
                               &exchange->file, &erase->wait)) {
     case HTTP_LOOKUP_FOUND:
         delete_if(connection);

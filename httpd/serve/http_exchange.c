@@ -46,6 +46,7 @@ static bool open_source(struct http_connection *connection, const struct http_ra
                                      .offset = range->offset,
                                      .length = range->length,
                                      .connection_id = connection->id,
+                                     .request = http_answer_name(connection),
                                      .wake = on_source,
                                      .argument = connection};
     if (exchange->made)
@@ -421,8 +422,9 @@ static void on_lookup(void *argument, struct http_lookup_file *file, const struc
 static void exchange_look_up(struct http_connection *connection, const struct http_target *target)
 {
     struct http_exchange *exchange = &connection->exchange;
-    switch (http_lookup_start(connection->loop->lookup, &target->key, on_lookup, connection, &exchange->file,
-                              &exchange->wait)) {
+    const struct request_id name = http_answer_name(connection);
+    switch (http_lookup_start(connection->loop->lookup, &target->key, &name, on_lookup, connection,
+                              &exchange->file, &exchange->wait)) {
     case HTTP_LOOKUP_FOUND:
         answer_found(connection, target);
         break;

@@ -68,7 +68,7 @@ const char *http_outcome_message(int status)
 
 void http_outcome_audit(const struct http_connection *connection, const struct http_outcome *outcome)
 {
-    char client[INET6_ADDRSTRLEN];
+    char client[INET6_ADDRSTRLEN], name[HTTP_REQUEST_ID_SIZE];
     if (!connection->loop->audit)
         return;
     const struct audit_event line = {.event = outcome->event,
@@ -79,6 +79,7 @@ void http_outcome_audit(const struct http_connection *connection, const struct h
                                      .application = outcome->key->application,
                                      .user = outcome->key->user,
                                      .file = outcome->key->file,
+                                     .request = http_answer_request_id(connection, name),
                                      .outcome = outcome->code,
                                      .bytes = outcome->bytes};
     (void)audit_write(connection->loop->audit, &line);

@@ -30,6 +30,7 @@ struct relay {
     struct http_loop *loop;
     struct http_lookup_file *file;
     uint64_t connection_id;
+    struct request_id request;
     void (*wake)(void *argument);
     void *argument;
 
@@ -109,6 +110,7 @@ static bool relay_begin_download(struct relay *relay, const struct address *avoi
 {
     relay->operation = client_download(relay->loop->client, &relay->file->key, relay->offset, relay->unread,
                                        relay_digest(relay), avoid, relay_opened, relay);
+    client_name_request(relay->operation, &relay->request);
     if (!relay->operation)
         relay_fail(relay, ERROR_UNAVAILABLE, "no memory");
     return relay->operation;
@@ -504,6 +506,7 @@ struct source *relay_open(const struct source_options *options)
     relay->loop = options->loop;
     relay->file = http_lookup_file_take(options->file);
     relay->connection_id = options->connection_id;
+    relay->request = options->request;
     relay->wake = options->wake;
     relay->argument = options->argument;
     relay->offset = options->offset;
@@ -514,8 +517,9 @@ struct source *relay_open(const struct source_options *options)
     relay->resume = options->resume ? options->resume : &relay->own;
     metric_add(relay->loop->metrics->relays, 1);
     if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
-        relay->gathered = client_fetch(relay->loop->client, &relay->file->key, relay->offset,
-                                       (size_t)options->length, relay_digest(relay), relay_gathered, relay);
+        relay->gathered =
+            client_fetch(relay->loop->client, &relay->file->key, relay->offset, (size_t)options->length,
+                         relay_digest(relay), &relay->request, relay_gathered, relay);
     if (!relay->gathered && !relay_begin_download(relay, NULL)) {
         relay_close(&relay->source);
         return NULL;

@@ -41,6 +41,7 @@ struct source_options {
     int64_t offset;
     int64_t length;               /* bytes, at least 1 */
     uint64_t connection_id;       /* "cN" in logs */
+    struct request_id request;    /* its name in the logs of storage servers; zeros: none */
     struct client_resume *resume; /* of the body that this is a piece of; NULL: it is whole */
     void (*wake)(void *argument);
     void *argument;

@@ -41,6 +41,7 @@ struct local_source {
     struct http_loop *loop;
     struct http_lookup_file *file;
     uint64_t connection_id;
+    struct request_id request;
     void (*wake)(void *argument);
     void *argument;
 
@@ -102,6 +103,7 @@ static void local_hand_over(struct local_source *local, const char *why)
                                      .offset = local->offset,
                                      .length = local->left,
                                      .connection_id = local->connection_id,
+                                     .request = local->request,
                                      .wake = local->wake,
                                      .argument = local->argument};
     local->relay = source_pieces_open(&options);
@@ -463,6 +465,7 @@ struct source *source_local_open(const struct source_options *options)
     local->loop = options->loop;
     local->file = http_lookup_file_take(options->file);
     local->connection_id = options->connection_id;
+    local->request = options->request;
     local->wake = options->wake;
     local->argument = options->argument;
     local->offset = options->offset;

@@ -220,8 +220,8 @@ static void item_on_file(void *argument, struct http_lookup_file *file, const st
 static void item_start(struct stream_item *item, const struct proto_file_key *key)
 {
     struct stream_request *request = item->request;
-    switch (http_lookup_start(request->options.streams->http->lookup, key, item_on_file, item, &item->file,
-                              &item->lookup)) {
+    switch (http_lookup_start(request->options.streams->http->lookup, key, NULL, item_on_file, item,
+                              &item->file, &item->lookup)) {
     case HTTP_LOOKUP_WAITING:
         return;
     case HTTP_LOOKUP_FOUND:

@@ -18,6 +18,7 @@ from suite import APP, BIN, MariaDB, Suite, new_id  # noqa: E402
 FILES = int(os.environ.get("REEL_MOVED_FILES", 100_000))
 USERS = 200
 UPLOADERS, READERS = 4, 2
+PAUSE = 0.01  # between the reads of one reader: the load is to be there, and not all of the machine
 
 
 def content_of(file):
@@ -27,8 +28,6 @@ def content_of(file):
 class World:
     def __init__(self, backend):
         self.mariadb = MariaDB() if backend == "mariadb" else None
-        if self.mariadb:
-            self.mariadb.start()
         self.suite = Suite(backend, self.mariadb)
         tracker = self.suite.add_tracker()
         self.suite.add_idserver()
@@ -74,6 +73,7 @@ class World:
                         got = reply.body
                         break
                 self.reads += 1
+                time.sleep(PAUSE)
                 if got != content_of(file):
                     self.failed.append((user, file, None if got is None else len(got)))
 
@@ -100,7 +100,7 @@ class World:
     def drain(self):
         rate = ("--rate", os.environ["REEL_MOVED_RATE"]) if "REEL_MOVED_RATE" in os.environ else ()
         return subprocess.run([BIN / "reel", "-t", f"127.0.0.1:{self.suite.tracker.port}", "admin", "group", "drain", "group001", "--empty",
-                               "-y", "-j", "4", "--settle", "2s", *rate], capture_output=True, text=True)
+                               "-y", "-j", "12", "--settle", "2s", *rate], capture_output=True, text=True)
 
     def check(self):
         """Every file under its ID, in the new group alone, byte for byte."""
@@ -130,7 +130,7 @@ def run(backend):
         world.over.set()
         for thread in load:
             thread.join()
-        print(f"{backend}: {done.stdout.strip()}")
+        print(f"{backend}: {(done.stdout.strip().splitlines() or [''])[-1]}")
         print(f"{backend}: moved in {took:.0f} s, {FILES / took:.0f} files/s; meanwhile {world.reads} reads, {world.changes} uploads, "
               f"half of them deleted again; failed: {len(world.failed)}", flush=True)
         wrong = world.check()
@@ -144,7 +144,7 @@ def run(backend):
         world.over.set()
         world.suite.stop()
         if world.mariadb:
-            world.mariadb.stop()
+            world.mariadb.remove()
 
 
 if __name__ == "__main__":

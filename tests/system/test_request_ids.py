@@ -41,6 +41,19 @@ def test_an_upload_is_followed_through_four_logs(own_suite):
     assert any("saddrs answered" in line for line in lines(suite.tracker, TRACE))
     assert any("store answered" in line for line in lines(suite.storage, TRACE))
 
+    # And a download of the same.
+    down = "1" + TRACE[1:]
+    connection = http.client.HTTPConnection("127.0.0.1", suite.httpd.port, timeout=30)
+    connection.request("GET", path, None, {"traceparent": f"00-{down}-b7ad6b7169203331-01"})
+    response = connection.getresponse()
+    assert response.status == 200 and response.read() == b"content" and response.getheader("X-Request-Id") == down
+    connection.close()
+    wait_for(lambda: down in access.read_text(), what="the access log")
+    wait_for(lambda: any("answered 200" in line for line in lines(suite.httpd, down)), what="reel-httpd's log")
+    wait_for(lambda: any(re.search(r"(read|download) answered", line) for line in lines(suite.storage, down)), what="the storage server's log")
+    assert any("stat answered" in line for line in lines(suite.storage, down)), lines(suite.storage, down)
+    assert any("locate answered" in line for line in lines(suite.tracker, down)), lines(suite.tracker, down)
+
     # Nobody follows it: nothing but the access log grows, and failures name it all the same.
     before = [len(daemon.log()) for daemon in suite.daemons.values()]
     status, headers, _ = ask(suite, "PUT", f"/files/tnvideo/someone/{new_id()}", b"content")
