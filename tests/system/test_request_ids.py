@@ -3,7 +3,7 @@ import http.client
 import json
 import re
 
-from suite import new_id, wait_for
+from suite import APP, USER, new_id, wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -41,10 +41,12 @@ def test_an_upload_is_followed_through_four_logs(own_suite):
     assert any("saddrs answered" in line for line in lines(suite.tracker, TRACE))
     assert any("store answered" in line for line in lines(suite.storage, TRACE))
 
-    # And a download of the same.
+    # And a download, of a user whom reel-httpd has to ask for.
+    file = new_id()
+    suite.reel("upload", "-", "--file-id", file, input=b"content")
     down = "1" + TRACE[1:]
     connection = http.client.HTTPConnection("127.0.0.1", suite.httpd.port, timeout=30)
-    connection.request("GET", path, None, {"traceparent": f"00-{down}-b7ad6b7169203331-01"})
+    connection.request("GET", f"/files/{APP}/{USER}/{file}", None, {"traceparent": f"00-{down}-b7ad6b7169203331-01"})
     response = connection.getresponse()
     assert response.status == 200 and response.read() == b"content" and response.getheader("X-Request-Id") == down
     connection.close()
