@@ -37,9 +37,9 @@ def test_an_upload_is_followed_through_four_logs(own_suite):
     wait_for(lambda: TRACE in access.read_text(), what="the access log")
     logged = [json.loads(line) for line in access.read_text().splitlines()]
     assert [line["status"] for line in logged if line["id"] == TRACE] == [201]
-    assert any("answered 201" in line for line in lines(suite.httpd, TRACE))
-    assert any("saddrs answered" in line for line in lines(suite.tracker, TRACE))
-    assert any("store answered" in line for line in lines(suite.storage, TRACE))
+    wait_for(lambda: any("answered 201" in line for line in lines(suite.httpd, TRACE)), what="the line of httpd")
+    wait_for(lambda: any("saddrs answered" in line for line in lines(suite.tracker, TRACE)), what="the line of tracker")
+    wait_for(lambda: any("store answered" in line for line in lines(suite.storage, TRACE)), what="the line of storage")
 
     # And a download, of a user whom reel-httpd has to ask for.
     file = new_id()
@@ -53,8 +53,8 @@ def test_an_upload_is_followed_through_four_logs(own_suite):
     wait_for(lambda: down in access.read_text(), what="the access log")
     wait_for(lambda: any("answered 200" in line for line in lines(suite.httpd, down)), what="reel-httpd's log")
     wait_for(lambda: any(re.search(r"(read|download) answered", line) for line in lines(suite.storage, down)), what="the storage server's log")
-    assert any("stat answered" in line for line in lines(suite.storage, down)), lines(suite.storage, down)
-    assert any("locate answered" in line for line in lines(suite.tracker, down)), lines(suite.tracker, down)
+    wait_for(lambda: any("stat answered" in line for line in lines(suite.storage, down)), what="the line of storage")
+    wait_for(lambda: any("locate answered" in line for line in lines(suite.tracker, down)), what="the line of tracker")
 
     # Nobody follows it: nothing but the access log grows, and failures name it all the same.
     before = [len(daemon.log()) for daemon in suite.daemons.values()]
@@ -65,13 +65,14 @@ def test_an_upload_is_followed_through_four_logs(own_suite):
     wait_for(lambda: name in access.read_text(), what="the access log")
     status, headers, body = ask(suite, "PUT", path, b"other bytes")
     name = headers["X-Request-Id"]
-    assert status == 409 and name.encode() in body and any("exists" in line for line in lines(suite.storage, name))
+    assert status == 409 and name.encode() in body
+    wait_for(lambda: any("exists" in line for line in lines(suite.storage, name)), what="the line of storage")
 
     # The command: -v prints the name, and the texts of failures have it.
     done = suite.reel("-v", "-q", "upload", "-", input=b"by the command")
     done = suite.reel("-v", "upload", "-", input=b"by the command")
     name = re.search(rb"request ([0-9a-f]{32})", done.stderr).group(1).decode()
-    assert any("put_trailer answered" in line for line in lines(suite.storage, name)), lines(suite.storage, name)
+    wait_for(lambda: any("put_trailer answered" in line for line in lines(suite.storage, name)), what="the line of storage")
     assert lines(suite.tracker, name)
     done = suite.reel("-v", "stat", "no-such-file", check=False)
     assert done.returncode == 3 and len(set(re.findall(rb"request ([0-9a-f]{32})", done.stderr))) == 1
