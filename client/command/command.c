@@ -194,6 +194,10 @@ static int run_line(struct command *command, struct command_line *line)
     const char *name = line->count > 0 ? line->arguments[0] : NULL;
     int result;
 
+    if (name && strcmp(name, "help") == 0 && line->count <= 2) { /* as many other commands have it */
+        name = line->count == 2 ? line->arguments[1] : NULL;
+        command->options.help = true;
+    }
     command->verb = name ? find_verb(name) : NULL;
     if (command->options.version && !command->options.help) {
         printf("reel %s\n", reel_version());

@@ -88,7 +88,7 @@ int command_admin(struct command *command)
     if (command->options.bytes || command->options.files || command->options.sort)
         return command_usage(&command->options, "--bytes, --files and --sort belong to admin quota");
     if (command->count < 2)
-        return admin_usage(command, "what is to be done?", "");
+        return admin_usage(command, "nothing to do is named", "");
     if (strcmp(arguments[1], "list") == 0)
         return count == 0 ? admin_list_groups(command) : admin_usage(command, "list takes no arguments", "");
     if (strcmp(arguments[1], "rebalance") == 0)

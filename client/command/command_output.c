@@ -132,9 +132,11 @@ int command_usage(const struct command_options *options, const char *format, ...
 /* What would help, behind a failure's text; "" where nothing is known. */
 static const char *hint_of(const struct command *command, const struct reel_error *error)
 {
-    if (error->code == REEL_E_MALFORMED && strncmp(error->text, "name", 4) == 0 && !command->options.name)
+    if (error->code == REEL_E_MALFORMED && strncmp(error->text, "name", 4) == 0 && !command->options.name &&
+        strstr(command->verb->options, " name "))
         return "; give it another one: --name NAME";
-    if (error->code == REEL_E_MALFORMED && strstr(error->text, "not a reply of this protocol"))
+    if ((error->code == REEL_E_MALFORMED && strstr(error->text, "not a reply of this protocol")) ||
+        (error->code == REEL_E_UNKNOWN_COMMAND && command->verb->needs_user))
         return "; is that the port of a tracker? (21000 unless configured otherwise)";
     if (error->code == REEL_E_CANCELLED && atomic_load(&command->ended_by) == COMMAND_MAX_TIME)
         return "; --max-time is over";
