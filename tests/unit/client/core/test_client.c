@@ -280,8 +280,8 @@ static void fetch(void *argument)
 {
     struct ask *ask = argument;
 
-    ask->fetch =
-        client_fetch(ask->world->client, &ask->key, ask->offset, (size_t)ask->size, NULL, NULL, on_fetched, ask);
+    ask->fetch = client_fetch(ask->world->client, &ask->key, ask->offset, (size_t)ask->size, NULL, NULL,
+                              on_fetched, ask);
     assert_int_equal(ask->done, 0);
 }
 
