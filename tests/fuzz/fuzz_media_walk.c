@@ -124,7 +124,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_range(offset, wanted, (int64_t)size);
         if (wanted == 0)
             abort();
-        step = media_walk_feed(walk, (struct media_view){data + offset, (size_t)wanted}, &film, &error);
+        struct media_view bytes = {data + offset, (size_t)wanted};
+        step = media_walk_hop(walk, bytes, &error);
+        if (step == WALK_DONE)
+            abort();
+        if (step == WALK_HEAVY)
+            step = media_walk_feed(walk, bytes, &film, &error);
     } while (step == WALK_READ);
     if ((step == WALK_DONE) != (film != NULL))
         abort();

@@ -107,12 +107,12 @@ def test_ffmpeg_plays_seeks_to_the_end_and_back(url, film, tmp_path):
 # --- mpv, driven over its socket ---
 
 class Mpv:
-    def __init__(self, url, directory):
+    def __init__(self, url, directory, *more):
         self.log = directory / "mpv.log"
         self.path = directory / "mpv.sock"
         self.process = subprocess.Popen([tool("mpv"), "--no-config", "--vo=null", "--ao=null", "--no-terminal", "--keep-open=yes",
                                          "--cache-secs=2", "--demuxer-max-bytes=1MiB", "--demuxer-max-back-bytes=256KiB",
-                                         "--ytdl=no", f"--log-file={self.log}", f"--input-ipc-server={self.path}", url],
+                                         "--ytdl=no", f"--log-file={self.log}", f"--input-ipc-server={self.path}", *more, url],
                                         stdin=subprocess.DEVNULL)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
