@@ -3,9 +3,13 @@
  * death harms; between the node and it statements are slow, lost, late, or done without an answer. Stands in the place of
  * db_sqlite.c, whose back end it wraps, so that the pool, its retries and time-outs are the real ones.
  */
+#include "tests/simulation/base_file.h"
 #include "tests/simulation/sim.h"
 
-#define db_sqlite_operations base_sqlite_operations
+#define db_sqlite_operations                base_sqlite_operations
+#define sqlite3_open_v2                     base_file_open
+#define sqlite3_close                       base_file_close
+#define stat(path, status)                  base_file_stat(path, status)
 #include "common/db/db_sqlite.c" /* NOLINT: the file under the wrapper */
 #undef db_sqlite_operations
 
@@ -65,8 +69,7 @@ void base_kill(const struct node *node)
     for (size_t i = 0; i < SESSIONS_MAX; i++) {
         if (!sessions[i].handle || sessions[i].node != node)
             continue;
-        (void)sqlite3_exec(sessions[i].handle, "ROLLBACK", NULL, NULL, NULL);
-        (void)sqlite3_close_v2(sessions[i].handle);
+        (void)base_file_close(sessions[i].handle);
         sessions[i] = (struct session){0};
     }
 }

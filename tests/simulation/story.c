@@ -12,6 +12,7 @@
 #include "common/proto/proto_put.h"
 #include "common/proto/proto_storage.h"
 #include "storage/rows/table_hash.h"
+#include "tests/simulation/base_file.h"
 #include "tests/simulation/client.h"
 #include "tests/simulation/history.h"
 #include "tests/simulation/node.h"
@@ -559,10 +560,10 @@ static void share_path(void)
              "UPDATE t_file_0%d SET group_name = '' WHERE userid = 'alice' AND id = '%s' AND status = 0;"
              "COMMIT",
              bob, others++, alice, file->id, alice, file->id);
-    if (sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+    if (base_file_open(path, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
         sqlite3_exec(handle, sql, NULL, NULL, NULL) == SQLITE_OK)
         say("bob has deleted a file whose path is that of alice's %s", file->id);
-    (void)sqlite3_close(handle);
+    (void)base_file_close(handle);
 }
 
 static void *damage_main(void *argument)
@@ -734,7 +735,7 @@ static void check_numbers(void)
     char path[300];
     sqlite3 *handle = NULL;
     snprintf(path, sizeof(path), "%s/storage.db", bases);
-    if (sqlite3_open_v2(path, &handle, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
+    if (base_file_open(path, &handle, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
         violation("the rows cannot be read");
     for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
         sqlite3_stmt *statement = NULL;
@@ -748,7 +749,7 @@ static void check_numbers(void)
         }
         (void)sqlite3_finalize(statement);
     }
-    (void)sqlite3_close(handle);
+    (void)base_file_close(handle);
     qsort(numbers, number_count, sizeof(numbers[0]), compare_numbers);
     for (size_t i = 1; i < number_count; i++) {
         if (numbers[i] == numbers[i - 1])

@@ -102,8 +102,15 @@ struct fiber {
     char *locals; /* its thread-local variables, while another one runs */
 };
 
+/* Sets of fibers, in the order of their numbers: to go through all of them at every turn costs more than the turn. */
+struct set {
+    uint64_t words[FIBERS_MAX / 64];
+};
+
 static struct fiber fibers[FIBERS_MAX];
 static size_t fiber_count;
+static struct set ready_ones, conditional_ones;
+static int waiting[256]; /* how many wait for a mutex or condition whose address falls here; it may be too many */
 static struct fiber *current;
 static struct place scheduler;
 static int64_t time_us;
@@ -185,6 +192,41 @@ static int find_locals(struct dl_phdr_info *info, size_t size, void *argument)
     return 1; /* the program itself comes first */
 }
 
+/* ---- sets ---- */
+
+static void set_change(struct set *set, const struct fiber *fiber, bool in)
+{
+    size_t i = (size_t)(fiber - fibers);
+    uint64_t bit = UINT64_C(1) << (i % 64);
+    set->words[i / 64] = in ? set->words[i / 64] | bit : set->words[i / 64] & ~bit;
+}
+
+/* The next one behind AFTER (-1: the first one), -1: there is none. */
+static int set_next(const struct set *set, int after)
+{
+    size_t at = (size_t)(after + 1), end = (fiber_count + 63) / 64;
+    if (at / 64 >= end)
+        return -1;
+    uint64_t word = set->words[at / 64] & (~UINT64_C(0) << (at % 64));
+    for (size_t i = at / 64;; word = set->words[i]) {
+        if (word != 0)
+            return (int)(i * 64) + __builtin_ctzll(word);
+        if (++i >= end)
+            return -1;
+    }
+}
+
+static void set_ready(struct fiber *fiber, bool ready)
+{
+    fiber->ready = ready;
+    set_change(&ready_ones, fiber, ready);
+}
+
+static int *waiting_at(const void *place)
+{
+    return &waiting[((uintptr_t)place >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 56];
+}
+
 /* ---- switching ---- */
 
 static void to_scheduler(void)
@@ -199,10 +241,10 @@ static void fiber_main(void)
 {
     current->run(current->argument);
     current->ended = true;
-    current->ready = false;
+    set_ready(current, false);
     for (size_t i = 0; i < fiber_count; i++) {
         if (!fibers[i].ready && fibers[i].place == current)
-            fibers[i].ready = true;
+            set_ready(&fibers[i], true);
     }
     to_scheduler();
     abort();
@@ -224,7 +266,6 @@ struct fiber *fiber_start(struct node *node, const char *name, void *(*run)(void
                             .run = run,
                             .argument = argument,
                             .used = true,
-                            .ready = true,
                             .locals = locals ? locals : malloc(locals_size + 1)};
     memset(fiber->locals, 0, locals_size);
     snprintf(fiber->name, sizeof(fiber->name), "%s", name);
@@ -235,13 +276,19 @@ struct fiber *fiber_start(struct node *node, const char *name, void *(*run)(void
     if (fiber->stack == MAP_FAILED)
         violation("no memory for a fiber");
     place_make(&fiber->context, fiber->stack, STACK_SIZE, fiber_main);
+    set_ready(fiber, true);
     return fiber;
 }
 
 static void fiber_free(struct fiber *fiber)
 {
     free_stacks[free_stack_count++] = fiber->stack;
-    fiber->used = fiber->ready = false;
+    fiber->used = false;
+    set_ready(fiber, false);
+    set_change(&conditional_ones, fiber, false);
+    if (fiber->place)
+        --*waiting_at(fiber->place);
+    fiber->place = NULL;
 }
 
 static void run_fiber(struct fiber *fiber)
@@ -262,16 +309,39 @@ static bool is_paused(const struct fiber *fiber)
     return fiber->node && fiber->node->paused_until > time_us;
 }
 
-/* Whoever waits for a socket and can go on. */
+static bool epoll_ready(void *argument)
+{
+    struct pollfd poll_fd = {.fd = *(int *)argument, .events = POLLIN};
+    return poll(&poll_fd, 1, 0) > 0;
+}
+
+/* Whoever waits for a socket and can go on. Loops, which are most of them, are asked after with one poll(2). */
 static void ask_conditions(void)
 {
-    for (size_t i = 0; i < fiber_count; i++) {
+    static uint64_t asked;
+    static struct pollfd fds[FIBERS_MAX];
+    static struct fiber *loops[FIBERS_MAX];
+    nfds_t count = 0;
+    if (asked == io_count)
+        return; /* whoever came since has looked for itself */
+    asked = io_count;
+    for (int i = set_next(&conditional_ones, -1); i >= 0; i = set_next(&conditional_ones, i)) {
         struct fiber *fiber = &fibers[i];
-        if (!fiber->used || fiber->ready || !fiber->condition || fiber->looked == io_count)
+        if (fiber->ready || fiber->looked == io_count)
             continue;
         fiber->looked = io_count;
-        if (fiber->condition(fiber->condition_argument))
-            fiber->ready = true;
+        if (fiber->condition == epoll_ready) {
+            fds[count] = (struct pollfd){.fd = *(int *)fiber->condition_argument, .events = POLLIN};
+            loops[count++] = fiber;
+        } else if (fiber->condition(fiber->condition_argument)) {
+            set_ready(fiber, true);
+        }
+    }
+    if (count > 0 && poll(fds, count, 0) > 0) {
+        for (nfds_t i = 0; i < count; i++) {
+            if (fds[i].revents)
+                set_ready(loops[i], true);
+        }
     }
 }
 
@@ -279,10 +349,9 @@ static struct fiber *choose(void)
 {
     struct fiber *chosen = NULL;
     int64_t seen = 0;
-    for (size_t i = 0; i < fiber_count; i++) {
-        struct fiber *fiber = &fibers[i];
-        if (fiber->used && fiber->ready && !is_paused(fiber) && chance_below(++seen) == 0)
-            chosen = fiber;
+    for (int i = set_next(&ready_ones, -1); i >= 0; i = set_next(&ready_ones, i)) {
+        if (!is_paused(&fibers[i]) && chance_below(++seen) == 0)
+            chosen = &fibers[i];
     }
     return chosen;
 }
@@ -308,7 +377,7 @@ static void wake_due(void)
     for (size_t i = 0; i < fiber_count; i++) {
         struct fiber *fiber = &fibers[i];
         if (fiber->used && !fiber->ready && !fiber->ended && fiber->wake_us <= time_us && !is_paused(fiber)) {
-            fiber->ready = true;
+            set_ready(fiber, true);
             fiber->timed_out = true;
         }
     }
@@ -376,13 +445,18 @@ struct node *node_current(void)
 static bool block(const void *place, int64_t until_us)
 {
     current->place = place;
+    if (place)
+        ++*waiting_at(place);
     current->wake_us = until_us;
-    current->timed_out = false;
-    current->ready = until_us <= time_us;
+    set_ready(current, until_us <= time_us);
     current->timed_out = current->ready;
+    set_change(&conditional_ones, current, current->condition != NULL);
     to_scheduler();
+    if (place)
+        --*waiting_at(place);
     current->place = NULL;
     current->condition = NULL;
+    set_change(&conditional_ones, current, false);
     return !current->timed_out;
 }
 
@@ -479,20 +553,20 @@ static void wake_one(const void *place)
 {
     struct fiber *chosen = NULL;
     int64_t seen = 0;
-    for (size_t i = 0; i < fiber_count; i++) {
+    for (size_t i = 0; i < fiber_count && *waiting_at(place) > 0; i++) {
         struct fiber *fiber = &fibers[i];
         if (fiber->used && !fiber->ready && fiber->place == place && chance_below(++seen) == 0)
             chosen = fiber;
     }
     if (chosen)
-        chosen->ready = true;
+        set_ready(chosen, true);
 }
 
 static void wake_all(const void *place)
 {
-    for (size_t i = 0; i < fiber_count; i++) {
+    for (size_t i = 0; i < fiber_count && *waiting_at(place) > 0; i++) {
         if (fibers[i].used && !fibers[i].ready && fibers[i].place == place)
-            fibers[i].ready = true;
+            set_ready(&fibers[i], true);
     }
 }
 
@@ -730,12 +804,6 @@ int __wrap_usleep(unsigned us)
 {
     sleep_us(us);
     return 0;
-}
-
-static bool epoll_ready(void *argument)
-{
-    struct pollfd poll_fd = {.fd = *(int *)argument, .events = POLLIN};
-    return poll(&poll_fd, 1, 0) > 0;
 }
 
 /* libevent's wait. */
