@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* The result says whether it worked and must be looked at. */
 #define MUST_CHECK __attribute__((warn_unused_result))
@@ -34,6 +36,14 @@ static inline size_t min_size(size_t a, size_t b)
 static inline size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
+}
+
+/* SIZE bytes, of which the first HEAD are zero and the others are anything: for a large buffer at the end of a structure. NULL: no
+ * memory. */
+static inline void *allocate_head(size_t size, size_t head)
+{
+    void *memory = malloc(size);
+    return memory ? memset(memory, 0, head) : NULL;
 }
 
 #endif

@@ -103,8 +103,8 @@ MUST_CHECK enum db_result partial_sql_has(struct db_connection *connection, cons
                                           struct error *error);
 
 struct partial_page {
-    struct partial_row rows[PARTIAL_PAGE];
     size_t count;
+    struct partial_row rows[PARTIAL_PAGE];
 };
 /* Those of GROUP behind AFTER (a token) that expired at NOW or before, or are PARTIAL_PURGING, in the order of their tokens. */
 MUST_CHECK enum db_result partial_sql_expired(struct db_connection *connection, const struct store *store,

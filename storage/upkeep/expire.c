@@ -22,10 +22,10 @@ struct expire {
     struct keeper *keeper;
     int64_t now;
     char after[PARTIAL_HEX_SIZE];
-    struct partial_page page;
     struct partial_row *row; /* that is looked at */
     bool marked, has_row;
     struct partial_sum sum;
+    struct partial_page page; /* last: its rows are not cleared */
 };
 
 static bool expire_run(struct expire *expire,
@@ -149,7 +149,7 @@ static enum db_result expire_sum_run(struct db_job *job, struct db_connection *c
 
 static int64_t expire_if_due(struct keeper *keeper, struct chore *chore)
 {
-    struct expire *expire = calloc(1, sizeof(*expire));
+    struct expire *expire = allocate_head(sizeof(*expire), offsetof(struct expire, page.rows));
     (void)chore;
     if (!expire)
         return keeper->config->purge_interval_ms;

@@ -19,10 +19,10 @@ struct expiry {
     struct keeper *keeper;
     unsigned table;
     int64_t now, after;
-    struct upkeep_page page;
     struct upkeep_row *row; /* that is deleted */
     int64_t deleted, change_id;
     bool changed;
+    struct upkeep_page page; /* last: its rows are not cleared */
 };
 
 static bool expiry_run(struct expiry *expiry,
@@ -109,7 +109,7 @@ static bool expire_table(struct expiry *expiry)
 
 static int64_t expire_files_if_due(struct keeper *keeper, struct chore *chore)
 {
-    struct expiry *expiry = calloc(1, sizeof(*expiry));
+    struct expiry *expiry = allocate_head(sizeof(*expiry), offsetof(struct expiry, page.rows));
     struct error error = {0};
     (void)chore;
     if (!expiry)

@@ -12,7 +12,8 @@ static bool lease_on_row(void *argument, const struct db_value *columns, size_t 
     int64_t repair = 0;
     if (count != 6)
         return true;
-    memset(row, 0, sizeof(*row));
+    memset(row, 0, offsetof(struct lease_row, progress));
+    row->progress[0] = '\0';
     /* What is cut or no number belongs to nobody we know: it is watched like any other owner. */
     (void)db_value_text(&columns[0], row->owner, sizeof(row->owner));
     if (!db_value_integer(&columns[1], &row->renewals) || !db_value_integer(&columns[2], &row->wanted) ||

@@ -25,8 +25,8 @@ struct purge {
     struct keeper *keeper;
     unsigned table;
     int64_t limit, after, now;
-    struct upkeep_page page;
     struct upkeep_trash trash;
+    struct upkeep_page page; /* last: its rows are not cleared */
 };
 
 static const char *purge_group(const struct purge *purge)
@@ -231,7 +231,7 @@ static enum db_result measure_run(struct db_job *job, struct db_connection *conn
 
 static void measure(struct keeper *keeper)
 {
-    struct purge *purge = calloc(1, sizeof(*purge));
+    struct purge *purge = allocate_head(sizeof(*purge), offsetof(struct purge, page.rows));
     if (!purge)
         return;
     purge->keeper = keeper;
@@ -245,7 +245,7 @@ static void measure(struct keeper *keeper)
 static void purge_round(struct keeper *keeper)
 {
     struct error error = {0};
-    struct purge *purge = calloc(1, sizeof(*purge));
+    struct purge *purge = allocate_head(sizeof(*purge), offsetof(struct purge, page.rows));
     if (!purge)
         return;
     purge->keeper = keeper;

@@ -23,8 +23,8 @@ struct upkeep_row {
 };
 
 struct upkeep_page {
-    struct upkeep_row rows[UPKEEP_PAGE];
     size_t count;
+    struct upkeep_row rows[UPKEEP_PAGE];
 };
 
 /* Deleted rows that nobody gave a time of deletion (the predecessor's) are deleted NOW. */
