@@ -6,10 +6,10 @@
 #include "tests/simulation/base_file.h"
 #include "tests/simulation/sim.h"
 
-#define db_sqlite_operations                base_sqlite_operations
-#define sqlite3_open_v2                     base_file_open
-#define sqlite3_close                       base_file_close
-#define stat(path, status)                  base_file_stat(path, status)
+#define db_sqlite_operations base_sqlite_operations
+#define sqlite3_open_v2      base_file_open
+#define sqlite3_close        base_file_close
+#define stat(path, status)   base_file_stat(path, status)
 #include "common/db/db_sqlite.c" /* NOLINT: the file under the wrapper */
 #undef db_sqlite_operations
 

@@ -433,8 +433,10 @@ int base_file_stat(const char *path, struct stat *status)
     const struct data *data = find(path);
     if (!data)
         return stat(path, status);
-    *status = (struct stat){
-        .st_dev = 1, .st_ino = (ino_t)(data - files) + 1, .st_mode = S_IFREG | 0640, .st_size = (off_t)data->size};
+    *status = (struct stat){.st_dev = 1,
+                            .st_ino = (ino_t)(data - files) + 1,
+                            .st_mode = S_IFREG | 0640,
+                            .st_size = (off_t)data->size};
     return 0;
 }
 
@@ -454,7 +456,8 @@ static void load(const char *directory, const char *name)
     /* What every handle reads first, its tables, costs more than anything that it does later. */
     sqlite3 *handles[HANDLES];
     for (size_t i = 0; i < HANDLES; i++) {
-        if (sqlite3_open_v2(name, &handles[i], SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+        if (sqlite3_open_v2(name, &handles[i], SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
+                SQLITE_OK ||
             sqlite3_exec(handles[i], "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) != SQLITE_OK)
             violation("cannot open %s: %s", name, sqlite3_errmsg(handles[i]));
     }

@@ -521,6 +521,18 @@ void disk_power_cut(void)
     lose_bytes(root);
 }
 
+void disk_settle(const char *path)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < change_count; i++) {
+        if (strcmp(changes[i].from, path) == 0)
+            forget_change(i);
+        else
+            changes[left++] = changes[i];
+    }
+    change_count = left;
+}
+
 static void copy_file(const char *from, const char *to)
 {
     static char bytes[65536];

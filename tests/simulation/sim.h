@@ -55,6 +55,8 @@ struct node *node_current(void);
 void clock_of(const struct node *node);
 /* Everything of it ends at once, as by kill -9. */
 void node_kill(struct node *node);
+/* The same, of the node whose code runs now. */
+_Noreturn void node_die(void);
 
 void world_begin(void);
 /* Runs fibers until UNTIL returns true, or LIMIT_US of virtual time passed, or nothing is left to run. */
@@ -101,6 +103,8 @@ void disk_forget(int fd); /* it is closed */
 void disk_power_cut(void);
 /* A copy of the volume lies in its place from now on, as after it was moved to another disk; the old one is gone. */
 void disk_exchange(void);
+/* What happened to this name so far is not lost any more. */
+void disk_settle(const char *path);
 extern int64_t disk_slow; /* per million: a call takes long */
 extern int64_t disk_fail; /* per million: a call fails */
 extern int64_t disk_hang; /* per million: a sync takes many seconds */

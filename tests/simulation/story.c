@@ -8,9 +8,7 @@
 #include "common/proto/proto_idserver.h"
 #include "common/proto/proto_put.h"
 #include "common/proto/proto_storage.h"
-#include "common/proto/proto_idserver.h"
-#include "common/proto/proto_put.h"
-#include "common/proto/proto_storage.h"
+#include "storage/rows/meta_sql.h"
 #include "storage/rows/table_hash.h"
 #include "tests/simulation/base_file.h"
 #include "tests/simulation/client.h"
@@ -37,15 +35,12 @@
 const char *const trouble_names[TROUBLES] = {"kill",      "pause",     "power",     "clock",     "network",
                                              "disk-slow", "disk-fail", "disk-hang", "base-slow", "base-fail",
                                              "base-late", "base-away", "damage",    "fsck",      "exchange",
-                                             "legacy",    "sleep"};
+                                             "legacy",    "sleep",     "step"};
 
 struct file {
     struct history history;
     int begun;    /* operations, those under way too */
     bool damaged; /* its bytes were taken away once: what is refused of it says nothing */
-    bool lost;    /* and never came back */
-    int64_t lost_us;
-    bool stored_since; /* acknowledged after that */
     char id[PROTO_FILE_SIZE];
 };
 
@@ -63,7 +58,9 @@ static uint8_t digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
 static int clients_left, operations_done;
 static bool finished;
 static int64_t keep_ms, cache_age_ms, think_us;
-static int64_t base_back_us; /* when the database was away last; 0: never */
+static int bytes_are_wrong;           /* of so many files, for now */
+static int64_t step_pause, step_kill; /* per million: what happens to a node at a named step */
+static int64_t base_back_us;          /* when the database was away last; 0: never */
 static int64_t numbers[NUMBERS_MAX];
 static size_t number_count;
 static const struct story_limits *limits;
@@ -190,6 +187,10 @@ static void set_up(void)
     file_count = (int)chance_between(1, FILES_MAX);
     operation_limit = (int)chance_between(5, 25);
     think_us = ONE_OF(2000, 50000, 3000000);
+    if (may(TROUBLE_STEP) && chance(300000)) {
+        step_pause = ONE_OF(1000, 20000);
+        step_kill = ONE_OF(0, 2000);
+    }
     if (limits->clients > 0)
         client_count = (int)min_i64(client_count, limits->clients);
     if (limits->files > 0)
@@ -330,6 +331,8 @@ static bool judge_download(int file, struct operation *operation, const struct r
         return false;
     operation->answer = ANSWER_DONE;
     operation->content = content_of_bytes(file, reply);
+    if (operation->content < 0 && files[file].damaged && bytes_are_wrong)
+        return false; /* the disk gives other bytes than were written */
     if (operation->content < 0)
         violation("%s: DOWNLOAD of %s gives %zu bytes that nobody stored", operation->who, files[file].id,
                   reply->size);
@@ -394,9 +397,6 @@ static bool one_operation(void)
         files[file].begun--;
         return false;
     }
-    if (told && operation.kind == OPERATION_PUT && operation.answer == ANSWER_DONE &&
-        operation.from_us > files[file].lost_us)
-        files[file].stored_since = true;
     /* Of a file whose bytes were away only what was achieved says something. */
     if (told && files[file].damaged && operation.answer != ANSWER_DONE && operation.answer != ANSWER_UNKNOWN)
         told = false;
@@ -505,25 +505,6 @@ static bool find_file(const char *directory, char *path, size_t size)
     return found;
 }
 
-/* The bytes of a file are away for a while, and fsck meets that. Nobody can tell here whose they are: so every file's
- * refusals say nothing from now on. */
-static void damage(void)
-{
-    char path[600], away[700];
-    static int taken;
-    if (!find_file(volume, path, sizeof(path)))
-        return;
-    snprintf(away, sizeof(away), "%s/../away-%d", volume, taken++);
-    for (int i = 0; i < file_count; i++)
-        files[i].damaged = true;
-    say("the bytes of %s are taken away", path + strlen(volume));
-    if (rename(path, away) != 0)
-        return;
-    sleep_us(chance_below(60 * SECOND_US));
-    say("the bytes of %s are put back", path + strlen(volume));
-    (void)rename(away, path);
-}
-
 static void fsck(bool repair)
 {
     struct node *node = &storages[chance_below(storage_count)];
@@ -539,6 +520,87 @@ static void fsck(bool repair)
     if (reply.complete && (reply.code == ERROR_MALFORMED || reply.code == ERROR_REFUSED))
         violation("FSCK was refused (%d): no story has one", reply.code);
     client_free(&reply);
+}
+
+/* The states of alice's rows whose file lies at PATH: a bit for each. */
+static unsigned states_of(const char *path)
+{
+    char base[300], sql[800];
+    sqlite3 *handle = NULL;
+    sqlite3_stmt *statement = NULL;
+    unsigned states = 0;
+    int table = (int)table_hash_of_user("alice") + 1;
+    snprintf(base, sizeof(base), "%s/storage.db", bases);
+    snprintf(sql, sizeof(sql),
+             "SELECT COALESCE(status, 0) FROM t_file_0%d WHERE userid = 'alice' AND file_path = '../data%s'",
+             table, path + strlen(volume));
+    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK) {
+        while (sqlite3_step(statement) == SQLITE_ROW)
+            states |= 1u << sqlite3_column_int(statement, 0);
+    }
+    (void)sqlite3_finalize(statement);
+    (void)base_file_close(handle);
+    return states;
+}
+
+/* As long as the bytes are not there a row that a repair has marked stays marked. */
+static void watch_damage(const char *path, int64_t us)
+{
+    const unsigned sound = 1u << META_STATE_NORMAL | 1u << META_STATE_DELETED,
+                   marked = 1u << META_STATE_DAMAGED | 1u << META_STATE_DAMAGED_DELETED;
+    bool was_sound = !(states_of(path) & ~sound), was_marked = false;
+    for (int64_t until = now_us() + us; now_us() < until;) {
+        sleep_us(min_i64(SECOND_US / 2, until - now_us()));
+        unsigned states = states_of(path);
+        was_marked = was_marked || (states & marked);
+        if (was_sound && was_marked && (states & sound))
+            violation("%s is marked no more, though its bytes are not there", path + strlen(volume));
+    }
+}
+
+/* Other bytes in the place of a file; of another size, by chance. */
+static bool write_wrong(const char *path, const char *sound)
+{
+    struct stat status;
+    FILE *file = fopen(path, "we");
+    if (!file)
+        return false;
+    bool fine = stat(sound, &status) == 0;
+    for (int64_t left = (int64_t)status.st_size + (chance(500000) || status.st_size == 0); fine && left > 0;
+         left--)
+        fine = putc('x', file) != EOF;
+    return fclose(file) == 0 && fine;
+}
+
+/* The bytes of a file are away, or wrong, for a while, and fsck meets that. Nobody can tell here whose they are: so every
+ * file's refusals say nothing from now on. */
+static void damage(void)
+{
+    char path[600], away[700];
+    static int taken;
+    bool wrong = chance(500000);
+    if (!find_file(volume, path, sizeof(path)))
+        return;
+    snprintf(away, sizeof(away), "%s/../away-%d", volume, taken++);
+    for (int i = 0; i < file_count; i++)
+        files[i].damaged = true;
+    say("the bytes of %s are %s", path + strlen(volume), wrong ? "wrong" : "taken away");
+    if (rename(path, away) != 0)
+        return;
+    bytes_are_wrong += wrong;
+    if (wrong && !write_wrong(path, away))
+        violation("cannot write %s", path);
+    int64_t us = chance_below(60 * SECOND_US);
+    watch_damage(path, us / 4);
+    if (may(TROUBLE_FSCK) && chance(700000))
+        fsck(true);
+    watch_damage(path, us);
+    say("the bytes of %s are put back", path + strlen(volume));
+    (void)rename(away, path);
+    disk_settle(path);
+    sleep_us(30 * SECOND_US); /* whoever reads still has the wrong ones open */
+    bytes_are_wrong -= wrong;
 }
 
 /* Two groups of the predecessor, whose rows name no group, have used one path for two files: one is a file of alice here,
@@ -579,6 +641,34 @@ static void sleep_all(void)
     int64_t us = chance_below(chance(500000) ? 3600 * SECOND_US : 10 * DAY_S * SECOND_US);
     say("everything stands still for %.1f h", (double)us / 3.6e9);
     world_jump(us);
+}
+
+/* ---- named steps ---- */
+
+static void *restart_main(void *argument)
+{
+    (void)argument;
+    sleep_us(chance_below(30 * SECOND_US));
+    start_all();
+    return NULL;
+}
+
+/* The named steps of the daemons (common/base/crash_point.h): the moments between two of their promises. */
+void __wrap_crash_point_reach(const char *name);
+void __wrap_crash_point_reach(const char *name)
+{
+    struct node *node = node_current();
+    if (!node)
+        return;
+    if (chance(step_pause)) {
+        node->paused_until = now_us() + chance_below(chance(500000) ? SECOND_US : 100 * SECOND_US);
+        say("%s is paused at %s for %.1f s", node->name, name, (double)(node->paused_until - now_us()) / 1e6);
+        yield();
+    } else if (chance(step_kill)) {
+        say("%s ends at %s", node->name, name);
+        (void)fiber_start(NULL, "restart", restart_main, NULL);
+        node_die();
+    }
 }
 
 static void one_trouble(void)
@@ -662,6 +752,10 @@ static void one_trouble(void)
         if (may(TROUBLE_SLEEP) && chance(100000))
             sleep_all();
         break;
+    case TROUBLE_STEP:
+        step_pause = may(TROUBLE_STEP) ? ONE_OF(0, 1000, 20000) : 0;
+        step_kill = may(TROUBLE_STEP) ? ONE_OF(0, 0, 1000, 10000) : 0;
+        break;
     case TROUBLES:
         break;
     }
@@ -672,6 +766,7 @@ static void one_trouble(void)
 static void heal(void)
 {
     disk_slow = disk_fail = disk_hang = 0;
+    step_pause = step_kill = 0;
     base_slow = base_fail = base_uncertain = base_late = 0;
     if (base_away)
         base_back_us = now_us();
@@ -688,7 +783,6 @@ static void heal(void)
 static void last_operation(int file, struct node *node, enum operation_kind kind, bool stat)
 {
     struct file *one = &files[file];
-    bool expected = !one->lost || one->stored_since;
     for (int i = 0; i < 3; i++) {
         struct reply reply = {0};
         struct operation operation = {.kind = kind};
@@ -696,12 +790,10 @@ static void last_operation(int file, struct node *node, enum operation_kind kind
         int code = reply.code;
         client_free(&reply);
         if (told && operation.answer != ANSWER_UNKNOWN) {
-            if (one->damaged && operation.answer != ANSWER_DONE && !expected)
-                return;
             note(file, &operation);
             return;
         }
-        if (i == 2 && expected) {
+        if (i == 2) {
             history_print(&one->history, stdout);
             violation("%s of %s at %s fails although everything works: %d",
                       kind == OPERATION_READ ? stat ? "STAT" : "DOWNLOAD" : "RESTORE", one->id, node->name,

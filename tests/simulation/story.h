@@ -25,6 +25,7 @@ enum trouble {
     TROUBLE_EXCHANGE,
     TROUBLE_LEGACY,
     TROUBLE_SLEEP,
+    TROUBLE_STEP,
     TROUBLES
 };
 extern const char *const trouble_names[TROUBLES];

@@ -110,7 +110,8 @@ struct set {
 static struct fiber fibers[FIBERS_MAX];
 static size_t fiber_count;
 static struct set ready_ones, conditional_ones;
-static int waiting[256]; /* how many wait for a mutex or condition whose address falls here; it may be too many */
+static int
+    waiting[256]; /* how many wait for a mutex or condition whose address falls here; it may be too many */
 static struct fiber *current;
 static struct place scheduler;
 static int64_t time_us;
@@ -505,6 +506,19 @@ void node_kill(struct node *node)
     note_io();
 }
 
+void node_die(void)
+{
+    struct fiber *self = current;
+    node_kill(self->node);
+    for (size_t i = 0; i < self->held_count; i++)
+        self->held[i]->owner = NULL;
+    self->ended = true;
+    self->joinable = false; /* whoever would have joined it is gone */
+    set_ready(self, false);
+    to_scheduler();
+    abort();
+}
+
 /* ---- threads ---- */
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
@@ -553,7 +567,7 @@ static void wake_one(const void *place)
 {
     struct fiber *chosen = NULL;
     int64_t seen = 0;
-    for (size_t i = 0; i < fiber_count && *waiting_at(place) > 0; i++) {
+    for (size_t i = 0; i<fiber_count && * waiting_at(place)> 0; i++) {
         struct fiber *fiber = &fibers[i];
         if (fiber->used && !fiber->ready && fiber->place == place && chance_below(++seen) == 0)
             chosen = fiber;
@@ -564,7 +578,7 @@ static void wake_one(const void *place)
 
 static void wake_all(const void *place)
 {
-    for (size_t i = 0; i < fiber_count && *waiting_at(place) > 0; i++) {
+    for (size_t i = 0; i<fiber_count && * waiting_at(place)> 0; i++) {
         if (fibers[i].used && !fibers[i].ready && fibers[i].place == place)
             set_ready(&fibers[i], true);
     }
