@@ -8,6 +8,8 @@
 
 #define db_sqlite_operations base_sqlite_operations
 #define sqlite3_open_v2      base_file_open
+#define sqlite3_prepare_v3   base_file_prepare
+#define sqlite3_finalize     base_file_finalize
 #define sqlite3_close        base_file_close
 #define stat(path, status)   base_file_stat(path, status)
 #include "common/db/db_sqlite.c" /* NOLINT: the file under the wrapper */

@@ -11,10 +11,11 @@
 #include <string.h>
 #include <sys/time.h>
 
-#define FILES_MAX  32
-#define SHARED_MAX 64 /* pieces of 32 KiB of a WAL's index */
-#define HANDLES    12 /* of a database, open before a story begins: what two storage servers have at once */
-#define SPARE_MAX  64
+#define FILES_MAX      32
+#define SHARED_MAX     64 /* pieces of 32 KiB of a WAL's index */
+#define HANDLES        12 /* of a database, open before a story begins: what two storage servers have at once */
+#define SERVED_MAX     64
+#define STATEMENTS_MAX 160 /* of a handle, more than the daemons have */
 
 struct data {
     char name[64]; /* without directories; "": free */
@@ -35,13 +36,22 @@ struct open_file {
     unsigned shared_locks; /* of the index, those held for reading */
 };
 
-struct spare {
+struct statement {
+    sqlite3_stmt *statement;
+    bool used;
+};
+
+/* A handle that stays open, with all that was prepared on it. */
+struct served {
     sqlite3 *handle; /* NULL: free */
     const struct data *data;
+    bool used;
+    struct statement statements[STATEMENTS_MAX];
+    size_t count;
 };
 
 static struct data files[FILES_MAX];
-static struct spare spares[SPARE_MAX];
+static struct served served[SERVED_MAX];
 
 static const char *base_name(const char *path)
 {
@@ -396,36 +406,117 @@ static sqlite3_vfs file_system = {
 
 /* ---- handles ---- */
 
+static struct served *find_served(const sqlite3 *handle)
+{
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        if (served[i].handle == handle)
+            return &served[i];
+    }
+    return NULL;
+}
+
 int base_file_open(const char *path, sqlite3 **handle, int flags, const char *fs)
 {
     const struct data *data = find(path);
-    for (size_t i = SPARE_MAX; data && i > 0; i--) {
-        if (spares[i - 1].handle && spares[i - 1].data == data) {
-            *handle = spares[i - 1].handle;
-            spares[i - 1] = (struct spare){0};
+    for (size_t i = 0; data && i < SERVED_MAX; i++) {
+        if (served[i].handle && !served[i].used && served[i].data == data) {
+            served[i].used = true;
+            *handle = served[i].handle;
             return SQLITE_OK;
         }
     }
-    return sqlite3_open_v2(path, handle, flags, fs);
+    int code = sqlite3_open_v2(path, handle, flags, fs);
+    struct served *one = code == SQLITE_OK && (data = find(path)) ? find_served(NULL) : NULL;
+    if (one)
+        *one = (struct served){.handle = *handle, .data = data, .used = true};
+    return code;
 }
 
 int base_file_close(sqlite3 *handle)
 {
-    const struct data *data = handle ? find(sqlite3_db_filename(handle, "main")) : NULL;
-    sqlite3_stmt *statement;
-    for (size_t i = 0; data && i < SPARE_MAX; i++) {
-        if (spares[i].handle)
+    struct served *one = handle ? find_served(handle) : NULL;
+    if (!one)
+        return sqlite3_close(handle);
+    for (size_t i = 0; i < one->count; i++)
+        base_file_finalize(one->statements[i].statement);
+    if (sqlite3_get_autocommit(handle) == 0 &&
+        sqlite3_exec(handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+        violation("a transaction cannot be rolled back: %s", sqlite3_errmsg(handle));
+    (void)sqlite3_busy_handler(handle, NULL, NULL);
+    one->used = false;
+    return SQLITE_OK;
+}
+
+int base_file_prepare(sqlite3 *handle, const char *sql, int size, unsigned flags, sqlite3_stmt **statement,
+                      const char **tail)
+{
+    struct served *one = find_served(handle);
+    for (size_t i = 0; one && i < one->count; i++) {
+        struct statement *made = &one->statements[i];
+        if (made->used || strcmp(sqlite3_sql(made->statement), sql) != 0)
             continue;
-        while ((statement = sqlite3_next_stmt(handle, NULL)))
-            (void)sqlite3_finalize(statement);
-        if (sqlite3_get_autocommit(handle) == 0 &&
-            sqlite3_exec(handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
-            break;
-        (void)sqlite3_busy_handler(handle, NULL, NULL);
-        spares[i] = (struct spare){.handle = handle, .data = data};
+        made->used = true;
+        *statement = made->statement;
+        *tail = sql + strlen(sql);
         return SQLITE_OK;
     }
-    return sqlite3_close(handle);
+    int code = sqlite3_prepare_v3(handle, sql, size, flags, statement, tail);
+    if (one && code == SQLITE_OK && *statement && **tail == '\0' && one->count < STATEMENTS_MAX)
+        one->statements[one->count++] = (struct statement){.statement = *statement, .used = true};
+    return code;
+}
+
+int base_file_finalize(sqlite3_stmt *statement)
+{
+    struct served *one = statement ? find_served(sqlite3_db_handle(statement)) : NULL;
+    for (size_t i = 0; one && i < one->count; i++) {
+        if (one->statements[i].statement == statement) {
+            one->statements[i].used = false;
+            (void)sqlite3_reset(statement);
+            return sqlite3_clear_bindings(statement);
+        }
+    }
+    return sqlite3_finalize(statement);
+}
+
+void base_file_tell(int to)
+{
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        for (size_t j = 0; served[i].handle && j < served[i].count; j++) {
+            const char *sql = sqlite3_sql(served[i].statements[j].statement);
+            if (dprintf(to, "%s%c%s%c", served[i].data->name, 0, sql, 0) < 0)
+                return;
+        }
+    }
+}
+
+/* SQL is prepared on every handle of the file NAME. */
+static void learn_one(const char *name, const char *sql)
+{
+    sqlite3_stmt *statement;
+    const char *tail;
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        if (!served[i].handle || strcmp(served[i].data->name, name) != 0)
+            continue;
+        if (base_file_prepare(served[i].handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, &tail) !=
+            SQLITE_OK)
+            violation("cannot prepare %s: %s", sql, sqlite3_errmsg(served[i].handle));
+        (void)base_file_finalize(statement);
+    }
+}
+
+void base_file_learn(int from)
+{
+    FILE *file = fdopen(from, "r");
+    char *name = NULL, *sql = NULL;
+    size_t name_room = 0, sql_room = 0;
+    if (!file)
+        violation("cannot read the statements: %s", strerror(errno));
+    while (getdelim(&name, &name_room, 0, file) > 0 && getdelim(&sql, &sql_room, 0, file) > 0)
+        learn_one(name, sql);
+    (void)fclose(file);
+    free(name);
+    free(sql);
 }
 
 int base_file_stat(const char *path, struct stat *status)
@@ -456,7 +547,7 @@ static void load(const char *directory, const char *name)
     /* What every handle reads first, its tables, costs more than anything that it does later. */
     sqlite3 *handles[HANDLES];
     for (size_t i = 0; i < HANDLES; i++) {
-        if (sqlite3_open_v2(name, &handles[i], SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        if (base_file_open(name, &handles[i], SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
                 SQLITE_OK ||
             sqlite3_exec(handles[i], "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) != SQLITE_OK)
             violation("cannot open %s: %s", name, sqlite3_errmsg(handles[i]));

@@ -15,7 +15,15 @@ void base_file_begin(const char *directory);
 /* As sqlite3_open_v2() and stat(2). A path's directories do not matter. */
 int base_file_open(const char *path, sqlite3 **handle, int flags, const char *fs);
 int base_file_stat(const char *path, struct stat *status);
-/* Ends all statements and the transaction of HANDLE. */
+/* Ends the transaction of HANDLE; what was prepared on it is prepared for the next one that opens the file. */
 int base_file_close(sqlite3 *handle);
+/* As sqlite3_prepare_v3() and sqlite3_finalize(). */
+int base_file_prepare(sqlite3 *handle, const char *sql, int size, unsigned flags, sqlite3_stmt **statement,
+                      const char **tail);
+int base_file_finalize(sqlite3_stmt *statement);
+
+/* Writes what was prepared so far to TO; prepares on every handle what comes from FROM, which it closes. */
+void base_file_tell(int to);
+void base_file_learn(int from);
 
 #endif

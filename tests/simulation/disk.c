@@ -71,7 +71,7 @@ int64_t disk_slow, disk_fail, disk_hang;
 
 static struct item *item_of(ino_t inode)
 {
-    size_t at = (size_t)(inode * 0x9e3779b97f4a7c15) & (ITEMS_MAX - 1);
+    size_t at = (size_t)inode & (ITEMS_MAX - 1); /* they come one after the other */
     for (size_t i = 0; i < ITEMS_MAX; i++, at = (at + 1) & (ITEMS_MAX - 1)) {
         if (items[at].inode == inode)
             return &items[at];

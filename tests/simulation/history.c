@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIED_BITS 16
-#define TRIED_MAX  (1 << TRIED_BITS)
+#define TRIED_BITS     9 /* to begin with */
+#define TRIED_BITS_MAX 16
 
 enum state_kind { STATE_ABSENT, STATE_PRESENT, STATE_DELETED };
 
@@ -19,31 +19,60 @@ struct state {
 
 struct search {
     const struct history *history;
-    struct state *tried;
+    struct state *tried; /* a table of hashes */
     size_t tried_count;
+    int tried_bits;
     bool undecided;
 };
 
-static bool seen_before(struct search *search, const struct state *state)
+static void make_table(struct search *search, int bits)
+{
+    search->tried_bits = bits;
+    search->tried = malloc((sizeof(struct state)) << bits);
+    memset(search->tried, 0xff, (sizeof(struct state)) << bits);
+}
+
+/* Where STATE is, or belongs. */
+static struct state *find_state(const struct search *search, const struct state *state)
 {
     uint64_t hash =
         (state->done ^ (uint64_t)state->since * 31 ^ (uint64_t)(state->kind * 8 + state->content)) *
         0x9e3779b97f4a7c15;
-    for (size_t at = hash >> (64 - TRIED_BITS);; at = (at + 1) % TRIED_MAX) {
+    size_t mask = (UINT64_C(1) << search->tried_bits) - 1;
+    for (size_t at = hash >> (64 - search->tried_bits);; at = (at + 1) & mask) {
         struct state *one = &search->tried[at];
-        if (one->done == ~UINT64_C(0)) {
-            if (search->tried_count > TRIED_MAX / 2) {
-                search->undecided = true;
-                return true;
-            }
-            search->tried_count++;
-            *one = *state;
-            return false;
-        }
-        if (one->done == state->done && one->since == state->since && one->kind == state->kind &&
-            one->content == state->content)
-            return true;
+        if (one->done == ~UINT64_C(0) || (one->done == state->done && one->since == state->since &&
+                                          one->kind == state->kind && one->content == state->content))
+            return one;
     }
+}
+
+static void enlarge_table(struct search *search)
+{
+    struct state *old = search->tried;
+    size_t size = UINT64_C(1) << search->tried_bits;
+    make_table(search, search->tried_bits + 1);
+    for (size_t i = 0; i < size; i++) {
+        if (old[i].done != ~UINT64_C(0))
+            *find_state(search, &old[i]) = old[i];
+    }
+    free(old);
+}
+
+static bool seen_before(struct search *search, const struct state *state)
+{
+    struct state *place = find_state(search, state);
+    if (place->done != ~UINT64_C(0))
+        return true;
+    if (search->tried_count > UINT64_C(1) << (TRIED_BITS_MAX - 1)) {
+        search->undecided = true;
+        return true;
+    }
+    *place = *state;
+    if (++search->tried_count > UINT64_C(1) << (search->tried_bits - 1) &&
+        search->tried_bits < TRIED_BITS_MAX)
+        enlarge_table(search);
+    return false;
 }
 
 /* What OPERATION makes of STATE; false: its answer does not fit. */
@@ -146,8 +175,8 @@ static bool explains(struct search *search, struct state state)
 
 bool history_explains(const struct history *history, bool *undecided)
 {
-    struct search search = {.history = history, .tried = malloc(TRIED_MAX * sizeof(struct state))};
-    memset(search.tried, 0xff, TRIED_MAX * sizeof(struct state));
+    struct search search = {.history = history};
+    make_table(&search, TRIED_BITS);
     bool fine = explains(&search, (struct state){.kind = STATE_ABSENT});
     *undecided = search.undecided;
     free(search.tried);

@@ -56,7 +56,8 @@ static int remove_entry(const char *path, const struct stat *status, int flag, s
 }
 
 /* In a child. */
-static void run_here(uint64_t seed, const struct story_limits *limits, const char *directory, int out)
+static void run_here(uint64_t seed, const struct story_limits *limits, const char *directory, int out,
+                     int learn)
 {
     struct rlimit limit = {.rlim_cur = WATCHDOG_S, .rlim_max = WATCHDOG_S};
     struct story_result result = {0};
@@ -66,6 +67,8 @@ static void run_here(uint64_t seed, const struct story_limits *limits, const cha
     if (!verbose && !freopen("/dev/null", "w", stderr))
         _exit(EXIT_VIOLATION);
     story_run(seed, limits, directory, &result);
+    if (learn >= 0)
+        base_file_tell(learn);
     if (write(out, &result, sizeof(result)) != sizeof(result))
         _exit(EXIT_VIOLATION);
     fflush(stdout);
@@ -99,8 +102,9 @@ static void make_tables(void)
     }
 }
 
-/* The exit status of the seed's process; RESULT where it is 0. */
-static int run_seed(uint64_t seed, const struct story_limits *limits, struct story_result *result)
+/* The exit status of the seed's process; RESULT where it is 0. What it prepared goes to LEARN, but for -1. */
+static int run_seed_and_tell(uint64_t seed, const struct story_limits *limits, struct story_result *result,
+                             int learn)
 {
     char directory[] = "/dev/shm/reel-simulation-XXXXXX";
     int pipe_fds[2], status = 0;
@@ -115,7 +119,7 @@ static int run_seed(uint64_t seed, const struct story_limits *limits, struct sto
         (void)close(pipe_fds[0]);
         if (chdir(directory) != 0)
             _exit(2);
-        run_here(seed, limits, directory, pipe_fds[1]);
+        run_here(seed, limits, directory, pipe_fds[1], learn);
     }
     (void)close(pipe_fds[1]);
     *result = (struct story_result){0};
@@ -125,6 +129,31 @@ static int run_seed(uint64_t seed, const struct story_limits *limits, struct sto
         ;
     (void)nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return status;
+}
+
+static int run_seed(uint64_t seed, const struct story_limits *limits, struct story_result *result)
+{
+    return run_seed_and_tell(seed, limits, result, -1);
+}
+
+/* What is prepared in one story is prepared before all others. */
+static void rehearse(void)
+{
+    static const struct story_limits none;
+    struct story_result result;
+    FILE *kept = tmpfile(); /* a pipe could be full */
+    int from = kept ? dup(fileno(kept)) : -1;
+    if (from < 0)
+        return;
+    bool was_verbose = verbose;
+    verbose = false;
+    quiet = true;
+    (void)run_seed_and_tell(0, &none, &result, fileno(kept));
+    quiet = false;
+    verbose = was_verbose;
+    (void)lseek(from, 0, SEEK_SET);
+    base_file_learn(from);
+    (void)fclose(kept);
 }
 
 static bool fails(uint64_t seed, const struct story_limits *limits)
@@ -336,6 +365,7 @@ int main(int argc, char **argv)
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     make_tables();
     base_file_begin(tables);
+    rehearse();
     int code = run_all(first, last, &limits, shrinks, one_will_do);
     (void)nftw(tables, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return code;
