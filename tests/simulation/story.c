@@ -559,6 +559,19 @@ static void watch_damage(const char *path, int64_t us)
     }
 }
 
+#define DAMAGED_MAX 16
+
+/* Of the files that are damaged now the one at PATH; "": a free place. */
+static char **damaged_path_at(const char *path)
+{
+    static char *damaged[DAMAGED_MAX];
+    for (size_t i = 0; i < DAMAGED_MAX; i++) {
+        if (damaged[i] ? strcmp(damaged[i], path) == 0 : !path[0])
+            return &damaged[i];
+    }
+    return NULL;
+}
+
 /* Other bytes in the place of a file; of another size, by chance. */
 static bool write_wrong(const char *path, const char *sound)
 {
@@ -580,7 +593,7 @@ static void damage(void)
     char path[600], away[700];
     static int taken;
     bool wrong = chance(500000);
-    if (!find_file(volume, path, sizeof(path)))
+    if (!find_file(volume, path, sizeof(path)) || damaged_path_at(path))
         return;
     snprintf(away, sizeof(away), "%s/../away-%d", volume, taken++);
     for (int i = 0; i < file_count; i++)
@@ -589,6 +602,10 @@ static void damage(void)
     if (rename(path, away) != 0)
         return;
     bytes_are_wrong += wrong;
+    char *kept = strdup(path), **place = damaged_path_at("");
+    if (!place)
+        violation("more than %d files are damaged at once", DAMAGED_MAX);
+    *place = kept;
     if (wrong && !write_wrong(path, away))
         violation("cannot write %s", path);
     int64_t us = chance_below(60 * SECOND_US);
@@ -599,6 +616,8 @@ static void damage(void)
     say("the bytes of %s are put back", path + strlen(volume));
     (void)rename(away, path);
     disk_settle(path);
+    *place = NULL;
+    free(kept);
     sleep_us(30 * SECOND_US); /* whoever reads still has the wrong ones open */
     bytes_are_wrong -= wrong;
 }
