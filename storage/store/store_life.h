@@ -2,7 +2,7 @@
  * store_life: whether another process that has used a store path has ended. Each one has a number for each directory that it has found at
  * a store path, and holds a lock on a byte of that directory's marker, at this number, for as long as it may touch a file there; the kernel takes it away with the process, after its last write. That
  * says something only where one kernel sees all locks: on a file system of this machine (struct store_system.one_journal), not on a
- * volume that others mount too. Called by storage/store/store_look.c on the probe thread (BLOCKS), and by those who take partial uploads
+ * volume that others mount too: neither at the store path nor somewhere below it, where its own files have one. Called by storage/store/store_look.c on the probe thread (BLOCKS), and by those who take partial uploads
  * over, on any thread (never blocks).
  */
 #ifndef REEL_STORAGE_STORE_LIFE_H
@@ -13,8 +13,11 @@
 /* The number of this process to be recorded for a file in PATH: random, not 0; odd where its end can be found out there. */
 int64_t store_life_in(struct store_path *path);
 
-/* Is ROOT the directory for which this process has LIFE? Only there may a file be touched for which LIFE is recorded. */
-bool store_life_fits(const struct store_root *root, int64_t life);
+/* May the file FD in PATH, opened by way of ROOT, be touched while LIFE is recorded for it? ROOT must be the directory for which this
+ * process has LIFE; and where LIFE says that its end can be found out, the file must be on the same file system as the marker: of one that is
+ * not, the next store_life_in() knows. */
+bool store_life_fits(struct store_path *path, const struct store_root *root, int fd, int64_t life,
+                     struct error *error);
 
 /* The process that recorded LIFE for a file in PATH has ended, or has nothing to do there any more, as far as it can be told: false may
  * mean both. */

@@ -79,6 +79,21 @@ static bool is_below(const struct store_path *path)
            path->free_inodes < atomic_load(&path->store->floor_inodes);
 }
 
+/* Before anybody uses the root: is a volume that other machines may mount too somewhere below? */
+static void look_below(struct store_path *path, const struct store_held_root *fresh)
+{
+    if (!fresh || !fresh->system.one_journal || atomic_load(&path->mounted_below) ||
+        !store_system_mounts_below("/proc/self/mountinfo", path->directory, fresh->device))
+        return;
+    atomic_store(&path->mounted_below, true);
+    log_warning(
+        ROOM,
+        "store path %s: another file system is mounted below %s: partial uploads that a dead server leaves "
+        "are copied before they go on, because its locks cannot tell that it is dead; mount volumes at the "
+        "store path itself",
+        path->key, path->directory);
+}
+
 /* Takes over what the look found. The root is replaced only when another directory lies there now. */
 static void take_over(struct store_path *path)
 {
@@ -91,6 +106,7 @@ static void take_over(struct store_path *path)
         error_set_errno(&probe->error, saved, "cannot keep %s open", path->directory);
     }
 
+    look_below(path, fresh);
     bool same = is_same_root(path, fresh); /* nobody else replaces it */
     if (fresh && !same)
         store_life_begin(fresh);

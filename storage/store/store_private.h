@@ -44,6 +44,7 @@ struct store_path {
     _Atomic int64_t probe_since_ms; /* 0: no look is under way */
     atomic_bool look_wanted;        /* another look as soon as the one under way has ended */
     atomic_size_t lost_glances;     /* looks of store_glance.c that were given up and have not come back */
+    atomic_bool mounted_below;      /* see store_life.h; once found out it stays */
     atomic_bool failed;             /* a call failed: the next look makes a trial */
     int64_t trial_ms;               /* the probe thread's: when the last one was; 0: never */
 

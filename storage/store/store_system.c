@@ -75,6 +75,46 @@ static bool ext4_is_journaled(dev_t device)
     return !said || strncmp(line, "<none>", 6) != 0;
 }
 
+/* Of a line of mountinfo the mount point, whose blanks and such are written as "\\040", put in its place as it is; NULL: there is
+ * none. */
+static const char *mount_point(char *line, dev_t *device)
+{
+    unsigned major_number, minor_number;
+    int at = 0;
+    if (sscanf(line, "%*d %*d %u:%u %*s %n", &major_number, &minor_number, &at) != 2 || at == 0)
+        return NULL;
+    *device = makedev(major_number, minor_number);
+    char *to = line + at;
+    for (const char *from = to; *from != ' ' && *from != '\0'; to++) {
+        unsigned code;
+        bool escaped = *from == '\\' && sscanf(from + 1, "%3o", &code) == 1;
+        *to = escaped ? (char)code : *from;
+        from += escaped ? 4 : 1;
+    }
+    *to = '\0';
+    return line + at;
+}
+
+bool store_system_mounts_below(const char *mounts, const char *directory, dev_t device)
+{
+    char *top = realpath(directory, NULL);
+    FILE *file = top ? fopen(mounts, "re") : NULL;
+    size_t room = 0, size = top && strcmp(top, "/") != 0 ? strlen(top) : 0;
+    char *line = NULL;
+    bool found = false;
+    while (file && !found && getline(&line, &room, file) > 0) {
+        dev_t other;
+        const char *point = mount_point(line, &other);
+        found = point && other != device && strncmp(point, top, size) == 0 && point[size] == '/' &&
+                point[size + 1] != '\0';
+    }
+    free(line);
+    free(top);
+    if (file)
+        (void)fclose(file);
+    return found;
+}
+
 uint64_t store_system_mount(int fd)
 {
     struct statx status = {0};

@@ -31,6 +31,10 @@ void store_system_find(int fd, struct store_system *system);
 /* SYSTEM's files lie on other machines, or nobody knows where. */
 bool store_system_is_remote(const struct store_system *system);
 
+/* Is another file system than that of DEVICE mounted somewhere below DIRECTORY? MOUNTS: "/proc/self/mountinfo". False also where that
+ * cannot be read. */
+bool store_system_mounts_below(const char *mounts, const char *directory, dev_t device);
+
 /* The number of the mount that FD is on; 0 where the kernel (before Linux 5.8) does not say. */
 uint64_t store_system_mount(int fd);
 /* True where that mount is in no place any more (umount -l), as far as it can be found out. Changes errno. */

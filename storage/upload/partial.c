@@ -111,9 +111,9 @@ static bool open_at_offset(struct partial *partial, struct error *error)
     int64_t size = 0;
     if (!store_file_reopen(&upload->file, &size, error))
         return false;
-    if (!store_life_fits(upload->file.root, row->writer)) /* others may take this process for dead here */
-        return error_set(error, ERROR_UNAVAILABLE, "another directory lies at %s now",
-                         store_path_directory(upload->path));
+    /* Else others may take this process for dead. */
+    if (!store_life_fits(upload->path, upload->file.root, upload->file.fd, row->writer, error))
+        return false;
     if (size < row->offset)
         return error_set(error, ERROR_IO,
                          "the partial file %s has %" PRId64 " bytes, and %" PRId64

@@ -132,6 +132,36 @@ static void the_kernel_says_whether_ext4_has_a_journal(void **state)
     pretended_mounts = NULL;
 }
 
+static void mounts_below_a_directory_are_seen(void **state)
+{
+    static const struct {
+        const char *before, *after; /* the directory's name */
+        bool below;
+    } mounts_of[] = {
+        {"30 1 8:1 / / rw - ext4 /dev/sda1 rw\n31 30 8:2 / ", " rw - ext4 /dev/sda2 rw\n", false},
+        {"31 30 8:2 / ", "-other/000 rw - ext4 /dev/sda2 rw\n", false},
+        {"31 30 0:9 / ", "/000 rw shared:1 - nfs4 host:/volume rw\n", true},
+        {"31 30 0:9 / ", "/a\\040volume rw - fuse.glusterfs host:/volume rw\n", true},
+        {"31 30 8:1 /elsewhere ", "/000 rw - ext4 /dev/sda1 rw\n", false}, /* bound: the same file system */
+        {"nonsense\n31 30 0:9 /\n", "", false}};
+    char directory[] = "/tmp/reel-test-XXXXXX", mounts[64];
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(mounts, sizeof(mounts), "%s/mountinfo", directory);
+    for (size_t i = 0; i < ARRAY_SIZE(mounts_of); i++) {
+        FILE *file = fopen(mounts, "we");
+        assert_non_null(file);
+        fprintf(file, "%s%s%s", mounts_of[i].before, directory, mounts_of[i].after);
+        assert_int_equal(fclose(file), 0);
+        assert_int_equal(store_system_mounts_below(mounts, directory, makedev(8, 1)), mounts_of[i].below);
+        assert_int_equal(store_system_mounts_below(mounts, "/", makedev(8, 1)), i != 4 && i != 5);
+    }
+    assert_false(store_system_mounts_below(mounts, "/no/such/directory", makedev(8, 1)));
+    assert_int_equal(unlink(mounts), 0);
+    assert_false(store_system_mounts_below(mounts, directory, makedev(8, 1)));
+    assert_int_equal(rmdir(directory), 0);
+}
+
 /* The syncs of directories that storing a file takes, the directories above it being there. */
 static int64_t directory_syncs(const char *directory_sync, long type)
 {
@@ -280,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_system_is_believed_by_its_type),
         cmocka_unit_test(the_kernel_says_whether_ext4_has_a_journal),
+        cmocka_unit_test(mounts_below_a_directory_are_seen),
         cmocka_unit_test(a_directory_is_synced_where_the_file_does_not_bring_its_name_along),
         cmocka_unit_test(auto_and_that_is_the_default_journals_where_the_file_system_has_a_journal),
         cmocka_unit_test(bricks_that_would_lose_names_are_told),

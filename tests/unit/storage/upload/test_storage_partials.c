@@ -8,6 +8,8 @@
 #include "storage/upload/partials.h"
 
 #include <glob.h>
+#include <sched.h>
+#include <sys/mount.h>
 
 #define SIZE 1000000
 
@@ -407,6 +409,99 @@ static void a_file_is_shared_with_nobody_but_the_dead(void **state)
         assert_int_equal(strcmp(place, next) != 0, alive);
         close(other); /* it dies */
     }
+    close(fd);
+    end_world(&world);
+}
+
+/* ---- a volume that others mount too, below a store path of this machine ---- */
+
+static bool ends_are_hidden(void *argument)
+{
+    return (store_life_in(argument) & 1) == 0;
+}
+
+/* Mounts are this test's from now on; false: it may not make any. */
+static bool may_mount(void)
+{
+    return (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static bool start_with_mounts(struct world *world, const char *option)
+{
+    if (!may_mount()) {
+        print_message("SKIPPED: nothing may be mounted here\n");
+        return false;
+    }
+    start_world(world, option);
+    if (store_life_in(store_at(world->storage.store, 0)) & 1)
+        return true;
+    print_message("SKIPPED: %s is on no file system of which the locks say something\n",
+                  world->fixture.directory);
+    end_world(world);
+    return false;
+}
+
+/* Its files have no lock of the marker: whoever seems to be dead may be alive on another machine. */
+static void below_a_mount_nobody_is_taken_for_dead(void **state)
+{
+    struct world world;
+    char place[512], next[512], below[256];
+    (void)state;
+    if (!start_with_mounts(&world, NULL))
+        skip();
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    place_of_partial(&world, "film", place);
+    beside(&world, "UPDATE t_partial SET writer = 4001, epoch = epoch + 1, claim = 5");
+    assert_int_equal(partial_append(fd, &token, 1000, content, 0), ERROR_NONE);
+    place_of_partial(&world, "film", next);
+    assert_string_equal(place, next); /* dead */
+    snprintf(below, sizeof(below), "%s/one/a volume", world.fixture.directory);
+    assert_int_equal(mkdir(below, 0700), 0);
+    assert_int_equal(mount("none", below, "tmpfs", 0, NULL), 0);
+    assert_true(loop_wait_until(ends_are_hidden, store_at(world.storage.store, 0)));
+    beside(&world, "UPDATE t_partial SET writer = 4001, epoch = epoch + 1, claim = 5");
+    assert_int_equal(partial_append(fd, &token, 1000, content, 0), ERROR_NONE);
+    place_of_partial(&world, "film", next);
+    assert_string_not_equal(place, next);
+    assert_int_equal(number(&world, "SELECT writer % 2 FROM t_partial"),
+                     0); /* nor is this process by others */
+    assert_int_equal(umount(below), 0);
+    close(fd);
+    end_world(&world);
+}
+
+/* Mounted since the last look: the first request that meets it is refused, before it touches the file. */
+static void a_mount_that_no_look_has_seen_is_found_out(void **state)
+{
+    struct world world;
+    char place[512], below[256], command[1200];
+    struct stat status;
+    (void)state;
+    if (!start_with_mounts(&world, "storage.probe_interval=3600s"))
+        skip();
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    place_of_partial(&world, "film", place);
+    snprintf(below, sizeof(below), "%.*s", (int)(strlen(world.fixture.directory) + strlen("/one/000")),
+             place);
+    snprintf(command, sizeof(command), "cp -a %s %s/copy", below, world.fixture.directory);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(mount("none", below, "tmpfs", 0, NULL), 0);
+    snprintf(command, sizeof(command), "cp -a %s/copy/. %s && rm -r %s/copy && echo more >>%s",
+             world.fixture.directory, below, world.fixture.directory, place);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(partial_append(fd, &token, 1000, content + 1000, 100), ERROR_UNAVAILABLE);
+    assert_int_equal(stat(place, &status), 0);
+    assert_int_equal(status.st_size, 1005);
+    assert_int_equal(partial_append(fd, &token, 1000, content + 1000, 100), ERROR_NONE);
+    assert_int_equal(number(&world, "SELECT writer % 2 FROM t_partial"), 0);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 1100), ERROR_NONE);
+    assert_int_equal(umount2(below, MNT_DETACH), 0);
     close(fd);
     end_world(&world);
 }
@@ -895,6 +990,8 @@ int main(void)
         cmocka_unit_test(after_another_life_the_file_is_cut_back_and_read_back),
         cmocka_unit_test(a_file_that_others_may_still_write_to_is_left_to_them),
         cmocka_unit_test(a_file_is_shared_with_nobody_but_the_dead),
+        cmocka_unit_test(below_a_mount_nobody_is_taken_for_dead),
+        cmocka_unit_test(a_mount_that_no_look_has_seen_is_found_out),
         cmocka_unit_test(in_a_directory_that_was_exchanged_no_file_is_touched),
         cmocka_unit_test(a_copy_that_was_begun_is_carried_on),
         cmocka_unit_test(a_file_that_may_be_stored_by_now_is_not_appended_to_nor_removed),
