@@ -3,6 +3,7 @@
  * files may have been there, and a crash may have cut it anywhere.
  */
 #include "client/library/reel_state.h"
+#include "common/base/hex.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,33 +86,13 @@ void reel_state_close(struct reel_state *state)
 
 /* ---- texts ---- */
 
-static void state_hex(const void *bytes, size_t size, char *text)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < size; i++) {
-        *text++ = digits[((const uint8_t *)bytes)[i] >> 4];
-        *text++ = digits[((const uint8_t *)bytes)[i] & 15];
-    }
-    *text = '\0';
-}
-
 /* Exactly SIZE bytes from the hex digits at *TEXT, up to the end of the line, behind which *TEXT then is. */
 static bool state_unhex(const char **text, size_t size, uint8_t *bytes)
 {
-    const char *at = *text;
-
-    for (size_t i = 0; i < size; i++) {
-        char pair[3] = {0};
-
-        if (strspn(at, "0123456789abcdef") < 2)
-            return false;
-        memcpy(pair, at, 2);
-        bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
-        at += 2;
-    }
-    *text = at + 1;
-    return *at == '\n';
+    if (!hex_parse(*text, bytes, size))
+        return false;
+    *text += 2 * size + 1;
+    return (*text)[-1] == '\n';
 }
 
 static bool state_word(const char **text, const char *word)
@@ -146,7 +127,7 @@ static bool state_head(const struct content *content, const struct proto_file_ke
 
     if (fstat(content->fd, &now) != 0)
         return reel_local_error(error, errno, "the content");
-    state_hex(key->user, strlen(key->user), user);
+    (void)hex_format(key->user, strlen(key->user), user);
     (void)snprintf(text, STATE_SIZE,
                    "reel-upload 1\napplication %s\nuser %s\nfrom %" PRId64 "\nsize %" PRId64
                    "\nmodified %lld.%09ld\ninode %llu:%llu\n",
@@ -220,13 +201,13 @@ bool reel_state_write(struct reel_state *state, const struct content *content,
     if (!state_head(content, key, text, error))
         return false;
     used = strlen(text);
-    state_hex(state->file, strlen(state->file), file);
-    state_hex(state->token, sizeof(state->token), token);
+    (void)hex_format(state->file, strlen(state->file), file);
+    (void)hex_format(state->token, sizeof(state->token), token);
     used += (size_t)snprintf(text + used, sizeof(text) - used, "file %s\ntoken %s\n", file, token);
     for (size_t i = 0; i < state->count; i++) {
         const struct reel_state_piece *piece = &state->pieces[i];
 
-        state_hex(piece->token, sizeof(piece->token), token);
+        (void)hex_format(piece->token, sizeof(piece->token), token);
         used += (size_t)snprintf(text + used, sizeof(text) - used, "piece %" PRId64 " %" PRId64 " %s\n",
                                  piece->start, piece->size, token);
     }

@@ -2,6 +2,7 @@
  * package_uri: percent-encoding, dot segments and the identifiers of templates.
  */
 #include "client/package/package_uri.h"
+#include "common/base/hex.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,15 +41,6 @@ bool package_uri_is_absolute(const char *uri)
     return *at == ':';
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* The identifier that begins behind a `$` at AT. Returns how many bytes it has with its closing `$`; 0: it
  * is none. */
 static size_t take_identifier(const char *at, char *byte, int *width)
@@ -76,7 +68,7 @@ static size_t take_identifier(const char *at, char *byte, int *width)
 static size_t decode_one(const char *uri, bool templates, char **to, struct error *error)
 {
     if (uri[0] == '%') {
-        int high = hex_value(uri[1]), low = high >= 0 ? hex_value(uri[2]) : -1;
+        int high = hex_digit_value(uri[1]), low = high >= 0 ? hex_digit_value(uri[2]) : -1;
 
         if (low < 0 || high * 16 + low < 0x20 || high * 16 + low == 0x7F || high * 16 + low == '/') {
             (void)error_set(error, ERROR_MALFORMED,

@@ -3,6 +3,8 @@
  */
 #include "common/auth/audit_chain.h"
 
+#include "common/base/hex.h"
+
 #include <string.h>
 
 bool audit_chain_compute(const uint8_t secret[MAC_SIZE], const uint8_t before[AUDIT_LINK_SIZE],
@@ -18,27 +20,13 @@ bool audit_chain_compute(const uint8_t secret[MAC_SIZE], const uint8_t before[AU
 
 void audit_chain_format(const uint8_t link[AUDIT_LINK_SIZE], char text[AUDIT_LINK_HEX + 1])
 {
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < AUDIT_LINK_SIZE; i++) {
-        text[2 * i] = digits[link[i] >> 4];
-        text[2 * i + 1] = digits[link[i] & 15];
-    }
-    text[AUDIT_LINK_HEX] = '\0';
+    (void)hex_format(link, AUDIT_LINK_SIZE, text);
 }
 
 bool audit_chain_parse(const char *text, uint8_t link[AUDIT_LINK_SIZE])
 {
     memset(link, 0, AUDIT_LINK_SIZE);
-    for (size_t i = 0; i < AUDIT_LINK_HEX; i++) {
-        const char *digits = "0123456789abcdef";
-        const char *digit = text[i] != '\0' ? strchr(digits, text[i]) : NULL;
-
-        if (!digit)
-            return false;
-        link[i / 2] = (uint8_t)(link[i / 2] << 4 | (digit - digits));
-    }
-    return true;
+    return strspn(text, "0123456789abcdef") >= AUDIT_LINK_HEX && hex_parse(text, link, AUDIT_LINK_SIZE);
 }
 
 /* The last MARK in TEXT of SIZE bytes; NULL: there is none. */

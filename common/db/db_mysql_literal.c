@@ -3,6 +3,7 @@
  * what a prepared statement binds as BLOB: neither converted nor judged.
  */
 #include "common/db/db_mysql_literal.h"
+#include "common/base/hex.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,17 +38,11 @@ static size_t literal_room(const struct db_value *value)
 
 static char *put_literal(char *end, const struct db_value *value)
 {
-    static const char digits[] = "0123456789abcdef";
     if (value->type == DB_TYPE_NULL)
         return stpcpy(end, "NULL");
     if (value->type == DB_TYPE_INTEGER)
         return end + snprintf(end, INTEGER_SIZE, "%" PRId64, value->integer);
-    end = stpcpy(end, "x'");
-    for (size_t i = 0; i < value->size; i++) {
-        unsigned char byte = (unsigned char)value->bytes[i];
-        *end++ = digits[byte >> 4];
-        *end++ = digits[byte & 15];
-    }
+    end = hex_put(value->bytes, value->size, stpcpy(end, "x'"));
     *end++ = '\'';
     return end;
 }

@@ -143,42 +143,19 @@ void digest_of_bytes(const void *bytes, size_t size, uint8_t out[PROTO_DIGEST_SI
     memcpy(out, canonical.digest, PROTO_DIGEST_SIZE);
 }
 
-static char *to_hex(const uint8_t *bytes, size_t size, char *hex)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < size; i++) {
-        hex[2 * i] = digits[bytes[i] >> 4];
-        hex[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    hex[2 * size] = '\0';
-    return hex;
-}
-
 char *digest_to_hex(const uint8_t digest[PROTO_DIGEST_SIZE], char hex[DIGEST_HEX_SIZE])
 {
-    return to_hex(digest, PROTO_DIGEST_SIZE, hex);
+    return hex_format(digest, PROTO_DIGEST_SIZE, hex);
 }
 
 char *digest_sha256_to_hex(const uint8_t sha256[DIGEST_SHA256_SIZE], char hex[DIGEST_SHA256_HEX_SIZE])
 {
-    return to_hex(sha256, DIGEST_SHA256_SIZE, hex);
+    return hex_format(sha256, DIGEST_SHA256_SIZE, hex);
 }
 
 static bool from_hex(const char *hex, uint8_t *out, size_t count)
 {
-    uint8_t bytes[DIGEST_SHA256_SIZE];
-    if (strnlen(hex, 2 * count + 1) != 2 * count)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        int high = hex_digit_value(hex[2 * i]);
-        int low = hex_digit_value(hex[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        bytes[i] = (uint8_t)(high << 4 | low);
-    }
-    memcpy(out, bytes, count);
-    return true;
+    return strnlen(hex, 2 * count + 1) == 2 * count && hex_parse(hex, out, count);
 }
 
 bool digest_from_hex(const char *hex, uint8_t digest[PROTO_DIGEST_SIZE])

@@ -29,26 +29,14 @@ bool request_id_is_set(const struct request_id *id)
 
 char *request_id_text(const struct request_id *id, char text[REQUEST_ID_TEXT_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < REQUEST_ID_BYTES; i++) {
-        text[2 * i] = digits[id->bytes[i] >> 4];
-        text[2 * i + 1] = digits[id->bytes[i] & 15];
-    }
-    text[REQUEST_ID_TEXT_SIZE - 1] = '\0';
-    return text;
+    return hex_format(id->bytes, REQUEST_ID_BYTES, text);
 }
 
 bool request_id_parse(const char *text, size_t size, struct request_id *id)
 {
     *id = (struct request_id){0};
-    if (size != REQUEST_ID_TEXT_SIZE - 1)
+    if (size != REQUEST_ID_TEXT_SIZE - 1 || !hex_parse(text, id->bytes, REQUEST_ID_BYTES))
         return false;
-    for (size_t i = 0; i < size; i++) {
-        int digit = hex_digit_value(text[i]);
-        if (digit < 0)
-            return false;
-        id->bytes[i / 2] = (uint8_t)(id->bytes[i / 2] << 4 | digit);
-    }
     return request_id_is_set(id);
 }
 

@@ -42,7 +42,6 @@ static void sort_key(const struct api_page *page, const struct proto_list_entry 
 char *api_cursor_format(const struct api_page *page, const struct proto_list_entry *entry,
                         char text[API_CURSOR_TEXT_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
     char key[PROTO_NAME_SIZE], bytes[API_CURSOR_MAX];
     size_t size = 0;
     sort_key(page, entry, key);
@@ -50,12 +49,7 @@ char *api_cursor_format(const struct api_page *page, const struct proto_list_ent
     memcpy(bytes, key, size);
     memcpy(bytes + size, entry->file, strlen(entry->file));
     size += strlen(entry->file);
-    for (size_t i = 0; i < size; i++) {
-        text[2 * i] = digits[(unsigned char)bytes[i] >> 4];
-        text[2 * i + 1] = digits[(unsigned char)bytes[i] & 15];
-    }
-    text[2 * size] = '\0';
-    return text;
+    return hex_format(bytes, size, text);
 }
 
 static bool take_sort_key(struct api_page *page, const char *key)
@@ -81,14 +75,9 @@ static bool take_sort_key(struct api_page *page, const char *key)
 static bool parse_cursor(struct http_text text, struct api_page *page)
 {
     char bytes[API_CURSOR_MAX + 1] = {0};
-    if (text.size % 2 != 0 || text.size / 2 > API_CURSOR_MAX || text.size == 0)
+    if (text.size % 2 != 0 || text.size / 2 > API_CURSOR_MAX || text.size == 0 ||
+        !hex_parse(text.bytes, bytes, text.size / 2))
         return false;
-    for (size_t i = 0; i < text.size / 2; i++) {
-        int high = hex_digit_value(text.bytes[2 * i]), low = hex_digit_value(text.bytes[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        bytes[i] = (char)(high << 4 | low);
-    }
     size_t size = text.size / 2, key = strnlen(bytes, size), file = size - key;
     /* The NUL counts: behind it one byte at least, and not another NUL. */
     if (key >= PROTO_NAME_SIZE || file < 2 || file - 1 >= PROTO_FILE_SIZE ||

@@ -2,6 +2,7 @@
  * api_text: objects of Jansson, printed in one piece: a page of a list has 200 files at most, about 150 KB.
  */
 #include "httpd/api/api_text.h"
+#include "common/proto/digest.h"
 #include "common/base/utf8.h"
 #include <stdlib.h>
 #include <string.h>
@@ -77,15 +78,10 @@ char *api_text_path(const struct proto_file_key *key)
 
 static json_t *digest_json(const struct proto_stat *stat)
 {
-    static const char digits[] = "0123456789abcdef";
-    char text[2 * PROTO_DIGEST_SIZE];
+    char text[DIGEST_HEX_SIZE];
     if (!stat->has_digest)
         return json_null();
-    for (size_t i = 0; i < PROTO_DIGEST_SIZE; i++) {
-        text[2 * i] = digits[stat->digest[i] >> 4];
-        text[2 * i + 1] = digits[stat->digest[i] & 15];
-    }
-    return json_stringn(text, sizeof(text));
+    return json_string(digest_to_hex(stat->digest, text));
 }
 
 static json_t *time_json(int64_t seconds)

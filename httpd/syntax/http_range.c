@@ -2,6 +2,7 @@
  * http_range: reading of sets, joining of near ranges, and the framing of multipart/byteranges.
  */
 #include "httpd/syntax/http_range.h"
+#include "common/base/hex.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,12 +122,7 @@ enum http_range_verdict http_range_parse(struct http_text value, int64_t size, s
 
 void http_range_boundary(const uint8_t random[12], char boundary[HTTP_RANGE_BOUNDARY_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < 12; i++) {
-        boundary[2 * i] = digits[random[i] >> 4];
-        boundary[2 * i + 1] = digits[random[i] & 15];
-    }
-    boundary[24] = '\0';
+    (void)hex_format(random, 12, boundary);
 }
 
 static size_t clamp_written(int written)

@@ -144,14 +144,8 @@ bool tus_concat_next(struct http_text *parts, struct http_text *address)
 char *tus_token_format(enum tus_kind kind, const uint8_t token[PROTO_PARTIAL_TOKEN_SIZE],
                        char text[TUS_TOKEN_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
-    char *out = text;
-    *out++ = (char)kind;
-    for (size_t i = 0; i < PROTO_PARTIAL_TOKEN_SIZE; i++) {
-        *out++ = digits[token[i] >> 4];
-        *out++ = digits[token[i] & 15];
-    }
-    *out = '\0';
+    text[0] = (char)kind;
+    (void)hex_format(token, PROTO_PARTIAL_TOKEN_SIZE, text + 1);
     return text;
 }
 
@@ -162,11 +156,5 @@ bool tus_token_parse(struct http_text text, enum tus_kind *kind, uint8_t token[P
     *kind = (enum tus_kind)text.bytes[0];
     if (*kind != TUS_UPLOAD && *kind != TUS_PART && *kind != TUS_FINAL)
         return false;
-    for (size_t i = 0; i < PROTO_PARTIAL_TOKEN_SIZE; i++) {
-        int high = hex_digit_value(text.bytes[1 + 2 * i]), low = hex_digit_value(text.bytes[2 + 2 * i]);
-        if (high < 0 || low < 0)
-            return false;
-        token[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
+    return hex_parse(text.bytes + 1, token, PROTO_PARTIAL_TOKEN_SIZE);
 }
