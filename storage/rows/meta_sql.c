@@ -169,6 +169,29 @@ static bool on_integer(void *argument, const struct db_value *columns, size_t co
     return false;
 }
 
+struct path_reading {
+    void (*path)(void *argument, const char *file_path);
+    void *argument;
+};
+
+static bool on_path(void *argument, const struct db_value *columns, size_t count)
+{
+    const struct path_reading *reading = argument;
+    char text[STORE_FILE_PATH_SIZE];
+    if (count == 1 && db_value_text(&columns[0], text, sizeof(text)))
+        reading->path(reading->argument, text);
+    return true;
+}
+
+enum db_result meta_sql_paths(struct db_connection *connection, const char *sql, const char *first,
+                              const char *end, void (*path)(void *argument, const char *file_path),
+                              void *argument, struct error *error)
+{
+    struct path_reading reading = {.path = path, .argument = argument};
+    const struct db_value parameters[] = {db_text(first), db_text(end)};
+    return db_query(connection, sql, parameters, ARRAY_SIZE(parameters), on_path, &reading, error);
+}
+
 enum db_result meta_sql_now(struct db_connection *connection, int64_t *seconds, struct error *error)
 {
     const char *sql = db_connection_backend(connection) == DB_BACKEND_MYSQL

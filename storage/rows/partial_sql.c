@@ -269,6 +269,17 @@ enum db_result partial_sql_add(struct db_connection *connection, struct partial_
 
 /* ---- changing ---- */
 
+/* *CHANGED: a row was as SQL demands, and has been changed. */
+static enum db_result change_row(struct db_connection *connection, const char *sql,
+                                 const struct db_value *parameters, size_t count, bool *changed,
+                                 struct error *error)
+{
+    int64_t affected = 0;
+    enum db_result result = db_execute(connection, sql, parameters, count, &affected, error);
+    *changed = result == DB_OK && affected > 0;
+    return result;
+}
+
 /* May the one who took ROW last still write to its file, or cut it? */
 static bool is_at_work(const struct partial_row *row)
 {
@@ -285,7 +296,6 @@ enum db_result partial_sql_take(struct db_connection *connection, struct partial
     next.loose = row->loose || (other && is_at_work(row));
     next.finishing = row->finishing || row->state == PARTIAL_FINISHING;
     next.mixed = row->mixed || other;
-    int64_t affected = 0;
     *taken = false;
     enum db_result result = extend(connection, row, error);
     if (result != DB_OK)
@@ -295,8 +305,7 @@ enum db_result partial_sql_take(struct db_connection *connection, struct partial
         db_integer(mixed_of(&next)), db_integer(state),      db_integer(row->expires),
         db_text(row->token),         db_integer(row->epoch), db_integer(row->state),
     };
-    result = db_execute(connection, take_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
-    *taken = result == DB_OK && affected > 0;
+    result = change_row(connection, take_sql, parameters, ARRAY_SIZE(parameters), taken, error);
     if (*taken) {
         row->epoch++;
         row->claim = claim;
@@ -310,7 +319,6 @@ enum db_result partial_sql_take(struct db_connection *connection, struct partial
 enum db_result partial_sql_record(struct db_connection *connection, struct partial_row *row,
                                   enum partial_state from, bool release, bool *recorded, struct error *error)
 {
-    int64_t affected = 0;
     *recorded = false;
     enum db_result result = extend(connection, row, error);
     if (result != DB_OK)
@@ -327,15 +335,12 @@ enum db_result partial_sql_record(struct db_connection *connection, struct parti
         db_integer(from),
         db_integer(row->offset),
     };
-    result = db_execute(connection, record_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
-    *recorded = result == DB_OK && affected > 0;
-    return result;
+    return change_row(connection, record_sql, parameters, ARRAY_SIZE(parameters), recorded, error);
 }
 
 enum db_result partial_sql_move(struct db_connection *connection, struct partial_row *row, bool *moved,
                                 struct error *error)
 {
-    int64_t affected = 0;
     *moved = false;
     enum db_result result = extend(connection, row, error);
     if (result != DB_OK)
@@ -344,15 +349,12 @@ enum db_result partial_sql_move(struct db_connection *connection, struct partial
         db_text(row->file_path), db_integer(mixed_of(row)), db_integer(row->expires), db_text(row->token),
         db_integer(row->epoch),  db_integer(row->claim),    db_integer(row->state),
     };
-    result = db_execute(connection, move_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
-    *moved = result == DB_OK && affected > 0;
-    return result;
+    return change_row(connection, move_sql, parameters, ARRAY_SIZE(parameters), moved, error);
 }
 
 enum db_result partial_sql_store(struct db_connection *connection, struct partial_row *row, bool *stored,
                                  struct error *error)
 {
-    int64_t affected = 0;
     *stored = false;
     enum db_result result = extend(connection, row, error);
     if (result != DB_OK)
@@ -361,9 +363,7 @@ enum db_result partial_sql_store(struct db_connection *connection, struct partia
         db_integer(row->offset), db_integer(row->size),  db_text(row->file_path), db_integer(row->expires),
         db_text(row->token),     db_integer(row->epoch), db_integer(row->claim),
     };
-    result = db_execute(connection, store_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
-    *stored = result == DB_OK && affected > 0;
-    return result;
+    return change_row(connection, store_sql, parameters, ARRAY_SIZE(parameters), stored, error);
 }
 
 enum db_result partial_sql_remove(struct db_connection *connection, const char *token, int64_t now,
@@ -375,27 +375,11 @@ enum db_result partial_sql_remove(struct db_connection *connection, const char *
 
 /* ---- for the upkeep ---- */
 
-struct path_reading {
-    void (*path)(void *argument, const char *file_path);
-    void *argument;
-};
-
-static bool on_path(void *argument, const struct db_value *columns, size_t count)
-{
-    const struct path_reading *reading = argument;
-    char text[STORE_FILE_PATH_SIZE];
-    if (count == 1 && db_value_text(&columns[0], text, sizeof(text)))
-        reading->path(reading->argument, text);
-    return true;
-}
-
 enum db_result partial_sql_paths(struct db_connection *connection, const char *prefix, const char *end,
                                  void (*path)(void *argument, const char *file_path), void *argument,
                                  struct error *error)
 {
-    struct path_reading reading = {.path = path, .argument = argument};
-    const struct db_value parameters[] = {db_text(prefix), db_text(end)};
-    return db_query(connection, paths_sql, parameters, ARRAY_SIZE(parameters), on_path, &reading, error);
+    return meta_sql_paths(connection, paths_sql, prefix, end, path, argument, error);
 }
 
 static bool on_has(void *argument, const struct db_value *columns, size_t count)
@@ -436,11 +420,7 @@ enum db_result partial_sql_expire(struct db_connection *connection, const struct
         db_text(name),
         db_text(owner),
     };
-    int64_t affected = 0;
-    enum db_result result =
-        db_execute(connection, expire_sql, parameters, ARRAY_SIZE(parameters), &affected, error);
-    *marked = result == DB_OK && affected > 0;
-    return result;
+    return change_row(connection, expire_sql, parameters, ARRAY_SIZE(parameters), marked, error);
 }
 
 static bool on_sum(void *argument, const struct db_value *columns, size_t count)

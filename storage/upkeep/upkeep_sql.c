@@ -4,6 +4,7 @@
 #include "storage/upkeep/upkeep_sql.h"
 
 #include "common/proto/digest.h"
+#include "storage/rows/meta_sql.h"
 #include "storage/rows/partial_sql.h"
 
 #include <string.h>
@@ -293,25 +294,10 @@ enum db_result upkeep_sql_page(struct db_connection *connection, const struct st
                     error);
 }
 
-struct path_reading {
-    void (*path)(void *argument, const char *file_path);
-    void *argument;
-};
-
-static bool on_path(void *argument, const struct db_value *columns, size_t count)
-{
-    const struct path_reading *reading = argument;
-    char text[STORE_FILE_PATH_SIZE];
-    if (count == 1 && db_value_text(&columns[0], text, sizeof(text)))
-        reading->path(reading->argument, text);
-    return true;
-}
-
 enum db_result upkeep_sql_paths(struct db_connection *connection, const char *prefix,
                                 void (*path)(void *argument, const char *file_path), void *argument,
                                 struct error *error)
 {
-    struct path_reading reading = {.path = path, .argument = argument};
     char end[STORE_FILE_PATH_SIZE];
     size_t size = strlen(prefix);
     if (size == 0 || size >= sizeof(end)) {
@@ -320,11 +306,9 @@ enum db_result upkeep_sql_paths(struct db_connection *connection, const char *pr
     }
     memcpy(end, prefix, size + 1);
     end[size - 1]++; /* '/' -> '0', the byte behind it */
-    const struct db_value parameters[] = {db_text(prefix), db_text(end)};
     enum db_result result = DB_OK;
     for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
-        result = db_query(connection, paths_sql[table], parameters, ARRAY_SIZE(parameters), on_path, &reading,
-                          error);
+        result = meta_sql_paths(connection, paths_sql[table], prefix, end, path, argument, error);
     if (result == DB_OK)
         result = partial_sql_paths(connection, prefix, end, path, argument, error);
     return result;
