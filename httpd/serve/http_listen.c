@@ -68,13 +68,22 @@ static bool is_trusted(const struct http_settings *settings, const struct socket
     return false;
 }
 
-/* Whether the connection FD of PEER may begin with a PROXY header (*PROXY: it has to). False: it may not, and is counted. */
-static bool check_proxy(struct http_loop *loop, int fd, const struct socket_address *peer, bool *proxy)
+/* Counts FD, a connection of PEER. *PROXY: it has to begin with a PROXY header; where it may not, FD is closed, and false comes
+ * back. */
+static bool listen_admit(struct http_loop *loop, int fd, const struct socket_address *peer, bool refused,
+                         bool *proxy)
 {
     *proxy = speaks_proxy(loop->settings, fd);
-    if (!*proxy || is_trusted(loop->settings, peer))
+    bool admitted = !*proxy || is_trusted(loop->settings, peer);
+    metric_add(loop->metrics->accepted, 1);
+    if (refused)
+        metric_add(loop->metrics->refused, 1);
+    if (admitted) {
+        http_unsent_accepted(loop, fd);
         return true;
+    }
     metric_add(loop->metrics->refused, 1);
+    close(fd);
     return false;
 }
 
@@ -82,16 +91,9 @@ static bool http_listen_take(void *argument, int fd, const struct socket_address
                              const struct listen_place *place, bool refused)
 {
     struct http_loop *loop = argument;
-
-    metric_add(loop->metrics->accepted, 1);
-    if (refused)
-        metric_add(loop->metrics->refused, 1);
     bool proxy;
-    if (!check_proxy(loop, fd, peer, &proxy)) {
-        close(fd);
+    if (!listen_admit(loop, fd, peer, refused, &proxy))
         return false;
-    }
-    http_unsent_accepted(loop, fd);
     return http_connection_create(loop, (struct transport){fd, NULL}, (const struct sockaddr *)&peer->storage,
                                   peer->length, refused, proxy, place);
 }
@@ -108,16 +110,9 @@ static bool http_listen_take_tls(void *argument, int fd, const struct socket_add
                                  const struct listen_place *place, bool refused)
 {
     struct http_loop *loop = argument;
-
-    metric_add(loop->metrics->accepted, 1);
-    if (refused)
-        metric_add(loop->metrics->refused, 1);
     bool proxy;
-    if (!check_proxy(loop, fd, peer, &proxy)) {
-        close(fd);
+    if (!listen_admit(loop, fd, peer, refused, &proxy))
         return false;
-    }
-    http_unsent_accepted(loop, fd);
     return tls_door_enter(loop->door, fd, peer, place, refused, proxy);
 }
 
