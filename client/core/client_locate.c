@@ -118,6 +118,28 @@ static bool location_recall(struct client_operation *operation, bool stale)
 
 /* ---- asking ---- */
 
+/* A question to TRACKERS about where a user or group is. */
+static struct packet_call_options locate_question(struct client_operation *operation,
+                                                  const struct address_list *trackers, uint8_t command,
+                                                  const uint8_t *body, size_t size)
+{
+    const struct client_options *options = &operation->client->options;
+
+    return (struct packet_call_options){
+        .addresses = trackers,
+        .command = command,
+        .body = body,
+        .body_size = size,
+        .reply_max = PROTO_SADDRS_MAX,
+        .timeout_ms = options->call_timeout_ms,
+        .progress_ms = options->call_timeout_ms,
+        .hedge_ms = options->hedge_ms,
+        .again = client_tracker_again,
+        .done = locate_done,
+        .argument = operation,
+    };
+}
+
 static void locate_ask(struct client_operation *operation);
 
 static bool error_is_away(const struct error *error)
@@ -215,18 +237,9 @@ static void locate_ask(struct client_operation *operation)
     struct client *client = operation->client;
     uint8_t body[PROTO_FILE_KEY_SIZE];
     struct address_list trackers = {0};
-    struct packet_call_options options = {
-        .addresses = &trackers,
-        .body = body,
-        .body_size = sizeof(body),
-        .reply_max = PROTO_SADDRS_MAX,
-        .timeout_ms = client->options.call_timeout_ms,
-        .progress_ms = client->options.call_timeout_ms,
-        .hedge_ms = client->options.hedge_ms,
-        .again = client_tracker_again,
-        .done = locate_done,
-        .argument = operation,
-    };
+    bool saddrs = operation->create || operation->plain_locate;
+    struct packet_call_options options = locate_question(
+        operation, &trackers, saddrs ? PROTO_TRACKER_SADDRS : PROTO_TRACKER_LOCATE, body, sizeof(body));
     struct proto_file_key key = operation->key;
     struct error error;
     bool packed;
@@ -236,12 +249,9 @@ static void locate_ask(struct client_operation *operation)
         operation->located(operation, &error);
         return;
     }
-    options.command =
-        operation->create || operation->plain_locate ? PROTO_TRACKER_SADDRS : PROTO_TRACKER_LOCATE;
-    if (options.command == PROTO_TRACKER_SADDRS && key.file[0] == '\0')
+    if (saddrs && key.file[0] == '\0')
         key.file[0] = '0'; /* SADDRS wants a file ID, though no answer depends on it */
-    packed = options.command == PROTO_TRACKER_SADDRS ? proto_file_key_pack(body, &key, &error)
-                                                     : proto_user_key_pack(body, &key, &error);
+    packed = saddrs ? proto_file_key_pack(body, &key, &error) : proto_user_key_pack(body, &key, &error);
     request_id_put(body, packed ? sizeof(body) : 0, &operation->request);
     if (packed)
         operation->question = packet_call_start(client->pool, &options, &error);
@@ -256,19 +266,8 @@ static void locate_group(struct client_operation *operation)
     struct client *client = operation->client;
     uint8_t body[PROTO_GROUP_SIZE];
     struct address_list trackers = {0};
-    struct packet_call_options options = {
-        .addresses = &trackers,
-        .command = PROTO_TRACKER_SERVERS,
-        .body = body,
-        .body_size = sizeof(body),
-        .reply_max = PROTO_SADDRS_MAX,
-        .timeout_ms = client->options.call_timeout_ms,
-        .progress_ms = client->options.call_timeout_ms,
-        .hedge_ms = client->options.hedge_ms,
-        .again = client_tracker_again,
-        .done = locate_done,
-        .argument = operation,
-    };
+    struct packet_call_options options =
+        locate_question(operation, &trackers, PROTO_TRACKER_SERVERS, body, sizeof(body));
     struct error error;
 
     if (!client_tracker_order(client, &trackers))
