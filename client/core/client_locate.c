@@ -118,28 +118,6 @@ static bool location_recall(struct client_operation *operation, bool stale)
 
 /* ---- asking ---- */
 
-/* A question to TRACKERS about where a user or group is. */
-static struct packet_call_options locate_question(struct client_operation *operation,
-                                                  const struct address_list *trackers, uint8_t command,
-                                                  const uint8_t *body, size_t size)
-{
-    const struct client_options *options = &operation->client->options;
-
-    return (struct packet_call_options){
-        .addresses = trackers,
-        .command = command,
-        .body = body,
-        .body_size = size,
-        .reply_max = PROTO_SADDRS_MAX,
-        .timeout_ms = options->call_timeout_ms,
-        .progress_ms = options->call_timeout_ms,
-        .hedge_ms = options->hedge_ms,
-        .again = client_tracker_again,
-        .done = locate_done,
-        .argument = operation,
-    };
-}
-
 static void locate_ask(struct client_operation *operation);
 
 static bool error_is_away(const struct error *error)
@@ -230,6 +208,28 @@ static bool locate_trackers(struct client_operation *operation, struct address_l
     if (!fine)
         address_list_clear(list);
     return fine;
+}
+
+/* A question to TRACKERS about where a user or group is. */
+static struct packet_call_options locate_question(struct client_operation *operation,
+                                                  const struct address_list *trackers, uint8_t command,
+                                                  const uint8_t *body, size_t size)
+{
+    const struct client_options *options = &operation->client->options;
+
+    return (struct packet_call_options){
+        .addresses = trackers,
+        .command = command,
+        .body = body,
+        .body_size = size,
+        .reply_max = PROTO_SADDRS_MAX,
+        .timeout_ms = options->call_timeout_ms,
+        .progress_ms = options->call_timeout_ms,
+        .hedge_ms = options->hedge_ms,
+        .again = client_tracker_again,
+        .done = locate_done,
+        .argument = operation,
+    };
 }
 
 static void locate_ask(struct client_operation *operation)
