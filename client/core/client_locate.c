@@ -237,9 +237,6 @@ static void locate_ask(struct client_operation *operation)
     struct client *client = operation->client;
     uint8_t body[PROTO_FILE_KEY_SIZE];
     struct address_list trackers = {0};
-    bool saddrs = operation->create || operation->plain_locate;
-    struct packet_call_options options = locate_question(
-        operation, &trackers, saddrs ? PROTO_TRACKER_SADDRS : PROTO_TRACKER_LOCATE, body, sizeof(body));
     struct proto_file_key key = operation->key;
     struct error error;
     bool packed;
@@ -249,6 +246,10 @@ static void locate_ask(struct client_operation *operation)
         operation->located(operation, &error);
         return;
     }
+    /* Only now, since the order of the trackers says whether they know LOCATE. */
+    bool saddrs = operation->create || operation->plain_locate;
+    struct packet_call_options options = locate_question(
+        operation, &trackers, saddrs ? PROTO_TRACKER_SADDRS : PROTO_TRACKER_LOCATE, body, sizeof(body));
     if (saddrs && key.file[0] == '\0')
         key.file[0] = '0'; /* SADDRS wants a file ID, though no answer depends on it */
     packed = saddrs ? proto_file_key_pack(body, &key, &error) : proto_user_key_pack(body, &key, &error);
