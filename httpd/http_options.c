@@ -33,12 +33,10 @@ const struct config_option http_options[] = {
      "answered. 0: all are answered."},
     {SECTION, "strict_transport_security", CONFIG_STRING, AT(strict_transport_security), "", NO_BOUNDS, LIVE,
      "Strict-Transport-Security of answers under TLS, e.g. max-age=31536000: browsers then use https:// for "
-     "this "
-     "host for so many seconds, whatever a link says. Empty: left out."},
+     "this host for that many seconds, whatever a link says. Empty: left out."},
     {SECTION, "trusted_proxies", CONFIG_STRINGS, AT(trusted_proxies), "", NO_BOUNDS, LIVE,
      "Addresses and networks of proxies in front, e.g. 10.0.0.0/8, ::1: the access log shows the client that "
-     "they name "
-     "in forwarded_header. Empty: nobody is believed."},
+     "they name in forwarded_header. Empty: nobody is trusted."},
     {SECTION, "forwarded_header", CONFIG_CHOICE, AT(forwarded_header), "x-forwarded-for", 0, 0,
      "x-forwarded-for|forwarded", LIVE,
      "The field in which trusted_proxies name their client: the one that they set themselves, since they may "
@@ -49,7 +47,7 @@ const struct config_option http_options[] = {
      "PROXY "
      "protocol, version 1 or 2 (before TLS); only from trusted_proxies, others are closed."},
     {SECTION, "trackers", CONFIG_ADDRESSES, AT(trackers), "127.0.0.1:21000", TRACKER_PORT, 0, NULL, AT_START,
-     "The trackers, separated by commas; each one is asked, the others where it fails."},
+     "The trackers, separated by commas; one is asked, the others if it fails."},
     {SECTION, "application", CONFIG_STRING, AT(application), "tnvideo", NO_BOUNDS, LIVE,
      "Application ID that /files/FILEID means; letters and digits, at most 15. Empty: only "
      "/files/APPLICATION/USER/FILEID is served."},
@@ -58,9 +56,8 @@ const struct config_option http_options[] = {
      "served."},
 
     {SECTION, "connections_max", CONFIG_INTEGER, AT(connections_max), "20000", 1, 10000000, NULL, LIVE,
-     "Open client connections over all loops. Past it those behind their last answer, then idle ones, make "
-     "room; with "
-     "none of these a new one waits."},
+     "Client connections open at once, over all loops. Past it those that have had their last answer, then "
+     "idle ones, make room; with none of these a new one waits."},
     {SECTION, "connections_per_address", CONFIG_INTEGER, AT(connections_per_address), "0", 0, 1000000, NULL,
      LIVE,
      "Open connections of one client address over all loops; further ones are answered 503. 0: no limit."},
@@ -87,8 +84,8 @@ const struct config_option http_options[] = {
      "client is waited "
      "for; one that sends fewer is answered 408. 0: no limit."},
     {SECTION, "linger_timeout", CONFIG_DURATION, AT(linger_timeout_ms), "2s", 10, DAY_MS, NULL, LIVE,
-     "How long what a client still sends is read and dropped after the last answer, so that it can read that "
-     "answer."},
+     "How long bytes that a client still sends after its last answer are read and discarded, so that it can "
+     "read that answer."},
 
     {SECTION, "head_size_max", CONFIG_SIZE, AT(head_size_max), "16K", KIB, 60 * KIB, NULL, AT_START,
      "Bytes of one request's head; a longer one is answered 431."},
@@ -100,33 +97,32 @@ const struct config_option http_options[] = {
      "Bytes of a request's body that are read and dropped; a longer one is answered 413."},
 
     {SECTION, "lookup_age", CONFIG_DURATION, AT(lookup_age_ms), "5s", 0, DAY_MS, NULL, LIVE,
-     "How long what a storage server said about a file is believed: a deleted file may be served for so "
+     "How long a storage server's answer about a file is trusted: a deleted file may be served for that "
      "long."},
     {SECTION, "lookup_negative_age", CONFIG_DURATION, AT(lookup_negative_age_ms), "1s", 0, DAY_MS, NULL, LIVE,
-     "How long it is believed that a file is not there. 0: every request for it asks."},
+     "How long a missing file is remembered as missing. 0: every request for it asks again."},
     {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL, AT_START,
      "Files that are remembered, in each loop; one takes about 1.5 KiB."},
     {SECTION, "location_age", CONFIG_DURATION, AT(location_age_ms), "5s", 1, DAY_MS, NULL, AT_START,
-     "How long a tracker's answer (the storage servers of a user) is believed."},
+     "How long a tracker's answer (the storage servers of a user) is trusted."},
 
     {SECTION, "connect_timeout", CONFIG_DURATION, AT(connect_timeout_ms), "1s", 10, DAY_MS, NULL, AT_START,
      "How long connecting to a tracker or storage server may take before another one is tried."},
     {SECTION, "call_timeout", CONFIG_DURATION, AT(call_timeout_ms), "10s", 10, DAY_MS, NULL, AT_START,
      "How long trackers and storage servers may take to begin an answer, all tries together; then 504."},
     {SECTION, "hedge_time", CONFIG_DURATION, AT(hedge_ms), "300ms", 0, DAY_MS, NULL, AT_START,
-     "How long a tracker may take to answer until the next one is asked too; the first answer counts. 0: "
+     "How long a tracker may take to answer before the next one is asked too; the first answer counts. 0: "
      "never."},
     {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
-     "there; and how long a body that none gives is asked for."},
+     "there; and how long a body that no server sends is asked for."},
     {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
      "Connections to one storage server, for each loop; further requests wait for call_timeout, then 503. 0: "
      "a quarter of "
      "the descriptors, over all loops."},
     {SECTION, "failover_tries", CONFIG_INTEGER, AT(failover_tries), "3", 0, 100, NULL, LIVE,
-     "How often, without a byte in between, a body that broke off is taken up again at once; then with "
-     "pauses for "
-     "storage_timeout, before the client is cut off. 0: it is cut off at once."},
+     "How often, without a byte in between, a body that broke off is resumed at once; after that with "
+     "pauses, for storage_timeout, before the client is cut off. 0: it is cut off at once."},
 
     {SECTION, "local_groups", CONFIG_STRINGS, AT(local_groups), "", NO_BOUNDS, AT_START,
      "Storage groups whose volume is mounted on this machine, GROUP:KEY=DIR or GROUP:DIR, e.g. "
@@ -152,7 +148,7 @@ const struct config_option http_options[] = {
      "hour of film has "
      "about 3 MB."},
     {SECTION, "segment_time", CONFIG_DURATION, AT(segment_time_ms), "6s", 500, 60000, NULL, AT_START,
-     "A segment of a stream ends at the first key frame that is so far behind its beginning."},
+     "A segment of a stream ends at the first key frame that is at least this far behind its beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
      "Threads that read indexes, and as many that make playlists, so that one who has an index waits for no "
      "other's."},
@@ -213,14 +209,13 @@ const struct config_option http_options[] = {
      "token that a key of auth.keys issued."},
     {SECTION, "web_folder", CONFIG_STRING, AT(web_folder), "/usr/share/reelstore/web", NO_BOUNDS, AT_START,
      "Directory with what the web page takes over from npm (scripts/fetch-web.sh; packages bring it): "
-     "hls.js, "
-     "for browsers that know no HLS. What is not there the page does without. Empty: nothing."},
+     "hls.js, for browsers that know no HLS. The page does without what is not there. Empty: nothing."},
     {SECTION, "web_operators", CONFIG_STRINGS, AT(web_operators), "", NO_BOUNDS, LIVE,
      "Users, as APPLICATION/USER, whose tokens show the state of the whole installation at /admin. Empty: "
      "nobody."},
     {SECTION, "share_max", CONFIG_DURATION, AT(share_max_ms), "30d", 0, SHARE_MAX_MS, NULL, LIVE,
-     "How long a link may hold that a user of the page shares, beyond the end of their own token too. 0: "
-     "nothing is shared."},
+     "How long a link that a user of the page shares may be valid, even beyond the end of their own token. "
+     "0: nothing is shared."},
     {SECTION, "upload_size_max", CONFIG_SIZE, AT(upload_size_max), "0", 0, INT64_MAX, NULL, LIVE,
      "Bytes of one uploaded file; a longer one is answered 413. 0: no limit."},
     {SECTION, "access", CONFIG_CHOICE, AT(access), "open", 0, 0, "open|signed", LIVE,

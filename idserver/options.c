@@ -86,10 +86,8 @@ const struct config_option idserver_options[] = {
     PACKET_DAEMON_DATABASE_URL_FILE,
     PACKET_DAEMON_DATABASE_THREADS("2"),
     PACKET_DAEMON_DATABASE_QUEUE("2048", "Reservations that wait for the database; one key has at most one."),
-    PACKET_DAEMON_DATABASE_TIMEOUT(
-        "3s",
-        "A reservation that the database has not made within this fails, and with it the requests that wait "
-        "for it."),
+    PACKET_DAEMON_DATABASE_TIMEOUT("3s", "A reservation that the database has not made within this time "
+                                         "fails, and with it the requests that wait for it."),
 };
 const size_t idserver_option_count = ARRAY_SIZE(idserver_options);
 

@@ -78,10 +78,8 @@ static enum db_result check_spelling(struct db_connection *connection, const cha
         return result;
     error_set(error, ERROR_REFUSED,
               "t_id_gen has the key \"%s\", and \"%s\" would be a second sequence for the same directory: "
-              "write the key in "
-              "storage.paths everywhere as \"%s\"; where both rows are there, give one of them the higher "
-              "id_value and "
-              "delete the other",
+              "write the key in storage.paths everywhere as \"%s\"; where both rows exist, give one of them "
+              "the higher id_value and delete the other",
               other, key, other);
     return DB_PERMANENT;
 }

@@ -301,12 +301,12 @@ static void take_success(struct sequence *sequence)
     sequence->exhausted_ms = 0;
     if (reserved->behind > 0) {
         metric_add(sequence->sequences->set_back, 1);
-        log_error(
-            "sequences",
-            "key %s: the database is %" PRId64 " numbers behind what was given out (an older backup was "
-            "restored, or a commit was lost): going on from %" PRId64 "; a number that another ID server "
-            "gave out may come twice, which storage servers notice and skip",
-            sequence->key, reserved->behind, reserved->first);
+        log_error("sequences",
+                  "key %s: the database is %" PRId64
+                  " numbers behind what was given out (an older backup was restored, or a commit was lost): "
+                  "going on from %" PRId64 "; a number that another ID server gave out may be repeated, "
+                                           "which storage servers notice and skip",
+                  sequence->key, reserved->behind, reserved->first);
     }
     if (reserved->count > 0) {
         spans_add(sequence, reserved);

@@ -40,7 +40,7 @@ static void answer_apart(int fd, const sigset_t *signals)
     if (poster_limits_enter())
         poster_answer(fd);
     else
-        fputs("reel-poster: cannot give up rights (seccomp, resource limits); nothing is decoded\n", stderr);
+        fputs("reel-poster: cannot drop its rights (seccomp, resource limits); nothing is decoded\n", stderr);
 }
 
 /* True once there is a connection to accept; false: a signal came. SIGNALS are let in only here. */

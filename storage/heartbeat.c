@@ -213,7 +213,7 @@ static void tracker_taken(void *argument, struct packet_call *call)
         return;
     }
     tracker_drop_connection(tracker, false);
-    tracker_lose(tracker, "it answers with a body where none belongs");
+    tracker_lose(tracker, "it answered with an unexpected body");
     tracker_retry_later(tracker);
 }
 
@@ -237,8 +237,8 @@ static void tracker_failed(void *argument, const uint8_t *body, size_t size, con
     }
     if (tracker->command == PROTO_TRACKER_ADVERTISE && answered) {
         /* It is joined all the same; only clients are told the address that the tracker sees. */
-        log_warning(ROOM, "tracker %s does not tell clients %s: %s", tracker->name, statement(tracker),
-                    why->text);
+        log_warning(ROOM, "tracker %s does not give clients the address %s: %s", tracker->name,
+                    statement(tracker), why->text);
         tracker->stated++;
         tracker_next_message(tracker);
         return;
@@ -410,7 +410,8 @@ static bool follow_names(struct heartbeat *heartbeat)
     for (size_t i = 0; i < heartbeat->count; i++) {
         if (!heartbeat->trackers[i])
             continue;
-        log_info(ROOM, "tracker %s: left, its name does not mean it any more", heartbeat->trackers[i]->name);
+        log_info(ROOM, "tracker %s: dropped, because its name no longer resolves to it",
+                 heartbeat->trackers[i]->name);
         tracker_destroy(heartbeat->trackers[i]);
     }
     free(heartbeat->trackers);

@@ -384,7 +384,7 @@ static void destroy(struct daemon *daemon)
         register_gauges(storage, false);
     packet_daemon_destroy(&storage->base);
     if (storage->upkeep_hangs || storage->recovery_hangs) {
-        log_error(ROOM, "the %s still hangs in a file system and is left behind",
+        log_error(ROOM, "the %s still hangs in a file system and is abandoned",
                   storage->upkeep_hangs ? "upkeep" : "upload journal");
         daemon->state = NULL;
         return;
@@ -448,7 +448,7 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
     if (reason[0] == '\0')
         recovery_concern(storage->recovery, reason, reason_size);
     if (reason[0] == '\0' && !ids_healthy(storage->ids, hindered, sizeof(hindered)))
-        snprintf(reason, reason_size, "files are stored for as long as numbers are at hand: %.*s",
+        snprintf(reason, reason_size, "files are stored as long as numbers are at hand: %.*s",
                  (int)sizeof(hindered) / 2, hindered);
     if (reason[0] == '\0' && storage->heartbeat)
         heartbeat_concern(storage->heartbeat, reason, reason_size);

@@ -36,14 +36,13 @@ const struct config_option storage_options[] = {
      "Group that this server belongs to: letters and digits, at most 16. All members of a group hold the "
      "same files."},
     {"storage", "applications", CONFIG_STRINGS, MEMBER(applications), "tnvideo", 0, 0, NULL, true,
-     "Application IDs whose requests are taken: letters and digits, at most 15 each."},
+     "Application IDs whose requests are accepted: letters and digits, at most 15 each."},
     {"storage", "expires", CONFIG_STRINGS, MEMBER(expires), "", 0, 0, NULL, true,
-     "When files of an application are deleted where their uploader has not said it, APPLICATION=TIME after "
-     "the upload, as in "
-     "thumbs=30d. Counts for uploads from then on; the same on all members of the group."},
+     "When files of an application are deleted if their uploader did not say: APPLICATION=TIME after the "
+     "upload, as in thumbs=30d. Applies to uploads from then on; the same on all members of the group."},
     PACKET_DAEMON_CONNECTIONS_MAX("storage"),
-    PACKET_DAEMON_CONNECTIONS_PER_ADDRESS(
-        "storage", "5000", " A reel-httpd takes one for each transfer that it relays at a moment."),
+    PACKET_DAEMON_CONNECTIONS_PER_ADDRESS("storage", "5000",
+                                          " A reel-httpd uses one for each transfer that it is relaying."),
     PACKET_DAEMON_UNSENT_TOTAL("storage"),
     PACKET_DAEMON_HEAD_TIME("storage"),
     PACKET_DAEMON_REQUESTS_PER_SECOND("storage"),
@@ -58,10 +57,8 @@ const struct config_option storage_options[] = {
      "here."},
     {"storage", "mount_check", CONFIG_CHOICE, MEMBER(mount_check), "none", 0, 0, "none|marker|mount", false,
      "How a store path is told from the empty directory beneath a volume that is not mounted: marker: it "
-     "holds the file "
-     ".reelstore, made by --init-db; mount: it is a mount point; none: .reelstore is made where it is "
-     "missing, unless "
-     "the directory is empty and rows speak of files in it."},
+     "holds the file .reelstore, made by --init-db; mount: it is a mount point; none: .reelstore is made "
+     "where it is missing, unless the directory is empty and there are rows of files in it."},
     {"storage", "file_mode", CONFIG_STRING, MEMBER(file_mode), "0640", 0, 0, NULL, false,
      "Mode of new files, in octal. The owner must be able to read and write; give others what a program of "
      "another user "
@@ -70,9 +67,8 @@ const struct config_option storage_options[] = {
      "Mode of new directories below a store path, in octal. 2770 makes what is in them belong to their "
      "group."},
     {"storage", "file_group", CONFIG_STRING, MEMBER(file_group), "", 0, 0, NULL, false,
-     "Group (name or number) of new files and directories; the daemon's user must be a member. Empty: as the "
-     "system "
-     "gives it."},
+     "Group (name or number) of new files and directories; the daemon's user must be a member. Empty: the "
+     "system's default."},
     {"storage", "workers", CONFIG_INTEGER, MEMBER(workers_per_path), "32", 1, 256, NULL, false,
      "Threads that do the file system calls of one store path; each path has its own, so that one that hangs "
      "stops no "
@@ -83,7 +79,7 @@ const struct config_option storage_options[] = {
      false, "How often the free space and the health of each store path are looked at."},
     {"storage", "hang_timeout", CONFIG_DURATION, MEMBER(hang_timeout_ms), "5s", 100, 3600 * SECOND, NULL,
      false,
-     "A store path that does not answer a look for this time counts as hanging: requests to it are refused "
+     "A store path that does not answer a probe for this time counts as hanging: requests to it are refused "
      "at once."},
     {"storage", "reserve_space", CONFIG_SIZE, MEMBER(reserve_space), "1G", 0, INT64_MAX, NULL, true,
      "Floor of free bytes: no upload goes to a store path that it would bring below this."},
@@ -109,9 +105,8 @@ const struct config_option storage_options[] = {
 
     {"storage", "durability", CONFIG_CHOICE, MEMBER(durability), "durable", 0, 0, "durable|relaxed", false,
      "durable: a success reply to an upload means that file and directory were fsynced and the row "
-     "committed. relaxed: no "
-     "fsync, of rows in SQLite either; what was uploaded in the last half minute may be lost with a power "
-     "cut."},
+     "committed. relaxed: no fsync, not even of rows in SQLite; a power cut may lose what was uploaded in "
+     "the last half minute."},
     {"storage", "directory_sync", CONFIG_CHOICE, MEMBER(directory_sync), "auto", 0, 0, "auto|always", false,
      "When the directory of a new file is fsynced too, where durability is durable. auto: not on ext4, XFS "
      "and btrfs, whose "
@@ -135,7 +130,7 @@ const struct config_option storage_options[] = {
      "Bytes of an upload that are received before they are written; an upload holds at most two such "
      "buffers."},
     {"storage", "buffer_memory", CONFIG_SIZE, MEMBER(buffer_memory), "48M", MEGA, 64 * GIGA, NULL, false,
-     "Memory for upload buffers; when it is used up further uploads do with one buffer of 16 KiB each."},
+     "Memory for upload buffers; when it is used up further uploads make do with one buffer of 16 KiB each."},
     {"storage", "uploads_max", CONFIG_INTEGER, MEMBER(uploads_max), "1000", 1, 1000000, NULL, true,
      "Uploads under way at once; further ones wait."},
     {"storage", "uploads_waiting", CONFIG_INTEGER, MEMBER(uploads_waiting), "4000", 0, 1000000, NULL, true,
@@ -156,7 +151,7 @@ const struct config_option storage_options[] = {
     {"storage", "partials_max", CONFIG_INTEGER, MEMBER(partials_max), "10000", 1, 10000000, NULL, false,
      "Partial uploads of the group that are under way at once; further ones are refused."},
     {"storage", "partials_per_user", CONFIG_INTEGER, MEMBER(partials_per_user), "1000", 1, 10000000, NULL,
-     false, "The same of one user."},
+     false, "The same for one user."},
 
     {"storage", "quota_bytes", CONFIG_SIZE, MEMBER(quota_bytes), "0", 0, INT64_MAX, NULL, true,
      "Bytes that a user may have in an application, deleted files that are not purged yet included; 0: no "
@@ -201,11 +196,9 @@ const struct config_option storage_options[] = {
     {"storage", "trackers", CONFIG_ADDRESSES, MEMBER(trackers), "127.0.0.1:21000", 21000, 0, NULL, false,
      "Trackers, every one of which is joined; without a port: 21000."},
     {"storage", "check_users", CONFIG_BOOL, MEMBER(check_users), "yes", 0, 0, NULL, false,
-     "Whether a tracker is asked which group a user belongs to before a file is stored for a user for whom "
-     "nobody "
-     "has said it yet, and before a file is called unknown: files of another group's user are refused. While "
-     "no "
-     "tracker answers, files are stored unchecked."},
+     "Whether a tracker is asked which group a user belongs to before a file is stored for a user whose "
+     "group is not known yet, and before a file is reported as unknown: files of another group's user are "
+     "refused. While no tracker answers, files are stored unchecked."},
     {"storage", "advertise", CONFIG_STRING, MEMBER(advertise), "", 0, 0, NULL, false,
      "Numeric address and port that trackers give clients instead of the address that they see, as in "
      "192.0.2.11:23000: "
@@ -217,7 +210,7 @@ const struct config_option storage_options[] = {
     {"storage", "heartbeat_interval", CONFIG_DURATION, MEMBER(heartbeat_interval_ms), "1s", 100, 600 * SECOND,
      NULL, true, "Time between two heartbeats to a tracker."},
     {"storage", "idservers", CONFIG_ADDRESSES, MEMBER(idservers), "127.0.0.1:22000", 22000, 0, NULL, false,
-     "ID servers; the next one is asked where one fails. Without a port: 22000."},
+     "ID servers; the next one is asked if one fails. Without a port: 22000."},
     {"storage", "id_range", CONFIG_INTEGER, MEMBER(id_range), "1000", 1, PROTO_RANGE_COUNT_MAX, NULL, false,
      "Numbers fetched ahead in one request to an ID server; what is left of them at a stop is never used."},
     {"storage", "id_timeout", CONFIG_DURATION, MEMBER(id_timeout_ms), "5s", 100, 600 * SECOND, NULL, false,
@@ -229,8 +222,8 @@ const struct config_option storage_options[] = {
     {"storage", "call_timeout", CONFIG_DURATION, MEMBER(call_timeout_ms), "3s", 10, 600 * SECOND, NULL, false,
      "Time that a tracker or the ID servers have for an answer."},
     {"storage", "hedge_time", CONFIG_DURATION, MEMBER(hedge_ms), "300ms", 0, 600 * SECOND, NULL, false,
-     "How long an ID server may take to answer until the next one is asked too; the first answer counts, the "
-     "numbers of the other one are skipped. 0: never."},
+     "How long an ID server may take to answer before the next one is asked too; the first answer counts, "
+     "the numbers of the other one are skipped. 0: never."},
 };
 const size_t storage_option_count = ARRAY_SIZE(storage_options);
 

@@ -56,8 +56,8 @@ void members_compare_clocks(struct member *member, int64_t stated, struct table_
     member->shown.clock_s = agree ? 0 : apart;
     if (!agree)
         log_warning("table",
-                    "%s: its clock is %" PRId64 " s %s this machine's; set the wrong one right, then restart "
-                    "that daemon",
+                    "%s: its clock is %" PRId64
+                    " s %s this machine's; correct the wrong one, then restart that daemon",
                     member_describe(member, who), apart < 0 ? -apart : apart,
                     apart < 0 ? "behind" : "ahead of");
 }

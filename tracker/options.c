@@ -34,8 +34,7 @@ const struct config_option tracker_options[] = {
      .maximum = DAY,
      .reloadable = true,
      .help = "A storage server silent this long is OFFLINE. Should be several times the servers' heartbeat "
-             "interval; "
-             "those of the predecessor beat every 10 s."},
+             "interval; those of the predecessor send one every 10 s."},
     {.section = "tracker",
      .name = "suspect_grace",
      .type = CONFIG_DURATION,
@@ -73,7 +72,7 @@ const struct config_option tracker_options[] = {
      .default_value = "1024",
      .minimum = 1,
      .maximum = 100000,
-     .help = "Groups kept; those past it, by name, are left out with a warning."},
+     .help = "Groups kept; further ones, in order of name, are left out with a warning."},
     {.section = "tracker",
      .name = "storages_max",
      .type = CONFIG_INTEGER,
@@ -81,9 +80,8 @@ const struct config_option tracker_options[] = {
      .default_value = "4096",
      .minimum = 1,
      .maximum = 100000,
-     .help =
-         "Storage servers kept, over all groups; about 1 KiB each. When it is reached, the one that has been "
-         "OFFLINE longest is dropped; a JOIN is refused when none is OFFLINE."},
+     .help = "Storage servers kept, over all groups; about 1 KiB each. When this many are known, the one "
+             "that has been OFFLINE longest is dropped; a JOIN is refused when none is OFFLINE."},
     {.section = "tracker",
      .name = "storages_per_address",
      .type = CONFIG_INTEGER,
@@ -120,10 +118,9 @@ const struct config_option tracker_options[] = {
      .default_value = "",
      .reloadable = true,
      .help = "Which groups new users go to, separated by commas: app:APPLICATION=GROUP|GROUP pins an "
-             "application, "
-             "user:PREFIX=GROUP|GROUP the users whose ID begins so. A user's pin goes before an "
-             "application's, the longest "
-             "prefix first; whoever is pinned goes nowhere else. Users that have a group keep it."},
+             "application, user:PREFIX=GROUP|GROUP the users whose ID begins with PREFIX. A user's pin takes "
+             "precedence over an application's, and the longest prefix wins; pinned users go nowhere else. "
+             "Users that already have a group keep it."},
     {.section = "tracker",
      .name = "admin_addresses",
      .type = CONFIG_STRINGS,
@@ -158,9 +155,8 @@ const struct config_option tracker_options[] = {
      .minimum = 100,
      .maximum = 365 * DAY,
      .reloadable = true,
-     .help =
-         "How long a user's group is known before the database is asked again. While the database is away an "
-         "older answer serves."},
+     .help = "How long a user's group is known before the database is asked again. While the database is "
+             "unreachable, an older answer is used."},
     {.section = "tracker",
      .name = "unknown_user_age",
      .type = CONFIG_DURATION,
@@ -177,9 +173,8 @@ const struct config_option tracker_options[] = {
     PACKET_DAEMON_DATABASE_QUEUE(
         "10000",
         "Look-ups that wait for the database; further ones are answered from the cache or as unavailable."),
-    PACKET_DAEMON_DATABASE_TIMEOUT(
-        "3s",
-        "A look-up that the database has not answered within this fails, or is answered from the cache."),
+    PACKET_DAEMON_DATABASE_TIMEOUT("3s", "A look-up that the database has not answered within this time "
+                                         "fails, or is answered from the cache."),
 };
 const size_t tracker_option_count = ARRAY_SIZE(tracker_options);
 

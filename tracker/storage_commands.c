@@ -130,7 +130,7 @@ static bool check_advertised(struct packet_request *request, const char *text, s
     if (address->tls && address->port != 0 && strcmp(address->host, "*") == 0)
         return true; /* where the tracker sees it, at another port */
     if (address->port == 0 || strcmp(address->host, "*") == 0 || !address_to_socket(address, &socket_address))
-        return error_set(error, ERROR_REFUSED, "%s is no numeric address with a port (storage.advertise)",
+        return error_set(error, ERROR_REFUSED, "%s is not a numeric address with a port (storage.advertise)",
                          text);
     if ((reach_is_loopback(address->host) || reach_is_link_local(address->host)) && !reach_is_loopback(peer))
         return error_set(error, ERROR_REFUSED,

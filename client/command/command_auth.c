@@ -159,7 +159,7 @@ static bool fill_token(const struct command *command, const struct key *key, str
                          "--expires %s: a time (30m, 6h, 7d) or a date (2026-11-28[T12:00:00Z]) is expected",
                          options->expires);
     if (token->expires <= clock_wall_seconds())
-        return error_set(error, ERROR_MALFORMED, "--expires %s: that is over", options->expires);
+        return error_set(error, ERROR_MALFORMED, "--expires %s: that time has passed", options->expires);
     if (options->rights && !key_rights_parse(options->rights, &rights))
         return error_set(error, ERROR_MALFORMED,
                          "--rights %s: letters of rwdl are expected (read, write, delete, list)",

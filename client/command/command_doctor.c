@@ -159,7 +159,7 @@ static void check_tracker(struct check *check)
     if (address_parse(check->address, TRACKER_PORT, &address, &ignored) && address.tls)
         look_at_certificate(check, part, &address);
     if (!text && (error.code == REEL_E_GENERAL || error.code == REEL_E_UNKNOWN_COMMAND)) {
-        check_finding(check, NOTE, part, NULL, "answers, and is too old to say more");
+        check_finding(check, NOTE, part, NULL, "answers, but is too old to report more");
         return;
     }
     if (!text) {
@@ -247,7 +247,7 @@ static void probe_storage(struct check *check, const char *part, const char *tex
             "on its host: systemctl status reel-storage; else look for a firewall between here and there",
             "cannot be asked from here: %s", error.text);
     else if (code == ERROR_UNAUTHENTICATED) /* it asked nobody, and so did not learn how its database is */
-        check_finding(check, WELL, part, NULL, "answers, and wants to know who asks");
+        check_finding(check, WELL, part, NULL, "answers, but requires a proof of identity");
     else if (code == ERROR_REFUSED)
         check_finding(check, WARNING, part, "`applications` in reel-storage's configuration, or -a", "%s",
                       error.text);
@@ -346,7 +346,7 @@ static void check_group(struct check *check)
     (void)snprintf(remedy, sizeof(remedy), "reel admin group add %s", name);
     if (strcmp(state, "removed") == 0)
         check_finding(check, WARNING, part, remedy,
-                      "is not in the trackers' database, and a server says it belongs to it");
+                      "is not in the trackers' database, but a storage server says it belongs to it");
 }
 
 static void check_no_group(struct check *check)

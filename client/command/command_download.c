@@ -53,7 +53,8 @@ static char *stored_path(struct command *command, const char *id, const char *di
         name = harmless_name(id);
     if (!name) {
         *result = command_usage(
-            &command->options, "neither name nor ID of file %s can be a file's name here: --output PATH", id);
+            &command->options,
+            "neither the name nor the ID of file %s can be a file name here; use --output PATH", id);
         return NULL;
     }
     if (asprintf(&path, "%s%s%s", directory ? directory : "", directory ? "/" : "", name) < 0)
@@ -211,7 +212,7 @@ static int check_target(const struct command *command, const struct target *targ
         return command_usage(options, "-c and --json are not for standard output");
     if (options->resume && !target->path)
         return command_usage(options,
-                             "-c needs a path of yours to continue with, not a stored name: --output PATH");
+                             "-c needs the path of the file to continue, not a stored name: --output PATH");
     return COMMAND_OK;
 }
 

@@ -207,9 +207,9 @@ int command_rebalance(struct command *command)
     group = fullest_group(status, &surplus);
     json_decref(status);
     if (!group)
-        return command_print(
-            command, "%s",
-            command->options.json ? "{}\n" : "the groups are filled about alike: nothing is to be moved\n");
+        return command_print(command, "%s",
+                             command->options.json ? "{}\n"
+                                                   : "the groups are about equally full: nothing to move\n");
     if (!command->options.dry_run &&
         !command_confirm(command, "move users from the fullest group to others?")) {
         free(group);

@@ -25,7 +25,8 @@ static json_t *fsck_put_question(struct command *command, enum reel_fsck_action 
     reel_free(text);
     const char *answered = json_string_value(json_object_get(report, "group"));
     if (!json_is_object(report)) {
-        *error = (struct reel_error){.code = REEL_E_GENERAL, .text = "the server's report is no JSON object"};
+        *error =
+            (struct reel_error){.code = REEL_E_GENERAL, .text = "the server's report is not a JSON object"};
     } else if (group && (!answered || strcmp(answered, group) != 0)) {
         *error = (struct reel_error){.code = REEL_E_GENERAL,
                                      .text = "the server reports on its own group only; ask a newer one"};
@@ -176,7 +177,7 @@ static int print_confirmation(const json_t *report)
     const json_t *sweep = json_object_get(report, "sweep");
 
     if (!json_is_true(json_object_get(report, "confirmed"))) {
-        printf("nothing waits for a confirmation\n");
+        printf("nothing is waiting for confirmation\n");
         return COMMAND_OK;
     }
     printf("%-15s %" PRId64 "\n%-15s %" PRId64 "\n", "files", fsck_number(sweep, "files"), "leftovers",
@@ -197,7 +198,8 @@ static int64_t findings_of(const json_t *report)
 static int fsck_failed(struct command *command, const struct reel_error *error)
 {
     if (error->code == REEL_E_CANCELLED)
-        command_remark(command, "the scrub goes on at the servers; reel fsck --status reports how far it is");
+        command_remark(command,
+                       "the scrub continues on the servers; reel fsck --status reports its progress");
     return command_failed(command, "fsck", error);
 }
 
@@ -227,7 +229,7 @@ int command_fsck(struct command *command)
     enum reel_fsck_action action = action_of(&command->options);
     struct reel_error error;
 
-    if (action == REEL_FSCK_REPAIR && !command_confirm(command, "put what is wrong out of service?"))
+    if (action == REEL_FSCK_REPAIR && !command_confirm(command, "take damaged files out of service?"))
         return COMMAND_FAILED;
     if (action == REEL_FSCK_CONFIRM &&
         !command_confirm(command, "move all files without a row to quarantine?"))

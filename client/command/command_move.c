@@ -233,7 +233,7 @@ static bool reroute_user(struct batch *batch, char group[REEL_GROUP_SIZE], struc
                             batch->target->name, again, &why) &&
             !move_ended(mover))
             command_remark(mover->command,
-                           "a tracker goes on naming group %s for up to its route_cache_age: %s", mover->from,
+                           "a tracker keeps naming group %s for up to its route_cache_age: %s", mover->from,
                            why.text);
     return true;
 }
@@ -327,7 +327,7 @@ static int move_user(struct mover *mover, const char *application, const char *u
     if (!reroute_user(&batch, group, &error))
         return command_failed(mover->command, user, &error);
     if (!remember_user(mover, &batch))
-        command_remark(mover->command, "no memory to look after user %s; run it again", user);
+        command_remark(mover->command, "no memory to watch user %s; run it again", user);
     return say_user(mover, &batch, mover->files - files, mover->bytes - bytes, "");
 }
 
@@ -424,7 +424,7 @@ void move_settle(struct mover *mover)
     if (mover->user_count == 0 || move_ended(mover))
         return;
     command_remark(mover->command,
-                   "looking for %" PRId64 " s after users who were moved, for uploads by old addresses",
+                   "watching users who were moved for another %" PRId64 " s, for uploads to old addresses",
                    mover->settle_ms / 1000);
     do {
         for (int64_t slept = 0; slept < LOOK_MS && !move_ended(mover); slept += NAP_MS)

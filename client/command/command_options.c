@@ -68,7 +68,7 @@ static const struct option options_table[] = {
     COMMON_SETTING("progress-timeout", 0, "TIME", "progress_timeout",
                    "how long a transfer may stand still (30s)"),
     COMMON_SETTING("hedge-time", 0, "TIME", "hedge_time",
-                   "until the next tracker is asked too (300ms; 0: never)"),
+                   "time before the next tracker is asked too (300ms; 0: never)"),
     COMMON_SETTING("tries", 0, "N", "tries", "tries of a transfer, over all servers (10)"),
     {.name = "config",
      .argument = "FILE",
@@ -81,7 +81,7 @@ static const struct option options_table[] = {
      .kind = TEXT,
      .offset = MEMBER(max_time),
      .common = true,
-     .help = "give up after this time in all, e.g. 30s, 10m, 2h"},
+     .help = "give up after this time in total, e.g. 30s, 10m, 2h"},
     COMMON_FLAG("json", 0, FLAG, json, "one JSON object per line on standard output, errors too"),
     COMMON_FLAG("quiet", 'q', FLAG, quiet, "no progress bar, no remarks"),
     COMMON_FLAG("verbose", 'v', COUNT, verbose, "say more on standard error; -vv: everything"),
@@ -90,7 +90,7 @@ static const struct option options_table[] = {
     COMMON_FLAG("help-json", 0, FLAG, help_json, "all commands and options as JSON"),
     COMMON_FLAG("version", 0, FLAG, version, "the version"),
     SOME_FLAG("dry-run", 'n', dry_run, "only say what would be done"),
-    SOME_FLAG("recursive", 'r', recursive, "what is in directories too"),
+    SOME_FLAG("recursive", 'r', recursive, "the contents of directories too"),
     SOME_FLAG("package", 0, package,
               "upload: FILE is a folder with a finished HLS or DASH stream (or the master playlist in it): "
               "stores all "
@@ -107,8 +107,7 @@ static const struct option options_table[] = {
               "where to, for one file (-: standard output); what is there is replaced"),
     SOME_TEXT("into", 0, "DIR", into, "the directory that files go to, under their stored names"),
     SOME_FLAG("resume", 'c', resume,
-              "go on: with an upload where it was interrupted; with an earlier download's PATH.part, else "
-              "with PATH"),
+              "continue: an upload where it was interrupted; a download from PATH.part, else from PATH"),
     SOME_FLAG("verify", 0, verify, "fail where no digest is stored (one that is stored is always compared)"),
     SOME_NUMBER("offset", 0, offset, 0, "first byte of a part; to standard output only"),
     SOME_NUMBER("size", 0, size, 1, "bytes of a part; to standard output only"),
@@ -120,14 +119,13 @@ static const struct option options_table[] = {
     SOME_TEXT("since", 0, "TIME", since, "not older than this: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]"),
     SOME_FLAG("long", 'l', long_form, "content type and digest too"),
     SOME_FLAG("sign", 0, sign, "sign the links with the issuer's key of REEL_KEYS (ID@FILE or FILE)"),
-    SOME_TEXT(
-        "expires", 0, "TIME", expires,
-        "how long tokens and signed links hold: 90s, 6h, 30d, or until 2026-11-28 (1h); upload: when the "
-        "file is deleted, or never (as the servers are configured)"),
+    SOME_TEXT("expires", 0, "TIME", expires,
+              "how long tokens and signed links are valid: 90s, 6h, 30d, or until 2026-11-28 (1h); upload: "
+              "when the file is deleted, or never (as the servers are configured)"),
     SOME_TEXT("scope", 0, "SCOPE", scope,
               "what signed links open: file, user (all of the user's files), prefix:N (IDs that begin alike) "
               "(file)"),
-    SOME_FLAG("exact", 0, exact, "signed links hold only with the name that they show"),
+    SOME_FLAG("exact", 0, exact, "signed links are valid only with the name that they show"),
     SOME_TEXT("network", 0, "ADDRESS", network, "only for clients of ADDRESS's network (/24; IPv6: /64)"),
     SOME_TEXT("to", 0, "NAME", to, "the user who gets the copies; admin: the group that users move to"),
     SOME_FLAG("empty", 0, empty,
@@ -136,11 +134,11 @@ static const struct option options_table[] = {
     SOME_TEXT("bytes", 0, "BYTES", bytes, "quota: bytes that the user may have: 500M, 20G, none or default"),
     SOME_TEXT("files", 0, "N", files, "quota: files that the user may have: a number, none or default"),
     SOME_TEXT("settle", 0, "TIME", settle,
-              "moving: how long to look after users who were moved, for uploads by old addresses (75s)"),
+              "moving: how long to watch users who were moved for uploads to old addresses (75s)"),
     SOME_TEXT("interval", 0, "TIME", interval, "between two tables: 500ms, 2s (2s)"),
-    SOME_FLAG("repair", 0, repair, "put what is wrong out of service and into quarantine"),
+    SOME_FLAG("repair", 0, repair, "take damaged files out of service and into quarantine"),
     SOME_FLAG("confirm-leftovers", 0, confirm_leftovers,
-              "many files have no row and are leftovers indeed: move them to quarantine"),
+              "the many files without a row are leftovers indeed: move them to quarantine"),
     SOME_FLAG("status", 0, status, "only report how far the last one is"),
 };
 
@@ -282,7 +280,7 @@ static bool unknown_option(const char *name, struct error *error)
 {
     const struct option *meant = option_nearest(name);
 
-    return meant ? error_set(error, ERROR_MALFORMED, "there is no option --%s; is --%s meant?", name,
+    return meant ? error_set(error, ERROR_MALFORMED, "there is no option --%s; did you mean --%s?", name,
                              meant->name)
                  : error_set(error, ERROR_MALFORMED, "there is no option --%s", name);
 }

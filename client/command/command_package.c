@@ -164,9 +164,9 @@ static int store_package(struct command *command, struct package_upload *upload,
     if (result == COMMAND_OK)
         result = store_playlists(command, upload);
     if (result != COMMAND_OK)
-        command_remark(command,
-                       "%s is not stored whole; with --file-id %s the same command stores what is missing",
-                       argument, upload->package.folder.base);
+        command_remark(
+            command, "%s is not completely stored; with --file-id %s the same command stores what is missing",
+            argument, upload->package.folder.base);
     for (size_t i = 0; i < upload->package.root_count && result == COMMAND_OK; i++)
         result = print_master(command, upload->package.roots[i], argument);
     return result;
@@ -210,10 +210,8 @@ int command_upload_packages(struct command *command)
     if (options->expires && !command_parse_file_expires(options->expires, &expires))
         return command_usage(options, COMMAND_EXPIRES_EXPECTED, options->expires);
     if (options->name || options->type || options->recursive || options->resume)
-        return command_usage(
-            options,
-            "--package takes no --name, --type, --recursive and --resume: names and types are those of "
-            "the files in the folder");
+        return command_usage(options, "--package takes no --name, --type, --recursive or --resume: names and "
+                                      "types are those of the files in the folder");
     if (options->file_id && command->count > 1)
         return command_usage(options, "--file-id is for one package");
     for (int i = 0; i < command->count && atomic_load(&command->ended_by) == 0; i++) {

@@ -74,7 +74,7 @@ static void *watch_run(void *argument)
     if (watch_wait(clock_monotonic_ms() + GRACE_MS) != 0) {
         watch_summary(command);
         if (atomic_load(&command->resumable) > 0)
-            fprintf(stderr, "reel: the same command with -c goes on where the uploads were\n");
+            fprintf(stderr, "reel: the same command with -c continues where the uploads stopped\n");
         _exit(by == COMMAND_MAX_TIME ? COMMAND_UNAVAILABLE : 128 + by);
     }
     return NULL;

@@ -56,7 +56,7 @@ static const struct config_option settings_options[] = {
     OPTION("progress_timeout", progress_timeout_ms, CONFIG_DURATION, "30s", 1, 3600000,
            "How long a transfer may stand still. --progress-timeout."),
     OPTION("hedge_time", hedge_ms, CONFIG_DURATION, "300ms", 0, 3600000,
-           "How long a tracker may take to answer until the next one is asked too; 0: never. --hedge-time."),
+           "How long a tracker may take to answer before the next one is asked too; 0: never. --hedge-time."),
     OPTION("tries", tries, CONFIG_INTEGER, "10", 1, 1000,
            "Tries of an upload or download, over all servers. --tries."),
 };

@@ -148,8 +148,7 @@ static char *upload_state(struct command *command, const char *path, const struc
         return NULL;
     state = command_state_path(command, path, &why);
     if (!state)
-        command_remark(command, "%s: this upload cannot be gone on with if it is interrupted: %s", path,
-                       why.text);
+        command_remark(command, "%s: this upload cannot be resumed if it is interrupted: %s", path, why.text);
     return state;
 }
 
@@ -164,7 +163,8 @@ static void upload_explain(struct command *command, const char *path, const char
                            const struct reel_error *error)
 {
     if (state && access(state, F_OK) == 0)
-        command_remark(command, "%s: the same command with -c goes on where it was; without, it begins anew",
+        command_remark(command,
+                       "%s: the same command with -c continues where it stopped; without -c it starts over",
                        path);
     else if (file_id[0] != '\0' && may_be_stored(error)) /* its last word may have been lost on the way */
         command_remark(command, "%s: if it was stored after all, its file ID is %s", path, file_id);

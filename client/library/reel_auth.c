@@ -27,7 +27,8 @@ static bool take_mode(const struct reel_options *options, bool has_keys, enum au
 
     *mode = has_keys ? AUTH_REQUIRED : AUTH_PREFER;
     if (options->auth < REEL_AUTH_DEFAULT || options->auth > REEL_AUTH_REQUIRED)
-        return error_set(error, ERROR_MALFORMED, "auth: %lld is no enum reel_auth", (long long)options->auth);
+        return error_set(error, ERROR_MALFORMED, "auth: %lld is not a value of enum reel_auth",
+                         (long long)options->auth);
     if (options->auth != REEL_AUTH_DEFAULT)
         *mode = (enum auth_mode)(options->auth - REEL_AUTH_OFF);
     for (size_t i = 0; word && i < ARRAY_SIZE(words); i++)

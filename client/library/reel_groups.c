@@ -88,13 +88,13 @@ static bool users_page(struct bytes_wait *wait, reel_each_user each, void *argum
 
     *more = count == (size_t)wait->asked.users.limit;
     if (wait->size % PROTO_USERS_ENTRY_SIZE != 0)
-        return error_set(error, ERROR_MALFORMED, "%zu bytes are no list of users", wait->size);
+        return error_set(error, ERROR_MALFORMED, "%zu bytes are not a list of users", wait->size);
     for (size_t i = 0; i < count; i++) {
         if (!proto_users_entry_unpack(wait->bytes + i * PROTO_USERS_ENTRY_SIZE, PROTO_USERS_ENTRY_SIZE,
                                       &entry, error))
             return false;
         if (entry.number <= wait->asked.users.after)
-            return error_set(error, ERROR_MALFORMED, "the list of users does not go on");
+            return error_set(error, ERROR_MALFORMED, "the list of users does not advance");
         wait->asked.users.after = entry.number;
         if (!each(argument, entry.application, entry.user)) {
             *more = false;
@@ -147,7 +147,7 @@ static bool left_page(struct bytes_wait *wait, reel_each_user each, void *argume
     size_t size = wait->size;
 
     if (size < PROTO_LEFT_HEAD_SIZE || (size - PROTO_LEFT_HEAD_SIZE) % PROTO_LEFT_ENTRY_SIZE != 0)
-        return error_set(error, ERROR_MALFORMED, "%zu bytes are no answer to LEFT", size);
+        return error_set(error, ERROR_MALFORMED, "%zu bytes are not an answer to LEFT", size);
     if (!proto_left_head_unpack(wait->bytes, PROTO_LEFT_HEAD_SIZE, head, error))
         return false;
     for (size_t at = PROTO_LEFT_HEAD_SIZE; at < size && !*enough; at += PROTO_LEFT_ENTRY_SIZE) {
@@ -175,7 +175,7 @@ bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int
             break;
         if (head.next.table < asked->table ||
             (head.next.table == asked->table && head.next.after <= asked->after))
-            fine = error_set(&why, ERROR_MALFORMED, "the answers to LEFT do not go on");
+            fine = error_set(&why, ERROR_MALFORMED, "the answers to LEFT do not advance");
         *files += head.rows;
         *former += head.former;
         *asked = head.next;

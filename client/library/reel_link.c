@@ -49,7 +49,7 @@ static const struct key *find_issuer(const struct keys *keys, const char *id, co
         error_set(error, ERROR_MALFORMED, "%s has no key %s%s", file,
                   id[0] != '\0' ? id : "with the role issuer", id[0] != '\0' ? "" : ", which signs links");
     else if (!key_has_role(found, KEY_ROLE_ISSUER))
-        error_set(error, ERROR_MALFORMED, "key %s of %s has not the role issuer, which signs links", id,
+        error_set(error, ERROR_MALFORMED, "key %s of %s does not have the role issuer, which signs links", id,
                   file);
     else
         return found;
@@ -104,13 +104,13 @@ static bool sign_link(const struct reel_link *link, const struct proto_file_key 
         good = error_set(error, ERROR_REFUSED, "key %s is not for the application %s", key->id,
                          file->application);
     else if (good && (key->rights & KEY_RIGHT_READ) == 0)
-        good = error_set(error, ERROR_REFUSED, "key %s has not the right to read (rights=r)", key->id);
+        good = error_set(error, ERROR_REFUSED, "key %s does not have the right to read (rights=r)", key->id);
     else if (good && token->scope == LINK_SCOPE_PREFIX &&
              (token->prefix == 0 || token->prefix > strlen(file->file)))
         good = error_set(error, ERROR_MALFORMED, "a prefix of %zu bytes: the file ID %s has %zu",
                          token->prefix, file->file, strlen(file->file));
     else if (good && !link_token_sign(token, key, file, &view, token->network ? link->client : ""))
-        good = error_set(error, ERROR_MALFORMED, "\"%s\" is no numeric address of a client",
+        good = error_set(error, ERROR_MALFORMED, "\"%s\" is not a numeric address of a client",
                          token->network ? link->client : "");
     keys_release(keys);
     return good;

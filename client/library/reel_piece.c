@@ -135,7 +135,7 @@ static bool piece_pause(struct reel_piece *piece, const struct error *error)
 
     if (pause_ms < 0)
         return false;
-    reel_say(piece->reel, "%s; going on at byte %" PRId64, error->text, piece->at.offset);
+    reel_say(piece->reel, "%s; continuing at byte %" PRId64, error->text, piece->at.offset);
     return poll(&cancelled, 1, (int)pause_ms) == 0;
 }
 

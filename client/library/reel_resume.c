@@ -57,7 +57,7 @@ static bool resume_open(struct resumed *resumed, struct error *error)
     if (!reel_state_open(state, upload->state, error)) {
         if (!upload->fresh)
             return false;
-        reel_say(resumed->reel, "%s; this upload cannot be gone on with if it is interrupted", error->text);
+        reel_say(resumed->reel, "%s; this upload cannot be resumed if it is interrupted", error->text);
         return true;
     }
     if (upload->fresh)
@@ -65,8 +65,7 @@ static bool resume_open(struct resumed *resumed, struct error *error)
     if (!reel_state_read(state, resumed->content, &resumed->put->key, upload->file, error))
         return false;
     if (state->other)
-        reel_say(resumed->reel,
-                 "what is kept in %s is of another upload, or the file has changed since: from the beginning",
+        reel_say(resumed->reel, "%s describes another upload, or the file has changed since: starting over",
                  upload->state);
     if (state->known)
         memcpy(resumed->put->key.file, state->file, sizeof(state->file));
@@ -91,7 +90,7 @@ static bool resume_keep(struct resumed *resumed, struct error *error)
         return true;
     if (!resumed->upload->fresh)
         return false;
-    reel_say(resumed->reel, "%s; this upload cannot be gone on with if it is interrupted", error->text);
+    reel_say(resumed->reel, "%s; this upload cannot be resumed if it is interrupted", error->text);
     reel_state_remove(state);
     reel_state_close(state);
     return true;
@@ -201,7 +200,7 @@ static bool resume_look(struct resumed *resumed, bool *gone, struct error *error
     if (resumed->state.count > 0 && !resumed->whole.at.complete &&
         !resume_look_at_pieces(resumed, &done, error))
         return false;
-    reel_say(resumed->reel, "going on at byte %" PRId64 " of %" PRId64, done, resumed->content->size);
+    reel_say(resumed->reel, "continuing at byte %" PRId64 " of %" PRId64, done, resumed->content->size);
     return true;
 }
 
@@ -215,7 +214,7 @@ static bool resume_start(struct resumed *resumed, struct error *error)
             return true;
         if (!gone)
             return false;
-        reel_say(resumed->reel, "the upload that was begun is not there any more: from the beginning");
+        reel_say(resumed->reel, "the upload that was begun no longer exists: starting over");
     }
     return resume_begin(resumed, error);
 }

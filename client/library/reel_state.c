@@ -23,9 +23,9 @@
 static bool state_is_ours(const char *path, const struct stat *status, struct error *error)
 {
     if (!S_ISREG(status->st_mode))
-        return error_set(error, ERROR_IO, "%s is no regular file", path);
+        return error_set(error, ERROR_IO, "%s is not a regular file", path);
     if (status->st_uid != geteuid() || status->st_nlink > 1)
-        return error_set(error, ERROR_IO, "%s belongs to another user or has another name too", path);
+        return error_set(error, ERROR_IO, "%s belongs to another user or has more than one name", path);
     return true;
 }
 
@@ -68,7 +68,7 @@ bool reel_state_open(struct reel_state *state, const char *path, struct error *e
         if (!fine)
             return false;
     }
-    return error_set(error, ERROR_UNAVAILABLE, "%s is removed again and again", path);
+    return error_set(error, ERROR_UNAVAILABLE, "%s keeps being removed", path);
 }
 
 void reel_state_remove(struct reel_state *state)

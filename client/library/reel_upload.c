@@ -91,7 +91,7 @@ static bool check_expiry(struct reel *reel, const struct proto_put *put, struct 
     }
     return why.code == ERROR_FORBIDDEN || why.code == ERROR_UNAUTHENTICATED ||
            error_set(error, why.code == ERROR_GENERAL ? ERROR_UNKNOWN_COMMAND : why.code,
-                     "file %s is stored, but nobody confirms when it expires: %s", put->key.file, why.text);
+                     "file %s is stored, but its expiry could not be confirmed: %s", put->key.file, why.text);
 }
 
 /* As a partial upload, where it is to be one and can be; else in one request. */
@@ -104,7 +104,7 @@ static bool send_content(struct reel *reel, const struct content *content, const
         if (end != RESUME_TOO_OLD)
             return end == RESUME_STORED;
         reel_say(reel, "the servers do not know partial uploads: the file is sent as a whole, and the upload "
-                       "cannot be gone on with");
+                       "cannot be resumed");
     }
     return send_checked(reel, content, upload, put, error);
 }

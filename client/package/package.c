@@ -33,8 +33,8 @@ static bool read_named(struct visit *visit, const char *path, struct error *erro
     if (file->state == PACKAGE_OPEN)
         return error_set(error, ERROR_MALFORMED, "%s names itself, or what it names leads back to it", path);
     if (!package_is_hls(path))
-        return error_set(error, ERROR_MALFORMED, "%s is named as a playlist and is none by its name (.m3u8)",
-                         path);
+        return error_set(error, ERROR_MALFORMED,
+                         "%s is referenced as a playlist, but its name does not end in .m3u8", path);
     if (visit->depth == NESTING_MAX)
         return error_set(error, ERROR_MALFORMED, "playlists name playlists more than %d deep", NESTING_MAX);
     file->named = true;

@@ -221,7 +221,7 @@ static void read_segments(struct dash *dash, struct level *level, const char **a
     if (t)
         level->next = strtoull(t, NULL, 10);
     if (repeat < 0) {
-        fail(dash, ERROR_MALFORMED, "S with a negative r: how many segments there are must be said");
+        fail(dash, ERROR_MALFORMED, "S with a negative r: the number of segments must be stated");
         return;
     }
     for (long long i = 0; i <= repeat; i++) {
@@ -312,8 +312,8 @@ static void want_template(struct dash *dash, const struct level *level, const ch
         fail(dash, ERROR_UNAVAILABLE, "no memory");
     else if (package_uri_has(uri, PACKAGE_REPRESENTATION) && !is_plain(level->id))
         fail(dash, ERROR_MALFORMED,
-             "the id of a Representation, %.64s, stands in a template and may have letters, digits, '-', "
-             "'.', '_' and '~' alone",
+             "the id of a Representation, %.64s, is used in a template and may contain only letters, digits, "
+             "'-', '.', '_' and '~'",
              level->id);
     else if (!by_time && !by_number)
         want(dash, pattern);
@@ -384,10 +384,10 @@ static void XMLCALL on_start(void *argument, const char *full_name, const char *
     if (dash->failed)
         return;
     if (dash->depth == 0 && strcmp(name, "MPD") != 0)
-        fail(dash, ERROR_MALFORMED, "it is no manifest of DASH: its element is %.64s, not MPD", name);
+        fail(dash, ERROR_MALFORMED, "it is not a DASH manifest: its root element is %.64s, not MPD", name);
     if (++dash->depth == DEPTH_MAX) {
         dash->depth--;
-        fail(dash, ERROR_MALFORMED, "elements lie deeper than %d", DEPTH_MAX);
+        fail(dash, ERROR_MALFORMED, "elements are nested deeper than %d", DEPTH_MAX);
         return;
     }
     if (link && strncmp(link, "urn:", 4) != 0)
@@ -487,7 +487,7 @@ static void XMLCALL on_document_type(void *argument, const char *name, const cha
                                      int internal)
 {
     (void)name, (void)system, (void)public, (void)internal;
-    fail(argument, ERROR_MALFORMED, "a document type (DOCTYPE) is not taken");
+    fail(argument, ERROR_MALFORMED, "a document type (DOCTYPE) is not accepted");
 }
 
 static bool parse(struct dash *dash, struct error *error)
@@ -502,7 +502,7 @@ static bool parse(struct dash *dash, struct error *error)
     int line = (int)XML_GetCurrentLineNumber(parser);
     if (dash->failed)
         return error_set(error, dash->why.code, "line %d: %s", line, dash->why.text);
-    return good || error_set(error, ERROR_MALFORMED, "line %d: it is no XML: %s", line,
+    return good || error_set(error, ERROR_MALFORMED, "line %d: not valid XML: %s", line,
                              XML_ErrorString(XML_GetErrorCode(parser)));
 }
 

@@ -221,8 +221,8 @@ char *package_folder_read(const struct package_folder *folder, const struct pack
     if (fd < 0 || fstat(fd, &status) != 0) {
         (void)error_set_errno(error, errno, "%s", file->path);
     } else if (!S_ISREG(status.st_mode) || (size_t)status.st_size > PACKAGE_PLAYLIST_MAX) {
-        (void)error_set(error, ERROR_MALFORMED, "%s is larger than %zu MiB, which no playlist is", file->path,
-                        PACKAGE_PLAYLIST_MAX >> 20);
+        (void)error_set(error, ERROR_MALFORMED, "%s is larger than %zu MiB, too large for a playlist",
+                        file->path, PACKAGE_PLAYLIST_MAX >> 20);
     } else if (!(text = malloc((size_t)status.st_size + 1))) {
         (void)error_set(error, ERROR_UNAVAILABLE, "no memory for %s", file->path);
     } else {

@@ -125,7 +125,7 @@ static bool read_lines(struct hls *hls, struct error *error)
     struct error why;
 
     if (strncmp(line, "#EXTM3U", 7) != 0 || (line[7] != '\0' && !strchr(" \t\r\n", line[7])))
-        return error_set(error, ERROR_MALFORMED, "it is no playlist: it does not begin with #EXTM3U");
+        return error_set(error, ERROR_MALFORMED, "it is not a playlist: it does not begin with #EXTM3U");
     while (line < end) {
         size_t size = strcspn(line, "\n");
 

@@ -137,7 +137,7 @@ char *package_uri_resolve(const char *directory, const char *uri, bool templates
 
     if (package_uri_is_absolute(uri) || uri[0] == '/') {
         (void)error_set(error, ERROR_MALFORMED,
-                        "an absolute URI; only relative ones, to files inside of the folder, can be stored");
+                        "an absolute URI; only relative ones, to files inside the folder, can be stored");
         return NULL;
     }
     if (before + size >= PATH_BYTES || size == 0) {

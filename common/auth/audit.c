@@ -58,7 +58,7 @@ static int audit_open(const char *path, struct error *error)
     if (fd < 0 || fstat(fd, &file) != 0) {
         error_set_errno(error, errno, "audit: cannot open %s", path);
     } else if (!S_ISREG(file.st_mode)) {
-        error_set(error, ERROR_REFUSED, "audit: %s is no regular file", path);
+        error_set(error, ERROR_REFUSED, "audit: %s is not a regular file", path);
     } else {
         return fd;
     }

@@ -96,11 +96,11 @@ static bool check_mode(const struct auth_options *options, const struct keys *ke
             "mode = required with a token alone: only a key lets the server prove itself; give one, or "
             "mode = prefer");
     if (asks && !key)
-        return error_set(
-            error, ERROR_REFUSED,
-            "mode = required needs a key of one's own: name it with [auth] identity (the keys file has none, "
-            "or several, with the role %s)",
-            options->role == KEY_ROLE_NONE ? "client, issuer or operator" : key_role_name(options->role));
+        return error_set(error, ERROR_REFUSED,
+                         "mode = required needs a key of its own: name it with [auth] identity (the keys "
+                         "file has none, or several, with the role %s)",
+                         options->role == KEY_ROLE_NONE ? "client, issuer or operator"
+                                                        : key_role_name(options->role));
     return true;
 }
 
@@ -114,7 +114,8 @@ static bool take_tokens(struct auth *auth, const struct auth_options *options, s
         token->size = token_parse(options->tokens[i], token->bytes);
         if (token->size == 0)
             return error_set(error, ERROR_REFUSED,
-                             "token %zu is none: the text that `reel auth token` prints is expected", i + 1);
+                             "token %zu is not a token: the text that `reel auth token` prints is expected",
+                             i + 1);
         auth->token_count++;
     }
     return true;

@@ -78,7 +78,7 @@ static bool take_roles(const struct key_line *line, char *word, struct key *key)
                 "issuer is expected",
                 name);
         if (key_has_role(key, role))
-            return line_wrong(line, "role %s is there twice", name);
+            return line_wrong(line, "role %s is given twice", name);
         key->roles |= 1u << role;
     }
     return true;
@@ -147,7 +147,7 @@ static bool take_list(const struct key_line *line, const char *option, char *val
     size_t count = 1;
 
     if (list->count > 0)
-        return line_wrong(line, "%s= is there twice", option);
+        return line_wrong(line, "%s= is given twice", option);
     for (const char *at = value; *at != '\0'; at++)
         count += *at == ',';
     list->items = calloc(count, sizeof(*list->items));
@@ -158,7 +158,7 @@ static bool take_list(const struct key_line *line, const char *option, char *val
         if (end)
             *end++ = '\0';
         if (item[0] == '\0' || !valid(item))
-            return line_wrong(line, "%s=: \"%s\" is no valid name", option, item);
+            return line_wrong(line, "%s=: \"%s\" is not a valid name", option, item);
         if (!(list->items[list->count] = strdup(item)))
             return error_set_errno(line->error, ENOMEM, "%s", line->name);
         list->count++;
@@ -170,7 +170,7 @@ static bool take_addresses(const struct key_line *line, char *value, struct key 
 {
     struct config_strings texts = {0};
     struct error why;
-    bool good = key->addresses.count == 0 || line_wrong(line, "addresses= is there twice");
+    bool good = key->addresses.count == 0 || line_wrong(line, "addresses= is given twice");
 
     good = good && take_list(line, "addresses", value, valid_any, &texts);
     if (good && !networks_parse(&texts, &key->addresses, &why))
@@ -199,7 +199,7 @@ static bool take_option(const struct key_line *line, char *word, struct key *key
             line, "there is no option \"%s\"; groups, addresses, applications, rights or paths is expected",
             word);
     if (*has_rights)
-        return line_wrong(line, "rights= is there twice");
+        return line_wrong(line, "rights= is given twice");
     *has_rights = true;
     return key_rights_parse(value, &key->rights) ||
            line_wrong(line, "rights=%s: letters of rwdl are expected, each once", value);
@@ -212,7 +212,7 @@ static bool derive_all(const struct key_line *line, struct key *key)
     for (size_t use = 0; use < KEY_USES; use++)
         if (!key_derive(key, words[use], key->derived[use]))
             return error_set(line->error, ERROR_UNAVAILABLE,
-                             "%s: OpenSSL computes no HMAC-SHA-256 here; keys cannot be used", line->name);
+                             "%s: OpenSSL cannot compute HMAC-SHA-256 here; keys cannot be used", line->name);
     return true;
 }
 
@@ -266,7 +266,7 @@ static bool add_line(struct keys *keys, const struct key_line *line)
         return false;
     for (size_t i = 0; i + 1 < keys->count; i++) {
         if (strcmp(keys->items[i].id, key->id) == 0)
-            return line_wrong(line, "there is a key with the ID %s above", key->id);
+            return line_wrong(line, "the ID %s is already used by a key above", key->id);
         if (memcmp(keys->items[i].secret, key->secret, sizeof(key->secret)) == 0)
             return line_wrong(line, "keys %s and %s have the same secret; each needs one of its own",
                               keys->items[i].id, key->id);
@@ -335,11 +335,10 @@ static bool file_path(const char *file, char path[PATH_MAX], bool *credential, s
 
     *credential = !strchr(file, '/');
     if (*credential && !directory)
-        return error_set(
-            error, ERROR_GENERAL,
-            "%s: a name without a slash is that of a credential, and the service manager gave none "
-            "(LoadCredential=%s:/path in the unit); or give a path",
-            file, file);
+        return error_set(error, ERROR_GENERAL,
+                         "%s: a name without a slash names a credential, and the service manager passed none "
+                         "(LoadCredential=%s:/path in the unit); set it there, or give a path",
+                         file, file);
     length = *credential ? snprintf(path, PATH_MAX, "%s/%s", directory, file)
                          : snprintf(path, PATH_MAX, "%s", file);
     return (length >= 0 && length < PATH_MAX) ||
@@ -352,7 +351,7 @@ static bool check_file(const struct stat *file, bool credential, const char *pat
     mode_t forbidden = credential ? S_IWGRP | S_IRWXO : S_IRWXG | S_IRWXO;
 
     if (!S_ISREG(file->st_mode))
-        return error_set(error, ERROR_REFUSED, "%s: no regular file", path);
+        return error_set(error, ERROR_REFUSED, "%s: not a regular file", path);
     if (file->st_uid != 0 && file->st_uid != geteuid())
         return error_set(
             error, ERROR_REFUSED,
@@ -361,7 +360,7 @@ static bool check_file(const struct stat *file, bool credential, const char *pat
             path, (unsigned)file->st_uid, (unsigned)geteuid());
     if ((file->st_mode & forbidden) != 0)
         return error_set(error, ERROR_REFUSED,
-                         "%s: others than its owner can read or change it (mode %04o); chmod 600", path,
+                         "%s: users other than its owner can read or change it (mode %04o); chmod 600", path,
                          (unsigned)file->st_mode & 07777);
     if (file->st_size > KEYS_FILE_MAX)
         return error_set(error, ERROR_REFUSED, "%s: more than %d bytes", path, KEYS_FILE_MAX);
@@ -447,7 +446,7 @@ char *keys_file_new_line(const char *id, const char *roles, const char *rest, st
     explicit_bzero(secret, sizeof(secret));
     explicit_bzero(text, sizeof(text));
     if (!made) {
-        error_set(error, ERROR_UNAVAILABLE, "the system gives no random bytes or no memory");
+        error_set(error, ERROR_UNAVAILABLE, "the system provided no random bytes or no memory");
         return NULL;
     }
     struct keys *keys = strpbrk(line, "#\n") ? NULL : keys_parse(line, strlen(line), "new key", error);

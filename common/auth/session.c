@@ -168,7 +168,7 @@ bool session_hello(struct session *session, const struct session_server *server,
     if (server->nonce)
         memcpy(answer.nonce, server->nonce, sizeof(answer.nonce));
     else if (!random_secret(answer.nonce, sizeof(answer.nonce)))
-        return error_set(error, ERROR_UNAVAILABLE, "the system gives no random bytes");
+        return error_set(error, ERROR_UNAVAILABLE, "the system provided no random bytes");
     if (!proto_hello_reply_pack(reply, &answer, error))
         return false;
     if (!compute_transcript(body, reply, server->binding, session->transcript))
@@ -432,7 +432,7 @@ bool session_client_hello(struct session_client *client, uint8_t body[PROTO_HELL
     if (client->nonce)
         memcpy(hello.nonce, client->nonce, sizeof(hello.nonce));
     else if (!random_secret(hello.nonce, sizeof(hello.nonce)))
-        return error_set(error, ERROR_UNAVAILABLE, "the system gives no random bytes");
+        return error_set(error, ERROR_UNAVAILABLE, "the system provided no random bytes");
     if (!proto_hello_pack(client->hello, &hello, error))
         return false;
     memcpy(body, client->hello, PROTO_HELLO_SIZE);

@@ -168,7 +168,7 @@ static void exchange_time_is_over(struct packet_exchange *exchange)
     case EXCHANGE_SENDING:
         exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT,
                       exchange->out.asking ? "it did not say in time that it is ready for the content"
-                                           : "it took no byte of the request in time");
+                                           : "it accepted no byte of the request in time");
         return;
     case EXCHANGE_HEADER:
         exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "no reply in time");
@@ -195,7 +195,8 @@ static void exchange_timer(evutil_socket_t fd, short what, void *argument)
     if (limit != 0 && clock_monotonic_ms() >= limit)
         exchange_time_is_over(exchange);
     else if (is_under_way(exchange) && packet_socket_is_silent(exchange->socket, SILENCE_MS))
-        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT, "its machine acknowledges nothing any more");
+        exchange_fail(exchange, EXCHANGE_BROKEN, ERROR_TIMEOUT,
+                      "its machine no longer acknowledges anything");
     else
         exchange_arm(exchange);
 }
@@ -315,7 +316,7 @@ static void content_wanted(struct packet_exchange *exchange)
 
     if (exchange->header.length != 0) {
         exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED,
-                      "it was asked whether it is ready, and answers with %lld bytes",
+                      "it was asked whether it is ready, and answered with %lld bytes",
                       (long long)exchange->header.length);
         return;
     }
@@ -455,7 +456,7 @@ static void begin_collecting(struct packet_exchange *exchange)
     exchange->state = EXCHANGE_COLLECTING;
     if (exchange->header.length > (int64_t)exchange->options.reply_max) {
         exchange_fail(exchange, EXCHANGE_WRONG, ERROR_MALFORMED,
-                      "a reply of %lld bytes, where at most %zu can be right",
+                      "a reply of %lld bytes, where at most %zu are valid",
                       (long long)exchange->header.length, exchange->options.reply_max);
         return;
     }

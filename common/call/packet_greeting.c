@@ -64,7 +64,8 @@ static void greeting_plain(struct packet_greeting *greeting, bool reusable, cons
     if (is_required(greeting)) {
         end.outcome = GREETING_FAILED;
         (void)error_set(&end.error, ERROR_UNAUTHENTICATED,
-                        "it does not prove who it is, which mode = required wants: %s", error->text);
+                        "it does not prove its identity, which auth.mode = required demands: %s",
+                        error->text);
     }
     greeting_finish(greeting, &end);
 }

@@ -76,7 +76,7 @@ static void line_break(struct packet_line *line, int64_t fault_ms, const char *w
     if (line->over)
         return;
     if (!endpoint->pool->ending) {
-        log_info("packet", "%s: %u requests that share a connection are asked again: %s", endpoint->text,
+        log_info("packet", "%s: repeating %u requests that shared a connection: %s", endpoint->text,
                  line->count, why);
         metric_add(endpoint->pool->lines_broken, 1);
     }
@@ -243,7 +243,7 @@ static bool line_take_reply(struct packet_line *line)
     if (unread == 0)
         return false;
     if (line->count == 0) {
-        line_break(line, LINE_FAULT_MS, "bytes came that nobody asked for");
+        line_break(line, LINE_FAULT_MS, "unexpected bytes arrived");
         return false;
     }
     if (unread < PROTO_HEADER_SIZE)
@@ -255,7 +255,7 @@ static bool line_take_reply(struct packet_line *line)
     refused = header.status != PROTO_STATUS_OK;
     if (refused ? header.length > FAILURE_MAX
                 : (uint64_t)header.length != line->ring[line->first].reply_size) {
-        line_break(line, LINE_FAULT_MS, "a reply of another size than is right");
+        line_break(line, LINE_FAULT_MS, "a reply of the wrong size");
         return false;
     }
     if (unread < PROTO_HEADER_SIZE + (size_t)header.length)

@@ -35,16 +35,16 @@ struct packet_pool *packet_pool_create(struct loop *loop, const struct packet_po
                                    "Requests to other servers over a connection that was kept.", NULL);
     pool->gathered = metrics_counter("reel_call_requests_gathered_total",
                                      "Requests to other servers that shared a connection with others.", NULL);
-    pool->lines_broken = metrics_counter(
-        "reel_call_shared_connections_broken_total",
-        "Connections shared by requests that broke, were slow or wrong: each was asked again by itself.",
-        NULL);
+    pool->lines_broken = metrics_counter("reel_call_shared_connections_broken_total",
+                                         "Shared connections that broke, were slow or gave wrong replies: "
+                                         "their requests were repeated one by one.",
+                                         NULL);
     pool->failed =
         metrics_counter("reel_call_addresses_failed_total",
                         "Addresses that were not reached, broke the connection or kept silent.", NULL);
     pool->hedged =
         metrics_counter("reel_call_hedges_total",
-                        "Questions that another server was asked too, because the first was slow.", NULL);
+                        "Requests that a second server was sent too, because the first was slow.", NULL);
     return pool;
 }
 

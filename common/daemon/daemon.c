@@ -159,8 +159,9 @@ static void on_hangup(struct run *run)
     daemon_identity_audit(&run->public, "reload", !run->reload_refused, NULL);
     metric_set(run->reload_metric, run->reload_refused);
     (void)sd_notifyf(0, "READY=1\nSTATUS=%s",
-                     run->reload_refused ? "The last reload was refused; the earlier configuration holds"
-                                         : "");
+                     run->reload_refused
+                         ? "The last reload was refused; the earlier configuration remains in effect"
+                         : "");
 }
 
 /* Without any clean-up but the pid file's: what was acknowledged is safe at every moment. */

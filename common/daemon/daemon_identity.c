@@ -50,8 +50,7 @@ static bool identity_start_audit(struct daemon *daemon, const struct daemon_conf
     auth_identity(daemon->auth, &own);
     options.key = own.key;
     if (!own.key)
-        log_warning("audit",
-                    "auth.identity names no key of this daemon's own: the lines of %s are not chained",
+        log_warning("audit", "auth.identity names no key of this daemon: the lines of %s are not chained",
                     options.file);
     daemon->audit = audit_create(&options, error);
     auth_identity_clear(&own);

@@ -10,9 +10,11 @@
 
 static const struct config_option common_options[] = {
     {"daemon", "pid_file", CONFIG_STRING, offsetof(struct daemon_config, pid_file), "", 0, 0, NULL, false,
-     "File that holds the process id while the daemon runs, locked so that it runs once; empty for none."},
+     "File that holds the process id while the daemon runs, locked so that a second one cannot start; empty "
+     "for none."},
     {"daemon", "user", CONFIG_STRING, offsetof(struct daemon_config, user), "", 0, 0, NULL, false,
-     "User to become once the ports are bound, when started as root; empty to stay who started it."},
+     "User to become once the ports are bound, when started as root; empty to keep the user that started "
+     "it."},
     {"daemon", "loops", CONFIG_INTEGER, offsetof(struct daemon_config, loops), "0", 0, 256, NULL, false,
      "Event-loop threads; 0 for one per processor core."},
     {"daemon", "stop_timeout", CONFIG_DURATION, offsetof(struct daemon_config, stop_timeout_ms), "30s", 0,
@@ -40,28 +42,25 @@ static const struct config_option common_options[] = {
      "File or directory of the certificates that vouch for others: for servers that this one calls at tls:// "
      "addresses, and with verify = peer for who connects. Empty for those of the system."},
     {"tls", "verify", CONFIG_CHOICE, offsetof(struct daemon_config, tls.verify), "none", 0, 0, "none|peer",
-     true, "peer: who connects to listen_tls must show a certificate that ca vouches for."},
+     true, "peer: clients of listen_tls must present a certificate that ca vouches for."},
     {"tls", "expiry_warning", CONFIG_DURATION, offsetof(struct daemon_config, tls.expiry_warning_ms), "14d",
      0, INT64_C(3650) * 86400000, NULL, true,
-     "/healthz says degraded when a certificate of cert ends within this time."},
+     "/healthz reports degraded when a certificate of cert expires within this time."},
     {"audit", "file", CONFIG_STRING, offsetof(struct daemon_config, audit_file), "", 0, 0, NULL, false,
-     "File that says who did what, one JSON object per line, of mode 0600, linked by a chain that `reel auth "
-     "audit-verify` "
-     "checks (docs/security.md); reopened on SIGHUP and SIGUSR1. Empty for none."},
+     "File that records who did what: one JSON object per line, mode 0600, linked by a chain that `reel auth "
+     "audit-verify` checks (docs/security.md); reopened on SIGHUP and SIGUSR1. Empty for none."},
     {"audit", "required", CONFIG_BOOL, offsetof(struct daemon_config, audit_required), "no", 0, 0, NULL,
      false,
-     "Whether requests that belong into the audit file are refused as unavailable while it cannot be "
-     "written; otherwise "
-     "what is lost is counted."},
+     "Whether requests that must be audited are refused as unavailable while the audit file cannot be "
+     "written; otherwise lost events are counted."},
     {"auth", "mode", CONFIG_CHOICE, offsetof(struct daemon_config, auth_mode), "prefer", 0, 0, AUTH_MODES,
      true,
-     "Who may ask what: required lets nobody in, and goes to no server, without a proof of identity; prefer "
-     "proves "
-     "identities where the other end can and refuses nobody; off does not know of any. docs/security.md."},
+     "Who may ask for what: required admits nobody, and uses no server, without a proof of identity; prefer "
+     "proves identities where the other end can, and refuses nobody; off ignores identities. See "
+     "docs/security.md."},
     {"auth", "keys", CONFIG_STRING, offsetof(struct daemon_config, auth_keys), "", 0, 0, NULL, false,
-     "File of keys, of mode 0600, read again on SIGHUP; `reel auth new-key` makes them. A name without a "
-     "slash is a "
-     "credential of systemd (LoadCredential=). Empty: nobody is known, which required does not allow."},
+     "Keys file (mode 0600), read again on SIGHUP; `reel auth new-key` makes keys. A name without a slash is "
+     "a systemd credential (LoadCredential=). Empty: no identities, which required does not allow."},
     {"auth", "identity", CONFIG_STRING, offsetof(struct daemon_config, auth_identity), "", 0, 0, NULL, true,
      "ID of this daemon's own key in that file; empty: the only one there with this daemon's role."},
     {"auth", "legacy_addresses", CONFIG_STRINGS, offsetof(struct daemon_config, auth_legacy), "", 0, 0, NULL,
@@ -70,7 +69,7 @@ static const struct config_option common_options[] = {
      "proof: older "
      "programs that know no sessions. Only for networks whose hosts are all trusted."},
     {"auth", "session_time", CONFIG_DURATION, offsetof(struct daemon_config, auth_session_ms), "1h", 1000,
-     30 * 86400000LL, NULL, true, "How long a proof holds on its connection; then it is made again."},
+     30 * 86400000LL, NULL, true, "How long a proof is valid on its connection; after that it is renewed."},
 };
 
 #define ANSWERING_OPTIONS 2 /* the last rows */
@@ -108,16 +107,15 @@ static const struct command_option {
     const char *argument, *help;
 } command_options[] = {
     {"config", 'c', 'c', "FILE", "configuration file"},
-    {"option", 'o', 'o', "S.N=V",
-     "one option (SECTION.NAME=VALUE), over what the file says; may be repeated"},
+    {"option", 'o', 'o', "S.N=V", "one option (SECTION.NAME=VALUE), overriding the file; may be repeated"},
     {"daemonize", 'd', 'd', NULL, "go into the background once ready (needs [log] file)"},
     {"check-config", 0, 256 + DAEMON_CHECK_CONFIG, NULL, "check the configuration and exit"},
     {"print-config", 0, 256 + DAEMON_PRINT_CONFIG, NULL,
      "print the configuration with every default and exit"},
     {"init-db", 0, 256 + DAEMON_INIT_DB, NULL, "create what is missing in the database and exit"},
-    {"backup", 0, 256 + DAEMON_BACKUP, "FILE", "copy the SQLite database, also while it is in use, and exit"},
+    {"backup", 0, 256 + DAEMON_BACKUP, "FILE", "copy the SQLite database, even while it is in use, and exit"},
     {"checkpoint", 0, 256 + DAEMON_CHECKPOINT, NULL,
-     "reel-storage: put what a crash left in the upload journal in its place, empty it, and exit"},
+     "reel-storage: replay what a crash left in the upload journal, empty it, and exit"},
     {"help", 'h', 'h', NULL, "this text"},
     {"help-markdown", 0, 256 + DAEMON_HELP_MARKDOWN, NULL, "the options of the file as Markdown tables"},
     {"help-json", 0, 256 + DAEMON_HELP_JSON, NULL, "all options as JSON"},

@@ -78,10 +78,10 @@ static void note_expiry(struct daemon_tls *tls, const struct daemon_tls_config *
     if (expiry == 0)
         return;
     if (left <= 0)
-        log_error("tls", "a certificate of tls.cert ended %" PRId64 " days ago: clients will refuse it",
+        log_error("tls", "a certificate of tls.cert expired %" PRId64 " days ago: clients will refuse it",
                   -left / DAY_S);
     else if (left < tls->expiry_warning_ms / 1000)
-        log_warning("tls", "a certificate of tls.cert ends in %" PRId64 " days", left / DAY_S);
+        log_warning("tls", "a certificate of tls.cert expires in %" PRId64 " days", left / DAY_S);
 }
 
 bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, struct error *error)
@@ -97,9 +97,9 @@ bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, struct er
     tls->server = tls_server_create(&options, error);
     if (!tls->server)
         return false;
-    tls->expiry = metrics_gauge(
-        "reel_tls_certificate_not_after_seconds",
-        "When the first of the certificates of tls.cert ends, in seconds since the epoch.", NULL);
+    tls->expiry =
+        metrics_gauge("reel_tls_certificate_not_after_seconds",
+                      "When the first certificate of tls.cert expires, in seconds since the epoch.", NULL);
     note_expiry(tls, &config->tls);
     return true;
 }

@@ -141,7 +141,7 @@ struct packet_daemon_config {
         .section = "database", .name = "url_file", .type = CONFIG_STRING,                                    \
         PACKET_DAEMON_AT(database_url_file), .default_value = "",                                            \
         .help = "File whose one line is the URL, in the place of `url`, so that its password stands in no "  \
-                "configuration. A name without a slash is a credential of systemd (LoadCredential=)."        \
+                "configuration. A name without a slash is a systemd credential (LoadCredential=)."           \
     }
 
 #define PACKET_DAEMON_DATABASE_THREADS(default_)                                                             \

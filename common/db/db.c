@@ -502,8 +502,7 @@ static void db_register_metrics(struct db *db)
                                          "Time from the submission of a database job to its end.", NULL);
     db->reconnects =
         metrics_counter("reel_db_reconnects_total", "Connections made again after a loss.", NULL);
-    db->retries =
-        metrics_counter("reel_db_retries_total", "Jobs run again after a failure that passes.", NULL);
+    db->retries = metrics_counter("reel_db_retries_total", "Jobs repeated after a transient failure.", NULL);
     for (size_t i = DB_TRANSIENT; i <= DB_UNCERTAIN; i++)
         db->errors[i] =
             metrics_counter("reel_db_errors_total", "Database jobs that failed, by class.", labels[i]);

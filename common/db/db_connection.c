@@ -123,7 +123,7 @@ static bool usable(struct db_connection *connection, enum db_result *result, str
 {
     if (connection->in_rows) {
         *result = DB_PERMANENT;
-        return error_set(error, ERROR_GENERAL, "database %s: a statement inside of a row callback",
+        return error_set(error, ERROR_GENERAL, "database %s: a statement inside a row callback",
                          connection->url->text);
     }
     if (connection->doomed != DB_OK) {
@@ -210,7 +210,7 @@ enum db_result db_begin(struct db_connection *connection, struct error *error)
     if (!usable(connection, &result, error))
         return result;
     if (connection->in_transaction) {
-        error_set(error, ERROR_GENERAL, "database %s: a transaction inside of a transaction",
+        error_set(error, ERROR_GENERAL, "database %s: a transaction inside a transaction",
                   connection->url->text);
         return DB_PERMANENT;
     }

@@ -147,7 +147,7 @@ void db_mysql_transaction_init(void)
 {
     commits_lost = metrics_counter(
         "reel_db_commits_lost_total",
-        "Commits that a Galera cluster called successful and had not done; tried again.", NULL);
+        "Commits that a Galera cluster reported as successful but had not made; repeated.", NULL);
 }
 
 static bool keep_on(void *argument, const struct db_value *columns, size_t count)

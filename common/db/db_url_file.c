@@ -22,11 +22,10 @@ static bool find_file(const char *name, char path[PATH_MAX], struct error *error
     if (!strchr(name, '/')) {
         directory = getenv("CREDENTIALS_DIRECTORY");
         if (!directory)
-            return error_set(
-                error, ERROR_GENERAL,
-                "%s: a name without a slash is that of a credential, and the service manager gave none "
-                "(LoadCredential=%s:/path in the unit); or give a path",
-                name, name);
+            return error_set(error, ERROR_GENERAL,
+                             "%s: a name without a slash names a credential, and the service manager passed "
+                             "none (LoadCredential=%s:/path in the unit); set it there, or give a path",
+                             name, name);
     }
     int length = snprintf(path, PATH_MAX, "%s%s%s", directory, directory[0] != '\0' ? "/" : "", name);
     return (length >= 0 && length < PATH_MAX) ||

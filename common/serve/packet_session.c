@@ -196,7 +196,7 @@ bool packet_session_admits(struct packet_connection *connection, bool head, stru
     if (access && access->audited && connection->lane->server->options.audit_required &&
         !audit_works(connection->lane->server->options.audit))
         return error_set(error, ERROR_UNAVAILABLE,
-                         "%s cannot be written to the audit log, which audit.required wants", access->name);
+                         "%s cannot be written to the audit log, which audit.required demands", access->name);
     if (!access || access->roles == 0 || (mode != AUTH_REQUIRED && !auth_serves(auth)))
         return true;
     if (!head && mode != AUTH_REQUIRED)

@@ -52,7 +52,7 @@ static bool check_options(const struct tls_options *options, bool server, struct
             keys, certificates);
     if (server && options->verify_peer && options->ca[0] == '\0')
         return error_set(error, ERROR_REFUSED,
-                         "tls.verify = peer needs tls.ca: the certificates of who vouches for clients");
+                         "tls.verify = peer needs tls.ca: the certificates of those who vouch for clients");
     return true;
 }
 
@@ -81,7 +81,7 @@ static void server_enable_kernel(struct tls_server *server)
     server->kernel = kernel_can();
 #endif
     log_info("tls", "encryption by the kernel (kTLS): %s",
-             server->kernel ? "yes" : "not here, by this process instead");
+             server->kernel ? "yes" : "unavailable; this process encrypts");
 }
 
 struct tls_server *tls_server_create(const struct tls_options *options, struct error *error)
@@ -125,7 +125,7 @@ bool tls_server_reload(struct tls_server *server, const struct tls_options *opti
     tls_set_release(old);
     /* Whoever replaces a key that leaked does not want the tickets' to live on for long either. */
     if (server->tickets && !tls_tickets_rotate(server->tickets))
-        log_warning("tls", "no random numbers for a new key of session tickets: the old one stays");
+        log_warning("tls", "no random numbers for a new key of session tickets: the old one remains in use");
     return true;
 }
 

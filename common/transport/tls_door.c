@@ -178,7 +178,7 @@ static void guest_is_plain(struct guest *guest)
 
     tls_count_handshake(true, TLS_RESULT_PLAIN);
     tls_note_failure("plain", guest_name(guest, who, sizeof(who)),
-                     "it does not speak TLS, which this port asks for");
+                     "it does not speak TLS, which this port requires");
     if (options->plain_answer_size > 0 && send(guest->at.fd, options->plain_answer,
                                                options->plain_answer_size, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
         (void)shutdown(guest->at.fd, SHUT_WR);

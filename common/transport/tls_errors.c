@@ -34,19 +34,17 @@ static void register_all(void)
         for (size_t i = 0; i < TLS_RESULTS; i++) {
             (void)snprintf(labels, sizeof(labels), "result=\"%s\",side=\"%s\"", results[i], sides[side]);
             handshakes[side][i] =
-                metrics_counter("reel_tls_handshakes_total", "Handshakes of TLS, by how they ended.", labels);
+                metrics_counter("reel_tls_handshakes_total", "TLS handshakes, by outcome.", labels);
         }
     }
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         (void)snprintf(labels, sizeof(labels), "kind=\"%s\"", kinds[i]);
-        failures[i] = metrics_counter("reel_tls_failures_total", "Failures of TLS, by kind.", labels);
+        failures[i] = metrics_counter("reel_tls_failures_total", "TLS failures, by kind.", labels);
     }
-    kernel[0] =
-        metrics_counter("reel_tls_ktls_total",
-                        "Connections under TLS, by whether the kernel encrypts (kTLS).", "state=\"off\"");
-    kernel[1] =
-        metrics_counter("reel_tls_ktls_total",
-                        "Connections under TLS, by whether the kernel encrypts (kTLS).", "state=\"on\"");
+    kernel[0] = metrics_counter("reel_tls_ktls_total",
+                                "TLS connections, by whether the kernel encrypts (kTLS).", "state=\"off\"");
+    kernel[1] = metrics_counter("reel_tls_ktls_total",
+                                "TLS connections, by whether the kernel encrypts (kTLS).", "state=\"on\"");
 }
 
 void tls_register_metrics(void)
@@ -85,19 +83,19 @@ static const struct reason reasons[] = {
      "the peer has no pre-shared key that is known here, and there is no certificate"},
     {SSL_R_UNEXPECTED_EOF_WHILE_READING, "truncated", "the peer closed the connection without ending TLS"},
     {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "certificate",
-     "the peer shows no certificate, and tls.verify asks for one"},
+     "the peer presented no certificate, which tls.verify requires"},
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, "certificate",
      "the peer asks for a certificate, and we have none"},
-    {SSL_R_TLSV1_ALERT_UNKNOWN_CA, "certificate", "the peer does not know who vouches for our certificate"},
+    {SSL_R_TLSV1_ALERT_UNKNOWN_CA, "certificate", "the peer does not trust the issuer of our certificate"},
     {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, "certificate", "the peer refuses our certificate"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, "certificate", "the peer says that our certificate has expired"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, "certificate", "the peer refuses our certificate"},
     {SSL_R_TLSV1_ALERT_DECRYPT_ERROR, "key",
      "the peer has another key by the same name, or cannot check ours"},
     {SSL_R_BINDER_DOES_NOT_VERIFY, "key", "the peer has another key by the same name"},
-    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "protocol", "a record was changed on its way"},
+    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "protocol", "a record was altered in transit"},
     {SSL_R_NO_APPLICATION_PROTOCOL, "protocol",
-     "the peer wants another protocol (ALPN) than this port speaks"},
+     "the peer wants a protocol (ALPN) that this port does not speak"},
 };
 
 static const struct reason *find_reason(unsigned long code)

@@ -122,14 +122,14 @@ bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, i
     ERR_clear_error();
     SSL_CTX_set_default_passwd_cb(context, no_passphrase);
     if (SSL_CTX_use_certificate_chain_file(context, file) != 1)
-        return refuse_file(error, file, "no certificate in PEM, that of this server first");
+        return refuse_file(error, file, "no PEM certificates; this server's own comes first");
     if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1) {
         if (ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_X509)
-            return refuse_file(error, key_file, "the private key is not that of the certificate");
-        return refuse_file(error, key_file, "no private key in PEM without a passphrase");
+            return refuse_file(error, key_file, "the private key does not match the certificate");
+        return refuse_file(error, key_file, "no PEM private key without a passphrase");
     }
     if (SSL_CTX_check_private_key(context) != 1)
-        return refuse_file(error, key_file, "the private key is not that of the certificate");
+        return refuse_file(error, key_file, "the private key does not match the certificate");
     warn_if_readable(key_file);
     *expiry = end_of(SSL_CTX_get0_certificate(context));
     return true;
@@ -146,7 +146,7 @@ bool tls_context_trust(SSL_CTX *context, const char *ca, struct error *error)
         return error_set_errno(error, errno, "%s", ca);
     if (S_ISDIR(status.st_mode))
         return SSL_CTX_load_verify_dir(context, ca) == 1 || refuse_file(error, ca, "cannot be used");
-    return SSL_CTX_load_verify_file(context, ca) == 1 || refuse_file(error, ca, "no certificates in PEM");
+    return SSL_CTX_load_verify_file(context, ca) == 1 || refuse_file(error, ca, "no PEM certificates");
 }
 
 /* ---- what a client asks for ---- */

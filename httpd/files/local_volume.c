@@ -151,7 +151,7 @@ void local_volumes_end_workers(struct local_volumes *volumes, int64_t timeout_ms
         if (workers_destroy(volume->bulk, timeout_ms))
             volume->bulk = NULL;
         if (volume->workers || volume->bulk)
-            log_warning("local", "group %s: %s hangs; it is left behind", volume->group, volume->directory);
+            log_warning("local", "group %s: %s hangs; it is abandoned", volume->group, volume->directory);
     }
 }
 

@@ -115,7 +115,7 @@ static bool find_samples(struct clip *clip, const struct mp4_index *index, int64
     clip->timescale = index->tracks[reference].timescale;
     clip->count = 1;
     if (!find_reference(clip, &clip->tracks[0], start_ms, end_ms))
-        return error_set(error, ERROR_NOT_FOUND, "it is over before the clip would begin");
+        return error_set(error, ERROR_NOT_FOUND, "it ends before the clip would begin");
     for (size_t i = 0; i < index->track_count; i++) {
         struct clip_track *own = &clip->tracks[clip->count];
         if ((int)i == reference || index->tracks[i].kind != MEDIA_AUDIO)

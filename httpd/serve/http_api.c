@@ -88,7 +88,7 @@ static void answer_list(struct http_connection *connection)
 {
     struct http_api *api = connection->exchange.api;
     if (api->shown.has_token && api->shown.token.has_prefix) {
-        http_answer_refuse(connection, 403, "the token is for some file IDs alone, and lists nothing");
+        http_answer_refuse(connection, 403, "the token is for certain file IDs only, and lists nothing");
         return;
     }
     if (connection->loop->api_lists >= LISTS_MAX) {
@@ -129,7 +129,7 @@ static void answer_quota(struct http_connection *connection)
     struct proto_set_quota keep = {
         .key = api->request.key, .bytes = PROTO_QUOTA_KEEP, .files = PROTO_QUOTA_KEEP};
     if (api->shown.has_token && api->shown.token.has_prefix)
-        http_answer_refuse(connection, 403, "the token is for some file IDs alone");
+        http_answer_refuse(connection, 403, "the token is for certain file IDs only");
     else
         api_wait(connection, client_quota(connection->loop->client, &keep, on_api_quota, connection));
 }
@@ -269,7 +269,7 @@ static void answer_link(struct http_connection *connection)
     if (settings->access_signed && settings->share_max_s == 0)
         http_answer_refuse(connection, 403, "this server shares no links");
     else if (settings->access_signed && api->request.expires > settings->share_max_s)
-        http_answer_refuse(connection, 400, "expires: links may not hold for so long here (share_max)");
+        http_answer_refuse(connection, 400, "expires: links may not be valid for that long here (share_max)");
     else if (settings->access_signed && !http_outcome_auditable(connection->loop))
         http_answer_refuse(connection, 503, "the audit log cannot be written");
     else
@@ -347,7 +347,8 @@ static void on_api_status(void *argument, const char *text, size_t size, const s
     if (error) {
         http_answer_error(connection, error->code, error->text);
     } else if (size > STATUS_MAX || text[0] != '{') {
-        http_answer_error(connection, ERROR_GENERAL, "the tracker's STATUS is no JSON object, or too long");
+        http_answer_error(connection, ERROR_GENERAL,
+                          "the tracker's STATUS is not a JSON object, or too long");
     } else {
         char *own = own_counts(connection->loop->metrics);
         if (own && asprintf(&all, "{\"server\":%s,\"cluster\":%s}", own, text) < 0)
@@ -388,7 +389,7 @@ static void restore(struct http_connection *connection)
 {
     struct http_api *api = connection->exchange.api;
     if (connection->loop->settings->write == HTTP_WRITE_OFF)
-        http_answer_refuse(connection, 403, "this server changes no files");
+        http_answer_refuse(connection, 403, "this server does not change files");
     else if (!http_outcome_auditable(connection->loop))
         http_answer_refuse(connection, 503, "the audit log cannot be written");
     else
@@ -442,7 +443,7 @@ static void api_delete(struct http_connection *connection, const struct proto_fi
 {
     struct http_target file = {.key = *key};
     if (connection->loop->settings->write == HTTP_WRITE_OFF)
-        http_answer_refuse(connection, 403, "this server changes no files");
+        http_answer_refuse(connection, 403, "this server does not change files");
     else
         http_delete_begin(connection, &file, HTTP_TARGET_FILE);
 }

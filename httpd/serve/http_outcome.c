@@ -54,7 +54,7 @@ const char *http_outcome_message(int status)
     case 413:
         return "the file is larger than this server takes";
     case 422:
-        return "the content does not have the digest that was stated";
+        return "the content does not match the stated digest";
     case 429:
         return "too many requests";
     case 503:

@@ -67,14 +67,14 @@ static void http_register_metrics(struct http_metrics *metrics)
     metrics->bytes =
         metrics_counter("reel_httpd_sent_bytes_total", "Bytes of answers, heads included.", NULL);
     metrics->connections = metrics_gauge("reel_httpd_connections", "Open client connections.", NULL);
-    metrics->accepted = metrics_counter("reel_httpd_connections_total", "Client connections taken.", NULL);
+    metrics->accepted = metrics_counter("reel_httpd_connections_total", "Client connections accepted.", NULL);
     metrics->refused = metrics_counter("reel_httpd_connections_refused_total",
                                        "Client connections beyond a limit, answered 503.", NULL);
     metrics->relays = metrics_gauge("reel_httpd_relays", "Bodies on their way from a storage server.", NULL);
     metrics->failovers = metrics_counter("reel_httpd_failovers_total",
-                                         "Bodies that another storage server was asked to go on with.", NULL);
+                                         "Bodies that another storage server was asked to continue.", NULL);
     metrics->cut =
-        metrics_counter("reel_httpd_cut_total", "Answers that were cut off, as no server could go on.", NULL);
+        metrics_counter("reel_httpd_cut_total", "Answers that were cut off because no server could continue.", NULL);
     const char *body = "Body bytes passed on, by how.";
     metrics->spliced = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"spliced\"");
     metrics->copied = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"copied\"");
@@ -208,11 +208,11 @@ static void server_end_workers(struct daemon *daemon)
     if (workers_destroy(server->index_workers, WORKERS_STOP_MS))
         server->index_workers = NULL;
     if (server->stream_workers || server->index_workers)
-        log_warning("server", "the making of an index hangs; it is left behind");
+        log_warning("server", "the making of an index hangs; it is abandoned");
     if (!poster_service_end_workers(server->posters, WORKERS_STOP_MS))
-        log_warning("server", "reel-poster hangs; it is left behind");
+        log_warning("server", "reel-poster hangs; it is abandoned");
     if (!workers_destroy(server->resolver, WORKERS_STOP_MS))
-        log_warning("server", "a name look-up hangs; it is left behind");
+        log_warning("server", "a name look-up hangs; it is abandoned");
     server->resolver = NULL;
 }
 

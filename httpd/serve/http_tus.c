@@ -25,7 +25,7 @@
 #define JOIN_PATIENCE_MS INT64_C(3600000) /* of parts of unknown sizes */
 #define BYTES_PER_MS     INT64_C(20000)   /* that a storage server reads back or copies at least */
 
-#define NO_UPLOAD "no such upload, or its time is over"
+#define NO_UPLOAD "no such upload, or it has expired"
 
 void http_tus_end(struct http_tus *tus)
 {
@@ -71,15 +71,15 @@ static const char *message_of(int status)
     case 404:
         return NO_UPLOAD;
     case 409:
-        return "the bytes do not fit what is there; HEAD tells the offset";
+        return "the bytes do not fit what is there; HEAD reports the offset";
     case 423:
-        return "another request has taken the upload over, or the storage server cannot go on; HEAD tells "
-               "the offset";
+        return "another request has taken over the upload, or the storage server cannot continue; HEAD "
+               "reports the offset";
     case 429:
         return "too many unfinished uploads";
     case 422:
     case 460:
-        return "the content does not have the checksum that was stated";
+        return "the content does not match the stated checksum";
     default:
         return http_outcome_message(status);
     }
@@ -129,7 +129,7 @@ static void on_tus_finished(void *argument, const struct error *error)
     tus_audit(connection, "upload", error ? error->code : ERROR_NONE, error ? -1 : tus->state.offset);
     if (refused && tus->kind == TUS_FINAL) {
         tus_refuse(connection, error->code == ERROR_RANGE ? 409 : 404,
-                   error->code == ERROR_RANGE ? "a part is not complete" : "a part is not there any more");
+                   error->code == ERROR_RANGE ? "a part is not complete" : "a part no longer exists");
     } else if (error) {
         tus_failed(connection, error);
     } else {
@@ -335,7 +335,7 @@ static void refuse_offset(struct http_connection *connection)
     const struct http_tus *tus = connection->exchange.tus;
     connection->exchange.tells_offset = tus->draft;
     connection->exchange.upload_offset = tus->state.offset;
-    tus_refuse(connection, 409, "Upload-Offset is not the offset of the upload; HEAD tells it");
+    tus_refuse(connection, 409, "Upload-Offset is not the offset of the upload; HEAD reports it");
 }
 
 static void on_tus_offset(void *argument, const struct proto_partial_state *state, const struct error *error)
@@ -354,7 +354,7 @@ static void on_tus_offset(void *argument, const struct proto_partial_state *stat
     else if (tus->offset != state->offset)
         refuse_offset(connection);
     else if (tus->length >= 0 && state->size >= 0 && tus->length != state->size)
-        tus_refuse(connection, 409, "Upload-Length is another one than was said before");
+        tus_refuse(connection, 409, "Upload-Length differs from the one stated before");
     else if (tus->length >= 0 && tus->length < state->offset)
         tus_refuse(connection, 409, "Upload-Length is less than what is there already");
     else if (state->complete && !tus->has_content)
@@ -435,7 +435,7 @@ static int tus_continue(struct http_connection *connection, const struct http_ta
     case HTTP_METHOD_PATCH:
         return tus_patch(connection, message);
     default:
-        *message = "an upload is asked about with HEAD, PATCH and DELETE";
+        *message = "an upload takes HEAD, PATCH and DELETE";
         return 405;
     }
 }

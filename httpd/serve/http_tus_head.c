@@ -148,7 +148,7 @@ int http_tus_head_read(struct http_connection *connection, const struct http_tar
     *message = "the audit log cannot be written";
     if (!http_outcome_auditable(connection->loop))
         return 503;
-    *message = "an upload is created with POST, and asked about with HEAD, PATCH and DELETE";
+    *message = "an upload is created with POST, and then takes HEAD, PATCH and DELETE";
     if (tus->method == HTTP_METHOD_PUT || tus->method == HTTP_METHOD_GET)
         return 405;
     *message = "Upload-Offset and Upload-Length are numbers of bytes";

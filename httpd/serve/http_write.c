@@ -147,8 +147,7 @@ static void begin_sink(struct http_connection *connection, int64_t body, const s
     };
     if (write->head.put.size == 0 && write->head.has_sha256 &&
         !content_digest_is_of_nothing(write->head.sha256)) {
-        http_write_refuse_body(connection, body, 422,
-                               "the content does not have the SHA-256 that was stated");
+        http_write_refuse_body(connection, body, 422, "the content does not match the stated SHA-256");
         return;
     }
     exchange->sink = sink_open(&options);

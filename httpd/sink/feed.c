@@ -166,7 +166,7 @@ static int64_t fetch(struct feed *feed, void *buffer, size_t size)
         return 0;
     }
     feed->gone = true;
-    (void)feed_complain(feed, ERROR_CONNECTION, "the client went away inside its content");
+    (void)feed_complain(feed, ERROR_CONNECTION, "the client disconnected within its content");
     return -1;
 }
 
@@ -274,7 +274,7 @@ static bool content_is_right(struct feed *feed)
         return feed_complain(feed, ERROR_MALFORMED, "the form ends inside its last part");
     if (!feed->hash || content_hash_is(feed->hash, feed->expected))
         return true;
-    return feed_complain(feed, ERROR_DIGEST, "the content does not have the digest that was stated");
+    return feed_complain(feed, ERROR_DIGEST, "the content does not match the stated digest");
 }
 
 /* Reads until the piece is to be sent. False: not yet, or the feed has come to its end. */

@@ -102,7 +102,7 @@ static enum fetched sink_fail(struct sink *sink, int code, const char *text)
 static enum fetched client_is_gone(struct sink *sink)
 {
     sink->gone = true;
-    return sink_fail(sink, ERROR_CONNECTION, "the client went away inside its content");
+    return sink_fail(sink, ERROR_CONNECTION, "the client disconnected within its content");
 }
 
 /* GOT of a read from the client's socket that was no success. */
@@ -224,7 +224,7 @@ static bool content_is_right(struct sink *sink)
 {
     if (!sink->hash || sink->content_left > 0 || content_hash_is(sink->hash, sink->sha256))
         return true;
-    (void)sink_fail(sink, ERROR_DIGEST, "the content does not have the SHA-256 that was stated");
+    (void)sink_fail(sink, ERROR_DIGEST, "the content does not match the stated SHA-256");
     return false;
 }
 

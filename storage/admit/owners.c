@@ -49,7 +49,7 @@ struct owners {
 
 bool owners_refuse(const struct proto_file_key *key, const char *group, const char *ours, struct error *error)
 {
-    return error_set_group(error, group, "user %s belongs to group %s; this server is of group %s", key->user,
+    return error_set_group(error, group, "user %s belongs to group %s; this server belongs to group %s", key->user,
                            group, ours);
 }
 

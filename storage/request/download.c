@@ -202,7 +202,7 @@ static void serve(struct download *download)
         !(download->deleted && row->state == META_STATE_DELETED))
         fine = error_set(error, ERROR_NOT_FOUND, "file %s is deleted", asked->key.file);
     if (fine && !is_content_asked_for(download))
-        fine = error_set(error, ERROR_DIGEST, "file %s is no longer the one whose reading began",
+        fine = error_set(error, ERROR_DIGEST, "file %s is no longer the one that was being read",
                          asked->key.file);
     if (fine && row->stat.size < 0)
         fine = error_set(error, ERROR_IO, "the row of file %s has no size", asked->key.file);

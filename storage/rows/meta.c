@@ -57,7 +57,7 @@ bool meta_row_ours(const struct meta *meta, const struct meta_row *row, struct e
     if (row->stat.group[0] == '\0' || strcmp(row->stat.group, meta->config->group) == 0)
         return true;
     return error_set_group(error, row->stat.group,
-                           "the file belongs to another group, %s; this server is of group %s",
+                           "the file belongs to another group, %s; this server belongs to group %s",
                            row->stat.group, meta->config->group);
 }
 

@@ -110,7 +110,7 @@ static bool may_move(const struct proto_file_key *key, const char *from, const s
     if (meta_state_is_damaged(row->state))
         return refuse(refused, error, ERROR_IO, key->file, "it was found missing or damaged");
     if (row->stat.group[0] != '\0' && strcmp(row->stat.group, from) != 0)
-        return refuse(refused, error, ERROR_OTHER_GROUP, key->file, "it is another group's");
+        return refuse(refused, error, ERROR_OTHER_GROUP, key->file, "it belongs to another group");
     return true;
 }
 
@@ -148,7 +148,7 @@ static enum db_result add_former(struct db_connection *connection, const struct 
     if (result != DB_CONSTRAINT)
         return result;
     (void)refuse(refused, error, ERROR_EXISTS, key->file,
-                 "that group still has the copy of an earlier move, which is to be purged first");
+                 "that group still has the copy of an earlier move, which must be purged first");
     return DB_PERMANENT;
 }
 

@@ -54,7 +54,7 @@ static enum db_result noted(struct partial_job *job, enum db_result result)
 
 static enum db_result taken_over(struct partial_job *job, struct error *error)
 {
-    error_set(error, ERROR_UNAVAILABLE, "another request has taken the upload of file %s over",
+    error_set(error, ERROR_UNAVAILABLE, "another request has taken over the upload of file %s",
               job->key.file);
     return refuse(job);
 }
@@ -123,7 +123,7 @@ static enum db_result read_partial(struct partial_job *job, struct db_connection
     }
     if (strcmp(job->row.group, meta->config->group) != 0) {
         error_set_group(error, job->row.group,
-                        "the upload belongs to another group, %s; this server is of group %s", job->row.group,
+                        "the upload belongs to another group, %s; this server belongs to group %s", job->row.group,
                         meta->config->group);
         return refuse(job);
     }
@@ -166,7 +166,7 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
         if (result != DB_OK || taken)
             return noted(job, result);
     }
-    error_set(error, ERROR_UNAVAILABLE, "others are taking the upload of file %s over again and again",
+    error_set(error, ERROR_UNAVAILABLE, "other requests keep taking over the upload of file %s",
               job->key.file);
     return refuse(job);
 }
@@ -273,7 +273,7 @@ static enum db_result check_part(struct partial_parts *parts, size_t number, str
         return result;
     if (!found || row->state != PARTIAL_OPEN || strcmp(row->key.application, parts->key.application) != 0 ||
         strcmp(row->key.user, parts->key.user) != 0 || strcmp(row->group, meta->config->group) != 0)
-        error_set(error, ERROR_NOT_FOUND, "part %zu is no partial upload of this user that is open",
+        error_set(error, ERROR_NOT_FOUND, "part %zu is not an open partial upload of this user",
                   number + 1);
     else if (!row->path)
         error_set(error, ERROR_IO, "part %zu lies at %s, which is no store path here", number + 1,

@@ -242,7 +242,7 @@ static bool fill(struct journal *journal, int64_t size, struct error *error)
 {
     int failure = posix_fallocate(journal->fd, 0, (off_t)size);
     if (failure != 0)
-        return error_set_errno(error, failure, "cannot get %lld bytes for %s", (long long)size,
+        return error_set_errno(error, failure, "cannot allocate %lld bytes for %s", (long long)size,
                                journal->path);
     char *zeros = calloc(1, FILL_BYTES);
     bool fine = zeros || error_set(error, ERROR_UNAVAILABLE, "no memory for the upload journal");
@@ -284,7 +284,7 @@ static bool make(struct journal *journal, struct error *error)
     bool fine = fill(journal, JOURNAL_REGION + head.size, error) && write_head(journal, &head, error) &&
                 sync_parent(journal, error);
     if (!fine && ftruncate(journal->fd, 0) != 0)
-        log_warning(ROOM, "%s keeps the space that it got: %m", journal->path);
+        log_warning(ROOM, "%s keeps the space that was allocated: %m", journal->path);
     return fine;
 }
 

@@ -120,7 +120,7 @@ static void end_path(struct store_path *path, int64_t timeout_ms)
     path->left = !workers_destroy(path->workers, timeout_ms);
     path->left = !workers_destroy(path->prober, timeout_ms) || path->left;
     if (path->left)
-        log_error(ROOM, "store path %s still hangs and is left behind", path->key);
+        log_error(ROOM, "store path %s still hangs and is abandoned", path->key);
 }
 
 void store_end(struct store *store, int64_t timeout_ms)

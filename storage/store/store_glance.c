@@ -90,7 +90,7 @@ bool store_glance(struct store_path *path, const struct path *place, int64_t *si
     if (!store_path_readable(path, error))
         return false;
     if (atomic_load(&path->lost_glances) > 0)
-        return error_set(error, ERROR_UNAVAILABLE, "store path %s has not answered an earlier look yet",
+        return error_set(error, ERROR_UNAVAILABLE, "store path %s has not answered an earlier probe yet",
                          path->key);
     struct glance *glance = glance_create(path, place, error);
     if (!glance)
@@ -101,7 +101,7 @@ bool store_glance(struct store_path *path, const struct path *place, int64_t *si
     }
     if (!glance_wait(glance))
         return error_set(error, ERROR_UNAVAILABLE,
-                         "store path %s has not told within %d ms whether a file is there", path->key,
+                         "store path %s has not reported within %d ms whether a file exists", path->key,
                          STORE_GLANCE_MS);
     bool fine = glance->fine;
     *size = glance->size;

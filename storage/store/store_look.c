@@ -157,9 +157,10 @@ static void ask_for_rows(struct store_path *path)
         path->probe.empty_fine = true;
         store_probe_look(&path->probe);
     } else if (!known) {
-        error_set(&path->probe.error, ERROR_UNAVAILABLE,
-                  "%s is empty, and the database does not say yet whether there are rows of files in key %s",
-                  path->directory, path->key);
+        error_set(
+            &path->probe.error, ERROR_UNAVAILABLE,
+            "%s is empty, and the database has not said yet whether there are rows of files with key %s",
+            path->directory, path->key);
     }
 }
 
@@ -179,7 +180,7 @@ static void probe_run(struct job *job)
     if (path->probe.trial && !path->probe.writable)
         atomic_store(&path->failed, true);
     else if (failed)
-        log_info(ROOM, "store path %s: a trial write works again, it takes uploads", path->key);
+        log_info(ROOM, "store path %s: a trial write works again; it takes uploads", path->key);
     if (path->probe.marker_made)
         log_info(ROOM, "store path %s: made %s/%s", path->key, path->directory, STORE_MARKER);
     take_over(path);

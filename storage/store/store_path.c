@@ -61,7 +61,7 @@ bool store_path_lies_at(const struct store_path *path, const struct store_root *
     if (stat(path->directory, &status) == 0 && status.st_dev == held->device && status.st_ino == held->inode)
         return true;
     return error_set(error, ERROR_UNAVAILABLE,
-                     "another directory was put at %s during the upload: is its volume mounted anew?",
+                     "another directory appeared at %s during the upload: was its volume mounted again?",
                      path->directory);
 }
 

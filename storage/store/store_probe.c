@@ -94,9 +94,10 @@ static int read_marker(struct store_probe *probe, int root)
     const char *ours = strchr(expected, '\n');
     const char *theirs = strchr(text, '\n');
     if (size > 0 && (!theirs || strcmp(theirs, ours) != 0)) {
-        error_set(&probe->error, ERROR_UNAVAILABLE,
-                  "%s/%s belongs to another key or group than key %s of group %s: are two volumes exchanged?",
-                  probe->directory, STORE_MARKER, probe->key, probe->group);
+        error_set(
+            &probe->error, ERROR_UNAVAILABLE,
+            "%s/%s belongs to another key or group than key %s of group %s: have two volumes been swapped?",
+            probe->directory, STORE_MARKER, probe->key, probe->group);
         return -1;
     }
     return 1;

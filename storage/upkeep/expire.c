@@ -137,7 +137,7 @@ static void expire_round(struct expire *expire)
             memcpy(expire->after, expire->page.rows[expire->page.count - 1].token, sizeof(expire->after));
     } while (expire->page.count == PARTIAL_PAGE);
     if (gone > 0)
-        log_info(ROOM, "%" PRId64 " partial uploads that were over are gone", gone);
+        log_info(ROOM, "%" PRId64 " expired partial uploads were removed", gone);
 }
 
 static enum db_result expire_sum_run(struct db_job *job, struct db_connection *connection,

@@ -32,7 +32,7 @@ static bool expiry_run(struct expiry *expiry,
     expiry->job = (struct db_job){.run = function, .idempotent = true};
     if (keeper_run(expiry->keeper, &expiry->job, &error))
         return true;
-    keeper_complain(expiry->keeper, "files whose time is over stay for now", &error);
+    keeper_complain(expiry->keeper, "expired files stay for now", &error);
     return false;
 }
 
@@ -83,8 +83,8 @@ static bool expire_row(struct expiry *expiry, struct upkeep_row *row)
     if (!expiry->changed) /* deleted, or given more time, a moment ago */
         return true;
     metric_add(keeper->metrics.files_expired, 1);
-    log_info(ROOM, "file %s of user %s: its time is over (%" PRId64 "); deleted", row->key.file,
-             row->key.user, row->row.stat.expires);
+    log_info(ROOM, "file %s of user %s: it expired (%" PRId64 "); deleted", row->key.file, row->key.user,
+             row->row.stat.expires);
     return true;
 }
 
@@ -116,7 +116,7 @@ static int64_t expire_files_if_due(struct keeper *keeper, struct chore *chore)
         return keeper->config->purge_interval_ms;
     expiry->keeper = keeper;
     if (!keeper_now(keeper, &expiry->now, &error))
-        keeper_complain(keeper, "files whose time is over stay for now", &error);
+        keeper_complain(keeper, "expired files stay for now", &error);
     else
         while (expiry->table < TABLE_HASH_TABLES && expire_table(expiry))
             expiry->table++;
@@ -128,6 +128,6 @@ const struct chore expire_files_chore = {.name = "expire_files", .between = true
 
 void expire_files_register_metrics(struct upkeep_metrics *metrics)
 {
-    metrics->files_expired = metrics_counter(
-        "reel_storage_files_expired_total", "Files that the upkeep deleted since their time was over.", NULL);
+    metrics->files_expired = metrics_counter("reel_storage_files_expired_total",
+                                             "Files that the upkeep deleted because they had expired.", NULL);
 }

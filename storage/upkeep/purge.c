@@ -290,7 +290,7 @@ void purge_register_metrics(struct upkeep_metrics *metrics)
                                               "Deleted files that could not be removed.", NULL);
     metrics->purge_shared = metrics_counter(
         "reel_storage_purge_shared_total",
-        "Looks at deleted rows without a group that are kept because another row has the same path.", NULL);
+        "Times that a deleted row without a group was kept because another row has the same path.", NULL);
     metrics->trash_files =
         metrics_gauge("reel_storage_trash_files", "Deleted files of the group that are still kept.", NULL);
     metrics->trash_bytes = metrics_gauge("reel_storage_trash_bytes", "Bytes of these files.", NULL);

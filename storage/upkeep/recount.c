@@ -51,7 +51,7 @@ static bool recount_run(struct recount *recount,
     recount->job = (struct db_job){.run = function, .idempotent = true};
     if (keeper_run(recount->keeper, &recount->job, &error))
         return true;
-    keeper_complain(recount->keeper, "what users with quotas have is not counted anew for now", &error);
+    keeper_complain(recount->keeper, "the usage of users with quotas is not recounted for now", &error);
     return false;
 }
 
@@ -95,7 +95,7 @@ static int64_t recount_if_due(struct keeper *keeper, struct chore *chore)
         while (recount_page(recount) && recount->page.count == QUOTA_PAGE)
             continue;
     } else {
-        keeper_complain(keeper, "what users with quotas have is not counted anew for now", &error);
+        keeper_complain(keeper, "the usage of users with quotas is not recounted for now", &error);
     }
     free(recount);
     return min_i64(PAUSE_MS, keeper->config->purge_interval_ms);
@@ -107,5 +107,5 @@ void recount_register_metrics(struct upkeep_metrics *metrics)
 {
     metrics->quota_corrections =
         metrics_counter("reel_storage_quota_corrections_total",
-                        "Users whose counted files or bytes turned out to be others than recorded.", NULL);
+                        "Users whose recorded files or bytes turned out to be wrong.", NULL);
 }

@@ -104,7 +104,7 @@ static bool store_progress(struct scrub *scrub, bool done, int64_t finished)
     bool fine =
         text && lease_store(&keeper->lease, text, done && scrub->number > 0 ? scrub->number : -1, &error);
     if (!fine)
-        keeper_complain(keeper, "the scrub's place is not stored", &error);
+        keeper_complain(keeper, "the scrub's position is not stored", &error);
     CRASH_POINT("scrub-progress-stored");
     scrub->stored_at_ms = clock_monotonic_ms();
     free(text);
@@ -356,14 +356,15 @@ static bool sound(struct scrub *scrub)
     if (!meta_state_is_damaged(row->row.state))
         return true;
     if (!scrub->repair)
-        return judge(scrub, SCRUB_DAMAGED, false, "its file is right again; --repair puts it into service");
+        return judge(scrub, SCRUB_DAMAGED, false,
+                     "its file is intact again; --repair puts it back into service");
     /* What was deleted stays deleted. */
     scrub->mark = row->row.state == META_STATE_DAMAGED ? META_STATE_NORMAL : META_STATE_DELETED;
     if (!scrub_run(scrub, scrub_mark_run))
         return false;
     if (scrub->changed) {
         scrub->healed++;
-        log_info(ROOM, "%s is right again and in service", row->row.file_path);
+        log_info(ROOM, "%s is intact again and in service", row->row.file_path);
         meta_forget(scrub->keeper->storage->meta, &row->key);
     }
     return true;
@@ -443,7 +444,7 @@ static bool check_row(struct scrub *scrub)
     if (elsewhere)
         return true;
     if (!row->path || !path_format(&row->place, place) || scrub->row->key.file[0] == '\0')
-        return judge(scrub, SCRUB_UNKNOWN, false, "its path is none of this server's");
+        return judge(scrub, SCRUB_UNKNOWN, false, "its path is not on this server");
     return store_path_readable(row->path, &scrub->error) &&
            store_scan_look(row->path, place, &scrub->look, &scrub->error) && scrub_check_file(scrub);
 }
@@ -526,7 +527,7 @@ static int64_t run_scrub(struct scrub *scrub)
         if (!interrupted)
             keeper_complain(keeper, "the scrub pauses", &scrub->error);
         if (lease_held(&keeper->lease) && !store_progress(scrub, false, 0))
-            log_debug(ROOM, "the scrub's last place is lost; it repeats some files");
+            log_debug(ROOM, "the scrub's last position is lost; it repeats some files");
         pause_ms = interrupted ? 0 : RETRY_MS;
     }
     metric_set(keeper->metrics.scrub_running, 0);

@@ -434,7 +434,7 @@ static bool end_sweep(struct sweep *sweep, struct error *error)
         return false;
     log_info(ROOM,
              "looked at %" PRId64 " files: %" PRId64 " without a row moved to quarantine, %" PRId64
-             " left where they are, %" PRId64 " too young to tell",
+             " left where they are, %" PRId64 " too recent to judge",
              result->files, result->leftovers, result->left, result->young);
     return true;
 }
@@ -546,7 +546,7 @@ void sweep_register_metrics(struct upkeep_metrics *metrics)
 {
     metrics->sweep_stopped = metrics_gauge(
         "reel_storage_sweep_stopped",
-        "1 while too many files have no row, and a person is to confirm that they are leftovers.", NULL);
+        "1 while too many files have no row, and somebody must confirm that they are leftovers.", NULL);
     metrics->quarantined =
         metrics_counter("reel_storage_quarantined_total", "Files moved to quarantine.", NULL);
 }

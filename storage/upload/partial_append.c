@@ -38,9 +38,8 @@ static bool append_allowed(struct partial_job *rows, struct error *error)
         return error_set(error, ERROR_RANGE, "the offset is %" PRId64 ", not %" PRId64, row->offset,
                          append->offset);
     if (append->total >= 0 && row->size >= 0 && append->total != row->size)
-        return error_set(error, ERROR_RANGE,
-                         "the file has %" PRId64 " bytes, as was said before, not %" PRId64, row->size,
-                         append->total);
+        return error_set(error, ERROR_RANGE, "the file has %" PRId64 " bytes, as stated before, not %" PRId64,
+                         row->size, append->total);
     int64_t size = row->size >= 0 ? row->size : append->total;
     if (size >= 0 && append_end(append) > size)
         return error_set(error, ERROR_RANGE,
@@ -263,7 +262,7 @@ void partial_handle_append(struct packet_request *request)
         return;
     }
     if (append.offset > INT64_MAX - append.size) {
-        packet_reply_error(request, ERROR_MALFORMED, "offset and size are together beyond 2^63");
+        packet_reply_error(request, ERROR_MALFORMED, "offset and size together exceed 2^63");
         return;
     }
     const struct proto_put put = {.key = append.partial.key, .size = append.size};

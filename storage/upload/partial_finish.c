@@ -88,7 +88,7 @@ static bool finish_digest(struct upload *upload, struct error *error)
     bool finished = !partial->finish.has_digest ||
                     memcmp(partial->finish.digest, upload->digest_bytes, sizeof(upload->digest_bytes)) == 0;
     if (!begun || !finished)
-        return error_set(error, ERROR_DIGEST, "the bytes that came do not match the digest that was stated%s",
+        return error_set(error, ERROR_DIGEST, "the content does not match the stated digest%s",
                          begun ? "" : " at the beginning");
     upload->put.has_digest = true;
     memcpy(upload->put.digest, upload->digest_bytes, sizeof(upload->put.digest));

@@ -120,7 +120,7 @@ bool partials_enter(struct partials *partials, struct partials_hold *hold, int64
         pthread_cond_wait(&partials->written, &partials->mutex);
     bool fine = entry->epoch == epoch;
     pthread_mutex_unlock(&partials->mutex);
-    return fine || error_set(error, ERROR_UNAVAILABLE, "another request has taken this upload over");
+    return fine || error_set(error, ERROR_UNAVAILABLE, "another request has taken over this upload");
 }
 
 void partials_supersede(struct partials *partials, const char *token, int64_t epoch)
@@ -143,7 +143,7 @@ bool partials_write_begin(struct partials *partials, const struct partials_hold 
     bool fine = hold->entry->epoch == hold->epoch;
     hold->entry->writing += fine ? 1 : 0;
     pthread_mutex_unlock(&partials->mutex);
-    return fine || error_set(error, ERROR_UNAVAILABLE, "another request has taken this upload over");
+    return fine || error_set(error, ERROR_UNAVAILABLE, "another request has taken over this upload");
 }
 
 void partials_write_end(struct partials *partials, const struct partials_hold *hold)

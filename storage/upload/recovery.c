@@ -244,8 +244,8 @@ static bool replay(struct recovery *recovery, struct error *error)
         return false;
     CRASH_POINT("journal-replayed");
     log_info(ROOM,
-             "the upload journal was replayed in %lld ms: %lld files were written once more, %lld of them "
-             "got their row",
+             "the upload journal was replayed in %lld ms: %lld files were written again, %lld of them got "
+             "their row",
              (long long)(clock_monotonic_ms() - begin_ms), (long long)recovery->files,
              (long long)recovery->rows);
     return true;
@@ -271,8 +271,7 @@ static bool sync_files(struct recovery *recovery, const struct journal_mark *mar
         if (recovery->roots[i]) /* this thread alone changes them */
             fine = store_path_sync_system(store_at(recovery->store, i), recovery->roots[i], error);
         if (!fine)
-            log_error(ROOM, "%s; what was uploaded since the last checkpoint is written once more",
-                      error->text);
+            log_error(ROOM, "%s; what was uploaded since the last checkpoint is written again", error->text);
     }
     if (fine)
         return true;
@@ -328,7 +327,7 @@ static void make_space(struct recovery *recovery)
     if (clock_monotonic_ms() < recovery->make_again_ms || journal_make(recovery->journal, &error))
         return;
     if (recovery->make_again_ms == 0)
-        log_error(ROOM, "%s; uploads are synced one by one, and it is tried again every minute", error.text);
+        log_error(ROOM, "%s; uploads are synced one by one; trying again every minute", error.text);
     recovery->make_again_ms = clock_monotonic_ms() + MAKE_AGAIN_MS;
 }
 
@@ -359,10 +358,8 @@ static void *recovery_main(void *argument)
         journal_wait(recovery->journal, CHECKPOINT_MS);
     }
     if (!checkpoint(recovery, &error) || !journal_finish(recovery->journal, &error))
-        log_error(
-            ROOM,
-            "the last checkpoint failed; what is in the journal is put in its place at the next start: %s",
-            error.text);
+        log_error(ROOM, "the last checkpoint failed; the journal is replayed at the next start: %s",
+                  error.text);
     pthread_mutex_lock(&recovery->mutex);
     recovery->ended = true;
     pthread_cond_signal(&recovery->end);
@@ -539,7 +536,7 @@ bool recovery_end(struct recovery *recovery, int64_t timeout_ms)
     recovery->hangs = !recovery->ended;
     pthread_mutex_unlock(&recovery->mutex);
     if (recovery->hangs) {
-        log_error(ROOM, "the last checkpoint hangs in a file system and is left behind");
+        log_error(ROOM, "the last checkpoint hangs in a file system and is abandoned");
         (void)pthread_detach(recovery->thread);
         return false;
     }
@@ -582,8 +579,7 @@ static bool empty_with(struct recovery *recovery, FILE *out, struct error *error
         return error_set(
             error, ERROR_UNAVAILABLE,
             "a storage server is running with the upload journal; stop it, which empties it too");
-    fprintf(out,
-            "the upload journal is empty; %lld files were written once more, %lld of them got their row\n",
+    fprintf(out, "the upload journal is empty; %lld files were written again, %lld of them got their row\n",
             (long long)recovery->files, (long long)recovery->rows);
     return true;
 }

@@ -523,7 +523,8 @@ void upload_handle_put_trailer(struct packet_request *request)
     if (!proto_put_unpack(request->head, request->head_size, &put, &error))
         packet_reply_failure(request, &error);
     else if (put.has_digest)
-        packet_reply_error(request, ERROR_MALFORMED, "the digest follows the content, and the head has one");
+        packet_reply_error(request, ERROR_MALFORMED,
+                           "the digest follows the content, but the head has one too");
     else
         upload_start(request, &put, (struct upload_form){.digest_follows = true, .from = ""});
 }

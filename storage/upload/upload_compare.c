@@ -33,7 +33,7 @@ bool upload_refused_by_rival(struct upload *upload)
     else if (differs)
         upload_refuse(upload, ERROR_EXISTS, "file %s exists with other bytes", file);
     else if (!row->path)
-        upload_refuse(upload, ERROR_EXISTS, "file %s exists, and where it lies cannot be read here", file);
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists, but cannot be read here", file);
     else
         return false;
     return true;

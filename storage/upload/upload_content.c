@@ -44,7 +44,7 @@ static void on_rate_timer(evutil_socket_t fd, short what, void *argument)
     if (upload->reading && came < least * waited / 1000) {
         upload_refuse(
             upload, ERROR_TIMEOUT,
-            "the content comes too slowly: %lld bytes in %lld ms, at least %lld per second must come",
+            "the content arrives too slowly: %lld bytes in %lld ms; at least %lld per second are required",
             (long long)came, (long long)waited, (long long)least);
         return;
     }

@@ -223,6 +223,6 @@ void upload_refuse(struct upload *upload, int code, const char *format, ...)
 void upload_lose_peer(struct upload *upload)
 {
     upload->peer_gone = true;
-    upload_refuse(upload, ERROR_CONNECTION, "the uploader went away after %lld of %lld bytes",
+    upload_refuse(upload, ERROR_CONNECTION, "the uploader disconnected after %lld of %lld bytes",
                   (long long)upload->received, (long long)upload->put.size);
 }

@@ -13,7 +13,7 @@ bool upload_judge_digest(const struct upload *upload, struct error *error)
 {
     if (upload->put.has_digest &&
         memcmp(upload->digest_bytes, upload->put.digest, sizeof(upload->digest_bytes)) != 0)
-        return error_set(error, ERROR_DIGEST, "the bytes that came do not match the digest that was stated");
+        return error_set(error, ERROR_DIGEST, "the content does not match the stated digest");
     return true;
 }
 

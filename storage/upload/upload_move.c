@@ -12,7 +12,7 @@
 bool upload_move_take(struct proto_put *put, char from[PROTO_GROUP_SIZE], struct error *error)
 {
     if (put->has_digest)
-        return error_set(error, ERROR_MALFORMED, "the digest follows the content, and the head has one");
+        return error_set(error, ERROR_MALFORMED, "the digest follows the content, but the head has one too");
     if (strlen(put->name) >= PROTO_GROUP_SIZE || !proto_name_valid(put->name, PROTO_GROUP_SIZE))
         return error_set(error, ERROR_MALFORMED, "from: the name of the group that has the file is expected");
     memcpy(from, put->name, PROTO_GROUP_SIZE);
@@ -38,7 +38,7 @@ bool upload_move_judge(struct upload *upload)
                       "no file %s; are the rows of both groups in the same database?", file);
     else if (row->given_up)
         upload_refuse(upload, ERROR_EXISTS,
-                      "file %s moved away from here a short while ago; its former copy is to be purged first",
+                      "file %s moved away from here a short while ago; its former copy must be purged first",
                       file);
     else if (strcmp(row->stat.group, ours) == 0)
         return true; /* it has moved already: its bytes are compared, as those of a repeated upload */

@@ -86,7 +86,7 @@ def test_reel_binds_a_link_to_a_name(tmp_path):
     ("a issuer S - - applications=other\n", [], "not for the application tnvideo"),
     ("a issuer S - - rights=w\n", [], "right to read"),
     ("a issuer S\n", ["--scope", "prefix:99"], "has 2"),
-    ("a issuer S\n", ["--network", "host"], "no numeric address"),
+    ("a issuer S\n", ["--network", "host"], "not a numeric address"),
     ("a issuer S\n", ["--scope", "prefix:0"], "prefix:N"),
     ("a issuer S\n", ["--expires", "soon"], "--expires"),
     ("a issuer S\n", ["--exact", "--scope", "user"], "can be bound to its name"),

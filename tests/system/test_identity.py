@@ -213,7 +213,7 @@ def test_a_client_with_a_key_goes_nowhere_without_the_servers_proof(tmp_path):
         suite.tracker.start()
         keys = suite.keys.only("app", tmp_path / "keys")
         done = reel(suite, "size", "f", "--max-time", "5s", check=False, REEL_KEYS=keys)
-        assert b"does not prove who it is" in done.stderr, done
+        assert b"does not prove its identity" in done.stderr, done
         assert suite.tracker.metric('reel_packet_requests_total{command="locate"}') == 0
         done = reel(suite, "size", "f", "--max-time", "5s", check=False, REEL_KEYS=keys, REEL_AUTH="prefer")
         assert suite.tracker.metric('reel_packet_requests_total{command="locate"}') > 0

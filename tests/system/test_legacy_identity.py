@@ -86,7 +86,7 @@ def test_an_old_storage_server_works_for_our_tracker_and_id_server(mixed, old_se
     # Ours with a key does not believe it, unless told to; then it is used as ever.
     keys = mixed.keys.only("app", tmp_path / "keys")
     done = reel(mixed, "download", file, "-o", "-", "--max-time", "5s", check=False, REEL_KEYS=keys)
-    assert done.returncode != 0 and b"does not prove who it is" in done.stderr, done.stderr
+    assert done.returncode != 0 and b"does not prove its identity" in done.stderr, done.stderr
     assert reel(mixed, "download", file, "-o", "-", REEL_KEYS=keys, REEL_AUTH="prefer").stdout == content
     name = reel(mixed, "upload", "-q", tmp_path / "keys", REEL_KEYS=keys, REEL_AUTH="prefer").stdout.decode().strip()
     assert old_server.files[(APP.encode(), b"olga", name.encode())] == (tmp_path / "keys").read_bytes()
@@ -113,9 +113,9 @@ def test_our_storage_server_and_client_at_an_old_tracker_and_id_server(mode, tmp
         suite.storage.start()
         keys = suite.keys.only("app", tmp_path / "keys")
         if mode == "required":
-            wait_for(lambda: "does not prove who it is" in suite.storage.log(), 30, "the storage server says why it does not join")
+            wait_for(lambda: "does not prove its identity" in suite.storage.log(), 30, "the storage server says why it does not join")
             done = reel(suite, "list", "--max-time", "5s", tracker=tracker.address, check=False, REEL_KEYS=keys)
-            assert done.returncode != 0 and b"does not prove who it is" in done.stderr
+            assert done.returncode != 0 and b"does not prove its identity" in done.stderr
             assert set(tracker.seen) == {wire.HELLO} and set(idserver.seen) <= {wire.HELLO}, (tracker.seen, idserver.seen)
             return
         wait_for(lambda: tracker.servers, 30, "JOIN")

@@ -148,12 +148,12 @@ def test_a_large_file_in_pieces_outlives_a_storage_server_and_is_gone_on_with(ow
     process.send_signal(2)
     _, err = process.communicate(timeout=60)
     assert process.returncode == -2, err
-    assert b"the same command with -c goes on where it was" in err, err
+    assert b"the same command with -c continues where it stopped" in err, err
     [state] = states.iterdir()
     assert state.read_text().count("piece ") == 4 and state.stat().st_mode & 0o777 == 0o600
     process = subprocess.Popen([str(BIN / "reel"), "-t", f"127.0.0.1:{own_suite.tracker.port}", "-u", USER, "upload", "-c", film],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert b"going on at byte" in expect_stored(process)
+    assert b"continuing at byte" in expect_stored(process)
 
 
 def test_parallel_commands(suite, tmp_path):

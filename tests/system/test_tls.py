@@ -297,7 +297,7 @@ def test_a_plain_client_is_told_so(relayed):
     head, body = answer.split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and b"this port speaks HTTPS" in body
     assert f"Content-Length: {len(body)}\r\n".encode() in head
-    assert "it does not speak TLS, which this port asks for" in relayed.daemon.log()
+    assert "it does not speak TLS, which this port requires" in relayed.daemon.log()
     assert relayed.daemon.metric('reel_tls_handshakes_total{result="plain",side="server"}') >= 1
 
 
@@ -414,7 +414,7 @@ def test_a_reload_under_load_fails_no_request(suite, relayed, directory):
         # A file that cannot be used: what holds goes on, and the log says what is wrong.
         (directory / "site.key").write_text("nonsense\n")
         relayed.daemon.hup()
-        wait_for(lambda: "site.key: no private key in PEM" in relayed.daemon.log(), 20)
+        wait_for(lambda: "site.key: no PEM private key" in relayed.daemon.log(), 20)
         wait_for(lambda: relayed.daemon.metric("reel_daemon_reload_refused") == 1, 20)
         before = served[0]
         wait_for(lambda: served[0] > before + 5, 60, "requests")
@@ -472,7 +472,7 @@ def test_options_that_cannot_work_are_named_at_the_start(suite, directory):
     try:
         for tls, text in (({}, "tls.cert is empty: listen_tls needs a certificate"),
                           ({"cert": directory / "none.pem"}, "none.pem: No such file or directory"),
-                          ({"cert": directory / "site.pem", "key": directory / "tv.key"}, "tv.key: the private key is not that"),
+                          ({"cert": directory / "site.pem", "key": directory / "tv.key"}, "tv.key: the private key does not match"),
                           ({"cert": directory / "site.pem", "key": directory / "site.key", "verify": "peer"}, "tls.verify = peer needs tls.ca")):
             daemon.config["tls"] = tls
             daemon.configure(daemon.config)

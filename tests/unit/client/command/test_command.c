@@ -1018,7 +1018,7 @@ static void a_scrub_is_reported_and_judged(void **state)
     assert_int_equal(run("fsck"), 1);
     world.cluster.group.fsck = "{\"wanted\":2,\"done\":1,\"progress\":{\"phase\":\"rows\"}}";
     assert_int_equal(run("fsck|--max-time|1s"), 5);
-    said("goes on at the servers");
+    said("continues on the servers");
     assert_int_equal(run("fsck|--status"), 0);
 }
 

@@ -198,7 +198,7 @@ static void a_new_key_is_added_to_a_file_that_stays_good(void **state)
     assert_int_equal(keys->count, 2);
     keys_release(keys);
     assert_int_equal(run("auth|new-key|client|c-2|-o|fresh"), 1);
-    said("there is a key with the ID c-2 above");
+    said("the ID c-2 is already used by a key above");
     assert_int_equal(chmod("fresh", 0644), 0);
     assert_int_equal(run("auth|new-key|client|c-3|-o|fresh"), 9);
     said("chmod 600");
@@ -398,7 +398,7 @@ static void whoami_needs_a_tracker_and_a_token_of_ones_own(void **state)
     (void)state;
     assert_int_equal(run("auth|whoami"), 2);
     assert_int_equal(run("auth|whoami|-t|127.0.0.1:1"), 2);
-    said("needs a key of one's own");
+    said("needs a key of its own");
     setenv("REEL_KEYS", "app-1@./keys", 1);
     assert_int_equal(run("auth|whoami|-t|127.0.0.1:1|--tries|1|--max-time|20s"), 5);
     said("auth whoami");
@@ -517,12 +517,12 @@ static void a_link_that_cannot_be_signed_says_why(void **state)
     assert_int_equal(run(URL "|--scope|prefix:2|f"), 1);
     said("a prefix of 2 bytes");
     assert_int_equal(run(URL "|--network|here|f"), 1);
-    said("no numeric address");
+    said("not a numeric address");
     assert_int_equal(run(URL "|-a|other|f"), 9);
     said("not for the application other");
     setenv("REEL_KEYS", "st-1@./keys", 1);
     assert_int_equal(run(URL "|f"), 1);
-    said("has not the role issuer");
+    said("does not have the role issuer");
     setenv("REEL_KEYS", "./keys", 1);
     write_file("keys", ISSUER OTHER_APP);
     assert_int_equal(run(URL "|f"), 1);
@@ -532,7 +532,7 @@ static void a_link_that_cannot_be_signed_says_why(void **state)
     said("no key with the role issuer");
     write_file("keys", "app-1 issuer " SECRET " rights=w\n");
     assert_int_equal(run(URL "|f"), 9);
-    said("has not the right to read");
+    said("does not have the right to read");
     assert_int_equal(chmod("keys", 0644), 0);
     assert_int_equal(run(URL "|f"), 9);
     said("mode 0644");

@@ -195,7 +195,7 @@ static void what_is_wrong_with_a_playlist_is_said_with_its_line(void **state)
         {HLS("#EXTINF:4,\nm.m3u8\n"), "m.m3u8 is a playlist, where a segment is expected"},
         {HLS("#EXT-X-DEFINE:NAME=\"a\",VALUE=\"b\"\n"), "variables"},
         {"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nm.m3u8\n", "leads back to it"},
-        {"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\ns.ts\n", "is none by its name"},
+        {"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\ns.ts\n", "does not end in .m3u8"},
         {"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nno.m3u8\n", "line 3: no.m3u8 is not in the folder"},
         {"#EXTM3U\n#EXTINF:4,\ns.ts\n", "no #EXT-X-ENDLIST"},
         {HLS("#EXTINF:4,\ns.ts\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"), "only one of the two kinds"},
@@ -384,8 +384,8 @@ static void what_is_wrong_with_a_manifest_is_said_with_its_line(void **state)
         const char *text, *why;
     } cases[] = {
         {"<MPD type='dynamic'/>", "of type dynamic"},
-        {"<Playlist/>", "its element is Playlist, not MPD"},
-        {"<MPD>", "it is no XML"},
+        {"<Playlist/>", "its root element is Playlist, not MPD"},
+        {"<MPD>", "not valid XML"},
         {"<!DOCTYPE MPD [<!ENTITY a 'b'>]><MPD/>", "a document type"},
         {MPD("<BaseURL>http://host/</BaseURL>"), "line 2: http://host/: an absolute URI"},
         {MPD("<BaseURL>a/</BaseURL><BaseURL>b/</BaseURL>"), "several BaseURL"},

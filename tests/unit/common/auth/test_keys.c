@@ -119,7 +119,7 @@ static void what_is_no_key_is_refused_by_line(void **state)
     assert_refused("a storage " SECRET_A " addresses=localhost", "neither an address");
     assert_refused("a storage " SECRET_A " rights=rr", "rights=");
     assert_refused("a storage " SECRET_A " rights=", "rights=");
-    assert_refused("a storage " SECRET_A "\na client " SECRET_B, "keys:2: there is a key with the ID a");
+    assert_refused("a storage " SECRET_A "\na client " SECRET_B, "keys:2: the ID a is already used by a key");
     assert_refused("a storage " SECRET_A "\nb client " SECRET_A, "same secret");
 }
 
@@ -202,7 +202,7 @@ static void a_file_that_others_can_read_is_refused(void **state)
     keys_release(keys);
     assert_null(keys_load("./nothing", &error));
     assert_null(keys_load("/", &error));
-    assert_non_null(strstr(error.text, "no regular file"));
+    assert_non_null(strstr(error.text, "not a regular file"));
 }
 
 static void a_credential_is_found_by_its_name(void **state)

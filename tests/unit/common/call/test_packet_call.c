@@ -1365,7 +1365,7 @@ static void a_peer_that_knows_no_sessions_is_asked_without_one_unless_it_must_pr
     assert_int_equal(hellos, 1);
     ask_with_a_proof(&required, AUTH_REQUIRED, know_no_sessions, &hellos);
     assert_int_equal(required.error.code, ERROR_UNAUTHENTICATED);
-    assert_non_null(strstr(required.error.text, "does not prove who it is"));
+    assert_non_null(strstr(required.error.text, "does not prove its identity"));
     assert_true(hellos >= 1);
 }
 

@@ -142,7 +142,7 @@ static void a_certificate_that_ends_soon_or_has_ended_degrades_the_health(void *
         real_daemon_shows(&tracker, "/healthz", "degraded: a certificate of tls.cert expires in 2 days"));
     left = certificate_end() - clock_wall_seconds();
     assert_true(left > 2 * DAY_S && left <= 3 * DAY_S + 60);
-    assert_true(file_has(tracker.directory, "log", "a certificate of tls.cert ends in "));
+    assert_true(file_has(tracker.directory, "log", "a certificate of tls.cert expires in "));
     reload("ended", "");
     assert_true(real_daemon_shows(&tracker, "/healthz", "degraded: a certificate of tls.cert has expired"));
     assert_true(certificate_end() < clock_wall_seconds());

@@ -212,7 +212,7 @@ static void test_what_cannot_be_says_why(void **state)
     struct mp4_maker_track tracks[] = {video, audio};
     (void)state;
     struct mp4_index *film = index_of(tracks, 2);
-    refused(film, 20000, ERROR_NOT_FOUND, "is over before");
+    refused(film, 20000, ERROR_NOT_FOUND, "it ends before");
     mp4_index_destroy(film);
     tracks[1].first_offset = INT64_C(100000000);
     film = index_of(tracks, 2);

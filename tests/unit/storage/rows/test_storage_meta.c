@@ -1031,11 +1031,11 @@ static void a_hanging_volume_holds_no_database_thread(void **state)
     assert_true(lossy_db_met());
     assert_int_equal(upload->outcome, META_UNKNOWN);
     assert_int_equal(upload->error.code, ERROR_UNAVAILABLE);
-    assert_non_null(strstr(upload->error.text, "has not told"));
+    assert_non_null(strstr(upload->error.text, "has not reported"));
     lossy_db_arm(&lost);
     upload = rows_insert(&world, &key, 6, 77, "");
     assert_int_equal(upload->outcome, META_UNKNOWN);
-    assert_non_null(strstr(upload->error.text, "an earlier look"));
+    assert_non_null(strstr(upload->error.text, "an earlier probe"));
     assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
 
     pthread_mutex_unlock(&hang.mutex);
@@ -1043,7 +1043,7 @@ static void a_hanging_volume_holds_no_database_thread(void **state)
     do { /* the look that was given up comes back by itself */
         lossy_db_arm(&lost);
         upload = rows_insert(&world, &key, 6, 77, "");
-    } while (upload->outcome == META_UNKNOWN && strstr(upload->error.text, "an earlier look"));
+    } while (upload->outcome == META_UNKNOWN && strstr(upload->error.text, "an earlier probe"));
     assert_int_equal(upload->outcome, META_INSERTED);
     lossy_db_arm(NULL);
     assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02"), 1);

@@ -235,7 +235,7 @@ static void who_sends_too_slowly_is_cut(void **state)
     assert_int_equal(answer.code, ERROR_TIMEOUT);
     proto_error_unpack(answer.body, (size_t)answer.size, &error);
     assert_non_null(
-        strstr(error.text, "the content comes too slowly")); /* and for its rate, not for a pause */
+        strstr(error.text, "the content arrives too slowly")); /* and for its rate, not for a pause */
     free(answer.body);
     close(fd);
     assert_true(loop_wait_until(no_files, &world));
