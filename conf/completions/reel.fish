@@ -52,7 +52,7 @@ complete -c reel -n '__fish_seen_subcommand_from upload' -l type -x -d 'content 
 complete -c reel -n '__fish_seen_subcommand_from upload cp' -l file-id -x -d 'file ID (default: a new one)'
 complete -c reel -n '__fish_seen_subcommand_from download auth' -s o -l output -r -F -d 'where to, for one file (-: standard output); what is there is replaced'
 complete -c reel -n '__fish_seen_subcommand_from download' -l into -x -a '(__fish_complete_directories)' -d 'the directory that files go to, under their stored names'
-complete -c reel -n '__fish_seen_subcommand_from upload download' -s c -l resume -d 'go on: with an upload where it was interrupted; with an earlier download'\''s PATH.part, else with PATH'
+complete -c reel -n '__fish_seen_subcommand_from upload download' -s c -l resume -d 'continue: an upload where it was interrupted; a download from PATH.part, else from PATH'
 complete -c reel -n '__fish_seen_subcommand_from download' -l verify -d 'fail where no digest is stored (one that is stored is always compared)'
 complete -c reel -n '__fish_seen_subcommand_from download' -l offset -x -d 'first byte of a part; to standard output only'
 complete -c reel -n '__fish_seen_subcommand_from download' -l size -x -d 'bytes of a part; to standard output only'

@@ -158,7 +158,7 @@ static void options_are_written_out_and_stand_anywhere(void **state)
     assert_int_equal(run("size|f|--json"), 0);
     printed("{\"file\":\"f\",\"size\":10}");
     assert_int_equal(run("size|--js|f"), 2);
-    said("there is no option --js; is --json meant?");
+    said("there is no option --js; did you mean --json?");
     assert_int_equal(run("download|--progress|F|f"), 2);
     said("there is no option --progress");
     assert_int_equal(run("size|--|--json"), 3);
@@ -939,7 +939,7 @@ static void the_fullest_group_gives_users_to_the_others(void **state)
     tracker->status =
         "{\"groups\":[" GROUP("group001", "open", "500000") "," GROUP("group002", "open", "520000") "]}";
     assert_int_equal(run("admin|group|rebalance"), 0);
-    printed("filled about alike");
+    printed("about equally full");
     tracker->status =
         "{\"groups\":[" GROUP("group001", "open", "100000") "," GROUP("group002", "open", "900000") "]}";
     store("a", "clip.mp4", "content of a");

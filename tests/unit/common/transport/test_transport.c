@@ -477,7 +477,7 @@ static void a_client_shows_its_certificate_where_it_is_asked_for(void **state)
     make_client(world, TLS_FOR_PACKETS);
     make_pair(world, "localhost");
     (void)shake(world, &near, &far);
-    assert_non_null(strstr(near.text, "shows no certificate"));
+    assert_non_null(strstr(near.text, "presented no certificate"));
     assert_int_equal(transport_recv(world->far, &byte, 1, 0), -1);
     tls_client_destroy(world->client);
     drop_pair(world);
