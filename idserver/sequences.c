@@ -305,7 +305,7 @@ static void take_success(struct sequence *sequence)
                   "key %s: the database is %" PRId64
                   " numbers behind what was given out (an older backup was restored, or a commit was lost): "
                   "going on from %" PRId64 "; a number that another ID server gave out may be repeated, "
-                                           "which storage servers notice and skip",
+                  "which storage servers notice and skip",
                   sequence->key, reserved->behind, reserved->first);
     }
     if (reserved->count > 0) {

@@ -57,10 +57,11 @@ static const struct command_verb verbs[] = {
     {"status", "", "Prints groups and storage servers with state, version and space; as JSON with --json.",
      "", 0, 0, true, false, command_status, false},
     {"top", "",
-     "The same, live: redrawn every --interval until q is pressed; where the output is not a terminal, one table per interval.",
+     "The same, live: redrawn every --interval until q is pressed; where the output is not a terminal, one "
+     "table per interval.",
      " interval limit ", 0, 0, true, false, command_top, false},
-    {"doctor", "", "Checks the health of every part, and says what to do where something is wrong.", "", 0, 0, true,
-     false, command_doctor, false},
+    {"doctor", "", "Checks the health of every part, and says what to do where something is wrong.", "", 0, 0,
+     true, false, command_doctor, false},
     {"admin", "group|quota [...]",
      "group list|add GROUP [WEIGHT]|drain GROUP [--empty]|open GROUP|weight GROUP WEIGHT|remove "
      "GROUP|rebalance; quota [USER [APPLICATION]] prints what users, or this one, have and may have, and "

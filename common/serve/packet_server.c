@@ -173,9 +173,9 @@ static void server_register_metrics(struct packet_server *server)
                         "Connections that could not be accepted: no descriptor or memory.", NULL);
     server->timeouts_metric = metrics_counter(
         "reel_packet_timeouts_total", "Connections ended because the peer was silent too long.", NULL);
-    server->refused_metric =
-        metrics_counter("reel_packet_refused_connections_total",
-                        "Connections closed at once because their address already had connections_per_address.", NULL);
+    server->refused_metric = metrics_counter(
+        "reel_packet_refused_connections_total",
+        "Connections closed at once because their address already had connections_per_address.", NULL);
     server->spared_metric = metrics_counter(
         "reel_packet_spared_connections_total",
         "Idle connections and incomplete requests ended to make room for a new connection.", NULL);
@@ -213,9 +213,8 @@ static void take_commands(struct packet_server *server)
 static void pack_plain_answer(struct packet_server *server)
 {
     uint8_t body[PROTO_ERROR_BODY_MAX];
-    size_t size =
-        proto_error_pack(body, ERROR_MALFORMED, server->options.host_name,
-                         "this port speaks TLS: clients must address it as tls://HOST:PORT", "");
+    size_t size = proto_error_pack(body, ERROR_MALFORMED, server->options.host_name,
+                                   "this port speaks TLS: clients must address it as tls://HOST:PORT", "");
 
     proto_header_pack(server->plain_answer, (int64_t)size, server->options.reply_command,
                       PROTO_STATUS_FAILURE);

@@ -73,8 +73,8 @@ static void http_register_metrics(struct http_metrics *metrics)
     metrics->relays = metrics_gauge("reel_httpd_relays", "Bodies on their way from a storage server.", NULL);
     metrics->failovers = metrics_counter("reel_httpd_failovers_total",
                                          "Bodies that another storage server was asked to continue.", NULL);
-    metrics->cut =
-        metrics_counter("reel_httpd_cut_total", "Answers that were cut off because no server could continue.", NULL);
+    metrics->cut = metrics_counter("reel_httpd_cut_total",
+                                   "Answers that were cut off because no server could continue.", NULL);
     const char *body = "Body bytes passed on, by how.";
     metrics->spliced = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"spliced\"");
     metrics->copied = metrics_counter("reel_httpd_body_bytes_total", body, "way=\"copied\"");

@@ -49,8 +49,8 @@ struct owners {
 
 bool owners_refuse(const struct proto_file_key *key, const char *group, const char *ours, struct error *error)
 {
-    return error_set_group(error, group, "user %s belongs to group %s; this server belongs to group %s", key->user,
-                           group, ours);
+    return error_set_group(error, group, "user %s belongs to group %s; this server belongs to group %s",
+                           key->user, group, ours);
 }
 
 /* A question that may give the user a group is another one than one that may not. */

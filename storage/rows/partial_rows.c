@@ -123,8 +123,8 @@ static enum db_result read_partial(struct partial_job *job, struct db_connection
     }
     if (strcmp(job->row.group, meta->config->group) != 0) {
         error_set_group(error, job->row.group,
-                        "the upload belongs to another group, %s; this server belongs to group %s", job->row.group,
-                        meta->config->group);
+                        "the upload belongs to another group, %s; this server belongs to group %s",
+                        job->row.group, meta->config->group);
         return refuse(job);
     }
     return DB_OK;
@@ -273,8 +273,7 @@ static enum db_result check_part(struct partial_parts *parts, size_t number, str
         return result;
     if (!found || row->state != PARTIAL_OPEN || strcmp(row->key.application, parts->key.application) != 0 ||
         strcmp(row->key.user, parts->key.user) != 0 || strcmp(row->group, meta->config->group) != 0)
-        error_set(error, ERROR_NOT_FOUND, "part %zu is not an open partial upload of this user",
-                  number + 1);
+        error_set(error, ERROR_NOT_FOUND, "part %zu is not an open partial upload of this user", number + 1);
     else if (!row->path)
         error_set(error, ERROR_IO, "part %zu lies at %s, which is no store path here", number + 1,
                   row->file_path);
