@@ -276,7 +276,7 @@ PAIR = [
     ("trackers typo", trackers_typo, "storage", r"no tracker", r"127.0.0.1:\d+", r"is OFFLINE|SUSPECT|late|1 of", "ReelTrackerNotJoined", None),
     ("network cut", network_cut, "storage", r"no tracker", r"tracker.*(no reply|within|timed out|away|cannot)", r"tracker .*connecting took too long",
      "ReelTrackerNotJoined", None),
-    ("certificate expired", certificate_expired, "storage", r"certificate.*expired", r"certificate.*ended", None, "ReelCertificateEnds", None),
+    ("certificate expired", certificate_expired, "storage", r"certificate.*expired", r"certificate.*expired", None, "ReelCertificateEnds", None),
     ("clock off", clock_off, "tracker", r"clocks of 1 storage server", r"its clock is 3[56]\d\d s ahead", r"its clock was 3[56]\d\d s ahead",
      "ReelClockOff", None),
 ]
