@@ -54,6 +54,8 @@ torture() {
     done
     REEL_BUILD=$PWD/build/asan tests/torture/rotation.py || code=1
     REEL_TORTURE_KILLS=${REEL_TORTURE_KILLS:-1000} REEL_BUILD=$PWD/build/asan "${pytest[@]}" -s tests/torture/test_torture.py || code=1
+    REEL_TORTURE_JOURNAL=on REEL_BACKENDS=sqlite REEL_TORTURE_KILLS=${REEL_TORTURE_KILLS:-1000} REEL_BUILD=$PWD/build/asan "${pytest[@]}" \
+        -s tests/torture/test_torture.py || code=1
     REEL_TUS_UPLOADS=${REEL_TUS_UPLOADS:-300} REEL_BUILD=$PWD/build/asan "${pytest[@]}" tests/http/test_tus.py -k taken_back || code=1
     REEL_BUILD=$PWD/build/asan tests/system/many_moved.py || code=1
     REEL_FAULTS=1 REEL_BUILD=$PWD/build/asan "${pytest[@]}" -s tests/system/test_faults_named.py || code=1

@@ -2,7 +2,8 @@
 -9, stopped and continued, or dies at a named step. Afterwards everything that was acknowledged is there, byte by byte, on
 both protocols and on every member; what was deleted is gone; no number was used twice; fsck is clean.
 
-REEL_TORTURE_SECONDS (8) and REEL_TORTURE_KILLS (0: by time alone) say how long; REEL_TORTURE_SEED replays the choices."""
+REEL_TORTURE_SECONDS (8) and REEL_TORTURE_KILLS (0: by time alone) say how long; REEL_TORTURE_SEED replays the choices;
+REEL_TORTURE_JOURNAL (auto) is storage.journal, whose steps are among the named ones where it is on."""
 import json
 import os
 import random
@@ -19,12 +20,14 @@ SECONDS = float(os.environ.get("REEL_TORTURE_SECONDS", "8"))
 KILLS = int(os.environ.get("REEL_TORTURE_KILLS", "0"))
 CLIENTS = 6
 FILES = 60  # of a client, from then on it seldom uploads
-STORAGE = {"lease": "2s", "leftover_age": "8s", "progress_timeout": "3s", "database_timeout": "2s", "scrub_rate": "0", "chunk_size": "32K",
-           "cache_age": "20ms", "open_age": "20ms", "trash_keep": "1h", "purge_interval": "1s", "id_range": "20",
+JOURNAL = os.environ.get("REEL_TORTURE_JOURNAL", "auto")
+STORAGE = {"journal": JOURNAL, "lease": "2s", "leftover_age": "8s", "progress_timeout": "3s", "database_timeout": "2s", "scrub_rate": "0",
+           "chunk_size": "32K", "cache_age": "20ms", "open_age": "20ms", "trash_keep": "1h", "purge_interval": "1s", "id_range": "20",
            "sweep_interval": "2s", "leftovers_share": "100"}
 FOR_A_TIME = {wire.UNAVAILABLE, wire.NO_SERVER, wire.NO_SPACE, -13, -14, -1}
 MEMBERS = ("storage", "second")
-POINTS = [p for p in points() if p.split("-")[0] in ("upload", "row", "directory", "delete", "restore", "lease", "sweep")]
+STEPS = ("upload", "row", "directory", "delete", "restore", "lease", "sweep", *(["journal"] if JOURNAL == "on" else []))
+POINTS = [p for p in points() if p.split("-")[0] in STEPS]
 
 
 class Lost(Exception):
