@@ -181,17 +181,14 @@ struct member *members_add(struct members *members, struct group *group, const c
 struct group *members_find_group(struct members *members, const char *name)
 {
     struct group *group;
-    TAILQ_FOREACH(group, &members->groups, link)
-    {
-        if (strcmp(group->row.name, name) == 0)
-            return group;
-    }
-    return NULL;
+    HASH_FIND_STR(members->groups_by_name, name, group);
+    return group;
 }
 
 static void group_free(struct members *members, struct group *group)
 {
     TAILQ_REMOVE(&members->groups, group, link);
+    HASH_DEL(members->groups_by_name, group);
     members->group_count--;
     free(group);
 }
@@ -225,11 +222,15 @@ static void group_add(struct members *members, const struct table_group_row *row
         return;
     }
     struct group *group = calloc(1, sizeof(*group));
-    if (!group) {
+    if (group) {
+        group->row = *row;
+        HASH_ADD_STR(members->groups_by_name, row.name, group);
+    }
+    if (!group || !HASH_ADDED(hh, group)) {
         log_error("table", "group %s is left out for now: out of memory", row->name);
+        free(group);
         return;
     }
-    group->row = *row;
     group->known = true;
     group->seen = true;
     TAILQ_INIT(&group->members);

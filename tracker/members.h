@@ -6,6 +6,7 @@
 #ifndef REEL_TRACKER_MEMBERS_H
 #define REEL_TRACKER_MEMBERS_H
 
+#include "common/base/hash.h"
 #include "tracker/table.h"
 #include <sys/queue.h>
 
@@ -25,6 +26,7 @@ struct member {
 /* Lives while the database or a server names it. */
 struct group {
     TAILQ_ENTRY(group) link;
+    UT_hash_handle hh;
     struct table_group_row row;
     bool known; /* in the database */
     bool seen;  /* private to members_set_groups() */
@@ -33,7 +35,8 @@ struct group {
 };
 
 struct members {
-    TAILQ_HEAD(group_list, group) groups;
+    TAILQ_HEAD(group_list, group) groups; /* in the order of their names */
+    struct group *groups_by_name;         /* uthash by row.name: every request names a group */
     size_t group_count, groups_max;
     size_t member_count, members_max;
     size_t per_address_max; /* of members_max, for those at one address; 0: no limit of its own */
