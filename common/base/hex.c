@@ -30,6 +30,6 @@ bool hex_parse(const char *text, void *bytes, size_t size)
             return false;
     }
     for (size_t i = 0; i < size; i++)
-        at[i] = (uint8_t)(hex_digit_value(text[2 * i]) << 4 | hex_digit_value(text[2 * i + 1]));
+        at[i] = (uint8_t)(16 * hex_digit_value(text[2 * i]) + hex_digit_value(text[2 * i + 1]));
     return true;
 }
