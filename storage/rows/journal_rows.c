@@ -114,6 +114,16 @@ enum db_result journal_rows_judge(struct db_connection *connection, const struct
     return DB_OK;
 }
 
+static enum db_result recount_user(struct meta *meta, struct db_connection *connection,
+                                   const struct proto_file_key *key, struct error *error)
+{
+    struct quota_amounts before, after;
+    bool found = false;
+    int64_t now = 0;
+    enum db_result result = meta_now(meta, connection, &now, error);
+    return result == DB_OK ? quota_sql_recount(connection, key, now, &before, &after, &found, error) : result;
+}
+
 enum db_result journal_rows_add(struct meta *meta, struct db_connection *connection,
                                 const struct journal_record *record, const struct path *place,
                                 struct error *error)
@@ -135,14 +145,17 @@ enum db_result journal_rows_add(struct meta *meta, struct db_connection *connect
     if (result != DB_OK)
         return result;
     const struct quota_amounts more = {stat->size, 1};
-    bool counted = false;
+    bool counted = false,
+         over = false; /* the quota was lowered meanwhile: what was acknowledged stays, and counts */
     result = quota_take(meta, connection, &record->key, more, &counted, error);
-    if (result == DB_CONSTRAINT || (result == DB_PERMANENT && error->code == ERROR_QUOTA))
+    over = result == DB_PERMANENT && error->code == ERROR_QUOTA;
+    if (result == DB_CONSTRAINT || over)
         result = DB_OK;
     if (result == DB_OK)
         result = meta_sql_insert(connection, &record->key, &row, error);
     if (result == DB_OK)
-        return db_commit(connection, error);
-    db_rollback(connection);
-    return result;
+        result = db_commit(connection, error);
+    else
+        db_rollback(connection);
+    return result == DB_OK && over ? recount_user(meta, connection, &record->key, error) : result;
 }

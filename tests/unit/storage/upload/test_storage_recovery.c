@@ -291,6 +291,28 @@ static void a_row_and_a_file_that_were_lost_are_there_again(void **state)
     assert_int_equal(marked(world), 3);
 }
 
+/* A quota that was lowered since refuses nothing that was acknowledged, and counts it. */
+static void what_is_replayed_counts_though_the_quota_is_full(void **state)
+{
+    struct recovery_world *world = *state;
+    struct meta_row row;
+    sqlite3_stmt *statement;
+    store(world, "film", 7, 3000);
+    save_journal(world);
+    take_row(world, "film", true);
+    meta_world_beside(&world->meta, "INSERT INTO t_quota (userid, appid, bytes_max, files_max) "
+                                    "VALUES ('alice', 'tnvideo', 1000, 0)");
+    replayed(world);
+    assert_int_equal(look(world, "film", &row), META_DONE);
+    assert_int_equal(sqlite3_prepare_v2(world->meta.beside, "SELECT bytes_used, files_used FROM t_quota", -1,
+                                        &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(statement, 0), 3000);
+    assert_int_equal(sqlite3_column_int(statement, 1), 1);
+    sqlite3_finalize(statement);
+}
+
 static void what_was_removed_since_does_not_come_back(void **state)
 {
     struct recovery_world *world = *state;
@@ -599,6 +621,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_row_and_a_file_that_were_lost_are_there_again),
+        TEST(what_is_replayed_counts_though_the_quota_is_full),
         TEST(what_was_removed_since_does_not_come_back),
         TEST(a_row_that_is_there_wins_whatever_its_status),
         TEST(a_row_that_names_another_file_stays_so),
