@@ -47,6 +47,7 @@ static const char *row_of(enum proto_command command)
     case PROTO_STORAGE_FETCH:
     case PROTO_STORAGE_LEFT:
     case PROTO_STORAGE_SET_QUOTA:
+    case PROTO_STORAGE_QUOTAS:
         return "O - -";
     case PROTO_TRACKER_LOCATE:
         return "SGCIO u -";
