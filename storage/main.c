@@ -79,6 +79,7 @@ static void fill_load(void *argument, struct proto_load *load)
     load->uploads = (int32_t)gate_active(storage->gate);
     load->requests = request_rate(storage);
     load->trash = storage->upkeep ? upkeep_trash_bytes(storage->upkeep) : 0;
+    load->damaged = storage->upkeep ? upkeep_damaged_files(storage->upkeep) : 0;
     if (atomic_load(&storage->stopping))
         load->state = PROTO_LOAD_DRAINING;
     else if (space.writable == 0 || !can_store(storage))

@@ -91,10 +91,11 @@ static json_t *load_json(const struct table_server *server)
     const struct proto_load *load = &server->load;
     if (!server->has_load)
         return json_null();
-    return json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:I}", "state", load_state_name(load->state),
+    return json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:i}", "state", load_state_name(load->state),
                      "capacity", (json_int_t)load->capacity, "free", (json_int_t)load->free, "free_inodes",
                      (json_int_t)load->free_inodes, "connections", (int)load->connections, "uploads",
-                     (int)load->uploads, "requests", (int)load->requests, "trash", (json_int_t)load->trash);
+                     (int)load->uploads, "requests", (int)load->requests, "trash", (json_int_t)load->trash,
+                     "damaged", (int)load->damaged);
 }
 
 static json_t *server_json(const struct table_server *server)

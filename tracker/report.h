@@ -18,7 +18,7 @@ char *report_groups(const struct table_snapshot *snapshot, size_t *size);
 /* {"groups": [{"name", "state": "open"|"draining"|"removed", "weight", "active", "storages": [{"host",
  * "address", "version", "state", "suspect", "start_time", "join_time", "beat_time" (seconds since the epoch),
  * "silent_ms", "load": null | {"state", "capacity", "free", "free_inodes", "connections", "uploads",
- * "requests", "trash"}}]}]}. A new reference; NULL without memory. */
+ * "requests", "trash", "damaged"}}]}]}. A new reference; NULL without memory. */
 json_t *report_status(const struct table_snapshot *snapshot);
 
 #endif

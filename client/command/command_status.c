@@ -90,11 +90,12 @@ static void print_member(const json_t *server)
                json_is_object(load) ? json_integer_value(json_object_get(load, "free")) : -1);
     if (json_is_object(load))
         printf(
-            "%7lld %10s  %s\n", (long long)json_integer_value(json_object_get(load, "uploads")),
+            "%7lld %10s %7lld  %s\n", (long long)json_integer_value(json_object_get(load, "uploads")),
             command_human((double)json_integer_value(json_object_get(load, "trash")), trash, sizeof(trash)),
+            (long long)json_integer_value(json_object_get(load, "damaged")),
             status_text(load, "state", state, sizeof(state)));
     else
-        printf("%7s %10s\n", "-", "-");
+        printf("%7s %10s %7s\n", "-", "-", "-");
 }
 
 void command_print_groups(const json_t *groups)
@@ -103,8 +104,8 @@ void command_print_groups(const json_t *groups)
     json_t *group, *server;
     size_t i, j;
 
-    printf("%-32s %-9s %-9s %6s %10s %7s %10s  %s\n", "GROUP / MEMBER", "STATE", "VERSION", "USED", "FREE",
-           "UPLOADS", "TRASH", "LOAD");
+    printf("%-32s %-9s %-9s %6s %10s %7s %10s %7s  %s\n", "GROUP / MEMBER", "STATE", "VERSION", "USED",
+           "FREE", "UPLOADS", "TRASH", "DAMAGED", "LOAD");
     json_array_foreach(groups, i, group)
     {
         json_t *members = json_object_get(group, "storages");
@@ -113,7 +114,7 @@ void command_print_groups(const json_t *groups)
         print_state(status_text(group, "state", state, sizeof(state)), 9);
         printf("%-9s ", "");
         print_used(command_group_bytes(group, "capacity"), command_group_bytes(group, "free"));
-        printf("%7s %10s  %lld of %zu active\n", "", "",
+        printf("%7s %10s %7s  %lld of %zu active\n", "", "", "",
                (long long)json_integer_value(json_object_get(group, "active")), json_array_size(members));
         json_array_foreach(members, j, server) print_member(server);
     }

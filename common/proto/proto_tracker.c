@@ -52,8 +52,7 @@ bool proto_beat_unpack(const uint8_t *body, size_t size, struct proto_beat *beat
     return proto_read_end(&reader);
 }
 
-#define LOAD_RESERVED_1 3
-#define LOAD_RESERVED_2 4
+#define LOAD_RESERVED 3
 
 bool proto_advertise_pack(uint8_t buffer[PROTO_ADVERTISE_SIZE], const struct proto_advertise *advertise,
                           struct error *error)
@@ -88,7 +87,7 @@ bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *l
     proto_write_string(&writer, &proto_field_host, load->host);
     proto_write_port(&writer, load->port);
     proto_write_u8(&writer, "state", load->state, PROTO_LOAD_DRAINING);
-    proto_write_zeros(&writer, LOAD_RESERVED_1);
+    proto_write_zeros(&writer, LOAD_RESERVED);
     proto_write_i64(&writer, "capacity", load->capacity, 0, INT64_MAX);
     proto_write_i64(&writer, "free", load->free, 0, INT64_MAX);
     proto_write_i64(&writer, "free inodes", load->free_inodes, 0, INT64_MAX);
@@ -96,7 +95,7 @@ bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *l
     proto_write_i32(&writer, "uploads", load->uploads, 0, INT32_MAX);
     proto_write_i32(&writer, "requests", load->requests, 0, INT32_MAX);
     proto_write_i64(&writer, "trash", load->trash, 0, INT64_MAX);
-    proto_write_zeros(&writer, LOAD_RESERVED_2);
+    proto_write_i32(&writer, "damaged", load->damaged, 0, INT32_MAX);
     return proto_write_end(&writer);
 }
 
@@ -109,7 +108,7 @@ bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load
     proto_read_string(&reader, &proto_field_host, load->host);
     load->port = proto_read_port(&reader);
     load->state = proto_read_u8(&reader, "state", PROTO_LOAD_DRAINING);
-    proto_skip(&reader, LOAD_RESERVED_1);
+    proto_skip(&reader, LOAD_RESERVED);
     load->capacity = proto_read_i64(&reader, "capacity", 0, INT64_MAX);
     load->free = proto_read_i64(&reader, "free", 0, INT64_MAX);
     load->free_inodes = proto_read_i64(&reader, "free inodes", 0, INT64_MAX);
@@ -117,7 +116,8 @@ bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load
     load->uploads = proto_read_i32(&reader, "uploads", 0, INT32_MAX);
     load->requests = proto_read_i32(&reader, "requests", 0, INT32_MAX);
     load->trash = proto_read_i64(&reader, "trash", 0, INT64_MAX);
-    proto_skip(&reader, LOAD_RESERVED_2);
+    /* Reserved at older servers, and ignored by older trackers. */
+    load->damaged = (int32_t)max_i64(0, proto_read_i32(&reader, "damaged", INT32_MIN, INT32_MAX));
     return proto_read_end(&reader);
 }
 

@@ -62,6 +62,7 @@ struct proto_load {
     int32_t uploads;     /* under way now */
     int32_t requests;    /* per second, over the last heartbeat interval */
     int64_t trash;       /* bytes of deleted files that are still kept */
+    int32_t damaged;     /* files of the group that the scrub found missing or damaged */
 };
 MUST_CHECK bool proto_load_pack(uint8_t buffer[PROTO_LOAD_SIZE], const struct proto_load *load,
                                 struct error *error);

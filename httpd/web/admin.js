@@ -40,13 +40,14 @@ function memberRow(group, member) {
   return h("tr", {}, h("th", {scope: "row"}, group.name), cell(t("member"), member.address),
     cell(t("state"), h("span", {class: good ? "state good" : "state bad"}, state), load.state && load.state !== "ready" ? ` ${load.state}` : ""),
     cell(t("version"), member.version), cell(t("used"), used), cell(t("free"), known ? size(load.free) : "–"),
-    cell(t("trashSpace"), known ? size(load.trash) : "–"), cell(t("uploadsNow"), known ? number(load.uploads) : "–"),
+    cell(t("trashSpace"), known ? size(load.trash) : "–"),
+    cell(t("damaged"), known ? h("span", {class: load.damaged > 0 ? "state bad" : ""}, number(load.damaged || 0)) : "–"), cell(t("uploadsNow"), known ? number(load.uploads) : "–"),
     cell(t("requestsPerSecond"), known ? number(load.requests) : "–"), cell(t("connections"), known ? number(load.connections) : "–"),
     cell(t("silent"), member.silent_ms >= 0 ? t("secondsAgo", {seconds: number(member.silent_ms / 1000)}) : t("never")));
 }
 
 function groupTable(groups) {
-  const heads = ["group", "member", "state", "version", "used", "free", "trashSpace", "uploadsNow", "requestsPerSecond", "connections", "silent"];
+  const heads = ["group", "member", "state", "version", "used", "free", "trashSpace", "damaged", "uploadsNow", "requestsPerSecond", "connections", "silent"];
   return h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": t("group")}, h("table", {},
     h("thead", {}, h("tr", {}, heads.map((key) => h("th", {scope: "col"}, t(key))))),
     h("tbody", {}, groups.map((group) => group.storages.map((member) => memberRow(group, member))))));

@@ -93,6 +93,7 @@ const table = {
   used: ["Used", "已用"],
   free: ["Free", "可用"],
   trashSpace: ["Trash", "回收站"],
+  damaged: ["Damaged files", "损坏的文件"],
   uploadsNow: ["Uploads", "上传"],
   requestsPerSecond: ["Requests per second", "每秒请求"],
   connections: ["Connections", "连接"],

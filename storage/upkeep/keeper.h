@@ -44,7 +44,7 @@ enum scrub_kind {
 struct upkeep_metrics {
     struct metric *held;
     struct metric *purged_files, *purged_bytes, *purge_failures, *purge_shared;
-    struct metric *trash_files, *trash_bytes;
+    struct metric *trash_files, *trash_bytes, *damaged_files;
     struct metric *files_expired;
     struct metric *quota_corrections;
     struct metric *partials_expired, *partials, *partial_bytes;

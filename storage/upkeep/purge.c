@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ struct purge {
     unsigned table;
     int64_t limit, after, now;
     struct upkeep_trash trash;
+    struct lease_row *scrub; /* owned; measure() alone has it */
     struct upkeep_page page; /* last: its rows are not cleared */
 };
 
@@ -226,7 +228,19 @@ static enum db_result measure_run(struct db_job *job, struct db_connection *conn
     purge->trash = (struct upkeep_trash){0};
     for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
         result = upkeep_sql_trash(connection, table, purge_group(purge), &purge->trash, error);
-    return result;
+    return result == DB_OK ? lease_sql_read(connection, lease_of(purge)->name, purge->scrub, error) : result;
+}
+
+/* Findings of the scrub's last run, or of the one under way: without `repair` it marks no row. */
+static int64_t scrub_findings(const struct lease_row *row)
+{
+    json_t *progress = json_loads(row->progress, 0, NULL), *number;
+    const char *kind;
+    int64_t sum = 0;
+    json_object_foreach(json_object_get(progress, "findings"), kind, number) sum +=
+        json_integer_value(number);
+    json_decref(progress);
+    return sum;
 }
 
 static void measure(struct keeper *keeper)
@@ -235,10 +249,14 @@ static void measure(struct keeper *keeper)
     if (!purge)
         return;
     purge->keeper = keeper;
-    if (purge_run(purge, measure_run, "the size of the trash is not known")) {
+    purge->scrub = calloc(1, sizeof(*purge->scrub));
+    if (purge->scrub && purge_run(purge, measure_run, "the size of the trash is not known")) {
         metric_set(keeper->metrics.trash_files, purge->trash.files);
         metric_set(keeper->metrics.trash_bytes, purge->trash.bytes);
+        metric_set(keeper->metrics.damaged_files,
+                   max_i64(purge->trash.damaged, scrub_findings(purge->scrub)));
     }
+    free(purge->scrub);
     free(purge);
 }
 
@@ -294,4 +312,7 @@ void purge_register_metrics(struct upkeep_metrics *metrics)
     metrics->trash_files =
         metrics_gauge("reel_storage_trash_files", "Deleted files of the group that are still kept.", NULL);
     metrics->trash_bytes = metrics_gauge("reel_storage_trash_bytes", "Bytes of these files.", NULL);
+    metrics->damaged_files = metrics_gauge(
+        "reel_storage_damaged_files",
+        "Files of the group that are out of service, or that the last scrub found missing or damaged.", NULL);
 }

@@ -108,6 +108,11 @@ int64_t upkeep_trash_bytes(const struct upkeep *upkeep)
     return metric_value(upkeep->keeper.metrics.trash_bytes);
 }
 
+int32_t upkeep_damaged_files(const struct upkeep *upkeep)
+{
+    return (int32_t)min_i64(metric_value(upkeep->keeper.metrics.damaged_files), INT32_MAX);
+}
+
 void upkeep_concern(const struct upkeep *upkeep, char *reason, size_t reason_size)
 {
     if (metric_value(upkeep->keeper.metrics.sweep_stopped) != 0)
@@ -121,9 +126,10 @@ json_t *upkeep_status(struct upkeep *upkeep)
     const struct upkeep_metrics *metrics = &keeper->metrics;
     pthread_mutex_lock(&keeper->mutex);
     json_t *status =
-        json_pack("{s:b, s:s, s:I, s:I, s:b, s:s}", "lease_held", (int)keeper->held, "lease_owner",
+        json_pack("{s:b, s:s, s:I, s:I, s:I, s:b, s:s}", "lease_held", (int)keeper->held, "lease_owner",
                   keeper->owner, "trash_files", (json_int_t)metric_value(metrics->trash_files), "trash_bytes",
-                  (json_int_t)metric_value(metrics->trash_bytes), "sweep_stopped",
+                  (json_int_t)metric_value(metrics->trash_bytes), "damaged_files",
+                  (json_int_t)metric_value(metrics->damaged_files), "sweep_stopped",
                   (int)(metric_value(metrics->sweep_stopped) != 0), "failure", keeper->last_error);
     pthread_mutex_unlock(&keeper->mutex);
     return status;

@@ -37,8 +37,8 @@ static const char *const mark_purging_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
 static const char *const remove_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("DELETE FROM ", " WHERE row_id = ? AND file_path = ? AND status = 2" HELD);
 static const char *const trash_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS SIGNED) FROM ",
-                   " WHERE status IN (1, 2, 4) AND " OURS);
+    FOR_EACH_TABLE("SELECT status, COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS SIGNED) FROM ",
+                   " WHERE status IN (1, 2, 3, 4) AND " OURS " GROUP BY status");
 static const char *const page_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT " META_SQL_COLUMNS ", row_id FROM ",
     " WHERE row_id > ? AND (status IS NULL OR status <> 2) AND " OURS " ORDER BY row_id LIMIT 100");
@@ -268,12 +268,17 @@ enum db_result upkeep_sql_taken(struct db_connection *connection, const char *fi
 static bool on_trash(void *argument, const struct db_value *columns, size_t count)
 {
     struct upkeep_trash *trash = argument;
-    int64_t files = 0, bytes = 0;
-    if (count == 2 && db_value_integer(&columns[0], &files) && db_value_integer(&columns[1], &bytes)) {
+    int64_t state = 0, files = 0, bytes = 0;
+    if (count != 3 || !db_value_integer(&columns[0], &state) || !db_value_integer(&columns[1], &files) ||
+        !db_value_integer(&columns[2], &bytes))
+        return false;
+    if (meta_state_is_damaged((enum meta_state)state))
+        trash->damaged += files;
+    if (state != META_STATE_DAMAGED) {
         trash->files += files;
         trash->bytes += bytes;
     }
-    return false;
+    return true;
 }
 
 enum db_result upkeep_sql_trash(struct db_connection *connection, unsigned table, const char *group,

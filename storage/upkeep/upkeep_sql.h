@@ -82,8 +82,9 @@ MUST_CHECK enum db_result upkeep_sql_taken(struct db_connection *connection, con
 
 struct upkeep_trash {
     int64_t files, bytes;
+    int64_t damaged; /* rows, deleted ones too */
 };
-/* Adds to TRASH what the deleted rows of a table hold. */
+/* Adds to TRASH what the deleted rows of a table hold, and how many rows are damaged. */
 MUST_CHECK enum db_result upkeep_sql_trash(struct db_connection *connection, unsigned table,
                                            const char *group, struct upkeep_trash *trash,
                                            struct error *error);

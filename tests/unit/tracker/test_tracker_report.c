@@ -142,7 +142,8 @@ static void the_status_tells_state_and_load_of_every_server(void **state)
                                           .connections = 9,
                                           .uploads = 10,
                                           .requests = 11,
-                                          .trash = 12};
+                                          .trash = 12,
+                                          .damaged = 3};
     struct table_group groups[] = {
         {.row = {.name = "g1", .weight = 70, .draining = true},
          .known = true,
@@ -167,6 +168,7 @@ static void the_status_tells_state_and_load_of_every_server(void **state)
     assert_string_equal(json_string_value(json_object_get(load, "state")), "read-only");
     assert_true(json_integer_value(json_object_get(load, "capacity")) == 5000000000);
     assert_int_equal(json_integer_value(json_object_get(load, "trash")), 12);
+    assert_int_equal(json_integer_value(json_object_get(load, "damaged")), 3);
     json_t *second = json_array_get(json_object_get(group, "storages"), 1);
     assert_true(json_is_null(json_object_get(second, "load")));
     group = json_array_get(json_object_get(status, "groups"), 1);

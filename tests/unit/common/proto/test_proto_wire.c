@@ -183,7 +183,7 @@ static void load_matches_a_hand_written_vector(void **state)
         0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x03, /* connections 258, uploads 3 */
         0x00, 0x00, 0x10, 0x00,                         /* requests 4096 */
         0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00, /* trash 512 */
-        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x03,                         /* damaged 3 */
     };
     memcpy(expected + 146, tail, sizeof(tail));
     struct proto_load load = {.group = "group001",
@@ -196,7 +196,8 @@ static void load_matches_a_hand_written_vector(void **state)
                               .connections = 258,
                               .uploads = 3,
                               .requests = 4096,
-                              .trash = 512};
+                              .trash = 512,
+                              .damaged = 3};
     uint8_t body[PROTO_LOAD_SIZE];
     assert_true(proto_load_pack(body, &load, NULL));
     assert_memory_equal(body, expected, sizeof(expected));

@@ -370,13 +370,18 @@ static void the_trash_is_measured_by_every_member(void **state)
     deleted(&world, "young", 1, 5, "");
     deleted(&world, "broken", 2, 5, ", status = 4");
     upkeep_stored(&world, "kept", 3, 10, NULL);
+    upkeep_stored(&world, "torn", 5, 10, NULL);
+    upkeep_sql(&world, "UPDATE t_file_02 SET status = 3 WHERE id = 'torn'");
     turn(&world, &keeper);
     assert_int_equal(metric_value(keeper.metrics.trash_files), 2);
     assert_int_equal(metric_value(keeper.metrics.trash_bytes), 20);
+    assert_int_equal(metric_value(keeper.metrics.damaged_files), 2);
     upkeep_sql(&world, "UPDATE t_lease SET owner = 'another', renewals = renewals + 1");
     deleted(&world, "more", 4, 5, "");
+    upkeep_sql(&world, "UPDATE t_lease SET progress = '{\"findings\": {\"missing\": 4, \"wrong-size\": 3}}'");
     turn(&world, &keeper);
     assert_false(lease_held(&keeper.lease));
+    assert_int_equal(metric_value(keeper.metrics.damaged_files), 7); /* reported, and not marked */
     assert_int_equal(metric_value(keeper.metrics.trash_files), 3);
     end(&world, &keeper);
 }
