@@ -721,6 +721,7 @@ def test_operators_see_the_installation_and_others_do_not(web, page):
     page.click("Operators")
     page.until("document.querySelector('.admin table tbody tr')?.textContent.includes('ACTIVE')")
     page.until("[...document.querySelectorAll('.tile dt')].some(e => e.textContent === 'Uploads per second')")
+    page.until("[...document.querySelectorAll('.admin th')].some(e => e.textContent === 'Damaged files')")
     page.pictures_of("admin")
     assert page.browser.problems == []
     page.go("/admin", user="alice")

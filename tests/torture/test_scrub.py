@@ -28,6 +28,12 @@ def findings(report):
     return {kind: count for kind, count in report["findings"].items() if count}
 
 
+def damaged(suite):
+    """What the members say of their groups' files, as `reel status` has it."""
+    groups = json.loads(suite.reel("--json", "status").stdout)["groups"]
+    return [member["load"]["damaged"] for group in groups for member in group["storages"]]
+
+
 def fill(suite, count=5, size=70_000):
     stored = {}
     with suite.client() as client:
@@ -77,6 +83,7 @@ def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_droppin
     assert code == 6 and findings(report) == {"missing": 1, "wrong-size": 1, "wrong-digest": 1}
     assert len(report["lines"]) == 3 and any(flipped in line and "wrong-digest" in line for line in report["lines"])
     assert {row[1] for row in rows(own_suite).values()} == {0} and not quarantine(own_suite)
+    wait_for(lambda: damaged(own_suite) == [3], 20, "status to tell of 3 damaged files")
 
     code, report = fsck(own_suite, "--repair")
     assert code == 6 and report["repaired"] == 3
@@ -101,6 +108,7 @@ def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_droppin
     code, report = fsck(own_suite, "--repair")
     assert code == 0 and report["healed"] == 3
     assert fsck(own_suite)[0] == 0
+    wait_for(lambda: damaged(own_suite) == [0], 20, "status to tell that all is well")
     for file, content in stored.items():
         assert download(own_suite, file).body == content
 
