@@ -186,6 +186,20 @@ void daemon_options_print(const struct daemon_options *options, FILE *out)
         (void)fprintf(out, "reel-%s %s\n", options->spec->name, REEL_VERSION);
 }
 
+/* A database's URL may have a password, which `ps` would show to everybody for as long as the daemon runs. */
+static bool take_override(struct daemon_options *options, char *argument)
+{
+    static const char secret[] = "database.url=";
+    char *copy = strdup(argument);
+
+    if (!copy)
+        return false;
+    options->overrides[options->override_count++] = copy;
+    if (strncmp(argument, secret, strlen(secret)) == 0 && strchr(argument, '@'))
+        memset(argument + strlen(secret), '*', strlen(argument) - strlen(secret));
+    return true;
+}
+
 static bool parse_command_line(struct daemon_options *options, int argc, char **argv, struct error *error)
 {
     struct option long_options[ARRAY_SIZE(command_options) + 1] = {0};
@@ -205,7 +219,8 @@ static bool parse_command_line(struct daemon_options *options, int argc, char **
             options->config_file_given = true;
             break;
         case 'o':
-            options->overrides[options->override_count++] = optarg;
+            if (!take_override(options, optarg))
+                return error_set(error, ERROR_UNAVAILABLE, "out of memory");
             break;
         case 'd':
             options->daemonize = true;
@@ -242,8 +257,11 @@ bool daemon_options_parse(struct daemon_options *options, const struct daemon_sp
 
 void daemon_options_clear(struct daemon_options *options)
 {
+    for (size_t i = 0; i < options->override_count; i++)
+        free(options->overrides[i]);
     free(options->overrides);
     options->overrides = NULL;
+    options->override_count = 0;
 }
 
 void *daemon_options_load_config(const struct daemon_options *options, struct error *error)
@@ -254,8 +272,8 @@ void *daemon_options_load_config(const struct daemon_options *options, struct er
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return NULL;
     }
-    if (!config_load(options->tables, options->config_file, options->overrides, options->override_count,
-                     config, error)) {
+    if (!config_load(options->tables, options->config_file, (const char *const *)options->overrides,
+                     options->override_count, config, error)) {
         if (!options->config_file_given && access(options->config_file, F_OK) != 0)
             error_set(error, error->code, "%s; -c FILE names another", error->text);
         goto fail;

@@ -38,7 +38,7 @@ struct daemon_options {
     const char *backup_file;
     const char *config_file;
     bool config_file_given;
-    const char **overrides; /* owned; the texts are argv's */
+    char **overrides; /* owned, with their texts */
     size_t override_count;
     struct config_table tables[3];                    /* the daemon's own and the common ones */
     struct config_option common[DAEMON_OPTION_COUNT]; /* with this daemon's admin port as a default */

@@ -546,6 +546,7 @@ def test_uploading_by_button_and_by_drop_with_pause_cut_and_another_visit(web, p
     page.until(f"{state}.textContent.includes('trying again')")
     page.network(upload=1_500_000)
     page.until(f"/ of /.test({state}.textContent)", "going on after the network came back")
+    page.until("document.querySelector('.uploads progress')?.value > 500000", "a part of the upload, again")
     page.click("Pause: large.bin")
     at = int(re.search(r"\d+", page.until(f"/^paused at/.test({state}.textContent) && {state}.textContent"))[0])
     assert 5 < at < 100

@@ -1,10 +1,11 @@
 """What the compiler and the linker put around the programs, read from the programs themselves: Debian's hardening=+all."""
 import os
+import pathlib
 import subprocess
 
 import pytest
 
-from suite import BIN, ROOT
+from suite import BIN, ROOT, wait_for
 
 RELEASE = ROOT / "build" / "release"
 PROGRAMS = ["bin/reel-tracker", "bin/reel-idserver", "bin/reel-storage", "bin/reel-httpd", "bin/reel"]
@@ -41,3 +42,21 @@ def test_a_release_is_checked_against_overruns_and_wild_jumps(release, program):
     assert ours and all("-fstack-clash-protection" in line and "-fstack-protector-strong" in line for line in ours)
     if os.uname().machine == "x86_64":
         assert all("-fcf-protection" in line for line in ours)
+
+
+def test_a_password_on_the_command_line_does_not_stay_there(own_suite):
+    """`ps` shows command lines to everybody."""
+    tracker = own_suite.add_tracker()
+    tracker.init_db()
+    url = own_suite.database_url("trackerdb")
+    told = url if "@" in url else f"sqlite:{own_suite.dir}/p@ss.db"
+    if told != url:
+        assert tracker.command("-o", f"database.url={told}", "--init-db").returncode == 0
+    line = tracker.command_line
+    tracker.command_line = lambda *arguments: line("-o", f"database.url={told}", *arguments)
+    tracker.start()
+    seen = pathlib.Path(f"/proc/{tracker.process.pid}/cmdline").read_bytes().split(b"\0")
+    assert seen[-2] == b"database.url=" + b"*" * len(told), seen
+    tracker.hup()  # the URL is still known
+    wait_for(lambda: "configuration reloaded" in tracker.log(), what="a reload")
+    assert tracker.status()["daemon"]["reload_refused"] is False

@@ -47,7 +47,7 @@ def test_what_belongs_to_the_other_group_is_refused_by_its_number(groups):
         # The predecessor's client says nothing of groups; a tracker is asked.
         assert first.upload(APP, one, "file", b"1").ok and second.upload(APP, two, "file", b"2").ok
         refused = first.upload(APP, two, "other", b"2")
-        assert refused.number == OTHER_GROUP and "group002" in refused.text
+        assert refused.number == OTHER_GROUP and "group002" in refused.text and refused.group == "group002"
         # Ours say which group the tracker named.
         assert first.put(APP, one, "stated", b"1", group="group001").ok
         assert first.put(APP, one, "stated2", b"1", group="group002").number == OTHER_GROUP
@@ -67,7 +67,7 @@ def test_what_belongs_to_the_other_group_is_refused_by_its_number(groups):
 
 
 @contextlib.contextmanager
-def misleading_tracker(real, wrong):
+def misleading_tracker(real, wrong, commands=(LOCATE, SADDRS, wire.SERVERS)):
     """Says what the tracker REAL says, but names the server WRONG: as an address that means another machine to its client."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -80,7 +80,7 @@ def misleading_tracker(real, wrong):
                 length, command, _ = struct.unpack(">qBb", head)
                 reply = client.call(command, connection.recv(length, socket.MSG_WAITALL) if length else b"")
                 body = reply.body
-                if reply.ok and command in (LOCATE, SADDRS):
+                if reply.ok and command in commands:
                     body = body[:17] + f"{wrong};".encode() + b"\0"
                 connection.sendall(wire.header(len(body), reply.command, reply.status) + body)
 
@@ -111,3 +111,9 @@ def test_a_server_that_is_asked_by_mistake_is_a_bad_gateway_over_http(groups):
                               timeout=60)
         assert done.returncode != 0 and b"group" in done.stderr, done
     assert not groups.files()
+    # Whoever is told which group has it, asks that one's servers.
+    with misleading_tracker(groups.tracker.address, wrong, (LOCATE, SADDRS)) as tracker:
+        redirected = groups.add_httpd("redirected", trackers=tracker)
+        redirected.start()
+        answer, body = fetch(groups, path("file", two), port=redirected.port)
+        assert (answer.status, body) == (200, b"2")

@@ -8,7 +8,7 @@ import socket
 import struct
 
 TRACKER, IDSERVER, STORAGE = 100, 101, 102
-JOIN, BEAT, SADDRS, GROUPS, LOAD, STATUS, LOCATE = 10, 11, 12, 13, 14, 15, 16
+JOIN, BEAT, SADDRS, GROUPS, LOAD, STATUS, LOCATE, SERVERS = 10, 11, 12, 13, 14, 15, 16, 26
 GET, RANGE = 40, 41
 UPLOAD, FILESIZE, DOWNLOAD, DELETE, STAT, RESTORE, LIST, PUT, WHERE = 70, 71, 72, 73, 74, 75, 76, 77, 78
 BEGIN, APPEND, OFFSET, FINISH, ABORT, JOIN_PARTS = 82, 83, 84, 85, 86, 87
@@ -38,10 +38,19 @@ class Reply:
 
     @property
     def text(self):
-        assert self.status != 0
-        text = self.body[2:]
-        assert text.endswith(b"\0") and len(text) <= 1024 and b"\0" not in text[:-1]
-        return text[:-1].decode()
+        return self.failure()[0]
+
+    @property
+    def group(self):
+        """The group to ask, of a failure -21; else ""."""
+        return self.failure()[1]
+
+    def failure(self):
+        assert self.status != 0 and self.body.endswith(b"\0")
+        text, _, group = self.body[2:-1].partition(b"\0")
+        assert len(text) < 1024 and len(group) < 17 and b"\0" not in group
+        assert not group or self.number == -21
+        return text.decode(), group.decode()
 
     def __repr__(self):
         return f"Reply(command={self.command}, status={self.status:#x}, body={self.body[:200]!r})"

@@ -114,6 +114,19 @@ static void a_reload_takes_the_list_of_keys(void **state)
     assert_int_equal(get("../data"), 2);
 }
 
+/* Nobody uses up a sequence in a loop: numbers of one key for one address have a rate. */
+static void who_takes_too_many_numbers_is_told_to_wait(void **state)
+{
+    int64_t first = 0;
+
+    (void)state;
+    real_daemon_reload(&idserver, true, "step = 100\nprobe_interval = 100ms\nkeys_max = 3\nrange_rate = 100");
+    for (int i = 0; i < 3000 && first >= 0; i++)
+        first = range("../data", 100);
+    assert_int_equal(first, ERROR_THROTTLED);
+    real_daemon_reload(&idserver, true, "step = 100\nprobe_interval = 100ms\nkeys_max = 3");
+}
+
 static void the_admin_port_tells_keys_health_and_metrics(void **state)
 {
     (void)state;
@@ -131,6 +144,7 @@ int main(void)
         DAEMON_TEST(numbers_follow_each_other_by_either_command),
         DAEMON_TEST(a_key_that_breaks_a_rule_or_is_one_too_many_is_refused),
         DAEMON_TEST(a_reload_takes_the_list_of_keys),
+        DAEMON_TEST(who_takes_too_many_numbers_is_told_to_wait),
         DAEMON_TEST(the_admin_port_tells_keys_health_and_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

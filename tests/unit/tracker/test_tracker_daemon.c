@@ -315,6 +315,25 @@ static void users_are_listed_and_moved_and_the_empty_group_is_removed(void **sta
     assert_int_equal(reroute("bob", "group002", "group002", now), ERROR_REFUSED);
 }
 
+static void servers_from_other_addresses_are_refused(void **state)
+{
+    (void)state;
+    real_daemon_reload(&tracker, true,
+                       "groups_refresh = 200ms\nheartbeat_timeout = 60s\nstorage_addresses = 192.0.2.0/24");
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+    while (join("group002") != ERROR_REFUSED && clock_monotonic_ms() < until_ms)
+        usleep(20000);
+    assert_int_equal(join("group002"), ERROR_REFUSED);
+    assert_int_equal(beat(), ERROR_REFUSED);
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "bob"), ERROR_NONE); /* clients go on */
+    real_daemon_reload(&tracker, true,
+                       "groups_refresh = 200ms\nheartbeat_timeout = 60s\nstorage_addresses = 127.0.0.0/8");
+    until_ms = clock_monotonic_ms() + 20000;
+    while (join("group002") != ERROR_NONE && clock_monotonic_ms() < until_ms)
+        usleep(20000);
+    assert_int_equal(join("group002"), ERROR_NONE);
+}
+
 static void a_reload_with_a_fault_changes_nothing(void **state)
 {
     (void)state;
@@ -357,6 +376,7 @@ int main(void)
         DAEMON_TEST(changes_of_groups_are_checked),
         DAEMON_TEST(users_are_listed_and_moved_and_the_empty_group_is_removed),
         DAEMON_TEST(a_reload_with_a_fault_changes_nothing),
+        DAEMON_TEST(servers_from_other_addresses_are_refused),
         DAEMON_TEST(the_admin_port_tells_health_and_metrics),
         DAEMON_TEST(a_server_whose_connection_breaks_is_suspect),
     };

@@ -181,6 +181,8 @@ static bool tiny_reload(struct daemon *daemon, const void *new_config, struct er
     const struct tiny_config *config = new_config;
 
     (void)daemon;
+    if (prctl(PR_GET_DUMPABLE) != 0) /* nobody else of this user reads its memory, and no core has it */
+        return error_set(error, ERROR_GENERAL, "the memory is not hidden");
     if (strcmp(config->greeting, "refused") == 0)
         return error_set(error, ERROR_REFUSED, "not this greeting");
     log_info("tiny", "hook reload: %s", config->greeting);
