@@ -209,7 +209,7 @@ def test_with_an_empty_database_nothing_is_moved_until_a_person_confirms(own_sui
     assert done.returncode == 6 and b"--confirm-leftovers" in done.stdout and not quarantine(own_suite)
     done = own_suite.reel("fsck", "--confirm-leftovers")
     assert b"40" in done.stdout and len(quarantine(own_suite)) == 40 and not leftovers(own_suite)
-    assert b"nothing waits" in own_suite.reel("fsck", "--confirm-leftovers").stdout
+    assert b"nothing is waiting" in own_suite.reel("fsck", "--confirm-leftovers").stdout
     assert own_suite.reel("fsck").returncode == 0
 
 
