@@ -235,7 +235,7 @@ static struct packet_call_options locate_question(struct client_operation *opera
 static void locate_ask(struct client_operation *operation)
 {
     struct client *client = operation->client;
-    uint8_t body[PROTO_FILE_KEY_SIZE];
+    uint8_t body[PROTO_FILE_KEY_SIZE] = {0};
     struct address_list trackers = {0};
     struct proto_file_key key = operation->key;
     struct error error;
@@ -265,7 +265,7 @@ static void locate_ask(struct client_operation *operation)
 static void locate_group(struct client_operation *operation)
 {
     struct client *client = operation->client;
-    uint8_t body[PROTO_GROUP_SIZE];
+    uint8_t body[PROTO_GROUP_SIZE] = {0};
     struct address_list trackers = {0};
     struct packet_call_options options =
         locate_question(operation, &trackers, PROTO_TRACKER_SERVERS, body, sizeof(body));
