@@ -125,7 +125,7 @@ static int end(void **state)
 /* Passes FDS, which are closed here, to "the next process". */
 static void pass(const int *fds, size_t count, const char *names)
 {
-    char text[16];
+    char text[24];
 
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(dup2(fds[i], 3 + (int)i), 3 + (int)i);
