@@ -116,8 +116,7 @@ bool proto_load_unpack(const uint8_t *body, size_t size, struct proto_load *load
     load->uploads = proto_read_i32(&reader, "uploads", 0, INT32_MAX);
     load->requests = proto_read_i32(&reader, "requests", 0, INT32_MAX);
     load->trash = proto_read_i64(&reader, "trash", 0, INT64_MAX);
-    /* Reserved at older servers, and ignored by older trackers. */
-    load->damaged = (int32_t)max_i64(0, proto_read_i32(&reader, "damaged", INT32_MIN, INT32_MAX));
+    load->damaged = proto_read_i32(&reader, "damaged", 0, INT32_MAX); /* zeros from older servers */
     return proto_read_end(&reader);
 }
 

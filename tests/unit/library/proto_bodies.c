@@ -81,7 +81,7 @@ static const struct field load_fields[] = {
     COUNT(proto_load, uploads, "uploads", 180, 4, INT32_MAX),
     COUNT(proto_load, requests, "requests", 184, 4, INT32_MAX),
     COUNT(proto_load, trash, "trash", 188, 8, INT64_MAX),
-    RESERVED(196, 4),
+    COUNT(proto_load, damaged, "damaged", 196, 4, INT32_MAX),
 };
 static const struct field range_fields[] = {
     STRING(proto_range, key, "key", 0, 65, BYTES, false),
