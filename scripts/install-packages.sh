@@ -10,7 +10,7 @@ declare -A sets=(
     [run]="libmagic-mgc ca-certificates curl"
     [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2"
     [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium firefox-esr ffmpeg wget curl python3-websocket
-        python3-jsonschema python3-tuspy"
+        python3-jsonschema python3-tuspy php-cli"
     [players]="rclone vlc-bin vlc-plugin-base gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
         gstreamer1.0-libav gir1.2-gstreamer-1.0 python3-gi"
     [cluster]="systemd-container glusterfs-server glusterfs-client keepalived mariadb-server mariadb-client galera-4 galera-arbitrator-4 rsync

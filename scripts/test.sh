@@ -26,8 +26,8 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_re
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
 export REEL_BUILD=$PWD/build/asan
 reports=$(mktemp -d)
-declare -A beside=() # rooms that run beside others: the process of each
-trap 'kill "${beside[@]}" 2>/dev/null; rm -rf "$reports"' EXIT
+beside= # the process that runs rooms beside others
+trap '[ -z "$beside" ] || { pkill -P "$beside"; kill "$beside"; } 2>/dev/null; rm -rf "$reports"' EXIT
 
 run_unit() {
     local last
@@ -103,28 +103,54 @@ tests_of() { # ROOM: into command
     esac
 }
 
-# Cluster and torture mostly wait, for heartbeats and for parts to be missed: other rooms run meanwhile, and what they print is shown
-# when their turn has come.
-start_beside() { # ROOM
-    [[ " ${rooms[*]} " == *" $1 "* ]] && [ -z "${beside[$1]:-}" ] || return 0
-    tests_of "$1"
-    "${command[@]}" >"$reports/$1.out" 2>&1 &
-    beside[$1]=$!
+# Cluster and torture mostly wait, for heartbeats and for parts to be missed: they run beside other rooms, and what they print is shown
+# when their turn has come. Files of torture are taken by whoever is free first, the longest ones before the others.
+wants() { [[ " ${rooms[*]} " == *" $1 "* ]]; }
+
+torture_files() { ls -S tests/torture/test_*.py; }
+
+run_torture_share() {
+    local file name
+    for file in $(torture_files); do
+        name=$(basename "$file" .py)
+        mkdir "$reports/taken-$name" 2>/dev/null || continue
+        /usr/bin/python3 -m pytest -p no:cacheprovider -q -ra --tb=short "$file" >"$reports/$name.out" 2>&1
+        echo $? >"$reports/$name.code"
+    done
+}
+
+start_beside() {
+    [ -z "$beside" ] || return 0
+    {
+        if wants cluster; then
+            tests_of cluster
+            "${command[@]}" >"$reports/cluster.out" 2>&1
+            echo $? >"$reports/cluster.code"
+        fi
+        if wants torture; then run_torture_share; fi
+    } &
+    beside=$!
+}
+
+show() { # ROOM or file of torture, which has ended
+    cat "$reports/$1.out"
+    count_pytest "$1" "$(cat "$reports/$1.code")"
 }
 
 run_beside() { # ROOM
-    local code
-    start_beside "$1"
-    wait "${beside[$1]}"
-    code=$?
-    unset "beside[$1]"
-    cat "$reports/$1.out"
-    count_pytest "$1" "$code"
+    local file
+    start_beside
+    if [ "$1" = torture ]; then run_torture_share; fi
+    wait "$beside" 2>/dev/null || true # its rooms have exit codes of their own
+    if [ "$1" = cluster ]; then
+        show cluster
+    else
+        for file in $(torture_files); do show "$(basename "$file" .py)"; done
+    fi
 }
 
 for room in "${rooms[@]}"; do
-    case $room in system | http | torture) start_beside cluster ;; esac
-    case $room in http) start_beside torture ;; esac
+    case $room in system | http | torture | cluster) start_beside ;; esac
     echo "== Tests: $room"
     case $room in
         unit) run_unit; run_fuzz ;;
