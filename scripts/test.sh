@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 rooms=("$@")
 [ ${#rooms[@]} -gt 0 ] || rooms=(unit simulation system http torture cluster)
 passed=0 failed=0 skipped=0
+failures=() # what failed, for the end
 
 scripts/install-packages.sh build run test || exit 1
 case " ${rooms[*]} " in *" http "*) scripts/install-packages.sh http || exit 1 ;; esac
@@ -36,6 +37,7 @@ run_unit() {
     count() { grep -oE "[0-9]+ $1" <<<"$last" | grep -oE '^[0-9]+' || echo 0; }
     [ -n "$(grep -E '^[0-9]+ passed' <<<"$last")" ] || { failed=$((failed + 1)); return; }
     passed=$((passed + $(count passed))) failed=$((failed + $(count failed))) skipped=$((skipped + $(count skipped)))
+    mapfile -t -O ${#failures[@]} failures < <(sed -nE 's/^(FAILED .*)/unit: \1/p; s/^not ok [0-9]+ - (.*)/unit: \1/p' "$reports/unit" | grep -v '# SKIP')
 }
 
 # Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md tells the long run).
@@ -49,6 +51,7 @@ fuzz_one() { # EXECUTABLE, the rest are its arguments
     else
         echo "FAILED $name $*"
         tail -n 60 "$report"
+        failures+=("fuzzing: $name $*")
         failed=$((failed + 1))
     fi
 }
@@ -63,7 +66,7 @@ run_fuzz() {
         echo "clang with libFuzzer is not installed (scripts/install-packages.sh analysis): the fuzzers ran their seeds only"
         return
     fi
-    scripts/build.sh fuzz || { failed=$((failed + 1)); return; }
+    scripts/build.sh fuzz || { failures+=("build: fuzz") failed=$((failed + 1)); return; }
     for executable in build/fuzz/fuzz/fuzz_*; do
         fuzz_one "$executable" -max_total_time=5 -max_len=16384 -verbosity=0 -print_final_stats=1 "-artifact_prefix=build/fuzz/"
     done
@@ -72,13 +75,14 @@ run_fuzz() {
 # Each seed is a story of failures under virtual time (tests/simulation/README.md), and one test.
 run_simulation() {
     local report=$reports/simulation.out seeds=300 bad
-    scripts/build.sh simulation || { failed=$((failed + 1)); return; }
+    scripts/build.sh simulation || { failures+=("build: simulation") failed=$((failed + 1)); return; }
     scripts/simulate.sh "$seeds" >"$report" 2>&1
     local code=$?
     bad=$(grep -cE '^seed [0-9]+ (failed|ended)' "$report")
     [ "$code" = 0 ] || [ "$bad" -gt 0 ] || bad=1
     grep -E '^(seed|VIOLATION|[0-9]+ seeds)' "$report"
     passed=$((passed + seeds - bad)) failed=$((failed + bad))
+    [ "$bad" = 0 ] || failures+=("simulation: $bad seeds, exit code $code")
 }
 
 run_pytest() { # ROOM
@@ -93,6 +97,9 @@ count_pytest() { # ROOM EXIT-CODE
     count() { grep -oE "[0-9]+ $1" <<<"$last" | grep -oE '^[0-9]+' || echo 0; }
     errors=$(($(count failed) + $(count 'errors?')))
     [ "$code" = 0 ] || [ "$errors" -gt 0 ] || errors=1
+    [ "$errors" = 0 ] || mapfile -t -O ${#failures[@]} failures < <(
+        echo "$1: $errors tests, exit code $code"
+        sed -nE 's/^((FAILED|ERROR) [^ ]*).*/\1/p' "$reports/$1.out")
     passed=$((passed + $(count passed))) failed=$((failed + errors)) skipped=$((skipped + $(count skipped)))
 }
 
@@ -161,5 +168,6 @@ for room in "${rooms[@]}"; do
     esac
 done
 echo
+[ "$failed" = 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

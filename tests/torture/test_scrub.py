@@ -11,7 +11,8 @@ import wire
 from crash import (check_rows_have_files, died, http_get, leftovers, points, rows, start, stored_files)
 from suite import APP, USER, new_id, wait_for
 
-FAST = {"lease": "1s", "leftover_age": "4s", "progress_timeout": "1s", "database_timeout": "1400ms", "scrub_rate": "0",
+AGE = 4  # seconds
+FAST = {"lease": "1s", "leftover_age": f"{AGE}s", "progress_timeout": "1s", "database_timeout": "1400ms", "scrub_rate": "0",
         "purge_interval": "1s",
         "cache_age": "100ms", "open_age": "100ms"}
 TABLES = ("t_file_01", "t_file_02", "t_file_03")
@@ -196,7 +197,8 @@ def test_with_an_empty_database_nothing_is_moved_until_a_person_confirms(own_sui
     own_suite.storage.stop()
     for table in TABLES:
         own_suite.sql("storagedb", f"DELETE FROM {table};")
-    time.sleep(3.1)  # all of them are older than leftover_age
+    wait_for(lambda: all(time.time() > os.stat(path).st_ctime + AGE + 1 for path in stored_files(own_suite)),
+             20, "leftover_age of all")
     own_suite.storage.start()
     own_suite.wait_active()
     wait_for(lambda: own_suite.storage.metric("reel_storage_sweep_stopped") == 1, 30, "the brake")
