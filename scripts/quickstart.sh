@@ -11,7 +11,8 @@ Usage: scripts/quickstart.sh [OPTION]... [FILE]
   --port-base N   tracker on port N, ID server N+1, storage N+2, HTTP N+3, their admin ports N+4..N+7
                   (default: 21000, 22000, 23000, 8080; admin 21100, 22100, 23100, 8180)
   --access MODE   signed: HTTP gives files to signed links only; open: to everyone who knows their address (default: signed)
-  --mysql URL     metadata in MySQL or MariaDB: mysql://user:password@host[:port][,host2...] (default: SQLite files)
+  --mysql URL     metadata in MySQL or MariaDB: mysql://user:password@host[:port][,host2...] (default: SQLite files);
+                  ?tls=off behind it for a server on another host without TLS
   --auth MODE     who may ask what: required (only who proves to have a key; keys are made in DIR/etc/keys), prefer or off
                   (default: required)
   --stop          stop the daemons that were started for DIR, and nothing else

@@ -132,8 +132,9 @@ struct packet_daemon_config {
         .section = "database", .name = "url", .type = CONFIG_STRING, PACKET_DAEMON_AT(database_url),         \
         .default_value = (default_),                                                                         \
         .help =                                                                                              \
-            holds_ " sqlite:/path/to/file or mysql://user:password@host1:3306,host2/database. --init-db "    \
-                   "creates what is missing there."                                                          \
+            holds_ " sqlite:/path/to/file or mysql://user:password@host1:3306,host2/database. On another "   \
+                   "host TLS is required unless the URL ends in ?tls=prefer or ?tls=off; ?ca=FILE verifies " \
+                   "the server. --init-db creates what is missing there."                                    \
     }
 
 #define PACKET_DAEMON_DATABASE_URL_FILE                                                                      \

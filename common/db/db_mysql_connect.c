@@ -244,25 +244,40 @@ void db_mysql_close(struct db_connection *connection)
 
 static void warn_of_transport(const struct db_connection *connection, bool local)
 {
-    static struct log_gate plain_gate, unverified_gate;
+    static struct log_gate unverified_gate;
     const struct db_url *url = connection->url;
-    bool encrypted = mysql_get_ssl_cipher(connection->handle) != NULL;
     char host[ADDRESS_TEXT_SIZE];
 
-    if (local || url->tls == DB_TLS_OFF || url->ca[0] != '\0')
+    if (local || url->tls == DB_TLS_OFF || url->tls == DB_TLS_PREFER || url->ca[0] != '\0')
         return;
-    db_mysql_host(connection, host, sizeof(host));
-    if (!encrypted && url->tls == DB_TLS_UNSAID && log_gate_open(&plain_gate, REMIND_MS, NULL))
-        log_warning(
-            ROOM,
-            "the connection to the database at %s is not encrypted because the server offers no TLS: use "
-            "?tls=required&ca=FILE in the URL once it does, or ?tls=off for a network that is trusted",
-            host);
-    else if (encrypted && url->tls != DB_TLS_PREFER && log_gate_open(&unverified_gate, REMIND_MS, NULL))
+    if (log_gate_open(&unverified_gate, REMIND_MS, NULL))
         log_warning(ROOM,
                     "the connection to the database at %s is encrypted, but the server's certificate "
                     "is not verified: use ?tls=required&ca=FILE in the URL",
-                    host);
+                    db_mysql_host(connection, host, sizeof(host)));
+}
+
+/* Does the connection need TLS because the URL does not say otherwise? */
+static bool needs_tls_by_default(const struct db_connection *connection)
+{
+    const struct mysql_state *state = connection->state;
+
+    return connection->url->tls == DB_TLS_UNSAID && !db_url_is_local(connection->url, state->host);
+}
+
+/* What to do stands first: where the URL has several hosts, texts are cut. */
+static enum db_result fail_connect(struct db_connection *connection, unsigned number, const char *text,
+                                   struct error *error)
+{
+    char host[ADDRESS_TEXT_SIZE];
+
+    if (number != CR_SSL_CONNECTION_ERROR || !needs_tls_by_default(connection))
+        return db_mysql_fail(connection, number, text, PHASE_CONNECT, "connect", error);
+    error_set(error, ERROR_GENERAL,
+              "no TLS with the database at %s, which is required on another host: set up TLS there, or add "
+              "tls=prefer or tls=off to the database URL (%.200s)",
+              db_mysql_host(connection, host, sizeof(host)), text);
+    return DB_PERMANENT;
 }
 
 /* One attempt at the host of connection->state. *NUMBER: the error of the server or the library. */
@@ -286,11 +301,14 @@ static enum db_result connect_by(struct db_connection *connection, enum transpor
                                    connection->create ? NULL : url->database, host->port,
                                    local ? url->socket : NULL, CLIENT_FOUND_ROWS)) {
         *number = mysql_errno(connection->handle);
-        result = db_mysql_fail_connection(connection, PHASE_CONNECT, "connect", error);
+        result = fail_connect(connection, *number, mysql_error(connection->handle), error);
     } else if (transport >= TRANSPORT_FORCED && !mysql_get_ssl_cipher(connection->handle)) {
         *number = CR_SSL_CONNECTION_ERROR;
-        result = db_mysql_fail(connection, *number, "the server offers no TLS, which this URL requires",
-                               PHASE_CONNECT, "connect", error);
+        result =
+            fail_connect(connection, *number,
+                         url->tls == DB_TLS_REQUIRED ? "the server offers no TLS, which this URL requires"
+                                                     : "the server offers no TLS",
+                         error);
     } else {
         reset_when_closed(connection->handle, true);
         result = init_session(connection, error);
@@ -335,14 +353,14 @@ static enum db_result connect_host(struct db_connection *connection, struct erro
     unsigned number = 0;
     enum db_result result;
 
-    if (url->tls == DB_TLS_REQUIRED) {
+    if (url->tls == DB_TLS_REQUIRED || needs_tls_by_default(connection)) {
         result = connect_by(connection, url->ca[0] != '\0' ? TRANSPORT_VERIFIED : TRANSPORT_FORCED, &number,
                             error);
-    } else if (url->tls == DB_TLS_OFF || (url->tls == DB_TLS_UNSAID && local)) {
+    } else if (url->tls != DB_TLS_PREFER) {
         result = connect_plainly(connection, error);
     } else {
         result = connect_by(connection, TRANSPORT_OFFERED, &number, error);
-        /* A server whose TLS is too old for our library worked until now. */
+        /* A server's TLS may be too old for our library. */
         if (result != DB_OK && number == CR_SSL_CONNECTION_ERROR)
             result = connect_by(connection, TRANSPORT_PLAIN, &number, error);
     }

@@ -13,9 +13,9 @@
 
 /* Is the connection to a MySQL server encrypted? */
 enum db_tls {
-    DB_TLS_UNSAID, /* to this machine: where the account needs it; to another: as preferred, with a warning */
-    DB_TLS_OFF,    /* never */
-    DB_TLS_PREFER, /* where the server offers it; nothing is verified */
+    DB_TLS_UNSAID,   /* to this machine: where the account needs it; to another: as required */
+    DB_TLS_OFF,      /* never */
+    DB_TLS_PREFER,   /* where the server offers it; nothing is verified */
     DB_TLS_REQUIRED, /* or there is no connection; with `ca` the server's certificate and name are verified */
 };
 

@@ -107,7 +107,7 @@ class Database:
         self.hosts = host.ip
 
     def url(self, database):
-        return f"mysql://reel:{PASSWORD}@{self.hosts}/{database}"
+        return f"mysql://reel:{PASSWORD}@{self.hosts}/{database}?tls=off"
 
     def sql(self, text, database=""):
         """Rows of strings."""
@@ -145,7 +145,7 @@ class Galera:
         wait_for(lambda: all(n.ready() and n.wsrep("cluster_size") == "3" for n in self.nodes), seconds, "the cluster of three")
 
     def url(self, database):
-        return f"mysql://reel:{PASSWORD}@{self.hosts}/{database}?connect_timeout=1s&read_timeout=3s&write_timeout=3s"
+        return f"mysql://reel:{PASSWORD}@{self.hosts}/{database}?tls=off&connect_timeout=1s&read_timeout=3s&write_timeout=3s"
 
     def sql(self, text, database=""):
         for node in self.nodes:

@@ -217,9 +217,28 @@ static void a_server_without_tls_serves_those_who_do_not_require_it(void **state
 {
     (void)state;
     restart(false, "--skip-ssl", NULL);
-    assert_false(is_encrypted(MARIADB_SERVER_LOGIN, elsewhere(), ""));
+    assert_false(is_encrypted(MARIADB_SERVER_LOGIN, "127.0.0.1", ""));
+    assert_false(is_encrypted(MARIADB_SERVER_LOGIN, elsewhere(), "&tls=off"));
+    assert_false(is_encrypted(MARIADB_SERVER_LOGIN, elsewhere(), "&tls=prefer"));
     assert_false(is_encrypted(MARIADB_SERVER_LOGIN, "127.0.0.1", "&tls=prefer"));
-    expect_refusal(MARIADB_SERVER_LOGIN, "127.0.0.1", "&tls=required", "no TLS");
+    expect_refusal(MARIADB_SERVER_LOGIN, "127.0.0.1", "&tls=required", "no TLS, which this URL requires");
+}
+
+static void a_server_on_another_host_must_have_tls_unless_the_url_says_otherwise(void **state)
+{
+    static const char said[] = "which is required on another host: set up TLS there, or add tls=prefer or "
+                               "tls=off to the database URL";
+    char hosts[600];
+
+    (void)state;
+    restart(false, "--skip-ssl", NULL);
+    expect_refusal(MARIADB_SERVER_LOGIN, elsewhere(), "", said);
+    /* Of several hosts the reasons are cut; what to do is said all the same. */
+    snprintf(hosts, sizeof(hosts), "%s:%u,%s", elsewhere(), server.port, elsewhere());
+    expect_refusal(MARIADB_SERVER_LOGIN, hosts, "&connect_timeout=3s&write_timeout=3s", said);
+    /* A socket of this machine is local whatever the URL's host is called. */
+    snprintf(hosts, sizeof(hosts), "&socket=%s/socket", server.directory);
+    assert_false(is_encrypted(MARIADB_SERVER_LOGIN, elsewhere(), hosts));
 }
 
 static void a_text_that_another_character_set_would_read_as_sql_stays_a_text(void **state)
@@ -404,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SERVER(tls_is_as_the_url_says),
         WITH_SERVER(a_server_that_requires_tls_gets_it_or_is_reported_as_such),
+        WITH_SERVER(a_server_on_another_host_must_have_tls_unless_the_url_says_otherwise),
         WITH_SERVER(a_server_without_tls_serves_those_who_do_not_require_it),
         WITH_SERVER(a_text_that_another_character_set_would_read_as_sql_stays_a_text),
         WITH_SERVER(a_server_that_does_not_keep_what_it_says_is_a_concern),
