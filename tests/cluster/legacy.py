@@ -1,17 +1,39 @@
 """Stand-ins for a storage server and a client of the predecessor, written from docs/protocol.md: the base set only, rubbish after
 every NUL, status 0xFD and number -1 for each failure, and the end of the connection after it."""
 import contextlib
-import socket
 import struct
 import threading
 import time
 
 import wire
+from relay import Listening
 
 BEAT_SECONDS = 10.0
 
 
-class Server:
+class Answering(Listening):
+    """A daemon in this process that answers single packets; a failure, -1 for whatever it is, ends the connection."""
+
+    def __init__(self, reply_command, host="127.0.0.1"):
+        self.reply_command, self.seen = reply_command, []
+        super().__init__(host)
+
+    def serve(self, connection):
+        while True:
+            request = wire.packet(connection)
+            self.seen.append(request[8])
+            answer = self.answer(request[8], request[10:], connection.getpeername()[0])
+            if answer is None:
+                text = b"[old] no\0"
+                connection.sendall(struct.pack(">qBBh", 2 + len(text), self.reply_command, 0xFD, -1) + text)
+                return
+            connection.sendall(struct.pack(">qBB", len(answer), self.reply_command, 0) + answer)
+
+    def stop(self):
+        self.close()
+
+
+class Server(Answering):
     """A storage server in this process: joins TRACKERS, beats, takes a number of IDSERVER for each file, keeps files in memory.
     KEEPS: whether it beats over the connection that joined, or over a new one each time. SOURCE: the address that it connects from."""
 
@@ -20,10 +42,9 @@ class Server:
         self.group, self.host, self.idserver, self.beat, self.keeps = group, host, idserver, beat, keeps
         self.files, self.numbers, self.refused, self.beats = {}, [], [], []
         self.ending = threading.Event()
-        self.listener = socket.create_server(("0.0.0.0", 0))
-        self.port = self.listener.getsockname()[1]
-        for target in [self.listen, *[lambda t=t: self.stay(t) for t in trackers]]:
-            threading.Thread(target=target, daemon=True).start()
+        super().__init__(wire.STORAGE, "0.0.0.0")
+        for tracker in trackers:
+            threading.Thread(target=self.stay, args=(tracker,), daemon=True).start()
 
     def stay(self, tracker):
         """JOIN, then BEATs; whatever goes wrong, again from the start."""
@@ -50,30 +71,7 @@ class Server:
             client.close()
         return self.ending.wait(self.beat)
 
-    def listen(self):
-        while not self.ending.is_set():
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-    def serve(self, connection):
-        with connection:
-            try:
-                while True:
-                    length, command, _ = struct.unpack(">qBB", receive(connection, 10))
-                    body = receive(connection, length)
-                    answer = self.answer(command, body)
-                    if answer is None:
-                        text = f"[{self.host}] cannot do that".encode() + b"\0"
-                        connection.sendall(struct.pack(">qBBh", 2 + len(text), wire.STORAGE, 0xFD, -1) + text)
-                        return
-                    connection.sendall(struct.pack(">qBB", len(answer), wire.STORAGE, 0) + answer)
-            except (OSError, EOFError):
-                pass
-
-    def answer(self, command, body):
+    def answer(self, command, body, _):
         key = tuple(part.split(b"\0", 1)[0] for part in (body[:16], body[16:272], body[272:400]))
         if command == wire.UPLOAD and len(body) >= 408:
             if key in self.files or struct.unpack(">q", body[400:408])[0] != len(body) - 408:
@@ -95,43 +93,7 @@ class Server:
 
     def stop(self):
         self.ending.set()
-        self.listener.close()
-
-
-class Answering:
-    """A daemon in this process that answers single packets; a failure, -1 for whatever it is, ends the connection."""
-
-    def __init__(self, reply_command):
-        self.reply_command, self.seen = reply_command, []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = self.listener.getsockname()
-        threading.Thread(target=self.listen, daemon=True).start()
-
-    def listen(self):
-        while True:
-            try:
-                connection, peer = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection, peer), daemon=True).start()
-
-    def serve(self, connection, peer):
-        with connection:
-            try:
-                while True:
-                    length, command, _ = struct.unpack(">qBB", receive(connection, 10))
-                    self.seen.append(command)
-                    answer = self.answer(command, receive(connection, length), peer[0])
-                    if answer is None:
-                        text = b"[old] no\0"
-                        connection.sendall(struct.pack(">qBBh", 2 + len(text), self.reply_command, 0xFD, -1) + text)
-                        return
-                    connection.sendall(struct.pack(">qBB", len(answer), self.reply_command, 0) + answer)
-            except (OSError, EOFError):
-                pass
-
-    def stop(self):
-        self.listener.close()
+        self.close()
 
 
 class Tracker(Answering):
@@ -165,16 +127,6 @@ class IdServer(Answering):
             return None
         self.next += 1
         return struct.pack(">q", self.next - 1)
-
-
-def receive(connection, size):
-    data = bytearray()
-    while len(data) < size:
-        part = connection.recv(min(size - len(data), 1 << 16))
-        if not part:
-            raise EOFError
-        data += part
-    return bytes(data)
 
 
 class Client:

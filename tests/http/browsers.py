@@ -16,49 +16,65 @@ def tool(name):
     return shutil.which(name) or pytest.fail(f"{name} is missing: scripts/install-packages.sh http")
 
 
-class Chromium:
+class Browser:
+    """A browser on a process of its own that takes commands in JSON over a WebSocket. A subclass sets `process` and `socket`."""
+    socket = None
+
+    def __init__(self):
+        self.number = 0
+        self.problems = []  # errors of the page and of its scripts
+
+    def start(self, command, directory, output, **environment):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                                        env={**os.environ, "HOME": str(directory), **environment})
+
+    @staticmethod
+    def connect(url, timeout):
+        import websocket
+        return websocket.create_connection(url, timeout=timeout, suppress_origin=True)
+
+    def call(self, method, **parameters):
+        """The result of a command; what the browser says meanwhile is noted."""
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
+        while (message := json.loads(self.socket.recv())).get("id") != self.number:
+            self.note(message.get("method"), message.get("params", {}))
+        assert "error" not in message, message
+        return message["result"]
+
+    def close(self):
+        if self.socket:
+            self.socket.close()
+        end_session(self.process)
+
+
+class Chromium(Browser):
     name = "chromium"
 
     def __init__(self, directory):
-        import websocket
+        super().__init__()
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
                  "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
                  "--autoplay-policy=no-user-gesture-required", "--mute-audio", "--remote-debugging-port=0",
                  "--remote-allow-origins=*", f"--user-data-dir={directory}/profile"]
         self.err = open(directory / "chromium.err", "wb")
-        self.process = subprocess.Popen([tool("chromium"), *flags, "about:blank"], stdin=subprocess.DEVNULL,
-                                        stdout=self.err, stderr=self.err, start_new_session=True,
-                                        env={**os.environ, "HOME": str(directory), "TMPDIR": str(directory)})
-        self.socket = None
+        self.start([tool("chromium"), *flags, "about:blank"], directory, self.err, TMPDIR=str(directory))
         try:
             told = pathlib.Path(directory, "profile", "DevToolsActivePort")
             port = wait_for(lambda: told.exists() and (told.read_text().split() or [None])[0], 60, "Chromium's start")
             pages = wait_for(lambda: [target for target in json.load(urllib.request.urlopen(
                 f"http://127.0.0.1:{port}/json/list", timeout=10)) if target["type"] == "page"], 30, "Chromium's page")
-            self.socket = websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60, suppress_origin=True)
+            self.socket = self.connect(pages[0]["webSocketDebuggerUrl"], 60)
         except BaseException:
             self.close()
             raise
-        self.number = 0
-        self.problems = []
         for domain in ("Runtime", "Log", "Page", "Network", "DOM"):
             self.call(domain + ".enable")
 
-    def call(self, method, **parameters):
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self.socket.recv())
-            if message.get("id") == self.number:
-                assert "error" not in message, message
-                return message["result"]
-            self.note(message)
-
-    def note(self, message):
-        parameters = message.get("params", {})
-        if message["method"] == "Runtime.exceptionThrown" or \
-                message["method"] == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert") or \
-                message["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+    def note(self, event, parameters):
+        if event == "Runtime.exceptionThrown" or \
+                event == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert") or \
+                event == "Log.entryAdded" and parameters["entry"]["level"] == "error":
             self.problems.append(json.dumps(parameters)[:500])
 
     def run(self, script):
@@ -99,30 +115,25 @@ class Chromium:
                       data={"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1})
 
     def close(self):
-        if self.socket:
-            self.socket.close()
-        end_session(self.process)
+        super().close()
         self.err.close()
 
 
-class Firefox:
+class Firefox(Browser):
     name = "firefox"
     KEYS = {"Escape": "\ue00c", "Tab": "\ue004", "ArrowRight": "\ue014", "Home": "\ue011"}
 
     def __init__(self, directory):
-        import websocket
+        super().__init__()
         port, = free_ports(1)
         profile = directory / "profile"
         profile.mkdir()
         (profile / "user.js").write_text('user_pref("media.autoplay.default", 0);\nuser_pref("media.autoplay.blocking_policy", 0);\n'
                                          'user_pref("browser.shell.checkDefaultBrowser", false);\nuser_pref("app.update.enabled", false);\n')
-        self.process = subprocess.Popen([shutil.which("firefox-esr") or tool("firefox"), "--headless", "--no-remote", "--profile", profile,
-                                         f"--remote-debugging-port={port}", "about:blank"], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                                        env={**os.environ, "HOME": str(directory), "MOZ_HEADLESS": "1"})
-        self.number, self.problems, self.socket = 0, [], None
+        self.start([shutil.which("firefox-esr") or tool("firefox"), "--headless", "--no-remote", "--profile", profile,
+                    f"--remote-debugging-port={port}", "about:blank"], directory, subprocess.DEVNULL, MOZ_HEADLESS="1")
         try:
-            self.socket = wait_for(lambda: self.connect(websocket, port), 60, "Firefox's start")
+            self.socket = wait_for(lambda: self.connect(f"ws://127.0.0.1:{port}/session", 90), 60, "Firefox's start")
             self.call("session.new", capabilities={})
             self.call("session.subscribe", events=["log.entryAdded"])
             self.page = self.call("browsingContext.getTree")["contexts"][0]["context"]
@@ -130,23 +141,9 @@ class Firefox:
             self.close()
             raise
 
-    @staticmethod
-    def connect(websocket, port):
-        try:
-            return websocket.create_connection(f"ws://127.0.0.1:{port}/session", timeout=90, suppress_origin=True)
-        except OSError:
-            return None
-
-    def call(self, method, **parameters):
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self.socket.recv())
-            if message.get("id") == self.number:
-                assert message["type"] == "success", message
-                return message["result"]
-            if message.get("method") == "log.entryAdded" and message["params"]["level"] == "error":
-                self.problems.append(str(message["params"].get("text"))[:300])
+    def note(self, event, parameters):
+        if event == "log.entryAdded" and parameters["level"] == "error":
+            self.problems.append(str(parameters.get("text"))[:300])
 
     def run(self, script):
         result = self.call("script.evaluate", expression=f"(async () => JSON.stringify(await (async () => {{ {script} }})()))()",
@@ -191,8 +188,3 @@ class Firefox:
                     input.remove();
                     for (const kind of ['dragenter', 'dragover', 'drop'])
                       document.body.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}))""")
-
-    def close(self):
-        if self.socket:
-            self.socket.close()
-        end_session(self.process)

@@ -1,25 +1,18 @@
 """Players of streams: mpv (plays), Chromium's own HLS; hls.js and dash.js in Chromium where REEL_NPM is set (scripts/nightly.sh does), from npm,
 pinned by tests/http/players/package-lock.json. Each but mpv plays, seeks to five places and comes to the end, over relayed and local ways."""
-import http.server
 import json
-import os
-import pathlib
-import shutil
-import subprocess
-import threading
 
 import pytest
 
 import films
-from browsers import Chromium, tool
+import npm
+from browsers import Chromium
 from suite import APP, USER, wait_for
 from test_clients import EVENT, Mpv
 
 SECONDS = 40
-HERE = pathlib.Path(__file__).resolve().parent
-NPM = pytest.mark.skipif(not os.environ.get("REEL_NPM"), reason="REEL_NPM is not set: players from npm are for the night")
-PAGE = b"""<!doctype html><meta charset=utf-8><title>player</title>
-<video id=v crossorigin=anonymous muted playsinline width=320></video>"""
+PAGES = {"/": ("text/html", b"""<!doctype html><meta charset=utf-8><title>player</title>
+<video id=v crossorigin=anonymous muted playsinline width=320></video>""")}
 PLACES = (SECONDS / 2, 3, SECONDS - 8, 13.5, SECONDS - 3)
 
 
@@ -46,31 +39,10 @@ def base(request, suite, film):
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory):
     """hls.js and dash.js, by their names."""
-    directory = tmp_path_factory.mktemp("npm")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / "players" / name, directory)
-    subprocess.run([tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=directory, check=True, timeout=300)
-    modules = directory / "node_modules"
+    modules = npm.install("players", tmp_path_factory.mktemp("npm"))
     found = {"/hls.js": modules / "hls.js" / "dist" / "hls.min.js",
              "/dash.js": modules / "dashjs" / "dist" / "modern" / "umd" / "dash.all.min.js"}
-    return {name: path.read_bytes() for name, path in found.items()}
-
-
-def serve_pages(files):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = PAGE if self.path == "/" else files.get(self.path)
-            self.send_response(204 if body is None else 200)
-            self.send_header("Content-Type", "text/javascript" if self.path.endswith(".js") else "text/html")
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return {name: ("text/javascript", path.read_bytes()) for name, path in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +72,11 @@ def play(browser, page, begin):
 
 
 def test_chromium_plays_hls_by_itself(browser, base):
-    server = serve_pages({})
-    try:
-        play(browser, f"http://127.0.0.1:{server.server_port}/",
-             f"v.src = {json.dumps(base.replace('SERVICE', 'hls') + 'master.m3u8')}")
-    finally:
-        server.shutdown()
-        server.server_close()
+    with npm.pages(PAGES) as page:
+        play(browser, page, f"v.src = {json.dumps(base.replace('SERVICE', 'hls') + 'master.m3u8')}")
 
 
-@NPM
+@npm.NPM
 @pytest.mark.parametrize("player", ["hls", "dash"])
 def test_players_of_pages_play(browser, base, scripts, player):
     begin = {"hls": """await new Promise(done => { const s = document.createElement('script');
@@ -121,12 +88,8 @@ def test_players_of_pages_play(browser, base, scripts, player):
                         s.src = '/dash.js'; s.onload = done; document.head.append(s); });
                         const player = dashjs.MediaPlayer().create(); player.initialize(v, URL_, false)"""}[player]
     url = base.replace("SERVICE", player) + {"hls": "master.m3u8", "dash": "manifest.mpd"}[player]
-    server = serve_pages(scripts)
-    try:
-        play(browser, f"http://127.0.0.1:{server.server_port}/", begin.replace("URL_", json.dumps(url)))
-    finally:
-        server.shutdown()
-        server.server_close()
+    with npm.pages({**PAGES, **scripts}) as page:
+        play(browser, page, begin.replace("URL_", json.dumps(url)))
 
 
 def test_mpv_plays_hls_to_the_end(base, tmp_path):

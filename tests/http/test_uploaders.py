@@ -1,22 +1,21 @@
 """Clients of tus that others wrote, from npm, pinned by tests/http/uploaders/package-lock.json (REEL_NPM; scripts/nightly.sh): what the suite of
 tus-js-client looks at (tests/http/uploaders/cases.mjs), and Uppy in Chromium on a page of another origin. And rclone, which reads over HTTP."""
-import http.server
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import subprocess
-import threading
 
 import pytest
 
+import npm
 import wire
 from browsers import Chromium, tool
 from identity import Keys
 from suite import APP, USER, Suite, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
-NPM = pytest.mark.skipif(not os.environ.get("REEL_NPM"), reason="REEL_NPM is not set: clients from npm are for the night")
 PAGE = b"""<!doctype html><meta charset=utf-8><title>Uppy</title><link rel=stylesheet href=/uppy.css><div id=place></div>
 <script type=module>import {Uppy, Dashboard, Tus} from '/uppy.mjs';
 const uppy = window.uppy = new Uppy({autoProceed: false, debug: false});
@@ -43,14 +42,10 @@ def uploads():
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("npm")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / "uploaders" / name, directory)
-    subprocess.run([tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=directory, check=True, timeout=600)
-    return directory / "node_modules"
+    return npm.install("uploaders", tmp_path_factory.mktemp("npm"))
 
 
-@NPM
+@npm.NPM
 def test_what_the_suite_of_tus_js_client_looks_at(uploads, modules):
     done = subprocess.run([tool("node"), HERE / "uploaders" / "cases.mjs", modules, uploads.endpoint, wire.token_text(uploads.keys.token())],
                           capture_output=True, text=True, timeout=600)
@@ -59,38 +54,23 @@ def test_what_the_suite_of_tus_js_client_looks_at(uploads, modules):
     assert len(results) >= 20 and {name: result for name, result in results.items() if result != "ok"} == {}
 
 
-def serve(modules):
+def uppy_page(modules):
     files = {"/": ("text/html", PAGE)}
     for name, kind in (("uppy.min.mjs", "text/javascript"), ("uppy.min.css", "text/css")):
         files["/" + name.replace(".min", "")] = (kind, (modules / "uppy" / "dist" / name).read_bytes())
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            kind, body = files.get(self.path, ("text/plain", b""))
-            self.send_response(200 if self.path in files else 204)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return files
 
 
-@NPM
+@npm.NPM
 def test_uppy_uploads_pauses_and_goes_on_while_a_storage_server_is_killed(uploads, modules, tmp_path):
     """Chosen in Uppy's own dashboard and started by its button; the page is of another origin."""
-    server, browser = serve(modules), Chromium(tmp_path)
     content = os.urandom(5_000_000)
     (tmp_path / "film.bin").write_bytes(content)
     options = {"endpoint": uploads.endpoint, "headers": {"Authorization": "Bearer " + wire.token_text(uploads.keys.token())}}
-    try:
-        browser.go(f"http://127.0.0.1:{server.server_port}/none")
+    with npm.pages(uppy_page(modules)) as page, contextlib.closing(Chromium(tmp_path)) as browser:
+        browser.go(page + "none")
         browser.run(f"window.name = {json.dumps(json.dumps(options))}")
-        browser.go(f"http://127.0.0.1:{server.server_port}/")
+        browser.go(page)
         wait_for(lambda: browser.run("return window.ready === true"), 30, "Uppy")
         browser.call("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=1_500_000)
         browser.choose("input.uppy-Dashboard-input", tmp_path / "film.bin")
@@ -106,10 +86,6 @@ def test_uppy_uploads_pauses_and_goes_on_while_a_storage_server_is_killed(upload
         wait_for(lambda: browser.run("return uppy.getFiles()[0].progress.uploadComplete === true"), 60, "the end")
         url = browser.run("return uppy.getFiles()[0].uploadURL || uppy.getFiles()[0].response.uploadURL")
         browser.picture()
-    finally:
-        browser.close()
-        server.shutdown()
-        server.server_close()
     name = url.split("/tus/")[1].split("/")[2]
     [[size]] = uploads.sql("storagedb", f"SELECT file_size FROM t_partial WHERE id = '{name}';")
     assert int(size) == len(content)

@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import subprocess
-import threading
 import time
 
 import jsonschema
@@ -19,6 +18,7 @@ import pytest
 import wire
 from browsers import Chromium, Firefox
 from identity import Keys
+from relay import Pair, Relay
 from suite import APP, BUILD, ROOT, USER, Suite, wait_for
 from test_posters import Helper
 
@@ -303,53 +303,23 @@ def test_what_npm_gives_is_served_where_it_was_fetched(web):
 
 # ---- in a browser ----
 
-class Line:
+class Line(Relay):
     """A network line to PORT that can be slow, and cut."""
 
     def __init__(self, port):
-        self.target, self.offline, self.rate, self.ends = port, False, -1, set()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.rate = -1  # bytes per second towards the server; -1: any
+        super().__init__(("127.0.0.1", port), SlowUpwards)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # else the kernel takes megabytes at once
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            if self.offline:
-                client.close()
-                continue
-            server = socket.create_connection(("127.0.0.1", self.target))
-            self.ends |= {client, server}
-            threading.Thread(target=self.carry, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self.carry, args=(server, client, False), daemon=True).start()
-
-    def carry(self, source, drain, upwards):
-        try:
-            while piece := source.recv(16384):
-                if upwards and self.rate > 0:
-                    time.sleep(len(piece) / self.rate)
-                drain.sendall(piece)
-            drain.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.cut(source), self.cut(drain)
-
-    @staticmethod
-    def cut(end):
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def set(self, offline, rate):
-        self.offline, self.rate = offline, rate
+        self.away, self.rate = offline, rate
         if offline:
-            for end in self.ends:
-                self.cut(end)
-            self.ends = set()
+            self.cut_all()
+
+
+class SlowUpwards(Pair):
+    def forward(self):
+        self.carry(self.client, self.server, lambda size: time.sleep(size / self.relay.rate if self.relay.rate > 0 else 0))
 
 
 class Page:
@@ -367,7 +337,7 @@ class Page:
     def close(self):
         self.browser.close()
         if self.line:
-            self.line.listener.close()
+            self.line.close()
 
     def user(self, name):
         return name if self.browser.name == "chromium" else f"{name}-{self.browser.name}"

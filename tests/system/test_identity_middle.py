@@ -1,69 +1,37 @@
 """Somebody sits between a client and its servers, and changes, repeats or answers what they say. Under `required` nothing of
 it helps; what `prefer` does about servers that know no sessions."""
-import os
 import socket
 import struct
 import subprocess
-import threading
 
 import pytest
 
 import wire
 from identity import SecureSuite
-from suite import APP, BIN, USER, free_ports
+from relay import Listening
+from suite import BIN, USER
 
 
-def frames(connection):
-    """The packets that come over a socket, whole."""
-    data = b""
-    while True:
-        while len(data) < 10 or len(data) < 10 + struct.unpack(">q", data[:8])[0]:
-            part = connection.recv(65536)
-            if not part:
-                return
-            data += part
-        size = 10 + struct.unpack(">q", data[:8])[0]
-        yield data[:size]
-        data = data[size:]
-
-
-class Middle:
+class Middle(Listening):
     """Passes packets on, one request after the other. CHANGE(command, request, ask) gives the reply to a request;
     ask(bytes) is what the real server replies."""
 
     def __init__(self, server, change):
         self.server, self.change, self.seen = server, change, []
-        self.listener = socket.create_server(("127.0.0.1", free_ports(1)[0]))
-        self.address = self.listener.getsockname()
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+        super().__init__()
 
     def serve(self, client):
-        with client, socket.create_connection(self.server) as server:
-            replies = frames(server)
-
+        with socket.create_connection(self.server) as server:
             def ask(request):
                 server.sendall(request)
-                return next(replies)
-            try:
-                for request in frames(client):
-                    self.seen.append(request[8])
-                    reply = self.change(request[8], request, ask)
-                    if reply is None:
-                        return
-                    client.sendall(reply)
-            except (OSError, StopIteration):
-                pass
-
-    def close(self):
-        self.listener.close()
+                return wire.packet(server)
+            while True:
+                request = wire.packet(client)
+                self.seen.append(request[8])
+                reply = self.change(request[8], request, ask)
+                if reply is None:
+                    return
+                client.sendall(reply)
 
 
 def failure(number, text):

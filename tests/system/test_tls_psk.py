@@ -1,5 +1,4 @@
 """TLS between the parts by the keys of the keys file, without any certificate: what works, and who is not let in or not believed."""
-import contextlib
 import hashlib
 import hmac
 import os
@@ -7,13 +6,13 @@ import re
 import socket
 import ssl
 import subprocess
-import threading
 import urllib.request
 
 import pytest
 
 import wire
 from identity import Keys, SecureSuite, reload
+from relay import Listening
 from suite import APP, BIN, USER, free_ports, wait_for
 from test_tls import certificate
 
@@ -95,19 +94,16 @@ def test_a_client_with_another_secret_by_the_same_name_is_refused(shared, tmp_pa
     wait_for(lambda: "the peer has another key by the same name" in shared.tracker.log(), 10)
 
 
-def answer_as(context):
-    """A server on a port of its own that speaks TLS by CONTEXT; what clients said to it under TLS."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    heard = []
+class AnswerAs(Listening):
+    """A server that speaks TLS by CONTEXT; what clients said to it under TLS."""
 
-    def serve():
-        while True:
-            with contextlib.suppress(ssl.SSLError, ConnectionError):
-                client, _ = listener.accept()
-                with context.wrap_socket(client, server_side=True) as under_tls:
-                    heard.append(under_tls.recv(1000))
-    threading.Thread(target=serve, daemon=True).start()
-    return listener.getsockname()[1], heard
+    def __init__(self, context):
+        self.context, self.heard = context, []
+        super().__init__()
+
+    def serve(self, client):
+        with self.context.wrap_socket(client, server_side=True) as under_tls:
+            self.heard.append(under_tls.recv(1000))
 
 
 def test_somebody_else_with_a_certificate_is_not_believed(shared, tmp_path):
@@ -116,10 +112,11 @@ def test_somebody_else_with_a_certificate_is_not_believed(shared, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "fake.pem", tmp_path / "fake.key")
     context.set_alpn_protocols(["reel/1"])
-    port, heard = answer_as(context)
-    done = shared.reel("list", "--tries", "1", keys=shared.keys.only("app", tmp_path / "keys"), check=False, tracker=port)
+    fake = AnswerAs(context)
+    done = shared.reel("list", "--tries", "1", keys=shared.keys.only("app", tmp_path / "keys"), check=False, tracker=fake.port)
     assert done.returncode != 0 and re.search(rb"TLS: the peer's certificate is refused", done.stderr), done.stderr
-    assert not any(heard), heard
+    assert not any(fake.heard), fake.heard
+    fake.close()
 
 
 def test_somebody_else_with_another_key_is_not_believed(shared, tmp_path):

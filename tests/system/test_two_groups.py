@@ -1,12 +1,10 @@
 """Two groups: what belongs to one of them is neither stored nor called unknown by the other."""
-import contextlib
-import socket
 import struct
 import subprocess
-import threading
 
 import pytest
 import wire
+from relay import Listening
 from suite import APP, BIN, new_id
 from web import fetch, path
 from wire import DOWNLOAD, LOCATE, SADDRS, STAT, file_key
@@ -66,34 +64,22 @@ def test_what_belongs_to_the_other_group_is_refused_by_its_number(groups):
     assert len(groups.files()) + len(groups.files(groups.dir / "data2")) == 4  # and nothing is left of the refused ones
 
 
-@contextlib.contextmanager
-def misleading_tracker(real, wrong, commands=(LOCATE, SADDRS, wire.SERVERS)):
+class MisleadingTracker(Listening):
     """Says what the tracker REAL says, but names the server WRONG: as an address that means another machine to its client."""
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def serve(connection):
-        with connection, wire.Client(real) as client, contextlib.suppress(OSError, EOFError):
+    def __init__(self, real, wrong, commands=(LOCATE, SADDRS, wire.SERVERS)):
+        self.real, self.wrong, self.commands = real, wrong, commands
+        super().__init__()
+
+    def serve(self, connection):
+        with wire.Client(self.real) as client:
             while True:
-                head = connection.recv(10, socket.MSG_WAITALL)
-                if len(head) < 10:
-                    return
-                length, command, _ = struct.unpack(">qBb", head)
-                reply = client.call(command, connection.recv(length, socket.MSG_WAITALL) if length else b"")
+                request = wire.packet(connection)
+                reply = client.call(request[8], request[10:])
                 body = reply.body
-                if reply.ok and command in commands:
-                    body = body[:17] + f"{wrong};".encode() + b"\0"
+                if reply.ok and request[8] in self.commands:
+                    body = body[:17] + f"{self.wrong};".encode() + b"\0"
                 connection.sendall(wire.header(len(body), reply.command, reply.status) + body)
-
-    def accept():
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield "127.0.0.1:%d" % listener.getsockname()[1]
-    finally:
-        listener.close()
 
 
 def test_a_server_that_is_asked_by_mistake_is_a_bad_gateway_over_http(groups):
@@ -102,7 +88,8 @@ def test_a_server_that_is_asked_by_mistake_is_a_bad_gateway_over_http(groups):
         assert second.upload(APP, two, "file", b"2").ok
     assert fetch(groups, path("file", two))[0].status == 200
     wrong = "127.0.0.1:%d" % groups.one.port
-    with misleading_tracker(groups.tracker.address, wrong) as tracker:
+    with MisleadingTracker(groups.tracker.address, wrong) as misleading:
+        tracker = f"127.0.0.1:{misleading.port}"
         misled = groups.add_httpd("misled", trackers=tracker)
         misled.start()
         assert fetch(groups, path("file", two), port=misled.port)[0].status == 502
@@ -112,7 +99,8 @@ def test_a_server_that_is_asked_by_mistake_is_a_bad_gateway_over_http(groups):
         assert done.returncode != 0 and b"group" in done.stderr, done
     assert not groups.files()
     # Whoever is told which group has it, asks that one's servers.
-    with misleading_tracker(groups.tracker.address, wrong, (LOCATE, SADDRS)) as tracker:
+    with MisleadingTracker(groups.tracker.address, wrong, (LOCATE, SADDRS)) as misleading:
+        tracker = f"127.0.0.1:{misleading.port}"
         redirected = groups.add_httpd("redirected", trackers=tracker)
         redirected.start()
         answer, body = fetch(groups, path("file", two), port=redirected.port)

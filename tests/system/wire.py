@@ -69,6 +69,22 @@ def header(length, command, status=0):
     return struct.pack(">qBb", length, command, status)
 
 
+def exactly(connection, size):
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(min(size - len(data), 1 << 20))
+        if not part:
+            raise EOFError(f"connection closed after {len(data)} of {size} bytes")
+        data += part
+    return bytes(data)
+
+
+def packet(connection):
+    """The next packet that comes over a socket, whole: the command is at 8, the body at 10."""
+    head = exactly(connection, 10)
+    return head + exactly(connection, struct.unpack(">q", head[:8])[0])
+
+
 def file_key(app, user, file):
     return field(app, 16) + field(user, 256) + field(file, 128)
 
@@ -191,13 +207,7 @@ class Client:
         self.socket.sendall(data)
 
     def receive_exactly(self, size):
-        data = bytearray()
-        while len(data) < size:
-            part = self.socket.recv(min(size - len(data), 1 << 20))
-            if not part:
-                raise EOFError(f"connection closed after {len(data)} of {size} bytes")
-            data += part
-        return bytes(data)
+        return exactly(self.socket, size)
 
     def receive(self):
         length, command, status = struct.unpack(">qBB", self.receive_exactly(10))
