@@ -36,6 +36,7 @@ struct tracker {
     struct admission *storages; /* who may join */
     struct loop_watch *watch;
     struct router *router;
+    struct workers *reporter;
     struct report_share groups_text, status_text;
     atomic_bool stopping;  /* connections that close now say nothing about their storage servers */
     int64_t started_ms;    /* monotonic */

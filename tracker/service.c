@@ -1,6 +1,6 @@
 /*
  * service: makes the tracker's rooms, puts its commands into one table, and ends it all; answers GROUPS, STATUS and GROUP.
- * A handler runs on its connection's loop and answers there.
+ * A handler runs on its connection's loop and answers there; what GROUPS and STATUS say is put together on a worker.
  */
 #include "tracker/service.h"
 #include "tracker/report.h"
@@ -13,22 +13,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS 250
+#define TICK_MS       250
+#define REPORTS       2 /* texts that are made: of GROUPS and of STATUS */
+#define REPORT_END_MS 60000
 
 /* ---- GROUPS, STATUS ---- */
 
-static void reply_report(struct packet_request *request, struct report_share *share,
-                         char *(*make)(void *argument, size_t *size))
+struct report_wait {
+    struct report_question question;
+    struct packet_request *request;
+};
+
+/* TEXT: a reference that goes; NULL: there is none. */
+static void answer_report(struct packet_request *request, struct packet_shared *text)
 {
-    struct packet_shared *text = report_share_take(share, make, tracker_of(request));
-    if (!text) {
-        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
-        return;
-    }
-    packet_reply_shared(request, text);
+    if (text)
+        packet_reply_shared(request, text);
+    else
+        packet_reply_error(request, ERROR_UNAVAILABLE,
+                           "the report cannot be made: out of memory, or stopping");
     packet_shared_release(text);
 }
 
+static void report_made(struct report_question *question, struct packet_shared *text)
+{
+    struct report_wait *wait = CONTAINER_OF(question, struct report_wait, question);
+    struct packet_request *request = wait->request;
+    free(wait);
+    answer_report(request, text);
+}
+
+static void reply_report(struct packet_request *request, struct report_share *share)
+{
+    struct packet_shared *text = report_share_present(share);
+    struct report_wait *wait = text ? NULL : calloc(1, sizeof(*wait));
+    if (wait) {
+        wait->question.loop = request->loop;
+        wait->question.done = report_made;
+        wait->request = request;
+        if (report_share_ask(share, &wait->question))
+            return;
+        free(wait);
+    }
+    answer_report(request, text);
+}
+
+/* On a worker. */
 static char *make_groups(void *argument, size_t *size)
 {
     struct tracker *tracker = argument;
@@ -42,7 +72,7 @@ static char *make_groups(void *argument, size_t *size)
 
 static void handle_groups(struct packet_request *request)
 {
-    reply_report(request, &tracker_of(request)->groups_text, make_groups);
+    reply_report(request, &tracker_of(request)->groups_text);
 }
 
 static json_t *service_status(struct tracker *tracker)
@@ -69,6 +99,7 @@ static json_t *service_status(struct tracker *tracker)
     return status;
 }
 
+/* On a worker. */
 static char *make_status(void *argument, size_t *size)
 {
     json_t *status = service_status(argument);
@@ -80,7 +111,7 @@ static char *make_status(void *argument, size_t *size)
 
 static void handle_status(struct packet_request *request)
 {
-    reply_report(request, &tracker_of(request)->status_text, make_status);
+    reply_report(request, &tracker_of(request)->status_text);
 }
 
 static void handle_group(struct packet_request *request)
@@ -270,11 +301,12 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
         .closed = storage_commands_connection_closed,
     };
     daemon->state = tracker;
-    report_share_init(&tracker->groups_text);
-    report_share_init(&tracker->status_text);
+    tracker->reporter = workers_create("report", 1, REPORTS, error);
+    report_share_init(&tracker->groups_text, tracker->reporter, make_groups, tracker);
+    report_share_init(&tracker->status_text, tracker->reporter, make_status, tracker);
     route_commands_begin(tracker);
     packet_daemon_begin(&tracker->base, daemon);
-    if (!start_rooms(tracker, config, error) ||
+    if (!tracker->reporter || !start_rooms(tracker, config, error) ||
         !packet_daemon_start_tick(&tracker->base, TICK_MS, ticked, error) ||
         !packet_daemon_listen(&tracker->base, &face, error)) {
         tracker_service_destroy(daemon);
@@ -303,9 +335,19 @@ void tracker_service_stop(struct daemon *daemon)
     packet_daemon_stop(&tracker->base, tracker_drained);
 }
 
+/* A text takes milliseconds, and nothing in it can hang. */
+static void tracker_end_reports(struct tracker *tracker)
+{
+    report_share_close(&tracker->groups_text);
+    report_share_close(&tracker->status_text);
+    ASSERT(workers_destroy(tracker->reporter, REPORT_END_MS));
+    tracker->reporter = NULL;
+}
+
 void tracker_service_end_workers(struct daemon *daemon)
 {
     struct tracker *tracker = daemon->state;
+    tracker_end_reports(tracker);
     router_close(tracker->router);
     groups_close(tracker->groups);
     packet_daemon_end_workers(&tracker->base);
@@ -317,6 +359,7 @@ void tracker_service_destroy(struct daemon *daemon)
     if (!tracker)
         return;
     packet_daemon_destroy(&tracker->base);
+    tracker_end_reports(tracker);
     route_commands_end(tracker);
     group_admin_destroy(tracker->admin);
     admission_destroy(tracker->storages);
