@@ -4,13 +4,13 @@
  */
 #include "common/auth/keys_file.h"
 #include "common/auth/link_token.h"
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/http_client.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_cluster.h"
 #include "common/base/clock.h"
 #include "common/file/file_window.h"
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -74,20 +74,12 @@ static void stop(void)
     fake_cluster_stop(&cluster);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 /* Also behind a test that failed in its middle. */
 static int tear_down(void **state)
 {
     (void)state;
     if (volume[0] != '\0')
-        (void)nftw(volume, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(volume);
     volume[0] = '\0';
     if (httpd.pid > 0)
         (void)kill(httpd.pid, SIGKILL);

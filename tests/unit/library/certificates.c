@@ -1,6 +1,7 @@
 /*
  * certificates: X.509 by OpenSSL's own calls, one function from specification to files.
  */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/certificates.h"
 #include "common/base/log.h"
 #include <openssl/evp.h>
@@ -110,9 +111,6 @@ char *certificates_directory(void)
 
 void certificates_remove(char *directory)
 {
-    char command[512];
-
-    (void)snprintf(command, sizeof(command), "rm -rf '%s'", directory);
-    ASSERT(system(command) == 0);
+    remove_tree(directory);
     free(directory);
 }

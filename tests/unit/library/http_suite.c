@@ -2,6 +2,7 @@
  * http_suite: see http_suite.h. The storage server lies in a directory of its own below /tmp; a token is signed with the one key that
  * the keys file has.
  */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/http_suite.h"
 
 #include "common/auth/keys_file.h"
@@ -11,7 +12,6 @@
 #include "tests/unit/library/scripted_peer.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,13 +27,6 @@ struct real_daemon http_suite_tracker, http_suite_httpd;
 char http_suite_keys[80];
 static struct real_daemon idserver, storage;
 static char volume[64];
-
-static void write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-    close(fd);
-}
 
 void http_suite_restart(const char *more)
 {
@@ -70,14 +63,6 @@ void http_suite_start(const char *more)
     http_suite_restart(more);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 void http_suite_stop(void)
 {
     real_daemon_stop(&http_suite_httpd);
@@ -85,7 +70,7 @@ void http_suite_stop(void)
     real_daemon_stop(&idserver);
     real_daemon_stop(&http_suite_tracker);
     assert_int_equal(unlink(http_suite_keys), 0);
-    assert_int_equal(nftw(volume, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    remove_tree(volume);
 }
 
 /* ---- requests ---- */

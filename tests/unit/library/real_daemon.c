@@ -1,12 +1,12 @@
 /*
  * real_daemon: the daemon is a child that dies with this program; what it is asked goes over 127.0.0.1.
  */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_peer.h"
 
 #include "common/base/clock.h"
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,14 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
 
 static uint16_t free_port(void)
 {
@@ -152,7 +144,7 @@ void real_daemon_stop(struct real_daemon *daemon)
         show(daemon, "output");
         fail_msg("reel-%s ended with %d", daemon->name, code);
     }
-    assert_int_equal(nftw(daemon->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    remove_tree(daemon->directory);
 }
 
 int real_daemon_run(const struct real_daemon *daemon, const char *option)

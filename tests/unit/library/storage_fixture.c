@@ -1,6 +1,7 @@
 /*
  * storage_fixture: the directory with two store paths, and the configuration that names them.
  */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/storage_fixture.h"
 
 void fixture_option(struct fixture *fixture, const char *format, ...)
@@ -49,18 +50,10 @@ void fixture_load(struct fixture *fixture)
         fail_msg("%s", error.text);
 }
 
-static int fixture_remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 void fixture_destroy(struct fixture *fixture)
 {
     config_clear(fixture_tables(), &fixture->config);
-    assert_int_equal(nftw(fixture->directory, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    remove_tree(fixture->directory);
 }
 
 static int fixture_counted;

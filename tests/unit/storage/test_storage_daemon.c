@@ -1,4 +1,5 @@
 /* reel-storage as a whole, with a real tracker and ID server: joins, stores, serves, reloads, tells how it is, ends. */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_peer.h"
 #include "common/base/clock.h"
@@ -10,7 +11,6 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <ftw.h>
 #include <sys/stat.h>
 
 static struct real_daemon tracker, idserver, storage;
@@ -47,14 +47,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     (void)state;
@@ -62,7 +54,8 @@ static int tear_down(void **state)
     real_daemon_stop(&storage);
     real_daemon_stop(&idserver);
     real_daemon_stop(&tracker);
-    return nftw(store, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_tree(store);
+    return 0;
 }
 
 static int upload(const char *file, const char *content)

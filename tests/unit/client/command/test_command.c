@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "client/command/command_internal.h"
+#include "tests/unit/library/command_run.h"
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/scripted_cluster.h"
 
 #include <fcntl.h>
@@ -16,50 +18,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define OUTPUT_MAX 65536
-
 struct world {
     struct fake_cluster cluster;
-    char directory[64], before[4096];
-    char out[OUTPUT_MAX], err[OUTPUT_MAX]; /* of the last run */
 };
 
 static struct world world;
 
-static void read_back(FILE *file, char *text)
-{
-    size_t size;
-
-    rewind(file);
-    size = fread(text, 1, OUTPUT_MAX - 1, file);
-    text[size] = '\0';
-    fclose(file);
-}
-
 /* Runs `reel` with the words of TEXT (separated by "|") behind -t and -u. */
 static int run_words(const char *text, bool with_user)
 {
-    char words[8192], *argv[64] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1"};
-    int argc = with_user ? 5 : 1, result, out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
-    FILE *to = tmpfile(), *bad = tmpfile();
+    char *argv[64] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1"};
 
-    snprintf(words, sizeof(words), "%s", text);
-    for (char *word = strtok(words, "|"); word; word = strtok(NULL, "|"))
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    fflush(stdout);
-    dup2(fileno(to), STDOUT_FILENO);
-    dup2(fileno(bad), STDERR_FILENO);
-    result = command_main(argc, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(out, STDOUT_FILENO);
-    dup2(err, STDERR_FILENO);
-    close(out);
-    close(err);
-    read_back(to, world.out);
-    read_back(bad, world.err);
-    return result;
+    return command_run(with_user ? 5 : 1, argv, text);
 }
 
 static int run(const char *format, ...) PRINTF_LIKE(1, 2);
@@ -78,46 +48,17 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&world, 0, sizeof(world));
-    setenv("REEL_CONFIG", "/dev/null", 1);
     fake_cluster_start(&world.cluster, 2);
-    strcpy(world.directory, "/tmp/test_command.XXXXXX");
-    assert_non_null(mkdtemp(world.directory));
-    assert_non_null(getcwd(world.before, sizeof(world.before)));
-    assert_int_equal(chdir(world.directory), 0);
+    command_place_open();
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    char line[128];
-
     (void)state;
-    assert_int_equal(chdir(world.before), 0);
     fake_cluster_stop(&world.cluster);
-    snprintf(line, sizeof(line), "rm -rf %s", world.directory);
-    return system(line);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
-}
-
-static const char *read_file(const char *path)
-{
-    static char text[4096];
-    int fd = open(path, O_RDONLY);
-    ssize_t got;
-
-    assert_true(fd >= 0);
-    got = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[got < 0 ? 0 : got] = '\0';
-    return text;
+    command_place_close();
+    return 0;
 }
 
 /* Stores TEXT under ID with NAME, whatever the command thinks of such a name. */
@@ -135,18 +76,6 @@ static void store(const char *id, const char *name, const char *text)
     file->bytes = malloc(file->size + 1);
     assert_non_null(file->bytes);
     memcpy(file->bytes, text, file->size);
-}
-
-static void said(const char *text)
-{
-    if (!strstr(world.err, text))
-        fail_msg("\"%s\" is not in: %s", text, world.err);
-}
-
-static void printed(const char *text)
-{
-    if (!strstr(world.out, text))
-        fail_msg("\"%s\" is not in: %s", text, world.out);
 }
 
 /* ---- options ---- */
@@ -184,7 +113,7 @@ static void usage_errors_are_json_where_that_is_asked_for(void **state)
     assert_int_equal(run("--json|nonsense"), 2);
     printed("there is no command");
     assert_int_equal(run("nonsense"), 2);
-    assert_string_equal(world.out, "");
+    assert_string_equal(command_out, "");
     assert_int_equal(run_words("--json", false), 2);
     assert_int_equal(run_words("size|f|-u|x", false), 2);
     said("no trackers are given");
@@ -216,7 +145,7 @@ static void each_command_has_its_help(void **state)
     }
     assert_int_equal(run_words("list|--help", false), 0);
     printed("--sort KEY");
-    assert_null(strstr(world.out, "--recursive"));
+    assert_null(strstr(command_out, "--recursive"));
     assert_int_equal(run_words("--version", false), 0);
     printed(reel_version());
 }
@@ -229,13 +158,13 @@ static void a_setting_comes_from_option_environment_or_file(void **state)
     store("f", "clip", "0123456789");
     snprintf(text, sizeof(text), "[client]\ntrackers = %s\nuser = nobody\n",
              world.cluster.tracker.peer.address);
-    write_file("reel.conf", text);
+    write_text("reel.conf", text);
     assert_int_equal(run_words("size|f|--config|reel.conf", false), 3);
     setenv("REEL_USER", "user1", 1);
     assert_int_equal(run_words("size|f|--config|reel.conf", false), 0);
     assert_int_equal(run_words("size|f|--config|reel.conf|-unobody", false), 3);
     unsetenv("REEL_USER");
-    write_file("reel.conf", "[client]\ntrackres = x\n");
+    write_text("reel.conf", "[client]\ntrackres = x\n");
     assert_int_equal(run_words("size|f|--config|reel.conf", false), 2);
     said("trackres");
 }
@@ -264,22 +193,22 @@ static void an_upload_prints_its_id_and_of_several_their_paths(void **state)
     char first[64];
 
     (void)state;
-    write_file("a", "one");
-    write_file("b", "two");
+    write_text("a", "one");
+    write_text("b", "two");
     assert_int_equal(run("upload|a"), 0);
-    assert_int_equal(strlen(world.out), 37);
+    assert_int_equal(strlen(command_out), 37);
     assert_int_equal(run("upload|a|absent|b"), 10);
     said("absent: No such file");
-    assert_non_null(strstr(world.out, "\ta\n"));
-    assert_non_null(strstr(world.out, "\tb\n"));
-    snprintf(first, sizeof(first), "%.36s", world.out);
+    assert_non_null(strstr(command_out, "\ta\n"));
+    assert_non_null(strstr(command_out, "\tb\n"));
+    snprintf(first, sizeof(first), "%.36s", command_out);
     assert_int_equal(run("size|%s", first), 0);
-    assert_string_equal(world.out, "3\n");
+    assert_string_equal(command_out, "3\n");
     assert_int_equal(run("upload|--json|a"), 0);
     printed("\"path\":\"a\"");
     assert_int_equal(run("upload|--name|x|a|b"), 2);
     assert_int_equal(run("upload|--file-id|mine|a"), 0);
-    assert_string_equal(world.out, "mine\n");
+    assert_string_equal(command_out, "mine\n");
     assert_int_equal(run("upload|--file-id|mine|b"), 4);
     assert_int_equal(run("upload|--dry-run|a"), 0);
     printed("would upload a");
@@ -289,16 +218,16 @@ static void a_package_is_stored_from_its_segments_to_its_master_playlist(void **
 {
     (void)state;
     assert_int_equal(mkdir("package", 0700), 0);
-    write_file("package/s1.ts", "one");
-    write_file("package/s2.ts", "two");
-    write_file("package/notes", "of no use");
-    write_file("package/v.m3u8", "#EXTM3U\n#EXTINF:4,\ns1.ts\n#EXTINF:4,\ns2.ts\n#EXT-X-ENDLIST\n");
-    write_file("package/m.m3u8", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n");
+    write_text("package/s1.ts", "one");
+    write_text("package/s2.ts", "two");
+    write_text("package/notes", "of no use");
+    write_text("package/v.m3u8", "#EXTM3U\n#EXTINF:4,\ns1.ts\n#EXTINF:4,\ns2.ts\n#EXT-X-ENDLIST\n");
+    write_text("package/m.m3u8", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n");
     assert_int_equal(run("upload|--package|package|-n"), 0);
     printed("would upload package (2 segments and other parts, 2 playlists, 247 B)");
     assert_int_equal(run("size|pack-s1.ts"), 3);
     assert_int_equal(run("upload|--package|package|--file-id|pack|-j|2"), 0);
-    assert_string_equal(world.out, "/files/tnvideo/user1/pack/m.m3u8\n");
+    assert_string_equal(command_out, "/files/tnvideo/user1/pack/m.m3u8\n");
     said("notes: no playlist names it: left out");
     assert_int_equal(run("download|pack-v.m3u8|-o|-"), 0);
     printed("../pack-s2.ts/s2.ts\n");
@@ -321,15 +250,15 @@ static void a_directory_is_uploaded_where_that_is_asked_for(void **state)
     (void)state;
     assert_int_equal(mkdir("films", 0700), 0);
     assert_int_equal(mkdir("films/old", 0700), 0);
-    write_file("films/a", "one");
-    write_file("films/old/b", "two");
+    write_text("films/a", "one");
+    write_text("films/old/b", "two");
     assert_int_equal(symlink("/etc/passwd", "films/link"), 0);
     assert_int_equal(run("upload|films"), 10);
     said("-r uploads what is in it");
     assert_int_equal(run("upload|-r|films|--parallel|4"), 0);
     printed("\tfilms/a\n");
     printed("\tfilms/old/b\n");
-    assert_null(strstr(world.out, "link"));
+    assert_null(strstr(command_out, "link"));
     said("symbolic link");
     assert_int_equal(world.cluster.group.count, 2);
 }
@@ -337,11 +266,11 @@ static void a_directory_is_uploaded_where_that_is_asked_for(void **state)
 static void lists_of_files_come_from_a_file(void **state)
 {
     (void)state;
-    write_file("a", "one");
-    write_file("b", "two");
-    write_file("paths", "a\n\nb\n");
+    write_text("a", "one");
+    write_text("b", "two");
+    write_text("paths", "a\n\nb\n");
     assert_int_equal(run("upload|--files-from|paths|--parallel|2"), 0);
-    write_file("ids", world.out); /* ID, tab, path: as upload prints them */
+    write_text("ids", command_out); /* ID, tab, path: as upload prints them */
     assert_int_equal(run("delete|--files-from|ids"), 0);
     assert_true(world.cluster.group.files[0].deleted && world.cluster.group.files[1].deleted);
     assert_int_equal(run("delete|--files-from|ids"), 7);
@@ -357,7 +286,7 @@ static void lists_of_files_come_from_a_file(void **state)
 static void a_refused_name_is_told_what_helps(void **state)
 {
     (void)state;
-    write_file("bad\nname", "x");
+    write_text("bad\nname", "x");
     assert_int_equal(run("upload|bad\nname"), 1);
     said("--name");
     assert_int_equal(run("upload|bad\nname|--name|good"), 0);
@@ -371,19 +300,19 @@ static void a_download_goes_where_it_is_told(void **state)
     store("f", "clip.mp4", "content");
     store("g", "other.mp4", "more");
     assert_int_equal(run("download|f|./copy"), 0);
-    assert_string_equal(read_file("copy"), "content");
+    assert_string_equal(read_text("copy"), "content");
     assert_int_equal(run("download|f|-o|out"), 0);
-    assert_string_equal(read_file("out"), "content");
+    assert_string_equal(read_text("out"), "content");
     assert_int_equal(run("download|f|-o|-"), 0);
-    assert_string_equal(world.out, "content");
+    assert_string_equal(command_out, "content");
     assert_int_equal(run("download|f|-|--offset|3|--size|2"), 0);
-    assert_string_equal(world.out, "te");
+    assert_string_equal(command_out, "te");
     assert_int_equal(run("download|f|name-that-is-no-id"), 0);
-    assert_string_equal(read_file("name-that-is-no-id"), "content");
+    assert_string_equal(read_text("name-that-is-no-id"), "content");
     assert_int_equal(mkdir("films", 0700), 0);
     assert_int_equal(run("download|f|g|--into|films|--parallel|2"), 0);
-    assert_string_equal(read_file("films/clip.mp4"), "content");
-    assert_string_equal(read_file("films/other.mp4"), "more");
+    assert_string_equal(read_text("films/clip.mp4"), "content");
+    assert_string_equal(read_text("films/other.mp4"), "more");
     assert_int_equal(run("download|f|--into|absent"), 2);
     assert_int_equal(run("download|f|g|-o|x"), 2);
     assert_int_equal(run("download|f|--offset|1|-o|x"), 2);
@@ -399,8 +328,8 @@ static void two_ids_are_two_files_not_a_file_and_its_name(void **state)
     store("f", "clip.mp4", "content");
     store("g", "other.mp4", "more");
     assert_int_equal(run("download|f|g"), 0);
-    assert_string_equal(read_file("clip.mp4"), "content");
-    assert_string_equal(read_file("other.mp4"), "more");
+    assert_string_equal(read_text("clip.mp4"), "content");
+    assert_string_equal(read_text("other.mp4"), "more");
     assert_int_equal(access("g", F_OK), -1);
     /* Also where the second is not there, when it has the form of an ID. */
     assert_int_equal(run("download|g|5f9e3fa7085e5aa25387c8cf7b5f29000117|-q"), 4);
@@ -428,7 +357,7 @@ static void a_stored_name_is_made_harmless_and_replaces_nothing(void **state)
         world.cluster.group.count = 0;
         store("id", names[i].stored, "content");
         assert_int_equal(run("download|id"), 0);
-        assert_string_equal(read_file(names[i].here), "content");
+        assert_string_equal(read_text(names[i].here), "content");
         assert_int_equal(run("download|id"), 4);
         said("exists");
         assert_int_equal(unlink(names[i].here), 0);
@@ -441,11 +370,11 @@ static void a_stored_name_is_never_resumed_into(void **state)
 {
     (void)state;
     store("f", "profile", "content and a line of the uploader");
-    write_file("profile", "content");
+    write_text("profile", "content");
     assert_int_equal(run("download|-c|f"), 2);
     said("--output PATH");
     assert_int_equal(run("download|-c|f|."), 2);
-    assert_string_equal(read_file("profile"), "content");
+    assert_string_equal(read_text("profile"), "content");
 }
 
 /* ---- queries ---- */
@@ -476,7 +405,7 @@ static void a_file_gets_another_name(void **state)
     (void)state;
     store("f", "clip.mp4", "content");
     assert_int_equal(run("rename|f|film.mp4"), 0);
-    assert_string_equal(world.out, "");
+    assert_string_equal(command_out, "");
     assert_int_equal(run("rename|f|film 2.mp4|--json"), 0);
     printed("{\"file\":\"f\",\"name\":\"film 2.mp4\"}");
     assert_int_equal(run("list"), 0);
@@ -503,13 +432,13 @@ static void copies_have_the_same_bytes(void **state)
     store("a", "clip.mp4", "content of a");
     store("b", "other.mp4", "b");
     assert_int_equal(run("cp|a|--to|user2"), 0);
-    assert_int_equal(sscanf(world.out, "%127s", copy), 1);
+    assert_int_equal(sscanf(command_out, "%127s", copy), 1);
     assert_int_equal(run("stat|%s|-u|user2|--json", copy), 0);
     printed("\"name\":\"clip.mp4\"");
     printed("\"size\":12");
     assert_int_equal(run("stat|%s", copy), 3); /* the copy is the other user's alone */
     assert_int_equal(run("download|%s|-o|-|-u|user2", copy), 0);
-    assert_string_equal(world.out, "content of a");
+    assert_string_equal(command_out, "content of a");
     assert_int_equal(run("cp|a|b|missing|--to|user2"), 3);
     printed("\ta\n");
     printed("\tb\n");
@@ -538,24 +467,24 @@ static void lists_are_sorted_and_chosen_from(void **state)
     store("b", "apple.mp4", "333");
     store("c", "mouse.txt", "22");
     assert_int_equal(run("list|--sort|name|--limit|2"), 0);
-    assert_true(strstr(world.out, "apple") < strstr(world.out, "mouse"));
-    assert_null(strstr(world.out, "zebra"));
+    assert_true(strstr(command_out, "apple") < strstr(command_out, "mouse"));
+    assert_null(strstr(command_out, "zebra"));
     assert_int_equal(run("list|--sort|size"), 0);
-    assert_true(strstr(world.out, "apple") < strstr(world.out, "mouse"));
-    assert_true(strstr(world.out, "mouse") < strstr(world.out, "zebra"));
+    assert_true(strstr(command_out, "apple") < strstr(command_out, "mouse"));
+    assert_true(strstr(command_out, "mouse") < strstr(command_out, "zebra"));
     assert_int_equal(run("list|--name|*.txt|--long"), 0);
     printed("mouse.txt");
-    assert_null(strstr(world.out, "apple"));
+    assert_null(strstr(command_out, "apple"));
     assert_int_equal(run("list|--since|2020-12-01"), 0); /* the cluster stored them in November 2020 */
-    assert_string_equal(world.out, "");
+    assert_string_equal(command_out, "");
     assert_int_equal(run("list|--since|2020-10-01|--sort|time|--json"), 0);
     printed("\"name\":\"apple.mp4\"");
     assert_int_equal(run("list|--sort|colour"), 2);
     assert_int_equal(run("list|--since|whenever"), 2);
     assert_int_equal(run("list|a"), 0);
-    assert_null(strstr(world.out, "zebra"));
+    assert_null(strstr(command_out, "zebra"));
     assert_int_equal(run("find|*.mp4|m*"), 0);
-    assert_string_equal(world.out, "a\tzebra.mp4\nb\tapple.mp4\nc\tmouse.txt\n");
+    assert_string_equal(command_out, "a\tzebra.mp4\nb\tapple.mp4\nc\tmouse.txt\n");
     assert_int_equal(run("find|nothing*"), 3);
     assert_int_equal(run("delete|c"), 0);
     assert_int_equal(run("du|--json"), 0);
@@ -571,7 +500,7 @@ static void a_user_without_files_is_named(void **state)
     assert_int_equal(run("list"), 0);
     said("user user1 has no files");
     assert_int_equal(run("-q|list"), 0);
-    assert_string_equal(world.err, "");
+    assert_string_equal(command_err, "");
     world.cluster.tracker.unknown_user = true;
     assert_int_equal(run("list"), 0);
     said("user user1 is unknown");
@@ -586,10 +515,10 @@ static void nothing_printed_moves_a_terminal(void **state)
     store("g\x1b]0;x\x07 \xc2\x9b\x33\x31m", "b", "x"); /* an ID may be any bytes */
     assert_int_equal(run("stat|f"), 0);
     assert_int_equal(run("list"), 0);
-    for (const char *at = world.out; *at; at++)
+    for (const char *at = command_out; *at; at++)
         assert_true(*at == '\n' || (unsigned char)*at >= 0x20);
-    assert_null(strstr(world.out, "\xc2\x9b"));
-    assert_null(strstr(world.out, "\xe2\x80\xae"));
+    assert_null(strstr(command_out, "\xc2\x9b"));
+    assert_null(strstr(command_out, "\xe2\x80\xae"));
     assert_string_equal(command_printable("a\x1b]0;x\x07\xff\x7f", shown, sizeof(shown)), "a?]0;x???");
     assert_string_equal(command_printable("\xc3\xa4\xc3\xa4", shown, 4), "\xc3\xa4"); /* cut at a character */
     assert_int_equal(command_fit("\xc3\xa4\xc3\xa4z", 2), 4);
@@ -600,7 +529,7 @@ static void a_link_is_printed_without_asking_anybody(void **state)
 {
     (void)state;
     assert_int_equal(run("url|f|g|--http|http://m:1|--name|a b"), 0);
-    assert_string_equal(world.out,
+    assert_string_equal(command_out,
                         "http://m:1/files/tnvideo/user1/f/a%20b\nhttp://m:1/files/tnvideo/user1/g/a%20b\n");
 }
 
@@ -608,7 +537,7 @@ static void a_link_is_printed_without_asking_anybody(void **state)
 
 struct terminal {
     int fd;
-    char shown[OUTPUT_MAX];
+    char shown[COMMAND_OUTPUT_MAX];
 };
 
 static void *read_terminal(void *argument)
@@ -628,24 +557,13 @@ static void *read_terminal(void *argument)
 static int run_on_terminal(struct terminal *terminal, int (*run_it)(int argc, char **argv), int argc,
                            char **argv)
 {
-    int other, out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO), result;
-    FILE *to = tmpfile();
+    int other, result;
     pthread_t reader;
 
     assert_int_equal(openpty(&terminal->fd, &other, NULL, NULL, NULL), 0);
     assert_int_equal(pthread_create(&reader, NULL, read_terminal, terminal), 0);
-    fflush(stdout);
-    dup2(fileno(to), STDOUT_FILENO);
-    dup2(other, STDERR_FILENO);
+    result = command_catch(run_it, argc, argv, other);
     close(other);
-    result = run_it(argc, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(out, STDOUT_FILENO);
-    dup2(err, STDERR_FILENO);
-    close(out);
-    close(err);
-    read_back(to, world.out);
     assert_int_equal(pthread_join(reader, NULL), 0);
     close(terminal->fd);
     return result;
@@ -734,7 +652,7 @@ static void colours_are_for_terminals_and_not_for_who_wants_none(void **state)
     assert_null(strstr(terminal.shown, "\x1b["));
     unsetenv("NO_COLOR");
     assert_int_equal(run("size|missing"), 3);
-    assert_null(strstr(world.err, "\x1b["));
+    assert_null(strstr(command_err, "\x1b["));
 }
 
 /* ---- the servers ---- */
@@ -761,7 +679,7 @@ static void the_status_is_a_table_of_groups_and_members(void **state)
     printed("75%");
     printed("1 of 2 active");
     assert_int_equal(run("status|--json"), 0);
-    assert_string_equal(world.out + strlen(world.out) - 1, "\n");
+    assert_string_equal(command_out + strlen(command_out) - 1, "\n");
     printed("\"groups\":[");
     assert_int_equal(run("groups"), 0);
     printed("COUNT OF GROUPS: 1");
@@ -787,12 +705,12 @@ static void the_table_is_printed_again_and_again(void **state)
     world.cluster.tracker.status = text;
     assert_int_equal(run("top|--interval|20ms|--limit|2"), 0);
     printed("groups: 1  storage servers: 1\n");
-    second = strstr(strstr(world.out, "GROUP / MEMBER") + 1, "GROUP / MEMBER");
+    second = strstr(strstr(command_out, "GROUP / MEMBER") + 1, "GROUP / MEMBER");
     assert_non_null(second);
     assert_null(strstr(second + 1, "GROUP / MEMBER"));
-    assert_null(strchr(world.out, '\033')); /* it is no terminal */
+    assert_null(strchr(command_out, '\033')); /* it is no terminal */
     assert_int_equal(run("top|--interval|20ms|--limit|3|--json"), 0);
-    assert_int_equal(strchr(strchr(world.out, '\n') + 1, '\n')[1], '{');
+    assert_int_equal(strchr(strchr(command_out, '\n') + 1, '\n')[1], '{');
     assert_int_equal(run("top|--interval|20ms|--max-time|200ms"), 0);
     said("--max-time is over");
     assert_int_equal(run("top|--interval|soon"), 2);
@@ -972,8 +890,8 @@ static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
     world.cluster.tracker.status = text;
     assert_int_equal(run("doctor"), 0);
     printed("answers, and so does its database");
-    assert_null(strstr(world.out, "clock"));
-    assert_null(strstr(world.out, "CRITICAL"));
+    assert_null(strstr(command_out, "clock"));
+    assert_null(strstr(command_out, "CRITICAL"));
     /* A storage server that the tracker believes in and nobody reaches; a full disk; a clock that is off. */
     snprintf(
         text, sizeof(text),
@@ -1035,7 +953,7 @@ static void a_limit_of_time_ends_what_hangs(void **state)
     assert_int_equal(getsockname(silent, (struct sockaddr *)&name, &size), 0);
     snprintf(address, sizeof(address), "127.0.0.1:%u;", ntohs(name.sin_port));
     fake_tracker_point(&world.cluster.tracker, address);
-    write_file("a", "one");
+    write_text("a", "one");
     assert_int_equal(run("upload|a|--max-time|1500ms"), 5);
     said("--max-time is over");
     said("0 of 1 files done");

@@ -13,6 +13,8 @@
 #include "common/base/clock.h"
 #include "common/auth/audit.h"
 #include "common/auth/keys_file.h"
+#include "tests/unit/library/command_run.h"
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/scripted_peer.h"
 
 #include <fcntl.h>
@@ -22,98 +24,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OUTPUT_MAX 65536
 #define SECRET     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" /* the bytes 0 to 31 */
 #define ISSUER     "app-1 issuer " SECRET " applications=tnvideo rights=rl\n"
 #define OTHER_KEY  "st-1 storage IAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define OTHER_APP  "app-2 issuer IQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= applications=other\n"
 #define OTHER_SELF "app-1 issuer IgECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 
-struct world {
-    char directory[64], before[4096];
-    char out[OUTPUT_MAX], err[OUTPUT_MAX]; /* of the last run */
-};
-
-static struct world world;
-
-static void read_back(FILE *file, char *text)
-{
-    rewind(file);
-    text[fread(text, 1, OUTPUT_MAX - 1, file)] = '\0';
-    fclose(file);
-}
-
-/* Runs `reel` with the words of the text, separated by "|"; what it reads is in the file "input", if that is there. */
 static int run(const char *format, ...) PRINTF_LIKE(1, 2);
 static int run(const char *format, ...)
 {
-    char text[8192], *argv[64] = {"reel"}, *rest = NULL;
-    int argc = 1, result, out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
-    FILE *to = tmpfile(), *bad = tmpfile();
+    char text[8192], *argv[64] = {"reel"};
     va_list list;
 
     va_start(list, format);
     vsnprintf(text, sizeof(text), format, list);
     va_end(list);
-    for (char *word = strtok_r(text, "|", &rest); word; word = strtok_r(NULL, "|", &rest))
-        argv[argc++] = word;
-    assert_non_null(freopen(access("input", F_OK) == 0 ? "input" : "/dev/null", "r", stdin));
-    fflush(stdout);
-    dup2(fileno(to), STDOUT_FILENO);
-    dup2(fileno(bad), STDERR_FILENO);
-    result = command_main(argc, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(out, STDOUT_FILENO);
-    dup2(err, STDERR_FILENO);
-    close(out);
-    close(err);
-    read_back(to, world.out);
-    read_back(bad, world.err);
-    return result;
-}
-
-static void said(const char *text)
-{
-    if (!strstr(world.err, text))
-        fail_msg("\"%s\" is not in: %s", text, world.err);
-}
-
-static void printed(const char *text)
-{
-    if (!strstr(world.out, text))
-        fail_msg("\"%s\" is not in: %s", text, world.out);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
-}
-
-static const char *read_file(const char *path)
-{
-    static char text[8192];
-    int fd = open(path, O_RDONLY);
-    ssize_t got;
-
-    assert_true(fd >= 0);
-    got = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[got < 0 ? 0 : got] = '\0';
-    return text;
-}
-
-static json_t *output_json(void)
-{
-    json_t *json = json_loads(world.out, 0, NULL);
-
-    if (!json)
-        fail_msg("no JSON: %s", world.out);
-    return json;
+    return command_run(1, argv, text);
 }
 
 static int set_up(void **state)
@@ -123,29 +49,21 @@ static int set_up(void **state)
                                             "REEL_AUTH",     "REEL_TLS_CA"};
 
     (void)state;
-    memset(&world, 0, sizeof(world));
     for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
         unsetenv(variables[i]);
-    setenv("REEL_CONFIG", "/dev/null", 1);
     setenv("REEL_KEYS", "./keys", 1);
-    strcpy(world.directory, "/tmp/test_command_auth.XXXXXX");
-    assert_non_null(mkdtemp(world.directory));
-    assert_non_null(getcwd(world.before, sizeof(world.before)));
-    assert_int_equal(chdir(world.directory), 0);
-    write_file("keys", ISSUER OTHER_KEY);
+    command_place_open();
+    write_text("keys", ISSUER OTHER_KEY);
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    char line[128];
-
     (void)state;
     unsetenv("REEL_KEYS");
     unsetenv("REEL_TOKEN");
-    assert_int_equal(chdir(world.before), 0);
-    snprintf(line, sizeof(line), "rm -rf %s", world.directory);
-    return system(line);
+    command_place_close();
+    return 0;
 }
 
 /* ---- new-key ---- */
@@ -157,7 +75,7 @@ static void a_new_key_is_a_line_of_a_keys_file(void **state)
 
     (void)state;
     assert_int_equal(run("auth|new-key|storage|st-9|-|2099-01-01|groups=group001"), 0);
-    keys = keys_parse(world.out, strlen(world.out), "output", &error);
+    keys = keys_parse(command_out, strlen(command_out), "output", &error);
     assert_non_null(keys);
     assert_int_equal(keys->count, 1);
     assert_string_equal(keys->items[0].id, "st-9");
@@ -186,12 +104,12 @@ static void a_new_key_is_added_to_a_file_that_stays_good(void **state)
 
     (void)state;
     assert_int_equal(run("auth|new-key|client|c-1|-o|fresh"), 0);
-    assert_string_equal(world.out, "");
+    assert_string_equal(command_out, "");
     assert_int_equal(stat("fresh", &file), 0);
     assert_int_equal(file.st_mode & 07777, 0600);
-    write_file("cut", "# without an end");
+    write_text("cut", "# without an end");
     assert_int_equal(run("auth|new-key|client|c-1|-o|cut"), 0);
-    assert_int_equal(strncmp(read_file("cut"), "# without an end\nc-1 client ", 28), 0);
+    assert_int_equal(strncmp(read_text("cut"), "# without an end\nc-1 client ", 28), 0);
     assert_int_equal(run("auth|new-key|client|c-2|-o|fresh"), 0);
     keys = keys_load("./fresh", &error);
     assert_non_null(keys);
@@ -203,7 +121,7 @@ static void a_new_key_is_added_to_a_file_that_stays_good(void **state)
     assert_int_equal(run("auth|new-key|client|c-3|-o|fresh"), 9);
     said("chmod 600");
     assert_int_equal(run("auth|new-key|client|c-3|-o|none/fresh"), 10);
-    write_file("large", "");
+    write_text("large", "");
     assert_int_equal(truncate("large", KEYS_FILE_MAX + 1), 0);
     assert_int_equal(run("auth|new-key|client|c-3|-o|large"), 5);
     said("too large");
@@ -215,8 +133,8 @@ static void a_new_key_is_added_to_a_file_that_stays_good(void **state)
 static void issue(const char *options)
 {
     assert_int_equal(run("auth|token|-u|user1%s", options), 0);
-    world.out[strcspn(world.out, "\n")] = '\0';
-    setenv("REEL_TOKEN", world.out, 1);
+    command_out[strcspn(command_out, "\n")] = '\0';
+    setenv("REEL_TOKEN", command_out, 1);
 }
 
 static void a_token_says_what_it_was_made_for(void **state)
@@ -243,7 +161,7 @@ static void a_token_says_what_it_was_made_for(void **state)
     assert_int_equal(run("auth|verify"), 0);
     printed("files        those that begin with clip-\n");
     unsetenv("REEL_TOKEN");
-    write_file("input", json_string_value(json_object_get(made, "token")));
+    write_text("input", json_string_value(json_object_get(made, "token")));
     json_decref(made);
     assert_int_equal(run("auth|verify"), 0);
     printed("issuer       app-1\napplication  tnvideo\nuser         user1\nrights       rl\n");
@@ -273,16 +191,16 @@ static void a_token_that_does_not_hold_is_refused(void **state)
     issue("");
     token = strdup(getenv("REEL_TOKEN"));
     assert_non_null(token);
-    write_file("keys", OTHER_SELF);
+    write_text("keys", OTHER_SELF);
     assert_int_equal(run("auth|verify"), 9);
     said("no key that issues tokens signed it");
-    write_file("keys", "app-1 client " SECRET "\n");
+    write_text("keys", "app-1 client " SECRET "\n");
     assert_int_equal(run("auth|verify"), 9);
     said("no key that issues tokens signed it");
-    write_file("keys", "app-1 issuer " SECRET " rights=w\n");
+    write_text("keys", "app-1 issuer " SECRET " rights=w\n");
     assert_int_equal(run("auth|verify"), 9);
     said("more than its issuer may give");
-    write_file("keys", ISSUER);
+    write_text("keys", ISSUER);
     at = token + strlen(token) - 9; /* in the signature */
     *at = *at == 'A' ? 'B' : 'A';
     setenv("REEL_TOKEN", token, 1);
@@ -322,7 +240,7 @@ static void a_keys_file_that_is_not_right_is_refused(void **state)
 {
     (void)state;
     issue("");
-    write_file("audit.log", "");
+    write_text("audit.log", "");
     assert_int_equal(chmod("keys", 0644), 0);
     assert_int_equal(run("auth|token|-u|user1"), 9);
     said("mode 0644");
@@ -331,10 +249,10 @@ static void a_keys_file_that_is_not_right_is_refused(void **state)
     assert_int_equal(run("auth|audit-verify|audit.log"), 9);
     said("mode 0644");
     assert_int_equal(chmod("keys", 0600), 0);
-    write_file("keys", "app-1 issuer short\n");
+    write_text("keys", "app-1 issuer short\n");
     assert_int_equal(run("auth|token|-u|user1"), 1);
     said("./keys:1: the secret is not 32 bytes");
-    assert_null(strstr(world.err, "short"));
+    assert_null(strstr(command_err, "short"));
     unlink("keys");
     assert_int_equal(run("auth|token|-u|user1|--json"), 10);
     printed("\"of\":\"./keys\"");
@@ -367,10 +285,10 @@ static void an_audit_log_is_checked_line_by_line(void **state)
     (void)state;
     write_audit();
     assert_int_equal(run("auth|audit-verify|audit.log"), 0);
-    assert_string_equal(world.out,
+    assert_string_equal(command_out,
                         "audit.log: 3 lines, the chain holds (0 without a link, 0 cut by a crash)\n");
-    snprintf(text, sizeof(text), "%s{\"time\":", read_file("audit.log"));
-    write_file("cut.log", text);
+    snprintf(text, sizeof(text), "%s{\"time\":", read_text("audit.log"));
+    write_text("cut.log", text);
     assert_int_equal(run("auth|audit-verify|cut.log|--json"), 0);
     json_t *verdict = output_json();
     assert_int_equal(json_integer_value(json_object_get(verdict, "lines")), 4);
@@ -380,13 +298,13 @@ static void an_audit_log_is_checked_line_by_line(void **state)
     at = strstr(text, "user1");
     assert_non_null(at);
     at[4] = '2';
-    write_file("changed.log", text);
+    write_text("changed.log", text);
     assert_int_equal(run("auth|audit-verify|changed.log"), 6);
     said("changed.log:2: the chain breaks");
     assert_int_equal(run("auth|audit-verify|none.log"), 10);
     assert_int_equal(run("auth|audit-verify"), 2);
     said("audit-verify takes FILE");
-    write_file("keys", ISSUER);
+    write_text("keys", ISSUER);
     assert_int_equal(run("auth|audit-verify|audit.log"), 3);
     said("linked with key st-1, which is not in the keys file");
 }
@@ -405,10 +323,10 @@ static void whoami_needs_a_tracker_and_a_token_of_ones_own(void **state)
     setenv("REEL_TOKEN_FILE", "token", 1);
     assert_int_equal(run("auth|whoami|-t|127.0.0.1:1"), 2);
     said("token_file token: No such file");
-    write_file("token", "");
+    write_text("token", "");
     assert_int_equal(run("auth|whoami|-t|127.0.0.1:1"), 2);
     said("cannot be read or is empty");
-    write_file("token", "not a token");
+    write_text("token", "not a token");
     assert_int_equal(run("auth|whoami|-t|127.0.0.1:1"), 2);
     assert_int_equal(chmod("token", 0644), 0);
     assert_int_equal(run("auth|whoami|-t|127.0.0.1:1"), 2);
@@ -445,7 +363,7 @@ static void whoami_prints_whom_the_tracker_takes_us_for(void **state)
     setenv("REEL_KEYS", "", 1);
     peer_start(&peer, whoami_script, NULL);
     assert_int_equal(run("auth|whoami|-t|%s", peer.address), 0);
-    assert_string_equal(world.out,
+    assert_string_equal(command_out,
                         "{\"role\":\"client\",\"rights\":\"rl\",\"ends\":4102444800,\"key\":\"app-1\"}\n");
     assert_int_equal(peer_requests(&peer, 4), 1);
     peer_stop(&peer);
@@ -461,18 +379,18 @@ static void settings_come_from_the_first_file_that_is_there(void **state)
     (void)state;
     unsetenv("REEL_CONFIG");
     setenv("REEL_KEYS", "", 1);
-    setenv("HOME", world.directory, 1);
-    setenv("XDG_CONFIG_HOME", world.directory, 1);
-    write_file("reel.conf", "[client]\nuser = xdg\nhttp = http://x:1\nkeys = ./keys\n");
+    setenv("HOME", command_place, 1);
+    setenv("XDG_CONFIG_HOME", command_place, 1);
+    write_text("reel.conf", "[client]\nuser = xdg\nhttp = http://x:1\nkeys = ./keys\n");
     assert_int_equal(mkdir(".config", 0700), 0);
-    write_file(".config/reel.conf", "[client]\nuser = home\nhttp = http://h:1\n");
+    write_text(".config/reel.conf", "[client]\nuser = home\nhttp = http://h:1\n");
     assert_int_equal(run("url|f"), 0);
-    assert_string_equal(world.out, "http://x:1/files/tnvideo/xdg/f\n");
+    assert_string_equal(command_out, "http://x:1/files/tnvideo/xdg/f\n");
     assert_int_equal(run("auth|token"), 0); /* keys is a setting, too */
     unsetenv("XDG_CONFIG_HOME");
     assert_int_equal(run("url|f"), 0);
-    assert_string_equal(world.out, "http://h:1/files/tnvideo/home/f\n");
-    write_file("reel.conf", "[client]\nusr = x\n");
+    assert_string_equal(command_out, "http://h:1/files/tnvideo/home/f\n");
+    write_text("reel.conf", "[client]\nusr = x\n");
     assert_int_equal(run("url|f|--config|reel.conf"), 2);
     said("usr");
     setenv("HOME", home ? home : "", 1); /* empty is as good as none */
@@ -488,15 +406,15 @@ static void a_signed_link_has_its_scope_time_and_key(void **state)
     (void)state;
 #define URL "url|-u|user1|--http|http://m:1|--sign|--expires|2100-01-01"
     assert_int_equal(run(URL "|f"), 0);
-    assert_string_equal(world.out,
+    assert_string_equal(command_out,
                         "http://m:1/files/tnvideo/user1/f?e=f4865700&k=app-1&s=fivKT6LvnbqQ6pALxCF_oA\n");
     assert_int_equal(run(URL "|--scope|user|f"), 0);
-    assert_string_equal(world.out,
+    assert_string_equal(command_out,
                         "http://m:1/t/app-1.f4865700.u.jU8wzB9QjDnOSyCtjVU3wA/files/tnvideo/user1/f\n");
     assert_int_equal(run(URL "|--scope|prefix:2|abc|--json"), 0);
     printed("\"http://m:1/t/app-1.f4865700.p2.gn364qypjQFnxJ4ysuQ-ow/files/tnvideo/user1/abc\"");
     assert_int_equal(run(URL "|--network|192.0.2.7|f"), 0);
-    assert_string_equal(world.out,
+    assert_string_equal(command_out,
                         "http://m:1/files/tnvideo/user1/f?e=f4865700n&k=app-1&s=KdZJX_778ge5aXcQG3jbdA\n");
     assert_int_equal(run("url|-u|user1|--http|http://m:1|--sign|f|g"), 0);
     printed("/files/tnvideo/user1/g?e=");
@@ -524,13 +442,13 @@ static void a_link_that_cannot_be_signed_says_why(void **state)
     assert_int_equal(run(URL "|f"), 1);
     said("does not have the role issuer");
     setenv("REEL_KEYS", "./keys", 1);
-    write_file("keys", ISSUER OTHER_APP);
+    write_text("keys", ISSUER OTHER_APP);
     assert_int_equal(run(URL "|f"), 1);
     said("name one: ID@");
-    write_file("keys", OTHER_KEY);
+    write_text("keys", OTHER_KEY);
     assert_int_equal(run(URL "|f"), 1);
     said("no key with the role issuer");
-    write_file("keys", "app-1 issuer " SECRET " rights=w\n");
+    write_text("keys", "app-1 issuer " SECRET " rights=w\n");
     assert_int_equal(run(URL "|f"), 9);
     said("does not have the right to read");
     assert_int_equal(chmod("keys", 0644), 0);

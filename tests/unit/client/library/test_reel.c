@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "client/reel.h"
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/scripted_cluster.h"
 
 #include <fcntl.h>
@@ -55,32 +56,6 @@ static void world_close(struct world *world)
     unlink(world->path);
     unlink(world->part);
     assert_int_equal(rmdir(world->directory), 0);
-}
-
-static void write_file(const char *path, const void *bytes, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, size), size);
-    close(fd);
-}
-
-static void assert_file_is(const char *path, const void *bytes, size_t size)
-{
-    uint8_t *there = malloc(size + 1);
-    int fd = open(path, O_RDONLY);
-    size_t got = 0;
-    ssize_t now;
-
-    assert_true(fd >= 0);
-    assert_non_null(there);
-    while ((now = read(fd, there + got, size + 1 - got)) > 0)
-        got += (size_t)now;
-    close(fd);
-    assert_int_equal(got, size);
-    assert_memory_equal(there, bytes, size);
-    free(there);
 }
 
 static struct fake_file *stored(struct world *world, const char *file_id)

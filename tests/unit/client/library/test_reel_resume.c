@@ -2,6 +2,7 @@
  * Uploads that are gone on with (reel_upload.state), and those that go in pieces (reel_upload.pieces), with a storage server of the real rooms
  * behind a scripted tracker; and with servers that do not know them.
  */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/partial_client.h"
 #include "tests/unit/library/scripted_cluster.h"
 
@@ -23,14 +24,6 @@ struct place {
     short pieces; /* of the uploads; and */
     bool fresh;
 };
-
-static void write_file(const char *path, const void *bytes, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, size), size);
-    assert_int_equal(close(fd), 0);
-}
 
 static void place_make(struct place *place)
 {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "client/reel.h"
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/scripted_cluster.h"
 
 #include <errno.h>
@@ -67,15 +68,6 @@ static void world_close(struct world *world)
     unlink(world->path);
     unlink(world->part);
     assert_int_equal(rmdir(world->directory), 0);
-}
-
-static void write_file(const char *path, const void *bytes, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, size), size);
-    close(fd);
 }
 
 static size_t size_of(const char *path)

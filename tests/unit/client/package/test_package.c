@@ -9,9 +9,9 @@
 
 #include "client/package/package.h"
 #include "client/package/package_uri.h"
+#include "tests/unit/library/files.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,17 +29,12 @@ static int set_up(void **state)
     return mkdtemp(folder) ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *ftw)
-{
-    (void)status, (void)kind, (void)ftw;
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     (void)state;
     package_clear(&package);
-    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_tree(folder);
+    return 0;
 }
 
 /* A file in the folder, and the directory that it lies in. */

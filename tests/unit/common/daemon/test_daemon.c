@@ -10,10 +10,10 @@
 
 #include "common/daemon/daemon.h"
 #include "common/base/log.h"
+#include "tests/unit/library/files.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
@@ -326,14 +326,6 @@ static int make_directory(void **state)
     return mkfifo(fifo_path, 0600);
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 static pid_t pid_in_file(void)
 {
     char *text = read_all(pid_path);
@@ -352,7 +344,8 @@ static int remove_directory(void **state)
         (void)waitpid(running, NULL, 0);
     }
     (void)close(notify_fd);
-    return nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    remove_tree(directory);
+    return 0;
 }
 
 static pid_t launch(const struct daemon_spec *spec, const char *watchdog_usec, const char *const *arguments)

@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/db/db_backup.h"
 #include "common/db/db_url_file.h"
+#include "tests/unit/library/files.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,11 +34,9 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char command[128];
-
     (void)state;
-    snprintf(command, sizeof(command), "rm -rf '%s'", directory);
-    return system(command);
+    remove_tree(directory);
+    return 0;
 }
 
 static sqlite3 *open_file(const char *path)

@@ -3,6 +3,7 @@
  * and about other things, over a real server and real proofs. The table stands here once more, written from docs/protocol.md; a
  * command without a row does not compile.
  */
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/packet_fixture.h"
 
 #include "common/auth/access.h"
@@ -190,14 +191,6 @@ static void make_commands(void)
     assert_in_range(command_count, 20, 60);
 }
 
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-    close(fd);
-}
-
 static void start_as(enum auth_mode mode, bool legacy)
 {
     static char home[] = "127.0.0.1";
@@ -212,7 +205,7 @@ static void start_as(enum auth_mode mode, bool legacy)
     struct address address;
     struct error error;
 
-    write_file("./roles-keys", keys_text);
+    write_text("./roles-keys", keys_text);
     auth = auth_create(&options, &error);
     if (!auth)
         fail_msg("%s", error.text);

@@ -4,13 +4,13 @@
  * that is made up), refusals, servers that break off.
  */
 #include "common/media/poster_wire.h"
+#include "tests/unit/library/files.h"
 #include "tests/unit/library/http_client.h"
 #include "tests/unit/library/mkv_maker.h"
 #include "tests/unit/library/mp4_maker.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_cluster.h"
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -309,20 +309,12 @@ static void stop(void)
     fake_cluster_stop(&cluster);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 /* Also behind a test that failed in its middle. */
 static int tear_down(void **state)
 {
     (void)state;
     if (volume[0] != '\0')
-        (void)nftw(volume, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(volume);
     volume[0] = '\0';
     if (httpd.pid > 0)
         (void)kill(httpd.pid, SIGKILL);
@@ -902,7 +894,7 @@ static void pictures_are_made_of_key_frames_and_kept(void **state)
     painter_stop();
     expect_text("/poster/tnvideo/alice/film/poster.jpg?t=9", 503, "no poster: reel-poster is not installed");
     stop();
-    assert_int_equal(nftw(painter.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    remove_tree(painter.directory);
 }
 
 /* ---- files of this machine, and servers that break off ---- */
