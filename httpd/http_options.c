@@ -55,35 +55,35 @@ const struct config_option http_options[] = {
      "User ID that /files/FILEID means, at most 255 bytes. Empty: only /files/APPLICATION/USER/FILEID is "
      "served."},
 
-    {SECTION, "connections_max", CONFIG_INTEGER, AT(connections_max), "20000", 1, 10000000, NULL, LIVE,
+    {SECTION, "connections_max", CONFIG_INTEGER, AT(live.connections_max), "20000", 1, 10000000, NULL, LIVE,
      "Client connections open at once, over all loops. Past it those that have had their last answer, then "
      "idle ones, make room; with none of these a new one waits."},
-    {SECTION, "connections_per_address", CONFIG_INTEGER, AT(connections_per_address), "0", 0, 1000000, NULL,
-     LIVE,
+    {SECTION, "connections_per_address", CONFIG_INTEGER, AT(live.connections_per_address), "0", 0, 1000000,
+     NULL, LIVE,
      "Open connections of one client address over all loops; further ones are answered 503. 0: no limit."},
-    {SECTION, "queue_timeout", CONFIG_DURATION, AT(queue_timeout_ms), "2s", 0, DAY_MS, NULL, LIVE,
+    {SECTION, "queue_timeout", CONFIG_DURATION, AT(live.queue_timeout_ms), "2s", 0, DAY_MS, NULL, LIVE,
      "How long a new connection waits while connections_max are open before it is answered 503."},
-    {SECTION, "keepalive_requests", CONFIG_INTEGER, AT(keepalive_requests), "100000", 0, INT64_MAX, NULL,
+    {SECTION, "keepalive_requests", CONFIG_INTEGER, AT(live.keepalive_requests), "100000", 0, INT64_MAX, NULL,
      LIVE, "Requests on one connection before it is closed. 0: no limit."},
-    {SECTION, "head_timeout", CONFIG_DURATION, AT(head_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
+    {SECTION, "head_timeout", CONFIG_DURATION, AT(live.head_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a client may take for a request's head, from its first byte (from the connect, for the first "
      "one), "
      "and again for a body."},
-    {SECTION, "idle_timeout", CONFIG_DURATION, AT(idle_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
+    {SECTION, "idle_timeout", CONFIG_DURATION, AT(live.idle_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
      "How long a connection is kept without a request."},
-    {SECTION, "send_timeout", CONFIG_DURATION, AT(send_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
+    {SECTION, "send_timeout", CONFIG_DURATION, AT(live.send_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
      "How long a client may go without taking a byte of an answer."},
-    {SECTION, "send_rate_min", CONFIG_SIZE, AT(send_rate_min), "256", 0, MIB, NULL, LIVE,
+    {SECTION, "send_rate_min", CONFIG_SIZE, AT(live.send_rate_min), "256", 0, MIB, NULL, LIVE,
      "Bytes per second that a client must take on average over each send_timeout; one that takes fewer is "
      "cut off. 0: no "
      "limit."},
-    {SECTION, "receive_timeout", CONFIG_DURATION, AT(receive_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
+    {SECTION, "receive_timeout", CONFIG_DURATION, AT(live.receive_timeout_ms), "60s", 10, DAY_MS, NULL, LIVE,
      "How long a client may go without sending a byte of a file that it uploads; then 408."},
-    {SECTION, "receive_rate_min", CONFIG_SIZE, AT(receive_rate_min), "256", 0, MIB, NULL, LIVE,
+    {SECTION, "receive_rate_min", CONFIG_SIZE, AT(live.receive_rate_min), "256", 0, MIB, NULL, LIVE,
      "Bytes per second that a client must send on average over each receive_timeout in which nothing but the "
      "client is waited "
      "for; one that sends fewer is answered 408. 0: no limit."},
-    {SECTION, "linger_timeout", CONFIG_DURATION, AT(linger_timeout_ms), "2s", 10, DAY_MS, NULL, LIVE,
+    {SECTION, "linger_timeout", CONFIG_DURATION, AT(live.linger_timeout_ms), "2s", 10, DAY_MS, NULL, LIVE,
      "How long bytes that a client still sends after its last answer are read and discarded, so that it can "
      "read that answer."},
 
@@ -93,14 +93,14 @@ const struct config_option http_options[] = {
      "Bytes of one request-target (path and query); a longer one is answered 414."},
     {SECTION, "header_fields_max", CONFIG_INTEGER, AT(header_fields_max), "100", 8, 1000, NULL, LIVE,
      "Header fields of one request; more are answered 431."},
-    {SECTION, "request_body_max", CONFIG_SIZE, AT(request_body_max), "64K", 0, 1024 * MIB, NULL, LIVE,
+    {SECTION, "request_body_max", CONFIG_SIZE, AT(live.request_body_max), "64K", 0, 1024 * MIB, NULL, LIVE,
      "Bytes of a request's body that are read and dropped; a longer one is answered 413."},
 
-    {SECTION, "lookup_age", CONFIG_DURATION, AT(lookup_age_ms), "5s", 0, DAY_MS, NULL, LIVE,
+    {SECTION, "lookup_age", CONFIG_DURATION, AT(live.lookup_age_ms), "5s", 0, DAY_MS, NULL, LIVE,
      "How long a storage server's answer about a file is trusted: a deleted file may be served for that "
      "long."},
-    {SECTION, "lookup_negative_age", CONFIG_DURATION, AT(lookup_negative_age_ms), "1s", 0, DAY_MS, NULL, LIVE,
-     "How long a missing file is remembered as missing. 0: every request for it asks again."},
+    {SECTION, "lookup_negative_age", CONFIG_DURATION, AT(live.lookup_negative_age_ms), "1s", 0, DAY_MS, NULL,
+     LIVE, "How long a missing file is remembered as missing. 0: every request for it asks again."},
     {SECTION, "lookup_entries", CONFIG_INTEGER, AT(lookup_entries), "10000", 16, 10000000, NULL, AT_START,
      "Files that are remembered, in each loop; one takes about 1.5 KiB."},
     {SECTION, "location_age", CONFIG_DURATION, AT(location_age_ms), "5s", 1, DAY_MS, NULL, AT_START,
@@ -113,14 +113,14 @@ const struct config_option http_options[] = {
     {SECTION, "hedge_time", CONFIG_DURATION, AT(hedge_ms), "300ms", 0, DAY_MS, NULL, AT_START,
      "How long a tracker may take to answer before the next one is asked too; the first answer counts. 0: "
      "never."},
-    {SECTION, "storage_timeout", CONFIG_DURATION, AT(storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
+    {SECTION, "storage_timeout", CONFIG_DURATION, AT(live.storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
      "How long a storage server may go without sending a byte of a body before the next one goes on from "
      "there; and how long a body that no server sends is asked for."},
     {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
      "Connections to one storage server, for each loop; further requests wait for call_timeout, then 503. 0: "
      "a quarter of "
      "the descriptors, over all loops."},
-    {SECTION, "failover_tries", CONFIG_INTEGER, AT(failover_tries), "3", 0, 100, NULL, LIVE,
+    {SECTION, "failover_tries", CONFIG_INTEGER, AT(live.failover_tries), "3", 0, 100, NULL, LIVE,
      "How often, without a byte in between, a body that broke off is resumed at once; after that with "
      "pauses, for storage_timeout, before the client is cut off. 0: it is cut off at once."},
 
@@ -182,7 +182,7 @@ const struct config_option http_options[] = {
      "Such bytes of all clients together: unsent_max is halved, not below 32K, until those that are open fit "
      "in. To be "
      "well below the middle value of net.ipv4.tcp_mem (in pages). 0: no bound."},
-    {SECTION, "rate_limit", CONFIG_SIZE, AT(rate_limit), "0", 0, 1024 * (int64_t)MIB * 1024, NULL, LIVE,
+    {SECTION, "rate_limit", CONFIG_SIZE, AT(live.rate_limit), "0", 0, 1024 * (int64_t)MIB * 1024, NULL, LIVE,
      "Bytes per second of one connection. 0: no limit."},
 
     {SECTION, "access_log", CONFIG_STRING, AT(access_log), "", NO_BOUNDS, AT_START,
@@ -199,11 +199,11 @@ const struct config_option http_options[] = {
      "auth.keys issued (reel auth token), for the files and rights that it names; open: everybody who "
      "reaches this server may, "
      "which is for closed networks alone."},
-    {SECTION, "upload_draft", CONFIG_BOOL, AT(upload_draft), "off", NO_BOUNDS, LIVE,
+    {SECTION, "upload_draft", CONFIG_BOOL, AT(live.upload_draft), "off", NO_BOUNDS, LIVE,
      "Whether, with write, uploads are resumed by the IETF's draft too (draft-ietf-httpbis-resumable-upload, "
      "interop "
      "version 8). It is no standard yet and may change with any version of this server."},
-    {SECTION, "web", CONFIG_BOOL, AT(web), "off", NO_BOUNDS, LIVE,
+    {SECTION, "web", CONFIG_BOOL, AT(live.web), "off", NO_BOUNDS, LIVE,
      "Whether / is a web page (list, upload, play, share, delete) and /api the JSON API behind it "
      "(docs/web.md), for whoever has a "
      "token that a key of auth.keys issued."},
@@ -216,7 +216,7 @@ const struct config_option http_options[] = {
     {SECTION, "share_max", CONFIG_DURATION, AT(share_max_ms), "30d", 0, SHARE_MAX_MS, NULL, LIVE,
      "How long a link that a user of the page shares may be valid, even beyond the end of their own token. "
      "0: nothing is shared."},
-    {SECTION, "upload_size_max", CONFIG_SIZE, AT(upload_size_max), "0", 0, INT64_MAX, NULL, LIVE,
+    {SECTION, "upload_size_max", CONFIG_SIZE, AT(live.upload_size_max), "0", 0, INT64_MAX, NULL, LIVE,
      "Bytes of one uploaded file; a longer one is answered 413. 0: no limit."},
     {SECTION, "access", CONFIG_CHOICE, AT(access), "open", 0, 0, "open|signed", LIVE,
      "Who may read files: open: everyone who knows their address; signed: whoever has a link that a key of "
@@ -361,7 +361,7 @@ bool http_options_check(const void *config, struct error *error)
         return error_set(error, ERROR_MALFORMED,
                          "httpd.write: tokens need auth.keys, a keys file with a key of the role issuer "
                          "(reel auth new-key issuer ID -o FILE)");
-    if (c->web && c->write != HTTP_WRITE_OPEN && c->daemon.auth_keys[0] == '\0')
+    if (c->live.web && c->write != HTTP_WRITE_OPEN && c->daemon.auth_keys[0] == '\0')
         return error_set(error, ERROR_MALFORMED,
                          "httpd.web: tokens need auth.keys, a keys file with a key of the role issuer "
                          "(reel auth new-key issuer ID -o FILE)");

@@ -9,6 +9,31 @@
 #include "httpd/syntax/forwarded.h"
 #include "httpd/syntax/http_request.h"
 
+/* What requests read as it was written, of the options that a reload may change; the others that it may change are in
+ * httpd_config alone, and requests have them in the form of http_settings. */
+struct http_live {
+    int64_t connections_max;
+    int64_t connections_per_address;
+    int64_t queue_timeout_ms;
+    int64_t keepalive_requests;
+    int64_t head_timeout_ms;
+    int64_t idle_timeout_ms;
+    int64_t send_timeout_ms;
+    int64_t send_rate_min; /* bytes per second; 0: any */
+    int64_t receive_timeout_ms;
+    int64_t receive_rate_min; /* bytes per second; 0: any */
+    int64_t linger_timeout_ms;
+    int64_t request_body_max; /* bytes */
+    int64_t lookup_age_ms;
+    int64_t lookup_negative_age_ms;
+    int64_t storage_timeout_ms;
+    int64_t failover_tries;
+    int64_t rate_limit; /* bytes per second and connection; 0: none */
+    bool web;
+    bool upload_draft;
+    int64_t upload_size_max; /* bytes; 0: no limit */
+};
+
 struct httpd_config {
     struct daemon_config daemon; /* first */
     struct address_list listen;
@@ -21,35 +46,19 @@ struct httpd_config {
     struct address_list proxy_protocol;
     char *application;
     char *user;
-
-    int64_t connections_max;
-    int64_t connections_per_address;
-    int64_t queue_timeout_ms;
-    int64_t keepalive_requests;
-    int64_t head_timeout_ms;
-    int64_t idle_timeout_ms;
-    int64_t send_timeout_ms;
-    int64_t send_rate_min;
-    int64_t receive_timeout_ms;
-    int64_t receive_rate_min;
-    int64_t linger_timeout_ms;
+    struct http_live live;
 
     int64_t head_size_max;
     int64_t target_size_max;
     int64_t header_fields_max;
-    int64_t request_body_max;
 
-    int64_t lookup_age_ms;
-    int64_t lookup_negative_age_ms;
     int64_t lookup_entries;
     int64_t location_age_ms;
 
     int64_t connect_timeout_ms;
     int64_t call_timeout_ms;
     int64_t hedge_ms;
-    int64_t storage_timeout_ms;
     int64_t storage_connections;
-    int64_t failover_tries;
 
     struct config_strings local_groups; /* see local_volume_split() */
     int64_t local_workers;
@@ -70,17 +79,13 @@ struct httpd_config {
     int64_t pipe_size;
     int64_t unsent_max;
     int64_t unsent_total;
-    int64_t rate_limit;
 
     char *access_log;
     int access_log_format; /* enum access_log_format */
 
-    bool web;
     struct config_strings web_operators;
     int64_t share_max_ms;
-    int write; /* enum http_write_mode */
-    bool upload_draft;
-    int64_t upload_size_max;
+    int write;        /* enum http_write_mode */
     int access;       /* enum http_access_mode */
     int signed_cache; /* enum http_signed_cache */
     char *cache_control;

@@ -252,7 +252,7 @@ bool probe_certificate(const struct address *address, int64_t timeout_ms, int64_
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     SSL *session = context ? SSL_new(context) : NULL;
-    struct probe probe;
+    struct probe probe = {.fd = -1};
     bool fine = session ? probe_open(&probe, address, timeout_ms, error)
                         : error_set(error, ERROR_UNAVAILABLE, "no memory for TLS");
 

@@ -179,6 +179,7 @@ static bool pack_finish(const struct client_operation *operation, uint8_t *body,
 }
 
 /* The whole body stands in operation->owned: it is larger than those of others. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the table's type */
 static bool pack_join(const struct client_operation *operation, uint8_t *body, struct error *error)
 {
     (void)operation;

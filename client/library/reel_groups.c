@@ -163,7 +163,7 @@ bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int
 {
     struct bytes_wait wait = {.bytes = NULL};
     struct proto_left *asked = &wait.asked.left;
-    struct proto_left_head head;
+    struct proto_left_head head = {0};
     struct error why;
     bool fine = true, enough = false;
 

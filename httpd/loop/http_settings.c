@@ -90,37 +90,18 @@ struct http_settings *http_settings_create(const struct httpd_config *config)
     if (!settings)
         return NULL;
     settings->references = 1;
+    settings->live = config->live;
     snprintf(settings->application, sizeof(settings->application), "%s", config->application);
     snprintf(settings->user, sizeof(settings->user), "%s", config->user);
     settings->limits = (struct http_request_limits){.target_max = (size_t)config->target_size_max,
                                                     .head_max = (size_t)config->head_size_max,
                                                     .fields_max = (size_t)config->header_fields_max};
-    settings->request_body_max = config->request_body_max;
-    settings->connections_max = config->connections_max;
-    settings->connections_per_address = config->connections_per_address;
-    settings->queue_timeout_ms = config->queue_timeout_ms;
-    settings->keepalive_requests = config->keepalive_requests;
-    settings->head_timeout_ms = config->head_timeout_ms;
-    settings->idle_timeout_ms = config->idle_timeout_ms;
-    settings->send_timeout_ms = config->send_timeout_ms;
-    settings->send_rate_min = config->send_rate_min;
-    settings->receive_timeout_ms = config->receive_timeout_ms;
-    settings->receive_rate_min = config->receive_rate_min;
-    settings->linger_timeout_ms = config->linger_timeout_ms;
-    settings->storage_timeout_ms = config->storage_timeout_ms;
-    settings->lookup_age_ms = config->lookup_age_ms;
-    settings->lookup_negative_age_ms = config->lookup_negative_age_ms;
-    settings->failover_tries = config->failover_tries;
-    settings->rate_limit = config->rate_limit;
     settings->retry_after_s = max_i64(1, config->retry_after_ms / 1000);
     settings->forwarded_form = (enum forwarded_form)config->forwarded_header;
     settings->access_log_format = (enum access_log_format)config->access_log_format;
     settings->server_line = field_line("Server", config->server_header);
-    settings->web = config->web;
-    settings->upload_draft = config->upload_draft;
     settings->share_max_s = config->share_max_ms / 1000;
     settings->write = (enum http_write_mode)config->write;
-    settings->upload_size_max = config->upload_size_max;
     settings->access_signed = config->access == HTTP_ACCESS_SIGNED;
     settings->signed_cache_public = config->signed_cache == HTTP_SIGNED_CACHE_PUBLIC;
     settings->cache_control_line = field_line("Cache-Control", config->cache_control);

@@ -12,32 +12,13 @@ struct http_settings {
     char application[PROTO_APPLICATION_SIZE];
     char user[PROTO_USER_SIZE];
     struct http_request_limits limits;
-    int64_t request_body_max;
-    int64_t connections_max;
-    int64_t connections_per_address;
-    int64_t queue_timeout_ms;
-    int64_t keepalive_requests;
-    int64_t head_timeout_ms;
-    int64_t idle_timeout_ms;
-    int64_t send_timeout_ms;
-    int64_t send_rate_min;
-    int64_t receive_timeout_ms;
-    int64_t receive_rate_min;
-    int64_t linger_timeout_ms;
-    int64_t storage_timeout_ms;
-    int64_t lookup_age_ms;
-    int64_t lookup_negative_age_ms;
-    int64_t failover_tries;
-    int64_t rate_limit; /* bytes a second and connection; 0: none */
+    struct http_live live;
     int64_t retry_after_s;
     enum access_log_format access_log_format;
-    char *server_line; /* "Server: ...\r\n" or "" */
-    bool web;
+    char *server_line;                   /* "Server: ...\r\n" or "" */
     struct config_strings web_operators; /* "APPLICATION/USER" */
     int64_t share_max_s;
     enum http_write_mode write;
-    bool upload_draft;
-    int64_t upload_size_max;  /* bytes; 0: no limit */
     bool access_signed;       /* files are given to signed links only */
     bool signed_cache_public; /* and shared caches may keep them */
     char *cache_control_line; /* "Cache-Control: ...\r\n" or "" */

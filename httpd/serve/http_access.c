@@ -52,7 +52,7 @@ static bool is_draft(const struct http_connection *connection, enum http_target_
 {
     const struct http_settings *settings = connection->loop->settings;
     enum http_request_method method = connection->exchange.request.method;
-    if (!settings->upload_draft || settings->write == HTTP_WRITE_OFF ||
+    if (!settings->live.upload_draft || settings->write == HTTP_WRITE_OFF ||
         !http_text_equal(http_answer_request_field(connection, HTTP_FIELD_UPLOAD_INTEROP),
                          HTTP_DRAFT_INTEROP))
         return false;
@@ -72,7 +72,7 @@ bool http_access_target(struct http_connection *connection, struct http_target *
     bool options = connection->exchange.request.method == HTTP_METHOD_OPTIONS;
     bool plain = !connection->transport.tls && !connection->by_proxy;
     *kind = http_target_parse(text, settings->application, settings->user, target);
-    if (!settings->web && (*kind == HTTP_TARGET_PAGE || *kind == HTTP_TARGET_API))
+    if (!settings->live.web && (*kind == HTTP_TARGET_PAGE || *kind == HTTP_TARGET_API))
         *kind = HTTP_TARGET_UNKNOWN;
     connection->exchange.allow = methods_of(settings, *kind, target);
     connection->exchange.is_draft = is_draft(connection, *kind, target);

@@ -146,7 +146,7 @@ static const char *allowed_methods(const struct http_connection *connection)
 /* The draft's Upload-Limit, without the time. */
 static void add_upload_limit(struct http_connection *connection)
 {
-    int64_t limit = connection->loop->settings->upload_size_max;
+    int64_t limit = connection->loop->settings->live.upload_size_max;
     if (limit <= 0)
         return;
     HTTP_OUTPUT_LITERAL(&connection->out, "Upload-Limit: max-size=");
@@ -320,9 +320,9 @@ static void add_preflight(struct http_connection *connection)
         HTTP_OUTPUT_LITERAL(out, ", Tus-Resumable, Upload-Checksum, Upload-Concat, Upload-Defer-Length, "
                                  "Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, "
                                  "X-Request-ID, X-Requested-With");
-    if (connection->loop->settings->upload_draft)
+    if (connection->loop->settings->live.upload_draft)
         HTTP_OUTPUT_LITERAL(out, ", Upload-Complete, Upload-Draft-Interop-Version");
-    if (connection->loop->settings->upload_draft && !connection->exchange.is_tus)
+    if (connection->loop->settings->live.upload_draft && !connection->exchange.is_tus)
         HTTP_OUTPUT_LITERAL(out, ", Upload-Length, Upload-Offset");
     HTTP_OUTPUT_LITERAL(out, "\r\nAccess-Control-Max-Age: 86400\r\n");
 }
@@ -331,7 +331,7 @@ static void add_preflight(struct http_connection *connection)
 static void add_tus_offer(struct http_connection *connection)
 {
     struct http_output *out = &connection->out;
-    int64_t limit = connection->loop->settings->upload_size_max;
+    int64_t limit = connection->loop->settings->live.upload_size_max;
     HTTP_OUTPUT_LITERAL(out, "Tus-Version: " HTTP_TUS_VERSION "\r\n"
                              "Tus-Extension: creation,creation-with-upload,creation-defer-length,checksum,"
                              "concatenation,expiration,termination\r\n"
@@ -354,7 +354,7 @@ void http_answer_options(struct http_connection *connection)
     http_response_field(out, "Allow", allowed_methods(connection));
     if (connection->exchange.is_tus)
         add_tus_offer(connection);
-    if (connection->loop->settings->upload_draft && connection->exchange.allow) {
+    if (connection->loop->settings->live.upload_draft && connection->exchange.allow) {
         HTTP_OUTPUT_LITERAL(out, "Accept-Patch: " HTTP_DRAFT_CONTENT_TYPE "\r\n");
         add_upload_limit(connection);
     }

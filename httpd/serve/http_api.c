@@ -308,7 +308,7 @@ static void answer_session(struct http_connection *connection)
         .shares = reads && (!settings->access_signed || settings->share_max_s > 0),
         .operates = is_operator(settings, shown),
         .hls = web_site_find(connection->loop->site, http_text_of(WEB_SITE_HLS)) != NULL,
-        .upload_size_max = settings->upload_size_max,
+        .upload_size_max = settings->live.upload_size_max,
         .share_max = settings->access_signed ? settings->share_max_s : 0};
     http_answer_json(connection, api_text_session(&facts));
 }

@@ -195,9 +195,9 @@ static void head_is_complete(struct http_connection *connection)
     if (trace.bytes && !request_id_of_traceparent(trace.bytes, trace.size, &exchange->named))
         exchange->named =
             (struct request_id){0}; /* W3C Trace Context, section 3.2.2.1: as if there were none */
-    connection->keep_alive =
-        request->keep_alive && !connection->loop->draining &&
-        (settings->keepalive_requests == 0 || connection->requests < (uint64_t)settings->keepalive_requests);
+    connection->keep_alive = request->keep_alive && !connection->loop->draining &&
+                             (settings->live.keepalive_requests == 0 ||
+                              connection->requests < (uint64_t)settings->live.keepalive_requests);
     if (connection->refused) {
         http_connection_refuse(connection, 503, "too many connections are open");
         return;
@@ -212,7 +212,7 @@ static void head_is_complete(struct http_connection *connection)
         http_connection_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
-    if (request->body_kind == HTTP_BODY_LENGTH && request->body_length > settings->request_body_max) {
+    if (request->body_kind == HTTP_BODY_LENGTH && request->body_length > settings->live.request_body_max) {
         http_connection_refuse(connection, 413, "a request of this kind has no use for so large a body");
         return;
     }
@@ -272,7 +272,7 @@ static bool drop_body(struct http_connection *connection)
     enum http_body_state state =
         http_body_skip(&exchange->body, connection->in + start, connection->in_end - start, &used);
     http_input_drop(connection, used);
-    if (exchange->body.total > connection->loop->settings->request_body_max) {
+    if (exchange->body.total > connection->loop->settings->live.request_body_max) {
         if (exchange->refused != 0)
             http_connection_refuse(connection, exchange->refused, exchange->refusal);
         else
@@ -379,7 +379,7 @@ static enum step send_output(struct http_connection *connection)
 /* How many bytes may be sent now. */
 static int64_t turn_budget(struct http_connection *connection)
 {
-    int64_t rate = connection->loop->settings->rate_limit;
+    int64_t rate = connection->loop->settings->live.rate_limit;
     if (rate == 0)
         return TURN_BYTES;
     int64_t now = clock_monotonic_ms();

@@ -459,7 +459,7 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, exchange->refused, exchange->refusal);
         return;
     }
-    bool web = connection->loop->settings->web;
+    bool web = connection->loop->settings->live.web;
     if (exchange->request.method >= HTTP_METHOD_PUT && !deletes && !web) {
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
@@ -495,7 +495,7 @@ static bool exchange_take(struct http_connection *connection)
     enum http_target_kind kind;
     bool keep_alive = connection->keep_alive;
     const struct http_settings *settings = connection->loop->settings;
-    if ((settings->write == HTTP_WRITE_OFF && !settings->web) ||
+    if ((settings->write == HTTP_WRITE_OFF && !settings->live.web) ||
         (method != HTTP_METHOD_PUT && method != HTTP_METHOD_POST && method != HTTP_METHOD_PATCH))
         return false;
     connection->keep_alive = false; /* after an answer that looks at no body */

@@ -15,9 +15,9 @@ static void http_listen_bounds(void *argument, struct listener_bounds *bounds)
 {
     const struct http_settings *settings = ((const struct http_loop *)argument)->settings;
 
-    bounds->connections_max = (size_t)settings->connections_max;
-    bounds->connections_per_address = (size_t)settings->connections_per_address;
-    bounds->refuse_after_ms = settings->queue_timeout_ms;
+    bounds->connections_max = (size_t)settings->live.connections_max;
+    bounds->connections_per_address = (size_t)settings->live.connections_per_address;
+    bounds->refuse_after_ms = settings->live.queue_timeout_ms;
 }
 
 static bool http_listen_has_room(void *argument)

@@ -98,7 +98,7 @@ static void http_register_metrics(struct http_metrics *metrics)
 static void check_descriptors(const struct httpd_config *config)
 {
     struct rlimit limit;
-    int64_t wanted = 2 * config->connections_max + 2 * config->pipes_max + OTHER_DESCRIPTORS;
+    int64_t wanted = 2 * config->live.connections_max + 2 * config->pipes_max + OTHER_DESCRIPTORS;
     if (config->local_groups.count > 0)
         wanted += config->local_open_files;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
@@ -106,7 +106,7 @@ static void check_descriptors(const struct httpd_config *config)
         log_info("server",
                  "%" PRId64 " connections may need %" PRId64 " descriptors and %" PRId64
                  " are allowed (daemon.open_files): past them new connections wait",
-                 config->connections_max, wanted, (int64_t)limit.rlim_cur);
+                 config->live.connections_max, wanted, (int64_t)limit.rlim_cur);
 }
 
 static bool resolve_addresses(struct http_server *server, const struct httpd_config *config,

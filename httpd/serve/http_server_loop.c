@@ -121,7 +121,8 @@ static void on_reload(struct task *task)
     http_settings_release(loop->http.settings);
     loop->http.settings = settings;
     if (loop->http.lookup)
-        http_lookup_set_ages(loop->http.lookup, settings->lookup_age_ms, settings->lookup_negative_age_ms);
+        http_lookup_set_ages(loop->http.lookup, settings->live.lookup_age_ms,
+                             settings->live.lookup_negative_age_ms);
 }
 
 static void on_probe(void *argument, const char *text, size_t size, const struct error *error)
@@ -189,7 +190,7 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
         .tls = daemon_tls_client(loop->http.server->daemon),
         .connect_timeout_ms = config->connect_timeout_ms,
         .call_timeout_ms = config->call_timeout_ms,
-        .progress_timeout_ms = config->storage_timeout_ms,
+        .progress_timeout_ms = config->live.storage_timeout_ms,
         .hedge_ms = config->hedge_ms > 0 ? config->hedge_ms : -1,
         .connections_per_server_max = storage_connections(config, loop->http.server->count),
         .location_age_ms = config->location_age_ms,
@@ -204,8 +205,8 @@ static bool create_clients(struct server_loop *loop, const struct httpd_config *
                                          .client = loop->http.client,
                                          .volumes = loop->http.server->volumes,
                                          .entries_max = (size_t)config->lookup_entries,
-                                         .age_ms = config->lookup_age_ms,
-                                         .negative_age_ms = config->lookup_negative_age_ms};
+                                         .age_ms = config->live.lookup_age_ms,
+                                         .negative_age_ms = config->live.lookup_negative_age_ms};
     loop->http.lookup = http_lookup_create(&lookup, error);
     return loop->http.lookup != NULL;
 }

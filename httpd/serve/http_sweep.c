@@ -26,18 +26,18 @@ static int64_t limit_of(const struct http_loop *loop, enum http_connection_state
 {
     switch (state) {
     case CONNECTION_IDLE:
-        return loop->settings->idle_timeout_ms;
+        return loop->settings->live.idle_timeout_ms;
     case CONNECTION_HEAD:
     case CONNECTION_BODY:
-        return of_client(loop, loop->settings->head_timeout_ms);
+        return of_client(loop, loop->settings->live.head_timeout_ms);
     case CONNECTION_STORE:
-        return of_client(loop, loop->settings->receive_timeout_ms);
+        return of_client(loop, loop->settings->live.receive_timeout_ms);
     case CONNECTION_SEND:
-        return of_client(loop, loop->settings->send_timeout_ms);
+        return of_client(loop, loop->settings->live.send_timeout_ms);
     case CONNECTION_FEED:
-        return loop->settings->storage_timeout_ms;
+        return loop->settings->live.storage_timeout_ms;
     case CONNECTION_LINGER:
-        return loop->settings->linger_timeout_ms;
+        return loop->settings->live.linger_timeout_ms;
     case CONNECTION_REST:
         return 0; /* goes on at every sweep */
     case CONNECTION_LOOKUP:
@@ -146,11 +146,11 @@ static bool is_too_slow(struct http_connection *connection, int64_t now)
 {
     const struct http_settings *settings = connection->loop->settings;
     int64_t passed = now - connection->rate_ms - connection->rate_paused, taken;
-    if (connection->rate_ms != 0 && passed < settings->send_timeout_ms)
+    if (connection->rate_ms != 0 && passed < settings->live.send_timeout_ms)
         return false;
     taken = bytes_taken(connection);
-    bool slow =
-        connection->rate_ms != 0 && taken - connection->rate_taken < settings->send_rate_min * passed / 1000;
+    bool slow = connection->rate_ms != 0 &&
+                taken - connection->rate_taken < settings->live.send_rate_min * passed / 1000;
     if (slow)
         log_info("sweep", "c%" PRIu64 ": cut off: the client took %" PRId64 " bytes in %" PRId64 " ms",
                  connection->id, taken - connection->rate_taken, passed);
@@ -166,11 +166,11 @@ static bool sends_too_slowly(struct http_connection *connection)
     const struct http_settings *settings = connection->loop->settings;
     int64_t waited = upload_waited_ms(&connection->exchange), came = upload_received(&connection->exchange);
     int64_t passed = waited - connection->rate_ms, bytes = came - connection->rate_taken;
-    if (passed < settings->receive_timeout_ms)
+    if (passed < settings->live.receive_timeout_ms)
         return false;
     connection->rate_ms = waited;
     connection->rate_taken = came;
-    return bytes < settings->receive_rate_min * passed / 1000;
+    return bytes < settings->live.receive_rate_min * passed / 1000;
 }
 
 static void sweep_uploads(struct http_loop *loop)
@@ -189,9 +189,9 @@ static void sweep_slow(struct http_loop *loop, int64_t now)
     if (now < loop->rates_ms)
         return;
     loop->rates_ms = now + RATES_MS;
-    if (loop->settings->receive_rate_min > 0)
+    if (loop->settings->live.receive_rate_min > 0)
         sweep_uploads(loop);
-    if (loop->settings->send_rate_min == 0)
+    if (loop->settings->live.send_rate_min == 0)
         return;
     for (connection = TAILQ_FIRST(&loop->lists[CONNECTION_SEND]); connection; connection = next) {
         next = TAILQ_NEXT(connection, link);

@@ -178,7 +178,7 @@ static int64_t room_left(const struct http_connection *connection)
 {
     const struct http_tus *tus = connection->exchange.tus;
     int64_t size = tus->state.size >= 0 ? tus->state.size : tus->length;
-    int64_t limit = connection->loop->settings->upload_size_max;
+    int64_t limit = connection->loop->settings->live.upload_size_max;
     if (size < 0)
         size = limit > 0 ? limit : INT64_MAX;
     return max_i64(size - tus->state.offset, 0);
@@ -304,7 +304,7 @@ static int tus_create(struct http_connection *connection, const struct http_targ
                       const char **message)
 {
     struct http_tus *tus = connection->exchange.tus;
-    int64_t limit = connection->loop->settings->upload_size_max;
+    int64_t limit = connection->loop->settings->live.upload_size_max;
     int status;
     *message = "uploads are created at the address of a user";
     if (target->key.file[0] != '\0' && !tus->draft)
@@ -393,7 +393,7 @@ static void on_tus_aborted(void *argument, const struct error *error)
 static int tus_patch(struct http_connection *connection, const char **message)
 {
     struct http_tus *tus = connection->exchange.tus;
-    int64_t limit = connection->loop->settings->upload_size_max;
+    int64_t limit = connection->loop->settings->live.upload_size_max;
     *message = tus->draft ? "Content-Type: " HTTP_DRAFT_CONTENT_TYPE " is needed"
                           : "Content-Type: " HTTP_TUS_CONTENT_TYPE " is needed";
     if (!http_text_equal_nocase(http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE),

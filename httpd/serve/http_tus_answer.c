@@ -93,7 +93,7 @@ static void answer_by_tus(struct http_connection *connection, int status)
 static void put_limits(struct http_connection *connection)
 {
     struct http_output *out = &connection->out;
-    int64_t size = connection->loop->settings->upload_size_max;
+    int64_t size = connection->loop->settings->live.upload_size_max;
     int64_t left = connection->exchange.tus->state.expires - connection->loop->clock.second;
     if (size <= 0 && left <= 0)
         return;

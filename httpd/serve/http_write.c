@@ -74,7 +74,7 @@ void http_write_refuse_body(struct http_connection *connection, int64_t left, in
     struct http_exchange *exchange = &connection->exchange;
     const struct http_request *request = &exchange->request;
     bool waits = request->expect_continue && !exchange->continued;
-    bool little = left <= connection->loop->settings->request_body_max;
+    bool little = left <= connection->loop->settings->live.request_body_max;
     if (left == 0) {
         http_answer_refuse(connection, status, message);
     } else if (waits || !little) {
@@ -174,7 +174,7 @@ static void begin_feed(struct http_connection *connection, const struct multipar
         .memory_size = connection->in_end - start,
         .body = &exchange->body,
         .form = form,
-        .size_max = connection->loop->settings->upload_size_max,
+        .size_max = connection->loop->settings->live.upload_size_max,
         .hash = write->head.has_sha256 ? write->head.sha256 : NULL,
         .hash_kind = CONTENT_HASH_SHA256,
         .wanted = write_wanted,
@@ -403,7 +403,7 @@ bool http_write_form(struct http_connection *connection)
         }
         if (!fine)
             return refuse_form(connection, 400, "a field of the form is too long");
-        if (exchange->body.total > connection->loop->settings->request_body_max)
+        if (exchange->body.total > connection->loop->settings->live.request_body_max)
             return refuse_form(connection, 413, "the file does not come early enough in the form");
         switch (event) {
         case MULTIPART_MORE:

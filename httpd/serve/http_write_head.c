@@ -126,7 +126,7 @@ static int check_fields(const struct http_connection *connection, const char **m
 static int check_size(const struct http_connection *connection, const char **message)
 {
     const struct http_request *request = &connection->exchange.request;
-    int64_t limit = connection->loop->settings->upload_size_max;
+    int64_t limit = connection->loop->settings->live.upload_size_max;
     if (request->body_kind == HTTP_BODY_CHUNKED)
         return 0;
     if (http_request_field_count(request, HTTP_FIELD_CONTENT_LENGTH) == 0) {

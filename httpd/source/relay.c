@@ -513,7 +513,7 @@ struct source *relay_open(const struct source_options *options)
     relay->unread = options->length;
     relay->unsent = options->length;
     relay->burst = BURST_MIN;
-    client_resume_init(&relay->own, (int)relay->loop->settings->failover_tries, 1, 0);
+    client_resume_init(&relay->own, (int)relay->loop->settings->live.failover_tries, 1, 0);
     relay->resume = options->resume ? options->resume : &relay->own;
     metric_add(relay->loop->metrics->relays, 1);
     if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)

@@ -196,8 +196,8 @@ struct source *source_pieces_open(const struct source_options *options)
     pieces->options.resume = &pieces->resume;
     const struct http_settings *settings = options->loop->settings;
     /* 1 ms: a body that is cut off at once is not taken up again after a pause either. */
-    client_resume_init(&pieces->resume, (int)settings->failover_tries, 1,
-                       settings->failover_tries > 0 ? settings->storage_timeout_ms : 1);
+    client_resume_init(&pieces->resume, (int)settings->live.failover_tries, 1,
+                       settings->live.failover_tries > 0 ? settings->live.storage_timeout_ms : 1);
     pieces->left = options->length;
     http_lookup_file_take(options->file);
     if (evtimer_assign(&pieces->timer, loop_base(options->loop->loop), piece_pause_over, pieces) != 0 ||

@@ -226,7 +226,7 @@ static void fetch_readable(evutil_socket_t fd, short what, void *argument)
 static void fetch_opened(void *argument, struct packet_call *call, const struct error *error)
 {
     struct media_read *read = argument;
-    const struct timeval patience = duration_timeval(read->loop->settings->storage_timeout_ms);
+    const struct timeval patience = duration_timeval(read->loop->settings->live.storage_timeout_ms);
     read->operation = NULL;
     if (error) {
         read_fail(read, error->code, error->text);
@@ -436,7 +436,7 @@ struct media_read *media_read_start(struct http_loop *loop, struct http_lookup_f
         return NULL;
     }
     memcpy(read->pieces, pieces, count * sizeof(*pieces));
-    client_resume_init(&read->resume, (int)loop->settings->failover_tries, 1, 0);
+    client_resume_init(&read->resume, (int)loop->settings->live.failover_tries, 1, 0);
     if (file->volume) {
         local_begin(read);
     } else if (!fetch_begin(read)) {
