@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+import wire
 from suite import ROOT, port_block
 
 QUICKSTART = ROOT / "scripts" / "quickstart.sh"
@@ -25,6 +26,24 @@ def run(*arguments, check=True):
 
 def pids(directory):
     return {p.stem: int(p.read_text()) for p in (directory / "run").glob("*.pid")}
+
+
+# What a stranger may try at the tracker, the ID server and the storage server: (port, command, body).
+QUESTIONS = [(0, wire.GROUPS, b""), (0, wire.LOCATE, wire.file_key("tnvideo", "quickstart", "")),
+             (0, wire.JOIN, wire.join_body("group001", "stranger", 23000)), (1, wire.GET, b"quickstart\0"),
+             (2, wire.FILESIZE, wire.file_key("tnvideo", "quickstart", "a")),
+             (2, wire.DELETE, wire.file_key("tnvideo", "quickstart", "a"))]
+
+
+def strangers(base, port, command, body):
+    """The reply to somebody without a key."""
+    return wire.ask(("127.0.0.1", base + port), command, body)
+
+
+def strangers_are_refused(base):
+    for question in QUESTIONS:
+        reply = strangers(base, *question)
+        assert not reply.ok and reply.number in (wire.UNAUTHENTICATED, wire.FORBIDDEN), (question, reply)
 
 
 @pytest.mark.parametrize("metadata", ["sqlite", "mariadb"])
@@ -59,9 +78,18 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         # Twice is fine; the first link goes on working.
         other = tmp_path / "other ü.bin"
         other.write_bytes(os.urandom(1234567))
-        done = run("--dir", directory, "--port-base", base, *more, other)
+        strangers_are_refused(base)
+        # On MariaDB the second time is as open as it gets.
+        freely = ["--auth", "prefer", "--access", "open"] if metadata == "mariadb" else []
+        done = run("--dir", directory, "--port-base", base, *more, *freely, other)
         assert urllib.request.urlopen(link, timeout=10).read() == clip
         link2 = re.search(r"Play it: +(\S+)", done.stdout)[1]
+        if freely:
+            assert "?" not in link2 and "Links:" not in done.stdout
+            assert urllib.request.urlopen(link.partition("?")[0], timeout=10).read() == clip
+            assert [strangers(base, *question).ok for question in QUESTIONS[:2]] == [True, True]
+        else:
+            strangers_are_refused(base)
         assert urllib.request.urlopen(link2, timeout=10).read() == other.read_bytes()
         # Another place on the same ports is told so, and does no harm.
         taken = run("--dir", tmp_path / "second", "--port-base", base, check=False)

@@ -309,6 +309,38 @@ def test_reel_without_standard_descriptors_stores_what_it_was_given(own, tmp_pat
     assert [file.read_bytes() for file in own.files()] == [content]
 
 
+def test_failures_of_one_command_are_a_hundred_lines_of_the_log_a_second(own):
+    """And each that is not shown is counted in the next line that is. Other commands have a hundred of their own."""
+    storage = own.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1")
+    storage.configure({**storage.config, "log": {"level": "info"}})
+    storage.init_db()
+    storage.start()
+    lines = lambda: re.findall(r": filesize failed: .*?(?: \((\d+) more not shown\))?$", storage.log(), re.M)
+    bad, sent, begun = header(400, FILESIZE) + file_key(APP, USER, "nosuchfile"), 0, time.monotonic()
+
+    def fail(count):
+        nonlocal sent
+        client.send(bad * count)
+        for _ in range(count):
+            assert not client.receive().ok
+        sent += count
+
+    with Client(storage.address) as client:
+        for _ in range(60):
+            fail(50)
+        assert client.call(wire.STAT, file_key(APP, USER, "nosuchfile")).number == wire.NOT_FOUND
+        wait_for(lambda: ": stat failed: " in storage.log(), what="the line of another command")
+
+        def all_counted():
+            fail(1)  # in another second this one is shown, with the count
+            until = time.monotonic() + 1
+            while time.monotonic() < until and not (equal := sum(1 + int(more or 0) for more in lines()) == sent):
+                time.sleep(0.02)
+            return equal
+        wait_for(all_counted, what="each is shown or counted")
+    assert len(lines()) <= 100 * (time.monotonic() - begun + 2)
+
+
 def test_a_reload_of_a_refused_file_fails(own):
     """What the unit's ExecReload does: the check, then the signal."""
     tracker = own.add_tracker()

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import wire
+from identity import Keys
 from suite import APP, ROOT, USER, Suite, new_id, wait_for
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze expands the filter's sets")
@@ -57,6 +58,38 @@ def test_a_running_daemon_cannot_open_another_path(one, name, tmp_path):
     daemon.log_file.rename(daemon.log_file.with_suffix(".1"))
     daemon.hup()
     assert wait_for(daemon.log_file.exists, what="the log is made anew beside the one that was moved")
+
+
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
+def test_reel_httpd_writes_and_reads_no_other_directory(one, tmp_path, sandbox):
+    """Directories that it may use are exchanged for others of the same names and modes: Landlock knows those that were there
+    at the start, and nothing else refuses the new ones. Without a sandbox both are used."""
+    keys = Keys(tmp_path / "keys" / "file")
+    access = tmp_path / "web" / "access.log"
+    for directory in (keys.path.parent, access.parent):
+        directory.mkdir()
+    keys.add("web-1", "gateway").write()
+    httpd = one.add_httpd(trackers="127.0.0.1:1", access_log=access)
+    httpd.configure({**httpd.config, "daemon": {"sandbox": sandbox}, "auth": {"mode": "prefer", "keys": keys.path}})
+    httpd.start()
+    if sandbox == "auto":
+        confined(httpd)
+    assert wait_for(httpd.status)["daemon"]["confined"] is (sandbox == "auto")
+    httpd.hup()
+    wait_for(lambda: "configuration reloaded" in httpd.log(), what="a reload while everything is in its place")
+    for directory in (keys.path.parent, access.parent):
+        directory.rename(directory.with_suffix(".moved"))
+        directory.mkdir()
+    keys.write()
+    httpd.hup()
+    if sandbox == "off":
+        wait_for(access.exists, what="the access log is made anew")
+        wait_for(lambda: httpd.log().count("configuration reloaded") == 2)
+        return
+    wait_for(lambda: f"cannot reopen {access}: Permission denied" in httpd.log(), what="the access log is refused")
+    wait_for(lambda: httpd.status()["daemon"]["reload_refused"], what="the keys file is refused")
+    refusals = [line for line in httpd.log().splitlines() if str(keys.path) in line and "Permission denied" in line]
+    assert refusals and not access.exists(), httpd.tail()
 
 
 def test_without_a_sandbox_it_can(one, tmp_path):

@@ -411,9 +411,9 @@ static void fake_tracker_script(struct peer *peer, int fd, int connection)
             continue;
         }
         if (request.command == 13) {
-            static const char text[] = "             COUNT OF GROUPS: 1";
+            const char *text = tracker->groups ? tracker->groups : "             COUNT OF GROUPS: 1";
 
-            peer_reply(fd, 100, text, sizeof(text));
+            peer_reply(fd, 100, text, strlen(text) + 1);
             continue;
         }
         if (request.command == 15) {

@@ -61,6 +61,7 @@ struct fake_tracker {
     int user_count;
     bool unknown_user;  /* LOCATE knows nobody */
     const char *status; /* what STATUS answers; NULL: no groups */
+    const char *groups; /* what GROUPS answers; NULL: one group */
     bool http;          /* answers everything as an HTTP server would */
 };
 

@@ -525,6 +525,36 @@ static void nothing_printed_moves_a_terminal(void **state)
     assert_int_equal(command_columns("\xc3\xa4z"), 2);
 }
 
+/* A tracker may be anybody's: what it calls groups, states and servers goes to a terminal. */
+static void names_of_groups_move_no_terminal(void **state)
+{
+    static const char *const commands[] = {"groups", "admin|group|list", "status"};
+
+    (void)state;
+    world.cluster.tracker.groups =
+        "             COUNT OF GROUPS: 1\n"
+        "               GROUPNAME: g\x1b[2J\xc2\x9b\x33\x31m\xc2\x85\xe2\x80\xaez\n"
+        "                HOSTNAME: h\x07\xc2\x90\xc2\x9d\x7f\xff";
+    world.cluster.tracker.status =
+        "{\"groups\":[{\"name\":\"g\\u001b[2J\xc2\x9b\x33\x31m\\u0085\\u202ez\",\"state\":\"open\xc2\x9d\","
+        "\"weight\":100,\"active\":1,\"storages\":[{\"host\":\"h\\u0007\xc2\x90\",\"address\":\"192.0.2.1:"
+        "1\xc2\x9b\","
+        "\"version\":\"1\\u009b\",\"state\":\"ACTIVE\xc2\x85\",\"load\":null}]}]}";
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        assert_int_equal(run("%s", commands[i]), 0);
+        printed("z");
+        for (const char *at = world.out; *at; at++) {
+            if ((*at != '\n' && (unsigned char)*at < 0x20) || *at == 0x7f)
+                fail_msg("%s prints byte %02x", commands[i], (unsigned char)*at);
+            /* U+0080 to U+009F */
+            if ((unsigned char)at[0] == 0xc2 && (unsigned char)at[1] < 0xa0)
+                fail_msg("%s prints U+00%02X", commands[i], (unsigned char)at[1]);
+        }
+        assert_null(strstr(world.out, "\xe2\x80\xae"));
+        assert_null(strchr(world.out, '\xff'));
+    }
+}
+
 static void a_link_is_printed_without_asking_anybody(void **state)
 {
     (void)state;
@@ -995,6 +1025,7 @@ int main(void)
         TEST(lists_are_sorted_and_chosen_from),
         TEST(a_user_without_files_is_named),
         TEST(nothing_printed_moves_a_terminal),
+        TEST(names_of_groups_move_no_terminal),
         TEST(a_link_is_printed_without_asking_anybody),
         TEST(bars_are_drawn_for_each_file_and_for_all),
         TEST(what_is_sent_again_is_told_from_what_is_new),
