@@ -326,7 +326,7 @@ def test_failures_of_one_command_are_a_hundred_lines_of_the_log_a_second(own):
         sent += count
 
     with Client(storage.address) as client:
-        for _ in range(60):
+        for _ in range(30):
             fail(50)
         assert client.call(wire.STAT, file_key(APP, USER, "nosuchfile")).number == wire.NOT_FOUND
         wait_for(lambda: ": stat failed: " in storage.log(), what="the line of another command")
