@@ -543,15 +543,15 @@ static void names_of_groups_move_no_terminal(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         assert_int_equal(run("%s", commands[i]), 0);
         printed("z");
-        for (const char *at = world.out; *at; at++) {
+        for (const char *at = command_out; *at; at++) {
             if ((*at != '\n' && (unsigned char)*at < 0x20) || *at == 0x7f)
                 fail_msg("%s prints byte %02x", commands[i], (unsigned char)*at);
             /* U+0080 to U+009F */
             if ((unsigned char)at[0] == 0xc2 && (unsigned char)at[1] < 0xa0)
                 fail_msg("%s prints U+00%02X", commands[i], (unsigned char)at[1]);
         }
-        assert_null(strstr(world.out, "\xe2\x80\xae"));
-        assert_null(strchr(world.out, '\xff'));
+        assert_null(strstr(command_out, "\xe2\x80\xae"));
+        assert_null(strchr(command_out, '\xff'));
     }
 }
 
