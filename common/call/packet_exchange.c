@@ -210,6 +210,12 @@ static void watch(struct packet_exchange *exchange, struct event *event, bool on
     (void)exchange;
 }
 
+/* The next turn of sending comes in this turn of the loop, without the poller's word: a socket that takes nothing is found then. */
+static void exchange_send_soon(struct packet_exchange *exchange)
+{
+    event_active(&exchange->socket->write, EV_WRITE, 0);
+}
+
 static void request_sent(struct packet_exchange *exchange)
 {
     exchange->state = EXCHANGE_HEADER;
@@ -232,13 +238,15 @@ static bool exchange_sends_on(struct packet_exchange *exchange, enum outgoing_st
     case OUTGOING_FILLED:
         return true;
     case OUTGOING_FULL:
+        watch(exchange, &exchange->socket->write, true);
         exchange_arm(exchange);
         return false;
     case OUTGOING_WAITS:
         watch(exchange, &exchange->socket->write, false);
         exchange_arm(exchange);
         return false;
-    case OUTGOING_NOTHING: /* the event is still watched: it comes again */
+    case OUTGOING_NOTHING: /* the caller has more in the meantime: after the other connections' turn */
+        watch(exchange, &exchange->socket->write, true);
         return false;
     case OUTGOING_SENT:
         request_sent(exchange);
@@ -274,6 +282,7 @@ static void exchange_writable(struct packet_exchange *exchange)
             return;
         writes += step == OUTGOING_MORE ? 1 : 0;
     }
+    watch(exchange, &exchange->socket->write, true);
     exchange_arm(exchange);
 }
 
@@ -326,7 +335,7 @@ static void content_wanted(struct packet_exchange *exchange)
     if (socket->used == 0)
         packet_socket_give_buffer(socket);
     if (exchange->state == EXCHANGE_SENDING)
-        watch(exchange, &socket->write, true);
+        exchange_send_soon(exchange);
     parse_reply(exchange);
 }
 
@@ -561,7 +570,7 @@ struct packet_exchange *packet_exchange_start(const struct packet_exchange_optio
         request_sent(exchange);
         return exchange;
     }
-    watch(exchange, &exchange->socket->write, true);
+    exchange_send_soon(exchange);
     exchange_arm(exchange);
     return exchange;
 }
@@ -582,7 +591,7 @@ void packet_exchange_resume_source(struct packet_exchange *exchange)
         return;
     exchange->out.paused = false;
     exchange_progress(exchange);
-    watch(exchange, &exchange->socket->write, true);
+    exchange_send_soon(exchange);
     exchange_arm(exchange);
 }
 

@@ -124,11 +124,25 @@ static void write_woken(void *argument)
     http_connection_run(argument);
 }
 
+/* A body of BODY bytes that fits behind its head is read to its end where all of it has come: what is at hand goes to the storage
+ * server in one piece, without asking first whether it is ready. */
+static void gather_small_body(struct http_connection *connection, int64_t body)
+{
+    size_t head = connection->exchange.request.head_size;
+    size_t room = http_buffers_size(&connection->loop->buffers, HTTP_BUFFER_LARGE);
+    if (body > (int64_t)room - (int64_t)head)
+        return;
+    while (http_input_size(connection) < head + (size_t)body &&
+           http_input_read(connection) == HTTP_INPUT_MORE)
+        ;
+}
+
 /* The content begins behind the head and has BODY bytes; of a form, with what closes it. */
 static void begin_sink(struct http_connection *connection, int64_t body, const struct multipart *form)
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_write *write = exchange->write;
+    gather_small_body(connection, body);
     uint32_t start = connection->in_start + exchange->request.head_size;
     const struct sink_options options = {
         .loop = connection->loop,

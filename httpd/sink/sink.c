@@ -388,6 +388,18 @@ void sink_close(struct sink *sink)
     free(sink);
 }
 
+static bool is_sha256_of(const char *bytes, size_t size, const uint8_t *expected)
+{
+    struct content_hash *hash = content_hash_create(CONTENT_HASH_SHA256);
+    bool is = false;
+    if (hash) {
+        content_hash_update(hash, bytes, size);
+        is = content_hash_is(hash, expected);
+    }
+    content_hash_destroy(hash);
+    return is;
+}
+
 struct sink *sink_open(const struct sink_options *options)
 {
     struct sink *sink = calloc(1, sizeof(*sink));
@@ -402,14 +414,17 @@ struct sink *sink_open(const struct sink_options *options)
     sink->socket_left = options->body_size - (int64_t)options->memory_size;
     sink->copying = options->form || options->sha256 || !transport_gives_splice(options->from);
     metric_add(sink->loop->metrics->uploads, 1);
-    bool fine = true;
+    metric_add(sink->loop->metrics->received, (int64_t)options->memory_size);
+    metric_add(sink->loop->metrics->received_copied, (int64_t)options->memory_size);
+    bool fine = true, at_hand = sink->socket_left == 0 && !options->form;
     if (options->form) {
         sink->form = malloc(sizeof(*sink->form));
         fine = sink->form;
         if (fine)
             *sink->form = *options->form;
     }
-    if (options->sha256) {
+    if (options->sha256 &&
+        !(at_hand && is_sha256_of(options->memory, options->memory_size, options->sha256))) {
         sink->hash = content_hash_create(CONTENT_HASH_SHA256);
         fine = fine && sink->hash;
         memcpy(sink->sha256, options->sha256, content_hash_size(CONTENT_HASH_SHA256));
@@ -420,7 +435,7 @@ struct sink *sink_open(const struct sink_options *options)
         .rewind = sink_rewind,
         .store = true,
         /* What is at hand can be sent again: it needs no word. */
-        .asks = options->form || options->sha256 || sink->socket_left > 0,
+        .asks = options->form || sink->hash || sink->socket_left > 0,
         .tries = TRIES,
         .stored = sink_concluded,
         .argument = sink,
