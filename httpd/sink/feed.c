@@ -17,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIES             4              /* of one piece */
-#define FINISH_BYTES_MIN  INT64_C(20000) /* per ms that a storage server reads back at least */
-#define FINISH_PATIENCE   INT64_C(60000) /* ms */
-#define KEEP_S            INT64_C(21600) /* what nobody could remove is gone after so long */
+#define TRIES            4              /* of one piece */
+#define FINISH_BYTES_MIN INT64_C(20000) /* per ms that a storage server reads back at least */
+#define FINISH_PATIENCE  INT64_C(60000) /* ms */
+#define KEEP_S           INT64_C(21600) /* what nobody could remove is gone after so long */
+#define EPILOGUE_MAX                                                                                         \
+    ((size_t)64 * 1024) /* bytes behind a form's end, which are dropped (RFC 2046 section 5.1.1) */
 #define NO_MEMORY_MESSAGE "no memory for the content"
 
 enum feed_step { FEED_BEGINS, FEED_GATHERS, FEED_STORES, FEED_APPENDS, FEED_LOOKS, FEED_FINISHES };
@@ -30,6 +32,7 @@ struct feed {
     struct http_body body;
     struct multipart *form; /* NULL: the body's content is the file's */
     bool form_over;         /* the form's end has come: what follows means nothing */
+    size_t epilogue;        /* bytes that followed */
     int64_t content;        /* bytes of the file so far; of a stream those of the body count */
     enum feed_step step;
     enum sink_status status;
@@ -240,6 +243,9 @@ static bool take_form(struct feed *feed, struct http_text run)
             return feed_complain(feed, ERROR_MALFORMED, "the form is malformed");
         }
     }
+    feed->epilogue += run.size;
+    if (feed->epilogue > EPILOGUE_MAX)
+        return feed_complain(feed, ERROR_MALFORMED, "more than 64 KiB follow the end of the form");
     return true;
 }
 

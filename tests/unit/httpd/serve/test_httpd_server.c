@@ -730,6 +730,95 @@ static void every_request_leaves_a_line_in_the_access_log(void **state)
     unlink(path);
 }
 
+/* ---- what it stores ---- */
+
+struct store_seen {
+    pthread_mutex_t mutex;
+    uint8_t asks[4]; /* of each STORE, in their order */
+    int count;
+};
+
+/* A storage server that takes STORE alone, and notes whether it was asked whether it is ready (the last byte of 810). */
+static void store_script(struct peer *peer, int fd, int connection)
+{
+    struct store_seen *seen = peer->argument;
+    struct peer_request request;
+    (void)connection;
+    while (peer_read_header(peer, fd, &request)) {
+        uint8_t fixed[810], reply[26] = {0}, *content;
+        if (request.command != 95 || request.length < sizeof(fixed) || !peer_get(fd, fixed, sizeof(fixed)))
+            return;
+        pthread_mutex_lock(&seen->mutex);
+        if (seen->count < (int)ARRAY_SIZE(seen->asks))
+            seen->asks[seen->count++] = fixed[809];
+        pthread_mutex_unlock(&seen->mutex);
+        if (fixed[809] == 1)
+            peer_reply(fd, 102, NULL, 0);
+        content = malloc(request.length - sizeof(fixed) + 1);
+        if (content && peer_get(fd, content, request.length - sizeof(fixed)))
+            peer_reply(fd, 102, reply, sizeof(reply));
+        free(content);
+    }
+}
+
+/* What has come whole goes to the storage server at once, with a digest too; it is asked first about what is still to come. */
+static void a_small_upload_takes_one_exchange(void **state)
+{
+    static const struct {
+        size_t sent, size;
+        const char *fields;
+    } rows[] = {{4096, 4096, ""},
+                {8192, 8192, "Repr-Digest: sha-256=:kahxF2cKoG9gTGxr9DWegtCc9YFgbOjKTah9iK1iaLw=:\r\n"},
+                {1000, 4096, ""},
+                {100000, 100000, ""}};
+    struct daemon_under_test *test = *state;
+    struct store_seen seen = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct peer storage;
+    char *request = malloc(101000), addresses[64];
+    assert_non_null(request);
+    start_daemon(test, 1, "write = open");
+    peer_start(&storage, store_script, &seen);
+    snprintf(addresses, sizeof(addresses), "%s;", storage.address);
+    fake_tracker_point(&test->cluster.tracker, addresses);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct http_answer answer;
+        int fd = connect_to(test->port);
+        assert_true(fd >= 0);
+        size_t head = (size_t)sprintf(
+            request, "PUT /files/tnvideo/alice/s%zu HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n%s\r\n", i,
+            rows[i].size, rows[i].fields);
+        memset(request + head, 'z', rows[i].size);
+        request[head + rows[i].sent] = '\0';
+        http_send(fd, request);
+        for (int tries = 0; rows[i].sent < rows[i].size;
+             tries++) { /* the rest comes when the server was asked */
+            pthread_mutex_lock(&seen.mutex);
+            bool asked = seen.count == (int)i + 1;
+            pthread_mutex_unlock(&seen.mutex);
+            if (asked)
+                break;
+            assert_true(tries < 2000);
+            usleep(10000);
+        }
+        memset(request, 'z', rows[i].size - rows[i].sent);
+        request[rows[i].size - rows[i].sent] = '\0';
+        http_send(fd, request);
+        http_answer_read(fd, false, &answer);
+        if (answer.status != 201)
+            fail_msg("row %zu: %d %s", i, answer.status, (const char *)answer.body);
+        free(answer.body);
+        close(fd);
+    }
+    assert_int_equal(seen.count, 4);
+    assert_int_equal(seen.asks[0], 0);
+    assert_int_equal(seen.asks[1], 0);
+    assert_int_equal(seen.asks[2], 1);
+    assert_int_equal(seen.asks[3], 1);
+    stop_daemon(test);
+    peer_stop(&storage);
+    free(request);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) {
@@ -762,6 +851,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_forwarded_field_counts_from_a_trusted_proxy_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drain_lets_the_transfer_finish, setup, teardown),
         cmocka_unit_test_setup_teardown(every_request_leaves_a_line_in_the_access_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_small_upload_takes_one_exchange, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,6 +335,28 @@ static void forms_may_come_in_chunks(void **state)
     HTTP_SUITE_EXPECT({"POST", BASE, FORM CHUNKED, "zz\r\n", 400});
 }
 
+/* What follows a form's end means nothing, and is read up to a bound alone. */
+static void little_may_follow_a_form_in_chunks(void **state)
+{
+    static const char form[] =
+        PART("name=\"id\"") "form-3\r\n" PART("name=\"f\"; filename=\"b\"") "x" FORM_END;
+    static const struct {
+        size_t epilogue;
+        int status;
+    } rows[] = {{65535, 400}, {65534, 201}}; /* and a line end */
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char *text = malloc(sizeof(form) + rows[i].epilogue);
+        assert_non_null(text);
+        memcpy(text, form, sizeof(form) - 1);
+        memset(text + sizeof(form) - 1, 'e', rows[i].epilogue);
+        text[sizeof(form) - 1 + rows[i].epilogue] = '\0';
+        assert_int_equal(ask_form(text, 9000), rows[i].status);
+        free(text);
+    }
+    expect_content(BASE "/form-3", "x");
+}
+
 static void an_upload_goes_on_where_it_was(void **state)
 {
     char at[256], file[300];
@@ -486,6 +508,7 @@ int main(void)
         cmocka_unit_test(forms_are_taken_as_pages_send_them),
         cmocka_unit_test(chunks_become_the_content),
         cmocka_unit_test(forms_may_come_in_chunks),
+        cmocka_unit_test(little_may_follow_a_form_in_chunks),
         cmocka_unit_test(an_upload_goes_on_where_it_was),
         cmocka_unit_test(uploads_are_ended_joined_and_deferred),
         cmocka_unit_test(a_wrong_creation_says_what_is_wrong),
