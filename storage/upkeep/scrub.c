@@ -6,6 +6,7 @@
 #include "storage/store/store_file.h"
 #include "storage/upkeep/fence.h"
 #include "storage/upkeep/notes.h"
+#include "storage/upkeep/scrub_progress.h"
 #include "storage/upkeep/sweep.h"
 #include "storage/upkeep/upkeep_sql.h"
 
@@ -31,22 +32,11 @@
 #define RETRY_MS  5000
 #define IDLE_MS   (10 * 60 * 1000) /* after the start, before a scrub that nobody asked for */
 
-static const char *const kind_names[SCRUB_KINDS] = {
-    [SCRUB_MISSING] = "missing",       [SCRUB_SIZE] = "wrong-size",       [SCRUB_DIGEST] = "wrong-digest",
-    [SCRUB_UNREADABLE] = "unreadable", [SCRUB_UNKNOWN] = "unknown-place", [SCRUB_DAMAGED] = "out-of-service",
-};
-
 struct scrub {
     struct db_job job;
     struct keeper *keeper;
-    int64_t number; /* 0: nobody asked for it */
-    bool repair;
-    bool rows_done, resumed;
-    unsigned table;
-    int64_t after; /* the last row_id of the table that is done */
-    int64_t rows, bytes, digests, repaired, healed, elsewhere, leftovers, young, left;
-    int64_t kinds[SCRUB_KINDS];
-    json_t *lines;
+    struct scrub_progress at;
+    bool resumed;
     int64_t stored_at_ms;
 
     struct upkeep_page page;
@@ -63,46 +53,13 @@ struct scrub {
 
 /* ---- progress ---- */
 
-static json_t *progress_json(const struct scrub *scrub, bool done, int64_t finished)
-{
-    json_t *kinds = json_object();
-    for (int i = 0; i < SCRUB_KINDS; i++) {
-        if (json_object_set_new(kinds, kind_names[i], json_integer((json_int_t)scrub->kinds[i])) != 0)
-            break;
-    }
-    return json_pack("{s:I, s:b, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}",
-                     "run", (json_int_t)scrub->number, "repair", (int)scrub->repair, "phase",
-                     done               ? "done"
-                     : scrub->rows_done ? "files"
-                                        : "rows",
-                     "table", (int)scrub->table, "after", (json_int_t)scrub->after, "rows",
-                     (json_int_t)scrub->rows, "bytes", (json_int_t)scrub->bytes, "digests",
-                     (json_int_t)scrub->digests, "repaired", (json_int_t)scrub->repaired, "healed",
-                     (json_int_t)scrub->healed, "elsewhere", (json_int_t)scrub->elsewhere, "leftovers",
-                     (json_int_t)scrub->leftovers, "young", (json_int_t)scrub->young, "left",
-                     (json_int_t)scrub->left, "finished", (json_int_t)finished, "findings", kinds, "lines",
-                     scrub->lines);
-}
-
-static char *progress_text(const struct scrub *scrub, bool done, int64_t finished, struct error *error)
-{
-    json_t *json = progress_json(scrub, done, finished);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    if (text && strlen(text) < LEASE_PROGRESS_SIZE)
-        return text;
-    free(text);
-    error_set(error, ERROR_UNAVAILABLE, "no memory for the progress of the scrub");
-    return NULL;
-}
-
 static bool store_progress(struct scrub *scrub, bool done, int64_t finished)
 {
     struct keeper *keeper = scrub->keeper;
     struct error error = {0};
-    char *text = progress_text(scrub, done, finished, &error);
-    bool fine =
-        text && lease_store(&keeper->lease, text, done && scrub->number > 0 ? scrub->number : -1, &error);
+    char *text = scrub_progress_text(&scrub->at, done, finished, &error);
+    bool fine = text && lease_store(&keeper->lease, text,
+                                    done && scrub->at.number > 0 ? scrub->at.number : -1, &error);
     if (!fine)
         keeper_complain(keeper, "the scrub's position is not stored", &error);
     CRASH_POINT("scrub-progress-stored");
@@ -114,7 +71,7 @@ static bool store_progress(struct scrub *scrub, bool done, int64_t finished)
 /* A run that was asked for begins: what is asked for from now on is another one's. */
 static bool scrub_begin(struct scrub *scrub)
 {
-    char *text = progress_text(scrub, false, 0, &scrub->error);
+    char *text = scrub_progress_text(&scrub->at, false, 0, &scrub->error);
     bool fine = text && lease_begin(&scrub->keeper->lease, text, &scrub->error);
     free(text);
     return fine;
@@ -123,29 +80,9 @@ static bool scrub_begin(struct scrub *scrub)
 /* Goes on where PROGRESS stopped. */
 static void resume(struct scrub *scrub, const json_t *progress)
 {
-    const char *phase = json_string_value(json_object_get(progress, "phase"));
-    json_t *lines = json_object_get(progress, "lines");
-    int64_t table = notes_number(progress, "table");
-    scrub->repair = json_is_true(json_object_get(progress, "repair"));
-    if (!phase || table < 0 || table > TABLE_HASH_TABLES)
-        return;
-    scrub->rows_done = strcmp(phase, "files") == 0;
-    scrub->resumed = true;
-    scrub->table = (unsigned)table;
-    scrub->after = notes_number(progress, "after");
-    scrub->rows = notes_number(progress, "rows");
-    scrub->bytes = notes_number(progress, "bytes");
-    scrub->digests = notes_number(progress, "digests");
-    scrub->repaired = notes_number(progress, "repaired");
-    scrub->healed = notes_number(progress, "healed");
-    scrub->elsewhere = notes_number(progress, "elsewhere");
-    for (int i = 0; i < SCRUB_KINDS; i++)
-        scrub->kinds[i] = notes_number(json_object_get(progress, "findings"), kind_names[i]);
-    if (json_is_array(lines)) {
-        json_decref(scrub->lines);
-        scrub->lines = json_incref(lines);
-    }
-    log_info(ROOM, "continues in table %u after row %" PRId64, scrub->table + 1, scrub->after);
+    scrub->resumed = scrub_progress_read(&scrub->at, progress);
+    if (scrub->resumed)
+        log_info(ROOM, "continues in table %u after row %" PRId64, scrub->at.table + 1, scrub->at.after);
 }
 
 /* ---- jobs ---- */
@@ -161,8 +98,8 @@ static enum db_result page_run(struct db_job *job, struct db_connection *connect
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
     const struct keeper *keeper = scrub->keeper;
-    return upkeep_sql_page(connection, keeper->storage->store, scrub->table, keeper->config->group,
-                           scrub->after, &scrub->page, error);
+    return upkeep_sql_page(connection, keeper->storage->store, scrub->at.table, keeper->config->group,
+                           scrub->at.after, &scrub->page, error);
 }
 
 static enum db_result again_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -215,17 +152,17 @@ static void note(struct scrub *scrub, enum scrub_kind kind, const char *what)
 {
     char line[LINE_SIZE];
     const struct upkeep_row *row = scrub->row;
-    snprintf(line, sizeof(line), "%s: file %.127s of user %.80s at %.90s: %.80s", kind_names[kind],
+    snprintf(line, sizeof(line), "%s: file %.127s of user %.80s at %.90s: %.80s", scrub_kind_names[kind],
              row->key.file, row->key.user, row->row.file_path, what);
     for (char *c = line; *c; c++) {
         if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7F)
             *c = '?';
     }
     log_error(ROOM, "%s", line);
-    scrub->kinds[kind]++;
+    scrub->at.kinds[kind]++;
     metric_add(scrub->keeper->metrics.findings[kind], 1);
-    if (json_array_size(scrub->lines) < LINES_MAX &&
-        json_array_append_new(scrub->lines, json_string(line)) != 0)
+    if (json_array_size(scrub->at.lines) < LINES_MAX &&
+        json_array_append_new(scrub->at.lines, json_string(line)) != 0)
         log_warning(ROOM, "no memory for a line of the report");
 }
 
@@ -270,7 +207,7 @@ static bool repair(struct scrub *scrub, bool file_there)
 {
     struct upkeep_row *row = scrub->row;
     int64_t state = row->row.state;
-    if (!scrub->repair)
+    if (!scrub->at.repair)
         return true;
     if (!meta_state_is_damaged(state)) {
         if (state != META_STATE_NORMAL && state != META_STATE_DELETED)
@@ -281,7 +218,7 @@ static bool repair(struct scrub *scrub, bool file_there)
         CRASH_POINT("scrub-row-marked");
         if (!scrub->changed)
             return true;
-        scrub->repaired++;
+        scrub->at.repaired++;
         meta_forget(scrub->keeper->storage->meta, &row->key);
         open_cache_forget(scrub->keeper->storage->open_cache, row->row.path, &row->row.place);
     }
@@ -297,7 +234,7 @@ static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, co
     if (!same)
         return true;
     if (kind == SCRUB_MISSING && scrub->row->row.stat.group[0] == '\0') {
-        scrub->elsewhere++; /* of the predecessor, perhaps of another group: not judged by our files */
+        scrub->at.elsewhere++; /* of the predecessor, perhaps of another group: not judged by our files */
         return true;
     }
     note(scrub, meta_state_is_damaged(scrub->row->row.state) ? SCRUB_DAMAGED : kind, what);
@@ -324,7 +261,7 @@ static bool read_back(struct scrub *scrub, int fd)
         if (size <= 0)
             break;
         digest_update(digest, scrub->buffer, (size_t)size);
-        scrub->bytes += size;
+        scrub->at.bytes += size;
         metric_add(scrub->keeper->metrics.scrub_bytes, size);
         fine =
             keeper_throttle(scrub->keeper, size) || error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
@@ -347,7 +284,7 @@ static bool sound(struct scrub *scrub)
             return false;
         if (!scrub->changed)
             return true; /* deleted, restored or purged this moment */
-        scrub->digests++;
+        scrub->at.digests++;
         metric_add(scrub->keeper->metrics.scrub_digests, 1);
         meta_forget(scrub->keeper->storage->meta, &row->key);
     }
@@ -355,7 +292,7 @@ static bool sound(struct scrub *scrub)
         return true;
     if (!meta_state_is_damaged(row->row.state))
         return true;
-    if (!scrub->repair)
+    if (!scrub->at.repair)
         return judge(scrub, SCRUB_DAMAGED, false,
                      "its file is intact again; --repair puts it back into service");
     /* What was deleted stays deleted. */
@@ -363,7 +300,7 @@ static bool sound(struct scrub *scrub)
     if (!scrub_run(scrub, scrub_mark_run))
         return false;
     if (scrub->changed) {
-        scrub->healed++;
+        scrub->at.healed++;
         log_info(ROOM, "%s is intact again and in service", row->row.file_path);
         meta_forget(scrub->keeper->storage->meta, &row->key);
     }
@@ -402,7 +339,7 @@ static bool is_elsewhere(struct scrub *scrub, bool *elsewhere)
             return false;
         *elsewhere = scrub->found;
     }
-    scrub->elsewhere += *elsewhere ? 1 : 0;
+    scrub->at.elsewhere += *elsewhere ? 1 : 0;
     return true;
 }
 
@@ -454,7 +391,7 @@ static bool check_row(struct scrub *scrub)
 static bool wanted_otherwise(const struct scrub *scrub)
 {
     const struct lease_row *row = &scrub->keeper->lease.row;
-    return scrub->number == 0 && row->wanted > row->done;
+    return scrub->at.number == 0 && row->wanted > row->done;
 }
 
 static bool check_page(struct scrub *scrub)
@@ -467,8 +404,8 @@ static bool check_page(struct scrub *scrub)
             return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
         if (!check_row(scrub))
             return false;
-        scrub->after = scrub->row->row_id;
-        scrub->rows++;
+        scrub->at.after = scrub->row->row_id;
+        scrub->at.rows++;
         metric_add(scrub->keeper->metrics.scrub_rows, 1);
         if (clock_monotonic_ms() - scrub->stored_at_ms > STORE_MS && !store_progress(scrub, false, 0))
             return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
@@ -478,17 +415,17 @@ static bool check_page(struct scrub *scrub)
 
 static bool check_rows(struct scrub *scrub)
 {
-    while (scrub->table < TABLE_HASH_TABLES) {
+    while (scrub->at.table < TABLE_HASH_TABLES) {
         if (!keeper_breathe(scrub->keeper))
             return error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
         if (!scrub_run(scrub, page_run) || !check_page(scrub))
             return false;
         if (scrub->page.count < UPKEEP_PAGE) {
-            scrub->table++;
-            scrub->after = 0;
+            scrub->at.table++;
+            scrub->at.after = 0;
         }
     }
-    scrub->rows_done = true;
+    scrub->at.rows_done = true;
     return true;
 }
 
@@ -496,23 +433,23 @@ static bool run_all(struct scrub *scrub)
 {
     struct sweep_result swept = {0};
     int64_t finished = 0;
-    bool anew = !scrub->resumed || !scrub->rows_done;
+    bool anew = !scrub->resumed || !scrub->at.rows_done;
     if (!store_progress(scrub, false, 0))
         return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
-    if (!scrub->rows_done && !check_rows(scrub))
+    if (!scrub->at.rows_done && !check_rows(scrub))
         return false;
     if (!store_progress(scrub, false, 0) || !sweep_all(scrub->keeper, anew, &swept, &scrub->error))
         return false;
-    scrub->leftovers = swept.leftovers;
-    scrub->young = swept.young;
-    scrub->left = swept.left;
+    scrub->at.leftovers = swept.leftovers;
+    scrub->at.young = swept.young;
+    scrub->at.left = swept.left;
     if (!keeper_now(scrub->keeper, &finished, &scrub->error) || !store_progress(scrub, true, finished))
         return false;
     log_info(ROOM,
              "read back %" PRId64 " files of %" PRId64 " bytes: %zu findings reported, %" PRId64
              " digests added, %" PRId64 " kept out of service, %" PRId64 " healed",
-             scrub->rows, scrub->bytes, json_array_size(scrub->lines), scrub->digests, scrub->repaired,
-             scrub->healed);
+             scrub->at.rows, scrub->at.bytes, json_array_size(scrub->at.lines), scrub->at.digests,
+             scrub->at.repaired, scrub->at.healed);
     return true;
 }
 
@@ -563,13 +500,13 @@ static bool choose_run(struct scrub *scrub, const json_t *progress)
     int64_t number = notes_number(progress, "run");
     bool unfinished = phase && strcmp(phase, "done") != 0;
     if (unfinished && (number > row->done || (number == 0 && !is_wanted(keeper)))) {
-        scrub->number = number;
+        scrub->at.number = number;
         resume(scrub, progress);
         return number != 0 || keeper->config->scrub_interval_ms > 0;
     }
     if (is_wanted(keeper)) {
-        scrub->number = row->wanted;
-        scrub->repair = row->repair;
+        scrub->at.number = row->wanted;
+        scrub->at.repair = row->repair;
         return scrub_begin(scrub);
     }
     return scrub_is_time(keeper, notes_number(progress, "finished"));
@@ -586,13 +523,13 @@ static int64_t scrub_if_due(struct keeper *keeper, struct chore *chore)
     struct scrub *scrub = calloc(1, sizeof(*scrub));
     json_t *progress = json_loads(keeper->lease.row.progress, 0, NULL);
     chore->look_ms = clock_monotonic_ms() + LOOK_MS;
-    if (scrub && (scrub->lines = json_array())) {
+    if (scrub && (scrub->at.lines = json_array())) {
         scrub->keeper = keeper;
         if (choose_run(scrub, progress))
             pause_ms = run_scrub(scrub);
         else
             pause_ms = scrub->error.code == ERROR_NONE ? 0 : RETRY_MS;
-        json_decref(scrub->lines);
+        json_decref(scrub->at.lines);
     }
     json_decref(progress);
     free(scrub);
@@ -611,7 +548,7 @@ void scrub_register_metrics(struct upkeep_metrics *metrics)
     metrics->scrub_digests =
         metrics_counter("reel_storage_scrub_digests_total", "Digests added to rows without one.", NULL);
     for (int i = 0; i < SCRUB_KINDS; i++) {
-        snprintf(labels, sizeof(labels), "kind=\"%s\"", kind_names[i]);
+        snprintf(labels, sizeof(labels), "kind=\"%s\"", scrub_kind_names[i]);
         metrics->findings[i] =
             metrics_counter("reel_storage_scrub_findings_total", "What the scrub found wrong.", labels);
     }
