@@ -1,12 +1,12 @@
 /*
  * db: the pool: threads with a connection each, the queue of jobs, running a job again after a failure that
- * passes, time-outs of jobs that wait, and the state of the database for /healthz. Threads are woken as those of
- * common/loop/workers.c: one at a time, the most recent sleeper first (its connection has the newest pages of an SQLite
- * file in its cache). Touches the connections of
- * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs
+ * passes, and time-outs of jobs that wait. Threads are woken as those of common/loop/workers.c are: one at a time, the most
+ * recent sleeper first (its connection has the newest pages of an SQLite file in its cache). Touches the connections of
+ * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs that
  * nobody could take.
  */
 #include "common/db/db_backend.h"
+#include "common/db/db_state.h"
 
 #include "common/base/backoff.h"
 #include "common/base/clock.h"
@@ -21,15 +21,13 @@
 #include <sys/queue.h>
 #include <time.h>
 
-#define ROOM              "db"
-#define CONNECT_PAUSE_MIN 100  /* ms between two attempts to connect, doubled up to the maximum */
-#define CONNECT_PAUSE_MAX 1000 /* small, so that a database that is back is found at once */
-#define RETRY_PAUSE_MIN   4    /* ms before a job is run again, doubled up to the maximum */
-#define RETRY_PAUSE_MAX   500
-#define PROBE_AWAY_MS     1000 /* an idle pool looks whether the database is back */
-#define PROBE_CALM_MS     5000 /* and whether it is still there */
-#define LOG_LOSS_MS       5000
-#define THREADS_MAX       256
+#define ROOM            "db"
+#define RETRY_PAUSE_MIN 4 /* ms before a job is run again, doubled up to the maximum */
+#define RETRY_PAUSE_MAX 500
+#define PROBE_AWAY_MS   1000 /* an idle pool looks whether the database is back */
+#define PROBE_CALM_MS   5000 /* and whether it is still there */
+#define LOG_BROKEN_MS   5000
+#define THREADS_MAX     256
 
 /* For db_run_wait(): who waits for the job's end. */
 struct db_waiter {
@@ -69,19 +67,10 @@ struct db {
     LIST_HEAD(, db_thread) asleep; /* the last one first */
     bool waking;                   /* a thread was woken and has not looked at the queue yet */
 
-    bool away; /* the last attempt to reach the database failed */
-    bool away_logged;
-    int64_t away_since_ms;
-    char reason[ERROR_TEXT_SIZE];
-    struct log_gate loss_gate, broken_gate;
-    int64_t connect_after_ms; /* no attempt before */
-    struct backoff connect_backoff;
-    /* A refusal that another attempt will not change soon is handed to jobs until then without asking again.
-     */
-    enum db_result refusal;
-    struct error refusal_error;
+    struct db_state state;
+    struct log_gate broken_gate;
 
-    struct metric *up, *queue_depth, *job_duration, *reconnects, *retries;
+    struct metric *queue_depth, *job_duration, *reconnects, *retries;
     struct metric *errors[DB_UNCERTAIN + 1];
 };
 
@@ -98,43 +87,14 @@ static void pause_until(struct db *db, int64_t monotonic_ms)
 
 /* ---- state of the database ---- */
 
-/* With db->lock held. */
-static void note_away(struct db *db, const char *reason)
-{
-    uint64_t suppressed;
-
-    snprintf(db->reason, sizeof(db->reason), "%s", reason);
-    if (db->away)
-        return;
-    db->away = true;
-    metric_set(db->up, 0);
-    db->away_since_ms = clock_monotonic_ms();
-    db->away_logged = log_gate_open(&db->loss_gate, LOG_LOSS_MS, &suppressed);
-    if (db->away_logged)
-        log_warning(ROOM, "database %s is away: %s (retrying until it is back)", db->url.text, reason);
-}
-
-/* With db->lock held. */
-static void note_back(struct db *db)
-{
-    metric_set(db->up, 1);
-    if (!db->away)
-        return;
-    db->away = false;
-    db->reason[0] = '\0';
-    if (db->away_logged)
-        log_info(ROOM, "database %s is back after %lld s", db->url.text,
-                 (long long)((clock_monotonic_ms() - db->away_since_ms + 500) / 1000));
-}
-
 bool db_healthy(struct db *db, char *reason, size_t reason_size)
 {
     bool healthy;
 
     pthread_mutex_lock(&db->lock);
-    healthy = !db->away;
+    healthy = !db->state.away;
     if (reason_size > 0)
-        snprintf(reason, reason_size, "%s", db->reason);
+        snprintf(reason, reason_size, "%s", db->state.reason);
     pthread_mutex_unlock(&db->lock);
     if (healthy && reason_size > 0) {
         pthread_mutex_lock(&db->shared.lock);
@@ -150,27 +110,6 @@ enum db_backend db_backend_of(const struct db *db)
 }
 
 /* ---- connecting ---- */
-
-/* With db->lock held: takes over how an attempt to connect ended. */
-static void note_attempt(struct db *db, enum db_result result, const struct error *error)
-{
-    db->refusal = DB_OK;
-    if (result == DB_OK) {
-        backoff_reset(&db->connect_backoff);
-        db->connect_after_ms = 0;
-        note_back(db);
-        return;
-    }
-    note_away(db, error->text);
-    /* Opening a file costs nothing: no pause, so that a file that was just made is found at once. */
-    if (db->url.backend == DB_BACKEND_SQLITE && result == DB_PERMANENT)
-        return;
-    db->connect_after_ms = clock_monotonic_ms() + backoff_next(&db->connect_backoff);
-    if (result == DB_PERMANENT) {
-        db->refusal = result;
-        db->refusal_error = *error;
-    }
-}
 
 /* Makes sure that the thread has a connection that is good for a job. Waits for the next attempt to be due,
  * but not beyond DEADLINE_MS. */
@@ -189,18 +128,18 @@ static enum db_result connect_thread(struct db_thread *thread, bool probe, int64
         db_connection_close(connection);
     }
     pthread_mutex_lock(&db->lock);
-    if (db->refusal != DB_OK && clock_monotonic_ms() < db->connect_after_ms) {
-        result = db->refusal;
-        *error = db->refusal_error;
+    if (db->state.refusal != DB_OK && clock_monotonic_ms() < db->state.connect_after_ms) {
+        result = db->state.refusal;
+        *error = db->state.refusal_error;
         pthread_mutex_unlock(&db->lock);
         return result;
     }
-    if (db->connect_after_ms > deadline_ms || db->stopping) {
-        error_set(error, ERROR_UNAVAILABLE, "%s", db->reason);
+    if (db->state.connect_after_ms > deadline_ms || db->stopping) {
+        error_set(error, ERROR_UNAVAILABLE, "%s", db->state.reason);
         pthread_mutex_unlock(&db->lock);
         return DB_TRANSIENT;
     }
-    pause_until(db, db->connect_after_ms);
+    pause_until(db, db->state.connect_after_ms);
     pthread_mutex_unlock(&db->lock);
 
     result = db_connection_open(connection, error);
@@ -208,7 +147,7 @@ static enum db_result connect_thread(struct db_thread *thread, bool probe, int64
         metric_add(db->reconnects, 1);
     thread->connected_once = thread->connected_once || result == DB_OK;
     pthread_mutex_lock(&db->lock);
-    note_attempt(db, result, error);
+    db_state_attempt(&db->state, result, error);
     pthread_mutex_unlock(&db->lock);
     return result;
 }
@@ -266,7 +205,7 @@ static void expire_job(struct db *db, struct db_job *job)
 {
     error_set(&job->error, ERROR_UNAVAILABLE, "database %s: %s%s%s", db->url.text,
               db->stopping ? "is being closed" : "no connection was free in time",
-              db->away ? "; it is away: " : "", db->away ? db->reason : "");
+              db->state.away ? "; it is away: " : "", db->state.away ? db->state.reason : "");
     finish_job(db, job, DB_TRANSIENT);
 }
 
@@ -287,8 +226,8 @@ static enum db_result run_once(struct db_thread *thread, struct db_job *job)
     db_connection_settle(connection);
     pthread_mutex_lock(&db->lock);
     if (!broken)
-        note_back(db);
-    else if (log_gate_open(&db->broken_gate, LOG_LOSS_MS, &suppressed))
+        db_state_back(&db->state);
+    else if (log_gate_open(&db->broken_gate, LOG_BROKEN_MS, &suppressed))
         log_warning(ROOM, "database %s: lost a connection: %s (reconnecting; %llu lines suppressed)",
                     db->url.text, job->error.text, (unsigned long long)suppressed);
     pthread_mutex_unlock(&db->lock);
@@ -332,7 +271,7 @@ static void probe(struct db_thread *thread)
     if (connect_thread(thread, true, INT64_MAX, &error) != DB_OK)
         return;
     pthread_mutex_lock(&db->lock);
-    note_back(db);
+    db_state_back(&db->state);
     pthread_mutex_unlock(&db->lock);
 }
 
@@ -496,7 +435,6 @@ static void db_register_metrics(struct db *db)
     static const char *const labels[] = {NULL, "class=\"transient\"", "class=\"constraint\"",
                                          "class=\"permanent\"", "class=\"uncertain\""};
 
-    db->up = metrics_gauge("reel_db_up", "1 while the database can be reached, else 0.", NULL);
     db->queue_depth = metrics_gauge("reel_db_queue_depth", "Jobs that wait for a database connection.", NULL);
     db->job_duration = metrics_histogram("reel_db_job_duration_seconds",
                                          "Time from the submission of a database job to its end.", NULL);
@@ -566,12 +504,12 @@ struct db *db_open(const struct db_options *options, struct error *error)
         error_set(error, ERROR_UNAVAILABLE, "database: no memory");
         return NULL;
     }
-    db->connect_backoff = (struct backoff){.first_ms = CONNECT_PAUSE_MIN, .longest_ms = CONNECT_PAUSE_MAX};
     db->queue_max = options->queue_max;
     db->job_timeout_ms = options->job_timeout_ms;
     db->tail = &db->head;
     if (!db_url_parse(options->url, &db->url, error))
         goto fail_url;
+    db_state_init(&db->state, &db->url);
     db_register_metrics(db);
     db->threads = calloc(options->threads, sizeof(*db->threads));
     if (!db->threads) {
