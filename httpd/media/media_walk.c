@@ -90,24 +90,48 @@ static enum walk_step finish(struct media_walk *walk, struct media_film **film)
 
 /* ---- MP4 ---- */
 
+/* Reads MOOV and, but for a fragmented file, cuts the film. */
+static struct mp4_index *read_moov(const struct media_walk *walk, struct media_view moov,
+                                   struct mp4_cut **cut, struct error *error)
+{
+    struct mp4_cutter *cutter = mp4_cutter_create(walk->options.segment_ms);
+    const struct mp4_watcher watcher = {.watch = mp4_cutter_watch, .argument = cutter};
+    struct mp4_index *index = NULL;
+    *cut = NULL;
+    if (cutter)
+        index = mp4_index_create(moov, walk->options.size, &watcher, error);
+    else
+        (void)error_set(error, ERROR_UNAVAILABLE, "no memory for its segments");
+    if (index && !index->fragmented) {
+        *cut = mp4_cut_create(index, cutter, error);
+        if (!*cut) {
+            mp4_index_destroy(index);
+            index = NULL;
+        }
+    }
+    mp4_cutter_destroy(cutter);
+    return index;
+}
+
 static enum walk_step take_moov(struct media_walk *walk, struct media_view moov, struct media_film **film,
                                 struct error *error)
 {
     struct media_box box;
-    struct mp4_index *index = mp4_index_create(moov, walk->options.size, error);
+    struct mp4_cut *cut;
+    struct mp4_index *index = read_moov(walk, moov, &cut, error);
     if (!index)
         return WALK_REFUSED;
     walk->film = media_film_create(index->fragmented ? FILM_FRAGMENTED : FILM_MP4, walk->options.size);
     if (!walk->film) {
+        mp4_cut_destroy(cut);
         mp4_index_destroy(index);
         return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
     }
     walk->film->index = index;
+    walk->film->cut = cut;
     media_cover_in_moov(moov, walk->at, &walk->film->cover);
-    if (!index->fragmented) {
-        walk->film->cut = mp4_cut_create(index, walk->options.segment_ms, error);
-        return walk->film->cut ? finish(walk, film) : WALK_REFUSED;
-    }
+    if (!index->fragmented)
+        return finish(walk, film);
     struct media_view rest = moov;
     if (!media_box_next(&rest, &box))
         return refuse(error, ERROR_MALFORMED, "its index (moov) is damaged");

@@ -5,9 +5,7 @@
 #ifndef REEL_HTTPD_MP4_CUT_H
 #define REEL_HTTPD_MP4_CUT_H
 
-#include "httpd/media/mp4_index.h"
-
-#define MP4_CUT_SECONDS_MAX 60 /* a longer segment is refused: key frames too far apart */
+#include "httpd/media/mp4_cutter.h"
 
 struct mp4_rate {
     int64_t peak, average; /* bits per second, of what is sent */
@@ -26,8 +24,8 @@ struct mp4_cut {
     size_t memory;
 };
 
-/* SEGMENT_MS: a segment ends at the first key frame that is about so far (nine tenths) behind its beginning. NULL: ERROR says why. */
-MUST_CHECK struct mp4_cut *mp4_cut_create(const struct mp4_index *index, int64_t segment_ms,
+/* CUTTER has watched this index being read, or is new: then the samples are read out of the index. It is used up. NULL: ERROR says why. */
+MUST_CHECK struct mp4_cut *mp4_cut_create(const struct mp4_index *index, struct mp4_cutter *cutter,
                                           struct error *error);
 void mp4_cut_destroy(struct mp4_cut *cut); /* NULL is ignored */
 

@@ -3,235 +3,11 @@
  */
 #include "httpd/media/mp4_index.h"
 #include "httpd/media/mp4_tables.h"
-#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TYPE MEDIA_TYPE
-
-/* ---- packing ---- */
-
-/* Samples of the block that is being filled. */
-struct block_writer {
-    struct mp4_track *track;
-    uint32_t filled, blocks;
-    int64_t end; /* of the last sample */
-    struct mp4_sample samples[MP4_BLOCK];
-    uint64_t gaps[MP4_BLOCK];
-    uint64_t words[3 * MP4_BLOCK]; /* a sample has at most 32 + 64 + 32 + 32 + 1 bits */
-};
-
-static uint64_t zigzag(int64_t value)
-{
-    return (uint64_t)value << 1 ^ (value < 0 ? UINT64_MAX : 0);
-}
-
-static int64_t unzigzag(uint64_t value)
-{
-    return (int64_t)(value >> 1) ^ -(int64_t)(value & 1);
-}
-
-static uint8_t bits_of(uint64_t value)
-{
-    return value == 0 ? 0 : (uint8_t)(64 - __builtin_clzll(value));
-}
-
-/* Bits behind each other in whole words. */
-struct bit_writer {
-    uint64_t *at;
-    uint64_t pending; /* bits that make no word yet */
-    unsigned used;    /* how many, below 64 */
-};
-
-/* VALUE has no more than COUNT bits, at most 64. */
-static inline void put_bits(struct bit_writer *writer, uint64_t value, unsigned count)
-{
-    writer->pending |= value << writer->used;
-    if (writer->used + count < 64) {
-        writer->used += count;
-        return;
-    }
-    *writer->at++ = htole64(writer->pending);
-    writer->pending = writer->used > 0 ? value >> (64 - writer->used) : 0;
-    writer->used = writer->used + count - 64;
-}
-
-/* The narrowest form for the samples of the block. */
-static struct mp4_block block_measure(const struct block_writer *writer)
-{
-    const struct mp4_sample *samples = writer->samples;
-    struct mp4_block block = {.dts = samples[0].dts,
-                              .offset = samples[0].offset,
-                              .size_min = samples[0].size,
-                              .duration_min = samples[0].duration,
-                              .cts_min = samples[0].cts};
-    uint32_t size_max = 0, duration_max = 0;
-    int32_t cts_max = samples[0].cts;
-    uint64_t gap_max = 0;
-    for (uint32_t i = 0; i < writer->filled; i++) {
-        const struct mp4_sample *sample = &samples[i];
-        block.size_min = sample->size < block.size_min ? sample->size : block.size_min;
-        block.duration_min = sample->duration < block.duration_min ? sample->duration : block.duration_min;
-        block.cts_min = sample->cts < block.cts_min ? sample->cts : block.cts_min;
-        size_max = sample->size > size_max ? sample->size : size_max;
-        duration_max = sample->duration > duration_max ? sample->duration : duration_max;
-        cts_max = sample->cts > cts_max ? sample->cts : cts_max;
-        gap_max = i > 0 && writer->gaps[i] > gap_max ? writer->gaps[i] : gap_max;
-    }
-    block.size_bits = bits_of(size_max - block.size_min);
-    block.duration_bits = bits_of(duration_max - block.duration_min);
-    block.cts_bits = bits_of((uint64_t)((int64_t)cts_max - block.cts_min));
-    block.gap_bits = bits_of(gap_max);
-    block.sync = writer->track->all_sync ? 0 : 1;
-    block.bits =
-        (uint8_t)(block.size_bits + block.gap_bits + block.cts_bits + block.duration_bits + block.sync);
-    return block;
-}
-
-/* The fields of one sample as they stand behind each other. */
-static inline uint64_t pack_sample(const struct mp4_block *block, const struct mp4_sample *sample,
-                                   uint64_t gap)
-{
-    unsigned shift = block->size_bits;
-    uint64_t word = sample->size - block->size_min;
-    word |= gap << shift;
-    shift += block->gap_bits;
-    word |= (uint64_t)((int64_t)sample->cts - block->cts_min) << shift;
-    shift += block->cts_bits;
-    word |= (uint64_t)(sample->duration - block->duration_min) << shift;
-    shift += block->duration_bits;
-    return word | (uint64_t)(block->sync && sample->sync) << shift;
-}
-
-static void pack_samples(struct block_writer *writer, const struct mp4_block *block, struct bit_writer *bits)
-{
-    for (uint32_t i = 0; i < writer->filled; i++) {
-        const struct mp4_sample *sample = &writer->samples[i];
-        if (block->bits <= MP4_WORD_BITS) {
-            put_bits(bits, pack_sample(block, sample, writer->gaps[i]), block->bits);
-            continue;
-        }
-        put_bits(bits, sample->size - block->size_min, block->size_bits);
-        put_bits(bits, writer->gaps[i], block->gap_bits);
-        put_bits(bits, (uint64_t)((int64_t)sample->cts - block->cts_min), block->cts_bits);
-        put_bits(bits, sample->duration - block->duration_min, block->duration_bits);
-        put_bits(bits, block->sync && sample->sync, block->sync);
-    }
-}
-
-/* The samples of WRITER become a block of the track. */
-static bool block_flush(struct block_writer *writer)
-{
-    struct mp4_track *track = writer->track;
-    struct bit_writer bits = {.at = writer->words};
-    for (uint32_t i = 0; i < writer->filled; i++) {
-        const struct mp4_sample *sample = &writer->samples[i];
-        writer->gaps[i] =
-            i > 0 ? zigzag(sample->offset - writer->end) : 0; /* the block has the first one's offset */
-        writer->end = sample->offset + sample->size;
-    }
-    struct mp4_block block = block_measure(writer);
-    if (track->bits.size > UINT32_MAX)
-        return false;
-    block.at = (uint32_t)track->bits.size;
-    pack_samples(writer, &block, &bits);
-    size_t whole = (size_t)(bits.at - writer->words) * sizeof(uint64_t);
-    *bits.at = htole64(bits.pending);
-    media_put(&track->bits, writer->words, whole + (bits.used + 7) / 8);
-    track->blocks[writer->blocks++] = block;
-    return !track->bits.failed;
-}
-
-/* ---- unpacking ---- */
-
-/* Behind the packed bits lie PADDING bytes, so that eight can be read at once anywhere. */
-#define PADDING 9
-
-static uint64_t get_bits(struct mp4_cursor *cursor, unsigned count)
-{
-    const uint8_t *at = cursor->track->bits.bytes + (cursor->bit >> 3);
-    unsigned shift = (unsigned)(cursor->bit & 7);
-    uint64_t word;
-    if (count == 0)
-        return 0;
-    memcpy(&word, at, sizeof(word));
-    word = le64toh(word) >> shift;
-    if (shift + count > 64)
-        word |= (uint64_t)at[8] << (64 - shift);
-    cursor->bit += count;
-    return count == 64 ? word : word & ((UINT64_C(1) << count) - 1);
-}
-
-void mp4_cursor_seek(struct mp4_cursor *cursor, const struct mp4_track *track, uint32_t number)
-{
-    struct mp4_sample skipped;
-    *cursor = (struct mp4_cursor){.track = track, .number = number / MP4_BLOCK * MP4_BLOCK};
-    if (number >= track->count) {
-        cursor->number = track->count;
-        return;
-    }
-    while (cursor->number < number)
-        (void)mp4_cursor_next(cursor, &skipped);
-}
-
-static uint8_t description_at(const struct mp4_track *track, uint32_t number)
-{
-    uint8_t description = 0;
-    for (size_t i = 0; i < track->change_count && track->changes[2 * i] <= number; i++)
-        description = (uint8_t)track->changes[2 * i + 1];
-    return description;
-}
-
-/* The lowest COUNT bits of *WORD, at most 63, which are taken off it. */
-static inline uint64_t take_bits(uint64_t *word, unsigned count)
-{
-    uint64_t value = *word & ((UINT64_C(1) << count) - 1);
-    *word >>= count;
-    return value;
-}
-
-bool mp4_cursor_next(struct mp4_cursor *cursor, struct mp4_sample *sample)
-{
-    const struct mp4_track *track = cursor->track;
-    if (cursor->number >= track->count)
-        return false;
-    const struct mp4_block *block = &track->blocks[cursor->number / MP4_BLOCK];
-    bool first = cursor->number % MP4_BLOCK == 0;
-    uint64_t size, gap, cts, duration, sync;
-    if (first) {
-        cursor->bit = (uint64_t)block->at * 8;
-        cursor->dts = block->dts;
-    }
-    if (block->bits <= MP4_WORD_BITS) {
-        uint64_t word;
-        memcpy(&word, track->bits.bytes + (cursor->bit >> 3), sizeof(word));
-        word = le64toh(word) >> (cursor->bit & 7);
-        cursor->bit += block->bits;
-        size = take_bits(&word, block->size_bits);
-        gap = take_bits(&word, block->gap_bits);
-        cts = take_bits(&word, block->cts_bits);
-        duration = take_bits(&word, block->duration_bits);
-        sync = word & block->sync;
-    } else {
-        size = get_bits(cursor, block->size_bits);
-        gap = get_bits(cursor, block->gap_bits);
-        cts = get_bits(cursor, block->cts_bits);
-        duration = get_bits(cursor, block->duration_bits);
-        sync = get_bits(cursor, block->sync);
-    }
-    sample->size = (uint32_t)(block->size_min + size);
-    sample->offset = first ? block->offset : cursor->end + unzigzag(gap);
-    sample->cts = (int32_t)(block->cts_min + (int64_t)cts);
-    sample->duration = (uint32_t)(block->duration_min + duration);
-    sample->sync = block->sync == 0 || sync != 0;
-    sample->dts = cursor->dts;
-    sample->description = track->change_count > 0 ? description_at(track, cursor->number) : 0;
-    cursor->dts += sample->duration;
-    cursor->end = sample->offset + sample->size;
-    cursor->number++;
-    return true;
-}
 
 /* ---- one track ---- */
 
@@ -251,18 +27,6 @@ static bool note_change(struct mp4_track *track, uint32_t number, uint8_t descri
     return true;
 }
 
-/* Pictures that are shown before the key frame that they follow refer to what came before it. */
-static void note_order(struct mp4_track *track, const struct mp4_sample *sample, int64_t *key_shown)
-{
-    int64_t shown = sample->dts + sample->cts;
-    if (sample->sync)
-        *key_shown = shown;
-    else if (shown < *key_shown)
-        track->open_gop = true;
-    track->syncs += sample->sync;
-    track->has_cts = track->has_cts || sample->cts != 0;
-}
-
 static bool lies_behind(const struct mp4_track *track, uint32_t number, struct error *error)
 {
     return error_set(error, ERROR_MALFORMED,
@@ -276,65 +40,86 @@ static bool no_memory(struct error *error)
     return error_set(error, ERROR_UNAVAILABLE, "no memory for its index");
 }
 
-/* What the COUNT samples from number BEGIN on say of the whole track. *LAST: the description of the one before. */
+/* What is found out about a track while its samples go by. */
+struct findings {
+    int64_t duration, bytes; /* sums */
+    int64_t key_shown;       /* when the last key frame is shown */
+    uint32_t syncs, usual;
+    int32_t any_cts; /* 0: all are */
+    bool open_gop, constant;
+    uint8_t description; /* of the last sample */
+};
+
+/* What the COUNT samples from number BEGIN on say of the whole track. */
 static bool note_samples(const struct mp4_index *index, struct mp4_track *track,
-                         const struct mp4_sample *samples, uint32_t begin, uint32_t count, uint8_t *last,
-                         int64_t *key_shown, struct error *error)
+                         const struct mp4_sample *samples, uint32_t begin, uint32_t count,
+                         struct findings *findings, struct error *error)
 {
-    uint32_t usual = begin == 0 ? samples[0].duration : track->usual;
-    bool constant = begin == 0 || track->constant;
+    struct findings found = *findings;
+    const int64_t file_size = index->file_size;
     for (uint32_t i = 0; i < count; i++) {
         const struct mp4_sample *sample = &samples[i];
-        if (sample->size > index->file_size || sample->offset > index->file_size - sample->size)
+        if (sample->size > file_size || sample->offset > file_size - sample->size)
             return lies_behind(track, begin + i, error);
-        if (sample->description != *last) {
+        if (sample->description != found.description) {
             if (track->change_count == MP4_CHANGES_MAX)
                 return error_set(error, ERROR_UNKNOWN_COMMAND,
                                  "the kind of track %" PRIu32 "'s samples changes more than %d times",
                                  track->id, MP4_CHANGES_MAX);
             if (!note_change(track, begin + i, sample->description))
                 return no_memory(error);
-            *last = sample->description;
+            found.description = sample->description;
         }
-        note_order(track, sample, key_shown);
-        track->duration += sample->duration;
-        track->bytes += sample->size;
-        constant = constant && sample->duration == usual;
+        /* Pictures that are shown before the key frame that they follow refer to what came before it. */
+        int64_t shown = sample->dts + sample->cts;
+        found.open_gop |= !sample->sync && shown < found.key_shown;
+        found.key_shown = sample->sync ? shown : found.key_shown;
+        found.syncs += sample->sync;
+        found.any_cts |= sample->cts;
+        found.duration += sample->duration;
+        found.bytes += sample->size;
+        found.constant &= sample->duration == found.usual;
     }
-    track->usual = usual;
-    track->constant = constant;
+    *findings = found;
     return true;
 }
 
-static bool index_samples(struct mp4_index *index, struct mp4_track *track, struct mp4_tables *tables,
-                          struct error *error)
+static void keep_findings(struct mp4_track *track, const struct findings *found)
 {
-    struct block_writer *writer = calloc(1, sizeof(*writer));
-    size_t blocks = (track->count + MP4_BLOCK - 1) / MP4_BLOCK;
-    int64_t key_shown = INT64_MIN;
-    uint8_t last = 0;
-    bool done = false;
-    track->blocks = calloc(max_size(blocks, 1), sizeof(*track->blocks));
-    if (!writer || !track->blocks) {
-        (void)no_memory(error);
-        goto done;
+    track->duration = found->duration;
+    track->bytes = found->bytes;
+    track->syncs = found->syncs;
+    track->usual = found->usual;
+    track->has_cts = found->any_cts != 0;
+    track->open_gop = found->open_gop;
+    track->constant = found->constant;
+}
+
+/* The track has samples. */
+static bool index_samples(struct mp4_index *index, struct mp4_track *track, struct mp4_tables *tables,
+                          const struct mp4_watcher *watcher, struct error *error)
+{
+    struct mp4_sample samples[MP4_BLOCK];
+    struct findings found = {.key_shown = INT64_MIN, .constant = true};
+    uint32_t count;
+    track->blocks = calloc((track->count + MP4_BLOCK - 1) / MP4_BLOCK, sizeof(*track->blocks));
+    if (!track->blocks)
+        return no_memory(error);
+    for (uint32_t begin = 0; begin < track->count; begin += count) {
+        count = track->count - begin < MP4_BLOCK ? track->count - begin : MP4_BLOCK;
+        if (!mp4_tables_read(tables, samples, count, error))
+            return false;
+        if (begin == 0)
+            found.usual = samples[0].duration;
+        if (!note_samples(index, track, samples, begin, count, &found, error))
+            return false;
+        if (watcher)
+            watcher->watch(watcher->argument, track, (int)(track - index->tracks), begin, samples, count);
+        if (!mp4_samples_pack(track, &track->blocks[begin / MP4_BLOCK], samples, count))
+            return no_memory(error);
     }
-    writer->track = track;
-    for (uint32_t begin = 0; begin < track->count; begin += writer->filled) {
-        writer->filled = track->count - begin < MP4_BLOCK ? track->count - begin : MP4_BLOCK;
-        if (!mp4_tables_read(tables, writer->samples, writer->filled, error) ||
-            !note_samples(index, track, writer->samples, begin, writer->filled, &last, &key_shown, error))
-            goto done;
-        if (!block_flush(writer)) {
-            (void)no_memory(error);
-            goto done;
-        }
-    }
-    media_put_zeros(&track->bits, PADDING);
-    done = !track->bits.failed || no_memory(error);
-done:
-    free(writer);
-    return done;
+    keep_findings(track, &found);
+    return mp4_samples_end(track) || no_memory(error);
 }
 
 /* A copy of VIEW that lives as long as the index; addresses are set by index_settle(), since the block may still move. */
@@ -486,7 +271,8 @@ static bool find_boxes(struct media_view trak, struct track_boxes *boxes)
 }
 
 /* False: the file cannot be streamed. *TAKEN: the track is one that is. */
-static bool read_track(struct mp4_index *index, struct media_view trak, bool *taken, struct error *error)
+static bool read_track(struct mp4_index *index, struct media_view trak, const struct mp4_watcher *watcher,
+                       bool *taken, struct error *error)
 {
     struct mp4_track *track = &index->tracks[index->track_count];
     struct track_boxes boxes;
@@ -516,7 +302,7 @@ static bool read_track(struct mp4_index *index, struct media_view trak, bool *ta
         return false;
     if (!mp4_tables_open(&tables, boxes.stbl.body, track, error))
         return false;
-    if (track->count > 0 && !index_samples(index, track, &tables, error))
+    if (track->count > 0 && !index_samples(index, track, &tables, watcher, error))
         return false;
     *taken = track->count > 0 || index->fragmented;
     return true;
@@ -562,7 +348,8 @@ static void index_settle(struct mp4_index *index)
     }
 }
 
-static bool read_tracks(struct mp4_index *index, struct media_view moov, struct error *error)
+static bool read_tracks(struct mp4_index *index, struct media_view moov, const struct mp4_watcher *watcher,
+                        struct error *error)
 {
     struct media_box box;
     bool taken;
@@ -571,7 +358,7 @@ static bool read_tracks(struct mp4_index *index, struct media_view moov, struct 
             continue;
         if (index->track_count == MP4_TRACKS_MAX)
             return error_set(error, ERROR_UNKNOWN_COMMAND, "it has more than %d tracks", MP4_TRACKS_MAX);
-        if (!read_track(index, box.body, &taken, error))
+        if (!read_track(index, box.body, watcher, &taken, error))
             return false;
         if (taken)
             index->track_count++;
@@ -585,7 +372,8 @@ static bool read_tracks(struct mp4_index *index, struct media_view moov, struct 
     return true;
 }
 
-struct mp4_index *mp4_index_create(struct media_view moov, int64_t file_size, struct error *error)
+struct mp4_index *mp4_index_create(struct media_view moov, int64_t file_size,
+                                   const struct mp4_watcher *watcher, struct error *error)
 {
     struct media_box box, mvhd, mvex;
     struct mp4_index *index = calloc(1, sizeof(*index));
@@ -607,7 +395,7 @@ struct mp4_index *mp4_index_create(struct media_view moov, int64_t file_size, st
         (void)error_set(error, ERROR_MALFORMED, "its time scale is 0");
         goto fail;
     }
-    if (!read_tracks(index, box.body, error))
+    if (!read_tracks(index, box.body, watcher, error))
         goto fail;
     if (index->texts.failed) {
         (void)error_set(error, ERROR_UNAVAILABLE, "no memory for its index");

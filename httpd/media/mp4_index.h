@@ -1,7 +1,6 @@
 /*
- * mp4_index: what the moov box of an MP4 or QuickTime file says about every sample (ISO/IEC 14496-12), kept in about four
- * bytes a sample: blocks of 128 samples whose fields are packed in as many bits as that block needs. Made once on a worker, then
- * immutable. Pure; any thread.
+ * mp4_index: what the moov box of an MP4 or QuickTime file says about its tracks (ISO/IEC 14496-12) and, packed (mp4_samples),
+ * about every sample of each. Made once on a worker, then immutable. Pure; any thread.
  *
  * Every count is checked against the box that holds it before anything is allocated, every sample against the file's size.
  */
@@ -9,37 +8,12 @@
 #define REEL_HTTPD_MP4_INDEX_H
 
 #include "httpd/media/codec_string.h"
+#include "httpd/media/mp4_samples.h"
 
 #define MP4_TRACKS_MAX       16
 #define MP4_SAMPLES_MAX      (UINT32_C(1) << 24) /* of one track */
 #define MP4_DESCRIPTIONS_MAX 64                  /* entries of one stsd */
 #define MP4_CHANGES_MAX      1024                /* from one description to another */
-#define MP4_BLOCK            128
-
-struct mp4_sample {
-    int64_t dts;       /* decoding time, in the track's timescale; an initial empty edit is in it */
-    int64_t offset;    /* in the file */
-    uint32_t size;     /* bytes */
-    uint32_t duration; /* in the track's timescale */
-    int32_t cts;       /* presentation time less DTS; what the edit list skips is taken off */
-    bool sync;
-    uint8_t description; /* index into the track's descriptions */
-};
-
-/* Where the first sample of a block is, and how the fields of its samples are packed, least significant bit first: SIZE, GAP
- * (zigzag: bytes between the end of the sample before and this one), CTS, DURATION, SYNC. */
-struct mp4_block {
-    int64_t dts, offset;
-    uint32_t at; /* byte in the track's bits */
-    uint32_t size_min, duration_min;
-    int32_t cts_min;
-    uint8_t size_bits, gap_bits, cts_bits, duration_bits;
-    uint8_t sync; /* bits per sample: 0 where all of them are */
-    uint8_t bits; /* of a sample: all of these together */
-};
-
-/* So many bits stand in one word, whatever bit of a byte they begin at. */
-#define MP4_WORD_BITS 57
 
 struct mp4_description {
     struct media_view entry; /* the whole box, in the index's own memory */
@@ -82,23 +56,20 @@ struct mp4_index {
     struct media_buffer texts; /* copies of descriptions and track headers */
 };
 
+/* Sees the samples of each track in their order, COUNT from number BEGIN on: track after track. */
+struct mp4_watcher {
+    void (*watch)(void *argument, const struct mp4_track *track, int number, uint32_t begin,
+                  const struct mp4_sample *samples, size_t count);
+    void *argument;
+};
+
 /* MOOV: the whole box. NULL where it is damaged or nothing in it can be streamed: ERROR says why, for the client too
- * (ERROR_MALFORMED, ERROR_UNKNOWN_COMMAND; ERROR_UNAVAILABLE without memory). */
-MUST_CHECK struct mp4_index *mp4_index_create(struct media_view moov, int64_t file_size, struct error *error);
+ * (ERROR_MALFORMED, ERROR_UNKNOWN_COMMAND; ERROR_UNAVAILABLE without memory). WATCHER: NULL where nobody watches. */
+MUST_CHECK struct mp4_index *mp4_index_create(struct media_view moov, int64_t file_size,
+                                              const struct mp4_watcher *watcher, struct error *error);
 void mp4_index_destroy(struct mp4_index *index); /* NULL is ignored */
 
 /* The first track of KIND, or -1. */
 int mp4_index_first(const struct mp4_index *index, enum media_kind kind);
-
-/* Reads samples in their order. */
-struct mp4_cursor {
-    const struct mp4_track *track;
-    uint32_t number; /* of the next one */
-    int64_t dts, end;
-    uint64_t bit;
-};
-/* NUMBER may be the track's count: then there is no next one. */
-void mp4_cursor_seek(struct mp4_cursor *cursor, const struct mp4_track *track, uint32_t number);
-bool mp4_cursor_next(struct mp4_cursor *cursor, struct mp4_sample *sample);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * mp4_tables: each table has a place of its own, which moves on by one sample at a time.
+ * mp4_tables: each table has a place of its own, which moves on by the samples that are read.
  */
 #include "httpd/media/mp4_tables.h"
 #include <inttypes.h>
@@ -134,57 +134,98 @@ bool mp4_tables_open(struct mp4_tables *tables, struct media_view stbl, struct m
     return check_chunks(tables, track, error) && check_times(tables, track, error);
 }
 
-static inline uint32_t next_size(const struct mp4_tables *tables)
+/* ---- reading: one table after the other, each for all of the samples ---- */
+
+static uint32_t narrow_size(const struct mp4_tables *tables, uint32_t number)
 {
-    uint32_t i = tables->number;
-    if (tables->fixed_size > 0)
-        return tables->fixed_size;
+    uint8_t pair;
     switch (tables->size_bits) {
-    case 4: {
-        uint8_t pair = media_get8(tables->sizes, i / 2);
-        return i % 2 == 0 ? pair >> 4 : pair & 15;
-    }
+    case 4:
+        pair = media_get8(tables->sizes, number / 2);
+        return number % 2 == 0 ? pair >> 4 : pair & 15;
     case 8:
-        return media_get8(tables->sizes, i);
-    case 16:
-        return media_get16(tables->sizes, (size_t)i * 2);
+        return media_get8(tables->sizes, number);
     default:
-        return media_get32(tables->sizes, (size_t)i * 4);
+        return media_get16(tables->sizes, (size_t)number * 2);
     }
 }
 
-static inline void next_time(struct mp4_tables *tables, struct mp4_sample *sample)
+static void read_sizes(const struct mp4_tables *tables, struct mp4_sample *samples, size_t count)
 {
-    while (tables->stts_left == 0 && tables->stts_at < tables->stts.size) {
-        tables->stts_left = media_get32(tables->stts, tables->stts_at);
-        tables->stts_delta = media_get32(tables->stts, tables->stts_at + 4);
-        tables->stts_at += 8;
+    const struct media_view own = media_view_from(tables->sizes, (size_t)tables->number * 4);
+    for (size_t i = 0; i < count; i++) {
+        if (tables->fixed_size > 0)
+            samples[i].size = tables->fixed_size;
+        else if (tables->size_bits == 32)
+            samples[i].size = media_get32(own, i * 4);
+        else
+            samples[i].size = narrow_size(tables, tables->number + (uint32_t)i);
     }
-    tables->stts_left -= tables->stts_left > 0;
-    while (tables->ctts_left == 0 && tables->ctts_at < tables->ctts.size) {
-        tables->ctts_left = media_get32(tables->ctts, tables->ctts_at);
-        tables->ctts_offset = (int32_t)media_get32(tables->ctts, tables->ctts_at + 4);
-        tables->ctts_at += 8;
-    }
-    sample->dts = tables->dts;
-    sample->duration = tables->stts_delta;
-    sample->cts = tables->ctts_left > 0 ? tables->ctts_offset : 0;
-    tables->ctts_left -= tables->ctts_left > 0;
-    tables->dts += tables->stts_delta;
 }
 
-static inline bool next_sync(struct mp4_tables *tables)
+static void read_times(struct mp4_tables *tables, struct mp4_sample *samples, size_t count)
 {
+    int64_t dts = tables->dts;
+    for (size_t i = 0; i < count;) {
+        while (tables->stts_left == 0 && tables->stts_at < tables->stts.size) {
+            tables->stts_left = media_get32(tables->stts, tables->stts_at);
+            tables->stts_delta = media_get32(tables->stts, tables->stts_at + 4);
+            tables->stts_at += 8;
+        }
+        /* What the table does not say goes on as the last. */
+        size_t run = tables->stts_left > 0 ? min_size(tables->stts_left, count - i) : count - i;
+        uint32_t delta = tables->stts_delta;
+        for (size_t end = i + run; i < end; i++) {
+            samples[i].dts = dts;
+            samples[i].duration = delta;
+            dts += delta;
+        }
+        tables->stts_left -= tables->stts_left > 0 ? (uint32_t)run : 0;
+    }
+    tables->dts = dts;
+}
+
+static bool read_shifts(struct mp4_tables *tables, struct mp4_sample *samples, size_t count,
+                        struct error *error)
+{
+    for (size_t i = 0; i < count;) {
+        while (tables->ctts_left == 0 && tables->ctts_at < tables->ctts.size) {
+            tables->ctts_left = media_get32(tables->ctts, tables->ctts_at);
+            tables->ctts_offset = (int32_t)media_get32(tables->ctts, tables->ctts_at + 4);
+            tables->ctts_at += 8;
+        }
+        size_t run = tables->ctts_left > 0 ? min_size(tables->ctts_left, count - i) : count - i;
+        int64_t cts = (int64_t)(tables->ctts_left > 0 ? tables->ctts_offset : 0) - tables->track->skipped;
+        if (cts < INT32_MIN)
+            return error_set(error, ERROR_MALFORMED,
+                             "a composition offset of track %" PRIu32 " is out of range", tables->track->id);
+        for (size_t end = i + run; i < end; i++)
+            samples[i].cts = (int32_t)cts;
+        tables->ctts_left -= tables->ctts_left > 0 ? (uint32_t)run : 0;
+    }
+    return true;
+}
+
+static void read_syncs(struct mp4_tables *tables, struct mp4_sample *samples, size_t count)
+{
+    const uint32_t begin = tables->number + 1, end = begin + (uint32_t)count; /* as stss counts */
+    for (size_t i = 0; i < count; i++)
+        samples[i].sync = tables->track->all_sync;
     if (tables->track->all_sync)
-        return true;
-    while (tables->key < tables->number + 1 && tables->stss_at < tables->stss.size) {
-        tables->key = media_get32(tables->stss, tables->stss_at);
-        tables->stss_at += 4;
+        return;
+    for (uint32_t number = begin; number < end; number++) {
+        while (tables->key < number && tables->stss_at < tables->stss.size) {
+            tables->key = media_get32(tables->stss, tables->stss_at);
+            tables->stss_at += 4;
+        }
+        if (tables->key < number || tables->key >= end)
+            return;
+        number = tables->key;
+        samples[number - begin].sync = true;
     }
-    return tables->key == tables->number + 1;
 }
 
-static inline bool next_chunk(struct mp4_tables *tables)
+static bool next_chunk(struct mp4_tables *tables)
 {
     while (tables->chunk_left == 0) {
         if (tables->chunk >= tables->chunk_count)
@@ -199,38 +240,40 @@ static inline bool next_chunk(struct mp4_tables *tables)
         tables->chunk_left = media_get32(tables->stsc, tables->stsc_at + 4);
         tables->description = (uint8_t)(media_get32(tables->stsc, tables->stsc_at + 8) - 1);
     }
-    tables->chunk_left--;
     return true;
 }
 
-static inline bool next_sample(struct mp4_tables *tables, struct mp4_sample *sample, struct error *error)
+/* Of samples whose sizes are known. */
+static bool read_places(struct mp4_tables *tables, struct mp4_sample *samples, size_t count,
+                        struct error *error)
 {
-    if (!next_chunk(tables))
-        return error_set(error, ERROR_MALFORMED, "the chunks of track %" PRIu32 " end before its samples do",
-                         tables->track->id);
-    next_time(tables, sample);
-    int64_t cts = (int64_t)sample->cts - tables->track->skipped;
-    if (cts < INT32_MIN)
-        return error_set(error, ERROR_MALFORMED, "a composition offset of track %" PRIu32 " is out of range",
-                         tables->track->id);
-    sample->cts = (int32_t)cts;
-    sample->size = next_size(tables);
-    sample->sync = next_sync(tables);
-    sample->offset = tables->offset;
-    sample->description = tables->description;
-    if (sample->size > INT32_MAX || tables->offset > INT64_MAX - sample->size)
-        return error_set(error, ERROR_MALFORMED, "a sample of track %" PRIu32 " is larger than any file",
-                         tables->track->id);
-    tables->offset += sample->size;
-    tables->number++;
+    for (size_t i = 0; i < count;) {
+        if (!next_chunk(tables))
+            return error_set(error, ERROR_MALFORMED,
+                             "the chunks of track %" PRIu32 " end before its samples do", tables->track->id);
+        size_t run = min_size(tables->chunk_left, count - i);
+        int64_t offset = tables->offset;
+        for (size_t end = i + run; i < end; i++) {
+            if (samples[i].size > INT32_MAX || offset > INT64_MAX - samples[i].size)
+                return error_set(error, ERROR_MALFORMED,
+                                 "a sample of track %" PRIu32 " is larger than any file", tables->track->id);
+            samples[i].offset = offset;
+            samples[i].description = tables->description;
+            offset += samples[i].size;
+        }
+        tables->offset = offset;
+        tables->chunk_left -= (uint32_t)run;
+    }
     return true;
 }
 
 bool mp4_tables_read(struct mp4_tables *tables, struct mp4_sample *samples, size_t count, struct error *error)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!next_sample(tables, &samples[i], error))
-            return false;
-    }
+    read_sizes(tables, samples, count);
+    read_times(tables, samples, count);
+    read_syncs(tables, samples, count);
+    if (!read_shifts(tables, samples, count, error) || !read_places(tables, samples, count, error))
+        return false;
+    tables->number += (uint32_t)count;
     return true;
 }

@@ -1,6 +1,6 @@
 /*
  * mp4_tables: the sample tables of one track (stts, ctts, stss, stsz or stz2, stsc, stco or co64; ISO/IEC 14496-12 section 8.6 and
- * 8.7), checked against their boxes and read side by side, sample after sample. Pure; for mp4_index alone.
+ * 8.7), checked against their boxes and read side by side, a block of samples at a time. Pure; for mp4_index alone.
  */
 #ifndef REEL_HTTPD_MP4_TABLES_H
 #define REEL_HTTPD_MP4_TABLES_H

@@ -2,6 +2,7 @@
  * mp4_maker: box by box.
  */
 #include "tests/unit/library/mp4_maker.h"
+#include <stdlib.h>
 
 #define TYPE MEDIA_TYPE
 
@@ -176,4 +177,14 @@ void mp4_maker_moov(struct media_buffer *out, const struct mp4_maker_track *trac
     for (size_t i = 0; i < count; i++)
         put_track(out, &tracks[i], (uint32_t)i + 1);
     media_box_end(out, moov);
+}
+
+struct mp4_cut *mp4_maker_cut(const struct mp4_index *index, int64_t segment_ms, struct error *error)
+{
+    struct mp4_cutter *cutter = mp4_cutter_create(segment_ms);
+    if (!cutter)
+        abort();
+    struct mp4_cut *cut = mp4_cut_create(index, cutter, error);
+    mp4_cutter_destroy(cutter);
+    return cut;
 }

@@ -4,7 +4,7 @@
 #ifndef REEL_TESTS_MP4_MAKER_H
 #define REEL_TESTS_MP4_MAKER_H
 
-#include "httpd/media/media_bytes.h"
+#include "httpd/media/mp4_cut.h"
 
 struct mp4_maker_track {
     bool video; /* else AAC */
@@ -30,5 +30,7 @@ struct mp4_maker_track {
 
 /* A moov box with these tracks. */
 void mp4_maker_moov(struct media_buffer *out, const struct mp4_maker_track *tracks, size_t count);
+/* The cut of an index by a cutter that has not watched it. */
+struct mp4_cut *mp4_maker_cut(const struct mp4_index *index, int64_t segment_ms, struct error *error);
 
 #endif

@@ -38,7 +38,8 @@ static struct mp4_index *index_of(const struct mp4_maker_track *tracks, size_t c
     struct media_buffer moov = {0};
     struct error error;
     mp4_maker_moov(&moov, tracks, count);
-    struct mp4_index *index = mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, &error);
+    struct mp4_index *index =
+        mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, NULL, &error);
     assert_non_null(index);
     media_buffer_clear(&moov);
     return index;
@@ -67,7 +68,7 @@ static struct mp4_index *read_back(const struct mp4_clip *clip, int64_t *duratio
     struct error error = {.text = ""};
     assert_int_equal(media_get32(head, 4), TYPE('f', 't', 'y', 'p'));
     assert_true(media_box_find(head, TYPE('m', 'o', 'o', 'v'), &moov));
-    struct mp4_index *index = mp4_index_create(moov.whole, (int64_t)head.size + clip->length, &error);
+    struct mp4_index *index = mp4_index_create(moov.whole, (int64_t)head.size + clip->length, NULL, &error);
     if (!index)
         fail_msg("%s", error.text);
     size_t mdat = (size_t)(moov.whole.bytes - head.bytes) + moov.whole.size;

@@ -614,7 +614,7 @@ static void test_initialization_segments(void **state)
     mp4_fragment_init(film->index, parts, 2, &init);
     struct media_box moov;
     assert_true(media_box_find((struct media_view){init.bytes, init.size}, TYPE('m', 'o', 'o', 'v'), &moov));
-    struct mp4_index *index = mp4_index_create(moov.whole, 1 << 20, &error);
+    struct mp4_index *index = mp4_index_create(moov.whole, 1 << 20, NULL, &error);
     assert_non_null(index);
     assert_int_equal(index->track_count, 2);
     assert_int_equal(index->tracks[0].timescale, 1000);

@@ -42,7 +42,8 @@ static struct mp4_index *index_of(const struct mp4_maker_track *tracks, size_t c
     struct media_buffer moov = {0};
     mp4_maker_moov(&moov, tracks, count);
     assert_false(moov.failed);
-    struct mp4_index *index = mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, error);
+    struct mp4_index *index =
+        mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, NULL, error);
     media_buffer_clear(&moov);
     return index;
 }
@@ -115,7 +116,7 @@ static void test_samples_come_back_whatever_lies_between_them(void **state)
         track.chunk_step = INT64_C(1) << bits;
         mp4_maker_moov(&moov, &track, 1);
         struct mp4_index *index =
-            mp4_index_create((struct media_view){moov.bytes, moov.size}, INT64_MAX, &error);
+            mp4_index_create((struct media_view){moov.bytes, moov.size}, INT64_MAX, NULL, &error);
         if (!index)
             fail_msg("refused: %s", error.text);
         for (uint32_t i = 0; i < 100; i++) {
@@ -143,7 +144,7 @@ static void test_an_hour_takes_a_megabyte(void **state)
     struct mp4_index *index = good_index(tracks, 2);
     assert_true(index->memory < 1000000);
     struct error error;
-    struct mp4_cut *cut = mp4_cut_create(index, 6000, &error);
+    struct mp4_cut *cut = mp4_maker_cut(index, 6000, &error);
     assert_non_null(cut);
     assert_int_equal(cut->count, 600);
     assert_true(cut->memory < 30000);
@@ -202,7 +203,7 @@ static void lying_table(uint32_t table, uint32_t count)
         if (media_get32(view, i) == table)
             media_set32(&moov, i + 8 + (table == TYPE('s', 't', 's', 'z') ? 4u : 0u), count);
     }
-    assert_null(mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, &error));
+    assert_null(mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, NULL, &error));
     assert_int_equal(error.code, ERROR_MALFORMED);
     media_buffer_clear(&moov);
 }
@@ -242,8 +243,9 @@ static void test_any_byte_may_be_wrong(void **state)
             assert_non_null(copy);
             memcpy(copy, moov.bytes, moov.size);
             copy[i] = values[v];
-            struct mp4_index *index = mp4_index_create((struct media_view){copy, moov.size}, 1000000, &error);
-            struct mp4_cut *cut = index ? mp4_cut_create(index, 1000, &error) : NULL;
+            struct mp4_index *index =
+                mp4_index_create((struct media_view){copy, moov.size}, 1000000, NULL, &error);
+            struct mp4_cut *cut = index ? mp4_maker_cut(index, 1000, &error) : NULL;
             taken += cut != NULL;
             mp4_cut_destroy(cut);
             mp4_index_destroy(index);
@@ -256,7 +258,7 @@ static void test_any_byte_may_be_wrong(void **state)
         uint8_t *copy = malloc(size + 1);
         assert_non_null(copy);
         memcpy(copy, moov.bytes, size);
-        assert_null(mp4_index_create((struct media_view){copy, size}, 1000000, &error));
+        assert_null(mp4_index_create((struct media_view){copy, size}, 1000000, NULL, &error));
         free(copy);
     }
     media_buffer_clear(&moov);
@@ -270,7 +272,7 @@ static struct media_film *film_of(const struct mp4_maker_track *tracks, size_t c
     struct media_film *film = media_film_create(FILM_MP4, LENGTH);
     assert_non_null(film);
     film->index = good_index(tracks, count);
-    film->cut = mp4_cut_create(film->index, segment_ms, &error);
+    film->cut = mp4_maker_cut(film->index, segment_ms, &error);
     if (!film->cut)
         fail_msg("not cut: %s", error.text);
     return film;
@@ -316,7 +318,7 @@ static void test_key_frames_too_far_apart_are_refused(void **state)
     track.count = 5000;
     track.key_every = 1600; /* 64 s */
     struct mp4_index *index = good_index(&track, 1);
-    assert_null(mp4_cut_create(index, 6000, &error));
+    assert_null(mp4_maker_cut(index, 6000, &error));
     assert_int_equal(error.code, ERROR_UNKNOWN_COMMAND);
     assert_non_null(strstr(error.text, "64 s apart"));
     mp4_index_destroy(index);
@@ -366,6 +368,64 @@ static void test_another_description_begins_another_segment(void **state)
     assert_non_null(strstr(text, "initialization=\"init-v-1.mp4\""));
     media_buffer_clear(&out);
     media_film_release(film);
+}
+
+/* The cut of what a cutter has seen on the way into the index is that of the index. */
+static void cut_alike(const struct mp4_maker_track *tracks, size_t count)
+{
+    struct media_buffer moov = {0};
+    struct error error = {.text = ""};
+    struct mp4_cutter *cutter = mp4_cutter_create(6000);
+    assert_non_null(cutter);
+    const struct mp4_watcher watcher = {.watch = mp4_cutter_watch, .argument = cutter};
+    mp4_maker_moov(&moov, tracks, count);
+    struct mp4_index *index =
+        mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, &watcher, &error);
+    assert_non_null(index);
+    struct mp4_cut *seen = mp4_cut_create(index, cutter, &error), *read = mp4_maker_cut(index, 6000, &error);
+    assert_non_null(seen);
+    assert_non_null(read);
+    assert_int_equal(seen->count, read->count);
+    assert_memory_equal(seen->times, read->times, (read->count + 1) * sizeof(*read->times));
+    assert_memory_equal(seen->rates, read->rates, sizeof(read->rates));
+    assert_int_equal(seen->muxed, read->muxed);
+    assert_int_equal(seen->memory, read->memory);
+    for (size_t i = 0; i < count; i++)
+        assert_memory_equal(seen->first[i], read->first[i], (read->count + 1) * sizeof(uint32_t));
+    mp4_cut_destroy(seen);
+    mp4_cut_destroy(read);
+    mp4_index_destroy(index);
+    mp4_cutter_destroy(cutter);
+    media_buffer_clear(&moov);
+}
+
+static void test_a_film_is_cut_alike_while_its_index_is_read(void **state)
+{
+    struct mp4_maker_track tracks[3] = {video, audio, audio};
+    const struct mp4_maker_track sound_first[2] = {audio, video};
+    (void)state;
+    cut_alike(tracks, 3);
+    cut_alike(tracks, 1);
+    cut_alike(&audio, 1);
+    cut_alike(sound_first, 2);
+    tracks[0].reorder = true;
+    tracks[0].key_every = 25;
+    tracks[0].empty_edit = 2500;
+    tracks[2].media_time = 100000;
+    cut_alike(tracks, 3);
+    tracks[1].count = 5000; /* sound goes on behind the pictures */
+    cut_alike(tracks, 3);
+    tracks[0].key_every = 0; /* any picture may begin a segment */
+    cut_alike(tracks, 2);
+    tracks[0] = video;
+    tracks[0].descriptions = 2;
+    tracks[2] = audio;
+    tracks[2].descriptions = 2;
+    cut_alike(tracks, 3);
+    tracks[0].descriptions = 0;
+    tracks[0].count = 100000; /* beyond the room of the first segments */
+    tracks[1].count = 150000;
+    cut_alike(tracks, 2);
 }
 
 /* ---- fragments ---- */
@@ -820,6 +880,7 @@ int main(void)
         cmocka_unit_test(test_key_frames_too_far_apart_are_refused),
         cmocka_unit_test(test_open_gops_are_seen),
         cmocka_unit_test(test_another_description_begins_another_segment),
+        cmocka_unit_test(test_a_film_is_cut_alike_while_its_index_is_read),
         cmocka_unit_test(test_fragments_point_at_the_samples_of_the_file),
         cmocka_unit_test(test_what_lies_apart_is_gathered),
         cmocka_unit_test(test_names_are_read_as_they_are_written),

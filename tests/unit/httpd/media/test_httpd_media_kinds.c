@@ -222,11 +222,11 @@ static struct media_film *film_of(const struct mp4_maker_track *tracks, size_t c
     struct media_film *film = media_film_create(FILM_MP4, LENGTH);
     assert_non_null(film);
     mp4_maker_moov(&moov, tracks, count);
-    film->index = mp4_index_create(view_of(&moov), LENGTH, &error);
+    film->index = mp4_index_create(view_of(&moov), LENGTH, NULL, &error);
     media_buffer_clear(&moov);
     if (!film->index)
         fail_msg("refused: %s", error.text);
-    film->cut = mp4_cut_create(film->index, 6000, &error);
+    film->cut = mp4_maker_cut(film->index, 6000, &error);
     if (!film->cut)
         fail_msg("not cut: %s", error.text);
     media_film_measure(film);

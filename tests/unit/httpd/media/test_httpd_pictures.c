@@ -192,9 +192,10 @@ static struct media_film *make_film(uint32_t count, uint32_t size)
     mp4_maker_moov(&moov, &track, 1);
     struct media_film *film = media_film_create(FILM_MP4, (int64_t)1 << 40);
     assert_non_null(film);
-    film->index = mp4_index_create((struct media_view){moov.bytes, moov.size}, (int64_t)1 << 40, &error);
+    film->index =
+        mp4_index_create((struct media_view){moov.bytes, moov.size}, (int64_t)1 << 40, NULL, &error);
     assert_non_null(film->index);
-    film->cut = mp4_cut_create(film->index, 6000, &error);
+    film->cut = mp4_maker_cut(film->index, 6000, &error);
     assert_non_null(film->cut);
     media_buffer_clear(&moov);
     return film;
