@@ -15,8 +15,9 @@
 
 #define GAP_MAX     ((int64_t)64 * 1024)        /* between pieces that one request fetches */
 #define REQUEST_MAX ((int64_t)16 * 1024 * 1024) /* bytes of one request, unless a piece has more */
-#define CHUNK       ((size_t)64 * 1024)   /* what is received at a time where it is not the pieces alone */
-#define TURN        ((int64_t)256 * 1024) /* what is received before others have their turn */
+#define CHUNK       ((size_t)64 * 1024) /* what is received at a time where it is not the pieces alone */
+#define TURN                                                                                                 \
+    ((int64_t)64 * 1024) /* what is received before others have their turn: films are read side by side */
 
 /* What a worker does. Outlives the reading where that is cancelled. */
 struct local_job {
