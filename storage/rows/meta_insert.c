@@ -255,7 +255,8 @@ static void end_insert(struct meta_insert *insert, enum db_result result, const 
     else if (!settled)
         insert->outcome = META_INSERTED;
     row_key_make(&insert->key, &key);
-    if (insert->outcome == META_INSERTED && !insert->moves_from) /* what is moved may be deleted */
+    /* What is moved may be deleted; a row that stays has its own name and time of expiry. */
+    if (insert->outcome == META_INSERTED && !insert->replaces)
         row_cache_added(meta->cache, &key, insert->epoch, meta_row_kept(meta, &insert->row));
     else
         row_cache_changed(meta->cache, &key);
@@ -286,6 +287,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
     insert->item.uncertain = insert->item.uncertain || result == DB_UNCERTAIN;
     if (changed) {
         insert->outcome = META_INSERTED;
+        insert->anew = false;
         insert->row.version = seen->version;
     }
     if (result != DB_OK || changed)
@@ -296,6 +298,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
     /* Its row was purged since, which is why the file was not there: the ID is free. Unless the row may have got this file
      * first, which then was deleted and purged too. */
     if (!insert->item.uncertain && !insert->late && !insert->moves_from) {
+        insert->anew = true;
         result = insert_settle(&insert->item, connection, error);
         insert->item.uncertain = result == DB_UNCERTAIN;
         return result;
@@ -321,7 +324,7 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     row_key_make(&insert->key, &key);
     insert->meta = meta;
     insert->refusals = 0;
-    insert->late = insert->purged = insert->refused = false;
+    insert->late = insert->purged = insert->refused = insert->anew = false;
     insert->row.version = 0;
     insert->epoch = row_cache_epoch(meta->cache, &key);
     insert->item = (struct insert_item){.insert = insert_alone,
@@ -359,6 +362,10 @@ static enum db_result withdraw_row(struct meta_withdraw *withdraw, struct db_con
 static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    bool changed = false;
+    if (withdraw->replaced)
+        return meta_sql_replace(connection, &withdraw->key, withdraw->row.stat.group, &withdraw->row,
+                                withdraw->replaced, &changed, error);
     if (withdraw->moves_from)
         return meta_move_back(connection, withdraw->meta->store, &withdraw->key, withdraw->moves_from,
                               &withdraw->row, error);

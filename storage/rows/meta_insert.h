@@ -32,6 +32,7 @@ struct meta_insert {
     void (*done)(struct meta_insert *insert);
     /* out; ROW has its version */
     enum meta_insert_outcome outcome;
+    bool anew; /* with REPLACES: that row was purged meanwhile, and ROW is a new one */
     struct meta_row other;
     struct error error;
     /* private */
@@ -46,15 +47,17 @@ struct meta_insert {
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 
 /* Takes back a row that meta_insert() has just added or put in another's place and that nobody was told of, since
- * its file turned out not to be there. */
+ * its file turned out not to be there. One that was put in the place of another, which somebody was told of once, gets the
+ * former place and state again: that file may come back. */
 struct meta_withdraw {
     struct proto_file_key key;
-    struct meta_row row;    /* as meta_insert() left it */
-    const char *moves_from; /* as there: the row is about the file's former copy again */
+    struct meta_row row;             /* as meta_insert() left it */
+    const struct meta_row *replaced; /* NULL, or as REPLACES there, unless the row is ANEW */
+    const char *moves_from;          /* as there: the row is about the file's former copy again */
     struct loop *loop;
     void (*done)(struct meta_withdraw *withdraw);
     /* out */
-    bool fine; /* the row is not there any more; else ERROR */
+    bool fine; /* no row says that the file is there; else ERROR */
     struct error error;
     /* private */
     struct meta *meta;

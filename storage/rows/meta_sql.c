@@ -66,9 +66,11 @@ static const char *const type_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "UPDATE ", " SET content_type = ? WHERE " KEY_IS " AND file_path = ? AND content_type = ''");
 
 #define AS_SEEN " AND COALESCE(status, 0) = ? AND COALESCE(deleted_at, 0) = ? AND file_path = ?"
+/* A name and a type that are there stay: since the upload that comes again the file may have been renamed. */
 static const char *const replace_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET status = 0, file_path = ?, digest = ?, sha256 = ?, group_name = ?, "
-                              "file_name = ?, content_type = ?, "
+    FOR_EACH_TABLE("UPDATE ", " SET status = ?, file_path = ?, digest = ?, sha256 = ?, group_name = ?, "
+                              "file_name = CASE WHEN file_name = '' THEN ? ELSE file_name END, "
+                              "content_type = CASE WHEN content_type = '' THEN ? ELSE content_type END, "
                               "update_time = CURRENT_TIMESTAMP WHERE " KEY_IS AS_SEEN
                               " AND (group_name = '' OR group_name = ?)");
 static const char *const remove_sql[TABLE_HASH_TABLES] =
@@ -369,6 +371,7 @@ enum db_result meta_sql_replace(struct db_connection *connection, const struct p
     if (new->has_sha256)
         digest_sha256_to_hex(new->sha256, sha256);
     const struct db_value parameters[] = {
+        db_integer(new->state),
         db_text(new->file_path),
         db_text(hex),
         db_text(sha256),

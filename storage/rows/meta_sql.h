@@ -119,7 +119,7 @@ MUST_CHECK enum db_result meta_sql_set_type(struct db_connection *connection,
                                             const char *type, bool *changed, struct error *error);
 
 /* KEY's row, which still is as it was read as SEEN (state: normal or damaged; version, path), is about the file NEW (path,
- * digest, group, name, content type) from now on, and in service. CHANGED as above. */
+ * digest, group, state) from now on. Its name and content type stay, where it has them. CHANGED as above. */
 MUST_CHECK enum db_result meta_sql_replace(struct db_connection *connection, const struct proto_file_key *key,
                                            const char *group, const struct meta_row *seen,
                                            const struct meta_row *new, bool *changed, struct error *error);

@@ -117,7 +117,9 @@ static enum db_result read_partial(struct partial_job *job, struct db_connection
     memcpy(job->row.token, token, sizeof(token));
     if (result != DB_OK)
         return result;
-    if (!found || !same_key(&job->row.key, &job->key) || job->row.state == PARTIAL_PURGING) {
+    /* By ABORT, in a run before this one, whose answer was lost. */
+    bool own = job->state == PARTIAL_PURGING && job->row.claim == job->claim;
+    if (!found || !same_key(&job->row.key, &job->key) || (job->row.state == PARTIAL_PURGING && !own)) {
         error_set(error, ERROR_NOT_FOUND, "no partial upload of file %s with this token", job->key.file);
         return refuse(job);
     }

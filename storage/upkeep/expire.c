@@ -62,7 +62,7 @@ static enum db_result expire_ask_run(struct db_job *job, struct db_connection *c
                                      struct error *error)
 {
     struct expire *expire = CONTAINER_OF(job, struct expire, job);
-    return upkeep_sql_other_row(connection, expire->row->file_path, NULL, 0, &expire->has_row, error);
+    return upkeep_sql_taken(connection, expire->row->file_path, &expire->has_row, error);
 }
 
 static enum db_result expire_remove_run(struct db_job *job, struct db_connection *connection,

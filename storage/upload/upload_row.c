@@ -46,6 +46,7 @@ static void withdraw_row(struct upload *upload)
     withdraw->key = upload->put.key;
     withdraw->row = upload->insert.row;
     withdraw->moves_from = upload->insert.moves_from;
+    withdraw->replaced = withdraw->moves_from || upload->insert.anew ? NULL : upload->insert.replaces;
     withdraw->loop = upload->loop;
     withdraw->done = on_withdrawn;
     if (!meta_withdraw(upload->storage->meta, withdraw, &error))

@@ -1195,9 +1195,9 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     struct meta_insert *again = replace(&world, &key, &lost, 6);
     lossy_db_arm(NULL);
     assert_int_equal(again->outcome, META_INSERTED);
-    assert_true(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(row.place.value, 6);
+    assert_false(meta_find_cached(world.meta, &key, &row)); /* its name is the table's to say */
     assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.place.value, 6);
     assert_string_equal(row.file_path, "../data/000/000/000/5F9E3FA7_006");
     assert_string_equal(row.stat.name, "again.mp4");
     assert_int_equal(row.stat.size, 77);
@@ -1258,13 +1258,48 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     lost.state = META_STATE_DAMAGED;
     again = replace(&world, &key, &lost, 12);
     assert_int_equal(again->outcome, META_INSERTED);
+    assert_false(again->anew);
     assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.state, META_STATE_NORMAL);
+    /* The former file was acknowledged once, and may come back: its row stays, as it was. */
     asked.withdraw.row = again->row;
+    asked.withdraw.replaced = &lost;
     atomic_store(&asked.told, false);
     loop_do(world.loop, asked_run_withdraw, &asked);
     asked_wait(&asked);
-    assert_int_equal(rows_find(&world, &key, NULL), META_ABSENT);
+    assert_true(asked.withdraw.fine);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.state, META_STATE_DAMAGED);
+    assert_string_equal(row.file_path, lost.file_path);
+    assert_memory_equal(row.stat.digest, lost.stat.digest, sizeof(row.stat.digest));
+    assert_true(row.version == lost.version);
+
+    /* One whose former row was purged meanwhile is a new one. */
+    meta_world_beside(&world, "DELETE FROM t_file_02");
+    again = replace(&world, &key, &lost, 13);
+    assert_int_equal(again->outcome, META_INSERTED);
+    assert_true(again->anew);
+    meta_world_end(&world);
+}
+
+/* An upload that comes again stores lost bytes anew; what others said of the file since stays. */
+static void a_row_that_gets_another_file_keeps_its_name(void **state)
+{
+    struct meta_world world;
+    struct meta_row row, lost;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "first.mp4")->outcome, META_INSERTED);
+    assert_int_equal(rows_find(&world, &key, &lost), META_DONE);
+    meta_world_beside(&world, "UPDATE t_file_02 SET file_name = 'renamed.mp4', content_type = 'video/mp4', "
+                              "expires_at = 4102444800, change_id = 9");
+    assert_int_equal(replace(&world, &key, &lost, 6)->outcome, META_INSERTED);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.place.value, 6);
+    assert_string_equal(row.stat.name, "renamed.mp4");
+    assert_string_equal(row.stat.content_type, "video/mp4");
+    assert_true(row.stat.expires == INT64_C(4102444800));
     meta_world_end(&world);
 }
 
@@ -1373,6 +1408,7 @@ int main(void)
         cmocka_unit_test(no_row_is_added_for_a_file_that_the_clean_up_may_take),
         cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
         cmocka_unit_test(a_row_gets_another_file_unless_it_was_changed_meanwhile),
+        cmocka_unit_test(a_row_that_gets_another_file_keeps_its_name),
         cmocka_unit_test(after_the_end_everything_is_refused),
         cmocka_unit_test(rows_of_several_tables_are_added_together),
     };

@@ -1,4 +1,5 @@
 /* Partial uploads whose time is over: their files go, unless they became files, changed, or are another's. */
+#include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/upkeep_world.h"
 
 #include "storage/upkeep/expire.h"
@@ -98,6 +99,25 @@ static void the_file_of_one_that_was_stored_stays(void **state)
     end(&world, &keeper);
 }
 
+/* Whether a file has come of it is asked as the clean-up asks: in MySQL that waits for a row whose COMMIT may still be on its way
+ * (test_storage_purge_mysql). */
+static void who_removes_a_file_asks_as_the_clean_up_does(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper);
+    partial(&world, 1, -300, "");
+    upkeep_row(&world, "one", 1, 10, NULL);
+    lossy_db_arm(&(struct lossy_db){.beginning = "SELECT row_id FROM t_file_01 WHERE file_path = ? LIMIT 1",
+                                    .runs = true});
+    turn(&world, &keeper);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_true(upkeep_there(&world, 1));
+    end(&world, &keeper);
+}
+
 /* Another member has the lease by now. */
 static void nothing_is_marked_without_the_lease(void **state)
 {
@@ -182,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_has_expired_goes_and_nothing_else),
         cmocka_unit_test(the_file_of_one_that_was_stored_stays),
+        cmocka_unit_test(who_removes_a_file_asks_as_the_clean_up_does),
         cmocka_unit_test(nothing_is_marked_without_the_lease),
         cmocka_unit_test(what_cannot_be_removed_now_is_removed_later),
         cmocka_unit_test(after_the_term_of_the_lease_no_file_goes),

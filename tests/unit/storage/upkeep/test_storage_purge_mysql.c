@@ -1,4 +1,5 @@
-/* Rows with one path are marked for the purge together or not at all, on a real MariaDB, where others change rows at the same moment. */
+/* Rows with one path are marked for the purge together or not at all, and a row that is being added keeps its file, on a real MariaDB,
+ * where others change rows at the same moment. */
 #include "common/db/db.h"
 #include "common/db/schema.h"
 #include "sql/storage_sql.h"
@@ -6,6 +7,7 @@
 #include "tests/unit/library/mariadb_server.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define FILE_PATH "../data/000/000/000/5F9E3FA7_003"
 
@@ -182,11 +184,68 @@ static void a_restoration_meanwhile_waits(void **state)
     assert_int_equal(status_of(2, "three"), 2);
 }
 
+/* ---- a row whose COMMIT is still on its way ---- */
+
+struct asking {
+    struct db_job job;
+    bool taken;
+    atomic_bool over;
+};
+
+static enum db_result ask_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    return upkeep_sql_taken(connection, FILE_PATH, &CONTAINER_OF(job, struct asking, job)->taken, error);
+}
+
+static void *ask_in_a_thread(void *argument)
+{
+    struct db_options options = {.url = url, .threads = 1, .queue_max = 8, .job_timeout_ms = 30000};
+    struct asking *asking = argument;
+    struct error error = {0};
+    struct db *db = db_open(&options, &error);
+    assert_non_null(db);
+    assert_int_equal(db_run_wait(db, &asking->job), DB_OK);
+    atomic_store(&asking->over, true);
+    db_close(db);
+    return NULL;
+}
+
+/* Who removes a file without a row, in the clean-up or after a partial upload's time, waits for it. */
+static void a_row_that_is_being_added_is_waited_for(void **state)
+{
+    struct asking asking = {.job = {.run = ask_run, .idempotent = true}};
+    MYSQL *mysql = mariadb_server_connect(&server);
+    pthread_t thread;
+    char *waits = NULL;
+    (void)state;
+    assert_non_null(mysql);
+    assert_int_equal(mysql_query(mysql, "BEGIN"), 0);
+    assert_int_equal(mysql_query(mysql,
+                                 "INSERT INTO reel_test.t_file_03 (row_id, appid, userid, id, file_size, "
+                                 "file_path) VALUES (1, 'tnvideo', 'alice', 'one', 1, '" FILE_PATH "')"),
+                     0);
+    assert_int_equal(pthread_create(&thread, NULL, ask_in_a_thread, &asking), 0);
+    do {
+        free(waits);
+        usleep(10000);
+        waits = mariadb_server_read(
+            &server, "reel_test",
+            "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'");
+    } while (strtol(waits, NULL, 10) == 0 && !atomic_load(&asking.over));
+    free(waits);
+    assert_false(atomic_load(&asking.over));
+    assert_int_equal(mysql_query(mysql, "COMMIT"), 0);
+    mysql_close(mysql);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(asking.taken);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(all_or_none_are_marked, set_up),
         cmocka_unit_test_setup(a_restoration_meanwhile_waits, set_up),
+        cmocka_unit_test_setup(a_row_that_is_being_added_is_waited_for, set_up),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
 }

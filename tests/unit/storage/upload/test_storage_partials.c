@@ -2,6 +2,7 @@
  * Partial uploads at a storage server of the real rooms: what an offset, a FINISH, an ABORT and a JOIN_PARTS say is so; and what
  * breaks a rule changes nothing.
  */
+#include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/partial_client.h"
 
 #include "storage/store/store_life.h"
@@ -771,6 +772,48 @@ static void an_aborted_one_is_gone(void **state)
     end_world(&world);
 }
 
+/* The answer to the UPDATE that takes a partial upload over is lost, or that to the one that says what became of it: what took
+ * effect is found so, and not called a failure. */
+static void an_answer_that_was_lost_is_found_out(void **state)
+{
+    struct lossy_db lossy = {
+        .beginning = "UPDATE t_partial", .runs = true, .tells = true, .result = DB_UNCERTAIN};
+    struct world world;
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    for (lossy.skip = 0; lossy.skip < 2; lossy.skip++) {
+        lossy_db_arm(&lossy);
+        assert_int_equal(partial_append(fd, &token, 10 * lossy.skip, content + 10 * lossy.skip, 10),
+                         ERROR_NONE);
+        assert_true(lossy_db_met());
+    }
+    lossy.skip = 0;
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_abort(fd, &token), ERROR_NONE);
+    assert_true(lossy_db_met());
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial"), 0);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 0);
+    for (lossy.skip = 0; lossy.skip < 3; lossy.skip++) { /* taken, kept, stored */
+        char file[16];
+        snprintf(file, sizeof(file), "film%d", lossy.skip);
+        token = partial_begin(fd, file, -1);
+        assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+        lossy_db_arm(&lossy);
+        assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+        assert_true(lossy_db_met());
+    }
+    lossy_db_arm(NULL);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial WHERE state = 2"), 3);
+    /* Somebody else's ABORT is none of this one's. */
+    token = partial_begin(fd, "film", -1);
+    beside(&world, "UPDATE t_partial SET state = 3 WHERE state = 0");
+    assert_int_equal(partial_abort(fd, &token), ERROR_NOT_FOUND);
+    close(fd);
+    end_world(&world);
+}
+
 /* Of two of one file ID the first that is finished is the file. */
 static void the_first_that_is_finished_is_the_file(void **state)
 {
@@ -1001,6 +1044,7 @@ int main(void)
         cmocka_unit_test(what_an_older_one_is_at_is_waited_for),
         cmocka_unit_test(a_stated_digest_decides_at_the_end),
         cmocka_unit_test(an_aborted_one_is_gone),
+        cmocka_unit_test(an_answer_that_was_lost_is_found_out),
         cmocka_unit_test(the_first_that_is_finished_is_the_file),
         cmocka_unit_test(a_finish_that_died_behind_its_row_is_repeated),
         cmocka_unit_test(there_are_not_more_than_is_allowed),
