@@ -1,9 +1,9 @@
 /*
- * reel.h: libreel, the client of Reelstore as a C library. Needs nothing but the C library; C99 or later, or
+ * reel.h: libreel, the client of Reelstore as a C library. This header needs only the C library; C99 or later, or
  * C++.
  *
  * Every function blocks until it has succeeded or failed, within the time-outs of the handle, or until
- * reel_cancel(). A handle may be used by any number of threads at the same time; reel_close() alone must come
+ * reel_cancel(). A handle may be used by any number of threads at the same time; only reel_close() must come
  * after all other calls. Callbacks and all file input and output happen in the calling thread: a slow disk or
  * callback holds up its own call only. A handle belongs to the process that opened it: in a child after fork()
  * every call fails with REEL_E_MALFORMED, and the child opens a handle of its own.
@@ -61,9 +61,9 @@ enum reel_error_code {
     REEL_E_TIMEOUT = -14,
     REEL_E_CONNECTION = -15, /* no server could be reached, or all broke the connection */
     REEL_E_EXHAUSTED = -16,  /* a number space is used up */
-    REEL_E_CANCELLED = -17,  /* a callback of the caller said so */
+    REEL_E_CANCELLED = -17,  /* a callback of the caller asked for it, or reel_cancel() */
     REEL_E_UNAUTHENTICATED =
-        -18, /* a server wants to know who asks: a key or a token is missing, wrong or expired */
+        -18, /* a server requires authentication: a key or a token is missing, wrong or expired */
     REEL_E_FORBIDDEN = -19,   /* the key or token does not allow this */
     REEL_E_THROTTLED = -20,   /* too many requests; try again later */
     REEL_E_OTHER_GROUP = -21, /* the file belongs to another group than the server that was asked */
@@ -87,9 +87,8 @@ REEL_API const char *reel_version(void);
 
 struct reel; /* opaque; one thread of its own, and the connections that it keeps */
 
-/* What a call that goes on after trouble has to say about it, in one line without a newline: "media1:23000: no
- * reply within 10000 ms; trying the next server", "waiting for the server to confirm". For people; TEXT is valid
- * during the call. */
+/* Reports, for people, trouble that a call has overcome so far, in one line without a newline: "media1:23000: no
+ * reply within 10000 ms; trying the next server", "waiting for the server to confirm". TEXT is valid during the call. */
 typedef void (*reel_remark)(void *argument, const char *text);
 
 /* Everything is copied. Zero or NULL means the default. Zero the whole struct first, so that members that a
@@ -102,59 +101,59 @@ struct reel_options {
     const char *user;            /* of keys that name none; NULL: every key must name one */
     int64_t connect_timeout_ms;  /* for one server; 0: 1,000 */
     int64_t call_timeout_ms;     /* until a reply begins; 0: 10,000 */
-    int64_t progress_timeout_ms; /* without a byte of content moved; 0: 30,000 */
+    int64_t progress_timeout_ms; /* without any byte of content transferred; 0: 30,000 */
     int tries;                   /* of an upload or download, over all servers; 0: 10 */
     size_t connections;          /* to one server at once; further calls wait; 0: 256 */
-    int64_t hedge_ms;            /* a tracker silent for so long: the next is asked too; 0: 300, < 0: never */
-    reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is said */
+    int64_t hedge_ms;   /* of silence, after which the next tracker is asked too; 0: 300, < 0: never */
+    reel_remark remark; /* called in the thread of the call that it is about; NULL: nothing is reported */
     void *remark_argument;
     size_t async_threads; /* that calls of reel_async() run on; 0: 4 */
-    const char *tls_ca;   /* file or directory of who vouches for servers at tls://; NULL: the system's, and
+    const char *tls_ca; /* file or directory of the authorities for servers at tls://; NULL: the system's, and
                            * servers that know the key of `keys` need no certificate */
-    /* Who the program is. "FILE" or "ID@FILE": a keys file (mode 0600) and which key of it (without ID: the only one that
-     * is a client's, an issuer's or an operator's); NULL: the environment's REEL_KEYS, else none. */
+    /* Who the program is. "FILE" or "ID@FILE": a keys file (mode 0600) and which key of it (without ID: the only one with
+     * the role client, issuer or operator); NULL: the environment's REEL_KEYS, else none. */
     const char *keys;
-    /* What an application allowed: texts as `reel auth token` prints them, separated by commas or blanks; NULL: the
+    /* What an application allows: tokens as `reel auth token` prints them, separated by commas or blanks; NULL: the
      * environment's REEL_TOKEN, else none. Never take either from a command line, which other users can read. */
     const char *token;
     /* enum reel_auth. REEL_AUTH_DEFAULT: the environment's REEL_AUTH (off, prefer, required), else REEL_AUTH_REQUIRED with
      * a key and REEL_AUTH_PREFER without. */
     int64_t auth;
-    /* For whoever runs the trackers (their admin_addresses; the role operator). NULL: as ever. Else the name of a group: its
+    /* For whoever runs the trackers (their admin_addresses; the role operator). NULL: no effect. Else the name of a group: its
      * servers are asked, whatever group a user has, and deleted files can be downloaded too. */
     const char *group;
     /* With group: uploads on this handle move the file whose ID is given from this group to `group`: the content must be the
      * file's, and nothing of the file but its group changes (see reel_move_user()). */
     const char *moves_from;
-    /* Under which name the calls of this handle stand in the logs of the servers: 32 hex digits, or a W3C traceparent, whose flag "sampled"
+    /* The ID of this handle's calls in the logs of the servers: 32 hex digits, or a W3C traceparent, whose flag "sampled"
      * counts as `traced`. NULL: 128 random bits. */
     const char *request;
     int64_t
-        traced; /* not 0: the servers log also that they answered, and put the name into the texts of failures */
+        traced; /* not 0: the servers also log that they answered, and put this ID into the texts of failures */
     int64_t reserved[4]; /* zero */
 };
 
 enum reel_auth {
     REEL_AUTH_DEFAULT = 0,
-    REEL_AUTH_OFF = 1,      /* nothing is proved and nothing shown */
-    REEL_AUTH_PREFER = 2,   /* to servers that can; the others are asked as they are */
-    REEL_AUTH_REQUIRED = 3, /* nothing is asked of a server that has not proved that it knows the key */
+    REEL_AUTH_OFF = 1,      /* neither side proves who it is, and no token is sent */
+    REEL_AUTH_PREFER = 2,   /* with servers that support it; others are used without */
+    REEL_AUTH_REQUIRED = 3, /* no request is sent to a server that has not proved that it knows the key */
 };
 
-/* A handle, or NULL. Reads the keys file where there is one. Contacts no server yet: a tracker that is away shows in the first call. The caller ends it with
+/* A handle, or NULL. Reads the keys file if there is one. Contacts no server yet: an unreachable tracker shows in the first call. The caller closes it with
  * reel_close(). */
 REEL_API struct reel *reel_open(const struct reel_options *options, struct reel_error *error);
 
-/* The 32 hex digits under which the calls of the handle stand in the logs of trackers and storage servers. Valid until reel_close(). */
+/* The 32 hex digits that identify the handle's calls in the logs of trackers and storage servers. Valid until reel_close(). */
 REEL_API const char *reel_request(const struct reel *reel);
 
-/* Any thread: every call that is under way on the handle fails with REEL_E_CANCELLED as soon as it can (one that
- * reads or writes a file here: after that), and so does every later one but reel_close(). Does not wait. Not for
+/* Any thread: every call in progress on the handle fails with REEL_E_CANCELLED as soon as it can (one that is
+ * reading or writing a local file: after that), and so does every later one except reel_close(). Does not wait. Not for
  * signal handlers: let a thread wait for the signal. */
 REEL_API void reel_cancel(struct reel *reel);
 
-/* Closes every connection and frees the handle. No call may be under way, but those of reel_async(): they are
- * cancelled and waited for, and their ends given out. May block up to some seconds while a host name is being
+/* Closes every connection and frees the handle. No call may be in progress, except those of reel_async(): they are
+ * cancelled and waited for, and their DONE is called. May block for a few seconds while a host name is being
  * resolved. In a child after fork() it does nothing. NULL is ignored. */
 REEL_API void reel_close(struct reel *reel);
 
@@ -182,8 +181,8 @@ struct reel_file {
     int64_t reserved[7];                       /* zero */
 };
 
-/* Called in the calling thread as bytes move, a few times per second while none does, and at least once at the
- * end: DONE of TOTAL bytes (an upload that is tried again starts at 0 again). False: give up
+/* Called in the calling thread as bytes move, a few times per second while none do, and at least once at the
+ * end: DONE of TOTAL bytes (an upload that is retried starts at 0 again). False: give up
  * (REEL_E_CANCELLED). */
 typedef bool (*reel_progress)(void *argument, int64_t done, int64_t total);
 
@@ -196,50 +195,50 @@ struct reel_upload {
     const char *file; /* NULL: a new file ID is made. Given: uploading the same bytes twice succeeds and
                          stores once; other bytes fail with REEL_E_EXISTS */
     const char *name; /* the original name. NULL: the last part of the path, or none; "": none */
-    const char *content_type; /* NULL: the server finds out */
+    const char *content_type; /* NULL: the server detects it */
     reel_progress progress;   /* may be NULL */
     void *argument;           /* of progress and preparing */
     /* As progress, while the content is read before the first byte is sent: a pipe into a temporary file (TOTAL is
-     * -1 where its end is not known), any content for its digest where the servers are too old to take that at
+     * -1 while its end is not known), or any content for its digest if the servers are too old to take that at
      * the end. May be NULL. */
     reel_progress preparing;
-    /* Of a regular file (elsewhere it says nothing): the upload can be gone on with. What must be known for that is kept in the file STATE from
-     * the first byte to success: its directory must be there, it is made with mode 0600 and removed at the end. Where STATE is of an earlier
-     * upload of the same content (user, size, modification time and inode of the file; FILE, if given) that one goes on where it was, under its
-     * file ID, over whichever server of the group; the bytes that were sent before are read here once more, for the digest that the servers
-     * compare. Any other STATE is replaced. REEL_E_UNAVAILABLE while another upload has it; REEL_E_IO where it is a link or no regular
-     * file of this user alone. Where the servers are too old the upload is one without. NULL: none. */
+    /* For a regular file (ignored otherwise): the upload can be resumed. What that needs is kept in the file STATE from
+     * the first byte to success: its directory must exist; it is created with mode 0600 and removed at the end. If STATE belongs to an earlier
+     * upload of the same content (user, size, modification time and inode of the file; FILE, if given), that upload is continued under its
+     * file ID, over any server of the group; the bytes that were sent before are read here once more, for the digest that the servers
+     * compare. Any other STATE is replaced. REEL_E_UNAVAILABLE while another upload uses it; REEL_E_IO if it is a link or not a regular
+     * file that belongs to this user alone. If the servers are too old, the upload cannot be resumed. NULL: none. */
     const char *state;
-    /* When the servers delete the file (it can be restored for their retention time): seconds since the epoch; a negative number: so many
-     * seconds after the upload; REEL_NEVER; 0: as the servers are configured for the application. Where they are too old for that the
-     * file is stored, and the upload fails with REEL_E_UNKNOWN_COMMAND. */
+    /* When the servers delete the file (it can be restored for their retention time): seconds since the epoch; a negative number: that many
+     * seconds after the upload; REEL_NEVER; 0: as the servers are configured for the application. If they are too old for that, the
+     * file is stored, but the upload fails with REEL_E_UNKNOWN_COMMAND. */
     int64_t expires;
-    /* A large content goes in up to so many pieces at the same time (at most 16), each over a connection of its own, to different servers
-     * of the group where there are several, which join them; the digest of the whole is compared. The servers need room for it twice while
-     * they do, unless their file systems share blocks. The content is read by threads of the call, and once more by the calling thread, which
-     * is still the one that all callbacks run in. 0, 1: as a whole. Where STATE is of an earlier upload its pieces go on. */
+    /* Large content is sent in up to this many pieces at the same time (at most 16), each over a connection of its own, to different servers
+     * of the group if there are several, which join them; the digest of the whole is compared. While they do, the servers need room for it
+     * twice, unless their file systems share blocks. The content is read by threads of the call, and once more by the calling thread, in which
+     * all callbacks still run. 0, 1: as a whole. If STATE belongs to an earlier upload, its pieces are continued. */
     short pieces;
     bool
         fresh; /* ignore what STATE says and start over; if STATE cannot be locked or written, upload without it */
-    int piece_kib;       /* a piece has at least so many KiB; 0: 16,384 */
+    int piece_kib;       /* the least size of a piece, in KiB; 0: 16,384 */
     int64_t reserved[1]; /* zero */
 };
 #define REEL_NEVER INT64_MAX
 
 /* Upload a regular file, a descriptor, bytes in memory. FILE_ID (may be NULL) gets the file ID, also when the
- * upload fails after it was made. The content's digest is sent along where the server can check it, and where
- * something fails the same file ID is used in every further try, so that success means: stored once, whole,
+ * upload fails after the ID was made. The content's digest is sent along if the server can check it, and every
+ * retry uses the same file ID, so that success means: stored once, whole,
  * safely on disk. A file whose size or modification time changes while it is read is not stored (REEL_E_IO).
  * UPLOAD may be NULL.
  *
- * By path: a pipe, a socket or a device is read to its end, as by descriptor; so is a file that has bytes though
- * its size is said to be 0 (/proc). */
+ * By path: a pipe, a socket or a device is read to its end, as by descriptor; so is a file that has bytes although
+ * its size is reported as 0 (/proc). */
 REEL_API bool reel_upload_path(struct reel *reel, const struct reel_upload *upload, const char *path,
                                char file_id[REEL_FILE_SIZE], struct reel_error *error);
 
-/* By descriptor: a regular file from its position (which stays) for SIZE bytes, or to its end where SIZE is
+/* By descriptor: a regular file from its position (which does not change) for SIZE bytes, or to its end if SIZE is
  * -1. Anything else is first read into an unlinked temporary file (in $TMPDIR, or /var/tmp), for SIZE bytes
- * or to its end. The descriptor stays the caller's. */
+ * or to its end. The descriptor remains the caller's. */
 REEL_API bool reel_upload_fd(struct reel *reel, const struct reel_upload *upload, int fd, int64_t size,
                              char file_id[REEL_FILE_SIZE], struct reel_error *error);
 
@@ -252,18 +251,18 @@ REEL_API bool reel_upload_memory(struct reel *reel, const struct reel_upload *up
 struct reel_download {
     struct reel_key key;
     int64_t offset; /* the first byte; at most the file's size */
-    int64_t size;   /* how many; 0: to the end. More than there are: REEL_E_RANGE */
+    int64_t size;   /* how many; 0: to the end. More than the file has: REEL_E_RANGE */
     bool verify; /* compare with the stored digest: whole files only; fails with REEL_E_DIGEST at the end, or
                     with REEL_E_UNAVAILABLE at the beginning where no digest is stored */
-    bool resume; /* reel_download_path(): go on where an earlier download stopped */
+    bool resume; /* reel_download_path(): continue where an earlier download stopped */
     reel_progress progress; /* may be NULL */
     void *argument;         /* of progress */
     bool exclusive; /* reel_download_path(): nothing may be at PATH, also not at the end (REEL_E_EXISTS) */
     int64_t reserved[3]; /* zero */
 };
 
-/* The bytes go to DATA in their order, in the calling thread; BYTES is valid during the call; false: give up
- * (REEL_E_CANCELLED). A server that breaks off is replaced by another of its group, which goes on at the next
+/* The bytes go to DATA in order, in the calling thread; BYTES is valid during the call; false: give up
+ * (REEL_E_CANCELLED). A server that breaks off is replaced by another of its group, which continues at the next
  * byte, so DATA gets each byte once. */
 typedef bool (*reel_data)(void *argument, const void *bytes, size_t size);
 REEL_API bool reel_download_callback(struct reel *reel, const struct reel_download *download, reel_data data,
@@ -275,11 +274,11 @@ REEL_API bool reel_download_fd(struct reel *reel, const struct reel_download *do
 
 /* The bytes are written to PATH.part (a regular file of this user; a link there is not followed; shortened where
  * the name would be too long), synced, and renamed to PATH (replacing it, also where it is a link) when they are
- * complete: PATH never has half a file. What is at PATH and no regular file (a device, a pipe) is written to directly. Whole
+ * complete: PATH never holds half a file. If PATH exists and is not a regular file (a device, a pipe), it is written to directly. Whole
  * files only. RESUME: an existing PATH.part is continued where it stops (it is compared with the digest at
- * the end, where one is stored), and a PATH that is complete already is left as it is. Without PATH.part the
- * bytes at PATH are taken for the file's beginning; where they are not (REEL_E_DIGEST at the end,
- * REEL_E_RANGE where PATH is longer) or no digest is stored to tell (REEL_E_UNAVAILABLE), PATH stays as it
+ * the end, if one is stored), and a PATH that is already complete is left as it is. Without PATH.part the
+ * bytes at PATH are taken for the file's beginning; if they are not (REEL_E_DIGEST at the end,
+ * REEL_E_RANGE if PATH is longer) or no digest is stored to check them (REEL_E_UNAVAILABLE), PATH stays as it
  * is. After a failure PATH.part stays for the next RESUME, unless its bytes were wrong. */
 REEL_API bool reel_download_path(struct reel *reel, const struct reel_download *download, const char *path,
                                  struct reel_error *error);
@@ -294,8 +293,8 @@ REEL_API bool reel_size(struct reel *reel, const struct reel_key *key, int64_t *
 REEL_API bool reel_stat(struct reel *reel, const struct reel_key *key, struct reel_file *file,
                         struct reel_error *error);
 
-/* The file cannot be read any more, until reel_restore() brings it back; when the servers' retention time has passed
- * it is purged. One that is deleted already fails with REEL_E_DELETED. */
+/* The file can no longer be read until reel_restore() brings it back; after the servers' retention time
+ * it is purged. A file that is already deleted fails with REEL_E_DELETED. */
 REEL_API bool reel_delete(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct reel_error *error);
 
@@ -305,16 +304,16 @@ REEL_API bool reel_restore(struct reel *reel, const struct reel_key *key, struct
 REEL_API bool reel_rename(struct reel *reel, const struct reel_key *key, const char *name,
                           struct reel_error *error);
 
-/* When the servers delete the file: EXPIRES as in struct reel_upload, a negative number counting from now on; 0: it is only asked for.
- * *TIME (may be NULL): seconds since the epoch, as it is from now on; 0: never. A deleted file fails with REEL_E_DELETED; restoring one
- * whose time is over takes the time away. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the servers are too old. */
+/* When the servers delete the file: EXPIRES as in struct reel_upload, a negative number counting from now; 0: only query it.
+ * *TIME (may be NULL): seconds since the epoch, as it is afterwards; 0: never. A deleted file fails with REEL_E_DELETED; restoring an
+ * expired one removes its time. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the servers are too old. */
 REEL_API bool reel_expire(struct reel *reel, const struct reel_key *key, int64_t expires, int64_t *time,
                           struct reel_error *error);
 
 /* What a user has in an application, and may have. */
 struct reel_quota {
     int64_t bytes_used,
-        files_used; /* deleted files that are not purged yet included; -1: not counted, since no limit holds */
+        files_used; /* including deleted files that are not purged yet; -1: not counted, since no limit applies */
     int64_t bytes, files;      /* limits; -1: none */
     bool own_bytes, own_files; /* set for this user; else as the servers are configured for everybody */
     int64_t reserved[4];       /* zero */
@@ -323,18 +322,18 @@ struct reel_quota {
 #define REEL_QUOTA_DEFAULT INT64_C(-2) /* as the servers are configured */
 #define REEL_QUOTA_KEEP    INT64_C(-3) /* as it is */
 
-/* Of KEY's user and application; its file says nothing and may be NULL. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the
+/* The quota of KEY's user and application; its file is ignored and may be NULL. REEL_E_UNKNOWN_COMMAND, or REEL_E_GENERAL of a legacy server: the
  * servers are too old. An upload that a quota has no room for fails with REEL_E_QUOTA. */
 REEL_API bool reel_quota(struct reel *reel, const struct reel_key *key, struct reel_quota *quota,
                          struct reel_error *error);
 
-/* For whoever runs the servers (the role operator): BYTES and FILES are what the user may have from now on: 0 or more, or one of the three
- * above. QUOTA (may be NULL): as it is then. A user who has more already keeps it. */
+/* For whoever runs the servers (the role operator): BYTES and FILES are the user's limits from now on: 0 or more, or one of the three
+ * above. QUOTA (may be NULL): as it is then. A user who already has more keeps it. */
 REEL_API bool reel_set_quota(struct reel *reel, const struct reel_key *key, int64_t bytes, int64_t files,
                              struct reel_quota *quota, struct reel_error *error);
 
-/* A user's files in byte order of their IDs, after KEY->file (NULL: from the first), the deleted ones or the
- * others. EACH is called in the calling thread; FILE is valid during the call; false: enough (the function
+/* A user's files in byte order of their IDs, after KEY->file (NULL: from the first), either the deleted ones or the
+ * others. EACH is called in the calling thread; FILE is valid during the call; false: stop (the function
  * then succeeds). */
 typedef bool (*reel_each)(void *argument, const struct reel_file *file);
 REEL_API bool reel_list(struct reel *reel, const struct reel_key *key, bool deleted, reel_each each,
@@ -347,57 +346,57 @@ REEL_API bool reel_list(struct reel *reel, const struct reel_key *key, bool dele
 REEL_API char *reel_groups(struct reel *reel, struct reel_error *error);
 REEL_API char *reel_status(struct reel *reel, struct reel_error *error);
 
-/* Who the program is to the first tracker that answers, as one JSON object: `role`, `rights` (letters), `ends` (seconds since the
+/* Whom the first tracker that answers takes this program for, as one JSON object: `role`, `rights` (letters), `ends` (seconds since the
  * epoch, 0: no session) and `key`. The caller frees it with reel_free(). NULL on failure; REEL_E_UNKNOWN_COMMAND: the tracker
- * knows no sessions. Blocks. */
+ * does not support sessions. Blocks. */
 REEL_API char *reel_whoami(struct reel *reel, struct reel_error *error);
 
 /* What reel_fsck() asks for. */
 enum reel_fsck_action {
     REEL_FSCK_STATUS = 0, /* how far it is */
     REEL_FSCK_CHECK = 1,  /* a scrub: every file of the group is read back in the background */
-    REEL_FSCK_REPAIR = 2, /* and what is wrong is put out of service and into quarantine */
-    REEL_FSCK_CONFIRM = 3 /* many files have no row, and are leftovers indeed: move them to quarantine */
+    REEL_FSCK_REPAIR = 2, /* as CHECK, and damaged files are taken out of service and into quarantine */
+    REEL_FSCK_CONFIRM = 3 /* many files have no row, and they are indeed leftovers: move them to quarantine */
 };
 
 /* The scrub of the group that KEY's user belongs to, or of the group that KEY->file names, whose rows must be in the same
- * database (NULL or "": the user's; KEY may be NULL). As JSON: `group`, `wanted`, the number of the last scrub that was
- * asked for, `done`, of the last one that ended, `progress`, and `sweep`, of the last search for files without rows
+ * database (NULL or "": the user's; KEY may be NULL). As JSON: `group`, `wanted`, the number of the last scrub
+ * requested, `done`, that of the last one finished, `progress`, and `sweep`, about the last search for files without rows
  * (docs/protocol.md). The caller frees it with reel_free(). */
 REEL_API char *reel_fsck(struct reel *reel, const struct reel_key *key, enum reel_fsck_action action,
                          struct reel_error *error);
 
 /* Changes of a group, at the first tracker that answers; all trackers know of it within their groups_refresh.
- * A tracker takes them from the addresses of its option admin_addresses only (REEL_REFUSED else). WEIGHT
- * counts for REEL_GROUP_ADD and REEL_GROUP_WEIGHT: the group's share of new users, 0 to 1,000,000, 100 as a
- * rule. Each may be repeated: adding a group that is there leaves it as it is. */
+ * A tracker accepts them only from the addresses in its option admin_addresses (otherwise REEL_E_REFUSED). WEIGHT
+ * is used by REEL_GROUP_ADD and REEL_GROUP_WEIGHT: the group's share of new users, 0 to 1,000,000, usually
+ * 100. Each may be repeated: adding a group that exists leaves it as it is. */
 enum reel_group_change {
     REEL_GROUP_ADD = 1,
     REEL_GROUP_DRAIN = 2, /* gets no new users; those that it has keep it */
     REEL_GROUP_OPEN = 3,
     REEL_GROUP_WEIGHT = 4,
-    REEL_GROUP_REMOVE = 5, /* one that is drained and has no users (REEL_E_EXISTS else) */
+    REEL_GROUP_REMOVE = 5, /* one that is drained and has no users (otherwise REEL_E_EXISTS) */
 };
 REEL_API bool reel_change_group(struct reel *reel, const char *group, enum reel_group_change change,
                                 int weight, struct reel_error *error);
 
-/* A user of a group. EACH is called in the calling thread; the texts are valid during the call; false: enough (the function
+/* A user of a group. EACH is called in the calling thread; the texts are valid during the call; false: stop (the function
  * then succeeds). */
 typedef bool (*reel_each_user)(void *argument, const char *application, const char *user);
 
-/* The users of GROUP, as the first tracker that answers has them. For whoever runs the trackers, like what follows. */
+/* The users of GROUP, according to the first tracker that answers. For whoever runs the trackers, like what follows. */
 REEL_API bool reel_group_users(struct reel *reel, const char *group, reel_each_user each, void *argument,
                                struct reel_error *error);
 
-/* The user, whose files have all been moved (reel_options.moves_from), belongs to group TO from now on, unless it is not FROM
- * by then to which the user belongs. The first tracker that answers does it; the others know of it once they have forgotten what
- * they knew (tracker.route_cache_age), or are asked the same. GROUP gets the group that the user belongs to afterwards. */
+/* The user, whose files have all been moved (reel_options.moves_from), belongs to group TO from now on, unless the user
+ * no longer belongs to FROM. The first tracker that answers does it; the others learn of it when their cached entry
+ * expires (tracker.route_cache_age), or when they are asked to do the same. GROUP gets the group that the user belongs to afterwards. */
 REEL_API bool reel_move_user(struct reel *reel, const char *application, const char *user, const char *from,
                              const char *to, char group[REEL_GROUP_SIZE], struct reel_error *error);
 
-/* What the group of the handle (reel_options.group) still has: the users with files of its own; in *FILES how many these files
- * are, in *FORMER how many copies of files that moved away are not purged yet. A user may be named several times. Goes through
- * all of the storage servers' tables, so it takes as long as these are large. */
+/* What the group of the handle (reel_options.group) still has: the users with files of its own; in *FILES the number of these
+ * files, in *FORMER the number of copies of moved files that are not purged yet. A user may be named several times. Reads
+ * all of the storage servers' tables, so the time it takes grows with their size. */
 REEL_API bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int64_t *files,
                               int64_t *former, struct reel_error *error);
 
@@ -421,17 +420,17 @@ typedef void (*reel_async_done)(void *argument);
 REEL_API bool reel_async(struct reel *reel, reel_async_work work, reel_async_done done, void *argument,
                          struct reel_error *error);
 
-/* A descriptor that is readable while an end waits for reel_async_dispatch(): to be polled only, the same for the life
- * of the handle, which closes it. -1: none can be had. */
+/* A descriptor that is readable while a finished call waits for reel_async_dispatch(): only for polling; the same during the life
+ * of the handle, which closes it. -1: none is available. */
 REEL_API int reel_async_fd(struct reel *reel);
 
-/* Calls DONE of every call that has ended, in their order; returns how many. Never blocks. May start further calls
- * from DONE; one thread at a time. */
+/* Calls DONE of every call that has ended, in order; returns how many. Never blocks. DONE may start further
+ * calls; one thread at a time. */
 REEL_API int reel_async_dispatch(struct reel *reel);
 
 /* ---- without a server ---- */
 
-/* Frees what a function returned for that. NULL is ignored. */
+/* Frees what a function returned for the caller to free. NULL is ignored. */
 REEL_API void reel_free(void *memory);
 
 /* A new file ID for USER. Never the same twice, in whatever process, thread or machine. Never blocks. */

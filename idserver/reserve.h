@@ -17,7 +17,7 @@ struct reservation {
     int64_t first;
     int64_t count; /* what was asked, or less at the end of the number space; 0: used up */
     int64_t
-        behind;   /* > 0: the row had gone back by so many numbers, as with a restored backup; skipped over */
+        behind; /* > 0: the row had gone back by this many numbers, as with a restored backup; they are skipped */
     bool created; /* the key had no row */
     bool unknown; /* the key has no row, and was not to be given one: nothing is reserved */
 };

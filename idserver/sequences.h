@@ -4,7 +4,7 @@
  * of a process, at any moment, and no number of ID servers on one database make a number appear twice.
  * Thread-safe (one mutex, held briefly). Touches the database; called by service.c.
  *
- * One reservation a key is under way at a time, and all that ask meanwhile wait for it; it is begun already
+ * One reservation per key is in progress at a time, and all requests meanwhile wait for it; it is begun already
  * when less than half a step is left, so that hardly anybody waits.
  */
 #ifndef REEL_IDSERVER_SEQUENCES_H

@@ -1,5 +1,5 @@
 /*
- * heartbeat: keeps every tracker told that this server is there: JOIN, then LOAD (a legacy tracker: BEAT) at
+ * heartbeat: keeps every tracker informed that this server is there: JOIN, then LOAD (a legacy tracker: BEAT) at
  * every interval, on one connection for each tracker, independently of the others; a broken connection is
  * made anew at once, with back-off. On one loop (the main one); called by main.c.
  */
@@ -23,8 +23,8 @@ struct heartbeat_options {
     const struct address_list *trackers; /* must outlive it */
     int64_t interval_ms;
     int64_t connect_timeout_ms, call_timeout_ms;
-    struct proto_join join; /* join_time is set at each JOIN */
-    const char *advertise;  /* address and port that clients are to be told; "": whatever the trackers see */
+    struct proto_join join;    /* join_time is set at each JOIN */
+    const char *advertise;     /* address and port to be given to clients; "": whatever the trackers see */
     const char *advertise_tls; /* the same, with tls:// in front, for clients that speak it; "": none */
     struct tls_client *tls;    /* for trackers at tls://; NULL: none */
     /* Fills what changes: state, space, connections, uploads. GROUP, host and port are set already. On the

@@ -66,7 +66,7 @@ struct storage_config {
     int64_t leftovers_max;     /* files of one sweep */
     int64_t leftovers_share;   /* per cent of the files that it looked at */
     int64_t scrub_interval_ms; /* 0: only when asked */
-    int64_t scrub_rate;        /* bytes a second; 0: no limit */
+    int64_t scrub_rate;        /* bytes per second; 0: no limit */
 
     struct address_list trackers;
     bool check_users;

@@ -58,9 +58,9 @@ struct storage {
     struct upkeep *upkeep;
     bool upkeep_hangs, recovery_hangs; /* left alone, with what it uses */
     struct storage_metrics metrics;
-    atomic_int repeats; /* so many of the next small uploads look first whether their file ID is taken */
+    atomic_int repeats; /* this many of the next small uploads first check whether their file ID is taken */
 
-    /* The main thread's: requests a second. */
+    /* The main thread's: requests per second. */
     int64_t rate_since_ms, rate_requests;
     int32_t rate;
 };

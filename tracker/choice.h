@@ -1,5 +1,5 @@
 /*
- * choice: which group a new user gets, and in which order the servers of a group are told to a client. Pure
+ * choice: which group a new user gets, and in which order the servers of a group are named to a client. Pure
  * functions over a few numbers of each candidate, and chance; touch nothing else. Called by table.c.
  */
 #ifndef REEL_TRACKER_CHOICE_H
@@ -9,7 +9,7 @@
 
 /* How gladly a server is named: servers of a lower rank come first, whatever their load. */
 enum choice_rank {
-    CHOICE_READY = 0, /* also a server that never told its load */
+    CHOICE_READY = 0, /* also a server that never reported its load */
     CHOICE_BUSY,
     CHOICE_READ_ONLY,
     CHOICE_DRAINING, /* this one and the next only where no other is left */

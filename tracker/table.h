@@ -89,12 +89,12 @@ bool table_only_group(struct table *table, char name[PROTO_GROUP_SIZE]);
  * OFFLINE. */
 MUST_CHECK bool table_join(struct table *table, uint64_t connection, const char *peer,
                            const struct proto_join *join, struct table_moment now, struct error *error);
-/* ERROR_REFUSED: nobody joined so, or it cannot be told which server it is. */
+/* ERROR_REFUSED: nobody joined under that name, or it is ambiguous which server it is. */
 MUST_CHECK bool table_beat(struct table *table, uint64_t connection, const char *peer,
                            const struct proto_beat *beat, struct table_moment now, struct error *error);
 MUST_CHECK bool table_load(struct table *table, uint64_t connection, const char *peer,
                            const struct proto_load *load, struct table_moment now, struct error *error);
-/* ADDRESS, numeric, is what clients are told of the server from now until it joins anew. ERROR_REFUSED as above. */
+/* Clients are given ADDRESS, numeric, as the server's from now until it joins again. ERROR_REFUSED as above. */
 MUST_CHECK bool table_advertise(struct table *table, uint64_t connection, const char *peer,
                                 const struct proto_advertise *advertise, const struct address *address,
                                 struct error *error);

@@ -72,7 +72,7 @@ struct command {
     bool buffered;           /* what is printed may wait: rows of a list, which nobody needs one by one */
     atomic_int ended_by;     /* a signal's number, COMMAND_MAX_TIME, or 0 */
     atomic_int wanted, done; /* files of a transfer, for the summary */
-    atomic_int resumable;    /* uploads under way that can be gone on with */
+    atomic_int resumable;    /* uploads in progress that can be resumed */
 };
 #define COMMAND_MAX_TIME     (-1)
 #define COMMAND_PARALLEL_MAX 16 /* transfers at the same time */
@@ -225,7 +225,7 @@ void command_bar_end(struct command_bar *bar);
 
 /* ---- command_run.c ---- */
 
-/* SIGINT, SIGTERM, SIGHUP and --max-time cancel what is under way; a summary is printed. */
+/* SIGINT, SIGTERM, SIGHUP and --max-time cancel what is in progress; a summary is printed. */
 MUST_CHECK bool command_watch_begin(struct command *command, struct error *error);
 void command_watch_end(struct command *command);
 

@@ -1,6 +1,6 @@
 /*
  * command_probe: one question to one server, as `reel doctor` asks it: connected, sent, answered within a time, and
- * nothing kept. Not through libreel, which would go on to another server. Blocks. Private to client/command.
+ * nothing kept. Not through libreel, which would try another server. Blocks. Private to client/command.
  */
 #ifndef REEL_CLIENT_COMMAND_PROBE_H
 #define REEL_CLIENT_COMMAND_PROBE_H

@@ -1,5 +1,5 @@
 /*
- * command_state: where the `reel` command keeps what must be known to go on with an interrupted upload: a small file for each, in
+ * command_state: where the `reel` command keeps what it needs to resume an interrupted upload: a small file for each, in
  * $XDG_STATE_HOME/reelstore/uploads (XDG Base Directory Specification; by default ~/.local/state), whose name is made of where the upload goes
  * (trackers, application, user, file ID) and of the path. Its content is libreel's (client/reel.h, reel_upload.state).
  */

@@ -67,10 +67,10 @@ struct client_location {
     struct address servers[CLIENT_SERVERS_MAX]; /* best first */
 };
 
-struct client_operation; /* something under way; cancel it or wait for its callback, which ends it */
+struct client_operation; /* something in progress; cancel it or wait for its callback, which ends it */
 void client_cancel(struct client_operation *operation);
 
-/* REMARK is called, on the loop, whenever the operation goes on after a failure: TEXT says what failed and what
+/* REMARK is called, on the loop, whenever the operation continues after a failure: TEXT says what failed and what
  * is done about it, and is valid during the call. */
 typedef void (*client_remark_callback)(void *argument, const char *text);
 void client_watch(struct client_operation *operation, client_remark_callback remark, void *argument);
@@ -209,7 +209,7 @@ struct client_operation *client_begin(struct client *client, const struct proto_
                                       client_begin_callback callback, void *argument);
 
 /* APPEND: append.size bytes from SOURCE (as in struct packet_call_options), and the digest behind them where append.digest_follows. Once a
- * byte was taken no other server is tried: the callback gets the error, client_offset() tells what counts. STATE is valid during the callback. */
+ * byte was taken no other server is tried: the callback gets the error, client_offset() has the offset that counts. STATE is valid during the callback. */
 typedef void (*client_state_callback)(void *argument, const struct proto_partial_state *state,
                                       const struct error *error);
 struct client_append_options {

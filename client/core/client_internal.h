@@ -83,7 +83,7 @@ struct client_operation {
     struct client *client;
     TAILQ_ENTRY(client_operation) link;
     enum client_step step;
-    struct packet_call *call;     /* to a storage server; NULL: none is under way */
+    struct packet_call *call;     /* to a storage server; NULL: none is in progress */
     struct packet_call *question; /* to the trackers */
     struct packet_call *probe;    /* whether the storage server that is silent answers at all */
     struct event stall;           /* looks for the silence of a storage server */
@@ -201,7 +201,7 @@ void client_operation_set_step(struct client_operation *operation, enum client_s
 /* The end: the operation leaves the client, its callback is called with the result (ERROR NULL) or the error,
  * and it is freed. */
 void client_operation_finish(struct client_operation *operation, const struct error *error);
-/* Tells who watches that the operation goes on after ERROR, and how: "trying the next server". */
+/* Reports that the operation continues after ERROR, and how: "trying the next server". */
 void client_operation_remark(const struct client_operation *operation, const struct error *error,
                              const char *next);
 /* A command's unpack() that keeps SIZE bytes of text as the result. */

@@ -1,5 +1,5 @@
 /*
- * client_resume: whether and when a transfer that broke off goes on at the next byte. The one place that decides it, for
+ * client_resume: whether and when a transfer that broke off continues at the next byte. The one place that decides it, for
  * libreel's downloads and reel-httpd's relay: what a caller of client_download() does when the servers that this found
  * break off, or when it found none. Pure but for chance; its owner's thread only.
  */

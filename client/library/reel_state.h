@@ -39,7 +39,7 @@ MUST_CHECK bool reel_state_read(struct reel_state *state, const struct content *
 MUST_CHECK bool reel_state_write(struct reel_state *state, const struct content *content,
                                  const struct proto_file_key *key, struct error *error);
 
-/* Nothing is left to go on with. */
+/* Nothing is left to be resumed. */
 void reel_state_remove(struct reel_state *state);
 /* Lets others have it. */
 void reel_state_close(struct reel_state *state);

@@ -85,7 +85,7 @@ bool key_may_application(const struct key *key, const char *application);
 bool key_may_path(const struct key *key, const char *path);
 bool key_may_address(const struct key *key, const char *host);
 
-/* True where A and B are the same in everything: a session under A goes on under B. */
+/* True if A and B are equal in everything: a session under A stays valid under B. */
 bool key_equal(const struct key *a, const struct key *b);
 
 /* 1 to 15 of [A-Za-z0-9-]. */

@@ -13,7 +13,7 @@ int64_t clock_monotonic_us(void);
 /* The same at the last tick of the kernel, up to 10 ms ago: for marks that are made often and looked at rarely. */
 int64_t clock_coarse_ms(void);
 
-/* Like clock_monotonic_ms(), but it goes on while the machine sleeps: for how old something is to other machines. */
+/* Like clock_monotonic_ms(), but it also counts while the machine sleeps: for the age of something as other machines see it. */
 int64_t clock_boot_ms(void);
 
 /* Seconds / microseconds since the Unix epoch. May jump: never subtract two of them. */

@@ -14,7 +14,7 @@
 MUST_CHECK bool condition_init(pthread_cond_t *condition, struct error *error);
 
 /* Waits with LOCK held, at most MS milliseconds (0 or less: not at all), until somebody signals. It may return without
- * either: the caller looks at what it waits for and at its clock, and waits for what is left. False: the time is over.
+ * either: the caller looks at what it waits for and at its clock, and waits for what is left. False: the time is up.
  * Blocks. */
 bool condition_wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ms);
 

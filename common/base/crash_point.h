@@ -1,6 +1,6 @@
 /*
  * crash_point: named places where a test build ends itself as kill -9 would, or stops itself as kill -STOP would, so that tests
- * can look at what a crash there leaves, and at what one that goes on late does (docs/durability.md lists them). Compiled in by the CMake option REEL_CRASH_POINTS
+ * can see what a crash there leaves behind, and what a process does that continues late (docs/durability.md lists them). Compiled in by the CMake option REEL_CRASH_POINTS
  * alone; elsewhere a place costs nothing. Called wherever a step must survive a crash.
  */
 #ifndef REEL_COMMON_CRASH_POINT_H
@@ -11,7 +11,7 @@
 #ifdef REEL_CRASH_POINTS
 /* Any thread. With REEL_CRASH_POINT=NAME or NAME:NTH in the environment: the NTH time (the first by default)
  * that this is called with NAME, the process kills itself with SIGKILL. REEL_STOP_POINT likewise with SIGSTOP: whoever
- * sends SIGCONT lets it go on from there. */
+ * sends SIGCONT lets it continue from there. */
 void crash_point_reach(const char *name);
 #define CRASH_POINT(name) crash_point_reach(name)
 #else

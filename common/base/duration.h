@@ -15,7 +15,7 @@ static inline struct timeval duration_timeval(int64_t ms)
     return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
 }
 
-/* When DURATION from START is over, both in milliseconds; 0, that is never, where DURATION is no limit (0 or less). */
+/* When DURATION from START ends, both in milliseconds; 0, that is never, where DURATION is no limit (0 or less). */
 static inline int64_t duration_deadline(int64_t start, int64_t duration)
 {
     return duration > 0 ? start + duration : 0;

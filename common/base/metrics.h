@@ -18,7 +18,7 @@ struct metric *metrics_gauge(const char *name, const char *help, const char *lab
 struct metric *metrics_histogram(const char *name, const char *help, const char *labels);
 /* A gauge whose value is asked for when somebody reads. READ runs on the admin port's thread and registers nothing.
  * Given again with the same name and labels, READ and ARGUMENT take the place of the earlier ones; READ NULL takes them
- * away (once this returns no call is under way any more): so that what a gauge reads from can end before the process. */
+ * away (once this returns, no call is in progress any more): so that what a gauge reads from can end before the process. */
 void metrics_gauge_read(const char *name, const char *help, const char *labels,
                         double (*read)(void *argument), void *argument);
 

@@ -37,7 +37,7 @@ struct packet_attempt_options {
     int64_t timeout_ms, progress_ms;
     enum packet_verdict (*header)(void *attempt, int64_t length);
     void (*taken)(void *attempt);
-    /* It is over. Once, never inside packet_attempt_begin(), and not after PACKET_TAKE; failures before the exchange are
+    /* It has ended. Once, never inside packet_attempt_begin(), and not after PACKET_TAKE; failures before the exchange are
      * EXCHANGE_BROKEN. Never EXCHANGE_STALE. The connection of EXCHANGE_ANSWERED is still held: packet_attempt_stop()
      * must follow in any case. The address was penalised where it is to blame. */
     void (*ended)(void *attempt, const struct packet_exchange_end *end);

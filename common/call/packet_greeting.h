@@ -14,7 +14,7 @@ struct packet_greeting;
 
 enum packet_greeting_outcome {
     GREETING_PROVED, /* both ends have proved themselves (the server where there is a key), and it has the tokens */
-    GREETING_PLAIN, /* the server knows no sessions, and that is allowed: REUSABLE says whether this connection goes on */
+    GREETING_PLAIN, /* the server does not support sessions, which is allowed: REUSABLE says whether this connection can be kept */
     GREETING_FAILED, /* ERROR says why; nothing may be asked on this connection */
 };
 

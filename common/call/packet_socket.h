@@ -52,7 +52,7 @@ void packet_socket_give_buffer(struct packet_socket *socket);
 /* As recv(2). The read event comes again while something is there, also where TLS has it decrypted already. */
 ssize_t packet_socket_recv(struct packet_socket *socket, void *bytes, size_t size);
 
-/* Bytes are under way to the peer and nothing came back from its machine for LIMIT_MS: it is gone, or cut off. */
+/* Bytes are in flight to the peer and nothing has come back from its machine for LIMIT_MS: it is gone, or cut off. */
 bool packet_socket_is_silent(const struct packet_socket *socket, int64_t limit_ms);
 /* The peer has kept it open and sent nothing: anything to read now is its end, or rubbish. */
 bool packet_socket_is_quiet(const struct packet_socket *socket);

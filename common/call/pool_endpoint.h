@@ -129,7 +129,7 @@ void pool_connection_close(struct pool_connection *connection);
 /* Wakes the first that waits for a connection when there may be one now. */
 void pool_endpoint_wake(struct pool_endpoint *endpoint);
 
-/* The end of the pool: no call is under way any more. */
+/* The end of the pool: no call is in progress any more. */
 void pool_endpoints_close(struct packet_pool *pool);
 
 #endif

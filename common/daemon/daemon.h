@@ -85,16 +85,16 @@ struct daemon_spec {
     bool (*confine)(const void *config, struct sandbox *sandbox, struct error *error);
     /* --check-config: lines to OUT about what is allowed but unwise on this machine. May block. NULL: there is none. */
     void (*advise)(const void *config, FILE *out);
-    /* --init-db: creates what is missing in the database, tells on stdout what it did. May block. */
+    /* --init-db: creates what is missing in the database, reports on stdout what it did. May block. */
     bool (*init_db)(const void *config, struct error *error);
-    /* --backup: copies the database to PATH, tells on stdout. May block. NULL: there is none. */
+    /* --backup: copies the database to PATH, reports on stdout. May block. NULL: there is none. */
     bool (*backup)(const void *config, const char *path, struct error *error);
-    /* --checkpoint: empties what a crash has left to be replayed, tells on stdout. May block. NULL: there is none. */
+    /* --checkpoint: replays and empties what a crash has left, reports on stdout. May block. NULL: there is none. */
     bool (*checkpoint)(const void *config, struct error *error);
     /* Builds the daemon: listeners on daemon->loops, timers on daemon->main_loop. Main thread, before the loops run.
      * Must not need a peer (tracker, database) to be there. On false everything it made is undone. */
     bool (*start)(struct daemon *daemon, struct error *error);
-    /* Drain: take nothing new, finish what is under way, then daemon_stopped(). Main thread. */
+    /* Drain: accept nothing new, finish what is in progress, then call daemon_stopped(). Main thread. */
     void (*stop)(struct daemon *daemon);
     /* The drain is over, or its time is; the loops still run: end what runs on threads of its own and completes on a
      * loop (workers_destroy(), db_close()), so that the last completions find their loops. Main thread, may block for

@@ -23,7 +23,7 @@ MUST_CHECK bool pid_file_create(struct pid_file *pid_file, const char *path, str
 void pid_file_remove(struct pid_file *pid_file);
 
 /* RLIMIT_NOFILE, the hard limit too where that is allowed; 0: as it is. Returns false with what was reached
- * instead; the daemon can go on. */
+ * instead; the daemon can run on. */
 bool process_set_open_files(int64_t open_files, struct error *error);
 
 /* Runs ACT as USER, with that user's rights and no others, and becomes root again; for what must be open before the ports

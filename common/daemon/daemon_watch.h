@@ -1,5 +1,5 @@
 /*
- * daemon_watch: asks every loop in turn whether it still runs, and tells the service manager's watchdog only
+ * daemon_watch: asks every loop in turn whether it still runs, and notifies the service manager's watchdog only
  * while all do. Lives on the main loop; only daemon.c calls it.
  */
 #ifndef REEL_COMMON_DAEMON_WATCH_H

@@ -228,7 +228,7 @@ MUST_CHECK bool packet_daemon_listen(struct packet_daemon *base, const struct pa
 MUST_CHECK bool packet_daemon_start_tick(struct packet_daemon *base, int64_t interval_ms,
                                          void (*on_tick)(struct packet_daemon *base), struct error *error);
 
-/* Takes nothing new, lets requests under way finish for daemon.stop_timeout at most; then DRAINED is called
+/* Accepts nothing new, lets requests in progress finish for daemon.stop_timeout at most; then DRAINED is called
  * on the main loop, which ends in daemon_stopped(). */
 void packet_daemon_stop(struct packet_daemon *base, void (*drained)(struct packet_daemon *base));
 

@@ -82,7 +82,7 @@ bool db_healthy(struct db *db, char *reason, size_t reason_size);
 struct db_job {
     /* On a database thread. Returns what its statements returned; a transaction that it began and did not commit is
      * rolled back. May be run several times: after DB_TRANSIENT always (from a clean state: it must reset what it
-     * collected), after DB_UNCERTAIN only where `idempotent`. ERROR tells the failure. */
+     * collected), after DB_UNCERTAIN only where `idempotent`. ERROR describes the failure. */
     enum db_result (*run)(struct db_job *job, struct db_connection *connection, struct error *error);
     void (*done)(struct db_job *job); /* on LOOP: result and error are set */
     struct loop *loop;

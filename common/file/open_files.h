@@ -65,7 +65,7 @@ void open_files_keep(struct open_files *files, struct open_file *file, const voi
 void open_files_take(struct open_files *files, struct open_file *file);
 void open_files_release(struct open_files *files, struct open_file *file);
 
-/* The file is not found any more; those who hold it go on reading. */
+/* The file is no longer found; those who hold it can still read it. */
 void open_files_forget(struct open_files *files, const struct open_key *key);
 void open_files_forget_held(struct open_files *files, struct open_file *file);
 

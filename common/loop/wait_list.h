@@ -1,6 +1,6 @@
 /*
  * wait_list: those who wait for one thing, in their order, each for a bounded time, each answered on a loop of its own.
- * Whoever can give the thing takes the first one out and answers it; who is still in the list when its time is over is
+ * Whoever can give the thing takes the first one out and answers it; whoever is still in the list when its time is up is
  * answered by the timer. There is no other way out, so that every wait is answered exactly once or taken back.
  *
  * The list is guarded by a mutex of its owner, or belongs to one loop. Nothing here allocates memory but libevent, whose

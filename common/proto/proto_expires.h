@@ -6,7 +6,7 @@
 
 #include "common/base/base.h"
 
-/* A time of expiry: seconds since the epoch, from 1 to PROTO_EXPIRES_MAX; or, in requests, a negative number: so many seconds from the
+/* A time of expiry: seconds since the epoch, from 1 to PROTO_EXPIRES_MAX; or, in requests, a negative number: that many seconds from the
  * upload (EXPIRE: from now) on; or PROTO_EXPIRES_NEVER. Between a string and the end of its field: the byte 'E', then 8 bytes. */
 #define PROTO_EXPIRES_MAX   INT64_C(253402300799) /* the end of the year 9999 */
 #define PROTO_EXPIRES_NEVER INT64_MAX

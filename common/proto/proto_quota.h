@@ -42,7 +42,7 @@ MUST_CHECK bool proto_quota_pack(uint8_t buffer[PROTO_QUOTA_REPLY_SIZE], const s
 MUST_CHECK bool proto_quota_unpack(const uint8_t *body, size_t size, struct proto_quota *quota,
                                    struct error *error);
 
-/* QUOTAS 98: application 16, user 256: behind which user to go on, both "" from the first one on = 272. The reply: at most
+/* QUOTAS 98: application 16, user 256: the user after which to continue, both "": from the first one = 272. The reply: at most
  * PROTO_QUOTAS_MAX entries in the order of users, then applications; none: that was all. An entry: application 16, user 256, the
  * 34 bytes of QUOTA's reply, held 8 = 314. */
 struct proto_quotas_entry {

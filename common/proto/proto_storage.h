@@ -58,7 +58,7 @@ struct proto_stat {
     char name[PROTO_NAME_SIZE];                 /* "" where unknown */
     char group[PROTO_GROUP_SIZE];
     /* Seconds since the epoch; 0: never. It stands at the end of the content type's field, where that is not longer than
-     * PROTO_STAT_TYPE_MAX (else EXPIRE tells). */
+     * PROTO_STAT_TYPE_MAX (else EXPIRE gives it). */
     int64_t expires;
 };
 #define PROTO_STAT_TYPE_MAX (PROTO_CONTENT_TYPE_SIZE - 1 - PROTO_EXPIRES_SIZE)
@@ -140,7 +140,7 @@ MUST_CHECK bool proto_expire_pack(uint8_t buffer[PROTO_EXPIRE_SIZE], const struc
 MUST_CHECK bool proto_expire_unpack(const uint8_t *body, size_t size, struct proto_expire *expire,
                                     struct error *error);
 
-/* LEFT 93: table 1 (0..2), after 8 (0: from the first) = 9. The reply: where to go on (table 1, 3: that was all; after 8), rows 8,
+/* LEFT 93: table 1 (0..2), after 8 (0: from the first) = 9. The reply: where to continue (table 1, 3: that was all; after 8), rows 8,
  * former copies 8 that were found on the way, then application 16, user 256 of each of their users, once. */
 struct proto_left {
     uint8_t table;

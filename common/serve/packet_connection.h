@@ -38,7 +38,7 @@ struct packet_metrics {
 
 /* What a connection waits for, where it is its peer's turn; each has a list, longest in it first. */
 enum packet_wait {
-    PACKET_WAIT_LINGER, /* the end of what it sends in vain */
+    PACKET_WAIT_LINGER, /* the end of what the peer still sends, which is dropped */
     PACKET_WAIT_HEAD,   /* its first request, or the rest of one, up to where its handler begins */
     PACKET_WAIT_IDLE,   /* a request */
     PACKET_WAIT_REPLY,  /* that it reads a reply from memory */
@@ -131,7 +131,7 @@ struct packet_connection {
     bool write_armed, read_armed;
     bool posted; /* `task` is posted: the memory must stay */
     struct event read_event, write_event, timer;
-    struct task task;    /* goes on after other connections had their turn */
+    struct task task;    /* continues after other connections had their turn */
     int64_t deadline_ms; /* of the state; 0: none */
     int64_t head_ms;     /* when the present request began to come; 0: none does */
     int64_t armed_ms;    /* when the timer fires, at the deadline or before; 0: not armed */

@@ -44,7 +44,7 @@ struct packet_command {
     int64_t minimum, maximum; /* body length; outside: ERROR_MALFORMED, the body is discarded */
     size_t
         head; /* 0: the whole body (maximum at most 64 KiB) is read first. Else: the handler is called after
-                                 so many bytes and reads the rest with packet_request_read() */
+                                 this many bytes and reads the rest with packet_request_read() */
     void (*handle)(struct packet_request *request);
 };
 
@@ -90,7 +90,7 @@ struct packet_server_options {
 MUST_CHECK struct packet_server *packet_server_create(const struct packet_server_options *options,
                                                       struct loop_group *loops, struct error *error);
 
-/* Any thread. Stops accepting, closes idle connections, lets requests under way finish, at most GRACE_MS, then cuts.
+/* Any thread. Stops accepting, closes idle connections, lets requests in progress finish for at most GRACE_MS, then cuts.
  * DONE(ARGUMENT) runs on one of the loops when the last connection is gone, which a handler that holds its request
  * delays; it may be NULL. A second call is ignored. */
 void packet_server_stop(struct packet_server *server, int64_t grace_ms, void (*done)(void *argument),

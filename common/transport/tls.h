@@ -30,7 +30,7 @@ enum tls_progress {
 /* Goes on with the handshake. TLS_FAILED: ERROR says why, in words for an operator. */
 enum tls_progress tls_handshake(struct tls *tls, struct error *error);
 
-/* Of a handshake under way: what it waits for. */
+/* Of a handshake in progress: what it waits for. */
 bool tls_wants_write(const struct tls *tls);
 
 /* NULL is ignored. Says nothing to the peer; the socket stays open. */
@@ -49,7 +49,7 @@ void tls_say_end(struct tls *tls);
 /* The kernel's key, which cannot be renewed, has encrypted much: the connection should end before long. */
 bool tls_is_worn(const struct tls *tls);
 
-/* ---- about a connection whose handshake is over ---- */
+/* ---- about a connection whose handshake is done ---- */
 
 /* What ties a proof of identity to this very connection: RFC 9266, tls-exporter. False where OpenSSL cannot give it. */
 MUST_CHECK bool tls_binding(struct tls *tls, uint8_t binding[TLS_BINDING_SIZE]);

@@ -1,8 +1,8 @@
 /*
  * tls_door: handshakes of one loop's port: a connection that was accepted passes through it before it counts as one of
- * whoever serves it. At most so many handshakes are under way at once, each for a limited time from the accept on, however
+ * whoever serves it. A limited number of handshakes are in progress at once, each for a limited time from the accept, however
  * its bytes trickle. Nothing but a descriptor and some 400 bytes is spent on a peer before its first byte; further ones wait
- * in their order, and one that is slow gives its place to them. A peer that does not speak TLS is told so in its own
+ * in their order, and one that is slow gives its place to them. A peer that does not speak TLS gets an error in its own
  * language. On the loop's thread, or while that does not run.
  */
 #ifndef REEL_COMMON_TLS_DOOR_H
@@ -21,7 +21,7 @@ struct tls_door;
 /* What may come in the clear before TLS, e.g. the header of a proxy that says for whom it speaks. */
 #define TLS_DOOR_PREFACE_MAX 2048
 enum tls_door_preface {
-    TLS_DOOR_PREFACE_MORE,   /* it goes on behind what has come */
+    TLS_DOOR_PREFACE_MORE,   /* more of it is to come */
     TLS_DOOR_PREFACE_DONE,   /* *USED bytes were it */
     TLS_DOOR_PREFACE_BROKEN, /* it is none, or longer than TLS_DOOR_PREFACE_MAX: the connection ends */
 };
@@ -59,7 +59,7 @@ MUST_CHECK bool tls_door_enter(struct tls_door *door, int fd, const struct socke
 bool tls_door_has_room(const struct tls_door *door);
 bool tls_door_make_room(struct tls_door *door);
 
-/* Ends all that are under way. NULL is ignored. */
+/* Ends all that are in progress. NULL is ignored. */
 void tls_door_close(struct tls_door *door);
 void tls_door_destroy(struct tls_door *door);
 

@@ -14,7 +14,7 @@ struct tls {
     int fd;
     struct tls_set
         *set;   /* a reference: the certificates that the handshake may choose among; NULL: a client */
-    bool ready; /* the handshake is over */
+    bool ready; /* the handshake is done */
     bool kernel_sends;
     bool ended;       /* the peer has said that nothing more comes */
     bool quiet;       /* nothing may be said any more: the end was said, or the connection failed */
@@ -68,7 +68,7 @@ struct tls_scratch *tls_scratch(void);
 
 /* ---- tls_errors.c ---- */
 
-/* What a handshake comes to; reel_tls_handshakes_total{result}. */
+/* The result of a handshake; reel_tls_handshakes_total{result}. */
 enum tls_result {
     TLS_RESULT_FULL,
     TLS_RESULT_RESUMED,

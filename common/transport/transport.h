@@ -79,7 +79,7 @@ static inline bool transport_is_worn(struct transport at)
     return at.tls && tls_is_worn(at.tls);
 }
 
-/* As shutdown(2) with SHUT_WR: the peer is told the clean end, and can be read on. */
+/* As shutdown(2) with SHUT_WR: the peer learns of the clean end, and can still be read. */
 int transport_shutdown(struct transport at);
 
 /* Says goodbye where that needs no wait, frees and closes. The socket's events must be gone. */

@@ -45,7 +45,7 @@ struct access_log_record {
 /* Never blocks. */
 void access_log_add(struct access_log_buffer *buffer, enum access_log_format format,
                     const struct access_log_record *record);
-/* Sends the lines on if they are older than a second; called about four times a second. */
+/* Passes the lines on if they are older than a second; called about four times a second. */
 void access_log_tick(struct access_log_buffer *buffer);
 
 /* The line for RECORD with its newline, at most SIZE bytes; returns its length. Pure. */

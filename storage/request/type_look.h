@@ -1,5 +1,5 @@
 /*
- * type_look: a row without a content type (a predecessor's, or one that storage/admit/type.h did not come to) is
+ * type_look: a row without a content type (a predecessor's, or one that storage/admit/type.h did not get to) is
  * about to be shown: the first bytes of its file are read and the type is found out on a worker of the store
  * path, then saved. Called by storage/request/commands.c on the request's loop.
  */

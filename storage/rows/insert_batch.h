@@ -1,7 +1,7 @@
 /*
  * insert_batch: rows of uploads that end at about the same time share one transaction, and so one sync of the
  * database. Nobody waits for company: a row that comes alone goes at once, alone; what comes while the
- * database is at work goes together when it is free. Each row's fate is told to its own upload only after the
+ * database is at work goes together when it is free. Each row's outcome is reported to its own upload only after the
  * commit. Called by storage/rows/meta_insert.c.
  */
 #ifndef REEL_STORAGE_INSERT_BATCH_H
@@ -47,7 +47,7 @@ struct insert_item {
     struct loop *loop;
     bool promised;         /* by the journal, see above; false: its commit is synced */
     enum db_result result; /* DB_OK: INSERT succeeded and is committed, or settle() did */
-    bool settled;          /* settle() told */
+    bool settled;          /* settle() said so */
     bool added;            /* the row is there with this one's file; settle() sets it too */
     bool unwritten; /* nothing was done, as the journal could not be written: it may come again without it */
     int64_t sequence; /* its number in the journal; 0: none */
@@ -74,7 +74,7 @@ struct insert_batches_options {
 
 /* NULL without memory. */
 MUST_CHECK struct insert_batches *insert_batches_create(const struct insert_batches_options *options);
-void insert_batches_destroy(struct insert_batches *batches); /* nothing may be under way; NULL is ignored */
+void insert_batches_destroy(struct insert_batches *batches); /* nothing may be in progress; NULL is ignored */
 
 /* For items that come from now on; before the first one, or NULL after the last one. JOURNAL must outlive their end. */
 void insert_batches_set_journal(struct insert_batches *batches, const struct insert_journal *journal);

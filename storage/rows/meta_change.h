@@ -12,7 +12,7 @@ enum meta_change_outcome {
     META_ALREADY, /* it had that status */
     META_NO_ROW,
     META_FOREIGN,   /* another group's: ERROR */
-    META_UNCHANGED, /* the database failed, or did not tell whether it was done: ERROR */
+    META_UNCHANGED, /* the database failed, or did not say whether it was done: ERROR */
 };
 struct meta_change {
     struct proto_file_key key;

@@ -17,8 +17,8 @@
 /* What the column `state` holds. */
 enum partial_state {
     PARTIAL_OPEN = 0,
-    PARTIAL_FINISHING = 1, /* its row of files may be there: only FINISH and JOIN_PARTS go on */
-    PARTIAL_STORED = 2,    /* the file is there; kept so that a repeated FINISH is told */
+    PARTIAL_FINISHING = 1, /* its row of files may be there: only FINISH and JOIN_PARTS continue */
+    PARTIAL_STORED = 2,    /* the file is there; kept so that a repeated FINISH gets its answer */
     PARTIAL_PURGING = 3,   /* its file is being removed: it never comes back */
 };
 

@@ -1,5 +1,5 @@
 /*
- * row_cache: file rows kept compactly in memory, bounded, and the epochs that tell an answer of the database
+ * row_cache: file rows kept compactly in memory, bounded, and the epochs that distinguish an answer of the database
  * that was asked for before a change from one that was asked for after it. Called by storage/rows/meta*.c, on any
  * thread; never blocks, knows no database.
  */

@@ -40,7 +40,7 @@ struct journal_record {
     char group[PROTO_GROUP_SIZE];
     char name[PROTO_NAME_SIZE];
     char content_type[PROTO_CONTENT_TYPE_SIZE];
-    int64_t expires; /* as in struct proto_stat, or below 0: so many seconds after the upload */
+    int64_t expires; /* as in struct proto_stat, or below 0: that many seconds after the upload */
     uint8_t digest[PROTO_DIGEST_SIZE];
     bool has_sha256;
     uint8_t sha256[DIGEST_SHA256_SIZE];

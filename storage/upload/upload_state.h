@@ -105,7 +105,7 @@ struct upload {
     bool waiting, entered; /* for, and among the active ones */
     struct meta_find find;
     bool looking, looked;
-    bool guessed;               /* the file ID is taken to be new; adding the row tells */
+    bool guessed;               /* the file ID is assumed to be new; adding the row shows */
     struct owners_waiter owner; /* whether the user is one of this group: */
     bool asking, owned;         /* a tracker is asked; it is, or nobody says that it is not */
     struct upload_room *room;   /* NULL, or of storage/upload/upload_room.c */
@@ -116,16 +116,16 @@ struct upload {
     struct store_path *path; /* chosen */
     struct store_file file;
     bool number_used; /* the last number was, or its directory takes no files */
-    int collisions;   /* so many of them */
+    int collisions;   /* how many of them */
     int64_t
         promised; /* room in the upload journal, which is to promise the file; 0: the file is synced itself */
     int64_t skipping_since_ms;
 
-    bool asks;    /* STORE: the uploader is told when its content is wanted, and has not been told yet */
+    bool asks;    /* STORE: the uploader is to be told when its content is wanted, and has not been yet */
     bool reports; /* STORE: the reply says what became of the content */
     bool digest_follows;  /* PUT_TRAILER: the digest into `put` is still to come, behind the content */
     bool digest_followed; /* it came: after the content, which it has to match before anything else */
-    void (*whole)(struct upload *upload); /* what goes on when it has */
+    void (*whole)(struct upload *upload); /* what continues when it has */
     struct digest *digest;
     uint8_t digest_bytes[PROTO_DIGEST_SIZE]; /* of the whole content, when it has come */
     uint8_t sha256[DIGEST_SHA256_SIZE];
@@ -297,13 +297,13 @@ void upload_finish_heal(struct upload *upload);
 
 void upload_job_done(struct job *job);
 
-/* ---- storage/upload/upload_disk.c: on workers; BLOCK. What they do to the struct is told; ERROR says why not. ----
+/* ---- storage/upload/upload_disk.c: on workers; BLOCK. What they do to the struct is stated; ERROR says why not. ----
  */
 
 /* Creates upload->file with its directories. ERROR_EXISTS: the number was used before. */
 MUST_CHECK bool upload_disk_create(struct upload *upload, struct error *error);
 
-/* Writes and digests SLOT; the first one tells the content type. With the last one: the syncs. */
+/* Writes and digests SLOT; the first one gives the content type. With the last one: the syncs. */
 MUST_CHECK bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, struct error *error);
 
 /* Everything of a content that is whole in slot 0 (or empty). On failure the file is removed again. */
