@@ -143,6 +143,7 @@ bool reel_move_user(struct reel *reel, const char *application, const char *user
 static bool left_page(struct bytes_wait *wait, reel_each_user each, void *argument,
                       struct proto_left_head *head, bool *enough, struct error *error)
 {
+    const struct proto_left *asked = &wait->asked.left;
     struct proto_users_entry entry;
     size_t size = wait->size;
 
@@ -150,6 +151,9 @@ static bool left_page(struct bytes_wait *wait, reel_each_user each, void *argume
         return error_set(error, ERROR_MALFORMED, "%zu bytes are not an answer to LEFT", size);
     if (!proto_left_head_unpack(wait->bytes, PROTO_LEFT_HEAD_SIZE, head, error))
         return false;
+    if (head->next.table < asked->table ||
+        (head->next.table == asked->table && head->next.after <= asked->after))
+        return error_set(error, ERROR_MALFORMED, "the answers to LEFT do not advance");
     for (size_t at = PROTO_LEFT_HEAD_SIZE; at < size && !*enough; at += PROTO_LEFT_ENTRY_SIZE) {
         if (!proto_left_entry_unpack(wait->bytes + at, PROTO_LEFT_ENTRY_SIZE, &entry, error))
             return false;
@@ -164,7 +168,7 @@ bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int
     struct bytes_wait wait = {.bytes = NULL};
     struct proto_left *asked = &wait.asked.left;
     struct proto_left_head head = {0};
-    struct error why;
+    struct error why = {0};
     bool fine = true, enough = false;
 
     *files = *former = 0;
@@ -173,9 +177,6 @@ bool reel_group_left(struct reel *reel, reel_each_user each, void *argument, int
                left_page(&wait, each, argument, &head, &enough, &why);
         if (!fine)
             break;
-        if (head.next.table < asked->table ||
-            (head.next.table == asked->table && head.next.after <= asked->after))
-            fine = error_set(&why, ERROR_MALFORMED, "the answers to LEFT do not advance");
         *files += head.rows;
         *former += head.former;
         *asked = head.next;

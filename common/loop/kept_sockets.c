@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,15 @@ static bool look_at(int fd, struct kept_socket *item)
     return true;
 }
 
+/* Of a name that we gave; 0: it is none. */
+static unsigned name_number(const char *name)
+{
+    bool ours = strncmp(name, PREFIX, sizeof(PREFIX) - 1) == 0;
+    unsigned long number = ours ? strtoul(name + sizeof(PREFIX) - 1, NULL, 10) : 0;
+
+    return number < UINT_MAX ? (unsigned)number : 0;
+}
+
 void kept_sockets_begin(void)
 {
     char **names = NULL;
@@ -64,9 +74,9 @@ void kept_sockets_begin(void)
     kept.items = calloc((size_t)count, sizeof(*kept.items));
     for (int i = 0; i < count; i++) {
         int fd = SD_LISTEN_FDS_START + i;
-        unsigned number;
+        unsigned number = name_number(names[i]);
 
-        if (sscanf(names[i], PREFIX "%u", &number) == 1 && number > kept.last)
+        if (number > kept.last)
             kept.last = number;
         if (kept.items && look_at(fd, &kept.items[kept.count])) {
             kept.items[kept.count++].name = names[i];

@@ -41,7 +41,7 @@ static inline void put_bits(struct bit_writer *writer, uint64_t value, unsigned 
     }
     *writer->at++ = htole64(writer->pending);
     writer->pending = writer->used > 0 ? value >> (64 - writer->used) : 0;
-    writer->used = writer->used + count - 64;
+    writer->used = (writer->used + count) % 64;
 }
 
 /* The gap before each sample: the block has the offset of the first. */

@@ -266,6 +266,7 @@ static int64_t send_some(struct sink *sink, struct transport to, int64_t left)
 {
     ssize_t sent;
     if (sink->piped > 0) {
+        ASSERT(sink->pipe);
         bool more = left > (int64_t)sink->piped && !sink->waiting;
         do {
             sent = transport_splice(to, sink->pipe->read_end, sink->piped,

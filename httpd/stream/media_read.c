@@ -421,6 +421,7 @@ struct media_read *media_read_start(struct http_loop *loop, struct http_lookup_f
                                     media_read_callback callback, void *argument)
 {
     struct media_read *read = calloc(1, sizeof(*read));
+    ASSERT(count > 0);
     if (!read)
         return NULL;
     read->loop = loop;

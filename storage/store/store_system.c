@@ -28,13 +28,25 @@
 
 #define GLUSTER "fuse.glusterfs"
 
-/* One line of mountinfo: "36 35 98:0 /root /mount options [field...] - type source options". */
+/* One line of mountinfo: "36 35 98:0 /root /mount options [field...] - type source options". Returns the blank before /root;
+ * NULL: it is no such line. */
+static char *mount_device(char *line, dev_t *device)
+{
+    char *at = strchr(line, ' ');
+    at = at ? strchr(at + 1, ' ') : NULL;
+    unsigned long major_number = at ? strtoul(at + 1, &at, 10) : 0;
+    if (!at || *at != ':')
+        return NULL;
+    unsigned long minor_number = strtoul(at + 1, &at, 10);
+    *device = makedev((unsigned)major_number, (unsigned)minor_number);
+    return *at == ' ' ? at : NULL;
+}
+
 static bool read_mount(char *line, dev_t device, struct store_system *system)
 {
-    unsigned major_number, minor_number;
+    dev_t other;
     char *after = strstr(line, " - ");
-    if (!after || sscanf(line, "%*d %*d %u:%u", &major_number, &minor_number) != 2 ||
-        makedev(major_number, minor_number) != device)
+    if (!after || !mount_device(line, &other) || other != device)
         return false;
     char *type = strtok_r(after + 3, " \n", &after), *source = strtok_r(NULL, " \n", &after);
     snprintf(system->type, sizeof(system->type), "%s", type ? type : "");
@@ -75,24 +87,34 @@ static bool ext4_is_journaled(dev_t device)
     return !said || strncmp(line, "<none>", 6) != 0;
 }
 
+static bool is_octal(char digit)
+{
+    return digit >= '0' && digit <= '7';
+}
+
+/* "\\040" and the like; -1: it is a character that stands for itself. */
+static int escaped_character(const char *text)
+{
+    if (text[0] != '\\' || !is_octal(text[1]) || !is_octal(text[2]) || !is_octal(text[3]))
+        return -1;
+    return (text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0');
+}
+
 /* Of a line of mountinfo the mount point, whose blanks and such are written as "\\040", put in its place as it is; NULL: there is
  * none. */
 static const char *mount_point(char *line, dev_t *device)
 {
-    unsigned major_number, minor_number;
-    int at = 0;
-    if (sscanf(line, "%*d %*d %u:%u %*s %n", &major_number, &minor_number, &at) != 2 || at == 0)
+    char *root = mount_device(line, device), *point = root ? strchr(root + 1, ' ') : NULL;
+    if (!point)
         return NULL;
-    *device = makedev(major_number, minor_number);
-    char *to = line + at;
-    for (const char *from = to; *from != ' ' && *from != '\0'; to++) {
-        unsigned code;
-        bool escaped = *from == '\\' && sscanf(from + 1, "%3o", &code) == 1;
-        *to = escaped ? (char)code : *from;
-        from += escaped ? 4 : 1;
+    char *to = ++point;
+    for (const char *from = point; *from != ' ' && *from != '\0'; to++) {
+        int code = escaped_character(from);
+        *to = code >= 0 ? (char)code : *from;
+        from += code >= 0 ? 4 : 1;
     }
     *to = '\0';
-    return line + at;
+    return point;
 }
 
 bool store_system_mounts_below(const char *mounts, const char *directory, dev_t device)
