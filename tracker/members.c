@@ -187,6 +187,7 @@ struct group *members_find_group(struct members *members, const char *name)
 
 static void group_free(struct members *members, struct group *group)
 {
+    ASSERT(members->groups_by_name);
     TAILQ_REMOVE(&members->groups, group, link);
     HASH_DEL(members->groups_by_name, group);
     members->group_count--;

@@ -379,9 +379,11 @@ static double read_used(void *argument)
 static bool kernel_reports(void)
 {
     struct utsname name;
-    int major = 0, minor = 0;
-    return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
-           (major > 5 || (major == 5 && minor >= 8));
+    if (uname(&name) != 0)
+        return false;
+    char *after;
+    long major = strtol(name.release, &after, 10), minor = *after == '.' ? strtol(after + 1, NULL, 10) : 0;
+    return major > 5 || (major == 5 && minor >= 8);
 }
 
 /* auto: only where there is a store path for it, as far as that is known when the server starts. */
