@@ -1,26 +1,41 @@
 /*
- * insert_batch: a queue of rows, and a few batches under way.
+ * insert_batch: a queue of rows, and a few batches under way. With the upload journal a batch goes through two stages, one batch in
+ * each: its records are written, then its rows are added, in the order in which the records were. Who finds the second stage taken
+ * is parked, and started by the one that leaves it.
  */
 #include "storage/rows/insert_batch.h"
 
+#include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
+
+struct batch;
 
 struct insert_batches {
     struct insert_batches_options options;
     struct metric *transactions, *rows;
     pthread_mutex_t mutex; /* for what follows */
     struct wait_list waiting;
-    size_t active;
+    size_t active;        /* batches whose rows are being added */
+    bool writing;         /* a batch is in the stage before, with a journal */
+    struct batch *parked; /* and one is behind that, but `active` are enough; NULL: none */
 };
 
 struct batch {
-    struct db_job job;
+    struct db_job job;      /* writes the records; adds the rows, unless it had to be parked */
+    struct db_job rows_job; /* adds the rows of one that was parked */
+    atomic_int jobs;        /* of both, that have not ended */
     struct insert_batches *batches;
-    bool written;   /* the records of those that are promised */
+    const struct insert_journal *journal; /* NULL: none */
+    bool written;                         /* the records of those that are promised */
+    bool turn;                            /* it is counted in `active` */
+    bool parked;                          /* it was: `job` only wrote the records */
+    bool left; /* it is not counted in `active` any more; nothing is done to its rows */
+    int64_t parked_ms;
     int64_t last;   /* the highest number of its items; 0: none */
     int64_t marked; /* a transaction that stores this number was begun */
     bool voided;    /* and one that was synced has stored the last one */
@@ -29,6 +44,7 @@ struct batch {
 };
 
 static void dispatch(struct insert_batches *batches);
+static void batch_leave(struct batch *batch);
 
 /* ---- on a database thread ---- */
 
@@ -111,7 +127,7 @@ static bool all_promised(const struct batch *batch, int64_t *number)
 static enum db_result mark(const struct batch *batch, int64_t number, struct db_connection *connection,
                            struct error *error)
 {
-    const struct insert_journal *journal = batch->batches->options.journal;
+    const struct insert_journal *journal = batch->journal;
     return number > 0 ? journal->mark(journal->argument, connection, number, error) : DB_OK;
 }
 
@@ -153,7 +169,7 @@ static enum db_result insert_all(struct batch *batch, bool together, struct db_c
 /* The records of those that are promised; once, however often the job is run. */
 static void write_records(struct batch *batch)
 {
-    const struct insert_journal *journal = batch->batches->options.journal;
+    const struct insert_journal *journal = batch->journal;
     struct insert_item *promised[INSERT_BATCH_MAX];
     struct error error = {0};
     size_t count = 0;
@@ -214,12 +230,11 @@ static void doubt_records(struct batch *batch, enum db_result result, const stru
     }
 }
 
-static enum db_result batch_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result batch_add_rows(struct batch *batch, struct db_connection *connection,
+                                     struct error *error)
 {
-    struct batch *batch = CONTAINER_OF(job, struct batch, job);
     size_t open = 0;
     bool uncertain = false;
-    write_records(batch);
     for (size_t i = 0; i < batch->count; i++) {
         struct insert_item *item = batch->items[i];
         item->conflict = false;
@@ -242,7 +257,46 @@ static enum db_result batch_run(struct db_job *job, struct db_connection *connec
         doubt_records(batch, result, error);
         result = DB_OK;
     }
+    /* For good; the next one, which is written, need not wait until the loop has heard of it. */
+    if (result == DB_OK && batch->journal)
+        batch_leave(batch);
     return result;
+}
+
+/* The records of BATCH are written. False: its rows have to wait for those of an earlier one, and it is another thread's business. */
+static bool batch_take_turn(struct batch *batch)
+{
+    struct insert_batches *batches = batch->batches;
+    pthread_mutex_lock(&batches->mutex);
+    bool turn = batches->active < batches->options.active_max;
+    batches->writing = false;
+    batches->active += turn ? 1 : 0;
+    batch->turn = turn;
+    if (!turn) {
+        batch->parked = true;
+        batch->parked_ms = clock_monotonic_ms();
+        atomic_fetch_add(&batch->jobs, 1);
+        batches->parked = batch;
+    }
+    pthread_mutex_unlock(&batches->mutex);
+    if (turn)
+        dispatch(batches); /* the next one writes while this one adds */
+    return turn;
+}
+
+static enum db_result batch_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct batch *batch = CONTAINER_OF(job, struct batch, job);
+    write_records(batch);
+    if (!batch->turn && !batch_take_turn(batch))
+        return DB_OK;
+    return batch_add_rows(batch, connection, error);
+}
+
+static enum db_result batch_rows_run(struct db_job *job, struct db_connection *connection,
+                                     struct error *error)
+{
+    return batch_add_rows(CONTAINER_OF(job, struct batch, rows_job), connection, error);
 }
 
 /* ---- ends ---- */
@@ -264,29 +318,92 @@ static void fail_item(struct insert_item *item, const struct error *error)
     wait_post(&item->wait);
 }
 
+static void batch_end_job(struct batch *batch)
+{
+    if (atomic_fetch_sub(&batch->jobs, 1) == 1)
+        free(batch);
+}
+
+/* Tells everybody. A row that was committed in an earlier run of the job stays so, whatever came over the others. */
+static void batch_end(struct batch *batch, enum db_result result, const struct error *error,
+                      void (*answer)(struct wait *))
+{
+    if (!batch->left) {
+        if (result != DB_OK)
+            doubt_records(batch, result, error);
+        batch_leave(batch);
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        struct insert_item *item = batch->items[i];
+        if (!item->known) {
+            item->result = result;
+            item->error = *error;
+        }
+        answer(&item->wait);
+    }
+}
+
+/* It was never run: no thread had a connection for it. */
+static void batch_leave_unwritten(struct batch *batch)
+{
+    struct insert_batches *batches = batch->batches;
+    batch->left = true;
+    pthread_mutex_lock(&batches->mutex);
+    batches->writing = false;
+    pthread_mutex_unlock(&batches->mutex);
+    dispatch(batches);
+}
+
 static void batch_done(struct db_job *job)
 {
     struct batch *batch = CONTAINER_OF(job, struct batch, job);
+    if (!batch->parked && !batch->turn)
+        batch_leave_unwritten(batch);
+    if (!batch->parked)
+        batch_end(batch, job->result, &job->error, wait_answer);
+    batch_end_job(batch);
+}
+
+static void batch_rows_done(struct db_job *job)
+{
+    struct batch *batch = CONTAINER_OF(job, struct batch, rows_job);
+    batch_end(batch, job->result, &job->error, wait_answer);
+    batch_end_job(batch);
+}
+
+/* Its turn has come. One whose predecessor had all the time that there is does not get as much again. */
+static void batch_start_rows(struct batch *batch)
+{
     struct insert_batches *batches = batch->batches;
-    if (job->result != DB_OK)
-        doubt_records(batch, job->result, &job->error);
+    struct error error = {0};
+    batch->rows_job = (struct db_job){
+        .run = batch_rows_run, .done = batch_rows_done, .loop = batch->items[0]->loop, .idempotent = true};
+    if (clock_monotonic_ms() - batch->parked_ms >= batches->options.timeout_ms)
+        error_set(&error, ERROR_UNAVAILABLE, "the row waited too long for the database");
+    else if (batches->options.submit(batches->options.argument, &batch->rows_job, &error))
+        return;
+    batch_end(batch, DB_TRANSIENT, &error, wait_post);
+    batch_end_job(batch);
+}
+
+/* Nothing is done to BATCH's rows any more. Any thread. */
+static void batch_leave(struct batch *batch)
+{
+    struct insert_batches *batches = batch->batches;
+    batch->left = true;
     if (batch->last > 0)
-        batches->options.journal->settled(batches->options.journal->argument, batch->last);
-    /* The next batch first: the database need not wait for what the loops do with this one. */
+        batch->journal->settled(batch->journal->argument, batch->last);
     pthread_mutex_lock(&batches->mutex);
-    batches->active--;
+    struct batch *next = batches->parked;
+    batches->parked = NULL;
+    if (next)
+        next->turn = true;
+    else
+        batches->active--;
     pthread_mutex_unlock(&batches->mutex);
+    if (next)
+        batch_start_rows(next);
     dispatch(batches);
-    for (size_t i = 0; i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
-        /* A row that was committed in an earlier run of the job stays so, whatever came over the others. */
-        if (!item->known) {
-            item->result = job->result;
-            item->error = job->error;
-        }
-        wait_answer(&item->wait);
-    }
-    free(batch);
 }
 
 /* ---- the queue ---- */
@@ -305,7 +422,7 @@ static void fail_all(struct insert_batches *batches)
     error_set(&error, ERROR_UNAVAILABLE, "no memory for a transaction");
     do {
         pthread_mutex_lock(&batches->mutex);
-        item = batches->active == 0 ? next_item(batches) : NULL;
+        item = batches->active == 0 && !batches->writing ? next_item(batches) : NULL;
         pthread_mutex_unlock(&batches->mutex);
         if (item)
             fail_item(item, &error);
@@ -317,11 +434,16 @@ static bool fill_batch(struct insert_batches *batches, struct batch *batch)
 {
     struct insert_item *item;
     pthread_mutex_lock(&batches->mutex);
-    if (batches->active < batches->options.active_max) {
-        while (batch->count < INSERT_BATCH_MAX && (item = next_item(batches)))
-            batch->items[batch->count++] = item;
-        batches->active += batch->count > 0 ? 1 : 0;
-    }
+    batch->journal = batches->options.journal;
+    bool room = batch->journal ? !batches->writing && !batches->parked
+                               : batches->active < batches->options.active_max;
+    while (room && batch->count < INSERT_BATCH_MAX && (item = next_item(batches)))
+        batch->items[batch->count++] = item;
+    if (batch->count > 0 && batch->journal)
+        batches->writing = true;
+    else if (batch->count > 0)
+        batches->active++;
+    batch->turn = batch->count > 0 && !batch->journal;
     pthread_mutex_unlock(&batches->mutex);
     return batch->count > 0;
 }
@@ -340,6 +462,7 @@ static void dispatch(struct insert_batches *batches)
             return;
         }
         batch->batches = batches;
+        atomic_init(&batch->jobs, 1);
         batch->job = (struct db_job){
             .run = batch_run, .done = batch_done, .loop = batch->items[0]->loop, .idempotent = true};
         metric_add(batches->transactions, 1);
@@ -347,7 +470,10 @@ static void dispatch(struct insert_batches *batches)
         if (batches->options.submit(batches->options.argument, &batch->job, &error))
             continue;
         pthread_mutex_lock(&batches->mutex);
-        batches->active--;
+        if (batch->turn)
+            batches->active--;
+        else
+            batches->writing = false;
         pthread_mutex_unlock(&batches->mutex);
         for (size_t i = 0; i < batch->count; i++)
             fail_item(batch->items[i], &error);

@@ -296,6 +296,7 @@ static void restart(struct journal *journal)
     journal->written = journal->freed = 0;
     journal->settled.position = journal->position;
     journal->settled.written = 0;
+    journal->group_count = 0;
 }
 
 bool journal_begin(struct journal *journal, int64_t size, bool make_now, struct error *error)
@@ -470,7 +471,8 @@ bool journal_write(struct journal *journal, struct journal_record *const *record
                    struct error *error)
 {
     pthread_mutex_lock(&journal->mutex);
-    bool usable = journal->made && !journal->failed && !journal->stopped && count > 0;
+    bool usable = journal->made && !journal->failed && !journal->stopped && count > 0 &&
+                  journal->group_count < JOURNAL_GROUPS_MAX;
     struct layout layout = {0};
     if (usable)
         layout = lay_out(journal, records, count);
@@ -492,6 +494,8 @@ bool journal_write(struct journal *journal, struct journal_record *const *record
     if (journal->position >= journal->head.size)
         journal->position = 0;
     journal->written += size;
+    journal->groups[journal->group_count++] = (struct journal_mark){
+        .sequence = journal->sequence, .position = journal->position, .written = journal->written};
     if (fine) {
         journal->synced = journal->sequence;
     } else {
@@ -510,10 +514,12 @@ bool journal_write(struct journal *journal, struct journal_record *const *record
 
 void journal_settle(struct journal *journal, int64_t sequence)
 {
+    size_t passed = 0;
     pthread_mutex_lock(&journal->mutex);
-    if (sequence == journal->sequence) /* of another one the call for the last one tells */
-        journal->settled = (struct journal_mark){
-            .sequence = sequence, .position = journal->position, .written = journal->written};
+    while (passed < journal->group_count && journal->groups[passed].sequence <= sequence)
+        journal->settled = journal->groups[passed++];
+    journal->group_count -= passed;
+    memmove(journal->groups, journal->groups + passed, journal->group_count * sizeof(journal->groups[0]));
     pthread_mutex_unlock(&journal->mutex);
 }
 

@@ -58,12 +58,14 @@ MUST_CHECK bool journal_finish(struct journal *journal, struct error *error);
 MUST_CHECK int64_t journal_reserve(struct journal *journal, size_t size);
 void journal_release(struct journal *journal, int64_t reserved);
 
+#define JOURNAL_GROUPS_MAX 8 /* groups that are written and not settled */
+
 /* COUNT records, for each of which room is reserved, with one sync; sequence, generation, synced and last are set. False: they may or
  * may not be there; numbers that were given (sequence > 0) are never given again, and nothing is written until a checkpoint has left
  * them behind. One call at a time. BLOCKS. */
 MUST_CHECK bool journal_write(struct journal *journal, struct journal_record *const *records, size_t count,
                               struct error *error);
-/* The rows of all records up to SEQUENCE are committed, or never will be. */
+/* The rows of all records up to SEQUENCE, the last one of a journal_write(), are committed, or never will be. */
 void journal_settle(struct journal *journal, int64_t sequence);
 
 /* ---- checkpoints; one thread ---- */

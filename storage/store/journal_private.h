@@ -33,6 +33,9 @@ struct journal {
     int64_t sequence, synced; /* numbers of the last record that got one, and of the last one on the disk */
     int64_t written, freed;   /* bytes since the start */
     int64_t reserved;
+    struct journal_mark
+        groups[JOURNAL_GROUPS_MAX]; /* that were written and are not settled, the first one first */
+    size_t group_count;
     struct journal_mark settled;
     char why[ERROR_TEXT_SIZE]; /* it cannot be written; else "" */
 };

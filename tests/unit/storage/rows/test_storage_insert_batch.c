@@ -13,6 +13,7 @@
 #include "tests/unit/library/lossy_db.h"
 
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,24 @@ static enum db_result insert_many(struct insert_item *const *items, size_t count
     return db_execute(connection, sql, parameters, 2 * count, NULL, error);
 }
 
+static enum db_result book_mark(void *argument, struct db_connection *connection, int64_t sequence,
+                                struct error *error);
+
+/* With its number, in one transaction. */
+static enum db_result insert_promised(struct insert_item *item, struct db_connection *connection,
+                                      struct error *error)
+{
+    enum db_result result = db_begin_relaxed(connection, error);
+    if (result == DB_OK)
+        result = insert(item, connection, error);
+    if (result == DB_OK)
+        result = book_mark(NULL, connection, item->sequence, error);
+    if (result == DB_OK)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
 static bool on_value(void *argument, const struct db_value *columns, size_t count)
 {
     assert_int_equal(count, 1);
@@ -84,8 +103,10 @@ static enum db_result settle(struct insert_item *item, struct db_connection *con
         error_set(error, ERROR_UNAVAILABLE, "deadlock");
         return DB_TRANSIENT;
     }
-    enum db_result result = insert(item, connection, error);
+    enum db_result result =
+        item->sequence > 0 ? insert_promised(item, connection, error) : insert(item, connection, error);
     row->found = row->value;
+    item->added = result == DB_OK;
     if (result != DB_CONSTRAINT)
         return result;
     return db_query(connection, "SELECT value FROM t WHERE key = ?", parameters, 1, on_value, &row->found,
@@ -97,10 +118,14 @@ static void done(struct insert_item *item)
     sem_post(CONTAINER_OF(item, struct row, item)->ended);
 }
 
+static atomic_bool submits_nothing;
+
 static bool submit(void *argument, struct db_job *job, struct error *error)
 {
     struct fixture *fixture = argument;
     fixture->submitted++;
+    if (submits_nothing)
+        return error_set(error, ERROR_UNAVAILABLE, "full");
     return db_submit(fixture->db, job) || error_set(error, ERROR_UNAVAILABLE, "full");
 }
 
@@ -351,6 +376,206 @@ static void when_the_database_takes_no_job_every_row_is_told(void **state)
     }
 }
 
+/* ---- with a journal: what it is asked for, in its order ---- */
+
+static struct {
+    pthread_mutex_t mutex;
+    int writes;                      /* groups */
+    int64_t given, marked, gone;     /* the highest number that was given, stored, settled */
+    int64_t last_of[ROWS];           /* of each group */
+    int marked_early, settled_early; /* in another order than the groups were written */
+    int fails;                       /* this group cannot be written, although it gets numbers; 0: none */
+} book = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static bool book_write(void *argument, struct insert_item *const *items, size_t count, struct error *error)
+{
+    (void)argument;
+    pthread_mutex_lock(&book.mutex);
+    for (size_t i = 0; i < count; i++)
+        items[i]->sequence = ++book.given;
+    book.last_of[book.writes++] = book.given;
+    bool fine = book.writes != book.fails;
+    pthread_mutex_unlock(&book.mutex);
+    return fine || error_set(error, ERROR_IO, "the journal cannot be written");
+}
+
+/* The group that is next after NUMBER. */
+static int64_t next_group(int64_t number)
+{
+    int i = 0;
+    while (i < book.writes && book.last_of[i] <= number)
+        i++;
+    return i < book.writes ? book.last_of[i] : 0;
+}
+
+static enum db_result book_mark(void *argument, struct db_connection *connection, int64_t sequence,
+                                struct error *error)
+{
+    const struct db_value parameters[] = {db_integer(sequence)};
+    (void)argument;
+    pthread_mutex_lock(&book.mutex);
+    book.marked_early += sequence != book.marked && sequence > next_group(book.gone) ? 1 : 0;
+    book.marked = sequence > book.marked ? sequence : book.marked;
+    pthread_mutex_unlock(&book.mutex);
+    return db_execute(connection, "UPDATE t SET value = value WHERE key = ?", parameters, 1, NULL, error);
+}
+
+static void book_settled(void *argument, int64_t sequence)
+{
+    (void)argument;
+    pthread_mutex_lock(&book.mutex);
+    book.settled_early += sequence != next_group(book.gone) ? 1 : 0;
+    book.gone = sequence;
+    pthread_mutex_unlock(&book.mutex);
+}
+
+static const struct insert_journal journal = {
+    .write = book_write, .mark = book_mark, .settled = book_settled};
+
+static int set_up_with_journal(void **state)
+{
+    int failed = set_up_with(state, false);
+    struct fixture *fixture = *state;
+    book.writes = book.marked_early = book.settled_early = book.fails = 0;
+    book.given = book.marked = book.gone = 0;
+    submits_nothing = false;
+    insert_batches_set_journal(fixture->batches, &journal);
+    for (size_t i = 0; i < ROWS; i++)
+        fixture->rows[i].item.promised = true;
+    return failed;
+}
+
+static int groups_written(void)
+{
+    pthread_mutex_lock(&book.mutex);
+    int writes = book.writes;
+    pthread_mutex_unlock(&book.mutex);
+    return writes;
+}
+
+/* On the database thread, behind the first COMMIT: until the next group is written; then for a while, in which nothing may happen to
+ * its rows. */
+static void wait_for_the_next_group(void *argument)
+{
+    int *begun = argument;
+    for (int i = 0; i < 2000 && groups_written() < 2; i++)
+        usleep(10000);
+    int before = lossy_db_count("INSERT");
+    usleep(100000);
+    *begun = lossy_db_count("INSERT") - before;
+}
+
+static void refuse_jobs_behind_the_next_group(void *argument)
+{
+    wait_for_the_next_group(argument);
+    submits_nothing = true;
+}
+
+static void expect_order(void)
+{
+    assert_int_equal(book.marked_early, 0);
+    assert_int_equal(book.settled_early, 0);
+    assert_int_equal(book.gone, book.given);
+}
+
+static void records_are_written_while_rows_before_them_are_added(void **state)
+{
+    struct fixture *fixture = *state;
+    int begun = -1;
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "COMMIT", .runs = true, .meanwhile = wait_for_the_next_group, .argument = &begun});
+    add_all(fixture);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(begun, 0); /* the rows of the second group have to wait for those of the first */
+    assert_true(book.writes >= 2);
+    for (size_t i = 0; i < ROWS; i++) {
+        assert_int_equal(fixture->rows[i].item.result, DB_OK);
+        assert_true(fixture->rows[i].item.added);
+    }
+    assert_int_equal(rows_in_table(fixture), ROWS);
+    assert_int_equal(book.given, ROWS);
+    expect_order();
+}
+
+static void a_group_that_cannot_be_written_is_void_behind_the_rows_before_it(void **state)
+{
+    struct fixture *fixture = *state;
+    int begun = -1, unwritten = 0;
+    book.fails = 2;
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "COMMIT", .runs = true, .meanwhile = wait_for_the_next_group, .argument = &begun});
+    add_all(fixture);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(begun, 0);
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct insert_item *item = &fixture->rows[i].item;
+        unwritten += item->unwritten ? 1 : 0;
+        assert_int_equal(item->result, item->unwritten ? DB_TRANSIENT : DB_OK);
+        assert_false(item->uncertain);
+    }
+    assert_int_equal(unwritten, book.last_of[1] - book.last_of[0]);
+    assert_int_equal(rows_in_table(fixture), ROWS - unwritten);
+    assert_true(book.marked >= book.last_of[1]);
+    expect_order();
+}
+
+static void rows_of_a_written_group_that_get_no_turn_are_in_doubt(void **state)
+{
+    struct fixture *fixture = *state;
+    int begun = -1, doubted = 0, added = 0;
+    lossy_db_arm(&(struct lossy_db){.beginning = "COMMIT",
+                                    .runs = true,
+                                    .meanwhile = refuse_jobs_behind_the_next_group,
+                                    .argument = &begun});
+    add_all(fixture);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct insert_item *item = &fixture->rows[i].item;
+        doubted += item->uncertain ? 1 : 0;
+        added += item->result == DB_OK ? 1 : 0;
+        assert_true(item->result == DB_OK || item->uncertain == (item->sequence > 0));
+    }
+    assert_int_equal(added, book.last_of[0]);
+    assert_int_equal(doubted, book.last_of[1] - book.last_of[0]);
+    assert_int_equal(book.writes, 2); /* whoever had no number yet was told at once */
+    expect_order();
+    /* And the next one who comes has both stages for itself. */
+    submits_nothing = false;
+    struct db_job empty = {.run = empty_run};
+    assert_int_equal(db_run_wait(fixture->db, &empty), DB_OK);
+    add_all(fixture);
+    for (size_t i = 0; i < ROWS; i++)
+        assert_int_equal(fixture->rows[i].item.result, DB_OK);
+    expect_order();
+}
+
+static void rows_of_a_written_group_wait_no_longer_than_the_others(void **state)
+{
+    struct fixture *fixture = *state;
+    int begun = -1, doubted = 0;
+    insert_batches_destroy(fixture->batches);
+    fixture->batches = insert_batches_create(&(struct insert_batches_options){
+        .submit = submit, .argument = fixture, .active_max = 1, .timeout_ms = 50});
+    assert_non_null(fixture->batches);
+    insert_batches_set_journal(fixture->batches, &journal);
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "COMMIT", .runs = true, .meanwhile = wait_for_the_next_group, .argument = &begun});
+    add_all(fixture);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct insert_item *item = &fixture->rows[i].item;
+        doubted += item->uncertain ? 1 : 0;
+        if (item->uncertain)
+            assert_non_null(strstr(item->error.text, "waited too long"));
+    }
+    assert_int_equal(doubted, book.last_of[1] - book.last_of[0]);
+    expect_order();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +595,20 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_that_can_never_be_added_fails_alone, set_up_together,
                                         tear_down),
         cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_told, set_up_with_journal,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added,
+                                        set_up_with_journal, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_that_fails_for_a_moment_is_tried_again, set_up_with_journal,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(records_are_written_while_rows_before_them_are_added,
+                                        set_up_with_journal, tear_down),
+        cmocka_unit_test_setup_teardown(a_group_that_cannot_be_written_is_void_behind_the_rows_before_it,
+                                        set_up_with_journal, tear_down),
+        cmocka_unit_test_setup_teardown(rows_of_a_written_group_that_get_no_turn_are_in_doubt,
+                                        set_up_with_journal, tear_down),
+        cmocka_unit_test_setup_teardown(rows_of_a_written_group_wait_no_longer_than_the_others,
+                                        set_up_with_journal, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -480,6 +480,32 @@ static void more_than_there_is_room_for_is_refused_and_hurts_nothing(void **stat
     assert_int_equal(world->count, 16);
 }
 
+/* The next group may be written before the rows of the one before are settled. */
+static void a_checkpoint_ends_at_the_last_group_whose_rows_are_settled(void **state)
+{
+    struct world *world = *state;
+    struct journal_record records[3], *one;
+    struct journal_mark mark;
+    struct error error = {0};
+    for (int i = 0; i < 3; i++) {
+        records[i] = record_of(i, 1000);
+        one = &records[i];
+        assert_true(journal_write(world->journal, &one, 1, &error));
+    }
+    assert_false(journal_mark(world->journal, &mark));
+    journal_settle(world->journal, records[0].sequence);
+    journal_settle(world->journal, records[1].sequence);
+    assert_true(journal_mark(world->journal, &mark));
+    assert_int_equal(mark.sequence, records[1].sequence);
+    assert_true(journal_move_tail(world->journal, &mark, &error));
+    assert_false(journal_is_idle(world->journal));
+    close_journal(world);
+    open_journal(world);
+    assert_true(replay(world, &error));
+    assert_int_equal(world->count, 1);
+    assert_int_equal(world->read[0], records[2].sequence);
+}
+
 static void after_a_failed_sync_nothing_is_written_until_a_checkpoint_has_passed_it(void **state)
 {
     struct world *world = *state;
@@ -702,6 +728,7 @@ int main(void)
         TEST(the_ring_goes_round_and_loses_nothing),
         TEST(room_is_reserved_until_there_is_none),
         TEST(more_than_there_is_room_for_is_refused_and_hurts_nothing),
+        TEST(a_checkpoint_ends_at_the_last_group_whose_rows_are_settled),
         TEST(after_a_failed_sync_nothing_is_written_until_a_checkpoint_has_passed_it),
         TEST(a_tail_that_cannot_be_moved_stays),
         TEST(space_is_not_free_before_the_tail_is_synced),
