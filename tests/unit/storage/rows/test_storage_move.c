@@ -94,14 +94,20 @@ static int fetch(int fd, const char *file, size_t expected)
 }
 
 /* A file that the other group has; alice's rows are in t_file_02. */
-static int start_with_file(struct world *world, const char *file, const void *content, size_t size)
+static int start_with_option(struct world *world, const char *option, const char *file, const void *content,
+                             size_t size)
 {
-    start_world(world, "storage.cache_age=1ms");
+    start_world(world, option);
     int fd = connect_client(world);
     assert_int_equal(upload(fd, file, content, size), ERROR_NONE);
     beside(world, "UPDATE t_file_02 SET group_name = 'group002', file_name = 'film.mp4', "
                   "file_path = '../data/000/000/001/5F9E3FA7_003'");
     return fd;
+}
+
+static int start_with_file(struct world *world, const char *file, const void *content, size_t size)
+{
+    return start_with_option(world, "storage.cache_age=1ms", file, content, size);
 }
 
 static void a_moved_file_is_served_by_both_groups(void **state)
@@ -136,7 +142,7 @@ static void a_move_keeps_what_is_deleted_deleted(void **state)
     struct world world;
     bool found;
     (void)state;
-    int fd = start_with_file(&world, "file", "content", 7);
+    int fd = start_with_option(&world, "storage.cache_age=300s", "file", "content", 7);
     beside(&world, "UPDATE t_file_02 SET status = 1, deleted_at = 1700000000, change_id = 5");
     assert_int_equal(move(fd, "file", OLD, "content", 7), ERROR_NONE);
     struct meta_row row = see(&world, "group001", "file", &found);
