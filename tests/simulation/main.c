@@ -267,7 +267,7 @@ static double cpu_seconds(void)
 static int run_all(uint64_t first, uint64_t last, const struct story_limits *limits, bool shrinks,
                    bool one_will_do)
 {
-    int64_t simulated_us = 0, operations = 0, undecided = 0;
+    int64_t simulated_us = 0, operations = 0, undecided = 0, hollow = 0;
     uint64_t count = 0, failed = 0, turns = 0;
     for (uint64_t seed = first; seed <= last; seed++) {
         struct story_result result;
@@ -276,6 +276,7 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
         simulated_us += result.simulated_us;
         operations += result.operations;
         undecided += result.undecided;
+        hollow += result.hollow;
         turns += result.switches;
         if (count % 1000 == 0 && seed < last) {
             printf("%" PRIu64 " seeds up to %" PRIu64 ", %" PRIu64 " failed so far\n", count, seed,
@@ -295,6 +296,8 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
             break;
     }
     double cpu = cpu_seconds();
+    if (hollow > 0)
+        printf("%" PRId64 " rows without a file, of uploads that nobody was told of\n", hollow);
     printf("%" PRIu64 " seeds, %" PRIu64 " failed; %" PRId64 " operations (%" PRId64
            " histories undecided), %.1f simulated hours, %" PRIu64
            " turns; %.1f s of processor time: %.1f seeds and "

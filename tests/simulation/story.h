@@ -41,6 +41,7 @@ struct story_result {
     int64_t simulated_us;
     uint64_t switches;
     int operations, undecided;
+    int hollow; /* rows without a file, of uploads that nobody was told of */
 };
 
 /* Makes the tables, once for all stories, in files of DIRECTORY. */
