@@ -277,6 +277,66 @@ static int64_t expires_of(struct meta_world *world, const struct proto_file_key 
     return row.stat.expires;
 }
 
+static void change_name_beside(void *argument)
+{
+    meta_world_beside(argument, "UPDATE t_file_02 SET file_name = 'theirs.mp4', change_id = 99");
+}
+
+static void purge_row_beside(void *argument)
+{
+    meta_world_beside(argument, "DELETE FROM t_file_02");
+}
+
+/* A RENAME, of which the answer is lost, whether the statement RUNS or not. */
+static struct meta_edit *rename_unanswered(struct meta_world *world, const char *name, bool runs,
+                                           void (*meanwhile)(void *argument))
+{
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
+                                    .runs = runs,
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = meanwhile,
+                                    .argument = world});
+    struct meta_edit *edit = rows_rename(world, &key, name);
+    assert_true(lossy_db_met());
+    return edit;
+}
+
+/* A RENAME or EXPIRE whose answer is lost is found done, or done; never twice, and never over what others said since. */
+static void an_edit_whose_answer_is_lost_is_done_once(void **state)
+{
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "a.mp4")->outcome, META_INSERTED);
+    assert_int_equal(rename_unanswered(&world, "b.mp4", true, NULL)->result, META_DONE);
+    assert_int_equal(lossy_db_count("UPDATE"), 1);
+    assert_int_equal(rename_unanswered(&world, "c.mp4", false, NULL)->result, META_DONE);
+    assert_int_equal(lossy_db_count("UPDATE"), 2);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_string_equal(row.stat.name, "c.mp4");
+    struct meta_edit *edit = rename_unanswered(&world, "d.mp4", true, change_name_beside);
+    assert_int_equal(edit->result, META_FAILED);
+    assert_int_equal(edit->error.code, ERROR_UNAVAILABLE);
+    assert_int_equal(lossy_db_count("UPDATE"), 1);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_string_equal(row.stat.name, "theirs.mp4");
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+    edit = rows_expire(&world, &key, -3600);
+    assert_int_equal(edit->result, META_DONE);
+    assert_int_equal(lossy_db_count("UPDATE"), 1);
+    assert_true(expires_of(&world, &key) == edit->wanted);
+    /* It may have been renamed before it was purged. */
+    assert_int_equal(rename_unanswered(&world, "e.mp4", true, purge_row_beside)->error.code,
+                     ERROR_UNAVAILABLE);
+    lossy_db_arm(NULL);
+    meta_world_end(&world);
+}
+
 static void a_time_of_expiry_is_asked_set_and_taken_away(void **state)
 {
     struct meta_world world;
@@ -947,11 +1007,6 @@ static void a_rival_after_our_purge_tells_nothing(void **state)
     meta_world_end(&world);
 }
 
-static void purge_row_beside(void *argument)
-{
-    meta_world_beside(argument, "DELETE FROM t_file_02");
-}
-
 /* Its COMMIT counted, the file was deleted and purged, then the answer fails to come: the file must not come back. */
 static void an_unanswered_insert_does_not_undo_a_purge(void **state)
 {
@@ -1382,6 +1437,7 @@ int main(void)
         cmocka_unit_test(a_file_is_renamed_while_it_is_there_and_ours),
         cmocka_unit_test(a_rename_that_arrives_late_changes_nothing),
         cmocka_unit_test(a_time_of_expiry_is_asked_set_and_taken_away),
+        cmocka_unit_test(an_edit_whose_answer_is_lost_is_done_once),
         cmocka_unit_test(a_restoration_takes_away_a_time_that_is_over_and_no_other),
         cmocka_unit_test(a_status_that_is_no_number_counts_as_deleted),
         cmocka_unit_test(a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases),
