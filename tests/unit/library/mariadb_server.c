@@ -2,6 +2,7 @@
  * mariadb_server: mariadb-install-db and mariadbd as children that die with the test program, and a guardian
  * process that removes the folder after it.
  */
+#include "tests/unit/library/free_port.h"
 #include "tests/unit/library/mariadb_server.h"
 
 #define INSTALL_TRIES 3
@@ -92,19 +93,6 @@ static void mariadb_server_start_guardian(struct mariadb_server *server)
     server->guardian_pipe = ends[1];
 }
 
-uint16_t mariadb_server_free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    assert_int_equal(close(fd), 0);
-    return ntohs(address.sin_port);
-}
-
 MYSQL *mariadb_server_connect(const struct mariadb_server *server)
 {
     MYSQL *mysql = mysql_init(NULL);
@@ -190,7 +178,7 @@ void mariadb_server_run(struct mariadb_server *server)
 static void mariadb_server_run_first(struct mariadb_server *server)
 {
     for (int i = 0; i < 5; i++) {
-        server->port = mariadb_server_free_port();
+        server->port = free_port();
         if (mariadb_server_try(server))
             return;
     }

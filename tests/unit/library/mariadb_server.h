@@ -51,9 +51,6 @@ bool mariadb_server_installed(void);
 /* The folder with all that is in it; tries again for five seconds while files still come. */
 void mariadb_server_remove_folder(const char *directory);
 
-/* A port of 127.0.0.1 that nobody listens on at this moment. */
-uint16_t mariadb_server_free_port(void);
-
 /* As root over the socket; NULL where the server does not answer. */
 MYSQL *mariadb_server_connect(const struct mariadb_server *server);
 

@@ -2,6 +2,7 @@
  * real_daemon: the daemon is a child that dies with this program; what it is asked goes over 127.0.0.1.
  */
 #include "tests/unit/library/files.h"
+#include "tests/unit/library/free_port.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_peer.h"
 
@@ -15,19 +16,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 static void config_path(const struct real_daemon *daemon, char path[128])
 {
@@ -129,10 +117,37 @@ void real_daemon_start(struct real_daemon *daemon, const char *name, bool has_da
     }
 }
 
+/* How many reloads the log has the end of. */
+static int reloads(const struct real_daemon *daemon)
+{
+    static const char *const ends[] = {"configuration reloaded from ", "; the configuration stays as it was",
+                                       "cannot apply the new configuration: "};
+    char path[128], line[4096];
+    int count = 0;
+    snprintf(path, sizeof(path), "%s/log", daemon->directory);
+    FILE *in = fopen(path, "r");
+
+    assert_non_null(in);
+    while (fgets(line, sizeof(line), in)) {
+        for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+            count += strstr(line, ends[i]) != NULL;
+    }
+    (void)fclose(in);
+    return count;
+}
+
 void real_daemon_reload(struct real_daemon *daemon, bool has_database, const char *more)
 {
+    int before = reloads(daemon);
     write_config(daemon, has_database, more);
     assert_int_equal(kill(daemon->pid, SIGHUP), 0);
+    for (int i = 0; reloads(daemon) == before; i++) {
+        if (i > 6000) {
+            show(daemon, "log");
+            fail_msg("reel-%s did not reload its configuration", daemon->name);
+        }
+        usleep(10000);
+    }
 }
 
 void real_daemon_stop(struct real_daemon *daemon)

@@ -27,7 +27,8 @@ struct real_answer {
  * starts bin/reel-NAME beside this program and waits until it listens. */
 void real_daemon_start(struct real_daemon *daemon, const char *name, bool has_database, const char *more);
 
-/* Writes another configuration and sends SIGHUP. */
+/* Writes another configuration, sends SIGHUP, and waits until the log says that it was taken or refused: there must be a log at
+ * level info. */
 void real_daemon_reload(struct real_daemon *daemon, bool has_database, const char *more);
 
 /* SIGTERM: it must end with 0. Removes the directory. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "tests/unit/library/free_port.h"
 #include "common/daemon/admin.h"
 #include "common/loop/loop.h"
 #include "common/base/metrics.h"
@@ -42,33 +43,12 @@ static json_t *status(void *argument)
 static char handler_argument[] = "argument";
 static const struct admin_handlers handlers = {health, status, handler_argument};
 
-/* A port that nobody listens on at this moment. */
-static uint16_t free_port(int family)
-{
-    struct sockaddr_storage storage = {.ss_family = (sa_family_t)family};
-    socklen_t length = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-    int fd = socket(family, SOCK_STREAM, 0);
-    uint16_t result;
-
-    assert_true(fd >= 0);
-    if (family == AF_INET)
-        ((struct sockaddr_in *)(void *)&storage)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    else
-        ((struct sockaddr_in6 *)(void *)&storage)->sin6_addr = in6addr_loopback;
-    assert_int_equal(bind(fd, (struct sockaddr *)&storage, length), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&storage, &length), 0);
-    result = ntohs(family == AF_INET ? ((struct sockaddr_in *)(void *)&storage)->sin_port
-                                     : ((struct sockaddr_in6 *)(void *)&storage)->sin6_port);
-    assert_int_equal(close(fd), 0);
-    return result;
-}
-
 static void parse_list(const char *host)
 {
     struct error error;
     char text[64];
 
-    port = free_port(AF_INET);
+    port = free_port();
     (void)snprintf(text, sizeof(text), "%s:%u", host, port);
     assert_true(address_list_parse(text, 0, &listen_list, &error));
 }
@@ -303,7 +283,7 @@ static void without_handlers_it_is_healthy_with_an_empty_status(void **state)
     char text[32];
 
     (void)state;
-    port = free_port(AF_INET);
+    port = free_port();
     (void)snprintf(text, sizeof(text), "127.0.0.1:%u", port);
     assert_true(address_list_parse(text, 0, &list, &error));
     struct loop *other = loop_create("other", &error);
@@ -347,11 +327,11 @@ static void every_address_and_family_of_the_list_is_served(void **state)
     const char *request = "GET /healthz HTTP/1.0\r\n\r\n";
     struct error error;
     struct address_list list;
-    uint16_t first = port, star = free_port(AF_INET6);
+    uint16_t first = port, star = free_port();
     char text[64];
 
     (void)state;
-    port = free_port(AF_INET);
+    port = free_port();
     (void)snprintf(text, sizeof(text), "127.0.0.2:%u, *:%u", port, star);
     assert_true(address_list_parse(text, 0, &list, &error));
     struct loop *other = loop_create("other", &error);

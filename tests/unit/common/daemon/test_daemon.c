@@ -11,6 +11,7 @@
 #include "common/daemon/daemon.h"
 #include "common/base/log.h"
 #include "tests/unit/library/files.h"
+#include "tests/unit/library/free_port.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -417,19 +418,6 @@ static int stop_daemon(void)
 {
     assert_int_equal(kill(running, SIGTERM), 0);
     return exit_code_of(running);
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    assert_int_equal(close(fd), 0);
-    return ntohs(address.sin_port);
 }
 
 /* The whole answer of the admin port. */

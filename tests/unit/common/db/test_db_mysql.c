@@ -7,6 +7,7 @@
 #include "common/db/db_mysql.h"
 #include "common/base/log.h"
 
+#include "tests/unit/library/free_port.h"
 #include "tests/unit/library/mariadb_server.h"
 
 #include <poll.h>
@@ -844,7 +845,7 @@ static void the_next_host_of_the_list_is_taken(void **state)
     assert_int_equal(getsockname(mute, (struct sockaddr *)&address, &length), 0);
     snprintf(hosts, sizeof(hosts),
              "mysql://%s@127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u/reel_test?connect_timeout=1s",
-             MARIADB_SERVER_LOGIN, mariadb_server_free_port(), ntohs(address.sin_port), server.port);
+             MARIADB_SERVER_LOGIN, free_port(), ntohs(address.sin_port), server.port);
     db = open_pool(hosts, 1, 20000);
     must_run(db, &read);
     db_close(db);
@@ -992,8 +993,7 @@ static void closing_does_not_wait_for_a_server_that_is_away(void **state)
     pthread_t thread;
 
     (void)state;
-    snprintf(nobody, sizeof(nobody), "mysql://%s@127.0.0.1:%u/reel_test", MARIADB_SERVER_LOGIN,
-             mariadb_server_free_port());
+    snprintf(nobody, sizeof(nobody), "mysql://%s@127.0.0.1:%u/reel_test", MARIADB_SERVER_LOGIN, free_port());
     job.db = open_pool(nobody, 2, 600000);
     assert_int_equal(pthread_create(&thread, NULL, run_in_thread, &job), 0);
     while (db_healthy(job.db, NULL, 0) && clock_monotonic_ms() < deadline)

@@ -1,0 +1,13 @@
+/*
+ * free_port: ports for what a test starts and stops. For tests only; not thread-safe. Failures end the test.
+ */
+#ifndef REEL_TESTS_FREE_PORT_H
+#define REEL_TESTS_FREE_PORT_H
+
+#include <stdint.h>
+
+/* A port of loopback that nobody listens on, reserved for this process as long as it lives: no other test gets it, whether in C
+ * or in Python (tests/system/suite.py), and the kernel does not give it to outgoing connections. */
+uint16_t free_port(void);
+
+#endif
