@@ -1,9 +1,8 @@
 /*
  * feed: where a content goes that is not stored in one request to a storage server: one whose size nobody knows beforehand (chunked)
  * and that becomes a file, or one that continues a partial upload (docs/protocol.md, BEGIN to FINISH). Chunks are gathered in a piece of
- * memory; each piece is one APPEND, and a content that fits one piece is one STORE. A piece grows up to FEED_PIECE_MAX while the pieces
- * of one loop are together below FEED_PIECES_MAX; nothing is read from the client while one is on its way. A content whose size is
- * known goes through without being gathered. What is read never goes beyond the body's end. A feed works on its connection's loop, and
+ * memory (gather); each piece is one APPEND, and a content that fits one piece is one STORE. Nothing is read from the client while one
+ * is on its way. A content whose size is known goes through without being gathered. A feed works on its connection's loop, and
  * calls wake() from an event of its own, as the last thing it does.
  */
 #ifndef REEL_HTTPD_FEED_H
@@ -15,10 +14,6 @@
 #include "httpd/sink/sink.h"
 #include "httpd/syntax/http_body.h"
 #include "httpd/syntax/multipart.h"
-
-#define FEED_PIECE_FIRST ((size_t)16 * 1024)
-#define FEED_PIECE_MAX   ((size_t)1024 * 1024)
-#define FEED_PIECES_MAX  ((size_t)32 * 1024 * 1024) /* of a loop, beyond the first FEED_PIECE_FIRST of each */
 
 struct feed;
 
