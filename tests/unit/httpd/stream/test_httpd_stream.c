@@ -778,6 +778,111 @@ static void matroska_is_packed_anew(void **state)
     stop();
 }
 
+/* What a cache in front goes by, and what a player takes an answer for. */
+static void answers_say_what_they_are_and_for_how_long(void **state)
+{
+    static const struct {
+        const char *path, *type;
+        bool varies; /* with Accept-Encoding */
+    } rows[] = {
+        {"/hls/tnvideo/alice/film/master.m3u8", "application/vnd.apple.mpegurl", true},
+        {"/hls/tnvideo/alice/film/m.m3u8", "application/vnd.apple.mpegurl", true},
+        {"/hls/tnvideo/alice/film/i.m3u8", "application/vnd.apple.mpegurl", true},
+        {"/dash/tnvideo/alice/film/manifest.mpd", "application/dash+xml", true},
+        {"/info/tnvideo/alice/film", "application/json", true},
+        {"/hls/tnvideo/alice/film,sub/1-t.vtt", "text/vtt; charset=utf-8", true},
+        {"/hls/tnvideo/alice/film/init-m-0.mp4", "video/mp4", false},
+        {"/hls/tnvideo/alice/film/init-a1-0.mp4", "audio/mp4", false},
+        {"/hls/tnvideo/alice/film/m-1.m4s", "video/mp4", false},
+        {"/hls/tnvideo/alice/film/v-1.m4s", "video/mp4", false},
+        {"/hls/tnvideo/alice/film/a1-1.m4s", "audio/mp4", false},
+        {"/hls/tnvideo/alice/film/i-1.m4s", "video/mp4", false},
+    };
+    char tags[ARRAY_SIZE(rows)][128], fields[256], line[160];
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    add_text("sub", "film.en.srt", "application/x-subrip", srt);
+    launch("cache_control = public, max-age=77");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct http_answer answer = expect("GET", rows[i].path, "", 200);
+        snprintf(line, sizeof(line), "Content-Type: %s", rows[i].type);
+        if (!http_answer_has(&answer, line) ||
+            !http_answer_has(&answer, "Cache-Control: public, max-age=77") ||
+            http_answer_has(&answer, "Vary: Accept-Encoding") != rows[i].varies)
+            fail_msg("%s: %s", rows[i].path, answer.head);
+        field_of(&answer, "ETag: ", tags[i]);
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(tags[i], tags[j]);
+        snprintf(fields, sizeof(fields), "If-None-Match: %s\r\n", tags[i]);
+        struct http_answer same = expect("GET", rows[i].path, fields, 304);
+        assert_true(http_answer_has(&same, "Cache-Control: public, max-age=77"));
+        assert_int_equal(http_answer_has(&same, "Vary: Accept-Encoding"), rows[i].varies);
+        free(same.body);
+        free(answer.body);
+        expect_status(rows[i].path, "If-None-Match: \"another\"\r\n", 200);
+    }
+    stop();
+}
+
+/* True once the entity tag of PATH is no longer BEFORE. */
+static bool changes(const char *path, const char *before)
+{
+    char now[128] = "";
+    for (int i = 0; i < 400; i++) {
+        struct http_answer answer = ask("HEAD", path, "");
+        if (answer.status == 200)
+            field_of(&answer, "ETag: ", now);
+        free(answer.body);
+        if (answer.status == 200 && strcmp(now, before) != 0)
+            return true;
+        usleep(50000);
+    }
+    return false;
+}
+
+/* A file that was purged and stored anew under its ID: nothing that is known of the former one is given out for it. */
+static void another_film_under_the_same_id_is_not_taken_for_the_former_one(void **state)
+{
+    static const char file[] = "/files/tnvideo/alice/film", list[] = "/hls/tnvideo/alice/film/m.m3u8";
+    char before[128], list_before[128];
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    add_film("other", 100);
+    launch("lookup_age = 50ms");
+    struct http_answer answer = expect("HEAD", file, "", 200);
+    field_of(&answer, "ETag: ", before);
+    free(answer.body);
+    answer = expect("GET", list, "", 200);
+    field_of(&answer, "ETag: ", list_before);
+    assert_non_null(strstr((const char *)answer.body, "m-2.m4s"));
+    assert_null(strstr((const char *)answer.body, "#EXTINF:8.000000"));
+    free(answer.body);
+    expect_status("/hls/tnvideo/alice/film/a1-1.m4s", "", 200);
+    /* What OTHER has is now what FILM has: key frames every 4 s. */
+    pthread_mutex_lock(&cluster.group.mutex);
+    struct fake_file former = cluster.group.files[0];
+    uint8_t *bytes = cluster.group.files[1].bytes;
+    cluster.group.files[0].size = cluster.group.files[1].size;
+    cluster.group.files[0].bytes = bytes;
+    memset(cluster.group.files[0].digest, 0x77, sizeof(cluster.group.files[0].digest));
+    cluster.group.files[1].bytes = former.bytes;
+    cluster.group.files[1].size = former.size;
+    pthread_mutex_unlock(&cluster.group.mutex);
+    assert_true(changes(file, before));
+    assert_true(changes(list, list_before));
+    answer = expect("GET", list, "", 200);
+    assert_non_null(strstr((const char *)answer.body, "#EXTINF:8.000000,\nm-0.m4s\n"));
+    free(answer.body);
+    answer = expect("GET", "/hls/tnvideo/alice/film/i-1.m4s", "", 200);
+    struct media_view content = content_of(&answer);
+    assert_int_equal(content.size, 1000);
+    assert_memory_equal(content.bytes, bytes + CONTENT + 200 * STEP, 1000); /* at 8 s, not at 6 */
+    free(answer.body);
+    stop();
+}
+
 /* ---- pictures ---- */
 
 /* A reel-poster that makes the same picture of whatever it gets. */
@@ -971,6 +1076,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_film_is_cut_by_its_index, tear_down),
+        cmocka_unit_test_teardown(answers_say_what_they_are_and_for_how_long, tear_down),
+        cmocka_unit_test_teardown(another_film_under_the_same_id_is_not_taken_for_the_former_one, tear_down),
         cmocka_unit_test_teardown(indexes_are_read_once, tear_down),
         cmocka_unit_test_teardown(a_segment_is_asked_for_as_files_are, tear_down),
         cmocka_unit_test_teardown(texts_are_compressed_for_those_who_take_it, tear_down),
