@@ -457,6 +457,30 @@ def test_where_links_are_signed_streams_need_one_too(suite, plain):
             linked = f"/t/{signer.token(APP, USER, file, int(time.time()) + 600, scope)}{path}"
             answer, body = fetch(suite, linked, port=daemon.port)
             assert answer.status == (200 if "plain" in path else 403 if scope == "f" else 404), linked
+    # What a player follows from there is relative, and so carries the link too.
+    base = f"/t/{signer.token(APP, USER, 'plain', int(time.time()) + 600, 'f')}"
+    address = base + stream("plain", "master.m3u8")
+
+    def follow(link):
+        """What lies behind LINK of the playlist at ADDRESS."""
+        target = urllib.parse.urljoin("http://h" + address, link).removeprefix("http://h")
+        answer, body = fetch(suite, target, port=daemon.port)
+        assert answer.status == 200 and target.startswith(base), target
+        return target, body
+    for uri in check_master(read_playlist(fetch(suite, address, port=daemon.port)[1])):
+        playlist, text = follow(uri)
+        media = read_playlist(text)
+        segments = check_media(media)
+        address = playlist
+        for link in [media.map, segments[0][1], segments[-1][1]]:
+            assert follow(link)[1][4:8] in (b"ftyp", b"styp")
+        address = base + stream("plain", "master.m3u8")
+    address = base + stream("plain", "manifest.mpd", "dash")
+    manifest = fetch(suite, address, port=daemon.port)[1].decode()
+    names = re.findall(r'(?:initialization|media)="([^"]*)"', manifest)
+    assert names
+    for name in names:
+        assert follow(name.replace("$RepresentationID$", "v").replace("$Number$", "0"))[1][4:8] in (b"ftyp", b"styp")
 
 
 def test_memory_of_segments_is_bounded_until_they_are_sent(suite, made):
