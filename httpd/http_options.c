@@ -28,7 +28,7 @@ const struct config_option http_options[] = {
     {SECTION, "listen_tls", CONFIG_ADDRESSES, AT(listen_tls), "", HTTPS_PORT, 0, NULL, AT_START,
      "Addresses and ports to serve HTTPS on, with the certificates of [tls]; e.g. *:8443. Empty: none."},
     {SECTION, "redirect_https", CONFIG_INTEGER, AT(https_port), "0", 0, 65535, NULL, LIVE,
-     "Port of https:// URLs that requests without TLS are redirected to (308), 443 as a rule; those of "
+     "Port of https:// URLs that requests without TLS are redirected to (308), usually 443; those of "
      "trusted_proxies are "
      "answered. 0: all are answered."},
     {SECTION, "strict_transport_security", CONFIG_STRING, AT(strict_transport_security), "", NO_BOUNDS, LIVE,
@@ -114,8 +114,8 @@ const struct config_option http_options[] = {
      "How long a tracker may take to answer before the next one is asked too; the first answer counts. 0: "
      "never."},
     {SECTION, "storage_timeout", CONFIG_DURATION, AT(live.storage_timeout_ms), "15s", 10, DAY_MS, NULL, LIVE,
-     "How long a storage server may go without sending a byte of a body before the next one goes on from "
-     "there; and how long a body that no server sends is asked for."},
+     "How long a storage server may go without sending a byte of a body before the next one continues from "
+     "there, and how long to keep trying when no server sends it."},
     {SECTION, "storage_connections", CONFIG_INTEGER, AT(storage_connections), "0", 0, 1000000, NULL, AT_START,
      "Connections to one storage server, for each loop; further requests wait for call_timeout, then 503. 0: "
      "a quarter of "
@@ -150,8 +150,9 @@ const struct config_option http_options[] = {
     {SECTION, "segment_time", CONFIG_DURATION, AT(segment_time_ms), "6s", 500, 60000, NULL, AT_START,
      "A segment of a stream ends at the first key frame that is at least this far behind its beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
-     "Threads that read indexes, and as many that make playlists, so that one who has an index waits for no "
-     "other's."},
+     "Threads that read indexes, and as many again that make playlists, so that a request whose index is "
+     "read "
+     "does not wait for others'."},
     {SECTION, "stream_memory", CONFIG_SIZE, AT(stream_memory), "256M", 16 * MIB, 1024 * (int64_t)MIB * 1024,
      NULL, AT_START,
      "Memory, over all loops, for segments that are put together, heads of clips and key frames of pictures, "
@@ -166,7 +167,7 @@ const struct config_option http_options[] = {
      "memory."},
     {SECTION, "poster_cache_size", CONFIG_SIZE, AT(poster_cache_size), "256M", 1 * MIB,
      1024 * (int64_t)MIB * 1024, NULL, AT_START,
-     "Bytes of pictures that are kept there; the least recently used go first."},
+     "Bytes of pictures that are kept there; the least recently used are removed first."},
 
     {SECTION, "pipes_max", CONFIG_INTEGER, AT(pipes_max), "256", 0, 1000000, NULL, AT_START,
      "Pipes for relaying bodies inside the kernel, over all loops; further streams are copied. The kernel's "
@@ -198,7 +199,7 @@ const struct config_option http_options[] = {
      "token that a key of "
      "auth.keys issued (reel auth token), for the files and rights that it names; open: everybody who "
      "reaches this server may, "
-     "which is for closed networks alone."},
+     "only for closed networks."},
     {SECTION, "upload_draft", CONFIG_BOOL, AT(live.upload_draft), "off", NO_BOUNDS, LIVE,
      "Whether, with write, uploads are resumed by the IETF's draft too (draft-ietf-httpbis-resumable-upload, "
      "interop "
@@ -208,8 +209,8 @@ const struct config_option http_options[] = {
      "(docs/web.md), for whoever has a "
      "token that a key of auth.keys issued."},
     {SECTION, "web_folder", CONFIG_STRING, AT(web_folder), "/usr/share/reelstore/web", NO_BOUNDS, AT_START,
-     "Directory with what the web page takes over from npm (scripts/fetch-web.sh; packages bring it): "
-     "hls.js, for browsers that know no HLS. The page does without what is not there. Empty: nothing."},
+     "Directory with what the web page uses from npm (scripts/fetch-web.sh; packages contain it): "
+     "hls.js, for browsers without HLS. The page does without what is not there. Empty: nothing."},
     {SECTION, "web_operators", CONFIG_STRINGS, AT(web_operators), "", NO_BOUNDS, LIVE,
      "Users, as APPLICATION/USER, whose tokens show the state of the whole installation at /admin. Empty: "
      "nobody."},

@@ -56,7 +56,8 @@ const struct config_option storage_options[] = {
      "the file rows and names the sequence of the ID server, so it must never change; DIR is where it lies "
      "here."},
     {"storage", "mount_check", CONFIG_CHOICE, MEMBER(mount_check), "none", 0, 0, "none|marker|mount", false,
-     "How a store path is told from the empty directory beneath a volume that is not mounted: marker: it "
+     "How a store path is distinguished from the empty directory beneath a volume that is not mounted: "
+     "marker: it "
      "holds the file .reelstore, made by --init-db; mount: it is a mount point; none: .reelstore is made "
      "where it is missing, unless the directory is empty and there are rows of files in it."},
     {"storage", "file_mode", CONFIG_STRING, MEMBER(file_mode), "0640", 0, 0, NULL, false,
@@ -76,7 +77,7 @@ const struct config_option storage_options[] = {
     {"storage", "workers_queue", CONFIG_INTEGER, MEMBER(workers_queue), "8192", 16, 1000000, NULL, false,
      "File system calls of one store path that may wait for a thread; beyond it requests are refused."},
     {"storage", "probe_interval", CONFIG_DURATION, MEMBER(probe_interval_ms), "3s", 100, 3600 * SECOND, NULL,
-     false, "How often the free space and the health of each store path are looked at."},
+     false, "How often the free space and the health of each store path are checked."},
     {"storage", "hang_timeout", CONFIG_DURATION, MEMBER(hang_timeout_ms), "5s", 100, 3600 * SECOND, NULL,
      false,
      "A store path that does not answer a probe for this time counts as hanging: requests to it are refused "
@@ -122,10 +123,10 @@ const struct config_option storage_options[] = {
     {"storage", "journal_size", CONFIG_SIZE, MEMBER(journal_size), "64M", MEGA, 16 * GIGA, NULL, false,
      "Space of the upload journal, which is written once when it is first needed."},
     {"storage", "sha256", CONFIG_CHOICE, MEMBER(sha256), "auto", 0, 0, "auto|always|never", false,
-     "When the SHA-256 of a content is stored beside its digest, so that lost bytes are replaced by the "
-     "very same bytes alone, even where somebody forges others of one XXH3-128. auto: with the upload "
-     "where the processor has instructions for it, else when the scrub reads the file; always: with the "
-     "upload, at about 4 s of processor time per GB without such instructions; never: not at all."},
+     "When the SHA-256 of the content is stored beside its digest, so that lost bytes are replaced only by "
+     "the very same bytes, even if somebody forges others with the same XXH3-128. auto: with the upload "
+     "if the processor has instructions for it, else when the scrub reads the file; always: with the "
+     "upload, at about 4 s of CPU time per GB without such instructions; never: not at all."},
     {"storage", "chunk_size", CONFIG_SIZE, MEMBER(chunk_size), "128K", 16 * KILO, 16 * MEGA, NULL, false,
      "Bytes of an upload that are received before they are written; an upload holds at most two such "
      "buffers."},

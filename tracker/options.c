@@ -44,7 +44,7 @@ const struct config_option tracker_options[] = {
      .maximum = DAY,
      .reloadable = true,
      .help = "A storage server whose connection broke is suspect at once (named only where no other is left) "
-             "and OFFLINE after this time, unless it joins or beats again."},
+             "and OFFLINE after this time, unless it joins or sends a heartbeat again."},
     {.section = "tracker",
      .name = "forget_after",
      .type = CONFIG_DURATION,
@@ -99,7 +99,8 @@ const struct config_option tracker_options[] = {
      OPTION(storage_addresses),
      .default_value = "",
      .reloadable = true,
-     .help = "Addresses and networks, separated by commas, from which storage servers may join and beat. "
+     .help = "Addresses and networks, separated by commas, from which storage servers may join and send "
+             "heartbeats. "
              "Empty: from "
              "anywhere, so that whoever reaches this port can be given users' files; a warning says so at "
              "start."},

@@ -18,7 +18,7 @@ static const struct config_option common_options[] = {
     {"daemon", "loops", CONFIG_INTEGER, offsetof(struct daemon_config, loops), "0", 0, 256, NULL, false,
      "Event-loop threads; 0 for one per processor core."},
     {"daemon", "stop_timeout", CONFIG_DURATION, offsetof(struct daemon_config, stop_timeout_ms), "30s", 0,
-     3600000, NULL, true, "How long transfers that are under way may go on after SIGTERM."},
+     3600000, NULL, true, "How long transfers in progress may continue after SIGTERM."},
     {"daemon", "open_files", CONFIG_INTEGER, offsetof(struct daemon_config, open_files), "65536", 0, 1 << 30,
      NULL, false, "Limit of open files to ask the system for (RLIMIT_NOFILE); 0 to leave it as it is."},
     {"daemon", "sandbox", CONFIG_CHOICE, offsetof(struct daemon_config, sandbox), REEL_SANDBOX, 0, 0,
@@ -67,7 +67,7 @@ static const struct config_option common_options[] = {
      true,
      "Addresses and networks (192.0.2.7, 10.0.0.0/8) that may use the commands of the base set without a "
      "proof: older "
-     "programs that know no sessions. Only for networks whose hosts are all trusted."},
+     "programs that do not support sessions. Only for networks whose hosts are all trusted."},
     {"auth", "session_time", CONFIG_DURATION, offsetof(struct daemon_config, auth_session_ms), "1h", 1000,
      30 * 86400000LL, NULL, true, "How long a proof is valid on its connection; after that it is renewed."},
 };
