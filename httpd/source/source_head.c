@@ -16,6 +16,7 @@ struct head_source {
     bool corked;
 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is freed */
 struct source_memory *source_memory_create(uint8_t *bytes, size_t size)
 {
     struct source_memory *memory = malloc(sizeof(*memory));
