@@ -142,7 +142,7 @@ static void find_size(struct maker *maker)
     const struct poster_request *request = maker->request;
     AVRational ratio =
         av_guess_sample_aspect_ratio(maker->film, maker->film->streams[maker->stream], maker->frame);
-    double wide = maker->frame->width, high = maker->frame->height;
+    double wide = fmax(maker->frame->width, 1), high = fmax(maker->frame->height, 1);
     if (ratio.num > 0 && ratio.den > 0)
         wide *= av_q2d(ratio);
     maker->turns = find_turns(maker);

@@ -193,6 +193,16 @@ void partial_reply_state(struct upload *upload, struct packet_request *request)
 
 /* ---- OFFSET ---- */
 
+bool partial_asked(struct packet_request *request, struct proto_partial *asked)
+{
+    struct error error = {0};
+    if (proto_partial_unpack(request->head, request->head_size, asked, &error) &&
+        applications_check(storage_of(request)->applications, asked->key.application, &error))
+        return true;
+    packet_reply_failure(request, &error);
+    return false;
+}
+
 struct partial_look {
     struct packet_request *request;
     struct partial_job rows;
@@ -217,11 +227,8 @@ void partial_handle_offset(struct packet_request *request)
     struct storage *storage = storage_of(request);
     struct proto_partial asked;
     struct error error = {0};
-    if (!proto_partial_unpack(request->head, request->head_size, &asked, &error) ||
-        !applications_check(storage->applications, asked.key.application, &error)) {
-        packet_reply_failure(request, &error);
+    if (!partial_asked(request, &asked))
         return;
-    }
     struct partial_look *look = calloc(1, sizeof(*look));
     if (!look) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a request");

@@ -7,9 +7,8 @@
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "storage/rows/partial_rows.h"
-#include "storage/storage.h"
 #include "storage/store/store_file.h"
-#include "storage/upload/partials.h"
+#include "storage/upload/partial_state.h"
 
 #include <stdlib.h>
 
@@ -87,11 +86,8 @@ void partial_handle_abort(struct packet_request *request)
     struct storage *storage = storage_of(request);
     struct proto_partial asked;
     struct error error = {0};
-    if (!proto_partial_unpack(request->head, request->head_size, &asked, &error) ||
-        !applications_check(storage->applications, asked.key.application, &error)) {
-        packet_reply_failure(request, &error);
+    if (!partial_asked(request, &asked))
         return;
-    }
     struct partial_abort *abort = calloc(1, sizeof(*abort));
     if (!abort) {
         packet_reply_error(request, ERROR_UNAVAILABLE, "no memory for a request");

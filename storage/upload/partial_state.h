@@ -118,4 +118,8 @@ void partial_let_go(struct partial *partial);
 /* Replies with how far it is, for upload_kind.reply. */
 void partial_reply_state(struct upload *upload, struct packet_request *request);
 
+/* Of OFFSET and ABORT: which partial upload is asked for. False: the request was refused, because it is malformed or its application is
+ * not served here. */
+MUST_CHECK bool partial_asked(struct packet_request *request, struct proto_partial *asked);
+
 #endif
