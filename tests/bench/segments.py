@@ -112,9 +112,11 @@ class Turns:
                 file.write(data)
 
     def longest(self):
-        """(ms of the processor, ms of the clock, turns, turns of more than 1 ms of the processor)"""
+        """(ms of the processor, events in it, ms of the clock, turns, turns of more than 1 ms of the processor, the most ms for an event of any)"""
         rows = list(struct.iter_unpack("8Q", self.path.read_bytes()))
-        return max(row[2] for row in rows) / 1e6, max(row[3] for row in rows) / 1e6, sum(row[1] for row in rows), sum(row[4] for row in rows)
+        longest = max(rows, key=lambda row: row[2])
+        return (longest[2] / 1e6, longest[6], max(row[3] for row in rows) / 1e6, sum(row[1] for row in rows), sum(row[4] for row in rows),
+                max(row[7] for row in rows) / 1e6)
 
 
 def throughput(port, paths, headers):
@@ -207,8 +209,9 @@ def measure_stalls(suite, way, daemon, short, turns):
     if not turns.loaded:
         print("  no turns.so beside the daemons: turns of loops are not measured")
         return
-    cpu, clock, count, long = turns.longest()
-    print(f"  longest of {count} turns of the loops meanwhile   {cpu:.2f} ms of the processor ({long} above 1 ms), {clock:.2f} ms of the clock")
+    cpu, events, clock, count, long, each = turns.longest()
+    print(f"  longest of {count} turns of the loops meanwhile   {cpu:.2f} ms of the processor for {events} events ({long} above 1 ms), "
+          f"{clock:.2f} ms of the clock; most for each event of a turn {each:.2f} ms")
     target(f"{way}: longest turn of a loop while 100 cold films are opened", cpu, 1, "ms of the processor")
 
 

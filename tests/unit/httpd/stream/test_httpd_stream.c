@@ -463,6 +463,93 @@ static void indexes_are_read_once(void **state)
     stop();
 }
 
+/* A film whose index takes more than half a megabyte: 200,000 pictures that lie in any order. */
+static void add_large(const char *id)
+{
+    enum { COUNT = 200000, SPACE = 500000 };
+    int64_t *offsets = malloc(COUNT * sizeof(*offsets));
+    uint32_t seed = 1;
+    assert_non_null(offsets);
+    for (size_t i = 0; i < COUNT; i++) {
+        seed = seed * 1664525 + 1013904223;
+        offsets[i] = CONTENT + (seed >> 8) % SPACE;
+    }
+    const struct mp4_maker_track track = {.video = true,
+                                          .timescale = 25,
+                                          .count = COUNT,
+                                          .duration = 1,
+                                          .size = 1,
+                                          .per_chunk = 1,
+                                          .key_every = 50,
+                                          .offsets = offsets,
+                                          .media_time = -2};
+    struct media_buffer file = {0};
+    put_type(&file);
+    size_t box = media_box_begin(&file, TYPE('m', 'd', 'a', 't'));
+    media_put_zeros(&file, SPACE + 1);
+    media_box_end(&file, box);
+    mp4_maker_moov(&file, &track, 1);
+    free(offsets);
+    add_buffer(id, "", "video/mp4", &file);
+}
+
+/* Two of these indexes are more than the cache may hold. */
+static void indexes_are_kept_within_a_bound(void **state)
+{
+    static const char one[] = "reel_httpd_indexes_total{result=\"read\"} 1\n",
+                      two[] = "reel_httpd_indexes_total{result=\"read\"} 2\n",
+                      three[] = "reel_httpd_indexes_total{result=\"read\"} 3\n";
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_large("large");
+    add_large("second");
+    launch("index_cache = 1M");
+    expect_status("/hls/tnvideo/alice/large/init-v-0.mp4", "", 200);
+    expect_status("/hls/tnvideo/alice/large/init-v-0.mp4", "", 200);
+    assert_true(real_daemon_shows(&httpd, "/metrics", one));
+    expect_status("/hls/tnvideo/alice/second/init-v-0.mp4", "", 200);
+    expect_status("/hls/tnvideo/alice/second/init-v-0.mp4", "", 200);
+    assert_true(real_daemon_shows(&httpd, "/metrics", two));
+    struct real_answer metrics = real_daemon_admin(&httpd, "/metrics");
+    const char *held = strstr(metrics.body, "\nreel_httpd_index_bytes ");
+    assert_non_null(held);
+    assert_in_range(atoll(held + strlen("\nreel_httpd_index_bytes ")), 512 * 1024 + 1, 1024 * 1024);
+    free(metrics.body);
+    expect_status("/hls/tnvideo/alice/large/init-v-0.mp4", "", 200); /* it had gone, and is read anew */
+    assert_true(real_daemon_shows(&httpd, "/metrics", three));
+    stop();
+}
+
+static void an_index_above_the_configured_size_is_not_read(void **state)
+{
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    add_large("large");
+    launch("index_moov_max = 64K");
+    expect_status("/hls/tnvideo/alice/film/m.m3u8", "", 200);
+    expect_text("/hls/tnvideo/alice/large/v.m3u8", 415, "at most 65536 are read");
+    stop();
+}
+
+/* True once the log has TEXT. */
+static bool logs(const char *text)
+{
+    char path[128], log[65536];
+    snprintf(path, sizeof(path), "%s/log", httpd.directory);
+    for (int i = 0; i < 400; i++) {
+        FILE *file = fopen(path, "r");
+        size_t size = file ? fread(log, 1, sizeof(log) - 1, file) : 0;
+        if (file)
+            (void)fclose(file);
+        log[size] = '\0';
+        if (strstr(log, text))
+            return true;
+        usleep(50000);
+    }
+    return false;
+}
+
 static void a_segment_is_asked_for_as_files_are(void **state)
 {
     static const char path[] = "/hls/tnvideo/alice/film/m-1.m4s";
@@ -610,6 +697,8 @@ static void a_set_has_what_agrees(void **state)
     expect_text("/dash/tnvideo/alice/film,same/manifest.mpd", 200, "id=\"1-v\"");
     /* One that is not there is left out, unless it is the first. */
     expect_text("/hls/tnvideo/alice/film,nobody/master.m3u8", 200, "\nm.m3u8\n");
+    assert_true(logs("key frames lie elsewhere"));
+    assert_true(logs("tnvideo/alice: file 2 of a set is left out"));
     expect_status("/hls/tnvideo/alice/nobody,film/master.m3u8", "", 404);
     stop();
 }
@@ -1079,6 +1168,8 @@ int main(void)
         cmocka_unit_test_teardown(answers_say_what_they_are_and_for_how_long, tear_down),
         cmocka_unit_test_teardown(another_film_under_the_same_id_is_not_taken_for_the_former_one, tear_down),
         cmocka_unit_test_teardown(indexes_are_read_once, tear_down),
+        cmocka_unit_test_teardown(indexes_are_kept_within_a_bound, tear_down),
+        cmocka_unit_test_teardown(an_index_above_the_configured_size_is_not_read, tear_down),
         cmocka_unit_test_teardown(a_segment_is_asked_for_as_files_are, tear_down),
         cmocka_unit_test_teardown(texts_are_compressed_for_those_who_take_it, tear_down),
         cmocka_unit_test_teardown(subtitles_are_webvtt, tear_down),
