@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static bool read_all(int fd, void *bytes, size_t size)
+static bool poster_read_all(int fd, void *bytes, size_t size)
 {
     for (uint8_t *at = bytes; size > 0;) {
         ssize_t done = read(fd, at, size);
@@ -47,10 +47,10 @@ void poster_answer(int fd)
     struct poster_answer reply = {.magic = POSTER_MAGIC, .status = POSTER_BAD_REQUEST};
     uint8_t *jpeg = NULL;
     size_t size = 0;
-    if (!read_all(fd, &request, sizeof(request)))
+    if (!poster_read_all(fd, &request, sizeof(request)))
         return;
     uint8_t *bytes = is_sound(&request) ? malloc(request.size) : NULL;
-    if (bytes && read_all(fd, bytes, request.size))
+    if (bytes && poster_read_all(fd, bytes, request.size))
         reply.status = poster_picture_make(&request, bytes, &jpeg, &size);
     if (size > POSTER_JPEG_MAX) {
         reply.status = POSTER_NO_PICTURE;

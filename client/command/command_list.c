@@ -25,7 +25,7 @@ struct listing {
     int result;
 };
 
-static int64_t time_of(const struct reel_file *file)
+static int64_t list_time_of(const struct reel_file *file)
 {
     return file->deleted ? file->deleted_time : file->created_time;
 }
@@ -36,7 +36,7 @@ static bool list_wanted(const struct listing *listing, const struct reel_file *f
 
     for (int i = 0; i < listing->glob_count; i++)
         like = like || fnmatch(listing->globs[i], file->name, 0) == 0;
-    return like && (listing->since == 0 || time_of(file) >= listing->since);
+    return like && (listing->since == 0 || list_time_of(file) >= listing->since);
 }
 
 static bool list_keep(struct listing *listing, const struct reel_file *file)
@@ -75,36 +75,37 @@ static bool list_each(void *argument, const struct reel_file *file)
 
 /* ---- order ---- */
 
-static int by_id(const void *a, const void *b)
+static int list_by_id(const void *a, const void *b)
 {
     return strcmp(((const struct reel_file *)a)->file, ((const struct reel_file *)b)->file);
 }
 
-static int by_name(const void *a, const void *b)
+static int list_by_name(const void *a, const void *b)
 {
     int order = strcmp(((const struct reel_file *)a)->name, ((const struct reel_file *)b)->name);
 
-    return order != 0 ? order : by_id(a, b);
+    return order != 0 ? order : list_by_id(a, b);
 }
 
-static int by_size(const void *a, const void *b)
+static int list_by_size(const void *a, const void *b)
 {
     const struct reel_file *one = a, *other = b;
 
-    return one->size != other->size ? (one->size < other->size ? 1 : -1) : by_id(a, b);
+    return one->size != other->size ? (one->size < other->size ? 1 : -1) : list_by_id(a, b);
 }
 
-static int by_time(const void *a, const void *b)
+static int list_by_time(const void *a, const void *b)
 {
     const struct reel_file *one = a, *other = b;
 
-    return time_of(one) != time_of(other) ? (time_of(one) < time_of(other) ? 1 : -1) : by_id(a, b);
+    return list_time_of(one) != list_time_of(other) ? (list_time_of(one) < list_time_of(other) ? 1 : -1)
+                                                    : list_by_id(a, b);
 }
 
 static const struct order {
     const char *name;
     int (*compare)(const void *a, const void *b);
-} orders[] = {{"id", by_id}, {"name", by_name}, {"size", by_size}, {"time", by_time}};
+} orders[] = {{"id", list_by_id}, {"name", list_by_name}, {"size", list_by_size}, {"time", list_by_time}};
 
 static const struct order *find_order(const char *name)
 {
@@ -138,7 +139,7 @@ static int run_listing(struct listing *listing, const char *after)
     int64_t limit = command->options.limit;
 
     command->buffered = true; /* a write per row would be what a long list costs */
-    listing->collect = order && order->compare != by_id;
+    listing->collect = order && order->compare != list_by_id;
     if (!reel_list(command->reel, &key, command->options.deleted, list_each, listing, &error)) {
         if (error.code != REEL_E_NOT_FOUND)
             return command_failed(command, "list", &error);
@@ -181,7 +182,7 @@ static int print_row(struct command *command, const struct reel_file *file)
         return command_print_json(command, command_file_to_json(file));
     (void)command_printable(file->file, id, sizeof(id));
     (void)command_printable(file->name, name, sizeof(name));
-    (void)command_time(time_of(file), when);
+    (void)command_time(list_time_of(file), when);
     if (command->options.long_form)
         return command_print(command, "%-36s %15" PRId64 "  %-20s  %-24s %-32s  %s\n", id, file->size, when,
                              command_printable(file->content_type, type, sizeof(type)),

@@ -79,7 +79,8 @@ static bool passage_arrive(void *argument, int64_t done, int64_t total)
 
 /* ---- one file ---- */
 
-static bool move_content(struct batch *batch, const struct reel_file *file, int fd, struct reel_error *error)
+static bool move_file_content(struct batch *batch, const struct reel_file *file, int fd,
+                              struct reel_error *error)
 {
     char label[REEL_NAME_SIZE];
     struct command_display *display = batch->mover->command->display;
@@ -121,7 +122,7 @@ static int move_file(struct command *command, void *items, int number)
     const struct reel_file *file = &batch->files[number];
     struct reel_error error;
     int fd = command_temporary_file(&error);
-    bool fine = fd >= 0 && move_content(batch, file, fd, &error), failed = !fine;
+    bool fine = fd >= 0 && move_file_content(batch, file, fd, &error), failed = !fine;
 
     if (fd >= 0)
         (void)close(fd);
@@ -158,7 +159,7 @@ static bool keep_file(void *argument, const struct reel_file *file)
     return true;
 }
 
-static int compare_files(const void *left, const void *right)
+static int move_compare_files(const void *left, const void *right)
 {
     const struct reel_file *one = left, *other = right;
 
@@ -171,9 +172,9 @@ static void drop_repeated(struct batch *batch)
     size_t kept = 0;
 
     if (batch->count > 0)
-        qsort(batch->files, batch->count, sizeof(*batch->files), compare_files);
+        qsort(batch->files, batch->count, sizeof(*batch->files), move_compare_files);
     for (size_t i = 0; i < batch->count; i++)
-        if (kept == 0 || compare_files(&batch->files[kept - 1], &batch->files[i]) != 0)
+        if (kept == 0 || move_compare_files(&batch->files[kept - 1], &batch->files[i]) != 0)
             batch->files[kept++] = batch->files[i];
     batch->count = kept;
 }

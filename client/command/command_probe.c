@@ -229,7 +229,7 @@ static bool probe_handshake(const struct probe *probe, SSL *session, struct erro
     }
 }
 
-static int64_t end_of(const X509 *certificate)
+static int64_t probe_end_of(const X509 *certificate)
 {
     struct tm when = {0};
 
@@ -263,7 +263,7 @@ bool probe_certificate(const struct address *address, int64_t timeout_ms, int64_
         (void)SSL_set_tlsext_host_name(session, address->host);
         fine = SSL_set_fd(session, probe.fd) == 1 && probe_handshake(&probe, session, error);
         if (fine)
-            *not_after = end_of(SSL_get0_peer_certificate(session));
+            *not_after = probe_end_of(SSL_get0_peer_certificate(session));
         else
             fine = wants_keys();
         probe_close(&probe);

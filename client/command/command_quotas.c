@@ -22,7 +22,7 @@ struct quotas_table {
 
 /* ---- order ---- */
 
-static int by_user(const void *a, const void *b)
+static int quotas_by_user(const void *a, const void *b)
 {
     const struct quotas_line *one = a, *other = b;
     int users = strcmp(one->user, other->user);
@@ -33,16 +33,16 @@ static int by_user(const void *a, const void *b)
 /* Largest first. */
 static int by_number(double one, double other, const void *a, const void *b)
 {
-    return one < other ? 1 : one > other ? -1 : by_user(a, b);
+    return one < other ? 1 : one > other ? -1 : quotas_by_user(a, b);
 }
 
-static int by_size(const void *a, const void *b)
+static int quotas_by_size(const void *a, const void *b)
 {
     return by_number((double)((const struct quotas_line *)a)->quota.bytes_used,
                      (double)((const struct quotas_line *)b)->quota.bytes_used, a, b);
 }
 
-static int by_files(const void *a, const void *b)
+static int quotas_by_files(const void *a, const void *b)
 {
     return by_number((double)((const struct quotas_line *)a)->quota.files_used,
                      (double)((const struct quotas_line *)b)->quota.files_used, a, b);
@@ -62,7 +62,7 @@ static double share_used(const struct quotas_line *line)
     return bytes > files ? bytes : files;
 }
 
-static int by_share(const void *a, const void *b)
+static int quotas_by_share(const void *a, const void *b)
 {
     return by_number(share_used(a), share_used(b), a, b);
 }
@@ -70,7 +70,10 @@ static int by_share(const void *a, const void *b)
 static const struct {
     const char *name;
     int (*compare)(const void *a, const void *b);
-} orders[] = {{"name", by_user}, {"size", by_size}, {"files", by_files}, {"used", by_share}};
+} orders[] = {{"name", quotas_by_user},
+              {"size", quotas_by_size},
+              {"files", quotas_by_files},
+              {"used", quotas_by_share}};
 
 /* ---- asking ---- */
 
@@ -140,9 +143,9 @@ static void sort_lines(struct quotas_table *table, int (*compare)(const void *a,
 
     if (table->count == 0)
         return;
-    qsort(table->lines, table->count, sizeof(*table->lines), by_user);
+    qsort(table->lines, table->count, sizeof(*table->lines), quotas_by_user);
     for (size_t i = 1; i < table->count; i++) {
-        if (by_user(&table->lines[i], &table->lines[kept]) != 0)
+        if (quotas_by_user(&table->lines[i], &table->lines[kept]) != 0)
             table->lines[++kept] = table->lines[i];
     }
     table->count = kept + 1;

@@ -217,9 +217,10 @@ static const struct client_command join_parts_command = {
     .recent = true,
 };
 
-static struct client_operation *finish_start(struct client *client, const struct client_command *command,
-                                             const struct proto_finish *finish, int64_t patience_ms,
-                                             client_done_callback callback, void *argument)
+static struct client_operation *partial_finish_start(struct client *client,
+                                                     const struct client_command *command,
+                                                     const struct proto_finish *finish, int64_t patience_ms,
+                                                     client_done_callback callback, void *argument)
 {
     struct client_operation *operation =
         client_operation_create(client, command, &finish->partial.key, client_storage_begin, argument);
@@ -235,7 +236,7 @@ static struct client_operation *finish_start(struct client *client, const struct
 struct client_operation *client_finish(struct client *client, const struct proto_finish *finish,
                                        int64_t patience_ms, client_done_callback callback, void *argument)
 {
-    return finish_start(client, &finish_command, finish, patience_ms, callback, argument);
+    return partial_finish_start(client, &finish_command, finish, patience_ms, callback, argument);
 }
 
 struct client_operation *client_join_parts(struct client *client, const struct proto_finish *target,
@@ -246,7 +247,7 @@ struct client_operation *client_join_parts(struct client *client, const struct p
     uint8_t *body = malloc(size);
     struct client_operation *operation =
         body && proto_join_parts_pack(body, size, target, tokens, count, NULL) == size
-            ? finish_start(client, &join_parts_command, target, patience_ms, callback, argument)
+            ? partial_finish_start(client, &join_parts_command, target, patience_ms, callback, argument)
             : NULL;
 
     if (!operation) {

@@ -91,7 +91,7 @@ static void abort_start(struct reel_wait *wait)
     piece_started(own, client_abort(wait->reel->client, &own->piece->partial, piece_done, own));
 }
 
-static void finish_start(struct reel_wait *wait)
+static void piece_finish_start(struct reel_wait *wait)
 {
     struct piece_wait *own = CONTAINER_OF(wait, struct piece_wait, wait);
     struct client *client = wait->reel->client;
@@ -232,7 +232,7 @@ bool reel_piece_finish(struct reel_piece *piece, const uint8_t digest[PROTO_DIGE
     memcpy(wait.finish.digest, digest, sizeof(wait.finish.digest));
     wait.tokens = tokens;
     wait.count = count;
-    while (!piece_ask(&wait, piece, finish_start, error)) {
+    while (!piece_ask(&wait, piece, piece_finish_start, error)) {
         if (!piece_may_pass(error) || error->code == ERROR_RANGE || !piece_pause(piece, error))
             return false;
     }

@@ -18,14 +18,14 @@
 
 #define ID_BYTES 127 /* of a file ID, as the protocol has it */
 
-static int compare_files(const void *left, const void *right)
+static int folder_compare_files(const void *left, const void *right)
 {
     const struct package_file *a = left, *b = right;
 
     return strcmp(a->path, b->path);
 }
 
-static int compare_ids(const void *left, const void *right)
+static int folder_compare_ids(const void *left, const void *right)
 {
     const struct package_file *const *a = left, *const *b = right;
 
@@ -85,7 +85,7 @@ static bool list_files(struct package_folder *folder, struct error *error)
     }
     (void)fts_close(tree);
     if (good && folder->count > 1)
-        qsort(folder->files, folder->count, sizeof(*folder->files), compare_files);
+        qsort(folder->files, folder->count, sizeof(*folder->files), folder_compare_files);
     return good;
 }
 
@@ -125,7 +125,7 @@ struct package_file *package_folder_find(const struct package_folder *folder, co
 
     return folder->count == 0
                ? NULL
-               : bsearch(&wanted, folder->files, folder->count, sizeof(*folder->files), compare_files);
+               : bsearch(&wanted, folder->files, folder->count, sizeof(*folder->files), folder_compare_files);
 }
 
 bool package_folder_name(struct package_folder *folder, struct package_file *file, const char *id,
@@ -178,7 +178,7 @@ bool package_folder_distinct(const struct package_folder *folder, struct error *
     for (size_t i = 0; i < folder->count; i++)
         if (folder->files[i].id)
             named[count++] = &folder->files[i];
-    qsort(named, count, sizeof(struct package_file *), compare_ids);
+    qsort(named, count, sizeof(struct package_file *), folder_compare_ids);
     for (size_t i = 1; i < count && good; i++)
         if (strcmp(named[i - 1]->id, named[i]->id) == 0)
             good = error_set(error, ERROR_MALFORMED, "%s and %s would have the same file ID, %s; rename one",

@@ -20,12 +20,12 @@ static const struct {
                    {"Time", PACKAGE_TIME},
                    {"Bandwidth", PACKAGE_BANDWIDTH}};
 
-static bool is_letter(char c)
+static bool uri_is_letter(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool is_digit(char c)
+static bool uri_is_digit(char c)
 {
     return c >= '0' && c <= '9';
 }
@@ -34,9 +34,9 @@ bool package_uri_is_absolute(const char *uri)
 {
     const char *at = uri;
 
-    if (!is_letter(*at))
+    if (!uri_is_letter(*at))
         return false;
-    while (is_letter(*at) || is_digit(*at) || *at == '+' || *at == '-' || *at == '.')
+    while (uri_is_letter(*at) || uri_is_digit(*at) || *at == '+' || *at == '-' || *at == '.')
         at++;
     return *at == ':';
 }
@@ -54,7 +54,7 @@ static size_t take_identifier(const char *at, char *byte, int *width)
         *byte = identifiers[i].byte;
         *width = 0;
         if (end[0] == '%' && end[1] == '0' && *byte != PACKAGE_REPRESENTATION) {
-            for (end += 2; is_digit(*end) && *width <= WIDTH_MAX; end++)
+            for (end += 2; uri_is_digit(*end) && *width <= WIDTH_MAX; end++)
                 *width = *width * 10 + (*end - '0');
             if (*width < 1 || *width > WIDTH_MAX || *end++ != 'd')
                 return 0;
@@ -182,12 +182,12 @@ char *package_uri_file_id(const char *base, const char *path)
 }
 
 /* TEXT percent-encoded to TO, but for identifiers, which are written out where TEMPLATES. */
-static void encode(FILE *to, const char *text, bool templates)
+static void uri_encode(FILE *to, const char *text, bool templates)
 {
     for (; *text != '\0'; text++) {
         unsigned char byte = (unsigned char)*text;
 
-        if (is_letter(*text) || is_digit(*text) || strchr("-._~", byte)) {
+        if (uri_is_letter(*text) || uri_is_digit(*text) || strchr("-._~", byte)) {
             (void)fputc(byte, to);
         } else if (templates && byte < PACKAGE_WIDTH) {
             for (size_t i = 0; i < ARRAY_SIZE(identifiers); i++)
@@ -211,9 +211,9 @@ char *package_uri_link(const char *base, const char *path)
 
     if (to) {
         (void)fputs("../", to);
-        encode(to, id, true);
+        uri_encode(to, id, true);
         (void)fputc('/', to);
-        encode(to, slash ? slash + 1 : path, true);
+        uri_encode(to, slash ? slash + 1 : path, true);
         if (fclose(to) != 0) {
             free(link);
             link = NULL;
@@ -224,7 +224,7 @@ char *package_uri_link(const char *base, const char *path)
 }
 
 /* PATH with ID, BANDWIDTH and VALUE put in, where they are not NULL. */
-static char *fill(const char *path, const char *id, const char *bandwidth, const uint64_t *value)
+static char *uri_fill(const char *path, const char *id, const char *bandwidth, const uint64_t *value)
 {
     char *filled = NULL;
     size_t size;
@@ -255,12 +255,12 @@ static char *fill(const char *path, const char *id, const char *bandwidth, const
 
 char *package_uri_name(const char *path, const char *id, const char *bandwidth)
 {
-    return fill(path, id, bandwidth, NULL);
+    return uri_fill(path, id, bandwidth, NULL);
 }
 
 char *package_uri_fill(const char *path, uint64_t value)
 {
-    return fill(path, NULL, NULL, &value);
+    return uri_fill(path, NULL, NULL, &value);
 }
 
 bool package_uri_has(const char *path, int identifier)
@@ -281,7 +281,7 @@ bool package_uri_matches(const char *pattern, const char *path, uint64_t *value)
         return false;
     if (pattern[before] == '\0')
         return path[before] == '\0';
-    if (!is_digit(path[before]))
+    if (!uri_is_digit(path[before]))
         return false;
     number = strtoull(path + before, &end, 10);
     exact = package_uri_fill(pattern, number);

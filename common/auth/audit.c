@@ -102,7 +102,7 @@ struct audit_text {
     bool full;
 };
 
-static void put(struct audit_text *text, const char *bytes, size_t size)
+static void audit_put(struct audit_text *text, const char *bytes, size_t size)
 {
     if ((size_t)(text->end - text->at) < size) {
         text->full = true;
@@ -112,57 +112,57 @@ static void put(struct audit_text *text, const char *bytes, size_t size)
     text->at += size;
 }
 
-static void put_literal(struct audit_text *text, const char *literal)
+static void audit_put_literal(struct audit_text *text, const char *literal)
 {
-    put(text, literal, strlen(literal));
+    audit_put(text, literal, strlen(literal));
 }
 
 /* As a JSON string; bytes that are no UTF-8 become the lone surrogate dcXX, which says which byte it was. */
-static void put_string(struct audit_text *text, const char *value)
+static void audit_put_string(struct audit_text *text, const char *value)
 {
     size_t left = strlen(value);
     char escape[8];
 
-    put_literal(text, "\"");
+    audit_put_literal(text, "\"");
     while (left > 0) {
         uint8_t c = (uint8_t)*value;
         size_t length = utf8_sequence(value, left, NULL);
 
         if (length == 0) {
             (void)snprintf(escape, sizeof(escape), "\\udc%02x", c);
-            put_literal(text, escape);
+            audit_put_literal(text, escape);
             length = 1;
         } else if (c < 0x20 || c == 0x7F || c == '"' || c == '\\') {
             (void)snprintf(escape, sizeof(escape), "\\u%04x", c);
-            put_literal(text, escape);
+            audit_put_literal(text, escape);
         } else {
-            put(text, value, length);
+            audit_put(text, value, length);
         }
         value += length;
         left -= length;
     }
-    put_literal(text, "\"");
+    audit_put_literal(text, "\"");
 }
 
-static void put_member(struct audit_text *text, const char *name, const char *value)
+static void audit_put_member(struct audit_text *text, const char *name, const char *value)
 {
     if (!value || value[0] == '\0')
         return;
-    put_literal(text, ",\"");
-    put_literal(text, name);
-    put_literal(text, "\":");
-    put_string(text, value);
+    audit_put_literal(text, ",\"");
+    audit_put_literal(text, name);
+    audit_put_literal(text, "\":");
+    audit_put_string(text, value);
 }
 
-static void put_number(struct audit_text *text, const char *name, int64_t value)
+static void audit_put_number(struct audit_text *text, const char *name, int64_t value)
 {
     char number[64];
 
     (void)snprintf(number, sizeof(number), ",\"%s\":%" PRId64, name, value);
-    put_literal(text, number);
+    audit_put_literal(text, number);
 }
 
-static void put_time(struct audit_text *text)
+static void audit_put_time(struct audit_text *text)
 {
     int64_t now_us = clock_wall_us();
     time_t seconds = (time_t)(now_us / 1000000);
@@ -172,7 +172,7 @@ static void put_time(struct audit_text *text)
     (void)gmtime_r(&seconds, &parts);
     size_t length = strftime(stamp, sizeof(stamp), "{\"time\":\"%Y-%m-%dT%H:%M:%S", &parts);
     (void)snprintf(stamp + length, sizeof(stamp) - length, ".%06dZ\"", (int)(now_us % 1000000));
-    put_literal(text, stamp);
+    audit_put_literal(text, stamp);
 }
 
 /* The line without its end, and a newline. 0: it does not fit. */
@@ -180,23 +180,23 @@ static size_t format_event(const struct audit *audit, const struct audit_event *
 {
     struct audit_text text = {.at = line, .end = line + LINE_SIZE};
 
-    put_time(&text);
-    put_member(&text, "daemon", audit->daemon);
-    put_member(&text, "event", event->event);
+    audit_put_time(&text);
+    audit_put_member(&text, "daemon", audit->daemon);
+    audit_put_member(&text, "event", event->event);
     if (event->connection > 0)
-        put_number(&text, "connection", (int64_t)event->connection);
-    put_member(&text, "peer", event->peer);
-    put_member(&text, "key", event->key);
-    put_member(&text, "role", event->role);
-    put_member(&text, "application", event->application);
-    put_member(&text, "user", event->user);
-    put_member(&text, "file", event->file);
+        audit_put_number(&text, "connection", (int64_t)event->connection);
+    audit_put_member(&text, "peer", event->peer);
+    audit_put_member(&text, "key", event->key);
+    audit_put_member(&text, "role", event->role);
+    audit_put_member(&text, "application", event->application);
+    audit_put_member(&text, "user", event->user);
+    audit_put_member(&text, "file", event->file);
     if (event->bytes >= 0)
-        put_number(&text, "bytes", event->bytes);
-    put_number(&text, "outcome", event->outcome);
-    put_member(&text, "request", event->request);
-    put_member(&text, "text", event->text);
-    put_literal(&text, "\n");
+        audit_put_number(&text, "bytes", event->bytes);
+    audit_put_number(&text, "outcome", event->outcome);
+    audit_put_member(&text, "request", event->request);
+    audit_put_member(&text, "text", event->text);
+    audit_put_literal(&text, "\n");
     return text.full ? 0 : (size_t)(text.at - line);
 }
 
@@ -291,13 +291,13 @@ static size_t opening_line(const struct audit *audit, bool torn, char line[LINE_
     char hex[AUDIT_LINK_HEX + 1];
 
     if (torn)
-        put_literal(&text, "\n");
-    put_time(&text);
-    put_member(&text, "daemon", audit->daemon);
-    put_member(&text, "event", "open");
+        audit_put_literal(&text, "\n");
+    audit_put_time(&text);
+    audit_put_member(&text, "daemon", audit->daemon);
+    audit_put_member(&text, "event", "open");
     audit_chain_format(audit->link, hex);
-    put_member(&text, "follows", hex);
-    put_number(&text, "outcome", 0);
+    audit_put_member(&text, "follows", hex);
+    audit_put_number(&text, "outcome", 0);
     return (size_t)(text.at - line);
 }
 

@@ -255,7 +255,7 @@ static bool take_line(const struct key_line *line, struct key *key)
 
 /* ---- the text ---- */
 
-static bool add_line(struct keys *keys, const struct key_line *line)
+static bool keys_add_line(struct keys *keys, const struct key_line *line)
 {
     struct key *key = &keys->items[keys->count];
 
@@ -274,7 +274,7 @@ static bool add_line(struct keys *keys, const struct key_line *line)
     return true;
 }
 
-static int compare_ids(const void *a, const void *b)
+static int keys_compare_ids(const void *a, const void *b)
 {
     return strcmp(((const struct key *)a)->id, ((const struct key *)b)->id);
 }
@@ -299,7 +299,7 @@ static bool add_lines(struct keys *keys, const char *text, size_t size, const ch
         copy[length] = '\0';
         if (strlen(copy) != length)
             good = line_wrong(&line, "a NUL byte; text is expected");
-        good = good && line_split(&line, copy) && (line.count == 0 || add_line(keys, &line));
+        good = good && line_split(&line, copy) && (line.count == 0 || keys_add_line(keys, &line));
     }
     explicit_bzero(copy, sizeof(copy));
     return good;
@@ -322,7 +322,7 @@ struct keys *keys_parse(const char *text, size_t size, const char *name, struct 
         keys_release(keys);
         return NULL;
     }
-    qsort(keys->items, keys->count, sizeof(*keys->items), compare_ids);
+    qsort(keys->items, keys->count, sizeof(*keys->items), keys_compare_ids);
     return keys;
 }
 

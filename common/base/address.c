@@ -29,14 +29,14 @@ static bool address_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static bool is_digit(char c)
+static bool address_is_digit(char c)
 {
     return c >= '0' && c <= '9';
 }
 
 static bool address_is_name_character(char c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+    return address_is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
 }
 
 static struct span span_trim(struct span span)
@@ -126,7 +126,7 @@ static bool is_host_name(struct span host)
 static bool looks_like_ipv4(struct span host)
 {
     size_t i = host.length;
-    while (i > 0 && is_digit(host.start[i - 1]))
+    while (i > 0 && address_is_digit(host.start[i - 1]))
         i--;
     return i < host.length && (i == 0 || host.start[i - 1] == '.');
 }
@@ -174,7 +174,7 @@ static bool address_parse_port(struct span digits, struct address *address, stru
     uint32_t port = 0;
     bool valid = digits.length >= 1 && digits.length <= 5;
     for (size_t i = 0; valid && i < digits.length; i++) {
-        valid = is_digit(digits.start[i]);
+        valid = address_is_digit(digits.start[i]);
         port = port * 10 + (uint32_t)(digits.start[i] - '0');
     }
     if (!valid || port > UINT16_MAX)

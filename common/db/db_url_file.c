@@ -15,7 +15,7 @@
 
 #define FILE_MAX 4096
 
-static bool find_file(const char *name, char path[PATH_MAX], struct error *error)
+static bool url_file_find(const char *name, char path[PATH_MAX], struct error *error)
 {
     const char *directory = "";
 
@@ -33,7 +33,7 @@ static bool find_file(const char *name, char path[PATH_MAX], struct error *error
 }
 
 /* Reads the whole file. -1: see ERROR. */
-static ssize_t read_all(const char *path, char *text, size_t room, struct error *error)
+static ssize_t url_file_read_all(const char *path, char *text, size_t room, struct error *error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     struct stat file = {0};
@@ -61,9 +61,9 @@ char *db_url_file_read(const char *name, struct error *error)
 {
     char path[PATH_MAX], text[FILE_MAX + 1] = "", *url = NULL;
 
-    if (!find_file(name, path, error))
+    if (!url_file_find(name, path, error))
         return NULL;
-    ssize_t size = read_all(path, text, FILE_MAX, error);
+    ssize_t size = url_file_read_all(path, text, FILE_MAX, error);
     if (size < 0)
         return NULL;
     const char *line = text + strspn(text, " \t\r\n");

@@ -41,7 +41,7 @@ struct open_files {
     bool ended;
 };
 
-static struct open_entry *entry_of(struct open_file *file)
+static struct open_entry *open_files_entry_of(struct open_file *file)
 {
     return CONTAINER_OF(file, struct open_entry, public);
 }
@@ -186,7 +186,7 @@ struct open_file *open_files_find(struct open_files *files, const struct open_ke
     struct open_entry *entry = NULL;
     lock_table(files);
     if (hint && hint->file && hint->epoch == files->epoch)
-        entry = entry_of(hint->file);
+        entry = open_files_entry_of(hint->file);
     else
         entry = open_files_seek(files, key);
     if (entry && now_ms - entry->since_ms > files->options.age_ms) {
@@ -243,7 +243,7 @@ struct open_file *open_files_add(struct open_files *files, const struct open_key
 
 void open_files_keep(struct open_files *files, struct open_file *file, const void *bytes, size_t size)
 {
-    struct open_entry *entry = entry_of(file);
+    struct open_entry *entry = open_files_entry_of(file);
     ASSERT(!files->options.shared); /* others may be reading file->bytes */
     if (entry->bytes || !entry->listed || files->bytes + size > files->options.bytes_max)
         return;
@@ -258,15 +258,15 @@ void open_files_keep(struct open_files *files, struct open_file *file, const voi
 
 void open_files_take(struct open_files *files, struct open_file *file)
 {
-    add_user(files, entry_of(file));
+    add_user(files, open_files_entry_of(file));
 }
 
 void open_files_release(struct open_files *files, struct open_file *file)
 {
-    if (!drop_user(files, entry_of(file)))
+    if (!drop_user(files, open_files_entry_of(file)))
         return;
     lock_table(files);
-    retire(files, entry_of(file));
+    retire(files, open_files_entry_of(file));
     bool done = files->ended && files->total == 0;
     unlock_table(files);
     free_if_done(files, done);
@@ -284,8 +284,8 @@ void open_files_forget(struct open_files *files, const struct open_key *key)
 void open_files_forget_held(struct open_files *files, struct open_file *file)
 {
     lock_table(files);
-    if (entry_of(file)->listed)
-        unlist(files, entry_of(file));
+    if (open_files_entry_of(file)->listed)
+        unlist(files, open_files_entry_of(file));
     unlock_table(files);
 }
 

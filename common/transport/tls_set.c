@@ -46,7 +46,7 @@ static bool refuse_file(struct error *error, const char *file, const char *what)
                      reason ? reason : "");
 }
 
-static bool no_memory(struct error *error)
+static bool tls_set_no_memory(struct error *error)
 {
     ERR_clear_error();
     return error_set(error, ERROR_UNAVAILABLE, "TLS: no memory");
@@ -98,7 +98,7 @@ static void warn_if_readable(const char *file)
         log_warning("tls", "%s: everybody on this machine can read this private key: chmod o-r", file);
 }
 
-static int64_t end_of(const X509 *certificate)
+static int64_t tls_set_end_of(const X509 *certificate)
 {
     struct tm end;
 
@@ -131,7 +131,7 @@ bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, i
     if (SSL_CTX_check_private_key(context) != 1)
         return refuse_file(error, key_file, "the private key does not match the certificate");
     warn_if_readable(key_file);
-    *expiry = end_of(SSL_CTX_get0_certificate(context));
+    *expiry = tls_set_end_of(SSL_CTX_get0_certificate(context));
     return true;
 }
 
@@ -141,7 +141,7 @@ bool tls_context_trust(SSL_CTX *context, const char *ca, struct error *error)
 
     ERR_clear_error();
     if (ca[0] == '\0')
-        return SSL_CTX_set_default_verify_paths(context) == 1 || no_memory(error);
+        return SSL_CTX_set_default_verify_paths(context) == 1 || tls_set_no_memory(error);
     if (stat(ca, &status) != 0)
         return error_set_errno(error, errno, "%s", ca);
     if (S_ISDIR(status.st_mode))
@@ -234,8 +234,8 @@ int64_t tls_set_expiry(const struct tls_set *set)
 }
 
 /* What is the same for all certificates of a server. */
-static bool prepare(SSL_CTX *context, struct tls_set *set, const struct tls_options *options,
-                    struct tls_tickets *tickets, struct error *error)
+static bool tls_set_prepare(SSL_CTX *context, struct tls_set *set, const struct tls_options *options,
+                            struct tls_tickets *tickets, struct error *error)
 {
     bool http = options->profile == TLS_FOR_HTTP;
     static const unsigned char session_name[] = "reel";
@@ -252,11 +252,11 @@ static bool prepare(SSL_CTX *context, struct tls_set *set, const struct tls_opti
             return false;
     }
     if (SSL_CTX_set_session_id_context(context, session_name, sizeof(session_name) - 1) != 1)
-        return no_memory(error);
+        return tls_set_no_memory(error);
     if (tickets)
-        return tls_tickets_use(tickets, context) || no_memory(error);
+        return tls_tickets_use(tickets, context) || tls_set_no_memory(error);
     (void)SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
-    return SSL_CTX_set_num_tickets(context, 0) == 1 || no_memory(error);
+    return SSL_CTX_set_num_tickets(context, 0) == 1 || tls_set_no_memory(error);
 }
 
 static bool add_context(struct tls_set *set, const struct tls_options *options, size_t index,
@@ -270,7 +270,7 @@ static bool add_context(struct tls_set *set, const struct tls_options *options, 
     if (!context)
         return false;
     set->items[set->count++].context = context;
-    if (!prepare(context, set, options, tickets, error))
+    if (!tls_set_prepare(context, set, options, tickets, error))
         return false;
     if (!file)
         return true;
@@ -288,7 +288,7 @@ struct tls_set *tls_set_create(const struct tls_options *options, struct tls_tic
     struct tls_set *set = calloc(1, sizeof(*set) + count * sizeof(set->items[0]));
 
     if (!set) {
-        (void)no_memory(error);
+        (void)tls_set_no_memory(error);
         return NULL;
     }
     atomic_init(&set->references, 1);

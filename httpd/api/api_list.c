@@ -42,7 +42,7 @@ static int compare_numbers(int64_t a, int64_t b)
     return (a > b) - (a < b);
 }
 
-static int64_t time_of(const struct proto_list_entry *entry)
+static int64_t api_list_time_of(const struct proto_list_entry *entry)
 {
     return entry->stat.status == PROTO_FILE_DELETED ? entry->stat.deleted : entry->stat.created;
 }
@@ -69,7 +69,7 @@ static int list_compare(const struct api_page *page, const struct proto_list_ent
         order = compare_numbers(a->stat.size, b->stat.size);
         break;
     case API_SORT_TIME:
-        order = compare_numbers(time_of(a), time_of(b));
+        order = compare_numbers(api_list_time_of(a), api_list_time_of(b));
         break;
     }
     if (order == 0)
@@ -143,7 +143,7 @@ static void list_done(struct api_list *list, const struct error *error)
 static void on_list(void *argument, const struct proto_list_entry *entries, size_t count,
                     const struct error *error);
 
-static bool ask(struct api_list *list)
+static bool api_list_ask(struct api_list *list)
 {
     list->operation = client_list(list->client, &list->request, on_list, list);
     return list->operation != NULL;
@@ -170,7 +170,7 @@ static void on_list(void *argument, const struct proto_list_entry *entries, size
         return;
     }
     memcpy(list->request.key.file, entries[count - 1].file, sizeof(list->request.key.file));
-    if (!ask(list))
+    if (!api_list_ask(list))
         list_done(list, &no_memory);
 }
 
@@ -191,7 +191,7 @@ struct api_list *api_list_start(struct client *client, const struct proto_file_k
         memcpy(list->request.key.file, page->after.file, sizeof(list->request.key.file));
     list->slots = calloc(page->limit + 1, sizeof(*list->slots));
     list->kept = calloc(page->limit + 1, sizeof(*list->kept));
-    if (!list->slots || !list->kept || !ask(list)) {
+    if (!list->slots || !list->kept || !api_list_ask(list)) {
         api_list_end(list);
         return NULL;
     }

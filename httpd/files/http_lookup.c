@@ -126,7 +126,7 @@ static bool lookup_is_packed(const struct http_lookup_file *file)
 
 /* ---- entries ---- */
 
-static size_t make_key(const struct proto_file_key *key, char out[KEY_BYTES_MAX])
+static size_t lookup_make_key(const struct proto_file_key *key, char out[KEY_BYTES_MAX])
 {
     size_t application = strnlen(key->application, PROTO_APPLICATION_SIZE - 1) + 1;
     size_t user = strnlen(key->user, PROTO_USER_SIZE - 1) + 1;
@@ -444,7 +444,7 @@ enum http_lookup_result http_lookup_start(struct http_lookup *lookup, const stru
                                           struct http_lookup_wait **wait)
 {
     char bytes[KEY_BYTES_MAX];
-    size_t size = make_key(key, bytes);
+    size_t size = lookup_make_key(key, bytes);
     struct entry *entry = find(lookup, bytes, size);
     enum http_lookup_result result;
     if (entry) {
@@ -482,7 +482,7 @@ void http_lookup_cancel(struct http_lookup_wait *wait)
 void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key *key)
 {
     char bytes[KEY_BYTES_MAX];
-    struct entry *entry = find(lookup, bytes, make_key(key, bytes));
+    struct entry *entry = find(lookup, bytes, lookup_make_key(key, bytes));
     if (entry && entry->waits.count == 0)
         entry_drop(entry);
 }

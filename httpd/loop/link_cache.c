@@ -24,22 +24,22 @@ struct link_cache {
     struct keys *keys; /* that the entries were verified with */
 };
 
-static struct link_entry *entry_of(struct lru_node *node)
+static struct link_entry *link_cache_entry_of(struct lru_node *node)
 {
     return node ? CONTAINER_OF(node, struct link_entry, node) : NULL;
 }
 
-static void drop(struct link_cache *cache, struct link_entry *entry)
+static void link_cache_drop(struct link_cache *cache, struct link_entry *entry)
 {
     lru_remove(&cache->entries, &entry->node);
     free(entry);
 }
 
-static void drop_all(struct link_cache *cache)
+static void link_cache_drop_all(struct link_cache *cache)
 {
     struct lru_node *node;
     while ((node = lru_oldest(&cache->entries)))
-        drop(cache, entry_of(node));
+        link_cache_drop(cache, link_cache_entry_of(node));
 }
 
 struct link_cache *link_cache_create(const struct link_keys *keys)
@@ -59,7 +59,7 @@ void link_cache_destroy(struct link_cache *cache)
 {
     if (!cache)
         return;
-    drop_all(cache);
+    link_cache_drop_all(cache);
     keys_release(cache->keys);
     free(cache);
 }
@@ -74,13 +74,14 @@ static void refresh(struct link_cache *cache)
     uint64_t generation = cache->source.generation(cache->source.argument);
     if (generation == cache->generation)
         return;
-    drop_all(cache);
+    link_cache_drop_all(cache);
     keys_release(cache->keys);
     cache->generation = generation; /* read before the keys: newer ones are met once more, never missed */
     cache->keys = cache->source.get(cache->source.argument);
 }
 
-static size_t make_key(const struct link_token *token, const uint8_t *message, size_t size, uint8_t *key)
+static size_t link_cache_key(const struct link_token *token, const uint8_t *message, size_t size,
+                             uint8_t *key)
 {
     memcpy(key, token->key, sizeof(token->key));
     memcpy(key + KEY_ID_SIZE, token->signature, LINK_SIGNATURE_LENGTH);
@@ -96,7 +97,7 @@ static void remember(struct link_cache *cache, const struct lru_key *key, int64_
     if (!entry)
         return;
     if (cache->entries.count >= LINK_CACHE_ENTRIES)
-        drop(cache, entry_of(lru_oldest(&cache->entries)));
+        link_cache_drop(cache, link_cache_entry_of(lru_oldest(&cache->entries)));
     memset(entry, 0, sizeof(*entry));
     entry->ends = ends;
     memcpy(entry->key, key->bytes, key->size);
@@ -114,14 +115,14 @@ enum link_verdict link_cache_verify(struct link_cache *cache, const struct link_
     refresh(cache);
     if (size == 0)
         return LINK_WRONG;
-    struct lru_key key = lru_key_make(cache->seed, bytes, make_key(token, message, size, bytes));
-    struct link_entry *entry = entry_of(lru_find(&cache->entries, &key));
+    struct lru_key key = lru_key_make(cache->seed, bytes, link_cache_key(token, message, size, bytes));
+    struct link_entry *entry = link_cache_entry_of(lru_find(&cache->entries, &key));
     if (entry && now < entry->ends) {
         lru_use(&cache->entries, &entry->node);
         return LINK_GOOD;
     }
     if (entry)
-        drop(cache, entry);
+        link_cache_drop(cache, entry);
     enum link_verdict verdict = link_token_verify(token, cache->keys, file, message, size, now);
     if (verdict == LINK_GOOD) {
         const struct key *signer = keys_find(cache->keys, token->key);

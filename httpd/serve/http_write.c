@@ -236,8 +236,8 @@ static int begin_form(struct http_connection *connection, struct http_write *wri
 }
 
 /* Everything that the head says. 0, or the status to refuse with. */
-static int prepare(struct http_connection *connection, struct http_write *write,
-                   const struct http_target *target, const char **message)
+static int write_prepare(struct http_connection *connection, struct http_write *write,
+                         const struct http_target *target, const char **message)
 {
     struct http_text type = http_answer_request_field(connection, HTTP_FIELD_CONTENT_TYPE);
     bool form = write->makes_id && multipart_is_form(type);
@@ -272,7 +272,7 @@ bool http_write_take(struct http_connection *connection, const struct http_targe
         return http_write_refuse(connection, 503, "no memory");
     exchange->write = write;
     write->makes_id = post;
-    int status = prepare(connection, write, target, &message);
+    int status = write_prepare(connection, write, target, &message);
     if (status != 0)
         return http_write_refuse(connection, status, message);
     http_body_init(&exchange->body, request);

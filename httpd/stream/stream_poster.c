@@ -335,7 +335,7 @@ static void poster_looked(struct job *job)
     }
 }
 
-static void make_key(struct stream_poster *poster)
+static void poster_make_key(struct stream_poster *poster)
 {
     const struct stream_poster_options *options = &poster->options;
     const struct proto_file_key *key = &options->file->key;
@@ -391,7 +391,7 @@ struct stream_poster *stream_poster_start(const struct stream_poster_options *op
     poster->options.file = http_lookup_file_take(options->file);
     poster->waiter.loop = options->loop->loop;
     poster->waiter.task.run = poster_woken;
-    make_key(poster);
+    poster_make_key(poster);
     if (poster_begin(poster))
         return poster;
     poster_free(poster);

@@ -140,7 +140,7 @@ struct mask {
     size_t size, used;
 };
 
-static void put(struct mask *mask, struct http_text text)
+static void mask_put(struct mask *mask, struct http_text text)
 {
     size_t size = min_size(text.size, mask->size - mask->used);
     if (size > 0)
@@ -151,18 +151,18 @@ static void put(struct mask *mask, struct http_text text)
 /* All of PATH, but what is behind the last dot of its token. */
 static void put_path(struct mask *mask, struct http_text before, struct http_text path)
 {
-    put(mask, before);
+    mask_put(mask, before);
     if (!has_link(path)) {
-        put(mask, path);
+        mask_put(mask, path);
         return;
     }
     struct http_text token = path_token(path);
     size_t kept = token.size;
     while (kept > 0 && token.bytes[kept - 1] != '.')
         kept--;
-    put(mask, (struct http_text){path.bytes, 3 + kept});
-    put(mask, http_text_of("***"));
-    put(mask, text_from(path, 3 + token.size));
+    mask_put(mask, (struct http_text){path.bytes, 3 + kept});
+    mask_put(mask, http_text_of("***"));
+    mask_put(mask, text_from(path, 3 + token.size));
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): written through the mask */
@@ -174,14 +174,14 @@ size_t http_link_mask(struct http_text text, char *out, size_t size)
     struct http_text before = {text.bytes, text.size > 0 ? (size_t)(path.bytes - text.bytes) : 0};
     put_path(&mask, before, path);
     if (text.size > 0 && memchr(text.bytes, '?', text.size))
-        put(&mask, http_text_of("?"));
+        mask_put(&mask, http_text_of("?"));
     while (query.size > 0) {
         const char *all = query.bytes;
         size_t left = query.size;
         struct http_text value, item = take_until(&query, '&');
-        put(&mask, which_part(item, &value) == 2 ? http_text_of("s=***") : item);
+        mask_put(&mask, which_part(item, &value) == 2 ? http_text_of("s=***") : item);
         if (item.size < left && all[item.size] == '&')
-            put(&mask, http_text_of("&"));
+            mask_put(&mask, http_text_of("&"));
     }
     return mask.used;
 }

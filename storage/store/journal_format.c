@@ -23,7 +23,7 @@ _Static_assert(FIXED_SIZE + PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + PROTO_FIL
 
 /* ---- numbers ---- */
 
-static void put(uint8_t *out, uint64_t value, size_t bytes)
+static void journal_put(uint8_t *out, uint64_t value, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
         out[i] = (uint8_t)(value >> (8 * i));
@@ -47,15 +47,15 @@ static size_t round_up(size_t size, size_t unit)
 void journal_head_pack(uint8_t block[JOURNAL_BLOCK], const struct journal_head *head)
 {
     memset(block, 0, JOURNAL_BLOCK);
-    put(block, HEAD_MAGIC, 4);
-    put(block + 4, VERSION, 4);
-    put(block + 8, head->id, 8);
-    put(block + 16, head->generation, 8);
-    put(block + 24, head->count, 8);
-    put(block + 32, (uint64_t)head->size, 8);
-    put(block + 40, (uint64_t)head->tail, 8);
-    put(block + 48, (uint64_t)head->sequence, 8);
-    put(block + 56, head->clean ? 1 : 0, 4);
+    journal_put(block, HEAD_MAGIC, 4);
+    journal_put(block + 4, VERSION, 4);
+    journal_put(block + 8, head->id, 8);
+    journal_put(block + 16, head->generation, 8);
+    journal_put(block + 24, head->count, 8);
+    journal_put(block + 32, (uint64_t)head->size, 8);
+    journal_put(block + 40, (uint64_t)head->tail, 8);
+    journal_put(block + 48, (uint64_t)head->sequence, 8);
+    journal_put(block + 56, head->clean ? 1 : 0, 4);
     digest_of_bytes(block, HEAD_SIZE, block + HEAD_SIZE);
 }
 
@@ -118,16 +118,16 @@ void journal_record_pack(uint8_t *out, const struct journal_record *record)
     size_t size = bytes_of_record(record);
     uint8_t *next = out + FIXED_SIZE;
     list_texts((struct journal_record *)record, texts);
-    put(out, RECORD_MAGIC, 4);
-    put(out + 4, size, 4);
-    put(out + 8, record->generation, 8);
-    put(out + 16, (uint64_t)record->sequence, 8);
-    put(out + 24, (uint64_t)record->synced, 8);
-    put(out + 32, (record->last ? FLAG_LAST : 0) | (record->has_sha256 ? FLAG_SHA256 : 0), 2);
-    put(out + 34, (uint64_t)record->expires, 8);
-    put(out + 42, record->content_size, 4);
+    journal_put(out, RECORD_MAGIC, 4);
+    journal_put(out + 4, size, 4);
+    journal_put(out + 8, record->generation, 8);
+    journal_put(out + 16, (uint64_t)record->sequence, 8);
+    journal_put(out + 24, (uint64_t)record->synced, 8);
+    journal_put(out + 32, (record->last ? FLAG_LAST : 0) | (record->has_sha256 ? FLAG_SHA256 : 0), 2);
+    journal_put(out + 34, (uint64_t)record->expires, 8);
+    journal_put(out + 42, record->content_size, 4);
     for (size_t i = 0; i < TEXTS; i++)
-        put(out + 46 + i, strlen(texts[i].at), 1);
+        journal_put(out + 46 + i, strlen(texts[i].at), 1);
     memcpy(out + 53, record->digest, PROTO_DIGEST_SIZE);
     memset(out + 69, 0, FIXED_SIZE - 69);
     if (record->has_sha256)

@@ -80,7 +80,7 @@ bool store_file_reopen(struct store_file *file, int64_t *size, struct error *err
     struct store_path *path = file->path;
     char name[PATH_TEXT_SIZE];
     struct store_root *root;
-    struct stat status;
+    struct stat status = {0};
     bool fine = true;
     file->root = NULL;
     file->name_lasts = false;
@@ -238,7 +238,7 @@ bool store_file_look(struct store_path *path, const struct path *place, int *fd,
 {
     char name[PATH_TEXT_SIZE];
     struct store_root *root;
-    struct stat status;
+    struct stat status = {0};
     if (!store_path_enter(path, &root, error))
         return false;
     place_name(place, name);

@@ -27,7 +27,7 @@ struct purge {
     unsigned table;
     int64_t limit, after, now;
     struct upkeep_trash trash;
-    struct lease_row *scrub; /* owned; measure() alone has it */
+    struct lease_row *scrub; /* owned; purge_measure() alone has it */
     struct upkeep_page page; /* last: its rows are not cleared */
 };
 
@@ -127,7 +127,7 @@ static bool purge_run(struct purge *purge,
 
 /* Is it this server's to purge? A row that names no group may be another group's, with its file on other
  * disks. */
-static bool choose(const struct upkeep_row *row)
+static bool purge_choose(const struct upkeep_row *row)
 {
     struct error error = {0};
     int64_t size = 0;
@@ -167,7 +167,7 @@ static bool purge_page(struct purge *purge)
     struct upkeep_page *page = &purge->page;
     size_t count = 0;
     for (size_t i = 0; i < page->count; i++) {
-        page->rows[i].chosen = choose(&page->rows[i]);
+        page->rows[i].chosen = purge_choose(&page->rows[i]);
         count += page->rows[i].chosen ? 1 : 0;
     }
     if (count == 0)
@@ -243,7 +243,7 @@ static int64_t scrub_findings(const struct lease_row *row)
     return sum;
 }
 
-static void measure(struct keeper *keeper)
+static void purge_measure(struct keeper *keeper)
 {
     struct purge *purge = allocate_head(sizeof(*purge), offsetof(struct purge, page.rows));
     if (!purge)
@@ -283,7 +283,7 @@ static int64_t purge_if_due(struct keeper *keeper, struct chore *chore)
 {
     (void)chore;
     purge_round(keeper);
-    measure(keeper);
+    purge_measure(keeper);
     return keeper->config->purge_interval_ms;
 }
 
@@ -291,7 +291,7 @@ static int64_t measure_if_due(struct keeper *keeper, struct chore *chore)
 {
     (void)chore;
     if (!lease_held(&keeper->lease)) /* else the purge has just done it */
-        measure(keeper);
+        purge_measure(keeper);
     return keeper->config->purge_interval_ms;
 }
 

@@ -248,7 +248,7 @@ static bool on_file(void *argument, const char *name)
     return sweep->count < FILES_MAX;
 }
 
-static int compare_files(const void *a, const void *b)
+static int sweep_compare_files(const void *a, const void *b)
 {
     return strcmp(((const struct sweep_file *)a)->name, ((const struct sweep_file *)b)->name);
 }
@@ -262,7 +262,7 @@ static void sweep_on_row(void *argument, const char *file_path)
         return;
     memcpy(wanted.name, file_path + key_size, PATH_TEXT_SIZE);
     struct sweep_file *file =
-        bsearch(&wanted, sweep->files, sweep->count, sizeof(sweep->files[0]), compare_files);
+        bsearch(&wanted, sweep->files, sweep->count, sizeof(sweep->files[0]), sweep_compare_files);
     if (file)
         file->known = true;
 }
@@ -292,7 +292,7 @@ static bool sweep_directory(struct sweep *sweep, struct error *error)
         return false;
     if (sweep->count == 0)
         return true;
-    qsort(sweep->files, sweep->count, sizeof(sweep->files[0]), compare_files);
+    qsort(sweep->files, sweep->count, sizeof(sweep->files[0]), sweep_compare_files);
     sweep->job = (struct db_job){.run = paths_run, .idempotent = true};
     if (!keeper_run(sweep->keeper, &sweep->job, error))
         return false;

@@ -295,7 +295,7 @@ void partial_finish_taken(struct partial *partial)
         upload_enter_gate(upload);
 }
 
-static void finish_start(struct upload *upload)
+static void partial_finish_begin(struct upload *upload)
 {
     partial_start_work(upload->own, PARTIAL_OPENS, run_finish_read);
 }
@@ -306,7 +306,7 @@ static bool finish_worked(struct upload *upload)
     if (upload->step != UPLOAD_OWN || (partial->step != PARTIAL_OPENS && partial->step != PARTIAL_READS))
         return partial_finish_worked(upload) || partial_renew_worked(upload);
     if (partial->longer)
-        partial_renew(partial, finish_start);
+        partial_renew(partial, partial_finish_begin);
     else if (partial->digested < partial->rows.row.offset)
         partial_start_work(partial, PARTIAL_READS, run_finish_read);
     else
@@ -320,9 +320,9 @@ static void finish_advance(struct upload *upload)
 {
     const struct partial_row *row = &upload->own->rows.row;
     if (row->loose || (row->finishing && row->offset == 0))
-        partial_renew(upload->own, finish_start);
+        partial_renew(upload->own, partial_finish_begin);
     else
-        finish_start(upload);
+        partial_finish_begin(upload);
 }
 
 static const struct upload_kind finish_kind = {

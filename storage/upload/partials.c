@@ -62,7 +62,7 @@ void partials_destroy(struct partials *partials)
 }
 
 /* The mutex is held, as in all that follows. */
-static struct partials_entry *entry_of(struct partials *partials, const char *token)
+static struct partials_entry *partials_entry_of(struct partials *partials, const char *token)
 {
     const struct lru_key key = lru_key_make(partials->seed, token, strlen(token));
     struct lru_node *node = lru_find(&partials->lru, &key);
@@ -71,7 +71,7 @@ static struct partials_entry *entry_of(struct partials *partials, const char *to
 
 static struct partials_entry *entry_made(struct partials *partials, const char *token)
 {
-    struct partials_entry *entry = entry_of(partials, token);
+    struct partials_entry *entry = partials_entry_of(partials, token);
     if (entry)
         return entry;
     entry = calloc(1, sizeof(*entry));
@@ -126,7 +126,7 @@ bool partials_enter(struct partials *partials, struct partials_hold *hold, int64
 void partials_supersede(struct partials *partials, const char *token, int64_t epoch)
 {
     pthread_mutex_lock(&partials->mutex);
-    struct partials_entry *entry = entry_of(partials, token);
+    struct partials_entry *entry = partials_entry_of(partials, token);
     if (entry) {
         entry->epoch = max_i64(entry->epoch, epoch);
         digest_destroy(entry->digest);
