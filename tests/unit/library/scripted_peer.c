@@ -2,6 +2,7 @@
  * scripted_peer: the accepting thread, one thread per connection, and raw packets.
  */
 #include "tests/unit/library/scripted_peer.h"
+#include "tests/unit/library/free_port.h"
 
 #include <netinet/tcp.h>
 
@@ -189,7 +190,7 @@ void peer_start_at(struct peer *peer, uint16_t port, void (*script)(struct peer 
 
 void peer_start(struct peer *peer, void (*script)(struct peer *, int, int), void *argument)
 {
-    peer_start_at(peer, 0, script, argument);
+    peer_start_at(peer, free_port(), script, argument);
 }
 
 void peer_stop(struct peer *peer)

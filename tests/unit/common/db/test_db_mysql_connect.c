@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/db/db.h"
 
+#include "tests/unit/library/free_port.h"
 #include "tests/unit/library/mariadb_server.h"
 
 #include <poll.h>
@@ -315,7 +316,7 @@ static void a_read_on_a_cluster_waits_for_what_was_committed_elsewhere(void **st
     }
     mariadb_server_kill(&server);
     snprintf(provider, sizeof(provider), "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:%u",
-             mariadb_server_free_port());
+             free_port());
     const char *const options[] = {"--wsrep-on=ON",
                                    "--wsrep-provider=" GALERA,
                                    "--wsrep-cluster-address=gcomm://",

@@ -5,6 +5,7 @@
 #include "common/daemon/daemon.h"
 #include "httpd/serve/http_server.h"
 #include "common/base/clock.h"
+#include "tests/unit/library/free_port.h"
 #include "tests/unit/library/http_client.h"
 #include "tests/unit/library/scripted_cluster.h"
 #include <setjmp.h>
@@ -30,18 +31,6 @@ struct daemon_under_test {
 };
 
 /* ---- the daemon ---- */
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 static int connect_to(uint16_t port)
 {
