@@ -39,7 +39,8 @@ static void note_received(struct gather *gather, size_t size)
     metric_add(gather->options.loop->metrics->received_copied, (int64_t)size);
 }
 
-int64_t gather_fetch(struct gather *gather, void *buffer, size_t size)
+/* Up to SIZE bytes of the body, framing included, into BUFFER. How many; 0: not yet; -1: the client is gone. */
+static int64_t gather_fetch(struct gather *gather, void *buffer, size_t size)
 {
     size_t in_memory = gather->options.memory_size - gather->memory_taken;
     size_t wanted = (size_t)min_i64(http_body_least(&gather->body), (int64_t)size);

@@ -71,9 +71,8 @@ enum gather_result {
 /* Reads until the piece is to be sent. */
 MUST_CHECK enum gather_result gather_piece(struct gather *gather);
 
-/* Up to SIZE of the next bytes of the body into BUFFER, unparsed. How many; 0: not yet; -1: the client is gone. */
-int64_t gather_fetch(struct gather *gather, void *buffer, size_t size);
-/* The same of a body of known length, counted and digested. */
+/* Of a body of known length: up to SIZE of its next bytes into BUFFER, counted and digested. How many; 0: not yet; -1: the client is
+ * gone. */
 int64_t gather_stream(struct gather *gather, void *buffer, size_t size);
 /* At the content's end: it is whole and has the stated hash. Else false, with a complaint. */
 MUST_CHECK bool gather_is_right(struct gather *gather);
