@@ -72,7 +72,8 @@ enum reel_error_code {
 
 struct reel_error {
     int code;   /* enum reel_error_code */
-    int errnum; /* errno of the system call that failed here, on a file or a connection; 0 where none did */
+    int errnum; /* errno of the system call that failed here, on a file or a connection; EINVAL: an argument breaks a rule, and
+                   nobody was asked; 0 otherwise */
     char text[REEL_ERROR_TEXT_SIZE];
     int64_t reserved[2]; /* zero */
 };

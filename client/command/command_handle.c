@@ -84,8 +84,9 @@ struct reel *command_open_at(struct command *command, const char *trackers, cons
         explicit_bzero(token, strlen(token));
     free(token);
     if (!reel)
-        *result = error.errnum != 0 ? command_failed(command, "reel", &error)
-                                    : command_usage(&command->options, "%s", error.text);
+        *result = error.errnum != 0 && error.code != REEL_E_MALFORMED
+                      ? command_failed(command, "reel", &error)
+                      : command_usage(&command->options, "%s", error.text);
     return reel;
 }
 

@@ -259,6 +259,10 @@ int command_du(struct command *command);
 int command_quota(struct command *command); /* command_quota.c: admin quota */
 /* `reel admin quota` without a user: all who are counted. */
 int command_quotas(struct command *command); /* command_quotas.c */
+/* Who of GROUPS (of the trackers' status) has used 90 % of a quota or more, the fullest first: "users" that have a limit, "near" of
+ * them with "user", "application" and "used" (1: all), and whether that is "whole". NULL: nobody may say. Waits two seconds per group. */
+json_t *command_quotas_near(struct command *command, const json_t *groups);
+int command_print_near(struct command *command, const json_t *told); /* as one line */
 /* For reel du. False: no limit holds for the user, or the servers or the rights do not allow to ask. */
 bool command_quota_of_user(struct command *command, struct reel_quota *quota);
 json_t *command_quota_json(const struct reel_quota *quota);

@@ -29,6 +29,8 @@ static int exit_of(const struct command *command, const struct reel_error *error
     case REEL_E_TIMEOUT:
     case REEL_E_CONNECTION:
         return COMMAND_UNAVAILABLE;
+    case REEL_E_MALFORMED: /* an argument that the library refuses; else an answer that makes no sense */
+        return error->errnum == EINVAL ? COMMAND_USAGE : COMMAND_FAILED;
     case REEL_E_DIGEST:
         return COMMAND_MISMATCH;
     case REEL_E_DELETED:

@@ -1,12 +1,19 @@
 /*
  * command_quotas: `reel admin quota`: every user whose files are counted, asked of each group, as a table or as JSON. Groups that
- * share a database name the same users, so each is kept once.
+ * share a database name the same users, so each is kept once. And what `reel status` says about them, in little time.
  */
 #include "client/command/command_internal.h"
+
+#include "common/base/clock.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NEAR_SHARE     0.9   /* of a limit: its user is near it */
+#define NEAR_SHOWN     5     /* users whom `reel status` names */
+#define NEAR_LINES_MAX 10000 /* of a group that `reel status` looks at */
+#define NEAR_MS        2000  /* that it waits for a group */
 
 struct quotas_line {
     char application[REEL_APPLICATION_SIZE], user[REEL_USER_SIZE];
@@ -18,6 +25,9 @@ struct quotas_table {
     struct quotas_line *lines;
     size_t count, capacity;
     bool no_memory;
+    size_t lines_max;    /* 0: any */
+    int64_t deadline_ms; /* of the monotonic clock; 0: none */
+    bool cut;            /* there are more */
 };
 
 /* ---- order ---- */
@@ -82,6 +92,10 @@ static bool keep_line(void *argument, const char *application, const char *user,
 {
     struct quotas_table *table = argument;
 
+    table->cut = (table->lines_max > 0 && table->count == table->lines_max) ||
+                 (table->deadline_ms > 0 && clock_monotonic_ms() > table->deadline_ms);
+    if (table->cut)
+        return false;
     if (table->count == table->capacity) {
         size_t capacity = table->capacity > 0 ? 2 * table->capacity : 64;
         struct quotas_line *lines = realloc(table->lines, capacity * sizeof(*lines));
@@ -235,4 +249,98 @@ int command_quotas(struct command *command)
                                                        : print_table(command, &table);
     free(table.lines);
     return result != COMMAND_OK ? result : printed;
+}
+
+/* ---- for `reel status` ---- */
+
+/* As ask_group(), without a word where it fails: who may see the status may not see this, and older servers do not know it. */
+static bool ask_quietly(struct command *command, const char *group, struct quotas_table *table)
+{
+    const struct command_settings settings = command->settings;
+    int result = COMMAND_OK;
+    bool fine = false;
+    struct reel_error error;
+
+    command->settings.tries = 1;
+    command->settings.timeout_ms = min_i64(settings.timeout_ms, NEAR_MS);
+    command->settings.connect_timeout_ms = min_i64(settings.connect_timeout_ms, NEAR_MS);
+    table->deadline_ms = clock_monotonic_ms() + NEAR_MS;
+    table->lines_max = table->count + NEAR_LINES_MAX;
+    struct reel *reel = command_open_at(command, command->settings.trackers, group, NULL, &result);
+    if (reel)
+        fine = reel_group_quotas(reel, keep_line, table, &error) || table->cut;
+    reel_close(reel);
+    command->settings = settings;
+    return fine && !table->no_memory;
+}
+
+static json_t *near_to_json(const struct quotas_table *table, bool whole)
+{
+    json_t *near = json_array();
+    json_int_t limited = 0;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct quotas_line *line = &table->lines[i];
+        double share = share_used(line);
+
+        limited += line->quota.bytes >= 0 || line->quota.files >= 0;
+        if (share >= NEAR_SHARE)
+            (void)json_array_append_new(near,
+                                        json_pack("{s:o,s:s,s:f}", "user", command_json_text(line->user),
+                                                  "application", line->application, "used", share));
+    }
+    return json_pack("{s:I,s:o,s:b}", "users", limited, "near", near, "whole", (int)whole);
+}
+
+json_t *command_quotas_near(struct command *command, const json_t *groups)
+{
+    struct quotas_table table = {0};
+    bool whole = true, any = false;
+    json_t *group, *told = NULL;
+    size_t i;
+
+    json_array_foreach(groups, i, group)
+    {
+        const char *name = json_string_value(json_object_get(group, "name"));
+
+        if (!name || json_integer_value(json_object_get(group, "active")) == 0)
+            continue;
+        bool fine = ask_quietly(command, name, &table);
+        any = any || fine;
+        whole = whole && fine && !table.cut;
+    }
+    sort_lines(&table, by_share);
+    if (any)
+        told = near_to_json(&table, whole);
+    free(table.lines);
+    return told;
+}
+
+int command_print_near(struct command *command, const json_t *told)
+{
+    const json_t *near = json_object_get(told, "near");
+    json_int_t users = json_integer_value(json_object_get(told, "users"));
+    const char *more = json_is_true(json_object_get(told, "whole")) ? "" : " that were looked at";
+    size_t count = json_array_size(near);
+    char user[REEL_USER_SIZE];
+    int result;
+
+    if (users == 0)
+        return COMMAND_OK;
+    result = command_print(command, "quotas: %zu of %lld users%s with a limit at %.0f %% of it or more",
+                           count, (long long)users, more, 100 * NEAR_SHARE);
+    for (size_t i = 0; i < count && i < NEAR_SHOWN && result == COMMAND_OK; i++) {
+        const json_t *one = json_array_get(near, i);
+        double share = json_number_value(json_object_get(one, "used"));
+
+        result = command_print(
+            command, "%s%s (%s) %s%.0f%%%s", i == 0 ? ": " : ", ",
+            command_printable(json_string_value(json_object_get(one, "user")), user, sizeof(user)),
+            json_string_value(json_object_get(one, "application")),
+            command_colour(stdout, share >= 1 ? COMMAND_RED : COMMAND_YELLOW), 100 * share,
+            command_colour(stdout, COMMAND_PLAIN));
+    }
+    if (result != COMMAND_OK || count == 0)
+        return result != COMMAND_OK ? result : command_print(command, "\n");
+    return command_print(command, "%s; reel admin quota --sort used\n", count > NEAR_SHOWN ? ", ..." : "");
 }

@@ -129,12 +129,18 @@ int command_status(struct command *command)
 
     if (!status)
         return result;
-    if (command->options.json)
+    json_t *near = command_quotas_near(command, json_object_get(status, "groups"));
+    if (command->options.json) {
+        if (near)
+            (void)json_object_set_new(status, "quotas", near);
         return command_print_json(command, status);
+    }
     command_display_clear(command->display);
     command_print_groups(json_object_get(status, "groups"));
+    result = near ? command_print_near(command, near) : COMMAND_OK;
+    json_decref(near);
     json_decref(status);
-    return COMMAND_OK;
+    return result;
 }
 
 int command_groups(struct command *command)

@@ -503,6 +503,7 @@ static void tracker_kicked(struct client_operation *operation)
 
     client_operation_set_step(operation, CLIENT_CALLING);
     if (command->pack && !command->pack(operation, operation->body, &error)) {
+        (void)error_of_argument(&error);
         client_operation_finish(operation, &error);
         return;
     }

@@ -256,6 +256,8 @@ static void locate_ask(struct client_operation *operation)
     request_id_put(body, packed ? sizeof(body) : 0, &operation->request);
     if (packed)
         operation->question = packet_call_start(client->pool, &options, &error);
+    else
+        (void)error_of_argument(&error);
     address_list_clear(&trackers);
     if (!operation->question)
         operation->located(operation, &error);

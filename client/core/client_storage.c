@@ -381,6 +381,7 @@ static void storage_call(struct client_operation *operation)
 
     client_operation_set_step(operation, CLIENT_CALLING);
     if (!command->pack(operation, operation->body, &error)) {
+        (void)error_of_argument(&error);
         client_operation_finish(operation, &error);
         return;
     }

@@ -79,9 +79,11 @@ bool reel_copy_text(char *field, size_t size, const char *what, const char *text
 {
     size_t length = strlen(text);
 
-    if (length >= size)
-        return error_set(error, ERROR_MALFORMED, "the %s is too long: %zu bytes, at most %zu", what, length,
-                         size - 1);
+    if (length >= size) {
+        (void)error_set(error, ERROR_MALFORMED, "the %s is too long: %zu bytes, at most %zu", what, length,
+                        size - 1);
+        return error_of_argument(error);
+    }
     memset(field, 0, size);
     memcpy(field, text, length);
     return true;
@@ -96,12 +98,14 @@ bool reel_fill_key(const struct reel *reel, const struct reel_key *key, bool emp
         application = reel->application;
     if (!user && reel)
         user = reel->user;
-    if (!application || application[0] == '\0')
-        return error_set(error, ERROR_MALFORMED, "no application is given");
-    if (!user || user[0] == '\0')
-        return error_set(error, ERROR_MALFORMED, "no user ID is given");
-    if ((!file || file[0] == '\0') && !empty_file)
-        return error_set(error, ERROR_MALFORMED, "no file ID is given");
+    const char *lacks = !application || application[0] == '\0'      ? "application"
+                        : !user || user[0] == '\0'                  ? "user ID"
+                        : (!file || file[0] == '\0') && !empty_file ? "file ID"
+                                                                    : NULL;
+    if (lacks) {
+        (void)error_set(error, ERROR_MALFORMED, "no %s is given", lacks);
+        return error_of_argument(error);
+    }
     memset(out, 0, sizeof(*out));
     return reel_copy_text(out->application, sizeof(out->application), "application", application, error) &&
            reel_copy_text(out->user, sizeof(out->user), "user ID", user, error) &&

@@ -129,6 +129,8 @@ char *reel_sign_url(const struct reel *reel, const struct reel_key *key, const c
         return NULL;
     if (!reel_fill_key(reel, key, false, &full, &why) || !sign_link(link, &full, &token, &why)) {
         free(plain);
+        if (why.code == ERROR_MALFORMED)
+            (void)error_of_argument(&why);
         (void)reel_fail(error, &why);
         return NULL;
     }

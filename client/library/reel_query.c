@@ -182,6 +182,7 @@ bool reel_rename(struct reel *reel, const struct reel_key *key, const char *name
     if (length >= sizeof(wait.rename.name)) {
         (void)error_set(&why, ERROR_MALFORMED, "name: %zu bytes; at most %zu expected", length,
                         sizeof(wait.rename.name) - 1);
+        (void)error_of_argument(&why);
         return reel_fail(error, &why);
     }
     memcpy(wait.rename.name, name, length);
@@ -438,6 +439,7 @@ bool reel_change_group(struct reel *reel, const char *group, enum reel_group_cha
     if (strlen(group) >= sizeof(wait.change.group)) {
         (void)error_set(&why, ERROR_MALFORMED, "group: \"%s\" is longer than %zu letters and digits", group,
                         sizeof(wait.change.group) - 1);
+        (void)error_of_argument(&why);
         return reel_fail(error, &why);
     }
     memcpy(wait.change.group, group, strlen(group));

@@ -63,7 +63,8 @@ static bool fill_put(struct reel *reel, const struct reel_upload *upload, const 
             return false;
         memcpy(put->key.file, id, sizeof(id));
     } else if (upload->file[0] == '\0') {
-        return error_set(error, ERROR_MALFORMED, "the file ID is empty");
+        (void)error_set(error, ERROR_MALFORMED, "the file ID is empty");
+        return error_of_argument(error);
     }
     if (upload->name)
         name = upload->name;

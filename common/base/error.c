@@ -59,6 +59,13 @@ bool error_set_errno(struct error *error, int errnum, const char *format, ...)
     return false;
 }
 
+bool error_of_argument(struct error *error)
+{
+    if (error)
+        error->errnum = EINVAL;
+    return false;
+}
+
 bool error_set_group(struct error *error, const char *group, const char *format, ...)
 {
     va_list arguments;

@@ -44,7 +44,7 @@ enum error_code {
 struct error {
     int code; /* enum error_code */
     char text[ERROR_TEXT_SIZE];
-    int errnum; /* errno of the system call that failed, as given to error_set_errno(); else 0 */
+    int errnum; /* errno of the system call that failed, as given to error_set_errno(); EINVAL by error_of_argument(); else 0 */
     char group[ERROR_GROUP_SIZE]; /* as given to error_set_group(): whose servers to ask instead; else "" */
 };
 
@@ -58,6 +58,10 @@ bool error_set_errno(struct error *error, int errnum, const char *format, ...) P
 
 /* The same with ERROR_OTHER_GROUP: the servers of GROUP have what was asked for. Returns false. */
 bool error_set_group(struct error *error, const char *group, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* ERROR (may be NULL), which is set, is about an argument of the caller's own that breaks a rule: nobody was asked. Its errnum
+ * becomes EINVAL. Returns false. */
+bool error_of_argument(struct error *error);
 
 /* ENOSPC, EDQUOT -> ERROR_NO_SPACE; ENOENT -> ERROR_NOT_FOUND; EMFILE, ENFILE, ENOMEM, ENOTCONN, EROFS ->
  * ERROR_UNAVAILABLE; ECONNREFUSED, ECONNRESET, EPIPE, ... -> ERROR_CONNECTION; ETIMEDOUT -> ERROR_TIMEOUT; else ERROR_IO. */

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Iterator, Optional, Union
 
 __all__ = ["Client", "Error", "NotFound", "Exists", "Deleted", "Unavailable", "DigestMismatch", "Refused", "QuotaExceeded", "File",
-           "Quota", "version"]
+           "Quota", "UserQuota", "version"]
 
 _Path = Union[str, "os.PathLike[str]"]
 Progress = Callable[[int, int], None]
@@ -76,6 +76,7 @@ class _Quota(ctypes.Structure):
 
 
 _Each = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.POINTER(_File))
+_EachQuota = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(_Quota), ctypes.c_int64)
 
 
 def _load() -> ctypes.CDLL:
@@ -97,6 +98,7 @@ def _load() -> ctypes.CDLL:
             ("expire", ctypes.c_bool, [handle, key, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), error]),
             ("quota", ctypes.c_bool, [handle, key, ctypes.POINTER(_Quota), error]), ("request", ctypes.c_char_p, [handle]),
             ("list", ctypes.c_bool, [handle, key, ctypes.c_bool, _Each, ctypes.c_void_p, error]),
+            ("group_quotas", ctypes.c_bool, [handle, _EachQuota, ctypes.c_void_p, error]),
             ("status", ctypes.c_void_p, [handle, error]), ("free", None, [ctypes.c_void_p]),
             ("url", ctypes.c_void_p, [handle, key, ctypes.c_char_p, ctypes.c_char_p, error])):
         function = getattr(library, "reel_" + name)
@@ -182,6 +184,19 @@ class Quota:
     files: Optional[int]
 
 
+@dataclass(frozen=True)
+class UserQuota:
+    """One of those whose files a group counts. held: bytes in unfinished uploads."""
+    application: str
+    user: str
+    quota: Quota
+    held: int
+
+
+def _quota(quota: _Quota) -> Quota:
+    return Quota(*(None if number < 0 else number for number in (quota.bytes_used, quota.files_used, quota.bytes, quota.files)))
+
+
 def _time(seconds: int) -> Optional[datetime.datetime]:
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc) if seconds else None
 
@@ -239,18 +254,19 @@ class _Guard:
 class Client:
     """A handle of the library. Times are in seconds. keys and token, where they are not given, are those of the environment
     (REEL_KEYS, REEL_TOKEN). Under `request`, 32 hex digits or a W3C traceparent, its calls stand in the servers' logs; traced: also those that
-    succeed."""
+    succeed. With a `group` its servers are asked, whoever the user is: for operators."""
 
     def __init__(self, trackers: str, *, user: Optional[str] = None, application: Optional[str] = None, connect_timeout: float = 0,
                  call_timeout: float = 0, progress_timeout: float = 0, hedge_time: float = 0, tries: int = 0,
                  remark: Optional[Callable[[str], None]] = None, tls_ca: Optional[str] = None, keys: Optional[str] = None,
-                 token: Optional[str] = None, request: Optional[str] = None, traced: bool = False) -> None:
+                 token: Optional[str] = None, request: Optional[str] = None, traced: bool = False, group: Optional[str] = None) -> None:
         told = remark or (lambda text: None)
         self._remark = _Remark(lambda _, text: told(text.decode(errors="replace")))
         options = _Options(trackers=_bytes(trackers), application=_bytes(application), user=_bytes(user),
                            connect_timeout_ms=int(connect_timeout * 1000), call_timeout_ms=int(call_timeout * 1000),
                            progress_timeout_ms=int(progress_timeout * 1000), hedge_ms=int(hedge_time * 1000), tries=tries, remark=self._remark,
-                           tls_ca=_bytes(tls_ca), keys=_bytes(keys), token=_bytes(token), request=_bytes(request), traced=int(traced))
+                           tls_ca=_bytes(tls_ca), keys=_bytes(keys), token=_bytes(token), request=_bytes(request), traced=int(traced),
+                           group=_bytes(group))
         error = _Error()
         self._handle: Optional[int] = _library.reel_open(options, error)
         if not self._handle:
@@ -382,7 +398,17 @@ class Client:
         quota, error = _Quota(), _Error()
         if not _library.reel_quota(self._open(), _Key(_bytes(application), _bytes(user), None), quota, error):
             _raise(error)
-        return Quota(*(None if number < 0 else number for number in (quota.bytes_used, quota.files_used, quota.bytes, quota.files)))
+        return _quota(quota)
+
+    def quotas(self) -> Iterator[UserQuota]:
+        """The users whose files the servers of this client's `group` count, in the order of users."""
+        users: list[UserQuota] = []
+        guard, error = _Guard(), _Error()
+        each = _EachQuota(lambda _, application, user, quota, held: guard.call(lambda: users.append(
+            UserQuota(application.decode(), user.decode(errors="replace"), _quota(quota.contents), held))))
+        done = _library.reel_group_quotas(self._open(), each, None, error)
+        guard.end(done, error)
+        return iter(users)
 
     def list(self, *, after: Optional[str] = None, deleted: bool = False, user: Optional[str] = None,
              application: Optional[str] = None) -> Iterator[File]:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from suite import BUILD, ROOT
+from suite import APP, BUILD, ROOT
 
 LIBRARY = BUILD / "lib/libreel.so.0"
 
@@ -110,6 +110,12 @@ with reel.Client(f"127.0.0.1:{sys.argv[1]}", user="alice", request=parent) as ot
     print(other.request)
 """, suite.tracker.port)
     assert told.splitlines() == ["32 Quota(bytes_used=None, files_used=None, bytes=None, files=None)", "0af7651916cd43dd8448eb211c80319c"]
+    suite.reel("admin", "quota", "quota-of-python", "--files", "7")
+    told = python("""
+with reel.Client(f"127.0.0.1:{sys.argv[1]}", user="alice", group="group001") as other:
+    print([one for one in other.quotas() if one.user == "quota-of-python"])
+""", suite.tracker.port)
+    assert told.splitlines() == [f"[UserQuota(application='{APP}', user='quota-of-python', quota=Quota(bytes_used=0, files_used=0, bytes=None, files=7), held=0)]"]
 
 
 def test_threads_share_a_client(python):

@@ -96,5 +96,13 @@ def test_unfinished_uploads_count(own_suite):
     table = suite.reel("admin", "quota").stdout.decode()
     assert "USED" in table and "48%" in table and "488.3 KiB" in table, table
     assert suite.reel("admin", "quota", "--sort", "colour", check=False).returncode == 2
+
+    # And who is near is said where everybody looks.
+    assert json.loads(suite.reel("--json", "status").stdout)["quotas"] == {"users": 2, "near": [], "whole": True}
+    assert "quotas: 0 of 2 users with a limit at 90 % of it or more\n" in suite.reel("status").stdout.decode()
+    suite.reel("admin", "quota", USER, "--bytes", "500000")
+    near = json.loads(suite.reel("--json", "status").stdout)["quotas"]["near"]
+    assert near == [{"user": USER, "application": APP, "used": 1.0}]
+    assert f"quotas: 1 of 2 users with a limit at 90 % of it or more: {USER} ({APP}) 100%; reel admin quota --sort used\n" in suite.reel("status").stdout.decode()
     assert suite.reel("admin", "quota", "--bytes", "1M", check=False).returncode == 2
     assert suite.reel("admin", check=False).returncode == 2
