@@ -3,6 +3,7 @@
  */
 #include "tracker/report.h"
 #include "common/base/clock.h"
+#include "tracker/selection.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,17 +99,25 @@ static json_t *load_json(const struct table_server *server)
                      "damaged", (int)load->damaged);
 }
 
+/* Where it is asked under TLS; null: nowhere. */
+static json_t *tls_json(const struct table_server *server)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    const struct address address = selection_address(server, true);
+    return address.tls ? json_string(address_format(&address, text, sizeof(text))) : json_null();
+}
+
 static json_t *server_json(const struct table_server *server)
 {
     char host[PROTO_HOST_SIZE], version[PROTO_VERSION_SIZE], address[ADDRESS_TEXT_SIZE];
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "host",
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "host",
                      clean_text(server->host, host, sizeof(host)), "address",
                      address_format(&server->address, address, sizeof(address)), "version",
                      clean_text(server->version, version, sizeof(version)), "state",
                      table_state_name(server->state), "suspect", (int)server->suspect, "start_time",
                      (json_int_t)server->start_time, "join_time", (json_int_t)server->join_time, "beat_time",
                      (json_int_t)server->beat_time, "silent_ms", (json_int_t)server->silent_ms, "clock_s",
-                     (json_int_t)server->clock_s, "load", load_json(server));
+                     (json_int_t)server->clock_s, "tls", tls_json(server), "load", load_json(server));
 }
 
 static json_t *group_json(const struct table_group *group)

@@ -75,8 +75,7 @@ static size_t list_candidates(struct selection *selection, const struct group *g
     return count;
 }
 
-/* What clients are told of a server. */
-static struct address address_for_clients(const struct table_server *shown, bool secure)
+struct address selection_address(const struct table_server *shown, bool secure)
 {
     struct address address = shown->has_advertised ? shown->advertised : shown->address;
     if (!secure || !shown->has_tls)
@@ -101,7 +100,7 @@ size_t selection_servers(struct selection *selection, struct members *members, c
         candidates = list_candidates(selection, group, TABLE_ONLINE);
     size_t count = choice_servers(selection->server_candidates, candidates, wanted, picked);
     for (size_t i = 0; i < count; i++)
-        servers[i] = address_for_clients(&selection->server_candidate_of[picked[i]]->shown, secure);
+        servers[i] = selection_address(&selection->server_candidate_of[picked[i]]->shown, secure);
     return count;
 }
 

@@ -321,8 +321,15 @@ static void check_member(struct check *check)
         check_finding(check, CRITICAL, part,
                       "`trackers` in its configuration: the tracker's name in the network",
                       "is known by an address that means another machine here");
-    else if (strcmp(state, "ACTIVE") == 0)
+    else if (strcmp(state, "ACTIVE") == 0) {
+        const char *tls = doctor_text(server, "tls");
+        struct address secure;
+        struct error ignored;
+
         probe_storage(check, part, address);
+        if (tls[0] != '\0' && address_parse(tls, 0, &secure, &ignored) && secure.tls)
+            look_at_certificate(check, part, &secure);
+    }
 }
 
 static void check_group(struct check *check)

@@ -146,4 +146,5 @@ def test_the_doctor_looks_at_certificates(secured):
     said = done.stdout.decode()
     for part in ("tracker", "idserver"):
         assert re.search(rf"^ok +{part} tls://localhost:\d+ +its certificate is good for \d+ days$", said, re.M), said
+    assert re.search(r"^ok +storage \S+ +its certificate is good for \d+ days$", said, re.M), said
     assert "CRITICAL" not in said, said

@@ -134,6 +134,8 @@ static void the_status_tells_state_and_load_of_every_server(void **state)
     struct table_server servers[] = {server("a", "::1", 23000, TABLE_ACTIVE),
                                      server("b", "10.0.0.2", 2, TABLE_ONLINE)};
     servers[0].suspect = true;
+    servers[0].has_tls = true;
+    servers[0].tls = (struct address){.host = "*", .port = 23443, .tls = true};
     servers[0].has_load = true;
     servers[0].load = (struct proto_load){.state = PROTO_LOAD_READ_ONLY,
                                           .capacity = 5000000000,
@@ -164,6 +166,7 @@ static void the_status_tells_state_and_load_of_every_server(void **state)
     assert_string_equal(json_string_value(json_object_get(first, "address")), "[::1]:23000");
     assert_string_equal(json_string_value(json_object_get(first, "state")), "ACTIVE");
     assert_true(json_is_true(json_object_get(first, "suspect")));
+    assert_string_equal(json_string_value(json_object_get(first, "tls")), "tls://[::1]:23443");
     json_t *load = json_object_get(first, "load");
     assert_string_equal(json_string_value(json_object_get(load, "state")), "read-only");
     assert_true(json_integer_value(json_object_get(load, "capacity")) == 5000000000);
@@ -171,6 +174,7 @@ static void the_status_tells_state_and_load_of_every_server(void **state)
     assert_int_equal(json_integer_value(json_object_get(load, "damaged")), 3);
     json_t *second = json_array_get(json_object_get(group, "storages"), 1);
     assert_true(json_is_null(json_object_get(second, "load")));
+    assert_true(json_is_null(json_object_get(second, "tls")));
     group = json_array_get(json_object_get(status, "groups"), 1);
     assert_string_equal(json_string_value(json_object_get(group, "state")), "removed");
     json_decref(status);
