@@ -996,7 +996,7 @@ static void a_limit_of_time_ends_what_hangs(void **state)
     snprintf(address, sizeof(address), "127.0.0.1:%u;", ntohs(name.sin_port));
     fake_tracker_point(&world.cluster.tracker, address);
     write_text("a", "one");
-    assert_int_equal(run("upload|a|--max-time|1500ms"), 5);
+    assert_int_equal(run("upload|a|--max-time|4s"), 5);
     said("--max-time is over");
     said("0 of 1 files done");
     said("waiting for the server to confirm");
