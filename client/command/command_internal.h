@@ -286,7 +286,7 @@ int command_group_is_empty(struct command *command, const char *group);
 int command_temporary_file(struct reel_error *error); /* command_copy.c */
 
 /* The tracker's STATUS as an object with an array `groups`. NULL: *RESULT is the exit code. */
-json_t *command_get_status(struct command *command, int *result); /* command_status.c */
+json_t *command_get_status(struct command *command, int *result); /* command_groups.c */
 /* The table of `reel status`. */
 void command_print_groups(const json_t *groups);
 /* Of a group: the free bytes, the capacity of its volume; -1: not known. */

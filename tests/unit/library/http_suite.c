@@ -8,6 +8,7 @@
 #include "common/auth/keys_file.h"
 #include "common/auth/token.h"
 #include "common/base/clock.h"
+#include "common/proto/proto_quota.h"
 #include "common/proto/proto_tracker.h"
 #include "tests/unit/library/scripted_peer.h"
 
@@ -126,11 +127,29 @@ void http_suite_field(const struct http_answer *answer, const char *name, char *
     snprintf(value, size, "%.*s", (int)strcspn(at, "\r"), at);
 }
 
+void http_suite_quota(const char *user, int64_t bytes)
+{
+    struct proto_set_quota set = {.key.application = "tnvideo", .bytes = bytes, .files = PROTO_QUOTA_KEEP};
+    uint8_t body[PROTO_SET_QUOTA_SIZE];
+    struct error error;
+    snprintf(set.key.user, sizeof(set.key.user), "%s", user);
+    assert_true(proto_set_quota_pack(body, &set, &error));
+    int fd = real_daemon_connect(&storage);
+    assert_int_equal(real_daemon_code(fd, PROTO_STORAGE_SET_QUOTA, body, sizeof(body)), ERROR_NONE);
+    close(fd);
+}
+
 const char *http_suite_bearer(const char *rights, const char *user, char fields[HTTP_SUITE_BEARER_SIZE])
+{
+    return http_suite_bearer_for(rights, user, 600, fields);
+}
+
+const char *http_suite_bearer_for(const char *rights, const char *user, int seconds,
+                                  char fields[HTTP_SUITE_BEARER_SIZE])
 {
     struct error error;
     struct keys *keys = keys_parse(ISSUER_LINE, strlen(ISSUER_LINE), "keys", &error);
-    struct proto_token token = {.expires = clock_wall_seconds() + 600, .application = "tnvideo"};
+    struct proto_token token = {.expires = clock_wall_seconds() + seconds, .application = "tnvideo"};
     uint8_t body[PROTO_TOKEN_PACKED_MAX];
     char text[TOKEN_TEXT_SIZE];
     unsigned bits;

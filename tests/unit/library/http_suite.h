@@ -43,7 +43,13 @@ void http_suite_expect_all(const struct http_suite_row *rows, size_t count);
 /* The value of the field NAME, which is there. */
 void http_suite_field(const struct http_answer *answer, const char *name, char *value, size_t size);
 
-/* FIELDS: Authorization with a token for USER of tnvideo, good for ten minutes. Returns FIELDS. */
+/* What USER of tnvideo may have, in bytes. */
+void http_suite_quota(const char *user, int64_t bytes);
+
+/* FIELDS: Authorization with a token for USER of tnvideo, good for SECONDS. Returns FIELDS. */
+const char *http_suite_bearer_for(const char *rights, const char *user, int seconds,
+                                  char fields[HTTP_SUITE_BEARER_SIZE]);
+/* The same, good for ten minutes. */
 const char *http_suite_bearer(const char *rights, const char *user, char fields[HTTP_SUITE_BEARER_SIZE]);
 
 #endif

@@ -482,6 +482,99 @@ static void nobody_writes_without_a_token_that_covers_it(void **state)
                       {"POST", BASE, "", "x", 405});
 }
 
+/* ---- what changes meanwhile ---- */
+
+/* A PUT of 600 bytes at TARGET whose first half was sent once the server wanted it. */
+static int half_put(const char *target, const char *fields)
+{
+    char head[2048];
+    struct http_answer answer;
+    int fd = real_daemon_connect(&http_suite_httpd);
+    snprintf(head, sizeof(head),
+             "PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: 600\r\nExpect: 100-continue\r\n%s\r\n", target,
+             fields);
+    http_send(fd, head);
+    http_answer_read(fd, true, &answer);
+    assert_int_equal(answer.status, 100);
+    free(answer.body);
+    peer_put(fd, large, 300);
+    return fd;
+}
+
+static int other_half(int fd)
+{
+    struct http_answer answer;
+    peer_put(fd, large + 300, 300);
+    http_answer_read(fd, false, &answer);
+    free(answer.body);
+    close(fd);
+    return answer.status;
+}
+
+/* A token counts when a request begins: what began goes on, what begins later does not. */
+static void a_token_that_expires_meanwhile_is_enough_for_what_began(void **state)
+{
+    char more[256], fields[HTTP_SUITE_BEARER_SIZE], old[HTTP_SUITE_BEARER_SIZE + 256], at[256];
+    (void)state;
+    snprintf(more, sizeof(more), "write = on\n[auth]\nkeys = %s\n[httpd]", http_suite_keys);
+    http_suite_restart(more);
+    http_suite_bearer("w", "alice", fields);
+    snprintf(old, sizeof(old), "%sUpload-Length: 10\r\n", fields);
+    create(old, at);
+    http_suite_bearer_for("w", "alice", 6, fields);
+    int fd = half_put(BASE "/meanwhile", fields);
+    snprintf(old, sizeof(old), "%s" OCTETS "Upload-Offset: 0\r\n", fields);
+    expect_tus("PATCH", at, old, "01234", 204);
+    for (int tries = 0;; tries++) { /* the right is lacking (403) until the token is */
+        struct http_answer answer = http_suite_ask("DELETE", BASE "/nothing", fields, NULL);
+        free(answer.body);
+        if (answer.status == 401)
+            break;
+        assert_int_equal(answer.status, 403);
+        assert_true(tries < 300);
+        usleep(100000);
+    }
+    snprintf(old, sizeof(old), "%s" OCTETS "Upload-Offset: 5\r\n", fields);
+    expect_tus("PATCH", at, old, "56789", 401);
+    http_suite_expect(&(struct http_suite_row){"PUT", BASE "/later", fields, "x", 401});
+    assert_int_equal(other_half(fd), 201);
+    /* Another token goes on with the upload where it was. */
+    http_suite_bearer("w", "alice", fields);
+    snprintf(old, sizeof(old), "%s" OCTETS "Upload-Offset: 5\r\n", fields);
+    expect_tus("PATCH", at, old, "56789", 204);
+}
+
+/* Room that was there at the beginning, and is not at the end: nothing is stored; a tus upload goes on once there is room. */
+static void a_quota_that_is_reached_meanwhile_stores_nothing(void **state)
+{
+    char at[256];
+    (void)state;
+    http_suite_restart("write = open");
+    http_suite_quota("carol", 1000);
+    char *text = strndup(large, 600);
+    assert_non_null(text);
+    int fd = half_put("/files/tnvideo/carol/one", "");
+    http_suite_expect(&(struct http_suite_row){"PUT", "/files/tnvideo/carol/two", "", text, 201});
+    assert_int_equal(other_half(fd), 507);
+    HTTP_SUITE_EXPECT({"GET", "/files/tnvideo/carol/one", "", NULL, 404});
+
+    http_suite_quota("dave", 1000);
+    struct http_answer answer = http_suite_ask("POST", "/tus/tnvideo/dave", TUS "Upload-Length: 600\r\n", "");
+    assert_int_equal(answer.status, 201);
+    http_suite_field(&answer, "Location", at, sizeof(at));
+    free(answer.body);
+    http_suite_expect(&(struct http_suite_row){"PUT", "/files/tnvideo/dave/two", "", text, 201});
+    expect_tus("PATCH", at, OCTETS "Upload-Offset: 0\r\n", text, 507);
+    expect_offset(at, "0");
+    http_suite_quota("dave", 2000);
+    expect_tus("PATCH", at, OCTETS "Upload-Offset: 0\r\n", text, 204);
+    char file[300];
+    snprintf(file, sizeof(file), "/files/%s", at + strlen("/tus/"));
+    *strrchr(file, '/') = '\0';
+    expect_content(file, text);
+    free(text);
+}
+
 /* ---- nobody there ---- */
 
 static void without_a_storage_server_a_later_try_is_advised(void **state)
@@ -513,6 +606,8 @@ int main(void)
         cmocka_unit_test(uploads_are_ended_joined_and_deferred),
         cmocka_unit_test(a_wrong_creation_says_what_is_wrong),
         cmocka_unit_test(nobody_writes_without_a_token_that_covers_it),
+        cmocka_unit_test(a_token_that_expires_meanwhile_is_enough_for_what_began),
+        cmocka_unit_test(a_quota_that_is_reached_meanwhile_stores_nothing),
         cmocka_unit_test(without_a_storage_server_a_later_try_is_advised),
     };
     return cmocka_run_group_tests(tests, start_suite, stop_suite);
