@@ -1,7 +1,7 @@
 // list: a user's files, or their trash: search, order, pages, and what can be done with each.
 import {dialog, h, replace, say} from "./dom.js";
 import {fileAddress, kindOf, nameOf, show, shownName} from "./player.js";
-import {address, ask, facts, may, refresh} from "./session.js";
+import {address, ask, base, facts, may, refresh} from "./session.js";
 import {date, duration, number, size, t} from "./strings.js";
 
 const LIMIT = 24;
@@ -72,7 +72,7 @@ async function shareDialog(file) {
     const make = async () => {
       try {
         const link = await ask("POST", `/files${file.path}/link${ends ? `?expires=${span.value}` : ""}`);
-        const url = h("input", {type: "text", readonly: true, value: location.origin + link.path, onfocus: (event) => event.target.select()});
+        const url = h("input", {type: "text", readonly: true, value: location.origin + base + link.path, onfocus: (event) => event.target.select()});
         replace(place, h("label", {}, t("link"), url), h("p", {class: "hint"}, link.expires ? t("linkUntil", {date: date(link.expires)}) : t("linkForever")),
           h("button", {type: "button", class: "copy", onclick: async () => {
             url.select();

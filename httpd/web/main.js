@@ -2,7 +2,7 @@
 import {adminView} from "./admin.js";
 import {h, replace, say} from "./dom.js";
 import {List} from "./list.js";
-import {facts, findToken, forget, may, open, takeToken} from "./session.js";
+import {base, facts, findToken, forget, may, open, takeToken} from "./session.js";
 import {chooseLanguage, currentLanguage, languages, t} from "./strings.js";
 import {add, resumeAll, uploadPanel} from "./upload.js";
 
@@ -11,7 +11,7 @@ let known = ""; // whose files were shown last
 let view = 0; // grows, so that what an older view started knows that it is over
 
 function viewName() {
-  if (location.pathname === "/admin") return "admin";
+  if (location.pathname === `${base}/admin`) return "admin";
   return location.hash === "#trash" ? "trash" : "files";
 }
 
@@ -51,8 +51,8 @@ function header(name) {
     event.preventDefault();
     document.getElementById("list").focus();
   }}, t("skip")), h("strong", {class: "brand"}, "Reelstore"),
-    h("nav", {"aria-label": "Reelstore"}, link("files", "/#files", t("files")), link("trash", "/#trash", t("trash")),
-      facts.operates && link("admin", "/admin", t("operators"))),
+    h("nav", {"aria-label": "Reelstore"}, link("files", `${base}/#files`, t("files")), link("trash", `${base}/#trash`, t("trash")),
+      facts.operates && link("admin", `${base}/admin`, t("operators"))),
     h("span", {class: "who"}, facts.user), languageChoice(),
     h("button", {type: "button", onclick: () => {
       forget();

@@ -17,7 +17,7 @@ export const fileAddress = (file, query = "") => address("files", file.path, `/$
 
 /** hls.js, where the server has it; asked for when a film needs it. Its worker would be a script out of a blob, which the page's policy refuses. */
 let library = null;
-const loadHls = () => (library ||= import("/web/hls.mjs").then(({default: Hls}) => (Hls.isSupported() ? Hls : null), () => null));
+const loadHls = () => (library ||= import("./hls.mjs").then(({default: Hls}) => (Hls.isSupported() ? Hls : null), () => null));
 
 /** Plays URL by hls.js; resolves with the player, null where there is none. FAILED is called when it cannot go on. */
 async function attachHls(video, url, failed) {

@@ -10,6 +10,9 @@ export class Refused extends Error {
   }
 }
 
+/** Where this server is in the address, "" or such as "/media": a proxy may have it under a path of its own. */
+export const base = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+
 const HOLDS = 3600 * 1000; // less than the server's 12 hours
 
 let token = "";
@@ -49,13 +52,13 @@ export function forget() {
 export const authorization = () => (token ? {Authorization: `Bearer ${token}`} : {});
 export const may = (right) => (facts.rights || "").includes(right);
 /** Where the bytes of what PATH names are: kind is files, poster, hls, info. */
-export const address = (kind, path, rest = "") => `${facts.media}/${kind}${path}${rest}`;
+export const address = (kind, path, rest = "") => `${base}${facts.media}/${kind}${path}${rest}`;
 
 /** A request to the API; its JSON, null for 204. Throws Refused. */
 export async function ask(method, path, signal) {
   let answer;
   try {
-    answer = await fetch(`/api/v1${path}`, {
+    answer = await fetch(`${base}/api/v1${path}`, {
       method,
       signal,
       headers: {...authorization(), ...(method === "POST" ? {"Content-Type": "application/json"} : {})},

@@ -1,5 +1,5 @@
 // tus: one file to /tus (tus 1.0.0), in pieces, so that it goes on at the last durable byte after a pause, a network cut, or in another tab.
-import {authorization} from "./session.js";
+import {authorization, base} from "./session.js";
 import {t} from "./strings.js";
 
 const VERSION = {"Tus-Resumable": "1.0.0"};
@@ -46,7 +46,7 @@ export function unfinished(owner) {
 /** Ends one of them. */
 export async function discard(entry) {
   store.remove(entry.key);
-  await fetch(entry.url, {method: "DELETE", headers: {...VERSION, ...authorization()}, credentials: "omit"}).catch(() => {});
+  await fetch(base + entry.url, {method: "DELETE", headers: {...VERSION, ...authorization()}, credentials: "omit"}).catch(() => {});
 }
 
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
@@ -56,7 +56,7 @@ function send(upload, method, url, headers, body) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     upload.request = request;
-    request.open(method, url);
+    request.open(method, base + url);
     for (const [name, value] of Object.entries({...VERSION, ...authorization(), ...headers})) request.setRequestHeader(name, value);
     // A connection that is cut says nothing by itself for minutes.
     let timer = 0;
@@ -187,7 +187,8 @@ export class Upload {
     const answer = await send(this, "POST", `/tus${this.owner}`,
       {"Upload-Length": String(this.file.size), "Upload-Metadata": metadata.join(",")}, null);
     if (answer.status === 201) {
-      this.url = new URL(answer.header("Location"), location.href).pathname;
+      const {pathname} = new URL(answer.header("Location"), location.href); // which a proxy may have changed
+      this.url = base && pathname.startsWith(`${base}/tus/`) ? pathname.slice(base.length) : pathname;
       store.set(this.key, {url: this.url, name: this.file.name, size: this.file.size});
       this.known = true;
     }

@@ -1,4 +1,5 @@
 """The configurations of docs/behind-a-proxy.md, as they stand there, in front of a server of ours."""
+import contextlib
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import urllib.parse
 
 import pytest
 
@@ -32,7 +34,7 @@ def behind():
         suite.add_tracker()
         suite.add_idserver()
         suite.add_storage()
-        suite.add_httpd("plain", trusted_proxies="127.0.0.1", access_log=suite.dir / "log" / "plain.access",
+        suite.add_httpd("plain", trusted_proxies="127.0.0.1", web="on", write="open", access_log=suite.dir / "log" / "plain.access",
                         access_log_format="json")
         daemon = suite.add_httpd("proxy")
         options = {**daemon.config["httpd"], "trusted_proxies": "127.0.0.1", "access_log_format": "json",
@@ -90,26 +92,26 @@ def command(name, text, port, directory):
     return ["squid", "-N", "-n", f"reel{port}", "-f", str(file)]  # shared memory by a name of its own
 
 
-@pytest.fixture(params=["nginx-cache", "nginx-slice", "varnish", "haproxy-field", "haproxy-proxy", "squid"], scope="module")
-def proxy(request, behind):
-    """(its name, its port, the server of ours behind it)"""
-    program = request.param.split("-")[0].replace("varnish", "varnishd")
+@contextlib.contextmanager
+def running(name, behind, path="/files/nothing"):
+    """The proxy NAME of the page; its port, once it answers 404 at PATH."""
+    program = name.split("-")[0].replace("varnish", "varnishd")
     if not shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         pytest.skip(f"{program} is not installed: scripts/install-packages.sh http")
     directory, (port,) = pathlib.Path(tempfile.mkdtemp(prefix="reel-proxy-")), free_ports(1)
-    arguments = command(request.param, configuration(behind, request.param, port, directory), port, directory)
+    arguments = command(name, configuration(behind, name, port, directory), port, directory)
     with open(directory / "output", "wb") as output:
         process = subprocess.Popen(arguments, stdout=output, stderr=output, cwd=directory, process_group=0,
                                    env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin"})
     try:
         def answers():
             assert process.poll() is None, (directory / "output").read_text()
-            return ask(port, "/files/nothing")[0].status == 404
+            return ask(port, path)[0].status == 404
         try:
-            wait_for(answers, 30, f"{request.param} answers")
+            wait_for(answers, 30, f"{name} answers")
         except AssertionError as error:
             raise AssertionError((directory / "output").read_text()) from error
-        yield request.param, port, behind.proxy if request.param == "haproxy-proxy" else behind.plain
+        yield port
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -118,6 +120,13 @@ def proxy(request, behind):
             process.kill()
             process.wait()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(params=["nginx-cache", "nginx-slice", "varnish", "haproxy-field", "haproxy-proxy", "squid"], scope="module")
+def proxy(request, behind):
+    """(its name, its port, the server of ours behind it)"""
+    with running(request.param, behind) as port:
+        yield request.param, port, behind.proxy if request.param == "haproxy-proxy" else behind.plain
 
 
 def ask(port, path, method="GET", **fields):
@@ -214,6 +223,30 @@ def test_the_log_has_the_clients_address(behind, proxy):
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         return {line["peer"] for line in lines if file in line["target"]}
     assert wait_for(peers, 15, "a line in the access log") == {CLIENT}
+
+
+def test_the_page_may_lie_under_a_path(behind):
+    """Whatever the page refers to is found below it, and the addresses of its programs begin where the page is."""
+    path, file = store(behind)
+    with running("nginx-path", behind, "/media/files/nothing") as port:
+        at = lambda base, reference: urllib.parse.urljoin(base, reference)
+        for page in ("/media/", "/media/admin"):
+            answer, body = ask(port, page)
+            assert answer.status == 200, page
+            to_see = [at(page, found) for found in re.findall(r'(?:href|src)="([^"#]+)"', body.decode())]
+            assert len(to_see) >= 3 and all(one.startswith("/media/web/") for one in to_see), to_see
+        seen = {}
+        while to_see:
+            name = to_see.pop()
+            answer, body = ask(port, name)
+            assert answer.status == 200, name
+            seen[name] = body.decode()
+            to_see += [at(name, found) for found in re.findall(r'from "(\./[^"]+)"', seen[name]) if at(name, found) not in seen]
+        assert {"/media/web/session.js", "/media/web/tus.js", "/media/web/player.js"} <= set(seen)
+        for name, text in seen.items():  # what would leave the path
+            assert not re.search(r"""(fetch|open|import|href:?)\s*[(=]?\s*["'`]/""", re.sub(r"/\*\*.*?\*/", "", text, flags=re.S)), name
+        assert ask(port, "/media/api/v1/session")[0].status in (200, 401)
+        assert ask(port, f"/media{path}", Range="bytes=5-9")[1] == CONTENT[5:10]
 
 
 def exchange(port, head, source="127.0.0.1"):
