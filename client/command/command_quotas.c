@@ -309,7 +309,7 @@ json_t *command_quotas_near(struct command *command, const json_t *groups)
         any = any || fine;
         whole = whole && fine && !table.cut;
     }
-    sort_lines(&table, by_share);
+    sort_lines(&table, quotas_by_share);
     if (any)
         told = near_to_json(&table, whole);
     free(table.lines);
