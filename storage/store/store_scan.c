@@ -127,7 +127,27 @@ static bool move(struct store_path *path, int root, const char *from, const char
         *gone = saved == ENOENT;
         return *gone || store_path_fail(path, saved, "move", from, error);
     }
+    return true;
+}
+
+static bool sync_parents(struct store_path *path, int root, const char *from, const char *to,
+                         struct error *error)
+{
     return sync_parent(path, root, to, error) && sync_parent(path, root, from, error);
+}
+
+bool store_scan_quarantine_ready(struct store_path *path, struct error *error)
+{
+    struct store_root *root;
+    bool fine;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    if (mkdirat(root->fd, STORE_QUARANTINE, store_path_modes(path)->directory) != 0 && errno != EEXIST)
+        fine = store_path_fail(path, errno, "make directory", STORE_QUARANTINE, error);
+    else /* also where it was there: whoever made it may have died before this */
+        fine = sync_parent(path, root->fd, STORE_QUARANTINE, error);
+    store_path_leave(path, root);
+    return fine;
 }
 
 bool store_scan_quarantine(struct store_path *path, const char *name, char held[STORE_SCAN_NAME_SIZE],
@@ -144,10 +164,6 @@ bool store_scan_quarantine(struct store_path *path, const char *name, char held[
         if (*c == '/')
             *c = '-';
     }
-    if (mkdirat(root->fd, STORE_QUARANTINE, store_path_modes(path)->directory) != 0 && errno != EEXIST)
-        fine = store_path_fail(path, errno, "make directory", STORE_QUARANTINE, error);
-    else /* also where it was there: whoever made it may have died before this */
-        fine = sync_parent(path, root->fd, STORE_QUARANTINE, error);
     /* The same place may have been quarantined before, where a damaged file was put back by hand. */
     for (int i = 0; fine && i < SAME_NAMES_MAX; i++) {
         struct error why = {0};
@@ -163,6 +179,8 @@ bool store_scan_quarantine(struct store_path *path, const char *name, char held[
     }
     if (gone || !fine)
         held[0] = '\0';
+    else
+        fine = sync_parents(path, root->fd, name, held, error);
     store_path_leave(path, root);
     return fine;
 }
@@ -176,6 +194,7 @@ bool store_scan_give_back(struct store_path *path, const char *held, const char 
     bool fine = move(path, root->fd, held, name, &gone, error);
     if (fine && gone)
         fine = error_set(error, ERROR_NOT_FOUND, "%s/%s is gone", store_path_key(path), held);
+    fine = fine && sync_parents(path, root->fd, held, name, error);
     store_path_leave(path, root);
     return fine;
 }

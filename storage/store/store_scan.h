@@ -39,8 +39,11 @@ MUST_CHECK bool store_scan_read(struct store_path *path, const char *directory,
 MUST_CHECK bool store_scan_look(struct store_path *path, const char *name, struct store_scan_look *look,
                                 struct error *error);
 
-/* Moves the file NAME into quarantine, as HELD; durable where the path is, also for the directory .quarantine itself. True
- * with HELD "" when it is not there any more. */
+/* Makes the quarantine's directory, durable where the path is. Apart from the move, because a sync may take minutes. */
+MUST_CHECK bool store_scan_quarantine_ready(struct store_path *path, struct error *error);
+
+/* Moves the file NAME into quarantine, which is ready, as HELD; durable where the path is. True with HELD "" when it is not there
+ * any more; false with another HELD when it is moved, but perhaps not for good. */
 MUST_CHECK bool store_scan_quarantine(struct store_path *path, const char *name,
                                       char held[STORE_SCAN_NAME_SIZE], struct error *error);
 

@@ -56,17 +56,19 @@ enum fence_outcome fence_put_aside(const struct fence_step *step, char held[STOR
     struct store_scan_look now;
     bool holds = false;
     held[0] = '\0';
-    if (!fence_ask(step, &holds, error) || !store_scan_look(step->path, step->name, &now, error))
+    if (!store_scan_quarantine_ready(step->path, error) || !fence_ask(step, &holds, error) ||
+        !store_scan_look(step->path, step->name, &now, error))
         return FENCE_FAILED;
     if (!holds || !store_scan_same(step->seen, &now))
         return FENCE_SHUT;
     if (!fence_lease(step->keeper, error) || !store_scan_quarantine(step->path, step->name, held, error))
-        return FENCE_FAILED;
+        return held[0] == '\0' ? FENCE_FAILED : fence_undo(step, held, FENCE_FAILED, error);
     if (held[0] == '\0')
         return FENCE_SHUT; /* somebody else took it away */
     CRASH_POINT("fence-moved");
     /* A file in its place is never wrong: where nobody can say that it is to go, it goes back. */
-    if (!fence_ask(step, &holds, error))
+    if (!fence_ask(step, &holds, error) || !store_scan_look(step->path, held, &now, error))
         return fence_undo(step, held, FENCE_FAILED, error);
+    holds = holds && now.inode == step->seen->inode && now.size == step->seen->size;
     return holds ? FENCE_DONE : fence_undo(step, held, FENCE_SHUT, error);
 }

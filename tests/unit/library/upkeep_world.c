@@ -127,6 +127,8 @@ int fsync(int fd)
         ssize_t length = readlink(link, path, sizeof(path) - 1);
         path[max_i64(length, 0)] = '\0';
         upkeep_hooks.synced(upkeep_hooks.world, path);
+        if (upkeep_hooks.sync_failure != 0)
+            return fails_with(upkeep_hooks.sync_failure);
     }
     return (int)syscall(SYS_fsync, fd);
 }

@@ -33,7 +33,8 @@ struct upkeep_hooks {
     int (*open_before)(struct upkeep_world *world, const char *name);
     int (*read_before)(struct upkeep_world *world);
     void (*look_before)(struct upkeep_world *world, const char *name); /* fstatat(2) */
-    void (*synced)(struct upkeep_world *world, const char *path);
+    void (*synced)(struct upkeep_world *world, const char *path);      /* before the fsync(2) */
+    int sync_failure;     /* errno of the next fsync(2), set by `synced` */
     int64_t age;          /* seconds that every file is older than it is */
     int renames, unlinks; /* how often */
 };

@@ -6,6 +6,8 @@
 #include "storage/upkeep/sweep.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
 #include <jansson.h>
 
 static void start(struct upkeep_world *world, struct keeper *keeper, const char *options)
@@ -224,6 +226,107 @@ static void a_file_is_moved_only_while_reason_file_and_lease_are_as_they_were(vo
         assert_int_equal(upkeep_hooks.renames, i == GOOD ? 1 : 0);
         end(&world, &keeper);
     }
+}
+
+/* Somebody puts another file into its place: right after the look (the directory's sync comes before that, however long it
+ * takes), or while the quarantine is made. */
+static int exchanges_left;
+static char exchanged[PATH_TEXT_SIZE];
+static void exchange(struct upkeep_world *world)
+{
+    char place[PATH_TEXT_SIZE], path[256], other[256];
+    if (exchanges_left-- != 1)
+        return;
+    upkeep_file(world, 8, 4, place);
+    snprintf(other, sizeof(other), "%s/one/%s", world->fixture.directory, place);
+    snprintf(path, sizeof(path), "%s/one/%s", world->fixture.directory, exchanged);
+    assert_int_equal(syscall(SYS_renameat, AT_FDCWD, other, AT_FDCWD, path), 0);
+}
+
+static void exchange_at_sync(struct upkeep_world *world, const char *path)
+{
+    (void)path;
+    exchange(world);
+}
+
+static int exchange_at_move(struct upkeep_world *world, const char *from, const char *to)
+{
+    (void)from;
+    (void)to;
+    exchange(world);
+    return 0;
+}
+
+static void a_file_that_is_put_back_meanwhile_stays(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct upkeep_world world;
+        struct keeper keeper;
+        struct store_scan_look look;
+        struct error error = {0};
+        char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
+        start(&world, &keeper, NULL);
+        upkeep_file(&world, 7, 4, place);
+        struct reason reason = {.world = &world, .holds = true};
+        struct store_path *path = store_at(world.storage.store, 0);
+        assert_true(store_scan_look(path, place, &look, &error));
+        const struct fence_step step = {.keeper = &keeper,
+                                        .path = path,
+                                        .name = place,
+                                        .seen = &look,
+                                        .holds = reason_holds,
+                                        .argument = &reason};
+        exchanges_left = 1;
+        memcpy(exchanged, place, sizeof(exchanged));
+        if (i == 0)
+            upkeep_hooks.synced = exchange_at_sync;
+        else
+            upkeep_hooks.rename_before = exchange_at_move;
+        assert_int_equal(fence_put_aside(&step, held, &error), FENCE_SHUT);
+        assert_int_equal(exchanges_left, i == 0 ? 0 : -1); /* there and back */
+        assert_int_equal(upkeep_hooks.renames, i == 0 ? 0 : 2);
+        assert_true(upkeep_there(&world, 7));
+        assert_int_equal(upkeep_quarantined(&world), 0);
+        end(&world, &keeper);
+    }
+}
+
+/* A move that could not be synced is taken back, too. */
+static void fail_sync_of_quarantine(struct upkeep_world *world, const char *path)
+{
+    (void)world;
+    if (strstr(path, STORE_QUARANTINE) && exchanges_left-- == 1)
+        upkeep_hooks.sync_failure = EIO;
+    else
+        upkeep_hooks.sync_failure = 0;
+}
+
+static void a_move_that_cannot_be_synced_is_taken_back(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    struct store_scan_look look;
+    struct error error = {0};
+    char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
+    (void)state;
+    start(&world, &keeper, NULL);
+    upkeep_file(&world, 7, 4, place);
+    struct reason reason = {.world = &world, .holds = true};
+    struct store_path *path = store_at(world.storage.store, 0);
+    assert_true(store_scan_look(path, place, &look, &error));
+    const struct fence_step step = {.keeper = &keeper,
+                                    .path = path,
+                                    .name = place,
+                                    .seen = &look,
+                                    .holds = reason_holds,
+                                    .argument = &reason};
+    exchanges_left = 1;
+    upkeep_hooks.synced = fail_sync_of_quarantine;
+    assert_int_equal(fence_put_aside(&step, held, &error), FENCE_FAILED);
+    assert_int_equal(upkeep_hooks.renames, 2);
+    assert_true(upkeep_there(&world, 7));
+    end(&world, &keeper);
 }
 
 static char synced[64][256];
@@ -595,6 +698,8 @@ int main(void)
         cmocka_unit_test(a_file_whose_partial_upload_comes_while_it_is_moved_goes_back),
         cmocka_unit_test(a_file_goes_back_when_the_database_fails_after_the_move),
         cmocka_unit_test(a_file_is_moved_only_while_reason_file_and_lease_are_as_they_were),
+        cmocka_unit_test(a_file_that_is_put_back_meanwhile_stays),
+        cmocka_unit_test(a_move_that_cannot_be_synced_is_taken_back),
         cmocka_unit_test(a_move_and_the_quarantine_itself_are_there_to_stay),
         cmocka_unit_test(with_an_empty_database_nothing_is_moved_until_a_person_confirms),
         cmocka_unit_test(few_leftovers_or_a_small_share_need_no_person),
