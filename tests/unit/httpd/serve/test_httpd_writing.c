@@ -521,7 +521,7 @@ static void a_token_that_expires_meanwhile_is_enough_for_what_began(void **state
     http_suite_bearer("w", "alice", fields);
     snprintf(old, sizeof(old), "%sUpload-Length: 10\r\n", fields);
     create(old, at);
-    http_suite_bearer_for("w", "alice", 6, fields);
+    http_suite_bearer_for("w", "alice", 10, fields);
     int fd = half_put(BASE "/meanwhile", fields);
     snprintf(old, sizeof(old), "%s" OCTETS "Upload-Offset: 0\r\n", fields);
     expect_tus("PATCH", at, old, "01234", 204);
