@@ -432,21 +432,21 @@ static void a_link_that_cannot_be_signed_says_why(void **state)
     assert_int_equal(run(URL "|--scope|all|f"), 2);
     said("--scope is file, user or prefix:N");
     assert_int_equal(run("url|-u|user1|--http|http://m:1|--sign|--expires|soon|f"), 2);
-    assert_int_equal(run(URL "|--scope|prefix:2|f"), 1);
+    assert_int_equal(run(URL "|--scope|prefix:2|f"), 2);
     said("a prefix of 2 bytes");
-    assert_int_equal(run(URL "|--network|here|f"), 1);
+    assert_int_equal(run(URL "|--network|here|f"), 2);
     said("not a numeric address");
     assert_int_equal(run(URL "|-a|other|f"), 9);
     said("not for the application other");
     setenv("REEL_KEYS", "st-1@./keys", 1);
-    assert_int_equal(run(URL "|f"), 1);
+    assert_int_equal(run(URL "|f"), 2);
     said("does not have the role issuer");
     setenv("REEL_KEYS", "./keys", 1);
     write_text("keys", ISSUER OTHER_APP);
-    assert_int_equal(run(URL "|f"), 1);
+    assert_int_equal(run(URL "|f"), 2);
     said("name one: ID@");
     write_text("keys", OTHER_KEY);
-    assert_int_equal(run(URL "|f"), 1);
+    assert_int_equal(run(URL "|f"), 2);
     said("no key with the role issuer");
     write_text("keys", "app-1 issuer " SECRET " rights=w\n");
     assert_int_equal(run(URL "|f"), 9);
@@ -455,7 +455,7 @@ static void a_link_that_cannot_be_signed_says_why(void **state)
     assert_int_equal(run(URL "|f"), 9);
     said("mode 0644");
     setenv("REEL_KEYS", "", 1);
-    assert_int_equal(run(URL "|f"), 1);
+    assert_int_equal(run(URL "|f"), 2);
     said("no keys file is given");
 }
 

@@ -121,7 +121,7 @@ static void the_page_is_sent_whole_packed_or_not_at_all(void **state)
     (void)state;
     struct http_answer answer = http_suite_ask("GET", "/", "", NULL);
     assert_int_equal(answer.status, 200);
-    assert_non_null(strstr((const char *)answer.body, "/web/main.js"));
+    assert_non_null(strstr((const char *)answer.body, "\"web/main.js\""));
     assert_non_null(
         strstr(answer.head, "\r\nContent-Security-Policy: default-src 'none'; script-src 'self'; "));
     http_suite_field(&answer, "ETag", etag, sizeof(etag));
