@@ -329,6 +329,23 @@ static bool read_file_key(const uint8_t *head, size_t size, struct proto_file_ke
                       error);
 }
 
+static bool no_valid_token(const struct access *access, struct error *error)
+{
+    return error_set(error, ERROR_UNAUTHENTICATED, "a client needs a TOKEN that is valid before %s",
+                     access->name);
+}
+
+/* What concerns no user is for whoever has any token that is valid. */
+static bool client_admitted_at_all(const struct session *session, const struct access *access, int64_t now,
+                                   struct error *error)
+{
+    for (size_t i = 0; i < SESSION_TOKENS_MAX; i++) {
+        if (session->tokens[i] && now < session->tokens[i]->token.expires)
+            return true;
+    }
+    return no_valid_token(access, error);
+}
+
 /* A client has what its tokens give, within what its own key allows. */
 static bool client_admitted(struct session *session, const struct access *access,
                             const struct proto_file_key *file, int64_t now, struct error *error)
@@ -352,8 +369,7 @@ static bool client_admitted(struct session *session, const struct access *access
     }
     return any ? error_set(error, ERROR_FORBIDDEN,
                            "no token of this connection covers %s for this user and file", access->name)
-               : error_set(error, ERROR_UNAUTHENTICATED, "a client needs a TOKEN that is valid before %s",
-                           access->name);
+               : no_valid_token(access, error);
 }
 
 static bool key_admitted(const struct session *session, const struct access *access, const uint8_t *head,
@@ -413,8 +429,10 @@ bool session_admits(struct session *session, const struct access *access, const 
         return false;
     if (access->roles == 0)
         return true;
-    if (session_role(session) != KEY_ROLE_CLIENT || access->scope == ACCESS_NOTHING)
+    if (session_role(session) != KEY_ROLE_CLIENT)
         return key_admitted(session, access, head, size, error);
+    if (access->scope == ACCESS_NOTHING)
+        return client_admitted_at_all(session, access, now, error);
     return read_file_key(head, size, &file, error) && client_admitted(session, access, &file, now, error);
 }
 

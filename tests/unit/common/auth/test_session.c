@@ -300,9 +300,8 @@ static const char *expected_of(enum proto_command command)
         return "storage ";
     case PROTO_TRACKER_SADDRS:
     case PROTO_TRACKER_LOCATE:
+    case PROTO_TRACKER_SERVERS: /* names no user whom a token would have to cover: any that is valid will do */
         return "operator issuer gateway storage client+r client+w client+d client+l ";
-    case PROTO_TRACKER_SERVERS: /* names no user whom a token would have to cover */
-        return "operator issuer gateway storage client client+r client+w client+d client+l ";
     case PROTO_TRACKER_STATUS:
         return "operator gateway ";
     case PROTO_TRACKER_GROUPS:
@@ -514,6 +513,8 @@ static void a_token_covers_its_user_files_and_time(void **state)
     assert_false(admits_file(session, PROTO_STORAGE_LIST, "bob", "5f9e", NOW)); /* it would show the others */
     assert_true(admits_file(session, PROTO_STORAGE_DOWNLOAD, "alice", "1", NOW + 99));
     assert_false(admits_file(session, PROTO_STORAGE_DOWNLOAD, "alice", "1", NOW + 100));
+    assert_true(admits_file(session, PROTO_TRACKER_SERVERS, "", "", NOW + 99));
+    assert_false(admits_file(session, PROTO_TRACKER_SERVERS, "", "", NOW + 100));
     session_destroy(session);
     keys_release(keys);
 }

@@ -336,9 +336,10 @@ static int expected(const struct identity *who, uint8_t command, enum subject su
     if (!proved)
         return legacy && row_has(command, 'b') ? ERROR_NONE : ERROR_UNAUTHENTICATED;
     if (who->role == KEY_ROLE_CLIENT && !who->token_user) /* its role may, and lacks what says which files */
-        return row_has(command, 'C') && row_scope(command) == '-' ? ERROR_NONE
-               : row_has(command, 'C') ? (subject == OWN ? ERROR_UNAUTHENTICATED : ERROR_FORBIDDEN)
-                                       : ERROR_FORBIDDEN;
+        return row_has(command, '*') ? ERROR_NONE
+               : row_has(command, 'C') && (subject == OWN || row_scope(command) == '-')
+                   ? ERROR_UNAUTHENTICATED
+                   : ERROR_FORBIDDEN;
     if (!mine)
         return ERROR_FORBIDDEN;
     if (who->weak && right != '-' && right != 'r')
