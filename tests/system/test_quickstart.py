@@ -66,7 +66,7 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
             urllib.request.urlopen(link.partition("?")[0], timeout=10)
         # The web page is there, and its link signs in.
         page, token = re.search(r"Web page: +(\S+/)#token=(\S+)", done.stdout).groups()
-        assert b"/web/main.js" in urllib.request.urlopen(page, timeout=10).read()
+        assert b'"web/main.js"' in urllib.request.urlopen(page, timeout=10).read()
         session = urllib.request.Request(page + "api/v1/session", headers={"Authorization": "Bearer " + token})
         facts = json.load(urllib.request.urlopen(session, timeout=10))
         assert facts["user"] == "quickstart" and facts["rights"] == "rwdl" and facts["writes"] and facts["operates"]
