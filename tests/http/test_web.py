@@ -273,7 +273,7 @@ def test_the_page_is_small_and_lets_nothing_else_in(web):
     text = page.body.decode()
     assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|https?://", text)
     found, total = {"/"}, len(gzip.compress(page.body))
-    waiting = re.findall(r'(?:src|href)="(/[^"]*)"', text)
+    waiting = ["/" + name for name in re.findall(r'(?:src|href)="(web/[^"]*)"', text)]
     while waiting:
         target = waiting.pop()
         if target in found:
