@@ -172,6 +172,9 @@ enum db_result db_mysql_fail_connection(struct db_connection *connection, enum d
 enum db_result db_mysql_fail_statement(struct db_connection *connection, MYSQL_STMT *statement,
                                        enum db_mysql_phase phase, const char *sql, struct error *error)
 {
+    /* What comes instead of the next row, such as the end of a wait for a lock, the library notes at the connection alone. */
+    if (mysql_stmt_errno(statement) == 0)
+        return db_mysql_fail_connection(connection, phase, sql, error);
     return db_mysql_fail(connection, mysql_stmt_errno(statement), mysql_stmt_error(statement), phase, sql,
                          error);
 }

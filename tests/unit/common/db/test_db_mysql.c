@@ -561,6 +561,8 @@ static void a_lock_that_others_hold_is_transient_and_not_a_lost_connection(void 
 {
     struct statement_job insert = PLAIN("INSERT INTO t (name, number) VALUES ('a', 0)");
     struct statement_job update = PLAIN("UPDATE t SET number = 9 WHERE name = 'a'");
+    /* The end of its wait comes instead of the first row: it looks for that while it is read. */
+    struct statement_job read = STATEMENT("SELECT name FROM t WHERE number > ? FOR UPDATE", db_integer(-1));
     struct db *db = open_pool(url, 1, 3000);
     MYSQL *other;
 
@@ -571,9 +573,11 @@ static void a_lock_that_others_hold_is_transient_and_not_a_lost_connection(void 
     assert_int_equal(mysql_query(other, "BEGIN"), 0);
     assert_int_equal(mysql_query(other, "UPDATE reel_test.t SET number = 1"), 0);
     expect_failure(db, &update.job, DB_TRANSIENT, "Lock wait");
+    expect_failure(db, &read.job, DB_TRANSIENT, "Lock wait");
     assert_true(db_healthy(db, NULL, 0));
     mysql_close(other);
     must_run(db, &update);
+    must_run(db, &read);
     db_close(db);
 }
 

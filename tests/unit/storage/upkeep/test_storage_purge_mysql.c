@@ -227,7 +227,7 @@ static void a_row_that_is_being_added_is_waited_for(void **state)
     assert_int_equal(pthread_create(&thread, NULL, ask_in_a_thread, &asking), 0);
     do {
         free(waits);
-        usleep(10000);
+        usleep(200000); /* more often the server does not look */
         waits = mariadb_server_read(
             &server, "reel_test",
             "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'");
