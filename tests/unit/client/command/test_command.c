@@ -68,10 +68,10 @@ static void store(const char *id, const char *name, const char *text)
     struct fake_file *file = &group->files[group->count++];
 
     memset(file, 0, sizeof(*file));
-    strcpy(file->application, "tnvideo");
-    strcpy(file->user, "user1");
-    strcpy(file->id, id);
-    strcpy(file->name, name);
+    snprintf(file->application, sizeof(file->application), "tnvideo");
+    snprintf(file->user, sizeof(file->user), "user1");
+    snprintf(file->id, sizeof(file->id), "%s", id);
+    snprintf(file->name, sizeof(file->name), "%s", name);
     file->size = strlen(text);
     file->bytes = malloc(file->size + 1);
     assert_non_null(file->bytes);
@@ -809,8 +809,10 @@ static void route(const char *user)
 {
     struct fake_tracker *tracker = &world.cluster.tracker;
 
-    strcpy(tracker->users[tracker->user_count][0], "tnvideo");
-    strcpy(tracker->users[tracker->user_count++][1], user);
+    char(*names)[sizeof(tracker->users[0][0])] = tracker->users[tracker->user_count++];
+
+    snprintf(names[0], sizeof(names[0]), "tnvideo");
+    snprintf(names[1], sizeof(names[1]), "%s", user);
 }
 
 static void a_group_is_emptied_into_others(void **state)

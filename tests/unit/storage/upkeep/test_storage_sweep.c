@@ -195,41 +195,60 @@ static enum db_result reason_holds(void *argument, struct db_connection *connect
     return DB_OK;
 }
 
+/* File 7, of four bytes, as somebody looked at it who is about to move it aside. */
+struct fenced {
+    struct upkeep_world world;
+    struct keeper keeper;
+    struct reason reason;
+    struct store_scan_look look;
+    char place[PATH_TEXT_SIZE];
+    struct fence_step step;
+};
+
+static void start_fenced(struct fenced *fenced)
+{
+    struct error error = {0};
+    start(&fenced->world, &fenced->keeper, NULL);
+    upkeep_file(&fenced->world, 7, 4, fenced->place);
+    fenced->reason = (struct reason){.world = &fenced->world, .holds = true};
+    fenced->step = (struct fence_step){.keeper = &fenced->keeper,
+                                       .path = store_at(fenced->world.storage.store, 0),
+                                       .name = fenced->place,
+                                       .seen = &fenced->look,
+                                       .holds = reason_holds,
+                                       .argument = &fenced->reason};
+    assert_true(store_scan_look(fenced->step.path, fenced->place, &fenced->look, &error));
+}
+
+static void expect_fence(struct fenced *fenced, enum fence_outcome outcome, int renames)
+{
+    struct error error = {0};
+    char held[STORE_SCAN_NAME_SIZE];
+    assert_int_equal(fence_put_aside(&fenced->step, held, &error), outcome);
+    assert_int_equal(upkeep_hooks.renames, renames);
+    assert_int_equal(upkeep_there(&fenced->world, 7), outcome != FENCE_DONE);
+}
+
 static void a_file_is_moved_only_while_reason_file_and_lease_are_as_they_were(void **state)
 {
     enum { GOOD, NO_REASON, OTHER_FILE, NO_LEASE, CASES };
     static const enum fence_outcome outcomes[CASES] = {FENCE_DONE, FENCE_SHUT, FENCE_SHUT, FENCE_FAILED};
     (void)state;
     for (int i = 0; i < CASES; i++) {
-        struct upkeep_world world;
-        struct keeper keeper;
-        struct store_scan_look look;
-        struct error error = {0};
-        char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
-        start(&world, &keeper, NULL);
-        upkeep_file(&world, 7, 4, place);
-        struct reason reason = {
-            .world = &world, .holds = i != NO_REASON, .pass_ms = i == NO_LEASE ? 23000 : 0};
-        struct store_path *path = store_at(world.storage.store, 0);
-        assert_true(store_scan_look(path, place, &look, &error));
+        struct fenced fenced;
+        char place[PATH_TEXT_SIZE];
+        start_fenced(&fenced);
+        fenced.reason.holds = i != NO_REASON;
+        fenced.reason.pass_ms = i == NO_LEASE ? 23000 : 0;
         if (i == OTHER_FILE)
-            upkeep_file(&world, 7, 5, place);
-        const struct fence_step step = {.keeper = &keeper,
-                                        .path = path,
-                                        .name = place,
-                                        .seen = &look,
-                                        .holds = reason_holds,
-                                        .argument = &reason};
-        assert_int_equal(fence_put_aside(&step, held, &error), outcomes[i]);
-        assert_int_equal(upkeep_there(&world, 7), i != GOOD);
-        assert_int_equal(reason.asked, i == GOOD ? 2 : 1);
-        assert_int_equal(upkeep_hooks.renames, i == GOOD ? 1 : 0);
-        end(&world, &keeper);
+            upkeep_file(&fenced.world, 7, 5, place);
+        expect_fence(&fenced, outcomes[i], i == GOOD ? 1 : 0);
+        assert_int_equal(fenced.reason.asked, i == GOOD ? 2 : 1);
+        end(&fenced.world, &fenced.keeper);
     }
 }
 
-/* Somebody puts another file into its place: right after the look (the directory's sync comes before that, however long it
- * takes), or while the quarantine is made. */
+/* Somebody puts another file into its place: while the quarantine is made, or right before the move. */
 static int exchanges_left;
 static char exchanged[PATH_TEXT_SIZE];
 static void exchange(struct upkeep_world *world)
@@ -261,34 +280,18 @@ static void a_file_that_is_put_back_meanwhile_stays(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct upkeep_world world;
-        struct keeper keeper;
-        struct store_scan_look look;
-        struct error error = {0};
-        char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
-        start(&world, &keeper, NULL);
-        upkeep_file(&world, 7, 4, place);
-        struct reason reason = {.world = &world, .holds = true};
-        struct store_path *path = store_at(world.storage.store, 0);
-        assert_true(store_scan_look(path, place, &look, &error));
-        const struct fence_step step = {.keeper = &keeper,
-                                        .path = path,
-                                        .name = place,
-                                        .seen = &look,
-                                        .holds = reason_holds,
-                                        .argument = &reason};
+        struct fenced fenced;
+        start_fenced(&fenced);
         exchanges_left = 1;
-        memcpy(exchanged, place, sizeof(exchanged));
+        memcpy(exchanged, fenced.place, sizeof(exchanged));
         if (i == 0)
             upkeep_hooks.synced = exchange_at_sync;
         else
             upkeep_hooks.rename_before = exchange_at_move;
-        assert_int_equal(fence_put_aside(&step, held, &error), FENCE_SHUT);
+        expect_fence(&fenced, FENCE_SHUT, i == 0 ? 0 : 2);
         assert_int_equal(exchanges_left, i == 0 ? 0 : -1); /* there and back */
-        assert_int_equal(upkeep_hooks.renames, i == 0 ? 0 : 2);
-        assert_true(upkeep_there(&world, 7));
-        assert_int_equal(upkeep_quarantined(&world), 0);
-        end(&world, &keeper);
+        assert_int_equal(upkeep_quarantined(&fenced.world), 0);
+        end(&fenced.world, &fenced.keeper);
     }
 }
 
@@ -304,29 +307,13 @@ static void fail_sync_of_quarantine(struct upkeep_world *world, const char *path
 
 static void a_move_that_cannot_be_synced_is_taken_back(void **state)
 {
-    struct upkeep_world world;
-    struct keeper keeper;
-    struct store_scan_look look;
-    struct error error = {0};
-    char place[PATH_TEXT_SIZE], held[STORE_SCAN_NAME_SIZE];
+    struct fenced fenced;
     (void)state;
-    start(&world, &keeper, NULL);
-    upkeep_file(&world, 7, 4, place);
-    struct reason reason = {.world = &world, .holds = true};
-    struct store_path *path = store_at(world.storage.store, 0);
-    assert_true(store_scan_look(path, place, &look, &error));
-    const struct fence_step step = {.keeper = &keeper,
-                                    .path = path,
-                                    .name = place,
-                                    .seen = &look,
-                                    .holds = reason_holds,
-                                    .argument = &reason};
+    start_fenced(&fenced);
     exchanges_left = 1;
     upkeep_hooks.synced = fail_sync_of_quarantine;
-    assert_int_equal(fence_put_aside(&step, held, &error), FENCE_FAILED);
-    assert_int_equal(upkeep_hooks.renames, 2);
-    assert_true(upkeep_there(&world, 7));
-    end(&world, &keeper);
+    expect_fence(&fenced, FENCE_FAILED, 2);
+    end(&fenced.world, &fenced.keeper);
 }
 
 static char synced[64][256];
