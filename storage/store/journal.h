@@ -65,7 +65,7 @@ void journal_release(struct journal *journal, int64_t reserved);
  * them behind. One call at a time. BLOCKS. */
 MUST_CHECK bool journal_write(struct journal *journal, struct journal_record *const *records, size_t count,
                               struct error *error);
-/* The rows of all records up to SEQUENCE, the last one of a journal_write(), are committed, or never will be. */
+/* The rows of all records up to SEQUENCE, which is the last one of some journal_write(), are committed or never will be. */
 void journal_settle(struct journal *journal, int64_t sequence);
 
 /* ---- checkpoints; one thread ---- */
