@@ -425,7 +425,7 @@ REEL_API bool reel_async(struct reel *reel, reel_async_work work, reel_async_don
  * of the handle, which closes it. -1: none is available. */
 REEL_API int reel_async_fd(struct reel *reel);
 
-/* Calls DONE of every call that has ended, in order; returns how many. Never blocks. DONE may start further
+/* Calls DONE of every call that has ended, in order; returns how many (in a child after fork() none). Never blocks. DONE may start further
  * calls; one thread at a time. */
 REEL_API int reel_async_dispatch(struct reel *reel);
 

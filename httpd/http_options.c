@@ -39,11 +39,11 @@ const struct config_option http_options[] = {
      "they name in forwarded_header. Empty: nobody is trusted."},
     {SECTION, "forwarded_header", CONFIG_CHOICE, AT(forwarded_header), "x-forwarded-for", 0, 0,
      "x-forwarded-for|forwarded", LIVE,
-     "The field in which trusted_proxies name their client: the one that they set themselves, since they may "
-     "pass on the "
-     "other one as a client wrote it."},
+     "The header field from which the client's address is taken when a request comes from one of "
+     "trusted_proxies. Choose the one that the proxies set themselves: they may pass on the other one as the "
+     "client sent it."},
     {SECTION, "proxy_protocol", CONFIG_ADDRESSES, AT(proxy_protocol), "", HTTP_PORT, 0, NULL, AT_START,
-     "Those of the addresses in listen and listen_tls where each connection begins with a header of the "
+     "Addresses of listen and listen_tls at which each connection begins with a header of the "
      "PROXY "
      "protocol, version 1 or 2 (before TLS); only from trusted_proxies, others are closed."},
     {SECTION, "trackers", CONFIG_ADDRESSES, AT(trackers), "127.0.0.1:21000", TRACKER_PORT, 0, NULL, AT_START,
@@ -56,8 +56,8 @@ const struct config_option http_options[] = {
      "served."},
 
     {SECTION, "connections_max", CONFIG_INTEGER, AT(live.connections_max), "20000", 1, 10000000, NULL, LIVE,
-     "Client connections open at once, over all loops. Past it those that have had their last answer, then "
-     "idle ones, make room; with none of these a new one waits."},
+     "Client connections open at once, over all loops. Beyond that, those that have had their last answer, "
+     "then idle ones, make room; if there are none, a new one waits."},
     {SECTION, "connections_per_address", CONFIG_INTEGER, AT(live.connections_per_address), "0", 0, 1000000,
      NULL, LIVE,
      "Open connections of one client address over all loops; further ones are answered 503. 0: no limit."},
@@ -148,7 +148,7 @@ const struct config_option http_options[] = {
      "hour of film has "
      "about 3 MB."},
     {SECTION, "segment_time", CONFIG_DURATION, AT(segment_time_ms), "6s", 500, 60000, NULL, AT_START,
-     "A segment of a stream ends at the first key frame that is at least this far behind its beginning."},
+     "A segment of a stream ends at the first key frame that is at least this long after its beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
      "Threads that read indexes, and as many again that make playlists, so that a request whose index is "
      "read "
@@ -156,12 +156,11 @@ const struct config_option http_options[] = {
     {SECTION, "stream_memory", CONFIG_SIZE, AT(stream_memory), "256M", 16 * MIB, 1024 * (int64_t)MIB * 1024,
      NULL, AT_START,
      "Memory, over all loops, for segments that are put together, heads of clips and key frames of pictures, "
-     "until they are sent; what would need more is answered 503."},
+     "until they are sent; a request that would need more is answered 503."},
     {SECTION, "poster_socket", CONFIG_STRING, AT(poster_socket), "/run/reelstore-poster/socket", NO_BOUNDS,
      AT_START,
-     "Socket of reel-poster, which makes the pictures of /poster and /storyboard (503 where it does not "
-     "run). "
-     "Empty: 501. Covers that files bring along need no reel-poster."},
+     "Socket of reel-poster, which makes the pictures of /poster and /storyboard (503 if it does not run). "
+     "Empty: 501. Covers embedded in files need no reel-poster."},
     {SECTION, "poster_cache", CONFIG_STRING, AT(poster_cache), "", NO_BOUNDS, AT_START,
      "Directory (absolute, used for nothing else) in which such pictures are kept. Empty: a few are kept in "
      "memory."},
@@ -181,8 +180,7 @@ const struct config_option http_options[] = {
     {SECTION, "unsent_total", CONFIG_SIZE, AT(unsent_total), "320M", 0, 1024 * (int64_t)MIB * 1024, NULL,
      AT_START,
      "Such bytes of all clients together: unsent_max is halved, not below 32K, until those that are open fit "
-     "in. To be "
-     "well below the middle value of net.ipv4.tcp_mem (in pages). 0: no bound."},
+     "in. Should be well below the middle value of net.ipv4.tcp_mem (in pages). 0: no bound."},
     {SECTION, "rate_limit", CONFIG_SIZE, AT(live.rate_limit), "0", 0, 1024 * (int64_t)MIB * 1024, NULL, LIVE,
      "Bytes per second of one connection. 0: no limit."},
 
@@ -195,19 +193,16 @@ const struct config_option http_options[] = {
      "JSON object."},
 
     {SECTION, "write", CONFIG_CHOICE, AT(write), "off", 0, 0, "off|on|open", LIVE,
-     "Whether files can be uploaded and deleted (PUT, POST, DELETE): off: nobody may; on: whoever shows a "
-     "token that a key of "
-     "auth.keys issued (reel auth token), for the files and rights that it names; open: everybody who "
-     "reaches this server may, "
-     "only for closed networks."},
+     "Whether files can be uploaded and deleted (PUT, POST, DELETE): off: nobody may; on: anyone who "
+     "presents a token that a key of auth.keys issued (reel auth token), for the files and rights that it "
+     "names; open: everyone who reaches this server may; only for closed networks."},
     {SECTION, "upload_draft", CONFIG_BOOL, AT(live.upload_draft), "off", NO_BOUNDS, LIVE,
-     "Whether, with write, uploads are resumed by the IETF's draft too (draft-ietf-httpbis-resumable-upload, "
-     "interop "
-     "version 8). It is no standard yet and may change with any version of this server."},
+     "Whether, with write, uploads can also be resumed by the IETF's draft "
+     "(draft-ietf-httpbis-resumable-upload, interop version 8). It is not a standard yet and may change with "
+     "any version of this server."},
     {SECTION, "web", CONFIG_BOOL, AT(live.web), "off", NO_BOUNDS, LIVE,
      "Whether / is a web page (list, upload, play, share, delete) and /api the JSON API behind it "
-     "(docs/web.md), for whoever has a "
-     "token that a key of auth.keys issued."},
+     "(docs/web.md), for anyone who has a token that a key of auth.keys issued."},
     {SECTION, "web_folder", CONFIG_STRING, AT(web_folder), "/usr/share/reelstore/web", NO_BOUNDS, AT_START,
      "Directory with what the web page uses from npm (scripts/fetch-web.sh; packages contain it): "
      "hls.js, for browsers without HLS. The page does without what is not there. Empty: nothing."},
@@ -220,8 +215,8 @@ const struct config_option http_options[] = {
     {SECTION, "upload_size_max", CONFIG_SIZE, AT(live.upload_size_max), "0", 0, INT64_MAX, NULL, LIVE,
      "Bytes of one uploaded file; a longer one is answered 413. 0: no limit."},
     {SECTION, "access", CONFIG_CHOICE, AT(access), "open", 0, 0, "open|signed", LIVE,
-     "Who may read files: open: everyone who knows their address; signed: whoever has a link that a key of "
-     "auth.keys signed (docs/http.md)."},
+     "Who may read files: open: everyone who knows their address; signed: anyone who has a link that a key "
+     "of auth.keys signed (docs/http.md)."},
     {SECTION, "signed_cache", CONFIG_CHOICE, AT(signed_cache), "private", 0, 0, "private|public", LIVE,
      "What Cache-Control of files says where access is signed: private: no shared cache keeps them; public: "
      "as "

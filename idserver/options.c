@@ -30,9 +30,11 @@ const struct config_option idserver_options[] = {
      .minimum = 1,
      .maximum = RESERVE_MAX,
      .reloadable = true,
-     .help = "Numbers of a key reserved in the database at once. A restart skips what is left of a step; a "
-             "larger one "
-             "asks the database less often."},
+     .help = "Least numbers of a key reserved in the database at once. Where they are used up within a "
+             "second, or "
+             "somebody has to wait, twice as many are reserved the next time, up to 1,000,000; where they "
+             "last for "
+             "four seconds, half as many. A restart skips what is left of them."},
     {.section = "idserver",
      .name = "keys_max",
      .type = CONFIG_INTEGER,
@@ -60,7 +62,8 @@ const struct config_option idserver_options[] = {
      .minimum = 0,
      .maximum = 1000000000,
      .reloadable = true,
-     .help = "Numbers of one key per second that one address is given, on average over ten seconds or more, "
+     .help = "Numbers of one key per second that one address (one /64, for IPv6) is given, on average over "
+             "ten seconds or more, "
              "so that no client can use up a key's numbers. Ten times what a storage server fetches at once "
              "(storage.id_range). 0: no limit."},
     {.section = "idserver",

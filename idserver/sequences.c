@@ -17,6 +17,8 @@
 
 #define SEQUENCES_MAX      100000 /* keys in memory, about 1 KiB each */
 #define SPANS_MAX          4      /* runs kept of a key; with one ID server they join into one */
+#define AHEAD_SHORT_MS     1000   /* a reservation that lasted for less was too small */
+#define AHEAD_LONG_MS      4000   /* and one that lasted for longer too large */
 #define AHEAD_RETRY_MS     1000   /* after a failed reservation that nobody waited for */
 #define EXHAUSTED_RETRY_MS 10000
 
@@ -30,7 +32,10 @@ struct sequence {
     struct sequences *sequences;
     struct span spans[SPANS_MAX]; /* in order of their reservation, none empty */
     size_t span_count;
-    int64_t high; /* the end of the last reservation: nothing below is ever reserved again */
+    int64_t high;        /* the end of the last reservation: nothing below is ever reserved again */
+    int64_t ahead;       /* how many are reserved at once, by demand; at least a step */
+    int64_t largest;     /* the longest run that was asked for since the last reservation began */
+    int64_t reserved_ms; /* monotonic: when that was; 0: there was none, or it failed */
     struct wait_list waiting;
     int64_t retry_ms;     /* monotonic: no reservation ahead of need before */
     int64_t exhausted_ms; /* monotonic: until when the key counts as used up; 0: it is not */
@@ -206,20 +211,43 @@ static enum db_result run_reservation(struct db_job *job, struct db_connection *
 
 static void reservation_done(struct db_job *job);
 
-/* Enough for all that wait, and at least a step. */
+static int64_t ahead_of(const struct sequence *sequence)
+{
+    return max_i64(sequence->ahead, sequence->sequences->step);
+}
+
+/* What is reserved at once lasts for some seconds at the present pace, and a restart skips no more than that. A run as long as those
+ * that were asked for of late is among it, so that the next one need not wait. */
+static void follow_demand(struct sequence *sequence)
+{
+    int64_t now_ms = clock_monotonic_ms(), ahead = ahead_of(sequence);
+    int64_t lasted_ms = now_ms - sequence->reserved_ms;
+    bool known = sequence->reserved_ms != 0;
+    if (known && (lasted_ms < AHEAD_SHORT_MS || sequence->waiting.count > 0))
+        ahead *= 2;
+    else if (known && lasted_ms > AHEAD_LONG_MS)
+        ahead /= 2;
+    sequence->ahead = min_i64(max_i64(ahead, sequence->largest), RESERVE_MAX);
+    sequence->largest = 0;
+    sequence->reserved_ms = now_ms;
+}
+
+/* What is reserved ahead; where those that wait would take more than half of it at once, as much as they want besides. */
 static int64_t amount_needed(const struct sequence *sequence)
 {
     int64_t amount = 0;
     for (const struct wait *wait = wait_list_first(&sequence->waiting);
          wait && amount < RESERVE_MAX - PROTO_RANGE_COUNT_MAX; wait = wait_list_next(wait))
         amount += CONTAINER_OF(wait, const struct sequences_request, wait)->count;
-    return max_i64(amount, sequence->sequences->step);
+    int64_t ahead = ahead_of(sequence);
+    return amount * 2 > ahead ? min_i64(amount + ahead, RESERVE_MAX) : ahead;
 }
 
 /* Under the mutex. False: the queue is full. */
 static bool begin_reservation(struct sequence *sequence)
 {
     struct sequences *sequences = sequence->sequences;
+    follow_demand(sequence);
     sequence->amount = amount_needed(sequence);
     sequence->reserved = (struct reservation){0};
     /* Idempotent: a reservation whose fate is unknown is never used, and the next one lies behind it. */
@@ -242,7 +270,7 @@ static void reserve_where_needed(struct sequence *sequence)
             fail_waiting(sequence, "too many reservations wait for the database");
         return;
     }
-    if (spans_left(sequence) * 2 < sequence->sequences->step && !is_exhausted(sequence) &&
+    if (spans_left(sequence) * 2 < ahead_of(sequence) && !is_exhausted(sequence) &&
         clock_monotonic_ms() >= sequence->retry_ms && !begin_reservation(sequence))
         sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
 }
@@ -335,6 +363,8 @@ static void take_failure(struct sequence *sequence)
                     suppressed);
     }
     sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
+    /* A commit whose fate is unknown may have used up what was to be reserved: no more than a step is risked until one succeeds. */
+    sequence->ahead = sequence->largest = sequence->reserved_ms = 0;
     /* Whatever is wrong with the database, later or another ID server may do better: worth asking. */
     fail_waiting(sequence, job->error.text);
 }
@@ -445,6 +475,7 @@ bool sequences_take(struct sequences *sequences, struct sequences_request *reque
     struct sequence *sequence = find_sequence(sequences, request->key, &request->error);
     if (!sequence)
         goto done;
+    sequence->largest = max_i64(sequence->largest, request->count);
     answered = sequence->waiting.count == 0 && answer_now(sequence, request);
     if (answered) {
         if (request->ok)

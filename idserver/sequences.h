@@ -4,8 +4,8 @@
  * of a process, at any moment, and no number of ID servers on one database make a number appear twice.
  * Thread-safe (one mutex, held briefly). Touches the database; called by service.c.
  *
- * One reservation per key is in progress at a time, and all requests meanwhile wait for it; it is begun already
- * when less than half a step is left, so that hardly anybody waits.
+ * One reservation per key is in progress at a time; it is begun when less than half of what is reserved at once is left, so that hardly
+ * anybody waits. How much that is follows demand: at least a step, and so much that it lasts for some seconds.
  */
 #ifndef REEL_IDSERVER_SEQUENCES_H
 #define REEL_IDSERVER_SEQUENCES_H
@@ -20,7 +20,7 @@ struct sequences;
 struct sequences_options {
     struct db *db;
     struct loop *loop; /* where reservations end; the main loop */
-    int64_t step;      /* 1..RESERVE_MAX */
+    int64_t step;      /* 1..RESERVE_MAX: the least that is reserved at once */
     size_t keys_max;   /* keys that may be begun; those that have a row already are served besides */
     size_t waiting_max;
     int64_t timeout_ms; /* for an answer */

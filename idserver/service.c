@@ -243,7 +243,7 @@ static double service_read_waiting(void *argument)
 static bool start_sequences(struct service *service, const struct idserver_config *config,
                             struct error *error)
 {
-    service->base.db = packet_daemon_open_database(&config->base, error);
+    service->base.db = packet_daemon_open_database(&config->base, false, error);
     if (!service->base.db)
         return false;
     const struct sequences_options options = {

@@ -58,7 +58,7 @@ bool spellings_check(struct db *db, struct error *error)
 
 bool spellings_check_database(const struct packet_daemon_config *config, struct error *error)
 {
-    struct db *db = packet_daemon_open_database(config, error);
+    struct db *db = packet_daemon_open_database(config, false, error);
     bool fine = db && spellings_check(db, error);
     if (db)
         db_close(db);

@@ -51,7 +51,7 @@ static bool wait_for_connection(int listener, const sigset_t *signals)
 }
 
 /* Connections one by one, JOBS of them at the same time; further ones wait in the socket's queue. */
-static void serve(int listener, long jobs, const sigset_t *signals)
+static void poster_serve(int listener, long jobs, const sigset_t *signals)
 {
     const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
     long running = 0;
@@ -170,7 +170,7 @@ int main(int count, char **arguments)
     int listener = listen_somewhere(path);
     if (listener < 0)
         return 1;
-    serve(listener, jobs > 0 ? jobs : 1, &signals);
+    poster_serve(listener, jobs > 0 ? jobs : 1, &signals);
     if (path)
         (void)unlink(path);
     return 0;

@@ -192,7 +192,7 @@ static void turn_plane(const uint8_t *from, int from_line, uint8_t *to, int to_l
     }
 }
 
-static bool put_picture(struct maker *maker, uint32_t number)
+static bool poster_put_picture(struct maker *maker, uint32_t number)
 {
     const AVFrame *frame = maker->frame;
     int wide = (int)((maker->turns & 1) != 0 ? maker->height : maker->width);
@@ -264,7 +264,7 @@ static bool draw(struct maker *maker)
                 return false;
         }
         any = true;
-        if (!put_picture(maker, number++))
+        if (!poster_put_picture(maker, number++))
             return false;
     }
     return any;

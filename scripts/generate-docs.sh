@@ -33,13 +33,13 @@ listen = *:21000, [2001:db8::1]:21001
 heartbeat_timeout = 40s
 ```
 
-- A line is `[section]`, `name = value`, empty, or a comment. A comment stands on a line of its own.
-- `;` and `#` inside a value belong to it (`mysql://reel:a;b#c@db1/tnv_trackerdb`). Where one of them follows a blank the
-  line is refused, because it is most likely meant as a comment; a text that really has one is put in double quotes. The
-  quotes are taken off; there are no escapes inside of them.
-- An option stands once. There are no continued lines and no included files. Names are case-sensitive.
+- A line is `[section]`, `name = value`, empty, or a comment. A comment is on a line of its own.
+- `;` and `#` inside a value belong to it (`mysql://reel:a;b#c@db1/tnv_trackerdb`). If one of them follows a blank, the
+  line is refused, because it is most likely meant as a comment; a text that really contains one is put in double quotes. The
+  quotes are removed; there are no escapes inside them.
+- An option appears once. There are no continuation lines and no included files. Names are case-sensitive.
 - A line has at most 4094 bytes, a file 1 MiB.
-- What is unknown, given twice, of the wrong type, out of bounds or missing is an error that names file and line and says
+- Anything that is unknown, given twice, of the wrong type, out of bounds or missing is an error that names file and line and says
   what would be right; the daemon does not start (exit code 2).
 
 ## Values
@@ -50,14 +50,14 @@ heartbeat_timeout = 40s
 | number | a whole number |
 | size | bytes, or with `K`, `M`, `G`, `T` (powers of 1024): `4096`, `64K`, `10M`, `2G` |
 | duration | with `ms`, `s`, `m`, `h`, `d`: `500ms`, `30s`, `5m`, `2h`, `7d`; a bare number is seconds |
-| text | as it stands, blanks around it taken off |
+| text | as it is, without the blanks around it |
 | list | texts separated by commas |
 | address | `192.0.2.1:21000`, `[2001:db8::1]:21000`, `media1:21000`, `*:21000` (every address of this machine); without `:port` the default port |
 | addresses | several, separated by commas, semicolons or blanks |
 
-## What counts
+## Which value holds
 
-The command line (`-o SECTION.NAME=VALUE`, of two for one option the later) counts more than the file, the file more than
+The command line (`-o SECTION.NAME=VALUE`; of two for one option, the later) takes precedence over the file, the file over
 the default.
 
 - `reel-NAME -c FILE --check-config` checks a file and exits with 0 or 2.
@@ -68,7 +68,7 @@ the default.
 
 SIGHUP (`systemctl reload reel-NAME`) reads the file again. Every option that changed is logged: those with "yes" under
 "reload" take effect at once, the others at the next restart. A file with an error changes nothing, and the log says
-what is wrong. SIGHUP also opens the log files anew; SIGUSR1 does only that.
+what is wrong. SIGHUP also reopens the log files; SIGUSR1 does only that.
 INTRODUCTION
 
 for name in tracker idserver storage httpd; do

@@ -175,14 +175,26 @@ def reel_pages():
 
 # ---- completions ----
 
-WORDS = {"sort": ["id", "name", "size", "time"]}
+WORDS = {"sort": ["id", "name", "size", "time", "files", "used"], "scope": ["file", "user", "prefix:"]}
 PATHS = {"FILE", "PATH"}
-ADMIN = ["list", "add", "drain", "open", "weight"]
+# What follows a command, or one of these words, as the command's own help has it.
+PARTS = {"admin": ["group", "quota"], "group": ["list", "add", "drain", "open", "weight", "remove", "rebalance"],
+         "auth": ["new-key", "token", "verify", "whoami", "audit-verify"]}
 OF_FILES = ["upload", "download"]  # commands whose arguments are files here
 
 
 def quoted(text):
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def check_parts(about):
+    """Nothing is completed that the command's help does not name, nor the other way round."""
+    help = {command["name"]: command["help"] for command in about["commands"]}
+    told = {"admin": re.findall(r"(?:^|; )([a-z]+)\b", help["admin"]), "group": re.findall(r"(?:group |\|)([a-z]+)", help["admin"]),
+            "auth": re.findall(r"(?:^|, )([a-z-]+) (?:[A-Z]|makes|reads|asks)", help["auth"])}
+    for word, parts in PARTS.items():
+        if sorted(set(told[word])) != sorted(parts):
+            sys.exit(f"generate-manuals.py: PARTS of {word}: {parts}, but the help of the command names {told[word]}")
 
 
 def spellings(option):
@@ -200,14 +212,15 @@ def bash(about):
         return "|".join(word for option in about["options"] if option["argument"] and test(option) for word in spellings(option))
     lines = ["# Completion of reel in bash. Written by scripts/generate-manuals.py.",
              "_reel() {", "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= options i",
+             "    # \"--name=value\" comes as three words.", "    if [[ $word = = ]]; then word=; elif [[ $before = = ]]; then before=${COMP_WORDS[COMP_CWORD-2]}; fi",
              "    COMPREPLY=()", "    case $before in",
-             f"        {those(lambda o: o['argument'] in PATHS)}) compopt -o filenames; COMPREPLY=($(compgen -f -- \"$word\")); return ;;",
-             f"        {those(lambda o: o['argument'] == 'DIR')}) compopt -o filenames; COMPREPLY=($(compgen -d -- \"$word\")); return ;;"]
+             f"        {those(lambda o: o['argument'] in PATHS)}) compopt -o filenames; local IFS=$'\\n'; COMPREPLY=($(compgen -f -- \"$word\")); return ;;",
+             f"        {those(lambda o: o['argument'] == 'DIR')}) compopt -o filenames; local IFS=$'\\n'; COMPREPLY=($(compgen -d -- \"$word\")); return ;;"]
     for name, values in WORDS.items():
         lines += [f"        --{name}) COMPREPLY=($(compgen -W \"{' '.join(values)}\" -- \"$word\")); return ;;"]
     lines += [f"        {those(lambda o: o['argument'] not in PATHS | {'DIR'} and o['name'] not in WORDS)}) return ;;", "    esac",
               "    for ((i = 1; i < COMP_CWORD; i++)); do", "        case ${COMP_WORDS[i]} in",
-              f"            {those(lambda o: True)}) i=$((i + 1)) ;;", "            -*) ;;",
+              f"            {those(lambda o: True)}) [[ ${{COMP_WORDS[i+1]}} != = ]] || i=$((i + 1)); i=$((i + 1)) ;;", "            -*) ;;",
               "            *) command=${COMP_WORDS[i]}; break ;;", "        esac", "    done", "    case $command in",
               f"        '') options=\"{words(common)}\"",
               f"            [[ $word = -* ]] || options=\"{' '.join(c['name'] for c in about['commands'])}\" ;;"]
@@ -216,9 +229,10 @@ def bash(about):
     lines += ["        *) return ;;", "    esac", "    if [[ $word = -* || -z $command ]]; then",
               "        COMPREPLY=($(compgen -W \"$options\" -- \"$word\"))",
               f"    elif [[ $command = {' || $command = '.join(OF_FILES)} ]]; then",
-              "        compopt -o filenames", "        COMPREPLY=($(compgen -f -- \"$word\"))", "    elif [[ $command = admin ]]; then",
-              "        if [[ $before = admin ]]; then COMPREPLY=($(compgen -W group -- \"$word\")); fi",
-              f"        if [[ $before = group ]]; then COMPREPLY=($(compgen -W \"{' '.join(ADMIN)}\" -- \"$word\")); fi",
+              "        compopt -o filenames", "        local IFS=$'\\n'", "        COMPREPLY=($(compgen -f -- \"$word\"))",
+              "    elif [[ $command = admin || $command = auth ]]; then", "        case $before in",
+              *[f"            {word}) COMPREPLY=($(compgen -W \"{' '.join(parts)}\" -- \"$word\")) ;;" for word, parts in PARTS.items()],
+              "        esac",
               "    fi", "}", "complete -F _reel reel"]
     files["conf/completions/reel.bash"] = "\n".join(lines) + "\n"
 
@@ -246,7 +260,7 @@ def zsh(about):
         return [quoted(f"{many}{first}{mark}[{help}]{zsh_action(option)}") for mark in marks]
     common = [s for option in about["options"] if option["common"] for s in spec(option)]
     lines = ["#compdef reel", "# Completion of reel in zsh. Written by scripts/generate-manuals.py.", "_reel() {",
-             "    local curcontext=$curcontext state line", "    local -a common commands", "    common=(", *[f"        {s}" for s in common], "    )",
+             "    local curcontext=$curcontext state line", "    local -A opt_args", "    local -a common commands", "    common=(", *[f"        {s}" for s in common], "    )",
              "    commands=("]
     for command in about["commands"]:
         help = command["help"].replace(":", "\\:")
@@ -256,23 +270,34 @@ def zsh(about):
     for command in about["commands"]:
         own = [s for name in command["options"] for s in spec(by_name[name])]
         rest = "'*:file:_files'" if command["name"] in OF_FILES else \
-            f"'1:what:(group)' '2:action:({' '.join(ADMIN)})' '*:group:'" if command["name"] == "admin" else "'*:argument:'"
+            f"'1:what:({' '.join(PARTS['admin'])})' '2:action:->action' '*:group:'" if command["name"] == "admin" else \
+            f"'1:part:({' '.join(PARTS['auth'])})' '*:argument:_files'" if command["name"] == "auth" else "'*:argument:'"
         lines += [f"                {command['name']}) _arguments $common \\", *[f"                    {s} \\" for s in own],
                   f"                    {rest} ;;"]
-    lines += ["            esac ;;", "    esac", "}", "_reel \"$@\""]
+    lines += ["            esac ;;", "    esac",
+              f"    [[ $state = action && $line[1] = group ]] && compadd -- {' '.join(PARTS['group'])}",
+              "}", "_reel \"$@\""]
     files["conf/completions/_reel"] = "\n".join(lines) + "\n"
 
 
 def fish(about):
-    lines = ["# Completion of reel in fish. Written by scripts/generate-manuals.py.",
-             f"set -l commands {' '.join(c['name'] for c in about['commands'])}", "complete -c reel -f"]
+    takers = "|".join(word for option in about["options"] if option["argument"] for word in spellings(option))
+    lines = ["# Completion of reel in fish. Written by scripts/generate-manuals.py.", "",
+             "# The words before the cursor that are neither options nor their values.",
+             "function __reel_words", "    set -l words (commandline -opc)", "    set -e words[1]", "    while set -q words[1]", "        switch $words[1]",
+             f"            case {takers.replace('|', ' ')}", "                set -e words[1]", "            case '-*'", "            case '*'",
+             "                printf '%s\\n' $words[1]", "        end", "        set -e words[1]", "    end", "end", "",
+             "function __reel_in -d 'The command is one of these'", "    set -l words (__reel_words)", "    set -q words[1]; and contains -- $words[1] $argv",
+             "end", "", "function __reel_after -d 'Exactly these words came before'", "    set -l words (__reel_words)",
+             "    test \"$words\" = \"$argv\"", "end", "",
+             "complete -c reel -f"]
     for command in about["commands"]:
-        lines += [f"complete -c reel -n \"not __fish_seen_subcommand_from $commands\" -a {command['name']} -d {quoted(command['help'])}"]
+        lines += [f"complete -c reel -n __reel_after -a {command['name']} -d {quoted(command['help'])}"]
     for option in about["options"]:
         line = "complete -c reel"
         if not option["common"]:
             takers = [c["name"] for c in about["commands"] if option["name"] in c["options"]]
-            line += f" -n '__fish_seen_subcommand_from {' '.join(takers)}'"
+            line += f" -n '__reel_in {' '.join(takers)}'"
         line += (f" -s {option['letter']}" if option["letter"] else "") + f" -l {option['name']}"
         if option["name"] in WORDS:
             line += f" -x -a '{' '.join(WORDS[option['name']])}'"
@@ -283,9 +308,10 @@ def fish(about):
         elif option["argument"]:
             line += " -x"
         lines += [line + f" -d {quoted(option['help'])}"]
-    lines += [f"complete -c reel -n '__fish_seen_subcommand_from {' '.join(OF_FILES)}' -F",
-              "complete -c reel -n '__fish_seen_subcommand_from admin; and not __fish_seen_subcommand_from group' -a group",
-              f"complete -c reel -n '__fish_seen_subcommand_from admin; and __fish_seen_subcommand_from group' -a '{' '.join(ADMIN)}'"]
+    lines += [f"complete -c reel -n '__reel_in {' '.join(OF_FILES)}' -F"]
+    for word, parts in PARTS.items():
+        path = "admin group" if word == "group" else word
+        lines += [f"complete -c reel -n '__reel_after {path}' -a '{' '.join(parts)}'"]
     files["conf/completions/reel.fish"] = "\n".join(lines) + "\n"
 
 
@@ -294,6 +320,7 @@ for daemon in DAEMONS:
 poster_page()
 reel_pages()
 reel = told("reel")
+check_parts(reel)
 bash(reel)
 zsh(reel)
 fish(reel)

@@ -8,7 +8,8 @@ declare -A sets=(
         libinih-dev uthash-dev libxxhash-dev libmagic-dev libsystemd-dev libjansson-dev zlib1g-dev libssl-dev libexpat1-dev
         libavformat-dev libavcodec-dev libavutil-dev libswscale-dev"
     [run]="libmagic-mgc ca-certificates curl"
-    [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2"
+    [test]="mariadb-server mariadb-client libcmocka-dev python3 python3-pytest python3-xxhash curl wget ffmpeg sqlite3 procps iproute2
+        iptables prometheus zsh fish mypy man-db systemd"
     [http]="varnish nginx-light haproxy squid slowhttptest mpv chromium firefox-esr ffmpeg wget curl python3-websocket
         python3-jsonschema python3-tuspy php-cli"
     [players]="rclone vlc-bin vlc-plugin-base gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad

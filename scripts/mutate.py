@@ -18,11 +18,12 @@ its file exactly once) or built, or when a named test fails without a mutant. A 
     --- to
     the text with the fault
 """
-import argparse, os, queue, shlex, shutil, subprocess, sys, tempfile, threading, time
+import argparse, fcntl, os, queue, shlex, shutil, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 MUTANTS = TOP / "tests/mutation/mutants"
+FAULTS = TOP / "tests/simulation/faults"
 README = TOP / "tests/mutation/README.md"
 DAEMONS = ["reel-tracker", "reel-idserver", "reel-storage", "reel-httpd", "reel", "reel_shared", "powercut", "clockstep"]
 
@@ -187,6 +188,22 @@ class Runner:
             print(f"{mutant.name}: {said} ({time.monotonic() - began:.0f} s)", flush=True)
 
 
+def alone():
+    """The lock of build/mutation, which the kernel takes back when this process ends; two runs would change each other's sources."""
+    place = TOP / "build/mutation"
+    place.mkdir(parents=True, exist_ok=True)
+    lock = open(place / "lock", "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        sys.exit(f"mutate.py: process {lock.read().strip() or '?'} runs mutants in {place} already: wait for its end, or use another worktree")
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-j", type=int, default=1, metavar="N", help="mutants at once, each in a copy of its own (default 1)")
@@ -203,6 +220,11 @@ def main():
             mutants.append(mutant)
         except Broken as fault:
             broken.append(str(fault))
+    for path in sorted(FAULTS.glob("*.mutant")):  # of tests/simulation/prove.py
+        try:
+            Mutant(path).apply(TOP)
+        except Broken as fault:
+            broken.append(str(fault))
     if options.list:
         README.write_text(readme(mutants))
     elif options.check and not broken and README.read_text() != readme(mutants):
@@ -210,6 +232,7 @@ def main():
     if options.check or options.list:
         print("\n".join(broken) or f"{len(mutants)} mutants can be applied")
         return bool(broken)
+    lock = alone()
     if options.names:
         mutants = [mutant for mutant in mutants if any(name in mutant.name for name in options.names)]
         broken = [fault for fault in broken if any(name in fault.split(":")[0] for name in options.names)]
@@ -226,6 +249,7 @@ def main():
         print(f"survived: {name}")
     done = len(runner.killed) + len(runner.survived)
     print(f"{len(runner.killed)}/{len(mutants) + len(broken)} mutants killed")
+    lock.close()
     return done != len(mutants) or bool(runner.survived or runner.broken)
 
 

@@ -67,7 +67,9 @@ for kind in "${what[@]}"; do
             (cd "$work/deb/$name" && DEB_BUILD_OPTIONS="$check parallel=$(nproc) ${DEB_BUILD_OPTIONS:-}" \
                 dpkg-buildpackage -us -uc -F >"$work/deb.log" 2>&1) || { tail -n 60 "$work/deb.log" >&2; fail "dpkg-buildpackage failed; its whole output is in $work/deb.log"; }
             mkdir -p "$dist/debug" && mv "$work"/deb/*-dbgsym_*.deb "$dist/debug/"
-            mv "$work"/deb/*.deb "$work"/deb/*.dsc "$work"/deb/*.tar.* "$work"/deb/*.changes "$work"/deb/*.buildinfo "$dist/" ;;
+            mv "$work"/deb/*.deb "$work"/deb/*.dsc "$work"/deb/*.tar.* "$work"/deb/*.changes "$work"/deb/*.buildinfo "$dist/"
+            # For lintian, dput and reprepro it names what lies beside it, without the debug symbols.
+            sed -i '/ [^ ]*-dbgsym_[^ ]*\.deb$/d' "$dist"/*.changes ;;
         rpm)
             command -v rpmbuild >/dev/null || fail "there is no rpmbuild here (package rpm)"
             # Without --nodeps it would look for RPM packages, which a Debian machine does not have.

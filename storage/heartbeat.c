@@ -253,7 +253,7 @@ static void tracker_failed(void *argument, const uint8_t *body, size_t size, con
 
 /* ---- messages ---- */
 
-static bool pack_join(const struct tracker *tracker, uint8_t *body, struct error *error)
+static bool heartbeat_pack_join(const struct tracker *tracker, uint8_t *body, struct error *error)
 {
     struct proto_join join = tracker->heartbeat->options.join;
     join.join_time = clock_wall_seconds();
@@ -308,7 +308,7 @@ static void tracker_next_message(struct tracker *tracker)
     if (!tracker->joined) {
         call.command = PROTO_TRACKER_JOIN;
         call.body_size = PROTO_JOIN_SIZE;
-        packed = pack_join(tracker, body, &error);
+        packed = heartbeat_pack_join(tracker, body, &error);
     } else if (is_legacy(tracker)) {
         call.command = PROTO_TRACKER_BEAT;
         call.body_size = PROTO_BEAT_SIZE;

@@ -51,9 +51,9 @@ const struct config_option storage_options[] = {
     PACKET_DAEMON_REFUSED_BODY_TIMEOUT("storage", "drain_timeout", "30s"),
 
     {"storage", "paths", CONFIG_STRINGS, MEMBER(paths), NULL, 0, 0, NULL, false,
-     "Store paths, KEY=DIR or just DIR (an absolute directory). KEY (at most 64 bytes; DIR itself where "
-     "absent) stands in "
-     "the file rows and names the sequence of the ID server, so it must never change; DIR is where it lies "
+     "Store paths, KEY=DIR or just DIR (an absolute directory). KEY (at most 64 bytes; DIR itself if left "
+     "out) is part of the file rows and names the sequence of the ID server, so it must never change; DIR is "
+     "where it lies "
      "here."},
     {"storage", "mount_check", CONFIG_CHOICE, MEMBER(mount_check), "none", 0, 0, "none|marker|mount", false,
      "How a store path is distinguished from the empty directory beneath a volume that is not mounted: "
@@ -71,9 +71,9 @@ const struct config_option storage_options[] = {
      "Group (name or number) of new files and directories; the daemon's user must be a member. Empty: the "
      "system's default."},
     {"storage", "workers", CONFIG_INTEGER, MEMBER(workers_per_path), "32", 1, 256, NULL, false,
-     "Threads that do the file system calls of one store path; each path has its own, so that one that hangs "
-     "stops no "
-     "other. As many files as there are threads can share one commit of the file system's journal."},
+     "Threads that make the file system calls of one store path; each path has its own, so that one that "
+     "hangs does not stop the others. As many files as there are threads can share one commit of the file "
+     "system's journal."},
     {"storage", "workers_queue", CONFIG_INTEGER, MEMBER(workers_queue), "8192", 16, 1000000, NULL, false,
      "File system calls of one store path that may wait for a thread; beyond it requests are refused."},
     {"storage", "probe_interval", CONFIG_DURATION, MEMBER(probe_interval_ms), "3s", 100, 3600 * SECOND, NULL,
@@ -124,7 +124,7 @@ const struct config_option storage_options[] = {
      "Space of the upload journal, which is written once when it is first needed."},
     {"storage", "sha256", CONFIG_CHOICE, MEMBER(sha256), "auto", 0, 0, "auto|always|never", false,
      "When the SHA-256 of the content is stored beside its digest, so that lost bytes are replaced only by "
-     "the very same bytes, even if somebody forges others with the same XXH3-128. auto: with the upload "
+     "the very same bytes, even if someone forges others with the same XXH3-128. auto: with the upload "
      "if the processor has instructions for it, else when the scrub reads the file; always: with the "
      "upload, at about 4 s of CPU time per GB without such instructions; never: not at all."},
     {"storage", "chunk_size", CONFIG_SIZE, MEMBER(chunk_size), "128K", 16 * KILO, 16 * MEGA, NULL, false,
@@ -140,7 +140,8 @@ const struct config_option storage_options[] = {
      "How long an upload waits for its turn before it is refused."},
 
     {"storage", "upload_rate_min", CONFIG_SIZE, MEMBER(upload_rate_min), "1K", 0, GIGA, NULL, false,
-     "Bytes per second that the content of an upload must bring at least, measured over progress_timeout; a "
+     "Bytes per second at which the content of an upload must at least arrive, measured over "
+     "progress_timeout; a "
      "slower "
      "upload is cut. 0: no limit."},
     {"storage", "partial_keep", CONFIG_DURATION, MEMBER(partial_keep_ms), "7d", 60 * SECOND, 365 * DAY, NULL,
@@ -152,7 +153,7 @@ const struct config_option storage_options[] = {
     {"storage", "partials_max", CONFIG_INTEGER, MEMBER(partials_max), "10000", 1, 10000000, NULL, false,
      "Partial uploads of the group that are under way at once; further ones are refused."},
     {"storage", "partials_per_user", CONFIG_INTEGER, MEMBER(partials_per_user), "1000", 1, 10000000, NULL,
-     false, "The same for one user."},
+     false, "The same for one user, in whatever group."},
 
     {"storage", "quota_bytes", CONFIG_SIZE, MEMBER(quota_bytes), "0", 0, INT64_MAX, NULL, true,
      "Bytes that a user may have in an application, deleted files that are not purged yet included; 0: no "
@@ -164,7 +165,8 @@ const struct config_option storage_options[] = {
     {"storage", "trash_keep", CONFIG_DURATION, MEMBER(trash_keep_ms), "7d", 0, 3650 * DAY, NULL, true,
      "How long a deleted file is kept and can be restored; then it is purged. 0: at once."},
     {"storage", "purge_interval", CONFIG_DURATION, MEMBER(purge_interval_ms), "1m", 100, DAY, NULL, false,
-     "How often deleted files that are old enough are looked for, and the space of the others is measured."},
+     "How often deleted files that are old enough are looked for, and the space of the others is measured "
+     "(less often where that takes more than a fiftieth of the time)."},
     {"storage", "lease", CONFIG_DURATION, MEMBER(lease_ms), "30s", SECOND, 3600 * SECOND, NULL, false,
      "One member of the group does the upkeep (purge, clean-up, scrub); another one takes over when it has "
      "not "
@@ -182,7 +184,7 @@ const struct config_option storage_options[] = {
      "database may be the "
      "wrong one, until `reel fsck --confirm-leftovers`."},
     {"storage", "leftovers_share", CONFIG_INTEGER, MEMBER(leftovers_share), "10", 1, 100, NULL, false,
-     "The same where more than 16 files, and more than this per cent of those looked at, have no row."},
+     "The same if more than 16 files, and more than this percentage of those looked at, have no row."},
     {"storage", "quarantine_keep", CONFIG_DURATION, MEMBER(quarantine_keep_ms), "30d", 0, 3650 * DAY, NULL,
      false,
      "How long files without rows and damaged ones lie in .quarantine of their store path before they are "

@@ -1,6 +1,6 @@
 /*
- * choice: weighted draws without replacement. Chance comes from arc4random(3), which needs neither a seed nor a state and
- * may be asked on any thread.
+ * choice: weighted draws without replacement. Nobody gains by guessing them, so they cost no call of the system: each thread has a
+ * generator of its own (SplitMix64: Steele, Lea, Flood 2014), with a seed from the system.
  */
 #include "tracker/choice.h"
 #include <stdlib.h>
@@ -8,7 +8,13 @@
 /* In [0, 1). */
 static double random_unit(void)
 {
-    return (double)arc4random() * 0x1.0p-32;
+    static _Thread_local uint64_t state;
+    if (state == 0)
+        arc4random_buf(&state, sizeof(state));
+    state += UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t mixed = (state ^ (state >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    mixed = (mixed ^ (mixed >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (double)((mixed ^ (mixed >> 31)) >> 11) * 0x1.0p-53;
 }
 
 /* The mean busyness of the servers that reported theirs; 0 where none did. */

@@ -3,6 +3,7 @@
  * not what shall change.
  */
 #include "tracker/group_admin.h"
+#include "tracker/group_rows.h"
 #include "common/config/networks.h"
 #include "common/base/log.h"
 
@@ -61,51 +62,41 @@ static enum db_result add_group(struct change *change, struct db_connection *con
     return result;
 }
 
-static bool take_one(void *argument, const struct db_value *columns, size_t count)
+/* One that gets no new users and has none. The row goes first, so that its lock keeps everybody from being routed to the group;
+ * then nobody may belong to it. One that is gone already, perhaps by an earlier try of this very request, counts as removed. */
+static enum db_result remove_in_transaction(struct change *change, struct db_connection *connection,
+                                            struct error *error)
 {
-    (void)columns;
-    *(bool *)argument = count == 1;
-    return false;
-}
-
-static enum db_result group_has(struct db_connection *connection, const char *sql, const char *group,
-                                bool *has, struct error *error)
-{
+    const char *group = change->wanted.group;
     const struct db_value parameters[] = {db_text(group)};
-    *has = false;
-    return db_query(connection, sql, parameters, ARRAY_SIZE(parameters), take_one, has, error);
+    int64_t removed = 0;
+    bool there = false, users = false;
+    enum db_result result =
+        db_execute(connection, "DELETE FROM t_groups_info WHERE group_name = ? AND state <> 0", parameters,
+                   ARRAY_SIZE(parameters), &removed, error);
+    if (result == DB_OK)
+        result = group_rows_hold(connection, group, false, &there, error);
+    if (result == DB_OK)
+        result = group_rows_users(connection, group, &users, error);
+    change->rows = 1;
+    if (result == DB_OK && there)
+        error_set(&change->refusal, ERROR_EXISTS, "group %s gets new users; drain it first", group);
+    else if (result == DB_OK && removed > 0 && users)
+        error_set(&change->refusal, ERROR_EXISTS,
+                  "group %s has users; move them first: reel admin group drain %s --empty", group, group);
+    return result;
 }
 
-/* One that gets no new users and has none. The DELETE asks for both once more: an open group may get a user at any moment.
- * One that is gone already, perhaps by an earlier try of this very request, counts as removed. */
 static enum db_result remove_group(struct change *change, struct db_connection *connection,
                                    struct error *error)
 {
-    const char *group = change->wanted.group;
-    const struct db_value parameters[] = {db_text(group), db_text(group)};
-    bool there = false, drained = false, users = false;
-    enum db_result result =
-        group_has(connection, "SELECT 1 FROM t_groups_info WHERE group_name = ?", group, &there, error);
+    enum db_result result = db_begin(connection, error);
     if (result == DB_OK)
-        result = group_has(connection, "SELECT 1 FROM t_groups_info WHERE group_name = ? AND state <> 0",
-                           group, &drained, error);
-    if (result == DB_OK)
-        result = group_has(connection, "SELECT 1 FROM t_router WHERE group_name = ? LIMIT 1", group, &users,
-                           error);
-    if (result != DB_OK)
-        return result;
-    change->rows = there ? 0 : 1;
-    if (there && !drained)
-        error_set(&change->refusal, ERROR_EXISTS, "group %s gets new users; drain it first", group);
-    else if (users)
-        error_set(&change->refusal, ERROR_EXISTS,
-                  "group %s has users; move them first: reel admin group drain %s --empty", group, group);
-    if (!there || change->refusal.code != ERROR_NONE)
-        return DB_OK;
-    return db_execute(connection,
-                      "DELETE FROM t_groups_info WHERE group_name = ? AND state <> 0 AND NOT EXISTS "
-                      "(SELECT 1 FROM t_router WHERE group_name = ?)",
-                      parameters, ARRAY_SIZE(parameters), &change->rows, error);
+        result = remove_in_transaction(change, connection, error);
+    if (result == DB_OK && change->refusal.code == ERROR_NONE)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
 }
 
 static enum db_result run_change(struct db_job *job, struct db_connection *connection, struct error *error)

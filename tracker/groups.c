@@ -117,7 +117,7 @@ static void answer_questions(struct groups *groups, struct wait_list *list, cons
     }
 }
 
-static void note_outcome(struct groups *groups, const struct error *failure)
+static void groups_note_outcome(struct groups *groups, const struct error *failure)
 {
     groups_lock(groups);
     bool was_loaded = groups->loaded, had_failed = groups->failed;
@@ -151,7 +151,7 @@ static void end_reading(struct groups *groups, const struct error *failure)
     groups->reading = false;
     if (!failure)
         table_set_groups(groups->table, groups->rows, groups->row_count);
-    note_outcome(groups, failure);
+    groups_note_outcome(groups, failure);
     answer_questions(groups, &groups->served, failure ? failure->text : NULL);
     groups_lock(groups);
     bool more = groups->waiting.count > 0;
@@ -188,7 +188,7 @@ static void begin_reading(struct groups *groups)
         /* Questions that came meanwhile wait for the timer: asking a full queue again at once helps nobody.
          */
         groups->reading = false;
-        note_outcome(groups, &error);
+        groups_note_outcome(groups, &error);
         answer_questions(groups, &groups->served, error.text);
     }
 }

@@ -33,7 +33,7 @@ int main(int argc, char **argv)
         .destroy = tracker_service_destroy,
         .reload = tracker_service_reload,
         .health = tracker_service_health,
-        .status = tracker_service_status,
+        .ask_status = tracker_service_ask_status,
     };
     return daemon_run(&spec, argc, argv);
 }

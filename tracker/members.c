@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
-#define WHO_SIZE (ADDRESS_TEXT_SIZE + PROTO_HOST_SIZE + PROTO_GROUP_SIZE + 40)
+#define PLACES_MIN 64
+#define WHO_SIZE   (ADDRESS_TEXT_SIZE + PROTO_HOST_SIZE + PROTO_GROUP_SIZE + 40)
 
 void members_init(struct members *members, size_t groups_max, size_t members_max)
 {
@@ -79,22 +81,31 @@ void members_set_suspect(struct members *members, struct member *member, bool su
               member_describe(member, who), suspect ? "suspect" : "trusted again", cause);
 }
 
-static void member_free(struct members *members, struct group *group, struct member *member)
+static void member_free(struct members *members, struct member *member)
 {
+    struct group *group = member->group;
+    struct member_place *last = &members->places[--members->member_count];
+    *members_place(members, member) = *last;
+    last->member->place = member->place;
     TAILQ_REMOVE(&group->members, member, link);
     group->member_count--;
-    members->member_count--;
+    members->emptied = members->emptied || group->member_count == 0;
     members->state_counts[member->shown.state]--;
     if (member->shown.suspect)
         members->suspect_count--;
     free(member);
 }
 
-void members_forget(struct members *members, struct group *group, struct member *member, const char *cause)
+void members_forget(struct members *members, struct member *member, const char *cause)
 {
     char who[WHO_SIZE];
     log_info("table", "%s: forgotten: %s", member_describe(member, who), cause);
-    member_free(members, group, member);
+    member_free(members, member);
+}
+
+uint64_t members_hash(const char *peer)
+{
+    return XXH3_64bits(peer, strlen(peer));
 }
 
 struct member *members_find(struct group *group, const char *peer, uint16_t port)
@@ -108,50 +119,76 @@ struct member *members_find(struct group *group, const char *peer, uint16_t port
     return NULL;
 }
 
-/* Forgets the server that has been OFFLINE for longest, of those at PEER where that is not NULL. False where none is. */
-static bool members_make_room(struct members *members, const char *peer)
+/* Where a peer is, as far as the limit per address goes. */
+struct member_network {
+    uint8_t bytes[ADDRESS_NETWORK_SIZE];
+    uint64_t hash;
+};
+
+static struct member_network network_of(const char *peer)
 {
-    struct group *group, *oldest_group = NULL;
-    struct member *member, *oldest = NULL;
-    TAILQ_FOREACH(group, &members->groups, link)
-    {
-        TAILQ_FOREACH(member, &group->members, link)
-        {
-            if (member->shown.state == TABLE_OFFLINE &&
-                (!peer || strcmp(member->shown.address.host, peer) == 0) &&
-                (!oldest || member->offline_ms < oldest->offline_ms)) {
-                oldest = member;
-                oldest_group = group;
-            }
-        }
+    struct member_network network = {0};
+    if (!address_network(peer, network.bytes)) /* a peer's address is numeric */
+        memcpy(network.bytes, peer, strnlen(peer, sizeof(network.bytes)));
+    network.hash = XXH3_64bits(network.bytes, sizeof(network.bytes));
+    return network;
+}
+
+static bool is_in(const struct member_place *place, const struct member_network *network)
+{
+    if (place->network != network->hash)
+        return false;
+    const struct member_network own = network_of(place->member->shown.address.host);
+    return memcmp(own.bytes, network->bytes, sizeof(own.bytes)) == 0;
+}
+
+/* Forgets the server that has been OFFLINE for longest, of those in NETWORK where that is not NULL. False where none is. */
+static bool members_make_room(struct members *members, const struct member_network *network)
+{
+    struct member *oldest = NULL;
+    for (size_t i = 0; i < members->member_count; i++) {
+        struct member *member = members->places[i].member;
+        if ((!network || is_in(&members->places[i], network)) && member->shown.state == TABLE_OFFLINE &&
+            (!oldest || member->offline_ms < oldest->offline_ms))
+            oldest = member;
     }
     if (!oldest)
         return false;
-    members_forget(members, oldest_group, oldest, "OFFLINE, and its place is needed");
+    members_forget(members, oldest, "OFFLINE, and its place is needed");
     return true;
 }
 
-static size_t count_at(struct members *members, const char *peer)
+static size_t count_in(const struct members *members, const struct member_network *network)
 {
-    struct group *group;
-    struct member *member;
     size_t count = 0;
-    TAILQ_FOREACH(group, &members->groups, link)
-    {
-        TAILQ_FOREACH(member, &group->members, link)
-        count += strcmp(member->shown.address.host, peer) == 0;
-    }
+    for (size_t i = 0; i < members->member_count; i++)
+        count += is_in(&members->places[i], network);
     return count;
+}
+
+/* Room for one more in `places`. */
+static bool members_grow(struct members *members)
+{
+    if (members->member_count < members->places_room)
+        return true;
+    size_t room = max_size(2 * members->places_room, PLACES_MIN);
+    struct member_place *places = realloc(members->places, room * sizeof(*places));
+    if (!places)
+        return false;
+    members->places = places;
+    members->places_room = room;
+    return true;
 }
 
 struct member *members_add(struct members *members, struct group *group, const char *peer, uint16_t port,
                            struct error *error)
 {
-    if (members->per_address_max > 0 && count_at(members, peer) >= members->per_address_max &&
-        !members_make_room(members, peer)) {
+    const struct member_network network = network_of(peer);
+    if (members->per_address_max > 0 && count_in(members, &network) >= members->per_address_max &&
+        !members_make_room(members, &network)) {
         error_set(error, ERROR_UNAVAILABLE,
-                  "%zu storage servers have joined from %s: tracker.storages_per_address allows no more",
-                  members->per_address_max, peer);
+                  "%zu storage servers have joined from %s%s: tracker.storages_per_address allows no more",
+                  members->per_address_max, strchr(peer, ':') ? "the /64 of " : "", peer);
         return NULL;
     }
     if (members->member_count >= members->members_max && !members_make_room(members, NULL)) {
@@ -159,11 +196,15 @@ struct member *members_add(struct members *members, struct group *group, const c
                   members->members_max);
         return NULL;
     }
-    struct member *member = calloc(1, sizeof(*member));
+    struct member *member = members_grow(members) ? calloc(1, sizeof(*member)) : NULL;
     if (!member) {
         error_set(error, ERROR_UNAVAILABLE, "out of memory");
         return NULL;
     }
+    member->group = group;
+    member->place = members->member_count++;
+    *members_place(members, member) = (struct member_place){
+        .due_ms = INT64_MAX, .host = members_hash(peer), .network = network.hash, .member = member};
     struct table_server *shown = &member->shown;
     snprintf(shown->group, sizeof(shown->group), "%s", group->row.name);
     snprintf(shown->address.host, sizeof(shown->address.host), "%s", peer);
@@ -171,7 +212,6 @@ struct member *members_add(struct members *members, struct group *group, const c
     shown->state = TABLE_OFFLINE;
     TAILQ_INSERT_TAIL(&group->members, member, link);
     group->member_count++;
-    members->member_count++;
     members->state_counts[TABLE_OFFLINE]++;
     return member;
 }
@@ -194,10 +234,15 @@ static void group_free(struct members *members, struct group *group)
     free(group);
 }
 
-void members_drop_unused_group(struct members *members, struct group *group)
+void members_drop_unused_groups(struct members *members)
 {
-    if (!group->known && TAILQ_EMPTY(&group->members))
-        group_free(members, group);
+    struct group *group, *next;
+    for (group = TAILQ_FIRST(&members->groups); group; group = next) {
+        next = TAILQ_NEXT(group, link);
+        if (!group->known && TAILQ_EMPTY(&group->members))
+            group_free(members, group);
+    }
+    members->emptied = false;
 }
 
 void members_clear(struct members *members)
@@ -206,9 +251,12 @@ void members_clear(struct members *members)
     while ((group = TAILQ_FIRST(&members->groups))) {
         struct member *member;
         while ((member = TAILQ_FIRST(&group->members)))
-            member_free(members, group, member);
+            member_free(members, member);
         group_free(members, group);
     }
+    free(members->places);
+    members->places = NULL;
+    members->places_room = 0;
 }
 
 static void group_add(struct members *members, const struct table_group_row *row)
@@ -268,7 +316,7 @@ static void group_update(struct group *group, const struct table_group_row *row)
 
 void members_set_groups(struct members *members, const struct table_group_row *rows, size_t count)
 {
-    struct group *group, *next;
+    struct group *group;
     TAILQ_FOREACH(group, &members->groups, link)
     group->seen = false;
     for (size_t i = 0; i < count; i++) {
@@ -278,8 +326,8 @@ void members_set_groups(struct members *members, const struct table_group_row *r
         else
             group_add(members, &rows[i]);
     }
-    for (group = TAILQ_FIRST(&members->groups); group; group = next) {
-        next = TAILQ_NEXT(group, link);
+    TAILQ_FOREACH(group, &members->groups, link)
+    {
         if (group->seen)
             continue;
         if (group->known) {
@@ -289,6 +337,6 @@ void members_set_groups(struct members *members, const struct table_group_row *r
                         group->row.name, group->member_count);
         }
         group->known = false;
-        members_drop_unused_group(members, group);
     }
+    members_drop_unused_groups(members);
 }

@@ -86,13 +86,13 @@ const struct config_option tracker_options[] = {
      .name = "storages_per_address",
      .type = CONFIG_INTEGER,
      OPTION(storages_per_address),
-     .default_value = "16",
+     .default_value = "64",
      .minimum = 0,
      .maximum = 100000,
      .reloadable = true,
-     .help = "Of these, storage servers that may join from one address, so that no single machine fills the "
-             "table. "
-             "0: no limit."},
+     .help = "Of these, storage servers that may join from one address (IPv6: from one /64, which a machine "
+             "can have all of, and all machines of a local network share), so that no single machine fills "
+             "the table. 0: no limit."},
     {.section = "tracker",
      .name = "storage_addresses",
      .type = CONFIG_STRINGS,
@@ -102,7 +102,7 @@ const struct config_option tracker_options[] = {
      .help = "Addresses and networks, separated by commas, from which storage servers may join and send "
              "heartbeats. "
              "Empty: from "
-             "anywhere, so that whoever reaches this port can be given users' files; a warning says so at "
+             "anywhere, so that anyone who reaches this port can be given users' files; a warning says so at "
              "start."},
     {.section = "tracker",
      .name = "applications",

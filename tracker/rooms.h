@@ -37,7 +37,7 @@ struct tracker {
     struct loop_watch *watch;
     struct router *router;
     struct workers *reporter;
-    struct report_share groups_text, status_text;
+    struct report_share groups_text, status_text, people_text;
     atomic_bool stopping;  /* connections that close now say nothing about their storage servers */
     int64_t started_ms;    /* monotonic */
     struct wait_list held; /* routes that wait for a storage server; under held_mutex */

@@ -41,7 +41,7 @@ static void count_outcome(const struct packet_request *request, int code)
     metric_add(tracker_of(request)->outcomes[create][outcome_of(code)], 1);
 }
 
-/* ---- after a restart ---- */
+/* ---- after a start ---- */
 
 #define HOLD_MS  3000
 #define LOOK_MS  100
@@ -52,29 +52,35 @@ struct held_route {
     struct packet_request *request;
 };
 
-static void on_held(struct wait *wait, enum wait_end end)
+static void on_route_held(struct wait *wait, enum wait_end end)
 {
     struct held_route *held = CONTAINER_OF(wait, struct held_route, wait);
     struct packet_request *request = held->request;
+    char group[PROTO_GROUP_SIZE];
+    struct error error;
 
     (void)end;
     free(held);
-    handle_route(request, request->command == PROTO_TRACKER_SADDRS);
+    if (request->command != PROTO_TRACKER_SERVERS)
+        handle_route(request, request->command == PROTO_TRACKER_SADDRS);
+    else if (proto_group_name_unpack(request->head, request->head_size, group, &error))
+        route_commands_name_servers(request, group);
+    else
+        packet_reply_failure(request, &error);
 }
 
 /* True: REQUEST is looked at again in a moment. */
-static bool hold(struct packet_request *request, int code)
+static bool hold(struct packet_request *request)
 {
     struct tracker *tracker = tracker_of(request);
-    if (code != ERROR_NO_SERVER || request->command == PROTO_TRACKER_SERVERS || !kept_sockets_inherited() ||
-        clock_monotonic_ms() >= tracker->started_ms + HOLD_MS || atomic_load(&tracker->stopping))
+    if (clock_monotonic_ms() >= tracker->started_ms + HOLD_MS || atomic_load(&tracker->stopping))
         return false;
     struct held_route *held = calloc(1, sizeof(*held));
     if (!held)
         return false;
     held->request = request;
     held->wait.loop = request->loop;
-    held->wait.done = on_held;
+    held->wait.done = on_route_held;
     pthread_mutex_lock(&tracker->held_mutex);
     bool waits = tracker->held.count < HELD_MAX && wait_enter(&tracker->held, &held->wait, LOOK_MS);
     pthread_mutex_unlock(&tracker->held_mutex);
@@ -102,7 +108,8 @@ void route_commands_end(struct tracker *tracker)
 
 static void fail_route(struct packet_request *request, const struct error *error)
 {
-    if (hold(request, error->code))
+    /* Of a process before this one its clients wait here, and its storage servers are about to join. */
+    if (error->code == ERROR_NO_SERVER && kept_sockets_inherited() && hold(request))
         return;
     count_outcome(request, error->code);
     packet_reply_failure(request, error);
@@ -116,10 +123,12 @@ static size_t keep_reachable(const struct packet_request *request, const char *g
     uint64_t suppressed = 0;
     const char *client = packet_connection_peer(request->connection)->host;
     struct address local, reachable;
-    bool has_local = packet_connection_local(request->connection, &local);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (reach_address(&servers[i], client, has_local ? local.host : NULL, &reachable))
+        /* Our own end of the connection, a call of the system, seldom matters. */
+        if (reach_address(&servers[i], client, NULL, &reachable) ||
+            (packet_connection_local(request->connection, &local) &&
+             reach_address(&servers[i], client, local.host, &reachable)))
             servers[kept++] = reachable;
         else if (log_gate_open(&gate, 60000, &suppressed))
             log_warning("routes",
@@ -142,9 +151,11 @@ void route_commands_name_servers(struct packet_request *request, const char *gro
                                  packet_connection_secure(request->connection), servers, ARRAY_SIZE(servers));
     size_t count = keep_reachable(request, group, servers, chosen);
     if (count == 0) {
+        bool known = table_group_known(tracker_of(request)->table, group);
         error_set(&error, ERROR_NO_SERVER,
                   chosen > 0 ? "no storage server of group %s can be reached from here"
-                             : "group %s has no ACTIVE storage server",
+                  : known    ? "group %s has no ACTIVE storage server"
+                             : "group %s is not in t_groups_info, and has no storage server",
                   group);
         fail_route(request, &error);
         return;
@@ -179,11 +190,32 @@ static void route_known(void *argument, const char *group, const struct error *e
         answer_unrouted(argument, error);
 }
 
+/* Until t_groups_info has been read a user looks as if there were no group for it, and a group as if it had been removed. False:
+ * REQUEST waits for that, or has been answered. */
+static bool groups_are_known(struct packet_request *request)
+{
+    struct groups *groups = tracker_of(request)->groups;
+    char reason[ERROR_TEXT_SIZE];
+    struct error error;
+    if (groups_loaded(groups))
+        return true;
+    bool works = groups_reading_works(groups, reason, sizeof(reason));
+    if (works && hold(request))
+        return false;
+    error_set(&error, ERROR_UNAVAILABLE, "the groups cannot be looked up: %s",
+              works ? "the database does not answer" : reason);
+    count_outcome(request, error.code);
+    packet_reply_failure(request, &error);
+    return false;
+}
+
 static void handle_route(struct packet_request *request, bool create)
 {
     struct proto_file_key key;
     struct error error;
     char group[PROTO_GROUP_SIZE];
+    if (!groups_are_known(request))
+        return;
     bool ok = create ? proto_file_key_unpack(request->head, request->head_size, &key, &error)
                      : proto_user_key_unpack(request->head, request->head_size, &key, &error);
     if (!ok) {

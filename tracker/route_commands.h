@@ -14,12 +14,13 @@ struct tracker;
 void route_commands_saddrs(struct packet_request *request);
 void route_commands_locate(struct packet_request *request);
 
-/* Makes reel_tracker_routes_total. Before the first request. */
-/* After a restart a tracker knows no storage server until they have joined again, which takes them about a second: who asks meanwhile
- * waits for it, instead of being refused. Before the first request, and after the last one. */
+/* Until the groups have been read nobody is told anything about them: who asks meanwhile waits, three seconds at most. After a
+ * restart a tracker knows no storage server until they have joined again, which takes them about a second: who asks meanwhile
+ * waits for it too, instead of being refused. Before the first request, and after the last one. */
 void route_commands_begin(struct tracker *tracker);
 void route_commands_end(struct tracker *tracker);
 
+/* Makes reel_tracker_routes_total. Before the first request. */
 void route_commands_register_metrics(struct tracker *tracker);
 
 /* The reply to SADDRS, LOCATE and SERVERS: servers of GROUP that the client can reach. */

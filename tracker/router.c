@@ -3,6 +3,7 @@
  */
 #include "tracker/router.h"
 #include "common/base/duration.h"
+#include "tracker/group_rows.h"
 #include "tracker/pins.h"
 #include "common/base/cache.h"
 #include "common/base/clock.h"
@@ -18,6 +19,7 @@
 #define CACHE_SHARDS    16
 #define CACHE_KEY_SIZE  (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
 #define INSERT_TRIES    3
+#define PLACE_TRIES     1000 /* groups that turn out to be closed */
 #define LOG_INTERVAL_MS 1000
 
 /* A cached answer that is too old is given after so long, when the database has not confirmed it by then. */
@@ -179,16 +181,44 @@ static enum db_result select_group(struct question *question, struct db_connecti
                     ARRAY_SIZE(parameters), take_group, question, error);
 }
 
-/* One statement is one transaction: a row is either there with its group, or not at all. */
-static enum db_result insert_group(struct question *question, struct db_connection *connection,
+/* Memory may be older than what another tracker has done to the group: the row is added only while the group is there and
+ * open in the database, which stays so until the transaction ends. *OPEN: whether it was. */
+static enum db_result insert_group(struct question *question, struct db_connection *connection, bool *open,
                                    struct error *error)
 {
     const struct db_value parameters[] = {db_text(question->application), db_text(question->user),
                                           db_text(question->group)};
-    return db_execute(connection,
-                      "INSERT INTO t_router (appid, userid, group_name, create_time, update_time) "
-                      "VALUES (?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
-                      parameters, ARRAY_SIZE(parameters), NULL, error);
+    enum db_result result = db_begin(connection, error);
+    if (result == DB_OK)
+        result = group_rows_hold(connection, question->group, true, open, error);
+    if (result == DB_OK && *open)
+        result = db_execute(connection,
+                            "INSERT INTO t_router (appid, userid, group_name, create_time, update_time) "
+                            "VALUES (?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
+                            parameters, ARRAY_SIZE(parameters), NULL, error);
+    if (result == DB_OK && *open)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
+/* Gives a user without a row one. DB_OK with an error in QUESTION: there is no group to be had. DB_CONSTRAINT: somebody else
+ * was quicker. */
+static enum db_result create_route(struct question *question, struct db_connection *connection,
+                                   struct error *error)
+{
+    bool open = false;
+    for (int try = 0; try < PLACE_TRIES; try++) {
+        if (!place_user(question->router, question->application, question->user, question->group,
+                        &question->error))
+            return DB_OK;
+        enum db_result result = insert_group(question, connection, &open, error);
+        if (result != DB_OK || open)
+            return result;
+        table_close_group(question->router->table, question->group);
+    }
+    error_set(&question->error, ERROR_UNAVAILABLE, "t_groups_info changes faster than a user can be placed");
+    return DB_OK;
 }
 
 /* May run again after any failure, also an uncertain one: it begins by reading what is there. */
@@ -205,14 +235,9 @@ static enum db_result run_question(struct db_job *job, struct db_connection *con
                       question->user, question->application);
             return DB_OK;
         }
-        if (!place_user(question->router, question->application, question->user, question->group,
-                        &question->error))
-            return DB_OK;
-        result = insert_group(question, connection, error);
-        if (result == DB_OK) {
-            question->found = question->created = true;
-            return DB_OK;
-        }
+        result = create_route(question, connection, error);
+        if (result == DB_OK)
+            question->found = question->created = question->error.code == ERROR_NONE;
         if (result != DB_CONSTRAINT)
             return result;
         /* Another tracker, or another request here, was quicker: what it wrote holds. */
@@ -283,7 +308,7 @@ static void question_timeout(evutil_socket_t fd, short what, void *argument)
     question_answer(question, NULL, &error);
 }
 
-static void remember(const struct question *question)
+static void router_remember(const struct question *question)
 {
     struct router *router = question->router;
     char key[CACHE_KEY_SIZE];
@@ -308,7 +333,7 @@ static void question_done(struct db_job *job)
 {
     struct question *question = CONTAINER_OF(job, struct question, job);
     if (job->result == DB_OK) {
-        remember(question);
+        router_remember(question);
         question_answer(question, question->found ? question->group : NULL, &question->error);
     } else if (question->callback) {
         log_failure(&job->error);

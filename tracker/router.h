@@ -1,7 +1,8 @@
 /*
  * router: which group a user belongs to: the cache, then t_router, then (SADDRS only) a group is chosen for a
  * new user and written down, once, also when two trackers are asked at the same moment: the unique index on
- * (appid, userid) refuses the second row, and what the first wrote is read. Applications that are not
+ * (appid, userid) refuses the second row, and what the first wrote is read. Only a group that is open in the database at that
+ * moment is written down, whatever memory says of it. Applications that are not
  * configured are refused here. Thread-safe. Called by service.c.
  */
 #ifndef REEL_TRACKER_ROUTER_H

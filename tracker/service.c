@@ -1,6 +1,7 @@
 /*
  * service: makes the tracker's rooms, puts its commands into one table, and ends it all; answers GROUPS, STATUS and GROUP.
- * A handler runs on its connection's loop and answers there; what GROUPS and STATUS say is put together on a worker.
+ * A handler runs on its connection's loop and answers there; what GROUPS, STATUS and the admin port's /status say is put together
+ * on a worker.
  */
 #include "tracker/service.h"
 #include "tracker/report.h"
@@ -9,12 +10,13 @@
 #include "tracker/storage_commands.h"
 #include "tracker/user_admin.h"
 #include "common/base/log.h"
+#include "common/daemon/admin.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TICK_MS       250
-#define REPORTS       2 /* texts that are made: of GROUPS and of STATUS */
+#define REPORTS       3 /* texts that are made: of GROUPS, of STATUS and of the admin port */
 #define REPORT_END_MS 60000
 
 /* ---- GROUPS, STATUS ---- */
@@ -75,10 +77,12 @@ static void handle_groups(struct packet_request *request)
     reply_report(request, &tracker_of(request)->groups_text);
 }
 
+/* On a worker: of thousands of members it takes long. */
 static json_t *service_status(struct tracker *tracker)
 {
     struct table_snapshot snapshot;
     char reason[ERROR_TEXT_SIZE]; /* for the log and the operator, not for the client */
+    ASSERT(!loop_current());
     if (!table_snapshot_take(tracker->table, table_now(), &snapshot))
         return NULL;
     json_t *status = report_status(&snapshot);
@@ -99,14 +103,24 @@ static json_t *service_status(struct tracker *tracker)
     return status;
 }
 
-/* On a worker. */
-static char *make_status(void *argument, size_t *size)
+static char *tracker_status_text(struct tracker *tracker, size_t flags, size_t *size)
 {
-    json_t *status = service_status(argument);
-    char *text = status ? json_dumps(status, JSON_COMPACT) : NULL;
+    json_t *status = service_status(tracker);
+    char *text = status ? json_dumps(status, flags) : NULL;
     json_decref(status);
     *size = text ? strlen(text) : 0;
     return text;
+}
+
+/* On a worker, as the next. */
+static char *make_status(void *argument, size_t *size)
+{
+    return tracker_status_text(argument, JSON_COMPACT, size);
+}
+
+static char *make_people_status(void *argument, size_t *size)
+{
+    return tracker_status_text(argument, JSON_INDENT(2), size);
 }
 
 static void handle_status(struct packet_request *request)
@@ -240,9 +254,9 @@ static void ticked(struct packet_daemon *base)
     table_tick(tracker->table, now, loop_watch_stuck(tracker->watch, now.monotonic_ms, TABLE_PAUSE_MS));
 }
 
-static void warn_where_open(struct tracker *tracker)
+static void warn_where_open(struct tracker *tracker, const struct daemon_config *config)
 {
-    if (admission_is_open(tracker->storages) && auth_mode(tracker->base.daemon->auth) != AUTH_REQUIRED)
+    if (admission_is_open(tracker->storages) && config->auth_mode != AUTH_REQUIRED)
         log_warning("storages",
                     "tracker.storage_addresses is empty: whoever reaches this port can join as a storage "
                     "server and be given users' files");
@@ -251,7 +265,7 @@ static void warn_where_open(struct tracker *tracker)
 static bool start_rooms(struct tracker *tracker, const struct tracker_config *config, struct error *error)
 {
     const struct table_settings settings = settings_of(config);
-    struct db *db = packet_daemon_open_database(&config->base, error);
+    struct db *db = packet_daemon_open_database(&config->base, false, error);
     tracker->base.db = db;
     if (!db)
         return false;
@@ -279,7 +293,7 @@ static bool start_rooms(struct tracker *tracker, const struct tracker_config *co
     tracker->storages = admission_create(&config->storage_addresses, error);
     if (!tracker->admin || !tracker->storages)
         return false;
-    warn_where_open(tracker);
+    warn_where_open(tracker, &config->base.daemon);
     tracker->watch =
         loop_watch_create(tracker->base.daemon->loops->loops, tracker->base.daemon->loops->count);
     return tracker->watch || error_set(error, ERROR_UNAVAILABLE, "out of memory");
@@ -304,6 +318,7 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
     tracker->reporter = workers_create("report", 1, REPORTS, error);
     report_share_init(&tracker->groups_text, tracker->reporter, make_groups, tracker);
     report_share_init(&tracker->status_text, tracker->reporter, make_status, tracker);
+    report_share_init(&tracker->people_text, tracker->reporter, make_people_status, tracker);
     route_commands_begin(tracker);
     packet_daemon_begin(&tracker->base, daemon);
     if (!tracker->reporter || !start_rooms(tracker, config, error) ||
@@ -340,6 +355,7 @@ static void tracker_end_reports(struct tracker *tracker)
 {
     report_share_close(&tracker->groups_text);
     report_share_close(&tracker->status_text);
+    report_share_close(&tracker->people_text);
     ASSERT(workers_destroy(tracker->reporter, REPORT_END_MS));
     tracker->reporter = NULL;
 }
@@ -369,6 +385,7 @@ void tracker_service_destroy(struct daemon *daemon)
     table_destroy(tracker->table);
     report_share_clear(&tracker->groups_text);
     report_share_clear(&tracker->status_text);
+    report_share_clear(&tracker->people_text);
     free(tracker);
     daemon->state = NULL;
 }
@@ -383,7 +400,7 @@ bool tracker_service_reload(struct daemon *daemon, const void *new_config, struc
                           config->unknown_user_age_ms, error))
         return false;
     const struct table_settings settings = settings_of(config);
-    warn_where_open(tracker);
+    warn_where_open(tracker, &config->base.daemon);
     table_set_settings(tracker->table, &settings);
     groups_set_refresh(tracker->groups, config->groups_refresh_ms);
     packet_daemon_reload(&tracker->base, &config->base);
@@ -434,7 +451,31 @@ bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_s
     return false;
 }
 
-json_t *tracker_service_status(struct daemon *daemon)
+struct people_wait {
+    struct report_question question;
+    struct admin_question *asked;
+};
+
+static void people_text_made(struct report_question *question, struct packet_shared *text)
 {
-    return service_status(daemon->state);
+    struct people_wait *wait = CONTAINER_OF(question, struct people_wait, question);
+
+    admin_answer(wait->asked, text);
+    free(wait);
+}
+
+void tracker_service_ask_status(struct daemon *daemon, struct admin_question *question)
+{
+    struct tracker *tracker = daemon->state;
+    struct packet_shared *text = report_share_present(&tracker->people_text);
+    struct people_wait *wait = text ? NULL : calloc(1, sizeof(*wait));
+    if (wait) {
+        wait->question.loop = daemon->main_loop;
+        wait->question.done = people_text_made;
+        wait->asked = question;
+        if (report_share_ask(&tracker->people_text, &wait->question))
+            return;
+        free(wait);
+    }
+    admin_answer(question, text);
 }

@@ -15,6 +15,6 @@ void tracker_service_end_workers(struct daemon *daemon);
 void tracker_service_destroy(struct daemon *daemon);
 MUST_CHECK bool tracker_service_reload(struct daemon *daemon, const void *new_config, struct error *error);
 MUST_CHECK bool tracker_service_health(struct daemon *daemon, char *reason, size_t reason_size);
-MUST_CHECK json_t *tracker_service_status(struct daemon *daemon);
+void tracker_service_ask_status(struct daemon *daemon, struct admin_question *question);
 
 #endif

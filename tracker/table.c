@@ -41,6 +41,55 @@ static void table_unlock(struct table *table)
     ASSERT(pthread_mutex_unlock(&table->mutex) == 0);
 }
 
+/* ---- when time changes something ---- */
+
+/* How long SERVER may be silent before it is suspect: three heartbeats, but, however late they were of late, no longer than half the time
+ * after which it is OFFLINE; that long, too, where a single one has come, which does not say how far apart they are. */
+static int64_t patience_ms(const struct member *server, const struct table_settings *settings)
+{
+    int64_t interval_ms = server->interval_ms;
+    int64_t longest = max_i64(settings->heartbeat_timeout_ms / 2, interval_ms + interval_ms / 2);
+    int64_t missed = interval_ms > 0 ? BEATS_MISSED * interval_ms : longest;
+    return max_i64(min_i64(missed, longest), SILENCE_MIN_MS);
+}
+
+/* When SERVER, whose connection is gone, becomes OFFLINE for that. */
+static int64_t grace_end_ms(const struct member *server, const struct table_settings *settings)
+{
+    return server->shown.suspect && !server->silent ? server->suspect_ms + settings->suspect_grace_ms
+                                                    : INT64_MAX;
+}
+
+/* When it becomes suspect for its silence. */
+static int64_t patience_end_ms(const struct member *server, const struct table_settings *settings)
+{
+    return !server->shown.suspect && server->shown.state == TABLE_ACTIVE
+               ? server->sign_ms + patience_ms(server, settings)
+               : INT64_MAX;
+}
+
+/* To be called when anything of SERVER has changed: server_tick() has nothing to do with it until then. */
+static void server_plan(struct table *table, const struct member *server)
+{
+    const struct table_settings *settings = &table->settings;
+    struct member_place *place = members_place(&table->members, server);
+    if (server->shown.state != TABLE_OFFLINE)
+        place->due_ms = min_i64(server->sign_ms + settings->heartbeat_timeout_ms,
+                                min_i64(grace_end_ms(server, settings), patience_end_ms(server, settings)));
+    else if (place->connection == 0)
+        place->due_ms = server->offline_ms + settings->forget_after_ms;
+    else
+        place->due_ms = INT64_MAX;
+}
+
+static void plan_all(struct table *table)
+{
+    for (size_t i = 0; i < table->members.member_count; i++)
+        server_plan(table, table->members.places[i].member);
+}
+
+/* ---- life ---- */
+
 struct table *table_create(size_t groups_max, size_t servers_max, const struct table_settings *settings)
 {
     struct table *table = calloc(1, sizeof(*table));
@@ -75,6 +124,7 @@ void table_set_settings(struct table *table, const struct table_settings *settin
     table_lock(table);
     table->settings = *settings;
     table->members.per_address_max = settings->per_address_max;
+    plan_all(table);
     table_unlock(table);
 }
 
@@ -82,6 +132,15 @@ void table_set_groups(struct table *table, const struct table_group_row *rows, s
 {
     table_lock(table);
     members_set_groups(&table->members, rows, count);
+    table_unlock(table);
+}
+
+void table_close_group(struct table *table, const char *name)
+{
+    table_lock(table);
+    struct group *group = members_find_group(&table->members, name);
+    if (group)
+        group->row.draining = true;
     table_unlock(table);
 }
 
@@ -114,18 +173,18 @@ bool table_only_group(struct table *table, char name[PROTO_GROUP_SIZE])
 static void leave_other_groups(struct table *table, const struct group *joined, const char *peer,
                                uint16_t port, struct table_moment now)
 {
-    struct group *group;
-    TAILQ_FOREACH(group, &table->members.groups, link)
-    {
-        if (group == joined)
-            continue;
-        struct member *server = members_find(group, peer, port);
-        if (!server)
+    uint64_t host = members_hash(peer);
+    for (size_t i = 0; i < table->members.member_count; i++) {
+        struct member_place *place = &table->members.places[i];
+        struct member *server = place->member;
+        if (place->host != host || server->group == joined || server->shown.address.port != port ||
+            strcmp(server->shown.address.host, peer) != 0)
             continue;
         char cause[PROTO_GROUP_SIZE + 40];
         snprintf(cause, sizeof(cause), "joined group %s instead", joined->row.name);
-        server->connection = 0;
+        place->connection = 0;
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
+        server_plan(table, server);
     }
 }
 
@@ -140,7 +199,7 @@ static void server_take_join(struct table *table, struct member *server, uint64_
     shown->beat_time = now.wall_seconds;
     shown->has_load = false;
     shown->has_advertised = shown->has_tls = false;
-    server->connection = connection;
+    members_place(&table->members, server)->connection = connection;
     server->join_number = ++table->joins;
     server->sign_ms = now.monotonic_ms;
     server->beat_ms = 0;
@@ -149,6 +208,7 @@ static void server_take_join(struct table *table, struct member *server, uint64_
     char cause[64];
     snprintf(cause, sizeof(cause), "joined over c%" PRIu64, connection);
     members_set_state(&table->members, server, TABLE_ONLINE, now, cause);
+    server_plan(table, server);
 }
 
 bool table_join(struct table *table, uint64_t connection, const char *peer, const struct proto_join *join,
@@ -191,13 +251,14 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
         {
             if (strcmp(server->shown.host, host) != 0 || (port != 0 && server->shown.address.port != port))
                 continue;
-            if (server->connection == connection && (!own || own->join_number < server->join_number))
+            uint64_t joined_over = members_place(&table->members, server)->connection;
+            if (joined_over == connection && (!own || own->join_number < server->join_number))
                 own = server;
             if (strcmp(server->shown.address.host, peer) != 0)
                 continue;
             match = server;
             match_count++;
-            if (server->connection == 0) {
+            if (joined_over == 0) {
                 unconnected = server;
                 unconnected_count++;
             }
@@ -241,6 +302,7 @@ static void server_take_beat(struct table *table, struct member *server, struct 
     server->shown.beat_time = now.wall_seconds;
     members_set_suspect(&table->members, server, false, now, "a heartbeat came");
     members_set_state(&table->members, server, TABLE_ACTIVE, now, "heartbeat");
+    server_plan(table, server);
 }
 
 bool table_beat(struct table *table, uint64_t connection, const char *peer, const struct proto_beat *beat,
@@ -298,59 +360,45 @@ bool table_advertise(struct table *table, uint64_t connection, const char *peer,
 void table_connection_closed(struct table *table, uint64_t connection, struct table_moment now)
 {
     table_lock(table);
-    struct group *group;
-    struct member *server;
-    TAILQ_FOREACH(group, &table->members.groups, link)
-    {
-        TAILQ_FOREACH(server, &group->members, link)
-        {
-            if (server->connection != connection)
-                continue;
-            server->connection = 0;
-            if (server->shown.state != TABLE_OFFLINE) {
-                members_set_suspect(&table->members, server, true, now, "its connection is gone");
-                if (server->silent) /* it was suspect already; from now on its grace runs */
-                    server->suspect_ms = now.monotonic_ms;
-                server->silent = false;
-            }
+    for (size_t i = 0; i < table->members.member_count; i++) {
+        struct member *server = table->members.places[i].member;
+        if (table->members.places[i].connection != connection)
+            continue;
+        table->members.places[i].connection = 0;
+        if (server->shown.state != TABLE_OFFLINE) {
+            members_set_suspect(&table->members, server, true, now, "its connection is gone");
+            if (server->silent) /* it was suspect already; from now on its grace runs */
+                server->suspect_ms = now.monotonic_ms;
+            server->silent = false;
         }
+        server_plan(table, server);
     }
     table_unlock(table);
 }
 
-/* How long SERVER may be silent before it is suspect: three heartbeats, but, however late they were of late, no longer than half the time
- * after which it is OFFLINE; that long, too, where a single one has come, which does not say how far apart they are. */
-static int64_t patience_ms(const struct member *server, const struct table_settings *settings)
-{
-    int64_t interval_ms = server->interval_ms;
-    int64_t longest = max_i64(settings->heartbeat_timeout_ms / 2, interval_ms + interval_ms / 2);
-    int64_t missed = interval_ms > 0 ? BEATS_MISSED * interval_ms : longest;
-    return max_i64(min_i64(missed, longest), SILENCE_MIN_MS);
-}
-
-static void server_tick(struct table *table, struct group *group, struct member *server,
-                        struct table_moment now)
+/* False: it is forgotten. */
+static bool server_tick(struct table *table, struct member *server, struct table_moment now)
 {
     const struct table_settings *settings = &table->settings;
-    char cause[80];
+    char cause[96];
     if (server->shown.state == TABLE_OFFLINE) {
-        if (now.monotonic_ms - server->offline_ms >= settings->forget_after_ms && server->connection == 0) {
-            snprintf(cause, sizeof(cause), "OFFLINE for %" PRId64 " s",
-                     (now.monotonic_ms - server->offline_ms) / 1000);
-            members_forget(&table->members, group, server, cause);
-        }
-        return;
+        if (now.monotonic_ms - server->offline_ms < settings->forget_after_ms ||
+            members_place(&table->members, server)->connection != 0)
+            return true;
+        snprintf(cause, sizeof(cause), "OFFLINE for %" PRId64 " s",
+                 (now.monotonic_ms - server->offline_ms) / 1000);
+        members_forget(&table->members, server, cause);
+        return false;
     }
     int64_t silent_ms = now.monotonic_ms - server->sign_ms;
     int64_t suspect_ms = now.monotonic_ms - server->suspect_ms;
-    if (server->shown.suspect && !server->silent && suspect_ms >= settings->suspect_grace_ms) {
+    if (now.monotonic_ms >= grace_end_ms(server, settings)) {
         snprintf(cause, sizeof(cause), "its connection has been gone for %" PRId64 " ms", suspect_ms);
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
     } else if (silent_ms >= settings->heartbeat_timeout_ms) {
         snprintf(cause, sizeof(cause), "silent for %" PRId64 " s", silent_ms / 1000);
         members_set_state(&table->members, server, TABLE_OFFLINE, now, cause);
-    } else if (!server->shown.suspect && server->shown.state == TABLE_ACTIVE &&
-               silent_ms >= patience_ms(server, settings)) {
+    } else if (now.monotonic_ms >= patience_end_ms(server, settings)) {
         if (server->interval_ms > 0)
             snprintf(cause, sizeof(cause), "silent for %" PRId64 " ms, heartbeats came every %" PRId64 " ms",
                      silent_ms, server->interval_ms);
@@ -359,6 +407,7 @@ static void server_tick(struct table *table, struct group *group, struct member 
         members_set_suspect(&table->members, server, true, now, cause);
         server->silent = true;
     }
+    return true;
 }
 
 /* True: the time since the last tick does not count as any server's silence. */
@@ -373,28 +422,38 @@ static bool note_pause(struct table *table, int64_t gap_ms, bool stuck)
     return stuck || gap_ms > TABLE_PAUSE_MS;
 }
 
+/* It was this process that stood still, for GAP_MS. */
+static void shift_signs(struct table *table, int64_t gap_ms, struct table_moment now)
+{
+    for (size_t i = 0; i < table->members.member_count; i++) {
+        struct member *server = table->members.places[i].member;
+        server->sign_ms = min_i64(server->sign_ms + gap_ms, now.monotonic_ms);
+        if (server->beat_ms != 0) /* nor is it how far apart its heartbeats come */
+            server->beat_ms = min_i64(server->beat_ms + gap_ms, now.monotonic_ms);
+        server->suspect_ms = min_i64(server->suspect_ms + gap_ms, now.monotonic_ms);
+    }
+    plan_all(table);
+}
+
 void table_tick(struct table *table, struct table_moment now, bool stuck)
 {
     table_lock(table);
+    struct members *members = &table->members;
     int64_t gap_ms = table->tick_ms != 0 ? now.monotonic_ms - table->tick_ms : 0;
     table->tick_ms = now.monotonic_ms;
-    bool paused = note_pause(table, gap_ms, stuck);
-    struct group *group, *next_group;
-    for (group = TAILQ_FIRST(&table->members.groups); group; group = next_group) {
-        next_group = TAILQ_NEXT(group, link);
-        struct member *server, *next_server;
-        for (server = TAILQ_FIRST(&group->members); server; server = next_server) {
-            next_server = TAILQ_NEXT(server, link);
-            if (paused) {
-                server->sign_ms = min_i64(server->sign_ms + gap_ms, now.monotonic_ms);
-                if (server->beat_ms != 0) /* nor is it how far apart its heartbeats come */
-                    server->beat_ms = min_i64(server->beat_ms + gap_ms, now.monotonic_ms);
-                server->suspect_ms = min_i64(server->suspect_ms + gap_ms, now.monotonic_ms);
-            }
-            server_tick(table, group, server, now);
-        }
-        members_drop_unused_group(&table->members, group);
+    if (note_pause(table, gap_ms, stuck))
+        shift_signs(table, gap_ms, now);
+    for (size_t i = 0; i < members->member_count;) {
+        struct member *server = members->places[i].member;
+        if (members->places[i].due_ms > now.monotonic_ms) {
+            i++;
+        } else if (server_tick(table, server, now)) {
+            server_plan(table, server);
+            i++;
+        } /* else another is in its place now */
     }
+    if (members->emptied)
+        members_drop_unused_groups(members);
     table_unlock(table);
 }
 
@@ -482,15 +541,10 @@ size_t table_count_suspect(struct table *table)
 size_t table_count_clocks_off(struct table *table)
 {
     size_t count = 0;
-    struct group *group;
-    struct member *server;
     table_lock(table);
-    TAILQ_FOREACH(group, &table->members.groups, link)
-    {
-        TAILQ_FOREACH(server, &group->members, link)
-        {
-            count += server->shown.clock_s != 0 && server->shown.state != TABLE_OFFLINE ? 1 : 0;
-        }
+    for (size_t i = 0; i < table->members.member_count; i++) {
+        const struct table_server *shown = &table->members.places[i].member->shown;
+        count += shown->clock_s != 0 && shown->state != TABLE_OFFLINE ? 1 : 0;
     }
     table_unlock(table);
     return count;

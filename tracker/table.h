@@ -22,7 +22,6 @@
 #include "common/base/address.h"
 #include "common/proto/proto.h"
 #include "common/proto/proto_tracker.h"
-#include "common/proto/proto_tracker.h"
 
 struct table;
 
@@ -48,7 +47,7 @@ struct table_settings {
     int64_t suspect_grace_ms;     /* from its connection's end until it is OFFLINE */
     int64_t forget_after_ms;      /* OFFLINE until it is forgotten */
     int64_t minimum_free;         /* bytes a group must have free to be given a new user */
-    size_t per_address_max;       /* storage servers at one address; 0: no limit of its own */
+    size_t per_address_max; /* storage servers at one address, of IPv6 in one /64; 0: no limit of its own */
 };
 
 /* One moment on both clocks. */
@@ -76,6 +75,9 @@ struct table_group_row {
  * that it has; nobody joins it and nobody new is routed to it. Rows past groups_max are left out, with a
  * warning. */
 void table_set_groups(struct table *table, const struct table_group_row *rows, size_t count);
+
+/* GROUP gets no new user until the next table_set_groups(): by now the database says that it is drained or gone. */
+void table_close_group(struct table *table, const char *group);
 
 /* True for a group of the latest table_set_groups(). */
 bool table_group_known(struct table *table, const char *group);

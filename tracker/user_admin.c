@@ -5,6 +5,7 @@
 #include "tracker/user_admin.h"
 
 #include "common/base/log.h"
+#include "tracker/group_rows.h"
 #include "tracker/rooms.h"
 #include "tracker/route_commands.h"
 
@@ -28,6 +29,7 @@ struct reroute {
     struct proto_reroute asked;
     char group[PROTO_GROUP_SIZE]; /* that the user has; "": none */
     int64_t changed;
+    bool there; /* the group that the user is to belong to */
 };
 
 /* ---- USERS ---- */
@@ -119,24 +121,35 @@ static bool take_route(void *argument, const struct db_value *columns, size_t co
     return false;
 }
 
-/* In a transaction, so that an UPDATE which a lost connection carries out late is never committed. */
-static enum db_result reroute_run(struct db_job *job, struct db_connection *connection, struct error *error)
+static enum db_result reroute_change(struct reroute *reroute, struct db_connection *connection,
+                                     struct error *error)
 {
-    struct reroute *reroute = CONTAINER_OF(job, struct reroute, job);
     const struct proto_reroute *asked = &reroute->asked;
     const struct db_value change[] = {db_text(asked->to), db_text(asked->application), db_text(asked->user),
                                       db_text(asked->from)};
     const struct db_value user[] = {db_text(asked->application), db_text(asked->user)};
-    reroute->group[0] = '\0';
-    enum db_result result = db_begin(connection, error);
-    if (result == DB_OK)
+    enum db_result result = group_rows_hold(connection, asked->to, false, &reroute->there, error);
+    if (result == DB_OK && reroute->there)
         result =
             db_execute(connection,
                        "UPDATE t_router SET group_name = ? WHERE appid = ? AND userid = ? AND group_name = ?",
                        change, ARRAY_SIZE(change), &reroute->changed, error);
-    if (result == DB_OK)
+    if (result == DB_OK && reroute->there)
         result = db_query(connection, "SELECT group_name FROM t_router WHERE appid = ? AND userid = ?", user,
                           ARRAY_SIZE(user), take_route, reroute, error);
+    return result;
+}
+
+/* In a transaction, so that an UPDATE which a lost connection carries out late is never committed, and nobody is left to a
+ * group that is being removed. */
+static enum db_result reroute_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct reroute *reroute = CONTAINER_OF(job, struct reroute, job);
+    reroute->group[0] = '\0';
+    reroute->changed = 0;
+    enum db_result result = db_begin(connection, error);
+    if (result == DB_OK)
+        result = reroute_change(reroute, connection, error);
     if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
@@ -152,6 +165,8 @@ static void reroute_done(struct db_job *job)
     struct error error;
     if (job->result != DB_OK)
         (void)error_set(&error, db_error_code(job->result), "%s", job->error.text);
+    else if (!reroute->there)
+        (void)error_set(&error, ERROR_NOT_FOUND, "there is no group %s", asked->to);
     else if (reroute->group[0] == '\0')
         (void)error_set(&error, ERROR_NOT_FOUND, "user %s of application %s has no group", asked->user,
                         asked->application);
@@ -180,8 +195,6 @@ void user_admin_reroute(struct packet_request *request)
         (void)error_set(&error, ERROR_UNAVAILABLE, "out of memory");
     fine = fine && group_admin_allows(tracker->admin, request, &error) &&
            proto_reroute_unpack(request->head, request->head_size, &reroute->asked, &error);
-    if (fine && !table_group_known(tracker->table, reroute->asked.to))
-        fine = error_set(&error, ERROR_NOT_FOUND, "there is no group %s", reroute->asked.to);
     if (fine) {
         reroute->request = request;
         reroute->job = (struct db_job){
@@ -196,17 +209,48 @@ void user_admin_reroute(struct packet_request *request)
 
 /* ---- SERVERS ---- */
 
+struct servers_wait {
+    struct packet_request *request;
+    struct groups_question question;
+};
+
+/* What another tracker has added a moment ago, or what has not been read yet, counts too. */
+static void servers_group_known(struct groups_question *question)
+{
+    struct servers_wait *wait = CONTAINER_OF(question, struct servers_wait, question);
+
+    if (question->known)
+        route_commands_name_servers(wait->request, question->group);
+    else if (question->error.code == ERROR_REFUSED)
+        packet_reply_error(wait->request, ERROR_NOT_FOUND, "there is no group %s", question->group);
+    else
+        packet_reply_failure(wait->request, &question->error);
+    free(wait);
+}
+
 void user_admin_servers(struct packet_request *request)
 {
     struct tracker *tracker = tracker_of(request);
+    struct servers_wait *wait;
     char group[PROTO_GROUP_SIZE];
     struct error error;
-    bool fine = proto_group_name_unpack(request->head, request->head_size, group, &error);
 
-    if (fine && !table_group_known(tracker->table, group))
-        fine = error_set(&error, ERROR_NOT_FOUND, "there is no group %s", group);
-    if (fine)
-        route_commands_name_servers(request, group);
-    else
+    if (!proto_group_name_unpack(request->head, request->head_size, group, &error)) {
         packet_reply_failure(request, &error);
+        return;
+    }
+    if (table_group_known(tracker->table, group)) {
+        route_commands_name_servers(request, group);
+        return;
+    }
+    wait = calloc(1, sizeof(*wait));
+    if (!wait) {
+        packet_reply_error(request, ERROR_UNAVAILABLE, "out of memory");
+        return;
+    }
+    wait->request = request;
+    memcpy(wait->question.group, group, sizeof(wait->question.group));
+    wait->question.loop = request->loop;
+    wait->question.done = servers_group_known;
+    groups_ask(tracker->groups, &wait->question);
 }

@@ -35,7 +35,7 @@ static const struct command_verb verbs[] = {
     {"trash", "[AFTER_FILE_ID]", "Lists the user's deleted files that restore can bring back.",
      " limit sort since name long ", 0, 1, true, true, command_trash, false},
     {"find", "GLOB...",
-     "Prints the IDs of files whose names are like one of GLOB (*, ?, [a-z]; case counts).",
+     "Prints the IDs of files whose names match one of the GLOBs (*, ?, [a-z]; case counts).",
      " deleted limit since ", 1, -1, true, true, command_find, false},
     {"du", "", "Prints how many files and bytes the user has, and how many in the trash.", "", 0, 0, true,
      true, command_du, false},
@@ -71,7 +71,7 @@ static const struct command_verb verbs[] = {
     {"auth", "PART ...",
      "new-key ROLES ID [FROM [UNTIL]] [OPTION=VALUE...] makes a key (-o FILE adds it there), token makes a "
      "token for the "
-     "user, verify reads one, whoami asks a tracker who we are, audit-verify FILE checks an audit log.",
+     "user, verify reads one, whoami asks a tracker who we are, audit-verify FILE... checks audit logs.",
      " output rights expires prefix ", 1, -1, false, false, command_auth, false},
 };
 

@@ -62,6 +62,35 @@ static bool admin_parse_weight(const char *text, int *weight)
     return true;
 }
 
+bool command_group_takes_users(const json_t *group)
+{
+    const char *state = json_string_value(json_object_get(group, "state"));
+
+    return state && strcmp(state, "open") == 0 && json_integer_value(json_object_get(group, "weight")) > 0;
+}
+
+/* After GROUP was drained: is there another one for new users? */
+static void remark_none_open(struct command *command, const char *group)
+{
+    struct reel_error ignored;
+    char *text = reel_status(command->reel, &ignored);
+    json_t *status = text ? json_loads(text, 0, NULL) : NULL, *groups = json_object_get(status, "groups"),
+           *one;
+    bool open = !json_is_array(groups);
+    size_t i;
+
+    json_array_foreach(groups, i, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "name"));
+
+        open = open || (name && strcmp(name, group) != 0 && command_group_takes_users(one));
+    }
+    if (!open)
+        command_remark(command, "no group is open for new users now; they are refused until one is");
+    json_decref(status);
+    reel_free(text);
+}
+
 int command_admin(struct command *command)
 {
     static const struct {
@@ -116,11 +145,13 @@ int command_admin(struct command *command)
             if (result != COMMAND_OK)
                 return result;
         }
-        if (empty && command->options.dry_run)
+        if (empty)
             return command_empty_group(command, arguments[2]);
         if (!reel_change_group(command->reel, arguments[2], changes[i].change, weight, &error))
             return command_failed(command, arguments[2], &error);
-        return empty ? command_empty_group(command, arguments[2]) : COMMAND_OK;
+        if (changes[i].change == REEL_GROUP_DRAIN)
+            remark_none_open(command, arguments[2]);
+        return COMMAND_OK;
     }
     return admin_usage(command, "there is no ", arguments[1]);
 }

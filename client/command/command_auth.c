@@ -144,8 +144,8 @@ static struct keys *open_keys(struct command *command, const struct key **key, i
     return keys;
 }
 
-static bool fill_token(const struct command *command, const struct key *key, struct proto_token *token,
-                       struct error *error)
+static bool command_fill_token(const struct command *command, const struct key *key,
+                               struct proto_token *token, struct error *error)
 {
     const struct command_options *options = &command->options;
     const struct command_settings *settings = &command->settings;
@@ -175,7 +175,7 @@ static bool fill_token(const struct command *command, const struct key *key, str
     return true;
 }
 
-static int auth_token(struct command *command)
+static int command_make_token(struct command *command)
 {
     uint8_t body[PROTO_TOKEN_PACKED_MAX];
     char text[TOKEN_TEXT_SIZE];
@@ -189,7 +189,8 @@ static int auth_token(struct command *command)
     struct keys *keys = open_keys(command, &key, &result);
     if (!keys)
         return result;
-    size_t size = fill_token(command, key, &token, &error) ? token_sign(key, &token, body, &error) : 0;
+    size_t size =
+        command_fill_token(command, key, &token, &error) ? token_sign(key, &token, body, &error) : 0;
     keys_release(keys);
     if (size == 0)
         return error.code == ERROR_MALFORMED ? command_usage(&command->options, "auth token: %s", error.text)
@@ -207,7 +208,7 @@ static int auth_token(struct command *command)
 /* ---- verify ---- */
 
 /* REEL_TOKEN, else standard input. */
-static bool read_token(char *text, size_t size)
+static bool command_read_token(char *text, size_t size)
 {
     const char *given = getenv("REEL_TOKEN");
 
@@ -229,7 +230,7 @@ static int auth_verify(struct command *command)
     int result = COMMAND_OK;
     struct error error;
 
-    size_t size = read_token(text, sizeof(text)) ? token_parse(text, body) : 0;
+    size_t size = command_read_token(text, sizeof(text)) ? token_parse(text, body) : 0;
     if (size == 0)
         return command_usage(&command->options,
                              "auth verify reads a token from REEL_TOKEN or standard input; there is none");
@@ -282,28 +283,52 @@ static int auth_whoami(struct command *command)
 
 /* ---- audit-verify ---- */
 
-static int auth_audit_verify(struct command *command)
+static int tell_verdict(struct command *command, const char *file, const struct audit_verdict *verdict)
+{
+    if (command->options.json)
+        return command_print_json(
+            command, json_pack("{s:s,s:I,s:I,s:I,s:s,s:s}", "file", file, "lines", (json_int_t)verdict->lines,
+                               "unlinked", (json_int_t)verdict->unlinked, "torn", (json_int_t)verdict->torn,
+                               "follows", verdict->follows, "last", verdict->last));
+    return command_print(
+        command, "%s: %zu lines, the chain holds (%zu without a link, %zu cut by a crash)%s%s%s%s\n", file,
+        verdict->lines, verdict->unlinked, verdict->torn, verdict->last[0] != '\0' ? "; it follows " : "",
+        verdict->follows, verdict->last[0] != '\0' ? " and ends with " : "", verdict->last);
+}
+
+/* FILE, which goes on where BEFORE ended; its end is left there. */
+static int auth_verify_file(struct command *command, const struct keys *keys, const char *file,
+                            char before[AUDIT_LINK_HEX + 1])
 {
     struct audit_verdict verdict;
+    struct error error;
+    bool good = audit_verify(file, keys, &verdict, &error);
+
+    if (good && before[0] != '\0' && strcmp(before, verdict.follows) != 0)
+        good = error_set(&error, ERROR_DIGEST,
+                         "%s: it does not go on where the file before it ends: it follows %s, not %s", file,
+                         verdict.follows[0] != '\0' ? verdict.follows : "nothing", before);
+    if (!good)
+        return auth_failed(command, "audit-verify", &error);
+    memcpy(before, verdict.last, AUDIT_LINK_HEX + 1);
+    return tell_verdict(command, file, &verdict);
+}
+
+static int auth_audit_verify(struct command *command)
+{
     const struct key *key = NULL;
     int result = COMMAND_OK;
-    struct error error;
+    char before[AUDIT_LINK_HEX + 1] = "";
 
-    if (command->count != 2)
-        return command_usage(&command->options, "auth audit-verify takes FILE");
+    if (command->count < 2)
+        return command_usage(&command->options, "auth audit-verify takes FILE..., the oldest first");
     struct keys *keys = open_keys(command, &key, &result);
     if (!keys)
         return result;
-    bool good = audit_verify(command->arguments[1], keys, &verdict, &error);
+    for (int i = 1; i < command->count && result == COMMAND_OK; i++)
+        result = auth_verify_file(command, keys, command->arguments[i], before);
     keys_release(keys);
-    if (!good)
-        return auth_failed(command, "audit-verify", &error);
-    if (command->options.json)
-        return command_print_json(command,
-                                  json_pack("{s:I,s:I,s:I}", "lines", (json_int_t)verdict.lines, "unlinked",
-                                            (json_int_t)verdict.unlinked, "torn", (json_int_t)verdict.torn));
-    return command_print(command, "%s: %zu lines, the chain holds (%zu without a link, %zu cut by a crash)\n",
-                         command->arguments[1], verdict.lines, verdict.unlinked, verdict.torn);
+    return result;
 }
 
 /* ---- the verb ---- */
@@ -314,7 +339,7 @@ int command_auth(struct command *command)
         const char *name;
         int (*run)(struct command *command);
     } parts[] = {{"new-key", auth_new_key},
-                 {"token", auth_token},
+                 {"token", command_make_token},
                  {"verify", auth_verify},
                  {"whoami", auth_whoami},
                  {"audit-verify", auth_audit_verify}};

@@ -77,21 +77,49 @@ static bool copy_is_same(struct command *command, const struct reel_file *source
 static int copy_say(struct command *command, const struct reel_file *source, const char *copy)
 {
     char shown[REEL_FILE_SIZE], from[REEL_FILE_SIZE];
+    bool several = command->count > 1;
+    int result;
+
+    (void)command_printable(copy, shown, sizeof(shown));
+    (void)command_printable(source->file, from, sizeof(from));
+    if (command->options.json)
+        result = command_print_json(command, json_pack("{s:o,s:o,s:o}", "file", command_json_text(copy), "of",
+                                                       command_json_text(source->file), "user",
+                                                       command_json_text(command->options.to)));
+    else
+        result = command_print(command, "%s%s%s\n", shown, several ? "\t" : "", several ? from : "");
+    if (result != COMMAND_OK) /* nobody else would know of it */
+        fprintf(stderr, "reel: %s: stored, under the file ID %s\n", from, shown);
+    return result;
+}
+
+/* The copy may be there all the same; then another try must not make one more. */
+static int copy_failed(struct command *command, const char *id, const char *copy,
+                       const struct reel_error *error)
+{
+    if (copy[0] != '\0' && error->code != REEL_E_DIGEST)
+        command_remark(command, "%s: if the copy was stored after all, its file ID is %s", id, copy);
+    return command_failed(command, id, error);
+}
+
+static int copy_would(struct command *command, const struct reel_file *source)
+{
+    char id[REEL_FILE_SIZE], name[REEL_NAME_SIZE], user[REEL_NAME_SIZE];
 
     if (command->options.json)
-        return command_print_json(command, json_pack("{s:o,s:o,s:o}", "file", command_json_text(copy), "of",
+        return command_print_json(command, json_pack("{s:s,s:o,s:o}", "would", "copy", "file",
                                                      command_json_text(source->file), "user",
                                                      command_json_text(command->options.to)));
-    (void)command_printable(copy, shown, sizeof(shown));
-    if (command->count == 1)
-        return command_print(command, "%s\n", shown);
-    return command_print(command, "%s\t%s\n", shown, command_printable(source->file, from, sizeof(from)));
+    return command_print(command, "would copy %s %s to user %s\n",
+                         command_printable(source->file, id, sizeof(id)),
+                         command_printable(source->name, name, sizeof(name)),
+                         command_printable(command->options.to, user, sizeof(user)));
 }
 
 static int copy_one(struct command *command, const char *id)
 {
     const struct reel_key key = {.file = id};
-    char copy[REEL_FILE_SIZE] = "", name[REEL_NAME_SIZE];
+    char copy[REEL_FILE_SIZE] = "";
     struct reel_file source;
     struct reel_error error;
 
@@ -102,14 +130,13 @@ static int copy_one(struct command *command, const char *id)
         return command_failed(command, id, &error);
     }
     if (command->options.dry_run)
-        return command_print(command, "would copy %s %s to user %s\n", id,
-                             command_printable(source.name, name, sizeof(name)), command->options.to);
+        return copy_would(command, &source);
     int fd = command_temporary_file(&error);
     bool fine = fd >= 0 && copy_content(command, &source, fd, copy, &error) &&
                 copy_is_same(command, &source, copy, &error);
     if (fd >= 0)
         (void)close(fd);
-    return fine ? copy_say(command, &source, copy) : command_failed(command, id, &error);
+    return fine ? copy_say(command, &source, copy) : copy_failed(command, id, copy, &error);
 }
 
 int command_cp(struct command *command)

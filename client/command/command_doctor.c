@@ -162,6 +162,12 @@ static void check_tracker(struct check *check)
         check_finding(check, NOTE, part, NULL, "answers, but is too old to report more");
         return;
     }
+    if (!text && error.code == REEL_E_UNAUTHENTICATED) {
+        check_finding(check, CRITICAL, part,
+                      "a key: REEL_KEYS=[ID@]FILE, or `keys` under [client] in the settings", "%s",
+                      error.text);
+        return;
+    }
     if (!text) {
         check_finding(check, CRITICAL, part,
                       "on its host: systemctl status reel-tracker; journalctl -u reel-tracker", "%s",
@@ -362,16 +368,26 @@ static void check_no_group(struct check *check)
                   "there is none: nothing can be stored");
 }
 
+static void check_no_open_group(struct check *check)
+{
+    check_finding(check, CRITICAL, "groups", "reel admin group open GROUP, or add another one",
+                  "none is open for new users: they are refused");
+}
+
 /* The groups as the first tracker knows them, and each of their servers. */
 static void add_groups(struct doctor *doctor)
 {
     json_t *groups = json_object_get(doctor->status, "groups"), *group, *server;
     bool remote = !doctor_is_loopback(doctor->command->settings.trackers);
     struct check *check;
+    bool open = false;
     size_t i, j;
 
+    json_array_foreach(groups, i, group) open = open || command_group_takes_users(group);
     if (doctor->status && json_array_size(groups) == 0)
         (void)doctor_add(doctor, check_no_group, "");
+    else if (doctor->status && !open)
+        (void)doctor_add(doctor, check_no_open_group, "");
     json_array_foreach(groups, i, group)
     {
         if ((check = doctor_add(doctor, check_group, "")))

@@ -123,9 +123,12 @@ static int download_one(struct command *command, const char *id, const struct ta
     if (!path)
         return result;
     if (options->dry_run) {
-        result =
-            command_print(command, "would download %s to %s\n", command_printable(id, name, sizeof(name)),
-                          command_printable(path, shown, sizeof(shown)));
+        result = options->json ? command_print_json(command, json_pack("{s:s,s:o,s:o}", "would", "download",
+                                                                       "file", command_json_text(id), "path",
+                                                                       command_json_text(path)))
+                               : command_print(command, "would download %s to %s\n",
+                                               command_printable(id, name, sizeof(name)),
+                                               command_printable(path, shown, sizeof(shown)));
         free(stored);
         return result;
     }

@@ -142,8 +142,13 @@ int command_empty_group(struct command *command, const char *group)
 {
     struct mover mover;
     int64_t left = 0, former = 0;
+    struct reel_error error;
+    /* Before anything changes: what was asked for may be impossible. */
     int result = mover_open(&mover, command, group);
 
+    if (result == COMMAND_OK && !command->options.dry_run &&
+        !reel_change_group(command->reel, group, REEL_GROUP_DRAIN, 0, &error))
+        result = command_failed(command, group, &error);
     if (result == COMMAND_OK)
         result = move_routed_users(&mover);
     if (result == COMMAND_OK && !command->options.dry_run) {

@@ -179,8 +179,8 @@ int command_flush(int exit_code);
 char *command_printable(const char *text, char *buffer, size_t size);
 /* The same for a text of several lines. */
 char *command_printable_lines(const char *text); /* owned by the caller; NULL without memory */
-/* Columns of a printable text; and how many of its bytes fit into COLUMNS. */
-size_t command_columns(const char *text);
+/* Columns that the first SIZE bytes of a printable text take on a terminal; and how many of its bytes fit into COLUMNS. */
+size_t command_columns(const char *text, size_t size);
 size_t command_fit(const char *text, size_t columns);
 
 /* RFC 3339 in UTC; "-" for 0. Returns BUFFER. */
@@ -280,6 +280,8 @@ bool command_auth_asks(const struct command *command);
 /* `admin group drain GROUP --empty`, `admin group rebalance`, and what `admin group remove GROUP` asks before. */
 int command_empty_group(struct command *command, const char *group); /* command_empty.c */
 int command_rebalance(struct command *command);
+/* Of a group of the trackers' status: whether it is open for new users. */
+bool command_group_takes_users(const json_t *group); /* command_admin.c */
 int command_group_is_empty(struct command *command, const char *group);
 
 /* An unlinked file in $TMPDIR, or /var/tmp: contents may be larger than what /tmp has room for. -1: ERROR. */

@@ -113,7 +113,9 @@ static const struct option options_table[] = {
     SOME_NUMBER("size", 0, size, 1, "bytes of a part; to standard output only"),
     SOME_FLAG("deleted", 0, deleted, "the deleted files instead of the others"),
     SOME_NUMBER("limit", 0, limit, 1, "at most this many"),
-    SOME_TEXT("sort", 0, "KEY", sort, "by id, name, size (largest first) or time (newest first)"),
+    SOME_TEXT(
+        "sort", 0, "KEY", sort,
+        "list: by id, name, size (largest first) or time (newest first); quota: name, size, files or used"),
     SOME_TEXT("rights", 0, "LETTERS", rights, "of a token: r read, w write, d delete, l list (r)"),
     SOME_TEXT("prefix", 0, "TEXT", prefix, "of a token: only for files whose IDs begin with it"),
     SOME_TEXT("since", 0, "TIME", since, "not older than this: 90s, 3h, 5d, or 2026-11-28[T12:00:00Z]"),
@@ -182,8 +184,10 @@ bool command_parse_time(const char *text, int64_t now, int64_t *seconds)
         const char *end = strptime(text, forms[i], &parts);
 
         if (end && *end == '\0') {
+            int day = parts.tm_mday;
+
             *seconds = (int64_t)timegm(&parts);
-            return true;
+            return parts.tm_mday == day; /* no 30th of February, which would be a day of March */
         }
     }
     if (!command_parse_duration(text, &ago))
@@ -228,8 +232,8 @@ void command_line_clear(struct command_line *line)
     free(line->arguments);
 }
 
-static bool take_option(const struct option *option, const char *value, struct command_line *line,
-                        struct command_options *options, struct error *error)
+static bool command_take_option(const struct option *option, const char *value, struct command_line *line,
+                                struct command_options *options, struct error *error)
 {
     void *member = (char *)options + option->offset;
 
@@ -306,7 +310,7 @@ static bool take_long(int argc, char **argv, int *index, struct command_line *li
             return error_set(error, ERROR_MALFORMED, "--%s needs a value: %s", name, option->argument);
         value = argv[++*index];
     }
-    return take_option(option, value, line, options, error);
+    return command_take_option(option, value, line, options, error);
 }
 
 /* "-q", "-qc", "-tLIST", "-t LIST". */
@@ -328,7 +332,7 @@ static bool take_short(int argc, char **argv, int *index, struct command_line *l
             value = argv[++*index];
         else if (option->argument)
             return error_set(error, ERROR_MALFORMED, "-%c needs a value: %s", *at, option->argument);
-        if (!take_option(option, value, line, options, error))
+        if (!command_take_option(option, value, line, options, error))
             return false;
         if (option->argument)
             return true;

@@ -51,6 +51,20 @@ static int exit_of(const struct command *command, const struct reel_error *error
     }
 }
 
+/* ---- standard output that takes nothing ---- */
+
+static atomic_int output_failure; /* errno of the first write that failed; 0: none has */
+
+/* An exit code. */
+static int output_failed(int failure)
+{
+    int none = 0;
+
+    (void)atomic_compare_exchange_strong(&output_failure, &none, failure);
+    failure = atomic_load(&output_failure);
+    return failure == ENOSPC || failure == EDQUOT ? COMMAND_NO_SPACE : COMMAND_LOCAL;
+}
+
 /* ---- JSON ---- */
 
 json_t *command_json_text(const char *text)
@@ -61,20 +75,19 @@ json_t *command_json_text(const char *text)
     return string ? string : json_string(command_printable(text, buffer, sizeof(buffer)));
 }
 
-static int print_json(json_t *object, bool buffered)
+static int output_print_json(json_t *object, bool buffered)
 {
-    int result;
+    bool fine;
 
     if (!object) {
         fputs("reel: no memory for the output\n", stderr);
         return COMMAND_FAILED;
     }
-    result = json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF &&
-                     (buffered || fflush(stdout) == 0)
-                 ? COMMAND_OK
-                 : COMMAND_FAILED;
+    fine = json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF &&
+           (buffered || fflush(stdout) == 0);
+    int failure = errno;
     json_decref(object);
-    return result;
+    return fine ? COMMAND_OK : output_failed(failure);
 }
 
 int command_print_json(struct command *command, json_t *object)
@@ -83,7 +96,7 @@ int command_print_json(struct command *command, json_t *object)
 
     pthread_mutex_lock(&command->output);
     command_display_clear(command->display);
-    result = print_json(object, command->buffered);
+    result = output_print_json(object, command->buffered);
     pthread_mutex_unlock(&command->output);
     return result;
 }
@@ -127,7 +140,7 @@ int command_usage(const struct command_options *options, const char *format, ...
     fprintf(stderr, "reel: %s\nreel --help says how it is used.\n",
             command_printable(text, shown, sizeof(shown)));
     if (options->json)
-        (void)print_json(error_to_json(REEL_E_MALFORMED, "usage", text, NULL), false);
+        (void)output_print_json(error_to_json(REEL_E_MALFORMED, "usage", text, NULL), false);
     return COMMAND_USAGE;
 }
 
@@ -142,6 +155,8 @@ static const char *hint_of(const struct command *command, const struct reel_erro
         return "; is that the port of a tracker? (21000 unless configured otherwise)";
     if (error->code == REEL_E_CANCELLED && atomic_load(&command->ended_by) == COMMAND_MAX_TIME)
         return "; --max-time is over";
+    if (error->code == REEL_E_UNAUTHENTICATED && command->settings.keys[0] == '\0')
+        return "; that takes a key: REEL_KEYS=[ID@]FILE, or `keys` under [client] in the settings";
     return "";
 }
 
@@ -161,7 +176,8 @@ int command_failed(struct command *command, const char *what, const struct reel_
             name[0] != '\0' ? ": " : "", text, hint_of(command, error),
             command_colour(stderr, COMMAND_PLAIN));
     if (command->options.json) /* the exit code tells of a failure anyway */
-        (void)print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what), false);
+        (void)output_print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what),
+                                false);
     pthread_mutex_unlock(&command->output);
     return exit_of(command, error);
 }
@@ -191,18 +207,23 @@ int command_print(struct command *command, const char *format, ...)
     pthread_mutex_lock(&command->output);
     command_display_clear(command->display);
     fine = vprintf(format, list) >= 0 && (command->buffered || fflush(stdout) == 0);
+    int failure = errno;
     pthread_mutex_unlock(&command->output);
     va_end(list);
-    return fine ? COMMAND_OK : COMMAND_FAILED;
+    return fine ? COMMAND_OK : output_failed(failure);
 }
 
 int command_flush(int exit_code)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    bool flushed = fflush(stdout) == 0;
+
+    if (flushed && !ferror(stdout))
         return exit_code;
-    fprintf(stderr, "reel: writing the output: %s\n", strerror(errno));
+    int failed = output_failed(errno);
+    fprintf(stderr, "reel: writing the output: %s\n", strerror(atomic_load(&output_failure)));
     clearerr(stdout);
-    return exit_code != COMMAND_OK ? exit_code : COMMAND_FAILED;
+    atomic_store(&output_failure, 0);
+    return exit_code != COMMAND_OK ? exit_code : failed;
 }
 
 bool command_confirm(struct command *command, const char *question)

@@ -127,7 +127,7 @@ static ssize_t probe_receive(const struct probe *probe, void *bytes, size_t size
     return (ssize_t)got;
 }
 
-static bool packet_reply(const struct probe *probe, int *code, struct error *error)
+static bool probe_packet_reply(const struct probe *probe, int *code, struct error *error)
 {
     uint8_t bytes[PROTO_HEADER_SIZE], body[REPLY_MAX];
     struct proto_header header;
@@ -162,7 +162,7 @@ bool probe_packet(const struct address *address, uint8_t command, const void *bo
 
     proto_header_pack(header, (int64_t)size, command, 0);
     fine = fine && probe_send(&probe, header, sizeof(header), error) &&
-           probe_send(&probe, body, size, error) && packet_reply(&probe, code, error);
+           probe_send(&probe, body, size, error) && probe_packet_reply(&probe, code, error);
     probe_close(&probe);
     return fine;
 }

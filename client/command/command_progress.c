@@ -10,12 +10,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BARS          16
 #define BAR_WIDTH     24
+#define BAR_LEAST     8
 #define BAR_PERIOD_MS 100
 #define LABEL_COLUMNS 24
+#define LABEL_LEAST   10
+#define COLUMNS       80   /* of a terminal that does not say how many it has */
 #define WINDOW_MS     1000 /* between the points that the speed is taken from */
 #define WINDOW_POINTS ((int)ARRAY_SIZE(((struct command_bar *)0)->window_ms))
 
@@ -92,21 +96,69 @@ static int bar_share(int64_t done, int64_t total, int of)
     return part < 0 ? 0 : part > of ? of : part;
 }
 
-static void bar_draw(struct command_bar *bar, int64_t now)
-{
-    char size[32], speed[32] = "-", left[32] = "--:--", drawn[BAR_WIDTH + 1];
-    double rate = bar_rate(bar, now);
-    size_t fits = command_fit(bar->label, LABEL_COLUMNS);
-    int pad = LABEL_COLUMNS - (int)command_columns(bar->label);
-    int filled = bar_share(bar->done, bar->total, BAR_WIDTH),
-        before = bar_share(bar->reached, bar->total, BAR_WIDTH);
+/* What of a line there is room for: a line that the terminal breaks could not be erased. */
+struct bar_form {
+    int label, bar; /* columns; 0: none */
+    bool size, speed, left, reading;
+};
 
-    if (bar->total < 0) /* its end is not known */
-        filled = before = 0;
-    memset(drawn, ' ', BAR_WIDTH);
+static int bar_columns(const struct bar_form *form)
+{
+    return form->label + 6 + (form->bar > 0 ? form->bar + 3 : 0) + (form->size ? 11 : 0) +
+           (form->speed ? 13 : 0) + (form->left ? 8 : 0) + (form->reading ? 8 : 0);
+}
+
+/* *PART gives way, down to LEAST, until the line fits. */
+static void bar_shrink(const struct bar_form *form, int *part, int least, int columns)
+{
+    int excess = bar_columns(form) - columns;
+
+    if (excess > 0)
+        *part = *part - excess > least ? *part - excess : least;
+}
+
+static struct bar_form bar_fit(bool reading)
+{
+    struct winsize window = {0};
+    struct bar_form form = {LABEL_COLUMNS, BAR_WIDTH, true, true, true, reading};
+    bool *const parts[] = {&form.speed, &form.left, &form.reading};
+    int columns =
+        ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : COLUMNS;
+
+    columns--; /* some terminals break a line that is full */
+    bar_shrink(&form, &form.bar, BAR_LEAST, columns);
+    bar_shrink(&form, &form.label, LABEL_LEAST, columns);
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        *parts[i] = *parts[i] && bar_columns(&form) <= columns;
+    if (bar_columns(&form) > columns)
+        form.bar = 0;
+    form.size = bar_columns(&form) <= columns;
+    bar_shrink(&form, &form.label, 0, columns);
+    return form;
+}
+
+static void bar_draw_share(const struct command_bar *bar, int width)
+{
+    char drawn[BAR_WIDTH + 1];
+    int filled = bar_share(bar->done, bar->total, width), before = bar_share(bar->reached, bar->total, width);
+
+    memset(drawn, ' ', (size_t)width);
     memset(drawn, '-', (size_t)before);
     memset(drawn, '=', (size_t)filled);
-    drawn[BAR_WIDTH] = '\0';
+    drawn[width] = '\0';
+    fprintf(stderr, " %3d%%", bar_share(bar->done, bar->total, 100));
+    if (width > 0)
+        fprintf(stderr, " [%s]", drawn);
+}
+
+static void bar_draw(struct command_bar *bar, int64_t now)
+{
+    char size[32], speed[32] = "-", left[32] = "--:--";
+    double rate = bar_rate(bar, now);
+    struct bar_form form = bar_fit(bar->preparing);
+    size_t fits = command_fit(bar->label, (size_t)form.label);
+    int pad = form.label - (int)command_columns(bar->label, fits);
+
     if (rate >= 0)
         (void)command_human(rate, speed, sizeof(speed));
     if (rate > 0 && bar->total > bar->done) {
@@ -115,11 +167,15 @@ static void bar_draw(struct command_bar *bar, int64_t now)
         (void)snprintf(left, sizeof(left), "%2" PRId64 ":%02" PRId64, min_i64(seconds, 359999) / 60,
                        seconds % 60);
     }
-    fprintf(stderr, "%.*s%*s ", (int)fits, bar->label, pad > 0 ? pad : 0, "");
-    if (bar->total >= 0)
-        fprintf(stderr, "%3d%% [%s]", bar_share(bar->done, bar->total, 100), drawn);
-    fprintf(stderr, " %10s %10s/s %s%s\033[K\n", command_human((double)bar->done, size, sizeof(size)), speed,
-            left, bar->preparing ? " reading" : "");
+    fprintf(stderr, "%.*s%*s", (int)fits, bar->label, pad > 0 ? pad : 0, "");
+    if (bar->total >= 0) /* else its end is not known */
+        bar_draw_share(bar, form.bar);
+    if (form.size)
+        fprintf(stderr, " %10s", command_human((double)bar->done, size, sizeof(size)));
+    if (form.speed)
+        fprintf(stderr, " %10s/s", speed);
+    fprintf(stderr, "%s%s%s\033[K\n", form.left ? " " : "", form.left ? left : "",
+            form.reading ? " reading" : "");
 }
 
 /* ---- all lines ---- */

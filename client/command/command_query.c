@@ -20,7 +20,8 @@ static int size_one(struct command *command, const char *file)
     if (!reel_size(command->reel, &key, &size, &error))
         return command_failed(command, file, &error);
     if (command->options.json)
-        return command_print_json(command, json_pack("{s:s,s:I}", "file", file, "size", (json_int_t)size));
+        return command_print_json(
+            command, json_pack("{s:o,s:I}", "file", command_json_text(file), "size", (json_int_t)size));
     printf("%" PRId64 "\n", size);
     return COMMAND_OK;
 }
@@ -96,6 +97,10 @@ static int query_would(struct command *command, const char *id, const char *verb
         error = (struct reel_error){.code = REEL_E_DELETED, .text = "the file is deleted already"};
         return command_failed(command, id, &error);
     }
+    if (command->options.json)
+        return command_print_json(command,
+                                  json_pack("{s:s,s:o,s:o}", "would", verb, "file", command_json_text(id),
+                                            "name", command_json_text(file.name)));
     return command_print(command, "would %s %s %s\n", verb, command_printable(id, shown_id, sizeof(shown_id)),
                          command_printable(file.name, shown, sizeof(shown)));
 }
@@ -240,7 +245,8 @@ static int url_one(struct command *command, const char *file)
     if (!url)
         return command_failed(command, file, &error);
     if (command->options.json)
-        result = command_print_json(command, json_pack("{s:s,s:s}", "file", file, "url", url));
+        result =
+            command_print_json(command, json_pack("{s:o,s:s}", "file", command_json_text(file), "url", url));
     else
         printf("%s\n", url);
     reel_free(url);

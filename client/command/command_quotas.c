@@ -58,7 +58,7 @@ static int quotas_by_files(const void *a, const void *b)
                      (double)((const struct quotas_line *)b)->quota.files_used, a, b);
 }
 
-static double part_of(int64_t used, int64_t limit)
+static double quotas_part_of(int64_t used, int64_t limit)
 {
     return limit < 0 ? 0 : limit == 0 ? 1 : (double)used / (double)limit;
 }
@@ -66,8 +66,8 @@ static double part_of(int64_t used, int64_t limit)
 /* The larger share of both limits that is used; 0: no limit holds. */
 static double share_used(const struct quotas_line *line)
 {
-    double bytes = part_of(line->quota.bytes_used + line->held, line->quota.bytes);
-    double files = part_of(line->quota.files_used, line->quota.files);
+    double bytes = quotas_part_of(line->quota.bytes_used + line->held, line->quota.bytes);
+    double files = quotas_part_of(line->quota.files_used, line->quota.files);
 
     return bytes > files ? bytes : files;
 }
@@ -168,7 +168,7 @@ static void sort_lines(struct quotas_table *table, int (*compare)(const void *a,
 
 /* ---- printing ---- */
 
-static int print_json(struct command *command, const struct quotas_table *table)
+static int quotas_print_json(struct command *command, const struct quotas_table *table)
 {
     json_t *users = json_array();
 
@@ -245,7 +245,7 @@ int command_quotas(struct command *command)
     result = ask_groups(command, &table);
     sort_lines(&table, orders[order].compare);
     printed = result != COMMAND_OK && table.count == 0 ? COMMAND_OK
-              : options->json                          ? print_json(command, &table)
+              : options->json                          ? quotas_print_json(command, &table)
                                                        : print_table(command, &table);
     free(table.lines);
     return result != COMMAND_OK ? result : printed;

@@ -225,39 +225,85 @@ static struct {
     int argument_count, line_count;
 } list;
 
-static bool list_append(char *line)
+static bool list_append(const char *line, size_t length)
 {
     char **lines = realloc(list.lines, (size_t)(list.line_count + 1) * sizeof(*lines));
+    char *copy = lines ? strndup(line, length) : NULL;
 
-    if (!lines)
+    if (lines)
+        list.lines = lines;
+    if (!copy)
         return false;
-    list.lines = lines;
-    list.lines[list.line_count++] = line;
+    list.lines[list.line_count++] = copy;
     return true;
 }
 
-/* IDs may stand in front of a tab and a name, as upload and find print them. */
+/* All of FILE, *SIZE bytes. Owned by the caller; NULL: errno. */
+static char *list_slurp(FILE *file, size_t *size)
+{
+    char *text = NULL;
+    size_t room = 0, got;
+
+    *size = 0;
+    do {
+        if (room - *size < 2) {
+            size_t larger = room > 0 ? 2 * room : 65536;
+            char *more = realloc(text, larger);
+
+            if (!more)
+                break;
+            text = more;
+            room = larger;
+        }
+        got = fread(text + *size, 1, room - *size - 1, file);
+        *size += got;
+    } while (got > 0);
+    if (text && room - *size >= 1 && !ferror(file) && feof(file)) {
+        text[*size] = '\0';
+        return text;
+    }
+    int failure = errno;
+    free(text);
+    errno = failure;
+    return NULL;
+}
+
+/* One entry: what stands in a line. IDs may be followed by a tab and a name, as upload and find print them. */
+static bool list_take(const char *entry, size_t length, bool paths, bool lines)
+{
+    const char *tab = paths ? NULL : memchr(entry, '\t', length);
+
+    if (tab)
+        length = (size_t)(tab - entry);
+    else if (lines && length > 0 && entry[length - 1] == '\r') /* from a system that ends lines so */
+        length--;
+    return length == 0 || list_append(entry, length);
+}
+
+/* Entries end in LF or CR LF, or, where there is a NUL, in NUL, as `find -print0` writes them. */
 static bool list_read(const struct command *command, FILE *file)
 {
-    bool paths = command->verb->paths;
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length;
+    size_t size;
+    char *text = list_slurp(file, &size);
     bool fine = true;
 
-    while (fine && (length = getline(&line, &room, file)) >= 0) {
-        if (length > 0 && line[length - 1] == '\n')
-            line[length - 1] = '\0';
-        if (!paths)
-            line[strcspn(line, "\t")] = '\0';
-        if (line[0] != '\0') {
-            char *copy = strdup(line);
+    if (!text)
+        return false;
+    char *at = text, *end = text + size;
+    bool lines = !memchr(text, '\0', size);
+    if (lines && size >= 3 &&
+        memcmp(text, "\xEF\xBB\xBF", 3) == 0) /* a mark that some editors begin a text with */
+        at += 3;
+    while (fine && at < end) {
+        char *stop = memchr(at, lines ? '\n' : '\0', (size_t)(end - at));
+        char *next = stop ? stop : end;
 
-            fine = copy && list_append(copy);
-        }
+        fine = list_take(at, (size_t)(next - at), command->verb->paths, lines);
+        at = next + 1;
     }
-    fine = fine && !ferror(file);
-    free(line);
+    if (!fine)
+        errno = ENOMEM;
+    free(text);
     return fine;
 }
 

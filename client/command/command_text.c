@@ -67,25 +67,65 @@ char *command_printable_lines(const char *text)
     return buffer ? output_printable(text, buffer, size, true) : NULL;
 }
 
-size_t command_columns(const char *text)
+/* The character at TEXT, *LENGTH bytes, which is well-formed; what is not counts as a character of one byte. */
+static uint32_t text_decode(const char *text, size_t *length)
 {
-    size_t columns = 0;
+    const unsigned char *at = (const unsigned char *)text;
+    uint32_t character = at[0];
 
-    for (; *text != '\0'; text++)
-        columns += ((unsigned char)*text & 0xC0) != 0x80;
+    *length = at[0] < 0xC2 ? 1 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 1;
+    if (*length > 1)
+        character &= 0x7FU >> *length;
+    for (size_t i = 1; i < *length; i++) {
+        if ((at[i] & 0xC0) != 0x80) {
+            *length = 1;
+            return 0xFFFD;
+        }
+        character = character << 6 | (at[i] & 0x3FU);
+    }
+    return character;
+}
+
+/* Columns of a character on a terminal: Chinese, Japanese and Korean ones and most pictures take two, marks on others none. The
+ * locale, which may be C, does not matter to a terminal that shows UTF-8. */
+static size_t text_width(uint32_t character)
+{
+    static const struct {
+        uint32_t first, last;
+        size_t width;
+    } ranges[] = {
+        {0x0300, 0x036F, 0},   {0x1100, 0x115F, 2},   {0x200B, 0x200D, 0},   {0x20D0, 0x20FF, 0},
+        {0x2E80, 0x303E, 2},   {0x3041, 0x4DBF, 2},   {0x4E00, 0xA4CF, 2},   {0xA960, 0xA97F, 2},
+        {0xAC00, 0xD7A3, 2},   {0xF900, 0xFAFF, 2},   {0xFE00, 0xFE0F, 0},   {0xFE30, 0xFE6F, 2},
+        {0xFF00, 0xFF60, 2},   {0xFFE0, 0xFFE6, 2},   {0x1F300, 0x1F64F, 2}, {0x1F680, 0x1F6FF, 2},
+        {0x1F900, 0x1F9FF, 2}, {0x20000, 0x3FFFD, 2},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+        if (character >= ranges[i].first && character <= ranges[i].last)
+            return ranges[i].width;
+    return 1;
+}
+
+size_t command_columns(const char *text, size_t size)
+{
+    size_t columns = 0, length;
+
+    for (size_t at = 0; at < size && text[at] != '\0'; at += length)
+        columns += text_width(text_decode(text + at, &length));
     return columns;
 }
 
 size_t command_fit(const char *text, size_t columns)
 {
-    size_t at = 0;
+    size_t at = 0, length;
 
-    for (; text[at] != '\0'; at++) {
-        if (((unsigned char)text[at] & 0xC0) == 0x80)
-            continue;
-        if (columns == 0)
+    for (; text[at] != '\0'; at += length) {
+        size_t width = text_width(text_decode(text + at, &length));
+
+        if (width > columns)
             break;
-        columns--;
+        columns -= width;
     }
     return at;
 }

@@ -51,17 +51,17 @@ static int upload_local_failure(struct command *command, const char *path, int e
     return command_failed(command, path, &error);
 }
 
-/* The regular files below PATH, in the order of their names; links are not followed. */
+/* The regular files below PATH, in the order of their names; links below it are not followed. */
 static int uploads_add_directory(struct command *command, struct uploads *uploads, char *path)
 {
     char *paths[] = {path, NULL};
-    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
     int result = COMMAND_OK;
     FTSENT *entry;
 
     if (!tree)
         return upload_local_failure(command, path, errno, strerror(errno));
-    while ((entry = fts_read(tree))) {
+    while ((errno = 0, entry = fts_read(tree))) {
         if (entry->fts_info == FTS_F && !uploads_add(uploads, entry->fts_path))
             result = upload_local_failure(command, entry->fts_path, ENOMEM, "no memory");
         else if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS)
@@ -69,7 +69,11 @@ static int uploads_add_directory(struct command *command, struct uploads *upload
                 upload_local_failure(command, entry->fts_path, entry->fts_errno, strerror(entry->fts_errno));
         else if (entry->fts_info == FTS_SL || entry->fts_info == FTS_SLNONE)
             command_remark(command, "%s: a symbolic link: left out", entry->fts_path);
+        else if (entry->fts_info == FTS_DEFAULT)
+            command_remark(command, "%s: no regular file: left out", entry->fts_path);
     }
+    if (errno != 0)
+        result = upload_local_failure(command, path, errno, strerror(errno));
     (void)fts_close(tree);
     return result;
 }
@@ -111,28 +115,39 @@ static int64_t uploads_bytes(const struct uploads *uploads)
 static int print_uploaded(struct command *command, const char *path, const char *file_id, bool several)
 {
     char shown[4096];
+    int result;
 
+    (void)command_printable(path, shown, sizeof(shown));
     if (command->options.json)
-        return command_print_json(
+        result = command_print_json(
             command, json_pack("{s:o,s:o,s:o,s:o}", "file", command_json_text(file_id), "application",
                                command_json_text(command->settings.application), "user",
                                command_json_text(command->settings.user), "path", command_json_text(path)));
-    if (several)
-        return command_print(command, "%s\t%s\n", file_id, command_printable(path, shown, sizeof(shown)));
-    return command_print(command, "%s\n", file_id);
+    else
+        result = command_print(command, "%s%s%s\n", file_id, several ? "\t" : "", several ? shown : "");
+    if (result != COMMAND_OK) /* nobody else would know of it */
+        fprintf(stderr, "reel: %s: stored, under the file ID %s\n", shown, file_id);
+    return result;
 }
 
 static int upload_dry_run(struct command *command, const char *path, bool standard_input)
 {
     struct stat stat_of_path;
     char shown[4096], size[32];
+    bool json = command->options.json;
 
     if (standard_input)
-        return command_print(command, "would upload standard input\n");
+        return json ? command_print_json(command,
+                                         json_pack("{s:s,s:s,s:n}", "would", "upload", "path", path, "size"))
+                    : command_print(command, "would upload standard input\n");
     if (stat(path, &stat_of_path) != 0)
         return upload_local_failure(command, path, errno, strerror(errno));
     if (S_ISDIR(stat_of_path.st_mode))
         return upload_local_failure(command, path, EISDIR, "it is a directory; -r uploads what is in it");
+    if (json)
+        return command_print_json(command, json_pack("{s:s,s:o,s:I}", "would", "upload", "path",
+                                                     command_json_text(path), "size",
+                                                     (json_int_t)stat_of_path.st_size));
     return command_print(command, "would upload %s (%s)\n", command_printable(path, shown, sizeof(shown)),
                          command_human((double)stat_of_path.st_size, size, sizeof(size)));
 }
@@ -219,6 +234,17 @@ static int upload_one(struct command *command, void *items, int number)
                 : command_failed(command, path, &error);
 }
 
+/* How often the line asks for standard input, which ends once: what came behind would be stored as an empty file. */
+static int uploads_of_input(const struct command *command)
+{
+    const char *list = command->options.files_from;
+    int count = list && strcmp(list, "-") == 0;
+
+    for (int i = 0; i < command->count; i++)
+        count += strcmp(command->arguments[i], "-") == 0;
+    return count;
+}
+
 int command_upload(struct command *command)
 {
     const struct command_options *options = &command->options;
@@ -229,6 +255,8 @@ int command_upload(struct command *command)
         return command_upload_packages(command);
     if (options->expires && !command_parse_file_expires(options->expires, &uploads.expires))
         return command_usage(options, COMMAND_EXPIRES_EXPECTED, options->expires);
+    if (uploads_of_input(command) > 1)
+        return command_usage(options, "standard input (-) can be read once only");
     result = uploads_collect(command, &uploads);
 
     if (uploads.several && (options->file_id || options->name) && (uploads.count > 1 || options->recursive)) {

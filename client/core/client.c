@@ -57,6 +57,8 @@ struct client *client_create(struct loop *loop, const struct client_options *opt
     if (options->location_entries_max == 0)
         client->options.location_entries_max = 10000;
     TAILQ_INIT(&client->operations);
+    lru_init(&client->searches);
+    client->search_seed = lru_seed();
     client->trackers_reachable = true;
     client->next_tracker = arc4random(); /* spreads the load */
 
@@ -215,6 +217,28 @@ void client_operation_finish(struct client_operation *operation, const struct er
     operation_free(operation);
 }
 
+bool client_operation_pack(struct client_operation *operation, struct packet_call_options *options)
+{
+    const struct client_command *command = operation->command;
+    struct error error;
+
+    client_operation_set_step(operation, CLIENT_CALLING);
+    *options = (struct packet_call_options){
+        .command = command->number,
+        .body = operation->body,
+        .body_size = command->body_size,
+        .reply_max = command->reply_max,
+        .timeout_ms = operation->client->options.call_timeout_ms,
+        .progress_ms = operation->client->options.progress_timeout_ms,
+        .argument = operation,
+    };
+    if (!command->pack || command->pack(operation, operation->body, &error))
+        return true;
+    (void)error_of_argument(&error);
+    client_operation_finish(operation, &error);
+    return false;
+}
+
 void client_cancel(struct client_operation *operation)
 {
     if (operation->step == CLIENT_ENDED) /* from inside its own callback: it ends anyway */
@@ -223,6 +247,8 @@ void client_cancel(struct client_operation *operation)
         packet_call_cancel(operation->call);
     if (operation->question)
         packet_call_cancel(operation->question);
+    if (operation->leave)
+        operation->leave(operation);
     operation_end(operation);
     operation_free(operation);
 }
@@ -279,6 +305,12 @@ bool client_error_is_legacy(const struct error *error)
     return error->code == ERROR_UNKNOWN_COMMAND || error->code == ERROR_GENERAL;
 }
 
+bool client_error_is_away(const struct error *error)
+{
+    return error->code == ERROR_CONNECTION || error->code == ERROR_TIMEOUT ||
+           error->code == ERROR_UNAVAILABLE;
+}
+
 /* ---- trackers ---- */
 
 bool client_tracker_order(struct client *client, struct address_list *list)
@@ -316,13 +348,7 @@ void client_note_trackers(struct client *client, const struct error *error)
 
 bool client_tracker_again(void *argument, const struct error *error)
 {
-    struct client_operation *operation = argument;
-
-    if (operation->step == CLIENT_LOCATING && !operation->create && !operation->plain_locate &&
-        client_error_is_legacy(error)) {
-        client_remember_legacy(operation->client, packet_call_address(operation->question));
-        return true;
-    }
+    (void)argument;
     switch (error->code) {
     case ERROR_GENERAL: /* all that a legacy tracker says: its database may be away */
     case ERROR_UNAVAILABLE:
@@ -485,28 +511,16 @@ static void tracker_kicked(struct client_operation *operation)
     struct client *client = operation->client;
     const struct client_command *command = operation->command;
     struct address_list trackers;
-    struct packet_call_options options = {
-        .addresses = &trackers,
-        .command = command->number,
-        .body = operation->body,
-        .body_size = command->body_size,
-        .reply_max = command->reply_max,
-        .timeout_ms = client->options.call_timeout_ms,
-        .progress_ms = client->options.progress_timeout_ms,
-        /* A change that a slow tracker does late could undo a later one. */
-        .hedge_ms = command == &group_command || command->change ? 0 : client->options.hedge_ms,
-        .again = client_tracker_again,
-        .done = tracker_done,
-        .argument = operation,
-    };
+    struct packet_call_options options;
     struct error error;
 
-    client_operation_set_step(operation, CLIENT_CALLING);
-    if (command->pack && !command->pack(operation, operation->body, &error)) {
-        (void)error_of_argument(&error);
-        client_operation_finish(operation, &error);
+    if (!client_operation_pack(operation, &options))
         return;
-    }
+    options.addresses = &trackers;
+    /* A change that a slow tracker does late could undo a later one. */
+    options.hedge_ms = command == &group_command || command->change ? 0 : client->options.hedge_ms;
+    options.again = client_tracker_again;
+    options.done = tracker_done;
     if (client_tracker_order(client, &trackers)) {
         operation->question = packet_call_start(client->pool, &options, &error);
         address_list_clear(&trackers);

@@ -16,11 +16,6 @@
 #include "common/proto/proto_quota.h"
 #include "common/proto/proto_storage.h"
 #include "common/proto/proto_tracker.h"
-#include "common/proto/proto_partial.h"
-#include "common/proto/proto_put.h"
-#include "common/proto/proto_quota.h"
-#include "common/proto/proto_storage.h"
-#include "common/proto/proto_tracker.h"
 #include "common/proto/request_id.h"
 #include "common/loop/workers.h"
 

@@ -8,8 +8,10 @@
 #include "client/core/client.h"
 #include "common/base/backoff.h"
 #include "common/base/cache.h"
+#include "common/base/lru.h"
 #include "common/call/name_list.h"
 #include "common/call/packet_call.h"
+#include "common/loop/wait_list.h"
 
 #include <event2/event_struct.h>
 #include <stdatomic.h>
@@ -20,6 +22,7 @@
 #define CLIENT_BODY_MAX      PROTO_BEGIN_SIZE   /* the largest fixed part of a request but JOIN_PARTS' */
 #define CLIENT_LEGACY_AGE_MS 60000 /* how long a server is remembered to know the base commands only */
 #define CLIENT_LEGACY_MAX    1024
+#define CLIENT_USER_KEY_MAX  (PROTO_APPLICATION_SIZE + PROTO_USER_SIZE)
 
 TAILQ_HEAD(client_operation_list, client_operation);
 
@@ -43,6 +46,8 @@ struct client {
     struct cache
         *legacy; /* address text -> nothing: it answered that it does not know one of our own commands */
     struct client_operation_list operations;
+    struct lru searches; /* questions about users that others may join */
+    uint64_t search_seed;
     struct client_cached_location parsed_text; /* the last one that was taken apart, and what it was */
     struct client_location parsed;
     uint32_t next_tracker;   /* who is asked first; random at the start, then one after the other */
@@ -58,6 +63,10 @@ enum client_step {
 };
 
 struct client_operation;
+
+/* The end of a search: FOUND, or ERROR where that is not NULL. */
+typedef void (*client_searched_callback)(struct client_operation *operation,
+                                         const struct client_location *found, const struct error *error);
 
 /* One command of the protocol as operations use it: a constant row for each. */
 struct client_command {
@@ -84,9 +93,13 @@ struct client_operation {
     TAILQ_ENTRY(client_operation) link;
     enum client_step step;
     struct packet_call *call;     /* to a storage server; NULL: none is in progress */
-    struct packet_call *question; /* to the trackers */
-    struct packet_call *probe;    /* whether the storage server that is silent answers at all */
-    struct event stall;           /* looks for the silence of a storage server */
+    struct packet_call *question; /* to the trackers, for their own sake */
+    struct client_search *search; /* that it waits for, while LEAVE is not NULL */
+    struct wait wait;
+    void (*leave)(struct client_operation *operation); /* ends the waiting */
+    client_searched_callback searched;
+    struct packet_call *probe; /* whether the storage server that is silent answers at all */
+    struct event stall;        /* looks for the silence of a storage server */
     bool stall_assigned;
     void (*stalled)(struct client_operation *operation, const struct address *server,
                     const struct error *error); /* see client_stall_watch() */
@@ -101,7 +114,6 @@ struct client_operation {
     /* locating */
     struct proto_file_key key;
     bool create, fresh;
-    bool plain_locate; /* SADDRS instead of LOCATE, because the trackers are legacy ones */
     char
         elsewhere[PROTO_GROUP_SIZE]; /* "", or the group that has the file, as a server of another one said */
     void (*located)(struct client_operation *operation, const struct error *error);
@@ -201,6 +213,11 @@ void client_operation_set_step(struct client_operation *operation, enum client_s
 /* The end: the operation leaves the client, its callback is called with the result (ERROR NULL) or the error,
  * and it is freed. */
 void client_operation_finish(struct client_operation *operation, const struct error *error);
+
+/* The call that carries out OPERATION's command: packs its request, and begins OPTIONS with what all such calls have; the
+ * addresses, who is told and the rest are the caller's. False: the operation has been finished, with why. */
+bool client_operation_pack(struct client_operation *operation, struct packet_call_options *options);
+
 /* Reports that the operation continues after ERROR, and how: "trying the next server". */
 void client_operation_remark(const struct client_operation *operation, const struct error *error,
                              const char *next);
@@ -218,13 +235,30 @@ void client_remember_legacy(struct client *client, const struct address *address
 bool client_is_legacy(struct client *client, const struct address *address);
 /* Whether a failure reply may mean that the server does not know the command. */
 bool client_error_is_legacy(const struct error *error);
+/* Whether it says that a server does not answer, rather than what it answers. */
+bool client_error_is_away(const struct error *error);
 
 /* The trackers, another one first each time. False without memory. */
 MUST_CHECK bool client_tracker_order(struct client *client, struct address_list *list);
 /* Notes what a call to the trackers says about them. */
 void client_note_trackers(struct client *client, const struct error *error);
-/* packet_call_options.again for trackers: whether another one may do better. */
-bool client_tracker_again(void *operation, const struct error *error);
+/* packet_call_options.again for trackers: whether another one may do better. Its argument is not looked at. */
+bool client_tracker_again(void *argument, const struct error *error);
+
+/* ---- client_location.c ---- */
+
+/* Names KEY's user in tables; no two users have the same name. Returns its size. */
+size_t client_user_key(const struct proto_file_key *key, char buffer[CLIENT_USER_KEY_MAX]);
+/* ADDRESSES as in a SADDRS reply. False: ERROR says what is wrong, or that there is no server. */
+bool client_location_parse(const char *group, const char *addresses, struct client_location *location,
+                           struct error *error);
+/* Remembers where USER's files are, or forgets it. */
+void client_location_keep(struct client *client, const struct proto_file_key *user,
+                          const struct client_location *location);
+void client_location_forget(struct client *client, const struct proto_file_key *user);
+/* What the cache knows of KEY's user, valid until the next call; NULL: nothing. STALE: however old it is. */
+const struct client_location *client_location_recall(struct client *client, const struct proto_file_key *key,
+                                                     bool stale);
 
 /* ---- client_locate.c ---- */
 
@@ -234,9 +268,13 @@ bool client_tracker_again(void *operation, const struct error *error);
  * tracker is away a cached answer is used whatever its age. */
 void client_locate_begin(struct client_operation *operation);
 
-/* What the cache knows of KEY's user, valid until the next call; NULL: nothing. STALE: however old it is. */
-const struct client_location *client_location_recall(struct client *client, const struct proto_file_key *key,
-                                                     bool stale);
+/* ---- client_search.c ---- */
+
+/* Asks the trackers where OPERATION's user is, or waits with others for the answer to a question that is under way; one that is `fresh` is
+ * asked now, and the next ones wait for it. GROUP not "": asks for the servers of that group instead, alone. SEARCHED is called, later, unless
+ * operation->leave() comes before; what is found of a user is remembered. Without memory, or a tracker, located() is called at once. */
+void client_search_begin(struct client_operation *operation, const char group[PROTO_GROUP_SIZE],
+                         client_searched_callback searched);
 
 /* ---- client_storage.c ---- */
 

@@ -180,7 +180,7 @@ static bool pack_finish(const struct client_operation *operation, uint8_t *body,
 
 /* The whole body stands in operation->owned: it is larger than those of others. */
 /* NOLINTNEXTLINE(readability-non-const-parameter): the table's type */
-static bool pack_join(const struct client_operation *operation, uint8_t *body, struct error *error)
+static bool client_pack_join(const struct client_operation *operation, uint8_t *body, struct error *error)
 {
     (void)operation;
     (void)body;
@@ -211,7 +211,7 @@ static const struct client_command finish_command = {
 
 static const struct client_command join_parts_command = {
     .number = PROTO_STORAGE_JOIN_PARTS,
-    .pack = pack_join,
+    .pack = client_pack_join,
     .options = finish_options,
     .report = client_report_done,
     .recent = true,

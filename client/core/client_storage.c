@@ -365,29 +365,17 @@ static void storage_call(struct client_operation *operation)
     struct client *client = operation->client;
     const struct client_command *command = operation->command;
     struct address_list servers = {0};
-    struct packet_call_options options = {
-        .addresses = &servers,
-        .command = command->number,
-        .body = operation->body,
-        .body_size = command->body_size,
-        .reply_max = command->reply_max,
-        .timeout_ms = client->options.call_timeout_ms,
-        .progress_ms = client->options.progress_timeout_ms,
-        .again = storage_again,
-        .done = storage_done,
-        .argument = operation,
-    };
+    struct packet_call_options options;
     struct error error;
 
-    client_operation_set_step(operation, CLIENT_CALLING);
-    if (!command->pack(operation, operation->body, &error)) {
-        (void)error_of_argument(&error);
-        client_operation_finish(operation, &error);
+    if (!client_operation_pack(operation, &options))
         return;
-    }
+    options.addresses = &servers;
+    options.again = storage_again;
+    options.done = storage_done;
     request_id_put(operation->body, command->body_size, &operation->request);
-    if (operation->command->options)
-        operation->command->options(operation, &options);
+    if (command->options)
+        command->options(operation, &options);
     if (servers_left(operation, &servers)) {
         operation->call = packet_call_start(client->pool, &options, &error);
         address_list_clear(&servers);

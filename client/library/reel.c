@@ -45,8 +45,8 @@ static void reel_free_handle(struct reel *reel)
 }
 
 /* Copies what the handle keeps of the options; the rest goes into CLIENT, whose trackers the caller clears. */
-static bool take_options(struct reel *reel, const struct reel_options *options, struct client_options *client,
-                         struct error *error)
+static bool reel_take_options(struct reel *reel, const struct reel_options *options,
+                              struct client_options *client, struct error *error)
 {
     if (!options->trackers || options->trackers[0] == '\0')
         return error_set(error, ERROR_MALFORMED, "no tracker is given");
@@ -150,7 +150,7 @@ struct reel *reel_open(const struct reel_options *options, struct reel_error *er
     STAILQ_INIT(&reel->async_ended);
     LIST_INIT(&reel->waits);
     ASSERT(pthread_mutex_init(&reel->mutex, NULL) == 0);
-    fine = take_options(reel, options, &client, &why) && open_tls(reel, options, &client, &why) &&
+    fine = reel_take_options(reel, options, &client, &why) && open_tls(reel, options, &client, &why) &&
            open_parts(reel, &client, &why);
     address_list_clear(&client.trackers);
     if (fine)

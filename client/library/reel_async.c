@@ -94,6 +94,9 @@ int reel_async_dispatch(struct reel *reel)
     uint64_t count_of_ends;
     int count = 0;
 
+    /* A child after fork() must not take what the descriptor, which both have, tells its parent. */
+    if (!reel_is_ours(reel))
+        return 0;
     pthread_mutex_lock(&reel->mutex);
     if (reel->async_fd >= 0 && read(reel->async_fd, &count_of_ends, sizeof(count_of_ends)) < 0)
         (void)errno; /* nothing has ended since the last time */

@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PART ".part"
+#define PART      ".part"
+#define OPENS_MAX 100 /* while others end with it */
 
 /* ---- to a callback, to a descriptor ---- */
 
@@ -116,31 +117,58 @@ static bool part_is_ours(int fd, const char *part, struct error *error)
     return true;
 }
 
-/* PATH.part, locked, so that no two downloads write to it. Links are not followed. -1: ERROR. */
-static int part_open(const char *part, bool resume, struct error *error)
+/* Whoever had the lock before may have given the file its final name, or removed it, before we had it. */
+static bool part_is_at(int fd, const char *part)
+{
+    struct stat ours, there;
+
+    return fstat(fd, &ours) == 0 && lstat(part, &there) == 0 && ours.st_dev == there.st_dev &&
+           ours.st_ino == there.st_ino;
+}
+
+/* One that is there, or a new one. -1: errno. */
+static int part_open_either(const char *part)
 {
     int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
 
-    if (fd < 0 && errno == EEXIST)
-        fd = open(part, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno == ELOOP)
+    return fd < 0 && errno == EEXIST ? open(part, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : fd;
+}
+
+/* False: ERROR, or where *GONE another one is to be opened. */
+static bool part_lock(int fd, const char *part, bool resume, bool *gone, struct error *error)
+{
+    bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; /* a file system without locks */
+
+    *gone = locked && !part_is_at(fd, part);
+    if (!locked)
+        return error_set(error, ERROR_UNAVAILABLE, "%s: another download writes to it", part);
+    if (*gone || !part_is_ours(fd, part, error))
+        return false;
+    return resume || ftruncate(fd, 0) == 0 || reel_local_error(error, errno, "%s", part);
+}
+
+/* PATH.part, locked, so that no two downloads write to it. Links are not followed. -1: ERROR. */
+static int part_open(const char *part, bool resume, struct error *error)
+{
+    bool gone = true;
+
+    for (int i = 0; i < OPENS_MAX && gone; i++) {
+        int fd = part_open_either(part);
+
+        if (fd < 0 && errno == ENOENT) /* it was there a moment ago, or the directory is not */
+            continue;
+        if (fd < 0 && errno == ELOOP)
             (void)error_set(error, ERROR_REFUSED, "%s: a symbolic link: remove it first", part);
-        else
+        else if (fd < 0)
             (void)reel_local_error(error, errno, "%s", part);
-        return -1;
-    }
-    if (!part_is_ours(fd, part, error)) {
+        if (fd < 0)
+            return -1;
+        if (part_lock(fd, part, resume, &gone, error))
+            return fd;
         close(fd);
-        return -1;
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        (void)error_set(error, ERROR_UNAVAILABLE, "%s: another download writes to it", part);
-    else if (!resume && ftruncate(fd, 0) != 0)
-        (void)reel_local_error(error, errno, "%s", part);
-    else
-        return fd;
-    close(fd);
+    if (gone)
+        (void)reel_local_error(error, ENOENT, "%s", part);
     return -1;
 }
 

@@ -56,7 +56,7 @@ static const struct key *find_issuer(const struct keys *keys, const char *id, co
     return NULL;
 }
 
-static bool fill_token(const struct reel_link *link, struct link_token *token, struct error *error)
+static bool reel_fill_token(const struct reel_link *link, struct link_token *token, struct error *error)
 {
     *token = (struct link_token){
         .expires = link->expires,
@@ -85,14 +85,14 @@ static bool fill_token(const struct reel_link *link, struct link_token *token, s
     }
 }
 
-static bool sign_link(const struct reel_link *link, const struct proto_file_key *file,
-                      struct link_token *token, struct error *error)
+static bool reel_sign_link(const struct reel_link *link, const struct proto_file_key *file,
+                           struct link_token *token, struct error *error)
 {
     const char *text = link->keys && link->keys[0] != '\0' ? link->keys : getenv("REEL_KEYS");
     const struct link_view view = {.name = link->name};
     char id[KEY_ID_SIZE];
 
-    if (!fill_token(link, token, error))
+    if (!reel_fill_token(link, token, error))
         return false;
     if (!text || text[0] == '\0')
         return error_set(error, ERROR_MALFORMED, "no keys file is given to sign links with (REEL_KEYS)");
@@ -122,12 +122,12 @@ char *reel_sign_url(const struct reel *reel, const struct reel_key *key, const c
     struct proto_file_key full;
     struct link_token token;
     struct error why;
-    char text[LINK_TEXT_SIZE], expires[LINK_EXPIRES_SIZE];
+    char text[LINK_TEXT_SIZE], expires[LINK_EXPIRES_SIZE], signature[LINK_SIGNATURE_LENGTH + 1];
     char *plain = reel_url(reel, key, base, link->name, error), *url;
 
     if (!plain)
         return NULL;
-    if (!reel_fill_key(reel, key, false, &full, &why) || !sign_link(link, &full, &token, &why)) {
+    if (!reel_fill_key(reel, key, false, &full, &why) || !reel_sign_link(link, &full, &token, &why)) {
         free(plain);
         if (why.code == ERROR_MALFORMED)
             (void)error_of_argument(&why);
@@ -146,7 +146,7 @@ char *reel_sign_url(const struct reel *reel, const struct reel_key *key, const c
                        plain + base_size);
     } else {
         (void)snprintf(url, size, "%s?e=%s&k=%s&s=%s", plain, link_expires_format(&token, expires), token.key,
-                       token.signature);
+                       link_signature_format(&token, signature));
     }
     free(plain);
     return url;

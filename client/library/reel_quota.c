@@ -17,7 +17,7 @@ struct quota_wait {
     struct proto_quota quota;
 };
 
-static void quota_done(void *argument, const struct proto_quota *quota, const struct error *error)
+static void reel_quota_done(void *argument, const struct proto_quota *quota, const struct error *error)
 {
     struct quota_wait *wait = argument;
 
@@ -26,11 +26,11 @@ static void quota_done(void *argument, const struct proto_quota *quota, const st
     reel_wait_finish(&wait->wait, error);
 }
 
-static void quota_start(struct reel_wait *wait)
+static void reel_quota_start(struct reel_wait *wait)
 {
     struct quota_wait *quota = CONTAINER_OF(wait, struct quota_wait, wait);
 
-    reel_wait_started(wait, client_quota(wait->reel->client, &quota->set, quota_done, quota));
+    reel_wait_started(wait, client_quota(wait->reel->client, &quota->set, reel_quota_done, quota));
 }
 
 static bool quota_call(struct reel *reel, const struct reel_key *key, int64_t bytes, int64_t files,
@@ -42,7 +42,7 @@ static bool quota_call(struct reel *reel, const struct reel_key *key, int64_t by
     if (!reel_usable(reel, &why) || !reel_fill_key(reel, key, true, &wait.set.key, &why))
         return reel_fail(error, &why);
     memset(wait.set.key.file, 0, sizeof(wait.set.key.file));
-    reel_wait_init(&wait.wait, reel, quota_start);
+    reel_wait_init(&wait.wait, reel, reel_quota_start);
     if (!reel_wait_run(&wait.wait, &why))
         return reel_fail(error, &why);
     if (quota)

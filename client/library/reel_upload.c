@@ -110,8 +110,9 @@ static bool send_content(struct reel *reel, const struct content *content, const
     return send_checked(reel, content, upload, put, error);
 }
 
-static bool upload_content(struct reel *reel, const struct content *content, const struct reel_upload *upload,
-                           const char *name, char file_id[REEL_FILE_SIZE], struct error *error)
+static bool reel_upload_content(struct reel *reel, const struct content *content,
+                                const struct reel_upload *upload, const char *name,
+                                char file_id[REEL_FILE_SIZE], struct error *error)
 {
     struct proto_put put;
 
@@ -131,7 +132,7 @@ static bool upload_fd(struct reel *reel, const struct reel_upload *upload, int f
 
     if (!content_open(&content, fd, size, upload->preparing, upload->argument, error))
         return false;
-    fine = upload_content(reel, &content, upload, name, file_id, error);
+    fine = reel_upload_content(reel, &content, upload, name, file_id, error);
     content_clear(&content);
     return fine;
 }
@@ -179,6 +180,6 @@ bool reel_upload_memory(struct reel *reel, const struct reel_upload *upload, con
     struct error why;
 
     clear_id(file_id);
-    return upload_content(reel, &content, upload ? upload : &defaults, NULL, file_id, &why) ||
+    return reel_upload_content(reel, &content, upload ? upload : &defaults, NULL, file_id, &why) ||
            reel_fail(error, &why);
 }

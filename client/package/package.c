@@ -149,7 +149,7 @@ static bool read_top(struct package *package, struct error *error)
 }
 
 /* The folder that PATH is, or that the playlist PATH lies in; *NAME: the playlist's name, or NULL. */
-static char *split_path(const char *path, const char **name, struct error *error)
+static char *package_split_path(const char *path, const char **name, struct error *error)
 {
     const char *slash = strrchr(path, '/');
     struct stat status;
@@ -189,7 +189,7 @@ bool package_read(struct package *package, const char *path, const char *base, s
     bool good;
 
     memset(package, 0, sizeof(*package));
-    folder = check_base(base, error) ? split_path(path, &name, error) : NULL;
+    folder = check_base(base, error) ? package_split_path(path, &name, error) : NULL;
     good = folder && package_folder_open(&package->folder, folder, base, error) &&
            (name ? read_chosen(package, name, error) : read_top(package, error)) &&
            find_root(package, package_is_hls, error) && find_root(package, package_is_dash, error) &&

@@ -54,8 +54,8 @@ struct dash {
     struct error why;
 };
 
-static void fail(struct dash *dash, int code, const char *format, ...) PRINTF_LIKE(3, 4);
-static void fail(struct dash *dash, int code, const char *format, ...)
+static void dash_fail(struct dash *dash, int code, const char *format, ...) PRINTF_LIKE(3, 4);
+static void dash_fail(struct dash *dash, int code, const char *format, ...)
 {
     va_list list;
 
@@ -68,9 +68,9 @@ static void fail(struct dash *dash, int code, const char *format, ...)
     (void)XML_StopParser(dash->parser, XML_FALSE);
 }
 
-static void fail_with(struct dash *dash, const struct error *why)
+static void dash_fail_with(struct dash *dash, const struct error *why)
 {
-    fail(dash, why->code, "%s", why->text);
+    dash_fail(dash, why->code, "%s", why->text);
 }
 
 static const char *local_name(const char *name)
@@ -88,7 +88,7 @@ static const char *attribute(const char **attributes, const char *name)
     return NULL;
 }
 
-static const char *directory_of(const struct dash *dash)
+static const char *dash_directory_of(const struct dash *dash)
 {
     for (int i = dash->depth; i >= 0; i--)
         if (dash->levels[i].directory)
@@ -141,19 +141,19 @@ static bool find_value(const struct dash *dash, const char *name, size_t *offset
 static char *resolve(struct dash *dash, const char *uri, bool templates)
 {
     struct error why;
-    char *path = package_uri_resolve(directory_of(dash), uri, templates, &why);
+    char *path = package_uri_resolve(dash_directory_of(dash), uri, templates, &why);
 
     if (!path)
-        fail(dash, why.code, "%s: %s", uri, why.text);
+        dash_fail(dash, why.code, "%s: %s", uri, why.text);
     return path;
 }
 
-static void want(struct dash *dash, const char *path)
+static void dash_want(struct dash *dash, const char *path)
 {
     struct error why;
 
     if (!dash->failed && !package_folder_want(dash->folder, path, &why))
-        fail_with(dash, &why);
+        dash_fail_with(dash, &why);
 }
 
 static void put_link(struct dash *dash, size_t offset, size_t size, const char *path)
@@ -163,7 +163,7 @@ static void put_link(struct dash *dash, size_t offset, size_t size, const char *
     if (link && !dash->failed)
         package_edit_replace(&dash->edit, offset, size, link);
     else
-        fail(dash, ERROR_UNAVAILABLE, "no memory");
+        dash_fail(dash, ERROR_UNAVAILABLE, "no memory");
     free(link);
 }
 
@@ -221,7 +221,7 @@ static void read_segments(struct dash *dash, struct level *level, const char **a
     if (t)
         level->next = strtoull(t, NULL, 10);
     if (repeat < 0) {
-        fail(dash, ERROR_MALFORMED, "S with a negative r: the number of segments must be stated");
+        dash_fail(dash, ERROR_MALFORMED, "S with a negative r: the number of segments must be stated");
         return;
     }
     for (long long i = 0; i <= repeat; i++) {
@@ -231,7 +231,7 @@ static void read_segments(struct dash *dash, struct level *level, const char **a
                 more <= 2 * SEGMENTS_MAX ? realloc(level->times, more * sizeof(*larger)) : NULL;
 
             if (!larger) {
-                fail(dash, ERROR_MALFORMED, "SegmentTimeline has more than %d segments", SEGMENTS_MAX);
+                dash_fail(dash, ERROR_MALFORMED, "SegmentTimeline has more than %d segments", SEGMENTS_MAX);
                 return;
             }
             level->times = larger;
@@ -275,9 +275,9 @@ static void want_filled(struct dash *dash, const char *pattern, uint64_t value)
     char *path = package_uri_fill(pattern, value);
 
     if (path)
-        want(dash, path);
+        dash_want(dash, path);
     else
-        fail(dash, ERROR_UNAVAILABLE, "no memory");
+        dash_fail(dash, ERROR_UNAVAILABLE, "no memory");
     free(path);
 }
 
@@ -291,7 +291,7 @@ static void want_numbers(struct dash *dash, const char *pattern, uint64_t start)
 }
 
 /* Players put the id of a Representation into a URI as it is. */
-static bool is_plain(const char *id)
+static bool dash_is_plain(const char *id)
 {
     for (; *id != '\0'; id++)
         if (!((*id >= '0' && *id <= '9') || (*id >= 'a' && *id <= 'z') || (*id >= 'A' && *id <= 'Z') ||
@@ -309,16 +309,17 @@ static void want_template(struct dash *dash, const struct level *level, const ch
     bool by_time = package_uri_has(uri, PACKAGE_TIME), by_number = package_uri_has(uri, PACKAGE_NUMBER);
 
     if (!pattern)
-        fail(dash, ERROR_UNAVAILABLE, "no memory");
-    else if (package_uri_has(uri, PACKAGE_REPRESENTATION) && !is_plain(level->id))
-        fail(dash, ERROR_MALFORMED,
-             "the id of a Representation, %.64s, is used in a template and may contain only letters, digits, "
-             "'-', '.', '_' and '~'",
-             level->id);
+        dash_fail(dash, ERROR_UNAVAILABLE, "no memory");
+    else if (package_uri_has(uri, PACKAGE_REPRESENTATION) && !dash_is_plain(level->id))
+        dash_fail(
+            dash, ERROR_MALFORMED,
+            "the id of a Representation, %.64s, is used in a template and may contain only letters, digits, "
+            "'-', '.', '_' and '~'",
+            level->id);
     else if (!by_time && !by_number)
-        want(dash, pattern);
+        dash_want(dash, pattern);
     else if (by_time && (by_number || !timeline))
-        fail(dash, ERROR_MALFORMED, "$Time$ needs a SegmentTimeline, and no $Number$ beside it");
+        dash_fail(dash, ERROR_MALFORMED, "$Time$ needs a SegmentTimeline, and no $Number$ beside it");
     else if (!timeline)
         want_numbers(dash, pattern, meaning->start);
     for (size_t i = 0; pattern && timeline && (by_time || by_number) && i < timeline->count && !dash->failed;
@@ -343,7 +344,7 @@ static void read_mpd(struct dash *dash, const char **attributes)
     const char *type = attribute(attributes, "type");
 
     if (type && strcmp(type, "dynamic") == 0)
-        fail(dash, ERROR_MALFORMED, "the manifest is of type dynamic: the stream is not finished");
+        dash_fail(dash, ERROR_MALFORMED, "the manifest is of type dynamic: the stream is not finished");
 }
 
 /* Attributes that are URIs of one file each. */
@@ -370,7 +371,7 @@ static void read_files(struct dash *dash, const char *name, const char **attribu
                          : NULL;
 
         if (path)
-            want(dash, path);
+            dash_want(dash, path);
         free(path);
     }
 }
@@ -383,18 +384,23 @@ static void XMLCALL on_start(void *argument, const char *full_name, const char *
 
     if (dash->failed)
         return;
+    if (dash->in_base) {
+        dash_fail(dash, ERROR_MALFORMED, "%.64s inside of a BaseURL: only text is expected there", name);
+        return;
+    }
     if (dash->depth == 0 && strcmp(name, "MPD") != 0)
-        fail(dash, ERROR_MALFORMED, "it is not a DASH manifest: its root element is %.64s, not MPD", name);
+        dash_fail(dash, ERROR_MALFORMED, "it is not a DASH manifest: its root element is %.64s, not MPD",
+                  name);
     if (++dash->depth == DEPTH_MAX) {
         dash->depth--;
-        fail(dash, ERROR_MALFORMED, "elements are nested deeper than %d", DEPTH_MAX);
+        dash_fail(dash, ERROR_MALFORMED, "elements are nested deeper than %d", DEPTH_MAX);
         return;
     }
     if (link && strncmp(link, "urn:", 4) != 0)
-        fail(dash, ERROR_MALFORMED,
-             "xlink:href to %.128s: parts of the manifest that lie elsewhere cannot be stored", link);
+        dash_fail(dash, ERROR_MALFORMED,
+                  "xlink:href to %.128s: parts of the manifest that lie elsewhere cannot be stored", link);
     if (strcmp(name, "Location") == 0 || strcmp(name, "PatchLocation") == 0)
-        fail(dash, ERROR_MALFORMED, "%s names another address of the manifest; take it out", name);
+        dash_fail(dash, ERROR_MALFORMED, "%s names another address of the manifest; take it out", name);
     if (strcmp(name, "MPD") == 0) {
         read_mpd(dash, attributes);
     } else if (strcmp(name, "BaseURL") == 0) {
@@ -412,7 +418,7 @@ static void XMLCALL on_start(void *argument, const char *full_name, const char *
         dash->levels[dash->depth].id = strdup(id ? id : "");
         dash->levels[dash->depth].bandwidth = strdup(bandwidth ? bandwidth : "0");
         if (!dash->levels[dash->depth].id || !dash->levels[dash->depth].bandwidth)
-            fail(dash, ERROR_UNAVAILABLE, "no memory");
+            dash_fail(dash, ERROR_UNAVAILABLE, "no memory");
     } else {
         read_files(dash, name, attributes);
     }
@@ -425,7 +431,7 @@ static void XMLCALL on_text(void *argument, const char *text, int size)
     if (!dash->in_base)
         return;
     if (dash->base_size + (size_t)size >= sizeof(dash->base)) {
-        fail(dash, ERROR_MALFORMED, "a BaseURL is longer than %zu bytes", sizeof(dash->base) - 1);
+        dash_fail(dash, ERROR_MALFORMED, "a BaseURL is longer than %zu bytes", sizeof(dash->base) - 1);
         return;
     }
     memcpy(dash->base + dash->base_size, text, (size_t)size);
@@ -444,8 +450,9 @@ static void end_base(struct dash *dash, struct level *parent)
     uri[dash->base_size] = '\0';
     uri += strspn(uri, " \t\r\n");
     if (parent->based) {
-        fail(dash, ERROR_MALFORMED,
-             "several BaseURL in one element: they name other places of the same, and only one is stored");
+        dash_fail(
+            dash, ERROR_MALFORMED,
+            "several BaseURL in one element: they name other places of the same, and only one is stored");
         return;
     }
     parent->based = true;
@@ -461,7 +468,7 @@ static void end_base(struct dash *dash, struct level *parent)
             free(path);
         return;
     }
-    want(dash, path);
+    dash_want(dash, path);
     put_link(dash, dash->base_begin, end - dash->base_begin, path);
     parent->directory = package_uri_directory(path);
     free(path);
@@ -487,7 +494,7 @@ static void XMLCALL on_document_type(void *argument, const char *name, const cha
                                      int internal)
 {
     (void)name, (void)system, (void)public, (void)internal;
-    fail(argument, ERROR_MALFORMED, "a document type (DOCTYPE) is not accepted");
+    dash_fail(argument, ERROR_MALFORMED, "a document type (DOCTYPE) is not accepted");
 }
 
 static bool parse(struct dash *dash, struct error *error)

@@ -103,7 +103,7 @@ static bool read_tag(struct hls *hls, const char *line, size_t size, struct erro
     return true;
 }
 
-static bool read_line(struct hls *hls, const char *line, size_t size, struct error *error)
+static bool package_hls_read_line(struct hls *hls, const char *line, size_t size, struct error *error)
 {
     enum package_use use = hls->next ? PACKAGE_NEXT : PACKAGE_SEGMENT;
 
@@ -129,7 +129,7 @@ static bool read_lines(struct hls *hls, struct error *error)
     while (line < end) {
         size_t size = strcspn(line, "\n");
 
-        if (!read_line(hls, line, size, &why))
+        if (!package_hls_read_line(hls, line, size, &why))
             return error_set(error, why.code, "line %d: %s", package_line(text, (size_t)(line - text)),
                              why.text);
         line += size + 1;

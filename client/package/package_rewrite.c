@@ -3,6 +3,8 @@
  */
 #include "client/package/package_rewrite.h"
 
+#include "common/base/log.h"
+
 #include <stdlib.h>
 
 bool package_edit_begin(struct package_edit *edit, const char *text, size_t size, struct error *error)
@@ -14,6 +16,7 @@ bool package_edit_begin(struct package_edit *edit, const char *text, size_t size
 
 void package_edit_replace(struct package_edit *edit, size_t offset, size_t size, const char *replacement)
 {
+    ASSERT(offset >= edit->done && offset <= edit->size && size <= edit->size - offset);
     (void)fwrite(edit->text + edit->done, 1, offset - edit->done, edit->to);
     (void)fputs(replacement, edit->to);
     edit->done = offset + size;

@@ -34,7 +34,7 @@ struct package_edit {
 
 MUST_CHECK bool package_edit_begin(struct package_edit *edit, const char *text, size_t size,
                                    struct error *error);
-/* REPLACEMENT for the SIZE bytes at OFFSET. */
+/* REPLACEMENT for the SIZE bytes at OFFSET, which lie behind everything that was replaced before. */
 void package_edit_replace(struct package_edit *edit, size_t offset, size_t size, const char *replacement);
 /* The new text, owned by the caller, with a NUL behind its SIZE bytes. NULL: without memory, or not GOOD. */
 char *package_edit_end(struct package_edit *edit, bool good, size_t *size, struct error *error);

@@ -67,7 +67,8 @@ static int audit_open(const char *path, struct error *error)
     return -1;
 }
 
-/* The link of the last whole line of FD; zeros where there is none. *TORN: a line without its end follows. */
+/* The link of the last line of FD that has one, though its newline be missing; zeros where there is none. *TORN: what is last does
+ * not end with a newline. */
 static void read_last_link(int fd, uint8_t link[AUDIT_LINK_SIZE], bool *torn)
 {
     struct stat file = {0};
@@ -80,17 +81,15 @@ static void read_last_link(int fd, uint8_t link[AUDIT_LINK_SIZE], bool *torn)
         got =
             pread(fd, text, TAIL_SIZE, file.st_size > (off_t)TAIL_SIZE ? file.st_size - (off_t)TAIL_SIZE : 0);
     size_t end = got > 0 ? (size_t)got : 0;
-    if (end > 0 && text[end - 1] != '\n')
-        *torn = true;
+    *torn = end > 0 && text[end - 1] != '\n';
     while (end > 0) {
-        const char *newline = memrchr(text, '\n', end);
-        size_t stop = newline ? (size_t)(newline - text) : 0, covered;
+        size_t stop = text[end - 1] == '\n' ? end - 1 : end, covered;
         const char *before = stop > 0 ? memrchr(text, '\n', stop) : NULL;
         const char *line = before ? before + 1 : text;
 
-        if (newline && audit_chain_find(line, stop - (size_t)(line - text), &covered, link))
+        if (audit_chain_find(line, stop - (size_t)(line - text), &covered, link))
             break;
-        end = newline ? (size_t)(line - text) : 0;
+        end = (size_t)(line - text);
     }
     free(text);
 }
@@ -236,10 +235,9 @@ static size_t link_line(struct audit *audit, const char *key_id, const uint8_t s
     memcpy(out, line, size);
     if (key_id[0] != '\0') {
         at += snprintf(at, (size_t)(limit - at), AUDIT_BY_MARK "%s\"", key_id);
-        if (audit_chain_compute(secret, audit->link, out, (size_t)(at - out), audit->link)) {
-            audit_chain_format(audit->link, text);
-            at += snprintf(at, (size_t)(limit - at), AUDIT_CHAIN_MARK "%s\"", text);
-        }
+        audit_chain_compute(secret, audit->link, out, (size_t)(at - out), audit->link);
+        audit_chain_format(audit->link, text);
+        at += snprintf(at, (size_t)(limit - at), AUDIT_CHAIN_MARK "%s\"", text);
     }
     *at++ = '}';
     *at++ = '\n';
@@ -285,13 +283,11 @@ static void write_stubbornly(struct audit *audit, const char *bytes, size_t size
 }
 
 /* A line that says after which link this file, or this part of it, goes on. */
-static size_t opening_line(const struct audit *audit, bool torn, char line[LINE_SIZE])
+static size_t opening_line(const struct audit *audit, char line[LINE_SIZE])
 {
     struct audit_text text = {.at = line, .end = line + LINE_SIZE};
     char hex[AUDIT_LINK_HEX + 1];
 
-    if (torn)
-        audit_put_literal(&text, "\n");
     audit_put_time(&text);
     audit_put_member(&text, "daemon", audit->daemon);
     audit_put_member(&text, "event", "open");
@@ -303,17 +299,13 @@ static size_t opening_line(const struct audit *audit, bool torn, char line[LINE_
 
 static void write_opening(struct audit *audit, bool torn, const char *key_id, const uint8_t secret[MAC_SIZE])
 {
-    char line[LINE_SIZE], *begin = line;
-    size_t size = opening_line(audit, torn, line), done;
+    char line[LINE_SIZE];
+    size_t size = opening_line(audit, line), before = 0;
 
-    if (torn) { /* the newline ends what a crash left, and is no part of the line */
-        done = 0;
-        (void)write_and_sync(audit, "\n", 1, &done);
-        begin++;
-        size--;
-    }
-    done = link_line(audit, key_id, secret, begin, size, audit->linked);
-    write_stubbornly(audit, audit->linked, done);
+    if (torn) /* it ends what a crash left, and is no part of the line */
+        audit->linked[before++] = '\n';
+    size = link_line(audit, key_id, secret, line, size, audit->linked + before);
+    write_stubbornly(audit, audit->linked, before + size);
 }
 
 static void reopen_file(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE])
@@ -399,11 +391,12 @@ static void audit_free(struct audit *audit)
 void audit_set_key(struct audit *audit, const struct key *key)
 {
     uint8_t secret[MAC_SIZE] = {0};
-    bool good = key && key_derive(key, "audit", secret);
 
+    if (key)
+        key_derive(key, "audit", secret);
     pthread_mutex_lock(&audit->mutex);
     memset(audit->key_id, 0, sizeof(audit->key_id));
-    if (good)
+    if (key)
         memcpy(audit->key_id, key->id, sizeof(audit->key_id));
     memcpy(audit->secret, secret, sizeof(secret));
     pthread_mutex_unlock(&audit->mutex);
@@ -468,9 +461,9 @@ void audit_destroy(struct audit *audit)
     audit->stopping = true;
     pthread_cond_signal(&audit->changed);
     pthread_mutex_unlock(&audit->mutex);
-    (void)clock_gettime(CLOCK_REALTIME, &limit);
+    (void)clock_gettime(CLOCK_MONOTONIC, &limit);
     limit.tv_sec += END_S + RETRY_S + 1;
-    if (pthread_timedjoin_np(audit->thread, NULL, &limit) != 0) {
+    if (pthread_clockjoin_np(audit->thread, NULL, CLOCK_MONOTONIC, &limit) != 0) {
         log_warning("audit", "%s hangs; its last lines are lost", audit->path);
         (void)pthread_detach(audit->thread);
         return;

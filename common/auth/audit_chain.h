@@ -16,8 +16,8 @@
 #define AUDIT_LINK_END_MAX                                                                                   \
     (sizeof(AUDIT_BY_MARK) + KEY_ID_SIZE + sizeof(AUDIT_CHAIN_MARK) + AUDIT_LINK_HEX + 8)
 
-/* LINK gets what belongs to LINE (of SIZE bytes) after the link BEFORE, which may be the same memory. False: OpenSSL failed. */
-bool audit_chain_compute(const uint8_t secret[MAC_SIZE], const uint8_t before[AUDIT_LINK_SIZE],
+/* LINK gets what belongs to LINE (of SIZE bytes) after the link BEFORE, which may be the same memory. */
+void audit_chain_compute(const uint8_t secret[MAC_SIZE], const uint8_t before[AUDIT_LINK_SIZE],
                          const char *line, size_t size, uint8_t link[AUDIT_LINK_SIZE]);
 
 void audit_chain_format(const uint8_t link[AUDIT_LINK_SIZE], char text[AUDIT_LINK_HEX + 1]);

@@ -3,8 +3,6 @@
  */
 #include "common/auth/audit_verify.h"
 
-#include "common/auth/audit_chain.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +14,8 @@ struct audit_reader {
     struct audit_verdict *verdict;
     struct error *error;
     uint8_t link[AUDIT_LINK_SIZE];
-    bool begun; /* a link is known */
+    bool begun;       /* a link is known */
+    size_t torn_line; /* the last one that has no end, and nothing behind it yet; 0: none */
 };
 
 static bool verify_line(struct audit_reader *reader, const char *line, size_t length)
@@ -27,6 +26,7 @@ static bool verify_line(struct audit_reader *reader, const char *line, size_t le
 
     if (length == 0 || line[length - 1] != '}') {
         reader->verdict->torn++;
+        reader->torn_line = number;
         return true;
     }
     if (!audit_chain_find(line, length, &covered, link)) {
@@ -39,6 +39,12 @@ static bool verify_line(struct audit_reader *reader, const char *line, size_t le
     const char *follows = memmem(line, covered, AUDIT_FOLLOWS_MARK, strlen(AUDIT_FOLLOWS_MARK));
     if (follows && !audit_chain_parse(follows + strlen(AUDIT_FOLLOWS_MARK), before))
         follows = NULL;
+    /* A crash leaves such a line, and whoever starts after it opens the file anew. */
+    if (reader->torn_line > 0 && !follows)
+        return error_set(reader->error, ERROR_DIGEST,
+                         "%s:%zu: a line without its end, and nothing opened the file behind it",
+                         reader->file, reader->torn_line);
+    reader->torn_line = 0;
     if (!reader->begun) {
         if (!follows)
             return error_set(reader->error, ERROR_DIGEST,
@@ -46,14 +52,16 @@ static bool verify_line(struct audit_reader *reader, const char *line, size_t le
                              reader->file, number);
         memcpy(reader->link, before, AUDIT_LINK_SIZE);
         reader->begun = true;
+        audit_chain_format(before, reader->verdict->follows);
     }
     const struct key *key = audit_chain_key(line, covered, reader->keys, id);
-    if (!key || !key_derive(key, "audit", secret))
+    if (!key)
         return error_set(reader->error, ERROR_NOT_FOUND,
                          "%s:%zu: linked with key %s, which is not in the keys file", reader->file, number,
                          id[0] != '\0' ? id : "(none)");
-    bool good = audit_chain_compute(secret, reader->link, line, covered, expected) &&
-                mac_equal(expected, link, AUDIT_LINK_SIZE);
+    key_derive(key, "audit", secret);
+    audit_chain_compute(secret, reader->link, line, covered, expected);
+    bool good = mac_equal(expected, link, AUDIT_LINK_SIZE);
     explicit_bzero(secret, sizeof(secret));
     memcpy(reader->link, link, AUDIT_LINK_SIZE);
     return good ||
@@ -84,6 +92,8 @@ bool audit_verify(const char *file, const struct keys *keys, struct audit_verdic
     }
     if (good && ferror(stream))
         good = error_set_errno(error, errno, "%s", file);
+    if (reader.begun)
+        audit_chain_format(reader.link, verdict->last);
     free(line);
     (void)fclose(stream);
     return good;

@@ -121,13 +121,16 @@ static bool take_tokens(struct auth *auth, const struct auth_options *options, s
     return true;
 }
 
-/* Takes over OPTIONS, of which LEGACY was made, with the keys as they are. */
-static void take_options(struct auth *auth, const struct auth_options *options, const struct key *key,
-                         struct networks *legacy)
+/* Takes over OPTIONS, of which LEGACY was made, with FRESH keys (NULL: those that there are), of which KEY is the own one: nobody
+ * sees the one without the other. */
+static void auth_take_options(struct auth *auth, const struct auth_options *options, struct keys *fresh,
+                              const struct key *key, struct networks *legacy)
 {
     enum key_role role = key ? role_in(key, options->role) : KEY_ROLE_NONE;
 
     pthread_mutex_lock(&auth->mutex);
+    if (fresh)
+        key_holder_put(auth->holder, keys_hold(fresh), NULL);
     struct networks old = auth->legacy;
     auth->legacy = *legacy;
     memset(auth->own_id, 0, sizeof(auth->own_id));
@@ -172,7 +175,7 @@ struct auth *auth_create(const struct auth_options *options, struct error *error
     if (!choose_key(keys, options, &key, error) || !check_mode(options, keys, key, error) ||
         !take_tokens(auth, options, error) || !parse_legacy(options, &legacy, error))
         goto fail;
-    take_options(auth, options, key, &legacy);
+    auth_take_options(auth, options, NULL, key, &legacy);
     keys_release(keys);
     return auth;
 fail:
@@ -181,38 +184,64 @@ fail:
     return NULL;
 }
 
-bool auth_reload(struct auth *auth, const struct auth_options *options, struct error *error)
+/* ---- a reload ---- */
+
+struct auth_fresh {
+    struct auth_options options; /* without what they point to: mode, role and session_ms are looked at */
+    struct keys *keys;           /* NULL: there is no file */
+    const struct key *key;       /* the own one, of KEYS; or NULL */
+    struct networks legacy;
+    bool other_key; /* than before */
+};
+
+static bool auth_read_keys(struct auth *auth, struct auth_fresh *fresh, struct error *error)
 {
-    struct keys *before = auth_keys(auth), *keys = NULL;
-    struct networks legacy = {0};
-    const struct key *key, *old;
-    char own_id[KEY_ID_SIZE];
-    bool good;
+    return !auth->holder || (fresh->keys = key_holder_read(auth->holder, error));
+}
 
-    auth_own_id(auth, own_id);
-    old = before ? keys_find(before, own_id) : NULL;
+struct auth_fresh *auth_read(struct auth *auth, const struct auth_options *options, struct error *error)
+{
+    struct auth_fresh *fresh;
+    struct auth_identity before;
+
     if (strcmp(auth->keys_file, options->keys_file ? options->keys_file : "") != 0) {
-        keys_release(before);
-        return error_set(error, ERROR_REFUSED, "[auth] keys: another file needs a restart");
+        error_set(error, ERROR_REFUSED, "[auth] keys: another file needs a restart");
+        return NULL;
     }
-    good = parse_legacy(options, &legacy, error) &&
-           (!auth->holder || key_holder_reload(auth->holder, NULL, NULL, NULL, error));
-    if (good) {
-        keys = auth_keys(auth);
-        good = choose_key(keys, options, &key, error) && check_mode(options, keys, key, error);
+    fresh = calloc(1, sizeof(*fresh));
+    if (!fresh) {
+        error_set_errno(error, ENOMEM, "[auth]");
+        return NULL;
     }
-    if (good) {
-        bool other = !old != !key || (old && !key_equal(old, key));
+    fresh->options = *options;
+    if (!parse_legacy(options, &fresh->legacy, error) || !auth_read_keys(auth, fresh, error) ||
+        !choose_key(fresh->keys, options, &fresh->key, error) ||
+        !check_mode(options, fresh->keys, fresh->key, error)) {
+        auth_fresh_drop(fresh);
+        return NULL;
+    }
+    auth_identity(auth, &before);
+    fresh->other_key = !before.key != !fresh->key || (before.key && !key_equal(before.key, fresh->key));
+    auth_identity_clear(&before);
+    return fresh;
+}
 
-        take_options(auth, options, key, &legacy);
-        if (other)
-            (void)atomic_fetch_add(&auth->identity_version, 1);
-    } else {
-        networks_clear(&legacy);
-    }
-    keys_release(keys);
-    keys_release(before);
-    return good;
+void auth_fresh_use(struct auth *auth, struct auth_fresh *fresh)
+{
+    auth_take_options(auth, &fresh->options, fresh->keys, fresh->key, &fresh->legacy);
+    if (fresh->other_key)
+        (void)atomic_fetch_add(&auth->identity_version, 1);
+    keys_release(fresh->keys);
+    free(fresh);
+}
+
+void auth_fresh_drop(struct auth_fresh *fresh)
+{
+    if (!fresh)
+        return;
+    keys_release(fresh->keys);
+    networks_clear(&fresh->legacy);
+    free(fresh);
 }
 
 void auth_destroy(struct auth *auth)
@@ -282,8 +311,9 @@ bool auth_asks(const struct auth *auth)
 
 void auth_identity(struct auth *auth, struct auth_identity *identity)
 {
-    *identity = (struct auth_identity){.version = auth_identity_version(auth), .keys = auth_keys(auth)};
+    *identity = (struct auth_identity){.version = auth_identity_version(auth)};
     pthread_mutex_lock(&auth->mutex);
+    identity->keys = auth_keys(auth);
     if (identity->keys && auth->own_id[0] != '\0') {
         identity->key = keys_find(identity->keys, auth->own_id);
         identity->role = auth->own_role;

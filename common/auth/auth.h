@@ -34,8 +34,16 @@ struct auth;
 
 /* Reads the keys file: BLOCKS; main thread, before loops run. NULL: ERROR says what is wrong. Nothing of OPTIONS is kept. */
 struct auth *auth_create(const struct auth_options *options, struct error *error);
-/* Takes new options and reads the keys file again. On failure everything stays as it was. Main thread; BLOCKS nobody else. */
-MUST_CHECK bool auth_reload(struct auth *auth, const struct auth_options *options, struct error *error);
+
+/* A reload: reads the keys file again, for new options. Nothing of it holds before auth_fresh_use(). NULL: ERROR says what is wrong.
+ * Main thread, as the next two; BLOCKS nobody else. */
+struct auth_fresh;
+MUST_CHECK struct auth_fresh *auth_read(struct auth *auth, const struct auth_options *options,
+                                        struct error *error);
+/* It holds from now on; FRESH is gone, and nothing can fail. */
+void auth_fresh_use(struct auth *auth, struct auth_fresh *fresh);
+/* Everything stays as it was; FRESH is gone. NULL is nothing. */
+void auth_fresh_drop(struct auth_fresh *fresh);
 void auth_destroy(struct auth *auth); /* NULL is nothing; after the last use */
 
 /* ---- any thread; AUTH may be NULL, which is off ---- */

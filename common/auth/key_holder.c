@@ -1,6 +1,6 @@
 /*
  * key_holder: a pointer to the snapshot of now under a mutex that is held for as long as it takes to copy the pointer and
- * count one more reference. Reading the file and comparing happens outside of it; reloads take turns.
+ * count one more reference. Reading the file and comparing happens outside of it.
  */
 #include "common/auth/key_holder.h"
 
@@ -13,8 +13,7 @@
 
 struct key_holder {
     char *file;
-    pthread_mutex_t mutex;     /* of `keys` */
-    pthread_mutex_t reloading; /* one reload at a time */
+    pthread_mutex_t mutex; /* of `keys` */
     struct keys *keys;
     _Atomic uint64_t generation;
 };
@@ -28,8 +27,7 @@ struct key_holder *key_holder_create(const char *file, struct error *error)
         free(holder);
         return NULL;
     }
-    (void)pthread_mutex_init(&holder->mutex, NULL); /* neither fails without attributes */
-    (void)pthread_mutex_init(&holder->reloading, NULL);
+    (void)pthread_mutex_init(&holder->mutex, NULL); /* cannot fail without attributes */
     holder->keys = keys_load(file, error);
     if (!holder->keys) {
         key_holder_destroy(holder);
@@ -56,35 +54,27 @@ static size_t count_missing(const struct keys *from, const struct keys *to, size
     return missing;
 }
 
-bool key_holder_reload(struct key_holder *holder, size_t *added, size_t *removed, size_t *changed,
-                       struct error *error)
+struct keys *key_holder_read(struct key_holder *holder, struct error *error)
 {
-    size_t differing = 0, twice = 0, gone, come;
-    struct keys *old, *fresh;
+    return keys_load(holder->file, error);
+}
 
-    pthread_mutex_lock(&holder->reloading);
-    fresh = keys_load(holder->file, error);
-    if (!fresh) {
-        pthread_mutex_unlock(&holder->reloading);
-        return false;
+void key_holder_put(struct key_holder *holder, struct keys *fresh, struct key_changes *changes)
+{
+    struct keys *old = holder->keys; /* nobody else changes it */
+    size_t differing = 0, twice = 0;
+
+    if (changes) {
+        changes->removed = count_missing(old, fresh, &differing);
+        changes->added = count_missing(fresh, old, &twice);
+        changes->changed = differing;
     }
-    old = holder->keys; /* nobody else changes it */
-    gone = count_missing(old, fresh, &differing);
-    come = count_missing(fresh, old, &twice);
     fresh->generation = old->generation + 1;
     pthread_mutex_lock(&holder->mutex);
     holder->keys = fresh;
     atomic_store(&holder->generation, fresh->generation);
     pthread_mutex_unlock(&holder->mutex);
     keys_release(old);
-    pthread_mutex_unlock(&holder->reloading);
-    if (added)
-        *added = come;
-    if (removed)
-        *removed = gone;
-    if (changed)
-        *changed = differing;
-    return true;
 }
 
 struct keys *key_holder_get(struct key_holder *holder)
@@ -108,7 +98,6 @@ void key_holder_destroy(struct key_holder *holder)
         return;
     keys_release(holder->keys);
     (void)pthread_mutex_destroy(&holder->mutex);
-    (void)pthread_mutex_destroy(&holder->reloading);
     free(holder->file);
     free(holder);
 }

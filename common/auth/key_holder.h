@@ -12,10 +12,17 @@ struct key_holder;
 /* Reads FILE as keys_load() does. NULL: ERROR says why. Main thread, before loops run. */
 struct key_holder *key_holder_create(const char *file, struct error *error);
 
-/* Reads the file again; on failure everything stays as it was. BLOCKS, but nobody who calls key_holder_get() meanwhile. *ADDED,
- * *REMOVED, *CHANGED (each may be NULL) get how many keys were. */
-MUST_CHECK bool key_holder_reload(struct key_holder *holder, size_t *added, size_t *removed, size_t *changed,
-                                  struct error *error);
+/* Reads the file again: keys for key_holder_put(), or for keys_release(). NULL: ERROR says why. BLOCKS, but nobody who calls
+ * key_holder_get() meanwhile. */
+struct keys *key_holder_read(struct key_holder *holder, struct error *error);
+
+/* What came of a key_holder_put(): how many keys are new, gone, or other than they were. */
+struct key_changes {
+    size_t added, removed, changed;
+};
+
+/* FRESH, whose reference goes to HOLDER, are the keys of now. One thread at a time; blocks nobody. CHANGES may be NULL. */
+void key_holder_put(struct key_holder *holder, struct keys *fresh, struct key_changes *changes);
 
 /* The snapshot of now, held for the caller, who releases it. Any thread; waits for nothing but another such call. */
 struct keys *key_holder_get(struct key_holder *holder);

@@ -1,140 +1,154 @@
 /*
- * key_mac: one EVP_MAC and one EVP_MD context per thread, made at the first use and freed with the thread. Beside
- * content_hash.c and the transport nothing in the suite calls OpenSSL.
+ * key_mac: SHA-256 by OpenSSL's own functions for it rather than by EVP, whose contexts cannot be copied without allocating memory: a
+ * MAC is two copies of a kept state and the compression (SHA256_Transform) of what follows. Whatever a secret can be read from is overwritten after its
+ * use. Beside content_hash.c and the transport nothing in the suite calls OpenSSL.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED /* they were made so in favour of EVP; their results are the same */
 #include "common/auth/key_mac.h"
 
-#include <openssl/core_names.h>
+#include <endian.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <pthread.h>
-#include <stdlib.h>
+#include <openssl/sha.h>
 #include <string.h>
 
-struct mac_contexts {
-    EVP_MAC_CTX *mac;
-    EVP_MD_CTX *digest;
-    EVP_MD *sha256;
-    bool keyed; /* the MAC's context has SECRET: to begin again with it costs a third */
-    uint8_t secret[MAC_SIZE];
+#define BLOCK_SIZE 64
+#define INNER_PAD  0x36
+#define OUTER_PAD  0x5c
+
+static void hash_parts(SHA256_CTX *hash, const struct mac_part *parts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        (void)SHA256_Update(hash, parts[i].bytes, parts[i].size); /* these three cannot fail */
+}
+
+/* ---- states ---- */
+
+static void state_of_pad(const uint8_t secret[MAC_SIZE], uint8_t pad, uint32_t state[MAC_STATE_WORDS])
+{
+    uint8_t block[BLOCK_SIZE];
+    SHA256_CTX hash;
+
+    memset(block, pad, sizeof(block));
+    for (size_t i = 0; i < MAC_SIZE; i++)
+        block[i] ^= secret[i];
+    (void)SHA256_Init(&hash);
+    (void)SHA256_Update(&hash, block, sizeof(block));
+    memcpy(state, hash.h, sizeof(hash.h));
+    OPENSSL_cleanse(block, sizeof(block));
+    OPENSSL_cleanse(&hash, sizeof(hash));
+}
+
+void mac_state_make(const uint8_t secret[MAC_SIZE], struct mac_state *state)
+{
+    state_of_pad(secret, INNER_PAD, state->inner);
+    state_of_pad(secret, OUTER_PAD, state->outer);
+}
+
+/* Whatever is secret or on the way to a MAC, in one place, so that it is overwritten at once. Blocks are put together here rather than
+ * by SHA256_Update() and SHA256_Final(), whose bookkeeping takes as long as the two blocks of a short message. */
+struct mac_work {
+    SHA256_CTX hash; /* its state alone */
+    uint8_t block[BLOCK_SIZE];
 };
 
-static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
-static pthread_key_t contexts_key;
-static bool contexts_have_key;
-static _Thread_local struct mac_contexts *contexts_mine;
-
-static void contexts_free(void *argument)
+/* WORK as it is after one block that left STATE behind. */
+static void work_resume(struct mac_work *work, const uint32_t state[MAC_STATE_WORDS])
 {
-    struct mac_contexts *contexts = argument;
-
-    if (!contexts)
-        return;
-    EVP_MAC_CTX_free(contexts->mac);
-    EVP_MD_CTX_free(contexts->digest);
-    EVP_MD_free(contexts->sha256);
-    explicit_bzero(contexts->secret, sizeof(contexts->secret));
-    free(contexts);
-    contexts_mine = NULL;
+    for (size_t i = 0; i < MAC_STATE_WORDS; i++)
+        work->hash.h[i] = state[i];
 }
 
-static void contexts_free_of_main(void)
+static void put_state(const SHA256_CTX *hash, uint8_t out[MAC_SIZE])
 {
-    contexts_free(contexts_mine);
-}
-
-/* The main thread's end runs no destructors of thread keys; exit() does what is registered here. */
-static void contexts_init(void)
-{
-    contexts_have_key = pthread_key_create(&contexts_key, contexts_free) == 0;
-    (void)atexit(contexts_free_of_main);
-}
-
-static bool contexts_fill(struct mac_contexts *contexts)
-{
-    char digest[] = "SHA256";
-    OSSL_PARAM parameters[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-
-    contexts->mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
-    EVP_MAC_free(hmac);
-    contexts->digest = EVP_MD_CTX_new();
-    contexts->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    return contexts->mac && contexts->digest && contexts->sha256 &&
-           EVP_MAC_CTX_set_params(contexts->mac, parameters) == 1;
-}
-
-/* NULL: no memory. */
-static struct mac_contexts *contexts_get(void)
-{
-    if (contexts_mine)
-        return contexts_mine;
-    if (pthread_once(&contexts_once, contexts_init) != 0 || !contexts_have_key)
-        return NULL;
-    struct mac_contexts *contexts = calloc(1, sizeof(*contexts));
-    if (contexts && (!contexts_fill(contexts) || pthread_setspecific(contexts_key, contexts) != 0)) {
-        contexts_free(contexts);
-        contexts = NULL;
+    for (size_t i = 0; i < MAC_STATE_WORDS; i++) {
+        uint32_t word = htobe32(hash->h[i]);
+        memcpy(out + i * sizeof(word), &word, sizeof(word));
     }
-    contexts_mine = contexts;
-    return contexts;
 }
 
-bool mac_compute(const uint8_t secret[MAC_SIZE], const struct mac_part *parts, size_t count,
+/* The last block, of which USED bytes are there (FIPS 180-4, section 5.1.1): a one, zeros, and how many bits all SIZE bytes have. */
+static void work_end(struct mac_work *work, size_t used, uint64_t size)
+{
+    const uint64_t bits = htobe64(size * 8);
+    work->block[used++] = 0x80;
+    memset(work->block + used, 0, BLOCK_SIZE - used);
+    if (used > BLOCK_SIZE - sizeof(bits)) {
+        SHA256_Transform(&work->hash, work->block);
+        memset(work->block, 0, BLOCK_SIZE);
+    }
+    memcpy(work->block + BLOCK_SIZE - sizeof(bits), &bits, sizeof(bits));
+    SHA256_Transform(&work->hash, work->block);
+}
+
+/* What follows the block that was resumed after. */
+static void work_parts(struct mac_work *work, const struct mac_part *parts, size_t count)
+{
+    size_t used = 0;
+    uint64_t total = BLOCK_SIZE;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *bytes = parts[i].bytes;
+        size_t left = parts[i].size;
+        total += left;
+        for (; left >= BLOCK_SIZE - used; used = 0) {
+            memcpy(work->block + used, bytes, BLOCK_SIZE - used);
+            SHA256_Transform(&work->hash, work->block);
+            bytes += BLOCK_SIZE - used;
+            left -= BLOCK_SIZE - used;
+        }
+        if (left > 0)
+            memcpy(work->block + used, bytes, left);
+        used += left;
+    }
+    work_end(work, used, total);
+}
+
+static void mac_with(const struct mac_state *state, const struct mac_part *parts, size_t count,
+                     uint8_t out[MAC_SIZE])
+{
+    struct mac_work work;
+
+    work_resume(&work, state->inner);
+    work_parts(&work, parts, count);
+    put_state(&work.hash, work.block);
+    work_resume(&work, state->outer);
+    work_end(&work, MAC_SIZE, BLOCK_SIZE + MAC_SIZE);
+    put_state(&work.hash, out);
+    explicit_bzero(&work, sizeof(work));
+}
+
+/* ---- MACs ---- */
+
+void mac_compute(const uint8_t secret[MAC_SIZE], const struct mac_part *parts, size_t count,
                  uint8_t out[MAC_SIZE])
 {
-    struct mac_contexts *contexts = contexts_get();
-    size_t size = 0;
-    bool again = contexts && contexts->keyed && mac_equal(contexts->secret, secret, MAC_SIZE);
-    bool done =
-        contexts && EVP_MAC_init(contexts->mac, again ? NULL : secret, again ? 0 : MAC_SIZE, NULL) == 1;
+    struct mac_state state;
 
-    if (contexts && !again) {
-        contexts->keyed = done;
-        memcpy(contexts->secret, secret, MAC_SIZE);
-    }
-    for (size_t i = 0; done && i < count; i++)
-        done = parts[i].size == 0 || EVP_MAC_update(contexts->mac, parts[i].bytes, parts[i].size) == 1;
-    done = done && EVP_MAC_final(contexts->mac, out, &size, MAC_SIZE) == 1 && size == MAC_SIZE;
-    if (!done)
-        memset(out, 0, MAC_SIZE);
-    return done;
+    mac_state_make(secret, &state);
+    mac_with(&state, parts, count, out);
+    OPENSSL_cleanse(&state, sizeof(state));
 }
 
-bool key_mac(const struct key *key, enum key_use use, const struct mac_part *parts, size_t count,
+void key_mac(const struct key *key, enum key_use use, const struct mac_part *parts, size_t count,
              uint8_t out[MAC_SIZE])
 {
-    return mac_compute(key->derived[use], parts, count, out);
+    mac_with(&key->states[use], parts, count, out);
 }
 
-static bool secret_derive(const uint8_t secret[KEY_SECRET_SIZE], const char *word, uint8_t out[MAC_SIZE])
+void key_derive(const struct key *key, const char *word, uint8_t out[MAC_SIZE])
 {
     const struct mac_part parts[] = {{"reel-1 ", 7}, {word, strlen(word)}};
 
-    return mac_compute(secret, parts, ARRAY_SIZE(parts), out);
+    mac_compute(key->secret, parts, ARRAY_SIZE(parts), out);
 }
 
-bool key_derive(const struct key *key, const char *word, uint8_t out[MAC_SIZE])
+void sha256_compute(const struct mac_part *parts, size_t count, uint8_t out[MAC_SIZE])
 {
-    return secret_derive(key->secret, word, out);
-}
+    SHA256_CTX hash;
 
-bool sha256_compute(const struct mac_part *parts, size_t count, uint8_t out[MAC_SIZE])
-{
-    struct mac_contexts *contexts = contexts_get();
-    unsigned size = 0;
-    bool done = contexts && EVP_DigestInit_ex2(contexts->digest, contexts->sha256, NULL) == 1;
-
-    for (size_t i = 0; done && i < count; i++)
-        done = parts[i].size == 0 || EVP_DigestUpdate(contexts->digest, parts[i].bytes, parts[i].size) == 1;
-    done = done && EVP_DigestFinal_ex(contexts->digest, out, &size) == 1 && size == MAC_SIZE;
-    if (!done)
-        memset(out, 0, MAC_SIZE);
-    return done;
+    (void)SHA256_Init(&hash);
+    hash_parts(&hash, parts, count);
+    (void)SHA256_Final(out, &hash);
 }
 
 bool mac_equal(const uint8_t *a, const uint8_t *b, size_t size)

@@ -48,6 +48,12 @@ enum key_use {
     KEY_USES,
 };
 
+/* HMAC-SHA-256 as it begins and ends under a key: SHA-256 behind the inner and the outer pad. */
+#define MAC_STATE_WORDS 8
+struct mac_state {
+    uint32_t inner[MAC_STATE_WORDS], outer[MAC_STATE_WORDS];
+};
+
 struct key {
     char id[KEY_ID_SIZE];
     unsigned roles;      /* bits: 1 << enum key_role */
@@ -58,7 +64,8 @@ struct key {
     struct config_strings paths;     /* keys of sequences: store paths as reel-storage names them */
     struct networks addresses;       /* where the other end's address must lie */
     uint8_t secret[KEY_SECRET_SIZE]; /* for key_derive(); nothing else reads it */
-    uint8_t derived[KEY_USES][KEY_SECRET_SIZE]; /* for key_mac() */
+    uint8_t derived[KEY_USES][KEY_SECRET_SIZE];
+    struct mac_state states[KEY_USES]; /* of the derived keys, for key_mac() */
 };
 
 /* One state of the file; never changes. */

@@ -106,7 +106,7 @@ static bool take_secret(const struct key_line *line, const char *word, struct ke
                                     "`reel auth new-key`");
 }
 
-static bool take_time(const struct key_line *line, const char *what, const char *word, int64_t *seconds)
+static bool keys_take_time(const struct key_line *line, const char *what, const char *word, int64_t *seconds)
 {
     return strcmp(word, "-") == 0 || key_time_parse(word, seconds) ||
            line_wrong(line, "%s \"%s\": 2027-01-31, 2027-01-31T12:00:00Z (UTC) or - is expected", what, word);
@@ -179,7 +179,7 @@ static bool take_addresses(const struct key_line *line, char *value, struct key 
     return good;
 }
 
-static bool take_option(const struct key_line *line, char *word, struct key *key, bool *has_rights)
+static bool keys_take_option(const struct key_line *line, char *word, struct key *key, bool *has_rights)
 {
     char *value = strchr(word, '=');
 
@@ -205,15 +205,14 @@ static bool take_option(const struct key_line *line, char *word, struct key *key
            line_wrong(line, "rights=%s: letters of rwdl are expected, each once", value);
 }
 
-static bool derive_all(const struct key_line *line, struct key *key)
+static void derive_all(struct key *key)
 {
     static const char *const words[KEY_USES] = {"client", "server", "token", "link", "psk"};
 
-    for (size_t use = 0; use < KEY_USES; use++)
-        if (!key_derive(key, words[use], key->derived[use]))
-            return error_set(line->error, ERROR_UNAVAILABLE,
-                             "%s: OpenSSL cannot compute HMAC-SHA-256 here; keys cannot be used", line->name);
-    return true;
+    for (size_t use = 0; use < KEY_USES; use++) {
+        key_derive(key, words[use], key->derived[use]);
+        mac_state_make(key->derived[use], &key->states[use]);
+    }
 }
 
 /* A gateway gets what it hands out; what it may change must be said. */
@@ -224,7 +223,7 @@ static bool reads_only(const struct key *key)
 }
 
 /* KEY is zeroed; what it owns is the caller's to free also after a failure. */
-static bool take_line(const struct key_line *line, struct key *key)
+static bool keys_take_line(const struct key_line *line, struct key *key)
 {
     bool has_rights = false;
     size_t at = 3;
@@ -238,19 +237,20 @@ static bool take_line(const struct key_line *line, struct key *key)
     if (!take_roles(line, line->words[1], key) || !take_secret(line, line->words[2], key))
         return false;
     if (at < line->count && !strchr(line->words[at], '=') &&
-        !take_time(line, "from", line->words[at++], &key->from))
+        !keys_take_time(line, "from", line->words[at++], &key->from))
         return false;
     if (at == 4 && at < line->count && !strchr(line->words[at], '=') &&
-        !take_time(line, "until", line->words[at++], &key->until))
+        !keys_take_time(line, "until", line->words[at++], &key->until))
         return false;
     for (; at < line->count; at++)
-        if (!take_option(line, line->words[at], key, &has_rights))
+        if (!keys_take_option(line, line->words[at], key, &has_rights))
             return false;
     if (key->from >= key->until)
         return line_wrong(line, "from must be before until");
     if (!has_rights && reads_only(key))
         key->rights = KEY_RIGHT_READ;
-    return derive_all(line, key);
+    derive_all(key);
+    return true;
 }
 
 /* ---- the text ---- */
@@ -262,7 +262,7 @@ static bool keys_add_line(struct keys *keys, const struct key_line *line)
     if (keys->count == KEYS_MAX)
         return line_wrong(line, "more than %d keys", KEYS_MAX);
     keys->count++; /* first: what the line allocates is freed with the rest */
-    if (!take_line(line, key))
+    if (!keys_take_line(line, key))
         return false;
     for (size_t i = 0; i + 1 < keys->count; i++) {
         if (strcmp(keys->items[i].id, key->id) == 0)
@@ -368,7 +368,7 @@ static bool check_file(const struct stat *file, bool credential, const char *pat
 }
 
 /* The bytes of FD into TEXT, at most ROOM. -1: errno. */
-static ssize_t read_whole(int fd, char *text, size_t room)
+static ssize_t keys_read_whole(int fd, char *text, size_t room)
 {
     size_t size = 0;
     ssize_t part = 1;
@@ -397,7 +397,7 @@ struct keys *keys_load(const char *file, struct error *error)
     } else if (check_file(&status, credential, path, error)) {
         size_t room = (size_t)status.st_size + 1; /* one more: a file that grows meanwhile is noticed */
         char *text = malloc(room);
-        ssize_t size = text ? read_whole(fd, text, room) : -1;
+        ssize_t size = text ? keys_read_whole(fd, text, room) : -1;
 
         if (size < 0)
             error_set_errno(error, text ? errno : ENOMEM, "%s: cannot read the keys file", path);

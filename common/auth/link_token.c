@@ -6,48 +6,55 @@
 
 #include "common/auth/key_mac.h"
 #include <arpa/inet.h>
+#include <endian.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SIGNATURE_BYTES 16
-#define FLAG_EXACT      1
-#define FLAG_NETWORK    2
-#define EXPIRES_DIGITS  16
-#define PREFIX_DIGITS   3
+#define FLAG_EXACT     1
+#define FLAG_NETWORK   2
+#define EXPIRES_DIGITS 16
+#define PREFIX_DIGITS  3
 
 static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* ---- texts ---- */
 
-/* Letters, digits and hyphens are what base64url and the IDs of keys share; UNDERSCORE: the one that only the former has. */
-static bool is_plain(char c, bool underscore)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           (underscore && c == '_');
-}
-
-static bool all_plain(struct link_part text, bool underscore)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        if (!is_plain(text.bytes[i], underscore))
-            return false;
-    }
-    return true;
-}
+/* What a character is, and the bits that it stands for in base64url. Letters, digits and hyphens are what that and the IDs of keys share
+ * (IN_BOTH); the underscore only the former has. */
+#define IN_BASE64 0x40
+#define IN_BOTH   0xc0
+#define BITS      0x3f
+static const uint8_t characters[256] = {
+    ['-'] = 0xfe, ['0'] = 0xf4, ['1'] = 0xf5, ['2'] = 0xf6, ['3'] = 0xf7, ['4'] = 0xf8, ['5'] = 0xf9,
+    ['6'] = 0xfa, ['7'] = 0xfb, ['8'] = 0xfc, ['9'] = 0xfd, ['A'] = 0xc0, ['B'] = 0xc1, ['C'] = 0xc2,
+    ['D'] = 0xc3, ['E'] = 0xc4, ['F'] = 0xc5, ['G'] = 0xc6, ['H'] = 0xc7, ['I'] = 0xc8, ['J'] = 0xc9,
+    ['K'] = 0xca, ['L'] = 0xcb, ['M'] = 0xcc, ['N'] = 0xcd, ['O'] = 0xce, ['P'] = 0xcf, ['Q'] = 0xd0,
+    ['R'] = 0xd1, ['S'] = 0xd2, ['T'] = 0xd3, ['U'] = 0xd4, ['V'] = 0xd5, ['W'] = 0xd6, ['X'] = 0xd7,
+    ['Y'] = 0xd8, ['Z'] = 0xd9, ['_'] = 0x7f, ['a'] = 0xda, ['b'] = 0xdb, ['c'] = 0xdc, ['d'] = 0xdd,
+    ['e'] = 0xde, ['f'] = 0xdf, ['g'] = 0xe0, ['h'] = 0xe1, ['i'] = 0xe2, ['j'] = 0xe3, ['k'] = 0xe4,
+    ['l'] = 0xe5, ['m'] = 0xe6, ['n'] = 0xe7, ['o'] = 0xe8, ['p'] = 0xe9, ['q'] = 0xea, ['r'] = 0xeb,
+    ['s'] = 0xec, ['t'] = 0xed, ['u'] = 0xee, ['v'] = 0xef, ['w'] = 0xf0, ['x'] = 0xf1, ['y'] = 0xf2,
+    ['z'] = 0xf3};
 
 static bool parse_key(struct link_part text, struct link_token *token)
 {
-    if (text.size == 0 || text.size >= sizeof(token->key) || !all_plain(text, false))
+    uint8_t common = IN_BOTH;
+    if (text.size == 0 || text.size >= sizeof(token->key))
         return false;
     memset(token->key, 0, sizeof(token->key));
-    memcpy(token->key, text.bytes, text.size);
-    return true;
+    for (size_t i = 0; i < text.size; i++) {
+        token->key[i] = text.bytes[i];
+        common &= characters[(uint8_t)text.bytes[i]];
+    }
+    return (common & IN_BOTH) == IN_BOTH;
 }
 
 static bool parse_expires(struct link_part text, struct link_token *token)
 {
+    static const char digits[] = "0123456789abcdef";
+    uint8_t wrong = 0;
     uint64_t value = 0;
     token->network = text.size > 0 && text.bytes[text.size - 1] == 'n';
     text.size -= token->network;
@@ -56,25 +63,38 @@ static bool parse_expires(struct link_part text, struct link_token *token)
     if (text.size == 0 || text.size > EXPIRES_DIGITS || text.bytes[0] == '0')
         return false;
     for (size_t i = 0; i < text.size; i++) {
-        char c = text.bytes[i];
-        if (c >= '0' && c <= '9')
-            value = value << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            value = value << 4 | (uint64_t)(c - 'a' + 10);
-        else
-            return false;
+        uint8_t c = (uint8_t)text.bytes[i],
+                digit = ((c & 15U) + 9U * (c >> 6)) & 15U; /* of letters the low bits count from 1 on */
+        wrong |= (uint8_t)(digits[digit] ^ c);
+        value = value << 4 | digit;
     }
     token->expires = (int64_t)value;
-    return value <= INT64_MAX - LINK_SKEW;
+    return wrong == 0 && value <= INT64_MAX - LINK_SKEW;
+}
+
+/* COUNT characters, at most 10; COMMON keeps what all that were read are. */
+static uint64_t link_bits_of(const char *text, size_t count, uint8_t *common)
+{
+    uint8_t all = *common;
+    uint64_t bits = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t character = characters[(uint8_t)text[i]];
+        all &= character;
+        bits = bits << 6 | (character & BITS);
+    }
+    *common = all;
+    return bits;
 }
 
 static bool parse_signature(struct link_part text, struct link_token *token)
 {
-    if (text.size != LINK_SIGNATURE_LENGTH || !all_plain(text, true))
+    uint8_t common = IN_BASE64;
+    if (text.size != LINK_SIGNATURE_LENGTH)
         return false;
-    memcpy(token->signature, text.bytes, text.size);
-    token->signature[text.size] = '\0';
-    return true;
+    token->signature[0] = link_bits_of(text.bytes, 10, &common);
+    token->signature[1] = link_bits_of(text.bytes + 10, 10, &common);
+    token->signature[2] = link_bits_of(text.bytes + 20, 2, &common);
+    return common == IN_BASE64;
 }
 
 bool link_scope_parse(const char *text, size_t size, struct link_token *token)
@@ -128,15 +148,25 @@ char *link_expires_format(const struct link_token *token, char text[LINK_EXPIRES
     return text;
 }
 
+char *link_signature_format(const struct link_token *token, char text[LINK_SIGNATURE_LENGTH + 1])
+{
+    for (size_t i = 0; i < LINK_SIGNATURE_LENGTH; i++) {
+        size_t behind = (i < 20 ? 9 : 1) - i % 10; /* characters of the same word */
+        text[i] = base64url[token->signature[i / 10] >> 6 * behind & BITS];
+    }
+    text[LINK_SIGNATURE_LENGTH] = '\0';
+    return text;
+}
+
 char *link_token_format(const struct link_token *token, char text[LINK_TEXT_SIZE])
 {
-    char expires[LINK_EXPIRES_SIZE], scope[8] = "f";
+    char expires[LINK_EXPIRES_SIZE], signature[LINK_SIGNATURE_LENGTH + 1], scope[8] = "f";
     if (token->scope == LINK_SCOPE_USER)
         scope[0] = 'u';
     else if (token->scope == LINK_SCOPE_PREFIX)
         (void)snprintf(scope, sizeof(scope), "p%zu", min_size(token->prefix, PROTO_FILE_SIZE - 1));
     (void)snprintf(text, LINK_TEXT_SIZE, "%s.%s.%s.%s", token->key, link_expires_format(token, expires),
-                   scope, token->signature);
+                   scope, link_signature_format(token, signature));
     return text;
 }
 
@@ -206,8 +236,9 @@ size_t link_message(const struct link_token *token, const struct proto_file_key 
         at = put_counted(at, "p", file->file, token->prefix);
     else
         at = put_counted(at, "u", "", 0);
-    for (int shift = 56; shift >= 0; shift -= 8)
-        *at++ = (uint8_t)((uint64_t)token->expires >> shift);
+    const uint64_t expires = htobe64((uint64_t)token->expires);
+    memcpy(at, &expires, sizeof(expires));
+    at += sizeof(expires);
     *at++ = (uint8_t)((token->exact ? FLAG_EXACT : 0) | (token->network ? FLAG_NETWORK : 0));
     if (token->exact)
         at = put_view(at, view);
@@ -216,25 +247,21 @@ size_t link_message(const struct link_token *token, const struct proto_file_key 
     return (size_t)(at - message);
 }
 
-/* The first 16 bytes as text. */
-static bool sign(const struct key *key, const uint8_t *message, size_t size,
-                 char signature[LINK_SIGNATURE_LENGTH + 1])
+/* As the characters of a signature have them: 60 bits, 60, and 8 with 4 zeros behind them. */
+static void sign(const struct key *key, const uint8_t *message, size_t size,
+                 uint64_t signature[LINK_SIGNATURE_WORDS])
 {
     const struct mac_part part = {message, size};
     uint8_t mac[MAC_SIZE];
-    if (!key_mac(key, KEY_USE_LINK, &part, 1, mac))
-        return false;
-    uint32_t bits = 0;
-    int have = 0;
-    char *at = signature;
-    for (size_t i = 0; i < SIGNATURE_BYTES; i++) {
-        bits = bits << 8 | mac[i];
-        for (have += 8; have >= 6; have -= 6)
-            *at++ = base64url[bits >> (have - 6) & 63];
-    }
-    *at++ = base64url[bits << (6 - have) & 63];
-    *at = '\0';
-    return true;
+    uint64_t high, low;
+    key_mac(key, KEY_USE_LINK, &part, 1, mac);
+    memcpy(&high, mac, sizeof(high));
+    memcpy(&low, mac + sizeof(high), sizeof(low));
+    high = be64toh(high);
+    low = be64toh(low);
+    signature[0] = high >> 4;
+    signature[1] = (high & 15) << 56 | low >> 8;
+    signature[2] = (low & 255) << 4;
 }
 
 bool link_token_sign(struct link_token *token, const struct key *key, const struct proto_file_key *file,
@@ -243,19 +270,31 @@ bool link_token_sign(struct link_token *token, const struct key *key, const stru
     uint8_t message[LINK_MESSAGE_SIZE];
     size_t size = link_message(token, file, view, host, message);
     memcpy(token->key, key->id, sizeof(token->key));
-    return size > 0 && sign(key, message, size, token->signature);
+    if (size > 0)
+        sign(key, message, size, token->signature);
+    return size > 0;
+}
+
+/* In a time that does not depend on where they differ: words are compared as a whole. */
+static bool is_signature_of(const struct link_token *token, const struct key *key, const uint8_t *message,
+                            size_t size)
+{
+    uint64_t right[LINK_SIGNATURE_WORDS], differ = 0;
+    sign(key, message, size, right);
+    for (size_t i = 0; i < LINK_SIGNATURE_WORDS; i++)
+        differ |= right[i] ^ token->signature[i];
+    return differ == 0;
 }
 
 enum link_verdict link_token_verify(const struct link_token *token, const struct keys *keys,
                                     const struct proto_file_key *file, const uint8_t *message, size_t size,
-                                    int64_t now)
+                                    bool known, int64_t now)
 {
-    char signature[LINK_SIGNATURE_LENGTH + 1];
     const struct key *key = keys ? keys_find(keys, token->key) : NULL;
+
     if (size == 0 || !key || !key_valid_at(key, now) || !key_has_role(key, KEY_ROLE_ISSUER) ||
         (key->rights & KEY_RIGHT_READ) == 0 || !key_may_application(key, file->application) ||
-        !sign(key, message, size, signature) ||
-        !mac_equal((const uint8_t *)signature, (const uint8_t *)token->signature, LINK_SIGNATURE_LENGTH))
+        (!known && !is_signature_of(token, key, message, size)))
         return LINK_WRONG;
     return now < token->expires + LINK_SKEW ? LINK_GOOD : LINK_EXPIRED;
 }

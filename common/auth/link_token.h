@@ -23,6 +23,7 @@
 #include "common/proto/proto.h"
 
 #define LINK_SIGNATURE_LENGTH 22
+#define LINK_SIGNATURE_WORDS  3
 #define LINK_EXPIRES_SIZE     19 /* 16 digits, "x", "n" and a NUL */
 #define LINK_TEXT_SIZE        (KEY_ID_SIZE + LINK_EXPIRES_SIZE + 8 + LINK_SIGNATURE_LENGTH)
 #define LINK_SKEW             30 /* seconds that a link holds longer, since clocks differ */
@@ -47,7 +48,8 @@ struct link_token {
     size_t prefix; /* LINK_SCOPE_PREFIX: bytes of the file ID, more than 0 */
     bool exact;    /* only with one view */
     bool network;  /* only from one */
-    char signature[LINK_SIGNATURE_LENGTH + 1];
+    uint64_t signature
+        [LINK_SIGNATURE_WORDS]; /* what its characters stand for, 6 bits each: of 10, of 10, of the last 2 */
 };
 
 /* Out of "KEY.EXPIRES.SCOPE.SIGNATURE", and out of the three values of a query. False: TEXT is written in another way than
@@ -74,7 +76,10 @@ char *link_expires_format(const struct link_token *token, char text[LINK_EXPIRES
 size_t link_message(const struct link_token *token, const struct proto_file_key *file,
                     const struct link_view *view, const char *host, uint8_t message[LINK_MESSAGE_SIZE]);
 
-/* Fills token->key and token->signature. False: as link_message(), or the library failed. */
+/* The signature's characters and a NUL; returns TEXT. */
+char *link_signature_format(const struct link_token *token, char text[LINK_SIGNATURE_LENGTH + 1]);
+
+/* Fills token->key and token->signature. False: as link_message(). */
 MUST_CHECK bool link_token_sign(struct link_token *token, const struct key *key,
                                 const struct proto_file_key *file, const struct link_view *view,
                                 const char *host);
@@ -82,9 +87,10 @@ MUST_CHECK bool link_token_sign(struct link_token *token, const struct key *key,
 enum link_verdict { LINK_GOOD, LINK_WRONG, LINK_EXPIRED };
 
 /* Whether TOKEN lets a client at HOST read FILE at the time NOW, by KEYS: its key is valid, an issuer's, may read and covers
- * the application. MESSAGE: what link_message() gave for them. */
+ * the application. MESSAGE: what link_message() gave for them. KNOWN: this signature was found right for this MESSAGE under KEYS, and is not
+ * computed again. */
 enum link_verdict link_token_verify(const struct link_token *token, const struct keys *keys,
                                     const struct proto_file_key *file, const uint8_t *message, size_t size,
-                                    int64_t now);
+                                    bool known, int64_t now);
 
 #endif

@@ -35,31 +35,31 @@ static const uint8_t no_binding[SESSION_BINDING_SIZE];
 
 /* ---- what both sides compute ---- */
 
-static bool compute_transcript(const uint8_t *hello, const uint8_t *reply, const uint8_t *binding,
+static void compute_transcript(const uint8_t *hello, const uint8_t *reply, const uint8_t *binding,
                                uint8_t transcript[MAC_SIZE])
 {
     const struct mac_part parts[] = {{hello, PROTO_HELLO_SIZE},
                                      {reply, PROTO_HELLO_REPLY_SIZE},
                                      {binding ? binding : no_binding, SESSION_BINDING_SIZE}};
 
-    return sha256_compute(parts, ARRAY_SIZE(parts), transcript);
+    sha256_compute(parts, ARRAY_SIZE(parts), transcript);
 }
 
-static bool compute_client_proof(const struct key *key, const uint8_t transcript[MAC_SIZE],
+static void compute_client_proof(const struct key *key, const uint8_t transcript[MAC_SIZE],
                                  uint8_t proof[MAC_SIZE])
 {
     const struct mac_part parts[] = {{"reel-auth-1 c", 14}, {transcript, MAC_SIZE}}; /* with its NUL */
 
-    return key_mac(key, KEY_USE_CLIENT, parts, ARRAY_SIZE(parts), proof);
+    key_mac(key, KEY_USE_CLIENT, parts, ARRAY_SIZE(parts), proof);
 }
 
-static bool compute_server_proof(const struct key *key, const uint8_t transcript[MAC_SIZE],
+static void compute_server_proof(const struct key *key, const uint8_t transcript[MAC_SIZE],
                                  const uint8_t client_proof[MAC_SIZE], uint8_t proof[MAC_SIZE])
 {
     const struct mac_part parts[] = {
         {"reel-auth-1 s", 14}, {transcript, MAC_SIZE}, {client_proof, MAC_SIZE}}; /* with its NUL */
 
-    return key_mac(key, KEY_USE_SERVER, parts, ARRAY_SIZE(parts), proof);
+    key_mac(key, KEY_USE_SERVER, parts, ARRAY_SIZE(parts), proof);
 }
 
 /* ---- life ---- */
@@ -171,8 +171,7 @@ bool session_hello(struct session *session, const struct session_server *server,
         return error_set(error, ERROR_UNAVAILABLE, "the system provided no random bytes");
     if (!proto_hello_reply_pack(reply, &answer, error))
         return false;
-    if (!compute_transcript(body, reply, server->binding, session->transcript))
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for a session");
+    compute_transcript(body, reply, server->binding, session->transcript);
     memcpy(session->claimed_id, hello.key, sizeof(session->claimed_id));
     session->claimed_role = hello.role < KEY_ROLES ? (enum key_role)hello.role : KEY_ROLE_NONE;
     session->greeted = true;
@@ -187,10 +186,9 @@ static const struct key *find_prover(const struct session *session, const struct
         nobody; /* its MAC is computed too, so that time does not tell which IDs there are */
     const struct key *key = keys_find(server->keys, session->claimed_id);
     uint8_t expected[MAC_SIZE];
-    bool good = compute_client_proof(key ? key : &nobody, session->transcript, expected) &&
-                mac_equal(expected, proof, MAC_SIZE);
 
-    return good ? key : NULL;
+    compute_client_proof(key ? key : &nobody, session->transcript, expected);
+    return mac_equal(expected, proof, MAC_SIZE) ? key : NULL;
 }
 
 bool session_prove(struct session *session, const struct session_server *server, const uint8_t *body,
@@ -217,8 +215,7 @@ bool session_prove(struct session *session, const struct session_server *server,
                          key_role_name(session->claimed_role));
     if (!key_may_address(key, server->peer))
         return error_set(error, ERROR_FORBIDDEN, "key %s may not be used from %s", key->id, server->peer);
-    if (!compute_server_proof(key, session->transcript, body, answer.proof))
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for a session");
+    compute_server_proof(key, session->transcript, body, answer.proof);
     session_refresh(session, server->keys);
     take_keys(session, server->keys);
     session->key = key;
@@ -310,8 +307,8 @@ static bool read_field(const uint8_t *head, size_t size, size_t at, size_t room,
     return true;
 }
 
-static bool token_covers(const struct proto_token *token, const struct access *access,
-                         const struct proto_file_key *file)
+static bool session_token_covers(const struct proto_token *token, const struct access *access,
+                                 const struct proto_file_key *file)
 {
     if ((token->rights & access->right) != access->right ||
         strcmp(token->application, file->application) != 0 || strcmp(token->user, file->user) != 0)
@@ -362,7 +359,7 @@ static bool client_admitted(struct session *session, const struct access *access
         if (!token || now >= token->token.expires)
             continue;
         any = true;
-        if (token_covers(&token->token, access, file)) {
+        if (session_token_covers(&token->token, access, file)) {
             token->used = ++session->uses;
             return true;
         }
@@ -475,9 +472,8 @@ bool session_client_prove(struct session_client *client, const uint8_t *reply, s
         return error_set(error, ERROR_UNAUTHENTICATED,
                          "the two ends do not agree on whether this is a connection over TLS");
     client->required = (answer.flags & PROTO_HELLO_REQUIRED) != 0;
-    if (!compute_transcript(client->hello, reply, client->binding, client->transcript) ||
-        !compute_client_proof(client->key, client->transcript, client->proof))
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for a session");
+    compute_transcript(client->hello, reply, client->binding, client->transcript);
+    compute_client_proof(client->key, client->transcript, client->proof);
     memcpy(body, client->proof, PROTO_PROOF_SIZE);
     return true;
 }
@@ -490,8 +486,8 @@ bool session_client_verify(struct session_client *client, const uint8_t *reply, 
 
     if (!proto_prove_reply_unpack(reply, size, &answer, error))
         return false;
-    if (!compute_server_proof(client->key, client->transcript, client->proof, expected) ||
-        !mac_equal(expected, answer.proof, MAC_SIZE))
+    compute_server_proof(client->key, client->transcript, client->proof, expected);
+    if (!mac_equal(expected, answer.proof, MAC_SIZE))
         return error_set(error, ERROR_UNAUTHENTICATED,
                          "the server's proof is wrong: whoever answers does not know key %s",
                          client->key->id);

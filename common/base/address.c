@@ -388,6 +388,25 @@ bool address_resolve(const struct address *address, struct socket_address *out, 
     return true;
 }
 
+bool address_network(const char *host, uint8_t network[ADDRESS_NETWORK_SIZE])
+{
+    char plain[INET6_ADDRSTRLEN];
+    size_t length = strcspn(host, "%");
+    struct in6_addr in6;
+
+    memset(network, 0, ADDRESS_NETWORK_SIZE);
+    if (length >= sizeof(plain))
+        return false;
+    memcpy(plain, host, length);
+    plain[length] = '\0';
+    if (inet_pton(AF_INET6, plain, &in6) == 1) {
+        memcpy(network, &in6, IN6_IS_ADDR_V4MAPPED(&in6) ? 16 : 8);
+        return true;
+    }
+    network[10] = network[11] = 0xff;
+    return inet_pton(AF_INET, plain, network + 12) == 1;
+}
+
 bool address_from_socket(const struct sockaddr *socket_address, socklen_t length, struct address *address)
 {
     memset(address, 0, sizeof(*address));

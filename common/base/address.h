@@ -56,7 +56,13 @@ bool address_to_socket(const struct address *address, struct socket_address *out
 MUST_CHECK bool address_resolve(const struct address *address, struct socket_address *out, size_t capacity,
                                 size_t *count, struct error *error);
 
-/* The reverse, for peers: numeric host and port; an IPv4-mapped IPv6 address becomes plain IPv4. */
+#define ADDRESS_NETWORK_SIZE 16
+
+/* What counts as one client where clients are limited: an IPv4 address (also where it is written as IPv6), or the first 64 bits of
+ * an IPv6 address, of which everybody has all that begin so. HOST: numeric, also with a scope. False: it is not. Pure. */
+MUST_CHECK bool address_network(const char *host, uint8_t network[ADDRESS_NETWORK_SIZE]);
+
+/* The reverse of address_to_socket(), for peers: numeric host and port; an IPv4-mapped IPv6 address becomes plain IPv4. */
 MUST_CHECK bool address_from_socket(const struct sockaddr *socket_address, socklen_t length,
                                     struct address *address);
 

@@ -88,7 +88,7 @@ static struct cache_entry *cache_find(const struct cache_shard *shard, const str
     return node ? CONTAINER_OF(node, struct cache_entry, node) : NULL;
 }
 
-static void drop_entry(struct cache_shard *shard, struct cache_entry *entry)
+static void cache_drop_entry(struct cache_shard *shard, struct cache_entry *entry)
 {
     lru_remove(&shard->entries, &entry->node);
     free(entry);
@@ -96,7 +96,7 @@ static void drop_entry(struct cache_shard *shard, struct cache_entry *entry)
 
 static void drop_oldest(struct cache_shard *shard)
 {
-    drop_entry(shard, CONTAINER_OF(lru_oldest(&shard->entries), struct cache_entry, node));
+    cache_drop_entry(shard, CONTAINER_OF(lru_oldest(&shard->entries), struct cache_entry, node));
 }
 
 static void drop_all(struct cache_shard *shard)
@@ -210,7 +210,7 @@ void cache_remove(struct cache *cache, const void *key_bytes, size_t key_size)
     shard_lock(shard);
     struct cache_entry *entry = cache_find(shard, &key);
     if (entry)
-        drop_entry(shard, entry);
+        cache_drop_entry(shard, entry);
     shard_unlock(shard);
 }
 

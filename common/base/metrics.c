@@ -303,7 +303,7 @@ static void write_metric(struct evbuffer *out, const struct family *family, cons
     }
 }
 
-static void write_head(struct evbuffer *out, const char *name, const char *help, const char *type)
+static void metrics_write_head(struct evbuffer *out, const char *name, const char *help, const char *type)
 {
     (void)evbuffer_add_printf(out, "# HELP %s ", name);
     for (; *help != '\0'; help++) {
@@ -333,7 +333,7 @@ static bool metrics_read_file(const char *path, char *buffer, size_t size)
 static void write_value(struct evbuffer *out, const char *name, const char *help, const char *type,
                         double value)
 {
-    write_head(out, name, help, type);
+    metrics_write_head(out, name, help, type);
     write_name(out, name, "", "");
     metrics_write_number(out, value);
 }
@@ -389,7 +389,7 @@ static void write_process(struct evbuffer *out)
     unsigned long long pages, user_ticks, system_ticks;
     long page_size = sysconf(_SC_PAGESIZE);
 
-    write_head(out, "reel_build_info", "The version, as a label; always 1.", "gauge");
+    metrics_write_head(out, "reel_build_info", "The version, as a label; always 1.", "gauge");
     (void)evbuffer_add_printf(out, "reel_build_info{version=\"%s\"} 1\n", REEL_VERSION);
     write_open_fds(out);
     if (!metrics_read_file("/proc/self/stat", text, sizeof(text)))
@@ -409,7 +409,7 @@ void metrics_write(struct evbuffer *out)
 
     for (struct family *family = atomic_load_explicit(&families, memory_order_acquire); family != NULL;
          family = atomic_load_explicit(&family->next, memory_order_acquire)) {
-        write_head(out, family->name, family->help, types[family->type]);
+        metrics_write_head(out, family->name, family->help, types[family->type]);
         for (struct metric *metric = atomic_load_explicit(&family->metrics, memory_order_acquire);
              metric != NULL; metric = atomic_load_explicit(&metric->next, memory_order_acquire))
             write_metric(out, family, metric);

@@ -1,8 +1,9 @@
 /*
- * rate: buckets hashed by key and address with a seed of this process. A bucket holds ten seconds' worth, and at least
- * the burst.
+ * rate: buckets hashed by key and address, of IPv6 the network, with a seed of this process. A bucket holds ten seconds' worth, and
+ * at least the burst.
  */
 #include "common/base/rate.h"
+#include "common/base/address.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,12 @@ void rate_configure(struct rate *rate, int64_t per_second)
 static struct bucket *find_bucket(struct rate *rate, const char *key, const char *host)
 {
     uint64_t hash = XXH3_64bits_withSeed(key, strlen(key), rate->seed);
-    return &rate->buckets[XXH3_64bits_withSeed(host, strlen(host), hash) % BUCKETS];
+    uint8_t network[ADDRESS_NETWORK_SIZE];
+    bool numeric = address_network(host, network);
+    const void *bytes = numeric ? (const void *)network : host;
+    size_t size = numeric ? sizeof(network) : strlen(host);
+
+    return &rate->buckets[XXH3_64bits_withSeed(bytes, size, hash) % BUCKETS];
 }
 
 int64_t rate_take(struct rate *rate, const char *key, const char *host, int64_t count, int64_t now_ms)

@@ -29,6 +29,16 @@ static int64_t earlier(int64_t a, int64_t b)
     return b == 0 ? a : min_i64(a, b);
 }
 
+/* Until when ATTEMPT's peer, which the connection has reached, may take for what comes before the request. */
+static int64_t opening_limit(const struct packet_attempt *attempt)
+{
+    int64_t timeout_ms = attempt->options->pool->options.connect_timeout_ms;
+
+    return attempt->others_wait || attempt->deadline_ms == 0
+               ? earlier(attempt->deadline_ms, duration_deadline(clock_monotonic_ms(), timeout_ms))
+               : attempt->deadline_ms;
+}
+
 static void attempt_arm(struct packet_attempt *attempt, int64_t limit_ms)
 {
     const struct timeval interval = duration_timeval(limit_ms - clock_monotonic_ms());
@@ -264,7 +274,6 @@ static void attempt_greeted(void *argument, const struct packet_greeting_end *en
 static void attempt_greet(struct packet_attempt *attempt)
 {
     struct packet_pool *pool = attempt->options->pool;
-    int64_t now = clock_monotonic_ms(), timeout_ms = pool->options.connect_timeout_ms;
     struct tls *tls = attempt->connection->socket.transport.tls;
     bool bound = tls && tls_binding(tls, attempt->binding);
     const struct packet_greeting_options options = {
@@ -273,15 +282,16 @@ static void attempt_greet(struct packet_attempt *attempt)
         .auth = pool->options.auth,
         .command = attempt->options->head[PROTO_HEADER_SIZE - 2],
         .binding = bound ? attempt->binding : NULL,
-        .deadline_ms = earlier(attempt->deadline_ms, duration_deadline(now, timeout_ms)),
-        .timeout_ms = timeout_ms,
+        .deadline_ms = opening_limit(attempt),
+        .timeout_ms = pool->options.connect_timeout_ms,
         .ended = attempt_greeted,
         .argument = attempt,
     };
 
     (void)event_del(&attempt->timer);
     attempt->connection->identity_version = auth_identity_version(pool->options.auth);
-    if (attempt->endpoint->plain_until_ms > now && auth_mode(pool->options.auth) != AUTH_REQUIRED) {
+    if (attempt->endpoint->plain_until_ms > clock_monotonic_ms() &&
+        auth_mode(pool->options.auth) != AUTH_REQUIRED) {
         attempt->connection->session_until_ms = attempt->endpoint->plain_until_ms;
         attempt_exchange(attempt, false);
         return;
@@ -377,6 +387,7 @@ static void attempt_secure(struct packet_attempt *attempt)
         return;
     }
     packet_socket_own(socket, attempt_shake, attempt);
+    attempt_arm(attempt, opening_limit(attempt));
     attempt_shake(attempt, EV_WRITE);
 }
 
@@ -469,7 +480,8 @@ bool packet_attempt_init(struct packet_attempt *attempt, const struct packet_att
     return evtimer_assign(&attempt->timer, loop_base(options->pool->loop), attempt_timer, attempt) == 0;
 }
 
-bool packet_attempt_begin(struct packet_attempt *attempt, const struct address *address, int64_t deadline_ms)
+bool packet_attempt_begin(struct packet_attempt *attempt, const struct address *address, int64_t deadline_ms,
+                          bool others_wait)
 {
     attempt->endpoint = pool_endpoint_get(attempt->options->pool, address);
     if (!attempt->endpoint)
@@ -477,6 +489,7 @@ bool packet_attempt_begin(struct packet_attempt *attempt, const struct address *
     attempt->fresh = false;
     attempt->failure.code = ERROR_NONE;
     attempt->deadline_ms = deadline_ms;
+    attempt->others_wait = others_wait;
     attempt_step(attempt, false);
     return true;
 }

@@ -55,6 +55,7 @@ struct packet_attempt {
     struct wait wait;
     size_t target;        /* which of the endpoint's resolved addresses is tried */
     bool fresh;           /* a kept connection turned out dead: now only a new one */
+    bool others_wait;     /* for the end of this one */
     int64_t deadline_ms;  /* of this address, so that a hanging one leaves time for the others; 0: none */
     struct event timer;   /* of waiting and connecting; also takes up FAILURE */
     struct error failure; /* found where no callback may be called */
@@ -64,10 +65,12 @@ struct packet_attempt {
 MUST_CHECK bool packet_attempt_init(struct packet_attempt *attempt,
                                     const struct packet_attempt_options *options);
 
-/* Begins with ADDRESS; DEADLINE_MS (monotonic): until the reply's header, 0: none. Calls no callback. False without
- * memory. */
+/* Begins with ADDRESS; DEADLINE_MS (monotonic): until the reply's header, 0: none. OTHERS_WAIT: another address is asked only when
+ * this one has failed, so that it must have agreed on TLS and a session within the pool's connect_timeout_ms; otherwise it may take
+ * all of its time for that, as a server does that is being restarted while systemd keeps its listening sockets. Calls no callback.
+ * False without memory. */
 MUST_CHECK bool packet_attempt_begin(struct packet_attempt *attempt, const struct address *address,
-                                     int64_t deadline_ms);
+                                     int64_t deadline_ms, bool others_wait);
 
 /* Ends it, in any state, without ended(). PARK: the connection is in step and goes back to the pool. */
 void packet_attempt_stop(struct packet_attempt *attempt, bool park);

@@ -300,7 +300,8 @@ static bool leg_begin(struct call_leg *leg)
         deadline_ms = call->deadline_ms;
         if (deadline_ms != 0 && !is_hedged(call))
             deadline_ms = duration_deadline(now, duration_share(deadline_ms - now, left));
-        if (!packet_attempt_begin(&leg->attempt, &call->addresses[leg->position], deadline_ms)) {
+        if (!packet_attempt_begin(&leg->attempt, &call->addresses[leg->position], deadline_ms,
+                                  !is_hedged(call) && left > 1)) {
             call_report(call, leg, ERROR_UNAVAILABLE, false, "no memory");
             continue;
         }

@@ -151,7 +151,7 @@ static int config_take_option(void *argument, const char *section, const char *n
 }
 
 /* inih's reader: the next line, like fgets(3). */
-static char *read_line(char *buffer, int size, void *stream)
+static char *config_read_line(char *buffer, int size, void *stream)
 {
     struct load *load = stream;
     size_t length = strcspn(load->at, "\n");
@@ -235,7 +235,7 @@ static bool load_file(struct load *load)
     ini_allow_bom = true;
     ini_max_line = LINE_SIZE;
     load->at = text;
-    result = ini_parse_stream(read_line, load, config_take_option, load);
+    result = ini_parse_stream(config_read_line, load, config_take_option, load);
     free(text);
     if (result < 0)
         return error_set(load->error, ERROR_UNAVAILABLE, "%s: out of memory", load->file);

@@ -18,6 +18,7 @@
 #include "common/daemon/end_guard.h"
 #include "common/base/log.h"
 #include "common/loop/kept_sockets.h"
+#include "common/loop/workers.h"
 #include "common/base/metrics.h"
 #include "common/base/standard_files.h"
 #include <errno.h>
@@ -104,6 +105,25 @@ static void tell_change(void *argument, const struct config_option *option, cons
         log_info("daemon", "option %s.%s: %s -> %s", option->section, option->name, old_value, new_value);
 }
 
+/* All of CONFIG, or nothing: what can be refused is read first, and used when nothing is left that could be. */
+static bool apply_all(struct run *run, const struct daemon_config *config, struct error *error)
+{
+    struct daemon *daemon = &run->public;
+    struct daemon_tls_fresh tls;
+    struct auth_fresh *identity = NULL;
+
+    if (daemon_tls_read(daemon, config, &tls, error) &&
+        (identity = daemon_identity_read(daemon, config, error)) &&
+        (!run->spec->reload || run->spec->reload(daemon, config, error))) {
+        daemon_identity_use(daemon, config, identity);
+        daemon_tls_use(daemon, config, &tls);
+        return true;
+    }
+    auth_fresh_drop(identity);
+    daemon_tls_drop(&tls);
+    return false;
+}
+
 /* False where the file, or what is in it, was refused. */
 static bool daemon_reload(struct run *run)
 {
@@ -116,19 +136,17 @@ static bool daemon_reload(struct run *run)
         log_error("daemon", "%s; the configuration stays as it was", error.text);
         return false;
     }
+    common = config;
+    if (!apply_all(run, common, &error)) {
+        log_error("daemon", "cannot apply the new configuration: %s", error.text);
+        daemon_options_free_config(&run->options, config);
+        return false;
+    }
     /* What needs a restart is compared with what runs; the rest with what the last reload made of it. */
     config_compare(run->options.tables, run->config, config, tell_change, &comparison);
     comparison.reloadable = true;
     config_compare(run->options.tables, run->reloaded ? run->reloaded : (const void *)run->config, config,
                    tell_change, &comparison);
-    common = config;
-    if (!daemon_tls_reload(&run->public, config, &error) ||
-        !daemon_identity_reload(&run->public, common, &error) ||
-        (run->spec->reload && !run->spec->reload(&run->public, config, &error))) {
-        log_error("daemon", "cannot apply the new configuration: %s", error.text);
-        daemon_options_free_config(&run->options, config);
-        return false;
-    }
     log_set_level((enum log_level)common->log_level);
     run->config->stop_timeout_ms = common->stop_timeout_ms;
     daemon_options_free_config(&run->options, run->reloaded);
@@ -307,6 +325,13 @@ static json_t *admin_status(void *argument)
     return status;
 }
 
+static void admin_ask_status(void *argument, struct admin_question *question)
+{
+    struct run *run = argument;
+
+    run->spec->ask_status(&run->public, question);
+}
+
 /* ---- life ---- */
 
 /* What peers can make it say (accept(2) without descriptors, epoll_ctl(2) that is refused) it says without end. */
@@ -364,7 +389,10 @@ static bool start_identity(void *argument, struct error *error)
 static bool daemon_start(struct run *run, struct error *error)
 {
     const struct daemon_config *config = run->config;
-    const struct admin_handlers handlers = {admin_health, admin_status, run};
+    const struct admin_handlers handlers = {.health = admin_health,
+                                            .status = admin_status,
+                                            .ask = run->spec->ask_status ? admin_ask_status : NULL,
+                                            .argument = run};
 
     if (!set_up_process(run, error))
         return false;
@@ -382,7 +410,8 @@ static bool daemon_start(struct run *run, struct error *error)
     if (!run->started)
         return false;
     if (config->admin_listen.count > 0) {
-        run->admin = admin_create(loop_base(run->public.main_loop), &config->admin_listen, &handlers, error);
+        run->admin = admin_create(loop_base(run->public.main_loop), &config->admin_listen,
+                                  &config->admin_hosts, &handlers, error);
         if (!run->admin)
             return false;
     }
@@ -560,6 +589,11 @@ flush:
     if (fflush(stdout) != 0 && exit_code == EXIT_SUCCESS)
         exit_code = EXIT_FAILURE;
 done:
+    if (workers_are_left()) {
+        if (run.log_is_open)
+            log_close();
+        _exit(exit_code);
+    }
     daemon_options_free_config(&run.options, run.reloaded);
     daemon_options_free_config(&run.options, run.config);
     daemon_options_clear(&run.options);

@@ -45,6 +45,7 @@ struct daemon_config {
     int log_level;                    /* enum log_level */
     int sandbox;                      /* enum daemon_sandbox */
     struct address_list admin_listen; /* empty: no admin port */
+    struct config_strings admin_hosts;
     struct daemon_tls_config tls;
     int auth_mode;   /* enum auth_mode */
     char *auth_keys; /* keys file; "": none */
@@ -68,6 +69,8 @@ struct daemon {
     void *state;              /* the daemon's own; set by start() */
     struct daemon_tls *tls;   /* see daemon_tls.h */
 };
+
+struct admin_question;
 
 struct daemon_spec {
     const char *name;    /* "tracker": program reel-tracker, default file /etc/reelstore/tracker.conf */
@@ -103,13 +106,16 @@ struct daemon_spec {
     /* The threads of the loops have ended, what was posted to them has run, and their bases still exist: free
      * everything. The main loop exists too. Main thread. */
     void (*destroy)(struct daemon *daemon);
-    /* SIGHUP: take over the reloadable options from NEW_CONFIG (freed after the call; copy). Main thread. May be NULL. */
+    /* SIGHUP: take over the reloadable options from NEW_CONFIG (freed after the call; copy), or nothing of it. Keys and certificates
+     * of it hold after the call. Main thread. May be NULL. */
     bool (*reload)(struct daemon *daemon, const void *new_config, struct error *error);
     /* /healthz: false and a REASON when the daemon runs but cannot do its work; true and a REASON, else "", when it works but
      * something is not as it should be. REASON comes as "". Main thread. */
     bool (*health)(struct daemon *daemon, char *reason, size_t reason_size);
-    /* /status: a new reference; main thread. */
+    /* /status: a new reference; main thread. Where it would hold the main loop up, NULL and ask_status() instead, which has the text
+     * made on another thread for admin_answer() (common/daemon/admin.h); main thread, must not block. */
     json_t *(*status)(struct daemon *daemon);
+    void (*ask_status)(struct daemon *daemon, struct admin_question *question);
     /* SIGUSR1/SIGHUP: reopen logs of its own (access log). May be NULL. */
     void (*reopen_logs)(struct daemon *daemon);
 };

@@ -70,13 +70,21 @@ bool daemon_identity_start(struct daemon *daemon, const struct daemon_config *co
     return identity_start_audit(daemon, config, error);
 }
 
-bool daemon_identity_reload(struct daemon *daemon, const struct daemon_config *config, struct error *error)
+struct auth_fresh *daemon_identity_read(struct daemon *daemon, const struct daemon_config *config,
+                                        struct error *error)
 {
     const struct auth_options options = identity_options(daemon->spec, config);
     struct error cause;
+    struct auth_fresh *fresh = auth_read(daemon->auth, &options, &cause);
 
-    if (!auth_reload(daemon->auth, &options, &cause))
-        return error_set(error, cause.code, "auth: %s", cause.text);
+    if (!fresh)
+        error_set(error, cause.code, "auth: %s", cause.text);
+    return fresh;
+}
+
+void daemon_identity_use(struct daemon *daemon, const struct daemon_config *config, struct auth_fresh *fresh)
+{
+    auth_fresh_use(daemon->auth, fresh);
     identity_warn_of_mode(daemon->spec, config);
     if (daemon->audit) {
         struct auth_identity own;
@@ -85,7 +93,6 @@ bool daemon_identity_reload(struct daemon *daemon, const struct daemon_config *c
         audit_set_key(daemon->audit, own.key);
         auth_identity_clear(&own);
     }
-    return true;
 }
 
 void daemon_identity_destroy(struct daemon *daemon)

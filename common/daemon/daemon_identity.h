@@ -11,9 +11,11 @@
  * failure daemon_identity_destroy() frees. */
 MUST_CHECK bool daemon_identity_start(struct daemon *daemon, const struct daemon_config *config,
                                       struct error *error);
-/* Reads the keys anew, also when nothing but their file has changed. After a failure the earlier ones hold. */
-MUST_CHECK bool daemon_identity_reload(struct daemon *daemon, const struct daemon_config *config,
-                                       struct error *error);
+/* Reads the keys anew, also when nothing but their file has changed, for daemon_identity_use() or auth_fresh_drop(). NULL on failure. */
+MUST_CHECK struct auth_fresh *daemon_identity_read(struct daemon *daemon, const struct daemon_config *config,
+                                                   struct error *error);
+/* They hold from now on, as CONFIG says. */
+void daemon_identity_use(struct daemon *daemon, const struct daemon_config *config, struct auth_fresh *fresh);
 /* A line about the daemon itself; GOOD: its outcome. TEXT may be NULL. Nothing where there is no audit file. */
 void daemon_identity_audit(struct daemon *daemon, const char *event, bool good, const char *text);
 void daemon_identity_destroy(struct daemon *daemon);

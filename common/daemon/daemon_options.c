@@ -32,15 +32,21 @@ static const struct config_option common_options[] = {
     {"admin", "listen", CONFIG_ADDRESSES, offsetof(struct daemon_config, admin_listen), "", 0, 0, NULL, false,
      "Addresses of the HTTP port for operators (/metrics, /healthz, /status); private ones only, because it "
      "does not authenticate. Empty for none."},
+    {"admin", "hosts", CONFIG_STRINGS, offsetof(struct daemon_config, admin_hosts), "", 0, 0, NULL, false,
+     "Host names by which requests may call that port, besides addresses and localhost; * for any. Empty: "
+     "any "
+     "where listen has an address that others reach, none where all are loopback addresses. Others are "
+     "answered "
+     "421, so that a web page that gives this host a name of its own (DNS rebinding) reads nothing."},
     {"tls", "cert", CONFIG_STRINGS, offsetof(struct daemon_config, tls.certificates), "", 0, 0, NULL, true,
      "Files with this server's certificate in PEM, followed by those that vouch for it. Several for several "
-     "names: "
-     "a client gets the first one that bears the name it asks for, else the first. SIGHUP reads them again."},
+     "names: a client gets the first one that has the name it asks for, else the first. SIGHUP reads them "
+     "again."},
     {"tls", "key", CONFIG_STRINGS, offsetof(struct daemon_config, tls.keys), "", 0, 0, NULL, true,
      "Files with their private keys, in the same order; empty where the keys are in the files of cert."},
     {"tls", "ca", CONFIG_STRING, offsetof(struct daemon_config, tls.ca), "", 0, 0, NULL, true,
      "File or directory of the certificates that vouch for others: for servers that this one calls at tls:// "
-     "addresses, and with verify = peer for who connects. Empty for those of the system."},
+     "addresses, and with verify = peer for clients that connect. Empty for those of the system."},
     {"tls", "verify", CONFIG_CHOICE, offsetof(struct daemon_config, tls.verify), "none", 0, 0, "none|peer",
      true, "peer: clients of listen_tls must present a certificate that ca vouches for."},
     {"tls", "expiry_warning", CONFIG_DURATION, offsetof(struct daemon_config, tls.expiry_warning_ms), "14d",

@@ -16,7 +16,7 @@
 #define REEL_VERSION "unknown"
 #endif
 
-#define DAEMON_OPTION_COUNT 21
+#define DAEMON_OPTION_COUNT 22
 
 enum daemon_mode {
     DAEMON_RUN,

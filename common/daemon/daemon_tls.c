@@ -133,23 +133,39 @@ struct tls_client *daemon_tls_client(const struct daemon *daemon)
     return daemon->tls ? daemon->tls->client : NULL;
 }
 
-bool daemon_tls_reload(struct daemon *daemon, const struct daemon_config *new_config, struct error *error)
+bool daemon_tls_read(struct daemon *daemon, const struct daemon_config *new_config,
+                     struct daemon_tls_fresh *fresh, struct error *error)
 {
-    struct daemon_tls *tls = daemon->tls;
+    const struct daemon_tls *tls = daemon->tls;
     struct tls_options server, client;
 
+    *fresh = (struct daemon_tls_fresh){0};
     if (!tls)
         return true;
     server = server_options(tls, new_config);
     client = client_options(tls, new_config);
-    if (tls->client && !tls_client_reload(tls->client, &client, error))
+    if (tls->client && !(fresh->client = tls_client_read(tls->client, &client, error)))
         return false;
-    if (!tls->server)
+    if (!tls->server || (fresh->server = tls_server_read(tls->server, &server, error)))
         return true;
-    if (!tls_server_reload(tls->server, &server, error))
-        return false;
-    note_expiry(tls, &new_config->tls);
-    return true;
+    daemon_tls_drop(fresh);
+    *fresh = (struct daemon_tls_fresh){0};
+    return false;
+}
+
+void daemon_tls_use(struct daemon *daemon, const struct daemon_config *new_config,
+                    const struct daemon_tls_fresh *fresh)
+{
+    tls_fresh_use(fresh->client);
+    tls_fresh_use(fresh->server);
+    if (fresh->server)
+        note_expiry(daemon->tls, &new_config->tls);
+}
+
+void daemon_tls_drop(const struct daemon_tls_fresh *fresh)
+{
+    tls_fresh_drop(fresh->client);
+    tls_fresh_drop(fresh->server);
 }
 
 void daemon_tls_health(const struct daemon *daemon, char *reason, size_t size)

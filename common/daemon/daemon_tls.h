@@ -24,9 +24,18 @@ struct tls_client *daemon_tls_client(const struct daemon *daemon);
 
 /* ---- for daemon.c ---- */
 
-/* Reads the files of NEW_CONFIG. False: what was refused, and all stays as it was. */
-MUST_CHECK bool daemon_tls_reload(struct daemon *daemon, const struct daemon_config *new_config,
-                                  struct error *error);
+/* A reload: what was read and is not in use yet. NULL: there is none. */
+struct daemon_tls_fresh {
+    struct tls_fresh *server, *client;
+};
+
+/* Reads the files of NEW_CONFIG. False: what was refused; FRESH is empty. */
+MUST_CHECK bool daemon_tls_read(struct daemon *daemon, const struct daemon_config *new_config,
+                                struct daemon_tls_fresh *fresh, struct error *error);
+/* It is in use from now on; nothing can fail. */
+void daemon_tls_use(struct daemon *daemon, const struct daemon_config *new_config,
+                    const struct daemon_tls_fresh *fresh);
+void daemon_tls_drop(const struct daemon_tls_fresh *fresh);
 
 /* Fills an empty REASON where a certificate has ended or soon will. */
 void daemon_tls_health(const struct daemon *daemon, char *reason, size_t size);

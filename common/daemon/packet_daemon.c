@@ -141,7 +141,8 @@ bool packet_daemon_database_file(const struct packet_daemon_config *config, char
     return good;
 }
 
-struct db *packet_daemon_open_database(const struct packet_daemon_config *config, struct error *error)
+struct db *packet_daemon_open_database(const struct packet_daemon_config *config, bool relaxed,
+                                       struct error *error)
 {
     char *url = configured_url(config, error);
     if (!url)
@@ -151,6 +152,7 @@ struct db *packet_daemon_open_database(const struct packet_daemon_config *config
         .threads = (size_t)config->database_threads,
         .queue_max = (size_t)config->database_queue,
         .job_timeout_ms = config->database_timeout_ms,
+        .relaxed = relaxed,
     };
     struct db *db = db_open(&options, error);
     db_url_file_forget(url);

@@ -57,9 +57,9 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = (section_), .name = "connections_max", .type = CONFIG_INTEGER,                            \
         PACKET_DAEMON_AT(connections_max), .default_value = "10000", .minimum = 1, .maximum = 1000000,       \
-        .help = "Connections open at once, as far as open_files allows. Past it idle ones and incomplete "   \
-                "requests "                                                                                  \
-                "make room; with none of these a new one waits in the kernel's backlog."                     \
+        .help =                                                                                              \
+            "Connections open at once, as far as open_files allows. Beyond that, idle ones and incomplete "  \
+            "requests make room; if there are none, a new one waits in the kernel's backlog."                \
     }
 
 /* MORE_: as below. */
@@ -76,9 +76,9 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = (section_), .name = "unsent_total", .type = CONFIG_SIZE, PACKET_DAEMON_AT(unsent_total),  \
         .default_value = "64M", .minimum = 1024 * 1024, .maximum = INT64_C(1) << 40,                         \
-        .help = "Bytes of replies that wait in memory for clients to read them. Past it the clients that "   \
-                "have kept "                                                                                 \
-                "theirs waiting longest are disconnected."                                                   \
+        .help =                                                                                              \
+            "Bytes of replies that wait in memory for clients to read them. Beyond that, the clients that "  \
+            "have kept theirs waiting longest are disconnected."                                             \
     }
 
 #define PACKET_DAEMON_HEAD_TIME(section_)                                                                    \
@@ -93,8 +93,9 @@ struct packet_daemon_config {
         .section = (section_), .name = "requests_per_second", .type = CONFIG_INTEGER,                        \
         PACKET_DAEMON_AT(requests_per_second), .default_value = "0", .maximum = 1000000, .reloadable = true, \
         .help =                                                                                              \
-            "Requests per second, on average over ten seconds, of one key, or of one client address where "  \
-            "no key was proved; further ones are answered \"throttled\" (-20). Proved storage servers, "     \
+            "Requests per second, on average over ten seconds, of one key, or of one client address (of "    \
+            "one /64, for IPv6) where no key was proved; further ones are answered \"throttled\" (-20). "    \
+            "Proved storage servers, "                                                                       \
             "HTTP "                                                                                          \
             "servers and operators are not counted. 0: no limit."                                            \
     }
@@ -141,8 +142,9 @@ struct packet_daemon_config {
     {                                                                                                        \
         .section = "database", .name = "url_file", .type = CONFIG_STRING,                                    \
         PACKET_DAEMON_AT(database_url_file), .default_value = "",                                            \
-        .help = "File whose one line is the URL, in the place of `url`, so that its password stands in no "  \
-                "configuration. A name without a slash is a systemd credential (LoadCredential=)."           \
+        .help = "File whose one line is the URL, in place of `url`, so that no configuration contains the "  \
+                "password. "                                                                                 \
+                "A name without a slash is a systemd credential (LoadCredential=)."                          \
     }
 
 #define PACKET_DAEMON_DATABASE_THREADS(default_)                                                             \
@@ -216,8 +218,8 @@ MUST_CHECK bool packet_daemon_backup(const void *config, const char *path, struc
 /* daemon_spec.confine of a daemon that needs its database and no other files. Reads the url_file, if there is one. */
 MUST_CHECK bool packet_daemon_confine(const void *config, struct sandbox *sandbox, struct error *error);
 
-/* The database that CONFIG names; see db_open(). */
-MUST_CHECK struct db *packet_daemon_open_database(const struct packet_daemon_config *config,
+/* The database that CONFIG names; see db_open(). RELAXED: as in db_options. */
+MUST_CHECK struct db *packet_daemon_open_database(const struct packet_daemon_config *config, bool relaxed,
                                                   struct error *error);
 
 /* base->server; see packet_server_create(). ERROR names the option. */

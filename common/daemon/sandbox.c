@@ -136,7 +136,7 @@ bool sandbox_allow(struct sandbox *sandbox, const char *path, enum sandbox_acces
 }
 
 /* The directory that PATH lies in; "." for a bare name. Owned by the caller; NULL without memory. */
-static char *directory_of(const char *path)
+static char *sandbox_directory_of(const char *path)
 {
     char *directory = strdup(path), *end;
     if (!directory)
@@ -164,7 +164,7 @@ static bool is_root(const char *directory)
 static bool allow_directory_of(struct sandbox *sandbox, const char *path, enum sandbox_access access,
                                struct error *error)
 {
-    char *directory = directory_of(path);
+    char *directory = sandbox_directory_of(path);
     bool allowed = directory ? sandbox_allow(sandbox, is_root(directory) ? path : directory, access, error)
                              : error_set(error, ERROR_UNAVAILABLE, "out of memory");
     free(directory);
@@ -205,7 +205,7 @@ static bool allow_around_mount(struct sandbox *sandbox, const char *directory, e
     char *at = strdup(directory);
     bool found = false, allowed = true;
     while (at && mount != 0 && !found && !is_root(at)) {
-        char *above = directory_of(at);
+        char *above = sandbox_directory_of(at);
         found = above && mount_of(above) != mount;
         free(at);
         at = above;
@@ -219,7 +219,7 @@ static bool allow_around_mount(struct sandbox *sandbox, const char *directory, e
 bool sandbox_allow_volume(struct sandbox *sandbox, const char *directory, bool moves,
                           enum sandbox_access access, struct error *error)
 {
-    char *real = realpath(directory, NULL), *around = directory_of(real ? real : directory);
+    char *real = realpath(directory, NULL), *around = sandbox_directory_of(real ? real : directory);
     bool allowed;
     if (!around)
         allowed = error_set(error, ERROR_UNAVAILABLE, "out of memory");

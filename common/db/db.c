@@ -1,7 +1,7 @@
 /*
  * db: the pool: threads with a connection each, the queue of jobs, running a job again after a failure that
- * passes, and time-outs of jobs that wait. Threads are woken as those of common/loop/workers.c are: one at a time, the most
- * recent sleeper first (its connection has the newest pages of an SQLite file in its cache). Touches the connections of
+ * passes, and time-outs of jobs that wait. Threads are woken as those of common/loop/workers.c are: none while another one is coming to look
+ * at the queue, the most recent sleeper first (its connection has the newest pages of an SQLite file in its cache). Touches the connections of
  * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs that
  * nobody could take.
  */
@@ -15,6 +15,7 @@
 #include "common/base/metrics.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct db_thread {
     pthread_t thread;
     struct db_connection connection;
     bool connected_once;
+    bool coming; /* counted; the thread's own */
     /* under the lock */
     pthread_cond_t wake;
     bool asleep; /* and in the list of those */
@@ -65,7 +67,8 @@ struct db {
     struct db_job *head, **tail;
     size_t waiting, idle;
     LIST_HEAD(, db_thread) asleep; /* the last one first */
-    bool waking;                   /* a thread was woken and has not looked at the queue yet */
+    atomic_size_t
+        coming; /* threads that will look at the queue without being woken; less only under the lock */
 
     struct db_state state;
     struct log_gate broken_gate;
@@ -258,6 +261,9 @@ static void run_job(struct db_thread *thread, struct db_job *job)
         if (stopping)
             break;
     }
+    /* What follows the job is for this thread, whose connection has the newest pages. */
+    thread->coming = true;
+    atomic_fetch_add(&db->coming, 1);
     finish_job(db, job, result);
 }
 
@@ -282,16 +288,24 @@ static void wake_thread(struct db *db)
 
     LIST_REMOVE(thread, link);
     thread->asleep = false;
+    thread->coming = true;
+    atomic_fetch_add(&db->coming, 1);
     pthread_cond_signal(&thread->wake);
 }
 
-/* A thread for those who wait, unless one is on its way. With db->lock held. */
+/* A thread for those who wait, unless one is coming. With db->lock held. */
 static void wake_next(struct db *db)
 {
-    if (!db->head || db->waking || LIST_EMPTY(&db->asleep))
-        return;
-    db->waking = true;
-    wake_thread(db);
+    if (db->head && atomic_load(&db->coming) == 0 && !LIST_EMPTY(&db->asleep))
+        wake_thread(db);
+}
+
+/* It has come. With db->lock held. */
+static void look(struct db_thread *thread)
+{
+    if (thread->coming)
+        atomic_fetch_sub(&thread->db->coming, 1);
+    thread->coming = false;
 }
 
 /* Until it is woken, or until UNTIL_MS (0: no end). With db->lock held, but not meanwhile. */
@@ -310,9 +324,8 @@ static void sleep_thread(struct db_thread *thread, int64_t until_ms)
     }
     if (thread->asleep)
         LIST_REMOVE(thread, link);
-    else
-        db->waking = false;
     thread->asleep = false;
+    look(thread);
 }
 
 static void *thread_main(void *argument)
@@ -327,6 +340,7 @@ static void *thread_main(void *argument)
         bool due = false;
 
         pthread_mutex_lock(&db->lock);
+        look(thread);
         db->idle++;
         while (!db->head && !db->stopping) {
             due = clock_monotonic_ms() >= probe_ms;
@@ -518,6 +532,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
     }
     if (!db_shared_init(&db->shared, error))
         goto fail_threads;
+    db->shared.relaxed = options->relaxed;
     if (pthread_mutex_init(&db->lock, NULL) != 0) {
         error_set(error, ERROR_UNAVAILABLE, "database %s: cannot create a mutex", db->url.text);
         goto fail_lock;

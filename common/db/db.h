@@ -60,6 +60,8 @@ struct db_options {
     size_t threads;         /* connections; SQLite: readers share, writers take turns */
     size_t queue_max;       /* jobs waiting */
     int64_t job_timeout_ms; /* a job that cannot be run (again) within this fails with DB_TRANSIENT */
+    bool
+        relaxed; /* a power cut of the database may take what it has just acknowledged: no concern of db_healthy() */
 };
 
 /* Checks a URL without connecting; what is wrong and what would be right in ERROR. */
@@ -75,7 +77,8 @@ void db_close(struct db *db);
 
 enum db_backend db_backend_of(const struct db *db);
 /* Any thread: false with REASON after the last attempt to reach the database failed. True with a REASON that is not empty
- * where it works, but does not keep what it says (a MySQL server that answers before a commit is on its disk). */
+ * where it works, but does not keep what it says: a MySQL server that answers before a commit is on its disk; where that is accepted
+ * (db_options.relaxed) one that answers before its kernel has it. */
 bool db_healthy(struct db *db, char *reason, size_t reason_size);
 
 /* A unit of work. Embed it; valid until done(). */

@@ -21,6 +21,7 @@ struct db_shared {
     pthread_mutex_t lock;
     pthread_cond_t turn_given;
     bool turn_taken;
+    bool relaxed; /* as in db_options */
     /* MySQL: index of the host that answered last; new connections begin there. */
     atomic_size_t host;
     /* What the database that answered last does not keep of its promise; "": nothing. Under the lock. */

@@ -23,7 +23,7 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
         (void)pthread_mutex_destroy(&shared->lock);
         return false;
     }
-    shared->turn_taken = false;
+    shared->turn_taken = shared->relaxed = false;
     shared->concern[0] = '\0';
     atomic_init(&shared->host, 0);
     return true;

@@ -119,12 +119,15 @@ static bool keep_setting(void *argument, const struct db_value *columns, size_t 
     return true;
 }
 
-/* Warns where a commit that was answered may be lost with the server. 3 is MariaDB's word for 1 with a few syncs more.
+/* Warns where a commit that was answered may be lost with the server. 3 is MariaDB's word for 1 with a few syncs more. With 2, and where only the
+ * binary log is not synced, it takes a power cut; whoever accepts that is warned of 0 alone, with which a crash of the server will do.
  * In a cluster every other node has the commit by then: that is a choice that many make with open eyes. */
 static void judge_durability(struct db_connection *connection, const struct durability *found)
 {
-    bool flushed = found->flush < 0 || found->flush == 1 || found->flush == 3;
-    bool synced = !found->binlog || found->sync_binlog < 0 || found->sync_binlog == 1;
+    bool relaxed = connection->shared->relaxed;
+    bool flushed =
+        found->flush < 0 || found->flush == 1 || found->flush == 3 || (relaxed && found->flush == 2);
+    bool synced = relaxed || !found->binlog || found->sync_binlog < 0 || found->sync_binlog == 1;
     char host[ADDRESS_TEXT_SIZE], text[ERROR_TEXT_SIZE] = "";
     static struct log_gate gate;
 
@@ -132,10 +135,10 @@ static void judge_durability(struct db_connection *connection, const struct dura
         snprintf(text, sizeof(text),
                  "the database at %s runs with %s = %lld: a crash or power cut there loses rows that were "
                  "acknowledged; "
-                 "set it to 1",
+                 "set it to %s",
                  db_mysql_host(connection, host, sizeof(host)),
                  flushed ? "sync_binlog" : "innodb_flush_log_at_trx_commit",
-                 (long long)(flushed ? found->sync_binlog : found->flush));
+                 (long long)(flushed ? found->sync_binlog : found->flush), relaxed ? "1 or 2" : "1");
     if (text[0] != '\0' && found->nodes > 1) {
         if (log_gate_open(&gate, REMIND_MS, NULL))
             log_warning(ROOM, "%s, unless a power cut of all %lld nodes of the cluster at once is ruled out",

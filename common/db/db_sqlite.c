@@ -65,8 +65,8 @@ static enum db_result sqlite_classify(struct db_connection *connection, int code
     }
 }
 
-static enum db_result fail(struct db_connection *connection, int code, enum phase phase, const char *doing,
-                           struct error *error)
+static enum db_result sqlite_fail(struct db_connection *connection, int code, enum phase phase,
+                                  const char *doing, struct error *error)
 {
     enum db_result result = sqlite_classify(connection, code, phase);
     int number = (code & 0xff) == SQLITE_FULL ? ERROR_NO_SPACE : db_error_code(result);
@@ -136,7 +136,7 @@ static enum db_result execute_text(struct db_connection *connection, const char 
 {
     int code = sqlite3_exec(connection->handle, sql, NULL, NULL, NULL);
 
-    return code == SQLITE_OK ? DB_OK : fail(connection, code, phase, sql, error);
+    return code == SQLITE_OK ? DB_OK : sqlite_fail(connection, code, phase, sql, error);
 }
 
 /* Text of a missing or unreadable file, better than SQLite's "unable to open database file". */
@@ -168,12 +168,13 @@ static enum db_result configure(struct db_connection *connection, struct error *
     if (sqlite3_busy_handler(handle, wait_while_busy, state) != SQLITE_OK ||
         sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL) != SQLITE_OK ||
         sqlite3_db_config(handle, SQLITE_DBCONFIG_DQS_DML, 0, (int *)NULL) != SQLITE_OK)
-        return fail(connection, SQLITE_ERROR, PHASE_BEFORE_COMMIT, "configuring the connection", error);
+        return sqlite_fail(connection, SQLITE_ERROR, PHASE_BEFORE_COMMIT, "configuring the connection",
+                           error);
     if (sqlite3_db_readonly(handle, "main") == 1)
         return fail_to_open(connection, EACCES, error);
     code = sqlite3_exec(handle, "PRAGMA journal_mode = WAL", keep_journal_mode, mode, NULL);
     if (code != SQLITE_OK)
-        return fail(connection, code, PHASE_BEFORE_COMMIT, "PRAGMA journal_mode = WAL", error);
+        return sqlite_fail(connection, code, PHASE_BEFORE_COMMIT, "PRAGMA journal_mode = WAL", error);
     state->wal = strcmp(mode, "wal") == 0;
     if (state->wal)
         return execute_text(connection, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864",
@@ -270,7 +271,7 @@ static enum db_result sqlite_open(struct db_connection *connection, struct error
     code = sqlite3_open_v2(connection->url->path, &handle, flags, NULL);
     connection->handle = handle;
     if (code != SQLITE_OK) {
-        result = fail(connection, code, PHASE_BEFORE_COMMIT, "opening the file", error);
+        result = sqlite_fail(connection, code, PHASE_BEFORE_COMMIT, "opening the file", error);
     } else if (stat(connection->url->path, &file) != 0) {
         result = fail_to_open(connection, errno, error);
     } else {
@@ -360,7 +361,7 @@ static enum db_result sqlite_prepare(struct db_connection *connection, const cha
     int code = sqlite3_prepare_v3(connection->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &made, &tail);
 
     if (code != SQLITE_OK)
-        return fail(connection, code, PHASE_BEFORE_COMMIT, sql, error);
+        return sqlite_fail(connection, code, PHASE_BEFORE_COMMIT, sql, error);
     if (!made || tail[strspn(tail, "; \t\r\n")] != '\0') {
         sqlite3_finalize(made);
         error_set(error, ERROR_GENERAL, "database %s: not exactly one statement: %.160s",
@@ -452,7 +453,8 @@ static enum db_result sqlite_run(struct db_connection *connection, void *handle,
             code = failure;
     }
     if (code != SQLITE_OK)
-        result = fail(connection, code, alone ? PHASE_COMMIT : PHASE_BEFORE_COMMIT, request->sql, error);
+        result =
+            sqlite_fail(connection, code, alone ? PHASE_COMMIT : PHASE_BEFORE_COMMIT, request->sql, error);
     else if (request->affected && writes)
         *request->affected = sqlite3_changes64(connection->handle);
     /* Repeats the step's result, which was reported already. */

@@ -108,7 +108,7 @@ static const struct hint {
 #define MYSQL_PARAMETERS                                                                                     \
     "connect_timeout", "read_timeout", "write_timeout", "socket", "tls", "ca", "causal_reads"
 
-static bool is_one_of(const char *name, size_t size, const char *const *names, size_t count)
+static bool db_url_is_one_of(const char *name, size_t size, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (strlen(names[i]) == size && memcmp(names[i], name, size) == 0)
@@ -228,7 +228,7 @@ static bool parse_sqlite(const char *rest, struct db_url *url, struct error *err
     return parse_parameters(url, rest[size] == '?' ? rest + size + 1 : NULL, error);
 }
 
-static bool parse_user(const char *from, size_t size, struct db_url *url, struct error *error)
+static bool db_url_parse_user(const char *from, size_t size, struct db_url *url, struct error *error)
 {
     const char *colon = memchr(from, ':', size);
     size_t user_size = colon ? (size_t)(colon - from) : size;
@@ -330,7 +330,7 @@ static bool parse_mysql(const char *rest, struct db_url *url, struct error *erro
     url->ca = strdup("");
     if (!url->socket || !url->ca)
         return error_set(error, ERROR_UNAVAILABLE, "database URL: no memory");
-    if (!parse_user(rest, at ? (size_t)(at - rest) : 0, url, error) ||
+    if (!db_url_parse_user(rest, at ? (size_t)(at - rest) : 0, url, error) ||
         !parse_hosts(hosts, (size_t)(path - hosts), url, error))
         return false;
     if (*path == '/')
@@ -417,7 +417,7 @@ static void show_parameters(struct redaction *to, const char *query)
 
     while (*query != '\0') {
         size_t size = strcspn(query, "&"), name = min_size(strcspn(query, "="), size);
-        if (is_one_of(query, name, known, ARRAY_SIZE(known)) || name == size) {
+        if (db_url_is_one_of(query, name, known, ARRAY_SIZE(known)) || name == size) {
             show(to, query, size);
         } else {
             show(to, query, name);

@@ -17,8 +17,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_TURN 64  /* connections accepted before others have their turn */
-#define LOOK_MS     100 /* while paused */
+#define ACCEPT_TURN 24   /* connections accepted before others have their turn */
+#define REST_MAX    4096 /* the same before the end, when there is no other turn */
+#define LOOK_MS     100  /* while paused */
 #define LOG_MS      10000
 #define REFUSED_MINIMUM                                                                                      \
     16 /* connections beyond the limit that may be open to be refused; or an eighth of it */
@@ -53,7 +54,7 @@ static struct listener_bounds bounds_of(const struct listener *listener)
     return bounds;
 }
 
-static bool is_full(const struct listener *listener)
+static bool listener_is_full(const struct listener *listener)
 {
     return listen_limits_connections(listener->options.limits) >= bounds_of(listener).connections_max;
 }
@@ -125,7 +126,7 @@ static void wait_for_place(struct listener *listener, bool asks)
         listener->full_since_ms = clock_monotonic_ms();
     listen_limits_wait(limits, &listener->waiter);
     /* A place that was given back before that wakes nobody. */
-    if (!is_full(listener))
+    if (!listener_is_full(listener))
         listener->waiter.wake(&listener->waiter);
     if (asks)
         listen_limits_want(limits, &listener->waiter, count_waiting(listener));
@@ -140,7 +141,7 @@ static void help_others(struct listener *listener)
     if (!options->has_room(options->argument))
         return;
     wanted = listen_limits_take_wanted(options->limits);
-    while (wanted-- > 0 && is_full(listener) && options->make_room(options->argument))
+    while (wanted-- > 0 && listener_is_full(listener) && options->make_room(options->argument))
         ;
 }
 
@@ -222,11 +223,11 @@ static enum outcome accept_one(struct listener_socket *socket, bool refuse)
     return TAKEN;
 }
 
-static enum outcome accept_some(struct listener_socket *socket, bool refuse)
+static enum outcome accept_some(struct listener_socket *socket, int most, bool refuse)
 {
     enum outcome outcome = TAKEN;
 
-    for (int i = 0; i < ACCEPT_TURN && outcome == TAKEN; i++)
+    for (int i = 0; i < most && outcome == TAKEN; i++)
         outcome = accept_one(socket, refuse);
     return outcome;
 }
@@ -236,7 +237,7 @@ void listener_take_rest(struct listener *listener)
     if (!listener || listener->closed)
         return;
     for (size_t i = 0; i < listener->count; i++)
-        (void)accept_some(&listener->sockets[i], false);
+        (void)accept_some(&listener->sockets[i], REST_MAX, false);
 }
 
 static void on_acceptable(evutil_socket_t fd, short events, void *argument)
@@ -245,7 +246,7 @@ static void on_acceptable(evutil_socket_t fd, short events, void *argument)
 
     (void)fd;
     (void)events;
-    switch (accept_some(socket, false)) {
+    switch (accept_some(socket, ACCEPT_TURN, false)) {
     case TAKEN:
     case NOTHING:
         break;
@@ -266,7 +267,7 @@ static void listener_look(struct listener *listener, bool asks)
 
     if (listener->closed || !listener->paused)
         return;
-    if (!is_full(listener) || options->has_room(options->argument)) {
+    if (!listener_is_full(listener) || options->has_room(options->argument)) {
         listener->full_since_ms = 0;
         listener_watch(listener);
         if (listener->paused)
@@ -277,7 +278,7 @@ static void listener_look(struct listener *listener, bool asks)
     if (!asks || refuse_after_ms < 0 || clock_monotonic_ms() - listener->full_since_ms < refuse_after_ms)
         return;
     for (size_t i = 0; i < listener->count; i++)
-        (void)accept_some(&listener->sockets[i], true);
+        (void)accept_some(&listener->sockets[i], ACCEPT_TURN, true);
 }
 
 static void on_listener_timer(evutil_socket_t fd, short events, void *argument)

@@ -27,6 +27,7 @@ struct loop {
     struct task *own_first;        /* posted by the loop's thread */
     struct task **own_last;
     atomic_bool stop;
+    uint64_t turn;
     struct task *at_end;
     pthread_t thread;
     bool has_thread;
@@ -181,6 +182,7 @@ void loop_run(struct loop *loop)
         run_tasks(loop);
         if (stop)
             break;
+        loop->turn++;
         ASSERT(event_base_loop(loop->base, EVLOOP_ONCE | (has_tasks(loop) ? EVLOOP_NONBLOCK : 0)) >= 0);
     }
     current = outer;
@@ -291,6 +293,11 @@ struct event_base *loop_base(struct loop *loop)
 struct loop *loop_current(void)
 {
     return current;
+}
+
+uint64_t loop_turn(const struct loop *loop)
+{
+    return loop->turn;
 }
 
 int64_t loop_now_ms(struct loop *loop)

@@ -55,6 +55,9 @@ struct loop *loop_current(void);
 /* Monotonic milliseconds: the same time as clock_monotonic_ms(). Cheap (no system call). */
 int64_t loop_now_ms(struct loop *loop);
 
+/* The number of the loop's present turn: from one look at all sockets up to the next. On the loop's thread. */
+uint64_t loop_turn(const struct loop *loop);
+
 /* A fixed set of loops, "one per core" by default. */
 struct loop_group {
     struct loop **loops;

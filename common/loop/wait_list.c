@@ -7,7 +7,7 @@
 #include "common/base/duration.h"
 #include "common/base/log.h"
 
-static void lock(pthread_mutex_t *mutex)
+static void wait_list_lock(pthread_mutex_t *mutex)
 {
     if (mutex)
         ASSERT(pthread_mutex_lock(mutex) == 0);
@@ -45,7 +45,7 @@ static void wait_time_over(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     wait->timed = false;
-    lock(wait->mutex);
+    wait_list_lock(wait->mutex);
     waited = wait->list != NULL;
     if (waited)
         take_out(wait);

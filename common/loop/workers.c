@@ -1,10 +1,11 @@
 /*
  * workers: threads and their queue. One mutex guards the queue; the counters that anybody may read are atomics.
  *
- * Waking a thread costs more than most jobs. So at most one thread is being woken at a time: when it has taken its
- * job it wakes the next one if jobs still wait. Where jobs block all threads are soon at work; where they are brief
- * those that are awake drain the queue before another one is scheduled. The thread that fell asleep last is woken
- * first: what it needs is still in the core's caches.
+ * Waking a thread costs more than most jobs. So none is woken while another one is coming to look at the queue: one
+ * that was woken, or one whose job has just ended. When it has taken its job it wakes the next one if jobs still wait.
+ * Where jobs block all threads are soon at work; where they are brief those that are awake drain the queue before
+ * another one is scheduled. The thread that fell asleep last is woken first: what it needs is still in the core's
+ * caches.
  */
 #include "common/loop/workers.h"
 #include "common/base/clock.h"
@@ -23,6 +24,7 @@ struct worker {
     struct workers *workers;
     pthread_t thread;
     _Atomic int64_t since_ms; /* when its job began; 0: none */
+    bool coming;              /* counted; the thread's own */
     /* under the mutex */
     pthread_cond_t wake;
     bool asleep; /* and in the list of those */
@@ -33,19 +35,23 @@ struct workers {
     pthread_mutex_t mutex;
     pthread_cond_t ended;        /* a thread has left */
     SLIST_HEAD(, worker) asleep; /* the last one first */
-    bool waking;                 /* a thread was woken and has not looked at the queue yet */
+    atomic_size_t
+        coming; /* threads that will look at the queue without being woken; less only under the mutex */
     struct job *first;
     struct job **last;
     size_t queue_max;
     size_t started; /* threads that were created */
     size_t alive;   /* threads that have not left; all, until the end begins */
     bool ending;
+    bool left; /* counted in pools_left */
     atomic_size_t waiting;
     atomic_size_t running;
     struct metric *waiting_metric, *running_metric, *rejected_metric, *duration_metric;
     char name[64];
     struct worker threads[];
 };
+
+static atomic_size_t pools_left;
 
 /* The mutex is held. */
 static void workers_wake(struct workers *workers)
@@ -54,16 +60,24 @@ static void workers_wake(struct workers *workers)
 
     SLIST_REMOVE_HEAD(&workers->asleep, link);
     worker->asleep = false;
+    worker->coming = true;
+    atomic_fetch_add(&workers->coming, 1);
     pthread_cond_signal(&worker->wake);
 }
 
-/* A thread for those who wait, unless one is on its way. The mutex is held. */
+/* A thread for those who wait, unless one is coming. The mutex is held. */
 static void workers_wake_next(struct workers *workers)
 {
-    if (!workers->first || workers->waking || SLIST_EMPTY(&workers->asleep))
-        return;
-    workers->waking = true;
-    workers_wake(workers);
+    if (workers->first && atomic_load(&workers->coming) == 0 && !SLIST_EMPTY(&workers->asleep))
+        workers_wake(workers);
+}
+
+/* It has come. The mutex is held. */
+static void worker_looks(struct worker *worker)
+{
+    if (worker->coming)
+        atomic_fetch_sub(&worker->workers->coming, 1);
+    worker->coming = false;
 }
 
 /* The mutex is held, but not meanwhile. */
@@ -75,7 +89,7 @@ static void worker_sleep(struct worker *worker)
     SLIST_INSERT_HEAD(&workers->asleep, worker, link);
     while (worker->asleep)
         pthread_cond_wait(&worker->wake, &workers->mutex);
-    workers->waking = false;
+    worker_looks(worker);
 }
 
 static struct job *worker_take_job(struct worker *worker)
@@ -84,6 +98,7 @@ static struct job *worker_take_job(struct worker *worker)
     struct job *job;
 
     pthread_mutex_lock(&workers->mutex);
+    worker_looks(worker);
     while (!workers->first && !workers->ending)
         worker_sleep(worker);
     job = workers->first;
@@ -121,6 +136,9 @@ static void worker_run_job(struct worker *worker, struct job *job)
     metric_add(workers->running_metric, -1);
     atomic_fetch_sub(&workers->running, 1);
     if (follows) {
+        /* What the loop submits when it hears of the end is for this thread, which it may have interrupted. */
+        worker->coming = true;
+        atomic_fetch_add(&workers->coming, 1);
         job->task.run = worker_job_done;
         loop_post(job->loop, &job->task);
     }
@@ -266,6 +284,9 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
     while (!SLIST_EMPTY(&workers->asleep))
         workers_wake(workers);
     ended = workers_wait_for_end(workers, timeout_ms);
+    if (workers->left != !ended)
+        atomic_fetch_add(&pools_left, ended ? (size_t)-1 : 1);
+    workers->left = !ended;
     pthread_mutex_unlock(&workers->mutex);
     if (!ended) {
         log_error("workers",
@@ -281,4 +302,9 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
     pthread_mutex_destroy(&workers->mutex);
     free(workers);
     return true;
+}
+
+bool workers_are_left(void)
+{
+    return atomic_load(&pools_left) > 0;
 }

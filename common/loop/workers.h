@@ -40,4 +40,8 @@ int64_t workers_oldest_ms(const struct workers *workers);
  * ignored (true). */
 bool workers_destroy(struct workers *workers, int64_t timeout_ms);
 
+/* Does a pool that was left alone like that still exist? Then the process is to end by _exit(2): its threads may use anything that they
+ * were given, and what other handlers of exit(3) take down. Any thread. */
+bool workers_are_left(void);
+
 #endif

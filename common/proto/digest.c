@@ -2,12 +2,12 @@
  * digest: XXH3-128 over what passes by, over xxHash. Uploads, downloads that verify and the scrub call it; a
  * running digest belongs to one thread at a time.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED /* they were made so in favour of EVP, which takes memory for each; their results are the same */
 #include "common/proto/digest.h"
 
 #include "common/base/hex.h"
-#include "common/base/log.h"
 
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,8 @@
 
 struct digest {
     XXH3_state_t *state; /* allocated by xxHash, which needs it aligned */
-    EVP_MD_CTX *sha256;  /* NULL: not wanted */
+    bool strong;         /* SHA-256 is wanted too */
+    SHA256_CTX sha256;   /* its functions cannot fail */
 };
 
 struct digest *digest_create(void)
@@ -29,7 +30,7 @@ struct digest *digest_create(void)
     struct digest *digest = malloc(sizeof(*digest));
     if (!digest)
         return NULL;
-    digest->sha256 = NULL;
+    digest->strong = false;
     digest->state = XXH3_createState();
     if (!digest->state) {
         free(digest);
@@ -44,24 +45,20 @@ struct digest *digest_create_strong(void)
     struct digest *digest = digest_create();
     if (!digest)
         return NULL;
-    digest->sha256 = EVP_MD_CTX_new();
-    if (!digest->sha256 || EVP_DigestInit_ex(digest->sha256, EVP_sha256(), NULL) != 1) {
-        digest_destroy(digest);
-        return NULL;
-    }
+    digest->strong = true;
+    (void)SHA256_Init(&digest->sha256);
     return digest;
 }
 
 struct digest *digest_copy(const struct digest *digest)
 {
-    struct digest *copy = digest->sha256 ? digest_create_strong() : digest_create();
+    struct digest *copy = digest_create();
     if (!copy)
         return NULL;
     XXH3_copyState(copy->state, digest->state);
-    if (digest->sha256 && EVP_MD_CTX_copy_ex(copy->sha256, digest->sha256) != 1) {
-        digest_destroy(copy);
-        return NULL;
-    }
+    copy->strong = digest->strong;
+    if (digest->strong)
+        copy->sha256 = digest->sha256;
     return copy;
 }
 
@@ -70,15 +67,14 @@ void digest_destroy(struct digest *digest)
     if (!digest)
         return;
     (void)XXH3_freeState(digest->state); /* always XXH_OK */
-    EVP_MD_CTX_free(digest->sha256);
     free(digest);
 }
 
 void digest_reset(struct digest *digest)
 {
     (void)XXH3_128bits_reset(digest->state); /* fails for a NULL state only */
-    if (digest->sha256)                      /* memory was taken when it was made */
-        ASSERT(EVP_DigestInit_ex(digest->sha256, NULL, NULL) == 1);
+    if (digest->strong)
+        (void)SHA256_Init(&digest->sha256);
 }
 
 void digest_update(struct digest *digest, const void *bytes, size_t size)
@@ -86,13 +82,13 @@ void digest_update(struct digest *digest, const void *bytes, size_t size)
     if (size == 0)
         return;
     (void)XXH3_128bits_update(digest->state, bytes, size); /* fails for NULL only */
-    if (digest->sha256)
-        ASSERT(EVP_DigestUpdate(digest->sha256, bytes, size) == 1);
+    if (digest->strong)
+        (void)SHA256_Update(&digest->sha256, bytes, size);
 }
 
 bool digest_is_strong(const struct digest *digest)
 {
-    return digest->sha256 != NULL;
+    return digest->strong;
 }
 
 static bool look_for_sha256(void)
@@ -121,11 +117,11 @@ bool digest_sha256_is_fast(void)
 
 bool digest_final_sha256(const struct digest *digest, uint8_t out[DIGEST_SHA256_SIZE])
 {
-    EVP_MD_CTX *end = digest->sha256 ? EVP_MD_CTX_new() : NULL; /* this one may go on */
-    bool fine =
-        end && EVP_MD_CTX_copy_ex(end, digest->sha256) == 1 && EVP_DigestFinal_ex(end, out, NULL) == 1;
-    EVP_MD_CTX_free(end);
-    return fine;
+    if (!digest->strong)
+        return false;
+    SHA256_CTX end = digest->sha256; /* this one may go on */
+    (void)SHA256_Final(out, &end);
+    return true;
 }
 
 void digest_final(const struct digest *digest, uint8_t out[PROTO_DIGEST_SIZE])

@@ -87,7 +87,7 @@ static void write_partial(struct proto_writer *writer, const struct proto_partia
     proto_write_bytes(writer, partial->token, sizeof(partial->token));
 }
 
-static void read_partial(struct proto_reader *reader, struct proto_partial *partial)
+static void proto_read_partial(struct proto_reader *reader, struct proto_partial *partial)
 {
     proto_read_key(reader, &proto_field_file, &partial->key);
     proto_read_bytes(reader, partial->token, sizeof(partial->token));
@@ -108,7 +108,7 @@ bool proto_partial_unpack(const uint8_t *body, size_t size, struct proto_partial
     struct proto_reader reader;
     memset(partial, 0, sizeof(*partial));
     proto_read_begin(&reader, "key and token", body, size, PROTO_PARTIAL_SIZE, error);
-    read_partial(&reader, partial);
+    proto_read_partial(&reader, partial);
     return proto_read_end(&reader);
 }
 
@@ -130,7 +130,7 @@ bool proto_append_unpack(const uint8_t *body, size_t size, struct proto_append *
     struct proto_reader reader;
     memset(append, 0, sizeof(*append));
     proto_read_begin(&reader, "APPEND", body, size, PROTO_APPEND_SIZE, error);
-    read_partial(&reader, &append->partial);
+    proto_read_partial(&reader, &append->partial);
     append->offset = proto_read_i64(&reader, "offset", 0, INT64_MAX);
     append->total = proto_read_i64(&reader, "total", -1, INT64_MAX);
     append->size = proto_read_i64(&reader, "size", 0, INT64_MAX);
@@ -153,7 +153,7 @@ bool proto_finish_unpack(const uint8_t *body, size_t size, struct proto_finish *
     struct proto_reader reader;
     memset(finish, 0, sizeof(*finish));
     proto_read_begin(&reader, "FINISH", body, size, PROTO_FINISH_SIZE, error);
-    read_partial(&reader, &finish->partial);
+    proto_read_partial(&reader, &finish->partial);
     proto_read_digest(&reader, &finish->has_digest, finish->digest);
     return proto_read_end(&reader);
 }

@@ -299,7 +299,5 @@ void packet_server_leave(struct packet_lane *lane, const struct listen_place *pl
  * what waits in memory. */
 size_t packet_shared_hold(struct packet_shared *shared);
 size_t packet_shared_unhold(struct packet_shared *shared);
-const void *packet_shared_bytes(const struct packet_shared *shared);
-size_t packet_shared_size(const struct packet_shared *shared);
 
 #endif

@@ -15,7 +15,8 @@
 #include <sys/uio.h>
 
 /* Sends some. False: nothing now; the connection may be broken. */
-static bool gather_send(struct packet_connection *connection, const uint8_t *bytes, size_t size, size_t *sent)
+static bool packet_gather_send(struct packet_connection *connection, const uint8_t *bytes, size_t size,
+                               size_t *sent)
 {
     ssize_t now;
 
@@ -73,7 +74,7 @@ bool packet_gather_flush(struct packet_connection *connection)
     if (lane->gatherer != connection)
         return !connection->rest;
     while (sent < lane->gathered &&
-           gather_send(connection, lane->gather + sent, lane->gathered - sent, &sent))
+           packet_gather_send(connection, lane->gather + sent, lane->gathered - sent, &sent))
         ;
     if (sent < lane->gathered && !connection->broken)
         gather_keep_rest(connection, lane->gather + sent, lane->gathered - sent);
@@ -87,8 +88,8 @@ bool packet_gather_flush_rest(struct packet_connection *connection)
     while (connection->rest) {
         size_t before = connection->rest_sent;
 
-        if (!gather_send(connection, connection->rest + before, connection->rest_size - before,
-                         &connection->rest_sent))
+        if (!packet_gather_send(connection, connection->rest + before, connection->rest_size - before,
+                                &connection->rest_sent))
             return false;
         set_deadline(connection);
         if (connection->rest_sent == connection->rest_size)

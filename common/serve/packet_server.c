@@ -185,7 +185,8 @@ static void server_register_metrics(struct packet_server *server)
     packet_session_register_metrics(server);
 }
 
-static void take_table(struct packet_server *server, const struct packet_command *commands, size_t count)
+static void packet_server_take_table(struct packet_server *server, const struct packet_command *commands,
+                                     size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const struct packet_command *command = &commands[i];
@@ -204,9 +205,9 @@ static void take_table(struct packet_server *server, const struct packet_command
 
 static void take_commands(struct packet_server *server)
 {
-    take_table(server, server->options.commands, server->options.command_count);
+    packet_server_take_table(server, server->options.commands, server->options.command_count);
     if (server->options.auth)
-        take_table(server, packet_session_commands, packet_session_command_count);
+        packet_server_take_table(server, packet_session_commands, packet_session_command_count);
 }
 
 /* A failure reply, so that a client of the packet protocol says what is wrong. */

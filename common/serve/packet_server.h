@@ -144,6 +144,8 @@ struct packet_shared;
 MUST_CHECK struct packet_shared *packet_shared_create(const void *bytes, size_t size);
 struct packet_shared *packet_shared_take(struct packet_shared *shared); /* returns SHARED */
 void packet_shared_release(struct packet_shared *shared);               /* NULL is ignored */
+const void *packet_shared_bytes(const struct packet_shared *shared);
+size_t packet_shared_size(const struct packet_shared *shared);
 void packet_reply_shared(struct packet_request *request, struct packet_shared *shared);
 
 /* Failure: "[host] text" with CODE. The rest of the request's body is read and discarded (up to the time limit), so

@@ -159,7 +159,7 @@ const size_t packet_session_command_count = ARRAY_SIZE(packet_session_commands);
 /* ---- judging ---- */
 
 /* Keys that were read since the session was last used may have ended it. */
-static void refresh(struct packet_connection *connection, struct auth *auth)
+static void packet_session_refresh(struct packet_connection *connection, struct auth *auth)
 {
     if (!connection->session || session_generation(connection->session) == auth_generation(auth))
         return;
@@ -201,7 +201,7 @@ bool packet_session_admits(struct packet_connection *connection, bool head, stru
         return true;
     if (!head && mode != AUTH_REQUIRED)
         return true; /* looked at once */
-    refresh(connection, auth);
+    packet_session_refresh(connection, auth);
     if (head)
         admitted = session_admits(connection->session, access, request->head, request->head_size, now, error);
     else

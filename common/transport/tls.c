@@ -54,7 +54,7 @@ static void tls_break(struct tls *tls, int errnum)
     tls_note_failure(kind, describe_peer(tls->fd, who, sizeof(who)), why);
 }
 
-static ssize_t fail_with(int errnum)
+static ssize_t tls_fail_with(int errnum)
 {
     errno = errnum;
     return -1;
@@ -176,9 +176,9 @@ ssize_t tls_recv(struct tls *tls, void *bytes, size_t size, int flags)
     if (tls->ended || size == 0)
         return 0;
     if (tls->broken)
-        return fail_with(tls->broken);
+        return tls_fail_with(tls->broken);
     if ((flags & MSG_TRUNC) != 0 && !(scratch = tls_scratch()))
-        return fail_with(ENOMEM);
+        return tls_fail_with(ENOMEM);
     do {
         uint8_t *to = scratch ? scratch->content : (uint8_t *)bytes + total;
 
@@ -189,7 +189,7 @@ ssize_t tls_recv(struct tls *tls, void *bytes, size_t size, int flags)
     if (total == 0 && tls->ended)
         return 0;
     if (total == 0)
-        return fail_with(tls->broken ? tls->broken : EAGAIN);
+        return tls_fail_with(tls->broken ? tls->broken : EAGAIN);
     tls->more = tls->ended || tls->broken || (total == size && SSL_has_pending(tls->ssl) == 1);
     return (ssize_t)total;
 }
@@ -346,7 +346,7 @@ static ssize_t send_ends(const struct tls *tls, size_t total)
 {
     if (total > 0)
         return (ssize_t)total;
-    return fail_with(tls->broken ? tls->broken : EAGAIN);
+    return tls_fail_with(tls->broken ? tls->broken : EAGAIN);
 }
 
 /* One batch of SIZE bytes. */
@@ -391,7 +391,7 @@ ssize_t tls_send(struct tls *tls, const struct iovec *parts, size_t count, int f
         return -1;
     scratch = tls_scratch();
     if (!scratch)
-        return fail_with(ENOMEM);
+        return tls_fail_with(ENOMEM);
     parts_skip(&left, total);
     while (total < size) {
         size_t now = min_size(size - total, room_of(tls));
@@ -415,7 +415,7 @@ ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size)
     *offset += (off_t)total;
     scratch = tls_scratch();
     if (!scratch)
-        return fail_with(ENOMEM);
+        return tls_fail_with(ENOMEM);
     while (total < size) {
         ssize_t got = pread(file, scratch->content, min_size(size - total, room_of(tls)), *offset);
         struct iovec part = {scratch->content, (size_t)max_i64(got, 0)};

@@ -56,6 +56,24 @@ static bool check_options(const struct tls_options *options, bool server, struct
     return true;
 }
 
+/* ---- a reload ---- */
+
+struct tls_fresh {
+    struct tls_server *server; /* with SET, or NULL */
+    struct tls_set *set;
+    struct tls_client *client; /* with CONTEXT, or NULL */
+    SSL_CTX *context;
+};
+
+static struct tls_fresh *fresh_create(struct error *error)
+{
+    struct tls_fresh *fresh = calloc(1, sizeof(*fresh));
+
+    if (!fresh)
+        (void)error_set_errno(error, ENOMEM, "TLS");
+    return fresh;
+}
+
 /* ---- servers ---- */
 
 /* Whether this kernel takes a socket's encryption over: CONFIG_TLS, and its module. */
@@ -112,12 +130,25 @@ fail:
     return NULL;
 }
 
-bool tls_server_reload(struct tls_server *server, const struct tls_options *options, struct error *error)
+struct tls_fresh *tls_server_read(struct tls_server *server, const struct tls_options *options,
+                                  struct error *error)
 {
-    struct tls_set *set, *old;
+    struct tls_fresh *fresh;
 
-    if (!check_options(options, true, error) || !(set = tls_set_create(options, server->tickets, error)))
-        return false;
+    if (!check_options(options, true, error) || !(fresh = fresh_create(error)))
+        return NULL;
+    fresh->server = server;
+    fresh->set = tls_set_create(options, server->tickets, error);
+    if (fresh->set)
+        return fresh;
+    free(fresh);
+    return NULL;
+}
+
+static void server_use(struct tls_server *server, struct tls_set *set)
+{
+    struct tls_set *old;
+
     pthread_mutex_lock(&server->mutex);
     old = server->set;
     server->set = set;
@@ -126,7 +157,6 @@ bool tls_server_reload(struct tls_server *server, const struct tls_options *opti
     /* Whoever replaces a key that leaked does not want the tickets' to live on for long either. */
     if (server->tickets && !tls_tickets_rotate(server->tickets))
         log_warning("tls", "no random numbers for a new key of session tickets: the old one remains in use");
-    return true;
 }
 
 void tls_server_destroy(struct tls_server *server)
@@ -161,7 +191,7 @@ int64_t tls_server_expiry(struct tls_server *server)
 /* ---- sessions ---- */
 
 /* Takes SET over, in any case. */
-static struct tls *session_create(SSL_CTX *context, struct tls_set *set, int fd)
+static struct tls *ticket_session_create(SSL_CTX *context, struct tls_set *set, int fd)
 {
     struct tls *tls = calloc(1, sizeof(*tls));
 
@@ -193,7 +223,7 @@ static bool session_connect_bio(struct tls *tls)
 struct tls *tls_server_session(struct tls_server *server, int fd)
 {
     struct tls_set *set = server_set(server);
-    struct tls *tls = session_create(tls_set_context(set), set, fd);
+    struct tls *tls = ticket_session_create(tls_set_context(set), set, fd);
     bool fine;
 
     if (!tls)
@@ -292,18 +322,48 @@ struct tls_client *tls_client_create(const struct tls_options *options, struct e
     return NULL;
 }
 
-bool tls_client_reload(struct tls_client *client, const struct tls_options *options, struct error *error)
+struct tls_fresh *tls_client_read(struct tls_client *client, const struct tls_options *options,
+                                  struct error *error)
 {
-    SSL_CTX *context = client_context(client, options, error), *old;
+    struct tls_fresh *fresh = fresh_create(error);
 
-    if (!context)
-        return false;
+    if (!fresh)
+        return NULL;
+    fresh->client = client;
+    fresh->context = client_context(client, options, error);
+    if (fresh->context)
+        return fresh;
+    free(fresh);
+    return NULL;
+}
+
+static void client_use(struct tls_client *client, SSL_CTX *context)
+{
+    SSL_CTX *old;
+
     pthread_mutex_lock(&client->mutex);
     old = client->context;
     client->context = context;
     pthread_mutex_unlock(&client->mutex);
     SSL_CTX_free(old);
-    return true;
+}
+
+void tls_fresh_use(struct tls_fresh *fresh)
+{
+    if (fresh && fresh->server)
+        server_use(fresh->server, fresh->set);
+    else if (fresh)
+        client_use(fresh->client, fresh->context);
+    free(fresh);
+}
+
+void tls_fresh_drop(struct tls_fresh *fresh)
+{
+    if (!fresh)
+        return;
+    tls_set_release(fresh->set);
+    SSL_CTX_free(fresh->context);
+    free(fresh);
 }
 
 void tls_client_destroy(struct tls_client *client)
@@ -331,7 +391,7 @@ struct tls *tls_client_session(struct tls_client *client, int fd, const char *ho
     struct tls *tls;
 
     pthread_mutex_lock(&client->mutex);
-    tls = session_create(client->context, NULL, fd);
+    tls = ticket_session_create(client->context, NULL, fd);
     pthread_mutex_unlock(&client->mutex);
     if (!tls)
         return NULL;

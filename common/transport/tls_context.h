@@ -38,15 +38,26 @@ struct tls_options {
     const struct tls_keys *psk;
 };
 
+/* ---- a reload ---- */
+
+/* What was read for a server or a client and is not in use yet. */
+struct tls_fresh;
+
+/* It is from now on, whatever was before; FRESH is gone, and nothing can fail. NULL is nothing. Main thread, as the next. */
+void tls_fresh_use(struct tls_fresh *fresh);
+/* All stays as it was; FRESH is gone. NULL is nothing. */
+void tls_fresh_drop(struct tls_fresh *fresh);
+
 /* ---- servers ---- */
 
 struct tls_server;
 
 /* NULL on failure, which names the file and what is wrong. */
 MUST_CHECK struct tls_server *tls_server_create(const struct tls_options *options, struct error *error);
-/* New connections have what OPTIONS name, and session tickets a new key. False: what was refused, and all stays as it was. Main thread. */
-MUST_CHECK bool tls_server_reload(struct tls_server *server, const struct tls_options *options,
-                                  struct error *error);
+/* For new connections, from tls_fresh_use() on, what OPTIONS name, and a new key for session tickets. NULL: what was refused. Reads
+ * files: BLOCKS; main thread. */
+MUST_CHECK struct tls_fresh *tls_server_read(struct tls_server *server, const struct tls_options *options,
+                                             struct error *error);
 /* After its last connection has begun; those that are open stay as they are. NULL is ignored. */
 void tls_server_destroy(struct tls_server *server);
 
@@ -62,9 +73,9 @@ struct tls_client;
 
 /* Our certificate, where OPTIONS name one, is shown to servers that ask for it. */
 MUST_CHECK struct tls_client *tls_client_create(const struct tls_options *options, struct error *error);
-/* New connections are made as OPTIONS say. False: what was refused, and all stays as it was. Main thread. */
-MUST_CHECK bool tls_client_reload(struct tls_client *client, const struct tls_options *options,
-                                  struct error *error);
+/* The same for connections that are made from tls_fresh_use() on. */
+MUST_CHECK struct tls_fresh *tls_client_read(struct tls_client *client, const struct tls_options *options,
+                                             struct error *error);
 /* NULL is ignored. */
 void tls_client_destroy(struct tls_client *client);
 

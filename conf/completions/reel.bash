@@ -1,16 +1,19 @@
 # Completion of reel in bash. Written by scripts/generate-manuals.py.
 _reel() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= options i
+    # "--name=value" comes as three words.
+    if [[ $word = = ]]; then word=; elif [[ $before = = ]]; then before=${COMP_WORDS[COMP_CWORD-2]}; fi
     COMPREPLY=()
     case $before in
-        --tls-ca|--config|--files-from|-o|--output) compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")); return ;;
-        --into) compopt -o filenames; COMPREPLY=($(compgen -d -- "$word")); return ;;
-        --sort) COMPREPLY=($(compgen -W "id name size time" -- "$word")); return ;;
-        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--bytes|--files|--settle|--interval) return ;;
+        --tls-ca|--config|--files-from|-o|--output) compopt -o filenames; local IFS=$'\n'; COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --into) compopt -o filenames; local IFS=$'\n'; COMPREPLY=($(compgen -d -- "$word")); return ;;
+        --sort) COMPREPLY=($(compgen -W "id name size time files used" -- "$word")); return ;;
+        --scope) COMPREPLY=($(compgen -W "file user prefix:" -- "$word")); return ;;
+        -t|--trackers|-a|--application|-u|--user|--idservers|--http|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--max-time|-j|--parallel|--name|--type|--file-id|--offset|--size|--limit|--rights|--prefix|--since|--expires|--network|--to|--rate|--bytes|--files|--settle|--interval) return ;;
     esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--tls-ca|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--bytes|--files|--settle|--interval) i=$((i + 1)) ;;
+            -t|--trackers|-a|--application|-u|--user|--idservers|--http|--tls-ca|--connect-timeout|--timeout|--progress-timeout|--hedge-time|--tries|--config|--max-time|-j|--parallel|--files-from|--name|--type|--file-id|-o|--output|--into|--offset|--size|--limit|--sort|--rights|--prefix|--since|--expires|--scope|--network|--to|--rate|--bytes|--files|--settle|--interval) [[ ${COMP_WORDS[i+1]} != = ]] || i=$((i + 1)); i=$((i + 1)) ;;
             -*) ;;
             *) command=${COMP_WORDS[i]}; break ;;
         esac
@@ -45,10 +48,14 @@ _reel() {
         COMPREPLY=($(compgen -W "$options" -- "$word"))
     elif [[ $command = upload || $command = download ]]; then
         compopt -o filenames
+        local IFS=$'\n'
         COMPREPLY=($(compgen -f -- "$word"))
-    elif [[ $command = admin ]]; then
-        if [[ $before = admin ]]; then COMPREPLY=($(compgen -W group -- "$word")); fi
-        if [[ $before = group ]]; then COMPREPLY=($(compgen -W "list add drain open weight" -- "$word")); fi
+    elif [[ $command = admin || $command = auth ]]; then
+        case $before in
+            admin) COMPREPLY=($(compgen -W "group quota" -- "$word")) ;;
+            group) COMPREPLY=($(compgen -W "list add drain open weight remove rebalance" -- "$word")) ;;
+            auth) COMPREPLY=($(compgen -W "new-key token verify whoami audit-verify" -- "$word")) ;;
+        esac
     fi
 }
 complete -F _reel reel

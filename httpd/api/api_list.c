@@ -78,7 +78,7 @@ static int list_compare(const struct api_page *page, const struct proto_list_ent
 }
 
 /* ASCII letters of either case are the same. */
-static bool list_matches(const struct api_page *page, const struct proto_list_entry *entry)
+static bool api_list_list_matches(const struct api_page *page, const struct proto_list_entry *entry)
 {
     return page->query[0] == '\0' || strcasestr(api_shown_name(entry), page->query);
 }
@@ -120,7 +120,7 @@ static void keep(struct api_list *list, const struct proto_list_entry *entry)
 static void consider(struct api_list *list, const struct proto_list_entry *entry)
 {
     const struct api_page *page = &list->page;
-    if (!list_matches(page, entry))
+    if (!api_list_list_matches(page, entry))
         return;
     list->result.matched++;
     list->result.bytes += entry->stat.size;

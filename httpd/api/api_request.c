@@ -160,7 +160,7 @@ static bool take_field(struct http_text segment, char *field, size_t size)
 }
 
 /* Application and user, and the file ID where there are three. */
-static bool take_key(const struct http_text *segments, size_t count, struct proto_file_key *key)
+static bool api_take_key(const struct http_text *segments, size_t count, struct proto_file_key *key)
 {
     return take_field(segments[0], key->application, sizeof(key->application)) &&
            proto_name_valid(key->application, PROTO_APPLICATION_SIZE) &&
@@ -196,7 +196,7 @@ int api_request_parse(const struct http_target *target, struct api_request *requ
     memset(request, 0, sizeof(*request));
     request->resource = resource_of(target->parts, target->part_count);
     if (request->resource == API_RESOURCES ||
-        (target->part_count > 2 && !take_key(target->parts + 2, target->part_count - 2, &request->key))) {
+        (target->part_count > 2 && !api_take_key(target->parts + 2, target->part_count - 2, &request->key))) {
         *message = "the API has no such address";
         return 404;
     }

@@ -14,7 +14,6 @@
 
 #include "common/proto/proto.h"
 #include "common/proto/proto_storage.h"
-#include "common/proto/proto_storage.h"
 #include "httpd/syntax/http_request.h"
 #include "httpd/syntax/http_target.h"
 

@@ -133,16 +133,17 @@ char *api_text_list(const struct proto_file_key *key, const struct api_page *pag
         json_pack("{s:o, s:s?, s:o, s:o}", "files", files, "next", next, "matched", matched, "bytes", bytes));
 }
 
-static json_t *count_json(int64_t count)
+static json_t *api_text_count_json(int64_t count)
 {
     return count == PROTO_QUOTA_NONE ? json_null() : json_integer((json_int_t)count);
 }
 
 char *api_text_quota(const struct proto_quota *quota)
 {
-    return api_text_of(json_pack("{s:o, s:o, s:o, s:o}", "bytes_used", count_json(quota->bytes_used),
-                                 "files_used", count_json(quota->files_used), "bytes",
-                                 count_json(quota->bytes), "files", count_json(quota->files)));
+    return api_text_of(json_pack("{s:o, s:o, s:o, s:o}", "bytes_used", api_text_count_json(quota->bytes_used),
+                                 "files_used", api_text_count_json(quota->files_used), "bytes",
+                                 api_text_count_json(quota->bytes), "files",
+                                 api_text_count_json(quota->files)));
 }
 
 /* ---- the session ---- */

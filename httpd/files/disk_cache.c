@@ -63,7 +63,7 @@ static struct cached_file *find_entry(struct disk_cache *cache, const char *key)
     return node ? CONTAINER_OF(node, struct cached_file, node) : NULL;
 }
 
-static void drop_entry(struct disk_cache *cache, struct cached_file *entry, bool unlink_too)
+static void disk_cache_drop_entry(struct disk_cache *cache, struct cached_file *entry, bool unlink_too)
 {
     if (unlink_too)
         (void)unlinkat(cache->directory, entry->key, 0);
@@ -86,7 +86,8 @@ static bool add_entry(struct disk_cache *cache, const char *key, int64_t size)
     }
     cache->bytes += size;
     while (cache->bytes > cache->bytes_max && cache->entries.count > 1)
-        drop_entry(cache, CONTAINER_OF(lru_oldest(&cache->entries), struct cached_file, node), true);
+        disk_cache_drop_entry(cache, CONTAINER_OF(lru_oldest(&cache->entries), struct cached_file, node),
+                              true);
     return true;
 }
 
@@ -123,7 +124,7 @@ static bool note_found(struct disk_cache *cache, const char *name, struct found_
     return true;
 }
 
-static bool take_over(struct disk_cache *cache, const char *path, struct error *error)
+static bool disk_cache_take_over(struct disk_cache *cache, const char *path, struct error *error)
 {
     struct found_file *files = NULL;
     size_t count = 0;
@@ -156,7 +157,7 @@ struct disk_cache *disk_cache_create(const char *directory, int64_t bytes_max, s
     cache->directory = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (cache->directory < 0)
         (void)error_set_errno(error, errno, "cannot open the cache directory %s", directory);
-    if (cache->directory >= 0 && take_over(cache, directory, error))
+    if (cache->directory >= 0 && disk_cache_take_over(cache, directory, error))
         return cache;
     disk_cache_destroy(cache);
     return NULL;
@@ -167,7 +168,8 @@ void disk_cache_destroy(struct disk_cache *cache)
     if (!cache)
         return;
     while (cache->entries.count > 0)
-        drop_entry(cache, CONTAINER_OF(lru_oldest(&cache->entries), struct cached_file, node), false);
+        disk_cache_drop_entry(cache, CONTAINER_OF(lru_oldest(&cache->entries), struct cached_file, node),
+                              false);
     if (cache->directory >= 0)
         close(cache->directory);
     pthread_mutex_destroy(&cache->mutex);
@@ -211,7 +213,7 @@ uint8_t *disk_cache_get(struct disk_cache *cache, const char *key, size_t *size)
         pthread_mutex_lock(&cache->mutex);
         entry = find_entry(cache, key);
         if (entry)
-            drop_entry(cache, entry, true);
+            disk_cache_drop_entry(cache, entry, true);
         pthread_mutex_unlock(&cache->mutex);
     }
     return bytes;
@@ -244,7 +246,7 @@ void disk_cache_put(struct disk_cache *cache, const char *key, const uint8_t *by
     struct cached_file *before = find_entry(cache, key);
     if (written && renameat(cache->directory, name, cache->directory, key) == 0) {
         if (before)
-            drop_entry(cache, before, false);
+            disk_cache_drop_entry(cache, before, false);
         if (!add_entry(cache, key, whole))
             (void)unlinkat(cache->directory, key, 0);
     } else {

@@ -54,6 +54,7 @@ struct http_lookup {
     struct http_lookup_options options;
     uint64_t seed;      /* keys come from strangers, who must not choose keys that collide */
     struct lru entries; /* in the order of their use */
+    uint64_t questions;
     struct metric *hits, *misses, *absences;
 };
 
@@ -396,6 +397,7 @@ static bool is_asking(const struct entry *entry)
 static bool entry_ask(struct entry *entry, const struct proto_file_key *key, const struct request_id *name)
 {
     entry->question_ms = clock_monotonic_ms();
+    entry->lookup->questions++;
     const struct http_lookup_options *options = &entry->lookup->options;
     if (options->volumes)
         entry->operation = client_where(options->client, key, on_where, entry);
@@ -477,6 +479,11 @@ void http_lookup_cancel(struct http_lookup_wait *wait)
     /* The question goes on: its answer is worth remembering. */
     (void)wait_leave(&wait->wait);
     free(wait);
+}
+
+uint64_t http_lookup_questions(const struct http_lookup *lookup)
+{
+    return lookup->questions;
 }
 
 void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key *key)

@@ -77,6 +77,9 @@ void http_lookup_cancel(struct http_lookup_wait *wait);
 /* Forgets what is known about KEY, because a storage server said otherwise. */
 void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key *key);
 
+/* Questions that were begun since it was created. */
+uint64_t http_lookup_questions(const struct http_lookup *lookup);
+
 struct http_lookup_file *http_lookup_file_take(struct http_lookup_file *file);
 void http_lookup_file_release(struct http_lookup_file *file);
 

@@ -94,10 +94,16 @@ struct http_loop {
     struct http_connection_list again; /* have more to do than one turn allows */
     struct task again_task;
     bool again_posted;
-    uint64_t next_id;     /* of a connection */
-    uint64_t id_step;     /* so that no two loops give the same one */
-    uint8_t random[8];    /* of this process: begins the names of its requests */
-    int64_t unsent_max;   /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
+    uint64_t begin_turn;                     /* of the loop, in which a request began last */
+    int64_t begin_us;                        /* when the first of that turn began */
+    unsigned begin_count;                    /* in that turn */
+    uint64_t begin_questions;                /* of LOOKUP, before that */
+    struct http_connection_list beginners;   /* requests have come that wait for a turn in which to begin */
+    const struct http_connection *may_begin; /* was one of them, and is run now */
+    uint64_t next_id;                        /* of a connection */
+    uint64_t id_step;                        /* so that no two loops give the same one */
+    uint8_t random[8];                       /* of this process: begins the names of its requests */
+    int64_t unsent_max;                      /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
     int64_t unsent_total; /* of all connections of all loops, as far as it goes; 0: no bound */
     int64_t unsent;       /* what each connection of this loop has now */
     int64_t rates_ms;     /* when slow clients are looked for again */

@@ -1,6 +1,6 @@
 /*
- * link_cache: signed links that were verified a moment ago are not computed again: the last LINK_CACHE_ENTRIES of a loop, until
- * they expire or the keys change. On its loop's thread; never blocks.
+ * link_cache: signed links that were verified a moment ago are not computed again: LINK_CACHE_ENTRIES of a loop, until they expire or
+ * the keys change; and as many request-targets that showed one are not even taken apart. On its loop's thread; never blocks.
  */
 #ifndef REEL_HTTPD_LINK_CACHE_H
 #define REEL_HTTPD_LINK_CACHE_H
@@ -22,12 +22,31 @@ struct link_keys {
 struct link_cache *link_cache_create(const struct link_keys *keys);
 void link_cache_destroy(struct link_cache *cache); /* NULL is nothing */
 
-/* What link_token_verify() says of TOKEN for FILE, shown as VIEW, and a client at the numeric address HOST, at NOW (seconds since the epoch). */
+/* A request-target as it came, borrowed. */
+struct link_target {
+    const char *bytes;
+    size_t size;
+    uint64_t hash; /* link_cache_expect() fills it */
+};
+
+/* TARGET is going to be asked for: what is to be read then is on its way meanwhile, since it is rarely near the processor. */
+void link_cache_expect(const struct link_cache *cache, struct link_target *target);
+
+/* Whether TARGET, which was expected, was learnt and is good at NOW (seconds since the epoch), for any client and without a look at the
+ * link in it. */
+MUST_CHECK bool link_cache_knows(struct link_cache *cache, const struct link_target *target, int64_t now);
+
+/* What link_token_verify() says of TOKEN for FILE, shown as VIEW, and a client at the numeric address HOST, at NOW. TARGET: NULL, or one
+ * that link_cache_knows() did not know and that alone decides which file and view are shown, and that no other link is: where the
+ * link is good and not bound to a network, it is learnt. */
 enum link_verdict link_cache_verify(struct link_cache *cache, const struct link_token *token,
                                     const struct proto_file_key *file, const struct link_view *view,
-                                    const char *host, int64_t now);
+                                    const char *host, const struct link_target *target, int64_t now);
 
-/* How many are remembered. */
+/* Targets may stand for other files from now on. */
+void link_cache_forget(struct link_cache *cache);
+
+/* How many links and targets are remembered. */
 size_t link_cache_count(const struct link_cache *cache);
 
 #endif

@@ -82,6 +82,8 @@ static bool describe_av1(struct media_view entry, struct media_view boxes, struc
     if (!config_of(boxes, TYPE('a', 'v', '1', 'C'), 4, &config))
         return false;
     uint8_t second = media_get8(config, 1), third = media_get8(config, 2);
+    if (second >> 5 > 2) /* profiles that there are not */
+        return false;
     bool high = (third & 0x40) != 0, twelve = (third & 0x20) != 0;
     snprintf(out->codecs, sizeof(out->codecs), "av01.%d.%02d%c.%02d", second >> 5, second & 31,
              (third & 0x80) != 0 ? 'H' : 'M',
@@ -98,9 +100,10 @@ static bool describe_vp9(struct media_view entry, struct media_view boxes, struc
     (void)entry;
     if (!config_of(boxes, TYPE('v', 'p', 'c', 'C'), 10, &config))
         return false;
-    int level = media_get8(config, 5);
-    snprintf(out->codecs, sizeof(out->codecs), "vp09.%02d.%02d.%02d", media_get8(config, 4) & 7,
-             level > 0 ? level : 10, media_get8(config, 6) >> 4);
+    int profile = media_get8(config, 4), level = media_get8(config, 5), depth = media_get8(config, 6) >> 4;
+    if (profile > 3 || level > 99 || (depth != 8 && depth != 10 && depth != 12)) /* no two digits say it */
+        return false;
+    snprintf(out->codecs, sizeof(out->codecs), "vp09.%02d.%02d.%02d", profile, level > 0 ? level : 10, depth);
     return true;
 }
 

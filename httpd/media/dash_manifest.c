@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* By which the presentation is longer than its longest stream. A player that looks every now and then whether the time is up, as dash.js
+ * does, would otherwise stop a film at its last moment, before the browser has said that it has ended; and nothing would say so later. */
+#define TAIL_SECONDS 0.001
+
 /* Segments FROM up to TO of every film of the set. */
 struct stretch {
     uint32_t from, to;
@@ -20,7 +24,7 @@ static void put_lang(struct media_buffer *out, const char *language)
         media_printf(out, " lang=\"%s\"", media_language(language));
 }
 
-static int64_t clock_of(const struct media_film *film, int track, uint32_t segment)
+static int64_t dash_clock_of(const struct media_film *film, int track, uint32_t segment)
 {
     return max_i64(mp4_cut_time(film->cut, film->index, track, segment), 0);
 }
@@ -56,8 +60,8 @@ static void put_timeline(struct media_buffer *out, const struct media_film *film
     media_put_text(out, "<SegmentTimeline>");
     while (segment < stretch->to) {
         uint32_t next = with_samples(film, track, segment + 1, film->cut->count);
-        int64_t time = clock_of(film, track, segment);
-        int64_t now = max_i64(clock_of(film, track, next) - time, 1);
+        int64_t time = dash_clock_of(film, track, segment);
+        int64_t now = max_i64(dash_clock_of(film, track, next) - time, 1);
         if (!first && now == length) {
             repeated++;
         } else {
@@ -78,10 +82,12 @@ static void put_timeline(struct media_buffer *out, const struct media_film *film
     media_put_text(out, "</SegmentTimeline>");
 }
 
-static void put_segments(struct media_buffer *out, const struct media_film *film, int track, const char *id,
-                         const struct stretch *stretch)
+static void dash_put_segments(struct media_buffer *out, const struct media_film *film, int track,
+                              const char *id, const struct stretch *stretch)
 {
     uint32_t first = with_samples(film, track, stretch->from, stretch->to);
+    char version[MEDIA_NAME_MAX];
+    media_version_query(film, version);
     const char *number = strrchr(id, '-');
     size_t prefix = number ? (size_t)(number + 1 - id) : 0;
     unsigned description =
@@ -89,22 +95,23 @@ static void put_segments(struct media_buffer *out, const struct media_film *film
     uint32_t timescale = film->index->tracks[track].timescale;
     int64_t offset = llround(stretch->start * timescale);
     if (is_regular(film, track, stretch)) {
-        media_printf(out,
-                     "<SegmentTemplate timescale=\"%" PRIu32 "\" presentationTimeOffset=\"%" PRId64
-                     "\" startNumber=\"%" PRIu32
-                     "\" initialization=\"%.*sinit-%s-%u.mp4\" media=\"$RepresentationID$-$Number$.m4s\">",
-                     timescale, offset, first, (int)prefix, id, id + prefix, description);
+        media_printf(
+            out,
+            "<SegmentTemplate timescale=\"%" PRIu32 "\" presentationTimeOffset=\"%" PRId64
+            "\" startNumber=\"%" PRIu32
+            "\" initialization=\"%.*sinit-%s-%u.mp4%s\" media=\"$RepresentationID$-$Number$.m4s%s\">",
+            timescale, offset, first, (int)prefix, id, id + prefix, description, version, version);
         put_timeline(out, film, track, stretch);
         media_put_text(out, "</SegmentTemplate>");
         return;
     }
     media_printf(out,
                  "<SegmentList timescale=\"%" PRIu32 "\" presentationTimeOffset=\"%" PRId64
-                 "\"><Initialization sourceURL=\"%.*sinit-%s-%u.mp4\"/>",
-                 timescale, offset, (int)prefix, id, id + prefix, description);
+                 "\"><Initialization sourceURL=\"%.*sinit-%s-%u.mp4%s\"/>",
+                 timescale, offset, (int)prefix, id, id + prefix, description, version);
     put_timeline(out, film, track, stretch);
     for (uint32_t i = first; i < stretch->to; i = with_samples(film, track, i + 1, stretch->to))
-        media_printf(out, "<SegmentURL media=\"%s-%" PRIu32 ".m4s\"/>", id, i);
+        media_printf(out, "<SegmentURL media=\"%s-%" PRIu32 ".m4s%s\"/>", id, i, version);
     media_put_text(out, "</SegmentList>");
 }
 
@@ -124,12 +131,12 @@ static void put_video(struct media_buffer *out, const struct media_film *film, u
     if (rate > 0)
         media_printf(out, " frameRate=\"%lld/1000\"", llround(rate * 1000));
     media_put_text(out, ">");
-    put_segments(out, film, video, id, stretch);
+    dash_put_segments(out, film, video, id, stretch);
     media_put_text(out, "</Representation>\n");
 }
 
-static void put_audio(struct media_buffer *out, const struct media_film *film, unsigned item, int track,
-                      const struct stretch *stretch)
+static void dash_put_audio(struct media_buffer *out, const struct media_film *film, unsigned item, int track,
+                           const struct stretch *stretch)
 {
     char id[MEDIA_NAME_MAX];
     const struct mp4_track *source = &film->index->tracks[track];
@@ -155,21 +162,22 @@ static void put_audio(struct media_buffer *out, const struct media_film *film, u
                      "schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" "
                      "value=\"%u\"/>",
                      codec->channels);
-    put_segments(out, film, track, id, stretch);
+    dash_put_segments(out, film, track, id, stretch);
     media_put_text(out, "</Representation></AdaptationSet>\n");
 }
 
-static void put_text(struct media_buffer *out, unsigned item, unsigned track, const char *language)
+static void dash_put_text(struct media_buffer *out, const struct media_film *film, unsigned item,
+                          unsigned track, const char *language)
 {
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
     media_stream_id(item, STREAM_TEXT, track, id);
     media_put_text(out, "<AdaptationSet contentType=\"text\" mimeType=\"text/vtt\"");
     put_lang(out, language);
     media_printf(
         out,
         "><Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"subtitle\"/><Representation id=\"%s\" "
-        "bandwidth=\"1000\"><BaseURL>%s.vtt</BaseURL></Representation></AdaptationSet>\n",
-        id, id);
+        "bandwidth=\"1000\"><BaseURL>%s.vtt%s</BaseURL></Representation></AdaptationSet>\n",
+        id, id, media_version_query(film, version));
 }
 
 static void put_period(struct media_buffer *out, const struct media_set *set, unsigned left_out, size_t first,
@@ -195,15 +203,15 @@ static void put_period(struct media_buffer *out, const struct media_set *set, un
         media_put_text(out, "</AdaptationSet>\n");
     for (size_t i = 0; i < film->index->track_count; i++) {
         if (film->index->tracks[i].kind == MEDIA_AUDIO)
-            put_audio(out, film, (unsigned)first, (int)i, stretch);
+            dash_put_audio(out, film, (unsigned)first, (int)i, stretch);
     }
     for (size_t i = 0; i < film->index->track_count && number == 0; i++) {
         if (film->index->tracks[i].kind == MEDIA_SUBTITLE)
-            put_text(out, (unsigned)first, (unsigned)i, film->index->tracks[i].language);
+            dash_put_text(out, film, (unsigned)first, (unsigned)i, film->index->tracks[i].language);
     }
     for (size_t i = 0; i < set->count && number == 0; i++) {
         if (set->items[i].film && set->items[i].film->kind == FILM_SUBTITLE)
-            put_text(out, (unsigned)i, UINT32_MAX, set->items[i].language);
+            dash_put_text(out, set->items[i].film, (unsigned)i, UINT32_MAX, set->items[i].language);
     }
     media_put_text(out, "</Period>\n");
 }
@@ -222,6 +230,25 @@ static uint32_t stretch_end(const struct media_film *film, uint32_t from)
     return film->cut->count;
 }
 
+/* Seconds until the last picture or sound of what is shown of the set has passed, and a moment. */
+static double dash_end(const struct media_set *set, unsigned left_out, size_t first)
+{
+    double end = 0;
+    for (size_t i = first; i < set->count; i++) {
+        const struct media_film *film = set->items[i].film;
+        if (!film || !film->cut || (left_out >> i & 1) != 0)
+            continue;
+        int video = mp4_index_first(film->index, MEDIA_VIDEO);
+        for (int track = 0; track < (int)film->index->track_count; track++) {
+            bool shown = track == video || (i == first && film->index->tracks[track].kind == MEDIA_AUDIO);
+            if (shown && (film->cut->unread || film->cut->first[track]))
+                end = fmax(end, (double)dash_clock_of(film, track, film->cut->count) /
+                                    film->index->tracks[track].timescale);
+        }
+    }
+    return end + TAIL_SECONDS;
+}
+
 bool dash_manifest(const struct media_set *set, unsigned left_out, struct media_buffer *out)
 {
     size_t first = 0;
@@ -231,7 +258,7 @@ bool dash_manifest(const struct media_set *set, unsigned left_out, struct media_
     if (first == set->count || !set->items[first].film->cut)
         return false;
     const struct media_film *film = set->items[first].film;
-    double end = (double)film->cut->times[film->cut->count] / film->cut->timescale;
+    double end = dash_end(set, left_out, first);
     media_printf(out,
                  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" "
                  "profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"static\" "
@@ -243,8 +270,9 @@ bool dash_manifest(const struct media_set *set, unsigned left_out, struct media_
         stretch.to = stretch_end(film, stretch.from);
         if (stretch.from > 0)
             stretch.start = (double)film->cut->times[stretch.from] / film->cut->timescale;
+        bool last = stretch.to == film->cut->count;
         put_period(out, set, left_out, first, &stretch,
-                   (double)film->cut->times[stretch.to] / film->cut->timescale, number++);
+                   last ? end : (double)film->cut->times[stretch.to] / film->cut->timescale, number++);
         stretch.from = stretch.to;
     }
     media_put_text(out, "</MPD>\n");

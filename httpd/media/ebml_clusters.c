@@ -35,7 +35,7 @@ static bool is_top_level(uint32_t id)
 
 /* ---- laces, RFC 9559 section 5.1.4.5.4 ---- */
 
-static bool add_frame(struct ebml_block *block, struct media_view *rest, uint64_t size)
+static bool clusters_add_frame(struct ebml_block *block, struct media_view *rest, uint64_t size)
 {
     if (size > rest->size)
         return false;
@@ -93,10 +93,10 @@ static bool read_laced(struct media_view rest, int lacing, struct ebml_block *bl
         return false;
     }
     for (size_t i = 0; i + 1 < count; i++) {
-        if (!add_frame(block, &rest, sizes[i]))
+        if (!clusters_add_frame(block, &rest, sizes[i]))
             return false;
     }
-    return add_frame(block, &rest, rest.size);
+    return clusters_add_frame(block, &rest, rest.size);
 }
 
 /* BODY: of a SimpleBlock or Block. */
@@ -114,7 +114,7 @@ static bool read_block(const struct ebml_clusters *clusters, struct media_view b
     int lacing = flags >> 1 & 3;
     if (lacing != 0)
         return read_laced(rest, lacing, block);
-    return add_frame(block, &rest, rest.size);
+    return clusters_add_frame(block, &rest, rest.size);
 }
 
 static bool read_group(const struct ebml_clusters *clusters, struct media_view group,

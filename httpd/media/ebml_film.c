@@ -81,7 +81,7 @@ int64_t ebml_film_ticks(const struct ebml_film *film, int64_t milliseconds)
 /* ---- the index ---- */
 
 /* Ticks themselves where they are a fraction of a second. */
-static uint32_t clock_of(uint64_t scale)
+static uint32_t ebml_film_clock_of(uint64_t scale)
 {
     return NANO % (int64_t)scale == 0 && scale <= 1000000 ? (uint32_t)(NANO / (int64_t)scale) : 1000000;
 }
@@ -116,7 +116,7 @@ static bool set_track(const struct ebml_film *film, size_t i, struct media_view 
     const struct ebml_track *source = &film->tracks.items[i];
     track->kind = source->kind;
     track->id = (uint32_t)i + 1;
-    track->timescale = source->kind == MEDIA_VIDEO   ? clock_of(film->tracks.scale)
+    track->timescale = source->kind == MEDIA_VIDEO   ? ebml_film_clock_of(film->tracks.scale)
                        : source->kind == MEDIA_AUDIO ? source->rate
                                                      : 1000;
     track->all_sync = source->kind == MEDIA_AUDIO;
@@ -179,7 +179,7 @@ struct mp4_index *ebml_film_index(const struct ebml_film *film, const struct med
 
 /* ---- the cut ---- */
 
-static void measure(const struct ebml_film *film, struct mp4_cut *cut)
+static void ebml_film_measure(const struct ebml_film *film, struct mp4_cut *cut)
 {
     int64_t total = film->end - film->cuts[0].position, seconds_sum = cut->times[cut->count] - cut->times[0];
     struct mp4_rate rate = {0, media_rescale(total * 8, cut->timescale, max_i64(seconds_sum, 1))};
@@ -195,7 +195,7 @@ static void measure(const struct ebml_film *film, struct mp4_cut *cut)
     }
 }
 
-static bool check_times(const struct mp4_cut *cut, struct error *error)
+static bool ebml_film_check_times(const struct mp4_cut *cut, struct error *error)
 {
     for (uint32_t i = 0; i < cut->count; i++) {
         int64_t seconds = (cut->times[i + 1] - cut->times[i]) / cut->timescale;
@@ -230,7 +230,7 @@ struct mp4_cut *ebml_film_cut(const struct ebml_film *film, const struct mp4_ind
     cut->unread = true;
     cut->count = (uint32_t)film->cut_count;
     cut->reference = (int)film->reference;
-    cut->timescale = clock_of(film->tracks.scale);
+    cut->timescale = ebml_film_clock_of(film->tracks.scale);
     cut->open_gop = film->open_gop;
     cut->memory = sizeof(*cut) + (film->cut_count + 1) * sizeof(*times);
     for (size_t i = 0; i < film->cut_count; i++)
@@ -240,10 +240,10 @@ struct mp4_cut *ebml_film_cut(const struct ebml_film *film, const struct mp4_ind
     for (size_t i = 0; i < film->tracks.count; i++)
         sounds += film->tracks.items[i].kind == MEDIA_AUDIO;
     cut->muxed = sounds == 1 && index->tracks[cut->reference].kind == MEDIA_VIDEO;
-    if (!check_times(cut, error)) {
+    if (!ebml_film_check_times(cut, error)) {
         mp4_cut_destroy(cut);
         return NULL;
     }
-    measure(film, cut);
+    ebml_film_measure(film, cut);
     return cut;
 }

@@ -9,7 +9,7 @@ struct bits {
 };
 
 /* Zeros behind the end. */
-static uint32_t take(struct bits *bits, unsigned count)
+static uint32_t ebml_frames_take(struct bits *bits, unsigned count)
 {
     uint32_t value = 0;
     for (unsigned i = 0; i < count; i++, bits->at++)
@@ -87,21 +87,21 @@ static struct aac_config read_aac(struct media_view config)
     static const uint32_t rates[] = {96000, 88200, 64000, 48000, 44100, 32000, 24000,
                                      22050, 16000, 12000, 11025, 8000,  7350};
     struct bits bits = {config, 0};
-    uint32_t type = take(&bits, 5);
+    uint32_t type = ebml_frames_take(&bits, 5);
     if (type == 31)
-        (void)take(&bits, 6);
-    uint32_t index = take(&bits, 4);
-    struct aac_config found = {index == 15                 ? take(&bits, 24)
+        (void)ebml_frames_take(&bits, 6);
+    uint32_t index = ebml_frames_take(&bits, 4);
+    struct aac_config found = {index == 15                 ? ebml_frames_take(&bits, 24)
                                : index < ARRAY_SIZE(rates) ? rates[index]
                                                            : 0,
                                1024};
-    (void)take(&bits, 4);
+    (void)ebml_frames_take(&bits, 4);
     if (type == 5 || type == 29) { /* SBR said openly: another rate and type follow, then the core's */
-        if (take(&bits, 4) == 15)
-            (void)take(&bits, 24);
-        (void)take(&bits, 5);
+        if (ebml_frames_take(&bits, 4) == 15)
+            (void)ebml_frames_take(&bits, 24);
+        (void)ebml_frames_take(&bits, 5);
     }
-    if (type <= 5 && take(&bits, 1) != 0)
+    if (type <= 5 && ebml_frames_take(&bits, 1) != 0)
         found.samples = 960;
     return found;
 }
@@ -147,17 +147,18 @@ bool ebml_frame_ac3(struct media_view frame, struct media_buffer *out)
     struct bits bits = {frame, 32};
     if (media_get16(frame, 0) != 0x0b77 || frame.size < 8)
         return false;
-    uint32_t fscod = take(&bits, 2), size = take(&bits, 6), bsid = take(&bits, 5), bsmod = take(&bits, 3);
-    uint32_t acmod = take(&bits, 3);
+    uint32_t fscod = ebml_frames_take(&bits, 2), size = ebml_frames_take(&bits, 6),
+             bsid = ebml_frames_take(&bits, 5), bsmod = ebml_frames_take(&bits, 3);
+    uint32_t acmod = ebml_frames_take(&bits, 3);
     if (fscod == 3 || size > 37 || bsid > 8)
         return false;
     if ((acmod & 1) != 0 && acmod != 1)
-        (void)take(&bits, 2);
+        (void)ebml_frames_take(&bits, 2);
     if ((acmod & 4) != 0)
-        (void)take(&bits, 2);
+        (void)ebml_frames_take(&bits, 2);
     if (acmod == 2)
-        (void)take(&bits, 2);
-    uint32_t lfe = take(&bits, 1);
+        (void)ebml_frames_take(&bits, 2);
+    uint32_t lfe = ebml_frames_take(&bits, 1);
     uint32_t word = fscod << 22 | bsid << 17 | bsmod << 14 | acmod << 11 | lfe << 10 | size >> 1 << 5;
     media_put8(out, (uint8_t)(word >> 16));
     media_put16(out, (uint16_t)word);
@@ -179,12 +180,13 @@ bool ebml_frame_eac3(struct media_view frame, struct media_buffer *out)
     static const uint32_t rates[] = {48000, 44100, 32000};
     for (size_t at = 0; media_view_has(frame, at, 6);) {
         struct bits bits = {media_view_from(frame, at), 0};
-        if (take(&bits, 16) != 0x0b77)
+        if (ebml_frames_take(&bits, 16) != 0x0b77)
             break;
-        uint32_t type = take(&bits, 2), id = take(&bits, 3), size = (take(&bits, 11) + 1) * 2;
-        uint32_t fscod = take(&bits, 2), blocks = take(&bits, 2), acmod = take(&bits, 3),
-                 lfe = take(&bits, 1);
-        uint32_t bsid = take(&bits, 5);
+        uint32_t type = ebml_frames_take(&bits, 2), id = ebml_frames_take(&bits, 3),
+                 size = (ebml_frames_take(&bits, 11) + 1) * 2;
+        uint32_t fscod = ebml_frames_take(&bits, 2), blocks = ebml_frames_take(&bits, 2),
+                 acmod = ebml_frames_take(&bits, 3), lfe = ebml_frames_take(&bits, 1);
+        uint32_t bsid = ebml_frames_take(&bits, 5);
         (void)blocks;
         if (bsid < 11 || bsid > 16 || (at == 0 && (type == 1 || id != 0 || fscod == 3)))
             return false;
@@ -192,14 +194,14 @@ bool ebml_frame_eac3(struct media_view frame, struct media_buffer *out)
             first = fscod << 22 | bsid << 17 | acmod << 9 | lfe << 8;
         bytes += size;
         for (unsigned i = 0; i < (acmod == 0 ? 2u : 1u); i++) {
-            (void)take(&bits, 5);
-            if (take(&bits, 1) != 0)
-                (void)take(&bits, 8);
+            (void)ebml_frames_take(&bits, 5);
+            if (ebml_frames_take(&bits, 1) != 0)
+                (void)ebml_frames_take(&bits, 8);
         }
         if (type == 1) {
             dependents++;
-            if (take(&bits, 1) != 0)
-                locations |= channel_locations(take(&bits, 16));
+            if (ebml_frames_take(&bits, 1) != 0)
+                locations |= channel_locations(ebml_frames_take(&bits, 16));
         }
         at += size;
     }
@@ -237,28 +239,28 @@ bool ebml_frame_vp9(struct media_view frame, uint32_t width, uint32_t height, st
 {
     struct bits bits = {frame, 0};
     *vp9 = (struct ebml_vp9){.depth = 8, .chroma = 1};
-    if (take(&bits, 2) != 2)
+    if (ebml_frames_take(&bits, 2) != 2)
         return false;
-    uint32_t low = take(&bits, 1);
-    vp9->profile = (uint8_t)(low | take(&bits, 1) << 1);
-    if (vp9->profile == 3 && take(&bits, 1) != 0)
+    uint32_t low = ebml_frames_take(&bits, 1);
+    vp9->profile = (uint8_t)(low | ebml_frames_take(&bits, 1) << 1);
+    if (vp9->profile == 3 && ebml_frames_take(&bits, 1) != 0)
         return false;
-    if (take(&bits, 1) != 0) /* a frame that is shown again */
+    if (ebml_frames_take(&bits, 1) != 0) /* a frame that is shown again */
         return false;
-    if (take(&bits, 1) != 0) /* not a key frame */
+    if (ebml_frames_take(&bits, 1) != 0) /* not a key frame */
         return false;
-    (void)take(&bits, 2);
-    if (take(&bits, 24) != 0x498342)
+    (void)ebml_frames_take(&bits, 2);
+    if (ebml_frames_take(&bits, 24) != 0x498342)
         return false;
     if (vp9->profile >= 2)
-        vp9->depth = take(&bits, 1) != 0 ? 12 : 10;
-    if (take(&bits, 3) == 7) {
+        vp9->depth = ebml_frames_take(&bits, 1) != 0 ? 12 : 10;
+    if (ebml_frames_take(&bits, 3) == 7) {
         vp9->chroma = 3;
         vp9->full_range = true;
     } else {
-        vp9->full_range = take(&bits, 1) != 0;
+        vp9->full_range = ebml_frames_take(&bits, 1) != 0;
         if ((vp9->profile & 1) != 0) {
-            uint32_t x = take(&bits, 1), y = take(&bits, 1);
+            uint32_t x = ebml_frames_take(&bits, 1), y = ebml_frames_take(&bits, 1);
             vp9->chroma = x == 0 ? 3 : y == 0 ? 2 : 1;
         }
     }

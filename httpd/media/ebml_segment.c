@@ -42,12 +42,12 @@ struct ebml_segment {
     int64_t wanted, wanted_size;
 };
 
-static bool is_last(const struct ebml_segment *segment)
+static bool ebml_segment_is_last(const struct ebml_segment *segment)
 {
     return segment->options.number + 1 >= segment->film->cut_count;
 }
 
-static void want(struct ebml_segment *segment, int64_t size)
+static void ebml_segment_want(struct ebml_segment *segment, int64_t size)
 {
     segment->wanted = segment->clusters.at;
     segment->wanted_size = max_i64(min_i64(size, segment->film->end - segment->wanted), 1);
@@ -67,10 +67,11 @@ struct ebml_segment *ebml_segment_create(const struct ebml_segment_options *opti
         segment->parts[i].source = &film->tracks.items[options->tracks[i]];
     }
     int64_t begin = film->cuts[options->number].position;
-    int64_t end = is_last(segment) ? film->end : film->cuts[options->number + 1].position + BEHIND;
+    int64_t end =
+        ebml_segment_is_last(segment) ? film->end : film->cuts[options->number + 1].position + BEHIND;
     segment->started = options->number == 0;
     ebml_clusters_open(&segment->clusters, begin, film->end, film->open_end);
-    want(segment, options->key_only ? MORE_SIZE : min_i64(end - begin, PIECE_SIZE));
+    ebml_segment_want(segment, options->key_only ? MORE_SIZE : min_i64(end - begin, PIECE_SIZE));
     return segment;
 }
 
@@ -94,13 +95,13 @@ void ebml_segment_wanted(const struct ebml_segment *segment, int64_t *offset, in
 
 /* ---- frames ---- */
 
-static bool no_memory(struct error *error)
+static bool ebml_segment_no_memory(struct error *error)
 {
     return error_set(error, ERROR_UNAVAILABLE, "no memory for a segment");
 }
 
-static bool add_frame(struct ebml_segment *segment, struct part *part, struct media_view frame, int64_t time,
-                      uint32_t samples, struct error *error)
+static bool ebml_segment_add_frame(struct ebml_segment *segment, struct part *part, struct media_view frame,
+                                   int64_t time, uint32_t samples, struct error *error)
 {
     const struct ebml_track *source = part->source;
     size_t size = frame.size + source->strip_size;
@@ -113,14 +114,14 @@ static bool add_frame(struct ebml_segment *segment, struct part *part, struct me
         size_t capacity = max_size(256, part->capacity * 2);
         struct part_frame *frames = realloc(part->frames, capacity * sizeof(*frames));
         if (!frames)
-            return no_memory(error);
+            return ebml_segment_no_memory(error);
         part->frames = frames;
         part->capacity = capacity;
     }
     media_put(&part->bytes, source->strip, source->strip_size);
     media_put(&part->bytes, frame.bytes, frame.size);
     part->frames[part->count++] = (struct part_frame){time, (uint32_t)size, samples, segment->block.key};
-    return !part->bytes.failed || no_memory(error);
+    return !part->bytes.failed || ebml_segment_no_memory(error);
 }
 
 static bool add_block(struct ebml_segment *segment, struct part *part, struct error *error)
@@ -136,7 +137,7 @@ static bool add_block(struct ebml_segment *segment, struct part *part, struct er
             samples = ebml_frame_samples(source->codec, config, block->frames[i]);
         else if (source->kind == MEDIA_AUDIO)
             samples = source->codec == EBML_AC3 ? 1536 : source->codec == EBML_MP3 ? 1152 : 0;
-        if (!add_frame(segment, part, block->frames[i], time, samples, error))
+        if (!ebml_segment_add_frame(segment, part, block->frames[i], time, samples, error))
             return false;
         time +=
             samples > 0 ? samples : media_rescale((int64_t)source->frame_ns, timescale, INT64_C(1000000000));
@@ -162,9 +163,10 @@ static bool is_useless(const struct ebml_segment *segment, const struct part *pa
 }
 
 /* True: *DONE says whether the segment is whole. */
-static bool take_block(struct ebml_segment *segment, bool *done, struct error *error)
+static bool ebml_segment_take_block(struct ebml_segment *segment, bool *done, struct error *error)
 {
-    *done = segment->started && !is_last(segment) && begins(segment, segment->options.number + 1);
+    *done =
+        segment->started && !ebml_segment_is_last(segment) && begins(segment, segment->options.number + 1);
     segment->started = segment->started || begins(segment, segment->options.number);
     if (*done || !segment->started)
         return true;
@@ -197,7 +199,7 @@ static int64_t last_duration(const struct ebml_segment *segment, const struct pa
                         ? media_rescale((int64_t)part->source->frame_ns, timescale, INT64_C(1000000000))
                     : last > 0 ? times[last] - times[last - 1]
                                : timescale / 25;
-    if (is_last(segment) || film->open_gop || segment->options.key_only)
+    if (ebml_segment_is_last(segment) || film->open_gop || segment->options.key_only)
         return max_i64(usual, 1);
     int64_t next = ebml_film_time(film, film->cuts[segment->options.number + 1].time, timescale);
     return next > times[last] ? next - times[last] : max_i64(usual, 1);
@@ -222,7 +224,7 @@ static bool time_video(const struct ebml_segment *segment, struct part *part, st
         media_rescale((int64_t)part->source->delay_ns, part->track->timescale, INT64_C(1000000000));
     bool made = true;
     if (!times)
-        return no_memory(error);
+        return ebml_segment_no_memory(error);
     for (size_t i = 0; i < part->count; i++) {
         part->frames[i].time -= delay;
         times[i] = part->frames[i].time;
@@ -286,7 +288,7 @@ static bool time_part(const struct ebml_segment *segment, struct part *part, int
 {
     part->samples = calloc(max_size(part->count, 1), sizeof(*part->samples));
     if (!part->samples)
-        return no_memory(error);
+        return ebml_segment_no_memory(error);
     for (size_t i = 0; i < part->count; i++) {
         part->samples[i].offset = place;
         part->samples[i].size = part->frames[i].size;
@@ -296,7 +298,8 @@ static bool time_part(const struct ebml_segment *segment, struct part *part, int
                                              : time_audio(segment, part, error);
 }
 
-static enum walk_step finish(struct ebml_segment *segment, struct media_buffer *out, struct error *error)
+static enum walk_step ebml_segment_finish(struct ebml_segment *segment, struct media_buffer *out,
+                                          struct error *error)
 {
     struct mp4_packed packed[MP4_PARTS_MAX] = {0};
     int64_t place = 0;
@@ -317,7 +320,7 @@ static enum walk_step finish(struct ebml_segment *segment, struct media_buffer *
         media_put(out, segment->parts[i].bytes.bytes, segment->parts[i].bytes.size);
     if (!out->failed)
         return WALK_DONE;
-    (void)no_memory(error);
+    (void)ebml_segment_no_memory(error);
     return WALK_REFUSED;
 }
 
@@ -333,16 +336,16 @@ enum walk_step ebml_segment_feed(struct ebml_segment *segment, struct media_view
     enum ebml_step step = EBML_BLOCK;
     while (!done && (step = ebml_clusters_next(&segment->clusters, bytes, segment->wanted, &segment->block,
                                                &wanted, error)) == EBML_BLOCK) {
-        if (!take_block(segment, &done, error))
+        if (!ebml_segment_take_block(segment, &done, error))
             return WALK_REFUSED;
     }
     if (step == EBML_BROKEN)
         return WALK_REFUSED;
     if (done || step == EBML_END)
-        return finish(segment, out, error);
-    int64_t rest = is_last(segment) ? segment->film->end - segment->clusters.at
-                                    : segment->film->cuts[segment->options.number + 1].position + BEHIND -
-                                          segment->clusters.at;
-    want(segment, max_i64(wanted, max_i64(MORE_SIZE, min_i64(rest, PIECE_SIZE))));
+        return ebml_segment_finish(segment, out, error);
+    int64_t rest = ebml_segment_is_last(segment) ? segment->film->end - segment->clusters.at
+                                                 : segment->film->cuts[segment->options.number + 1].position +
+                                                       BEHIND - segment->clusters.at;
+    ebml_segment_want(segment, max_i64(wanted, max_i64(MORE_SIZE, min_i64(rest, PIECE_SIZE))));
     return WALK_READ;
 }

@@ -120,9 +120,14 @@ static bool add_line(struct ebml_texts *texts, struct media_view frame, int64_t 
     size_t at = texts->text.size;
     if (texts->line_count == texts->line_room) {
         size_t room = max_size(256, texts->line_room * 2);
-        struct line *lines = room <= LINES_MAX ? realloc(texts->lines, room * sizeof(*lines)) : NULL;
+        if (room > LINES_MAX)
+            return error_set(
+                error, ERROR_UNKNOWN_COMMAND,
+                "it has more than %zu subtitles of one language, which are too many for a stream",
+                texts->line_count);
+        struct line *lines = realloc(texts->lines, room * sizeof(*lines));
         if (!lines)
-            return error_set(error, ERROR_UNKNOWN_COMMAND, "its subtitles are too long");
+            return error_set(error, ERROR_UNAVAILABLE, "no memory for subtitles");
         texts->lines = lines;
         texts->line_room = room;
     }
@@ -131,15 +136,19 @@ static bool add_line(struct ebml_texts *texts, struct media_view frame, int64_t 
         media_put(&texts->text, frame.bytes, frame.size);
     else if (!inflate_text(frame, (size_t)BLOCK_MAX, &texts->text))
         texts->text.size = at; /* damaged: this line is left out */
-    if (texts->text.failed || texts->text.size > TEXT_MAX)
-        return error_set(error, texts->text.failed ? ERROR_UNAVAILABLE : ERROR_UNKNOWN_COMMAND,
-                         texts->text.failed ? "no memory for subtitles" : "its subtitles are too long");
+    if (texts->text.failed)
+        return error_set(error, ERROR_UNAVAILABLE, "no memory for subtitles");
+    if (texts->text.size > TEXT_MAX)
+        return error_set(
+            error, ERROR_UNKNOWN_COMMAND,
+            "its subtitles of one language have more than %zu bytes, which are too many for a stream",
+            TEXT_MAX);
     if (texts->text.size > at)
         texts->lines[texts->line_count++] = (struct line){from, to, at, texts->text.size - at};
     return true;
 }
 
-static bool take_block(struct ebml_texts *texts, struct error *error)
+static bool ebml_texts_take_block(struct ebml_texts *texts, struct error *error)
 {
     const struct ebml_block *block = &texts->block;
     const struct ebml_film *film = texts->film;
@@ -158,7 +167,8 @@ static int compare_lines(const void *a, const void *b)
     return left->at < right->at ? -1 : left->at > right->at;
 }
 
-static enum walk_step finish(struct ebml_texts *texts, struct media_buffer *out, struct error *error)
+static enum walk_step ebml_texts_finish(struct ebml_texts *texts, struct media_buffer *out,
+                                        struct error *error)
 {
     media_put_text(out, "WEBVTT\n");
     if (texts->line_count > 1)
@@ -179,7 +189,8 @@ static enum walk_step finish(struct ebml_texts *texts, struct media_buffer *out,
 /* ---- the states ---- */
 
 /* The head of a cluster: its time, and where its first element begins. False: no cluster is there. */
-static bool read_head(struct ebml_clusters *place, struct media_view bytes, struct ebml_block *block)
+static bool ebml_texts_read_head(struct ebml_clusters *place, struct media_view bytes,
+                                 struct ebml_block *block)
 {
     struct ebml_element element;
     struct error ignored;
@@ -199,7 +210,7 @@ static bool read_head(struct ebml_clusters *place, struct media_view bytes, stru
 }
 
 /* Cues of one cluster share its head, which is that of the first of them. */
-static void read_heads(struct ebml_texts *texts, struct media_view bytes)
+static void ebml_texts_read_heads(struct ebml_texts *texts, struct media_view bytes)
 {
     size_t pieces = texts->piece_count, at = 0;
     size_t own[LOT];
@@ -215,7 +226,7 @@ static void read_heads(struct ebml_texts *texts, struct media_view bytes)
         size_t end = i + 1 < pieces ? own[i + 1] : texts->count;
         at += (size_t)heads[i].size;
         for (size_t k = own[i]; k < end; k++) {
-            if (read_head(&texts->places[k], head, &texts->block))
+            if (ebml_texts_read_head(&texts->places[k], head, &texts->block))
                 want_piece(texts, k, texts->places[k].at, BLOCK_SIZE);
         }
     }
@@ -234,7 +245,7 @@ static bool read_blocks(struct ebml_texts *texts, struct media_view bytes, struc
         struct media_view own = media_view_part(bytes, at, (size_t)piece.size);
         at += (size_t)piece.size;
         enum ebml_step step = ebml_clusters_next(place, own, piece.offset, &texts->block, &wanted, &ignored);
-        if (step == EBML_BLOCK && !take_block(texts, error))
+        if (step == EBML_BLOCK && !ebml_texts_take_block(texts, error))
             return false;
         if (step == EBML_MORE && texts->state == READING_BLOCKS && wanted <= BLOCK_MAX)
             want_piece(texts, texts->of_piece[i], place->at, wanted);
@@ -243,8 +254,8 @@ static bool read_blocks(struct ebml_texts *texts, struct media_view bytes, struc
     return true;
 }
 
-static enum walk_step read_all(struct ebml_texts *texts, struct media_view bytes, struct media_buffer *out,
-                               struct error *error)
+static enum walk_step ebml_texts_read_all(struct ebml_texts *texts, struct media_view bytes,
+                                          struct media_buffer *out, struct error *error)
 {
     int64_t wanted = 0, base = texts->pieces[0].offset;
     enum ebml_step step;
@@ -256,13 +267,13 @@ static enum walk_step read_all(struct ebml_texts *texts, struct media_view bytes
     }
     while ((step = ebml_clusters_next(&texts->scan, bytes, base, &texts->block, &wanted, error)) ==
            EBML_BLOCK) {
-        if (!take_block(texts, error))
+        if (!ebml_texts_take_block(texts, error))
             return WALK_REFUSED;
     }
     if (step == EBML_BROKEN)
         return WALK_REFUSED;
     if (step == EBML_END)
-        return finish(texts, out, error);
+        return ebml_texts_finish(texts, out, error);
     int64_t at = texts->scan.at;
     texts->pieces[0] =
         (struct mp4_piece){at, max_i64(min_i64(max_i64(wanted, PIECE_SIZE), texts->film->end - at), 1)};
@@ -280,15 +291,15 @@ enum walk_step ebml_texts_feed(struct ebml_texts *texts, struct media_view bytes
         return WALK_REFUSED;
     }
     if (texts->state == READING_ALL)
-        return read_all(texts, bytes, out, error);
+        return ebml_texts_read_all(texts, bytes, out, error);
     if (texts->state == READING_HEADS)
-        read_heads(texts, bytes);
+        ebml_texts_read_heads(texts, bytes);
     else if (!read_blocks(texts, bytes, error))
         return WALK_REFUSED;
     if (texts->piece_count > 0 || want_heads(texts))
         return WALK_READ;
     if (texts->line_count > 0)
-        return finish(texts, out, error);
+        return ebml_texts_finish(texts, out, error);
     want_all(texts); /* the Cues were wrong */
     return WALK_READ;
 }

@@ -186,7 +186,7 @@ static bool read_encodings(struct media_view body, struct ebml_track *track, con
 }
 
 /* ISO 639-2, or BCP 47's longer form for which there are no four bytes. */
-static void read_language(struct media_view body, struct ebml_track *track)
+static void ebml_tracks_read_language(struct media_view body, struct ebml_track *track)
 {
     char text[5];
     ebml_text(body, text, sizeof(text));
@@ -247,7 +247,7 @@ static enum entry_end read_entry(struct media_view body, struct ebml_track *trac
             track->delay_ns = ebml_unsigned(element.body, 0);
             break;
         case ID_LANGUAGE:
-            read_language(element.body, track);
+            ebml_tracks_read_language(element.body, track);
             break;
         case ID_NAME:
             ebml_text(element.body, track->title, sizeof(track->title));
@@ -304,7 +304,7 @@ static bool is_known(const struct ebml_tracks *tracks, uint64_t number)
 }
 
 /* Subtitles come behind all other tracks, as many as there is room for. */
-static bool read_texts(struct ebml_tracks *tracks, struct media_view body, struct error *error)
+static bool ebml_tracks_read_texts(struct ebml_tracks *tracks, struct media_view body, struct error *error)
 {
     struct ebml_element element;
     while (ebml_next(&body, &element) && tracks->count < MP4_TRACKS_MAX) {
@@ -359,7 +359,7 @@ bool ebml_tracks_read(struct ebml_tracks *tracks, struct media_view body, struct
     }
     if (tracks->count == 0)
         return error_set(error, ERROR_UNKNOWN_COMMAND, "it has neither video nor audio");
-    return read_texts(tracks, whole, error);
+    return ebml_tracks_read_texts(tracks, whole, error);
 }
 
 struct media_view ebml_tracks_private(const struct ebml_tracks *tracks, const struct ebml_track *track)

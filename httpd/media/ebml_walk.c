@@ -3,6 +3,7 @@
  */
 #include "httpd/media/ebml_walk.h"
 #include "httpd/media/ebml_clusters.h"
+#include "httpd/media/ebml_cues.h"
 #include "httpd/media/ebml_entry.h"
 #include "httpd/media/ebml_film.h"
 #include "httpd/media/ebml_frames.h"
@@ -82,7 +83,7 @@ void ebml_walk_destroy(struct ebml_walk *walk)
     free(walk);
 }
 
-static enum walk_step refuse(struct error *error, int code, const char *text)
+static enum walk_step ebml_walk_refuse(struct error *error, int code, const char *text)
 {
     (void)error_set(error, code, "%s", text);
     return WALK_REFUSED;
@@ -123,7 +124,7 @@ static void note_rates(struct ebml_walk *walk)
     }
 }
 
-static enum walk_step finish(struct ebml_walk *walk, struct media_film **film, struct error *error)
+static enum walk_step ebml_walk_finish(struct ebml_walk *walk, struct media_film **film, struct error *error)
 {
     struct media_buffer entries[MP4_TRACKS_MAX] = {0};
     struct media_film *made = NULL;
@@ -156,7 +157,7 @@ static enum walk_step finish(struct ebml_walk *walk, struct media_film **film, s
 /* ---- blocks ---- */
 
 /* Which track of picture or sound NUMBER is; -1: none. */
-static int track_of(const struct ebml_film *film, uint64_t number)
+static int ebml_walk_track_of(const struct ebml_film *film, uint64_t number)
 {
     for (size_t i = 0; i < film->tracks.count; i++) {
         if (film->tracks.items[i].number == number)
@@ -211,87 +212,9 @@ static void note_order(struct ebml_walk *walk)
     }
 }
 
-/* ---- cues, RFC 9559 section 5.1.5 ---- */
-
-static bool is_text(const struct ebml_film *film, uint64_t number)
-{
-    for (size_t i = 0; i < film->tracks.count; i++) {
-        if (film->tracks.items[i].number == number)
-            return film->tracks.items[i].kind == MEDIA_SUBTITLE;
-    }
-    return false;
-}
-
-/* POSITIONS: of a track of subtitles. Without the place of the block they are of no use; nor are more than there is room for. */
-static void note_cue(struct ebml_walk *walk, uint64_t number, struct media_view positions)
-{
-    struct ebml_element position, relative;
-    uint64_t most = (uint64_t)(walk->film->end - walk->segment);
-    if (!ebml_find(positions, 0xf1, &position) || !ebml_find(positions, 0xf0, &relative))
-        return;
-    uint64_t cluster = ebml_unsigned(position.body, UINT64_MAX);
-    uint64_t inside = ebml_unsigned(relative.body, UINT64_MAX);
-    if (cluster < most && inside < most)
-        ebml_film_add_cue(walk->film,
-                          &(struct ebml_cue){number, walk->segment + (int64_t)cluster, (int64_t)inside});
-}
-
-static bool read_point(struct ebml_walk *walk, struct media_view point)
-{
-    struct ebml_element element, inner;
-    const struct ebml_film *film = walk->film;
-    bool added = false;
-    if (!ebml_find(point, 0xb3, &element))
-        return false;
-    uint64_t time = ebml_unsigned(element.body, UINT64_MAX);
-    while (ebml_next(&point, &element)) {
-        if (element.id != 0xb7 || !ebml_find(element.body, 0xf7, &inner))
-            continue;
-        uint64_t number = ebml_unsigned(inner.body, 0);
-        if (is_text(film, number))
-            note_cue(walk, number, element.body);
-        if (number != film->tracks.items[film->reference].number)
-            continue;
-        uint64_t position = ebml_find(element.body, 0xf1, &inner) ? ebml_unsigned(inner.body, UINT64_MAX) : 0;
-        if (time > (uint64_t)1 << 52 || position >= (uint64_t)(film->end - walk->segment))
-            return false;
-        if (added) /* one block per track and point counts */
-            continue;
-        added = true;
-        if (!ebml_film_add(walk->film, (int64_t)time, walk->segment + (int64_t)position,
-                           ebml_film_ticks(film, walk->options.segment_ms * 9 / 10)))
-            return false;
-    }
-    return true;
-}
-
-/* False: they say nothing that can be used. */
-static bool read_cues(struct ebml_walk *walk, struct media_view body)
-{
-    struct ebml_element element;
-    struct ebml_film *film = walk->film;
-    while (ebml_next(&body, &element)) {
-        if (element.id == 0xbb && !read_point(walk, element.body))
-            return false;
-    }
-    int64_t duration = film->tracks.duration < 9e15 ? (int64_t)film->tracks.duration : 0;
-    if (body.size > 0 || film->cut_count == 0 || duration <= film->cuts[film->cut_count - 1].time)
-        return false;
-    film->end_time = duration;
-    /* The first segment has what comes before its key frame too. */
-    film->cuts[0].position = film->begin;
-    int64_t most = ebml_film_ticks(film, INT64_C(1000) * MP4_CUT_SECONDS_MAX);
-    for (size_t i = 0; i < film->cut_count; i++) {
-        int64_t next = i + 1 < film->cut_count ? film->cuts[i + 1].time : duration;
-        if (next - film->cuts[i].time >= most || film->cuts[i].position < film->begin)
-            return false;
-    }
-    return true;
-}
-
 /* ---- from state to state ---- */
 
-static enum walk_step want(int64_t at, int64_t size, int64_t end, int64_t *offset, int64_t *wanted)
+static enum walk_step ebml_walk_want(int64_t at, int64_t size, int64_t end, int64_t *offset, int64_t *wanted)
 {
     *offset = at;
     *wanted = max_i64(min_i64(size, end - at), 1);
@@ -307,7 +230,7 @@ static enum walk_step begin_all(struct ebml_walk *walk, int64_t *offset, int64_t
     film->open_gop = false;
     walk->key_time = INT64_MIN;
     ebml_clusters_open(&walk->clusters, film->begin, film->end, film->open_end);
-    return want(film->begin, PIECE_SIZE, film->end, offset, size);
+    return ebml_walk_want(film->begin, PIECE_SIZE, film->end, offset, size);
 }
 
 /* The first frames are known. */
@@ -317,16 +240,17 @@ static enum walk_step begin_cues(struct ebml_walk *walk, int64_t *offset, int64_
         return begin_all(walk, offset, size);
     walk->state = READING_CUES;
     walk->at = walk->cues;
-    return want(walk->at, HOP_SIZE * 4, walk->options.size, offset, size);
+    return ebml_walk_want(walk->at, HOP_SIZE * 4, walk->options.size, offset, size);
 }
 
 static enum walk_step begin_first(struct ebml_walk *walk, struct error *error, int64_t *offset, int64_t *size)
 {
     struct ebml_film *film = walk->film;
     if (!walk->has_tracks || film->begin == 0)
-        return refuse(error, ERROR_MALFORMED,
-                      walk->has_tracks ? "it has no clusters: its recording or upload was cut off"
-                                       : "it has no description of its tracks before its first cluster");
+        return ebml_walk_refuse(error, ERROR_MALFORMED,
+                                walk->has_tracks
+                                    ? "it has no clusters: its recording or upload was cut off"
+                                    : "it has no description of its tracks before its first cluster");
     if (!walk->has_info)
         film->tracks.scale = 1000000;
     for (size_t i = film->tracks.count; i-- > 0;) {
@@ -336,7 +260,7 @@ static enum walk_step begin_first(struct ebml_walk *walk, struct error *error, i
     }
     walk->state = READING_FIRST;
     ebml_clusters_open(&walk->clusters, film->begin, film->end, film->open_end);
-    return want(film->begin, PROBE_SIZE, film->end, offset, size);
+    return ebml_walk_want(film->begin, PROBE_SIZE, film->end, offset, size);
 }
 
 /* ---- READING_HEAD ---- */
@@ -365,7 +289,8 @@ static void take_seeks(struct ebml_walk *walk, struct media_view body)
     }
 }
 
-static bool begin_segment(struct ebml_walk *walk, const struct ebml_element *element, struct error *error)
+static bool ebml_walk_begin_segment(struct ebml_walk *walk, const struct ebml_element *element,
+                                    struct error *error)
 {
     struct ebml_film *film = walk->film;
     walk->segment = walk->at + (int64_t)element->header;
@@ -415,8 +340,8 @@ static bool needs_body(uint32_t id)
     return id == ID_EBML || id == ID_SEEKS || id == ID_INFO || id == ID_TRACKS;
 }
 
-static enum walk_step read_head(struct ebml_walk *walk, struct media_view bytes, int64_t base,
-                                int64_t *offset, int64_t *size, struct error *error)
+static enum walk_step ebml_walk_read_head(struct ebml_walk *walk, struct media_view bytes, int64_t base,
+                                          int64_t *offset, int64_t *size, struct error *error)
 {
     struct ebml_element element;
     for (;;) {
@@ -428,11 +353,11 @@ static enum walk_step read_head(struct ebml_walk *walk, struct media_view bytes,
             here = media_view_from(bytes, (size_t)(walk->at - base));
         enum ebml_look look = ebml_look(here, &element);
         if (look == EBML_SHORT && (int64_t)here.size < min_i64(EBML_HEADER_MAX, end - walk->at))
-            return want(walk->at, HOP_SIZE, end, offset, size);
+            return ebml_walk_want(walk->at, HOP_SIZE, end, offset, size);
         if (look != EBML_FOUND)
             return damaged(walk, error);
         if (walk->segment == 0 && element.id == ID_SEGMENT) {
-            if (!begin_segment(walk, &element, error))
+            if (!ebml_walk_begin_segment(walk, &element, error))
                 return WALK_REFUSED;
             continue;
         }
@@ -444,10 +369,10 @@ static enum walk_step read_head(struct ebml_walk *walk, struct media_view bytes,
         if (element.unknown || whole > end - walk->at)
             return damaged(walk, error);
         if (needs_body(element.id) && whole > HEAD_MAX)
-            return refuse(error, ERROR_UNKNOWN_COMMAND, "its description has more than 4 MiB");
+            return ebml_walk_refuse(error, ERROR_UNKNOWN_COMMAND, "its description has more than 4 MiB");
         bool files = element.id == ID_FILES && whole <= HEAD_MAX;
         if ((needs_body(element.id) || files) && element.body.size < element.size)
-            return want(walk->at, whole, end, offset, size);
+            return ebml_walk_want(walk->at, whole, end, offset, size);
         if (!take_head(walk, &element, error))
             return WALK_REFUSED;
         walk->at += whole;
@@ -457,7 +382,7 @@ static enum walk_step read_head(struct ebml_walk *walk, struct media_view bytes,
 /* ---- the other states ---- */
 
 /* What could not be found of the tracks in the first megabytes is left out: sound that begins much later, whose kind nobody knows. */
-static bool leave_out(struct ebml_walk *walk, struct error *error)
+static bool ebml_walk_leave_out(struct ebml_walk *walk, struct error *error)
 {
     struct ebml_film *film = walk->film;
     struct ebml_tracks *tracks = &film->tracks;
@@ -504,15 +429,15 @@ static enum walk_step read_first(struct ebml_walk *walk, struct media_view bytes
     enum ebml_step step;
     while ((step = ebml_clusters_next(&walk->clusters, bytes, base, &walk->block, &wanted, error)) ==
            EBML_BLOCK) {
-        int track = track_of(film, walk->block.track);
+        int track = ebml_walk_track_of(film, walk->block.track);
         if (track >= 0 && ((size_t)track != film->reference || walk->seen[track] || walk->block.key))
             note_first(walk, (size_t)track);
     }
     if (step == EBML_BROKEN)
         return WALK_REFUSED;
     if (step == EBML_MORE && !all_seen(walk) && walk->clusters.at - film->begin < PROBE_MAX)
-        return want(walk->clusters.at, max_i64(wanted, PROBE_SIZE), film->end, offset, size);
-    return leave_out(walk, error) ? begin_cues(walk, offset, size) : WALK_REFUSED;
+        return ebml_walk_want(walk->clusters.at, max_i64(wanted, PROBE_SIZE), film->end, offset, size);
+    return ebml_walk_leave_out(walk, error) ? begin_cues(walk, offset, size) : WALK_REFUSED;
 }
 
 /* A player wants to know whether it may begin at any segment: the second one is looked at. */
@@ -537,14 +462,16 @@ static enum walk_step read_cues_element(struct ebml_walk *walk, struct media_vie
         return WALK_REFUSED;
     }
     if (element.body.size < element.size)
-        return want(walk->at, (int64_t)element.header + (int64_t)element.size, own->end, offset, size);
-    if (!read_cues(walk, element.body))
+        return ebml_walk_want(walk->at, (int64_t)element.header + (int64_t)element.size, own->end, offset,
+                              size);
+    int64_t least = ebml_film_ticks(own, walk->options.segment_ms * 9 / 10);
+    if (!ebml_cues_read(own, walk->segment, least, element.body))
         return begin_all(walk, offset, size);
     if (!order_matters(own))
-        return finish(walk, film, error);
+        return ebml_walk_finish(walk, film, error);
     walk->state = READING_ORDER;
     ebml_clusters_open(&walk->clusters, own->cuts[1].position, own->end, own->open_end);
-    return want(own->cuts[1].position, PROBE_SIZE, own->end, offset, size);
+    return ebml_walk_want(own->cuts[1].position, PROBE_SIZE, own->end, offset, size);
 }
 
 static enum walk_step read_order(struct ebml_walk *walk, struct media_view bytes, int64_t base,
@@ -557,18 +484,19 @@ static enum walk_step read_order(struct ebml_walk *walk, struct media_view bytes
     while ((step = ebml_clusters_next(&walk->clusters, bytes, base, &walk->block, &wanted, error)) ==
                EBML_BLOCK &&
            walk->pictures < 8) {
-        if (track_of(own, walk->block.track) == (int)own->reference)
+        if (ebml_walk_track_of(own, walk->block.track) == (int)own->reference)
             note_order(walk);
     }
     if (step == EBML_BROKEN)
         return WALK_REFUSED;
     if (step == EBML_MORE && walk->pictures < 8 && walk->clusters.at - own->cuts[1].position < PROBE_MAX)
-        return want(walk->clusters.at, max_i64(wanted, PROBE_SIZE), own->end, offset, size);
-    return finish(walk, film, error);
+        return ebml_walk_want(walk->clusters.at, max_i64(wanted, PROBE_SIZE), own->end, offset, size);
+    return ebml_walk_finish(walk, film, error);
 }
 
-static enum walk_step read_all(struct ebml_walk *walk, struct media_view bytes, int64_t base, int64_t *offset,
-                               int64_t *size, struct media_film **film, struct error *error)
+static enum walk_step ebml_walk_read_all(struct ebml_walk *walk, struct media_view bytes, int64_t base,
+                                         int64_t *offset, int64_t *size, struct media_film **film,
+                                         struct error *error)
 {
     int64_t wanted = 0;
     struct ebml_film *own = walk->film;
@@ -577,7 +505,7 @@ static enum walk_step read_all(struct ebml_walk *walk, struct media_view bytes, 
     enum ebml_step step;
     while ((step = ebml_clusters_next(&walk->clusters, bytes, base, &walk->block, &wanted, error)) ==
            EBML_BLOCK) {
-        int track = track_of(own, walk->block.track);
+        int track = ebml_walk_track_of(own, walk->block.track);
         if (track < 0)
             continue;
         own->end_time = max_i64(own->end_time, walk->block.time + frame);
@@ -586,15 +514,15 @@ static enum walk_step read_all(struct ebml_walk *walk, struct media_view bytes, 
         note_order(walk);
         if ((walk->block.key || own->tracks.items[track].kind == MEDIA_AUDIO) &&
             !ebml_film_add(own, walk->block.time, walk->clusters.cluster, least))
-            return refuse(error, ERROR_UNAVAILABLE, "no memory for its segments");
+            return ebml_walk_refuse(error, ERROR_UNAVAILABLE, "no memory for its segments");
     }
     if (step == EBML_BROKEN)
         return WALK_REFUSED;
     if (step == EBML_MORE)
-        return want(walk->clusters.at, max_i64(wanted, PIECE_SIZE), own->end, offset, size);
+        return ebml_walk_want(walk->clusters.at, max_i64(wanted, PIECE_SIZE), own->end, offset, size);
     if (own->cut_count > 0)
         own->cuts[0].position = own->begin;
-    return finish(walk, film, error);
+    return ebml_walk_finish(walk, film, error);
 }
 
 enum walk_step ebml_walk_feed(struct ebml_walk *walk, struct media_view bytes, int64_t base, int64_t *offset,
@@ -602,7 +530,7 @@ enum walk_step ebml_walk_feed(struct ebml_walk *walk, struct media_view bytes, i
 {
     switch (walk->state) {
     case READING_HEAD:
-        return read_head(walk, bytes, base, offset, size, error);
+        return ebml_walk_read_head(walk, bytes, base, offset, size, error);
     case READING_FIRST:
         return read_first(walk, bytes, base, offset, size, error);
     case READING_CUES:
@@ -610,7 +538,7 @@ enum walk_step ebml_walk_feed(struct ebml_walk *walk, struct media_view bytes, i
     case READING_ORDER:
         return read_order(walk, bytes, base, offset, size, film, error);
     case READING_ALL:
-        return read_all(walk, bytes, base, offset, size, film, error);
+        return ebml_walk_read_all(walk, bytes, base, offset, size, film, error);
     }
     return WALK_REFUSED;
 }

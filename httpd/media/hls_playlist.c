@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void put_head(struct media_buffer *out, bool independent)
+static void hls_put_head(struct media_buffer *out, bool independent)
 {
     media_put_text(out, "#EXTM3U\n#EXT-X-VERSION:7\n");
     if (independent)
@@ -50,9 +50,11 @@ static void put_language(struct media_buffer *out, const char *language)
         media_printf(out, ",LANGUAGE=\"%s\"", media_language(language));
 }
 
-static void put_audio(struct media_buffer *out, unsigned item, const struct mp4_index *index)
+static void hls_put_audio(struct media_buffer *out, unsigned item, const struct media_film *film)
 {
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
+    const struct mp4_index *index = film->index;
+    media_version_query(film, version);
     for (size_t i = 0; i < index->track_count; i++) {
         const struct mp4_track *track = &index->tracks[i];
         if (track->kind != MEDIA_AUDIO)
@@ -68,7 +70,8 @@ static void put_audio(struct media_buffer *out, unsigned item, const struct mp4_
         media_printf(out, ",DEFAULT=%s,AUTOSELECT=YES", first ? "YES" : "NO");
         if (track->descriptions[0].codec.channels > 0)
             media_printf(out, ",CHANNELS=\"%u\"", track->descriptions[0].codec.channels);
-        media_printf(out, ",URI=\"%s.m3u8\"\n", media_stream_id(item, STREAM_AUDIO, (unsigned)i, id));
+        media_printf(out, ",URI=\"%s.m3u8%s\"\n", media_stream_id(item, STREAM_AUDIO, (unsigned)i, id),
+                     version);
     }
 }
 
@@ -77,11 +80,12 @@ static size_t put_subtitles(struct media_buffer *out, const struct media_set *se
                             size_t first)
 {
     size_t count = 0;
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
     for (size_t i = 0; i < set->count; i++) {
         const struct media_film *film = set->items[i].film;
         if (is_left_out(set, left_out, i))
             continue;
+        media_version_query(film, version);
         for (size_t t = 0; film->cut && i == first && t < film->index->track_count; t++) {
             const struct mp4_track *track = &film->index->tracks[t];
             if (track->kind != MEDIA_SUBTITLE)
@@ -93,8 +97,8 @@ static size_t put_subtitles(struct media_buffer *out, const struct media_set *se
                          strcmp(track->language, "und") != 0 ? media_language(track->language) : "Subtitles",
                          count);
             put_language(out, track->language);
-            media_printf(out, ",DEFAULT=NO,AUTOSELECT=YES,URI=\"%s.m3u8\"\n",
-                         media_stream_id((unsigned)i, STREAM_TEXT, (unsigned)t, id));
+            media_printf(out, ",DEFAULT=NO,AUTOSELECT=YES,URI=\"%s.m3u8%s\"\n",
+                         media_stream_id((unsigned)i, STREAM_TEXT, (unsigned)t, id), version);
         }
         if (film->kind != FILM_SUBTITLE)
             continue;
@@ -105,14 +109,14 @@ static size_t put_subtitles(struct media_buffer *out, const struct media_set *se
         media_printf(out, "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"%s (%zu)\"", name,
                      count);
         put_language(out, set->items[i].language);
-        media_printf(out, ",DEFAULT=NO,AUTOSELECT=YES,URI=\"%s.m3u8\"\n",
-                     media_stream_id((unsigned)i, STREAM_TEXT, UINT32_MAX, id));
+        media_printf(out, ",DEFAULT=NO,AUTOSELECT=YES,URI=\"%s.m3u8%s\"\n",
+                     media_stream_id((unsigned)i, STREAM_TEXT, UINT32_MAX, id), version);
     }
     return count;
 }
 
-static void put_picture(struct media_buffer *out, const struct media_film *film,
-                        const struct codec_description *codec)
+static void hls_put_picture(struct media_buffer *out, const struct media_film *film,
+                            const struct codec_description *codec)
 {
     double rate = media_film_frame_rate(film);
     if (codec->width > 0 && codec->height > 0)
@@ -135,7 +139,7 @@ static const struct codec_description *codec_of(const struct mp4_index *index, i
 static void put_variant(struct media_buffer *out, const struct media_film *film, unsigned item, int video,
                         int audio, bool muxed, bool subtitles, size_t group)
 {
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
     const struct mp4_index *index = film->index;
     struct mp4_rate none = {0, 0};
     media_put_text(out, "#EXT-X-STREAM-INF:");
@@ -143,13 +147,14 @@ static void put_variant(struct media_buffer *out, const struct media_film *film,
     media_printf(out, ",CODECS=\"%s%s%s\"", video >= 0 ? codec_of(index, video)->codecs : "",
                  video >= 0 && audio >= 0 ? "," : "", audio >= 0 ? codec_of(index, audio)->codecs : "");
     if (video >= 0)
-        put_picture(out, film, codec_of(index, video));
+        hls_put_picture(out, film, codec_of(index, video));
     if (video >= 0 && audio >= 0 && !muxed)
         media_printf(out, ",AUDIO=\"audio%zu\"", group);
     if (subtitles)
         media_put_text(out, ",SUBTITLES=\"subtitles\"");
     enum media_stream stream = muxed ? STREAM_MUXED : video >= 0 ? STREAM_VIDEO : STREAM_AUDIO;
-    media_printf(out, "\n%s.m3u8\n", media_stream_id(item, stream, (unsigned)(audio >= 0 ? audio : 0), id));
+    media_printf(out, "\n%s.m3u8%s\n", media_stream_id(item, stream, (unsigned)(audio >= 0 ? audio : 0), id),
+                 media_version_query(film, version));
 }
 
 /* The variants of one film. SOUND: the film whose sound goes with them, ITEM the one of the picture. */
@@ -170,7 +175,7 @@ static void put_variants(struct media_buffer *out, const struct media_film *film
 
 static void put_keys(struct media_buffer *out, const struct media_film *film, unsigned item)
 {
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
     int video = mp4_index_first(film->index, MEDIA_VIDEO);
     if (video < 0)
         return;
@@ -179,7 +184,8 @@ static void put_keys(struct media_buffer *out, const struct media_film *film, un
                  max_i64(film->cut->rates[video].peak, 1), codec->codecs);
     if (codec->width > 0 && codec->height > 0)
         media_printf(out, ",RESOLUTION=%ux%u", codec->width, codec->height);
-    media_printf(out, ",URI=\"%s.m3u8\"\n", media_stream_id(item, STREAM_KEYS, 0, id));
+    media_printf(out, ",URI=\"%s.m3u8%s\"\n", media_stream_id(item, STREAM_KEYS, 0, id),
+                 media_version_query(film, version));
 }
 
 static struct mp4_rate rate_of_ranges(const struct media_film *film)
@@ -200,7 +206,7 @@ static struct mp4_rate rate_of_ranges(const struct media_film *film)
 
 static void put_stored(struct media_buffer *out, const struct media_film *film, unsigned item, bool subtitles)
 {
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
     struct mp4_rate none = {0, 0};
     media_put_text(out, "#EXT-X-STREAM-INF:");
     put_rates(out, rate_of_ranges(film), none);
@@ -210,7 +216,8 @@ static void put_stored(struct media_buffer *out, const struct media_film *film, 
         media_printf(out, ",RESOLUTION=%ux%u", film->ranges.width, film->ranges.height);
     if (subtitles)
         media_put_text(out, ",SUBTITLES=\"subtitles\"");
-    media_printf(out, "\n%s.m3u8\n", media_stream_id(item, STREAM_MUXED, 0, id));
+    media_printf(out, "\n%s.m3u8%s\n", media_stream_id(item, STREAM_MUXED, 0, id),
+                 media_version_query(film, version));
 }
 
 static bool all_independent(const struct media_set *set, unsigned left_out)
@@ -232,11 +239,11 @@ void hls_master(const struct media_set *set, unsigned left_out, struct media_buf
         if (!is_left_out(set, left_out, i) && set->items[i].film->kind != FILM_SUBTITLE)
             first = i;
     }
-    put_head(out, all_independent(set, left_out));
+    hls_put_head(out, all_independent(set, left_out));
     bool subtitles = put_subtitles(NULL, set, left_out, first) > 0;
     const struct media_film *sound = first != SIZE_MAX ? set->items[first].film : NULL;
     if (sound && sound->cut && !sound->cut->muxed && mp4_index_first(sound->index, MEDIA_VIDEO) >= 0)
-        put_audio(out, (unsigned)first, sound->index);
+        hls_put_audio(out, (unsigned)first, sound);
     put_subtitles(out, set, left_out, first);
     for (size_t i = 0; i < set->count; i++) {
         const struct media_film *film = set->items[i].film;
@@ -258,7 +265,7 @@ void hls_master(const struct media_set *set, unsigned left_out, struct media_buf
 
 static void put_media_head(struct media_buffer *out, double longest, bool independent, bool keys)
 {
-    put_head(out, independent);
+    hls_put_head(out, independent);
     media_printf(out, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n",
                  (int)max_i64(1, (int64_t)ceil(longest)));
     if (keys)
@@ -286,14 +293,14 @@ static bool has_samples(const struct walk *walk, uint32_t segment)
     return false;
 }
 
-static int track_of(const struct walk *walk)
+static int hls_track_of(const struct walk *walk)
 {
     return walk->stream == STREAM_AUDIO ? (int)walk->track : walk->film->cut->reference;
 }
 
-static double time_of(const struct walk *walk, uint32_t segment)
+static double hls_time_of(const struct walk *walk, uint32_t segment)
 {
-    int track = track_of(walk);
+    int track = hls_track_of(walk);
     return (double)mp4_cut_time(walk->film->cut, walk->film->index, track, segment) /
            walk->film->index->tracks[track].timescale;
 }
@@ -309,27 +316,29 @@ static bool walk_from(struct walk *walk, uint32_t segment)
     while (next < count && !has_samples(walk, next))
         next++;
     walk->segment = segment;
-    walk->seconds = time_of(walk, next) - time_of(walk, segment);
+    walk->seconds = hls_time_of(walk, next) - hls_time_of(walk, segment);
     struct mp4_part parts[MP4_PARTS_MAX];
     (void)media_stream_parts(walk->film, walk->stream, walk->track, segment, parts);
     walk->description = parts[0].description;
     return true;
 }
 
-static void put_segments(struct media_buffer *out, struct walk *walk, const char *id)
+static void hls_put_segments(struct media_buffer *out, struct walk *walk, const char *id)
 {
     uint8_t description = UINT8_MAX;
+    char version[MEDIA_NAME_MAX];
+    media_version_query(walk->film, version);
     for (bool more = walk_from(walk, 0); more; more = walk_from(walk, walk->segment + 1)) {
         if (walk->description != description) {
             if (description != UINT8_MAX)
                 media_put_text(out, "#EXT-X-DISCONTINUITY\n");
             const char *stream = strrchr(id, '-');
             size_t prefix = stream ? (size_t)(stream + 1 - id) : 0;
-            media_printf(out, "#EXT-X-MAP:URI=\"%.*sinit-%s-%u.mp4\"\n", (int)prefix, id, id + prefix,
-                         walk->description);
+            media_printf(out, "#EXT-X-MAP:URI=\"%.*sinit-%s-%u.mp4%s\"\n", (int)prefix, id, id + prefix,
+                         walk->description, version);
             description = walk->description;
         }
-        media_printf(out, "#EXTINF:%.6f,\n%s-%" PRIu32 ".m4s\n", walk->seconds, id, walk->segment);
+        media_printf(out, "#EXTINF:%.6f,\n%s-%" PRIu32 ".m4s%s\n", walk->seconds, id, walk->segment, version);
     }
 }
 
@@ -345,15 +354,16 @@ static bool put_cut(struct media_buffer *out, const struct media_film *film, con
         longest = fmax(longest, walk.seconds);
     bool keys = name->stream == STREAM_KEYS;
     put_media_head(out, longest, keys || name->stream == STREAM_AUDIO || !film->cut->open_gop, keys);
-    put_segments(out, &walk, media_stream_id(name->item, name->stream, name->track, id));
+    hls_put_segments(out, &walk, media_stream_id(name->item, name->stream, name->track, id));
     media_put_text(out, "#EXT-X-ENDLIST\n");
     return true;
 }
 
 static bool put_ranges(struct media_buffer *out, const struct media_film *film, const struct media_name *name)
 {
-    char prefix[16] = "";
+    char prefix[16] = "", version[MEDIA_NAME_MAX];
     double longest = 0;
+    media_version_query(film, version);
     const struct film_ranges *ranges = &film->ranges;
     const char *extension = film->kind == FILM_TS ? "ts" : "mp4";
     if (name->stream != STREAM_MUXED)
@@ -364,21 +374,21 @@ static bool put_ranges(struct media_buffer *out, const struct media_film *film, 
         longest = fmax(longest, (double)ranges->items[i].duration / ranges->timescale);
     put_media_head(out, longest, ranges->independent, false);
     if (ranges->init_size > 0)
-        media_printf(out, "#EXT-X-MAP:URI=\"%sfile.%s\",BYTERANGE=\"%" PRId64 "@0\"\n", prefix, extension,
-                     ranges->init_size);
+        media_printf(out, "#EXT-X-MAP:URI=\"%sfile.%s%s\",BYTERANGE=\"%" PRId64 "@0\"\n", prefix, extension,
+                     version, ranges->init_size);
     for (size_t i = 0; i < ranges->count; i++)
-        media_printf(out, "#EXTINF:%.6f,\n#EXT-X-BYTERANGE:%" PRId64 "@%" PRId64 "\n%sfile.%s\n",
+        media_printf(out, "#EXTINF:%.6f,\n#EXT-X-BYTERANGE:%" PRId64 "@%" PRId64 "\n%sfile.%s%s\n",
                      (double)ranges->items[i].duration / ranges->timescale, ranges->items[i].size,
-                     ranges->items[i].offset, prefix, extension);
+                     ranges->items[i].offset, prefix, extension, version);
     media_put_text(out, "#EXT-X-ENDLIST\n");
     return true;
 }
 
 /* Subtitles are one segment: all of them. */
-static bool put_text(struct media_buffer *out, const struct media_film *film, const struct media_name *name,
-                     double seconds)
+static bool hls_put_text(struct media_buffer *out, const struct media_film *film,
+                         const struct media_name *name, double seconds)
 {
-    char id[MEDIA_NAME_MAX];
+    char id[MEDIA_NAME_MAX], version[MEDIA_NAME_MAX];
     unsigned track = film->kind == FILM_SUBTITLE ? UINT32_MAX : name->track;
     if (film->kind != FILM_SUBTITLE) {
         if (!film->cut || name->track >= film->index->track_count ||
@@ -387,8 +397,8 @@ static bool put_text(struct media_buffer *out, const struct media_film *film, co
         seconds = media_film_seconds(film);
     }
     put_media_head(out, seconds, false, false);
-    media_printf(out, "#EXTINF:%.6f,\n%s.vtt\n#EXT-X-ENDLIST\n", fmax(seconds, 0.001),
-                 media_stream_id(name->item, STREAM_TEXT, track, id));
+    media_printf(out, "#EXTINF:%.6f,\n%s.vtt%s\n#EXT-X-ENDLIST\n", fmax(seconds, 0.001),
+                 media_stream_id(name->item, STREAM_TEXT, track, id), media_version_query(film, version));
     return true;
 }
 
@@ -396,7 +406,7 @@ bool hls_media(const struct media_film *film, const struct media_name *name, dou
                struct media_buffer *out)
 {
     if (name->stream == STREAM_TEXT)
-        return put_text(out, film, name, seconds);
+        return hls_put_text(out, film, name, seconds);
     switch (film->kind) {
     case FILM_MP4:
     case FILM_MATROSKA:

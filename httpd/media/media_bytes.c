@@ -88,7 +88,7 @@ void media_put(struct media_buffer *out, const void *bytes, size_t size)
         memcpy(at, bytes, size);
 }
 
-static void put_number(struct media_buffer *out, uint64_t value, size_t size)
+static void media_bytes_put_number(struct media_buffer *out, uint64_t value, size_t size)
 {
     uint8_t *at = reserve(out, size);
     for (size_t i = 0; at && i < size; i++)
@@ -97,22 +97,22 @@ static void put_number(struct media_buffer *out, uint64_t value, size_t size)
 
 void media_put8(struct media_buffer *out, uint8_t value)
 {
-    put_number(out, value, 1);
+    media_bytes_put_number(out, value, 1);
 }
 
 void media_put16(struct media_buffer *out, uint16_t value)
 {
-    put_number(out, value, 2);
+    media_bytes_put_number(out, value, 2);
 }
 
 void media_put32(struct media_buffer *out, uint32_t value)
 {
-    put_number(out, value, 4);
+    media_bytes_put_number(out, value, 4);
 }
 
 void media_put64(struct media_buffer *out, uint64_t value)
 {
-    put_number(out, value, 8);
+    media_bytes_put_number(out, value, 8);
 }
 
 void media_put_zeros(struct media_buffer *out, size_t count)

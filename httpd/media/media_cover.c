@@ -17,8 +17,8 @@ static const char *picture_type(struct media_view bytes)
 }
 
 /* PICTURE lies at OFFSET and has SIZE bytes, of which some may not be there. */
-static bool take(struct media_view picture, int64_t offset, int64_t size, int64_t limit,
-                 struct media_cover *cover)
+static bool cover_take(struct media_view picture, int64_t offset, int64_t size, int64_t limit,
+                       struct media_cover *cover)
 {
     const char *type = picture_type(picture);
     if (!type || size <= 0 || size > COVER_MAX || offset > limit - size)
@@ -44,7 +44,7 @@ void media_cover_in_moov(struct media_view moov, int64_t at, struct media_cover 
             return;
     }
     struct media_view picture = media_view_from(box.body, 8);
-    (void)take(picture, at + (picture.bytes - moov.bytes), (int64_t)picture.size, INT64_MAX, cover);
+    (void)cover_take(picture, at + (picture.bytes - moov.bytes), (int64_t)picture.size, INT64_MAX, cover);
 }
 
 void media_cover_in_attachments(struct media_view body, int64_t at, struct media_cover *cover)
@@ -53,8 +53,8 @@ void media_cover_in_attachments(struct media_view body, int64_t at, struct media
     struct ebml_element file, data;
     while (cover->size == 0 && ebml_next(&rest, &file)) {
         if (file.id == 0x61a7 && ebml_find(file.body, 0x465c, &data))
-            (void)take(data.body, at + (data.body.bytes - body.bytes), (int64_t)data.body.size, INT64_MAX,
-                       cover);
+            (void)cover_take(data.body, at + (data.body.bytes - body.bytes), (int64_t)data.body.size,
+                             INT64_MAX, cover);
     }
 }
 
@@ -95,8 +95,8 @@ static void cover_in_id3(struct media_view bytes, int64_t file_size, struct medi
             size_t picture = skip_text(frame, 1, false) + 1; /* behind the type, and what it shows */
             uint8_t encoding = media_get8(frame, 0);
             picture = skip_text(frame, picture, encoding == 1 || encoding == 2);
-            (void)take(media_view_from(frame, picture), (int64_t)(at + 10 + picture),
-                       (int64_t)size - (int64_t)picture, end, cover);
+            (void)cover_take(media_view_from(frame, picture), (int64_t)(at + 10 + picture),
+                             (int64_t)size - (int64_t)picture, end, cover);
         }
         at += 10 + (size_t)size;
     }
@@ -118,8 +118,8 @@ static void cover_in_flac(struct media_view bytes, int64_t file_size, struct med
             picture += 4 + (size_t)media_get32(block, picture) + 16;
             uint32_t length = media_get32(block, picture);
             if (picture + 4 <= size && length <= size - picture - 4)
-                (void)take(media_view_from(block, picture + 4), (int64_t)(at + picture + 4), length,
-                           file_size, cover);
+                (void)cover_take(media_view_from(block, picture + 4), (int64_t)(at + picture + 4), length,
+                                 file_size, cover);
         }
         at += size;
     }

@@ -17,6 +17,8 @@ enum film_kind {
     FILM_SUBTITLE,   /* a file of WebVTT or SubRip */
 };
 
+#define MEDIA_VERSION_SIZE 9 /* the first digits of the file's digest, with NUL */
+
 struct film_range {
     int64_t offset, size;
     int64_t duration; /* in the timescale of the ranges */
@@ -44,6 +46,7 @@ struct media_film {
     struct media_cover cover; /* that the file brings along */
     int64_t size;             /* of the file */
     size_t memory;
+    char version[MEDIA_VERSION_SIZE]; /* of the file's bytes, for links in playlists; "": they say none */
 };
 
 /* With one reference; NULL without memory. */

@@ -21,7 +21,7 @@ static bool take_text(struct reader *reader, const char *text)
 }
 
 /* Digits without a leading zero, below LIMIT. */
-static bool take_number(struct reader *reader, uint32_t limit, uint32_t *number)
+static bool media_set_take_number(struct reader *reader, uint32_t limit, uint32_t *number)
 {
     uint64_t value = 0;
     const char *begin = reader->at;
@@ -31,7 +31,7 @@ static bool take_number(struct reader *reader, uint32_t limit, uint32_t *number)
     return reader->at > begin && value < limit && (*begin != '0' || reader->at == begin + 1);
 }
 
-static bool take_stream(struct reader *reader, struct media_name *name)
+static bool media_set_take_stream(struct reader *reader, struct media_name *name)
 {
     uint32_t track;
     name->track = 0;
@@ -49,7 +49,7 @@ static bool take_stream(struct reader *reader, struct media_name *name)
         return false;
     bool numbered = name->stream == STREAM_AUDIO || name->stream == STREAM_TEXT;
     if (numbered && reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9') {
-        if (!take_number(reader, MP4_TRACKS_MAX, &track))
+        if (!media_set_take_number(reader, MP4_TRACKS_MAX, &track))
             return false;
         name->track = track;
         return true;
@@ -57,7 +57,7 @@ static bool take_stream(struct reader *reader, struct media_name *name)
     return name->stream != STREAM_AUDIO;
 }
 
-static bool at_end(const struct reader *reader)
+static bool media_set_at_end(const struct reader *reader)
 {
     return reader->at == reader->end;
 }
@@ -68,40 +68,41 @@ bool media_name_parse(const char *text, size_t size, struct media_name *name)
     uint32_t number;
     memset(name, 0, sizeof(*name));
     if (take_text(&reader, "master.m3u8"))
-        return at_end(&reader);
+        return media_set_at_end(&reader);
     if (take_text(&reader, "manifest.mpd")) {
         name->resource = MEDIA_MANIFEST;
-        return at_end(&reader);
+        return media_set_at_end(&reader);
     }
     if (size > 0 && text[0] >= '1' && text[0] <= '9') {
-        if (!take_number(&reader, MEDIA_SET_MAX, &number) || !take_text(&reader, "-"))
+        if (!media_set_take_number(&reader, MEDIA_SET_MAX, &number) || !take_text(&reader, "-"))
             return false;
         name->item = number;
     }
     if (take_text(&reader, "file.")) {
         name->resource = MEDIA_FILE;
-        return (take_text(&reader, "mp4") || take_text(&reader, "ts")) && at_end(&reader);
+        return (take_text(&reader, "mp4") || take_text(&reader, "ts")) && media_set_at_end(&reader);
     }
     if (take_text(&reader, "init-")) {
         name->resource = MEDIA_INIT;
-        if (!take_stream(&reader, name) || name->stream == STREAM_TEXT || !take_text(&reader, "-") ||
-            !take_number(&reader, MP4_DESCRIPTIONS_MAX, &number))
+        if (!media_set_take_stream(&reader, name) || name->stream == STREAM_TEXT ||
+            !take_text(&reader, "-") || !media_set_take_number(&reader, MP4_DESCRIPTIONS_MAX, &number))
             return false;
         name->description = number;
-        return take_text(&reader, ".mp4") && at_end(&reader);
+        return take_text(&reader, ".mp4") && media_set_at_end(&reader);
     }
-    if (!take_stream(&reader, name))
+    if (!media_set_take_stream(&reader, name))
         return false;
     if (name->stream == STREAM_TEXT && take_text(&reader, ".vtt")) {
         name->resource = MEDIA_VTT;
-        return at_end(&reader);
+        return media_set_at_end(&reader);
     }
     name->resource = MEDIA_PLAYLIST;
     if (take_text(&reader, ".m3u8"))
-        return at_end(&reader);
+        return media_set_at_end(&reader);
     name->resource = MEDIA_SEGMENT;
     return name->stream != STREAM_TEXT && take_text(&reader, "-") &&
-           take_number(&reader, UINT32_MAX, &name->segment) && take_text(&reader, ".m4s") && at_end(&reader);
+           media_set_take_number(&reader, UINT32_MAX, &name->segment) && take_text(&reader, ".m4s") &&
+           media_set_at_end(&reader);
 }
 
 char *media_stream_id(unsigned item, enum media_stream stream, unsigned track, char buffer[MEDIA_NAME_MAX])
@@ -116,10 +117,18 @@ char *media_stream_id(unsigned item, enum media_stream stream, unsigned track, c
     return buffer;
 }
 
+char *media_version_query(const struct media_film *film, char buffer[MEDIA_NAME_MAX])
+{
+    buffer[0] = '\0';
+    if (film->version[0] != '\0')
+        snprintf(buffer, MEDIA_NAME_MAX, "?v=%s", film->version);
+    return buffer;
+}
+
 /* ---- streams ---- */
 
-static bool part_of(const struct media_film *film, int track, uint32_t segment, bool one,
-                    struct mp4_part *part)
+static bool media_set_part_of(const struct media_film *film, int track, uint32_t segment, bool one,
+                              struct mp4_part *part)
 {
     const struct mp4_cut *cut = film->cut;
     if (track < 0)
@@ -148,18 +157,18 @@ size_t media_stream_parts(const struct media_film *film, enum media_stream strea
     int video = mp4_index_first(index, MEDIA_VIDEO), audio = mp4_index_first(index, MEDIA_AUDIO);
     switch (stream) {
     case STREAM_MUXED:
-        return film->cut->muxed && part_of(film, video, segment, false, &parts[0]) &&
-                       part_of(film, audio, segment, false, &parts[1])
+        return film->cut->muxed && media_set_part_of(film, video, segment, false, &parts[0]) &&
+                       media_set_part_of(film, audio, segment, false, &parts[1])
                    ? 2
                    : 0;
     case STREAM_VIDEO:
-        return part_of(film, video, segment, false, &parts[0]) ? 1 : 0;
+        return media_set_part_of(film, video, segment, false, &parts[0]) ? 1 : 0;
     case STREAM_KEYS:
-        return part_of(film, video, segment, segment != UINT32_MAX, &parts[0]) ? 1 : 0;
+        return media_set_part_of(film, video, segment, segment != UINT32_MAX, &parts[0]) ? 1 : 0;
     case STREAM_AUDIO:
         if (track >= index->track_count || index->tracks[track].kind != MEDIA_AUDIO)
             return 0;
-        return part_of(film, (int)track, segment, false, &parts[0]) ? 1 : 0;
+        return media_set_part_of(film, (int)track, segment, false, &parts[0]) ? 1 : 0;
     case STREAM_TEXT:
         break;
     }

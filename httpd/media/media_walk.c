@@ -67,20 +67,20 @@ void media_walk_wanted(const struct media_walk *walk, int64_t *offset, int64_t *
     *size = walk->wanted_size;
 }
 
-static enum walk_step want(struct media_walk *walk, int64_t offset, int64_t size)
+static enum walk_step media_walk_want(struct media_walk *walk, int64_t offset, int64_t size)
 {
     walk->wanted = offset;
     walk->wanted_size = min_i64(size, walk->options.size - offset);
     return WALK_READ;
 }
 
-static enum walk_step refuse(struct error *error, int code, const char *text)
+static enum walk_step media_walk_refuse(struct error *error, int code, const char *text)
 {
     (void)error_set(error, code, "%s", text);
     return WALK_REFUSED;
 }
 
-static enum walk_step finish(struct media_walk *walk, struct media_film **film)
+static enum walk_step media_walk_finish(struct media_walk *walk, struct media_film **film)
 {
     media_film_measure(walk->film);
     *film = walk->film;
@@ -125,16 +125,16 @@ static enum walk_step take_moov(struct media_walk *walk, struct media_view moov,
     if (!walk->film) {
         mp4_cut_destroy(cut);
         mp4_index_destroy(index);
-        return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+        return media_walk_refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
     }
     walk->film->index = index;
     walk->film->cut = cut;
     media_cover_in_moov(moov, walk->at, &walk->film->cover);
     if (!index->fragmented)
-        return finish(walk, film);
+        return media_walk_finish(walk, film);
     struct media_view rest = moov;
     if (!media_box_next(&rest, &box))
-        return refuse(error, ERROR_MALFORMED, "its index (moov) is damaged");
+        return media_walk_refuse(error, ERROR_MALFORMED, "its index (moov) is damaged");
     mp4_fragments_open(&walk->fragments, &walk->film->ranges, index, box.body, walk->options.segment_ms);
     walk->state = LOOKING_MOOF;
     walk->at += (int64_t)moov.size;
@@ -165,7 +165,7 @@ static enum walk_step take_fragment_box(struct media_walk *walk, uint32_t type, 
             return WALK_REFUSED;
     } else if (type == TYPE('s', 'i', 'd', 'x') && !walk->fragments.any && media_box_next(&rest, &parsed) &&
                mp4_fragments_by_sidx(&walk->fragments, parsed.body, walk->at + size, walk->options.size)) {
-        return finish(walk, film);
+        return media_walk_finish(walk, film);
     } else if (type != TYPE('m', 'd', 'a', 't') && walk->begin < 0) {
         walk->begin = walk->at;
     } else if (type == TYPE('m', 'd', 'a', 't')) {
@@ -181,15 +181,17 @@ static bool needs_whole(const struct media_walk *walk, uint32_t type)
             (type == TYPE('m', 'o', 'o', 'f') || type == TYPE('s', 'i', 'd', 'x')));
 }
 
-static enum walk_step at_end(struct media_walk *walk, struct media_film **film, struct error *error)
+static enum walk_step media_walk_at_end(struct media_walk *walk, struct media_film **film,
+                                        struct error *error)
 {
     if (walk->state == LOOKING_MOOF) {
         int64_t end = walk->begin >= 0 ? walk->begin : walk->at;
         if (!mp4_fragments_end(&walk->fragments, min_i64(end, walk->options.size), error))
             return WALK_REFUSED;
-        return finish(walk, film);
+        return media_walk_finish(walk, film);
     }
-    return refuse(error, ERROR_MALFORMED, "it has no index (moov): its recording or upload was cut off");
+    return media_walk_refuse(error, ERROR_MALFORMED,
+                             "it has no index (moov): its recording or upload was cut off");
 }
 
 static enum walk_step want_box(struct media_walk *walk)
@@ -197,7 +199,7 @@ static enum walk_step want_box(struct media_walk *walk)
     int64_t rest = walk->options.size - walk->at;
     bool all =
         walk->state == LOOKING_MOOV && walk->behind_data && rest <= min_i64(REST_MAX, walk->options.moov_max);
-    return want(walk, walk->at, all ? rest : HOP_SIZE);
+    return media_walk_want(walk, walk->at, all ? rest : HOP_SIZE);
 }
 
 /* Goes from box to box as far as BYTES, which lie at WANTED, go. BOXES_LEFT: so many at most, and no box is taken; 0: all. */
@@ -211,7 +213,7 @@ static enum walk_step walk_boxes(struct media_walk *walk, struct media_view byte
         enum walk_step step = WALK_READ;
         int64_t left = walk->options.size - walk->at;
         if (left < 8)
-            return at_end(walk, film, error);
+            return media_walk_at_end(walk, film, error);
         if (walk->at < walk->wanted || walk->at + min_i64(left, 16) > walk->wanted + (int64_t)bytes.size)
             return want_box(walk);
         struct media_view here = media_view_from(bytes, (size_t)(walk->at - walk->wanted));
@@ -219,13 +221,13 @@ static enum walk_step walk_boxes(struct media_walk *walk, struct media_view byte
         uint32_t type = media_get32(here, 4);
         size = size == 1 ? media_get64(here, 8) : size == 0 ? (uint64_t)left : size;
         if (!is_box_type(type) || size < 8 || size > INT64_MAX || ++walk->boxes > BOXES_MAX)
-            return refuse(error, ERROR_MALFORMED, "a box of its top level is damaged");
+            return media_walk_refuse(error, ERROR_MALFORMED, "a box of its top level is damaged");
         if ((int64_t)size > left) {
             /* The last fragment may have been cut off; what came before it is whole. */
             return walk->state == LOOKING_MOOF
-                       ? at_end(walk, film, error)
-                       : refuse(error, ERROR_MALFORMED,
-                                "it is shorter than its boxes say: its upload was cut off");
+                       ? media_walk_at_end(walk, film, error)
+                       : media_walk_refuse(error, ERROR_MALFORMED,
+                                           "it is shorter than its boxes say: its upload was cut off");
         }
         if (needs_whole(walk, type)) {
             int64_t limit = type == TYPE('m', 'o', 'o', 'v') ? walk->options.moov_max : MOOF_MAX;
@@ -235,7 +237,7 @@ static enum walk_step walk_boxes(struct media_walk *walk, struct media_view byte
                 return WALK_REFUSED;
             }
             if (size > here.size)
-                return want(walk, walk->at, (int64_t)size);
+                return media_walk_want(walk, walk->at, (int64_t)size);
         }
         struct media_view box = media_view_part(here, 0, (size_t)size);
         if (walk->state == LOOKING_MOOV && type == TYPE('m', 'o', 'o', 'v')) {
@@ -264,18 +266,18 @@ static enum walk_step walk_ts(struct media_walk *walk, struct media_view bytes, 
     if (!ts_index_feed(&walk->ts, bytes, error))
         return WALK_REFUSED;
     if (walk->ts.offset < whole)
-        return want(walk, walk->ts.offset, min_i64(TS_PIECE, whole - walk->ts.offset));
-    return ts_index_end(&walk->ts, error) ? finish(walk, film) : WALK_REFUSED;
+        return media_walk_want(walk, walk->ts.offset, min_i64(TS_PIECE, whole - walk->ts.offset));
+    return ts_index_end(&walk->ts, error) ? media_walk_finish(walk, film) : WALK_REFUSED;
 }
 
 static enum walk_step begin_ts(struct media_walk *walk, struct error *error)
 {
     walk->film = media_film_create(FILM_TS, walk->options.size);
     if (!walk->film)
-        return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+        return media_walk_refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
     ts_index_open(&walk->ts, &walk->film->ranges, walk->options.segment_ms);
     walk->state = LOOKING_TS;
-    return want(walk, 0, min_i64(TS_PIECE, walk->options.size / TS_PACKET * TS_PACKET));
+    return media_walk_want(walk, 0, min_i64(TS_PIECE, walk->options.size / TS_PACKET * TS_PACKET));
 }
 
 /* ---- the first bytes ---- */
@@ -317,6 +319,21 @@ static bool looks_like_subtitles(struct media_view bytes)
            memmem(text.bytes, text.size, " --> ", 5);
 }
 
+static enum walk_step take_subtitles(struct media_walk *walk, struct media_film **film, struct error *error)
+{
+    if (walk->options.size > SUBTITLES_MAX) {
+        (void)error_set(error, ERROR_UNKNOWN_COMMAND,
+                        "it is a WebVTT or SubRip file of %" PRId64
+                        " bytes; as subtitles of a stream it may have %" PRId64
+                        " at most (/files serves it as it is)",
+                        walk->options.size, SUBTITLES_MAX);
+        return WALK_REFUSED;
+    }
+    walk->film = media_film_create(FILM_SUBTITLE, walk->options.size);
+    return walk->film ? media_walk_finish(walk, film)
+                      : media_walk_refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+}
+
 static enum walk_step walk_ebml(struct media_walk *walk, struct media_view bytes, struct media_film **film,
                                 struct error *error)
 {
@@ -335,21 +352,19 @@ static enum walk_step look_first(struct media_walk *walk, struct media_view byte
     if (ebml_walk_looks_so(bytes)) {
         walk->ebml = ebml_walk_create(&walk->options);
         if (!walk->ebml)
-            return refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
+            return media_walk_refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
         walk->state = LOOKING_EBML;
         return walk_ebml(walk, bytes, film, error);
     }
-    if (looks_like_subtitles(bytes) && walk->options.size <= SUBTITLES_MAX) {
-        walk->film = media_film_create(FILM_SUBTITLE, walk->options.size);
-        return walk->film ? finish(walk, film) : refuse(error, ERROR_UNAVAILABLE, "no memory for its index");
-    }
-    return refuse(error, ERROR_UNKNOWN_COMMAND,
-                  "it is neither an MP4, QuickTime, Matroska or WebM file nor a transport stream");
+    if (looks_like_subtitles(bytes))
+        return take_subtitles(walk, film, error);
+    return media_walk_refuse(error, ERROR_UNKNOWN_COMMAND,
+                             "it is neither an MP4, QuickTime, Matroska or WebM file nor a transport stream");
 }
 
 static enum walk_step cut_short(struct error *error)
 {
-    return refuse(error, ERROR_UNAVAILABLE, "it could not be read to its end");
+    return media_walk_refuse(error, ERROR_UNAVAILABLE, "it could not be read to its end");
 }
 
 enum walk_step media_walk_hop(struct media_walk *walk, struct media_view bytes, struct error *error)

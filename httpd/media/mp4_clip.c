@@ -83,7 +83,7 @@ static void find_sound(const struct clip *clip, struct clip_track *own)
     own->count = last > own->first ? last - own->first : 0;
 }
 
-static void measure(struct clip *clip, struct clip_track *own)
+static void clip_measure(struct clip *clip, struct clip_track *own)
 {
     struct mp4_cursor cursor;
     struct mp4_sample sample;
@@ -125,7 +125,7 @@ static bool find_samples(struct clip *clip, const struct mp4_index *index, int64
         clip->count += own->count > 0 ? 1 : 0;
     }
     for (size_t i = 0; i < clip->count; i++)
-        measure(clip, &clip->tracks[i]);
+        clip_measure(clip, &clip->tracks[i]);
     if (clip->samples > MP4_CLIP_SAMPLES_MAX)
         return error_set(error, ERROR_UNKNOWN_COMMAND,
                          "a clip of it would have %" PRIu64 " samples; at most %" PRIu32 " are possible",
@@ -191,7 +191,7 @@ static int64_t shift_of(const struct clip_track *own)
     return max_i64(-(int64_t)own->cts_min, 0);
 }
 
-static void put_times(struct media_buffer *out, const struct clip_track *own)
+static void clip_put_times(struct media_buffer *out, const struct clip_track *own)
 {
     struct mp4_cursor cursor = begin_samples(own);
     struct mp4_sample sample;
@@ -260,7 +260,7 @@ static struct chunk_reader begin_chunks(const struct clip_track *own)
     return reader;
 }
 
-static bool next_chunk(struct chunk_reader *reader, struct chunk *chunk)
+static bool clip_next_chunk(struct chunk_reader *reader, struct chunk *chunk)
 {
     if (reader->left == 0)
         return false;
@@ -282,7 +282,7 @@ static void put_chunks(struct media_buffer *out, const struct clip *clip, struct
     struct chunk_reader reader = begin_chunks(own);
     size_t box = media_box_begin_full(out, TYPE('s', 't', 's', 'c'), 0, 0);
     media_put32(out, 0);
-    while (next_chunk(&reader, &chunk)) {
+    while (clip_next_chunk(&reader, &chunk)) {
         own->chunks++;
         if (own->chunks > 1 && chunk.samples == last.samples && chunk.description == last.description)
             continue;
@@ -308,7 +308,7 @@ static void set_chunks(struct media_buffer *out, const struct clip *clip, const 
     struct chunk chunk;
     size_t at = own->places;
     struct chunk_reader reader = begin_chunks(own);
-    while (next_chunk(&reader, &chunk)) {
+    while (clip_next_chunk(&reader, &chunk)) {
         uint64_t place = (uint64_t)(base + chunk.offset - clip->low);
         if (clip->wide) {
             media_set32(out, at, (uint32_t)(place >> 32));
@@ -365,7 +365,7 @@ static void put_track(struct media_buffer *out, const struct clip *clip, struct 
     for (size_t i = 0; i < track->description_count; i++)
         mp4_put_entry(out, track->kind, track->descriptions[i].entry);
     media_box_end(out, stsd);
-    put_times(out, own);
+    clip_put_times(out, own);
     put_key_frames(out, own);
     put_sizes(out, own);
     put_chunks(out, clip, own);

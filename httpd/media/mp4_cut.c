@@ -10,7 +10,7 @@
 #define SEGMENT_BYTES  ((int64_t)1024 * 1024 * 1024)
 #define CHANGE_SAMPLES 64 /* a change of description so near a cut is moved there */
 
-static bool no_memory(struct error *error)
+static bool mp4_cut_no_memory(struct error *error)
 {
     return error_set(error, ERROR_UNAVAILABLE, "no memory for its segments");
 }
@@ -121,8 +121,8 @@ static bool check_sizes(const struct mp4_cut *cut, const struct mp4_extent *exte
 }
 
 /* Where TRACK's segments begin, and their extents, which the caller frees. */
-static bool measure(struct mp4_cut *cut, const struct mp4_track *track, int number, struct mp4_cutter *cutter,
-                    struct mp4_extent **extents, struct error *error)
+static bool mp4_cut_measure(struct mp4_cut *cut, const struct mp4_track *track, int number,
+                            struct mp4_cutter *cutter, struct mp4_extent **extents, struct error *error)
 {
     struct mp4_sighting *seen = &cutter->sightings[number];
     if (!seen->first || track->change_count > 0)
@@ -133,7 +133,9 @@ static bool measure(struct mp4_cut *cut, const struct mp4_track *track, int numb
     }
     uint32_t *first =
         realloc(seen->first, ((size_t)cut->count + 1) * sizeof(*first)); /* it had room for more */
-    cut->first[number] = first ? first : seen->first;
+    cut->first[number] = seen->first;
+    if (first)
+        cut->first[number] = first;
     cut->memory += ((size_t)cut->count + 1) * sizeof(*first);
     *extents = seen->extents;
     *seen = (struct mp4_sighting){0};
@@ -189,7 +191,7 @@ static bool cut_tracks(struct mp4_cut *cut, const struct mp4_index *index, struc
             continue;
         size_t *counted = track->kind == MEDIA_VIDEO ? &videos : &audios;
         struct mp4_extent *own = NULL;
-        if (!measure(cut, track, (int)i, cutter, &own, error)) {
+        if (!mp4_cut_measure(cut, track, (int)i, cutter, &own, error)) {
             free(own);
             goto done;
         }
@@ -228,7 +230,7 @@ struct mp4_cut *mp4_cut_create(const struct mp4_index *index, struct mp4_cutter 
     struct mp4_cut *cut = calloc(1, sizeof(*cut));
     int64_t end = 0;
     if (!cut) {
-        (void)no_memory(error);
+        (void)mp4_cut_no_memory(error);
         return NULL;
     }
     cut->reference = mp4_index_first(index, MEDIA_VIDEO);
@@ -243,7 +245,7 @@ struct mp4_cut *mp4_cut_create(const struct mp4_index *index, struct mp4_cutter 
     if (!find_times(cutter, index, cut->reference, &end, error))
         goto fail;
     if (!keep_times(cut, cutter, end)) {
-        (void)no_memory(error);
+        (void)mp4_cut_no_memory(error);
         goto fail;
     }
     if (!cut_tracks(cut, index, cutter, error))

@@ -94,9 +94,11 @@ static bool sighting_has_room(struct mp4_sighting *sighting, size_t count)
         return true;
     size_t capacity = max_size(64, max_size(count + 1, sighting->capacity * 2));
     uint32_t *first = realloc(sighting->first, capacity * sizeof(*first));
-    sighting->first = first ? first : sighting->first;
+    if (first)
+        sighting->first = first;
     struct mp4_extent *extents = realloc(sighting->extents, capacity * sizeof(*extents));
-    sighting->extents = extents ? extents : sighting->extents;
+    if (extents)
+        sighting->extents = extents;
     if (!first || !extents)
         return false;
     memset(extents + sighting->capacity, 0, (capacity - sighting->capacity) * sizeof(*extents));
@@ -144,7 +146,7 @@ void mp4_cutter_settle(struct mp4_cutter *cutter)
 }
 
 /* The next segment begins at the present sample. */
-static void begin_segment(struct mp4_cutter *cutter)
+static void cutter_begin_segment(struct mp4_cutter *cutter)
 {
     struct mp4_sighting *sighting = &cutter->sightings[cutter->at];
     sighting->extents[cutter->segment++] = cutter->extent;
@@ -175,7 +177,7 @@ static void note_beginning(struct mp4_cutter *cutter, int64_t shown)
     if (!cutter->failed && !sighting_has_room(&cutter->sightings[cutter->at], cutter->count))
         cutter_no_memory(cutter);
     if (!cutter->failed && cutter->count > 1)
-        begin_segment(cutter);
+        cutter_begin_segment(cutter);
 }
 
 static void add_to_reference(struct mp4_cutter *cutter, const struct mp4_sample *samples, size_t count)
@@ -200,7 +202,7 @@ static void add_by_time(struct mp4_cutter *cutter, const struct mp4_track *track
         const struct mp4_sample *sample = &samples[i];
         while (sample->dts + sample->cts >= cutter->due && cutter->segment + 1 < cutter->count &&
                (anywhere || sample->sync)) {
-            begin_segment(cutter);
+            cutter_begin_segment(cutter);
             cutter->due = begin_of(cutter, track, cutter->segment + 1);
         }
         mp4_extent_add(&cutter->extent, sample);

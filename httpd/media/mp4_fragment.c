@@ -185,7 +185,7 @@ static void put_empty(struct media_buffer *out, const struct mp4_packed *part, u
     media_box_end(out, traf);
 }
 
-static size_t begin_head(struct media_buffer *out, uint32_t sequence)
+static size_t fragment_begin_head(struct media_buffer *out, uint32_t sequence)
 {
     size_t box = media_box_begin(out, TYPE('s', 't', 'y', 'p'));
     media_put_text(out, "msdh");
@@ -199,7 +199,7 @@ static size_t begin_head(struct media_buffer *out, uint32_t sequence)
     return moof;
 }
 
-static void end_head(struct media_buffer *out, size_t moof, int64_t length)
+static void fragment_end_head(struct media_buffer *out, size_t moof, int64_t length)
 {
     media_box_end(out, moof);
     set_data_offsets(out, moof);
@@ -207,15 +207,15 @@ static void end_head(struct media_buffer *out, size_t moof, int64_t length)
     media_put_text(out, "mdat");
 }
 
-static void put_head(struct media_buffer *out, const struct layout *layout, const struct mp4_part *parts,
-                     size_t count, uint32_t sequence, int64_t length)
+static void fragment_put_head(struct media_buffer *out, const struct layout *layout,
+                              const struct mp4_part *parts, size_t count, uint32_t sequence, int64_t length)
 {
-    size_t moof = begin_head(out, sequence);
+    size_t moof = fragment_begin_head(out, sequence);
     for (size_t i = 0; i < count; i++) {
         if (parts[i].count > 0)
             put_traf(out, layout, parts[i].track, (uint32_t)i + 1, layout->begin[i], layout->begin[i + 1]);
     }
-    end_head(out, moof, length);
+    fragment_end_head(out, moof, length);
 }
 
 bool mp4_fragment_pack(const struct mp4_packed *parts, size_t count, uint32_t sequence, int64_t length,
@@ -228,7 +228,7 @@ bool mp4_fragment_pack(const struct mp4_packed *parts, size_t count, uint32_t se
     layout.samples = malloc(max_size(samples, 1) * sizeof(*layout.samples));
     layout.places = malloc(max_size(samples, 1) * sizeof(*layout.places));
     if (layout.samples && layout.places) {
-        size_t moof = begin_head(head, sequence);
+        size_t moof = fragment_begin_head(head, sequence);
         for (size_t i = 0; i < count; i++) {
             size_t from = layout.count;
             for (size_t n = 0; n < parts[i].count; n++) {
@@ -240,7 +240,7 @@ bool mp4_fragment_pack(const struct mp4_packed *parts, size_t count, uint32_t se
             else if (samples == 0)
                 put_empty(head, &parts[i], (uint32_t)i + 1);
         }
-        end_head(head, moof, length);
+        fragment_end_head(head, moof, length);
     } else {
         head->failed = true;
     }
@@ -273,7 +273,7 @@ bool mp4_fragment_make(const struct mp4_part *parts, size_t count, uint32_t sequ
         mp4_fragment_clear(fragment);
         return false;
     }
-    put_head(&fragment->head, &layout, parts, count, sequence, fragment->length);
+    fragment_put_head(&fragment->head, &layout, parts, count, sequence, fragment->length);
     done = !fragment->head.failed;
 done:
     layout_clear(&layout);

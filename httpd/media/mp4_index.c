@@ -35,7 +35,7 @@ static bool lies_behind(const struct mp4_track *track, uint32_t number, struct e
                      number + 1, track->id);
 }
 
-static bool no_memory(struct error *error)
+static bool mp4_index_no_memory(struct error *error)
 {
     return error_set(error, ERROR_UNAVAILABLE, "no memory for its index");
 }
@@ -67,7 +67,7 @@ static bool note_samples(const struct mp4_index *index, struct mp4_track *track,
                                  "the kind of track %" PRIu32 "'s samples changes more than %d times",
                                  track->id, MP4_CHANGES_MAX);
             if (!note_change(track, begin + i, sample->description))
-                return no_memory(error);
+                return mp4_index_no_memory(error);
             found.description = sample->description;
         }
         /* Pictures that are shown before the key frame that they follow refer to what came before it. */
@@ -104,7 +104,7 @@ static bool index_samples(struct mp4_index *index, struct mp4_track *track, stru
     uint32_t count;
     track->blocks = calloc((track->count + MP4_BLOCK - 1) / MP4_BLOCK, sizeof(*track->blocks));
     if (!track->blocks)
-        return no_memory(error);
+        return mp4_index_no_memory(error);
     for (uint32_t begin = 0; begin < track->count; begin += count) {
         count = track->count - begin < MP4_BLOCK ? track->count - begin : MP4_BLOCK;
         if (!mp4_tables_read(tables, samples, count, error))
@@ -116,10 +116,10 @@ static bool index_samples(struct mp4_index *index, struct mp4_track *track, stru
         if (watcher)
             watcher->watch(watcher->argument, track, (int)(track - index->tracks), begin, samples, count);
         if (!mp4_samples_pack(track, &track->blocks[begin / MP4_BLOCK], samples, count))
-            return no_memory(error);
+            return mp4_index_no_memory(error);
     }
     keep_findings(track, &found);
-    return mp4_samples_end(track) || no_memory(error);
+    return mp4_samples_end(track) || mp4_index_no_memory(error);
 }
 
 /* A copy of VIEW that lives as long as the index; addresses are set by index_settle(), since the block may still move. */
@@ -199,7 +199,7 @@ static bool read_edits(const struct mp4_index *index, struct mp4_track *track, s
     return true;
 }
 
-static void read_language(struct mp4_track *track, uint16_t code)
+static void mp4_index_read_language(struct mp4_track *track, uint16_t code)
 {
     track->language_code = code;
     memcpy(track->language, "und", 4);
@@ -217,7 +217,7 @@ static bool read_mdhd(struct mp4_track *track, struct media_view mdhd)
 {
     bool wide = media_get8(mdhd, 0) == 1;
     track->timescale = media_get32(mdhd, wide ? 20 : 12);
-    read_language(track, media_get16(mdhd, wide ? 32 : 20));
+    mp4_index_read_language(track, media_get16(mdhd, wide ? 32 : 20));
     return mdhd.size >= (wide ? 36u : 24u) && track->timescale > 0 && track->timescale <= 1000000000;
 }
 

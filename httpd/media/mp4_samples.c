@@ -59,9 +59,9 @@ static void find_gaps(const struct mp4_sample *samples, uint32_t count, uint64_t
 static struct mp4_block block_measure(const struct mp4_sample *samples, uint32_t count, const uint64_t *gaps,
                                       bool all_sync)
 {
-    uint32_t size_min = samples[0].size, size_max = samples[0].size;
-    uint32_t duration_min = samples[0].duration, duration_max = samples[0].duration;
-    int32_t cts_min = samples[0].cts, cts_max = samples[0].cts;
+    uint32_t size_min = samples[0].size, size_max = size_min;
+    uint32_t duration_min = samples[0].duration, duration_max = duration_min;
+    int32_t cts_min = samples[0].cts, cts_max = cts_min;
     uint64_t gap_bits = 0; /* of all gaps: their highest is that of the largest */
     for (uint32_t i = 1; i < count; i++) {
         const struct mp4_sample *sample = &samples[i];
@@ -227,12 +227,22 @@ void mp4_cursor_seek(struct mp4_cursor *cursor, const struct mp4_track *track, u
         (void)mp4_cursor_next(cursor, &skipped);
 }
 
+/* By halves: it is asked for every sample, and there may be a thousand changes. */
 static uint8_t description_at(const struct mp4_track *track, uint32_t number)
 {
-    uint8_t description = 0;
-    for (size_t i = 0; i < track->change_count && track->changes[2 * i] <= number; i++)
-        description = (uint8_t)track->changes[2 * i + 1];
-    return description;
+    size_t
+        low = 0,
+        high =
+            track
+                ->change_count; /* the changes before LOW are at NUMBER or earlier, those from HIGH on later */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (track->changes[2 * middle] <= number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? (uint8_t)track->changes[2 * low - 1] : 0;
 }
 
 /* The cursor's block, whose beginning it goes to where it stands at its first sample. */

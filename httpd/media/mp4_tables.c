@@ -8,8 +8,8 @@
 #define TYPE MEDIA_TYPE
 
 /* The entries of a table whose count stands at byte 4. False: there are more than its box holds. */
-static bool take_table(struct media_view stbl, uint32_t type, size_t entry_size, struct media_view *entries,
-                       bool *found)
+static bool mp4_tables_take_table(struct media_view stbl, uint32_t type, size_t entry_size,
+                                  struct media_view *entries, bool *found)
 {
     struct media_box box;
     *entries = (struct media_view){NULL, 0};
@@ -95,7 +95,8 @@ static bool check_chunks(const struct mp4_tables *tables, const struct mp4_track
     return true;
 }
 
-static bool check_times(const struct mp4_tables *tables, const struct mp4_track *track, struct error *error)
+static bool mp4_tables_check_times(const struct mp4_tables *tables, const struct mp4_track *track,
+                                   struct error *error)
 {
     uint64_t samples = 0;
     for (size_t at = 0; at < tables->stts.size; at += 8)
@@ -115,23 +116,24 @@ bool mp4_tables_open(struct mp4_tables *tables, struct media_view stbl, struct m
     tables->track = track;
     if (!take_sizes(tables, stbl, track, error))
         return false;
-    if (!take_table(stbl, TYPE('s', 't', 't', 's'), 8, &tables->stts, &found) || !found)
+    if (!mp4_tables_take_table(stbl, TYPE('s', 't', 't', 's'), 8, &tables->stts, &found) || !found)
         return lies(track, "stts", error);
-    if (!take_table(stbl, TYPE('c', 't', 't', 's'), 8, &tables->ctts, &found))
+    if (!mp4_tables_take_table(stbl, TYPE('c', 't', 't', 's'), 8, &tables->ctts, &found))
         return lies(track, "ctts", error);
-    if (!take_table(stbl, TYPE('s', 't', 's', 's'), 4, &tables->stss, &found))
+    if (!mp4_tables_take_table(stbl, TYPE('s', 't', 's', 's'), 4, &tables->stss, &found))
         return lies(track, "stss", error);
     track->all_sync = !found || track->kind != MEDIA_VIDEO;
-    if (!take_table(stbl, TYPE('s', 't', 's', 'c'), 12, &tables->stsc, &found) || !found)
+    if (!mp4_tables_take_table(stbl, TYPE('s', 't', 's', 'c'), 12, &tables->stsc, &found) || !found)
         return lies(track, "stsc", error);
-    if (!take_table(stbl, TYPE('c', 'o', '6', '4'), 8, &tables->chunks, &wide))
+    if (!mp4_tables_take_table(stbl, TYPE('c', 'o', '6', '4'), 8, &tables->chunks, &wide))
         return lies(track, "co64", error);
-    if (!wide && (!take_table(stbl, TYPE('s', 't', 'c', 'o'), 4, &tables->chunks, &found) || !found))
+    if (!wide &&
+        (!mp4_tables_take_table(stbl, TYPE('s', 't', 'c', 'o'), 4, &tables->chunks, &found) || !found))
         return lies(track, "stco", error);
     tables->chunk_bytes = wide ? 8 : 4;
     tables->chunk_count = (uint32_t)(tables->chunks.size / tables->chunk_bytes);
     tables->dts = (int64_t)track->start;
-    return check_chunks(tables, track, error) && check_times(tables, track, error);
+    return check_chunks(tables, track, error) && mp4_tables_check_times(tables, track, error);
 }
 
 /* ---- reading: one table after the other, each for all of the samples ---- */
@@ -163,7 +165,7 @@ static void read_sizes(const struct mp4_tables *tables, struct mp4_sample *sampl
     }
 }
 
-static void read_times(struct mp4_tables *tables, struct mp4_sample *samples, size_t count)
+static void mp4_tables_read_times(struct mp4_tables *tables, struct mp4_sample *samples, size_t count)
 {
     int64_t dts = tables->dts;
     for (size_t i = 0; i < count;) {
@@ -225,7 +227,7 @@ static void read_syncs(struct mp4_tables *tables, struct mp4_sample *samples, si
     }
 }
 
-static bool next_chunk(struct mp4_tables *tables)
+static bool mp4_tables_next_chunk(struct mp4_tables *tables)
 {
     while (tables->chunk_left == 0) {
         if (tables->chunk >= tables->chunk_count)
@@ -248,7 +250,7 @@ static bool read_places(struct mp4_tables *tables, struct mp4_sample *samples, s
                         struct error *error)
 {
     for (size_t i = 0; i < count;) {
-        if (!next_chunk(tables))
+        if (!mp4_tables_next_chunk(tables))
             return error_set(error, ERROR_MALFORMED,
                              "the chunks of track %" PRIu32 " end before its samples do", tables->track->id);
         size_t run = min_size(tables->chunk_left, count - i);
@@ -270,7 +272,7 @@ static bool read_places(struct mp4_tables *tables, struct mp4_sample *samples, s
 bool mp4_tables_read(struct mp4_tables *tables, struct mp4_sample *samples, size_t count, struct error *error)
 {
     read_sizes(tables, samples, count);
-    read_times(tables, samples, count);
+    mp4_tables_read_times(tables, samples, count);
     read_syncs(tables, samples, count);
     if (!read_shifts(tables, samples, count, error) || !read_places(tables, samples, count, error))
         return false;

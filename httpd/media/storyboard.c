@@ -54,7 +54,7 @@ bool storyboard_plan(const struct media_film *film, struct storyboard *board)
     return true;
 }
 
-static void put_time(struct media_buffer *out, double seconds)
+static void storyboard_put_time(struct media_buffer *out, double seconds)
 {
     long long ms = llround(fmax(seconds, 0) * 1000);
     media_printf(out, "%02lld:%02lld:%02lld.%03lld", ms / 3600000, ms / 60000 % 60, ms / 1000 % 60,
@@ -69,9 +69,9 @@ void storyboard_vtt(const struct media_film *film, const struct storyboard *boar
     for (uint32_t i = 0; i < board->tiles; i++) {
         uint32_t next = (uint32_t)min_size((size_t)(i + 1) * board->step, cut->count);
         media_put_text(out, "\n");
-        put_time(out, i == 0 ? 0 : (double)cut->times[i * board->step] / cut->timescale);
+        storyboard_put_time(out, i == 0 ? 0 : (double)cut->times[i * board->step] / cut->timescale);
         media_put_text(out, " --> ");
-        put_time(out, (double)cut->times[next] / cut->timescale);
+        storyboard_put_time(out, (double)cut->times[next] / cut->timescale);
         media_printf(out, "\n%s#xywh=%u,%u,%u,%u\n", sheet, i % STORYBOARD_COLUMNS * board->width,
                      i / STORYBOARD_COLUMNS * board->height, board->width, board->height);
     }

@@ -99,7 +99,7 @@ static bool read_time(struct media_view *rest, int64_t *ms)
     return true;
 }
 
-static bool read_times(struct media_view line, int64_t *from, int64_t *to)
+static bool subtitles_read_times(struct media_view line, int64_t *from, int64_t *to)
 {
     if (!read_time(&line, from))
         return false;
@@ -110,17 +110,17 @@ static bool read_times(struct media_view line, int64_t *from, int64_t *to)
     return read_time(&line, to);
 }
 
-static void put_time(struct media_buffer *out, int64_t ms)
+static void subtitles_put_time(struct media_buffer *out, int64_t ms)
 {
     media_printf(out, "%02" PRId64 ":%02d:%02d.%03d", ms / 3600000, (int)(ms / 60000 % 60),
                  (int)(ms / 1000 % 60), (int)(ms % 1000));
 }
 
-static void put_times(struct media_buffer *out, int64_t from, int64_t to)
+static void subtitles_put_times(struct media_buffer *out, int64_t from, int64_t to)
 {
-    put_time(out, from);
+    subtitles_put_time(out, from);
     media_put_text(out, " --> ");
-    put_time(out, to);
+    subtitles_put_time(out, to);
     media_put8(out, '\n');
 }
 
@@ -171,9 +171,9 @@ static void convert_srt(struct media_view text, struct media_buffer *out)
     bool inside = false;
     media_put_text(out, "WEBVTT\n");
     while (next_line(&text, &line)) {
-        if (read_times(line, &from, &to)) {
+        if (subtitles_read_times(line, &from, &to)) {
             media_put8(out, '\n');
-            put_times(out, from, to);
+            subtitles_put_times(out, from, to);
             inside = true;
         } else if (line.size == 0) {
             inside = false;
@@ -280,9 +280,9 @@ void subtitles_cue(enum subtitle_kind kind, int64_t from, int64_t to, struct med
     from = max_i64(from, 0);
     if (lines.size > 0 && to > from) {
         media_put8(out, '\n');
-        put_time(out, from);
+        subtitles_put_time(out, from);
         media_put_text(out, " --> ");
-        put_time(out, to);
+        subtitles_put_time(out, to);
         if (are_settings(settings)) {
             media_put8(out, ' ');
             media_put(out, settings.bytes, settings.size);
@@ -316,7 +316,7 @@ void subtitles_of_track(const struct mp4_track *track, struct media_view samples
         if (text.size > 0 && to > from && to > 0) {
             struct media_view line;
             media_put8(out, '\n');
-            put_times(out, max_i64(from, 0), to);
+            subtitles_put_times(out, max_i64(from, 0), to);
             while (next_line(&text, &line)) {
                 if (line.size > 0)
                     put_text_line(out, line);

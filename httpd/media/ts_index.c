@@ -78,7 +78,7 @@ static void read_pmt(struct ts_index *ts, struct media_view payload)
 }
 
 /* PTS of a PES packet's header (section 2.4.3.6); -1: it has none. */
-static int64_t time_of(struct media_view pes)
+static int64_t ts_time_of(struct media_view pes)
 {
     if (media_get24(pes, 0) != 1 || (media_get8(pes, 7) & 0x80) == 0 || pes.size < 14)
         return -1;
@@ -156,7 +156,7 @@ static int64_t unwrap(struct ts_index *ts, int64_t time)
 static bool unit_begins(struct ts_index *ts, struct media_view pes, int64_t at, bool random_access,
                         struct error *error)
 {
-    int64_t time = time_of(pes), tables = ts->tables;
+    int64_t time = ts_time_of(pes), tables = ts->tables;
     ts->tables = -1;
     if (time < 0)
         return true;

@@ -123,7 +123,7 @@ static int refuse_writer(struct http_connection *connection, int status, const c
     return status;
 }
 
-static bool token_covers(const struct proto_token *token, const struct proto_file_key *key)
+static bool http_access_token_covers(const struct proto_token *token, const struct proto_file_key *key)
 {
     return strcmp(token->application, key->application) == 0 && strcmp(token->user, key->user) == 0 &&
            (!token->has_prefix || key->file[0] == '\0' ||
@@ -131,8 +131,8 @@ static bool token_covers(const struct proto_token *token, const struct proto_fil
 }
 
 /* TOKEN out of TEXT, or where that is NULL out of Authorization. 0, or the status to refuse with. */
-static int read_token(struct http_connection *connection, const char *token_text, struct proto_token *token,
-                      const char **message)
+static int http_access_read_token(struct http_connection *connection, const char *token_text,
+                                  struct proto_token *token, const char **message)
 {
     char text[TOKEN_TEXT_SIZE];
     uint8_t body[PROTO_TOKEN_PACKED_MAX];
@@ -156,7 +156,7 @@ static int read_token(struct http_connection *connection, const char *token_text
 static int judge_token(struct http_connection *connection, const struct proto_token *token,
                        const struct proto_file_key *key, unsigned right, const char **message)
 {
-    if (key && !token_covers(token, key))
+    if (key && !http_access_token_covers(token, key))
         return refuse_writer(connection, 403, REALM ", error=\"insufficient_scope\"",
                              "the token is for other files", message);
     if ((token->rights & right) != right)
@@ -172,7 +172,7 @@ int http_access_shown(struct http_connection *connection, const struct proto_fil
         connection->loop->settings->write != HTTP_WRITE_OPEN || http_access_has_token(connection);
     if (!shown->has_token)
         return 0;
-    int status = read_token(connection, NULL, &shown->token, message);
+    int status = http_access_read_token(connection, NULL, &shown->token, message);
     return status != 0 ? status : judge_token(connection, &shown->token, key, right, message);
 }
 
@@ -183,7 +183,7 @@ int http_access_writer(struct http_connection *connection, const struct proto_fi
     memset(grant, 0, sizeof(*grant));
     if (connection->loop->settings->write == HTTP_WRITE_OPEN)
         return 0;
-    int status = read_token(connection, token_text, &token, message);
+    int status = http_access_read_token(connection, token_text, &token, message);
     if (status == 0)
         status = judge_token(connection, &token, key, right, message);
     if (status != 0)
@@ -196,7 +196,8 @@ int http_access_writer(struct http_connection *connection, const struct proto_fi
 
 /* ---- links ---- */
 
-static enum http_link_form find_link(const struct http_connection *connection, struct link_token *token)
+static enum http_link_form find_link(const struct http_connection *connection,
+                                     const struct http_target *target, struct link_token *token)
 {
     const struct http_request *request = &connection->exchange.request;
     const char *head = http_answer_request_head(connection);
@@ -204,25 +205,20 @@ static enum http_link_form find_link(const struct http_connection *connection, s
     size_t count;
     if (!http_request_lines(request, head, HTTP_FIELD_COOKIE, cookies, &count))
         return HTTP_LINK_SEVERAL;
-    return http_link_find(http_request_text(head, request->target), cookies, count, token);
+    return http_link_find(&target->link, cookies, count, token);
 }
 
-bool http_access_admits(struct http_connection *connection, const struct proto_file_key *key,
-                        const struct link_view *view)
+/* Whether what find_link() found in FORM may go on. False: it was refused, or there was nothing. */
+static bool access_take_form(struct http_connection *connection, enum http_link_form form)
 {
-    const struct http_settings *settings = connection->loop->settings;
-    struct link_token token;
-    char client[INET6_ADDRSTRLEN];
-    if (!settings->access_signed)
-        return true;
-    switch (find_link(connection, &token)) {
+    switch (form) {
     case HTTP_LINK_QUERY:
     case HTTP_LINK_PATH:
-        connection->exchange.is_private = !settings->signed_cache_public;
-        break;
+        connection->exchange.is_private = !connection->loop->settings->signed_cache_public;
+        return true;
     case HTTP_LINK_COOKIE: /* a shared cache would give the answer to others at the same address */
         connection->exchange.is_private = true;
-        break;
+        return true;
     case HTTP_LINK_NONE:
         http_answer_refuse(connection, 403, "a signed link is needed");
         return false;
@@ -230,13 +226,45 @@ bool http_access_admits(struct http_connection *connection, const struct proto_f
         http_answer_refuse(connection, 400, "the link's signature is malformed or incomplete");
         return false;
     case HTTP_LINK_SEVERAL:
-        http_answer_refuse(connection, 400, "the request carries more than one link");
-        return false;
+        break;
     }
+    http_answer_refuse(connection, 400, "the request carries more than one link");
+    return false;
+}
+
+void http_access_expect(const struct http_connection *connection, struct link_target *whole)
+{
+    if (!connection->loop->settings->access_signed)
+        return;
+    struct http_text text =
+        http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
+    *whole = (struct link_target){.bytes = text.bytes, .size = text.size};
+    link_cache_expect(connection->loop->links, whole);
+}
+
+bool http_access_admits(struct http_connection *connection, const struct http_target *target,
+                        const struct proto_file_key *key, const struct link_view *view,
+                        const struct link_target *whole)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    struct link_cache *links = connection->loop->links;
+    struct link_token token;
+    char client[INET6_ADDRSTRLEN];
+    if (!settings->access_signed)
+        return true;
+    int64_t now = clock_wall_seconds();
+    /* Of a stream the target stands for several files; beside cookies it is not all that counts. */
+    if (whole && http_request_field_count(&connection->exchange.request, HTTP_FIELD_COOKIE) > 0)
+        whole = NULL;
+    if (whole && link_cache_knows(links, whole, now))
+        return access_take_form(connection, HTTP_LINK_QUERY);
+    if (!access_take_form(connection, find_link(connection, target, &token)))
+        return false;
     if (token.network)
         http_access_client(connection, client);
-    switch (link_cache_verify(connection->loop->links, &token, key, view, token.network ? client : "",
-                              clock_wall_seconds())) {
+    /* At the same address a shared cache would give it to clients of every network. */
+    connection->exchange.is_private = connection->exchange.is_private || token.network;
+    switch (link_cache_verify(links, &token, key, view, token.network ? client : "", whole, now)) {
     case LINK_GOOD:
         return true;
     case LINK_EXPIRED:
@@ -271,7 +299,7 @@ bool http_access_cookie(struct http_connection *connection, const struct http_ta
 {
     struct http_output *out = &connection->out;
     struct link_token token;
-    if (strcmp(target->name, "cookie") != 0 || find_link(connection, &token) != HTTP_LINK_PATH)
+    if (strcmp(target->name, "cookie") != 0 || find_link(connection, target, &token) != HTTP_LINK_PATH)
         return false;
     if (!http_connection_take_output(connection)) {
         http_answer_refuse(connection, 503, "no memory");

@@ -46,7 +46,7 @@ char *http_answer_request_id(const struct http_connection *connection, char text
 
 /* ---- fields that several answers have ---- */
 
-static void begin_head(struct http_connection *connection, int status)
+static void http_answer_begin_head(struct http_connection *connection, int status)
 {
     struct http_loop *loop = connection->loop;
     connection->exchange.status = status;
@@ -66,7 +66,7 @@ static void begin_head(struct http_connection *connection, int status)
         http_output_text(&connection->out, loop->settings->hsts_line);
 }
 
-static void end_head(struct http_connection *connection)
+static void http_answer_end_head(struct http_connection *connection)
 {
     connection->keep_alive = connection->keep_alive && !connection->loop->draining;
     http_response_end(&connection->out, connection->keep_alive, connection->exchange.request.minor_version);
@@ -126,13 +126,13 @@ void http_answer_send(struct http_connection *connection)
 
 void http_answer_begin(struct http_connection *connection, int status)
 {
-    begin_head(connection, status);
+    http_answer_begin_head(connection, status);
 }
 
 void http_answer_end(struct http_connection *connection)
 {
     add_cors(connection);
-    end_head(connection);
+    http_answer_end_head(connection);
     http_answer_send(connection);
 }
 
@@ -205,14 +205,14 @@ void http_answer_refuse(struct http_connection *connection, int status, const ch
                 http_accept_prefers_json(http_answer_request_field(connection, HTTP_FIELD_ACCEPT));
     size_t size =
         http_error_body(body, sizeof(body), json, status, message, http_answer_request_id(connection, id));
-    begin_head(connection, status);
+    http_answer_begin_head(connection, status);
     http_response_field(&connection->out, "Content-Type",
                         json ? "application/json" : "text/plain; charset=utf-8");
     http_response_content_length(&connection->out, (int64_t)size);
     http_response_field(&connection->out, "X-Request-Id", id);
     add_error_fields(connection, status);
     add_cors(connection);
-    end_head(connection);
+    http_answer_end_head(connection);
     if (exchange->request.method != HTTP_METHOD_HEAD)
         http_output_append(&connection->out, body, size);
     http_answer_send(connection);
@@ -296,7 +296,7 @@ void http_answer_json(struct http_connection *connection, char *text)
         http_answer_refuse(connection, 503, "no memory");
         return;
     }
-    begin_head(connection, 200);
+    http_answer_begin_head(connection, 200);
     HTTP_OUTPUT_LITERAL(&connection->out, "Content-Type: application/json\r\nCache-Control: no-store\r\n"
                                           "X-Content-Type-Options: nosniff\r\n");
     http_response_content_length(&connection->out, (int64_t)size);
@@ -350,7 +350,7 @@ void http_answer_options(struct http_connection *connection)
         http_answer_refuse(connection, 503, "no memory");
         return;
     }
-    begin_head(connection, 204);
+    http_answer_begin_head(connection, 204);
     http_response_field(out, "Allow", allowed_methods(connection));
     if (connection->exchange.is_tus)
         add_tus_offer(connection);
@@ -362,7 +362,7 @@ void http_answer_options(struct http_connection *connection)
     if (connection->loop->settings->cors_origins.count > 0 &&
         http_answer_request_field(connection, HTTP_FIELD_ACCESS_CONTROL_REQUEST_METHOD).bytes)
         add_preflight(connection);
-    end_head(connection);
+    http_answer_end_head(connection);
     http_answer_send(connection);
 }
 
@@ -411,7 +411,7 @@ void http_answer_redirect(struct http_connection *connection)
         http_answer_refuse(connection, 503, "no memory");
         return;
     }
-    begin_head(connection, 308);
+    http_answer_begin_head(connection, 308);
     HTTP_OUTPUT_LITERAL(out, "Location: https://");
     http_output_append(out, host.bytes, host.size);
     if (port != 443) {
@@ -424,7 +424,7 @@ void http_answer_redirect(struct http_connection *connection)
     HTTP_OUTPUT_LITERAL(out, "\r\n");
     http_response_content_length(out, 0);
     add_cors(connection);
-    end_head(connection);
+    http_answer_end_head(connection);
     if (out->overflow)
         http_answer_refuse(connection, 414, "the request-target is too long to be redirected");
     else
@@ -457,9 +457,9 @@ static void add_validators(struct http_connection *connection)
 
 void http_answer_not_modified(struct http_connection *connection)
 {
-    begin_head(connection, 304);
+    http_answer_begin_head(connection, 304);
     add_validators(connection);
-    end_head(connection);
+    http_answer_end_head(connection);
     http_answer_send(connection);
 }
 
@@ -515,7 +515,7 @@ void http_answer_file_head(struct http_connection *connection, const struct http
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_output *out = &connection->out;
-    begin_head(connection, range || exchange->multipart ? 206 : 200);
+    http_answer_begin_head(connection, range || exchange->multipart ? 206 : 200);
     if (exchange->multipart) {
         HTTP_OUTPUT_LITERAL(out, "Content-Type: multipart/byteranges; boundary=");
         http_output_text(out, exchange->multipart->boundary);
@@ -533,5 +533,29 @@ void http_answer_file_head(struct http_connection *connection, const struct http
     http_output_text(out, connection->loop->settings->file_lines);
     add_disposition(connection, target, content_type);
     add_dlna(connection);
-    end_head(connection);
+    http_answer_end_head(connection);
+}
+
+enum http_lookup_result http_answer_look_up(struct http_connection *connection,
+                                            const struct proto_file_key *key, http_lookup_callback done)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    const struct request_id name = http_answer_name(connection);
+    enum http_lookup_result result = http_lookup_start(connection->loop->lookup, key, &name, done, connection,
+                                                       &exchange->file, &exchange->wait);
+    if (result == HTTP_LOOKUP_WAITING)
+        http_connection_set_state(connection, CONNECTION_LOOKUP);
+    else if (result == HTTP_LOOKUP_FAILED)
+        http_answer_refuse(connection, 503, "no memory");
+    return result;
+}
+
+void http_answer_key(struct http_output *out, const struct proto_file_key *key)
+{
+    HTTP_OUTPUT_LITERAL(out, "/");
+    http_output_segment(out, key->application);
+    HTTP_OUTPUT_LITERAL(out, "/");
+    http_output_segment(out, key->user);
+    HTTP_OUTPUT_LITERAL(out, "/");
+    http_output_segment(out, key->file);
 }

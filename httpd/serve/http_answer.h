@@ -53,7 +53,14 @@ void http_answer_end(struct http_connection *connection);
  * CONNECTION_SEND. */
 void http_answer_json(struct http_connection *connection, char *text);
 
-/* ---- answers about exchange->file; the output was taken ---- */
+/* ---- answers about exchange->file ---- */
+
+/* Looks up the file of KEY: FOUND, in exchange->file; ABSENT; WAITING: the connection is in CONNECTION_LOOKUP until DONE, which
+ * clears exchange->wait; FAILED: has been answered. */
+enum http_lookup_result http_answer_look_up(struct http_connection *connection,
+                                            const struct proto_file_key *key, http_lookup_callback done);
+
+/* ---- and after the output was taken ---- */
 
 /* Seconds since 1970 for Last-Modified; 0 while it lies in the future, because a storage server's clock is ahead:
  * RFC 9110 section 8.8.2.1. */
@@ -66,6 +73,8 @@ void http_answer_not_modified(struct http_connection *connection);
  * fit shows as out.overflow. */
 void http_answer_file_head(struct http_connection *connection, const struct http_target *target,
                            int64_t length, const struct http_range *range, const char *content_type);
+/* "/APPLICATION/USER/FILEID", escaped as segments of a path. */
+void http_answer_key(struct http_output *out, const struct proto_file_key *key);
 /* The output is complete: CONNECTION_SEND. */
 void http_answer_send(struct http_connection *connection);
 

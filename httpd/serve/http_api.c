@@ -176,8 +176,8 @@ static void on_api_restored(void *argument, const struct error *error)
 /* ---- links ---- */
 
 /* Signs what TOKEN says for FILE with the key that issued the request's own token. False: that key cannot. */
-static bool sign_link(const struct http_connection *connection, const struct proto_file_key *file,
-                      struct link_token *token)
+static bool http_api_sign_link(const struct http_connection *connection, const struct proto_file_key *file,
+                               struct link_token *token)
 {
     const struct http_shown *shown = &connection->exchange.api->shown;
     struct keys *keys = shown->has_token ? auth_keys(connection->loop->auth) : NULL;
@@ -210,7 +210,7 @@ static bool media_prefix(const struct http_connection *connection, char text[MED
         token.scope = LINK_SCOPE_PREFIX;
         token.prefix = strlen(file.file);
     }
-    if (!sign_link(connection, &file, &token))
+    if (!http_api_sign_link(connection, &file, &token))
         return false;
     snprintf(text, MEDIA_TEXT_SIZE, "/t/%s", link_token_format(&token, link));
     return true;
@@ -219,11 +219,12 @@ static bool media_prefix(const struct http_connection *connection, char text[MED
 /* "/files/APPLICATION/USER/FILEID", and the link behind it where one is needed. Malloc'd; NULL without memory. */
 static char *share_path(const struct proto_file_key *key, const struct link_token *token)
 {
-    char expires[LINK_EXPIRES_SIZE], query[SHARE_TEXT_SIZE + LINK_TEXT_SIZE] = "", *path = NULL;
+    char expires[LINK_EXPIRES_SIZE], signature[LINK_SIGNATURE_LENGTH + 1];
+    char query[SHARE_TEXT_SIZE + LINK_TEXT_SIZE] = "", *path = NULL;
     char *place = api_text_path(key);
     if (token)
         snprintf(query, sizeof(query), "?e=%s&k=%s&s=%s", link_expires_format(token, expires), token->key,
-                 token->signature);
+                 link_signature_format(token, signature));
     if (place && asprintf(&path, "/files%s%s", place, query) < 0)
         path = NULL;
     free(place);
@@ -238,7 +239,7 @@ static void make_link(struct http_connection *connection)
     bool is_signed = settings->access_signed;
     int64_t seconds = api->request.expires > 0 ? api->request.expires : settings->share_max_s;
     struct link_token token = {.scope = LINK_SCOPE_FILE, .expires = clock_wall_seconds() + seconds};
-    if (is_signed && !sign_link(connection, &api->request.key, &token)) {
+    if (is_signed && !http_api_sign_link(connection, &api->request.key, &token)) {
         http_answer_refuse(connection, 403, "the key that issued the token signs no links");
         return;
     }
@@ -315,7 +316,7 @@ static void answer_session(struct http_connection *connection)
 
 /* ---- the state of everything ---- */
 
-static json_t *count_json(const struct metric *metric)
+static json_t *http_api_count_json(const struct metric *metric)
 {
     return json_integer((json_int_t)metric_value(metric));
 }
@@ -324,18 +325,18 @@ static json_t *count_json(const struct metric *metric)
 static char *own_counts(const struct http_metrics *metrics)
 {
     struct metric *const *requests = metrics->requests;
-    json_t *classes =
-        json_pack("{s:o, s:o, s:o, s:o}", "2xx", count_json(requests[2]), "3xx", count_json(requests[3]),
-                  "4xx", count_json(requests[4]), "5xx", count_json(requests[5]));
-    return api_text_of(
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time",
-                  (json_int_t)clock_wall_seconds(), "requests", classes, "connections",
-                  count_json(metrics->connections), "refused", count_json(metrics->refused), "uploads",
-                  count_json(metrics->uploads), "stored", count_json(metrics->stored), "stored_bytes",
-                  count_json(metrics->stored_bytes), "received_bytes", count_json(metrics->received),
-                  "sent_bytes", count_json(metrics->bytes), "deleted", count_json(metrics->deleted), "relays",
-                  count_json(metrics->relays), "failovers", count_json(metrics->failovers), "cut",
-                  count_json(metrics->cut)));
+    json_t *classes = json_pack("{s:o, s:o, s:o, s:o}", "2xx", http_api_count_json(requests[2]), "3xx",
+                                http_api_count_json(requests[3]), "4xx", http_api_count_json(requests[4]),
+                                "5xx", http_api_count_json(requests[5]));
+    return api_text_of(json_pack(
+        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time",
+        (json_int_t)clock_wall_seconds(), "requests", classes, "connections",
+        http_api_count_json(metrics->connections), "refused", http_api_count_json(metrics->refused),
+        "uploads", http_api_count_json(metrics->uploads), "stored", http_api_count_json(metrics->stored),
+        "stored_bytes", http_api_count_json(metrics->stored_bytes), "received_bytes",
+        http_api_count_json(metrics->received), "sent_bytes", http_api_count_json(metrics->bytes), "deleted",
+        http_api_count_json(metrics->deleted), "relays", http_api_count_json(metrics->relays), "failovers",
+        http_api_count_json(metrics->failovers), "cut", http_api_count_json(metrics->cut)));
 }
 
 /* TEXT is JSON that a tracker made; it is passed on as it is. */

@@ -13,12 +13,15 @@
 #include <unistd.h>
 
 /* What one connection may do before the others of its loop have their turn. */
-#define TURN_STEPS 64
-#define TURN_BYTES ((int64_t)2 * 1024 * 1024)
+#define TURN_STEPS  64
+#define TURN_BYTES  ((int64_t)2 * 1024 * 1024)
+#define BEGIN_US    250 /* of a turn of the loop in which requests begin, but for the last one of them */
+#define BEGIN_CALM  24  /* that begin in a turn where no answer is under way */
+#define QUESTION_US 40  /* that it takes to ask about a file */
 
 #define LINGER_BYTES_MAX ((int64_t)4 * 1024 * 1024)
 
-enum step { STEP_AGAIN, STEP_WAIT, STEP_LATER, STEP_DEAD };
+enum step { STEP_AGAIN, STEP_WAIT, STEP_LATER, STEP_BEGIN_LATER, STEP_DEAD };
 
 /* ---- states ---- */
 
@@ -114,7 +117,7 @@ void http_connection_destroy(struct http_connection *connection)
     http_connection_set_state(connection, CONNECTION_CLOSED);
     TAILQ_REMOVE(&loop->lists[CONNECTION_CLOSED], connection, link);
     if (connection->again)
-        TAILQ_REMOVE(&loop->again, connection, again_link);
+        TAILQ_REMOVE(connection->waits_to_begin ? &loop->beginners : &loop->again, connection, again_link);
     event_del(&connection->event);
     transport_close(&connection->transport);
     http_input_give(connection);
@@ -182,6 +185,56 @@ void http_connection_end_interim(struct http_connection *connection)
     give_output(connection);
 }
 
+static bool answers_are_under_way(const struct http_loop *loop)
+{
+    static const enum http_connection_state states[] = {CONNECTION_LOOKUP, CONNECTION_SEND,  CONNECTION_FEED,
+                                                        CONNECTION_OPEN,   CONNECTION_STORE, CONNECTION_BODY,
+                                                        CONNECTION_REST};
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+        if (!TAILQ_EMPTY(&loop->lists[states[i]]))
+            return true;
+    }
+    return false;
+}
+
+/* A crowd that comes at once has its turns one part after the other, in the order in which it came, so that in between answers under
+ * way go on. Where there are none, hardly anybody is held up, and so many may begin that looking at all sockets costs next to nothing.
+ * Asking a storage server about a file, over a connection of its own, comes behind the events of the turn. */
+static bool turn_is_used_up(const struct http_loop *loop)
+{
+    if (loop->begin_turn != loop_turn(loop->loop))
+        return false;
+    if (!answers_are_under_way(loop))
+        return loop->begin_count >= BEGIN_CALM;
+    uint64_t asked = http_lookup_questions(loop->lookup) - loop->begin_questions;
+    return clock_monotonic_us() - loop->begin_us + (int64_t)asked * QUESTION_US >= BEGIN_US;
+}
+
+static void note_turn(struct http_loop *loop)
+{
+    if (loop->begin_turn != loop_turn(loop->loop)) {
+        loop->begin_turn = loop_turn(loop->loop);
+        loop->begin_us = clock_monotonic_us();
+        loop->begin_questions = http_lookup_questions(loop->lookup);
+        loop->begin_count = 0;
+    }
+    loop->begin_count++;
+}
+
+/* Also one whose client has closed it: its end takes as long as many a request. */
+static bool must_wait_to_begin(struct http_connection *connection)
+{
+    struct http_loop *loop = connection->loop;
+    bool had_to_wait = loop->may_begin == connection;
+    if (!had_to_wait && !connection->readable && http_input_size(connection) == 0)
+        return false;
+    loop->may_begin = NULL;
+    if (!had_to_wait && (!TAILQ_EMPTY(&loop->beginners) || turn_is_used_up(loop)))
+        return true;
+    note_turn(loop);
+    return false;
+}
+
 static void head_is_complete(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -221,9 +274,11 @@ static void head_is_complete(struct http_connection *connection)
     http_connection_continue(connection);
 }
 
-static enum step step_head(struct http_connection *connection)
+static enum step connection_step_head(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
+    if (must_wait_to_begin(connection))
+        return STEP_BEGIN_LATER;
     for (;;) {
         if (connection->expects_proxy && http_input_size(connection) > 0 &&
             !http_input_take_proxy_header(connection)) {
@@ -482,7 +537,7 @@ static enum step step_linger(struct http_connection *connection)
 
 /* ---- the machine ---- */
 
-static void run_later(struct http_connection *connection)
+static void run_later(struct http_connection *connection, bool to_begin)
 {
     struct http_loop *loop = connection->loop;
     if (connection->again)
@@ -491,7 +546,8 @@ static void run_later(struct http_connection *connection)
         loop_post(loop->loop, &loop->again_task);
     loop->again_posted = true;
     connection->again = true;
-    TAILQ_INSERT_TAIL(&loop->again, connection, again_link);
+    connection->waits_to_begin = to_begin;
+    TAILQ_INSERT_TAIL(to_begin ? &loop->beginners : &loop->again, connection, again_link);
 }
 
 void http_connection_run(struct http_connection *connection)
@@ -499,13 +555,13 @@ void http_connection_run(struct http_connection *connection)
     for (int steps = 0;; steps++) {
         enum step step = STEP_WAIT;
         if (steps == TURN_STEPS) {
-            run_later(connection);
+            run_later(connection, false);
             return;
         }
         switch (connection->state) {
         case CONNECTION_IDLE:
         case CONNECTION_HEAD:
-            step = step_head(connection);
+            step = connection_step_head(connection);
             break;
         case CONNECTION_BODY:
             step = step_body(connection);
@@ -530,8 +586,8 @@ void http_connection_run(struct http_connection *connection)
         case CONNECTION_STATES:
             ASSERT(false);
         }
-        if (step == STEP_LATER)
-            run_later(connection);
+        if (step == STEP_LATER || step == STEP_BEGIN_LATER)
+            run_later(connection, step == STEP_BEGIN_LATER);
         if (step != STEP_AGAIN)
             return;
     }
@@ -549,7 +605,14 @@ void http_connection_run_again(struct http_loop *loop)
         connection->again = false;
         http_connection_run(connection);
     }
-    loop->again_posted = !TAILQ_EMPTY(&loop->again);
+    while ((connection = TAILQ_FIRST(&loop->beginners)) && !turn_is_used_up(loop)) {
+        TAILQ_REMOVE(&loop->beginners, connection, again_link);
+        connection->again = connection->waits_to_begin = false;
+        loop->may_begin = connection;
+        http_connection_run(connection);
+        loop->may_begin = NULL;
+    }
+    loop->again_posted = !TAILQ_EMPTY(&loop->again) || !TAILQ_EMPTY(&loop->beginners);
     if (loop->again_posted)
         loop_post(loop->loop, &loop->again_task);
 }

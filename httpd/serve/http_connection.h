@@ -88,6 +88,7 @@ struct http_connection {
 
     TAILQ_ENTRY(http_connection) again_link; /* in loop->again */
     bool again;                              /* is in there: goes on after the others had their turn */
+    bool waits_to_begin;                     /* is in loop->beginners instead; then AGAIN is true, too */
     bool readable;                           /* the last read may not have emptied the socket */
     bool hung_up;                            /* the client's last byte is on its way: read until it is seen */
     bool half_closed;                        /* it was seen */
@@ -153,7 +154,7 @@ void http_connection_run(struct http_connection *connection);
 /* Ends it at once, in any state. */
 void http_connection_destroy(struct http_connection *connection);
 
-/* Goes on with those of loop->again. */
+/* Goes on with those of loop->again, and with those of loop->beginners as far as this turn allows. */
 void http_connection_run_again(struct http_loop *loop);
 
 /* Answers with an error and closes after it, as the bytes behind the request mean nothing now. No byte of an

@@ -12,7 +12,6 @@ struct http_delete {
     struct proto_file_key key;
     struct http_grant grant;
     struct client_operation *operation; /* DELETE or STAT */
-    struct http_lookup_wait *wait;
 };
 
 void http_delete_end(struct http_delete *erase)
@@ -21,8 +20,6 @@ void http_delete_end(struct http_delete *erase)
         return;
     if (erase->operation)
         client_cancel(erase->operation);
-    if (erase->wait)
-        http_lookup_cancel(erase->wait);
     free(erase);
 }
 
@@ -111,7 +108,7 @@ static void delete_if(struct http_connection *connection)
 static void on_delete_lookup(void *argument, struct http_lookup_file *file, const struct error *error)
 {
     struct http_connection *connection = argument;
-    connection->exchange.erase->wait = NULL;
+    connection->exchange.wait = NULL;
     connection->exchange.file = file;
     if (!error)
         delete_if(connection);
@@ -135,24 +132,13 @@ static bool has_conditions(const struct http_request *request)
 
 static void look_before_delete(struct http_connection *connection)
 {
-    struct http_exchange *exchange = &connection->exchange;
-    struct http_delete *erase = exchange->erase;
-    http_lookup_forget(connection->loop->lookup, &erase->key); /* what is remembered may be old */
-    switch (http_lookup_start(connection->loop->lookup, &erase->key, NULL, on_delete_lookup, connection,
-                              &exchange->file, &erase->wait)) {
-    case HTTP_LOOKUP_FOUND:
+    const struct proto_file_key *key = &connection->exchange.erase->key;
+    http_lookup_forget(connection->loop->lookup, key); /* what is remembered may be old */
+    enum http_lookup_result result = http_answer_look_up(connection, key, on_delete_lookup);
+    if (result == HTTP_LOOKUP_FOUND)
         delete_if(connection);
-        break;
-    case HTTP_LOOKUP_ABSENT:
+    else if (result == HTTP_LOOKUP_ABSENT)
         start_delete(connection);
-        break;
-    case HTTP_LOOKUP_WAITING:
-        http_connection_set_state(connection, CONNECTION_LOOKUP);
-        break;
-    case HTTP_LOOKUP_FAILED:
-        http_answer_refuse(connection, 503, "no memory");
-        break;
-    }
 }
 
 void http_delete_begin(struct http_connection *connection, const struct http_target *target,

@@ -75,7 +75,7 @@ static void answer_stream(struct http_connection *connection, struct stream_resu
 }
 
 /* True where it was answered. */
-static bool take_stream(struct http_connection *connection)
+static bool exchange_take_stream(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     struct stream_result result;
@@ -89,7 +89,7 @@ static bool take_stream(struct http_connection *connection)
 
 static void on_stream(void *argument)
 {
-    if (take_stream(argument))
+    if (exchange_take_stream(argument))
         http_connection_run(argument);
 }
 
@@ -99,7 +99,7 @@ static void begin_stream(struct http_connection *connection, const struct stream
     exchange->stream = stream_request_start(options);
     if (!exchange->stream)
         http_answer_refuse(connection, 503, "no memory");
-    else if (!take_stream(connection))
+    else if (!exchange_take_stream(connection))
         http_connection_set_state(connection, CONNECTION_LOOKUP);
 }
 
@@ -115,7 +115,7 @@ static void exchange_stream(struct http_connection *connection, const struct htt
     for (size_t i = 0; i < target->item_count; i++) {
         struct proto_file_key key = target->key;
         memcpy(key.file, target->items[i], sizeof(key.file));
-        if (!http_access_admits(connection, &key, NULL))
+        if (!http_access_admits(connection, target, &key, NULL, NULL))
             return;
     }
     begin_stream(connection, &options);
@@ -197,37 +197,27 @@ static void on_lookup(void *argument, struct http_lookup_file *file, const struc
 
 static void exchange_look_up(struct http_connection *connection, const struct http_target *target)
 {
-    struct http_exchange *exchange = &connection->exchange;
-    const struct request_id name = http_answer_name(connection);
-    switch (http_lookup_start(connection->loop->lookup, &target->key, &name, on_lookup, connection,
-                              &exchange->file, &exchange->wait)) {
-    case HTTP_LOOKUP_FOUND:
+    enum http_lookup_result result = http_answer_look_up(connection, &target->key, on_lookup);
+    if (result == HTTP_LOOKUP_FOUND)
         answer_found(connection, target);
-        break;
-    case HTTP_LOOKUP_ABSENT:
+    else if (result == HTTP_LOOKUP_ABSENT)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
-        break;
-    case HTTP_LOOKUP_WAITING:
-        http_connection_set_state(connection, CONNECTION_LOOKUP);
-        break;
-    case HTTP_LOOKUP_FAILED:
-        http_answer_refuse(connection, 503, "no memory");
-        break;
-    }
 }
 
 /* TARGET is a file. */
-static bool exchange_admits(struct http_connection *connection, const struct http_target *target)
+static bool exchange_admits(struct http_connection *connection, const struct http_target *target,
+                            const struct link_target *whole)
 {
     const struct link_view view = {
         .name = target->name, .download = target->download, .download_name = target->download_name};
-    return http_access_admits(connection, &target->key, &view);
+    return http_access_admits(connection, target, &target->key, &view, whole);
 }
 
 static void exchange_begin(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
     struct http_target target;
+    struct link_target whole;
     enum http_target_kind kind;
     bool deletes =
         exchange->request.method == HTTP_METHOD_DELETE && connection->loop->settings->write != HTTP_WRITE_OFF;
@@ -240,6 +230,7 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
+    http_access_expect(connection, &whole);
     if (!http_access_target(connection, &target, &kind))
         return;
     if (kind == HTTP_TARGET_API)
@@ -258,7 +249,7 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, 404, HTTP_ANSWER_NO_FILE);
     else if (kind == HTTP_TARGET_STREAM)
         exchange_stream(connection, &target);
-    else if (exchange_admits(connection, &target) && !http_access_cookie(connection, &target))
+    else if (exchange_admits(connection, &target, &whole) && !http_access_cookie(connection, &target))
         exchange_look_up(connection, &target);
 }
 

@@ -160,6 +160,7 @@ static bool server_build(struct http_server *server, const struct httpd_config *
         for (int state = 0; state < CONNECTION_STATES; state++)
             TAILQ_INIT(&loop->lists[state]);
         TAILQ_INIT(&loop->again);
+        TAILQ_INIT(&loop->beginners);
         http_buffers_init(&loop->buffers, (size_t)config->head_size_max);
         http_pipes_init(&loop->pipes, 0, 0);
     }

@@ -120,6 +120,8 @@ static void on_reload(struct task *task)
         return;
     http_settings_release(loop->http.settings);
     loop->http.settings = settings;
+    /* Short targets stand for files of another user. The keys' new generation would tell, but comes a moment later. */
+    link_cache_forget(loop->http.links);
     if (loop->http.lookup)
         http_lookup_set_ages(loop->http.lookup, settings->live.lookup_age_ms,
                              settings->live.lookup_negative_age_ms);

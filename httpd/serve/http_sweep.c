@@ -22,7 +22,7 @@ static int64_t of_client(const struct http_loop *loop, int64_t limit_ms)
     return loop->draining ? min_i64(limit_ms, DRAIN_STILL_MS) : limit_ms;
 }
 
-static int64_t limit_of(const struct http_loop *loop, enum http_connection_state state)
+static int64_t http_sweep_limit_of(const struct http_loop *loop, enum http_connection_state state)
 {
     switch (state) {
     case CONNECTION_IDLE:
@@ -102,7 +102,8 @@ static void time_is_over(struct http_connection *connection)
         }
         break;
     case CONNECTION_STORE:
-        if (upload_still_ms(&connection->exchange) < limit_of(connection->loop, CONNECTION_STORE)) {
+        if (upload_still_ms(&connection->exchange) <
+            http_sweep_limit_of(connection->loop, CONNECTION_STORE)) {
             http_connection_set_state(connection, CONNECTION_STORE);
             return;
         }
@@ -115,7 +116,7 @@ static void time_is_over(struct http_connection *connection)
             return;
         }
         log_info("sweep", "c%" PRIu64 ": cut off: the client read nothing for %" PRId64 " ms", connection->id,
-                 limit_of(connection->loop, CONNECTION_SEND));
+                 http_sweep_limit_of(connection->loop, CONNECTION_SEND));
         break;
     case CONNECTION_FEED:
         source_stalled(connection->exchange.source);
@@ -209,7 +210,7 @@ void http_sweep(struct http_loop *loop)
     int64_t now = loop_now_ms(loop->loop);
     sweep_slow(loop, now);
     for (int state = 0; state < CONNECTION_CLOSED; state++) {
-        int64_t limit = limit_of(loop, (enum http_connection_state)state);
+        int64_t limit = http_sweep_limit_of(loop, (enum http_connection_state)state);
         struct http_connection *last = TAILQ_LAST(&loop->lists[state], http_connection_list);
         struct http_connection *connection;
         if (limit == INT64_MAX)

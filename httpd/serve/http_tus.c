@@ -2,7 +2,7 @@
  * http_tus: a request about a resumable upload, from its head to its answer.
  *
  *   POST           BEGIN -> [feed] -> [FINISH] -> 201        a final upload: BEGIN -> JOIN_PARTS -> 201
- *   HEAD           OFFSET -> [FINISH] -> 200
+ *   HEAD           OFFSET -> [FINISH] -> 200                of a complete one: OFFSET -> STAT of its file -> 200
  *   PATCH          OFFSET -> feed (APPENDs) -> [FINISH] -> 204
  *   DELETE         ABORT -> 204                              of a complete one: DELETE of its file
  *   GET            303 to its file
@@ -130,6 +130,8 @@ static void on_tus_finished(void *argument, const struct error *error)
     if (refused && tus->kind == TUS_FINAL) {
         tus_refuse(connection, error->code == ERROR_RANGE ? 409 : 404,
                    error->code == ERROR_RANGE ? "a part is not complete" : "a part no longer exists");
+    } else if (error && error->code == ERROR_MALFORMED && tus->kind == TUS_FINAL) {
+        tus_refuse(connection, 400, "a part is named twice");
     } else if (error) {
         tus_failed(connection, error);
     } else {
@@ -338,16 +340,12 @@ static void refuse_offset(struct http_connection *connection)
     tus_refuse(connection, 409, "Upload-Offset is not the offset of the upload; HEAD reports it");
 }
 
-static void on_tus_offset(void *argument, const struct proto_partial_state *state, const struct error *error)
+/* How far the upload is is known, and what it has become is still there. */
+static void tus_go_on(struct http_connection *connection)
 {
-    struct http_connection *connection = argument;
     struct http_tus *tus = connection->exchange.tus;
-    tus->operation = NULL;
-    if (!error)
-        tus->state = *state;
-    if (error)
-        tus_failed(connection, error);
-    else if (tus->method == HTTP_METHOD_HEAD)
+    const struct proto_partial_state *state = &tus->state;
+    if (tus->method == HTTP_METHOD_HEAD)
         tus_conclude(connection);
     else if (tus->draft && state->complete)
         tus_refuse(connection, tus->has_content ? 400 : 410, "the upload is complete");
@@ -361,6 +359,41 @@ static void on_tus_offset(void *argument, const struct proto_partial_state *stat
         http_tus_answer(connection);
     else
         tus_begin_feed(connection);
+}
+
+static void on_tus_stat(void *argument, const struct proto_stat *stat, const struct error *error)
+{
+    struct http_connection *connection = argument;
+    struct http_tus *tus = connection->exchange.tus;
+    tus->operation = NULL;
+    if (error && error->code != ERROR_NOT_FOUND)
+        tus_failed(connection, error);
+    else if (!error && stat->status == PROTO_FILE_DELETED)
+        tus_refuse(connection, 410, "the upload was completed, and its file has been deleted since");
+    else if (error || stat->size != tus->state.size)
+        tus_refuse(connection, 404, "the upload was completed, and its file is gone");
+    else
+        tus_go_on(connection);
+    http_connection_run(connection);
+}
+
+/* A storage server remembers a complete upload for longer than its file may live: only one whose file is there is still an upload.
+ * One that is under way costs no question more. */
+static void on_tus_offset(void *argument, const struct proto_partial_state *state, const struct error *error)
+{
+    struct http_connection *connection = argument;
+    struct http_tus *tus = connection->exchange.tus;
+    tus->operation = NULL;
+    if (error) {
+        tus_failed(connection, error);
+    } else {
+        tus->state = *state;
+        if (state->complete)
+            tus_wait(connection,
+                     client_stat(connection->loop->client, &tus->partial.key, on_tus_stat, connection));
+        else
+            tus_go_on(connection);
+    }
     http_connection_run(connection);
 }
 
@@ -454,7 +487,7 @@ static void tus_lead_to_file(struct http_connection *connection, const struct ht
     }
     http_answer_begin(connection, 303);
     HTTP_OUTPUT_LITERAL(&connection->out, "Location: /files");
-    http_tus_put_key(&connection->out, &target->key);
+    http_answer_key(&connection->out, &target->key);
     HTTP_OUTPUT_LITERAL(&connection->out, "\r\nCache-Control: no-store\r\n");
     http_response_content_length(&connection->out, 0);
     http_answer_end(connection);

@@ -5,21 +5,11 @@
 #include "httpd/serve/http_answer.h"
 #include "httpd/syntax/tus_syntax.h"
 
-void http_tus_put_key(struct http_output *out, const struct proto_file_key *key)
-{
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->application);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->user);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->file);
-}
-
 static void put_location(struct http_output *out, const struct http_tus *tus)
 {
     char token[TUS_TOKEN_SIZE];
     HTTP_OUTPUT_LITERAL(out, "Location: /tus");
-    http_tus_put_key(out, &tus->partial.key);
+    http_answer_key(out, &tus->partial.key);
     HTTP_OUTPUT_LITERAL(out, "/");
     http_output_text(out, tus_token_format(tus->kind, tus->partial.token, token));
     if (tus->metadata[0] != '\0' || tus->concat[0] != '\0') {
@@ -33,7 +23,7 @@ static void put_location(struct http_output *out, const struct http_tus *tus)
     HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
-static void put_number(struct http_output *out, const char *name, int64_t number)
+static void tus_answer_put_number(struct http_output *out, const char *name, int64_t number)
 {
     http_output_text(out, name);
     HTTP_OUTPUT_LITERAL(out, ": ");
@@ -45,7 +35,7 @@ static void put_number(struct http_output *out, const char *name, int64_t number
 static void put_description(struct http_output *out, const struct http_tus *tus)
 {
     if (tus->state.size >= 0)
-        put_number(out, "Upload-Length", tus->state.size);
+        tus_answer_put_number(out, "Upload-Length", tus->state.size);
     else
         HTTP_OUTPUT_LITERAL(out, "Upload-Defer-Length: 1\r\n");
     if (tus->metadata[0] != '\0')
@@ -70,12 +60,12 @@ static void answer_by_tus(struct http_connection *connection, int status)
     http_answer_begin(connection, status);
     if (status == 201)
         put_location(out, tus);
-    put_number(out, "Upload-Offset", tus->state.offset);
+    tus_answer_put_number(out, "Upload-Offset", tus->state.offset);
     if (tus->method == HTTP_METHOD_HEAD)
         put_description(out, tus);
     if (tus->state.complete) {
         HTTP_OUTPUT_LITERAL(out, "X-Reel-File: /files");
-        http_tus_put_key(out, &tus->partial.key);
+        http_answer_key(out, &tus->partial.key);
         HTTP_OUTPUT_LITERAL(out, "\r\n");
     } else if (tus->state.expires > 0) {
         http_date_format(tus->state.expires, date);
@@ -140,7 +130,7 @@ static void draft_answer(struct http_connection *connection)
             HTTP_OUTPUT_LITERAL(out, "Location: /files");
         else
             HTTP_OUTPUT_LITERAL(out, "X-Reel-File: /files");
-        http_tus_put_key(out, &tus->partial.key);
+        http_answer_key(out, &tus->partial.key);
         HTTP_OUTPUT_LITERAL(out, "\r\nUpload-Complete: ?1\r\n");
     } else {
         if (creates)
@@ -148,9 +138,9 @@ static void draft_answer(struct http_connection *connection)
         HTTP_OUTPUT_LITERAL(out, "Upload-Complete: ?0\r\n");
         put_limits(connection);
     }
-    put_number(out, "Upload-Offset", tus->state.offset);
+    tus_answer_put_number(out, "Upload-Offset", tus->state.offset);
     if (tells && tus->state.size >= 0)
-        put_number(out, "Upload-Length", tus->state.size);
+        tus_answer_put_number(out, "Upload-Length", tus->state.size);
     HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\n");
     if (created)
         http_response_content_length(out, 0);

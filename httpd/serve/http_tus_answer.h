@@ -13,7 +13,4 @@ void http_tus_answer(struct http_connection *connection);
 /* By the draft, 104: where the upload that has been created is continued, should this connection break. */
 void http_tus_announce(struct http_connection *connection);
 
-/* "/APPLICATION/USER/FILEID" behind an address. */
-void http_tus_put_key(struct http_output *out, const struct proto_file_key *key);
-
 #endif

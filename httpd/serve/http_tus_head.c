@@ -13,7 +13,7 @@
 
 /* ---- all requests ---- */
 
-static enum http_request_method method_of(struct http_connection *connection)
+static enum http_request_method tus_head_method_of(struct http_connection *connection)
 {
     static const struct {
         const char *name;
@@ -29,7 +29,8 @@ static enum http_request_method method_of(struct http_connection *connection)
 }
 
 /* A number of bytes; -1 where FIELD is absent. False: malformed. */
-static bool take_number(const struct http_connection *connection, enum http_field field, int64_t *number)
+static bool tus_head_take_number(const struct http_connection *connection, enum http_field field,
+                                 int64_t *number)
 {
     struct http_text value = http_answer_request_field(connection, field);
     *number = -1;
@@ -58,9 +59,9 @@ static void take_draft_fields(struct http_connection *connection)
 {
     struct http_tus *tus = connection->exchange.tus;
     struct http_text complete = http_answer_request_field(connection, HTTP_FIELD_UPLOAD_COMPLETE);
-    if (!take_number(connection, HTTP_FIELD_UPLOAD_OFFSET, &tus->offset))
+    if (!tus_head_take_number(connection, HTTP_FIELD_UPLOAD_OFFSET, &tus->offset))
         tus->offset = -1;
-    if (!take_number(connection, HTTP_FIELD_UPLOAD_LENGTH, &tus->length))
+    if (!tus_head_take_number(connection, HTTP_FIELD_UPLOAD_LENGTH, &tus->length))
         tus->length = -1;
     tus->completes = http_text_equal(complete, "?1");
     tus->has_complete = tus->completes || http_text_equal(complete, "?0");
@@ -138,7 +139,7 @@ int http_tus_head_read(struct http_connection *connection, const struct http_tar
     bool body = tus->body_pending && (request->body_kind == HTTP_BODY_CHUNKED ||
                                       (request->body_kind == HTTP_BODY_LENGTH && request->body_length > 0));
     int status;
-    tus->method = method_of(connection);
+    tus->method = tus_head_method_of(connection);
     *message = "Tus-Resumable: " HTTP_TUS_VERSION " is needed";
     if (!http_text_equal(http_answer_request_field(connection, HTTP_FIELD_TUS_RESUMABLE), HTTP_TUS_VERSION))
         return 412;
@@ -152,8 +153,8 @@ int http_tus_head_read(struct http_connection *connection, const struct http_tar
     if (tus->method == HTTP_METHOD_PUT || tus->method == HTTP_METHOD_GET)
         return 405;
     *message = "Upload-Offset and Upload-Length are numbers of bytes";
-    if (!take_number(connection, HTTP_FIELD_UPLOAD_OFFSET, &tus->offset) ||
-        !take_number(connection, HTTP_FIELD_UPLOAD_LENGTH, &tus->length))
+    if (!tus_head_take_number(connection, HTTP_FIELD_UPLOAD_OFFSET, &tus->offset) ||
+        !tus_head_take_number(connection, HTTP_FIELD_UPLOAD_LENGTH, &tus->length))
         return 400;
     *message = "the content of an upload has Content-Type: " HTTP_TUS_CONTENT_TYPE;
     if (tus->method != HTTP_METHOD_PATCH && body &&

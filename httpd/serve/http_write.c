@@ -460,12 +460,8 @@ static void answer_stored(struct http_connection *connection, int status, const 
     http_answer_begin(connection, status);
     HTTP_OUTPUT_LITERAL(out, "Location: ");
     uint32_t location = out->end;
-    HTTP_OUTPUT_LITERAL(out, "/files/");
-    http_output_segment(out, key->application);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->user);
-    HTTP_OUTPUT_LITERAL(out, "/");
-    http_output_segment(out, key->file);
+    HTTP_OUTPUT_LITERAL(out, "/files");
+    http_answer_key(out, key);
     uint32_t location_size = out->end - location;
     HTTP_OUTPUT_LITERAL(out, "\r\n");
     if (stored->known && stored->reply.has_digest) {
@@ -518,7 +514,7 @@ static int64_t close_sink(struct http_connection *connection)
     return left;
 }
 
-static void note_outcome(const struct http_connection *connection, int code, int64_t bytes)
+static void http_write_note_outcome(const struct http_connection *connection, int code, int64_t bytes)
 {
     const struct http_write *write = connection->exchange.write;
     const struct http_outcome outcome = {.event = "upload",
@@ -537,7 +533,7 @@ static void write_failed(struct http_connection *connection)
     int status = http_outcome_status(error.code);
     if (status == 409 && exchange->write->head.no_match_any)
         status = 412;
-    note_outcome(connection, error.code, -1);
+    http_write_note_outcome(connection, error.code, -1);
     http_answer_log(connection, status, error.code, error.text);
     if (error.code == ERROR_DELETED || error.code == ERROR_EXISTS)
         http_lookup_forget(connection->loop->lookup, &exchange->write->head.put.key);
@@ -559,7 +555,7 @@ bool http_write_stored(struct http_connection *connection)
         bool repeated = stored.known && stored.reply.repeated;
         (void)close_sink(connection);
         http_lookup_forget(connection->loop->lookup, &exchange->write->head.put.key);
-        note_outcome(connection, ERROR_NONE, size);
+        http_write_note_outcome(connection, ERROR_NONE, size);
         if (!repeated) {
             metric_add(metrics->stored, 1);
             metric_add(metrics->stored_bytes, size);
@@ -571,7 +567,7 @@ bool http_write_stored(struct http_connection *connection)
         write_failed(connection);
         return true;
     case SINK_GONE:
-        note_outcome(connection, ERROR_CONNECTION, -1);
+        http_write_note_outcome(connection, ERROR_CONNECTION, -1);
         exchange->cut = true;
         connection->keep_alive = false;
         http_connection_set_state(connection, CONNECTION_SEND);

@@ -29,7 +29,7 @@ static void gather_wait(struct gather *gather)
     gather->waiting = true;
 }
 
-static void note_received(struct gather *gather, size_t size)
+static void gather_note_received(struct gather *gather, size_t size)
 {
     if (gather->waiting)
         gather->waited_ms += clock_coarse_ms() - gather->waiting_since_ms;
@@ -55,7 +55,7 @@ static int64_t gather_fetch(struct gather *gather, void *buffer, size_t size)
         got = transport_recv(gather->options.from, buffer, wanted, 0);
     } while (got < 0 && errno == EINTR);
     if (got > 0) {
-        note_received(gather, (size_t)got);
+        gather_note_received(gather, (size_t)got);
         return got;
     }
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {

@@ -59,7 +59,7 @@ static void wait_for_client(struct sink *sink)
     sink->waiting = true;
 }
 
-static void note_received(struct sink *sink, size_t size)
+static void sink_note_received(struct sink *sink, size_t size)
 {
     int64_t now = clock_coarse_ms();
     if (sink->waiting)
@@ -135,7 +135,7 @@ static enum fetched fetch_raw(struct sink *sink, int64_t size, struct http_text 
     } while (got < 0 && errno == EINTR);
     if (got <= 0)
         return nothing_came(sink, got);
-    note_received(sink, (size_t)got);
+    sink_note_received(sink, (size_t)got);
     metric_add(sink->loop->metrics->received_copied, got);
     *raw = (struct http_text){sink->block, (size_t)got};
     return FETCHED;
@@ -156,7 +156,7 @@ static enum fetched fetch_pipe(struct sink *sink)
     }
     if (got <= 0)
         return nothing_came(sink, got);
-    note_received(sink, (size_t)got);
+    sink_note_received(sink, (size_t)got);
     metric_add(sink->loop->metrics->received_spliced, got);
     sink->piped = (size_t)got;
     sink->content_left -= got;

@@ -26,14 +26,7 @@
 #define WARM_MS    4000
 
 struct relay {
-    struct source source; /* first */
-    struct http_loop *loop;
-    struct http_lookup_file *file;
-    uint64_t connection_id;
-    struct request_id request;
-    void (*wake)(void *argument);
-    void *argument;
-
+    struct source source;                 /* first */
     struct packet_line_request *gathered; /* bytes that are asked for together with others */
     struct client_operation *operation;   /* a download that is being opened */
     struct packet_call *call;             /* an open one; NULL once its last byte was read */
@@ -46,7 +39,6 @@ struct relay {
     bool copying; /* the kernel does not splice here, or the bytes are encrypted by us */
     bool held;    /* relay_gathered() is on the stack: it frees */
     bool closed;  /* and relay_close() was called meanwhile */
-    bool corked;  /* the last bytes went out with "more follows" */
 
     int64_t offset;                    /* in the file, of the next byte to read */
     int64_t unread;                    /* bytes to read from the storage server */
@@ -92,8 +84,8 @@ static void relay_release_call(struct relay *relay, bool reusable)
 static void relay_fail(struct relay *relay, int code, const char *why)
 {
     log_warning("relay", "c%" PRIu64 ": %s/%s/%s: cannot read past byte %" PRId64 ": %s",
-                relay->connection_id, relay->file->key.application, relay->file->key.user,
-                relay->file->key.file, relay->offset, why);
+                relay->source.connection_id, relay->source.file->key.application,
+                relay->source.file->key.user, relay->source.file->key.file, relay->offset, why);
     relay->failed = true;
     relay->source.error_code = code;
 }
@@ -103,14 +95,14 @@ static void relay_opened(void *argument, struct packet_call *call, const struct 
 /* What every byte of the response is of: a file that was replaced meanwhile is never mixed in. */
 static const uint8_t *relay_digest(const struct relay *relay)
 {
-    return relay->file->stat.has_digest ? relay->file->stat.digest : NULL;
+    return relay->source.file->stat.has_digest ? relay->source.file->stat.digest : NULL;
 }
 
 static bool relay_begin_download(struct relay *relay, const struct address *avoid)
 {
-    relay->operation = client_download(relay->loop->client, &relay->file->key, relay->offset, relay->unread,
-                                       relay_digest(relay), avoid, relay_opened, relay);
-    client_name_request(relay->operation, &relay->request);
+    relay->operation = client_download(relay->source.loop->client, &relay->source.file->key, relay->offset,
+                                       relay->unread, relay_digest(relay), avoid, relay_opened, relay);
+    client_name_request(relay->operation, &relay->source.request);
     if (!relay->operation)
         relay_fail(relay, ERROR_UNAVAILABLE, "no memory");
     return relay->operation;
@@ -121,7 +113,7 @@ static void relay_keep_lent(struct relay *relay)
 {
     if (relay->head_left == 0)
         return;
-    relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
+    relay->block = http_buffers_take(&relay->source.loop->buffers, HTTP_BUFFER_COPY);
     if (relay->block) {
         memcpy(relay->block, relay->head, relay->head_left);
         relay->block_end = relay->head_left;
@@ -137,19 +129,19 @@ static void relay_gathered(void *argument, const uint8_t *body, size_t size)
     struct relay *relay = argument;
     relay->gathered = NULL;
     if (!body) {
-        relay->file->served_ms = 0;
+        relay->source.file->served_ms = 0;
         if (!relay_begin_download(relay, NULL))
-            relay->wake(relay->argument);
+            relay->source.wake(relay->source.argument);
         return;
     }
-    relay->file->served_ms = clock_coarse_ms();
+    relay->source.file->served_ms = clock_coarse_ms();
     relay->head = body;
     relay->head_left = size;
     relay->offset += (int64_t)size;
     relay->unread = 0;
     relay->ready = true;
     relay->held = true;
-    relay->wake(relay->argument);
+    relay->source.wake(relay->source.argument);
     relay->held = false;
     if (relay->closed)
         free(relay);
@@ -170,9 +162,9 @@ static void relay_broken(struct relay *relay, int code, const char *why)
     }
     log_warning("relay",
                 "c%" PRIu64 ": %s/%s/%s: %s broke off at byte %" PRId64 ": %s; trying another server",
-                relay->connection_id, relay->file->key.application, relay->file->key.user,
-                relay->file->key.file, text, relay->offset, why);
-    metric_add(relay->loop->metrics->failovers, 1);
+                relay->source.connection_id, relay->source.file->key.application,
+                relay->source.file->key.user, relay->source.file->key.file, text, relay->offset, why);
+    metric_add(relay->source.loop->metrics->failovers, 1);
     (void)relay_begin_download(relay, &relay->dead);
 }
 
@@ -184,7 +176,7 @@ static void relay_readable(evutil_socket_t fd, short what, void *argument)
     if (!relay->waiting)
         return;
     relay->waiting = false;
-    relay->wake(relay->argument);
+    relay->source.wake(relay->source.argument);
 }
 
 static void relay_opened(void *argument, struct packet_call *call, const struct error *error)
@@ -194,7 +186,7 @@ static void relay_opened(void *argument, struct packet_call *call, const struct 
     if (error) {
         relay_fail(relay, error->code, error->text);
         if (error->code == ERROR_DIGEST) /* it is another file by now */
-            http_lookup_forget(relay->loop->lookup, &relay->file->key);
+            http_lookup_forget(relay->source.loop->lookup, &relay->source.file->key);
     } else {
         relay->call = call;
         relay->head = packet_call_buffered(call, &relay->head_left);
@@ -203,19 +195,19 @@ static void relay_opened(void *argument, struct packet_call *call, const struct 
         relay->offset += (int64_t)relay->head_left;
         if (relay->head_left > 0)
             client_resume_moved(relay->resume, (int64_t)relay->head_left);
-        relay->file->served_ms = clock_coarse_ms();
+        relay->source.file->served_ms = clock_coarse_ms();
         if (relay->unread > 0)
             relay->from = packet_call_transport(call);
         relay->ready = true;
     }
-    relay->wake(relay->argument);
+    relay->source.wake(relay->source.argument);
 }
 
 /* Waits for the storage server's socket. The event is edge-triggered: it has just said EAGAIN. */
 static enum source_status wait_for_storage(struct relay *relay)
 {
     if (!relay->watched) {
-        event_assign(&relay->event, loop_base(relay->loop->loop), relay->from.fd,
+        event_assign(&relay->event, loop_base(relay->source.loop->loop), relay->from.fd,
                      EV_READ | EV_ET | EV_PERSIST, relay_readable, relay);
         if (event_add(&relay->event, NULL) != 0) {
             relay_release_call(relay, false);
@@ -232,10 +224,10 @@ static enum source_status wait_for_storage(struct relay *relay)
 
 static void relay_drop_holders(struct relay *relay)
 {
-    http_pipes_give(&relay->loop->pipes, relay->pipe, relay->piped == 0);
+    http_pipes_give(&relay->source.loop->pipes, relay->pipe, relay->piped == 0);
     relay->pipe = NULL;
     relay->piped = 0;
-    http_buffers_give(&relay->loop->buffers, HTTP_BUFFER_COPY, relay->block);
+    http_buffers_give(&relay->source.loop->buffers, HTTP_BUFFER_COPY, relay->block);
     relay->block = NULL;
     relay->block_start = relay->block_end = 0;
 }
@@ -245,9 +237,9 @@ static bool relay_take_holder(struct relay *relay)
     if (relay->pipe || relay->block)
         return true;
     if (!relay->copying && transport_gives_splice(relay->from))
-        relay->pipe = http_pipes_take(&relay->loop->pipes);
+        relay->pipe = http_pipes_take(&relay->source.loop->pipes);
     if (!relay->pipe)
-        relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
+        relay->block = http_buffers_take(&relay->source.loop->buffers, HTTP_BUFFER_COPY);
     return relay->pipe || relay->block;
 }
 
@@ -360,9 +352,9 @@ static enum source_status relay_send_memory(struct relay *relay, struct transpor
         relay->head += of_head;
         relay->head_left -= of_head;
         relay->block_start += of_block;
-        relay->corked = more;
+        relay->source.corked = more;
         if (of_block > 0)
-            metric_add(relay->loop->metrics->copied, (int64_t)of_block);
+            metric_add(relay->source.loop->metrics->copied, (int64_t)of_block);
         note_sent(relay, of_head + of_block, budget);
     }
     if (relay->call && relay->unread == 0) {
@@ -386,8 +378,8 @@ static enum source_status send_pipe(struct relay *relay, struct transport to, bo
         if (sent <= 0)
             return relay_send_failed(relay);
         relay->piped -= (size_t)sent;
-        relay->corked = more;
-        metric_add(relay->loop->metrics->spliced, sent);
+        relay->source.corked = more;
+        metric_add(relay->source.loop->metrics->spliced, sent);
         note_sent(relay, (size_t)sent, budget);
     }
     return SOURCE_READY;
@@ -400,7 +392,7 @@ static void fetch_small_rest(struct relay *relay)
     if (!relay->call || relay->head_left == 0 || relay->unread == 0 ||
         relay->unread > (int64_t)HTTP_BUFFER_COPY_SIZE || relay->block || relay->pipe)
         return;
-    relay->block = http_buffers_take(&relay->loop->buffers, HTTP_BUFFER_COPY);
+    relay->block = http_buffers_take(&relay->source.loop->buffers, HTTP_BUFFER_COPY);
     if (!relay->block)
         return;
     ssize_t got = transport_recv(relay->from, relay->block, (size_t)relay->unread, MSG_DONTWAIT);
@@ -413,9 +405,10 @@ static void fetch_small_rest(struct relay *relay)
     relay->offset += got;
 }
 
-static enum source_status relay_pump(struct relay *relay, struct transport to, struct http_output *out,
+static enum source_status relay_send(struct source *source, struct transport to, struct http_output *out,
                                      bool last, int64_t *budget)
 {
+    struct relay *relay = relay_of(source);
     relay->copying = relay->copying || !transport_takes_splice(to);
     fetch_small_rest(relay);
     for (;;) {
@@ -448,16 +441,6 @@ static enum source_status relay_pump(struct relay *relay, struct transport to, s
 
 /* ---- the interface ---- */
 
-static enum source_status relay_send(struct source *source, struct transport to, struct http_output *out,
-                                     bool last, int64_t *budget)
-{
-    struct relay *relay = relay_of(source);
-    enum source_status status = relay_pump(relay, to, out, last, budget);
-    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
-        source_uncork(to.fd, &relay->corked);
-    return status;
-}
-
 static enum source_status relay_status(const struct source *source)
 {
     const struct relay *relay = CONTAINER_OF(source, const struct relay, source);
@@ -483,8 +466,8 @@ static void relay_close(struct source *source)
     if (relay->call)
         relay_release_call(relay, false);
     relay_drop_holders(relay);
-    metric_add(relay->loop->metrics->relays, -1);
-    http_lookup_file_release(relay->file);
+    metric_add(relay->source.loop->metrics->relays, -1);
+    source_end(&relay->source);
     relay->closed = true;
     if (!relay->held)
         free(relay);
@@ -502,24 +485,19 @@ struct source *relay_open(const struct source_options *options)
     struct relay *relay = calloc(1, sizeof(*relay));
     if (!relay)
         return NULL;
-    relay->source.operations = &relay_operations;
-    relay->loop = options->loop;
-    relay->file = http_lookup_file_take(options->file);
-    relay->connection_id = options->connection_id;
-    relay->request = options->request;
-    relay->wake = options->wake;
-    relay->argument = options->argument;
+    source_init(&relay->source, &relay_operations, options);
     relay->offset = options->offset;
     relay->unread = options->length;
     relay->unsent = options->length;
     relay->burst = BURST_MIN;
-    client_resume_init(&relay->own, (int)relay->loop->settings->live.failover_tries, 1, 0);
+    client_resume_init(&relay->own, (int)relay->source.loop->settings->live.failover_tries, 1, 0);
     relay->resume = options->resume ? options->resume : &relay->own;
-    metric_add(relay->loop->metrics->relays, 1);
-    if (relay->file->stat.size <= (int64_t)GATHER_MAX && clock_coarse_ms() - relay->file->served_ms < WARM_MS)
-        relay->gathered =
-            client_fetch(relay->loop->client, &relay->file->key, relay->offset, (size_t)options->length,
-                         relay_digest(relay), &relay->request, relay_gathered, relay);
+    metric_add(relay->source.loop->metrics->relays, 1);
+    if (relay->source.file->stat.size <= (int64_t)GATHER_MAX &&
+        clock_coarse_ms() - relay->source.file->served_ms < WARM_MS)
+        relay->gathered = client_fetch(relay->source.loop->client, &relay->source.file->key, relay->offset,
+                                       (size_t)options->length, relay_digest(relay), &relay->source.request,
+                                       relay_gathered, relay);
     if (!relay->gathered && !relay_begin_download(relay, NULL)) {
         relay_close(&relay->source);
         return NULL;

@@ -30,11 +30,6 @@ struct source_operations {
     void (*close)(struct source *source);
 };
 
-struct source {
-    const struct source_operations *operations;
-    int error_code; /* enum error_code */
-};
-
 struct source_options {
     struct http_loop *loop;
     struct http_lookup_file *file; /* a reference is taken */
@@ -47,15 +42,30 @@ struct source_options {
     void *argument;
 };
 
+/* What all sources have. After the first two members: as source_init() took it from the options. */
+struct source {
+    const struct source_operations *operations;
+    int error_code; /* enum error_code */
+    bool corked;    /* the last bytes went out with "more follows" */
+    struct http_loop *loop;
+    struct http_lookup_file *file; /* a reference */
+    uint64_t connection_id;
+    struct request_id request;
+    void (*wake)(void *argument);
+    void *argument;
+};
+
 /* ---- for the sources themselves ---- */
 
 /* False: the client's socket takes nothing now, and an edge follows when it does. A broken one takes
  * everything. */
 bool source_has_room(int socket);
 
-/* What was announced with MSG_MORE does not come at once: the kernel need not wait for it with the bytes it
- * has. */
-void source_uncork(int socket, bool *corked);
+void source_init(struct source *source, const struct source_operations *operations,
+                 const struct source_options *options);
+
+/* Gives the reference back. */
+void source_end(struct source *source);
 
 /* ---- for their connection ---- */
 
@@ -67,11 +77,8 @@ static inline enum source_status source_status(const struct source *source)
 
 /* Sends what is pending in OUT, then the body, at most *BUDGET bytes (which is lowered by what was sent).
  * LAST: nothing follows this body. Not before source_status() was SOURCE_READY. */
-static inline enum source_status source_send(struct source *source, struct transport to,
-                                             struct http_output *out, bool last, int64_t *budget)
-{
-    return source->operations->send(source, to, out, last, budget);
-}
+enum source_status source_send(struct source *source, struct transport to, struct http_output *out, bool last,
+                               int64_t *budget);
 
 /* It has kept the client waiting for too long: it tries another way, or fails at the next call. */
 static inline void source_stalled(struct source *source)

@@ -13,7 +13,6 @@ struct head_source {
     struct http_output left; /* of the memory */
     struct source *rest;     /* NULL: nothing follows */
     struct metric *copied;
-    bool corked;
 };
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): it is freed */
@@ -63,14 +62,14 @@ static enum source_status head_flush(struct head_source *head, struct transport 
     bool flushed = http_output_flush(&part, to, more || allowed < pending, &sent);
     out->start += (uint32_t)sent;
     *budget -= (int64_t)sent;
-    head->corked = more;
+    head->source.corked = more;
     if (!flushed)
         return errno == EAGAIN || errno == EWOULDBLOCK ? SOURCE_BLOCKED : SOURCE_GONE;
     return allowed < pending ? SOURCE_MORE : SOURCE_READY;
 }
 
-static enum source_status send_all(struct head_source *head, struct transport to, struct http_output *out,
-                                   bool last, int64_t *budget)
+static enum source_status source_head_send_all(struct head_source *head, struct transport to,
+                                               struct http_output *out, bool last, int64_t *budget)
 {
     enum source_status status = SOURCE_READY;
     if (http_output_pending(&head->left) > 0) {
@@ -89,9 +88,7 @@ static enum source_status head_send(struct source *source, struct transport to, 
                                     bool last, int64_t *budget)
 {
     struct head_source *head = CONTAINER_OF(source, struct head_source, source);
-    enum source_status status = send_all(head, to, out, last, budget);
-    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
-        source_uncork(to.fd, &head->corked);
+    enum source_status status = source_head_send_all(head, to, out, last, budget);
     if (status == SOURCE_FAILED)
         source->error_code = head->rest->error_code;
     return status;

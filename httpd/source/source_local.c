@@ -38,19 +38,11 @@ struct local_read {
 
 struct local_source {
     struct source source; /* first */
-    struct http_loop *loop;
-    struct http_lookup_file *file;
-    uint64_t connection_id;
-    struct request_id request;
-    void (*wake)(void *argument);
-    void *argument;
-
     struct source *relay; /* has taken over */
     struct local_opening *opening;
     struct open_file *open; /* held */
     struct local_read *reading;
     bool failed;
-    bool corked; /* the last bytes went out with "more follows" */
 
     int64_t offset;  /* in the file, of the next byte to send */
     int64_t left;    /* bytes of the range to hand to the client */
@@ -76,7 +68,7 @@ static void let_go(struct local_source *local)
         local->reading->owner = NULL;
     local->reading = NULL;
     if (local->open)
-        local_files_release(local->loop->local_files, local->open);
+        local_files_release(local->source.loop->local_files, local->open);
     local->open = NULL;
     free(local->block);
     local->block = NULL;
@@ -87,25 +79,25 @@ static void local_hand_over(struct local_source *local, const char *why)
 {
     static struct log_gate gate;
     uint64_t suppressed = 0;
-    const struct local_volume *volume = local->file->volume;
+    const struct local_volume *volume = local->source.file->volume;
     if (log_gate_open(&gate, 1000, &suppressed))
         log_warning("local",
                     "c%" PRIu64 ": %s/%s of group %s: %s; reading from a storage server from byte %" PRId64
                     " on (%" PRIu64 " alike not logged)",
-                    local->connection_id, volume->directory, local->file->place, volume->group, why,
-                    local->offset, suppressed);
-    metric_add(local->loop->metrics->local_failures, 1);
+                    local->source.connection_id, volume->directory, local->source.file->place, volume->group,
+                    why, local->offset, suppressed);
+    metric_add(local->source.loop->metrics->local_failures, 1);
     if (local->open)
-        local_files_forget(local->loop->local_files, local->open);
+        local_files_forget(local->source.loop->local_files, local->open);
     let_go(local);
-    struct source_options options = {.loop = local->loop,
-                                     .file = local->file,
+    struct source_options options = {.loop = local->source.loop,
+                                     .file = local->source.file,
                                      .offset = local->offset,
                                      .length = local->left,
-                                     .connection_id = local->connection_id,
-                                     .request = local->request,
-                                     .wake = local->wake,
-                                     .argument = local->argument};
+                                     .connection_id = local->source.connection_id,
+                                     .request = local->source.request,
+                                     .wake = local->source.wake,
+                                     .argument = local->source.argument};
     local->relay = source_pieces_open(&options);
     if (!local->relay) {
         local->failed = true;
@@ -129,20 +121,20 @@ static void local_source_opened(void *argument, struct open_file *file, const st
     if (!file)
         local_hand_over(local, error->text);
     if (file || local->failed)
-        local->wake(local->argument);
+        local->source.wake(local->source.argument);
 }
 
 static void local_open(struct local_source *local)
 {
-    struct http_lookup_file *file = local->file;
+    struct http_lookup_file *file = local->source.file;
     struct error error = {0};
-    local->open = local_files_find(local->loop->local_files, file->volume, file->place, &file->hint);
+    local->open = local_files_find(local->source.loop->local_files, file->volume, file->place, &file->hint);
     if (local->open)
         return;
     if (local_volume_hangs(file->volume))
         (void)error_set(&error, ERROR_TIMEOUT, "the volume hangs");
     else
-        local->opening = local_files_open(local->loop->local_files, file->volume, file->place,
+        local->opening = local_files_open(local->source.loop->local_files, file->volume, file->place,
                                           file->stat.size, local_source_opened, local, &error);
     if (!local->opening)
         local_hand_over(local, error.text);
@@ -188,7 +180,7 @@ static void read_done(struct job *job)
     }
     free(read);
     if (local)
-        local->wake(local->argument);
+        local->source.wake(local->source.argument);
 }
 
 /* BUDGET: what may be sent, for more need not be there. */
@@ -199,16 +191,16 @@ static enum source_status read_on_worker(struct local_source *local, int64_t bud
     if (read) {
         bool keep = local->open->cannot_tell;
         *read = (struct local_read){
-            .job = {.run = read_run, .done = read_done, .loop = local->loop->loop},
+            .job = {.run = read_run, .done = read_done, .loop = local->source.loop->loop},
             .owner = local,
-            .files = local->loop->local_files,
+            .files = local->source.loop->local_files,
             .file = local->open,
             .offset = local->offset,
             .size = (size_t)min_i64(local->left, keep ? min_i64(local->block_size, budget) : WARM_SIZE),
             .keep = keep,
         };
-        if (workers_submit(local->file->volume->workers, &read->job)) {
-            local_files_take(local->loop->local_files, local->open);
+        if (workers_submit(local->source.file->volume->workers, &read->job)) {
+            local_files_take(local->source.loop->local_files, local->open);
             local->reading = read;
             return SOURCE_WAIT;
         }
@@ -259,7 +251,7 @@ static enum source_status local_send_memory(struct local_source *local, struct t
     out->start += (uint32_t)of_head;
     local->offset += (int64_t)*sent_body;
     local->left -= (int64_t)*sent_body;
-    local->corked = more;
+    local->source.corked = more;
     *budget -= sent;
     return (size_t)sent == pending + size ? SOURCE_READY : SOURCE_BLOCKED;
 }
@@ -267,7 +259,7 @@ static enum source_status local_send_memory(struct local_source *local, struct t
 /* The bytes of a small body if they are at hand without waiting for a disk; else NULL. */
 static const char *small_bytes(struct local_source *local)
 {
-    struct local_files *files = local->loop->local_files;
+    struct local_files *files = local->source.loop->local_files;
     struct open_file *open = local->open;
     if (open->bytes)
         return (const char *)open->bytes + local->offset;
@@ -276,7 +268,7 @@ static const char *small_bytes(struct local_source *local)
         file_window_read_cached(open->fd, local->offset, scratch, (size_t)local->left, &open->cannot_tell);
     if (got != local->left)
         return NULL;
-    if (got == local->file->stat.size)
+    if (got == local->source.file->stat.size)
         local_files_keep(files, open, scratch, (size_t)got);
     return scratch;
 }
@@ -292,7 +284,7 @@ static enum source_status send_small(struct local_source *local, struct transpor
         return SOURCE_READY;
     enum source_status status =
         local_send_memory(local, to, out, bytes, (size_t)local->left, !last, &sent, budget);
-    metric_add(local->loop->metrics->copied, (int64_t)sent);
+    metric_add(local->source.loop->metrics->copied, (int64_t)sent);
     return status;
 }
 
@@ -303,7 +295,7 @@ static enum source_status send_block(struct local_source *local, struct transpor
     bool more = local->left == (int64_t)size && !last;
     enum source_status status =
         local_send_memory(local, to, out, local->block + local->block_start, size, more, &sent, budget);
-    metric_add(local->loop->metrics->copied, (int64_t)sent);
+    metric_add(local->source.loop->metrics->copied, (int64_t)sent);
     local->block_start += sent;
     if (local->block_start == local->block_end)
         local->block_size = min_i64(local->block_size * 2, FILE_WINDOW_SIZE);
@@ -326,9 +318,9 @@ static enum source_status send_window(struct local_source *local, struct transpo
     if (window.sent > 0) {
         local->offset += (int64_t)window.sent;
         local->left -= (int64_t)window.sent;
-        local->corked = false;
+        local->source.corked = false;
         *budget -= (int64_t)window.sent;
-        metric_add(local->loop->metrics->sendfiled, (int64_t)window.sent);
+        metric_add(local->source.loop->metrics->sendfiled, (int64_t)window.sent);
     }
     switch (window.end) {
     case FILE_WINDOW_SENT:
@@ -414,10 +406,7 @@ static enum source_status local_send(struct source *source, struct transport to,
         return SOURCE_FAILED;
     if (local->relay)
         return by_relay(local, source_send(local->relay, to, out, last, budget));
-    enum source_status status = local_pump(local, to, out, last, budget);
-    if (status == SOURCE_WAIT || status == SOURCE_BLOCKED)
-        source_uncork(to.fd, &local->corked);
-    return status;
+    return local_pump(local, to, out, last, budget);
 }
 
 static enum source_status local_status(const struct source *source)
@@ -445,7 +434,7 @@ static void local_close(struct source *source)
     struct local_source *local = local_of(source);
     source_close(local->relay);
     let_go(local);
-    http_lookup_file_release(local->file);
+    source_end(&local->source);
     free(local);
 }
 
@@ -461,13 +450,7 @@ struct source *source_local_open(const struct source_options *options)
     struct local_source *local = calloc(1, sizeof(*local));
     if (!local)
         return NULL;
-    local->source.operations = &local_operations;
-    local->loop = options->loop;
-    local->file = http_lookup_file_take(options->file);
-    local->connection_id = options->connection_id;
-    local->request = options->request;
-    local->wake = options->wake;
-    local->argument = options->argument;
+    source_init(&local->source, &local_operations, options);
     local->offset = options->offset;
     local->left = options->length;
     local->block_size = BLOCK_MIN;

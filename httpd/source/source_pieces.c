@@ -15,7 +15,7 @@
 
 struct pieces {
     struct source source;          /* first */
-    struct source_options options; /* of the piece under way; with a reference to the file */
+    struct source_options options; /* of the piece under way */
     struct source *relay;          /* NULL: the next piece is begun when the client takes it */
     bool ready;                    /* the relay's first byte has been at hand */
     int64_t left;                  /* bytes of the range behind the piece under way */
@@ -172,7 +172,7 @@ static void pieces_close(struct source *source)
     struct pieces *pieces = pieces_of(source);
     event_del(&pieces->timer);
     end_relay(pieces);
-    http_lookup_file_release(pieces->options.file);
+    source_end(&pieces->source);
     free(pieces);
 }
 
@@ -190,7 +190,7 @@ struct source *source_pieces_open(const struct source_options *options)
     struct pieces *pieces = calloc(1, sizeof(*pieces));
     if (!pieces)
         return NULL;
-    pieces->source.operations = &pieces_operations;
+    source_init(&pieces->source, &pieces_operations, options);
     pieces->options = *options;
     pieces->options.length = 0;
     pieces->options.resume = &pieces->resume;
@@ -199,7 +199,6 @@ struct source *source_pieces_open(const struct source_options *options)
     client_resume_init(&pieces->resume, (int)settings->live.failover_tries, 1,
                        settings->live.failover_tries > 0 ? settings->live.storage_timeout_ms : 1);
     pieces->left = options->length;
-    http_lookup_file_take(options->file);
     if (evtimer_assign(&pieces->timer, loop_base(options->loop->loop), piece_pause_over, pieces) != 0 ||
         !piece_begin_next(pieces, SOURCE_PIECES_FIRST)) {
         pieces_close(&pieces->source);

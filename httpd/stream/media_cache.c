@@ -263,6 +263,8 @@ static void load_finish(struct media_load *load, const struct error *error)
     struct media_cache_loop *own = load->own;
     struct media_film *film = load->film;
     load->film = NULL;
+    if (film) /* without the quote */
+        snprintf(film->version, sizeof(film->version), "%.8s", load->file->etag + 1);
     if (error)
         load_log(load, error);
     if (error && media_cache_is_refusal(error->code))

@@ -17,7 +17,7 @@
 #define REQUEST_MAX ((int64_t)16 * 1024 * 1024) /* bytes of one request, unless a piece has more */
 #define CHUNK       ((size_t)64 * 1024) /* what is received at a time where it is not the pieces alone */
 #define TURN                                                                                                 \
-    ((int64_t)64 * 1024) /* what is received before others have their turn: films are read side by side */
+    ((int64_t)32 * 1024) /* what is received before others have their turn: films are read side by side */
 
 /* What a worker does. Outlives the reading where that is cancelled. */
 struct local_job {
@@ -58,7 +58,7 @@ struct media_read {
     struct error error;
 };
 
-static void read_free(struct media_read *read)
+static void media_read_read_free(struct media_read *read)
 {
     if (read->opening)
         local_files_cancel(read->opening);
@@ -80,7 +80,7 @@ static void read_free(struct media_read *read)
 void media_read_cancel(struct media_read *read)
 {
     if (read)
-        read_free(read);
+        media_read_read_free(read);
 }
 
 static void read_succeed(struct media_read *read)
@@ -90,7 +90,7 @@ static void read_succeed(struct media_read *read)
     uint8_t *bytes = read->bytes;
     size_t size = read->size;
     read->bytes = NULL;
-    read_free(read);
+    media_read_read_free(read);
     callback(argument, bytes, size, NULL);
 }
 
@@ -100,7 +100,7 @@ static void read_fail(struct media_read *read, int code, const char *text)
     media_read_callback callback = read->callback;
     void *argument = read->argument;
     (void)error_set(&error, code, "%s", text);
-    read_free(read);
+    media_read_read_free(read);
     callback(argument, NULL, 0, &error);
 }
 
@@ -434,7 +434,7 @@ struct media_read *media_read_start(struct http_loop *loop, struct http_lookup_f
     read->pieces = malloc(count * sizeof(*pieces));
     read->bytes = malloc(read->size);
     if (!read->pieces || !read->bytes) {
-        read_free(read);
+        media_read_read_free(read);
         return NULL;
     }
     memcpy(read->pieces, pieces, count * sizeof(*pieces));
@@ -442,7 +442,7 @@ struct media_read *media_read_start(struct http_loop *loop, struct http_lookup_f
     if (file->volume) {
         local_begin(read);
     } else if (!fetch_begin(read)) {
-        read_free(read);
+        media_read_read_free(read);
         return NULL;
     }
     return read;

@@ -64,7 +64,7 @@ void poster_service_destroy(struct poster_service *service)
     free(service);
 }
 
-static bool send_all(int fd, const void *bytes, size_t size)
+static bool poster_service_send_all(int fd, const void *bytes, size_t size)
 {
     for (const uint8_t *at = bytes; size > 0;) {
         ssize_t done = send(fd, at, size, MSG_NOSIGNAL);
@@ -128,8 +128,9 @@ bool poster_service_ask(const struct poster_service *service, const struct poste
         return error_set(error, ERROR_EXHAUSTED,
                          "no poster: reel-poster is not installed on this server, or does not run");
     }
-    if (!send_all(fd, request, sizeof(*request)) || !send_all(fd, film, request->size) ||
-        !receive_all(fd, &answer, sizeof(answer)) || answer.magic != POSTER_MAGIC) {
+    if (!poster_service_send_all(fd, request, sizeof(*request)) ||
+        !poster_service_send_all(fd, film, request->size) || !receive_all(fd, &answer, sizeof(answer)) ||
+        answer.magic != POSTER_MAGIC) {
         /* It ended in the middle: the bytes were too much for it, or they are what its limits are for; or it was
          * restarted, so that this does not hold for long. */
         *holds_ms = ENDED_MS;

@@ -64,7 +64,7 @@ static void make_clip(struct stream_request *request)
 /* ---- all files are known ---- */
 
 /* What could not be had of the files beside the first one is left out. */
-static void leave_out(const struct stream_request *request)
+static void stream_leave_out(const struct stream_request *request)
 {
     for (size_t i = 0; i < request->count; i++) {
         const struct stream_item *item = &request->items[i];
@@ -116,7 +116,7 @@ static void prepare(struct stream_request *request)
         stream_finish(request, STREAM_FILE);
         return;
     }
-    leave_out(request);
+    stream_leave_out(request);
     if (!own->film && request->name.resource == MEDIA_POSTER && own->file &&
         media_cache_is_refusal(own->error.code)) {
         stream_picture_cover(request);
@@ -182,10 +182,35 @@ static void item_on_film(void *argument, struct media_film *film, const struct e
     item_answered(item->request);
 }
 
+static void item_start(struct stream_item *item);
+
+/* The playlist that led here was made of other bytes: those of a file that was under this ID before, or that this loop does not know
+ * of yet. Then it asks once more, and ends with item_answered(), now or later. */
+static bool is_another_file(struct stream_item *item)
+{
+    struct stream_request *request = item->request;
+    if (request->version[0] == '\0' || item != stream_own(request) ||
+        strncmp(item->file->etag + 1, request->version, strlen(request->version)) == 0)
+        return false;
+    http_lookup_file_release(item->file);
+    item->file = NULL;
+    if (item->asked_again) {
+        (void)error_set(&item->error, ERROR_NOT_FOUND, "another file has come under this ID");
+        item_answered(request);
+        return true;
+    }
+    item->asked_again = true;
+    http_lookup_forget(request->options.streams->http->lookup, &item->key);
+    item_start(item);
+    return true;
+}
+
 /* Ends with item_answered(), now or later. */
 static void item_find_film(struct stream_item *item)
 {
     struct stream_request *request = item->request;
+    if (is_another_file(item))
+        return;
     if (request->name.resource == MEDIA_FILE) { /* is sent as it is; its playlist knew that it may be */
         item_answered(request);
         return;
@@ -217,10 +242,10 @@ static void item_on_file(void *argument, struct http_lookup_file *file, const st
     item_answered(item->request);
 }
 
-static void item_start(struct stream_item *item, const struct proto_file_key *key)
+static void item_start(struct stream_item *item)
 {
     struct stream_request *request = item->request;
-    switch (http_lookup_start(request->options.streams->http->lookup, key, NULL, item_on_file, item,
+    switch (http_lookup_start(request->options.streams->http->lookup, &item->key, NULL, item_on_file, item,
                               &item->file, &item->lookup)) {
     case HTTP_LOOKUP_WAITING:
         return;
@@ -257,6 +282,20 @@ static bool read_picture_name(struct stream_request *request, const struct http_
     return true;
 }
 
+/* A part of a stream that a playlist led to. Whatever else calls itself v is ignored, as any query is. */
+static void read_version(struct stream_request *request, struct http_text version)
+{
+    if (request->name.resource == MEDIA_MASTER || request->name.resource == MEDIA_MANIFEST ||
+        version.size != sizeof(request->version) - 1)
+        return;
+    for (size_t i = 0; i < version.size; i++) {
+        if ((version.bytes[i] < '0' || version.bytes[i] > '9') &&
+            (version.bytes[i] < 'a' || version.bytes[i] > 'f'))
+            return;
+    }
+    memcpy(request->version, version.bytes, version.size);
+}
+
 /* What the target asks for. False: nothing of that name is ever there. */
 static bool read_name(struct stream_request *request, const struct http_target *target)
 {
@@ -275,6 +314,7 @@ static bool read_name(struct stream_request *request, const struct http_target *
         !media_name_parse(resource.bytes, resource.size, &request->name))
         return false;
     memcpy(request->resource, resource.bytes, resource.size);
+    read_version(request, target->version);
     bool dash = request->name.resource == MEDIA_MANIFEST;
     bool hls = request->name.resource == MEDIA_MASTER || request->name.resource == MEDIA_PLAYLIST ||
                request->name.resource == MEDIA_FILE;
@@ -334,10 +374,10 @@ struct stream_request *stream_request_start(const struct stream_request_options 
     note_needs(request);
     request->waiting++; /* this function itself */
     for (size_t i = 0; i < request->count; i++) {
-        struct proto_file_key key = request->key;
-        memcpy(key.file, options->target->items[i], sizeof(key.file));
+        request->items[i].key = request->key;
+        memcpy(request->items[i].key.file, options->target->items[i], sizeof(request->items[i].key.file));
         if (request->items[i].needed)
-            item_start(&request->items[i], &key);
+            item_start(&request->items[i]);
     }
     request->prepared = true;
     item_answered(request);

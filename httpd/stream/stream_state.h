@@ -16,7 +16,8 @@
 /* One file of the set, on its way. */
 struct stream_item {
     struct stream_request *request;
-    bool needed;
+    bool needed, asked_again;
+    struct proto_file_key key;
     struct http_lookup_wait *lookup;
     struct media_cache_wait *wait;
     struct http_lookup_file *file; /* a reference */
@@ -31,6 +32,7 @@ struct stream_request {
     enum http_service service;
     struct media_name name;
     char resource[MEDIA_NAME_MAX];
+    char version[MEDIA_VERSION_SIZE]; /* that its file must have; "": any */
     size_t count;
     size_t waiting; /* items that have not been answered */
     bool started;   /* stream_request_start() has returned: wake() may come */

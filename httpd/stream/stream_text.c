@@ -4,6 +4,7 @@
 #include "httpd/stream/stream_build.h"
 #include "httpd/stream/stream_repack.h"
 #include "httpd/stream/stream_state.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -112,6 +113,17 @@ void stream_text_read(void *argument, uint8_t *bytes, size_t size, const struct 
         stream_text_build(request, bytes, size);
 }
 
+static void refuse_text_track(struct stream_request *request, const struct mp4_track *track)
+{
+    struct error error;
+    (void)error_set(&error, ERROR_UNKNOWN_COMMAND,
+                    "its track %u, of subtitles, has %" PRId64 " bytes in %u samples; at most %" PRId64
+                    " bytes in %d samples can be streamed",
+                    request->name.track, track->bytes, (unsigned)track->count, TEXT_MAX,
+                    MP4_FRAGMENT_SAMPLES_MAX);
+    stream_finish_error(request, &error);
+}
+
 /* All samples of a track of text. */
 static void read_text_track(struct stream_request *request, const struct mp4_track *track)
 {
@@ -119,11 +131,13 @@ static void read_text_track(struct stream_request *request, const struct mp4_tra
     struct mp4_sample sample;
     size_t count = 0;
     int64_t size = 0;
-    struct mp4_piece *pieces = track->bytes <= TEXT_MAX && track->count <= MP4_FRAGMENT_SAMPLES_MAX
-                                   ? malloc(((size_t)track->count + 1) * sizeof(*pieces))
-                                   : NULL;
+    if (track->bytes > TEXT_MAX || track->count > MP4_FRAGMENT_SAMPLES_MAX) {
+        refuse_text_track(request, track);
+        return;
+    }
+    struct mp4_piece *pieces = malloc(((size_t)track->count + 1) * sizeof(*pieces));
     if (!pieces) {
-        stream_finish_failed(request, ERROR_UNKNOWN_COMMAND, "its subtitles are too long");
+        stream_finish_failed(request, ERROR_UNAVAILABLE, "no memory for subtitles");
         return;
     }
     mp4_cursor_seek(&cursor, track, 0);

@@ -16,7 +16,7 @@ static void skip_blanks(struct http_text *rest)
     }
 }
 
-static char take(struct http_text *rest)
+static char content_name_take(struct http_text *rest)
 {
     rest->size--;
     return *rest->bytes++;
@@ -41,24 +41,24 @@ static bool take_form_escape(struct http_text *rest, char *c)
 }
 
 /* A token or a quoted string. False: it does not end, or does not fit. */
-static bool take_value(struct http_text *rest, bool form, char *out, size_t size)
+static bool content_name_take_value(struct http_text *rest, bool form, char *out, size_t size)
 {
     size_t length = 0;
     bool quoted = rest->size > 0 && *rest->bytes == '"';
     if (quoted)
-        (void)take(rest);
+        (void)content_name_take(rest);
     for (;;) {
         if (rest->size == 0)
             break;
         if (!quoted && (*rest->bytes == ';' || *rest->bytes == ' ' || *rest->bytes == '\t'))
             break;
-        char c = take(rest);
+        char c = content_name_take(rest);
         if (quoted && c == '"')
             break;
         if (quoted && rest->size == 0)
             return false;
         if (quoted && c == '\\' && (!form || *rest->bytes == '"' || *rest->bytes == '\\'))
-            c = take(rest);
+            c = content_name_take(rest);
         else if (form && c == '%')
             (void)take_form_escape(rest, &c);
         if (c == '\0' || length + 1 >= size)
@@ -74,24 +74,24 @@ enum content_name_result content_name_parameter(struct http_text value, const ch
 {
     struct http_text rest = value;
     while (rest.size > 0 && *rest.bytes != ';')
-        (void)take(&rest);
+        (void)content_name_take(&rest);
     while (rest.size > 0) {
         char ignored[PROTO_NAME_SIZE * 3];
         struct http_text name;
-        (void)take(&rest); /* the semicolon */
+        (void)content_name_take(&rest); /* the semicolon */
         skip_blanks(&rest);
         name = (struct http_text){rest.bytes, 0};
         while (rest.size > 0 && *rest.bytes != '=' && *rest.bytes != ';') {
-            (void)take(&rest);
+            (void)content_name_take(&rest);
             name.size++;
         }
         name = http_text_trim(name);
         if (rest.size == 0 || *rest.bytes == ';')
             continue;
-        (void)take(&rest); /* the equals sign */
+        (void)content_name_take(&rest); /* the equals sign */
         skip_blanks(&rest);
         bool wanted = http_text_equal_nocase(name, parameter);
-        if (!take_value(&rest, form, wanted ? out : ignored, wanted ? size : sizeof(ignored)))
+        if (!content_name_take_value(&rest, form, wanted ? out : ignored, wanted ? size : sizeof(ignored)))
             return CONTENT_NAME_WRONG;
         if (wanted)
             return CONTENT_NAME_FOUND;

@@ -19,7 +19,7 @@ static void disposition_put(struct writer *writer, char c)
         writer->buffer[writer->size++] = c;
 }
 
-static void put_text(struct writer *writer, const char *text)
+static void disposition_put_text(struct writer *writer, const char *text)
 {
     while (*text != '\0')
         disposition_put(writer, *text++);
@@ -56,9 +56,9 @@ char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
     bool plain = true;
     bool utf8 = true;
 
-    put_text(&writer, "attachment");
+    disposition_put_text(&writer, "attachment");
     if (*base != '\0') {
-        put_text(&writer, "; filename=\"");
+        disposition_put_text(&writer, "; filename=\"");
         for (const unsigned char *at = base; *at != '\0';) {
             size_t length = utf8_sequence(at, strlen((const char *)at), NULL);
             plain = plain && disposition_is_plain(*at);
@@ -70,7 +70,7 @@ char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
     }
     /* Only what is UTF-8 can be announced as UTF-8. */
     if (!plain && utf8) {
-        put_text(&writer, "; filename*=UTF-8''");
+        disposition_put_text(&writer, "; filename*=UTF-8''");
         for (const unsigned char *at = base; *at != '\0'; at++) {
             static const char digits[] = "0123456789ABCDEF";
             if (is_attribute_character(*at)) {
@@ -90,7 +90,7 @@ char *disposition_format(const char *name, char buffer[DISPOSITION_SIZE])
 static bool is_of_kind(const char *pattern, const char *essence, size_t size)
 {
     size_t kind = strlen(pattern) - 1; /* with the slash */
-    return pattern[kind] == '*' && size > kind && strncasecmp(pattern, essence, kind) == 0 &&
+    return size > kind && pattern[kind] == '*' && strncasecmp(pattern, essence, kind) == 0 &&
            !(size >= 4 && strncasecmp(essence + size - 4, "+xml", 4) == 0);
 }
 

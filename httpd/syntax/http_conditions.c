@@ -27,7 +27,8 @@ static bool tag_matches(struct http_text text, const char *etag, bool strong)
     return parse_entity_tag(text, &weak, &opaque) && !(strong && weak) && http_text_equal(opaque, etag);
 }
 
-static bool list_matches(const struct http_text *fields, size_t count, const char *etag, bool strong)
+static bool conditions_list_matches(const struct http_text *fields, size_t count, const char *etag,
+                                    bool strong)
 {
     for (size_t i = 0; i < count; i++) {
         struct http_text rest = fields[i];
@@ -57,7 +58,8 @@ enum http_condition_verdict http_conditions_evaluate(const struct http_condition
 
     /* Steps 1 and 2: If-Unmodified-Since counts only without If-Match. */
     if (conditions->if_match_count > 0) {
-        if (!list_matches(conditions->if_match, conditions->if_match_count, validators->etag, true))
+        if (!conditions_list_matches(conditions->if_match, conditions->if_match_count, validators->etag,
+                                     true))
             return HTTP_CONDITION_FAILED;
     } else if (modified_since(conditions->if_unmodified_since, validators->last_modified, now, &valid)) {
         return HTTP_CONDITION_FAILED;
@@ -65,7 +67,8 @@ enum http_condition_verdict http_conditions_evaluate(const struct http_condition
 
     /* Steps 3 and 4: If-Modified-Since counts only without If-None-Match. */
     if (conditions->if_none_match_count > 0) {
-        if (list_matches(conditions->if_none_match, conditions->if_none_match_count, validators->etag, false))
+        if (conditions_list_matches(conditions->if_none_match, conditions->if_none_match_count,
+                                    validators->etag, false))
             return HTTP_CONDITION_NOT_MODIFIED;
     } else if (!modified_since(conditions->if_modified_since, validators->last_modified, now, &valid) &&
                valid) {

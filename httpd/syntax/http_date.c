@@ -108,7 +108,7 @@ static bool date_take_name(struct cursor *cursor, const char *const *names, size
     return false;
 }
 
-static bool take_time(struct cursor *cursor, struct http_calendar *c)
+static bool http_date_take_time(struct cursor *cursor, struct http_calendar *c)
 {
     return take_digits(cursor, 2, &c->hour) && date_take_literal(cursor, ":") &&
            take_digits(cursor, 2, &c->minute) && date_take_literal(cursor, ":") &&
@@ -131,8 +131,9 @@ static bool parse_imf_fixdate(struct cursor cursor, struct http_calendar *c)
     bool ok = date_take_name(&cursor, day_names, ARRAY_SIZE(day_names), &c->weekday) &&
               date_take_literal(&cursor, ", ") && take_digits(&cursor, 2, &c->day) &&
               date_take_literal(&cursor, " ") && take_month(&cursor, c) && date_take_literal(&cursor, " ") &&
-              take_digits(&cursor, 4, &year) && date_take_literal(&cursor, " ") && take_time(&cursor, c) &&
-              date_take_literal(&cursor, " GMT") && cursor.at == cursor.end;
+              take_digits(&cursor, 4, &year) && date_take_literal(&cursor, " ") &&
+              http_date_take_time(&cursor, c) && date_take_literal(&cursor, " GMT") &&
+              cursor.at == cursor.end;
     if (ok)
         c->year = year;
     return ok;
@@ -145,8 +146,9 @@ static bool parse_rfc850(struct cursor cursor, int64_t now, struct http_calendar
     bool ok = date_take_name(&cursor, long_day_names, ARRAY_SIZE(long_day_names), &c->weekday) &&
               date_take_literal(&cursor, ", ") && take_digits(&cursor, 2, &c->day) &&
               date_take_literal(&cursor, "-") && take_month(&cursor, c) && date_take_literal(&cursor, "-") &&
-              take_digits(&cursor, 2, &year) && date_take_literal(&cursor, " ") && take_time(&cursor, c) &&
-              date_take_literal(&cursor, " GMT") && cursor.at == cursor.end;
+              take_digits(&cursor, 2, &year) && date_take_literal(&cursor, " ") &&
+              http_date_take_time(&cursor, c) && date_take_literal(&cursor, " GMT") &&
+              cursor.at == cursor.end;
     if (!ok)
         return false;
     struct http_calendar today;
@@ -167,8 +169,8 @@ static bool parse_asctime(struct cursor cursor, struct http_calendar *c)
         return false;
     ok =
         date_take_literal(&cursor, " ") ? take_digits(&cursor, 1, &c->day) : take_digits(&cursor, 2, &c->day);
-    ok = ok && date_take_literal(&cursor, " ") && take_time(&cursor, c) && date_take_literal(&cursor, " ") &&
-         take_digits(&cursor, 4, &year) && cursor.at == cursor.end;
+    ok = ok && date_take_literal(&cursor, " ") && http_date_take_time(&cursor, c) &&
+         date_take_literal(&cursor, " ") && take_digits(&cursor, 4, &year) && cursor.at == cursor.end;
     if (ok)
         c->year = year;
     return ok;

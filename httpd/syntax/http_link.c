@@ -46,12 +46,13 @@ static struct http_text path_token(struct http_text path)
     return take_until(&rest, '/');
 }
 
-struct http_text http_link_strip(struct http_text path)
+struct http_text http_link_strip(struct http_text path, struct http_link_marks *marks)
 {
     struct link_token token;
+    marks->path = (struct http_text){NULL, 0};
     if (!has_link(path))
         return path;
-    struct http_text text = path_token(path);
+    struct http_text text = marks->path = path_token(path);
     return link_token_parse(text.bytes, text.size, &token) ? text_from(path, 3 + text.size) : path;
 }
 
@@ -66,25 +67,26 @@ static int which_part(struct http_text item, struct http_text *value)
     return item.bytes[0] == 'e' ? 0 : item.bytes[0] == 'k' ? 1 : item.bytes[0] == 's' ? 2 : -1;
 }
 
-static enum http_link_form find_in_query(struct http_text query, struct link_token *token)
+bool http_link_mark(struct http_link_marks *marks, struct http_text parameter)
 {
-    struct link_part parts[3] = {0};
-    int next = 0;
-    bool broken = false, apart = false;
-    while (query.size > 0) {
-        struct http_text value, item = take_until(&query, '&');
-        int part = which_part(item, &value);
-        if (part < 0) {
-            apart = next > 0;
-            continue;
-        }
-        broken = broken || part != next || (apart && next < 3);
-        if (!broken)
-            parts[next++] = (struct link_part){value.bytes, value.size};
+    struct http_text value;
+    int part = which_part(parameter, &value);
+    if (part < 0) {
+        marks->apart = marks->count > 0;
+        return false;
     }
-    if (next == 0 && !broken)
+    marks->broken = marks->broken || part != marks->count || (marks->apart && marks->count < 3);
+    if (!marks->broken)
+        marks->parts[marks->count++] = (struct link_part){value.bytes, value.size};
+    return true;
+}
+
+static enum http_link_form find_in_query(const struct http_link_marks *marks, struct link_token *token)
+{
+    const struct link_part *parts = marks->parts;
+    if (marks->count == 0 && !marks->broken)
         return HTTP_LINK_NONE;
-    return !broken && next == 3 && link_token_parse_query(parts[0], parts[1], parts[2], token)
+    return !marks->broken && marks->count == 3 && link_token_parse_query(parts[0], parts[1], parts[2], token)
                ? HTTP_LINK_QUERY
                : HTTP_LINK_BROKEN;
 }
@@ -109,18 +111,15 @@ static enum http_link_form find_in_cookies(const struct http_text *cookies, size
     return form;
 }
 
-enum http_link_form http_link_find(struct http_text target, const struct http_text *cookies, size_t count,
-                                   struct link_token *token)
+enum http_link_form http_link_find(const struct http_link_marks *marks, const struct http_text *cookies,
+                                   size_t count, struct link_token *token)
 {
     struct link_token found[2];
-    struct http_text path, query;
-    split_target(target, &path, &query);
-    enum http_link_form form = find_in_query(query, token);
+    enum http_link_form form = find_in_query(marks, token);
     enum http_link_form others[2] = {HTTP_LINK_NONE, find_in_cookies(cookies, count, &found[1])};
-    if (has_link(path)) {
-        struct http_text text = path_token(path);
-        others[0] = link_token_parse(text.bytes, text.size, &found[0]) ? HTTP_LINK_PATH : HTTP_LINK_BROKEN;
-    }
+    if (marks->path.bytes)
+        others[0] = link_token_parse(marks->path.bytes, marks->path.size, &found[0]) ? HTTP_LINK_PATH
+                                                                                     : HTTP_LINK_BROKEN;
     for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
         if (others[i] == HTTP_LINK_NONE)
             continue;

@@ -23,13 +23,24 @@ enum http_link_form {
     HTTP_LINK_SEVERAL,
 };
 
-/* TARGET as it came (origin-form or absolute-form), COOKIES the values of all Cookie lines. TOKEN is filled for the first three
- * forms that are there. */
-enum http_link_form http_link_find(struct http_text target, const struct http_text *cookies, size_t count,
-                                   struct link_token *token);
+/* Where in a request-target links are, as texts: whoever takes it apart (http_target_parse()) notes it in passing. */
+struct http_link_marks {
+    struct http_text path;     /* TOKEN of /t/TOKEN; BYTES NULL: the path begins in another way */
+    struct link_part parts[3]; /* of the query: e, k, s */
+    uint8_t count;             /* how many of them there were, each in its turn */
+    bool apart;                /* another parameter has come behind the first of them */
+    bool broken;               /* one was out of turn */
+};
 
-/* PATH (beginning with its slash) without a well-formed /t/TOKEN before it. */
-struct http_text http_link_strip(struct http_text path);
+/* The next parameter of the query. True: it is a link's, and nothing else. */
+MUST_CHECK bool http_link_mark(struct http_link_marks *marks, struct http_text parameter);
+
+/* The link in a target and in COOKIES, the values of all Cookie lines. TOKEN is filled for the first three forms that are there. */
+enum http_link_form http_link_find(const struct http_link_marks *marks, const struct http_text *cookies,
+                                   size_t count, struct link_token *token);
+
+/* PATH (beginning with its slash) without a well-formed /t/TOKEN before it, which is noted in MARKS however it is written. */
+struct http_text http_link_strip(struct http_text path, struct http_link_marks *marks);
 
 /* TEXT, a target or the address of a page, with *** in the place of signatures: the values of `s` in its query and what is behind
  * the last dot of a token in its path. Cut to SIZE bytes; returns how many were written. */

@@ -21,7 +21,7 @@ static http_parser *parser_of(struct http_request *request)
 }
 
 /* Always returns 1, which stops the parser. */
-static int refuse(struct http_request *request, uint16_t status, const char *reason)
+static int http_request_refuse(struct http_request *request, uint16_t status, const char *reason)
 {
     if (request->status == 0) {
         request->status = status;
@@ -96,10 +96,11 @@ static int keep_field(struct http_request *request)
 {
     struct http_text name = http_request_text(request->base, request->name);
     if (++request->field_count > request->limits->fields_max)
-        return refuse(request, 431, "too many header fields");
+        return http_request_refuse(request, 431, "too many header fields");
     for (size_t i = 0; i < name.size; i++) {
         if (!http_text_is_token_character(name.bytes[i]))
-            return refuse(request, 400, "a header field's name has a character that it must not have");
+            return http_request_refuse(request, 400,
+                                       "a header field's name has a character that it must not have");
     }
     enum http_field field = find_field(name);
     if (field == HTTP_FIELD_COUNT)
@@ -113,15 +114,15 @@ static int keep_field(struct http_request *request)
         return 0;
     }
     if (request->repeated_count == HTTP_REPEATED_FIELDS_MAX)
-        return refuse(request, 431, "too many repeated header fields");
+        return http_request_refuse(request, 431, "too many repeated header fields");
     request->repeated[request->repeated_count++] = (struct http_repeated_field){(uint8_t)field, slice};
     return 0;
 }
 
 /* Pieces of one string come in several calls; as the buffer is one, the last piece's end is the string's end.
  */
-static void extend(const struct http_request *request, struct http_slice *slice, bool first, const char *at,
-                   size_t size)
+static void http_request_extend(const struct http_request *request, struct http_slice *slice, bool first,
+                                const char *at, size_t size)
 {
     size_t offset = (size_t)(at - request->base);
     if (first)
@@ -132,9 +133,9 @@ static void extend(const struct http_request *request, struct http_slice *slice,
 static int on_url(http_parser *parser, const char *at, size_t size)
 {
     struct http_request *request = parser->data;
-    extend(request, &request->target, request->target.size == 0, at, size);
+    http_request_extend(request, &request->target, request->target.size == 0, at, size);
     if (request->target.size > request->limits->target_max)
-        return refuse(request, 414, "the request-target is too long");
+        return http_request_refuse(request, 414, "the request-target is too long");
     return 0;
 }
 
@@ -144,7 +145,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t size)
     bool first = request->last != LAST_NAME;
     if (request->last == LAST_VALUE && keep_field(request) != 0)
         return 1;
-    extend(request, &request->name, first, at, size);
+    http_request_extend(request, &request->name, first, at, size);
     request->last = LAST_NAME;
     return 0;
 }
@@ -152,7 +153,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t size)
 static int on_header_value(http_parser *parser, const char *at, size_t size)
 {
     struct http_request *request = parser->data;
-    extend(request, &request->value, request->last != LAST_VALUE, at, size);
+    http_request_extend(request, &request->value, request->last != LAST_VALUE, at, size);
     request->last = LAST_VALUE;
     return 0;
 }
@@ -274,19 +275,19 @@ static int check_framing(struct http_request *request, const char *base)
     struct http_text length = http_request_field(request, base, HTTP_FIELD_CONTENT_LENGTH);
 
     if (http_request_field_count(request, HTTP_FIELD_CONTENT_LENGTH) > 1)
-        return refuse(request, 400, "more than one Content-Length");
+        return http_request_refuse(request, 400, "more than one Content-Length");
     if (coding.bytes) {
         if (length.bytes)
-            return refuse(request, 400, "Content-Length beside Transfer-Encoding");
+            return http_request_refuse(request, 400, "Content-Length beside Transfer-Encoding");
         if (parser->http_minor == 0)
-            return refuse(request, 400, "Transfer-Encoding in HTTP/1.0");
+            return http_request_refuse(request, 400, "Transfer-Encoding in HTTP/1.0");
         if (http_request_field_count(request, HTTP_FIELD_TRANSFER_ENCODING) > 1 ||
             !http_text_equal_nocase(coding, "chunked"))
-            return refuse(request, 501, "a transfer coding other than chunked");
+            return http_request_refuse(request, 501, "a transfer coding other than chunked");
         request->body_kind = HTTP_BODY_CHUNKED;
     } else if (length.bytes) {
         if (!http_text_number(length, &request->body_length) || request->body_length == INT64_MAX)
-            return refuse(request, 400, "Content-Length is not a number");
+            return http_request_refuse(request, 400, "Content-Length is not a number");
         request->body_kind = request->body_length > 0 ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
     }
     return 0;
@@ -296,11 +297,11 @@ static int check_host(struct http_request *request, const char *base)
 {
     size_t count = http_request_field_count(request, HTTP_FIELD_HOST);
     if (count > 1)
-        return refuse(request, 400, "more than one Host");
+        return http_request_refuse(request, 400, "more than one Host");
     if (count == 0 && request->minor_version > 0)
-        return refuse(request, 400, "Host is missing");
+        return http_request_refuse(request, 400, "Host is missing");
     if (count == 1 && !http_authority_is_legal(http_request_field(request, base, HTTP_FIELD_HOST), true))
-        return refuse(request, 400, "Host is not a host name and port");
+        return http_request_refuse(request, 400, "Host is not a host name and port");
     return 0;
 }
 
@@ -321,7 +322,7 @@ static bool connection_has(const struct http_request *request, const char *base,
     return false;
 }
 
-static enum http_request_method method_of(unsigned method)
+static enum http_request_method http_request_method_of(unsigned method)
 {
     switch (method) {
     case HTTP_GET:
@@ -347,14 +348,14 @@ static enum http_request_state finish_head(struct http_request *request, const c
 {
     http_parser *parser = parser_of(request);
     request->minor_version = (uint8_t)min_size(parser->http_minor, 1);
-    request->method = method_of(parser->method);
+    request->method = http_request_method_of(parser->method);
     if (parser->http_major != 1) {
-        (void)refuse(request, parser->http_major == 0 ? 400 : 505,
-                     "only HTTP/1.0 and HTTP/1.1 are spoken here");
+        (void)http_request_refuse(request, parser->http_major == 0 ? 400 : 505,
+                                  "only HTTP/1.0 and HTTP/1.1 are spoken here");
         return HTTP_REQUEST_ERROR;
     }
     if (!request_line_is_strict(request, base) || !lines_are_strict(base, request->head_size)) {
-        (void)refuse(request, 400, "the request line or a header line is malformed");
+        (void)http_request_refuse(request, 400, "the request line or a header line is malformed");
         return HTTP_REQUEST_ERROR;
     }
     if (check_host(request, base) != 0 || check_framing(request, base) != 0)
@@ -363,7 +364,7 @@ static enum http_request_state finish_head(struct http_request *request, const c
     struct http_text expect = http_request_field(request, base, HTTP_FIELD_EXPECT);
     if (expect.bytes && request->minor_version > 0) {
         if (!http_text_equal_nocase(expect, "100-continue")) {
-            (void)refuse(request, 417, "an expectation other than 100-continue");
+            (void)http_request_refuse(request, 417, "an expectation other than 100-continue");
             return HTTP_REQUEST_ERROR;
         }
         request->expect_continue = true;
@@ -384,7 +385,7 @@ static bool find_method(struct http_request *request, const char *base, size_t s
     for (end = start; end < size && http_text_is_token_character(base[end]); end++)
         ;
     if (end - start > METHOD_SIZE_MAX || (end < size && (end == start || base[end] != ' '))) {
-        (void)refuse(request, 400, "the request line does not begin with a method");
+        (void)http_request_refuse(request, 400, "the request line does not begin with a method");
         return false;
     }
     if (end == size)
@@ -395,7 +396,7 @@ static bool find_method(struct http_request *request, const char *base, size_t s
         if (!line_end)
             return false;
         if (line_end - (base + end) >= 8 && memcmp(base + end, " * HTTP/", 8) == 0)
-            (void)refuse(request, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+            (void)http_request_refuse(request, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
         if (request->status != 0)
             return false;
     }
@@ -411,23 +412,24 @@ static enum http_request_state parser_failed(struct http_request *request)
     switch (number) {
     case HPE_INVALID_METHOD:
         request->method = HTTP_METHOD_OTHER;
-        (void)refuse(request, 405, "only GET, HEAD and OPTIONS are served");
+        (void)http_request_refuse(request, 405, "only GET, HEAD and OPTIONS are served");
         break;
     case HPE_INVALID_VERSION:
-        (void)refuse(request, 400, "the HTTP version is malformed");
+        (void)http_request_refuse(request, 400, "the HTTP version is malformed");
         break;
     case HPE_HEADER_OVERFLOW:
-        (void)refuse(request, 431, "the header fields are too large");
+        (void)http_request_refuse(request, 431, "the header fields are too large");
         break;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
     case HPE_INVALID_CONTENT_LENGTH:
-        (void)refuse(request, 400, "Content-Length is repeated, malformed or beside Transfer-Encoding");
+        (void)http_request_refuse(request, 400,
+                                  "Content-Length is repeated, malformed or beside Transfer-Encoding");
         break;
     case HPE_INVALID_TRANSFER_ENCODING:
-        (void)refuse(request, 501, "a transfer coding other than chunked");
+        (void)http_request_refuse(request, 501, "a transfer coding other than chunked");
         break;
     default:
-        (void)refuse(request, 400, http_errno_description(number));
+        (void)http_request_refuse(request, 400, http_errno_description(number));
         break;
     }
     return HTTP_REQUEST_ERROR;
@@ -459,8 +461,9 @@ enum http_request_state http_request_parse(struct http_request *request,
     }
     if (size >= limits->head_max) {
         bool in_target = request->field_count == 0 && request->last == LAST_NONE;
-        (void)refuse(request, in_target ? 414 : 431,
-                     in_target ? "the request-target is too long" : "the header fields are too large");
+        (void)http_request_refuse(request, in_target ? 414 : 431,
+                                  in_target ? "the request-target is too long"
+                                            : "the header fields are too large");
         return HTTP_REQUEST_ERROR;
     }
     return HTTP_REQUEST_MORE;

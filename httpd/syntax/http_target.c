@@ -3,7 +3,6 @@
  */
 #include "httpd/syntax/http_target.h"
 #include "httpd/syntax/http_authority.h"
-#include "httpd/syntax/http_link.h"
 #include <string.h>
 #include <strings.h>
 
@@ -118,15 +117,19 @@ static bool parse_query(struct http_text query, struct http_target *target)
     target->picture_time = -1;
     target->picture_width = 0;
     target->picture_broken = false;
+    target->version = (struct http_text){NULL, 0};
     target->clip_end = INT64_MAX;
     memset(target->download_name, 0, sizeof(target->download_name));
     memset(target->put_name, 0, sizeof(target->put_name));
+    memset(&target->link, 0, sizeof(target->link));
     while (query.size > 0) {
         const char *ampersand = memchr(query.bytes, '&', query.size);
         struct http_text item = {query.bytes, ampersand ? (size_t)(ampersand - query.bytes) : query.size};
         size_t used = min_size(item.size + 1, query.size);
         query.bytes += used;
         query.size -= used;
+        if (http_link_mark(&target->link, item))
+            continue;
 
         const char *equals = item.size > 0 ? memchr(item.bytes, '=', item.size) : NULL;
         struct http_text name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.size};
@@ -141,6 +144,8 @@ static bool parse_query(struct http_text query, struct http_target *target)
             continue;
         }
         read_picture(name, value, target);
+        if (equals && http_text_equal(name, "v"))
+            target->version = value;
         if (!put && !http_text_equal(name, "download"))
             continue;
         target->download = target->download || !put;
@@ -150,7 +155,7 @@ static bool parse_query(struct http_text query, struct http_target *target)
     return target->clip_start < target->clip_end;
 }
 
-static size_t split_path(struct http_text path, struct http_text segments[SEGMENTS_MAX + 1])
+static size_t http_target_split_path(struct http_text path, struct http_text segments[SEGMENTS_MAX + 1])
 {
     size_t count = 0;
     while (path.size > 0 && count <= SEGMENTS_MAX) {
@@ -234,9 +239,9 @@ static enum http_target_kind decode_items(struct http_text text, struct http_tar
 }
 
 /* SEGMENTS name a user, or nobody and so the configured one; one that is empty may end them. */
-static enum http_target_kind parse_user(const struct http_text *segments, size_t count,
-                                        const char *default_application, const char *default_user,
-                                        struct http_target *target)
+static enum http_target_kind http_target_parse_user(const struct http_text *segments, size_t count,
+                                                    const char *default_application, const char *default_user,
+                                                    struct http_target *target)
 {
     enum http_target_kind kind = HTTP_TARGET_FILE;
     memset(target->key.file, 0, sizeof(target->key.file));
@@ -277,7 +282,7 @@ static enum http_target_kind parse_stream(const struct http_text *segments, size
     return kind;
 }
 
-/* SEGMENTS: tus, and what parse_user() takes; or application, user, file ID, token and what an upload's address keeps. */
+/* SEGMENTS: tus, and what http_target_parse_user() takes; or application, user, file ID, token and what an upload's address keeps. */
 static enum http_target_kind parse_tus(const struct http_text *segments, size_t count,
                                        const char *default_application, const char *default_user,
                                        struct http_target *target)
@@ -285,7 +290,7 @@ static enum http_target_kind parse_tus(const struct http_text *segments, size_t 
     enum http_target_kind kind;
     bool ends = segments[count - 1].size == 0;
     if (count == 1 || count == 3 || (ends && (count == 2 || count == 4))) {
-        kind = parse_user(segments, count, default_application, default_user, target);
+        kind = http_target_parse_user(segments, count, default_application, default_user, target);
         return kind == HTTP_TARGET_USER ? HTTP_TARGET_TUS : kind;
     }
     if (count < 5 || count > SEGMENTS_MAX)
@@ -333,7 +338,7 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
         return HTTP_TARGET_BROKEN;
 
     struct http_text segments[SEGMENTS_MAX + 1] = {0};
-    size_t count = split_path(http_link_strip(path), segments);
+    size_t count = http_target_split_path(http_link_strip(path, &target->link), segments);
     char scratch[PROTO_USER_SIZE] = "";
     for (size_t i = count; i-- > 0;) {
         if (i > 0 && target_is_plain(segments[i]))
@@ -357,7 +362,7 @@ enum http_target_kind http_target_parse(struct http_text text, const char *defau
         return HTTP_TARGET_UNKNOWN;
     bool ends = segments[count - 1].size == 0; /* with a slash */
     if (count == 1 || count == 3 || (ends && (count == 2 || count == 4)))
-        return parse_user(segments, count, default_application, default_user, target);
+        return http_target_parse_user(segments, count, default_application, default_user, target);
     if (count == 2) {
         if (!take_defaults(default_application, default_user, target))
             return HTTP_TARGET_UNKNOWN;

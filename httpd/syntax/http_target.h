@@ -4,7 +4,7 @@
  *
  *   /files/FILEID                              with the application and user of the configuration
  *   /files/APPLICATION/USER/FILEID[/ANY-NAME]  ANY-NAME is for people and players only
- *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h) that is not looked at here
+ *   /t/TOKEN/files/...                         the same, with a signed link (http_link.h), which is only noted here
  *   /files[/APPLICATION/USER][/]                where a file is put whose ID is made here
  *   /tus[/APPLICATION/USER][/]                  where a resumable upload (tus) is created
  *   /tus/APPLICATION/USER/FILEID/TOKEN[/METADATA[/CONCAT]]   an upload that was created
@@ -13,6 +13,7 @@
  *   ?start=SECONDS&end=SECONDS                 asks for a clip of a film; either may be left out
  *   /hls/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE    a playlist or a part of a stream
  *   /dash/[APPLICATION/USER/]FILEID[,FILEID...]/RESOURCE   the same for DASH
+ *   ?v=VERSION                                 of a part of a stream: of this version of its file only
  *   /info/[APPLICATION/USER/]FILEID                        what is known about a file
  *   /poster/[APPLICATION/USER/]FILEID/NAME.jpg?t=SECONDS&w=PIXELS    a picture of it
  *   /storyboard/[APPLICATION/USER/]FILEID/RESOURCE         many small pictures
@@ -25,6 +26,7 @@
 #define REEL_HTTPD_HTTP_TARGET_H
 
 #include "common/proto/proto.h"
+#include "httpd/syntax/http_link.h"
 #include "httpd/syntax/http_text.h"
 
 enum http_target_kind {
@@ -69,19 +71,22 @@ struct http_target {
     size_t part_count;
     struct http_text query;
 
+    struct http_link_marks link; /* UNKNOWN too */
+
     /* STREAM alone */
     enum http_service service;
     struct http_text resource; /* the last segment, as it came; empty for INFO */
     int64_t picture_time;      /* POSTER: ms; -1: not said */
     int64_t picture_width;     /* POSTER; 0: not said */
     bool picture_broken;       /* one of them cannot be read */
+    struct http_text version;  /* v=, as it came; BYTES NULL: not said */
     size_t item_count;         /* at least 1 */
     char items[HTTP_TARGET_ITEMS_MAX][PROTO_FILE_SIZE];
 };
 
 /* TEXT: the request-target as it came (origin-form, absolute-form or "*"). DEFAULT_APPLICATION and
  * DEFAULT_USER may be
- * "": then the short form names nothing. TARGET is filled for FILE, USER, STREAM, TUS, PAGE and API only. */
+ * "": then the short form names nothing. TARGET, which borrows from TEXT, is filled for FILE, USER, STREAM, TUS, PAGE and API only. */
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 

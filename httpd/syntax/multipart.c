@@ -70,7 +70,7 @@ static void advance(struct http_text *bytes, size_t count)
 /* ---- the head of a part ---- */
 
 /* One line of it. False: it is malformed. */
-static bool take_line(struct multipart *multipart, struct http_text line, bool *disposition)
+static bool multipart_take_line(struct multipart *multipart, struct http_text line, bool *disposition)
 {
     const char *colon = line.size > 0 ? memchr(line.bytes, ':', line.size) : NULL;
     if (!colon)
@@ -106,14 +106,14 @@ static bool parse_head(struct multipart *multipart)
     while (rest.size > 2) {
         const char *end = memmem(rest.bytes, rest.size, "\r\n", 2);
         struct http_text line = {rest.bytes, (size_t)(end - rest.bytes)};
-        if (!take_line(multipart, line, &disposition))
+        if (!multipart_take_line(multipart, line, &disposition))
             return false;
         advance(&rest, line.size + 2);
     }
     return disposition && !memchr(multipart->head, '\0', multipart->head_size);
 }
 
-static enum multipart_event step_head(struct multipart *multipart, struct http_text *bytes)
+static enum multipart_event multipart_step_head(struct multipart *multipart, struct http_text *bytes)
 {
     while (bytes->size > 0) {
         if (multipart->head_size == sizeof(multipart->head))
@@ -233,7 +233,7 @@ enum multipart_event multipart_next(struct multipart *multipart, struct http_tex
             event = step_delimiter_end(multipart, bytes);
             break;
         case STEP_HEAD:
-            event = step_head(multipart, bytes);
+            event = multipart_step_head(multipart, bytes);
             break;
         case STEP_EPILOGUE:
             advance(bytes, bytes->size);

@@ -31,7 +31,7 @@ static struct http_text cut(struct http_text *rest, char separator)
     return part;
 }
 
-static bool is_one_of(struct http_text key, const char *const *names, size_t count)
+static bool tus_is_one_of(struct http_text key, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (http_text_equal(key, names[i]))
@@ -42,7 +42,7 @@ static bool is_one_of(struct http_text key, const char *const *names, size_t cou
 
 /* The base64 of VALUE into OUT of SIZE bytes, NUL-terminated, where it is not longer and has no NUL; else OUT stays as it is. False: it is
  * no base64. */
-static bool take_value(struct http_text value, char *out, size_t size)
+static bool tus_take_value(struct http_text value, char *out, size_t size)
 {
     uint8_t bytes[1024];
     if (value.size > sizeof(bytes) / 3 * 4)
@@ -80,14 +80,14 @@ bool tus_metadata_parse(struct http_text value, char name[PROTO_NAME_SIZE],
                 return false;
         }
         keys[count++] = key;
-        if (is_one_of(key, names, ARRAY_SIZE(names)) && name[0] == '\0') {
+        if (tus_is_one_of(key, names, ARRAY_SIZE(names)) && name[0] == '\0') {
             out = name;
             size = PROTO_NAME_SIZE;
-        } else if (is_one_of(key, types, ARRAY_SIZE(types)) && type[0] == '\0') {
+        } else if (tus_is_one_of(key, types, ARRAY_SIZE(types)) && type[0] == '\0') {
             out = type;
             size = PROTO_CONTENT_TYPE_SIZE;
         }
-        if (!take_value(pair, out, size))
+        if (!tus_take_value(pair, out, size))
             return false;
     }
     return true;

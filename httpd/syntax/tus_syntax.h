@@ -8,7 +8,6 @@
 #include "common/auth/content_hash.h"
 #include "common/proto/proto.h"
 #include "common/proto/proto_partial.h"
-#include "common/proto/proto_partial.h"
 #include "httpd/syntax/http_text.h"
 
 #define TUS_TOKEN_SIZE (1 + 2 * PROTO_PARTIAL_TOKEN_SIZE + 1) /* as text, NUL included */

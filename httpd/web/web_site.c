@@ -81,7 +81,7 @@ static bool take_file(struct web_page *page, const struct web_file *file)
 /* ---- what was fetched ---- */
 
 /* All of an open file of 1 to FETCHED_MAX bytes. NULL: it is another one, or cannot be read (errno), or no memory. */
-static struct source_memory *read_whole(int file)
+static struct source_memory *web_site_read_whole(int file)
 {
     struct stat about;
     if (fstat(file, &about) != 0)
@@ -117,7 +117,7 @@ static struct source_memory *read_fetched(const char *folder, const char *name, 
             log_warning("web", "cannot open %s: %s; the web page does without it", path, strerror(errno));
         return NULL;
     }
-    struct source_memory *memory = read_whole(file);
+    struct source_memory *memory = web_site_read_whole(file);
     if (!memory)
         log_warning("web", "cannot take %s: %s; the web page does without it", path, strerror(errno));
     close(file);

@@ -8,16 +8,19 @@
 
 Calls block, without holding Python's lock; a client may be used by several threads, and by the process that made it only. What fails
 raises reel.Error, whose code is the protocol's number; callbacks run in the calling thread, and what they raise ends the call and
-is raised there.
+is raised there. Ctrl-C ends an upload or download of the main thread while bytes are on their way.
 """
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
 import datetime
-import math
+import io
 import json
+import math
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Iterator, Optional, Union
 
@@ -225,18 +228,32 @@ def _bytes(text: Optional[str]) -> Optional[bytes]:
 
 
 class _Guard:
-    """Carries what a callback raised past the C code, which is told to stop."""
+    """Carries what a callback raised past the C code, which is told to stop; and Ctrl-C, which Python would raise on the way into a
+    callback, where nobody can catch it."""
 
     def __init__(self) -> None:
         self.raised: Optional[BaseException] = None
+        self.before: Any = None  # the handler of SIGINT
+
+    def __enter__(self) -> _Guard:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self.before = signal.signal(signal.SIGINT, self.interrupted)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.before:
+            signal.signal(signal.SIGINT, self.before)
+
+    def interrupted(self, *_: object) -> None:
+        self.raised = KeyboardInterrupt()
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> bool:
         try:
-            function(*arguments)
-            return True
-        except BaseException as raised:  # also KeyboardInterrupt: it goes on in end()
+            if not self.raised:
+                function(*arguments)
+        except BaseException as raised:  # it goes on in end()
             self.raised = raised
-            return False
+        return not self.raised
 
     def end(self, done: bool, error: _Error) -> None:
         if self.raised:
@@ -245,10 +262,27 @@ class _Guard:
             _raise(error)
 
     def progress(self, function: Optional[Progress]) -> Any:
-        if not function:
+        """Also without FUNCTION, in the main thread: Python looks at signals only where it runs."""
+        if not function and not self.before:
             return ctypes.cast(0, _Progress)
-        called = function
+        called = function or (lambda done, total: None)
         return _Progress(lambda _, done, total: self.call(called, done, total))
+
+
+def _content(file: BinaryIO) -> Union[int, bytes]:
+    """Where the library reads what is left of an open file: its descriptor, set to where Python reads, which may have read ahead;
+    or the bytes of one that has none."""
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("a file that is open for text: open it with \"rb\"")
+    try:
+        descriptor = file.fileno()
+    except OSError:  # of memory, of an archive
+        return file.read()
+    if file.seekable():
+        if file.writable():
+            file.flush()
+        os.lseek(descriptor, file.tell(), os.SEEK_SET)
+    return descriptor
 
 
 class Client:
@@ -300,23 +334,33 @@ class Client:
     def upload(self, what: Union[_Path, bytes, BinaryIO], *, file_id: Optional[str] = None, name: Optional[str] = None,
                content_type: Optional[str] = None, user: Optional[str] = None, application: Optional[str] = None,
                progress: Optional[Progress] = None, expires: Expires = None, state: Optional[_Path] = None, pieces: int = 1) -> str:
-        """Stores a file of this path, these bytes, or what is left to read of an open file with a descriptor; the file ID. When it
+        """Stores a file of this path, these bytes, or what is left to read of a binary file that is open (of a pipe: nothing may have been read
+        of it before); the file ID. When it
         returns, the file is stored once, whole, and safely on disk. With a FILE_ID, repeating it is safe. STATE: a file in which what
         is needed to go on with an interrupted upload of the same file is kept until it is stored. PIECES: a large content goes in so
         many at the same time (at most 16)."""
         guard, error, id = _Guard(), _Error(), ctypes.create_string_buffer(128)
-        upload = _Upload(application=_bytes(application), user=_bytes(user), file=_bytes(file_id), name=_bytes(name),
-                         content_type=_bytes(content_type), progress=guard.progress(progress), expires=_expires(expires),
-                         state=os.fsencode(state) if state is not None else None, pieces=max(1, min(pieces, 16)))
-        if isinstance(what, (bytes, bytearray, memoryview)):
-            content = bytes(what)
-            done = _library.reel_upload_memory(self._open(), upload, content, len(content), id, error)
-        elif hasattr(what, "fileno"):
-            done = _library.reel_upload_fd(self._open(), upload, what.fileno(), -1, id, error)
-        else:
-            done = _library.reel_upload_path(self._open(), upload, os.fsencode(what), id, error)
+        with guard:
+            upload = _Upload(application=_bytes(application), user=_bytes(user), file=_bytes(file_id), name=_bytes(name),
+                             content_type=_bytes(content_type), progress=guard.progress(progress), expires=_expires(expires),
+                             state=os.fsencode(state) if state is not None else None, pieces=max(1, min(pieces, 16)))
+            if isinstance(what, (str, os.PathLike)):
+                done = _library.reel_upload_path(self._open(), upload, os.fsencode(what), id, error)
+            elif isinstance(what, (bytes, bytearray, memoryview)):
+                done = _library.reel_upload_memory(self._open(), upload, bytes(what), memoryview(what).nbytes, id, error)
+            else:
+                done = self._upload_open(upload, what, id, error)
         guard.end(done, error)
         return id.value.decode()
+
+    def _upload_open(self, upload: _Upload, file: BinaryIO, id: Any, error: _Error) -> bool:
+        content = _content(file)
+        if isinstance(content, bytes):
+            return bool(_library.reel_upload_memory(self._open(), upload, content, len(content), id, error))
+        done = bool(_library.reel_upload_fd(self._open(), upload, content, -1, id, error))
+        if file.seekable():
+            file.seek(0, os.SEEK_END if done else os.SEEK_CUR)  # Python goes on behind what was read
+        return done
 
     def _download(self, guard: _Guard, file_id: str, offset: int, size: int, verify: bool, user: Optional[str], application: Optional[str],
                   progress: Optional[Progress]) -> _Download:
@@ -328,17 +372,21 @@ class Client:
         """Fetches a file to PATH, which never has half of it. RESUME goes on where an earlier download stopped; VERIFY fails where no
         digest is stored; EXCLUSIVE replaces nothing."""
         guard, error = _Guard(), _Error()
-        download = self._download(guard, file_id, 0, 0, verify, user, application, progress)
-        download.resume, download.exclusive = resume, exclusive
-        guard.end(_library.reel_download_path(self._open(), download, os.fsencode(path), error), error)
+        with guard:
+            download = self._download(guard, file_id, 0, 0, verify, user, application, progress)
+            download.resume, download.exclusive = resume, exclusive
+            done = _library.reel_download_path(self._open(), download, os.fsencode(path), error)
+        guard.end(done, error)
 
     def read_into(self, file_id: str, write: Callable[[bytes], Any], *, offset: int = 0, size: int = 0, user: Optional[str] = None,
                   application: Optional[str] = None) -> None:
         """Gives the bytes of a file, or SIZE of them from OFFSET, to WRITE as they come."""
         guard, error = _Guard(), _Error()
-        download = self._download(guard, file_id, offset, size, False, user, application, None)
-        data = _Data(lambda _, memory, count: guard.call(write, ctypes.string_at(memory, count)))
-        guard.end(_library.reel_download_callback(self._open(), download, data, None, error), error)
+        with guard:
+            download = self._download(guard, file_id, offset, size, False, user, application, None)
+            data = _Data(lambda _, memory, count: guard.call(write, ctypes.string_at(memory, count)))
+            done = _library.reel_download_callback(self._open(), download, data, None, error)
+        guard.end(done, error)
 
     def read(self, file_id: str, *, offset: int = 0, size: int = 0, user: Optional[str] = None, application: Optional[str] = None) -> bytes:
         """The bytes of a file, or SIZE of them from OFFSET."""

@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS t_lease (
 -- write to the file, 4 where a row of files that an earlier request adds may name it. state: 0 open, 1 being finished, 2 the file is stored (its row has file_path), 3 being
 -- removed. keep: seconds that it is kept after a change; expires: until when, seconds since 1970. digest: '' none was stated.
 -- file_expires: when the file that comes of it expires; 0: nobody said it, below 0: so many seconds after the upload.
+-- Two keys have the state, so that only those that are under way are counted: the rows of stored ones stay for days.
 -- @unless table t_partial
 -- @say created table t_partial
 CREATE TABLE IF NOT EXISTS t_partial (
@@ -87,8 +88,9 @@ CREATE TABLE IF NOT EXISTS t_partial (
     content_type VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
     digest CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
     file_expires BIGINT NOT NULL DEFAULT 0,
-    KEY user (userid, appid),
+    KEY user_state (userid, appid, state),
     KEY file_path (file_path(255)),
+    KEY group_state (group_name, state),
     KEY group_expires (group_name, expires)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 

@@ -179,8 +179,12 @@ CREATE TABLE IF NOT EXISTS t_partial (
     file_expires INTEGER NOT NULL DEFAULT 0
 );
 
--- @unless index t_partial t_partial_user
-CREATE INDEX IF NOT EXISTS t_partial_user ON t_partial (userid, appid);
+-- With the state, so that only those that are under way are counted: the rows of stored ones stay for days.
+-- @unless index t_partial t_partial_user_state
+CREATE INDEX IF NOT EXISTS t_partial_user_state ON t_partial (userid, appid, state);
+
+-- @unless index t_partial t_partial_group_state
+CREATE INDEX IF NOT EXISTS t_partial_group_state ON t_partial (group_name, state);
 
 -- @unless index t_partial t_partial_file_path
 CREATE INDEX IF NOT EXISTS t_partial_file_path ON t_partial (file_path);

@@ -4,7 +4,6 @@
  */
 #include "storage/admit/type.h"
 
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/loop/workers.h"
@@ -21,12 +20,13 @@
 #include <sys/queue.h>
 
 #define ROOM      "type"
-#define BATCH_MAX 64 /* rows that share a transaction */
+#define BATCH_MAX 16 /* rows that share a transaction */
 
-/* After a batch the thread rests for so many times as long as that took, so that uploads of unknown kinds, however many
- * come, cost a fiftieth of a core at most; what then finds no place in the queue is looked for by its STAT. */
-#define REST_FACTOR 49
-#define REST_MAX_US 1000000
+/* After a batch the thread rests for so many times the processor time that it took, so that uploads of unknown kinds, however
+ * many come, cost a hundredth of a core; what then finds no place in the queue is looked for by its STAT. */
+#define REST_FACTOR 99
+#define REST_MIN_US 10000 /* so that rows whose types are known share transactions too */
+#define REST_MAX_US 10000000
 
 struct magic_handle {
     pthread_mutex_t mutex; /* held while libmagic looks at a file: a tenth of a millisecond to some */
@@ -188,6 +188,13 @@ static void save_notes(struct types *types, struct note_list *notes)
     }
 }
 
+static int64_t used_us(void)
+{
+    struct timespec used;
+    ASSERT(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+    return used.tv_sec * INT64_C(1000000) + used.tv_nsec / 1000;
+}
+
 static void rest(struct types *types, int64_t us)
 {
     struct timespec until;
@@ -207,7 +214,7 @@ static void run_queue(struct job *job)
     /* Only what nobody else needs of the processor; where that is refused the work is done all the same. */
     (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){.sched_priority = 0});
     while (take_notes(types, &notes) > 0) {
-        int64_t start_us = clock_monotonic_us();
+        int64_t start_us = used_us();
         STAILQ_FOREACH(note, &notes, link)
         {
             if (note->type[0] == '\0' && !atomic_load(&types->stopping))
@@ -215,7 +222,7 @@ static void run_queue(struct job *job)
         }
         save_notes(types, &notes);
         if (!atomic_load(&types->stopping))
-            rest(types, min_i64((clock_monotonic_us() - start_us) * REST_FACTOR, REST_MAX_US));
+            rest(types, max_i64(min_i64((used_us() - start_us) * REST_FACTOR, REST_MAX_US), REST_MIN_US));
     }
 }
 

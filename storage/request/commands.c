@@ -28,7 +28,7 @@
 #define ROOM "commands"
 
 /* False: the request has been answered. */
-static bool take_key(struct packet_request *request, struct proto_file_key *key)
+static bool commands_take_key(struct packet_request *request, struct proto_file_key *key)
 {
     struct error error = {0};
     if (proto_file_key_unpack(request->head, request->head_size, key, &error) &&
@@ -149,7 +149,7 @@ static void look_start(struct packet_request *request, bool texts)
     struct proto_file_key key;
     struct meta_row row;
     struct error error = {0};
-    if (!take_key(request, &key))
+    if (!commands_take_key(request, &key))
         return;
     if (meta_find_cached(storage->meta, &key, &row) && (row.has_texts || !texts)) {
         reply_row(request, &key, &row);
@@ -230,7 +230,7 @@ static void start_change(struct packet_request *request, enum proto_file_status 
 {
     struct proto_file_key key;
     struct error error = {0};
-    if (!take_key(request, &key))
+    if (!commands_take_key(request, &key))
         return;
     struct change *change = calloc(1, sizeof(*change));
     if (!change) {

@@ -33,7 +33,7 @@ struct download {
     struct error error;
 };
 
-static void serve(struct download *download);
+static void download_serve(struct download *download);
 
 static void download_refuse(struct download *download, const struct error *error)
 {
@@ -80,7 +80,7 @@ static void download_found(struct meta_find *find)
     struct download *download = CONTAINER_OF(find, struct download, find);
     download->fresh = true;
     if (find->result == META_DONE) {
-        serve(download);
+        download_serve(download);
         return;
     }
     if (find->result == META_ABSENT) {
@@ -188,7 +188,7 @@ static bool is_content_asked_for(const struct download *download)
            (stat->has_digest && memcmp(stat->digest, download->digest, sizeof(stat->digest)) == 0);
 }
 
-static void serve(struct download *download)
+static void download_serve(struct download *download)
 {
     const struct meta_row *row = &download->find.row;
     const struct proto_download *asked = &download->asked;
@@ -242,7 +242,7 @@ void download_handle(struct packet_request *request)
     memcpy(download->digest, read.digest, sizeof(download->digest));
     download->find.key = asked->key;
     if (meta_find_cached(storage->meta, &asked->key, &download->find.row))
-        serve(download);
+        download_serve(download);
     else
         download_look_up(download);
 }

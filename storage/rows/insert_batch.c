@@ -12,13 +12,24 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 struct batch;
+
+/* A loop that adds rows: those of one turn come into one batch. */
+struct turn {
+    SLIST_ENTRY(turn) link;
+    struct task task;
+    struct insert_batches *batches;
+    struct loop *loop;
+    bool posted; /* on LOOP only */
+};
 
 struct insert_batches {
     struct insert_batches_options options;
     struct metric *transactions, *rows;
     pthread_mutex_t mutex; /* for what follows */
+    SLIST_HEAD(, turn) turns;
     struct wait_list waiting;
     size_t active;        /* batches whose rows are being added */
     bool writing;         /* a batch is in the stage before, with a journal */
@@ -31,6 +42,7 @@ struct batch {
     atomic_int jobs;        /* of both, that have not ended */
     struct insert_batches *batches;
     const struct insert_journal *journal; /* NULL: none */
+    bool begun;                           /* a thread is at it: nobody joins it any more */
     bool written;                         /* the records of those that are promised */
     bool turn;                            /* it is counted in `active` */
     bool parked;                          /* it was: `job` only wrote the records */
@@ -45,6 +57,14 @@ struct batch {
 
 static void dispatch(struct insert_batches *batches);
 static void batch_leave(struct batch *batch);
+
+/* Those who wait, as far as there is room for them in BATCH. The mutex is held. */
+static void batch_take_waiting(struct batch *batch)
+{
+    struct wait *wait;
+    while (batch->count < INSERT_BATCH_MAX && (wait = wait_list_take(&batch->batches->waiting)))
+        batch->items[batch->count++] = CONTAINER_OF(wait, struct insert_item, wait);
+}
 
 /* ---- on a database thread ---- */
 
@@ -97,8 +117,8 @@ static enum db_result insert_one_by_one(struct batch *batch, struct db_connectio
     return result;
 }
 
-static enum db_result insert_together(struct batch *batch, struct db_connection *connection,
-                                      struct error *error)
+static enum db_result batch_insert_together(struct batch *batch, struct db_connection *connection,
+                                            struct error *error)
 {
     struct insert_item *open[INSERT_BATCH_MAX];
     size_t count = 0;
@@ -142,8 +162,8 @@ static enum db_result insert_all(struct batch *batch, bool together, struct db_c
         return result;
     CRASH_POINT("row-before-insert");
     batch->marked = max_i64(batch->marked, number);
-    result =
-        together ? insert_together(batch, connection, error) : insert_one_by_one(batch, connection, error);
+    result = together ? batch_insert_together(batch, connection, error)
+                      : insert_one_by_one(batch, connection, error);
     if (result == DB_OK)
         result = mark(batch, number, connection, error);
     if (result != DB_OK) {
@@ -239,9 +259,9 @@ static enum db_result batch_add_rows(struct batch *batch, struct db_connection *
         struct insert_item *item = batch->items[i];
         item->conflict = false;
         open += item->known ? 0 : 1;
-        uncertain = uncertain || (!item->known && item->uncertain);
+        uncertain = uncertain || (!item->known && (item->uncertain || item->alone));
     }
-    /* After a commit that may have counted every row has to be looked at. */
+    /* After a commit that may have counted every row has to be looked at; some are in any case. */
     if (open > 1 && !uncertain) {
         bool together = batch->batches->options.together;
         enum db_result result = insert_all(batch, together, connection, error);
@@ -284,9 +304,24 @@ static bool batch_take_turn(struct batch *batch)
     return turn;
 }
 
+/* Who came while the thread was on its way to BATCH shares its transaction. */
+static void batch_begin(struct batch *batch)
+{
+    struct insert_batches *batches = batch->batches;
+    if (batch->begun)
+        return;
+    batch->begun = true;
+    pthread_mutex_lock(&batches->mutex);
+    batch_take_waiting(batch);
+    pthread_mutex_unlock(&batches->mutex);
+    metric_add(batches->transactions, 1);
+    metric_add(batches->rows, (int64_t)batch->count);
+}
+
 static enum db_result batch_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct batch *batch = CONTAINER_OF(job, struct batch, job);
+    batch_begin(batch);
     write_records(batch);
     if (!batch->turn && !batch_take_turn(batch))
         return DB_OK;
@@ -429,16 +464,30 @@ static void fail_all(struct insert_batches *batches)
     } while (item);
 }
 
-/* Fills BATCH with those who wait. False: nobody waits, or enough transactions are under way. */
+/* Somebody waits, and a batch for him may begin. The mutex is held. */
+static bool may_begin(const struct insert_batches *batches)
+{
+    bool room = batches->options.journal ? !batches->writing && !batches->parked
+                                         : batches->active < batches->options.active_max;
+    return room && wait_list_first(&batches->waiting);
+}
+
+static bool batch_is_due(struct insert_batches *batches)
+{
+    pthread_mutex_lock(&batches->mutex);
+    bool due = may_begin(batches);
+    pthread_mutex_unlock(&batches->mutex);
+    return due;
+}
+
+/* Fills BATCH with those who wait. False: somebody else was quicker. */
 static bool fill_batch(struct insert_batches *batches, struct batch *batch)
 {
-    struct insert_item *item;
     pthread_mutex_lock(&batches->mutex);
+    batch->batches = batches;
     batch->journal = batches->options.journal;
-    bool room = batch->journal ? !batches->writing && !batches->parked
-                               : batches->active < batches->options.active_max;
-    while (room && batch->count < INSERT_BATCH_MAX && (item = next_item(batches)))
-        batch->items[batch->count++] = item;
+    if (may_begin(batches))
+        batch_take_waiting(batch);
     if (batch->count > 0 && batch->journal)
         batches->writing = true;
     else if (batch->count > 0)
@@ -450,7 +499,7 @@ static bool fill_batch(struct insert_batches *batches, struct batch *batch)
 
 static void dispatch(struct insert_batches *batches)
 {
-    for (;;) {
+    while (batch_is_due(batches)) {
         struct error error = {0};
         struct batch *batch = calloc(1, sizeof(*batch));
         if (!batch) {
@@ -461,12 +510,9 @@ static void dispatch(struct insert_batches *batches)
             free(batch);
             return;
         }
-        batch->batches = batches;
         atomic_init(&batch->jobs, 1);
         batch->job = (struct db_job){
             .run = batch_run, .done = batch_done, .loop = batch->items[0]->loop, .idempotent = true};
-        metric_add(batches->transactions, 1);
-        metric_add(batches->rows, (int64_t)batch->count);
         if (batches->options.submit(batches->options.argument, &batch->job, &error))
             continue;
         pthread_mutex_lock(&batches->mutex);
@@ -489,6 +535,32 @@ void insert_batches_set_journal(struct insert_batches *batches, const struct ins
     pthread_mutex_unlock(&batches->mutex);
 }
 
+static void turn_ends(struct task *task)
+{
+    struct turn *turn = CONTAINER_OF(task, struct turn, task);
+    turn->posted = false;
+    dispatch(turn->batches);
+}
+
+/* The mutex is held. NULL without memory. */
+static struct turn *find_turn(struct insert_batches *batches, struct loop *loop)
+{
+    struct turn *turn;
+    SLIST_FOREACH(turn, &batches->turns, link)
+    {
+        if (turn->loop == loop)
+            return turn;
+    }
+    turn = calloc(1, sizeof(*turn));
+    if (!turn)
+        return NULL;
+    turn->task.run = turn_ends;
+    turn->batches = batches;
+    turn->loop = loop;
+    SLIST_INSERT_HEAD(&batches->turns, turn, link);
+    return turn;
+}
+
 void insert_batches_add(struct insert_batches *batches, struct insert_item *item)
 {
     item->uncertain = item->settled = item->known = item->added = item->unwritten = item->unsynced = false;
@@ -498,8 +570,14 @@ void insert_batches_add(struct insert_batches *batches, struct insert_item *item
     /* Without memory for a timer the database's own time limits have to do. */
     if (!wait_enter(&batches->waiting, &item->wait, batches->options.timeout_ms))
         (void)!wait_enter(&batches->waiting, &item->wait, 0);
+    struct turn *turn = find_turn(batches, item->loop);
     pthread_mutex_unlock(&batches->mutex);
-    dispatch(batches);
+    if (!turn) {
+        dispatch(batches);
+    } else if (!turn->posted) {
+        turn->posted = true;
+        loop_post(item->loop, &turn->task);
+    }
 }
 
 struct insert_batches *insert_batches_create(const struct insert_batches_options *options)
@@ -512,14 +590,20 @@ struct insert_batches *insert_batches_create(const struct insert_batches_options
                                             "Transactions that added rows of uploads.", NULL);
     batches->rows = metrics_counter("reel_storage_rows_added_total", "Rows that these were to add.", NULL);
     pthread_mutex_init(&batches->mutex, NULL);
+    SLIST_INIT(&batches->turns);
     wait_list_init(&batches->waiting, &batches->mutex, NULL);
     return batches;
 }
 
 void insert_batches_destroy(struct insert_batches *batches)
 {
+    struct turn *turn;
     if (!batches)
         return;
+    while ((turn = SLIST_FIRST(&batches->turns))) {
+        SLIST_REMOVE_HEAD(&batches->turns, link);
+        free(turn);
+    }
     pthread_mutex_destroy(&batches->mutex);
     free(batches);
 }

@@ -1,8 +1,8 @@
 /*
  * insert_batch: rows of uploads that end at about the same time share one transaction, and so one sync of the
- * database. Nobody waits for company: a row that comes alone goes at once, alone; what comes while the
- * database is at work goes together when it is free. Each row's outcome is reported to its own upload only after the
- * commit. Called by storage/rows/meta_insert.c.
+ * database. Nobody waits for company: what comes in one turn of a loop goes at the end of
+ * that turn, with what comes until the database's thread has woken up; what comes while the database is at work goes together when
+ * it is free. Each row's outcome is reported to its own upload only after the commit. Called by storage/rows/meta_insert.c.
  */
 #ifndef REEL_STORAGE_INSERT_BATCH_H
 #define REEL_STORAGE_INSERT_BATCH_H
@@ -45,6 +45,7 @@ struct insert_item {
     enum db_result (*settle)(struct insert_item *item, struct db_connection *connection, struct error *error);
     void (*done)(struct insert_item *item); /* on LOOP: what follows is set */
     struct loop *loop;
+    bool alone;            /* only settle() may add it */
     bool promised;         /* by the journal, see above; false: its commit is synced */
     enum db_result result; /* DB_OK: INSERT succeeded and is committed, or settle() did */
     bool settled;          /* settle() said so */

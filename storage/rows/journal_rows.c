@@ -40,45 +40,37 @@ static void name_row(uint64_t id, char name[NAME_SIZE])
     snprintf(name, NAME_SIZE, "journal/%016" PRIx64, id);
 }
 
-/* UPDATE, and where there is no such row INSERT, which takes the same parameters: a number, a name. */
-static enum db_result store_number(struct db_connection *connection, const char *update, uint64_t id,
-                                   int64_t number, struct error *error)
+enum db_result journal_rows_mark(struct db_connection *connection, uint64_t id, int64_t number,
+                                 struct error *error)
 {
     char name[NAME_SIZE];
     int64_t affected = 0;
     name_row(id, name);
     const struct db_value parameters[] = {db_integer(number), db_text(name)};
-    enum db_result result =
-        db_execute(connection, update, parameters, ARRAY_SIZE(parameters), &affected, error);
+    /* A change of the row in any case: a transaction that changes nothing is not synced, nor is then what others have committed before. */
+    enum db_result result = db_execute(
+        connection, "UPDATE t_lease SET done = done + 1, renewals = MAX(renewals, ?) WHERE name = ?",
+        parameters, ARRAY_SIZE(parameters), &affected, error);
     if (result != DB_OK || affected > 0)
         return result;
     return db_execute(connection, "INSERT INTO t_lease (renewals, name) VALUES (?, ?)", parameters,
                       ARRAY_SIZE(parameters), NULL, error);
 }
 
-enum db_result journal_rows_mark(struct db_connection *connection, uint64_t id, int64_t number,
+enum db_result journal_rows_sync(struct db_connection *connection, uint64_t id, int64_t number,
                                  struct error *error)
-{
-    return store_number(connection, "UPDATE t_lease SET renewals = MAX(renewals, ?) WHERE name = ?", id,
-                        number, error);
-}
-
-enum db_result journal_rows_sync(struct db_connection *connection, uint64_t id, struct error *error)
 {
     enum db_result result = db_begin(connection, error);
     if (result != DB_OK)
         return result;
-    /* A change of a row: a transaction that changes nothing is not synced. */
-    result = store_number(connection,
-                          "UPDATE t_lease SET done = done + 1, renewals = MAX(renewals, ?) WHERE name = ?",
-                          id, 0, error);
+    result = journal_rows_mark(connection, id, number, error);
     if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
     return result;
 }
 
-static bool on_number(void *argument, const struct db_value *columns, size_t count)
+static bool on_journal_rows_number(void *argument, const struct db_value *columns, size_t count)
 {
     if (count != 1 || !db_value_integer(&columns[0], argument))
         *(int64_t *)argument = 0;
@@ -93,7 +85,7 @@ enum db_result journal_rows_marked(struct db_connection *connection, uint64_t id
     const struct db_value parameters[] = {db_text(name)};
     *number = 0;
     return db_query(connection, "SELECT renewals FROM t_lease WHERE name = ?", parameters,
-                    ARRAY_SIZE(parameters), on_number, number, error);
+                    ARRAY_SIZE(parameters), on_journal_rows_number, number, error);
 }
 
 /* ---- rows out of records ---- */
@@ -114,8 +106,8 @@ enum db_result journal_rows_judge(struct db_connection *connection, const struct
     return DB_OK;
 }
 
-static enum db_result recount_user(struct meta *meta, struct db_connection *connection,
-                                   const struct proto_file_key *key, struct error *error)
+static enum db_result journal_rows_recount_user(struct meta *meta, struct db_connection *connection,
+                                                const struct proto_file_key *key, struct error *error)
 {
     struct quota_amounts before, after;
     bool found = false;
@@ -157,5 +149,6 @@ enum db_result journal_rows_add(struct meta *meta, struct db_connection *connect
         result = db_commit(connection, error);
     else
         db_rollback(connection);
-    return result == DB_OK && over ? recount_user(meta, connection, &record->key, error) : result;
+    return result == DB_OK && over ? journal_rows_recount_user(meta, connection, &record->key, error)
+                                   : result;
 }

@@ -17,11 +17,11 @@ void journal_rows_record(const struct insert_item *item, struct journal_record *
  * record up to that number whose row is absent was deleted and purged since.
  */
 
-/* NUMBER, or what is there if that is more; inside of a transaction. */
+/* NUMBER, or what is there if that is more; inside of a transaction, which changes something by that even where the number is there. */
 MUST_CHECK enum db_result journal_rows_mark(struct db_connection *connection, uint64_t id, int64_t number,
                                             struct error *error);
-/* Everything that was committed before is on the disk, without which nothing of it need be. */
-MUST_CHECK enum db_result journal_rows_sync(struct db_connection *connection, uint64_t id,
+/* The same in a transaction of its own, with which everything that was committed before is on the disk: it need not have been. */
+MUST_CHECK enum db_result journal_rows_sync(struct db_connection *connection, uint64_t id, int64_t number,
                                             struct error *error);
 /* *NUMBER: 0 where there is none. */
 MUST_CHECK enum db_result journal_rows_marked(struct db_connection *connection, uint64_t id, int64_t *number,

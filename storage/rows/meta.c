@@ -182,8 +182,11 @@ void meta_judge(struct meta *meta, enum db_result result, const struct error *ca
 {
     static struct log_gate gate;
     uint64_t suppressed;
-    if (result == DB_OK)
+    if (result == DB_OK) {
+        if (atomic_load(&meta->away)) /* it is back, before anybody looked */
+            look_at_database(meta);
         return;
+    }
     if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
         look_at_database(meta);
     if (log_gate_open(&gate, 5000, &suppressed))
@@ -376,7 +379,7 @@ struct meta *meta_create(const struct storage_config *config, const struct store
         error_set(error, ERROR_GENERAL, "no memory for the file rows");
         goto fail;
     }
-    meta->db = packet_daemon_open_database(&config->base, error);
+    meta->db = packet_daemon_open_database(&config->base, config->durability == OPTIONS_RELAXED, error);
     if (!meta->db)
         goto fail;
     /* SQLite has one writer at a time: then one batch collects what the next one takes. */

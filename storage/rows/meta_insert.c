@@ -101,8 +101,8 @@ static enum db_result count_together(struct meta *meta, const struct meta_sql_ne
     return result == DB_PERMANENT && error->code == ERROR_QUOTA ? DB_CONSTRAINT : result;
 }
 
-static enum db_result insert_together(struct insert_item *const *items, size_t count,
-                                      struct db_connection *connection, struct error *error)
+static enum db_result meta_insert_together(struct insert_item *const *items, size_t count,
+                                           struct db_connection *connection, struct error *error)
 {
     struct meta_sql_new rows[INSERT_BATCH_MAX];
     for (size_t i = 0; i < count; i++) {
@@ -154,6 +154,18 @@ static enum db_result insert_count(struct meta_insert *insert, struct db_connect
     return *uncounted ? DB_TRANSIENT : result;
 }
 
+/* Is what the row relies on still so? */
+static enum db_result insert_relies(struct meta_insert *insert, struct db_connection *connection,
+                                    struct error *error)
+{
+    bool holds = true;
+    enum db_result result = insert->holds ? insert->holds(insert, connection, &holds, error) : DB_OK;
+    if (result != DB_OK || holds)
+        return result;
+    insert->refused = true;
+    return DB_PERMANENT;
+}
+
 /* In a transaction also where it is alone: an INSERT that the network keeps back and delivers when the file has long been
  * deleted and purged is then never committed. */
 static enum db_result insert_once(struct meta_insert *insert, struct db_connection *connection,
@@ -168,6 +180,8 @@ static enum db_result insert_once(struct meta_insert *insert, struct db_connecti
         result = meta_sql_insert(connection, &insert->key, &insert->row, error);
     if (result == DB_OK && !is_never_purged(insert, error)) /* now that nobody else can take the key */
         result = DB_PERMANENT;
+    if (result == DB_OK)
+        result = insert_relies(insert, connection, error);
     const struct insert_journal *journal = insert->meta->journal;
     if (result == DB_OK && insert->item.sequence > 0)
         result = journal->mark(journal->argument, connection, insert->item.sequence, error);
@@ -200,6 +214,7 @@ static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_c
     if (result == DB_OK && *found) {
         bool same = strcmp(insert->other.file_path, insert->row.file_path) == 0;
         insert->outcome = same ? META_INSERTED : META_TAKEN;
+        insert->met = same;
         if (same)
             insert->row.version = insert->other.version;
         else if (!is_never_purged(insert, error))
@@ -255,8 +270,8 @@ static void end_insert(struct meta_insert *insert, enum db_result result, const 
     else if (!settled)
         insert->outcome = META_INSERTED;
     row_key_make(&insert->key, &key);
-    /* What is moved may be deleted; a row that stays has its own name and time of expiry. */
-    if (insert->outcome == META_INSERTED && !insert->replaces)
+    /* What is moved may be deleted, and so may a row that was there before; one that stays has its own name and time of expiry. */
+    if (insert->outcome == META_INSERTED && !insert->replaces && !insert->met)
         row_cache_added(meta->cache, &key, insert->epoch, meta_row_kept(meta, &insert->row));
     else
         row_cache_changed(meta->cache, &key);
@@ -324,14 +339,15 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     row_key_make(&insert->key, &key);
     insert->meta = meta;
     insert->refusals = 0;
-    insert->late = insert->purged = insert->refused = insert->anew = false;
+    insert->late = insert->purged = insert->refused = insert->anew = insert->met = false;
     insert->row.version = 0;
     insert->epoch = row_cache_epoch(meta->cache, &key);
     insert->item = (struct insert_item){.insert = insert_alone,
-                                        .insert_many = insert_together,
+                                        .insert_many = meta_insert_together,
                                         .settle = insert_settle,
                                         .done = insert_done,
                                         .promised = insert->content && !insert->replaces,
+                                        .alone = insert->holds != NULL,
                                         .loop = insert->loop};
     if (insert->replaces) {
         meta_job_init(&insert->job, replace_run, replace_done, insert->loop);
@@ -342,8 +358,8 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
 }
 
 /* The row goes, and is not counted any more. */
-static enum db_result withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
-                                   struct error *error)
+static enum db_result meta_withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
+                                        struct error *error)
 {
     const struct quota_amounts less = {withdraw->row.stat.size, 1};
     bool removed = false;
@@ -369,7 +385,7 @@ static enum db_result withdraw_run(struct db_job *job, struct db_connection *con
     if (withdraw->moves_from)
         return meta_move_back(connection, withdraw->meta->store, &withdraw->key, withdraw->moves_from,
                               &withdraw->row, error);
-    return withdraw_row(withdraw, connection, error);
+    return meta_withdraw_row(withdraw, connection, error);
 }
 
 static void withdraw_done(struct db_job *job)

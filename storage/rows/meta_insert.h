@@ -28,6 +28,10 @@ struct meta_insert {
     const uint8_t *
         content; /* NULL, or what the upload journal is to promise: ROW.stat.size bytes; not where a row is replaced */
     int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
+    /* NULL, or what must still be so when the row is added: asked in its transaction, which keeps it so. *HOLDS false: nothing is added, with
+     * ERROR. On a database thread, perhaps several times. */
+    enum db_result (*holds)(struct meta_insert *insert, struct db_connection *connection, bool *holds,
+                            struct error *error);
     struct loop *loop;
     void (*done)(struct meta_insert *insert);
     /* out; ROW has its version */
@@ -41,8 +45,10 @@ struct meta_insert {
     struct db_job job; /* where a row is replaced */
     uint64_t epoch;    /* of the key when it was asked for */
     int refusals;
-    bool late, refused; /* refused: with the error, whatever the database would say to it */
-    bool purged;        /* after a lost answer the file is not there any more, or its volume does not say */
+    bool late, refused; /* refused: with the error, whatever the database would say to it; nothing was done */
+    /* ROW's file had a row already, from an earlier statement or another request: it may have been changed since. */
+    bool met;
+    bool purged; /* after a lost answer the file is not there any more, or its volume does not say */
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 

@@ -95,7 +95,7 @@ enum db_result meta_move_find(struct db_connection *connection, const struct sto
 
 /* ---- the switch ---- */
 
-static bool refuse(bool *refused, struct error *error, int code, const char *file, const char *why)
+static bool meta_move_refuse(bool *refused, struct error *error, int code, const char *file, const char *why)
 {
     *refused = true;
     return error_set(error, code, "file %s cannot be moved: %s", file, why);
@@ -106,11 +106,11 @@ static bool may_move(const struct proto_file_key *key, const char *from, const s
                      bool *refused, struct error *error)
 {
     if (row->state == META_STATE_PURGING)
-        return refuse(refused, error, ERROR_NOT_FOUND, key->file, "it is being purged");
+        return meta_move_refuse(refused, error, ERROR_NOT_FOUND, key->file, "it is being purged");
     if (meta_state_is_damaged(row->state))
-        return refuse(refused, error, ERROR_IO, key->file, "it was found missing or damaged");
+        return meta_move_refuse(refused, error, ERROR_IO, key->file, "it was found missing or damaged");
     if (row->stat.group[0] != '\0' && strcmp(row->stat.group, from) != 0)
-        return refuse(refused, error, ERROR_OTHER_GROUP, key->file, "it belongs to another group");
+        return meta_move_refuse(refused, error, ERROR_OTHER_GROUP, key->file, "it belongs to another group");
     return true;
 }
 
@@ -147,8 +147,8 @@ static enum db_result add_former(struct db_connection *connection, const struct 
     enum db_result result = meta_sql_insert(connection, &former, &copy, error);
     if (result != DB_CONSTRAINT)
         return result;
-    (void)refuse(refused, error, ERROR_EXISTS, key->file,
-                 "that group still has the copy of an earlier move, which must be purged first");
+    (void)meta_move_refuse(refused, error, ERROR_EXISTS, key->file,
+                           "that group still has the copy of an earlier move, which must be purged first");
     return DB_PERMANENT;
 }
 
@@ -194,7 +194,7 @@ enum db_result meta_move_switch(struct db_connection *connection, const struct s
         if (result != DB_OK)
             return result;
         if (!found) {
-            (void)refuse(refused, error, ERROR_NOT_FOUND, key->file, "it is gone");
+            (void)meta_move_refuse(refused, error, ERROR_NOT_FOUND, key->file, "it is gone");
             return DB_PERMANENT;
         }
         if (strcmp(row.file_path, seen->file_path) != 0)

@@ -432,7 +432,7 @@ enum db_result meta_sql_has_rows(struct db_connection *connection, const char *k
     return result;
 }
 
-static bool on_list_row(void *argument, const struct db_value *columns, size_t count)
+static bool on_meta_sql_list_row(void *argument, const struct db_value *columns, size_t count)
 {
     struct reading *reading = argument;
     struct meta_row row;
@@ -454,5 +454,5 @@ enum db_result meta_sql_list(struct db_connection *connection, const struct stor
                                           db_text(list->key.file), db_integer(list->limit)};
     struct reading reading = {.store = store, .key = &list->key, .function = row, .argument = argument};
     return db_query(connection, sql[table_hash_of_user(list->key.user)], parameters, ARRAY_SIZE(parameters),
-                    on_list_row, &reading, error);
+                    on_meta_sql_list_row, &reading, error);
 }

@@ -19,7 +19,7 @@ static struct partial_job *partial_of(struct db_job *job)
 }
 
 /* A refusal that is not the database's: it ends the job, with ERROR. */
-static enum db_result refuse(struct partial_job *job)
+static enum db_result partial_rows_refuse(struct partial_job *job)
 {
     job->refused = true;
     return DB_PERMANENT;
@@ -56,14 +56,14 @@ static enum db_result taken_over(struct partial_job *job, struct error *error)
 {
     error_set(error, ERROR_UNAVAILABLE, "another request has taken over the upload of file %s",
               job->key.file);
-    return refuse(job);
+    return partial_rows_refuse(job);
 }
 
 static enum db_result waited_too_long(struct partial_job *job, struct error *error)
 {
     error_set(error, ERROR_UNAVAILABLE,
               "nothing was recorded: its file has waited for too long (half of storage.leftover_age)");
-    return refuse(job);
+    return partial_rows_refuse(job);
 }
 
 static enum db_result weigh(struct partial_job *job, struct db_connection *connection, struct error *error)
@@ -71,7 +71,7 @@ static enum db_result weigh(struct partial_job *job, struct db_connection *conne
     if (!job->weighs)
         return DB_OK;
     enum db_result result = quota_look(job->meta, connection, &job->key, job->weight, job->row.token, error);
-    return result == DB_PERMANENT && error->code == ERROR_QUOTA ? refuse(job) : result;
+    return result == DB_PERMANENT && error->code == ERROR_QUOTA ? partial_rows_refuse(job) : result;
 }
 
 /* ---- adding ---- */
@@ -89,7 +89,7 @@ static enum db_result partial_add_run(struct db_job *db_job, struct db_connectio
         return result;
     result = partial_sql_add(connection, &job->row, &job->limits, &full, error);
     if (result == DB_OK && full)
-        return refuse(job);
+        return partial_rows_refuse(job);
     return noted(job, result);
 }
 
@@ -106,8 +106,8 @@ static bool same_key(const struct proto_file_key *a, const struct proto_file_key
            strcmp(a->file, b->file) == 0;
 }
 
-static enum db_result read_partial(struct partial_job *job, struct db_connection *connection,
-                                   struct error *error)
+static enum db_result partial_rows_read(struct partial_job *job, struct db_connection *connection,
+                                        struct error *error)
 {
     struct meta *meta = job->meta;
     char token[PARTIAL_HEX_SIZE];
@@ -121,13 +121,13 @@ static enum db_result read_partial(struct partial_job *job, struct db_connection
     bool own = job->state == PARTIAL_PURGING && job->row.claim == job->claim;
     if (!found || !same_key(&job->row.key, &job->key) || (job->row.state == PARTIAL_PURGING && !own)) {
         error_set(error, ERROR_NOT_FOUND, "no partial upload of file %s with this token", job->key.file);
-        return refuse(job);
+        return partial_rows_refuse(job);
     }
     if (strcmp(job->row.group, meta->config->group) != 0) {
         error_set_group(error, job->row.group,
                         "the upload belongs to another group, %s; this server belongs to group %s",
                         job->row.group, meta->config->group);
-        return refuse(job);
+        return partial_rows_refuse(job);
     }
     return DB_OK;
 }
@@ -137,12 +137,27 @@ static enum db_result partial_find_run(struct db_job *db_job, struct db_connecti
 {
     struct partial_job *job = partial_of(db_job);
     job->refused = false;
-    return read_partial(job, connection, error);
+    return partial_rows_read(job, connection, error);
 }
 
 bool partial_rows_find(struct partial_job *job, struct error *error)
 {
     return partial_start(job, partial_find_run, error);
+}
+
+/* Whoever aborts a complete upload is referred to its file. Another one may have the ID by now, which is nobody's business here. */
+static enum db_result its_file_is_there(struct partial_job *job, struct db_connection *connection,
+                                        struct error *error)
+{
+    struct meta_row row;
+    bool found = false;
+    enum db_result result = meta_sql_find(connection, job->meta->store, &job->key, &row, &found, error);
+    if (result != DB_OK || (found && strcmp(row.file_path, job->row.file_path) == 0))
+        return result;
+    error_set(error, ERROR_NOT_FOUND,
+              "the upload of file %s is complete, and what has this file ID now is not what it stored",
+              job->key.file);
+    return partial_rows_refuse(job);
 }
 
 static enum db_result partial_take_run(struct db_job *db_job, struct db_connection *connection,
@@ -152,13 +167,16 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
     job->refused = false;
     for (int i = 0; i < TAKE_READS; i++) {
         bool taken = false;
-        enum db_result result = read_partial(job, connection, error);
+        enum db_result result = partial_rows_read(job, connection, error);
         if (result != DB_OK)
             return result;
         if (job->row.claim == job->claim) /* by a run before this one, whose answer was lost */
             return DB_OK;
+        if (job->state == PARTIAL_PURGING && job->row.state == PARTIAL_STORED &&
+            (result = its_file_is_there(job, connection, error)) != DB_OK)
+            return result;
         if (!job->allowed(job, error))
-            return refuse(job);
+            return partial_rows_refuse(job);
         result = weigh(job, connection, error);
         if (result != DB_OK)
             return result;
@@ -170,7 +188,7 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
     }
     error_set(error, ERROR_UNAVAILABLE, "other requests keep taking over the upload of file %s",
               job->key.file);
-    return refuse(job);
+    return partial_rows_refuse(job);
 }
 
 bool partial_rows_take(struct partial_job *job, struct error *error)
@@ -250,6 +268,37 @@ static enum db_result partial_remove_run(struct db_job *db_job, struct db_connec
 bool partial_rows_remove(struct partial_job *job, struct error *error)
 {
     return partial_start(job, partial_remove_run, error);
+}
+
+/* ---- kept alive ---- */
+
+/* In one transaction: a file of many parts costs one sync. */
+static enum db_result keep_run(struct db_job *job, struct db_connection *connection, struct error *error)
+{
+    struct partial_keeping *keeping = CONTAINER_OF(job, struct partial_keeping, job);
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    for (size_t i = 0; result == DB_OK && i < keeping->count; i++)
+        result = partial_sql_keep(connection, &keeping->rows[i], error);
+    if (result == DB_OK)
+        return db_commit(connection, error);
+    db_rollback(connection);
+    return result;
+}
+
+static void keep_done(struct db_job *job)
+{
+    struct partial_keeping *keeping = CONTAINER_OF(job, struct partial_keeping, job);
+    struct error ignored;
+    meta_judge(keeping->meta, job->result, &job->error, &ignored);
+    keeping->done(keeping);
+}
+
+bool partial_rows_keep(struct partial_keeping *keeping, struct error *error)
+{
+    meta_job_init(&keeping->job, keep_run, keep_done, keeping->loop);
+    return meta_run(keeping->meta, &keeping->job, error);
 }
 
 /* ---- parts ---- */

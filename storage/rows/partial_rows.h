@@ -54,6 +54,20 @@ MUST_CHECK bool partial_rows_move(struct partial_job *job, struct error *error);
 /* It is stored, see partial_sql_store(). ERROR_UNAVAILABLE as above. */
 MUST_CHECK bool partial_rows_store(struct partial_job *job, struct error *error);
 
+/* Rows that a request works on for long, so that they do not expire meanwhile. */
+struct partial_keeping {
+    struct meta *meta;
+    struct loop *loop;
+    void (*done)(struct partial_keeping *keeping); /* whatever came of it */
+    struct partial_row *rows;                      /* as they were taken */
+    size_t count;
+    /* private */
+    struct db_job job;
+};
+
+/* Each that is still this request's keeps for its time from now. */
+MUST_CHECK bool partial_rows_keep(struct partial_keeping *keeping, struct error *error);
+
 /* The row goes; it is being removed. */
 MUST_CHECK bool partial_rows_remove(struct partial_job *job, struct error *error);
 

@@ -43,15 +43,22 @@ static const char add_sql[] =
 static const char find_sql[] = "SELECT " COLUMNS " FROM t_partial WHERE token = ?";
 static const char count_all_sql[] = "SELECT COUNT(*) FROM t_partial WHERE group_name = ? AND state IN (0, 1)";
 static const char count_user_sql[] =
-    "SELECT COUNT(*) FROM t_partial WHERE userid = ? AND appid = ? AND group_name = ? AND state IN (0, 1)";
+    "SELECT COUNT(*) FROM t_partial WHERE userid = ? AND appid = ? AND state IN (0, 1)";
+/* Names what its holder may have changed since the row was read: whoever goes on with an older offset, size or file would lose what was
+ * recorded. */
 static const char take_sql[] =
     "UPDATE t_partial SET epoch = ?, claim = ?, writer = ?, mixed = ?, state = ?, expires = ? "
-    "WHERE token = ? AND epoch = ? AND state = ?";
+    "WHERE token = ? AND epoch = ? AND state = ? AND claim = ? AND synced = ? AND file_size = ? "
+    "AND (file_path = ? OR ? = '')";
 static const char record_sql[] =
     "UPDATE t_partial SET synced = ?, file_size = ?, state = ?, expires = ?, claim = ? "
     "WHERE token = ? AND epoch = ? AND claim IN (?, 0) AND state = ? AND synced <= ?";
 static const char move_sql[] = "UPDATE t_partial SET file_path = ?, mixed = ?, expires = ? "
                                "WHERE token = ? AND epoch = ? AND claim = ? AND state = ?";
+static const char keep_sql[] = "UPDATE t_partial SET expires = ? WHERE token = ? AND epoch = ? AND claim = ? "
+                               "AND state IN (0, 1) AND expires < ?";
+static const char hold_sql[] =
+    "UPDATE t_partial SET expires = ? WHERE token = ? AND epoch = ? AND claim = ? AND state = 1";
 static const char store_sql[] =
     "UPDATE t_partial SET state = 2, synced = ?, file_size = ?, file_path = ?, expires = ? "
     "WHERE token = ? AND epoch = ? AND claim = ? AND state IN (1, 2)";
@@ -59,8 +66,12 @@ static const char remove_sql[] =
     "DELETE FROM t_partial WHERE token = ? AND (state = 3 OR (state = 2 AND expires <= ?))";
 static const char paths_sql[] = "SELECT file_path FROM t_partial WHERE file_path >= ? AND file_path < ?";
 static const char has_sql[] = "SELECT 1 FROM t_partial WHERE file_path = ? LIMIT 1";
-static const char expired_sql[] = "SELECT " COLUMNS " FROM t_partial WHERE group_name = ? AND token > ? AND "
-                                  "(expires <= ? OR state = 3) ORDER BY token LIMIT 100";
+/* Each half by an index of its own: stored ones stay for days, and are not read again and again meanwhile. */
+static const char expired_sql[] =
+    "SELECT " COLUMNS
+    " FROM (SELECT token AS due FROM t_partial WHERE group_name = ? AND expires <= ? AND token > ? "
+    "UNION SELECT token FROM t_partial WHERE group_name = ? AND state = 3 AND token > ?) AS pending "
+    "JOIN t_partial ON token = due ORDER BY token LIMIT 100";
 static const char expire_sql[] =
     "UPDATE t_partial SET state = 3, epoch = ? WHERE token = ? AND epoch = ? AND state = ? AND expires <= ? "
     "AND EXISTS (SELECT 1 FROM t_lease WHERE name = ? AND owner = ?)";
@@ -96,7 +107,8 @@ static void mixed_to(int64_t mixed, struct partial_row *row)
 }
 
 /* The later of this machine's clock and the database's: one whose clock is behind must not shorten the time. */
-static enum db_result extend(struct db_connection *connection, struct partial_row *row, struct error *error)
+static enum db_result partial_sql_extend(struct db_connection *connection, struct partial_row *row,
+                                         struct error *error)
 {
     int64_t seconds = 0;
     enum db_result result = meta_sql_now(connection, &seconds, error);
@@ -193,11 +205,10 @@ static bool on_count(void *argument, const struct db_value *columns, size_t coun
 static enum db_result check_limits(struct db_connection *connection, const struct partial_row *row,
                                    const struct partial_limits *limits, bool *full, struct error *error)
 {
-    const struct db_value of_user[] = {db_text(row->key.user), db_text(row->key.application),
-                                       db_text(row->group)};
+    const struct db_value of_user[] = {db_text(row->key.user), db_text(row->key.application)};
     const struct db_value of_all[] = {db_text(row->group)};
     int64_t users = 0, all = 0;
-    enum db_result result = db_query(connection, count_user_sql, of_user, 3, on_count, &users, error);
+    enum db_result result = db_query(connection, count_user_sql, of_user, 2, on_count, &users, error);
     if (result == DB_OK)
         result = db_query(connection, count_all_sql, of_all, 1, on_count, &all, error);
     if (result != DB_OK)
@@ -255,7 +266,7 @@ enum db_result partial_sql_add(struct db_connection *connection, struct partial_
     enum db_result result = db_begin(connection, error);
     if (result != DB_OK)
         return result;
-    result = extend(connection, row, error);
+    result = partial_sql_extend(connection, row, error);
     if (result == DB_OK)
         result = check_limits(connection, row, limits, full, error);
     if (result == DB_OK && !*full)
@@ -297,13 +308,15 @@ enum db_result partial_sql_take(struct db_connection *connection, struct partial
     next.finishing = row->finishing || row->state == PARTIAL_FINISHING;
     next.mixed = row->mixed || other;
     *taken = false;
-    enum db_result result = extend(connection, row, error);
+    enum db_result result = partial_sql_extend(connection, row, error);
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
-        db_integer(row->epoch + 1),  db_integer(claim),      db_integer(writer),
-        db_integer(mixed_of(&next)), db_integer(state),      db_integer(row->expires),
-        db_text(row->token),         db_integer(row->epoch), db_integer(row->state),
+        db_integer(row->epoch + 1),  db_integer(claim),       db_integer(writer),
+        db_integer(mixed_of(&next)), db_integer(state),       db_integer(row->expires),
+        db_text(row->token),         db_integer(row->epoch),  db_integer(row->state),
+        db_integer(row->claim),      db_integer(row->offset), db_integer(row->size),
+        db_text(row->file_path),     db_text(row->file_path),
     };
     result = change_row(connection, take_sql, parameters, ARRAY_SIZE(parameters), taken, error);
     if (*taken) {
@@ -320,7 +333,7 @@ enum db_result partial_sql_record(struct db_connection *connection, struct parti
                                   enum partial_state from, bool release, bool *recorded, struct error *error)
 {
     *recorded = false;
-    enum db_result result = extend(connection, row, error);
+    enum db_result result = partial_sql_extend(connection, row, error);
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
@@ -342,7 +355,7 @@ enum db_result partial_sql_move(struct db_connection *connection, struct partial
                                 struct error *error)
 {
     *moved = false;
-    enum db_result result = extend(connection, row, error);
+    enum db_result result = partial_sql_extend(connection, row, error);
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
@@ -356,7 +369,7 @@ enum db_result partial_sql_store(struct db_connection *connection, struct partia
                                  struct error *error)
 {
     *stored = false;
-    enum db_result result = extend(connection, row, error);
+    enum db_result result = partial_sql_extend(connection, row, error);
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
@@ -364,6 +377,31 @@ enum db_result partial_sql_store(struct db_connection *connection, struct partia
         db_text(row->token),     db_integer(row->epoch), db_integer(row->claim),
     };
     return change_row(connection, store_sql, parameters, ARRAY_SIZE(parameters), stored, error);
+}
+
+enum db_result partial_sql_keep(struct db_connection *connection, struct partial_row *row,
+                                struct error *error)
+{
+    enum db_result result = partial_sql_extend(connection, row, error);
+    if (result != DB_OK)
+        return result;
+    const struct db_value parameters[] = {
+        db_integer(row->expires), db_text(row->token),      db_integer(row->epoch),
+        db_integer(row->claim),   db_integer(row->expires),
+    };
+    return db_execute(connection, keep_sql, parameters, ARRAY_SIZE(parameters), NULL, error);
+}
+
+enum db_result partial_sql_hold(struct db_connection *connection, struct partial_row *row, bool *held,
+                                struct error *error)
+{
+    *held = false;
+    enum db_result result = partial_sql_extend(connection, row, error);
+    if (result != DB_OK)
+        return result;
+    const struct db_value parameters[] = {db_integer(row->expires), db_text(row->token),
+                                          db_integer(row->epoch), db_integer(row->claim)};
+    return change_row(connection, hold_sql, parameters, ARRAY_SIZE(parameters), held, error);
 }
 
 enum db_result partial_sql_remove(struct db_connection *connection, const char *token, int64_t now,
@@ -401,7 +439,8 @@ enum db_result partial_sql_expired(struct db_connection *connection, const struc
                                    const char *group, int64_t now, const char *after,
                                    struct partial_page *page, struct error *error)
 {
-    const struct db_value parameters[] = {db_text(group), db_text(after), db_integer(now)};
+    const struct db_value parameters[] = {db_text(group), db_integer(now), db_text(after), db_text(group),
+                                          db_text(after)};
     struct reading reading = {.store = store, .page = page};
     page->count = 0;
     return db_query(connection, expired_sql, parameters, ARRAY_SIZE(parameters), on_row, &reading, error);
@@ -441,7 +480,7 @@ enum db_result partial_sql_sum(struct db_connection *connection, const char *gro
     return db_query(connection, sum_sql, parameters, ARRAY_SIZE(parameters), on_sum, sum, error);
 }
 
-static bool on_held(void *argument, const struct db_value *columns, size_t count)
+static bool on_partial_sql_held(void *argument, const struct db_value *columns, size_t count)
 {
     if (count == 1)
         *(int64_t *)argument = number_of(&columns[0], 0);
@@ -453,5 +492,6 @@ enum db_result partial_sql_held(struct db_connection *connection, const struct p
 {
     const struct db_value parameters[] = {db_text(key->user), db_text(key->application), db_text(except)};
     *bytes = 0;
-    return db_query(connection, held_sql, parameters, ARRAY_SIZE(parameters), on_held, bytes, error);
+    return db_query(connection, held_sql, parameters, ARRAY_SIZE(parameters), on_partial_sql_held, bytes,
+                    error);
 }

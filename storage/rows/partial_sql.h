@@ -48,7 +48,7 @@ struct partial_row {
 void partial_sql_token(const uint8_t token[PROTO_PARTIAL_TOKEN_SIZE], char hex[PARTIAL_HEX_SIZE]);
 
 struct partial_limits {
-    int64_t all, user; /* rows of the group; of an application's user in it */
+    int64_t all, user; /* that are under way in the group; of an application's user in any group */
 };
 /* Adds ROW, whose expires is set here. *FULL: there are too many already, and none was added; ERROR says which. */
 MUST_CHECK enum db_result partial_sql_add(struct db_connection *connection, struct partial_row *row,
@@ -81,6 +81,15 @@ MUST_CHECK enum db_result partial_sql_move(struct db_connection *connection, str
  * ours any more. */
 MUST_CHECK enum db_result partial_sql_store(struct db_connection *connection, struct partial_row *row,
                                             bool *stored, struct error *error);
+
+/* ROW, which was taken and is still being worked on, keeps for its time from now; where it is not ours any more, or over, nothing is done. */
+MUST_CHECK enum db_result partial_sql_keep(struct db_connection *connection, struct partial_row *row,
+                                           struct error *error);
+
+/* Inside of the transaction that makes a file of ROW, which was taken and is PARTIAL_FINISHING: is it still this request's? It stays so until
+ * the transaction has ended, and keeps for its time from now. */
+MUST_CHECK enum db_result partial_sql_hold(struct db_connection *connection, struct partial_row *row,
+                                           bool *held, struct error *error);
 
 /* Removes the row of one that is PARTIAL_PURGING, or PARTIAL_STORED and expired at NOW. */
 MUST_CHECK enum db_result partial_sql_remove(struct db_connection *connection, const char *token, int64_t now,

@@ -64,18 +64,18 @@ enum db_result quota_counts(struct meta *meta, struct db_connection *connection,
     return DB_OK;
 }
 
-static int64_t limit_of(int64_t own, int64_t configured)
+static int64_t quota_limit_of(int64_t own, int64_t configured)
 {
     return own == PROTO_QUOTA_DEFAULT ? configured : own;
 }
 
 /* Would MORE be too much, beside HELD bytes in partial uploads? Words it. */
-static bool is_full(const struct quota_row *row, int64_t held, const struct quota_amounts *defaults,
-                    struct quota_amounts more, const struct proto_file_key *key, struct error *error)
+static bool quota_is_full(const struct quota_row *row, int64_t held, const struct quota_amounts *defaults,
+                          struct quota_amounts more, const struct proto_file_key *key, struct error *error)
 {
     char beside[64] = "";
-    const struct quota_amounts limits = {limit_of(row->limits.bytes, defaults->bytes),
-                                         limit_of(row->limits.files, defaults->files)};
+    const struct quota_amounts limits = {quota_limit_of(row->limits.bytes, defaults->bytes),
+                                         quota_limit_of(row->limits.files, defaults->files)};
     if (held > 0)
         (void)snprintf(beside, sizeof(beside), " and %" PRId64 " in unfinished uploads", held);
     if (limits.bytes >= 0 && row->used.bytes > limits.bytes - more.bytes - held)
@@ -113,7 +113,8 @@ enum db_result quota_take(struct meta *meta, struct db_connection *connection,
     }
     if (taken != QUOTA_FULL)
         return DB_OK;
-    if (!is_full(&row, 0, &defaults, more, key, error)) /* somebody has made room between both statements */
+    if (!quota_is_full(&row, 0, &defaults, more, key,
+                       error)) /* somebody has made room between both statements */
         (void)error_set(error, ERROR_QUOTA, "user %s had no room for the file in %s", key->user,
                         key->application);
     return DB_PERMANENT;
@@ -167,7 +168,7 @@ enum db_result quota_look(struct meta *meta, struct db_connection *connection,
         result = find_or_count(meta, connection, key, &row, &found, error);
     if (result == DB_OK && found)
         result = partial_sql_held(connection, key, except, &held, error);
-    if (result == DB_OK && found && is_full(&row, held, &defaults, more, key, error))
+    if (result == DB_OK && found && quota_is_full(&row, held, &defaults, more, key, error))
         result = DB_PERMANENT;
     return result;
 }
@@ -236,7 +237,7 @@ static enum db_result quota_run(struct db_job *db_job, struct db_connection *con
     return result;
 }
 
-static void quota_done(struct db_job *db_job)
+static void quota_job_done(struct db_job *db_job)
 {
     struct quota_job *job = CONTAINER_OF(db_job, struct quota_job, job);
     job->fine = db_job->result == DB_OK;
@@ -251,6 +252,6 @@ bool quota_start(struct meta *meta, struct quota_job *job, struct error *error)
 {
     job->meta = meta;
     job->judged = false;
-    meta_job_init(&job->job, quota_run, quota_done, job->loop);
+    meta_job_init(&job->job, quota_run, quota_job_done, job->loop);
     return meta_run(meta, &job->job, error);
 }

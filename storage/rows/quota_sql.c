@@ -40,7 +40,7 @@ static const char due_sql[] =
 static const char list_sql[] =
     "SELECT q.userid, q.appid, q.bytes_max, q.files_max, q.bytes_used, q.files_used, (SELECT "
     "CAST(COALESCE(SUM(p.synced), 0) AS SIGNED) FROM t_partial p WHERE p.userid = q.userid AND p.appid = "
-    "q.appid AND p.state IN (0, 1)) FROM t_quota q WHERE q.userid > ? OR (q.userid = ? AND q.appid > ?) "
+    "q.appid AND p.state IN (0, 1)) FROM t_quota q WHERE q.userid >= ? AND (q.userid > ? OR q.appid > ?) "
     "ORDER BY q.userid, q.appid LIMIT ?";
 static const char all_sql[] = "UPDATE t_quota SET recount_at = 0";
 static const char drop_sql[] = "DELETE FROM t_quota WHERE " USER_IS " AND bytes_max = -2 AND files_max = -2";
@@ -220,7 +220,7 @@ enum db_result quota_sql_due(struct db_connection *connection, int64_t now, stru
     return db_query(connection, due_sql, parameters, ARRAY_SIZE(parameters), on_due, page, error);
 }
 
-static bool on_list_row(void *argument, const struct db_value *columns, size_t count)
+static bool on_quota_sql_list_row(void *argument, const struct db_value *columns, size_t count)
 {
     struct quota_list *list = argument;
     if (count != 7 || list->count == PROTO_QUOTAS_MAX)
@@ -244,7 +244,8 @@ enum db_result quota_sql_list(struct db_connection *connection, const struct pro
     const struct db_value parameters[] = {db_text(after->user), db_text(after->user),
                                           db_text(after->application), db_integer(PROTO_QUOTAS_MAX)};
     list->count = 0;
-    return db_query(connection, list_sql, parameters, ARRAY_SIZE(parameters), on_list_row, list, error);
+    return db_query(connection, list_sql, parameters, ARRAY_SIZE(parameters), on_quota_sql_list_row, list,
+                    error);
 }
 
 enum db_result quota_sql_recount_all(struct db_connection *connection, struct error *error)

@@ -150,7 +150,8 @@ bool journal_record_begins(const uint8_t *bytes, uint64_t generation)
 }
 
 /* The texts at NEXT, whose lengths stand in the fixed part. False where one is longer than its place. */
-static bool read_texts(const uint8_t *bytes, const uint8_t *next, struct journal_record *record)
+static bool journal_format_read_texts(const uint8_t *bytes, const uint8_t *next,
+                                      struct journal_record *record)
 {
     struct text texts[TEXTS];
     list_texts(record, texts);
@@ -191,6 +192,6 @@ bool journal_record_read(const uint8_t *bytes, size_t size, struct journal_recor
     record->content = bytes + FIXED_SIZE + texts;
     record->content_size = content;
     *taken = round_up(whole, JOURNAL_ALIGN);
-    return read_texts(bytes, bytes + FIXED_SIZE, record) && record->sequence > 0 && record->synced >= 0 &&
-           record->synced < record->sequence;
+    return journal_format_read_texts(bytes, bytes + FIXED_SIZE, record) && record->sequence > 0 &&
+           record->synced >= 0 && record->synced < record->sequence;
 }

@@ -1,6 +1,6 @@
 /*
- * journal_private: the upload journal as its two modules share it: journal.c (locks, space, appending) and journal_scan.c
- * (reading). For those only.
+ * journal_private: the upload journal as its three modules share it: journal_file.c (locks, heads, space), journal.c (records, checkpoints)
+ * and journal_scan.c (reading). For those only.
  */
 #ifndef REEL_STORAGE_JOURNAL_PRIVATE_H
 #define REEL_STORAGE_JOURNAL_PRIVATE_H
@@ -39,6 +39,16 @@ struct journal {
     struct journal_mark settled;
     char why[ERROR_TEXT_SIZE]; /* it cannot be written; else "" */
 };
+
+#define JOURNAL_ASKED_MIN                                                                                    \
+    64 /* uploads that want it before its space is written: many servers never take so many */
+
+/* SIZE bytes at OFFSET; what is in the journal's buffer past the page cache, where that can be. BLOCKS. */
+MUST_CHECK bool journal_write_bytes(struct journal *journal, const void *bytes, size_t size, int64_t offset,
+                                    struct error *error);
+MUST_CHECK bool journal_sync_data(const struct journal *journal, struct error *error);
+/* HEAD becomes what the file says, in the place of the older one of both. BLOCKS. */
+MUST_CHECK bool journal_write_head(struct journal *journal, struct journal_head *head, struct error *error);
 
 struct journal_metrics {
     struct metric *records, *bytes, *syncs, *checkpoints;

@@ -230,8 +230,8 @@ static void note_entry(struct used *used, const char *directory, const char *nam
     }
 }
 
-static bool read_used(struct store_path *path, int root, int64_t value, const char *name, struct used *used,
-                      struct error *error)
+static bool directory_read_used(struct store_path *path, int root, int64_t value, const char *name,
+                                struct used *used, struct error *error)
 {
     int fd = store_beneath_open(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0 && errno == ENOENT)
@@ -275,7 +275,7 @@ bool store_directory_unused(struct store_path *path, int root, const struct path
     if (refused)
         return error_set(error, ERROR_EXISTS, "no file can be created in %s/%s", store_path_key(path), name);
     if (!known) {
-        if (!read_used(path, root, place->value, name, &used, error))
+        if (!directory_read_used(path, root, place->value, name, &used, error))
             return false;
         taken = is_used(&used, place->value);
         pthread_mutex_lock(&directories->mutex);
@@ -324,7 +324,8 @@ static void leave_sync(struct sync *sync)
 
 /* One fsync for everybody who waits when it begins: their names were made before. Whoever comes later waits
  * for the next one, since this one may have passed by their name. The mutex is held, but not meanwhile. */
-static void run_sync(struct store_path *path, struct sync *sync, const char *name, pthread_mutex_t *mutex)
+static void directory_run_sync(struct store_path *path, struct sync *sync, const char *name,
+                               pthread_mutex_t *mutex)
 {
     struct waiters served = sync->waiting;
     struct waiter *waiter;
@@ -361,7 +362,7 @@ bool store_directory_sync(struct store_path *path, int root, int64_t value, stru
         if (sync->running)
             pthread_cond_wait(&sync->ended, &directories->mutex);
         else
-            run_sync(path, sync, name, &directories->mutex);
+            directory_run_sync(path, sync, name, &directories->mutex);
     }
     leave_sync(sync);
     pthread_mutex_unlock(&directories->mutex);

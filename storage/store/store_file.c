@@ -227,8 +227,9 @@ bool store_file_remove(struct store_path *path, const struct path *place, struct
     struct store_root *root;
     if (!store_path_enter(path, &root, error))
         return false;
-    bool fine = store_beneath_unlink(root->fd, place_name(place, name)) == 0 || errno == ENOENT ||
-                store_path_fail(path, errno, "remove", name, error);
+    bool fine = store_path_lies_at(path, root, error) &&
+                (store_beneath_unlink(root->fd, place_name(place, name)) == 0 || errno == ENOENT ||
+                 store_path_fail(path, errno, "remove", name, error));
     store_path_leave(path, root);
     return fine;
 }
@@ -249,8 +250,10 @@ bool store_file_look(struct store_path *path, const struct path *place, int *fd,
     *fd = store_beneath_open(root->fd, name, flags | O_NOATIME, 0);
     if (*fd < 0 && errno == EPERM)
         *fd = store_beneath_open(root->fd, name, flags, 0);
-    if (*fd < 0) {
-        fine = errno == ENOENT || store_path_fail(path, errno, "open", name, error);
+    if (*fd < 0 && errno == ENOENT) {
+        fine = store_path_lies_at(path, root, error);
+    } else if (*fd < 0) {
+        fine = store_path_fail(path, errno, "open", name, error);
     } else if (fstat(*fd, &status) != 0) {
         fine = store_path_fail(path, errno, "look at", name, error);
     } else if (!S_ISREG(status.st_mode)) {

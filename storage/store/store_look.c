@@ -95,7 +95,7 @@ static void look_below(struct store_path *path, const struct store_held_root *fr
 }
 
 /* Takes over what the look found. The root is replaced only when another directory lies there now. */
-static void take_over(struct store_path *path)
+static void store_look_take_over(struct store_path *path)
 {
     struct store_probe *probe = &path->probe;
     struct store_held_root *fresh = probe->fd >= 0 ? make_root(path->store->config, probe->fd) : NULL;
@@ -183,7 +183,7 @@ static void probe_run(struct job *job)
         log_info(ROOM, "store path %s: a trial write works again; it takes uploads", path->key);
     if (path->probe.marker_made)
         log_info(ROOM, "store path %s: made %s/%s", path->key, path->directory, STORE_MARKER);
-    take_over(path);
+    store_look_take_over(path);
     atomic_store(&path->probe_since_ms, 0);
     if (atomic_load(&path->look_wanted))
         store_look_start(path);

@@ -61,8 +61,17 @@ bool store_path_lies_at(const struct store_path *path, const struct store_root *
     if (stat(path->directory, &status) == 0 && status.st_dev == held->device && status.st_ino == held->inode)
         return true;
     return error_set(error, ERROR_UNAVAILABLE,
-                     "another directory appeared at %s during the upload: was its volume mounted again?",
-                     path->directory);
+                     "another directory appeared at %s: was its volume mounted again?", path->directory);
+}
+
+bool store_path_in_place(struct store_path *path, struct error *error)
+{
+    struct store_root *root;
+    if (!store_path_enter(path, &root, error))
+        return false;
+    bool fine = store_path_lies_at(path, root, error);
+    store_path_leave(path, root);
+    return fine;
 }
 
 bool store_path_name_lasts(const struct store_path *path, const struct store_root *root, int fd)
@@ -283,7 +292,7 @@ struct workers *store_path_workers(const struct store_path *path)
 
 /* ---- metrics ---- */
 
-static double read_free(void *argument)
+static double store_path_read_free(void *argument)
 {
     struct store_path_status status;
     store_path_status(argument, &status);
@@ -322,7 +331,7 @@ void store_path_register_metrics(struct store_path *path, bool present)
     char labels[PROTO_KEY_SIZE + 16];
     snprintf(labels, sizeof(labels), "path=\"%s\"", path->key);
     metrics_gauge_read("reel_storage_free_bytes", "Free bytes of a store path.", labels,
-                       present ? read_free : NULL, path);
+                       present ? store_path_read_free : NULL, path);
     metrics_gauge_read("reel_storage_capacity_bytes", "Size of a store path's file system.", labels,
                        present ? read_capacity : NULL, path);
     metrics_gauge_read("reel_storage_reserve_bytes", "Free bytes of a store path that uploads leave alone.",

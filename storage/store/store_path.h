@@ -74,6 +74,10 @@ MUST_CHECK bool store_path_sync_system(struct store_path *path, const struct sto
 MUST_CHECK bool store_path_lies_at(const struct store_path *path, const struct store_root *root,
                                    struct error *error);
 
+/* The same of the directory that was last seen. What is found below it, or missing there, says something of the stored files
+ * only if this is still true afterwards. BLOCKS. */
+MUST_CHECK bool store_path_in_place(struct store_path *path, struct error *error);
+
 const struct store_modes *store_path_modes(const struct store_path *path);
 
 /* What is known of the path's directories: storage/store/store_directory.h. */

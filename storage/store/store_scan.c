@@ -80,14 +80,16 @@ bool store_scan_look(struct store_path *path, const char *name, struct store_sca
         look->inode = (uint64_t)status.st_ino;
         look->moved = (int64_t)status.st_ctim.tv_sec;
         look->touched = max_i64((int64_t)status.st_mtim.tv_sec, look->moved);
-    } else if (errno != ENOENT && errno != ENOTDIR) {
+    } else if (errno == ENOENT || errno == ENOTDIR) {
+        fine = store_path_lies_at(path, root, error);
+    } else {
         fine = store_path_fail(path, errno, "look at", name, error);
     }
     store_path_leave(path, root);
     return fine;
 }
 
-static bool sync_parent(struct store_path *path, int root, const char *name, struct error *error)
+static bool scan_sync_parent(struct store_path *path, int root, const char *name, struct error *error)
 {
     char parent[STORE_SCAN_NAME_SIZE];
     const char *slash = strrchr(name, '/');
@@ -133,7 +135,7 @@ static bool move(struct store_path *path, int root, const char *from, const char
 static bool sync_parents(struct store_path *path, int root, const char *from, const char *to,
                          struct error *error)
 {
-    return sync_parent(path, root, to, error) && sync_parent(path, root, from, error);
+    return scan_sync_parent(path, root, to, error) && scan_sync_parent(path, root, from, error);
 }
 
 bool store_scan_quarantine_ready(struct store_path *path, struct error *error)
@@ -145,7 +147,7 @@ bool store_scan_quarantine_ready(struct store_path *path, struct error *error)
     if (mkdirat(root->fd, STORE_QUARANTINE, store_path_modes(path)->directory) != 0 && errno != EEXIST)
         fine = store_path_fail(path, errno, "make directory", STORE_QUARANTINE, error);
     else /* also where it was there: whoever made it may have died before this */
-        fine = sync_parent(path, root->fd, STORE_QUARANTINE, error);
+        fine = scan_sync_parent(path, root->fd, STORE_QUARANTINE, error);
     store_path_leave(path, root);
     return fine;
 }
@@ -206,8 +208,9 @@ bool store_scan_remove(struct store_path *path, const char *directory, const cha
     if (!store_path_enter(path, &root, error))
         return false;
     snprintf(text, sizeof(text), "%s/%s", directory, name);
-    bool fine = store_beneath_unlink(root->fd, text) == 0 || errno == ENOENT ||
-                store_path_fail(path, errno, "remove", text, error);
+    bool fine = store_path_lies_at(path, root, error) &&
+                (store_beneath_unlink(root->fd, text) == 0 || errno == ENOENT ||
+                 store_path_fail(path, errno, "remove", text, error));
     store_path_leave(path, root);
     return fine;
 }

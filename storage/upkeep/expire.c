@@ -97,7 +97,7 @@ static bool expire_file(struct expire *expire)
 }
 
 /* False: it stays for now. */
-static bool expire_one(struct expire *expire)
+static bool expire_one_partial(struct expire *expire)
 {
     const struct partial_row *row = expire->row;
     struct error error = {0};
@@ -129,7 +129,7 @@ static void expire_round(struct expire *expire)
             break;
         for (size_t i = 0; i < expire->page.count; i++) {
             expire->row = &expire->page.rows[i];
-            gone += expire_one(expire) ? 1 : 0;
+            gone += expire_one_partial(expire) ? 1 : 0;
             if (i % 10 == 9 && !keeper_breathe(expire->keeper))
                 return;
         }

@@ -57,7 +57,7 @@ enum fence_outcome fence_put_aside(const struct fence_step *step, char held[STOR
     bool holds = false;
     held[0] = '\0';
     if (!store_scan_quarantine_ready(step->path, error) || !fence_ask(step, &holds, error) ||
-        !store_scan_look(step->path, step->name, &now, error))
+        !store_path_in_place(step->path, error) || !store_scan_look(step->path, step->name, &now, error))
         return FENCE_FAILED;
     if (!holds || !store_scan_same(step->seen, &now))
         return FENCE_SHUT;

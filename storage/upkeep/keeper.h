@@ -74,6 +74,7 @@ struct keeper {
     int64_t start_ms, renew_at_ms;
     int64_t clock_offset;   /* the smallest of wall clock - monotonic clock, seconds, that was seen */
     int64_t throttle_at_us; /* reading may go on then */
+    int64_t measure_at_ms;  /* not before this is the trash measured again (purge.h) */
 };
 
 /* STORAGE with its store, meta and open_cache must outlive it. PORT: for the lease's name. CHORES are copied; they are run

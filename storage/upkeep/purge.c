@@ -10,6 +10,7 @@
 #include "storage/upkeep/fence.h"
 #include "storage/upkeep/upkeep_sql.h"
 
+#include "common/base/clock.h"
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
 
@@ -20,6 +21,9 @@
 #include <unistd.h>
 
 #define ROOM "purge"
+
+#define MEASURE_SHARE        50 /* one part in so many of the time goes into measuring */
+#define MEASURE_PAUSE_MAX_MS INT64_C(3600000)
 
 struct purge {
     struct db_job job;
@@ -243,8 +247,19 @@ static int64_t scrub_findings(const struct lease_row *row)
     return sum;
 }
 
+/* How long the trash is not measured again after a measurement of TOOK_MS: each reads the rows of all deleted files of the database, and each
+ * member of each group measures. At most an hour. */
+static int64_t measure_pause_ms(int64_t took_ms)
+{
+    return took_ms < MEASURE_PAUSE_MAX_MS / MEASURE_SHARE ? max_i64(took_ms, 0) * MEASURE_SHARE
+                                                          : MEASURE_PAUSE_MAX_MS;
+}
+
 static void purge_measure(struct keeper *keeper)
 {
+    int64_t start_ms = clock_monotonic_ms();
+    if (start_ms < keeper->measure_at_ms)
+        return;
     struct purge *purge = allocate_head(sizeof(*purge), offsetof(struct purge, page.rows));
     if (!purge)
         return;
@@ -255,6 +270,7 @@ static void purge_measure(struct keeper *keeper)
         metric_set(keeper->metrics.trash_bytes, purge->trash.bytes);
         metric_set(keeper->metrics.damaged_files,
                    max_i64(purge->trash.damaged, scrub_findings(purge->scrub)));
+        keeper->measure_at_ms = start_ms + measure_pause_ms(clock_monotonic_ms() - start_ms);
     }
     free(purge->scrub);
     free(purge);

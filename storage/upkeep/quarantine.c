@@ -21,7 +21,7 @@ struct expiry {
 };
 
 /* What is old stays old: another holder of the lease may have removed it, but nobody can have made it younger. */
-static bool expire_one(struct expiry *expiry, const char *name)
+static bool quarantine_expire_one(struct expiry *expiry, const char *name)
 {
     char text[2 * STORE_SCAN_NAME_SIZE];
     struct store_scan_look look;
@@ -49,7 +49,7 @@ static bool on_entry(void *argument, const char *name)
 {
     struct expiry *expiry = argument;
     if (strncmp(name, expiry->beginning, strlen(expiry->beginning)) == 0)
-        expiry->fine = expire_one(expiry, name);
+        expiry->fine = quarantine_expire_one(expiry, name);
     return expiry->fine;
 }
 

@@ -55,7 +55,7 @@ static bool recount_run(struct recount *recount,
     return false;
 }
 
-static bool recount_user(struct recount *recount)
+static bool recount_one_user(struct recount *recount)
 {
     const struct quota_amounts *before = &recount->before, *after = &recount->after;
     if (!recount_run(recount, recount_user_run))
@@ -77,7 +77,7 @@ static bool recount_page(struct recount *recount)
         return false;
     for (size_t i = 0; i < recount->page.count; i++) {
         recount->key = &recount->page.keys[i];
-        if (!recount_user(recount) || !keeper_breathe(recount->keeper))
+        if (!recount_one_user(recount) || !keeper_breathe(recount->keeper))
             return false;
     }
     return true;

@@ -229,6 +229,8 @@ static bool repair(struct scrub *scrub, bool file_there)
 static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, const char *what)
 {
     bool same = false;
+    if (kind != SCRUB_UNKNOWN && !store_path_in_place(scrub->row->row.path, &scrub->error))
+        return false;
     if (!still_there(scrub, &same))
         return false;
     if (!same)
@@ -278,6 +280,8 @@ static bool read_back(struct scrub *scrub, int fd)
 static bool sound(struct scrub *scrub)
 {
     struct upkeep_row *row = scrub->row;
+    if (!store_path_in_place(row->row.path, &scrub->error))
+        return false;
     bool lacks = !row->row.stat.has_digest || (!row->row.has_sha256 && scrub->has_sha256);
     if (lacks) {
         if (!scrub_run(scrub, digest_run))
@@ -471,7 +475,7 @@ static int64_t run_scrub(struct scrub *scrub)
     return pause_ms;
 }
 
-static bool is_wanted(const struct keeper *keeper)
+static bool scrub_is_wanted(const struct keeper *keeper)
 {
     return keeper->lease.row.wanted > keeper->lease.row.done;
 }
@@ -499,12 +503,12 @@ static bool choose_run(struct scrub *scrub, const json_t *progress)
     const char *phase = json_string_value(json_object_get(progress, "phase"));
     int64_t number = notes_number(progress, "run");
     bool unfinished = phase && strcmp(phase, "done") != 0;
-    if (unfinished && (number > row->done || (number == 0 && !is_wanted(keeper)))) {
+    if (unfinished && (number > row->done || (number == 0 && !scrub_is_wanted(keeper)))) {
         scrub->at.number = number;
         resume(scrub, progress);
         return number != 0 || keeper->config->scrub_interval_ms > 0;
     }
-    if (is_wanted(keeper)) {
+    if (scrub_is_wanted(keeper)) {
         scrub->at.number = row->wanted;
         scrub->at.repair = row->repair;
         return scrub_begin(scrub);
@@ -514,7 +518,7 @@ static bool choose_run(struct scrub *scrub, const json_t *progress)
 
 static bool scrub_due(const struct keeper *keeper, const struct chore *chore, int64_t now_ms)
 {
-    return now_ms >= chore->next_ms && (is_wanted(keeper) || now_ms >= chore->look_ms);
+    return now_ms >= chore->next_ms && (scrub_is_wanted(keeper) || now_ms >= chore->look_ms);
 }
 
 static int64_t scrub_if_due(struct keeper *keeper, struct chore *chore)

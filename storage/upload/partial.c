@@ -43,6 +43,7 @@ struct upload *partial_create(struct packet_request *request, const struct proto
 void partial_end(struct upload *upload)
 {
     struct partial *partial = upload->own;
+    partial_care_end(partial);
     partials_leave(upload->storage->partials, &partial->hold, NULL, 0);
     digest_destroy(partial->digest);
     if (partial->join)
@@ -101,6 +102,7 @@ void partial_adopt(struct partial *partial)
     upload->path = row->path;
     upload->file = (struct store_file){.path = row->path, .place = row->place, .fd = -1};
     partial->begun = partial->written = row->offset;
+    partial_care_begin(partial, NULL);
 }
 
 static bool open_at_offset(struct partial *partial, struct error *error)

@@ -107,6 +107,18 @@ static void run_finish_end(struct job *job)
 
 /* ---- the row ---- */
 
+/* Whoever has taken it over may have stored this very file by now, which then was deleted and purged: its row would come back without it. */
+static enum db_result finish_holds(struct meta_insert *insert, struct db_connection *connection, bool *holds,
+                                   struct error *error)
+{
+    struct upload *upload = CONTAINER_OF(insert, struct upload, insert);
+    enum db_result result = partial_sql_hold(connection, &upload->own->rows.row, holds, error);
+    if (result == DB_OK && !*holds)
+        error_set(error, ERROR_UNAVAILABLE, "another request has taken over the upload of file %s",
+                  insert->key.file);
+    return result;
+}
+
 /* Nobody else has it, and nobody will for some time: its row may be added. */
 static void finish_kept(struct partial *partial)
 {
@@ -120,6 +132,7 @@ static void finish_kept(struct partial *partial)
     if (partial->joined >= 0)
         partial->rows.row.offset = partial->rows.row.size = partial->joined;
     upload->insert.outcome = META_NOT_DONE; /* so far */
+    upload->insert.holds = finish_holds;
     upload_add_row(upload);
 }
 

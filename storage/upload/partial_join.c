@@ -51,6 +51,7 @@ static void parts_taken(struct partial_parts *parts)
     } else {
         for (size_t i = 0; i < parts->count; i++)
             partials_supersede(upload->storage->partials, parts->rows[i].token, parts->rows[i].epoch);
+        partial_care_begin(partial, parts);
         CRASH_POINT("join-taken");
         partial->joined = upload->put.size = parts->bytes;
         upload_enter_gate(upload);

@@ -1,6 +1,6 @@
 /*
- * partial_state: one request about a partial upload, as partial_begin.c, partial_append.c, partial_finish.c, partial_join.c and
- * partial_renew.c see it: what stands beside the struct upload that carries it (storage/upload/upload_state.h). Private to these.
+ * partial_state: one request about a partial upload, as partial_begin.c, partial_append.c, partial_finish.c, partial_join.c,
+ * partial_renew.c and partial_care.c see it: what stands beside the struct upload that carries it (storage/upload/upload_state.h). Private to these.
  */
 #ifndef REEL_STORAGE_PARTIAL_STATE_H
 #define REEL_STORAGE_PARTIAL_STATE_H
@@ -34,6 +34,7 @@ enum partial_step {
 struct partial;
 struct partial_join;  /* storage/upload/partial_join.c */
 struct partial_renew; /* storage/upload/partial_renew.c */
+struct partial_care;  /* storage/upload/partial_care.c */
 
 /* What JOIN_PARTS does in its own way, in the places where FINISH calls it. */
 struct partial_joining {
@@ -59,6 +60,7 @@ struct partial {
     bool whole;       /* APPEND: the content has come */
     bool sync_failed; /* nothing more is recorded */
     bool longer;      /* FINISH: the file may be another request's, and has bytes that are not recorded */
+    struct partial_care *care;   /* NULL: its row was not taken */
     struct partial_renew *renew; /* malloc'd; NULL: it goes on with the file that the row had */
     struct partial_join *join;   /* JOIN_PARTS; else NULL, as the next */
     const struct partial_joining *joining;
@@ -102,6 +104,14 @@ MUST_CHECK bool partial_renew_worked(struct upload *upload);
  * worker; BLOCKS. */
 MUST_CHECK bool partial_copy_some(int from, int64_t from_at, struct store_file *file, int64_t at,
                                   int64_t size, bool *by_hand, int64_t *done, struct error *error);
+
+/* ---- storage/upload/partial_care.c ---- */
+
+/* The row was taken: from now on it does not expire, however long the request takes. PARTS: of JOIN_PARTS, which are copied; NULL: none. */
+void partial_care_begin(struct partial *partial, const struct partial_parts *parts);
+
+/* The request does nothing more. */
+void partial_care_end(struct partial *partial);
 
 /* ---- storage/upload/partial.c ---- */
 

@@ -1,20 +1,16 @@
 /*
- * recovery: the upload journal's replay at the start, its thread, which makes checkpoints, and what joins it to rows and store paths.
+ * recovery: the thread of the upload journal, which makes checkpoints, its start and end, and what joins it to rows and store paths. What a
+ * crash has left is put in its place by recovery_replay.c.
  */
-#include "storage/upload/recovery.h"
+#include "storage/upload/recovery_private.h"
 
 #include "common/base/clock.h"
 #include "common/base/condition.h"
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
-#include "common/base/metrics.h"
-#include "storage/rows/journal_rows.h"
-#include "storage/store/journal.h"
-#include "storage/store/store_choice.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -28,30 +24,6 @@
 #define AGAIN_MS      50    /* after a checkpoint that did not get on */
 #define MAKE_AGAIN_MS 60000 /* after its space could not be got */
 #define FIRST_LOOK_MS 2000
-
-struct recovery {
-    const struct storage_config *config;
-    struct store *store;
-    struct meta *meta;
-    struct journal *journal;
-    struct insert_journal face;
-    struct journal_record records[INSERT_BATCH_MAX]; /* of the database thread that writes them */
-    pthread_mutex_t mutex;                           /* for `roots` */
-    struct store_root *
-        *roots; /* of each store path: files that were made in it may be promised; NULL: none may */
-    pthread_t thread;
-    bool running; /* from the start to the end of the struct */
-    bool joined, hangs;
-    bool stopping, ended; /* under `mutex` */
-    pthread_cond_t end;
-    int64_t make_again_ms;
-    char why[ERROR_TEXT_SIZE]; /* set before the thread runs */
-    struct metric *replayed;
-    /* of the replay */
-    int64_t marked, files, rows;
-    bool emptied; /* it was held, and nothing is in it any more */
-    uint64_t id;
-};
 
 /* ---- as the rows see it: on a database thread ---- */
 
@@ -120,138 +92,13 @@ void recovery_concern(struct recovery *recovery, char *reason, size_t size)
         snprintf(reason, size, "uploads are synced one by one: %.400s", why);
 }
 
-/* ---- jobs of the database, waited for ---- */
-
-struct recovery_job {
-    struct db_job job;
-    struct recovery *recovery;
-    const struct journal_record *record;
-    const struct path *place;
-    enum journal_fate fate;
-};
+/* ---- checkpoints: on the thread ---- */
 
 static enum db_result run_sync_rows(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct recovery *recovery = CONTAINER_OF(job, struct recovery_job, job)->recovery;
-    return journal_rows_sync(connection, journal_id(recovery->journal), error);
+    return journal_rows_sync(connection, journal_id(recovery->journal), 0, error);
 }
-
-static enum db_result run_marked(struct db_job *job, struct db_connection *connection, struct error *error)
-{
-    struct recovery *recovery = CONTAINER_OF(job, struct recovery_job, job)->recovery;
-    return journal_rows_marked(connection, recovery->id, &recovery->marked, error);
-}
-
-static enum db_result run_judge(struct db_job *job, struct db_connection *connection, struct error *error)
-{
-    struct recovery_job *own = CONTAINER_OF(job, struct recovery_job, job);
-    struct recovery *recovery = own->recovery;
-    return journal_rows_judge(connection, recovery->store, own->record, recovery->marked,
-                              !journal_is_alone(recovery->journal), &own->fate, error);
-}
-
-static enum db_result run_add(struct db_job *job, struct db_connection *connection, struct error *error)
-{
-    struct recovery_job *own = CONTAINER_OF(job, struct recovery_job, job);
-    return journal_rows_add(own->recovery->meta, connection, own->record, own->place, error);
-}
-
-static enum db_result run_mark_all(struct db_job *job, struct db_connection *connection, struct error *error)
-{
-    struct recovery_job *own = CONTAINER_OF(job, struct recovery_job, job);
-    enum db_result result = db_begin(connection, error);
-    if (result != DB_OK)
-        return result;
-    result = journal_rows_mark(connection, own->recovery->id, own->recovery->marked, error);
-    if (result == DB_OK)
-        return db_commit(connection, error);
-    db_rollback(connection);
-    return result;
-}
-
-static bool ask(struct recovery *recovery, struct recovery_job *own,
-                enum db_result (*run)(struct db_job *, struct db_connection *, struct error *),
-                struct error *error)
-{
-    own->recovery = recovery;
-    own->job = (struct db_job){.run = run, .idempotent = true};
-    enum db_result result = meta_run_wait(recovery->meta, &own->job);
-    return result == DB_OK || error_set(error, db_error_code(result), "%s", own->job.error.text);
-}
-
-/* ---- replay ---- */
-
-static bool replay_record(void *argument, const struct journal_record *record, struct error *error)
-{
-    struct recovery *recovery = argument;
-    struct recovery_job own = {.record = record};
-    struct path place;
-    struct error cause = {0};
-    struct store_path *path = store_find(recovery->store, record->file_path, &place, &cause);
-    if (!path || !store_path_readable(path, &cause))
-        return error_set(error, ERROR_UNAVAILABLE,
-                         "file %s of user %s (%s), which is in the upload journal: %s", record->key.file,
-                         record->key.user, record->file_path, cause.text);
-    own.place = &place;
-    if (!ask(recovery, &own, run_judge, error))
-        return false;
-    recovery->marked = max_i64(recovery->marked, record->sequence);
-    if (own.fate == JOURNAL_NONE)
-        return true;
-    /* Written even where it is there: what memory has of it, the disk may have failed to take. The file before its row. */
-    if (!store_file_put_back(path, &place, record->content, record->content_size, false, error))
-        return false;
-    CRASH_POINT("journal-file-replayed");
-    recovery->files++;
-    metric_add(recovery->replayed, 1);
-    if (own.fate == JOURNAL_LOST) {
-        if (!ask(recovery, &own, run_add, error))
-            return false;
-        CRASH_POINT("journal-row-replayed");
-        recovery->rows++;
-    }
-    return true;
-}
-
-/* Every store path whose root can be had is on the disk. */
-static bool sync_all(struct recovery *recovery, struct error *error)
-{
-    bool fine = true;
-    for (size_t i = 0; fine && i < store_count(recovery->store); i++) {
-        struct store_path *path = store_at(recovery->store, i);
-        struct store_root *root;
-        struct error ignored;
-        if (!store_path_enter(path, &root, &ignored))
-            continue; /* nothing was put back there */
-        fine = store_path_sync_system(path, root, error);
-        store_path_leave(path, root);
-    }
-    return fine;
-}
-
-static bool replay(struct recovery *recovery, struct error *error)
-{
-    struct recovery_job own = {0};
-    int64_t begin_ms = clock_monotonic_ms();
-    recovery->id = journal_id(recovery->journal);
-    if (recovery->id == 0)
-        return true;
-    if (journal_is_clean(recovery->journal))
-        return journal_replay(recovery->journal, replay_record, recovery, error);
-    if (!ask(recovery, &own, run_marked, error) ||
-        !journal_replay(recovery->journal, replay_record, recovery, error) || !sync_all(recovery, error) ||
-        !ask(recovery, &own, run_mark_all, error))
-        return false;
-    CRASH_POINT("journal-replayed");
-    log_info(ROOM,
-             "the upload journal was replayed in %lld ms: %lld files were written again, %lld of them got "
-             "their row",
-             (long long)(clock_monotonic_ms() - begin_ms), (long long)recovery->files,
-             (long long)recovery->rows);
-    return true;
-}
-
-/* ---- checkpoints: on the thread ---- */
 
 static bool rewrite_record(void *argument, const struct journal_record *record, struct error *error)
 {
@@ -290,7 +137,7 @@ static bool checkpoint(struct recovery *recovery, struct error *error)
     if (!sync_files(recovery, &mark, error))
         return false;
     CRASH_POINT("journal-files-synced");
-    if (!ask(recovery, &own, run_sync_rows, error))
+    if (!recovery_ask(recovery, &own, run_sync_rows, error))
         return false;
     CRASH_POINT("journal-rows-synced");
     if (!journal_move_tail(recovery->journal, &mark, error))
@@ -369,7 +216,7 @@ static void *recovery_main(void *argument)
 
 /* ---- start ---- */
 
-static double read_used(void *argument)
+static double recovery_read_used(void *argument)
 {
     struct recovery *recovery = argument;
     return (double)journal_used(recovery->journal);
@@ -387,7 +234,7 @@ static bool kernel_reports(void)
 }
 
 /* auto: only where there is a store path for it, as far as that is known when the server starts. */
-static bool is_wanted(const struct storage_config *config, struct store *store)
+static bool recovery_is_wanted(const struct storage_config *config, struct store *store)
 {
     bool wanted = config->journal == OPTIONS_JOURNAL_ON;
     for (size_t i = 0; config->journal == OPTIONS_JOURNAL_AUTO && i < store_count(store); i++)
@@ -461,14 +308,15 @@ static bool run(struct recovery *recovery, struct error *error)
         return error_set(error, ERROR_GENERAL, "cannot start the thread of the upload journal");
     }
     metrics_gauge_read("reel_storage_journal_used_bytes",
-                       "Bytes of the upload journal that wait for a checkpoint.", NULL, read_used, recovery);
+                       "Bytes of the upload journal that wait for a checkpoint.", NULL, recovery_read_used,
+                       recovery);
     return true;
 }
 
 /* After the replay. */
 static bool go_on(struct recovery *recovery, struct error *error)
 {
-    bool wanted = is_wanted(recovery->config, recovery->store);
+    bool wanted = recovery_is_wanted(recovery->config, recovery->store);
     if (wanted && journal_is_held(recovery->journal))
         return run(recovery, error);
     if (wanted)
@@ -488,7 +336,8 @@ static bool open_journal(struct recovery *recovery, const char *path, struct err
     struct error cause = {0};
     recovery->journal = journal_open(path, LOCK_MS, &absent, &cause);
     if (recovery->journal)
-        return (!journal_is_held(recovery->journal) || replay(recovery, error)) && go_on(recovery, error);
+        return (!journal_is_held(recovery->journal) || recovery_replay(recovery, error)) &&
+               go_on(recovery, error);
     if (absent && recovery->config->journal != OPTIONS_JOURNAL_ON) {
         do_without(recovery, cause.text);
         return true;
@@ -503,7 +352,7 @@ bool recovery_start(const struct storage_config *config, struct store *store, st
     *recovery = NULL;
     if (!find_file(config, path, error))
         return false;
-    if (path[0] == '\0' || (!is_wanted(config, store) && access(path, F_OK) != 0 && errno == ENOENT))
+    if (path[0] == '\0' || (!recovery_is_wanted(config, store) && access(path, F_OK) != 0 && errno == ENOENT))
         return true;
     struct recovery *made = create(config, store, meta);
     if (!made)

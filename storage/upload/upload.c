@@ -87,7 +87,7 @@ static void use_number(struct upload *upload, int64_t value)
         upload_conclude(upload, &upload->job_error);
 }
 
-static void on_number(struct ids_waiter *waiter, int64_t value, const struct error *error)
+static void on_upload_number(struct ids_waiter *waiter, int64_t value, const struct error *error)
 {
     struct upload *upload = CONTAINER_OF(waiter, struct upload, number);
     if (error)
@@ -107,7 +107,7 @@ void upload_take_number(struct upload *upload)
         use_number(upload, value);
         return;
     }
-    upload->number = (struct ids_waiter){.done = on_number, .loop = upload->loop};
+    upload->number = (struct ids_waiter){.done = on_upload_number, .loop = upload->loop};
     if (!ids_wait(ids, index, &upload->number, &error))
         upload_conclude(upload, &error);
 }

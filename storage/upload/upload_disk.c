@@ -30,7 +30,7 @@ static const void *bytes_of(const struct upload_slot *slot)
     return slot->buffer.bytes ? slot->buffer.bytes : (const uint8_t *)"";
 }
 
-static bool is_last(const struct upload *upload, const struct upload_slot *slot)
+static bool upload_disk_is_last(const struct upload *upload, const struct upload_slot *slot)
 {
     return slot->offset + (int64_t)slot->filled == upload->put.size;
 }
@@ -48,7 +48,7 @@ bool upload_disk_write(struct upload *upload, const struct upload_slot *slot, st
         return false;
     if (!upload_heal_over(upload) && !upload_heal_step(upload, slot->filled, error))
         return false;
-    if (!is_last(upload, slot)) {
+    if (!upload_disk_is_last(upload, slot)) {
         CRASH_POINT("upload-part-written");
         return true;
     }
@@ -92,7 +92,8 @@ static bool disk_look_at_rival(struct upload *upload, struct error *error)
     if (upload->rival_fd >= 0)
         (void)close(upload->rival_fd);
     upload->rival_fd = -1;
-    if (!store_file_look(row->path, &row->place, &upload->rival_fd, &size, error))
+    if (!store_file_look(row->path, &row->place, &upload->rival_fd, &size, error) ||
+        !store_path_in_place(row->path, error))
         return false;
     upload->finding = upload->rival_fd >= 0 && size == row->stat.size ? UPLOAD_SAME : UPLOAD_LOST;
     return true;
@@ -153,14 +154,14 @@ bool upload_disk_compare(struct upload *upload, const struct upload_slot *slot, 
         return false;
     if (upload->finding == UPLOAD_OTHER && !upload->rival->stat.has_digest && !check_readable(upload, error))
         return false;
-    if (upload->finding == UPLOAD_OTHER && slot->offset == 0 && is_last(upload, slot))
+    if (upload->finding == UPLOAD_OTHER && slot->offset == 0 && upload_disk_is_last(upload, slot))
         return judge_small(upload, slot, error);
     if (upload->finding == UPLOAD_OTHER)
         return upload_heal_begin(upload, slot, error);
     if (upload->finding == UPLOAD_LOST)
         return true;
     digest_update(upload->digest, bytes_of(slot), slot->filled);
-    if (!is_last(upload, slot))
+    if (!upload_disk_is_last(upload, slot))
         return true;
     upload_judge_digests(upload);
     return upload_judge_digest(upload, error);
@@ -218,5 +219,5 @@ bool upload_disk_verify(struct upload *upload, struct error *error)
     upload->finding = fd >= 0 && size == upload->put.size ? UPLOAD_SAME : UPLOAD_LOST;
     if (fd >= 0)
         (void)close(fd);
-    return true;
+    return store_path_in_place(upload->file.path, error);
 }

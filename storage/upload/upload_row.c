@@ -35,7 +35,7 @@ static void on_withdrawn(struct meta_withdraw *withdraw)
                       upload->put.key.file, withdraw->error.text);
 }
 
-static void withdraw_row(struct upload *upload)
+static void upload_row_withdraw_row(struct upload *upload)
 {
     char name[PACKET_REQUEST_NAME_SIZE];
     struct meta_withdraw *withdraw = &upload->withdraw;
@@ -64,7 +64,7 @@ void upload_verified(struct upload *upload)
     if (upload->finding == UPLOAD_SAME)
         succeed(upload);
     else
-        withdraw_row(upload);
+        upload_row_withdraw_row(upload);
 }
 
 static void verify_file(struct upload *upload)
@@ -76,7 +76,7 @@ static void verify_file(struct upload *upload)
 
 /* ---- the journal failed ---- */
 
-static void run_sync(struct job *job)
+static void upload_row_run_sync(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
     upload->job_fine = upload_disk_sync(upload, &upload->job_error);
@@ -86,7 +86,7 @@ static void sync_file(struct upload *upload)
 {
     upload_enter(upload, UPLOAD_SYNC);
     upload_take_back_promise(upload);
-    if (!upload_start_job(upload, upload->path, run_sync))
+    if (!upload_start_job(upload, upload->path, upload_row_run_sync))
         upload_conclude(upload, &upload->job_error);
 }
 
@@ -138,7 +138,7 @@ static void upload_on_row(struct meta_insert *insert)
 }
 
 /* All of it; it is not NULL where it is empty. */
-static const uint8_t *upload_content(const struct upload *upload)
+static const uint8_t *upload_row_content(const struct upload *upload)
 {
     const void *bytes = upload->slots[0].buffer.bytes;
     return bytes ? bytes : (const uint8_t *)"";
@@ -154,7 +154,7 @@ void upload_add_row(struct upload *upload)
     insert->key = upload->put.key;
     insert->replaces = upload->replaces ? &upload->find.row : NULL;
     insert->moves_from = upload->replaces && upload_is_move(upload) ? upload->from : NULL;
-    insert->content = upload->promised > 0 ? upload_content(upload) : NULL;
+    insert->content = upload->promised > 0 ? upload_row_content(upload) : NULL;
     insert->loop = upload->loop;
     insert->done = upload_on_row;
     stat->size = upload->put.size;

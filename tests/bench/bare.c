@@ -7,8 +7,6 @@
 #include "common/proto/proto.h"
 #include "common/proto/proto_put.h"
 #include "common/proto/proto_storage.h"
-#include "common/proto/proto_put.h"
-#include "common/proto/proto_storage.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "system"))
@@ -25,6 +24,7 @@ os.environ.setdefault("REEL_BUILD", str(ROOT / "build" / "release"))
 
 import suite as suites  # noqa: E402
 import wire  # noqa: E402
+from processes import children, cpu_seconds  # noqa: E402
 
 BENCH = suites.BIN / "http-bench"
 GIB = 1 << 30
@@ -66,26 +66,6 @@ PROXY = """
     }}
 """
 PROXIES = {"buffered": "proxy_max_temp_file_size 0;", "unbuffered": "proxy_buffering off;"}
-
-
-def children(pid):
-    found = [pid]
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                    found.append(int(entry.name))
-            except OSError:
-                pass
-    return found
-
-
-def cpu_seconds(pids):
-    ticks = 0
-    for pid in pids:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Nginx:
@@ -130,9 +110,9 @@ def load(port, paths, connections, seconds, threads=1, *more):
 
 
 def measure(port, paths, connections, seconds, pids, threads=1):
-    before = cpu_seconds(pids)
+    before = cpu_seconds(*pids)
     result = load(port, paths, connections, seconds, threads)
-    cpu = cpu_seconds(pids) - before
+    cpu = cpu_seconds(*pids) - before
     return {"rate": result["requests_per_second"], "throughput": result["megabytes_per_second"],
             "cpu_per_gb": cpu / (result["bytes"] / 1e9) if result["bytes"] else 0,
             "cpu_per_request_us": cpu / max(result["requests"], 1) * 1e6, "p99_ms": result["p99_ms"]}

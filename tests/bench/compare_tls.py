@@ -25,6 +25,7 @@ os.environ.setdefault("REEL_BUILD", str(ROOT / "build" / "release"))
 
 import suite as suites  # noqa: E402
 import wire  # noqa: E402
+from processes import children, cpu_seconds  # noqa: E402
 
 BENCH = suites.BIN / "tls-bench"
 SMALL_FILES = 200
@@ -50,26 +51,6 @@ http {{
 """
 
 
-def children(pid):
-    found = [pid]
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                    found.append(int(entry.name))
-            except OSError:
-                pass
-    return found
-
-
-def cpu_seconds(pids):
-    ticks = 0
-    for pid in pids:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def memory_kib(pids):
     """Private memory, so that nothing counts twice."""
     total = 0
@@ -87,13 +68,13 @@ def certificate(directory):
 
 
 def bench(mode, connections, seconds, port, paths, pids):
-    before = cpu_seconds(pids)
+    before = cpu_seconds(*pids)
     done = subprocess.run([str(BENCH), mode, str(connections), str(seconds), f"127.0.0.1:{port}", *paths],
                           capture_output=True, text=True, check=True)
     result = json.loads(done.stdout)
     if result["errors"] or (mode == "resumed" and result["resumed"] < result["count"] - connections):
         raise RuntimeError(f"{mode} at {port}: {result}")
-    result["cpu"] = cpu_seconds(pids) - before
+    result["cpu"] = cpu_seconds(*pids) - before
     return result
 
 

@@ -397,7 +397,14 @@ static void report(const struct bench *bench, struct worker *workers, double too
     free(sum.samples);
 }
 
-int main(int argc, char **argv)
+static _Noreturn void wrong_usage(void)
+{
+    usage(stderr);
+    exit(2);
+}
+
+/* Exits where they are wrong. */
+static void read_arguments(int argc, char **argv, struct bench *bench)
 {
     static const struct option options[] = {{"connections", required_argument, NULL, 'c'},
                                             {"threads", required_argument, NULL, 'n'},
@@ -410,28 +417,27 @@ int main(int argc, char **argv)
                                             {"post", required_argument, NULL, 'o'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    struct bench bench = {.connections = 16, .threads = 1, .seconds = 10};
     const char *range = NULL, *paths = NULL;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 'c':
-            bench.connections = (int)number(optarg, 1, 60000, "connections");
+            bench->connections = (int)number(optarg, 1, 60000, "connections");
             break;
         case 'n':
-            bench.threads = (int)number(optarg, 1, 64, "threads");
+            bench->threads = (int)number(optarg, 1, 64, "threads");
             break;
         case 't':
-            bench.seconds = number(optarg, 1, 3600, "seconds");
+            bench->seconds = number(optarg, 1, 3600, "seconds");
             break;
         case 'r':
-            bench.rate = number(optarg, 1, 1LL << 40, "rate");
+            bench->rate = number(optarg, 1, 1LL << 40, "rate");
             break;
         case 'b':
-            bench.buffer = (int)number(optarg, 1024, 1 << 30, "buffer");
+            bench->buffer = (int)number(optarg, 1024, 1 << 30, "buffer");
             break;
         case 'm':
-            bench.ramp = number(optarg, 0, 3600, "ramp");
+            bench->ramp = number(optarg, 0, 3600, "ramp");
             break;
         case 'g':
             range = optarg;
@@ -440,51 +446,50 @@ int main(int argc, char **argv)
             paths = optarg;
             break;
         case 'o':
-            bench.post = (size_t)number(optarg, 1, 1LL << 30, "post");
+            bench->post = (size_t)number(optarg, 1, 1LL << 30, "post");
             break;
         case 'h':
             usage(stdout);
-            return 0;
+            exit(0);
         default:
-            usage(stderr);
-            return 2;
+            wrong_usage();
         }
     }
     struct address address;
     struct error error;
     size_t count;
-    if (optind >= argc) {
-        usage(stderr);
-        return 2;
-    }
+    if (optind >= argc)
+        wrong_usage();
     if (!address_parse(argv[optind], 8080, &address, &error) ||
-        !address_resolve(&address, &bench.server, 1, &count, &error)) {
+        !address_resolve(&address, &bench->server, 1, &count, &error)) {
         fprintf(stderr, "http-bench: %s\n", error.text);
-        return 2;
+        exit(2);
     }
     for (int i = optind + 1; i < argc; i++)
-        add_request(&bench, argv[i], range);
+        add_request(bench, argv[i], range);
     if (paths != NULL)
-        add_paths_of_file(&bench, paths, range);
-    if (bench.request_count == 0) {
-        usage(stderr);
-        return 2;
-    }
-    if (bench.ramp >= bench.seconds) {
+        add_paths_of_file(bench, paths, range);
+    if (bench->request_count == 0)
+        wrong_usage();
+    if (bench->ramp >= bench->seconds) {
         fprintf(stderr, "http-bench: --ramp must be less than --seconds\n");
-        return 2;
+        exit(2);
     }
-    bench.threads = (int)min_i64(bench.threads, bench.connections);
-    struct worker *workers = calloc((size_t)bench.threads, sizeof(*workers));
+    bench->threads = (int)min_i64(bench->threads, bench->connections);
+}
+
+static struct worker *start_workers(struct bench *bench)
+{
+    struct worker *workers = calloc((size_t)bench->threads, sizeof(*workers));
     if (workers == NULL)
         die("memory");
-    int64_t start_us = clock_monotonic_us();
-    for (int i = 0; i < bench.threads; i++) {
-        workers[i].bench = &bench;
+    for (int i = 0; i < bench->threads; i++) {
+        workers[i].bench = bench;
         workers[i].index = i;
         workers[i].random_state = (uint64_t)i + 1;
         workers[i].epoll = epoll_create1(EPOLL_CLOEXEC);
-        workers[i].stream_count = bench.connections / bench.threads + (i < bench.connections % bench.threads);
+        workers[i].stream_count =
+            bench->connections / bench->threads + (i < bench->connections % bench->threads);
         workers[i].streams = calloc((size_t)workers[i].stream_count, sizeof(struct stream));
         workers[i].samples = malloc(SAMPLES_MAX * sizeof(uint32_t));
         if (workers[i].epoll < 0 || workers[i].streams == NULL || workers[i].samples == NULL)
@@ -492,25 +497,40 @@ int main(int argc, char **argv)
         if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
             die("thread");
     }
-    struct timespec pause = {.tv_sec = bench.seconds};
-    nanosleep(&pause, NULL);
-    atomic_store(&bench.stopping, true);
-    for (int i = 0; i < bench.threads; i++)
-        pthread_join(workers[i].thread, NULL);
-    report(&bench, workers, (double)(clock_monotonic_us() - start_us) / 1e6);
-    bool failed = false;
-    for (int i = 0; i < bench.threads; i++) {
-        failed |= workers[i].errors > 0;
+    return workers;
+}
+
+/* Frees everything. False: a worker had errors. */
+static bool end_workers(struct bench *bench, struct worker *workers)
+{
+    bool fine = true;
+    for (int i = 0; i < bench->threads; i++) {
+        fine = fine && workers[i].errors == 0;
         for (int k = 0; k < workers[i].stream_count; k++)
             close(workers[i].streams[k].fd);
         close(workers[i].epoll);
         free(workers[i].streams);
         free(workers[i].samples);
     }
-    for (size_t i = 0; i < bench.request_count; i++)
-        free(bench.requests[i]);
-    free(bench.requests);
-    free(bench.request_sizes);
+    for (size_t i = 0; i < bench->request_count; i++)
+        free(bench->requests[i]);
+    free(bench->requests);
+    free(bench->request_sizes);
     free(workers);
-    return failed;
+    return fine;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench bench = {.connections = 16, .threads = 1, .seconds = 10};
+    read_arguments(argc, argv, &bench);
+    int64_t start_us = clock_monotonic_us();
+    struct worker *workers = start_workers(&bench);
+    struct timespec pause = {.tv_sec = bench.seconds};
+    nanosleep(&pause, NULL);
+    atomic_store(&bench.stopping, true);
+    for (int i = 0; i < bench.threads; i++)
+        pthread_join(workers[i].thread, NULL);
+    report(&bench, workers, (double)(clock_monotonic_us() - start_us) / 1e6);
+    return !end_workers(&bench, workers);
 }

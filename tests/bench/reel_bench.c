@@ -10,9 +10,6 @@
 #include "common/proto/proto_idserver.h"
 #include "common/proto/proto_put.h"
 #include "common/proto/proto_storage.h"
-#include "common/proto/proto_idserver.h"
-#include "common/proto/proto_put.h"
-#include "common/proto/proto_storage.h"
 #include <errno.h>
 #include <getopt.h>
 #include <event2/util.h>
@@ -376,7 +373,14 @@ static int64_t number(const char *text, int64_t minimum, const char *name)
     return value;
 }
 
-int main(int argc, char **argv)
+static _Noreturn void wrong_usage(void)
+{
+    usage(stderr);
+    exit(2);
+}
+
+/* Exits where they are wrong. */
+static void read_arguments(int argc, char **argv, struct bench *bench, bool *as_json)
 {
     static const struct option options[] = {{"mode", required_argument, NULL, 'm'},
                                             {"size", required_argument, NULL, 's'},
@@ -388,6 +392,88 @@ int main(int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'm':
+            bench->mode = 0;
+            while (bench->mode < ARRAY_SIZE(mode_names) && strcmp(optarg, mode_names[bench->mode]) != 0)
+                bench->mode++;
+            if (bench->mode == ARRAY_SIZE(mode_names))
+                wrong_usage();
+            break;
+        case 's':
+            bench->size = number(optarg, 0, "size");
+            break;
+        case 'c':
+            bench->connections = (int)min_i64(number(optarg, 1, "connections"), 100000);
+            break;
+        case 't':
+            bench->seconds = atof(optarg);
+            if (!(bench->seconds > 0 && bench->seconds <= 3600))
+                wrong_usage();
+            break;
+        case 'f':
+            bench->files = (int)min_i64(number(optarg, 1, "files"), 10000000);
+            break;
+        case 'a':
+            bench->application = optarg;
+            break;
+        case 'u':
+            bench->user = optarg;
+            break;
+        case 'j':
+            *as_json = true;
+            break;
+        case 'h':
+            usage(stdout);
+            exit(0);
+        default:
+            wrong_usage();
+        }
+    }
+    struct address address;
+    struct error error;
+    size_t count;
+    if (optind != argc - 1)
+        wrong_usage();
+    if (!address_parse(argv[optind], 23000, &address, &error) ||
+        !address_resolve(&address, &bench->server, 1, &count, &error)) {
+        fprintf(stderr, "reel-bench: %s\n", error.text);
+        exit(2);
+    }
+}
+
+/* With a connection for each transfer. */
+static struct transfer *begin(struct bench *bench)
+{
+    uint8_t noise[8];
+    bench->content = malloc(CONTENT_SIZE);
+    bench->samples = malloc(SAMPLES_MAX * sizeof(bench->samples[0]));
+    struct transfer *transfers = calloc((size_t)bench->connections, sizeof(*transfers));
+    bench->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (bench->content == NULL || bench->samples == NULL || transfers == NULL || bench->epoll < 0 ||
+        getrandom(noise, sizeof(noise), 0) != (ssize_t)sizeof(noise))
+        die("start");
+    for (size_t i = 0; i < sizeof(noise); i++)
+        snprintf(bench->run_id + 2 * i, 3, "%02x", noise[i]);
+    for (size_t i = 0; i < CONTENT_SIZE; i++)
+        bench->content[i] = (uint8_t)random();
+    for (int i = 0; i < bench->connections; i++) {
+        int one = 1;
+        transfers[i].fd = socket(bench->server.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (transfers[i].fd < 0 ||
+            connect(transfers[i].fd, (struct sockaddr *)&bench->server.storage, bench->server.length) != 0)
+            die("connect");
+        if (setsockopt(transfers[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
+            evutil_make_socket_nonblocking(transfers[i].fd) != 0)
+            die("socket options");
+    }
+    return transfers;
+}
+
+int main(int argc, char **argv)
+{
     struct bench bench = {.application = "tnvideo",
                           .user = "bench",
                           .size = 4096,
@@ -395,85 +481,8 @@ int main(int argc, char **argv)
                           .seconds = 10,
                           .files = 100};
     bool as_json = false;
-    int option;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'm':
-            bench.mode = 0;
-            while (bench.mode < ARRAY_SIZE(mode_names) && strcmp(optarg, mode_names[bench.mode]) != 0)
-                bench.mode++;
-            if (bench.mode == ARRAY_SIZE(mode_names)) {
-                usage(stderr);
-                return 2;
-            }
-            break;
-        case 's':
-            bench.size = number(optarg, 0, "size");
-            break;
-        case 'c':
-            bench.connections = (int)min_i64(number(optarg, 1, "connections"), 100000);
-            break;
-        case 't':
-            bench.seconds = atof(optarg);
-            if (!(bench.seconds > 0 && bench.seconds <= 3600)) {
-                usage(stderr);
-                return 2;
-            }
-            break;
-        case 'f':
-            bench.files = (int)min_i64(number(optarg, 1, "files"), 10000000);
-            break;
-        case 'a':
-            bench.application = optarg;
-            break;
-        case 'u':
-            bench.user = optarg;
-            break;
-        case 'j':
-            as_json = true;
-            break;
-        case 'h':
-            usage(stdout);
-            return 0;
-        default:
-            usage(stderr);
-            return 2;
-        }
-    }
-    struct address address;
-    struct error error;
-    size_t count;
-    if (optind != argc - 1) {
-        usage(stderr);
-        return 2;
-    }
-    if (!address_parse(argv[optind], 23000, &address, &error) ||
-        !address_resolve(&address, &bench.server, 1, &count, &error)) {
-        fprintf(stderr, "reel-bench: %s\n", error.text);
-        return 2;
-    }
-    uint8_t noise[8];
-    bench.content = malloc(CONTENT_SIZE);
-    bench.samples = malloc(SAMPLES_MAX * sizeof(bench.samples[0]));
-    struct transfer *transfers = calloc((size_t)bench.connections, sizeof(*transfers));
-    bench.epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (bench.content == NULL || bench.samples == NULL || transfers == NULL || bench.epoll < 0 ||
-        getrandom(noise, sizeof(noise), 0) != (ssize_t)sizeof(noise))
-        die("start");
-    for (size_t i = 0; i < sizeof(noise); i++)
-        snprintf(bench.run_id + 2 * i, 3, "%02x", noise[i]);
-    for (size_t i = 0; i < CONTENT_SIZE; i++)
-        bench.content[i] = (uint8_t)random();
-    for (int i = 0; i < bench.connections; i++) {
-        int one = 1;
-        transfers[i].fd = socket(bench.server.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (transfers[i].fd < 0 ||
-            connect(transfers[i].fd, (struct sockaddr *)&bench.server.storage, bench.server.length) != 0)
-            die("connect");
-        if (setsockopt(transfers[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
-            evutil_make_socket_nonblocking(transfers[i].fd) != 0)
-            die("socket options");
-    }
+    read_arguments(argc, argv, &bench, &as_json);
+    struct transfer *transfers = begin(&bench);
     if (bench.mode == MODE_DOWNLOAD || bench.mode == MODE_MIXED) {
         run(&bench, transfers, 0, bench.files);
         if (bench.failures > 0) {

@@ -26,6 +26,7 @@ os.environ.setdefault("REEL_BUILD", str(ROOT / "build" / "release"))
 
 import suite as suites  # noqa: E402
 import wire  # noqa: E402
+from processes import cpu_seconds  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("parts", nargs="*", default=["servers", "idle", "rows"])
@@ -45,11 +46,6 @@ QUIET = {"log": {"level": "warning"}}
 
 def load():
     return f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
-
-
-def cpu(daemon):
-    fields = pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def source(number):
@@ -125,12 +121,12 @@ async def beat(tracker):
     stream = await asyncio.open_connection(*tracker.address)
     for key in KEYS:  # each user gets a group
         await call(stream, wire.SADDRS, key)
-    begin, spent = time.monotonic(), cpu(tracker)
+    begin, spent = time.monotonic(), cpu_seconds(tracker.process.pid)
     # A process of its own asks: its latency is the tracker's, not the simulation's.
     asker = await asyncio.create_subprocess_exec(sys.executable, __file__, "asker", "--port", str(tracker.port), "--lookups",
                                                  str(options.lookups), "--seconds", str(options.seconds))
     failed = await asker.wait()
-    share = (cpu(tracker) - spent) / (time.monotonic() - begin)
+    share = (cpu_seconds(tracker.process.pid) - spent) / (time.monotonic() - begin)
     until[0] = 0
     for task in servers:
         task.cancel()

@@ -24,16 +24,12 @@ os.environ.setdefault("REEL_BUILD", str(ROOT / "build" / "release"))
 
 import suite as suites  # noqa: E402
 import wire  # noqa: E402
+from processes import cpu_seconds  # noqa: E402
 
 BENCH = suites.BIN / "http-bench"
 PIPES = 64
 OTHER_DESCRIPTORS = 100
 MIB = 1 << 20
-
-
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def store(suite, count, size):

@@ -95,18 +95,19 @@ def check(stack, uploaders, numbers):
     assert len(numbers) == len(set(numbers)), "a number was given twice"
 
 
-def take_numbers(stack, ending, numbers, lock):
-    """Numbers of one sequence from both ID servers, without pause."""
+def take_numbers(stack, ending, numbers, lock, per_key=None):
+    """Numbers from both ID servers, without pause: of one sequence, or of another one after every PER_KEY numbers."""
     turn = 0
     while not ending.is_set():
         turn += 1
         try:
             with wire.Client(stack.idservers[turn % 2].address, timeout=15) as client:
                 for _ in range(150):
-                    reply = client.call(wire.GET, b"busy\0")
+                    key = b"busy%d\0" % (len(numbers) // per_key % 900 if per_key else 0)
+                    reply = client.call(wire.GET, key)
                     if reply.ok:
                         with lock:
-                            numbers.append(int.from_bytes(reply.body, "big"))
+                            numbers.append((key, int.from_bytes(reply.body, "big")))
                     else:
                         time.sleep(0.05)
         except (OSError, EOFError):
@@ -117,7 +118,7 @@ def take_numbers(stack, ending, numbers, lock):
 def test_a_node_lost_under_load_costs_a_pause_and_nothing_else(stack, how, number):
     node = stack.galera.nodes[number]
     numbers, ending, lock = [], threading.Event(), threading.Lock()
-    takers = [threading.Thread(target=take_numbers, args=(stack, ending, numbers, lock)) for _ in range(2)]
+    takers = [threading.Thread(target=take_numbers, args=(stack, ending, numbers, lock), daemon=True) for _ in range(2)]
     uploaders = [Uploader(stack.reel, 5000, 0.02, n) for n in range(2)]
     for thread in [*takers, *uploaders]:
         thread.start()
@@ -165,7 +166,7 @@ def test_conflicts_of_certification_are_retried(stack):
         url = daemon.config["database"]["url"].replace(f"{first},{second}", f"{second},{first}")
         daemon.configure({**daemon.config, "database": {"url": url}})
         daemon.start()
-    for one in stack.idservers:  # a reservation for each number: many conflicts
+    for one in stack.idservers:  # at first a reservation for each number: many conflicts
         one.configure({**one.config, "idserver": {**one.config["idserver"], "step": 1}})
         one.restart()
     for one in stack.trackers:
@@ -175,7 +176,8 @@ def test_conflicts_of_certification_are_retried(stack):
     def collided():
         return sum(int(n.wsrep("local_cert_failures")) + int(n.wsrep("local_bf_aborts")) for n in stack.galera.nodes)
     before = collided()
-    takers = [threading.Thread(target=take_numbers, args=(stack, ending, numbers, lock)) for _ in range(4)]
+    # What is reserved at once follows demand: conflicts come while a sequence is new.
+    takers = [threading.Thread(target=take_numbers, args=(stack, ending, numbers, lock, 40), daemon=True) for _ in range(4)]
     for thread in takers:
         thread.start()
     answers = {}

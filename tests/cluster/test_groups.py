@@ -82,7 +82,7 @@ def test_a_drained_group_keeps_its_users_and_gets_no_new_ones(groups):
     try:
         assert spread(groups, "drained at once", 20) == {"group001": 20}, "on the tracker that was asked, at once"
         for tracker in (1, 2):
-            wait_for(lambda: groups_at(groups.trackers[tracker])["group002"][0] == "draining", 5, "drain")
+            wait_for(lambda: groups_at(groups.trackers[tracker])["group002"][0] == "draining", 30, "drain")
             assert spread(groups, f"drained{tracker}", 20, tracker) == {"group001": 20}
         assert route(groups.trackers[1], old)[0] == "group002"
         reel = Reel(groups.lab, [h.ip for h in groups.control], old)

@@ -23,7 +23,7 @@ def virtual(whole, request):
         yield keepalived
     finally:
         keepalived.stop()
-        wait_for(lambda: not keepalived.owners(), 10, "the address's removal")
+        wait_for(keepalived.cleared, 10, "the address's removal")
 
 
 def answers(address):

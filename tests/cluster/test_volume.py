@@ -64,7 +64,7 @@ def test_an_unmounted_store_path_is_noticed_nothing_is_stored_beneath_and_it_com
     assert not answer.ok and "not mounted" in answer.text
     code, text = storage.http("/healthz")
     assert code == 503 and "not mounted" in text
-    assert "not mounted" in storage.log()
+    storage.wait_logged("not mounted")
     # Clients are led elsewhere meanwhile.
     assert whole.reel.download(whole.reel.upload(b"elsewhere" * 1000)) == b"elsewhere" * 1000
     whole.volume.mount(host)

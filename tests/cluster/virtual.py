@@ -70,3 +70,9 @@ class Keepalived:
         for process in self.processes.values():
             end(process)
         self.processes = {}
+
+    def cleared(self):
+        """True once no host has the address; takes away what an ended keepalived has left, so that the next test begins without it."""
+        for host in self.owners():
+            host.run("ip", "address", "del", f"{self.address}/32", "dev", "eth0", check=False)
+        return not self.owners()

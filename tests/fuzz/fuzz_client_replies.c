@@ -6,7 +6,6 @@
 #include "common/base/log.h"
 #include "common/proto/proto.h"
 #include "common/proto/proto_storage.h"
-#include "common/proto/proto_storage.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

@@ -20,10 +20,10 @@ static const struct keys *fuzz_keys(void)
     return keys;
 }
 
-static void check_token(const struct link_token *token, struct http_text target)
+static void check_token(const struct link_token *token, const struct http_target *parsed,
+                        enum http_target_kind kind)
 {
     struct link_token again;
-    struct http_target parsed;
     char text[LINK_TEXT_SIZE];
     uint8_t message[LINK_MESSAGE_SIZE];
     link_token_format(token, text);
@@ -32,12 +32,12 @@ static void check_token(const struct link_token *token, struct http_text target)
     if (strlen(text) >= sizeof(text) || parsed_again == token->exact ||
         (parsed_again && memcmp(&again, token, sizeof(again)) != 0))
         abort();
-    if (http_target_parse(target, "tnvideo", "alice", &parsed) != HTTP_TARGET_FILE)
+    if (kind != HTTP_TARGET_FILE)
         return;
-    const struct link_view view = {parsed.name, parsed.download_name, parsed.download};
-    size_t size = link_message(token, &parsed.key, &view, "192.0.2.1", message);
+    const struct link_view view = {parsed->name, parsed->download_name, parsed->download};
+    size_t size = link_message(token, &parsed->key, &view, "192.0.2.1", message);
     if (size > sizeof(message) ||
-        link_token_verify(token, fuzz_keys(), &parsed.key, message, size, 0) != LINK_WRONG)
+        link_token_verify(token, fuzz_keys(), &parsed->key, message, size, false, 0) != LINK_WRONG)
         abort();
 }
 
@@ -60,9 +60,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct http_text target = {text, newline ? (size_t)(newline - text) : size};
     struct http_text cookie = {newline ? newline + 1 : NULL, newline ? size - target.size - 1 : 0};
     struct link_token token;
-    enum http_link_form form = http_link_find(target, &cookie, newline ? 1 : 0, &token);
-    if (form == HTTP_LINK_QUERY || form == HTTP_LINK_PATH || form == HTTP_LINK_COOKIE)
-        check_token(&token, target);
+    struct http_target parsed;
+    enum http_target_kind kind = http_target_parse(target, "tnvideo", "alice", &parsed);
+    if (kind != HTTP_TARGET_BROKEN && kind != HTTP_TARGET_SERVER) {
+        enum http_link_form form = http_link_find(&parsed.link, &cookie, newline ? 1 : 0, &token);
+        if (form == HTTP_LINK_QUERY || form == HTTP_LINK_PATH || form == HTTP_LINK_COOKIE)
+            check_token(&token, &parsed, kind);
+    }
     check_mask(target);
     return 0;
 }

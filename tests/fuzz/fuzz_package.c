@@ -124,11 +124,11 @@ static struct counts count(const char *text, size_t size)
     return counts;
 }
 
-static void fuzz_dash(struct package_folder *folder, const char *text, size_t size)
+static void fuzz_dash(struct package_folder *folder, const char *directory, const char *text, size_t size)
 {
     struct error error = {.code = 0};
     size_t made_size;
-    char *made = package_dash_rewrite(folder, "", text, size, &made_size, &error);
+    char *made = package_dash_rewrite(folder, directory, text, size, &made_size, &error);
     if (!made) {
         check(error.code != 0 && error.text[0] != '\0');
         return;
@@ -179,14 +179,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     memcpy(text, data, size);
     text[size] = '\0';
-    open_folder(&folder, files);
-    if (text[0] == '<')
-        fuzz_dash(&folder, text, size);
-    else
-        fuzz_hls(&folder, text, size);
+    for (int below = 0; below < 2; below++) {
+        open_folder(&folder, files);
+        if (text[0] == '<')
+            fuzz_dash(&folder, below ? "a/" : "", text, size);
+        else if (!below)
+            fuzz_hls(&folder, text, size);
+        close_folder(&folder);
+    }
     fuzz_uri(text, true);
     fuzz_uri(text, false);
-    close_folder(&folder);
     free(text);
     return 0;
 }

@@ -79,9 +79,14 @@ def check_media(playlist):
             segments.append((seconds, value, place))
             seconds = place = None
     assert segments and seconds is None and version >= needed, (version, needed)
-    if any(uri.endswith(".m4s") or uri.endswith(".mp4") for _, uri, _ in segments):
+    if any(bare(uri).endswith((".m4s", ".mp4")) for _, uri, _ in segments):
         assert playlist.map, "a fragmented MP4 needs EXT-X-MAP (section 3.3)"
     return segments
+
+
+def bare(uri):
+    """Without the version of the file that it is a part of."""
+    return uri.partition("?")[0]
 
 
 def check_master(playlist):

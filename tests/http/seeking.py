@@ -12,10 +12,11 @@ import time
 import pytest
 
 import films
+import npm
 from browsers import Chromium, Firefox, tool
 from suite import APP, USER, wait_for
 from test_clients import EVENT, Mpv
-from test_stream_players import scripts, serve_pages  # noqa: F401
+from test_stream_players import PAGES, scripts  # noqa: F401
 
 SECONDS = 40
 PLACES = (SECONDS / 2, 3.0, SECONDS - 8, 13.5, SECONDS - 5)
@@ -150,11 +151,11 @@ def test_firefox(firefox, addresses, request, kind):
     """The file by itself; HLS by hls.js, which comes from npm (REEL_NPM)."""
     if kind != "file" and not os.environ.get("REEL_NPM"):
         pytest.skip("REEL_NPM is not set: players from npm are for the night")
-    server = serve_pages({} if kind == "file" else request.getfixturevalue("scripts"))
+    scripts_of_it = {} if kind == "file" else request.getfixturevalue("scripts")
     begin = ("v.src = URL_" if kind == "file" else HLS_JS).replace("URL_", json.dumps(addresses[kind]))
-    try:
+    with npm.pages({**PAGES, **scripts_of_it}) as page:
         firefox.problems.clear()
-        firefox.call("browsingContext.navigate", context=firefox.page, url=f"http://127.0.0.1:{server.server_port}/", wait="complete")
+        firefox.call("browsingContext.navigate", context=firefox.page, url=page, wait="complete")
         duration = firefox.run(EVENT + f"const loaded = event('loadedmetadata'); {begin}; await loaded; await v.play(); "
                                "await event('timeupdate', () => v.currentTime > 0.3); return v.duration")
         assert abs(duration - SECONDS) < 0.5
@@ -164,9 +165,6 @@ def test_firefox(firefox, addresses, request, kind):
             assert place < at < place + 20
         assert firefox.run(EVENT + "v.currentTime = v.duration - 0.5; await event('ended'); return v.ended && v.error === null") is True
         assert firefox.problems == []
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_film_goes_on_while_its_storage_servers_are_killed(own_suite, tmp_path):
@@ -183,10 +181,11 @@ def test_a_film_goes_on_while_its_storage_servers_are_killed(own_suite, tmp_path
     suite.add_httpd(cors_origins="*")
     suite.launch()
     suite.put("film", path.read_bytes(), name="film.mp4")
-    server, browser = serve_pages({}), Chromium(tmp_path)
+    browser = Chromium(tmp_path)
     try:
-        browser.call("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/")
-        wait_for(lambda: browser.run("return document.getElementById('v') !== null"), 20, "the page")
+        with npm.pages(PAGES) as page:
+            browser.call("Page.navigate", url=page)
+            wait_for(lambda: browser.run("return document.getElementById('v') !== null"), 20, "the page")
         url = f"http://127.0.0.1:{suite.httpd.port}/hls/{APP}/{USER}/film/master.m3u8"
         browser.run(EVENT + f"""const loaded = event('loadedmetadata'); v.src = {json.dumps(url)}; await loaded; v.playbackRate = 2; await v.play();
             await event('timeupdate', () => v.currentTime > 0.3);
@@ -211,5 +210,3 @@ def test_a_film_goes_on_while_its_storage_servers_are_killed(own_suite, tmp_path
         assert longest < 2000 and browser.problems == []
     finally:
         browser.close()
-        server.shutdown()
-        server.server_close()

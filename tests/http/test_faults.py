@@ -203,7 +203,7 @@ def test_without_another_server_the_connection_is_cut_and_nothing_looks_whole(si
     single.storage.kill()
     download.communicate(timeout=60)
     assert download.returncode in (18, 56), "curl took a part for the whole"
-    assert single.httpd.metric("reel_httpd_cut_total") >= 3
+    wait_for(lambda: single.httpd.metric("reel_httpd_cut_total") >= 3, 20, "the answers that were cut to be counted")
 
 
 def status(suite, file, **headers):

@@ -234,7 +234,7 @@ def test_beyond_the_limit_a_client_waits_and_then_gets_503(suite):
     daemon = flooded(suite)
     busy = flood(daemon, 100, b"GET /files/letters HTTP/1.1\r\n")
     try:
-        wait_for(lambda: connections(daemon) >= 100, 5, "a full server")
+        wait_for(lambda: connections(daemon) >= 100, 30, "a full server")
         with connect(daemon, data=b"GET /files/letters HTTP/1.1\r\nHost: x\r\n\r\n") as s:
             answer = s.recv(65536)
             assert answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 7\r\n" in answer

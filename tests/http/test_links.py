@@ -8,6 +8,7 @@ import time
 import pytest
 
 import links
+import wire
 from suite import APP, BIN, USER, Suite, wait_for
 from web import fetch, raw
 
@@ -132,6 +133,55 @@ def test_an_expired_link_is_refused_after_half_a_minute_of_grace(signed):
     assert answer.status == 403 and b"expired" in body
 
 
+def ask_on(connection, target, **headers):
+    """The status. On one connection, and so by one loop, which remembers what it was shown."""
+    connection.request("GET", target, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    body = answer.read()
+    assert answer.status != 200 or body == CONTENT
+    return answer.status
+
+
+def test_a_remembered_address_is_still_one_link_of_its_network_and_of_its_time(signed):
+    connection = http.client.HTTPConnection("127.0.0.1", signed.httpd.port, timeout=30)
+    until, late = in_(60), in_(-28)
+    token = SIGNER.token(APP, USER, ID, until)
+    for target in (SIGNER.query(APP, USER, ID, until), SIGNER.prefixed(APP, USER, ID, until)):
+        assert [ask_on(connection, target) for _ in range(3)] == [200] * 3
+        assert ask_on(connection, target, Cookie=f"reel={token}") == 400
+        assert ask_on(connection, target, Cookie="other=1") == 200
+        assert ask_on(connection, target + "&s=x" if "?" in target else target.replace(ID, OTHER)) in (400, 403)
+        assert ask_on(connection, target) == 200
+    near = SIGNER.query(APP, USER, ID, until, client="192.0.2.1")
+    assert [ask_on(connection, near, X_Forwarded_For="192.0.2.7") for _ in range(3)] == [200] * 3
+    assert ask_on(connection, near, X_Forwarded_For="198.51.100.7") == 403
+    ending = SIGNER.query(APP, USER, ID, late)
+    wait_for(lambda: ask_on(connection, ending) == 403, 20, "the end of a link that was remembered")
+    assert in_(0) >= late + 30
+    assert ask_on(connection, SIGNER.query(APP, USER, ID, until)) == 200
+    connection.close()
+
+
+def test_a_short_address_that_was_remembered_is_not_good_for_another_user(own_suite):
+    suite = own_suite
+    suite.add_tracker(), suite.add_idserver(), suite.add_storage()
+    daemon = suite.add_httpd(access="signed", keepalive_requests="0")
+    config = {**daemon.config, "auth": {"keys": write_keys(suite, KEYS)}}
+    daemon.configure(config)
+    suite.launch()
+    suite.put(ID, CONTENT)
+    e, k, s = SIGNER.parts(APP, USER, ID, in_(600))
+    target = f"/files/{ID}?e={e}&k={k}&s={s}"
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    assert [ask_on(connection, target) for _ in range(3)] == [200] * 3
+    daemon.configure({**config, "httpd": {**config["httpd"], "user": "bob"}})
+    daemon.hup()
+    seen = []
+    wait_for(lambda: seen.append(ask_on(connection, target)) or seen[-1] != 200, 20, "the reload")
+    assert seen[-1] == 403
+    connection.close()
+
+
 def test_a_link_ends_at_the_next_request_and_not_inside_an_answer(own_suite):
     """A slow reader of 40 MB begins a second before the end of the grace."""
     suite = own_suite
@@ -176,6 +226,7 @@ def test_caches_and_other_servers_are_told_to_keep_out(signed):
     query, cookie = SIGNER.query(APP, USER, ID, until), "reel=" + SIGNER.token(APP, USER, ID, until, "u")
     for label, target, headers, expected in (
             ("httpd", query, {}, "private, max-age=5"), ("public", query, {}, "public, max-age=5"),
+            ("public", SIGNER.query(APP, USER, ID, until, client="127.0.0.1"), {}, "private, max-age=5"),
             ("public", links.Signer.path(APP, USER, ID), {"Cookie": cookie}, "private, max-age=5")):
         answer, _ = fetch(signed, target, port=signed.daemons[label].port, **headers)
         assert answer.headers["Cache-Control"] == expected, (label, headers)
@@ -319,3 +370,64 @@ def test_what_reel_signs_opens(signed):
         assert done.returncode == 0, done.stderr
         target = done.stdout.strip().removeprefix(f"http://127.0.0.1:{signed.httpd.port}")
         assert fetch(signed, target)[1] == CONTENT, target
+
+
+CONDITIONS = ({}, {"Range": "bytes=0-0"}, {"Range": "bytes=99999999-"}, {"If-None-Match": "*"}, {"If-Match": '"x"'},
+              {"If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"If-Range": '"x"', "Range": "bytes=0-0"},
+              {"Accept-Encoding": "gzip"}, {"Accept": "application/json"}, {"Authorization": "Bearer x"},
+              {"Tus-Resumable": "1.0.0"}, {"Cookie": "reel=app-a.ffffffff.u." + "A" * 22})
+PLACES = ("/files/{of}", "/files/{of}/name.vtt", "/files/{of}?start=1&end=2", "/files/{of}?download", "/info/{of}", "/hls/{of}/index.m3u8",
+          "/dash/{of}/manifest.mpd", "/poster/{of}/poster.jpg", "/storyboard/{of}/storyboard.vtt", "/tus/{of}/0123456789abcdef",
+          "/api/v1/files/{of}", "/files/{of}?e=1&k=app-a&s=" + "A" * 22)
+
+
+def said(suite, method, target, headers):
+    """What an answer tells about the file: everything but what differs between any two answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", suite.daemons["written"].port, timeout=30)
+    connection.request(method, target, headers=headers)
+    answer = connection.getresponse()
+    fields = sorted((name, value) for name, value in answer.headers.items() if name not in ("Date", "X-Request-Id"))
+    body = answer.read().replace(answer.headers.get("X-Request-Id", "-").encode(), b"")
+    connection.close()
+    return answer.status, fields, body
+
+
+def test_whoever_has_no_link_is_told_the_same_of_every_name(own_suite):
+    """A stored file, a deleted one and one that never was, asked for in every way."""
+    suite = own_suite
+    suite.add_tracker(), suite.add_idserver(), suite.add_storage()
+    daemon = suite.add_httpd("written", access="signed", write="on", web="on", upload_draft="on")
+    daemon.configure({**daemon.config, "auth": {"keys": write_keys(suite, KEYS)}})
+    suite.launch()
+    for file in ("there", "past1"):
+        suite.put(file, CONTENT, name="film.mp4", content_type="video/mp4")
+    with suite.client() as client:
+        assert client.call(wire.DELETE, wire.file_key(APP, USER, "past1")).ok
+    for place in PLACES:
+        for method in ("GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"):
+            for headers in CONDITIONS:
+                answers = [said(suite, method, place.format(of=f"{APP}/{USER}/{file}"), headers)
+                           for file in ("there", "past1", "never")]
+                assert answers[0] == answers[1] == answers[2], (method, place, headers, answers)
+                assert answers[0][0] in (400, 401, 403, 404, 405, 411, 412, 415) or method == "OPTIONS", (method, place, answers[0])
+
+
+def test_no_spelling_of_an_address_opens_another_file(signed):
+    """A good link for ID, before and behind addresses that are written in odd ways."""
+    until = in_(60)
+    token, parts = SIGNER.token(APP, USER, ID, until), "?e={}&k={}&s={}".format(*SIGNER.parts(APP, USER, ID, until))
+    other = f"{APP}/{USER}/{OTHER}"
+    ways = [f"/files/{other}", f"/files/{APP}/{USER}/{ID}/../{OTHER}", f"/files/{APP}/{USER}/{ID}%2F..%2F{OTHER}",
+            f"/files/{APP}/{USER}/{ID}/%2e%2e/{OTHER}", f"/files//{other}", f"//files/{other}", f"/files/{APP}/{USER}/{ID};/{OTHER}",
+            f"/files/{APP}/{USER}/{OTHER};{ID}", f"/files/{APP}/{USER}/{OTHER}%00{ID}", f"/files/{APP}/{USER}/%2536748f1c0bbbb-film",
+            f"/files/{APP}%2F{USER}/{OTHER}", f"/files/{APP}/{USER}%2F{OTHER}", f"/files/{APP}/./{USER}/{OTHER}",
+            f"/info/{other}", f"/info/{APP}/{USER}/{ID},{OTHER}", f"/hls/{APP}/{USER}/{ID},{OTHER}/index.m3u8",
+            f"/dash/{APP}/{USER}/{OTHER},{ID}/manifest.mpd", f"/poster/{other}/poster.jpg", f"/storyboard/{other}/storyboard.vtt",
+            f"/files/{APP}/{USER}/{OTHER}?x=/files/{APP}/{USER}/{ID}", f"/FILES/{other}", f"/files/{APP}/{USER}/{OTHER}#{ID}"]
+    for way in ways:
+        for target in (f"/t/{token}{way}", way + (parts if "?" not in way else "&" + parts[1:]), f"/%74/{token}{way}",
+                       f"/t/{token}/t/{token}{way}", f"/t/{token}%2F..{way}", f"/t//{token}{way}", f"/t/{token}/{way}"):
+            answer = raw(signed, f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+            assert answer[9:12] in (b"400", b"403", b"404"), (target, answer[:100])
+    assert status(signed, f"/t/{token}/files/{APP}/{USER}/{ID.replace('-', '%2D')}") == 200
+    assert status(signed, f"/t/{token}/files/{APP}/{USER}/{ID.replace('-', '%252D')}") == 403

@@ -13,7 +13,6 @@ import wire
 from identity import SecureSuite
 from suite import APP, USER, wait_for
 from test_writing import chunks
-from web import path
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BASE = f"/tus/{APP}/{USER}"
@@ -159,6 +158,37 @@ def test_an_upload_in_pieces_goes_on_at_any_server(tus):
     assert ask(tus, "DELETE", address).status == 410
 
 
+def test_a_complete_upload_whose_file_is_gone_is_not_told_to_be_stored(tus):
+    """By both protocols; the other storage server may remember the file's row for some seconds."""
+    address = create(tus, 3)
+    assert patch(tus, address, 0, b"abc").status == 204
+    file = address.split("/")[4]
+    asked = {"tus": lambda: head(tus, address).status, "an empty PATCH": lambda: patch(tus, address, 3, b"").status,
+             "the draft": lambda: draft(tus, "HEAD", address).status}
+
+    def answers(status, draft_status):
+        for name, ask_once in asked.items():
+            expected = {"tus": status, "the draft": draft_status}.get(name, 204 if status == 200 else status)
+            wait_for(lambda: ask_once() == expected, 20, f"{expected} by {name}")
+
+    def storage(command):
+        with tus.connect("storage", "web-1", [tus.keys.token()]) as client:
+            reply = client.call(command, wire.file_key(APP, USER, file))
+        assert reply.ok, reply
+    answers(200, 204)
+    storage(wire.DELETE)
+    answers(410, 410)
+    storage(wire.RESTORE)
+    answers(200, 204)
+    storage(wire.DELETE)
+    tus.sql("storagedb", "".join(f"DELETE FROM t_file_{i:02} WHERE id = '{file}';" for i in range(1, 4)))
+    answers(404, 404)
+    with tus.connect("storage", "web-1", [tus.keys.token()]) as client:
+        reply = client.put(APP, USER, file, b"another")
+        assert reply.ok, reply
+    answers(404, 404)
+
+
 def test_wrong_requests_are_told_what_is_wrong(tus):
     address = create(tus, 10)
     assert patch(tus, address, 0, b"01234").offset == 5
@@ -273,6 +303,14 @@ def test_parts_become_one_upload(tus):
         assert ask(tus, "POST", BASE, **headers).status == status, headers
 
 
+def test_a_part_named_twice_is_refused_with_the_reason_and_stays(tus):
+    part = create(tus, 3, Upload_Concat="partial")
+    assert patch(tus, part, 0, b"abc").status == 204
+    answer = ask(tus, "POST", BASE, Upload_Concat=f"final;{part} {part}")
+    assert answer.status == 400 and b"named twice" in answer.body
+    assert head(tus, part).offset == 3
+
+
 # ---- content as it comes ----
 
 class Slow:
@@ -345,7 +383,7 @@ def test_of_two_writers_the_later_one_wins(tus, sent):
         epoch = lambda: tus.sql("storagedb", f"SELECT epoch FROM t_partial WHERE id = '{address.split('/')[4]}';")
         begun = epoch()
         first = Slow(tus, address, 0, f"Content-Length: {len(content)}").send(content[:sent])
-        wait_for(lambda: epoch() != begun, 5, "the first writer")
+        wait_for(lambda: epoch() != begun, 30, "the first writer")
         at = offset(tus, address)
         assert patch(tus, address, at, content[at:], label="second").status == 204
         try:

@@ -203,8 +203,8 @@ def test_every_documented_status_is_answered_and_every_answer_is_as_documented(w
     documented = {(method, path, status) for path, item in SPEC["paths"].items() for method, operation in item.items()
                   if method != "parameters" for status in operation["responses"] if status != "default"}
     assert documented == api.seen
-    audit = [json.loads(line) for line in (web.dir / "log" / "audit").read_text().splitlines()]
-    assert {"link", "delete", "restore"} <= {line.get("event") for line in audit}
+    audit = lambda: {json.loads(line).get("event") for line in (web.dir / "log" / "audit").read_text().splitlines()}
+    wait_for(lambda: {"link", "delete", "restore"} <= audit(), 20, "the lines of the audit log")
 
 
 def test_addresses_and_methods_that_the_api_does_not_have(web):
@@ -514,8 +514,11 @@ def test_uploading_by_button_and_by_drop_with_pause_cut_and_another_visit(web, p
     page.until(f"/ of /.test({state}.textContent)")
     page.network(offline=True)
     page.until(f"{state}.textContent.includes('trying again')")
+    cut_at = page.value("document.querySelector('.uploads progress').value")
     page.network(upload=1_500_000)
     page.until(f"/ of /.test({state}.textContent)", "going on after the network came back")
+    # The bar stands where it was until the server has said how much it has.
+    page.until(f"document.querySelector('.uploads progress')?.value !== {cut_at}", "a word of the server, or bytes on their way")
     page.until("document.querySelector('.uploads progress')?.value > 500000", "a part of the upload, again")
     page.click("Pause: large.bin")
     at = int(re.search(r"\d+", page.until(f"/^paused at/.test({state}.textContent) && {state}.textContent"))[0])

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -135,7 +134,7 @@ def test_a_deleted_file_is_gone_and_its_id_too(writing):
         assert ask(writing, "DELETE", path(file), headers={**bearer(writing), **fields}).status == status
     assert ask(writing, "DELETE", path(file)).status == 410
     assert put(writing, file).status == 410
-    assert get(writing, path(file)) == 404
+    wait_for(lambda: get(writing, path(file)) == 404, 20, "every loop to forget it")
 
 
 @pytest.mark.parametrize("size", [0, 1, 3000, 5000, 70_000, 3_000_000])

@@ -82,7 +82,9 @@ def make_root(directory, dist, more=()):
 
 
 def pytest_command(arguments):
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", "-s", "--tb=short", *(arguments or [str(HERE)])]
+    """Those of this directory, where ARGUMENTS name no others."""
+    named = any(not argument.startswith("-") and pathlib.Path(argument.split("::")[0]).exists() for argument in arguments)
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", "-s", "--tb=short", *arguments, *([] if named else [str(HERE)])]
 
 
 def main():

@@ -57,3 +57,5 @@ def test_the_entry_of_the_image_runs_what_the_composition_says(fresh):
     for name, port in (("tracker", 21100), ("idserver", 22100), ("storage", 23100), ("httpd", 8180)):
         wait_for(lambda: fresh.run("curl", "-sf", f"http://127.0.0.1:{port}/healthz", check=False).stdout.startswith("ok"), 30, f"reel-{name} is well")
     assert fresh.run("/usr/local/bin/container-entry", "nonsense", check=False).returncode == 2
+    for name in ("tracker", "idserver", "storage", "httpd"):  # makes no tables, asks for no settings
+        assert fresh.run("/usr/local/bin/container-entry", name, "--version").stdout.strip().startswith(f"reel-{name} ")

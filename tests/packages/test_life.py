@@ -95,6 +95,15 @@ def test_a_nightly_backup_runs(machine):
     assert len(copies) == 3 and all(copy.startswith("reelstore 6") for copy in copies), copies
 
 
+def test_a_reload_of_a_file_that_is_refused_fails(machine):
+    for name in DAEMONS:
+        machine.sh(f"cp -p /etc/reelstore/{name}.conf /root/kept.conf; printf '\\n[{name}]\\nnonsense = 1\\n' >>/etc/reelstore/{name}.conf")
+        done = machine.run("systemctl", "reload", f"reel-{name}", check=False)
+        assert done.returncode != 0 and "nonsense" in machine.journal(f"reel-{name}"), done
+        machine.sh(f"cp -p /root/kept.conf /etc/reelstore/{name}.conf; systemctl reload reel-{name}")
+    assert states(machine) == RUNNING
+
+
 def test_what_root_initialises_the_daemon_can_write(machine):
     machine.sh("""
         systemctl stop reel-idserver

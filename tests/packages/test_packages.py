@@ -31,3 +31,10 @@ def test_the_static_library_shows_the_public_functions_alone(dist, tmp_path):
     shown = subprocess.run(["nm", "--defined-only", "--extern-only", library], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"^[0-9a-f]+ [A-Z] (\w+)", shown, re.M)
     assert len(names) > 20 and all(name.startswith("reel_") for name in names), names
+
+
+def test_what_the_list_of_changes_names_lies_beside_it(dist):
+    """lintian, dput and reprepro go by that file; debug symbols are in a directory of their own."""
+    changes, = dist.glob("reelstore_*.changes")
+    names = set(re.findall(r"^ [0-9a-f]{64} \d+ (\S+)$", changes.read_text(), re.M))
+    assert {file.name for file in dist.glob("*.deb")} <= names and all((dist / name).exists() for name in names), names

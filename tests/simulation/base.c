@@ -40,7 +40,8 @@ static char directory[256];
 static struct session sessions[SESSIONS_MAX];
 static struct node server = {.name = "database", .index = 9, .alive = true};
 int64_t base_slow, base_fail, base_uncertain, base_late;
-bool base_away;
+bool base_away, base_beside;
+const struct node *base_held;
 
 void base_begin(const char *where)
 {
@@ -105,7 +106,8 @@ static enum db_result base_open(struct db_connection *connection, struct error *
     if (result != DB_OK)
         return result;
     (void)sqlite3_busy_handler(connection->handle, NULL, NULL);
-    (void)sqlite3_exec(connection->handle, "PRAGMA synchronous = OFF", NULL, NULL, NULL);
+    if (!base_beside)
+        (void)sqlite3_exec(connection->handle, "PRAGMA synchronous = OFF", NULL, NULL, NULL);
     struct session *session = find_session(NULL);
     if (!session)
         violation("more than %d sessions of the database", SESSIONS_MAX);
@@ -212,6 +214,11 @@ static enum db_result base_run(struct db_connection *connection, void *statement
     clock_of(&server); /* for CURRENT_TIMESTAMP and the like */
     result = base_sqlite_operations.run(connection, statement, request, error);
     clock_of(NULL);
+    /* The way back: what the answer says may be over when it arrives. */
+    if (result == DB_OK && !writes && !connection->in_transaction && base_held && base_held == node_current())
+        sleep_us(chance_below(3 * SECOND_US / 2));
+    if (result == DB_OK && !connection->in_transaction)
+        sleep_us(chance(base_slow) ? chance_below(2 * SECOND_US) : chance_between(10, 800));
     if (result == DB_OK && alone && chance(base_uncertain))
         return lose(connection, DB_UNCERTAIN, "the connection broke after a statement was done", error);
     return result;

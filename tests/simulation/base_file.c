@@ -12,6 +12,9 @@
 #include <sys/time.h>
 
 #define FILES_MAX      32
+#define SECTOR         4096
+#define SECTORS_MAX    4096 /* of a file of which a power cut takes what was not synced */
+#define WATCHED        "storage.db"
 #define SHARED_MAX     64 /* pieces of 32 KiB of a WAL's index */
 #define HANDLES        12 /* of a database, open before a story begins: what two storage servers have at once */
 #define SERVED_MAX     64
@@ -26,6 +29,8 @@ struct data {
     void *shared[SHARED_MAX];
     int shared_readers[SQLITE_SHM_NLOCK];
     const void *shared_writer[SQLITE_SHM_NLOCK];
+    uint8_t **old;             /* of each sector that was not synced what is on the disk */
+    size_t old_first, old_end; /* only these may have one */
 };
 
 struct open_file {
@@ -52,6 +57,7 @@ struct served {
 
 static struct data files[FILES_MAX];
 static struct served served[SERVED_MAX];
+static bool watching;
 
 static const char *base_name(const char *path)
 {
@@ -79,8 +85,39 @@ static struct data *make(const char *name)
     violation("more than %d files of the database", FILES_MAX);
 }
 
+static void settle(struct data *data)
+{
+    for (size_t i = data->old_first; i < data->old_end; i++) {
+        free(data->old[i]);
+        data->old[i] = NULL;
+    }
+    data->old_first = data->old_end = 0;
+}
+
+/* Before SIZE bytes at OFFSET change. */
+static void note_old(struct data *data, size_t offset, size_t size)
+{
+    if (!watching || strncmp(data->name, WATCHED, strlen(WATCHED)) != 0)
+        return;
+    if (!data->old)
+        data->old = calloc(SECTORS_MAX, sizeof(*data->old));
+    for (size_t i = offset / SECTOR; i * SECTOR < offset + size; i++) {
+        if (i >= SECTORS_MAX)
+            violation("the database is larger than was expected");
+        if (data->old[i])
+            continue;
+        data->old_first = data->old_end == 0 ? i : min_size(data->old_first, i);
+        data->old_end = max_size(data->old_end, i + 1);
+        data->old[i] = calloc(1, SECTOR);
+        if (i * SECTOR < data->size)
+            memcpy(data->old[i], data->bytes + i * SECTOR, min_size(SECTOR, data->size - i * SECTOR));
+    }
+}
+
 static void drop(struct data *data)
 {
+    settle(data);
+    free(data->old);
     free(data->bytes);
     for (size_t i = 0; i < SHARED_MAX; i++)
         free(data->shared[i]);
@@ -128,6 +165,7 @@ static int file_read(sqlite3_file *file, void *bytes, int size, sqlite3_int64 of
 static int file_write(sqlite3_file *file, const void *bytes, int size, sqlite3_int64 offset)
 {
     struct data *data = opened(file)->data;
+    note_old(data, (size_t)offset, (size_t)size);
     grow(data, (size_t)offset + (size_t)size);
     memcpy(data->bytes + offset, bytes, (size_t)size);
     return SQLITE_OK;
@@ -142,8 +180,8 @@ static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
 
 static int file_sync(sqlite3_file *file, int flags)
 {
-    (void)file;
     (void)flags;
+    settle(opened(file)->data);
     return SQLITE_OK;
 }
 
@@ -477,6 +515,70 @@ int base_file_finalize(sqlite3_stmt *statement)
         }
     }
     return sqlite3_finalize(statement);
+}
+
+/* ---- a power cut ---- */
+
+void base_file_watch(void)
+{
+    watching = true;
+}
+
+static void close_served(struct served *one)
+{
+    if (one->used)
+        violation("somebody uses the database in a power cut");
+    for (size_t i = 0; i < one->count; i++)
+        (void)sqlite3_finalize(one->statements[i].statement);
+    if (sqlite3_close(one->handle) != SQLITE_OK)
+        violation("a handle of the database cannot be closed: %s", sqlite3_errmsg(one->handle));
+    *one = (struct served){0};
+}
+
+/* What lies on the disk of NAME, in DATA. */
+static void take_image(const char *name, struct data *image)
+{
+    const struct data *data = find(name);
+    int64_t lost = chance(300000) ? 1000000 : chance(500000) ? 500000 : 0;
+    int count = 0;
+    if (!data)
+        return;
+    snprintf(image->name, sizeof(image->name), "%s", name);
+    grow(image, data->size);
+    memcpy(image->bytes, data->bytes, data->size);
+    for (size_t i = data->old_first; i < data->old_end && i * SECTOR < data->size; i++) {
+        if (data->old[i] && chance(lost)) {
+            memcpy(image->bytes + i * SECTOR, data->old[i], min_size(SECTOR, data->size - i * SECTOR));
+            count++;
+        }
+    }
+    if (count > 0)
+        say("%d sectors of %s that were not synced are lost", count, name);
+}
+
+/* Handles that end in order write all they like: it is overwritten by what was on the disk. */
+void base_file_power_cut(void)
+{
+    static const char *const names[] = {WATCHED, WATCHED "-wal"};
+    struct data images[ARRAY_SIZE(names)] = {0};
+    struct data *base = find(WATCHED);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        take_image(names[i], &images[i]);
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        if (served[i].handle && served[i].data == base)
+            close_served(&served[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct data *data = find(names[i]);
+        if (data)
+            drop(data);
+        if (images[i].name[0]) {
+            data = make(names[i]);
+            data->bytes = images[i].bytes;
+            data->size = images[i].size;
+            data->room = images[i].room;
+        }
+    }
 }
 
 void base_file_tell(int to)

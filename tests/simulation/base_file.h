@@ -22,6 +22,10 @@ int base_file_prepare(sqlite3 *handle, const char *sql, int size, unsigned flags
                       const char **tail);
 int base_file_finalize(sqlite3_stmt *statement);
 
+/* From now on what is written to storage.db counts as lost until it was synced; no handle of it is in use, and that is lost. */
+void base_file_watch(void);
+void base_file_power_cut(void);
+
 /* Writes what was prepared so far to TO; prepares on every handle what comes from FROM, which it closes. */
 void base_file_tell(int to);
 void base_file_learn(int from);

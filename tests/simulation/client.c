@@ -90,6 +90,22 @@ void client_ask(uint16_t port, uint8_t command, const void *head, size_t head_si
     (void)close(fd);
 }
 
+void client_leave(uint16_t port, uint8_t command, const void *head, size_t head_size, const void *content,
+                  size_t content_size, size_t sent)
+{
+    uint8_t header[PROTO_HEADER_SIZE];
+    int64_t until_us = now_us() + 20 * SECOND_US;
+    int fd = net_connect(port);
+    if (fd < 0)
+        return;
+    proto_header_pack(header, (int64_t)(head_size + content_size), command, PROTO_STATUS_OK);
+    bool whole = send_all(fd, header, sizeof(header), until_us) && send_all(fd, head, head_size, until_us) &&
+                 send_all(fd, content, sent, until_us);
+    (void)whole; /* it is broken off in any case */
+    sleep_us(chance_below(chance(500000) ? 20000 : 4 * SECOND_US));
+    (void)close(fd);
+}
+
 void client_free(struct reply *reply)
 {
     free(reply->body);

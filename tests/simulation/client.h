@@ -17,6 +17,9 @@ struct reply {
 /* HEAD and CONTENT make the body. Waits at most TIMEOUT_US. */
 void client_ask(uint16_t port, uint8_t command, const void *head, size_t head_size, const void *content,
                 size_t content_size, int64_t timeout_us, struct reply *reply);
+/* The same, but the connection is broken off behind SENT bytes of CONTENT, sooner or later. */
+void client_leave(uint16_t port, uint8_t command, const void *head, size_t head_size, const void *content,
+                  size_t content_size, size_t sent);
 void client_free(struct reply *reply);
 
 /* Content number NUMBER of file FILE; allocated, *SIZE bytes. */

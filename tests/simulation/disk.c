@@ -3,6 +3,7 @@
  * it take time, fail and hang as the seed says; a power cut takes back what was not synced, by one of the models of
  * enum disk_model. Times of files are virtual. Everything outside of the directory passes through.
  */
+#include "tests/simulation/journal_disk.h"
 #include "tests/simulation/sim.h"
 
 #include <dirent.h>
@@ -31,6 +32,9 @@ ssize_t __real_pread(int fd, void *bytes, size_t size, off_t offset);
 ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 ssize_t __real_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);
 int __real_fsync(int fd);
+int __real_fdatasync(int fd);
+int __real_ftruncate(int fd, off_t size);
+ssize_t __real_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size, unsigned flags);
 long __real_syscall(long number, ...);
 int __real_mkdirat(int at, const char *name, mode_t mode);
 int __real_unlinkat(int at, const char *name, int flags);
@@ -44,8 +48,10 @@ int __real_closedir(DIR *stream);
 struct item {
     ino_t inode;               /* 0: free */
     int64_t modified, changed; /* seconds */
-    bool dirty;                /* bytes that were never synced */
-    bool lost;                 /* and never will be: a sync failed */
+    int64_t dirty;             /* bytes from here on were not synced; FOREVER: all were */
+    int64_t lost;              /* and from here on never will be: a sync failed */
+    int64_t before, again;     /* DIRTY when the last syncfs(2) began; what was written since */
+    int64_t saved_us;          /* when it was last synced by itself */
 };
 
 enum change_kind { CHANGE_MADE, CHANGE_REMOVED, CHANGE_MOVED };
@@ -66,6 +72,7 @@ static struct change changes[CHANGES_MAX];
 static size_t change_count;
 static int kept_count;
 int64_t disk_slow, disk_fail, disk_hang;
+static int failures, failures_seen[FDS_MAX]; /* syncs that failed, and how many of them were told */
 
 /* ---- what is known of files ---- */
 
@@ -77,6 +84,7 @@ static struct item *item_of(ino_t inode)
             return &items[at];
         if (items[at].inode == 0) {
             items[at].inode = inode;
+            items[at].dirty = items[at].lost = FOREVER;
             return &items[at];
         }
     }
@@ -116,8 +124,7 @@ static bool below(int fd)
     return fd >= 0 && fd < FDS_MAX && paths[fd];
 }
 
-/* A call on the volume: takes its time; false: it fails with errno. */
-static bool call(bool writes)
+bool disk_call(bool writes)
 {
     if (chance(disk_slow))
         sleep_us(chance_below(200000));
@@ -182,21 +189,27 @@ int __wrap_openat(int at, const char *name, int flags, ...)
         va_end(arguments);
     }
     const char *path = path_of(at, name, text);
-    if (path && !call((flags & O_CREAT) != 0))
+    if (path && !disk_call((flags & O_CREAT) != 0))
         return -1;
+    if (journal_disk_refuses(name, flags)) {
+        errno = EINVAL;
+        return -1;
+    }
     struct stat status;
     bool makes = path && (flags & O_CREAT) && __real_fstatat(at, name, &status, AT_SYMLINK_NOFOLLOW) != 0;
     int fd = __real_openat(at, name, flags, mode);
     if (fd < 0)
         return fd;
     net_own(fd);
+    journal_disk_opened(name, fd);
     if (!path)
         return fd;
     paths[fd] = strdup(path);
+    failures_seen[fd] = failures;
     struct item *item = item_of_fd(fd);
     if (makes) {
         note_change(CHANGE_MADE, false, path, NULL);
-        item->dirty = true;
+        item->dirty = item->again = 0;
     }
     if (makes || (flags & O_TRUNC) || item->modified == 0)
         item->modified = item->changed = disk_seconds();
@@ -218,6 +231,8 @@ int __wrap_open(const char *name, int flags, ...)
 
 void disk_forget(int fd)
 {
+    if (journal_disk_has(fd))
+        journal_disk_forget(fd);
     if (below(fd)) {
         free(paths[fd]);
         paths[fd] = NULL;
@@ -232,6 +247,24 @@ int __wrap_closedir(DIR *stream)
     return __real_closedir(stream);
 }
 
+/* Bytes of FD change from OFFSET on. */
+static struct item *note_written(int fd, int64_t offset)
+{
+    struct item *item = item_of_fd(fd);
+    item->dirty = min_i64(item->dirty, offset);
+    item->again = min_i64(item->again, offset);
+    item->modified = item->changed = disk_seconds();
+    return item;
+}
+
+/* Up to END they are written anew: the kernel has them again. */
+static void note_rewritten(int fd, struct item *item, int64_t end)
+{
+    struct stat status;
+    bool whole = __real_fstat(fd, &status) == 0 && end >= (int64_t)status.st_size;
+    item->lost = whole ? FOREVER : max_i64(item->lost, end);
+}
+
 ssize_t __wrap_write(int fd, const void *bytes, size_t size);
 ssize_t __wrap_write(int fd, const void *bytes, size_t size)
 {
@@ -241,10 +274,10 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
             note_io();
         return written;
     }
-    if (!call(true))
+    if (!disk_call(true))
         return -1;
     struct item *item = item_of_fd(fd);
-    item->dirty = true;
+    item->dirty = item->again = 0; /* wherever it is: nothing that must last is written so */
     item->modified = item->changed = disk_seconds();
     return __real_write(fd, bytes, size);
 }
@@ -253,13 +286,15 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
     if (below(fd)) {
-        if (!call(true))
+        if (!disk_call(true))
             return -1;
-        struct item *item = item_of_fd(fd);
-        item->dirty = true;
-        item->modified = item->changed = disk_seconds();
+        struct item *item = note_written(fd, (int64_t)offset);
         if (size > 1 && chance(20000))
             size = (size_t)chance_between(1, (int64_t)size - 1);
+        if (item->lost >= (int64_t)offset && item->lost != FOREVER)
+            note_rewritten(fd, item, (int64_t)offset + (int64_t)size);
+    } else if (journal_disk_has(fd)) {
+        return journal_disk_write(fd, bytes, size, offset);
     }
     return __real_pwrite(fd, bytes, size, offset);
 }
@@ -267,7 +302,7 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 ssize_t __wrap_read(int fd, void *bytes, size_t size);
 ssize_t __wrap_read(int fd, void *bytes, size_t size)
 {
-    if (below(fd) && !call(false))
+    if (below(fd) && !disk_call(false))
         return -1;
     ssize_t got = __real_read(fd, bytes, size);
     if (!below(fd))
@@ -278,7 +313,9 @@ ssize_t __wrap_read(int fd, void *bytes, size_t size)
 ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset);
 ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset)
 {
-    return below(fd) && !call(false) ? -1 : __real_pread(fd, bytes, size, offset);
+    if (journal_disk_has(fd))
+        return journal_disk_read(fd, bytes, size, offset);
+    return below(fd) && !disk_call(false) ? -1 : __real_pread(fd, bytes, size, offset);
 }
 
 ssize_t __wrap_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);
@@ -291,21 +328,40 @@ ssize_t __wrap_preadv2(int fd, const struct iovec *parts, int count, off_t offse
     return __real_preadv2(fd, parts, count, offset, flags & ~RWF_NOWAIT);
 }
 
-int __wrap_fsync(int fd);
-int __wrap_fsync(int fd)
+int __wrap_ftruncate(int fd, off_t size);
+int __wrap_ftruncate(int fd, off_t size)
 {
-    struct stat status;
-    char path[512];
-    if (!below(fd))
-        return __real_fsync(fd);
-    snprintf(path, sizeof(path), "%s", paths[fd]);
-    if (__real_fstat(fd, &status) != 0)
-        return -1;
-    /* What was there before it began is what it saves. */
-    size_t count = change_count;
-    const char *last = count > 0 ? changes[count - 1].from : NULL;
-    struct item *item = item_of(status.st_ino);
-    item->dirty = false; /* what is written meanwhile is dirty again */
+    if (below(fd)) {
+        if (!disk_call(true))
+            return -1;
+        struct item *item = note_written(fd, (int64_t)size);
+        if (item->lost >= (int64_t)size)
+            item->lost = FOREVER; /* they are gone */
+    } else if (journal_disk_has(fd)) {
+        return journal_disk_cut(fd, size);
+    }
+    return __real_ftruncate(fd, size);
+}
+
+ssize_t __wrap_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size, unsigned flags);
+ssize_t __wrap_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size, unsigned flags)
+{
+    if (below(to)) {
+        if (chance(100000)) {
+            errno = EXDEV; /* by hand */
+            return -1;
+        }
+        if (!disk_call(true))
+            return -1;
+        note_written(to, (int64_t)*to_at);
+        if (size > 1 && chance(100000))
+            size = (size_t)chance_between(1, (int64_t)size - 1);
+    }
+    return __real_copy_file_range(from, from_at, to, to_at, size, flags);
+}
+
+void disk_wait_sync(void)
+{
     if (chance(disk_hang)) {
         int64_t us = chance_between(SECOND_US, 60 * SECOND_US);
         say("a sync hangs for %.1f s", (double)us / 1e6);
@@ -313,22 +369,94 @@ int __wrap_fsync(int fd)
     } else {
         sleep_us(chance_between(50, 3000));
     }
-    if (!call(true)) {
-        item->dirty = item->lost = true; /* the kernel forgets: a later one that works saves nothing of it */
-        return -1;
-    }
-    item->dirty = item->dirty || item->lost;
-    /* Another sync may have shortened the list meanwhile. */
+}
+
+/* How many changes there are up to the one of LAST: another sync may have shortened the list meanwhile. */
+static size_t changes_before(const char *last)
+{
     size_t begun = 0;
     for (size_t i = 0; i < change_count; i++) {
         if (changes[i].from == last)
             begun = i + 1;
     }
+    return begun;
+}
+
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    struct stat status;
+    char path[512];
+    if (journal_disk_has(fd))
+        return journal_disk_sync(fd);
+    if (!below(fd)) {
+        if (__real_fstat(fd, &status) == 0 && S_ISDIR(status.st_mode))
+            journal_disk_name_synced();
+        return __real_fsync(fd);
+    }
+    snprintf(path, sizeof(path), "%s", paths[fd]);
+    if (__real_fstat(fd, &status) != 0)
+        return -1;
+    /* What was there before it began is what it saves. */
+    size_t count = change_count;
+    const char *last = count > 0 ? changes[count - 1].from : NULL;
+    struct item *item = item_of(status.st_ino);
+    int64_t dirty = item->dirty;
+    item->dirty = FOREVER; /* what is written meanwhile is dirty again */
+    disk_wait_sync();
+    if (!disk_call(true)) {
+        failures++;
+        item->lost =
+            min_i64(item->lost, dirty); /* the kernel forgets: a later one that works saves nothing of it */
+        item->dirty = min_i64(item->dirty, item->lost);
+        return -1;
+    }
+    item->dirty = min_i64(item->dirty, item->lost);
+    item->saved_us = now_us();
+    size_t begun = changes_before(last);
     if (model == DISK_STRICT && S_ISDIR(status.st_mode))
         keep_changes(begun, path);
     else if (model == DISK_JOURNAL || (model == DISK_GLUSTER && !S_ISDIR(status.st_mode)))
         keep_changes(begun, NULL);
     return 0;
+}
+
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+    return below(fd) || journal_disk_has(fd) ? __wrap_fsync(fd) : __real_fdatasync(fd);
+}
+
+/* Everything of the volume, names too. A failure to write is reported once, and not for which file. */
+int __wrap_syncfs(int fd);
+int __wrap_syncfs(int fd)
+{
+    if (!below(fd))
+        return 0;
+    const char *last = change_count > 0 ? changes[change_count - 1].from : NULL;
+    int64_t begun_us = now_us();
+    for (size_t i = 0; i < ITEMS_MAX; i++) {
+        items[i].before = items[i].inode != 0 ? items[i].dirty : FOREVER;
+        items[i].again = FOREVER;
+    }
+    disk_wait_sync();
+    bool fails = !disk_call(true);
+    for (size_t i = 0; i < ITEMS_MAX; i++) {
+        struct item *item = &items[i];
+        if (item->before == FOREVER || item->saved_us >= begun_us) /* that was synced by itself meanwhile */
+            continue;
+        if (fails && chance(500000))
+            item->lost = min_i64(item->lost, item->before);
+        item->dirty = min_i64(max_i64(item->dirty, item->again), item->lost);
+    }
+    fails = fails || failures_seen[fd] != failures;
+    failures_seen[fd] = failures;
+    if (!fails) {
+        keep_changes(changes_before(last), NULL);
+        return 0;
+    }
+    errno = EIO;
+    return -1;
 }
 
 /* Whether the store syncs directories depends on the file system: a plain one, XFS, or FUSE. */
@@ -367,7 +495,7 @@ int __wrap_mkdirat(int at, const char *name, mode_t mode)
 {
     char text[512];
     const char *path = path_of(at, name, text);
-    if (path && !call(true))
+    if (path && !disk_call(true))
         return -1;
     int result = __real_mkdirat(at, name, mode);
     if (result == 0 && path)
@@ -382,7 +510,7 @@ int __wrap_unlinkat(int at, const char *name, int flags)
     const char *path = path_of(at, name, text);
     if (!path)
         return __real_unlinkat(at, name, flags);
-    if (!call(true))
+    if (!disk_call(true))
         return -1;
     snprintf(place, sizeof(place), "%s/%d", kept, kept_count++);
     if (linkat(at, name, AT_FDCWD, place, 0) != 0)
@@ -398,7 +526,7 @@ int __wrap_renameat(int from_at, const char *from, int to_at, const char *to)
     const char *from_path = path_of(from_at, from, from_text), *to_path = path_of(to_at, to, to_text);
     if (!from_path || !to_path)
         return __real_renameat(from_at, from, to_at, to);
-    if (!call(true))
+    if (!disk_call(true))
         return -1;
     int result = __real_renameat(from_at, from, to_at, to);
     struct stat status;
@@ -422,7 +550,7 @@ static void fill_times(struct stat *status)
 int __wrap_fstat(int fd, struct stat *status);
 int __wrap_fstat(int fd, struct stat *status)
 {
-    if (below(fd) && !call(false))
+    if (below(fd) && !disk_call(false))
         return -1;
     int result = __real_fstat(fd, status);
     if (result == 0 && below(fd))
@@ -435,7 +563,7 @@ int __wrap_fstatat(int at, const char *name, struct stat *status, int flags)
 {
     char text[512];
     const char *path = path_of(at, name, text);
-    if (path && !call(false))
+    if (path && !disk_call(false))
         return -1;
     int result = __real_fstatat(at, name, status, flags);
     if (result == 0 && path)
@@ -499,15 +627,15 @@ static void lose_bytes(const char *directory)
             continue;
         if (S_ISDIR(status.st_mode)) {
             lose_bytes(path);
-        } else if (item_of(status.st_ino)->dirty) {
-            int64_t size = (int64_t)status.st_size;
-            int64_t left = chance(500000) ? 0 : chance_below(size + 1);
+        } else if (item_of(status.st_ino)->dirty != FOREVER) {
+            int64_t size = (int64_t)status.st_size, safe = min_i64(item_of(status.st_ino)->dirty, size);
+            int64_t left = chance(500000) ? safe : chance_between(safe, size);
             say("unsynced bytes of %s are lost: %lld of %lld are left", path + root_size, (long long)left,
                 (long long)size);
             (void)!truncate(path, (off_t)left);
             if (chance(500000))
                 (void)!truncate(path, (off_t)size);
-            item_of(status.st_ino)->dirty = false;
+            item_of(status.st_ino)->dirty = item_of(status.st_ino)->lost = FOREVER;
         }
     }
     if (stream)
@@ -549,7 +677,7 @@ static void copy_file(const char *from, const char *to)
         struct item *item = item_of(after.st_ino);
         item->modified = item_of(before.st_ino)->modified;
         item->changed = item_of(before.st_ino)->changed;
-        item->dirty = item->lost = false;
+        item->dirty = item->lost = FOREVER;
     }
     (void)__real_close(in);
     (void)__real_close(out);

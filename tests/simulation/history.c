@@ -12,9 +12,13 @@
 enum state_kind { STATE_ABSENT, STATE_PRESENT, STATE_DELETED };
 
 struct state {
-    uint64_t done; /* operations that are in the order already, a bit each */
-    int64_t since; /* STATE_DELETED: not before */
-    int kind, content;
+    uint64_t done;      /* operations that are in the order already, a bit each */
+    int64_t since;      /* STATE_DELETED: not before */
+    int64_t expires_us; /* 0: never */
+    /* STATE_PRESENT, by an upload that nobody was told of: from then on it may be withdrawn. 0: it lasts. */
+    int64_t fleeting_us;
+    int kind, content, name;
+    bool may_last; /* a restoration may have taken the time of expiry away, or not */
 };
 
 struct search {
@@ -35,14 +39,18 @@ static void make_table(struct search *search, int bits)
 /* Where STATE is, or belongs. */
 static struct state *find_state(const struct search *search, const struct state *state)
 {
-    uint64_t hash =
-        (state->done ^ (uint64_t)state->since * 31 ^ (uint64_t)(state->kind * 8 + state->content)) *
-        0x9e3779b97f4a7c15;
+    uint64_t hash = (state->done ^ (uint64_t)state->since * 31 ^ (uint64_t)state->expires_us * 127 ^
+                     (uint64_t)state->fleeting_us * 8191 ^
+                     (uint64_t)(state->kind * 64 + state->content * 16 + state->name * 2 + state->may_last)) *
+                    0x9e3779b97f4a7c15;
     size_t mask = (UINT64_C(1) << search->tried_bits) - 1;
     for (size_t at = hash >> (64 - search->tried_bits);; at = (at + 1) & mask) {
         struct state *one = &search->tried[at];
-        if (one->done == ~UINT64_C(0) || (one->done == state->done && one->since == state->since &&
-                                          one->kind == state->kind && one->content == state->content))
+        if (one->done == ~UINT64_C(0) ||
+            (one->done == state->done && one->since == state->since && one->kind == state->kind &&
+             one->content == state->content && one->name == state->name &&
+             one->expires_us == state->expires_us && one->fleeting_us == state->fleeting_us &&
+             one->may_last == state->may_last))
             return one;
     }
 }
@@ -75,8 +83,15 @@ static bool seen_before(struct search *search, const struct state *state)
     return false;
 }
 
+/* Is what a read tells of the file beside its content what STATE says? */
+static bool tells(const struct operation *read, const struct state *state)
+{
+    bool lasts = state->expires_us == read->expires_us || (state->may_last && read->expires_us == 0);
+    return (read->name < 0 || read->name == state->name) && (read->expires_us < 0 || lasts);
+}
+
 /* What OPERATION makes of STATE; false: its answer does not fit. */
-static bool apply(const struct operation *operation, struct state *state)
+static bool apply(const struct history *history, const struct operation *operation, struct state *state)
 {
     bool unknown = operation->answer == ANSWER_UNKNOWN;
     bool gone = state->kind != STATE_PRESENT;
@@ -91,8 +106,12 @@ static bool apply(const struct operation *operation, struct state *state)
         if (state->kind == STATE_ABSENT) {
             state->kind = STATE_PRESENT;
             state->content = operation->content;
+            state->name = operation->name;
+            state->fleeting_us = unknown ? operation->from_us + history->late_us : 0;
             return true;
         }
+        if (!unknown)
+            state->fleeting_us = 0;
         return state->kind == STATE_PRESENT && state->content == operation->content;
     case OPERATION_DELETE:
         if (operation->answer == ANSWER_GONE)
@@ -101,6 +120,7 @@ static bool apply(const struct operation *operation, struct state *state)
             return false;
         state->kind = STATE_DELETED;
         state->since = operation->from_us;
+        state->fleeting_us = 0;
         return true;
     case OPERATION_RESTORE:
         if (operation->answer == ANSWER_GONE)
@@ -109,12 +129,32 @@ static bool apply(const struct operation *operation, struct state *state)
             return false;
         if (state->kind == STATE_ABSENT)
             return false;
+        if (state->kind == STATE_DELETED)
+            state->may_last = state->expires_us != 0;
         state->kind = STATE_PRESENT;
         state->since = 0;
+        state->fleeting_us = 0;
+        return true;
+    case OPERATION_RENAME:
+    case OPERATION_EXPIRE:
+        if (operation->answer == ANSWER_GONE)
+            return gone; /* one that is being purged is not found */
+        if (operation->answer == ANSWER_DELETED)
+            return state->kind == STATE_DELETED;
+        if ((operation->answer != ANSWER_DONE && !unknown) || gone)
+            return false;
+        if (operation->kind == OPERATION_RENAME) {
+            state->name = operation->name;
+        } else {
+            state->expires_us = operation->expires_us;
+            state->may_last = false;
+        }
+        state->fleeting_us = 0;
         return true;
     case OPERATION_READ:
         if (operation->answer == ANSWER_DONE)
-            return state->kind == STATE_PRESENT && state->content == operation->content;
+            return state->kind == STATE_PRESENT && state->content == operation->content &&
+                   tells(operation, state);
         if (operation->answer == ANSWER_ABSENT)
             return state->kind == STATE_ABSENT;
         if (operation->answer == ANSWER_DELETED)
@@ -159,15 +199,23 @@ static bool explains(struct search *search, struct state state)
             continue;
         struct state next = state;
         next.done |= UINT64_C(1) << i;
-        if (apply(operation, &next) && explains(search, next))
+        if (apply(history, operation, &next) && explains(search, next))
             return true;
     }
-    /* The purge, which nobody asks for. */
+    /* What nobody asks for: an upload that was never answered is withdrawn; the file expires; it is purged. */
+    struct state next = {.done = state.done, .kind = STATE_ABSENT};
+    if (state.kind == STATE_PRESENT && state.fleeting_us > 0 && first_end >= state.fleeting_us &&
+        explains(search, next))
+        return true;
+    next = state;
+    if (state.kind == STATE_PRESENT && state.expires_us > 0 && first_end >= state.expires_us) {
+        next.kind = STATE_DELETED;
+        next.since = state.expires_us;
+        next.fleeting_us = 0;
+        return explains(search, next);
+    }
     if (state.kind == STATE_DELETED && first_end >= state.since + history->keep_us) {
-        struct state next = state;
-        next.kind = STATE_ABSENT;
-        next.since = 0;
-        next.content = 0;
+        next = (struct state){.done = state.done, .kind = STATE_ABSENT};
         return explains(search, next);
     }
     return false;
@@ -185,7 +233,7 @@ bool history_explains(const struct history *history, bool *undecided)
 
 void history_print(const struct history *history, FILE *out)
 {
-    static const char *const kinds[] = {"PUT", "DELETE", "RESTORE", "READ"};
+    static const char *const kinds[] = {"PUT", "DELETE", "RESTORE", "RENAME", "EXPIRE", "READ"};
     static const char *const answers[] = {"unknown", "done", "absent", "deleted", "gone", "taken"};
     fprintf(out, "file %d, %lld s in the trash:\n", history->file, (long long)(history->keep_us / SECOND_US));
     for (size_t i = 0; i < history->count; i++) {
@@ -198,6 +246,11 @@ void history_print(const struct history *history, FILE *out)
         fprintf(out, "  %-8s %-7s %-8s", one->who, kinds[one->kind], answers[one->answer]);
         if (one->kind == OPERATION_PUT || (one->kind == OPERATION_READ && one->answer == ANSWER_DONE))
             fprintf(out, " content %d", one->content);
+        if (one->kind == OPERATION_PUT || one->kind == OPERATION_RENAME ||
+            (one->kind == OPERATION_READ && one->answer == ANSWER_DONE && one->name >= 0))
+            fprintf(out, " name %d", one->name);
+        if (one->kind == OPERATION_EXPIRE || (one->kind == OPERATION_READ && one->expires_us > 0))
+            fprintf(out, " expires %.6f", (double)one->expires_us / 1e6);
         fputc('\n', out);
     }
 }

@@ -1,7 +1,8 @@
 /*
  * reel-simulation: runs the stories of seeds, each in a process of its own, and says which of them broke the promise.
  *   reel-simulation [-v] [--without kill,pause,...] [--clients N] [--files N] [--operations N] [--one-storage]
- *                   [--shrink] [--first] FIRST [LAST]
+ *                   [--journal] [--shrink] [--first] FIRST [LAST]
+ * --journal: with the upload journal in every story, not in one of five.
  * --first: ends with the first seed that broke it.
  * Exit code 0: every seed kept the promise; 1: one did not.
  */
@@ -166,7 +167,7 @@ static void print_limits(uint64_t seed, const struct story_limits *limits)
 {
     printf("reel-simulation");
     const char *separator = " --without ";
-    for (int i = 0; i < TROUBLES; i++) {
+    for (int i = 0; i < TROUBLE_NAMES; i++) {
         if (limits->without >> i & 1) {
             printf("%s%s", separator, trouble_names[i]);
             separator = ",";
@@ -180,6 +181,8 @@ static void print_limits(uint64_t seed, const struct story_limits *limits)
         printf(" --operations %d", limits->operations);
     if (limits->one_storage)
         printf(" --one-storage");
+    if (limits->journal)
+        printf(" --journal");
     printf(" -v %" PRIu64 "\n", seed);
 }
 
@@ -192,9 +195,9 @@ static void shrink(uint64_t seed, struct story_limits limits)
     bool shorter = true;
     while (shorter) {
         shorter = false;
-        struct story_limits tries[TROUBLES + 12];
+        struct story_limits tries[TROUBLE_NAMES + 12];
         size_t count = 0;
-        for (int i = 0; i < TROUBLES; i++) {
+        for (int i = 0; i < TROUBLE_NAMES; i++) {
             if (limits.without >> i & 1)
                 continue;
             tries[count] = limits;
@@ -242,11 +245,11 @@ static unsigned read_troubles(char *text)
     unsigned troubles = 0;
     for (char *name = strtok_r(text, ",", &text); name; name = strtok_r(NULL, ",", &text)) {
         int i = 0;
-        while (i < TROUBLES && strcmp(trouble_names[i], name) != 0)
+        while (i < TROUBLE_NAMES && strcmp(trouble_names[i], name) != 0)
             i++;
-        if (i == TROUBLES) {
+        if (i == TROUBLE_NAMES) {
             fprintf(stderr, "reel-simulation: no trouble is called %s; there are:", name);
-            for (i = 0; i < TROUBLES; i++)
+            for (i = 0; i < TROUBLE_NAMES; i++)
                 fprintf(stderr, " %s", trouble_names[i]);
             fprintf(stderr, "\n");
             exit(2);
@@ -309,11 +312,15 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"without", required_argument, NULL, 'w'}, {"clients", required_argument, NULL, 'c'},
-        {"files", required_argument, NULL, 'f'},   {"operations", required_argument, NULL, 'o'},
-        {"one-storage", no_argument, NULL, '1'},   {"shrink", no_argument, NULL, 's'},
-        {"first", no_argument, NULL, 'F'},         {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"without", required_argument, NULL, 'w'},
+                                            {"clients", required_argument, NULL, 'c'},
+                                            {"files", required_argument, NULL, 'f'},
+                                            {"operations", required_argument, NULL, 'o'},
+                                            {"one-storage", no_argument, NULL, '1'},
+                                            {"shrink", no_argument, NULL, 's'},
+                                            {"first", no_argument, NULL, 'F'},
+                                            {"journal", no_argument, NULL, 'j'},
+                                            {NULL, 0, NULL, 0}};
     struct story_limits limits = {0};
     bool shrinks = false, one_will_do = false;
     int option;
@@ -343,6 +350,9 @@ int main(int argc, char **argv)
         case 's':
             shrinks = true;
             break;
+        case 'j':
+            limits.journal = true;
+            break;
         case 'F':
             one_will_do = true;
             break;
@@ -353,7 +363,7 @@ int main(int argc, char **argv)
     if (optind >= argc) {
         fprintf(stderr,
                 "usage: reel-simulation [-v] [--without TROUBLES] [--clients N] [--files N] [--operations N] "
-                "[--one-storage] [--shrink] [--first] FIRST [LAST]\n");
+                "[--one-storage] [--journal] [--shrink] [--first] FIRST [LAST]\n");
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);

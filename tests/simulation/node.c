@@ -97,3 +97,10 @@ void node_init_db(const struct daemon_spec *spec, const char *const *overrides)
     daemon_options_clear(&life->options);
     free(life);
 }
+
+void *node_config(const struct daemon_spec *spec, const char *const *overrides)
+{
+    struct life *life = calloc(1, sizeof(*life));
+    load(life, spec, overrides);
+    return life->config;
+}

@@ -12,7 +12,12 @@ void node_start(struct node *node, const struct daemon_spec *spec, const char *c
 /* What --init-db does. */
 void node_init_db(const struct daemon_spec *spec, const char *const *overrides);
 
+/* The configuration of a daemon with these options; it lasts for good. */
+void *node_config(const struct daemon_spec *spec, const char *const *overrides);
+
 const struct daemon_spec *storage_node_spec(void);
+/* What --checkpoint does, on a fiber of a node. False: it failed. */
+bool storage_node_checkpoint(const char *const *overrides);
 const struct daemon_spec *idserver_node_spec(void);
 
 #endif

@@ -6,6 +6,7 @@
  *   world.c    fibers in place of threads, virtual time, the scheduler, nodes (processes) that pause and die
  *   net.c      sockets between nodes
  *   disk.c     the group's volume: what is not synced is lost in a power cut, calls are slow and fail
+ *   journal_disk.c  the file of the upload journal, which loses sectors
  *   base.c     the database server: statements are slow, late, lost or uncertain
  *   storage_node.c, idserver_node.c   the daemons' own main.c, started on a node
  *   client.c   clients that upload, delete, restore and read
@@ -109,12 +110,25 @@ extern int64_t disk_slow; /* per million: a call takes long */
 extern int64_t disk_fail; /* per million: a call fails */
 extern int64_t disk_hang; /* per million: a sync takes many seconds */
 
+/* ---- the disk of the database (journal_disk.c) ---- */
+
+/* The upload journal is the file PATH, which is not there yet. */
+void journal_disk_begin(const char *path);
+/* No node runs now: what was not synced is lost, sector by sector. */
+void journal_disk_power_cut(void);
+/* No node runs now: a server of an earlier version will not look for it. */
+void journal_disk_remove(void);
+
 /* ---- database ---- */
 
 void base_begin(const char *directory);
 const char *base_url(const char *name);
 extern int64_t base_slow, base_fail, base_uncertain, base_late; /* per million */
 extern bool base_away;
+extern const struct node
+    *base_held; /* what it asks for is answered at once, and the answer is under way for up to 1.5 s */
 void base_kill(const struct node *node);
+/* It lies on the storage servers' machine: what is committed without a sync is lost in a power cut. */
+extern bool base_beside;
 
 #endif

@@ -11,9 +11,8 @@
 #include "storage/rows/meta_sql.h"
 #include "storage/rows/table_hash.h"
 #include "tests/simulation/base_file.h"
-#include "tests/simulation/client.h"
-#include "tests/simulation/history.h"
 #include "tests/simulation/node.h"
+#include "tests/simulation/story_state.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -23,26 +22,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORAGES_MAX  2
 #define IDSERVERS_MAX 2
-#define FILES_MAX     6
-#define CONTENTS      2
 #define NUMBERS_MAX   4096
 #define OVERRIDES_MAX 48
 #define SLACK_US      (15 * SECOND_US)
 #define DAY_S         INT64_C(86400)
+#define STORY_EPOCH_S INT64_C(1700000000) /* when every story begins */
 
-const char *const trouble_names[TROUBLES] = {"kill",      "pause",     "power",     "clock",     "network",
-                                             "disk-slow", "disk-fail", "disk-hang", "base-slow", "base-fail",
-                                             "base-late", "base-away", "damage",    "fsck",      "exchange",
-                                             "legacy",    "sleep",     "step"};
-
-struct file {
-    struct history history;
-    int begun;    /* operations, those under way too */
-    bool damaged; /* its bytes were taken away once: what is refused of it says nothing */
-    char id[PROTO_FILE_SIZE];
-};
+const char *const trouble_names[TROUBLE_NAMES] = {
+    "kill",      "pause",     "power",     "clock",     "network",   "disk-slow", "disk-fail",
+    "disk-hang", "base-slow", "base-fail", "base-late", "base-away", "damage",    "fsck",
+    "exchange",  "legacy",    "sleep",     "step",      "meeting",   "journal"};
 
 struct overrides {
     char text[OVERRIDES_MAX][400];
@@ -50,15 +40,22 @@ struct overrides {
     size_t count;
 };
 
-static struct node storages[STORAGES_MAX], idservers[IDSERVERS_MAX];
+struct node story_storages[STORAGES_MAX];
+static struct node idservers[IDSERVERS_MAX];
+static char *journal_setting[STORAGES_MAX]; /* a place in the options */
 static struct overrides storage_overrides[STORAGES_MAX], idserver_overrides[IDSERVERS_MAX];
-static int storage_count, idserver_count, client_count, file_count, operation_limit;
-static struct file files[FILES_MAX];
-static uint8_t digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
-static int clients_left, operations_done;
+int story_storage_count, story_file_count;
+int64_t story_partial_keep_us;
+static int idserver_count, client_count, operation_limit;
+struct file story_files[FILES_MAX];
+uint8_t story_digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
+int story_clients_left;
+static int operations_done;
 static bool finished;
-static int64_t keep_ms, cache_age_ms, think_us;
-static int bytes_are_wrong;           /* of so many files, for now */
+static int64_t keep_ms, cache_age_ms, think_us, leftover_ms;
+static int64_t partial_share; /* per million of all that clients do: steps of uploads in several requests */
+static int64_t meeting_share; /* likewise: see story_meet() */
+static int bytes_are_wrong;   /* of so many files, for now */
 static int64_t step_pause, step_kill; /* per million: what happens to a node at a named step */
 static int64_t base_back_us;          /* when the database was away last; 0: never */
 static int64_t numbers[NUMBERS_MAX];
@@ -110,17 +107,19 @@ static void set_up_idservers(void)
 static void set_up_storages(void)
 {
     int64_t lease = ONE_OF(1000, 3000, 10000), purge = ONE_OF(200, 2000, 10000);
-    int64_t leftover = ONE_OF(30000, 60000, 120000), sweep = ONE_OF(2000, 10000, 60000);
-    int64_t range = ONE_OF(1, 2, 10), age = ONE_OF(1, 2000);
+    int64_t leftover = ONE_OF(10000, 30000, 60000, 120000), sweep = ONE_OF(2000, 10000, 60000);
+    int64_t range = ONE_OF(1, 2, 10), age = ONE_OF(1, 2000), chunk = ONE_OF(16, 128);
+    story_partial_keep_us = max_i64(ONE_OF(60, 60, 600, 7 * DAY_S), leftover / 1000 + 1) * SECOND_US;
+    leftover_ms = leftover;
     keep_ms = ONE_OF(0, 2000, 20000, 7 * DAY_S * 1000);
     cache_age_ms = ONE_OF(1, 500, 5000, 20000);
-    for (int i = 0; i < storage_count; i++) {
+    for (int i = 0; i < story_storage_count; i++) {
         struct overrides *overrides = &storage_overrides[i];
-        storages[i] = (struct node){
+        story_storages[i] = (struct node){
             .name = i == 0 ? "media-a" : "media-b", .index = i + 3, .port = (uint16_t)(23001 + i)};
         set(overrides, "storage.listen=127.0.0.1:%d", 23001 + i);
         set(overrides, "storage.group=group001");
-        set(overrides, "storage.host_name=%s", storages[i].name);
+        set(overrides, "storage.host_name=%s", story_storages[i].name);
         set(overrides, "storage.paths=../data=%s", volume);
         set(overrides, "%s", base_url("storage"));
         set(overrides, "storage.trackers=");
@@ -148,7 +147,14 @@ static void set_up_storages(void)
         set(overrides, "storage.purge_interval=%" PRId64 "ms", purge);
         set(overrides, "storage.lease=%" PRId64 "ms", lease);
         set(overrides, "storage.leftover_age=%" PRId64 "ms", leftover);
+        set(overrides, "storage.partial_keep=%" PRId64 "s", story_partial_keep_us / SECOND_US);
+        set(overrides, "storage.chunk_size=%" PRId64 "K", chunk);
         set(overrides, "storage.sweep_interval=%" PRId64 "ms", sweep);
+        if (story_journal) {
+            set(overrides, "storage.journal=on");
+            journal_setting[i] = overrides->text[overrides->count - 1];
+            set(overrides, "storage.journal_size=1M");
+        }
         set(overrides, "storage.scrub_interval=0");
         set(overrides, "storage.scrub_rate=0");
         set(overrides, "daemon.loops=%d", (int)chance_between(1, 2));
@@ -164,16 +170,17 @@ static void digest_content(int file, int number)
     if (!digest)
         violation("no memory for a digest");
     digest_update(digest, bytes, size);
-    digest_final(digest, digests[file][number]);
+    digest_final(digest, story_digests[file][number]);
     digest_destroy(digest);
     free(bytes);
 }
 
 static void set_up_files(void)
 {
-    for (int i = 0; i < file_count; i++) {
-        files[i].history = (struct history){.file = i, .keep_us = keep_ms * 1000};
-        snprintf(files[i].id, sizeof(files[i].id), "file-%d", i);
+    for (int i = 0; i < story_file_count; i++) {
+        story_files[i].history =
+            (struct history){.file = i, .keep_us = keep_ms * 1000, .late_us = leftover_ms * 1000 / 2};
+        snprintf(story_files[i].id, sizeof(story_files[i].id), "file-%d", i);
         for (int j = 0; j < CONTENTS; j++)
             digest_content(i, j);
     }
@@ -181,20 +188,29 @@ static void set_up_files(void)
 
 static void set_up(void)
 {
-    storage_count = limits->one_storage ? 1 : (int)chance_between(1, STORAGES_MAX);
+    story_storage_count = limits->one_storage ? 1 : (int)chance_between(1, STORAGES_MAX);
     idserver_count = (int)chance_between(1, IDSERVERS_MAX);
     client_count = (int)chance_between(2, 5);
-    file_count = (int)chance_between(1, FILES_MAX);
+    story_file_count = (int)chance_between(1, FILES_MAX);
     operation_limit = (int)chance_between(5, 25);
     think_us = ONE_OF(2000, 50000, 3000000);
+    if (chance(150000)) { /* a crowd at one file */
+        client_count = 5;
+        story_file_count = 1;
+        think_us = 2000;
+    }
+    partial_share = ONE_OF(0, 100000, 400000, 800000);
+    meeting_share = may(TROUBLE_MEETING) ? ONE_OF(0, 0, 30000, 60000) : 0;
     if (may(TROUBLE_STEP) && chance(300000)) {
         step_pause = ONE_OF(1000, 20000);
         step_kill = ONE_OF(0, 2000);
     }
+    if (story_journal)
+        journal_story_steps(may(TROUBLE_STEP) && may(TROUBLE_POWER));
     if (limits->clients > 0)
         client_count = (int)min_i64(client_count, limits->clients);
     if (limits->files > 0)
-        file_count = (int)min_i64(file_count, limits->files);
+        story_file_count = (int)min_i64(story_file_count, limits->files);
     if (limits->operations > 0)
         operation_limit = (int)min_i64(operation_limit, limits->operations);
     set_up_idservers();
@@ -204,27 +220,45 @@ static void set_up(void)
 
 /* ---- clients ---- */
 
-static void fill_key(struct proto_file_key *key, int file)
+struct node *story_any_storage(void)
+{
+    return &story_storages[chance_below(story_storage_count)];
+}
+
+void story_fill_name(char name[PROTO_NAME_SIZE], int number)
+{
+    snprintf(name, PROTO_NAME_SIZE, "name-%d", number);
+}
+
+void story_fill_key(struct proto_file_key *key, int file)
 {
     memset(key, 0, sizeof(*key));
     memcpy(key->application, "tnvideo", sizeof("tnvideo"));
     memcpy(key->user, "alice", sizeof("alice"));
-    memcpy(key->file, files[file].id, sizeof(files[file].id));
+    memcpy(key->file, story_files[file].id, sizeof(story_files[file].id));
 }
 
-static void note(int file, const struct operation *operation)
+void story_note(int file, const struct operation *operation)
 {
-    struct history *history = &files[file].history;
+    struct history *history = &story_files[file].history;
     if (history->count == HISTORY_MAX)
         violation("more than %d operations of a file", HISTORY_MAX);
     history->operations[history->count++] = *operation;
     operations_done++;
 }
 
+bool story_begin(int file)
+{
+    if (story_files[file].begun >= HISTORY_MAX - 24)
+        return false;
+    story_files[file].begun++;
+    return true;
+}
+
 static int content_of_digest(int file, const struct proto_stat *stat)
 {
     for (int i = 0; i < CONTENTS; i++) {
-        if (stat->has_digest && memcmp(stat->digest, digests[file][i], PROTO_DIGEST_SIZE) == 0)
+        if (stat->has_digest && memcmp(stat->digest, story_digests[file][i], PROTO_DIGEST_SIZE) == 0)
             return i;
     }
     return -1;
@@ -249,15 +283,17 @@ static void put(int file, struct node *node, struct operation *operation, struct
     uint8_t bytes[PROTO_PUT_SIZE];
     size_t size;
     uint8_t *content = content_make(file, operation->content, &size);
-    fill_key(&head.key, file);
+    story_fill_key(&head.key, file);
     head.size = (int64_t)size;
     head.has_digest = chance(500000);
     if (head.has_digest)
-        memcpy(head.digest, digests[file][operation->content], sizeof(head.digest));
+        memcpy(head.digest, story_digests[file][operation->content], sizeof(head.digest));
+    story_fill_name(head.name, operation->name);
     memcpy(head.content_type, "video/mp4", sizeof("video/mp4"));
     if (!proto_put_pack(bytes, &head, NULL))
         violation("a PUT cannot be packed");
-    client_ask(node->port, PROTO_STORAGE_PUT, bytes, sizeof(bytes), content, size, 60 * SECOND_US, reply);
+    client_ask(node->port, PROTO_STORAGE_PUT, bytes, sizeof(bytes), content, size,
+               ONE_OF(60, 300) * SECOND_US, reply);
     free(content);
 }
 
@@ -265,24 +301,51 @@ static void ask_key(int file, struct node *node, uint8_t command, struct reply *
 {
     struct proto_file_key key;
     uint8_t bytes[PROTO_FILE_KEY_SIZE];
-    fill_key(&key, file);
+    story_fill_key(&key, file);
     if (!proto_file_key_pack(bytes, &key, NULL))
         violation("a key cannot be packed");
     client_ask(node->port, command, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, reply);
+}
+
+static void rename_file(int file, struct node *node, const struct operation *operation, struct reply *reply)
+{
+    struct proto_rename head = {0};
+    uint8_t bytes[PROTO_RENAME_SIZE];
+    story_fill_key(&head.key, file);
+    story_fill_name(head.name, operation->name);
+    if (!proto_rename_pack(bytes, &head, NULL))
+        violation("a RENAME cannot be packed");
+    client_ask(node->port, PROTO_STORAGE_RENAME, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, reply);
+}
+
+/* In virtual time the clocks of clients are right. */
+static void expire(int file, struct node *node, struct operation *operation, struct reply *reply)
+{
+    struct proto_expire head = {.change = true, .expires = PROTO_EXPIRES_NEVER};
+    uint8_t bytes[PROTO_EXPIRE_SIZE];
+    story_fill_key(&head.key, file);
+    operation->expires_us = 0;
+    if (chance(700000)) {
+        head.expires = STORY_EPOCH_S + now_us() / SECOND_US + ONE_OF(1, 5, 20, 60);
+        operation->expires_us = (head.expires - STORY_EPOCH_S) * SECOND_US;
+    }
+    if (!proto_expire_pack(bytes, &head, NULL))
+        violation("an EXPIRE cannot be packed");
+    client_ask(node->port, PROTO_STORAGE_EXPIRE, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, reply);
 }
 
 static void download(int file, struct node *node, struct reply *reply)
 {
     struct proto_download head = {0};
     uint8_t bytes[PROTO_DOWNLOAD_SIZE];
-    fill_key(&head.key, file);
+    story_fill_key(&head.key, file);
     if (!proto_download_pack(bytes, &head, NULL))
         violation("a DOWNLOAD cannot be packed");
     client_ask(node->port, PROTO_STORAGE_DOWNLOAD, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, reply);
 }
 
 /* How a change was answered; false: it was certainly not begun. */
-static bool judge_change(struct operation *operation, const struct reply *reply)
+bool story_judge_change(struct operation *operation, const struct reply *reply)
 {
     if (!reply->sent)
         return false;
@@ -303,6 +366,17 @@ static bool judge_change(struct operation *operation, const struct reply *reply)
     return true;
 }
 
+static int name_of_text(const char *text)
+{
+    for (int i = 0; i < NAMES; i++) {
+        char name[PROTO_NAME_SIZE];
+        story_fill_name(name, i);
+        if (strcmp(text, name) == 0)
+            return i;
+    }
+    violation("STAT tells a name that nobody gave: %s", text);
+}
+
 static bool judge_stat(int file, struct operation *operation, const struct reply *reply)
 {
     struct proto_stat stat;
@@ -315,8 +389,10 @@ static bool judge_stat(int file, struct operation *operation, const struct reply
         return false;
     operation->answer = stat.status == PROTO_FILE_NORMAL ? ANSWER_DONE : ANSWER_DELETED;
     operation->content = content_of_digest(file, &stat);
+    operation->name = name_of_text(stat.name);
+    operation->expires_us = stat.expires == 0 ? 0 : (stat.expires - STORY_EPOCH_S) * SECOND_US;
     if (operation->content < 0)
-        violation("%s: STAT of %s tells a digest that nobody stored", operation->who, files[file].id);
+        violation("%s: STAT of %s tells a digest that nobody stored", operation->who, story_files[file].id);
     return true;
 }
 
@@ -330,12 +406,14 @@ static bool judge_download(int file, struct operation *operation, const struct r
     if (reply->code != 0)
         return false;
     operation->answer = ANSWER_DONE;
+    operation->name = -1;
+    operation->expires_us = -1;
     operation->content = content_of_bytes(file, reply);
-    if (operation->content < 0 && files[file].damaged && bytes_are_wrong)
+    if (operation->content < 0 && story_files[file].damaged && bytes_are_wrong)
         return false; /* the disk gives other bytes than were written */
     if (operation->content < 0)
-        violation("%s: DOWNLOAD of %s gives %zu bytes that nobody stored", operation->who, files[file].id,
-                  reply->size);
+        violation("%s: DOWNLOAD of %s gives %zu bytes that nobody stored", operation->who,
+                  story_files[file].id, reply->size);
     return true;
 }
 
@@ -355,6 +433,12 @@ static bool operate(int file, struct node *node, struct operation *operation, bo
     case OPERATION_RESTORE:
         ask_key(file, node, PROTO_STORAGE_RESTORE, reply);
         break;
+    case OPERATION_RENAME:
+        rename_file(file, node, operation, reply);
+        break;
+    case OPERATION_EXPIRE:
+        expire(file, node, operation, reply);
+        break;
     case OPERATION_READ:
         if (stat)
             ask_key(file, node, PROTO_STORAGE_STAT, reply);
@@ -363,12 +447,13 @@ static bool operate(int file, struct node *node, struct operation *operation, bo
         break;
     }
     if (operation->kind != OPERATION_READ)
-        told = judge_change(operation, reply);
+        told = story_judge_change(operation, reply);
     else if (reply->complete)
         told = stat ? judge_stat(file, operation, reply) : judge_download(file, operation, reply);
     say("%s of %s at %s: %s %d",
-        (const char *[]){"PUT", "DELETE", "RESTORE", stat ? "STAT" : "DOWNLOAD"}[operation->kind],
-        files[file].id, node->name,
+        (const char *[]){"PUT", "DELETE", "RESTORE", "RENAME", "EXPIRE",
+                         stat ? "STAT" : "DOWNLOAD"}[operation->kind],
+        story_files[file].id, node->name,
         reply->complete ? "answer"
         : reply->sent   ? "no answer"
                         : "not reached",
@@ -376,40 +461,46 @@ static bool operate(int file, struct node *node, struct operation *operation, bo
     return told;
 }
 
-/* False: nobody was reached. */
-static bool one_operation(void)
+bool story_do(int file, struct node *node, struct operation *operation)
 {
-    int file = (int)chance_below(file_count);
-    struct node *node = &storages[chance_below(storage_count)];
-    int64_t kind = chance_below(100);
     struct reply reply = {0};
-    struct operation operation = {.kind = kind < 35   ? OPERATION_PUT
-                                          : kind < 55 ? OPERATION_DELETE
-                                          : kind < 70 ? OPERATION_RESTORE
-                                                      : OPERATION_READ,
-                                  .content = (int)chance_below(CONTENTS)};
-    if (files[file].begun >= HISTORY_MAX - 24)
+    if (!story_begin(file))
         return true;
-    files[file].begun++;
-    bool told = operate(file, node, &operation, chance(500000), &reply);
+    bool told = operate(file, node, operation, chance(500000), &reply);
     client_free(&reply);
     if (!reply.sent) {
-        files[file].begun--;
+        story_files[file].begun--;
         return false;
     }
     /* Of a file whose bytes were away only what was achieved says something. */
-    if (told && files[file].damaged && operation.answer != ANSWER_DONE && operation.answer != ANSWER_UNKNOWN)
+    if (told && story_files[file].damaged && operation->answer != ANSWER_DONE &&
+        operation->answer != ANSWER_UNKNOWN)
         told = false;
     /* With another member beside it one may answer from memory for a while, or, with the database away, whatever it remembers;
      * but never with what was before a change that it has acknowledged itself. */
-    if (operation.kind == OPERATION_READ && storage_count > 1) {
-        operation.asked_us = operation.from_us;
-        bool away = base_away || (base_back_us > 0 && operation.from_us - base_back_us < SLACK_US);
-        operation.from_us = away ? 0 : operation.from_us - cache_age_ms * 1000 - SLACK_US;
+    if (operation->kind == OPERATION_READ && story_storage_count > 1) {
+        operation->asked_us = operation->from_us;
+        bool away = base_away || (base_back_us > 0 && operation->from_us - base_back_us < SLACK_US);
+        operation->from_us = away ? 0 : operation->from_us - cache_age_ms * 1000 - SLACK_US;
     }
     if (told)
-        note(file, &operation);
+        story_note(file, operation);
     return true;
+}
+
+/* False: nobody was reached. */
+static bool one_operation(void)
+{
+    int64_t kind = chance_below(100);
+    struct operation operation = {.kind = kind < 32   ? OPERATION_PUT
+                                          : kind < 50 ? OPERATION_DELETE
+                                          : kind < 64 ? OPERATION_RESTORE
+                                          : kind < 70 ? OPERATION_RENAME
+                                          : kind < 74 ? OPERATION_EXPIRE
+                                                      : OPERATION_READ,
+                                  .content = (int)chance_below(CONTENTS),
+                                  .name = (int)chance_below(NAMES)};
+    return story_do((int)chance_below(story_file_count), story_any_storage(), &operation);
 }
 
 /* A number of an ID server for anybody: none may come twice. */
@@ -432,21 +523,56 @@ static void *client_main(void *argument)
     (void)argument;
     for (int i = 0; i < operation_limit;) {
         sleep_us(chance_below(think_us));
-        if (chance(50000))
+        if (chance(50000)) {
             take_number();
-        else
+        } else if (chance(meeting_share)) {
+            story_meet();
+            i += 3;
+        } else if (partial_share > 0 && chance(partial_share)) {
+            partial_step();
+            i++;
+        } else {
             i += one_operation();
+        }
     }
-    clients_left--;
+    story_clients_left--;
     return NULL;
 }
 
 /* ---- trouble ---- */
 
+/* Whoever reaches this one next stands still: between a look at something and what is done because of it. */
+static const char *armed_step;
+
+static void arm_step(void)
+{
+    static const char *const steps[] = {"upload-all-written", "upload-directory-synced",
+                                        "row-before-insert",  "row-committed",
+                                        "finish-kept",        "finish-row-added",
+                                        "append-taken",       "append-to-write",
+                                        "append-synced",      "renew-moved",
+                                        "purge-marked",       "purge-before-remove",
+                                        "scrub-row-marked",   "fence-moved",
+                                        "abort-marked",       "expire-marked",
+                                        "delete-before-row",  "rename-before-row",
+                                        "join-taken"};
+    armed_step = steps[chance_below((int64_t)ARRAY_SIZE(steps))];
+    say("whoever reaches %s next stands still", armed_step);
+}
+
+/* So long that others come by: the clean-up, whoever takes a lease over. */
+static bool stands_still_at(const char *name)
+{
+    if (!armed_step || strcmp(armed_step, name) != 0)
+        return false;
+    armed_step = NULL;
+    return true;
+}
+
 static void start_storage(int i)
 {
-    if (!storages[i].alive)
-        node_start(&storages[i], storage_node_spec(), storage_overrides[i].items);
+    if (!story_storages[i].alive)
+        node_start(&story_storages[i], storage_node_spec(), storage_overrides[i].items);
 }
 
 static void start_idserver(int i)
@@ -457,27 +583,34 @@ static void start_idserver(int i)
 
 static struct node *any_node(void)
 {
-    int64_t i = chance_below(storage_count + idserver_count);
-    return i < storage_count ? &storages[i] : &idservers[i - storage_count];
+    int64_t i = chance_below(story_storage_count + idserver_count);
+    return i < story_storage_count ? &story_storages[i] : &idservers[i - story_storage_count];
 }
 
 static void start_all(void)
 {
     for (int i = 0; i < idserver_count; i++)
         start_idserver(i);
-    for (int i = 0; i < storage_count; i++)
+    for (int i = 0; i < story_storage_count; i++)
         start_storage(i);
 }
 
-static void power_cut(void)
+void story_power_cut(void)
 {
-    for (int i = 0; i < storage_count; i++) {
-        if (storages[i].alive)
-            node_kill(&storages[i]);
-        storages[i].paused_until = 0;
+    for (int i = 0; i < story_storage_count; i++) {
+        if (story_storages[i].alive)
+            node_kill(&story_storages[i]);
+        story_storages[i].paused_until = 0;
     }
     disk_power_cut();
+    if (story_journal) {
+        bool on = journal_story_power_cut(storage_overrides[0].items);
+        for (int i = 0; i < story_storage_count; i++)
+            snprintf(journal_setting[i], sizeof(storage_overrides[i].text[0]), "storage.journal=%s",
+                     on ? "on" : "off");
+    }
     sleep_us(chance_below(10 * SECOND_US));
+    start_all();
 }
 
 static bool find_file(const char *directory, char *path, size_t size)
@@ -507,11 +640,11 @@ static bool find_file(const char *directory, char *path, size_t size)
 
 static void fsck(bool repair)
 {
-    struct node *node = &storages[chance_below(storage_count)];
+    struct node *node = &story_storages[chance_below(story_storage_count)];
     struct proto_fsck ask = {.action = repair ? PROTO_FSCK_REPAIR : PROTO_FSCK_CHECK};
     uint8_t bytes[PROTO_FSCK_SIZE];
     struct reply reply;
-    fill_key(&ask.key, 0);
+    story_fill_key(&ask.key, 0);
     ask.key.file[0] = '\0'; /* any group */
     if (!proto_fsck_pack(bytes, &ask, NULL))
         violation("an FSCK cannot be packed");
@@ -593,11 +726,12 @@ static void damage(void)
     char path[600], away[700];
     static int taken;
     bool wrong = chance(500000);
-    if (!find_file(volume, path, sizeof(path)) || damaged_path_at(path))
+    /* What has no row yet may still become a file, of which nobody could say that its bytes are wrong. */
+    if (!find_file(volume, path, sizeof(path)) || damaged_path_at(path) || states_of(path) == 0)
         return;
     snprintf(away, sizeof(away), "%s/../away-%d", volume, taken++);
-    for (int i = 0; i < file_count; i++)
-        files[i].damaged = true;
+    for (int i = 0; i < story_file_count; i++)
+        story_files[i].damaged = true;
     say("the bytes of %s are %s", path + strlen(volume), wrong ? "wrong" : "taken away");
     if (rename(path, away) != 0)
         return;
@@ -610,6 +744,8 @@ static void damage(void)
         violation("cannot write %s", path);
     int64_t us = chance_below(60 * SECOND_US);
     watch_damage(path, us / 4);
+    if (may(TROUBLE_STEP) && wrong && chance(400000))
+        armed_step = "scrub-row-marked"; /* the bytes may be back when it goes on */
     if (may(TROUBLE_FSCK) && chance(700000))
         fsck(true);
     watch_damage(path, us);
@@ -627,7 +763,7 @@ static void damage(void)
 static void share_path(void)
 {
     static int others;
-    const struct file *file = &files[chance_below(file_count)];
+    const struct file *file = &story_files[chance_below(story_file_count)];
     char path[300], sql[1200];
     int alice = (int)table_hash_of_user("alice") + 1, bob = (int)table_hash_of_user("bob") + 1;
     sqlite3 *handle = NULL;
@@ -679,7 +815,14 @@ void __wrap_crash_point_reach(const char *name)
     struct node *node = node_current();
     if (!node)
         return;
-    if (chance(step_pause)) {
+    if (story_journal && journal_story_reached(node, name))
+        return;
+    if (stands_still_at(name)) {
+        node->paused_until = now_us() + chance_between(SECOND_US, 3 * leftover_ms * 1000 / 2);
+        say("%s stands still at %s for %.1f s", node->name, name,
+            (double)(node->paused_until - now_us()) / 1e6);
+        yield();
+    } else if (chance(step_pause)) {
         node->paused_until = now_us() + chance_below(chance(500000) ? SECOND_US : 100 * SECOND_US);
         say("%s is paused at %s for %.1f s", node->name, name, (double)(node->paused_until - now_us()) / 1e6);
         yield();
@@ -693,7 +836,8 @@ void __wrap_crash_point_reach(const char *name)
 static void one_trouble(void)
 {
     struct node *node = any_node();
-    switch ((enum trouble)chance_below(TROUBLES)) {
+    enum trouble trouble = (enum trouble)chance_below(TROUBLES);
+    switch (story_journal && chance(150000) ? TROUBLE_POWER : trouble) {
     case TROUBLE_KILL:
         if (may(TROUBLE_KILL) && node->alive) {
             node_kill(node);
@@ -709,10 +853,8 @@ static void one_trouble(void)
         }
         break;
     case TROUBLE_POWER:
-        if (may(TROUBLE_POWER) && chance(300000)) {
-            power_cut();
-            start_all();
-        }
+        if (may(TROUBLE_POWER) && chance(story_journal ? 700000 : 300000))
+            story_power_cut();
         break;
     case TROUBLE_CLOCK:
         if (may(TROUBLE_CLOCK)) {
@@ -741,7 +883,7 @@ static void one_trouble(void)
         base_uncertain = may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 10000, 200000) : 0;
         break;
     case TROUBLE_BASE_LATE:
-        base_late = may(TROUBLE_BASE_LATE) ? ONE_OF(0, 20000, 200000) : 0;
+        base_late = may(TROUBLE_BASE_LATE) && !story_journal ? ONE_OF(0, 20000, 200000) : 0;
         break;
     case TROUBLE_BASE_AWAY:
         if (may(TROUBLE_BASE_AWAY)) {
@@ -752,7 +894,8 @@ static void one_trouble(void)
         }
         break;
     case TROUBLE_DAMAGE:
-        if (may(TROUBLE_DAMAGE) && chance(200000))
+        /* With the journal a replay may write the right bytes in between. */
+        if (may(TROUBLE_DAMAGE) && !story_journal && chance(200000))
             (void)fiber_start(NULL, "damage", damage_main, NULL);
         break;
     case TROUBLE_FSCK:
@@ -772,10 +915,19 @@ static void one_trouble(void)
             sleep_all();
         break;
     case TROUBLE_STEP:
+        if (may(TROUBLE_STEP) && chance(500000))
+            arm_step();
         step_pause = may(TROUBLE_STEP) ? ONE_OF(0, 1000, 20000) : 0;
         step_kill = may(TROUBLE_STEP) ? ONE_OF(0, 0, 1000, 10000) : 0;
+        if (story_journal)
+            journal_story_steps(may(TROUBLE_STEP) && may(TROUBLE_POWER));
+        break;
+    case TROUBLE_MEETING:
+        if (may(TROUBLE_MEETING))
+            story_meet();
         break;
     case TROUBLES:
+    case TROUBLE_NAMES:
         break;
     }
 }
@@ -786,12 +938,15 @@ static void heal(void)
 {
     disk_slow = disk_fail = disk_hang = 0;
     step_pause = step_kill = 0;
+    if (story_journal)
+        journal_story_steps(false);
+    armed_step = NULL;
     base_slow = base_fail = base_uncertain = base_late = 0;
     if (base_away)
         base_back_us = now_us();
     base_away = false;
-    for (int i = 0; i < storage_count; i++)
-        storages[i].clock_offset = storages[i].paused_until = 0;
+    for (int i = 0; i < story_storage_count; i++)
+        story_storages[i].clock_offset = story_storages[i].paused_until = 0;
     for (int i = 0; i < idserver_count; i++)
         idservers[i].clock_offset = idservers[i].paused_until = 0;
     start_all();
@@ -809,6 +964,17 @@ static bool was_promised(const struct file *file)
     return false;
 }
 
+/* Did anybody delete it, as far as is known? */
+static bool was_deleted(const struct file *file)
+{
+    for (size_t i = 0; i < file->history.count; i++) {
+        const struct operation *one = &file->history.operations[i];
+        if (one->kind == OPERATION_DELETE && (one->answer == ANSWER_DONE || one->answer == ANSWER_UNKNOWN))
+            return true;
+    }
+    return false;
+}
+
 static int hollow_count;
 
 /* A row without its file. Of an upload that nobody was told of a server that died at the wrong moment may leave one: no promise is
@@ -820,27 +986,27 @@ static void store_hollow_again(int file, struct node *node)
     bool seen = operate(file, node, &look, true, &told);
     client_free(&told);
     hollow_count++;
-    say("%s has a row and no file; nobody was told that it is stored", files[file].id);
+    say("%s has a row and no file; nobody was told that it is stored", story_files[file].id);
     for (int i = 0; seen && look.answer == ANSWER_DONE && i < 3; i++) {
         struct operation again = {.kind = OPERATION_PUT, .content = look.content};
         struct reply reply = {0};
         bool begun = operate(file, node, &again, false, &reply);
         client_free(&reply);
         if (begun)
-            note(file, &again);
+            story_note(file, &again);
         if (begun && again.answer == ANSWER_DONE)
             return;
         sleep_us(10 * SECOND_US);
     }
-    history_print(&files[file].history, stdout);
-    violation("%s has a row and no file at %s, and its bytes cannot be stored again", files[file].id,
+    history_print(&story_files[file].history, stdout);
+    violation("%s has a row and no file at %s, and its bytes cannot be stored again", story_files[file].id,
               node->name);
 }
 
 /* Everything works: an answer must come. */
 static void last_operation(int file, struct node *node, enum operation_kind kind, bool stat)
 {
-    struct file *one = &files[file];
+    struct file *one = &story_files[file];
     for (int i = 0; i < 3; i++) {
         struct reply reply = {0};
         struct operation operation = {.kind = kind};
@@ -848,7 +1014,11 @@ static void last_operation(int file, struct node *node, enum operation_kind kind
         int code = reply.code;
         client_free(&reply);
         if (told && operation.answer != ANSWER_UNKNOWN) {
-            note(file, &operation);
+            story_note(file, &operation);
+            return;
+        }
+        if (code == ERROR_IO && !was_promised(one) && was_deleted(one)) {
+            hollow_count++; /* in the trash, where it stays until it is purged */
             return;
         }
         if (i == 1 && kind == OPERATION_READ && !stat && code == ERROR_IO && !was_promised(one))
@@ -865,10 +1035,10 @@ static void last_operation(int file, struct node *node, enum operation_kind kind
 
 static void last_look(void)
 {
-    for (int i = 0; i < file_count; i++) {
-        for (int j = 0; j < storage_count; j++) {
-            last_operation(i, &storages[j], OPERATION_READ, true);
-            last_operation(i, &storages[j], OPERATION_READ, false);
+    for (int i = 0; i < story_file_count; i++) {
+        for (int j = 0; j < story_storage_count; j++) {
+            last_operation(i, &story_storages[j], OPERATION_READ, true);
+            last_operation(i, &story_storages[j], OPERATION_READ, false);
         }
     }
 }
@@ -913,13 +1083,24 @@ static int undecided_count;
 
 static void check_histories(void)
 {
-    for (int i = 0; i < file_count; i++) {
+    for (int i = 0; i < story_file_count; i++) {
         bool undecided = false;
-        if (!history_explains(&files[i].history, &undecided)) {
-            history_print(&files[i].history, stdout);
-            violation("no order of what was done explains what was answered of %s", files[i].id);
+        if (!history_explains(&story_files[i].history, &undecided)) {
+            history_print(&story_files[i].history, stdout);
+            violation("no order of what was done explains what was answered of %s", story_files[i].id);
         }
         undecided_count += undecided;
+    }
+}
+
+/* Whoever could not start before. */
+static void start_for_good(void)
+{
+    start_all();
+    sleep_us(60 * SECOND_US);
+    for (int i = 0; i < story_storage_count; i++) {
+        if (!story_storages[i].alive)
+            violation("%s does not start although everything works", story_storages[i].name);
     }
 }
 
@@ -927,15 +1108,18 @@ static void end_story(void)
 {
     heal();
     sleep_us(90 * SECOND_US); /* what hangs or is late comes in */
-    for (int i = 0; i < 3 && files[0].damaged; i++) {
+    if (story_journal)
+        start_for_good();
+    for (int i = 0; i < 3 && story_files[0].damaged; i++) {
         fsck(true);
         sleep_us(20 * SECOND_US);
     }
+    partial_last_look();
     sleep_us(cache_age_ms * 1000 + SLACK_US);
     last_look();
     /* What lies in the trash is whole, too. */
-    for (int i = 0; i < file_count; i++)
-        last_operation(i, &storages[0], OPERATION_RESTORE, false);
+    for (int i = 0; i < story_file_count; i++)
+        last_operation(i, &story_storages[0], OPERATION_RESTORE, false);
     sleep_us(cache_age_ms * 1000 + SLACK_US);
     last_look();
     check_histories();
@@ -948,11 +1132,13 @@ static void *tell(void *argument)
     start_all();
     sleep_us(3 * SECOND_US);
     int64_t pause_us = ONE_OF(50000, 500000, 5000000);
-    clients_left = client_count;
+    story_clients_left = client_count;
     for (int i = 0; i < client_count; i++)
         (void)fiber_start(NULL, "client", client_main, NULL);
-    while (clients_left > 0) {
+    while (story_clients_left > 0) {
         sleep_us(chance_below(pause_us));
+        if (story_journal && chance(200000))
+            start_all(); /* who could not start because of its trouble */
         one_trouble();
     }
     end_story();
@@ -995,7 +1181,13 @@ void story_run(uint64_t seed, const struct story_limits *given, const char *dire
     world_begin();
     snprintf(volume, sizeof(volume), "%s/volume", directory);
     snprintf(bases, sizeof(bases), "%s", directory);
-    disk_begin(directory, (enum disk_model)chance_below(3));
+    enum disk_model model = (enum disk_model)chance_below(3);
+    if ((seed % 5 == 3 || limits->journal) && may(TROUBLE_JOURNAL)) {
+        journal_story_begin(directory);
+        if (model == DISK_GLUSTER)
+            model = DISK_JOURNAL; /* the journal is refused on a network file system */
+    }
+    disk_begin(directory, model);
     base_begin(directory);
     set_up();
     (void)fiber_start(NULL, "story", tell, NULL);

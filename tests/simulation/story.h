@@ -26,15 +26,19 @@ enum trouble {
     TROUBLE_LEGACY,
     TROUBLE_SLEEP,
     TROUBLE_STEP,
-    TROUBLES
+    TROUBLE_MEETING,
+    TROUBLES,                   /* that come by chance */
+    TROUBLE_JOURNAL = TROUBLES, /* the upload journal is on, in one story of five */
+    TROUBLE_NAMES
 };
-extern const char *const trouble_names[TROUBLES];
+extern const char *const trouble_names[TROUBLE_NAMES];
 
 struct story_limits {
     unsigned without;   /* a bit for each trouble */
     int clients, files; /* at most; 0: as the seed says */
     int operations;     /* of each client, at most; 0: as the seed says */
     bool one_storage;
+    bool journal; /* in any case */
 };
 
 struct story_result {

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from identity import SecureSuite  # noqa: E402
 from suite import MariaDB, Suite  # noqa: E402
 
 BACKENDS = os.environ.get("REEL_BACKENDS", "sqlite,mariadb").split(",")
@@ -67,3 +68,13 @@ def mariadb_suite():
 def pytest_make_parametrize_id(config, val, argname):
     """Bytes make no readable names."""
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="module")
+def secure():
+    """A suite whose parts require an identity, with keys of all roles."""
+    running = SecureSuite()
+    try:
+        yield running.start()
+    finally:
+        running.stop()

@@ -12,7 +12,6 @@ import threading
 import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent)]
-import wire  # noqa: E402
 from suite import APP, BIN, MariaDB, Suite, new_id  # noqa: E402
 
 FILES = int(os.environ.get("REEL_MOVED_FILES", 100_000))

@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("REEL_BUILD", ROOT / "build" / "asan"))
+BUILD = pathlib.Path(os.environ.get("REEL_BUILD", ROOT / "build" / "asan")).resolve()
 BIN = BUILD / "bin"
 USER, APP = "alice", "tnvideo"
 
@@ -194,6 +194,8 @@ class Daemon:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self, wait=True):
+        for library in self.environment.get("LD_PRELOAD", "").split():
+            assert pathlib.Path(library).exists(), f"{library} is not built: without it the test would prove nothing"
         self.err = open(self.dir / "log" / f"{self.label}.err", "ab")
         self.process = subprocess.Popen(self.command_line(),
                                         stdout=self.err, stderr=self.err, stdin=subprocess.DEVNULL,
@@ -202,6 +204,8 @@ class Daemon:
             def listening():
                 assert self.process.poll() is None or self.fail(f"reel-{self.label} ended at start")
                 socket.create_connection(self.address, timeout=1).close()
+                if "listen" not in self.config.get("admin", {}):  # it comes last
+                    socket.create_connection(("127.0.0.1", self.admin_port), timeout=1).close()
                 return True
             wait_for(listening, 30, f"reel-{self.label} listening")
 
@@ -217,6 +221,10 @@ class Daemon:
 
     def log(self):
         return self.log_file.read_text(errors="replace")
+
+    def wait_logged(self, text):
+        """Lines are written by a thread of their own, a moment after what they report."""
+        wait_for(lambda: text in self.log(), 20, f"a line with {text!r} in the log of {self.label}")
 
     def stop(self, seconds=30 * PATIENCE):
         """SIGTERM; the daemon must drain and end with 0, and a sanitizer must have found nothing."""

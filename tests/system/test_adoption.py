@@ -1,10 +1,9 @@
 """Taking the place of the predecessor: its databases with rows in them, its store, its clients."""
 import os
-import pathlib
 import struct
 
 import wire
-from suite import APP, new_id, wait_for
+from suite import APP, new_id
 from test_http import fetch, path
 from test_storage import wire_table
 

@@ -2,13 +2,12 @@
 import os
 import socket
 import struct
-import time
 
 import pytest
 
 import wire
 from suite import APP, USER, new_id
-from wire import (DELETE, DOWNLOAD, FILESIZE, GET, GROUPS, SADDRS, STORAGE, UPLOAD, Client, file_key, header, upload_head)
+from wire import DELETE, DOWNLOAD, FILESIZE, GET, GROUPS, STORAGE, UPLOAD, Client, file_key, header, upload_head
 
 SERVERS = {"tracker": (GROUPS, b"", 100), "idserver": (GET, b"../connections\0", 101)}
 

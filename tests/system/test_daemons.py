@@ -1,11 +1,9 @@
 """What is the same for every daemon: command line, configuration, signals, admin port."""
 import contextlib
-import json
+import http.client
 import re
-import signal
 import sqlite3
 import subprocess
-import time
 
 import pytest
 
@@ -31,6 +29,19 @@ def test_check_config_accepts_what_runs_and_print_config_can_be_read_back(daemon
         twice = subprocess.run([str(BIN / f"reel-{daemon.name}"), "-c", str(again), "--print-config"],
                                capture_output=True, text=True)
         assert twice.returncode == 0 and twice.stdout == printed.stdout
+
+
+def test_the_admin_port_is_not_read_by_pages_of_a_name_that_means_this_machine(daemon):
+    """DNS rebinding: to the browser the page and the port are of one origin, and the field Host alone tells."""
+    for host, status in (("evil.example", 421), (f"evil.example:{daemon.admin_port}", 421), ("localhost", 200),
+                         (f"127.0.0.1:{daemon.admin_port}", 200), ("[::1]", 200)):
+        for path in ("/metrics", "/healthz", "/status"):
+            connection = http.client.HTTPConnection("127.0.0.1", daemon.admin_port, timeout=20)
+            connection.request("GET", path, headers={"Host": host})
+            answer = connection.getresponse()
+            body = answer.read()
+            connection.close()
+            assert answer.status == status and (status == 200 or len(body) < 100), (host, path, body)
 
 
 def test_backup_copies_what_is_in_use_and_says_where_it_cannot(daemon, tmp_path):
@@ -154,3 +165,15 @@ def test_sighup_reopens_the_log(own_suite):
     tracker.log_file.rename(tracker.log_file.with_suffix(".1"))
     tracker.hup()
     wait_for(lambda: tracker.log_file.exists() and tracker.log(), 10, "a new log file")
+
+
+def test_a_database_that_forgets_in_a_power_cut_is_a_concern_of_whoever_does_not_accept_that(mariadb_suite):
+    mariadb_suite.mariadb.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
+    mariadb_suite.start(storage_options={"durability": "relaxed"})
+    for daemon in (mariadb_suite.tracker, mariadb_suite.idserver):
+        wait_for(lambda: "degraded: the database" in daemon.http("/healthz")[1], 20, f"{daemon.label} is degraded")
+    wait_for(lambda: mariadb_suite.storage.http("/healthz")[1].strip() == "ok", 20, "the storage server is well")
+    mariadb_suite.storage.stop()
+    mariadb_suite.storage.configure({**mariadb_suite.storage.config, "storage": {**mariadb_suite.storage.config["storage"], "durability": "durable"}})
+    mariadb_suite.storage.start()
+    wait_for(lambda: "innodb_flush_log_at_trx_commit = 2" in mariadb_suite.storage.http("/healthz")[1], 20, "a durable one is degraded")

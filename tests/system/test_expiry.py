@@ -30,6 +30,7 @@ def test_a_file_is_deleted_when_its_time_is_over(own_suite, tmp_path):
 
     wait_for(lambda: stat(short)["deleted"], what="the file to be deleted")
     assert suite.reel("download", short, tmp_path / "gone", check=False).returncode == 7
+    wait_for(lambda: suite.storage.metric("reel_storage_files_expired_total") >= 1, what="it to be counted")
     assert suite.storage.metric("reel_storage_files_expired_total") == 1
     suite.reel("restore", short)
     assert stat(short)["expires"] is None and suite.reel("download", short, "-o", "-").stdout == b"content"

@@ -1,4 +1,4 @@
-"""Each fault of the table in docs/operations.md ("Who says what, and how soon") is caused on running daemons: the command, /healthz, the log and an
+"""Each fault of the table in docs/operations.md ("What reports a fault, and how soon") is caused on running daemons: the command, /healthz, the log and an
 alert name its cause within the seconds that the table says. Prints what was measured (pytest -s)."""
 import contextlib
 import os
@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from suite import free_ports, new_id, wait_for
+from suite import free_ports, new_id
 from test_alerts_fire import fires, reconfigure, scrape
 
 pytestmark = [pytest.mark.skipif(not os.environ.get("REEL_FAULTS"), reason="takes minutes: scripts/nightly.sh runs it"),
@@ -253,6 +253,14 @@ def upload(suite):
     suite.reel("--max-time", "14s", "upload", "-", input=b"x", check=False, timeout=100)
 
 
+def want_numbers(suite):
+    """Uploads until the storage server that is looked at has used what it keeps in reserve; the other one may take some of them."""
+    for _ in range(10):
+        suite.reel("--max-time", "3s", "upload", "-", input=b"x", check=False, timeout=100)
+        if "no numbers for" in suite.storage.log():
+            return
+
+
 def doctor(suite):
     return suite.reel("--idservers", f"127.0.0.1:{suite.idserver.port}", "doctor", check=False, timeout=100)
 
@@ -266,8 +274,8 @@ PAIR = [
     ("both storage servers hang", hanging("storage", "two"), "tracker", NOBODY, GONE, r"no active storage server|late with its heartbeats|cannot be asked",
      "ReelGroupWithoutServer", upload),
     ("all storage servers stopped", stopped("storage", "two"), "tracker", NOBODY, GONE, r"no active storage server", "ReelGroupWithoutServer", upload),
-    ("ID server stopped", stopped("idserver"), "storage", r"no numbers", r"no numbers for", r"idserver .*cannot", "ReelIdServersAway", upload),
-    ("idservers typo", idservers_typo, "storage", r"no numbers", r"no numbers for", r"takes no uploads|no numbers", "ReelIdServersAway", upload),
+    ("ID server stopped", stopped("idserver"), "storage", r"no numbers", r"no numbers for", r"idserver .*cannot", "ReelIdServersAway", want_numbers),
+    ("idservers typo", idservers_typo, "storage", r"no numbers", r"no numbers for", r"takes no uploads|no numbers", "ReelIdServersAway", want_numbers),
     ("mount gone", volume_gone, "storage", r"data", r"data", r"takes no uploads|is full", "ReelStoragePathNotWritable", None),
     ("empty volume in its place", volume_empty, "storage", r"data", r"data", r"takes no uploads|is full", "ReelStoragePathNotWritable", None),
     ("path not writable", volume_read_only, "storage", r"[Rr]ead-only", r"[Rr]ead-only", r"takes no uploads|is full", "ReelStoragePathNotWritable", None),

@@ -7,8 +7,6 @@ import subprocess
 import time
 import urllib.request
 
-import pytest
-
 import wire
 from identity import SecureSuite, rotate
 from suite import APP, BIN, USER, new_id, wait_for
@@ -39,15 +37,6 @@ BODIES = {  # of every command that a stranger may try
                 wire.ABORT: lambda: wire.file_key(APP, USER, "f") + bytes(16),
                 wire.JOIN_PARTS: lambda: wire.finish_body(APP, USER, "f", bytes(16)) + bytes(16)},
 }
-
-
-@pytest.fixture(scope="module")
-def secure():
-    suite = SecureSuite()
-    try:
-        yield suite.start()
-    finally:
-        suite.stop()
 
 
 def reel(suite, *arguments, check=True, **environment):
@@ -87,7 +76,9 @@ def test_every_part_works_with_the_others(secure, tmp_path):
         assert answer.read() == file.read_bytes()
     assert "stored unchecked" not in secure.storage.log(), "it could not ask whose user that is"
     done = reel(secure, "download", file_id, "-o", "-", check=False)
-    assert done.returncode == 9 and b"HELLO" in done.stderr, done
+    assert done.returncode == 9 and b"HELLO" in done.stderr and b"that takes a key: REEL_KEYS" in done.stderr, done
+    told = reel(secure, "doctor", check=False)
+    assert told.returncode != 0 and b"-> a key: REEL_KEYS" in told.stdout, told
     ops = secure.keys.only("ops", tmp_path / "ops")
     assert json.loads(reel(secure, "status", "--json", REEL_KEYS=ops).stdout)["groups"]
     assert reel(secure, "status", check=False, REEL_KEYS=keys).returncode == 9
@@ -216,7 +207,7 @@ def test_a_client_with_a_key_goes_nowhere_without_the_servers_proof(tmp_path):
         assert b"does not prove its identity" in done.stderr, done
         assert suite.tracker.metric('reel_packet_requests_total{command="locate"}') == 0
         done = reel(suite, "size", "f", "--max-time", "5s", check=False, REEL_KEYS=keys, REEL_AUTH="prefer")
-        assert suite.tracker.metric('reel_packet_requests_total{command="locate"}') > 0
+        wait_for(lambda: suite.tracker.metric('reel_packet_requests_total{command="locate"}') > 0, 20, "a request that came")
     finally:
         suite.stop()
 
@@ -314,7 +305,8 @@ def test_prefer_refuses_nobody_and_counts_whom_required_would():
             assert client.call(wire.GET, b"../data\0").ok
         with suite.connect("idserver", "st-1") as client:
             assert client.call(wire.GET, b"../data\0").ok
+        wait_for(lambda: suite.idserver.metric("reel_auth_would_refuse_total") >= 1, 20, "the stranger to be counted")
         assert suite.idserver.metric("reel_auth_would_refuse_total") == 1
-        assert "whoever reaches this port" in suite.idserver.log()
+        suite.idserver.wait_logged("whoever reaches this port")
     finally:
         suite.stop()

@@ -1,6 +1,5 @@
 """reel-idserver, byte by byte."""
 import os
-import signal
 import struct
 import threading
 import time
@@ -142,7 +141,8 @@ def test_with_a_key_in_two_spellings_it_does_not_start(own_suite):
     ids.start(wait=False)
     assert ids.process.wait(30) != 0
     ids.process = None
-    assert '"../data/"' in ids.log() and "two sequences" in ids.log()
+    ids.wait_logged('"../data/"')
+    ids.wait_logged("two sequences")
     done = ids.command("--init-db")
     assert done.returncode != 0 and "two sequences" in done.stdout + done.stderr
     own_suite.sql("idsdb", "DELETE FROM t_id_gen WHERE id = '../data'")
@@ -165,7 +165,7 @@ def test_that_it_has_one_is_said_when_the_database_is_back(own_suite):
     for key in ("../data", "../data/", "../other"):
         reply = wire.ask(ids.address, GET, field(key, 65))
         assert reply.number == -12 and "slash" in reply.text
-    assert "no numbers are given" in ids.log()
+    ids.wait_logged("no numbers are given")
     own_suite.sql("idsdb", "DELETE FROM t_id_gen WHERE id = '../data/'")
     wait_for(lambda: ids.http("/healthz")[0] == 200, 20, "one spelling is left")
     assert wire.ask(ids.address, GET, field("../data", 65)).body == struct.pack(">q", 10)

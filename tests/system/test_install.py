@@ -1,5 +1,6 @@
 """What `cmake --install` puts where, and that systemd, shells and man understand it. On real machines: tests/packages."""
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -48,6 +49,15 @@ def test_a_configuration_that_is_there_is_kept(tmp_path):
     assert (mine.parent / "storage.conf").exists()
 
 
+def test_sources_may_lie_anywhere(tmp_path):
+    """What the build runs itself quotes paths as a shell needs it; compilers are run by CMake."""
+    top = tmp_path / "a copy (1) of 'ü' & more"
+    shutil.copytree(ROOT, top, symlinks=True, ignore=shutil.ignore_patterns(".git", "build", "dist", "var", "__pycache__"))
+    subprocess.run(["cmake", "-G", "Ninja", "-S", top, "-B", top / "build"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--build", top / "build", "--target", "reel_sql"], check=True, stdout=subprocess.DEVNULL)
+    assert len(list((top / "build/generated/sql").iterdir())) == 3
+
+
 def test_paths_in_units_follow_the_prefix(tmp_path):
     install(tmp_path, "/opt/reel")
     unit = (tmp_path / "opt/reel/lib/systemd/system/reel-tracker.service").read_text()
@@ -92,19 +102,92 @@ def test_shells_understand_what_is_for_them(installed, shell, file):
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("words, expected", [
+COMPLETED = [
     ("reel up", {"upload"}), ("reel list --so", {"--sort"}), ("reel list --sort n", {"name"}), ("reel -q tra", {"trash"}),
-    ("reel admin group dr", {"drain"}), ("reel du --repair", set())])
-def test_bash_completes_commands_and_options(installed, words, expected):
-    script = f"""
-        compopt() {{ :; }}
-        . {installed}/usr/share/bash-completion/completions/reel
-        COMP_WORDS=({words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+    ("reel admin group dr", {"drain"}), ("reel du --repair", set()), ("reel admin q", {"quota"}), ("reel admin group re", {"remove", "rebalance"}),
+    ("reel admin quota re", set()), ("reel admin -n group drain --em", {"--empty"}), ("reel auth to", {"token"}), ("reel --user bob adm", {"admin"}),
+    ("reel -u list up", {"upload"}), ("reel upload my", {"my film.mp4", "my films"}), ("reel download --into my", {"my films"})]
+BASH = """
+    compopt() { :; }
+    . "$SITE/bash-completion/completions/reel"
+    while IFS= read -r line; do
+        echo "> $line"
+        read -ra COMP_WORDS <<<"$line"
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
         _reel
-        printf '%s\\n' "${{COMPREPLY[@]}}"
-        """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    assert set(done.stdout.split()) == expected and not done.stderr, done.stderr
+        printf '%s\\n' "${COMPREPLY[@]}"
+    done <"$LINES_FILE" >"$SEEN"
+    """
+FISH = """
+    source $SITE/fish/vendor_completions.d/reel.fish
+    while read line
+        echo "> $line"
+        complete -C $line
+    end <$LINES_FILE >$SEEN
+    """
+# Its completion needs the line editor, and this a terminal.
+ZSH = """
+    fpath=($SITE/zsh/site-functions $fpath)
+    autoload -U compinit
+    compinit -D -u
+    compadd() {
+        local -a found
+        [[ " $* " = *" -"[OAD]" "* ]] && { builtin compadd "$@"; return }
+        builtin compadd -O found "$@"
+        print -rl -- ${(Q)found} >>$SEEN
+        builtin compadd "$@"
+    }
+    zle -C seen list-choices _main_complete
+    zle-line-init() {
+        local line
+        for line in ${(f)"$(<$LINES_FILE)"}; do
+            print -r -- "> $line" >>$SEEN
+            BUFFER=$line CURSOR=$#line
+            zle seen
+        done
+        BUFFER=exit
+        zle accept-line
+    }
+    zle -N zle-line-init
+    """
+
+
+def completed(shell, installed, directory):
+    """What SHELL completes each of COMPLETED to, in DIRECTORY."""
+    home = directory / "home"
+    home.mkdir()
+    (home / ".zshrc").write_text(ZSH)
+    lines, seen = home / "lines", home / "seen"
+    lines.write_text("".join(f"{line}\n" for line, _ in COMPLETED))
+    ours, theirs = pty.openpty()
+    command = {"bash": ["bash", "--norc", "-c", BASH], "fish": ["fish", "--no-config", "-c", FISH], "zsh": ["zsh", "-d", "-i"]}[shell]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=directory, start_new_session=True, env={
+        **os.environ, "HOME": str(home), "ZDOTDIR": str(home), "TERM": "xterm", "SITE": str(installed / "usr/share"), "LINES_FILE": str(lines),
+        "SEEN": str(seen)})
+    os.close(theirs)
+    said = b""
+    try:
+        while True:  # a terminal that nobody has any more gives EIO
+            said += os.read(ours, 4096)
+    except OSError:
+        os.close(ours)
+    assert process.wait(timeout=60) == 0 and seen.exists(), said
+    found = {}
+    for line in seen.read_text().splitlines():
+        if line.startswith("> "):
+            found[line[2:]] = words = set()
+        elif line:
+            words.add(line.split("\t")[0].rstrip("/"))
+    return found
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(installed, tmp_path, shell):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is missing")
+    (tmp_path / "my film.mp4").touch()
+    (tmp_path / "my films").mkdir()
+    assert completed(shell, installed, tmp_path) == dict(COMPLETED)
 
 
 def test_manual_pages_are_well_formed(installed):

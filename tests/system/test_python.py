@@ -118,6 +118,59 @@ with reel.Client(f"127.0.0.1:{sys.argv[1]}", user="alice", group="group001") as 
     assert told.splitlines() == [f"[UserQuota(application='{APP}', user='quota-of-python', quota=Quota(bytes_used=0, files_used=0, bytes=None, files=7), held=0)]"]
 
 
+def test_an_open_file_goes_on_where_python_reads_it(python, tmp_path):
+    """Python reads ahead: the descriptor stands further on than the file object."""
+    (tmp_path / "film").write_bytes(os.urandom(100_000))
+    told = python("""
+import io
+content = open(sys.argv[1], "rb").read()
+with open(sys.argv[1], "rb") as file:
+    head = file.read(12)
+    id = client.upload(file)
+    print(client.read(id) == content[12:], file.tell() == len(content), file.read())
+with open(sys.argv[1], "r+b") as file:
+    file.seek(0, os.SEEK_END)
+    file.write(b"more")
+    file.seek(-6, os.SEEK_CUR)
+    file.write(b"!")
+    print(client.read(client.upload(file)) == content[-1:] + b"more")
+memory = io.BytesIO(content)
+memory.seek(50)
+print(client.read(client.upload(memory)) == content[50:])
+print(client.read(client.upload(bytearray(b"array"))), client.read(client.upload(memoryview(b"view"))))
+try:
+    client.upload(open(sys.argv[1]))
+except TypeError as error:
+    print(error)
+""", tmp_path / "film")
+    assert told.splitlines() == ["True True b''", "True", "True", "b'array' b'view'", 'a file that is open for text: open it with "rb"']
+
+
+def test_ctrl_c_ends_a_transfer(python):
+    """Without a callback of the caller's: Python sees signals only where it runs."""
+    told = python("""
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have its background ignore it
+content, id = bytes(400_000_000), client.upload(b"x")[:-6] + "999999"  # its own ends with a count from 0 on, and chance
+for seen in (None, lambda done, total: None):
+    threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
+    try:
+        client.upload(content, file_id=id, progress=seen)
+    except KeyboardInterrupt:
+        print("interrupted", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+try:
+    print(client.size(id))
+except reel.NotFound:
+    print("not stored")
+client.cancel()
+try:
+    client.upload(content)
+except reel.Error as error:
+    print(error.code)
+""")
+    assert told.splitlines() == ["interrupted True"] * 2 + ["not stored", "-17"]
+
+
 def test_threads_share_a_client(python):
     told = python("""
 done = []

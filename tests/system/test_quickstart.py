@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -46,6 +45,23 @@ def strangers_are_refused(base):
         assert not reply.ok and reply.number in (wire.UNAUTHENTICATED, wire.FORBIDDEN), (question, reply)
 
 
+def first_session(directory, home):
+    """What README.md has one do next, command for command, in both languages."""
+    lines = [re.findall(r"^    (\S.*)", re.search(heading + r"\n(.*?)\n## ", (ROOT / page).read_text(), re.S)[1], re.M)
+             for page, heading in (("README.md", "## A first session"), ("README.zh-CN.md", "## 第一次使用"))]
+    assert [line.split("#")[0].rstrip() for line in lines[0]] == [line.split("#")[0].rstrip() for line in lines[1]]
+    assert lines[0][0] == "scripts/quickstart.sh ~/film.mp4" and len(lines[0]) >= 8
+    (home / "other.mp4").write_bytes(os.urandom(300_000))
+    script = "\n".join(lines[0][1:]).replace("$PWD/var/quickstart", f"'{directory}'").replace("$PWD", f"'{ROOT}'")
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=120, cwd=home, stdin=subprocess.DEVNULL,
+                          env={name: value for name, value in os.environ.items() if not name.startswith("REEL_")} | {"HOME": str(home)})
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert (home / "copy.mp4").read_bytes() == (home / "other.mp4").read_bytes()
+    link = re.search(r"^http://\S+/other\.mp4\?\S+$", done.stdout, re.M)[0]
+    assert urllib.request.urlopen(link, timeout=10).read() == (home / "other.mp4").read_bytes()
+    assert "group001" in done.stdout and "STATUS: ACTIVE" in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize("metadata", ["sqlite", "mariadb"])
 def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
     directory, base = tmp_path / "quick start", port_block(8)
@@ -79,6 +95,7 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         other = tmp_path / "other ü.bin"
         other.write_bytes(os.urandom(1234567))
         strangers_are_refused(base)
+        first_session(directory, tmp_path)
         # On MariaDB the second time is as open as it gets.
         freely = ["--auth", "prefer", "--access", "open"] if metadata == "mariadb" else []
         done = run("--dir", directory, "--port-base", base, *more, *freely, other)

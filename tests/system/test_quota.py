@@ -52,7 +52,8 @@ def test_a_user_stores_no_more_than_the_quota_allows(own_suite, tmp_path):
     # A count that somebody spoiled is mended, and said.
     suite.sql("storagedb", "UPDATE t_quota SET bytes_used = 5, recount_at = 0;")
     wait_for(lambda: quota()["bytes_used"] == 900_010, 30, "the recount")
-    assert "the count said" in suite.storage.log() and suite.storage.metric("reel_storage_quota_corrections_total") == 1
+    suite.storage.wait_logged("the count said")
+    wait_for(lambda: suite.storage.metric("reel_storage_quota_corrections_total") == 1, what="the correction to be counted")
 
 
 def test_unfinished_uploads_count(own_suite):

@@ -1,16 +1,12 @@
 """The reel command and libreel."""
 import json
 import os
-import pathlib
-import pty
 import re
 import subprocess
 import threading
 
-import pytest
 
-import wire
-from suite import APP, BIN, BUILD, ROOT, USER, new_id, wait_for
+from suite import BIN, BUILD, ROOT, USER, wait_for
 
 CLIP = ROOT / "tests" / "media" / "clip.mp4"
 

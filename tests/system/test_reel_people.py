@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from suite import APP, BIN, USER, wait_for
+from suite import BIN, USER, wait_for
 
 
 def text(done):

@@ -25,7 +25,7 @@ def confined(daemon):
     """Skips, loudly, where the kernel cannot do it."""
     if wait_for(daemon.status)["daemon"]["confined"]:
         return True
-    assert "NOT CONFINED" in daemon.log()
+    daemon.wait_logged("NOT CONFINED")
     pytest.skip("THIS KERNEL HAS NO LANDLOCK: NOTHING IS TESTED HERE")
 
 
@@ -54,7 +54,8 @@ def test_a_running_daemon_cannot_open_another_path(one, name, tmp_path):
     daemon.start()
     confined(daemon)
     point_to(daemon, secret_elsewhere(tmp_path))
-    assert daemon.status()["daemon"]["reload_refused"] and "Permission denied" in daemon.log()
+    assert daemon.status()["daemon"]["reload_refused"]
+    daemon.wait_logged("Permission denied")
     daemon.log_file.rename(daemon.log_file.with_suffix(".1"))
     daemon.hup()
     assert wait_for(daemon.log_file.exists, what="the log is made anew beside the one that was moved")
@@ -98,7 +99,8 @@ def test_without_a_sandbox_it_can(one, tmp_path):
     daemon.configure(daemon.config)
     daemon.init_db()
     daemon.start()
-    assert daemon.status()["daemon"]["confined"] is False and "daemon.sandbox is off" in daemon.log()
+    assert daemon.status()["daemon"]["confined"] is False
+    daemon.wait_logged("daemon.sandbox is off")
     point_to(daemon, secret_elsewhere(tmp_path))
     assert daemon.status()["daemon"]["reload_refused"] is False
 
@@ -196,5 +198,6 @@ def test_a_volume_may_be_mounted_anew_under_a_confined_daemon(one, apart, kind):
     wait_for(lambda: stores().ok, 30, "files are stored again")
     assert all(stores().ok for _ in range(5))
     assert "Permission denied" not in daemon.log()
-    assert daemon.status()["daemon"]["confined"] and "and nowhere else" in daemon.log()
+    assert daemon.status()["daemon"]["confined"]
+    daemon.wait_logged("and nowhere else")
     apart.run("umount", "-l", volume)

@@ -10,8 +10,7 @@ import xxhash
 
 import wire
 from suite import APP, USER, new_id, wait_for
-from wire import (DELETE, DOWNLOAD, FILESIZE, GROUPS, LIST, PUT, RESTORE, STAT, STORAGE, UPLOAD, Client, field, file_key,
-                  header, upload_head)
+from wire import DELETE, FILESIZE, LIST, RESTORE, STAT, STORAGE, UPLOAD, Client, file_key, header, upload_head
 
 
 def test_what_was_uploaded_comes_back(suite):

@@ -14,7 +14,6 @@ import time
 
 import pytest
 
-import wire
 from suite import APP, USER, free_ports, new_id, wait_for
 
 # What stands behind it is the same here: one database is enough.
@@ -237,7 +236,7 @@ def test_versions_and_ciphers(relayed):
         done = relayed.s_client("-tls1_2", "-cipher", cipher)
         assert f"Cipher is {cipher}".encode() in done.stdout, cipher
         assert b"Compression: NONE" in done.stdout
-    assert "TLS: the peer offers no version of TLS that is allowed here" in relayed.daemon.log()
+    relayed.daemon.wait_logged("TLS: the peer offers no version of TLS that is allowed here")
 
 
 def test_renegotiation_is_refused(relayed):
@@ -297,8 +296,8 @@ def test_a_plain_client_is_told_so(relayed):
     head, body = answer.split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and b"this port speaks HTTPS" in body
     assert f"Content-Length: {len(body)}\r\n".encode() in head
-    assert "it does not speak TLS, which this port requires" in relayed.daemon.log()
-    assert relayed.daemon.metric('reel_tls_handshakes_total{result="plain",side="server"}') >= 1
+    relayed.daemon.wait_logged("it does not speak TLS, which this port requires")
+    wait_for(lambda: relayed.daemon.metric('reel_tls_handshakes_total{result="plain",side="server"}') >= 1, 20)
 
 
 def test_a_tls_client_at_the_plain_port_is_logged(relayed):
@@ -408,7 +407,7 @@ def test_a_reload_under_load_fails_no_request(suite, relayed, directory):
             wait_for(lambda: served[0] > before + 5, 60, "requests")
             done = relayed.s_client()
             end = re.search(rb"NotAfter: ([^\n]*)", done.stdout)
-            wait_for(lambda: relayed.daemon.metric("reel_tls_certificate_not_after_seconds") > 0, 5)
+            wait_for(lambda: relayed.daemon.metric("reel_tls_certificate_not_after_seconds") > 0, 30)
             shown = ssl.get_server_certificate(("127.0.0.1", relayed.tls_port))
             assert shown.strip() in (directory / "site.pem").read_text(), end
         # A file that cannot be used: what holds goes on, and the log says what is wrong.
@@ -464,7 +463,7 @@ def test_a_flood_of_handshakes_is_bounded_and_others_are_served(suite, relayed):
         for plain in stuck:
             plain.close()
     # They had to wait for places, and those who held them without a word lost them.
-    assert relayed.daemon.metric('reel_tls_handshakes_total{result="dropped",side="server"}') > 0
+    wait_for(lambda: relayed.daemon.metric('reel_tls_handshakes_total{result="dropped",side="server"}') > 0, 20)
 
 
 def test_options_that_cannot_work_are_named_at_the_start(suite, directory):

@@ -59,7 +59,7 @@ def secured(tmp_path_factory):
 
 def test_the_parts_find_each_other_under_tls(secured):
     assert secured.handshakes("tracker") >= 1 and secured.handshakes("idserver") >= 1
-    assert "clients under TLS are given tls://*:" in secured.suite.tracker.log()
+    secured.suite.tracker.wait_logged("clients under TLS are given tls://*:")
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 70_000, 5_000_001])

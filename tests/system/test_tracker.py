@@ -1,7 +1,6 @@
 """reel-tracker, byte by byte."""
 import json
 import re
-import socket
 import struct
 import threading
 import time
@@ -198,7 +197,8 @@ def test_a_malformed_join_is_refused(suite, body):
 
 
 def test_two_trackers_route_a_new_user_once(own_suite):
-    one, two = own_suite.add_tracker(), own_suite.add_tracker("tracker2")
+    # The storage servers beat once, and a busy machine may take seconds for the rest.
+    one, two = own_suite.add_tracker(heartbeat_timeout="90s"), own_suite.add_tracker("tracker2", heartbeat_timeout="90s")
     one.init_db()
     own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002'), ('group003')")
     servers = []
@@ -225,6 +225,48 @@ def test_two_trackers_route_a_new_user_once(own_suite):
     assert int(own_suite.sql("trackerdb", "SELECT COUNT(*) FROM t_router")[0][0]) == len(users)
     assert len({a[0] for a in answers.values()}) == 3, "new users are spread over the groups"
     [s.close() for s in servers]
+
+
+GROUP, GROUP_ADD, GROUP_DRAIN, GROUP_REMOVE = 17, 1, 2, 5
+
+
+def test_no_user_belongs_to_a_group_that_is_removed_meanwhile(own_suite):
+    """One tracker removes a group while another one, which does not know of that, gives new users groups."""
+    one, two = own_suite.add_tracker(), own_suite.add_tracker("tracker2", groups_refresh="1d")
+    one.init_db()
+    own_suite.sql("trackerdb", "UPDATE t_groups_info SET state = 1")
+    removed = refused = 0
+    for tracker in (one, two):
+        tracker.start()
+    for turn in range(12):
+        group = f"new{turn}"
+        change = lambda what: wire.ask(one.address, GROUP, field(group, 17) + bytes([what]) + (100).to_bytes(4, "big"))
+        assert change(GROUP_ADD).ok
+        with Client(two.address) as server:
+            assert server.call(JOIN, join_body(group, "m", 23001)).ok
+            assert server.call(BEAT, field(group, 17) + field("m", 129)).ok
+            answers = []
+
+            def ask(number):
+                with Client(two.address) as client:
+                    for i in range(12):
+                        answers.append(client.call(SADDRS, file_key(APP, f"user{turn}-{number}-{i}", "f")))
+            threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+            if turn % 3 == 0:
+                assert change(GROUP_DRAIN).ok
+            [t.start() for t in threads]
+            if turn % 3:
+                wait_for(lambda: len(answers) > turn % 5, 20, "some users")
+                assert change(GROUP_DRAIN).ok
+            gone = change(GROUP_REMOVE)
+            [t.join() for t in threads]
+        lost = own_suite.sql("trackerdb", "SELECT COUNT(*) FROM t_router r LEFT JOIN t_groups_info g ON g.group_name = r.group_name "
+                                          "WHERE g.group_name IS NULL")
+        assert int(lost[0][0]) == 0, (turn, gone)
+        there = int(own_suite.sql("trackerdb", f"SELECT COUNT(*) FROM t_router WHERE group_name = '{group}'")[0][0])
+        assert there == sum(reply.ok for reply in answers) and gone.ok == (there == 0), (turn, gone, there)
+        removed, refused = removed + gone.ok, refused + (not gone.ok)
+    assert removed and refused, (removed, refused)
 
 
 def test_pins_lead_a_user_prefix_to_its_group(own_suite):

@@ -149,11 +149,6 @@ def hello_body(key_id, role, nonce, wishes=1, version=1):
             + bytes(11) + nonce)
 
 
-def hello_reply_body(key_id, role, nonce, time, flags=0, version=1):
-    return (struct.pack(">HH", version, flags) + key_id.encode().ljust(16, b"\0") + bytes([ROLES.get(role, role)])
-            + bytes(3) + struct.pack(">q", time) + nonce + bytes(32))
-
-
 def transcript(hello, reply, binding=bytes(32)):
     return hashlib.sha256(hello + reply + binding).digest()
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from crash import check_rows_have_files, rows, stored_files
-from suite import APP, USER, new_id
+from suite import APP, USER, new_id, wait_for
 
 OPTIONS = {"id_range": "20"}
 
@@ -63,10 +63,10 @@ def test_numbers_of_an_older_backup_are_noticed_and_passed_over(own_suite, runni
         check(suite, stored, before)
     if running:  # the ID server itself knows what it has given
         assert suite.idserver.metric("reel_idserver_set_back_total") > 0
-        assert "numbers behind what was given" in suite.idserver.log()
+        suite.idserver.wait_logged("numbers behind what was given")
     else:
         assert sum(suite.daemons[label].metric("reel_storage_number_collisions_total") for label in ("storage", "second")) > 0
-        assert "was given twice" in suite.storage.log() + suite.daemons["second"].log()
+        wait_for(lambda: "was given twice" in suite.storage.log() + suite.daemons["second"].log(), 20, "the line in one of the logs")
 
 
 def test_a_long_way_back_is_passed_over_quickly(own_suite):

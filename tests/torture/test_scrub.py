@@ -8,7 +8,7 @@ import time
 
 import pytest
 import wire
-from crash import (check_rows_have_files, died, http_get, leftovers, points, rows, start, stored_files)
+from crash import died, http_get, leftovers, points, rows, start, stored_files
 from suite import APP, USER, new_id, wait_for
 
 AGE = 4  # seconds
@@ -330,7 +330,7 @@ def test_a_scrub_goes_on_where_it_was_after_a_restart(own_suite):
     wait_for(lambda: status()["done"] == 1, 30, "the end of the scrub")
     report = status()["progress"]
     assert report["rows"] == 10 and report["phase"] == "done"
-    assert "continues in table" in own_suite.storage.log()
+    own_suite.storage.wait_logged("continues in table")
 
 
 @pytest.mark.parametrize("point", points("scrub-") + points("sweep-") + points("fence-"))

@@ -81,9 +81,7 @@ static int tear_down(void **state)
     if (volume[0] != '\0')
         remove_tree(volume);
     volume[0] = '\0';
-    if (httpd.pid > 0)
-        (void)kill(httpd.pid, SIGKILL);
-    httpd.pid = 0;
+    real_daemon_kill(&httpd);
     return 0;
 }
 
@@ -91,14 +89,7 @@ static int tear_down(void **state)
 
 static struct http_answer ask(const char *method, const char *path, const char *fields)
 {
-    struct http_answer answer;
-    char request[1024];
-    int fd = real_daemon_connect(&httpd);
-    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, path, fields);
-    http_send(fd, request);
-    http_answer_read(fd, strcmp(method, "HEAD") == 0, &answer);
-    close(fd);
-    return answer;
+    return http_ask(real_daemon_connect(&httpd), method, path, fields);
 }
 
 static void expect_status(const char *method, const char *path, const char *fields, int status)

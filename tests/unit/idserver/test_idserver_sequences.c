@@ -6,6 +6,7 @@
 #include "common/db/schema.h"
 #include "common/proto/proto_idserver.h"
 #include "sql/idserver_sql.h"
+#include "tests/unit/library/fake_clock.h"
 #include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/storage_loop.h"
 #include <errno.h>
@@ -117,6 +118,7 @@ static int tear_down(void **state)
 {
     static const char *const endings[] = {"", "-wal", "-shm", "-journal"};
     struct fixture *fixture = *state;
+    fake_clock_end();
     for (int i = 0; i < SERVERS; i++) {
         if (fixture->servers[i].sequences != NULL)
             end_server(&fixture->servers[i]);
@@ -378,15 +380,134 @@ static void the_next_step_is_reserved_before_it_is_needed(void **state)
         assert_true(clock_monotonic_ms() < until_ms);
 }
 
+/* Waits until as many numbers of the key k are reserved, and not one more. The clock may stand still meanwhile. */
+static void await_reserved(const struct fixture *fixture, int64_t count)
+{
+    static const char sql[] = "SELECT id_value FROM t_id_gen WHERE id = 'k'";
+    for (int look = 0; look < 20000 && query_number(fixture, sql) < count; look++)
+        usleep(1000);
+    assert_int_equal(query_number(fixture, sql), count);
+}
+
+/* Takes the numbers of the key k from *NEXT on, one by one, until only LEFT of COUNT are left. */
+static void take_until(struct server *server, int64_t *next, int64_t count, int64_t left)
+{
+    for (; *next < count - left; ++*next)
+        assert_int_equal(take(server, "k", 1, NULL), *next);
+}
+
+static void what_is_reserved_at_once_follows_demand(void **state)
+{
+    static struct fake_clock clock;
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    int64_t next = 0, reserved = STEP;
+    fake_clock_start(&clock);
+    take_until(server, &next, STEP, STEP - 1);
+    await_reserved(fixture, reserved);
+    /* Used up in no time: twice as much, again and again. */
+    for (int64_t ahead = STEP; ahead <= 8 * STEP; ahead *= 2) {
+        take_until(server, &next, reserved, ahead / 2);
+        await_reserved(fixture, reserved);
+        take_until(server, &next, reserved, ahead / 2 - 1);
+        reserved += 2 * ahead;
+        await_reserved(fixture, reserved);
+    }
+    /* It lasts for some seconds: the same again. */
+    fake_clock_pass(&clock, 3000);
+    take_until(server, &next, reserved, 8 * STEP - 1);
+    reserved += 16 * STEP;
+    await_reserved(fixture, reserved);
+    /* It lasts for long: half as much, down to a step. */
+    for (int64_t ahead = 16 * STEP; ahead >= STEP; ahead /= 2) {
+        fake_clock_pass(&clock, 5000);
+        take_until(server, &next, reserved, ahead / 2 - 1);
+        reserved += max_i64(ahead / 2, STEP);
+        await_reserved(fixture, reserved);
+    }
+}
+
+static void runs_as_long_as_those_of_late_are_reserved_ahead(void **state)
+{
+    static struct fake_clock clock;
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    fake_clock_start(&clock);
+    assert_int_equal(take(server, "k", 1, NULL), 0);
+    fake_clock_pass(&clock, 10000);
+    assert_int_equal(take(server, "k", 1000, NULL), 1); /* had to wait */
+    await_reserved(fixture, STEP + 2000);
+    for (int64_t i = 1; i < 10; i++) {
+        fake_clock_pass(&clock, 10000);
+        assert_int_equal(take(server, "k", 1000, NULL), 1000 * i + 1);
+        /* as many as were just given are there again, before anybody asks */
+        await_reserved(fixture, STEP + 1000 * (i + 2));
+    }
+}
+
+static void where_somebody_had_to_wait_more_is_reserved(void **state)
+{
+    static struct fake_clock clock;
+    static struct wanted wanted[STEP + STEP / 5];
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    sqlite3 *database = NULL;
+    int64_t next = 0;
+    fake_clock_start(&clock);
+    take_until(server, &next, STEP, STEP / 2);
+    fake_clock_pass(&clock, 2000);
+    assert_int_equal(sqlite3_open(fixture->file, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(database, 10000), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    take_until(server, &next, STEP, 0); /* the next step is begun meanwhile, and too small for all of these */
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        want(server, &wanted[i], "k", 1);
+    fake_clock_pass(&clock, 2000);
+    assert_int_equal(sqlite3_exec(database, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(database);
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+        await(&wanted[i]);
+        assert_int_equal(wanted[i].request.first, next + (int64_t)i);
+    }
+    await_reserved(fixture, 2 * STEP + 2 * STEP);
+}
+
+static void after_a_failure_a_step_is_reserved(void **state)
+{
+    static struct fake_clock clock;
+    struct fixture *fixture = *state;
+    struct server *server = &fixture->servers[0];
+    int64_t next = 0;
+    fake_clock_start(&clock);
+    take_until(server, &next, STEP, STEP / 2 - 1);
+    await_reserved(fixture, STEP + 2 * STEP);
+    take_until(server, &next, 3 * STEP, STEP - 1);
+    await_reserved(fixture, 7 * STEP);
+    run_sql(fixture, "ALTER TABLE t_id_gen RENAME TO t_gone");
+    take_until(server, &next, 7 * STEP, 0); /* what is reserved is given nevertheless */
+    assert_int_equal(take(server, "k", 1, NULL), ERROR_UNAVAILABLE);
+    run_sql(fixture, "ALTER TABLE t_gone RENAME TO t_id_gen");
+    assert_int_equal(take(server, "k", 1, NULL), next);
+    await_reserved(fixture, 8 * STEP);
+}
+
 static void a_new_step_holds_from_the_next_reservation_on(void **state)
 {
+    static struct fake_clock clock;
     struct fixture *fixture = *state;
     const struct config_strings none = {0};
     struct error error;
-    assert_true(sequences_configure(fixture->servers[0].sequences, 7, &none, &error));
-    for (int64_t i = 0; i < 100; i++)
-        assert_int_equal(take(&fixture->servers[0], "k", 1, NULL), i);
-    assert_true(query_number(fixture, "SELECT id_value FROM t_id_gen WHERE id = 'k'") <= 100 + 2 * 7);
+    int64_t next = 0;
+    fake_clock_start(&clock);
+    take_until(&fixture->servers[0], &next, STEP, STEP - 1);
+    assert_true(sequences_configure(fixture->servers[0].sequences, 10, &none, &error));
+    fake_clock_pass(&clock, 5000);
+    take_until(&fixture->servers[0], &next, STEP, STEP / 2 - 1);
+    await_reserved(fixture, STEP + STEP / 2);
+    assert_true(sequences_configure(fixture->servers[0].sequences, 4 * STEP, &none, &error));
+    fake_clock_pass(&clock, 3000);
+    take_until(&fixture->servers[0], &next, STEP + STEP / 2, STEP / 2);
+    await_reserved(fixture, STEP + STEP / 2 + 4 * STEP);
 }
 
 static void without_the_table_requests_fail_and_go_on_when_it_is_back(void **state)
@@ -637,6 +758,10 @@ int main(void)
         SEQUENCES_TEST(only_listed_keys_may_begin_where_there_is_a_list),
         SEQUENCES_TEST(keys_with_rows_have_their_places_after_a_restart),
         SEQUENCES_TEST(the_next_step_is_reserved_before_it_is_needed),
+        SEQUENCES_TEST(what_is_reserved_at_once_follows_demand),
+        SEQUENCES_TEST(runs_as_long_as_those_of_late_are_reserved_ahead),
+        SEQUENCES_TEST(where_somebody_had_to_wait_more_is_reserved),
+        SEQUENCES_TEST(after_a_failure_a_step_is_reserved),
         SEQUENCES_TEST(a_new_step_holds_from_the_next_reservation_on),
         SEQUENCES_TEST(without_the_table_requests_fail_and_go_on_when_it_is_back),
         SEQUENCES_TEST(numbers_whose_commit_failed_are_given_to_nobody),

@@ -5,6 +5,7 @@
 #include "tests/unit/library/scripted_peer.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 void http_send(int fd, const char *text)
@@ -40,4 +41,15 @@ void http_answer_read(int fd, bool head_only, struct http_answer *answer)
     }
     answer->body[answer->size] = '\0';
     answer->whole = answer->size == wanted;
+}
+
+struct http_answer http_ask(int fd, const char *method, const char *path, const char *fields)
+{
+    struct http_answer answer;
+    char request[1024];
+    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, path, fields);
+    http_send(fd, request);
+    http_answer_read(fd, strcmp(method, "HEAD") == 0, &answer);
+    close(fd);
+    return answer;
 }

@@ -22,6 +22,9 @@ void http_send(int fd, const char *text);
 /* The next answer of the connection; HEAD_ONLY: to a request whose answer has no body. */
 void http_answer_read(int fd, bool head_only, struct http_answer *answer);
 
+/* One request on the connection FD, which is closed then: FIELDS are whole lines. */
+struct http_answer http_ask(int fd, const char *method, const char *path, const char *fields);
+
 /* True where the head has exactly this LINE. */
 bool http_answer_has(const struct http_answer *answer, const char *line);
 

@@ -8,7 +8,9 @@
 
 #include "common/base/clock.h"
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -38,8 +40,24 @@ static void write_config(const struct real_daemon *daemon, bool has_database, co
     assert_int_equal(fclose(out), 0);
 }
 
+/* In the child: what systemd does with a socket that the process before has left with it. */
+static bool inherit(const struct real_daemon *daemon)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(daemon->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    char text[24];
+
+    snprintf(text, sizeof(text), "%d", (int)getpid());
+    return fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+           setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+           bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 16) == 0 &&
+           dup2(fd, 3) == 3 && (fd == 3 || close(fd) == 0) && setenv("LISTEN_PID", text, 1) == 0 &&
+           setenv("LISTEN_FDS", "1", 1) == 0 && setenv("LISTEN_FDNAMES", "listen-1", 1) == 0;
+}
+
 /* bin/reel-NAME beside unit/, where this program is. */
-static pid_t spawn(const struct real_daemon *daemon, const char *option)
+static pid_t spawn(const struct real_daemon *daemon, const char *option, bool kept)
 {
     char program[512], path[128], output[128];
     ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 64);
@@ -56,7 +74,8 @@ static pid_t spawn(const struct real_daemon *daemon, const char *option)
     if (pid == 0) {
         int out = open(output, O_WRONLY | O_CREAT | O_APPEND, 0600);
 
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0 &&
+            (!kept || inherit(daemon)))
             execl(program, program, "-c", path, option, NULL);
         _exit(127);
     }
@@ -84,10 +103,10 @@ static int exit_code(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static bool listens(const struct real_daemon *daemon)
+static bool listens(uint16_t port)
 {
     struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(daemon->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool connected = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
 
@@ -106,12 +125,18 @@ void real_daemon_start(struct real_daemon *daemon, const char *name, bool has_da
         show(daemon, "output");
         fail_msg("reel-%s --init-db failed", name);
     }
-    daemon->pid = spawn(daemon, NULL);
-    for (int i = 0; !listens(daemon); i++) {
+    real_daemon_resume(daemon, false);
+}
+
+void real_daemon_resume(struct real_daemon *daemon, bool kept)
+{
+    daemon->pid = spawn(daemon, NULL, kept);
+    /* At an inherited port it seems to listen before it has begun. */
+    for (int i = 0; !listens(daemon->admin_port) || !listens(daemon->port); i++) {
         if (i > 6000 || waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid) {
             show(daemon, "output");
             show(daemon, "log");
-            fail_msg("reel-%s did not start", name);
+            fail_msg("reel-%s did not start", daemon->name);
         }
         usleep(10000);
     }
@@ -150,7 +175,7 @@ void real_daemon_reload(struct real_daemon *daemon, bool has_database, const cha
     }
 }
 
-void real_daemon_stop(struct real_daemon *daemon)
+void real_daemon_halt(struct real_daemon *daemon)
 {
     assert_int_equal(kill(daemon->pid, SIGTERM), 0);
     int code = exit_code(daemon->pid);
@@ -159,12 +184,37 @@ void real_daemon_stop(struct real_daemon *daemon)
         show(daemon, "output");
         fail_msg("reel-%s ended with %d", daemon->name, code);
     }
+}
+
+void real_daemon_kill(struct real_daemon *daemon)
+{
+    if (daemon->pid > 0)
+        (void)kill(daemon->pid, SIGKILL);
+    daemon->pid = 0;
+}
+
+void real_daemon_stop(struct real_daemon *daemon)
+{
+    real_daemon_halt(daemon);
     remove_tree(daemon->directory);
+}
+
+void real_daemon_sql(const struct real_daemon *daemon, const char *sql)
+{
+    char path[128], *message = NULL;
+    sqlite3 *database = NULL;
+
+    snprintf(path, sizeof(path), "%s/meta.db", daemon->directory);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    sqlite3_busy_timeout(database, 20000);
+    if (sqlite3_exec(database, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s: %s", sql, message);
+    sqlite3_close(database);
 }
 
 int real_daemon_run(const struct real_daemon *daemon, const char *option)
 {
-    return exit_code(spawn(daemon, option));
+    return exit_code(spawn(daemon, option, false));
 }
 
 static int connect_to(uint16_t port)
@@ -185,15 +235,26 @@ int real_daemon_connect(const struct real_daemon *daemon)
     return connect_to(daemon->port);
 }
 
-struct real_answer real_daemon_ask(int fd, uint8_t command, const void *body, size_t size)
+void real_daemon_send(int fd, uint8_t command, const void *body, size_t size)
+{
+    peer_header(fd, (int64_t)size, command, 0);
+    peer_put(fd, body, size);
+}
+
+bool real_daemon_speaks(int fd, int ms)
+{
+    struct pollfd look = {.fd = fd, .events = POLLIN};
+
+    return poll(&look, 1, ms) == 1;
+}
+
+struct real_answer real_daemon_receive(int fd)
 {
     uint8_t bytes[PROTO_HEADER_SIZE];
     struct proto_header header;
     struct real_answer answer = {0};
     struct error error = {0};
 
-    peer_header(fd, (int64_t)size, command, 0);
-    peer_put(fd, body, size);
     assert_true(peer_get(fd, bytes, sizeof(bytes)));
     assert_true(proto_header_unpack(bytes, &header, &error));
     answer.size = (size_t)header.length;
@@ -208,6 +269,12 @@ struct real_answer real_daemon_ask(int fd, uint8_t command, const void *body, si
         answer.body = NULL;
     }
     return answer;
+}
+
+struct real_answer real_daemon_ask(int fd, uint8_t command, const void *body, size_t size)
+{
+    real_daemon_send(fd, command, body, size);
+    return real_daemon_receive(fd);
 }
 
 int real_daemon_code(int fd, uint8_t command, const void *body, size_t size)

@@ -34,6 +34,18 @@ void real_daemon_reload(struct real_daemon *daemon, bool has_database, const cha
 /* SIGTERM: it must end with 0. Removes the directory. */
 void real_daemon_stop(struct real_daemon *daemon);
 
+/* SIGTERM: it must end with 0; the directory stays. */
+void real_daemon_halt(struct real_daemon *daemon);
+
+/* For what tears a test down, also one that failed in its middle: a process that still runs is killed. */
+void real_daemon_kill(struct real_daemon *daemon);
+
+/* Starts it again after real_daemon_halt(). KEPT: with a listening socket that the process before has left with systemd. */
+void real_daemon_resume(struct real_daemon *daemon, bool kept);
+
+/* Runs SQL on the database of the daemon. */
+void real_daemon_sql(const struct real_daemon *daemon, const char *sql);
+
 /* Runs bin/reel-NAME with one option and the configuration; its exit code. */
 int real_daemon_run(const struct real_daemon *daemon, const char *option);
 
@@ -42,6 +54,13 @@ int real_daemon_connect(const struct real_daemon *daemon);
 
 /* One request and its reply. */
 struct real_answer real_daemon_ask(int fd, uint8_t command, const void *body, size_t size);
+
+/* The two halves of it. */
+void real_daemon_send(int fd, uint8_t command, const void *body, size_t size);
+struct real_answer real_daemon_receive(int fd);
+
+/* Whether something comes on FD within MS. */
+bool real_daemon_speaks(int fd, int ms);
 
 /* The number of the answer alone. */
 int real_daemon_code(int fd, uint8_t command, const void *body, size_t size);

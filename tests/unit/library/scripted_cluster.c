@@ -423,6 +423,7 @@ static void fake_tracker_script(struct peer *peer, int fd, int connection)
             continue;
         }
         if (request.command == 17) {
+            atomic_fetch_add(&tracker->changes, 1);
             peer_reply(fd, 100, "", 0);
             continue;
         }

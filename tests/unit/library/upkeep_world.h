@@ -54,7 +54,7 @@ void upkeep_member_leads(struct keeper *keeper);
 /* A file of SIZE bytes 'x' under number VALUE (its last directory is VALUE / 512), named with an old second. Its place
  * below the store path is written to PLACE. */
 void upkeep_file(struct upkeep_world *world, int64_t value, size_t size, char place[PATH_TEXT_SIZE]);
-/* Its row in t_file_02, of user alice; COLUMNS, e.g. ", status = 1", are set afterwards. */
+/* Its row in t_file_02, of user alice; CHANGES, e.g. "status = 1", are set afterwards. */
 void upkeep_row(struct upkeep_world *world, const char *id, int64_t value, int64_t size, const char *changes);
 /* Both. */
 void upkeep_stored(struct upkeep_world *world, const char *id, int64_t value, size_t size,

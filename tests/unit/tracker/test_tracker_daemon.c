@@ -363,11 +363,144 @@ static void a_server_whose_connection_breaks_is_suspect(void **state)
     assert_true(real_daemon_shows(&tracker, "/status", "\"suspect\": false"));
 }
 
+/* ---- after a start ---- */
+
+static void send_route(int connection, uint8_t command)
+{
+    uint8_t body[PROTO_FILE_KEY_SIZE];
+    const struct proto_file_key key = {.application = "tnvideo", .user = "alice", .file = "film"};
+    struct error error;
+
+    if (command == PROTO_TRACKER_SERVERS) {
+        assert_true(proto_group_name_pack(body, "group001", &error));
+        real_daemon_send(connection, command, body, PROTO_GROUP_SIZE);
+        return;
+    }
+    assert_true(proto_file_key_pack(body, &key, &error));
+    real_daemon_send(connection, command, body, sizeof(body));
+}
+
+/* Ends the tracker's process and begins another one, to which nobody has joined yet. */
+static void start_anew(bool kept)
+{
+    close(fd);
+    real_daemon_halt(&tracker);
+    real_daemon_resume(&tracker, kept);
+    fd = real_daemon_connect(&tracker);
+}
+
+static void who_asks_a_tracker_that_took_over_waits_for_a_storage_server(void **state)
+{
+    static const uint8_t commands[] = {PROTO_TRACKER_SADDRS, PROTO_TRACKER_LOCATE, PROTO_TRACKER_SERVERS};
+    int waiting[ARRAY_SIZE(commands)];
+
+    (void)state;
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "alice"), ERROR_NONE);
+    start_anew(true);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        waiting[i] = real_daemon_connect(&tracker);
+        send_route(waiting[i], commands[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        assert_false(real_daemon_speaks(waiting[i], 200));
+    assert_int_equal(join("group001"), ERROR_NONE);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        char name[PROTO_GROUP_SIZE], addresses[256];
+        struct error error;
+        struct real_answer answer = real_daemon_receive(waiting[i]);
+
+        assert_int_equal(answer.code, ERROR_NONE);
+        assert_true(proto_saddrs_reply_unpack((const uint8_t *)answer.body, answer.size, name, addresses,
+                                              sizeof(addresses), &error));
+        assert_string_equal(name, "group001");
+        assert_string_equal(addresses, "127.0.0.1:23000;");
+        free(answer.body);
+        close(waiting[i]);
+    }
+}
+
+static void nobody_waits_for_longer_than_storage_servers_need(void **state)
+{
+    (void)state;
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "alice"), ERROR_NONE);
+    start_anew(true);
+    assert_int_equal(route_code(PROTO_TRACKER_LOCATE, "tnvideo", "alice"), ERROR_NO_SERVER);
+    start_anew(false); /* nobody was waiting for this one */
+    assert_int_equal(route_code(PROTO_TRACKER_LOCATE, "tnvideo", "alice"), ERROR_NO_SERVER);
+    start_anew(true);
+    int waiting = real_daemon_connect(&tracker);
+    send_route(waiting, PROTO_TRACKER_LOCATE); /* while this one waits the tracker ends, with 0 */
+    (void)real_daemon_speaks(waiting, 50);
+    close(waiting);
+}
+
+static void groups_that_were_not_read_yet_are_no_refusal(void **state)
+{
+    static const uint8_t commands[] = {PROTO_TRACKER_SADDRS, PROTO_TRACKER_LOCATE, PROTO_TRACKER_SERVERS};
+
+    (void)state;
+    real_daemon_sql(&tracker, "ALTER TABLE t_groups_info RENAME TO elsewhere");
+    start_anew(false);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        send_route(fd, commands[i]);
+        struct real_answer answer = real_daemon_receive(fd);
+
+        assert_int_equal(answer.code, ERROR_UNAVAILABLE);
+        assert_non_null(strstr(answer.text, "cannot be looked up"));
+    }
+    assert_int_equal(join("group001"), ERROR_UNAVAILABLE);
+    real_daemon_sql(&tracker, "ALTER TABLE elsewhere RENAME TO t_groups_info");
+    int64_t until_ms = clock_monotonic_ms() + 20000;
+    while (join("group001") != ERROR_NONE && clock_monotonic_ms() < until_ms)
+        usleep(20000);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        send_route(fd, commands[i]);
+        struct real_answer answer = real_daemon_receive(fd);
+
+        assert_int_equal(answer.code, ERROR_NONE);
+        free(answer.body);
+    }
+}
+
+/* What another tracker does to a group reaches memory here with the next reading only. */
+static void what_another_tracker_did_to_a_group_counts_at_once(void **state)
+{
+    char now[PROTO_GROUP_SIZE];
+
+    (void)state;
+    real_daemon_reload(&tracker, true, "groups_refresh = 1h\nheartbeat_timeout = 60s");
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "early"), ERROR_NONE);
+    assert_int_equal(join("group002"), ERROR_NONE);
+    real_daemon_sql(&tracker, "UPDATE t_groups_info SET state = 1 WHERE group_name = 'group001'");
+    real_daemon_sql(&tracker, "INSERT INTO t_groups_info (group_name) VALUES ('group003')");
+    for (int i = 0; i < 20; i++) {
+        char user[16];
+
+        snprintf(user, sizeof(user), "late%d", i);
+        assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", user), ERROR_NONE);
+    }
+    int64_t after = 0;
+    assert_string_equal(users_of("group001", &after, 100), "early ");
+    assert_int_equal(servers_of("group003", ""), ERROR_NO_SERVER); /* known, and without a server */
+    assert_int_equal(reroute("early", "group001", "group003", now), ERROR_NONE);
+    assert_string_equal(now, "group003");
+    real_daemon_sql(&tracker, "DELETE FROM t_groups_info WHERE group_name = 'group001'");
+    assert_int_equal(reroute("early", "group003", "group001", now), ERROR_NOT_FOUND);
+    real_daemon_sql(&tracker, "UPDATE t_groups_info SET state = 1");
+    assert_int_not_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "last"), ERROR_NONE);
+    assert_int_equal(route_code(PROTO_TRACKER_LOCATE, "tnvideo", "last"), ERROR_NOT_FOUND);
+    assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "late0"), ERROR_NONE);
+}
+
 #define DAEMON_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        DAEMON_TEST(who_asks_a_tracker_that_took_over_waits_for_a_storage_server),
+        DAEMON_TEST(nobody_waits_for_longer_than_storage_servers_need),
+        DAEMON_TEST(groups_that_were_not_read_yet_are_no_refusal),
+        DAEMON_TEST(what_another_tracker_did_to_a_group_counts_at_once),
         DAEMON_TEST(a_new_user_is_placed_and_found_again),
         DAEMON_TEST(groups_and_status_tell_the_table),
         DAEMON_TEST(a_server_of_no_group_is_refused_and_a_beat_without_a_join_too),

@@ -331,6 +331,24 @@ static void a_pinned_user_gets_its_group_and_one_that_has_a_group_keeps_it(void 
     assert_int_equal(count_rows(fixture), 20);
 }
 
+static void a_group_that_another_tracker_has_closed_gets_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tracker *tracker = &fixture->trackers[0];
+    char group[PROTO_GROUP_SIZE], user[32];
+    run_sql(fixture, "UPDATE t_groups_info SET state = 1 WHERE group_name = 'group001'");
+    for (int i = 0; i < 20; i++) {
+        snprintf(user, sizeof(user), "user%d", i);
+        assert_int_equal(look_up(fixture, tracker, user, true, group), 0);
+        assert_string_equal(group, "group002");
+    }
+    run_sql(fixture, "DELETE FROM t_groups_info");
+    assert_int_equal(look_up(fixture, tracker, "late", true, group), ERROR_REFUSED);
+    assert_int_equal(look_up(fixture, tracker, "late", false, group), ERROR_NOT_FOUND);
+    assert_int_equal(look_up(fixture, tracker, "user0", true, group), 0);
+    assert_int_equal(count_rows(fixture), 20);
+}
+
 static void without_a_server_no_route_is_written(void **state)
 {
     struct fixture *fixture = *state;
@@ -585,6 +603,7 @@ int main(void)
         ROUTER_TEST(locate_creates_nothing_and_remembers_briefly_that_there_is_nothing),
         ROUTER_TEST(an_application_that_is_not_configured_is_refused),
         ROUTER_TEST(a_pinned_user_gets_its_group_and_one_that_has_a_group_keeps_it),
+        ROUTER_TEST(a_group_that_another_tracker_has_closed_gets_nobody),
         ROUTER_TEST(without_a_server_no_route_is_written),
         ROUTER_TEST(an_aged_answer_is_asked_anew_and_serves_while_the_database_is_away),
         ROUTER_TEST(a_user_of_255_arbitrary_bytes_has_a_route_of_its_own),

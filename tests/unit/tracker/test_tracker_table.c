@@ -531,15 +531,20 @@ static void where_nobody_is_active_who_has_joined_is_named(void **state)
     assert_int_equal(servers[0].port, 23001);
 }
 
-static void an_address_has_places_of_its_own(void **state)
+static void give_two_places_per_address(struct table *table)
 {
-    struct table *table = *state;
-    struct error error;
     const struct table_settings settings = {.heartbeat_timeout_ms = HEARTBEAT_TIMEOUT,
                                             .suspect_grace_ms = GRACE,
                                             .forget_after_ms = FORGET,
                                             .per_address_max = 2};
     table_set_settings(table, &settings);
+}
+
+static void an_address_has_places_of_its_own(void **state)
+{
+    struct table *table = *state;
+    struct error error;
+    give_two_places_per_address(table);
     join(table, 1, "10.0.0.1", "media1", 23000);
     join(table, 1, "10.0.0.1", "media1", 23001);
     assert_false(join_with(table, 1, "10.0.0.1", "group002", "media1", 23002, &error));
@@ -549,6 +554,26 @@ static void an_address_has_places_of_its_own(void **state)
     pass(table, HEARTBEAT_TIMEOUT);
     join(table, 3, "10.0.0.1", "media1", 23002); /* and one that is OFFLINE makes room for its neighbour */
     assert_int_equal(state_of(table, 23002), TABLE_ONLINE);
+}
+
+static void an_ipv6_network_has_the_places_of_one_address(void **state)
+{
+    struct table *table = *state;
+    struct error error;
+    give_two_places_per_address(table);
+    join(table, 1, "2001:db8:0:1::1", "media1", 23000);
+    join(table, 1, "2001:db8:0:1:ffff::2", "media2", 23001);
+    assert_false(join_with(table, 1, "2001:db8:0:1::3", "group002", "media3", 23002, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_string_equal(error.text, "2 storage servers have joined from the /64 of 2001:db8:0:1::3: "
+                                    "tracker.storages_per_address allows no more");
+    join(table, 2, "2001:db8:0:2::1", "media4", 23003);
+    join(table, 2, "10.0.0.1", "media5", 23004);
+    join(table, 1, "2001:db8:0:1::1", "media1", 23000);
+    pass(table, HEARTBEAT_TIMEOUT);
+    join(table, 3, "2001:db8:0:1::3", "media3", 23002); /* in the place of one that is OFFLINE there */
+    assert_int_equal(state_of(table, 23002), TABLE_ONLINE);
+    join(table, 3, "10.0.0.1", "media5", 23004); /* which others are not gone for */
 }
 
 static void an_advertised_address_is_named_until_the_server_joins_anew(void **state)
@@ -695,11 +720,76 @@ static void a_server_shows_the_times_it_stated_and_when_it_was_heard(void **stat
     table_snapshot_clear(&snapshot);
 }
 
+static void shorter_times_hold_at_once(void **state)
+{
+    const struct table_settings settings = {.heartbeat_timeout_ms = 4000,
+                                            .suspect_grace_ms = GRACE,
+                                            .forget_after_ms = 6000,
+                                            .minimum_free = 1000};
+    struct table *table = *state;
+    join(table, 1, "10.0.0.1", "media1", 23000);
+    pass(table, 5000);
+    assert_int_equal(state_of(table, 23000), TABLE_ONLINE);
+    table_set_settings(table, &settings);
+    pass(table, 250);
+    assert_int_equal(state_of(table, 23000), TABLE_OFFLINE);
+    table_connection_closed(table, 1, now());
+    pass(table, 6250);
+    assert_int_equal(state_of(table, 23000), -1);
+}
+
+/* One of two tables plans everything anew before each tick: had the other one missed that something is due earlier or later than it was, they
+ * would come to differ. */
+static void no_change_of_a_server_comes_late(void **state)
+{
+    enum { SERVERS = 24, STEPS = 20000 };
+    const struct table_settings settings = {.heartbeat_timeout_ms = HEARTBEAT_TIMEOUT,
+                                            .suspect_grace_ms = GRACE,
+                                            .forget_after_ms = FORGET,
+                                            .minimum_free = 1000};
+    struct table *tables[2];
+    uint64_t dice = 1;
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(make_table_of((void **)&tables[i], 8, SERVERS), 0);
+    for (int step = 0; step < STEPS; step++) {
+        dice = dice * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        unsigned action = (unsigned)(dice >> 33) % 100, server = (unsigned)(dice >> 45) % SERVERS;
+        char peer[32], host[32];
+        snprintf(peer, sizeof(peer), "10.0.0.%u", server);
+        snprintf(host, sizeof(host), "media%u", server);
+        if (action >= 60)
+            now_ms += action == 99 ? 5000 : 250; /* the first: this tracker stood still */
+        for (int i = 0; i < 2; i++) {
+            struct error error;
+            if (action < 2) {
+                assert_true(join_with(tables[i], server + 1, peer, server % 2 == 0 ? "group001" : "group002",
+                                      host, 23000, &error));
+            } else if (action < 55) {
+                (void)beat(tables[i], server + 1, peer, host);
+            } else if (action < 60) {
+                table_connection_closed(tables[i], server + 1, now());
+            } else {
+                if (i == 1)
+                    table_set_settings(tables[i], &settings);
+                table_tick(tables[i], now(), false);
+            }
+        }
+        for (enum table_state which = 0; which < TABLE_STATE_COUNT; which++)
+            assert_int_equal(table_count(tables[0], which), table_count(tables[1], which));
+        assert_int_equal(table_count_suspect(tables[0]), table_count_suspect(tables[1]));
+    }
+    for (int i = 0; i < 2; i++)
+        table_destroy(tables[i]);
+}
+
 #define TABLE_TEST(test) cmocka_unit_test_setup_teardown(test, make_table, free_table)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TABLE_TEST(shorter_times_hold_at_once),
+        cmocka_unit_test(no_change_of_a_server_comes_late),
         TABLE_TEST(a_join_makes_online_and_a_beat_makes_active),
         TABLE_TEST(a_join_anew_makes_online_until_the_next_beat),
         TABLE_TEST(silence_makes_offline_after_the_timeout_and_a_beat_brings_back),
@@ -727,6 +817,7 @@ int main(void)
         TABLE_TEST(while_a_loop_is_stuck_nobody_is_silent),
         TABLE_TEST(where_nobody_is_active_who_has_joined_is_named),
         TABLE_TEST(an_address_has_places_of_its_own),
+        TABLE_TEST(an_ipv6_network_has_the_places_of_one_address),
         TABLE_TEST(an_advertised_address_is_named_until_the_server_joins_anew),
         TABLE_TEST(a_new_user_goes_where_there_is_room),
         TABLE_TEST(the_fullest_member_says_how_much_room_a_group_has),

@@ -180,6 +180,16 @@ static void a_setting_comes_from_option_environment_or_file(void **state)
     said("trackres");
 }
 
+static void a_day_that_is_none_is_no_date(void **state)
+{
+    int64_t seconds;
+
+    (void)state;
+    assert_true(command_parse_time("2028-02-29", 0, &seconds));
+    assert_false(command_parse_time("2026-02-29", 0, &seconds));
+    assert_false(command_parse_time("2026-04-31T12:00:00Z", 0, &seconds));
+}
+
 static void times_are_durations_and_dates(void **state)
 {
     int64_t value;
@@ -272,6 +282,75 @@ static void a_directory_is_uploaded_where_that_is_asked_for(void **state)
     assert_null(strstr(command_out, "link"));
     said("symbolic link");
     assert_int_equal(world.cluster.group.count, 2);
+    /* One that is named is meant; what is no file is left out, and not in silence. */
+    assert_int_equal(symlink("films", "named"), 0);
+    assert_int_equal(symlink("..", "films/old/loop"), 0);
+    assert_int_equal(mkfifo("films/pipe", 0600), 0);
+    assert_int_equal(run("upload|-r|named"), 0);
+    printed("\tnamed/a\n");
+    printed("\tnamed/old/b\n");
+    said("named/pipe: no regular file: left out");
+    said("named/old/loop: a symbolic link: left out");
+    assert_int_equal(world.cluster.group.count, 4);
+}
+
+static void a_dry_run_is_json_where_that_is_asked_for(void **state)
+{
+    (void)state;
+    store("f", "clip", "0123456789");
+    write_text("film", "0123");
+    assert_int_equal(run("upload|-|film|-"), 2);
+    said("standard input (-) can be read once only");
+    write_text("input", "film\n");
+    assert_int_equal(run("upload|-|--files-from|-"), 2);
+    assert_int_equal(world.cluster.group.count, 1);
+    assert_int_equal(run("upload|-n|--json|film|-"), 0);
+    printed("{\"would\":\"upload\",\"path\":\"film\",\"size\":4}\n");
+    printed("{\"would\":\"upload\",\"path\":\"-\",\"size\":null}\n");
+    assert_int_equal(run("download|-n|--json|f"), 0);
+    assert_string_equal(command_out, "{\"would\":\"download\",\"file\":\"f\",\"path\":\"clip\"}\n");
+    assert_int_equal(run("delete|-n|--json|f"), 0);
+    assert_string_equal(command_out, "{\"would\":\"delete\",\"file\":\"f\",\"name\":\"clip\"}\n");
+    assert_int_equal(run("cp|-n|--json|f|--to|bob"), 0);
+    assert_string_equal(command_out, "{\"would\":\"copy\",\"file\":\"f\",\"user\":\"bob\"}\n");
+    store("\xff", "", "0123"); /* no UTF-8, as JSON wants it */
+    assert_int_equal(run("size|--json|\xff"), 0);
+    assert_string_equal(command_out, "{\"file\":\"?\",\"size\":4}\n");
+}
+
+/* The command with a standard output that takes nothing. */
+static int without_output(int argc, char **argv)
+{
+    int saved = dup(STDOUT_FILENO), full = open("/dev/full", O_WRONLY | O_CLOEXEC), result;
+
+    assert_true(full >= 0);
+    dup2(full, STDOUT_FILENO);
+    result = command_main(argc, argv);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    close(full);
+    return result;
+}
+
+static void an_id_that_cannot_be_printed_is_not_lost(void **state)
+{
+    char *upload[] = {
+        "reel",    "-t", world.cluster.tracker.peer.address, "-u", "user1", "upload", "-q", "film", "-a",
+        "tnvideo", NULL};
+    char *list[] = {"reel", "-t", world.cluster.tracker.peer.address, "-u", "user1", "list", NULL};
+    char text[256];
+
+    (void)state;
+    write_text("film", "0123");
+    assert_int_equal(command_catch(without_output, 10, upload, -1), 8);
+    assert_int_equal(world.cluster.group.count, 1);
+    snprintf(text, sizeof(text), "reel: film: stored, under the file ID %s\n",
+             world.cluster.group.files[0].id);
+    said(text);
+    said("writing the output: No space left on device");
+    assert_int_equal(command_catch(without_output, 6, list, -1), 8);
+    said("writing the output: No space left on device");
+    assert_int_equal(command_catch(command_main, 6, list, -1), 0);
 }
 
 static void lists_of_files_come_from_a_file(void **state)
@@ -292,6 +371,35 @@ static void lists_of_files_come_from_a_file(void **state)
     assert_false(world.cluster.group.files[0].deleted || world.cluster.group.files[1].deleted);
     assert_int_equal(run("delete|--dry-run|--files-from|ids"), 0);
     assert_false(world.cluster.group.files[0].deleted);
+}
+
+static void a_list_may_end_its_lines_as_other_programs_do(void **state)
+{
+    (void)state;
+    store("one", "", "1");
+    store("two", "", "22");
+    store("three", "", "333");
+    write_text("ids",
+               "\xef\xbb\xbfone\r\ntwo\tfilm\r\n\r\nthree"); /* a mark of the order of bytes, CR LF, no end */
+    assert_int_equal(run("size|--files-from|ids"), 0);
+    assert_string_equal(command_out, "1\n2\n3\n");
+    int fd = open("ids", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write(fd, "one\0two\0\0three", 14), 14); /* as find -print0 has it */
+    close(fd);
+    assert_int_equal(run("size|--files-from|ids"), 0);
+    assert_string_equal(command_out, "1\n2\n3\n");
+    write_text("new\nline", "x");
+    fd = open("paths", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, "new\nline", 9), 9);
+    close(fd);
+    assert_int_equal(run("upload|--name|fine|--files-from|paths"), 0);
+    printed("\tnew?line\n");
+    assert_int_equal(mkdir("directory", 0700), 0);
+    assert_int_equal(run("delete|--files-from|directory"), 10);
+    said("directory: Is a directory");
+    write_text("none", "\n\r\n");
+    assert_int_equal(run("delete|--files-from|none"), 0);
+    assert_int_equal(world.cluster.group.count, 4);
 }
 
 static void a_refused_name_is_told_what_helps(void **state)
@@ -533,7 +641,12 @@ static void nothing_printed_moves_a_terminal(void **state)
     assert_string_equal(command_printable("a\x1b]0;x\x07\xff\x7f", shown, sizeof(shown)), "a?]0;x???");
     assert_string_equal(command_printable("\xc3\xa4\xc3\xa4", shown, 4), "\xc3\xa4"); /* cut at a character */
     assert_int_equal(command_fit("\xc3\xa4\xc3\xa4z", 2), 4);
-    assert_int_equal(command_columns("\xc3\xa4z"), 2);
+    assert_int_equal(command_columns("\xc3\xa4z", 9), 2);
+    assert_int_equal(command_columns("\xc3\xa4z", 2), 1);
+    assert_int_equal(command_columns("\xe7\x89\x87\xe6\xae\xb5.ts", 99), 7); /* two of two columns each */
+    assert_int_equal(command_columns("e\xcc\x81", 9), 1);                    /* an accent on its letter */
+    assert_int_equal(command_fit("\xe7\x89\x87\xe6\xae\xb5", 3), 3);
+    assert_int_equal(command_fit("\xe7\x89\x87\xe6\xae\xb5", 4), 6);
 }
 
 /* A tracker may be anybody's: what it calls groups, states and servers goes to a terminal. */
@@ -579,6 +692,7 @@ static void a_link_is_printed_without_asking_anybody(void **state)
 struct terminal {
     int fd;
     char shown[COMMAND_OUTPUT_MAX];
+    unsigned short columns; /* 0: 100 */
 };
 
 static void *read_terminal(void *argument)
@@ -601,7 +715,9 @@ static int run_on_terminal(struct terminal *terminal, int (*run_it)(int argc, ch
     int other, result;
     pthread_t reader;
 
-    assert_int_equal(openpty(&terminal->fd, &other, NULL, NULL, NULL), 0);
+    const struct winsize size = {.ws_row = 25, .ws_col = terminal->columns > 0 ? terminal->columns : 100};
+
+    assert_int_equal(openpty(&terminal->fd, &other, NULL, NULL, &size), 0);
     assert_int_equal(pthread_create(&reader, NULL, read_terminal, terminal), 0);
     result = command_catch(run_it, argc, argv, other);
     close(other);
@@ -649,6 +765,60 @@ static void bars_are_drawn_for_each_file_and_for_all(void **state)
     atomic_store(&world.cluster.storages[1].no_trailer, true);
     assert_int_equal(run_on_terminal(&terminal, command_main, 7, alone), 0);
     assert_non_null(strstr(terminal.shown, " reading"));
+}
+
+/* The longest line that was shown, in columns; escape sequences take none. */
+static size_t widest(const char *shown)
+{
+    char line[1024];
+    size_t most = 0, used = 0;
+
+    for (; *shown != '\0'; shown++) {
+        if (*shown == '\033') {
+            shown += strcspn(shown, "AJKm");
+        } else if (*shown == '\n' || *shown == '\r') {
+            most = max_size(most, command_columns(line, used));
+            used = 0;
+        } else if (used < sizeof(line)) {
+            line[used++] = *shown;
+        }
+    }
+    return most;
+}
+
+static int draw_long_label(int argc, char **argv)
+{
+    struct command command = {.output = PTHREAD_MUTEX_INITIALIZER};
+    struct command_display *display = command_display_create(&command);
+    /* Thirty Chinese characters. */
+    struct command_bar *bar = command_bar_begin(
+        display,
+        "\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87"
+        "\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87"
+        "\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87\xe7\x89\x87");
+
+    (void)argc;
+    (void)argv;
+    assert_true(command_bar_prepare(bar, INT64_C(1) << 40, INT64_C(1) << 40));
+    assert_true(command_bar_step(bar, INT64_C(1) << 40, INT64_C(1) << 40));
+    command_bar_end(bar);
+    command_display_destroy(display);
+    return 0;
+}
+
+static void a_bar_is_never_wider_than_the_terminal(void **state)
+{
+    static struct terminal terminal;
+    static const unsigned short columns[] = {20, 12, 40, 60, 80, 100, 200};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
+        terminal = (struct terminal){.columns = columns[i]};
+        assert_int_equal(run_on_terminal(&terminal, draw_long_label, 0, NULL), 0);
+        assert_in_range(widest(terminal.shown), min_size(columns[i], 86) - 8, (size_t)columns[i] - 1);
+        assert_non_null(strstr(terminal.shown, "100%"));
+        assert_int_equal(strstr(terminal.shown, "[=") != NULL, columns[i] >= 40);
+    }
 }
 
 /* A bar that stands at 2000 of 3000 bytes, and begins again. */
@@ -879,10 +1049,19 @@ static void what_an_earlier_run_left_is_moved_and_what_cannot_be_is_counted(void
         atomic_store(&world.cluster.storages[i].corrupt, false);
     assert_int_equal(run("admin|group|drain|group001|--empty|--to|group003|--settle|100ms"), 0);
     assert_string_equal(files->files[1].group, "group003");
+    int changes = atomic_load(&tracker->changes); /* what cannot be done changes nothing either */
     assert_int_equal(run("admin|group|drain|group001|--empty|--to|nowhere"), 2);
     said("no group can take the users of group001");
     assert_int_equal(run("admin|group|drain|group001|--empty|--rate|fast"), 2);
     assert_int_equal(run("admin|group|drain|group001|--empty|--settle|soon"), 2);
+    assert_int_equal(atomic_load(&tracker->changes), changes);
+    assert_int_equal(run("admin|group|drain|group001"), 0);
+    assert_null(strstr(command_err, "no group is open"));
+    tracker->status =
+        "{\"groups\":[" GROUP("group001", "open", "10000") "," GROUP("group002", "draining", "2") "]}";
+    assert_int_equal(run("admin|group|drain|group001"), 0);
+    said("no group is open for new users now; they are refused until one is");
+    assert_int_equal(atomic_load(&tracker->changes), changes + 2);
     atomic_store(&tracker->fail_code, -9);
     atomic_store(&tracker->fail_left, 1000000);
     assert_int_equal(run("admin|group|drain|group001|--empty"), 5);
@@ -948,6 +1127,7 @@ static void the_doctor_names_what_is_wrong_and_what_mends_it(void **state)
     assert_int_equal(run("doctor|--json|--idservers|%s", dead), 5);
     printed("cannot be asked from here");
     printed("is full: uploads are refused");
+    printed("none is open for new users: they are refused");
     printed("its clock is "); /* 100 s, less what passed meanwhile */
     printed(" s ahead of the one here");
     printed("its clock was 40 s behind the tracker's");
@@ -1024,10 +1204,14 @@ int main(void)
         TEST(each_command_has_its_help),
         TEST(a_setting_comes_from_option_environment_or_file),
         TEST(times_are_durations_and_dates),
+        TEST(a_day_that_is_none_is_no_date),
         TEST(an_upload_prints_its_id_and_of_several_their_paths),
         TEST(a_package_is_stored_from_its_segments_to_its_master_playlist),
         TEST(a_directory_is_uploaded_where_that_is_asked_for),
+        TEST(an_id_that_cannot_be_printed_is_not_lost),
+        TEST(a_dry_run_is_json_where_that_is_asked_for),
         TEST(lists_of_files_come_from_a_file),
+        TEST(a_list_may_end_its_lines_as_other_programs_do),
         TEST(a_refused_name_is_told_what_helps),
         TEST(a_download_goes_where_it_is_told),
         TEST(two_ids_are_two_files_not_a_file_and_its_name),
@@ -1042,6 +1226,7 @@ int main(void)
         TEST(names_of_groups_move_no_terminal),
         TEST(a_link_is_printed_without_asking_anybody),
         TEST(bars_are_drawn_for_each_file_and_for_all),
+        TEST(a_bar_is_never_wider_than_the_terminal),
         TEST(what_is_sent_again_is_told_from_what_is_new),
         TEST(colours_are_for_terminals_and_not_for_who_wants_none),
         TEST(the_status_is_a_table_of_groups_and_members),

@@ -260,6 +260,38 @@ static void a_keys_file_that_is_not_right_is_refused(void **state)
 
 /* ---- audit-verify ---- */
 
+static void rotated_files_must_go_on_where_the_one_before_ended(void **state)
+{
+    struct error error;
+    struct audit_event event = {.event = "upload", .user = "user1", .bytes = 5};
+    struct audit_options options = {.file = "rotated.log", .daemon = "storage"};
+
+    (void)state;
+    write_text("keys", "st-1 storage AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    struct keys *keys = keys_load("./keys", &error);
+    assert_non_null(keys);
+    options.key = keys_find(keys, "st-1");
+    struct audit *audit = audit_create(&options, &error);
+    assert_non_null(audit);
+    for (int i = 2; i > 0; i--) {
+        char name[32];
+
+        assert_true(audit_write(audit, &event));
+        audit_destroy(audit);
+        audit = audit_create(&options, &error);
+        assert_non_null(audit);
+        (void)snprintf(name, sizeof(name), "rotated.log.%d", i);
+        assert_int_equal(rename("rotated.log", name), 0);
+        audit_reopen(audit);
+    }
+    audit_destroy(audit);
+    keys_release(keys);
+    assert_int_equal(run("auth|audit-verify|rotated.log.2|rotated.log.1|rotated.log"), 0);
+    assert_int_equal(run("auth|audit-verify|rotated.log"), 0);
+    assert_int_equal(run("auth|audit-verify|rotated.log.2|rotated.log"), 6);
+    said("rotated.log: it does not go on where the file before it ends");
+}
+
 static void write_audit(void)
 {
     struct error error;
@@ -285,8 +317,9 @@ static void an_audit_log_is_checked_line_by_line(void **state)
     (void)state;
     write_audit();
     assert_int_equal(run("auth|audit-verify|audit.log"), 0);
-    assert_string_equal(command_out,
-                        "audit.log: 3 lines, the chain holds (0 without a link, 0 cut by a crash)\n");
+    static const char expected[] = "audit.log: 3 lines, the chain holds (0 without a link, 0 cut by a "
+                                   "crash); it follows 00000000000000000000000000000000 and ends with ";
+    assert_int_equal(strncmp(command_out, expected, strlen(expected)), 0);
     snprintf(text, sizeof(text), "%s{\"time\":", read_text("audit.log"));
     write_text("cut.log", text);
     assert_int_equal(run("auth|audit-verify|cut.log|--json"), 0);
@@ -303,7 +336,7 @@ static void an_audit_log_is_checked_line_by_line(void **state)
     said("changed.log:2: the chain breaks");
     assert_int_equal(run("auth|audit-verify|none.log"), 10);
     assert_int_equal(run("auth|audit-verify"), 2);
-    said("audit-verify takes FILE");
+    said("audit-verify takes FILE...");
     write_text("keys", ISSUER);
     assert_int_equal(run("auth|audit-verify|audit.log"), 3);
     said("linked with key st-1, which is not in the keys file");
@@ -508,6 +541,7 @@ int main(void)
         TEST(what_makes_no_token_says_why),
         TEST(a_keys_file_that_is_not_right_is_refused),
         TEST(an_audit_log_is_checked_line_by_line),
+        TEST(rotated_files_must_go_on_where_the_one_before_ended),
         TEST(whoami_needs_a_tracker_and_a_token_of_ones_own),
         TEST(whoami_prints_whom_the_tracker_takes_us_for),
         TEST(settings_come_from_the_first_file_that_is_there),

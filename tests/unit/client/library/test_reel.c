@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define LARGE 3000017
 
@@ -748,6 +749,42 @@ static void two_downloads_never_write_to_one_partial_file(void **state)
     world_close(&world);
 }
 
+static char flock_from[400],
+    flock_to[400]; /* what happens between somebody's open() and flock(); "": nothing */
+
+/* In place of the C library's. */
+int flock(int fd, int operation)
+{
+    if (flock_from[0] != '\0')
+        assert_int_equal(rename(flock_from, flock_to), 0);
+    flock_from[0] = '\0';
+    return (int)syscall(SYS_flock, fd, operation);
+}
+
+/* The first download renames its PATH.part, which is whole, to PATH, while the second one has it open already. */
+static void a_download_that_has_just_ended_is_not_written_to(void **state)
+{
+    struct reel_download download = {.key.file = "f"};
+    struct reel_error error;
+    struct world world;
+
+    (void)state;
+    for (int resume = 0; resume < 2; resume++) {
+        world_open(&world, 1);
+        upload_content(&world, "f", 1000);
+        write_text(world.part, "what the first one has saved");
+        snprintf(flock_from, sizeof(flock_from), "%s", world.part);
+        snprintf(flock_to, sizeof(flock_to), "%s.saved", world.path);
+        download.resume = resume == 1;
+        assert_true(reel_download_path(world.reel, &download, world.path, &error));
+        assert_string_equal(flock_from, "");
+        assert_file_is(world.path, content, 1000);
+        assert_file_is(flock_to, "what the first one has saved", strlen("what the first one has saved"));
+        assert_int_equal(unlink(flock_to), 0);
+        world_close(&world);
+    }
+}
+
 static void a_device_is_written_to_directly(void **state)
 {
     struct reel_download download = {.key.file = "f"};
@@ -1015,6 +1052,7 @@ int main(void)
         cmocka_unit_test(a_path_that_is_cut_short_is_continued_and_stays_until_the_whole_is_right),
         cmocka_unit_test(what_is_no_beginning_of_the_file_is_left_as_it_is),
         cmocka_unit_test(two_downloads_never_write_to_one_partial_file),
+        cmocka_unit_test(a_download_that_has_just_ended_is_not_written_to),
         cmocka_unit_test(a_device_is_written_to_directly),
         cmocka_unit_test(a_file_is_described_deleted_restored_and_listed),
         cmocka_unit_test(the_servers_texts_are_the_caller_s),

@@ -321,6 +321,42 @@ static void a_child_process_is_told_to_open_its_own_handle(void **state)
     world_close(&world);
 }
 
+static void forked_work(struct reel *reel, void *argument)
+{
+    (void)reel;
+    (void)argument;
+}
+
+static void forked_done(void *argument)
+{
+    ++*(int *)argument;
+}
+
+/* Parent and child have one descriptor that says whether a call has ended. */
+static void a_child_process_takes_no_ends_of_its_parent(void **state)
+{
+    struct reel_error error;
+    struct world world;
+    struct pollfd look;
+    int status, done = 0;
+    pid_t child;
+
+    (void)state;
+    world_open(&world, 1, (struct reel_options){0});
+    look = (struct pollfd){.fd = reel_async_fd(world.reel), .events = POLLIN};
+    assert_true(reel_async(world.reel, forked_work, forked_done, &done, &error));
+    assert_int_equal(poll(&look, 1, 20000), 1);
+    child = fork();
+    if (child == 0)
+        _exit(reel_async_dispatch(world.reel) == 0 && done == 0 && reel_async_fd(world.reel) == -1 ? 0 : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(poll(&look, 1, 0), 1);
+    assert_int_equal(reel_async_dispatch(world.reel), 1);
+    assert_int_equal(done, 1);
+    world_close(&world);
+}
+
 /* ---- what a download must not write to ---- */
 
 static void links_at_the_partial_file_are_not_followed(void **state)
@@ -623,6 +659,7 @@ int main(void)
         cmocka_unit_test(a_local_failure_has_its_errno),
         cmocka_unit_test(a_cancelled_handle_ends_what_is_under_way_and_what_comes),
         cmocka_unit_test(a_child_process_is_told_to_open_its_own_handle),
+        cmocka_unit_test(a_child_process_takes_no_ends_of_its_parent),
         cmocka_unit_test(links_at_the_partial_file_are_not_followed),
         cmocka_unit_test(an_exclusive_download_replaces_nothing),
         cmocka_unit_test(names_of_every_length_can_be_downloaded_and_resumed),

@@ -384,6 +384,8 @@ static void what_is_wrong_with_a_manifest_is_said_with_its_line(void **state)
         {"<!DOCTYPE MPD [<!ENTITY a 'b'>]><MPD/>", "a document type"},
         {MPD("<BaseURL>http://host/</BaseURL>"), "line 2: http://host/: an absolute URI"},
         {MPD("<BaseURL>a/</BaseURL><BaseURL>b/</BaseURL>"), "several BaseURL"},
+        {MPD("<BaseURL>./<BaseURL>./</BaseURL></BaseURL>"), "BaseURL inside of a BaseURL"},
+        {MPD("<BaseURL>./<SegmentURL media=\"s.mp4\"/></BaseURL>"), "SegmentURL inside of a BaseURL"},
         {MPD("<BaseURL>no.mp4</BaseURL>"), "no.mp4 is not in the folder"},
         {MPD("<BaseURL>../</BaseURL>"), "it leads out of the folder"},
         {"<MPD><Location>x</Location></MPD>", "Location names another address"},

@@ -46,6 +46,16 @@ static void note(struct audit *audit, const char *event, const char *user)
     assert_true(audit_write(audit, &line));
 }
 
+/* A line about each user, and the log is closed again. */
+static void write_log(const char *file, const char *id, const char *const users[])
+{
+    struct audit *audit = open_audit(file, id);
+
+    for (size_t i = 0; users[i]; i++)
+        note(audit, i % 2 ? "delete" : "upload", users[i]);
+    audit_destroy(audit);
+}
+
 static char *read_all(const char *file)
 {
     FILE *stream = fopen(file, "re");
@@ -108,15 +118,11 @@ static void lines_are_json_whatever_the_bytes_are(void **state)
 
 static void every_change_shows(void **state)
 {
-    struct audit *audit = open_audit("chain", "st-1");
     struct audit_verdict verdict;
     struct error error;
     (void)state;
 
-    note(audit, "upload", "alice");
-    note(audit, "delete", "bob");
-    note(audit, "upload", "carol");
-    audit_destroy(audit);
+    write_log("chain", "st-1", (const char *const[]){"alice", "bob", "carol", NULL});
     char *whole = read_all("chain");
     size_t size = strlen(whole);
     for (size_t at = 0; at < size; at += 7) { /* no byte may change */
@@ -146,13 +152,12 @@ static void every_change_shows(void **state)
 
 static void the_chain_goes_on_after_a_crash_a_rotation_and_another_key(void **state)
 {
-    struct audit *audit = open_audit("long", "st-1");
+    struct audit *audit;
     struct audit_verdict verdict;
     struct error error;
     (void)state;
 
-    note(audit, "upload", "alice");
-    audit_destroy(audit);
+    write_log("long", "st-1", (const char *const[]){"alice", NULL});
     char *text = read_all("long");
     FILE *stream = fopen("long", "ae");
     assert_non_null(stream);
@@ -169,9 +174,7 @@ static void the_chain_goes_on_after_a_crash_a_rotation_and_another_key(void **st
     assert_non_null(strstr(text, "\"by\":\"st-2\""));
     free(text);
     /* logrotate */
-    audit = open_audit("long", "st-2");
-    note(audit, "upload", "carol");
-    audit_destroy(audit);
+    write_log("long", "st-2", (const char *const[]){"carol", NULL});
     assert_int_equal(rename("long", "long.1"), 0);
     audit = open_audit("long", "st-2");
     assert_int_equal(rename("long", "long.2"), 0);
@@ -182,6 +185,49 @@ static void the_chain_goes_on_after_a_crash_a_rotation_and_another_key(void **st
     assert_true(verifies("long.2", &verdict, &error));
     assert_true(verifies("long", &verdict, &error));
     assert_true(verdict.lines >= 1);
+}
+
+/* Wherever a crash cuts the file off, the chain goes on, and what is there is found whole but for one line. */
+static void a_crash_may_cut_the_file_at_any_byte(void **state)
+{
+    struct audit_verdict verdict;
+    struct error error;
+    (void)state;
+
+    write_log("cut", "st-1", (const char *const[]){"alice", "bob", NULL});
+    char *whole = read_all("cut");
+    size_t size = strlen(whole);
+    for (size_t at = size - 60; at <= size; at++) {
+        char kept = whole[at];
+
+        whole[at] = '\0';
+        write_all("cut", whole);
+        whole[at] = kept;
+        write_log("cut", "st-1", (const char *const[]){"carol", NULL});
+        if (!verifies("cut", &verdict, &error))
+            fail_msg("cut at byte %zu of %zu: %s", at, size, error.text);
+        assert_int_equal(verdict.torn, at < size - 1);
+        assert_int_equal(verdict.lines, 5);
+    }
+    free(whole);
+}
+
+static void a_line_without_its_end_is_no_disguise(void **state)
+{
+    struct audit_verdict verdict;
+    struct error error;
+    (void)state;
+
+    write_log("disguise", "st-1", (const char *const[]){"alice", "bob", NULL});
+    char *whole = read_all("disguise"), *text = NULL;
+    char *third = strchr(strchr(whole, '\n') + 1, '\n') + 1;
+    assert_true(asprintf(&text, "%.*s{\"event\":\"delete\",\"user\":\"mallory\"\n%s", (int)(third - whole),
+                         whole, third) > 0);
+    write_all("disguise", text);
+    assert_false(verifies("disguise", &verdict, &error));
+    assert_int_equal(error.code, ERROR_DIGEST);
+    free(text);
+    free(whole);
 }
 
 static void without_a_key_there_is_no_chain_and_a_link_to_another_file_is_refused(void **state)
@@ -208,6 +254,8 @@ int main(void)
         cmocka_unit_test(lines_are_json_whatever_the_bytes_are),
         cmocka_unit_test(every_change_shows),
         cmocka_unit_test(the_chain_goes_on_after_a_crash_a_rotation_and_another_key),
+        cmocka_unit_test(a_crash_may_cut_the_file_at_any_byte),
+        cmocka_unit_test(a_line_without_its_end_is_no_disguise),
         cmocka_unit_test(without_a_key_there_is_no_chain_and_a_link_to_another_file_is_refused),
     };
     struct error error;

@@ -39,7 +39,7 @@ static enum link_verdict verify_at(const char *text, const char *line, const str
     struct keys *keys = keys_of(line);
     assert_true(parse(text, &token));
     size_t size = link_message(&token, of, NULL, host, message);
-    enum link_verdict verdict = link_token_verify(&token, keys, of, message, size, now);
+    enum link_verdict verdict = link_token_verify(&token, keys, of, message, size, false, now);
     keys_release(keys);
     return verdict;
 }
@@ -205,6 +205,29 @@ static void a_key_signs_links_only_as_far_as_it_goes(void **state)
     }
 }
 
+static void each_bit_of_a_signature_counts(void **state)
+{
+    (void)state;
+    struct keys *keys = keys_of("app-a issuer " SECRET);
+    struct link_token token;
+    uint8_t message[LINK_MESSAGE_SIZE];
+    char text[LINK_TEXT_SIZE];
+    assert_true(parse(GOOD, &token));
+    assert_string_equal(link_token_format(&token, text), GOOD);
+    size_t size = link_message(&token, &file, NULL, "", message);
+    assert_int_equal(link_token_verify(&token, keys, &file, message, size, false, EXPIRES), LINK_GOOD);
+    for (size_t bit = 0; bit < 6 * (size_t)LINK_SIGNATURE_LENGTH; bit++) {
+        struct link_token other = token;
+        other.signature[bit / 60] ^= UINT64_C(1) << bit % 60;
+        assert_int_equal(link_token_verify(&other, keys, &file, message, size, false, EXPIRES), LINK_WRONG);
+        link_token_format(&other, text);
+        assert_string_not_equal(text, GOOD);
+        assert_true(parse(text, &other));
+        assert_int_equal(link_token_verify(&other, keys, &file, message, size, false, EXPIRES), LINK_WRONG);
+    }
+    keys_release(keys);
+}
+
 static void a_link_may_hold_for_one_network(void **state)
 {
     (void)state;
@@ -232,7 +255,7 @@ static void a_link_may_hold_with_one_name_alone(void **state)
                                               {"a.mp4", "", true},
                                               {"a.mp4d", "", true},
                                               {NULL, "a.mp4", true}};
-    char expires[LINK_EXPIRES_SIZE], name[PROTO_NAME_SIZE + 1];
+    char expires[LINK_EXPIRES_SIZE], signature[LINK_SIGNATURE_LENGTH + 1], name[PROTO_NAME_SIZE + 1];
     uint8_t message[LINK_MESSAGE_SIZE];
     struct link_token token = {.expires = EXPIRES, .exact = true, .network = true}, parsed;
     assert_int_equal(link_message(&token, &file, &shown, "192.0.2.1", message), sizeof(expected) - 1);
@@ -241,18 +264,19 @@ static void a_link_may_hold_with_one_name_alone(void **state)
 
     struct keys *keys = keys_of("app-a issuer " SECRET);
     assert_true(link_token_sign(&token, keys_find(keys, "app-a"), &file, &shown, "192.0.2.1"));
-    assert_true(link_token_parse_query((struct link_part){expires, 10}, (struct link_part){"app-a", 5},
-                                       (struct link_part){token.signature, LINK_SIGNATURE_LENGTH}, &parsed));
+    assert_true(link_token_parse_query(
+        (struct link_part){expires, 10}, (struct link_part){"app-a", 5},
+        (struct link_part){link_signature_format(&token, signature), LINK_SIGNATURE_LENGTH}, &parsed));
     assert_true(parsed.exact && parsed.network && parsed.expires == EXPIRES);
     for (size_t i = 0; i <= ARRAY_SIZE(others); i++) {
         size_t size = link_message(&parsed, &file, i == 0 ? &shown : &others[i - 1], "192.0.2.1", message);
-        assert_int_equal(link_token_verify(&parsed, keys, &file, message, size, EXPIRES),
+        assert_int_equal(link_token_verify(&parsed, keys, &file, message, size, false, EXPIRES),
                          i == 0 ? LINK_GOOD : LINK_WRONG);
     }
     /* The mark cannot be taken off. */
     parsed.exact = false;
     size_t size = link_message(&parsed, &file, &shown, "192.0.2.1", message);
-    assert_int_equal(link_token_verify(&parsed, keys, &file, message, size, EXPIRES), LINK_WRONG);
+    assert_int_equal(link_token_verify(&parsed, keys, &file, message, size, false, EXPIRES), LINK_WRONG);
     keys_release(keys);
 
     memset(name, 'n', sizeof(name));
@@ -273,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_link_opens_what_its_scope_says_and_nothing_else),
         cmocka_unit_test(a_link_ends_half_a_minute_after_its_time),
         cmocka_unit_test(a_key_signs_links_only_as_far_as_it_goes),
+        cmocka_unit_test(each_bit_of_a_signature_counts),
         cmocka_unit_test(a_link_may_hold_for_one_network),
         cmocka_unit_test(a_link_may_hold_with_one_name_alone),
     };

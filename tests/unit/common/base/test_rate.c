@@ -36,11 +36,26 @@ static void a_burst_holds_ten_seconds_worth_or_what_is_given_at_least(void **sta
     rate_destroy(rate);
 }
 
+static void a_network_of_ipv6_is_one_client(void **state)
+{
+    struct rate *rate = rate_create(100, 1000);
+    (void)state;
+    assert_int_equal(rate_take(rate, "", "2001:db8:0:1::1", 1000, 5000), 0);
+    assert_int_equal(rate_take(rate, "", "2001:db8:0:1:ffff::2", 1, 5000), 10);
+    assert_int_equal(rate_take(rate, "", "2001:db8:0:2::1", 1000, 5000), 0);
+    assert_int_equal(rate_take(rate, "", "192.0.2.1", 1000, 5000), 0);
+    assert_int_equal(rate_take(rate, "", "::ffff:192.0.2.1", 1, 5000), 10);
+    assert_int_equal(rate_take(rate, "", "fe80::1%eth0", 1000, 5000), 0);
+    assert_int_equal(rate_take(rate, "", "fe80::2%eth0", 1, 5000), 10);
+    rate_destroy(rate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_takes_too_many_waits_until_they_have_come_back),
         cmocka_unit_test(a_burst_holds_ten_seconds_worth_or_what_is_given_at_least),
+        cmocka_unit_test(a_network_of_ipv6_is_one_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1369,6 +1369,46 @@ static void a_peer_that_knows_no_sessions_is_asked_without_one_unless_it_must_pr
     assert_true(hellos >= 1);
 }
 
+/* As a server does whose listening socket was there before it. */
+static void know_no_sessions_at_first_late(struct peer *peer, int fd, int connection)
+{
+    usleep(600000);
+    know_no_sessions(peer, fd, connection);
+}
+
+static void a_peer_that_is_late_with_its_proof_is_waited_for_where_no_other_is_left(void **state)
+{
+    struct packet_pool_options options = call_world_options;
+    struct ask alone = {0},
+               first = {.options = {.timeout_ms = 120000}}; /* of which each address has one half */
+    struct call_world world;
+    struct peer late, silent, good;
+    char addresses[96];
+    int64_t begun;
+
+    (void)state;
+    options.auth = auth_with_key(AUTH_PREFER);
+    options.connect_timeout_ms = 200;
+    call_world_open(&world, &options);
+    peer_start(&late, know_no_sessions_at_first_late, NULL);
+    peer_start(&silent, say_nothing, NULL);
+    peer_start(&good, know_no_sessions, NULL);
+    ask_now(&alone, &world, late.address);
+    assert_int_equal(alone.error.code, 0);
+    assert_int_equal(peer_requests(&late, PROTO_SESSION_HELLO), 1);
+    snprintf(addresses, sizeof(addresses), "%s,%s", silent.address, good.address);
+    begun = clock_monotonic_ms();
+    ask_now(&first, &world, addresses);
+    assert_int_equal(first.error.code, 0);
+    assert_string_equal(first.address, good.address);
+    assert_true(clock_monotonic_ms() - begun < 40000);
+    call_world_close(&world);
+    peer_stop(&late);
+    peer_stop(&silent);
+    peer_stop(&good);
+    auth_destroy(options.auth);
+}
+
 static void a_peer_that_cannot_end_its_proof_gets_no_request(void **state)
 {
     struct ask ask = {0};
@@ -1396,6 +1436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_gets_its_reply_and_the_connection_is_kept),
         cmocka_unit_test(a_peer_that_knows_no_sessions_is_asked_without_one_unless_it_must_prove_itself),
+        cmocka_unit_test(a_peer_that_is_late_with_its_proof_is_waited_for_where_no_other_is_left),
         cmocka_unit_test(a_peer_that_cannot_end_its_proof_gets_no_request),
         cmocka_unit_test(a_peer_that_closes_on_a_proof_that_is_required_fails),
         cmocka_unit_test(an_address_that_fails_gives_way_to_the_next_and_goes_last_afterwards),

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/auth/auth.h"
 #include "common/daemon/daemon.h"
 #include "common/base/log.h"
 #include "tests/unit/library/files.h"
@@ -181,11 +182,13 @@ static bool tiny_reload(struct daemon *daemon, const void *new_config, struct er
 {
     const struct tiny_config *config = new_config;
 
-    (void)daemon;
     if (prctl(PR_GET_DUMPABLE) != 0) /* nobody else of this user reads its memory, and no core has it */
         return error_set(error, ERROR_GENERAL, "the memory is not hidden");
     if (strcmp(config->greeting, "refused") == 0)
         return error_set(error, ERROR_REFUSED, "not this greeting");
+    struct keys *keys = auth_keys(daemon->auth);
+    log_info("tiny", "hook reload beside %zu keys", keys ? keys->count : 0);
+    keys_release(keys);
     log_info("tiny", "hook reload: %s", config->greeting);
     log_debug("tiny", "before the new level");
     return true;
@@ -866,6 +869,48 @@ static void a_reload_of_a_wrong_file_keeps_the_old_configuration_and_says_so(voi
     assert_int_equal(stop_daemon(), 0);
 }
 
+static void write_keys(const char *file, const char *text)
+{
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    assert_int_equal(close(fd), 0);
+}
+
+static void reload_greeting(const char *greeting, const char *keys)
+{
+    char text[512];
+
+    (void)snprintf(text, sizeof(text), "greeting = %s\n[auth]\nkeys = %s\n", greeting, keys);
+    write_usual_config(text);
+    assert_int_equal(kill(running, SIGHUP), 0);
+    assert_notice("RELOADING=1");
+    assert_notice("READY=1");
+}
+
+static void keys_hold_once_nothing_of_a_reload_is_refused(void **state)
+{
+    static const char line[] = "a client AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+                               "b client AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n";
+    char keys[256], text[512];
+
+    (void)state;
+    (void)snprintf(keys, sizeof(keys), "%s/keys", directory);
+    (void)snprintf(text, sizeof(text), "greeting = hello\n[auth]\nkeys = %s\n", keys);
+    write_keys(keys, "# none yet\n");
+    write_usual_config(text);
+    start_daemon();
+    write_keys(keys, line);
+    reload_greeting("refused", keys);
+    wait_for(log_path, "cannot apply the new configuration: not this greeting\n");
+    reload_greeting("fine", keys); /* it is asked before they are taken */
+    wait_for(log_path, "hook reload beside 0 keys\n");
+    reload_greeting("well", keys);
+    wait_for(log_path, "hook reload beside 2 keys\n");
+    assert_int_equal(stop_daemon(), 0);
+    assert_int_equal(unlink(keys), 0);
+}
+
 static void overrides_hold_over_a_reload(void **state)
 {
     (void)state;
@@ -1066,6 +1111,7 @@ int main(void)
         IN_DIRECTORY(an_unknown_user_is_refused),
         IN_DIRECTORY(sighup_takes_what_it_can_tells_what_it_cannot_and_notifies),
         IN_DIRECTORY(a_reload_of_a_wrong_file_keeps_the_old_configuration_and_says_so),
+        IN_DIRECTORY(keys_hold_once_nothing_of_a_reload_is_refused),
         IN_DIRECTORY(overrides_hold_over_a_reload),
         IN_DIRECTORY(sighup_and_sigusr1_open_the_log_anew),
         IN_DIRECTORY(the_admin_port_tells_health_and_status),

@@ -65,9 +65,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    if (tracker.pid > 0)
-        (void)kill(tracker.pid, SIGKILL);
-    tracker.pid = 0;
+    real_daemon_kill(&tracker);
     certificates_remove(directory);
     return 0;
 }
@@ -168,6 +166,15 @@ static void a_reload_with_a_bad_certificate_or_bad_keys_leaves_all_as_it_was(voi
     reload("good", "");
     assert_true(real_daemon_shows(&tracker, "/metrics", "\nreel_daemon_reload_refused 1"));
     assert_true(file_has(tracker.directory, "log", "cannot apply the new configuration: auth: "));
+    /* A good certificate beside bad keys, and the reverse: neither is taken. */
+    reload("soon", "");
+    assert_true(real_daemon_shows(&tracker, "/metrics", "\nreel_daemon_reload_refused 1"));
+    assert_int_equal(certificate_end(), end);
+    assert_true(real_daemon_shows(&tracker, "/healthz", "ok"));
+    write_keys("tr-1 tracker " SECRET_B "\ntr-2 tracker " SECRET_A "\n");
+    reload("missing", "identity = tr-2");
+    assert_true(real_daemon_shows(&tracker, "/metrics", "\nreel_daemon_reload_refused 1"));
+    assert_false(file_has(tracker.directory, "log", "option auth.identity:"));
     write_keys("tr-1 tracker " SECRET_B "\ntr-2 tracker " SECRET_A "\n");
     reload("good", "identity = tr-2");
     assert_true(real_daemon_shows(&tracker, "/metrics", "\nreel_daemon_reload_refused 0"));

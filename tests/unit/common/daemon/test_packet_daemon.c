@@ -157,7 +157,7 @@ static void start(struct sample *sample, const char *override)
     assert_non_null(sample->daemon.main_loop);
     assert_true(loop_group_create(&sample->loops, "work", 1, &error));
     packet_daemon_begin(&sample->base, &sample->daemon);
-    sample->base.db = packet_daemon_open_database(&sample->config.base, &error);
+    sample->base.db = packet_daemon_open_database(&sample->config.base, false, &error);
     assert_non_null(sample->base.db);
     assert_true(packet_daemon_start_tick(&sample->base, 10, on_tick, &error));
     if (!packet_daemon_listen(&sample->base, &face, &error))

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1104,6 +1105,59 @@ static void jobs_run_side_by_side(void **state)
     loop_destroy(loop);
 }
 
+/* A job that comes again and again, and counts by how many threads. */
+struct chain {
+    struct db_job job;
+    struct db *db;
+    pthread_t thread;
+    int runs, changes;
+    sem_t end;
+};
+
+static enum db_result run_link(struct db_job *base, struct db_connection *connection, struct error *error)
+{
+    struct chain *chain = CONTAINER_OF(base, struct chain, job);
+
+    (void)connection;
+    (void)error;
+    if (chain->runs++ > 0 && !pthread_equal(chain->thread, pthread_self()))
+        chain->changes++;
+    chain->thread = pthread_self();
+    return DB_OK;
+}
+
+static void link_done(struct db_job *base)
+{
+    struct chain *chain = CONTAINER_OF(base, struct chain, job);
+
+    assert_int_equal(base->result, DB_OK);
+    if (chain->runs < 5000)
+        assert_true(db_submit(chain->db, base));
+    else
+        sem_post(&chain->end);
+}
+
+static void what_follows_a_job_is_for_the_thread_that_ran_it(void **state)
+{
+    struct fixture *fixture = *state;
+    shell_like_create(fixture->path, TABLE);
+    struct db *db = open_pool(fixture, 4, 10, 5000);
+    struct error error;
+    struct loop *loop = loop_create("chain", &error);
+    struct chain chain = {.job = {.run = run_link, .done = link_done, .loop = loop}, .db = db};
+
+    assert_non_null(loop);
+    assert_true(loop_start(loop, &error));
+    sem_init(&chain.end, 0, 0);
+    assert_true(db_submit(db, &chain.job));
+    assert_int_equal(sem_wait(&chain.end), 0);
+    /* The first thread looks after the database now and then, and is the last one to fall asleep then. */
+    assert_in_range(chain.changes, 0, 20);
+    db_close(db);
+    loop_destroy(loop);
+    sem_destroy(&chain.end);
+}
+
 static void a_full_queue_refuses_at_once(void **state)
 {
     struct fixture *fixture = *state;
@@ -1310,6 +1364,7 @@ int main(void)
         WITH_FILE(concurrent_transactions_of_two_pools_lose_no_count),
         WITH_FILE(only_a_relaxed_transaction_is_not_synced),
         WITH_FILE(jobs_run_side_by_side),
+        WITH_FILE(what_follows_a_job_is_for_the_thread_that_ran_it),
         WITH_FILE(a_full_queue_refuses_at_once),
         WITH_FILE(a_job_that_nobody_can_take_ends_when_its_time_is_over),
         WITH_FILE(closing_ends_the_jobs_that_wait_and_waits_for_the_one_that_runs),

@@ -37,6 +37,7 @@ struct transfer {
     bool ended_inside; /* done() ran inside file_send_start() */
     bool cancel_at_once;
     atomic_int started, done, cancelled, cancel_returned;
+    bool too_late; /* to cancel it: it was done */
     int64_t sent;
     int code; /* 0: all sent */
     char text[ERROR_TEXT_SIZE];
@@ -103,7 +104,13 @@ static void start_task(struct task *task)
 
 static void cancel_task(struct task *task)
 {
-    cancel_here(CONTAINER_OF(task, struct transfer, task));
+    struct transfer *it = CONTAINER_OF(task, struct transfer, task);
+
+    it->too_late = atomic_load(&it->done) > 0;
+    if (it->too_late)
+        atomic_store(&it->cancel_returned, 1);
+    else
+        cancel_here(it);
 }
 
 static void prepare(int64_t offset, int64_t length)
@@ -330,11 +337,16 @@ static void the_loop_sends_what_is_cached_and_a_worker_what_is_not(void **state)
     get_pattern(0, 8 * MIB);
     expect_all_sent(8 * MIB);
     assert_int_equal(metric_value(jobs), before);
-    if (!make_cold())
-        skip();
-    start(0, 8 * MIB);
-    get_pattern(0, 8 * MIB);
-    expect_all_sent(8 * MIB);
+    /* The look begins to read the file in, and the disk may be quicker than the next look. */
+    for (int i = 0; i < 20 && metric_value(jobs) == before; i++) {
+        if (!make_cold())
+            skip();
+        start(0, 8 * MIB);
+        get_pattern(0, 8 * MIB);
+        expect_all_sent(8 * MIB);
+        for (int j = 0; j < 100 && metric_value(jobs) == before; j++)
+            usleep(1000); /* a worker counts a job when it has left it */
+    }
     assert_true(metric_value(jobs) > before);
 }
 
@@ -392,19 +404,46 @@ static void a_peer_that_takes_nothing_is_a_timeout(void **state)
     assert_true(transfer.sent < 64 * MIB);
 }
 
+/* Reads 16 MiB under `progress_ms`, at first `pieces` pieces of `size` bytes every `pause_us`: much longer than the
+ * limit, and the socket stays full for most of it. A peer that the machine itself held up for so long that it missed
+ * the limit says nothing about the transfer: then once more. */
+static void read_slowly(int64_t progress_ms, int pieces, int64_t size, useconds_t pause_us)
+{
+    bool held_up = true;
+
+    make_file(16 * MIB);
+    for (int attempt = 0; held_up && attempt < 20; attempt++) {
+        int64_t got = 0;
+
+        held_up = false;
+        prepare(0, 16 * MIB);
+        transfer.options.progress_ms = progress_ms;
+        loop_post(loop, &transfer.task);
+        for (int i = 0; i < pieces && !held_up; i++, got += size) {
+            int64_t begin = clock_monotonic_ms();
+
+            usleep(pause_us);
+            held_up = clock_monotonic_ms() - begin > progress_ms / 3;
+            if (!held_up)
+                get_pattern(got, size);
+        }
+        if (!held_up) {
+            get_pattern(got, 16 * MIB - got);
+            expect_all_sent(16 * MIB);
+            return;
+        }
+        close(peer);
+        wait_for(&transfer.done, 1);
+        close(ours);
+        make_sockets();
+    }
+    fail_msg("this machine held the peer up in each attempt");
+}
+
 static void a_slow_peer_is_waited_for(void **state)
 {
     (void)state;
-    make_file(16 * MIB);
-    prepare(0, 16 * MIB);
-    transfer.options.progress_ms = 1000;
-    loop_post(loop, &transfer.task);
-    for (int i = 0; i < 30; i++) { /* much longer than the limit, and the socket stays full for most of it */
-        usleep(60000);
-        get_pattern(i * (int64_t)BLOCK, BLOCK);
-    }
-    get_pattern(30 * (int64_t)BLOCK, 16 * MIB - 30 * (int64_t)BLOCK);
-    expect_all_sent(16 * MIB);
+    read_slowly(1000, 30, BLOCK, 60000);
 }
 
 static void a_rate_limit_is_kept(void **state)
@@ -430,19 +469,8 @@ static void a_rate_limit_is_kept(void **state)
 /* The kernel calls a socket writable when a third of its buffer is free: that takes this peer longer than the limit. */
 static void a_peer_that_reads_drop_by_drop_is_not_cut(void **state)
 {
-    int64_t got = 0;
-
     (void)state;
-    make_file(16 * MIB);
-    prepare(0, 16 * MIB);
-    transfer.options.progress_ms = 1500;
-    loop_post(loop, &transfer.task);
-    for (int i = 0; i < 100; i++, got += 16384) {
-        usleep(50000);
-        get_pattern(got, 16384);
-    }
-    get_pattern(got, 16 * MIB - got);
-    expect_all_sent(16 * MIB);
+    read_slowly(1500, 100, 16384, 50000);
 }
 
 static void a_rate_limit_does_not_make_up_for_a_pause(void **state)
@@ -502,24 +530,40 @@ static void a_transfer_that_waits_for_its_peer_is_cancelled_at_once(void **state
     assert_int_equal(atomic_load(&transfer.done), 0);
 }
 
-static void a_cancelled_transfer_says_when_its_worker_is_out_of_the_file(void **state)
+/* Cancels a transfer whose worker has not come to it yet. False: the disk was quicker, and the loop has sent it all. */
+static bool cancel_behind(struct blocker *blocker)
 {
-    static struct blocker blocker = {.job.run = run_blocker};
-
-    (void)state;
-    make_file(MIB);
-    if (!make_cold())
-        skip();
-    assert_true(workers_submit(workers, &blocker.job));
-    wait_for(&blocker.running, 1);
+    blocker->job.run = run_blocker;
+    assert_true(workers_submit(workers, &blocker->job));
+    wait_for(&blocker->running, 1);
     start(0, MIB);
     cancel();
     wait_for(&transfer.cancel_returned, 1);
-    assert_int_equal(atomic_load(&transfer.cancelled), 0);
-    atomic_store(&blocker.gate, 1);
-    wait_for(&transfer.cancelled, 1);
+    bool inside = !transfer.too_late;
+    if (inside)
+        assert_int_equal(atomic_load(&transfer.cancelled), 0);
+    atomic_store(&blocker->gate, 1);
+    if (inside)
+        wait_for(&transfer.cancelled, 1);
+    wait_for(&blocker->running, 2);
+    return inside;
+}
+
+static void a_cancelled_transfer_says_when_its_worker_is_out_of_the_file(void **state)
+{
+    static struct blocker blockers[20];
+    size_t attempts = 0;
+
+    (void)state;
+    make_file(MIB);
+    do {
+        if (attempts == ARRAY_SIZE(blockers) || !make_cold())
+            skip();
+        close(peer);
+        close(ours);
+        make_sockets();
+    } while (!cancel_behind(&blockers[attempts++]));
     assert_int_equal(atomic_load(&transfer.done), 0);
-    wait_for(&blocker.running, 2);
 }
 
 static void a_transfer_may_be_cancelled_at_any_moment(void **state)

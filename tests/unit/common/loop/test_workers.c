@@ -4,6 +4,7 @@
 #include "common/loop/workers.h"
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,48 @@ static void a_job_may_be_submitted_again_from_its_completion(void **state)
     loop_destroy(chain.job.loop);
 }
 
+/* A job that comes again and again, and counts by how many threads. */
+struct series {
+    struct job job;
+    struct workers *workers;
+    pthread_t thread;
+    int runs, changes;
+};
+
+static void run_link(struct job *job)
+{
+    struct series *series = CONTAINER_OF(job, struct series, job);
+
+    if (series->runs++ > 0 && !pthread_equal(series->thread, pthread_self()))
+        series->changes++;
+    series->thread = pthread_self();
+}
+
+static void link_done(struct job *job)
+{
+    struct series *series = CONTAINER_OF(job, struct series, job);
+
+    if (series->runs < 5000)
+        assert_true(workers_submit(series->workers, job));
+    else
+        atomic_fetch_add(&done, 1);
+}
+
+static void what_follows_a_job_is_for_the_thread_that_ran_it(void **state)
+{
+    struct loop *loop = start_loop();
+    struct workers *workers = new_pool(4, 10);
+    struct series series = {.job = {.run = run_link, .done = link_done, .loop = loop}, .workers = workers};
+
+    (void)state;
+    assert_true(workers_submit(workers, &series.job));
+    wait_for(&done, 1);
+    /* Each of the others looks at the queue once, when it starts. */
+    assert_in_range(series.changes, 0, 3);
+    assert_true(workers_destroy(workers, PATIENCE));
+    loop_destroy(loop);
+}
+
 static void the_end_of_a_pool_runs_what_waits(void **state)
 {
     struct sample samples[50];
@@ -260,12 +303,15 @@ static void the_end_does_not_wait_for_a_job_that_hangs(void **state)
     hanging = sample_on(loop, &hanging_gate);
     assert_true(workers_submit(hanging_pool, &hanging.job));
     wait_for(&started, 1);
+    assert_false(workers_are_left());
     assert_false(workers_destroy(hanging_pool, 20));
+    assert_true(workers_are_left());
     late = sample_on(loop, NULL);
     assert_false(workers_submit(hanging_pool, &late.job));
     atomic_store(&hanging_gate, 1);
     wait_for(&done, 1);
     assert_true(workers_destroy(hanging_pool, PATIENCE)); /* it hangs no more: another try frees it */
+    assert_false(workers_are_left());
     loop_destroy(loop);
 }
 
@@ -277,6 +323,7 @@ int main(void)
         cmocka_unit_test_setup(a_full_queue_takes_no_job, reset),
         cmocka_unit_test_setup(a_job_without_a_completion_may_free_itself, reset),
         cmocka_unit_test_setup(a_job_may_be_submitted_again_from_its_completion, reset),
+        cmocka_unit_test_setup(what_follows_a_job_is_for_the_thread_that_ran_it, reset),
         cmocka_unit_test_setup(the_end_of_a_pool_runs_what_waits, reset),
         cmocka_unit_test_setup(the_end_does_not_wait_for_a_job_that_hangs, reset),
     };

@@ -15,12 +15,6 @@
 #include "common/proto/proto_quota.h"
 #include "common/proto/proto_storage.h"
 #include "common/proto/proto_tracker.h"
-#include "common/proto/proto_idserver.h"
-#include "common/proto/proto_partial.h"
-#include "common/proto/proto_put.h"
-#include "common/proto/proto_quota.h"
-#include "common/proto/proto_storage.h"
-#include "common/proto/proto_tracker.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -614,6 +614,14 @@ static void the_name_chooses_the_certificate(void **state)
     }
 }
 
+static bool reload_server(struct world *world, const struct tls_options *options, struct error *error)
+{
+    struct tls_fresh *fresh = tls_server_read(world->server, options, error);
+
+    tls_fresh_use(fresh);
+    return fresh;
+}
+
 static void a_reload_takes_good_files_and_refuses_bad_ones(void **state)
 {
     struct world *world = *state;
@@ -631,19 +639,23 @@ static void a_reload_takes_good_files_and_refuses_bad_ones(void **state)
 
     certificates = files_of(world, "next", "pem", 2);
     keys = files_of(world, "good", "key", 3);
-    assert_false(tls_server_reload(world->server, &options, &error));
+    assert_false(reload_server(world, &options, &error));
     assert_non_null(strstr(error.text, "good.key: the private key does not match the certificate"));
     keys = files_of(world, "nothing", "key", 3);
-    assert_false(tls_server_reload(world->server, &options, &error));
+    assert_false(reload_server(world, &options, &error));
     assert_non_null(strstr(error.text, "nothing.key: No such file"));
     certificates = files_of(world, "next", "key", 2);
     keys = files_of(world, "next", "key", 3);
-    assert_false(tls_server_reload(world->server, &options, &error));
+    assert_false(reload_server(world, &options, &error));
     assert_non_null(strstr(error.text, "next.key: no PEM certificates"));
     assert_int_equal(tls_server_expiry(world->server), expiry);
 
     certificates = files_of(world, "next", "pem", 2);
-    assert_true(tls_server_reload(world->server, &options, &error));
+    struct tls_fresh *unused = tls_server_read(world->server, &options, &error);
+    assert_non_null(unused);
+    tls_fresh_drop(unused);
+    assert_int_equal(tls_server_expiry(world->server), expiry);
+    assert_true(reload_server(world, &options, &error));
     assert_true(tls_server_expiry(world->server) > expiry + 40 * 86400);
     /* Who was connected before goes on. */
     assert_int_equal(transport_send(world->near, "more", 4, 0), 4);
@@ -678,7 +690,7 @@ static void reload(struct world *world)
         .profile = TLS_FOR_HTTP, .certificates = &certificates, .keys = &keys, .ca = ""};
     struct error error;
 
-    assert_true(tls_server_reload(world->server, &options, &error));
+    assert_true(reload_server(world, &options, &error));
 }
 
 static void sessions_are_resumed_until_their_key_is_gone(void **state)

@@ -47,6 +47,18 @@ static struct link_cache *make(struct source *source)
     return cache;
 }
 
+static struct link_cache *with_a_key(struct source *source)
+{
+    source_set(source, "app-a issuer " SECRET_A);
+    return make(source);
+}
+
+static void end(struct link_cache *cache, const struct source *source)
+{
+    link_cache_destroy(cache);
+    keys_release(source->keys);
+}
+
 static struct proto_file_key file_number(int number)
 {
     struct proto_file_key file = {"tnvideo", "alice", ""};
@@ -66,84 +78,260 @@ static void a_link_is_remembered_until_it_expires(void **state)
 {
     (void)state;
     struct source source = {0};
-    source_set(&source, "app-a issuer " SECRET_A);
-    struct link_cache *cache = make(&source);
+    struct link_cache *cache = with_a_key(&source);
     struct proto_file_key file = file_number(1), other = file_number(2);
     struct link_token token = token_for(&source, &file, NOW);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_GOOD);
     assert_int_equal(link_cache_count(cache), 1);
-    assert_int_equal(link_cache_verify(cache, &token, &other, NULL, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &other, NULL, "", NULL, NOW), LINK_WRONG);
     struct link_token forged = token;
-    forged.signature[3] ^= 1;
-    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NOW), LINK_WRONG);
+    forged.signature[0] ^= 1;
+    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NULL, NOW), LINK_WRONG);
     forged = token;
     forged.expires++;
-    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NULL, NOW), LINK_WRONG);
     forged = token;
     strcpy(forged.key, "app-b");
-    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &forged, &file, NULL, "", NULL, NOW), LINK_WRONG);
     assert_int_equal(link_cache_count(cache), 1);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + LINK_SKEW - 1), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + LINK_SKEW), LINK_EXPIRED);
-    assert_int_equal(link_cache_count(cache), 0);
-    link_cache_destroy(cache);
-    keys_release(source.keys);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW + LINK_SKEW - 1), LINK_GOOD);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW + LINK_SKEW),
+                         LINK_EXPIRED);
+    struct proto_file_key late = file_number(3);
+    token = token_for(&source, &late, NOW);
+    assert_int_equal(link_cache_verify(cache, &token, &late, NULL, "", NULL, NOW + LINK_SKEW), LINK_EXPIRED);
+    assert_int_equal(link_cache_count(cache), 1);
+    end(cache, &source);
 }
 
 static void a_key_that_goes_or_changes_takes_its_links_along(void **state)
 {
     (void)state;
     struct source source = {0};
-    source_set(&source, "app-a issuer " SECRET_A);
-    struct link_cache *cache = make(&source);
+    struct link_cache *cache = with_a_key(&source);
     struct proto_file_key file = file_number(1);
     struct link_token token = token_for(&source, &file, NOW + 100);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_GOOD);
     source_set(&source, "app-a issuer " SECRET_B);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_WRONG);
     source_set(&source, NULL);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_WRONG);
     source_set(&source, "app-a issuer " SECRET_A " - 2027-01-15T08:00:10Z"); /* NOW + 10 */
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + 9), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW + 10), LINK_WRONG);
-    link_cache_destroy(cache);
-    keys_release(source.keys);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW + 9), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW + 10), LINK_WRONG);
+    source_set(&source, "app-a issuer " SECRET_A " 2027-01-15T08:00:00Z"); /* NOW */
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW - 1), LINK_WRONG);
+    end(cache, &source);
 }
 
 static void no_more_links_are_remembered_than_there_are_places(void **state)
 {
     (void)state;
     struct source source = {0};
-    source_set(&source, "app-a issuer " SECRET_A);
-    struct link_cache *cache = make(&source);
-    for (int i = 0; i < LINK_CACHE_ENTRIES + 10; i++) {
+    struct link_cache *cache = with_a_key(&source);
+    for (int i = 0; i < 30 * LINK_CACHE_ENTRIES; i++) { /* each set has had its fill, whatever the seed */
         struct proto_file_key file = file_number(i);
         struct link_token token = token_for(&source, &file, NOW);
-        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NOW), LINK_GOOD);
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", NULL, NOW), LINK_GOOD);
     }
     assert_int_equal(link_cache_count(cache), LINK_CACHE_ENTRIES);
-    link_cache_destroy(cache);
-    keys_release(source.keys);
+    end(cache, &source);
+}
+
+static void a_link_that_is_used_stays_and_one_too_long_to_keep_is_good_all_the_same(void **state)
+{
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key used = file_number(0), long_one = {.application = "tnvideo"}, file;
+    struct link_token often = token_for(&source, &used, NOW), other;
+    memset(long_one.user, 'u', sizeof(long_one.user) - 1);
+    memset(long_one.file, 'f', sizeof(long_one.file) - 1);
+    struct link_token token = token_for(&source, &long_one, NOW);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(link_cache_verify(cache, &token, &long_one, NULL, "", NULL, NOW), LINK_GOOD);
+    assert_int_equal(link_cache_count(cache), 0);
+    assert_int_equal(link_cache_verify(cache, &often, &used, NULL, "", NULL, NOW), LINK_GOOD);
+    /* While the state is another, whatever is computed comes out wrong: what is good then was remembered. */
+    uint32_t *state_word = &source.keys->items[0].states[KEY_USE_LINK].inner[0];
+    for (int i = 1; i < 20 * LINK_CACHE_ENTRIES; i++) {
+        file = file_number(i);
+        other = token_for(&source, &file, NOW);
+        /* First every set has its fill; then each link comes back, and drives another one out. */
+        for (int shown = i < 10 * LINK_CACHE_ENTRIES ? 1 : 0; shown < 2; shown++)
+            assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_GOOD);
+        if (i % 4 != 0)
+            continue;
+        *state_word ^= 1;
+        assert_int_equal(link_cache_verify(cache, &often, &used, NULL, "", NULL, NOW), LINK_GOOD);
+        *state_word ^= 1;
+    }
+    /* What is met once does not. */
+    *state_word ^= 1;
+    assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_GOOD);
+    *state_word ^= 1;
+    file = file_number(20 * LINK_CACHE_ENTRIES);
+    other = token_for(&source, &file, NOW);
+    assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_GOOD);
+    *state_word ^= 1;
+    assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_WRONG);
+    *state_word ^= 1;
+    assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_GOOD);
+    *state_word ^= 1;
+    assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &long_one, NULL, "", NULL, NOW), LINK_WRONG);
+    other.expires++;
+    assert_int_equal(link_cache_verify(cache, &other, &file, NULL, "", NULL, NOW), LINK_WRONG);
+    end(cache, &source);
 }
 
 static void a_link_of_one_network_is_remembered_for_it(void **state)
 {
     (void)state;
     struct source source = {0};
-    source_set(&source, "app-a issuer " SECRET_A);
-    struct link_cache *cache = make(&source);
+    struct link_cache *cache = with_a_key(&source);
     struct proto_file_key file = file_number(1);
     struct link_token token = {.expires = NOW, .network = true};
     assert_true(link_token_sign(&token, keys_find(source.keys, "app-a"), &file, NULL, "192.0.2.1"));
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", NOW), LINK_GOOD);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "198.51.100.9", NOW), LINK_WRONG);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "nowhere", NOW), LINK_WRONG);
-    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", NULL, NOW), LINK_GOOD);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "198.51.100.9", NULL, NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "nowhere", NULL, NOW), LINK_WRONG);
+    assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", NULL, NOW), LINK_GOOD);
     assert_int_equal(link_cache_count(cache), 1);
-    link_cache_destroy(cache);
-    keys_release(source.keys);
+    end(cache, &source);
+}
+
+/* ---- targets ---- */
+
+static bool knows(struct link_cache *cache, const char *text, int64_t now)
+{
+    struct link_target target = {.bytes = text, .size = strlen(text)};
+    link_cache_expect(cache, &target);
+    return link_cache_knows(cache, &target, now);
+}
+
+/* As a request does. Whether nothing but the target was looked at. */
+static bool asked(struct link_cache *cache, const char *text, const struct link_token *token,
+                  const struct proto_file_key *file, int64_t now)
+{
+    struct link_target target = {.bytes = text, .size = strlen(text)};
+    link_cache_expect(cache, &target);
+    if (link_cache_knows(cache, &target, now))
+        return true;
+    (void)link_cache_verify(cache, token, file, NULL, "", &target, now);
+    return false;
+}
+
+static void a_target_is_known_by_every_byte_and_until_its_link_expires(void **state)
+{
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key file = file_number(1);
+    struct link_token token = token_for(&source, &file, NOW);
+    char text[] = "/files/tnvideo/alice/00000001?e=6b49d200&k=app-a&s=0123456789012345678901";
+    assert_false(asked(cache, text, &token, &file, NOW));
+    assert_true(asked(cache, text, &token, &file, NOW));
+    assert_int_equal(link_cache_count(cache), 1); /* and not the link too, which comes back with its target */
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        text[i] ^= 1;
+        assert_false(knows(cache, text, NOW));
+        text[i] ^= 1;
+    }
+    struct link_target shorter = {.bytes = text, .size = strlen(text) - 1};
+    link_cache_expect(cache, &shorter);
+    assert_false(link_cache_knows(cache, &shorter, NOW));
+    assert_true(knows(cache, text, NOW + LINK_SKEW - 1));
+    assert_false(knows(cache, text, NOW + LINK_SKEW));
+    assert_false(asked(cache, text, &token, &file, NOW + LINK_SKEW)); /* and is not learnt again */
+    assert_false(knows(cache, text, NOW + LINK_SKEW));
+    assert_true(knows(cache, text, NOW));
+    link_cache_forget(cache);
+    assert_false(knows(cache, text, NOW));
+    assert_int_equal(link_cache_count(cache), 0);
+    end(cache, &source);
+}
+
+static void a_target_is_known_while_its_key_is_valid(void **state)
+{
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key file = file_number(1);
+    struct link_token token = token_for(&source, &file, NOW + 100);
+    assert_false(asked(cache, "/a", &token, &file, NOW));
+    assert_true(asked(cache, "/a", &token, &file, NOW));
+    source_set(&source, "app-a issuer " SECRET_B);
+    assert_false(asked(cache, "/a", &token, &file, NOW));
+    assert_false(asked(cache, "/a", &token, &file, NOW));
+    source_set(&source,
+               "app-a issuer " SECRET_A " 2027-01-15T08:00:00Z 2027-01-15T08:00:10Z"); /* NOW, NOW + 10 */
+    assert_false(asked(cache, "/a", &token, &file, NOW));
+    assert_true(asked(cache, "/a", &token, &file, NOW));
+    assert_true(knows(cache, "/a", NOW + 9));
+    assert_false(knows(cache, "/a", NOW + 10));
+    assert_false(knows(cache, "/a", NOW - 1));
+    source_set(&source, NULL);
+    assert_false(knows(cache, "/a", NOW));
+    end(cache, &source);
+}
+
+static void a_target_too_long_to_keep_is_good_all_the_same(void **state)
+{
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key file = file_number(1);
+    struct link_token token = token_for(&source, &file, NOW);
+    char text[400];
+    memset(text, 'x', sizeof(text));
+    text[sizeof(text) - 1] = '\0';
+    for (int i = 0; i < 3; i++)
+        assert_false(asked(cache, text, &token, &file, NOW));
+    assert_int_equal(link_cache_count(cache), 1); /* the link itself */
+    end(cache, &source);
+}
+
+static void what_opens_more_than_one_file_is_remembered_beside_its_targets(void **state)
+{
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key file = file_number(1), other = file_number(2);
+    struct link_token token = {.expires = NOW, .scope = LINK_SCOPE_USER};
+    assert_true(link_token_sign(&token, keys_find(source.keys, "app-a"), &file, NULL, ""));
+    assert_false(asked(cache, "/t/x/1", &token, &file, NOW));
+    assert_int_equal(link_cache_count(cache), 2);
+    /* While the state is another, whatever is computed comes out wrong: what is good then was remembered. */
+    uint32_t *state_word = &source.keys->items[0].states[KEY_USE_LINK].inner[0];
+    *state_word ^= 1;
+    assert_false(asked(cache, "/t/x/2", &token, &other, NOW));
+    assert_true(asked(cache, "/t/x/2", &token, &other, NOW));
+    *state_word ^= 1;
+    assert_int_equal(link_cache_count(cache), 3);
+    end(cache, &source);
+}
+
+static void a_target_whose_link_is_of_one_network_is_not_learnt(void **state)
+{
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key file = file_number(1);
+    struct link_token token = {.expires = NOW, .network = true};
+    struct link_target target = {.bytes = "/a", .size = 2};
+    assert_true(link_token_sign(&token, keys_find(source.keys, "app-a"), &file, NULL, "192.0.2.1"));
+    link_cache_expect(cache, &target);
+    assert_false(link_cache_knows(cache, &target, NOW));
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", &target, NOW), LINK_GOOD);
+    assert_false(link_cache_knows(cache, &target, NOW));
+    assert_int_equal(link_cache_count(cache), 1); /* the link */
+    end(cache, &source);
 }
 
 int main(void)
@@ -152,7 +340,13 @@ int main(void)
         cmocka_unit_test(a_link_is_remembered_until_it_expires),
         cmocka_unit_test(a_key_that_goes_or_changes_takes_its_links_along),
         cmocka_unit_test(no_more_links_are_remembered_than_there_are_places),
+        cmocka_unit_test(a_link_that_is_used_stays_and_one_too_long_to_keep_is_good_all_the_same),
         cmocka_unit_test(a_link_of_one_network_is_remembered_for_it),
+        cmocka_unit_test(a_target_is_known_by_every_byte_and_until_its_link_expires),
+        cmocka_unit_test(a_target_is_known_while_its_key_is_valid),
+        cmocka_unit_test(what_opens_more_than_one_file_is_remembered_beside_its_targets),
+        cmocka_unit_test(a_target_whose_link_is_of_one_network_is_not_learnt),
+        cmocka_unit_test(a_target_too_long_to_keep_is_good_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

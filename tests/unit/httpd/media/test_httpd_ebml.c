@@ -241,6 +241,28 @@ static void test_subtitles_that_are_compressed_are_unpacked(void **state)
     media_buffer_clear(&encodings);
 }
 
+static void test_too_many_subtitles_are_refused_with_their_limit(void **state)
+{
+    struct mkv_maker maker = with_text;
+    struct media_buffer frame = {0}, out;
+    struct error error;
+    (void)state;
+    for (int i = 0; i < 60000; i++)
+        media_put8(&frame, 'a');
+    maker.text_frame = (struct media_view){frame.bytes, frame.size};
+    maker.seconds = 2 * 69; /* of 60,000 bytes each */
+    assert_int_equal(read_texts(&maker, &out, &error), WALK_DONE);
+    media_buffer_clear(&out);
+    maker.seconds += 2;
+    assert_int_equal(read_texts(&maker, &out, &error), WALK_REFUSED);
+    assert_int_equal(error.code, ERROR_UNKNOWN_COMMAND);
+    assert_string_equal(
+        error.text,
+        "its subtitles of one language have more than 4194304 bytes, which are too many for a stream");
+    media_buffer_clear(&out);
+    media_buffer_clear(&frame);
+}
+
 static void test_subtitles_that_are_pictures_are_no_track(void **state)
 {
     struct mkv_maker maker = with_text;
@@ -876,6 +898,7 @@ int main(void)
         cmocka_unit_test(test_subtitles_are_looked_for_where_the_cues_say_nothing_or_wrong),
         cmocka_unit_test(test_each_kind_of_subtitles_becomes_webvtt),
         cmocka_unit_test(test_subtitles_that_are_compressed_are_unpacked),
+        cmocka_unit_test(test_too_many_subtitles_are_refused_with_their_limit),
         cmocka_unit_test(test_subtitles_that_are_pictures_are_no_track),
         cmocka_unit_test(test_elements),
     };

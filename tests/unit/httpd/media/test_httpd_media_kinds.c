@@ -98,11 +98,15 @@ static const struct kind kinds[] = {
     {MEDIA_VIDEO, TYPE('a', 'v', '0', '1'), AV1C, CONFIG("\x81\x08\x00\0"), "av01.0.08M.08", "AV1"},
     {MEDIA_VIDEO, TYPE('a', 'v', '0', '1'), AV1C, CONFIG("\x81\x0d\xc0\0"), "av01.0.13H.10", "AV1"},
     {MEDIA_VIDEO, TYPE('a', 'v', '0', '1'), AV1C, CONFIG("\x81\x45\x60\0"), "av01.2.05M.12", "AV1"},
+    {MEDIA_VIDEO, TYPE('a', 'v', '0', '1'), AV1C, CONFIG("\x81\x65\x60\0"), NULL, NULL}, /* profile 3 */
     {MEDIA_VIDEO, TYPE('a', 'v', '0', '1'), 0, NULL, 0, NULL, NULL},
     {MEDIA_VIDEO, TYPE('v', 'p', '0', '9'), VPCC, CONFIG("\1\0\0\0\2\x1f\xa2\1\1\1\0\0"), "vp09.02.31.10",
      "VP9"},
     {MEDIA_VIDEO, TYPE('v', 'p', '0', '9'), VPCC, CONFIG("\1\0\0\0\0\0\x82\1\1\1\0\0"), "vp09.00.10.08",
      "VP9"},
+    {MEDIA_VIDEO, TYPE('v', 'p', '0', '9'), VPCC, CONFIG("\1\0\0\0\4\x1f\x82\1\1\1\0\0"), NULL, NULL},
+    {MEDIA_VIDEO, TYPE('v', 'p', '0', '9'), VPCC, CONFIG("\1\0\0\0\0\x64\x82\1\1\1\0\0"), NULL, NULL},
+    {MEDIA_VIDEO, TYPE('v', 'p', '0', '9'), VPCC, CONFIG("\1\0\0\0\0\x1f\x92\1\1\1\0\0"), NULL, NULL},
     {MEDIA_VIDEO, TYPE('v', 'p', '0', '9'), 0, NULL, 0, NULL, NULL},
     {MEDIA_VIDEO, TYPE('a', 'v', 'c', '3'), TYPE('a', 'v', 'c', 'C'), CONFIG("\1\x4d\x40\x28\xff\xe0\0"),
      "avc3.4d4028", "H.264"},
@@ -321,7 +325,9 @@ static void test_renditions_and_sounds_are_listed(void **state)
     assert_true(media_name_parse("v.m3u8", 6, &name) && !hls_media(set.items[2].film, &name, 0, &out));
 
     assert_true(dash_manifest(&set, 0, &out));
-    contains(&out, "mediaPresentationDuration=\"PT20.000000S\"");
+    /* A moment longer than the longest stream of it. */
+    contains(&out, "mediaPresentationDuration=\"PT20.001000S\"");
+    contains(&out, "<Period id=\"0\" start=\"PT0.000000S\" duration=\"PT20.001000S\">");
     contains(&out, "<S t=\"0\" d=\"150\" r=\"2\"/><S d=\"50\"/></SegmentTimeline>");
     contains(&out, "value=\"alternate\"/><Representation id=\"a2\" codecs=\"ac-3\" bandwidth=\"");
     contains(&out, "audioSamplingRate=\"44100\"");

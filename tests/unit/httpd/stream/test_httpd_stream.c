@@ -316,9 +316,7 @@ static int tear_down(void **state)
     if (volume[0] != '\0')
         remove_tree(volume);
     volume[0] = '\0';
-    if (httpd.pid > 0)
-        (void)kill(httpd.pid, SIGKILL);
-    httpd.pid = 0;
+    real_daemon_kill(&httpd);
     return 0;
 }
 
@@ -326,14 +324,7 @@ static int tear_down(void **state)
 
 static struct http_answer ask(const char *method, const char *path, const char *fields)
 {
-    struct http_answer answer;
-    char request[1024];
-    int fd = real_daemon_connect(&httpd);
-    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, path, fields);
-    http_send(fd, request);
-    http_answer_read(fd, strcmp(method, "HEAD") == 0, &answer);
-    close(fd);
-    return answer;
+    return http_ask(real_daemon_connect(&httpd), method, path, fields);
 }
 
 static struct http_answer expect(const char *method, const char *path, const char *fields, int status)
@@ -351,10 +342,19 @@ static void expect_status(const char *path, const char *fields, int status)
     free(answer.body);
 }
 
-/* The answer is STATUS and has TEXT. */
+/* Takes the versions of files out of the links of a playlist. */
+static void strip_versions(struct http_answer *answer)
+{
+    char *at = (char *)answer->body;
+    while ((at = strstr(at, "?v=")))
+        memmove(at, at + sizeof("?v=01234567") - 1, strlen(at + sizeof("?v=01234567") - 1) + 1);
+}
+
+/* The answer is STATUS and has TEXT, but for versions. */
 static void expect_text(const char *path, int status, const char *text)
 {
     struct http_answer answer = expect("GET", path, "", status);
+    strip_versions(&answer);
     if (!strstr((const char *)answer.body, text))
         fail_msg("%s has no \"%s\": %s", path, text, (const char *)answer.body);
     free(answer.body);
@@ -390,6 +390,7 @@ static void check_playlists(void)
     expect_text("/hls/film/master.m3u8", 200, "\nm.m3u8\n");
     struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film/m.m3u8", "", 200);
     assert_true(http_answer_has(&answer, "Content-Type: application/vnd.apple.mpegurl"));
+    strip_versions(&answer);
     assert_non_null(strstr((const char *)answer.body,
                            "#EXT-X-MAP:URI=\"init-m-0.mp4\"\n#EXTINF:6.000000,\nm-0.m4s\n#EXTINF:6.000000,\n"
                            "m-1.m4s\n#EXTINF:6.000000,\nm-2.m4s\n#EXTINF:2."));
@@ -399,6 +400,7 @@ static void check_playlists(void)
     expect_text("/hls/tnvideo/alice/film/a1.m3u8", 200, "#EXTINF:6.016000,\na1-0.m4s\n");
     answer = expect("GET", "/dash/tnvideo/alice/film/manifest.mpd", "", 200);
     assert_true(http_answer_has(&answer, "Content-Type: application/dash+xml"));
+    strip_versions(&answer);
     assert_non_null(strstr((const char *)answer.body, "initialization=\"init-v-0.mp4\""));
     free(answer.body);
 }
@@ -444,6 +446,37 @@ static void a_film_is_cut_by_its_index(void **state)
     start();
     check_playlists();
     check_segments();
+    stop();
+}
+
+static void parts_belong_to_one_version_of_the_file(void **state)
+{
+    char path[128];
+    (void)state;
+    start();
+    struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film/m.m3u8", "", 200);
+    const char *version = strstr((const char *)answer.body, "\nm-1.m4s?v=");
+    assert_non_null(version);
+    snprintf(path, sizeof(path), "/hls/tnvideo/alice/film/m-1.m4s?x=1&v=%.8s",
+             version + strlen("\nm-1.m4s?v="));
+    free(answer.body);
+    int asked = fake_requests(&cluster, PROTO_STORAGE_STAT);
+    expect_status(path, "", 200);
+    assert_int_equal(fake_requests(&cluster, PROTO_STORAGE_STAT), asked);
+    /* The file may have become another one since it was looked up: it is asked for once more. */
+    expect_status("/hls/tnvideo/alice/film/m-1.m4s?v=00000000", "", 404);
+    assert_int_equal(fake_requests(&cluster, PROTO_STORAGE_STAT), asked + 1);
+    expect_status("/hls/tnvideo/alice/film/m.m3u8?v=00000000", "", 404);
+    expect_status("/hls/tnvideo/alice/film/init-m-0.mp4?v=00000000", "", 404);
+    expect_status("/dash/tnvideo/alice/film/v-1.m4s?v=00000000", "", 404);
+    /* Other queries of that name mean nothing. */
+    expect_status("/hls/tnvideo/alice/film/master.m3u8?v=00000000", "", 200);
+    expect_status("/dash/tnvideo/alice/film/manifest.mpd?v=00000000", "", 200);
+    expect_status("/info/tnvideo/alice/film?v=00000000", "", 200);
+    expect_status("/hls/tnvideo/alice/film/m-1.m4s?v=2", "", 200);
+    expect_status("/hls/tnvideo/alice/film/m-1.m4s?v=0000000g", "", 200);
+    expect_status("/hls/tnvideo/alice/film/m-1.m4s?v", "", 200);
+    expect_status("/files/tnvideo/alice/film?v=00000000", "", 200);
     stop();
 }
 
@@ -689,6 +722,7 @@ static void a_set_has_what_agrees(void **state)
     add_film("other", 73);
     launch("");
     struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film,other,film/master.m3u8", "", 200);
+    strip_versions(&answer);
     assert_non_null(strstr((const char *)answer.body, "\nm.m3u8\n"));
     assert_non_null(strstr((const char *)answer.body, "\n2-m.m3u8\n"));
     assert_null(strstr((const char *)answer.body, "\n1-m.m3u8\n"));
@@ -962,6 +996,8 @@ static void another_film_under_the_same_id_is_not_taken_for_the_former_one(void 
     assert_true(changes(file, before));
     assert_true(changes(list, list_before));
     answer = expect("GET", list, "", 200);
+    assert_non_null(strstr((const char *)answer.body, "\nm-1.m4s?v=77777777\n"));
+    strip_versions(&answer);
     assert_non_null(strstr((const char *)answer.body, "#EXTINF:8.000000,\nm-0.m4s\n"));
     free(answer.body);
     answer = expect("GET", "/hls/tnvideo/alice/film/i-1.m4s", "", 200);
@@ -969,6 +1005,10 @@ static void another_film_under_the_same_id_is_not_taken_for_the_former_one(void 
     assert_int_equal(content.size, 1000);
     assert_memory_equal(content.bytes, bytes + CONTENT + 200 * STEP, 1000); /* at 8 s, not at 6 */
     free(answer.body);
+    expect_status("/hls/tnvideo/alice/film/m-1.m4s?v=77777777", "", 200);
+    char link[64];
+    snprintf(link, sizeof(link), "/hls/tnvideo/alice/film/m-1.m4s?v=%.8s", before + 1);
+    expect_status(link, "", 404); /* out of the former playlist */
     stop();
 }
 
@@ -1167,6 +1207,7 @@ int main(void)
         cmocka_unit_test_teardown(a_film_is_cut_by_its_index, tear_down),
         cmocka_unit_test_teardown(answers_say_what_they_are_and_for_how_long, tear_down),
         cmocka_unit_test_teardown(another_film_under_the_same_id_is_not_taken_for_the_former_one, tear_down),
+        cmocka_unit_test_teardown(parts_belong_to_one_version_of_the_file, tear_down),
         cmocka_unit_test_teardown(indexes_are_read_once, tear_down),
         cmocka_unit_test_teardown(indexes_are_kept_within_a_bound, tear_down),
         cmocka_unit_test_teardown(an_index_above_the_configured_size_is_not_read, tear_down),

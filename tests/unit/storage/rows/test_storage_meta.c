@@ -635,7 +635,9 @@ static void many_who_ask_for_one_file_get_one_answer_each(void **state)
 /* A loop whose thread stands still, so that what the database has answered is not heard yet. */
 struct held_loop {
     struct task task;
+    struct loop *loop;
     sem_t held, go;
+    sem_t *told; /* by hold_before_the_answer() */
 };
 
 static void hold_run(struct task *task)
@@ -772,12 +774,21 @@ static void of_two_changes_the_older_one_is_never_cached(void **state)
     meta_world_end(&world);
 }
 
+/* On the database's thread, behind a commit. */
+static void hold_before_the_answer(void *argument)
+{
+    struct held_loop *hold = argument;
+    hold_loop(hold->loop, hold);
+    sem_post(hold->told);
+}
+
 /* The row is added, then deleted by another request, and only then its uploader's loop hears of the first. */
 static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **state)
 {
     static struct asked upload;
     struct meta_world world;
     struct held_loop hold;
+    sem_t committed;
     struct meta_row row;
     struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
@@ -786,17 +797,37 @@ static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **stat
     memset(&upload, 0, sizeof(upload));
     upload.world = &world;
     rows_fill_insert(&world, &upload.insert, &key, 5, 77, "");
-    upload.insert.loop = slow;
-    hold_loop(slow, &hold);
-    asked_run_insert(&upload);
-    while (number_beside(&world, "SELECT COUNT(*) FROM t_file_02") == 0)
-        usleep(1000);
+    sem_init(&committed, 0, 0);
+    hold.told = &committed;
+    upload.insert.loop = hold.loop = slow;
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "COMMIT", .runs = true, .meanwhile = hold_before_the_answer, .argument = &hold});
+    loop_do(slow, asked_run_insert, &upload);
+    assert_int_equal(sem_wait(&committed), 0);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     sem_post(&hold.go);
     asked_wait(&upload);
+    lossy_db_arm(NULL);
     assert_int_equal(upload.insert.outcome, META_INSERTED);
     assert_false(meta_find_cached(world.meta, &key, &row));
     loop_destroy(slow);
+    meta_world_end(&world);
+}
+
+/* Of two requests to finish one upload the first adds the row, which then is deleted; the second finds it. */
+static void a_row_that_was_deleted_before_is_not_cached_as_it_was_added(void **state)
+{
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_DELETED);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     meta_world_end(&world);
 }
 
@@ -893,6 +924,38 @@ static void a_change_that_was_lost_does_not_take_a_rivals_for_its_own(void **sta
     /* Nor does it know that it was not done before: others may have restored the file in between. */
     assert_int_equal(asked.change.outcome, META_UNCHANGED);
     assert_int_equal(asked.change.error.code, ERROR_UNAVAILABLE);
+    meta_world_end(&world);
+}
+
+static void delete_anew(void *argument)
+{
+    meta_world_beside(argument,
+                      "UPDATE t_file_02 SET status = 1, deleted_at = 1000, change_id = 6 WHERE id = 'file1'");
+}
+
+/* A RESTORE was carried out, its answer lost, and then another member's DELETE, of the second of the one before, which leaves the same state and
+ * version: the file stays deleted. */
+static void a_restoration_that_was_lost_does_not_undo_a_later_deletion(void **state)
+{
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_beside(&world,
+                      "UPDATE t_file_02 SET status = 1, deleted_at = 1000, change_id = 5 WHERE id = 'file1'");
+    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
+                                    .runs = true,
+                                    .tells = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = delete_anew,
+                                    .argument = &world});
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_UNCHANGED);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     meta_world_end(&world);
 }
 
@@ -1452,9 +1515,11 @@ int main(void)
         cmocka_unit_test(who_must_know_for_sure_joins_no_look_up_that_is_under_way),
         cmocka_unit_test(of_two_changes_the_older_one_is_never_cached),
         cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
+        cmocka_unit_test(a_row_that_was_deleted_before_is_not_cached_as_it_was_added),
         cmocka_unit_test(deletions_and_restorations_at_once_leave_the_cache_right),
         cmocka_unit_test(a_change_whose_answer_was_lost_knows_its_own),
         cmocka_unit_test(a_change_that_was_lost_does_not_take_a_rivals_for_its_own),
+        cmocka_unit_test(a_restoration_that_was_lost_does_not_undo_a_later_deletion),
         cmocka_unit_test(a_deletion_that_comes_late_does_not_undo_a_restoration),
         cmocka_unit_test(a_row_whose_insert_was_not_answered_is_there_once),
         cmocka_unit_test(an_insert_whose_answer_is_a_failure_leaves_no_row),

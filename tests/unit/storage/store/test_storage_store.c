@@ -2,6 +2,7 @@
 #include "storage/store/store_choice.h"
 #include "storage/store/store_look.h"
 #include "storage/store/store_file.h"
+#include "storage/store/store_scan.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -227,6 +228,19 @@ static void a_file_in_a_directory_that_was_exchanged_is_not_in_place(void **stat
     assert_true(store_file_sync_directory(&file, &error));
     assert_false(store_file_in_place(&file, &error));
     assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    /* Of what is missing in the former one nothing is known; nothing is removed from it. */
+    const struct path missing = {.value = 2, .seconds = 1};
+    struct store_scan_look look;
+    int64_t size;
+    int fd;
+    error.code = 0;
+    assert_false(store_file_look(file.path, &missing, &fd, &size, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_int_equal(fd, -1);
+    assert_false(store_scan_look(file.path, "000/000/000/missing", &look, &error));
+    assert_false(store_file_remove(file.path, &file.place, &error));
+    assert_false(store_scan_remove(file.path, "000/000/000", "name", &error));
+    assert_false(store_path_in_place(file.path, &error));
     assert_int_equal(fixture_files(&world.fixture, "gone"), 1);
     assert_true(store_file_discard(&file, &error));
     assert_int_equal(fixture_files(&world.fixture, "gone"), 0);

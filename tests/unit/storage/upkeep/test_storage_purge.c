@@ -386,6 +386,38 @@ static void the_trash_is_measured_by_every_member(void **state)
     end(&world, &keeper);
 }
 
+/* Whatever asks what time it is takes 10 ms. */
+static int64_t slow_monotonic(void *argument)
+{
+    return atomic_fetch_add(&((struct fake_clock *)argument)->monotonic_us, 10000);
+}
+
+static void a_long_measurement_is_not_repeated_at_once(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper);
+    deleted(&world, "one", 1, 5, "");
+    turn(&world, &keeper);
+    assert_int_equal(metric_value(keeper.metrics.trash_files), 1);
+    assert_true(keeper.measure_at_ms <= clock_monotonic_ms()); /* it took no time, by this clock */
+    const struct clock_source slow = {slow_monotonic, fake_clock_wall, &world.clock};
+    clock_set_source(&slow);
+    turn(&world, &keeper);
+    clock_set_source(&world.clock.source);
+    assert_true(keeper.measure_at_ms >= clock_monotonic_ms() + 400);
+    keeper.measure_at_ms += 100000;
+    deleted(&world, "two", 2, 5, "");
+    deleted(&world, "old", 3, KEEP + 300, "");
+    turn(&world, &keeper);
+    assert_int_equal(upkeep_status_of(&world, "old"), -1); /* the purge goes on */
+    assert_int_equal(metric_value(keeper.metrics.trash_files), 1);
+    turn(&world, &keeper);
+    assert_int_equal(metric_value(keeper.metrics.trash_files), 2);
+    end(&world, &keeper);
+}
+
 static void while_the_database_fails_nothing_goes(void **state)
 {
     struct upkeep_world world;
@@ -423,6 +455,7 @@ int main(void)
         cmocka_unit_test(a_row_without_a_group_goes_only_where_its_file_is_its_own),
         cmocka_unit_test(rows_with_one_path_are_purged_together_or_not),
         cmocka_unit_test(the_trash_is_measured_by_every_member),
+        cmocka_unit_test(a_long_measurement_is_not_repeated_at_once),
         cmocka_unit_test(while_the_database_fails_nothing_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

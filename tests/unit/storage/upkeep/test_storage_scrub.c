@@ -522,6 +522,42 @@ static void a_database_that_fails_pauses_the_scrub(void **state)
     end(&world, &keeper);
 }
 
+/* Another directory is laid in the store path's place, with nothing in it; the former one stays open until the next look. */
+static void exchange(const struct upkeep_world *world)
+{
+    char path[256], former[256];
+    snprintf(path, sizeof(path), "%s/one", world->fixture.directory);
+    snprintf(former, sizeof(former), "%s/former", world->fixture.directory);
+    assert_int_equal(rename(path, former), 0);
+    assert_int_equal(mkdir(path, 0755), 0);
+}
+
+static void nothing_is_judged_by_a_directory_that_lies_at_the_store_path_no_more(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    char place[PATH_TEXT_SIZE];
+    (void)state;
+    for (int way = 0; way < 3; way++) { /* no file; a wrong one; one that is right again */
+        start(&world, &keeper, NULL);
+        upkeep_row(&world, "file", 1, way == 1 ? 11 : 10, NULL);
+        if (way > 0)
+            upkeep_file(&world, 1, 10, place);
+        if (way == 2) {
+            scrub(&world, &keeper, false);
+            upkeep_sql(&world, "UPDATE t_file_02 SET status = 3");
+        }
+        exchange(&world);
+        want(&world, true);
+        keeper.renew_at_ms = 0;
+        keeper_turn(&keeper);
+        assert_non_null(strstr(keeper.last_error, "another directory appeared"));
+        assert_int_equal(upkeep_status_of(&world, "file"), way == 2 ? 3 : 0);
+        assert_int_equal(upkeep_hooks.renames, 0);
+        end(&world, &keeper);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -541,6 +577,7 @@ int main(void)
         cmocka_unit_test(an_unasked_scrub_gives_way_to_one_that_is_asked_for),
         cmocka_unit_test(a_place_that_makes_no_sense_means_the_beginning),
         cmocka_unit_test(a_database_that_fails_pauses_the_scrub),
+        cmocka_unit_test(nothing_is_judged_by_a_directory_that_lies_at_the_store_path_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,6 +79,11 @@ static void what_came_in_several_requests_is_one_file(void **state)
     assert_true(told.complete && told.offset == SIZE && told.size == SIZE);
     assert_int_equal(partial_append(fd, &token, SIZE, content, 1), ERROR_EXISTS);
     assert_int_equal(partial_abort(fd, &token), ERROR_EXISTS);
+    /* Another file has the ID by now; and none has it. */
+    beside(&world, "UPDATE t_file_02 SET file_path = '../data/000/000/000/5F9E3FA7_001'");
+    assert_int_equal(partial_abort(fd, &token), ERROR_NOT_FOUND);
+    beside(&world, "DELETE FROM t_file_02");
+    assert_int_equal(partial_abort(fd, &token), ERROR_NOT_FOUND);
     close(fd);
     end_world(&world);
 }
@@ -309,6 +314,109 @@ static void place_of_partial(struct world *world, const char *file, char place[5
     snprintf(place, 512, "%s/one/%s", world->fixture.directory,
              (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
     sqlite3_finalize(statement);
+}
+
+/* ---- between the look at the row and the statement that takes it over ---- */
+
+struct meanwhile {
+    struct world *world;
+    char place[512], other[512];
+};
+
+/* The request that has it writes ten bytes more, and records them. */
+static void record_meanwhile(void *argument)
+{
+    const struct meanwhile *meanwhile = argument;
+    int file = open(meanwhile->place, O_WRONLY);
+    assert_int_equal(pwrite(file, content + 10, 10, 10), 10);
+    close(file);
+    beside(meanwhile->world, "UPDATE t_partial SET synced = 20");
+}
+
+/* It copies the file, and the row gets the copy. */
+static void move_meanwhile(void *argument)
+{
+    const struct meanwhile *meanwhile = argument;
+    char sql[700];
+    assert_int_equal(rename(meanwhile->place, meanwhile->other), 0);
+    snprintf(sql, sizeof(sql), "UPDATE t_partial SET file_path = '../data/%s'",
+             strstr(meanwhile->other, "/one/") + strlen("/one/"));
+    beside(meanwhile->world, sql);
+}
+
+static void size_meanwhile(void *argument)
+{
+    beside(((const struct meanwhile *)argument)->world, "UPDATE t_partial SET file_size = 40");
+}
+
+/* What was recorded, or changed, since a request has read the row is not undone by it: neither an offset, nor a size, nor another file. */
+static void what_is_recorded_between_look_and_take_stays(void **state)
+{
+    struct world world;
+    struct proto_partial_state told;
+    struct meanwhile meanwhile = {.world = &world};
+    struct lossy_db lossy = {
+        .beginning = "SELECT token", .runs = true, .meanwhile = record_meanwhile, .argument = &meanwhile};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    place_of_partial(&world, "film", meanwhile.place);
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_append(fd, &token, 10, content, 5), ERROR_RANGE);
+    assert_true(lossy_db_met());
+    lossy.meanwhile = move_meanwhile;
+    snprintf(meanwhile.other, sizeof(meanwhile.other), "%.*s0F0",
+             (int)(strlen(meanwhile.place) - strlen("000")), meanwhile.place);
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_append(fd, &token, 20, content + 20, 10), ERROR_NONE);
+    assert_true(lossy_db_met());
+    lossy.meanwhile = size_meanwhile;
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_append(fd, &token, 30, content + 30, 10), ERROR_NONE);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NONE);
+    assert_true(told.offset == 40 && told.size == 40);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 40), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* Another request takes the upload over, stores the file, and is told so; it is deleted and purged. */
+static void store_and_purge_meanwhile(void *argument)
+{
+    const struct meanwhile *meanwhile = argument;
+    beside(meanwhile->world, "UPDATE t_partial SET epoch = epoch + 1, claim = 77, state = 2");
+    assert_int_equal(unlink(meanwhile->place), 0);
+}
+
+/* A FINISH that comes to its INSERT late does not bring a file back that was stored, deleted and purged by then. */
+static void a_finish_that_was_taken_over_adds_no_row(void **state)
+{
+    struct world world;
+    struct meanwhile meanwhile = {.world = &world};
+    const struct lossy_db lossy = {.beginning = "UPDATE t_partial SET synced",
+                                   .runs = true,
+                                   .meanwhile = store_and_purge_meanwhile,
+                                   .argument = &meanwhile};
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    place_of_partial(&world, "film", meanwhile.place);
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_UNAVAILABLE);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_file_02"), 0);
+    assert_int_equal(number(&world, "SELECT state FROM t_partial"), 2);
+    assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "film"), ERROR_NOT_FOUND);
+    close(fd);
+    end_world(&world);
 }
 
 /* As after another process has appended, and its request has ended, or not. */
@@ -1031,6 +1139,8 @@ int main(void)
         cmocka_unit_test(what_came_before_a_break_counts),
         cmocka_unit_test(a_piece_with_a_wrong_digest_does_not_count),
         cmocka_unit_test(the_newer_writer_wins),
+        cmocka_unit_test(what_is_recorded_between_look_and_take_stays),
+        cmocka_unit_test(a_finish_that_was_taken_over_adds_no_row),
         cmocka_unit_test(after_another_life_the_file_is_cut_back_and_read_back),
         cmocka_unit_test(a_file_that_others_may_still_write_to_is_left_to_them),
         cmocka_unit_test(a_file_is_shared_with_nobody_but_the_dead),

@@ -478,6 +478,19 @@ static void turned_off_it_is_replayed_once_more_and_emptied(void **state)
 
 /* ---- what is synced, and when ---- */
 
+/* A server that was killed has left rows that no commit has synced, and the new one may find nothing to add. */
+static void rows_that_a_replay_finds_are_synced_before_their_records_go(void **state)
+{
+    struct recovery_world *world = *state;
+    store(world, "film", 7, 3000);
+    save_journal(world);
+    forget_events();
+    replayed(world);
+    const char *last = strrchr(events, 'F');
+    assert_non_null(last);
+    assert_int_equal(last[1], 'W'); /* between the files and the journal's new head */
+}
+
 static void a_promise_costs_one_sync_and_what_is_not_promised_one_of_its_row(void **state)
 {
     struct recovery_world *world = *state;
@@ -620,6 +633,7 @@ static void what_does_not_fit_is_synced_itself(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(rows_that_a_replay_finds_are_synced_before_their_records_go),
         TEST(a_row_and_a_file_that_were_lost_are_there_again),
         TEST(what_is_replayed_counts_though_the_quota_is_full),
         TEST(what_was_removed_since_does_not_come_back),

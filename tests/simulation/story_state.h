@@ -1,0 +1,74 @@
+/*
+ * story_state: what story.c, story_partial.c, story_meeting.c and story_journal.c share of a story: its files, its servers, and what is noted of both. Private to these.
+ */
+#ifndef REEL_TESTS_SIMULATION_STORY_STATE_H
+#define REEL_TESTS_SIMULATION_STORY_STATE_H
+
+#include "common/proto/proto_put.h"
+#include "tests/simulation/client.h"
+#include "tests/simulation/history.h"
+
+#define STORAGES_MAX 2
+#define FILES_MAX    6
+#define CONTENTS     2
+#define NAMES        3
+
+struct file {
+    struct history history;
+    int begun;    /* operations, those under way too */
+    bool damaged; /* its bytes were taken away once: what is refused of it says nothing */
+    char id[PROTO_FILE_SIZE];
+};
+
+extern struct file story_files[FILES_MAX];
+extern uint8_t story_digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
+extern struct node story_storages[STORAGES_MAX];
+extern int story_file_count, story_storage_count;
+extern int story_clients_left; /* whose requests are under way, or to come */
+extern int64_t story_partial_keep_us;
+
+/* ---- story.c ---- */
+
+/* A storage server, by chance. */
+struct node *story_any_storage(void);
+void story_fill_key(struct proto_file_key *key, int file);
+/* Name number NUMBER. */
+void story_fill_name(char name[PROTO_NAME_SIZE], int number);
+/* OPERATION becomes a part of the file's history. */
+void story_note(int file, const struct operation *operation);
+/* There is room for one more operation of FILE, which is begun. */
+MUST_CHECK bool story_begin(int file);
+/* How a change was answered; false: it was certainly not begun. */
+MUST_CHECK bool story_judge_change(struct operation *operation, const struct reply *reply);
+
+/* Asks NODE for OPERATION of FILE and notes what came of it. False: nobody was reached. */
+MUST_CHECK bool story_do(int file, struct node *node, struct operation *operation);
+
+/* The power of all storage servers fails, and comes back. */
+void story_power_cut(void);
+
+/* ---- story_journal.c ---- */
+
+extern bool story_journal; /* a story with the upload journal */
+/* It is one; DIRECTORY is the database's. */
+void journal_story_begin(const char *directory);
+/* May the power be cut at steps of the journal, from now on? */
+void journal_story_steps(bool may);
+/* Of the database's disk, too. ITEMS: the options of a server. False: the servers are to go on without the journal, which is gone. */
+MUST_CHECK bool journal_story_power_cut(const char *const *items);
+/* NODE is at STEP; true: the power fails there. */
+MUST_CHECK bool journal_story_reached(struct node *node, const char *step);
+
+/* ---- story_meeting.c ---- */
+
+/* What one server asks of the database about a file, a change of it at another one, and an upload of it at the first meet. */
+void story_meet(void);
+
+/* ---- story_partial.c ---- */
+
+/* A client takes a step of an upload in several requests: of one that others are at, too. */
+void partial_step(void);
+/* Everything works: what was answered of each is so, and it can be finished. */
+void partial_last_look(void);
+
+#endif
