@@ -43,8 +43,9 @@ def missing():
 
 
 def pytest_command(arguments):
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", "--tb=short",
-            *(arguments or [str(HERE)])]
+    """Those of this directory, where ARGUMENTS name no others."""
+    named = any(not argument.startswith("-") and pathlib.Path(argument.split("::")[0]).exists() for argument in arguments)
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", "--tb=short", *arguments, *([] if named else [str(HERE)])]
 
 
 def inside(arguments):

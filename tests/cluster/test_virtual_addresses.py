@@ -24,6 +24,7 @@ def virtual(whole, request):
     finally:
         keepalived.stop()
         wait_for(keepalived.cleared, 10, "the address's removal")
+    assert not keepalived.killed(), keepalived.log()
 
 
 def answers(address):
@@ -62,7 +63,7 @@ def test_the_address_moves_when_the_daemon_dies_and_when_it_hangs(whole, virtual
     mine.start()
     wait_for(mine.healthy, 20, "health")
     time.sleep(3)
-    assert virtual.owners() == [second], "it must stay where it is: every move breaks downloads"
+    assert virtual.owners() == [second], "it must stay where it is: every move breaks downloads\n" + virtual.log()
     other = on[second]
     other.process.send_signal(signal.SIGSTOP)
     try:

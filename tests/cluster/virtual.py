@@ -63,8 +63,15 @@ class Keepalived:
     def owned_by(self, host, seconds=15):
         wait_for(lambda: self.owners() == [host], seconds, f"{self.address} on {host} alone")
 
+    def logs(self):
+        return {host: (host.dir / f"keepalived-{self.role}.log").read_text() for host in self.hosts}
+
     def log(self):
-        return "\n".join((h.dir / f"keepalived-{self.role}.log").read_text()[-3000:] for h in self.hosts)
+        return "\n".join(f"-- {host}: {text[-3000:]}" for host, text in self.logs().items())
+
+    def killed(self):
+        """The hosts on which the part of keepalived that keeps the address ended by itself and was started anew."""
+        return [host for host, text in self.logs().items() if "died: Respawning" in text]
 
     def stop(self):
         for process in self.processes.values():
