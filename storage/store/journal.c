@@ -95,7 +95,7 @@ static bool write_piece(struct journal *journal, struct journal_record *const *r
         at += journal_record_size(records[i]);
     }
     memset(journal->buffer + at, 0, (size_t)size - at);
-    return journal_write_bytes(journal, journal->buffer, (size_t)size, JOURNAL_REGION + position, error);
+    return journal_write_records(journal, (size_t)size, position, error);
 }
 
 static bool write_group(struct journal *journal, struct journal_record *const *records, size_t count,
@@ -107,7 +107,7 @@ static bool write_group(struct journal *journal, struct journal_record *const *r
                                      layout->second_size, second, error)))
         return false;
     CRASH_POINT("journal-written");
-    if (!journal_sync_data(journal, error))
+    if (!journal_sync_records(journal, error))
         return false;
     CRASH_POINT("journal-synced");
     return true;

@@ -83,18 +83,28 @@ static bool journal_read_heads(struct journal *journal, struct error *error)
                      journal->path);
 }
 
-/* The same file past the page cache, for the records: nobody reads them soon, and what they are copied from is in memory anyway. A file
- * system that has no such way is written to through the cache. */
-static void open_direct(struct journal *journal)
+/* A descriptor more of the same file. -1: errno says why. */
+static int open_again(const struct journal *journal, int flags)
 {
-    struct stat status, direct;
-    journal->direct_fd = open(journal->path, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
-    if (journal->direct_fd < 0 ||
-        (fstat(journal->fd, &status) == 0 && fstat(journal->direct_fd, &direct) == 0 &&
-         status.st_dev == direct.st_dev && status.st_ino == direct.st_ino))
-        return;
-    (void)close(journal->direct_fd);
-    journal->direct_fd = -1;
+    struct stat status, again;
+    int fd = open(journal->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags);
+    if (fd < 0 || (fstat(journal->fd, &status) == 0 && fstat(fd, &again) == 0 &&
+                   status.st_dev == again.st_dev && status.st_ino == again.st_ino))
+        return fd;
+    (void)close(fd);
+    errno = ESTALE; /* another file lies there now */
+    return -1;
+}
+
+/* Records go past the page cache: nobody reads them soon, and what they are copied from is in memory anyway. A file system that has no such
+ * way is written to through the cache. */
+static bool open_ways_to_write(struct journal *journal, struct error *error)
+{
+    journal->head_fd = open_again(journal, 0);
+    if (journal->head_fd < 0)
+        return error_set_errno(error, errno, "cannot open %s a second time", journal->path);
+    journal->direct_fd = open_again(journal, O_DIRECT);
+    return true;
 }
 
 struct journal *journal_open(const char *path, int64_t timeout_ms, bool *absent, struct error *error)
@@ -109,7 +119,7 @@ struct journal *journal_open(const char *path, int64_t timeout_ms, bool *absent,
         return NULL;
     }
     pthread_mutex_init(&journal->mutex, NULL);
-    journal->direct_fd = -1;
+    journal->head_fd = journal->direct_fd = -1;
     journal->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
     if (journal->fd < 0) {
         struct stat status;
@@ -119,8 +129,7 @@ struct journal *journal_open(const char *path, int64_t timeout_ms, bool *absent,
     } else if (lock_wait(journal, LOCK_RECOVERY, F_WRLCK, timeout_ms, error)) {
         journal->alone = journal_lock(journal->fd, LOCK_LIVING, F_WRLCK);
         journal->held = journal_lock(journal->fd, LOCK_HOLDER, F_WRLCK);
-        open_direct(journal);
-        if (!journal->held || journal_read_heads(journal, error))
+        if (open_ways_to_write(journal, error) && (!journal->held || journal_read_heads(journal, error)))
             return journal;
     }
     journal_close(journal);
@@ -133,6 +142,8 @@ void journal_close(struct journal *journal)
         return;
     if (journal->direct_fd >= 0)
         (void)close(journal->direct_fd);
+    if (journal->head_fd >= 0)
+        (void)close(journal->head_fd);
     if (journal->fd >= 0)
         (void)close(journal->fd); /* what had to be written was synced; the locks go with it */
     pthread_cond_destroy(&journal->changed);
@@ -180,19 +191,19 @@ void journal_leave(struct journal *journal)
 
 /* ---- space ---- */
 
-bool journal_write_bytes(struct journal *journal, const void *bytes, size_t size, int64_t offset,
-                         struct error *error)
+static bool write_bytes(struct journal *journal, int fd, const void *bytes, size_t size, int64_t offset,
+                        struct error *error)
 {
     const char *next = bytes;
-    bool direct = journal->direct_fd >= 0 && bytes == journal->buffer; /* records, in whole blocks */
     while (size > 0) {
-        ssize_t written = pwrite(direct ? journal->direct_fd : journal->fd, next, size, (off_t)offset);
+        ssize_t written = pwrite(fd, next, size, (off_t)offset);
         if (written < 0 && errno == EINTR)
             continue;
-        if (written < 0 && errno == EINVAL && direct) { /* blocks of another size: through memory */
+        if (written < 0 && errno == EINVAL &&
+            fd == journal->direct_fd) { /* blocks of another size: through memory */
             (void)close(journal->direct_fd);
             journal->direct_fd = -1;
-            direct = false;
+            fd = journal->fd;
             continue;
         }
         if (written <= 0)
@@ -204,9 +215,20 @@ bool journal_write_bytes(struct journal *journal, const void *bytes, size_t size
     return true;
 }
 
-bool journal_sync_data(const struct journal *journal, struct error *error)
+static bool sync_bytes(const struct journal *journal, int fd, struct error *error)
 {
-    return fdatasync(journal->fd) == 0 || error_set_errno(error, errno, "cannot sync %s", journal->path);
+    return fdatasync(fd) == 0 || error_set_errno(error, errno, "cannot sync %s", journal->path);
+}
+
+bool journal_write_records(struct journal *journal, size_t size, int64_t position, struct error *error)
+{
+    int fd = journal->direct_fd >= 0 ? journal->direct_fd : journal->fd;
+    return write_bytes(journal, fd, journal->buffer, size, JOURNAL_REGION + position, error);
+}
+
+bool journal_sync_records(const struct journal *journal, struct error *error)
+{
+    return sync_bytes(journal, journal->fd, error);
 }
 
 /* HEAD becomes what the file says, in the place of the older one of both. */
@@ -215,9 +237,9 @@ bool journal_write_head(struct journal *journal, struct journal_head *head, stru
     uint8_t block[JOURNAL_BLOCK];
     head->count = journal->head.count + 1;
     journal_head_pack(block, head);
-    if (!journal_write_bytes(journal, block, sizeof(block), (int64_t)(head->count % 2) * JOURNAL_BLOCK,
-                             error) ||
-        !journal_sync_data(journal, error))
+    if (!write_bytes(journal, journal->head_fd, block, sizeof(block),
+                     (int64_t)(head->count % 2) * JOURNAL_BLOCK, error) ||
+        !sync_bytes(journal, journal->head_fd, error))
         return false;
     pthread_mutex_lock(&journal->mutex);
     journal->head = *head;
@@ -244,8 +266,8 @@ static bool fill(struct journal *journal, int64_t size, struct error *error)
     char *zeros = calloc(1, FILL_BYTES);
     bool fine = zeros || error_set(error, ERROR_UNAVAILABLE, "no memory for the upload journal");
     for (int64_t at = 0; fine && at < size; at += (int64_t)FILL_BYTES)
-        fine =
-            journal_write_bytes(journal, zeros, (size_t)min_i64((int64_t)FILL_BYTES, size - at), at, error);
+        fine = write_bytes(journal, journal->fd, zeros, (size_t)min_i64((int64_t)FILL_BYTES, size - at), at,
+                           error);
     free(zeros);
     return fine &&
            (fsync(journal->fd) == 0 || error_set_errno(error, errno, "cannot sync %s", journal->path));

@@ -11,7 +11,9 @@
 
 struct journal {
     char *path;
-    int fd;
+    /* The kernel tells each descriptor once that something written could not be carried out. So the heads, which another thread writes, have
+     * one of their own: else the sync of a head is told what became of records, whose own sync then succeeds. */
+    int fd, head_fd;
     int direct_fd; /* the same file past the page cache, for the thread that writes; -1: there is no such way */
     bool held, alone;
     int64_t wanted_size;
@@ -43,10 +45,10 @@ struct journal {
 #define JOURNAL_ASKED_MIN                                                                                    \
     64 /* uploads that want it before its space is written: many servers never take so many */
 
-/* SIZE bytes at OFFSET; what is in the journal's buffer past the page cache, where that can be. BLOCKS. */
-MUST_CHECK bool journal_write_bytes(struct journal *journal, const void *bytes, size_t size, int64_t offset,
-                                    struct error *error);
-MUST_CHECK bool journal_sync_data(const struct journal *journal, struct error *error);
+/* SIZE bytes of the journal's buffer at POSITION of the region, past the page cache, where that can be. BLOCKS. */
+MUST_CHECK bool journal_write_records(struct journal *journal, size_t size, int64_t position,
+                                      struct error *error);
+MUST_CHECK bool journal_sync_records(const struct journal *journal, struct error *error);
 /* HEAD becomes what the file says, in the place of the older one of both. BLOCKS. */
 MUST_CHECK bool journal_write_head(struct journal *journal, struct journal_head *head, struct error *error);
 

@@ -30,8 +30,8 @@ struct sector {
     uint8_t *old; /* NULL while it is clean */
 };
 
-static char file[300]; /* "": there is no journal */
-static bool descriptors[FDS_MAX];
+static char file[300];                                 /* "": there is no journal */
+static bool descriptors[FDS_MAX], to_be_told[FDS_MAX]; /* of something that could not be written */
 static struct sector sectors[SECTORS_MAX];
 static bool name_lasts;
 static int syncs;
@@ -43,8 +43,10 @@ void journal_disk_begin(const char *path)
 
 void journal_disk_opened(const char *name, int fd)
 {
-    if (file[0] && strcmp(name, file) == 0 && fd < FDS_MAX)
+    if (file[0] && strcmp(name, file) == 0 && fd < FDS_MAX) {
         descriptors[fd] = true;
+        to_be_told[fd] = false;
+    }
 }
 
 void journal_disk_forget(int fd)
@@ -114,10 +116,10 @@ ssize_t journal_disk_read(int fd, void *bytes, size_t size, off_t offset)
     return __real_pread(fd, bytes, size, offset);
 }
 
+/* What cannot be written is told to every descriptor once, as in the kernel. */
 int journal_disk_sync(int fd)
 {
     int own = ++syncs;
-    (void)fd;
     for (size_t i = 0; i < SECTORS_MAX; i++) {
         if (sectors[i].state == SECTOR_CHANGED) {
             sectors[i].state = SECTOR_SYNCING;
@@ -134,6 +136,13 @@ int journal_disk_sync(int fd)
         else
             sectors[i].state = SECTOR_LOST;
     }
+    if (!fine) {
+        memcpy(to_be_told, descriptors, sizeof(to_be_told));
+    } else if (to_be_told[fd]) {
+        fine = false;
+        errno = EIO;
+    }
+    to_be_told[fd] = false;
     return fine ? 0 : -1;
 }
 

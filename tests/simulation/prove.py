@@ -33,7 +33,8 @@ def first_seed(copy, mutant, seeds):
     try:
         path.write_text(mutant.apply(copy.top))
         build(copy)
-        done = subprocess.run([copy.top / BINARY, "--first", "1", str(seeds)], capture_output=True, text=True)
+        options = [word for word in mutant.test[1:] if word.startswith("-")]
+        done = subprocess.run([copy.top / BINARY, *options, "1", str(seeds)], capture_output=True, text=True)
     finally:
         path.write_text(original)
     found = re.search(r"^seed (\d+) ", done.stdout, re.M)
