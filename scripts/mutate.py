@@ -25,7 +25,8 @@ TOP = Path(__file__).resolve().parent.parent
 MUTANTS = TOP / "tests/mutation/mutants"
 FAULTS = TOP / "tests/simulation/faults"
 README = TOP / "tests/mutation/README.md"
-DAEMONS = ["reel-tracker", "reel-idserver", "reel-storage", "reel-httpd", "reel", "reel_shared", "powercut", "clockstep"]
+PROGRAMS = ["reel-tracker", "reel-idserver", "reel-storage", "reel-httpd", "reel", "reel_shared", "reel-example",
+            "reel-poster", "powercut", "clockstep"]
 
 
 class Broken(Exception):
@@ -111,7 +112,7 @@ class Copy:
             self.run(["cmake", "--preset", "simulation", "-DREEL_WERROR=OFF"], "configure")
             self.run(["cmake", "--build", "--preset", "simulation"], "the build")
         else:
-            self.run(["cmake", "--build", "--preset", "asan", "--target", *(rest[:1] if kind == "unit" else DAEMONS)], "the build")
+            self.run(["cmake", "--build", "--preset", "asan", "--target", *(rest[:1] if kind == "unit" else PROGRAMS)], "the build")
         environment = os.environ | {"REEL_BUILD": str(self.build),
                                     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1",
                                     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99"}
@@ -155,7 +156,8 @@ class Runner:
                 passed = copy.test(mutant.test, 1800)
                 gate["seconds"] = time.monotonic() - began if passed else -1
         if gate["seconds"] < 0:
-            raise Broken(f"{' '.join(words)} fails without a mutant")
+            said = (copy.top / "build/test.txt").read_text(errors="replace").splitlines()
+            raise Broken("\n    ".join([f"{' '.join(words)} fails without a mutant", *said[-40:]]))
         return gate["seconds"]
 
     def one(self, copy, mutant):
@@ -244,7 +246,7 @@ def main():
     for thread in threads:
         thread.join()
     for fault in runner.broken:
-        print(f"broken: {fault}")
+        print(f"broken: {fault.splitlines()[0]}")
     for name in runner.survived:
         print(f"survived: {name}")
     done = len(runner.killed) + len(runner.survived)

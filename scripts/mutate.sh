@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 case " $* " in
     *" --check "* | *" --list "* | *" --help "* | *" -h "*) ;;
-    *) scripts/install-packages.sh build run test ;;
+    *) scripts/install-packages.sh build run test http ;;
 esac
 exec python3 scripts/mutate.py "$@"
