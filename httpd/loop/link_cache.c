@@ -18,13 +18,14 @@
 #define SETS     (LINK_CACHE_ENTRIES / WAYS)
 #define HEAD     (KEY_ID_SIZE + LINK_SIGNATURE_WORDS * sizeof(uint64_t))
 #define LINE     64  /* of a processor's cache */
-#define KEPT_MAX 240 /* bytes; what is longer (names of hundreds of bytes) is computed each time */
+#define KEPT_MAX 237 /* bytes; what is longer (names of hundreds of bytes) is computed each time */
 
 _Static_assert(LINK_CACHE_ENTRIES % WAYS == 0, "every set is full");
 
 struct link_kept {
     _Alignas(LINE) int64_t from; /* targets alone: good from this second on, and before the other */
     int64_t until;
+    struct http_target_plain plain; /* likewise */
     uint8_t bytes[KEPT_MAX];
 };
 
@@ -213,21 +214,19 @@ static enum link_verdict verify_link(struct link_cache *cache, const struct link
 
 /* ---- targets ---- */
 
-void link_cache_expect(const struct link_cache *cache, struct link_target *target)
-{
-    target->hash = hash_of(cache, target->bytes, target->size);
-    __builtin_prefetch(&cache->targets.sets[set_of(target->hash)]);
-}
-
-bool link_cache_knows(struct link_cache *cache, const struct link_target *target, int64_t now)
+bool link_cache_knows(struct link_cache *cache, struct link_target *target, int64_t now)
 {
     link_cache_refresh(cache);
+    target->known = false;
+    target->hash = hash_of(cache, target->bytes, target->size);
     const struct link_place place = find_place(&cache->targets, target->hash);
     if (!is_kept(&cache->targets, &place, target->bytes, target->size))
         return false;
     const struct link_kept *kept = &cache->targets.kept[place.set][place.way];
     mark_used(&cache->targets, &place);
-    return now >= kept->from && now < kept->until;
+    target->plain = kept->plain;
+    target->known = now >= kept->from && now < kept->until;
+    return target->known;
 }
 
 static void learn(struct link_cache *cache, const struct link_target *target, const struct link_token *token)
@@ -238,6 +237,7 @@ static void learn(struct link_cache *cache, const struct link_target *target, co
     struct link_kept *kept = table_keep(&cache->targets, &place, target->bytes, target->size);
     if (!kept)
         return;
+    kept->plain = http_target_plain_of((struct http_text){target->bytes, target->size}, target->parsed);
     const struct key *key = cache->keys ? keys_find(cache->keys, token->key) : NULL;
     kept->from = key ? key->from : INT64_MAX;
     kept->until = key ? min_i64(key->until, token->expires + LINK_SKEW) : 0;

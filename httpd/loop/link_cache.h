@@ -6,6 +6,7 @@
 #define REEL_HTTPD_LINK_CACHE_H
 
 #include "common/auth/link_token.h"
+#include "httpd/syntax/http_target.h"
 
 #define LINK_CACHE_ENTRIES 1024
 
@@ -26,18 +27,17 @@ void link_cache_destroy(struct link_cache *cache); /* NULL is nothing */
 struct link_target {
     const char *bytes;
     size_t size;
-    uint64_t hash; /* link_cache_expect() fills it */
+    uint64_t hash;                    /* this, and KNOWN, is for link_cache_knows() to fill */
+    bool known;                       /* its answer */
+    struct http_target_plain plain;   /* learnt with it; filled where KNOWN */
+    const struct http_target *parsed; /* to be learnt: it, taken apart as a file; borrowed */
 };
 
-/* TARGET is going to be asked for: what is to be read then is on its way meanwhile, since it is rarely near the processor. */
-void link_cache_expect(const struct link_cache *cache, struct link_target *target);
-
-/* Whether TARGET, which was expected, was learnt and is good at NOW (seconds since the epoch), for any client and without a look at the
- * link in it. */
-MUST_CHECK bool link_cache_knows(struct link_cache *cache, const struct link_target *target, int64_t now);
+/* Whether TARGET was learnt and is good at NOW (seconds since the epoch), for any client and without a look at the link in it. */
+bool link_cache_knows(struct link_cache *cache, struct link_target *target, int64_t now);
 
 /* What link_token_verify() says of TOKEN for FILE, shown as VIEW, and a client at the numeric address HOST, at NOW. TARGET: NULL, or one
- * that link_cache_knows() did not know and that alone decides which file and view are shown, and that no other link is: where the
+ * that link_cache_knows() was asked about and did not know and that alone decides which file and view are shown, and that no other link is: where the
  * link is good and not bound to a network, it is learnt. */
 enum link_verdict link_cache_verify(struct link_cache *cache, const struct link_token *token,
                                     const struct proto_file_key *file, const struct link_view *view,

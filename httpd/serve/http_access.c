@@ -33,6 +33,12 @@ static bool is_secure_target(struct http_text text)
     return http_target_split(text, &scheme, &authority, &rest) && scheme.size == sizeof("https") - 1;
 }
 
+/* Only HTTPS is served, and this is not under TLS. */
+static bool is_redirected(const struct http_connection *connection)
+{
+    return !connection->transport.tls && !connection->by_proxy && connection->loop->settings->https_port > 0;
+}
+
 /* Methods of what TARGET names, for Allow. */
 static const char *methods_of(const struct http_settings *settings, enum http_target_kind kind,
                               const struct http_target *target)
@@ -80,7 +86,7 @@ bool http_access_target(struct http_connection *connection, struct http_target *
         *kind == HTTP_TARGET_TUS && settings->write != HTTP_WRITE_OFF && !connection->exchange.is_draft;
     if (*kind == HTTP_TARGET_BROKEN || (*kind == HTTP_TARGET_SERVER && !options))
         http_answer_refuse(connection, 400, "the request-target is malformed");
-    else if (plain && settings->https_port > 0 && *kind != HTTP_TARGET_SERVER)
+    else if (is_redirected(connection) && *kind != HTTP_TARGET_SERVER)
         http_answer_redirect(connection);
     else if (plain && settings->serves_https && is_secure_target(text))
         http_answer_refuse(connection, 421, "an https:// target, and the connection is not under TLS");
@@ -232,19 +238,35 @@ static bool access_take_form(struct http_connection *connection, enum http_link_
     return false;
 }
 
-void http_access_expect(const struct http_connection *connection, struct link_target *whole)
+/* Whether the target is all that says which file may be read, and that over this connection. */
+static bool is_all(const struct http_connection *connection)
 {
-    if (!connection->loop->settings->access_signed)
-        return;
-    struct http_text text =
-        http_request_text(http_answer_request_head(connection), connection->exchange.request.target);
-    *whole = (struct link_target){.bytes = text.bytes, .size = text.size};
-    link_cache_expect(connection->loop->links, whole);
+    return http_request_field_count(&connection->exchange.request, HTTP_FIELD_COOKIE) == 0;
+}
+
+bool http_access_knows(struct http_connection *connection, struct link_target *whole,
+                       struct http_target *target)
+{
+    const struct http_settings *settings = connection->loop->settings;
+    struct http_exchange *exchange = &connection->exchange;
+    whole->bytes = NULL;
+    if (!settings->access_signed || !is_all(connection))
+        return false;
+    struct http_text text = http_request_text(http_answer_request_head(connection), exchange->request.target);
+    whole->bytes = text.bytes;
+    whole->size = text.size;
+    if (!link_cache_knows(connection->loop->links, whole, clock_wall_seconds()) || whole->plain.file == 0 ||
+        (exchange->request.method != HTTP_METHOD_GET && exchange->request.method != HTTP_METHOD_HEAD) ||
+        is_redirected(connection))
+        return false;
+    http_target_take_plain(text, whole->plain, target);
+    exchange->allow = methods_of(settings, HTTP_TARGET_FILE, target);
+    return access_take_form(connection, HTTP_LINK_QUERY);
 }
 
 bool http_access_admits(struct http_connection *connection, const struct http_target *target,
                         const struct proto_file_key *key, const struct link_view *view,
-                        const struct link_target *whole)
+                        struct link_target *whole)
 {
     const struct http_settings *settings = connection->loop->settings;
     struct link_cache *links = connection->loop->links;
@@ -252,19 +274,21 @@ bool http_access_admits(struct http_connection *connection, const struct http_ta
     char client[INET6_ADDRSTRLEN];
     if (!settings->access_signed)
         return true;
-    int64_t now = clock_wall_seconds();
     /* Of a stream the target stands for several files; beside cookies it is not all that counts. */
-    if (whole && http_request_field_count(&connection->exchange.request, HTTP_FIELD_COOKIE) > 0)
+    if (whole && !whole->bytes)
         whole = NULL;
-    if (whole && link_cache_knows(links, whole, now))
+    if (whole && whole->known)
         return access_take_form(connection, HTTP_LINK_QUERY);
+    if (whole)
+        whole->parsed = target;
     if (!access_take_form(connection, find_link(connection, target, &token)))
         return false;
     if (token.network)
         http_access_client(connection, client);
     /* At the same address a shared cache would give it to clients of every network. */
     connection->exchange.is_private = connection->exchange.is_private || token.network;
-    switch (link_cache_verify(links, &token, key, view, token.network ? client : "", whole, now)) {
+    switch (link_cache_verify(links, &token, key, view, token.network ? client : "", whole,
+                              clock_wall_seconds())) {
     case LINK_GOOD:
         return true;
     case LINK_EXPIRED:

@@ -36,14 +36,16 @@ MUST_CHECK int http_access_shown(struct http_connection *connection, const struc
 /* True where the request has an Authorization field. */
 bool http_access_has_token(const struct http_connection *connection);
 
-/* Before the request's target is taken apart: WHOLE is all of it as the loop's link_cache expects it; nothing where access is open. */
-void http_access_expect(const struct http_connection *connection, struct link_target *whole);
+/* Before the request's target is taken apart: WHOLE is all of it, for http_access_admits(). True where it is remembered as the address
+ * of a file with a good link, of which nothing has to be looked at again: TARGET is a file, and the request may have it. */
+MUST_CHECK bool http_access_knows(struct http_connection *connection, struct link_target *whole,
+                                  struct http_target *target);
 
 /* True where the request may have the file KEY of TARGET, shown as VIEW. WHOLE and VIEW are NULL where TARGET is a stream. exchange->is_private says whether its answer may be kept by shared caches.
  * False: it was refused, 400 for a link that is written wrongly or not alone, 403 for none, a wrong or an expired one. */
 MUST_CHECK bool http_access_admits(struct http_connection *connection, const struct http_target *target,
                                    const struct proto_file_key *key, const struct link_view *view,
-                                   const struct link_target *whole);
+                                   struct link_target *whole);
 
 /* The address of a signed link whose last segment is "cookie", after http_access_admits(): 204 that sets the link as cookies for
  * this user's files and streams. False: it is no such address. Leaves the connection in CONNECTION_SEND. */

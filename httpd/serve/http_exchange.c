@@ -206,7 +206,7 @@ static void exchange_look_up(struct http_connection *connection, const struct ht
 
 /* TARGET is a file. */
 static bool exchange_admits(struct http_connection *connection, const struct http_target *target,
-                            const struct link_target *whole)
+                            struct link_target *whole)
 {
     const struct link_view view = {
         .name = target->name, .download = target->download, .download_name = target->download_name};
@@ -230,7 +230,10 @@ static void exchange_begin(struct http_connection *connection)
         http_answer_refuse(connection, 405, "only GET, HEAD and OPTIONS are served");
         return;
     }
-    http_access_expect(connection, &whole);
+    if (http_access_knows(connection, &whole, &target)) {
+        exchange_look_up(connection, &target);
+        return;
+    }
     if (!http_access_target(connection, &target, &kind))
         return;
     if (kind == HTTP_TARGET_API)

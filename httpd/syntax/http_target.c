@@ -322,6 +322,60 @@ static enum http_target_kind keep_parts(const struct http_text *segments, size_t
     return kind;
 }
 
+/* ---- targets that were taken apart before ---- */
+
+#define PLAIN_START (sizeof("/files/") - 1)
+
+/* Whether NAME and END stand at *AT, behind which *AT is then moved. */
+static bool plain_has(struct http_text text, size_t *at, const char *name, char end)
+{
+    size_t size = strlen(name);
+    if (text.size - *at <= size || memcmp(text.bytes + *at, name, size) != 0 || text.bytes[*at + size] != end)
+        return false;
+    *at += size + 1;
+    return true;
+}
+
+struct http_target_plain http_target_plain_of(struct http_text text, const struct http_target *target)
+{
+    const struct http_target_plain other = {0, 0, 0};
+    size_t at = PLAIN_START, application, user;
+    if (text.size > UINT8_MAX || text.size < PLAIN_START || memcmp(text.bytes, "/files/", PLAIN_START) != 0 ||
+        target->download || target->clip || target->name[0] != '\0' || target->put_name[0] != '\0')
+        return other;
+    if (!plain_has(text, &at, target->key.application, '/'))
+        return other;
+    application = at - 1;
+    if (!plain_has(text, &at, target->key.user, '/'))
+        return other;
+    user = at - 1;
+    if (!plain_has(text, &at, target->key.file, '?'))
+        return other;
+    return (struct http_target_plain){(uint8_t)application, (uint8_t)user, (uint8_t)(at - 1)};
+}
+
+/* The bytes of TEXT from FROM up to END, and zeros up to SIZE. */
+static void plain_take(struct http_text text, size_t from, size_t end, char *field, size_t size)
+{
+    memcpy(field, text.bytes + from, end - from);
+    memset(field + (end - from), 0, size - (end - from));
+}
+
+void http_target_take_plain(struct http_text text, struct http_target_plain plain, struct http_target *target)
+{
+    struct proto_file_key *key = &target->key;
+    plain_take(text, PLAIN_START, plain.application, key->application, sizeof(key->application));
+    plain_take(text, plain.application + 1U, plain.user, key->user, sizeof(key->user));
+    plain_take(text, plain.user + 1U, plain.file, key->file, sizeof(key->file));
+    target->name[0] = target->download_name[0] = target->put_name[0] = '\0';
+    target->download = target->clip = false;
+    target->clip_start = 0;
+    target->clip_end = INT64_MAX;
+    memset(&target->link, 0, sizeof(target->link));
+}
+
+/* ---- the whole ---- */
+
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target)
 {

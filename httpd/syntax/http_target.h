@@ -90,6 +90,19 @@ struct http_target {
 enum http_target_kind http_target_parse(struct http_text text, const char *default_application,
                                         const char *default_user, struct http_target *target);
 
+/* Of a target that is "/files/APPLICATION/USER/FILEID?..." with nothing encoded, whose query says nothing but a link: where its names
+ * end, as offsets. */
+struct http_target_plain {
+    uint8_t application, user, file; /* FILE 0: of another target */
+};
+
+/* TARGET: what http_target_parse() made of TEXT, a FILE. */
+struct http_target_plain http_target_plain_of(struct http_text text, const struct http_target *target);
+
+/* TARGET is filled as http_target_parse() did when PLAIN, whose FILE is not 0, was made of the same TEXT; its link is left out. */
+void http_target_take_plain(struct http_text text, struct http_target_plain plain,
+                            struct http_target *target);
+
 /* The first segments of the addresses that name files: "files", "hls", ...; NULL: there are no more. */
 const char *http_target_root(size_t number);
 

@@ -162,6 +162,39 @@ def test_a_remembered_address_is_still_one_link_of_its_network_and_of_its_time(s
     connection.close()
 
 
+def test_a_remembered_address_is_answered_by_its_method(signed):
+    connection = http.client.HTTPConnection("127.0.0.1", signed.httpd.port, timeout=30)
+    target = SIGNER.query(APP, USER, ID, in_(60))
+    assert [ask_on(connection, target) for _ in range(2)] == [200] * 2
+    for method, expected, size in (("HEAD", 200, 0), ("OPTIONS", 204, 0), ("DELETE", 405, None), ("PUT", 405, None), ("GET", 200, 10000)):
+        connection.request(method, target)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert (answer.status, len(body) if size is not None else None) == (expected, size), method
+        if expected == 200:
+            assert answer.headers["Cache-Control"] == "private, max-age=5"
+    connection.request("GET", target, headers={"Range": "bytes=10-19"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (206, b"0123456789")
+    connection.close()
+
+
+def test_an_address_remembered_from_a_trusted_proxy_is_redirected_without_it(own_suite):
+    suite = own_suite
+    suite.add_tracker(), suite.add_idserver(), suite.add_storage()
+    daemon = suite.add_httpd(access="signed", redirect_https=443, trusted_proxies="127.0.0.9")
+    daemon.configure({**daemon.config, "daemon": {"loops": 1}, "auth": {"keys": write_keys(suite, KEYS)}})
+    suite.launch()
+    suite.put(ID, CONTENT)
+    target = SIGNER.query(APP, USER, ID, in_(60))
+    near = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30, source_address=("127.0.0.9", 0))
+    far = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    assert [ask_on(near, target, X_Forwarded_Proto="https") for _ in range(2)] == [200] * 2
+    assert ask_on(far, target) == 308
+    assert ask_on(near, target, X_Forwarded_Proto="https") == 200
+    near.close(), far.close()
+
+
 def test_a_short_address_that_was_remembered_is_not_good_for_another_user(own_suite):
     suite = own_suite
     suite.add_tracker(), suite.add_idserver(), suite.add_storage()

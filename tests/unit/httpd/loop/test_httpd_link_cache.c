@@ -210,16 +210,17 @@ static void a_link_of_one_network_is_remembered_for_it(void **state)
 static bool knows(struct link_cache *cache, const char *text, int64_t now)
 {
     struct link_target target = {.bytes = text, .size = strlen(text)};
-    link_cache_expect(cache, &target);
     return link_cache_knows(cache, &target, now);
 }
+
+static const struct http_target
+    unnamed; /* no target of these tests says what it names, but where one is made */
 
 /* As a request does. Whether nothing but the target was looked at. */
 static bool asked(struct link_cache *cache, const char *text, const struct link_token *token,
                   const struct proto_file_key *file, int64_t now)
 {
-    struct link_target target = {.bytes = text, .size = strlen(text)};
-    link_cache_expect(cache, &target);
+    struct link_target target = {.bytes = text, .size = strlen(text), .parsed = &unnamed};
     if (link_cache_knows(cache, &target, now))
         return true;
     (void)link_cache_verify(cache, token, file, NULL, "", &target, now);
@@ -243,7 +244,6 @@ static void a_target_is_known_by_every_byte_and_until_its_link_expires(void **st
         text[i] ^= 1;
     }
     struct link_target shorter = {.bytes = text, .size = strlen(text) - 1};
-    link_cache_expect(cache, &shorter);
     assert_false(link_cache_knows(cache, &shorter, NOW));
     assert_true(knows(cache, text, NOW + LINK_SKEW - 1));
     assert_false(knows(cache, text, NOW + LINK_SKEW));
@@ -323,14 +323,42 @@ static void a_target_whose_link_is_of_one_network_is_not_learnt(void **state)
     struct link_cache *cache = with_a_key(&source);
     struct proto_file_key file = file_number(1);
     struct link_token token = {.expires = NOW, .network = true};
-    struct link_target target = {.bytes = "/a", .size = 2};
+    struct link_target target = {.bytes = "/a", .size = 2, .parsed = &unnamed};
     assert_true(link_token_sign(&token, keys_find(source.keys, "app-a"), &file, NULL, "192.0.2.1"));
-    link_cache_expect(cache, &target);
     assert_false(link_cache_knows(cache, &target, NOW));
     for (int i = 0; i < 2; i++)
         assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "192.0.2.9", &target, NOW), LINK_GOOD);
     assert_false(link_cache_knows(cache, &target, NOW));
     assert_int_equal(link_cache_count(cache), 1); /* the link */
+    end(cache, &source);
+}
+
+static void what_a_target_names_is_remembered_with_it(void **state)
+{
+    static const char *const texts[] = {"/files/tnvideo/alice/00000001?e=1", "/files/00000001?e=1"};
+    (void)state;
+    struct source source = {0};
+    struct link_cache *cache = with_a_key(&source);
+    struct proto_file_key file = file_number(1);
+    struct link_token token = token_for(&source, &file, NOW);
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct http_target parsed, again;
+        struct http_text text = http_text_of(texts[i]);
+        struct link_target target = {.bytes = text.bytes, .size = text.size, .parsed = &parsed};
+        assert_int_equal(http_target_parse(text, "tnvideo", "alice", &parsed), HTTP_TARGET_FILE);
+        assert_false(link_cache_knows(cache, &target, NOW));
+        assert_int_equal(link_cache_verify(cache, &token, &file, NULL, "", &target, NOW), LINK_GOOD);
+        target = (struct link_target){.bytes = text.bytes, .size = text.size};
+        assert_true(link_cache_knows(cache, &target, NOW));
+        assert_true(target.known);
+        assert_int_equal(target.plain.file > 0, i == 0);
+        if (target.plain.file == 0)
+            continue;
+        http_target_take_plain(text, target.plain, &again);
+        assert_memory_equal(&again.key, &file, sizeof(file));
+        assert_false(link_cache_knows(cache, &target, NOW + LINK_SKEW));
+        assert_false(target.known);
+    }
     end(cache, &source);
 }
 
@@ -346,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_target_is_known_while_its_key_is_valid),
         cmocka_unit_test(what_opens_more_than_one_file_is_remembered_beside_its_targets),
         cmocka_unit_test(a_target_whose_link_is_of_one_network_is_not_learnt),
+        cmocka_unit_test(what_a_target_names_is_remembered_with_it),
         cmocka_unit_test(a_target_too_long_to_keep_is_good_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,6 +266,65 @@ static void the_asterisk_is_the_server_itself(void **state)
     assert_int_equal(parse("*x", &target), HTTP_TARGET_BROKEN);
 }
 
+/* Whether TEXT, a file, is plain; then what is made of it again is what parsing it gives. */
+static bool is_plain(const char *text)
+{
+    struct http_target target, again;
+    memset(&again, 0x55, sizeof(again));
+    if (parse(text, &target) != HTTP_TARGET_FILE)
+        fail_msg("\"%s\" names no file", text);
+    const struct http_target_plain plain = http_target_plain_of(http_text_of(text), &target);
+    if (plain.file == 0)
+        return false;
+    http_target_take_plain(http_text_of(text), plain, &again);
+    assert_memory_equal(&again.key, &target.key, sizeof(target.key));
+    assert_string_equal(again.name, target.name);
+    assert_string_equal(again.download_name, target.download_name);
+    assert_string_equal(again.put_name, target.put_name);
+    assert_int_equal(again.download, target.download);
+    assert_int_equal(again.clip, target.clip);
+    assert_int_equal(again.clip_start, target.clip_start);
+    assert_int_equal(again.clip_end, target.clip_end);
+    assert_int_equal(again.link.count, 0);
+    assert_null(again.link.path.bytes);
+    return true;
+}
+
+static void a_plain_target_can_be_read_again_without_being_taken_apart(void **state)
+{
+    static const char *const plain[] = {"/files/app1/bob/" ID "?", "/files/a/b/c?e=1&k=app-a&s=x",
+                                        "/files/tnvideo/b,;b/\xe4?utm=a%20b", "/files/a/b/c?v=1&t=2&w=3&tus"},
+                             *const others[] = {"/files/app1/bob/" ID,
+                                                "/files/" ID "?e=1",
+                                                "/files/app1/b%6fb/f?e=1",
+                                                "/files/app1/bob/%66?e=1",
+                                                "/files/app1/b%25b/f?e=1",
+                                                "/%66iles/app1/bob/f?e=1",
+                                                "/files/app1/bob/f/?e=1",
+                                                "/files/app1/bob/f/name?e=1",
+                                                "/files/app1/bob/f?download",
+                                                "/files/app1/bob/f?e=1&download=x",
+                                                "/files/app1/bob/f?name=x",
+                                                "/files/app1/bob/f?start=1",
+                                                "/t/a.1.f.0123456789012345678901/files/app1/bob/f?x",
+                                                "http://host/files/app1/bob/f?e=1"};
+    char text[300] = "/files/app1/bob/f?";
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
+        if (!is_plain(plain[i]))
+            fail_msg("\"%s\" is plain", plain[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        if (is_plain(others[i]))
+            fail_msg("\"%s\" is not plain", others[i]);
+    }
+    size_t size = strlen(text);
+    memset(text + size, 'x', UINT8_MAX - size);
+    assert_true(is_plain(text));
+    text[UINT8_MAX] = 'x';
+    assert_false(is_plain(text));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +342,7 @@ int main(void)
         cmocka_unit_test(a_clip_has_a_start_and_an_end),
         cmocka_unit_test(the_download_parameter_is_found_with_and_without_a_name),
         cmocka_unit_test(the_asterisk_is_the_server_itself),
+        cmocka_unit_test(a_plain_target_can_be_read_again_without_being_taken_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
