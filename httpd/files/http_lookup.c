@@ -43,6 +43,7 @@ struct entry {
     struct http_lookup_file *described; /* what it is for: all but the type is known */
     struct http_lookup_file *file;      /* NULL: not known, or absent */
     bool absent;
+    bool changed;     /* since the question under way was asked */
     int64_t asked_ms; /* what is known is as old as the question */
     int64_t question_ms;
     struct wait_list waits;
@@ -221,17 +222,23 @@ static void lookup_file_describe(struct http_lookup_file *file)
         http_date_format(file->last_modified, file->last_modified_text);
 }
 
+static void entry_key(const struct entry *entry, struct proto_file_key *key)
+{
+    const char *at = entry->key;
+    memset(key, 0, sizeof(*key));
+    snprintf(key->application, sizeof(key->application), "%s", at);
+    at += strlen(at) + 1;
+    snprintf(key->user, sizeof(key->user), "%s", at);
+    at += strlen(at) + 1;
+    snprintf(key->file, sizeof(key->file), "%s", at);
+}
+
 static struct http_lookup_file *file_create(const struct entry *entry, const struct proto_stat *stat)
 {
     struct http_lookup_file *file = calloc(1, sizeof(*file));
     if (!file)
         return NULL;
-    const char *at = entry->key;
-    snprintf(file->key.application, sizeof(file->key.application), "%s", at);
-    at += strlen(at) + 1;
-    snprintf(file->key.user, sizeof(file->key.user), "%s", at);
-    at += strlen(at) + 1;
-    snprintf(file->key.file, sizeof(file->key.file), "%s", at);
+    entry_key(entry, &file->key);
     file->stat = *stat;
     file->references = 1;
     lookup_file_describe(file);
@@ -302,12 +309,20 @@ static void accept_file(struct entry *entry, struct http_lookup_file *file)
     answer_waits(entry, NULL);
 }
 
-static void on_sniffed(void *argument, const char *type, bool utf8)
+static bool ask_once_more(struct entry *entry);
+
+static void on_sniffed(void *argument, bool had, const char *type, bool utf8)
 {
     struct entry *entry = argument;
     struct http_lookup_file *file = entry->described;
     entry->sniff = NULL;
     entry->described = NULL;
+    if (entry->changed) {
+        http_lookup_file_release(file);
+        (void)ask_once_more(entry);
+        return;
+    }
+    file->looked_at = had;
     file->sniffed = type;
     file->utf8 = utf8;
     accept_file(entry, file);
@@ -322,14 +337,21 @@ static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
     if (file->stat.size == 0 ||
         (known && !is_open_text(media_type_choose(file->stat.content_type, file->stat.name, "", NULL))))
         return false;
-    if (before && strcmp(before->etag, file->etag) == 0) {
+    if (before && before->looked_at && strcmp(before->etag, file->etag) == 0) {
+        file->looked_at = true;
         file->sniffed = before->sniffed;
         file->utf8 = before->utf8;
         return false;
     }
     struct http_lookup_options *options = &entry->lookup->options;
-    entry->sniff =
-        http_sniff_start(options->client, options->loop, &file->key, file->stat.size, on_sniffed, entry);
+    const struct http_sniff_options wanted = {.client = options->client,
+                                              .loop = options->loop,
+                                              .key = &file->key,
+                                              .size = file->stat.size,
+                                              .digest = file->stat.has_digest ? file->stat.digest : NULL,
+                                              .done = on_sniffed,
+                                              .argument = entry};
+    entry->sniff = http_sniff_start(&wanted);
     if (!entry->sniff)
         return false;
     entry->described = file;
@@ -354,6 +376,10 @@ static void take_answer(struct entry *entry, const struct proto_stat *stat, cons
 {
     struct error local;
     entry->operation = NULL;
+    if (entry->changed) {
+        (void)ask_once_more(entry);
+        return;
+    }
     if (!error && stat->status != PROTO_FILE_NORMAL) {
         (void)error_set(&local, ERROR_DELETED, "the file is deleted");
         error = &local;
@@ -406,6 +432,20 @@ static bool entry_ask(struct entry *entry, const struct proto_file_key *key, con
     if (name)
         client_name_request(entry->operation, name);
     return entry->operation != NULL;
+}
+
+/* The question under way has come to its end, and KEY was changed meanwhile. False: those who wait were told why. */
+static bool ask_once_more(struct entry *entry)
+{
+    struct proto_file_key key;
+    struct error error;
+    entry->changed = false;
+    entry_key(entry, &key);
+    if (entry_ask(entry, &key, NULL))
+        return true;
+    (void)error_set(&error, ERROR_UNAVAILABLE, "no memory for a look-up");
+    answer_waits(entry, &error);
+    return false;
 }
 
 /* ---- the way in ---- */
@@ -492,4 +532,20 @@ void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key 
     struct entry *entry = find(lookup, bytes, lookup_make_key(key, bytes));
     if (entry && entry->waits.count == 0)
         entry_drop(entry);
+}
+
+void http_lookup_changed(struct http_lookup *lookup, const struct proto_file_key *key)
+{
+    char bytes[KEY_BYTES_MAX];
+    struct entry *entry = find(lookup, bytes, lookup_make_key(key, bytes));
+    if (!entry)
+        return;
+    if (entry->waits.count == 0) {
+        entry_drop(entry);
+        return;
+    }
+    http_lookup_file_release(entry->file);
+    entry->file = NULL;
+    entry->absent = false;
+    entry->changed = true;
 }

@@ -25,6 +25,7 @@ struct http_lookup_file {
     char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
     const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
     bool utf8;           /* a text whose first bytes are UTF-8 */
+    bool looked_at;      /* its first bytes were had: the two above are true */
     char content_type[HTTP_LOOKUP_TYPE_SIZE]; /* for requests whose target has no name */
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
@@ -32,7 +33,8 @@ struct http_lookup_file {
     int64_t served_ms;                 /* of relay: when bytes last came, clock_coarse_ms(); 0: never */
     bool derived;                      /* by http_lookup_file_derive(): not stored as such */
     bool gzipped;                      /* it has Content-Encoding: gzip */
-    bool varies; /* with Accept-Encoding: a playlist, manifest, subtitles, JSON or SVG */
+    bool varies;  /* with Accept-Encoding: a playlist, manifest, subtitles, JSON or SVG */
+    bool passing; /* made without something that could not be had for the moment: nobody is to keep it */
     size_t references;
 };
 
@@ -74,8 +76,11 @@ http_lookup_start(struct http_lookup *lookup, const struct proto_file_key *key, 
 /* The callback will not come. */
 void http_lookup_cancel(struct http_lookup_wait *wait);
 
-/* Forgets what is known about KEY, because a storage server said otherwise. */
+/* Forgets what is known about KEY, because a storage server said otherwise. A question under way goes on. */
 void http_lookup_forget(struct http_lookup *lookup, const struct proto_file_key *key);
+/* The same because KEY was changed just now: whoever waits for a question under way gets the answer to one that is asked after it, since
+ * its own may be of the time before. Only for those who may change files: each call can keep others waiting. */
+void http_lookup_changed(struct http_lookup *lookup, const struct proto_file_key *key);
 
 /* Questions that were begun since it was created. */
 uint64_t http_lookup_questions(const struct http_lookup *lookup);

@@ -43,10 +43,11 @@ static void sniff_finish(struct http_sniff *sniff)
 {
     http_sniff_callback callback = sniff->callback;
     void *argument = sniff->argument;
+    bool had = sniff->got == sniff->wanted;
     const char *type = media_signature_find(sniff->bytes, sniff->got);
     bool utf8 = sniff->got > 0 && utf8_valid(sniff->bytes, sniff->got, (int64_t)sniff->got == sniff->size);
     http_sniff_cancel(sniff);
-    callback(argument, type, utf8);
+    callback(argument, had, type, utf8);
 }
 
 static void sniff_readable(evutil_socket_t fd, short what, void *argument)
@@ -92,20 +93,18 @@ static void sniff_downloaded(void *argument, struct packet_call *call, const str
     sniff_finish(sniff);
 }
 
-struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
-                                    const struct proto_file_key *key, int64_t size,
-                                    http_sniff_callback callback, void *argument)
+struct http_sniff *http_sniff_start(const struct http_sniff_options *options)
 {
     struct http_sniff *sniff = calloc(1, sizeof(*sniff));
     if (!sniff)
         return NULL;
-    sniff->loop = loop;
-    sniff->callback = callback;
-    sniff->argument = argument;
-    sniff->size = size;
-    sniff->wanted = (size_t)min_i64(size, MEDIA_SIGNATURE_BYTES);
-    sniff->operation =
-        client_download(client, key, 0, (int64_t)sniff->wanted, NULL, NULL, sniff_downloaded, sniff);
+    sniff->loop = options->loop;
+    sniff->callback = options->done;
+    sniff->argument = options->argument;
+    sniff->size = options->size;
+    sniff->wanted = (size_t)min_i64(options->size, MEDIA_SIGNATURE_BYTES);
+    sniff->operation = client_download(options->client, options->key, 0, (int64_t)sniff->wanted,
+                                       options->digest, NULL, sniff_downloaded, sniff);
     if (!sniff->operation) {
         free(sniff);
         return NULL;

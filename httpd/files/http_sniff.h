@@ -9,14 +9,22 @@
 
 struct http_sniff;
 
-/* TYPE: static text; NULL when the bytes tell nothing or could not be read, which is no failure of the
- * request. UTF8: they are, as far as was read. Exactly once, from the loop. */
-typedef void (*http_sniff_callback)(void *argument, const char *type, bool utf8);
+/* HAD: the bytes could be read; that they could not is no failure of the request, and no word on what they are. TYPE: static text; NULL
+ * when they tell nothing. UTF8: they are, as far as was read. Exactly once, from the loop. */
+typedef void (*http_sniff_callback)(void *argument, bool had, const char *type, bool utf8);
 
-/* SIZE: of the file, at least 1. NULL only without memory. */
-MUST_CHECK struct http_sniff *http_sniff_start(struct client *client, struct loop *loop,
-                                               const struct proto_file_key *key, int64_t size,
-                                               http_sniff_callback callback, void *argument);
+struct http_sniff_options {
+    struct client *client;
+    struct loop *loop;
+    const struct proto_file_key *key;
+    int64_t size;          /* of the file, at least 1 */
+    const uint8_t *digest; /* that it has; NULL: not known */
+    http_sniff_callback done;
+    void *argument;
+};
+
+/* NULL only without memory. */
+MUST_CHECK struct http_sniff *http_sniff_start(const struct http_sniff_options *options);
 /* The callback will not come. NULL is ignored. */
 void http_sniff_cancel(struct http_sniff *sniff);
 

@@ -433,10 +433,17 @@ void http_answer_redirect(struct http_connection *connection)
 
 /* ---- files ---- */
 
-int64_t http_answer_modified(const struct http_connection *connection)
+/* 0: it is not told. */
+static int64_t modified_told(const struct http_connection *connection)
 {
     int64_t modified = connection->exchange.file->last_modified;
     return modified <= connection->loop->clock.second ? modified : 0;
+}
+
+int64_t http_answer_modified(const struct http_connection *connection)
+{
+    /* When the file came says nothing of which bytes were made of it, of what else, and how. */
+    return connection->exchange.made ? 0 : modified_told(connection);
 }
 
 /* What 200, 206 and 304 have in common (RFC 9110 section 15.4.5). */
@@ -446,10 +453,14 @@ static void add_validators(struct http_connection *connection)
     const struct http_lookup_file *file = connection->exchange.file;
     struct http_output *out = &connection->out;
     http_response_field(out, "ETag", file->etag);
-    if (http_answer_modified(connection) > 0)
+    /* It would be that of the form that is not compressed too. */
+    if (modified_told(connection) > 0 && !file->gzipped)
         http_response_field(out, "Last-Modified", file->last_modified_text);
-    http_output_text(out, connection->exchange.is_private ? settings->private_cache_line
-                                                          : settings->cache_control_line);
+    if (file->passing)
+        HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\n");
+    else
+        http_output_text(out, connection->exchange.is_private ? settings->private_cache_line
+                                                              : settings->cache_control_line);
     if (file->varies)
         HTTP_OUTPUT_LITERAL(out, "Vary: Accept-Encoding\r\n");
     add_cors(connection);

@@ -164,7 +164,7 @@ static void on_api_restored(void *argument, const struct error *error)
     struct http_connection *connection = argument;
     struct http_api *api = connection->exchange.api;
     api->operation = NULL;
-    http_lookup_forget(connection->loop->lookup, &api->request.key);
+    http_lookup_changed(connection->loop->lookup, &api->request.key);
     api_audit(connection, "restore", error ? error->code : ERROR_NONE);
     if (error)
         http_outcome_refuse(connection, error);

@@ -59,7 +59,7 @@ static void on_delete(void *argument, const struct error *error)
                                          .bytes = -1};
     http_outcome_audit(connection, &outcome);
     if (!error) {
-        http_lookup_forget(connection->loop->lookup, &erase->key);
+        http_lookup_changed(connection->loop->lookup, &erase->key);
         metric_add(connection->loop->metrics->deleted, 1);
         delete_answered(connection, 204);
     } else if (error->code == ERROR_NOT_FOUND) {

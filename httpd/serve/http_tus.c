@@ -135,7 +135,7 @@ static void on_tus_finished(void *argument, const struct error *error)
     } else if (error) {
         tus_failed(connection, error);
     } else {
-        http_lookup_forget(connection->loop->lookup, &tus->partial.key);
+        http_lookup_changed(connection->loop->lookup, &tus->partial.key);
         metric_add(metrics->stored, 1);
         metric_add(metrics->stored_bytes, tus->state.offset);
         tus->state.complete = true;

@@ -554,7 +554,7 @@ bool http_write_stored(struct http_connection *connection)
         struct client_stored stored = feed ? *feed_stored(feed) : *sink_stored(exchange->sink);
         bool repeated = stored.known && stored.reply.repeated;
         (void)close_sink(connection);
-        http_lookup_forget(connection->loop->lookup, &exchange->write->head.put.key);
+        http_lookup_changed(connection->loop->lookup, &exchange->write->head.put.key);
         http_write_note_outcome(connection, ERROR_NONE, size);
         if (!repeated) {
             metric_add(metrics->stored, 1);

@@ -99,6 +99,11 @@ static void read_fail(struct media_read *read, int code, const char *text)
     struct error error;
     media_read_callback callback = read->callback;
     void *argument = read->argument;
+    /* Of a film they would say that it cannot be streamed; here they are of a storage server that makes no sense. */
+    if (code == ERROR_MALFORMED || code == ERROR_UNKNOWN_COMMAND)
+        code = ERROR_CONNECTION;
+    if (code == ERROR_DIGEST) /* it is another file by now */
+        http_lookup_forget(read->loop->lookup, &read->file->key);
     (void)error_set(&error, code, "%s", text);
     media_read_read_free(read);
     callback(argument, NULL, 0, &error);

@@ -239,6 +239,8 @@ static void item_on_file(void *argument, struct http_lookup_file *file, const st
         return;
     }
     item->error = *error;
+    if (media_cache_is_refusal(item->error.code))
+        item->error.code = ERROR_CONNECTION; /* of a storage server that makes no sense, not of the file */
     item_answered(item->request);
 }
 

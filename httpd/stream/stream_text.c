@@ -11,20 +11,25 @@
 #define TEXT_MAX ((int64_t)4 * 1024 * 1024)
 
 #define TEXT_KEY_MAX                                                                                         \
-    (MEDIA_SET_MAX * (HTTP_LOOKUP_ETAG_SIZE + PROTO_FILE_SIZE) + PROTO_APPLICATION_SIZE + PROTO_USER_SIZE +  \
-     80)
+    (MEDIA_SET_MAX *                                                                                         \
+         (HTTP_LOOKUP_ETAG_SIZE + PROTO_FILE_SIZE + PROTO_NAME_SIZE + HTTP_LOOKUP_TYPE_SIZE + 32) +          \
+     PROTO_APPLICATION_SIZE + PROTO_USER_SIZE + 80)
 
-/* What a text is kept under: the files that it was made of, and what it is. */
+/* What a text is kept under: the files that it was made of, as they are called (languages, titles and the fields of an answer come
+ * from there), and what it is. */
 static size_t text_key(const struct stream_request *request, char key[TEXT_KEY_MAX])
 {
     size_t size =
         (size_t)snprintf(key, TEXT_KEY_MAX, "%d/%s/%d/%s/%s", (int)request->service, request->resource,
                          (int)request->options.gzip, request->key.application, request->key.user);
     for (size_t i = 0; i < request->count; i++) {
-        const struct stream_item *item = &request->items[i];
-        size += (size_t)snprintf(key + size, TEXT_KEY_MAX - size, "%c%s%c%s", '\0',
-                                 item->file ? item->file->etag : "", '\0',
-                                 item->file ? item->file->key.file : "");
+        const struct http_lookup_file *file = request->items[i].file;
+        if (file)
+            size += (size_t)snprintf(key + size, TEXT_KEY_MAX - size, "%c%s%c%s%c%s%c%s%c%lld", '\0',
+                                     file->etag, '\0', file->key.file, '\0', file->stat.name, '\0',
+                                     file->content_type, '\0', (long long)file->last_modified);
+        else
+            key[size++] = '\0';
     }
     return size;
 }
@@ -32,7 +37,7 @@ static size_t text_key(const struct stream_request *request, char key[TEXT_KEY_M
 void stream_text_keep(struct stream_request *request, struct stream_body *body)
 {
     char key[TEXT_KEY_MAX];
-    if (body)
+    if (body && !body->described->passing)
         stream_texts_keep(request->options.streams->texts, key, text_key(request, key), body);
 }
 
@@ -45,6 +50,18 @@ bool stream_text_find(struct stream_request *request)
         return false;
     stream_finish_body(request, body);
     return true;
+}
+
+/* A file that it is made of could not be read, which says nothing of the file: the next one who asks may get all of them. */
+static bool lacks_for_now(const struct stream_request *request)
+{
+    for (size_t i = 0; i < request->count; i++) {
+        const struct stream_item *item = &request->items[i];
+        if (item->needed && !item->film && !media_cache_is_refusal(item->error.code) &&
+            item->error.code != ERROR_NOT_FOUND && item->error.code != ERROR_DELETED)
+            return true;
+    }
+    return false;
 }
 
 static void text_is_made(void *argument, struct media_buffer *text, bool gzipped)
@@ -63,6 +80,7 @@ static void text_is_made(void *argument, struct media_buffer *text, bool gzipped
     if (body) {
         body->described->gzipped = gzipped;
         body->described->varies = true;
+        body->described->passing = lacks_for_now(request);
         body->described->derived = !stored; /* what is to be saved stays so */
         stream_text_keep(request, body);
     }

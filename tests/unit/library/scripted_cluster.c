@@ -279,6 +279,12 @@ static void fake_key_command(struct fake_storage *storage, int fd, uint8_t comma
     pthread_mutex_unlock(&group->mutex);
     strcpy((char *)stat + FAKE_STAT_SIZE, "../data");
     strcpy((char *)stat + FAKE_STAT_SIZE + 65, "000/001/1FF/5F9E3FA7_002");
+    if (command == 74 || command == 78) {
+        atomic_fetch_add(&storage->held, 1);
+        while (atomic_load(&storage->holds_stat))
+            usleep(1000);
+        atomic_fetch_sub(&storage->held, 1);
+    }
     if (failure != 0)
         peer_fail(fd, 102, failure, "[fake] not there");
     else if (command == 78)
@@ -302,6 +308,14 @@ static bool fake_digest_is(struct fake_storage *storage, const uint8_t *body)
     same = file == NULL || memcmp(file->digest, body + 416, 16) == 0;
     pthread_mutex_unlock(&storage->group->mutex);
     return same;
+}
+
+static bool fake_is_to_fail(struct fake_storage *storage, uint8_t command)
+{
+    int only = atomic_load(&storage->fail_command);
+
+    return atomic_load(&storage->fail_code) != 0 && (only == 0 || only == command) &&
+           fake_take_one(&storage->fail_left);
 }
 
 static void fake_storage_script(struct peer *peer, int fd, int connection)
@@ -332,7 +346,7 @@ static void fake_storage_script(struct peer *peer, int fd, int connection)
         body = fake_body(storage, fd, &request);
         if (body == NULL)
             return;
-        if (atomic_load(&storage->fail_code) != 0 && fake_take_one(&storage->fail_left))
+        if (fake_is_to_fail(storage, request.command))
             peer_fail(fd, 102, atomic_load(&storage->fail_code), "[fake] as ordered");
         else if (request.command == 70 || request.command == 77 || request.command == 79)
             go_on = fake_upload(storage, fd, request.command, body, (size_t)request.length);

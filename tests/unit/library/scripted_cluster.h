@@ -35,7 +35,10 @@ struct fake_storage {
     atomic_bool legacy;   /* knows 70..73 only, fails with -1 and closes */
     atomic_int fail_code; /* not 0: every request of `fail_left` is answered so */
     atomic_int fail_left;
-    atomic_int cut_uploads;     /* so many uploads are cut inside the body */
+    atomic_int fail_command; /* not 0: only requests with this command are answered so */
+    atomic_bool holds_stat; /* STAT and WHERE are answered, as things were when they came, once it is false */
+    atomic_int held;        /* how many of them wait */
+    atomic_int cut_uploads; /* so many uploads are cut inside the body */
     atomic_int cut_downloads;   /* so many downloads are cut inside the body */
     atomic_int stall_downloads; /* so many downloads stop inside the body, the connection open */
     atomic_int lose_replies;    /* so many uploads are stored and then the connection cut */

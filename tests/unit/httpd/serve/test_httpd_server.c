@@ -69,9 +69,10 @@ static void write_configuration(const struct daemon_under_test *test, const char
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     fprintf(file,
-            "[log]\nfile = %s/log\n[admin]\nlisten =\n[daemon]\nloops = 2\n[httpd]\nlisten = 127.0.0.1:%u\n"
-            "trackers = %s\nuser = alice\n%s\n",
-            test->directory, test->port, test->cluster.tracker.peer.address, more);
+            "[log]\nfile = %s/log\n[admin]\nlisten =\n[httpd]\nlisten = 127.0.0.1:%u\n"
+            "trackers = %s\nuser = alice\n%s\n%s",
+            test->directory, test->port, test->cluster.tracker.peer.address, more,
+            strstr(more, "loops = ") ? "" : "[daemon]\nloops = 2\n");
     assert_int_equal(fclose(file), 0);
 }
 
@@ -585,6 +586,58 @@ static void a_file_deleted_behind_the_cache_is_not_served(void **state)
     stop_daemon(test);
 }
 
+/* The answer to a question that was asked before the file was deleted is not what is known of it afterwards. */
+static void a_question_under_way_does_not_bring_a_deleted_file_back(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct fake_storage *storages = test->cluster.storages;
+    start_daemon(test, 1, "write = open\nlookup_age = 1h\n[daemon]\nloops = 1");
+    atomic_store(&storages[0].holds_stat, true);
+    int fd = connect_to(test->port);
+    assert_true(fd >= 0);
+    http_send(fd, "HEAD /files/small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for (int tries = 0; atomic_load(&storages[0].held) == 0; tries++) {
+        assert_true(tries < 4000);
+        usleep(5000);
+    }
+    expect_status(test, "DELETE", "/files/small", "", 204);
+    atomic_store(&storages[0].holds_stat, false);
+    struct http_answer answer;
+    http_answer_read(fd, true, &answer);
+    assert_int_equal(answer.status, 404);
+    free(answer.body);
+    close(fd);
+    expect_status(test, "HEAD", "/files/small", "", 404);
+    stop_daemon(test);
+}
+
+/* Its first bytes could not be had for a moment; that is no word on what it is. */
+static void first_bytes_that_did_not_come_are_asked_for_again(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct fake_storage *storages = test->cluster.storages;
+    struct http_answer answer;
+    bool known = false;
+    start_daemon(test, 1, "lookup_age = 50ms\n[daemon]\nloops = 1");
+    add_file(&test->cluster.group, "flac", 2000, "", "");
+    memcpy(test->cluster.group.files[3].bytes, "fLaC", 4);
+    atomic_store(&storages[0].fail_command, 81);
+    atomic_store(&storages[0].fail_left, 1000);
+    atomic_store(&storages[0].fail_code, -9);
+    ask(test, "HEAD", "/files/flac", "", &answer);
+    assert_true(http_answer_has(&answer, "Content-Type: application/octet-stream"));
+    free(answer.body);
+    atomic_store(&storages[0].fail_code, 0);
+    for (int tries = 0; tries < 400 && !known; tries++) {
+        ask(test, "HEAD", "/files/flac", "", &answer);
+        known = http_answer_has(&answer, "Content-Type: audio/flac");
+        free(answer.body);
+        usleep(50000);
+    }
+    assert_true(known);
+    stop_daemon(test);
+}
+
 /* ---- proxies in front ---- */
 
 /* How many lines of the access log begin with CLIENT. */
@@ -835,6 +888,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_server_that_sends_another_length_is_not_believed, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_of_trackers_and_servers_have_their_status, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_deleted_behind_the_cache_is_not_served, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_question_under_way_does_not_bring_a_deleted_file_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(first_bytes_that_did_not_come_are_asked_for_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_proxy_that_is_trusted_says_who_the_client_is, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_else_may_speak_for_a_client, setup, teardown),
         cmocka_unit_test_setup_teardown(a_forwarded_field_counts_from_a_trusted_proxy_alone, setup, teardown),

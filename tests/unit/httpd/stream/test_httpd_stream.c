@@ -1201,6 +1201,142 @@ static void an_index_that_could_not_be_read_is_tried_again(void **state)
     stop();
 }
 
+/* Every request with COMMAND fails with CODE from now on; 0: none does. */
+static void let_fail(int command, int code)
+{
+    for (int i = 0; i < cluster.count; i++) {
+        atomic_store(&cluster.storages[i].fail_command, command);
+        atomic_store(&cluster.storages[i].fail_code, code);
+        atomic_store(&cluster.storages[i].fail_left, code != 0 ? 1000 : 0);
+    }
+}
+
+/* A player that comes later must not miss what could not be read for a moment. */
+static void what_could_not_be_read_is_left_out_for_once(void **state)
+{
+    static const char *const paths[] = {"/hls/tnvideo/alice/film,sub/master.m3u8",
+                                        "/dash/tnvideo/alice/film,sub/manifest.mpd"};
+    (void)state;
+    start();
+    expect_status("/hls/tnvideo/alice/film/master.m3u8", "", 200);
+    let_fail(81, -9);
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        struct http_answer answer = expect("GET", paths[i], "", 200);
+        assert_null(strstr((const char *)answer.body, "1-t."));
+        assert_true(http_answer_has(&answer, "Cache-Control: no-store"));
+        free(answer.body);
+    }
+    let_fail(0, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+        expect_text(paths[i], 200, "1-t.");
+    struct http_answer answer = expect("GET", paths[0], "", 200);
+    assert_false(http_answer_has(&answer, "Cache-Control: no-store"));
+    free(answer.body);
+    stop();
+}
+
+/* What the servers answer says nothing of the film. */
+static void a_server_that_makes_no_sense_does_not_make_a_film_unplayable(void **state)
+{
+    static const int codes[] = {-2, -3};
+    char path[64];
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film-0", 50);
+    add_film("film-1", 100);
+    launch("");
+    for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+        snprintf(path, sizeof(path), "/hls/tnvideo/alice/film-%zu/m.m3u8", i);
+        let_fail(81, codes[i]);
+        if (codes[i] == -3) /* then it is asked as old servers are */
+            let_fail(0, codes[i]);
+        expect_status(path, "", 502);
+        let_fail(0, 0);
+        expect_status(path, "", 200);
+    }
+    stop();
+}
+
+/* True once PATH has TEXT. */
+static bool comes_to_have(const char *path, const char *fields, const char *text)
+{
+    for (int i = 0; i < 400; i++) {
+        struct http_answer answer = expect("GET", path, fields, 200);
+        bool has = strstr(answer.head, text) || strstr((const char *)answer.body, text);
+        free(answer.body);
+        if (has)
+            return true;
+        usleep(50000);
+    }
+    return false;
+}
+
+/* Languages and titles come from names. */
+static void a_renamed_file_has_its_new_name_everywhere(void **state)
+{
+    static const char gzip[] = "Accept-Encoding: gzip\r\n",
+                      master[] = "/hls/tnvideo/alice/film,sub/master.m3u8",
+                      list[] = "/files/tnvideo/alice/list?download";
+    char text[2000] = "#EXTM3U\n";
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    add_text("sub", "film.en.srt", "application/x-subrip", srt);
+    for (int i = 0; i < 40; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "#EXTINF:6.0,\nsegment-%d.ts\n", i);
+    add_text("list", "before.m3u8", "application/vnd.apple.mpegurl", text);
+    launch("lookup_age = 50ms");
+    expect_text(master, 200, "LANGUAGE=\"en\"");
+    expect_text("/info/tnvideo/alice/sub", 200, "film.en.srt");
+    assert_true(comes_to_have(list, gzip, "filename=\"before.m3u8\""));
+    pthread_mutex_lock(&cluster.group.mutex);
+    snprintf(cluster.group.files[1].name, sizeof(cluster.group.files[1].name), "film.de.srt");
+    snprintf(cluster.group.files[2].name, sizeof(cluster.group.files[2].name), "after.m3u8");
+    pthread_mutex_unlock(&cluster.group.mutex);
+    assert_true(comes_to_have(master, "", "LANGUAGE=\"de\""));
+    assert_true(comes_to_have("/info/tnvideo/alice/sub", "", "film.de.srt"));
+    assert_true(comes_to_have(list, gzip, "filename=\"after.m3u8\""));
+    stop();
+}
+
+/* A stored file has one time, and what is made of it has several forms: of this segment_time and of another, compressed and not. */
+static void a_time_is_no_word_on_what_is_made_of_a_file(void **state)
+{
+    static const struct {
+        const char *path;
+        int status; /* with the time as condition */
+    } rows[] = {{"/hls/tnvideo/alice/film/m-1.m4s", 200},
+                {"/hls/tnvideo/alice/film/m.m3u8", 200},
+                {"/files/tnvideo/alice/film?start=6&end=8", 200},
+                {"/files/tnvideo/alice/list", 206},
+                {"/files/tnvideo/alice/film", 206}};
+    char text[2000] = "#EXTM3U\n", date[128], etag[128], fields[512];
+    (void)state;
+    fake_cluster_start(&cluster, 1);
+    add_film("film", 50);
+    for (int i = 0; i < 40; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "#EXTINF:6.0,\nsegment-%d.ts\n", i);
+    add_text("list", "list.m3u8", "application/vnd.apple.mpegurl", text);
+    launch("");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct http_answer answer = expect("GET", rows[i].path, "", 200);
+        field_of(&answer, "Last-Modified: ", date);
+        field_of(&answer, "ETag: ", etag);
+        free(answer.body);
+        snprintf(fields, sizeof(fields), "Range: bytes=10-\r\nIf-Range: %s\r\n", date);
+        expect_status(rows[i].path, fields, rows[i].status);
+        snprintf(fields, sizeof(fields), "Range: bytes=10-\r\nIf-Range: %s\r\n", etag);
+        expect_status(rows[i].path, fields, 206);
+        snprintf(fields, sizeof(fields), "If-Modified-Since: %s\r\n", date);
+        expect_status(rows[i].path, fields, rows[i].status == 206 ? 304 : 200);
+    }
+    struct http_answer packed = expect("GET", "/files/tnvideo/alice/list", "Accept-Encoding: gzip\r\n", 200);
+    assert_true(http_answer_has(&packed, "Content-Encoding: gzip"));
+    assert_null(strstr(packed.head, "Last-Modified"));
+    free(packed.body);
+    stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1227,6 +1363,10 @@ int main(void)
         cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, tear_down),
         cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, tear_down),
         cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, tear_down),
+        cmocka_unit_test_teardown(what_could_not_be_read_is_left_out_for_once, tear_down),
+        cmocka_unit_test_teardown(a_server_that_makes_no_sense_does_not_make_a_film_unplayable, tear_down),
+        cmocka_unit_test_teardown(a_renamed_file_has_its_new_name_everywhere, tear_down),
+        cmocka_unit_test_teardown(a_time_is_no_word_on_what_is_made_of_a_file, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
