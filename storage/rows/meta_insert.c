@@ -284,6 +284,30 @@ static void insert_done(struct insert_item *item)
     end_insert(insert, item->result, &item->error, item->uncertain, item->settled);
 }
 
+/* The UPDATE, in one transaction with what it relies on, if anything. */
+static enum db_result replace_row(struct meta_insert *insert, struct db_connection *connection, bool *changed,
+                                  struct error *error)
+{
+    const char *group = insert->meta->config->group;
+    if (!insert->holds)
+        return meta_sql_replace(connection, &insert->key, group, insert->replaces, &insert->row, changed,
+                                error);
+    insert->refused = false;
+    enum db_result result = db_begin(connection, error);
+    if (result != DB_OK)
+        return result;
+    result =
+        meta_sql_replace(connection, &insert->key, group, insert->replaces, &insert->row, changed, error);
+    if (result == DB_OK && *changed)
+        result = insert_relies(insert, connection, error);
+    if (result == DB_OK && *changed)
+        result = db_commit(connection, error);
+    else
+        db_rollback(connection);
+    *changed = *changed && result == DB_OK;
+    return result;
+}
+
 static enum db_result replace_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct meta_insert *insert = CONTAINER_OF(job, struct meta_insert, job);
@@ -297,8 +321,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
         result = meta_move_switch(connection, insert->meta->store, &insert->key, insert->moves_from, seen,
                                   &insert->row, &changed, &insert->refused, error);
     else if (!insert->late)
-        result = meta_sql_replace(connection, &insert->key, insert->meta->config->group, seen, &insert->row,
-                                  &changed, error);
+        result = replace_row(insert, connection, &changed, error);
     insert->item.uncertain = insert->item.uncertain || result == DB_UNCERTAIN;
     if (changed) {
         insert->outcome = META_INSERTED;
@@ -357,18 +380,30 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     return true;
 }
 
-/* The row goes, and is not counted any more. */
+/* The row gets back what it was, or goes, and is not counted any more. */
+static enum db_result withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
+                                   struct error *error)
+{
+    const struct quota_amounts less = {withdraw->row.stat.size, 1};
+    bool changed = false;
+    if (withdraw->replaced)
+        return meta_sql_replace(connection, &withdraw->key, withdraw->row.stat.group, &withdraw->row,
+                                withdraw->replaced, &changed, error);
+    enum db_result result = meta_sql_remove(connection, &withdraw->key, &withdraw->row, &changed, error);
+    if (result == DB_OK && changed)
+        result = quota_give(withdraw->meta, connection, &withdraw->key, less, error);
+    return result;
+}
+
 static enum db_result meta_withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
                                         struct error *error)
 {
-    const struct quota_amounts less = {withdraw->row.stat.size, 1};
-    bool removed = false;
     enum db_result result = db_begin(connection, error);
     if (result != DB_OK)
         return result;
-    result = meta_sql_remove(connection, &withdraw->key, &withdraw->row, &removed, error);
-    if (result == DB_OK && removed)
-        result = quota_give(withdraw->meta, connection, &withdraw->key, less, error);
+    result = withdraw_row(withdraw, connection, error);
+    if (result == DB_OK && withdraw->besides)
+        result = withdraw->besides(withdraw, connection, error);
     if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
@@ -378,10 +413,6 @@ static enum db_result meta_withdraw_row(struct meta_withdraw *withdraw, struct d
 static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
-    bool changed = false;
-    if (withdraw->replaced)
-        return meta_sql_replace(connection, &withdraw->key, withdraw->row.stat.group, &withdraw->row,
-                                withdraw->replaced, &changed, error);
     if (withdraw->moves_from)
         return meta_move_back(connection, withdraw->meta->store, &withdraw->key, withdraw->moves_from,
                               &withdraw->row, error);

@@ -6,9 +6,9 @@
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
 
-bool commit_sync(struct store_file *file, bool promised, struct error *error)
+bool commit_sync(struct store_file *file, bool unsynced, struct error *error)
 {
-    bool durable = store_path_durable(file->path) && !promised;
+    bool durable = store_path_durable(file->path) && !unsynced;
     bool fine = !durable || store_file_sync(file, error);
     CRASH_POINT("upload-file-synced");
     /* Closed also after a failure; the first error is the one that is reported. */

@@ -10,9 +10,9 @@
 #include "storage/store/store_file.h"
 
 /* On the path's workers; BLOCKS. Durable paths: fsync of the file, close, fsync of its directory; relaxed
- * ones, and a file that the upload journal is to promise (PROMISED): close. Then the store path must still be the directory that the file was made in. FILE->fd is closed
+ * ones, and a file that need not be synced (UNSYNCED: the upload journal is to promise it, or all of it lasts already): close. Then the store path must still be the directory that the file was made in. FILE->fd is closed
  * in any case. After a failure nothing is known of the bytes: the file is to be discarded. */
-MUST_CHECK bool commit_sync(struct store_file *file, bool promised, struct error *error);
+MUST_CHECK bool commit_sync(struct store_file *file, bool unsynced, struct error *error);
 
 /* Then the row, on a loop: INSERT as described in storage/rows/meta_insert.h (key, row and done are set; the row's path,
  * place, file_path and deadline are filled here: nothing is added once LEFTOVER_AGE_MS is half over since the file

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct upload *partial_create(struct packet_request *request, const struct proto_put *put,
                               bool digest_follows, const struct upload_kind *kind, const uint8_t *token)
@@ -105,6 +106,32 @@ void partial_adopt(struct partial *partial)
     partial_care_begin(partial, NULL);
 }
 
+/* A file of which nothing is recorded was not made to last: after a power cut there may be none. */
+static bool open_missing(struct partial *partial, struct error *error)
+{
+    const struct partial_row *row = &partial->rows.row;
+    struct error ignored;
+    int64_t size;
+    int fd = -1;
+    if (row->offset > 0 || error->code != ERROR_IO ||
+        !store_file_look(row->path, &row->place, &fd, &size, &ignored))
+        return false;
+    partial->unfit = fd < 0;
+    if (fd >= 0)
+        (void)close(fd); /* only looked for */
+    return partial->unfit;
+}
+
+/* Made to last at once: a later request finds nothing to cut, and syncs no more than it has written. */
+static bool cut_back(struct partial *partial, struct error *error)
+{
+    struct store_file *file = &partial->upload->file;
+    bool fine = store_file_cut(file, partial->rows.row.offset, error) &&
+                (!store_path_durable(file->path) || store_file_sync_data(file, error));
+    partial->sync_failed = !fine;
+    return fine;
+}
+
 static bool open_at_offset(struct partial *partial, struct error *error)
 {
     struct upload *upload = partial->upload;
@@ -112,7 +139,7 @@ static bool open_at_offset(struct partial *partial, struct error *error)
     const struct partial_row *row = &partial->rows.row;
     int64_t size = 0;
     if (!store_file_reopen(&upload->file, &size, error))
-        return false;
+        return open_missing(partial, error);
     /* Else others may take this process for dead. */
     if (!store_life_fits(upload->path, upload->file.root, upload->file.fd, row->writer, error))
         return false;
@@ -121,10 +148,10 @@ static bool open_at_offset(struct partial *partial, struct error *error)
                          "the partial file %s has %" PRId64 " bytes, and %" PRId64
                          " are recorded; begin anew",
                          row->file_path, size, row->offset);
-    partial->longer = size > row->offset && row->finishing;
-    if (partial->longer)
+    partial->unfit = size > row->offset && row->finishing;
+    if (partial->unfit)
         return store_file_close(&upload->file, error);
-    if (size > row->offset && !store_file_cut(&upload->file, row->offset, error))
+    if (size > row->offset && !cut_back(partial, error))
         return false;
     if (!row->mixed) {
         partial->digest = partials_take_digest(partials, &partial->hold, row->offset);
@@ -157,7 +184,7 @@ void partial_explain(struct partial *partial)
 void partial_let_go(struct partial *partial)
 {
     struct partials *partials = partial->upload->storage->partials;
-    bool keep = partial->digested == partial->rows.row.offset && !partial->sync_failed;
+    bool keep = partial->digested == partial->rows.row.offset && !partial->sync_failed && !partial->read_back;
     if (!keep)
         digest_destroy(partial->digest);
     partials_leave(partials, &partial->hold, keep ? partial->digest : NULL, partial->digested);

@@ -1,6 +1,6 @@
 /*
- * partial_begin: BEGIN: the file ID is looked up, a file is made under its final name and made to last, then the row of the
- * partial upload is added. A crash in between leaves an empty file without a row. Part of partial (partial.h).
+ * partial_begin: BEGIN: the file ID is looked up, a file is made under its final name, then the row of the partial upload is added. A crash in
+ * between leaves an empty file without a row. The file is not made to last before it has bytes: where a power cut takes it, another one is made. Part of partial (partial.h).
  */
 #include "storage/upload/partial.h"
 #include "storage/upload/partial_state.h"
@@ -69,10 +69,10 @@ static void begin_add(struct partial *partial)
     partial_start_rows(partial, partial_rows_add, PARTIAL_ADDS, begin_added);
 }
 
-static void run_begin_sync(struct job *job)
+static void run_begin_close(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
-    upload->job_fine = commit_sync(&upload->file, false, &upload->job_error);
+    upload->job_fine = commit_sync(&upload->file, true, &upload->job_error);
     CRASH_POINT("partial-created");
 }
 
@@ -80,7 +80,7 @@ static bool begin_worked(struct upload *upload)
 {
     struct partial *partial = upload->own;
     if (upload->step == UPLOAD_CREATE)
-        partial_start_work(partial, PARTIAL_SYNCS, run_begin_sync);
+        partial_start_work(partial, PARTIAL_SYNCS, run_begin_close);
     else if (upload->step == UPLOAD_OWN)
         begin_add(partial);
     else

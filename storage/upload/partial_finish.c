@@ -1,6 +1,6 @@
 /*
  * partial_finish: FINISH, and what JOIN_PARTS ends with: the row is taken over for good, the digest known or read back, the file synced, and
- * then the present way of every upload: its row among the files (storage/upload/upload_row.c). Before success is said the row of the
+ * then the present way of every upload: its row among the files (storage/upload/upload_row.c). In the same transaction the row of the
  * partial upload says "stored", under the condition that it still is this request's; so whoever removes partial uploads and whoever
  * finishes them cannot both have their way. Part of partial (partial.h).
  */
@@ -48,8 +48,9 @@ static bool finish_open(struct partial *partial, struct error *error)
     if (!partial_open(partial, error))
         return false;
     CRASH_POINT("finish-opened");
-    if (partial->digest || partial->longer)
+    if (partial->digest || partial->unfit)
         return true;
+    partial->read_back = true;
     partial->digest = partial_digest_create(partial);
     partial->digested = 0;
     return partial->digest || error_set(error, ERROR_UNAVAILABLE, "no memory for a digest");
@@ -60,7 +61,7 @@ static void run_finish_read(struct job *job)
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
     struct partial *partial = upload->own;
     upload->job_fine = partial->step != PARTIAL_OPENS || finish_open(partial, &upload->job_error);
-    if (upload->job_fine && !partial->longer)
+    if (upload->job_fine && !partial->unfit)
         upload->job_fine = partial_read_back(partial, partial->rows.row.offset, &upload->job_error);
 }
 
@@ -95,39 +96,53 @@ static bool finish_digest(struct upload *upload, struct error *error)
     return true;
 }
 
+/* This life of the process has written all that is recorded, and what it did to the file was made durable without a failure: then it has the digest
+ * at hand. */
+static bool finish_lasts(const struct partial *partial)
+{
+    const struct partial_row *row = &partial->rows.row;
+    return row->offset > 0 && partial->joined < 0 && !row->mixed && !partial->read_back;
+}
+
 static void run_finish_end(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
+    bool lasts = finish_lasts(upload->own);
     int64_t start_us = clock_monotonic_us();
     upload->job_fine = finish_digest(upload, &upload->job_error) && finish_type(upload, &upload->job_error) &&
-                       commit_sync(&upload->file, false, &upload->job_error);
+                       commit_sync(&upload->file, lasts, &upload->job_error);
     metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
     CRASH_POINT("finish-synced");
 }
 
 /* ---- the row ---- */
 
-/* Whoever has taken it over may have stored this very file by now, which then was deleted and purged: its row would come back without it. */
+/* It is stored with its row, if it still is this request's: whoever has taken it over may have stored this very file by now, which then was deleted
+ * and purged, and its row would come back without it. */
 static enum db_result finish_holds(struct meta_insert *insert, struct db_connection *connection, bool *holds,
                                    struct error *error)
 {
     struct upload *upload = CONTAINER_OF(insert, struct upload, insert);
-    enum db_result result = partial_sql_hold(connection, &upload->own->rows.row, holds, error);
+    enum db_result result = partial_sql_store(connection, &upload->own->rows.row, false, holds, error);
     if (result == DB_OK && !*holds)
         error_set(error, ERROR_UNAVAILABLE, "another request has taken over the upload of file %s",
                   insert->key.file);
     return result;
 }
 
-/* Nobody else has it, and nobody will for some time: its row may be added. */
-static void finish_kept(struct partial *partial)
+enum db_result partial_finish_withdraws(struct meta_withdraw *withdraw, struct db_connection *connection,
+                                        struct error *error)
+{
+    struct upload *upload = CONTAINER_OF(withdraw, struct upload, withdraw);
+    struct partial_row row = upload->own->rows.row;
+    bool recorded; /* else it has expired meanwhile */
+    row.state = PARTIAL_FINISHING;
+    return partial_sql_record(connection, &row, PARTIAL_STORED, false, &recorded, error);
+}
+
+static void finish_add(struct partial *partial)
 {
     struct upload *upload = partial->upload;
-    CRASH_POINT("finish-kept");
-    if (!partial->rows.fine) {
-        upload_conclude(upload, &partial->rows.error);
-        return;
-    }
     partial->step = PARTIAL_ADDS;
     if (partial->joined >= 0)
         partial->rows.row.offset = partial->rows.row.size = partial->joined;
@@ -149,8 +164,7 @@ bool partial_finish_worked(struct upload *upload)
     /* What an INSERT may wait is counted from here on; so is the time after which the file is removed. */
     upload->file.touched_ms = clock_boot_ms();
     upload->file.touched_wall_us = clock_wall_us();
-    partial->rows.state = PARTIAL_FINISHING;
-    partial_start_rows(partial, partial_rows_record, PARTIAL_KEEPS, finish_kept);
+    finish_add(partial);
     return true;
 }
 
@@ -202,19 +216,6 @@ static bool finish_revert(struct upload *upload)
     return !upload->row_running;
 }
 
-/* The file has its row, or another one has the same bytes: the partial upload is over. */
-static bool finish_store(struct upload *upload)
-{
-    struct partial *partial = upload->own;
-    CRASH_POINT("finish-row-added");
-    if (upload->rival)
-        partial->rows.row.file_path[0] = '\0'; /* ours is removed */
-    partial->step = PARTIAL_STORES;
-    upload->row_running = partial_rows_store(&partial->rows, &upload->error);
-    upload->fine = upload->row_running;
-    return !upload->row_running;
-}
-
 /* Success is said only of what is recorded as stored. */
 static bool finish_stored(struct upload *upload)
 {
@@ -235,6 +236,22 @@ static bool finish_stored(struct upload *upload)
         return false;
     upload->job_fine = false;
     return true;
+}
+
+/* The file has its row, or another one has the same bytes: the partial upload is over, and was noted so with a row that was added. One that was
+ * found may be of a request that was taken over, or of an earlier version. */
+static bool finish_store(struct upload *upload)
+{
+    struct partial *partial = upload->own;
+    CRASH_POINT("finish-row-added");
+    partial->step = PARTIAL_STORES;
+    if (upload->rival)
+        partial->rows.row.file_path[0] = '\0'; /* ours is removed */
+    else if (!upload->insert.met)
+        return finish_stored(upload);
+    upload->row_running = partial_rows_store(&partial->rows, &upload->error);
+    upload->fine = upload->row_running;
+    return !upload->row_running;
 }
 
 bool partial_finish_settle(struct upload *upload)
@@ -318,7 +335,7 @@ static bool finish_worked(struct upload *upload)
     struct partial *partial = upload->own;
     if (upload->step != UPLOAD_OWN || (partial->step != PARTIAL_OPENS && partial->step != PARTIAL_READS))
         return partial_finish_worked(upload) || partial_renew_worked(upload);
-    if (partial->longer)
+    if (partial->unfit)
         partial_renew(partial, partial_finish_begin);
     else if (partial->digested < partial->rows.row.offset)
         partial_start_work(partial, PARTIAL_READS, run_finish_read);
@@ -342,6 +359,7 @@ static const struct upload_kind finish_kind = {
     .advance = finish_advance,
     .worked = finish_worked,
     .settle = partial_finish_settle,
+    .withdraws = partial_finish_withdraws,
     .end = partial_end,
     .counted = true,
 };

@@ -137,6 +137,8 @@ static void run_join(struct job *job)
     struct partial *partial = upload->own;
     struct partials *partials = upload->storage->partials;
     upload->job_fine = partial->step != PARTIAL_OPENS || partial_open(partial, &upload->job_error);
+    if (partial->unfit)
+        return;
     if (upload->job_fine && !partial->digest)
         upload->job_fine = (partial->digest = partial_digest_create(partial)) ||
                            error_set(&upload->job_error, ERROR_UNAVAILABLE, "no memory for a digest");
@@ -150,21 +152,23 @@ static void run_join(struct job *job)
     CRASH_POINT("join-copied");
 }
 
+static void join_start(struct upload *upload)
+{
+    partial_start_work(upload->own, PARTIAL_OPENS, run_join);
+}
+
 static bool join_worked(struct upload *upload)
 {
     struct partial *partial = upload->own;
     if (upload->step != UPLOAD_OWN || (partial->step != PARTIAL_OPENS && partial->step != PARTIAL_READS))
         return partial_finish_worked(upload) || partial_renew_worked(upload);
-    if (partial->join->at < partial->join->parts.count)
+    if (partial->unfit)
+        partial_renew(partial, join_start);
+    else if (partial->join->at < partial->join->parts.count)
         partial_start_work(partial, PARTIAL_READS, run_join);
     else
         partial_finish_whole(partial);
     return true;
-}
-
-static void join_start(struct upload *upload)
-{
-    partial_start_work(upload->own, PARTIAL_OPENS, run_join);
 }
 
 /* An earlier request may have written the parts into the file that the row has, and even stored it. */
@@ -181,6 +185,7 @@ static const struct upload_kind join_kind = {
     .advance = join_advance,
     .worked = join_worked,
     .settle = partial_finish_settle,
+    .withdraws = partial_finish_withdraws,
     .end = partial_end,
     .counted = true,
 };

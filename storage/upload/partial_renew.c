@@ -94,8 +94,9 @@ static void run_renew_copy(struct job *job)
     struct error *error = &upload->job_error;
     int64_t size = 0;
     int from = -1;
-    upload->job_fine = store_file_open(renew->copy.path, &renew->former, &from, &size, error) &&
-                       renew_copy(partial, from, error);
+    upload->job_fine = partial->rows.row.offset == 0 || /* then it may not even be there */
+                       (store_file_open(renew->copy.path, &renew->former, &from, &size, error) &&
+                        renew_copy(partial, from, error));
     if (from >= 0)
         (void)close(from); /* only read */
     if (!upload->job_fine || renew->copy.copied < partial->rows.row.offset)
@@ -215,7 +216,7 @@ static void renew_dropped(struct partial *partial)
     struct upload *upload = partial->upload;
     struct partial_renew *renew = partial->renew;
     log_info(ROOM,
-             "%s: file %s of user %s: an earlier writer of %s may still be at it; %" PRId64
+             "%s: file %s of user %s: an earlier writer of %s may still be at it, or it is gone; %" PRId64
              " bytes were copied to %s",
              upload_name(upload, name), upload->put.key.file, upload->put.key.user, renew->copy.from,
              partial->rows.row.offset, partial->rows.row.file_path);
@@ -223,7 +224,7 @@ static void renew_dropped(struct partial *partial)
     store_file_let_go(&upload->file);
     free(renew);
     partial->renew = NULL;
-    partial->longer = false;
+    partial->unfit = false;
     then(upload);
 }
 

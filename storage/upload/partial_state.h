@@ -22,7 +22,6 @@ enum partial_step {
     PARTIAL_RECORDS, /* and the offset recorded */
     PARTIAL_READS,   /* FINISH: the file is read back, or JOIN_PARTS: copied */
     PARTIAL_ENDS,    /* FINISH: digests, syncs */
-    PARTIAL_KEEPS,   /* FINISH: is it still ours? */
     PARTIAL_ADDS,    /* FINISH: as PUT */
     PARTIAL_STORES,  /* FINISH: the row of the partial upload says so */
     PARTIAL_REVERTS, /* FINISH failed: it is open again */
@@ -59,7 +58,10 @@ struct partial {
     int64_t written;  /* bytes that are in the file, from the first on */
     bool whole;       /* APPEND: the content has come */
     bool sync_failed; /* nothing more is recorded */
-    bool longer;      /* FINISH: the file may be another request's, and has bytes that are not recorded */
+    bool read_back;   /* FINISH: the digest is that of what was read */
+    /* The file is not to be used: it may be another request's, which has bytes that are not recorded (FINISH), or it is empty, and a power cut has
+     * taken it. */
+    bool unfit;
     struct partial_care *care;   /* NULL: its row was not taken */
     struct partial_renew *renew; /* malloc'd; NULL: it goes on with the file that the row had */
     struct partial_join *join;   /* JOIN_PARTS; else NULL, as the next */
@@ -87,8 +89,8 @@ void partial_start_work(struct partial *partial, enum partial_step step, void (*
 /* The row was taken: what it says goes to the upload. */
 void partial_adopt(struct partial *partial);
 
-/* Opens the file as it is recorded: what is behind the offset is cut off, unless an earlier FINISH or JOIN_PARTS may have stored
- * it (partial->longer). On a worker; BLOCKS. */
+/* Opens the file as it is recorded, what is behind the offset is cut off, or finds that it is not to be used (partial->unfit): then
+ * partial_renew() is due. On a worker; BLOCKS. */
 MUST_CHECK bool partial_open(struct partial *partial, struct error *error);
 
 /* ---- storage/upload/partial_renew.c ---- */

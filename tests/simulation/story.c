@@ -548,7 +548,7 @@ static void arm_step(void)
 {
     static const char *const steps[] = {"upload-all-written", "upload-directory-synced",
                                         "row-before-insert",  "row-committed",
-                                        "finish-kept",        "finish-row-added",
+                                        "finish-synced",      "finish-row-added",
                                         "append-taken",       "append-to-write",
                                         "append-synced",      "renew-moved",
                                         "purge-marked",       "purge-before-remove",

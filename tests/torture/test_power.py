@@ -140,7 +140,7 @@ def test_uploads_that_share_the_sync_of_their_directory_lose_nothing_either(powe
 
 
 def partial_load(suite, seconds, dice, at_least):
-    """Partial uploads until the server dies or the time is over and AT_LEAST offsets were answered: (file, token, content, offset)."""
+    """Partial uploads until the server dies or the time is over and AT_LEAST offsets were answered: file, token, content, offset, finished."""
     uploads, answers = [], [0]
     end = time.monotonic() + seconds
     seeds = [dice.random() for _ in range(3)]
@@ -151,7 +151,8 @@ def partial_load(suite, seconds, dice, at_least):
         try:
             with suite.client() as client:
                 while time.monotonic() < end or (answers[0] < at_least and time.monotonic() < end + 60):
-                    upload = {"file": new_id(), "content": own.randbytes(own.choice((70_000, 400_000))), "offset": 0}
+                    upload = {"file": new_id(), "content": own.randbytes(own.choice((4000, 70_000, 400_000))), "offset": 0,
+                              "finished": False}
                     upload["token"] = client.begin(APP, USER, upload["file"])
                     uploads.append(upload)
                     while upload["offset"] < len(upload["content"]):
@@ -162,6 +163,9 @@ def partial_load(suite, seconds, dice, at_least):
                         upload["offset"] = wire.parse_state(reply.body)["offset"]
                         assert upload["offset"] == at + len(piece)
                         answers[0] += 1
+                    if own.random() < 0.7:
+                        assert client.finish(APP, USER, upload["file"], upload["token"], None).ok
+                        upload["finished"] = True
         except LOST:
             pass
     threads = [threading.Thread(target=one, args=(seed,)) for seed in seeds]
@@ -172,29 +176,42 @@ def partial_load(suite, seconds, dice, at_least):
     return uploads
 
 
-@pytest.mark.parametrize("point", [None, "append-synced", "offset-recorded"])
+PARTIAL_STEPS = [None, "partial-row-committed", "append-taken", "append-synced", "offset-recorded", "finish-taken", "finish-synced",
+                 "finish-row-added", "finish-stored"]
+
+
+@pytest.mark.parametrize("point", PARTIAL_STEPS)
 def test_a_power_cut_takes_back_no_offset_that_was_answered(power_suite, backend, point, dice):
-    suite = power_suite
+    """The database is SQLite's, and loses what it has not synced too."""
     if backend == "mariadb" and point:
         pytest.skip("the same files")
+    take_partial_uploads(power_suite, point, dice, backend == "sqlite", False)
+
+
+@pytest.mark.parametrize("point", [None, "append-synced", "finish-synced"])
+def test_with_one_journal_no_offset_is_taken_back_either(power_suite, without_directory_syncs, point, dice):
+    take_partial_uploads(power_suite, point, dice, True, True)
+
+
+def take_partial_uploads(suite, point, dice, database, one_journal):
     suite.storage.stop()
-    power.begin(suite, point, dice.randint(8, 30))
+    power.begin(suite, point, dice.randint(2, 6) if point and point.startswith("finish") else dice.randint(8, 30), database=database)
     uploads = partial_load(suite, 30 if point else 0.7, dice, 10)
     if point:
         died(suite.storage)
     else:
         suite.storage.kill()
-    power.cut(suite)
+    power.cut(suite, one_journal)
     start(suite.storage)
     suite.wait_active()
     assert any(0 < upload["offset"] for upload in uploads)
     with suite.client() as client:
         for upload in uploads:
             file, token, content = upload["file"], upload["token"], upload["content"]
-            offset = client.offset(APP, USER, file, token)["offset"]
-            assert offset >= upload["offset"]
-            if offset < len(content):
-                reply = client.append(APP, USER, file, token, offset, content[offset:])
+            state = client.offset(APP, USER, file, token)
+            assert state["offset"] >= upload["offset"] and (state["complete"] or not upload["finished"])
+            if state["offset"] < len(content):
+                reply = client.append(APP, USER, file, token, state["offset"], content[state["offset"]:])
                 assert reply.ok, reply
             assert client.finish(APP, USER, file, token, None).ok
             assert client.download(APP, USER, file).body == content

@@ -398,7 +398,7 @@ static void a_finish_that_was_taken_over_adds_no_row(void **state)
 {
     struct world world;
     struct meanwhile meanwhile = {.world = &world};
-    const struct lossy_db lossy = {.beginning = "UPDATE t_partial SET synced",
+    const struct lossy_db lossy = {.beginning = "COMMIT", /* it has taken the upload over */
                                    .runs = true,
                                    .meanwhile = store_and_purge_meanwhile,
                                    .argument = &meanwhile};
@@ -891,21 +891,28 @@ static void an_answer_that_was_lost_is_found_out(void **state)
     start_world(&world, NULL);
     int fd = connect_client(&world);
     struct token token = partial_begin(fd, "film", -1);
-    for (lossy.skip = 0; lossy.skip < 2; lossy.skip++) {
+    for (lossy.skip = 0; lossy.skip < 2; lossy.skip++) { /* taken, recorded */
         lossy_db_arm(&lossy);
         assert_int_equal(partial_append(fd, &token, 10 * lossy.skip, content + 10 * lossy.skip, 10),
                          ERROR_NONE);
         assert_true(lossy_db_met());
     }
     lossy.skip = 0;
+    lossy.beginning = "COMMIT"; /* of the one that takes it over */
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_append(fd, &token, 20, content + 20, 10), ERROR_NONE);
+    assert_true(lossy_db_met());
+    lossy.beginning = "UPDATE t_partial";
     lossy_db_arm(&lossy);
     assert_int_equal(partial_abort(fd, &token), ERROR_NONE);
     assert_true(lossy_db_met());
     assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial"), 0);
     assert_int_equal(fixture_files(&world.fixture, "one"), 0);
-    for (lossy.skip = 0; lossy.skip < 3; lossy.skip++) { /* taken, kept, stored */
+    for (int i = 0; i < 4; i++) { /* taken, stored: the statement, and its transaction */
         char file[16];
-        snprintf(file, sizeof(file), "film%d", lossy.skip);
+        snprintf(file, sizeof(file), "film%d", i);
+        lossy.beginning = i < 2 ? "UPDATE t_partial" : "COMMIT";
+        lossy.skip = i % 2;
         token = partial_begin(fd, file, -1);
         assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
         lossy_db_arm(&lossy);
@@ -913,7 +920,7 @@ static void an_answer_that_was_lost_is_found_out(void **state)
         assert_true(lossy_db_met());
     }
     lossy_db_arm(NULL);
-    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial WHERE state = 2"), 3);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial WHERE state = 2"), 4);
     /* Somebody else's ABORT is none of this one's. */
     token = partial_begin(fd, "film", -1);
     beside(&world, "UPDATE t_partial SET state = 3 WHERE state = 0");
