@@ -7,6 +7,7 @@
 #define REEL_COMMON_DB_BACKEND_H
 
 #include "common/db/db.h"
+#include "common/db/db_mute.h"
 #include "common/db/db_url.h"
 
 #include <pthread.h>
@@ -24,6 +25,7 @@ struct db_shared {
     bool relaxed; /* as in db_options */
     /* MySQL: index of the host that answered last; new connections begin there. */
     atomic_size_t host;
+    struct db_mute mute; /* MySQL */
     /* What the database that answered last does not keep of its promise; "": nothing. Under the lock. */
     char concern[ERROR_TEXT_SIZE];
 };

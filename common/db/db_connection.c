@@ -23,6 +23,11 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
         (void)pthread_mutex_destroy(&shared->lock);
         return false;
     }
+    if (!db_mute_init(&shared->mute, error)) {
+        (void)pthread_cond_destroy(&shared->turn_given);
+        (void)pthread_mutex_destroy(&shared->lock);
+        return false;
+    }
     shared->turn_taken = shared->relaxed = false;
     shared->concern[0] = '\0';
     atomic_init(&shared->host, 0);
@@ -31,6 +36,7 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
 
 void db_shared_destroy(struct db_shared *shared)
 {
+    db_mute_destroy(&shared->mute);
     (void)pthread_cond_destroy(&shared->turn_given);
     (void)pthread_mutex_destroy(&shared->lock);
 }

@@ -192,15 +192,19 @@ static enum db_result choose_causal_reads(struct db_connection *connection, stru
 static enum db_result init_session(struct db_connection *connection, struct error *error)
 {
     unsigned lock_wait = seconds_of(max_i64(connection->url->read_timeout_ms / 2, 1));
-    char sql[256];
+    char sql[512];
 
+    /* With completion_type CHAIN what follows a COMMIT would wait for the next one; sql_select_limit leaves rows out. */
     snprintf(
         sql, sizeof(sql),
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00', "
-        "SESSION autocommit = 1, SESSION innodb_lock_wait_timeout = %u, SESSION lock_wait_timeout = %u",
+        "SESSION autocommit = 1, SESSION completion_type = 0, "
+        "SESSION sql_select_limit = 18446744073709551615, SESSION sql_safe_updates = 0, "
+        "SESSION sql_big_selects = 1, "
+        "SESSION innodb_lock_wait_timeout = %u, SESSION lock_wait_timeout = %u",
         lock_wait, lock_wait);
     const char *const statements[] = {"SET NAMES utf8mb4", sql,
-                                      "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"};
+                                      "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"};
     for (size_t i = 0; i < ARRAY_SIZE(statements); i++) {
         enum db_result result = db_mysql_run_text(connection, statements[i], PHASE_CONNECT, error);
         if (result != DB_OK)
@@ -291,6 +295,7 @@ static enum db_result connect_by(struct db_connection *connection, enum transpor
     const struct mysql_state *state = connection->state;
     const struct address *host = &url->hosts.items[state->host];
     bool local = url->socket[0] != '\0';
+    int64_t begin_ms = clock_monotonic_ms();
     enum db_result result;
 
     *number = 0;
@@ -305,6 +310,9 @@ static enum db_result connect_by(struct db_connection *connection, enum transpor
                                    local ? url->socket : NULL, CLIENT_FOUND_ROWS)) {
         *number = mysql_errno(connection->handle);
         result = fail_connect(connection, *number, mysql_error(connection->handle), error);
+        if (!local && *number == CR_SERVER_LOST &&
+            clock_monotonic_ms() - begin_ms >= url->connect_timeout_ms / 2)
+            db_mute_note(&connection->shared->mute, state->host, host, url->connect_timeout_ms);
     } else if (transport >= TRANSPORT_FORCED && !mysql_get_ssl_cipher(connection->handle)) {
         *number = CR_SSL_CONNECTION_ERROR;
         result =
@@ -348,6 +356,20 @@ static enum db_result connect_plainly(struct db_connection *connection, struct e
     return DB_PERMANENT;
 }
 
+/* It is not asked again before it has greeted: db_mute.h says why. */
+static enum db_result fail_mute(const struct db_connection *connection, int64_t silent_ms,
+                                struct error *error)
+{
+    char host[ADDRESS_TEXT_SIZE];
+
+    error_set(error, ERROR_UNAVAILABLE,
+              "database %s: %s takes connections, but has not greeted for %lld s: is the server stopped, or "
+              "does its disk hang?",
+              connection->url->text, db_mysql_host(connection, host, sizeof(host)),
+              (long long)(silent_ms / 1000));
+    return DB_TRANSIENT;
+}
+
 static enum db_result connect_host(struct db_connection *connection, struct error *error)
 {
     const struct db_url *url = connection->url;
@@ -355,7 +377,10 @@ static enum db_result connect_host(struct db_connection *connection, struct erro
     bool local = db_url_is_local(url, state->host);
     unsigned number = 0;
     enum db_result result;
+    int64_t silent_ms;
 
+    if (url->socket[0] == '\0' && db_mute_lasts(&connection->shared->mute, state->host, &silent_ms))
+        return fail_mute(connection, silent_ms, error);
     if (url->tls == DB_TLS_REQUIRED || needs_tls_by_default(connection)) {
         result = connect_by(connection, url->ca[0] != '\0' ? TRANSPORT_VERIFIED : TRANSPORT_FORCED, &number,
                             error);

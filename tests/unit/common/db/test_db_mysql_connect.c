@@ -9,6 +9,8 @@
 #include "tests/unit/library/free_port.h"
 #include "tests/unit/library/mariadb_server.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -97,6 +99,7 @@ struct question {
     size_t count;
     bool in_transaction;
     int64_t affected;
+    size_t rows;
     char text[256];
 };
 
@@ -106,7 +109,8 @@ static bool keep_text(void *argument, const struct db_value *columns, size_t cou
 
     if (count > 0)
         (void)db_value_text(&columns[0], question->text, sizeof(question->text));
-    return false;
+    question->rows++;
+    return true;
 }
 
 static enum db_result run_question(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -311,6 +315,135 @@ static void a_server_that_does_not_keep_what_it_says_is_a_concern(void **state)
     }
 }
 
+/* The defaults of a server are somebody's choice for other programs. */
+static void a_session_does_not_depend_on_the_servers_defaults(void **state)
+{
+    struct question question = {0};
+
+    (void)state;
+    restart(false, NULL, NULL);
+    mariadb_server_execute(&server,
+                           "DELETE FROM reel_test.t; INSERT INTO reel_test.t VALUES ('a', 1), ('b', 2);"
+                           "SET GLOBAL completion_type = 'CHAIN', GLOBAL sql_select_limit = 1,"
+                           " GLOBAL sql_safe_updates = 1, GLOBAL sql_big_selects = 0,"
+                           " GLOBAL max_join_size = 1, GLOBAL tx_read_only = 1, GLOBAL sql_mode = ''");
+    struct db *db = open_pool(MARIADB_SERVER_LOGIN, "127.0.0.1", server.port, "");
+    question.in_transaction = true;
+    if (ask(db, &question, "UPDATE t SET number = 3 WHERE name = 'b'") != DB_OK)
+        fail_msg("%s", question.job.error.text);
+    question.in_transaction = false;
+    if (ask(db, &question, "UPDATE t SET number = number + 10") != DB_OK)
+        fail_msg("%s", question.job.error.text);
+    if (ask(db, &question, "SELECT a.name FROM t a JOIN t b ORDER BY a.name DESC, b.name") != DB_OK)
+        fail_msg("%s", question.job.error.text);
+    mariadb_server_execute(&server, "SET GLOBAL sql_big_selects = 1, GLOBAL max_join_size = 1000000");
+    /* Another connection sees what was committed. */
+    char *rows = mariadb_server_read(&server, "reel_test", "SELECT SUM(number) FROM t");
+    assert_string_equal(rows, "24\n");
+    free(rows);
+    question.rows = 0;
+    assert_int_equal(ask(db, &question, "SELECT name FROM t"), DB_OK);
+    assert_int_equal(question.rows, 2);
+    db_close(db);
+}
+
+/* ---- a server that stands still ---- */
+
+/* An address of this machine that is not the loopback's, in TEXT; false: there is none. */
+static bool own_address(char *text, size_t size)
+{
+    struct ifaddrs *all = NULL, *each;
+    bool found = false;
+
+    if (getifaddrs(&all) != 0)
+        return false;
+    for (each = all; each && !found; each = each->ifa_next) {
+        if (!each->ifa_addr || each->ifa_addr->sa_family != AF_INET || (each->ifa_flags & IFF_LOOPBACK) != 0)
+            continue;
+        struct sockaddr_in in4;
+        memcpy(&in4, each->ifa_addr, sizeof(in4));
+        found = inet_ntop(AF_INET, &in4.sin_addr, text, (socklen_t)size) != NULL;
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+static void expect_silence(struct db *db, const char *said)
+{
+    struct question question = {0};
+
+    assert_int_equal(ask(db, &question, "SELECT 1"), DB_TRANSIENT);
+    if (!strstr(question.job.error.text, said))
+        fail_msg("\"%s\" does not say \"%s\"", question.job.error.text, said);
+}
+
+/* It counts each connection that is given up, and refuses this machine for good after a few. */
+static void a_server_that_stood_still_does_not_shut_this_machine_out(void **state)
+{
+    struct question question = {0};
+    char host[INET_ADDRSTRLEN];
+
+    (void)state;
+    if (!own_address(host, sizeof(host))) {
+        print_message("SKIPPED: this machine has no address but the loopback's\n");
+        skip();
+    }
+    restart(false, "--skip-name-resolve=0", "--max-connect-errors=3");
+    mariadb_server_execute(&server, "CREATE USER IF NOT EXISTS 'still'@'%' IDENTIFIED BY 'sesame';"
+                                    "GRANT ALL ON `reel%`.* TO 'still'@'%'");
+    assert_int_equal(kill(server.pid, SIGSTOP), 0);
+    struct db *db = open_pool("still:sesame", host, server.port, "&tls=off&connect_timeout=1s");
+    for (int i = 0; i < 2; i++)
+        expect_silence(db, "has not greeted");
+    assert_int_equal(kill(server.pid, SIGCONT), 0);
+    enum db_result result = DB_TRANSIENT;
+    for (int i = 0; i < 10 && result == DB_TRANSIENT && !strstr(question.job.error.text, "blocked"); i++)
+        result = ask(db, &question, "SELECT 1");
+    if (result != DB_OK)
+        fail_msg("%s", question.job.error.text);
+    db_close(db);
+}
+
+static int listen_mutely(uint16_t *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void one_connection_waits_for_a_greeting_and_no_more_are_made(void **state)
+{
+    uint16_t port;
+    char byte;
+    int listener = listen_mutely(&port), fds[64];
+    size_t count = 0, open = 0;
+
+    (void)state;
+    struct db *db = open_pool("reel:sesame", "127.0.0.1", port, "&tls=off&connect_timeout=1s");
+    for (int i = 0; i < 2; i++)
+        expect_silence(db, "takes connections, but has not greeted");
+    while (count < ARRAY_SIZE(fds) && (fds[count] = accept(listener, NULL, NULL)) >= 0)
+        count++;
+    for (size_t i = 0; i < count; i++)
+        open += recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN ? 1 : 0;
+    assert_int_equal(count, 2); /* the first attempt, and the one that is left */
+    assert_int_equal(open, 1);
+    /* It ends: whoever asks next tries in earnest. */
+    for (size_t i = 0; i < count; i++)
+        close(fds[i]);
+    struct question question = {0};
+    assert_int_equal(ask(db, &question, "SELECT 1"), DB_TRANSIENT);
+    assert_true(accept(listener, NULL, NULL) >= 0);
+    db_close(db);
+    close(listener);
+}
+
 #define GALERA "/usr/lib/galera/libgalera_smm.so"
 
 static void a_read_on_a_cluster_waits_for_what_was_committed_elsewhere(void **state)
@@ -440,6 +573,9 @@ int main(void)
         WITH_SERVER(a_server_without_tls_serves_those_who_do_not_require_it),
         WITH_SERVER(a_text_that_another_character_set_would_read_as_sql_stays_a_text),
         WITH_SERVER(a_server_that_does_not_keep_what_it_says_is_a_concern),
+        WITH_SERVER(a_session_does_not_depend_on_the_servers_defaults),
+        WITH_SERVER(a_server_that_stood_still_does_not_shut_this_machine_out),
+        cmocka_unit_test(one_connection_waits_for_a_greeting_and_no_more_are_made),
         WITH_SERVER(a_read_on_a_cluster_waits_for_what_was_committed_elsewhere),
         cmocka_unit_test(the_password_is_not_given_to_whoever_asks_for_it),
     };
