@@ -4,6 +4,8 @@
  */
 #include "common/daemon/sandbox.h"
 
+#include "common/daemon/volume_look.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -216,9 +218,60 @@ static bool allow_around_mount(struct sandbox *sandbox, const char *directory, e
     return allowed;
 }
 
+static bool refuse_root(const char *directory, struct error *error)
+{
+    return error_set(
+        error, ERROR_REFUSED,
+        "%s, where a volume is or may be mounted, lies directly below /, all of which would have to be "
+        "allowed; mount it in a directory of its own, as in /srv/media/%s",
+        directory, directory[0] == '/' ? directory + 1 : directory);
+}
+
+/* LINK, which lies in the directory of PATH, as a path. Owned by the caller; NULL without memory. */
+static char *link_target(const char *path, const char *link)
+{
+    char *around = sandbox_directory_of(path), *target = NULL;
+    if (link[0] == '/')
+        target = strdup(link);
+    else if (around && asprintf(&target, "%s/%s", around, link) < 0)
+        target = NULL;
+    free(around);
+    return target;
+}
+
+/* DIRECTORY's volume hangs, and so would whoever looks at it: the first directory around it that answers is allowed, as for a volume that
+ * is mounted later. When it answers again it can be used like any other. */
+static bool allow_around_hanging(struct sandbox *sandbox, const char *directory, const char *link,
+                                 enum sandbox_access access, struct error *error)
+{
+    char ignored[VOLUME_LOOK_LINK_SIZE];
+    char *at = sandbox_directory_of(directory);
+    bool allowed = true;
+    while (at && strcmp(at, "/") != 0 && strcmp(at, ".") != 0 && !volume_look_answers(at, ignored)) {
+        char *above = sandbox_directory_of(at);
+        free(at);
+        at = above;
+    }
+    if (!at)
+        allowed = error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    else
+        allowed = is_root(at) ? refuse_root(directory, error) : sandbox_allow(sandbox, at, access, error);
+    free(at);
+    if (!allowed || link[0] == '\0')
+        return allowed;
+    char *target = link_target(directory, link);
+    allowed = target ? sandbox_allow_volume(sandbox, target, true, access, error)
+                     : error_set(error, ERROR_UNAVAILABLE, "out of memory");
+    free(target);
+    return allowed;
+}
+
 bool sandbox_allow_volume(struct sandbox *sandbox, const char *directory, bool moves,
                           enum sandbox_access access, struct error *error)
 {
+    char link[VOLUME_LOOK_LINK_SIZE];
+    if (!volume_look_answers(directory, link))
+        return allow_around_hanging(sandbox, directory, link, access, error);
     char *real = realpath(directory, NULL), *around = sandbox_directory_of(real ? real : directory);
     bool allowed;
     if (!around)
@@ -229,11 +282,7 @@ bool sandbox_allow_volume(struct sandbox *sandbox, const char *directory, bool m
         allowed = sandbox_allow(sandbox, around, access, error) &&
                   (is_mount_point(directory, around) || allow_around_mount(sandbox, around, access, error));
     else
-        allowed = error_set(
-            error, ERROR_REFUSED,
-            "%s, where a volume is or may be mounted, lies directly below /, all of which would have to be "
-            "allowed; mount it in a directory of its own, as in /srv/media/%s",
-            directory, directory[0] == '/' ? directory + 1 : directory);
+        allowed = refuse_root(directory, error);
     free(real);
     free(around);
     return allowed;

@@ -4,6 +4,8 @@
  */
 #include "storage/store/store_system.h"
 
+#include "common/daemon/volume_look.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -279,11 +281,17 @@ size_t store_system_advise(const struct storage_config *config, const char *glus
     for (size_t i = 0; i < config->paths.count; i++) {
         char key[PROTO_KEY_SIZE];
         const char *directory;
+        char link[VOLUME_LOOK_LINK_SIZE];
         struct store_system system;
         struct error error;
-        if (storage_options_split_path(config->paths.items[i], key, &directory, &error) &&
-            find_directory(directory, &system))
+        if (!storage_options_split_path(config->paths.items[i], key, &directory, &error))
+            continue;
+        if (!volume_look_answers(directory, link)) {
+            fprintf(out, "warning: store path %s at %s does not answer: its volume hangs\n", key, directory);
+            lines++;
+        } else if (find_directory(directory, &system)) {
             lines += store_system_advise_on(key, directory, &system, glusterd, out);
+        }
     }
     return lines;
 }

@@ -42,7 +42,7 @@ bool store_system_is_detached(int fd);
 
 /* --check-config: a line to OUT for each store path whose file system does not keep what docs/durability.md promises, as
  * far as this machine can tell: on GlusterFS that its bricks must be on XFS or ext4, and each brick of this machine that
- * is not. GLUSTERD: the directory of the volumes' descriptions, "/var/lib/glusterd/vols". Returns the number of lines. */
+ * is not; and for one that does not answer. GLUSTERD: the directory of the volumes' descriptions, "/var/lib/glusterd/vols". Returns the number of lines. */
 size_t store_system_advise(const struct storage_config *config, const char *glusterd, FILE *out);
 /* The same of one store path, KEY at DIRECTORY, which is on SYSTEM. */
 size_t store_system_advise_on(const char *key, const char *directory, const struct store_system *system,

@@ -1,6 +1,7 @@
 /* sandbox: a process that has entered one opens what it named, and nothing else. */
 #include "common/daemon/sandbox.h"
 #include "tests/unit/library/files.h"
+#include "tests/unit/library/mute_volume.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -238,6 +239,71 @@ static void a_directory_that_stays_is_allowed_by_itself(void **state)
     in_a_child(check_plain_volume, *state);
 }
 
+static int remove_volume(const struct place *place)
+{
+    char volume[128];
+    snprintf(volume, sizeof(volume), "%s/volume", place->inside);
+    return rmdir(volume);
+}
+
+/* It is mounted before the child is confined: DIRECTORY lies in it, or is it. */
+static int confine_around_mute(const struct place *place, const char *directory)
+{
+    struct sandbox sandbox;
+    struct error error;
+    char volume[128];
+    snprintf(volume, sizeof(volume), "%s/volume", place->inside);
+    if (mkdir(volume, 0700) != 0 || !mute_volume_mount(volume))
+        return MUTE_VOLUME_SKIPPED;
+    if (!sandbox_begin(&sandbox, &error) ||
+        !sandbox_allow_volume(&sandbox, directory, false, SANDBOX_WRITE, &error) ||
+        !sandbox_enter(&sandbox, &error))
+        return 1;
+    return opens(place->inside, "new", O_WRONLY | O_CREAT) == 0 &&
+                   opens(place->outside, "file", O_RDONLY) == EACCES
+               ? 0
+               : 2;
+}
+
+static int check_mute(void *place)
+{
+    char directory[128];
+    snprintf(directory, sizeof(directory), "%s/volume", ((const struct place *)place)->inside);
+    return confine_around_mute(place, directory);
+}
+
+static int check_within_mute(void *place)
+{
+    char directory[128];
+    snprintf(directory, sizeof(directory), "%s/volume/a/b", ((const struct place *)place)->inside);
+    return confine_around_mute(place, directory);
+}
+
+/* What the link says is allowed beside where it lies. */
+static int check_link_to_mute(void *argument)
+{
+    const struct place *place = argument;
+    char link[128];
+    snprintf(link, sizeof(link), "%s/linked", place->base);
+    if (mkdir(link, 0700) != 0)
+        return 3;
+    snprintf(link, sizeof(link), "%s/linked/volume", place->base);
+    return symlink("../inside/volume", link) == 0 ? confine_around_mute(place, link) : 4;
+}
+
+static void a_volume_that_hangs_holds_nobody_up(void **state)
+{
+    if (sandbox_abi() < SANDBOX_ABI_MIN) {
+        print_message("THIS KERNEL HAS NO LANDLOCK: NOTHING IS TESTED HERE\n");
+        skip();
+    }
+    mute_volume_in_a_child(check_mute, *state);
+    assert_int_equal(remove_volume(*state), 0);
+    mute_volume_in_a_child(check_within_mute, *state);
+    assert_int_equal(remove_volume(*state), 0);
+    mute_volume_in_a_child(check_link_to_mute, *state);
+}
+
 static int check_around(const struct place *place)
 {
     struct sandbox sandbox;
@@ -271,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_program_can_be_started, make_place, remove_place),
 #endif
         cmocka_unit_test_setup_teardown(a_volume_may_be_mounted_and_replaced_later, make_place, remove_place),
+        cmocka_unit_test_setup_teardown(a_volume_that_hangs_holds_nobody_up, make_place, remove_place),
         cmocka_unit_test_setup_teardown(a_directory_that_stays_is_allowed_by_itself, make_place,
                                         remove_place),
         cmocka_unit_test_setup_teardown(a_file_is_found_where_its_link_leads_and_what_is_absent_is_no_failure,

@@ -3,6 +3,7 @@
 #include "storage/store/store.h"
 #include "storage/store/store_file.h"
 #include "common/base/metrics.h"
+#include "tests/unit/library/mute_volume.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -305,6 +306,34 @@ static void only_durable_store_paths_on_glusterfs_get_advice(void **state)
     fixture_destroy(&fixture);
 }
 
+static int check_advice_on_mute(void *argument)
+{
+    struct fixture *fixture = argument;
+    char volume[256], text[512] = "";
+    snprintf(volume, sizeof(volume), "%s/one", fixture->directory);
+    if (mkdir(volume, 0700) != 0 && errno != EEXIST)
+        return 1;
+    if (!mute_volume_mount(volume))
+        return MUTE_VOLUME_SKIPPED;
+    FILE *out = fmemopen(text, sizeof(text), "w");
+    if (!out || store_system_advise(&fixture->config, "/no/such/directory", out) != 1)
+        return 2;
+    fclose(out);
+    return strstr(text, "does not answer: its volume hangs") ? 0 : 3;
+}
+
+/* --check-config comes before each reload. */
+static void advice_does_not_wait_for_a_volume_that_hangs(void **state)
+{
+    struct fixture fixture;
+    (void)state;
+    fixture_create(&fixture);
+    fixture_option(&fixture, "storage.paths=%s/one", fixture.directory);
+    fixture_load(&fixture);
+    mute_volume_in_a_child(check_advice_on_mute, &fixture);
+    fixture_destroy(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +344,7 @@ int main(void)
         cmocka_unit_test(auto_and_that_is_the_default_journals_where_the_file_system_has_a_journal),
         cmocka_unit_test(bricks_that_would_lose_names_are_told),
         cmocka_unit_test(only_durable_store_paths_on_glusterfs_get_advice),
+        cmocka_unit_test(advice_does_not_wait_for_a_volume_that_hangs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

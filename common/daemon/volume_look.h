@@ -1,0 +1,18 @@
+/*
+ * volume_look: whether the file system that a path lies in answers at all. One that hangs (a GlusterFS volume without its bricks, NFS
+ * without its server) holds whoever looks at it for as long as it likes, and signals do not help. So a child process looks.
+ */
+#ifndef REEL_COMMON_VOLUME_LOOK_H
+#define REEL_COMMON_VOLUME_LOOK_H
+
+#include "common/base/base.h"
+
+#define VOLUME_LOOK_MS        1000 /* a disk that has to start up first may take longer, and counts as hanging */
+#define VOLUME_LOOK_LINK_SIZE 1024
+
+/* Does a look at PATH come back within VOLUME_LOOK_MS, whatever it finds? LINK: what PATH says as a symbolic link, as far as that could be
+ * read; "" where it is none. True also where no child can be made. Starts no thread; BLOCKS for VOLUME_LOOK_MS at most. A child that
+ * still hangs is killed, which may take effect later. */
+MUST_CHECK bool volume_look_answers(const char *path, char link[VOLUME_LOOK_LINK_SIZE]);
+
+#endif
