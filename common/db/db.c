@@ -1,12 +1,12 @@
 /*
  * db: the pool: threads with a connection each, the queue of jobs, running a job again after a failure that
  * passes, and time-outs of jobs that wait. Threads are woken as those of common/loop/workers.c are: none while another one is coming to look
- * at the queue, the most recent sleeper first (its connection has the newest pages of an SQLite file in its cache). Touches the connections of
+ * at the queue, the most recent sleeper first (its connection has the newest pages of an SQLite file in its cache). A thread for
+ * which the server has no connection left leaves the jobs to those that have theirs. Touches the connections of
  * db_connection.c only. Called from any loop; its own threads are the job threads and a keeper that ends jobs that
  * nobody could take.
  */
-#include "common/db/db_backend.h"
-#include "common/db/db_state.h"
+#include "common/db/db_pool.h"
 
 #include "common/base/backoff.h"
 #include "common/base/clock.h"
@@ -14,7 +14,6 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +28,8 @@
 #define PROBE_CALM_MS   5000 /* and whether it is still there */
 #define LOG_BROKEN_MS   5000
 #define THREADS_MAX     256
+#define CROWDED_MS      1000 /* between two attempts of a thread for which the server has no connection left */
+#define LOG_CROWDED_MS  60000
 
 /* For db_run_wait(): who waits for the job's end. */
 struct db_waiter {
@@ -36,57 +37,6 @@ struct db_waiter {
     pthread_cond_t ended;
     bool end;
 };
-
-struct db_thread {
-    struct db *db;
-    size_t index;
-    pthread_t thread;
-    struct db_connection connection;
-    bool connected_once;
-    bool coming; /* counted; the thread's own */
-    /* under the lock */
-    pthread_cond_t wake;
-    bool asleep; /* and in the list of those */
-    LIST_ENTRY(db_thread) link;
-};
-
-struct db {
-    struct db_url url;
-    struct db_shared shared;
-    size_t queue_max;
-    int64_t job_timeout_ms;
-
-    struct db_thread *threads;
-    size_t thread_count; /* that run */
-    pthread_t keeper;
-
-    pthread_mutex_t lock; /* guards all that follows */
-    pthread_cond_t keep;  /* the keeper has something to watch, or stopping */
-    bool keeper_idle;     /* it watches nothing; else it wakes up by itself, in time */
-    bool stopping;
-    struct db_job *head, **tail;
-    size_t waiting, idle;
-    LIST_HEAD(, db_thread) asleep; /* the last one first */
-    atomic_size_t
-        coming; /* threads that will look at the queue without being woken; less only under the lock */
-
-    struct db_state state;
-    struct log_gate broken_gate;
-
-    struct metric *queue_depth, *job_duration, *reconnects, *retries;
-    struct metric *errors[DB_UNCERTAIN + 1];
-};
-
-/* ---- time ---- */
-
-/* Sleeps with db->lock held until MONOTONIC_MS, or until the pool stops. */
-static void pause_until(struct db *db, int64_t monotonic_ms)
-{
-    int64_t now;
-
-    while (!db->stopping && (now = clock_monotonic_ms()) < monotonic_ms)
-        condition_wait_ms(&db->keep, &db->lock, monotonic_ms - now);
-}
 
 /* ---- state of the database ---- */
 
@@ -110,49 +60,6 @@ bool db_healthy(struct db *db, char *reason, size_t reason_size)
 enum db_backend db_backend_of(const struct db *db)
 {
     return db->url.backend;
-}
-
-/* ---- connecting ---- */
-
-/* Makes sure that the thread has a connection that is good for a job. Waits for the next attempt to be due,
- * but not beyond DEADLINE_MS. */
-static enum db_result connect_thread(struct db_thread *thread, bool probe, int64_t deadline_ms,
-                                     struct error *error)
-{
-    struct db *db = thread->db;
-    struct db_connection *connection = &thread->connection;
-    struct error stale = {0};
-    enum db_result result;
-
-    if (connection->handle) {
-        if (connection->operations->check(connection, probe, &stale))
-            return DB_OK;
-        log_debug(ROOM, "database %s: reconnecting: %s", db->url.text, stale.text);
-        db_connection_close(connection);
-    }
-    pthread_mutex_lock(&db->lock);
-    if (db->state.refusal != DB_OK && clock_monotonic_ms() < db->state.connect_after_ms) {
-        result = db->state.refusal;
-        *error = db->state.refusal_error;
-        pthread_mutex_unlock(&db->lock);
-        return result;
-    }
-    if (db->state.connect_after_ms > deadline_ms || db->stopping) {
-        error_set(error, ERROR_UNAVAILABLE, "%s", db->state.reason);
-        pthread_mutex_unlock(&db->lock);
-        return DB_TRANSIENT;
-    }
-    pause_until(db, db->state.connect_after_ms);
-    pthread_mutex_unlock(&db->lock);
-
-    result = db_connection_open(connection, error);
-    if (result == DB_OK && thread->connected_once)
-        metric_add(db->reconnects, 1);
-    thread->connected_once = thread->connected_once || result == DB_OK;
-    pthread_mutex_lock(&db->lock);
-    db_state_attempt(&db->state, result, error);
-    pthread_mutex_unlock(&db->lock);
-    return result;
 }
 
 /* ---- jobs ---- */
@@ -221,12 +128,13 @@ static enum db_result run_once(struct db_thread *thread, struct db_job *job)
     bool broken;
 
     job->error = (struct error){0};
-    result = connect_thread(thread, false, job->deadline_ms, &job->error);
+    result = db_pool_connect(thread, false, job->deadline_ms, &job->error);
     if (result != DB_OK)
         return result;
     result = job->run(job, connection, &job->error);
     broken = connection->broken;
     db_connection_settle(connection);
+    db_pool_count(thread);
     pthread_mutex_lock(&db->lock);
     if (!broken)
         db_state_back(&db->state);
@@ -235,50 +143,6 @@ static enum db_result run_once(struct db_thread *thread, struct db_job *job)
                     db->url.text, job->error.text, (unsigned long long)suppressed);
     pthread_mutex_unlock(&db->lock);
     return result;
-}
-
-static void run_job(struct db_thread *thread, struct db_job *job)
-{
-    struct db *db = thread->db;
-    struct backoff backoff = {.first_ms = RETRY_PAUSE_MIN, .longest_ms = RETRY_PAUSE_MAX};
-    enum db_result result;
-
-    for (;;) {
-        int64_t again_ms;
-        bool stopping;
-
-        result = run_once(thread, job);
-        if (result != DB_TRANSIENT && !(result == DB_UNCERTAIN && job->idempotent))
-            break;
-        again_ms = clock_monotonic_ms() + backoff_next(&backoff);
-        if (again_ms >= job->deadline_ms)
-            break;
-        metric_add(db->retries, 1);
-        pthread_mutex_lock(&db->lock);
-        pause_until(db, again_ms);
-        stopping = db->stopping;
-        pthread_mutex_unlock(&db->lock);
-        if (stopping)
-            break;
-    }
-    /* What follows the job is for this thread, whose connection has the newest pages. */
-    thread->coming = true;
-    atomic_fetch_add(&db->coming, 1);
-    finish_job(db, job, result);
-}
-
-/* The first thread looks after the database while nobody asks: health is known before the first job comes,
- * and a database that is back is noticed also where the failing health check keeps all jobs away. */
-static void probe(struct db_thread *thread)
-{
-    struct db *db = thread->db;
-    struct error error = {0};
-
-    if (connect_thread(thread, true, INT64_MAX, &error) != DB_OK)
-        return;
-    pthread_mutex_lock(&db->lock);
-    db_state_back(&db->state);
-    pthread_mutex_unlock(&db->lock);
 }
 
 /* With db->lock held. */
@@ -298,6 +162,100 @@ static void wake_next(struct db *db)
 {
     if (db->head && atomic_load(&db->coming) == 0 && !LIST_EMPTY(&db->asleep))
         wake_thread(db);
+}
+
+/* JOB, which was taken and not run, is the next one again. */
+static void hand_back(struct db *db, struct db_job *job)
+{
+    pthread_mutex_lock(&db->lock);
+    if (db->stopping) {
+        expire_job(db, job);
+    } else {
+        job->next = db->head;
+        if (!db->head)
+            db->tail = &job->next;
+        db->head = job;
+        db->waiting++;
+        metric_add(db->queue_depth, 1);
+        wake_next(db);
+        pthread_cond_broadcast(&db->keep);
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* Takes no jobs until it has a connection, or nobody has one. */
+static void db_rest(struct db_thread *thread, const char *why)
+{
+    static struct log_gate gate;
+    struct db *db = thread->db;
+    struct error error;
+    bool stopping = false;
+
+    if (log_gate_open(&gate, LOG_CROWDED_MS, NULL))
+        log_warning(ROOM,
+                    "%s; the %zu connections that there are do all the work: raise max_connections on the "
+                    "server, or lower "
+                    "database.threads",
+                    why, atomic_load(&db->connected));
+    while (!stopping && db_pool_is_crowded_out(thread)) {
+        pthread_mutex_lock(&db->lock);
+        db_pool_pause_until(db, clock_monotonic_ms() + CROWDED_MS);
+        stopping = db->stopping;
+        pthread_mutex_unlock(&db->lock);
+        if (!stopping && db_pool_connect(thread, true, INT64_MAX, &error) == DB_OK)
+            break;
+    }
+}
+
+static void run_job(struct db_thread *thread, struct db_job *job)
+{
+    struct db *db = thread->db;
+    struct backoff backoff = {.first_ms = RETRY_PAUSE_MIN, .longest_ms = RETRY_PAUSE_MAX};
+    enum db_result result;
+    char why[ERROR_TEXT_SIZE];
+
+    for (;;) {
+        int64_t again_ms;
+        bool stopping;
+
+        result = run_once(thread, job);
+        if (result == DB_TRANSIENT && db_pool_is_crowded_out(thread)) {
+            snprintf(why, sizeof(why), "%s", job->error.text);
+            hand_back(db, job);
+            db_rest(thread, why);
+            return;
+        }
+        if (result != DB_TRANSIENT && !(result == DB_UNCERTAIN && job->idempotent))
+            break;
+        again_ms = clock_monotonic_ms() + backoff_next(&backoff);
+        if (again_ms >= job->deadline_ms)
+            break;
+        metric_add(db->retries, 1);
+        pthread_mutex_lock(&db->lock);
+        db_pool_pause_until(db, again_ms);
+        stopping = db->stopping;
+        pthread_mutex_unlock(&db->lock);
+        if (stopping)
+            break;
+    }
+    /* What follows the job is for this thread, whose connection has the newest pages. */
+    thread->coming = true;
+    atomic_fetch_add(&db->coming, 1);
+    finish_job(db, job, result);
+}
+
+/* The first thread looks after the database while nobody asks: health is known before the first job comes,
+ * and a database that is back is noticed also where the failing health check keeps all jobs away. */
+static void probe(struct db_thread *thread)
+{
+    struct db *db = thread->db;
+    struct error error = {0};
+
+    if (db_pool_connect(thread, true, INT64_MAX, &error) != DB_OK)
+        return;
+    pthread_mutex_lock(&db->lock);
+    db_state_back(&db->state);
+    pthread_mutex_unlock(&db->lock);
 }
 
 /* It has come. With db->lock held. */
@@ -362,6 +320,7 @@ static void *thread_main(void *argument)
             probe_ms = clock_monotonic_ms() + (db_healthy(db, NULL, 0) ? PROBE_CALM_MS : PROBE_AWAY_MS);
     }
     db_connection_close(&thread->connection);
+    db_pool_count(thread);
     thread->connection.operations->thread_end();
     return NULL;
 }
@@ -460,21 +419,6 @@ static void db_register_metrics(struct db *db)
             metrics_counter("reel_db_errors_total", "Database jobs that failed, by class.", labels[i]);
 }
 
-/* Signals belong to the daemon's main thread. */
-static int start_thread(pthread_t *thread, void *(*run)(void *), void *argument, const char *name)
-{
-    sigset_t all, before;
-    int failure;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    failure = pthread_create(thread, NULL, run, argument);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failure == 0)
-        (void)pthread_setname_np(*thread, name); /* a name is a comfort */
-    return failure;
-}
-
 /* Ends the threads and the jobs that wait, then frees. KEEPER: its thread runs. */
 static void stop_and_free(struct db *db, bool keeper)
 {
@@ -505,7 +449,6 @@ static void stop_and_free(struct db *db, bool keeper)
 struct db *db_open(const struct db_options *options, struct error *error)
 {
     struct db *db;
-    int failure;
 
     if (options->threads < 1 || options->threads > THREADS_MAX || options->job_timeout_ms < 1) {
         error_set(error, ERROR_GENERAL,
@@ -540,9 +483,7 @@ struct db *db_open(const struct db_options *options, struct error *error)
     LIST_INIT(&db->asleep);
     if (!condition_init(&db->keep, error))
         goto fail_keep;
-    failure = start_thread(&db->keeper, keeper_main, db, "db-keeper");
-    if (failure != 0) {
-        error_set_errno(error, failure, "database %s: cannot start a thread", db->url.text);
+    if (!loop_thread_start(&db->keeper, "db-keeper", keeper_main, db, error)) {
         stop_and_free(db, false);
         return NULL;
     }
@@ -558,10 +499,8 @@ struct db *db_open(const struct db_options *options, struct error *error)
             stop_and_free(db, true);
             return NULL;
         }
-        failure = start_thread(&thread->thread, thread_main, thread, name);
-        if (failure != 0) {
+        if (!loop_thread_start(&thread->thread, name, thread_main, thread, error)) {
             pthread_cond_destroy(&thread->wake);
-            error_set_errno(error, failure, "database %s: cannot start a thread", db->url.text);
             stop_and_free(db, true);
             return NULL;
         }

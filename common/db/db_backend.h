@@ -46,6 +46,7 @@ struct db_connection {
     void *state;              /* the back end's own, while connected */
     bool create;              /* sqlite: create a missing file; mysql: connect without naming a database */
 
+    bool crowded;        /* set by the back end: the last attempt was answered, too many are connected */
     bool broken;         /* set by the back end: to be closed before the next job */
     bool in_transaction; /* between begin and commit or rollback */
     bool relaxed;        /* the transaction's commit need not be on the disk */

@@ -54,7 +54,7 @@ enum db_result db_connection_open(struct db_connection *connection, struct error
 {
     if (connection->handle)
         return DB_OK;
-    connection->broken = false;
+    connection->broken = connection->crowded = false;
     return connection->operations->open(connection, error);
 }
 

@@ -30,9 +30,14 @@ static void leave_host(struct db_connection *connection)
                                    (host + 1) % connection->url->hosts.count);
 }
 
-static enum db_result classify_connect(unsigned number)
+static enum db_result classify_connect(struct db_connection *connection, unsigned number)
 {
     switch (number) {
+    case ER_CON_COUNT_ERROR:
+    case ER_TOO_MANY_USER_CONNECTIONS:
+    case ER_USER_LIMIT_REACHED:
+        connection->crowded = true;
+        return DB_TRANSIENT;
     case ER_DBACCESS_DENIED_ERROR:
     case ER_ACCESS_DENIED_ERROR:
     case MYSQL_ER_NO_PASSWORD_NO_ENTRY:
@@ -78,7 +83,7 @@ static enum db_result mysql_classify(struct db_connection *connection, unsigned 
                                      enum db_mysql_phase phase)
 {
     if (phase == PHASE_CONNECT)
-        return classify_connect(number);
+        return classify_connect(connection, number);
     if (number >= CR_MIN_ERROR && (number <= CR_MAX_ERROR || (number >= 5000 && number <= 5999)))
         return classify_client(connection, number, phase);
     switch (number) {

@@ -210,3 +210,13 @@ def test_each_command_explains_itself():
     for verb in verbs:
         told = subprocess.run([reel, verb, "--help"], capture_output=True, text=True, check=True).stdout
         assert told.startswith(f"Usage: reel {verb}"), told
+
+
+@pytest.mark.parametrize("name", ["compose", "compose-cluster"])
+def test_a_container_has_as_long_to_stop_as_its_daemon_may_take(name):
+    """The default of container engines is 10 s."""
+    shown = subprocess.run([BUILD / "bin/reel-storage", "-c", "/dev/null", "-o", "storage.group=g", "-o", "storage.paths=/srv", "--print-config"],
+                           check=True, capture_output=True, text=True).stdout
+    limit = int(re.search(r"^stop_timeout = (\d+)s$", shown, re.M)[1]) + 17  # docs/operations.md
+    daemon = (ROOT / f"packaging/{name}.yaml").read_text().partition("x-daemon: &daemon")[2].partition("\nx-")[0].partition("\nservices:")[0]
+    assert int(re.search(r"^  stop_grace_period: (\d+)s", daemon, re.M)[1]) > limit

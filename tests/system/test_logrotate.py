@@ -1,16 +1,17 @@
 """conf/logrotate: what runs as root after a rotation signals daemons of this system, whatever stands in their pid files."""
+import os
 import subprocess
 
 from suite import ROOT, wait_for
 
 
-def postrotate(directory):
-    """The script of the file, with its pid files in DIRECTORY and without systemd."""
+def postrotate(directory, systemd="none", environment=None):
+    """The script of the file, with its pid files in DIRECTORY and without systemd, whose directory SYSTEMD would be."""
     text = (ROOT / "conf/logrotate/reelstore").read_text()
     script = text.partition("postrotate\n")[2].partition("endscript")[0]
     assert "/run/reelstore" in script and "/run/systemd" in script
-    script = script.replace("/run/reelstore", str(directory)).replace("/run/systemd", str(directory / "none"))
-    return subprocess.run(["sh", "-e", "-c", script], capture_output=True, text=True, timeout=60)
+    script = script.replace("/run/reelstore", str(directory)).replace("/run/systemd", str(directory / systemd))
+    return subprocess.run(["sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, env=environment)
 
 
 def test_daemons_reopen_their_logs_and_nobody_else_is_signalled(suite, tmp_path):
@@ -30,3 +31,20 @@ def test_daemons_reopen_their_logs_and_nobody_else_is_signalled(suite, tmp_path)
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_daemon_that_is_reloading_at_that_moment_is_told_too(tmp_path):
+    """Else it would go on writing to the old file, which is compressed the next day."""
+    told = tmp_path / "told"
+    (tmp_path / "systemd" / "system").mkdir(parents=True)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"""#!/bin/sh
+case "$*" in
+    list-units*--state=*reloading*) echo "reel-tracker.service loaded reloading reload-notify Reelstore tracker" ;;
+    kill*) echo "$*" >>{told} ;;
+esac
+""")
+    systemctl.chmod(0o755)
+    done = postrotate(tmp_path, "systemd", {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told.read_text() == "kill --kill-who=main --signal=USR1 reel-tracker.service\n"

@@ -922,6 +922,47 @@ static void *run_in_thread(void *argument)
     return NULL;
 }
 
+#define CROWD 24
+
+/* Of six threads two get a connection. The others must not sit on jobs that these could do. */
+static void the_connections_that_a_full_server_grants_do_all_the_work(void **state)
+{
+    struct statement_job count =
+        PLAIN("SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'reel'");
+    int64_t until_ms = clock_monotonic_ms() + 60000;
+    struct wait_job jobs[CROWD];
+    pthread_t threads[CROWD];
+    struct db *db;
+
+    (void)state;
+    mariadb_server_execute(&server, "ALTER USER 'reel'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 2");
+    db = open_pool(url, 6, 10000);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < CROWD; i++) {
+            jobs[i] = (struct wait_job){.statement = PLAIN("SELECT SLEEP(0.05)"), .db = db};
+            assert_int_equal(pthread_create(&threads[i], NULL, run_in_thread, &jobs[i]), 0);
+        }
+        for (size_t i = 0; i < CROWD; i++)
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        for (size_t i = 0; i < CROWD; i++)
+            assert_string_equal(jobs[i].statement.job.error.text, "");
+        assert_true(db_healthy(db, NULL, 0));
+    }
+    /* Nor is anything away because the others ask again each second. */
+    for (int i = 0; i < 50; i++) {
+        assert_true(db_healthy(db, NULL, 0));
+        usleep(50000);
+    }
+    /* And they get theirs as soon as there is room. */
+    mariadb_server_execute(&server, "ALTER USER 'reel'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 0");
+    do {
+        assert_true(clock_monotonic_ms() < until_ms);
+        usleep(100000);
+        must_run(db, &count);
+    } while (count.integer != 6);
+    db_close(db);
+}
+
 static void a_job_waits_for_a_server_that_is_restarted(void **state)
 {
     struct wait_job job = {.statement = PLAIN("INSERT INTO t (name) VALUES ('patient')")};
@@ -1065,6 +1106,7 @@ int main(void)
         WITH_TABLE(the_next_host_of_the_list_is_taken),
         WITH_TABLE(a_host_that_refuses_to_write_is_left_for_the_next),
         WITH_TABLE(a_full_server_is_transient),
+        WITH_TABLE(the_connections_that_a_full_server_grants_do_all_the_work),
         WITH_TABLE(a_connection_that_was_closed_while_idle_costs_nobody_an_error),
         WITH_TABLE(a_job_waits_for_a_server_that_is_restarted),
         WITH_TABLE(a_job_fails_when_its_time_is_over_and_the_server_is_still_away),
