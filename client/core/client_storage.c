@@ -78,9 +78,11 @@ static void put_first(struct client_operation *operation, const struct address *
 static void legacy_last(struct client_operation *operation)
 {
     struct client_location *location = &operation->location;
-    struct address ordered[CLIENT_SERVERS_MAX] = {0};
+    struct address ordered[CLIENT_SERVERS_MAX];
     size_t count = 0;
 
+    if (location->count < 2)
+        return;
     for (int legacy = 0; legacy < 2; legacy++)
         for (size_t i = 0; i < location->count; i++)
             if (client_is_legacy(operation->client, &location->servers[i]) == (legacy == 1))

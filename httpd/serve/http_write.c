@@ -106,12 +106,13 @@ bool http_write_make_id(struct proto_file_key *key, const struct http_grant *gra
 {
     char made[FILE_ID_SIZE];
     struct error error;
-    int size;
-    if (!file_id_make(key->user, made, &error))
+    size_t prefix = strnlen(grant->prefix, sizeof(grant->prefix));
+    if (!file_id_make(key->user, made, &error) || prefix + sizeof(made) > sizeof(key->file))
         return false;
     memset(key->file, 0, sizeof(key->file));
-    size = snprintf(key->file, sizeof(key->file), "%s%s", grant->prefix, made);
-    return size > 0 && (size_t)size < sizeof(key->file);
+    memcpy(key->file, grant->prefix, prefix);
+    memcpy(key->file + prefix, made, sizeof(made));
+    return true;
 }
 
 static void write_wanted(void *argument)
@@ -452,7 +453,7 @@ static void answer_stored(struct http_connection *connection, int status, const 
     const struct http_write *write = connection->exchange.write;
     const struct proto_file_key *key = &write->head.put.key;
     struct http_output *out = &connection->out;
-    char hex[DIGEST_HEX_SIZE], etag[HTTP_LOOKUP_ETAG_SIZE];
+    char hex[DIGEST_HEX_SIZE];
     if (!http_connection_take_output(connection)) {
         http_answer_refuse(connection, 503, "no memory"); /* it is stored: to repeat it is harmless */
         return;
@@ -465,8 +466,9 @@ static void answer_stored(struct http_connection *connection, int status, const 
     uint32_t location_size = out->end - location;
     HTTP_OUTPUT_LITERAL(out, "\r\n");
     if (stored->known && stored->reply.has_digest) {
-        (void)snprintf(etag, sizeof(etag), "\"%s\"", digest_to_hex(stored->reply.digest, hex));
-        http_response_field(out, "ETag", etag);
+        HTTP_OUTPUT_LITERAL(out, "ETag: \"");
+        http_output_text(out, digest_to_hex(stored->reply.digest, hex));
+        HTTP_OUTPUT_LITERAL(out, "\"\r\n");
     }
     HTTP_OUTPUT_LITERAL(out, "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
     http_response_content_length(out, location_size + 1);

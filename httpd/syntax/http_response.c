@@ -35,15 +35,27 @@ void http_output_number(struct http_output *out, int64_t number)
     http_output_append(out, at, (size_t)(digits + sizeof(digits) - at));
 }
 
+/* RFC 3986 section 2.3. */
+static bool is_unreserved(unsigned char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
 void http_output_segment(struct http_output *out, const char *text)
 {
-    for (; *text != '\0'; text++) {
-        char escaped[4];
-        unsigned char c = (unsigned char)*text;
-        bool plain =
-            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
-        (void)snprintf(escaped, sizeof(escaped), plain ? "%c" : "%%%02X", c);
-        http_output_text(out, escaped);
+    static const char digits[] = "0123456789ABCDEF";
+    while (*text != '\0') {
+        size_t plain = 0;
+        while (is_unreserved((unsigned char)text[plain]))
+            plain++;
+        http_output_append(out, text, plain);
+        text += plain;
+        if (*text == '\0')
+            return;
+        unsigned char c = (unsigned char)*text++;
+        const char escaped[] = {'%', digits[c >> 4], digits[c & 15]};
+        http_output_append(out, escaped, sizeof(escaped));
     }
 }
 

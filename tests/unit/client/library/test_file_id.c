@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "client/library/file_id.h"
+#include "common/proto/proto.h"
 
 #include <ctype.h>
 #include <pthread.h>
@@ -79,6 +80,37 @@ static void the_counter_starts_again_after_9999(void **state)
     }
 }
 
+/* The digits of the digest, behind those of the time: no two are made of the same random numbers. */
+static void each_id_has_a_digest_of_its_own(void **state)
+{
+    static char digests[1000][FILE_ID_SIZE];
+    struct error error;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        char id[FILE_ID_SIZE];
+
+        assert_true(file_id_make("user1", id, &error));
+        memcpy(digests[i], id + 14, 16);
+    }
+    assert_all_different(digests, 1000);
+}
+
+static void the_digest_is_of_the_user_too_and_of_no_longer_name(void **state)
+{
+    char user[PROTO_USER_SIZE + 2], id[FILE_ID_SIZE];
+    struct error error;
+
+    (void)state;
+    memset(user, 'u', sizeof(user));
+    user[PROTO_USER_SIZE] = '\0';
+    assert_true(file_id_make(user, id, &error));
+    assert_int_equal(strlen(id), 36);
+    user[PROTO_USER_SIZE] = 'u';
+    user[PROTO_USER_SIZE + 1] = '\0';
+    assert_false(file_id_make(user, id, &error));
+}
+
 static char thread_ids[THREADS * PER_THREAD][FILE_ID_SIZE];
 
 static void *make_many(void *argument)
@@ -141,6 +173,8 @@ int main(void)
         cmocka_unit_test(an_id_has_the_form_that_the_protocol_gives),
         cmocka_unit_test(the_counter_goes_up_by_one),
         cmocka_unit_test(the_counter_starts_again_after_9999),
+        cmocka_unit_test(each_id_has_a_digest_of_its_own),
+        cmocka_unit_test(the_digest_is_of_the_user_too_and_of_no_longer_name),
         cmocka_unit_test(threads_never_make_the_same_id),
         cmocka_unit_test(processes_never_make_the_same_id),
     };

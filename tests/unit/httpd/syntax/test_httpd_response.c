@@ -162,6 +162,29 @@ static void json_is_given_to_those_who_prefer_it(void **state)
     }
 }
 
+static void a_segment_is_encoded_where_it_must_be(void **state)
+{
+    static const struct {
+        const char *text, *encoded;
+    } rows[] = {
+        {"", ""},     {"AZaz09-._~", "AZaz09-._~"},  {"a b/c", "a%20b%2Fc"},
+        {"%", "%25"}, {"\x01\x7f\xff", "%01%7F%FF"}, {"\xe4\xb8\xad!", "%E4%B8%AD%21"},
+    };
+    char bytes[64];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct http_output out = output(bytes, sizeof(bytes));
+        http_output_segment(&out, rows[i].text);
+        assert_int_equal(out.end, strlen(rows[i].encoded));
+        assert_memory_equal(bytes, rows[i].encoded, out.end);
+        assert_false(out.overflow);
+    }
+    struct http_output out = output(bytes, 5);
+    http_output_segment(&out, "abc/");
+    assert_true(out.overflow);
+    assert_int_equal(out.end, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +192,7 @@ int main(void)
         cmocka_unit_test(the_connection_field_stands_only_where_the_version_means_the_opposite),
         cmocka_unit_test(what_does_not_fit_is_told_and_nothing_is_overrun),
         cmocka_unit_test(numbers_are_written_in_decimal),
+        cmocka_unit_test(a_segment_is_encoded_where_it_must_be),
         cmocka_unit_test(the_date_follows_the_clock),
         cmocka_unit_test(a_socket_takes_the_output_piece_by_piece),
         cmocka_unit_test(an_error_body_says_what_happened_in_text_or_json),
