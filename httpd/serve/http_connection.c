@@ -15,7 +15,7 @@
 /* What one connection may do before the others of its loop have their turn. */
 #define TURN_STEPS  64
 #define TURN_BYTES  ((int64_t)2 * 1024 * 1024)
-#define BEGIN_US    250 /* of a turn of the loop in which requests begin, but for the last one of them */
+#define BEGIN_US    150 /* of a turn of the loop in which requests begin, but for the last one of them */
 #define BEGIN_CALM  24  /* that begin in a turn where no answer is under way */
 #define QUESTION_US 40  /* that it takes to ask about a file */
 
