@@ -71,7 +71,7 @@ static char *paths[FDS_MAX]; /* of descriptors below the root */
 static struct change changes[CHANGES_MAX];
 static size_t change_count;
 static int kept_count;
-int64_t disk_slow, disk_fail, disk_hang;
+int64_t disk_slow, disk_fail, disk_hang, disk_late;
 static int failures, failures_seen[FDS_MAX]; /* syncs that failed, and how many of them were told */
 
 /* ---- what is known of files ---- */
@@ -440,13 +440,16 @@ int __wrap_syncfs(int fd)
         items[i].again = FOREVER;
     }
     disk_wait_sync();
-    bool fails = !disk_call(true);
+    bool fails = !disk_call(true) || chance(disk_late);
+    int lost = 0;
     for (size_t i = 0; i < ITEMS_MAX; i++) {
         struct item *item = &items[i];
         if (item->before == FOREVER || item->saved_us >= begun_us) /* that was synced by itself meanwhile */
             continue;
-        if (fails && chance(500000))
+        if (fails && chance(500000)) {
             item->lost = min_i64(item->lost, item->before);
+            lost++;
+        }
         item->dirty = min_i64(max_i64(item->dirty, item->again), item->lost);
     }
     fails = fails || failures_seen[fd] != failures;
@@ -455,6 +458,7 @@ int __wrap_syncfs(int fd)
         keep_changes(changes_before(last), NULL);
         return 0;
     }
+    say("a sync of the volume fails; of %d files bytes are lost unless they are written anew", lost);
     errno = EIO;
     return -1;
 }

@@ -109,6 +109,7 @@ void disk_settle(const char *path);
 extern int64_t disk_slow; /* per million: a call takes long */
 extern int64_t disk_fail; /* per million: a call fails */
 extern int64_t disk_hang; /* per million: a sync takes many seconds */
+extern int64_t disk_late; /* per million: what syncfs(2) was to write is not written */
 
 /* ---- the disk of the database (journal_disk.c) ---- */
 

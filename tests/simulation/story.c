@@ -55,15 +55,16 @@ static bool finished;
 static int64_t keep_ms, cache_age_ms, think_us, leftover_ms;
 static int64_t partial_share; /* per million of all that clients do: steps of uploads in several requests */
 static int64_t meeting_share; /* likewise: see story_meet() */
-static int bytes_are_wrong;   /* of so many files, for now */
 static int64_t step_pause, step_kill; /* per million: what happens to a node at a named step */
 static int64_t base_back_us;          /* when the database was away last; 0: never */
+/* A server that stands still while the database comes back, or soon after, may go by what it knew before until then. */
+static int64_t believes_until[STORAGES_MAX];
 static int64_t numbers[NUMBERS_MAX];
 static size_t number_count;
 static const struct story_limits *limits;
-static char volume[256], bases[256];
+char story_volume[256], story_bases[256];
 
-static bool may(enum trouble trouble)
+bool story_may(enum trouble trouble)
 {
     return !(limits->without >> trouble & 1);
 }
@@ -120,7 +121,7 @@ static void set_up_storages(void)
         set(overrides, "storage.listen=127.0.0.1:%d", 23001 + i);
         set(overrides, "storage.group=group001");
         set(overrides, "storage.host_name=%s", story_storages[i].name);
-        set(overrides, "storage.paths=../data=%s", volume);
+        set(overrides, "storage.paths=../data=%s", story_volume);
         set(overrides, "%s", base_url("storage"));
         set(overrides, "storage.trackers=");
         set(overrides, "storage.check_users=no"); /* there is no tracker */
@@ -200,13 +201,13 @@ static void set_up(void)
         think_us = 2000;
     }
     partial_share = ONE_OF(0, 100000, 400000, 800000);
-    meeting_share = may(TROUBLE_MEETING) ? ONE_OF(0, 0, 30000, 60000) : 0;
-    if (may(TROUBLE_STEP) && chance(300000)) {
+    meeting_share = story_may(TROUBLE_MEETING) ? ONE_OF(0, 0, 30000, 60000) : 0;
+    if (story_may(TROUBLE_STEP) && chance(300000)) {
         step_pause = ONE_OF(1000, 20000);
         step_kill = ONE_OF(0, 2000);
     }
     if (story_journal)
-        journal_story_steps(may(TROUBLE_STEP) && may(TROUBLE_POWER));
+        journal_story_steps(story_may(TROUBLE_STEP) && story_may(TROUBLE_POWER));
     if (limits->clients > 0)
         client_count = (int)min_i64(client_count, limits->clients);
     if (limits->files > 0)
@@ -409,12 +410,39 @@ static bool judge_download(int file, struct operation *operation, const struct r
     operation->name = -1;
     operation->expires_us = -1;
     operation->content = content_of_bytes(file, reply);
-    if (operation->content < 0 && story_files[file].damaged && bytes_are_wrong)
+    if (operation->content < 0 && story_files[file].damaged && story_bytes_are_wrong > 0)
         return false; /* the disk gives other bytes than were written */
     if (operation->content < 0)
         violation("%s: DOWNLOAD of %s gives %zu bytes that nobody stored", operation->who,
                   story_files[file].id, reply->size);
     return true;
+}
+
+static bool lately(int64_t us, int64_t when_us)
+{
+    return when_us > 0 && us - when_us < SLACK_US;
+}
+
+static void note_beliefs(void)
+{
+    for (int i = 0; i < story_storage_count; i++) {
+        int64_t until_us = story_storages[i].paused_until;
+        if ((base_away || lately(now_us(), base_back_us)) && until_us > now_us() && until_us < FOREVER)
+            believes_until[i] = until_us;
+    }
+}
+
+static void stand_still(struct node *node, int64_t us)
+{
+    node->paused_until = now_us() + us;
+    note_beliefs();
+}
+
+static void base_returns(void)
+{
+    base_away = false;
+    base_back_us = now_us();
+    note_beliefs();
 }
 
 /* Asks for one thing and notes what came of it; false where the answer says nothing. */
@@ -458,6 +486,8 @@ static bool operate(int file, struct node *node, struct operation *operation, bo
         : reply->sent   ? "no answer"
                         : "not reached",
         reply->code);
+    if (told && operation->kind == OPERATION_PUT && operation->answer == ANSWER_DONE)
+        story_look_at_stored(file, operation);
     return told;
 }
 
@@ -480,7 +510,8 @@ bool story_do(int file, struct node *node, struct operation *operation)
      * but never with what was before a change that it has acknowledged itself. */
     if (operation->kind == OPERATION_READ && story_storage_count > 1) {
         operation->asked_us = operation->from_us;
-        bool away = base_away || (base_back_us > 0 && operation->from_us - base_back_us < SLACK_US);
+        bool away = base_away || lately(operation->from_us, base_back_us) ||
+                    lately(operation->from_us, believes_until[node - story_storages]);
         operation->from_us = away ? 0 : operation->from_us - cache_age_ms * 1000 - SLACK_US;
     }
     if (told)
@@ -541,8 +572,7 @@ static void *client_main(void *argument)
 
 /* ---- trouble ---- */
 
-/* Whoever reaches this one next stands still: between a look at something and what is done because of it. */
-static const char *armed_step;
+const char *story_armed_step;
 
 static void arm_step(void)
 {
@@ -556,16 +586,16 @@ static void arm_step(void)
                                         "abort-marked",       "expire-marked",
                                         "delete-before-row",  "rename-before-row",
                                         "join-taken"};
-    armed_step = steps[chance_below((int64_t)ARRAY_SIZE(steps))];
-    say("whoever reaches %s next stands still", armed_step);
+    story_armed_step = steps[chance_below((int64_t)ARRAY_SIZE(steps))];
+    say("whoever reaches %s next stands still", story_armed_step);
 }
 
 /* So long that others come by: the clean-up, whoever takes a lease over. */
 static bool stands_still_at(const char *name)
 {
-    if (!armed_step || strcmp(armed_step, name) != 0)
+    if (!story_armed_step || strcmp(story_armed_step, name) != 0)
         return false;
-    armed_step = NULL;
+    story_armed_step = NULL;
     return true;
 }
 
@@ -613,32 +643,7 @@ void story_power_cut(void)
     start_all();
 }
 
-static bool find_file(const char *directory, char *path, size_t size)
-{
-    bool found = false;
-    int64_t seen = 0;
-    char below[600];
-    DIR *stream = opendir(directory);
-    const struct dirent *entry;
-    while (stream && (entry = readdir(stream))) {
-        struct stat status;
-        snprintf(below, sizeof(below), "%s/%s", directory, entry->d_name);
-        if (entry->d_name[0] == '.' || stat(below, &status) != 0)
-            continue;
-        char inner[600];
-        if (S_ISDIR(status.st_mode) ? find_file(below, inner, sizeof(inner))
-                                    : snprintf(inner, sizeof(inner), "%s", below) > 0) {
-            if (chance_below(++seen) == 0)
-                snprintf(path, size, "%s", inner);
-            found = true;
-        }
-    }
-    if (stream)
-        closedir(stream);
-    return found;
-}
-
-static void fsck(bool repair)
+void story_fsck(bool repair)
 {
     struct node *node = &story_storages[chance_below(story_storage_count)];
     struct proto_fsck ask = {.action = repair ? PROTO_FSCK_REPAIR : PROTO_FSCK_CHECK};
@@ -655,109 +660,6 @@ static void fsck(bool repair)
     client_free(&reply);
 }
 
-/* The states of alice's rows whose file lies at PATH: a bit for each. */
-static unsigned states_of(const char *path)
-{
-    char base[300], sql[800];
-    sqlite3 *handle = NULL;
-    sqlite3_stmt *statement = NULL;
-    unsigned states = 0;
-    int table = (int)table_hash_of_user("alice") + 1;
-    snprintf(base, sizeof(base), "%s/storage.db", bases);
-    snprintf(sql, sizeof(sql),
-             "SELECT COALESCE(status, 0) FROM t_file_0%d WHERE userid = 'alice' AND file_path = '../data%s'",
-             table, path + strlen(volume));
-    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
-        sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK) {
-        while (sqlite3_step(statement) == SQLITE_ROW)
-            states |= 1u << sqlite3_column_int(statement, 0);
-    }
-    (void)sqlite3_finalize(statement);
-    (void)base_file_close(handle);
-    return states;
-}
-
-/* As long as the bytes are not there a row that a repair has marked stays marked. */
-static void watch_damage(const char *path, int64_t us)
-{
-    const unsigned sound = 1u << META_STATE_NORMAL | 1u << META_STATE_DELETED,
-                   marked = 1u << META_STATE_DAMAGED | 1u << META_STATE_DAMAGED_DELETED;
-    bool was_sound = !(states_of(path) & ~sound), was_marked = false;
-    for (int64_t until = now_us() + us; now_us() < until;) {
-        sleep_us(min_i64(SECOND_US / 2, until - now_us()));
-        unsigned states = states_of(path);
-        was_marked = was_marked || (states & marked);
-        if (was_sound && was_marked && (states & sound))
-            violation("%s is marked no more, though its bytes are not there", path + strlen(volume));
-    }
-}
-
-#define DAMAGED_MAX 16
-
-/* Of the files that are damaged now the one at PATH; "": a free place. */
-static char **damaged_path_at(const char *path)
-{
-    static char *damaged[DAMAGED_MAX];
-    for (size_t i = 0; i < DAMAGED_MAX; i++) {
-        if (damaged[i] ? strcmp(damaged[i], path) == 0 : !path[0])
-            return &damaged[i];
-    }
-    return NULL;
-}
-
-/* Other bytes in the place of a file; of another size, by chance. */
-static bool write_wrong(const char *path, const char *sound)
-{
-    struct stat status;
-    FILE *file = fopen(path, "we");
-    if (!file)
-        return false;
-    bool fine = stat(sound, &status) == 0;
-    for (int64_t left = (int64_t)status.st_size + (chance(500000) || status.st_size == 0); fine && left > 0;
-         left--)
-        fine = putc('x', file) != EOF;
-    return fclose(file) == 0 && fine;
-}
-
-/* The bytes of a file are away, or wrong, for a while, and fsck meets that. Nobody can tell here whose they are: so every
- * file's refusals say nothing from now on. */
-static void damage(void)
-{
-    char path[600], away[700];
-    static int taken;
-    bool wrong = chance(500000);
-    /* What has no row yet may still become a file, of which nobody could say that its bytes are wrong. */
-    if (!find_file(volume, path, sizeof(path)) || damaged_path_at(path) || states_of(path) == 0)
-        return;
-    snprintf(away, sizeof(away), "%s/../away-%d", volume, taken++);
-    for (int i = 0; i < story_file_count; i++)
-        story_files[i].damaged = true;
-    say("the bytes of %s are %s", path + strlen(volume), wrong ? "wrong" : "taken away");
-    if (rename(path, away) != 0)
-        return;
-    bytes_are_wrong += wrong;
-    char *kept = strdup(path), **place = damaged_path_at("");
-    if (!place)
-        violation("more than %d files are damaged at once", DAMAGED_MAX);
-    *place = kept;
-    if (wrong && !write_wrong(path, away))
-        violation("cannot write %s", path);
-    int64_t us = chance_below(60 * SECOND_US);
-    watch_damage(path, us / 4);
-    if (may(TROUBLE_STEP) && wrong && chance(400000))
-        armed_step = "scrub-row-marked"; /* the bytes may be back when it goes on */
-    if (may(TROUBLE_FSCK) && chance(700000))
-        fsck(true);
-    watch_damage(path, us);
-    say("the bytes of %s are put back", path + strlen(volume));
-    (void)rename(away, path);
-    disk_settle(path);
-    *place = NULL;
-    free(kept);
-    sleep_us(30 * SECOND_US); /* whoever reads still has the wrong ones open */
-    bytes_are_wrong -= wrong;
-}
-
 /* Two groups of the predecessor, whose rows name no group, have used one path for two files: one is a file of alice here,
  * the other one was deleted by bob long ago. */
 static void share_path(void)
@@ -767,7 +669,7 @@ static void share_path(void)
     char path[300], sql[1200];
     int alice = (int)table_hash_of_user("alice") + 1, bob = (int)table_hash_of_user("bob") + 1;
     sqlite3 *handle = NULL;
-    snprintf(path, sizeof(path), "%s/storage.db", bases);
+    snprintf(path, sizeof(path), "%s/storage.db", story_bases);
     /* While a server writes it is left for another time. */
     snprintf(sql, sizeof(sql),
              "BEGIN IMMEDIATE;"
@@ -783,19 +685,19 @@ static void share_path(void)
     (void)base_file_close(handle);
 }
 
-static void *damage_main(void *argument)
-{
-    (void)argument;
-    damage();
-    return NULL;
-}
-
 /* All machines are put to sleep, or stand still with what they run on, for minutes or days. */
 static void sleep_all(void)
 {
     int64_t us = chance_below(chance(500000) ? 3600 * SECOND_US : 10 * DAY_S * SECOND_US);
     say("everything stands still for %.1f h", (double)us / 3.6e9);
+    int64_t before_us = now_us();
     world_jump(us);
+    if (lately(before_us, base_back_us))
+        base_back_us = now_us();
+    for (int i = 0; i < story_storage_count; i++) {
+        if (lately(before_us, believes_until[i]))
+            believes_until[i] = now_us();
+    }
 }
 
 /* ---- named steps ---- */
@@ -818,12 +720,12 @@ void __wrap_crash_point_reach(const char *name)
     if (story_journal && journal_story_reached(node, name))
         return;
     if (stands_still_at(name)) {
-        node->paused_until = now_us() + chance_between(SECOND_US, 3 * leftover_ms * 1000 / 2);
+        stand_still(node, chance_between(SECOND_US, 3 * leftover_ms * 1000 / 2));
         say("%s stands still at %s for %.1f s", node->name, name,
             (double)(node->paused_until - now_us()) / 1e6);
         yield();
     } else if (chance(step_pause)) {
-        node->paused_until = now_us() + chance_below(chance(500000) ? SECOND_US : 100 * SECOND_US);
+        stand_still(node, chance_below(chance(500000) ? SECOND_US : 100 * SECOND_US));
         say("%s is paused at %s for %.1f s", node->name, name, (double)(node->paused_until - now_us()) / 1e6);
         yield();
     } else if (chance(step_kill)) {
@@ -839,7 +741,7 @@ static void one_trouble(void)
     enum trouble trouble = (enum trouble)chance_below(TROUBLES);
     switch (story_journal && chance(150000) ? TROUBLE_POWER : trouble) {
     case TROUBLE_KILL:
-        if (may(TROUBLE_KILL) && node->alive) {
+        if (story_may(TROUBLE_KILL) && node->alive) {
             node_kill(node);
             node->paused_until = 0;
             sleep_us(chance_below(chance(500000) ? SECOND_US : 30 * SECOND_US));
@@ -847,83 +749,85 @@ static void one_trouble(void)
         }
         break;
     case TROUBLE_PAUSE:
-        if (may(TROUBLE_PAUSE)) {
-            node->paused_until = now_us() + chance_below(chance(500000) ? SECOND_US : 200 * SECOND_US);
+        if (story_may(TROUBLE_PAUSE)) {
+            stand_still(node, chance_below(chance(500000) ? SECOND_US : 200 * SECOND_US));
             say("%s is paused for %.1f s", node->name, (double)(node->paused_until - now_us()) / 1e6);
         }
         break;
     case TROUBLE_POWER:
-        if (may(TROUBLE_POWER) && chance(story_journal ? 700000 : 300000))
+        if (story_may(TROUBLE_POWER) && chance(story_journal ? 700000 : 300000))
             story_power_cut();
         break;
     case TROUBLE_CLOCK:
-        if (may(TROUBLE_CLOCK)) {
+        if (story_may(TROUBLE_CLOCK)) {
             node->clock_offset = (int64_t)ONE_OF(0, -8 * DAY_S, 8 * DAY_S, -3600, 3600, 5, -5) * SECOND_US;
             say("the clock of %s is %+" PRId64 " s off", node->name, node->clock_offset / SECOND_US);
         }
         break;
     case TROUBLE_NETWORK:
-        if (may(TROUBLE_NETWORK))
+        if (story_may(TROUBLE_NETWORK))
             net_cut();
         break;
     case TROUBLE_DISK_SLOW:
-        disk_slow = may(TROUBLE_DISK_SLOW) ? ONE_OF(0, 20000, 200000) : 0;
+        disk_slow = story_may(TROUBLE_DISK_SLOW) ? ONE_OF(0, 20000, 200000) : 0;
         break;
     case TROUBLE_DISK_FAIL:
-        disk_fail = may(TROUBLE_DISK_FAIL) ? ONE_OF(0, 0, 1000, 20000) : 0;
+        disk_fail = story_may(TROUBLE_DISK_FAIL) ? ONE_OF(0, 0, 1000, 20000) : 0;
+        disk_late = story_may(TROUBLE_DISK_FAIL) && story_journal ? ONE_OF(0, 100000, 500000) : 0;
         break;
     case TROUBLE_DISK_HANG:
-        disk_hang = may(TROUBLE_DISK_HANG) ? ONE_OF(0, 50000, 300000) : 0;
+        disk_hang = story_may(TROUBLE_DISK_HANG) ? ONE_OF(0, 50000, 300000) : 0;
         break;
     case TROUBLE_BASE_SLOW:
-        base_slow = may(TROUBLE_BASE_SLOW) ? ONE_OF(0, 10000, 100000) : 0;
+        base_slow = story_may(TROUBLE_BASE_SLOW) ? ONE_OF(0, 10000, 100000) : 0;
         break;
     case TROUBLE_BASE_FAIL:
-        base_fail = may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 5000, 50000) : 0;
-        base_uncertain = may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 10000, 200000) : 0;
+        base_fail = story_may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 5000, 50000) : 0;
+        base_uncertain = story_may(TROUBLE_BASE_FAIL) ? ONE_OF(0, 10000, 200000) : 0;
         break;
     case TROUBLE_BASE_LATE:
-        base_late = may(TROUBLE_BASE_LATE) && !story_journal ? ONE_OF(0, 20000, 200000) : 0;
+        base_late = story_may(TROUBLE_BASE_LATE) && !story_journal ? ONE_OF(0, 20000, 200000) : 0;
         break;
     case TROUBLE_BASE_AWAY:
-        if (may(TROUBLE_BASE_AWAY)) {
+        if (story_may(TROUBLE_BASE_AWAY)) {
             if (base_away)
-                base_back_us = now_us();
-            base_away = !base_away;
+                base_returns();
+            else
+                base_away = true;
             say("the database is %s", base_away ? "away" : "back");
         }
         break;
     case TROUBLE_DAMAGE:
         /* With the journal a replay may write the right bytes in between. */
-        if (may(TROUBLE_DAMAGE) && !story_journal && chance(200000))
-            (void)fiber_start(NULL, "damage", damage_main, NULL);
+        if (story_may(TROUBLE_DAMAGE) && !story_journal && chance(200000))
+            story_damage();
         break;
     case TROUBLE_FSCK:
-        if (may(TROUBLE_FSCK))
-            fsck(chance(500000));
+        if (story_may(TROUBLE_FSCK))
+            story_fsck(chance(500000));
         break;
     case TROUBLE_EXCHANGE:
-        if (may(TROUBLE_EXCHANGE) && chance(100000))
+        if (story_may(TROUBLE_EXCHANGE) && chance(100000))
             disk_exchange();
         break;
     case TROUBLE_LEGACY:
-        if (may(TROUBLE_LEGACY) && chance(200000))
+        if (story_may(TROUBLE_LEGACY) && chance(200000))
             share_path();
         break;
     case TROUBLE_SLEEP:
-        if (may(TROUBLE_SLEEP) && chance(100000))
+        if (story_may(TROUBLE_SLEEP) && chance(100000))
             sleep_all();
         break;
     case TROUBLE_STEP:
-        if (may(TROUBLE_STEP) && chance(500000))
+        if (story_may(TROUBLE_STEP) && chance(500000))
             arm_step();
-        step_pause = may(TROUBLE_STEP) ? ONE_OF(0, 1000, 20000) : 0;
-        step_kill = may(TROUBLE_STEP) ? ONE_OF(0, 0, 1000, 10000) : 0;
+        step_pause = story_may(TROUBLE_STEP) ? ONE_OF(0, 1000, 20000) : 0;
+        step_kill = story_may(TROUBLE_STEP) ? ONE_OF(0, 0, 1000, 10000) : 0;
         if (story_journal)
-            journal_story_steps(may(TROUBLE_STEP) && may(TROUBLE_POWER));
+            journal_story_steps(story_may(TROUBLE_STEP) && story_may(TROUBLE_POWER));
         break;
     case TROUBLE_MEETING:
-        if (may(TROUBLE_MEETING))
+        if (story_may(TROUBLE_MEETING))
             story_meet();
         break;
     case TROUBLES:
@@ -936,15 +840,14 @@ static void one_trouble(void)
 
 static void heal(void)
 {
-    disk_slow = disk_fail = disk_hang = 0;
+    disk_slow = disk_fail = disk_hang = disk_late = 0;
     step_pause = step_kill = 0;
     if (story_journal)
         journal_story_steps(false);
-    armed_step = NULL;
+    story_armed_step = NULL;
     base_slow = base_fail = base_uncertain = base_late = 0;
     if (base_away)
-        base_back_us = now_us();
-    base_away = false;
+        base_returns();
     for (int i = 0; i < story_storage_count; i++)
         story_storages[i].clock_offset = story_storages[i].paused_until = 0;
     for (int i = 0; i < idserver_count; i++)
@@ -1056,7 +959,7 @@ static void check_numbers(void)
                                           "SELECT file_path FROM t_file_03 WHERE userid = 'alice'"};
     char path[300];
     sqlite3 *handle = NULL;
-    snprintf(path, sizeof(path), "%s/storage.db", bases);
+    snprintf(path, sizeof(path), "%s/storage.db", story_bases);
     if (base_file_open(path, &handle, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
         violation("the rows cannot be read");
     for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
@@ -1111,7 +1014,7 @@ static void end_story(void)
     if (story_journal)
         start_for_good();
     for (int i = 0; i < 3 && story_files[0].damaged; i++) {
-        fsck(true);
+        story_fsck(true);
         sleep_us(20 * SECOND_US);
     }
     partial_last_look();
@@ -1166,7 +1069,7 @@ void story_make_tables(const char *directory)
     limits = &none;
     chance_seed(0);
     world_begin();
-    snprintf(volume, sizeof(volume), "%s/volume", directory);
+    snprintf(story_volume, sizeof(story_volume), "%s/volume", directory);
     base_begin(directory);
     set_up();
     (void)fiber_start(NULL, "tables", make_tables, NULL);
@@ -1179,10 +1082,10 @@ void story_run(uint64_t seed, const struct story_limits *given, const char *dire
     limits = given;
     chance_seed(seed);
     world_begin();
-    snprintf(volume, sizeof(volume), "%s/volume", directory);
-    snprintf(bases, sizeof(bases), "%s", directory);
+    snprintf(story_volume, sizeof(story_volume), "%s/volume", directory);
+    snprintf(story_bases, sizeof(story_bases), "%s", directory);
     enum disk_model model = (enum disk_model)chance_below(3);
-    if ((seed % 5 == 3 || limits->journal) && may(TROUBLE_JOURNAL)) {
+    if ((seed % 5 == 3 || limits->journal) && story_may(TROUBLE_JOURNAL)) {
         journal_story_begin(directory);
         if (model == DISK_GLUSTER)
             model = DISK_JOURNAL; /* the journal is refused on a network file system */

@@ -1,5 +1,5 @@
 /*
- * story_state: what story.c, story_partial.c, story_meeting.c and story_journal.c share of a story: its files, its servers, and what is noted of both. Private to these.
+ * story_state: what story.c, story_damage.c, story_partial.c, story_meeting.c and story_journal.c share of a story: its files, its servers, and what is noted of both. Private to these.
  */
 #ifndef REEL_TESTS_SIMULATION_STORY_STATE_H
 #define REEL_TESTS_SIMULATION_STORY_STATE_H
@@ -7,6 +7,7 @@
 #include "common/proto/proto_put.h"
 #include "tests/simulation/client.h"
 #include "tests/simulation/history.h"
+#include "tests/simulation/story.h"
 
 #define STORAGES_MAX 2
 #define FILES_MAX    6
@@ -26,8 +27,13 @@ extern struct node story_storages[STORAGES_MAX];
 extern int story_file_count, story_storage_count;
 extern int story_clients_left; /* whose requests are under way, or to come */
 extern int64_t story_partial_keep_us;
+extern char story_volume[256], story_bases[256]; /* directories: of the store path, of the databases */
+extern const char *story_armed_step;             /* whoever reaches it next stands still; NULL: nobody */
 
 /* ---- story.c ---- */
+
+/* TROUBLE is not left out. */
+bool story_may(enum trouble trouble);
 
 /* A storage server, by chance. */
 struct node *story_any_storage(void);
@@ -44,8 +50,19 @@ MUST_CHECK bool story_judge_change(struct operation *operation, const struct rep
 /* Asks NODE for OPERATION of FILE and notes what came of it. False: nobody was reached. */
 MUST_CHECK bool story_do(int file, struct node *node, struct operation *operation);
 
+/* A storage server is asked for an fsck. */
+void story_fsck(bool repair);
+
 /* The power of all storage servers fails, and comes back. */
 void story_power_cut(void);
+
+/* ---- story_damage.c ---- */
+
+extern int story_bytes_are_wrong; /* of so many files, for now */
+/* The bytes of some file are away, or wrong, for a while from now on. */
+void story_damage(void);
+/* PUT of FILE was answered with success right now. */
+void story_look_at_stored(int file, const struct operation *put);
 
 /* ---- story_journal.c ---- */
 
