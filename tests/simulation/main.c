@@ -1,8 +1,9 @@
 /*
  * reel-simulation: runs the stories of seeds, each in a process of its own, and says which of them broke the promise.
  *   reel-simulation [-v] [--without kill,pause,...] [--clients N] [--files N] [--operations N] [--one-storage]
- *                   [--journal] [--shrink] [--first] FIRST [LAST]
+ *                   [--journal] [--move] [--shrink] [--first] FIRST [LAST]
  * --journal: with the upload journal in every story, not in one of five.
+ * --move: with two groups and files that move in every story that has no journal, not in one of five.
  * --first: ends with the first seed that broke it.
  * Exit code 0: every seed kept the promise; 1: one did not.
  */
@@ -183,6 +184,8 @@ static void print_limits(uint64_t seed, const struct story_limits *limits)
         printf(" --one-storage");
     if (limits->journal)
         printf(" --journal");
+    if (limits->move)
+        printf(" --move");
     printf(" -v %" PRIu64 "\n", seed);
 }
 
@@ -312,15 +315,12 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"without", required_argument, NULL, 'w'},
-                                            {"clients", required_argument, NULL, 'c'},
-                                            {"files", required_argument, NULL, 'f'},
-                                            {"operations", required_argument, NULL, 'o'},
-                                            {"one-storage", no_argument, NULL, '1'},
-                                            {"shrink", no_argument, NULL, 's'},
-                                            {"first", no_argument, NULL, 'F'},
-                                            {"journal", no_argument, NULL, 'j'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"without", required_argument, NULL, 'w'}, {"clients", required_argument, NULL, 'c'},
+        {"files", required_argument, NULL, 'f'},   {"operations", required_argument, NULL, 'o'},
+        {"one-storage", no_argument, NULL, '1'},   {"shrink", no_argument, NULL, 's'},
+        {"first", no_argument, NULL, 'F'},         {"journal", no_argument, NULL, 'j'},
+        {"move", no_argument, NULL, 'm'},          {NULL, 0, NULL, 0}};
     struct story_limits limits = {0};
     bool shrinks = false, one_will_do = false;
     int option;
@@ -353,6 +353,9 @@ int main(int argc, char **argv)
         case 'j':
             limits.journal = true;
             break;
+        case 'm':
+            limits.move = true;
+            break;
         case 'F':
             one_will_do = true;
             break;
@@ -363,7 +366,7 @@ int main(int argc, char **argv)
     if (optind >= argc) {
         fprintf(stderr,
                 "usage: reel-simulation [-v] [--without TROUBLES] [--clients N] [--files N] [--operations N] "
-                "[--one-storage] [--journal] [--shrink] [--first] FIRST [LAST]\n");
+                "[--one-storage] [--journal] [--move] [--shrink] [--first] FIRST [LAST]\n");
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);

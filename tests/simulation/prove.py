@@ -33,7 +33,7 @@ def first_seed(copy, mutant, seeds):
     try:
         path.write_text(mutant.apply(copy.top))
         build(copy)
-        options = [word for word in mutant.test[1:] if word.startswith("-")]
+        options = mutant.test[1:-2]  # before its seeds
         done = subprocess.run([copy.top / BINARY, *options, "1", str(seeds)], capture_output=True, text=True)
     finally:
         path.write_text(original)

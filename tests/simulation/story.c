@@ -32,7 +32,7 @@
 const char *const trouble_names[TROUBLE_NAMES] = {
     "kill",      "pause",     "power",     "clock",     "network",   "disk-slow", "disk-fail",
     "disk-hang", "base-slow", "base-fail", "base-late", "base-away", "damage",    "fsck",
-    "exchange",  "legacy",    "sleep",     "step",      "meeting",   "journal"};
+    "exchange",  "legacy",    "sleep",     "step",      "meeting",   "journal",   "move"};
 
 struct overrides {
     char text[OVERRIDES_MAX][400];
@@ -44,7 +44,7 @@ struct node story_storages[STORAGES_MAX];
 static struct node idservers[IDSERVERS_MAX];
 static char *journal_setting[STORAGES_MAX]; /* a place in the options */
 static struct overrides storage_overrides[STORAGES_MAX], idserver_overrides[IDSERVERS_MAX];
-int story_storage_count, story_file_count;
+int story_storage_count, story_home_count, story_file_count;
 int64_t story_partial_keep_us;
 static int idserver_count, client_count, operation_limit;
 struct file story_files[FILES_MAX];
@@ -55,6 +55,7 @@ static bool finished;
 static int64_t keep_ms, cache_age_ms, think_us, leftover_ms;
 static int64_t partial_share; /* per million of all that clients do: steps of uploads in several requests */
 static int64_t meeting_share; /* likewise: see story_meet() */
+static int64_t move_share;    /* likewise: see story_move() */
 static int64_t step_pause, step_kill; /* per million: what happens to a node at a named step */
 static int64_t base_back_us;          /* when the database was away last; 0: never */
 /* A server that stands still while the database comes back, or soon after, may go by what it knew before until then. */
@@ -114,14 +115,15 @@ static void set_up_storages(void)
     leftover_ms = leftover;
     keep_ms = ONE_OF(0, 2000, 20000, 7 * DAY_S * 1000);
     cache_age_ms = ONE_OF(1, 500, 5000, 20000);
+    static const char *const names[STORAGES_MAX] = {"media-a", "media-b", "media-c"};
     for (int i = 0; i < story_storage_count; i++) {
         struct overrides *overrides = &storage_overrides[i];
-        story_storages[i] = (struct node){
-            .name = i == 0 ? "media-a" : "media-b", .index = i + 3, .port = (uint16_t)(23001 + i)};
+        int group = i < story_home_count ? 0 : 1;
+        story_storages[i] = (struct node){.name = names[i], .index = i + 3, .port = (uint16_t)(23001 + i)};
         set(overrides, "storage.listen=127.0.0.1:%d", 23001 + i);
-        set(overrides, "storage.group=group001");
+        set(overrides, "storage.group=group00%d", group + 1);
         set(overrides, "storage.host_name=%s", story_storages[i].name);
-        set(overrides, "storage.paths=../data=%s", story_volume);
+        set(overrides, "storage.paths=../data=%s", story_moves ? move_story_volume(group) : story_volume);
         set(overrides, "%s", base_url("storage"));
         set(overrides, "storage.trackers=");
         set(overrides, "storage.check_users=no"); /* there is no tracker */
@@ -189,7 +191,8 @@ static void set_up_files(void)
 
 static void set_up(void)
 {
-    story_storage_count = limits->one_storage ? 1 : (int)chance_between(1, STORAGES_MAX);
+    story_home_count = limits->one_storage ? 1 : (int)chance_between(1, 2);
+    story_storage_count = story_home_count + story_moves;
     idserver_count = (int)chance_between(1, IDSERVERS_MAX);
     client_count = (int)chance_between(2, 5);
     story_file_count = (int)chance_between(1, FILES_MAX);
@@ -208,6 +211,8 @@ static void set_up(void)
     }
     if (story_journal)
         journal_story_steps(story_may(TROUBLE_STEP) && story_may(TROUBLE_POWER));
+    if (story_moves)
+        move_share = ONE_OF(50000, 150000, 300000);
     if (limits->clients > 0)
         client_count = (int)min_i64(client_count, limits->clients);
     if (limits->files > 0)
@@ -224,6 +229,11 @@ static void set_up(void)
 struct node *story_any_storage(void)
 {
     return &story_storages[chance_below(story_storage_count)];
+}
+
+struct node *story_home_storage(void)
+{
+    return &story_storages[chance_below(story_home_count)];
 }
 
 void story_fill_name(char name[PROTO_NAME_SIZE], int number)
@@ -506,6 +516,9 @@ bool story_do(int file, struct node *node, struct operation *operation)
     if (told && story_files[file].damaged && operation->answer != ANSWER_DONE &&
         operation->answer != ANSWER_UNKNOWN)
         told = false;
+    /* Whoever belongs to another group says so, or that the ID is taken, whatever the bytes are. */
+    if (story_moves && (reply.code == ERROR_OTHER_GROUP || operation->answer == ANSWER_TAKEN))
+        told = false;
     /* With another member beside it one may answer from memory for a while, or, with the database away, whatever it remembers;
      * but never with what was before a change that it has acknowledged itself. */
     if (operation->kind == OPERATION_READ && story_storage_count > 1) {
@@ -559,6 +572,9 @@ static void *client_main(void *argument)
         } else if (chance(meeting_share)) {
             story_meet();
             i += 3;
+        } else if (story_moves && chance(move_share)) {
+            story_move();
+            i++;
         } else if (partial_share > 0 && chance(partial_share)) {
             partial_step();
             i++;
@@ -798,8 +814,8 @@ static void one_trouble(void)
         }
         break;
     case TROUBLE_DAMAGE:
-        /* With the journal a replay may write the right bytes in between. */
-        if (story_may(TROUBLE_DAMAGE) && !story_journal && chance(200000))
+        /* With the journal a replay may write the right bytes in between; of two copies one may be right. */
+        if (story_may(TROUBLE_DAMAGE) && !story_journal && !story_moves && chance(200000))
             story_damage();
         break;
     case TROUBLE_FSCK:
@@ -811,7 +827,7 @@ static void one_trouble(void)
             disk_exchange();
         break;
     case TROUBLE_LEGACY:
-        if (story_may(TROUBLE_LEGACY) && chance(200000))
+        if (story_may(TROUBLE_LEGACY) && !story_moves && chance(200000))
             share_path();
         break;
     case TROUBLE_SLEEP:
@@ -831,6 +847,7 @@ static void one_trouble(void)
             story_meet();
         break;
     case TROUBLES:
+    case TROUBLE_MOVE:
     case TROUBLE_NAMES:
         break;
     }
@@ -940,6 +957,8 @@ static void last_look(void)
 {
     for (int i = 0; i < story_file_count; i++) {
         for (int j = 0; j < story_storage_count; j++) {
+            if (story_moves && !move_story_belongs(i, &story_storages[j]))
+                continue;
             last_operation(i, &story_storages[j], OPERATION_READ, true);
             last_operation(i, &story_storages[j], OPERATION_READ, false);
         }
@@ -1021,10 +1040,17 @@ static void end_story(void)
     sleep_us(cache_age_ms * 1000 + SLACK_US);
     last_look();
     /* What lies in the trash is whole, too. */
-    for (int i = 0; i < story_file_count; i++)
-        last_operation(i, &story_storages[0], OPERATION_RESTORE, false);
+    for (int i = 0; i < story_file_count; i++) {
+        int at = story_moves && !move_story_belongs(i, &story_storages[0]) ? story_home_count : 0;
+        last_operation(i, &story_storages[at], OPERATION_RESTORE, false);
+    }
     sleep_us(cache_age_ms * 1000 + SLACK_US);
     last_look();
+    if (story_moves) { /* former copies are purged, and nothing else */
+        world_jump(keep_ms * 1000 + 610 * SECOND_US);
+        sleep_us(60 * SECOND_US);
+        last_look();
+    }
     check_histories();
     check_numbers();
 }
@@ -1091,6 +1117,8 @@ void story_run(uint64_t seed, const struct story_limits *given, const char *dire
             model = DISK_JOURNAL; /* the journal is refused on a network file system */
     }
     disk_begin(directory, model);
+    if ((seed % 5 == 1 || limits->move) && !story_journal && story_may(TROUBLE_MOVE))
+        move_story_begin();
     base_begin(directory);
     set_up();
     (void)fiber_start(NULL, "story", tell, NULL);

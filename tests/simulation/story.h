@@ -29,6 +29,7 @@ enum trouble {
     TROUBLE_MEETING,
     TROUBLES,                   /* that come by chance */
     TROUBLE_JOURNAL = TROUBLES, /* the upload journal is on, in one story of five */
+    TROUBLE_MOVE,               /* there are two groups, between which files move, in one story of five */
     TROUBLE_NAMES
 };
 extern const char *const trouble_names[TROUBLE_NAMES];
@@ -38,7 +39,7 @@ struct story_limits {
     int clients, files; /* at most; 0: as the seed says */
     int operations;     /* of each client, at most; 0: as the seed says */
     bool one_storage;
-    bool journal; /* in any case */
+    bool journal, move; /* in any case */
 };
 
 struct story_result {

@@ -57,9 +57,9 @@ static void *meeting_main(void *argument)
 
 void story_meet(void)
 {
-    if (under_way || story_storage_count < 2)
+    if (under_way || story_home_count < 2)
         return;
-    int here = (int)chance_below(story_storage_count);
+    int here = (int)chance_below(story_home_count);
     meeting.file = (int)chance_below(story_file_count);
     meeting.content = (int)chance_below(CONTENTS);
     meeting.here = &story_storages[here];

@@ -240,7 +240,8 @@ static void judge_finish(struct session *session, const struct reply *reply, int
                                   .from_us = since_us,
                                   .to_us = FOREVER,
                                   .who = "partial"};
-    bool refused = reply->code == ERROR_EXISTS || reply->code == ERROR_DELETED;
+    bool elsewhere = story_moves && (reply->code == ERROR_EXISTS || reply->code == ERROR_OTHER_GROUP);
+    bool refused = elsewhere || reply->code == ERROR_EXISTS || reply->code == ERROR_DELETED;
     if (room && reply->sent && !(reply->complete && (reply->code == 0 || refused)))
         story_note(session->file, &operation);
     if (!reply->complete)
@@ -259,7 +260,8 @@ static void judge_finish(struct session *session, const struct reply *reply, int
                   story_files[session->file].id);
     } else if (refused) {
         session->refused = true;
-        if (is_sound(session) && room && story_judge_change(&operation, reply))
+        /* Where another group may have the file that says nothing of its bytes. */
+        if (!elsewhere && is_sound(session) && room && story_judge_change(&operation, reply))
             story_note(session->file, &operation);
     }
 }
@@ -359,7 +361,7 @@ static void begin_parts(void)
     uint8_t *bytes = content_make(target->file, target->content, &size);
     target->part_count = (int)chance_between(1, PARTS_MAX);
     target->target = true;
-    bool fine = begin(target, story_any_storage());
+    bool fine = begin(target, story_home_storage());
     int64_t at = 0;
     for (int i = 0; fine && i < target->part_count; i++) {
         part = *target;
@@ -368,12 +370,12 @@ static void begin_parts(void)
         int64_t end = i == target->part_count - 1 ? (int64_t)size : chance_between(at, (int64_t)size);
         part.size = end - at;
         part.durable = 0;
-        fine = begin(&part, story_any_storage());
+        fine = begin(&part, story_home_storage());
         memcpy(target->parts[i], part.token, sizeof(part.token));
         for (int j = 0; fine && !part.over && part.durable < part.size && j < TRIES; j++) {
-            append(&part, story_any_storage(), bytes + at, part.durable, part.size - part.durable,
+            append(&part, story_home_storage(), bytes + at, part.durable, part.size - part.durable,
                    SPOIL_NOTHING);
-            (void)ask_offset(&part, story_any_storage());
+            (void)ask_offset(&part, story_home_storage());
         }
         fine = fine && part.durable == part.size;
         at = end;
@@ -386,7 +388,7 @@ static void begin_parts(void)
 void partial_step(void)
 {
     struct session *session = any_session();
-    struct node *node = story_any_storage();
+    struct node *node = story_home_storage();
     int64_t kind = chance_below(100);
     if (!session || kind < 10) {
         if (chance(250000)) {
@@ -432,7 +434,7 @@ static void finish_last(struct session *session)
     bool told = false;
     session->refused = false;
     for (int i = 0; i < TRIES && !session->stored && !session->over && !session->refused; i++) {
-        struct node *node = story_any_storage();
+        struct node *node = story_home_storage();
         told = ask_offset(session, node) || told;
         if (!session->over && session->durable < session->size)
             append(session, node, bytes, session->durable, session->size - session->durable, SPOIL_CALM);

@@ -1,5 +1,5 @@
 /*
- * story_state: what story.c, story_damage.c, story_partial.c, story_meeting.c and story_journal.c share of a story: its files, its servers, and what is noted of both. Private to these.
+ * story_state: what story.c, story_damage.c, story_partial.c, story_meeting.c, story_move.c and story_journal.c share of a story: its files, its servers, and what is noted of both. Private to these.
  */
 #ifndef REEL_TESTS_SIMULATION_STORY_STATE_H
 #define REEL_TESTS_SIMULATION_STORY_STATE_H
@@ -9,7 +9,7 @@
 #include "tests/simulation/history.h"
 #include "tests/simulation/story.h"
 
-#define STORAGES_MAX 2
+#define STORAGES_MAX 3
 #define FILES_MAX    6
 #define CONTENTS     2
 #define NAMES        3
@@ -25,6 +25,8 @@ extern struct file story_files[FILES_MAX];
 extern uint8_t story_digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
 extern struct node story_storages[STORAGES_MAX];
 extern int story_file_count, story_storage_count;
+extern int
+    story_home_count; /* of the servers, the first ones: all of group001; where there are more, they are of group002 */
 extern int story_clients_left; /* whose requests are under way, or to come */
 extern int64_t story_partial_keep_us;
 extern char story_volume[256], story_bases[256]; /* directories: of the store path, of the databases */
@@ -35,8 +37,9 @@ extern const char *story_armed_step;             /* whoever reaches it next stan
 /* TROUBLE is not left out. */
 bool story_may(enum trouble trouble);
 
-/* A storage server, by chance. */
+/* A storage server, by chance; and one of group001. */
 struct node *story_any_storage(void);
+struct node *story_home_storage(void);
 void story_fill_key(struct proto_file_key *key, int file);
 /* Name number NUMBER. */
 void story_fill_name(char name[PROTO_NAME_SIZE], int number);
@@ -75,6 +78,18 @@ void journal_story_steps(bool may);
 MUST_CHECK bool journal_story_power_cut(const char *const *items);
 /* NODE is at STEP; true: the power fails there. */
 MUST_CHECK bool journal_story_reached(struct node *node, const char *step);
+
+/* ---- story_move.c ---- */
+
+extern bool story_moves; /* a story of two groups */
+/* Directories of their store paths, below the volume; it is one. */
+void move_story_begin(void);
+/* Group 0 or 1: where its store path is. */
+const char *move_story_volume(int group);
+/* A file moves from one group to the other, as `reel admin group drain --empty` has it done. */
+void story_move(void);
+/* Does FILE belong to NODE's group, as its row says? Where it has no row it belongs to any. */
+MUST_CHECK bool move_story_belongs(int file, const struct node *node);
 
 /* ---- story_meeting.c ---- */
 
