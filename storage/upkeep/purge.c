@@ -81,15 +81,15 @@ static enum db_result each_chosen(struct purge *purge, struct db_connection *con
 static enum db_result mark_one(struct purge *purge, struct db_connection *connection, struct upkeep_row *row,
                                struct error *error)
 {
-    enum db_result result = DB_OK;
+    const struct lease *lease = lease_of(purge);
+    const char *group = purge_group(purge);
     bool shared = false, changed = false;
     /* Two groups of the predecessor may have used the same path for two files: this may be the other one's, here. */
-    if (row->row.stat.group[0] == '\0')
-        result = upkeep_sql_mark_path(connection, lease_of(purge), row, purge_group(purge), purge->limit,
-                                      &shared, error);
-    if (result == DB_OK && !shared)
-        result = upkeep_sql_mark_purging(connection, lease_of(purge), row, purge_group(purge), purge->limit,
-                                         &changed, error);
+    enum db_result result =
+        row->row.stat.group[0] == '\0'
+            ? upkeep_sql_mark_path(connection, lease, row->row.file_path, group, purge->limit, &shared,
+                                   &changed, error)
+            : upkeep_sql_mark_purging(connection, lease, row, group, purge->limit, &changed, error);
     row->shared = shared;
     row->gone = !changed; /* restored a moment ago */
     return result;

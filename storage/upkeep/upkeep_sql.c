@@ -57,15 +57,19 @@ static const char *const digest_sql[TABLE_HASH_TABLES] =
 static const char *const other_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
     "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND NOT (" OLD_TRASH ") LIMIT 1");
 
+/* Neither old trash of this group or of none, nor being purged: somebody has the file, or may have it back. */
+#define IN_USE                                                                                               \
+    " WHERE file_path = ? AND (NOT (" OLD_TRASH                                                              \
+    ") OR (status <> 2 AND COALESCE(group_name, '') NOT IN ('', ?))) LIMIT 1"
+/* With MySQL a locking read: it sees what has been committed, and keeps it so. SQLite has one writer at a time. */
+static const char *const in_use_mysql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT row_id FROM ", IN_USE " FOR UPDATE");
+static const char *const in_use_sqlite[TABLE_HASH_TABLES] = FOR_EACH_TABLE("SELECT row_id FROM ", IN_USE);
 static const char *const mark_path_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("UPDATE ", " SET status = 2, group_name = ? WHERE file_path = ? AND row_id <> ? AND "
+    FOR_EACH_TABLE("UPDATE ", " SET status = 2, group_name = ? WHERE file_path = ? AND "
                               "COALESCE(group_name, '') IN ('', ?) AND " OLD_TRASH HELD);
-static const char *const unmarked_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND COALESCE(status, 0) <> 2 LIMIT 1");
-
-/* MySQL alone: SQLite has one writer at a time. */
-static const char *const lock_path_sql[TABLE_HASH_TABLES] =
-    FOR_EACH_TABLE("SELECT row_id FROM ", " WHERE file_path = ? FOR UPDATE");
+static const char *const unmarked_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT row_id FROM ", " WHERE file_path = ? AND COALESCE(status, 0) <> 2 LIMIT 1");
 
 #define TAKEN " WHERE file_path = ? LIMIT 1"
 /* With MySQL a locking read: it waits for a row that is added in a transaction which has not ended. */
@@ -189,14 +193,6 @@ static bool on_other(void *argument, const struct db_value *columns, size_t coun
     return false;
 }
 
-static bool on_each(void *argument, const struct db_value *columns, size_t count)
-{
-    (void)argument;
-    (void)columns;
-    (void)count;
-    return true;
-}
-
 enum db_result upkeep_sql_other_row(struct db_connection *connection, const char *file_path,
                                     const struct upkeep_row *but, int64_t limit, bool *found,
                                     struct error *error)
@@ -212,43 +208,53 @@ enum db_result upkeep_sql_other_row(struct db_connection *connection, const char
     return result;
 }
 
-/* A RESTORE of one of them between the look and the mark would leave some marked and one that is not: it waits. */
-static enum db_result lock_path(struct db_connection *connection, const char *file_path, struct error *error)
+static enum db_result in_use(struct db_connection *connection, const char *file_path, const char *group,
+                             int64_t limit, bool *found, struct error *error)
 {
-    const struct db_value parameter = db_text(file_path);
+    const char *const *sql =
+        db_connection_backend(connection) == DB_BACKEND_MYSQL ? in_use_mysql : in_use_sqlite;
+    const struct db_value parameters[] = {db_text(file_path), db_integer(limit), db_text(group)};
     enum db_result result = DB_OK;
-    bool ignored = false;
-    for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
-        result = db_query(connection, lock_path_sql[table], &parameter, 1, on_each, &ignored, error);
+    *found = false;
+    for (unsigned table = 0; result == DB_OK && !*found && table < TABLE_HASH_TABLES; table++)
+        result = db_query(connection, sql[table], parameters, ARRAY_SIZE(parameters), on_other, found, error);
     return result;
 }
 
-enum db_result upkeep_sql_mark_path(struct db_connection *connection, const struct lease *lease,
-                                    const struct upkeep_row *row, const char *group, int64_t limit,
-                                    bool *shared, struct error *error)
+static enum db_result unmarked(struct db_connection *connection, unsigned table, const char *file_path,
+                               bool *found, struct error *error)
 {
-    enum db_result result = DB_OK;
-    *shared = false;
-    if (db_connection_backend(connection) == DB_BACKEND_MYSQL)
-        result = lock_path(connection, row->row.file_path, error);
-    if (result == DB_OK)
-        result = upkeep_sql_other_row(connection, row->row.file_path, row, limit, shared, error);
-    for (unsigned table = 0; result == DB_OK && !*shared && table < TABLE_HASH_TABLES; table++) {
-        int64_t row_id = row->table == table ? row->row_id : 0; /* none has 0 */
-        const struct db_value others[] = {db_text(row->row.file_path), db_integer(row_id)};
-        const struct db_value marks[] = {
-            db_text(group),    db_text(row->row.file_path), db_integer(row_id),   db_text(group),
-            db_integer(limit), db_text(lease->name),        db_text(lease->owner)};
-        bool other = false;
-        result =
-            db_query(connection, unmarked_sql[table], others, ARRAY_SIZE(others), on_other, &other, error);
-        if (result != DB_OK || !other)
-            continue;
-        result = db_execute(connection, mark_path_sql[table], marks, ARRAY_SIZE(marks), NULL, error);
-        if (result == DB_OK)
-            result = db_query(connection, unmarked_sql[table], others, ARRAY_SIZE(others), on_other, shared,
-                              error);
+    const struct db_value parameter = db_text(file_path);
+    return db_query(connection, unmarked_sql[table], &parameter, 1, on_other, found, error);
+}
+
+enum db_result upkeep_sql_mark_path(struct db_connection *connection, const struct lease *lease,
+                                    const char *file_path, const char *group, int64_t limit, bool *shared,
+                                    bool *changed, struct error *error)
+{
+    const struct db_value marks[] = {db_text(group),    db_text(file_path),   db_text(group),
+                                     db_integer(limit), db_text(lease->name), db_text(lease->owner)};
+    int64_t marked = 0;
+    bool left = false;
+    *changed = false;
+    enum db_result result = in_use(connection, file_path, group, limit, shared, error);
+    if (result != DB_OK || *shared)
+        return result;
+    for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++) {
+        int64_t affected = 0;
+        bool any = false;
+        result = unmarked(connection, table, file_path, &any, error);
+        if (result == DB_OK && any)
+            result = db_execute(connection, mark_path_sql[table], marks, ARRAY_SIZE(marks), &affected, error);
+        if (result == DB_OK && any)
+            result = unmarked(connection, table, file_path, &left, error);
+        marked += affected;
     }
+    if (result == DB_OK && left && marked > 0) { /* the next attempt finds none to be marked */
+        error_set(error, ERROR_UNAVAILABLE, "the lease ended while rows of %s were marked", file_path);
+        return DB_TRANSIENT;
+    }
+    *changed = result == DB_OK && !left;
     return result;
 }
 

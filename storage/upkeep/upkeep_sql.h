@@ -67,12 +67,12 @@ MUST_CHECK enum db_result upkeep_sql_other_row(struct db_connection *connection,
                                                const struct upkeep_row *but, int64_t limit, bool *found,
                                                struct error *error);
 
-/* The other rows with ROW's path that name GROUP or none and were deleted at LIMIT or before are marked as being purged, so that
- * nobody restores one of them while ROW's file is removed. SHARED: there are others; then none was marked, unless they are another
- * group's. In a transaction, before whose end nobody changes a row of this path. */
+/* All rows with FILE_PATH -> being purged, and of GROUP, so that nobody restores one of them while the file is removed; none is where
+ * one of them is not deleted, was deleted after LIMIT, or is another group's and not being purged (SHARED). CHANGED: all of them are
+ * being purged now; false: SHARED, or the lease is gone. In a transaction, before whose end nobody changes a row of this path. */
 MUST_CHECK enum db_result upkeep_sql_mark_path(struct db_connection *connection, const struct lease *lease,
-                                               const struct upkeep_row *row, const char *group, int64_t limit,
-                                               bool *shared, struct error *error);
+                                               const char *file_path, const char *group, int64_t limit,
+                                               bool *shared, bool *changed, struct error *error);
 
 /* TAKEN: a row of any group and table has FILE_PATH, or a transaction that has not ended may add one: then the database says
  * so after its lock_wait_timeout, DB_TRANSIENT. The COMMIT of such a transaction may be on its way although its client has

@@ -359,6 +359,55 @@ static void rows_with_one_path_are_purged_together_or_not(void **state)
     }
 }
 
+static int restore_one(struct upkeep_world *world, const char *name)
+{
+    (void)name;
+    upkeep_sql(world, "UPDATE t_file_02 SET status = 0, deleted_at = -7 WHERE id = 'one' AND status = 1");
+    return 0;
+}
+
+/* Two deleted rows with one path; the one that the page holds is restored between the look at the page and the mark. */
+static void a_row_that_is_restored_at_the_last_moment_keeps_its_file(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper);
+    deleted(&world, "one", 3, KEEP + 300, ", group_name = ''");
+    upkeep_sql(&world, "INSERT INTO t_file_03 (id, status, deleted_at, file_size, file_path) VALUES "
+                       "('two', 1, 5, 1, '../data/000/000/000/5F9E3FA7_003')");
+    upkeep_hooks.world = &world;
+    upkeep_hooks.open_before = restore_one;
+    turn(&world, &keeper);
+    upkeep_hooks.open_before = NULL;
+    turn(&world, &keeper);
+    assert_int_equal(upkeep_status_of(&world, "one"), 0);
+    assert_int_equal(upkeep_number(&world, "SELECT status FROM t_file_03 WHERE id = 'two'"), 1);
+    assert_true(upkeep_there(&world, 3));
+    end(&world, &keeper);
+}
+
+/* Three rows with one path, of which another group may restore the last: then no other is marked either. */
+static void another_groups_trash_keeps_all_rows_of_its_path(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper);
+    deleted(&world, "one", 3, KEEP + 300, ", group_name = ''");
+    upkeep_sql(&world, "INSERT INTO t_file_03 (id, status, deleted_at, file_size, file_path) VALUES "
+                       "('two', 1, 5, 1, '../data/000/000/000/5F9E3FA7_003')");
+    upkeep_sql(&world,
+               "INSERT INTO t_file_03 (id, status, deleted_at, file_size, file_path, group_name) VALUES "
+               "('theirs', 1, 5, 1, '../data/000/000/000/5F9E3FA7_003', 'group002')");
+    turn(&world, &keeper);
+    turn(&world, &keeper);
+    assert_int_equal(upkeep_status_of(&world, "one"), 1);
+    assert_int_equal(upkeep_number(&world, "SELECT COUNT(*) FROM t_file_03 WHERE status = 1"), 2);
+    assert_true(upkeep_there(&world, 3));
+    end(&world, &keeper);
+}
+
 /* ---- failures, and what is measured ---- */
 
 static void the_trash_is_measured_by_every_member(void **state)
@@ -454,6 +503,8 @@ int main(void)
         cmocka_unit_test(a_file_that_cannot_be_removed_keeps_its_row_until_it_can),
         cmocka_unit_test(a_row_without_a_group_goes_only_where_its_file_is_its_own),
         cmocka_unit_test(rows_with_one_path_are_purged_together_or_not),
+        cmocka_unit_test(a_row_that_is_restored_at_the_last_moment_keeps_its_file),
+        cmocka_unit_test(another_groups_trash_keeps_all_rows_of_its_path),
         cmocka_unit_test(the_trash_is_measured_by_every_member),
         cmocka_unit_test(a_long_measurement_is_not_repeated_at_once),
         cmocka_unit_test(while_the_database_fails_nothing_goes),

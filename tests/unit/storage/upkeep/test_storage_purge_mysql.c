@@ -75,7 +75,6 @@ static int64_t status_of(int table, const char *id)
 struct marking {
     struct db_job job;
     struct lease lease;
-    struct upkeep_row row;
     bool shared, changed;
 };
 
@@ -85,26 +84,20 @@ static enum db_result mark_run(struct db_job *job, struct db_connection *connect
     enum db_result result = db_begin(connection, error);
     marking->changed = false;
     if (result == DB_OK)
-        result = upkeep_sql_mark_path(connection, &marking->lease, &marking->row, "group001", 1000,
-                                      &marking->shared, error);
-    if (result == DB_OK && !marking->shared)
-        result = upkeep_sql_mark_purging(connection, &marking->lease, &marking->row, "group001", 1000,
-                                         &marking->changed, error);
+        result = upkeep_sql_mark_path(connection, &marking->lease, FILE_PATH, "group001", 1000,
+                                      &marking->shared, &marking->changed, error);
     if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
     return result;
 }
 
-/* Of the row 1 of t_file_02. */
 static void mark(struct marking *marking)
 {
     struct db_options options = {.url = url, .threads = 1, .queue_max = 8, .job_timeout_ms = 30000};
     struct error error = {0};
     *marking = (struct marking){.job = {.run = mark_run, .idempotent = true},
-                                .lease = {.name = "upkeep/group001", .owner = "we"},
-                                .row = {.table = 1, .row_id = 1}};
-    memcpy(marking->row.row.file_path, FILE_PATH, sizeof(FILE_PATH));
+                                .lease = {.name = "upkeep/group001", .owner = "we"}};
     struct db *db = db_open(&options, &error);
     assert_non_null(db);
     enum db_result result = db_run_wait(db, &marking->job);
