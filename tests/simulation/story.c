@@ -873,15 +873,28 @@ static void heal(void)
     say("everything is well again");
 }
 
-/* Was anybody ever told that the file is stored? */
+/* Was anybody told that the file which is there now is stored? What was deleted since, and may have been purged and stored anew by
+ * an upload that nobody was told of, is another one. */
 static bool was_promised(const struct file *file)
 {
-    for (size_t i = 0; i < file->history.count; i++) {
-        const struct operation *one = &file->history.operations[i];
-        if (one->kind == OPERATION_PUT && one->answer == ANSWER_DONE)
-            return true;
+    const struct history *history = &file->history;
+    int64_t promised_us = -1, gone_us = -1;
+    for (size_t i = 0; i < history->count; i++) {
+        const struct operation *one = &history->operations[i];
+        bool done = one->answer == ANSWER_DONE, maybe = done || one->answer == ANSWER_UNKNOWN;
+        if (done && (one->kind == OPERATION_PUT || one->kind == OPERATION_RESTORE))
+            promised_us = max_i64(promised_us, one->from_us);
+        if (maybe && (one->kind == OPERATION_DELETE || (one->kind == OPERATION_EXPIRE && one->expires_us > 0)))
+            gone_us = max_i64(gone_us, one->to_us);
     }
-    return false;
+    if (promised_us < 0 || gone_us < promised_us)
+        return promised_us >= 0;
+    for (size_t i = 0; i < history->count; i++) {
+        const struct operation *one = &history->operations[i];
+        if (one->kind == OPERATION_PUT && one->answer == ANSWER_UNKNOWN && one->to_us > promised_us)
+            return false;
+    }
+    return true;
 }
 
 /* Did anybody delete it, as far as is known? */
