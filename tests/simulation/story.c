@@ -884,7 +884,8 @@ static bool was_promised(const struct file *file)
         bool done = one->answer == ANSWER_DONE, maybe = done || one->answer == ANSWER_UNKNOWN;
         if (done && (one->kind == OPERATION_PUT || one->kind == OPERATION_RESTORE))
             promised_us = max_i64(promised_us, one->from_us);
-        if (maybe && (one->kind == OPERATION_DELETE || (one->kind == OPERATION_EXPIRE && one->expires_us > 0)))
+        if (maybe &&
+            (one->kind == OPERATION_DELETE || (one->kind == OPERATION_EXPIRE && one->expires_us > 0)))
             gone_us = max_i64(gone_us, one->to_us);
     }
     if (promised_us < 0 || gone_us < promised_us)

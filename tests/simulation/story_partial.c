@@ -250,7 +250,8 @@ static void judge_finish(struct session *session, const struct reply *reply, int
         violation("partial upload %zu of %s was finished after it had been given up",
                   (size_t)(session - sessions), story_files[session->file].id);
     if (reply->code == 0) {
-        if (!session->stored) /* nothing extends its time since it was stored, perhaps by the first that asked for it */
+        /* Nothing extends its time since it was stored, perhaps by the first request that asked for it. */
+        if (!session->stored)
             session->heard_us = max_i64(session->heard_us, session->begun_us);
         note_stored(session);
     } else if (reply->code == ERROR_NOT_FOUND && !session->target) {
