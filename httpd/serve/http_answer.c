@@ -421,7 +421,8 @@ void http_answer_redirect(struct http_connection *connection)
     if (rest.size == 0 || rest.bytes[0] != '/')
         HTTP_OUTPUT_LITERAL(out, "/");
     add_encoded(out, rest);
-    HTTP_OUTPUT_LITERAL(out, "\r\n");
+    /* Browsers would keep it for good (RFC 9110 section 15.4.9), with a link's signature in it. */
+    HTTP_OUTPUT_LITERAL(out, "\r\nCache-Control: no-store\r\n");
     http_response_content_length(out, 0);
     add_cors(connection);
     http_answer_end_head(connection);

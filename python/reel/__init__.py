@@ -205,8 +205,8 @@ def _time(seconds: int) -> Optional[datetime.datetime]:
 
 
 def _file(file: _File) -> File:
-    return File(file.file.decode(), file.size, file.deleted, _time(file.created_time), _time(file.deleted_time), file.digest.decode(),
-                file.content_type.decode(errors="replace"), file.name.decode(errors="surrogateescape"), file.group.decode(), _time(file.expires_time))
+    return File(_str(file.file), file.size, file.deleted, _time(file.created_time), _time(file.deleted_time), file.digest.decode(),
+                _str(file.content_type), _str(file.name), _str(file.group), _time(file.expires_time))
 
 
 NEVER = 2**63 - 1
@@ -223,8 +223,24 @@ def _expires(expires: Expires) -> int:
     return expires or 0
 
 
+def _whole(encoded: bytes) -> bytes:
+    """C would read what stands before a NUL, and mean another file."""
+    if b"\0" in encoded:
+        raise ValueError("a NUL inside of a name or path")
+    return encoded
+
+
 def _bytes(text: Optional[str]) -> Optional[bytes]:
-    return None if text is None else os.fsencode(text)
+    """As the servers have it, whatever the locale: UTF-8, and bytes that are none as _str() gave them."""
+    return None if text is None else _whole(text.encode(errors="surrogateescape"))
+
+
+def _str(encoded: bytes) -> str:
+    return encoded.decode(errors="surrogateescape")
+
+
+def _path(path: _Path) -> bytes:
+    return _whole(os.fsencode(path))
 
 
 class _Guard:
@@ -343,15 +359,15 @@ class Client:
         with guard:
             upload = _Upload(application=_bytes(application), user=_bytes(user), file=_bytes(file_id), name=_bytes(name),
                              content_type=_bytes(content_type), progress=guard.progress(progress), expires=_expires(expires),
-                             state=os.fsencode(state) if state is not None else None, pieces=max(1, min(pieces, 16)))
+                             state=_path(state) if state is not None else None, pieces=max(1, min(pieces, 16)))
             if isinstance(what, (str, os.PathLike)):
-                done = _library.reel_upload_path(self._open(), upload, os.fsencode(what), id, error)
+                done = _library.reel_upload_path(self._open(), upload, _path(what), id, error)
             elif isinstance(what, (bytes, bytearray, memoryview)):
                 done = _library.reel_upload_memory(self._open(), upload, bytes(what), memoryview(what).nbytes, id, error)
             else:
                 done = self._upload_open(upload, what, id, error)
         guard.end(done, error)
-        return id.value.decode()
+        return _str(id.value)
 
     def _upload_open(self, upload: _Upload, file: BinaryIO, id: Any, error: _Error) -> bool:
         content = _content(file)
@@ -375,7 +391,7 @@ class Client:
         with guard:
             download = self._download(guard, file_id, 0, 0, verify, user, application, progress)
             download.resume, download.exclusive = resume, exclusive
-            done = _library.reel_download_path(self._open(), download, os.fsencode(path), error)
+            done = _library.reel_download_path(self._open(), download, _path(path), error)
         guard.end(done, error)
 
     def read_into(self, file_id: str, write: Callable[[bytes], Any], *, offset: int = 0, size: int = 0, user: Optional[str] = None,
@@ -423,7 +439,7 @@ class Client:
     def rename(self, file_id: str, name: str, *, user: Optional[str] = None, application: Optional[str] = None) -> None:
         """Gives a file another original name ("": none)."""
         error = _Error()
-        if not _library.reel_rename(self._open(), _Key(_bytes(application), _bytes(user), _bytes(file_id)), name.encode(), error):
+        if not _library.reel_rename(self._open(), _Key(_bytes(application), _bytes(user), _bytes(file_id)), _bytes(name), error):
             _raise(error)
 
     def expire(self, file_id: str, expires: Expires = None, *, user: Optional[str] = None,
@@ -453,7 +469,7 @@ class Client:
         users: list[UserQuota] = []
         guard, error = _Guard(), _Error()
         each = _EachQuota(lambda _, application, user, quota, held: guard.call(lambda: users.append(
-            UserQuota(application.decode(), user.decode(errors="replace"), _quota(quota.contents), held))))
+            UserQuota(_str(application), _str(user), _quota(quota.contents), held))))
         done = _library.reel_group_quotas(self._open(), each, None, error)
         guard.end(done, error)
         return iter(users)

@@ -146,6 +146,25 @@ except TypeError as error:
     assert told.splitlines() == ["True True b''", "True", "True", "b'array' b'view'", 'a file that is open for text: open it with "rb"']
 
 
+def test_names_are_taken_whole_or_not_at_all(python, tmp_path):
+    """A NUL would end them for C; bytes that are no UTF-8 come back as they went in."""
+    told = python("""
+path, = sys.argv[1:]
+id = client.upload(b"kept")
+for call in (lambda: client.delete(id + "\\0x"), lambda: client.rename(id, "a\\0b"), lambda: client.upload(b"x", name="a\\0b"),
+             lambda: client.upload(path + "\\0x"), lambda: client.download(id, path + "\\0x"), lambda: client.stat("x", user="alice\\0x")):
+    try:
+        call()
+        print("done")
+    except ValueError:
+        print("refused")
+print(client.stat(id).deleted, client.stat(id).name == "", os.path.exists(path))
+odd = client.upload(b"odd", file_id="caf\\udce9")
+print(odd == "caf\\udce9", odd in [file.id for file in client.list()], client.read(odd))
+""", tmp_path / "copy")
+    assert told.splitlines() == ["refused"] * 6 + ["False True False", "True True b'odd'"]
+
+
 def test_ctrl_c_ends_a_transfer(python):
     """Without a callback of the caller's: Python sees signals only where it runs."""
     told = python("""

@@ -743,6 +743,7 @@ static void what_comes_without_tls_is_sent_to_https(void **state)
     struct http_answer answer = ask("GET", "/files/note", "");
     assert_int_equal(answer.status, 308);
     assert_true(http_answer_has(&answer, "Location: https://x:8443/files/note"));
+    assert_true(http_answer_has(&answer, "Cache-Control: no-store"));
     free(answer.body);
     stop();
 }
