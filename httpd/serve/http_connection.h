@@ -46,6 +46,7 @@ struct http_exchange {
     int status;                    /* of the answer; 0 while there is none */
     bool failed;                   /* the request could not be read: nothing after it is looked at */
     bool cut;                      /* the answer cannot be finished */
+    bool answered_anew;            /* the file that was found first had been replaced by another */
     bool is_private;               /* not for shared caches: a signed link was shown */
     uint32_t head_size;            /* bytes of the answer's head */
     struct http_lookup_wait *wait; /* CONNECTION_LOOKUP */

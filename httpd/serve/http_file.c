@@ -184,6 +184,26 @@ void http_file_answer(struct http_connection *connection, const struct http_targ
         http_connection_set_state(connection, CONNECTION_OPEN);
 }
 
+/* Another file has come under this ID since it was looked up, and nothing has been said yet: the request is answered as if it came now.
+ * False: it cannot be, or was already. */
+static bool answer_anew(struct http_connection *connection)
+{
+    struct http_exchange *exchange = &connection->exchange;
+    if (exchange->answered_anew || connection->sent > 0)
+        return false;
+    exchange->answered_anew = true;
+    source_close(exchange->source);
+    exchange->source = NULL;
+    free(exchange->multipart);
+    exchange->multipart = NULL;
+    stream_body_destroy(exchange->made);
+    exchange->made = NULL;
+    http_lookup_file_release(exchange->file);
+    exchange->file = NULL;
+    connection->loop->answering->begin(connection);
+    return true;
+}
+
 void http_file_opened(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -193,6 +213,8 @@ void http_file_opened(struct http_connection *connection)
         return;
     }
     int code = exchange->source->error_code;
+    if (code == ERROR_DIGEST && answer_anew(connection)) /* the relay has forgotten what it was */
+        return;
     if (code == ERROR_NOT_FOUND || code == ERROR_DELETED)
         http_lookup_forget(connection->loop->lookup, &exchange->file->key);
     exchange->cut = connection->sent > 0;

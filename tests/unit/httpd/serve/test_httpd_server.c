@@ -611,6 +611,29 @@ static void a_question_under_way_does_not_bring_a_deleted_file_back(void **state
     stop_daemon(test);
 }
 
+/* What was purged and stored anew under its ID, while this server still remembers the former file. */
+static void a_file_that_was_replaced_is_answered_as_it_is_now(void **state)
+{
+    struct daemon_under_test *test = *state;
+    struct http_answer answer;
+    start_daemon(test, 1, "lookup_age = 1h\n[daemon]\nloops = 1");
+    expect_status(test, "GET", "/files/big", "", 200);
+    pthread_mutex_lock(&test->cluster.group.mutex);
+    struct fake_file *file = &test->cluster.group.files[2];
+    memset(file->digest, 0x77, sizeof(file->digest));
+    memset(file->bytes, 'n', file->size);
+    pthread_mutex_unlock(&test->cluster.group.mutex);
+    ask(test, "GET", "/files/big", "", &answer);
+    assert_int_equal(answer.status, 200);
+    assert_true(http_answer_has(&answer, "ETag: \"77777777777777777777777777777777\""));
+    expect_bytes(test, &answer, "big", 0);
+    free(answer.body);
+    atomic_store(&test->cluster.storages[0].replaces,
+                 true); /* and again and again: that is said in the end */
+    expect_status(test, "GET", "/files/big", "", 502);
+    stop_daemon(test);
+}
+
 /* Its first bytes could not be had for a moment; that is no word on what it is. */
 static void first_bytes_that_did_not_come_are_asked_for_again(void **state)
 {
@@ -891,6 +914,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_question_under_way_does_not_bring_a_deleted_file_back, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(first_bytes_that_did_not_come_are_asked_for_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_was_replaced_is_answered_as_it_is_now, setup, teardown),
         cmocka_unit_test_setup_teardown(a_proxy_that_is_trusted_says_who_the_client_is, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_else_may_speak_for_a_client, setup, teardown),
         cmocka_unit_test_setup_teardown(a_forwarded_field_counts_from_a_trusted_proxy_alone, setup, teardown),
