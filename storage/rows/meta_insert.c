@@ -380,30 +380,18 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     return true;
 }
 
-/* The row gets back what it was, or goes, and is not counted any more. */
-static enum db_result withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
-                                   struct error *error)
-{
-    const struct quota_amounts less = {withdraw->row.stat.size, 1};
-    bool changed = false;
-    if (withdraw->replaced)
-        return meta_sql_replace(connection, &withdraw->key, withdraw->row.stat.group, &withdraw->row,
-                                withdraw->replaced, &changed, error);
-    enum db_result result = meta_sql_remove(connection, &withdraw->key, &withdraw->row, &changed, error);
-    if (result == DB_OK && changed)
-        result = quota_give(withdraw->meta, connection, &withdraw->key, less, error);
-    return result;
-}
-
+/* The row goes, and is not counted any more. */
 static enum db_result meta_withdraw_row(struct meta_withdraw *withdraw, struct db_connection *connection,
                                         struct error *error)
 {
+    const struct quota_amounts less = {withdraw->row.stat.size, 1};
+    bool removed = false;
     enum db_result result = db_begin(connection, error);
     if (result != DB_OK)
         return result;
-    result = withdraw_row(withdraw, connection, error);
-    if (result == DB_OK && withdraw->besides)
-        result = withdraw->besides(withdraw, connection, error);
+    result = meta_sql_remove(connection, &withdraw->key, &withdraw->row, &removed, error);
+    if (result == DB_OK && removed)
+        result = quota_give(withdraw->meta, connection, &withdraw->key, less, error);
     if (result == DB_OK)
         return db_commit(connection, error);
     db_rollback(connection);
@@ -413,6 +401,10 @@ static enum db_result meta_withdraw_row(struct meta_withdraw *withdraw, struct d
 static enum db_result withdraw_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct meta_withdraw *withdraw = CONTAINER_OF(job, struct meta_withdraw, job);
+    bool changed = false;
+    if (withdraw->replaced)
+        return meta_sql_replace(connection, &withdraw->key, withdraw->row.stat.group, &withdraw->row,
+                                withdraw->replaced, &changed, error);
     if (withdraw->moves_from)
         return meta_move_back(connection, withdraw->meta->store, &withdraw->key, withdraw->moves_from,
                               &withdraw->row, error);

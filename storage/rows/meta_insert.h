@@ -28,8 +28,8 @@ struct meta_insert {
     const uint8_t *
         content; /* NULL, or what the upload journal is to promise: ROW.stat.size bytes; not where a row is replaced */
     int64_t deadline_ms; /* clock_boot_ms() from when on no row is added; 0: none */
-    /* NULL, or what must still be so when the row is added or takes another's place: asked in its transaction, which keeps it so, and may change
-     * more. *HOLDS false: nothing is done, with ERROR. On a database thread, perhaps several times; nothing of it counts where MET. */
+    /* NULL, or what must still be so when the row is added or takes another's place: asked in its transaction, which keeps it so. *HOLDS
+     * false: nothing is done, with ERROR. On a database thread, perhaps several times. */
     enum db_result (*holds)(struct meta_insert *insert, struct db_connection *connection, bool *holds,
                             struct error *error);
     struct loop *loop;
@@ -37,8 +37,6 @@ struct meta_insert {
     /* out; ROW has its version */
     enum meta_insert_outcome outcome;
     bool anew; /* with REPLACES: that row was purged meanwhile, and ROW is a new one */
-    /* ROW's file had a row already, from an earlier statement or another request: it may have been changed since. */
-    bool met;
     struct meta_row other;
     struct error error;
     /* private */
@@ -48,7 +46,9 @@ struct meta_insert {
     uint64_t epoch;    /* of the key when it was asked for */
     int refusals;
     bool late, refused; /* refused: with the error, whatever the database would say to it; nothing was done */
-    bool purged;        /* after a lost answer the file is not there any more, or its volume does not say */
+    /* ROW's file had a row already, from an earlier statement or another request: it may have been changed since. */
+    bool met;
+    bool purged; /* after a lost answer the file is not there any more, or its volume does not say */
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 
@@ -60,9 +60,6 @@ struct meta_withdraw {
     struct meta_row row;             /* as meta_insert() left it */
     const struct meta_row *replaced; /* NULL, or as REPLACES there, unless the row is ANEW */
     const char *moves_from;          /* as there: the row is about the file's former copy again */
-    /* NULL, or what goes with it, in its transaction; not with MOVES_FROM. On a database thread, perhaps several times. */
-    enum db_result (*besides)(struct meta_withdraw *withdraw, struct db_connection *connection,
-                              struct error *error);
     struct loop *loop;
     void (*done)(struct meta_withdraw *withdraw);
     /* out */

@@ -264,7 +264,7 @@ static enum db_result partial_store_run(struct db_job *db_job, struct db_connect
     struct partial_job *job = partial_of(db_job);
     bool stored = false;
     job->refused = false;
-    enum db_result result = partial_sql_store(connection, &job->row, true, &stored, error);
+    enum db_result result = partial_sql_store(connection, &job->row, &stored, error);
     if (result == DB_OK && !stored)
         return taken_over(job, error);
     return noted(job, result);

@@ -57,9 +57,11 @@ static const char move_sql[] = "UPDATE t_partial SET file_path = ?, mixed = ?, e
                                "WHERE token = ? AND epoch = ? AND claim = ? AND state = ?";
 static const char keep_sql[] = "UPDATE t_partial SET expires = ? WHERE token = ? AND epoch = ? AND claim = ? "
                                "AND state IN (0, 1) AND expires < ?";
+static const char hold_sql[] =
+    "UPDATE t_partial SET expires = ? WHERE token = ? AND epoch = ? AND claim = ? AND state = 1";
 static const char store_sql[] =
     "UPDATE t_partial SET state = 2, synced = ?, file_size = ?, file_path = ?, expires = ? "
-    "WHERE token = ? AND epoch = ? AND claim = ? AND state IN (1, ?)";
+    "WHERE token = ? AND epoch = ? AND claim = ? AND state IN (1, 2)";
 static const char remove_sql[] =
     "DELETE FROM t_partial WHERE token = ? AND (state = 3 OR (state = 2 AND expires <= ?))";
 static const char paths_sql[] = "SELECT file_path FROM t_partial WHERE file_path >= ? AND file_path < ?";
@@ -363,18 +365,16 @@ enum db_result partial_sql_move(struct db_connection *connection, struct partial
     return change_row(connection, move_sql, parameters, ARRAY_SIZE(parameters), moved, error);
 }
 
-enum db_result partial_sql_store(struct db_connection *connection, struct partial_row *row, bool again,
-                                 bool *stored, struct error *error)
+enum db_result partial_sql_store(struct db_connection *connection, struct partial_row *row, bool *stored,
+                                 struct error *error)
 {
     *stored = false;
     enum db_result result = partial_sql_extend(connection, row, error);
     if (result != DB_OK)
         return result;
     const struct db_value parameters[] = {
-        db_integer(row->offset), db_integer(row->size),
-        db_text(row->file_path), db_integer(row->expires),
-        db_text(row->token),     db_integer(row->epoch),
-        db_integer(row->claim),  db_integer(again ? PARTIAL_STORED : PARTIAL_FINISHING),
+        db_integer(row->offset), db_integer(row->size),  db_text(row->file_path), db_integer(row->expires),
+        db_text(row->token),     db_integer(row->epoch), db_integer(row->claim),
     };
     return change_row(connection, store_sql, parameters, ARRAY_SIZE(parameters), stored, error);
 }
@@ -390,6 +390,18 @@ enum db_result partial_sql_keep(struct db_connection *connection, struct partial
         db_integer(row->claim),   db_integer(row->expires),
     };
     return db_execute(connection, keep_sql, parameters, ARRAY_SIZE(parameters), NULL, error);
+}
+
+enum db_result partial_sql_hold(struct db_connection *connection, struct partial_row *row, bool *held,
+                                struct error *error)
+{
+    *held = false;
+    enum db_result result = partial_sql_extend(connection, row, error);
+    if (result != DB_OK)
+        return result;
+    const struct db_value parameters[] = {db_integer(row->expires), db_text(row->token),
+                                          db_integer(row->epoch), db_integer(row->claim)};
+    return change_row(connection, hold_sql, parameters, ARRAY_SIZE(parameters), held, error);
 }
 
 enum db_result partial_sql_remove(struct db_connection *connection, const char *token, int64_t now,

@@ -77,15 +77,19 @@ MUST_CHECK enum db_result partial_sql_record(struct db_connection *connection, s
 MUST_CHECK enum db_result partial_sql_move(struct db_connection *connection, struct partial_row *row,
                                            bool *moved, struct error *error);
 
-/* ROW, which was taken and is PARTIAL_FINISHING (AGAIN: or PARTIAL_STORED by a run before), is PARTIAL_STORED with its offset, size and file_path, and
- * keeps for its time from now. STORED false: it is not ours any more. Inside of the transaction that makes a file of it no one else can take it until
- * that has ended. */
+/* ROW, which was taken and is PARTIAL_FINISHING (or PARTIAL_STORED by a run before), is PARTIAL_STORED with its file_path. STORED false: it is not
+ * ours any more. */
 MUST_CHECK enum db_result partial_sql_store(struct db_connection *connection, struct partial_row *row,
-                                            bool again, bool *stored, struct error *error);
+                                            bool *stored, struct error *error);
 
 /* ROW, which was taken and is still being worked on, keeps for its time from now; where it is not ours any more, or over, nothing is done. */
 MUST_CHECK enum db_result partial_sql_keep(struct db_connection *connection, struct partial_row *row,
                                            struct error *error);
+
+/* Inside of the transaction that makes a file of ROW, which was taken and is PARTIAL_FINISHING: is it still this request's? It stays so until
+ * the transaction has ended, and keeps for its time from now. */
+MUST_CHECK enum db_result partial_sql_hold(struct db_connection *connection, struct partial_row *row,
+                                           bool *held, struct error *error);
 
 /* Removes the row of one that is PARTIAL_PURGING, or PARTIAL_STORED and expired at NOW. */
 MUST_CHECK enum db_result partial_sql_remove(struct db_connection *connection, const char *token, int64_t now,

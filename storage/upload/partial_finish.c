@@ -1,6 +1,6 @@
 /*
  * partial_finish: FINISH, and what JOIN_PARTS ends with: the row is taken over for good, the digest known or read back, the file synced, and
- * then the present way of every upload: its row among the files (storage/upload/upload_row.c). In the same transaction the row of the
+ * then the present way of every upload: its row among the files (storage/upload/upload_row.c). Before success is said the row of the
  * partial upload says "stored", under the condition that it still is this request's; so whoever removes partial uploads and whoever
  * finishes them cannot both have their way. Part of partial (partial.h).
  */
@@ -117,27 +117,16 @@ static void run_finish_end(struct job *job)
 
 /* ---- the row ---- */
 
-/* It is stored with its row, if it still is this request's: whoever has taken it over may have stored this very file by now, which then was deleted
- * and purged, and its row would come back without it. */
+/* Whoever has taken it over may have stored this very file by now, which then was deleted and purged: its row would come back without it. */
 static enum db_result finish_holds(struct meta_insert *insert, struct db_connection *connection, bool *holds,
                                    struct error *error)
 {
     struct upload *upload = CONTAINER_OF(insert, struct upload, insert);
-    enum db_result result = partial_sql_store(connection, &upload->own->rows.row, false, holds, error);
+    enum db_result result = partial_sql_hold(connection, &upload->own->rows.row, holds, error);
     if (result == DB_OK && !*holds)
         error_set(error, ERROR_UNAVAILABLE, "another request has taken over the upload of file %s",
                   insert->key.file);
     return result;
-}
-
-enum db_result partial_finish_withdraws(struct meta_withdraw *withdraw, struct db_connection *connection,
-                                        struct error *error)
-{
-    struct upload *upload = CONTAINER_OF(withdraw, struct upload, withdraw);
-    struct partial_row row = upload->own->rows.row;
-    bool recorded; /* else it has expired meanwhile */
-    row.state = PARTIAL_FINISHING;
-    return partial_sql_record(connection, &row, PARTIAL_STORED, false, &recorded, error);
 }
 
 static void finish_add(struct partial *partial)
@@ -238,8 +227,8 @@ static bool finish_stored(struct upload *upload)
     return true;
 }
 
-/* The file has its row, or another one has the same bytes: the partial upload is over, and was noted so with a row that was added. One that was
- * found may be of a request that was taken over, or of an earlier version. */
+/* The file has its row, or another one has the same bytes: the partial upload is over. That is noted only now that the file has been looked for
+ * after a commit that came late: from then on others say that it is stored. */
 static bool finish_store(struct upload *upload)
 {
     struct partial *partial = upload->own;
@@ -247,8 +236,6 @@ static bool finish_store(struct upload *upload)
     partial->step = PARTIAL_STORES;
     if (upload->rival)
         partial->rows.row.file_path[0] = '\0'; /* ours is removed */
-    else if (!upload->insert.met)
-        return finish_stored(upload);
     upload->row_running = partial_rows_store(&partial->rows, &upload->error);
     upload->fine = upload->row_running;
     return !upload->row_running;
@@ -359,7 +346,6 @@ static const struct upload_kind finish_kind = {
     .advance = finish_advance,
     .worked = finish_worked,
     .settle = partial_finish_settle,
-    .withdraws = partial_finish_withdraws,
     .end = partial_end,
     .counted = true,
 };

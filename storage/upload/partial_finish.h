@@ -20,10 +20,6 @@ void partial_finish_whole(struct partial *partial);
 MUST_CHECK bool partial_finish_worked(struct upload *upload);
 MUST_CHECK bool partial_finish_settle(struct upload *upload);
 
-/* The row of the file is taken back: then the upload is not stored. For upload_kind.withdraws. */
-MUST_CHECK enum db_result partial_finish_withdraws(struct meta_withdraw *withdraw,
-                                                   struct db_connection *connection, struct error *error);
-
 /* Reads a part of the first END bytes of the open file into partial->digest, up to partial->digested. On a worker; BLOCKS. */
 MUST_CHECK bool partial_read_back(struct partial *partial, int64_t end, struct error *error);
 

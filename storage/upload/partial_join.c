@@ -185,7 +185,6 @@ static const struct upload_kind join_kind = {
     .advance = join_advance,
     .worked = join_worked,
     .settle = partial_finish_settle,
-    .withdraws = partial_finish_withdraws,
     .end = partial_end,
     .counted = true,
 };

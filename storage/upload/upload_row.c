@@ -47,7 +47,6 @@ static void upload_row_withdraw_row(struct upload *upload)
     withdraw->row = upload->insert.row;
     withdraw->moves_from = upload->insert.moves_from;
     withdraw->replaced = withdraw->moves_from || upload->insert.anew ? NULL : upload->insert.replaces;
-    withdraw->besides = upload->kind ? upload->kind->withdraws : NULL;
     withdraw->loop = upload->loop;
     withdraw->done = on_withdrawn;
     if (!meta_withdraw(upload->storage->meta, withdraw, &error))

@@ -55,9 +55,6 @@ struct upload_kind {
     bool (*settle)(struct upload *upload);
     /* The reply to a success; NULL: an empty body. */
     void (*reply)(struct upload *upload, struct packet_request *request);
-    /* The row that was added is taken back, since its file is not there: what else goes, see struct meta_withdraw. NULL: nothing. */
-    enum db_result (*withdraws)(struct meta_withdraw *withdraw, struct db_connection *connection,
-                                struct error *error);
     /* Frees upload->own. */
     void (*end)(struct upload *upload);
     bool counted; /* its end is one of an upload in the metrics */

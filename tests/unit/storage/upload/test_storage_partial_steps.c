@@ -127,13 +127,13 @@ static void each_answer_waits_for_its_own_syncs_alone(void **state)
     assert_int_equal(partial_append(fd, &token, 10, content + 10, 10), ERROR_NONE);
     assert_syncs(1, 0, 1);
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
-    assert_syncs(0, 0, 1);
+    assert_syncs(0, 0, 2);
     assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial WHERE state = 2 AND synced = 20"), 1);
     /* An empty one has had nothing synced before. */
     token = partial_begin(fd, "empty", 0);
     (void)syncs_since();
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
-    assert_syncs(1, 1, 1);
+    assert_syncs(1, 1, 2);
     /* Nothing takes an ABORT back: that is on the disk before the file goes. */
     token = partial_begin(fd, "film", -1);
     (void)syncs_since();
@@ -143,8 +143,8 @@ static void each_answer_waits_for_its_own_syncs_alone(void **state)
     end_world(&world);
 }
 
-/* In a FINISH with as many statements as it needs: taken, and the row with what becomes of the partial upload. */
-static void a_finish_is_two_transactions(void **state)
+/* Taken over; the row, while that still holds; stored, once it is known that the file was there when its row came. */
+static void a_finish_is_three_transactions(void **state)
 {
     const struct lossy_db nothing = {0};
     struct world world;
@@ -155,7 +155,7 @@ static void a_finish_is_two_transactions(void **state)
     lossy_db_arm(&nothing);
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
     assert_int_equal(lossy_db_count("COMMIT"), 2);
-    assert_int_equal(lossy_db_count("UPDATE"), 2);
+    assert_int_equal(lossy_db_count("UPDATE"), 3);
     assert_int_equal(lossy_db_count("INSERT"), 1);
     lossy_db_arm(NULL);
     close(fd);
@@ -175,7 +175,7 @@ static void a_finish_syncs_what_it_does_not_know_to_last(void **state)
            "UPDATE t_partial SET writer = writer + 1, epoch = epoch + 1, claim = 0 WHERE id = 'film'");
     (void)syncs_since();
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
-    assert_syncs(1, 1, 1);
+    assert_syncs(1, 1, 2);
 
     token = partial_begin(fd, "other", -1);
     assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
@@ -183,7 +183,7 @@ static void a_finish_syncs_what_it_does_not_know_to_last(void **state)
     assert_int_equal(truncate(place, 11), 0);
     (void)syncs_since();
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
-    assert_syncs(1, 0, 1); /* the cut */
+    assert_syncs(1, 0, 2); /* the cut */
     assert_int_equal(code_of_download(fd, "other", 0, 0, content, 10), ERROR_NONE);
     close(fd);
     end_world(&world);
@@ -228,14 +228,18 @@ static void an_empty_file_that_is_gone_is_made_anew(void **state)
 /* ---- a row that is taken back ---- */
 
 struct late {
+    struct world *world;
     char place[512];
     int64_t ms;
 };
 
-/* While the row was being committed everything stood still for long, and somebody took the file. */
+/* While the row was being committed everything stood still for long, and somebody took the file. Until that has been looked for nobody else says that
+ * it is stored. */
 static void take_file(void *argument)
 {
     const struct late *late = argument;
+    assert_int_equal(number(late->world, "SELECT COUNT(*) FROM t_file_02 WHERE id = 'film'"), 1);
+    assert_int_equal(number(late->world, "SELECT state FROM t_partial WHERE id = 'film'"), 1);
     fake_clock_pass(&test_clock, late->ms);
     assert_int_equal(remove(late->place), 0);
 }
@@ -251,6 +255,7 @@ static void a_file_that_is_gone_when_its_row_comes_is_not_called_stored(void **s
     struct token token = partial_begin(fd, "film", -1);
     assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
     place_of(&world, "film", late.place);
+    late.world = &world;
     late.ms = world.fixture.config.leftover_age_ms;
     fake_clock_start(&test_clock);
     lossy_db_arm(&lossy);
@@ -296,7 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_answer_waits_for_its_own_syncs_alone),
-        cmocka_unit_test(a_finish_is_two_transactions),
+        cmocka_unit_test(a_finish_is_three_transactions),
         cmocka_unit_test(a_finish_syncs_what_it_does_not_know_to_last),
         cmocka_unit_test(an_empty_file_that_is_gone_is_made_anew),
         cmocka_unit_test(a_file_that_is_gone_when_its_row_comes_is_not_called_stored),
