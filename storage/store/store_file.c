@@ -140,6 +140,7 @@ bool store_file_put_back(struct store_path *path, const struct path *place, cons
                (!existing || (store_file_sync(&file, error) && store_file_sync_directory(&file, error)));
         fine = store_file_close(&file, fine ? error : NULL) && fine;
     }
+    fine = fine && store_path_lies_at(path, file.root, error);
     store_path_leave(path, file.root);
     return fine;
 }

@@ -34,7 +34,8 @@ MUST_CHECK bool store_file_reopen(struct store_file *file, int64_t *size, struct
 MUST_CHECK bool store_file_open_again(struct store_file *file, struct error *error);
 
 /* BYTES become the whole content of the file at PLACE, which is made where it is missing, with its directories. Nothing is synced.
- * EXISTING: one that is missing is left so, and one that is there is synced. */
+ * EXISTING: one that is missing is left so, and one that is there is synced. False, too, where another directory lies at the store path by then: the
+ * bytes are in the former one. */
 MUST_CHECK bool store_file_put_back(struct store_path *path, const struct path *place, const void *bytes,
                                     size_t size, bool existing, struct error *error);
 

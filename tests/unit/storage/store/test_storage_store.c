@@ -241,6 +241,10 @@ static void a_file_in_a_directory_that_was_exchanged_is_not_in_place(void **stat
     assert_false(store_file_remove(file.path, &file.place, &error));
     assert_false(store_scan_remove(file.path, "000/000/000", "name", &error));
     assert_false(store_path_in_place(file.path, &error));
+    /* Nor is what is put back there said to be in its place. */
+    error.code = 0;
+    assert_false(store_file_put_back(file.path, &file.place, "x", 1, true, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
     assert_int_equal(fixture_files(&world.fixture, "gone"), 1);
     assert_true(store_file_discard(&file, &error));
     assert_int_equal(fixture_files(&world.fixture, "gone"), 0);
