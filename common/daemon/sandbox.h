@@ -43,7 +43,7 @@ MUST_CHECK bool sandbox_allow_around(struct sandbox *sandbox, const char *path, 
 /* The same for a DIRECTORY that holds a volume. Where it is a mount point, not there yet, or MOVES (something may be mounted
  * there later), it is the directory around it: the kernel takes what is mounted after sandbox_enter() for a part of that and
  * not of what it covers. Refused where that would be /. Where the directory MOVES and lies inside a mounted volume, what is around that
- * one's mount point is allowed too, unless that is /. Where the volume hangs it is what is around it, after a second or two
+ * one's mount point is allowed too, unless that is /. Where the volume hangs it is what is around it, after a few seconds
  * (storage servers serve their other store paths meanwhile). BLOCKS. */
 MUST_CHECK bool sandbox_allow_volume(struct sandbox *sandbox, const char *directory, bool moves,
                                      enum sandbox_access access, struct error *error);

@@ -7,7 +7,8 @@
 
 #include "common/base/base.h"
 
-#define VOLUME_LOOK_MS        1000 /* a disk that has to start up first may take longer, and counts as hanging */
+/* Enough for a busy machine at its start, and for a disk that has to start up first; what takes longer counts as hanging. */
+#define VOLUME_LOOK_MS        3000
 #define VOLUME_LOOK_LINK_SIZE 1024
 
 /* Does a look at PATH come back within VOLUME_LOOK_MS, whatever it finds? LINK: what PATH says as a symbolic link, as far as that could be
