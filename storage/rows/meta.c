@@ -19,6 +19,10 @@
 #define BATCHES_MAX  4 /* transactions of new rows at once */
 #define LOOK_SECONDS 1
 #define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
+/* What has been under way for longer may be about what was true long ago: whoever comes then asks anew. */
+#define JOIN_MS 1000
+/* Nor is it remembered: its time in memory would be counted from its end. */
+#define LEARN_MS 15000
 
 /* One query under way and everybody who waits for it. */
 struct meta_lookup {
@@ -26,7 +30,8 @@ struct meta_lookup {
     struct db_job job;
     struct proto_file_key file_key;
     struct row_key key;
-    uint64_t epoch; /* of the key when the query was asked for */
+    uint64_t epoch;   /* of the key when the query was asked for */
+    int64_t asked_ms; /* clock_monotonic_ms() */
     struct wait_list waiting;
     bool found;
     bool listed; /* others may join */
@@ -252,7 +257,7 @@ static void meta_lookup_done(struct db_job *job)
     pthread_mutex_lock(&meta->mutex);
     unlist_lookup(meta, lookup);
     pthread_mutex_unlock(&meta->mutex);
-    if (job->result == DB_OK)
+    if (job->result == DB_OK && clock_monotonic_ms() - lookup->asked_ms < LEARN_MS)
         row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
                         lookup->found ? meta_row_kept(meta, &lookup->row) : NULL);
     while ((wait = wait_list_take(&lookup->waiting))) /* nobody else knows of it any more */
@@ -268,7 +273,8 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
     pthread_mutex_lock(&meta->mutex);
     uint64_t epoch = row_cache_epoch(meta->cache, &key);
     HASH_FIND(hh, meta->lookups, key.bytes, key.size, lookup);
-    if (lookup && lookup->epoch == epoch && !find->fresh) {
+    bool late = lookup && clock_monotonic_ms() - lookup->asked_ms >= JOIN_MS;
+    if (lookup && !late && lookup->epoch == epoch && !find->fresh) {
         join_lookup(lookup, find);
         pthread_mutex_unlock(&meta->mutex);
         return true;
@@ -282,6 +288,7 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
         lookup->file_key = find->key;
         lookup->key = key;
         lookup->epoch = epoch;
+        lookup->asked_ms = clock_monotonic_ms();
         wait_list_init(&lookup->waiting, &meta->mutex, NULL);
         join_lookup(lookup, find);
         meta_job_init(&lookup->job, meta_lookup_run, meta_lookup_done, find->loop);

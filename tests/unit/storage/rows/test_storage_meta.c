@@ -739,6 +739,41 @@ static void who_must_know_for_sure_joins_no_look_up_that_is_under_way(void **sta
     meta_world_end(&world);
 }
 
+/* Everything stood still while a look-up was under way: what it brings is of long ago, for whoever comes only now, and for memory. */
+static void a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembered(void **state)
+{
+    static struct asked early, late;
+    struct meta_world world;
+    struct fake_clock clock;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    struct meta_row row;
+    sem_t semaphores[2];
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    fake_clock_start(&clock);
+    sem_init(&semaphores[0], 0, 0);
+    sem_init(&semaphores[1], 0, 0);
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "SELECT id", .runs = true, .meanwhile = wait_for_lookup_run, .argument = semaphores});
+    asked_find(&world, &early, &key, false);
+    while (sem_wait(&semaphores[0]) != 0)
+        ;
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    fake_clock_pass(&clock, 20000);
+    asked_find(&world, &late, &key, false);
+    asked_wait(&late);
+    assert_int_equal(late.find.row.stat.status, PROTO_FILE_DELETED);
+    sem_post(&semaphores[1]);
+    asked_wait(&early);
+    assert_int_equal(early.find.row.stat.status, PROTO_FILE_NORMAL);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    lossy_db_arm(NULL);
+    fake_clock_end();
+    meta_world_end(&world);
+}
+
 static bool is_deleted_beside(void *argument)
 {
     return number_beside(argument, "SELECT status FROM t_file_02 WHERE id = 'file1'") == 1;
@@ -1513,6 +1548,7 @@ int main(void)
         cmocka_unit_test(many_who_ask_for_one_file_get_one_answer_each),
         cmocka_unit_test(a_look_up_from_before_a_deletion_does_not_undo_it),
         cmocka_unit_test(who_must_know_for_sure_joins_no_look_up_that_is_under_way),
+        cmocka_unit_test(a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembered),
         cmocka_unit_test(of_two_changes_the_older_one_is_never_cached),
         cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
         cmocka_unit_test(a_row_that_was_deleted_before_is_not_cached_as_it_was_added),
