@@ -61,6 +61,7 @@ struct change {
     enum change_kind kind;
     bool directory;
     char *from, *to; /* paths; where a removed file is kept */
+    uint64_t number; /* they grow */
 };
 
 static char root[256], kept[300];
@@ -70,6 +71,7 @@ static struct item items[ITEMS_MAX];
 static char *paths[FDS_MAX]; /* of descriptors below the root */
 static struct change changes[CHANGES_MAX];
 static size_t change_count;
+static uint64_t change_number; /* of the newest */
 static int kept_count;
 int64_t disk_slow, disk_fail, disk_hang, disk_late;
 static int failures, failures_seen[FDS_MAX]; /* syncs that failed, and how many of them were told */
@@ -141,8 +143,11 @@ static void note_change(enum change_kind kind, bool directory, const char *from,
 {
     if (change_count == CHANGES_MAX)
         violation("more than %d changes of names", CHANGES_MAX);
-    changes[change_count++] = (struct change){
-        .kind = kind, .directory = directory, .from = strdup(from), .to = to ? strdup(to) : NULL};
+    changes[change_count++] = (struct change){.kind = kind,
+                                              .directory = directory,
+                                              .from = strdup(from),
+                                              .to = to ? strdup(to) : NULL,
+                                              .number = ++change_number};
 }
 
 static void forget_change(size_t at)
@@ -371,14 +376,12 @@ void disk_wait_sync(void)
     }
 }
 
-/* How many changes there are up to the one of LAST: another sync may have shortened the list meanwhile. */
-static size_t changes_before(const char *last)
+/* How many changes there are up to the one numbered LAST, which another sync may have taken out of the list meanwhile, and others. */
+static size_t changes_before(uint64_t last)
 {
     size_t begun = 0;
-    for (size_t i = 0; i < change_count; i++) {
-        if (changes[i].from == last)
-            begun = i + 1;
-    }
+    while (begun < change_count && changes[begun].number <= last)
+        begun++;
     return begun;
 }
 
@@ -398,8 +401,7 @@ int __wrap_fsync(int fd)
     if (__real_fstat(fd, &status) != 0)
         return -1;
     /* What was there before it began is what it saves. */
-    size_t count = change_count;
-    const char *last = count > 0 ? changes[count - 1].from : NULL;
+    uint64_t last = change_number;
     struct item *item = item_of(status.st_ino);
     int64_t dirty = item->dirty;
     item->dirty = FOREVER; /* what is written meanwhile is dirty again */
@@ -433,7 +435,7 @@ int __wrap_syncfs(int fd)
 {
     if (!below(fd))
         return 0;
-    const char *last = change_count > 0 ? changes[change_count - 1].from : NULL;
+    uint64_t last = change_number;
     int64_t begun_us = now_us();
     for (size_t i = 0; i < ITEMS_MAX; i++) {
         items[i].before = items[i].inode != 0 ? items[i].dirty : FOREVER;
