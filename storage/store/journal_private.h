@@ -12,7 +12,7 @@
 struct journal {
     char *path;
     /* The kernel tells each descriptor once that something written could not be carried out. So the heads, which another thread writes, have
-     * one of their own: else the sync of a head is told what became of records, whose own sync then succeeds. */
+     * one of their own: else the sync of a head would get the failure of the records, whose own sync would then succeed. */
     int fd, head_fd;
     int direct_fd; /* the same file past the page cache, for the thread that writes; -1: there is no such way */
     bool held, alone;

@@ -130,7 +130,7 @@ static enum db_result digest_run(struct db_job *job, struct db_connection *conne
 static enum db_result shared_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
-    return upkeep_sql_other_row(connection, scrub->row->row.file_path, scrub->row, 0, &scrub->found, error);
+    return upkeep_sql_other_row(connection, scrub->row->row.file_path, scrub->row, &scrub->found, error);
 }
 
 /* ---- one row ---- */

@@ -54,8 +54,8 @@ static const char *const digest_sql[TABLE_HASH_TABLES] =
                               "'' OR (digest = ? AND sha256 = ''))"
                               " AND COALESCE(status, 0) = ?" HELD);
 
-static const char *const other_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE(
-    "SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? AND NOT (" OLD_TRASH ") LIMIT 1");
+static const char *const other_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT row_id FROM ", " WHERE file_path = ? AND row_id <> ? LIMIT 1");
 
 /* Neither old trash of this group or of none, nor being purged: somebody has the file, or may have it back. */
 #define IN_USE                                                                                               \
@@ -194,14 +194,13 @@ static bool on_other(void *argument, const struct db_value *columns, size_t coun
 }
 
 enum db_result upkeep_sql_other_row(struct db_connection *connection, const char *file_path,
-                                    const struct upkeep_row *but, int64_t limit, bool *found,
-                                    struct error *error)
+                                    const struct upkeep_row *but, bool *found, struct error *error)
 {
     enum db_result result = DB_OK;
     *found = false;
     for (unsigned table = 0; result == DB_OK && !*found && table < TABLE_HASH_TABLES; table++) {
         int64_t row_id = but && but->table == table ? but->row_id : 0; /* none has 0 */
-        const struct db_value parameters[] = {db_text(file_path), db_integer(row_id), db_integer(limit)};
+        const struct db_value parameters[] = {db_text(file_path), db_integer(row_id)};
         result = db_query(connection, other_sql[table], parameters, ARRAY_SIZE(parameters), on_other, found,
                           error);
     }

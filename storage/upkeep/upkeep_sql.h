@@ -61,10 +61,9 @@ MUST_CHECK enum db_result upkeep_sql_mark_purging(struct db_connection *connecti
 MUST_CHECK enum db_result upkeep_sql_remove(struct db_connection *connection, const struct lease *lease,
                                             const struct upkeep_row *row, bool *removed, struct error *error);
 
-/* FOUND: a row of any group and table has FILE_PATH, other than BUT (NULL: none) and those that were deleted at LIMIT or
- * before (0: none). */
+/* FOUND: a row of any group and table has FILE_PATH, other than BUT (NULL: none). */
 MUST_CHECK enum db_result upkeep_sql_other_row(struct db_connection *connection, const char *file_path,
-                                               const struct upkeep_row *but, int64_t limit, bool *found,
+                                               const struct upkeep_row *but, bool *found,
                                                struct error *error);
 
 /* All rows with FILE_PATH -> being purged, and of GROUP, so that nobody restores one of them while the file is removed; none is where
