@@ -43,6 +43,11 @@ bool upload_refused_by_rival(struct upload *upload)
 static bool may_replace(struct upload *upload)
 {
     char name[PACKET_REQUEST_NAME_SIZE];
+    if (upload->rival->given_up) { /* the row is about another copy, which the content would not touch */
+        upload_refuse(upload, ERROR_EXISTS, "file %s exists: it has moved to another group",
+                      upload->put.key.file);
+        return false;
+    }
     if (upload->rival->stat.has_digest) {
         if (upload->finding == UPLOAD_LOST)
             log_error(

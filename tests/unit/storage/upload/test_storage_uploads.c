@@ -1,4 +1,5 @@
 /* Uploads in trouble: what fails leaves nothing, and of many at once the right ones win. */
+#include "storage/rows/meta_move.h"
 #include "tests/unit/library/storage_server.h"
 
 #include <glob.h>
@@ -422,6 +423,41 @@ static void a_rival_of_another_group_is_no_success(void **state)
     end_world(&world);
 }
 
+/* This group has the former copy of a file that moved away. The row is about the other group's copy: what comes here cannot
+ * take its place. */
+static void a_former_copy_that_is_lost_is_not_stored_anew(void **state)
+{
+    static const size_t sizes[] = {7, 100000}; /* stored before anything is looked up, and looked up first */
+    uint8_t *content = random_bytes(100000);
+    char id[PROTO_FILE_SIZE], sql[512], path[256];
+    (void)state;
+    meta_move_former_id("group001", "file", id);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        struct world world;
+        start_world(&world, "storage.cache_age=1ms");
+        int fd = connect_client(&world);
+        assert_int_equal(upload(fd, "file", content, sizes[i]), ERROR_NONE);
+        path_of_file(&world, "file", path);
+        snprintf(
+            sql, sizeof(sql),
+            "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, digest, group_name, "
+            "deleted_at) SELECT '%s', appid, userid, 2, file_path, file_size, digest, group_name, "
+            "9000000000 FROM t_file_02",
+            id);
+        beside(&world, sql);
+        beside(&world, "UPDATE t_file_02 SET group_name = 'group002', "
+                       "file_path = '../data/000/000/001/5F9E3FA7_003' WHERE id = 'file'");
+        usleep(5000);
+        assert_int_equal(upload(fd, "file", content, sizes[i]), ERROR_NONE); /* the copy is there */
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(upload(fd, "file", content, sizes[i]), ERROR_EXISTS);
+        assert_int_equal(fixture_files(&world.fixture, "one"), 0);
+        close(fd);
+        end_world(&world);
+    }
+    free(content);
+}
+
 /* Its INSERT waits for so long that the clean-up takes its file, and another upload of the ID is quicker: there is nothing left to
  * compare, which is no fault of the volume. */
 static void a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again(void **state)
@@ -679,6 +715,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_not_small_is_looked_up),
         cmocka_unit_test(lost_bytes_without_a_digest_are_not_replaced),
         cmocka_unit_test(a_rival_of_another_group_is_no_success),
+        cmocka_unit_test(a_former_copy_that_is_lost_is_not_stored_anew),
         cmocka_unit_test(a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again),
         cmocka_unit_test(after_a_late_commit_the_file_is_looked_for),
         cmocka_unit_test(an_upload_into_a_directory_that_was_exchanged_fails),
