@@ -40,36 +40,48 @@ run_unit() {
     mapfile -t -O ${#failures[@]} failures < <(sed -nE 's/^(FAILED .*)/unit: \1/p; s/^not ok [0-9]+ - (.*)/unit: \1/p' "$reports/unit" | grep -v '# SKIP')
 }
 
-# Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md tells the long run).
+# Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md tells the long run). One per core.
 fuzz_one() { # EXECUTABLE, the rest are its arguments
-    local executable=$1 name report
-    name=$(basename "$executable") report=$reports/fuzz.out
+    local executable=$1 name
+    name=$(basename "$executable")
     shift
-    if timeout 120 "$executable" "$@" "$reports/corpus-$name" "tests/fuzz/seeds/${name#fuzz_}" >"$report" 2>&1; then
-        echo "ok     $name: $(grep -oE '^[0-9]+ inputs replayed|number_of_executed_units: *[0-9]+' "$report" | tail -n 1)"
-        passed=$((passed + 1))
-    else
-        echo "FAILED $name $*"
-        tail -n 60 "$report"
-        failures+=("fuzzing: $name $*")
-        failed=$((failed + 1))
-    fi
+    timeout 120 "$executable" "$@" "$reports/corpus-$name" "tests/fuzz/seeds/${name#fuzz_}" >"$reports/$name.out" 2>&1
+    echo $? >"$reports/$name.code"
+}
+
+fuzz_all() { # DIRECTORY of the fuzzers, the rest are arguments of each
+    local executables=("$1"/fuzz_*) pids=() executable name cores
+    cores=$(nproc)
+    shift
+    for executable in "${executables[@]}"; do
+        mkdir -p "$reports/corpus-$(basename "$executable")"
+        [ ${#pids[@]} -lt "$cores" ] || wait "${pids[-cores]}"
+        fuzz_one "$executable" "$@" &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+    for executable in "${executables[@]}"; do
+        name=$(basename "$executable")
+        if [ "$(cat "$reports/$name.code")" = 0 ]; then
+            echo "ok     $name: $(grep -oE '^[0-9]+ inputs replayed|number_of_executed_units: *[0-9]+' "$reports/$name.out" | tail -n 1)"
+            passed=$((passed + 1))
+        else
+            echo "FAILED $name $*"
+            tail -n 60 "$reports/$name.out"
+            failures+=("fuzzing: $name $*")
+            failed=$((failed + 1))
+        fi
+    done
 }
 
 run_fuzz() {
-    local executable
-    for executable in build/asan/fuzz/fuzz_*; do
-        mkdir -p "$reports/corpus-$(basename "$executable")"
-        fuzz_one "$executable"
-    done
+    fuzz_all build/asan/fuzz
     if ! command -v clang >/dev/null || ! compgen -G '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null; then
         echo "clang with libFuzzer is not installed (scripts/install-packages.sh analysis): the fuzzers ran their seeds only"
         return
     fi
     scripts/build.sh fuzz || { failures+=("build: fuzz") failed=$((failed + 1)); return; }
-    for executable in build/fuzz/fuzz/fuzz_*; do
-        fuzz_one "$executable" -max_total_time=5 -max_len=16384 -verbosity=0 -print_final_stats=1 "-artifact_prefix=build/fuzz/"
-    done
+    fuzz_all build/fuzz/fuzz -max_total_time=5 -max_len=16384 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/
 }
 
 # Each seed is a story of failures under virtual time (tests/simulation/README.md), and one test.
