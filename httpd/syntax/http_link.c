@@ -147,21 +147,43 @@ static void mask_put(struct mask *mask, struct http_text text)
     mask->used += size;
 }
 
-/* All of PATH, but what is behind the last dot of its token. */
-static void put_path(struct mask *mask, struct http_text before, struct http_text path)
+/* Behind the last dot of TOKEN is its signature. */
+static void put_token(struct mask *mask, struct http_text token)
 {
-    mask_put(mask, before);
-    if (!has_link(path)) {
-        mask_put(mask, path);
-        return;
-    }
-    struct http_text token = path_token(path);
     size_t kept = token.size;
     while (kept > 0 && token.bytes[kept - 1] != '.')
         kept--;
-    mask_put(mask, (struct http_text){path.bytes, 3 + kept});
+    mask_put(mask, (struct http_text){token.bytes, kept});
     mask_put(mask, http_text_of("***"));
-    mask_put(mask, text_from(path, 3 + token.size));
+}
+
+/* PATH begins with a token, however it is written where it is the FIRST thing. Further on, as in the address of a page below a proxy's
+ * path, it may also be a user of that name and his file. */
+static bool begins_with_token(struct http_text path, bool first)
+{
+    struct link_token token;
+    if (!has_link(path))
+        return false;
+    struct http_text text = path_token(path);
+    return first || link_token_parse(text.bytes, text.size, &token);
+}
+
+static void put_path(struct mask *mask, struct http_text before, struct http_text path)
+{
+    mask_put(mask, before);
+    for (bool first = true; path.size > 0; first = false) {
+        struct http_text rest = text_from(path, 1);
+        struct http_text part = {path.bytes, 1 + take_until(&rest, '/').size};
+        if (begins_with_token(path, first)) {
+            struct http_text token = path_token(path);
+            mask_put(mask, (struct http_text){path.bytes, 3});
+            put_token(mask, token);
+            part.size = 3 + token.size;
+        } else {
+            mask_put(mask, part);
+        }
+        path = text_from(path, part.size);
+    }
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): written through the mask */

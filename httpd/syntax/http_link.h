@@ -43,7 +43,7 @@ enum http_link_form http_link_find(const struct http_link_marks *marks, const st
 struct http_text http_link_strip(struct http_text path, struct http_link_marks *marks);
 
 /* TEXT, a target or the address of a page, with *** in the place of signatures: the values of `s` in its query and what is behind
- * the last dot of a token in its path. Cut to SIZE bytes; returns how many were written. */
+ * the last dot of a token in its path, also below a path of a proxy. Cut to SIZE bytes; returns how many were written. */
 size_t http_link_mask(struct http_text text, char *out, size_t size);
 
 #endif

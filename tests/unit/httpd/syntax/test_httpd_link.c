@@ -138,6 +138,12 @@ static void logs_show_no_signature(void **state)
         {"/t/secret/files/a", "/t/***/files/a"},
         {"http://h:1/t/" T "/files/a?" Q,
          "http://h:1/t/app-a.67a1b2c3.f.***/files/a?e=67a1b2c3&k=app-a&s=***"},
+        {"https://h/media/t/" T "/hls/a/b/c/master.m3u8",
+         "https://h/media/t/app-a.67a1b2c3.f.***/hls/a/b/c/master.m3u8"}, /* a page below a proxy's path */
+        {"/t/" T "/t/" T "/files/a", "/t/app-a.67a1b2c3.f.***/t/app-a.67a1b2c3.f.***/files/a"},
+        {"//t/" T, "//t/app-a.67a1b2c3.f.***"},
+        {"/files/a/t/1.67a1b2c3.f.mp4", "/files/a/t/1.67a1b2c3.f.mp4"}, /* a user who is called t */
+        {"/t/", "/t/***"},
         {"https://h", "https://h"},
         {"https://h?s=1&", "https://h?s=***&"},
     };
