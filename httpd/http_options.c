@@ -148,7 +148,8 @@ const struct config_option http_options[] = {
      "hour of film has "
      "about 3 MB."},
     {SECTION, "segment_time", CONFIG_DURATION, AT(segment_time_ms), "6s", 500, 60000, NULL, AT_START,
-     "A segment of a stream ends at the first key frame that is at least this long after its beginning."},
+     "A segment of a stream ends at the first key frame that is at least nine tenths of this after its "
+     "beginning."},
     {SECTION, "stream_workers", CONFIG_INTEGER, AT(stream_workers), "2", 1, 64, NULL, AT_START,
      "Threads that read indexes, and as many again that make playlists, so that a request whose index is "
      "read "
