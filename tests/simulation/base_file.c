@@ -649,8 +649,11 @@ static void load(const char *directory, const char *name)
     /* What every handle reads first, its tables, costs more than anything that it does later. */
     sqlite3 *handles[HANDLES];
     for (size_t i = 0; i < HANDLES; i++) {
+        /* db_sqlite.c sets these two, and what is prepared counts no more once one of them changes. */
         if (base_file_open(name, &handles[i], SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
                 SQLITE_OK ||
+            sqlite3_db_config(handles[i], SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL) != SQLITE_OK ||
+            sqlite3_db_config(handles[i], SQLITE_DBCONFIG_DQS_DML, 0, (int *)NULL) != SQLITE_OK ||
             sqlite3_exec(handles[i], "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) != SQLITE_OK)
             violation("cannot open %s: %s", name, sqlite3_errmsg(handles[i]));
     }

@@ -99,6 +99,8 @@ enum disk_model {
     DISK_GLUSTER, /* the same, and an fsync of a directory does nothing */
 };
 void disk_begin(const char *directory, enum disk_model model);
+/* Once for all stories. */
+void disk_read_mounts(void);
 void disk_forget(int fd); /* it is closed */
 /* No node runs now: what was not synced is lost. */
 void disk_power_cut(void);

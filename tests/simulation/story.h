@@ -49,6 +49,9 @@ struct story_result {
     int hollow; /* rows without a file, of uploads that nobody was told of */
 };
 
+/* What is the same in every story: before the first one. */
+void story_prepare(void);
+
 /* Makes the tables, once for all stories, in files of DIRECTORY. */
 void story_make_tables(const char *directory);
 
