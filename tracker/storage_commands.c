@@ -89,6 +89,14 @@ void storage_commands_join(struct packet_request *request)
     groups_ask(tracker->groups, &wait->question);
 }
 
+/* A heartbeat was taken. It came over the connection that joined, as a rule; then so will others, and nothing else that is urgent. */
+static void reply_to_heartbeat(struct packet_request *request)
+{
+    if (packet_connection_user(request->connection) == &joined_mark)
+        packet_connection_set_patient(request->connection);
+    packet_reply(request, NULL, 0);
+}
+
 void storage_commands_beat(struct packet_request *request)
 {
     struct packet_connection *connection = request->connection;
@@ -101,7 +109,7 @@ void storage_commands_beat(struct packet_request *request)
                     packet_connection_peer(connection)->host, &beat, table_now(), &error))
         packet_reply_failure(request, &error);
     else
-        packet_reply(request, NULL, 0);
+        reply_to_heartbeat(request);
 }
 
 void storage_commands_load(struct packet_request *request)
@@ -116,7 +124,7 @@ void storage_commands_load(struct packet_request *request)
                     packet_connection_peer(connection)->host, &load, table_now(), &error))
         packet_reply_failure(request, &error);
     else
-        packet_reply(request, NULL, 0);
+        reply_to_heartbeat(request);
 }
 
 /* What a server says of itself is believed where the configuration names it, or where it lies next to its peer. */

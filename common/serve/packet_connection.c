@@ -60,9 +60,10 @@ static bool connection_arm(struct packet_connection *connection)
     if (!connection->lane->loop || connection->broken)
         return true;
     if (!connection->read_armed && wants_input(connection)) {
-        if (event_add(&connection->read_event, NULL) != 0)
-            return false;
         connection->read_armed = true;
+        if (connection->patient ? !packet_patient_add(connection)
+                                : event_add(&connection->read_event, NULL) != 0)
+            return false;
     }
     if (!connection->write_armed && (connection->body || connection->rest)) {
         if (event_add(&connection->write_event, NULL) != 0)
@@ -89,9 +90,21 @@ static void wait_or_cut(struct packet_connection *connection)
     packet_connection_cut(connection);
 }
 
+/* Its socket is not read any more, until the connection waits again. */
+static void unwatch(struct packet_connection *connection)
+{
+    if (!connection->read_armed)
+        return;
+    connection->read_armed = false;
+    if (connection->patient)
+        packet_patient_remove(connection);
+    else
+        event_del(&connection->read_event);
+}
+
 void packet_connection_forget_events(struct packet_connection *connection)
 {
-    event_del(&connection->read_event);
+    unwatch(connection);
     event_del(&connection->write_event);
     event_del(&connection->timer);
 }
@@ -156,19 +169,20 @@ static void on_connection_task(struct task *task)
         packet_connection_run(connection);
 }
 
+void packet_connection_readable(struct packet_connection *connection)
+{
+    connection->readable = true;
+    if (wants_input(connection))
+        packet_connection_run(connection);
+    else
+        unwatch(connection);
+}
+
 static void on_connection_readable(evutil_socket_t fd, short events, void *argument)
 {
-    struct packet_connection *connection = argument;
-
     (void)fd;
     (void)events;
-    connection->readable = true;
-    if (wants_input(connection)) {
-        packet_connection_run(connection);
-    } else {
-        connection->read_armed = false;
-        event_del(&connection->read_event);
-    }
+    packet_connection_readable(argument);
 }
 
 static void on_connection_writable(evutil_socket_t fd, short events, void *argument)
@@ -437,6 +451,14 @@ bool packet_connection_secure(const struct packet_connection *connection)
 void packet_connection_set_user(struct packet_connection *connection, void *user)
 {
     connection->user = user;
+}
+
+void packet_connection_set_patient(struct packet_connection *connection)
+{
+    if (connection->patient || !connection->lane->loop || !packet_patient_watch(connection->lane))
+        return;
+    unwatch(connection);
+    connection->patient = true;
 }
 
 void *packet_connection_user(const struct packet_connection *connection)

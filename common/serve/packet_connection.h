@@ -1,7 +1,7 @@
 /*
  * packet_connection: one connection of the packet server: the state machine from header to reply. Private to
- * packet_server.c, packet_accept.c, packet_connection.c, packet_step.c, packet_gather.c, packet_request.c and packet_session.c;
- * everything on the connection's loop.
+ * packet_server.c, packet_accept.c, packet_connection.c, packet_step.c, packet_gather.c, packet_patient.c, packet_request.c and
+ * packet_session.c; everything on the connection's loop.
  */
 #ifndef REEL_COMMON_PACKET_CONNECTION_H
 #define REEL_COMMON_PACKET_CONNECTION_H
@@ -30,6 +30,8 @@
 #define PACKET_HEAD_SPARE_MS                                                                                 \
     1000 /* a request that is not whole after so long makes room before idle connections do */
 #define PACKET_IDLE_SPARE_MS 50 /* a connection that is idle for less may have a request on its way */
+#define PACKET_PATIENT_MS    20 /* that a request waits at most where nobody waits for its reply */
+#define PACKET_PATIENT_BATCH 64 /* such connections that are served before others have their turn */
 
 /* What metrics count for each command, and for those that are not in the table. */
 struct packet_metrics {
@@ -44,6 +46,16 @@ enum packet_wait {
     PACKET_WAIT_REPLY,  /* that it reads a reply from memory */
     PACKET_WAITS,
     PACKET_WAIT_NONE = PACKET_WAITS, /* it is our turn, or that of a body or file */
+};
+
+/* The connections of a lane on which nobody waits for a reply. */
+struct packet_patient {
+    void (*readable)(struct packet_connection *connection); /* may free it */
+    int requests, ends; /* sets: what has something to read, what has ended; -1: not needed yet */
+    struct event request_event, end_event;
+    struct event timer; /* armed instead of request_event while requests come */
+    struct packet_connection *batch[PACKET_PATIENT_BATCH]; /* still to be served; NULL: not any more */
+    size_t batched;
 };
 
 /* One loop's share of a server. Only that loop's thread touches it, but for what is atomic. */
@@ -66,6 +78,7 @@ struct packet_lane {
     uint8_t *gather; /* of PACKET_GATHER_SIZE, for small replies; NULL until it is needed */
     size_t gathered; /* bytes in it */
     struct packet_connection *gatherer; /* whose they are; NULL: none are */
+    struct packet_patient patient;
 };
 
 struct packet_server {
@@ -128,6 +141,7 @@ struct packet_connection {
     bool readable; /* recv() may give something without a wait */
     bool shut;     /* our side is shut down */
     bool asked;    /* a request has come, and not only about who the peer is */
+    bool patient;  /* nobody waits for its replies: it is read with others like it */
     bool write_armed, read_armed;
     bool posted; /* `task` is posted: the memory must stay */
     struct event read_event, write_event, timer;
@@ -206,6 +220,9 @@ void packet_connection_look(struct packet_connection *connection);
 /* Takes the events out of a base that is about to be freed. */
 void packet_connection_forget_events(struct packet_connection *connection);
 
+/* The socket has something to read, or has ended. May free the connection. */
+void packet_connection_readable(struct packet_connection *connection);
+
 /* ---- packet_step.c ---- */
 
 /* One step. True: another may follow at once. */
@@ -238,6 +255,21 @@ bool packet_gather_flush(struct packet_connection *connection);
 MUST_CHECK bool packet_gather_flush_rest(struct packet_connection *connection);
 
 void packet_gather_free(struct packet_connection *connection);
+
+/* ---- packet_patient.c ---- */
+
+/* READABLE is called for those that have something to read or have ended. */
+void packet_patient_init(struct packet_lane *lane, void (*readable)(struct packet_connection *connection));
+
+/* Makes the two sets where they are needed first, and watches them. False: the system refuses. */
+MUST_CHECK bool packet_patient_watch(struct packet_lane *lane);
+
+/* After packet_connection_forget_events() for all of the lane's connections. */
+void packet_patient_end(struct packet_lane *lane);
+
+/* Watches the socket of a patient connection. False: the system refuses (epoll_ctl(2)). */
+MUST_CHECK bool packet_patient_add(struct packet_connection *connection);
+void packet_patient_remove(struct packet_connection *connection);
 
 /* ---- packet_request.c ---- */
 

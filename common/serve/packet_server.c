@@ -104,6 +104,7 @@ static void end_lane(struct packet_lane *lane)
     event_del(&lane->spare_timer);
     for_each_connection(lane, packet_connection_cut);
     for_each_connection(lane, packet_connection_forget_events);
+    packet_patient_end(lane);
     while (lane->stashed > 0)
         free(lane->stash[--lane->stashed]);
     free(lane->gather);
@@ -123,6 +124,7 @@ static void init_lane(struct packet_lane *lane, struct packet_server *server, st
     lane->server = server;
     lane->loop = loop;
     TAILQ_INIT(&lane->connections);
+    packet_patient_init(lane, packet_connection_readable);
     for (int wait = 0; wait < PACKET_WAITS; wait++)
         TAILQ_INIT(&lane->waiting[wait]);
     lane->stop_task.run = stop_lane;

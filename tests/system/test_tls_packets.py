@@ -99,6 +99,33 @@ def test_a_tracker_names_tls_addresses_to_who_comes_under_tls(secured):
     assert f"tls://127.0.0.1:{secured.ports['storage']};".encode() in answer
 
 
+def test_a_tracker_takes_heartbeats_under_tls_however_many_are_in_a_record(secured):
+    suite, port = Suite("sqlite"), free_ports(1)[0]
+    tracker = suite.add_tracker(listen_tls=f"127.0.0.1:{port}", groups_refresh="200ms")
+    tracker.configure({**tracker.config, "tls": secured.suite.tracker.config["tls"]})
+    try:
+        tracker.init_db()
+        tracker.start()
+        context = ssl.create_default_context(cafile=str(secured.directory / "ca.pem"))
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            under_tls = context.wrap_socket(connection, server_hostname="localhost")
+            join = wire.join_body("group001", "media1", 23000)
+            load = wire.field("group001", 17) + wire.field("media1", 129) + struct.pack(">HB3xqqqIIIqI", 23000, 0, *[1 << 40] * 3, 0, 0, 0, 0, 0)
+            stream = under_tls.makefile("rb")
+            under_tls.sendall(wire.header(len(join), wire.JOIN) + join)
+            assert stream.read(10)[9] == 0
+            for count in (1, 1, 7, 300, 1):
+                under_tls.sendall((wire.header(len(load), wire.LOAD) + load) * count)
+                for _ in range(count):
+                    assert stream.read(10)[9] == 0
+            assert tracker.metric('reel_tracker_storages{state="active"}') == 1
+            plain = under_tls.unwrap()  # the end of TLS alone; the socket stays open
+            tracker.wait_logged("its connection is gone")
+            plain.close()
+    finally:
+        suite.stop()
+
+
 def test_who_cannot_vouch_is_not_called(secured):
     done = secured.reel("list", ca=False, check=False)
     assert done.returncode != 0 and re.search(b"TLS: the peer's certificate is refused: .*(issuer|self-signed)", done.stderr), done.stderr

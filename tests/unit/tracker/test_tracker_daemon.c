@@ -87,16 +87,27 @@ static int route_code(uint8_t command, const char *application, const char *user
 }
 
 /* Two groups, of which group001 has an ACTIVE server. */
-static int set_up(void **state)
+static int set_up_with(const char *more)
 {
-    (void)state;
-    real_daemon_start(&tracker, "tracker", true, "groups_refresh = 200ms\nheartbeat_timeout = 60s");
+    real_daemon_start(&tracker, "tracker", true, more);
     fd = real_daemon_connect(&tracker);
     assert_int_equal(group("group001", PROTO_GROUP_ADD, 100), ERROR_NONE);
     assert_int_equal(group("group002", PROTO_GROUP_ADD, 100), ERROR_NONE);
     assert_int_equal(join("group001"), ERROR_NONE);
     assert_int_equal(load(INT64_C(1) << 39), ERROR_NONE);
     return 0;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return set_up_with("groups_refresh = 200ms\nheartbeat_timeout = 60s");
+}
+
+static int set_up_one_loop(void **state)
+{
+    (void)state;
+    return set_up_with("groups_refresh = 200ms\nheartbeat_timeout = 60s\n[daemon]\nloops = 1");
 }
 
 static int tear_down(void **state)
@@ -363,6 +374,39 @@ static void a_server_whose_connection_breaks_is_suspect(void **state)
     assert_true(real_daemon_shows(&tracker, "/status", "\"suspect\": false"));
 }
 
+/* In one piece: of two the second would wait for an acknowledgement of the first. */
+static void beat_in_one_piece(int connection)
+{
+    uint8_t packet[PROTO_HEADER_SIZE + PROTO_BEAT_SIZE];
+    const struct proto_beat request = {.group = "group001", .host = "media1"};
+    struct error error;
+
+    proto_header_pack(packet, PROTO_BEAT_SIZE, PROTO_TRACKER_BEAT, 0);
+    assert_true(proto_beat_pack(packet + PROTO_HEADER_SIZE, &request, &error));
+    assert_int_equal(write(connection, packet, sizeof(packet)), sizeof(packet));
+    struct real_answer answer = real_daemon_receive(connection);
+    assert_int_equal(answer.code, ERROR_NONE);
+    free(answer.body);
+}
+
+/* The loop looks at them every 20 ms by a clock that is up to 10 ms behind, so a heartbeat right after another one waits. */
+static void heartbeats_over_connections_that_joined_are_served_together(void **state)
+{
+    int first = fd, second = real_daemon_connect(&tracker);
+
+    (void)state;
+    fd = second;
+    assert_int_equal(join("group001"), ERROR_NONE);
+    assert_int_equal(beat(), ERROR_NONE);
+    for (int i = 0; i < 20; i++) {
+        int64_t begin_ms = clock_monotonic_ms();
+        beat_in_one_piece(first);
+        beat_in_one_piece(second);
+        assert_true(clock_monotonic_ms() - begin_ms >= 8);
+    }
+    close(first);
+}
+
 /* ---- after a start ---- */
 
 static void send_route(int connection, uint8_t command)
@@ -512,6 +556,8 @@ int main(void)
         DAEMON_TEST(servers_from_other_addresses_are_refused),
         DAEMON_TEST(the_admin_port_tells_health_and_metrics),
         DAEMON_TEST(a_server_whose_connection_breaks_is_suspect),
+        cmocka_unit_test_setup_teardown(heartbeats_over_connections_that_joined_are_served_together,
+                                        set_up_one_loop, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
