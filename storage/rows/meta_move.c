@@ -201,6 +201,7 @@ enum db_result meta_move_switch(struct db_connection *connection, const struct s
             return DB_OK;
         if (!may_move(key, from, &row, refused, error))
             return DB_PERMANENT;
+        CRASH_POINT("move-before-begin");
         result = switch_once(connection, key, from, &row, new, changed, refused, error);
         if (result != DB_OK || *changed)
             return result;

@@ -743,7 +743,9 @@ void __wrap_crash_point_reach(const char *name)
     if (story_journal && journal_story_reached(node, name))
         return;
     if (stands_still_at(name)) {
-        stand_still(node, chance_between(SECOND_US, 3 * leftover_ms * 1000 / 2));
+        bool cleaned = move_story_outstays(name); /* until the others have cleaned up */
+        stand_still(node, cleaned ? chance_between(leftover_ms * 1000, leftover_ms * 1000 + 100 * SECOND_US)
+                                  : chance_between(SECOND_US, 3 * leftover_ms * 1000 / 2));
         say("%s stands still at %s for %.1f s", node->name, name,
             (double)(node->paused_until - now_us()) / 1e6);
         yield();

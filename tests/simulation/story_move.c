@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define STEP_OUTSTAYED "move-before-begin"
+
 bool story_moves;
 static char volumes[2][300];
 static const char *const groups[] = {"group001", "group002"};
@@ -109,16 +111,57 @@ bool move_story_belongs(int file, const struct node *node)
     return !group_of_row(file, &group) || group == group_of(node);
 }
 
-void story_move(void)
+bool move_story_outstays(const char *step)
+{
+    return strcmp(step, STEP_OUTSTAYED) == 0;
+}
+
+/* Whoever moves a file to group TO stands still at a step of it. Right before its transaction, which would keep all others from
+ * writing, it may do so until another member of its group has put aside the file that it has stored. */
+static void arm(int to)
 {
     static const char *const steps[] = {"move-begun", "move-before-commit", "move-committed"};
+    if (to == 0 && story_home_count > 1 && chance(300000))
+        story_armed_step = STEP_OUTSTAYED;
+    else if (chance(100000))
+        story_armed_step = steps[chance_below((int64_t)ARRAY_SIZE(steps))];
+}
+
+/* A MOVE of FILE was answered with success right now: later it may be deleted and purged, and nobody would know. */
+static void look_at_moved(int file, const struct node *node)
+{
+    char base[300], sql[300], path[600];
+    sqlite3 *handle = NULL;
+    sqlite3_stmt *statement = NULL;
+    struct stat status;
+    snprintf(base, sizeof(base), "%s/storage.db", story_bases);
+    snprintf(sql, sizeof(sql),
+             "SELECT group_name, file_path FROM t_file_0%d WHERE userid = 'alice' AND id = '%s' AND "
+             "COALESCE(status, 0) = 0",
+             (int)table_hash_of_user("alice") + 1, story_files[file].id);
+    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW) {
+        int group = strcmp((const char *)sqlite3_column_text(statement, 0), groups[1]) == 0;
+        const char *text = (const char *)sqlite3_column_text(statement, 1);
+        snprintf(path, sizeof(path), "%s%s", volumes[group], text + strlen("../data"));
+        if (stat(path, &status) != 0)
+            violation("%s: MOVE of %s is answered with success, but nothing lies at %s, where its row says",
+                      node->name, story_files[file].id, path + strlen(story_volume));
+    }
+    (void)sqlite3_finalize(statement);
+    (void)base_file_close(handle);
+}
+
+void story_move(void)
+{
     int file = (int)chance_below(story_file_count), from = (int)chance_below(2), owner;
     if (chance(900000) && group_of_row(file, &owner))
         from = owner;
     struct node *there = any_of_group(from), *here = any_of_group(1 - from);
     struct reply fetched = {0}, reply = {0};
-    if (story_may(TROUBLE_STEP) && chance(100000))
-        story_armed_step = steps[chance_below((int64_t)ARRAY_SIZE(steps))];
+    if (story_may(TROUBLE_STEP))
+        arm(1 - from);
     if (fetch(file, there, &fetched)) {
         move(file, here, from, &fetched, &reply);
         say("MOVE of %s from %s to %s: %s %d", story_files[file].id, there->name, here->name,
@@ -126,6 +169,8 @@ void story_move(void)
             : reply.sent   ? "no answer"
                            : "not reached",
             reply.code);
+        if (reply.complete && reply.code == 0)
+            look_at_moved(file, here);
     }
     client_free(&reply);
     client_free(&fetched);

@@ -88,6 +88,8 @@ void move_story_begin(void);
 const char *move_story_volume(int group);
 /* A file moves from one group to the other, as `reel admin group drain --empty` has it done. */
 void story_move(void);
+/* A server that stands still at STEP, which is armed, does so for longer than the clean-up waits. */
+MUST_CHECK bool move_story_outstays(const char *step);
 /* Does FILE belong to NODE's group, as its row says? Where it has no row it belongs to any. */
 MUST_CHECK bool move_story_belongs(int file, const struct node *node);
 
