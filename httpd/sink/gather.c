@@ -29,14 +29,20 @@ static void gather_wait(struct gather *gather)
     gather->waiting = true;
 }
 
+/* From the socket, or with the head. */
+static void gather_count(struct gather *gather, size_t size)
+{
+    metric_add(gather->options.loop->metrics->received, (int64_t)size);
+    metric_add(gather->options.loop->metrics->received_copied, (int64_t)size);
+}
+
 static void gather_note_received(struct gather *gather, size_t size)
 {
     if (gather->waiting)
         gather->waited_ms += clock_coarse_ms() - gather->waiting_since_ms;
     gather->waiting = false;
     gather->received += (int64_t)size;
-    metric_add(gather->options.loop->metrics->received, (int64_t)size);
-    metric_add(gather->options.loop->metrics->received_copied, (int64_t)size);
+    gather_count(gather, size);
 }
 
 /* Up to SIZE bytes of the body, framing included, into BUFFER. How many; 0: not yet; -1: the client is gone. */
@@ -49,6 +55,7 @@ static int64_t gather_fetch(struct gather *gather, void *buffer, size_t size)
         size_t taken = min_size(wanted, in_memory);
         memcpy(buffer, gather->options.memory + gather->memory_taken, taken);
         gather->memory_taken += taken;
+        gather_count(gather, taken);
         return (int64_t)taken;
     }
     do {

@@ -499,6 +499,18 @@ def test_chunks_that_come_slowly_count_and_those_that_do_not_come_end(writing):
         assert (status, fields["connection"]) == (408, "close")
 
 
+def test_what_comes_with_the_head_is_counted(writing):
+    body = chunks(os.urandom(1000), 400) + b"0\r\n\r\n"
+    with Raw(writing) as client:
+        for framing, content in (("Transfer-Encoding: chunked", body), (f"Content-Length: {len(body)}", body)):
+            before = [writing.httpd.metric(name) for name in ("reel_httpd_received_bytes_total", 'reel_httpd_upload_bytes_total{way="copied"}')]
+            client.send("PUT ", path(new_id()), " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ", token(writing), "\r\n", framing, "\r\n\r\n",
+                        content)
+            assert client.answer()[0] == 201
+            after = [writing.httpd.metric(name) for name in ("reel_httpd_received_bytes_total", 'reel_httpd_upload_bytes_total{way="copied"}')]
+            assert [now - then for now, then in zip(after, before)] == [len(body)] * 2
+
+
 def test_a_storage_server_that_dies_does_not_cost_what_comes_in_chunks(writing):
     """A piece that was not acknowledged is sent again, to another server of the group. Whichever of both has it is killed with it."""
     file, content = new_id(), os.urandom(4_000_000)
