@@ -186,6 +186,17 @@ static void put_path(struct mask *mask, struct http_text before, struct http_tex
     }
 }
 
+/* ITEM's name, if its value is a signature, also where it is written in a way that is no link's: whoever reads the log could mend that. */
+static struct http_text signature_name(struct http_text item)
+{
+    static const char *const names[] = {"s", "S", "%73", "%53"};
+    struct http_text name = take_until(&item, '=');
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (http_text_equal(name, names[i]))
+            return name;
+    return (struct http_text){NULL, 0};
+}
+
 /* NOLINTNEXTLINE(readability-non-const-parameter): written through the mask */
 size_t http_link_mask(struct http_text text, char *out, size_t size)
 {
@@ -199,8 +210,10 @@ size_t http_link_mask(struct http_text text, char *out, size_t size)
     while (query.size > 0) {
         const char *all = query.bytes;
         size_t left = query.size;
-        struct http_text value, item = take_until(&query, '&');
-        mask_put(&mask, which_part(item, &value) == 2 ? http_text_of("s=***") : item);
+        struct http_text item = take_until(&query, '&'), name = signature_name(item);
+        mask_put(&mask, name.size > 0 ? name : item);
+        if (name.size > 0)
+            mask_put(&mask, http_text_of("=***"));
         if (item.size < left && all[item.size] == '&')
             mask_put(&mask, http_text_of("&"));
     }

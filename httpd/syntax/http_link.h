@@ -42,8 +42,9 @@ enum http_link_form http_link_find(const struct http_link_marks *marks, const st
 /* PATH (beginning with its slash) without a well-formed /t/TOKEN before it, which is noted in MARKS however it is written. */
 struct http_text http_link_strip(struct http_text path, struct http_link_marks *marks);
 
-/* TEXT, a target or the address of a page, with *** in the place of signatures: the values of `s` in its query and what is behind
- * the last dot of a token in its path, also below a path of a proxy. Cut to SIZE bytes; returns how many were written. */
+/* TEXT, a target or the address of a page, with *** in the place of signatures: the values of `s` in its query, however that is
+ * written, and what is behind the last dot of a token in its path, also below a path of a proxy. Cut to SIZE bytes; returns how many
+ * were written. */
 size_t http_link_mask(struct http_text text, char *out, size_t size);
 
 #endif

@@ -133,6 +133,8 @@ static void logs_show_no_signature(void **state)
         {"/files/a/b/c?" Q, "/files/a/b/c?e=67a1b2c3&k=app-a&s=***"},
         {"/files/a/b/c?s=" S "&s=" S "&e=1", "/files/a/b/c?s=***&s=***&e=1"},
         {"/files/a/b/c?s", "/files/a/b/c?s=***"},
+        {"/files/a/b/c?E=1&K=a&S=" S "&%73=" S "&%53=" S, "/files/a/b/c?E=1&K=a&S=***&%73=***&%53=***"},
+        {"/files/a/b/c?ss=" S "&=s", "/files/a/b/c?ss=" S "&=s"},
         {"/t/" T "/files/a/b/c?x", "/t/app-a.67a1b2c3.f.***/files/a/b/c?x"},
         {"/t/" T, "/t/app-a.67a1b2c3.f.***"},
         {"/t/secret/files/a", "/t/***/files/a"},
