@@ -265,8 +265,8 @@ static void what_follows_a_job_is_for_the_thread_that_ran_it(void **state)
     (void)state;
     assert_true(workers_submit(workers, &series.job));
     wait_for(&done, 1);
-    /* Each of the others looks at the queue once, when it starts. */
-    assert_in_range(series.changes, 0, 3);
+    /* Each of the others looks at the queue once, when it starts; a thread that the system has stopped on its way back is not waited for. */
+    assert_in_range(series.changes, 0, series.runs / 20);
     assert_true(workers_destroy(workers, PATIENCE));
     loop_destroy(loop);
 }
