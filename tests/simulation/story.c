@@ -1061,6 +1061,9 @@ static void start_for_good(void)
 static void end_story(void)
 {
     heal();
+    /* Each is a row of waits, of which a jump ends one: the bytes would be put back after the last repair. */
+    while (story_damages_left > 0)
+        sleep_us(SECOND_US);
     rest(90 * SECOND_US, 12 * SECOND_US); /* what hangs or is late comes in */
     if (story_journal)
         start_for_good();

@@ -15,7 +15,7 @@
 
 #define DAMAGED_MAX 16
 
-int story_bytes_are_wrong;
+int story_bytes_are_wrong, story_damages_left;
 
 /* What is damaged now. */
 static struct damage {
@@ -154,11 +154,13 @@ static void *damage_main(void *argument)
 {
     (void)argument;
     damage();
+    story_damages_left--;
     return NULL;
 }
 
 void story_damage(void)
 {
+    story_damages_left++;
     (void)fiber_start(NULL, "damage", damage_main, NULL);
 }
 

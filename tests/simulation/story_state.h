@@ -62,6 +62,7 @@ void story_power_cut(void);
 /* ---- story_damage.c ---- */
 
 extern int story_bytes_are_wrong; /* of so many files, for now */
+extern int story_damages_left;    /* that are under way: bytes that are still to be put back */
 /* The bytes of some file are away, or wrong, for a while from now on. */
 void story_damage(void);
 /* PUT of FILE was answered with success right now. */
