@@ -166,6 +166,10 @@ void upload_job_done(struct job *job)
         upload_settle(upload);
         return;
     }
+    if (!upload->job_fine && upload->step == UPLOAD_VERIFY && upload->insert.moves_from) {
+        upload_unverified(upload);
+        return;
+    }
     if (!upload->job_fine) {
         on_job_failed(upload);
         return;

@@ -24,25 +24,30 @@ static void succeed(struct upload *upload)
 static void on_withdrawn(struct meta_withdraw *withdraw)
 {
     struct upload *upload = CONTAINER_OF(withdraw, struct upload, withdraw);
-    if (withdraw->fine)
+    if (withdraw->fine && upload->job_fine)
         upload_refuse(
             upload, ERROR_UNAVAILABLE,
             "adding the row of file %s took longer than storage.leftover_age allows, and the clean-up took "
             "the file meanwhile; upload it again",
             upload->put.key.file);
+    else if (withdraw->fine)
+        upload_refuse(upload, ERROR_UNAVAILABLE,
+                      "switching the row of file %s took longer than storage.leftover_age allows, and "
+                      "whether its new copy is still there cannot be seen: %s",
+                      upload->put.key.file, upload->job_error.text);
     else
         upload_refuse(upload, ERROR_UNAVAILABLE, "it is not known whether file %s was stored: %s",
                       upload->put.key.file, withdraw->error.text);
 }
 
-static void upload_row_withdraw_row(struct upload *upload)
+static void upload_row_withdraw_row(struct upload *upload, const char *what)
 {
     char name[PACKET_REQUEST_NAME_SIZE];
     struct meta_withdraw *withdraw = &upload->withdraw;
     struct error error = {0};
     upload_enter(upload, UPLOAD_WITHDRAW);
-    log_error(ROOM, "%s: %s was taken by the clean-up while its row was added; the row is taken back",
-              upload_name(upload, name), upload->insert.row.file_path);
+    log_error(ROOM, "%s: %s %s; the row is taken back", upload_name(upload, name),
+              upload->insert.row.file_path, what);
     withdraw->key = upload->put.key;
     withdraw->row = upload->insert.row;
     withdraw->moves_from = upload->insert.moves_from;
@@ -64,7 +69,12 @@ void upload_verified(struct upload *upload)
     if (upload->finding == UPLOAD_SAME)
         succeed(upload);
     else
-        upload_row_withdraw_row(upload);
+        upload_row_withdraw_row(upload, "was taken by the clean-up while its row was added");
+}
+
+void upload_unverified(struct upload *upload)
+{
+    upload_row_withdraw_row(upload, "cannot be looked for, and its row was switched late");
 }
 
 static void verify_file(struct upload *upload)

@@ -267,6 +267,8 @@ bool upload_refused_by_rival(struct upload *upload);
 /* The file is whole and lasts: its row. */
 void upload_add_row(struct upload *upload);
 void upload_verified(struct upload *upload);
+/* Nobody can say whether the new copy of a file that moves is there: its former group has the row again. */
+void upload_unverified(struct upload *upload);
 
 /* ---- storage/upload/upload.c ---- */
 

@@ -67,8 +67,8 @@ static struct meta_row see(struct world *world, const char *group, const char *f
     return asked.row;
 }
 
-/* A MOVE of CONTENT from the group FROM; the number of the reply. */
-static int move(int fd, const char *file, const char *from, const void *content, size_t size)
+/* A MOVE of CONTENT from the group FROM. */
+static void send_move(int fd, const char *file, const char *from, const void *content, size_t size)
 {
     struct proto_put head = {.key = key_of(file), .size = (int64_t)size, .group = "group001"};
     uint8_t body[PROTO_PUT_SIZE + 4096 + PROTO_DIGEST_SIZE];
@@ -76,9 +76,16 @@ static int move(int fd, const char *file, const char *from, const void *content,
     assert_true(proto_put_pack(body, &head, NULL));
     memcpy(body + PROTO_PUT_SIZE, content, size);
     digest_of(content, size, body + PROTO_PUT_SIZE + size);
-    struct answer answer = ask_body(fd, PROTO_STORAGE_MOVE, body, PROTO_PUT_SIZE + size + PROTO_DIGEST_SIZE);
-    free(answer.body);
-    return answer.fine ? ERROR_NONE : answer.code;
+    size_t whole = PROTO_PUT_SIZE + size + PROTO_DIGEST_SIZE;
+    send_header(fd, PROTO_STORAGE_MOVE, (int64_t)whole);
+    peer_put(fd, body, whole);
+}
+
+/* The number of the reply. */
+static int move(int fd, const char *file, const char *from, const void *content, size_t size)
+{
+    send_move(fd, file, from, content, size);
+    return read_code(fd);
 }
 
 static int fetch(int fd, const char *file, size_t expected)
@@ -224,6 +231,70 @@ static void the_row_is_switched_as_it_is_by_then(void **state)
     end_world(&world);
 }
 
+/* ---- a switch that came late ---- */
+
+static atomic_llong slept_us; /* by the whole machine: its monotonic clocks know nothing of it */
+
+static int64_t time_of(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t monotonic_of_the_test(void *argument)
+{
+    (void)argument;
+    return time_of(CLOCK_MONOTONIC);
+}
+
+static int64_t wall_of_the_test(void *argument)
+{
+    (void)argument;
+    return time_of(CLOCK_REALTIME) + atomic_load(&slept_us);
+}
+
+/* While the row waits to be switched the machine sleeps for longer than leftover_age allows. Meanwhile the clean-up may have taken the new
+ * copy, or another directory lies at the store path, so that nobody can tell: the former group has the file again. */
+static void a_file_whose_new_copy_cannot_be_found_stays_where_it_was(void **state)
+{
+    static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};
+    (void)state;
+    for (int exchanged = 0; exchanged < 2; exchanged++) {
+        struct world world;
+        char one[160], gone[160], command[512];
+        bool found;
+        clock_set_source(&source);
+        int fd = start_with_file(&world, "file", "content", 7);
+        snprintf(one, sizeof(one), "%s/one", world.fixture.directory);
+        snprintf(gone, sizeof(gone), "%s/gone", world.fixture.directory);
+        int before = fixture_files(&world.fixture, "one");
+        beside(&world, "BEGIN IMMEDIATE");
+        send_move(fd, "file", OLD, "content", 7);
+        while (fixture_files(&world.fixture, "one") == before)
+            usleep(1000);
+        usleep(
+            200000); /* by now the switch waits, mostly; else it comes later, which the test does not mind */
+        atomic_fetch_add(&slept_us, 3600 * 1000000LL);
+        if (exchanged) { /* with all that lies in it */
+            assert_int_equal(rename(one, gone), 0);
+            snprintf(command, sizeof(command), "cp -a %s %s", gone, one);
+        } else {
+            snprintf(command, sizeof(command), "rm -r %s/000", one);
+        }
+        assert_int_equal(system(command), 0);
+        beside(&world, "COMMIT");
+        assert_int_equal(read_code(fd), ERROR_UNAVAILABLE);
+        struct meta_row row = see(&world, OLD, "file", &found);
+        assert_true(found && !row.given_up);
+        assert_string_equal(row.stat.group, OLD);
+        assert_string_equal(row.file_path, "../data/000/000/001/5F9E3FA7_003");
+        close(fd);
+        end_world(&world);
+        clock_set_source(NULL);
+    }
+}
+
 static void a_file_does_not_come_back_before_its_former_copy_is_purged(void **state)
 {
     struct world world;
@@ -345,6 +416,7 @@ int main(void)
         cmocka_unit_test(a_move_keeps_what_is_deleted_deleted),
         cmocka_unit_test(what_is_not_the_file_does_not_move),
         cmocka_unit_test(the_row_is_switched_as_it_is_by_then),
+        cmocka_unit_test(a_file_whose_new_copy_cannot_be_found_stays_where_it_was),
         cmocka_unit_test(a_file_does_not_come_back_before_its_former_copy_is_purged),
         cmocka_unit_test(changes_are_carried_out_by_either_group),
         cmocka_unit_test(what_a_group_still_has_is_found),
