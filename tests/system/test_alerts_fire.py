@@ -100,7 +100,8 @@ def test_what_is_wrong_with_a_storage_server(running):
     check(suite, "ReelStoragePathNotWritable", storage, lambda: data.rename(suite.dir / "away"), lambda: storage.metric("reel_storage_path_writable") == 0,
           lambda: (suite.dir / "away").rename(data))
     wait_for(lambda: storage.metric("reel_storage_path_writable") == 1, 30, "the path to be used again")
-    suite.wait_active()  # the tracker hears of it later
+    # The tracker hears of it later.
+    wait_for(lambda: wire.ask(suite.tracker.address, wire.SADDRS, wire.file_key(APP, USER, new_id())).ok, 30, "the tracker to name the server again")
     # A file is damaged, and the scrub finds it.
     suite.put(new_id(), b"whole" * 100)
     def damage():
