@@ -112,7 +112,8 @@ static enum db_result partial_sql_extend(struct db_connection *connection, struc
 {
     int64_t seconds = 0;
     enum db_result result = meta_sql_now(connection, &seconds, error);
-    row->expires = max_i64(seconds, clock_wall_seconds()) + row->keep;
+    row->expires = max_i64(seconds, clock_wall_seconds()) + 1 +
+                   row->keep; /* neither says how much of its second is over */
     return result;
 }
 
