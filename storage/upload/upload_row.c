@@ -68,6 +68,11 @@ void upload_verified(struct upload *upload)
 {
     if (upload->finding == UPLOAD_SAME)
         succeed(upload);
+    else if (upload->insert.met)
+        /* The row is that of another request, which shares the file and may have said that it is stored. */
+        upload_refuse(upload, ERROR_UNAVAILABLE,
+                      "it is not known whether file %s was stored: its row is there, and its file is not",
+                      upload->put.key.file);
     else
         upload_row_withdraw_row(upload, "was taken by the clean-up while its row was added");
 }

@@ -276,13 +276,13 @@ static void a_file_whose_new_copy_cannot_be_found_stays_where_it_was(void **stat
         usleep(
             200000); /* by now the switch waits, mostly; else it comes later, which the test does not mind */
         atomic_fetch_add(&slept_us, 3600 * 1000000LL);
-        if (exchanged) { /* with all that lies in it */
+        if (exchanged) {
             assert_int_equal(rename(one, gone), 0);
-            snprintf(command, sizeof(command), "cp -a %s %s", gone, one);
+            assert_int_equal(mkdir(one, 0755), 0);
         } else {
             snprintf(command, sizeof(command), "rm -r %s/000", one);
+            assert_int_equal(system(command), 0);
         }
-        assert_int_equal(system(command), 0);
         beside(&world, "COMMIT");
         assert_int_equal(read_code(fd), ERROR_UNAVAILABLE);
         struct meta_row row = see(&world, OLD, "file", &found);

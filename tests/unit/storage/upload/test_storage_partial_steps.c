@@ -270,6 +270,40 @@ static void a_file_that_is_gone_when_its_row_comes_is_not_called_stored(void **s
     end_world(&world);
 }
 
+static void lose_file(void *argument)
+{
+    const struct late *late = argument;
+    fake_clock_pass(&test_clock, late->ms);
+    assert_int_equal(remove(late->place), 0);
+}
+
+/* Another FINISH has added the row, and said so: it is not this one's to take back, though the file is lost for now. */
+static void a_row_that_was_met_is_not_taken_back(void **state)
+{
+    struct world world;
+    struct late late;
+    const struct lossy_db lossy = {
+        .beginning = "INSERT INTO t_file_02", .runs = true, .meanwhile = lose_file, .argument = &late};
+    (void)state;
+    int fd = start_warm(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    place_of(&world, "film", late.place);
+    late.world = &world;
+    late.ms = world.fixture.config.leftover_age_ms;
+    beside(&world, "INSERT INTO t_file_02 (id, appid, userid, status, file_path, file_size, group_name) "
+                   "SELECT id, appid, userid, 0, file_path, 10, 'group001' FROM t_partial WHERE id = 'film'");
+    fake_clock_start(&test_clock);
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_UNAVAILABLE);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE id = 'film'"), 1);
+    fake_clock_end();
+    close(fd);
+    end_world(&world);
+}
+
 /* The bytes of a file that was acknowledged and is lost come again in parts. */
 static void a_partial_upload_takes_the_place_of_a_lost_file(void **state)
 {
@@ -305,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_finish_syncs_what_it_does_not_know_to_last),
         cmocka_unit_test(an_empty_file_that_is_gone_is_made_anew),
         cmocka_unit_test(a_file_that_is_gone_when_its_row_comes_is_not_called_stored),
+        cmocka_unit_test(a_row_that_was_met_is_not_taken_back),
         cmocka_unit_test(a_partial_upload_takes_the_place_of_a_lost_file),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
